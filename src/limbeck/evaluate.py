@@ -1,0 +1,65 @@
+"""What a model answers on a split: quality, agreement with the teacher."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from limbeck import features, metrics
+from limbeck.data import in_order
+from limbeck.tasks import UNKNOWN, Encoded, Scored, Task, collate
+
+EVALUATION_TOKENS = 4096
+EVALUATION_ROWS = 256
+
+
+def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_one: bool = False) -> Scored:
+    """The model's logits on every row, in eval mode and float32. `one_by_one`: batches of one row, for a model that quantizes dynamically."""
+    offsets = unit_offsets(encoded)
+    logits = np.zeros((offsets[-1], len(task.labels)), np.float32)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for rows in evaluation_batches(encoded, one_by_one):
+            batch = features.to_torch(collate([encoded[i] for i in rows], rows, task.padding))
+            outputs = features.run(model, batch)
+            for row, values, mask in zip(rows, outputs.logits.numpy(), batch.mask.numpy(), strict=True):
+                logits[offsets[row] : offsets[row + 1]] = masked(values, mask)[: len(encoded[row].labels)]
+    model.train(was_training)
+    return Scored(logits, np.concatenate([row.labels for row in encoded]), offsets)
+
+
+def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> list[np.ndarray]:
+    """Batches by size, or of one row."""
+    budget = EVALUATION_ROWS if encoded[0].positions is None else EVALUATION_TOKENS
+    return in_order([row.size for row in encoded], 1 if one_by_one else budget)
+
+
+def unit_offsets(encoded: Sequence[Encoded]) -> np.ndarray:
+    """(N + 1) the first unit of each row in the flat layout of `Scored`."""
+    return np.concatenate([[0], np.cumsum([len(row.labels) for row in encoded])])
+
+
+def masked(logits: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Logits with the units that were cut off set to 0, which decides for the first label."""
+    return np.where(mask[:, None], logits, 0)
+
+
+def quality(scored: Scored, task: Task) -> dict[str, float]:
+    """Every metric of the task on a split."""
+    return {name: float(value) for name, value in task.metrics(task.statistics(scored).sum(0)).items()}
+
+
+def details(scored: Scored, task: Task) -> dict[str, Any]:
+    """The per-label report and the confusion matrix."""
+    counts = metrics.confusion(scored.labels, scored.decisions, len(task.labels))
+    labels = list(task.labels)
+    return {"per_label": metrics.per_label(counts, labels), "confusion": {"labels": labels, "counts": counts.tolist()}}
+
+
+def agreement(scored: Scored, other: Scored) -> float:
+    """The share of labelled units on which two models decide alike."""
+    known = scored.labels != UNKNOWN
+    return float((scored.decisions == other.decisions)[known].mean())

@@ -1,0 +1,143 @@
+"""One ONNX graph for ONNX Runtime (and, where activations are static, for OpenVINO too), written from the learned scales.
+
+The converted model (`quant.integer`) is exported once by torch.export; its three ops become QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear and
+MatMulInteger with the very codes and scales that were trained: nothing is recomputed and no float copy of a quantized weight is left. The graph is then
+optimized by ONNX Runtime and its ops are counted: a quantized matrix product or convolution that did not fuse to an integer kernel fails the export.
+"""
+
+import logging
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from limbeck.quant.integer import IntegerConv2d, IntegerLinear
+
+OPSET = 20
+INTEGER_KERNELS = ("MatMulIntegerToFloat", "QLinearConv", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul", "MatMulInteger")
+
+
+class Onnx:
+    """No keys."""
+
+    runtime: ClassVar[str] = "onnxruntime"
+    file: ClassVar[str] = "model.onnx"
+
+    def export(self, model: nn.Module, inputs: dict[str, torch.Tensor], folder: Path) -> str:
+        """Write the graph of a converted model; the file's name. Raises ValueError where integer kernels are missing."""
+        to_onnx(model, inputs, folder / self.file, dynamic_translation=dynamic_quantize_linear)
+        check_kernels(model, folder / self.file)
+        return self.file
+
+    def open(self, path: Path, threads: int) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+        """Run the graph in ONNX Runtime."""
+        from limbeck.runtime import open_onnxruntime
+
+        return open_onnxruntime(path, threads)
+
+
+class Forward(nn.Module):
+    """A model as a function from its inputs, by position, to logits."""
+
+    def __init__(self, model: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        result = self.model(**dict(zip(self.names, inputs, strict=True)))
+        return result if isinstance(result, torch.Tensor) else result.logits
+
+
+def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dynamic_translation: Callable[..., Any]) -> None:
+    """Export with free batch and length. `inputs`: an example of two rows or more, each tensor an object of its own."""
+    batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
+    shapes = tuple({0: batch, 1: tokens} if value.ndim == 2 else {0: batch} for value in inputs.values())
+    table = {
+        torch.ops.limbeck.quantize_dequantize.default: quantize_dequantize,
+        torch.ops.limbeck.dequantize.default: dequantize,
+        torch.ops.limbeck.dynamic_linear.default: dynamic_translation,
+    }
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells that torchvision is absent
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            Forward(model, list(inputs)).eval(),
+            tuple(value.clone() for value in inputs.values()),
+            dynamo=True,
+            dynamic_shapes=(shapes,),
+            input_names=list(inputs),
+            output_names=["logits"],
+            opset_version=OPSET,
+            custom_translation_table=table,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(path))
+    strip(path)
+
+
+def strip(path: Path) -> None:
+    """Remove what tells of this machine and this run: documentation strings and metadata of the exporter."""
+    import onnx
+
+    proto = onnx.load(str(path))
+    proto.producer_name, proto.producer_version, proto.doc_string = "limbeck", "", ""
+    proto.graph.doc_string = ""
+    del proto.metadata_props[:]
+    for holder in (*proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info, *proto.graph.initializer, proto.graph):
+        del holder.metadata_props[:]
+    for node in proto.graph.node:
+        node.doc_string = ""
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def quantize_dequantize(x: Any, scale: Any, zero_point: Any) -> Any:
+    """The static quantizer of a tensor."""
+    from onnxscript import opset20 as op
+
+    return op.DequantizeLinear(op.QuantizeLinear(x, scale, zero_point), scale, zero_point)
+
+
+def dequantize(codes: Any, scale: Any, axis: int) -> Any:
+    """A weight."""
+    from onnxscript import opset20 as op
+
+    return op.DequantizeLinear(codes, scale, axis=axis)
+
+
+def dynamic_quantize_linear(x: Any, codes: Any, scale: Any) -> Any:
+    """A linear layer whose input is quantized by its own range; ONNX Runtime fuses the four ops."""
+    from onnxscript import opset20 as op
+
+    quantized, x_scale, x_zero = op.DynamicQuantizeLinear(x)
+    return op.Mul(op.Cast(op.MatMulInteger(quantized, codes, x_zero), to=1), op.Mul(x_scale, scale))
+
+
+def optimized_ops(path: Path) -> Counter[str]:
+    """How many of each op the graph holds after ONNX Runtime has optimized it."""
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+
+
+def check_kernels(model: nn.Module, path: Path) -> None:
+    """Every quantized product runs in an integer kernel. Raises ValueError with the counts."""
+    wanted = sum(isinstance(m, IntegerConv2d) and m.has_codes for m in model.modules())
+    wanted += sum(isinstance(m, IntegerLinear) and (m.is_dynamic or not isinstance(m.input, nn.Identity)) for m in model.modules())
+    ops = optimized_ops(path)
+    found = sum(ops[name] for name in INTEGER_KERNELS)
+    if found < wanted:
+        raise ValueError(f"export: {wanted} layers are quantized, but ONNX Runtime runs only {found} in integer kernels. Its graph: {dict(ops)}")

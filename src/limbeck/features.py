@@ -1,0 +1,82 @@
+"""A model's outputs on a batch: logits and inner activations by module name, unit by unit.
+
+Every tensor of `Outputs` has a unit axis, so that models with different tokenizers meet on the same words: (B, W, V) logits, (B, W, D) hidden.
+A convolution's map (B, C, H, W) counts as its mean over the pixels, (B, 1, C).
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.tasks import Batch
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """`logits` (B, W, V), `hidden` (B, W, D) by module name, `mask` (B, W; True counts)."""
+
+    logits: torch.Tensor
+    mask: torch.Tensor
+    hidden: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def blocks(model: nn.Module) -> list[str]:
+    """The names of the model's layers: the members of its longest ModuleList, first to last. Raises ValueError where there is none."""
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
+    if not lists:
+        raise ValueError(f"{type(model).__name__} has no ModuleList of layers, so none can be cut, matched or read")
+    name, longest = max(lists, key=lambda pair: len(pair[1]))
+    return [f"{name}.{index}" for index in range(len(longest))]
+
+
+def evenly(count: int, of: int) -> list[int]:
+    """`count` indices out of range(of), evenly spaced, the last kept: evenly(3, 6) = [1, 3, 5]."""
+    if not 1 <= count <= of:
+        raise ValueError(f"cannot keep {count} of {of} layers")
+    return [round((i + 1) * of / count) - 1 for i in range(count)]
+
+
+def to_torch(batch: Batch) -> Batch:
+    """The same batch with torch tensors."""
+    tensor = torch.from_numpy
+    positions = None if batch.positions is None else tensor(batch.positions)
+    return Batch({name: tensor(value) for name, value in batch.inputs.items()}, positions, tensor(batch.labels), tensor(batch.mask), batch.rows)
+
+
+def run(model: nn.Module, batch: Batch, layers: Sequence[str] = ()) -> Outputs:
+    """The outputs of `model` on a batch of torch tensors, with the activations of `layers`."""
+    with capture(model, layers) as captured:
+        result = model(**batch.inputs)
+    logits = result if isinstance(result, torch.Tensor) else result.logits
+    hidden = {name: by_unit(captured[name], batch.positions) for name in layers}
+    return Outputs(by_unit(logits, batch.positions).float(), batch.mask, hidden)
+
+
+def by_unit(values: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
+    """(B, T, D) to (B, W, D) at `positions` (B, W); without positions one unit a row: (B, D) or (B, C, H, W) to (B, 1, D)."""
+    if positions is None:
+        return (values.flatten(2).mean(2) if values.ndim > 2 else values).unsqueeze(1)
+    return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+
+
+@contextlib.contextmanager
+def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Inside, a forward leaves the outputs of the named modules in the dict."""
+    captured: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            captured[name] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    handles = [model.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
+    try:
+        yield captured
+    finally:
+        for handle in handles:
+            handle.remove()

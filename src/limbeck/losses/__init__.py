@@ -1,0 +1,26 @@
+"""What the student is asked to match: (student, teacher, batch) -> scalar, the mean over counted units, accumulated in float32.
+
+`reads` names what a loss needs of the teacher ("logits", "hidden"; nothing for a hard loss). Padded units and units without a label or a teacher are
+inert; where none counts, the loss is 0 and its gradient is finite. A loss that reads hidden maps owns projectors: `bind` makes them before step 0.
+"""
+
+from typing import ClassVar, Protocol
+
+import torch
+
+from limbeck.features import Outputs
+from limbeck.tasks import Batch
+
+
+class Loss(Protocol):
+    """One file, one loss."""
+
+    reads: ClassVar[tuple[str, ...]]
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor: ...
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of `values` (B, W) where `mask` is True; 0 with a finite gradient where it never is."""
+    kept = torch.where(mask, values, torch.zeros((), dtype=values.dtype))
+    return kept.sum() / mask.sum().clamp_min(1)

@@ -1,0 +1,153 @@
+"""A name to a torch module and its preprocessing: one of our networks, or a `transformers` model by folder or hub id.
+
+A model's folder is that of `transformers` (config.json, model.safetensors) or, for our networks, network.json and model.safetensors; with the
+text of its preprocessing (tokenizer.json or preprocess.json) beside them.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from limbeck import registry
+from limbeck.store import read_json, write_bytes, write_json
+
+WEIGHTS = "model.safetensors"
+NETWORK = "network.json"
+
+
+def is_network(name: str) -> bool:
+    """Whether a recipe's `model` names one of our networks."""
+    return name in registry.names("networks")
+
+
+def create(name: str, options: dict[str, Any], task: Any, *, seed: int) -> nn.Module:
+    """The model a recipe names, with a head for the task's labels; new weights are drawn from `seed`. Raises ValueError."""
+    torch.manual_seed(seed)
+    if is_network(name):
+        network = registry.create("networks", name, options)
+        return network.build(len(task.labels), task.settings["channels"])
+    if options:
+        raise ValueError(f"`{name}` is no network of ours, so `{next(iter(options))}` is no key here. {registry.suggest(name, registry.names('networks'))}")
+    return from_transformers(name, task)
+
+
+def from_transformers(name: str, task: Any) -> nn.Module:
+    """A pretrained model with the task's head. Raises ValueError for a folder or hub id that cannot be had, or other labels in a tuned head."""
+    import transformers
+
+    labels = dict(enumerate(task.labels))
+    with reading(name), quiet():
+        config = transformers.AutoConfig.from_pretrained(locate(name))
+        tuned = set(config.id2label.values()) == set(task.labels)
+        if not tuned:
+            config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
+        auto = getattr(transformers, task.auto_model)
+        model = auto.from_pretrained(locate(name), config=config, attn_implementation="eager", dtype=torch.float32, ignore_mismatched_sizes=not tuned)
+    return reorder_head(model, [config.id2label[i] for i in range(len(task.labels))], task.labels)
+
+
+def reorder_head(model: nn.Module, own: Sequence[str], wanted: Sequence[str]) -> nn.Module:
+    """Let the outputs of a tuned classifier follow the order of `wanted`."""
+    if list(own) == list(wanted):
+        return model
+    order = [list(own).index(label) for label in wanted]
+    head = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == len(own)][-1]
+    with torch.no_grad():
+        head.weight.copy_(head.weight[order].clone())
+        if head.bias is not None:
+            head.bias.copy_(head.bias[order].clone())
+    model.config.id2label = dict(enumerate(wanted))
+    model.config.label2id = {label: i for i, label in enumerate(wanted)}
+    return model
+
+
+def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int) -> str:
+    """The text of the preprocessing that the model `name` needs: its tokenizer, or what the training images say."""
+    if task_class.preprocess_file == "preprocess.json":
+        return task_class.fit_preprocess(rows)
+    import transformers
+
+    with reading(name), quiet():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(locate(name))
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(min(max_tokens, tokenizer.model_max_length))
+    backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    return backend.to_str()
+
+
+def save_model(model: nn.Module, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str) -> None:
+    """Write a model's folder. `network`: name, options, labels and channels of one of ours; None for a `transformers` model."""
+    if network is None:
+        model.save_pretrained(folder)
+    else:
+        write_json(folder / NETWORK, network)
+        save_tensors(state(model), folder / WEIGHTS)
+    write_bytes(folder / preprocess_file, text.encode())
+
+
+def load_model(folder: Path, task: Any) -> nn.Module:
+    """The model of a folder written by `save_model`."""
+    if not (folder / NETWORK).exists():
+        return from_transformers(str(folder), task)
+    network = read_json(folder / NETWORK)
+    model = registry.create("networks", network["name"], network["options"]).build(network["labels"], network["channels"])
+    restore(model, load_file(folder / WEIGHTS))
+    return model
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer once, by its first name; shared tensors stay shared."""
+    return {name: tensor.detach() for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
+
+
+def restore(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Copy `tensors` of `state` back. Raises ValueError where names or shapes differ."""
+    own = state(module)
+    if own.keys() != tensors.keys():
+        raise ValueError(f"these weights are of another model; they differ in {sorted(own.keys() ^ tensors.keys())[:5]}")
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise ValueError(f"`{name}` is {tuple(tensors[name].shape)} in the file and {tuple(tensor.shape)} in the model")
+        tensor.copy_(tensors[name])
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Tensors by name as safetensors, atomically."""
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def locate(name: str) -> str:
+    """A folder's path with ~ expanded, or the hub id as it is."""
+    path = Path(name).expanduser()
+    return str(path) if path.exists() else name
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what `transformers` raises for a model that cannot be had into one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise ValueError(f"model `{name}`: neither a network of ours, nor a model folder, nor a hub id that can be reached: {reason}") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the loading reports of `transformers` off the terminal."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(level)

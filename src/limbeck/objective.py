@@ -1,0 +1,89 @@
+"""The weighted sum of losses that one training minimises:
+
+    L = a * task(y) + sum_k b_k * loss_k(student, teacher) + lambda * mean (Q(w) - w)^2
+
+Every weight is a number or a schedule over the training's progress, every term is logged by itself, and 0 switches a term off (it is not computed).
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from limbeck import registry
+from limbeck.features import Outputs
+from limbeck.recipe import Distill, Weight
+from limbeck.tasks import Batch
+
+SCHEDULE = re.compile(r"(linear|cosine)\(\s*([-+.\deE]+)\s*,\s*([-+.\deE]+)\s*\)")
+
+
+class Diverged(ValueError):
+    """A loss term is not finite."""
+
+
+def schedule(weight: Weight) -> Callable[[float], float]:
+    """Progress in [0, 1] to a weight: a number, `linear(from, to)` or `cosine(from, to)`. Raises ValueError."""
+    if not isinstance(weight, str):
+        return lambda progress: float(weight)
+    match = SCHEDULE.fullmatch(weight.strip())
+    if not match:
+        raise ValueError(f"weight `{weight}`: write a number, linear(from, to) or cosine(from, to)")
+    start, end = float(match[2]), float(match[3])
+    if match[1] == "linear":
+        return lambda progress: start + (end - start) * progress
+    return lambda progress: end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss and its weight."""
+
+    name: str
+    weight: Callable[[float], float]
+    loss: Callable[[Outputs, Outputs, Batch], torch.Tensor]
+
+
+class Objective(nn.Module):
+    """`terms` on outputs and `quantization`: (weight schedule, () -> mean squared error of the weights) or None."""
+
+    def __init__(self, terms: Sequence[Term], quantization: tuple[Callable[[float], float], Callable[[], torch.Tensor]] | None = None) -> None:
+        super().__init__()
+        self.terms = terms
+        self.quantization = quantization
+        self.losses = nn.ModuleList([term.loss for term in terms if isinstance(term.loss, nn.Module)])
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """(total, each term by name, unweighted). Raises Diverged naming the term that is not finite."""
+        total = student.logits.new_zeros(())
+        parts: dict[str, torch.Tensor] = {}
+        for term in self.terms:
+            if weight := term.weight(progress):
+                parts[term.name] = term.loss(student, teacher, batch)
+                total = total + weight * parts[term.name]
+        if self.quantization and (weight := self.quantization[0](progress)):
+            parts["quantization"] = self.quantization[1]()
+            total = total + weight * parts["quantization"]
+        if not torch.isfinite(total):
+            broken = [name for name, part in parts.items() if not torch.isfinite(part)] or ["total"]
+            raise Diverged(f"the loss term `{broken[0]}` is not finite. Lower train.learning_rate or this term's weight")
+        return total, {name: part.detach() for name, part in parts.items()} | {"total": total.detach()}
+
+
+def hard_terms(task_loss: str, weight: Weight = 1.0) -> list[Term]:
+    """The task's own loss alone."""
+    return [Term("task", schedule(weight), registry.create("losses", task_loss))]
+
+
+def terms(task_loss: str, distill: Distill | None) -> list[Term]:
+    """The terms that a recipe's `distill` asks for; without it the task's own loss."""
+    if distill is None:
+        return hard_terms(task_loss)
+    soft = []
+    for name, options in distill.losses.items():
+        own = {key: value for key, value in options.items() if key != "weight"}
+        soft.append(Term(name, schedule(options.get("weight", 1.0)), registry.create("losses", name, own)))
+    return [*hard_terms(task_loss, distill.task_weight), *soft]

@@ -1,0 +1,101 @@
+"""Fake quantization: x^ = dequantize(quantize(x)) forward, straight-through backward, with the learned-step gradient.
+
+With t = x / scale + zero_point and c the code: dx^/dx = 1 inside the grid, 0 outside (Bengio et al., 2013, arXiv 1308.3432), and
+dx^/d log(scale) = scale * (c - zero_point - [inside] (t - zero_point)) / sqrt(n Q_P) (LSQ, arXiv 1902.08153, equation 3 and section 2.2, times the scale
+since the parameter is its logarithm). n is the number of values that share the scale.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.quant.affine import dequantize, quantize
+from limbeck.quant.formats import Grid
+from limbeck.ranges import Range
+
+
+class StraightThrough(torch.autograd.Function):
+    """(x, log_scale, zero_point, grid) -> x^; scale and zero point broadcast against x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid) -> torch.Tensor:
+        scale = log_scale.exp()
+        steps = x / scale
+        codes = torch.round(steps).add_(zero_point).clamp_(grid.low, grid.high).sub_(zero_point)
+        ctx.save_for_backward(steps, codes, scale)
+        ctx.bounds = (grid.low - zero_point, grid.high - zero_point)
+        ctx.gradient_scale = 1 / math.sqrt(max(1, x.numel() // scale.numel()) * grid.high)
+        return codes * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
+        (gradient,) = gradients
+        steps, codes, scale = ctx.saved_tensors
+        low, high = ctx.bounds
+        inside = (steps >= low - 0.5) & (steps <= high + 0.5)
+        passed = gradient * inside
+        if not ctx.needs_input_grad[1]:
+            return passed, None, None, None
+        slope = (gradient * codes).sub_(passed * steps)
+        return passed, slope.sum_to_size(scale.shape) * scale * ctx.gradient_scale, None, None
+
+
+class FakeQuantizer(nn.Module):
+    """One tensor's quantizer. `groups`: how many scales; a group is an index of the tensor's first axis (weights), or the whole tensor (1).
+
+    It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes.
+    """
+
+    def __init__(self, grid: Grid, range_class: type[Range], groups: int = 1) -> None:
+        super().__init__()
+        self.grid = grid
+        self.range_class = range_class
+        self.groups = groups
+        self.observer: Range | None = None
+        self.log_scale = nn.Parameter(torch.zeros(groups), requires_grad=range_class.learned)
+        self.register_buffer("zero_point", torch.zeros(groups))
+        self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """(groups), positive."""
+        return self.log_scale.detach().exp()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.observer is not None:
+            self.observer.observe(x.detach().float().reshape(self.groups, -1))
+            return x
+        if not self.calibrated:
+            return x
+        shape = (-1, *[1] * (x.ndim - 1)) if self.groups > 1 else (1,)
+        return StraightThrough.apply(x.float(), self.log_scale.view(shape), self.zero_point.view(shape), self.grid)
+
+    def begin(self) -> None:
+        """Observe from now on."""
+        self.observer = self.range_class(self.grid)
+
+    def finish(self) -> None:
+        """Fit the range to what was observed, and quantize from now on. Raises ValueError where nothing was observed."""
+        assert self.observer is not None
+        scale, zero_point = self.observer.fit()
+        with torch.no_grad():
+            self.log_scale.copy_(scale.log())
+            self.zero_point.copy_(zero_point)
+            self.calibrated.fill_(True)
+        self.observer = None
+
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
+        """The integers of `x`, as float32."""
+        shape = (-1, *[1] * (x.ndim - 1)) if self.groups > 1 else (1,)
+        return quantize(x.detach().float(), self.scale.view(shape), self.zero_point.view(shape), self.grid)
+
+
+def dynamic(x: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """x^ with the range of this very tensor, as ONNX DynamicQuantizeLinear finds it; straight-through backward."""
+    low, high = x.detach().amin().clamp_max(0), x.detach().amax().clamp_min(0)
+    scale = ((high - low) / (grid.high - grid.low)).clamp_min(torch.finfo(torch.float32).tiny)
+    zero_point = torch.round(grid.low - low / scale).clamp(grid.low, grid.high)
+    rounded = dequantize(quantize(x.detach(), scale, zero_point, grid), scale, zero_point)
+    return x + (rounded - x).detach() if x.requires_grad else rounded

@@ -1,0 +1,129 @@
+"""The converted model: modules that hold int8 codes and the learned scales, nothing else, and compute with the ops that exporters translate.
+
+`limbeck::quantize_dequantize`, `limbeck::dequantize` and `limbeck::dynamic_linear` are ops of torch's dispatcher, so that torch.export keeps each as one
+node and an exporter writes Q, DQ and integer initializers from the very scales that were trained; here they are the same arithmetic as in training.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from limbeck.quant import affine
+from limbeck.quant.fake import FakeQuantizer, dynamic
+from limbeck.quant.formats import GRIDS
+from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear
+
+
+@torch.library.custom_op("limbeck::quantize_dequantize", mutates_args=())
+def quantize_dequantize(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:
+    """x^ on the uint8 grid; `scale` float32 and `zero_point` uint8 are scalars."""
+    zero = zero_point.float()
+    return affine.dequantize(affine.quantize(x, scale, zero, GRIDS["uint8"]), scale, zero)
+
+
+@torch.library.custom_op("limbeck::dequantize", mutates_args=())
+def dequantize(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Tensor:
+    """codes * scale along `axis`; `codes` int8 or int32."""
+    shape = [1] * codes.ndim
+    shape[axis] = -1
+    return codes.float() * scale.view(shape)
+
+
+@torch.library.custom_op("limbeck::dynamic_linear", mutates_args=())
+def dynamic_linear(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """x^ W with x quantized by its own range; `codes` (D, O) int8, `scale` (O)."""
+    return dynamic(x, GRIDS["uint8"]) @ (codes.float() * scale)
+
+
+@quantize_dequantize.register_fake
+def _(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+@dequantize.register_fake
+def _(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Tensor:
+    return torch.empty_like(codes, dtype=torch.float32)
+
+
+@dynamic_linear.register_fake
+def _(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return x.new_empty((*x.shape[:-1], codes.shape[1]))
+
+
+class ActivationQuantizer(nn.Module):
+    """The static quantizer of one tensor."""
+
+    def __init__(self, quantizer: FakeQuantizer) -> None:
+        super().__init__()
+        self.register_buffer("scale", quantizer.scale.reshape(()).clone())
+        self.register_buffer("zero_point", quantizer.zero_point.reshape(()).to(torch.uint8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return quantize_dequantize(x, self.scale, self.zero_point)
+
+
+class Integer(nn.Module):
+    """A weight as int8 codes with float32 scales, and the quantizer of what is read."""
+
+    def __init__(self, source: Quantized, codes: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("codes", codes.to(torch.int8).contiguous())
+        self.register_buffer("scale", source.quantizer.scale.clone())
+        own = source.input is not None and not source.reads_codes
+        self.input: nn.Module = ActivationQuantizer(source.input) if own and source.input is not None else nn.Identity()
+
+
+class IntegerLinear(Integer):
+    """Codes stand transposed, (D, O), as a matrix product reads them."""
+
+    def __init__(self, source: QuantizedLinear) -> None:
+        super().__init__(source, source.quantizer.codes(source.float_weight()).t())
+        self.bias = source.bias
+        self.is_dynamic = source.is_dynamic
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.unsqueeze(-2) if x.ndim == 2 else x  # ONNX Runtime turns a plain matrix product with bias into a float Gemm
+        if self.is_dynamic:
+            y = dynamic_linear(rows, self.codes, self.scale)
+        else:
+            y = torch.matmul(self.input(rows), dequantize(self.codes, self.scale, 1))
+        y = y if self.bias is None else y + self.bias
+        return y.squeeze(-2) if x.ndim == 2 else y
+
+
+class IntegerEmbedding(Integer):
+    """Integers are gathered first, then the gathered rows dequantized."""
+
+    def __init__(self, source: QuantizedEmbedding) -> None:
+        super().__init__(source, source.quantizer.codes(source.float_weight()))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return functional.embedding(ids, self.codes).float() * functional.embedding(ids, self.scale.unsqueeze(1))
+
+
+class IntegerConv2d(Integer):
+    """With a static input the bias is int32 on the accumulator's grid, as runtimes fuse it; else float."""
+
+    def __init__(self, source: QuantizedConv2d) -> None:
+        super().__init__(source, source.quantizer.codes(source.float_weight()))
+        self.geometry: dict[str, Any] = source.geometry
+        self.has_codes = source.input is not None
+        bias = source.folded_bias().detach()
+        if self.has_codes:
+            step = source.bias_scale()
+            self.register_buffer("bias_scale", step.clone())
+            bias = torch.round(bias / step).to(torch.int32)
+        self.register_buffer("bias", bias.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bias = dequantize(self.bias, self.bias_scale, 0) if self.has_codes else self.bias
+        return functional.conv2d(self.input(x), dequantize(self.codes, self.scale, 0), bias, **self.geometry)
+
+
+CONVERTED: dict[type[Quantized], type[Integer]] = {
+    QuantizedLinear: IntegerLinear,
+    QuantizedEmbedding: IntegerEmbedding,
+    QuantizedConv2d: IntegerConv2d,
+}

@@ -1,0 +1,150 @@
+"""Modules that quantize their weights, and the input they read, while they train. They take the place of a module and share its parameters.
+
+Shapes: B rows, T tokens, D in, O out, C channels. `input` is the quantizer of the tensor that the module reads, shared by all its readers, or None where
+activations stay float; `reads_codes` says that the tensor was already quantized where it was made.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from limbeck.quant.affine import SMALLEST
+from limbeck.quant.fake import FakeQuantizer, StraightThrough, dynamic
+from limbeck.quant.formats import GRIDS
+
+
+class Quantized(nn.Module):
+    """What the three have in common: a float weight, its quantizer, and the pair of both for the error term."""
+
+    weight: nn.Parameter
+
+    def __init__(self, quantizer: FakeQuantizer) -> None:
+        super().__init__()
+        self.quantizer = quantizer
+        self.input: FakeQuantizer | None = None
+        self.reads_codes = False
+        self.is_dynamic = False
+        self.pair: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def remember(self, rounded: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """`rounded`, kept with the float weight for `squared_error` while training."""
+        self.pair = (rounded.detach(), weight) if self.training and self.quantizer.calibrated else None
+        return rounded
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        """The input as the integer kernel will see it."""
+        if self.is_dynamic and self.quantizer.calibrated:
+            return dynamic(x.float(), GRIDS["uint8"])
+        return x if self.input is None or self.reads_codes else self.input(x)
+
+    def calibrate_weight(self) -> None:
+        """Fit the weight's range to the weight as it stands."""
+        self.quantizer.begin()
+        self.quantizer(self.float_weight())
+        self.quantizer.finish()
+
+    def float_weight(self) -> torch.Tensor:
+        """What the integers stand for, (O, ...)."""
+        return self.weight
+
+
+class QuantizedLinear(Quantized):
+    """y = x^ W^T + b with W (O, D) per output channel."""
+
+    def __init__(self, linear: nn.Linear, quantizer: FakeQuantizer) -> None:
+        super().__init__(quantizer)
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(self.read(x), self.remember(self.quantizer(self.weight), self.weight), self.bias)
+
+
+class QuantizedEmbedding(Quantized):
+    """Rows of a table (V, D), each with its own scale; only the gathered rows are quantized at a step."""
+
+    def __init__(self, embedding: nn.Embedding, quantizer: FakeQuantizer) -> None:
+        super().__init__(quantizer)
+        self.weight, self.padding_idx = embedding.weight, embedding.padding_idx
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        rows = functional.embedding(ids, self.weight, self.padding_idx)
+        if not self.quantizer.calibrated:
+            return rows
+        log_scale = functional.embedding(ids, self.quantizer.log_scale.unsqueeze(1))
+        rounded = StraightThrough.apply(rows, log_scale, torch.zeros(()), self.quantizer.grid)
+        return self.remember(rounded, rows)
+
+
+class QuantizedConv2d(Quantized):
+    """y = conv(x^, W^) + b with the batch norm folded in: W^ = Q(W gamma / sigma), per output channel.
+
+    While training, the norm still sees batch statistics: y = norm(conv(x^, W^) sigma / gamma) (Jacob et al., 2018, arXiv 1712.05877, section 3.2; the
+    approximation with running sigma). In eval mode the bias is rounded to int32 steps of (input scale x weight scale), as the kernel holds it.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d | None, quantizer: FakeQuantizer) -> None:
+        super().__init__(quantizer)
+        self.weight, self.bias, self.norm = convolution.weight, convolution.bias, norm
+        self.geometry: dict[str, Any] = {
+            "stride": convolution.stride,
+            "padding": convolution.padding,
+            "dilation": convolution.dilation,
+            "groups": convolution.groups,
+        }
+
+    def factor(self) -> torch.Tensor:
+        """(O) gamma / sigma of the norm, or ones."""
+        if self.norm is None or self.norm.running_var is None:
+            return torch.ones(len(self.weight))
+        factor = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
+        return torch.where(factor.abs() < SMALLEST, SMALLEST, factor)
+
+    def float_weight(self) -> torch.Tensor:
+        return self.weight * self.factor().view(-1, 1, 1, 1)
+
+    def folded_bias(self) -> torch.Tensor:
+        """(O) the bias with the norm's shift, on the grid of the int32 accumulator where input and weight are quantized."""
+        bias = torch.zeros(len(self.weight)) if self.bias is None else self.bias
+        if self.norm is not None and self.norm.running_mean is not None:
+            bias = (bias - self.norm.running_mean) * self.factor() + self.norm.bias
+        if self.input is None or not self.input.calibrated:
+            return bias
+        step = self.bias_scale()
+        return torch.round(bias / step) * step
+
+    def bias_scale(self) -> torch.Tensor:
+        """(O) the value of one step of the accumulator."""
+        assert self.input is not None
+        return self.input.scale * self.quantizer.scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.float_weight()
+        rounded = self.remember(self.quantizer(weight), weight)
+        if not self.training:
+            return functional.conv2d(self.read(x), rounded, self.folded_bias(), **self.geometry)
+        if self.norm is None:
+            return functional.conv2d(self.read(x), rounded, self.bias, **self.geometry)
+        raw = functional.conv2d(self.read(x), rounded, None, **self.geometry) / self.factor().view(1, -1, 1, 1)
+        return self.norm(raw if self.bias is None else raw + self.bias.view(1, -1, 1, 1))
+
+
+class Then(nn.Module):
+    """A module, and the quantizer of its output."""
+
+    def __init__(self, module: nn.Module, quantizer: FakeQuantizer) -> None:
+        super().__init__()
+        self.module, self.quantizer = module, quantizer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.quantizer(self.module(x))
+
+
+def squared_error(model: nn.Module) -> torch.Tensor:
+    """mean (Q(w) - w)^2 over every weight that the last forward quantized; the gradient pulls w to its grid point, which stands still."""
+    pairs = [module.pair for module in model.modules() if isinstance(module, Quantized) and module.pair is not None]
+    if not pairs:
+        return torch.zeros(())
+    total = torch.stack([(rounded - weight).square().sum() for rounded, weight in pairs]).sum()
+    return total / sum(weight.numel() for _, weight in pairs)

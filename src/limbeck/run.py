@@ -1,0 +1,195 @@
+"""The pipeline in a straight line: recipe -> data -> teacher -> student -> train -> quantize -> evaluate -> export; and over it the verdict."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from limbeck import bench as benchmark
+from limbeck import evaluate, features, machine, objective, report, verdict
+from limbeck import recipe as recipes
+from limbeck.models import WEIGHTS
+from limbeck.recipe import Recipe, Verdict
+from limbeck.runtime import load
+from limbeck.sources import Row
+from limbeck.stages import (
+    Arm, Bench, arm_title, evaluate_stage, export_stage, label_stage, quantize_stage, score, student_stage, teacher_stage, train_stage,
+)  # fmt: skip
+from limbeck.store import Store, lock, read_json, write_bytes, write_json
+from limbeck.tasks import Task, collate
+
+
+def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
+    """One recipe, from data to test answers and, where it quantizes, an artifact with its parity. Raises ValueError and Interrupted."""
+    bench = Bench(recipe, store) if bench is None else bench
+    torch.set_num_threads(recipe.train.threads)
+    ready = teacher_stage(bench, recipe) if recipe.teacher else None
+    start = student_stage(bench, recipe, ready)
+    terms = objective.terms(start.task.hard_loss, recipe.distill)
+    cache = label_stage(bench, recipe, ready, start, terms) if ready and any("logits" in term.loss.reads for term in terms) else None
+    trained = train_stage(bench, recipe, start, terms, cache)
+    weights = quantize_stage(bench, recipe, start, trained)
+    arm = evaluate_stage(bench, recipe, start, weights)
+    arm.history = read_json(trained / "history.json")
+    if recipe.quantize:
+        export_stage(bench, recipe, start, weights, arm, recipe.export)
+    return arm
+
+
+def run(recipe: Recipe, out: str | Path, *, name: str = "run", tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """A recipe to a run folder: every arm, the verdict, the report, the artifact. Returns report.json's content. Raises ValueError, Interrupted."""
+    recipe.check_components()
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder / "run.lock", wait=False):
+        write_bytes(folder / "recipe.yaml", recipes.write(recipe).encode())
+        store = Store(tell=tell)
+        bench = Bench(recipe, store)
+        arms = run_arms(bench)
+        found = describe(bench, arms, name)
+        curves = [{"arm": arm, "seed": runs[0].recipe.train.seed + i, **point} for arm, runs in arms.items() for i, run in enumerate(runs) for point in run.history]
+        write_json(folder / "stages.json", store.records)
+        write_bytes(folder / "metrics.jsonl", "".join(json.dumps(point) + "\n" for point in curves).encode())
+        report.write(found, curves, folder)
+        install(folder, final_arm(arms)[0])
+    return found
+
+
+def run_arms(bench: Bench) -> dict[str, list[Arm]]:
+    """The teacher, and every arm with every seed; without a verdict the recipe itself is the one arm."""
+    recipe = bench.recipe
+    arms: dict[str, list[Arm]] = {}
+    if recipe.teacher:
+        ready = teacher_stage(bench, recipe)
+        scored = score(bench, ready.folder, ready.load, ready.task)
+        history = read_json(ready.folder / "history.json")
+        num_bytes = os.path.getsize(ready.folder / WEIGHTS)
+        parameters = sum(parameter.numel() for parameter in ready.load().parameters())
+        arms["teacher"] = [Arm(recipe, ready.task, scored, ready.folder, parameters, num_bytes, history, model=ready.load)]
+    if recipe.verdict is None:
+        return arms | {arm_title(recipe): [run_arm(recipe, bench.store, bench=bench)]}
+    for seed in range(recipe.verdict.seeds):
+        for name, derived in verdict.arms(recipe, seed).items():
+            arms.setdefault(name, []).append(run_arm(derived, bench.store, bench=bench))
+    return arms
+
+
+def final_arm(arms: dict[str, list[Arm]]) -> list[Arm]:
+    """The runs of the arm that is judged and shipped."""
+    return next(arms[name] for name in ("joint", "quantized", "kd+ptq", "kd", "plain") if name in arms)
+
+
+def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, Any]:
+    """report.json: every arm's figures, the verdict, parity, stages, machine."""
+    recipe, task = bench.recipe, final_arm(arms)[0].task
+    settings = recipe.verdict or Verdict()
+    weights = verdict.resample(len(bench.data.test), settings.resamples)
+    resampled = {arm: verdict.bootstrap([run.statistics for run in runs], weights, task) for arm, runs in arms.items()}
+    bench.store.tell("measuring latency")
+    latency = measure(bench, arms, settings.latency_rows)
+    rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
+    parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
+    return {
+        "schema": 1,
+        "name": name,
+        "task": recipe.task,
+        "metric": {"name": task.metric, "higher_is_better": True},
+        "arms": rows,
+        "verdict": judge(recipe, rows, resampled, parity, task) if recipe.verdict else None,
+        "parity": parity,
+        "stages": [{key: value for key, value in record.items() if key != "entry"} for record in bench.store.records],
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+        "notes": bench.data.notes,
+        "recipe": recipes.write(recipe),
+    }
+
+
+def judge(recipe: Recipe, rows: dict[str, Any], resampled: dict[str, Any], parity: list[dict[str, Any]], task: Task) -> dict[str, Any]:
+    """The verdict over the arms' rows; parity that does not hold fails it whatever the figures."""
+    assert recipe.verdict is not None
+    final = next(arm for arm in ("joint", "kd+ptq", "kd", "plain") if arm in rows)
+    found = verdict.judge(
+        {arm: row["mean"][task.metric] for arm, row in rows.items()},
+        {arm: values[task.metric] for arm, values in resampled.items()},
+        recipe.verdict,
+        speedup=rows["teacher"]["latency_ms"]["p50"] / rows[final]["latency_ms"]["p50"],
+        compression=rows["teacher"]["bytes"] / rows[final]["bytes"],
+    )
+    broken = [row for row in parity if not row["holds"]]
+    reasons = found["reasons"] + [f"parity fails: {row['arm']} in {row['runtime']} decides {row['flips']} of {row['units']} otherwise" for row in broken]
+    return found | {"reasons": reasons, "kept": not reasons}
+
+
+def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dict[str, Any], teachers: list[Arm] | None) -> dict[str, Any]:
+    """One row of report.json's arms."""
+    seeds = [
+        {"seed": run.recipe.train.seed, "metrics": evaluate.quality(run.scored, run.task), **evaluate.details(run.scored, run.task)} for run in runs
+    ]
+    return {
+        "seeds": seeds,
+        "mean": {name: float(np.mean([seed["metrics"][name] for seed in seeds])) for name in seeds[0]["metrics"]},
+        "ci95": {name: verdict.interval(values) for name, values in resampled.items()},
+        "parameters": runs[0].parameters,
+        "bytes": runs[0].num_bytes,
+        "latency_ms": latency,
+        "agreement": float(np.mean([evaluate.agreement(run.scored, teachers[0].scored) for run in runs])) if teachers else None,
+    }
+
+
+def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int) -> dict[str, dict[str, Any]]:
+    """End-to-end milliseconds of every arm on raw test rows in order: float arms in PyTorch, artifacts in the fastest runtime they offer."""
+    threads = bench.recipe.train.threads
+    answerers: dict[tuple[str, str], Callable[[Any], Any]] = {}
+    for name, runs in arms.items():
+        run = runs[0]
+        if run.artifact is None:
+            answerers[name, "pytorch"] = pytorch_answerer(run)
+            continue
+        for graph in read_json(run.artifact / "manifest.json")["graphs"]:
+            answerers[name, graph["runtime"]] = load(run.artifact, runtime=graph["runtime"], threads=threads).predict
+    keyed = {f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}
+    measured = benchmark.latencies(keyed, [raw(row) for row in bench.data.test[:num_rows]])
+    summaries = [(name, benchmark.summary(measured[f"{name}/{runtime}"], threads=threads, runtime=runtime)) for name, runtime in answerers]
+    return {name: min((each for owner, each in summaries if owner == name), key=lambda each: each["p50"]) for name in arms}
+
+
+def pytorch_answerer(run: Arm) -> Callable[[Any], Any]:
+    """A float model from raw input to decoded answer, as the artifact does it."""
+    assert run.model is not None
+    model, task = run.model().eval(), run.task
+
+    def answer(given: Any) -> Any:
+        row = task.row(given)
+        batch = features.to_torch(collate(task.encode([row]), np.zeros(1, int), task.padding))
+        with torch.inference_mode():
+            return task.decode(row, features.run(model, batch).logits[0].numpy())
+
+    return answer
+
+
+def raw(row: Row) -> Any:
+    """A row as a user would send it: a text, or the bytes of a PNG file."""
+    if "words" in row:
+        return " ".join(row["words"])
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(row["image"]).save(file, "PNG")
+    return file.getvalue()
+
+
+def install(folder: Path, run: Arm) -> None:
+    """Put the proven artifact into the run folder, whole or not at all; one whose parity does not hold is not handed out."""
+    shutil.rmtree(folder / "artifact", ignore_errors=True)
+    if run.artifact is not None and all(row["holds"] for row in run.parity):
+        shutil.rmtree(folder / "artifact.tmp", ignore_errors=True)
+        shutil.copytree(run.artifact, folder / "artifact.tmp")
+        os.rename(folder / "artifact.tmp", folder / "artifact")

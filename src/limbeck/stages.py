@@ -1,0 +1,358 @@
+"""The steps of the pipeline as stages of the store: a stage's key holds all it depends on, so what did not change is reused, by every arm and run."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from limbeck import data, evaluate, export, features, machine, models, objective, quantize, registry, student, teacher, train
+from limbeck import recipe as recipes
+from limbeck.quant.swap import squared_error
+from limbeck.recipe import Recipe
+from limbeck.store import Store, digest, file_digest, read_json, write_json
+from limbeck.tasks import Encoded, Scored, Task, collate
+
+REVISION = 1  # part of every stage's key: raise it when a change of code changes a stage's result
+PREDICTIONS = "logits.npy"
+
+
+@dataclass(frozen=True)
+class Net:
+    """A model's folder in the store, and the task bound to its preprocessing."""
+
+    folder: Path
+    task: Task
+
+    @property
+    def key(self) -> str:
+        return self.folder.name
+
+    def load(self) -> nn.Module:
+        return models.load_model(self.folder, self.task)
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the model's layers."""
+        return read_json(self.folder / "layers.json")
+
+
+@dataclass
+class Arm:
+    """What one recipe led to: test answers, figures, and where the weights and the artifact lie."""
+
+    recipe: Recipe
+    task: Task
+    scored: Scored
+    weights: Path
+    parameters: int
+    num_bytes: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+    artifact: Path | None = None
+    parity: list[dict[str, Any]] = field(default_factory=list)
+    model: Callable[[], nn.Module] | None = None
+
+    @cached_property
+    def statistics(self) -> np.ndarray:
+        return self.task.statistics(self.scored)
+
+
+@dataclass
+class Bench:
+    """What every stage of a run shares: the data and the store."""
+
+    recipe: Recipe
+    store: Store
+    encodings: dict[str, list[Encoded]] = field(default_factory=dict)
+
+    @cached_property
+    def task_class(self) -> Any:
+        return registry.load("tasks", self.recipe.task)
+
+    @cached_property
+    def data(self) -> data.Data:
+        found = data.read(self.recipe.data.source, self.recipe.data.options, self.task_class)
+        for note in found.notes:
+            self.store.tell(f"data: {note}")
+        return found
+
+    def encode(self, split: str, task: Task) -> list[Encoded]:
+        """A split as `task` reads it, encoded once per preprocessing."""
+        key = digest([split, task.preprocess])
+        if key not in self.encodings:
+            self.encodings[key] = task.encode(getattr(self.data, split))
+        return self.encodings[key]
+
+    def new_task(self, model_name: str) -> Task:
+        """The task with the preprocessing that a model by name needs."""
+        text = models.preprocess(model_name, self.task_class, self.data.train, self.recipe.train.max_tokens)
+        return self.task_class(self.data.labels, text)
+
+    def environment(self) -> dict[str, Any]:
+        """What two machines must share to compute the same bits."""
+        versions = machine.versions()
+        return {
+            "revision": REVISION,
+            "threads": self.recipe.train.threads,
+            "cpu": list(machine.cpu()[1]),
+            "versions": {name: versions[name] for name in ("torch", "transformers") if name in versions},
+        }
+
+    def dtype(self) -> torch.dtype:
+        """`auto`: bfloat16 for text where the CPU multiplies it natively."""
+        choice = self.recipe.train.dtype
+        reads_tokens = self.task_class.preprocess_file == "tokenizer.json"
+        if choice == "auto":
+            choice = "bfloat16" if reads_tokens and machine.has_bfloat16() else "float32"
+        return torch.bfloat16 if choice == "bfloat16" else torch.float32
+
+
+def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
+    """The tuned, frozen teacher."""
+    settings = recipe.teacher
+    assert settings is not None
+    task = bench.new_task(settings.model)
+    inputs = {"model": teacher.reference(settings.model, settings.options, _model_digest), "preprocess": digest(task.preprocess), "labels": list(task.labels)}
+    tuning = recipe.train.model_copy(
+        update={"epochs": max(1, settings.epochs), "learning_rate": settings.learning_rate or recipe.train.learning_rate, "seed": bench.recipe.train.seed}
+    )
+    if settings.epochs:
+        inputs |= {"data": bench.data.fingerprint("train"), "train": _steps(tuning), "dtype": str(bench.dtype()), **bench.environment()}
+
+    def build(folder: Path) -> None:
+        model = models.create(settings.model, settings.options, task, seed=tuning.seed)
+        history = []
+        if settings.epochs:
+            encoded = bench.encode("train", task)
+            job = train.Job(
+                model, objective.Objective(objective.hard_terms(task.hard_loss)), encoded, task.padding, tuning, bench.dtype(),
+                validate=_validator(bench, model, task), tell=bench.store.tell,
+            )  # fmt: skip
+            history = train.Training(job, folder).run()
+        _save_net(model, folder, task, settings.model, settings.options)
+        write_json(folder / "history.json", history)
+
+    return Net(bench.store.stage("teacher", inputs, build), task)
+
+
+def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:
+    """The student's weights before training."""
+    settings = recipe.student
+    if settings.from_:
+        assert ready is not None and recipe.teacher is not None
+        task, name, origin = ready.task, recipe.teacher.model, {"teacher": ready.key}
+        options = recipe.teacher.options
+    else:
+        assert settings.model is not None
+        task, name, options = bench.new_task(settings.model), settings.model, settings.options
+        origin = {"model": teacher.reference(name, options, _model_digest), "seed": recipe.train.seed, "labels": list(task.labels)}
+    inputs = {**origin, "student": settings.model_dump(mode="json"), "preprocess": digest(task.preprocess), "revision": REVISION}
+
+    def build(folder: Path) -> None:
+        model = student.build(settings, task, ready.load() if ready and settings.from_ else None, seed=recipe.train.seed)
+        _save_net(model, folder, task, name, options)
+
+    return Net(bench.store.stage("student", inputs, build), task)
+
+
+def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: list[objective.Term]) -> Path:
+    """The teacher's outputs over the training rows, and the layers that the losses read."""
+    layers: list[str] = []
+    for term in terms:
+        if "hidden" in term.loss.reads:
+            pairs = term.loss.layer_map(start.layers, ready.layers)
+            bench.store.tell(f"{term.name}: student <- teacher layers " + ", ".join(f"{own} <- {theirs}" for own, theirs in pairs))
+            layers += [theirs for _, theirs in pairs if theirs not in layers]
+    inputs = {
+        "teacher": file_digest(ready.folder / models.WEIGHTS), "preprocess": digest(ready.task.preprocess), "data": bench.data.fingerprint("train"),
+        "task": recipe.task, "layers": layers, "dtype": str(bench.dtype()), **bench.environment(),
+    }  # fmt: skip
+
+    def build(folder: Path) -> None:
+        teacher.label(ready.load(), bench.encode("train", ready.task), ready.task, layers, bench.dtype(), folder)
+
+    return bench.store.stage("label", inputs, build)
+
+
+def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], cache_folder: Path | None) -> Path:
+    """The trained student; quantized while it trains where the recipe says so."""
+    joint = recipe.quantize if recipe.quantize and recipe.quantize.when == "train" else None
+    inputs = {
+        "student": start.key, "labels": cache_folder.name if cache_folder else None, "data": bench.data.fingerprint("train"), "train": _steps(recipe.train),
+        "distill": recipe.distill.model_dump(mode="json") if recipe.distill else None, "quantize": joint.model_dump(mode="json") if joint else None,
+        "dtype": str(bench.dtype()), **bench.environment(),
+    }  # fmt: skip
+
+    def build(folder: Path) -> None:
+        model, task, encoded = start.load(), start.task, bench.encode("train", start.task)
+        cache = teacher.open_cache(cache_folder) if cache_folder else None
+        layers = bind_losses(model, terms, cache, collate(encoded[:2], np.arange(2), task.padding))
+        listeners, error = [], None
+        if joint:
+            prepare(bench, recipe, model, task)
+            error = (objective.schedule(joint.error_weight), partial(squared_error, model))
+            listeners.append(partial(switch_on, bench, recipe, model, task, joint.start))
+        job = train.Job(
+            model, objective.Objective(terms, error), encoded, task.padding, recipe.train, bench.dtype(), layers, cache or (lambda batch: None),
+            listeners, _validator(bench, model, task), bench.store.tell,
+        )  # fmt: skip
+        write_json(folder / "history.json", train.Training(job, folder).run())
+        models.save_tensors(models.state(model), folder / models.WEIGHTS)
+
+    return bench.store.stage("train", inputs, build, label=f"train ({arm_title(recipe)}, seed {recipe.train.seed})")
+
+
+def quantize_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> Path:
+    """The weights after post-training quantization, where the recipe says so; else as trained."""
+    if recipe.quantize is None or recipe.quantize.when == "train":
+        return trained
+    inputs = {
+        "trained": trained.name, "quantize": recipe.quantize.model_dump(mode="json"), "data": bench.data.fingerprint("train"),
+        "activations": activations(bench, recipe), "revision": REVISION,
+    }  # fmt: skip
+
+    def build(folder: Path) -> None:
+        model = start.load()
+        models.restore(model, load_file(trained / models.WEIGHTS))
+        prepare(bench, recipe, model, start.task)
+        quantize.calibrate(model, calibration(bench, recipe, start.task))
+        models.save_tensors(models.state(model), folder / models.WEIGHTS)
+
+    return bench.store.stage("quantize", inputs, build)
+
+
+def evaluate_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path) -> Arm:
+    """The final weights' answers on the test split: the only place where an arm reads it."""
+    task, one_by_one = start.task, recipe.quantize is not None and activations(bench, recipe) == "uint8-dynamic"
+
+    def model() -> nn.Module:
+        built = start.load()
+        if recipe.quantize:
+            prepare(bench, recipe, built, task)
+        models.restore(built, load_file(weights / models.WEIGHTS))
+        return built.eval()
+
+    scored = score(bench, weights, model, task, one_by_one=one_by_one)
+    parameters = sum(parameter.numel() for parameter in start.load().parameters())
+    num_bytes = os.path.getsize(start.folder / models.WEIGHTS)
+    return Arm(recipe, task, scored, weights, parameters, num_bytes, model=model)
+
+
+def export_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: Arm, exporters: Sequence[str]) -> None:
+    """The artifact and its parity; counts the bytes of the first graph and what it needs beside it."""
+    assert arm.model is not None
+    inputs = {
+        "weights": weights.name, "data": bench.data.fingerprint("test"), "exporters": list(exporters), "recipe": recipes.write(recipe),
+        "versions": {name: machine.versions().get(name) for name in ("torch", "onnxruntime", "openvino")}, **bench.environment(),
+    }  # fmt: skip
+    metrics = evaluate.quality(arm.scored, start.task)
+
+    def build(folder: Path) -> None:
+        assert arm.model is not None and recipe.quantize is not None
+        formats = {"weights": recipe.quantize.weights, "activations": activations(bench, recipe)}
+        content = export.Artifact(arm.model(), start.task, recipe.task, recipes.write(recipe), exporters, metrics, formats)
+        export.write(content, bench.encode("test", start.task), folder / "artifact")
+        graphs = read_json(folder / "artifact" / "manifest.json")["graphs"]
+        write_json(folder / "parity.json", export.prove(folder / "artifact", arm.scored, bench.data.test, start.task, graphs, folder))
+
+    folder = bench.store.stage("export", inputs, build)
+    arm.artifact, arm.parity = folder / "artifact", read_json(folder / "parity.json")
+    first = read_json(arm.artifact / "manifest.json")["graphs"][0]["file"]
+    others = {graph["file"] for graph in read_json(arm.artifact / "manifest.json")["graphs"]} - {first}
+    arm.num_bytes = sum(path.stat().st_size for path in arm.artifact.iterdir() if path.name not in others)
+
+
+def score(bench: Bench, weights: Path, model: Callable[[], nn.Module], task: Task, *, one_by_one: bool = False) -> Scored:
+    """Test answers as a stage of their own."""
+    encoded = bench.encode("test", task)
+    inputs = {"weights": weights.name, "data": bench.data.fingerprint("test"), "preprocess": digest(task.preprocess), **bench.environment()}
+
+    def build(folder: Path) -> None:
+        np.save(folder / PREDICTIONS, evaluate.score(model(), encoded, task, one_by_one=one_by_one).logits)
+
+    folder = bench.store.stage("evaluate", inputs, build)
+    return Scored(np.load(folder / PREDICTIONS), np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded))
+
+
+def bind_losses(model: nn.Module, terms: list[objective.Term], cache: teacher.Cache | None, example: Any) -> list[str]:
+    """Give every loss that reads hidden maps its projectors; the student's layers to capture. Shapes are checked here, before step 0."""
+    layers: list[str] = []
+    for term in terms:
+        if "hidden" not in term.loss.reads:
+            continue
+        assert cache is not None
+        pairs = term.loss.layer_map(features.blocks(model), list(cache.layers)) if not term.loss.pairs else term.loss.pairs
+        with torch.no_grad():
+            outputs = features.run(model.eval(), features.to_torch(example), [own for own, _ in pairs])
+        term.loss.bind(pairs, [(outputs.hidden[own].shape[-1], cache.width(theirs)) for own, theirs in pairs])
+        layers += [own for own, _ in pairs if own not in layers]
+    return layers
+
+
+def activations(bench: Bench, recipe: Recipe) -> str:
+    """What activations are stored as; left open: static in training and for images, dynamic after training for text."""
+    assert recipe.quantize is not None
+    if recipe.quantize.activations:
+        return recipe.quantize.activations
+    reads_tokens = bench.task_class.preprocess_file == "tokenizer.json"
+    return "uint8-dynamic" if recipe.quantize.when == "after" and reads_tokens else "uint8"
+
+
+def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> None:
+    """Swap the planned modules of a float model."""
+    assert recipe.quantize is not None
+    schemes = quantize.plan(model, recipe.quantize, activations(bench, recipe))
+    quantize.prepare(model, schemes, recipe.quantize.range, calibration(bench, recipe, task)[0])
+
+
+def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.Module], Any]]:
+    """Forwards over the training rows that ranges are fitted on, drawn by the seed."""
+    assert recipe.quantize is not None
+    encoded = bench.encode("train", task)
+    drawn = np.random.default_rng(recipe.train.seed).permutation(len(encoded))[: recipe.quantize.calibration_rows]
+    chosen = [encoded[i] for i in drawn]
+    batches = [collate([chosen[i] for i in rows], rows, task.padding) for rows in evaluate.evaluation_batches(chosen)]
+    return [partial(features.run, batch=features.to_torch(batch)) for batch in batches]
+
+
+def switch_on(bench: Bench, recipe: Recipe, model: nn.Module, task: Task, start: float, step: int, total: int) -> None:
+    """At the step where quantization begins, fit the ranges; from there on they are used."""
+    if step == int(start * total):
+        quantize.calibrate(model, calibration(bench, recipe, task))
+
+
+def arm_title(recipe: Recipe) -> str:
+    """The arm that a derived recipe is."""
+    if recipe.quantize and recipe.quantize.when == "train":
+        return "joint" if recipe.distill else "quantized"
+    return "kd" if recipe.distill else "plain"
+
+
+def _steps(settings: recipes.Train) -> dict[str, Any]:
+    """The training settings that a result depends on."""
+    return settings.model_dump(mode="json", exclude={"checkpoint_seconds", "threads"})
+
+
+def _model_digest(folder: Path) -> str:
+    """The bytes of a model's folder that count."""
+    wanted = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
+    return digest({path.name: file_digest(path) for path in wanted})
+
+
+def _validator(bench: Bench, model: nn.Module, task: Task) -> Callable[[], dict[str, float]]:
+    encoded = bench.encode("validation", task)
+    return lambda: evaluate.quality(evaluate.score(model, encoded, task), task)
+
+
+def _save_net(model: nn.Module, folder: Path, task: Task, name: str, options: dict[str, Any]) -> None:
+    """A model's folder with the names of its layers."""
+    models.save_model(
+        model, folder, network=student.network_header(name, options, task), preprocess_file=task.preprocess_file, text=task.preprocess
+    )
+    write_json(folder / "layers.json", features.blocks(model))

@@ -1,0 +1,151 @@
+"""Content-addressed stages: what was computed once is found again, and a kill loses at most the minutes since the last checkpoint.
+
+A stage is a folder `<cache>/<name>-<key>`; its key is the SHA-256 of everything the result depends on. A stage under work is the same name with
+`.partial`, which survives a kill so that the stage can go on from its checkpoints; the finished folder appears by one rename. Files are written
+to a temporary name, fsynced and renamed. A lock per entry keeps two processes apart; the kernel frees it when a process dies.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+CACHE = "LIMBECK_CACHE"
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has written its checkpoint; the same command goes on from there."""
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of plain data, written as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over names and bytes of every file below `folder`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest({str(path.relative_to(folder)): file_digest(path) for path in files})
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a kill, sees the old content or the new, never a part."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Plain data as indented JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`. Raises ValueError when another process holds it and `wait` is False."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{path.parent}: another run is writing to this folder. Wait for it, or choose another --out") from None
+        yield
+
+
+@dataclass
+class Stop:
+    """Whether a signal has asked the process to stop."""
+
+    requested: bool = False
+
+
+@contextlib.contextmanager
+def deferred_interrupt() -> Iterator[Stop]:
+    """Inside, SIGTERM and Ctrl-C only set `requested`, so that a loop can write its checkpoint between two steps."""
+    stop = Stop()
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        stop.requested = True
+
+    previous = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+@dataclass
+class Store:
+    """The stages below one cache folder, and what this run did with them."""
+
+    folder: Path = field(default_factory=lambda: Path(os.environ.get(CACHE) or "~/.cache/limbeck").expanduser())
+    tell: Callable[[str], None] = lambda line: None
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def stage(self, name: str, inputs: dict[str, Any], build: Callable[[Path], None], *, label: str = "") -> Path:
+        """The folder of the stage `name` for `inputs`; `build(folder)` fills it when it is not there yet.
+
+        `build` is called with the same partly filled folder after a kill, and must leave the same bytes as an uninterrupted call.
+        """
+        entry = self.folder / f"{name}-{digest(inputs)[:24]}"
+        started, title = time.perf_counter(), label or name
+        with lock(self.folder / "locks" / entry.name, wait=True):
+            reused = entry.is_dir()
+            if not reused:
+                self.tell(f"{title}: running")
+                self._fill(entry, inputs, build)
+        seconds = round(time.perf_counter() - started, 3)
+        peak_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        self.records.append({"name": title, "seconds": seconds, "peak_rss_mb": peak_rss_mb, "reused": reused, "entry": entry.name})
+        self.tell(f"{title}: reused" if reused else f"{title}: done in {seconds:.1f} s")
+        return entry
+
+    def _fill(self, entry: Path, inputs: dict[str, Any], build: Callable[[Path], None]) -> None:
+        partial = entry.with_name(entry.name + ".partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        for leftover in partial.rglob("*.tmp"):
+            leftover.unlink()
+        build(partial)
+        shutil.rmtree(partial / "checkpoint", ignore_errors=True)
+        write_json(partial / "stage.json", inputs)
+        for path in partial.rglob("*"):
+            if path.is_file():
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+        os.rename(partial, entry)
+        sync_folder(entry.parent)

@@ -1,0 +1,108 @@
+"""What is predicted: rows to inputs, logits to answers and figures. Torch-free, so that training and the artifact's runtime share every line.
+
+A row holds W units, each of which gets one label: the words of a sentence, or the one image. Shapes: B rows, T tokens, W units, V labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from limbeck.sources import Row
+
+UNKNOWN = -100  # the label of a unit without one
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One row as the model reads it: `inputs` without a batch axis; `positions` (W) the token of each unit, -1 where it was cut off, or None
+    where the model's output is the unit; `labels` (W)."""
+
+    inputs: dict[str, np.ndarray]
+    positions: np.ndarray | None
+    labels: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """What the row costs a batch: tokens, or 1 for an image."""
+        return 1 if self.positions is None else len(next(iter(self.inputs.values())))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows together: `inputs` (B, ...), `positions` (B, W) or None, `labels` (B, W), `mask` (B, W; True counts), `rows` (B) their indices."""
+
+    inputs: dict[str, Any]
+    positions: Any
+    labels: Any
+    mask: Any
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A split's outputs, unit after unit: `logits` (P, V), `labels` (P), `offsets` (N + 1): row i owns units offsets[i] to offsets[i + 1]."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def decisions(self) -> np.ndarray:
+        """(P) the label of the largest logit."""
+        return self.logits.argmax(1)
+
+
+class Task(Protocol):
+    """One file, one task. `labels` in order; `preprocess` is the text of the artifact's `preprocess_file`."""
+
+    labels: Sequence[str]
+    preprocess: str
+
+    metric: ClassVar[str]
+    hard_loss: ClassVar[str]
+    auto_model: ClassVar[str]
+    preprocess_file: ClassVar[str]
+    padding: dict[str, int]
+
+    @staticmethod
+    def find_labels(rows: Sequence[Row]) -> list[str]: ...
+
+    @staticmethod
+    def stratum(row: Row) -> str: ...
+
+    def encode(self, rows: Sequence[Row]) -> list[Encoded]: ...
+
+    def row(self, raw: Any) -> Row: ...
+
+    def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]: ...
+
+    def statistics(self, scored: Scored) -> np.ndarray: ...
+
+    def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+def collate(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int]) -> Batch:
+    """Pad rows to one batch; a padded unit has mask False and the label UNKNOWN."""
+    inputs = {name: pad([row.inputs[name] for row in encoded], padding.get(name, 0)) for name in encoded[0].inputs}
+    labels = pad([row.labels for row in encoded], UNKNOWN)
+    if encoded[0].positions is None:
+        return Batch(inputs, None, labels, np.ones(labels.shape, bool), rows)
+    positions = pad([row.positions for row in encoded if row.positions is not None], -1)
+    return Batch(inputs, np.maximum(positions, 0), labels, positions >= 0, rows)
+
+
+def pad(arrays: Sequence[np.ndarray], value: int) -> np.ndarray:
+    """(B, longest, ...) from arrays that differ in their first axis."""
+    longest = max(len(array) for array in arrays)
+    out = np.full((len(arrays), longest, *arrays[0].shape[1:]), value, arrays[0].dtype)
+    for target, array in zip(out, arrays, strict=True):
+        target[: len(array)] = array
+    return out
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis."""
+    exponent = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponent / exponent.sum(-1, keepdims=True)

@@ -1,0 +1,114 @@
+"""One label for an image. Metric: accuracy, the share of rows whose largest logit is the true label; macro F1 beside it.
+
+Preprocessing (`preprocess.json`): an image becomes (channels, height, width) float32, value / 255, less the mean, over the standard deviation of each
+channel; another size is resized by Pillow (bilinear) first. The same numpy lines run in training and in the artifact's runtime.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from limbeck.metrics import precision_recall_f1, ratio
+from limbeck.sources import Row
+from limbeck.tasks import UNKNOWN, Encoded, Scored, softmax
+
+
+@dataclass(frozen=True)
+class ImageClassification:
+    """`labels` in order of the logits; `preprocess`: JSON with height, width, channels, mean, std."""
+
+    labels: Sequence[str]
+    preprocess: str
+
+    metric: ClassVar[str] = "accuracy"
+    hard_loss: ClassVar[str] = "cross_entropy"
+    auto_model: ClassVar[str] = "AutoModelForImageClassification"
+    preprocess_file: ClassVar[str] = "preprocess.json"
+    input_names: ClassVar[tuple[str, ...]] = ("pixel_values",)
+
+    @staticmethod
+    def find_labels(rows: Sequence[Row]) -> list[str]:
+        """Every label, sorted; numbers by value."""
+        found = {row["label"] for row in rows if row["label"] is not None}
+        return sorted(found, key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
+
+    @staticmethod
+    def stratum(row: Row) -> str:
+        return str(row["label"])
+
+    @staticmethod
+    def fit_preprocess(rows: Sequence[Row]) -> str:
+        """Size of the first image, mean and standard deviation of the training pixels."""
+        first = rows[0]["image"]
+        channels = 1 if first.ndim == 2 else first.shape[2]
+        pixels = np.concatenate([row["image"].reshape(-1, channels) for row in rows[:2000]]) / 255
+        mean, std = pixels.mean(0).round(4).tolist(), np.maximum(pixels.std(0), 1e-3).round(4).tolist()
+        return json.dumps({"height": first.shape[0], "width": first.shape[1], "channels": channels, "mean": mean, "std": std})
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        return json.loads(self.preprocess)
+
+    @property
+    def padding(self) -> dict[str, int]:
+        return {}
+
+    def encode(self, rows: Sequence[Row]) -> list[Encoded]:
+        index = {label: i for i, label in enumerate(self.labels)}
+        return [
+            Encoded({"pixel_values": self.pixels(row["image"])}, None, np.array([index.get(row.get("label"), UNKNOWN)], np.int64)) for row in rows
+        ]
+
+    def pixels(self, image: np.ndarray) -> np.ndarray:
+        """(H, W) or (H, W, 3) uint8 to (C, height, width) float32."""
+        from PIL import Image
+
+        settings = self.settings
+        picture = Image.fromarray(image).convert("L" if settings["channels"] == 1 else "RGB")
+        if picture.size != (settings["width"], settings["height"]):
+            picture = picture.resize((settings["width"], settings["height"]), Image.Resampling.BILINEAR)
+        values = np.asarray(picture, np.float32).reshape(settings["height"], settings["width"], settings["channels"]) / np.float32(255)
+        normal = (values - np.float32(settings["mean"])) / np.float32(settings["std"])
+        return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+    def row(self, raw: Any) -> Row:
+        """A row from a path, the bytes of an image file, or an array of uint8. Raises ValueError for what is no image."""
+        if isinstance(raw, np.ndarray):
+            if raw.dtype != np.uint8 or raw.ndim not in (2, 3):
+                raise ValueError(f"an image array is (H, W) or (H, W, 3) of uint8, not {raw.shape} of {raw.dtype}")
+            return {"image": raw}
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else Path(raw)) as picture:
+                return {"image": np.asarray(picture.convert("L" if self.settings["channels"] == 1 else "RGB"))}
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            name = "the bytes given" if isinstance(raw, bytes) else raw
+            raise ValueError(f"{name}: not a readable image: {error}") from None
+
+    def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]:
+        """(1, V) logits to the label, its probability and all probabilities."""
+        probabilities = softmax(logits[0].astype(np.float64))
+        best = int(probabilities.argmax())
+        return {
+            "label": self.labels[best],
+            "probability": round(float(probabilities[best]), 6),
+            "probabilities": {label: round(float(p), 6) for label, p in zip(self.labels, probabilities, strict=True)},
+        }
+
+    def statistics(self, scored: Scored) -> np.ndarray:
+        """(N, 3 V): hits, predictions and true rows of each label, row by row; their sums give every metric."""
+        one_hot = np.eye(len(self.labels))
+        predicted, true = one_hot[scored.decisions], one_hot[scored.labels]
+        return np.concatenate([predicted * true, predicted, true], 1)
+
+    def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
+        """Totals (..., 3 V) to accuracy and macro F1, each in [0, 1]."""
+        hits, predicted, true = np.split(totals, 3, -1)
+        return {"accuracy": ratio(hits.sum(-1), true.sum(-1)), "macro_f1": precision_recall_f1(hits, predicted, true)[2].mean(-1)}

@@ -1,0 +1,167 @@
+"""The one training loop. It knows neither distillation nor bits: it minimises an objective over batches, and calls listeners before each step.
+
+Everything that a step depends on is a pure function of (seed, step): the batch, the learning rate, dropout's random numbers. A checkpoint is one
+safetensors file (model, objective, optimizer; the step and the history in its JSON header), so that a killed training goes on to the same bytes.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import nn
+
+from limbeck import features, models
+from limbeck.data import batch_plan
+from limbeck.features import Outputs
+from limbeck.objective import Diverged, Objective
+from limbeck.recipe import Train
+from limbeck.store import Interrupted, deferred_interrupt, write_bytes
+from limbeck.tasks import Batch, Encoded, collate
+
+CHECKPOINT = "checkpoint/last.safetensors"
+LOG_POINTS = 100  # loss terms are logged this many times a training
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training. `teacher(batch)` answers from the cache; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics."""
+
+    model: nn.Module
+    objective: Objective
+    encoded: Sequence[Encoded]
+    padding: dict[str, int]
+    settings: Train
+    dtype: torch.dtype = torch.float32
+    layers: Sequence[str] = ()
+    teacher: Callable[[Batch], Outputs | None] = lambda batch: None
+    listeners: Sequence[Callable[[int, int], None]] = ()
+    validate: Callable[[], dict[str, float]] | None = None
+    tell: Callable[[str], None] = lambda line: None
+
+
+class Training:
+    """A job under way."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        from accelerate import Accelerator
+
+        settings = job.settings
+        self.job, self.folder = job, folder
+        self.accelerator = Accelerator(mixed_precision="bf16" if job.dtype == torch.bfloat16 else "no")
+        self.optimizer = torch.optim.AdamW(parameter_groups(job.model, job.objective, settings.weight_decay), lr=settings.learning_rate, fused=True)
+        sizes = [row.size for row in job.encoded]
+        budget = settings.batch_rows if job.encoded[0].positions is None else settings.batch_tokens
+        plans = [batch_plan(sizes, budget, seed=settings.seed, epoch=epoch) for epoch in range(settings.epochs)]
+        self.batches = [(epoch, rows) for epoch, plan in enumerate(plans) for rows in plan]
+        self.history: list[dict[str, Any]] = []
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the end, from the last checkpoint where there is one. Returns the history. Raises Diverged and Interrupted."""
+        total, saved = len(self.batches), time.monotonic()
+        start = self.load()
+        with deferred_interrupt() as stop:
+            for step in range(start, total):
+                if stop.requested or time.monotonic() - saved >= self.job.settings.checkpoint_seconds:
+                    self.save(step)
+                    saved = time.monotonic()
+                if stop.requested:
+                    raise Interrupted(f"stopped before step {step} of {total}; the same command goes on from there")
+                for listener in self.job.listeners:
+                    listener(step, total)
+                self.step(step, total)
+                self.end_epoch(step, total)
+        return self.history
+
+    def step(self, step: int, total: int) -> None:
+        """One batch forward and backward."""
+        job, (epoch, rows) = self.job, self.batches[step]
+        torch.manual_seed(job.settings.seed * 1_000_003 + step)
+        rate = job.settings.learning_rate * warmup_then_linear(step / total, job.settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = features.to_torch(collate([job.encoded[i] for i in rows], rows, job.padding))
+        job.model.train()
+        with self.accelerator.autocast():
+            student = features.run(job.model, batch, job.layers)
+        teacher = job.teacher(batch)
+        try:
+            loss, parts = job.objective(student, student if teacher is None else teacher, batch, step / total)
+        except Diverged as error:
+            raise Diverged(f"step {step} of {total}: {error}") from None
+        self.accelerator.backward(loss)
+        nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], job.settings.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if step % max(1, total // LOG_POINTS) == 0 or step == total - 1:
+            losses = {name: round(float(part), 6) for name, part in parts.items()}
+            self.history.append({"step": step + 1, "steps": total, "epoch": epoch, "losses": losses})
+
+    def end_epoch(self, step: int, total: int) -> None:
+        """Validate and tell after the last batch of an epoch."""
+        epoch = self.batches[step][0]
+        if step + 1 < total and self.batches[step + 1][0] == epoch:
+            return
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in self.history[-1]["losses"].items())
+        metrics = self.job.validate() if self.job.validate else {}
+        if metrics:
+            self.history.append({"step": step + 1, "epoch": epoch, "validation": {name: round(value, 6) for name, value in metrics.items()}})
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        self.job.tell(f"  epoch {epoch + 1}/{self.job.settings.epochs}  {losses}  validation: {shown}")
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that changes while training, by name."""
+        found = {f"model.{name}": tensor for name, tensor in models.state(self.job.model).items()}
+        found |= {f"objective.{name}": tensor for name, tensor in models.state(self.job.objective).items()}
+        for index, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            found |= {f"optimizer.{index}.{key}": value for key, value in self.optimizer.state[parameter].items()}
+        return found
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint from which `step` is the next to run."""
+        path = self.folder / CHECKPOINT
+        path.parent.mkdir(exist_ok=True)
+        header = {"step": str(step), "history": json.dumps(self.history)}
+        write_bytes(path, save({name: tensor.contiguous() for name, tensor in self.tensors().items()}, header))
+
+    def load(self) -> int:
+        """Take up the checkpoint, if there is one; the step to run next."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return 0
+        with safe_open(path, "pt") as file:
+            header = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "objective": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            owner, _, rest = name.partition(".")
+            parts[owner][rest] = tensor
+        models.restore(self.job.model, parts["model"])
+        models.restore(self.job.objective, parts["objective"])
+        for index, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            own = {name.partition(".")[2]: tensor for name, tensor in parts["optimizer"].items() if name.startswith(f"{index}.")}
+            if own:
+                self.optimizer.state[parameter] = own
+        self.history = json.loads(header["history"])
+        self.job.tell(f"  going on from step {header['step']} of {len(self.batches)}")
+        return int(header["step"])
+
+
+def parameter_groups(model: nn.Module, objective: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and scales do not."""
+    trained = [p for module in (model, objective) for p in module.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim > 1]
+    vectors = [p for p in trained if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def warmup_then_linear(progress: float, warmup: float) -> float:
+    """The learning rate's factor: linear from 0 to 1 over the share `warmup`, then linear to 0."""
+    rising = math.inf if warmup == 0 else (progress + 1e-3) / warmup
+    return min(1.0, rising) * (1 - progress) if warmup == 0 else min(rising, 1.0, (1 - progress) / (1 - min(warmup, 0.999)))

@@ -1,0 +1,88 @@
+"""Was it worth it, and is it still good? Control arms, seeds and a paired bootstrap over test rows.
+
+The arms: `plain` (the same student without a teacher), `kd` (distilled, float), `kd+ptq` (the same weights, quantized after), `joint` (distilled and quantized
+in one training). A metric is a function of sums over rows, so one resample of the rows (Efron and Tibshirani, 1993, chapter 6; Berg-Kirkpatrick et al., 2012)
+serves every arm and the differences are paired. Seeds are averaged within a resample. Rows are sentences for tagging, never tokens.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from limbeck.recipe import Recipe, Verdict
+from limbeck.tasks import Task
+
+ALPHA = 0.05
+
+
+def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
+    """The derived recipe of every arm asked for; all with the same data, student and steps."""
+    assert recipe.verdict is not None and recipe.quantize is not None
+    train = recipe.train.model_copy(update={"seed": recipe.train.seed + seed})
+    changes: dict[str, dict[str, Any]] = {
+        "plain": {"distill": None, "quantize": None},
+        "kd": {"quantize": None},
+        "kd+ptq": {"quantize": recipe.quantize.model_copy(update={"when": "after", "range": after_training(recipe.quantize.range)})},
+        "joint": {"quantize": recipe.quantize.model_copy(update={"when": "train"})},
+    }
+    return {name: recipe.model_copy(update={**changes[name], "train": train, "verdict": None}) for name in recipe.verdict.arms}
+
+
+def after_training(range_name: str) -> str:
+    """A learned range has nothing to learn from after training: its start takes its place."""
+    return "mse" if range_name == "lsq" else range_name
+
+
+def resample(num_rows: int, resamples: int) -> np.ndarray:
+    """(R, N) how often each row is drawn, by a fixed seed."""
+    generator = np.random.default_rng(0)
+    return generator.multinomial(num_rows, np.full(num_rows, 1 / num_rows), resamples).astype(np.float64)
+
+
+def bootstrap(statistics: Sequence[np.ndarray], weights: np.ndarray, task: Task) -> dict[str, np.ndarray]:
+    """(R) resampled values of every metric, averaged over the seeds' `statistics` (N, K)."""
+    per_seed = [task.metrics(weights @ rows) for rows in statistics]
+    return {name: np.mean([metrics[name] for metrics in per_seed], 0) for name in per_seed[0]}
+
+
+def interval(values: np.ndarray) -> list[float]:
+    """The central 95 %."""
+    return [float(value) for value in np.quantile(values, [ALPHA / 2, 1 - ALPHA / 2])]
+
+
+def judge(
+    means: dict[str, float], resampled: dict[str, np.ndarray], asked: Verdict, *, speedup: float, compression: float
+) -> dict[str, Any]:
+    """report.json's verdict, from each arm's mean metric and its resampled values (higher is better).
+
+    The student is kept when the paired bootstrap rejects, at 5 %, that it drops by more than `max_drop`, and it is as much faster as asked.
+    """
+    final = next(name for name in ("joint", "kd+ptq", "kd", "plain") if name in means)
+    drops = resampled["teacher"] - resampled[final]
+    p_noninferior = float((1 + (drops > asked.max_drop).sum()) / (1 + len(drops)))
+    reasons = []
+    if p_noninferior > ALPHA:
+        reasons.append(f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})")
+    if speedup < asked.min_speedup:
+        reasons.append(f"{speedup:.1f} times as fast as the teacher, {asked.min_speedup:g} asked")
+    found = {
+        "kept": not reasons,
+        "reasons": reasons,
+        "drop": means["teacher"] - means[final],
+        "drop_ci95": interval(drops),
+        "max_drop": asked.max_drop,
+        "min_speedup": asked.min_speedup,
+        "test": "paired bootstrap",
+        "p_noninferior": p_noninferior,
+        "speedup": speedup,
+        "compression": compression,
+    }
+    return found | gain("kd", "kd", "plain", means, resampled) | gain("joint", "joint", "kd+ptq", means, resampled)
+
+
+def gain(name: str, arm: str, control: str, means: dict[str, float], resampled: dict[str, np.ndarray]) -> dict[str, Any]:
+    """`<name>_gain` of an arm over its control with its interval; null where one of the two was not run."""
+    if arm not in means or control not in means:
+        return {f"{name}_gain": None, f"{name}_gain_ci95": None}
+    return {f"{name}_gain": means[arm] - means[control], f"{name}_gain_ci95": interval(resampled[arm] - resampled[control])}

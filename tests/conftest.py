@@ -1,0 +1,22 @@
+"""What every test stands on: a cache of its own, no network, and property tests that do not depend on this machine's speed."""
+
+import os
+from pathlib import Path
+
+# transformers and tokenizers read these once, when they are imported: a fixture would come too late.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("limbeck", deadline=None, derandomize=True)
+settings.load_profile("limbeck")
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """LIMBECK_CACHE, empty for each test."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("LIMBECK_CACHE", str(folder))
+    return folder

@@ -1,0 +1,220 @@
+"""Components by name: a family of toys for the mechanism, then what every real component must look like."""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+
+import limbeck
+from limbeck import registry
+
+SOFT_TOY = '''"""A toy."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class SoftToy:
+    """`size` is needed."""
+
+    size: int
+    weight: float = 1.0
+    kind: Literal["round", "square"] = "round"
+    parts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise ValueError("`size` is from 0 up")
+'''
+BALL = '"""A ball."""\n\n\nclass Ball:\n    """Round."""\n'
+
+
+@pytest.fixture(autouse=True)
+def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A family `toys` with the components soft_toy and ball."""
+    folder = tmp_path / "package" / "toys"
+    folder.mkdir(parents=True)
+    for name, text in {"__init__.py": '"""Toys."""\n', "soft_toy.py": SOFT_TOY, "ball.py": BALL}.items():
+        (folder / name).write_text(text)
+    monkeypatch.setattr(limbeck, "__path__", [*limbeck.__path__, str(folder.parent)])
+    importlib.invalidate_caches()
+    yield
+    for name in [name for name in sys.modules if name.startswith("limbeck.toys")]:
+        del sys.modules[name]
+    monkeypatch.delattr(limbeck, "toys", raising=False)
+
+
+def plug_in(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Pretend that another distribution offers a toy."""
+    points = EntryPoints([EntryPoint(name=name, value=value, group="limbeck.toys")])
+    monkeypatch.setattr(registry, "entry_points", points.select)
+
+
+def test_names_are_the_files_sorted() -> None:
+    assert registry.names("toys") == ["ball", "soft_toy"]
+
+
+def test_load_finds_the_class_in_cap_words() -> None:
+    assert registry.load("toys", "soft_toy").__name__ == "SoftToy"
+    assert registry.load("toys", "ball").__name__ == "Ball"
+
+
+def test_an_unknown_name_is_told_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"^toys has no component `soft_toi`\. Did you mean `soft_toy`\? Choices: ball, soft_toy$"):
+        registry.load("toys", "soft_toi")
+
+
+@pytest.mark.parametrize("name", ["", "os", "..store", "soft_toy.SoftToy", "limbeck.store", "__init__"])
+def test_a_name_cannot_leave_the_family(name: str) -> None:
+    with pytest.raises(ValueError, match="toys has no component"):
+        registry.load("toys", name)
+
+
+def test_tasks_are_spelt_with_dashes() -> None:
+    names = registry.names("tasks")
+    assert "token-classification" in names
+    assert not any("_" in name for name in names)
+    assert registry.load("tasks", "token-classification").__name__ == "TokenClassification"
+    with pytest.raises(ValueError, match="Did you mean `token-classification`"):
+        registry.load("tasks", "token_classification")
+
+
+def test_keys_are_the_parameters_of_the_constructor() -> None:
+    assert list(registry.keys("toys", "soft_toy")) == ["size", "weight", "kind", "parts"]
+    assert list(registry.keys("toys", "ball")) == []
+
+
+def test_create_converts_and_fills_defaults() -> None:
+    toy = registry.create("toys", "soft_toy", {"size": 2, "weight": 3, "parts": [1, 2]})
+    assert (toy.size, toy.weight, toy.kind, toy.parts) == (2, 3.0, "round", (1, 2))
+    assert type(toy.weight) is float
+    assert type(registry.create("toys", "ball")).__name__ == "Ball"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {"size": 1, "wieght": 2},
+            r"^`soft_toy` \(toys\) has no key `wieght`\. Did you mean `weight`\? Choices: size, weight, kind, parts$",
+        ),
+        ({"size": "big"}, r"^`size` of `soft_toy` \(toys\) is 'big': Input should be a valid integer"),
+        ({"size": 1.5}, r"^`size` of `soft_toy` \(toys\) is 1\.5: Input should be a valid integer"),
+        ({"size": 1, "kind": "flat"}, r"^`kind` of `soft_toy` \(toys\) is 'flat': Input should be 'round' or 'square'$"),
+        ({"size": 1, "weight": None}, r"^`weight` of `soft_toy` \(toys\) is None: Input should be a valid number$"),
+        ({}, r"^`soft_toy` \(toys\) needs the key `size`\. Its keys: size, weight, kind, parts$"),
+        ({"size": -1}, r"^`size` is from 0 up$"),
+    ],
+)
+def test_create_checks_every_key(options: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        registry.create("toys", "soft_toy", options)
+
+
+def test_create_does_not_change_its_options() -> None:
+    options = {"size": "2"}
+    assert registry.create("toys", "soft_toy", options).size == 2
+    assert options == {"size": "2"}
+
+
+def test_an_outside_component_is_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(monkeypatch, "odict", "collections:OrderedDict")
+    assert registry.names("toys") == ["ball", "odict", "soft_toy"]
+    assert registry.load("toys", "odict").__name__ == "OrderedDict"
+    assert registry.load("toys", "ball").__name__ == "Ball"
+
+
+@pytest.mark.xfail(strict=True, reason="an installed package silently takes the place of a component of ours")
+def test_an_outside_component_does_not_replace_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(monkeypatch, "ball", "collections:OrderedDict")
+    assert registry.load("toys", "ball").__name__ == "Ball"
+
+
+@pytest.mark.xfail(strict=True, reason="a private helper module counts as a component")
+def test_a_private_module_is_no_component(tmp_path: Path) -> None:
+    (tmp_path / "package" / "toys" / "_shared.py").write_text('"""Help."""\n')
+    assert registry.names("toys") == ["ball", "soft_toy"]
+
+
+@pytest.mark.xfail(strict=True, reason="the `*args, **kwargs` of torch.nn.Module count as keys, and as needed ones")
+def test_a_torch_module_without_a_constructor_has_no_keys(tmp_path: Path) -> None:
+    (tmp_path / "package" / "toys" / "bare.py").write_text("import torch\n\n\nclass Bare(torch.nn.Module):\n    pass\n")
+    assert type(registry.create("toys", "bare")).__name__ == "Bare"
+
+
+@pytest.mark.parametrize(
+    ("word", "choices", "expected"),
+    [
+        ("kll", ["kl", "hidden"], "Did you mean `kl`? Choices: kl, hidden"),
+        ("zzz", ["kl", "hidden"], "Choices: kl, hidden"),
+        ("zzz", [], "Choices: none"),
+        ("1", [1, 22], "Did you mean `1`? Choices: 1, 22"),
+    ],
+)
+def test_suggest(word: str, choices: list[object], expected: str) -> None:
+    assert registry.suggest(word, choices) == expected
+
+
+# Every real component.
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES)
+def test_every_component_reads_alike(family: str) -> None:
+    """The class is found by its name, is the one public class of its file, is documented, and every key has a type."""
+    assert registry.names(family)
+    for name in registry.names(family):
+        component = registry.load(family, name)
+        module = inspect.getmodule(component)
+        public = [
+            key
+            for key, item in vars(module).items()
+            if inspect.isclass(item) and item.__module__ == component.__module__ and key[0] != "_"
+        ]
+        assert public == [component.__name__], f"{family}/{name}: {public}"
+        assert component.__doc__, f"{family}/{name} has no docstring"
+        untyped = [key for key, parameter in registry.keys(family, name).items() if parameter.annotation is parameter.empty]
+        assert not untyped, f"{family}/{name}: the keys {untyped} have no type"
+
+
+# What CONTRIBUTING.md teaches.
+
+GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
+
+
+@pytest.mark.parametrize(
+    ("one", "family"), [("a loss", "losses"), ("a range", "ranges"), ("a task", "tasks"), ("an exporter", "exporters")]
+)
+def test_the_guide_adds_each_kind_in_four_steps(one: str, family: str) -> None:
+    section = GUIDE.read_text(encoding="utf-8").split(f"## Add {one}\n")[1].split("\n## ")[0]
+    assert re.findall(r"^(\d)\. ", section, re.MULTILINE) == ["1", "2", "3", "4"]
+    assert f"`src/limbeck/{family}/NAME.py`" in section
+    contract = f"src/limbeck/{family}/__init__.py"
+    assert f"`{contract}`" in section
+    assert (GUIDE.parent / contract).read_text(encoding="utf-8").startswith('"""')
+
+
+def test_the_guides_loss_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from limbeck import losses
+    from limbeck.features import Outputs
+
+    code = GUIDE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    (tmp_path / "hellinger.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "limbeck.losses.hellinger", raising=False)
+    assert "hellinger" in registry.names("losses")
+    logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0]]]).log_softmax(-1)
+    mask = torch.tensor([[True, False]])
+    loss = registry.create("losses", "hellinger")
+    assert loss(Outputs(logits, mask), Outputs(logits, mask), None).item() == pytest.approx(0, abs=1e-6)
+    p, q = logits[0, 0].exp(), torch.tensor([0.25, 0.75])
+    expected = 1 - (p * q).sqrt().sum()
+    other = q.log().expand(1, 2, 2)
+    assert loss(Outputs(other, mask), Outputs(logits, mask), None).item() == pytest.approx(expected.item(), abs=1e-6)

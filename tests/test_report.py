@@ -1,0 +1,414 @@
+"""The report page and the model card: complete, escaped, deterministic, and readable without the optional parts."""
+
+import copy
+import math
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from limbeck import report as page
+from limbeck.store import read_json
+
+Json = dict[str, Any]
+LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-MISC", "I-MISC"]
+SUPPORTS = [38323, 1617, 1156, 1668, 257, 1661, 835, 702, 216]
+RECIPE = """\
+task: token-classification
+data: {source: conll, path: data/conll2003}
+teacher: {model: bert-base-cased, epochs: 3}
+student: {from: teacher, surgery: drop_layers, layers: 3}
+train: {epochs: 6, learning_rate: 2.0e-4, batch_tokens: 1024, threads: 2, seed: 0}
+distill: {losses: {kl: {temperature: 2.0, weight: "linear(1.0, 0.5)"}, hidden: {weight: 1.0}}}
+quantize: {when: train, weights: int8, activations: uint8, range: lsq, error_weight: 1.0e-4}
+verdict: {arms: [plain, kd, kd+ptq, joint], seeds: 3, max_drop: 0.01, min_speedup: 4}
+export: [onnx]
+"""
+
+
+def wave(*numbers: float) -> float:
+    """A repeatable stand-in for noise, in [-1, 1]."""
+    return math.sin(sum((i + 1.7) * 12.9898 * number for i, number in enumerate(numbers)) * 78.233)
+
+
+def per_label(quality: float) -> list[Json]:
+    rows = []
+    for i, (label, support) in enumerate(zip(LABELS[1:], SUPPORTS[1:], strict=True)):
+        precision, recall = quality - 0.012 * i + 0.01 * wave(i, quality), quality - 0.01 * i + 0.01 * wave(quality, i)
+        f1 = 2 * precision * recall / (precision + recall)
+        rows.append({"label": label, "precision": precision, "recall": recall, "f1": f1, "support": support})
+    for label in page.AVERAGES:
+        rows.append({"label": label, "precision": quality, "recall": quality - 0.01, "f1": quality - 0.005, "support": 8112})
+    return rows
+
+
+def confusion(quality: float) -> Json:
+    counts = []
+    for i, support in enumerate(SUPPORTS):
+        errors = [
+            round(support * (1 - quality) * (0.02 if i == 0 else 0.25) * abs(wave(i, j, quality))) for j in range(len(LABELS))
+        ]
+        errors[i] = 0
+        counts.append([support - sum(errors) if j == i else count for j, count in enumerate(errors)])
+    return {"labels": LABELS, "counts": counts}
+
+
+def an_arm(values: list[float], parameters: int, num_bytes: int, latency: Json | None, agreement: float | None) -> Json:
+    mean = sum(values) / len(values)
+    seeds = [
+        {"seed": i, "metrics": {"f1": v, "accuracy": 0.9 + v / 10}, "per_label": per_label(v), "confusion": confusion(v)}
+        for i, v in enumerate(values)
+    ]
+    return {
+        "seeds": seeds,
+        "mean": {"f1": mean},
+        "ci95": {"f1": [mean - 0.0061, mean + 0.0058]},
+        "parameters": parameters,
+        "bytes": num_bytes,
+        "latency_ms": latency,
+        "agreement": agreement,
+    }
+
+
+def milliseconds(p50: float, p99: float, runtime: str) -> Json:
+    return {"p50": p50, "p99": p99, "threads": 2, "runtime": runtime}
+
+
+def a_report() -> Json:
+    stages = [
+        ("data", 1.2),
+        ("teacher", 1483.0),
+        ("label", 96.4),
+        ("plain, seed 0", 402.0),
+        ("kd, seed 0", 451.2),
+        ("joint, seed 0", 512.7),
+    ]
+    return {
+        "schema": 1,
+        "name": "CoNLL-2003, BERT-base to three layers",
+        "task": "token-classification",
+        "metric": {"name": "f1", "higher_is_better": True},
+        "arms": {
+            "teacher": an_arm([0.9013], 107726601, 430951424, milliseconds(21.8, 64.2, "pytorch"), 1.0),
+            "plain": an_arm([0.8702, 0.8655, 0.8741], 44069129, 176303104, milliseconds(6.1, 17.9, "pytorch"), 0.9712),
+            "kd": an_arm([0.8921, 0.8962, 0.8940], 44069129, 176303104, milliseconds(6.12, 18.3, "pytorch"), 0.9874),
+            "kd+ptq": an_arm([0.8811, 0.8874, 0.8846], 44069129, 44701234, milliseconds(1.83, 5.14, "onnxruntime"), 0.9808),
+            "joint": an_arm([0.8952, 0.8989, 0.8971], 44069129, 44623104, milliseconds(1.81, 5.02, "onnxruntime"), 0.9881),
+        },
+        "verdict": {
+            "kept": True,
+            "drop": 0.0042,
+            "drop_ci95": [0.0011, 0.0074],
+            "max_drop": 0.01,
+            "test": "paired bootstrap",
+            "p_noninferior": 0.0012,
+            "kd_gain": 0.0242,
+            "kd_gain_ci95": [0.0193, 0.0287],
+            "joint_gain": 0.0127,
+            "joint_gain_ci95": [-0.0004, 0.0253],
+            "speedup": 12.04,
+            "compression": 9.66,
+            "min_speedup": 4,
+            "reasons": [],
+        },
+        "parity": [
+            {"arm": arm, "seed": seed, "runtime": runtime, "rows": 3453, "agreement": agreement, "max_abs_logit_difference": 0.0123}
+            for arm in ("kd+ptq", "joint")
+            for seed in range(2)
+            for runtime, agreement in (("onnxruntime", 1.0), ("openvino", 0.9999784))
+        ],
+        "stages": [
+            {"name": name, "seconds": seconds, "peak_rss_mb": 1210.0 + 90 * i, "reused": name == "label"}
+            for i, (name, seconds) in enumerate(stages)
+        ],
+        "recipe": RECIPE,
+        "machine": {"cpu": "AMD EPYC 9R14", "cores": 2, "memory_gb": 15.3, "instructions": ["avx2", "avx512f", "avx512_vnni"]},
+        "versions": {"limbeck": "0.1.0", "torch": "2.13.0", "onnxruntime": "1.32.0", "openvino": None},
+        "notes": ["validation: 1404 rows drawn from train (seeded, stratified)"],
+    }
+
+
+def loss_row(arm: str, seed: int, step: int) -> Json:
+    decay = math.exp(-step / 90)
+    losses = {"task": 0.05 + 1.9 * decay * (1 + 0.15 * wave(step, seed))}
+    if arm != "plain":
+        losses |= {"kl": 0.08 + 1.1 * decay * (1 + 0.2 * wave(seed, step)), "hidden": 0.3 + 0.5 * decay * (1 + 0.1 * wave(step))}
+    if arm == "joint":
+        losses["quantization"] = 2e-5 + 3e-3 * decay
+    return {
+        "arm": arm,
+        "seed": seed,
+        "step": step,
+        "steps": 600,
+        "epoch": step // 101,
+        "losses": losses | {"total": sum(losses.values())},
+    }
+
+
+def some_curves() -> list[Json]:
+    top = {"plain": 0.872, "kd": 0.896, "joint": 0.899}
+    rows = [loss_row(arm, seed, step) for arm in top for seed in range(3) for step in range(4, 601, 4)]
+    for arm, best in top.items():
+        for seed in range(3):
+            for epoch in range(6):
+                value = best * (1 - 0.35 * math.exp(-1.1 * (epoch + 1))) + 0.003 * wave(seed, epoch)
+                rows.append({"arm": arm, "seed": seed, "step": 100 * (epoch + 1), "epoch": epoch, "validation": {"f1": value}})
+    return rows
+
+
+class Text(HTMLParser):
+    """The text of a page, and whether every tag is closed."""
+
+    VOID = ("meta", "br")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+
+def ascii_signs(text: str) -> str:
+    return text.replace(page.MINUS, "-").replace(page.TIMES, "x").replace(page.NONE, "-")
+
+
+def text_of(html: str) -> str:
+    parsed = Text(html)
+    assert parsed.open == []
+    return ascii_signs(" ".join(" ".join(parsed.words).split()))
+
+
+@pytest.fixture
+def report() -> Json:
+    return a_report()
+
+
+def test_page_says_everything_a_reader_must_know(report: Json) -> None:
+    text = text_of(page.render(report, some_curves()))
+    assert "✓ Kept" in text
+    assert (
+        "The joint model scores F1 0.8971 against the teacher's 0.9013, a drop of 0.0042 (95 % interval 0.0011 to 0.0074; "
+        "at most 0.0100 allowed); it is 12.0x faster and 9.66x smaller." in text
+    )
+    for expected in (
+        "at least 4x asked",
+        "44.6 MB",
+        "9.66x smaller",
+        "12.0x faster",
+        "98.81 %",
+        "107.7 M",
+        "onnxruntime",
+        "2 threads",
+    ):
+        assert expected in text
+    assert "Yes. kd is 0.0242 F1 better than plain (95 % interval of the gain 0.0193 to 0.0287)." in text
+    assert "Not shown. joint against kd+ptq: +0.0127 F1, but the 95 % interval, -0.0004 to 0.0253, contains 0." in text
+    for heading in ("Arms", "Notes", "Parity", "Training", "Confusion", "Labels", "Stages", "Recipe", "Machine", "Versions"):
+        assert f" {heading} " in text
+    assert "1404 rows drawn from train" in text
+    assert "24 min 43 s" in text
+    assert "avx2, avx512f, avx512_vnni" in text
+    assert "when: train" in text
+
+
+def test_agreement_just_below_one_is_not_called_a_hundred(report: Json) -> None:
+    text = text_of(page.render(report, []))
+    assert "99.998 %" in text
+    assert "100 %" in text
+
+
+def test_page_needs_no_script_and_no_network(report: Json) -> None:
+    html = page.render(report, some_curves())
+    assert Text(html).tags.isdisjoint({"script", "link", "img", "iframe", "object"})
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_user_data_is_escaped(report: Json) -> None:
+    bad = '<script>alert("1")</script>'
+    report["name"] = report["recipe"] = report["stages"][0]["name"] = bad
+    report["notes"] = report["verdict"]["reasons"] = [bad]
+    report["machine"] = {bad: bad}
+    for arm in report["arms"].values():
+        for seed in arm["seeds"]:
+            seed["confusion"]["labels"] = [bad, *LABELS[1:]]
+            seed["per_label"][0]["label"] = bad
+    html = page.render(report, [{"arm": "joint", "seed": 0, "step": 1, "epoch": 0, "losses": {bad: 1.0}}])
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 20
+
+
+def test_same_input_gives_the_same_bytes_and_leaves_it_alone(report: Json) -> None:
+    curves = some_curves()
+    before = copy.deepcopy((report, curves))
+    assert page.render(report, curves) == page.render(*copy.deepcopy(before))
+    assert (report, curves) == before
+
+
+def test_optional_parts_may_be_missing(report: Json) -> None:
+    report["verdict"] = None
+    report["parity"] = []
+    del report["notes"], report["recipe"], report["name"]
+    for arm in report["arms"].values():
+        arm["agreement"] = arm["latency_ms"] = None
+        arm["seeds"] = [{"seed": seed["seed"], "metrics": seed["metrics"]} for seed in arm["seeds"]]
+    text = text_of(page.render(report, []))
+    assert "No verdict was asked for: this run compared no arms. The joint model scores F1 0.8971." in text
+    for absent in ("Kept", "Parity", "Training", "Confusion", "Labels", "Notes", "Recipe", "Did distillation"):
+        assert f" {absent} " not in text
+
+
+def test_failed_verdict_gives_its_reasons(report: Json) -> None:
+    report["verdict"] |= {"kept": False, "speedup": 0.8, "reasons": ["0.8x is below the 4x that were asked"]}
+    report["verdict"] |= {"joint_gain": -0.02, "joint_gain_ci95": [-0.03, -0.01], "kd_gain": None, "kd_gain_ci95": None}
+    del report["arms"]["plain"]
+    text = text_of(page.render(report, []))
+    assert "✕ Not kept" in text
+    assert "it is 1.25x slower and 9.66x smaller." in text
+    assert "0.8x is below the 4x that were asked" in text
+    assert "No, it hurt. joint is 0.0200 F1 worse than kd+ptq" in text
+    assert "Not measured. This run has no arm plain." in text
+
+
+def test_a_metric_that_should_be_low_rises(report: Json) -> None:
+    report["metric"]["higher_is_better"] = False
+    assert "a rise of 0.0042" in text_of(page.render(report, []))
+    report["verdict"] |= {"drop": -0.001, "drop_ci95": [-0.002, 0.0]}
+    assert "a fall of 0.0010 (95 % interval of the rise -0.0020 to 0.0000" in text_of(page.render(report, []))
+
+
+def test_slower_arm_is_flagged(report: Json) -> None:
+    report["arms"]["kd+ptq"]["latency_ms"]["p50"] = 40.0
+    assert '<span class="sub bad">1.83x slower</span>' in ascii_signs(page.render(report, []))
+
+
+def test_run_without_teacher(report: Json) -> None:
+    report["arms"] = {"plain": report["arms"]["plain"]}
+    report["verdict"] = None
+    assert "The plain model scores F1 0.8699" in text_of(page.render(report, []))
+
+
+def test_many_labels_are_cut_to_the_most_confused(report: Json) -> None:
+    labels = [f"class-{i:02}" for i in range(60)]
+    counts = [[100 if i == j else int(i >= 40 and j == (i + 1) % 60) * 5 for j in range(60)] for i in range(60)]
+    report["arms"]["joint"]["seeds"][0]["confusion"] = {"labels": labels, "counts": counts}
+    text = text_of(page.render(report, []))
+    assert "the 24 most confused of 60 labels" in text
+    assert "class-45" in text
+    assert "class-20" not in text
+
+
+def test_charts_are_valid_svg_within_their_frame(report: Json) -> None:
+    html = page.render(report, some_curves())
+    charts = [part.split("</svg>")[0] for part in html.split("<svg viewBox")[1:]]
+    assert len(charts) == 6
+    for part in charts:
+        root = ElementTree.fromstring(f"<svg viewBox{part}</svg>")
+        circles = [float(circle.get(axis, "nan")) for circle in root.iter("circle") for axis in ("cx", "cy")]
+        assert all(0 <= place <= 360 for place in circles)
+        assert len([line for line in root.iter("line") if line.get("class") == "grid"]) >= 2
+
+
+def test_odd_curves_are_drawn(report: Json) -> None:
+    rows: list[Json] = [{"arm": "joint", "seed": 0, "step": 5, "epoch": 0, "losses": {"task": 0.0, "total": None, "kl": 1e9}}]
+    rows.append({"arm": "joint", "seed": 0, "step": 5, "epoch": 0, "validation": {"f1": 1.0, "loss": 2.0}})
+    titles = [chart["title"] for chart in page._charts(report, rows)]
+    assert titles == ["task loss", "kl loss", "F1 on validation"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1e-6, 2.0), (0.86, 0.90), (-3.0, 5.0), (5.0, 5.0), (0.0, 0.0), (1.0, 90.0)])
+def test_axis_has_a_few_ticks_inside(low: float, high: float) -> None:
+    for log in (False, True) if low > 0 else (False,):
+        axis = page.Axis.over([low, high], 0, 100, log=log)
+        places = [place for place, _ in axis.ticks()]
+        assert all(0 <= place <= 100 for place in places)
+        assert 0 <= axis.at(low) <= axis.at(high) <= 100
+        if not log or high / low > page.LOG_SPAN:
+            assert 2 <= len(places) <= 9
+
+
+def test_steps_are_whole_and_long_curves_short() -> None:
+    assert [text for _, text in page.Axis.over([1, 2, 3], 0, 9, whole=True).ticks()] == ["1", "2", "3"]
+    points = page._over_seeds([("joint", seed, step, float(seed)) for seed in (0, 1) for step in range(1000)])
+    assert len(points) <= page.MAX_POINTS
+    assert {(point.mean, point.low, point.high) for point in points} == {(0.5, 0.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (page._size(999), "999 B"),
+        (page._size(44_623_104), "44.6 MB"),
+        (page._size(999_800), "1.00 MB"),
+        (page._size(None), "-"),
+        (page._count(3453), "3\u202f453"),
+        (page._count(44_069_129), "44.1 M"),
+        (page._duration(59.94), "59.9 s"),
+        (page._duration(1483), "24 min 43 s"),
+        (page._duration(7265), "2 h 01 min"),
+        (page._percent(0.5), "50.00 %"),
+        (page._percent(1.0), "100 %"),
+        (page._short(0.0001234), "0.000123"),
+        (page._short(9.999), "10.0"),
+        (page._short(-1234.5), "-1234"),
+    ],
+)
+def test_numbers(text: str, expected: str) -> None:
+    assert ascii_signs(text) == expected
+
+
+def test_unknown_schema_is_refused(report: Json) -> None:
+    report["schema"] = 2
+    with pytest.raises(ValueError, match="schema 2"):
+        page.render(report, [])
+
+
+def test_missing_jinja_names_the_extra(report: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ValueError, match=r"pip install 'limbeck\[train\]'"):
+        page.render(report, [])
+
+
+def test_write(report: Json, tmp_path: Any) -> None:
+    page.write(report, [], tmp_path)
+    assert read_json(tmp_path / "report.json") == report
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page.render(report, [])
+
+
+def test_card() -> None:
+    text = page.card(
+        task="token-classification",
+        labels=["O", "B-PER", "a`|```b"],
+        metrics={"f1": 0.8971, "teacher f1": 0.9013},
+        formats={"weights": "int8", "activations": "uint8"},
+        graphs=[{"runtime": "onnxruntime", "role": "forward", "file": "model.onnx"}],
+    )
+    for expected in ("token classification", "| f1 | 0.8971 |", "| teacher f1 | 0.9013 |", "| weights | int8 |", "limbeck.load("):
+        assert expected in text
+    assert 'InferenceSession("model.onnx")' in text
+    assert "| `model.onnx` | the forward graph for onnxruntime |" in text
+    assert '["O", "B-PER", "a`|```b"]' in text
+    assert " ms" not in text
+
+
+def test_card_without_onnx_has_no_onnx_recipe() -> None:
+    graphs = [{"runtime": "litert", "role": "forward", "file": "model.tflite"}]
+    assert "InferenceSession" not in page.card(task="tabular", labels=["a", "b"], metrics={}, formats={}, graphs=graphs)
