@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from limbeck.store import Interrupted
+
 app = typer.Typer(
     help="Distil and quantize in one training: one recipe in, a small integer model out, with the proof of what it kept.",
     no_args_is_help=True,
@@ -52,7 +54,9 @@ def check(recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overri
     found = data.read(checked.data.source, checked.data.options, registry.load("tasks", checked.task))
     for note in found.notes:
         typer.echo(note)
-    typer.echo(f"{recipe}: {len(found.train)} train, {len(found.validation)} validation, {len(found.test)} test rows; labels {', '.join(found.labels)}")
+    typer.echo(
+        f"{recipe}: {len(found.train)} train, {len(found.validation)} validation, {len(found.test)} test rows; labels {', '.join(found.labels)}"
+    )
 
 
 @app.command()
@@ -105,7 +109,8 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder")]) -> None
 
 @app.command(name="list")
 def list_components(
-    family: Annotated[str | None, typer.Argument(help="A family")] = None, name: Annotated[str | None, typer.Argument(help="A component")] = None
+    family: Annotated[str | None, typer.Argument(help="A family")] = None,
+    name: Annotated[str | None, typer.Argument(help="A component")] = None,
 ) -> None:
     """The families, a family's components, or what one component does and its keys."""
     from limbeck import registry
@@ -150,9 +155,7 @@ def _status(command: Callable[[], Any]) -> int:
     except (ValueError, OSError) as error:
         typer.echo(f"limbeck: {error}", err=True)
         return 2
-    except Exception as error:
-        if type(error).__name__ != "Interrupted":  # store.Interrupted, known without importing it
-            raise
+    except Interrupted as error:
         typer.echo(f"limbeck: {error}", err=True)
         return 3
 

@@ -44,7 +44,13 @@ def to_torch(batch: Batch) -> Batch:
     """The same batch with torch tensors."""
     tensor = torch.from_numpy
     positions = None if batch.positions is None else tensor(batch.positions)
-    return Batch({name: tensor(value) for name, value in batch.inputs.items()}, positions, tensor(batch.labels), tensor(batch.mask), batch.rows)
+    return Batch(
+        {name: tensor(value) for name, value in batch.inputs.items()},
+        positions,
+        tensor(batch.labels),
+        tensor(batch.mask),
+        batch.rows,
+    )
 
 
 def run(model: nn.Module, batch: Batch, layers: Sequence[str] = ()) -> Outputs:

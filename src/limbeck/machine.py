@@ -41,4 +41,10 @@ def describe() -> dict[str, Any]:
     """The machine for report.json."""
     name, features = cpu()
     memory_gb = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    return {"cpu": name, "features": " ".join(features), "cores": os.cpu_count(), "memory_gb": memory_gb, "system": platform.platform(terse=True)}
+    return {
+        "cpu": name,
+        "features": " ".join(features),
+        "cores": os.cpu_count(),
+        "memory_gb": memory_gb,
+        "system": platform.platform(terse=True),
+    }

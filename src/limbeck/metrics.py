@@ -29,16 +29,16 @@ def per_label(counts: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
     hits, predicted, support = np.diag(counts), counts.sum(0), counts.sum(1)
     figures = np.stack(precision_recall_f1(hits, predicted, support), 1)
     total = int(support.sum())
-    rows = [_row(label, *figures[i], support[i]) for i, label in enumerate(labels)]
-    accuracy = float(ratio(hits.sum(), support.sum()))
-    rows.append(_row("micro average", accuracy, accuracy, accuracy, total))
-    rows.append(_row("macro average", *figures.mean(0), total))
-    rows.append(_row("weighted average", *ratio((figures * support[:, None]).sum(0), np.full(3, total)), total))
+    rows = [_row(label, figures[i], support[i]) for i, label in enumerate(labels)]
+    rows.append(_row("micro average", np.full(3, ratio(hits.sum(), support.sum())), total))
+    rows.append(_row("macro average", figures.mean(0), total))
+    rows.append(_row("weighted average", ratio((figures * support[:, None]).sum(0), np.full(3, total)), total))
     return rows
 
 
-def _row(label: str, precision: float, recall: float, f1: float, support: int) -> dict[str, Any]:
-    return {"label": label, "precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
+def _row(label: str, figures: np.ndarray, support: int) -> dict[str, Any]:
+    precision, recall, f1 = figures.tolist()
+    return {"label": label, "precision": precision, "recall": recall, "f1": f1, "support": int(support)}
 
 
 def spans(tags: list[str]) -> list[tuple[str, int, int]]:

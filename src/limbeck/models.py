@@ -33,7 +33,9 @@ def create(name: str, options: dict[str, Any], task: Any, *, seed: int) -> nn.Mo
         network = registry.create("networks", name, options)
         return network.build(len(task.labels), task.settings["channels"])
     if options:
-        raise ValueError(f"`{name}` is no network of ours, so `{next(iter(options))}` is no key here. {registry.suggest(name, registry.names('networks'))}")
+        raise ValueError(
+            f"`{name}` is no network of ours, so `{next(iter(options))}` is no key here. {registry.suggest(name, registry.names('networks'))}"
+        )
     return from_transformers(name, task)
 
 
@@ -62,8 +64,9 @@ def reorder_head(model: nn.Module, own: Sequence[str], wanted: Sequence[str]) ->
         head.weight.copy_(head.weight[order].clone())
         if head.bias is not None:
             head.bias.copy_(head.bias[order].clone())
-    model.config.id2label = dict(enumerate(wanted))
-    model.config.label2id = {label: i for i, label in enumerate(wanted)}
+    config: Any = model.config
+    config.id2label = dict(enumerate(wanted))
+    config.label2id = {label: i for i, label in enumerate(wanted)}
     return model
 
 
@@ -81,7 +84,7 @@ def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int)
     return backend.to_str()
 
 
-def save_model(model: nn.Module, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str) -> None:
+def save_model(model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str) -> None:
     """Write a model's folder. `network`: name, options, labels and channels of one of ours; None for a `transformers` model."""
     if network is None:
         model.save_pretrained(folder)

@@ -15,6 +15,7 @@ from torch import nn
 
 from limbeck import registry
 from limbeck.features import Outputs
+from limbeck.losses import Loss
 from limbeck.recipe import Distill, Weight
 from limbeck.tasks import Batch
 
@@ -44,7 +45,7 @@ class Term:
 
     name: str
     weight: Callable[[float], float]
-    loss: Callable[[Outputs, Outputs, Batch], torch.Tensor]
+    loss: Loss
 
 
 class Objective(nn.Module):

@@ -41,7 +41,7 @@ class Flow:
 def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Scheme]:
     """Module name to scheme, for every module that can be quantized. Raises ValueError for a pattern that matches none of them."""
     found = {name: module for name, module in model.named_modules() if isinstance(module, QUANTIZABLE)}
-    base = Scheme(weights=quantize.weights, activations=activations)  # type: ignore[arg-type]
+    base = Scheme(weights=quantize.weights, activations=activations)
     kept = {pattern: Scheme(weights="float", activations="float") for pattern in quantize.keep_float}
     schemes = dict.fromkeys(found, base)
     for pattern, scheme in {**quantize.modules, **kept}.items():
@@ -81,6 +81,7 @@ def prepare(model: nn.Module, schemes: dict[str, Scheme], range_name: str, forwa
 def swap(model: nn.Module, name: str, flow: Flow, range_class: type[Range]) -> Quantized:
     """Put the quantized form of the module `name` in its place; a convolution takes its batch norm along."""
     module = model.get_submodule(name)
+    assert isinstance(module, QUANTIZABLE)
     quantizer = FakeQuantizer(GRIDS["int8"], range_class, groups=len(module.weight))
     swapped: Quantized
     if isinstance(module, nn.Linear):
@@ -88,7 +89,6 @@ def swap(model: nn.Module, name: str, flow: Flow, range_class: type[Range]) -> Q
     elif isinstance(module, nn.Embedding):
         swapped = QuantizedEmbedding(module, quantizer)
     else:
-        assert isinstance(module, nn.Conv2d)
         norm_name = flow.reader(model, name, (nn.BatchNorm2d,))
         norm = model.get_submodule(norm_name) if norm_name else None
         assert norm is None or isinstance(norm, nn.BatchNorm2d)
@@ -170,7 +170,7 @@ def convert(model: nn.Module) -> nn.Module:
     converted = copy.deepcopy(model).eval()
     for name, module in list(converted.named_modules()):
         if isinstance(module, Quantized):
-            replace(converted, name, CONVERTED[type(module)](module))  # type: ignore[arg-type]
+            replace(converted, name, CONVERTED[type(module)](module))
         elif isinstance(module, Then):
             module.quantizer = ActivationQuantizer(module.quantizer)  # type: ignore[assignment]
     return converted

@@ -1,33 +1,85 @@
 """What a run is: data only, read from YAML, validated, every default written out.
 
-A recipe is one model for each stage; a stage holds its keys, and where it names a component (a source, a network, a surgery, a loss) also that
-component's keys; nothing is deeper. Numbers parse as in YAML 1.2: `2e-5` is a number, `no` and `on` are words.
+A recipe is one model for each stage; a stage holds its keys, and where it names a component (a source, a network, a surgery, a
+loss) also that component's keys; nothing is deeper. Scalars are those of YAML 1.2's core schema (yaml.org/spec/1.2.2, section
+10.3): `2e-5` is a number, `010` is ten, `no`, `on`, `1:30` and `2024-01-02` are words.
 """
 
+import math
 import os
 import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+    with_config,
+)
+from typing_extensions import TypedDict
 
 from limbeck import registry
 
+NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+SCHEDULE = re.compile(rf"\s*(linear|cosine)\(\s*{NUMBER}\s*,\s*{NUMBER}\s*\)\s*")
+
+
+def _weight(value: Any) -> float | str:
+    if isinstance(value, str) and SCHEDULE.fullmatch(value):
+        return value
+    if type(value) in (int, float) and math.isfinite(value):  # not bool
+        return float(value)
+    raise ValueError("Input should be a number, linear(from, to) or cosine(from, to)")
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = float | str  # a number, or a schedule: "linear(1.0, 0.5)"
+Weight = Annotated[float | str, PlainValidator(_weight)]  # a number, or a schedule: "linear(1.0, 0.5)"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The YAML nodes that a recipe was read from. Any two are equal: where a recipe stood is no part of what it says."""
+
+    root: yaml.Node | None = field(default=None, compare=False)
+
+    def tell(self, path: Sequence[str], message: str) -> str:
+        """'file:line:column: key.key: message', at the deepest key of `path` that the text holds."""
+        node, place = self.root, _place(self.root.start_mark) if self.root else "recipe"
+        for part in path:
+            found = [pair for pair in node.value if pair[0].value == part] if isinstance(node, yaml.MappingNode) else []
+            if not found:
+                break
+            place, node = _place(found[0][0].start_mark), found[0][1]
+        return f"{place}: {'.'.join(path) or 'recipe'}: {message}"
 
 
 class Stage(BaseModel):
     """Keys of one stage; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def no_boolean(cls, value: Any) -> Any:
+        """No key of ours is a switch, and pydantic takes `true` for 1."""
+        if isinstance(value, bool):
+            raise ValueError("Input should be a number, a word, a list or keys")
+        return value
 
 
 class ComponentStage(Stage):
     """A stage whose further keys belong to the component it names."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -35,6 +87,8 @@ class ComponentStage(Stage):
 
 
 class Data(ComponentStage):
+    """`source`: where the rows come from, with its own keys."""
+
     source: str
 
 
@@ -79,11 +133,18 @@ class Train(Stage):
     checkpoint_seconds: float = Field(60, ge=0)
 
 
+@with_config(extra="allow")
+class LossKeys(TypedDict, total=False):
+    """`weight`, and the keys of the loss."""
+
+    weight: Weight
+
+
 class Distill(Stage):
     """Weighted losses by name; `task_weight` is the weight of the task's own loss. A weight of 0 switches a term off."""
 
     task_weight: Weight = 1.0
-    losses: dict[str, dict[str, Any]] = {"kl": {}}
+    losses: dict[str, LossKeys] = {"kl": {}}
 
 
 class Scheme(Stage):
@@ -111,6 +172,8 @@ class Quantize(Stage):
 
 
 class Verdict(Stage):
+    """The arms that are compared; the last may lose `max_drop` of the teacher's metric and must be `min_speedup` times as fast."""
+
     arms: list[Literal["plain", "kd", "kd+ptq", "joint"]] = ["plain", "kd", "kd+ptq", "joint"]
     seeds: int = Field(1, ge=1)
     max_drop: float = Field(0.01, ge=0)
@@ -131,6 +194,7 @@ class Recipe(Stage):
     quantize: Quantize | None = None
     verdict: Verdict | None = None
     export: list[str] = ["onnx"]
+    _origin: Origin = PrivateAttr(Origin())
 
     @model_validator(mode="after")
     def consistent(self) -> "Recipe":
@@ -146,16 +210,32 @@ class Recipe(Stage):
 
     def check_components(self) -> None:
         """Create every component once, so that a wrong name or key is found before any work. Raises ValueError."""
-        registry.load("tasks", self.task)
-        registry.create("sources", self.data.source, self.data.options)
-        for name, options in (self.distill or Distill(losses={})).losses.items():
-            registry.create("losses", name, {key: value for key, value in options.items() if key != "weight"})
+        for path, family, name, options in self._components():
+            try:
+                _create(family, name, options)
+            except registry.WrongKey as error:
+                if error.choices is not None:
+                    error = registry.WrongKey(error.reason, error.key, [*_known_keys(path), *error.choices])
+                raise ValueError(self._origin.tell([*path, error.key], str(error))) from None
+            except ValueError as error:
+                raise ValueError(self._origin.tell(path, str(error))) from None
+
+    def _components(self) -> Iterator[tuple[list[str], str, str, dict[str, Any] | None]]:
+        """(path in the recipe, family, name, options) of each; without options it is made from more than its keys."""
+        yield ["task"], "tasks", self.task, None
+        yield ["data"], "sources", self.data.source, self.data.options
+        for name, keys in (self.distill or Distill(losses={})).losses.items():
+            yield ["distill", "losses", name], "losses", name, {key: value for key, value in keys.items() if key != "weight"}
+        if self.teacher:
+            yield ["teacher"], "networks", self.teacher.model, self.teacher.options
+        if self.student.model:
+            yield ["student"], "networks", self.student.model, self.student.options
         if self.student.surgery:
-            registry.create("surgeries", self.student.surgery, self.student.options)
+            yield ["student"], "surgeries", self.student.surgery, self.student.options
         if self.quantize:
-            registry.load("ranges", self.quantize.range)
+            yield ["quantize", "range"], "ranges", self.quantize.range, None
         for name in self.export:
-            registry.load("exporters", name)
+            yield ["export"], "exporters", name, None
 
     def dump(self) -> dict[str, Any]:
         """Plain data, every default written out, as a recipe file spells it."""
@@ -175,11 +255,7 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 
 def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = None) -> Recipe:
     """A recipe from YAML text; `origin` names it in messages. Raises ValueError."""
-    try:
-        root = yaml.compose(text, Loader=Yaml12)
-        content = yaml.load(text, Loader=Yaml12)  # a SafeLoader: plain data only
-    except yaml.YAMLError as error:
-        raise ValueError(f"{origin}: not valid YAML: {error}") from None
+    root, content = _load(text, origin)
     if not isinstance(content, dict):
         raise ValueError(f"{origin}: a recipe is a mapping of stages (task, data, teacher, student, ...)")
     for override in overrides or []:
@@ -187,29 +263,74 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise ValueError("\n".join(_explain(origin, root, problem) for problem in error.errors()[:3])) from None
+        raise ValueError("\n".join(_explain(Origin(root), problem) for problem in error.errors()[:3])) from None
+    recipe._origin = Origin(root)
     return _relocate(recipe)
 
 
 def write(recipe: Recipe) -> str:
     """The recipe as YAML, every default written out."""
-    return yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(recipe.dump(), Dumper=Yaml12Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 class Yaml12(yaml.SafeLoader):
-    """SafeLoader with the numbers and booleans of YAML 1.2's core schema."""
+    """SafeLoader of YAML 1.2's core schema; a mapping holds a key once."""
 
 
-Yaml12.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+class Yaml12Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes a word where YAML 1.1 or 1.2 would read something else."""
+
+
+def _construct_scalar(loader: Yaml12, node: yaml.ScalarNode) -> Any:
+    pattern, _, convert = CORE[node.tag]
+    text = loader.construct_scalar(node)
+    if not re.fullmatch(pattern, text):  # only an explicit tag gets here with another text
+        raise yaml.constructor.ConstructorError(None, None, f"`{text}` is no {node.tag.removeprefix(TAG)}", node.start_mark)
+    return convert(text)
+
+
+def _construct_mapping(loader: Yaml12, node: yaml.MappingNode) -> dict[Any, Any]:
+    names = [key.value for key, _ in node.value]
+    for i, (key, _) in enumerate(node.value):
+        if key.value in names[:i]:
+            raise ValueError(f"{_place(key.start_mark)}: {key.value}: this key is here a second time. Keep one of them")
+    return loader.construct_mapping(node, deep=True)
+
+
+TAG = "tag:yaml.org,2002:"
+CORE: dict[str, tuple[str, Sequence[str], Callable[[str], Any]]] = {  # tag: (pattern, how it begins, what it means)
+    f"{TAG}null": ("~|null|Null|NULL|", ("~", "n", "N", ""), lambda text: None),
+    f"{TAG}bool": ("true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"),
+    f"{TAG}int": (
+        "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+        "-+0123456789",
+        lambda text: int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)),
+    ),
+    f"{TAG}float": (
+        rf"{NUMBER}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+        lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
+    ),
 }
-Yaml12.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+.0123456789"),
-)
-Yaml12.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+Yaml12.yaml_implicit_resolvers = {}
+Yaml12.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (None, f"{TAG}str", f"{TAG}seq")}
+Yaml12.add_constructor(f"{TAG}map", _construct_mapping)
+for _tag, (_pattern, _begins, _) in CORE.items():
+    Yaml12.add_constructor(_tag, _construct_scalar)
+    for _class in (Yaml12, Yaml12Dumper):
+        _class.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), _begins)
+
+
+def _load(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes and the plain data of YAML text. Raises ValueError."""
+    try:
+        loader = Yaml12(text)
+        loader.name = origin
+        root = loader.get_single_node()
+        return root, loader.construct_document(root) if root else None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{origin}: not valid YAML: {error}") from None
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -224,13 +345,23 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ValueError(f"override `{override}`: `{parent}` holds no keys")
         place = child
-    place[last] = yaml.load(value, Loader=Yaml12)
+    place[last] = _load(value, f"override `{override}`")[1]
 
 
-def _explain(origin: str, root: yaml.Node | None, problem: Any) -> str:
+def _create(family: str, name: str, options: dict[str, Any] | None) -> None:
+    """Create a component, or load it where `options` is None. A model that is none of our networks takes no options."""
+    if family == "networks" and name not in (ours := registry.names("networks")):
+        for key in options or {}:
+            raise registry.WrongKey(f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys", key, [])
+    elif options is None:
+        registry.load(family, name)
+    else:
+        registry.create(family, name, options)
+
+
+def _explain(origin: Origin, problem: Any) -> str:
     """One validation problem as 'file:line:column: key: what, and the nearest valid name'."""
     path = [str(part) for part in problem["loc"]]
-    line, column = _position(root, path)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message = f"unknown key. {registry.suggest(path[-1], _known_keys(path[:-1]))}"
@@ -238,31 +369,29 @@ def _explain(origin: str, root: yaml.Node | None, problem: Any) -> str:
         message = "this key is required"
     elif "input" in problem and not isinstance(problem["input"], dict):
         message = f"{message}, not {problem['input']!r}"
-    return f"{origin}:{line}:{column}: {'.'.join(path) or 'recipe'}: {message}"
+    return origin.tell(path, message)
 
 
 def _known_keys(path: list[str]) -> list[str]:
-    """The keys that the stage at `path` takes."""
-    fields = Recipe.model_fields
-    stages = {"train": Train, "distill": Distill, "quantize": Quantize, "verdict": Verdict}
-    if path and path[0] in stages:
-        fields = stages[path[0]].model_fields
-    if path[:2] == ["quantize", "modules"]:
-        fields = Scheme.model_fields
-    return [field.alias or name for name, field in fields.items()]
+    """The keys of ours that the stage at `path` takes."""
+    stages: dict[str, type[BaseModel]] = {
+        "": Recipe,
+        "data": Data,
+        "teacher": Teacher,
+        "student": Student,
+        "train": Train,
+        "distill": Distill,
+        "quantize": Quantize,
+        "quantize.modules": Scheme,
+        "verdict": Verdict,
+    }
+    if path[:2] == ["distill", "losses"]:
+        return list(LossKeys.__annotations__)
+    return [field.alias or name for name, field in stages[".".join(path[:2])].model_fields.items()]
 
 
-def _position(node: yaml.Node | None, path: list[str]) -> tuple[int, int]:
-    """1-based line and column of the deepest key of `path` that the file holds."""
-    mark = node.start_mark if node else None
-    for part in path:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        found = next(((key, value) for key, value in node.value if key.value == part), None)
-        if found is None:
-            break
-        mark, node = found[0].start_mark, found[1]
-    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+def _place(mark: yaml.Mark) -> str:
+    return f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
 
 
 def _relocate(recipe: Recipe) -> Recipe:

@@ -1,38 +1,57 @@
 """Components by name: the file name is the key.
 
-A family is a package of `limbeck` (losses, ranges, sources, ...) with one file for each component. `soft_cross_entropy` in a recipe is
-`losses/soft_cross_entropy.py`, whose one public class is `SoftCrossEntropy`; a dash in a name reads as an underscore. The arguments of the
-constructor are the component's recipe keys. Outside plug-ins are entry points of the group `limbeck.<family>`; a recipe can never import code.
+A family is a package of `limbeck` (losses, ranges, sources, ...) with one file for each component. `soft_cross_entropy` in a
+recipe is `losses/soft_cross_entropy.py`, whose one public class is `SoftCrossEntropy`; a dash in a name reads as an underscore,
+and a file that begins with one is private. The arguments of the constructor are the component's recipe keys. Outside plug-ins are
+entry points of the group `limbeck.<family>`, under names that are not ours; a recipe can never import code.
 """
 
 import difflib
 import importlib
 import inspect
 import pkgutil
+import re
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 FAMILIES = ("sources", "tasks", "networks", "surgeries", "losses", "ranges", "exporters")
 
 
+class WrongKey(ValueError):
+    """A recipe key that a component does not take, or whose value it refuses; `choices`: its keys, where `key` is none of them."""
+
+    def __init__(self, reason: str, key: str, choices: Iterable[str] | None = None) -> None:
+        super().__init__(reason if choices is None else f"{reason}. {suggest(key, choices)}")
+        self.reason, self.key, self.choices = reason, key, choices
+
+
 def names(family: str) -> list[str]:
     """Every component of `family`, sorted, as a recipe spells it."""
-    package = importlib.import_module(f"limbeck.{family}")
-    built_in = {module.name.replace("_", "-") if family == "tasks" else module.name for module in pkgutil.iter_modules(package.__path__)}
-    return sorted(built_in | {point.name for point in entry_points(group=f"limbeck.{family}")})
+    return sorted(_modules(family).keys() | {point.name for point in entry_points(group=f"limbeck.{family}")})
 
 
-def load(family: str, name: str) -> type:
-    """The class behind `name`. Raises ValueError with the nearest names for an unknown one."""
-    if name not in names(family):
+def load(family: str, name: str) -> Any:
+    """The class behind `name`. Raises ValueError with the nearest names for an unknown one, and where two packages offer it."""
+    points = entry_points(group=f"limbeck.{family}", name=name)
+    ours = [module for own, module in _modules(family).items() if own == name]
+    offers = ours + [point.value for point in points]
+    if not offers:
         raise ValueError(f"{family} has no component `{name}`. {suggest(name, names(family))}")
-    for point in entry_points(group=f"limbeck.{family}", name=name):
-        return point.load()
-    stem = name.replace("-", "_")
-    module = importlib.import_module(f"limbeck.{family}.{stem}")
-    return getattr(module, "".join(word.capitalize() for word in stem.split("_")))
+    if len(offers) > 1:
+        raise ValueError(f"{family} has more than one component `{name}`: {' and '.join(offers)}. Uninstall all but one")
+    if points:
+        return points[name].load()
+    return getattr(importlib.import_module(ours[0]), "".join(word.capitalize() for word in re.split("[-_]", name)))
+
+
+def _modules(family: str) -> dict[str, str]:
+    """Our own components of `family`: name to module."""
+    package = importlib.import_module(f"limbeck.{family}")
+    stems = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
+    return {stem.replace("_", "-") if family == "tasks" else stem: f"limbeck.{family}.{stem}" for stem in stems}
 
 
 def keys(family: str, name: str) -> dict[str, inspect.Parameter]:
@@ -44,18 +63,19 @@ def keys(family: str, name: str) -> dict[str, inspect.Parameter]:
 def create(family: str, name: str, options: dict[str, Any] | None = None) -> Any:
     """A component from its recipe keys; every key and type is checked against the constructor.
 
-    Raises ValueError naming the key, what it takes and the nearest valid name.
+    Raises ValueError, WrongKey where one key is to blame, naming the key, what it takes and the nearest valid name.
     """
     parameters = keys(family, name)
     checked = {}
     for key, value in (options or {}).items():
         if key not in parameters:
-            raise ValueError(f"`{name}` ({family}) has no key `{key}`. {suggest(key, parameters)}")
-        try:
-            checked[key] = TypeAdapter(parameters[key].annotation).validate_python(value)
+            raise WrongKey(f"`{name}` ({family}) has no key `{key}`", key, parameters)
+        try:  # strict on true and false only, which are else taken for 1 and 0
+            adapter = TypeAdapter(parameters[key].annotation, config=ConfigDict(allow_inf_nan=False))
+            checked[key] = adapter.validate_python(value, strict=isinstance(value, bool))
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise ValueError(f"`{key}` of `{name}` ({family}) is {value!r}: {reason}") from None
+            raise WrongKey(f"`{key}` of `{name}` ({family}) is {value!r}: {reason}", key) from None
     missing = [key for key, parameter in parameters.items() if parameter.default is parameter.empty and key not in checked]
     if missing:
         raise ValueError(f"`{name}` ({family}) needs the key `{missing[0]}`. Its keys: {', '.join(parameters)}")

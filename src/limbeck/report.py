@@ -1,10 +1,10 @@
 """The report of a run: `report.json`, the same as one HTML page that needs nothing else, and the model card of an artifact.
 
 The page is a pure function of the report (schema 1, DESIGN.md section 4) and of the training curves: the same input gives the
-same bytes, and it holds no date. Python computes what is shown; the template (Jinja2, autoescaped, since labels and recipes are the
-user's text) only lays it out. In the verdict a drop is how much worse the last arm is than the teacher, and a gain how much better
-one arm is than another, whichever way the metric points. Curves show the mean over seeds and a band from the lowest seed to the
-highest. Confusion is coloured by the share of its row, so that a frequent class such as O does not wash out the others.
+same bytes, and it holds no date. Python computes what is shown; the template (Jinja2, autoescaped, since labels and recipes are
+the user's text) only lays it out. In the verdict a drop is how much worse the shipped arm is than the teacher, and a gain how much
+better one arm is than another, whichever way the metric points. Curves show the mean over seeds and a band from the lowest seed to
+the highest. Confusion is coloured by the share of its row, so that a frequent class such as O does not wash out the others.
 """
 
 import json
@@ -25,24 +25,27 @@ SCHEMA = 1
 ARMS = {
     "teacher": "the large model",
     "plain": "labels only",
-    "kd": "distilled, float",
-    "kd+ptq": "distilled, then quantized",
-    "joint": "distilled and quantized in one training",
+    "kd": "distilled",
+    "kd+ptq": "quantized afterwards",
+    "joint": "quantized in training",
+    "quantized": "no distillation",
 }
 GAINS = {
     "kd_gain": ("Did distillation help?", "kd", "plain"),
     "joint_gain": ("Did joint training help?", "joint", "kd+ptq"),
 }
 SCORES = ("precision", "recall", "f1")
-AVERAGES = ("micro average", "macro average")
+AVERAGES = ("micro average", "macro average", "weighted average")
 MAX_CONFUSION_LABELS = 24
+MAX_STAGES = 16  # in one table; beyond, those reused from the cache are folded away
 MAX_POINTS = 120  # of one curve; more steps are averaged in buckets
 LOG_SPAN = 30  # a positive loss that spans more than this factor is drawn on a log axis
 NONE, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 
 CARD_FILES = {
     "labels.json": "the classes, in the order of the logits",
-    "tokenizer.json or preprocess.json": "how raw input becomes tensors",
+    "tokenizer.json` or `preprocess.json": "how raw input becomes tensors",
     "recipe.yaml": "the recipe of the training, every default written out",
     "golden.safetensors": "inputs and outputs that are replayed when the model is loaded",
     "manifest.json": "SHA-256 of every file, and the list of graphs",
@@ -90,7 +93,7 @@ def card(*, task: str, labels: list[str], metrics: dict[str, float], formats: di
         [
             f"# A small model for {task.replace('-', ' ')}",
             "",
-            "Distilled and quantized by `limbeck`. This folder is complete: it runs without the code that trained it.",
+            "Trained and quantized by `limbeck`. This folder is complete: it runs without the code that trained it.",
             *_table("format", "value", formats),
             *_table("quality on the test split", "value", {name: _decimal(value) for name, value in metrics.items()}),
             *_fenced(f"## Labels ({len(labels)})", "json", json.dumps(labels, ensure_ascii=False)),
@@ -112,7 +115,11 @@ def _fenced(title: str, language: str, text: str) -> list[str]:
 
 def _usage(onnx_files: list[str]) -> list[str]:
     """How to load the artifact with limbeck and, when it has an ONNX graph, without."""
-    code = 'import limbeck\n\nmodel = limbeck.load("path/to/this/folder")  # checks every file and replays the golden outputs'
+    code = (
+        "import limbeck\n\n"
+        'model = limbeck.load("path/to/this/folder")  # checks every file and replays the golden outputs\n'
+        "model.predict(...)  # a text, or the path or bytes of an image"
+    )
     lines = _fenced("## With limbeck", "python", code)
     if not onnx_files:
         return lines
@@ -132,7 +139,8 @@ def _usage(onnx_files: list[str]) -> list[str]:
 def _view(report: Json, curves: list[Json]) -> Json:
     """Everything the template lays out."""
     arms = report["arms"]
-    shipped = list(arms)[-1]
+    shipped = _shipped(arms)
+    folded = len(report["stages"]) > MAX_STAGES
     compared = [name for name in dict.fromkeys(("teacher", shipped)) if name in arms]
     confusions = {name: _confusion(arm) for name, arm in arms.items() if arm["seeds"] and arm["seeds"][0].get("confusion")}
     return {
@@ -154,7 +162,8 @@ def _view(report: Json, curves: list[Json]) -> Json:
         "other_confusions": {name: value for name, value in confusions.items() if name not in compared},
         "compared": compared,
         "label_rows": _label_rows([arms[name] for name in compared]),
-        "stages": report["stages"],
+        "stages": [stage for stage in report["stages"] if not (folded and stage["reused"])],
+        "reused_stages": [stage for stage in report["stages"] if folded and stage["reused"]],
         "stage_seconds": sum(stage["seconds"] for stage in report["stages"]),
         "recipe": report.get("recipe"),
         "facts": {"Machine": report["machine"], "Versions": report["versions"]},
@@ -162,9 +171,14 @@ def _view(report: Json, curves: list[Json]) -> Json:
     }
 
 
+def _shipped(arms: Json) -> str:
+    """The arm that is judged and whose artifact is handed out, whatever the order of the arms."""
+    return next((name for name in reversed(ARMS) if name in arms), list(arms)[-1])
+
+
 def _color(arm: str) -> int:
     """The number of an arm's colour in the style sheet: the same in every report."""
-    return list(ARMS).index(arm) if arm in ARMS else len(ARMS)
+    return list(ARMS).index(arm) if arm in ARMS else len(ARMS) - 1
 
 
 def _metric_name(name: str) -> str:
@@ -173,7 +187,7 @@ def _metric_name(name: str) -> str:
 
 def _sentence(report: Json) -> str:
     """The outcome in one sentence."""
-    verdict, shipped = report["verdict"], list(report["arms"])[-1]
+    verdict, shipped = report["verdict"], _shipped(report["arms"])
     name = report["metric"]["name"]
     score = f"{_metric_name(name)} {_decimal(report['arms'][shipped]['mean'].get(name))}"
     if verdict is None:
@@ -189,14 +203,14 @@ RATIOS = (("speedup", "faster", "slower"), ("compression", "smaller", "larger"))
 
 
 def _drop_text(report: Json) -> str:
-    """`, a drop of ... (95 % interval ...)`, or nothing when it was not measured."""
+    """`, a drop of ... ({INTERVAL} ...)`, or nothing when it was not measured."""
     verdict, drop = report["verdict"], report["verdict"].get("drop")
     if drop is None:
         return ""
     words = ("drop", "gain") if report["metric"]["higher_is_better"] else ("rise", "fall")
     details = []
     if verdict.get("drop_ci95"):
-        details.append(f"95 % interval{'' if drop >= 0 else f' of the {words[0]}'} {_interval(verdict['drop_ci95'])}")
+        details.append(f"{INTERVAL}{'' if drop >= 0 else f' of the {words[0]}'} {_interval(verdict['drop_ci95'])}")
     if verdict.get("max_drop") is not None:
         details.append(f"at most {_decimal(verdict['max_drop'])} allowed")
     text = f", a {words[drop < 0]} of {_decimal(abs(drop))}"
@@ -205,17 +219,18 @@ def _drop_text(report: Json) -> str:
 
 def _figures(report: Json) -> list[Json]:
     """The four numbers under the sentence: what, value, and what was asked or how sure."""
-    verdict, shipped = report["verdict"], list(report["arms"])[-1]
+    verdict, shipped = report["verdict"], _shipped(report["arms"])
     if verdict is None:
         return []
     drop_word = "drop" if report["metric"]["higher_is_better"] else "rise"
     interval = verdict.get("drop_ci95")
     asked = verdict.get("min_speedup")
+    metric = _metric_name(report["metric"]["name"])
     return [
         {
-            "name": f"{_metric_name(report['metric']['name'])} {drop_word}",
+            "name": f"{metric[0].upper()}{metric[1:]} {drop_word}",
             "value": _decimal(verdict.get("drop")),
-            "detail": f"95 % interval {_interval(interval)}" if interval else "no interval",
+            "detail": f"{INTERVAL} {_interval(interval)}" if interval else "no interval",
         },
         {
             "name": "Speed-up",
@@ -242,10 +257,10 @@ def _gain(report: Json, key: str) -> Json:
         return {"question": question, "answer": "Not measured", "tone": "neutral", "text": f"{reason[0].upper()}{reason[1:]}."}
     low, high = interval
     if low <= 0 <= high:
-        text = f"{better} against {worse}: {_signed(gain)} {metric}, but the 95 % interval, {_interval(interval)}, contains 0."
+        text = f"{better} against {worse}: {_signed(gain)} {metric}, but the {INTERVAL}, {_interval(interval)}, contains 0."
         return {"question": question, "answer": "Not shown", "tone": "neutral", "text": text}
-    verb, answer, tone = ("better", "Yes", "good") if low > 0 else ("worse", "No, it hurt", "bad")
-    text = f"{better} is {_decimal(abs(gain))} {metric} {verb} than {worse} (95 % interval of the gain {_interval(interval)})."
+    verb, answer, tone = ("beats", "Yes", "good") if low > 0 else ("is worse than", "No, it hurt", "bad")
+    text = f"{better} {verb} {worse} by {_decimal(abs(gain))} {metric} ({INTERVAL} of the gain {_interval(interval)})."
     return {"question": question, "answer": answer, "tone": tone, "text": text}
 
 
@@ -328,8 +343,7 @@ def _confusion(arm: Json) -> Json:
     labels, counts = arm["seeds"][0]["confusion"]["labels"], arm["seeds"][0]["confusion"]["counts"]
     shown = _most_confused(counts)
     rows = [
-        {"label": labels[true], "total": sum(counts[true]), "cells": [_cell(counts[true], true, predicted) for predicted in shown]}
-        for true in shown
+        {"label": labels[true], "total": sum(counts[true]), "cells": [_cell(counts[true], true, predicted) for predicted in shown]} for true in shown
     ]
     return {"labels": [labels[i] for i in shown], "rows": rows, "num_labels": len(labels), "seed": arm["seeds"][0]["seed"]}
 
@@ -416,8 +430,8 @@ class Axis:
 
 
 def _even_ticks(low: float, high: float, *, whole: bool) -> list[float]:
-    power = 10.0 ** math.floor(math.log10((high - low) / 4))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= (high - low) / 4 * 0.999)
+    power = 10.0 ** math.floor(math.log10((high - low) / 5))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= (high - low) / 5 * 0.999)
     step = max(1.0, step) if whole else step
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
@@ -448,12 +462,8 @@ def _charts(report: Json, curves: list[Json]) -> list[Json]:
             terms.setdefault(term, []).append((row["arm"], row["seed"], row["step"], value))
         if metric in row.get("validation", {}):
             validation.append((row["arm"], row["seed"], row["epoch"] + 1, row["validation"][metric]))
-    losses = [_chart(_loss_title(term), "step", samples, report) for term, samples in terms.items()]
+    losses = [_chart(f"{term} loss", "step", samples, report) for term, samples in terms.items()]
     return [chart for chart in (*losses, _chart(f"{_metric_name(metric)} on validation", "epoch", validation, report)) if chart]
-
-
-def _loss_title(term: str) -> str:
-    return "Total loss" if term == "total" else f"{term} loss"
 
 
 def _chart(title: str, x_title: str, samples: list[Sample], report: Json) -> Json | None:
@@ -480,7 +490,8 @@ def _chart(title: str, x_title: str, samples: list[Sample], report: Json) -> Jso
 
 
 def _over_seeds(samples: list[Sample]) -> list[Point]:
-    """A curve of at most about MAX_POINTS points: mean of a bucket of steps for each seed, then mean and range over the seeds."""
+    """A curve of at most about MAX_POINTS points: a bucket of steps has its last step and each
+    seed's mean; then mean and range over the seeds."""
     steps = sorted({x for _, _, x, _ in samples})
     width = math.ceil(len(steps) / MAX_POINTS)
     buckets: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -490,7 +501,7 @@ def _over_seeds(samples: list[Sample]) -> list[Point]:
     points = []
     for bucket, by_seed in sorted(buckets.items()):
         means = [fmean(values) for _, values in sorted(by_seed.items())]
-        points.append(Point(fmean(steps[bucket * width : (bucket + 1) * width]), fmean(means), min(means), max(means)))
+        points.append(Point(steps[min((bucket + 1) * width, len(steps)) - 1], fmean(means), min(means), max(means)))
     return points
 
 
@@ -533,7 +544,7 @@ def _percent(share: float | None) -> str:
     if share is None:
         return NONE
     text = next((text for text in (f"{100 * share:.{digits}f}" for digits in (2, 3, 4, 5, 6)) if float(text) < 100), "100")
-    return f"{text} %"
+    return f"{text}\N{NO-BREAK SPACE}%"
 
 
 def _short(value: float | None) -> str:

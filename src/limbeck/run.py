@@ -54,7 +54,12 @@ def run(recipe: Recipe, out: str | Path, *, name: str = "run", tell: Callable[[s
         bench = Bench(recipe, store)
         arms = run_arms(bench)
         found = describe(bench, arms, name)
-        curves = [{"arm": arm, "seed": runs[0].recipe.train.seed + i, **point} for arm, runs in arms.items() for i, run in enumerate(runs) for point in run.history]
+        curves = [
+            {"arm": arm, "seed": runs[0].recipe.train.seed + i, **point}
+            for arm, runs in arms.items()
+            for i, run in enumerate(runs)
+            for point in run.history
+        ]
         write_json(folder / "stages.json", store.records)
         write_bytes(folder / "metrics.jsonl", "".join(json.dumps(point) + "\n" for point in curves).encode())
         report.write(found, curves, folder)
@@ -124,7 +129,9 @@ def judge(recipe: Recipe, rows: dict[str, Any], resampled: dict[str, Any], parit
         compression=rows["teacher"]["bytes"] / rows[final]["bytes"],
     )
     broken = [row for row in parity if not row["holds"]]
-    reasons = found["reasons"] + [f"parity fails: {row['arm']} in {row['runtime']} decides {row['flips']} of {row['units']} otherwise" for row in broken]
+    reasons = found["reasons"] + [
+        f"parity fails: {row['arm']} in {row['runtime']} decides {row['flips']} of {row['units']} otherwise" for row in broken
+    ]
     return found | {"reasons": reasons, "kept": not reasons}
 
 

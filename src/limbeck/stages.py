@@ -14,6 +14,7 @@ from torch import nn
 
 from limbeck import data, evaluate, export, features, machine, models, objective, quantize, registry, student, teacher, train
 from limbeck import recipe as recipes
+from limbeck.losses import FeatureLoss
 from limbeck.quant.swap import squared_error
 from limbeck.recipe import Recipe
 from limbeck.store import Store, digest, file_digest, read_json, write_json
@@ -118,12 +119,25 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
     settings = recipe.teacher
     assert settings is not None
     task = bench.new_task(settings.model)
-    inputs = {"model": teacher.reference(settings.model, settings.options, _model_digest), "preprocess": digest(task.preprocess), "labels": list(task.labels)}
+    inputs: dict[str, Any] = {
+        "model": teacher.reference(settings.model, settings.options, _model_digest),
+        "preprocess": digest(task.preprocess),
+        "labels": list(task.labels),
+    }
     tuning = recipe.train.model_copy(
-        update={"epochs": max(1, settings.epochs), "learning_rate": settings.learning_rate or recipe.train.learning_rate, "seed": bench.recipe.train.seed}
+        update={
+            "epochs": max(1, settings.epochs),
+            "learning_rate": settings.learning_rate or recipe.train.learning_rate,
+            "seed": bench.recipe.train.seed,
+        }
     )
     if settings.epochs:
-        inputs |= {"data": bench.data.fingerprint("train"), "train": _steps(tuning), "dtype": str(bench.dtype()), **bench.environment()}
+        inputs |= {
+            "data": bench.data.fingerprint("train"),
+            "train": _steps(tuning),
+            "dtype": str(bench.dtype()),
+            **bench.environment(),
+        }
 
     def build(folder: Path) -> None:
         model = models.create(settings.model, settings.options, task, seed=tuning.seed)
@@ -146,7 +160,8 @@ def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:
     settings = recipe.student
     if settings.from_:
         assert ready is not None and recipe.teacher is not None
-        task, name, origin = ready.task, recipe.teacher.model, {"teacher": ready.key}
+        task, name = ready.task, recipe.teacher.model
+        origin: dict[str, Any] = {"teacher": ready.key}
         options = recipe.teacher.options
     else:
         assert settings.model is not None
@@ -165,8 +180,8 @@ def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: lis
     """The teacher's outputs over the training rows, and the layers that the losses read."""
     layers: list[str] = []
     for term in terms:
-        if "hidden" in term.loss.reads:
-            pairs = term.loss.layer_map(start.layers, ready.layers)
+        if isinstance(term.loss, FeatureLoss):
+            term.loss.pairs = pairs = term.loss.layer_map(start.layers, ready.layers)
             bench.store.tell(f"{term.name}: student <- teacher layers " + ", ".join(f"{own} <- {theirs}" for own, theirs in pairs))
             layers += [theirs for _, theirs in pairs if theirs not in layers]
     inputs = {
@@ -190,22 +205,27 @@ def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.
     }  # fmt: skip
 
     def build(folder: Path) -> None:
-        model, task, encoded = start.load(), start.task, bench.encode("train", start.task)
-        cache = teacher.open_cache(cache_folder) if cache_folder else None
-        layers = bind_losses(model, terms, cache, collate(encoded[:2], np.arange(2), task.padding))
-        listeners, error = [], None
-        if joint:
-            prepare(bench, recipe, model, task)
-            error = (objective.schedule(joint.error_weight), partial(squared_error, model))
-            listeners.append(partial(switch_on, bench, recipe, model, task, joint.start))
-        job = train.Job(
-            model, objective.Objective(terms, error), encoded, task.padding, recipe.train, bench.dtype(), layers, cache or (lambda batch: None),
-            listeners, _validator(bench, model, task), bench.store.tell,
-        )  # fmt: skip
+        job = training_job(bench, recipe, start, terms, cache_folder)
         write_json(folder / "history.json", train.Training(job, folder).run())
-        models.save_tensors(models.state(model), folder / models.WEIGHTS)
+        models.save_tensors(models.state(job.model), folder / models.WEIGHTS)
 
-    return bench.store.stage("train", inputs, build, label=f"train ({arm_title(recipe)}, seed {recipe.train.seed})")
+    return bench.store.stage("train", inputs, build, label=f"train ({training_title(recipe)}, seed {recipe.train.seed})")
+
+
+def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], cache_folder: Path | None) -> train.Job:
+    """The student's training, ready to run: losses bound to both models, modules swapped where it quantizes."""
+    model, task, encoded = start.load(), start.task, bench.encode("train", start.task)
+    cache = teacher.open_cache(cache_folder) if cache_folder else None
+    layers = bind_losses(model, terms, cache, collate(encoded[:2], np.arange(2), task.padding))
+    listeners, error = [], None
+    if recipe.quantize and recipe.quantize.when == "train":
+        prepare(bench, recipe, model, task)
+        error = (objective.schedule(recipe.quantize.error_weight), partial(squared_error, model))
+        listeners.append(partial(switch_on, bench, recipe, model, task))
+    return train.Job(
+        model, objective.Objective(terms, error), encoded, task.padding, recipe.train, bench.dtype(), layers, cache or (lambda batch: None),
+        listeners, _validator(bench, model, task), bench.store.tell,
+    )  # fmt: skip
 
 
 def quantize_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> Path:
@@ -271,7 +291,12 @@ def export_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: A
 def score(bench: Bench, weights: Path, model: Callable[[], nn.Module], task: Task, *, one_by_one: bool = False) -> Scored:
     """Test answers as a stage of their own."""
     encoded = bench.encode("test", task)
-    inputs = {"weights": weights.name, "data": bench.data.fingerprint("test"), "preprocess": digest(task.preprocess), **bench.environment()}
+    inputs = {
+        "weights": weights.name,
+        "data": bench.data.fingerprint("test"),
+        "preprocess": digest(task.preprocess),
+        **bench.environment(),
+    }
 
     def build(folder: Path) -> None:
         np.save(folder / PREDICTIONS, evaluate.score(model(), encoded, task, one_by_one=one_by_one).logits)
@@ -284,10 +309,9 @@ def bind_losses(model: nn.Module, terms: list[objective.Term], cache: teacher.Ca
     """Give every loss that reads hidden maps its projectors; the student's layers to capture. Shapes are checked here, before step 0."""
     layers: list[str] = []
     for term in terms:
-        if "hidden" not in term.loss.reads:
+        if not isinstance(term.loss, FeatureLoss) or cache is None:
             continue
-        assert cache is not None
-        pairs = term.loss.layer_map(features.blocks(model), list(cache.layers)) if not term.loss.pairs else term.loss.pairs
+        pairs = term.loss.pairs
         with torch.no_grad():
             outputs = features.run(model.eval(), features.to_torch(example), [own for own, _ in pairs])
         term.loss.bind(pairs, [(outputs.hidden[own].shape[-1], cache.width(theirs)) for own, theirs in pairs])
@@ -321,17 +345,26 @@ def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.M
     return [partial(features.run, batch=features.to_torch(batch)) for batch in batches]
 
 
-def switch_on(bench: Bench, recipe: Recipe, model: nn.Module, task: Task, start: float, step: int, total: int) -> None:
+def switch_on(bench: Bench, recipe: Recipe, model: nn.Module, task: Task, step: int, total: int) -> None:
     """At the step where quantization begins, fit the ranges; from there on they are used."""
-    if step == int(start * total):
+    assert recipe.quantize is not None
+    if step == int(recipe.quantize.start * total):
         quantize.calibrate(model, calibration(bench, recipe, task))
 
 
+def training_title(recipe: Recipe) -> str:
+    """The arm whose training this is: quantizing afterwards shares the training of the float arm."""
+    after = recipe.quantize is not None and recipe.quantize.when == "after"
+    return arm_title(recipe.model_copy(update={"quantize": None}) if after else recipe)
+
+
 def arm_title(recipe: Recipe) -> str:
-    """The arm that a derived recipe is."""
-    if recipe.quantize and recipe.quantize.when == "train":
-        return "joint" if recipe.distill else "quantized"
-    return "kd" if recipe.distill else "plain"
+    """The arm that a recipe is."""
+    if recipe.quantize is None:
+        return "kd" if recipe.distill else "plain"
+    if recipe.distill is None:
+        return "quantized"
+    return "joint" if recipe.quantize.when == "train" else "kd+ptq"
 
 
 def _steps(settings: recipes.Train) -> dict[str, Any]:
@@ -353,6 +386,10 @@ def _validator(bench: Bench, model: nn.Module, task: Task) -> Callable[[], dict[
 def _save_net(model: nn.Module, folder: Path, task: Task, name: str, options: dict[str, Any]) -> None:
     """A model's folder with the names of its layers."""
     models.save_model(
-        model, folder, network=student.network_header(name, options, task), preprocess_file=task.preprocess_file, text=task.preprocess
+        model,
+        folder,
+        network=student.network_header(name, options, task),
+        preprocess_file=task.preprocess_file,
+        text=task.preprocess,
     )
     write_json(folder / "layers.json", features.blocks(model))

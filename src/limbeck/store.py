@@ -1,8 +1,9 @@
 """Content-addressed stages: what was computed once is found again, and a kill loses at most the minutes since the last checkpoint.
 
-A stage is a folder `<cache>/<name>-<key>`; its key is the SHA-256 of everything the result depends on. A stage under work is the same name with
-`.partial`, which survives a kill so that the stage can go on from its checkpoints; the finished folder appears by one rename. Files are written
-to a temporary name, fsynced and renamed. A lock per entry keeps two processes apart; the kernel frees it when a process dies.
+A stage is a folder `<cache>/<name>-<key>`; its key is the SHA-256 of everything the result depends on. A stage under work is the
+same name with `.partial`, which survives a kill so that the stage can go on from its checkpoints; the finished folder appears by
+one rename, and only then its checkpoints go. Files are written to a temporary name, fsynced and renamed. A lock per entry keeps two
+processes apart; the kernel frees it when a process dies.
 """
 
 import contextlib
@@ -48,12 +49,15 @@ def folder_digest(folder: Path) -> str:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a kill, sees the old content or the new, never a part."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -62,12 +66,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """The plain data of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file's bytes, or the renames in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -95,7 +100,10 @@ class Stop:
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[Stop]:
-    """Inside, SIGTERM and Ctrl-C only set `requested`, so that a loop can write its checkpoint between two steps."""
+    """Inside, SIGTERM and Ctrl-C only set `requested`, so that a loop can write its checkpoint between two steps.
+
+    Raises KeyboardInterrupt at the end for a request that was not answered with an exception inside.
+    """
     stop = Stop()
 
     def note(signum: int, frame: FrameType | None) -> None:
@@ -107,6 +115,8 @@ def deferred_interrupt() -> Iterator[Stop]:
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
+    if stop.requested:
+        raise KeyboardInterrupt
 
 
 @dataclass
@@ -129,6 +139,7 @@ class Store:
             if not reused:
                 self.tell(f"{title}: running")
                 self._fill(entry, inputs, build)
+            shutil.rmtree(entry / "checkpoint", ignore_errors=True)  # when reused too: a kill may have come just before this line
         seconds = round(time.perf_counter() - started, 3)
         peak_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
         self.records.append({"name": title, "seconds": seconds, "peak_rss_mb": peak_rss_mb, "reused": reused, "entry": entry.name})
@@ -141,11 +152,8 @@ class Store:
         for leftover in partial.rglob("*.tmp"):
             leftover.unlink()
         build(partial)
-        shutil.rmtree(partial / "checkpoint", ignore_errors=True)
         write_json(partial / "stage.json", inputs)
-        for path in partial.rglob("*"):
-            if path.is_file():
-                with open(path, "rb") as file:
-                    os.fsync(file.fileno())
+        for path in [partial, *partial.rglob("*")]:
+            sync(path)
         os.rename(partial, entry)
-        sync_folder(entry.parent)
+        sync(entry.parent)

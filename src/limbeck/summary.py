@@ -11,7 +11,9 @@ def lines(report: dict[str, Any], out: Path, *, next_steps: bool) -> list[str]:
     for name, arm in report["arms"].items():
         low, high = arm["ci95"][metric]
         latency = arm["latency_ms"]
-        found.append(f"{name:10} {arm['mean'][metric]:9.4f}   [{low:.4f}, {high:.4f}]  {arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}")
+        found.append(
+            f"{name:10} {arm['mean'][metric]:9.4f}   [{low:.4f}, {high:.4f}]  {arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
+        )
     found.append("")
     for row in report["parity"]:
         state = "holds" if row["holds"] else "FAILS"

@@ -26,7 +26,8 @@ from limbeck.store import Interrupted, deferred_interrupt, write_bytes
 from limbeck.tasks import Batch, Encoded, collate
 
 CHECKPOINT = "checkpoint/last.safetensors"
-LOG_POINTS = 100  # loss terms are logged this many times a training
+LOG_POINTS = 100  # loss terms are logged this many times a training, and at the end of every epoch
+TOLD_EPOCHS = 8  # at most this many epochs, about, are told on the terminal
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Training:
                 for listener in self.job.listeners:
                     listener(step, total)
                 self.step(step, total)
-                self.end_epoch(step, total)
+                if self.ends_epoch(step):
+                    self.end_epoch(step)
         return self.history
 
     def step(self, step: int, total: int) -> None:
@@ -99,21 +101,24 @@ class Training:
         nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], job.settings.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if step % max(1, total // LOG_POINTS) == 0 or step == total - 1:
-            losses = {name: round(float(part), 6) for name, part in parts.items()}
+        if step % max(1, total // LOG_POINTS) == 0 or self.ends_epoch(step):
+            losses = {name: float(f"{float(part):.6g}") for name, part in parts.items()}
             self.history.append({"step": step + 1, "steps": total, "epoch": epoch, "losses": losses})
 
-    def end_epoch(self, step: int, total: int) -> None:
-        """Validate and tell after the last batch of an epoch."""
-        epoch = self.batches[step][0]
-        if step + 1 < total and self.batches[step + 1][0] == epoch:
-            return
+    def ends_epoch(self, step: int) -> bool:
+        """Whether `step` is the last of its epoch."""
+        return step + 1 == len(self.batches) or self.batches[step + 1][0] != self.batches[step][0]
+
+    def end_epoch(self, step: int) -> None:
+        """Validate and tell."""
+        epoch, epochs = self.batches[step][0], self.job.settings.epochs
         losses = "  ".join(f"{name} {value:.4f}" for name, value in self.history[-1]["losses"].items())
         metrics = self.job.validate() if self.job.validate else {}
         if metrics:
             self.history.append({"step": step + 1, "epoch": epoch, "validation": {name: round(value, 6) for name, value in metrics.items()}})
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        self.job.tell(f"  epoch {epoch + 1}/{self.job.settings.epochs}  {losses}  validation: {shown}")
+        if epoch % -(-epochs // TOLD_EPOCHS) == 0 or epoch + 1 == epochs:
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            self.job.tell(f"  epoch {epoch + 1}/{epochs}  {losses}  validation: {shown}")
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that changes while training, by name."""

@@ -1,7 +1,8 @@
 """Was it worth it, and is it still good? Control arms, seeds and a paired bootstrap over test rows.
 
 The arms: `plain` (the same student without a teacher), `kd` (distilled, float), `kd+ptq` (the same weights, quantized after), `joint` (distilled and quantized
-in one training). A metric is a function of sums over rows, so one resample of the rows (Efron and Tibshirani, 1993, chapter 6; Berg-Kirkpatrick et al., 2012)
+one training). A metric is a function of sums over rows, so one resample of the rows (Efron and Tibshirani, 1993, chapter 6;
+Berg-Kirkpatrick et al., 2012)
 serves every arm and the differences are paired. Seeds are averaged within a resample. Rows are sentences for tagging, never tokens.
 """
 
@@ -51,9 +52,7 @@ def interval(values: np.ndarray) -> list[float]:
     return [float(value) for value in np.quantile(values, [ALPHA / 2, 1 - ALPHA / 2])]
 
 
-def judge(
-    means: dict[str, float], resampled: dict[str, np.ndarray], asked: Verdict, *, speedup: float, compression: float
-) -> dict[str, Any]:
+def judge(means: dict[str, float], resampled: dict[str, np.ndarray], asked: Verdict, *, speedup: float, compression: float) -> dict[str, Any]:
     """report.json's verdict, from each arm's mean metric and its resampled values (higher is better).
 
     The student is kept when the paired bootstrap rejects, at 5 %, that it drops by more than `max_drop`, and it is as much faster as asked.

@@ -58,7 +58,7 @@ def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dy
     """Export with free batch and length. `inputs`: an example of two rows or more, each tensor an object of its own."""
     batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
     shapes = tuple({0: batch, 1: tokens} if value.ndim == 2 else {0: batch} for value in inputs.values())
-    table = {
+    table: dict[Any, Any] = {
         torch.ops.limbeck.quantize_dequantize.default: quantize_dequantize,
         torch.ops.limbeck.dequantize.default: dequantize,
         torch.ops.limbeck.dynamic_linear.default: dynamic_translation,
@@ -91,7 +91,14 @@ def strip(path: Path) -> None:
     proto.producer_name, proto.producer_version, proto.doc_string = "limbeck", "", ""
     proto.graph.doc_string = ""
     del proto.metadata_props[:]
-    for holder in (*proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info, *proto.graph.initializer, proto.graph):
+    for holder in (
+        *proto.graph.node,
+        *proto.graph.input,
+        *proto.graph.output,
+        *proto.graph.value_info,
+        *proto.graph.initializer,
+        proto.graph,
+    ):
         del holder.metadata_props[:]
     for node in proto.graph.node:
         node.doc_string = ""

@@ -4,7 +4,7 @@
 inert; where none counts, the loss is 0 and its gradient is finite. A loss that reads hidden maps owns projectors: `bind` makes them before step 0.
 """
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -18,6 +18,17 @@ class Loss(Protocol):
     reads: ClassVar[tuple[str, ...]]
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor: ...
+
+
+@runtime_checkable
+class FeatureLoss(Loss, Protocol):
+    """A loss on hidden maps: it proposes which layers meet, and is bound to their widths before step 0."""
+
+    pairs: list[tuple[str, str]]
+
+    def layer_map(self, student: list[str], teacher: list[str]) -> list[tuple[str, str]]: ...
+
+    def bind(self, pairs: list[tuple[str, str]], widths: list[tuple[int, int]]) -> None: ...
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -48,6 +48,9 @@ class FakeQuantizer(nn.Module):
     It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes.
     """
 
+    zero_point: torch.Tensor
+    calibrated: torch.Tensor
+
     def __init__(self, grid: Grid, range_class: type[Range], groups: int = 1) -> None:
         super().__init__()
         self.grid = grid

@@ -4,6 +4,7 @@
 node and an exporter writes Q, DQ and integer initializers from the very scales that were trained; here they are the same arithmetic as in training.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -55,6 +56,9 @@ def _(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor
 class ActivationQuantizer(nn.Module):
     """The static quantizer of one tensor."""
 
+    scale: torch.Tensor
+    zero_point: torch.Tensor
+
     def __init__(self, quantizer: FakeQuantizer) -> None:
         super().__init__()
         self.register_buffer("scale", quantizer.scale.reshape(()).clone())
@@ -66,6 +70,9 @@ class ActivationQuantizer(nn.Module):
 
 class Integer(nn.Module):
     """A weight as int8 codes with float32 scales, and the quantizer of what is read."""
+
+    codes: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, source: Quantized, codes: torch.Tensor) -> None:
         super().__init__()
@@ -106,6 +113,9 @@ class IntegerEmbedding(Integer):
 class IntegerConv2d(Integer):
     """With a static input the bias is int32 on the accumulator's grid, as runtimes fuse it; else float."""
 
+    bias: torch.Tensor
+    bias_scale: torch.Tensor
+
     def __init__(self, source: QuantizedConv2d) -> None:
         super().__init__(source, source.quantizer.codes(source.float_weight()))
         self.geometry: dict[str, Any] = source.geometry
@@ -122,7 +132,7 @@ class IntegerConv2d(Integer):
         return functional.conv2d(self.input(x), dequantize(self.codes, self.scale, 0), bias, **self.geometry)
 
 
-CONVERTED: dict[type[Quantized], type[Integer]] = {
+CONVERTED: dict[type[Quantized], Callable[[Any], Integer]] = {
     QuantizedLinear: IntegerLinear,
     QuantizedEmbedding: IntegerEmbedding,
     QuantizedConv2d: IntegerConv2d,

@@ -18,7 +18,7 @@ from limbeck.quant.formats import GRIDS
 class Quantized(nn.Module):
     """What the three have in common: a float weight, its quantizer, and the pair of both for the error term."""
 
-    weight: nn.Parameter
+    weight: torch.Tensor
 
     def __init__(self, quantizer: FakeQuantizer) -> None:
         super().__init__()

@@ -64,6 +64,7 @@ class Task(Protocol):
     hard_loss: ClassVar[str]
     auto_model: ClassVar[str]
     preprocess_file: ClassVar[str]
+    input_names: ClassVar[tuple[str, ...]]
     padding: dict[str, int]
 
     @staticmethod

@@ -62,7 +62,8 @@ class ImageClassification:
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
         index = {label: i for i, label in enumerate(self.labels)}
         return [
-            Encoded({"pixel_values": self.pixels(row["image"])}, None, np.array([index.get(row.get("label"), UNKNOWN)], np.int64)) for row in rows
+            Encoded({"pixel_values": self.pixels(row["image"])}, None, np.array([index.get(str(row.get("label")), UNKNOWN)], np.int64))
+            for row in rows
         ]
 
     def pixels(self, image: np.ndarray) -> np.ndarray:

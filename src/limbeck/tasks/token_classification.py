@@ -55,7 +55,8 @@ class TokenClassification:
     def padding(self) -> dict[str, int]:
         from tokenizers import Tokenizer
 
-        return {"input_ids": Tokenizer.from_str(self.preprocess).padding["pad_id"]}
+        padding: Any = Tokenizer.from_str(self.preprocess).padding
+        return {"input_ids": padding["pad_id"]}
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
         encodings = self.tokenizer.encode_batch([row["words"] for row in rows], is_pretokenized=True)
@@ -91,7 +92,11 @@ class TokenClassification:
         confidence = probabilities[np.arange(len(best)), best]
         entities = []
         for kind, first, past in spans(tags):
-            entity = {"type": kind, "words": row["words"][first:past], "probability": round(float(confidence[first:past].mean()), 6)}
+            entity = {
+                "type": kind,
+                "words": row["words"][first:past],
+                "probability": round(float(confidence[first:past].mean()), 6),
+            }
             if "spans" in row:
                 start, end = row["spans"][first][0], row["spans"][past - 1][1]
                 entity |= {"start": start, "end": end, "text": row["text"][start:end]}

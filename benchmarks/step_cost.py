@@ -1,0 +1,55 @@
+"""What distilling and quantizing add to a training step: the same student, the same batches, the arms taking turns in one process.
+
+    python benchmarks/step_cost.py recipes/token-classification-conll2003-minilm3-joint.yaml [key=value ...] [--steps N]
+
+Prints the median milliseconds of a step of each arm and the median of the pairwise ratios to `plain`. The teacher and its cache come from the store.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from limbeck import objective, recipe, stages, train, verdict
+from limbeck.store import Store
+
+
+def training(bench: stages.Bench, derived: recipe.Recipe, folder: Path) -> train.Training:
+    """An arm's training, its quantizers on."""
+    ready = stages.teacher_stage(bench, derived)
+    start = stages.student_stage(bench, derived, ready)
+    terms = objective.terms(start.task.hard_loss, derived.distill)
+    cache = stages.label_stage(bench, derived, ready, start, terms) if derived.distill else None
+    made = train.Training(stages.training_job(bench, derived, start, terms, cache), folder)
+    if derived.quantize:
+        stages.switch_on(bench, derived, made.job.model, start.task, int(derived.quantize.start * len(made.batches)), len(made.batches))
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--steps", type=int, default=40)
+    arguments = parser.parse_args()
+    read = recipe.read(arguments.recipe, arguments.overrides)
+    bench = stages.Bench(read, Store())
+    arms = {name: derived for name, derived in verdict.arms(read, 0).items() if name in ("plain", "kd", "joint")}
+    with tempfile.TemporaryDirectory() as folder:
+        trainings = {name: training(bench, derived, Path(folder)) for name, derived in arms.items()}
+        total = len(trainings["plain"].batches)
+        seconds: dict[str, list[float]] = {name: [] for name in trainings}
+        for step in range(arguments.steps):
+            for name, each in trainings.items():
+                began = time.perf_counter()
+                each.step(total // 3 + step, total)
+                seconds[name].append(time.perf_counter() - began)
+    for name, values in seconds.items():
+        ratios = np.array(values[3:]) / np.array(seconds["plain"][3:])
+        print(f"{name:6} {np.median(values[3:]) * 1000:8.1f} ms a step   {np.median(ratios):.3f} x plain")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""What every loss keeps, whatever it measures. A new file in losses/ is tested here without a line of this file changing.
+
+Shapes: B rows, W units, V labels, D width. A loss that reads the teacher is taken for a divergence (0 at identity) unless it is named below.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from limbeck import registry
+from limbeck.features import Outputs, run
+from limbeck.tasks import UNKNOWN, Batch
+
+B, W, V, D = 3, 5, 4, 6
+NAMES = registry.names("losses")
+NO_DIVERGENCE = {"soft_cross_entropy"}
+READERS = [name for name in NAMES if registry.load("losses", name).reads]
+HARD = [name for name in NAMES if name not in READERS]
+DIVERGENCES = [name for name in READERS if name not in NO_DIVERGENCE]
+IN_BFLOAT16 = "computes in the dtype of the logits it is given, not in float32; features.run hands it float32, so no run is affected"
+LOW_PRECISION = {
+    "kl": pytest.mark.xfail(strict=True, raises=AssertionError, reason=f"kl {IN_BFLOAT16}"),
+    "soft_cross_entropy": pytest.mark.xfail(strict=True, raises=AssertionError, reason=f"soft_cross_entropy {IN_BFLOAT16}"),
+    "hidden": pytest.mark.xfail(strict=True, raises=RuntimeError, reason="hidden feeds a bfloat16 map to its float32 projector, which refuses it"),
+}
+
+Case = tuple[Outputs, Outputs, Batch]
+
+
+def make(name: str, dtype: torch.dtype = torch.float64) -> torch.nn.Module:
+    """The loss with its defaults, its projectors made."""
+    loss = registry.create("losses", name)
+    if "hidden" in loss.reads:
+        loss.bind([("own.0", "theirs.0"), ("own.1", "theirs.1")], [(D, D), (D, D)])
+    return loss.to(dtype)
+
+
+def case(dtype: torch.dtype = torch.float64) -> Case:
+    """Random student, teacher and batch; row 1 ends in a unit that only the student lacks, row 2 in one that only the teacher lacks."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
+
+    own, theirs = torch.ones(B, W, dtype=torch.bool), torch.ones(B, W, dtype=torch.bool)
+    own[1, -1] = False
+    theirs[2, -1] = False
+    labels = torch.randint(0, V, (B, W), generator=generator)
+    student = Outputs(draw(B, W, V), own, {f"own.{i}": draw(B, W, D) for i in range(2)})
+    teacher = Outputs(draw(B, W, V), theirs, {f"theirs.{i}": draw(B, W, D) for i in range(2)})
+    return student, teacher, Batch({}, None, labels, own, np.arange(B))
+
+
+def leaves(outputs: Outputs) -> list[torch.Tensor]:
+    return [outputs.logits, *outputs.hidden.values()]
+
+
+def mapped(outputs: Outputs, change: Callable[[torch.Tensor], torch.Tensor]) -> Outputs:
+    """Every tensor with a unit axis changed alike."""
+    return Outputs(change(outputs.logits), outputs.mask, {name: change(value) for name, value in outputs.hidden.items()})
+
+
+def watched(outputs: Outputs) -> Outputs:
+    return mapped(outputs, lambda value: value.clone().requires_grad_())
+
+
+def gradients(name: str, given: Case) -> tuple[torch.Tensor, Outputs, Outputs]:
+    """The loss after backward, with the watched student and teacher."""
+    student, teacher, batch = watched(given[0]), watched(given[1]), given[2]
+    value = make(name)(student, teacher, batch)
+    value.backward()
+    return value.detach(), student, teacher
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_value_is_a_finite_scalar_with_a_finite_gradient(name: str) -> None:
+    value, student, _ = gradients(name, case())
+    assert value.shape == ()
+    assert torch.isfinite(value)
+    assert value > 0
+    found = [leaf.grad for leaf in leaves(student) if leaf.grad is not None]
+    assert found
+    assert all(torch.isfinite(gradient).all() for gradient in found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extreme_logits_stay_finite(name: str) -> None:
+    student, teacher, batch = case()
+    value, student, _ = gradients(name, (replace(student, logits=student.logits * 1e4), replace(teacher, logits=teacher.logits * 1e4), batch))
+    assert torch.isfinite(value)
+    assert all(torch.isfinite(leaf.grad).all() for leaf in leaves(student) if leaf.grad is not None)
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_a_divergence_is_zero_at_identity_and_positive_elsewhere(name: str) -> None:
+    student, teacher, batch = case()
+    same = Outputs(student.logits, teacher.mask, {f"theirs.{i}": student.hidden[f"own.{i}"] for i in range(2)})
+    value, watched_student, _ = gradients(name, (student, same, batch))
+    torch.testing.assert_close(value, torch.zeros((), dtype=torch.float64), atol=1e-12, rtol=0)
+    for leaf in leaves(watched_student):
+        if leaf.grad is not None:
+            torch.testing.assert_close(leaf.grad, torch.zeros_like(leaf), atol=1e-12, rtol=0)
+    assert make(name)(student, teacher, batch) > 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_gradient_reaches_the_teacher(name: str) -> None:
+    _, _, teacher = gradients(name, case())
+    assert all(leaf.grad is None for leaf in leaves(teacher))
+
+
+@pytest.mark.parametrize(("name", "side"), [(name, "student") for name in NAMES] + [(name, "teacher") for name in READERS])
+def test_masked_units_are_inert(name: str, side: str) -> None:
+    """Where a mask is False, finite garbage in logits, hidden maps and labels changes neither the value nor any other unit's gradient."""
+    student, teacher, batch = case()
+    away = ~(student.mask if side == "student" else teacher.mask)
+    before, clean, _ = gradients(name, (student, teacher, batch))
+
+    def garbage(value: torch.Tensor) -> torch.Tensor:
+        return torch.where(away[..., None], torch.tensor(1e6, dtype=value.dtype), value)
+
+    labels = torch.where(away, (batch.labels + 1) % V, batch.labels) if side == "student" else batch.labels
+    after, dirty, _ = gradients(name, (mapped(student, garbage), mapped(teacher, garbage), replace(batch, labels=labels)))
+    torch.testing.assert_close(after, before, atol=0, rtol=1e-12)
+    for old, new in zip(leaves(clean), leaves(dirty), strict=True):
+        if new.grad is not None:
+            torch.testing.assert_close(new.grad, old.grad, atol=1e-12, rtol=1e-9)
+            assert (new.grad[away] == 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_no_unit_counts_the_loss_is_zero_with_a_finite_gradient(name: str) -> None:
+    student, teacher, batch = case()
+    nothing = torch.zeros(B, W, dtype=torch.bool)
+    value, student, _ = gradients(name, (replace(student, mask=nothing), replace(teacher, mask=nothing), replace(batch, mask=nothing)))
+    assert value == 0
+    for leaf in leaves(student):
+        assert leaf.grad is None or (leaf.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_rows_does_not_matter(name: str) -> None:
+    student, teacher, batch = case()
+    order = torch.tensor([2, 0, 1])
+
+    def turned(outputs: Outputs) -> Outputs:
+        return replace(mapped(outputs, lambda value: value[order]), mask=outputs.mask[order])
+
+    turned_batch = replace(batch, labels=batch.labels[order], mask=batch.mask[order], rows=batch.rows[order.numpy()])
+    loss = make(name)
+    torch.testing.assert_close(loss(turned(student), turned(teacher), turned_batch), loss(student, teacher, batch), atol=0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padding_does_not_matter(name: str) -> None:
+    """Three padded units more in every row leave the loss as it was."""
+    student, teacher, batch = case()
+
+    def padded(outputs: Outputs) -> Outputs:
+        wider = mapped(outputs, lambda value: torch.cat([value, torch.full((B, 3, value.shape[-1]), 7.0, dtype=value.dtype)], 1))
+        return replace(wider, mask=torch.cat([outputs.mask, torch.zeros(B, 3, dtype=torch.bool)], 1))
+
+    labels = torch.cat([batch.labels, torch.full((B, 3), UNKNOWN)], 1)
+    padded_student = padded(student)
+    loss = make(name)
+    value = loss(padded_student, padded(teacher), replace(batch, labels=labels, mask=padded_student.mask))
+    torch.testing.assert_close(value, loss(student, teacher, batch), atol=0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_unlabelled_rows_are_inert_for_hard_losses(name: str) -> None:
+    student, teacher, batch = case()
+    loss = make(name)
+    labels = batch.labels.clone()
+    labels[0] = UNKNOWN
+    value, watched_student, _ = gradients(name, (student, teacher, replace(batch, labels=labels)))
+    rest = Outputs(student.logits[1:], student.mask[1:], {key: hidden[1:] for key, hidden in student.hidden.items()})
+    expected = loss(rest, teacher, replace(batch, labels=batch.labels[1:], mask=batch.mask[1:]))
+    torch.testing.assert_close(value, expected.detach(), atol=0, rtol=1e-12)
+    assert (watched_student.logits.grad[0] == 0).all()
+    assert loss(student, teacher, replace(batch, labels=torch.full_like(labels, UNKNOWN))) == 0
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_labels_do_not_matter_to_a_loss_that_reads_the_teacher(name: str) -> None:
+    """Unlabelled rows teach in full."""
+    student, teacher, batch = case()
+    loss = make(name)
+    assert loss(student, teacher, replace(batch, labels=torch.full_like(batch.labels, UNKNOWN))) == loss(student, teacher, batch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradcheck(name: str) -> None:
+    """Against finite differences, for logits, hidden maps and the loss's own parameters."""
+    student, teacher, batch = case()
+    loss = make(name)
+    own = list(loss.named_parameters())
+    generator = torch.Generator().manual_seed(1)
+    started = [parameter.detach() + 0.3 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) for _, parameter in own]
+
+    def value(*tensors: torch.Tensor) -> torch.Tensor:
+        logits, *rest = tensors
+        hidden = dict(zip(student.hidden, rest[: len(student.hidden)], strict=True))
+        parameters = {key: tensor for (key, _), tensor in zip(own, rest[len(student.hidden) :], strict=True)}
+        return torch.func.functional_call(loss, parameters, (Outputs(logits, student.mask, hidden), teacher, batch))
+
+    inputs = [tensor.clone().requires_grad_() for tensor in (*leaves(student), *started)]
+    assert torch.autograd.gradcheck(value, inputs)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LOW_PRECISION.get(name, ())) for name in NAMES])
+def test_bfloat16_logits_and_maps_are_accumulated_in_float32(name: str) -> None:
+    """The same bfloat16 values, in float64 and as they are, give one value: what differs is the arithmetic, not the inputs."""
+    student, teacher, batch = case(torch.bfloat16)
+    expected = make(name)(mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch)
+    found = make(name, torch.float32)(student, teacher, batch)
+    torch.testing.assert_close(found.double(), expected, atol=0, rtol=1e-3)
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="hidden refuses the bfloat16 maps of a convolutional student in `train.dtype: bfloat16`")
+def test_hidden_takes_the_maps_of_a_network_under_autocast() -> None:
+    """As the training loop runs it: the forward inside autocast, the loss outside."""
+    network = registry.create("networks", "small_cnn", {"width": 2}).build(V, 1)
+    pixels = torch.randn(B, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    batch = Batch({"pixel_values": pixels}, None, torch.zeros(B, 1, dtype=torch.long), torch.ones(B, 1, dtype=torch.bool), np.arange(B))
+    with torch.autocast("cpu", torch.bfloat16):
+        student = run(network, batch, ["blocks.2"])
+    loss = registry.create("losses", "hidden")
+    loss.bind([("blocks.2", "theirs")], [(8, 4)])
+    loss(student, Outputs(student.logits, batch.mask, {"theirs": torch.ones(B, 1, 4)}), batch).backward()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_is_close_to_float64(name: str) -> None:
+    student, teacher, batch = case(torch.float32)
+    expected = make(name)(mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch)
+    torch.testing.assert_close(make(name, torch.float32)(student, teacher, batch).double(), expected, atol=0, rtol=1e-5)

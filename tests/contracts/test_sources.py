@@ -1,0 +1,312 @@
+"""What every source keeps; how conll names a bad row; how `limbeck.data` draws splits and cuts batches."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from limbeck import data, registry
+from limbeck.sources import Row
+from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.token_classification import TokenClassification
+
+Folder = Callable[..., Path]
+NAMES = registry.names("sources")
+FROM_A_PATH = [name for name in NAMES if "path" in registry.keys("sources", name)]
+GOOD = "-DOCSTART- -X- O\n\nAda B-PER\nLovelace I-PER\nlives O\n\nYork B-LOC\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A conll folder: train and test are good unless given; bytes are written as they are."""
+
+    def write(**files: str | bytes | None) -> Path:
+        for name, content in ({"train": GOOD, "test": GOOD} | files).items():
+            if content is not None:
+                (tmp_path / f"{name}.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path
+
+    return write
+
+
+def read_conll(path: Path) -> dict[str, list[Row]]:
+    return registry.create("sources", "conll", {"path": str(path)}).read()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_source_reads_the_same_rows_twice_in_known_splits(name: str, folder: Folder) -> None:
+    source = registry.create("sources", name, {"path": str(folder(unlabelled="York\n"))} if name in FROM_A_PATH else {})
+    first, second = source.read(), source.read()
+    assert set(first) <= {"train", "validation", "test", "unlabelled"}
+    assert first["train"]
+    for split, rows in first.items():
+        assert len(rows) == len(second[split])
+        for row, again in zip(rows, second[split], strict=True):
+            assert set(row) in ({"words", "tags"}, {"image", "label"})
+            assert {key: str(value) for key, value in row.items()} == {key: str(value) for key, value in again.items()}
+
+
+@pytest.mark.parametrize("name", FROM_A_PATH)
+def test_a_path_that_is_not_there_is_named_with_the_cure(name: str, tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    with pytest.raises(ValueError, match=r"nowhere.*should hold"):
+        registry.create("sources", name, {"path": str(missing)}).read()
+
+
+# conll
+
+
+def test_conll_reads_words_tags_and_documents(folder: Folder) -> None:
+    found = read_conll(folder(valid="York\tNNP\tB-LOC\r\n", unlabelled="Ada\nlives\n\nYork\n"))
+    rows = [{"words": ["Ada", "Lovelace", "lives"], "tags": ["B-PER", "I-PER", "O"]}, {"words": ["York"], "tags": ["B-LOC"]}]
+    assert found["train"] == found["test"] == rows
+    assert found["validation"] == [{"words": ["York"], "tags": ["B-LOC"]}]
+    assert found["unlabelled"] == [{"words": ["Ada", "lives"], "tags": [None, None]}, {"words": ["York"], "tags": [None]}]
+
+
+def test_conll_needs_no_last_newline_and_no_single_blank_line(folder: Folder) -> None:
+    assert read_conll(folder(train="\n\nAda B-PER\n\n\n \nYork B-LOC"))["train"] == [
+        {"words": ["Ada"], "tags": ["B-PER"]},
+        {"words": ["York"], "tags": ["B-LOC"]},
+    ]
+
+
+def test_conll_takes_any_script(folder: Folder) -> None:
+    assert read_conll(folder(train="Łódź B-LOC\n東京 B-LOC\n🙂 O\n"))["train"][0]["words"] == ["Łódź", "東京", "🙂"]
+
+
+def test_conll_lets_one_type_follow_another(folder: Folder) -> None:
+    text = "Ada B-PER\nYork B-LOC\nCity I-LOC\nNew B-LOC\n"
+    assert read_conll(folder(train=text))["train"][0]["tags"] == ["B-PER", "B-LOC", "I-LOC", "B-LOC"]
+
+
+BAD_ROWS = {
+    "a tag of no scheme": ("Ada B-PER\nin X-LOC\n", r"train\.txt:2: column 2: `X-LOC` is no IOB2 tag\. Write O, B-TYPE or I-TYPE"),
+    "a lower-case tag": ("Ada b-per\n", r"train\.txt:1: column 2: `b-per` is no IOB2 tag"),
+    "a number": ("Ada NNP 1\n", r"train\.txt:1: column 3: `1` is no IOB2 tag"),
+    "I- after O": ("in O\nYork I-LOC\n", r"train\.txt:2: column 2: `I-LOC` follows `O`.*begins with B-LOC"),
+    "I- of another type": ("Ada NNP B-PER\nYork NNP I-LOC\n", r"train\.txt:2: column 3: `I-LOC` follows `B-PER`"),
+    "I- at a sentence's start": ("Ada B-PER\n\nLove I-PER\n", r"train\.txt:3: column 2: `I-PER` follows `O`"),
+    "no tag": ("Ada B-PER\nlives\n", r"train\.txt:2:1: `lives` has no tag\. Each line is a word"),
+    "not UTF-8": (b"Ada B-PER\nM\xfcnchen B-LOC\n", r"train\.txt:2:2: b'\\xfcnch' is not UTF-8\. Save the file as UTF-8"),
+    "UTF-16": ("Ada B-PER\n".encode("utf-16"), r"train\.txt:1:1: b'\\xff\\xfeA\\x00' is not UTF-8"),
+    "NUL": ("Ada B-PER\nYo\0rk B-LOC\n", r"train\.txt:2:3: a NUL character\. Remove it"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_ROWS.values(), ids=list(BAD_ROWS))
+def test_a_bad_row_is_named_by_file_line_column_value_and_cure(folder: Folder, content: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_conll(folder(train=content))
+
+
+def test_a_bad_row_of_any_split_is_found_in_its_own_file(folder: Folder) -> None:
+    for name in ("test", "valid"):
+        with pytest.raises(ValueError, match=rf"{name}\.txt:1: column 2: `Q` is no IOB2 tag"):
+            read_conll(folder(**{name: "Ada Q\n"}))
+        folder()
+
+
+@pytest.mark.xfail(strict=True, reason="checked_tag takes `B-` and `I-`: a span without a type, which metrics.spans then drops without a word")
+@pytest.mark.parametrize("tag", ["B-", "I-"])
+def test_a_tag_without_a_type_is_refused(folder: Folder, tag: str) -> None:
+    before = "" if tag == "B-" else "Ada B-\n"
+    with pytest.raises(ValueError, match=r"no IOB2 tag"):
+        read_conll(folder(train=f"{before}York {tag}\n"))
+
+
+@pytest.mark.xfail(strict=True, reason="a byte order mark stays in the first word, and a first -DOCSTART- line becomes a sentence")
+@pytest.mark.parametrize("content", ["Ada B-PER\n", "-DOCSTART- O\n\nAda B-PER\n"], ids=["a word", "a document"])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(folder: Folder, content: str) -> None:
+    assert read_conll(folder(train=content.encode("utf-8-sig")))["train"][0]["words"] == ["Ada"]
+
+
+@pytest.mark.parametrize("missing", ["train", "test"])
+def test_a_missing_file_is_named(folder: Folder, missing: str) -> None:
+    with pytest.raises(ValueError, match=rf"no {missing}\.txt here\. Expected: train\.txt"):
+        read_conll(folder(**{missing: None}))
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"file` is no folder"):
+        read_conll(tmp_path / "file")
+
+
+# sklearn
+
+
+def test_digits_are_images_with_their_labels() -> None:
+    rows = registry.create("sources", "sklearn").read()["train"]
+    assert len(rows) == 1797
+    assert {row["image"].shape for row in rows} == {(8, 8)}
+    assert {row["image"].dtype for row in rows} == {np.dtype(np.uint8)}
+    assert max(row["image"].max() for row in rows) == 255
+    assert sorted({row["label"] for row in rows}) == list("0123456789")
+
+
+def test_a_share_of_the_digits_can_be_unlabelled() -> None:
+    found = registry.create("sources", "sklearn", {"unlabelled": 0.25}).read()
+    assert len(found["train"]) + len(found["unlabelled"]) == 1797
+    assert len(found["unlabelled"]) == pytest.approx(1797 / 4, rel=0.1)
+    assert {row["label"] for row in found["unlabelled"]} == {None}
+
+
+@pytest.mark.parametrize(("key", "value"), [("dataset", "iris"), ("unlabelled", 1.0), ("unlabelled", -0.1)])
+def test_what_sklearn_cannot_read_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"data.{key}.*not `?{value}"):
+        registry.create("sources", "sklearn", {key: value}).read()
+
+
+# data.read
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Data:
+    return data.read("sklearn", {}, ImageClassification)
+
+
+def test_splits_that_a_source_lacks_are_drawn_stratified_and_noted(digits: data.Data) -> None:
+    assert len(digits.train) + len(digits.validation) + len(digits.test) == 1797
+    assert digits.labels == list("0123456789")
+    every = Counter(row["label"] for split in (digits.train, digits.validation, digits.test) for row in split)
+    for label, count in Counter(row["label"] for row in digits.test).items():
+        assert abs(count - 0.2 * every[label]) <= 0.5
+    for label, count in Counter(row["label"] for row in digits.validation).items():
+        assert abs(count - 0.1 * 0.8 * every[label]) <= 1
+    assert digits.notes == [
+        f"test: {len(digits.test)} rows drawn from train (seeded, stratified)",
+        f"validation: {len(digits.validation)} rows drawn from train (seeded, stratified)",
+    ]
+
+
+def test_no_row_is_in_two_splits(digits: data.Data) -> None:
+    ids = [id(row) for split in (digits.train, digits.validation, digits.test) for row in split]
+    assert len(set(ids)) == len(ids) == 1797
+
+
+def test_drawing_is_seeded_and_the_fingerprint_tells_rows_apart(digits: data.Data) -> None:
+    again = data.read("sklearn", {}, ImageClassification)
+    for split in ("train", "validation", "test"):
+        assert again.fingerprint(split) == digits.fingerprint(split)
+    assert len({digits.fingerprint(split) for split in ("train", "validation", "test")}) == 3
+    changed = [{**row, "image": row["image"].copy()} for row in digits.train]
+    changed[3]["image"][0, 0] ^= 1
+    assert data.Data(changed, [], [], digits.labels).fingerprint("train") != digits.fingerprint("train")
+    assert data.Data(digits.train[::-1], [], [], digits.labels).fingerprint("train") != digits.fingerprint("train")
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=60), st.sampled_from([0.1, 0.2]))
+def test_a_stratified_split_keeps_shares_order_and_every_row(labels: list[str], share: float) -> None:
+    rows = [{"label": label, "number": number} for number, label in enumerate(labels)]
+    kept, drawn = data.stratified_split(rows, share, lambda row: row["label"])
+    assert sorted(row["number"] for row in kept + drawn) == list(range(len(rows)))
+    for part in (kept, drawn):
+        numbers = [row["number"] for row in part]
+        assert numbers == sorted(numbers)
+    for label, count in Counter(labels).items():
+        assert sum(row["label"] == label for row in drawn) == round(share * count)
+    assert (kept, drawn) == data.stratified_split(rows, share, lambda row: row["label"])
+
+
+def read_text(path: Path) -> data.Data:
+    return data.read("conll", {"path": str(path)}, TokenClassification)
+
+
+MANY = "Ada B-PER\n\nYork B-LOC\n\nin O\n\n" * 20
+
+
+def test_text_splits(folder: Folder) -> None:
+    found = read_text(folder(train=MANY, test="Ada B-PER\n", unlabelled="York\n"))
+    assert found.labels == ["O", "B-LOC", "B-PER"]
+    assert len(found.validation) == 6
+    assert Counter(row["tags"][0] for row in found.validation) == {"O": 2, "B-PER": 2, "B-LOC": 2}
+    assert found.train[-1] == {"words": ["York"], "tags": [None]}
+    assert len(found.train) == 54 + 1
+    assert found.notes == ["validation: 6 rows drawn from train (seeded, stratified)"]
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="strata are types, so a draw may take the only I-PER of train and be refused for it")
+def test_a_drawn_split_is_never_refused_for_a_label_it_took(folder: Folder) -> None:
+    """Whichever sentence holds the one I- tag: the rows are valid, and the split is ours."""
+    for place in range(20):
+        sentences = ["Ada B-PER\n"] * 20
+        sentences[place] += "Love I-PER\n"
+        read_text(folder(train="\n".join(sentences), test="Ada B-PER\n"))
+
+
+def test_a_test_label_that_train_lacks_is_named(folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"the test split has labels that train lacks: B-ORG"):
+        read_text(folder(train=MANY, test="Acme B-ORG\n"))
+    with pytest.raises(ValueError, match=r"the validation split has labels that train lacks: B-ORG"):
+        read_text(folder(train=MANY, test="Ada B-PER\n", valid="Acme B-ORG\n"))
+
+
+@pytest.mark.parametrize("split", ["test", "valid"])
+def test_an_empty_split_is_named(folder: Folder, split: str) -> None:
+    named = "validation" if split == "valid" else split
+    with pytest.raises(ValueError, match=rf"the {named} split of `conll` is empty"):
+        read_text(folder(**{"train": MANY, "test": "Ada B-PER\n", split: "\n\n"}))
+
+
+def test_an_empty_train_split_is_named(folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"the train split of `conll` is empty"):
+        read_text(folder(train="", valid=MANY, test=MANY))
+
+
+def test_one_class_is_nothing_to_learn(folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"one class only \(O\); nothing can be learned"):
+        read_text(folder(train="in O\n\n" * 20, test="in O\n"))
+
+
+# batch_plan
+
+sizes = st.lists(st.integers(1, 60), min_size=1, max_size=200)
+
+
+@settings(max_examples=60)
+@given(sizes, st.integers(1, 200), st.integers(0, 5), st.integers(0, 5))
+def test_an_epoch_holds_every_row_once_within_the_budget(sizes: list[int], budget: int, seed: int, epoch: int) -> None:
+    plan = data.batch_plan(sizes, budget, seed=seed, epoch=epoch)
+    assert sorted(np.concatenate(plan).tolist()) == list(range(len(sizes)))
+    for rows in plan:
+        assert len(rows) == 1 or max(sizes[row] for row in rows) * len(rows) <= budget
+
+
+@settings(max_examples=30)
+@given(sizes, st.integers(1, 200), st.integers(0, 5), st.integers(0, 5))
+def test_a_plan_is_a_pure_function_of_seed_and_epoch(sizes: list[int], budget: int, seed: int, epoch: int) -> None:
+    def plan() -> list[list[int]]:
+        return [rows.tolist() for rows in data.batch_plan(sizes, budget, seed=seed, epoch=epoch)]
+
+    first = plan()
+    np.random.random(3)  # noqa: NPY002
+    assert plan() == first
+
+
+def test_seeds_and_epochs_have_orders_of_their_own() -> None:
+    plans = {
+        str([rows.tolist() for rows in data.batch_plan([1] * 100, 10, seed=seed, epoch=epoch)]) for seed in range(3) for epoch in range(3)
+    }
+    assert len(plans) == 9
+
+
+def test_little_of_a_batch_is_padding() -> None:
+    generator = np.random.default_rng(0)
+    lengths = np.clip(generator.gamma(2, 10, 2000).astype(int), 1, 128).tolist()
+    plan = data.batch_plan(lengths, 1024, seed=0, epoch=0)
+    padded = sum(max(lengths[row] for row in rows) * len(rows) for rows in plan)
+    assert sum(lengths) / padded > 0.9
+
+
+@settings(max_examples=30)
+@given(sizes, st.integers(1, 200))
+def test_evaluation_batches_hold_every_row_once_within_the_budget(sizes: list[int], budget: int) -> None:
+    plan = data.in_order(sizes, budget)
+    assert sorted(np.concatenate(plan).tolist()) == list(range(len(sizes)))
+    assert all(len(rows) == 1 or max(sizes[row] for row in rows) * len(rows) <= budget for rows in plan)

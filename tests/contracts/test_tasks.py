@@ -1,0 +1,445 @@
+"""What every task keeps, and each one's figures against a worked example, seqeval and scikit-learn.
+
+A new task is tested by the contract once EXAMPLES holds four of its rows.
+"""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from limbeck import evaluate, features, metrics, registry
+from limbeck.sources import Row
+from limbeck.tasks import UNKNOWN, Scored, Task, collate
+from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.token_classification import TokenClassification
+
+PAD, MAX_TOKENS = 3, 12  # [PAD] is not 0, so that a pad id taken for granted shows
+TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+VOCABULARY = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "Ada", "Love", "##lace", "lives", "in", "New", "York", "##er", ",", ".", "a", "b", "c"]
+
+
+def tokenizer_text(max_tokens: int = MAX_TOKENS) -> str:
+    """A WordPiece tokenizer as `models.preprocess` leaves it: truncation and padding set."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    ids = {token: index for index, token in enumerate(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = [("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
+    tokenizer.enable_truncation(max_tokens)
+    tokenizer.enable_padding(pad_id=PAD, pad_token="[PAD]")
+    return tokenizer.to_str()
+
+
+TEXT = TokenClassification(TAGS, tokenizer_text())
+IMAGE = ImageClassification(
+    ["cat", "dog", "eel"], json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]})
+)
+
+
+def sentence(words: str, tags: str) -> Row:
+    return {"words": words.split(), "tags": tags.split()}
+
+
+def picture(seed: int, label: str) -> Row:
+    return {"image": np.random.default_rng(seed).integers(0, 256, (6, 5), np.uint8), "label": label}
+
+
+EXAMPLES: dict[str, tuple[Task, list[Row], Any]] = {
+    "token-classification": (
+        TEXT,
+        [
+            sentence("Ada Lovelace lives in New York .", "B-PER I-PER O O B-LOC I-LOC O"),
+            sentence("Lovelace", "B-PER"),
+            sentence("a b c a b c a b c a b c New York", "O O O O O O O O O O O O B-LOC I-LOC"),
+            sentence("in New Yorker", "O B-LOC I-LOC"),
+        ],
+        "Ada Lovelace lives in New York.",
+    ),
+    "image-classification": (IMAGE, [picture(0, "cat"), picture(1, "eel"), picture(2, "cat"), picture(3, "dog")], picture(4, "cat")["image"]),
+}
+contract = pytest.mark.parametrize("name", registry.names("tasks"))
+
+
+class Reader(nn.Module):
+    """A tiny model in which every token sees every other that the attention mask lets it see."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.head = nn.Embedding(len(VOCABULARY), 8), nn.Linear(8, labels)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        x = self.table(input_ids)
+        scores = (x @ x.transpose(1, 2)).masked_fill(attention_mask[:, None] == 0, -1e9)
+        return self.head(x + scores.softmax(-1) @ x)
+
+
+class Looker(nn.Module):
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(30, labels)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.head(pixel_values.flatten(1))
+
+
+def model_for(task: Task) -> nn.Module:
+    return (Looker if task.preprocess_file == "preprocess.json" else Reader)(len(task.labels)).eval()
+
+
+@contract
+def test_padding_changes_nothing(name: str) -> None:
+    """Rows scored one by one, and all padded to one batch of the longest."""
+    task, rows, _ = EXAMPLES[name]
+    encoded, model = task.encode(rows), model_for(task)
+    alone = evaluate.score(model, encoded, task, one_by_one=True)
+    together = collate(encoded, np.arange(len(rows)), task.padding)
+    with torch.inference_mode():
+        outputs = features.run(model, features.to_torch(together))
+    for index, row in enumerate(encoded):
+        values = evaluate.masked(outputs.logits[index].numpy(), together.mask[index])[: len(row.labels)]
+        np.testing.assert_allclose(values, alone.logits[alone.offsets[index] : alone.offsets[index + 1]], atol=1e-5)
+        assert not together.mask[index, len(row.labels) :].any()
+        assert (together.labels[index, len(row.labels) :] == UNKNOWN).all()
+    batched = evaluate.score(model, encoded, task)
+    np.testing.assert_allclose(batched.logits, alone.logits, atol=1e-5)
+    assert np.array_equal(batched.labels, alone.labels)
+    assert evaluate.quality(batched, task) == evaluate.quality(alone, task)
+
+
+@contract
+def test_the_order_of_rows_changes_no_metric(name: str) -> None:
+    task, rows, _ = EXAMPLES[name]
+    model = model_for(task)
+    forwards, backwards = (evaluate.score(model, task.encode(each), task) for each in (rows, rows[::-1]))
+    assert evaluate.quality(forwards, task) == evaluate.quality(backwards, task)
+
+
+@contract
+def test_every_unit_has_a_label_and_every_input_a_name(name: str) -> None:
+    task, rows, _ = EXAMPLES[name]
+    for row in task.encode(rows):
+        assert set(row.inputs) == set(task.input_names)
+        assert row.labels.dtype == np.int64
+        assert ((row.labels >= 0) & (row.labels < len(task.labels))).all()
+        assert row.positions is None or len(row.positions) == len(row.labels)
+        assert row.size >= 1
+
+
+@contract
+def test_perfect_answers_score_one_and_wrong_ones_less(name: str) -> None:
+    task, rows, _ = EXAMPLES[name]
+    encoded = task.encode(rows)
+    labels, offsets = np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded)
+    perfect = Scored(10 * np.eye(len(task.labels), dtype=np.float32)[labels], labels, offsets)
+    assert set(evaluate.quality(perfect, task).values()) == {1.0}
+    assert task.metric in evaluate.quality(perfect, task)
+    shifted = Scored(np.roll(perfect.logits, 1, 1), labels, offsets)
+    assert evaluate.quality(shifted, task)[task.metric] < 1
+
+
+@contract
+def test_metrics_are_functions_of_sums_over_rows(name: str) -> None:
+    """One matrix of totals gives a vector of each metric: what a bootstrap needs."""
+    task, rows, _ = EXAMPLES[name]
+    statistics = task.statistics(evaluate.score(model_for(task), task.encode(rows), task))
+    assert len(statistics) == len(rows)
+    weights = np.random.default_rng(0).integers(0, 4, (6, len(rows))).astype(float)
+    together = task.metrics(weights @ statistics)
+    for draw in range(6):
+        single = task.metrics(weights[draw] @ statistics)
+        for metric, values in together.items():
+            assert values.shape == (6,)
+            assert values[draw] == pytest.approx(float(single[metric]))
+
+
+@contract
+def test_no_rows_at_all_score_zero_without_a_warning(name: str) -> None:
+    task, _, _ = EXAMPLES[name]
+    statistics = task.statistics(evaluate.score(model_for(task), task.encode(EXAMPLES[name][1]), task))
+    assert set(map(float, task.metrics(0 * statistics.sum(0)).values())) == {0.0}
+
+
+@contract
+def test_labels_are_found_in_one_order_whatever_the_order_of_rows(name: str) -> None:
+    task, rows, _ = EXAMPLES[name]
+    assert task.find_labels(rows) == task.find_labels(rows[::-1]) == list(task.labels)
+
+
+@contract
+def test_a_raw_input_is_decoded_to_labels_of_the_task(name: str) -> None:
+    task, _, raw = EXAMPLES[name]
+    row = task.row(raw)
+    (encoded,) = task.encode([row])
+    assert (encoded.labels == UNKNOWN).all()
+    logits = np.random.default_rng(0).normal(0, 3, (len(encoded.labels), len(task.labels)))
+    answer = task.decode(row, logits)
+    assert json.loads(json.dumps(answer)) == answer
+    assert set(answer.get("tags", [answer.get("label")])) <= set(task.labels)
+
+
+@contract
+@pytest.mark.parametrize("raw", [3, None, 2.5], ids=repr)
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="task.row lets a TypeError out; Predictor.predict promises ValueError for an input of no known kind")
+def test_an_input_of_no_known_kind_is_refused(name: str, raw: Any) -> None:
+    with pytest.raises(ValueError, match=r"text|image"):
+        EXAMPLES[name][0].row(raw)
+
+
+# Token classification.
+
+
+def test_a_word_is_read_at_its_first_token() -> None:
+    (row,) = TEXT.encode([sentence("Ada Lovelace , Yorker", "O O O O")])
+    tokens = ["[CLS]", "Ada", "Love", "##lace", ",", "York", "##er", "[SEP]"]
+    assert [VOCABULARY[i] for i in row.inputs["input_ids"]] == tokens
+    assert row.positions.tolist() == [1, 2, 4, 5]
+    assert row.inputs["attention_mask"].tolist() == [1] * 8
+
+
+def test_padding_takes_the_tokenizer_s_own_pad_id() -> None:
+    encoded = TEXT.encode([sentence("Ada", "O"), sentence("Ada lives in York", "O O O O")])
+    batch = collate(encoded, np.arange(2), TEXT.padding)
+    assert batch.inputs["input_ids"][0, 3:].tolist() == [PAD] * 3
+    assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 0, 0, 0], [1] * 6]
+    assert batch.mask.tolist() == [[True, False, False, False], [True] * 4]
+
+
+def test_words_beyond_the_maximum_length_are_masked_and_count_as_o() -> None:
+    rows = [sentence("a b c a b c a b c a New York", "O O O O O O O O O O B-LOC I-LOC")]
+    encoded = TEXT.encode(rows)
+    assert len(encoded[0].inputs["input_ids"]) == MAX_TOKENS
+    assert encoded[0].positions.tolist() == [*range(1, MAX_TOKENS - 1), -1, -1]
+
+    class Always(nn.Module):
+        """Says B-LOC everywhere, the separator included."""
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([0.0, 5.0, 0.0, 0.0, 0.0]).expand(*input_ids.shape, 5)
+
+    scored = evaluate.score(Always(), encoded, TEXT)
+    assert [TAGS[i] for i in scored.decisions] == ["B-LOC"] * 10 + ["O"] * 2
+    assert scored.labels.tolist()[-2:] == [1, 2]
+    figures = evaluate.quality(scored, TEXT)
+    assert figures["recall"] == 0
+    assert figures["token_micro_average"] == 0
+
+
+def test_a_word_of_no_token_counts_as_o() -> None:
+    """The tokenizer drops a lone space; the word after it keeps its place."""
+    (row,) = TEXT.encode([{"words": ["Ada", " ", "York"], "tags": ["B-PER", "O", "B-LOC"]}])
+    assert row.positions.tolist() == [1, -1, 2]
+
+
+def test_entity_f1_of_a_worked_example() -> None:
+    """Tjong Kim Sang and De Meulder: an entity counts when span and type are exact. 3 true, 3 found, 1 right: p = r = F1 = 1/3; 6 of 8 words right."""
+    true = ["B-PER", "I-PER", "O", "B-LOC", "O", "B-LOC", "I-LOC", "O"]
+    found = ["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC", "O", "O"]
+    labels, decided = (np.array([TAGS.index(tag) for tag in tags]) for tags in (true, found))
+    scored = Scored(np.eye(5)[decided], labels, np.array([0, 5, 8]))
+    assert TEXT.statistics(scored).tolist() == [[1, 2, 2, 4, 5], [0, 1, 1, 2, 3]]
+    expected = {"f1": 1 / 3, "precision": 1 / 3, "recall": 1 / 3, "token_micro_average": 6 / 8}
+    assert evaluate.quality(scored, TEXT) == pytest.approx(expected)
+
+
+def test_an_entity_never_crosses_a_sentence() -> None:
+    labels = np.array([TAGS.index(tag) for tag in ["B-PER", "I-PER"]])
+    whole, cut = (TEXT.statistics(Scored(np.eye(5)[labels], labels, np.array(offsets))) for offsets in ([0, 2], [0, 1, 2]))
+    assert whole[:, 2].tolist() == [1]
+    assert cut[:, 2].tolist() == [1, 1]
+
+
+any_tags = st.lists(st.lists(st.sampled_from(TAGS), min_size=1, max_size=8), min_size=1, max_size=5)
+
+
+@given(st.lists(st.sampled_from(TAGS), max_size=12))
+def test_spans_are_those_of_seqeval(tags: list[str]) -> None:
+    """In its default mode, on any order of tags: conlleval's rules."""
+    seqeval = pytest.importorskip("seqeval.metrics.sequence_labeling")
+    assert [(kind, first, past - 1) for kind, first, past in metrics.spans(tags)] == seqeval.get_entities(tags)
+
+
+@settings(max_examples=50)
+@given(any_tags, st.integers(0, 1000))
+def test_entity_f1_is_that_of_seqeval(true: list[list[str]], seed: int) -> None:
+    seqeval = pytest.importorskip("seqeval.metrics.sequence_labeling")
+    generator = np.random.default_rng(seed)
+    found = [[tag if generator.random() < 0.7 else str(generator.choice(TAGS)) for tag in tags] for tags in true]
+    labels, decided = (np.array([TAGS.index(tag) for tags in each for tag in tags]) for each in (true, found))
+    scored = Scored(np.eye(5)[decided], labels, np.cumsum([0, *map(len, true)]))
+    figures = evaluate.quality(scored, TEXT)
+    precision, recall, f1, _ = seqeval.precision_recall_fscore_support(true, found, average="micro", zero_division=0)
+    assert [figures["precision"], figures["recall"], figures["f1"]] == pytest.approx([precision, recall, f1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Ada Lovelace lives in New York.", "  Ada\tLovelace —\n(lives) in New York !", "Łódź 🙂 Ada Lovelace\u00a0… New York"],
+)
+def test_offsets_point_into_the_raw_text(text: str) -> None:
+    row = TEXT.row(text)
+    kinds = {"Ada": "B-PER", "Lovelace": "I-PER", "New": "B-LOC", "York": "I-LOC"}
+    tags = [kinds.get(word, "O") for word in row["words"]]
+    answer = TEXT.decode(row, 9 * np.eye(5)[[TAGS.index(tag) for tag in tags]])
+    assert answer["tags"] == tags
+    assert all(text[start:end] == word for word, (start, end) in zip(row["words"], row["spans"], strict=True))
+    assert [entity["type"] for entity in answer["entities"]] == [kinds[word][2:] for word in ("Ada", "New") if word in text]
+    for entity in answer["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+        assert entity["text"].split() == entity["words"]
+        assert entity["probability"] == pytest.approx(np.exp(9) / (np.exp(9) + 4), abs=1e-6)
+
+
+@given(st.text(max_size=40))
+def test_words_cover_every_character_that_is_not_space(text: str) -> None:
+    try:
+        row = TEXT.row(text)
+    except ValueError:
+        assert not text.strip()
+        return
+    rest = list(text)
+    for word, (start, end) in zip(row["words"], row["spans"], strict=True):
+        assert text[start:end] == word
+        assert "".join(rest[start:end]) == word
+        rest[start:end] = " " * (end - start)
+    assert not "".join(rest).strip()
+
+
+def test_a_text_without_a_word_is_refused() -> None:
+    for raw in ("", "  \n\t ", []):
+        with pytest.raises(ValueError, match="without a single word"):
+            TEXT.row(raw)
+
+
+def test_words_given_as_a_list_stay_as_they_are() -> None:
+    assert TEXT.row(["New York", "in"]) == {"words": ["New York", "in"]}
+
+
+def test_o_comes_first_and_b_before_i() -> None:
+    assert TEXT.find_labels([sentence("a b", "I-B B-A"), {"words": ["c"], "tags": [None]}]) == ["O", "B-A", "I-B"]
+    assert TEXT.find_labels([sentence("a b c d", "I-A B-A I-B B-B")]) == ["O", "B-A", "I-A", "B-B", "I-B"]
+
+
+def test_a_tag_of_none_is_unknown() -> None:
+    (row,) = TEXT.encode([{"words": ["Ada", "in"], "tags": [None, "O"]}])
+    assert row.labels.tolist() == [UNKNOWN, 0]
+
+
+# Image classification.
+
+decided_and_true = st.integers(1, 30).flatmap(lambda count: st.tuples(*[st.lists(st.integers(0, 3), min_size=count, max_size=count)] * 2))
+
+
+@given(decided_and_true)
+def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) -> None:
+    from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
+
+    decided, true = map(np.array, pair)
+    labels = list("abcd")
+    task = ImageClassification(labels, IMAGE.preprocess)
+    scored = Scored(np.eye(4)[decided], true, np.arange(len(true) + 1))
+    figures = evaluate.quality(scored, task)
+    assert figures["accuracy"] == pytest.approx(accuracy_score(true, decided))
+    assert figures["macro_f1"] == pytest.approx(f1_score(true, decided, average="macro", labels=range(4), zero_division=0))
+    found = evaluate.details(scored, task)
+    assert found["confusion"]["counts"] == confusion_matrix(true, decided, labels=range(4)).tolist()
+    report = classification_report(true, decided, labels=range(4), target_names=labels, output_dict=True, zero_division=0)
+    report["micro average"] = dict.fromkeys(("precision", "recall", "f1-score"), accuracy_score(true, decided)) | {"support": len(true)}
+    for row in found["per_label"]:
+        expected = report[row["label"].replace("macro average", "macro avg").replace("weighted average", "weighted avg")]
+        own = [row["precision"], row["recall"], row["f1"], row["support"]]
+        assert own == pytest.approx([expected[key] for key in ("precision", "recall", "f1-score", "support")])
+
+
+def test_accuracy_of_a_worked_example() -> None:
+    """4 rows, 3 right. F1: cat 2 * 2 / (3 + 2), dog 0, eel 1; the mean is 0.6."""
+    scored = Scored(np.eye(3)[[0, 0, 0, 2]], np.array([0, 0, 1, 2]), np.arange(5))
+    assert evaluate.quality(scored, IMAGE) == pytest.approx({"accuracy": 0.75, "macro_f1": 0.6})
+
+
+def test_units_without_a_label_are_left_out_of_the_details() -> None:
+    scored = Scored(np.eye(3)[[0, 1, 2]], np.array([0, UNKNOWN, 2]), np.arange(4))
+    assert np.sum(evaluate.details(scored, IMAGE)["confusion"]["counts"]) == 2
+
+
+def test_pixels_are_normalised_by_channel() -> None:
+    settings = {"height": 2, "width": 3, "channels": 3, "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 2.0]}
+    task = ImageClassification(["a", "b"], json.dumps(settings))
+    image = np.random.default_rng(0).integers(0, 256, (2, 3, 3), np.uint8)
+    pixels = task.pixels(image)
+    assert pixels.dtype == np.float32
+    for channel in range(3):
+        expected = (image[..., channel] / 255 - settings["mean"][channel]) / settings["std"][channel]
+        np.testing.assert_allclose(pixels[channel], expected, atol=1e-6)
+
+
+def test_preprocessing_is_fitted_to_the_training_images() -> None:
+    rows = [{"image": np.random.default_rng(i).integers(0, 256, (6, 5, 3), np.uint8), "label": "a"} for i in range(20)]
+    settings = json.loads(ImageClassification.fit_preprocess(rows))
+    assert (settings["height"], settings["width"], settings["channels"]) == (6, 5, 3)
+    pixels = np.stack([ImageClassification(["a"], json.dumps(settings)).pixels(row["image"]) for row in rows])
+    np.testing.assert_allclose(pixels.mean((0, 2, 3)), 0, atol=1e-3)
+    np.testing.assert_allclose(pixels.std((0, 2, 3)), 1, atol=1e-3)
+
+
+def test_a_constant_training_image_divides_by_nothing_too_small() -> None:
+    settings = json.loads(ImageClassification.fit_preprocess([{"image": np.full((6, 5), 7, np.uint8), "label": "a"}]))
+    assert settings["std"] == [0.001]
+
+
+def test_a_file_its_bytes_and_its_pixels_are_one_image(tmp_path: Any) -> None:
+    from PIL import Image
+
+    image = picture(0, "cat")["image"]
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    path = tmp_path / "image.png"
+    path.write_bytes(file.getvalue())
+    for raw in (image, file.getvalue(), str(path), path):
+        assert np.array_equal(IMAGE.row(raw)["image"], image)
+
+
+def test_another_size_and_colours_fit_the_model() -> None:
+    for shape in ((12, 10), (3, 40, 3), (6, 5, 4)):
+        (row,) = IMAGE.encode([{"image": np.zeros(shape, np.uint8)}])
+        assert row.inputs["pixel_values"].shape == (1, 6, 5)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"no image",
+        b"\x89PNG\r\n\x1a\n truncated",
+        "missing.png",
+        np.zeros((6, 5), np.float32),
+        np.zeros((2, 6, 5, 3), np.uint8),
+        pytest.param(
+            np.zeros((6, 5, 1), np.uint8),
+            marks=pytest.mark.xfail(strict=True, raises=TypeError, reason="(H, W, 1) passes the check of `row` and Pillow raises TypeError later"),
+        ),
+    ],
+    ids=["text", "cut off", "no file", "floats", "four axes", "one channel axis"],
+)
+def test_what_is_no_image_is_refused(raw: Any) -> None:
+    with pytest.raises(ValueError, match=r"not a readable image|an image array is"):
+        IMAGE.pixels(IMAGE.row(raw)["image"])
+
+
+def test_decode_gives_every_probability() -> None:
+    answer = IMAGE.decode({}, np.log([[0.2, 0.7, 0.1]]))
+    assert answer == {"label": "dog", "probability": 0.7, "probabilities": {"cat": 0.2, "dog": 0.7, "eel": 0.1}}
+
+
+def test_numbers_sort_by_value_before_words() -> None:
+    rows = [{"label": label} for label in ("10", "b", "2", "a", None, "2")]
+    assert ImageClassification.find_labels(rows) == ["2", "10", "a", "b"]

@@ -1,0 +1,118 @@
+"""A run that is killed, at any moment, and started again ends with the bytes of a run that was left alone."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from limbeck.recipe import parse
+from limbeck.store import file_digest, read_json
+
+RECIPE = """
+task: image-classification
+data: {source: sklearn, dataset: digits}
+teacher: {model: small_cnn, width: 6, epochs: 1}
+student: {model: small_cnn, width: 4}
+train: {epochs: 2, learning_rate: 4.0e-3, threads: 1, checkpoint_seconds: 0}
+distill: {losses: {kl: {}, hidden: {}}}
+quantize: {when: train, range: lsq, error_weight: 1.0e-3, start: 0.4}
+"""
+PRELOAD = [
+    "limbeck.run",
+    "limbeck.exporters.onnx",
+    "torch.onnx",
+    "onnxscript",
+    "onnx",
+    "onnxruntime",
+    "accelerate",
+    "sklearn.datasets",
+]
+
+
+def run_in(cache: Path, out: Path) -> None:
+    """The child's whole life."""
+    os.environ["LIMBECK_CACHE"] = str(cache)
+    from limbeck.run import run
+
+    run(parse(RECIPE), out)
+
+
+def start(cache: Path, out: Path) -> multiprocessing.Process:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    process = context.Process(target=run_in, args=(cache, out))
+    process.start()
+    return process
+
+
+def finish(cache: Path, out: Path) -> dict[str, str]:
+    """Run to the end; the digest of the final weights and of every file of the artifact."""
+    process = start(cache, out)
+    process.join()
+    assert process.exitcode == 0
+    return result(out, cache)
+
+
+def result(out: Path, cache: Path) -> dict[str, str]:
+    (trained,) = [record["entry"] for record in read_json(out / "stages.json") if record["name"].startswith("train")]
+    files = {path.name: file_digest(path) for path in sorted((out / "artifact").iterdir())}
+    return files | {
+        "weights": file_digest(cache / trained / "model.safetensors"),
+        "history": file_digest(cache / trained / "history.json"),
+    }
+
+
+def kill_at_random(tmp_path: Path, kills: int) -> None:
+    finish(tmp_path / "warm-cache", tmp_path / "warm")  # the fork server imports once
+    began = time.monotonic()
+    expected = finish(tmp_path / "calm-cache", tmp_path / "calm")
+    duration = time.monotonic() - began
+    chance = random.Random(0)
+    killed = lives = 0
+    while killed < kills:
+        lives += 1
+        cache, out = tmp_path / f"cache{lives}", tmp_path / f"out{lives}"
+        while killed < kills:
+            process = start(cache, out)
+            process.join(chance.uniform(0, duration))
+            if process.exitcode is not None:
+                assert process.exitcode == 0
+                break
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            killed += 1
+        assert finish(cache, out) == expected, f"after {killed} kills"
+
+
+def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    kill_at_random(tmp_path, 5)
+
+
+@pytest.mark.slow
+def test_fifty_kills(tmp_path: Path) -> None:
+    kill_at_random(tmp_path, 50)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_checkpoints_and_exits_with_3(tmp_path: Path, signum: signal.Signals) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("checkpoint_seconds: 0", "checkpoint_seconds: 3600").replace("epochs: 2", "epochs: 400"))
+    command = [sys.executable, "-m", "limbeck", "run", str(recipe), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "LIMBECK_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("  epoch 51/400"):
+                break
+        process.send_signal(signum)
+        message = process.stderr.read()
+    assert process.returncode == 3, message
+    assert "the same command goes on" in message
+    assert list((tmp_path / "cache").glob("train-*.partial/checkpoint/last.safetensors"))

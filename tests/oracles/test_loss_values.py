@@ -1,0 +1,123 @@
+"""Each loss against slow float64 code written from the paper's formula, one unit after the other."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from limbeck import registry
+from limbeck.features import Outputs
+from limbeck.losses.hidden import Hidden
+from limbeck.tasks import UNKNOWN, Batch
+
+B, W, V = 3, 4, 5
+
+
+def drawn(seed: int, width: int, key: str) -> Outputs:
+    generator = np.random.default_rng(seed)
+    mask = torch.tensor(generator.random((B, W)) < 0.8)
+    return Outputs(torch.tensor(generator.normal(0, 2, (B, W, V))), mask, {key: torch.tensor(generator.normal(0, 3, (B, W, width)))})
+
+
+STUDENT, TEACHER = drawn(0, 3, "own"), drawn(1, 6, "theirs")
+LABELS = torch.tensor(np.where(np.random.default_rng(2).random((B, W)) < 0.3, UNKNOWN, np.random.default_rng(3).integers(0, V, (B, W))))
+BATCH = Batch({}, None, LABELS, STUDENT.mask, np.arange(B))
+
+
+def probabilities(logits: torch.Tensor, temperature: float = 1.0) -> list[float]:
+    powers = [math.exp(float(logit) / temperature) for logit in logits]
+    return [power / sum(powers) for power in powers]
+
+
+def counted(with_teacher: bool = True) -> list[tuple[int, int]]:
+    return [(b, w) for b in range(B) for w in range(W) if STUDENT.mask[b, w] and (TEACHER.mask[b, w] or not with_teacher)]
+
+
+def test_some_units_are_masked_on_either_side() -> None:
+    assert len(counted()) < len(counted(with_teacher=False)) < B * W
+
+
+def test_cross_entropy() -> None:
+    labelled = [(b, w) for b, w in counted(with_teacher=False) if LABELS[b, w] != UNKNOWN]
+    nats = [-math.log(probabilities(STUDENT.logits[b, w])[int(LABELS[b, w])]) for b, w in labelled]
+    assert registry.create("losses", "cross_entropy")(STUDENT, TEACHER, BATCH).item() == pytest.approx(np.mean(nats), rel=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_kl(temperature: float) -> None:
+    values = []
+    for b, w in counted():
+        q, p = probabilities(STUDENT.logits[b, w], temperature), probabilities(TEACHER.logits[b, w], temperature)
+        values.append(sum(a * math.log(a / c) for a, c in zip(p, q, strict=True)))
+    found = registry.create("losses", "kl", {"temperature": temperature})(STUDENT, TEACHER, BATCH)
+    assert found.item() == pytest.approx(temperature**2 * np.mean(values), rel=1e-10)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_soft_cross_entropy(temperature: float) -> None:
+    values = []
+    for b, w in counted():
+        q, p = probabilities(STUDENT.logits[b, w], temperature), probabilities(TEACHER.logits[b, w], temperature)
+        values.append(-sum(a * math.log(c) for a, c in zip(p, q, strict=True)))
+    found = registry.create("losses", "soft_cross_entropy", {"temperature": temperature})(STUDENT, TEACHER, BATCH)
+    assert found.item() == pytest.approx(temperature**2 * np.mean(values), rel=1e-10)
+
+
+def test_the_size_of_kl_s_gradient_does_not_fall_with_the_square_of_the_temperature() -> None:
+    """Hinton et al., section 2: as T grows, T^2 times the gradient tends to (student - teacher) / V on centred logits."""
+    logits = STUDENT.logits.clone().requires_grad_()
+    registry.create("losses", "kl", {"temperature": 1000.0})(Outputs(logits, STUDENT.mask), TEACHER, BATCH).backward()
+    difference = (STUDENT.logits - STUDENT.logits.mean(-1, keepdim=True)) - (TEACHER.logits - TEACHER.logits.mean(-1, keepdim=True))
+    kept = (STUDENT.mask & TEACHER.mask).unsqueeze(-1)
+    torch.testing.assert_close(logits.grad, torch.where(kept, difference / V / len(counted()), 0.0), atol=1e-4, rtol=1e-2)
+
+
+def test_kl_and_soft_cross_entropy_have_one_gradient() -> None:
+    found = []
+    for name in ("kl", "soft_cross_entropy"):
+        logits = STUDENT.logits.clone().requires_grad_()
+        registry.create("losses", name)(Outputs(logits, STUDENT.mask), TEACHER, BATCH).backward()
+        found.append(logits.grad)
+    torch.testing.assert_close(*found)
+
+
+def test_hidden_with_a_projector_between_widths() -> None:
+    loss = Hidden()
+    loss.bind([("own", "theirs")], [(3, 6)])
+    loss.double()
+    weight = loss.projectors[0].weight.detach().numpy()
+    errors, powers = [], []
+    for b, w in counted():
+        projected = [sum(weight[o, d] * float(STUDENT.hidden["own"][b, w, d]) for d in range(3)) for o in range(6)]
+        target = [float(value) for value in TEACHER.hidden["theirs"][b, w]]
+        errors.append(sum((own - their) ** 2 for own, their in zip(projected, target, strict=True)) / 6)
+        powers.append(sum(their**2 for their in target) / 6)
+    assert loss(STUDENT, TEACHER, BATCH).item() == pytest.approx(np.mean(errors) / np.mean(powers), rel=1e-10)
+
+
+def test_hidden_is_blind_to_the_teacher_s_scale() -> None:
+    loss = Hidden()
+    loss.bind([("own", "theirs")], [(3, 6)])
+    loss.double()
+    scaled = Outputs(TEACHER.logits, TEACHER.mask, {"theirs": 1000 * TEACHER.hidden["theirs"]})
+    student = Outputs(STUDENT.logits, STUDENT.mask, {"own": 1000 * STUDENT.hidden["own"]})
+    assert loss(student, scaled, BATCH).item() == pytest.approx(loss(STUDENT, TEACHER, BATCH).item(), rel=1e-10)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(0, [(0, 1), (1, 3), (2, 5)]), (1, [(2, 5)]), (3, [(0, 1), (1, 3), (2, 5)])])
+def test_layers_are_matched_evenly_the_last_to_the_last(asked: int, expected: list[tuple[int, int]]) -> None:
+    own, theirs = [f"s.{i}" for i in range(3)], [f"t.{i}" for i in range(6)]
+    assert Hidden(asked).layer_map(own, theirs) == [(own[i], theirs[j]) for i, j in expected]
+
+
+def test_more_layers_than_there_are_cannot_be_matched() -> None:
+    with pytest.raises(ValueError, match="cannot keep 4 of 3 layers"):
+        Hidden(4).layer_map(["a", "b", "c"], ["d", "e", "f", "g", "h", "i"])
+
+
+@pytest.mark.parametrize("name", ["kl", "soft_cross_entropy"])
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_a_temperature_that_is_not_positive_is_refused(name: str, temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature is above 0"):
+        registry.create("losses", name, {"temperature": temperature})

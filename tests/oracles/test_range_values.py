@@ -1,0 +1,95 @@
+"""Each range against slow float64 code: what the extremes, the percentile and the search should have found."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from limbeck import registry
+from limbeck.quant.formats import GRIDS, Grid
+from limbeck.ranges import SAMPLE
+from limbeck.ranges.mse import STEPS
+from limbeck.ranges.percentile import OUTSIDE
+
+NIBBLE = Grid(-7, 7, True)  # four bits, where clipping pays
+grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=list(GRIDS))
+
+
+def fit(name: str, grid: Grid, values: np.ndarray) -> tuple[float, float]:
+    found = registry.load("ranges", name)(grid)
+    found.observe(torch.tensor(values, dtype=torch.float32).unsqueeze(0))
+    scale, zero_point = found.fit()
+    return scale.item(), zero_point.item()
+
+
+def interval(low: float, high: float, grid: Grid) -> tuple[float, float]:
+    low, high = min(low, 0.0), max(high, 0.0)
+    if grid.symmetric:
+        return max(-low, high) / grid.high, 0.0
+    scale = (high - low) / (grid.high - grid.low)
+    return scale, float(np.clip(grid.low - np.round(low / scale), grid.low, grid.high))
+
+
+def error(values: np.ndarray, scale: float, zero_point: float, grid: Grid) -> float:
+    codes = np.clip(np.round(values / scale) + zero_point, grid.low, grid.high)
+    return float(np.mean(((codes - zero_point) * scale - values) ** 2))
+
+
+def draw(seed: int, count: int = 60, shift: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_t(3, count).astype(np.float32).astype(float) + np.float32(shift)
+
+
+@grids
+@pytest.mark.parametrize("shift", [0.0, 4.0, -40.0])
+def test_minmax_covers_the_extremes(grid: Grid, shift: float) -> None:
+    values = draw(0, 3 * SAMPLE, shift)
+    scale, zero_point = fit("minmax", grid, values)
+    expected, expected_zero = interval(values.min(), values.max(), grid)
+    assert scale == pytest.approx(expected, rel=1e-6)
+    assert zero_point == expected_zero
+
+
+@grids
+def test_the_percentile_cuts_the_outermost_values_only(grid: Grid) -> None:
+    values = np.linspace(-1, 0.9, SAMPLE)  # off the middle, where the zero point of uint8 is a tie
+    cut = int(OUTSIDE * SAMPLE)
+    assert cut == 1
+    spiked = values.copy()
+    spiked[0], spiked[-1] = -1000, 1000
+    inner = np.sort(spiked)[cut : SAMPLE - cut]
+    scale, zero_point = fit("percentile", grid, np.random.default_rng(0).permutation(spiked))
+    expected, expected_zero = interval(inner.min(), inner.max(), grid)
+    assert scale == pytest.approx(expected, rel=1e-5)
+    assert zero_point == expected_zero
+
+
+@grids
+def test_the_percentile_of_few_values_is_their_extremes(grid: Grid) -> None:
+    values = draw(1, int(1 / OUTSIDE) - 1)
+    assert fit("percentile", grid, values) == fit("minmax", grid, values)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.sampled_from([*GRIDS.values(), NIBBLE]), st.sampled_from([0.0, 3.0, -3.0]))
+@pytest.mark.parametrize("name", ["mse", "lsq"])
+def test_mse_finds_the_best_of_its_steps_and_is_never_worse_than_minmax(name: str, seed: int, grid: Grid, shift: float) -> None:
+    """An exhaustive float64 search over the same shrunk intervals; `lsq` starts there too."""
+    values = draw(seed, shift=shift)
+    tried = [interval(values.min() * (1 - step / STEPS), values.max() * (1 - step / STEPS), grid) for step in range(STEPS)]
+    best = min(error(values, *each, grid) for each in tried)
+    found = error(values, *fit(name, grid, values), grid)
+    assert found == pytest.approx(best, rel=1e-3)
+    assert found <= error(values, *tried[0], grid) * (1 + 1e-5)
+
+
+def test_clipping_pays_on_four_bits() -> None:
+    values = np.random.default_rng(0).laplace(0, 1, 4000)
+    assert error(values, *fit("mse", NIBBLE, values), NIBBLE) < 0.7 * error(values, *fit("minmax", NIBBLE, values), NIBBLE)
+
+
+def test_a_rectified_input_uses_the_whole_grid() -> None:
+    values = np.abs(draw(2, 500))
+    scale, zero_point = fit("minmax", GRIDS["uint8"], values)
+    assert zero_point == 0
+    assert scale == pytest.approx(values.max() / 255, rel=1e-6)

@@ -1,0 +1,190 @@
+"""The verdict against slow loops and scipy: resampled metrics, paired differences, seeds, and when a student is kept."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from limbeck import evaluate, verdict
+from limbeck.recipe import Recipe, Verdict, parse
+from limbeck.tasks import Scored
+from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.token_classification import TokenClassification
+
+TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+TEXT = TokenClassification(TAGS, "")
+IMAGE = ImageClassification(["a", "b", "c"], "{}")
+RECIPE = """
+task: image-classification
+data: {source: sklearn}
+teacher: {model: small_cnn}
+student: {model: small_cnn, width: 4}
+distill: {losses: {kl: {}}}
+quantize: {range: lsq, error_weight: 1.0e-3}
+train: {seed: 7}
+verdict: {arms: [plain, kd, kd+ptq, joint], seeds: 2}
+"""
+
+
+def images(seed: int, accuracy: float, rows: int = 400) -> Scored:
+    """Labels are alike for every seed; each row is right with probability `accuracy`."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(rows) % 3
+    decided = np.where(generator.random(rows) < accuracy, labels, (labels + 1) % 3)
+    return Scored(np.eye(3)[decided], labels, np.arange(rows + 1))
+
+
+def texts(seed: int, rows: int = 30) -> Scored:
+    generator = np.random.default_rng(seed)
+    lengths = np.random.default_rng(0).integers(1, 9, rows)
+    labels = np.random.default_rng(1).integers(0, 5, lengths.sum())
+    decided = np.where(generator.random(len(labels)) < 0.7, labels, generator.integers(0, 5, len(labels)))
+    return Scored(np.eye(5)[decided], labels, np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def drawn_again(scored: Scored, counts: np.ndarray) -> Scored:
+    """A data set in which row i stands counts[i] times."""
+    rows = [i for i, count in enumerate(counts.astype(int)) for _ in range(count)]
+    units = [np.arange(scored.offsets[i], scored.offsets[i + 1]) for i in rows]
+    flat = np.concatenate(units)
+    return Scored(scored.logits[flat], scored.labels[flat], np.cumsum([0, *map(len, units)]))
+
+
+def test_a_resample_draws_as_many_rows_as_there_are_and_the_same_ones_each_time() -> None:
+    weights = verdict.resample(50, 200)
+    assert weights.shape == (200, 50)
+    assert (weights.sum(1) == 50).all()
+    assert (weights >= 0).all()
+    assert weights.mean(0) == pytest.approx(np.ones(50), abs=0.35)
+    assert np.array_equal(weights, verdict.resample(50, 200))
+
+
+@pytest.mark.parametrize(("task", "seeds"), [(TEXT, [texts(2), texts(3)]), (IMAGE, [images(2, 0.8, 40), images(3, 0.7, 40), images(4, 0.9, 40)])])
+def test_resampled_metrics_are_those_of_resampled_data(task: Any, seeds: list[Scored]) -> None:
+    """Each row of weights spelled out as a data set and scored afresh; seeds are averaged within a resample. Rows are whole sentences."""
+    weights = verdict.resample(len(seeds[0].offsets) - 1, 25)
+    found = verdict.bootstrap([task.statistics(scored) for scored in seeds], weights, task)
+    for draw, counts in enumerate(weights):
+        expected = [evaluate.quality(drawn_again(scored, counts), task) for scored in seeds]
+        for name, values in found.items():
+            assert values.shape == (25,)
+            assert values[draw] == pytest.approx(np.mean([figures[name] for figures in expected]))
+
+
+def test_the_interval_of_an_accuracy_is_scipy_s() -> None:
+    scored = images(0, 0.8)
+    values = verdict.bootstrap([IMAGE.statistics(scored)], verdict.resample(400, 4000), IMAGE)["accuracy"]
+    right = (scored.decisions == scored.labels).astype(float)
+    expected = scipy.stats.bootstrap((right,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    assert verdict.interval(values) == pytest.approx([expected.low, expected.high], abs=0.004)
+
+
+def test_the_interval_of_a_difference_is_paired_as_scipy_s_is() -> None:
+    """Two arms that share most of their mistakes: paired, the interval is far narrower than the two apart would give."""
+    teacher, student = images(0, 0.8), images(0, 0.77)
+    weights = verdict.resample(400, 4000)
+    resampled = [verdict.bootstrap([IMAGE.statistics(scored)], weights, IMAGE)["accuracy"] for scored in (teacher, student)]
+    low, high = verdict.interval(resampled[0] - resampled[1])
+    right = [(scored.decisions == scored.labels).astype(float) for scored in (teacher, student)]
+    expected = scipy.stats.bootstrap(
+        right, lambda a, b, axis: a.mean(axis) - b.mean(axis), paired=True, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert [low, high] == pytest.approx([expected.low, expected.high], abs=0.004)
+    apart = np.sqrt(sum(np.var(values) for values in resampled)) * 2 * 1.96
+    assert high - low < 0.5 * apart
+
+
+def test_the_interval_holds_the_central_95_percent() -> None:
+    assert verdict.interval(np.arange(1001.0)) == pytest.approx([25.0, 975.0])
+
+
+def judged(drops: np.ndarray, *, max_drop: float = 0.02, speedup: float = 5.0, **arms: float) -> dict[str, Any]:
+    """A teacher at 0.9 and a joint student that drops by `drops` in each resample."""
+    means = {"teacher": 0.9, "joint": 0.9 - float(np.mean(drops))} | arms
+    resampled = {name: np.full(len(drops), value) for name, value in means.items()} | {"joint": 0.9 - drops}
+    return verdict.judge(means, resampled, Verdict(max_drop=max_drop, min_speedup=4.0), speedup=speedup, compression=3.0)
+
+
+def test_a_student_is_kept_when_a_larger_drop_is_ruled_out() -> None:
+    found = judged(np.linspace(0, 0.0199, 999))
+    assert found["kept"]
+    assert found["reasons"] == []
+    assert found["p_noninferior"] == pytest.approx(1 / 1000)
+    assert found["drop"] == pytest.approx(0.0199 / 2)
+    assert found["drop_ci95"] == pytest.approx([0.0199 * 0.025, 0.0199 * 0.975])
+    assert (found["speedup"], found["compression"], found["max_drop"], found["min_speedup"]) == (5.0, 3.0, 0.02, 4.0)
+    assert found["test"] == "paired bootstrap"
+
+
+@pytest.mark.parametrize(("beyond", "kept"), [(0, True), (48, True), (49, True), (50, False), (999, False)])
+def test_the_test_rejects_at_five_percent(beyond: int, kept: bool) -> None:
+    """p = (1 + resamples beyond the margin) / (1 + resamples), never 0."""
+    drops = np.where(np.arange(999) < beyond, 0.03, 0.01)
+    found = judged(drops)
+    assert found["p_noninferior"] == pytest.approx((1 + beyond) / 1000)
+    assert found["kept"] is kept
+    assert bool(found["reasons"]) is not kept
+
+
+def test_a_small_mean_drop_is_not_enough_where_the_interval_is_wide() -> None:
+    found = judged(np.random.default_rng(0).normal(0.01, 0.03, 999))
+    assert found["drop"] < found["max_drop"]
+    assert not found["kept"]
+    assert "is not ruled out" in found["reasons"][0]
+
+
+def test_a_student_that_gains_is_kept() -> None:
+    found = judged(np.full(999, -0.01))
+    assert found["kept"]
+    assert found["drop"] == pytest.approx(-0.01)
+
+
+def test_a_slow_student_is_not_kept_and_both_reasons_are_given() -> None:
+    assert judged(np.full(999, 0.001), speedup=3.99)["reasons"] == ["4.0 times as fast as the teacher, 4 asked"]
+    assert len(judged(np.full(999, 0.1), speedup=1.0)["reasons"]) == 2
+    assert judged(np.full(999, 0.001), speedup=4.0)["kept"]
+
+
+def test_gains_are_over_their_controls() -> None:
+    found = judged(np.linspace(0, 0.01, 999), plain=0.80, kd=0.86, **{"kd+ptq": 0.87})
+    assert found["kd_gain"] == pytest.approx(0.06)
+    assert found["kd_gain_ci95"] == pytest.approx([0.06, 0.06])
+    assert found["joint_gain"] == pytest.approx(0.895 - 0.87)
+    assert found["joint_gain_ci95"] == pytest.approx([0.9 - 0.01 * 0.975 - 0.87, 0.9 - 0.01 * 0.025 - 0.87])
+
+
+def test_a_gain_without_its_control_is_null() -> None:
+    found = judged(np.full(999, 0.0), kd=0.8)
+    assert found["kd_gain"] is None
+    assert found["kd_gain_ci95"] is None
+    assert found["joint_gain"] is None
+    assert found["joint_gain_ci95"] is None
+
+
+@pytest.mark.parametrize(("present", "final"), [(["plain", "kd", "kd+ptq", "joint"], "joint"), (["plain", "kd", "kd+ptq"], "kd+ptq"), (["plain"], "plain")])
+def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> None:
+    means = {"teacher": 0.9} | {arm: 0.5 + 0.1 * index for index, arm in enumerate(present)}
+    resampled = {arm: np.full(100, value) for arm, value in means.items()}
+    found = verdict.judge(means, resampled, Verdict(), speedup=2.0, compression=1.0)
+    assert found["drop"] == pytest.approx(0.9 - means[final])
+
+
+def test_the_arms_differ_in_one_thing_each() -> None:
+    recipe: Recipe = parse(RECIPE)
+    found = verdict.arms(recipe, 1)
+    assert list(found) == ["plain", "kd", "kd+ptq", "joint"]
+    assert found["plain"].distill is None
+    assert found["plain"].quantize is None
+    assert found["kd"].quantize is None
+    after, joint = found["kd+ptq"].quantize, found["joint"].quantize
+    assert after is not None
+    assert joint is not None
+    assert (after.when, after.range) == ("after", "mse")
+    assert (joint.when, joint.range) == ("train", "lsq")
+    for arm in found.values():
+        assert arm.train.seed == 8
+        assert arm.verdict is None
+        assert arm.train.model_copy(update={"seed": 7}) == recipe.train
+        assert (arm.data, arm.teacher, arm.student, arm.task) == (recipe.data, recipe.teacher, recipe.student, recipe.task)
+    assert all(arm.distill == recipe.distill for name, arm in found.items() if name != "plain")
