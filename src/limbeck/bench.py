@@ -13,7 +13,7 @@ import numpy as np
 from limbeck.runtime import Predictor, load, read_inputs
 
 ROWS = 200
-WORDS = "the quick brown fox jumps over a lazy dog while seven wizards of London quietly mix twelve big jars".split()
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "seven", "wizards", "of", "London", "mix", "jars"]
 
 
 def measure(artifact: Path, source: str | None, runtime: str | None, threads: int) -> list[str]:
@@ -26,8 +26,9 @@ def measure(artifact: Path, source: str | None, runtime: str | None, threads: in
     units = sum(len(predictor.task.encode([predictor.task.row(row)])[0].labels) for row in rows)
     size = sum(path.stat().st_size for path in artifact.iterdir())
     what = "images" if images else "words"
+    origin = "drawn at random" if source is None else source
     return [
-        f"{len(rows)} {'images' if images else 'texts'} ({'drawn at random' if source is None else source}), one at a time, {predictor.runtime}, {threads} threads",
+        f"{len(rows)} {'images' if images else 'texts'} ({origin}), one at a time, {predictor.runtime}, {threads} threads",
         f"p50 {p50:.3f} ms   p99 {p99:.3f} ms   {units / milliseconds.sum() * 1000:,.0f} {what} a second   {size:,} bytes",
     ]
 

@@ -166,7 +166,7 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 def _run(recipe: Any, out: Path, name: str, *, next_steps: bool = False) -> None:
     """Run, print the table, and exit with the verdict."""
-    from limbeck.run import run as run_recipe
+    from limbeck.pipeline import run as run_recipe
     from limbeck.summary import lines
 
     found = run_recipe(recipe, out, name=name, tell=lambda line: typer.echo(line, err=True))

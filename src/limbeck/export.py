@@ -1,7 +1,9 @@
 """A trained, quantized model to an artifact, and the proof that the artifact decides as the model does.
 
-Parity: every runtime's graph is loaded in a fresh process and fed the raw rows of the whole test set. It holds when decisions differ from the fake-quantized
-model's (CPU, float32, eval mode) on at most max(1, 0.1 %) of the units in ONNX Runtime and max(1, 0.5 %) elsewhere, and the metric by no more than 0.002
+Parity: every runtime's graph is loaded in a fresh process and fed the raw rows of the whole test set. It holds when decisions differ from the
+fake-quantized
+model's (CPU, float32, eval mode) on at most max(1, 0.1 %) of the units in ONNX Runtime and max(1, 0.5 %) elsewhere, and the metric by no more
+than 0.002
 plus one flip.
 """
 

@@ -6,7 +6,6 @@ Every weight is a number or a schedule over the training's progress, every term 
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +15,8 @@ from torch import nn
 from limbeck import registry
 from limbeck.features import Outputs
 from limbeck.losses import Loss
-from limbeck.recipe import Distill, Weight
+from limbeck.recipe import SCHEDULE, Distill, Weight
 from limbeck.tasks import Batch
-
-SCHEDULE = re.compile(r"(linear|cosine)\(\s*([-+.\deE]+)\s*,\s*([-+.\deE]+)\s*\)")
 
 
 class Diverged(ValueError):

@@ -1,6 +1,7 @@
 """A model to its quantized form: `prepare` swaps modules (before training), `calibrate` fits the ranges, `convert` leaves integers (after).
 
-Nothing is traced. One forward with hooks shows which modules read the same tensor (they share its quantizer), which batch norm follows which convolution
+Nothing is traced. One forward with hooks shows which modules read the same tensor (they share its quantizer), which batch norm follows which
+convolution
 (it is folded in), and where a convolution's output is quantized: after its norm and its ReLU, since that is where runtimes fuse.
 """
 
@@ -117,14 +118,17 @@ def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
     tensors: list[torch.Tensor] = []  # kept alive, so that no two share an id
     numbers: dict[int, int] = {}
 
-    def number(value: Any) -> int:
+    def number(value: Any, *, fresh: bool = False) -> int:
         tensors.append(value)
-        return numbers.setdefault(id(value), len(numbers))
+        if fresh or id(value) not in numbers:
+            numbers[id(value)] = len(tensors)
+        return numbers[id(value)]
 
     def hook_for(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if inputs and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor):
-                flow.reads[name], flow.makes[name] = number(inputs[0]), number(output)
+                flow.reads[name] = number(inputs[0])
+                flow.makes[name] = number(output, fresh=output is inputs[0])  # written in place: other values from here on
 
         return hook
 
@@ -146,6 +150,9 @@ def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) 
     was_training = model.training
     model.eval()
     activations = activation_quantizers(model)
+    for module in model.modules():
+        if isinstance(module, FakeQuantizer):
+            module.calibrated.fill_(False)
     for quantizer in activations:
         quantizer.begin()
     with torch.no_grad():
@@ -167,6 +174,9 @@ def activation_quantizers(model: nn.Module) -> list[FakeQuantizer]:
 
 def convert(model: nn.Module) -> nn.Module:
     """A copy of a trained, quantized model whose quantized weights are int8 codes and nothing else."""
+    for module in model.modules():
+        if isinstance(module, Quantized):
+            module.pair = None  # belongs to the last training step's graph
     converted = copy.deepcopy(model).eval()
     for name, module in list(converted.named_modules()):
         if isinstance(module, Quantized):

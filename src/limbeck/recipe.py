@@ -30,7 +30,7 @@ from typing_extensions import TypedDict
 from limbeck import registry
 
 NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-SCHEDULE = re.compile(rf"\s*(linear|cosine)\(\s*{NUMBER}\s*,\s*{NUMBER}\s*\)\s*")
+SCHEDULE = re.compile(rf"\s*(linear|cosine)\(\s*({NUMBER})\s*,\s*({NUMBER})\s*\)\s*")
 
 
 def _weight(value: Any) -> float | str:
@@ -180,6 +180,7 @@ class Verdict(Stage):
     min_speedup: float = Field(1.0, ge=0)
     resamples: int = Field(2000, ge=100)
     latency_rows: int = Field(200, ge=1)
+    latency_threads: int = Field(1, ge=1)
 
 
 class Recipe(Stage):

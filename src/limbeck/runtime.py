@@ -1,6 +1,7 @@
 """An artifact answers: raw text or images in, labels, spans and probabilities out. Needs numpy, onnxruntime, tokenizers or pillow; never torch.
 
-Loading checks the SHA-256 of every file against `manifest.json` and replays the golden inputs: an artifact that was changed, or that computes something
+Loading checks the SHA-256 of every file against `manifest.json` and replays the golden inputs: an artifact that was changed, or that computes
+something
 else on this machine (int8 kernels saturate on CPUs without VNNI), is refused.
 """
 
@@ -56,7 +57,10 @@ def run_graph(graph: Graph, encoded: Encoded) -> np.ndarray:
 
 
 def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) -> Predictor:
-    """The artifact in `folder`, checked. `runtime`: onnxruntime (default) or openvino, where the artifact offers it. Raises BrokenArtifact, ValueError."""
+    """The artifact in `folder`, checked.
+
+    `runtime`: onnxruntime (default) or openvino, where the artifact offers it. Raises BrokenArtifact, ValueError.
+    """
     folder = Path(folder)
     manifest = checked_manifest(folder)
     offered = {graph["runtime"]: graph["file"] for graph in manifest["graphs"]}
@@ -78,8 +82,12 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
         files = dict(manifest["files"])
+        offered = [(graph["runtime"], graph["file"]) for graph in manifest["graphs"]]
+        known = manifest["task"] in registry.names("tasks") and bool(offered) and {file for _, file in offered} <= files.keys()
     except (ValueError, KeyError, TypeError) as error:
         raise BrokenArtifact(f"{path}: not a manifest of limbeck ({error}). Export the artifact again") from None
+    if not known:
+        raise BrokenArtifact(f"{path}: names a task or a graph that is not here. Export the artifact again")
     if manifest.get("schema") != 1:
         raise BrokenArtifact(f"{path}: schema {manifest.get('schema')!r}; this version of limbeck reads schema 1")
     for name, expected in files.items():
@@ -96,6 +104,8 @@ def replay(folder: Path, graph: Graph, runtime: str) -> None:
     from safetensors.numpy import load_file
 
     tensors = load_file(folder / GOLDEN)
+    if f"output.{runtime}" not in tensors:
+        raise BrokenArtifact(f"{folder / GOLDEN}: no outputs of {runtime} to compare with. Export the artifact again")
     inputs = {name.removeprefix("input."): value for name, value in tensors.items() if name.startswith("input.")}
     expected = tensors[f"output.{runtime}"]
     error = relative_error(graph(inputs), expected)

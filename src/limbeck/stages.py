@@ -199,7 +199,8 @@ def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.
     """The trained student; quantized while it trains where the recipe says so."""
     joint = recipe.quantize if recipe.quantize and recipe.quantize.when == "train" else None
     inputs = {
-        "student": start.key, "labels": cache_folder.name if cache_folder else None, "data": bench.data.fingerprint("train"), "train": _steps(recipe.train),
+        "student": start.key, "labels": cache_folder.name if cache_folder else None,
+        "data": bench.data.fingerprint("train"), "train": _steps(recipe.train),
         "distill": recipe.distill.model_dump(mode="json") if recipe.distill else None, "quantize": joint.model_dump(mode="json") if joint else None,
         "dtype": str(bench.dtype()), **bench.environment(),
     }  # fmt: skip

@@ -1,7 +1,8 @@
 """The teacher: loaded or fine-tuned, frozen, and its outputs over the training rows computed once.
 
 The cache holds, unit after unit in row order, `logits.npy` (P, V) float32, `hidden.<n>.npy` (P, D) float16 for each layer that a loss reads,
-`mask.npy` (P; False where the maximum length cut a unit off) and `offsets.npy` (N + 1). Its key covers the teacher's weights, its preprocessing (tokenizer and
+`mask.npy` (P; False where the maximum length cut a unit off) and `offsets.npy` (N + 1). Its key covers the teacher's weights, its preprocessing
+(tokenizer and
 maximum length), the rows, the layers and the dtype; every epoch, arm and run reads the same memory-mapped files.
 """
 

@@ -32,7 +32,10 @@ TOLD_EPOCHS = 8  # at most this many epochs, about, are told on the terminal
 
 @dataclass(frozen=True)
 class Job:
-    """One training. `teacher(batch)` answers from the cache; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics."""
+    """One training.
+
+    `teacher(batch)` answers from the cache; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics.
+    """
 
     model: nn.Module
     objective: Objective

@@ -1,6 +1,7 @@
 """Was it worth it, and is it still good? Control arms, seeds and a paired bootstrap over test rows.
 
-The arms: `plain` (the same student without a teacher), `kd` (distilled, float), `kd+ptq` (the same weights, quantized after), `joint` (distilled and quantized
+The arms: `plain` (the same student without a teacher), `kd` (distilled, float), `kd+ptq` (the same weights, quantized after), `joint`
+(distilled and quantized
 one training). A metric is a function of sums over rows, so one resample of the rows (Efron and Tibshirani, 1993, chapter 6;
 Berg-Kirkpatrick et al., 2012)
 serves every arm and the differences are paired. Seeds are averaged within a resample. Rows are sentences for tagging, never tokens.

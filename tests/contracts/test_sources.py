@@ -285,14 +285,12 @@ def test_a_plan_is_a_pure_function_of_seed_and_epoch(sizes: list[int], budget: i
         return [rows.tolist() for rows in data.batch_plan(sizes, budget, seed=seed, epoch=epoch)]
 
     first = plan()
-    np.random.random(3)  # noqa: NPY002
+    np.random.random(3)
     assert plan() == first
 
 
 def test_seeds_and_epochs_have_orders_of_their_own() -> None:
-    plans = {
-        str([rows.tolist() for rows in data.batch_plan([1] * 100, 10, seed=seed, epoch=epoch)]) for seed in range(3) for epoch in range(3)
-    }
+    plans = {str([rows.tolist() for rows in data.batch_plan([1] * 100, 10, seed=seed, epoch=epoch)]) for seed in range(3) for epoch in range(3)}
     assert len(plans) == 9
 
 

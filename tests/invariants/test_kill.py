@@ -24,7 +24,7 @@ distill: {losses: {kl: {}, hidden: {}}}
 quantize: {when: train, range: lsq, error_weight: 1.0e-3, start: 0.4}
 """
 PRELOAD = [
-    "limbeck.run",
+    "limbeck.pipeline",
     "limbeck.exporters.onnx",
     "torch.onnx",
     "onnxscript",
@@ -38,7 +38,7 @@ PRELOAD = [
 def run_in(cache: Path, out: Path) -> None:
     """The child's whole life."""
     os.environ["LIMBECK_CACHE"] = str(cache)
-    from limbeck.run import run
+    from limbeck.pipeline import run
 
     run(parse(RECIPE), out)
 

@@ -67,10 +67,9 @@ def test_schedules(weight: str | float, expected: Callable[[float], float]) -> N
         "linear(1, 2) + 1",
         "",
         "0.5x",
-        *(
-            pytest.param(wrong, marks=pytest.mark.xfail(strict=True, reason="SCHEDULE takes what float() then refuses in its own words, without the cure"))
-            for wrong in ("linear(e, 1)", "linear(1--2, 1)", "cosine(1.2.3, 0)")
-        ),
+        "linear(e, 1)",
+        "linear(1--2, 1)",
+        "cosine(1.2.3, 0)",
     ],
 )
 def test_a_schedule_that_is_none_is_refused_with_the_cure(weight: str) -> None:
@@ -192,7 +191,7 @@ def test_the_quantization_term_s_gradient_is_analytic() -> None:
     wanted = ((model.table, rows), (model.head, gradients["head"]), (model.conv, gradients["conv"] * factor))
     for module, expected in wanted:
         found = module.weight
-        torch.testing.assert_close(found.grad.double(), expected, atol=1e-9, rtol=1e-3)
+        torch.testing.assert_close(found.grad.double(), expected, atol=1e-8, rtol=1e-3)
     for module in model.modules():
         if isinstance(module, Quantized):
             assert module.quantizer.log_scale.grad is None

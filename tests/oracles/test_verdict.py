@@ -162,7 +162,9 @@ def test_a_gain_without_its_control_is_null() -> None:
     assert found["joint_gain_ci95"] is None
 
 
-@pytest.mark.parametrize(("present", "final"), [(["plain", "kd", "kd+ptq", "joint"], "joint"), (["plain", "kd", "kd+ptq"], "kd+ptq"), (["plain"], "plain")])
+@pytest.mark.parametrize(
+    ("present", "final"), [(["plain", "kd", "kd+ptq", "joint"], "joint"), (["plain", "kd", "kd+ptq"], "kd+ptq"), (["plain"], "plain")]
+)
 def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> None:
     means = {"teacher": 0.9} | {arm: 0.5 + 0.1 * index for index, arm in enumerate(present)}
     resampled = {arm: np.full(100, value) for arm, value in means.items()}

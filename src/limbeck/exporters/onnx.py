@@ -1,7 +1,9 @@
 """One ONNX graph for ONNX Runtime (and, where activations are static, for OpenVINO too), written from the learned scales.
 
-The converted model (`quant.integer`) is exported once by torch.export; its three ops become QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear and
-MatMulInteger with the very codes and scales that were trained: nothing is recomputed and no float copy of a quantized weight is left. The graph is then
+The converted model (`quant.integer`) is exported once by torch.export; its three ops become QuantizeLinear, DequantizeLinear,
+DynamicQuantizeLinear and
+MatMulInteger with the very codes and scales that were trained: nothing is recomputed and no float copy of a quantized weight is left. The graph
+is then
 optimized by ONNX Runtime and its ops are counted: a quantized matrix product or convolution that did not fuse to an integer kernel fails the export.
 """
 
@@ -42,7 +44,7 @@ class Onnx:
         return open_onnxruntime(path, threads)
 
 
-class Forward(nn.Module):
+class _Forward(nn.Module):
     """A model as a function from its inputs, by position, to logits."""
 
     def __init__(self, model: nn.Module, names: list[str]) -> None:
@@ -67,7 +69,7 @@ def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dy
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
-            Forward(model, list(inputs)).eval(),
+            _Forward(model, list(inputs)).eval(),
             tuple(value.clone() for value in inputs.values()),
             dynamo=True,
             dynamic_shapes=(shapes,),

@@ -1,4 +1,6 @@
-"""The artifact in OpenVINO. Static activations: it reads the same `model.onnx`. Dynamic activations: a graph of its own over the same integer weights, in
+"""The artifact in OpenVINO.
+
+Static activations: it reads the same `model.onnx`. Dynamic activations: a graph of its own over the same integer weights, in
 which DequantizeLinear stands before each matrix product and OpenVINO quantizes the activations by itself, by group.
 
 It runs with INFERENCE_PRECISION_HINT=f32: its default on CPUs with bfloat16 is bf16, which flips more decisions than quantization does.

@@ -16,10 +16,10 @@ class SmallCnn:
     def build(self, num_labels: int, channels: int) -> nn.Module:
         widths = [self.width] * self.depth + [2 * self.width] * self.depth + [4 * self.width] * self.depth
         strides = [2 if i and i % self.depth == 0 else 1 for i in range(len(widths))]
-        return PlainCnn(channels, widths, strides, num_labels)
+        return _PlainCnn(channels, widths, strides, num_labels)
 
 
-class PlainCnn(nn.Module):
+class _PlainCnn(nn.Module):
     """Blocks of convolution, batch norm and ReLU, then the mean over the pixels and a linear classifier."""
 
     def __init__(self, channels: int, widths: list[int], strides: list[int], num_labels: int) -> None:

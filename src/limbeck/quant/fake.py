@@ -1,7 +1,8 @@
 """Fake quantization: x^ = dequantize(quantize(x)) forward, straight-through backward, with the learned-step gradient.
 
 With t = x / scale + zero_point and c the code: dx^/dx = 1 inside the grid, 0 outside (Bengio et al., 2013, arXiv 1308.3432), and
-dx^/d log(scale) = scale * (c - zero_point - [inside] (t - zero_point)) / sqrt(n Q_P) (LSQ, arXiv 1902.08153, equation 3 and section 2.2, times the scale
+dx^/d log(scale) = scale * (c - zero_point - [inside] (t - zero_point)) / sqrt(n Q_P) (LSQ, arXiv 1902.08153, equation 3 and section 2.2, times
+the scale
 since the parameter is its logarithm). n is the number of values that share the scale.
 """
 

@@ -1,6 +1,7 @@
 """The converted model: modules that hold int8 codes and the learned scales, nothing else, and compute with the ops that exporters translate.
 
-`limbeck::quantize_dequantize`, `limbeck::dequantize` and `limbeck::dynamic_linear` are ops of torch's dispatcher, so that torch.export keeps each as one
+`limbeck::quantize_dequantize`, `limbeck::dequantize` and `limbeck::dynamic_linear` are ops of torch's dispatcher, so that torch.export keeps
+each as one
 node and an exporter writes Q, DQ and integer initializers from the very scales that were trained; here they are the same arithmetic as in training.
 """
 

@@ -1,6 +1,7 @@
 """Modules that quantize their weights, and the input they read, while they train. They take the place of a module and share its parameters.
 
-Shapes: B rows, T tokens, D in, O out, C channels. `input` is the quantizer of the tensor that the module reads, shared by all its readers, or None where
+Shapes: B rows, T tokens, D in, O out, C channels. `input` is the quantizer of the tensor that the module reads, shared by all its readers, or
+None where
 activations stay float; `reads_codes` says that the tensor was already quantized where it was made.
 """
 

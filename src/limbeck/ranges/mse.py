@@ -1,5 +1,6 @@
 """The interval, shrunk from the extremes in steps, whose quantization error is least: argmin over a in (0, 1] of mean (Q_a(x) - x)^2
-(LAPQ, Nahshan et al., 2019, arXiv 1911.07190, section 3; the start of LSQ+, Bhalgat et al., 2020, arXiv 2004.09576). Never worse than `minmax`, since a = 1 is tried."""
+(LAPQ, Nahshan et al., 2019, arXiv 1911.07190, section 3; the start of LSQ+, Bhalgat et al., 2020, arXiv 2004.09576). Never worse than `minmax`,
+since a = 1 is tried."""
 
 from typing import ClassVar
 

@@ -84,6 +84,8 @@ class ImageClassification:
             if raw.dtype != np.uint8 or raw.ndim not in (2, 3):
                 raise ValueError(f"an image array is (H, W) or (H, W, 3) of uint8, not {raw.shape} of {raw.dtype}")
             return {"image": raw}
+        if not isinstance(raw, str | bytes | Path):
+            raise ValueError(f"an image is a path, the bytes of an image file or an array of uint8, not {type(raw).__name__}")
         from PIL import Image, UnidentifiedImageError
 
         try:

@@ -78,8 +78,10 @@ class TokenClassification:
         if isinstance(raw, str):
             found = list(WORD.finditer(raw))
             row = {"words": [match.group() for match in found], "text": raw, "spans": [match.span() for match in found]}
-        else:
+        elif isinstance(raw, list | tuple):
             row = {"words": [str(word) for word in raw]}
+        else:
+            raise ValueError(f"a text or a list of words is needed, not {type(raw).__name__}")
         if not row["words"]:
             raise ValueError("a text without a single word has nothing to tag")
         return row

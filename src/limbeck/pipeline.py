@@ -4,8 +4,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,17 @@ from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load
 from limbeck.sources import Row
 from limbeck.stages import (
-    Arm, Bench, arm_title, evaluate_stage, export_stage, label_stage, quantize_stage, score, student_stage, teacher_stage, train_stage,
+    Arm,
+    Bench,
+    arm_title,
+    evaluate_stage,
+    export_stage,
+    label_stage,
+    quantize_stage,
+    score,
+    student_stage,
+    teacher_stage,
+    train_stage,
 )  # fmt: skip
 from limbeck.store import Store, lock, read_json, write_bytes, write_json
 from limbeck.tasks import Task, collate
@@ -72,18 +81,22 @@ def run_arms(bench: Bench) -> dict[str, list[Arm]]:
     recipe = bench.recipe
     arms: dict[str, list[Arm]] = {}
     if recipe.teacher:
-        ready = teacher_stage(bench, recipe)
-        scored = score(bench, ready.folder, ready.load, ready.task)
-        history = read_json(ready.folder / "history.json")
-        num_bytes = os.path.getsize(ready.folder / WEIGHTS)
-        parameters = sum(parameter.numel() for parameter in ready.load().parameters())
-        arms["teacher"] = [Arm(recipe, ready.task, scored, ready.folder, parameters, num_bytes, history, model=ready.load)]
+        arms["teacher"] = [teacher_arm(bench)]
     if recipe.verdict is None:
         return arms | {arm_title(recipe): [run_arm(recipe, bench.store, bench=bench)]}
     for seed in range(recipe.verdict.seeds):
         for name, derived in verdict.arms(recipe, seed).items():
             arms.setdefault(name, []).append(run_arm(derived, bench.store, bench=bench))
     return arms
+
+
+def teacher_arm(bench: Bench) -> Arm:
+    """The teacher's own answers on the test split."""
+    ready = teacher_stage(bench, bench.recipe)
+    scored = score(bench, ready.folder, ready.load, ready.task)
+    parameters = sum(parameter.numel() for parameter in ready.load().parameters())
+    num_bytes = os.path.getsize(ready.folder / WEIGHTS)
+    return Arm(bench.recipe, ready.task, scored, ready.folder, parameters, num_bytes, read_json(ready.folder / "history.json"), model=ready.load)
 
 
 def final_arm(arms: dict[str, list[Arm]]) -> list[Arm]:
@@ -98,7 +111,7 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     weights = verdict.resample(len(bench.data.test), settings.resamples)
     resampled = {arm: verdict.bootstrap([run.statistics for run in runs], weights, task) for arm, runs in arms.items()}
     bench.store.tell("measuring latency")
-    latency = measure(bench, arms, settings.latency_rows)
+    latency = measure(bench, arms, settings.latency_rows, settings.latency_threads)
     rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
     parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
     return {
@@ -151,9 +164,9 @@ def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dic
     }
 
 
-def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int) -> dict[str, dict[str, Any]]:
+def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: int) -> dict[str, dict[str, Any]]:
     """End-to-end milliseconds of every arm on raw test rows in order: float arms in PyTorch, artifacts in the fastest runtime they offer."""
-    threads = bench.recipe.train.threads
+    torch.set_num_threads(threads)
     answerers: dict[tuple[str, str], Callable[[Any], Any]] = {}
     for name, runs in arms.items():
         run = runs[0]

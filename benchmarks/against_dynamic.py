@@ -1,0 +1,88 @@
+"""An artifact beside what a user has without limbeck: the same float model through ONNX Runtime's own dynamic int8 quantization.
+
+    python benchmarks/against_dynamic.py RECIPE [key=value ...] [--rows N]
+
+Takes the teacher and the joint student of a recipe (from the store), exports the float teacher and the float distilled student, quantizes both with
+`onnxruntime.quantization.quantize_dynamic`, and times all in turns on raw test rows: quality, bytes, p50, ratio to the PyTorch float32 teacher.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from limbeck import bench as timing
+from limbeck import evaluate, pipeline, recipe, runtime, stages, verdict
+from limbeck.exporters.onnx import dynamic_quantize_linear, to_onnx
+from limbeck.store import Store
+from limbeck.tasks import Scored, collate
+
+
+def dynamic_int8(arm: stages.Arm, bench: stages.Bench, folder: Path) -> Path:
+    """A float arm exported as it is and quantized by ONNX Runtime."""
+    assert arm.model is not None
+    folder.mkdir()
+    rows = bench.encode("test", arm.task)[:4]
+    batch = collate(rows, np.arange(4), arm.task.padding)
+    inputs = {name: torch.from_numpy(value) for name, value in batch.inputs.items()}
+    to_onnx(arm.model().eval(), inputs, folder / "float.onnx", dynamic_translation=dynamic_quantize_linear)
+    options = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+    quantize_dynamic(str(folder / "float.onnx"), str(folder / "int8.onnx"), weight_type=QuantType.QInt8, extra_options=options)
+    return folder / "int8.onnx"
+
+
+def answerer(graph: runtime.Graph, task: Any) -> Any:
+    """From raw input to decoded answer, as an artifact answers."""
+
+    def answer(given: Any) -> Any:
+        row = task.row(given)
+        return task.decode(row, runtime.run_graph(graph, task.encode([row])[0]))
+
+    return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--rows", type=int, default=400)
+    arguments = parser.parse_args()
+    read = recipe.read(arguments.recipe, arguments.overrides)
+    bench = stages.Bench(read, Store())
+    arms = {"teacher": pipeline.teacher_arm(bench)}
+    derived = verdict.arms(read, 0)
+    arms |= {name: pipeline.run_arm(derived[name], bench.store, bench=bench) for name in ("kd", "joint") if name in derived}
+    with tempfile.TemporaryDirectory() as folder:
+        answers, figures = {"teacher, PyTorch float32": pipeline.pytorch_answerer(arms["teacher"])}, {}
+        for name in ("teacher", "kd"):
+            if name not in arms:
+                continue
+            path = dynamic_int8(arms[name], bench, Path(folder) / name)
+            graph = runtime.open_onnxruntime(path, 1)
+            encoded = bench.encode("test", arms[name].task)
+            logits = np.concatenate([runtime.run_graph(graph, row) for row in encoded])
+            scored = Scored(logits, arms[name].scored.labels, arms[name].scored.offsets)
+            title = f"{name}, ONNX Runtime dynamic int8"
+            answers[title] = answerer(graph, arms[name].task)
+            figures[title] = (evaluate.quality(scored, arms[name].task)[arms[name].task.metric], path.stat().st_size)
+        artifact = arms["joint"].artifact
+        assert artifact is not None
+        answers["joint, limbeck artifact"] = runtime.load(artifact, threads=1).predict
+        for title, name in (("teacher, PyTorch float32", "teacher"), ("joint, limbeck artifact", "joint")):
+            figures[title] = (evaluate.quality(arms[name].scored, arms[name].task)[arms[name].task.metric], arms[name].num_bytes)
+        torch.set_num_threads(1)
+        measured = timing.latencies(answers, [pipeline.raw(row) for row in bench.data.test[: arguments.rows]])
+    base = np.median(measured["teacher, PyTorch float32"])
+    for title, milliseconds in measured.items():
+        quality, size = figures[title]
+        p50 = np.median(milliseconds)
+        print(f"{title:32} {quality:.4f}  {size:12,} bytes  p50 {p50:7.3f} ms  {base / p50:5.1f} x")
+
+
+if __name__ == "__main__":
+    main()

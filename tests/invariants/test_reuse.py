@@ -1,0 +1,54 @@
+"""What was computed once is not computed again: stages, and above all the teacher's outputs."""
+
+from pathlib import Path
+
+from limbeck import run, teacher
+from limbeck.recipe import parse
+
+RECIPE = """
+task: image-classification
+data: {source: sklearn, dataset: digits, unlabelled: 0.3}
+teacher: {model: small_cnn, width: 6, epochs: 1}
+student: {model: small_cnn, width: 4}
+train: {epochs: 1, learning_rate: 4.0e-3, threads: 1}
+distill: {losses: {soft_cross_entropy: {}, hidden: {}}}
+"""
+
+
+def test_a_second_run_asks_the_teacher_nothing(tmp_path: Path) -> None:
+    told: list[str] = []
+    run(parse(RECIPE), tmp_path / "first", tell=told.append)
+    assert teacher.counted[teacher.FORWARDS] > 0
+    teacher.counted[teacher.FORWARDS] = 0
+    run(parse(RECIPE, overrides=["train.epochs=2"]), tmp_path / "longer", tell=told.append)
+    assert teacher.counted[teacher.FORWARDS] == 0
+    assert "label: reused" in told
+
+
+def test_an_unchanged_run_trains_nothing(tmp_path: Path) -> None:
+    run(parse(RECIPE), tmp_path / "first")
+    told: list[str] = []
+    second = run(parse(RECIPE), tmp_path / "second", tell=told.append)
+    assert all(stage["reused"] for stage in second["stages"])
+    assert not [line for line in told if line.endswith("running")]
+
+
+def test_a_student_without_labels_learns_from_the_teacher_alone(tmp_path: Path) -> None:
+    recipe = parse(RECIPE, overrides=["data.unlabelled=0.9", "teacher.epochs=8", "train.epochs=12", "distill.task_weight=0"])
+    report = run(recipe, tmp_path / "run")
+    assert "task" not in (tmp_path / "run" / "metrics.jsonl").read_text().split('"arm": "kd"')[1]
+    assert report["arms"]["kd"]["mean"]["accuracy"] > 0.5
+
+
+def test_quantizing_without_a_teacher_is_legal(tmp_path: Path) -> None:
+    text = """
+task: image-classification
+data: {source: sklearn, dataset: digits}
+student: {model: small_cnn, width: 4}
+train: {epochs: 2, learning_rate: 4.0e-3, threads: 1}
+quantize: {when: after, range: percentile, activations: uint8, keep_float: [classifier]}
+"""
+    report = run(parse(text), tmp_path / "run")
+    assert list(report["arms"]) == ["quantized"]
+    assert report["parity"][0]["holds"]
+    assert report["arms"]["quantized"]["agreement"] is None

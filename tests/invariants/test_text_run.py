@@ -1,0 +1,53 @@
+"""Tagging from end to end on a small made-up language, teacher and student with tokenizers that share no ids."""
+
+import random
+from pathlib import Path
+
+import pytest
+from encoders import save_encoder
+
+import limbeck
+from limbeck.recipe import parse
+
+NAMES = ["Ada", "Grace", "Edsger", "Barbara", "Donald", "Leslie"]
+PLACES = ["Paris", "Berlin", "Santiago", "Hanoi", "Nairobi"]
+SENTENCES = [("{n} {m} lives in {p} .", "B-PER I-PER O O B-LOC O"), ("In {p} it rains .", "O B-LOC O O O"), ("Ask {n} about it", "O B-PER O O")]
+
+
+def write_corpus(folder: Path) -> list[str]:
+    """train, valid and test files; every word of them."""
+    folder.mkdir()
+    chance, words = random.Random(0), set()
+    for name, count in (("train", 240), ("valid", 40), ("test", 60)):
+        blocks = []
+        for _ in range(count):
+            text, tags = chance.choice(SENTENCES)
+            tokens = text.format(n=chance.choice(NAMES), m=chance.choice(NAMES), p=chance.choice(PLACES)).split()
+            words |= set(tokens)
+            blocks.append("\n".join(f"{token} {tag}" for token, tag in zip(tokens, tags.split(), strict=True)))
+        (folder / f"{name}.txt").write_text("\n\n".join(blocks) + "\n")
+    (folder / "unlabelled.txt").write_text("Ask\nGrace\n\nParis\n")
+    return sorted(words)
+
+
+@pytest.mark.parametrize("when", ["train", "after"])
+def test_a_student_with_another_tokenizer_learns_and_is_proven(tmp_path: Path, when: str) -> None:
+    words = write_corpus(tmp_path / "corpus")
+    teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)
+    student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
+    text = f"""
+task: token-classification
+data: {{source: conll, path: {tmp_path / "corpus"}}}
+teacher: {{model: {teacher}, epochs: 6}}
+student: {{model: {student}}}
+train: {{epochs: 8, learning_rate: 5.0e-3, batch_tokens: 256, threads: 1, dtype: float32}}
+distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
+quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5}}
+"""
+    report = limbeck.run(parse(text), tmp_path / "run")
+    arm = report["arms"]["joint" if when == "train" else "kd+ptq"]
+    assert report["arms"]["teacher"]["mean"]["f1"] > 0.9
+    assert arm["mean"]["f1"] > 0.9
+    assert all(row["holds"] for row in report["parity"])
+    answer = limbeck.load(tmp_path / "run" / "artifact").predict("Barbara Leslie lives in Hanoi.")
+    assert [(entity["type"], entity["text"]) for entity in answer["entities"]] == [("PER", "Barbara Leslie"), ("LOC", "Hanoi")]

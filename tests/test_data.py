@@ -1,0 +1,55 @@
+"""On the real datasets of $LIMBECK_DATA: what was read, and a whole run on CoNLL-2003 with a small encoder."""
+
+import importlib.util
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from encoders import save_encoder
+
+import limbeck
+from limbeck.metrics import spans
+from limbeck.recipe import parse
+from limbeck.sources.conll import Conll
+
+pytestmark = pytest.mark.data
+CONLL = Path(os.environ.get("LIMBECK_DATA", "../shared/data")).resolve() / "conll2003"
+
+
+def test_conll_counts_are_the_published_ones() -> None:
+    """Tjong Kim Sang and De Meulder, 2003, tables 1 and 2."""
+    splits = Conll(str(CONLL)).read()
+    assert {name: (len(rows), sum(len(row["words"]) for row in rows)) for name, rows in splits.items()} == {
+        "train": (14041, 203621),
+        "validation": (3250, 51362),
+        "test": (3453, 46435),
+    }
+    found = Counter(kind for row in splits["test"] for kind, _, _ in spans(row["tags"]))
+    assert found == {"LOC": 1668, "MISC": 702, "ORG": 1661, "PER": 1617}
+
+
+def test_conll_from_text_to_a_proven_artifact(tmp_path: Path) -> None:
+    words = [word for row in Conll(str(CONLL)).read()["train"] for word in row["words"]]
+    teacher = save_encoder(tmp_path / "teacher", words, vocabulary=6000, width=64, layers=4)
+    runtimes = "[onnx]"
+    if importlib.util.find_spec("openvino"):
+        runtimes = "[onnx, openvino]"
+    text = f"""
+task: token-classification
+data: {{source: conll, path: {CONLL}}}
+teacher: {{model: {teacher}, epochs: 2}}
+student: {{from: teacher, surgery: drop_layers, layers: 2}}
+train: {{epochs: 2, learning_rate: 2.0e-3, batch_tokens: 2048}}
+distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
+quantize: {{when: train, error_weight: 1.0e-4, start: 0.5}}
+verdict: {{arms: [kd, kd+ptq, joint], max_drop: 0.1}}
+export: {runtimes}
+"""
+    report = limbeck.run(parse(text), tmp_path / "run")
+    assert report["arms"]["joint"]["mean"]["token_micro_average"] > 0.85
+    assert [row["units"] for row in report["parity"]] == [46435] * len(report["parity"])
+    assert all(row["holds"] for row in report["parity"])
+    tags = {row["label"]: row["support"] for row in report["arms"]["joint"]["seeds"][0]["per_label"]}
+    assert tags["O"] == 38323
+    assert tags["micro average"] == 46435

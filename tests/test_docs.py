@@ -1,0 +1,79 @@
+"""Every command of the README and the guide is run as printed, in order, in one folder; every recipe is read."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from limbeck import recipe
+
+ROOT = Path(__file__).parent.parent
+BUILT_BY_CI = ("make demo", "make test", 'pip install "limbeck[train]"')  # .ci/run does these on a bare checkout
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(path: Path) -> list[str]:
+    return [line for block in blocks(path, "bash") for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like a checkout, with images to predict."""
+    made = tmp_path_factory.mktemp("newcomer")
+    (made / "recipes").symlink_to(ROOT / "recipes")
+    (made / "some-images").mkdir()
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 256, (8, 8), np.uint8)
+        Image.fromarray(pixels).save(made / "some-images" / f"{index}.png")
+    return made
+
+
+def run(command: list[str], folder: Path) -> str:
+    environment = {**os.environ, "LIMBECK_CACHE": str(folder / "cache"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_commands_of_readme_and_guide_run_as_printed(folder: Path) -> None:
+    lines = commands(ROOT / "README.md") + commands(ROOT / "docs" / "guide.md")
+    assert set(BUILT_BY_CI) <= set(lines)
+    said = {line: run(shlex.split(line), folder) for line in lines if line not in BUILT_BY_CI}
+    assert "verdict: KEPT" in said["limbeck demo --out demo"]
+    assert said["limbeck predict demo/artifact some-images"].count('"label"') == 3
+    for line in commands_of_the_demo(said["limbeck demo --out demo"]):
+        run(shlex.split(line), folder)
+
+
+def commands_of_the_demo(output: str) -> list[str]:
+    """The three commands that the demo ends with."""
+    found = [line.strip() for line in output.partition("Next:")[2].splitlines() if line.strip()]
+    assert len(found) == 3
+    return found
+
+
+def test_the_python_of_the_readme_runs_as_printed(folder: Path) -> None:
+    (block,) = blocks(ROOT / "README.md", "python")
+    kept, *_, label = run([sys.executable, "-c", block], folder).split()
+    assert kept in ("True", "False")
+    assert label in set("0123456789")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_short_and_read(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 40
+    assert recipe.parse(recipe.write(recipe.read(path))) == recipe.read(path)
+
+
+def test_the_demo_is_a_recipe_of_the_folder() -> None:
+    demo = ROOT / "src" / "limbeck" / "demo.yaml"
+    assert demo.read_text() == (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text()
