@@ -47,9 +47,7 @@ def per_label(quality: float) -> list[Json]:
 def confusion(quality: float) -> Json:
     counts = []
     for i, support in enumerate(SUPPORTS):
-        errors = [
-            round(support * (1 - quality) * (0.02 if i == 0 else 0.25) * abs(wave(i, j, quality))) for j in range(len(LABELS))
-        ]
+        errors = [round(support * (1 - quality) * (0.02 if i == 0 else 0.25) * abs(wave(i, j, quality))) for j in range(len(LABELS))]
         errors[i] = 0
         counts.append([support - sum(errors) if j == i else count for j, count in enumerate(errors)])
     return {"labels": LABELS, "counts": counts}
@@ -120,8 +118,7 @@ def a_report() -> Json:
             for runtime, agreement in (("onnxruntime", 1.0), ("openvino", 0.9999784))
         ],
         "stages": [
-            {"name": name, "seconds": seconds, "peak_rss_mb": 1210.0 + 90 * i, "reused": name == "label"}
-            for i, (name, seconds) in enumerate(stages)
+            {"name": name, "seconds": seconds, "peak_rss_mb": 1210.0 + 90 * i, "reused": name == "label"} for i, (name, seconds) in enumerate(stages)
         ],
         "recipe": RECIPE,
         "machine": {"cpu": "AMD EPYC 9R14", "cores": 2, "memory_gb": 15.3, "instructions": ["avx2", "avx512f", "avx512_vnni"]},

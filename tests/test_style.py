@@ -156,11 +156,7 @@ def file_budget(sources: list[Source]) -> list[str]:
 def parameter_budget(sources: list[Source]) -> list[str]:
     """At most six parameters; `self` and a dataclass's fields do not count."""
     counts = ((source, function, len(parameters(source, function))) for source in sources for function in source.functions)
-    return [
-        source.at(f, f"`{f.name}` takes {count} parameters, at most {MAX_PARAMETERS}")
-        for source, f, count in counts
-        if count > MAX_PARAMETERS
-    ]
+    return [source.at(f, f"`{f.name}` takes {count} parameters, at most {MAX_PARAMETERS}") for source, f, count in counts if count > MAX_PARAMETERS]
 
 
 def repetition_budget(sources: list[Source]) -> list[str]:
@@ -187,11 +183,7 @@ def no_kwargs_pass_through(sources: list[Source]) -> list[str]:
         for function in source.functions:
             name = function.args.kwarg.arg if function.args.kwarg else None
             passed = [
-                call
-                for call in ast.walk(function)
-                if isinstance(call, ast.Call)
-                for keyword in call.keywords
-                if name and is_splat(keyword, name)
+                call for call in ast.walk(function) if isinstance(call, ast.Call) for keyword in call.keywords if name and is_splat(keyword, name)
             ]
             found += [source.at(call, f"`{function.name}` passes **{name} through: name the keys") for call in passed]
     return found
@@ -216,11 +208,7 @@ def no_class_patching(sources: list[Source]) -> list[str]:
     """No `setattr` on a class, and no assignment to an attribute of a class that the file only imports."""
     found = []
     for source in sources:
-        found += [
-            source.at(c, "setattr on a class")
-            for c in calls(source)
-            if dotted(c.func) == "setattr" and c.args and is_class(c.args[0])
-        ]
+        found += [source.at(c, "setattr on a class") for c in calls(source) if dotted(c.func) == "setattr" and c.args and is_class(c.args[0])]
         imports = [node for node in ast.walk(source.tree) if isinstance(node, ast.Import | ast.ImportFrom)]
         foreign = {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
         for node in ast.walk(source.tree):
@@ -290,13 +278,8 @@ def no_code_from_data(sources: list[Source]) -> list[str]:
             unsafe = [m for m in imported_modules(node) if m.split(".")[0] in UNSAFE_MODULES or UNSAFE_CALLS.fullmatch(m)]
             found += [source.at(node, f"imports {unsafe[0]}")] if unsafe else []
             if isinstance(node, ast.Call):
-                pickled = any(
-                    k.arg == "allow_pickle" and not (isinstance(k.value, ast.Constant) and k.value.value is False)
-                    for k in node.keywords
-                )
-                found += (
-                    [source.at(node, f"calls {dotted(node.func)}")] if pickled or UNSAFE_CALLS.fullmatch(dotted(node.func)) else []
-                )
+                pickled = any(k.arg == "allow_pickle" and not (isinstance(k.value, ast.Constant) and k.value.value is False) for k in node.keywords)
+                found += [source.at(node, f"calls {dotted(node.func)}")] if pickled or UNSAFE_CALLS.fullmatch(dotted(node.func)) else []
     return found
 
 
@@ -351,9 +334,7 @@ RULES: list[Rule] = [
 
 @pytest.fixture(scope="module")
 def package() -> list[Source]:
-    return [
-        Source(path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))
-    ]
+    return [Source(path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

@@ -36,7 +36,7 @@ class Data:
 def read(source: str, options: dict[str, Any], task: Any) -> Data:
     """The checked splits of a source for a task. Raises ValueError for an empty split or a label that train does not have."""
     splits = registry.create("sources", source, options).read()
-    notes: list[str] = []
+    labels, notes = task.find_labels(splits["train"]), []
     for name, share in (("test", 0.2), ("validation", 0.1)):
         if name not in splits:
             splits["train"], splits[name] = stratified_split(splits["train"], share, task.stratum)
@@ -44,7 +44,6 @@ def read(source: str, options: dict[str, Any], task: Any) -> Data:
     for name in ("train", "validation", "test"):
         if not splits[name]:
             raise ValueError(f"data: the {name} split of `{source}` is empty")
-    labels = task.find_labels(splits["train"])
     if len(labels) < 2:
         raise ValueError(f"data: train has one class only ({', '.join(labels)}); nothing can be learned from it")
     for name in ("validation", "test"):

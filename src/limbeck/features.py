@@ -58,7 +58,7 @@ def run(model: nn.Module, batch: Batch, layers: Sequence[str] = ()) -> Outputs:
     with capture(model, layers) as captured:
         result = model(**batch.inputs)
     logits = result if isinstance(result, torch.Tensor) else result.logits
-    hidden = {name: by_unit(captured[name], batch.positions) for name in layers}
+    hidden = {name: by_unit(captured[name], batch.positions).float() for name in layers}
     return Outputs(by_unit(logits, batch.positions).float(), batch.mask, hidden)
 
 

@@ -48,7 +48,7 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
     for pattern, scheme in {**quantize.modules, **kept}.items():
         matches = fnmatch.filter(found, pattern)
         if not matches:
-            raise ValueError(f"quantize: `{pattern}` matches no module. {registry.suggest(pattern, list(found)[:12])}")
+            raise ValueError(f"quantize: `{pattern}` matches no module. {registry.suggest(pattern, found)}")
         schemes |= dict.fromkeys(matches, scheme)
     for name, scheme in schemes.items():
         if scheme.activations == "uint8-dynamic" and isinstance(found[name], nn.Conv2d):

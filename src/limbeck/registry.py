@@ -28,6 +28,9 @@ class WrongKey(ValueError):
         self.reason, self.key, self.choices = reason, key, choices
 
 
+MOST = 24  # choices that a message lists
+
+
 def names(family: str) -> list[str]:
     """Every component of `family`, sorted, as a recipe spells it."""
     return sorted(_modules(family).keys() | {point.name for point in entry_points(group=f"limbeck.{family}")})
@@ -87,4 +90,5 @@ def suggest(word: str, choices: Any) -> str:
     listed = [str(choice) for choice in choices]
     close = difflib.get_close_matches(word, listed, n=1)
     hint = f"Did you mean `{close[0]}`? " if close else ""
-    return f"{hint}Choices: {', '.join(listed) or 'none'}"
+    more = f", and {len(listed) - MOST} more" if len(listed) > MOST else ""
+    return f"{hint}Choices: {', '.join(listed[:MOST]) or 'none'}{more}"

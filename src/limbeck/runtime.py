@@ -84,10 +84,11 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
         files = dict(manifest["files"])
         offered = [(graph["runtime"], graph["file"]) for graph in manifest["graphs"]]
         known = manifest["task"] in registry.names("tasks") and bool(offered) and {file for _, file in offered} <= files.keys()
+        needed = {"labels.json", GOLDEN, registry.load("tasks", manifest["task"]).preprocess_file} if known else set()
     except (ValueError, KeyError, TypeError) as error:
         raise BrokenArtifact(f"{path}: not a manifest of limbeck ({error}). Export the artifact again") from None
-    if not known:
-        raise BrokenArtifact(f"{path}: names a task or a graph that is not here. Export the artifact again")
+    if not known or not needed <= files.keys():
+        raise BrokenArtifact(f"{path}: names a task or a graph that is not here, or leaves a file out. Export the artifact again")
     if manifest.get("schema") != 1:
         raise BrokenArtifact(f"{path}: schema {manifest.get('schema')!r}; this version of limbeck reads schema 1")
     for name, expected in files.items():

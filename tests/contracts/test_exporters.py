@@ -409,12 +409,7 @@ def test_a_manifest_with_a_hole_is_refused(artifact: Path, damage: Callable[[dic
         runtime.load(artifact)
 
 
-UNCHECKED = pytest.mark.xfail(strict=True, reason="`files` may leave it out: what the manifest does not name is loaded unchecked")
-
-
-@pytest.mark.parametrize(
-    "name", ["model.onnx", *(pytest.param(name, marks=UNCHECKED) for name in ("labels.json", "preprocess.json", "golden.safetensors"))]
-)
+@pytest.mark.parametrize("name", ["model.onnx", "labels.json", "preprocess.json", "golden.safetensors"])
 def test_a_file_that_the_manifest_does_not_vouch_for_is_not_used(artifact: Path, name: str) -> None:
     manifest = read_json(artifact / "manifest.json")
     del manifest["files"][name]

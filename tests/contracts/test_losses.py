@@ -20,12 +20,6 @@ NO_DIVERGENCE = {"soft_cross_entropy"}
 READERS = [name for name in NAMES if registry.load("losses", name).reads]
 HARD = [name for name in NAMES if name not in READERS]
 DIVERGENCES = [name for name in READERS if name not in NO_DIVERGENCE]
-IN_BFLOAT16 = "computes in the dtype of the logits it is given, not in float32; features.run hands it float32, so no run is affected"
-LOW_PRECISION = {
-    "kl": pytest.mark.xfail(strict=True, raises=AssertionError, reason=f"kl {IN_BFLOAT16}"),
-    "soft_cross_entropy": pytest.mark.xfail(strict=True, raises=AssertionError, reason=f"soft_cross_entropy {IN_BFLOAT16}"),
-    "hidden": pytest.mark.xfail(strict=True, raises=RuntimeError, reason="hidden feeds a bfloat16 map to its float32 projector, which refuses it"),
-}
 
 Case = tuple[Outputs, Outputs, Batch]
 
@@ -211,7 +205,7 @@ def test_gradcheck(name: str) -> None:
     assert torch.autograd.gradcheck(value, inputs)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=LOW_PRECISION.get(name, ())) for name in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_bfloat16_logits_and_maps_are_accumulated_in_float32(name: str) -> None:
     """The same bfloat16 values, in float64 and as they are, give one value: what differs is the arithmetic, not the inputs."""
     student, teacher, batch = case(torch.bfloat16)
@@ -220,7 +214,6 @@ def test_bfloat16_logits_and_maps_are_accumulated_in_float32(name: str) -> None:
     torch.testing.assert_close(found.double(), expected, atol=0, rtol=1e-3)
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="hidden refuses the bfloat16 maps of a convolutional student in `train.dtype: bfloat16`")
 def test_hidden_takes_the_maps_of_a_network_under_autocast() -> None:
     """As the training loop runs it: the forward inside autocast, the loss outside."""
     network = registry.create("networks", "small_cnn", {"width": 2}).build(V, 1)

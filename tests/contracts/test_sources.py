@@ -112,7 +112,6 @@ def test_a_bad_row_of_any_split_is_found_in_its_own_file(folder: Folder) -> None
         folder()
 
 
-@pytest.mark.xfail(strict=True, reason="checked_tag takes `B-` and `I-`: a span without a type, which metrics.spans then drops without a word")
 @pytest.mark.parametrize("tag", ["B-", "I-"])
 def test_a_tag_without_a_type_is_refused(folder: Folder, tag: str) -> None:
     before = "" if tag == "B-" else "Ada B-\n"
@@ -120,7 +119,6 @@ def test_a_tag_without_a_type_is_refused(folder: Folder, tag: str) -> None:
         read_conll(folder(train=f"{before}York {tag}\n"))
 
 
-@pytest.mark.xfail(strict=True, reason="a byte order mark stays in the first word, and a first -DOCSTART- line becomes a sentence")
 @pytest.mark.parametrize("content", ["Ada B-PER\n", "-DOCSTART- O\n\nAda B-PER\n"], ids=["a word", "a document"])
 def test_a_byte_order_mark_is_no_part_of_the_first_word(folder: Folder, content: str) -> None:
     assert read_conll(folder(train=content.encode("utf-8-sig")))["train"][0]["words"] == ["Ada"]
@@ -231,7 +229,6 @@ def test_text_splits(folder: Folder) -> None:
     assert found.notes == ["validation: 6 rows drawn from train (seeded, stratified)"]
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="strata are types, so a draw may take the only I-PER of train and be refused for it")
 def test_a_drawn_split_is_never_refused_for_a_label_it_took(folder: Folder) -> None:
     """Whichever sentence holds the one I- tag: the rows are valid, and the split is ours."""
     for place in range(20):

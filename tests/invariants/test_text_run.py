@@ -38,9 +38,9 @@ def test_a_student_with_another_tokenizer_learns_and_is_proven(tmp_path: Path, w
     text = f"""
 task: token-classification
 data: {{source: conll, path: {tmp_path / "corpus"}}}
-teacher: {{model: {teacher}, epochs: 6}}
+teacher: {{model: {teacher}, epochs: 20}}
 student: {{model: {student}}}
-train: {{epochs: 8, learning_rate: 5.0e-3, batch_tokens: 256, threads: 1, dtype: float32}}
+train: {{epochs: 20, learning_rate: 5.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
 quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5}}
 """

@@ -483,7 +483,6 @@ def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_name(keys: d
         quantize.plan(cnn(), Quantize(**keys), "uint8")
 
 
-@pytest.mark.xfail(strict=True, reason="`plan` offers only the first 12 names of a model, so the nearest name of a larger one is not found")
 def test_the_nearest_name_is_found_in_a_model_of_many_modules() -> None:
     with pytest.raises(ValueError, match=r"Did you mean `classifier`\?"):
         quantize.plan(bert(), Quantize(keep_float=["clasifier"]), "uint8")

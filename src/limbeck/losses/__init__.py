@@ -31,6 +31,11 @@ class FeatureLoss(Loss, Protocol):
     def bind(self, pairs: list[tuple[str, str]], widths: list[tuple[int, int]]) -> None: ...
 
 
+def wide(values: torch.Tensor) -> torch.Tensor:
+    """`values` in float32 at least: what a loss accumulates in."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean of `values` (B, W) where `mask` is True; 0 with a finite gradient where it never is."""
     kept = torch.where(mask, values, torch.zeros((), dtype=values.dtype))

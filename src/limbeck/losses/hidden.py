@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from limbeck.features import Outputs, evenly
-from limbeck.losses import masked_mean
+from limbeck.losses import masked_mean, wide
 from limbeck.tasks import Batch
 
 
@@ -46,8 +46,8 @@ class Hidden(nn.Module):
         mask = student.mask & teacher.mask
         terms = []
         for projector, (own, theirs) in zip(self.projectors, self.pairs, strict=True):
-            target = teacher.hidden[theirs].detach().to(student.logits.dtype)
+            target = wide(teacher.hidden[theirs].detach())
             power = masked_mean(target.square().mean(-1), mask).clamp_min(1e-12)
-            error = projector(student.hidden[own]).to(target.dtype) - target
+            error = projector(wide(student.hidden[own])) - target
             terms.append(masked_mean(error.square().mean(-1), mask) / power)
         return torch.stack(terms).mean()

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from limbeck.features import Outputs
-from limbeck.losses import masked_mean
+from limbeck.losses import masked_mean, wide
 from limbeck.tasks import Batch
 
 
@@ -23,7 +23,7 @@ class Kl(torch.nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Nats a unit, times T^2."""
-        log_q = torch.log_softmax(student.logits / self.temperature, -1)
-        log_p = torch.log_softmax(teacher.logits.detach() / self.temperature, -1)
+        log_q = torch.log_softmax(wide(student.logits) / self.temperature, -1)
+        log_p = torch.log_softmax(wide(teacher.logits.detach()) / self.temperature, -1)
         nats = (log_p.exp() * (log_p - log_q)).sum(-1)
         return self.temperature**2 * masked_mean(nats, student.mask & teacher.mask)

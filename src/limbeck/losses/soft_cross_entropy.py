@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from limbeck.features import Outputs
-from limbeck.losses import masked_mean
+from limbeck.losses import masked_mean, wide
 from limbeck.tasks import Batch
 
 
@@ -24,6 +24,6 @@ class SoftCrossEntropy(torch.nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Nats a unit, times T^2."""
-        log_q = torch.log_softmax(student.logits / self.temperature, -1)
-        p = torch.softmax(teacher.logits.detach() / self.temperature, -1)
+        log_q = torch.log_softmax(wide(student.logits) / self.temperature, -1)
+        p = torch.softmax(wide(teacher.logits.detach()) / self.temperature, -1)
         return self.temperature**2 * masked_mean(-(p * log_q).sum(-1), student.mask & teacher.mask)

@@ -28,7 +28,8 @@ def fit_interval(low: torch.Tensor, high: torch.Tensor, grid: Grid) -> tuple[tor
     if grid.symmetric:
         scale = torch.maximum(-low, high) / grid.high
         return scale.clamp_min(SMALLEST), torch.zeros_like(scale)
-    scale = ((high - low) / (grid.high - grid.low)).clamp_min(SMALLEST)
+    levels = grid.high - grid.low
+    scale = (high / levels - low / levels).clamp_min(SMALLEST)
     return scale, (grid.low - torch.round(low / scale)).clamp(grid.low, grid.high)
 
 

@@ -52,7 +52,7 @@ def lines(path: Path) -> Iterator[str]:
     with open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
             try:
-                line = raw.decode("utf-8")
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 value = raw[error.start : error.start + 4]
                 raise ValueError(f"{path}:{number}:{error.start + 1}: {value!r} is not UTF-8. Save the file as UTF-8") from None
@@ -66,7 +66,7 @@ def checked_tag(columns: list[str], before: list[str | None], place: str) -> str
     tag = columns[-1]
     if len(columns) < 2:
         raise ValueError(f"{place}:1: `{columns[0]}` has no tag. Each line is a word, then columns, the last the tag; blank lines end a sentence")
-    if tag != "O" and not tag.startswith(("B-", "I-")):
+    if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag) == 2):
         raise ValueError(f"{place}: column {len(columns)}: `{tag}` is no IOB2 tag. Write O, B-TYPE or I-TYPE")
     previous = before[-1] if before else "O"
     if tag.startswith("I-") and (previous is None or previous[2:] != tag[2:]):

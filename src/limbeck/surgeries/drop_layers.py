@@ -19,6 +19,9 @@ class DropLayers:
         """A copy of `teacher` with `layers` of its layers. Raises ValueError where it has fewer."""
         student = copy.deepcopy(teacher)
         names = blocks(student)
+        shapes = {tuple(parameter.shape for parameter in student.get_submodule(name).parameters()) for name in names}
+        if self.layers < len(names) and len(shapes) > 1:
+            raise ValueError(f"drop_layers: the layers of {type(teacher).__name__} differ in shape, so none can be left out")
         parent, _, attribute = names[0].rpartition(".")[0].rpartition(".")
         kept = nn.ModuleList([student.get_submodule(names[i]) for i in evenly(self.layers, len(names))])
         setattr(student.get_submodule(parent), attribute, kept)

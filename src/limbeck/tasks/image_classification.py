@@ -81,7 +81,7 @@ class ImageClassification:
     def row(self, raw: Any) -> Row:
         """A row from a path, the bytes of an image file, or an array of uint8. Raises ValueError for what is no image."""
         if isinstance(raw, np.ndarray):
-            if raw.dtype != np.uint8 or raw.ndim not in (2, 3):
+            if raw.dtype != np.uint8 or (raw.ndim != 2 and raw.shape[2:] != (3,)):
                 raise ValueError(f"an image array is (H, W) or (H, W, 3) of uint8, not {raw.shape} of {raw.dtype}")
             return {"image": raw}
         if not isinstance(raw, str | bytes | Path):
