@@ -18,29 +18,38 @@ from limbeck.ranges import Range
 
 
 class StraightThrough(torch.autograd.Function):
-    """(x, log_scale, zero_point, grid) -> x^; scale and zero point broadcast against x."""
+    """(x, log_scale, zero_point, grid) -> x^; scale and zero point broadcast against x.
+
+    Passes over memory are what this costs, so codes are kept less the zero point (c - z), and the backward works on the residual (c - z) - x / scale:
+    it is at most 1/2 in size just where x lies inside the grid, and there it is the slope itself.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid) -> torch.Tensor:
         scale = log_scale.exp()
         steps = x / scale
-        codes = torch.round(steps).add_(zero_point).clamp_(grid.low, grid.high).sub_(zero_point)
-        ctx.save_for_backward(steps, codes, scale)
-        ctx.bounds = (grid.low - zero_point, grid.high - zero_point)
+        codes = torch.round(steps)
+        if zero_point.numel() == 1:
+            codes.clamp_(grid.low - zero_point.item(), grid.high - zero_point.item())
+        else:
+            codes.clamp_(grid.low - zero_point, grid.high - zero_point)
+        ctx.save_for_backward(torch.sub(codes, steps, out=steps), codes, scale)
         ctx.gradient_scale = 1 / math.sqrt(max(1, x.numel() // scale.numel()) * grid.high)
         return codes * scale
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
         (gradient,) = gradients
-        steps, codes, scale = ctx.saved_tensors
-        low, high = ctx.bounds
-        inside = (steps >= low - 0.5) & (steps <= high + 0.5)
-        passed = gradient * inside
+        residual, codes, scale = ctx.saved_tensors
+        outside = residual.abs() > 0.5
+        clipped = bool(outside.any())
+        passed = gradient.masked_fill(outside, 0) if clipped else gradient
         if not ctx.needs_input_grad[1]:
             return passed, None, None, None
-        slope = (gradient * codes).sub_(passed * steps)
-        return passed, slope.sum_to_size(scale.shape) * scale * ctx.gradient_scale, None, None
+        slope = (passed * residual).sum_to_size(scale.shape)
+        if clipped:
+            slope = slope + (gradient * codes).mul_(outside).sum_to_size(scale.shape)
+        return passed, slope * scale * ctx.gradient_scale, None, None
 
 
 class FakeQuantizer(nn.Module):
@@ -74,7 +83,8 @@ class FakeQuantizer(nn.Module):
         if not self.calibrated:
             return x
         shape = (-1, *[1] * (x.ndim - 1)) if self.groups > 1 else (1,)
-        return StraightThrough.apply(x.float(), self.log_scale.view(shape), self.zero_point.view(shape), self.grid)
+        zero_point = self.zero_point[:1] if self.grid.symmetric else self.zero_point.view(shape)  # a symmetric grid's is 0 in every group
+        return StraightThrough.apply(x.float(), self.log_scale.view(shape), zero_point, self.grid)
 
     def begin(self) -> None:
         """Observe from now on."""
