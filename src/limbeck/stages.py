@@ -216,6 +216,7 @@ def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.
 def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], cache_folder: Path | None) -> train.Job:
     """The student's training, ready to run: losses bound to both models, modules swapped where it quantizes."""
     model, task, encoded = start.load(), start.task, bench.encode("train", start.task)
+    torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before
     cache = teacher.open_cache(cache_folder) if cache_folder else None
     layers = bind_losses(model, terms, cache, collate(encoded[:2], np.arange(2), task.padding))
     listeners, error = [], None

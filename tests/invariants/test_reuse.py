@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from limbeck import run, teacher
 from limbeck.recipe import parse
+from limbeck.store import file_digest, read_json
 
 RECIPE = """
 task: image-classification
@@ -23,6 +26,19 @@ def test_a_second_run_asks_the_teacher_nothing(tmp_path: Path) -> None:
     run(parse(RECIPE, overrides=["train.epochs=2"]), tmp_path / "longer", tell=told.append)
     assert teacher.counted[teacher.FORWARDS] == 0
     assert "label: reused" in told
+
+
+def test_weights_do_not_depend_on_what_was_cached_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A teacher of another width than the student: the projectors' first weights are drawn, and must be drawn alike."""
+    found = []
+    for cache, warmed in (("cold", False), ("warm", True)):
+        monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / cache))
+        if warmed:
+            run(parse(RECIPE, overrides=["train.epochs=2"]), tmp_path / "longer")
+        run(parse(RECIPE), tmp_path / cache / "run")
+        (trained,) = [stage["entry"] for stage in read_json(tmp_path / cache / "run" / "stages.json") if stage["name"].startswith("train")]
+        found.append(file_digest(tmp_path / cache / trained / "model.safetensors"))
+    assert found[0] == found[1]
 
 
 def test_an_unchanged_run_trains_nothing(tmp_path: Path) -> None:
