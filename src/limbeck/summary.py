@@ -48,6 +48,6 @@ def look(out: Path, next_steps: bool) -> list[str]:
             "Next:",
             f"  limbeck bench {out / 'artifact'}",
             "  limbeck list losses",
-            f"  limbeck run {out / 'recipe.yaml'} train.epochs=10 --out {out.with_name(out.name + '-short')}",
+            f"  limbeck run {out / 'recipe.yaml'} train.epochs=10 verdict.max_drop=0.06 --out {out.with_name(out.name + '-short')}",
         ]
     return found
