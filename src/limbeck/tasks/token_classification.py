@@ -58,6 +58,10 @@ class TokenClassification:
         padding: Any = Tokenizer.from_str(self.preprocess).padding
         return {"input_ids": padding["pad_id"]}
 
+    @cached_property
+    def index(self) -> dict[str, int]:
+        return {label: i for i, label in enumerate(self.labels)}
+
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
         encodings = self.tokenizer.encode_batch([row["words"] for row in rows], is_pretokenized=True)
         return [self._encoded(row, encoding) for row, encoding in zip(rows, encodings, strict=True)]
@@ -68,8 +72,7 @@ class TokenClassification:
         for position, word in reversed(list(enumerate(encoding.word_ids))):
             if word is not None:
                 positions[word] = position
-        index = {label: i for i, label in enumerate(self.labels)}
-        labels = np.array([index.get(tag, UNKNOWN) for tag in row.get("tags") or [None] * num_words], np.int64)
+        labels = np.array([self.index.get(tag, UNKNOWN) for tag in row.get("tags") or [None] * num_words], np.int64)
         ids = np.array(encoding.ids, np.int64)
         return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, labels)
 
