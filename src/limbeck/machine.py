@@ -1,5 +1,6 @@
 """What this machine is, as far as results depend on it. Torch-free."""
 
+import ctypes
 import functools
 import os
 import platform
@@ -24,6 +25,18 @@ def cpu() -> tuple[str, tuple[str, ...]]:
 def has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 natively."""
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu()[1]))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a training step frees for the next step, instead of returning it and taking fresh, zeroed pages.
+
+    A step of MiniLM is a tenth shorter. Nothing happens with another C library.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
+        library = ctypes.CDLL(None)
+        library.mallopt(mmap_max, 0)
+        library.mallopt(trim_threshold, 2**31 - 1)
 
 
 def versions() -> dict[str, str]:

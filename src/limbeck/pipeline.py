@@ -39,6 +39,7 @@ def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
     """One recipe, from data to test answers and, where it quantizes, an artifact with its parity. Raises ValueError and Interrupted."""
     bench = Bench(recipe, store) if bench is None else bench
     torch.set_num_threads(recipe.train.threads)
+    machine.keep_freed_memory()
     ready = teacher_stage(bench, recipe) if recipe.teacher else None
     start = student_stage(bench, recipe, ready)
     terms = objective.terms(start.task.hard_loss, recipe.distill)

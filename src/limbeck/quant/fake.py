@@ -20,36 +20,32 @@ from limbeck.ranges import Range
 class StraightThrough(torch.autograd.Function):
     """(x, log_scale, zero_point, grid) -> x^; scale and zero point broadcast against x.
 
-    Passes over memory are what this costs, so codes are kept less the zero point (c - z), and the backward works on the residual (c - z) - x / scale:
-    it is at most 1/2 in size just where x lies inside the grid, and there it is the slope itself.
+    Passes over memory are what this costs, so codes are kept less the zero point (c - z), and the forward prepares the slope: the residual
+    (c - z) - x / scale inside the grid, c - z outside. A value is inside when clamping left its code alone.
     """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid) -> torch.Tensor:
         scale = log_scale.exp()
         steps = x / scale
-        codes = torch.round(steps)
+        rounded = torch.round(steps)
         if zero_point.numel() == 1:
-            codes.clamp_(grid.low - zero_point.item(), grid.high - zero_point.item())
+            codes = rounded.clamp(grid.low - zero_point.item(), grid.high - zero_point.item())
         else:
-            codes.clamp_(grid.low - zero_point, grid.high - zero_point)
-        ctx.save_for_backward(torch.sub(codes, steps, out=steps), codes, scale)
+            codes = rounded.clamp(grid.low - zero_point, grid.high - zero_point)
+        inside = codes == rounded
+        ctx.save_for_backward(torch.where(inside, torch.sub(codes, steps, out=steps), codes), inside, scale)
         ctx.gradient_scale = 1 / math.sqrt(max(1, x.numel() // scale.numel()) * grid.high)
-        return codes * scale
+        return codes.mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
         (gradient,) = gradients
-        residual, codes, scale = ctx.saved_tensors
-        outside = residual.abs() > 0.5
-        clipped = bool(outside.any())
-        passed = gradient.masked_fill(outside, 0) if clipped else gradient
+        slope, inside, scale = ctx.saved_tensors
+        passed = torch.where(inside, gradient, 0)
         if not ctx.needs_input_grad[1]:
             return passed, None, None, None
-        slope = (passed * residual).sum_to_size(scale.shape)
-        if clipped:
-            slope = slope + (gradient * codes).mul_(outside).sum_to_size(scale.shape)
-        return passed, slope * scale * ctx.gradient_scale, None, None
+        return passed, (slope * gradient).sum_to_size(scale.shape) * scale * ctx.gradient_scale, None, None
 
 
 class FakeQuantizer(nn.Module):

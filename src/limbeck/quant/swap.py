@@ -147,5 +147,5 @@ def squared_error(model: nn.Module) -> torch.Tensor:
     pairs = [module.pair for module in model.modules() if isinstance(module, Quantized) and module.pair is not None]
     if not pairs:
         return torch.zeros(())
-    total = torch.stack([(rounded - weight).square().sum() for rounded, weight in pairs]).sum()
+    total = torch.stack([functional.mse_loss(weight, rounded, reduction="sum") for rounded, weight in pairs]).sum()
     return total / sum(weight.numel() for _, weight in pairs)
