@@ -82,6 +82,8 @@ def terms(task_loss: str, distill: Distill | None) -> list[Term]:
         return hard_terms(task_loss)
     soft = []
     for name, options in distill.losses.items():
+        if options.get("weight") == 0:
+            continue  # nothing it reads is asked of the teacher
         own = {key: value for key, value in options.items() if key != "weight"}
         soft.append(Term(name, schedule(options.get("weight", 1.0)), registry.create("losses", name, own)))
     return [*hard_terms(task_loss, distill.task_weight), *soft]

@@ -71,6 +71,7 @@ class Bench:
     recipe: Recipe
     store: Store
     encodings: dict[str, list[Encoded]] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def task_class(self) -> Any:
@@ -82,6 +83,12 @@ class Bench:
         for note in found.notes:
             self.store.tell(f"data: {note}")
         return found
+
+    def fingerprint(self, split: str) -> str:
+        """The SHA-256 of a split, found once."""
+        if split not in self.fingerprints:
+            self.fingerprints[split] = self.data.fingerprint(split)
+        return self.fingerprints[split]
 
     def encode(self, split: str, task: Task) -> list[Encoded]:
         """A split as `task` reads it, encoded once per preprocessing."""
@@ -133,7 +140,7 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
     )
     if settings.epochs:
         inputs |= {
-            "data": bench.data.fingerprint("train"),
+            "data": bench.fingerprint("train"),
             "train": _steps(tuning),
             "dtype": str(bench.dtype()),
             **bench.environment(),
@@ -182,10 +189,10 @@ def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: lis
     for term in terms:
         if isinstance(term.loss, FeatureLoss):
             term.loss.pairs = pairs = term.loss.layer_map(start.layers, ready.layers)
-            bench.store.tell(f"{term.name}: student <- teacher layers " + ", ".join(f"{own} <- {theirs}" for own, theirs in pairs))
+            bench.store.tell_once(f"{term.name}: student <- teacher layers " + ", ".join(f"{own} <- {theirs}" for own, theirs in pairs))
             layers += [theirs for _, theirs in pairs if theirs not in layers]
     inputs = {
-        "teacher": file_digest(ready.folder / models.WEIGHTS), "preprocess": digest(ready.task.preprocess), "data": bench.data.fingerprint("train"),
+        "teacher": file_digest(ready.folder / models.WEIGHTS), "preprocess": digest(ready.task.preprocess), "data": bench.fingerprint("train"),
         "task": recipe.task, "layers": layers, "dtype": str(bench.dtype()), **bench.environment(),
     }  # fmt: skip
 
@@ -200,7 +207,7 @@ def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.
     joint = recipe.quantize if recipe.quantize and recipe.quantize.when == "train" else None
     inputs = {
         "student": start.key, "labels": cache_folder.name if cache_folder else None,
-        "data": bench.data.fingerprint("train"), "train": _steps(recipe.train),
+        "data": bench.fingerprint("train"), "train": _steps(recipe.train),
         "distill": recipe.distill.model_dump(mode="json") if recipe.distill else None, "quantize": joint.model_dump(mode="json") if joint else None,
         "dtype": str(bench.dtype()), **bench.environment(),
     }  # fmt: skip
@@ -235,7 +242,7 @@ def quantize_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> P
     if recipe.quantize is None or recipe.quantize.when == "train":
         return trained
     inputs = {
-        "trained": trained.name, "quantize": recipe.quantize.model_dump(mode="json"), "data": bench.data.fingerprint("train"),
+        "trained": trained.name, "quantize": recipe.quantize.model_dump(mode="json"), "data": bench.fingerprint("train"),
         "activations": activations(bench, recipe), "revision": REVISION,
     }  # fmt: skip
 
@@ -270,7 +277,7 @@ def export_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: A
     """The artifact and its parity; counts the bytes of the first graph and what it needs beside it."""
     assert arm.model is not None
     inputs = {
-        "weights": weights.name, "data": bench.data.fingerprint("test"), "exporters": list(exporters), "recipe": recipes.write(recipe),
+        "weights": weights.name, "data": bench.fingerprint("test"), "exporters": list(exporters), "recipe": recipes.write(recipe),
         "versions": {name: machine.versions().get(name) for name in ("torch", "onnxruntime", "openvino")}, **bench.environment(),
     }  # fmt: skip
     metrics = evaluate.quality(arm.scored, start.task)
@@ -295,7 +302,7 @@ def score(bench: Bench, weights: Path, model: Callable[[], nn.Module], task: Tas
     encoded = bench.encode("test", task)
     inputs = {
         "weights": weights.name,
-        "data": bench.data.fingerprint("test"),
+        "data": bench.fingerprint("test"),
         "preprocess": digest(task.preprocess),
         **bench.environment(),
     }

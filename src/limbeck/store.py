@@ -126,6 +126,13 @@ class Store:
     folder: Path = field(default_factory=lambda: Path(os.environ.get(CACHE) or "~/.cache/limbeck").expanduser())
     tell: Callable[[str], None] = lambda line: None
     records: list[dict[str, Any]] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+
+    def tell_once(self, line: str) -> None:
+        """Tell what several arms would say alike."""
+        if line not in self.told:
+            self.told.add(line)
+            self.tell(line)
 
     def stage(self, name: str, inputs: dict[str, Any], build: Callable[[Path], None], *, label: str = "") -> Path:
         """The folder of the stage `name` for `inputs`; `build(folder)` fills it when it is not there yet.
@@ -141,9 +148,11 @@ class Store:
                 self._fill(entry, inputs, build)
             shutil.rmtree(entry / "checkpoint", ignore_errors=True)  # when reused too: a kill may have come just before this line
         seconds = round(time.perf_counter() - started, 3)
+        known = any(record["entry"] == entry.name for record in self.records)
         peak_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
         self.records.append({"name": title, "seconds": seconds, "peak_rss_mb": peak_rss_mb, "reused": reused, "entry": entry.name})
-        self.tell(f"{title}: reused" if reused else f"{title}: done in {seconds:.1f} s")
+        if not known:
+            self.tell(f"{title}: reused" if reused else f"{title}: done in {seconds:.1f} s")
         return entry
 
     def _fill(self, entry: Path, inputs: dict[str, Any], build: Callable[[Path], None]) -> None:
