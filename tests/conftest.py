@@ -1,6 +1,7 @@
 """What every test stands on: a cache of its own, no network, and property tests that do not depend on this machine's speed."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # transformers and tokenizers read these once, when they are imported: a fixture would come too late.
@@ -20,3 +21,14 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("LIMBECK_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """On toy sizes a second thread costs more than it brings, and the more so beside another program."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck import recipe
+from limbeck import data, recipe
 
 # Line numbers of the messages below count from these six lines.
 BASE = """\
@@ -419,30 +419,32 @@ def test_an_override_that_is_no_yaml_is_the_users_mistake() -> None:
     assert "train.epochs=[1" in message("", "train.epochs=[1")
 
 
-# Relocation.
+# Paths.
 
 
 def test_limbeck_data_moves_the_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMBECK_DATA", "/elsewhere")
-    found = parse(base=BASE.replace("somewhere", "../shared/data/conll2003/en, keep: 1"))
-    assert found.data.source == "conll"
-    assert found.data.options == {"path": "/elsewhere/conll2003/en", "keep": 1}
+    assert data.relocated({"path": "../shared/data/conll2003/en", "keep": 1}) == {"path": "/elsewhere/conll2003/en", "keep": 1}
 
 
-@pytest.mark.parametrize("path", ["mine/data", "/abs/shared/data/x", "../shared/database/x"])
-def test_limbeck_data_leaves_other_paths(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+@pytest.mark.parametrize("options", [{"path": "mine/data"}, {"path": "/abs/shared/data/x"}, {"path": "../shared/database/x"}, {}])
+def test_limbeck_data_leaves_other_paths(monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
     monkeypatch.setenv("LIMBECK_DATA", "/elsewhere")
-    assert parse(base=BASE.replace("somewhere", path)).data.options["path"] == path
+    assert data.relocated(options) == options
 
 
 def test_without_limbeck_data_the_recipe_is_taken_at_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIMBECK_DATA", raising=False)
-    assert parse(base=BASE.replace("somewhere", "../shared/data/x")).data.options["path"] == "../shared/data/x"
+    assert data.relocated({"path": "../shared/data/x"}) == {"path": "../shared/data/x"}
 
 
-def test_a_source_without_a_path_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LIMBECK_DATA", "/elsewhere")
-    assert parse(base=BASE.replace(", path: somewhere", "")).data.options == {}
+def test_a_portable_recipe_names_no_place_of_this_machine() -> None:
+    found = parse(base=BASE.replace("somewhere", "/home/me/rows")).model_copy(
+        update={"teacher": recipe.Teacher(model="/home/me/models/minilm"), "student": recipe.Student(model="~/small")}
+    )
+    written = yaml.safe_load(recipe.write(found, portable=True))
+    assert (written["data"]["path"], written["teacher"]["model"], written["student"]["model"]) == ("rows", "minilm", "small")
+    assert yaml.safe_load(recipe.write(found))["data"]["path"] == "/home/me/rows"
 
 
 # The model.
@@ -456,6 +458,19 @@ def test_every_default_is_written_out() -> None:
     assert set(written["verdict"]) == set(recipe.Verdict.model_fields)
     assert written["distill"] == {"task_weight": 1.0, "losses": {"kl": {}}}
     assert written["export"] == ["onnx"]
+
+
+def test_a_resolved_recipe_holds_its_components_defaults() -> None:
+    found = recipe.parse(
+        "task: image-classification\ndata: {source: sklearn}\nteacher: {model: small_cnn, width: 8}\nstudent: {from: teacher, surgery: same}\n"
+        "distill: {losses: {kl: {}, hidden: {weight: 2}}}\n"
+    ).resolved()
+    assert found.data.options == {"dataset": "digits", "unlabelled": 0.0}
+    assert found.teacher is not None
+    assert found.teacher.options == {"width": 8, "depth": 1}
+    assert found.distill is not None
+    assert found.distill.losses == {"kl": {"temperature": 2.0, "weight": 1.0}, "hidden": {"weight": 2.0, "layers": 0}}
+    assert found.resolved() == found
 
 
 def test_a_recipe_is_frozen() -> None:

@@ -3,9 +3,11 @@
 A source without a test split gives up a fifth of train, one without a validation split a tenth: seeded, stratified by label, and said so.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ class Data:
 
 def read(source: str, options: dict[str, Any], task: Any) -> Data:
     """The checked splits of a source for a task. Raises ValueError for an empty split or a label that train does not have."""
-    splits = registry.create("sources", source, options).read()
+    splits = registry.create("sources", source, relocated(options)).read()
     labels, notes = task.find_labels(splits["train"]), []
     for name, share in (("test", 0.2), ("validation", 0.1)):
         if name not in splits:
@@ -52,6 +54,14 @@ def read(source: str, options: dict[str, Any], task: Any) -> Data:
             raise ValueError(f"data: the {name} split has labels that train lacks: {', '.join(sorted(unknown))}")
     train = splits["train"] + splits.get("unlabelled", [])
     return Data(train, splits["validation"], splits["test"], labels, notes)
+
+
+def relocated(options: dict[str, Any]) -> dict[str, Any]:
+    """A source's keys, where LIMBECK_DATA says where the folder that recipes call ../shared/data lies."""
+    base, path = os.environ.get("LIMBECK_DATA"), options.get("path")
+    if not base or not isinstance(path, str) or not path.startswith("../shared/data/"):
+        return options
+    return {**options, "path": str(Path(base) / path.removeprefix("../shared/data/"))}
 
 
 def stratified_split(rows: Sequence[Row], share: float, stratum: Any) -> tuple[list[Row], list[Row]]:

@@ -55,7 +55,7 @@ def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
 
 def run(recipe: Recipe, out: str | Path, *, name: str = "run", tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """A recipe to a run folder: every arm, the verdict, the report, the artifact. Returns report.json's content. Raises ValueError, Interrupted."""
-    recipe.check_components()
+    recipe = recipe.resolved()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / "run.lock", wait=False):

@@ -6,7 +6,6 @@ loss) also that component's keys; nothing is deeper. Scalars are those of YAML 1
 """
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -221,6 +220,23 @@ class Recipe(Stage):
             except ValueError as error:
                 raise ValueError(self._origin.tell(path, str(error))) from None
 
+    def resolved(self) -> "Recipe":
+        """This recipe, its components checked and their defaults written out. Raises ValueError."""
+        self.check_components()
+        content = self.dump()
+        for path, family, name, options in self._components():
+            if options is None or name not in registry.names(family):
+                continue
+            place = content
+            for part in path:
+                place = place[part]
+            for key, parameter in registry.keys(family, name).items():
+                if parameter.default is not parameter.empty:
+                    place.setdefault(key, parameter.default)
+            if family == "losses":
+                place.setdefault("weight", 1.0)
+        return Recipe.model_validate(content)
+
     def _components(self) -> Iterator[tuple[list[str], str, str, dict[str, Any] | None]]:
         """(path in the recipe, family, name, options) of each; without options it is made from more than its keys."""
         yield ["task"], "tasks", self.task, None
@@ -266,12 +282,15 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
     except ValidationError as error:
         raise ValueError("\n".join(_explain(Origin(root), problem) for problem in error.errors()[:3])) from None
     recipe._origin = Origin(root)
-    return _relocate(recipe)
+    return recipe
 
 
-def write(recipe: Recipe) -> str:
-    """The recipe as YAML, every default written out."""
-    return yaml.dump(recipe.dump(), Dumper=Yaml12Dumper, sort_keys=False, allow_unicode=True, width=120)
+def write(recipe: Recipe, *, portable: bool = False) -> str:
+    """The recipe as YAML, every default written out; `portable` keeps of an absolute path its last part, which tells nothing of this machine."""
+    content = recipe.dump()
+    for stage in (content[name] or {} for name in ("data", "teacher", "student") if portable):
+        stage |= {key: Path(value).name for key, value in stage.items() if isinstance(value, str) and value.startswith(("/", "~"))}
+    return yaml.dump(content, Dumper=Yaml12Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 class Yaml12(yaml.SafeLoader):
@@ -393,12 +412,3 @@ def _known_keys(path: list[str]) -> list[str]:
 
 def _place(mark: yaml.Mark) -> str:
     return f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
-
-
-def _relocate(recipe: Recipe) -> Recipe:
-    """Let LIMBECK_DATA say where the folder that a recipe calls ../shared/data lies."""
-    base, path = os.environ.get("LIMBECK_DATA"), recipe.data.options.get("path")
-    if not base or not isinstance(path, str) or not path.startswith("../shared/data/"):
-        return recipe
-    moved = str(Path(base) / path.removeprefix("../shared/data/"))
-    return recipe.model_copy(update={"data": Data(source=recipe.data.source, **{**recipe.data.options, "path": moved})})

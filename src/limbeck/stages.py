@@ -276,8 +276,9 @@ def evaluate_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path) -> A
 def export_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: Arm, exporters: Sequence[str]) -> None:
     """The artifact and its parity; counts the bytes of the first graph and what it needs beside it."""
     assert arm.model is not None
+    text = recipes.write(recipe, portable=True)
     inputs = {
-        "weights": weights.name, "data": bench.fingerprint("test"), "exporters": list(exporters), "recipe": recipes.write(recipe),
+        "weights": weights.name, "data": bench.fingerprint("test"), "exporters": list(exporters), "recipe": text,
         "versions": {name: machine.versions().get(name) for name in ("torch", "onnxruntime", "openvino")}, **bench.environment(),
     }  # fmt: skip
     metrics = evaluate.quality(arm.scored, start.task)
@@ -285,7 +286,7 @@ def export_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: A
     def build(folder: Path) -> None:
         assert arm.model is not None and recipe.quantize is not None
         formats = {"weights": recipe.quantize.weights, "activations": activations(bench, recipe)}
-        content = export.Artifact(arm.model(), start.task, recipe.task, recipes.write(recipe), exporters, metrics, formats)
+        content = export.Artifact(arm.model(), start.task, recipe.task, text, exporters, metrics, formats)
         export.write(content, bench.encode("test", start.task), folder / "artifact")
         graphs = read_json(folder / "artifact" / "manifest.json")["graphs"]
         write_json(folder / "parity.json", export.prove(folder / "artifact", arm.scored, bench.data.test, start.task, graphs, folder))
