@@ -25,10 +25,11 @@ def measure(artifact: Path, source: str | None, runtime: str | None, threads: in
     p50, p99 = np.percentile(milliseconds, [50, 99])
     units = sum(len(predictor.task.encode([predictor.task.row(row)])[0].labels) for row in rows)
     size = sum(path.stat().st_size for path in artifact.iterdir())
-    what = "images" if images else "words"
+    kind = "images" if images else "texts"
+    what = kind if units == len(rows) else "words"
     origin = "drawn at random" if source is None else source
     return [
-        f"{len(rows)} {'images' if images else 'texts'} ({origin}), one at a time, {predictor.runtime}, {threads} threads",
+        f"{len(rows)} {kind} ({origin}), one at a time, {predictor.runtime}, {threads} threads",
         f"p50 {p50:.3f} ms   p99 {p99:.3f} ms   {units / milliseconds.sum() * 1000:,.0f} {what} a second   {size:,} bytes",
     ]
 

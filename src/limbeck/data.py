@@ -3,41 +3,88 @@
 A source without a test split gives up a fifth of train, one without a validation split a tenth: seeded, stratified by label, and said so.
 """
 
+import hashlib
+import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from limbeck import registry
-from limbeck.sources import Row
+from limbeck.sources import BadRow, Row
 from limbeck.store import digest
 
 LENGTH_POOL = 50  # batches of similar length are cut from pools of this many batches
+EXAMPLES = 3  # how many odd or bad rows a note shows
 
 
 @dataclass(frozen=True)
 class Data:
-    """Checked splits. `train` holds the labelled rows first, then the unlabelled ones; `notes` says what was drawn."""
+    """Checked splits. `train` holds the labelled rows first, then the unlabelled ones; `notes` says what was drawn, left out or looks odd.
+
+    `num_bad` rows could not be used; `quarantined` holds them, where that was asked for, each with place, problem and content.
+    """
 
     train: list[Row]
     validation: list[Row]
     test: list[Row]
     labels: list[str]
     notes: list[str] = field(default_factory=list)
+    num_bad: int = 0
+    quarantined: list[dict[str, Any]] = field(default_factory=list)
 
     def fingerprint(self, split: str) -> str:
         """SHA-256 over every row of a split, in order, and the labels."""
         rows: list[Row] = getattr(self, split)
-        return digest([self.labels, [_plain(row) for row in rows]])
+        found = hashlib.sha256(digest(self.labels).encode())
+        for row in rows:
+            for key, value in sorted(row.items()):
+                found.update(f"{key} {list(value.shape)} {value.dtype}".encode() + value.tobytes() if isinstance(value, np.ndarray) else _line(key, value))
+        return found.hexdigest()
 
 
-def read(source: str, options: dict[str, Any], task: Any) -> Data:
-    """The checked splits of a source for a task. Raises ValueError for an empty split or a label that train does not have."""
-    splits = registry.create("sources", source, relocated(options)).read()
+@dataclass
+class BadRows:
+    """What becomes of the rows that a source cannot use, by `policy`: fail at the first, skip, or quarantine (skip, and keep)."""
+
+    policy: str = "fail"
+    count: int = 0
+    places: list[str] = field(default_factory=list)
+    kept: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, row: BadRow) -> None:
+        if self.policy == "fail":
+            raise ValueError(f"{row}.\n  To leave such rows out: data.on_bad_row: skip, or quarantine to keep them in a file beside the report")
+        self.count += 1
+        if self.count <= EXAMPLES:
+            self.places.append(str(row))
+        if self.policy == "quarantine":
+            self.kept.append({"place": row.place, "problem": row.problem, "row": row.content})
+
+    @property
+    def notes(self) -> list[str]:
+        """How many rows were left out, and the first of them."""
+        where = " (quarantine.jsonl)" if self.policy == "quarantine" else ""
+        return [f"{self.count} bad rows left out{where}, for example {'; '.join(self.places)}"] if self.count else []
+
+
+def read(source: str, options: dict[str, Any], task: Any, on_bad_row: str = "fail") -> Data:
+    """The checked splits of a source for a task. Raises ValueError for a bad row, an empty split or a label that train does not have."""
+    bad = BadRows(on_bad_row)
+    splits = registry.create("sources", source, relocated(options)).read(bad)
+    found = check(splits, task, f"`{source}`")
+    return replace(found, notes=bad.notes + found.notes, num_bad=bad.count, quarantined=bad.kept)
+
+
+def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Data:
+    """Rows by split, wherever they come from (`origin`), as checked splits; those that lack are drawn from train. Raises ValueError."""
+    splits = dict(splits)
+    for name, rows in splits.items():
+        check_keys(rows, name, task, origin)
     labels, notes = task.find_labels(splits["train"]), []
     for name, share in (("test", 0.2), ("validation", 0.1)):
         if name not in splits:
@@ -45,15 +92,51 @@ def read(source: str, options: dict[str, Any], task: Any) -> Data:
             notes.append(f"{name}: {len(splits[name])} rows drawn from train (seeded, stratified)")
     for name in ("train", "validation", "test"):
         if not splits[name]:
-            raise ValueError(f"data: the {name} split of `{source}` is empty")
+            raise ValueError(f"data: the {name} split of {origin} is empty. Add rows to it, or leave it out and it is drawn from train")
     if len(labels) < 2:
-        raise ValueError(f"data: train has one class only ({', '.join(labels)}); nothing can be learned from it")
+        raise ValueError(f"data: train has one class only ({', '.join(labels)}); nothing can be learned from it. Add rows of another")
     for name in ("validation", "test"):
         unknown = set(task.find_labels(splits[name])) - set(labels)
         if unknown:
-            raise ValueError(f"data: the {name} split has labels that train lacks: {', '.join(sorted(unknown))}")
+            raise ValueError(f"data: the {name} split has labels that train lacks: {some(sorted(unknown))}. {registry.suggest(min(unknown), labels)}")
     train = splits["train"] + splits.get("unlabelled", [])
-    return Data(train, splits["validation"], splits["test"], labels, notes)
+    return Data(train, splits["validation"], splits["test"], labels, notes + repeated(splits, task) + alike(labels))
+
+
+def check_keys(rows: Sequence[Row], split: str, task: Any, origin: str) -> None:
+    """Raises ValueError where rows are not of the kind that the task reads."""
+    for number, row in enumerate(rows, 1):
+        if missing := [key for key in task.row_keys if key not in row]:
+            raise ValueError(
+                f"data: row {number} of the {split} split of {origin} has no `{missing[0]}`; it holds {', '.join(row) or 'nothing'}. "
+                f"This task reads rows of {' and '.join(task.row_keys)}. Take a source or a task that fits the other"
+            )
+
+
+def repeated(splits: dict[str, list[Row]], task: Any) -> list[str]:
+    """A warning for each split whose rows are also in train: a score on what was learned by heart says little."""
+    notes = []
+    train = {hash(task.content(row)) for row in splits["train"]}
+    for name in ("validation", "test"):
+        numbers = [number for number, row in enumerate(splits.get(name, []), 1) if hash(task.content(row)) in train]
+        if numbers:
+            shown = "; ".join(_shown(splits[name][number - 1], number) for number in numbers[:EXAMPLES])
+            notes.append(f"warning: {len(numbers)} of {len(splits[name])} {name} rows are in train too, for example {shown}")
+    return notes
+
+
+def alike(labels: Sequence[str]) -> list[str]:
+    """A warning for labels that differ only by case or space, and so are two classes by mistake, most likely."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        groups["".join(label.split()).casefold()].append(label)
+    pairs = [" and ".join(f"`{label}`" for label in group) for group in groups.values() if len(group) > 1]
+    return [f"warning: labels that differ only by case or space: {'; '.join(pairs[:EXAMPLES])}"] if pairs else []
+
+
+def some(words: Sequence[str]) -> str:
+    """The first few of many words."""
+    return ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")
 
 
 def relocated(options: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +188,12 @@ def _cut(pool: np.ndarray, sizes: Sequence[int], budget: int) -> Iterator[np.nda
         yield np.array(batch)
 
 
-def _plain(row: Row) -> Any:
-    """A row as JSON data; an image as shape and bytes."""
-    return {key: [list(value.shape), value.tobytes().hex()] if isinstance(value, np.ndarray) else value for key, value in row.items()}
+def _line(key: str, value: Any) -> bytes:
+    """A field of a row as bytes."""
+    return json.dumps([key, value], ensure_ascii=False).encode()
+
+
+def _shown(row: Row, number: int) -> str:
+    """A row in a few words."""
+    text = row["text"] if "text" in row else " ".join(row.get("words", []))
+    return f"row {number}: {text[:60]!r}" if text else f"row {number}"

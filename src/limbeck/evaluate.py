@@ -33,7 +33,7 @@ def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_on
 
 def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> list[np.ndarray]:
     """Batches by size, or of one row."""
-    budget = EVALUATION_ROWS if encoded[0].positions is None else EVALUATION_TOKENS
+    budget = EVALUATION_TOKENS if encoded[0].has_tokens else EVALUATION_ROWS
     return in_order([row.size for row in encoded], 1 if one_by_one else budget)
 
 

@@ -1,7 +1,8 @@
 """A model's outputs on a batch: logits and inner activations by module name, unit by unit.
 
 Every tensor of `Outputs` has a unit axis, so that models with different tokenizers meet on the same words: (B, W, V) logits, (B, W, D) hidden.
-A convolution's map (B, C, H, W) counts as its mean over the pixels, (B, 1, C).
+Where a row is one unit, a layer's tokens (B, T, D) count as their mean over those that the attention mask lets through, (B, 1, D), and a
+convolution's map (B, C, H, W) as its mean over the pixels, (B, 1, C).
 """
 
 import contextlib
@@ -58,15 +59,22 @@ def run(model: nn.Module, batch: Batch, layers: Sequence[str] = ()) -> Outputs:
     with capture(model, layers) as captured:
         result = model(**batch.inputs)
     logits = result if isinstance(result, torch.Tensor) else result.logits
-    hidden = {name: by_unit(captured[name], batch.positions).float() for name in layers}
+    seen = batch.inputs.get("attention_mask")
+    hidden = {name: by_unit(captured[name], batch.positions, seen).float() for name in layers}
     return Outputs(by_unit(logits, batch.positions).float(), batch.mask, hidden)
 
 
-def by_unit(values: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
-    """(B, T, D) to (B, W, D) at `positions` (B, W); without positions one unit a row: (B, D) or (B, C, H, W) to (B, 1, D)."""
-    if positions is None:
-        return (values.flatten(2).mean(2) if values.ndim > 2 else values).unsqueeze(1)
-    return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+def by_unit(values: torch.Tensor, positions: torch.Tensor | None, seen: torch.Tensor | None = None) -> torch.Tensor:
+    """(B, T, D) to (B, W, D) at `positions` (B, W). Without positions one unit a row: (B, D), (B, C, H, W), or (B, T, D) with the mask `seen`
+    (B, T), to (B, 1, D)."""
+    if positions is not None:
+        return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+    if values.ndim == 4:
+        return values.flatten(2).mean(2).unsqueeze(1)
+    if values.ndim == 2:
+        return values.unsqueeze(1)
+    weights = torch.ones_like(values[..., :1]) if seen is None else seen.unsqueeze(-1).to(values.dtype)
+    return (values * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
 
 
 @contextlib.contextmanager

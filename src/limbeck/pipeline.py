@@ -14,6 +14,7 @@ import torch
 from limbeck import bench as benchmark
 from limbeck import evaluate, features, machine, objective, report, verdict
 from limbeck import recipe as recipes
+from limbeck.data import Data
 from limbeck.models import WEIGHTS
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load
@@ -62,6 +63,7 @@ def run(recipe: Recipe, out: str | Path, *, name: str = "run", tell: Callable[[s
         write_bytes(folder / "recipe.yaml", recipes.write(recipe).encode())
         store = Store(tell=tell)
         bench = Bench(recipe, store)
+        quarantine(bench.data, folder)
         arms = run_arms(bench)
         found = describe(bench, arms, name)
         curves = [
@@ -75,6 +77,14 @@ def run(recipe: Recipe, out: str | Path, *, name: str = "run", tell: Callable[[s
         report.write(found, curves, folder)
         install(folder, final_arm(arms)[0])
     return found
+
+
+def quarantine(data: Data, folder: Path) -> None:
+    """Write the rows that were kept apart, each with its place and what is wrong, and remove what an earlier run left."""
+    path = folder / "quarantine.jsonl"
+    path.unlink(missing_ok=True)
+    if data.quarantined:
+        write_bytes(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.quarantined).encode())
 
 
 def run_arms(bench: Bench) -> dict[str, list[Arm]]:
@@ -127,6 +137,7 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
         "machine": machine.describe(),
         "versions": machine.versions(),
         "notes": bench.data.notes,
+        "bad_rows": {"policy": recipe.data.on_bad_row, "count": bench.data.num_bad},
         "recipe": recipes.write(recipe),
     }
 
@@ -197,9 +208,11 @@ def pytorch_answerer(run: Arm) -> Callable[[Any], Any]:
 
 
 def raw(row: Row) -> Any:
-    """A row as a user would send it: a text, or the bytes of a PNG file."""
+    """A row as a user would send it: a text, a pair of texts, or the bytes of a PNG file."""
     if "words" in row:
         return " ".join(row["words"])
+    if "text" in row:
+        return [row["text"], row["text_b"]] if "text_b" in row else row["text"]
     from PIL import Image
 
     file = io.BytesIO()

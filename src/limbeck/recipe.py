@@ -86,9 +86,10 @@ class ComponentStage(Stage):
 
 
 class Data(ComponentStage):
-    """`source`: where the rows come from, with its own keys."""
+    """`source`: where the rows come from, with its own keys. A row that cannot be used fails the run, or is skipped, or kept apart as well."""
 
     source: str
+    on_bad_row: Literal["fail", "skip", "quarantine"] = "fail"
 
 
 class Teacher(ComponentStage):

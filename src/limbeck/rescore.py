@@ -43,7 +43,7 @@ def main(artifact: str, runtime: str, rows: str, out: str) -> None:
 def _plain(row: Row) -> dict[str, Any]:
     if "image" in row:
         return {"image": base64.b64encode(row["image"].tobytes()).decode(), "shape": row["image"].shape}
-    return {"words": row["words"]}
+    return {key: value for key, value in row.items() if key not in ("tags", "label")}
 
 
 if __name__ == "__main__":

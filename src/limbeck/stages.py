@@ -79,7 +79,7 @@ class Bench:
 
     @cached_property
     def data(self) -> data.Data:
-        found = data.read(self.recipe.data.source, self.recipe.data.options, self.task_class)
+        found = data.read(self.recipe.data.source, self.recipe.data.options, self.task_class, self.recipe.data.on_bad_row)
         for note in found.notes:
             self.store.tell(f"data: {note}")
         return found

@@ -61,7 +61,7 @@ class Training:
         self.accelerator = Accelerator(mixed_precision="bf16" if job.dtype == torch.bfloat16 else "no")
         self.optimizer = torch.optim.AdamW(parameter_groups(job.model, job.objective, settings.weight_decay), lr=settings.learning_rate, fused=True)
         sizes = [row.size for row in job.encoded]
-        budget = settings.batch_rows if job.encoded[0].positions is None else settings.batch_tokens
+        budget = settings.batch_tokens if job.encoded[0].has_tokens else settings.batch_rows
         plans = [batch_plan(sizes, budget, seed=settings.seed, epoch=epoch) for epoch in range(settings.epochs)]
         self.batches = [(epoch, rows) for epoch, plan in enumerate(plans) for rows in plan]
         self.history: list[dict[str, Any]] = []

@@ -51,3 +51,47 @@ quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_we
     assert all(row["holds"] for row in report["parity"])
     answer = limbeck.load(tmp_path / "run" / "artifact").predict("Barbara Leslie lives in Hanoi.")
     assert [(entity["type"], entity["text"]) for entity in answer["entities"]] == [("PER", "Barbara Leslie"), ("LOC", "Hanoi")]
+
+
+INTENTS = {"weather": ["will it rain in {p}", "is it cold in {p} today"], "call": ["call {n} now", "please ring {n}"], "travel": ["book a train to {p}"]}
+
+
+def write_intents(folder: Path) -> list[str]:
+    """train and test of texts with an intent; every word of them."""
+    folder.mkdir()
+    chance, words = random.Random(0), set()
+    for name, count in (("train", 240), ("test", 60)):
+        rows = ["text,intent"]
+        for _ in range(count):
+            intent = chance.choice(sorted(INTENTS))
+            text = chance.choice(INTENTS[intent]).format(n=chance.choice(NAMES), p=chance.choice(PLACES))
+            words |= set(text.split())
+            rows.append(f'"{text}",{intent}')
+        (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    (folder / "unlabelled.csv").write_text("text\ncall Ada\n")
+    return sorted(words)
+
+
+@pytest.mark.parametrize("when", ["train", "after"])
+def test_a_text_classifier_learns_and_is_proven(tmp_path: Path, when: str) -> None:
+    words = write_intents(tmp_path / "intents")
+    teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)
+    student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
+    text = f"""
+task: text-classification
+data: {{source: csv, path: {tmp_path / "intents"}}}
+teacher: {{model: {teacher}, epochs: 8}}
+student: {{model: {student}}}
+train: {{epochs: 12, learning_rate: 5.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
+distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
+quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5}}
+"""
+    report = limbeck.run(parse(text), tmp_path / "run")
+    arm = report["arms"]["joint" if when == "train" else "kd+ptq"]
+    assert report["arms"]["teacher"]["mean"]["accuracy"] > 0.9
+    assert arm["mean"]["accuracy"] > 0.9
+    assert all(row["holds"] for row in report["parity"])
+    assert any("test rows are in train too" in note for note in report["notes"])
+    answer = limbeck.load(tmp_path / "run" / "artifact").predict("is it cold in Hanoi today")
+    assert answer["label"] == "weather"
+    assert set(answer["probabilities"]) == set(INTENTS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from limbeck.sources import Row
+from limbeck.sources import OnBadRow, Row, fail
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Sklearn:
     dataset: str = "digits"
     unlabelled: float = 0.0
 
-    def read(self) -> dict[str, list[Row]]:
+    def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
         if self.dataset != "digits":
             raise ValueError(f"data.dataset: scikit-learn's image set is `digits`, not `{self.dataset}`")
         if not 0 <= self.unlabelled < 1:

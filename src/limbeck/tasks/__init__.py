@@ -1,6 +1,7 @@
 """What is predicted: rows to inputs, logits to answers and figures. Torch-free, so that training and the artifact's runtime share every line.
 
-A row holds W units, each of which gets one label: the words of a sentence, or the one image. Shapes: B rows, T tokens, W units, V labels.
+A row holds W units, each of which gets one label: the words of a sentence, the one text, or the one image. Shapes: B rows, T tokens, W units,
+V labels.
 """
 
 from collections.abc import Sequence
@@ -24,9 +25,14 @@ class Encoded:
     labels: np.ndarray
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether the row is read token by token: a text, not an image."""
+        return "input_ids" in self.inputs
+
+    @property
     def size(self) -> int:
         """What the row costs a batch: tokens, or 1 for an image."""
-        return 1 if self.positions is None else len(next(iter(self.inputs.values())))
+        return len(self.inputs["input_ids"]) if self.has_tokens else 1
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ class Scored:
 
 
 class Task(Protocol):
-    """One file, one task. `labels` in order; `preprocess` is the text of the artifact's `preprocess_file`."""
+    """One file, one task. `labels` in order; `preprocess` is the text of the artifact's `preprocess_file`; `row_keys` what a row must hold;
+    `content(row)` what makes two rows the same input."""
 
     labels: Sequence[str]
     preprocess: str
@@ -65,6 +72,7 @@ class Task(Protocol):
     auto_model: ClassVar[str]
     preprocess_file: ClassVar[str]
     input_names: ClassVar[tuple[str, ...]]
+    row_keys: ClassVar[tuple[str, ...]]
     padding: dict[str, int]
 
     @staticmethod
@@ -72,6 +80,9 @@ class Task(Protocol):
 
     @staticmethod
     def stratum(row: Row) -> str: ...
+
+    @staticmethod
+    def content(row: Row) -> Any: ...
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]: ...
 

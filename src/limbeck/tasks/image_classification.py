@@ -14,9 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.metrics import precision_recall_f1, ratio
 from limbeck.sources import Row
-from limbeck.tasks import UNKNOWN, Encoded, Scored, softmax
+from limbeck.tasks import Encoded, Scored, _single_label
 
 
 @dataclass(frozen=True)
@@ -31,16 +30,19 @@ class ImageClassification:
     auto_model: ClassVar[str] = "AutoModelForImageClassification"
     preprocess_file: ClassVar[str] = "preprocess.json"
     input_names: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    row_keys: ClassVar[tuple[str, ...]] = ("image", "label")
 
     @staticmethod
     def find_labels(rows: Sequence[Row]) -> list[str]:
-        """Every label, sorted; numbers by value."""
-        found = {row["label"] for row in rows if row["label"] is not None}
-        return sorted(found, key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
+        return _single_label.find_labels(rows)
 
     @staticmethod
     def stratum(row: Row) -> str:
         return str(row["label"])
+
+    @staticmethod
+    def content(row: Row) -> Any:
+        return row["image"].shape, row["image"].tobytes()
 
     @staticmethod
     def fit_preprocess(rows: Sequence[Row]) -> str:
@@ -60,11 +62,8 @@ class ImageClassification:
         return {}
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        index = {label: i for i, label in enumerate(self.labels)}
-        return [
-            Encoded({"pixel_values": self.pixels(row["image"])}, None, np.array([index.get(str(row.get("label")), UNKNOWN)], np.int64))
-            for row in rows
-        ]
+        labels = _single_label.encode_labels(rows, self.labels)
+        return [Encoded({"pixel_values": self.pixels(row["image"])}, None, label) for row, label in zip(rows, labels, strict=True)]
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """(H, W) or (H, W, 3) uint8 to (C, height, width) float32."""
@@ -97,21 +96,12 @@ class ImageClassification:
 
     def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]:
         """(1, V) logits to the label, its probability and all probabilities."""
-        probabilities = softmax(logits[0].astype(np.float64))
-        best = int(probabilities.argmax())
-        return {
-            "label": self.labels[best],
-            "probability": round(float(probabilities[best]), 6),
-            "probabilities": {label: round(float(p), 6) for label, p in zip(self.labels, probabilities, strict=True)},
-        }
+        return _single_label.decode(self.labels, logits)
 
     def statistics(self, scored: Scored) -> np.ndarray:
-        """(N, 3 V): hits, predictions and true rows of each label, row by row; their sums give every metric."""
-        one_hot = np.eye(len(self.labels))
-        predicted, true = one_hot[scored.decisions], one_hot[scored.labels]
-        return np.concatenate([predicted * true, predicted, true], 1)
+        """(N, 3 V): hits, predictions and true rows of each label, row by row."""
+        return _single_label.statistics(scored, len(self.labels))
 
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         """Totals (..., 3 V) to accuracy and macro F1, each in [0, 1]."""
-        hits, predicted, true = np.split(totals, 3, -1)
-        return {"accuracy": ratio(hits.sum(-1), true.sum(-1)), "macro_f1": precision_recall_f1(hits, predicted, true)[2].mean(-1)}
+        return _single_label.metrics(totals)

@@ -14,7 +14,7 @@ import numpy as np
 
 from limbeck.metrics import precision_recall_f1, ratio, spans
 from limbeck.sources import Row
-from limbeck.tasks import UNKNOWN, Encoded, Scored, softmax
+from limbeck.tasks import UNKNOWN, Encoded, Scored, _tokens, softmax
 
 WORD = re.compile(r"\w+(?:[-'./,:]\w+)*|[^\w\s]")
 
@@ -31,6 +31,7 @@ class TokenClassification:
     auto_model: ClassVar[str] = "AutoModelForTokenClassification"
     preprocess_file: ClassVar[str] = "tokenizer.json"
     input_names: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
+    row_keys: ClassVar[tuple[str, ...]] = ("words", "tags")
 
     @staticmethod
     def find_labels(rows: Sequence[Row]) -> list[str]:
@@ -43,20 +44,17 @@ class TokenClassification:
         """The types of entity that a sentence holds."""
         return " ".join(sorted({tag[2:] for tag in row["tags"] if tag not in (None, "O")}))
 
+    @staticmethod
+    def content(row: Row) -> Any:
+        return tuple(row["words"])
+
     @cached_property
     def tokenizer(self) -> Any:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_str(self.preprocess)
-        tokenizer.no_padding()
-        return tokenizer
+        return _tokens.open_tokenizer(self.preprocess)
 
     @cached_property
     def padding(self) -> dict[str, int]:
-        from tokenizers import Tokenizer
-
-        padding: Any = Tokenizer.from_str(self.preprocess).padding
-        return {"input_ids": padding["pad_id"]}
+        return _tokens.padding(self.preprocess)
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -73,8 +71,7 @@ class TokenClassification:
             if word is not None:
                 positions[word] = position
         labels = np.array([self.index.get(tag, UNKNOWN) for tag in row.get("tags") or [None] * num_words], np.int64)
-        ids = np.array(encoding.ids, np.int64)
-        return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, labels)
+        return Encoded(_tokens.inputs(encoding), positions, labels)
 
     def row(self, raw: Any) -> Row:
         """A row from a text, or from a list of words. Raises ValueError for a text without a word."""
