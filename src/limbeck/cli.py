@@ -54,9 +54,8 @@ def check(recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overri
     found = data.read(checked.data.source, checked.data.options, registry.load("tasks", checked.task), checked.data.on_bad_row)
     for note in found.notes:
         typer.echo(note)
-    typer.echo(
-        f"{recipe}: {len(found.train)} train, {len(found.validation)} validation, {len(found.test)} test rows; labels {', '.join(found.labels)}"
-    )
+    counts = f"{len(found.train)} train, {len(found.validation)} validation, {len(found.test)} test rows"
+    typer.echo(f"{recipe}: {counts}; {len(found.labels)} labels: {data.some(found.labels)}")
 
 
 @app.command()

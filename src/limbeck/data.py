@@ -43,7 +43,9 @@ class Data:
         found = hashlib.sha256(digest(self.labels).encode())
         for row in rows:
             for key, value in sorted(row.items()):
-                found.update(f"{key} {list(value.shape)} {value.dtype}".encode() + value.tobytes() if isinstance(value, np.ndarray) else _line(key, value))
+                found.update(
+                    f"{key} {list(value.shape)} {value.dtype}".encode() + value.tobytes() if isinstance(value, np.ndarray) else _line(key, value)
+                )
         return found.hexdigest()
 
 
@@ -82,7 +84,7 @@ def read(source: str, options: dict[str, Any], task: Any, on_bad_row: str = "fai
 
 def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Data:
     """Rows by split, wherever they come from (`origin`), as checked splits; those that lack are drawn from train. Raises ValueError."""
-    splits = dict(splits)
+    given, splits = set(splits), dict(splits)
     for name, rows in splits.items():
         check_keys(rows, name, task, origin)
     labels, notes = task.find_labels(splits["train"]), []
@@ -92,7 +94,8 @@ def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Data:
             notes.append(f"{name}: {len(splits[name])} rows drawn from train (seeded, stratified)")
     for name in ("train", "validation", "test"):
         if not splits[name]:
-            raise ValueError(f"data: the {name} split of {origin} is empty. Add rows to it, or leave it out and it is drawn from train")
+            cure = "Add rows to it, or leave it out and it is drawn from train" if name in given else "Too few rows a label to draw it from; add some"
+            raise ValueError(f"data: the {name} split of {origin} is empty. {cure}")
     if len(labels) < 2:
         raise ValueError(f"data: train has one class only ({', '.join(labels)}); nothing can be learned from it. Add rows of another")
     for name in ("validation", "test"):

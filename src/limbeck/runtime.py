@@ -14,13 +14,13 @@ import numpy as np
 
 from limbeck import registry
 from limbeck.sources import Row
+from limbeck.sources._images import SUFFIXES
 from limbeck.store import file_digest, read_json
 from limbeck.tasks import Encoded, Task
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"
 GOLDEN_TOLERANCE = 0.05  # relative root mean square error of the golden logits
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 Graph = Callable[[dict[str, np.ndarray]], np.ndarray]
 
@@ -162,9 +162,9 @@ def read_inputs(source: str | None, lines: Iterator[str], *, images: bool) -> It
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     if images:
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         if not found:
-            raise ValueError(f"{path}: no image here. Suffixes: {', '.join(sorted(IMAGE_SUFFIXES))}")
+            raise ValueError(f"{path}: no image here. Suffixes: {', '.join(sorted(SUFFIXES))}")
         yield from map(str, found)
         return
     for file in sorted(path.glob("*.txt")) if path.is_dir() else [path]:

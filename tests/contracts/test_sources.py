@@ -1,5 +1,14 @@
-"""What every source keeps; how conll names a bad row; how `limbeck.data` draws splits and cuts batches."""
+"""What every source keeps; how conll names a bad row; how `limbeck.data` draws splits and cuts batches.
 
+A new source is tested by the contract once SAMPLES can write a little of what it reads.
+"""
+
+import csv
+import gzip
+import io
+import json
+import struct
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -38,16 +47,78 @@ def read_conll(path: Path) -> dict[str, list[Row]]:
     return registry.create("sources", "conll", {"path": str(path)}).read()
 
 
+TEXTS = [{"text": f"{word} {number}", "label": label} for number in range(6) for word, label in (("call", "phone"), ("rain", "weather"))]
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 5), np.uint8)
+CLASSES = np.arange(12, dtype=np.uint8) % 2
+
+
+def as_table(rows: list[Row], separator: str) -> str:
+    return "".join(separator.join(line) + "\n" for line in [list(rows[0]), *(list(map(str, row.values())) for row in rows)])
+
+
+def as_parquet(rows: list[Row]) -> bytes:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    file = io.BytesIO()
+    parquet.write_table(arrow.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+def as_npz() -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, train_images=IMAGES, train_labels=CLASSES[:, None], val_images=IMAGES, val_labels=CLASSES)
+    return file.getvalue()
+
+
+def as_idx(array: np.ndarray) -> bytes:
+    return gzip.compress(bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+
+
+def as_png(image: np.ndarray) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+SAMPLES: dict[str, Callable[[], dict[str, str | bytes]]] = {
+    "conll": lambda: {"train.txt": GOOD, "test.txt": GOOD, "unlabelled.txt": "York\n"},
+    "csv": lambda: {"train.csv": as_table(TEXTS, ","), "unlabelled.csv": "text\nYork\n"},
+    "tsv": lambda: {"train.tsv": as_table(TEXTS, "\t"), "dev.tsv": as_table(TEXTS, "\t")},
+    "jsonl": lambda: {"train.jsonl": "\n".join(map(json.dumps, TEXTS)), "test.jsonl": json.dumps({"tokens": ["a", "b"], "label": 3})},
+    "parquet": lambda: {"train-00000-of-00002.parquet": as_parquet(TEXTS[:6]), "train-00001-of-00002.parquet": as_parquet(TEXTS[6:])},
+    "npz": lambda: {"images.npz": as_npz()},
+    "idx": lambda: {"train-images-idx3-ubyte.gz": as_idx(IMAGES), "train-labels-idx1-ubyte.gz": as_idx(CLASSES)},
+    "image_folder": lambda: {f"train/{label}/{number}.png": as_png(image) for number, (image, label) in enumerate(zip(IMAGES, CLASSES, strict=True))},
+}
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+    """Writes a little of what a source reads; the source's keys."""
+
+    def write(name: str) -> dict[str, Any]:
+        if name not in FROM_A_PATH:
+            return {}
+        files = SAMPLES[name]()
+        for file, content in files.items():
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return {"path": str(tmp_path / name / "images.npz" if name == "npz" else tmp_path / name)}
+
+    return write
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_source_reads_the_same_rows_twice_in_known_splits(name: str, folder: Folder) -> None:
-    source = registry.create("sources", name, {"path": str(folder(unlabelled="York\n"))} if name in FROM_A_PATH else {})
+def test_a_source_reads_the_same_rows_twice_in_known_splits(name: str, sample: Callable[[str], dict[str, Any]]) -> None:
+    source = registry.create("sources", name, sample(name))
     first, second = source.read(), source.read()
     assert set(first) <= {"train", "validation", "test", "unlabelled"}
     assert first["train"]
     for split, rows in first.items():
         assert len(rows) == len(second[split])
         for row, again in zip(rows, second[split], strict=True):
-            assert set(row) in ({"words", "tags"}, {"image", "label"})
+            assert set(row) in ({"words", "tags"}, {"text", "label"}, {"image", "label"})
             assert {key: str(value) for key, value in row.items()} == {key: str(value) for key, value in again.items()}
 
 
@@ -56,6 +127,107 @@ def test_a_path_that_is_not_there_is_named_with_the_cure(name: str, tmp_path: Pa
     missing = tmp_path / "nowhere"
     with pytest.raises(ValueError, match=r"nowhere.*should hold"):
         registry.create("sources", name, {"path": str(missing)}).read()
+
+
+@pytest.mark.parametrize("name", [name for name in FROM_A_PATH if name != "npz"])
+def test_a_path_that_is_of_the_wrong_kind_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty"):
+        registry.create("sources", name, {"path": str(tmp_path / "empty")}).read()
+
+
+# Tables of texts.
+
+cells = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=20).filter(lambda text: not text.isspace())
+
+
+@settings(max_examples=40)
+@given(texts=st.lists(cells, min_size=1, max_size=8))
+def test_csv_reads_what_python_writes(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("csv") / "all.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["text", "label"], *([text, "a"] for text in texts)])
+    assert [row["text"] for row in registry.create("sources", "csv", {"path": str(path)}).read()["train"]] == texts
+
+
+@settings(max_examples=40)
+@given(texts=st.lists(cells, min_size=1, max_size=8))
+def test_jsonl_reads_what_python_writes(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("jsonl") / "all.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text, "label": 1}) for text in texts))
+    assert registry.create("sources", "jsonl", {"path": str(path)}).read()["train"] == [{"text": text, "label": "1"} for text in texts]
+
+
+def test_tsv_takes_quotes_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text('\ufefftext\tlabel\r\nsay "hi\tcall\r\n\n" rain " ,\tweather\n', encoding="utf-8")
+    rows = registry.create("sources", "tsv", {"path": str(tmp_path)}).read()["train"]
+    assert rows == [{"text": 'say "hi', "label": "call"}, {"text": '" rain " ,', "label": "weather"}]
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "parquet"])
+def test_tables_of_every_kind_hold_the_same_rows(name: str, sample: Callable[[str], dict[str, Any]]) -> None:
+    assert registry.create("sources", name, sample(name)).read()["train"] == TEXTS
+
+
+def test_a_pair_has_a_second_text_and_names_stand_for_numbers(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("index\tone\ttwo\tlabel\n7\ta\tb\t1\n8\tc\td\tno\n")
+    options = {"path": str(tmp_path), "text": "one", "text_b": "two", "label_names": ["no", "yes"]}
+    assert registry.create("sources", "tsv", options).read()["train"] == [
+        {"text": "a", "text_b": "b", "label": "yes"},
+        {"text": "c", "text_b": "d", "label": "no"},
+    ]
+
+
+def test_a_file_without_a_header_and_a_split_under_another_name(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("rain;weather\n")
+    (tmp_path / "dev.csv").write_text("snow;weather\n")
+    options = {"path": str(tmp_path), "delimiter": ";", "columns": ["text", "label"], "test": "dev.csv"}
+    found = registry.create("sources", "csv", options).read()
+    assert found == {"train": [{"text": "rain", "label": "weather"}], "test": [{"text": "snow", "label": "weather"}]}
+
+
+def test_equal_labels_are_one_object(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "rain,weather\n" * 5)
+    assert len({id(row["label"]) for row in registry.create("sources", "csv", {"path": str(tmp_path)}).read()["train"]}) == 1
+
+
+# Images.
+
+
+@pytest.mark.parametrize("name", ["npz", "idx", "image_folder"])
+def test_images_are_read_to_the_pixel(name: str, sample: Callable[[str], dict[str, Any]]) -> None:
+    rows = registry.create("sources", name, sample(name)).read()["train"]
+    by_bytes = {image.tobytes(): str(label) for image, label in zip(IMAGES, CLASSES, strict=True)}
+    assert {row["image"].tobytes(): row["label"] for row in rows} == by_bytes
+    assert {(row["image"].shape, row["image"].dtype) for row in rows} == {((6, 5), np.dtype(np.uint8))}
+
+
+def test_floats_become_the_uint8_they_were(tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", train_images=IMAGES / np.float32(255), train_labels=CLASSES)
+    rows = registry.create("sources", "npz", {"path": str(tmp_path / "images.npz"), "label_names": ["a", "b"]}).read()["train"]
+    assert all(np.array_equal(row["image"], image) for row, image in zip(rows, IMAGES, strict=True))
+    assert [row["label"] for row in rows[:3]] == ["a", "b", "a"]
+
+
+def test_an_archive_with_a_table_says_the_splits(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for number, image in enumerate(IMAGES[:4]):
+            archive.writestr(f"all/{number}.png", as_png(image))
+        archive.writestr("__MACOSX/all/._0.png", b"none")
+    (tmp_path / "split.csv").write_text("file,label,split\nall/1.png,a,train\nall/0.png,b,val\nall/3.png,,unlabelled\n")
+    found = registry.create("sources", "image_folder", {"path": str(tmp_path)}).read()
+    assert {split: [row["label"] for row in rows] for split, rows in found.items()} == {"train": ["a"], "validation": ["b"], "unlabelled": [None]}
+    assert np.array_equal(found["train"][0]["image"], IMAGES[1])
+
+
+def test_all_images_take_the_colours_of_the_first_and_one_size_if_asked(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.png").write_bytes(as_png(IMAGES[0]))
+    (tmp_path / "a" / "1.png").write_bytes(as_png(np.zeros((9, 4, 3), np.uint8)))
+    rows = registry.create("sources", "image_folder", {"path": str(tmp_path)}).read()["train"]
+    assert [row["image"].shape for row in rows] == [(6, 5), (9, 4)]
+    rows = registry.create("sources", "image_folder", {"path": str(tmp_path), "size": 3}).read()["train"]
+    assert [row["image"].shape for row in rows] == [(3, 3), (3, 3)]
 
 
 # conll
@@ -226,7 +398,8 @@ def test_text_splits(folder: Folder) -> None:
     assert Counter(row["tags"][0] for row in found.validation) == {"O": 2, "B-PER": 2, "B-LOC": 2}
     assert found.train[-1] == {"words": ["York"], "tags": [None]}
     assert len(found.train) == 54 + 1
-    assert found.notes == ["validation: 6 rows drawn from train (seeded, stratified)"]
+    assert found.notes[0] == "validation: 6 rows drawn from train (seeded, stratified)"
+    assert found.notes[1].startswith("warning: 6 of 6 validation rows are in train too")
 
 
 def test_a_drawn_split_is_never_refused_for_a_label_it_took(folder: Folder) -> None:

@@ -18,6 +18,7 @@ from limbeck import evaluate, features, metrics, registry
 from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Scored, Task, collate
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.token_classification import TokenClassification
 
 PAD, MAX_TOKENS = 3, 12  # [PAD] is not 0, so that a pad id taken for granted shows
@@ -33,13 +34,14 @@ def tokenizer_text(max_tokens: int = MAX_TOKENS) -> str:
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = [("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=special)
     tokenizer.enable_truncation(max_tokens)
     tokenizer.enable_padding(pad_id=PAD, pad_token="[PAD]")
     return tokenizer.to_str()
 
 
 TEXT = TokenClassification(TAGS, tokenizer_text())
+INTENT = TextClassification(["call", "move", "rest"], tokenizer_text())
 IMAGE = ImageClassification(["cat", "dog", "eel"], json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}))
 
 
@@ -64,6 +66,16 @@ EXAMPLES: dict[str, tuple[Task, list[Row], Any]] = {
     ),
     "image-classification": (IMAGE, [picture(0, "cat"), picture(1, "eel"), picture(2, "cat"), picture(3, "dog")], picture(4, "cat")["image"]),
 }
+EXAMPLES["text-classification"] = (
+    INTENT,
+    [
+        {"text": "Ada lives in New York", "label": "move"},
+        {"text": "Ada", "label": "call"},
+        {"text": "a b c a b c a b c a b c New York", "label": "rest"},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": "move"},
+    ],
+    "Ada lives in New York.",
+)
 contract = pytest.mark.parametrize("name", registry.names("tasks"))
 
 
@@ -91,8 +103,16 @@ class Looker(nn.Module):
         return self.head(pixel_values.flatten(1))
 
 
+class Judge(Reader):
+    """A `Reader` that answers once a text, from its first token."""
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return super().forward(input_ids, attention_mask)[:, 0]
+
+
 def model_for(task: Task) -> nn.Module:
-    return (Looker if task.preprocess_file == "preprocess.json" else Reader)(len(task.labels)).eval()
+    kinds = {"TextClassification": Judge, "TokenClassification": Reader, "ImageClassification": Looker}
+    return kinds[type(task).__name__](len(task.labels)).eval()
 
 
 @contract
@@ -113,6 +133,33 @@ def test_padding_changes_nothing(name: str) -> None:
     np.testing.assert_allclose(batched.logits, alone.logits, atol=1e-5)
     assert np.array_equal(batched.labels, alone.labels)
     assert evaluate.quality(batched, task) == evaluate.quality(alone, task)
+
+
+@contract
+def test_a_row_holds_what_its_task_reads_and_equal_inputs_have_equal_content(name: str) -> None:
+    task, rows, _ = EXAMPLES[name]
+    assert all(set(task.row_keys) <= set(row) for row in rows)
+    contents = [task.content(row) for row in rows]
+    assert len(set(map(hash, contents))) == len(rows)
+    assert contents == [task.content(dict(row)) for row in rows]
+
+
+@contract
+def test_a_padded_row_has_the_hidden_maps_that_it_has_alone(name: str) -> None:
+    """What feature losses compare must not see the padding."""
+    task, rows, _ = EXAMPLES[name]
+    encoded, model = task.encode(rows), model_for(task)
+    if "input_ids" not in task.input_names:
+        return
+
+    def hidden(chosen: list[int]) -> torch.Tensor:
+        batch = features.to_torch(collate([encoded[i] for i in chosen], np.array(chosen), task.padding))
+        with torch.inference_mode():
+            return features.run(model, batch, ["table"]).hidden["table"]
+
+    together = hidden([0, 1, 2, 3])
+    for index, row in enumerate(encoded):
+        torch.testing.assert_close(together[index, : len(row.labels)], hidden([index])[0])
 
 
 @contract
@@ -330,6 +377,32 @@ def test_o_comes_first_and_b_before_i() -> None:
 def test_a_tag_of_none_is_unknown() -> None:
     (row,) = TEXT.encode([{"words": ["Ada", "in"], "tags": [None, "O"]}])
     assert row.labels.tolist() == [UNKNOWN, 0]
+
+
+# Text classification.
+
+
+def test_a_pair_is_joined_by_the_tokenizer_and_its_longer_text_is_cut() -> None:
+    pair, long = INTENT.encode([{"text": "Ada", "text_b": "in York"}, {"text": "Ada", "text_b": "a b c a b c a b c a b c"}])
+    assert [VOCABULARY[i] for i in pair.inputs["input_ids"]] == ["[CLS]", "Ada", "[SEP]", "in", "York", "[SEP]"]
+    assert long.size == MAX_TOKENS
+    assert VOCABULARY[long.inputs["input_ids"][1]] == "Ada"
+
+
+def test_a_text_is_one_unit_and_costs_its_tokens() -> None:
+    (row,) = INTENT.encode([{"text": "Ada lives", "label": "call"}])
+    assert (row.positions, row.labels.tolist(), row.size) == (None, [0], 4)
+
+
+def test_a_raw_text_or_pair_becomes_a_row() -> None:
+    assert INTENT.row("Ada") == {"text": "Ada"}
+    assert INTENT.row(("Ada", "York")) == {"text": "Ada", "text_b": "York"}
+    for raw in ("", " \n", ["Ada", ""]):
+        with pytest.raises(ValueError, match="empty text"):
+            INTENT.row(raw)
+    for raw in ([], ["a", "b", "c"], [1], b"Ada"):
+        with pytest.raises(ValueError, match="a text or a pair of texts is needed"):
+            INTENT.row(raw)
 
 
 # Image classification.

@@ -53,7 +53,11 @@ quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_we
     assert [(entity["type"], entity["text"]) for entity in answer["entities"]] == [("PER", "Barbara Leslie"), ("LOC", "Hanoi")]
 
 
-INTENTS = {"weather": ["will it rain in {p}", "is it cold in {p} today"], "call": ["call {n} now", "please ring {n}"], "travel": ["book a train to {p}"]}
+INTENTS = {
+    "weather": ["will it rain in {p}", "is it cold in {p} today"],
+    "call": ["call {n} now", "please ring {n}"],
+    "travel": ["book a train to {p}"],
+}
 
 
 def write_intents(folder: Path) -> list[str]:

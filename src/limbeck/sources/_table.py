@@ -135,5 +135,3 @@ def choose(header: Sequence[str], given: str | None, key: str, usual: Sequence[s
     if found is None:
         raise ValueError(f"{path}: no column for the {key} ({', '.join(usual)}). Name it with data.{key}. Columns here: {', '.join(header[:24])}")
     return found
-
-

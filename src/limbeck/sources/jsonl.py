@@ -27,7 +27,7 @@ class Jsonl(Table):
             try:
                 lines.check()
                 if not line.isspace():
-                    yield lines.number, self._object(line, f"{path}:{lines.number}", columns)
+                    yield lines.number, self._object(line.rstrip(), f"{path}:{lines.number}", columns)
             except BadRow as row:
                 bad(row)
 

@@ -18,7 +18,7 @@ def find_labels(rows: Iterable[Row]) -> list[str]:
 
 def encode_labels(rows: Iterable[Row], labels: Sequence[str]) -> list[np.ndarray]:
     """(1) the index of each row's label, UNKNOWN where it has none."""
-    index = {label: np.array([i], np.int64) for i, label in enumerate(labels)}
+    index: dict[str | None, np.ndarray] = {label: np.array([i], np.int64) for i, label in enumerate(labels)}
     unknown = np.array([UNKNOWN], np.int64)
     return [index.get(row.get("label"), unknown) for row in rows]
 

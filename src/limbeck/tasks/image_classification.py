@@ -4,7 +4,6 @@ Preprocessing (`preprocess.json`): an image becomes (channels, height, width) fl
 channel; another size is resized by Pillow (bilinear) first. The same numpy lines run in training and in the artifact's runtime.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from limbeck.sources import Row
+from limbeck.sources._images import decode
 from limbeck.tasks import Encoded, Scored, _single_label
 
 
@@ -85,14 +85,10 @@ class ImageClassification:
             return {"image": raw}
         if not isinstance(raw, str | bytes | Path):
             raise ValueError(f"an image is a path, the bytes of an image file or an array of uint8, not {type(raw).__name__}")
-        from PIL import Image, UnidentifiedImageError
-
         try:
-            with Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else Path(raw)) as picture:
-                return {"image": np.asarray(picture.convert("L" if self.settings["channels"] == 1 else "RGB"))}
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            name = "the bytes given" if isinstance(raw, bytes) else raw
-            raise ValueError(f"{name}: not a readable image: {error}") from None
+            return {"image": decode(raw, "L" if self.settings["channels"] == 1 else "RGB")}
+        except ValueError as error:
+            raise ValueError(f"{'the bytes given' if isinstance(raw, bytes) else raw}: {error}") from None
 
     def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]:
         """(1, V) logits to the label, its probability and all probabilities."""
