@@ -7,14 +7,15 @@ Nothing heavy is imported before it is used: `import limbeck` needs no torch.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limbeck.own import Own
     from limbeck.pipeline import run, run_arm
     from limbeck.recipe import parse, read
     from limbeck.runtime import load
 
 __version__ = "0.1.0"
-__all__ = ["load", "parse", "read", "run", "run_arm"]
+__all__ = ["Own", "load", "parse", "read", "run", "run_arm"]
 
-_HOME = {"load": "runtime", "parse": "recipe", "read": "recipe", "run": "pipeline", "run_arm": "pipeline"}
+_HOME = {"Own": "own", "load": "runtime", "parse": "recipe", "read": "recipe", "run": "pipeline", "run_arm": "pipeline"}
 
 
 def __getattr__(name: str) -> Any:

@@ -51,7 +51,7 @@ def check(recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overri
 
     checked = read(recipe, overrides)
     checked.check_components()
-    found = data.read(checked.data.source, checked.data.options, registry.load("tasks", checked.task), checked.data.on_bad_row)
+    found = data.read(checked.data, registry.load("tasks", checked.task))
     for note in found.notes:
         typer.echo(note)
     counts = f"{len(found.train)} train, {len(found.validation)} validation, {len(found.test)} test rows"

@@ -7,14 +7,14 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from limbeck import registry
+from limbeck import recipe, registry
 from limbeck.sources import BadRow, Row
 from limbeck.store import digest
 
@@ -74,11 +74,12 @@ class BadRows:
         return [f"{self.count} bad rows left out{where}, for example {'; '.join(self.places)}"] if self.count else []
 
 
-def read(source: str, options: dict[str, Any], task: Any, on_bad_row: str = "fail") -> Data:
-    """The checked splits of a source for a task. Raises ValueError for a bad row, an empty split or a label that train does not have."""
-    bad = BadRows(on_bad_row)
-    splits = registry.create("sources", source, relocated(options)).read(bad)
-    found = check(splits, task, f"`{source}`")
+def read(asked: recipe.Data, task: Any, rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None) -> Data:
+    """The checked splits of a source, or of `rows` from Python. Raises ValueError for a bad row, an empty split, a label that train lacks."""
+    bad = BadRows(asked.on_bad_row)
+    source = registry.create("sources", asked.source, relocated(asked.options))
+    splits = source.read(bad) if rows is None else source.take(rows, bad)
+    found = check(splits, task, f"`{asked.source}`")
     return replace(found, notes=bad.notes + found.notes, num_bad=bad.count, quarantined=bad.kept)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from limbeck.registry import suggest
 from limbeck.tasks import Batch
 
 
@@ -26,11 +27,17 @@ class Outputs:
 
 
 def blocks(model: nn.Module) -> list[str]:
-    """The names of the model's layers: the members of its longest ModuleList, first to last. Raises ValueError where there is none."""
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
-    if not lists:
-        raise ValueError(f"{type(model).__name__} has no ModuleList of layers, so none can be cut, matched or read")
-    name, longest = max(lists, key=lambda pair: len(pair[1]))
+    """The names of the model's layers. Raises ValueError where there is no list of them."""
+    found = layer_names(model)
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no ModuleList of layers, so none can be left out")
+    return found
+
+
+def layer_names(model: nn.Module) -> list[str]:
+    """The members of the model's longest ModuleList, first to last; none where it has no such list."""
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    name, longest = max(lists, key=lambda pair: len(pair[1]), default=("", ()))
     return [f"{name}.{index}" for index in range(len(longest))]
 
 
@@ -88,7 +95,11 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, torch
 
         return hook
 
-    handles = [model.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
+    modules = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    for name in layers:
+        if name not in modules:
+            raise ValueError(f"{type(model).__name__} has no module `{name}`. {suggest(name, modules)}")
+    handles = [modules[name].register_forward_hook(keep(name)) for name in layers]
     try:
         yield captured
     finally:

@@ -84,10 +84,18 @@ def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int)
     return backend.to_str()
 
 
+def network_header(model_name: str, options: dict[str, Any], task: Any) -> dict[str, Any] | None:
+    """What rebuilds one of our networks; None for a `transformers` model."""
+    if not is_network(model_name):
+        return None
+    return {"name": model_name, "options": options, "labels": len(task.labels), "channels": task.settings["channels"]}
+
+
 def save_model(model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str) -> None:
     """Write a model's folder. `network`: name, options, labels and channels of one of ours; None for a `transformers` model."""
     if network is None:
-        model.save_pretrained(folder)
+        with quiet():
+            model.save_pretrained(folder)
     else:
         write_json(folder / NETWORK, network)
         save_tensors(state(model), folder / WEIGHTS)

@@ -4,18 +4,20 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from limbeck import bench as benchmark
 from limbeck import evaluate, features, machine, objective, report, verdict
 from limbeck import recipe as recipes
 from limbeck.data import Data
 from limbeck.models import WEIGHTS
+from limbeck.own import Own
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load
 from limbeck.sources import Row
@@ -54,15 +56,28 @@ def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
     return arm
 
 
-def run(recipe: Recipe, out: str | Path, *, name: str = "run", tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """A recipe to a run folder: every arm, the verdict, the report, the artifact. Returns report.json's content. Raises ValueError, Interrupted."""
+def run(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    name: str = "run",
+    tell: Callable[[str], None] = lambda line: None,
+    models: Mapping[str, nn.Module | Own] | None = None,
+    rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+) -> dict[str, Any]:
+    """A recipe to a run folder: every arm, the verdict, the report, the artifact. Returns report.json's content. Raises ValueError, Interrupted.
+
+    `models`: the user's own modules, by the name that the recipe gives as `model`. `rows`: dicts, or a `datasets.Dataset`, by split, for the
+    source `rows`.
+    """
     recipe = recipe.resolved()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / "run.lock", wait=False):
         write_bytes(folder / "recipe.yaml", recipes.write(recipe).encode())
         store = Store(tell=tell)
-        bench = Bench(recipe, store)
+        own = {key: model if isinstance(model, Own) else Own(model) for key, model in (models or {}).items()}
+        bench = Bench(recipe, store, own, rows)
         quarantine(bench.data, folder)
         arms = run_arms(bench)
         found = describe(bench, arms, name)
@@ -221,9 +236,16 @@ def raw(row: Row) -> Any:
 
 
 def install(folder: Path, run: Arm) -> None:
-    """Put the proven artifact into the run folder, whole or not at all; one whose parity does not hold is not handed out."""
-    shutil.rmtree(folder / "artifact", ignore_errors=True)
+    """Put the proven artifact into the run folder, whole or not at all; one whose parity does not hold is not handed out.
+
+    A student that was not quantized leaves its float model in place of an artifact, as a folder that a recipe can name.
+    """
+    for name in ("artifact", "artifact.tmp", "model", "model.tmp"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     if run.artifact is not None and all(row["holds"] for row in run.parity):
-        shutil.rmtree(folder / "artifact.tmp", ignore_errors=True)
         shutil.copytree(run.artifact, folder / "artifact.tmp")
         os.rename(folder / "artifact.tmp", folder / "artifact")
+    elif run.artifact is None and run.model is not None and run.save is not None:
+        (folder / "model.tmp").mkdir()
+        run.save(run.model(), folder / "model.tmp")
+        os.rename(folder / "model.tmp", folder / "model")

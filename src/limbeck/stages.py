@@ -1,7 +1,7 @@
 """The steps of the pipeline as stages of the store: a stage's key holds all it depends on, so what did not change is reused, by every arm and run."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from limbeck import data, evaluate, export, features, machine, models, objective, quantize, registry, student, teacher, train
+from limbeck import data, evaluate, export, features, machine, models, objective, quantize, registry, teacher, train
 from limbeck import recipe as recipes
 from limbeck.losses import FeatureLoss
+from limbeck.own import Own
 from limbeck.quant.swap import squared_error
 from limbeck.recipe import Recipe
-from limbeck.store import Store, digest, file_digest, read_json, write_json
+from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
 from limbeck.tasks import Encoded, Scored, Task, collate
 
 REVISION = 1  # part of every stage's key: raise it when a change of code changes a stage's result
@@ -26,17 +27,26 @@ PREDICTIONS = "logits.npy"
 
 @dataclass(frozen=True)
 class Net:
-    """A model's folder in the store, and the task bound to its preprocessing."""
+    """A model's folder in the store, and the task bound to its preprocessing.
+
+    `save(model, folder)` writes such a folder; `blank` makes a module of the user's own, which no folder can.
+    """
 
     folder: Path
     task: Task
+    save: Callable[[nn.Module, Path], None]
+    blank: Callable[[], nn.Module] | None = None
 
     @property
     def key(self) -> str:
         return self.folder.name
 
     def load(self) -> nn.Module:
-        return models.load_model(self.folder, self.task)
+        if self.blank is None:
+            return models.load_model(self.folder, self.task)
+        model = self.blank()
+        models.restore(model, load_file(self.folder / models.WEIGHTS))
+        return model
 
     @property
     def layers(self) -> list[str]:
@@ -58,6 +68,7 @@ class Arm:
     artifact: Path | None = None
     parity: list[dict[str, Any]] = field(default_factory=list)
     model: Callable[[], nn.Module] | None = None
+    save: Callable[[nn.Module, Path], None] | None = None
 
     @cached_property
     def statistics(self) -> np.ndarray:
@@ -66,10 +77,12 @@ class Arm:
 
 @dataclass
 class Bench:
-    """What every stage of a run shares: the data and the store."""
+    """What every stage of a run shares: the data and the store; `own` models by name and `rows` by split where they come from Python."""
 
     recipe: Recipe
     store: Store
+    own: Mapping[str, Own] = field(default_factory=dict)
+    rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None
     encodings: dict[str, list[Encoded]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
 
@@ -79,7 +92,7 @@ class Bench:
 
     @cached_property
     def data(self) -> data.Data:
-        found = data.read(self.recipe.data.source, self.recipe.data.options, self.task_class, self.recipe.data.on_bad_row)
+        found = data.read(self.recipe.data, self.task_class, self.rows)
         for note in found.notes:
             self.store.tell(f"data: {note}")
         return found
@@ -99,8 +112,24 @@ class Bench:
 
     def new_task(self, model_name: str) -> Task:
         """The task with the preprocessing that a model by name needs."""
-        text = models.preprocess(model_name, self.task_class, self.data.train, self.recipe.train.max_tokens)
+        own = self.own.get(model_name)
+        if own is not None and own.tokenizer is None and self.task_class.preprocess_file == "tokenizer.json":
+            raise ValueError(f"model `{model_name}`: say which tokenizer it reads: Own(module, tokenizer=FOLDER)")
+        text = models.preprocess(
+            own.tokenizer if own and own.tokenizer else model_name, self.task_class, self.data.train, self.recipe.train.max_tokens
+        )
         return self.task_class(self.data.labels, text)
+
+    def create(self, name: str, options: dict[str, Any], task: Task, *, seed: int) -> nn.Module:
+        """The model a recipe names, with a head for the task's labels."""
+        if name not in self.own:
+            return models.create(name, options, task, seed=seed)
+        self.own[name].check(task, self.encode("train", task), name)
+        return self.own[name].create()
+
+    def reference(self, name: str, options: dict[str, Any]) -> Any:
+        """What a model's name stands for, as part of a key."""
+        return self.own[name].reference() if name in self.own else teacher.reference(name, options, _model_digest)
 
     def environment(self) -> dict[str, Any]:
         """What two machines must share to compute the same bits."""
@@ -127,7 +156,7 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
     assert settings is not None
     task = bench.new_task(settings.model)
     inputs: dict[str, Any] = {
-        "model": teacher.reference(settings.model, settings.options, _model_digest),
+        "model": bench.reference(settings.model, settings.options),
         "preprocess": digest(task.preprocess),
         "labels": list(task.labels),
     }
@@ -147,7 +176,7 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
         }
 
     def build(folder: Path) -> None:
-        model = models.create(settings.model, settings.options, task, seed=tuning.seed)
+        model = bench.create(settings.model, settings.options, task, seed=tuning.seed)
         history = []
         if settings.epochs:
             encoded = bench.encode("train", task)
@@ -156,10 +185,11 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
                 validate=_validator(bench, model, task), tell=bench.store.tell,
             )  # fmt: skip
             history = train.Training(job, folder).run()
-        _save_net(model, folder, task, settings.model, settings.options)
+        save(model, folder)
         write_json(folder / "history.json", history)
 
-    return Net(bench.store.stage("teacher", inputs, build), task)
+    own, save = bench.own.get(settings.model), partial(_save_net, bench, task, settings.model, settings.options)
+    return Net(bench.store.stage("teacher", inputs, build), task, save, own.create if own else None)
 
 
 def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:
@@ -173,14 +203,20 @@ def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:
     else:
         assert settings.model is not None
         task, name, options = bench.new_task(settings.model), settings.model, settings.options
-        origin = {"model": teacher.reference(name, options, _model_digest), "seed": recipe.train.seed, "labels": list(task.labels)}
+        origin = {"model": bench.reference(name, options), "seed": recipe.train.seed, "labels": list(task.labels)}
     inputs = {**origin, "student": settings.model_dump(mode="json"), "preprocess": digest(task.preprocess), "revision": REVISION}
 
-    def build(folder: Path) -> None:
-        model = student.build(settings, task, ready.load() if ready and settings.from_ else None, seed=recipe.train.seed)
-        _save_net(model, folder, task, name, options)
+    def create() -> nn.Module:
+        if settings.from_ is None:
+            return bench.create(name, options, task, seed=recipe.train.seed)
+        assert ready is not None and settings.surgery is not None
+        return registry.create("surgeries", settings.surgery, settings.options).cut(ready.load())
 
-    return Net(bench.store.stage("student", inputs, build), task)
+    def build(folder: Path) -> None:
+        save(create(), folder)
+
+    save = partial(_save_net, bench, task, name, options)
+    return Net(bench.store.stage("student", inputs, build), task, save, create if name in bench.own else None)
 
 
 def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: list[objective.Term]) -> Path:
@@ -270,7 +306,7 @@ def evaluate_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path) -> A
     scored = score(bench, weights, model, task, one_by_one=one_by_one)
     parameters = sum(parameter.numel() for parameter in start.load().parameters())
     num_bytes = os.path.getsize(start.folder / models.WEIGHTS)
-    return Arm(recipe, task, scored, weights, parameters, num_bytes, model=model)
+    return Arm(recipe, task, scored, weights, parameters, num_bytes, model=model, save=start.save)
 
 
 def export_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: Arm, exporters: Sequence[str]) -> None:
@@ -393,13 +429,12 @@ def _validator(bench: Bench, model: nn.Module, task: Task) -> Callable[[], dict[
     return lambda: evaluate.quality(evaluate.score(model, encoded, task), task)
 
 
-def _save_net(model: nn.Module, folder: Path, task: Task, name: str, options: dict[str, Any]) -> None:
+def _save_net(bench: Bench, task: Task, name: str, options: dict[str, Any], model: nn.Module, folder: Path) -> None:
     """A model's folder with the names of its layers."""
-    models.save_model(
-        model,
-        folder,
-        network=student.network_header(name, options, task),
-        preprocess_file=task.preprocess_file,
-        text=task.preprocess,
-    )
-    write_json(folder / "layers.json", features.blocks(model))
+    if name in bench.own:
+        models.save_tensors(models.state(model), folder / models.WEIGHTS)
+        write_bytes(folder / task.preprocess_file, task.preprocess.encode())
+    else:
+        header = models.network_header(name, options, task)
+        models.save_model(model, folder, network=header, preprocess_file=task.preprocess_file, text=task.preprocess)
+    write_json(folder / "layers.json", features.layer_names(model))

@@ -41,7 +41,8 @@ def verdict_lines(verdict: dict[str, Any] | None) -> list[str]:
 
 def look(out: Path, next_steps: bool) -> list[str]:
     """Where the results lie, and for the demo what to try."""
-    found = ["", f"report    {out / 'report.html'}", f"artifact  {out / 'artifact'}"]
+    found = ["", f"report    {out / 'report.html'}"]
+    found += [f"{name:9} {out / name}" for name in ("artifact", "model") if (out / name).is_dir()]
     if next_steps:
         found += [
             "",

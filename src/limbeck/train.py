@@ -58,7 +58,7 @@ class Training:
 
         settings = job.settings
         self.job, self.folder = job, folder
-        self.accelerator = Accelerator(mixed_precision="bf16" if job.dtype == torch.bfloat16 else "no")
+        self.accelerator = Accelerator()  # its mixed precision is one for a whole process, and one process may train text and images
         self.optimizer = torch.optim.AdamW(parameter_groups(job.model, job.objective, settings.weight_decay), lr=settings.learning_rate, fused=True)
         sizes = [row.size for row in job.encoded]
         budget = settings.batch_tokens if job.encoded[0].has_tokens else settings.batch_rows
@@ -93,7 +93,7 @@ class Training:
             group["lr"] = rate
         batch = features.to_torch(collate([job.encoded[i] for i in rows], rows, job.padding))
         job.model.train()
-        with self.accelerator.autocast():
+        with torch.autocast(self.accelerator.device.type, job.dtype, enabled=job.dtype != torch.float32):
             student = features.run(job.model, batch, job.layers)
         teacher = job.teacher(batch)
         try:

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck import data, registry
+from limbeck.recipe import Data
 from limbeck.sources import Row
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.token_classification import TokenClassification
@@ -338,7 +339,7 @@ def test_what_sklearn_cannot_read_is_refused(key: str, value: Any) -> None:
 
 @pytest.fixture(scope="module")
 def digits() -> data.Data:
-    return data.read("sklearn", {}, ImageClassification)
+    return data.read(Data(source="sklearn"), ImageClassification)
 
 
 def test_splits_that_a_source_lacks_are_drawn_stratified_and_noted(digits: data.Data) -> None:
@@ -361,7 +362,7 @@ def test_no_row_is_in_two_splits(digits: data.Data) -> None:
 
 
 def test_drawing_is_seeded_and_the_fingerprint_tells_rows_apart(digits: data.Data) -> None:
-    again = data.read("sklearn", {}, ImageClassification)
+    again = data.read(Data(source="sklearn"), ImageClassification)
     for split in ("train", "validation", "test"):
         assert again.fingerprint(split) == digits.fingerprint(split)
     assert len({digits.fingerprint(split) for split in ("train", "validation", "test")}) == 3
@@ -385,7 +386,7 @@ def test_a_stratified_split_keeps_shares_order_and_every_row(labels: list[str], 
 
 
 def read_text(path: Path) -> data.Data:
-    return data.read("conll", {"path": str(path)}, TokenClassification)
+    return data.read(Data(source="conll", path=str(path)), TokenClassification)
 
 
 MANY = "Ada B-PER\n\nYork B-LOC\n\nin O\n\n" * 20

@@ -16,18 +16,26 @@ from limbeck.tasks import Batch
 
 
 class Hidden(nn.Module):
-    """`layers`: how many of the student's layers are matched, counted evenly; 0 means all."""
+    """`layers`: how many of the student's layers are matched, counted evenly; 0 means all. `map`: modules of the student to modules of the teacher,
+    by name, in their place."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits", "hidden")
 
-    def __init__(self, layers: int = 0) -> None:
+    def __init__(self, layers: int = 0, map: dict[str, str] | None = None) -> None:
         super().__init__()
         self.layers = layers
+        self.map = map
         self.projectors = nn.ModuleList()
         self.pairs: list[tuple[str, str]] = []
 
     def layer_map(self, student: list[str], teacher: list[str]) -> list[tuple[str, str]]:
-        """The proposed (student layer, teacher layer) pairs."""
+        """The proposed (student layer, teacher layer) pairs. Raises ValueError where one of the two has no list of layers."""
+        if self.map:
+            return list(self.map.items())
+        if not student or not teacher:
+            raise ValueError(
+                f"hidden: the {'teacher' if student else 'student'} has no ModuleList of layers. Name modules: hidden: {{map: {{a: b}}}}"
+            )
         count = self.layers or min(len(student), len(teacher))
         picked = (evenly(count, len(names)) for names in (student, teacher))
         return [(student[i], teacher[j]) for i, j in zip(*picked, strict=True)]

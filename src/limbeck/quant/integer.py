@@ -84,12 +84,17 @@ class Integer(nn.Module):
 
 
 class IntegerLinear(Integer):
-    """Codes stand transposed, (D, O), as a matrix product reads them."""
+    """Codes stand transposed, (D, O), as a matrix product reads them. `weight` is for a model that looks at it."""
 
     def __init__(self, source: QuantizedLinear) -> None:
         super().__init__(source, source.quantizer.codes(source.float_weight()).t())
         self.bias = source.bias
         self.is_dynamic = source.is_dynamic
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(O, D), dequantized."""
+        return dequantize(self.codes, self.scale, 1).t()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.unsqueeze(-2) if x.ndim == 2 else x  # ONNX Runtime turns a plain matrix product with bias into a float Gemm
@@ -106,6 +111,11 @@ class IntegerEmbedding(Integer):
 
     def __init__(self, source: QuantizedEmbedding) -> None:
         super().__init__(source, source.quantizer.codes(source.float_weight()))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(V, D), dequantized."""
+        return dequantize(self.codes, self.scale, 0)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return functional.embedding(ids, self.codes).float() * functional.embedding(ids, self.scale.unsqueeze(1))

@@ -1,0 +1,62 @@
+"""A module of the user's own as teacher or student: `limbeck.run(recipe, out, models={"mine": Own(module)})`, and `model: mine` in the recipe.
+
+The module is called as every model is, with the task's inputs by name (`pixel_values`, or `input_ids` and `attention_mask`), and gives logits:
+(B, V), or (B, T, V) for tags. A module that is called otherwise needs an adaptor of five lines:
+
+    class Adapted(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixel_values):
+            return self.network(pixel_values)["scores"]
+
+Its weights are where it starts; the module itself is never changed. Hidden maps are read by module name (`distill.losses.hidden.map`).
+"""
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from limbeck import features
+from limbeck.models import state
+from limbeck.tasks import Encoded, Task, collate
+
+
+@dataclass(frozen=True)
+class Own:
+    """`module`, and for a task on text `tokenizer`: the folder or hub id of the tokenizer that it reads."""
+
+    module: nn.Module
+    tokenizer: str | None = None
+
+    def create(self) -> nn.Module:
+        """A copy to train."""
+        return copy.deepcopy(self.module)
+
+    def reference(self) -> dict[str, Any]:
+        """What the module is, as part of a key: how it prints, and its weights."""
+        found = hashlib.sha256(repr(self.module).encode())
+        for name, tensor in state(self.module).items():
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return {"own": found.hexdigest()}
+
+    def check(self, task: Task, encoded: list[Encoded], name: str) -> None:
+        """One forward on two rows. Raises ValueError where the module cannot be called so, or its logits are of another shape."""
+        batch = features.to_torch(collate(encoded[:2], np.arange(len(encoded[:2])), task.padding))
+        inputs = ", ".join(batch.inputs)
+        try:
+            with torch.no_grad():
+                outputs = features.run(self.create().eval(), batch)
+        except (TypeError, AttributeError, RuntimeError, IndexError) as error:
+            reason = str(error).strip().splitlines()[0][:300]
+            raise ValueError(f"model `{name}`: cannot be called with {inputs} to give logits: {reason}. Wrap it; see limbeck.own") from None
+        width, wanted = outputs.logits.shape[-1], len(task.labels)
+        if width != wanted:
+            raise ValueError(f"model `{name}`: its logits have {width} values, but the data has {wanted} labels ({', '.join(task.labels[:12])})")
