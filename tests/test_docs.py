@@ -68,6 +68,11 @@ def test_the_python_of_the_readme_runs_as_printed(folder: Path) -> None:
     assert label in set("0123456789")
 
 
+def test_the_python_of_the_guide_runs_as_printed(folder: Path) -> None:
+    (block,) = blocks(ROOT / "docs" / "guide.md", "python")
+    assert set(run([sys.executable, "-c", block], folder).split()) <= {"bright", "dark"}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_short_and_read(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 40
