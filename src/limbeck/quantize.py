@@ -1,10 +1,10 @@
 """A model to its quantized form: `prepare` swaps modules (before training), `calibrate` fits the ranges, `convert` leaves integers (after).
 
 Nothing is traced. One forward with hooks shows which modules read the same tensor (they share its quantizer), which batch norm follows which
-convolution (it is folded in), and where a tensor is quantized. Runtimes fuse a convolution between two quantized tensors, and an addition, a pool or
-a gate likewise: so what a convolution makes is quantized after its norm and its ReLU, and what a convolution or a pool reads is quantized by the module
-that makes it (a residual block, say), so that a shortcut beside it reads the same integers. What a linear layer reads is quantized where it is read:
-the residual stream of a transformer stays float.
+convolution (it is folded in), and where a tensor is quantized. Runtimes fuse a convolution, and likewise an addition, between
+quantized tensors: what a convolution makes is quantized after its norm and its ReLU, and what one or a pool reads by the module that makes it (a
+residual block, say), so that a shortcut beside it reads the same integers. What a linear layer reads is quantized where it is read: the residual
+stream of a transformer stays float.
 """
 
 import copy
@@ -105,7 +105,7 @@ def swap(model: nn.Module, name: str, flow: Flow, range_class: type[Range]) -> Q
 
 
 def output_places(model: nn.Module, flow: Flow, schemes: dict[str, Scheme], range_class: type[Range]) -> dict[str, FakeQuantizer]:
-    """The modules whose output is quantized, each with its quantizer: what a convolution makes, through its norm and ReLU, and what one or a pool reads.
+    """The modules whose output is quantized, each with its quantizer: what a convolution leads to, and what one or a pool reads.
 
     The largest of some values of a grid lies on that grid: a maximum pool shares the quantizer of what it reads.
     """
