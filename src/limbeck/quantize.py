@@ -1,8 +1,10 @@
 """A model to its quantized form: `prepare` swaps modules (before training), `calibrate` fits the ranges, `convert` leaves integers (after).
 
 Nothing is traced. One forward with hooks shows which modules read the same tensor (they share its quantizer), which batch norm follows which
-convolution
-(it is folded in), and where a convolution's output is quantized: after its norm and its ReLU, since that is where runtimes fuse.
+convolution (it is folded in), and where a tensor is quantized. Runtimes fuse a convolution, and likewise an addition, between
+quantized tensors: what a convolution makes is quantized after its norm and its ReLU, and what one or a pool reads by the module that makes it (a
+residual block, say), so that a shortcut beside it reads the same integers. What a linear layer reads is quantized where it is read: the residual
+stream of a transformer stays float.
 """
 
 import copy
@@ -23,11 +25,12 @@ from limbeck.ranges import Range
 from limbeck.recipe import Quantize, Scheme
 
 QUANTIZABLE = (nn.Linear, nn.Embedding, nn.Conv2d)
+POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d)
 
 
 @dataclass
 class Flow:
-    """Who reads and who makes which tensor, from one forward: `reads` and `makes` map a module's name to a tensor's number."""
+    """Who reads and who makes which tensor, from one forward: `reads` (leaves) and `makes` (the innermost module) map a name to a tensor's number."""
 
     reads: dict[str, int] = field(default_factory=dict)
     makes: dict[str, int] = field(default_factory=dict)
@@ -102,38 +105,59 @@ def swap(model: nn.Module, name: str, flow: Flow, range_class: type[Range]) -> Q
 
 
 def output_places(model: nn.Module, flow: Flow, schemes: dict[str, Scheme], range_class: type[Range]) -> dict[str, FakeQuantizer]:
-    """Where a convolution's output is quantized: its own name, or that of the norm or ReLU it runs into; with a fresh quantizer each."""
-    places = {}
-    for name, scheme in schemes.items():
-        if isinstance(model.get_submodule(name), nn.Conv2d) and scheme.activations == "uint8":
-            last = flow.reader(model, name, (nn.BatchNorm2d,)) or name
-            last = flow.reader(model, last, (nn.ReLU, nn.ReLU6)) or last
-            places[last] = FakeQuantizer(GRIDS["uint8"], range_class)
+    """The modules whose output is quantized, each with its quantizer: what a convolution leads to, and what one or a pool reads.
+
+    The largest of some values of a grid lies on that grid: a maximum pool shares the quantizer of what it reads.
+    """
+    made = {tensor: name for name, tensor in flow.makes.items()}
+    static = [name for name, scheme in schemes.items() if scheme.activations == "uint8" and isinstance(model.get_submodule(name), nn.Conv2d)]
+    pools = [name for name in flow.reads if static and isinstance(model.get_submodule(name), POOLS)]
+    tensors = [flow.reads[name] for name in static + pools] + [flow.makes[last_of(model, flow, name)] for name in static]
+    places: dict[str, FakeQuantizer] = {}
+    for name in sorted({made[tensor] for tensor in tensors if tensor in made}, key=list(flow.makes).index):
+        module = model.get_submodule(name)
+        source = made.get(flow.reads.get(name, -1), "") if isinstance(module, nn.MaxPool2d) else ""
+        bound = module.max_val if isinstance(module, nn.ReLU6) else None
+        places[name] = places[source] if source in places else FakeQuantizer(GRIDS["uint8"], range_class, bound=bound)
     return places
 
 
+def last_of(model: nn.Module, flow: Flow, name: str) -> str:
+    """The norm or the ReLU that a convolution runs into, or the convolution itself."""
+    last = flow.reader(model, name, (nn.BatchNorm2d,)) or name
+    return flow.reader(model, last, (nn.ReLU, nn.ReLU6)) or last
+
+
 def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
-    """Run one batch in eval mode and note, for every leaf module, which tensor it reads and which it makes."""
+    """Run one batch in eval mode and note which tensor every leaf reads, and which module makes it; one that hands on what it reads makes nothing."""
     flow = Flow()
     tensors: list[torch.Tensor] = []  # kept alive, so that no two share an id
-    numbers: dict[int, int] = {}
+    numbers: dict[tuple[int, int], int] = {}
+    leaves = {name for name, module in model.named_modules() if not any(module.children())}
 
-    def number(value: Any, *, fresh: bool = False) -> int:
+    def number(value: torch.Tensor) -> int:
         tensors.append(value)
-        if fresh or id(value) not in numbers:
-            numbers[id(value)] = len(tensors)
-        return numbers[id(value)]
+        return numbers.setdefault((id(value), value._version), len(tensors))  # written in place: other values from here on
 
-    def hook_for(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if inputs and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor):
+    def before(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            if inputs and isinstance(inputs[0], torch.Tensor):
                 flow.reads[name] = number(inputs[0])
-                flow.makes[name] = number(output, fresh=output is inputs[0])  # written in place: other values from here on
 
         return hook
 
-    leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in leaves]
+    def after(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if isinstance(output, torch.Tensor) and number(output) not in {flow.reads.get(name), *flow.makes.values()}:
+                flow.makes[name] = number(output)
+            if name not in leaves or name not in flow.makes:
+                flow.reads.pop(name, None)
+
+        return hook
+
+    named = [(name, module) for name, module in model.named_modules() if name]
+    handles = [module.register_forward_pre_hook(before(name)) for name, module in named]
+    handles += [module.register_forward_hook(after(name)) for name, module in named]
     was_training = model.training
     try:
         with torch.no_grad():

@@ -16,6 +16,8 @@ from limbeck.quant.affine import dequantize, quantize
 from limbeck.quant.formats import Grid
 from limbeck.ranges import Range
 
+MARGIN = 1e-6  # of a bound, for the rounding of float32
+
 
 class StraightThrough(torch.autograd.Function):
     """(x, log_scale, zero_point, grid) -> x^; scale and zero point broadcast against x.
@@ -51,14 +53,16 @@ class StraightThrough(torch.autograd.Function):
 class FakeQuantizer(nn.Module):
     """One tensor's quantizer. `groups`: how many scales; a group is an index of the tensor's first axis (weights), or the whole tensor (1).
 
-    It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes.
+    It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes. `bound`: no value is larger (6 after ReLU6);
+    a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid.
     """
 
     zero_point: torch.Tensor
     calibrated: torch.Tensor
 
-    def __init__(self, grid: Grid, range_class: type[Range], groups: int = 1) -> None:
+    def __init__(self, grid: Grid, range_class: type[Range], groups: int = 1, bound: float | None = None) -> None:
         super().__init__()
+        self.largest_log_scale = math.inf if bound is None else math.log((1 - MARGIN) * bound / grid.high)
         self.grid = grid
         self.range_class = range_class
         self.groups = groups
@@ -70,7 +74,7 @@ class FakeQuantizer(nn.Module):
     @property
     def scale(self) -> torch.Tensor:
         """(groups), positive."""
-        return self.log_scale.detach().exp()
+        return self.log_scale.detach().clamp_max(self.largest_log_scale).exp()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.observer is not None:
@@ -78,6 +82,9 @@ class FakeQuantizer(nn.Module):
             return x
         if not self.calibrated:
             return x
+        if self.largest_log_scale < math.inf:
+            with torch.no_grad():
+                self.log_scale.clamp_max_(self.largest_log_scale)  # projected: a clamp's gradient of 0 would hold it there
         shape = (-1, *[1] * (x.ndim - 1)) if self.groups > 1 else (1,)
         zero_point = self.zero_point[:1] if self.grid.symmetric else self.zero_point.view(shape)  # a symmetric grid's is 0 in every group
         return StraightThrough.apply(x.float(), self.log_scale.view(shape), zero_point, self.grid)
