@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from limbeck import bench as benchmark
 from limbeck import evaluate, features, machine, objective, report, verdict
 from limbeck import recipe as recipes
 from limbeck.models import WEIGHTS
+from limbeck.progress import Ended, Started, Tell, silent
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load
 from limbeck.sources import Row
@@ -53,8 +55,10 @@ def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
     return arm
 
 
-def run(recipe: Recipe, out: str | Path, *, name: str = "run", tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """A recipe to a run folder: every arm, the verdict, the report, the artifact. Returns report.json's content. Raises ValueError, Interrupted."""
+def run(recipe: Recipe, out: str | Path, *, name: str = "run", tell: Tell = silent) -> dict[str, Any]:
+    """A recipe to a run folder: every arm, the verdict, the report, the artifact. Returns report.json's content. `tell` is given every event
+    (`limbeck.progress`) and is called by no other thread. Raises ValueError, Interrupted.
+    """
     recipe = recipe.resolved()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +115,6 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     settings = recipe.verdict or Verdict()
     weights = verdict.resample(len(bench.data.test), settings.resamples)
     resampled = {arm: verdict.bootstrap([run.statistics for run in runs], weights, task) for arm, runs in arms.items()}
-    bench.store.tell("measuring latency")
     latency = measure(bench, arms, settings.latency_rows, settings.latency_threads)
     rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
     parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
@@ -167,6 +170,8 @@ def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dic
 
 def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: int) -> dict[str, dict[str, Any]]:
     """End-to-end milliseconds of every arm on raw test rows in order: float arms in PyTorch, artifacts in the fastest runtime they offer."""
+    began = time.perf_counter()
+    bench.store.tell(Started("latency"))
     torch.set_num_threads(threads)
     answerers: dict[tuple[str, str], Callable[[Any], Any]] = {}
     for name, runs in arms.items():
@@ -178,6 +183,7 @@ def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: in
             answerers[name, graph["runtime"]] = load(run.artifact, runtime=graph["runtime"], threads=threads).predict
     keyed = {f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}
     measured = benchmark.latencies(keyed, [raw(row) for row in bench.data.test[:num_rows]])
+    bench.store.tell(Ended("latency", round(time.perf_counter() - began, 3)))
     summaries = [(name, benchmark.summary(measured[f"{name}/{runtime}"], threads=threads, runtime=runtime)) for name, runtime in answerers]
     return {name: min((each for owner, each in summaries if owner == name), key=lambda each: each["p50"]) for name in arms}
 
