@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limbeck import store
+from limbeck.progress import Event
 from limbeck.store import Store
 
 plain = st.recursive(
@@ -171,6 +172,7 @@ def test_refused_json_keeps_the_old_file(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
+from limbeck.progress import Event
 from limbeck.store import write_bytes
 path = Path(sys.argv[1])
 write_bytes(path, b"0" * 200_000)
@@ -196,6 +198,7 @@ def test_a_reader_never_sees_a_part_and_a_kill_leaves_none(tmp_path: Path, child
 HOLDER = """
 import sys
 from pathlib import Path
+from limbeck.progress import Event
 from limbeck.store import lock
 with lock(Path(sys.argv[1]), wait=False):
     print("held", flush=True)
@@ -245,15 +248,16 @@ def test_the_cache_is_where_the_environment_says(cache_folder: Path, monkeypatch
 
 
 def test_a_stage_is_built_once(cache_folder: Path) -> None:
-    lines: list[str] = []
-    first = Store(tell=lines.append)
+    told: list[Event] = []
+    first = Store(tell=told.append)
     entry = first.stage("teacher", {"seed": 0}, fill)
     assert entry == cache_folder / f"teacher-{store.digest({'seed': 0})[:24]}"
     assert (entry / "result").read_bytes() == b"done"
     assert store.read_json(entry / "stage.json") == {"seed": 0}
-    second = Store(tell=lines.append)
+    second = Store(tell=told.append)
     assert second.stage("teacher", {"seed": 0}, forbidden) == entry
     assert [record["reused"] for record in first.records + second.records] == [False, True]
+    lines = [str(event) for event in told]
     assert lines[0] == "teacher: running"
     assert lines[1].startswith("teacher: done in ")
     assert lines[2:] == ["teacher: reused"]
@@ -355,6 +359,7 @@ def test_a_stage_is_durable_before_its_name(cache_folder: Path, monkeypatch: pyt
 STEPS = """
 import sys, time
 from pathlib import Path
+from limbeck.progress import Event
 from limbeck.store import Interrupted, Store, deferred_interrupt, read_json, write_bytes, write_json
 
 def build(folder):

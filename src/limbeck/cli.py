@@ -166,9 +166,11 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 def _run(recipe: Any, out: Path, name: str, *, next_steps: bool = False) -> None:
     """Run, print the table, and exit with the verdict."""
     from limbeck.pipeline import run as run_recipe
+    from limbeck.progress import on_stderr
     from limbeck.summary import lines
 
-    found = run_recipe(recipe, out, name=name, tell=lambda line: typer.echo(line, err=True))
+    with on_stderr() as tell:
+        found = run_recipe(recipe, out, name=name, tell=tell)
     for line in lines(found, out, next_steps=next_steps):
         typer.echo(line)
     if (found["verdict"] and not found["verdict"]["kept"]) or not all(row["holds"] for row in found["parity"]):

@@ -9,20 +9,21 @@ from torch import nn
 
 from limbeck import features, metrics
 from limbeck.data import in_order
+from limbeck.progress import Tell, silent, track
 from limbeck.tasks import UNKNOWN, Encoded, Scored, Task, collate
 
 EVALUATION_TOKENS = 4096
 EVALUATION_ROWS = 256
 
 
-def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_one: bool = False) -> Scored:
+def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_one: bool = False, tell: Tell = silent) -> Scored:
     """The model's logits on every row, in eval mode and float32. `one_by_one`: batches of one row, for a model that quantizes dynamically."""
     offsets = unit_offsets(encoded)
     logits = np.zeros((offsets[-1], len(task.labels)), np.float32)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for rows in evaluation_batches(encoded, one_by_one):
+        for rows in track(evaluation_batches(encoded, one_by_one), lambda rows: padded_size(encoded, rows), tell):
             batch = features.to_torch(collate([encoded[i] for i in rows], rows, task.padding))
             outputs = features.run(model, batch)
             for row, values, mask in zip(rows, outputs.logits.numpy(), batch.mask.numpy(), strict=True):
@@ -35,6 +36,11 @@ def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> 
     """Batches by size, or of one row."""
     budget = EVALUATION_TOKENS if encoded[0].has_tokens else EVALUATION_ROWS
     return in_order([row.size for row in encoded], 1 if one_by_one else budget)
+
+
+def padded_size(encoded: Sequence[Encoded], rows: np.ndarray) -> float:
+    """What a batch costs: its padded tokens, or its images."""
+    return float(len(rows) * max(encoded[i].size for i in rows))
 
 
 def unit_offsets(encoded: Sequence[Encoded]) -> np.ndarray:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from limbeck import recipe as recipes
 from limbeck.data import Data
 from limbeck.models import WEIGHTS
 from limbeck.own import Own
+from limbeck.progress import Ended, Started, Tell, silent
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load
 from limbeck.sources import Row
@@ -61,14 +63,14 @@ def run(
     out: str | Path,
     *,
     name: str = "run",
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = silent,
     models: Mapping[str, nn.Module | Own] | None = None,
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
 ) -> dict[str, Any]:
     """A recipe to a run folder: every arm, the verdict, the report, the artifact. Returns report.json's content. Raises ValueError, Interrupted.
 
-    `models`: the user's own modules, by the name that the recipe gives as `model`. `rows`: dicts, or a `datasets.Dataset`, by split, for the
-    source `rows`.
+    `tell` is given every event (`limbeck.progress`) and is called by no other thread. `models`: the user's own modules, by the name that the
+    recipe gives as `model`. `rows`: dicts, or a `datasets.Dataset`, by split, for the source `rows`.
     """
     recipe = recipe.resolved()
     folder = Path(out)
@@ -136,7 +138,6 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     settings = recipe.verdict or Verdict()
     weights = verdict.resample(len(bench.data.test), settings.resamples)
     resampled = {arm: verdict.bootstrap([run.statistics for run in runs], weights, task) for arm, runs in arms.items()}
-    bench.store.tell("measuring latency")
     latency = measure(bench, arms, settings.latency_rows, settings.latency_threads)
     rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
     parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
@@ -193,6 +194,8 @@ def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dic
 
 def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: int) -> dict[str, dict[str, Any]]:
     """End-to-end milliseconds of every arm on raw test rows in order: float arms in PyTorch, artifacts in the fastest runtime they offer."""
+    began = time.perf_counter()
+    bench.store.tell(Started("latency"))
     torch.set_num_threads(threads)
     answerers: dict[tuple[str, str], Callable[[Any], Any]] = {}
     for name, runs in arms.items():
@@ -204,6 +207,7 @@ def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: in
             answerers[name, graph["runtime"]] = load(run.artifact, runtime=graph["runtime"], threads=threads).predict
     keyed = {f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}
     measured = benchmark.latencies(keyed, [raw(row) for row in bench.data.test[:num_rows]])
+    bench.store.tell(Ended("latency", round(time.perf_counter() - began, 3)))
     summaries = [(name, benchmark.summary(measured[f"{name}/{runtime}"], threads=threads, runtime=runtime)) for name, runtime in answerers]
     return {name: min((each for owner, each in summaries if owner == name), key=lambda each: each["p50"]) for name in arms}
 

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from limbeck import data, evaluate, export, features, machine, models, objective, quantize, registry, teacher, train
+from limbeck import data, evaluate, export, features, machine, models, objective, progress, quantize, registry, teacher, train
 from limbeck import recipe as recipes
 from limbeck.losses import FeatureLoss
 from limbeck.own import Own
+from limbeck.progress import Note
 from limbeck.quant.swap import squared_error
 from limbeck.recipe import Recipe
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
@@ -94,7 +95,7 @@ class Bench:
     def data(self) -> data.Data:
         found = data.read(self.recipe.data, self.task_class, self.rows)
         for note in found.notes:
-            self.store.tell(f"data: {note}")
+            self.store.tell(Note(f"data: {note}"))
         return found
 
     def fingerprint(self, split: str) -> str:
@@ -182,7 +183,7 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
             encoded = bench.encode("train", task)
             job = train.Job(
                 model, objective.Objective(objective.hard_terms(task.hard_loss)), encoded, task.padding, tuning, bench.dtype(),
-                validate=_validator(bench, model, task), tell=bench.store.tell,
+                validate=_validator(bench, model, task), validation_units=validation_units(bench, task), tell=bench.store.tell,
             )  # fmt: skip
             history = train.Training(job, folder).run()
         save(model, folder)
@@ -233,7 +234,8 @@ def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: lis
     }  # fmt: skip
 
     def build(folder: Path) -> None:
-        teacher.label(ready.load(), bench.encode("train", ready.task), ready.task, layers, bench.dtype(), folder)
+        asked = teacher.Asked(layers, bench.dtype())
+        teacher.label(ready.load(), bench.encode("train", ready.task), ready.task, asked, folder, bench.store.tell)
 
     return bench.store.stage("label", inputs, build)
 
@@ -262,14 +264,15 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before
     cache = teacher.open_cache(cache_folder) if cache_folder else None
     layers = bind_losses(model, terms, cache, collate(encoded[:2], np.arange(2), task.padding))
-    listeners, error = [], None
+    listeners, error, kind = [], None, train.all_alike
     if recipe.quantize and recipe.quantize.when == "train":
         prepare(bench, recipe, model, task)
         error = (objective.schedule(recipe.quantize.error_weight), partial(squared_error, model))
         listeners.append(partial(switch_on, bench, recipe, model, task))
+        kind = partial(kind_of_step, recipe.quantize.start)
     return train.Job(
         model, objective.Objective(terms, error), encoded, task.padding, recipe.train, bench.dtype(), layers, cache or (lambda batch: None),
-        listeners, _validator(bench, model, task), bench.store.tell,
+        listeners, _validator(bench, model, task), validation_units(bench, task), kind, bench.store.tell,
     )  # fmt: skip
 
 
@@ -345,7 +348,7 @@ def score(bench: Bench, weights: Path, model: Callable[[], nn.Module], task: Tas
     }
 
     def build(folder: Path) -> None:
-        np.save(folder / PREDICTIONS, evaluate.score(model(), encoded, task, one_by_one=one_by_one).logits)
+        np.save(folder / PREDICTIONS, evaluate.score(model(), encoded, task, one_by_one=one_by_one, tell=bench.store.tell).logits)
 
     folder = bench.store.stage("evaluate", inputs, build)
     return Scored(np.load(folder / PREDICTIONS), np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded))
@@ -394,8 +397,23 @@ def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.M
 def switch_on(bench: Bench, recipe: Recipe, model: nn.Module, task: Task, step: int, total: int) -> None:
     """At the step where quantization begins, fit the ranges; from there on they are used."""
     assert recipe.quantize is not None
-    if step == int(recipe.quantize.start * total):
+    if step == first_quantized(recipe.quantize.start, total):
         quantize.calibrate(model, calibration(bench, recipe, task))
+
+
+def first_quantized(start: float, total: int) -> int:
+    """The step at which quantization begins."""
+    return int(start * total)
+
+
+def kind_of_step(start: float, step: int, total: int) -> str:
+    """What a joint training's step costs, for the time left."""
+    return progress.QUANTIZED if step >= first_quantized(start, total) else progress.STEP
+
+
+def validation_units(bench: Bench, task: Task) -> float:
+    """What one validation costs."""
+    return float(sum(row.size for row in bench.encode("validation", task)))
 
 
 def training_title(recipe: Recipe) -> str:

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from limbeck.progress import Ended, Note, Started, Tell, silent
+
 CACHE = "LIMBECK_CACHE"
 
 
@@ -124,7 +126,7 @@ class Store:
     """The stages below one cache folder, and what this run did with them."""
 
     folder: Path = field(default_factory=lambda: Path(os.environ.get(CACHE) or "~/.cache/limbeck").expanduser())
-    tell: Callable[[str], None] = lambda line: None
+    tell: Tell = silent
     records: list[dict[str, Any]] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
@@ -132,7 +134,7 @@ class Store:
         """Tell what several arms would say alike."""
         if line not in self.told:
             self.told.add(line)
-            self.tell(line)
+            self.tell(Note(line))
 
     def stage(self, name: str, inputs: dict[str, Any], build: Callable[[Path], None], *, label: str = "") -> Path:
         """The folder of the stage `name` for `inputs`; `build(folder)` fills it when it is not there yet.
@@ -144,7 +146,7 @@ class Store:
         with lock(self.folder / "locks" / entry.name, wait=True):
             reused = entry.is_dir()
             if not reused:
-                self.tell(f"{title}: running")
+                self.tell(Started(title))
                 self._fill(entry, inputs, build)
             shutil.rmtree(entry / "checkpoint", ignore_errors=True)  # when reused too: a kill may have come just before this line
         seconds = round(time.perf_counter() - started, 3)
@@ -152,7 +154,7 @@ class Store:
         peak_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
         self.records.append({"name": title, "seconds": seconds, "peak_rss_mb": peak_rss_mb, "reused": reused, "entry": entry.name})
         if not known:
-            self.tell(f"{title}: reused" if reused else f"{title}: done in {seconds:.1f} s")
+            self.tell(Ended(title, seconds, reused))
         return entry
 
     def _fill(self, entry: Path, inputs: dict[str, Any], build: Callable[[Path], None]) -> None:

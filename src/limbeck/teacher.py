@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from limbeck import features, models
-from limbeck.evaluate import evaluation_batches, unit_offsets
+from limbeck.evaluate import evaluation_batches, padded_size, unit_offsets
 from limbeck.features import Outputs
+from limbeck.progress import Tell, silent, track
 from limbeck.store import read_json, write_json
 from limbeck.tasks import Batch, Encoded, Task, collate, pad
 
@@ -25,13 +26,22 @@ FORWARDS = "teacher forwards"
 counted: dict[str, int] = {FORWARDS: 0}  # how often a teacher ran a batch in this process; a test reads it
 
 
-def label(model: nn.Module, encoded: Sequence[Encoded], task: Task, layers: Sequence[str], dtype: torch.dtype, folder: Path) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What is wanted of the teacher beside its logits: the maps of `layers`; and the dtype that it computes in."""
+
+    layers: Sequence[str]
+    dtype: torch.dtype
+
+
+def label(model: nn.Module, encoded: Sequence[Encoded], task: Task, asked: Asked, folder: Path, tell: Tell = silent) -> None:
     """Run the frozen teacher over every row once and write the cache to `folder`."""
+    layers, dtype = asked.layers, asked.dtype
     offsets = unit_offsets(encoded)
     files: dict[str, np.memmap] = {}
     mask = np.zeros(offsets[-1], bool)
     model.eval()
-    for rows in evaluation_batches(encoded):
+    for rows in track(evaluation_batches(encoded), lambda rows: padded_size(encoded, rows), tell):
         batch = features.to_torch(collate([encoded[i] for i in rows], rows, task.padding))
         counted[FORWARDS] += 1
         with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):

@@ -21,20 +21,26 @@ from limbeck import features, models
 from limbeck.data import batch_plan
 from limbeck.features import Outputs
 from limbeck.objective import Diverged, Objective
+from limbeck.progress import SETUP, STEP, VALIDATION, EpochEnded, Meter, Note, Progress, Tell, silent
 from limbeck.recipe import Train
 from limbeck.store import Interrupted, deferred_interrupt, write_bytes
 from limbeck.tasks import Batch, Encoded, collate
 
 CHECKPOINT = "checkpoint/last.safetensors"
 LOG_POINTS = 100  # loss terms are logged this many times a training, and at the end of every epoch
-TOLD_EPOCHS = 8  # at most this many epochs, about, are told on the terminal
+
+
+def all_alike(step: int, total: int) -> str:
+    """Every step costs the same."""
+    return STEP
 
 
 @dataclass(frozen=True)
 class Job:
     """One training.
 
-    `teacher(batch)` answers from the cache; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics.
+    `teacher(batch)` answers from the cache; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
+    `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`).
     """
 
     model: nn.Module
@@ -47,7 +53,9 @@ class Job:
     teacher: Callable[[Batch], Outputs | None] = lambda batch: None
     listeners: Sequence[Callable[[int, int], None]] = ()
     validate: Callable[[], dict[str, float]] | None = None
-    tell: Callable[[str], None] = lambda line: None
+    validation_units: float = 0.0
+    kind: Callable[[int, int], str] = all_alike
+    tell: Tell = silent
 
 
 class Training:
@@ -60,7 +68,7 @@ class Training:
         self.job, self.folder = job, folder
         self.accelerator = Accelerator()  # its mixed precision is one for a whole process, and one process may train text and images
         self.optimizer = torch.optim.AdamW(parameter_groups(job.model, job.objective, settings.weight_decay), lr=settings.learning_rate, fused=True)
-        sizes = [row.size for row in job.encoded]
+        self.sizes = sizes = [row.size for row in job.encoded]
         budget = settings.batch_tokens if job.encoded[0].has_tokens else settings.batch_rows
         plans = [batch_plan(sizes, budget, seed=settings.seed, epoch=epoch) for epoch in range(settings.epochs)]
         self.batches = [(epoch, rows) for epoch, plan in enumerate(plans) for rows in plan]
@@ -70,6 +78,7 @@ class Training:
         """Train to the end, from the last checkpoint where there is one. Returns the history. Raises Diverged and Interrupted."""
         total, saved = len(self.batches), time.monotonic()
         start = self.load()
+        meter = Meter(self.work(start))
         with deferred_interrupt() as stop:
             for step in range(start, total):
                 if stop.requested or time.monotonic() - saved >= self.job.settings.checkpoint_seconds:
@@ -79,10 +88,36 @@ class Training:
                     raise Interrupted(f"stopped before step {step} of {total}; the same command goes on from there")
                 for listener in self.job.listeners:
                     listener(step, total)
+                meter.advance(SETUP, 0)
                 self.step(step, total)
+                meter.advance(self.job.kind(step, total), self.units(step))
                 if self.ends_epoch(step):
                     self.end_epoch(step)
+                    meter.advance(VALIDATION, self.job.validation_units)
+                if meter.due():
+                    self.show(step, meter)
         return self.history
+
+    def units(self, step: int) -> float:
+        """What the step's batch costs: its padded tokens, or its images."""
+        rows = self.batches[step][1]
+        return float(len(rows) * max(self.sizes[row] for row in rows))
+
+    def work(self, start: int) -> dict[str, float]:
+        """The units of every kind from step `start` on."""
+        total, work = len(self.batches), {VALIDATION: 0.0}
+        for step in range(start, total):
+            kind = self.job.kind(step, total)
+            work[kind] = work.get(kind, 0.0) + self.units(step)
+            work[VALIDATION] += self.job.validation_units * self.ends_epoch(step)
+        return work
+
+    def show(self, step: int, meter: Meter) -> None:
+        """Tell how far it is."""
+        losses: dict[str, float] = next((point["losses"] for point in reversed(self.history) if "losses" in point), {})
+        metrics: dict[str, float] = next((point["validation"] for point in reversed(self.history) if "validation" in point), {})
+        epoch, epochs = self.batches[step][0] + 1, self.job.settings.epochs
+        self.job.tell(Progress(step + 1, len(self.batches), meter.time_left_s(), epoch, epochs, losses, metrics))
 
     def step(self, step: int, total: int) -> None:
         """One batch forward and backward."""
@@ -115,13 +150,11 @@ class Training:
     def end_epoch(self, step: int) -> None:
         """Validate and tell."""
         epoch, epochs = self.batches[step][0], self.job.settings.epochs
-        losses = "  ".join(f"{name} {value:.4f}" for name, value in self.history[-1]["losses"].items())
+        losses = self.history[-1]["losses"]
         metrics = self.job.validate() if self.job.validate else {}
         if metrics:
             self.history.append({"step": step + 1, "epoch": epoch, "validation": {name: round(value, 6) for name, value in metrics.items()}})
-        if epoch % -(-epochs // TOLD_EPOCHS) == 0 or epoch + 1 == epochs:
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            self.job.tell(f"  epoch {epoch + 1}/{epochs}  {losses}  validation: {shown}")
+        self.job.tell(EpochEnded(epoch + 1, epochs, losses, metrics))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that changes while training, by name."""
@@ -157,7 +190,7 @@ class Training:
             if own:
                 self.optimizer.state[parameter] = own
         self.history = json.loads(header["history"])
-        self.job.tell(f"  going on from step {header['step']} of {len(self.batches)}")
+        self.job.tell(Note(f"  going on from step {header['step']} of {len(self.batches)}"))
         return int(header["step"])
 
 

@@ -1,0 +1,238 @@
+"""Progress: the event stream of a run, the time left under a clock of our own, JSON lines, and the live line on a real terminal."""
+
+import io
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from limbeck import run
+from limbeck.data import batch_plan
+from limbeck.progress import (
+    COST,
+    FORWARD,
+    QUANTIZED,
+    SETUP,
+    STEP,
+    VALIDATION,
+    Ended,
+    EpochEnded,
+    Event,
+    JsonLines,
+    LiveLine,
+    Meter,
+    Note,
+    Progress,
+    Started,
+    duration,
+    track,
+)
+from limbeck.recipe import parse
+
+RECIPE = """
+task: image-classification
+data: {source: sklearn, dataset: digits}
+teacher: {model: small_cnn, width: 4, epochs: 1}
+student: {model: small_cnn, width: 4}
+train: {epochs: 2, learning_rate: 4.0e-3, threads: 1, batch_rows: 256}
+distill: {losses: {kl: {}}}
+"""
+
+
+class Clock:
+    """Seconds that only pass when told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_events_of_a_run(tmp_path: Path) -> None:
+    told: list[Event] = []
+    run(parse(RECIPE), tmp_path / "run", tell=told.append)
+    lasting = [event for event in told if not isinstance(event, Progress)]
+    stages = [event.stage for event in lasting if isinstance(event, Started)]
+    assert stages == ["teacher", "evaluate", "student", "label", "train (kd, seed 0)", "evaluate", "latency"]
+    assert [event.stage for event in lasting if isinstance(event, Ended)] == stages
+    epochs = [event for event in lasting if isinstance(event, EpochEnded)]
+    assert [(event.epoch, event.epochs) for event in epochs] == [(1, 1), (1, 2), (2, 2)]
+    assert list(epochs[-1].losses) == ["task", "kl", "total"]
+    assert set(epochs[-1].metrics) == {"accuracy", "macro_f1"}
+    assert any(isinstance(event, Note) and "drawn from train" in event.text for event in lasting)
+
+
+def test_a_run_from_python_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(parse(RECIPE), tmp_path / "run")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("start", [0.0, 0.4, 0.9])
+@pytest.mark.parametrize("overhead", [0.0, 0.02])
+def test_the_time_left_is_within_a_fifth_after_a_tenth(start: float, overhead: float) -> None:
+    """Batches of unequal length, a step with a fixed part, quantized steps at 1.3 times, a slow first step, noise, validation after each epoch."""
+    chance = np.random.default_rng(0)
+    sizes = np.clip(chance.lognormal(3, 0.8, 3000), 3, 256).astype(int)
+    plans = [batch_plan(sizes.tolist(), 1024, seed=0, epoch=epoch) for epoch in range(4)]
+    steps = [(float(len(rows) * sizes[rows].max()), rows is plan[-1]) for plan in plans for rows in plan]
+    kinds = [QUANTIZED if step >= int(start * len(steps)) else STEP for step in range(len(steps))]
+    validation = float(sizes.sum()) / 10
+    work = {kind: sum(units for (units, _), own in zip(steps, kinds, strict=True) if own == kind) for kind in (STEP, QUANTIZED)}
+    clock = Clock()
+    meter = Meter(work | {VALIDATION: validation * len(plans)}, clock)
+    moments = []
+    for index, ((units, ends_epoch), kind) in enumerate(zip(steps, kinds, strict=True)):
+        meter.advance(SETUP, 0)
+        seconds = units * 3e-4 * (1.3 if kind == QUANTIZED else 1.0) + overhead
+        clock.now += seconds * chance.uniform(0.9, 1.1) * (5 if index == 0 else 1)
+        meter.advance(kind, units)
+        if ends_epoch:
+            clock.now += validation * 1.3e-4
+            meter.advance(VALIDATION, validation)
+        moments.append((clock.now, meter.time_left_s()))
+    total = clock.now - 100
+    late = [(clock.now - now, left) for now, left in moments if 0.1 * total <= now - 100 <= 0.95 * total]
+    assert len(late) > 100
+    for true, left in late:
+        assert left == pytest.approx(true, rel=0.2)
+    assert meter.time_left_s() == 0
+
+
+def test_nothing_is_foretold_before_anything_was_done() -> None:
+    clock = Clock()
+    meter = Meter({STEP: 10.0}, clock)
+    assert meter.time_left_s() is None
+    clock.now += 3
+    meter.advance(SETUP, 0)
+    assert meter.time_left_s() is None
+    clock.now += 1
+    meter.advance(STEP, 1)
+    assert meter.time_left_s() == 9
+
+
+def test_every_kind_of_work_has_a_cost() -> None:
+    assert set(COST) == {STEP, QUANTIZED, FORWARD, VALIDATION, SETUP}
+
+
+def test_a_pass_is_tracked_and_told_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("limbeck.progress.Meter.__init__.__defaults__", (clock,))
+    told: list[Event] = []
+    for _ in track(range(100), float, told.append):
+        clock.now += 0.03
+    seen = [event for event in told if isinstance(event, Progress)]
+    assert 20 <= len(seen) <= 30
+    assert seen[-1].steps == 100
+
+
+def test_json_lines_hold_one_progress_in_ten_seconds() -> None:
+    clock, file = Clock(), io.StringIO()
+    lines = JsonLines(file, clock)
+    lines(Note("data: drawn"))
+    lines(Started("train (kd, seed 0)"))
+    for step in range(250):
+        clock.now += 0.1
+        lines(Progress(step, 250, 25.0, 1, 1, {"kl": 0.5}, {}))
+    lines(EpochEnded(1, 1, {"kl": 0.5}, {"f1": 0.9}))
+    lines(Ended("train (kd, seed 0)", 25.0))
+    found = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert [each["event"] for each in found] == ["note", "start", "progress", "progress", "epoch", "end"]
+    assert {each["stage"] for each in found[1:]} == {"train (kd, seed 0)"}
+    assert found[2]["time_left_s"] == 25.0
+    assert found[4]["metrics"] == {"f1": 0.9}
+    assert found[-1]["at_s"] == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
+def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def drawn(terminal: str) -> str:
+    """What the events of a short training write to a terminal."""
+    file = io.StringIO()
+    environment = {"TERM": terminal, "COLUMNS": "60"}
+    with LiveLine(Console(file=file, force_terminal=True, _environ=environment)) as line:
+        line(Started("train (kd, seed 0)"))
+        for epoch in range(1, 41):
+            line(Progress(epoch, 40, 9.0, epoch, 40, {"kl": 0.5}, {"f1": 0.25}))
+            line(EpochEnded(epoch, 40, {"kl": 0.5}, {"f1": 0.25}))
+        line(Ended("train (kd, seed 0)", 25.0))
+    return file.getvalue()
+
+
+def test_few_epochs_leave_a_line() -> None:
+    text = drawn("dumb")
+    assert "\x1b" not in text.replace("\x1b[2m", "").replace("\x1b[0m", "")
+    assert re.findall(r"epoch (\d+)/40", text) == ["1", "6", "11", "16", "21", "26", "31", "36", "40"]
+    assert "train (kd, seed 0): running" in text
+
+
+SCRIPT = """
+import time
+from limbeck.progress import *
+with on_stderr() as tell:
+    tell(Started("train (kd, seed 0)"))
+    for step in range(1, 6):
+        tell(Progress(step, 5, 9.0, 1, 1, {"kl": 0.5}, {}))
+    tell(EpochEnded(1, 1, {"kl": 0.5}, {"f1": 0.25}))
+    tell(Ended("train (kd, seed 0)", 25.0))
+"""
+
+
+def on_a_terminal(environment: dict[str, str]) -> str:
+    """What SCRIPT writes to a pseudo-terminal."""
+    controller, terminal = pty.openpty()
+    inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")}
+    everything = {**inherited, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", **environment}
+    with subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=terminal, stdout=terminal, stderr=terminal, env=everything) as process:
+        os.close(terminal)
+        written = b""
+        while process.poll() is None or select.select([controller], [], [], 0)[0]:
+            if select.select([controller], [], [], 0.1)[0]:
+                try:
+                    written += os.read(controller, 65536)
+                except OSError:  # the other end is closed and all was read
+                    break
+    os.close(controller)
+    assert process.returncode == 0, written.decode()
+    return written.decode()
+
+
+def screen(text: str) -> list[str]:
+    """The lines that stay on a terminal of carriage returns, erased lines and moves up."""
+    lines, row = [""], 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif up := re.fullmatch(r"\x1b\[(\d*)A", part):
+            row -= int(up[1] or 1)
+        elif part[0] not in "\x1b\r":
+            lines[row] = part if text[text.index(part) - 1] == "\r" else lines[row] + part
+    return [line for line in lines if line.strip()]
+
+
+def test_a_live_line_is_redrawn_and_nothing_of_it_is_left() -> None:
+    text = on_a_terminal({})
+    assert all(f"{step}/5" in text for step in range(1, 6))
+    assert text.count("\x1b[2K") >= 5
+    assert "\x1b[1;36m" in text
+    assert [line.strip() for line in screen(text)] == ["epoch 1/1  kl 0.5000  validation:  f1 0.2500", "train (kd, seed 0): done in 25.0 s"]
+
+
+def test_no_color_is_respected() -> None:
+    text = on_a_terminal({"NO_COLOR": "1"})
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", text)
+    assert "5/5" in text
