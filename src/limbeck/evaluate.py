@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck import features, metrics
+from limbeck import features, metrics, packed
 from limbeck.data import in_order
 from limbeck.progress import Tell, silent, track
 from limbeck.tasks import UNKNOWN, Encoded, Scored, Task, collate
@@ -29,13 +29,13 @@ def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_on
             for row, values, mask in zip(rows, outputs.logits.numpy(), batch.mask.numpy(), strict=True):
                 logits[offsets[row] : offsets[row + 1]] = masked(values, mask)[: len(encoded[row].labels)]
     model.train(was_training)
-    return Scored(logits, np.concatenate([row.labels for row in encoded]), offsets)
+    return Scored(logits, packed.flat_labels(encoded), offsets)
 
 
 def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> list[np.ndarray]:
     """Batches by size, or of one row."""
     budget = EVALUATION_TOKENS if encoded[0].has_tokens else EVALUATION_ROWS
-    return in_order([row.size for row in encoded], 1 if one_by_one else budget)
+    return in_order(packed.sizes(encoded), 1 if one_by_one else budget)
 
 
 def padded_size(encoded: Sequence[Encoded], rows: np.ndarray) -> float:
@@ -45,7 +45,7 @@ def padded_size(encoded: Sequence[Encoded], rows: np.ndarray) -> float:
 
 def unit_offsets(encoded: Sequence[Encoded]) -> np.ndarray:
     """(N + 1) the first unit of each row in the flat layout of `Scored`."""
-    return np.concatenate([[0], np.cumsum([len(row.labels) for row in encoded])])
+    return np.concatenate([[0], np.cumsum(packed.unit_counts(encoded))])
 
 
 def masked(logits: np.ndarray, mask: np.ndarray) -> np.ndarray:

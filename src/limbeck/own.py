@@ -16,6 +16,7 @@ Its weights are where it starts; the module itself is never changed. Hidden maps
 
 import copy
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +48,9 @@ class Own:
             found.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return {"own": found.hexdigest()}
 
-    def check(self, task: Task, encoded: list[Encoded], name: str) -> None:
+    def check(self, task: Task, encoded: Sequence[Encoded], name: str) -> None:
         """One forward on two rows. Raises ValueError where the module cannot be called so, or its logits are of another shape."""
-        batch = features.to_torch(collate(encoded[:2], np.arange(len(encoded[:2])), task.padding))
+        batch = features.to_torch(collate(list(encoded[:2]), np.arange(len(encoded[:2])), task.padding))
         inputs = ", ".join(batch.inputs)
         try:
             with torch.no_grad():

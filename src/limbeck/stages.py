@@ -12,18 +12,21 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from limbeck import data, evaluate, export, features, machine, models, objective, progress, quantize, registry, teacher, train
+from limbeck import data, evaluate, export, features, machine, models, objective, packed, progress, quantize, registry, teacher, train
 from limbeck import recipe as recipes
 from limbeck.losses import FeatureLoss
 from limbeck.own import Own
 from limbeck.progress import Note
 from limbeck.quant.swap import squared_error
 from limbeck.recipe import Recipe
+from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
 from limbeck.tasks import Encoded, Scored, Task, collate
 
 REVISION = 1  # part of every stage's key: raise it when a change of code changes a stage's result
 PREDICTIONS = "logits.npy"
+PACKED_ROWS = 50_000  # from this many texts on, tokens are kept in flat files of the store
+PACKED_CHUNK = 10_000  # rows encoded at a time
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Bench:
     store: Store
     own: Mapping[str, Own] = field(default_factory=dict)
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None
-    encodings: dict[str, list[Encoded]] = field(default_factory=dict)
+    encodings: dict[str, Sequence[Encoded]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -104,21 +107,35 @@ class Bench:
             self.fingerprints[split] = self.data.fingerprint(split)
         return self.fingerprints[split]
 
-    def encode(self, split: str, task: Task) -> list[Encoded]:
-        """A split as `task` reads it, encoded once per preprocessing."""
+    def encode(self, split: str, task: Task) -> Sequence[Encoded]:
+        """A split as `task` reads it, encoded once per preprocessing; many texts are packed into a stage of their own."""
         key = digest([split, task.preprocess])
         if key not in self.encodings:
-            self.encodings[key] = task.encode(getattr(self.data, split))
+            rows = getattr(self.data, split)
+            many = len(rows) >= PACKED_ROWS and self.reads_tokens
+            self.encodings[key] = self._packed(split, task, rows) if many else task.encode(rows)
         return self.encodings[key]
+
+    def _packed(self, split: str, task: Task, rows: list[Row]) -> Sequence[Encoded]:
+        inputs = {
+            "data": self.fingerprint(split), "preprocess": digest(task.preprocess), "labels": list(task.labels), "task": self.recipe.task,
+            "tokenizers": machine.versions().get("tokenizers"), "revision": REVISION,
+        }  # fmt: skip
+        chunks = (task.encode(rows[start : start + PACKED_CHUNK]) for start in range(0, len(rows), PACKED_CHUNK))
+        return packed.open_packed(self.store.stage("encode", inputs, lambda folder: packed.pack(chunks, folder), label=f"encode {split}"))
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the task reads texts."""
+        return "input_ids" in self.task_class.input_names
 
     def new_task(self, model_name: str) -> Task:
         """The task with the preprocessing that a model by name needs."""
         own = self.own.get(model_name)
-        if own is not None and own.tokenizer is None and self.task_class.preprocess_file == "tokenizer.json":
+        if own is not None and own.tokenizer is None and self.reads_tokens:
             raise ValueError(f"model `{model_name}`: say which tokenizer it reads: Own(module, tokenizer=FOLDER)")
-        text = models.preprocess(
-            own.tokenizer if own and own.tokenizer else model_name, self.task_class, self.data.train, self.recipe.train.max_tokens
-        )
+        name = own.tokenizer if own and own.tokenizer else model_name
+        text = models.preprocess(name, self.task_class, self.data.train, self.recipe.train.max_tokens)
         return self.task_class(self.data.labels, text)
 
     def create(self, name: str, options: dict[str, Any], task: Task, *, seed: int) -> nn.Module:
@@ -145,9 +162,8 @@ class Bench:
     def dtype(self) -> torch.dtype:
         """`auto`: bfloat16 for text where the CPU multiplies it natively."""
         choice = self.recipe.train.dtype
-        reads_tokens = self.task_class.preprocess_file == "tokenizer.json"
         if choice == "auto":
-            choice = "bfloat16" if reads_tokens and machine.has_bfloat16() else "float32"
+            choice = "bfloat16" if self.reads_tokens and machine.has_bfloat16() else "float32"
         return torch.bfloat16 if choice == "bfloat16" else torch.float32
 
 
@@ -351,7 +367,7 @@ def score(bench: Bench, weights: Path, model: Callable[[], nn.Module], task: Tas
         np.save(folder / PREDICTIONS, evaluate.score(model(), encoded, task, one_by_one=one_by_one, tell=bench.store.tell).logits)
 
     folder = bench.store.stage("evaluate", inputs, build)
-    return Scored(np.load(folder / PREDICTIONS), np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded))
+    return Scored(np.load(folder / PREDICTIONS), packed.flat_labels(encoded), evaluate.unit_offsets(encoded))
 
 
 def bind_losses(model: nn.Module, terms: list[objective.Term], cache: teacher.Cache | None, example: Any) -> list[str]:
@@ -373,8 +389,7 @@ def activations(bench: Bench, recipe: Recipe) -> str:
     assert recipe.quantize is not None
     if recipe.quantize.activations:
         return recipe.quantize.activations
-    reads_tokens = bench.task_class.preprocess_file == "tokenizer.json"
-    return "uint8-dynamic" if recipe.quantize.when == "after" and reads_tokens else "uint8"
+    return "uint8-dynamic" if recipe.quantize.when == "after" and bench.reads_tokens else "uint8"
 
 
 def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> None:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-from limbeck import features, models
+from limbeck import features, models, packed
 from limbeck.data import batch_plan
 from limbeck.features import Outputs
 from limbeck.objective import Diverged, Objective
@@ -68,7 +68,7 @@ class Training:
         self.job, self.folder = job, folder
         self.accelerator = Accelerator()  # its mixed precision is one for a whole process, and one process may train text and images
         self.optimizer = torch.optim.AdamW(parameter_groups(job.model, job.objective, settings.weight_decay), lr=settings.learning_rate, fused=True)
-        self.sizes = sizes = [row.size for row in job.encoded]
+        self.sizes = sizes = packed.sizes(job.encoded)
         budget = settings.batch_tokens if job.encoded[0].has_tokens else settings.batch_rows
         plans = [batch_plan(sizes, budget, seed=settings.seed, epoch=epoch) for epoch in range(settings.epochs)]
         self.batches = [(epoch, rows) for epoch, plan in enumerate(plans) for rows in plan]

@@ -1,0 +1,79 @@
+"""Many encoded texts in a few flat arrays: a million rows take what their tokens take, and open from disk at once.
+
+Row i has the tokens ids[starts[i] : starts[i + 1]] and the units labels[unit_starts[i] : unit_starts[i + 1]]; `positions` goes with the labels.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from limbeck.tasks import Encoded
+
+
+@dataclass(frozen=True)
+class Packed(Sequence[Encoded]):
+    """Rows that are made when they are asked for."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    labels: np.ndarray
+    unit_starts: np.ndarray
+    positions: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Encoded]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        ids = self.ids[self.starts[index] : self.starts[index + 1]].astype(np.int64)
+        units = slice(self.unit_starts[index], self.unit_starts[index + 1])
+        positions = None if self.positions is None else self.positions[units].astype(np.int64)
+        return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, self.labels[units].astype(np.int64))
+
+
+def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
+    """Write rows, a chunk at a time, for `open_packed`."""
+    parts: dict[str, list[np.ndarray]] = {"ids": [], "labels": [], "positions": [], "sizes": [], "units": []}
+    for rows in chunks:
+        parts["ids"] += [np.concatenate([row.inputs["input_ids"] for row in rows]).astype(np.int32)]
+        parts["labels"] += [np.concatenate([row.labels for row in rows]).astype(np.int32)]
+        parts["sizes"] += [np.array([row.size for row in rows])]
+        parts["units"] += [np.array([len(row.labels) for row in rows])]
+        parts["positions"] += [row.positions.astype(np.int32) for row in rows if row.positions is not None]
+    for name in ("ids", "labels", "positions"):
+        if parts[name]:
+            np.save(folder / f"{name}.npy", np.concatenate(parts[name]))
+    for name, counts in (("starts", parts["sizes"]), ("unit_starts", parts["units"])):
+        np.save(folder / f"{name}.npy", np.concatenate([[0], np.cumsum(np.concatenate(counts))]))
+
+
+def open_packed(folder: Path) -> Packed:
+    """The rows that `pack` wrote, memory-mapped."""
+    ids, labels = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "labels"))
+    starts, unit_starts = (np.load(folder / f"{name}.npy") for name in ("starts", "unit_starts"))
+    positions = np.load(folder / "positions.npy", mmap_mode="r") if (folder / "positions.npy").exists() else None
+    return Packed(ids, starts, labels, unit_starts, positions)
+
+
+def sizes(rows: Sequence[Encoded]) -> list[int]:
+    """What each row costs a batch."""
+    return np.diff(rows.starts).tolist() if isinstance(rows, Packed) else [row.size for row in rows]
+
+
+def unit_counts(rows: Sequence[Encoded]) -> list[int]:
+    """W of each row."""
+    return np.diff(rows.unit_starts).tolist() if isinstance(rows, Packed) else [len(row.labels) for row in rows]
+
+
+def flat_labels(rows: Sequence[Encoded]) -> np.ndarray:
+    """(P) the labels of every unit, row after row."""
+    return rows.labels.astype(np.int64) if isinstance(rows, Packed) else np.concatenate([row.labels for row in rows])

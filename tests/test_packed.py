@@ -1,0 +1,66 @@
+"""Packed texts are the rows that they were packed from, and a store keeps them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoders import save_encoder
+
+from limbeck import evaluate, packed, stages
+from limbeck.recipe import parse
+from limbeck.store import Store
+from limbeck.tasks import Encoded, collate
+
+
+def example(*, tagged: bool) -> list[Encoded]:
+    generator = np.random.default_rng(0)
+    found = []
+    for length in generator.integers(3, 20, 23):
+        ids, units = generator.integers(0, 90, length), int(generator.integers(1, length)) if tagged else 1
+        positions = generator.integers(-1, length, units) if tagged else None
+        found.append(Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, generator.integers(-100, 5, units)))
+    return found
+
+
+@pytest.mark.parametrize("tagged", [False, True], ids=["texts", "sentences"])
+@pytest.mark.parametrize("chunk", [1, 10, 50])
+def test_packed_rows_are_the_rows(tagged: bool, chunk: int, tmp_path: Path) -> None:
+    rows = example(tagged=tagged)
+    packed.pack((rows[start : start + chunk] for start in range(0, len(rows), chunk)), tmp_path)
+    found = packed.open_packed(tmp_path)
+    assert len(found) == len(rows)
+    for own, row in zip(found, rows, strict=True):
+        assert {name: value.tolist() for name, value in own.inputs.items()} == {name: value.tolist() for name, value in row.inputs.items()}
+        assert own.labels.tolist() == row.labels.tolist()
+        assert (own.positions is None) == (row.positions is None)
+        assert own.positions is None or (own.positions.tolist() == row.positions.tolist() and own.positions.dtype == row.positions.dtype)
+        assert {value.dtype for value in (*own.inputs.values(), own.labels)} == {np.dtype(np.int64)}
+    for figure in (packed.sizes, packed.unit_counts):
+        assert figure(found) == figure(rows)
+    assert packed.flat_labels(found).tolist() == packed.flat_labels(rows).tolist()
+    assert evaluate.unit_offsets(found).tolist() == evaluate.unit_offsets(rows).tolist()
+    picked = np.array([4, 22, 0])
+    assert collate([found[i] for i in picked], picked, {}).labels.tolist() == collate([rows[i] for i in picked], picked, {}).labels.tolist()
+    assert [row.labels.tolist() for row in found[1:3]] == [row.labels.tolist() for row in rows[1:3]]
+    with pytest.raises(IndexError):
+        found[23]
+
+
+def test_many_texts_are_encoded_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"{word} {number},{label}" for number in range(40) for word, label in (("call", "phone"), ("rain", "weather"))]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *lines]))
+    model = save_encoder(tmp_path / "model", ["call", "rain", *map(str, range(40))], vocabulary=80, width=8, layers=1)
+    recipe = parse(f"task: text-classification\ndata: {{source: csv, path: {tmp_path}}}\nstudent: {{model: {model}}}")
+
+    def encode() -> tuple[list[list[int]], list[dict[str, object]]]:
+        bench = stages.Bench(recipe, Store())
+        rows = bench.encode("train", bench.new_task(model))
+        return [row.inputs["input_ids"].tolist() for row in rows], bench.store.records
+
+    plain, records = encode()
+    assert records == []
+    monkeypatch.setattr(stages, "PACKED_ROWS", 10)
+    monkeypatch.setattr(stages, "PACKED_CHUNK", 7)
+    first, second = encode(), encode()
+    assert first[0] == second[0] == plain
+    assert [(record["name"], record["reused"]) for record in first[1] + second[1]] == [("encode train", False), ("encode train", True)]
