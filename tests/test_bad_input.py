@@ -262,7 +262,7 @@ GOOD_ROWS = {CSV: 24, TSV: 24, JSONL: 24, FOLDER: 20, NPZ: 47}
 
 def read(recipe: Path, policy: str) -> data.Data:
     found = parse(recipe.read_text(), overrides=[f"data.on_bad_row={policy}"])
-    return data.read(found.data.source, found.data.options, registry.load("tasks", found.task), found.data.on_bad_row)
+    return data.read(found.data, registry.load("tasks", found.task))
 
 
 @pytest.mark.parametrize("name", [name for name in ROW_CASES if name not in ("an id twice", "a listed image that is not here")])

@@ -292,7 +292,7 @@ def test_a_wrong_tag_is_the_users_mistake(value: str, told: str) -> None:
         (
             "model: large",
             "model: large, epoch: 2",
-            "r.yaml:3:25: teacher.epoch: `large` is none of our networks (small_cnn), and only these take keys. ",
+            "r.yaml:3:25: teacher.epoch: `large` is none of our networks (mobilenet_v2, resnet18, resnet50, small_cnn), and only these take keys. ",
             "Did you mean `epochs`? Choices: model, epochs, learning_rate",
         ),
         (
@@ -469,7 +469,7 @@ def test_a_resolved_recipe_holds_its_components_defaults() -> None:
     assert found.teacher is not None
     assert found.teacher.options == {"width": 8, "depth": 1}
     assert found.distill is not None
-    assert found.distill.losses == {"kl": {"temperature": 2.0, "weight": 1.0}, "hidden": {"weight": 2.0, "layers": 0}}
+    assert found.distill.losses == {"kl": {"temperature": 2.0, "weight": 1.0}, "hidden": {"weight": 2.0, "layers": 0, "map": None}}
     assert found.resolved() == found
 
 
