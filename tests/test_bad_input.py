@@ -143,6 +143,7 @@ BAD: dict[str, Case] = {
     "a NUL in tabs": (TSV, {"train.tsv": with_row("it\0\tweather", separator="\t")}, ("train.tsv:3:3: a NUL character",)),
     "not JSON": (JSONL, {"train.jsonl": json_lines('{"text": "it rains", label}')}, ("train.jsonl:3:22: not JSON", "one object a line")),
     "JSON cut off": (JSONL, {"train.jsonl": json_lines('{"text": "it rai')}, ("train.jsonl:3:10: not JSON", "one object a line")),
+    "nothing but a broken line": (JSONL, {"train.jsonl": "{text}"}, ("train.jsonl:1:2: not JSON",)),
     "a list, no object": (JSONL, {"train.jsonl": json_lines('["it rains", "weather"]')}, ("train.jsonl:3: a list, not an object", "columns as keys")),
     "JSON too deep": (JSONL, {"train.jsonl": json_lines("[" * 100_000)}, ("train.jsonl:3:", "Write one")),
     "a key missing": (JSONL, {"train.jsonl": json_lines('{"txt": "it rains", "label": "weather"}')}, ("train.jsonl:3: no key `text`", "txt, label")),

@@ -9,6 +9,7 @@ import pytest
 from encoders import save_encoder
 
 import limbeck
+from limbeck import data, recipe, registry
 from limbeck.metrics import spans
 from limbeck.recipe import parse
 from limbeck.sources.conll import Conll
@@ -27,6 +28,43 @@ def test_conll_counts_are_the_published_ones() -> None:
     }
     found = Counter(kind for row in splits["test"] for kind, _, _ in spans(row["tags"]))
     assert found == {"LOC": 1668, "MISC": 702, "ORG": 1661, "PER": 1617}
+
+
+COUNTS = {
+    "image-classification-busi-joint": (545, 78, 157, 3),
+    "image-classification-fashion-mnist-joint": (54000, 6000, 10000, 10),
+    "image-classification-pneumoniamnist-joint": (4708, 524, 624, 2),
+    "text-classification-banking77-minilm3-joint": (9000, 1003, 3080, 77),
+    "text-classification-sst2-minilm3-joint": (60614, 6735, 872, 2),
+    "text-classification-twitter-financial-minilm3-joint": (8589, 954, 2388, 3),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_splits_of_a_recipe_are_the_published_ones(name: str) -> None:
+    """The sizes that each set's authors give; what has no validation split gives up a tenth of train."""
+    named = recipe.read(Path(__file__).parents[1] / "recipes" / f"{name}.yaml").data
+    options = {**named.options, "path": named.options["path"].replace("../shared/data", str(CONLL.parent))}
+    found = data.read(named.source, options, registry.load("tasks", name.split("cation-")[0] + "cation"))
+    assert (len(found.train), len(found.validation), len(found.test), len(found.labels)) == COUNTS[name]
+
+
+OTHERS = [
+    ("csv", {"path": "bitext_intents"}, 8100, 27),
+    ("csv", {"path": "bitext_27k_instructions/instructions.csv"}, 26872, 11),
+    ("csv", {"path": "financial_phrasebank/sentences_allagree.csv"}, 2264, 3),
+    ("jsonl", {"path": "snips"}, 14484, 7),
+    ("tsv", {"path": "glue/RTE", "text": "sentence1", "text_b": "sentence2", "test": "dev.tsv"}, 2767, 2),
+    ("tsv", {"path": "glue/MRPC", "text": "#1 String", "text_b": "#2 String", "label": "Quality", "test": "test_labeled.tsv"}, 5801, 2),
+    ("tsv", {"path": "glue/CoLA", "columns": ["source", "label", "mark", "text"], "test": "dev.tsv"}, 9594, 2),
+]
+
+
+@pytest.mark.parametrize(("source", "options", "rows", "labels"), OTHERS, ids=[options["path"] for _, options, _, _ in OTHERS])
+def test_other_sets_load_whole(source: str, options: dict[str, str], rows: int, labels: int) -> None:
+    found = data.read(source, {**options, "path": str(CONLL.parent / options["path"])}, registry.load("tasks", "text-classification"))
+    assert len(found.train) + len(found.validation) + len(found.test) == rows
+    assert len(found.labels) == labels
 
 
 def test_conll_from_text_to_a_proven_artifact(tmp_path: Path) -> None:

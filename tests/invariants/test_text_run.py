@@ -1,5 +1,6 @@
 """Tagging from end to end on a small made-up language, teacher and student with tokenizers that share no ids."""
 
+import json
 import random
 from pathlib import Path
 
@@ -72,6 +73,8 @@ def write_intents(folder: Path) -> list[str]:
             words |= set(text.split())
             rows.append(f'"{text}",{intent}')
         (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    with open(folder / "train.csv", "a") as file:
+        file.write("no label here,\n")
     (folder / "unlabelled.csv").write_text("text\ncall Ada\n")
     return sorted(words)
 
@@ -83,7 +86,7 @@ def test_a_text_classifier_learns_and_is_proven(tmp_path: Path, when: str) -> No
     student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
     text = f"""
 task: text-classification
-data: {{source: csv, path: {tmp_path / "intents"}}}
+data: {{source: csv, path: {tmp_path / "intents"}, on_bad_row: quarantine}}
 teacher: {{model: {teacher}, epochs: 8}}
 student: {{model: {student}}}
 train: {{epochs: 12, learning_rate: 5.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
@@ -95,6 +98,10 @@ quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_we
     assert report["arms"]["teacher"]["mean"]["accuracy"] > 0.9
     assert arm["mean"]["accuracy"] > 0.9
     assert all(row["holds"] for row in report["parity"])
+    assert report["bad_rows"] == {"policy": "quarantine", "count": 1}
+    assert report["notes"][0].startswith("1 bad rows left out (quarantine.jsonl)")
+    (line,) = (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()
+    assert json.loads(line)["row"] == {"text": "no label here", "intent": ""}
     assert any("test rows are in train too" in note for note in report["notes"])
     answer = limbeck.load(tmp_path / "run" / "artifact").predict("is it cold in Hanoi today")
     assert answer["label"] == "weather"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from limbeck.sources import BadRow, OnBadRow
+from limbeck.sources import BadRow, OnBadRow, fail
 from limbeck.sources._files import Lines, checked_header
 from limbeck.sources._table import Table
 
@@ -18,7 +18,8 @@ class Jsonl(Table):
     suffix: ClassVar[str] = ".jsonl"
 
     def header(self, path: Path) -> list[str]:
-        first = next(self.records(path, (), lambda row: None), None)
+        """The keys of the first object; a file without a single one is refused for its first line."""
+        first = next(self.records(path, (), lambda row: None), None) or next(self.records(path, (), fail), None)
         return [] if first is None else checked_header(list(first[1]), path)
 
     def records(self, path: Path, columns: Sequence[str], bad: OnBadRow) -> Iterator[tuple[int, dict[str, Any]]]:
