@@ -1,5 +1,9 @@
-"""The command line: a table from verb to function. Exit status 0 done, 1 the verdict failed, 2 the user's mistake, 3 interrupted and resumable."""
+"""The command line: a table from verb to function.
 
+Exit status: 0 done, 1 the verdict failed, 2 the user's mistake, 3 interrupted and resumable, 130 interrupted.
+"""
+
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -9,21 +13,38 @@ from typing import Annotated, Any
 
 import typer
 
-from limbeck.store import Interrupted
+from limbeck.store import Interrupted, Store
 
 app = typer.Typer(
-    help="Distil and quantize in one training: one recipe in, a small integer model out, with the proof of what it kept.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
+INTERRUPTED = 130  # the exit status of a verb that Ctrl-C ended and that has nothing to go on from
+OPTIONAL = {"torch", "transformers", "accelerate", "onnx", "onnxscript", "sklearn", "jinja2"}  # of the extra `train`
+USAGE_ERROR: Any = typer.BadParameter.__base__  # of click, which newer versions of typer carry inside
+
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for example train.epochs=2")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder")]
 ArtifactFolder = Annotated[Path, typer.Argument(help="An artifact's folder, for example RUN/artifact")]
 Runtime = Annotated[str | None, typer.Option(help="onnxruntime or openvino")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of the runtime")]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        from limbeck import __version__
+
+        typer.echo(f"limbeck {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def limbeck(version: Annotated[bool, typer.Option("--version", help="Print the version", callback=show_version, is_eager=True)] = False) -> None:
+    """Distil and quantize in one training: one recipe in, a small integer model out, with the proof of what it kept."""
 
 
 @app.command()
@@ -44,18 +65,36 @@ def demo(overrides: Overrides = None, out: Out = None) -> None:
 
 
 @app.command()
-def check(recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overrides: Overrides = None) -> None:
-    """Check a recipe and its data; trains nothing."""
-    from limbeck import data, registry
+def check(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")],
+    overrides: Overrides = None,
+    data_only: Annotated[bool, typer.Option("--data-only", help="Recipe and data; no model, no forecast")] = False,
+) -> None:
+    """Find every mistake before training, in a minute at most, and forecast time, memory and disk."""
+    from limbeck.check import check as check_recipe
     from limbeck.recipe import read
 
-    checked = read(recipe, overrides)
-    checked.check_components()
-    found = data.read(checked.data, registry.load("tasks", checked.task))
-    for note in found.notes:
-        typer.echo(note)
-    counts = f"{len(found.train)} train, {len(found.validation)} validation, {len(found.test)} test rows"
-    typer.echo(f"{recipe}: {counts}; {len(found.labels)} labels: {data.some(found.labels)}")
+    checked = check_recipe(read(recipe, overrides), rehearse=not data_only)
+    for line in checked.lines:
+        typer.echo(line)
+    for mistake in checked.mistakes:
+        typer.echo(f"limbeck: {mistake}", err=True)
+    if checked.mistakes:
+        raise typer.Exit(2)
+    typer.echo("ok")
+
+
+@app.command()
+def init(
+    data: Annotated[Path, typer.Argument(help="A file or folder of data")],
+    out: Annotated[Path, typer.Option("--out", help="The recipe to write")] = Path("recipe.yaml"),
+    model: Annotated[str | None, typer.Option(help="The teacher, for texts: a hub id or a folder")] = None,
+) -> None:
+    """Look at data and write a commented recipe for it."""
+    from limbeck.starter import write
+
+    for line in write(data, out, model):
+        typer.echo(line)
 
 
 @app.command()
@@ -112,21 +151,33 @@ def list_components(
     name: Annotated[str | None, typer.Argument(help="A component")] = None,
 ) -> None:
     """The families, a family's components, or what one component does and its keys."""
-    from limbeck import registry
+    from rich.console import Console
 
-    if family is None:
-        for each in registry.FAMILIES:
-            typer.echo(f"{each:10} {', '.join(registry.names(each))}")
-    elif family not in registry.FAMILIES:
-        raise ValueError(f"no family `{family}`. {registry.suggest(family, registry.FAMILIES)}")
-    elif name is None:
-        for each in registry.names(family):
-            typer.echo(f"{each:22} {_documentation(family, each).splitlines()[0]}")
-    else:
-        typer.echo(_documentation(family, name))
-        for key, parameter in registry.keys(family, name).items():
-            default = "required" if parameter.default is parameter.empty else f"default {parameter.default!r}"
-            typer.echo(f"  {key}: {default}")
+    from limbeck import catalogue
+
+    parts = catalogue.families() if family is None else catalogue.family(family) if name is None else catalogue.component(family, name)
+    console = Console(highlight=False, markup=False)
+    for part in parts:
+        console.print(part)
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine can do: CPU, memory, versions, extras, cache, speed of int8."""
+    from limbeck import doctor as doctors
+
+    for line in doctors.lines():
+        typer.echo(line)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of recipes, for editors."""
+    import json
+
+    from limbeck.schema import schema as recipe_schema
+
+    typer.echo(json.dumps(recipe_schema(), indent=1))
 
 
 def main() -> None:
@@ -136,27 +187,52 @@ def main() -> None:
 
 
 def _status(command: Callable[[], Any]) -> int:
-    import click
-
     try:
         result = command()
+        if result == INTERRUPTED:  # what newer versions of typer make of Ctrl-C
+            return _interrupted()
         return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except click.ClickException as error:
+    except USAGE_ERROR as error:
         error.show()
         return 2
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        typer.echo("interrupted; the same command goes on from here", err=True)
-        return 3
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
     except BrokenPipeError:
         return 0
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        typer.echo(f"limbeck: {explained(error)}", err=True)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        typer.echo(f'limbeck: this needs the package {error.name}, which is not installed. pip install "limbeck[train]"', err=True)
+        return 2
+    except ValueError as error:
         typer.echo(f"limbeck: {error}", err=True)
         return 2
     except Interrupted as error:
         typer.echo(f"limbeck: {error}", err=True)
         return 3
+
+
+def _interrupted() -> int:
+    typer.echo("interrupted", err=True)
+    return INTERRUPTED
+
+
+def explained(error: OSError) -> str:
+    """What the system refused, for which file, and the cure."""
+    place = error.filename or "a file"
+    cache = f"The cache is {Store().folder}; LIMBECK_CACHE names another folder, --out another run folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):  # numpy: '8 requested and 0 written'
+        return f"{place}: no space left on this disk. Free some and give the same command again: it goes on from what is stored. {cache}"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{place}: may not be written or read ({error.strerror}). Choose a folder of your own. {cache}"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"{place}: a file stands where a folder should be. Remove it, or choose another folder. {cache}"
+    return str(error)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
@@ -165,19 +241,17 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 def _run(recipe: Any, out: Path, name: str, *, next_steps: bool = False) -> None:
     """Run, print the table, and exit with the verdict."""
-    from limbeck.pipeline import run as run_recipe
     from limbeck.progress import on_stderr
     from limbeck.summary import lines
 
-    with on_stderr() as tell:
-        found = run_recipe(recipe, out, name=name, tell=tell)
+    try:
+        with on_stderr() as tell:
+            from limbeck.pipeline import run as run_recipe
+
+            found = run_recipe(recipe, out, name=name, tell=tell)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same command goes on from here") from None
     for line in lines(found, out, next_steps=next_steps):
         typer.echo(line)
     if (found["verdict"] and not found["verdict"]["kept"]) or not all(row["holds"] for row in found["parity"]):
         raise typer.Exit(1)
-
-
-def _documentation(family: str, name: str) -> str:
-    from limbeck import registry
-
-    return (sys.modules[registry.load(family, name).__module__].__doc__ or "").strip()

@@ -5,12 +5,14 @@ text of its preprocessing (tokenizer.json or preprocess.json) beside them.
 """
 
 import contextlib
+import errno
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -54,6 +56,14 @@ def from_transformers(name: str, task: Any) -> nn.Module:
     return reorder_head(model, [config.id2label[i] for i in range(len(task.labels))], task.labels)
 
 
+def require(name: str) -> None:
+    """Raises ValueError where the config of a `transformers` model cannot be had."""
+    import transformers
+
+    with reading(name), quiet():
+        transformers.AutoConfig.from_pretrained(locate(name))
+
+
 def reorder_head(model: nn.Module, own: Sequence[str], wanted: Sequence[str]) -> nn.Module:
     """Let the outputs of a tuned classifier follow the order of `wanted`."""
     if list(own) == list(wanted):
@@ -94,8 +104,11 @@ def network_header(model_name: str, options: dict[str, Any], task: Any) -> dict[
 def save_model(model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str) -> None:
     """Write a model's folder. `network`: name, options, labels and channels of one of ours; None for a `transformers` model."""
     if network is None:
-        with quiet():
-            model.save_pretrained(folder)
+        try:
+            with quiet():
+                model.save_pretrained(folder)
+        except SafetensorError as error:
+            raise OSError(errno.ENOSPC if "No space left" in str(error) else errno.EIO, str(error), str(folder)) from None
     else:
         write_json(folder / NETWORK, network)
         save_tensors(state(model), folder / WEIGHTS)
@@ -144,7 +157,7 @@ def reading(name: str) -> Iterator[None]:
     """Turn what `transformers` raises for a model that cannot be had into one sentence."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise ValueError(f"model `{name}`: neither a network of ours, nor a model folder, nor a hub id that can be reached: {reason}") from None
 

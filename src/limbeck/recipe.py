@@ -20,6 +20,7 @@ from pydantic import (
     PlainValidator,
     PrivateAttr,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
     with_config,
@@ -41,7 +42,11 @@ def _weight(value: Any) -> float | str:
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float | str, PlainValidator(_weight)]  # a number, or a schedule: "linear(1.0, 0.5)"
+Weight = Annotated[  # a number, or a schedule: "linear(1.0, 0.5)"
+    float | str,
+    PlainValidator(_weight),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{SCHEDULE.pattern}$"}]}),
+]
 
 
 @dataclass(frozen=True)

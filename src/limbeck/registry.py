@@ -13,9 +13,12 @@ import pkgutil
 import re
 from collections.abc import Iterable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+import limbeck
 
 FAMILIES = ("sources", "tasks", "networks", "surgeries", "losses", "ranges", "exporters")
 
@@ -52,8 +55,8 @@ def load(family: str, name: str) -> Any:
 
 def _modules(family: str) -> dict[str, str]:
     """Our own components of `family`: name to module."""
-    package = importlib.import_module(f"limbeck.{family}")
-    stems = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
+    folders = [str(Path(root) / family) for root in limbeck.__path__]  # the package is not imported: losses would import torch
+    stems = [module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_")]
     return {stem.replace("_", "-") if family == "tasks" else stem: f"limbeck.{family}.{stem}" for stem in stems}
 
 

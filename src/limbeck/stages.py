@@ -177,36 +177,38 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
         "preprocess": digest(task.preprocess),
         "labels": list(task.labels),
     }
-    tuning = recipe.train.model_copy(
-        update={
-            "epochs": max(1, settings.epochs),
-            "learning_rate": settings.learning_rate or recipe.train.learning_rate,
-            "seed": bench.recipe.train.seed,
-        }
-    )
+    steps = tuning(bench, recipe)
     if settings.epochs:
         inputs |= {
             "data": bench.fingerprint("train"),
-            "train": _steps(tuning),
+            "train": _steps(steps),
             "dtype": str(bench.dtype()),
             **bench.environment(),
         }
 
     def build(folder: Path) -> None:
-        model = bench.create(settings.model, settings.options, task, seed=tuning.seed)
-        history = []
-        if settings.epochs:
-            encoded = bench.encode("train", task)
-            job = train.Job(
-                model, objective.Objective(objective.hard_terms(task.hard_loss)), encoded, task.padding, tuning, bench.dtype(),
-                validate=_validator(bench, model, task), validation_units=validation_units(bench, task), tell=bench.store.tell,
-            )  # fmt: skip
-            history = train.Training(job, folder).run()
+        model = bench.create(settings.model, settings.options, task, seed=steps.seed)
+        history = train.Training(tuning_job(bench, model, task, steps), folder).run() if settings.epochs else []
         save(model, folder)
         write_json(folder / "history.json", history)
 
     own, save = bench.own.get(settings.model), partial(_save_net, bench, task, settings.model, settings.options)
     return Net(bench.store.stage("teacher", inputs, build), task, save, own.create if own else None)
+
+
+def tuning(bench: Bench, recipe: Recipe) -> recipes.Train:
+    """The steps of the teacher's fine-tuning."""
+    assert recipe.teacher is not None
+    epochs, rate = max(1, recipe.teacher.epochs), recipe.teacher.learning_rate or recipe.train.learning_rate
+    return recipe.train.model_copy(update={"epochs": epochs, "learning_rate": rate, "seed": bench.recipe.train.seed})
+
+
+def tuning_job(bench: Bench, model: nn.Module, task: Task, steps: recipes.Train) -> train.Job:
+    """The teacher's fine-tuning, ready to run."""
+    return train.Job(
+        model, objective.Objective(objective.hard_terms(task.hard_loss)), bench.encode("train", task), task.padding, steps, bench.dtype(),
+        validate=_validator(bench, model, task), validation_units=validation_units(bench, task), tell=bench.store.tell,
+    )  # fmt: skip
 
 
 def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:

@@ -19,7 +19,7 @@ from limbeck import features, models
 from limbeck.evaluate import evaluation_batches, padded_size, unit_offsets
 from limbeck.features import Outputs
 from limbeck.progress import Tell, silent, track
-from limbeck.store import read_json, write_json
+from limbeck.store import read_json, reserve, write_json
 from limbeck.tasks import Batch, Encoded, Task, collate, pad
 
 FORWARDS = "teacher forwards"
@@ -52,6 +52,7 @@ def label(model: nn.Module, encoded: Sequence[Encoded], task: Task, asked: Asked
             if name not in files:
                 shape = (int(offsets[-1]), value.shape[-1])
                 files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=value.dtype, shape=shape)
+                reserve(folder / f"{name}.npy")
             for row, row_values in zip(rows, value, strict=True):
                 files[name][offsets[row] : offsets[row + 1]] = row_values[: offsets[row + 1] - offsets[row]]
         for row, row_mask in zip(rows, batch.mask.numpy(), strict=True):

@@ -1,0 +1,88 @@
+"""Everything that can be wrong, found before training: recipe, data, models, shapes, quantization patterns, export, room; and a forecast."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from limbeck import data, registry
+from limbeck.progress import duration
+from limbeck.recipe import Recipe
+from limbeck.store import Store
+
+ROOM = 1.1  # what must be free, over what is forecast
+
+
+@dataclass
+class Checked:
+    """What `check` found: `lines` for the terminal, and the mistakes."""
+
+    lines: list[str] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+
+    def attempt(self, check: Callable[[], Any]) -> Any:
+        """The result of a check, or None with its mistake noted."""
+        try:
+            return check()
+        except ValueError as error:
+            self.mistakes.append(str(error))
+            return None
+
+
+def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
+    """Check a recipe. `rehearse`: run its stages on a few batches too, which needs torch and up to a minute."""
+    checked = Checked()
+    checked.attempt(recipe.check_components)
+    if checked.mistakes:
+        return checked
+    task_class = registry.load("tasks", recipe.task)
+    began = time.perf_counter()
+    found = checked.attempt(lambda: data.read(recipe.data, task_class))
+    seconds = time.perf_counter() - began
+    if found:
+        checked.lines += [f"data: {note}" for note in found.notes]
+        checked.lines.append(f"data: {len(found.train):,} train, {len(found.validation):,} validation, {len(found.test):,} test rows")
+        checked.lines.append(f"labels: {data.some(found.labels)}")
+    if rehearse:
+        check_models(recipe, checked)
+        if found and not checked.mistakes:
+            checked.attempt(lambda: check_costs(recipe.resolved(), found, seconds, checked))
+    return checked
+
+
+def check_models(recipe: Recipe, checked: Checked) -> None:
+    """Whether each model can be had, so that a wrong name is told together with wrong data. Components have been checked already."""
+    from limbeck import models
+
+    names = [recipe.teacher.model] if recipe.teacher else []
+    names += [recipe.student.model] if recipe.student.model else []
+    for name in dict.fromkeys(names):
+        if not models.is_network(name):
+            checked.attempt(partial(models.require, name))
+
+
+def check_costs(recipe: Recipe, found: data.Data, reading_seconds: float, checked: Checked) -> None:
+    """Rehearse, and compare the forecast with this machine."""
+    from limbeck import forecast
+
+    costs = forecast.rehearse(recipe, found, reading_seconds)
+    seconds, peak_mb, disk_mb = sum(c.seconds for c in costs), max(c.peak_mb for c in costs), sum(c.disk_mb for c in costs)
+    checked.lines += ["", f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}"]
+    rows = [(c.stage, c.seconds, c.peak_mb, c.disk_mb) for c in costs] + [("total", seconds, peak_mb, disk_mb)]
+    checked.lines += [f"{stage:18} {duration(spent):>12} {memory:7,.0f} MB {disk:7,.0f} MB" for stage, spent, memory, disk in rows]
+    checked.lines.append("(nothing reused; on this machine as busy as it is now)")
+    folder = Store().folder
+    free_mb = shutil.disk_usage(folder).free / 2**20
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    if disk_mb * ROOM > free_mb:
+        checked.mistakes.append(
+            f"{folder}: {disk_mb:,.0f} MB are needed and {free_mb:,.0f} MB are free. Free some, or let LIMBECK_CACHE name a folder on another disk"
+        )
+    if peak_mb * ROOM > memory_mb:
+        checked.mistakes.append(
+            f"memory: {peak_mb:,.0f} MB are needed and this machine has {memory_mb:,.0f} MB. Lower train.batch_tokens, train.batch_rows or "
+            "train.max_tokens, or take a smaller model"
+        )

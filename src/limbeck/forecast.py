@@ -1,0 +1,317 @@
+"""What a run will take: its own stages, rehearsed on a few batches of the right size in a cache that is thrown away, scaled to the whole work.
+
+Seconds: each kind of work (float steps, quantized steps, passes without training, one row in a runtime) is timed a unit (a padded token, or an
+image), and the units of the whole are counted on a sample of encoded rows. Memory: the peak of this process, whose batches are among the largest,
+with what the rows not encoded here will hold. Nothing is taken as found in the cache. What the rehearsal raises, the run would have raised later.
+"""
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from limbeck import data, evaluate, machine, models, objective, stages, verdict
+from limbeck.pipeline import pytorch_answerer, raw
+from limbeck.recipe import Recipe, Verdict
+from limbeck.runtime import load
+from limbeck.sources import Row
+from limbeck.store import Store, read_json
+from limbeck.tasks import Encoded, Task
+from limbeck.train import Training
+
+BATCHES = 5  # drawn for the rehearsal, beside the largest
+SAMPLE_ROWS = 4000  # encoded to count units, at most
+SAMPLE_SECONDS = 2.0
+TEST_ROWS = 48
+TIMED_ANSWERS = 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One stage of the run, all its arms and seeds together; `peak_mb` is the process's so far, as report.json has it."""
+
+    stage: str
+    seconds: float
+    peak_mb: float
+    disk_mb: float
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A split as one model reads it: `rows` in the whole, some of them `encoded` in `seconds`."""
+
+    rows: int
+    encoded: list[Encoded]
+    seconds: float
+
+    @property
+    def scale(self) -> float:
+        """The whole over the sample."""
+        return self.rows / len(self.encoded)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [row.size for row in self.encoded]
+
+    def padded(self, batches: Sequence[np.ndarray]) -> float:
+        """Units of the whole, where the sample is cut into `batches`."""
+        return self.scale * sum(evaluate.padded_size(self.encoded, rows) for rows in batches)
+
+    def words(self) -> float:
+        """Labelled units of the whole."""
+        return self.scale * sum(len(row.labels) for row in self.encoded)
+
+    def unread_mb(self) -> float:
+        """What the rows will hold that are not encoded yet: arrays, and about 100 bytes a Python object."""
+        held = sum(sum(array.nbytes + 100 for array in (*row.inputs.values(), row.labels)) + 400 for row in self.encoded)
+        return (self.scale - 1) * held / 2**20
+
+
+def rehearse(recipe: Recipe, found: data.Data, reading_seconds: float) -> list[Cost]:
+    """The cost of every stage; reading the data `found` took `reading_seconds`. Raises ValueError for whatever would stop the run."""
+    cache = Store().folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=cache) as folder:
+        rehearsal = Rehearsal(recipe, found, Path(folder), reading_seconds)
+        try:
+            return rehearsal.run()
+        except (RuntimeError, IndexError) as error:  # what torch raises for shapes that do not fit
+            raise ValueError(f"{rehearsal.doing}: a batch cannot be computed: {str(error).strip().splitlines()[0]}") from None
+        except ValueError as error:
+            raise ValueError(f"{rehearsal.doing}: {error}") from None
+
+
+@dataclass
+class Rehearsal:
+    """A run in small."""
+
+    recipe: Recipe
+    found: data.Data
+    folder: Path
+    reading_seconds: float
+    costs: list[Cost] = field(default_factory=list)
+    volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
+    doing: str = "model"
+
+    def __post_init__(self) -> None:
+        self.bench = stages.Bench(self.recipe, Store(self.folder / "cache"))
+
+    def run(self) -> list[Cost]:
+        """Teacher, student, every arm, latency."""
+        torch.set_num_threads(self.recipe.train.threads)
+        machine.keep_freed_memory()
+        arms = verdict.arms(self.recipe, 0) if self.recipe.verdict else {stages.arm_title(self.recipe): self.recipe}
+        self.bench.data = self.sample()
+        self.add("data", self.reading_seconds, 0)
+        ready = self.teacher() if self.recipe.teacher else None
+        self.doing = "student"
+        start = stages.student_stage(self.bench, self.recipe, ready)
+        self.add("student", self.last_seconds(), self.bytes_of(start.folder))
+        trained: dict[str, Path] = {}
+        done = {name: self.arm(derived, start, ready, trained) for name, derived in arms.items()}
+        if ready:
+            done["teacher"] = self.teacher_arm(ready)
+        self.latency(list(done.values()))
+        self.add("data", sum(volume.seconds * volume.scale for volume in self.volumes.values()), 0)
+        return self.summed()
+
+    def sample(self) -> data.Data:
+        """Rows of a few batches, the largest among them; the first row too, which images take their size from."""
+        found, settings = self.found, self.recipe.train
+        self.bench.data = data.Data(found.train[: SAMPLE_ROWS // 4], found.validation, found.test, found.labels)
+        name = self.recipe.student.model or (self.recipe.teacher.model if self.recipe.teacher else "")
+        task = self.bench.new_task(name)
+        chosen = spread(found.train, SAMPLE_ROWS)
+        volume = self.volume("train", task, chosen)
+        budget = settings.batch_rows if volume.encoded[0].positions is None else settings.batch_tokens
+        plan = data.batch_plan(volume.sizes, budget, seed=0, epoch=0)
+        largest = max(plan, key=lambda rows: max(volume.sizes[row] for row in rows) * evaluate.padded_size(volume.encoded, rows))
+        wanted = np.concatenate([*plan[:BATCHES], largest])
+        rows = [found.train[0], *(chosen[row] for row in dict.fromkeys(wanted.tolist()))]
+        return data.Data(rows, spread(found.validation, TEST_ROWS), spread(found.test, TEST_ROWS), found.labels)
+
+    def volume(self, split: str, task: Task, rows: list[Row] | None = None) -> Volume:
+        """A split's whole size for a task, from rows encoded for at most SAMPLE_SECONDS."""
+        key = (split, task.preprocess)
+        if key not in self.volumes:
+            everything = getattr(self.found, split)
+            began, encoded = time.perf_counter(), list[Encoded]()
+            for row in spread(everything, SAMPLE_ROWS) if rows is None else rows:
+                encoded += task.encode([row])
+                if time.perf_counter() - began > SAMPLE_SECONDS and len(encoded) >= 64:
+                    break
+            self.volumes[key] = Volume(len(everything), encoded, time.perf_counter() - began)
+        return self.volumes[key]
+
+    def units_of_epoch(self, task: Task) -> float:
+        """Padded units of one epoch."""
+        volume = self.volume("train", task)
+        budget = self.recipe.train.batch_rows if volume.encoded[0].positions is None else self.recipe.train.batch_tokens
+        return volume.padded(data.batch_plan(volume.sizes, budget, seed=0, epoch=0))
+
+    def units_of_pass(self, split: str, task: Task, *, one_by_one: bool = False) -> float:
+        """Padded units of one pass over a split without training."""
+        volume = self.volume(split, task)
+        return volume.padded(evaluate.evaluation_batches(volume.encoded, one_by_one))
+
+    def teacher(self) -> stages.Net:
+        """Load or build the teacher, and tune it for a few steps where the run tunes it."""
+        settings = self.recipe.teacher
+        assert settings is not None
+        self.doing = "teacher"
+        untuned = self.recipe.model_copy(update={"teacher": settings.model_copy(update={"epochs": 0})})
+        ready = stages.teacher_stage(self.bench, untuned)
+        seconds = self.last_seconds()
+        disk = self.bytes_of(ready.folder)
+        if settings.epochs:
+            job = stages.tuning_job(self.bench, ready.load(), ready.task, stages.tuning(self.bench, self.recipe))
+            pace = self.pace(Training(job, self.folder))
+            epoch = self.units_of_epoch(ready.task) * pace + self.units_of_pass("validation", ready.task) * self.pace_of_pass(job.model, ready.task)
+            seconds, disk = seconds + settings.epochs * epoch, 4 * disk  # the checkpoint holds the weights and two moments of each
+        self.add("teacher", seconds, disk)
+        return ready
+
+    def teacher_arm(self, ready: stages.Net) -> stages.Arm:
+        """The teacher's pass over the test split."""
+        scored, seconds = timed(lambda: stages.score(self.bench, ready.folder, ready.load, ready.task))
+        loading = timed(ready.load)[1]
+        self.add("evaluate", loading + self.scaled(seconds - loading, ready.task), 0)
+        return stages.Arm(self.recipe, ready.task, scored, ready.folder, 0, 0, model=ready.load)
+
+    def arm(self, derived: Recipe, start: stages.Net, ready: stages.Net | None, trained: dict[str, Path]) -> stages.Arm:
+        """One arm: labelled, trained for a few steps, quantized, evaluated, exported and proven. `trained`: weights by title, which arms share."""
+        title, seeds = stages.training_title(derived), self.recipe.verdict.seeds if self.recipe.verdict else 1
+        if title not in trained:
+            self.doing = f"train ({title})"
+            trained[title] = self.train(derived, start, ready, title)
+        self.doing = f"quantize ({stages.arm_title(derived)})"
+        weights = stages.quantize_stage(self.bench, derived, start, trained[title])
+        if weights != trained[title]:
+            self.add("quantize", self.last_seconds() * self.calibration_scale(derived), self.bytes_of(weights), times=seeds)
+        self.doing = f"evaluate ({stages.arm_title(derived)})"
+        arm = stages.evaluate_stage(self.bench, derived, start, weights)
+        assert arm.model is not None
+        building = min(timed(arm.model)[1], seconds := self.last_seconds())
+        one_by_one = derived.quantize is not None and stages.activations(self.bench, derived) == "uint8-dynamic"
+        self.add("evaluate", building + self.scaled(seconds - building, start.task, one_by_one=one_by_one), 0, times=seeds)
+        if derived.quantize:
+            self.doing = f"export ({stages.arm_title(derived)})"
+            stages.export_stage(self.bench, derived, start, weights, arm, derived.export)
+            seconds, parity_rows = self.last_seconds(), len(self.found.test) - len(self.bench.data.test)
+            self.add("export", seconds + sum(self.answer_seconds(arm)) * parity_rows, 2 * arm.num_bytes, times=seeds)
+        return arm
+
+    def train(self, derived: Recipe, start: stages.Net, ready: stages.Net | None, title: str) -> Path:
+        """A few float steps, and quantized ones where the arm has them; the weights they leave."""
+        terms = objective.terms(start.task.hard_loss, derived.distill)
+        cache = self.label(derived, ready, start, terms) if ready and any("logits" in term.loss.reads for term in terms) else None
+        job = stages.training_job(self.bench, derived, start, terms, cache)
+        training, setup, switch = Training(job, self.folder), 0.0, 1.0
+        pace = quantized = self.pace(training)
+        if job.listeners and derived.quantize:
+            switch, total = derived.quantize.start, len(training.batches)
+            setup = timed(lambda: [listener(stages.first_quantized(switch, total), total) for listener in job.listeners])[1]
+            setup, quantized = setup * self.calibration_scale(derived), self.pace(training)
+        epoch = self.units_of_epoch(start.task) * (switch * pace + (1 - switch) * quantized)
+        epoch += self.units_of_pass("validation", start.task) * self.pace_of_pass(job.model, start.task)
+        weights = self.folder / f"train-{title}"
+        weights.mkdir()
+        models.save_tensors(models.state(job.model), weights / models.WEIGHTS)
+        seeds = self.recipe.verdict.seeds if self.recipe.verdict else 1
+        self.add(f"train ({title})", self.recipe.train.epochs * epoch + setup, self.bytes_of(weights), times=seeds)
+        return weights
+
+    def label(self, derived: Recipe, ready: stages.Net, start: stages.Net, terms: list[objective.Term]) -> Path:
+        """The teacher's outputs over the sample; arms share them."""
+        known = len(self.bench.store.records)
+        folder = stages.label_stage(self.bench, derived, ready, start, terms)
+        record, task = self.bench.store.records[known], ready.task
+        if not record["reused"]:
+            encoded = self.bench.encode("train", task)
+            here = sum(evaluate.padded_size(encoded, rows) for rows in evaluate.evaluation_batches(encoded))
+            loading = min(timed(ready.load)[1], record["seconds"])
+            words = sum(len(row.labels) for row in encoded)
+            seconds = loading + (record["seconds"] - loading) * self.units_of_pass("train", task) / here
+            self.add("label", seconds, self.bytes_of(folder) * self.volume("train", task).words() / words)
+        return folder
+
+    def pace(self, training: Training) -> float:
+        """Seconds a unit of a training step: every batch of the sample once, after one to warm up."""
+        steps = [step for step, (epoch, _) in enumerate(training.batches) if epoch == 0]
+        seconds = [timed(partial(training.step, step, len(training.batches)))[1] for step in [steps[0], *steps]]
+        return sum(seconds[1:]) / sum(training.units(step) for step in steps)
+
+    def pace_of_pass(self, model: torch.nn.Module, task: Task) -> float:
+        """Seconds a unit of a pass without training."""
+        encoded = self.bench.encode("validation", task)
+        evaluate.score(model, encoded[:2], task)
+        seconds = timed(lambda: evaluate.score(model, encoded, task))[1]
+        return seconds / sum(evaluate.padded_size(encoded, rows) for rows in evaluate.evaluation_batches(encoded))
+
+    def scaled(self, seconds: float, task: Task, *, one_by_one: bool = False) -> float:
+        """A pass over the sample's test rows to one over all."""
+        encoded = self.bench.encode("test", task)
+        here = sum(evaluate.padded_size(encoded, rows) for rows in evaluate.evaluation_batches(encoded, one_by_one))
+        return max(0.0, seconds) * self.units_of_pass("test", task, one_by_one=one_by_one) / here
+
+    def calibration_scale(self, derived: Recipe) -> float:
+        """Calibration rows of the run over those of the rehearsal."""
+        assert derived.quantize is not None
+        return min(derived.quantize.calibration_rows, len(self.found.train)) / min(derived.quantize.calibration_rows, len(self.bench.data.train))
+
+    def answer_seconds(self, arm: stages.Arm) -> list[float]:
+        """Seconds that one raw row takes, in every runtime of the artifact or in PyTorch."""
+        rows = [raw(row) for row in self.bench.data.test[:TIMED_ANSWERS]]
+        if arm.artifact is None:
+            answers: list[Callable[[Any], Any]] = [pytorch_answerer(arm)]
+        else:
+            graphs = read_json(arm.artifact / "manifest.json")["graphs"]
+            answers = [load(arm.artifact, runtime=graph["runtime"], threads=1).predict for graph in graphs]
+        for answer in answers:
+            answer(rows[0])
+        return [timed(partial(list, map(answer, rows)))[1] / len(rows) for answer in answers]
+
+    def latency(self, arms: list[stages.Arm]) -> None:
+        """The measurement that closes the run."""
+        self.doing = "latency"
+        settings = self.recipe.verdict or Verdict()
+        rows = min(settings.latency_rows, len(self.found.test))
+        self.add("latency", (rows + 10) * sum(sum(self.answer_seconds(arm)) for arm in arms), 0)
+
+    def last_seconds(self) -> float:
+        return float(self.bench.store.records[-1]["seconds"])
+
+    def bytes_of(self, folder: Path) -> int:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    def add(self, stage: str, seconds: float, disk_bytes: float, *, times: int = 1) -> None:
+        """Note what a stage costs, with the memory of this moment."""
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + sum(volume.unread_mb() for volume in self.volumes.values())
+        self.costs.append(Cost(stage, times * seconds, peak_mb, times * disk_bytes / 2**20))
+
+    def summed(self) -> list[Cost]:
+        """One cost for each name."""
+        names = dict.fromkeys(cost.stage for cost in self.costs)
+        groups = [[cost for cost in self.costs if cost.stage == name] for name in names]
+        return [Cost(group[0].stage, sum(c.seconds for c in group), max(c.peak_mb for c in group), sum(c.disk_mb for c in group)) for group in groups]
+
+
+def spread(rows: list[Row], count: int) -> list[Row]:
+    """At most `count` rows, drawn by a fixed seed."""
+    if len(rows) <= count:
+        return rows
+    return [rows[i] for i in np.sort(np.random.default_rng(0).choice(len(rows), count, replace=False))]
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """(result, seconds)."""
+    began = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - began

@@ -1,0 +1,65 @@
+"""The JSON Schema (draft 7) of recipes, for editors: the stages, and under each stage the keys of the component that it names."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from limbeck import catalogue, registry
+from limbeck.recipe import LossKeys, Recipe
+
+Schema = dict[str, Any]
+
+
+def schema() -> Schema:
+    """The schema with every component that is installed here."""
+    found = Recipe.model_json_schema(by_alias=True)
+    stages: dict[str, Schema] = found["$defs"]
+    found["properties"]["task"]["enum"] = registry.names("tasks")
+    found["properties"]["export"]["items"] = {"enum": registry.names("exporters")}
+    stages["Quantize"]["properties"]["range"]["enum"] = registry.names("ranges")
+    stages["Data"]["properties"]["source"]["enum"] = registry.names("sources")
+    stages["Student"]["properties"]["surgery"]["enum"] = [*registry.names("surgeries"), None]
+    stages["Data"] |= branches(stages["Data"], {"source": "sources"})
+    stages["Teacher"] |= branches(stages["Teacher"], {"model": "networks"})
+    stages["Student"] |= branches(stages["Student"], {"model": "networks", "surgery": "surgeries"})
+    losses = {name: loss(name) for name in registry.names("losses")}
+    stages["Distill"]["properties"]["losses"] |= {"properties": losses, "additionalProperties": False}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **found, "title": "limbeck recipe"}
+
+
+def branches(stage: Schema, named_by: dict[str, str]) -> Schema:
+    """What a stage gains: for each component that the key of `named_by` may name, the keys that are then allowed; no others elsewhere."""
+    own, rules, known = stage["properties"], [], []
+    for key, family in named_by.items():
+        for name in registry.names(family):
+            here = {"properties": {key: {"const": name}}, "required": [key]}
+            known.append(here)
+            properties, required = keys(family, name)
+            rules.append({"if": here, "then": {"properties": own | properties, "required": required, "additionalProperties": False}})
+    rules.append({"if": {"not": {"anyOf": known}}, "then": {"properties": own, "additionalProperties": False}})
+    return {"allOf": rules, "additionalProperties": True}
+
+
+def keys(family: str, name: str) -> tuple[dict[str, Schema], list[str]]:
+    """(the schema of each of a component's keys, those it needs)."""
+    properties, required = {}, []
+    for key, parameter in registry.keys(family, name).items():
+        properties[key] = TypeAdapter(parameter.annotation).json_schema()
+        if parameter.default is parameter.empty:
+            required.append(key)
+        else:
+            properties[key] |= {"default": parameter.default}
+    return properties, required
+
+
+def loss(name: str) -> Schema:
+    """A loss: its weight and its own keys."""
+    properties, required = keys("losses", name)
+    weight = TypeAdapter(LossKeys).json_schema()["properties"]["weight"]
+    return {
+        "description": catalogue.summary(catalogue.documentation("losses", name)),
+        "type": ["object", "null"],
+        "properties": {"weight": weight | {"default": 1.0}, **properties},
+        "required": required,
+        "additionalProperties": False,
+    }

@@ -1,0 +1,168 @@
+"""`limbeck check`: every mistake is found before training, nothing is left in the cache, and the forecast counts all of the work."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from encoders import save_encoder
+from test_cli import call, mistake
+
+from limbeck import check, data, evaluate, forecast, registry
+from limbeck.recipe import Recipe, parse
+from limbeck.sources.sklearn import Sklearn
+from limbeck.tasks import Encoded
+
+RECIPE = """
+task: image-classification
+data: {source: sklearn, dataset: digits}
+teacher: {model: small_cnn, width: 4, epochs: 1}
+student: {model: small_cnn, width: 4}
+train: {epochs: 2, learning_rate: 4.0e-3, threads: 1, batch_rows: 64}
+distill: {losses: {kl: {}, hidden: {}}}
+quantize: {when: train, start: 0.5}
+verdict: {arms: [plain, kd, kd+ptq, joint], seeds: 2}
+"""
+WORDS = ["Ada", "sleeps", "In", "Paris"]
+
+
+def test_a_good_recipe_is_ok_and_leaves_nothing(tmp_path: Path, cache_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    assert call("check", path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "ok"
+    forecasts = [line[:18].rstrip() for line in lines if line.endswith("MB")]
+    stages = ["data", "teacher", "student", "evaluate", "label", "quantize", "export", "latency", "total"]
+    assert set(forecasts) == {*stages, "train (plain)", "train (kd)", "train (joint)"}
+    assert list(cache_folder.iterdir()) == []
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_data_only_needs_no_torch_and_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    assert call("check", path, "--data-only") == 0
+    assert "1,295 train, 143 validation, 359 test rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data.dataset=digit", "digits"),
+        ("quantize.keep_float=[nonsense.*]", "`nonsense.*` matches no module"),
+        ("quantize.activations=uint8-dynamic", "is a convolution"),
+        ("student.depth=0", "student: _PlainCnn has no ModuleList"),
+        ("distill.losses.hidden.layers=9", "cannot keep 9 of 3 layers"),
+    ],
+)
+def test_a_mistake_that_only_a_batch_shows(override: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    assert told in mistake(capsys, "check", path, override, "verdict.arms=[joint]")
+
+
+def test_wrong_data_and_a_wrong_model_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("task: token-classification\ndata: {source: conll, path: /nowhere}\nstudent: {model: no-such/model}\n")
+    told = mistake(capsys, "check", path)
+    assert "data.path" in told
+    assert "no-such/model" in told
+
+
+@pytest.mark.parametrize(("resource", "told"), [("disk", "Free some"), ("memory", "Lower train.batch_tokens")])
+def test_what_does_not_fit(resource: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = [forecast.Cost("teacher", 5.0, 10.0, 10.0), forecast.Cost("train (kd)", 5.0, 1e9 if resource == "memory" else 10.0, 10.0)]
+    monkeypatch.setattr(forecast, "rehearse", lambda recipe, found, seconds: costs)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=(21 if resource == "disk" else 10**6) * 2**20))
+    checked = check.check(parse(RECIPE))
+    assert len(checked.mistakes) == 1
+    assert told in checked.mistakes[0]
+
+
+def test_a_volume_counts_the_whole_from_a_part() -> None:
+    """Padded units and words of 10,000 rows from 2,500 of them, within 5 %."""
+    chance = np.random.default_rng(0)
+    sizes = np.clip(chance.lognormal(3, 0.6, 10_000), 3, 256).astype(int)
+    rows = [Encoded({"input_ids": np.zeros(size, np.int64)}, np.arange(size - 2), np.zeros(size - 2, np.int64)) for size in sizes]
+    whole, part = forecast.Volume(10_000, rows, 1.0), forecast.Volume(10_000, forecast.spread(rows, 2500), 1.0)  # type: ignore[arg-type]
+    for count in (count_training, count_pass, forecast.Volume.words):
+        assert count(part) == pytest.approx(count(whole), rel=0.05)
+    assert whole.unread_mb() == 0
+    assert part.unread_mb() > 0
+
+
+def count_training(volume: forecast.Volume) -> float:
+    return volume.padded(data.batch_plan(volume.sizes, 1024, seed=0, epoch=0))
+
+
+def count_pass(volume: forecast.Volume) -> float:
+    return volume.padded(evaluate.evaluation_batches(volume.encoded))
+
+
+def rehearsed(recipe: Recipe) -> dict[str, forecast.Cost]:
+    found = data.read(recipe.data.source, recipe.data.options, registry.load("tasks", recipe.task))
+    return {cost.stage: cost for cost in forecast.rehearse(recipe.resolved(), found, 0.0)}
+
+
+def test_the_forecast_grows_with_epochs_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock on which every call takes one second, so that nothing depends on this machine."""
+    ticking(monkeypatch)
+    text = RECIPE.replace("[plain, kd, kd+ptq, joint]", "[plain]")
+    small = rehearsed(parse(text))
+    large = rehearsed(parse(text, overrides=["train.epochs=4", "verdict.seeds=6", "teacher.epochs=3"]))
+    assert large["train (plain)"].seconds == pytest.approx(6 * small["train (plain)"].seconds)
+    assert 2 * small["teacher"].seconds < large["teacher"].seconds < 3 * small["teacher"].seconds
+    batches = 21  # of 64 in 1,295 rows
+    validation = small["train (plain)"].seconds / 4 - batches
+    assert 0 < validation < 6
+
+
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(work: Callable[[], object]) -> tuple[object, float]:
+        return work(), 1.0
+
+    monkeypatch.setattr(forecast, "timed", timed)
+
+
+def test_text_is_rehearsed_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tokenizers, a row that cannot be longer than the model reads, and a cache whose bytes are forecast."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for name in ("train", "valid", "test"):
+        (corpus / f"{name}.txt").write_text("Ada B-PER\nsleeps O\n\nIn O\nParis B-LOC\nsleeps O\n\n" * 60)
+    teacher = save_encoder(tmp_path / "teacher", WORDS, vocabulary=40, width=16, layers=2)
+    student = save_encoder(tmp_path / "student", WORDS, vocabulary=30, width=8, layers=1, lowercase=True)
+    recipe = parse(f"""
+task: token-classification
+data: {{source: conll, path: {corpus}}}
+teacher: {{model: {teacher}, epochs: 1}}
+student: {{model: {student}}}
+train: {{epochs: 2, threads: 1, batch_tokens: 64, dtype: float32}}
+distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
+""")
+    monkeypatch.setattr(forecast, "BATCHES", 2)
+    costs = rehearsed(recipe)
+    assert set(costs) == {"data", "teacher", "student", "train (kd)", "label", "evaluate", "latency"}
+    words, labels = 300, 5
+    expected = words * (4 * labels + 2 * 16 + 1) / 2**20  # logits, one hidden layer, the mask
+    assert costs["label"].disk_mb == pytest.approx(expected, rel=1.0)
+
+
+def test_a_shape_that_does_not_fit_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nmore")
+
+    monkeypatch.setattr(forecast.Rehearsal, "run", break_down)
+    found = data.read("sklearn", {}, registry.load("tasks", "image-classification"))
+    with pytest.raises(ValueError, match=r"a batch cannot be computed: mat1 and mat2 shapes cannot be multiplied$"):
+        forecast.rehearse(parse(RECIPE), found, 0.0)
+
+
+def test_rows_are_spread_over_the_split() -> None:
+    rows = Sklearn().read()["train"]
+    assert forecast.spread(rows, 10**6) is rows
+    assert len(forecast.spread(rows, 100)) == 100
+    assert len({row["label"] for row in forecast.spread(rows, 100)}) == 10

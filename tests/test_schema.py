@@ -1,0 +1,101 @@
+"""`limbeck schema`: every recipe here is valid by it, and what `limbeck check` refuses it refuses too."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limbeck import recipe as recipes
+from limbeck import registry
+from limbeck.schema import schema
+
+ROOT = Path(__file__).parent.parent
+TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool, "null": type(None)}
+WHOLE = schema()
+
+
+def valid(value: Any, rule: dict[str, Any] | bool) -> bool:
+    """Whether `value` satisfies a schema: the words of draft 7 that ours uses, straight from its specification."""
+    if isinstance(rule, bool):
+        return rule
+    if "$ref" in rule:
+        return valid(value, WHOLE["$defs"][rule["$ref"].rpartition("/")[2]])
+    kinds = rule.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    good = not kinds or any(isinstance(value, TYPES[kind]) and not (kind in ("number", "integer") and isinstance(value, bool)) for kind in kinds)
+    good &= "const" not in rule or value == rule["const"]
+    good &= "enum" not in rule or value in rule["enum"]
+    good &= all(valid(value, each) for each in rule.get("allOf", []))
+    good &= "anyOf" not in rule or any(valid(value, each) for each in rule["anyOf"])
+    good &= "not" not in rule or not valid(value, rule["not"])
+    if "if" in rule and valid(value, rule["if"]):
+        good &= valid(value, rule["then"])
+    if isinstance(value, str):
+        good &= re.search(rule.get("pattern", ""), value) is not None
+    if isinstance(value, int | float):
+        good &= rule.get("minimum", value) <= value <= rule.get("maximum", value)
+        good &= "exclusiveMinimum" not in rule or value > rule["exclusiveMinimum"]
+    if isinstance(value, list):
+        good &= all(valid(each, rule.get("items", True)) for each in value)
+    if isinstance(value, dict):
+        own = rule.get("properties", {})
+        good &= all(key in value for key in rule.get("required", []))
+        good &= all(valid(each, own.get(key, rule.get("additionalProperties", True))) for key, each in value.items())
+    return bool(good)
+
+
+def content(text: str) -> Any:
+    return recipes._load(text, "recipe")[1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_valid(path: Path) -> None:
+    assert valid(content(path.read_text()), WHOLE)
+    assert valid(recipes.read(path).resolved().dump(), WHOLE)
+
+
+DIGITS = (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("source: sklearn", "source: sklaern"),
+        ("dataset: digits", "datasets: digits"),
+        ("dataset: digits", "unlabelled: much"),
+        ("width: 32", "widht: 32"),
+        ("small_cnn, width: 12, depth: 1", "some/hub-id, width: 12"),
+        ("task: image-classification", "task: image_classification"),
+        ("temperature: 4.0", "temprature: 4.0"),
+        ("kl:", "lk:"),
+        ("linear(1.0, 0.5)", "linear(1.0)"),
+        ("epochs: 25", "epochs: 0"),
+        ("epochs: 25", "epoch: 25"),
+        ("range: lsq", "range: lqs"),
+        ("[onnx]", "[onxn]"),
+        ("joint]", "joined]"),
+    ],
+)
+def test_what_is_refused_when_read_is_refused_by_the_schema(old: str, new: str) -> None:
+    assert old in DIGITS
+    wrong = DIGITS.replace(old, new)
+    assert not valid(content(wrong), WHOLE)
+    with pytest.raises(ValueError, match=r"."):
+        recipes.parse(wrong).check_components()
+
+
+@pytest.mark.parametrize("student", ["{from: teacher, surgery: drop_layers, layers: 3}", "{from: teacher, surgery: same}", "{model: some/hub-id}"])
+def test_every_form_of_a_student_is_valid(student: str) -> None:
+    text = re.sub(r"student: .*", f"student: {student}", DIGITS)
+    assert valid(content(text), WHOLE)
+
+
+def test_every_component_and_key_is_in_the_schema() -> None:
+    text = json.dumps(WHOLE)
+    for family in ("sources", "networks", "surgeries", "losses"):
+        for name in registry.names(family):
+            assert f'"{name}"' in text
+            for key in registry.keys(family, name):
+                assert f'"{key}"' in text
