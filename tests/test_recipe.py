@@ -292,7 +292,7 @@ def test_a_wrong_tag_is_the_users_mistake(value: str, told: str) -> None:
         (
             "model: large",
             "model: large, epoch: 2",
-            "r.yaml:3:25: teacher.epoch: `large` is none of our networks (small_cnn), and only these take keys. ",
+            "r.yaml:3:25: teacher.epoch: `large` is none of our networks (mobilenet_v2, resnet18, resnet50, small_cnn), and only these take keys. ",
             "Did you mean `epochs`? Choices: model, epochs, learning_rate",
         ),
         (
@@ -547,3 +547,12 @@ def test_a_word_that_reads_as_a_number_is_written_in_quotes(word: str) -> None:
     found = parse(base=BASE.replace("somewhere", f"'{word}'"))
     assert recipe.parse(recipe.write(found)) == found
     assert yaml.safe_load(recipe.write(found))["data"]["path"] == word
+
+
+def test_a_metric_that_the_task_lacks_is_refused_before_any_work() -> None:
+    """The verdict's metric is one of the task's; left open, it is written out as the task's own."""
+    path = Path(__file__).parents[1] / "recipes" / "image-classification-digits-joint.yaml"
+    assert recipe.read(path).resolved().verdict.metric == "accuracy"  # type: ignore[union-attr]
+    assert recipe.read(path, ["verdict.metric=auc"]).resolved().judged_metric == "auc"
+    with pytest.raises(ValueError, match=r"verdict\.metric: `image-classification` has no metric `auk`\. Did you mean `auc`\?"):
+        recipe.read(path, ["verdict.metric=auk"]).check_components()

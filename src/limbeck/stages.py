@@ -59,10 +59,6 @@ class Arm:
     parity: list[dict[str, Any]] = field(default_factory=list)
     model: Callable[[], nn.Module] | None = None
 
-    @cached_property
-    def statistics(self) -> np.ndarray:
-        return self.task.statistics(self.scored)
-
 
 @dataclass
 class Bench:
