@@ -547,3 +547,12 @@ def test_a_word_that_reads_as_a_number_is_written_in_quotes(word: str) -> None:
     found = parse(base=BASE.replace("somewhere", f"'{word}'"))
     assert recipe.parse(recipe.write(found)) == found
     assert yaml.safe_load(recipe.write(found))["data"]["path"] == word
+
+
+def test_a_metric_that_the_task_lacks_is_refused_before_any_work() -> None:
+    """The verdict's metric is one of the task's; left open, it is written out as the task's own."""
+    path = Path(__file__).parents[1] / "recipes" / "image-classification-digits-joint.yaml"
+    assert recipe.read(path).resolved().verdict.metric == "accuracy"  # type: ignore[union-attr]
+    assert recipe.read(path, ["verdict.metric=auc"]).resolved().judged_metric == "auc"
+    with pytest.raises(ValueError, match=r"verdict\.metric: `image-classification` has no metric `auk`\. Did you mean `auc`\?"):
+        recipe.read(path, ["verdict.metric=auk"]).check_components()

@@ -1,6 +1,7 @@
-"""Figures from counts. Torch-free.
+"""Figures from counts and from ranks. Torch-free.
 
 Precision p = TP / predicted, recall r = TP / true, F1 = 2 TP / (predicted + true); 0 where a denominator is 0.
+AUC = P(score of a positive > score of a negative) + P(equal) / 2, the area under the ROC curve (Hanley and McNeil, 1982).
 """
 
 from typing import Any
@@ -16,6 +17,30 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def precision_recall_f1(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The three, each in [0, 1], for any shape of counts."""
     return ratio(hits, predicted), ratio(hits, true), ratio(2 * hits, predicted + true)
+
+
+def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R) the AUC of `scores` (N) for `positive` (N; bool) under each row of `weights` (R, N); NaN where either side weighs nothing.
+
+    Sorted once: a group of equal scores beats the negatives below it, and half of its own.
+    """
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
+    above = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
+    below = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
+    won = (above * (below.cumsum(1) - below / 2)).sum(1)
+    pairs = above.sum(1) * below.sum(1)
+    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs != 0)
+
+
+def macro_auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R) the mean over labels of each one's AUC against the rest, from `scores` (N, V); of two labels, that of the second.
+
+    As MedMNIST computes it (Yang et al., 2023, arXiv 2110.14795). A label that all rows or none of a resample have is left out; 0 where none is left.
+    """
+    chosen = range(scores.shape[1]) if scores.shape[1] > 2 else [1]
+    found = np.stack([weighted_auc(scores[:, label], labels == label, weights) for label in chosen], 1)
+    return ratio(np.nansum(found, 1), (~np.isnan(found)).sum(1))
 
 
 def confusion(labels: np.ndarray, decisions: np.ndarray, num_labels: int) -> np.ndarray:

@@ -37,7 +37,7 @@ from limbeck.stages import (
     train_stage,
 )  # fmt: skip
 from limbeck.store import Store, lock, read_json, write_bytes, write_json
-from limbeck.tasks import Task, collate
+from limbeck.tasks import collate
 
 
 def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
@@ -137,7 +137,7 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     recipe, task = bench.recipe, final_arm(arms)[0].task
     settings = recipe.verdict or Verdict()
     weights = verdict.resample(len(bench.data.test), settings.resamples)
-    resampled = {arm: verdict.bootstrap([run.statistics for run in runs], weights, task) for arm, runs in arms.items()}
+    resampled = {arm: verdict.bootstrap([run.scored for run in runs], weights, task) for arm, runs in arms.items()}
     latency = measure(bench, arms, settings.latency_rows, settings.latency_threads)
     rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
     parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
@@ -145,9 +145,9 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
         "schema": 1,
         "name": name,
         "task": recipe.task,
-        "metric": {"name": task.metric, "higher_is_better": True},
+        "metric": {"name": recipe.judged_metric, "higher_is_better": True},
         "arms": rows,
-        "verdict": judge(recipe, rows, resampled, parity, task) if recipe.verdict else None,
+        "verdict": judge(recipe, rows, resampled, parity) if recipe.verdict else None,
         "parity": parity,
         "stages": [{key: value for key, value in record.items() if key != "entry"} for record in bench.store.records],
         "machine": machine.describe(),
@@ -158,13 +158,13 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     }
 
 
-def judge(recipe: Recipe, rows: dict[str, Any], resampled: dict[str, Any], parity: list[dict[str, Any]], task: Task) -> dict[str, Any]:
+def judge(recipe: Recipe, rows: dict[str, Any], resampled: dict[str, Any], parity: list[dict[str, Any]]) -> dict[str, Any]:
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures."""
     assert recipe.verdict is not None
     final = next(arm for arm in ("joint", "kd+ptq", "kd", "plain") if arm in rows)
     found = verdict.judge(
-        {arm: row["mean"][task.metric] for arm, row in rows.items()},
-        {arm: values[task.metric] for arm, values in resampled.items()},
+        {arm: row["mean"][recipe.judged_metric] for arm, row in rows.items()},
+        {arm: values[recipe.judged_metric] for arm, values in resampled.items()},
         recipe.verdict,
         speedup=rows["teacher"]["latency_ms"]["p50"] / rows[final]["latency_ms"]["p50"],
         compression=rows["teacher"]["bytes"] / rows[final]["bytes"],

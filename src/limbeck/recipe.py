@@ -177,9 +177,12 @@ class Quantize(Stage):
 
 
 class Verdict(Stage):
-    """The arms that are compared; the last may lose `max_drop` of the teacher's metric and must be `min_speedup` times as fast."""
+    """The arms that are compared; the last may lose `max_drop` of the teacher's `metric` (one of the task's) and must be `min_speedup` times as fast.
+
+    `metric` left open is the task's first."""
 
     arms: list[Literal["plain", "kd", "kd+ptq", "joint"]] = ["plain", "kd", "kd+ptq", "joint"]
+    metric: str | None = None
     seeds: int = Field(1, ge=1)
     max_drop: float = Field(0.01, ge=0)
     min_speedup: float = Field(1.0, ge=0)
@@ -225,11 +228,18 @@ class Recipe(Stage):
                 raise ValueError(self._origin.tell([*path, error.key], str(error))) from None
             except ValueError as error:
                 raise ValueError(self._origin.tell(path, str(error))) from None
+        if self.verdict and self.verdict.metric:
+            names = registry.load("tasks", self.task).metric_names
+            if self.verdict.metric not in names:
+                problem = f"`{self.task}` has no metric `{self.verdict.metric}`. {registry.suggest(self.verdict.metric, names)}"
+                raise ValueError(self._origin.tell(["verdict", "metric"], problem))
 
     def resolved(self) -> "Recipe":
         """This recipe, its components checked and their defaults written out. Raises ValueError."""
         self.check_components()
         content = self.dump()
+        if content["verdict"]:
+            content["verdict"]["metric"] = self.judged_metric
         for path, family, name, options in self._components():
             if options is None or name not in registry.names(family):
                 continue
@@ -242,6 +252,11 @@ class Recipe(Stage):
             if family == "losses":
                 place.setdefault("weight", 1.0)
         return Recipe.model_validate(content)
+
+    @property
+    def judged_metric(self) -> str:
+        """What the verdict compares: `verdict.metric`, or the task's own."""
+        return (self.verdict.metric if self.verdict else None) or registry.load("tasks", self.task).metric
 
     def _components(self) -> Iterator[tuple[list[str], str, str, dict[str, Any] | None]]:
         """(path in the recipe, family, name, options) of each; without options it is made from more than its keys."""

@@ -74,10 +74,6 @@ class Arm:
     model: Callable[[], nn.Module] | None = None
     save: Callable[[nn.Module, Path], None] | None = None
 
-    @cached_property
-    def statistics(self) -> np.ndarray:
-        return self.task.statistics(self.scored)
-
 
 @dataclass
 class Bench:

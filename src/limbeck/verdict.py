@@ -2,7 +2,7 @@
 
 The arms: `plain` (the same student without a teacher), `kd` (distilled, float), `kd+ptq` (the same weights, quantized after), `joint`
 (distilled and quantized
-one training). A metric is a function of sums over rows, so one resample of the rows (Efron and Tibshirani, 1993, chapter 6;
+one training). A metric is a function of the rows' weights, so one resample of the rows (Efron and Tibshirani, 1993, chapter 6;
 Berg-Kirkpatrick et al., 2012)
 serves every arm and the differences are paired. Seeds are averaged within a resample. Rows are sentences for tagging, never tokens.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.recipe import Recipe, Verdict
-from limbeck.tasks import Task
+from limbeck.tasks import Scored, Task, figures
 
 ALPHA = 0.05
 
@@ -42,9 +42,9 @@ def resample(num_rows: int, resamples: int) -> np.ndarray:
     return generator.multinomial(num_rows, np.full(num_rows, 1 / num_rows), resamples).astype(np.float64)
 
 
-def bootstrap(statistics: Sequence[np.ndarray], weights: np.ndarray, task: Task) -> dict[str, np.ndarray]:
-    """(R) resampled values of every metric, averaged over the seeds' `statistics` (N, K)."""
-    per_seed = [task.metrics(weights @ rows) for rows in statistics]
+def bootstrap(seeds: Sequence[Scored], weights: np.ndarray, task: Task) -> dict[str, np.ndarray]:
+    """(R) resampled values of every metric, averaged over the seeds; `weights` (R, N)."""
+    per_seed = [figures(task, scored, weights) for scored in seeds]
     return {name: np.mean([metrics[name] for metrics in per_seed], 0) for name in per_seed[0]}
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from limbeck import evaluate, features, metrics, registry
 from limbeck.sources import Row
-from limbeck.tasks import UNKNOWN, Scored, Task, collate
+from limbeck.tasks import UNKNOWN, Scored, Task, collate, figures, softmax
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.token_classification import TokenClassification
@@ -188,7 +188,8 @@ def test_perfect_answers_score_one_and_wrong_ones_less(name: str) -> None:
     labels, offsets = np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded)
     perfect = Scored(10 * np.eye(len(task.labels), dtype=np.float32)[labels], labels, offsets)
     assert set(evaluate.quality(perfect, task).values()) == {1.0}
-    assert task.metric in evaluate.quality(perfect, task)
+    assert set(evaluate.quality(perfect, task)) == set(task.metric_names)
+    assert task.metric in task.metric_names
     shifted = Scored(np.roll(perfect.logits, 1, 1), labels, offsets)
     assert evaluate.quality(shifted, task)[task.metric] < 1
 
@@ -213,6 +214,8 @@ def test_no_rows_at_all_score_zero_without_a_warning(name: str) -> None:
     task, _, _ = EXAMPLES[name]
     statistics = task.statistics(evaluate.score(model_for(task), task.encode(EXAMPLES[name][1]), task))
     assert set(map(float, task.metrics(0 * statistics.sum(0)).values())) == {0.0}
+    scored = evaluate.score(model_for(task), task.encode(EXAMPLES[name][1]), task)
+    assert {value.item() for value in figures(task, scored, np.zeros((1, len(statistics)))).values()} == {0.0}
 
 
 @contract
@@ -418,9 +421,9 @@ def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) ->
     labels = list("abcd")
     task = ImageClassification(labels, IMAGE.preprocess)
     scored = Scored(np.eye(4)[decided], true, np.arange(len(true) + 1))
-    figures = evaluate.quality(scored, task)
-    assert figures["accuracy"] == pytest.approx(accuracy_score(true, decided))
-    assert figures["macro_f1"] == pytest.approx(f1_score(true, decided, average="macro", labels=range(4), zero_division=0))
+    quality = evaluate.quality(scored, task)
+    assert quality["accuracy"] == pytest.approx(accuracy_score(true, decided))
+    assert quality["macro_f1"] == pytest.approx(f1_score(true, decided, average="macro", labels=range(4), zero_division=0))
     found = evaluate.details(scored, task)
     assert found["confusion"]["counts"] == confusion_matrix(true, decided, labels=range(4)).tolist()
     report = classification_report(true, decided, labels=range(4), target_names=labels, output_dict=True, zero_division=0)
@@ -432,9 +435,36 @@ def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) ->
 
 
 def test_accuracy_of_a_worked_example() -> None:
-    """4 rows, 3 right. F1: cat 2 * 2 / (3 + 2), dog 0, eel 1; the mean is 0.6."""
+    """4 rows, 3 right. F1: cat 2 * 2 / (3 + 2), dog 0, eel 1; the mean is 0.6. AUC: cat (2 + 1/2 * 2) / 4, dog 1/2, eel 1."""
     scored = Scored(np.eye(3)[[0, 0, 0, 2]], np.array([0, 0, 1, 2]), np.arange(5))
-    assert evaluate.quality(scored, IMAGE) == pytest.approx({"accuracy": 0.75, "macro_f1": 0.6})
+    assert evaluate.quality(scored, IMAGE) == pytest.approx({"accuracy": 0.75, "macro_f1": 0.6, "auc": (0.75 + 0.5 + 1) / 3})
+
+
+@given(st.integers(2, 40), st.integers(2, 4), st.integers(0, 10_000))
+def test_auc_is_that_of_scikit_learn_with_ties_and_weights(rows: int, num_labels: int, seed: int) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, num_labels, rows)
+    logits = generator.integers(-2, 3, (rows, num_labels)).astype(np.float32)  # so few values tie
+    weights = generator.integers(0, 3, (4, rows)).astype(float)
+    task = ImageClassification(list("abcd")[:num_labels], IMAGE.preprocess)
+    scored = Scored(logits, labels, np.arange(rows + 1))
+    probabilities = softmax(logits.astype(np.float64))
+    for found, weight in zip(figures(task, scored, weights)["auc"], weights, strict=True):
+        expected = [
+            roc_auc_score(labels == label, probabilities[:, label], sample_weight=weight)
+            for label in ([1] if num_labels == 2 else range(num_labels))
+            if len(set((labels == label)[weight > 0].tolist())) == 2
+        ]
+        assert found == pytest.approx(np.mean(expected) if expected else 0.0, abs=1e-9)
+
+
+def test_of_two_labels_the_auc_is_that_of_the_second() -> None:
+    """MedMNIST's way for two classes; 3 of the 4 pairs are in order."""
+    scored = Scored(np.array([[0.0, 0.1], [0.0, 0.4], [0.0, 0.3], [0.0, 0.9]]), np.array([0, 0, 1, 1]), np.arange(5))
+    task = ImageClassification(["normal", "pneumonia"], IMAGE.preprocess)
+    assert evaluate.quality(scored, task)["auc"] == pytest.approx(0.75)
 
 
 def test_units_without_a_label_are_left_out_of_the_details() -> None:

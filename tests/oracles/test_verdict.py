@@ -64,7 +64,7 @@ def test_a_resample_draws_as_many_rows_as_there_are_and_the_same_ones_each_time(
 def test_resampled_metrics_are_those_of_resampled_data(task: Any, seeds: list[Scored]) -> None:
     """Each row of weights spelled out as a data set and scored afresh; seeds are averaged within a resample. Rows are whole sentences."""
     weights = verdict.resample(len(seeds[0].offsets) - 1, 25)
-    found = verdict.bootstrap([task.statistics(scored) for scored in seeds], weights, task)
+    found = verdict.bootstrap(seeds, weights, task)
     for draw, counts in enumerate(weights):
         expected = [evaluate.quality(drawn_again(scored, counts), task) for scored in seeds]
         for name, values in found.items():
@@ -74,7 +74,7 @@ def test_resampled_metrics_are_those_of_resampled_data(task: Any, seeds: list[Sc
 
 def test_the_interval_of_an_accuracy_is_scipy_s() -> None:
     scored = images(0, 0.8)
-    values = verdict.bootstrap([IMAGE.statistics(scored)], verdict.resample(400, 4000), IMAGE)["accuracy"]
+    values = verdict.bootstrap([scored], verdict.resample(400, 4000), IMAGE)["accuracy"]
     right = (scored.decisions == scored.labels).astype(float)
     expected = scipy.stats.bootstrap((right,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)).confidence_interval
     assert verdict.interval(values) == pytest.approx([expected.low, expected.high], abs=0.004)
@@ -84,7 +84,7 @@ def test_the_interval_of_a_difference_is_paired_as_scipy_s_is() -> None:
     """Two arms that share most of their mistakes: paired, the interval is far narrower than the two apart would give."""
     teacher, student = images(0, 0.8), images(0, 0.77)
     weights = verdict.resample(400, 4000)
-    resampled = [verdict.bootstrap([IMAGE.statistics(scored)], weights, IMAGE)["accuracy"] for scored in (teacher, student)]
+    resampled = [verdict.bootstrap([scored], weights, IMAGE)["accuracy"] for scored in (teacher, student)]
     low, high = verdict.interval(resampled[0] - resampled[1])
     right = [(scored.decisions == scored.labels).astype(float) for scored in (teacher, student)]
     expected = scipy.stats.bootstrap(

@@ -13,6 +13,7 @@ import numpy as np
 from limbeck.sources import Row
 
 UNKNOWN = -100  # the label of a unit without one
+RESAMPLES_AT_ONCE = 200  # ranked metrics hold a few copies of the weights
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Task(Protocol):
     preprocess: str
 
     metric: ClassVar[str]
+    metric_names: ClassVar[tuple[str, ...]]
     hard_loss: ClassVar[str]
     auto_model: ClassVar[str]
     preprocess_file: ClassVar[str]
@@ -93,6 +95,17 @@ class Task(Protocol):
     def statistics(self, scored: Scored) -> np.ndarray: ...
 
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]: ...
+
+    def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+def figures(task: Task, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """(R) every metric of the task on a split whose rows count as each row of `weights` (R, N) says.
+
+    A metric is a function of sums over rows (`statistics`, then `metrics`), or of the order of the scores (`ranked`).
+    """
+    parts = [task.ranked(scored, part) for part in np.array_split(weights, -(-len(weights) // RESAMPLES_AT_ONCE))]
+    return task.metrics(weights @ task.statistics(scored)) | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def collate(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int]) -> Batch:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.metrics import precision_recall_f1, ratio
+from limbeck.metrics import macro_auc, precision_recall_f1, ratio
 from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Scored, softmax
 
@@ -45,3 +45,8 @@ def metrics(totals: np.ndarray) -> dict[str, np.ndarray]:
     """Totals (..., 3 V) to accuracy and macro F1, each in [0, 1]."""
     hits, predicted, true = np.split(totals, 3, -1)
     return {"accuracy": ratio(hits.sum(-1), true.sum(-1)), "macro_f1": precision_recall_f1(hits, predicted, true)[2].mean(-1)}
+
+
+def ranked(scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Weights (R, N) to the macro AUC of the probabilities, in [0, 1]."""
+    return {"auc": macro_auc(softmax(scored.logits.astype(np.float64)), scored.labels, weights)}

@@ -1,4 +1,4 @@
-"""One label for an image. Metric: accuracy, the share of rows whose largest logit is the true label; macro F1 beside it.
+"""One label for an image. Metric: accuracy, the share of rows whose largest logit is the true label; macro F1 and macro AUC beside it.
 
 Preprocessing (`preprocess.json`): an image becomes (channels, height, width) float32, value / 255, less the mean, over the standard deviation of each
 channel; another size is resized by Pillow (bilinear) first. The same numpy lines run in training and in the artifact's runtime.
@@ -26,6 +26,7 @@ class ImageClassification:
     preprocess: str
 
     metric: ClassVar[str] = "accuracy"
+    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "auc")
     hard_loss: ClassVar[str] = "cross_entropy"
     auto_model: ClassVar[str] = "AutoModelForImageClassification"
     preprocess_file: ClassVar[str] = "preprocess.json"
@@ -101,3 +102,7 @@ class ImageClassification:
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         """Totals (..., 3 V) to accuracy and macro F1, each in [0, 1]."""
         return _single_label.metrics(totals)
+
+    def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """(R) the macro AUC of the probabilities under each row of `weights` (R, N)."""
+        return _single_label.ranked(scored, weights)

@@ -23,6 +23,7 @@ class TextClassification:
     preprocess: str
 
     metric: ClassVar[str] = "accuracy"
+    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
     hard_loss: ClassVar[str] = "cross_entropy"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
     preprocess_file: ClassVar[str] = "tokenizer.json"
@@ -74,3 +75,7 @@ class TextClassification:
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         """Totals (..., 3 V) to accuracy and macro F1, each in [0, 1]."""
         return _single_label.metrics(totals)
+
+    def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """No metric of this task is read from the order of scores."""
+        return {}

@@ -27,6 +27,7 @@ class TokenClassification:
     preprocess: str
 
     metric: ClassVar[str] = "f1"
+    metric_names: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall", "token_micro_average")
     hard_loss: ClassVar[str] = "cross_entropy"
     auto_model: ClassVar[str] = "AutoModelForTokenClassification"
     preprocess_file: ClassVar[str] = "tokenizer.json"
@@ -120,3 +121,7 @@ class TokenClassification:
         hits, predicted, true, right, words = np.moveaxis(totals, -1, 0)
         precision, recall, f1 = precision_recall_f1(hits, predicted, true)
         return {"f1": f1, "precision": precision, "recall": recall, "token_micro_average": ratio(right, words)}
+
+    def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """No metric of this task is read from the order of scores."""
+        return {}
