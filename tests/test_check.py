@@ -88,18 +88,13 @@ def test_a_volume_counts_the_whole_from_a_part() -> None:
     sizes = np.clip(chance.lognormal(3, 0.6, 10_000), 3, 256).astype(int)
     rows = [Encoded({"input_ids": np.zeros(size, np.int64)}, np.arange(size - 2), np.zeros(size - 2, np.int64)) for size in sizes]
     whole, part = forecast.Volume(10_000, rows, 1.0), forecast.Volume(10_000, forecast.spread(rows, 2500), 1.0)  # type: ignore[arg-type]
-    for count in (count_training, count_pass, forecast.Volume.words):
+    for count in (lambda volume: volume.trained(1024), lambda volume: volume.passed(4096), lambda volume: volume.passed(1), forecast.Volume.words):
         assert count(part) == pytest.approx(count(whole), rel=0.05)
+    plan = data.batch_plan(whole.sizes, 1024, seed=0, epoch=0)
+    assert whole.trained(1024) == sum(evaluate.padded_size(rows, batch) for batch in plan)
+    assert whole.passed(4096) == sum(evaluate.padded_size(rows, batch) for batch in evaluate.evaluation_batches(rows))
     assert whole.unread_mb() == 0
     assert part.unread_mb() > 0
-
-
-def count_training(volume: forecast.Volume) -> float:
-    return volume.padded(data.batch_plan(volume.sizes, 1024, seed=0, epoch=0))
-
-
-def count_pass(volume: forecast.Volume) -> float:
-    return volume.padded(evaluate.evaluation_batches(volume.encoded))
 
 
 def rehearsed(recipe: Recipe) -> dict[str, forecast.Cost]:

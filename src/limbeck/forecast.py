@@ -60,8 +60,17 @@ class Volume:
     def sizes(self) -> list[int]:
         return [row.size for row in self.encoded]
 
-    def padded(self, batches: Sequence[np.ndarray]) -> float:
-        """Units of the whole, where the sample is cut into `batches`."""
+    def trained(self, budget: int) -> float:
+        """Padded units of an epoch of the whole. A sample smaller than a pool of batches is cut finer, so that rows as similar meet."""
+        pool = data.LENGTH_POOL * budget / float(np.mean(self.sizes))
+        share = min(1.0, len(self.encoded) / min(pool, self.rows))
+        return self._padded(data.batch_plan(self.sizes, max(1, int(budget * share)), seed=0, epoch=0))
+
+    def passed(self, budget: int) -> float:
+        """Padded units of a pass over the whole, which is cut by size: the sample is cut as much finer as it is smaller."""
+        return self._padded(data.in_order(self.sizes, max(1, int(budget / self.scale))))
+
+    def _padded(self, batches: Sequence[np.ndarray]) -> float:
         return self.scale * sum(evaluate.padded_size(self.encoded, rows) for rows in batches)
 
     def words(self) -> float:
@@ -154,12 +163,13 @@ class Rehearsal:
         """Padded units of one epoch."""
         volume = self.volume("train", task)
         budget = self.recipe.train.batch_rows if volume.encoded[0].positions is None else self.recipe.train.batch_tokens
-        return volume.padded(data.batch_plan(volume.sizes, budget, seed=0, epoch=0))
+        return volume.trained(budget)
 
     def units_of_pass(self, split: str, task: Task, *, one_by_one: bool = False) -> float:
         """Padded units of one pass over a split without training."""
         volume = self.volume(split, task)
-        return volume.padded(evaluate.evaluation_batches(volume.encoded, one_by_one))
+        budget = evaluate.EVALUATION_ROWS if volume.encoded[0].positions is None else evaluate.EVALUATION_TOKENS
+        return volume.passed(1 if one_by_one else budget)
 
     def teacher(self) -> stages.Net:
         """Load or build the teacher, and tune it for a few steps where the run tunes it."""
