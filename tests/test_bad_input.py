@@ -213,7 +213,7 @@ def prepare(folder: Path, keys: str, files: Files, task: str | None = None) -> P
 
 
 def check(recipe: Path) -> int:
-    return cli._status(lambda: cli.app(["check", str(recipe)], standalone_mode=False))
+    return cli._status(lambda: cli.app(["check", str(recipe), "--data-only"], standalone_mode=False))
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -11,7 +11,7 @@ from encoders import save_encoder
 from test_cli import call, mistake
 
 from limbeck import check, data, evaluate, forecast, registry
-from limbeck.recipe import Recipe, parse
+from limbeck.recipe import Data, Recipe, parse
 from limbeck.sources.sklearn import Sklearn
 from limbeck.tasks import Encoded
 
@@ -54,7 +54,7 @@ def test_data_only_needs_no_torch_and_no_model(tmp_path: Path, capsys: pytest.Ca
         ("data.dataset=digit", "digits"),
         ("quantize.keep_float=[nonsense.*]", "`nonsense.*` matches no module"),
         ("quantize.activations=uint8-dynamic", "is a convolution"),
-        ("student.depth=0", "student: _PlainCnn has no ModuleList"),
+        ("student.depth=0", "the student has no ModuleList of layers"),
         ("distill.losses.hidden.layers=9", "cannot keep 9 of 3 layers"),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_volume_counts_the_whole_from_a_part() -> None:
 
 
 def rehearsed(recipe: Recipe) -> dict[str, forecast.Cost]:
-    found = data.read(recipe.data.source, recipe.data.options, registry.load("tasks", recipe.task))
+    found = data.read(recipe.data, registry.load("tasks", recipe.task))
     return {cost.stage: cost for cost in forecast.rehearse(recipe.resolved(), found, 0.0)}
 
 
@@ -151,7 +151,7 @@ def test_a_shape_that_does_not_fit_is_a_mistake(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nmore")
 
     monkeypatch.setattr(forecast.Rehearsal, "run", break_down)
-    found = data.read("sklearn", {}, registry.load("tasks", "image-classification"))
+    found = data.read(Data(source="sklearn"), registry.load("tasks", "image-classification"))
     with pytest.raises(ValueError, match=r"a batch cannot be computed: mat1 and mat2 shapes cannot be multiplied$"):
         forecast.rehearse(parse(RECIPE), found, 0.0)
 

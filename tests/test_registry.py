@@ -201,8 +201,10 @@ def test_the_guides_loss_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     from limbeck.features import Outputs
 
     code = GUIDE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    (tmp_path / "hellinger.py").write_text(code, encoding="utf-8")
-    monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
+    (tmp_path / "losses").mkdir()
+    (tmp_path / "losses" / "hellinger.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(limbeck, "__path__", [*limbeck.__path__, str(tmp_path)])
+    monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path / "losses")])
     monkeypatch.delitem(sys.modules, "limbeck.losses.hellinger", raising=False)
     assert "hellinger" in registry.names("losses")
     logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0]]]).log_softmax(-1)

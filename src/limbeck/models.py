@@ -84,6 +84,8 @@ def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int)
     """The text of the preprocessing that the model `name` needs: its tokenizer, or what the training images say."""
     if task_class.preprocess_file == "preprocess.json":
         return task_class.fit_preprocess(rows)
+    if is_network(name):
+        raise ValueError(f"model `{name}`: this network of ours reads images. Texts need a `transformers` model, by folder or hub id")
     import transformers
 
     with reading(name), quiet():
