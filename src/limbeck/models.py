@@ -1,4 +1,4 @@
-"""A name to a torch module and its preprocessing: one of our networks, or a `transformers` model by folder or hub id.
+"""A name to a torch module and its preprocessing: one of our networks, a `transformers` model by folder or hub id, or `timm:NAME`.
 
 A model's folder is that of `transformers` (config.json, model.safetensors) or, for our networks, network.json and model.safetensors; with the
 text of its preprocessing (tokenizer.json or preprocess.json) beside them.
@@ -6,6 +6,7 @@ text of its preprocessing (tokenizer.json or preprocess.json) beside them.
 
 import contextlib
 import io
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from limbeck import registry
+from limbeck import registry, timm_models
+from limbeck.processors import image_settings
 from limbeck.store import read_json, write_bytes, write_json
 
 WEIGHTS = "model.safetensors"
@@ -36,6 +38,8 @@ def create(name: str, options: dict[str, Any], task: Any, *, seed: int) -> nn.Mo
         raise ValueError(
             f"`{name}` is no network of ours, so `{next(iter(options))}` is no key here. {registry.suggest(name, registry.names('networks'))}"
         )
+    if name.startswith(timm_models.PREFIX):
+        return timm_models.create(name, len(task.labels), pretrained=True)
     return from_transformers(name, task)
 
 
@@ -73,7 +77,7 @@ def reorder_head(model: nn.Module, own: Sequence[str], wanted: Sequence[str]) ->
 def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int) -> str:
     """The text of the preprocessing that the model `name` needs: its tokenizer, or what the training images say."""
     if task_class.preprocess_file == "preprocess.json":
-        return task_class.fit_preprocess(rows)
+        return task_class.fit_preprocess(rows) if is_network(name) else json.dumps(image_processor(name))
     import transformers
 
     with reading(name), quiet():
@@ -82,6 +86,20 @@ def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int)
     backend.enable_truncation(min(max_tokens, tokenizer.model_max_length))
     backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     return backend.to_str()
+
+
+def image_processor(name: str) -> dict[str, Any]:
+    """The settings of `preprocess.json` for a pretrained image model. Raises ValueError."""
+    if name.startswith(timm_models.PREFIX):
+        return timm_models.settings(name)
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    with reading(name), quiet():
+        config, _ = ImageProcessingMixin.get_image_processor_dict(locate(name))
+    try:
+        return image_settings(config)
+    except ValueError as error:
+        raise ValueError(f"model `{name}`: preprocessor_config.json: {error}") from None
 
 
 def save_model(model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str) -> None:
@@ -99,7 +117,10 @@ def load_model(folder: Path, task: Any) -> nn.Module:
     if not (folder / NETWORK).exists():
         return from_transformers(str(folder), task)
     network = read_json(folder / NETWORK)
-    model = registry.create("networks", network["name"], network["options"]).build(network["labels"], network["channels"])
+    if network["name"].startswith(timm_models.PREFIX):
+        model = timm_models.create(network["name"], network["labels"], pretrained=False)
+    else:
+        model = registry.create("networks", network["name"], network["options"]).build(network["labels"], network["channels"])
     restore(model, load_file(folder / WEIGHTS))
     return model
 

@@ -33,7 +33,7 @@ from limbeck.stages import (
     train_stage,
 )  # fmt: skip
 from limbeck.store import Store, lock, read_json, write_bytes, write_json
-from limbeck.tasks import Task, collate
+from limbeck.tasks import collate
 
 
 def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:

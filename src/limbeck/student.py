@@ -7,6 +7,7 @@ from torch import nn
 from limbeck import models, registry
 from limbeck.recipe import Student
 from limbeck.tasks import Task
+from limbeck.timm_models import PREFIX
 
 
 def build(student: Student, task: Task, teacher: nn.Module | None, *, seed: int) -> nn.Module:
@@ -20,6 +21,6 @@ def build(student: Student, task: Task, teacher: nn.Module | None, *, seed: int)
 
 def network_header(model_name: str | None, options: dict[str, Any], task: Any) -> dict[str, Any] | None:
     """What rebuilds one of our networks; None for a `transformers` model."""
-    if model_name is None or not models.is_network(model_name):
+    if model_name is None or not (models.is_network(model_name) or model_name.startswith(PREFIX)):
         return None
     return {"name": model_name, "options": options, "labels": len(task.labels), "channels": task.settings["channels"]}
