@@ -1,8 +1,7 @@
 """The one training loop. It knows neither distillation nor bits: it minimises an objective over batches, and calls listeners before each step.
 
-Everything that a step depends on is a pure function of (seed, step): the batch and its augmented views, the learning rate, dropout's random numbers. A
-checkpoint is one safetensors file (model, objective, optimizer; the step and the history in its JSON header), so that a killed training goes on to the
-same bytes.
+Everything that a step depends on is a pure function of (seed, step): the batch and its augmented views, the learning rate, dropout. A checkpoint is
+one safetensors file (model, objective, optimizer; the step and the history in its JSON header), so that a killed training goes on to the same bytes.
 """
 
 import json
