@@ -221,8 +221,8 @@ class Rehearsal:
     def train(self, derived: Recipe, start: stages.Net, ready: stages.Net | None, title: str) -> Path:
         """A few float steps, and quantized ones where the arm has them; the weights they leave."""
         terms = objective.terms(start.task.hard_loss, derived.distill)
-        cache = self.label(derived, ready, start, terms) if ready and any("logits" in term.loss.reads for term in terms) else None
-        job = stages.training_job(self.bench, derived, start, terms, cache)
+        answers = self.label(derived, ready, start, terms) if ready and any("logits" in term.loss.reads for term in terms) else None
+        job = stages.training_job(self.bench, derived, start, terms, answers)
         training, setup, switch = Training(job, self.folder), 0.0, 1.0
         pace = quantized = self.pace(training)
         if job.listeners and derived.quantize:
@@ -238,19 +238,20 @@ class Rehearsal:
         self.add(f"train ({title})", self.recipe.train.epochs * epoch + setup, self.bytes_of(weights), times=seeds)
         return weights
 
-    def label(self, derived: Recipe, ready: stages.Net, start: stages.Net, terms: list[objective.Term]) -> Path:
-        """The teacher's outputs over the sample; arms share them."""
+    def label(self, derived: Recipe, ready: stages.Net, start: stages.Net, terms: list[objective.Term]) -> stages.Answers:
+        """The teacher's outputs over the sample; arms share them, and where it answers live a step holds their cost."""
         known = len(self.bench.store.records)
-        folder = stages.label_stage(self.bench, derived, ready, start, terms)
-        record, task = self.bench.store.records[known], ready.task
-        if not record["reused"]:
+        answers, task = stages.label_stage(self.bench, derived, ready, start, terms), ready.task
+        for record in self.bench.store.records[known:]:
+            if record["reused"]:
+                continue
             encoded = self.bench.encode("train", task)
             here = sum(evaluate.padded_size(encoded, rows) for rows in evaluate.evaluation_batches(encoded))
             loading = min(timed(ready.load)[1], record["seconds"])
             words = sum(len(row.labels) for row in encoded)
             seconds = loading + (record["seconds"] - loading) * self.units_of_pass("train", task) / here
-            self.add("label", seconds, self.bytes_of(folder) * self.volume("train", task).words() / words)
-        return folder
+            self.add("label", seconds, self.bytes_of(self.bench.store.folder / record["entry"]) * self.volume("train", task).words() / words)
+        return answers
 
     def pace(self, training: Training) -> float:
         """Seconds a unit of a training step: every batch of the sample once, after one to warm up."""

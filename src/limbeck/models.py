@@ -1,4 +1,4 @@
-"""A name to a torch module and its preprocessing: one of our networks, or a `transformers` model by folder or hub id.
+"""A name to a torch module and its preprocessing: one of our networks, a `transformers` model by folder or hub id, or `timm:NAME`.
 
 A model's folder is that of `transformers` (config.json, model.safetensors) or, for our networks, network.json and model.safetensors; with the
 text of its preprocessing (tokenizer.json or preprocess.json) beside them.
@@ -7,6 +7,7 @@ text of its preprocessing (tokenizer.json or preprocess.json) beside them.
 import contextlib
 import errno
 import io
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from limbeck import registry
+from limbeck import registry, timm_models
+from limbeck.processors import image_settings
 from limbeck.store import read_json, write_bytes, write_json
 
 WEIGHTS = "model.safetensors"
@@ -38,6 +40,8 @@ def create(name: str, options: dict[str, Any], task: Any, *, seed: int) -> nn.Mo
         raise ValueError(
             f"`{name}` is no network of ours, so `{next(iter(options))}` is no key here. {registry.suggest(name, registry.names('networks'))}"
         )
+    if name.startswith(timm_models.PREFIX):
+        return timm_models.create(name, len(task.labels), pretrained=True)
     return from_transformers(name, task)
 
 
@@ -57,7 +61,10 @@ def from_transformers(name: str, task: Any) -> nn.Module:
 
 
 def require(name: str) -> None:
-    """Raises ValueError where the config of a `transformers` model cannot be had."""
+    """Raises ValueError where the config of a `transformers` model, or a `timm` model, cannot be had."""
+    if name.startswith(timm_models.PREFIX):
+        timm_models.settings(name)
+        return
     import transformers
 
     with reading(name), quiet():
@@ -83,7 +90,7 @@ def reorder_head(model: nn.Module, own: Sequence[str], wanted: Sequence[str]) ->
 def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int) -> str:
     """The text of the preprocessing that the model `name` needs: its tokenizer, or what the training images say."""
     if task_class.preprocess_file == "preprocess.json":
-        return task_class.fit_preprocess(rows)
+        return task_class.fit_preprocess(rows) if is_network(name) else json.dumps(image_processor(name))
     if is_network(name):
         raise ValueError(f"model `{name}`: this network of ours reads images. Texts need a `transformers` model, by folder or hub id")
     import transformers
@@ -98,9 +105,23 @@ def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int)
 
 def network_header(model_name: str, options: dict[str, Any], task: Any) -> dict[str, Any] | None:
     """What rebuilds one of our networks; None for a `transformers` model."""
-    if not is_network(model_name):
+    if not (is_network(model_name) or model_name.startswith(timm_models.PREFIX)):
         return None
     return {"name": model_name, "options": options, "labels": len(task.labels), "channels": task.settings["channels"]}
+
+
+def image_processor(name: str) -> dict[str, Any]:
+    """The settings of `preprocess.json` for a pretrained image model. Raises ValueError."""
+    if name.startswith(timm_models.PREFIX):
+        return timm_models.settings(name)
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    with reading(name), quiet():
+        config, _ = ImageProcessingMixin.get_image_processor_dict(locate(name))
+    try:
+        return image_settings(config)
+    except ValueError as error:
+        raise ValueError(f"model `{name}`: preprocessor_config.json: {error}") from None
 
 
 def save_model(model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str) -> None:
@@ -122,7 +143,10 @@ def load_model(folder: Path, task: Any) -> nn.Module:
     if not (folder / NETWORK).exists():
         return from_transformers(str(folder), task)
     network = read_json(folder / NETWORK)
-    model = registry.create("networks", network["name"], network["options"]).build(network["labels"], network["channels"])
+    if network["name"].startswith(timm_models.PREFIX):
+        model = timm_models.create(network["name"], network["labels"], pretrained=False)
+    else:
+        model = registry.create("networks", network["name"], network["options"]).build(network["labels"], network["channels"])
     restore(model, load_file(folder / WEIGHTS))
     return model
 

@@ -122,7 +122,7 @@ class Student(ComponentStage):
 
 
 class Train(Stage):
-    """Steps, alike for every arm. `batch_tokens` counts padded tokens (text), `batch_rows` rows (images)."""
+    """Steps, alike for every arm. `batch_tokens` counts padded tokens (text), `batch_rows` rows (images); `augment` images only."""
 
     epochs: int = Field(3, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
@@ -136,6 +136,7 @@ class Train(Stage):
     threads: int = Field(2, ge=1)
     seed: int = Field(0, ge=0)
     checkpoint_seconds: float = Field(60, ge=0)
+    augment: list[Literal["flip", "crop", "rotate", "brightness", "cutout"]] = []
 
 
 @with_config(extra="allow")
@@ -177,9 +178,10 @@ class Quantize(Stage):
 
 
 class Verdict(Stage):
-    """The arms that are compared; the last may lose `max_drop` of the teacher's `metric` (one of the task's) and must be `min_speedup` times as fast.
+    """The arms that are compared; the last may lose `max_drop` of the teacher's `metric` and must be `min_speedup` times as fast.
 
-    `metric` left open is the task's first."""
+    `metric` left open is the task's own.
+    """
 
     arms: list[Literal["plain", "kd", "kd+ptq", "joint"]] = ["plain", "kd", "kd+ptq", "joint"]
     metric: str | None = None
@@ -228,6 +230,8 @@ class Recipe(Stage):
                 raise ValueError(self._origin.tell([*path, error.key], str(error))) from None
             except ValueError as error:
                 raise ValueError(self._origin.tell(path, str(error))) from None
+        if self.train.augment and "pixel_values" not in registry.load("tasks", self.task).input_names:
+            raise ValueError(self._origin.tell(["train", "augment"], f"`{self.task}` reads no images, and only these are augmented. Leave it out"))
         if self.verdict and self.verdict.metric:
             names = registry.load("tasks", self.task).metric_names
             if self.verdict.metric not in names:

@@ -14,6 +14,7 @@ from torch import nn
 
 from limbeck import data, evaluate, export, features, machine, models, objective, packed, progress, quantize, registry, teacher, train
 from limbeck import recipe as recipes
+from limbeck.features import Outputs
 from limbeck.losses import FeatureLoss
 from limbeck.own import Own
 from limbeck.progress import Note
@@ -21,7 +22,7 @@ from limbeck.quant.swap import squared_error
 from limbeck.recipe import Recipe
 from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
-from limbeck.tasks import Encoded, Scored, Task, collate
+from limbeck.tasks import Batch, Encoded, Scored, Task, collate
 
 REVISION = 1  # part of every stage's key: raise it when a change of code changes a stage's result
 PREDICTIONS = "logits.npy"
@@ -56,6 +57,14 @@ class Net:
     def layers(self) -> list[str]:
         """The names of the model's layers."""
         return read_json(self.folder / "layers.json")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How the teacher answers in training: `open()` gives a function of the batch, `key` says all that its answers depend on."""
+
+    key: str
+    open: Callable[[], Callable[[Batch], Outputs]]
 
 
 @dataclass
@@ -128,8 +137,10 @@ class Bench:
     def new_task(self, model_name: str) -> Task:
         """The task with the preprocessing that a model by name needs."""
         own = self.own.get(model_name)
-        if own is not None and own.tokenizer is None and self.reads_tokens:
-            raise ValueError(f"model `{model_name}`: say which tokenizer it reads: Own(module, tokenizer=FOLDER)")
+        if own is not None and own.tokenizer is None:
+            if self.reads_tokens:
+                raise ValueError(f"model `{model_name}`: say which tokenizer it reads: Own(module, tokenizer=FOLDER)")
+            return self.task_class(self.data.labels, self.task_class.fit_preprocess(self.data.train))
         name = own.tokenizer if own and own.tokenizer else model_name
         text = models.preprocess(name, self.task_class, self.data.train, self.recipe.train.max_tokens)
         return self.task_class(self.data.labels, text)
@@ -234,14 +245,24 @@ def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:
     return Net(bench.store.stage("student", inputs, build), task, save, create if name in bench.own else None)
 
 
-def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: list[objective.Term]) -> Path:
-    """The teacher's outputs over the training rows, and the layers that the losses read."""
+def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: list[objective.Term]) -> Answers:
+    """The teacher's outputs over the training rows, and the layers that the losses read; with augmentation nothing is stored.
+
+    Raises ValueError where the augmented pixels of the student are not those that the teacher reads.
+    """
     layers: list[str] = []
     for term in terms:
         if isinstance(term.loss, FeatureLoss):
             term.loss.pairs = pairs = term.loss.layer_map(start.layers, ready.layers)
             bench.store.tell_once(f"{term.name}: student <- teacher layers " + ", ".join(f"{own} <- {theirs}" for own, theirs in pairs))
             layers += [theirs for _, theirs in pairs if theirs not in layers]
+    if recipe.train.augment:
+        if ready.task.preprocess != start.task.preprocess:
+            raise ValueError(
+                "train.augment: the student's images are augmented as it reads them, and this teacher reads another size or scale of pixels. "
+                "Leave augment out, or take two models with the same preprocessing"
+            )
+        return Answers(f"live {ready.key} {layers}", lambda: teacher.Live(ready.load().eval(), layers, bench.dtype()))
     inputs = {
         "teacher": file_digest(ready.folder / models.WEIGHTS), "preprocess": digest(ready.task.preprocess), "data": bench.fingerprint("train"),
         "task": recipe.task, "layers": layers, "dtype": str(bench.dtype()), **bench.environment(),
@@ -251,33 +272,34 @@ def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: lis
         asked = teacher.Asked(layers, bench.dtype())
         teacher.label(ready.load(), bench.encode("train", ready.task), ready.task, asked, folder, bench.store.tell)
 
-    return bench.store.stage("label", inputs, build)
+    folder = bench.store.stage("label", inputs, build)
+    return Answers(folder.name, lambda: teacher.open_cache(folder))
 
 
-def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], cache_folder: Path | None) -> Path:
+def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None) -> Path:
     """The trained student; quantized while it trains where the recipe says so."""
     joint = recipe.quantize if recipe.quantize and recipe.quantize.when == "train" else None
     inputs = {
-        "student": start.key, "labels": cache_folder.name if cache_folder else None,
+        "student": start.key, "labels": answers.key if answers else None,
         "data": bench.fingerprint("train"), "train": _steps(recipe.train),
         "distill": recipe.distill.model_dump(mode="json") if recipe.distill else None, "quantize": joint.model_dump(mode="json") if joint else None,
         "dtype": str(bench.dtype()), **bench.environment(),
     }  # fmt: skip
 
     def build(folder: Path) -> None:
-        job = training_job(bench, recipe, start, terms, cache_folder)
+        job = training_job(bench, recipe, start, terms, answers)
         write_json(folder / "history.json", train.Training(job, folder).run())
         models.save_tensors(models.state(job.model), folder / models.WEIGHTS)
 
     return bench.store.stage("train", inputs, build, label=f"train ({training_title(recipe)}, seed {recipe.train.seed})")
 
 
-def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], cache_folder: Path | None) -> train.Job:
+def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None) -> train.Job:
     """The student's training, ready to run: losses bound to both models, modules swapped where it quantizes."""
     model, task, encoded = start.load(), start.task, bench.encode("train", start.task)
     torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before
-    cache = teacher.open_cache(cache_folder) if cache_folder else None
-    layers = bind_losses(model, terms, cache, collate(encoded[:2], np.arange(2), task.padding))
+    answer = answers.open() if answers else None
+    layers = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
     listeners, error, kind = [], None, train.all_alike
     if recipe.quantize and recipe.quantize.when == "train":
         prepare(bench, recipe, model, task)
@@ -285,7 +307,7 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
         listeners.append(partial(switch_on, bench, recipe, model, task))
         kind = partial(kind_of_step, recipe.quantize.start)
     return train.Job(
-        model, objective.Objective(terms, error), encoded, task.padding, recipe.train, bench.dtype(), layers, cache or (lambda batch: None),
+        model, objective.Objective(terms, error), encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
         listeners, _validator(bench, model, task), validation_units(bench, task), kind, bench.store.tell,
     )  # fmt: skip
 
@@ -368,16 +390,17 @@ def score(bench: Bench, weights: Path, model: Callable[[], nn.Module], task: Tas
     return Scored(np.load(folder / PREDICTIONS), packed.flat_labels(encoded), evaluate.unit_offsets(encoded))
 
 
-def bind_losses(model: nn.Module, terms: list[objective.Term], cache: teacher.Cache | None, example: Any) -> list[str]:
+def bind_losses(model: nn.Module, terms: list[objective.Term], answer: Callable[[Batch], Outputs] | None, example: Batch) -> list[str]:
     """Give every loss that reads hidden maps its projectors; the student's layers to capture. Shapes are checked here, before step 0."""
     layers: list[str] = []
     for term in terms:
-        if not isinstance(term.loss, FeatureLoss) or cache is None:
+        if not isinstance(term.loss, FeatureLoss) or answer is None:
             continue
         pairs = term.loss.pairs
         with torch.no_grad():
-            outputs = features.run(model.eval(), features.to_torch(example), [own for own, _ in pairs])
-        term.loss.bind(pairs, [(outputs.hidden[own].shape[-1], cache.width(theirs)) for own, theirs in pairs])
+            own_outputs = features.run(model.eval(), features.to_torch(example), [own for own, _ in pairs])
+            outputs = answer(features.to_torch(example))
+        term.loss.bind(pairs, [(own_outputs.hidden[own].shape[-1], outputs.hidden[theirs].shape[-1]) for own, theirs in pairs])
         layers += [own for own, _ in pairs if own not in layers]
     return layers
 
@@ -446,7 +469,8 @@ def arm_title(recipe: Recipe) -> str:
 
 def _steps(settings: recipes.Train) -> dict[str, Any]:
     """The training settings that a result depends on."""
-    return settings.model_dump(mode="json", exclude={"checkpoint_seconds", "threads"})
+    off = set() if settings.augment else {"augment"}  # so that stages from before there was such a key are still found
+    return settings.model_dump(mode="json", exclude={"checkpoint_seconds", "threads"} | off)
 
 
 def _model_digest(folder: Path) -> str:

@@ -3,7 +3,8 @@
 The cache holds, unit after unit in row order, `logits.npy` (P, V) float32, `hidden.<n>.npy` (P, D) float16 for each layer that a loss reads,
 `mask.npy` (P; False where the maximum length cut a unit off) and `offsets.npy` (N + 1). Its key covers the teacher's weights, its preprocessing
 (tokenizer and
-maximum length), the rows, the layers and the dtype; every epoch, arm and run reads the same memory-mapped files.
+maximum length), the rows, the layers and the dtype; every epoch, arm and run reads the same memory-mapped files. Where `train.augment` changes the
+images by epoch there is no cache: the teacher answers live (`Live`), on the same views as the student, at the cost of its forward in every step.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck import features, models
+from limbeck import features, models, timm_models
 from limbeck.evaluate import evaluation_batches, padded_size, unit_offsets
 from limbeck.features import Outputs
 from limbeck.progress import Tell, silent, track
@@ -82,9 +83,20 @@ class Cache:
         hidden = {name: found[f"hidden.{i}"].float() for i, name in enumerate(self.layers)}
         return Outputs(found["logits"], mask, hidden)
 
-    def width(self, layer: str) -> int:
-        """D of a layer's map."""
-        return int(self.values[f"hidden.{list(self.layers).index(layer)}"].shape[1])
+
+@dataclass(frozen=True)
+class Live:
+    """The frozen teacher itself, for training on views that change by epoch: it answers the very batch that the student reads."""
+
+    model: nn.Module
+    layers: Sequence[str]
+    dtype: torch.dtype
+
+    def __call__(self, batch: Batch) -> Outputs:
+        """The teacher's outputs on the batch."""
+        counted[FORWARDS] += 1
+        with torch.no_grad(), torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            return features.run(self.model, batch, self.layers)
 
 
 def open_cache(folder: Path) -> Cache:
@@ -99,6 +111,8 @@ def reference(name: str, options: dict[str, Any], digest_folder: Callable[[Path]
     """What a recipe's model name stands for, as part of a key: a network's options, a folder's bytes, or a hub id at its commit."""
     if models.is_network(name):
         return {"network": name, "options": options}
+    if name.startswith(timm_models.PREFIX):
+        return {"timm": name, "version": timm_models.library().__version__}
     folder = Path(models.locate(name))
     if folder.is_dir():
         return {"folder": digest_folder(folder)}

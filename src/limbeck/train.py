@@ -1,7 +1,7 @@
 """The one training loop. It knows neither distillation nor bits: it minimises an objective over batches, and calls listeners before each step.
 
-Everything that a step depends on is a pure function of (seed, step): the batch, the learning rate, dropout's random numbers. A checkpoint is one
-safetensors file (model, objective, optimizer; the step and the history in its JSON header), so that a killed training goes on to the same bytes.
+Everything that a step depends on is a pure function of (seed, step): the batch and its augmented views, the learning rate, dropout. A checkpoint is
+one safetensors file (model, objective, optimizer; the step and the history in its JSON header), so that a killed training goes on to the same bytes.
 """
 
 import json
@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import nn
 
 from limbeck import features, models, packed
+from limbeck.augment import augmented
 from limbeck.data import batch_plan
 from limbeck.features import Outputs
 from limbeck.objective import Diverged, Objective
@@ -39,7 +40,7 @@ def all_alike(step: int, total: int) -> str:
 class Job:
     """One training.
 
-    `teacher(batch)` answers from the cache; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
+    `teacher(batch)` answers, from the cache or live; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
     `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`).
     """
 
@@ -127,6 +128,8 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = features.to_torch(collate([job.encoded[i] for i in rows], rows, job.padding))
+        if job.settings.augment:
+            batch = augmented(batch, job.settings.augment, seed=job.settings.seed, epoch=epoch)
         job.model.train()
         with torch.autocast(self.accelerator.device.type, job.dtype, enabled=job.dtype != torch.float32):
             student = features.run(job.model, batch, job.layers)

@@ -1,7 +1,8 @@
 """One label for an image. Metric: accuracy, the share of rows whose largest logit is the true label; macro F1 and macro AUC beside it.
 
 Preprocessing (`preprocess.json`): an image becomes (channels, height, width) float32, value / 255, less the mean, over the standard deviation of each
-channel; another size is resized by Pillow (bilinear) first. The same numpy lines run in training and in the artifact's runtime.
+channel. Another size is resized by Pillow first (`resample`, else bilinear); with an `edge`, the shorter side to that, and the centre is cropped.
+The same numpy lines run in training and in the artifact's runtime.
 """
 
 import json
@@ -71,12 +72,25 @@ class ImageClassification:
         from PIL import Image
 
         settings = self.settings
-        picture = Image.fromarray(image).convert("L" if settings["channels"] == 1 else "RGB")
-        if picture.size != (settings["width"], settings["height"]):
-            picture = picture.resize((settings["width"], settings["height"]), Image.Resampling.BILINEAR)
+        picture = self.resized(Image.fromarray(image).convert("L" if settings["channels"] == 1 else "RGB"))
         values = np.asarray(picture, np.float32).reshape(settings["height"], settings["width"], settings["channels"]) / np.float32(255)
         normal = (values - np.float32(settings["mean"])) / np.float32(settings["std"])
         return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+    def resized(self, picture: Any) -> Any:
+        """A Pillow image in the size that the model reads."""
+        from PIL import Image
+
+        settings, (width, height) = self.settings, picture.size
+        wanted = (settings["width"], settings["height"])
+        method = Image.Resampling[settings.get("resample", "bilinear").upper()]
+        if "edge" not in settings:
+            return picture if picture.size == wanted else picture.resize(wanted, method)
+        edge, short = settings["edge"], min(width, height)
+        if short != edge:
+            picture = picture.resize((int(edge * width / short), int(edge * height / short)), method)
+        left, top = (picture.width - wanted[0]) // 2, (picture.height - wanted[1]) // 2
+        return picture.crop((left, top, left + wanted[0], top + wanted[1]))
 
     def row(self, raw: Any) -> Row:
         """A row from a path, the bytes of an image file, or an array of uint8. Raises ValueError for what is no image."""
