@@ -41,7 +41,7 @@ def config(kind: str) -> Any:
         "vit": lambda: transformers.ViTConfig(
             hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=SIDE, patch_size=8
         ),
-        "efficientnet": lambda: transformers.EfficientNetConfig(width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=64, image_size=SIDE),
+        "efficientnet": lambda: transformers.EfficientNetConfig(width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=320, image_size=SIDE),
     }
     return made[kind]()
 

@@ -138,6 +138,11 @@ class IntegerConv2d(Integer):
             bias = torch.round(bias / step).to(torch.int32)
         self.register_buffer("bias", bias.clone())
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """(O, C / groups, H, W), dequantized."""
+        return dequantize(self.codes, self.scale, 0)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = dequantize(self.bias, self.bias_scale, 0) if self.has_codes else self.bias
         return functional.conv2d(self.input(x), dequantize(self.codes, self.scale, 0), bias, **self.geometry)

@@ -138,8 +138,13 @@ class Then(nn.Module):
         super().__init__()
         self.module, self.quantizer = module, quantizer
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.quantizer(self.module(x))
+    @property
+    def weight(self) -> Any:
+        """The module's, for a model that looks at it."""
+        return self.module.weight
+
+    def forward(self, *inputs: Any) -> torch.Tensor:
+        return self.quantizer(self.module(*inputs))
 
 
 def squared_error(model: nn.Module) -> torch.Tensor:
