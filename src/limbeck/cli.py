@@ -55,7 +55,8 @@ def check(recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overri
     for note in found.notes:
         typer.echo(note)
     counts = f"{len(found.train)} train, {len(found.validation)} validation, {len(found.test)} test rows"
-    typer.echo(f"{recipe}: {counts}; {len(found.labels)} labels: {data.some(found.labels)}")
+    labels = f"; {len(found.labels)} labels: {data.some(found.labels)}" if found.labels else ""
+    typer.echo(f"{recipe}: {counts}{labels}")
 
 
 @app.command()
