@@ -211,7 +211,7 @@ def test_a_line_that_is_no_text_is_named(tmp_path: Path) -> None:
         "/all.text:2:3: b'\\xffrk\\n' is not UTF-8. Save the file as UTF-8",
         "/all.text:3:3: a NUL character. Remove it",
     ]
-    with pytest.raises(ValueError, match="all.text:2:3: .* is not UTF-8"):
+    with pytest.raises(ValueError, match=r"all\.text:2:3: .* is not UTF-8"):
         source.read()
 
 

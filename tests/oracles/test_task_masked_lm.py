@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from limbeck import evaluate
 from limbeck.tasks import UNKNOWN, Scored, collate
 from limbeck.tasks.masked_lm import MaskedLm, neighbours
 
@@ -122,7 +121,7 @@ def test_nats_of_a_worked_example() -> None:
     scored = Scored(TASK.reduce(logits, labels), labels, np.array([0, 1, 3]))
     np.testing.assert_allclose(TASK.statistics(scored), [[math.log(2), 1, 1], [math.log(4), 0, 1]])
     mean = 1.5 * math.log(2)
-    assert evaluate.quality(scored, TASK) == pytest.approx({"nats_per_token": mean, "perplexity": math.exp(mean), "accuracy": 0.5})
+    assert TASK.metrics(TASK.statistics(scored).sum(0)) == pytest.approx({"nats_per_token": mean, "perplexity": math.exp(mean), "accuracy": 0.5})
 
 
 def test_nats_are_those_of_scipy() -> None:
@@ -136,7 +135,7 @@ def test_nats_are_those_of_scipy() -> None:
 def test_neighbours_keep_every_piece_in_order_and_waste_little(pieces: list[str], room: int) -> None:
     groups = list(neighbours(pieces, room))
     assert [piece for group in groups for piece in group] == [piece for piece in pieces if piece]
-    for group, after in zip(groups, [*groups[1:], None], strict=True):
+    for group, after in zip(groups, [*groups[1:], None][: len(groups)], strict=True):
         length = sum(map(len, group))
         assert group
         assert length <= room or len(group) == 1
