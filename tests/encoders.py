@@ -14,15 +14,16 @@ def save_encoder(folder: Path, words: Iterable[str], *, vocabulary: int, width: 
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     if lowercase:
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] if lowercase else ["[CLS]", "[SEP]", "[UNK]", "[PAD]"]
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] if lowercase else ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]
     tokenizer.train_from_iterator(words, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=specials, show_progress=False))
     ids = {token: tokenizer.token_to_id(token) for token in specials}
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
     )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=128
-    )
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
+        model_max_length=128,
+    )  # fmt: skip
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=tokenizer.get_vocab_size(), hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,

@@ -45,7 +45,7 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     if found:
         checked.lines += [f"data: {note}" for note in found.notes]
         checked.lines.append(f"data: {len(found.train):,} train, {len(found.validation):,} validation, {len(found.test):,} test rows")
-        checked.lines.append(f"labels: {data.some(found.labels)}")
+        checked.lines += [f"labels: {data.some(found.labels)}"] if found.labels else []
     if rehearse:
         check_models(recipe, checked)
         if found and not checked.mistakes:

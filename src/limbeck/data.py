@@ -17,6 +17,7 @@ import numpy as np
 from limbeck import recipe, registry
 from limbeck.sources import BadRow, Row
 from limbeck.store import digest
+from limbeck.tasks import SelfSupervised
 
 LENGTH_POOL = 50  # batches of similar length are cut from pools of this many batches
 EXAMPLES = 3  # how many odd or bad rows a note shows
@@ -97,7 +98,7 @@ def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Data:
         if not splits[name]:
             cure = "Add rows to it, or leave it out and it is drawn from train" if name in given else "Too few rows a label to draw it from; add some"
             raise ValueError(f"data: the {name} split of {origin} is empty. {cure}")
-    if len(labels) < 2:
+    if len(labels) < 2 and not issubclass(task, SelfSupervised):
         raise ValueError(f"data: train has one class only ({', '.join(labels)}); nothing can be learned from it. Add rows of another")
     for name in ("validation", "test"):
         unknown = set(task.find_labels(splits[name])) - set(labels)

@@ -10,16 +10,18 @@ from torch import nn
 from limbeck import features, metrics, packed
 from limbeck.data import in_order
 from limbeck.progress import Tell, silent, track
-from limbeck.tasks import UNKNOWN, Encoded, Scored, Task, collate, figures
+from limbeck.tasks import UNKNOWN, Encoded, Scored, SelfSupervised, Task, collate, figures
 
 EVALUATION_TOKENS = 4096
 EVALUATION_ROWS = 256
 
 
 def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_one: bool = False, tell: Tell = silent) -> Scored:
-    """The model's logits on every row, in eval mode and float32. `one_by_one`: batches of one row, for a model that quantizes dynamically."""
-    offsets = unit_offsets(encoded)
-    logits = np.zeros((offsets[-1], len(task.labels)), np.float32)
+    """The model's logits on every row, in eval mode and float32, or what the task keeps of them.
+
+    `one_by_one`: batches of one row, for a model that quantizes dynamically.
+    """
+    kept: list[np.ndarray] = [np.empty(0)] * len(encoded)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
@@ -27,9 +29,10 @@ def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_on
             batch = features.to_torch(collate([encoded[i] for i in rows], rows, task.padding))
             outputs = features.run(model, batch)
             for row, values, mask in zip(rows, outputs.logits.numpy(), batch.mask.numpy(), strict=True):
-                logits[offsets[row] : offsets[row + 1]] = masked(values, mask)[: len(encoded[row].labels)]
+                answers, labels = masked(values, mask)[: len(encoded[row].labels)], encoded[row].labels
+                kept[row] = task.reduce(answers, labels) if isinstance(task, SelfSupervised) else answers
     model.train(was_training)
-    return Scored(logits, packed.flat_labels(encoded), offsets)
+    return Scored(np.concatenate(kept), packed.flat_labels(encoded), unit_offsets(encoded))
 
 
 def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> list[np.ndarray]:
@@ -60,7 +63,9 @@ def quality(scored: Scored, task: Task) -> dict[str, float]:
 
 
 def details(scored: Scored, task: Task) -> dict[str, Any]:
-    """The per-label report and the confusion matrix."""
+    """The per-label report and the confusion matrix; nothing where the labels are a vocabulary."""
+    if isinstance(task, SelfSupervised):
+        return {}
     counts = metrics.confusion(scored.labels, scored.decisions, len(task.labels))
     labels = list(task.labels)
     return {"per_label": metrics.per_label(counts, labels), "confusion": {"labels": labels, "counts": counts.tolist()}}

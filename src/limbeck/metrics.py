@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+LOWER_IS_BETTER = ("nats_per_token", "perplexity")
+
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, 0 where whole is 0."""

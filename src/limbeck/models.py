@@ -20,6 +20,7 @@ from torch import nn
 from limbeck import registry, timm_models
 from limbeck.processors import image_settings
 from limbeck.store import read_json, write_bytes, write_json
+from limbeck.tasks import SelfSupervised
 
 WEIGHTS = "model.safetensors"
 NETWORK = "network.json"
@@ -49,15 +50,18 @@ def from_transformers(name: str, task: Any) -> nn.Module:
     """A pretrained model with the task's head. Raises ValueError for a folder or hub id that cannot be had, or other labels in a tuned head."""
     import transformers
 
-    labels = dict(enumerate(task.labels))
+    labels = None if isinstance(task, SelfSupervised) else dict(enumerate(task.labels))  # a vocabulary is the model's own
+    auto = getattr(transformers, task.auto_model)
     with reading(name), quiet():
         config = transformers.AutoConfig.from_pretrained(locate(name))
-        tuned = set(config.id2label.values()) == set(task.labels)
-        if not tuned:
+        tuned = labels is None or set(config.id2label.values()) == set(task.labels)
+        if labels is not None and not tuned:
             config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
-        auto = getattr(transformers, task.auto_model)
-        model = auto.from_pretrained(locate(name), config=config, attn_implementation="eager", dtype=torch.float32, ignore_mismatched_sizes=not tuned)
-    return reorder_head(model, [config.id2label[i] for i in range(len(task.labels))], task.labels)
+        with having(name, task.auto_model):
+            model = auto.from_pretrained(
+                locate(name), config=config, attn_implementation="eager", dtype=torch.float32, ignore_mismatched_sizes=not tuned
+            )
+    return model if labels is None else reorder_head(model, [config.id2label[i] for i in range(len(labels))], task.labels)
 
 
 def require(name: str) -> None:
@@ -186,6 +190,15 @@ def reading(name: str) -> Iterator[None]:
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise ValueError(f"model `{name}`: neither a network of ours, nor a model folder, nor a hub id that can be reached: {reason}") from None
+
+
+@contextlib.contextmanager
+def having(name: str, auto_model: str) -> Iterator[None]:
+    """Turn what `transformers` raises for a model without a form for the task into one sentence."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"model `{name}`: not to be had as {auto_model}: {str(error).strip().splitlines()[0][:300]}") from None
 
 
 @contextlib.contextmanager

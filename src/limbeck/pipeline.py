@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from limbeck import bench as benchmark
-from limbeck import evaluate, features, machine, objective, report, verdict
+from limbeck import evaluate, features, machine, metrics, objective, report, verdict
 from limbeck import recipe as recipes
 from limbeck.data import Data
 from limbeck.models import WEIGHTS
@@ -37,7 +37,7 @@ from limbeck.stages import (
     train_stage,
 )  # fmt: skip
 from limbeck.store import Store, lock, read_json, write_bytes, write_json
-from limbeck.tasks import collate
+from limbeck.tasks import SelfSupervised, collate
 
 
 def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
@@ -136,7 +136,7 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     """report.json: every arm's figures, the verdict, parity, stages, machine."""
     recipe, task = bench.recipe, final_arm(arms)[0].task
     settings = recipe.verdict or Verdict()
-    weights = verdict.resample(len(bench.data.test), settings.resamples)
+    weights = verdict.resample(len(final_arm(arms)[0].scored.offsets) - 1, settings.resamples)
     resampled = {arm: verdict.bootstrap([run.scored for run in runs], weights, task) for arm, runs in arms.items()}
     latency = measure(bench, arms, settings.latency_rows, settings.latency_threads)
     rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
@@ -145,7 +145,7 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
         "schema": 1,
         "name": name,
         "task": recipe.task,
-        "metric": {"name": recipe.judged_metric, "higher_is_better": True},
+        "metric": {"name": recipe.judged_metric, "higher_is_better": recipe.judged_metric not in metrics.LOWER_IS_BETTER},
         "arms": rows,
         "verdict": judge(recipe, rows, resampled, parity) if recipe.verdict else None,
         "parity": parity,
@@ -181,6 +181,7 @@ def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dic
     seeds = [
         {"seed": run.recipe.train.seed, "metrics": evaluate.quality(run.scored, run.task), **evaluate.details(run.scored, run.task)} for run in runs
     ]
+    decides = not isinstance(runs[0].task, SelfSupervised)  # of whose answers only figures are kept
     return {
         "seeds": seeds,
         "mean": {name: float(np.mean([seed["metrics"][name] for seed in seeds])) for name in seeds[0]["metrics"]},
@@ -188,7 +189,7 @@ def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dic
         "parameters": runs[0].parameters,
         "bytes": runs[0].num_bytes,
         "latency_ms": latency,
-        "agreement": float(np.mean([evaluate.agreement(run.scored, teachers[0].scored) for run in runs])) if teachers else None,
+        "agreement": float(np.mean([evaluate.agreement(run.scored, teachers[0].scored) for run in runs])) if teachers and decides else None,
     }
 
 

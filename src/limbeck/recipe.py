@@ -28,6 +28,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from limbeck import registry
+from limbeck.tasks import SelfSupervised
 
 NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 SCHEDULE = re.compile(rf"\s*(linear|cosine)\(\s*({NUMBER})\s*,\s*({NUMBER})\s*\)\s*")
@@ -237,6 +238,19 @@ class Recipe(Stage):
             if self.verdict.metric not in names:
                 problem = f"`{self.task}` has no metric `{self.verdict.metric}`. {registry.suggest(self.verdict.metric, names)}"
                 raise ValueError(self._origin.tell(["verdict", "metric"], problem))
+
+        self._check_self_supervised()
+
+    def _check_self_supervised(self) -> None:
+        """A task that makes its own labels pre-trains a float model, and no more. Raises ValueError."""
+        if not issubclass(registry.load("tasks", self.task), SelfSupervised):
+            return
+        cure = "Leave it out; the run's folder `model` is then the teacher.model or student.model of a recipe that has it"
+        for name, stage in (("distill", self.distill), ("quantize", self.quantize)):
+            if stage:
+                raise ValueError(self._origin.tell([name], f"`{self.task}` only pre-trains: it takes no `{name}`. {cure}"))
+        if self.teacher and not self.student.from_:
+            raise ValueError(self._origin.tell(["teacher"], f"`{self.task}` asks a teacher nothing. Leave it out, or cut the student from it"))
 
     def resolved(self) -> "Recipe":
         """This recipe, its components checked and their defaults written out. Raises ValueError."""

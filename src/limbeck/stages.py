@@ -22,7 +22,7 @@ from limbeck.quant.swap import squared_error
 from limbeck.recipe import Recipe
 from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
-from limbeck.tasks import Batch, Encoded, Scored, Task, collate
+from limbeck.tasks import Batch, Encoded, Scored, SelfSupervised, Task, collate
 
 REVISION = 1  # part of every stage's key: raise it when a change of code changes a stage's result
 PREDICTIONS = "logits.npy"
@@ -182,7 +182,7 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
     inputs: dict[str, Any] = {
         "model": bench.reference(settings.model, settings.options),
         "preprocess": digest(task.preprocess),
-        "labels": list(task.labels),
+        "labels": bench.data.labels,
     }
     steps = tuning(bench, recipe)
     if settings.epochs:
@@ -215,6 +215,7 @@ def tuning_job(bench: Bench, model: nn.Module, task: Task, steps: recipes.Train)
     return train.Job(
         model, objective.Objective(objective.hard_terms(task.hard_loss)), bench.encode("train", task), task.padding, steps, bench.dtype(),
         validate=_validator(bench, model, task), validation_units=validation_units(bench, task), tell=bench.store.tell,
+        transform=transform(task),
     )  # fmt: skip
 
 
@@ -229,7 +230,7 @@ def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:
     else:
         assert settings.model is not None
         task, name, options = bench.new_task(settings.model), settings.model, settings.options
-        origin = {"model": bench.reference(name, options), "seed": recipe.train.seed, "labels": list(task.labels)}
+        origin = {"model": bench.reference(name, options), "seed": recipe.train.seed, "labels": bench.data.labels}
     inputs = {**origin, "student": settings.model_dump(mode="json"), "preprocess": digest(task.preprocess), "revision": REVISION}
 
     def create() -> nn.Module:
@@ -308,7 +309,7 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
         kind = partial(kind_of_step, recipe.quantize.start)
     return train.Job(
         model, objective.Objective(terms, error), encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
-        listeners, _validator(bench, model, task), validation_units(bench, task), kind, bench.store.tell,
+        listeners, _validator(bench, model, task), validation_units(bench, task), kind, bench.store.tell, transform(task),
     )  # fmt: skip
 
 
@@ -450,6 +451,11 @@ def kind_of_step(start: float, step: int, total: int) -> str:
 def validation_units(bench: Bench, task: Task) -> float:
     """What one validation costs."""
     return float(sum(row.size for row in bench.encode("validation", task)))
+
+
+def transform(task: Task) -> train.Transform:
+    """What a task makes of each training batch."""
+    return task.draw if isinstance(task, SelfSupervised) else train.unchanged
 
 
 def training_title(recipe: Recipe) -> str:

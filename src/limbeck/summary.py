@@ -7,14 +7,17 @@ from typing import Any
 def lines(report: dict[str, Any], out: Path, *, next_steps: bool) -> list[str]:
     """The table of arms, parity, the verdict, and what to look at."""
     metric = report["metric"]["name"]
-    found = ["", f"{'arm':10} {metric:>9}   {'95 % interval':17} {'bytes':>12} {'p50 ms':>9}  runtime"]
+    width = max(9, len(metric))
+    found = ["", f"{'arm':10} {metric:>{width}}   {'95 % interval':17} {'bytes':>12} {'p50 ms':>9}  runtime"]
     for name, arm in report["arms"].items():
         low, high = arm["ci95"][metric]
         latency = arm["latency_ms"]
         found.append(
-            f"{name:10} {arm['mean'][metric]:9.4f}   [{low:.4f}, {high:.4f}]  {arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
+            f"{name:10} {arm['mean'][metric]:{width}.4f}   [{low:.4f}, {high:.4f}]  {arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
         )
     found.append("")
+    if report["verdict"] is None:
+        found += [f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in arm["mean"].items()) for name, arm in report["arms"].items()]
     for row in report["parity"]:
         state = "holds" if row["holds"] else "FAILS"
         found.append(f"parity {state}: {row['arm']}, seed {row['seed']}, {row['runtime']}: {row['flips']} of {row['units']} decisions differ")

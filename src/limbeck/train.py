@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
@@ -36,12 +37,21 @@ def all_alike(step: int, total: int) -> str:
     return STEP
 
 
+Transform = Callable[[Batch, np.random.Generator], Batch]
+
+
+def unchanged(batch: Batch, generator: np.random.Generator) -> Batch:
+    """Every step trains on the rows as they are."""
+    return batch
+
+
 @dataclass(frozen=True)
 class Job:
     """One training.
 
     `teacher(batch)` answers, from the cache or live; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
-    `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`).
+    `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`); `transform(batch, generator)` makes of
+    a numpy batch the one to train on, by a generator that (seed, step) alone decides.
     """
 
     model: nn.Module
@@ -57,6 +67,7 @@ class Job:
     validation_units: float = 0.0
     kind: Callable[[int, int], str] = all_alike
     tell: Tell = silent
+    transform: Transform = unchanged
 
 
 class Training:
@@ -127,7 +138,8 @@ class Training:
         rate = job.settings.learning_rate * warmup_then_linear(step / total, job.settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = features.to_torch(collate([job.encoded[i] for i in rows], rows, job.padding))
+        generator = np.random.default_rng([job.settings.seed, step, 1])  # 1: not the stream that orders an epoch's rows
+        batch = features.to_torch(job.transform(collate([job.encoded[i] for i in rows], rows, job.padding), generator))
         if job.settings.augment:
             batch = augmented(batch, job.settings.augment, seed=job.settings.seed, epoch=epoch)
         job.model.train()

@@ -88,6 +88,7 @@ SAMPLES: dict[str, Callable[[], dict[str, str | bytes]]] = {
     "tsv": lambda: {"train.tsv": as_table(TEXTS, "\t"), "dev.tsv": as_table(TEXTS, "\t")},
     "jsonl": lambda: {"train.jsonl": "\n".join(map(json.dumps, TEXTS)), "test.jsonl": json.dumps({"tokens": ["a", "b"], "label": 3})},
     "parquet": lambda: {"train-00000-of-00002.parquet": as_parquet(TEXTS[:6]), "train-00001-of-00002.parquet": as_parquet(TEXTS[6:])},
+    "text": lambda: {"train.txt": "Ada lives .\n\n York\n", "valid.txt": "York\n"},
     "npz": lambda: {"images.npz": as_npz()},
     "idx": lambda: {"train-images-idx3-ubyte.gz": as_idx(IMAGES), "train-labels-idx1-ubyte.gz": as_idx(CLASSES)},
     "image_folder": lambda: {f"train/{label}/{number}.png": as_png(image) for number, (image, label) in enumerate(zip(IMAGES, CLASSES, strict=True))},
@@ -119,7 +120,7 @@ def test_a_source_reads_the_same_rows_twice_in_known_splits(name: str, sample: C
     for split, rows in first.items():
         assert len(rows) == len(second[split])
         for row, again in zip(rows, second[split], strict=True):
-            assert set(row) in ({"words", "tags"}, {"text", "label"}, {"image", "label"})
+            assert set(row) in ({"words", "tags"}, {"text", "label"}, {"text"}, {"image", "label"})
             assert {key: str(value) for key, value in row.items()} == {key: str(value) for key, value in again.items()}
 
 
@@ -190,6 +191,28 @@ def test_a_file_without_a_header_and_a_split_under_another_name(tmp_path: Path) 
 def test_equal_labels_are_one_object(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text,label\n" + "rain,weather\n" * 5)
     assert len({id(row["label"]) for row in registry.create("sources", "csv", {"path": str(tmp_path)}).read()["train"]}) == 1
+
+
+# Plain texts.
+
+
+def test_every_line_that_is_not_blank_is_a_text(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("\ufeff = Ada = \n \n\nAda lives\r\nin York", encoding="utf-8")
+    (tmp_path / "held-out.txt").write_text("York\n")
+    found = registry.create("sources", "text", {"path": str(tmp_path), "test": "held-out.txt"}).read()
+    assert found == {"train": [{"text": "= Ada ="}, {"text": "Ada lives"}, {"text": "in York"}], "test": [{"text": "York"}]}
+
+
+def test_a_line_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "all.text").write_bytes(b"Ada\nYo\xffrk\nYo\0rk\nin York\n")
+    source, bad = registry.create("sources", "text", {"path": str(tmp_path / "all.text")}), []
+    assert source.read(bad.append) == {"train": [{"text": "Ada"}, {"text": "in York"}]}
+    assert [str(row).removeprefix(str(tmp_path)) for row in bad] == [
+        "/all.text:2:3: b'\\xffrk\\n' is not UTF-8. Save the file as UTF-8",
+        "/all.text:3:3: a NUL character. Remove it",
+    ]
+    with pytest.raises(ValueError, match=r"all\.text:2:3: .* is not UTF-8"):
+        source.read()
 
 
 # Images.

@@ -6,7 +6,7 @@ V labels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -49,7 +49,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Scored:
-    """A split's outputs, unit after unit: `logits` (P, V), `labels` (P), `offsets` (N + 1): row i owns units offsets[i] to offsets[i + 1]."""
+    """A split's outputs, unit after unit: `logits` (P, V), or what a `SelfSupervised` task keeps of them, `labels` (P), `offsets` (N + 1): row i owns
+    units offsets[i] to offsets[i + 1]."""
 
     logits: np.ndarray
     labels: np.ndarray
@@ -106,6 +107,19 @@ def figures(task: Task, scored: Scored, weights: np.ndarray) -> dict[str, np.nda
     """
     parts = [task.ranked(scored, part) for part in np.array_split(weights, -(-len(weights) // RESAMPLES_AT_ONCE))]
     return task.metrics(weights @ task.statistics(scored)) | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@runtime_checkable
+class SelfSupervised(Protocol):
+    """What a task adds that makes its labels from the inputs: rows bring none, and its labels are the tokenizer's vocabulary.
+
+    `draw` makes them anew for a training step. `reduce` leaves of a row's logits (W, V) what `statistics` needs, (W, K): that is what
+    `Scored` holds. Such a task may pack several rows of the data into one `Encoded`, or cut one into several.
+    """
+
+    def draw(self, batch: Batch, generator: np.random.Generator) -> Batch: ...
+
+    def reduce(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray: ...
 
 
 def collate(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int]) -> Batch:
