@@ -61,6 +61,8 @@ def from_transformers(name: str, task: Any) -> nn.Module:
             model = auto.from_pretrained(
                 locate(name), config=config, attn_implementation="eager", dtype=torch.float32, ignore_mismatched_sizes=not tuned
             )
+        if config.model_type == "efficientnet":
+            model.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)  # its window is larger than the map, which means the same, but not to runtimes
     return model if labels is None else reorder_head(model, [config.id2label[i] for i in range(len(labels))], task.labels)
 
 

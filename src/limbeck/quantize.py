@@ -129,7 +129,10 @@ def last_of(model: nn.Module, flow: Flow, name: str) -> str:
 
 
 def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
-    """Run one batch in eval mode and note which tensor every leaf reads, and which module makes it; one that hands on what it reads makes nothing."""
+    """Run one batch in eval mode and note which tensor every leaf reads, and which module makes it; one that hands on what it reads makes nothing.
+
+    Nor does one that is called with named inputs, which `Then` does not take.
+    """
     flow = Flow()
     tensors: list[torch.Tensor] = []  # kept alive, so that no two share an id
     numbers: dict[tuple[int, int], int] = {}
@@ -147,8 +150,8 @@ def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
         return hook
 
     def after(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if isinstance(output, torch.Tensor) and number(output) not in {flow.reads.get(name), *flow.makes.values()}:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+            if isinstance(output, torch.Tensor) and not named and number(output) not in {flow.reads.get(name), *flow.makes.values()}:
                 flow.makes[name] = number(output)
             if name not in leaves or name not in flow.makes:
                 flow.reads.pop(name, None)
@@ -157,7 +160,7 @@ def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
 
     named = [(name, module) for name, module in model.named_modules() if name]
     handles = [module.register_forward_pre_hook(before(name)) for name, module in named]
-    handles += [module.register_forward_hook(after(name)) for name, module in named]
+    handles += [module.register_forward_hook(after(name), with_kwargs=True) for name, module in named]
     was_training = model.training
     try:
         with torch.no_grad():

@@ -43,7 +43,9 @@ def config(kind: str) -> Any:
         ),
         "efficientnet": lambda: transformers.EfficientNetConfig(width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=320, image_size=SIDE),
     }
-    return made[kind]()
+    found = made[kind]()
+    found.initializer_range = 0.3  # else a toy answers alike whatever it sees
+    return found
 
 
 def settings(kind: str) -> dict[str, Any]:
@@ -111,37 +113,35 @@ def test_a_pretrained_model_gets_the_task_s_head_and_comes_back(kind: str, folde
     assert len(outputs.hidden) >= 2
     assert all(value.ndim == 3 and value.shape[:2] == (2, 1) for value in outputs.hidden.values())
     models.save_model(model, tmp_path, network=None, preprocess_file=task.preprocess_file, text=text)
-    assert torch.equal(logits(models.load_model(tmp_path, task).eval(), batch.inputs), outputs.logits[:, 0])
+    torch.testing.assert_close(logits(models.load_model(tmp_path, task).eval(), batch.inputs), outputs.logits[:, 0])
 
 
-@cache
-def quantized(kind: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
-    import transformers
-
-    torch.manual_seed(0)
-    settings = config(kind)
-    settings.num_labels = 5
-    model = stirred(transformers.AutoModelForImageClassification.from_config(settings, attn_implementation="eager"))
+def quantized(folder: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    task = ImageClassification(LABELS, models.preprocess(folder, ImageClassification, [], 0))
+    model = stirred(models.create(folder, {}, task, seed=0))
     inputs = {"pixel_values": torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))}
-    quantize.prepare(model, quantize.plan(model, Quantize(), "uint8"), "mse", lambda m: m(**inputs))
+    model.train()(**inputs)  # running statistics of the norms
+    quantize.prepare(model.eval(), quantize.plan(model, Quantize(), "uint8"), "mse", lambda m: m(**inputs))
     quantize.calibrate(model, [lambda m: m(**inputs)])
     return model.eval(), inputs
 
 
 @kinds
-def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(kind: str, tmp_path: Path) -> None:
+def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(kind: str, folder: Callable[[str], str], tmp_path: Path) -> None:
     """Squeeze and excitation, SiLU, GELU, layer norms, depthwise and patch convolutions."""
-    model, inputs = quantized(kind)
+    model, inputs = quantized(folder(kind))
     registry.create("exporters", "onnx").export(quantize.convert(model), inputs, tmp_path)
     others = {"pixel_values": torch.randn(32, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))}
     expected = logits(model, others).numpy()
     for name, opened in runtime.OPENERS.items():
         pytest.importorskip(name)
         found = opened(tmp_path / "model.onnx", 1)({key: value.numpy() for key, value in others.items()})
-        assert runtime.relative_error(found, expected) < 0.03
-        assert (found.argmax(1) != expected.argmax(1)).sum() <= 1
+        is_exact = name == "onnxruntime"  # OpenVINO fuses the rounding of one layer into the next, and random weights amplify that
+        assert runtime.relative_error(found, expected) < (1e-3 if is_exact else 0.15)
+        assert (found.argmax(1) != expected.argmax(1)).sum() <= (0 if is_exact else 2)
     ops = exporter.optimized_ops(tmp_path / "model.onnx")
     assert not {"Conv", "FusedConv"} & set(ops)
+    assert expected.std(0).min() > 1e-3  # it tells images apart
 
 
 @pytest.mark.parametrize(
