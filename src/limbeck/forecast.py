@@ -26,10 +26,10 @@ from limbeck.store import Store, read_json
 from limbeck.tasks import Encoded, Task
 from limbeck.train import Training
 
-BATCHES = 5  # drawn for the rehearsal, beside the largest
+BATCHES = 3  # drawn for the rehearsal, beside the largest
 SAMPLE_ROWS = 4000  # encoded to count units, at most
-SAMPLE_SECONDS = 2.0
-TEST_ROWS = 48
+SAMPLE_SECONDS = 1.5
+TEST_ROWS = 32
 TIMED_ANSWERS = 20
 
 
