@@ -253,8 +253,10 @@ class Rehearsal:
         return folder
 
     def pace(self, training: Training) -> float:
-        """Seconds a unit of a training step: every batch of the sample once, after one to warm up."""
+        """Seconds a unit of a training step: every full batch of the sample once, after one to warm up."""
         steps = [step for step, (epoch, _) in enumerate(training.batches) if epoch == 0]
+        full = max(training.units(step) for step in steps) / 2  # what is left over at the end of the sample is rare in the whole
+        steps = [step for step in steps if training.units(step) >= full]
         seconds = [timed(partial(training.step, step, len(training.batches)))[1] for step in [steps[0], *steps]]
         return sum(seconds[1:]) / sum(training.units(step) for step in steps)
 
