@@ -107,6 +107,7 @@ class Rehearsal:
     reading_seconds: float
     costs: list[Cost] = field(default_factory=list)
     volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
+    mapped_mb: float = 0.0  # of the teacher's cache, which counts as this process's memory once it was read
     doing: str = "model"
 
     def __post_init__(self) -> None:
@@ -249,7 +250,9 @@ class Rehearsal:
             loading = min(timed(ready.load)[1], record["seconds"])
             words = sum(len(row.labels) for row in encoded)
             seconds = loading + (record["seconds"] - loading) * self.units_of_pass("train", task) / here
-            self.add("label", seconds, self.bytes_of(folder) * self.volume("train", task).words() / words)
+            num_bytes = self.bytes_of(folder) * self.volume("train", task).words() / words
+            self.mapped_mb = num_bytes / 2**20
+            self.add("label", seconds, num_bytes)
         return folder
 
     def pace(self, training: Training) -> float:
@@ -305,8 +308,8 @@ class Rehearsal:
 
     def add(self, stage: str, seconds: float, disk_bytes: float, *, times: int = 1) -> None:
         """Note what a stage costs, with the memory of this moment."""
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + sum(volume.unread_mb() for volume in self.volumes.values())
-        self.costs.append(Cost(stage, times * seconds, peak_mb, times * disk_bytes / 2**20))
+        here_mb, unread_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, sum(volume.unread_mb() for volume in self.volumes.values())
+        self.costs.append(Cost(stage, times * seconds, here_mb + unread_mb + self.mapped_mb, times * disk_bytes / 2**20))
 
     def summed(self) -> list[Cost]:
         """One cost for each name."""
