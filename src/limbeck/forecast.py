@@ -26,10 +26,10 @@ from limbeck.store import Store, read_json
 from limbeck.tasks import Encoded, Task
 from limbeck.train import Training
 
-BATCHES = 5  # drawn for the rehearsal, beside the largest
+BATCHES = 3  # drawn for the rehearsal, beside the largest
 SAMPLE_ROWS = 4000  # encoded to count units, at most
-SAMPLE_SECONDS = 2.0
-TEST_ROWS = 48
+SAMPLE_SECONDS = 1.5
+TEST_ROWS = 32
 TIMED_ANSWERS = 20
 
 
@@ -107,6 +107,7 @@ class Rehearsal:
     reading_seconds: float
     costs: list[Cost] = field(default_factory=list)
     volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
+    mapped_mb: float = 0.0  # of the teacher's cache, which counts as this process's memory once it was read
     doing: str = "model"
 
     def __post_init__(self) -> None:
@@ -250,12 +251,16 @@ class Rehearsal:
             loading = min(timed(ready.load)[1], record["seconds"])
             words = sum(len(row.labels) for row in encoded)
             seconds = loading + (record["seconds"] - loading) * self.units_of_pass("train", task) / here
-            self.add("label", seconds, self.bytes_of(self.bench.store.folder / record["entry"]) * self.volume("train", task).words() / words)
+            num_bytes = self.bytes_of(self.bench.store.folder / record["entry"]) * self.volume("train", task).words() / words
+            self.mapped_mb = num_bytes / 2**20
+            self.add("label", seconds, num_bytes)
         return answers
 
     def pace(self, training: Training) -> float:
-        """Seconds a unit of a training step: every batch of the sample once, after one to warm up."""
+        """Seconds a unit of a training step: every full batch of the sample once, after one to warm up."""
         steps = [step for step, (epoch, _) in enumerate(training.batches) if epoch == 0]
+        full = max(training.units(step) for step in steps) / 2  # what is left over at the end of the sample is rare in the whole
+        steps = [step for step in steps if training.units(step) >= full]
         seconds = [timed(partial(training.step, step, len(training.batches)))[1] for step in [steps[0], *steps]]
         return sum(seconds[1:]) / sum(training.units(step) for step in steps)
 
@@ -304,8 +309,8 @@ class Rehearsal:
 
     def add(self, stage: str, seconds: float, disk_bytes: float, *, times: int = 1) -> None:
         """Note what a stage costs, with the memory of this moment."""
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + sum(volume.unread_mb() for volume in self.volumes.values())
-        self.costs.append(Cost(stage, times * seconds, peak_mb, times * disk_bytes / 2**20))
+        here_mb, unread_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, sum(volume.unread_mb() for volume in self.volumes.values())
+        self.costs.append(Cost(stage, times * seconds, here_mb + unread_mb + self.mapped_mb, times * disk_bytes / 2**20))
 
     def summed(self) -> list[Cost]:
         """One cost for each name."""

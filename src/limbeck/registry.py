@@ -11,6 +11,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -55,7 +56,8 @@ def load(family: str, name: str) -> Any:
 
 def _modules(family: str) -> dict[str, str]:
     """Our own components of `family`: name to module."""
-    folders = [str(Path(root) / family) for root in limbeck.__path__]  # the package is not imported: losses would import torch
+    package = sys.modules.get(f"limbeck.{family}")  # not imported for this: losses would import torch
+    folders = package.__path__ if package else [str(Path(root) / family) for root in limbeck.__path__]
     stems = [module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_")]
     return {stem.replace("_", "-") if family == "tasks" else stem: f"limbeck.{family}.{stem}" for stem in stems}
 
