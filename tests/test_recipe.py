@@ -487,7 +487,7 @@ def test_component_keys_are_options() -> None:
 
 def test_check_components_asks_the_registry_for_every_component(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(recipe.registry, "load", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(recipe.registry, "load", lambda *arguments: asked.append(arguments) or object)
     monkeypatch.setattr(recipe.registry, "create", lambda *arguments: asked.append(arguments))
     parse("distill: {losses: {kl: {temperature: 2.0, weight: 0.5}}}\nquantize: {range: minmax}\nexport: [onnx, openvino]\n").check_components()
     assert asked == [
