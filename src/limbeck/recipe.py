@@ -224,7 +224,7 @@ class Recipe(Stage):
         """Create every component once, so that a wrong name or key is found before any work. Raises ValueError."""
         for path, family, name, options in self._components():
             try:
-                _create(family, name, options)
+                component = _create(family, name, options)
             except registry.WrongKey as error:
                 if error.choices is not None:
                     error = registry.WrongKey(error.reason, error.key, [*_known_keys(path), *error.choices])
@@ -239,12 +239,11 @@ class Recipe(Stage):
                 problem = f"`{self.task}` has no metric `{self.verdict.metric}`. {registry.suggest(self.verdict.metric, names)}"
                 raise ValueError(self._origin.tell(["verdict", "metric"], problem))
 
-        self._check_self_supervised()
+            if family == "tasks" and issubclass(component, SelfSupervised):
+                self._check_pre_training()
 
-    def _check_self_supervised(self) -> None:
-        """A task that makes its own labels pre-trains a float model, and no more. Raises ValueError."""
-        if not issubclass(registry.load("tasks", self.task), SelfSupervised):
-            return
+    def _check_pre_training(self) -> None:
+        """A task that makes its own labels trains a float model, and no more. Raises ValueError."""
         cure = "Leave it out; the run's folder `model` is then the teacher.model or student.model of a recipe that has it"
         for name, stage in (("distill", self.distill), ("quantize", self.quantize)):
             if stage:
@@ -407,15 +406,13 @@ def _override(content: dict[str, Any], override: str) -> None:
     place[last] = _load(value, f"override `{override}`")[1]
 
 
-def _create(family: str, name: str, options: dict[str, Any] | None) -> None:
-    """Create a component, or load it where `options` is None. A model that is none of our networks takes no options."""
+def _create(family: str, name: str, options: dict[str, Any] | None) -> Any:
+    """A component, or its class where `options` is None. A model that is none of our networks is None, and takes no options."""
     if family == "networks" and name not in (ours := registry.names("networks")):
         for key in options or {}:
             raise registry.WrongKey(f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys", key, [])
-    elif options is None:
-        registry.load(family, name)
-    else:
-        registry.create(family, name, options)
+        return None
+    return registry.load(family, name) if options is None else registry.create(family, name, options)
 
 
 def _explain(origin: Origin, problem: Any) -> str:
