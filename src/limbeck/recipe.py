@@ -224,23 +224,24 @@ class Recipe(Stage):
         """Create every component once, so that a wrong name or key is found before any work. Raises ValueError."""
         for path, family, name, options in self._components():
             try:
-                component = _create(family, name, options)
+                _create(family, name, options)
             except registry.WrongKey as error:
                 if error.choices is not None:
                     error = registry.WrongKey(error.reason, error.key, [*_known_keys(path), *error.choices])
                 raise ValueError(self._origin.tell([*path, error.key], str(error))) from None
             except ValueError as error:
                 raise ValueError(self._origin.tell(path, str(error))) from None
-        if self.train.augment and "pixel_values" not in registry.load("tasks", self.task).input_names:
-            raise ValueError(self._origin.tell(["train", "augment"], f"`{self.task}` reads no images, and only these are augmented. Leave it out"))
-        if self.verdict and self.verdict.metric:
-            names = registry.load("tasks", self.task).metric_names
-            if self.verdict.metric not in names:
-                problem = f"`{self.task}` has no metric `{self.verdict.metric}`. {registry.suggest(self.verdict.metric, names)}"
-                raise ValueError(self._origin.tell(["verdict", "metric"], problem))
+        self._check_task(registry.load("tasks", self.task))
 
-            if family == "tasks" and issubclass(component, SelfSupervised):
-                self._check_pre_training()
+    def _check_task(self, task: Any) -> None:
+        """What the other stages ask of the task. Raises ValueError."""
+        if self.train.augment and "pixel_values" not in task.input_names:
+            raise ValueError(self._origin.tell(["train", "augment"], f"`{self.task}` reads no images, and only these are augmented. Leave it out"))
+        if self.verdict and self.verdict.metric and self.verdict.metric not in task.metric_names:
+            problem = f"`{self.task}` has no metric `{self.verdict.metric}`. {registry.suggest(self.verdict.metric, task.metric_names)}"
+            raise ValueError(self._origin.tell(["verdict", "metric"], problem))
+        if issubclass(task, SelfSupervised):
+            self._check_pre_training()
 
     def _check_pre_training(self) -> None:
         """A task that makes its own labels trains a float model, and no more. Raises ValueError."""
@@ -406,13 +407,15 @@ def _override(content: dict[str, Any], override: str) -> None:
     place[last] = _load(value, f"override `{override}`")[1]
 
 
-def _create(family: str, name: str, options: dict[str, Any] | None) -> Any:
-    """A component, or its class where `options` is None. A model that is none of our networks is None, and takes no options."""
+def _create(family: str, name: str, options: dict[str, Any] | None) -> None:
+    """Create a component, or load it where `options` is None. A model that is none of our networks takes no options."""
     if family == "networks" and name not in (ours := registry.names("networks")):
         for key in options or {}:
             raise registry.WrongKey(f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys", key, [])
-        return None
-    return registry.load(family, name) if options is None else registry.create(family, name, options)
+    elif options is None:
+        registry.load(family, name)
+    else:
+        registry.create(family, name, options)
 
 
 def _explain(origin: Origin, problem: Any) -> str:
