@@ -45,7 +45,7 @@ def test_the_splits_of_a_recipe_are_the_published_ones(name: str) -> None:
     """The sizes that each set's authors give; what has no validation split gives up a tenth of train."""
     named = recipe.read(Path(__file__).parents[1] / "recipes" / f"{name}.yaml").data
     options = {**named.options, "path": named.options["path"].replace("../shared/data", str(CONLL.parent))}
-    found = data.read(named.source, options, registry.load("tasks", name.split("cation-")[0] + "cation"))
+    found = data.read(recipe.Data(source=named.source, **options), registry.load("tasks", name.split("cation-")[0] + "cation"))
     assert (len(found.train), len(found.validation), len(found.test), len(found.labels)) == COUNTS[name]
 
 
@@ -62,7 +62,9 @@ OTHERS = [
 
 @pytest.mark.parametrize(("source", "options", "rows", "labels"), OTHERS, ids=[options["path"] for _, options, _, _ in OTHERS])
 def test_other_sets_load_whole(source: str, options: dict[str, str], rows: int, labels: int) -> None:
-    found = data.read(source, {**options, "path": str(CONLL.parent / options["path"])}, registry.load("tasks", "text-classification"))
+    found = data.read(
+        recipe.Data(source=source, **{**options, "path": str(CONLL.parent / options["path"])}), registry.load("tasks", "text-classification")
+    )
     assert len(found.train) + len(found.validation) + len(found.test) == rows
     assert len(found.labels) == labels
 
