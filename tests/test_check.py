@@ -91,8 +91,8 @@ def test_a_volume_counts_the_whole_from_a_part() -> None:
     for count in (lambda volume: volume.trained(1024), lambda volume: volume.passed(4096), lambda volume: volume.passed(1), forecast.Volume.words):
         assert count(part) == pytest.approx(count(whole), rel=0.05)
     plan = data.batch_plan(whole.sizes, 1024, seed=0, epoch=0)
-    assert whole.trained(1024) == sum(evaluate.padded_size(rows, batch) for batch in plan)
-    assert whole.passed(4096) == sum(evaluate.padded_size(rows, batch) for batch in evaluate.evaluation_batches(rows))
+    assert whole.trained(1024) == sum(data.padded_size(whole.sizes, batch) for batch in plan)
+    assert whole.passed(4096) == sum(data.padded_size(whole.sizes, batch) for batch in evaluate.evaluation_batches(rows))
     assert whole.unread_mb() == 0
     assert part.unread_mb() > 0
 

@@ -172,7 +172,6 @@ def test_refused_json_keeps_the_old_file(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from limbeck.progress import Event
 from limbeck.store import write_bytes
 path = Path(sys.argv[1])
 write_bytes(path, b"0" * 200_000)
@@ -198,7 +197,6 @@ def test_a_reader_never_sees_a_part_and_a_kill_leaves_none(tmp_path: Path, child
 HOLDER = """
 import sys
 from pathlib import Path
-from limbeck.progress import Event
 from limbeck.store import lock
 with lock(Path(sys.argv[1]), wait=False):
     print("held", flush=True)
@@ -359,7 +357,6 @@ def test_a_stage_is_durable_before_its_name(cache_folder: Path, monkeypatch: pyt
 STEPS = """
 import sys, time
 from pathlib import Path
-from limbeck.progress import Event
 from limbeck.store import Interrupted, Store, deferred_interrupt, read_json, write_bytes, write_json
 
 def build(folder):

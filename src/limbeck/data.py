@@ -139,9 +139,9 @@ def alike(labels: Sequence[str]) -> list[str]:
     return [f"warning: labels that differ only by case or space: {'; '.join(pairs[:EXAMPLES])}"] if pairs else []
 
 
-def some(words: Sequence[str]) -> str:
+def some(words: Sequence[str], most: int = 12) -> str:
     """The first few of many words."""
-    return ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
 def relocated(options: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +174,11 @@ def batch_plan(sizes: Sequence[int], budget: int, *, seed: int, epoch: int) -> l
     pool_rows = max(1, int(LENGTH_POOL * budget / max(1.0, float(np.mean(sizes)))))
     batches = [batch for start in range(0, len(order), pool_rows) for batch in _cut(order[start : start + pool_rows], sizes, budget)]
     return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def padded_size(sizes: Sequence[int], rows: np.ndarray) -> float:
+    """What a batch costs: its padded tokens, or its images. `sizes`: of all rows, as for `batch_plan`."""
+    return float(len(rows) * max(sizes[row] for row in rows))
 
 
 def in_order(sizes: Sequence[int], budget: int) -> list[np.ndarray]:

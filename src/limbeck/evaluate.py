@@ -1,6 +1,7 @@
 """What a model answers on a split: quality, agreement with the teacher."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from limbeck import features, metrics, packed
-from limbeck.data import in_order
+from limbeck.data import in_order, padded_size
 from limbeck.progress import Tell, silent, track
 from limbeck.tasks import UNKNOWN, Encoded, Scored, SelfSupervised, Task, collate, figures
 
@@ -25,7 +26,7 @@ def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_on
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for rows in track(evaluation_batches(encoded, one_by_one), lambda rows: padded_size(encoded, rows), tell):
+        for rows in track(evaluation_batches(encoded, one_by_one), partial(padded_size, packed.sizes(encoded)), tell):
             batch = features.to_torch(collate([encoded[i] for i in rows], rows, task.padding))
             outputs = features.run(model, batch)
             for row, values, mask in zip(rows, outputs.logits.numpy(), batch.mask.numpy(), strict=True):
@@ -37,13 +38,12 @@ def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_on
 
 def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> list[np.ndarray]:
     """Batches by size, or of one row."""
-    budget = EVALUATION_TOKENS if encoded[0].has_tokens else EVALUATION_ROWS
-    return in_order(packed.sizes(encoded), 1 if one_by_one else budget)
+    return in_order(packed.sizes(encoded), 1 if one_by_one else budget(encoded))
 
 
-def padded_size(encoded: Sequence[Encoded], rows: np.ndarray) -> float:
-    """What a batch costs: its padded tokens, or its images."""
-    return float(len(rows) * max(encoded[i].size for i in rows))
+def budget(encoded: Sequence[Encoded]) -> int:
+    """What a batch of a pass without training may cost."""
+    return EVALUATION_TOKENS if encoded[0].has_tokens else EVALUATION_ROWS
 
 
 def unit_offsets(encoded: Sequence[Encoded]) -> np.ndarray:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from limbeck.runtime import load
 from limbeck.sources import Row
 from limbeck.store import Store, read_json
 from limbeck.tasks import Encoded, Task
-from limbeck.train import Training
+from limbeck.train import Training, batch_budget
 
 BATCHES = 3  # drawn for the rehearsal, beside the largest
 SAMPLE_ROWS = 4000  # encoded to count units, at most
@@ -56,7 +56,7 @@ class Volume:
         """The whole over the sample."""
         return self.rows / len(self.encoded)
 
-    @property
+    @cached_property
     def sizes(self) -> list[int]:
         return [row.size for row in self.encoded]
 
@@ -71,7 +71,7 @@ class Volume:
         return self._padded(data.in_order(self.sizes, max(1, int(budget / self.scale))))
 
     def _padded(self, batches: Sequence[np.ndarray]) -> float:
-        return self.scale * sum(evaluate.padded_size(self.encoded, rows) for rows in batches)
+        return self.scale * sum(data.padded_size(self.sizes, rows) for rows in batches)
 
     def words(self) -> float:
         """Labelled units of the whole."""
@@ -140,9 +140,8 @@ class Rehearsal:
         task = self.bench.new_task(name)
         chosen = spread(found.train, SAMPLE_ROWS)
         volume = self.volume("train", task, chosen)
-        budget = settings.batch_rows if volume.encoded[0].positions is None else settings.batch_tokens
-        plan = data.batch_plan(volume.sizes, budget, seed=0, epoch=0)
-        largest = max(plan, key=lambda rows: max(volume.sizes[row] for row in rows) * evaluate.padded_size(volume.encoded, rows))
+        plan = data.batch_plan(volume.sizes, batch_budget(settings, volume.encoded), seed=0, epoch=0)
+        largest = max(plan, key=lambda rows: max(volume.sizes[row] for row in rows) * data.padded_size(volume.sizes, rows))
         wanted = np.concatenate([*plan[:BATCHES], largest])
         rows = [found.train[0], *(chosen[row] for row in dict.fromkeys(wanted.tolist()))]
         return data.Data(rows, spread(found.validation, TEST_ROWS), spread(found.test, TEST_ROWS), found.labels)
@@ -163,14 +162,12 @@ class Rehearsal:
     def units_of_epoch(self, task: Task) -> float:
         """Padded units of one epoch."""
         volume = self.volume("train", task)
-        budget = self.recipe.train.batch_rows if volume.encoded[0].positions is None else self.recipe.train.batch_tokens
-        return volume.trained(budget)
+        return volume.trained(batch_budget(self.recipe.train, volume.encoded))
 
     def units_of_pass(self, split: str, task: Task, *, one_by_one: bool = False) -> float:
         """Padded units of one pass over a split without training."""
         volume = self.volume(split, task)
-        budget = evaluate.EVALUATION_ROWS if volume.encoded[0].positions is None else evaluate.EVALUATION_TOKENS
-        return volume.passed(1 if one_by_one else budget)
+        return volume.passed(1 if one_by_one else evaluate.budget(volume.encoded))
 
     def teacher(self) -> stages.Net:
         """Load or build the teacher, and tune it for a few steps where the run tunes it."""
@@ -247,7 +244,7 @@ class Rehearsal:
             if record["reused"]:
                 continue
             encoded = self.bench.encode("train", task)
-            here = sum(evaluate.padded_size(encoded, rows) for rows in evaluate.evaluation_batches(encoded))
+            here = units_here(encoded)
             loading = min(timed(ready.load)[1], record["seconds"])
             words = sum(len(row.labels) for row in encoded)
             seconds = loading + (record["seconds"] - loading) * self.units_of_pass("train", task) / here
@@ -269,13 +266,12 @@ class Rehearsal:
         encoded = self.bench.encode("validation", task)
         evaluate.score(model, encoded[:2], task)
         seconds = timed(lambda: evaluate.score(model, encoded, task))[1]
-        return seconds / sum(evaluate.padded_size(encoded, rows) for rows in evaluate.evaluation_batches(encoded))
+        return seconds / units_here(encoded)
 
     def scaled(self, seconds: float, task: Task, *, one_by_one: bool = False) -> float:
         """A pass over the sample's test rows to one over all."""
         encoded = self.bench.encode("test", task)
-        here = sum(evaluate.padded_size(encoded, rows) for rows in evaluate.evaluation_batches(encoded, one_by_one))
-        return max(0.0, seconds) * self.units_of_pass("test", task, one_by_one=one_by_one) / here
+        return max(0.0, seconds) * self.units_of_pass("test", task, one_by_one=one_by_one) / units_here(encoded, one_by_one)
 
     def calibration_scale(self, derived: Recipe) -> float:
         """Calibration rows of the run over those of the rehearsal."""
@@ -317,6 +313,12 @@ class Rehearsal:
         names = dict.fromkeys(cost.stage for cost in self.costs)
         groups = [[cost for cost in self.costs if cost.stage == name] for name in names]
         return [Cost(group[0].stage, sum(c.seconds for c in group), max(c.peak_mb for c in group), sum(c.disk_mb for c in group)) for group in groups]
+
+
+def units_here(encoded: Sequence[Encoded], one_by_one: bool = False) -> float:
+    """Padded units of one pass over the sample."""
+    sizes = [row.size for row in encoded]
+    return sum(data.padded_size(sizes, rows) for rows in evaluate.evaluation_batches(encoded, one_by_one))
 
 
 def spread(rows: list[Row], count: int) -> list[Row]:

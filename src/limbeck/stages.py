@@ -450,7 +450,7 @@ def kind_of_step(start: float, step: int, total: int) -> str:
 
 def validation_units(bench: Bench, task: Task) -> float:
     """What one validation costs."""
-    return float(sum(row.size for row in bench.encode("validation", task)))
+    return float(sum(packed.sizes(bench.encode("validation", task))))
 
 
 def transform(task: Task) -> train.Transform:
@@ -475,8 +475,7 @@ def arm_title(recipe: Recipe) -> str:
 
 def _steps(settings: recipes.Train) -> dict[str, Any]:
     """The training settings that a result depends on."""
-    off = set() if settings.augment else {"augment"}  # so that stages from before there was such a key are still found
-    return settings.model_dump(mode="json", exclude={"checkpoint_seconds", "threads"} | off)
+    return settings.model_dump(mode="json", exclude={"checkpoint_seconds", "threads"})
 
 
 def _model_digest(folder: Path) -> str:

@@ -18,6 +18,7 @@ import yaml
 
 from limbeck import recipe as recipes
 from limbeck import registry
+from limbeck.data import some
 from limbeck.sources._images import SUFFIXES
 
 ROWS = 200  # looked at
@@ -117,7 +118,7 @@ def look_at_conll(folder: Path) -> Guess:
 def look_at_images(folder: Path, images: Sequence[Path]) -> Guess:
     """Images in folders named by their class; large ones are to be read smaller."""
     classes = sorted({path.parent.name for path in images})
-    guess = Guess("image-classification", "image_folder", folder, reasons=[f"{len(images):,} images in {len(classes)} folders ({some(classes)})"])
+    guess = Guess("image-classification", "image_folder", folder, reasons=[f"{len(images):,} images in {len(classes)} folders ({some(classes, 5)})"])
     if not images:
         guess.reasons = ["images.zip"]
     elif (side := max(image_size(images[0]))) > LARGE_IMAGE:
@@ -153,7 +154,7 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
     second = text.replace("1", "2")  # sentence1 and sentence2, question1 and question2
     if second != text and second in records[0]:
         guess.options["text_b"] = second
-    guess.reasons.append(f"columns {some(list(records[0]))}: `{text}` is the text, `{label}` the label ({some(labels)})")
+    guess.reasons.append(f"columns {some(list(records[0]), 5)}: `{text}` is the text, `{label}` the label ({some(labels, 5)})")
     if len(files) == 1 or train is None:
         guess.reasons.append("one file: validation and test rows are drawn from it")
     return guess
@@ -241,11 +242,6 @@ def first_lines(path: Path) -> list[str]:
             return list(islice(file, ROWS))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: {error.object[error.start : error.end]!r} is not UTF-8. Save the file as UTF-8") from None
-
-
-def some(values: Sequence[str], most: int = 5) -> str:
-    """The first values, and how many more."""
-    return ", ".join(values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
 def render(guess: Guess, model: str | None) -> str:

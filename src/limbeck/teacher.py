@@ -9,6 +9,7 @@ images by epoch there is no cache: the teacher answers live (`Live`), on the sam
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck import features, models, timm_models
-from limbeck.evaluate import evaluation_batches, padded_size, unit_offsets
+from limbeck import features, models, packed, timm_models
+from limbeck.data import padded_size
+from limbeck.evaluate import evaluation_batches, unit_offsets
 from limbeck.features import Outputs
 from limbeck.progress import Tell, silent, track
 from limbeck.store import read_json, reserve, write_json
@@ -42,7 +44,7 @@ def label(model: nn.Module, encoded: Sequence[Encoded], task: Task, asked: Asked
     files: dict[str, np.memmap] = {}
     mask = np.zeros(offsets[-1], bool)
     model.eval()
-    for rows in track(evaluation_batches(encoded), lambda rows: padded_size(encoded, rows), tell):
+    for rows in track(evaluation_batches(encoded), partial(padded_size, packed.sizes(encoded)), tell):
         batch = features.to_torch(collate([encoded[i] for i in rows], rows, task.padding))
         counted[FORWARDS] += 1
         with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):

@@ -20,7 +20,7 @@ from torch import nn
 
 from limbeck import features, models, packed
 from limbeck.augment import augmented
-from limbeck.data import batch_plan
+from limbeck.data import batch_plan, padded_size
 from limbeck.features import Outputs
 from limbeck.objective import Diverged, Objective
 from limbeck.progress import SETUP, STEP, VALIDATION, EpochEnded, Meter, Note, Progress, Tell, silent
@@ -81,8 +81,7 @@ class Training:
         self.accelerator = Accelerator()  # its mixed precision is one for a whole process, and one process may train text and images
         self.optimizer = torch.optim.AdamW(parameter_groups(job.model, job.objective, settings.weight_decay), lr=settings.learning_rate, fused=True)
         self.sizes = sizes = packed.sizes(job.encoded)
-        budget = settings.batch_tokens if job.encoded[0].has_tokens else settings.batch_rows
-        plans = [batch_plan(sizes, budget, seed=settings.seed, epoch=epoch) for epoch in range(settings.epochs)]
+        plans = [batch_plan(sizes, batch_budget(settings, job.encoded), seed=settings.seed, epoch=epoch) for epoch in range(settings.epochs)]
         self.batches = [(epoch, rows) for epoch, plan in enumerate(plans) for rows in plan]
         self.history: list[dict[str, Any]] = []
 
@@ -112,8 +111,7 @@ class Training:
 
     def units(self, step: int) -> float:
         """What the step's batch costs: its padded tokens, or its images."""
-        rows = self.batches[step][1]
-        return float(len(rows) * max(self.sizes[row] for row in rows))
+        return padded_size(self.sizes, self.batches[step][1])
 
     def work(self, start: int) -> dict[str, float]:
         """The units of every kind from step `start` on."""
@@ -207,6 +205,11 @@ class Training:
         self.history = json.loads(header["history"])
         self.job.tell(Note(f"  going on from step {header['step']} of {len(self.batches)}"))
         return int(header["step"])
+
+
+def batch_budget(settings: Train, encoded: Sequence[Encoded]) -> int:
+    """What a batch may cost: padded tokens of texts, or images."""
+    return settings.batch_tokens if encoded[0].has_tokens else settings.batch_rows
 
 
 def parameter_groups(model: nn.Module, objective: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
