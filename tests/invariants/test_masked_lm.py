@@ -51,7 +51,7 @@ train: {{epochs: {epochs}, learning_rate: 5.0e-3, batch_tokens: 256, max_tokens:
 
 
 def test_an_encoder_learns_from_texts_and_is_a_teacher_after(tmp_path: Path) -> None:
-    asked = recipe(tmp_path / "texts", write_texts(tmp_path / "texts"), epochs=25)
+    asked = recipe(tmp_path / "texts", write_texts(tmp_path / "texts"), epochs=40)
     report = limbeck.run(asked, tmp_path / "run")
     mean, (seed,) = report["arms"]["plain"]["mean"], report["arms"]["plain"]["seeds"]
     shares = frequencies(tmp_path / "texts")

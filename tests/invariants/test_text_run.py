@@ -87,9 +87,9 @@ def test_a_text_classifier_learns_and_is_proven(tmp_path: Path, when: str) -> No
     text = f"""
 task: text-classification
 data: {{source: csv, path: {tmp_path / "intents"}, on_bad_row: quarantine}}
-teacher: {{model: {teacher}, epochs: 8}}
+teacher: {{model: {teacher}, epochs: 24}}
 student: {{model: {student}}}
-train: {{epochs: 12, learning_rate: 5.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
+train: {{epochs: 48, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
 quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5}}
 """
