@@ -63,12 +63,12 @@ def to_torch(batch: Batch) -> Batch:
 
 def run(model: nn.Module, batch: Batch, layers: Sequence[str] = ()) -> Outputs:
     """The outputs of `model` on a batch of torch tensors, with the activations of `layers`."""
-    with capture(model, layers) as captured:
+    with capture(model, layers) as captured, naming_tokens_at(model, batch.positions) as gathered:
         result = model(**batch.inputs)
     logits = result if isinstance(result, torch.Tensor) else result.logits
     seen = batch.inputs.get("attention_mask")
     hidden = {name: by_unit(captured[name], batch.positions, seen).float() for name in layers}
-    return Outputs(by_unit(logits, batch.positions).float(), batch.mask, hidden)
+    return Outputs((logits if gathered else by_unit(logits, batch.positions)).float(), batch.mask, hidden)
 
 
 def by_unit(values: torch.Tensor, positions: torch.Tensor | None, seen: torch.Tensor | None = None) -> torch.Tensor:
@@ -82,6 +82,21 @@ def by_unit(values: torch.Tensor, positions: torch.Tensor | None, seen: torch.Te
         return values.unsqueeze(1)
     weights = torch.ones_like(values[..., :1]) if seen is None else seen.unsqueeze(-1).to(values.dtype)
     return (values * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+
+
+@contextlib.contextmanager
+def naming_tokens_at(model: nn.Module, positions: torch.Tensor | None) -> Iterator[bool]:
+    """Inside, a model whose labels are its vocabulary answers at `positions` (B, W) alone, and True is given: at every token, its logits would
+    outweigh the rest of a training step."""
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if head is None or positions is None:
+        yield False
+        return
+    handle = head.register_forward_pre_hook(lambda module, inputs: (by_unit(inputs[0], positions), *inputs[1:]))
+    try:
+        yield True
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager
