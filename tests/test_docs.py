@@ -1,4 +1,4 @@
-"""Every command of the README and the guide is run as printed, in order, in one folder; every recipe is read."""
+"""Every command of the README and the guide is run as printed, in order, in one folder; the notebook is run; every recipe is read."""
 
 import os
 import re
@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 from PIL import Image
 
 from limbeck import recipe
@@ -71,6 +73,18 @@ def test_the_python_of_the_readme_runs_as_printed(folder: Path) -> None:
 def test_the_python_of_the_guide_runs_as_printed(folder: Path) -> None:
     (block,) = blocks(ROOT / "docs" / "guide.md", "python")
     assert set(run([sys.executable, "-c", block], folder).split()) <= {"bright", "dark"}
+
+
+def test_the_notebook_was_executed_and_runs(tmp_path: Path) -> None:
+    notebook = nbformat.read(ROOT / "docs" / "flow.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", []))
+    parameters.source = 'TEACHER_EPOCHS, EPOCHS, OUT = 2, 2, "run"'
+    NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in code for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
+    assert "verdict: " in "".join(output.get("text", "") for output in outputs)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
