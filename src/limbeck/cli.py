@@ -122,11 +122,12 @@ def bench(
     source: Annotated[str | None, typer.Argument(help="Texts or images to time with; drawn at random if left out")] = None,
     runtime: Runtime = None,
     threads: Threads = 1,
+    test: Annotated[bool, typer.Option("--test", help="Time with the test split of the artifact's recipe, in order")] = False,
 ) -> None:
-    """Time an artifact end to end, one input at a time: p50, p99, units a second, bytes."""
+    """Time an artifact end to end, one input at a time: p50, p99 and units a second, at 128 tokens and in order; bytes and memory."""
     from limbeck.bench import measure
 
-    for line in measure(artifact, source, runtime, threads):
+    for line in measure(artifact, source, runtime, threads, test=test):
         typer.echo(line)
 
 

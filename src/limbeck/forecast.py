@@ -5,7 +5,6 @@ image), and the units of the whole are counted on a sample of encoded rows. Memo
 with what the rows not encoded here will hold. Nothing is taken as found in the cache. What the rehearsal raises, the run would have raised later.
 """
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from limbeck import bench as benchmark
 from limbeck import data, evaluate, machine, models, objective, stages, verdict
-from limbeck.pipeline import pytorch_answerer, raw
+from limbeck.machine import peak_mb
+from limbeck.pipeline import pytorch_answerer
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load
 from limbeck.sources import Row
@@ -280,7 +281,7 @@ class Rehearsal:
 
     def answer_seconds(self, arm: stages.Arm) -> list[float]:
         """Seconds that one raw row takes, in every runtime of the artifact or in PyTorch."""
-        rows = [raw(row) for row in self.bench.data.test[:TIMED_ANSWERS]]
+        rows = [benchmark.raw(row) for row in self.bench.data.test[:TIMED_ANSWERS]]
         if arm.artifact is None:
             answers: list[Callable[[Any], Any]] = [pytorch_answerer(arm)]
         else:
@@ -305,7 +306,7 @@ class Rehearsal:
 
     def add(self, stage: str, seconds: float, disk_bytes: float, *, times: int = 1) -> None:
         """Note what a stage costs, with the memory of this moment."""
-        here_mb, unread_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, sum(volume.unread_mb() for volume in self.volumes.values())
+        here_mb, unread_mb = peak_mb(), sum(volume.unread_mb() for volume in self.volumes.values())
         self.costs.append(Cost(stage, times * seconds, here_mb + unread_mb + self.mapped_mb, times * disk_bytes / 2**20))
 
     def summed(self) -> list[Cost]:

@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 import platform
+import resource
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,20 @@ def keep_freed_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(mmap_max, 0)
         library.mallopt(trim_threshold, 2**31 - 1)
+
+
+def resident_mb() -> float:
+    """Memory that this process holds now; its peak where the system does not tell."""
+    path = Path("/proc/self/statm")
+    if path.exists():
+        return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return peak_mb()
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held."""
+    per_mb = 2**20 if platform.system() == "Darwin" else 2**10  # ru_maxrss counts bytes there, and kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mb
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The pipeline in a straight line: recipe -> data -> teacher -> student -> train -> quantize -> evaluate -> export; and over it the verdict."""
 
-import io
 import json
 import os
 import shutil
@@ -22,7 +21,6 @@ from limbeck.own import Own
 from limbeck.progress import Ended, Started, Tell, silent
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load
-from limbeck.sources import Row
 from limbeck.stages import (
     Arm,
     Bench,
@@ -207,7 +205,7 @@ def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: in
         for graph in read_json(run.artifact / "manifest.json")["graphs"]:
             answerers[name, graph["runtime"]] = load(run.artifact, runtime=graph["runtime"], threads=threads).predict
     keyed = {f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}
-    measured = benchmark.latencies(keyed, [raw(row) for row in bench.data.test[:num_rows]])
+    measured = benchmark.latencies(keyed, [benchmark.raw(row) for row in bench.data.test[:num_rows]])
     bench.store.tell(Ended("latency", round(time.perf_counter() - began, 3)))
     summaries = [(name, benchmark.summary(measured[f"{name}/{runtime}"], threads=threads, runtime=runtime)) for name, runtime in answerers]
     return {name: min((each for owner, each in summaries if owner == name), key=lambda each: each["p50"]) for name in arms}
@@ -225,19 +223,6 @@ def pytorch_answerer(run: Arm) -> Callable[[Any], Any]:
             return task.decode(row, features.run(model, batch).logits[0].numpy())
 
     return answer
-
-
-def raw(row: Row) -> Any:
-    """A row as a user would send it: a text, a pair of texts, or the bytes of a PNG file."""
-    if "words" in row:
-        return " ".join(row["words"])
-    if "text" in row:
-        return [row["text"], row["text_b"]] if "text_b" in row else row["text"]
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(row["image"]).save(file, "PNG")
-    return file.getvalue()
 
 
 def install(folder: Path, run: Arm) -> None:

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import resource
 import shutil
 import signal
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from limbeck.machine import peak_mb
 from limbeck.progress import Ended, Note, Started, Tell, silent
 
 CACHE = "LIMBECK_CACHE"
@@ -162,7 +162,7 @@ class Store:
             shutil.rmtree(entry / "checkpoint", ignore_errors=True)  # when reused too: a kill may have come just before this line
         seconds = round(time.perf_counter() - started, 3)
         known = any(record["entry"] == entry.name for record in self.records)
-        peak_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        peak_rss_mb = round(peak_mb(), 1)
         self.records.append({"name": title, "seconds": seconds, "peak_rss_mb": peak_rss_mb, "reused": reused, "entry": entry.name})
         if not known:
             self.tell(Ended(title, seconds, reused))

@@ -8,6 +8,7 @@ import pytest
 from encoders import save_encoder
 
 import limbeck
+from limbeck import bench
 from limbeck.recipe import parse
 
 NAMES = ["Ada", "Grace", "Edsger", "Barbara", "Donald", "Leslie"]
@@ -80,7 +81,7 @@ def write_intents(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("when", ["train", "after"])
-def test_a_text_classifier_learns_and_is_proven(tmp_path: Path, when: str) -> None:
+def test_a_text_classifier_learns_and_is_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     words = write_intents(tmp_path / "intents")
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)
     student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
@@ -106,3 +107,18 @@ quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_we
     answer = limbeck.load(tmp_path / "run" / "artifact").predict("is it cold in Hanoi today")
     assert answer["label"] == "weather"
     assert set(answer["probabilities"]) == set(INTENTS)
+    monkeypatch.chdir(tmp_path)
+    check_bench(tmp_path / "run" / "artifact")
+    monkeypatch.chdir(tmp_path / "run")
+    with pytest.raises(ValueError, match="the test split that this artifact's recipe names"):
+        list(bench.measure(tmp_path / "run" / "artifact", None, None, 1, test=True))
+
+
+def check_bench(artifact: Path) -> None:
+    """Times at 128 tokens and in the order of the test split, which the recipe of an artifact names by its last part."""
+    said = list(bench.measure(artifact, None, None, 1, test=True))
+    assert said[2].startswith("50 texts, 128 tokens each ")
+    assert said[3].startswith("60 texts, the test split in order ")
+    assert " MB, and " in said[4]
+    with pytest.raises(ValueError, match="give one of the two"):
+        list(bench.measure(artifact, "texts.txt", None, 1, test=True))

@@ -16,7 +16,9 @@ def batch() -> Batch:
     torch.manual_seed(0)
     ids = torch.randint(0, 50, (ROWS, TOKENS))
     positions = torch.tensor([[1, 2, 5, 7], [0, 3, 4, 11], [2, 2, 8, 9]])
-    return Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, positions, positions, torch.ones(ROWS, 4, dtype=torch.bool), np.arange(ROWS))
+    return Batch(
+        {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, positions, positions, torch.ones(ROWS, 4, dtype=torch.bool), np.arange(ROWS)
+    )
 
 
 def at_positions(values: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
