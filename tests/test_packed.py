@@ -1,5 +1,6 @@
-"""Packed texts are the rows that they were packed from, and a store keeps them."""
+"""Rows that are encoded when they are asked for are those that were encoded at once, and a store keeps packed texts."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from limbeck import evaluate, packed, stages
 from limbeck.recipe import parse
 from limbeck.store import Store
 from limbeck.tasks import Encoded, collate
+from limbeck.tasks.image_classification import ImageClassification
 
 
 def example(*, tagged: bool) -> list[Encoded]:
@@ -44,6 +46,32 @@ def test_packed_rows_are_the_rows(tagged: bool, chunk: int, tmp_path: Path) -> N
     assert [row.labels.tolist() for row in found[1:3]] == [row.labels.tolist() for row in rows[1:3]]
     with pytest.raises(IndexError):
         found[23]
+
+
+def test_images_are_encoded_when_they_are_asked_for() -> None:
+    generator = np.random.default_rng(0)
+    rows = [{"image": generator.integers(0, 256, (6, 9, 3), np.uint8), "label": label} for label in ("bee", "ant", None, "bee")]
+    task = ImageClassification(["ant", "bee"], ImageClassification.fit_preprocess(rows))
+    found = task.encode(rows)
+    kept = list(found)
+    assert [row.labels.tolist() for row in kept] == [[1], [0], [-100], [1]]
+    assert all(row.inputs["pixel_values"].dtype == np.float32 and row.inputs["pixel_values"].shape == (3, 6, 9) for row in kept)
+    assert found[0].inputs["pixel_values"] is not found[0].inputs["pixel_values"]
+    for figure in (packed.sizes, packed.unit_counts):
+        assert figure(found) == figure(kept) == [1, 1, 1, 1]
+    assert packed.flat_labels(found).tolist() == packed.flat_labels(kept).tolist()
+    assert [row.labels.tolist() for row in found[1:3]] == [[0], [-100]]
+    with pytest.raises(IndexError):
+        found[4]
+
+
+def test_the_normalisation_is_that_of_all_pixels() -> None:
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, shape, np.uint8) for shape in ((6, 9, 3), (4, 4, 3))]
+    found = json.loads(ImageClassification.fit_preprocess([{"image": image} for image in images]))
+    pixels = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
+    assert found["mean"] == pytest.approx(pixels.mean(0), abs=6e-5)
+    assert found["std"] == pytest.approx(pixels.std(0), abs=6e-5)
 
 
 def test_many_texts_are_encoded_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

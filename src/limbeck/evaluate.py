@@ -27,11 +27,12 @@ def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_on
     model.eval()
     with torch.inference_mode():
         for rows in track(evaluation_batches(encoded, one_by_one), partial(padded_size, packed.sizes(encoded)), tell):
-            batch = features.to_torch(collate([encoded[i] for i in rows], rows, task.padding))
+            chosen = [encoded[i] for i in rows]
+            batch = features.to_torch(collate(chosen, rows, task.padding))
             outputs = features.run(model, batch)
-            for row, values, mask in zip(rows, outputs.logits.numpy(), batch.mask.numpy(), strict=True):
-                answers, labels = masked(values, mask)[: len(encoded[row].labels)], encoded[row].labels
-                kept[row] = task.reduce(answers, labels) if isinstance(task, SelfSupervised) else answers
+            for index, row, values, mask in zip(rows, chosen, outputs.logits.numpy(), batch.mask.numpy(), strict=True):
+                answers = masked(values, mask)[: len(row.labels)]
+                kept[index] = task.reduce(answers, row.labels) if isinstance(task, SelfSupervised) else answers
     model.train(was_training)
     return Scored(np.concatenate(kept), packed.flat_labels(encoded), unit_offsets(encoded))
 

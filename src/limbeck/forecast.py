@@ -79,7 +79,9 @@ class Volume:
         return self.scale * sum(len(row.labels) for row in self.encoded)
 
     def unread_mb(self) -> float:
-        """What the rows will hold that are not encoded yet: arrays, and about 100 bytes a Python object."""
+        """What the rows will hold that are not encoded yet: arrays, and about 100 bytes a Python object. Images hold nothing."""
+        if not self.encoded[0].has_tokens:
+            return 0.0
         held = sum(sum(array.nbytes + 100 for array in (*row.inputs.values(), row.labels)) + 400 for row in self.encoded)
         return (self.scale - 1) * held / 2**20
 

@@ -1,9 +1,10 @@
-"""Many encoded texts in a few flat arrays: a million rows take what their tokens take, and open from disk at once.
+"""Rows that are encoded when they are asked for: a split takes the memory of what it is made from, not of float32 inputs.
 
-Row i has the tokens ids[starts[i] : starts[i + 1]] and the units labels[unit_starts[i] : unit_starts[i + 1]]; `positions` goes with the labels.
+`Packed`, many texts in a few flat arrays that open from disk at once: row i has the tokens ids[starts[i] : starts[i + 1]] and the units
+labels[unit_starts[i] : unit_starts[i + 1]]; `positions` goes with the labels. `Images`: uint8 as they were read, with their labels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -15,7 +16,7 @@ from limbeck.tasks import Encoded
 
 @dataclass(frozen=True)
 class Packed(Sequence[Encoded]):
-    """Rows that are made when they are asked for."""
+    """Texts."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -38,6 +39,27 @@ class Packed(Sequence[Encoded]):
         units = slice(self.unit_starts[index], self.unit_starts[index + 1])
         positions = None if self.positions is None else self.positions[units].astype(np.int64)
         return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, self.labels[units].astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Images(Sequence[Encoded]):
+    """`pixels(image)` is what the model reads of one of the images; `labels` (N)."""
+
+    images: Sequence[np.ndarray]
+    labels: np.ndarray
+    pixels: Callable[[np.ndarray], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Encoded]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return Encoded({"pixel_values": self.pixels(self.images[index])}, None, self.labels[[index]])
 
 
 def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
@@ -66,14 +88,18 @@ def open_packed(folder: Path) -> Packed:
 
 def sizes(rows: Sequence[Encoded]) -> list[int]:
     """What each row costs a batch."""
+    if isinstance(rows, Images):
+        return [1] * len(rows)
     return np.diff(rows.starts).tolist() if isinstance(rows, Packed) else [row.size for row in rows]
 
 
 def unit_counts(rows: Sequence[Encoded]) -> list[int]:
     """W of each row."""
+    if isinstance(rows, Images):
+        return [1] * len(rows)
     return np.diff(rows.unit_starts).tolist() if isinstance(rows, Packed) else [len(row.labels) for row in rows]
 
 
 def flat_labels(rows: Sequence[Encoded]) -> np.ndarray:
     """(P) the labels of every unit, row after row."""
-    return rows.labels.astype(np.int64) if isinstance(rows, Packed) else np.concatenate([row.labels for row in rows])
+    return rows.labels.astype(np.int64) if isinstance(rows, Packed | Images) else np.concatenate([row.labels for row in rows])

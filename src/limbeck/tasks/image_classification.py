@@ -14,9 +14,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from limbeck.packed import Images
 from limbeck.sources import Row
 from limbeck.sources._images import decode
-from limbeck.tasks import Encoded, Scored, _single_label
+from limbeck.tasks import Scored, _single_label
+
+FITTED = 2000  # images that mean and standard deviation are taken from
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,15 @@ class ImageClassification:
         """Size of the first image, mean and standard deviation of the training pixels."""
         first = rows[0]["image"]
         channels = 1 if first.ndim == 2 else first.shape[2]
-        pixels = np.concatenate([row["image"].reshape(-1, channels) for row in rows[:2000]]) / 255
-        mean, std = pixels.mean(0).round(4).tolist(), np.maximum(pixels.std(0), 1e-3).round(4).tolist()
-        return json.dumps({"height": first.shape[0], "width": first.shape[1], "channels": channels, "mean": mean, "std": std})
+        levels = np.arange(256) / 255
+        counts = np.sum([histograms(row["image"].reshape(-1, channels)) for row in rows[:FITTED]], 0)
+        shares = counts / counts.sum(1, keepdims=True)
+        mean = shares @ levels
+        std = np.sqrt(((levels - mean[:, None]) ** 2 * shares).sum(1))
+        return json.dumps(
+            {"height": first.shape[0], "width": first.shape[1], "channels": channels}
+            | {"mean": mean.round(4).tolist(), "std": np.maximum(std, 1e-3).round(4).tolist()}
+        )
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -63,9 +72,9 @@ class ImageClassification:
     def padding(self) -> dict[str, int]:
         return {}
 
-    def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        labels = _single_label.encode_labels(rows, self.labels)
-        return [Encoded({"pixel_values": self.pixels(row["image"])}, None, label) for row, label in zip(rows, labels, strict=True)]
+    def encode(self, rows: Sequence[Row]) -> Images:
+        labels = np.concatenate(_single_label.encode_labels(rows, self.labels))
+        return Images([row["image"] for row in rows], labels, self.pixels)
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """(H, W) or (H, W, 3) uint8 to (C, height, width) float32."""
@@ -120,3 +129,8 @@ class ImageClassification:
     def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
         """(R) the macro AUC of the probabilities under each row of `weights` (R, N)."""
         return _single_label.ranked(scored, weights)
+
+
+def histograms(pixels: np.ndarray) -> np.ndarray:
+    """(C, 256) how often each channel of uint8 pixels (P, C) has each value."""
+    return np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
