@@ -127,7 +127,7 @@ def teacher_arm(bench: Bench) -> Arm:
 
 def final_arm(arms: dict[str, list[Arm]]) -> list[Arm]:
     """The runs of the arm that is judged and shipped."""
-    return next(arms[name] for name in ("joint", "quantized", "kd+ptq", "kd", "plain") if name in arms)
+    return arms[verdict.judged(arms)]
 
 
 def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
 def judge(recipe: Recipe, rows: dict[str, Any], resampled: dict[str, Any], parity: list[dict[str, Any]]) -> dict[str, Any]:
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures."""
     assert recipe.verdict is not None
-    final = next(arm for arm in ("joint", "kd+ptq", "kd", "plain") if arm in rows)
+    final = verdict.judged(rows)
     found = verdict.judge(
         {arm: row["mean"][recipe.judged_metric] for arm, row in rows.items()},
         {arm: values[recipe.judged_metric] for arm, values in resampled.items()},

@@ -24,7 +24,7 @@ Sample = tuple[str, int, float, float]  # arm, seed, x, y
 SCHEMA = 1
 ARMS = {
     "teacher": "the large model",
-    "plain": "labels only",
+    "plain": "no teacher",
     "kd": "distilled",
     "kd+ptq": "quantized afterwards",
     "joint": "quantized in training",

@@ -20,12 +20,13 @@ from limbeck import recipe as recipes
 from limbeck import registry
 from limbeck.data import some
 from limbeck.sources._images import SUFFIXES
+from limbeck.sources._table import LABEL, TEXT
 
 ROWS = 200  # looked at
 MOST_FILES = 20_000  # of a folder
 TABLES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
-TEXT_NAMES = ("text", "sentence", "utterance", "instruction", "question", "content", "review", "tweet", "message", "comment", "body", "query")
-LABEL_NAMES = ("label", "labels", "intent", "category", "class", "sentiment", "target", "topic", "tag")
+TEXT_NAMES = (*(name for name in TEXT if name != "tokens"), "tweet", "message", "comment", "body", "query")
+LABEL_NAMES = (*LABEL, "topic", "tag")
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 LARGE_IMAGE, IMAGE_SIZE = 96, 64  # pixels a side: larger images than the first are read as squares of the second
 EXPECTED = (
@@ -154,7 +155,7 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
     second = text.replace("1", "2")  # sentence1 and sentence2, question1 and question2
     if second != text and second in records[0]:
         guess.options["text_b"] = second
-    guess.reasons.append(f"columns {some(list(records[0]), 5)}: `{text}` is the text, `{label}` the label ({some(labels, 5)})")
+    guess.reasons.append(f"columns {some(list(records[0]), 5)}: `{text}` is the text, `{label}` the label (first rows: {some(labels, 5)})")
     if len(files) == 1 or train is None:
         guess.reasons.append("one file: validation and test rows are drawn from it")
     return guess

@@ -1,13 +1,12 @@
 """Was it worth it, and is it still good? Control arms, seeds and a paired bootstrap over test rows.
 
-The arms: `plain` (the same student without a teacher), `kd` (distilled, float), `kd+ptq` (the same weights, quantized after), `joint`
-(distilled and quantized
-one training). A metric is a function of the rows' weights, so one resample of the rows (Efron and Tibshirani, 1993, chapter 6;
-Berg-Kirkpatrick et al., 2012)
-serves every arm and the differences are paired. Seeds are averaged within a resample. Rows are sentences for tagging, never tokens.
+The arms: `plain` (the same student without a teacher), `kd` (distilled, float), `kd+ptq` (the same weights, quantized after), `joint` (distilled
+and quantized in one training). A metric is a function of the rows' weights, so one resample of the rows (Efron and Tibshirani, 1993, chapter 6;
+Berg-Kirkpatrick et al., 2012) serves every arm and the differences are paired. Seeds are averaged within a resample. Rows are sentences for
+tagging, never tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from limbeck.recipe import Recipe, Verdict
 from limbeck.tasks import Scored, Task, figures
 
 ALPHA = 0.05
+JUDGED = ("joint", "quantized", "kd+ptq", "kd", "plain", "teacher")  # the first that was run
 
 
 def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
@@ -29,6 +29,11 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
         "joint": {"quantize": recipe.quantize.model_copy(update={"when": "train"})},
     }
     return {name: recipe.model_copy(update={**changes[name], "train": train, "verdict": None}) for name in recipe.verdict.arms}
+
+
+def judged(names: Iterable[str]) -> str:
+    """Of the arms of a run, the one that is judged and shipped. `quantized` is the one arm of a recipe without a teacher or a verdict."""
+    return min(names, key=JUDGED.index)
 
 
 def after_training(range_name: str) -> str:
@@ -58,7 +63,7 @@ def judge(means: dict[str, float], resampled: dict[str, np.ndarray], asked: Verd
 
     The student is kept when the paired bootstrap rejects, at 5 %, that it drops by more than `max_drop`, and it is as much faster as asked.
     """
-    final = next(name for name in ("joint", "kd+ptq", "kd", "plain") if name in means)
+    final = judged(means)
     drops = resampled["teacher"] - resampled[final]
     p_noninferior = float((1 + (drops > asked.max_drop).sum()) / (1 + len(drops)))
     reasons = []
