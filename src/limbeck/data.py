@@ -20,6 +20,7 @@ from limbeck.store import digest
 from limbeck.tasks import SelfSupervised
 
 LENGTH_POOL = 50  # batches of similar length are cut from pools of this many batches
+SHARED = "../shared/data/"
 EXAMPLES = 3  # how many odd or bad rows a note shows
 
 
@@ -146,10 +147,10 @@ def some(words: Sequence[str], most: int = 12) -> str:
 
 def relocated(options: dict[str, Any]) -> dict[str, Any]:
     """A source's keys, where LIMBECK_DATA says where the folder that recipes call ../shared/data lies."""
-    base, path = os.environ.get("LIMBECK_DATA"), options.get("path")
-    if not base or not isinstance(path, str) or not path.startswith("../shared/data/"):
+    base = os.environ.get("LIMBECK_DATA")
+    if not base:
         return options
-    return {**options, "path": str(Path(base) / path.removeprefix("../shared/data/"))}
+    return {key: str(Path(base) / value.removeprefix(SHARED)) if str(value).startswith(SHARED) else value for key, value in options.items()}
 
 
 def stratified_split(rows: Sequence[Row], share: float, stratum: Any) -> tuple[list[Row], list[Row]]:

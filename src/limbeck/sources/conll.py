@@ -1,7 +1,8 @@
 """Words in columns, one word a line, a blank line between sentences (CoNLL-2003; Tjong Kim Sang and De Meulder, 2003).
 
 The first column is the word, the last its tag in IOB2 (`B-PER I-PER O`). `-DOCSTART-` lines separate documents and hold no sentence. A folder holds
-`train.txt`, `test.txt`, and where they exist `valid.txt` and `unlabelled.txt` (one column is enough there).
+`train.txt`, `test.txt`, and where they exist `valid.txt` and `unlabelled.txt` (one column is enough there). Unlabelled sentences may also be plain
+text, words and marks between spaces.
 """
 
 from collections.abc import Iterator
@@ -14,12 +15,15 @@ from limbeck.sources._files import Lines
 
 FILES = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt", "unlabelled": "unlabelled.txt"}
 
+ENDS = {".", "!", "?"}
+
 
 @dataclass(frozen=True)
 class Conll:
-    """`path`: the folder."""
+    """`path`: the folder. `unlabelled`: a file of plain text, read instead of the folder's unlabelled.txt."""
 
     path: str
+    unlabelled: str | None = None
 
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
         folder = Path(self.path).expanduser()
@@ -29,7 +33,13 @@ class Conll:
         for split in ("train", "test"):
             if split not in found:
                 raise ValueError(f"{folder}: no {FILES[split]} here. Expected: {', '.join(FILES.values())} (the last two where they exist)")
-        return {split: list(sentences(path, bad, tagged=split != "unlabelled")) for split, path in found.items()}
+        rows = {split: list(sentences(path, bad, tagged=split != "unlabelled")) for split, path in found.items()}
+        if self.unlabelled is None:
+            return rows
+        text = Path(self.unlabelled).expanduser()
+        if not text.is_file():
+            raise ValueError(f"data.unlabelled: `{self.unlabelled}` is no file. It should hold plain text, words and marks between spaces")
+        return rows | {"unlabelled": list(plain_sentences(text, bad))}
 
 
 def sentences(path: Path, bad: OnBadRow = fail, *, tagged: bool) -> Iterator[Row]:
@@ -55,6 +65,26 @@ def sentences(path: Path, bad: OnBadRow = fail, *, tagged: bool) -> Iterator[Row
         except BadRow as row:
             tags.append(None)
             problem = problem or row
+
+
+def plain_sentences(path: Path, bad: OnBadRow = fail) -> Iterator[Row]:
+    """The sentences of plain text, without tags: one ends with its line, or with a mark that stands alone."""
+    lines = Lines(path)
+    for line in lines:
+        words: list[str] = []
+        try:
+            lines.check()
+        except BadRow as row:
+            row.content = {"text": line}
+            bad(row)
+            continue
+        for word in line.split():
+            words.append(word)
+            if word in ENDS:
+                yield {"words": words, "tags": [None] * len(words)}
+                words = []
+        if words:
+            yield {"words": words, "tags": [None] * len(words)}
 
 
 def checked_tag(columns: list[str], before: list[str | None], place: str) -> str:
