@@ -68,7 +68,7 @@ def prepare(model: nn.Module, schemes: dict[str, Scheme], range_name: str, forwa
     inputs: dict[int, FakeQuantizer] = {}
     modules = dict(model.named_modules())
     for name, scheme in schemes.items():
-        swapped = swap(model, name, flow, range_class)
+        swapped = swap(model, name, flow, FakeQuantizer(GRIDS[scheme.weights], range_class, groups=len(modules[name].weight)))
         tensor = flow.reads.get(name)
         if isinstance(modules[name], nn.Embedding) or tensor is None:
             continue
@@ -82,11 +82,10 @@ def prepare(model: nn.Module, schemes: dict[str, Scheme], range_name: str, forwa
     return model
 
 
-def swap(model: nn.Module, name: str, flow: Flow, range_class: type[Range]) -> Quantized:
-    """Put the quantized form of the module `name` in its place; a convolution takes its batch norm along."""
+def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer) -> Quantized:
+    """Put the form of the module `name` whose weight `quantizer` quantizes in its place; a convolution takes its batch norm along."""
     module = model.get_submodule(name)
     assert isinstance(module, QUANTIZABLE)
-    quantizer = FakeQuantizer(GRIDS["int8"], range_class, groups=len(module.weight))
     swapped: Quantized
     if isinstance(module, nn.Linear):
         swapped = QuantizedLinear(module, quantizer)

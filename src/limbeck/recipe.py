@@ -154,10 +154,13 @@ class Distill(Stage):
     losses: dict[str, LossKeys] = {"kl": {}}
 
 
+WeightFormat = Literal["int8", "int4", "int3", "int2", "ternary", "float"]
+
+
 class Scheme(Stage):
     """What one module's weights and input are stored as."""
 
-    weights: Literal["int8", "float"] = "int8"
+    weights: WeightFormat = "int8"
     activations: Literal["uint8", "uint8-dynamic", "float"] = "uint8"
 
 
@@ -168,7 +171,7 @@ class Quantize(Stage):
     """
 
     when: Literal["train", "after"] = "train"
-    weights: Literal["int8", "float"] = "int8"
+    weights: WeightFormat = "int8"
     activations: Literal["uint8", "uint8-dynamic", "float"] | None = None
     range: str = "lsq"
     error_weight: Weight = 0.0

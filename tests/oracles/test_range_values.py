@@ -26,7 +26,7 @@ def fit(name: str, grid: Grid, values: np.ndarray) -> tuple[float, float]:
 def interval(low: float, high: float, grid: Grid) -> tuple[float, float]:
     low, high = min(low, 0.0), max(high, 0.0)
     if grid.symmetric:
-        return max(-low, high) / grid.high, 0.0
+        return max(low / grid.low, high / grid.high), 0.0
     scale = (high - low) / (grid.high - grid.low)
     return scale, float(np.clip(grid.low - np.round(low / scale), grid.low, grid.high))
 

@@ -1,17 +1,18 @@
 """One ONNX graph for ONNX Runtime (and, where activations are static, for OpenVINO too), written from the learned scales.
 
-The converted model (`quant.integer`) is exported once by torch.export; its three ops become QuantizeLinear, DequantizeLinear,
-DynamicQuantizeLinear and
-MatMulInteger with the very codes and scales that were trained: nothing is recomputed and no float copy of a quantized weight is left. The graph
-is then
-optimized by ONNX Runtime and its ops are counted: a quantized matrix product or convolution that did not fuse to an integer kernel fails the export.
+The converted model (`quant.integer`) is exported once by torch.export; its ops become QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear and
+MatMulInteger with the very codes and scales that were trained: nothing is recomputed and no float copy of a quantized weight is left. Codes of fewer
+than 8 bits lie packed in the file; the graph unpacks them with ops on constants, which a runtime folds when it loads, and computes with int8.
+The graph is then optimized by ONNX Runtime and its ops are counted: a quantized matrix product or convolution that did not fuse to an integer
+kernel fails the export.
 """
 
 import logging
+import math
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from limbeck.quant.formats import digits_per_byte
 from limbeck.quant.integer import IntegerConv2d, IntegerLinear
 
 OPSET = 20
@@ -58,11 +60,14 @@ class _Forward(nn.Module):
 
 def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dynamic_translation: Callable[..., Any]) -> None:
     """Export with free batch and length. `inputs`: an example of two rows or more, each tensor an object of its own."""
+    from onnxscript.optimizer import optimize_ir
+
     batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
     shapes = tuple({0: batch, 1: tokens} if value.ndim == 2 else {0: batch} for value in inputs.values())
     table: dict[Any, Any] = {
         torch.ops.limbeck.quantize_dequantize.default: quantize_dequantize,
         torch.ops.limbeck.dequantize.default: dequantize,
+        torch.ops.limbeck.unpack.default: unpack,
         torch.ops.limbeck.dynamic_linear.default: dynamic_translation,
     }
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells that torchvision is absent
@@ -79,10 +84,17 @@ def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dy
             custom_translation_table=table,
             external_data=False,
             verbose=False,
+            optimize=False,
         )
     assert program is not None
+    optimize_ir(program.model, should_fold=stays_packed)
     program.save(str(path))
     strip(path)
+
+
+def stays_packed(node: Any) -> bool | None:
+    """False where `unpack` begins: the file keeps the packed codes. None elsewhere: constants are folded as by default."""
+    return False if node.op_type == "Slice" and node.inputs[0].name.endswith("stored") else None
 
 
 def strip(path: Path) -> None:
@@ -119,6 +131,32 @@ def dequantize(codes: Any, scale: Any, axis: int) -> Any:
     from onnxscript import opset20 as op
 
     return op.DequantizeLinear(codes, scale, axis=axis)
+
+
+def unpack(packed: Any, shape: Sequence[int], low: int, planes: Sequence[int]) -> Any:
+    """Packed codes (`quant.formats`) as int8. Half is added before dividing: a runtime may multiply by a rounded reciprocal instead."""
+    from onnxscript import opset20
+
+    op: Any = opset20
+
+    def vector(*values: int) -> Any:
+        return op.Constant(value_ints=values)
+
+    size, start, unit = math.prod(shape), 0, 1
+    codes = op.Constant(value_float=float(low))
+    for base in planes:
+        count = digits_per_byte(base)
+        end = start + -(-size // count)
+        bytes_ = op.Unsqueeze(op.Cast(op.Slice(packed, vector(start), vector(end), vector(0)), to=1), vector(1))
+        powers = [float(base**place) for place in range(count + 1)]
+        halved = op.Add(bytes_, op.Constant(value_float=0.5))
+        above = op.Floor(op.Div(halved, op.Constant(value_floats=powers[:-1])))
+        beyond = op.Floor(op.Div(halved, op.Constant(value_floats=powers[1:])))
+        digits = op.Sub(above, op.Mul(beyond, op.Constant(value_float=float(base))))
+        plane = op.Slice(op.Reshape(digits, vector(-1)), vector(0), vector(size), vector(0))
+        codes = op.Add(codes, op.Mul(plane, op.Constant(value_float=float(unit))))
+        start, unit = end, unit * base
+    return op.Reshape(op.Cast(codes, to=3), vector(*shape))
 
 
 def dynamic_quantize_linear(x: Any, codes: Any, scale: Any) -> Any:

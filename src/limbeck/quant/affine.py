@@ -26,7 +26,7 @@ def fit_interval(low: torch.Tensor, high: torch.Tensor, grid: Grid) -> tuple[tor
     """(scale, zero_point) by which the grid covers [low, high] of each group; zero is always on the grid."""
     low, high = low.clamp_max(0), high.clamp_min(0)
     if grid.symmetric:
-        scale = torch.maximum(-low, high) / grid.high
+        scale = torch.maximum(low / grid.low, high / grid.high)
         return scale.clamp_min(SMALLEST), torch.zeros_like(scale)
     levels = grid.high - grid.low
     scale = (high / levels - low / levels).clamp_min(SMALLEST)

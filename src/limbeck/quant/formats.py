@@ -1,16 +1,70 @@
-"""What the grid is: the integers that a format can hold. `int8` is symmetric and narrow (-127..127), so that zero is exact and -x is as exact as x;
-`uint8` is affine (0..255 with an integer zero point); `float` is no grid."""
+"""What the grid is: the integers that a format can hold, and how they lie in bytes.
 
+`int8` is symmetric and narrow (-127..127), so that zero is exact and -x is as exact as x. Below it every level counts, so `int4`, `int3` and
+`int2` use the whole of two's complement (-8..7, -4..3, -2..1; LSQ, arXiv 1902.08153, section 2); `ternary` is -1, 0, 1. `uint8` is affine (0..255
+with an integer zero point). `float` is no grid.
+
+Packed, a code less the lowest is a number of one or more digits, a plane for each: a byte holds n digits of base b, b^n <= 256, the first the lowest.
+Four bits are a digit of base 16, two a byte; three bits one of base 4 and one of base 2; a ternary code is one of base 3, five a byte, 1.6 bits. A
+graph unpacks them by division and Floor alone, which every runtime folds when it loads.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Integers `low`..`high`; `symmetric` grids have the zero point 0."""
+    """Integers `low`..`high`; `symmetric` grids have the zero point 0. `planes`: the bases of a packed code's digits; none: a byte each."""
 
     low: int
     high: int
     symmetric: bool
+    planes: tuple[int, ...] = ()
+
+    @property
+    def bits(self) -> float:
+        """What a code takes."""
+        return sum(8 / digits_per_byte(base) for base in self.planes) or 8.0
 
 
-GRIDS = {"int8": Grid(-127, 127, True), "uint8": Grid(0, 255, False)}
+GRIDS = {
+    "int8": Grid(-127, 127, True),
+    "uint8": Grid(0, 255, False),
+    "int4": Grid(-8, 7, True, (16,)),
+    "int3": Grid(-4, 3, True, (4, 2)),
+    "int2": Grid(-2, 1, True, (4,)),
+    "ternary": Grid(-1, 1, True, (3,)),
+}
+
+
+def digits_per_byte(base: int) -> int:
+    """The largest n with base^n <= 256."""
+    return max(n for n in range(1, 9) if base**n <= 256)
+
+
+def pack(codes: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Codes of a grid with planes as bytes (N), uint8: plane after plane, each filled up to whole bytes."""
+    rest = (codes.flatten() - grid.low).long()
+    planes = []
+    for base in grid.planes:
+        count = digits_per_byte(base)
+        digits = torch.nn.functional.pad(rest % base, (0, -len(rest) % count)).view(-1, count)
+        planes.append((digits * base ** torch.arange(count)).sum(1).to(torch.uint8))
+        rest = rest // base
+    return torch.cat(planes)
+
+
+def unpack(packed: torch.Tensor, shape: Sequence[int], low: int, planes: Sequence[int]) -> torch.Tensor:
+    """The codes of `pack` in their shape, int8."""
+    size, start, unit = int(torch.Size(shape).numel()), 0, 1
+    codes = torch.full((size,), low, dtype=torch.int8)
+    for base in planes:
+        count = digits_per_byte(base)
+        end = start + -(-size // count)
+        digits = packed[start:end].long().unsqueeze(1) // base ** torch.arange(count) % base
+        codes += (unit * digits.flatten()[:size]).to(torch.int8)
+        start, unit = end, unit * base
+    return codes.view(list(shape))

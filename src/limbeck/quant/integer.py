@@ -1,8 +1,8 @@
 """The converted model: modules that hold int8 codes and the learned scales, nothing else, and compute with the ops that exporters translate.
 
-`limbeck::quantize_dequantize`, `limbeck::dequantize` and `limbeck::dynamic_linear` are ops of torch's dispatcher, so that torch.export keeps
-each as one
-node and an exporter writes Q, DQ and integer initializers from the very scales that were trained; here they are the same arithmetic as in training.
+`limbeck::quantize_dequantize`, `limbeck::dequantize`, `limbeck::unpack` and `limbeck::dynamic_linear` are ops of torch's dispatcher, so that
+torch.export keeps each as one node and an exporter writes Q, DQ and integer initializers from the very scales that were trained; here they are the
+same arithmetic as in training.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from limbeck.quant import affine
+from limbeck.quant import affine, formats
 from limbeck.quant.fake import FakeQuantizer, dynamic
 from limbeck.quant.formats import GRIDS
 from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear
+
+SMALLEST_PACKED = 1024  # bytes; the nodes that unpack fewer weigh as much
 
 
 @torch.library.custom_op("limbeck::quantize_dequantize", mutates_args=())
@@ -33,6 +35,12 @@ def dequantize(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Ten
     return codes.float() * scale.view(shape)
 
 
+@torch.library.custom_op("limbeck::unpack", mutates_args=())
+def unpack(packed: torch.Tensor, shape: list[int], low: int, planes: list[int]) -> torch.Tensor:
+    """int8 codes of `shape` from the bytes that `quant.formats.pack` wrote."""
+    return formats.unpack(packed, shape, low, planes)
+
+
 @torch.library.custom_op("limbeck::dynamic_linear", mutates_args=())
 def dynamic_linear(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """x^ W with x quantized by its own range; `codes` (D, O) int8, `scale` (O)."""
@@ -47,6 +55,11 @@ def _(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.T
 @dequantize.register_fake
 def _(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Tensor:
     return torch.empty_like(codes, dtype=torch.float32)
+
+
+@unpack.register_fake
+def _(packed: torch.Tensor, shape: list[int], low: int, planes: list[int]) -> torch.Tensor:
+    return packed.new_empty(shape, dtype=torch.int8)
 
 
 @dynamic_linear.register_fake
@@ -70,17 +83,24 @@ class ActivationQuantizer(nn.Module):
 
 
 class Integer(nn.Module):
-    """A weight as int8 codes with float32 scales, and the quantizer of what is read."""
+    """A weight as codes with float32 scales, and the quantizer of what is read. Codes of fewer than 8 bits are packed where that saves anything."""
 
-    codes: torch.Tensor
+    stored: torch.Tensor
     scale: torch.Tensor
 
     def __init__(self, source: Quantized, codes: torch.Tensor) -> None:
         super().__init__()
-        self.register_buffer("codes", codes.to(torch.int8).contiguous())
+        self.grid, self.shape = source.quantizer.grid, list(codes.shape)
+        self.is_packed = codes.numel() * self.grid.bits / 8 > SMALLEST_PACKED and bool(self.grid.planes)
+        self.register_buffer("stored", formats.pack(codes, self.grid) if self.is_packed else codes.to(torch.int8).contiguous())
         self.register_buffer("scale", source.quantizer.scale.clone())
         own = source.input is not None and not source.reads_codes
         self.input: nn.Module = ActivationQuantizer(source.input) if own and source.input is not None else nn.Identity()
+
+    @property
+    def codes(self) -> torch.Tensor:
+        """The integers, int8."""
+        return unpack(self.stored, self.shape, self.grid.low, list(self.grid.planes)) if self.is_packed else self.stored
 
 
 class IntegerLinear(Integer):
