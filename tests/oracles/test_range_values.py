@@ -1,5 +1,7 @@
 """Each range against slow float64 code: what the extremes, the percentile and the search should have found."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck import registry
+from limbeck.quant.affine import fit_interval, quantize
 from limbeck.quant.formats import GRIDS, Grid
-from limbeck.ranges import SAMPLE
+from limbeck.ranges import SAMPLE, entropy
 from limbeck.ranges.mse import STEPS
 from limbeck.ranges.percentile import OUTSIDE
 
@@ -93,3 +96,47 @@ def test_a_rectified_input_uses_the_whole_grid() -> None:
     scale, zero_point = fit("minmax", GRIDS["uint8"], values)
     assert zero_point == 0
     assert scale == pytest.approx(values.max() / 255, rel=1e-6)
+
+
+def test_the_mean_of_the_extremes_is_taken() -> None:
+    found = registry.load("ranges", "moving_average")(GRIDS["int8"])
+    for low, high in ((-1.0, 2.0), (-3.0, 4.0), (-2.0, 30.0)):
+        found.observe(torch.tensor([[low, high]]))
+    assert found.fit()[0].item() == pytest.approx(12 / 127)
+
+
+def slow_divergence(counts: list[float], centres: list[float], low: float, high: float, codes: list[int]) -> float:
+    """KL by lists: outliers to the outermost bins inside, each code's values spread over its bins that held any."""
+    inside = [index for index, centre in enumerate(centres) if low <= centre <= high]
+    p = dict.fromkeys(inside, 0.0)
+    for index, count in enumerate(counts):
+        p[min(max(index, inside[0]), inside[-1])] += count
+    q = {}
+    for index in inside:
+        members = [other for other in inside if codes[other] == codes[index] and counts[other]]
+        q[index] = sum(counts[other] for other in members) / len(members) if counts[index] else 0.0
+    whole, kept = sum(p.values()), sum(q.values())
+    return sum(p[i] / whole * math.log((p[i] / whole) / max(q[i] / max(kept, 1), entropy.SMALLEST)) for i in inside if p[i])
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7, 0.4])
+@pytest.mark.parametrize("name", ["int8", "uint8", "int3"])
+def test_the_divergence_is_that_of_a_slow_loop(name: str, share: float) -> None:
+    values = torch.tensor(np.repeat(np.random.default_rng(3).normal(0, 1, 4000), 8), dtype=torch.float32)[None]
+    low, high, grid = values.amin(1), values.amax(1), GRIDS[name]
+    counts, centres = entropy.histogram(values, low, high)
+    assert counts.sum() == 32000
+    scale, zero = fit_interval(low * share, high * share, grid)
+    codes = quantize(centres, scale, zero, grid) - grid.low
+    found = entropy.divergence(counts, centres, (low * share, high * share), codes, grid.high - grid.low)
+    expected = slow_divergence(counts[0].tolist(), centres[0].tolist(), (low * share).item(), (high * share).item(), codes[0].tolist())
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_entropy_leaves_an_outlier_out() -> None:
+    batches = [torch.tensor(np.random.default_rng(seed).normal(0, 1, (1, 16000)), dtype=torch.float32) for seed in range(5)]
+    batches[2][0, 7] = 80.0
+    found = registry.load("ranges", "entropy")(GRIDS["int8"])
+    for batch in batches:
+        found.observe(batch)
+    assert found.fit()[0] < 0.2 * 80 / 127

@@ -1,7 +1,7 @@
 """How scale and zero point are found: `observe(values)` as often as needed, then `fit() -> (scale, zero_point)`, each (groups).
 
 `values` is (groups, count) float32: one row for a tensor's activations, one row a channel for weights. The order of batches does not matter.
-`learned` says whether training goes on from there by gradient.
+`learned` says whether training goes on from there by gradient, `by_batch` whether a batch counts as one, however many values it has.
 """
 
 from typing import ClassVar, Protocol
@@ -17,6 +17,7 @@ class Range(Protocol):
     """One file, one way."""
 
     learned: ClassVar[bool]
+    by_batch: ClassVar[bool]
 
     def __init__(self, grid: Grid) -> None: ...
 

@@ -18,6 +18,7 @@ class Lsq:
     """Starts as `mse`, then learns."""
 
     learned: ClassVar[bool] = True
+    by_batch: ClassVar[bool] = False
 
     def __init__(self, grid: Grid) -> None:
         self.start = Mse(grid)

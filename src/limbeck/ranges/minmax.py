@@ -13,6 +13,7 @@ class Minmax:
     """Exact extremes over all batches."""
 
     learned: ClassVar[bool] = False
+    by_batch: ClassVar[bool] = False
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid

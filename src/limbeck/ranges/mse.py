@@ -17,6 +17,7 @@ class Mse:
     """A search over STEPS shrunk intervals for each row."""
 
     learned: ClassVar[bool] = False
+    by_batch: ClassVar[bool] = False
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid

@@ -15,6 +15,7 @@ class Percentile:
     """Quantiles of the sampled values; a row of fewer than 1 / OUTSIDE values keeps its extremes."""
 
     learned: ClassVar[bool] = False
+    by_batch: ClassVar[bool] = False
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
