@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck import registry
+from limbeck import data, registry
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS
 from limbeck.quant.integer import CONVERTED, ActivationQuantizer
@@ -45,7 +45,7 @@ class Flow:
 def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Scheme]:
     """Module name to scheme, for every module that can be quantized. Raises ValueError for a pattern that matches none of them."""
     found = {name: module for name, module in model.named_modules() if isinstance(module, QUANTIZABLE)}
-    base = Scheme(weights=quantize.weights, activations=activations)
+    base = Scheme(weights=quantize.weights, activations=activations, group=quantize.group)
     kept = {pattern: Scheme(weights="float", activations="float") for pattern in quantize.keep_float}
     schemes = dict.fromkeys(found, base)
     for pattern, scheme in {**quantize.modules, **kept}.items():
@@ -54,9 +54,28 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
             raise ValueError(f"quantize: `{pattern}` matches no module. {registry.suggest(pattern, found)}")
         schemes |= dict.fromkeys(matches, scheme)
     for name, scheme in schemes.items():
-        if scheme.activations == "uint8-dynamic" and isinstance(found[name], nn.Conv2d):
-            raise ValueError(f"quantize: `{name}` is a convolution; its activations can be uint8 or float, not uint8-dynamic")
+        check_scheme(name, found[name], scheme)
     return {name: scheme for name, scheme in schemes.items() if scheme.weights != "float"}
+
+
+def check_scheme(name: str, module: nn.Module, scheme: Scheme) -> None:
+    """Raises ValueError for a scheme that the module cannot have."""
+    if scheme.activations == "uint8-dynamic" and isinstance(module, nn.Conv2d):
+        raise ValueError(f"quantize: `{name}` is a convolution; its activations can be uint8 or float, not uint8-dynamic")
+    if scheme.group is None or scheme.weights == "float":
+        return
+    assert isinstance(module, QUANTIZABLE)
+    width = module.weight[0].numel()
+    if width % scheme.group:
+        fitting = [str(size) for size in range(8, width + 1, 8) if width % size == 0]
+        raise ValueError(
+            f"quantize: `{name}`: {width} weights a channel are not whole groups of {scheme.group}. Fitting: {data.some(fitting) or 'none'}"
+        )
+    if scheme.activations != "float" and not isinstance(module, nn.Embedding):
+        raise ValueError(
+            f"quantize: `{name}`: no integer product takes a scale for each group of weights. Leave `group` out, or quantize its weights alone "
+            "(activations: float), which makes it smaller, not faster"
+        )
 
 
 def prepare(model: nn.Module, schemes: dict[str, Scheme], range_name: str, forward: Callable[[nn.Module], Any]) -> nn.Module:
@@ -68,7 +87,9 @@ def prepare(model: nn.Module, schemes: dict[str, Scheme], range_name: str, forwa
     inputs: dict[int, FakeQuantizer] = {}
     modules = dict(model.named_modules())
     for name, scheme in schemes.items():
-        swapped = swap(model, name, flow, FakeQuantizer(GRIDS[scheme.weights], range_class, groups=len(modules[name].weight)))
+        weight = modules[name].weight
+        groups = weight.numel() // scheme.group if scheme.group else len(weight)
+        swapped = swap(model, name, flow, FakeQuantizer(GRIDS[scheme.weights], range_class, groups))
         tensor = flow.reads.get(name)
         if isinstance(modules[name], nn.Embedding) or tensor is None:
             continue

@@ -158,10 +158,11 @@ WeightFormat = Literal["int8", "int4", "int3", "int2", "ternary", "float"]
 
 
 class Scheme(Stage):
-    """What one module's weights and input are stored as."""
+    """What one module's weights and input are stored as. `group`: so many neighbouring weights share a scale; left open, an output channel's do."""
 
     weights: WeightFormat = "int8"
     activations: Literal["uint8", "uint8-dynamic", "float"] = "uint8"
+    group: int | None = Field(None, ge=2)
 
 
 class Quantize(Stage):
@@ -173,6 +174,7 @@ class Quantize(Stage):
     when: Literal["train", "after"] = "train"
     weights: WeightFormat = "int8"
     activations: Literal["uint8", "uint8-dynamic", "float"] | None = None
+    group: int | None = Field(None, ge=2)
     range: str = "lsq"
     error_weight: Weight = 0.0
     start: Fraction = 0.0

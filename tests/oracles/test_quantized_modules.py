@@ -199,6 +199,39 @@ def test_a_quantized_embedding_is_its_codes_times_the_row_s_scale() -> None:
     np.testing.assert_array_equal(model(ids).detach().numpy(), expected[ids.numpy()])
 
 
+def by_groups(weight: torch.Tensor, scale: np.ndarray, name: str) -> np.ndarray:
+    """The weight as its groups' codes times their scales, by a loop."""
+    flat, out = weight.detach().numpy().reshape(len(scale), -1), []
+    for row, step in zip(flat, scale, strict=True):
+        out.append([int(code) * np.float32(step) for code in codes(torch.tensor(row), step, 0, name)])
+    return np.array(out, np.float32).reshape(weight.shape)
+
+
+@pytest.mark.parametrize("name", ["int8", "int4", "int3", "int2", "ternary"])
+@pytest.mark.parametrize("group", [None, 4, 12])
+def test_weights_in_groups_are_their_codes_times_the_group_s_scale(name: str, group: int | None) -> None:
+    x = torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
+    for model, given in ((sequence(nn.Linear(24, 5)), x), (sequence(nn.Embedding(40, 24)), ids), (sequence(nn.Conv2d(4, 6, 3)), x.view(1, 4, 3, 6))):
+        swapped = calibrated(model, on(given), "float", "mse", weights=name, group=group)
+        scale = swapped[0].quantizer.scale.numpy()
+        assert len(scale) == (model[0].weight.numel() // group if group else len(model[0].weight))
+        with torch.no_grad():
+            model[0].weight.copy_(torch.tensor(by_groups(model[0].weight, scale, name)))
+            for found in (swapped(given), quantize.convert(swapped)(given)):
+                torch.testing.assert_close(found, model(given), atol=1e-5, rtol=1e-5)
+
+
+def test_a_smaller_group_loses_less() -> None:
+    x = torch.randn(3, 96, generator=torch.Generator().manual_seed(0))
+    model = sequence(nn.Linear(96, 16))
+    errors = []
+    for group in (None, 48, 16):
+        quantizer = calibrated(model, on(x), "float", weights="int4", group=group)[0].quantizer
+        errors.append((quantizer(model[0].weight) - model[0].weight).square().mean().item())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.9 * errors[0]
+
+
 def test_an_embedding_s_gathered_scales_are_those_of_its_table_bit_for_bit() -> None:
     """exp of gathered logarithms and gathered exps must agree, or a trained row would differ from the exported one."""
     model = calibrated(sequence(nn.Embedding(1001, 3)), lambda m: m(torch.arange(1001)))
@@ -486,6 +519,20 @@ def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_name(keys: d
 def test_the_nearest_name_is_found_in_a_model_of_many_modules() -> None:
     with pytest.raises(ValueError, match=r"Did you mean `classifier`\?"):
         quantize.plan(bert(), Quantize(keep_float=["clasifier"]), "uint8")
+
+
+def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:
+    with pytest.raises(ValueError, match=r"`blocks.0.0`: 9 weights a channel are not whole groups of 32\. Fitting: none"):
+        quantize.plan(cnn(), Quantize(group=32), "float")
+    with pytest.raises(ValueError, match=r"16 weights a channel are not whole groups of 12\. Fitting: 8, 16"):
+        quantize.plan(bert(), Quantize(group=12), "float")
+
+
+def test_groups_and_integer_products_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"no integer product takes a scale for each group of weights\. Leave `group` out"):
+        quantize.plan(bert(), Quantize(group=16), "uint8")
+    schemes = quantize.plan(bert(), Quantize(modules={"*embeddings*": Scheme(weights="int4", group=16)}), "uint8")
+    assert schemes["bert.embeddings.word_embeddings"].group == 16
 
 
 def test_a_convolution_cannot_be_dynamic() -> None:

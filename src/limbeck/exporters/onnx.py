@@ -93,8 +93,8 @@ def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dy
 
 
 def stays_packed(node: Any) -> bool | None:
-    """False where `unpack` begins: the file keeps the packed codes. None elsewhere: constants are folded as by default."""
-    return False if node.op_type == "Slice" and node.inputs[0].name.endswith("stored") else None
+    """False for what reads codes, so that the file keeps them and nothing wider. None elsewhere: constants are folded as by default."""
+    return False if node.inputs and node.inputs[0] is not None and str(node.inputs[0].name).endswith("stored") else None
 
 
 def strip(path: Path) -> None:

@@ -51,7 +51,8 @@ class StraightThrough(torch.autograd.Function):
 
 
 class FakeQuantizer(nn.Module):
-    """One tensor's quantizer. `groups`: how many scales; a group is an index of the tensor's first axis (weights), or the whole tensor (1).
+    """One tensor's quantizer. `groups`: how many scales; a group is as many neighbouring values (an output channel's weights, or a part of them),
+    or the whole tensor (1).
 
     It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes. `bound`: no value is larger (6 after ReLU6);
     a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid.
@@ -85,9 +86,17 @@ class FakeQuantizer(nn.Module):
         if self.largest_log_scale < math.inf:
             with torch.no_grad():
                 self.log_scale.clamp_max_(self.largest_log_scale)  # projected: a clamp's gradient of 0 would hold it there
-        shape = (-1, *[1] * (x.ndim - 1)) if self.groups > 1 else (1,)
-        zero_point = self.zero_point[:1] if self.grid.symmetric else self.zero_point.view(shape)  # a symmetric grid's is 0 in every group
-        return StraightThrough.apply(x.float(), self.log_scale.view(shape), zero_point, self.grid)
+        zero_point = self.zero_point[:1] if self.grid.symmetric else self.zero_point.view(self.column)  # a symmetric grid's is 0 in every group
+        return StraightThrough.apply(self.rows(x.float()), self.log_scale.view(self.column), zero_point, self.grid).view(x.shape)
+
+    @property
+    def column(self) -> tuple[int, ...]:
+        """The shape of scales that stand beside `rows`."""
+        return (1,) if self.groups == 1 else (-1, 1)
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        """(groups, count); a whole tensor as it is, which need not lie in one piece."""
+        return x if self.groups == 1 else x.reshape(self.groups, -1)
 
     def begin(self) -> None:
         """Observe from now on."""
@@ -105,8 +114,8 @@ class FakeQuantizer(nn.Module):
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         """The integers of `x`, as float32."""
-        shape = (-1, *[1] * (x.ndim - 1)) if self.groups > 1 else (1,)
-        return quantize(x.detach().float(), self.scale.view(shape), self.zero_point.view(shape), self.grid)
+        rows = self.rows(x.detach().float())
+        return quantize(rows, self.scale.view(self.column), self.zero_point.view(self.column), self.grid).view(x.shape)
 
 
 def dynamic(x: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -94,6 +94,7 @@ class Integer(nn.Module):
         self.is_packed = codes.numel() * self.grid.bits / 8 > SMALLEST_PACKED and bool(self.grid.planes)
         self.register_buffer("stored", formats.pack(codes, self.grid) if self.is_packed else codes.to(torch.int8).contiguous())
         self.register_buffer("scale", source.quantizer.scale.clone())
+        self.is_grouped = len(self.scale) != len(source.float_weight())
         own = source.input is not None and not source.reads_codes
         self.input: nn.Module = ActivationQuantizer(source.input) if own and source.input is not None else nn.Identity()
 
@@ -102,24 +103,31 @@ class Integer(nn.Module):
         """The integers, int8."""
         return unpack(self.stored, self.shape, self.grid.low, list(self.grid.planes)) if self.is_packed else self.stored
 
+    def ungrouped(self) -> torch.Tensor:
+        """The weight whose neighbours share a scale, dequantized, in the shape of the codes."""
+        return (self.codes.float().view(len(self.scale), -1) * self.scale.unsqueeze(1)).view(self.shape)
+
 
 class IntegerLinear(Integer):
-    """Codes stand transposed, (D, O), as a matrix product reads them. `weight` is for a model that looks at it."""
+    """Codes stand transposed, (D, O), as a matrix product reads them; in groups as they are, (O, D). `weight` is for a model that looks at it."""
 
     def __init__(self, source: QuantizedLinear) -> None:
-        super().__init__(source, source.quantizer.codes(source.float_weight()).t())
+        codes = source.quantizer.codes(source.float_weight())
+        super().__init__(source, codes if source.quantizer.groups > len(codes) else codes.t())
         self.bias = source.bias
         self.is_dynamic = source.is_dynamic
 
     @property
     def weight(self) -> torch.Tensor:
         """(O, D), dequantized."""
-        return dequantize(self.codes, self.scale, 1).t()
+        return self.ungrouped() if self.is_grouped else dequantize(self.codes, self.scale, 1).t()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.unsqueeze(-2) if x.ndim == 2 else x  # ONNX Runtime turns a plain matrix product with bias into a float Gemm
         if self.is_dynamic:
             y = dynamic_linear(rows, self.codes, self.scale)
+        elif self.is_grouped:
+            y = torch.matmul(rows, self.ungrouped().t())
         else:
             y = torch.matmul(self.input(rows), dequantize(self.codes, self.scale, 1))
         y = y if self.bias is None else y + self.bias
@@ -135,10 +143,11 @@ class IntegerEmbedding(Integer):
     @property
     def weight(self) -> torch.Tensor:
         """(V, D), dequantized."""
-        return dequantize(self.codes, self.scale, 0)
+        return self.ungrouped()
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return functional.embedding(ids, self.codes).float() * functional.embedding(ids, self.scale.unsqueeze(1))
+        rows, scale = functional.embedding(ids, self.codes).float(), functional.embedding(ids, self.scale.view(self.shape[0], -1))
+        return (rows.unflatten(-1, (scale.shape[-1], -1)) * scale.unsqueeze(-1)).flatten(-2) if self.is_grouped else rows * scale
 
 
 class IntegerConv2d(Integer):
@@ -161,11 +170,11 @@ class IntegerConv2d(Integer):
     @property
     def weight(self) -> torch.Tensor:
         """(O, C / groups, H, W), dequantized."""
-        return dequantize(self.codes, self.scale, 0)
+        return self.ungrouped() if self.is_grouped else dequantize(self.codes, self.scale, 0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = dequantize(self.bias, self.bias_scale, 0) if self.has_codes else self.bias
-        return functional.conv2d(self.input(x), dequantize(self.codes, self.scale, 0), bias, **self.geometry)
+        return functional.conv2d(self.input(x), self.weight, bias, **self.geometry)
 
 
 CONVERTED: dict[type[Quantized], Callable[[Any], Integer]] = {

@@ -63,7 +63,7 @@ class QuantizedLinear(Quantized):
 
 
 class QuantizedEmbedding(Quantized):
-    """Rows of a table (V, D), each with its own scale; only the gathered rows are quantized at a step."""
+    """Rows of a table (V, D), each with its own scale, or one for each of its groups; only the gathered rows are quantized at a step."""
 
     def __init__(self, embedding: nn.Embedding, quantizer: FakeQuantizer) -> None:
         super().__init__(quantizer)
@@ -73,9 +73,9 @@ class QuantizedEmbedding(Quantized):
         rows = functional.embedding(ids, self.weight, self.padding_idx)
         if not self.quantizer.calibrated:
             return rows
-        log_scale = functional.embedding(ids, self.quantizer.log_scale.unsqueeze(1))
-        rounded = StraightThrough.apply(rows, log_scale, torch.zeros(()), self.quantizer.grid)
-        return self.remember(rounded, rows)
+        log_scale = functional.embedding(ids, self.quantizer.log_scale.view(len(self.weight), -1)).unsqueeze(-1)
+        rounded = StraightThrough.apply(rows.unflatten(-1, (log_scale.shape[-2], -1)), log_scale, torch.zeros(()), self.quantizer.grid)
+        return self.remember(rounded.flatten(-2), rows)
 
 
 class QuantizedConv2d(Quantized):
