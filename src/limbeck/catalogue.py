@@ -36,14 +36,14 @@ def summary(text: str) -> str:
 def families() -> list["RenderableType"]:
     """Every family with its components."""
     rows = [(family, summary(documentation(family, "__init__")), ", ".join(registry.names(family))) for family in registry.FAMILIES]
-    return [_table(("family", "what", "components"), rows), "\nlimbeck list FAMILY says what each does, limbeck list FAMILY NAME what keys it takes"]
+    return [table(("family", "what", "components"), rows), "\nlimbeck list FAMILY says what each does, limbeck list FAMILY NAME what keys it takes"]
 
 
 def family(name: str) -> list["RenderableType"]:
     """A family's components with their summaries. Raises ValueError for a family that is none."""
     if name not in registry.FAMILIES:
         raise ValueError(f"no family `{name}`. {registry.suggest(name, registry.FAMILIES)}")
-    return [_table((name, "what it does"), [(each, summary(documentation(name, each))) for each in registry.names(name)])]
+    return [table((name, "what it does"), [(each, summary(documentation(name, each))) for each in registry.names(name)])]
 
 
 def component(family_name: str, name: str) -> list["RenderableType"]:
@@ -54,7 +54,7 @@ def component(family_name: str, name: str) -> list["RenderableType"]:
     if family_name in ("ranges", "tasks"):  # their arguments come from the run
         rows = []
     text = [f"{family_name}/{name}\n", documentation(family_name, name), "\n" + (inspect.getdoc(described) or "")]
-    return [*text, *([_table(("key", "type", "default"), rows)] if rows else [])]
+    return [*text, *([table(("key", "type", "default"), rows)] if rows else [])]
 
 
 def kind(parameter: inspect.Parameter) -> str:
@@ -67,7 +67,7 @@ def default(parameter: inspect.Parameter) -> str:
     return "required" if parameter.default is parameter.empty else repr(parameter.default)
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> "RenderableType":
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> "RenderableType":
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -132,6 +132,28 @@ def bench(
 
 
 @app.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="A run folder")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False,
+) -> None:
+    """Where a run's quantized model loses what, layer by layer, and where its changed answers begin."""
+    import json
+
+    from rich.console import Console
+
+    from limbeck.inspect import inspect as inspect_run
+    from limbeck.inspect import lines
+
+    found = inspect_run(folder)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    console = Console(highlight=False)
+    for line in lines(found):
+        console.print(line, markup=False)
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder")]) -> None:
     """Draw a run's report.html anew from its report.json."""
     import json

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from limbeck.quant.formats import GRIDS, digits_per_byte, pack, unpack
 
 PACKED = {name: grid for name, grid in GRIDS.items() if grid.planes}
-BITS = {"int8": 8, "uint8": 8, "int4": 4, "int3": 3, "int2": 2, "ternary": 1.6}
+BITS = {"int8": 8, "int7": 8, "uint8": 8, "int4": 4, "int3": 3, "int2": 2, "ternary": 1.6}
 
 
 def slow(code: int, low: int, planes: tuple[int, ...]) -> list[int]:

@@ -2,7 +2,8 @@
 
 `int8` is symmetric and narrow (-127..127), so that zero is exact and -x is as exact as x. Below it every level counts, so `int4`, `int3` and
 `int2` use the whole of two's complement (-8..7, -4..3, -2..1; LSQ, arXiv 1902.08153, section 2); `ternary` is -1, 0, 1. `uint8` is affine (0..255
-with an integer zero point). `float` is no grid.
+with an integer zero point). `int7` keeps to -64..64, so that two products with uint8 fit int16, where a CPU without VNNI adds them. `float`
+is no grid.
 
 Packed, a code less the lowest is a number of one or more digits, a plane for each: a byte holds n digits of base b, b^n <= 256, the first the lowest.
 Four bits are a digit of base 16, two a byte; three bits one of base 4 and one of base 2; a ternary code is one of base 3, five a byte, 1.6 bits. A
@@ -32,6 +33,7 @@ class Grid:
 
 GRIDS = {
     "int8": Grid(-127, 127, True),
+    "int7": Grid(-64, 64, True),
     "uint8": Grid(0, 255, False),
     "int4": Grid(-8, 7, True, (16,)),
     "int3": Grid(-4, 3, True, (4, 2)),
