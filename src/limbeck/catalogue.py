@@ -68,6 +68,7 @@ def default(parameter: inspect.Parameter) -> str:
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> "RenderableType":
+    """Rows of text below a head, without a frame."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -220,8 +220,10 @@ def lines(found: dict[str, Any]) -> list["RenderableType"]:
 
 
 def decibels(value: float | None) -> str:
+    """One digit, or nothing where there is no such signal."""
     return "" if value is None else "exact" if value == float("inf") else f"{value:.1f}"
 
 
 def share(value: float | None) -> str:
+    """In per cent, or nothing where it does not apply."""
     return "" if value is None else f"{100 * value:.2f} %" if value else "0"
