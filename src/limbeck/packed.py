@@ -4,6 +4,7 @@
 labels[unit_starts[i] : unit_starts[i + 1]]; `positions` goes with the labels. `Images`: uint8 as they were read, with their labels.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,32 @@ import numpy as np
 from limbeck.tasks import Encoded
 
 
+class Lazy(Sequence[Encoded], ABC):
+    """Rows of which `row` makes one when it is asked for; what they cost and what they are labelled is known without making any."""
+
+    @abstractmethod
+    def row(self, index: int) -> Encoded: ...
+
+    @abstractmethod
+    def sizes(self) -> list[int]: ...
+
+    @abstractmethod
+    def unit_counts(self) -> list[int]: ...
+
+    @abstractmethod
+    def flat_labels(self) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Encoded]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
+        places = range(len(self))[index]
+        return self.row(places) if isinstance(places, int) else [self.row(place) for place in places]
+
+
 @dataclass(frozen=True)
-class Packed(Sequence[Encoded]):
+class Packed(Lazy):
     """Texts."""
 
     ids: np.ndarray
@@ -27,22 +52,24 @@ class Packed(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Encoded]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
+    def row(self, index: int) -> Encoded:
         ids = self.ids[self.starts[index] : self.starts[index + 1]].astype(np.int64)
         units = slice(self.unit_starts[index], self.unit_starts[index + 1])
         positions = None if self.positions is None else self.positions[units].astype(np.int64)
         return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, self.labels[units].astype(np.int64))
 
+    def sizes(self) -> list[int]:
+        return np.diff(self.starts).tolist()
+
+    def unit_counts(self) -> list[int]:
+        return np.diff(self.unit_starts).tolist()
+
+    def flat_labels(self) -> np.ndarray:
+        return self.labels.astype(np.int64)
+
 
 @dataclass(frozen=True)
-class Images(Sequence[Encoded]):
+class Images(Lazy):
     """`pixels(image)` is what the model reads of one of the images; `labels` (N)."""
 
     images: Sequence[np.ndarray]
@@ -52,14 +79,17 @@ class Images(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self.images)
 
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Encoded]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def row(self, index: int) -> Encoded:
         return Encoded({"pixel_values": self.pixels(self.images[index])}, None, self.labels[[index]])
+
+    def sizes(self) -> list[int]:
+        return [1] * len(self)
+
+    def unit_counts(self) -> list[int]:
+        return [1] * len(self)
+
+    def flat_labels(self) -> np.ndarray:
+        return self.labels
 
 
 def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
@@ -88,18 +118,14 @@ def open_packed(folder: Path) -> Packed:
 
 def sizes(rows: Sequence[Encoded]) -> list[int]:
     """What each row costs a batch."""
-    if isinstance(rows, Images):
-        return [1] * len(rows)
-    return np.diff(rows.starts).tolist() if isinstance(rows, Packed) else [row.size for row in rows]
+    return rows.sizes() if isinstance(rows, Lazy) else [row.size for row in rows]
 
 
 def unit_counts(rows: Sequence[Encoded]) -> list[int]:
     """W of each row."""
-    if isinstance(rows, Images):
-        return [1] * len(rows)
-    return np.diff(rows.unit_starts).tolist() if isinstance(rows, Packed) else [len(row.labels) for row in rows]
+    return rows.unit_counts() if isinstance(rows, Lazy) else [len(row.labels) for row in rows]
 
 
 def flat_labels(rows: Sequence[Encoded]) -> np.ndarray:
     """(P) the labels of every unit, row after row."""
-    return rows.labels.astype(np.int64) if isinstance(rows, Packed | Images) else np.concatenate([row.labels for row in rows])
+    return rows.flat_labels() if isinstance(rows, Lazy) else np.concatenate([row.labels for row in rows])

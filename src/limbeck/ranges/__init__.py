@@ -27,14 +27,19 @@ class Range(Protocol):
 
 
 class Sample:
-    """The exact extremes of every row, and an evenly strided sample of at most SAMPLE values of each row of each batch."""
+    """What a range observes: the exact extremes of every row, and an evenly strided sample of at most SAMPLE values of each row of each batch."""
 
-    def __init__(self) -> None:
+    learned: ClassVar[bool] = False
+    by_batch: ClassVar[bool] = False
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
         self.parts: list[torch.Tensor] = []
         self.lows: list[torch.Tensor] = []
         self.highs: list[torch.Tensor] = []
 
     def observe(self, values: torch.Tensor) -> None:
+        """One batch, (groups, count)."""
         stride = -(-values.shape[1] // SAMPLE)
         self.parts.append(values[:, ::stride].float().clone())
         low, high = values.aminmax(dim=1)

@@ -7,12 +7,9 @@ grid are shrunk one after the other, the upper first. It suits activations: a we
 extremes.
 """
 
-from typing import ClassVar
-
 import torch
 
 from limbeck.quant.affine import fit_interval, quantize
-from limbeck.quant.formats import Grid
 from limbeck.ranges import Sample
 
 BINS = 2048
@@ -22,24 +19,13 @@ WORTH = 1e-6  # nats that shrinking must save: less is the rounding of sums
 SMALLEST = 1e-9  # a share of the values; an outermost bin may be empty before what lies outside is moved there
 
 
-class Entropy:
+class Entropy(Sample):
     """A search over STEPS shrunk intervals for each row, or as many for each end."""
-
-    learned: ClassVar[bool] = False
-    by_batch: ClassVar[bool] = False
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-        self.sample = Sample()
-
-    def observe(self, values: torch.Tensor) -> None:
-        """One batch, (groups, count)."""
-        self.sample.observe(values)
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale, zero_point), each (groups)."""
-        low, high = self.sample.extremes()
-        counts, centres = histogram(self.sample.values(), low, high)
+        low, high = self.extremes()
+        counts, centres = histogram(self.values(), low, high)
         ends, best = torch.stack([low, high]), torch.full_like(low, torch.inf)
         for moved in ([1.0, 1.0],) if self.grid.symmetric else ([0.0, 1.0], [1.0, 0.0]):
             start = ends

@@ -9,26 +9,16 @@ from typing import ClassVar
 import torch
 
 from limbeck.quant.affine import fit_interval
-from limbeck.quant.formats import Grid
 from limbeck.ranges import Sample
 
 
-class MovingAverage:
+class MovingAverage(Sample):
     """The mean of the extremes."""
 
-    learned: ClassVar[bool] = False
     by_batch: ClassVar[bool] = True
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-        self.sample = Sample()
-
-    def observe(self, values: torch.Tensor) -> None:
-        """One batch, (groups, count)."""
-        self.sample.observe(values)
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale, zero_point), each (groups)."""
-        self.sample.extremes()
-        low, high = (torch.stack(ends).double().sort(0).values.mean(0).float() for ends in (self.sample.lows, self.sample.highs))
+        self.extremes()
+        low, high = (torch.stack(ends).double().sort(0).values.mean(0).float() for ends in (self.lows, self.highs))
         return fit_interval(low, high, self.grid)

@@ -2,35 +2,21 @@
 (LAPQ, Nahshan et al., 2019, arXiv 1911.07190, section 3; the start of LSQ+, Bhalgat et al., 2020, arXiv 2004.09576). Never worse than `minmax`,
 since a = 1 is tried."""
 
-from typing import ClassVar
-
 import torch
 
 from limbeck.quant.affine import fit_interval, squared_error
-from limbeck.quant.formats import Grid
 from limbeck.ranges import Sample
 
 STEPS = 40
 
 
-class Mse:
+class Mse(Sample):
     """A search over STEPS shrunk intervals for each row."""
-
-    learned: ClassVar[bool] = False
-    by_batch: ClassVar[bool] = False
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-        self.sample = Sample()
-
-    def observe(self, values: torch.Tensor) -> None:
-        """One batch, (groups, count)."""
-        self.sample.observe(values)
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale, zero_point), each (groups)."""
-        low, high = self.sample.extremes()
-        values = self.sample.values()
+        low, high = self.extremes()
+        values = self.values()
         best_scale, best_zero = fit_interval(low, high, self.grid)
         best_error = squared_error(values, best_scale, best_zero, self.grid)
         for step in range(1, STEPS):

@@ -1,33 +1,19 @@
 """The grid covers all but the outermost 0.01 % of the values on either side (Wu et al., 2020, arXiv 2004.09602, section 4.1: 99.99 %)."""
 
-from typing import ClassVar
-
 import torch
 
 from limbeck.quant.affine import fit_interval
-from limbeck.quant.formats import Grid
 from limbeck.ranges import Sample
 
 OUTSIDE = 1e-4
 
 
-class Percentile:
+class Percentile(Sample):
     """Quantiles of the sampled values; a row of fewer than 1 / OUTSIDE values keeps its extremes."""
-
-    learned: ClassVar[bool] = False
-    by_batch: ClassVar[bool] = False
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-        self.sample = Sample()
-
-    def observe(self, values: torch.Tensor) -> None:
-        """One batch, (groups, count)."""
-        self.sample.observe(values)
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale, zero_point), each (groups)."""
-        self.sample.extremes()
-        values = self.sample.values()
+        self.extremes()
+        values = self.values()
         cut = int(OUTSIDE * values.shape[1])
         return fit_interval(values[:, cut], values[:, values.shape[1] - 1 - cut], self.grid)
