@@ -57,10 +57,10 @@ def check(recipe: Path) -> None:
 def first_step(recipe: Path, out: Path, title: str) -> None:
     """Seconds from the start of `limbeck run` to its first step, and of it those for encoding; then it is stopped."""
     began = time.perf_counter()
-    process = subprocess.Popen(command("run", recipe, "--out", str(out)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
+    process = subprocess.Popen(command("run", recipe, "--out", str(out)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     encoding = 0.0
-    for line in process.stdout:
+    for line in process.stderr:
         event = json.loads(line) if line.startswith("{") else {}
         if event.get("event") == "end" and str(event["stage"]).startswith("encode"):
             encoding += event["seconds"]
@@ -68,7 +68,7 @@ def first_step(recipe: Path, out: Path, title: str) -> None:
             break
     seconds = time.perf_counter() - began
     os.kill(process.pid, signal.SIGTERM)
-    process.stdout.read()
+    process.stderr.read()
     _, _, used = os.wait4(process.pid, 0)
     print(f"{title}: first step after {seconds:.1f} s, {encoding:.1f} of them for tokens; peak {peak_mb(used):,.0f} MB", flush=True)
 

@@ -152,6 +152,18 @@ def test_json_lines_hold_one_progress_in_ten_seconds() -> None:
     assert found[-1]["at_s"] == pytest.approx(25.0)
 
 
+def test_a_stage_within_a_stage_gives_the_name_back() -> None:
+    clock, file = Clock(), io.StringIO()
+    lines = JsonLines(file, clock)
+    for event in (Started("train"), Started("encode"), Ended("encode", 1.0), Ended("label", 0.0, reused=True)):
+        lines(event)
+    clock.now += 11
+    lines(Progress(1, 9, 8.0, 1, 1, {}, {}))
+    lines(Ended("train", 12.0))
+    lines(Note("between"))
+    assert [json.loads(line)["stage"] for line in file.getvalue().splitlines()] == ["train", "encode", "encode", "label", "train", "train", None]
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
 def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
     assert duration(seconds) == text

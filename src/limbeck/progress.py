@@ -157,27 +157,47 @@ def track(batches: Sequence[T], units: Callable[[T], float], tell: Tell) -> Iter
             tell(Progress(step, len(batches), meter.time_left_s()))
 
 
+class OpenStages:
+    """The stages under way, the innermost last: one may need another that is computed within it."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    @property
+    def innermost(self) -> str | None:
+        """None between stages."""
+        return self.names[-1] if self.names else None
+
+    def begin(self, event: Event) -> None:
+        """Note a start."""
+        if isinstance(event, Started):
+            self.names.append(event.stage)
+
+    def end(self, event: Event) -> None:
+        """Note an end; a stage that was reused never began."""
+        if isinstance(event, Ended) and event.stage == self.innermost:
+            self.names.pop()
+
+
 class JsonLines:
     """One JSON object an event: its name, the stage, the seconds since the beginning, and the event's fields."""
 
     def __init__(self, file: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self.file, self.clock = file, clock
         self.began = self.last_progress = clock()
-        self.stage: str | None = None
+        self.stages = OpenStages()
 
     def __call__(self, event: Event) -> None:
         now = self.clock()
         if isinstance(event, Progress) and now - self.last_progress < SECONDS_BETWEEN_LINES:
             return
-        if isinstance(event, Started):
-            self.stage = event.stage
+        self.stages.begin(event)
         if isinstance(event, Started | Progress):
             self.last_progress = now
-        content = {"event": NAMES[type(event)], "stage": self.stage, "at_s": round(now - self.began, 1), **asdict(event)}
+        content = {"event": NAMES[type(event)], "stage": self.stages.innermost, "at_s": round(now - self.began, 1), **asdict(event)}
         self.file.write(json.dumps(content, ensure_ascii=False) + "\n")
         self.file.flush()
-        if isinstance(event, Ended):
-            self.stage = None
+        self.stages.end(event)
 
 
 class LiveLine:
@@ -189,15 +209,15 @@ class LiveLine:
         self.console = console
         self.live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
         self.is_live = not console.is_dumb_terminal
-        self.stage = ""
+        self.stages = OpenStages()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Started):
-            self.stage = event.stage
+        self.stages.begin(event)
         if self.is_live and isinstance(event, Started | Progress):
-            self.show(self.stage, "" if isinstance(event, Started) else str(event))
+            self.show(self.stages.innermost or "", "" if isinstance(event, Started) else str(event))
         elif stays(event):
             self.keep(event)
+        self.stages.end(event)
 
     def show(self, stage: str, rest: str) -> None:
         """Redraw the line."""
