@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 ROWS = 256  # of the test split that the signals are taken from
+BATCH = 16  # rows at a time
 CHANGED_ROWS = 20  # looked at one by one
 LEAVES_DB = 20.0  # an error of a tenth of the signal
 HALF = 0.501  # of a step, beyond which a value was clipped, not rounded
@@ -59,7 +60,7 @@ class Signal:
 
 @dataclass
 class Reading:
-    """What one layer's input showed."""
+    """What one quantizer saw; layers that read the same tensor share it."""
 
     signal: Signal = field(default_factory=Signal)
     low: float = float("inf")
@@ -103,15 +104,16 @@ def compare(arm: Arm, bench: Bench) -> dict[str, Any]:
     quantized, plain = arm.model(), floating(arm.model())
     layers = {name: module for name, module in quantized.named_modules() if isinstance(module, Quantized)}
     encoded = bench.encode("test", arm.task)
+    seen = min(ROWS, len(encoded))
     outputs: dict[str, Signal] = {}
-    readings: dict[str, Reading] = {name: Reading() for name, module in layers.items() if module.input is not None}
-    with torch.no_grad(), reading(layers, readings):
-        for rows in in_order([1] * min(ROWS, len(encoded)), 16):
+    readings = {module.input: Reading() for module in layers.values() if module.input is not None}
+    with torch.no_grad(), reading(readings):
+        for rows in in_order([1] * seen, BATCH):
             batch = features.to_torch(collate([encoded[i] for i in rows], rows, arm.task.padding))
             for name, (wanted, found) in both(plain, quantized, list(layers), batch).items():
                 outputs.setdefault(name, Signal()).add(wanted, found)
-        described = [describe(name, layers[name], outputs[name], readings.get(name)) for name in outputs]
-    return {"rows": min(ROWS, len(encoded)), "layers": described, "changed": changed(arm, bench, plain, quantized, list(outputs))}
+        described = [describe(name, layers[name], outputs[name], readings) for name in outputs]
+    return {"rows": seen, "layers": described, "changed": changed(arm, bench, plain, quantized, list(outputs))}
 
 
 def floating(model: nn.Module) -> nn.Module:
@@ -132,12 +134,10 @@ def both(plain: nn.Module, quantized: nn.Module, layers: list[str], batch: Batch
 
 
 @contextlib.contextmanager
-def reading(layers: dict[str, Quantized], readings: dict[str, Reading]) -> Iterator[None]:
-    """Inside, what the quantizers of the layers' inputs see is added up; one that several layers share is looked at once for each."""
+def reading(readings: dict[FakeQuantizer, Reading]) -> Iterator[None]:
+    """Inside, what the quantizers see is added up."""
     handles = []
-    for name, found in readings.items():
-        quantizer = layers[name].input
-        assert quantizer is not None
+    for quantizer, found in readings.items():
 
         def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor, found: Reading = found) -> None:
             found.add(inputs[0], output, module.scale)  # type: ignore[arg-type]
@@ -150,8 +150,9 @@ def reading(layers: dict[str, Quantized], readings: dict[str, Reading]) -> Itera
             handle.remove()
 
 
-def describe(name: str, layer: Quantized, output: Signal, found: Reading | None) -> dict[str, Any]:
+def describe(name: str, layer: Quantized, output: Signal, readings: dict[FakeQuantizer, Reading]) -> dict[str, Any]:
     """One row of the table."""
+    found = readings[layer.input] if layer.input is not None else None
     weight, grid = layer.float_weight().detach(), layer.quantizer.grid
     own = Signal()
     own.add(weight, layer.quantizer(weight))
