@@ -125,7 +125,6 @@ def test_a_date_is_a_word(text: str) -> None:
     [
         ("  epochz: 2\n", "r.yaml:7:3: train.epochz: unknown key. ", "Did you mean `epochs`?"),
         ("trian: {epochs: 2}\n", "r.yaml:7:1: trian: unknown key. ", "Did you mean `train`?"),
-        ("quantize: {when: after, rnage: lsq}\n", "r.yaml:7:25: quantize.rnage: unknown key. ", "Did you mean `range`?"),
         ("distill:\n  task_wieght: 0\n", "r.yaml:8:3: distill.task_wieght: unknown key. ", "Did you mean `task_weight`?"),
         ("quantize: {}\nverdict: {sedes: 3}\n", "r.yaml:8:11: verdict.sedes: unknown key. ", "Did you mean `seeds`?"),
         (
@@ -329,6 +328,7 @@ def test_a_wrong_tag_is_the_users_mistake(value: str, told: str) -> None:
             "r.yaml:5:25: distill.losses.kl.temprature: `kl` (losses) has no key `temprature`. ",
             "Did you mean `temperature`? Choices: weight, temperature",
         ),
+        ("train:", "quantize: {rnage: lsq}\ntrain:", "r.yaml:5:12: quantize.rnage: ", "Did you mean `range`? Choices: when, weights"),
         ("train:", "quantize: {range: lqs}\ntrain:", "r.yaml:5:12: quantize.range: ranges has no component", "Did you mean `lsq`?"),
     ],
 )
@@ -502,8 +502,10 @@ def test_check_components_asks_the_registry_for_every_component(monkeypatch: pyt
         ("losses", "kl", {"temperature": 2.0}),
         ("surgeries", "drop_layers", {"layers": 3}),
         ("ranges", "minmax"),
+        ("roundings", "nearest", {}),
         ("exporters", "onnx"),
         ("exporters", "openvino"),
+        ("roundings", "nearest"),  # whether it can act while training
     ]
 
 

@@ -9,37 +9,27 @@ stream of a transformer stays float.
 
 import copy
 import fnmatch
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from limbeck import data, registry
+from limbeck.equalizers import Equalizer
+from limbeck.progress import STEP, Meter, Progress, Tell, silent
 from limbeck.quant.fake import FakeQuantizer
+from limbeck.quant.flow import Flow, watch
 from limbeck.quant.formats import GRIDS
 from limbeck.quant.integer import CONVERTED, ActivationQuantizer
 from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then
 from limbeck.ranges import Range
 from limbeck.recipe import Quantize, Scheme
+from limbeck.roundings import LayerRounding, Rounding
 
 QUANTIZABLE = (nn.Linear, nn.Embedding, nn.Conv2d)
+MOST_INPUTS = 16384  # positions that a layer is rounded for
 POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d)
-
-
-@dataclass
-class Flow:
-    """Who reads and who makes which tensor, from one forward: `reads` (leaves) and `makes` (the innermost module) map a name to a tensor's number."""
-
-    reads: dict[str, int] = field(default_factory=dict)
-    makes: dict[str, int] = field(default_factory=dict)
-
-    def reader(self, model: nn.Module, name: str, kinds: tuple[type[nn.Module], ...]) -> str | None:
-        """The module of one of `kinds` that reads what the module `name` makes, where it is the only reader that is a module."""
-        readers = [other for other, tensor in self.reads.items() if tensor == self.makes.get(name)]
-        fits = len(readers) == 1 and isinstance(model.get_submodule(readers[0]), kinds)
-        return readers[0] if fits else None
 
 
 def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Scheme]:
@@ -78,9 +68,20 @@ def check_scheme(name: str, module: nn.Module, scheme: Scheme) -> None:
         )
 
 
-def prepare(model: nn.Module, schemes: dict[str, Scheme], range_name: str, forward: Callable[[nn.Module], Any]) -> nn.Module:
-    """Swap the planned modules of `model`, in place; `forward(model)` runs one batch, to see who reads what. Ranges are not fitted yet."""
-    range_class = registry.load("ranges", range_name)
+def prepare(
+    model: nn.Module,
+    schemes: dict[str, Scheme],
+    range_name: str,
+    forward: Callable[[nn.Module], Any],
+    *,
+    rounding: Rounding | LayerRounding | None = None,
+    equalizers: Iterable[Equalizer] = (),
+) -> Flow:
+    """Swap the planned modules of `model`, in place; `forward(model)` runs one batch, to see who reads what. Ranges are not fitted yet.
+
+    Returns what it saw. A rounding by layer has its turn in `settle`, and until then the nearest level is taken.
+    """
+    range_class, by_value = registry.load("ranges", range_name), rounding if isinstance(rounding, Rounding) else None
     flow = watch(model, forward)
     made = {tensor: name for name, tensor in flow.makes.items()}
     outputs = output_places(model, flow, schemes, range_class)
@@ -89,7 +90,7 @@ def prepare(model: nn.Module, schemes: dict[str, Scheme], range_name: str, forwa
     for name, scheme in schemes.items():
         weight = modules[name].weight
         groups = weight.numel() // scheme.group if scheme.group else len(weight)
-        swapped = swap(model, name, flow, FakeQuantizer(GRIDS[scheme.weights], range_class, groups))
+        swapped = swap(model, name, flow, FakeQuantizer(GRIDS[scheme.weights], range_class, groups, rounding=by_value))
         tensor = flow.reads.get(name)
         if isinstance(modules[name], nn.Embedding) or tensor is None:
             continue
@@ -100,7 +101,9 @@ def prepare(model: nn.Module, schemes: dict[str, Scheme], range_name: str, forwa
             swapped.input = maker or inputs.setdefault(tensor, FakeQuantizer(GRIDS["uint8"], range_class))
     for name, quantizer in outputs.items():
         replace(model, name, Then(model.get_submodule(name), quantizer))
-    return model
+    for equalizer in equalizers:
+        equalizer.arrange(model, flow)
+    return flow
 
 
 def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer) -> Quantized:
@@ -148,50 +151,6 @@ def last_of(model: nn.Module, flow: Flow, name: str) -> str:
     return flow.reader(model, last, (nn.ReLU, nn.ReLU6)) or last
 
 
-def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
-    """Run one batch in eval mode and note which tensor every leaf reads, and which module makes it; one that hands on what it reads makes nothing.
-
-    Nor does one that is called with named inputs, which `Then` does not take.
-    """
-    flow = Flow()
-    tensors: list[torch.Tensor] = []  # kept alive, so that no two share an id
-    numbers: dict[tuple[int, int], int] = {}
-    leaves = {name for name, module in model.named_modules() if not any(module.children())}
-
-    def number(value: torch.Tensor) -> int:
-        tensors.append(value)
-        return numbers.setdefault((id(value), value._version), len(tensors))  # written in place: other values from here on
-
-    def before(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if inputs and isinstance(inputs[0], torch.Tensor):
-                flow.reads[name] = number(inputs[0])
-
-        return hook
-
-    def after(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-            if isinstance(output, torch.Tensor) and not named and number(output) not in {flow.reads.get(name), *flow.makes.values()}:
-                flow.makes[name] = number(output)
-            if name not in leaves or name not in flow.makes:
-                flow.reads.pop(name, None)
-
-        return hook
-
-    named = [(name, module) for name, module in model.named_modules() if name]
-    handles = [module.register_forward_pre_hook(before(name)) for name, module in named]
-    handles += [module.register_forward_hook(after(name), with_kwargs=True) for name, module in named]
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            forward(model.eval())
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
-    return flow
-
-
 def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) -> None:
     """Fit the ranges: weights as they stand, activations on the float activations of the given batches. The mode is kept."""
     was_training = model.training
@@ -211,6 +170,58 @@ def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) 
             if isinstance(module, Quantized):
                 module.calibrate_weight()
     model.train(was_training)
+
+
+def settle(
+    model: nn.Module,
+    flow: Flow,
+    forwards: Sequence[Callable[[nn.Module], Any]],
+    *,
+    rounding: Rounding | LayerRounding | None = None,
+    equalizers: Iterable[Equalizer] = (),
+    tell: Tell = silent,
+) -> None:
+    """Quantize a prepared, trained model: rewrite it, fit its ranges, round its layers one after the other, correct what is left."""
+    chosen = list(equalizers)
+    for equalizer in chosen:
+        if not equalizer.after_rounding:
+            equalizer.apply(model, flow, forwards)
+    calibrate(model, forwards)
+    if isinstance(rounding, LayerRounding):
+        round_layers(model, flow, forwards, rounding, tell)
+    for equalizer in chosen:
+        if equalizer.after_rounding:
+            equalizer.apply(model, flow, forwards)
+
+
+def round_layers(model: nn.Module, flow: Flow, forwards: Sequence[Callable[[nn.Module], Any]], rounding: LayerRounding, tell: Tell) -> None:
+    """Round each layer for the inputs that reach it through the layers before it, already rounded; one layer's inputs are held at a time."""
+    layers = [name for name in flow.reads if isinstance(model.get_submodule(name), (QuantizedLinear, QuantizedConv2d))]
+    meter = Meter({STEP: float(len(layers))})
+    for done, name in enumerate(layers, 1):
+        layer = model.get_submodule(name)
+        assert isinstance(layer, Quantized)
+        layer.round_with(rounding, inputs_of(model, layer, forwards))
+        meter.advance(STEP, 1)
+        tell(Progress(done, len(layers), meter.time_left_s()))
+
+
+def inputs_of(model: nn.Module, layer: Quantized, forwards: Sequence[Callable[[nn.Module], Any]]) -> torch.Tensor:
+    """(N, ...) what a layer reads on the calibration rows, as the integer kernel will see it, rows of at most MOST_INPUTS positions."""
+    found: list[torch.Tensor] = []
+
+    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        found.append(layer.positions(layer.read(inputs[0])).float())
+
+    handle = layer.register_forward_pre_hook(hook)
+    try:
+        with torch.no_grad():
+            for forward in forwards:
+                forward(model.eval())
+    finally:
+        handle.remove()
+    stride = -(-sum(map(len, found)) // MOST_INPUTS)
+    return torch.cat([each[::stride] for each in found])
 
 
 def activation_quantizers(model: nn.Module) -> list[FakeQuantizer]:

@@ -165,10 +165,11 @@ class Scheme(Stage):
     group: int | None = Field(None, ge=2)
 
 
-class Quantize(Stage):
+class Quantize(ComponentStage):
     """`when: train` quantizes while it trains, from the fraction `start` of the steps on; `after` calibrates the trained model.
 
-    `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images.
+    `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images. `rounding` is how
+    weights reach the grid, and brings its own keys; `equalize` maps rewrites (after training) to theirs, in their order.
     """
 
     when: Literal["train", "after"] = "train"
@@ -176,6 +177,8 @@ class Quantize(Stage):
     activations: Literal["uint8", "uint8-dynamic", "float"] | None = None
     group: int | None = Field(None, ge=2)
     range: str = "lsq"
+    rounding: str = "nearest"
+    equalize: dict[str, dict[str, Any]] = {}
     error_weight: Weight = 0.0
     start: Fraction = 0.0
     calibration_rows: int = Field(256, ge=1)
@@ -237,6 +240,20 @@ class Recipe(Stage):
             except ValueError as error:
                 raise ValueError(self._origin.tell(path, str(error))) from None
         self._check_task(registry.load("tasks", self.task))
+        self._check_quantize()
+
+    def _check_quantize(self) -> None:
+        """What cannot act while training. Raises ValueError."""
+        from limbeck.roundings import LayerRounding  # imports torch, which reading a recipe does not need
+
+        if self.quantize is None or self.quantize.when == "after":
+            return
+        if self.quantize.equalize:
+            problem = "a model is rewritten after its training, and `when` is train. Leave it out, or say `when: after`"
+            raise ValueError(self._origin.tell(["quantize", "equalize"], problem))
+        if issubclass(registry.load("roundings", self.quantize.rounding), LayerRounding):
+            problem = f"`{self.quantize.rounding}` rounds whole layers after their training, and `when` is train. Say `when: after`, or leave it out"
+            raise ValueError(self._origin.tell(["quantize", "rounding"], problem))
 
     def _check_task(self, task: Any) -> None:
         """What the other stages ask of the task. Raises ValueError."""
@@ -295,6 +312,9 @@ class Recipe(Stage):
             yield ["student"], "surgeries", self.student.surgery, self.student.options
         if self.quantize:
             yield ["quantize", "range"], "ranges", self.quantize.range, None
+            yield ["quantize"], "roundings", self.quantize.rounding, self.quantize.options
+            for name, options in self.quantize.equalize.items():
+                yield ["quantize", "equalize", name], "equalizers", name, options
         for name in self.export:
             yield ["export"], "exporters", name, None
 

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import limbeck
 
-FAMILIES = ("sources", "tasks", "networks", "surgeries", "losses", "ranges", "exporters")
+FAMILIES = ("sources", "tasks", "networks", "surgeries", "losses", "ranges", "roundings", "equalizers", "exporters")
 
 
 class WrongKey(ValueError):

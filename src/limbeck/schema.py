@@ -19,10 +19,14 @@ def schema() -> Schema:
     stages["Quantize"]["properties"]["range"]["enum"] = registry.names("ranges")
     stages["Data"]["properties"]["source"]["enum"] = registry.names("sources")
     stages["Student"]["properties"]["surgery"]["enum"] = [*registry.names("surgeries"), None]
+    stages["Quantize"] |= branches(stages["Quantize"], {"rounding": "roundings"})
+    rewrites = {name: component("equalizers", name) for name in registry.names("equalizers")}
+    stages["Quantize"]["properties"]["equalize"] |= {"properties": rewrites, "additionalProperties": False}
     stages["Data"] |= branches(stages["Data"], {"source": "sources"})
     stages["Teacher"] |= branches(stages["Teacher"], {"model": "networks"})
     stages["Student"] |= branches(stages["Student"], {"model": "networks", "surgery": "surgeries"})
-    losses = {name: loss(name) for name in registry.names("losses")}
+    weight = {"weight": TypeAdapter(LossKeys).json_schema()["properties"]["weight"] | {"default": 1.0}}
+    losses = {name: component("losses", name, weight) for name in registry.names("losses")}
     stages["Distill"]["properties"]["losses"] |= {"properties": losses, "additionalProperties": False}
     return {"$schema": "http://json-schema.org/draft-07/schema#", **found, "title": "limbeck recipe"}
 
@@ -52,14 +56,13 @@ def keys(family: str, name: str) -> tuple[dict[str, Schema], list[str]]:
     return properties, required
 
 
-def loss(name: str) -> Schema:
-    """A loss: its weight and its own keys."""
-    properties, required = keys("losses", name)
-    weight = TypeAdapter(LossKeys).json_schema()["properties"]["weight"]
+def component(family: str, name: str, more: Schema | None = None) -> Schema:
+    """One of several components under their names: its own keys and those of `more`."""
+    properties, required = keys(family, name)
     return {
-        "description": catalogue.summary(catalogue.documentation("losses", name)),
+        "description": catalogue.summary(catalogue.documentation(family, name)),
         "type": ["object", "null"],
-        "properties": {"weight": weight | {"default": 1.0}, **properties},
+        "properties": {**(more or {}), **properties},
         "required": required,
         "additionalProperties": False,
     }

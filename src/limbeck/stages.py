@@ -18,6 +18,7 @@ from limbeck.features import Outputs
 from limbeck.losses import FeatureLoss
 from limbeck.own import Own
 from limbeck.progress import Note
+from limbeck.quant.flow import Flow
 from limbeck.quant.swap import squared_error
 from limbeck.recipe import Recipe
 from limbeck.sources import Row
@@ -323,10 +324,11 @@ def quantize_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> P
     }  # fmt: skip
 
     def build(folder: Path) -> None:
+        assert recipe.quantize is not None
         model = start.load()
         models.restore(model, load_file(trained / models.WEIGHTS))
-        prepare(bench, recipe, model, start.task)
-        quantize.calibrate(model, calibration(bench, recipe, start.task))
+        flow, rows = prepare(bench, recipe, model, start.task), calibration(bench, recipe, start.task)
+        quantize.settle(model, flow, rows, **components(recipe.quantize), tell=bench.store.tell)
         models.save_tensors(models.state(model), folder / models.WEIGHTS)
 
     return bench.store.stage("quantize", inputs, build)
@@ -414,11 +416,17 @@ def activations(bench: Bench, recipe: Recipe) -> str:
     return "uint8-dynamic" if recipe.quantize.when == "after" and bench.reads_tokens else "uint8"
 
 
-def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> None:
-    """Swap the planned modules of a float model."""
+def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
+    """Swap the planned modules of a float model; who reads what."""
     assert recipe.quantize is not None
     schemes = quantize.plan(model, recipe.quantize, activations(bench, recipe))
-    quantize.prepare(model, schemes, recipe.quantize.range, calibration(bench, recipe, task)[0])
+    return quantize.prepare(model, schemes, recipe.quantize.range, calibration(bench, recipe, task)[0], **components(recipe.quantize))
+
+
+def components(settings: recipes.Quantize) -> dict[str, Any]:
+    """The rounding and the rewrites that a recipe names."""
+    equalizers = [registry.create("equalizers", name, keys) for name, keys in settings.equalize.items()]
+    return {"rounding": registry.create("roundings", settings.rounding, settings.options), "equalizers": equalizers}
 
 
 def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.Module], Any]]:

@@ -69,7 +69,8 @@ def prepared(model: nn.Module, call: Callable[[nn.Module], Any], activations: st
     """A copy of `model` with its modules swapped."""
     swapped = copy.deepcopy(model)
     schemes = quantize.plan(swapped, Quantize(range=range_name, **keys), activations)
-    return quantize.prepare(swapped, schemes, range_name, call)
+    quantize.prepare(swapped, schemes, range_name, call)
+    return swapped
 
 
 def calibrated(model: nn.Module, call: Callable[[nn.Module], Any], *args: Any, **keys: Any) -> nn.Module:

@@ -7,6 +7,7 @@ since the parameter is its logarithm). n is the number of values that share the 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,22 +16,31 @@ from torch import nn
 from limbeck.quant.affine import dequantize, quantize
 from limbeck.quant.formats import Grid
 from limbeck.ranges import Range
+from limbeck.roundings import Rounding
+from limbeck.roundings.nearest import Nearest
 
 MARGIN = 1e-6  # of a bound, for the rounding of float32
 
 
 class StraightThrough(torch.autograd.Function):
-    """(x, log_scale, zero_point, grid) -> x^; scale and zero point broadcast against x.
+    """(x, log_scale, zero_point, grid, to_integers) -> x^; scale and zero point broadcast against x, `to_integers` rounds x / scale.
 
     Passes over memory are what this costs, so codes are kept less the zero point (c - z), and the forward prepares the slope: the residual
     (c - z) - x / scale inside the grid, c - z outside. A value is inside when clamping left its code alone.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        log_scale: torch.Tensor,
+        zero_point: torch.Tensor,
+        grid: Grid,
+        to_integers: Callable[[torch.Tensor], torch.Tensor] = torch.round,
+    ) -> torch.Tensor:
         scale = log_scale.exp()
         steps = x / scale
-        rounded = torch.round(steps)
+        rounded = to_integers(steps)
         if zero_point.numel() == 1:
             codes = rounded.clamp(grid.low - zero_point.item(), grid.high - zero_point.item())
         else:
@@ -41,13 +51,13 @@ class StraightThrough(torch.autograd.Function):
         return codes.mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = gradients
         slope, inside, scale = ctx.saved_tensors
         passed = torch.where(inside, gradient, 0)
         if not ctx.needs_input_grad[1]:
-            return passed, None, None, None
-        return passed, (slope * gradient).sum_to_size(scale.shape) * scale * ctx.gradient_scale, None, None
+            return passed, None, None, None, None
+        return passed, (slope * gradient).sum_to_size(scale.shape) * scale * ctx.gradient_scale, None, None, None
 
 
 class FakeQuantizer(nn.Module):
@@ -55,14 +65,17 @@ class FakeQuantizer(nn.Module):
     or the whole tensor (1).
 
     It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes. `bound`: no value is larger (6 after ReLU6);
-    a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid.
+    a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid. `rounding`: nearest where left open.
     """
 
     zero_point: torch.Tensor
     calibrated: torch.Tensor
 
-    def __init__(self, grid: Grid, range_class: type[Range], groups: int = 1, bound: float | None = None) -> None:
+    def __init__(
+        self, grid: Grid, range_class: type[Range], groups: int = 1, *, bound: float | None = None, rounding: Rounding | None = None
+    ) -> None:
         super().__init__()
+        self.rounding: Rounding = rounding or Nearest()
         self.largest_log_scale = math.inf if bound is None else math.log((1 - MARGIN) * bound / grid.high)
         self.grid = grid
         self.range_class = range_class
@@ -87,7 +100,11 @@ class FakeQuantizer(nn.Module):
             with torch.no_grad():
                 self.log_scale.clamp_max_(self.largest_log_scale)  # projected: a clamp's gradient of 0 would hold it there
         zero_point = self.zero_point[:1] if self.grid.symmetric else self.zero_point.view(self.column)  # a symmetric grid's is 0 in every group
-        return StraightThrough.apply(self.rows(x.float()), self.log_scale.view(self.column), zero_point, self.grid).view(x.shape)
+        return StraightThrough.apply(self.rows(x.float()), self.log_scale.view(self.column), zero_point, self.grid, self.to_integers).view(x.shape)
+
+    def to_integers(self, steps: torch.Tensor) -> torch.Tensor:
+        """Values divided by their scale, rounded, not yet clamped."""
+        return self.rounding.round(steps, training=self.training)
 
     @property
     def column(self) -> tuple[int, ...]:
@@ -115,7 +132,8 @@ class FakeQuantizer(nn.Module):
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         """The integers of `x`, as float32."""
         rows = self.rows(x.detach().float())
-        return quantize(rows, self.scale.view(self.column), self.zero_point.view(self.column), self.grid).view(x.shape)
+        rounded = self.rounding.round(rows / self.scale.view(self.column), training=False)
+        return (rounded + self.zero_point.view(self.column)).clamp(self.grid.low, self.grid.high).view(x.shape)
 
 
 def dynamic(x: torch.Tensor, grid: Grid) -> torch.Tensor:

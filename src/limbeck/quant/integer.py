@@ -96,6 +96,7 @@ class Integer(nn.Module):
         self.register_buffer("scale", source.quantizer.scale.clone())
         self.is_grouped = len(self.scale) != len(source.float_weight())
         own = source.input is not None and not source.reads_codes
+        self.basis: nn.Module = source.basis or nn.Identity()
         self.input: nn.Module = ActivationQuantizer(source.input) if own and source.input is not None else nn.Identity()
 
     @property
@@ -123,6 +124,7 @@ class IntegerLinear(Integer):
         return self.ungrouped() if self.is_grouped else dequantize(self.codes, self.scale, 1).t()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.basis(x)
         rows = x.unsqueeze(-2) if x.ndim == 2 else x  # ONNX Runtime turns a plain matrix product with bias into a float Gemm
         if self.is_dynamic:
             y = dynamic_linear(rows, self.codes, self.scale)

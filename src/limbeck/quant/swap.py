@@ -2,7 +2,8 @@
 
 Shapes: B rows, T tokens, D in, O out, C channels. `input` is the quantizer of the tensor that the module reads, shared by all its readers, or
 None where
-activations stay float; `reads_codes` says that the tensor was already quantized where it was made.
+activations stay float; `reads_codes` says that the tensor was already quantized where it was made. `basis` is a change of basis of what is read,
+whose inverse the weights hold (`equalizers`), shared alike.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ from torch.nn import functional
 from limbeck.quant.affine import SMALLEST
 from limbeck.quant.fake import FakeQuantizer, StraightThrough, dynamic
 from limbeck.quant.formats import GRIDS
+from limbeck.roundings import LayerRounding
 
 
 class Quantized(nn.Module):
@@ -27,6 +29,7 @@ class Quantized(nn.Module):
         self.input: FakeQuantizer | None = None
         self.reads_codes = False
         self.is_dynamic = False
+        self.basis: nn.Module | None = None
         self.pair: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def remember(self, rounded: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -36,6 +39,7 @@ class Quantized(nn.Module):
 
     def read(self, x: torch.Tensor) -> torch.Tensor:
         """The input as the integer kernel will see it."""
+        x = x if self.basis is None else self.basis(x)
         if self.is_dynamic and self.quantizer.calibrated:
             return dynamic(x.float(), GRIDS["uint8"])
         return x if self.input is None or self.reads_codes else self.input(x)
@@ -49,6 +53,31 @@ class Quantized(nn.Module):
     def float_weight(self) -> torch.Tensor:
         """What the integers stand for, (O, ...)."""
         return self.weight
+
+    def positions(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, D) each vector that meets the weights of an output channel, of an input as read."""
+        return x.flatten(0, -2)
+
+    def put(self, weight: torch.Tensor) -> None:
+        """Take `weight` as the float weight."""
+        self.weight.data.copy_(weight)
+
+    def round_with(self, rounding: LayerRounding, inputs: torch.Tensor) -> None:
+        """Put the weight onto the grid, where the nearest level then finds it again. `inputs` (N, D) as `positions` gives them."""
+        weight = self.float_weight().detach()
+        rows, scale, width = weight.flatten(1), self.quantizer.scale.view(len(weight), -1), weight[0].numel()
+        parts = inputs.shape[1] // width  # of a grouped convolution: as many separate layers
+        each = len(rows) // parts
+        found = [
+            rounding.solve(
+                rows[i * each : (i + 1) * each],
+                scale[i * each : (i + 1) * each],
+                self.quantizer.grid,
+                inputs[:, i * width : (i + 1) * width],
+            )
+            for i in range(parts)
+        ]
+        self.put(torch.cat(found).view_as(weight))
 
 
 class QuantizedLinear(Quantized):
@@ -74,7 +103,9 @@ class QuantizedEmbedding(Quantized):
         if not self.quantizer.calibrated:
             return rows
         log_scale = functional.embedding(ids, self.quantizer.log_scale.view(len(self.weight), -1)).unsqueeze(-1)
-        rounded = StraightThrough.apply(rows.unflatten(-1, (log_scale.shape[-2], -1)), log_scale, torch.zeros(()), self.quantizer.grid)
+        rounded = StraightThrough.apply(
+            rows.unflatten(-1, (log_scale.shape[-2], -1)), log_scale, torch.zeros(()), self.quantizer.grid, self.quantizer.to_integers
+        )
         return self.remember(rounded.flatten(-2), rows)
 
 
@@ -104,6 +135,13 @@ class QuantizedConv2d(Quantized):
 
     def float_weight(self) -> torch.Tensor:
         return self.weight * self.factor().view(-1, 1, 1, 1)
+
+    def put(self, weight: torch.Tensor) -> None:
+        self.weight.data.copy_(weight / self.factor().detach().view(-1, 1, 1, 1))
+
+    def positions(self, x: torch.Tensor) -> torch.Tensor:
+        window = {key: self.geometry[key] for key in ("stride", "padding", "dilation")}
+        return functional.unfold(x, self.weight.shape[2:], **window).transpose(1, 2).flatten(0, 1)
 
     def folded_bias(self) -> torch.Tensor:
         """(O) the bias with the norm's shift, on the grid of the int32 accumulator where input and weight are quantized."""

@@ -1,0 +1,14 @@
+"""The nearest level, half to even as ONNX QuantizeLinear rounds (Jacob et al., 2018, arXiv 1712.05877, equation 1).
+
+The error is at most scale / 2 inside the range.
+"""
+
+import torch
+
+
+class Nearest:
+    """No keys."""
+
+    def round(self, steps: torch.Tensor, *, training: bool) -> torch.Tensor:
+        """Integers of the shape of `steps`."""
+        return torch.round(steps)
