@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from limbeck import data, registry
-from limbeck.equalizers import Equalizer
+from limbeck.equalizers import Correction, Equalizer
 from limbeck.progress import STEP, Meter, Progress, Tell, silent
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.flow import Flow, watch
 from limbeck.quant.formats import GRIDS
 from limbeck.quant.integer import CONVERTED, ActivationQuantizer
-from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then
+from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then, find
 from limbeck.ranges import Range
 from limbeck.recipe import Quantize, Scheme
 from limbeck.roundings import LayerRounding, Rounding
@@ -183,23 +183,25 @@ def settle(
 ) -> None:
     """Quantize a prepared, trained model: rewrite it, fit its ranges, round its layers one after the other, correct what is left."""
     chosen = list(equalizers)
+    corrections = [equalizer for equalizer in chosen if isinstance(equalizer, Correction)]
     for equalizer in chosen:
-        if not equalizer.after_rounding:
+        if not isinstance(equalizer, Correction):
             equalizer.apply(model, flow, forwards)
+    for correction in corrections:
+        correction.observe(model, flow, forwards)
     calibrate(model, forwards)
     if isinstance(rounding, LayerRounding):
         round_layers(model, flow, forwards, rounding, tell)
-    for equalizer in chosen:
-        if equalizer.after_rounding:
-            equalizer.apply(model, flow, forwards)
+    for correction in corrections:
+        correction.apply(model, flow, forwards)
 
 
 def round_layers(model: nn.Module, flow: Flow, forwards: Sequence[Callable[[nn.Module], Any]], rounding: LayerRounding, tell: Tell) -> None:
     """Round each layer for the inputs that reach it through the layers before it, already rounded; one layer's inputs are held at a time."""
-    layers = [name for name in flow.reads if isinstance(model.get_submodule(name), (QuantizedLinear, QuantizedConv2d))]
+    layers = [name for name in flow.reads if isinstance(find(model, name), (QuantizedLinear, QuantizedConv2d))]
     meter = Meter({STEP: float(len(layers))})
     for done, name in enumerate(layers, 1):
-        layer = model.get_submodule(name)
+        layer = find(model, name)
         assert isinstance(layer, Quantized)
         layer.round_with(rounding, inputs_of(model, layer, forwards))
         meter.advance(STEP, 1)

@@ -1,16 +1,15 @@
 """Rewrites of a prepared model around its quantization, after training: the same function in float, and less lost on the grid.
 
-`arrange` puts what a rewrite needs into the model, doing nothing yet, so that saved weights find their place again; `apply` changes values. One
-`after_rounding` corrects what the ranges and the rounding have left.
+`arrange` puts what a rewrite needs into the model, doing nothing yet, so that saved weights find their place again, and raises ValueError where
+it finds nothing to rewrite; `apply` changes values. A correction acts last, on what the ranges and the rounding have left.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from limbeck.quant.flow import Flow
-from limbeck.quant.swap import Quantized
 
 Forwards = Sequence[Callable[[nn.Module], Any]]
 
@@ -18,10 +17,8 @@ Forwards = Sequence[Callable[[nn.Module], Any]]
 class Equalizer(Protocol):
     """One file, one rewrite."""
 
-    after_rounding: ClassVar[bool]
-
     def arrange(self, model: nn.Module, flow: Flow) -> None:
-        """Add modules of which the function does not depend yet; the same ones every time."""
+        """Add modules of which the function does not depend yet; the same ones every time. Raises ValueError where there is nothing to rewrite."""
         ...
 
     def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
@@ -29,11 +26,10 @@ class Equalizer(Protocol):
         ...
 
 
-def readers(model: nn.Module, flow: Flow) -> list[dict[str, Quantized]]:
-    """The quantized layers by name, those that read one tensor together, in the order in which they run."""
-    groups: dict[int, dict[str, Quantized]] = {}
-    for name, tensor in flow.reads.items():
-        module = model.get_submodule(name)
-        if isinstance(module, Quantized):
-            groups.setdefault(tensor, {})[name] = module
-    return list(groups.values())
+@runtime_checkable
+class Correction(Equalizer, Protocol):
+    """One file, one correction, applied after the rounding."""
+
+    def observe(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+        """Remember what the model answers while it is rewritten and still float."""
+        ...

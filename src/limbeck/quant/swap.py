@@ -29,7 +29,7 @@ class Quantized(nn.Module):
         self.input: FakeQuantizer | None = None
         self.reads_codes = False
         self.is_dynamic = False
-        self.basis: nn.Module | None = None
+        self.basis: nn.Sequential | None = None
         self.pair: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def remember(self, rounded: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -183,6 +183,15 @@ class Then(nn.Module):
 
     def forward(self, *inputs: Any) -> torch.Tensor:
         return self.quantizer(self.module(*inputs))
+
+
+def find(model: nn.Module, name: str) -> nn.Module:
+    """What stands where the module `name` stood before places of outputs were wrapped in `Then`, without its own wrapping."""
+    module = model
+    for part in name.split("."):
+        module = module.get_submodule(part)
+        module = module.module if isinstance(module, Then) else module
+    return module
 
 
 def squared_error(model: nn.Module) -> torch.Tensor:
