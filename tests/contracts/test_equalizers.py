@@ -126,12 +126,11 @@ def test_a_rewrite_takes_a_model_or_says_why_it_has_nothing_to_do(name: str) -> 
 @taken
 @pytest.mark.parametrize("activations", ["uint8", "float"])
 def test_with_quantizers_off_the_function_is_unchanged(kind: str, name: str, activations: str) -> None:
-    try:
-        model = rewritten(kind, name, activations)
-    except ValueError as error:
-        assert activations == "float"
-        assert f"{name} finds no" in str(error)
+    if activations == "float" and name == "smoothquant":
+        with pytest.raises(ValueError, match="smoothquant finds no linear layer whose activations are quantized"):
+            rewritten(kind, name, activations)
         return
+    model = rewritten(kind, name, activations)
     build, inputs = MODELS[kind]
     expected = logits(build(), inputs)
     assert difference(logits(model, inputs), expected) <= 1e-5
@@ -217,7 +216,7 @@ def test_rewrites_go_together_in_any_order(kind: str) -> None:
 
 
 def test_cross_layer_after_a_change_of_basis_is_refused() -> None:
-    with pytest.raises(ValueError, match="cross_layer scales channels as layers make them. Name it before"):
+    with pytest.raises(ValueError, match="cross_layer scales channels as layers make them"):
         prepared("perceptron", [registry.create("equalizers", name) for name in ("hadamard", "cross_layer")])
 
 
@@ -255,11 +254,11 @@ def test_what_others_use_too_is_left_alone(name: str, build: Any, inputs: Inputs
         return stirred(build())
 
     monkeypatch.setitem(MODELS, "other", (built, inputs))
-    try:
-        model = rewritten("other", name)
-    except ValueError as error:
-        assert f"{name} finds no" in str(error)
+    if name == "cross_layer":
+        with pytest.raises(ValueError, match="cross_layer finds no"):
+            rewritten("other", name)
         return
+    model = rewritten("other", name)
     assert difference(logits(model, inputs), logits(built(), inputs)) <= 1e-5
 
 
