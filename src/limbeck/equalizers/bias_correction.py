@@ -4,7 +4,8 @@ the shift is taken out of its bias, or of the shift of the batch norm that was f
     b + E[y] - E[y^]        by output channel, over the calibration rows
 
 y what the layer makes in the float model, y^ in the quantized one, whose layers before it are corrected already: as many passes over the rows as
-layers. A layer without a bias gets one. Positions of padding count as they do for the ranges.
+layers. A layer without a bias gets one. A convolution's is an integer in the end: up to one step of its accumulator stays. Positions of padding
+count as they do for the ranges.
 """
 
 from dataclasses import dataclass, field
