@@ -42,3 +42,11 @@ class LayerRounding(Protocol):
     def solve(self, weight: torch.Tensor, scale: torch.Tensor, grid: Grid, inputs: torch.Tensor) -> torch.Tensor:
         """Weights on the grid, (..., O, D), for weights (..., O, D) with the scales (..., O, groups) and the inputs (..., N, D) that they meet."""
         ...
+
+
+def mismatch(rounding: object, weights: str) -> str | None:
+    """What is wrong with rounding weights of a format so, and how to mend it; None where nothing is."""
+    if not isinstance(rounding, ScaledRounding) or weights in (*rounding.formats, "float"):
+        return None
+    formats = " or ".join(rounding.formats)
+    return f"rounds weights to {formats} alone, not to {weights}. Say `weights: {formats}`, or leave `rounding` out"

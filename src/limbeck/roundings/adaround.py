@@ -28,7 +28,7 @@ TINY = 1e-30  # where nothing errs
 class Adaround:
     """`steps` and `learning_rate` of Adam; `weight` of the term that pushes every weight to one of its two levels."""
 
-    def __init__(self, steps: int = 300, learning_rate: float = 0.03, weight: float = 0.1) -> None:
+    def __init__(self, steps: int = 300, learning_rate: float = 0.05, weight: float = 20.0) -> None:
         for key, value in (("steps", steps), ("learning_rate", learning_rate), ("weight", weight)):
             if value <= 0:
                 raise ValueError(f"`{key}` is {value}: it should be above 0")
