@@ -7,6 +7,7 @@ residual block, say), so that a shortcut beside it reads the same integers. What
 stream of a transformer stays float.
 """
 
+import contextlib
 import copy
 import fnmatch
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,7 @@ from limbeck.quant.integer import CONVERTED, ActivationQuantizer
 from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then, find
 from limbeck.ranges import Range
 from limbeck.recipe import Quantize, Scheme
-from limbeck.roundings import LayerRounding, Rounding
+from limbeck.roundings import LayerRounding, Rounding, mismatch
 
 QUANTIZABLE = (nn.Linear, nn.Embedding, nn.Conv2d)
 MOST_INPUTS = 16384  # positions that a layer is rounded for
@@ -43,8 +44,11 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
         if not matches:
             raise ValueError(f"quantize: `{pattern}` matches no module. {registry.suggest(pattern, found)}")
         schemes |= dict.fromkeys(matches, scheme)
+    rounding = registry.create("roundings", quantize.rounding, quantize.options)
     for name, scheme in schemes.items():
         check_scheme(name, found[name], scheme)
+        if problem := mismatch(rounding, scheme.weights):
+            raise ValueError(f"quantize: `{name}`: `{quantize.rounding}` {problem}")
     return {name: scheme for name, scheme in schemes.items() if scheme.weights != "float"}
 
 
@@ -208,22 +212,29 @@ def round_layers(model: nn.Module, flow: Flow, forwards: Sequence[Callable[[nn.M
         tell(Progress(done, len(layers), meter.time_left_s()))
 
 
+class _Reached(Exception):
+    """A forward has come to the layer whose inputs are wanted: what comes after it is not computed."""
+
+
 def inputs_of(model: nn.Module, layer: Quantized, forwards: Sequence[Callable[[nn.Module], Any]]) -> torch.Tensor:
-    """(N, ...) what a layer reads on the calibration rows, as the integer kernel will see it, rows of at most MOST_INPUTS positions."""
+    """(N, D) what a layer reads on the calibration rows, as the integer kernel will see it: MOST_INPUTS positions at most, as many of each batch."""
     found: list[torch.Tensor] = []
+    share = max(1, MOST_INPUTS // len(forwards))
 
     def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        found.append(layer.positions(layer.read(inputs[0])).float())
+        positions = layer.positions(layer.read(inputs[0])).float()
+        found.append(positions[:: -(-len(positions) // share)].clone())
+        raise _Reached
 
     handle = layer.register_forward_pre_hook(hook)
     try:
         with torch.no_grad():
             for forward in forwards:
-                forward(model.eval())
+                with contextlib.suppress(_Reached):
+                    forward(model.eval())
     finally:
         handle.remove()
-    stride = -(-sum(map(len, found)) // MOST_INPUTS)
-    return torch.cat([each[::stride] for each in found])
+    return torch.cat(found)
 
 
 def activation_quantizers(model: nn.Module) -> list[FakeQuantizer]:

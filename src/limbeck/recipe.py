@@ -243,15 +243,22 @@ class Recipe(Stage):
         self._check_quantize()
 
     def _check_quantize(self) -> None:
-        """What cannot act while training. Raises ValueError."""
-        from limbeck.roundings import LayerRounding  # imports torch, which reading a recipe does not need
+        """What cannot act while training, or on a format. Raises ValueError."""
+        from limbeck.roundings import LayerRounding, mismatch  # imports torch, which reading a recipe does not need
 
-        if self.quantize is None or self.quantize.when == "after":
+        if self.quantize is None:
+            return
+        rounding = registry.create("roundings", self.quantize.rounding, self.quantize.options)
+        schemes: dict[tuple[str, ...], Any] = {("modules", pattern): scheme for pattern, scheme in self.quantize.modules.items()}
+        for path, scheme in ({(): self.quantize} | schemes).items():
+            if problem := mismatch(rounding, scheme.weights):
+                raise ValueError(self._origin.tell(["quantize", *path, "weights"], f"`{self.quantize.rounding}` {problem}"))
+        if self.quantize.when == "after":
             return
         if self.quantize.equalize:
             problem = "a model is rewritten after its training, and `when` is train. Leave it out, or say `when: after`"
             raise ValueError(self._origin.tell(["quantize", "equalize"], problem))
-        if issubclass(registry.load("roundings", self.quantize.rounding), LayerRounding):
+        if isinstance(rounding, LayerRounding):
             problem = f"`{self.quantize.rounding}` rounds whole layers after their training, and `when` is train. Say `when: after`, or leave it out"
             raise ValueError(self._origin.tell(["quantize", "rounding"], problem))
 

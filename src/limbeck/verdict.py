@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.recipe import Recipe, Verdict
+from limbeck import registry
+from limbeck.recipe import Quantize, Recipe, Verdict
 from limbeck.tasks import Scored, Task, figures
 
 ALPHA = 0.05
@@ -26,7 +27,7 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
         "plain": {"distill": None, "quantize": None},
         "kd": {"quantize": None},
         "kd+ptq": {"quantize": recipe.quantize.model_copy(update={"when": "after", "range": after_training(recipe.quantize.range)})},
-        "joint": {"quantize": recipe.quantize.model_copy(update={"when": "train"})},
+        "joint": {"quantize": in_training(recipe.quantize)},
     }
     return {name: recipe.model_copy(update={**changes[name], "train": train, "verdict": None}) for name in recipe.verdict.arms}
 
@@ -39,6 +40,17 @@ def judged(names: Iterable[str]) -> str:
 def after_training(range_name: str) -> str:
     """A learned range has nothing to learn from after training: its start takes its place."""
     return "mse" if range_name == "lsq" else range_name
+
+
+def in_training(settings: Quantize) -> Quantize:
+    """What acts after training alone, rewrites and roundings by layer, is left out of a joint training: weights take their nearest level."""
+    from limbeck.roundings import LayerRounding  # imports torch, which reading a report does not need
+
+    changes: dict[str, Any] = {"when": "train", "equalize": {}}
+    if not issubclass(registry.load("roundings", settings.rounding), LayerRounding):
+        return settings.model_copy(update=changes)
+    own = settings.model_dump(by_alias=True, exclude=set(settings.options))
+    return Quantize.model_validate({**own, **changes, "rounding": "nearest"})
 
 
 def resample(num_rows: int, resamples: int) -> np.ndarray:

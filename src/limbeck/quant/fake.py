@@ -65,7 +65,8 @@ class FakeQuantizer(nn.Module):
     or the whole tensor (1).
 
     It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes. `bound`: no value is larger (6 after ReLU6);
-    a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid. `rounding`: nearest where left open.
+    a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid. `rounding`: a weight's; nearest where left
+    open.
     """
 
     zero_point: torch.Tensor
@@ -80,6 +81,7 @@ class FakeQuantizer(nn.Module):
         self.grid = grid
         self.range_class = range_class
         self.groups = groups
+        self.is_whole = groups == 1 and rounding is None  # a tensor of any shape; a rounding is shown a group a row
         self.observer: Range | None = None
         self.log_scale = nn.Parameter(torch.zeros(groups), requires_grad=range_class.learned)
         self.register_buffer("zero_point", torch.zeros(groups))
@@ -109,11 +111,11 @@ class FakeQuantizer(nn.Module):
     @property
     def column(self) -> tuple[int, ...]:
         """The shape of scales that stand beside `rows`."""
-        return (1,) if self.groups == 1 else (-1, 1)
+        return (1,) if self.is_whole else (-1, 1)
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
         """(groups, count); a whole tensor as it is, which need not lie in one piece."""
-        return x if self.groups == 1 else x.reshape(self.groups, -1)
+        return x if self.is_whole else x.reshape(self.groups, -1)
 
     def begin(self) -> None:
         """Observe from now on."""

@@ -15,7 +15,7 @@ from torch.nn import functional
 from limbeck.quant.affine import SMALLEST
 from limbeck.quant.fake import FakeQuantizer, StraightThrough, dynamic
 from limbeck.quant.formats import GRIDS
-from limbeck.roundings import LayerRounding
+from limbeck.roundings import LayerRounding, ScaledRounding
 
 
 class Quantized(nn.Module):
@@ -49,6 +49,10 @@ class Quantized(nn.Module):
         self.quantizer.begin()
         self.quantizer(self.float_weight())
         self.quantizer.finish()
+        rounding = self.quantizer.rounding
+        if isinstance(rounding, ScaledRounding):
+            scale = rounding.scale(self.float_weight().detach().float().reshape(self.quantizer.groups, -1))
+            self.quantizer.log_scale.data.copy_(scale.log())
 
     def float_weight(self) -> torch.Tensor:
         """What the integers stand for, (O, ...)."""
@@ -65,19 +69,11 @@ class Quantized(nn.Module):
     def round_with(self, rounding: LayerRounding, inputs: torch.Tensor) -> None:
         """Put the weight onto the grid, where the nearest level then finds it again. `inputs` (N, D) as `positions` gives them."""
         weight = self.float_weight().detach()
-        rows, scale, width = weight.flatten(1), self.quantizer.scale.view(len(weight), -1), weight[0].numel()
+        width = weight[0].numel()
         parts = inputs.shape[1] // width  # of a grouped convolution: as many separate layers
-        each = len(rows) // parts
-        found = [
-            rounding.solve(
-                rows[i * each : (i + 1) * each],
-                scale[i * each : (i + 1) * each],
-                self.quantizer.grid,
-                inputs[:, i * width : (i + 1) * width],
-            )
-            for i in range(parts)
-        ]
-        self.put(torch.cat(found).view_as(weight))
+        each = len(weight) // parts
+        rows, scale = weight.reshape(parts, each, width), self.quantizer.scale.view(parts, each, -1)
+        self.put(rounding.solve(rows, scale, self.quantizer.grid, inputs.unflatten(1, (parts, width)).transpose(0, 1)).view_as(weight))
 
 
 class QuantizedLinear(Quantized):
