@@ -3,7 +3,8 @@
 min sum_mf s_mf x_mf   subject to   sum_f x_mf = 1 for each module m,   sum_mf c_mf x_mf <= limit,   x_mf in {0, 1}
 
 as HAWQ-V3 has it (Yao et al., 2020, arXiv 2011.10680, section 3.3). Losses spread over many orders of magnitude and HiGHS stops at absolute gaps, so
-they are divided by the loss of a plan that is known to fit, and a choice that loses more than that whole plan is ruled out beforehand.
+they are divided by the loss of a plan that is known to fit, and a choice that loses more than that whole plan is ruled out beforehand; where the best
+plan loses far less, it takes the known one's place, once more.
 """
 
 from collections.abc import Mapping
@@ -32,15 +33,21 @@ def fits(plan: Mapping[str, str], costs: Table, limit: float) -> bool:
 
 def assign(losses: Table, costs: Table, limit: float) -> dict[str, str]:
     """The best plan within `limit`, which the smallest plan must not exceed."""
+    known = [smallest(costs), *(dict.fromkeys(losses, form) for form in next(iter(losses.values())))]
+    best = min((plan for plan in known if fits(plan, costs, limit)), key=lambda plan: total(plan, losses))
+    while ceiling := total(best, losses):
+        best = solve(losses, costs, limit, ceiling)
+        if total(best, losses) > ceiling / 2:  # else the gap was wide beside what it found
+            break
+    return best
+
+
+def solve(losses: Table, costs: Table, limit: float, ceiling: float) -> dict[str, str]:
+    """The best plan, to a millionth of `ceiling`, which some plan within the limit does not exceed."""
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
 
-    known = [smallest(costs), *(dict.fromkeys(losses, form) for form in next(iter(losses.values())))]
-    best = min((plan for plan in known if fits(plan, costs, limit)), key=lambda plan: total(plan, losses))
-    ceiling = total(best, losses)
     choices = [(name, form) for name, row in losses.items() for form in row if row[form] <= ceiling]
-    if not ceiling:
-        return best
     loss = np.array([losses[name][form] for name, form in choices]) / ceiling
     cost = np.array([costs[name][form] for name, form in choices]) / limit * PARTS
     owners = {name: index for index, name in enumerate(losses)}
