@@ -26,15 +26,15 @@ def smallest(costs: Table) -> dict[str, str]:
     return {name: min(row, key=lambda form: row[form]) for name, row in costs.items()}
 
 
-def fits(plan: Mapping[str, str], costs: Table, limit: float) -> bool:
-    """Whether a plan is within the budget."""
-    return total(plan, costs) <= limit * (1 + ALLOWANCE)
+def within(cost: float, limit: float) -> bool:
+    """Whether a plan of that cost keeps the budget."""
+    return cost <= limit * (1 + ALLOWANCE)
 
 
 def assign(losses: Table, costs: Table, limit: float) -> dict[str, str]:
     """The best plan within `limit`, which the smallest plan must not exceed."""
     known = [smallest(costs), *(dict.fromkeys(losses, form) for form in next(iter(losses.values())))]
-    best = min((plan for plan in known if fits(plan, costs, limit)), key=lambda plan: total(plan, losses))
+    best = min((plan for plan in known if within(total(plan, costs), limit)), key=lambda plan: total(plan, losses))
     while ceiling := total(best, losses):
         best = solve(losses, costs, limit, ceiling)
         if total(best, losses) > ceiling / 2:  # else the gap was wide beside what it found

@@ -180,7 +180,7 @@ class Search:
         from limbeck.recipe import read
 
         budget = searches.budget(self.bits, self.size, self.milliseconds)
-        formats = searches.formats(searches.FORMATS if self.formats is None else self.formats)
+        formats = searches.formats(self.formats, budget.unit)
         with _resumable(), on_stderr() as tell:
             found = searches.search(read(self.recipe, self.overrides), budget, formats, self.sensitivity, Store(tell=tell))
         if self.out:

@@ -11,20 +11,22 @@ their scales, and float32 for the rest; the graph itself and the tokenizer come 
 import fnmatch
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from limbeck import data, features, models, pipeline, quantize, registry, stages
+from limbeck import data, features, models, pipeline, quantize, registry, stages, timing
 from limbeck import recipe as recipes
-from limbeck.assign import Table, assign, fits, smallest, total
+from limbeck.assign import Table, assign, smallest, total, within
 from limbeck.catalogue import table
+from limbeck.progress import Ended, Started, Tell
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS, digits_per_byte
 from limbeck.quant.integer import SMALLEST_PACKED
@@ -32,12 +34,12 @@ from limbeck.recipe import Quantize, Recipe, Scheme
 from limbeck.sensitivities import Probe, Scores
 from limbeck.stages import Bench, Net
 from limbeck.store import Store, read_json, write_json
-from limbeck.tasks import Encoded, SelfSupervised, collate
+from limbeck.tasks import Batch, Encoded, SelfSupervised, collate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-FORMATS = "int8,int4,int3,int2,ternary"
+FORMATS = {"bits": "int8,int4,int3,int2,ternary", "bytes": "int8,int4,int3,int2,ternary", "milliseconds": "int8,float"}  # where none are named
 CHOICES = [form for form in GRIDS if GRIDS[form].symmetric] + ["float"]
 UNITS = {"bits": "bits a weight", "bytes": "bytes", "milliseconds": "milliseconds"}
 SIZES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -72,8 +74,9 @@ def num_bytes(text: str) -> float:
     return float(match[1]) * SIZES[match[2]]
 
 
-def formats(text: str) -> list[str]:
-    """The formats of a list with commas, each once. Raises ValueError for one that weights cannot have."""
+def formats(text: str | None, unit: str) -> list[str]:
+    """The formats of a list with commas, each once; those that a budget's unit tells apart where it is None. Raises ValueError for an unknown one."""
+    text = FORMATS[unit] if text is None else text
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in CHOICES:
@@ -85,9 +88,8 @@ def formats(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What is chosen for: `schemes` and `shapes` by module, the formats, and what each choice loses and costs, by unit."""
+    """What is chosen for: kind and number of weights by module, what each choice loses and costs, by unit, and the `rest` that all plans cost."""
 
-    schemes: dict[str, Scheme]
     kinds: dict[str, str]
     counts: dict[str, int]
     losses: Table
@@ -105,33 +107,81 @@ class Candidates:
         return whole - self.rest[wanted.unit]
 
 
+@dataclass(frozen=True)
+class Student:
+    """The trained float student of a recipe, and the training rows that it is judged on."""
+
+    bench: Bench
+    recipe: Recipe
+    start: Net
+    weights: Path
+
+    @property
+    def settings(self) -> Quantize:
+        assert self.recipe.quantize is not None
+        return self.recipe.quantize
+
+    @property
+    def activations(self) -> str:
+        return stages.activations(self.bench, self.recipe)
+
+    @cached_property
+    def rows(self) -> list[Encoded]:
+        return stages.calibration_rows(self.bench, self.recipe, self.start.task)
+
+    def model(self) -> nn.Module:
+        """In float, in eval mode."""
+        model = self.start.load()
+        models.restore(model, load_file(self.weights / models.WEIGHTS))
+        return model.eval()
+
+    def prepared(self, schemes: dict[str, Scheme]) -> nn.Module:
+        """With quantizers in place, none of them on."""
+        model = self.model()
+        quantize.prepare(model, schemes, self.settings.range, partial(features.run, batch=self.batch(np.arange(min(2, len(self.rows))))))
+        return model.eval()
+
+    def batch(self, part: np.ndarray) -> Batch:
+        """Some of the rows."""
+        return features.to_torch(collate([self.rows[i] for i in part], part, self.start.task.padding))
+
+    def batches(self) -> list[Batch]:
+        """All rows."""
+        sizes = [row.size for row in self.rows]
+        return [self.batch(part) for part in data.in_order(sizes, BATCH_TOKENS if self.rows[0].has_tokens else BATCH_ROWS)]
+
+
 def search(recipe: Recipe, wanted: Budget, names: Sequence[str], sensitivity: str, store: Store) -> dict[str, Any]:
     """The plan, its figures and those of the uniform plans. Raises ValueError for a budget that no plan keeps, and Interrupted."""
     estimate = registry.create("sensitivities", sensitivity)
     recipe = with_quantize(recipe.resolved())
-    settings = recipe.quantize
-    assert settings is not None
     bench = Bench(recipe, store)
-    start, trained = pipeline.trained_student(recipe.model_copy(update={"quantize": None}), bench)
+    student = Student(bench, recipe, *pipeline.trained_student(recipe.model_copy(update={"quantize": None}), bench))
     began = time.perf_counter()
-    rows = stages.calibration_rows(bench, recipe, start.task)
-    model, schemes = prepared(bench, recipe, start, trained, rows)
-    probe = Probe(model, batches(rows, start), [name for name in names if name != "float"], store.tell)
-    if not probe.layers:
+    schemes = quantize.plan(student.model(), student.settings, student.activations)
+    if not schemes:
         raise ValueError("search: this recipe quantizes no module. Leave some out of quantize.keep_float")
-    scores = scored(bench, recipe, trained, probe, sensitivity, partial(estimate, probe))
-    candidates = gather(probe, schemes, scores, names)
+    model = student.prepared(changed(schemes, activations="float"))
+    probe = Probe(model, student.batches(), [name for name in names if name != "float"], store.tell)
+    candidates = gather(probe, scored(student, probe, sensitivity, partial(estimate, probe)), names)
+    if wanted.unit == "milliseconds":
+        add_milliseconds(candidates, subject(student, model, schemes), store.tell)
     plan = chosen(candidates, wanted)
     return {
         "budget": {"unit": wanted.unit, "limit": wanted.limit},
         "sensitivity": sensitivity,
-        "rows": len(rows),
+        "rows": len(student.rows),
         "modules": [describe(name, form, candidates) for name, form in plan.items()],
         "plan": candidates.describe(plan),
         "uniform": {form: candidates.describe(dict.fromkeys(plan, form)) for form in names},
-        "recipe": block(start.load(), schemes, plan, settings, stages.activations(bench, recipe)),
+        "recipe": block(student, schemes, plan),
         "seconds": round(time.perf_counter() - began, 1),
     }
+
+
+def changed(schemes: dict[str, Scheme], **values: str) -> dict[str, Scheme]:
+    """Schemes with some key's value alike in all."""
+    return {name: scheme.model_copy(update=values) for name, scheme in schemes.items()}
 
 
 def with_quantize(recipe: Recipe) -> Recipe:
@@ -141,29 +191,12 @@ def with_quantize(recipe: Recipe) -> Recipe:
     return recipe if recipe.quantize else recipe.model_copy(update={"quantize": Quantize()})
 
 
-def prepared(bench: Bench, recipe: Recipe, start: Net, trained: Path, rows: Sequence[Encoded]) -> tuple[nn.Module, dict[str, Scheme]]:
-    """The trained student with the weights' quantizers in place, off, and the schemes that the recipe has for its modules."""
-    assert recipe.quantize is not None
-    model = start.load()
-    models.restore(model, load_file(trained / models.WEIGHTS))
-    schemes = quantize.plan(model, recipe.quantize, stages.activations(bench, recipe))
-    weights_alone = {name: scheme.model_copy(update={"activations": "float"}) for name, scheme in schemes.items()}
-    quantize.prepare(model, weights_alone, recipe.quantize.range, partial(features.run, batch=batches(rows[:2], start)[0]))
-    return model.eval(), schemes
-
-
-def batches(rows: Sequence[Encoded], start: Net) -> list[Any]:
-    """Rows as batches of torch tensors."""
-    size = BATCH_TOKENS if rows[0].has_tokens else BATCH_ROWS
-    return [features.to_torch(collate([rows[i] for i in part], part, start.task.padding)) for part in data.in_order([row.size for row in rows], size)]
-
-
-def scored(bench: Bench, recipe: Recipe, trained: Path, probe: Probe, sensitivity: str, estimate: Any) -> Scores:
+def scored(student: Student, probe: Probe, sensitivity: str, estimate: Callable[[], Scores]) -> Scores:
     """What each module loses in each format, as a stage of the store: another budget reads it again."""
-    assert recipe.quantize is not None
+    bench, settings = student.bench, student.settings
     inputs = {
-        "trained": trained.name, "data": bench.fingerprint("train"), "seed": recipe.train.seed, "sensitivity": sensitivity,
-        "formats": sorted(probe.formats), "range": recipe.quantize.range, "rows": recipe.quantize.calibration_rows,
+        "trained": student.weights.name, "data": bench.fingerprint("train"), "seed": student.recipe.train.seed, "sensitivity": sensitivity,
+        "formats": sorted(probe.formats), "range": settings.range, "rows": settings.calibration_rows,
         "groups": {name: layer.quantizer.groups for name, layer in probe.layers.items()}, **bench.environment(),
     }  # fmt: skip
 
@@ -173,7 +206,7 @@ def scored(bench: Bench, recipe: Recipe, trained: Path, probe: Probe, sensitivit
     return read_json(bench.store.stage("sensitivity", inputs, build, label=f"sensitivity ({sensitivity})") / "scores.json")
 
 
-def gather(probe: Probe, schemes: dict[str, Scheme], scores: Scores, names: Sequence[str]) -> Candidates:
+def gather(probe: Probe, scores: Scores, names: Sequence[str]) -> Candidates:
     """What there is to choose from, with its losses and costs."""
     layers = probe.layers
     losses = {name: {form: 0.0 if form == "float" else scores[name][form] for form in names} for name in layers}
@@ -181,7 +214,7 @@ def gather(probe: Probe, schemes: dict[str, Scheme], scores: Scores, names: Sequ
     bits = {name: {form: counts[name] * code_bits(form) for form in names} for name in layers}
     stored = {name: {form: stored_bytes(counts[name], layer.quantizer.groups, form) for form in names} for name, layer in layers.items()}
     kinds = {name: type(layer).__name__.removeprefix("Quantized") for name, layer in layers.items()}
-    return Candidates(schemes, kinds, counts, losses, {"bits": bits, "bytes": stored}, {"bits": 0.0, "bytes": float_bytes(probe)})
+    return Candidates(kinds, counts, losses, {"bits": bits, "bytes": stored}, {"bits": 0.0, "bytes": float_bytes(probe)})
 
 
 def code_bits(form: str) -> float:
@@ -205,11 +238,29 @@ def float_bytes(probe: Probe) -> float:
     return 4.0 * sum(parameter.numel() for parameter in probe.model.parameters() if id(parameter) not in chosen_for | scales)
 
 
+def add_milliseconds(candidates: Candidates, subject: timing.Subject, tell: Tell) -> None:
+    """Measure what each module takes, and let it be a cost."""
+    began = time.perf_counter()
+    tell(Started("milliseconds"))
+    measured, candidates.rest["milliseconds"] = timing.milliseconds(subject)
+    tell(Ended("milliseconds", round(time.perf_counter() - began, 3)))
+    candidates.costs["milliseconds"] = {
+        name: {form: measured[name][timing.FLOAT if form == "float" else timing.INTEGERS] for form in row} for name, row in candidates.losses.items()
+    }
+
+
+def subject(student: Student, model: nn.Module, schemes: dict[str, Scheme]) -> timing.Subject:
+    """What is timed: the student on the training row of middle length."""
+    middle = sorted(range(len(student.rows)), key=lambda i: student.rows[i].size)[len(student.rows) // 2]
+    whole = student.prepared(changed(schemes, weights=timing.INTEGERS))
+    return timing.Subject(model, student.model(), whole, schemes, student.batch(np.array([middle])).inputs)
+
+
 def chosen(candidates: Candidates, wanted: Budget) -> dict[str, str]:
     """The best plan within the budget. Raises ValueError where there is none, with the smallest that there is."""
     costs, limit = candidates.costs[wanted.unit], candidates.limit(wanted)
     least = smallest(costs)
-    if not fits(least, costs, limit):
+    if not within(total(least, costs), limit):
         possible = candidates.describe(least)[wanted.unit]
         raise ValueError(
             f"search: no plan of these formats has {wanted.limit:,g} {UNITS[wanted.unit]}; the smallest has {possible:,.6g}. "
@@ -230,13 +281,14 @@ def describe(name: str, form: str, candidates: Candidates) -> dict[str, Any]:
     }
 
 
-def block(model: nn.Module, schemes: dict[str, Scheme], plan: dict[str, str], settings: Quantize, activations: str) -> dict[str, Any]:
+def block(student: Student, schemes: dict[str, Scheme], plan: dict[str, str]) -> dict[str, Any]:
     """What to paste: every module by name that is not as `quantize` itself says; it takes the place of the recipe's own `modules`."""
-    base = Scheme(weights=settings.weights, activations=activations, group=settings.group)
+    settings = student.settings
+    base = Scheme(weights=settings.weights, activations=student.activations, group=settings.group)
     unquantized = Scheme(weights="float", activations="float")
     found = {}
-    for name in (name for name, module in model.named_modules() if isinstance(module, quantize.QUANTIZABLE)):
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in settings.keep_float):
+    for name in (name for name, module in student.model().named_modules() if isinstance(module, quantize.QUANTIZABLE)):
+        if any(fnmatch.fnmatch(name, pattern) for pattern in settings.keep_float):
             continue
         form = plan.get(name, "float")
         scheme = unquantized if form == "float" else schemes[name].model_copy(update={"weights": form})
@@ -258,13 +310,15 @@ def lines(found: dict[str, Any]) -> list["RenderableType"]:
     ]
     plans = [("this plan", found["plan"]), *((f"all {form}", figures) for form, figures in found["uniform"].items())]
     unit, limit = found["budget"]["unit"], found["budget"]["limit"]
+    head = ("", "bits a weight", "bytes", "nats lost a unit", *(["milliseconds"] if unit == "milliseconds" else []), "")
     said: list[RenderableType] = [table(("module", "kind", "weights", "parameters", "bytes", "nats lost"), rows)]
-    said.append(table(("", "bits a weight", "bytes", "nats lost a unit", ""), [summary(name, each, unit, limit) for name, each in plans]))
+    said.append(table(head, [summary(name, each, unit, limit) for name, each in plans]))
     said.append(f"{found['sensitivity']} on {found['rows']} training rows, {found['seconds']} s; in place of the recipe's quantize.modules:\n")
     return [*said, as_yaml(found)]
 
 
 def summary(name: str, figures: dict[str, float], unit: str, limit: float) -> tuple[str, ...]:
     """A plan's row."""
-    beyond = "" if figures[unit] <= limit * (1 + 1e-9) else "beyond the budget"
-    return name, f"{figures['bits']:.2f}", f"{figures['bytes']:,.0f}", f"{figures['loss']:.4g}", beyond
+    time_ms = [f"{figures['milliseconds']:.3f}"] if unit == "milliseconds" else []
+    beyond = "" if within(figures[unit], limit) else "beyond the budget"
+    return name, f"{figures['bits']:.2f}", f"{figures['bytes']:,.0f}", f"{figures['loss']:.4g}", *time_ms, beyond

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.assign import assign, fits, smallest, total
+from limbeck.assign import assign, smallest, total, within
 
 FORMATS = ("fine", "middle", "coarse")
 LOSSES = st.lists(st.lists(st.sampled_from([0.0, 1e-9, 3e-7, 1e-4, 0.02, 0.5, 11.0]), min_size=3, max_size=3), min_size=5, max_size=5)
@@ -38,7 +38,7 @@ def test_a_budget_that_a_uniform_plan_meets_exactly_is_met() -> None:
     for bits, form in ((4.0, "int4"), (1.6, "ternary")):
         limit = bits * sum(counts.values())
         assert assign(losses, costs, limit) == dict.fromkeys(counts, form)
-        assert fits(smallest(costs), costs, limit)
+        assert within(total(smallest(costs), costs), limit)
 
 
 def test_small_differences_count_beside_large_losses() -> None:
