@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--bits", type=float, default=4.5)
     parser.add_argument("--sensitivity", default="gradient")
     parser.add_argument("--rows", type=int)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     asked = search.with_quantize(recipe.read(arguments.recipe, arguments.overrides).resolved())
     assert asked.quantize is not None
     names = ["int8", "int4", "int3", "int2", "ternary"]
