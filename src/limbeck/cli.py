@@ -3,10 +3,12 @@
 Exit status: 0 done, 1 the verdict failed, 2 the user's mistake, 3 interrupted and resumable, 130 interrupted.
 """
 
+import contextlib
 import errno
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -23,7 +25,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130  # the exit status of a verb that Ctrl-C ended and that has nothing to go on from
-OPTIONAL = {"torch", "transformers", "accelerate", "onnx", "onnxscript", "sklearn", "jinja2"}  # of the extra `train`
+OPTIONAL = {"torch", "transformers", "accelerate", "onnx", "onnxscript", "sklearn", "scipy", "jinja2"}  # of the extra `train`
 USAGE_ERROR: Any = typer.BadParameter.__base__  # of click, which newer versions of typer carry inside
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for example train.epochs=2")]
@@ -153,6 +155,44 @@ def inspect(
         console.print(line, markup=False)
 
 
+@app.command(name="search")
+@dataclass(frozen=True)
+class Search:
+    """Find the format of each module that keeps the most quality within a budget: bits a weight, bytes or milliseconds."""
+
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")]
+    overrides: Overrides = None
+    bits: Annotated[float | None, typer.Option(help="Budget: average bits of a weight")] = None
+    size: Annotated[str | None, typer.Option("--bytes", help="Budget: bytes of all weights, for example 9MB")] = None
+    milliseconds: Annotated[float | None, typer.Option(help="Budget: milliseconds of one input on this machine, one thread")] = None
+    formats: Annotated[str | None, typer.Option(help="What to choose from, for example int8,int4,float")] = None
+    sensitivity: Annotated[str, typer.Option(help="How loss is estimated: gradient, kl or hessian")] = "gradient"
+    as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False
+    out: Annotated[Path | None, typer.Option("--out", help="A file for the block to paste")] = None
+
+    def __post_init__(self) -> None:
+        import json
+
+        from rich.console import Console
+
+        from limbeck import search as searches
+        from limbeck.progress import on_stderr
+        from limbeck.recipe import read
+
+        budget = searches.budget(self.bits, self.size, self.milliseconds)
+        formats = searches.formats(self.formats, budget.unit)
+        with _resumable(), on_stderr() as tell:
+            found = searches.search(read(self.recipe, self.overrides), budget, formats, self.sensitivity, Store(tell=tell))
+        if self.out:
+            self.out.write_text(searches.as_yaml(found), encoding="utf-8")
+        if self.as_json:
+            typer.echo(json.dumps(found))
+            return
+        console = Console(highlight=False)
+        for line in searches.lines(found):
+            console.print(line, markup=False, soft_wrap=True)
+
+
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder")]) -> None:
     """Draw a run's report.html anew from its report.json."""
@@ -262,18 +302,24 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C within is answered as what can go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same command goes on from here") from None
+
+
 def _run(recipe: Any, out: Path, name: str, *, next_steps: bool = False) -> None:
     """Run, print the table, and exit with the verdict."""
     from limbeck.progress import on_stderr
     from limbeck.summary import lines
 
-    try:
-        with on_stderr() as tell:
-            from limbeck.pipeline import run as run_recipe
+    with _resumable(), on_stderr() as tell:
+        from limbeck.pipeline import run as run_recipe
 
-            found = run_recipe(recipe, out, name=name, tell=tell)
-    except KeyboardInterrupt:
-        raise Interrupted("stopped; the same command goes on from here") from None
+        found = run_recipe(recipe, out, name=name, tell=tell)
     for line in lines(found, out, next_steps=next_steps):
         typer.echo(line)
     if (found["verdict"] and not found["verdict"]["kept"]) or not all(row["holds"] for row in found["parity"]):

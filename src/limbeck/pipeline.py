@@ -24,6 +24,7 @@ from limbeck.runtime import load
 from limbeck.stages import (
     Arm,
     Bench,
+    Net,
     arm_title,
     evaluate_stage,
     export_stage,
@@ -41,19 +42,24 @@ from limbeck.tasks import SelfSupervised, collate
 def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
     """One recipe, from data to test answers and, where it quantizes, an artifact with its parity. Raises ValueError and Interrupted."""
     bench = Bench(recipe, store) if bench is None else bench
-    torch.set_num_threads(recipe.train.threads)
-    machine.keep_freed_memory()
-    ready = teacher_stage(bench, recipe) if recipe.teacher else None
-    start = student_stage(bench, recipe, ready)
-    terms = objective.terms(start.task.hard_loss, recipe.distill)
-    cache = label_stage(bench, recipe, ready, start, terms) if ready and any("logits" in term.loss.reads for term in terms) else None
-    trained = train_stage(bench, recipe, start, terms, cache)
+    start, trained = trained_student(recipe, bench)
     weights = quantize_stage(bench, recipe, start, trained)
     arm = evaluate_stage(bench, recipe, start, weights)
     arm.history = read_json(trained / "history.json")
     if recipe.quantize:
         export_stage(bench, recipe, start, weights, arm, recipe.export)
     return arm
+
+
+def trained_student(recipe: Recipe, bench: Bench) -> tuple[Net, Path]:
+    """The student before its training, and the weights after it."""
+    torch.set_num_threads(recipe.train.threads)
+    machine.keep_freed_memory()
+    ready = teacher_stage(bench, recipe) if recipe.teacher else None
+    start = student_stage(bench, recipe, ready)
+    terms = objective.terms(start.task.hard_loss, recipe.distill)
+    cache = label_stage(bench, recipe, ready, start, terms) if ready and any("logits" in term.loss.reads for term in terms) else None
+    return start, train_stage(bench, recipe, start, terms, cache)
 
 
 def run(

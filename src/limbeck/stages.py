@@ -430,13 +430,18 @@ def components(settings: recipes.Quantize) -> dict[str, Any]:
 
 
 def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.Module], Any]]:
-    """Forwards over the training rows that ranges are fitted on, drawn by the seed."""
+    """Forwards over the training rows that ranges are fitted on."""
+    chosen = calibration_rows(bench, recipe, task)
+    batches = [collate([chosen[i] for i in rows], rows, task.padding) for rows in evaluate.evaluation_batches(chosen)]
+    return [partial(features.run, batch=features.to_torch(batch)) for batch in batches]
+
+
+def calibration_rows(bench: Bench, recipe: Recipe, task: Task) -> list[Encoded]:
+    """Training rows, drawn by the seed."""
     assert recipe.quantize is not None
     encoded = bench.encode("train", task)
     drawn = np.random.default_rng(recipe.train.seed).permutation(len(encoded))[: recipe.quantize.calibration_rows]
-    chosen = [encoded[i] for i in drawn]
-    batches = [collate([chosen[i] for i in rows], rows, task.padding) for rows in evaluate.evaluation_batches(chosen)]
-    return [partial(features.run, batch=features.to_torch(batch)) for batch in batches]
+    return [encoded[i] for i in drawn]
 
 
 def switch_on(bench: Bench, recipe: Recipe, model: nn.Module, task: Task, step: int, total: int) -> None:
