@@ -154,7 +154,7 @@ class Distill(Stage):
     losses: dict[str, LossKeys] = {"kl": {}}
 
 
-WeightFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary", "float"]
+WeightFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary", "binary", "float"]
 
 
 class Scheme(Stage):

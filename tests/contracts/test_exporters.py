@@ -79,8 +79,16 @@ def cnn_mixed() -> nn.Module:
 
 
 LOW: dict[str, dict[str, str]] = {  # every format of fewer than 8 bits, in each kind of module
-    "bert": {"*embeddings*": "int4", "*query": "ternary", "*key": "int2", "*value": "int3", "*dense": "int4", "classifier": "int8"},
-    "cnn": {"blocks.0.0": "int3", "blocks.1.0": "ternary", "blocks.2.0": "int4", "classifier": "int2"},
+    "bert": {
+        "*embeddings*": "int4",
+        "*query": "ternary",
+        "*key": "int2",
+        "*value": "int3",
+        "*output.dense": "binary",
+        "*intermediate.dense": "int4",
+        "classifier": "int8",
+    },
+    "cnn": {"blocks.0.0": "int3", "blocks.1.0": "ternary", "blocks.2.0": "binary", "classifier": "int2"},
 }
 
 

@@ -89,7 +89,8 @@ def on_inputs(inputs: Inputs) -> Callable[[nn.Module], Any]:
 def codes(values: torch.Tensor, scale: Any, zero_point: Any, name: str) -> np.ndarray:
     """int64, by float32 division and ties to even as the kernel does; `scale` broadcasts."""
     grid = GRIDS[name]
-    steps = np.round(values.detach().numpy() / np.asarray(scale, np.float32)).astype(np.int64)
+    steps = values.detach().numpy() / np.asarray(scale, np.float32)
+    steps = (np.round(steps) if grid.step == 1 else np.where(steps >= 0, 1, -1)).astype(np.int64)
     return np.clip(steps + np.asarray(zero_point).astype(np.int64), grid.low, grid.high)
 
 
@@ -207,7 +208,7 @@ def by_groups(weight: torch.Tensor, scale: np.ndarray, name: str) -> np.ndarray:
     return np.array(out, np.float32).reshape(weight.shape)
 
 
-@pytest.mark.parametrize("name", ["int8", "int4", "int3", "int2", "ternary"])
+@pytest.mark.parametrize("name", ["int8", "int4", "int3", "int2", "ternary", "binary"])
 @pytest.mark.parametrize("group", [None, 4, 12])
 def test_weights_in_groups_are_their_codes_times_the_group_s_scale(name: str, group: int | None) -> None:
     x = torch.randn(3, 24, generator=torch.Generator().manual_seed(0))

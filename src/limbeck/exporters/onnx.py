@@ -133,7 +133,7 @@ def dequantize(codes: Any, scale: Any, axis: int) -> Any:
     return op.DequantizeLinear(codes, scale, axis=axis)
 
 
-def unpack(packed: Any, shape: Sequence[int], low: int, planes: Sequence[int]) -> Any:
+def unpack(packed: Any, shape: Sequence[int], low: int, step: int, planes: Sequence[int]) -> Any:
     """Packed codes (`quant.formats`) as int8. Half is added before dividing: a runtime may multiply by a rounded reciprocal instead."""
     from onnxscript import opset20
 
@@ -142,7 +142,7 @@ def unpack(packed: Any, shape: Sequence[int], low: int, planes: Sequence[int]) -
     def vector(*values: int) -> Any:
         return op.Constant(value_ints=values)
 
-    size, start, unit = math.prod(shape), 0, 1
+    size, start, unit = math.prod(shape), 0, step
     codes = op.Constant(value_float=float(low))
     for base in planes:
         count = digits_per_byte(base)

@@ -3,7 +3,9 @@
 With t = x / scale + zero_point and c the code: dx^/dx = 1 inside the grid, 0 outside (Bengio et al., 2013, arXiv 1308.3432), and
 dx^/d log(scale) = scale * (c - zero_point - [inside] (t - zero_point)) / sqrt(n Q_P) (LSQ, arXiv 1902.08153, equation 3 and section 2.2, times
 the scale
-since the parameter is its logarithm). n is the number of values that share the scale.
+since the parameter is its logarithm). n is the number of values that share the scale. Inside reaches half a step beyond the outermost levels: for
+`binary` to 2 scale. BinaryConnect (arXiv 1511.00363, section 2.4) and XNOR-Net (arXiv 1603.05279, section 3.1) stop at 1, whatever the weights'
+size; at the scale, the mean |w|, two normal weights of five would never move again.
 """
 
 import math
@@ -30,7 +32,7 @@ class StraightThrough(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid) -> torch.Tensor:
         scale = log_scale.exp()
         steps = x / scale
-        rounded = torch.round(steps)
+        rounded = grid.round(steps)
         if zero_point.numel() == 1:
             codes = rounded.clamp(grid.low - zero_point.item(), grid.high - zero_point.item())
         else:

@@ -36,9 +36,9 @@ def dequantize(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Ten
 
 
 @torch.library.custom_op("limbeck::unpack", mutates_args=())
-def unpack(packed: torch.Tensor, shape: list[int], low: int, planes: list[int]) -> torch.Tensor:
+def unpack(packed: torch.Tensor, shape: list[int], low: int, step: int, planes: list[int]) -> torch.Tensor:
     """int8 codes of `shape` from the bytes that `quant.formats.pack` wrote."""
-    return formats.unpack(packed, shape, low, planes)
+    return formats.unpack(packed, shape, low, step, planes)
 
 
 @torch.library.custom_op("limbeck::dynamic_linear", mutates_args=())
@@ -58,7 +58,7 @@ def _(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 @unpack.register_fake
-def _(packed: torch.Tensor, shape: list[int], low: int, planes: list[int]) -> torch.Tensor:
+def _(packed: torch.Tensor, shape: list[int], low: int, step: int, planes: list[int]) -> torch.Tensor:
     return packed.new_empty(shape, dtype=torch.int8)
 
 
@@ -101,7 +101,8 @@ class Integer(nn.Module):
     @property
     def codes(self) -> torch.Tensor:
         """The integers, int8."""
-        return unpack(self.stored, self.shape, self.grid.low, list(self.grid.planes)) if self.is_packed else self.stored
+        grid = self.grid
+        return unpack(self.stored, self.shape, grid.low, grid.step, list(grid.planes)) if self.is_packed else self.stored
 
     def ungrouped(self) -> torch.Tensor:
         """The weight whose neighbours share a scale, dequantized, in the shape of the codes."""
