@@ -41,9 +41,22 @@ def half_even(value: float) -> int:
     return below if rest < 0.5 else below + 1
 
 
-def slow(x: float, scale: float, zero_point: int, grid: Grid) -> tuple[int, float]:
-    nearest = half_even(x / scale) if grid.step == 1 else 1 if x >= 0 else -1
-    code = min(max(nearest + zero_point, grid.low), grid.high)
+def gap(steps: float, grid: Grid) -> float:
+    """How far apart levels are around a value; in a float8 that depends on its exponent, down to the smallest (Micikevicius et al., 2022)."""
+    if not grid.is_floating:
+        return grid.step
+    mantissa, smallest = {448: (3, -6), 57344: (2, -14)}[grid.high]
+    return 2.0 ** (max(smallest, math.frexp(steps)[1] - 1 if steps else smallest) - mantissa)
+
+
+def nearest(steps: float, grid: Grid) -> float:
+    """Odd integers lie around zero, all other levels on multiples of the gap."""
+    between = gap(steps, grid)
+    return half_even(steps / between) * between if grid.step == 1 else 2 * math.floor(steps / 2) + 1
+
+
+def slow(x: float, scale: float, zero_point: int, grid: Grid) -> tuple[float, float]:
+    code = min(max(nearest(x / scale, grid) + zero_point, grid.low), grid.high)
     return code, (code - zero_point) * scale
 
 
@@ -78,8 +91,9 @@ def test_any_values_against_a_float64_loop(quantizer: tuple[Grid, torch.Tensor, 
     for x, code in zip(torch.tensor(values).double().tolist(), codes.tolist(), strict=True):
         expected, _ = slow(x, scale.item(), int(zero_point.item()), grid)
         if code != expected:
-            steps = x / scale.item() / grid.step + (0.5 if grid.step > 1 else 0)
-            assert abs(code - expected) == grid.step
+            between = gap(x / scale.item(), grid)
+            steps = x / scale.item() / between + (0.5 if grid.step > 1 else 0)
+            assert abs(code - expected) == between
             assert abs(abs(steps - math.floor(steps)) - 0.5) < 1e-4
 
 
@@ -127,7 +141,7 @@ def test_the_error_is_at_most_half_a_step_inside_the_range(quantizer: tuple[Grid
     low, high = (grid.low - zero_point) * scale, (grid.high - zero_point) * scale
     x = torch.minimum(torch.maximum(low + share * (high - low), low), high)
     found = dequantize(quantize(x, scale, zero_point, grid), scale, zero_point)
-    assert abs(found.double() - x.double()) <= grid.step * scale.double() / 2 * (1 + 1e-4)
+    assert abs(found.double() - x.double()) <= gap(float(x / scale), grid) * scale.double() / 2 * (1 + 1e-4)
 
 
 @given(quantizers(), st.floats(-1e6, 1e6, width=32))
@@ -206,8 +220,10 @@ def by_autograd(x: torch.Tensor, log_scale: torch.Tensor, zero_point: torch.Tens
     """LSQ as its paper's appendix writes it, in plain autograd: rounding passes the gradient on, clamping stops it."""
     scale = log_scale.exp()
     steps = x / scale
-    nearest = torch.round(steps) if grid.step == 1 else torch.where(steps >= 0, 1.0, -1.0) * (1 + 2 * (steps.abs() // 2))
-    rounded = steps + (nearest - steps).detach()
+    levels = torch.tensor([nearest(value, grid) for value in steps.flatten().tolist()], dtype=steps.dtype).view_as(steps)
+    if grid.is_floating:
+        levels = torch.where(steps.abs() > grid.high, steps, levels)  # nothing lies between the largest and saturation
+    rounded = levels.detach() + (steps - steps.detach())
     return ((rounded + zero_point).clamp(grid.low, grid.high) - zero_point) * scale
 
 
