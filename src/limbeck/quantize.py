@@ -56,7 +56,14 @@ def check_scheme(name: str, module: nn.Module, scheme: Scheme) -> None:
     """Raises ValueError for a scheme that the module cannot have."""
     if scheme.activations == "uint8-dynamic" and isinstance(module, nn.Conv2d):
         raise ValueError(f"quantize: `{name}` is a convolution; its activations can be uint8 or float, not uint8-dynamic")
-    if scheme.group is None or scheme.weights == "float":
+    if scheme.weights == "float":
+        return
+    if GRIDS[scheme.weights].is_floating and scheme.activations != "float" and not isinstance(module, nn.Embedding):
+        raise ValueError(
+            f"quantize: `{name}`: no integer product takes weights of {scheme.weights}. Quantize its weights alone (activations: float), which makes "
+            "it smaller, not faster, or take int8"
+        )
+    if scheme.group is None:
         return
     assert isinstance(module, QUANTIZABLE)
     width = module.weight[0].numel()

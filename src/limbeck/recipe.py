@@ -154,7 +154,7 @@ class Distill(Stage):
     losses: dict[str, LossKeys] = {"kl": {}}
 
 
-WeightFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary", "float"]
+WeightFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2", "float"]
 
 
 class Scheme(Stage):

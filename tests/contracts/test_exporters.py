@@ -79,8 +79,16 @@ def cnn_mixed() -> nn.Module:
 
 
 LOW: dict[str, dict[str, str]] = {  # every format of fewer than 8 bits, in each kind of module
-    "bert": {"*embeddings*": "int4", "*query": "ternary", "*key": "int2", "*value": "int3", "*dense": "int4", "classifier": "int8"},
-    "cnn": {"blocks.0.0": "int3", "blocks.1.0": "ternary", "blocks.2.0": "int4", "classifier": "int2"},
+    "bert": {
+        "*embeddings*": "int4",
+        "*query": "ternary",
+        "*key": "int2",
+        "*value": "int3",
+        "*output.dense": "binary",
+        "*intermediate.dense": "int4",
+        "classifier": "int8",
+    },
+    "cnn": {"blocks.0.0": "int3", "blocks.1.0": "ternary", "blocks.2.0": "binary", "classifier": "int2"},
 }
 
 
@@ -116,11 +124,26 @@ def cnn_groups() -> nn.Module:
     return quantized(cnn(48), pixels(6), "float", keep_float=["blocks.0.0"], **GROUPS)
 
 
+FLOAT8 = {"bert": {"*embeddings*": "fp8-e5m2", "*query": "fp8-e5m2", "*dense": "fp8-e4m3"}, "cnn": {"blocks.*": "fp8-e4m3", "classifier": "fp8-e5m2"}}
+
+
+@cache
+def bert_float8() -> nn.Module:
+    return low(bert(WORDS, hidden=96, layers=1), tokens(4, 13, WORDS), "float", FLOAT8["bert"])
+
+
+@cache
+def cnn_float8() -> nn.Module:
+    return low(cnn(48), pixels(6), "float", FLOAT8["cnn"])
+
+
 KINDS: dict[str, tuple[Callable[[], nn.Module], Inputs, list[Inputs]]] = {
     "bert-static": (bert_static, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21), (1, 1))]),
     "bert-dynamic": (bert_dynamic, tokens(4, 13, WORDS), [tokens(1, length, WORDS, seed=9) for length in (7, 40, 2)]),
     "bert-low": (bert_low, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))]),
     "bert-groups": (bert_groups, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))]),
+    "bert-float8": (bert_float8, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))]),
+    "cnn-float8": (cnn_float8, pixels(4), [pixels(rows, seed=9) for rows in (1, 9)]),
     "cnn-groups": (cnn_groups, pixels(4), [pixels(rows, seed=9) for rows in (1, 9)]),
     "bert-low-dynamic": (bert_low_dynamic, tokens(4, 13, WORDS), [tokens(1, length, WORDS, seed=9) for length in (7, 40)]),
     "cnn-low": (cnn_low, pixels(4), [pixels(rows, seed=9) for rows in (1, 9)]),
@@ -267,7 +290,7 @@ def test_quantized_products_run_in_integer_kernels(exported: Callable[[str, str]
 
     path = exported(kind, "onnx")
     ops = exporter.optimized_ops(path)
-    assert not {"Conv", "Gemm"} & set(ops) or kind.endswith("groups")  # a scale for each group: weights alone are integers
+    assert not {"Conv", "Gemm"} & set(ops) or kind.endswith(("groups", "float8"))  # weights alone are stored in few bits
     exporter.check_kernels(quantize.convert(KINDS[kind][0]()), path)
     with pytest.raises(ValueError, match=r"layers are quantized, but ONNX Runtime runs only"):
         exporter.check_kernels(quantize.convert(bert_static()), exported("cnn-static", "onnx"))

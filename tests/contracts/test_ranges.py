@@ -27,7 +27,7 @@ def normal(groups: int = 3, count: int = 500, seed: int = 0) -> torch.Tensor:
 
 
 def check(scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid, groups: int) -> None:
-    """Finite positive scales and integer zero points on the grid, one of each for a group; zero exact."""
+    """Finite positive scales and integer zero points on the grid, one of each for a group; zero exact, but for `binary`, which has no zero."""
     assert scale.shape == zero_point.shape == (groups,)
     assert scale.dtype == torch.float32
     assert torch.isfinite(scale).all()
@@ -37,8 +37,8 @@ def check(scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid, groups: int
     assert ((zero_point >= grid.low) & (zero_point <= grid.high)).all()
     if grid.symmetric:
         assert (zero_point == 0).all()
-    zero = torch.zeros(groups)
-    assert torch.equal(dequantize(quantize(zero, scale, zero_point, grid), scale, zero_point), zero)
+    zero = dequantize(quantize(torch.zeros(groups), scale, zero_point, grid), scale, zero_point)
+    assert torch.equal(zero, scale if grid == GRIDS["binary"] else torch.zeros(groups))
 
 
 HARD_INPUTS = {

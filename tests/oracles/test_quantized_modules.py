@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -88,9 +89,13 @@ def on_inputs(inputs: Inputs) -> Callable[[nn.Module], Any]:
 
 
 def codes(values: torch.Tensor, scale: Any, zero_point: Any, name: str) -> np.ndarray:
-    """int64, by float32 division and ties to even as the kernel does; `scale` broadcasts."""
+    """int64, by float32 division and ties to even as the kernel does; `scale` broadcasts. Float8 codes by an independent implementation."""
     grid = GRIDS[name]
-    steps = np.round(values.detach().numpy() / np.asarray(scale, np.float32)).astype(np.int64)
+    if grid.is_floating:
+        steps = np.clip(values.detach().numpy() / np.asarray(scale, np.float32), grid.low, grid.high)
+        return steps.astype(getattr(ml_dtypes, str(grid.dtype).removeprefix("torch."))).astype(np.float64)
+    steps = values.detach().numpy() / np.asarray(scale, np.float32)
+    steps = (np.round(steps) if grid.step == 1 else np.where(steps >= 0, 1, -1)).astype(np.int64)
     return np.clip(steps + np.asarray(zero_point).astype(np.int64), grid.low, grid.high)
 
 
@@ -204,11 +209,11 @@ def by_groups(weight: torch.Tensor, scale: np.ndarray, name: str) -> np.ndarray:
     """The weight as its groups' codes times their scales, by a loop."""
     flat, out = weight.detach().numpy().reshape(len(scale), -1), []
     for row, step in zip(flat, scale, strict=True):
-        out.append([int(code) * np.float32(step) for code in codes(torch.tensor(row), step, 0, name)])
+        out.append([np.float32(code) * np.float32(step) for code in codes(torch.tensor(row), step, 0, name)])
     return np.array(out, np.float32).reshape(weight.shape)
 
 
-@pytest.mark.parametrize("name", ["int8", "int4", "int3", "int2", "ternary"])
+@pytest.mark.parametrize("name", ["int8", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2"])
 @pytest.mark.parametrize("group", [None, 4, 12])
 def test_weights_in_groups_are_their_codes_times_the_group_s_scale(name: str, group: int | None) -> None:
     x = torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
@@ -534,6 +539,14 @@ def test_groups_and_integer_products_are_refused() -> None:
         quantize.plan(bert(), Quantize(group=16), "uint8")
     schemes = quantize.plan(bert(), Quantize(modules={"*embeddings*": Scheme(weights="int4", group=16)}), "uint8")
     assert schemes["bert.embeddings.word_embeddings"].group == 16
+
+
+def test_a_float8_and_integer_products_are_refused() -> None:
+    for activations in ("uint8", "uint8-dynamic"):
+        with pytest.raises(ValueError, match=r"attention.self.query`: no integer product takes weights of fp8-e4m3\. Quantize its weights alone"):
+            quantize.plan(bert(), Quantize(weights="fp8-e4m3"), activations)
+    schemes = quantize.plan(bert(), Quantize(modules={"*embeddings*": Scheme(weights="fp8-e5m2")}), "uint8")
+    assert schemes["bert.embeddings.word_embeddings"].weights == "fp8-e5m2"
 
 
 def test_a_convolution_cannot_be_dynamic() -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -35,7 +36,12 @@ def interval(low: float, high: float, grid: Grid) -> tuple[float, float]:
 
 
 def error(values: np.ndarray, scale: float, zero_point: float, grid: Grid) -> float:
-    codes = np.clip(np.round(values / scale) + zero_point, grid.low, grid.high)
+    steps = np.clip(values / scale, grid.low - zero_point, grid.high - zero_point)
+    if grid.is_floating:
+        steps = steps.astype(getattr(ml_dtypes, str(grid.dtype).removeprefix("torch."))).astype(float)
+    else:
+        steps = np.round(steps) if grid.step == 1 else np.where(values >= 0, 1, -1)
+    codes = np.clip(steps + zero_point, grid.low, grid.high)
     return float(np.mean(((codes - zero_point) * scale - values) ** 2))
 
 
@@ -80,6 +86,8 @@ def test_mse_finds_the_best_of_its_steps_and_is_never_worse_than_minmax(name: st
     """An exhaustive float64 search over the same shrunk intervals; `lsq` starts there too."""
     values = draw(seed, shift=shift)
     tried = [interval(values.min() * (1 - step / STEPS), values.max() * (1 - step / STEPS), grid) for step in range(STEPS)]
+    if grid.step > 1:
+        tried += [(float(np.abs(values).mean()), 0.0)]
     best = min(error(values, *each, grid) for each in tried)
     found = error(values, *fit(name, grid, values), grid)
     assert found == pytest.approx(best, rel=1e-3)
@@ -89,6 +97,15 @@ def test_mse_finds_the_best_of_its_steps_and_is_never_worse_than_minmax(name: st
 def test_clipping_pays_on_four_bits() -> None:
     values = np.random.default_rng(0).laplace(0, 1, 4000)
     assert error(values, *fit("mse", NIBBLE, values), NIBBLE) < 0.7 * error(values, *fit("minmax", NIBBLE, values), NIBBLE)
+
+
+@pytest.mark.parametrize("name", ["mse", "lsq"])
+def test_the_scale_of_signs_is_the_least_squares_one(name: str) -> None:
+    """No scale near it or far from it does better."""
+    values = draw(3, 900)
+    scale, _ = fit(name, GRIDS["binary"], values)
+    found = error(values, scale, 0.0, GRIDS["binary"])
+    assert all(found < error(values, scale * factor, 0.0, GRIDS["binary"]) for factor in (0.1, 0.9, 0.99, 1.01, 1.1, 2.0))
 
 
 def test_a_rectified_input_uses_the_whole_grid() -> None:

@@ -2,7 +2,8 @@
 
 The converted model (`quant.integer`) is exported once by torch.export; its ops become QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear and
 MatMulInteger with the very codes and scales that were trained: nothing is recomputed and no float copy of a quantized weight is left. Codes of fewer
-than 8 bits lie packed in the file; the graph unpacks them with ops on constants, which a runtime folds when it loads, and computes with int8.
+than 8 bits lie packed in the file; the graph unpacks them with ops on constants, which a runtime folds when it loads, and computes with int8. A
+float8 lies there as its byte, and the graph computes with floats.
 The graph is then optimized by ONNX Runtime and its ops are counted: a quantized matrix product or convolution that did not fuse to an integer
 kernel fails the export.
 """
@@ -68,6 +69,7 @@ def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dy
         torch.ops.limbeck.quantize_dequantize.default: quantize_dequantize,
         torch.ops.limbeck.dequantize.default: dequantize,
         torch.ops.limbeck.unpack.default: unpack,
+        torch.ops.limbeck.decode.default: decode,
         torch.ops.limbeck.dynamic_linear.default: dynamic_translation,
     }
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells that torchvision is absent
@@ -133,7 +135,7 @@ def dequantize(codes: Any, scale: Any, axis: int) -> Any:
     return op.DequantizeLinear(codes, scale, axis=axis)
 
 
-def unpack(packed: Any, shape: Sequence[int], low: int, planes: Sequence[int]) -> Any:
+def unpack(packed: Any, shape: Sequence[int], low: int, step: int, planes: Sequence[int]) -> Any:
     """Packed codes (`quant.formats`) as int8. Half is added before dividing: a runtime may multiply by a rounded reciprocal instead."""
     from onnxscript import opset20
 
@@ -142,7 +144,7 @@ def unpack(packed: Any, shape: Sequence[int], low: int, planes: Sequence[int]) -
     def vector(*values: int) -> Any:
         return op.Constant(value_ints=values)
 
-    size, start, unit = math.prod(shape), 0, 1
+    size, start, unit = math.prod(shape), 0, step
     codes = op.Constant(value_float=float(low))
     for base in planes:
         count = digits_per_byte(base)
@@ -157,6 +159,18 @@ def unpack(packed: Any, shape: Sequence[int], low: int, planes: Sequence[int]) -
         codes = op.Add(codes, op.Mul(plane, op.Constant(value_float=float(unit))))
         start, unit = end, unit * base
     return op.Reshape(op.Cast(codes, to=3), vector(*shape))
+
+
+def decode(stored: Any, dtype: str) -> Any:
+    """Bytes of a float8 as float32, by a table of all 256.
+
+    A FLOAT8 initializer says the same, but no Gather of ONNX's reads one, and ONNX Runtime would run its DequantizeLinear anew at every call.
+    """
+    from onnxscript import opset20
+
+    op: Any = opset20
+    table = torch.arange(256, dtype=torch.uint8).view(getattr(torch, dtype)).float().nan_to_num(0, 0, 0)  # no code is a NaN or infinite
+    return op.Gather(op.Constant(value_floats=table.tolist()), op.Cast(stored, to=6))
 
 
 def dynamic_quantize_linear(x: Any, codes: Any, scale: Any) -> Any:

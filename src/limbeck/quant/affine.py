@@ -2,6 +2,7 @@
 
     codes = clamp(round(x / scale) + zero_point, low, high)        x^ = (codes - zero_point) * scale
 
+`round` is the grid's own where its levels are not all integers (`formats.Grid.round`).
 Values are (groups, count): each row has its own scale and zero point, (groups). Everything is float32, codes too; see `pack` for bytes.
 """
 
@@ -14,7 +15,7 @@ SMALLEST = 1e-12  # a scale never falls below it
 
 def quantize(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid) -> torch.Tensor:
     """Codes as float32 integers; `scale` and `zero_point` broadcast against `x`."""
-    return (torch.round(x / scale) + zero_point).clamp(grid.low, grid.high)
+    return (grid.round(x / scale) + zero_point).clamp(grid.low, grid.high)
 
 
 def dequantize(codes: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:
@@ -23,7 +24,7 @@ def dequantize(codes: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tenso
 
 
 def fit_interval(low: torch.Tensor, high: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
-    """(scale, zero_point) by which the grid covers [low, high] of each group; zero is always on the grid."""
+    """(scale, zero_point) by which the grid covers [low, high] of each group; zero is on the grid, or between the two levels of `binary`."""
     low, high = low.clamp_max(0), high.clamp_min(0)
     if grid.symmetric:
         scale = torch.maximum(low / grid.low, high / grid.high)

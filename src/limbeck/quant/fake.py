@@ -3,7 +3,9 @@
 With t = x / scale + zero_point and c the code: dx^/dx = 1 inside the grid, 0 outside (Bengio et al., 2013, arXiv 1308.3432), and
 dx^/d log(scale) = scale * (c - zero_point - [inside] (t - zero_point)) / sqrt(n Q_P) (LSQ, arXiv 1902.08153, equation 3 and section 2.2, times
 the scale
-since the parameter is its logarithm). n is the number of values that share the scale.
+since the parameter is its logarithm). n is the number of values that share the scale. Inside reaches half a step beyond the outermost levels: for
+`binary` to 2 scale. BinaryConnect (arXiv 1511.00363, section 2.4) and XNOR-Net (arXiv 1603.05279, section 3.1) stop at 1, whatever the weights'
+size; at the scale, the mean |w|, two normal weights of five would never move again.
 """
 
 import math
@@ -23,7 +25,7 @@ MARGIN = 1e-6  # of a bound, for the rounding of float32
 
 
 class StraightThrough(torch.autograd.Function):
-    """(x, log_scale, zero_point, grid, to_integers) -> x^; scale and zero point broadcast against x, `to_integers` rounds x / scale.
+    """(x, log_scale, zero_point, grid, to_levels) -> x^; scale and zero point broadcast against x, `to_levels` rounds x / scale.
 
     Passes over memory are what this costs, so codes are kept less the zero point (c - z), and the forward prepares the slope: the residual
     (c - z) - x / scale inside the grid, c - z outside. A value is inside when clamping left its code alone.
@@ -36,11 +38,11 @@ class StraightThrough(torch.autograd.Function):
         log_scale: torch.Tensor,
         zero_point: torch.Tensor,
         grid: Grid,
-        to_integers: Callable[[torch.Tensor], torch.Tensor] = torch.round,
+        to_levels: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> torch.Tensor:
         scale = log_scale.exp()
         steps = x / scale
-        rounded = to_integers(steps)
+        rounded = (to_levels or grid.round)(steps)
         if zero_point.numel() == 1:
             codes = rounded.clamp(grid.low - zero_point.item(), grid.high - zero_point.item())
         else:
@@ -64,9 +66,9 @@ class FakeQuantizer(nn.Module):
     """One tensor's quantizer. `groups`: how many scales; a group is as many neighbouring values (an output channel's weights, or a part of them),
     or the whole tensor (1).
 
-    It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes. `bound`: no value is larger (6 after ReLU6);
-    a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid. `rounding`: a weight's; nearest where left
-    open.
+    It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes. `bound`: no value is larger (6 after
+    ReLU6); a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid. `rounding`: a weight's;
+    nearest where left open.
     """
 
     zero_point: torch.Tensor
@@ -102,11 +104,11 @@ class FakeQuantizer(nn.Module):
             with torch.no_grad():
                 self.log_scale.clamp_max_(self.largest_log_scale)  # projected: a clamp's gradient of 0 would hold it there
         zero_point = self.zero_point[:1] if self.grid.symmetric else self.zero_point.view(self.column)  # a symmetric grid's is 0 in every group
-        return StraightThrough.apply(self.rows(x.float()), self.log_scale.view(self.column), zero_point, self.grid, self.to_integers).view(x.shape)
+        return StraightThrough.apply(self.rows(x.float()), self.log_scale.view(self.column), zero_point, self.grid, self.to_levels).view(x.shape)
 
-    def to_integers(self, steps: torch.Tensor) -> torch.Tensor:
+    def to_levels(self, steps: torch.Tensor) -> torch.Tensor:
         """Values divided by their scale, rounded, not yet clamped."""
-        return self.rounding.round(steps, training=self.training)
+        return self.rounding.round(steps, self.grid, training=self.training)
 
     @property
     def column(self) -> tuple[int, ...]:
@@ -134,7 +136,7 @@ class FakeQuantizer(nn.Module):
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         """The integers of `x`, as float32."""
         rows = self.rows(x.detach().float())
-        rounded = self.rounding.round(rows / self.scale.view(self.column), training=False)
+        rounded = self.rounding.round(rows / self.scale.view(self.column), self.grid, training=False)
         return (rounded + self.zero_point.view(self.column)).clamp(self.grid.low, self.grid.high).view(x.shape)
 
 

@@ -1,8 +1,8 @@
-"""The converted model: modules that hold int8 codes and the learned scales, nothing else, and compute with the ops that exporters translate.
+"""The converted model: modules that hold codes and the learned scales, nothing else, and compute with the ops that exporters translate.
 
-`limbeck::quantize_dequantize`, `limbeck::dequantize`, `limbeck::unpack` and `limbeck::dynamic_linear` are ops of torch's dispatcher, so that
-torch.export keeps each as one node and an exporter writes Q, DQ and integer initializers from the very scales that were trained; here they are the
-same arithmetic as in training.
+`limbeck::quantize_dequantize`, `limbeck::dequantize`, `limbeck::unpack`, `limbeck::decode` and `limbeck::dynamic_linear` are ops of torch's
+dispatcher, so that torch.export keeps each as one node and an exporter writes Q, DQ and integer initializers from the very scales that were trained;
+here they are the same arithmetic as in training.
 """
 
 from collections.abc import Callable
@@ -36,9 +36,15 @@ def dequantize(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Ten
 
 
 @torch.library.custom_op("limbeck::unpack", mutates_args=())
-def unpack(packed: torch.Tensor, shape: list[int], low: int, planes: list[int]) -> torch.Tensor:
+def unpack(packed: torch.Tensor, shape: list[int], low: int, step: int, planes: list[int]) -> torch.Tensor:
     """int8 codes of `shape` from the bytes that `quant.formats.pack` wrote."""
-    return formats.unpack(packed, shape, low, planes)
+    return formats.unpack(packed, shape, low, step, planes)
+
+
+@torch.library.custom_op("limbeck::decode", mutates_args=())
+def decode(stored: torch.Tensor, dtype: str) -> torch.Tensor:
+    """The float32 numbers whose bytes in the float8 `dtype` are `stored`."""
+    return stored.view(getattr(torch, dtype)).float()
 
 
 @torch.library.custom_op("limbeck::dynamic_linear", mutates_args=())
@@ -58,8 +64,13 @@ def _(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 @unpack.register_fake
-def _(packed: torch.Tensor, shape: list[int], low: int, planes: list[int]) -> torch.Tensor:
+def _(packed: torch.Tensor, shape: list[int], low: int, step: int, planes: list[int]) -> torch.Tensor:
     return packed.new_empty(shape, dtype=torch.int8)
+
+
+@decode.register_fake
+def _(stored: torch.Tensor, dtype: str) -> torch.Tensor:
+    return torch.empty_like(stored, dtype=torch.float32)
 
 
 @dynamic_linear.register_fake
@@ -82,6 +93,11 @@ class ActivationQuantizer(nn.Module):
         return quantize_dequantize(x, self.scale, self.zero_point)
 
 
+def is_expanded(source: Quantized) -> bool:
+    """Whether no kernel reads the codes, so that the graph computes with floats: a scale for each group of them, or levels that are no integers."""
+    return source.quantizer.groups != len(source.float_weight()) or source.quantizer.grid.is_floating
+
+
 class Integer(nn.Module):
     """A weight as codes with float32 scales, and the quantizer of what is read. Codes of fewer than 8 bits are packed where that saves anything."""
 
@@ -92,44 +108,49 @@ class Integer(nn.Module):
         super().__init__()
         self.grid, self.shape = source.quantizer.grid, list(codes.shape)
         self.is_packed = codes.numel() * self.grid.bits / 8 > SMALLEST_PACKED and bool(self.grid.planes)
-        self.register_buffer("stored", formats.pack(codes, self.grid) if self.is_packed else codes.to(torch.int8).contiguous())
+        self.register_buffer("stored", formats.pack(codes, self.grid) if self.is_packed else formats.as_bytes(codes, self.grid))
         self.register_buffer("scale", source.quantizer.scale.clone())
-        self.is_grouped = len(self.scale) != len(source.float_weight())
+        self.is_expanded = is_expanded(source)
         own = source.input is not None and not source.reads_codes
         self.basis: nn.Module = source.basis or nn.Identity()
         self.input: nn.Module = ActivationQuantizer(source.input) if own and source.input is not None else nn.Identity()
 
     @property
     def codes(self) -> torch.Tensor:
-        """The integers, int8."""
-        return unpack(self.stored, self.shape, self.grid.low, list(self.grid.planes)) if self.is_packed else self.stored
+        """The integers, int8, or the bytes of floats, uint8."""
+        grid = self.grid
+        return unpack(self.stored, self.shape, grid.low, grid.step, list(grid.planes)) if self.is_packed else self.stored
 
-    def ungrouped(self) -> torch.Tensor:
-        """The weight whose neighbours share a scale, dequantized, in the shape of the codes."""
-        return (self.codes.float().view(len(self.scale), -1) * self.scale.unsqueeze(1)).view(self.shape)
+    def levels(self, codes: torch.Tensor) -> torch.Tensor:
+        """What codes stand for before they are scaled, float32."""
+        return decode(codes, str(self.grid.dtype).removeprefix("torch.")) if self.grid.is_floating else codes.float()
+
+    def expanded(self) -> torch.Tensor:
+        """The weight dequantized in the shape of the codes, by ops that a runtime folds. Neighbours share a scale."""
+        return (self.levels(self.codes).view(len(self.scale), -1) * self.scale.unsqueeze(1)).view(self.shape)
 
 
 class IntegerLinear(Integer):
-    """Codes stand transposed, (D, O), as a matrix product reads them; in groups as they are, (O, D). `weight` is for a model that looks at it."""
+    """Codes stand transposed, (D, O), as a matrix product reads them; expanded as they are, (O, D). `weight` is for a model that looks at it."""
 
     def __init__(self, source: QuantizedLinear) -> None:
         codes = source.quantizer.codes(source.float_weight())
-        super().__init__(source, codes if source.quantizer.groups > len(codes) else codes.t())
+        super().__init__(source, codes if is_expanded(source) else codes.t())
         self.bias = source.bias
         self.is_dynamic = source.is_dynamic
 
     @property
     def weight(self) -> torch.Tensor:
         """(O, D), dequantized."""
-        return self.ungrouped() if self.is_grouped else dequantize(self.codes, self.scale, 1).t()
+        return self.expanded() if self.is_expanded else dequantize(self.codes, self.scale, 1).t()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.basis(x)
         rows = x.unsqueeze(-2) if x.ndim == 2 else x  # ONNX Runtime turns a plain matrix product with bias into a float Gemm
         if self.is_dynamic:
             y = dynamic_linear(rows, self.codes, self.scale)
-        elif self.is_grouped:
-            y = torch.matmul(rows, self.ungrouped().t())
+        elif self.is_expanded:
+            y = torch.matmul(rows, self.expanded().t())
         else:
             y = torch.matmul(self.input(rows), dequantize(self.codes, self.scale, 1))
         y = y if self.bias is None else y + self.bias
@@ -137,7 +158,7 @@ class IntegerLinear(Integer):
 
 
 class IntegerEmbedding(Integer):
-    """Integers are gathered first, then the gathered rows dequantized."""
+    """Codes are gathered first, then the gathered rows dequantized."""
 
     def __init__(self, source: QuantizedEmbedding) -> None:
         super().__init__(source, source.quantizer.codes(source.float_weight()))
@@ -145,11 +166,11 @@ class IntegerEmbedding(Integer):
     @property
     def weight(self) -> torch.Tensor:
         """(V, D), dequantized."""
-        return self.ungrouped()
+        return self.expanded()
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        rows, scale = functional.embedding(ids, self.codes).float(), functional.embedding(ids, self.scale.view(self.shape[0], -1))
-        return (rows.unflatten(-1, (scale.shape[-1], -1)) * scale.unsqueeze(-1)).flatten(-2) if self.is_grouped else rows * scale
+        rows, scale = self.levels(functional.embedding(ids, self.codes)), functional.embedding(ids, self.scale.view(self.shape[0], -1))
+        return rows * scale if scale.shape[-1] == 1 else (rows.unflatten(-1, (scale.shape[-1], -1)) * scale.unsqueeze(-1)).flatten(-2)
 
 
 class IntegerConv2d(Integer):
@@ -172,7 +193,7 @@ class IntegerConv2d(Integer):
     @property
     def weight(self) -> torch.Tensor:
         """(O, C / groups, H, W), dequantized."""
-        return self.ungrouped() if self.is_grouped else dequantize(self.codes, self.scale, 0)
+        return self.expanded() if self.is_expanded else dequantize(self.codes, self.scale, 0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = dequantize(self.bias, self.bias_scale, 0) if self.has_codes else self.bias

@@ -100,7 +100,7 @@ class QuantizedEmbedding(Quantized):
             return rows
         log_scale = functional.embedding(ids, self.quantizer.log_scale.view(len(self.weight), -1)).unsqueeze(-1)
         rounded = StraightThrough.apply(
-            rows.unflatten(-1, (log_scale.shape[-2], -1)), log_scale, torch.zeros(()), self.quantizer.grid, self.quantizer.to_integers
+            rows.unflatten(-1, (log_scale.shape[-2], -1)), log_scale, torch.zeros(()), self.quantizer.grid, self.quantizer.to_levels
         )
         return self.remember(rounded.flatten(-2), rows)
 

@@ -4,7 +4,7 @@
 P is the histogram of the values with all that lies outside what the grid covers moved to the outermost bins inside. Q_a is what
 is left of the values inside once they are rounded: the values of each code, spread evenly over those of its bins that held any. The ends of an affine
 grid are shrunk one after the other, the upper first. It suits activations: a weight's channel has too few values for a histogram, and keeps its
-extremes.
+extremes. So does a floating grid, whose small values gain nothing when large ones are cut.
 """
 
 import torch
@@ -25,6 +25,8 @@ class Entropy(Sample):
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale, zero_point), each (groups)."""
         low, high = self.extremes()
+        if self.grid.is_floating:
+            return fit_interval(low, high, self.grid)
         counts, centres = histogram(self.values(), low, high)
         ends, best = torch.stack([low, high]), torch.full_like(low, torch.inf)
         for moved in ([1.0, 1.0],) if self.grid.symmetric else ([0.0, 1.0], [1.0, 0.0]):

@@ -1,10 +1,12 @@
 """The interval, shrunk from the extremes in steps, whose quantization error is least: argmin over a in (0, 1] of mean (Q_a(x) - x)^2
 (LAPQ, Nahshan et al., 2019, arXiv 1911.07190, section 3; the start of LSQ+, Bhalgat et al., 2020, arXiv 2004.09576). Never worse than `minmax`,
-since a = 1 is tried."""
+since a = 1 is tried.
+
+The codes of `binary` are signs, whatever the scale: its least-squares scale is mean |x| (XNOR-Net, arXiv 1603.05279, equation 6)."""
 
 import torch
 
-from limbeck.quant.affine import fit_interval, squared_error
+from limbeck.quant.affine import SMALLEST, fit_interval, squared_error
 from limbeck.ranges import Sample
 
 STEPS = 40
@@ -17,6 +19,9 @@ class Mse(Sample):
         """(scale, zero_point), each (groups)."""
         low, high = self.extremes()
         values = self.values()
+        if self.grid.step > 1:
+            scale = values.double().abs().mean(1).float().clamp_min(SMALLEST)
+            return scale, torch.zeros_like(scale)
         best_scale, best_zero = fit_interval(low, high, self.grid)
         best_error = squared_error(values, best_scale, best_zero, self.grid)
         for step in range(1, STEPS):

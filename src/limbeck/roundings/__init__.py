@@ -12,23 +12,30 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 
-from limbeck.quant.formats import Grid
+from limbeck.quant.formats import GRIDS, Grid
+
+INTEGERS = tuple(name for name, grid in GRIDS.items() if grid.symmetric and grid.step == 1 and not grid.is_floating)  # levels one step apart
 
 
 @runtime_checkable
 class Rounding(Protocol):
     """One file, one way, value by value."""
 
-    def round(self, steps: torch.Tensor, *, training: bool) -> torch.Tensor:
-        """Integers as float32, not yet clamped to the grid, of steps (groups, count), or of any shape whose last axis is one group's."""
+    def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
+        """Levels of the grid as float32, not yet clamped to it, of steps (groups, count), or of any shape whose last axis is one group's."""
         ...
 
 
 @runtime_checkable
-class ScaledRounding(Rounding, Protocol):
-    """One that says also what a step is, and for which formats it is made."""
+class Limited(Protocol):
+    """One that is made for some formats alone."""
 
     formats: ClassVar[tuple[str, ...]]
+
+
+@runtime_checkable
+class ScaledRounding(Rounding, Protocol):
+    """One that says also what a step is."""
 
     def scale(self, values: torch.Tensor) -> torch.Tensor:
         """(groups), positive, for the float weights (groups, count), in place of the range's."""
@@ -46,7 +53,7 @@ class LayerRounding(Protocol):
 
 def mismatch(rounding: object, weights: str) -> str | None:
     """What is wrong with rounding weights of a format so, and how to mend it; None where nothing is."""
-    if not isinstance(rounding, ScaledRounding) or weights in (*rounding.formats, "float"):
+    if not isinstance(rounding, Limited) or weights in (*rounding.formats, "float"):
         return None
     formats = " or ".join(rounding.formats)
     return f"rounds weights to {formats} alone, not to {weights}. Say `weights: {formats}`, or leave `rounding` out"

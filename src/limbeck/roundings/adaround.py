@@ -6,17 +6,20 @@
 by Adam from h = W / s - floor(W / s). The second term, whose beta falls from 20 to 2, pushes every h to 0 or 1; the first fifth of the steps goes
 without it. In the end h above 1/2 is up.
 
-Deviations: the first term is a quadratic form of W~ - W (`_output`), so that its value and its gradient over all inputs at once cost less than those of
-a batch of them, and nothing is drawn; for a row it is a share of what the nearest levels' outputs err, and the second its mean over the row's weights,
-so that `weight` means the same in every layer; the inputs are those of the quantized layers before this one on both sides (equation 25 takes the float
-model's for W, and the activation function after the layer); a row whose outputs err no less than with the nearest levels keeps those.
+Deviations: the first term is a quadratic form of W~ - W (`_output`), so that its value and its gradient over all inputs at once cost less than
+those of a batch of them, and nothing is drawn; for a row it is a share of what the nearest levels' outputs err, and the second its mean over the
+row's weights, so that `weight` means the same in every layer; the inputs are those of the quantized layers before this one on both sides (equation
+25 takes the float model's for W, and the activation function after the layer); a row whose outputs err no less than with the nearest levels keeps
+those.
 """
 
 import math
+from typing import ClassVar
 
 import torch
 
 from limbeck.quant.formats import Grid
+from limbeck.roundings import INTEGERS
 from limbeck.roundings._output import gram, nearest, or_nearest, output_error, spread
 
 ZETA, GAMMA = 1.1, -0.1
@@ -27,6 +30,8 @@ TINY = 1e-30  # where nothing errs
 
 class Adaround:
     """`steps` and `learning_rate` of Adam; `weight` of the term that pushes every weight to one of its two levels."""
+
+    formats: ClassVar[tuple[str, ...]] = INTEGERS
 
     def __init__(self, steps: int = 300, learning_rate: float = 0.05, weight: float = 20.0) -> None:
         for key, value in (("steps", steps), ("learning_rate", learning_rate), ("weight", weight)):

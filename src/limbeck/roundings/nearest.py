@@ -5,10 +5,12 @@ The error is at most scale / 2 inside the range.
 
 import torch
 
+from limbeck.quant.formats import Grid
+
 
 class Nearest:
     """No keys."""
 
-    def round(self, steps: torch.Tensor, *, training: bool) -> torch.Tensor:
-        """Integers of the shape of `steps`."""
-        return torch.round(steps)
+    def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
+        """Levels of the shape of `steps`."""
+        return grid.round(steps)

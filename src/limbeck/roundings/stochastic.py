@@ -4,15 +4,22 @@ section 3.1). In eval mode, and in the codes that are kept, the nearest level.
 The draws come from torch's generator, which training seeds at every step: a resumed training draws the same.
 """
 
+from typing import ClassVar
+
 import torch
+
+from limbeck.quant.formats import Grid
+from limbeck.roundings import INTEGERS
 
 
 class Stochastic:
     """No keys."""
 
-    def round(self, steps: torch.Tensor, *, training: bool) -> torch.Tensor:
-        """Integers of the shape of `steps`."""
+    formats: ClassVar[tuple[str, ...]] = INTEGERS
+
+    def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
+        """Levels of the shape of `steps`."""
         if not training:
-            return torch.round(steps)
+            return grid.round(steps)
         low = steps.floor()
         return low + (torch.rand_like(steps) < steps - low)  # not floor(t + u): in float32 that leaves some integers

@@ -2,8 +2,9 @@
 
     code = sign(w) where |w| > D, else 0        scale = mean |w| over the weights with |w| > D
 
-an approximation in closed form of the ternary weights and the scale of least squared error. For the format `ternary` alone. Where the range is learned
-(`lsq`), training goes on from that scale, as TTQ's (arXiv 1612.01064) does, with one magnitude instead of two: the format keeps one scale a group.
+an approximation in closed form of the ternary weights and the scale of least squared error. For the format `ternary` alone. Where the range is
+learned (`lsq`), training goes on from that scale, as TTQ's (arXiv 1612.01064) does, with one magnitude instead of two: the format keeps one scale a
+group.
 
 The gradient is that of every format here, 0 where |w| is beyond 1.5 scales; the paper passes it everywhere.
 """
@@ -13,6 +14,7 @@ from typing import ClassVar
 import torch
 
 from limbeck.quant.affine import SMALLEST
+from limbeck.quant.formats import Grid
 
 SHARE = 0.7  # of mean |w|: between the best for uniform weights, 2/3, and for normal ones, 0.75
 
@@ -22,7 +24,7 @@ class Ternary:
 
     formats: ClassVar[tuple[str, ...]] = ("ternary",)
 
-    def round(self, steps: torch.Tensor, *, training: bool) -> torch.Tensor:
+    def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
         """Integers of the shape of `steps`; beyond 1.5 they leave the grid, which clamps them, so that the gradient knows."""
         return torch.where(large(steps), steps.sign() * steps.abs().round().clamp_min(1), 0)
 

@@ -1,0 +1,227 @@
+"""Every weight format, a scale a channel or a group of 32, every kind of activations and module, in every runtime: the graph answers as the model that
+was trained, and both as a reference in numpy and whole numbers.
+
+The layers of one granularity and one kind of activations are branches of one model, so that a graph is written and opened once for all of them.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import integer_reference as reference
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from test_exporters import EXPORTERS, quantized, relative_error
+from torch import nn
+
+from limbeck import quantize, registry
+from limbeck.exporters.onnx import optimized_ops
+from limbeck.quant.fake import FakeQuantizer
+from limbeck.quant.formats import GRIDS
+from limbeck.quant.swap import Quantized, QuantizedConv2d, Then
+from limbeck.recipe import Scheme, WeightFormat
+
+FORMATS = [name for name in get_args(WeightFormat) if name != "float"]
+BUILD: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Linear(64, 160),
+    "embedding": lambda: nn.Embedding(160, 64),
+    "conv2d": lambda: nn.Conv2d(32, 40, 3),
+}
+INPUTS = {"linear": "vectors", "embedding": "ids", "conv2d": "pixels"}
+
+
+class Branches(nn.Module):
+    """Layers beside each other; what they give, end to end."""
+
+    def __init__(self, layers: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict(layers)
+
+    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat([layer(inputs[INPUTS[name.split("_")[0]]]).flatten(1) for name, layer in self.layers.items()], 1)
+
+
+def legal(kind: str, name: str, activations: str, group: int | None) -> bool:
+    """What a recipe may ask for: an embedding reads no activations."""
+    if kind == "conv2d" and activations == "uint8-dynamic":
+        return False
+    return kind == "embedding" or activations == "float" or not (group or GRIDS[name].is_floating)
+
+
+MODELS = [("float", None), ("uint8", None), ("uint8-dynamic", None), ("float", 32), ("uint8", 32)]
+CASES = [(kind, name, *model) for model in MODELS for name in FORMATS for kind in BUILD if legal(kind, name, *model)]
+cases = pytest.mark.parametrize(("kind", "name", "activations", "group"), CASES)
+
+
+def inputs(rows: int, seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "vectors": torch.randn(rows, 2, 64, generator=generator) + 0.3,
+        "ids": torch.randint(0, 160, (rows, 2, 1), generator=generator),
+        "pixels": torch.randn(rows, 32, 4, 4, generator=generator) - 0.2,
+    }
+
+
+@cache
+def model(activations: str, group: int | None) -> nn.Module:
+    """The branches that are legal, calibrated."""
+    wanted = [case for case in CASES if case[2:] == (activations, group)]
+    torch.manual_seed(0)
+    branches = Branches({f"{kind}_{name}": BUILD[kind]() for kind, name, *_ in wanted})
+    schemes = {f"layers.{kind}_{name}": Scheme(weights=name, activations=activations, group=group) for kind, name, *_ in wanted}
+    kinds = {kind for kind, *_ in wanted}
+    return quantized(branches, given(4, 0, kinds), activations, modules=schemes)
+
+
+def given(rows: int, seed: int, kinds: set[str]) -> dict[str, torch.Tensor]:
+    """The inputs that some kinds of layers read."""
+    return {name: tensor for name, tensor in inputs(rows, seed).items() if name in {INPUTS[kind] for kind in kinds}}
+
+
+def read_by(built: nn.Module, rows: int, seed: int) -> dict[str, torch.Tensor]:
+    return given(rows, seed, {name.split("_")[0] for name in built.layers})
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., np.ndarray]:
+    """(activations, group, exporter) to the graph's answers on other rows than it was traced with."""
+    folders: dict[Any, Path] = {}
+
+    @cache
+    def answer(activations: str, group: int | None, exporter: str) -> np.ndarray:
+        built = model(activations, group)
+        folder = folders.setdefault((activations, group), tmp_path_factory.mktemp("parity"))
+        made = registry.create("exporters", exporter)
+        path = folder / made.export(quantize.convert(built), read_by(built, 3, 1), folder)
+        return made.open(path, 1)({name: tensor.numpy() for name, tensor in read_by(built, 5, 2).items()})
+
+    return answer
+
+
+@cache
+def own(activations: str, group: int | None) -> np.ndarray:
+    """What the fake-quantized model answers."""
+    with torch.no_grad():
+        built = model(activations, group)
+        return built(**read_by(built, 5, 2)).numpy()
+
+
+def part(whole: np.ndarray, kind: str, name: str, activations: str, group: int | None) -> np.ndarray:
+    """One branch of the answers."""
+    built, start = model(activations, group), 0
+    sizes = {"linear": 2 * 160, "embedding": 2 * 64, "conv2d": 40 * 2 * 2}
+    for each in built.layers:
+        end = start + sizes[each.split("_")[0]]
+        if each == f"{kind}_{name}":
+            return whole[:, start:end]
+        start = end
+    raise AssertionError(f"no branch {kind}_{name}")
+
+
+def allowed(exporter: str, kind: str, name: str, activations: str, group: int | None) -> float:
+    """Relative error. Where DequantizeLinear alone stands before a matrix product, both runtimes round the float activations to 8 bits, by blocks of 32:
+    MatMulNBits in ONNX Runtime, dynamic quantization in OpenVINO, which does so where they are dynamic, too."""
+    if kind != "linear" or group or activations == "uint8" or GRIDS[name].is_floating:
+        return 0.002
+    return 0.01 if activations == "float" else 0.02 if exporter == "openvino" else 0.002
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@cases
+def test_the_graph_answers_as_the_fake_quantized_layer(
+    answers: Callable[..., np.ndarray], exporter: str, kind: str, name: str, activations: str, group: int | None
+) -> None:
+    """An embedding bit for bit."""
+    case = (kind, name, activations, group)
+    found, expected = part(answers(activations, group, exporter), *case), part(own(activations, group), *case)
+    if kind == "embedding":
+        np.testing.assert_array_equal(found, expected)
+    assert relative_error(found, expected) <= allowed(exporter, *case)
+
+
+def expected_of(kind: str, name: str, activations: str, group: int | None) -> np.ndarray:
+    """The reference's answers, (rows, ...) flat; a convolution's still without the quantizer of its output."""
+    layer = model(activations, group).layers[f"{kind}_{name}"]
+    layer = layer.module if isinstance(layer, Then) else layer
+    assert isinstance(layer, Quantized)
+    x = inputs(5, 2)[INPUTS[kind]].numpy()
+    weight, scale = layer.weight.detach().numpy(), layer.quantizer.log_scale.detach().exp().numpy()
+    if kind == "embedding":
+        return reference.dequantized(weight, scale, name)[x].reshape(len(x), -1)
+    bias = layer.bias.detach().numpy().astype(np.float64)
+    if activations == "float":
+        rows = x if kind == "linear" else reference.patches(x, 3)
+        y = rows.astype(np.float64) @ reference.dequantized(weight, scale, name).reshape(len(weight), -1).T + bias
+        return (y if kind == "linear" else reference.images(y, x, 3)).reshape(len(x), -1)
+    step = reference.own_range(x) if layer.is_dynamic else step_of(layer.input)
+    compute = reference.conv2d if kind == "conv2d" else reference.linear
+    return compute(x, step, weight, scale, name, bias).reshape(len(x), -1)
+
+
+def step_of(quantizer: FakeQuantizer | None) -> tuple[np.float32, int]:
+    assert quantizer is not None
+    return quantizer.scale.numpy()[0], int(quantizer.zero_point.item())
+
+
+@cases
+def test_the_layer_and_its_graph_compute_as_whole_numbers(
+    answers: Callable[..., np.ndarray], kind: str, name: str, activations: str, group: int | None
+) -> None:
+    """To the rounding of float32. What a convolution gives is quantized: one code more or less where a value lies on a tie."""
+    case = (kind, name, activations, group)
+    expected, layer = expected_of(*case), model(activations, group).layers[f"{kind}_{name}"]
+    for whole in (own(activations, group), answers(activations, group, "onnx")):
+        found = part(whole, *case)
+        if isinstance(layer, Then):
+            assert isinstance(layer.module, QuantizedConv2d)
+            scale, zero = step_of(layer.quantizer)
+            off = np.abs(reference.input_codes(expected, scale, zero) - reference.input_codes(found, scale, zero))
+            assert off.max() <= 1
+            assert (off > 0).mean() < 0.01
+        elif whole is own(activations, group) or allowed("onnx", *case) == 0.002:
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
+        else:
+            assert relative_error(found, expected) <= allowed("onnx", *case)
+
+
+@cache
+def wide(group: int | None) -> nn.Module:
+    """A layer of 512 x 512 in every format."""
+    torch.manual_seed(0)
+    layers = Branches({f"linear_{name}": nn.Linear(512, 512, bias=False) for name in FORMATS})
+    schemes = {f"layers.linear_{name}": Scheme(weights=name, activations="float", group=group) for name in FORMATS}
+    return quantized(layers, {"vectors": torch.randn(2, 2, 512)}, "float", modules=schemes)
+
+
+@pytest.mark.parametrize("group", [None, 32, 64, 128])
+def test_a_layer_takes_its_bits_and_its_scales_in_the_file(tmp_path: Path, group: int | None) -> None:
+    """Each layer's codes, and the file as a whole with its scales, tables and nodes; within 2 %."""
+    path = tmp_path / registry.create("exporters", "onnx").export(quantize.convert(wide(group)), {"vectors": torch.randn(3, 2, 512)}, tmp_path)
+    sizes = {each.name: numpy_helper.to_array(each).nbytes for each in onnx.load(str(path)).graph.initializer}
+    codes = {name: 512 * 512 * GRIDS[name].bits / 8 for name in FORMATS}
+    for name, budget in codes.items():
+        assert budget <= sizes[f"model.layers.linear_{name}.stored"] <= 1.02 * budget
+    scales = 4 * 512 * (512 // group if group else 1) * len(FORMATS)
+    assert path.stat().st_size <= 1.02 * (sum(codes.values()) + scales)
+
+
+def test_the_optimized_graph_of_few_bits_is_that_of_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Unpacking is folded when the graph is loaded, so that integers of any width run as int8 does. A float8 runs in a float product."""
+    ops = {}
+    for name in FORMATS:
+        activations = "float" if GRIDS[name].is_floating else "uint8"
+        torch.manual_seed(0)
+        layer = Branches({f"linear_{name}": BUILD["linear"]()})
+        built = quantized(layer, given(4, 0, {"linear"}), activations, modules={"layers.*": Scheme(weights=name, activations=activations)})
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / registry.create("exporters", "onnx").export(quantize.convert(built), given(3, 1, {"linear"}), tmp_path / name)
+        ops[name] = optimized_ops(path)
+    with capsys.disabled():
+        print("", *(f"{name:9} {dict(sorted(found.items()))}" for name, found in ops.items()), sep="\n")
+    for name, found in ops.items():
+        assert (found == ops["int8"]) == (not GRIDS[name].is_floating), name
+        assert found["MatMul"] + found["FusedMatMul"] + found["Gemm"] == GRIDS[name].is_floating, name
