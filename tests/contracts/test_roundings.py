@@ -279,11 +279,16 @@ def test_a_model_of_every_kind_of_layer_is_rounded_for_what_its_layers_read(name
 
 @by_layer
 def test_outputs_of_a_whole_model_err_less_than_at_the_nearest_levels(name: str) -> None:
-    found = {}
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(24, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 8)).eval()
+    x, found = correlated(400, 24, 5), {}
     for each in ("nearest", name):
-        model, swapped, x = settled(each, "float", weights="int3", keep_float=["table"])  # whose error would outweigh the others'
+        swapped, rounding = copy.deepcopy(model), made(each)
+        plan = quantize.plan(swapped, Quantize(weights="int3", rounding=each, when="after"), "float")
+        flow = quantize.prepare(swapped, plan, "mse", lambda m: m(x), rounding=rounding)
+        quantize.settle(swapped, flow, [lambda m: m(x)], rounding=rounding)
         found[each] = (swapped(x) - model(x)).square().mean().item()
-    assert found[name] < found["nearest"]
+    assert found[name] < 0.8 * found["nearest"]
     assert math.isfinite(found[name])
 
 
