@@ -505,7 +505,7 @@ def test_check_components_asks_the_registry_for_every_component(monkeypatch: pyt
         ("roundings", "nearest", {}),
         ("exporters", "onnx"),
         ("exporters", "openvino"),
-        ("roundings", "nearest"),  # whether it can act while training
+        ("roundings", "nearest", {}),  # whether it can act while training
     ]
 
 

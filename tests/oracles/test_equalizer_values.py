@@ -10,9 +10,9 @@ from torch import nn
 
 from limbeck import quantize, registry
 from limbeck.equalizers import Equalizer
-from limbeck.equalizers._basis import Scale
+from limbeck.equalizers._basis import Rotation, Scale
 from limbeck.equalizers.awq import error, rounded, scale
-from limbeck.equalizers.hadamard import Rotation, orthogonal
+from limbeck.equalizers.hadamard import orthogonal
 from limbeck.exporters import onnx as exporter
 from limbeck.quant.flow import Flow, watch
 from limbeck.quant.swap import QuantizedConv2d, find

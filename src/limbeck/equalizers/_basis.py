@@ -69,6 +69,20 @@ class Scale(nn.Module):
         return x * self.factor
 
 
+class Rotation(nn.Module):
+    """Blocks of channels times an orthogonal matrix, the identity at first."""
+
+    matrix: torch.Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.eye(size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        size = len(self.matrix)
+        return x @ self.matrix if x.shape[-1] == size else (x.unflatten(-1, (-1, size)) @ self.matrix).flatten(-2)
+
+
 def sites(model: nn.Module, flow: Flow, wanted: Callable[[QuantizedLinear], bool] = lambda layer: True) -> list[Site]:
     """Where what linear layers read can change its basis, in the order in which they run.
 

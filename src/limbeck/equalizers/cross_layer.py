@@ -29,7 +29,7 @@ CARRIES_NOTHING = 1e-3  # of a layer's largest range
 
 
 @dataclass(frozen=True)
-class Pair:
+class _Pair:
     """Two layers, the second reading what the first makes, through a ReLU or as it is."""
 
     first: Layer
@@ -65,13 +65,13 @@ class CrossLayer:
                 absorb(pair)
 
 
-def pairs(model: nn.Module, flow: Flow) -> list[Pair]:
+def pairs(model: nn.Module, flow: Flow) -> list[_Pair]:
     """Neighbours, in the order in which they run."""
     found, known = [], own(model, flow)
     for name, layer in known.items():
         other, is_rectified = follow(model, flow, name) if flow.calls[name] == 1 else ("", False)
         if other in known and type(known[other]) is type(layer):
-            found.append(Pair(layer, known[other], is_rectified))
+            found.append(_Pair(layer, known[other], is_rectified))
     return found
 
 
@@ -90,7 +90,7 @@ def follow(model: nn.Module, flow: Flow, name: str) -> tuple[str, bool]:
     return "", is_rectified
 
 
-def equalize(pair: Pair) -> float:
+def equalize(pair: _Pair) -> float:
     """The largest |log s|."""
     made = pair.first.float_weight().flatten(1).abs().amax(1)
     read = by_input(pair.second.float_weight(), pair.second).abs().amax((1, 3)).flatten()
@@ -104,7 +104,7 @@ def equalize(pair: Pair) -> float:
     return float(scale.log().abs().amax())
 
 
-def absorb(pair: Pair) -> None:
+def absorb(pair: _Pair) -> None:
     """Move what a ReLU always lets through of the first's shift into the second's."""
     norm = norm_of(pair.first)
     shift = shift_of(pair.second)
