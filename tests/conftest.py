@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# transformers and tokenizers read these once, when they are imported: a fixture would come too late.
+# Libraries read these once, when they are imported: a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_WAIT_POLICY"] = "passive"  # runs of two threads beside other tests on two cores: a thread that waits must not spin
 
 import pytest
 from hypothesis import settings

@@ -203,6 +203,10 @@ class Rehearsal:
             self.doing = f"train ({title})"
             trained[title] = self.train(derived, start, ready, title)
         self.doing = f"quantize ({stages.arm_title(derived)})"
+        known = len(self.bench.store.records)
+        derived = stages.choose_stage(self.bench, derived, start, trained[title])
+        if len(self.bench.store.records) > known:
+            self.add("choose", self.last_seconds() * self.calibration_scale(derived), 0, times=seeds)
         weights = stages.quantize_stage(self.bench, derived, start, trained[title])
         if weights != trained[title]:
             self.add("quantize", self.last_seconds() * self.calibration_scale(derived), self.bytes_of(weights), times=seeds)

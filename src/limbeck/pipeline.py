@@ -26,6 +26,7 @@ from limbeck.stages import (
     Bench,
     Net,
     arm_title,
+    choose_stage,
     evaluate_stage,
     export_stage,
     label_stage,
@@ -43,6 +44,7 @@ def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
     """One recipe, from data to test answers and, where it quantizes, an artifact with its parity. Raises ValueError and Interrupted."""
     bench = Bench(recipe, store) if bench is None else bench
     start, trained = trained_student(recipe, bench)
+    recipe = choose_stage(bench, recipe, start, trained)
     weights = quantize_stage(bench, recipe, start, trained)
     arm = evaluate_stage(bench, recipe, start, weights)
     arm.history = read_json(trained / "history.json")

@@ -25,7 +25,7 @@ from limbeck.quant.formats import GRIDS
 from limbeck.quant.integer import CONVERTED, ActivationQuantizer
 from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then, find
 from limbeck.ranges import Range
-from limbeck.recipe import Quantize, Scheme
+from limbeck.recipe import TRAINED, Quantize, Scheme
 from limbeck.roundings import LayerRounding, Rounding, mismatch
 
 QUANTIZABLE = (nn.Linear, nn.Embedding, nn.Conv2d)
@@ -44,7 +44,7 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
         if not matches:
             raise ValueError(f"quantize: `{pattern}` matches no module. {registry.suggest(pattern, found)}")
         schemes |= dict.fromkeys(matches, scheme)
-    rounding = registry.create("roundings", quantize.rounding, quantize.options)
+    rounding = registry.create("roundings", quantize.rounding or TRAINED["rounding"], quantize.options)
     for name, scheme in schemes.items():
         check_scheme(name, found[name], scheme)
         if problem := mismatch(rounding, scheme.weights):
@@ -77,6 +77,13 @@ def check_scheme(name: str, module: nn.Module, scheme: Scheme) -> None:
             f"quantize: `{name}`: no integer product takes a scale for each group of weights. Leave `group` out, or quantize its weights alone "
             "(activations: float), which makes it smaller, not faster"
         )
+
+
+def components(settings: Quantize) -> dict[str, Any]:
+    """The rounding and the rewrites that a recipe names, for `prepare` and `settle`."""
+    assert settings.rounding is not None and settings.equalize is not None
+    equalizers = [registry.create("equalizers", name, keys) for name, keys in settings.equalize.items()]
+    return {"rounding": registry.create("roundings", settings.rounding, settings.options), "equalizers": equalizers}
 
 
 def prepare(

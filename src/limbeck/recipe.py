@@ -165,25 +165,47 @@ class Scheme(Stage):
     group: int | None = Field(None, ge=2)
 
 
+TRAINED: dict[str, Any] = {"range": "lsq", "equalize": {}, "rounding": "nearest"}  # what `when: train` takes where a recipe says nothing
+
+
 class Quantize(ComponentStage):
     """`when: train` quantizes while it trains, from the fraction `start` of the steps on; `after` calibrates the trained model.
 
     `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images. `rounding` is how
-    weights reach the grid, and brings its own keys; `equalize` maps rewrites (after training) to theirs, in their order.
+    weights reach the grid, and brings its own keys; `equalize` maps rewrites (after training) to theirs, in their order. What is left open of
+    `range`, `rounding` and `equalize` is lsq, nearest and nothing in training, and chosen by trial after it (`post_training`).
     """
 
     when: Literal["train", "after"] = "train"
     weights: WeightFormat = "int8"
     activations: Literal["uint8", "uint8-dynamic", "float"] | None = None
     group: int | None = Field(None, ge=2)
-    range: str = "lsq"
-    rounding: str = "nearest"
-    equalize: dict[str, dict[str, Any]] = {}
+    range: str | None = None
+    rounding: str | None = None
+    equalize: dict[str, dict[str, Any]] | None = None
     error_weight: Weight = 0.0
     start: Fraction = 0.0
     calibration_rows: int = Field(256, ge=1)
     keep_float: list[str] = []
     modules: dict[str, Scheme] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def nothing_open_in_training(cls, keys: Any) -> Any:
+        """What `when: train` takes is known."""
+        if not isinstance(keys, dict) or keys.get("when", "train") != "train":
+            return keys
+        return keys | {key: value for key, value in TRAINED.items() if keys.get(key) is None}
+
+    @property
+    def open(self) -> list[str]:
+        """What is chosen by trial after training."""
+        return [key for key in TRAINED if getattr(self, key) is None]
+
+    def with_chosen(self, **chosen: Any) -> "Quantize":
+        """With a value for each key that is open; where none is given, the one of training."""
+        own = self.model_dump(by_alias=True)
+        return Quantize.model_validate({**own, **{key: value for key, value in (TRAINED | chosen).items() if own.get(key) is None}})
 
 
 class Verdict(Stage):
@@ -248,18 +270,19 @@ class Recipe(Stage):
 
         if self.quantize is None:
             return
-        rounding = registry.create("roundings", self.quantize.rounding, self.quantize.options)
+        name = self.quantize.rounding or TRAINED["rounding"]
+        rounding = registry.create("roundings", name, self.quantize.options)
         schemes: dict[tuple[str, ...], Any] = {("modules", pattern): scheme for pattern, scheme in self.quantize.modules.items()}
         for path, scheme in ({(): self.quantize} | schemes).items():
             if problem := mismatch(rounding, scheme.weights):
-                raise ValueError(self._origin.tell(["quantize", *path, "weights"], f"`{self.quantize.rounding}` {problem}"))
+                raise ValueError(self._origin.tell(["quantize", *path, "weights"], f"`{name}` {problem}"))
         if self.quantize.when == "after":
             return
         if self.quantize.equalize:
             problem = "a model is rewritten after its training, and `when` is train. Leave it out, or say `when: after`"
             raise ValueError(self._origin.tell(["quantize", "equalize"], problem))
         if isinstance(rounding, LayerRounding):
-            problem = f"`{self.quantize.rounding}` rounds whole layers after their training, and `when` is train. Say `when: after`, or leave it out"
+            problem = f"`{name}` rounds whole layers after their training, and `when` is train. Say `when: after`, or leave it out"
             raise ValueError(self._origin.tell(["quantize", "rounding"], problem))
 
     def _check_task(self, task: Any) -> None:
@@ -318,9 +341,10 @@ class Recipe(Stage):
         if self.student.surgery:
             yield ["student"], "surgeries", self.student.surgery, self.student.options
         if self.quantize:
-            yield ["quantize", "range"], "ranges", self.quantize.range, None
-            yield ["quantize"], "roundings", self.quantize.rounding, self.quantize.options
-            for name, options in self.quantize.equalize.items():
+            if self.quantize.range is not None:
+                yield ["quantize", "range"], "ranges", self.quantize.range, None
+            yield ["quantize"], "roundings", self.quantize.rounding or TRAINED["rounding"], self.quantize.options
+            for name, options in (self.quantize.equalize or {}).items():
                 yield ["quantize", "equalize", name], "equalizers", name, options
         for name in self.export:
             yield ["export"], "exporters", name, None

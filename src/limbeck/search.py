@@ -138,6 +138,7 @@ class Student:
     def prepared(self, schemes: dict[str, Scheme]) -> nn.Module:
         """With quantizers in place, none of them on."""
         model = self.model()
+        assert self.settings.range is not None
         quantize.prepare(model, schemes, self.settings.range, partial(features.run, batch=self.batch(np.arange(min(2, len(self.rows))))))
         return model.eval()
 
@@ -188,7 +189,8 @@ def with_quantize(recipe: Recipe) -> Recipe:
     """The recipe, with the default way of quantizing where it has none. Raises ValueError where it only pre-trains."""
     if issubclass(registry.load("tasks", recipe.task), SelfSupervised):
         raise ValueError(f"search: `{recipe.task}` only pre-trains. Search with the recipe that takes its model as teacher or student")
-    return recipe if recipe.quantize else recipe.model_copy(update={"quantize": Quantize()})
+    settings = (recipe.quantize or Quantize()).with_chosen(range="mse")
+    return recipe.model_copy(update={"quantize": settings})
 
 
 def scored(student: Student, probe: Probe, sensitivity: str, estimate: Callable[[], Scores]) -> Scores:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from limbeck import data, evaluate, export, features, machine, models, objective, packed, progress, quantize, registry, teacher, train
+from limbeck import data, evaluate, export, features, machine, models, objective, packed, post_training, progress, quantize, registry, teacher, train
 from limbeck import recipe as recipes
 from limbeck.features import Outputs
 from limbeck.losses import FeatureLoss
@@ -314,24 +314,56 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     )  # fmt: skip
 
 
+def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> Recipe:
+    """The recipe with a value for what its post-training quantization leaves open."""
+    settings = recipe.quantize
+    if settings is None or not settings.open:
+        return recipe
+    rows = calibration_rows(bench, recipe, start.task)
+    subject = post_training.Subject(
+        load=partial(_restored, start, trained),
+        prepare=lambda model, filled: prepare(bench, recipe.model_copy(update={"quantize": filled}), model, start.task),
+        fitted=[partial(features.run, batch=batch) for batch in batches_of(rows[::2], start.task)],
+        judged=batches_of(rows[1::2] or rows, start.task),
+    )
+
+    def build(folder: Path) -> None:
+        write_json(folder / "choice.json", post_training.choose(subject, settings, bench.store.tell))
+
+    choice = read_json(bench.store.stage("choose", _quantize_inputs(bench, recipe, trained), build) / "choice.json")
+    bench.store.tell(Note(f"quantize: {choice['text']}"))
+    return recipe.model_copy(update={"quantize": settings.with_chosen(**choice["chosen"])})
+
+
 def quantize_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> Path:
     """The weights after post-training quantization, where the recipe says so; else as trained."""
     if recipe.quantize is None or recipe.quantize.when == "train":
         return trained
-    inputs = {
+
+    def build(folder: Path) -> None:
+        assert recipe.quantize is not None
+        model = _restored(start, trained)
+        flow, rows = prepare(bench, recipe, model, start.task), calibration(bench, recipe, start.task)
+        quantize.settle(model, flow, rows, **quantize.components(recipe.quantize), tell=bench.store.tell)
+        models.save_tensors(models.state(model), folder / models.WEIGHTS)
+
+    return bench.store.stage("quantize", _quantize_inputs(bench, recipe, trained), build)
+
+
+def _quantize_inputs(bench: Bench, recipe: Recipe, trained: Path) -> dict[str, Any]:
+    """What quantizing after training depends on."""
+    assert recipe.quantize is not None
+    return {
         "trained": trained.name, "quantize": recipe.quantize.model_dump(mode="json"), "data": bench.fingerprint("train"),
         "activations": activations(bench, recipe), "revision": REVISION,
     }  # fmt: skip
 
-    def build(folder: Path) -> None:
-        assert recipe.quantize is not None
-        model = start.load()
-        models.restore(model, load_file(trained / models.WEIGHTS))
-        flow, rows = prepare(bench, recipe, model, start.task), calibration(bench, recipe, start.task)
-        quantize.settle(model, flow, rows, **components(recipe.quantize), tell=bench.store.tell)
-        models.save_tensors(models.state(model), folder / models.WEIGHTS)
 
-    return bench.store.stage("quantize", inputs, build)
+def _restored(net: Net, weights: Path) -> nn.Module:
+    """A float model with trained weights."""
+    model = net.load()
+    models.restore(model, load_file(weights / models.WEIGHTS))
+    return model
 
 
 def evaluate_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path) -> Arm:
@@ -417,23 +449,22 @@ def activations(bench: Bench, recipe: Recipe) -> str:
 
 
 def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
-    """Swap the planned modules of a float model; who reads what."""
-    assert recipe.quantize is not None
-    schemes = quantize.plan(model, recipe.quantize, activations(bench, recipe))
-    return quantize.prepare(model, schemes, recipe.quantize.range, calibration(bench, recipe, task)[0], **components(recipe.quantize))
-
-
-def components(settings: recipes.Quantize) -> dict[str, Any]:
-    """The rounding and the rewrites that a recipe names."""
-    equalizers = [registry.create("equalizers", name, keys) for name, keys in settings.equalize.items()]
-    return {"rounding": registry.create("roundings", settings.rounding, settings.options), "equalizers": equalizers}
+    """Swap the planned modules of a float model; who reads what. What the recipe leaves open must have been chosen."""
+    settings = recipe.quantize
+    assert settings is not None and settings.range is not None
+    schemes = quantize.plan(model, settings, activations(bench, recipe))
+    return quantize.prepare(model, schemes, settings.range, calibration(bench, recipe, task)[0], **quantize.components(settings))
 
 
 def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.Module], Any]]:
     """Forwards over the training rows that ranges are fitted on."""
-    chosen = calibration_rows(bench, recipe, task)
-    batches = [collate([chosen[i] for i in rows], rows, task.padding) for rows in evaluate.evaluation_batches(chosen)]
-    return [partial(features.run, batch=features.to_torch(batch)) for batch in batches]
+    return [partial(features.run, batch=batch) for batch in batches_of(calibration_rows(bench, recipe, task), task)]
+
+
+def batches_of(rows: Sequence[Encoded], task: Task) -> list[Batch]:
+    """Rows in batches of torch tensors."""
+    parts = evaluate.evaluation_batches(rows)
+    return [features.to_torch(collate([rows[i] for i in part], part, task.padding)) for part in parts]
 
 
 def calibration_rows(bench: Bench, recipe: Recipe, task: Task) -> list[Encoded]:

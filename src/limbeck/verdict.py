@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from limbeck import registry
-from limbeck.recipe import Quantize, Recipe, Verdict
+from limbeck.recipe import TRAINED, Quantize, Recipe, Verdict
 from limbeck.tasks import Scored, Task, figures
 
 ALPHA = 0.05
@@ -26,7 +26,7 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
     changes: dict[str, dict[str, Any]] = {
         "plain": {"distill": None, "quantize": None},
         "kd": {"quantize": None},
-        "kd+ptq": {"quantize": recipe.quantize.model_copy(update={"when": "after", "range": after_training(recipe.quantize.range)})},
+        "kd+ptq": {"quantize": after_training(recipe.quantize)},
         "joint": {"quantize": in_training(recipe.quantize)},
     }
     return {name: recipe.model_copy(update={**changes[name], "train": train, "verdict": None}) for name in recipe.verdict.arms}
@@ -37,20 +37,22 @@ def judged(names: Iterable[str]) -> str:
     return min(names, key=JUDGED.index)
 
 
-def after_training(range_name: str) -> str:
-    """A learned range has nothing to learn from after training: its start takes its place."""
-    return "mse" if range_name == "lsq" else range_name
+def after_training(settings: Quantize) -> Quantize:
+    """Where training took what it takes by default, quantizing afterwards chooses by trial (`post_training`)."""
+    own = settings.model_dump(by_alias=True)
+    return Quantize.model_validate({**own, "when": "after", **{key: None for key, value in TRAINED.items() if own[key] == value}})
 
 
 def in_training(settings: Quantize) -> Quantize:
     """What acts after training alone, rewrites and roundings by layer, is left out of a joint training: weights take their nearest level."""
     from limbeck.roundings import LayerRounding  # imports torch, which reading a report does not need
 
+    own = settings.model_dump(by_alias=True)
     changes: dict[str, Any] = {"when": "train", "equalize": {}}
-    if not issubclass(registry.load("roundings", settings.rounding), LayerRounding):
-        return settings.model_copy(update=changes)
-    own = settings.model_dump(by_alias=True, exclude=set(settings.options))
-    return Quantize.model_validate({**own, **changes, "rounding": "nearest"})
+    if settings.rounding and issubclass(registry.load("roundings", settings.rounding), LayerRounding):
+        own = {key: value for key, value in own.items() if key not in settings.options}
+        changes["rounding"] = TRAINED["rounding"]
+    return Quantize.model_validate({**own, **changes})
 
 
 def resample(num_rows: int, resamples: int) -> np.ndarray:
