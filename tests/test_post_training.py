@@ -66,7 +66,13 @@ def test_what_the_recipe_says_stays() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "roundings", "rewrites"),
-    [("int8", [], 3), ("int4", ["gptq", "adaround"], 4), ("ternary", ["ternary", "gptq", "adaround"], 4), ("binary", ["gptq"], 4), ("fp8-e4m3", [], 3)],
+    [
+        ("int8", [], 3),
+        ("int4", ["gptq", "adaround"], 4),
+        ("ternary", ["ternary", "gptq", "adaround"], 4),
+        ("binary", ["gptq"], 4),
+        ("fp8-e4m3", [], 3),
+    ],
 )
 def test_roundings_are_tried_where_bits_are_few(weights: str, roundings: list[str], rewrites: int) -> None:
     tried = post_training.changes(Quantize.model_validate({"when": "after", "weights": weights}))
