@@ -1,0 +1,149 @@
+"""Quantizing after training beside other tools: the same float students, the same calibration rows, the whole test split.
+
+    python benchmarks/against_peers.py RECIPE [key=value ...] [--seeds N]
+
+Takes the float students of a recipe (`kd`, or `plain` where it has no `distill`; from the store, or trained) for N seeds, and quantizes each in
+int8 and in int4 weights (groups of 32, activations float, int8 embeddings) by limbeck, ONNX Runtime (dynamic), NNCF (its post-training quantization,
+and its weight compression with scale estimation, in OpenVINO) and torchao. Prints quality and the divergence from the float model, by seed and on the
+mean. Needs `pip install nncf openvino torchao`.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from limbeck import evaluate, pipeline, recipe, runtime, stages, verdict
+from limbeck.exporters.onnx import dynamic_quantize_linear, to_onnx
+from limbeck.recipe import Quantize
+from limbeck.store import Store
+from limbeck.tasks import Encoded, Task, collate, softmax
+
+GROUP = 32
+INT8_EMBEDDINGS = {"*embeddings*": {"weights": "int8", "activations": "float"}}
+OWN: dict[str, dict[str, Any]] = {
+    "int8 limbeck, dynamic": {"activations": "uint8-dynamic"},
+    "int8 limbeck, static": {"activations": "uint8"},
+    "int4 limbeck": {"weights": "int4", "activations": "float", "group": GROUP, "modules": INT8_EMBEDDINGS},
+}
+
+
+@dataclass(frozen=True)
+class Float:
+    """A trained float student, as a module and as an ONNX file, with the rows that quantizers calibrate on and those that judge."""
+
+    model: Callable[[], nn.Module]
+    file: Path
+    task: Task
+    calibration: Sequence[Encoded]
+    test: Sequence[Encoded]
+
+    def inputs(self, row: Encoded) -> dict[str, np.ndarray]:
+        """One row as a graph reads it."""
+        return collate([row], np.zeros(1, np.int64), self.task.padding).inputs
+
+
+def graph_logits(subject: Float, graph: runtime.Graph) -> np.ndarray:
+    """Of every unit of the test rows, one row at a time."""
+    return np.concatenate([runtime.run_graph(graph, row) for row in subject.test])
+
+
+def by_onnxruntime(subject: Float, folder: Path) -> np.ndarray:
+    """Dynamic int8, its recommended way for transformers."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    options = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+    quantize_dynamic(str(subject.file), str(folder / "ort.onnx"), weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
+    return graph_logits(subject, runtime.open_onnxruntime(folder / "ort.onnx", 2))
+
+
+def by_nncf(subject: Float, folder: Path, bits: int) -> np.ndarray:
+    """Static int8 for transformers, or int4 weights, in OpenVINO."""
+    import nncf
+    import openvino
+
+    model = openvino.Core().read_model(str(subject.file))
+    names = {name for argument in model.inputs for name in argument.names}
+    rows = nncf.Dataset(subject.calibration, lambda row: {key: value for key, value in subject.inputs(row).items() if key in names})
+    if bits == 8:
+        model = nncf.quantize(model, rows, subset_size=len(subject.calibration), model_type=nncf.ModelType.TRANSFORMER)
+    else:
+        mode = nncf.CompressWeightsMode.INT4_SYM
+        model = nncf.compress_weights(
+            model, mode=mode, group_size=GROUP, ratio=1.0, dataset=rows, scale_estimation=True, subset_size=len(subject.calibration)
+        )
+    openvino.save_model(model, folder / f"nncf{bits}.xml", compress_to_fp16=False)
+    return graph_logits(subject, runtime.open_openvino(folder / f"nncf{bits}.xml", 2))
+
+
+def by_torchao(subject: Float, folder: Path, bits: int) -> np.ndarray:
+    """Dynamic int8, or int4 weights, of the linear layers."""
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, IntxWeightOnlyConfig, PerGroup, quantize_
+
+    model = subject.model()
+    quantize_(model, Int8DynamicActivationInt8WeightConfig() if bits == 8 else IntxWeightOnlyConfig(torch.int4, granularity=PerGroup(GROUP)))
+    return evaluate.score(model, subject.test, subject.task, one_by_one=bits == 8).logits
+
+
+def figures(subject: Float, logits: np.ndarray, base: evaluate.Scored) -> tuple[float, float]:
+    """(the task's metric, nats a unit from the float model)."""
+    quality = evaluate.quality(evaluate.Scored(logits, base.labels, base.offsets), subject.task)[subject.task.metric]
+    p, q = softmax(base.logits.astype(np.float64)), softmax(logits.astype(np.float64))
+    return quality, float((p * np.log(p / np.maximum(q, 1e-30))).sum(-1).mean())
+
+
+def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -> dict[str, tuple[float, float]]:
+    """Every way's figures for the float student of one seed."""
+    derived = verdict.arms(read, seed)
+    own = derived["kd" if read.distill else "plain"]
+    arm = pipeline.run_arm(own, bench.store, bench=bench)
+    assert arm.model is not None
+    with_rows = own.model_copy(update={"quantize": Quantize(when="after")})
+    subject = Float(arm.model, folder / "float.onnx", arm.task, stages.calibration_rows(bench, with_rows, arm.task), bench.encode("test", arm.task))
+    batch = collate(subject.test[:4], np.arange(4), arm.task.padding)
+    inputs = {name: torch.from_numpy(value) for name, value in batch.inputs.items()}
+    to_onnx(arm.model().eval(), inputs, subject.file, dynamic_translation=dynamic_quantize_linear)
+    found = {"float": figures(subject, arm.scored.logits, arm.scored)}
+    for title, settings in OWN.items():
+        asked = own.model_copy(update={"quantize": Quantize.model_validate({"when": "after", **settings}), "export": ["onnx"]})
+        found[title] = figures(subject, pipeline.run_arm(asked, bench.store, bench=bench).scored.logits, arm.scored)
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        "int8 ONNX Runtime, dynamic": lambda: by_onnxruntime(subject, folder),
+        "int8 NNCF, static": lambda: by_nncf(subject, folder, 8),
+        "int8 torchao, dynamic": lambda: by_torchao(subject, folder, 8),
+        "int4 NNCF": lambda: by_nncf(subject, folder, 4),
+        "int4 torchao": lambda: by_torchao(subject, folder, 4),
+    }
+    return found | {title: figures(subject, way(), arm.scored) for title, way in ways.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    read = recipe.read(arguments.recipe, arguments.overrides).resolved()
+    bench = stages.Bench(read, Store())
+    seeds = []
+    for seed in range(arguments.seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            seeds.append(of_seed(read, bench, seed, Path(folder)))
+        show(f"seed {seed}", seeds[-1])
+    show("mean", {title: tuple(np.mean([found[title] for found in seeds], 0)) for title in seeds[0]})
+
+
+def show(head: str, rows: dict[str, tuple[float, ...]]) -> None:
+    """A table for the terminal."""
+    print(head, *(f"  {title:28} {quality:.4f}  {nats:.5f} nats" for title, (quality, nats) in rows.items()), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
