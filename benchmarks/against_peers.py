@@ -23,7 +23,7 @@ from limbeck import evaluate, pipeline, recipe, runtime, stages, verdict
 from limbeck.exporters.onnx import dynamic_quantize_linear, to_onnx
 from limbeck.recipe import Quantize
 from limbeck.store import Store
-from limbeck.tasks import Encoded, Task, collate, softmax
+from limbeck.tasks import Encoded, Scored, Task, collate, softmax
 
 GROUP = 32
 INT8_EMBEDDINGS = {"*embeddings*": {"weights": "int8", "activations": "float"}}
@@ -92,9 +92,9 @@ def by_torchao(subject: Float, folder: Path, bits: int) -> np.ndarray:
     return evaluate.score(model, subject.test, subject.task, one_by_one=bits == 8).logits
 
 
-def figures(subject: Float, logits: np.ndarray, base: evaluate.Scored) -> tuple[float, float]:
+def figures(task: Task, logits: np.ndarray, base: Scored) -> tuple[float, float]:
     """(the task's metric, nats a unit from the float model)."""
-    quality = evaluate.quality(evaluate.Scored(logits, base.labels, base.offsets), subject.task)[subject.task.metric]
+    quality = evaluate.quality(Scored(logits, base.labels, base.offsets), task)[task.metric]
     p, q = softmax(base.logits.astype(np.float64)), softmax(logits.astype(np.float64))
     return quality, float((p * np.log(p / np.maximum(q, 1e-30))).sum(-1).mean())
 
@@ -110,10 +110,10 @@ def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -
     batch = collate(subject.test[:4], np.arange(4), arm.task.padding)
     inputs = {name: torch.from_numpy(value) for name, value in batch.inputs.items()}
     to_onnx(arm.model().eval(), inputs, subject.file, dynamic_translation=dynamic_quantize_linear)
-    found = {"float": figures(subject, arm.scored.logits, arm.scored)}
+    found = {"float": figures(arm.task, arm.scored.logits, arm.scored)}
     for title, settings in OWN.items():
         asked = own.model_copy(update={"quantize": Quantize.model_validate({"when": "after", **settings}), "export": ["onnx"]})
-        found[title] = figures(subject, pipeline.run_arm(asked, bench.store, bench=bench).scored.logits, arm.scored)
+        found[title] = figures(arm.task, pipeline.run_arm(asked, bench.store, bench=bench).scored.logits, arm.scored)
     ways: dict[str, Callable[[], np.ndarray]] = {
         "int8 ONNX Runtime, dynamic": lambda: by_onnxruntime(subject, folder),
         "int8 NNCF, static": lambda: by_nncf(subject, folder, 8),
@@ -121,7 +121,7 @@ def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -
         "int4 NNCF": lambda: by_nncf(subject, folder, 4),
         "int4 torchao": lambda: by_torchao(subject, folder, 4),
     }
-    return found | {title: figures(subject, way(), arm.scored) for title, way in ways.items()}
+    return found | {title: figures(arm.task, way(), arm.scored) for title, way in ways.items()}
 
 
 def main() -> None:
