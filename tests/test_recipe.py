@@ -339,6 +339,21 @@ def test_a_wrong_component_is_told_with_its_place(old: str, new: str, start: str
     assert hint in str(caught.value)
 
 
+@pytest.mark.parametrize("keys", ["range: lsq", "range: pact, when: after", "range: mse"])
+def test_a_weight_of_clipping_bounds_without_any_is_refused(keys: str) -> None:
+    with pytest.raises(ValueError, match=r"^r\.yaml:7:12: quantize\.clip_weight: it weighs the clipping bounds that `range: pact` learns"):
+        parse(f"quantize: {{clip_weight: 0.1, {keys}}}\n").check_components()
+
+
+@pytest.mark.parametrize("keys", ["range: pact", "range: pact, clip_weight: 0", "range: pact, clip_weight: 'linear(0, 1e-3)'"])
+def test_a_weight_of_clipping_bounds_is_taken(keys: str) -> None:
+    parse(f"quantize: {{{keys}}}\n").check_components()
+
+
+def test_a_wrong_weight_of_clipping_bounds_is_told_under_its_key() -> None:
+    assert message("quantize: {clip_weight: high}\n").startswith("r.yaml:7:12: quantize.clip_weight: Input should be a number, ")
+
+
 def test_a_wrong_component_of_a_recipe_without_a_text() -> None:
     content = {"task": "image-classification", "data": {"source": "sklearn"}, "student": {"model": "small_cnn", "epoch": 1}}
     with pytest.raises(ValueError, match=r"^recipe: student\.epoch: "):

@@ -1,12 +1,12 @@
 """The weighted sum of losses that one training minimises:
 
-    L = a * task(y) + sum_k b_k * loss_k(student, teacher) + lambda * mean (Q(w) - w)^2
+    L = a * task(y) + sum_k b_k * loss_k(student, teacher) + lambda * mean (Q(w) - w)^2 [+ mu * sum alpha^2, with `ranges/pact`]
 
 Every weight is a number or a schedule over the training's progress, every term is logged by itself, and 0 switches a term off (it is not computed).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,13 +45,16 @@ class Term:
     loss: Loss
 
 
-class Objective(nn.Module):
-    """`terms` on outputs and `quantization`: (weight schedule, () -> mean squared error of the weights) or None."""
+Penalty = tuple[Callable[[float], float], Callable[[], torch.Tensor]]
 
-    def __init__(self, terms: Sequence[Term], quantization: tuple[Callable[[float], float], Callable[[], torch.Tensor]] | None = None) -> None:
+
+class Objective(nn.Module):
+    """`terms` on outputs and `penalties` on the model itself by name: (weight schedule, () -> what is penalised)."""
+
+    def __init__(self, terms: Sequence[Term], penalties: Mapping[str, Penalty] | None = None) -> None:
         super().__init__()
         self.terms = terms
-        self.quantization = quantization
+        self.penalties = penalties or {}
         self.losses = nn.ModuleList([term.loss for term in terms if isinstance(term.loss, nn.Module)])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -62,9 +65,10 @@ class Objective(nn.Module):
             if weight := term.weight(progress):
                 parts[term.name] = term.loss(student, teacher, batch)
                 total = total + weight * parts[term.name]
-        if self.quantization and (weight := self.quantization[0](progress)):
-            parts["quantization"] = self.quantization[1]()
-            total = total + weight * parts["quantization"]
+        for name, (schedule_of_weight, penalty) in self.penalties.items():
+            if weight := schedule_of_weight(progress):
+                parts[name] = penalty()
+                total = total + weight * parts[name]
         if not torch.isfinite(total):
             broken = [name for name, part in parts.items() if not torch.isfinite(part)] or ["total"]
             raise Diverged(f"the loss term `{broken[0]}` is not finite. Lower train.learning_rate or this term's weight")

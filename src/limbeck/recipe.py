@@ -169,7 +169,8 @@ class Quantize(ComponentStage):
     """`when: train` quantizes while it trains, from the fraction `start` of the steps on; `after` calibrates the trained model.
 
     `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images. `rounding` is how
-    weights reach the grid, and brings its own keys; `equalize` maps rewrites (after training) to theirs, in their order.
+    weights reach the grid, and brings its own keys; `equalize` maps rewrites (after training) to theirs, in their order. `clip_weight` weighs the
+    squared bounds of the range `pact`, which brings its own default.
     """
 
     when: Literal["train", "after"] = "train"
@@ -180,6 +181,7 @@ class Quantize(ComponentStage):
     rounding: str = "nearest"
     equalize: dict[str, dict[str, Any]] = {}
     error_weight: Weight = 0.0
+    clip_weight: Weight | None = None
     start: Fraction = 0.0
     calibration_rows: int = Field(256, ge=1)
     keep_float: list[str] = []
@@ -253,6 +255,7 @@ class Recipe(Stage):
         for path, scheme in ({(): self.quantize} | schemes).items():
             if problem := mismatch(rounding, scheme.weights):
                 raise ValueError(self._origin.tell(["quantize", *path, "weights"], f"`{self.quantize.rounding}` {problem}"))
+        self._check_training_only(self.quantize)
         if self.quantize.when == "after":
             return
         if self.quantize.equalize:
@@ -261,6 +264,14 @@ class Recipe(Stage):
         if isinstance(rounding, LayerRounding):
             problem = f"`{self.quantize.rounding}` rounds whole layers after their training, and `when` is train. Say `when: after`, or leave it out"
             raise ValueError(self._origin.tell(["quantize", "rounding"], problem))
+
+    def _check_training_only(self, settings: Quantize) -> None:
+        """Keys that act while the quantized model trains, and on what it learns. Raises ValueError."""
+        if settings.clip_weight is None:
+            return
+        if settings.when == "after" or not registry.load("ranges", settings.range).clipped_only:
+            problem = "it weighs the clipping bounds that `range: pact` learns in training, and there are none here. Leave it out"
+            raise ValueError(self._origin.tell(["quantize", "clip_weight"], problem))
 
     def _check_task(self, task: Any) -> None:
         """What the other stages ask of the task. Raises ValueError."""

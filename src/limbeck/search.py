@@ -234,7 +234,7 @@ def stored_bytes(count: int, scales: int, form: str) -> float:
 def float_bytes(probe: Probe) -> float:
     """What the parameters take that no choice is made for: biases, norms, modules that stay float."""
     chosen_for = {id(layer.weight) for layer in probe.layers.values()}
-    scales = {id(module.log_scale) for module in probe.model.modules() if isinstance(module, FakeQuantizer)}
+    scales = {id(own) for module in probe.model.modules() if isinstance(module, FakeQuantizer) for own in module.parameters()}
     return 4.0 * sum(parameter.numel() for parameter in probe.model.parameters() if id(parameter) not in chosen_for | scales)
 
 

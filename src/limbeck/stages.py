@@ -18,8 +18,10 @@ from limbeck.features import Outputs
 from limbeck.losses import FeatureLoss
 from limbeck.own import Own
 from limbeck.progress import Note
+from limbeck.quant.fake import squared_bounds
 from limbeck.quant.flow import Flow
 from limbeck.quant.swap import squared_error
+from limbeck.ranges.pact import CLIP_WEIGHT
 from limbeck.recipe import Recipe
 from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
@@ -302,14 +304,14 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before
     answer = answers.open() if answers else None
     layers = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
-    listeners, error, kind = [], None, train.all_alike
+    listeners, penalties, kind = [], {}, train.all_alike
     if recipe.quantize and recipe.quantize.when == "train":
         prepare(bench, recipe, model, task)
-        error = (objective.schedule(recipe.quantize.error_weight), partial(squared_error, model))
+        penalties = penalties_of(recipe.quantize, model)
         listeners.append(partial(switch_on, bench, recipe, model, task))
         kind = partial(kind_of_step, recipe.quantize.start)
     return train.Job(
-        model, objective.Objective(terms, error), encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
+        model, objective.Objective(terms, penalties), encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
         listeners, _validator(bench, model, task), validation_units(bench, task), kind, bench.store.tell, transform(task),
     )  # fmt: skip
 
@@ -421,6 +423,15 @@ def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
     assert recipe.quantize is not None
     schemes = quantize.plan(model, recipe.quantize, activations(bench, recipe))
     return quantize.prepare(model, schemes, recipe.quantize.range, calibration(bench, recipe, task)[0], **components(recipe.quantize))
+
+
+def penalties_of(settings: recipes.Quantize, model: nn.Module) -> dict[str, objective.Penalty]:
+    """The error term of the weights, and of clipping bounds where they are learned."""
+    found: dict[str, objective.Penalty] = {"quantization": (objective.schedule(settings.error_weight), partial(squared_error, model))}
+    if registry.load("ranges", settings.range).clipped_only:
+        weight = CLIP_WEIGHT if settings.clip_weight is None else settings.clip_weight
+        found["clipping"] = (objective.schedule(weight), partial(squared_bounds, model))
+    return found
 
 
 def components(settings: recipes.Quantize) -> dict[str, Any]:

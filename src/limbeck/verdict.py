@@ -26,7 +26,7 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
     changes: dict[str, dict[str, Any]] = {
         "plain": {"distill": None, "quantize": None},
         "kd": {"quantize": None},
-        "kd+ptq": {"quantize": recipe.quantize.model_copy(update={"when": "after", "range": after_training(recipe.quantize.range)})},
+        "kd+ptq": {"quantize": after_training(recipe.quantize)},
         "joint": {"quantize": in_training(recipe.quantize)},
     }
     return {name: recipe.model_copy(update={**changes[name], "train": train, "verdict": None}) for name in recipe.verdict.arms}
@@ -37,9 +37,10 @@ def judged(names: Iterable[str]) -> str:
     return min(names, key=JUDGED.index)
 
 
-def after_training(range_name: str) -> str:
-    """A learned range has nothing to learn from after training: its start takes its place."""
-    return "mse" if range_name == "lsq" else range_name
+def after_training(settings: Quantize) -> Quantize:
+    """What acts in training alone is left out; a learned range has nothing to learn from after training: its start takes its place."""
+    range_name = "mse" if registry.load("ranges", settings.range).learned else settings.range
+    return settings.model_copy(update={"when": "after", "range": range_name, "clip_weight": None})
 
 
 def in_training(settings: Quantize) -> Quantize:

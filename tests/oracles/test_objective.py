@@ -78,7 +78,7 @@ def test_a_schedule_that_is_none_is_refused_with_the_cure(weight: str) -> None:
 
 
 def test_the_total_is_the_weighted_sum_and_parts_are_unweighted() -> None:
-    objective = Objective([term("task", 2.0, 0.5), term("kl", 3.0, "linear(1, 0)")], (schedule(10.0), lambda: torch.tensor(0.25)))
+    objective = Objective([term("task", 2.0, 0.5), term("kl", 3.0, "linear(1, 0)")], {"quantization": (schedule(10.0), lambda: torch.tensor(0.25))})
     total, parts = forward(objective, 0.25)
     assert total.item() == pytest.approx(0.5 * 2 + 0.75 * 3 + 10 * 0.25)
     assert {name: part.item() for name, part in parts.items()} == pytest.approx({"task": 2, "kl": 3, "quantization": 0.25, "total": total.item()})
@@ -90,7 +90,7 @@ def test_a_term_of_weight_zero_is_not_computed() -> None:
         raise AssertionError("computed at weight 0")
 
     off, on = term("kl", math.nan, 0.0), term("task", 1.0)
-    total, parts = forward(Objective([off, on], (schedule(0.0), forbidden)))
+    total, parts = forward(Objective([off, on], {"quantization": (schedule(0.0), forbidden)}))
     assert total == 1
     assert set(parts) == {"task", "total"}
     assert off.loss.calls == 0
@@ -118,7 +118,7 @@ def test_a_term_that_diverged_is_named(value: float) -> None:
 
 def test_a_quantization_term_that_diverged_is_named() -> None:
     with pytest.raises(Diverged, match="`quantization` is not finite"):
-        forward(Objective([term("task", 1.0)], (schedule(1.0), lambda: torch.tensor(math.nan))))
+        forward(Objective([term("task", 1.0)], {"quantization": (schedule(1.0), lambda: torch.tensor(math.nan))}))
 
 
 def test_a_sum_that_overflows_is_named_too() -> None:
