@@ -350,6 +350,37 @@ def test_a_weight_of_clipping_bounds_is_taken(keys: str) -> None:
     parse(f"quantize: {{{keys}}}\n").check_components()
 
 
+@pytest.mark.parametrize(
+    ("keys", "place", "told"),
+    [
+        ("progressive: [int8], when: after, weights: int4", "12: quantize.progressive", "formats follow one another while the model trains"),
+        ("progressive: [int8], weights: float", "12: quantize.progressive", "bits are reduced to those of an integer format"),
+        ("progressive: [int8], weights: fp8-e4m3", "12: quantize.progressive", "bits are reduced to those of an integer format"),
+        ("progressive: [int8]", "12: quantize.progressive", "each format must have fewer levels than the one before, and `weights` the fewest, not int8 -> int8"),
+        ("progressive: [int4, int8], weights: int2", "12: quantize.progressive", "each format must have fewer levels"),
+        ("progressive: [int8, ternary], weights: int2", "12: quantize.progressive", "each format must have fewer levels"),
+        ("progressive: [int8], weights: ternary, rounding: ternary", "12: quantize.progressive", "`ternary` "),
+        ("switch_at: [0.5], weights: int4", "12: quantize.switch_at", "[0.5] is not one share of the training for each format"),
+        ("switch_at: [0.5], progressive: [int8, int4], weights: int2", "12: quantize.switch_at", "[0.5] is not one share"),
+        ("switch_at: [0.5, 0.5], progressive: [int8, int4], weights: int2", "12: quantize.switch_at", "[0.5, 0.5] is not one share"),
+        ("switch_at: [0.2], progressive: [int8], start: 0.3, weights: int2", "12: quantize.switch_at", "from `start` (0.3) to 1"),
+        ("switch_at: [1.0], progressive: [int8], weights: int2", "12: quantize.switch_at", "[1.0] is not one share"),
+    ],
+)  # fmt: skip
+def test_formats_that_cannot_follow_one_another_are_refused(keys: str, place: str, told: str) -> None:
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        parse(f"quantize: {{{keys}}}\n").check_components()
+    assert str(caught.value).startswith(f"r.yaml:7:{place}: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys", ["progressive: [int8, int4]", "progressive: [int8], switch_at: [0.5]", "progressive: [int8, int3], switch_at: [0.5, 0.9], start: 0.4"]
+)
+def test_formats_that_follow_one_another_are_taken(keys: str) -> None:
+    parse(f"quantize: {{{keys}, weights: ternary}}\n").check_components()
+
+
 def test_a_wrong_weight_of_clipping_bounds_is_told_under_its_key() -> None:
     assert message("quantize: {clip_weight: high}\n").startswith("r.yaml:7:12: quantize.clip_weight: Input should be a number, ")
 

@@ -157,6 +157,9 @@ class Distill(Stage):
 WeightFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2", "float"]
 
 
+EarlierFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary"]
+
+
 class Scheme(Stage):
     """What one module's weights and input are stored as. `group`: so many neighbouring weights share a scale; left open, an output channel's do."""
 
@@ -170,7 +173,8 @@ class Quantize(ComponentStage):
 
     `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images. `rounding` is how
     weights reach the grid, and brings its own keys; `equalize` maps rewrites (after training) to theirs, in their order. `clip_weight` weighs the
-    squared bounds of the range `pact`, which brings its own default.
+    squared bounds of the range `pact`, which brings its own default. `progressive` lists the formats before `weights`, one after the other in equal
+    parts of the quantized training; `switch_at` says at which shares of the whole training the next one takes over.
     """
 
     when: Literal["train", "after"] = "train"
@@ -183,6 +187,8 @@ class Quantize(ComponentStage):
     error_weight: Weight = 0.0
     clip_weight: Weight | None = None
     start: Fraction = 0.0
+    progressive: list[EarlierFormat] = []
+    switch_at: list[Fraction] = []
     calibration_rows: int = Field(256, ge=1)
     keep_float: list[str] = []
     modules: dict[str, Scheme] = {}
@@ -256,6 +262,9 @@ class Recipe(Stage):
             if problem := mismatch(rounding, scheme.weights):
                 raise ValueError(self._origin.tell(["quantize", *path, "weights"], f"`{self.quantize.rounding}` {problem}"))
         self._check_training_only(self.quantize)
+        for form in self.quantize.progressive:
+            if problem := mismatch(rounding, form):
+                raise ValueError(self._origin.tell(["quantize", "progressive"], f"`{self.quantize.rounding}` {problem}"))
         if self.quantize.when == "after":
             return
         if self.quantize.equalize:
@@ -267,11 +276,15 @@ class Recipe(Stage):
 
     def _check_training_only(self, settings: Quantize) -> None:
         """Keys that act while the quantized model trains, and on what it learns. Raises ValueError."""
-        if settings.clip_weight is None:
-            return
-        if settings.when == "after" or not registry.load("ranges", settings.range).clipped_only:
+        if settings.clip_weight is not None and (settings.when == "after" or not registry.load("ranges", settings.range).clipped_only):
             problem = "it weighs the clipping bounds that `range: pact` learns in training, and there are none here. Leave it out"
             raise ValueError(self._origin.tell(["quantize", "clip_weight"], problem))
+        if settings.progressive and (refusal := _problem_of_formats(settings)):
+            raise ValueError(self._origin.tell(["quantize", "progressive"], refusal))
+        points = [settings.start, *settings.switch_at, 1.0]
+        if settings.switch_at and (len(settings.switch_at) != len(settings.progressive) or points != sorted(set(points))):
+            problem = f"one share of the training for each format of `progressive`, each above the one before, from `start` ({settings.start:g}) to 1"
+            raise ValueError(self._origin.tell(["quantize", "switch_at"], f"{settings.switch_at} is not {problem}"))
 
     def _check_task(self, task: Any) -> None:
         """What the other stages ask of the task. Raises ValueError."""
@@ -459,6 +472,21 @@ def _create(family: str, name: str, options: dict[str, Any] | None) -> None:
         registry.load(family, name)
     else:
         registry.create(family, name, options)
+
+
+def _problem_of_formats(settings: Quantize) -> str | None:
+    """Why formats cannot follow one another to the final one."""
+    from limbeck.quant.formats import GRIDS  # imports torch, which reading a recipe does not need
+
+    if settings.when == "after":
+        return "formats follow one another while the model trains, and `when` is after. Leave it out, or say `when: train`"
+    if settings.weights == "float" or GRIDS[settings.weights].is_floating:
+        return f"bits are reduced to those of an integer format, and `weights` is {settings.weights}. Leave it out"
+    formats = [*settings.progressive, settings.weights]
+    levels = [GRIDS[form].num_levels for form in formats]
+    if levels != sorted(set(levels), reverse=True):
+        return f"each format must have fewer levels than the one before, and `weights` the fewest, not {' -> '.join(formats)}"
+    return None
 
 
 def _explain(origin: Origin, problem: Any) -> str:

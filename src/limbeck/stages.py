@@ -18,6 +18,7 @@ from limbeck.features import Outputs
 from limbeck.losses import FeatureLoss
 from limbeck.own import Own
 from limbeck.progress import Note
+from limbeck.progressive import Progressive, beginnings
 from limbeck.quant.fake import squared_bounds
 from limbeck.quant.flow import Flow
 from limbeck.quant.swap import squared_error
@@ -304,12 +305,13 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before
     answer = answers.open() if answers else None
     layers = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
-    listeners, penalties, kind = [], {}, train.all_alike
+    listeners: list[Progressive] = []
+    penalties, kind = {}, train.all_alike
     if recipe.quantize and recipe.quantize.when == "train":
         prepare(bench, recipe, model, task)
         penalties = penalties_of(recipe.quantize, model)
-        listeners.append(partial(switch_on, bench, recipe, model, task))
-        kind = partial(kind_of_step, recipe.quantize.start)
+        listeners.append(Progressive(recipe.quantize, model, lambda: quantize.calibrate(model, calibration(bench, recipe, task)), bench.store.tell))
+        kind = partial(kind_of_step, recipe.quantize)
     return train.Job(
         model, objective.Objective(terms, penalties), encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
         listeners, _validator(bench, model, task), validation_units(bench, task), kind, bench.store.tell, transform(task),
@@ -455,21 +457,9 @@ def calibration_rows(bench: Bench, recipe: Recipe, task: Task) -> list[Encoded]:
     return [encoded[i] for i in drawn]
 
 
-def switch_on(bench: Bench, recipe: Recipe, model: nn.Module, task: Task, step: int, total: int) -> None:
-    """At the step where quantization begins, fit the ranges; from there on they are used."""
-    assert recipe.quantize is not None
-    if step == first_quantized(recipe.quantize.start, total):
-        quantize.calibrate(model, calibration(bench, recipe, task))
-
-
-def first_quantized(start: float, total: int) -> int:
-    """The step at which quantization begins."""
-    return int(start * total)
-
-
-def kind_of_step(start: float, step: int, total: int) -> str:
+def kind_of_step(settings: recipes.Quantize, step: int, total: int) -> str:
     """What a joint training's step costs, for the time left."""
-    return progress.QUANTIZED if step >= first_quantized(start, total) else progress.STEP
+    return progress.QUANTIZED if step >= beginnings(settings, total)[0] else progress.STEP
 
 
 def validation_units(bench: Bench, task: Task) -> float:

@@ -40,7 +40,7 @@ def judged(names: Iterable[str]) -> str:
 def after_training(settings: Quantize) -> Quantize:
     """What acts in training alone is left out; a learned range has nothing to learn from after training: its start takes its place."""
     range_name = "mse" if registry.load("ranges", settings.range).learned else settings.range
-    return settings.model_copy(update={"when": "after", "range": range_name, "clip_weight": None})
+    return settings.model_copy(update={"when": "after", "range": range_name, "clip_weight": None, "progressive": [], "switch_at": []})
 
 
 def in_training(settings: Quantize) -> Quantize:

@@ -22,6 +22,8 @@ QUANTIZE = {
     "lsq": "{range: lsq, error_weight: 1.0e-3, start: 0.2}",
     "lsq_plus": "{range: lsq_plus, start: 0.2}",
     "pact": "{range: pact, start: 0.2}",
+    "progressive": "{weights: int2, progressive: [int8, int4], range: lsq, error_weight: 1.0e-3, start: 0.2}",
+    "given points": "{weights: ternary, progressive: [int8], switch_at: [0.3], range: lsq_plus}",
 }
 
 

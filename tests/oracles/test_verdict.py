@@ -172,7 +172,9 @@ def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> N
     assert found["drop"] == pytest.approx(0.9 - means[final])
 
 
-@pytest.mark.parametrize("keys", ["range: lsq_plus", "range: pact", "range: pact, clip_weight: 0.1"])
+@pytest.mark.parametrize(
+    "keys", ["range: lsq_plus", "range: pact", "range: pact, clip_weight: 0.1", "range: lsq, weights: int4, progressive: [int8], switch_at: [0.5]"]
+)
 def test_what_learns_in_training_has_its_start_after_training(keys: str) -> None:
     recipe: Recipe = parse(RECIPE.replace("range: lsq", keys))
     found = verdict.arms(recipe, 1)
