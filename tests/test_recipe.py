@@ -243,22 +243,31 @@ def test_a_repeated_key_is_an_error(extra: str, expected: str) -> None:
     assert message(extra) == expected
 
 
-@pytest.mark.parametrize("written", ["[1]", "true", ".inf", "falling", "'linear(1.0)'", "'linear(1, x)'", "'linear(--1, 0)'", "'0.5'"])
+@pytest.mark.parametrize(
+    "written", ["[1]", "true", ".inf", "falling", "'linear(1.0)'", "'linear(1, x)'", "'linear(--1, 0)'", "'0.5'", "'step(1, 0)'"]
+)
 def test_a_wrong_weight_is_told_once_under_its_own_key(written: str) -> None:
-    wrong = "Input should be a number, linear(from, to) or cosine(from, to), not "
+    wrong = "Input should be a number, linear(from, to), cosine(from, to), step(value@share, ...) or ramp(value@share, ...), not "
     told = message(f"distill: {{losses: {{kl: {{weight: {written}}}}}}}\nquantize: {{error_weight: {written}}}\n").split("\n")
     assert len(told) == 2
     assert told[0].startswith(f"r.yaml:7:25: distill.losses.kl.weight: {wrong}")
     assert told[1].startswith("r.yaml:8:12: quantize.error_weight: Input should be a number, ")
 
 
-@pytest.mark.parametrize("written", ["0", "0.5", "'linear(1.0, 0.5)'", "'cosine( 1 , -2e-5 )'", "'linear(.5,5.)'"])
+@pytest.mark.parametrize(
+    "written", ["0", "0.5", "'linear(1.0, 0.5)'", "'cosine( 1 , -2e-5 )'", "'linear(.5,5.)'", "'step(0@0, 1@.3)'", "'ramp(0@0,1@1)'"]
+)
 def test_a_weight_that_is_read_is_one_that_the_objective_takes(written: str) -> None:
-    from limbeck.objective import schedule
+    from limbeck.schedules import schedule
 
     found = parse(f"distill: {{task_weight: {written}}}\n").distill
     assert found
     assert math.isfinite(schedule(found.task_weight)(0.3))
+
+
+def test_shares_out_of_order_are_told_under_the_weight_s_key() -> None:
+    told = message("distill: {losses: {kl: {weight: 'step(0@0, 1@0.5, 2@0.4)'}}}\n")
+    assert told.startswith("r.yaml:7:25: distill.losses.kl.weight: weight `step(0@0, 1@0.5, 2@0.4)`: the shares after @ must begin at 0 and rise")
 
 
 def test_infinity_is_out_of_range() -> None:
@@ -576,7 +585,9 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
             "seed": draw(st.integers(0, 2**63)),
         },
         "distill": {
-            "task_weight": draw(st.one_of(st.sampled_from(["linear(1.0, 0.5)", "cosine(1e-5, .5)"]), st.floats(0, 1))),
+            "task_weight": draw(
+                st.one_of(st.sampled_from(["linear(1.0, 0.5)", "cosine(1e-5, .5)", "step(0@0, 1@.3)", "ramp(1@0, 1@0.5, 0@1)"]), st.floats(0, 1))
+            ),
             "losses": draw(st.dictionaries(words, options, max_size=2)),
         },
         "quantize": {"keep_float": draw(st.lists(words, max_size=2)), "modules": {draw(words): {"weights": "float"}}},

@@ -5,7 +5,6 @@
 Every weight is a number or a schedule over the training's progress, every term is logged by itself, and 0 switches a term off (it is not computed).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,8 @@ from torch import nn
 from limbeck import registry
 from limbeck.features import Outputs
 from limbeck.losses import Loss
-from limbeck.recipe import SCHEDULE, Distill, Weight
+from limbeck.recipe import Distill, Weight
+from limbeck.schedules import Schedule, schedule
 from limbeck.tasks import Batch
 
 
@@ -23,29 +23,16 @@ class Diverged(ValueError):
     """A loss term is not finite."""
 
 
-def schedule(weight: Weight) -> Callable[[float], float]:
-    """Progress in [0, 1] to a weight: a number, `linear(from, to)` or `cosine(from, to)`. Raises ValueError."""
-    if not isinstance(weight, str):
-        return lambda progress: float(weight)
-    match = SCHEDULE.fullmatch(weight.strip())
-    if not match:
-        raise ValueError(f"weight `{weight}`: write a number, linear(from, to) or cosine(from, to)")
-    start, end = float(match[2]), float(match[3])
-    if match[1] == "linear":
-        return lambda progress: start + (end - start) * progress
-    return lambda progress: end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 @dataclass(frozen=True)
 class Term:
     """One loss and its weight."""
 
     name: str
-    weight: Callable[[float], float]
+    weight: Schedule
     loss: Loss
 
 
-Penalty = tuple[Callable[[float], float], Callable[[], torch.Tensor]]
+Penalty = tuple[Schedule, Callable[[], torch.Tensor]]
 
 
 class Objective(nn.Module):

@@ -28,22 +28,21 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from limbeck import registry
+from limbeck.schedules import FORMS, NUMBER, SCHEDULE, schedule
 from limbeck.tasks import SelfSupervised
-
-NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-SCHEDULE = re.compile(rf"\s*(linear|cosine)\(\s*({NUMBER})\s*,\s*({NUMBER})\s*\)\s*")
 
 
 def _weight(value: Any) -> float | str:
     if isinstance(value, str) and SCHEDULE.fullmatch(value):
+        schedule(value)
         return value
     if type(value) in (int, float) and math.isfinite(value):  # not bool
         return float(value)
-    raise ValueError("Input should be a number, linear(from, to) or cosine(from, to)")
+    raise ValueError(f"Input should be {FORMS}")
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[  # a number, or a schedule: "linear(1.0, 0.5)"
+Weight = Annotated[  # a number, or a schedule (`limbeck.schedules`): "linear(1.0, 0.5)"
     float | str,
     PlainValidator(_weight),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{SCHEDULE.pattern}$"}]}),

@@ -24,6 +24,7 @@ from limbeck.quant.flow import Flow
 from limbeck.quant.swap import squared_error
 from limbeck.ranges.pact import CLIP_WEIGHT
 from limbeck.recipe import Recipe
+from limbeck.schedules import schedule
 from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
 from limbeck.tasks import Batch, Encoded, Scored, SelfSupervised, Task, collate
@@ -429,10 +430,10 @@ def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
 
 def penalties_of(settings: recipes.Quantize, model: nn.Module) -> dict[str, objective.Penalty]:
     """The error term of the weights, and of clipping bounds where they are learned."""
-    found: dict[str, objective.Penalty] = {"quantization": (objective.schedule(settings.error_weight), partial(squared_error, model))}
+    found: dict[str, objective.Penalty] = {"quantization": (schedule(settings.error_weight), partial(squared_error, model))}
     if registry.load("ranges", settings.range).clipped_only:
         weight = CLIP_WEIGHT if settings.clip_weight is None else settings.clip_weight
-        found["clipping"] = (objective.schedule(weight), partial(squared_bounds, model))
+        found["clipping"] = (schedule(weight), partial(squared_bounds, model))
     return found
 
 

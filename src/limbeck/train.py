@@ -149,6 +149,8 @@ class Training:
             loss, parts = job.objective(student, student if teacher is None else teacher, batch, step / total)
         except Diverged as error:
             raise Diverged(f"step {step} of {total}: {error}") from None
+        if not loss.requires_grad:
+            raise Diverged(f"step {step} of {total}: every loss term has the weight 0 here, and nothing is left to learn from. Give one a weight")
         self.accelerator.backward(loss)
         nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], job.settings.gradient_clip)
         self.optimizer.step()
