@@ -21,6 +21,7 @@ from limbeck.progress import Note
 from limbeck.progressive import Progressive, beginnings
 from limbeck.quant.fake import squared_bounds
 from limbeck.quant.flow import Flow
+from limbeck.quant.health import Examination, broken_scales
 from limbeck.quant.swap import squared_error
 from limbeck.ranges.pact import CLIP_WEIGHT
 from limbeck.recipe import Recipe
@@ -307,16 +308,27 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     answer = answers.open() if answers else None
     layers = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
     listeners: list[Progressive] = []
-    penalties, kind = {}, train.all_alike
+    penalties, kind, validate = {}, train.all_alike, _validator(bench, model, task)
     if recipe.quantize and recipe.quantize.when == "train":
         prepare(bench, recipe, model, task)
         penalties = penalties_of(recipe.quantize, model)
         listeners.append(Progressive(recipe.quantize, model, lambda: quantize.calibrate(model, calibration(bench, recipe, task)), bench.store.tell))
         kind = partial(kind_of_step, recipe.quantize)
+        validate = examined(Examination(model, calibration(bench, recipe, task)[0], bench.store.tell), validate)
     return train.Job(
         model, objective.Objective(terms, penalties), encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
-        listeners, _validator(bench, model, task), validation_units(bench, task), kind, bench.store.tell, transform(task),
+        listeners, validate, validation_units(bench, task), kind, bench.store.tell, transform(task), partial(broken_scales, model),
     )  # fmt: skip
+
+
+def examined(examine: Callable[[], None], validate: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
+    """A validation that looks at the ranges first."""
+
+    def both() -> dict[str, float]:
+        examine()
+        return validate()
+
+    return both
 
 
 def quantize_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> Path:

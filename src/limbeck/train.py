@@ -52,7 +52,7 @@ class Job:
     `teacher(batch)` answers, from the cache or live; `layers` are captured; `listeners` get the step about to run and return the parameters that they
     set anew, whose moments the optimizer forgets; `validate` gives metrics and costs
     `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`); `transform(batch, generator)` makes of
-    a numpy batch the one to train on, by a generator that (seed, step) alone decides.
+    a numpy batch the one to train on, by a generator that (seed, step) alone decides; `diagnose()` adds what it knows where a loss is not finite.
     """
 
     model: nn.Module
@@ -69,6 +69,7 @@ class Job:
     kind: Callable[[int, int], str] = all_alike
     tell: Tell = silent
     transform: Transform = unchanged
+    diagnose: Callable[[], str] = str
 
 
 class Training:
@@ -148,7 +149,7 @@ class Training:
         try:
             loss, parts = job.objective(student, student if teacher is None else teacher, batch, step / total)
         except Diverged as error:
-            raise Diverged(f"step {step} of {total}: {error}") from None
+            raise Diverged("\n".join(filter(None, (f"step {step} of {total}: {error}", job.diagnose())))) from None
         if not loss.requires_grad:
             raise Diverged(f"step {step} of {total}: every loss term has the weight 0 here, and nothing is left to learn from. Give one a weight")
         self.accelerator.backward(loss)

@@ -155,6 +155,12 @@ def test_weights_of_eight_bits_start_from_their_extremes_where_these_err_less() 
     assert torch.equal(found["lsq_plus"], found["minmax"])
 
 
+def test_signs_start_at_their_least_squared_error() -> None:
+    made = registry.load("ranges", "lsq_plus")(GRIDS["binary"])
+    made.observe(draw()[None])
+    assert made.fit()[0].item() == pytest.approx(draw().abs().mean().item(), rel=1e-5)
+
+
 def test_weights_have_no_offset() -> None:
     assert FakeQuantizer(GRIDS["int4"], registry.load("ranges", "lsq_plus"), 8).offset is None
     assert FakeQuantizer(UINT8, registry.load("ranges", "lsq")).offset is None

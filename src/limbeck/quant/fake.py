@@ -187,9 +187,12 @@ class FakeQuantizer(nn.Module):
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         """The integers of `x`, as float32."""
-        rows = self.rows(x.detach().float())
-        rounded = self.rounding.round(rows / self.scale.view(self.column), self.grid, training=False)
-        return (rounded + self.zero_point.view(self.column)).clamp(self.grid.low, self.grid.high).view(x.shape)
+        return self.unclamped(x).clamp(self.grid.low, self.grid.high)
+
+    def unclamped(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes of a grid without ends."""
+        rounded = self.rounding.round(self.rows(x.detach().float()) / self.scale.view(self.column), self.grid, training=False)
+        return (rounded + self.zero_point.view(self.column)).view(x.shape)
 
 
 def squared_bounds(model: nn.Module) -> torch.Tensor:

@@ -6,7 +6,7 @@ squared error, weights (symmetric, no offset) from s = max(|mu - 3 sigma|, |mu +
 Deviations: z is rounded in the forward, straight through backward, and stays on the grid, so that zero is exact and the exported integer is the one
 trained with. The parameter is z as a share of the grid, so that Adam moves it at the pace of log(s), whatever the tensor's unit; held so, a change of
 s moves both ends. A tensor that starts with z = 0, as after a ReLU, keeps it: the ReLU is then the grid's own end, and runs in the integer kernel.
-Where a channel's extremes err less than 3 sigma does, as on 8 bits, they are its start.
+Where a channel's extremes err less than 3 sigma does, as on 8 bits, they are its start; signs (`binary`) start as `mse`.
 """
 
 from typing import ClassVar
@@ -28,7 +28,7 @@ class LsqPlus(Sample):
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale, zero_point), each (groups)."""
-        if not self.grid.symmetric:
+        if not self.grid.symmetric or self.grid.step > 1:
             return least_error(self)
         scale, zero = fit_interval(*self.extremes(), self.grid)
         values = self.values()
