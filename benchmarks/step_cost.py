@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck import machine, objective, recipe, stages, train, verdict
+from limbeck import machine, objective, progressive, recipe, stages, train, verdict
 from limbeck.store import Store
 
 
@@ -24,7 +24,9 @@ def training(bench: stages.Bench, derived: recipe.Recipe, folder: Path) -> train
     cache = stages.label_stage(bench, derived, ready, start, terms) if derived.distill else None
     made = train.Training(stages.training_job(bench, derived, start, terms, cache), folder)
     if derived.quantize:
-        stages.switch_on(bench, derived, made.job.model, start.task, int(derived.quantize.start * len(made.batches)), len(made.batches))
+        for step in progressive.beginnings(derived.quantize, len(made.batches)):
+            for listener in made.job.listeners:
+                listener(step, len(made.batches))
     return made
 
 

@@ -75,6 +75,11 @@ def test_the_python_of_the_guide_runs_as_printed(folder: Path) -> None:
     assert set(run([sys.executable, "-c", block], folder).split()) <= {"bright", "dark"}
 
 
+def test_the_recipes_of_the_guide_are_recipes() -> None:
+    found = [recipe.parse(block).resolved() for block in blocks(ROOT / "docs" / "guide.md", "yaml")]
+    assert found
+
+
 def test_the_notebook_was_executed_and_runs(tmp_path: Path) -> None:
     notebook = nbformat.read(ROOT / "docs" / "flow.ipynb", as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -243,22 +243,31 @@ def test_a_repeated_key_is_an_error(extra: str, expected: str) -> None:
     assert message(extra) == expected
 
 
-@pytest.mark.parametrize("written", ["[1]", "true", ".inf", "falling", "'linear(1.0)'", "'linear(1, x)'", "'linear(--1, 0)'", "'0.5'"])
+@pytest.mark.parametrize(
+    "written", ["[1]", "true", ".inf", "falling", "'linear(1.0)'", "'linear(1, x)'", "'linear(--1, 0)'", "'0.5'", "'step(1, 0)'"]
+)
 def test_a_wrong_weight_is_told_once_under_its_own_key(written: str) -> None:
-    wrong = "Input should be a number, linear(from, to) or cosine(from, to), not "
+    wrong = "Input should be a number, linear(from, to), cosine(from, to), step(value@share, ...) or ramp(value@share, ...), not "
     told = message(f"distill: {{losses: {{kl: {{weight: {written}}}}}}}\nquantize: {{error_weight: {written}}}\n").split("\n")
     assert len(told) == 2
     assert told[0].startswith(f"r.yaml:7:25: distill.losses.kl.weight: {wrong}")
     assert told[1].startswith("r.yaml:8:12: quantize.error_weight: Input should be a number, ")
 
 
-@pytest.mark.parametrize("written", ["0", "0.5", "'linear(1.0, 0.5)'", "'cosine( 1 , -2e-5 )'", "'linear(.5,5.)'"])
+@pytest.mark.parametrize(
+    "written", ["0", "0.5", "'linear(1.0, 0.5)'", "'cosine( 1 , -2e-5 )'", "'linear(.5,5.)'", "'step(0@0, 1@.3)'", "'ramp(0@0,1@1)'"]
+)
 def test_a_weight_that_is_read_is_one_that_the_objective_takes(written: str) -> None:
-    from limbeck.objective import schedule
+    from limbeck.schedules import schedule
 
     found = parse(f"distill: {{task_weight: {written}}}\n").distill
     assert found
     assert math.isfinite(schedule(found.task_weight)(0.3))
+
+
+def test_shares_out_of_order_are_told_under_the_weight_s_key() -> None:
+    told = message("distill: {losses: {kl: {weight: 'step(0@0, 1@0.5, 2@0.4)'}}}\n")
+    assert told.startswith("r.yaml:7:25: distill.losses.kl.weight: weight `step(0@0, 1@0.5, 2@0.4)`: the shares after @ must begin at 0 and rise")
 
 
 def test_infinity_is_out_of_range() -> None:
@@ -337,6 +346,52 @@ def test_a_wrong_component_is_told_with_its_place(old: str, new: str, start: str
         parse(base=BASE.replace(old, new)).check_components()
     assert str(caught.value).startswith(start)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("keys", ["range: lsq", "range: pact, when: after", "range: mse"])
+def test_a_weight_of_clipping_bounds_without_any_is_refused(keys: str) -> None:
+    with pytest.raises(ValueError, match=r"^r\.yaml:7:12: quantize\.clip_weight: it weighs the clipping bounds that `range: pact` learns"):
+        parse(f"quantize: {{clip_weight: 0.1, {keys}}}\n").check_components()
+
+
+@pytest.mark.parametrize("keys", ["range: pact", "range: pact, clip_weight: 0", "range: pact, clip_weight: 'linear(0, 1e-3)'"])
+def test_a_weight_of_clipping_bounds_is_taken(keys: str) -> None:
+    parse(f"quantize: {{{keys}}}\n").check_components()
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "told"),
+    [
+        ("progressive: [int8], when: after, weights: int4", "12: quantize.progressive", "formats follow one another while the model trains"),
+        ("progressive: [int8], weights: float", "12: quantize.progressive", "bits are reduced to those of an integer format"),
+        ("progressive: [int8], weights: fp8-e4m3", "12: quantize.progressive", "bits are reduced to those of an integer format"),
+        ("progressive: [int8]", "12: quantize.progressive", "each format must have fewer levels than the one before, and `weights` the fewest, not int8 -> int8"),
+        ("progressive: [int4, int8], weights: int2", "12: quantize.progressive", "each format must have fewer levels"),
+        ("progressive: [int8, ternary], weights: int2", "12: quantize.progressive", "each format must have fewer levels"),
+        ("progressive: [int8], weights: ternary, rounding: ternary", "12: quantize.progressive", "`ternary` "),
+        ("switch_at: [0.5], weights: int4", "12: quantize.switch_at", "[0.5] is not one share of the training for each format"),
+        ("switch_at: [0.5], progressive: [int8, int4], weights: int2", "12: quantize.switch_at", "[0.5] is not one share"),
+        ("switch_at: [0.5, 0.5], progressive: [int8, int4], weights: int2", "12: quantize.switch_at", "[0.5, 0.5] is not one share"),
+        ("switch_at: [0.2], progressive: [int8], start: 0.3, weights: int2", "12: quantize.switch_at", "from `start` (0.3) to 1"),
+        ("switch_at: [1.0], progressive: [int8], weights: int2", "12: quantize.switch_at", "[1.0] is not one share"),
+    ],
+)  # fmt: skip
+def test_formats_that_cannot_follow_one_another_are_refused(keys: str, place: str, told: str) -> None:
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        parse(f"quantize: {{{keys}}}\n").check_components()
+    assert str(caught.value).startswith(f"r.yaml:7:{place}: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys", ["progressive: [int8, int4]", "progressive: [int8], switch_at: [0.5]", "progressive: [int8, int3], switch_at: [0.5, 0.9], start: 0.4"]
+)
+def test_formats_that_follow_one_another_are_taken(keys: str) -> None:
+    parse(f"quantize: {{{keys}, weights: ternary}}\n").check_components()
+
+
+def test_a_wrong_weight_of_clipping_bounds_is_told_under_its_key() -> None:
+    assert message("quantize: {clip_weight: high}\n").startswith("r.yaml:7:12: quantize.clip_weight: Input should be a number, ")
 
 
 def test_a_wrong_component_of_a_recipe_without_a_text() -> None:
@@ -530,7 +585,9 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
             "seed": draw(st.integers(0, 2**63)),
         },
         "distill": {
-            "task_weight": draw(st.one_of(st.sampled_from(["linear(1.0, 0.5)", "cosine(1e-5, .5)"]), st.floats(0, 1))),
+            "task_weight": draw(
+                st.one_of(st.sampled_from(["linear(1.0, 0.5)", "cosine(1e-5, .5)", "step(0@0, 1@.3)", "ramp(1@0, 1@0.5, 0@1)"]), st.floats(0, 1))
+            ),
             "losses": draw(st.dictionaries(words, options, max_size=2)),
         },
         "quantize": {"keep_float": draw(st.lists(words, max_size=2)), "modules": {draw(words): {"weights": "float"}}},

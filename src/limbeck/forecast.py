@@ -20,6 +20,7 @@ from limbeck import bench as benchmark
 from limbeck import data, evaluate, machine, models, objective, stages, verdict
 from limbeck.machine import peak_mb
 from limbeck.pipeline import pytorch_answerer
+from limbeck.progressive import beginnings
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load
 from limbeck.sources import Row
@@ -232,7 +233,8 @@ class Rehearsal:
         pace = quantized = self.pace(training)
         if job.listeners and derived.quantize:
             switch, total = derived.quantize.start, len(training.batches)
-            setup = timed(lambda: [listener(stages.first_quantized(switch, total), total) for listener in job.listeners])[1]
+            switches = beginnings(derived.quantize, total)
+            setup = timed(lambda: [listener(step, total) for step in switches for listener in job.listeners])[1]
             setup, quantized = setup * self.calibration_scale(derived), self.pace(training)
         epoch = self.units_of_epoch(start.task) * (switch * pace + (1 - switch) * quantized)
         epoch += self.units_of_pass("validation", start.task) * self.pace_of_pass(job.model, start.task)

@@ -1,12 +1,11 @@
 """The weighted sum of losses that one training minimises:
 
-    L = a * task(y) + sum_k b_k * loss_k(student, teacher) + lambda * mean (Q(w) - w)^2
+    L = a * task(y) + sum_k b_k * loss_k(student, teacher) + lambda * mean (Q(w) - w)^2 [+ mu * sum alpha^2, with `ranges/pact`]
 
 Every weight is a number or a schedule over the training's progress, every term is logged by itself, and 0 switches a term off (it is not computed).
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,8 @@ from torch import nn
 from limbeck import registry
 from limbeck.features import Outputs
 from limbeck.losses import Loss
-from limbeck.recipe import SCHEDULE, Distill, Weight
+from limbeck.recipe import Distill, Weight
+from limbeck.schedules import Schedule, schedule
 from limbeck.tasks import Batch
 
 
@@ -23,35 +23,25 @@ class Diverged(ValueError):
     """A loss term is not finite."""
 
 
-def schedule(weight: Weight) -> Callable[[float], float]:
-    """Progress in [0, 1] to a weight: a number, `linear(from, to)` or `cosine(from, to)`. Raises ValueError."""
-    if not isinstance(weight, str):
-        return lambda progress: float(weight)
-    match = SCHEDULE.fullmatch(weight.strip())
-    if not match:
-        raise ValueError(f"weight `{weight}`: write a number, linear(from, to) or cosine(from, to)")
-    start, end = float(match[2]), float(match[3])
-    if match[1] == "linear":
-        return lambda progress: start + (end - start) * progress
-    return lambda progress: end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 @dataclass(frozen=True)
 class Term:
     """One loss and its weight."""
 
     name: str
-    weight: Callable[[float], float]
+    weight: Schedule
     loss: Loss
 
 
-class Objective(nn.Module):
-    """`terms` on outputs and `quantization`: (weight schedule, () -> mean squared error of the weights) or None."""
+Penalty = tuple[Schedule, Callable[[], torch.Tensor]]
 
-    def __init__(self, terms: Sequence[Term], quantization: tuple[Callable[[float], float], Callable[[], torch.Tensor]] | None = None) -> None:
+
+class Objective(nn.Module):
+    """`terms` on outputs and `penalties` on the model itself by name: (weight schedule, () -> what is penalised)."""
+
+    def __init__(self, terms: Sequence[Term], penalties: Mapping[str, Penalty] | None = None) -> None:
         super().__init__()
         self.terms = terms
-        self.quantization = quantization
+        self.penalties = penalties or {}
         self.losses = nn.ModuleList([term.loss for term in terms if isinstance(term.loss, nn.Module)])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -62,9 +52,10 @@ class Objective(nn.Module):
             if weight := term.weight(progress):
                 parts[term.name] = term.loss(student, teacher, batch)
                 total = total + weight * parts[term.name]
-        if self.quantization and (weight := self.quantization[0](progress)):
-            parts["quantization"] = self.quantization[1]()
-            total = total + weight * parts["quantization"]
+        for name, (schedule_of_weight, penalty) in self.penalties.items():
+            if weight := schedule_of_weight(progress):
+                parts[name] = penalty()
+                total = total + weight * parts[name]
         if not torch.isfinite(total):
             broken = [name for name, part in parts.items() if not torch.isfinite(part)] or ["total"]
             raise Diverged(f"the loss term `{broken[0]}` is not finite. Lower train.learning_rate or this term's weight")

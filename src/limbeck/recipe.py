@@ -28,22 +28,21 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from limbeck import registry
+from limbeck.schedules import FORMS, NUMBER, SCHEDULE, schedule
 from limbeck.tasks import SelfSupervised
-
-NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-SCHEDULE = re.compile(rf"\s*(linear|cosine)\(\s*({NUMBER})\s*,\s*({NUMBER})\s*\)\s*")
 
 
 def _weight(value: Any) -> float | str:
     if isinstance(value, str) and SCHEDULE.fullmatch(value):
+        schedule(value)
         return value
     if type(value) in (int, float) and math.isfinite(value):  # not bool
         return float(value)
-    raise ValueError("Input should be a number, linear(from, to) or cosine(from, to)")
+    raise ValueError(f"Input should be {FORMS}")
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[  # a number, or a schedule: "linear(1.0, 0.5)"
+Weight = Annotated[  # a number, or a schedule (`limbeck.schedules`): "linear(1.0, 0.5)"
     float | str,
     PlainValidator(_weight),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{SCHEDULE.pattern}$"}]}),
@@ -157,6 +156,9 @@ class Distill(Stage):
 WeightFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2", "float"]
 
 
+EarlierFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary"]
+
+
 class Scheme(Stage):
     """What one module's weights and input are stored as. `group`: so many neighbouring weights share a scale; left open, an output channel's do."""
 
@@ -173,7 +175,9 @@ class Quantize(ComponentStage):
 
     `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images. `rounding` is how
     weights reach the grid, and brings its own keys; `equalize` maps rewrites (after training) to theirs, in their order. What is left open of
-    `range`, `rounding` and `equalize` is lsq, nearest and nothing in training, and chosen by trial after it (`post_training`).
+    `range`, `rounding` and `equalize` is lsq, nearest and nothing in training, and chosen by trial after it (`post_training`). `clip_weight` weighs
+    the squared bounds of the range `pact`, which brings its own default. `progressive` lists the formats before `weights`, one after the other in
+    equal parts of the quantized training; `switch_at` says at which shares of the whole training the next one takes over.
     """
 
     when: Literal["train", "after"] = "train"
@@ -184,7 +188,10 @@ class Quantize(ComponentStage):
     rounding: str | None = None
     equalize: dict[str, dict[str, Any]] | None = None
     error_weight: Weight = 0.0
+    clip_weight: Weight | None = None
     start: Fraction = 0.0
+    progressive: list[EarlierFormat] = []
+    switch_at: list[Fraction] = []
     calibration_rows: int = Field(256, ge=1)
     keep_float: list[str] = []
     modules: dict[str, Scheme] = {}
@@ -276,6 +283,10 @@ class Recipe(Stage):
         for path, scheme in ({(): self.quantize} | schemes).items():
             if problem := mismatch(rounding, scheme.weights):
                 raise ValueError(self._origin.tell(["quantize", *path, "weights"], f"`{name}` {problem}"))
+        self._check_training_only(self.quantize)
+        for form in self.quantize.progressive:
+            if problem := mismatch(rounding, form):
+                raise ValueError(self._origin.tell(["quantize", "progressive"], f"`{name}` {problem}"))
         if self.quantize.when == "after":
             return
         if self.quantize.equalize:
@@ -284,6 +295,19 @@ class Recipe(Stage):
         if isinstance(rounding, LayerRounding):
             problem = f"`{name}` rounds whole layers after their training, and `when` is train. Say `when: after`, or leave it out"
             raise ValueError(self._origin.tell(["quantize", "rounding"], problem))
+
+    def _check_training_only(self, settings: Quantize) -> None:
+        """Keys that act while the quantized model trains, and on what it learns. Raises ValueError."""
+        range_name = settings.range or TRAINED["range"]
+        if settings.clip_weight is not None and (settings.when == "after" or not registry.load("ranges", range_name).clipped_only):
+            problem = "it weighs the clipping bounds that `range: pact` learns in training, and there are none here. Leave it out"
+            raise ValueError(self._origin.tell(["quantize", "clip_weight"], problem))
+        if settings.progressive and (refusal := _problem_of_formats(settings)):
+            raise ValueError(self._origin.tell(["quantize", "progressive"], refusal))
+        points = [settings.start, *settings.switch_at, 1.0]
+        if settings.switch_at and (len(settings.switch_at) != len(settings.progressive) or points != sorted(set(points))):
+            problem = f"one share of the training for each format of `progressive`, each above the one before, from `start` ({settings.start:g}) to 1"
+            raise ValueError(self._origin.tell(["quantize", "switch_at"], f"{settings.switch_at} is not {problem}"))
 
     def _check_task(self, task: Any) -> None:
         """What the other stages ask of the task. Raises ValueError."""
@@ -472,6 +496,21 @@ def _create(family: str, name: str, options: dict[str, Any] | None) -> None:
         registry.load(family, name)
     else:
         registry.create(family, name, options)
+
+
+def _problem_of_formats(settings: Quantize) -> str | None:
+    """Why formats cannot follow one another to the final one."""
+    from limbeck.quant.formats import GRIDS  # imports torch, which reading a recipe does not need
+
+    if settings.when == "after":
+        return "formats follow one another while the model trains, and `when` is after. Leave it out, or say `when: train`"
+    if settings.weights == "float" or GRIDS[settings.weights].is_floating:
+        return f"bits are reduced to those of an integer format, and `weights` is {settings.weights}. Leave it out"
+    formats = [*settings.progressive, settings.weights]
+    levels = [GRIDS[form].num_levels for form in formats]
+    if levels != sorted(set(levels), reverse=True):
+        return f"each format must have fewer levels than the one before, and `weights` the fewest, not {' -> '.join(formats)}"
+    return None
 
 
 def _explain(origin: Origin, problem: Any) -> str:

@@ -31,6 +31,7 @@ from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS, digits_per_byte
 from limbeck.quant.integer import SMALLEST_PACKED
 from limbeck.recipe import Quantize, Recipe, Scheme
+from limbeck.schedules import NUMBER
 from limbeck.sensitivities import Probe, Scores
 from limbeck.stages import Bench, Net
 from limbeck.store import Store, read_json, write_json
@@ -68,7 +69,7 @@ def budget(bits: float | None, size: str | None, milliseconds: float | None) -> 
 
 def num_bytes(text: str) -> float:
     """'9MB' in bytes. Raises ValueError."""
-    match = re.fullmatch(rf"\s*({recipes.NUMBER})\s*([A-Za-z]*)\s*", text)
+    match = re.fullmatch(rf"\s*({NUMBER})\s*([A-Za-z]*)\s*", text)
     if not match or match[2] not in SIZES:
         raise ValueError(f"search: --bytes `{text}` is no size. Write a number, and after it one of {', '.join(filter(None, SIZES))}, as in 9MB")
     return float(match[1]) * SIZES[match[2]]
@@ -236,7 +237,7 @@ def stored_bytes(count: int, scales: int, form: str) -> float:
 def float_bytes(probe: Probe) -> float:
     """What the parameters take that no choice is made for: biases, norms, modules that stay float."""
     chosen_for = {id(layer.weight) for layer in probe.layers.values()}
-    scales = {id(module.log_scale) for module in probe.model.modules() if isinstance(module, FakeQuantizer)}
+    scales = {id(own) for module in probe.model.modules() if isinstance(module, FakeQuantizer) for own in module.parameters()}
     return 4.0 * sum(parameter.numel() for parameter in probe.model.parameters() if id(parameter) not in chosen_for | scales)
 
 

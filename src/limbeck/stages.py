@@ -18,9 +18,14 @@ from limbeck.features import Outputs
 from limbeck.losses import FeatureLoss
 from limbeck.own import Own
 from limbeck.progress import Note
+from limbeck.progressive import Progressive, beginnings
+from limbeck.quant.fake import squared_bounds
 from limbeck.quant.flow import Flow
+from limbeck.quant.health import Examination, broken_scales
 from limbeck.quant.swap import squared_error
+from limbeck.ranges.pact import CLIP_WEIGHT
 from limbeck.recipe import Recipe
+from limbeck.schedules import schedule
 from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
 from limbeck.tasks import Batch, Encoded, Scored, SelfSupervised, Task, collate
@@ -302,16 +307,28 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before
     answer = answers.open() if answers else None
     layers = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
-    listeners, error, kind = [], None, train.all_alike
+    listeners: list[Progressive] = []
+    penalties, kind, validate = {}, train.all_alike, _validator(bench, model, task)
     if recipe.quantize and recipe.quantize.when == "train":
         prepare(bench, recipe, model, task)
-        error = (objective.schedule(recipe.quantize.error_weight), partial(squared_error, model))
-        listeners.append(partial(switch_on, bench, recipe, model, task))
-        kind = partial(kind_of_step, recipe.quantize.start)
+        penalties = penalties_of(recipe.quantize, model)
+        listeners.append(Progressive(recipe.quantize, model, lambda: quantize.calibrate(model, calibration(bench, recipe, task)), bench.store.tell))
+        kind = partial(kind_of_step, recipe.quantize)
+        validate = examined(Examination(model, calibration(bench, recipe, task)[0], bench.store.tell), validate)
     return train.Job(
-        model, objective.Objective(terms, error), encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
-        listeners, _validator(bench, model, task), validation_units(bench, task), kind, bench.store.tell, transform(task),
+        model, objective.Objective(terms, penalties), encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
+        listeners, validate, validation_units(bench, task), kind, bench.store.tell, transform(task), partial(broken_scales, model),
     )  # fmt: skip
+
+
+def examined(examine: Callable[[], None], validate: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
+    """A validation that looks at the ranges first."""
+
+    def both() -> dict[str, float]:
+        examine()
+        return validate()
+
+    return both
 
 
 def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> Recipe:
@@ -456,6 +473,15 @@ def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
     return quantize.prepare(model, schemes, settings.range, calibration(bench, recipe, task)[0], **quantize.components(settings))
 
 
+def penalties_of(settings: recipes.Quantize, model: nn.Module) -> dict[str, objective.Penalty]:
+    """The error term of the weights, and of clipping bounds where they are learned."""
+    found: dict[str, objective.Penalty] = {"quantization": (schedule(settings.error_weight), partial(squared_error, model))}
+    if settings.range and registry.load("ranges", settings.range).clipped_only:
+        weight = CLIP_WEIGHT if settings.clip_weight is None else settings.clip_weight
+        found["clipping"] = (schedule(weight), partial(squared_bounds, model))
+    return found
+
+
 def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.Module], Any]]:
     """Forwards over the training rows that ranges are fitted on."""
     return [partial(features.run, batch=batch) for batch in batches_of(calibration_rows(bench, recipe, task), task)]
@@ -475,21 +501,9 @@ def calibration_rows(bench: Bench, recipe: Recipe, task: Task) -> list[Encoded]:
     return [encoded[i] for i in drawn]
 
 
-def switch_on(bench: Bench, recipe: Recipe, model: nn.Module, task: Task, step: int, total: int) -> None:
-    """At the step where quantization begins, fit the ranges; from there on they are used."""
-    assert recipe.quantize is not None
-    if step == first_quantized(recipe.quantize.start, total):
-        quantize.calibrate(model, calibration(bench, recipe, task))
-
-
-def first_quantized(start: float, total: int) -> int:
-    """The step at which quantization begins."""
-    return int(start * total)
-
-
-def kind_of_step(start: float, step: int, total: int) -> str:
+def kind_of_step(settings: recipes.Quantize, step: int, total: int) -> str:
     """What a joint training's step costs, for the time left."""
-    return progress.QUANTIZED if step >= first_quantized(start, total) else progress.STEP
+    return progress.QUANTIZED if step >= beginnings(settings, total)[0] else progress.STEP
 
 
 def validation_units(bench: Bench, task: Task) -> float:

@@ -7,7 +7,7 @@ one safetensors file (model, objective, optimizer; the step and the history in i
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,10 @@ def unchanged(batch: Batch, generator: np.random.Generator) -> Batch:
 class Job:
     """One training.
 
-    `teacher(batch)` answers, from the cache or live; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
+    `teacher(batch)` answers, from the cache or live; `layers` are captured; `listeners` get the step about to run and return the parameters that they
+    set anew, whose moments the optimizer forgets; `validate` gives metrics and costs
     `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`); `transform(batch, generator)` makes of
-    a numpy batch the one to train on, by a generator that (seed, step) alone decides.
+    a numpy batch the one to train on, by a generator that (seed, step) alone decides; `diagnose()` adds what it knows where a loss is not finite.
     """
 
     model: nn.Module
@@ -62,12 +63,13 @@ class Job:
     dtype: torch.dtype = torch.float32
     layers: Sequence[str] = ()
     teacher: Callable[[Batch], Outputs | None] = lambda batch: None
-    listeners: Sequence[Callable[[int, int], None]] = ()
+    listeners: Sequence[Callable[[int, int], Iterable[nn.Parameter]]] = ()
     validate: Callable[[], dict[str, float]] | None = None
     validation_units: float = 0.0
     kind: Callable[[int, int], str] = all_alike
     tell: Tell = silent
     transform: Transform = unchanged
+    diagnose: Callable[[], str] = str
 
 
 class Training:
@@ -97,8 +99,8 @@ class Training:
                     saved = time.monotonic()
                 if stop.requested:
                     raise Interrupted(f"stopped before step {step} of {total}; the same command goes on from there")
-                for listener in self.job.listeners:
-                    listener(step, total)
+                for parameter in [each for listener in self.job.listeners for each in listener(step, total)]:
+                    self.optimizer.state.pop(parameter, None)
                 meter.advance(SETUP, 0)
                 self.step(step, total)
                 meter.advance(self.job.kind(step, total), self.units(step))
@@ -147,7 +149,9 @@ class Training:
         try:
             loss, parts = job.objective(student, student if teacher is None else teacher, batch, step / total)
         except Diverged as error:
-            raise Diverged(f"step {step} of {total}: {error}") from None
+            raise Diverged("\n".join(filter(None, (f"step {step} of {total}: {error}", job.diagnose())))) from None
+        if not loss.requires_grad:
+            raise Diverged(f"step {step} of {total}: every loss term has the weight 0 here, and nothing is left to learn from. Give one a weight")
         self.accelerator.backward(loss)
         nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], job.settings.gradient_clip)
         self.optimizer.step()

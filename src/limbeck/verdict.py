@@ -38,9 +38,13 @@ def judged(names: Iterable[str]) -> str:
 
 
 def after_training(settings: Quantize) -> Quantize:
-    """Where training took what it takes by default, quantizing afterwards chooses by trial (`post_training`)."""
-    own = settings.model_dump(by_alias=True)
-    return Quantize.model_validate({**own, "when": "after", **{key: None for key, value in TRAINED.items() if own[key] == value}})
+    """What acts in training alone is left out. Where training learned its range, or took what it takes by default, quantizing afterwards chooses by
+    trial (`post_training`)."""
+    own = settings.model_dump(by_alias=True) | {"when": "after", "clip_weight": None, "progressive": [], "switch_at": []}
+    own |= {key: None for key, value in TRAINED.items() if own[key] == value}
+    if own["range"] and registry.load("ranges", own["range"]).learned:
+        own["range"] = None
+    return Quantize.model_validate(own)
 
 
 def in_training(settings: Quantize) -> Quantize:

@@ -11,9 +11,10 @@ from torch import nn
 
 from limbeck import quantize
 from limbeck.features import Outputs
-from limbeck.objective import Diverged, Objective, Term, hard_terms, schedule, terms
+from limbeck.objective import Diverged, Objective, Term, hard_terms, terms
 from limbeck.quant.swap import Quantized, QuantizedEmbedding, squared_error
 from limbeck.recipe import Distill, Quantize
+from limbeck.schedules import schedule
 from limbeck.tasks import Batch
 
 OUTPUTS = Outputs(torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)), torch.ones(2, 3, dtype=torch.bool))
@@ -50,6 +51,12 @@ SCHEDULES: dict[str | float, Callable[[float], float]] = {
     " linear( -1 , 1e-2 ) ": lambda p: -1 + 1.01 * p,
     "cosine(1, 0)": lambda p: math.cos(math.pi * p / 2) ** 2,
     "cosine(2.0, 5.0)": lambda p: 5 - 3 * math.cos(math.pi * p / 2) ** 2,
+    "step(0@0, 1@0.3)": lambda p: 0.0 if p < 0.3 else 1.0,
+    "step(2@0)": lambda p: 2.0,
+    " step( -1 @ 0 ,.5@.2,1e-3@1 ) ": lambda p: -1.0 if p < 0.2 else 0.5 if p < 1 else 1e-3,
+    "ramp(0@0, 1@0.5)": lambda p: min(2 * p, 1),
+    "ramp(1@0, 1@0.4, 0@0.9)": lambda p: 1 if p < 0.4 else max(0, (0.9 - p) * 2),
+    "ramp(3@0)": lambda p: 3.0,
 }
 
 
@@ -70,15 +77,28 @@ def test_schedules(weight: str | float, expected: Callable[[float], float]) -> N
         "linear(e, 1)",
         "linear(1--2, 1)",
         "cosine(1.2.3, 0)",
+        "step()",
+        "step(1@0, 2)",
+        "step(1@0,)",
+        "step(1@0 2@1)",
+        "ramp(1, 0)",
+        "linear(1@0, 2@1)",
     ],
 )
 def test_a_schedule_that_is_none_is_refused_with_the_cure(weight: str) -> None:
-    with pytest.raises(ValueError, match=r"write a number, linear\(from, to\) or cosine\(from, to\)"):
+    with pytest.raises(ValueError, match=r"write a number, linear\(from, to\), cosine\(from, to\), step\(value@share, \.\.\.\) or ramp\("):
         schedule(weight)
 
 
+@pytest.mark.parametrize("points", ["1@0.1", "0@0, 1@0", "0@0, 1@0.5, 2@0.4", "0@0, 1@1.1", "0@-0.1, 1@1"])
+@pytest.mark.parametrize("kind", ["step", "ramp"])
+def test_shares_that_do_not_rise_from_zero_are_refused(kind: str, points: str) -> None:
+    with pytest.raises(ValueError, match=r"must begin at 0 and rise, to 1 at most"):
+        schedule(f"{kind}({points})")
+
+
 def test_the_total_is_the_weighted_sum_and_parts_are_unweighted() -> None:
-    objective = Objective([term("task", 2.0, 0.5), term("kl", 3.0, "linear(1, 0)")], (schedule(10.0), lambda: torch.tensor(0.25)))
+    objective = Objective([term("task", 2.0, 0.5), term("kl", 3.0, "linear(1, 0)")], {"quantization": (schedule(10.0), lambda: torch.tensor(0.25))})
     total, parts = forward(objective, 0.25)
     assert total.item() == pytest.approx(0.5 * 2 + 0.75 * 3 + 10 * 0.25)
     assert {name: part.item() for name, part in parts.items()} == pytest.approx({"task": 2, "kl": 3, "quantization": 0.25, "total": total.item()})
@@ -90,7 +110,7 @@ def test_a_term_of_weight_zero_is_not_computed() -> None:
         raise AssertionError("computed at weight 0")
 
     off, on = term("kl", math.nan, 0.0), term("task", 1.0)
-    total, parts = forward(Objective([off, on], (schedule(0.0), forbidden)))
+    total, parts = forward(Objective([off, on], {"quantization": (schedule(0.0), forbidden)}))
     assert total == 1
     assert set(parts) == {"task", "total"}
     assert off.loss.calls == 0
@@ -118,7 +138,7 @@ def test_a_term_that_diverged_is_named(value: float) -> None:
 
 def test_a_quantization_term_that_diverged_is_named() -> None:
     with pytest.raises(Diverged, match="`quantization` is not finite"):
-        forward(Objective([term("task", 1.0)], (schedule(1.0), lambda: torch.tensor(math.nan))))
+        forward(Objective([term("task", 1.0)], {"quantization": (schedule(1.0), lambda: torch.tensor(math.nan))}))
 
 
 def test_a_sum_that_overflows_is_named_too() -> None:

@@ -81,7 +81,7 @@ def test_the_percentile_of_few_values_is_their_extremes(grid: Grid) -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from([*GRIDS.values(), NIBBLE]), st.sampled_from([0.0, 3.0, -3.0]))
-@pytest.mark.parametrize("name", ["mse", "lsq"])
+@pytest.mark.parametrize("name", ["mse", "lsq", "pact"])
 def test_mse_finds_the_best_of_its_steps_and_is_never_worse_than_minmax(name: str, seed: int, grid: Grid, shift: float) -> None:
     """An exhaustive float64 search over the same shrunk intervals; `lsq` starts there too."""
     values = draw(seed, shift=shift)
@@ -99,7 +99,7 @@ def test_clipping_pays_on_four_bits() -> None:
     assert error(values, *fit("mse", NIBBLE, values), NIBBLE) < 0.7 * error(values, *fit("minmax", NIBBLE, values), NIBBLE)
 
 
-@pytest.mark.parametrize("name", ["mse", "lsq"])
+@pytest.mark.parametrize("name", ["mse", "lsq", "pact"])
 def test_the_scale_of_signs_is_the_least_squares_one(name: str) -> None:
     """No scale near it or far from it does better."""
     values = draw(3, 900)

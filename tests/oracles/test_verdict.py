@@ -172,6 +172,19 @@ def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> N
     assert found["drop"] == pytest.approx(0.9 - means[final])
 
 
+@pytest.mark.parametrize(
+    "keys", ["range: lsq_plus", "range: pact", "range: pact, clip_weight: 0.1", "range: lsq, weights: int4, progressive: [int8], switch_at: [0.5]"]
+)
+def test_what_learns_in_training_is_chosen_by_trial_after_it(keys: str) -> None:
+    recipe: Recipe = parse(RECIPE.replace("range: lsq", keys))
+    found = verdict.arms(recipe, 1)
+    assert found["joint"].quantize == recipe.quantize
+    after = found["kd+ptq"]
+    assert after.quantize is not None
+    assert (after.quantize.range, after.quantize.clip_weight) == (None, None)
+    after.check_components()
+
+
 def test_the_arms_differ_in_one_thing_each() -> None:
     recipe: Recipe = parse(RECIPE)
     found = verdict.arms(recipe, 1)
@@ -184,6 +197,7 @@ def test_the_arms_differ_in_one_thing_each() -> None:
     assert joint is not None
     assert (after.when, after.open) == ("after", ["range", "equalize", "rounding"])  # chosen by trial, against what training takes
     assert (joint.when, joint.range, joint.open) == ("train", "lsq", [])
+    assert joint == recipe.quantize
     for arm in found.values():
         assert arm.train.seed == 8
         assert arm.verdict is None

@@ -6,6 +6,10 @@ the scale
 since the parameter is its logarithm). n is the number of values that share the scale. Inside reaches half a step beyond the outermost levels: for
 `binary` to 2 scale. BinaryConnect (arXiv 1511.00363, section 2.4) and XNOR-Net (arXiv 1603.05279, section 3.1) stop at 1, whatever the weights'
 size; at the scale, the mean |w|, two normal weights of five would never move again.
+
+Two ranges differ on affine grids. Where an offset is learned, dx^/d zero_point = -scale outside and 0 inside, times the same 1 / sqrt(n Q_P)
+(LSQ+, arXiv 2004.09576, section 3). Where a clipping bound is learned, x is clipped first, which alone moves the bound (PACT, arXiv 1805.06085,
+equations 1-3).
 """
 
 import math
@@ -59,7 +63,24 @@ class StraightThrough(torch.autograd.Function):
         passed = torch.where(inside, gradient, 0)
         if not ctx.needs_input_grad[1]:
             return passed, None, None, None, None
-        return passed, (slope * gradient).sum_to_size(scale.shape) * scale * ctx.gradient_scale, None, None, None
+        factor = scale * ctx.gradient_scale
+        to_zero_point = (passed - gradient).sum_to_size(scale.shape) * factor if ctx.needs_input_grad[2] else None
+        return passed, (slope * gradient).sum_to_size(scale.shape) * factor, to_zero_point, None, None
+
+
+class Clip(torch.autograd.Function):
+    """(x, low, high) -> x between two scalars, each (1). The gradient of a clipped value goes to its bound, any other to x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x < low, x > high)
+        return x.clamp(low.item(), high.item())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        (gradient,) = gradients
+        below, above = (torch.where(outside, gradient, 0) for outside in ctx.saved_tensors)
+        return gradient - below - above, below.sum().view(1), above.sum().view(1)
 
 
 class FakeQuantizer(nn.Module):
@@ -68,10 +89,10 @@ class FakeQuantizer(nn.Module):
 
     It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes. `bound`: no value is larger (6 after
     ReLU6); a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid. `rounding`: a weight's;
-    nearest where left open.
+    nearest where left open. `offset`: where learned, the zero point as a share of the grid.
     """
 
-    zero_point: torch.Tensor
+    zero: torch.Tensor
     calibrated: torch.Tensor
 
     def __init__(
@@ -86,13 +107,27 @@ class FakeQuantizer(nn.Module):
         self.is_whole = groups == 1 and rounding is None  # a tensor of any shape; a rounding is shown a group a row
         self.observer: Range | None = None
         self.log_scale = nn.Parameter(torch.zeros(groups), requires_grad=range_class.learned)
-        self.register_buffer("zero_point", torch.zeros(groups))
+        self.register_buffer("zero", torch.zeros(groups))
+        self.offset = nn.Parameter(torch.zeros(groups)) if range_class.learned_offset and not grid.symmetric else None
+        self.clipped_only = range_class.clipped_only and not grid.symmetric
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
 
     @property
     def scale(self) -> torch.Tensor:
         """(groups), positive."""
         return self.log_scale.detach().clamp_max(self.largest_log_scale).exp()
+
+    @property
+    def zero_point(self) -> torch.Tensor:
+        """(groups), integers of the grid. What was never negative keeps 0: a ReLU before is then part of the integer kernel."""
+        if self.offset is None or self.zero == self.grid.low:
+            return self.zero
+        return self.grid.low + torch.round(self.offset.detach() * self.levels).clamp(0, self.levels)
+
+    @property
+    def levels(self) -> int:
+        """From the lowest level to the highest."""
+        return self.grid.high - self.grid.low
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.observer is not None:
@@ -103,8 +138,23 @@ class FakeQuantizer(nn.Module):
         if self.largest_log_scale < math.inf:
             with torch.no_grad():
                 self.log_scale.clamp_max_(self.largest_log_scale)  # projected: a clamp's gradient of 0 would hold it there
-        zero_point = self.zero_point[:1] if self.grid.symmetric else self.zero_point.view(self.column)  # a symmetric grid's is 0 in every group
-        return StraightThrough.apply(self.rows(x.float()), self.log_scale.view(self.column), zero_point, self.grid, self.to_levels).view(x.shape)
+        zero_point = self.zero[:1] if self.grid.symmetric else self.moving_zero_point().view(self.column)  # a symmetric grid's is 0 in every group
+        rows, log_scale = self.rows(x.float()), self.log_scale.view(self.column)
+        if self.clipped_only:
+            rows, log_scale = Clip.apply(rows, *self.bounds()), log_scale.detach()
+        return StraightThrough.apply(rows, log_scale, zero_point, self.grid, self.to_levels).view(x.shape)
+
+    def bounds(self) -> list[torch.Tensor]:
+        """The values of the lowest and of the highest level, (groups) each, with the scale's gradient."""
+        return [(end - self.zero_point) * self.log_scale.exp() for end in (self.grid.low, self.grid.high)]
+
+    def moving_zero_point(self) -> torch.Tensor:
+        """The zero point, with its gradient where an offset is learned: straight through its rounding, projected as the scale is."""
+        if self.offset is None or self.zero == self.grid.low:
+            return self.zero
+        with torch.no_grad():
+            self.offset.clamp_(0, 1)
+        return self.zero_point + self.levels * (self.offset - self.offset.detach())
 
     def to_levels(self, steps: torch.Tensor) -> torch.Tensor:
         """Values divided by their scale, rounded, not yet clamped."""
@@ -129,15 +179,27 @@ class FakeQuantizer(nn.Module):
         scale, zero_point = self.observer.fit()
         with torch.no_grad():
             self.log_scale.copy_(scale.log())
-            self.zero_point.copy_(zero_point)
+            self.zero.copy_(zero_point)
+            if self.offset is not None:
+                self.offset.copy_((zero_point - self.grid.low) / self.levels)
             self.calibrated.fill_(True)
         self.observer = None
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         """The integers of `x`, as float32."""
-        rows = self.rows(x.detach().float())
-        rounded = self.rounding.round(rows / self.scale.view(self.column), self.grid, training=False)
-        return (rounded + self.zero_point.view(self.column)).clamp(self.grid.low, self.grid.high).view(x.shape)
+        return self.unclamped(x).clamp(self.grid.low, self.grid.high)
+
+    def unclamped(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes of a grid without ends."""
+        rounded = self.rounding.round(self.rows(x.detach().float()) / self.scale.view(self.column), self.grid, training=False)
+        return (rounded + self.zero_point.view(self.column)).view(x.shape)
+
+
+def squared_bounds(model: nn.Module) -> torch.Tensor:
+    """The sum of alpha^2 over every learned clipping bound (PACT, arXiv 1805.06085, section 3), of both ends where a tensor is clipped at both."""
+    learning = [module for module in model.modules() if isinstance(module, FakeQuantizer) and module.clipped_only and module.calibrated]
+    ends = [end for module in learning for end in module.bounds()]
+    return torch.cat(ends).square().sum() if ends else torch.zeros(())
 
 
 def dynamic(x: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -39,6 +39,11 @@ class Grid:
         return sum(8 / digits_per_byte(base) for base in self.planes) or 8.0
 
     @property
+    def num_levels(self) -> int:
+        """How many values a code can have; of a floating grid the integers that it spans."""
+        return (self.high - self.low) // self.step + 1
+
+    @property
     def is_floating(self) -> bool:
         """Whether the levels are those of a float8."""
         return self.dtype.is_floating_point

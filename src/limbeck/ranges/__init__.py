@@ -1,7 +1,8 @@
 """How scale and zero point are found: `observe(values)` as often as needed, then `fit() -> (scale, zero_point)`, each (groups).
 
 `values` is (groups, count) float32: one row for a tensor's activations, one row a channel for weights. The order of batches does not matter.
-`learned` says whether training goes on from there by gradient, `by_batch` whether a batch counts as one, however many values it has.
+`learned` says whether training goes on from there by gradient, `by_batch` whether a batch counts as one, however many values it has. On affine grids
+`learned_offset` says that the zero point is learned beside the scale, and `clipped_only` that only values beyond the grid move the scale.
 """
 
 from typing import ClassVar, Protocol
@@ -17,6 +18,8 @@ class Range(Protocol):
     """One file, one way."""
 
     learned: ClassVar[bool]
+    learned_offset: ClassVar[bool]
+    clipped_only: ClassVar[bool]
     by_batch: ClassVar[bool]
 
     def __init__(self, grid: Grid) -> None: ...
@@ -30,6 +33,8 @@ class Sample:
     """What a range observes: the exact extremes of every row, and an evenly strided sample of at most SAMPLE values of each row of each batch."""
 
     learned: ClassVar[bool] = False
+    learned_offset: ClassVar[bool] = False
+    clipped_only: ClassVar[bool] = False
     by_batch: ClassVar[bool] = False
 
     def __init__(self, grid: Grid) -> None:

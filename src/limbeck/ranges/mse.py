@@ -17,17 +17,22 @@ class Mse(Sample):
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale, zero_point), each (groups)."""
-        low, high = self.extremes()
-        values = self.values()
-        if self.grid.step > 1:
-            scale = values.double().abs().mean(1).float().clamp_min(SMALLEST)
-            return scale, torch.zeros_like(scale)
-        best_scale, best_zero = fit_interval(low, high, self.grid)
-        best_error = squared_error(values, best_scale, best_zero, self.grid)
-        for step in range(1, STEPS):
-            scale, zero = fit_interval(low * (1 - step / STEPS), high * (1 - step / STEPS), self.grid)
-            error = squared_error(values, scale, zero, self.grid)
-            better = error < best_error
-            best_error = torch.where(better, error, best_error)
-            best_scale, best_zero = torch.where(better, scale, best_scale), torch.where(better, zero, best_zero)
-        return best_scale, best_zero
+        return least_error(self)
+
+
+def least_error(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
+    """(scale, zero_point), each (groups), of the search over what was observed."""
+    low, high = sample.extremes()
+    values, grid = sample.values(), sample.grid
+    if grid.step > 1:
+        scale = values.double().abs().mean(1).float().clamp_min(SMALLEST)
+        return scale, torch.zeros_like(scale)
+    best_scale, best_zero = fit_interval(low, high, grid)
+    best_error = squared_error(values, best_scale, best_zero, grid)
+    for step in range(1, STEPS):
+        scale, zero = fit_interval(low * (1 - step / STEPS), high * (1 - step / STEPS), grid)
+        error = squared_error(values, scale, zero, grid)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best_scale, best_zero = torch.where(better, scale, best_scale), torch.where(better, zero, best_zero)
+    return best_scale, best_zero

@@ -1,0 +1,161 @@
+"""Formats that follow one another in one training: when they switch, what is fitted anew, and that only the step decides."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from contracts import tiny_models
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import limbeck
+from limbeck import models, quantize, registry
+from limbeck.progress import Note
+from limbeck.progressive import Progressive, beginnings
+from limbeck.quant.formats import GRIDS
+from limbeck.quant.swap import Quantized
+from limbeck.recipe import Quantize, parse
+
+FORMATS = {"progressive": ["int8", "int4"], "weights": "int2"}
+INPUTS = tiny_models.pixels(8)
+TOTAL = 30
+
+
+def prepared(**keys: Any) -> tuple[nn.Module, Progressive]:
+    settings = Quantize(**{**FORMATS, **keys})
+    model = tiny_models.cnn()
+    quantize.prepare(model, quantize.plan(model, settings, "uint8"), settings.range, lambda m: m(**INPUTS))
+    return model.train(), Progressive(settings, model, lambda: quantize.calibrate(model, [lambda m: m(**INPUTS)]))
+
+
+def weights(model: nn.Module) -> dict[str, Quantized]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, Quantized)}
+
+
+def forms(model: nn.Module) -> list[str]:
+    return [next(name for name, grid in GRIDS.items() if grid == module.quantizer.grid) for module in weights(model).values()]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, [0, 10, 20]),
+        ({"start": 0.4}, [12, 18, 24]),
+        ({"start": 0.4, "switch_at": [0.5, 0.9]}, [12, 15, 27]),
+        ({"progressive": []}, [0]),
+        ({"progressive": [], "start": 0.5}, [15]),
+        ({"progressive": ["int8"]}, [0, 15]),
+    ],
+)
+def test_the_parts_are_equal_or_those_that_are_given(keys: dict[str, Any], expected: list[int]) -> None:
+    assert beginnings(Quantize(**{**FORMATS, **keys}), TOTAL) == expected
+
+
+@given(st.integers(1, 40), st.floats(0, 0.99), st.integers(0, 3))
+def test_the_final_format_is_always_reached(total: int, start: float, count: int) -> None:
+    found = beginnings(Quantize(progressive=["int8", "int4", "int3"][:count], weights="int2", start=start), total)
+    assert len(found) == count + 1
+    assert found == sorted(found)
+    assert found[0] == int(start * total)
+    assert found[-1] < total
+
+
+def test_each_part_has_its_format() -> None:
+    model, listener = prepared()
+    for step in range(TOTAL):
+        listener(step, TOTAL)
+        assert set(forms(model)) == {["int8", "int4", "int2"][step // 10]}
+
+
+def test_a_module_never_takes_fewer_bits_than_its_own() -> None:
+    model, listener = prepared(modules={"blocks.0.*": {"weights": "int8"}, "classifier": {"weights": "int3"}})
+    found = {}
+    for step in range(TOTAL):
+        listener(step, TOTAL)
+        found[step] = dict(zip(weights(model), forms(model), strict=True))
+    assert [found[step]["blocks.0.0"] for step in (0, 10, 20)] == ["int8"] * 3
+    assert [found[step]["blocks.1.0"] for step in (0, 10, 20)] == ["int8", "int4", "int2"]
+    assert [found[step]["classifier"] for step in (0, 10, 20)] == ["int8", "int4", "int3"]
+
+
+@pytest.mark.parametrize("range_name", ["lsq", "lsq_plus", "pact", "mse", "minmax"])
+def test_at_a_switch_the_weights_that_change_are_fitted_anew_and_nothing_else(range_name: str) -> None:
+    model, listener = prepared(range=range_name, modules={"blocks.0.*": {"weights": "int8"}})
+    for step in range(10):
+        listener(step, TOTAL)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)  # whatever training did
+    before = {name: tensor.clone() for name, tensor in models.state(model).items()}
+    returned = listener(10, TOTAL)
+    changed = {name for name, tensor in models.state(model).items() if not torch.equal(tensor, before[name])}
+    assert changed == {f"{name}.quantizer.log_scale" for name in weights(model) if name != "blocks.0.0"}
+    assert [id(each) for each in returned] == [id(module.quantizer.log_scale) for name, module in weights(model).items() if name != "blocks.0.0"]
+    for name, module in weights(model).items():
+        if name != "blocks.0.0":
+            fresh = registry.load("ranges", range_name)(GRIDS["int4"])
+            fresh.observe(module.float_weight().detach().flatten(1))
+            torch.testing.assert_close(module.quantizer.scale, fresh.fit()[0])
+    assert listener(11, TOTAL) == []
+
+
+@pytest.mark.parametrize("step", [0, 3, 10, 15, 20, 29])
+def test_a_fresh_model_finds_its_grids_at_any_step(step: int) -> None:
+    """What a resumed training does: restore the tensors, then listen from the step on."""
+    model, listener = prepared(modules={"classifier": {"weights": "int3"}})
+    for each in range(step):
+        listener(each, TOTAL)
+    state = {name: tensor.clone() for name, tensor in models.state(model).items()}
+    again, resumed = prepared(modules={"classifier": {"weights": "int3"}})
+    models.restore(again, state)
+    for each in range(step, TOTAL):
+        assert len(listener(each, TOTAL)) == len(resumed(each, TOTAL))
+        assert forms(model) == forms(again)
+        for name, tensor in models.state(model).items():
+            assert torch.equal(tensor, models.state(again)[name]), (each, name)
+
+
+def test_the_optimizer_forgets_the_moments_of_what_was_fitted_anew(tmp_path: Path) -> None:
+    from limbeck import train
+    from limbeck.objective import Objective, hard_terms
+    from limbeck.recipe import Train
+    from limbeck.tasks import Encoded
+
+    model, listener = prepared()
+    scales = {name: module.quantizer.log_scale for name, module in weights(model).items()}
+    counts: dict[int, list[float]] = {}
+    generator = torch.Generator().manual_seed(0)
+    rows = [Encoded({"pixel_values": torch.randn(1, 8, 8, generator=generator).numpy()}, None, np.array([i % 5])) for i in range(24)]
+
+    def spied(step: int, total: int) -> Iterable[nn.Parameter]:
+        counts[step] = [float(training.optimizer.state[scale]["step"]) for scale in scales.values() if "step" in training.optimizer.state[scale]]
+        return listener(step, total)
+
+    job = train.Job(
+        model, Objective(hard_terms("cross_entropy")), rows, {}, Train(epochs=4, batch_rows=4, checkpoint_seconds=3600), listeners=[spied]
+    )
+    training = train.Training(job, tmp_path)
+    training.run()
+    assert [set(counts[step]) for step in (7, 8, 9, 15, 16, 17, 23)] == [{7.0}, {8.0}, {1.0}, {7.0}, {8.0}, {1.0}, {7.0}]
+
+
+def test_a_run_with_progressive_bits_ends_in_the_final_format(tmp_path: Path) -> None:
+    """Through the whole pipeline: the artifact holds int2, parity holds, and each switch is told once."""
+    text = """
+task: image-classification
+data: {source: sklearn, dataset: digits}
+student: {model: small_cnn, width: 8}
+train: {epochs: 6, learning_rate: 8.0e-3, threads: 1}
+quantize: {weights: int2, progressive: [int8, int4], start: 0.1}
+"""
+    notes: list[str] = []
+    report = limbeck.run(parse(text), tmp_path / "run", tell=lambda event: notes.append(event.text) if isinstance(event, Note) else None)
+    switches = [note for note in notes if "weights are" in note]
+    assert ["int4" in switches[0], "int2" in switches[1], len(switches)] == [True, True, 2]
+    assert report["parity"][0]["agreement"] > 0.99
+    assert report["arms"]["quantized"]["mean"]["accuracy"] > 0.6
+    assert "int2" in (tmp_path / "run" / "artifact" / "README.md").read_text()
