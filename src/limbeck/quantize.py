@@ -259,8 +259,9 @@ def convert(model: nn.Module) -> nn.Module:
     for name, module in list(converted.named_modules()):
         if isinstance(module, Quantized):
             replace(converted, name, CONVERTED[type(module)](module))
-        elif isinstance(module, Then):
-            module.quantizer = ActivationQuantizer(module.quantizer)  # type: ignore[assignment]
+    for name, module in list(converted.named_modules(remove_duplicate=False)):
+        if isinstance(module, FakeQuantizer):
+            replace(converted, name, ActivationQuantizer(module))
     return converted
 
 

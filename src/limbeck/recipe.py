@@ -168,13 +168,15 @@ class Scheme(Stage):
 class Quantize(ComponentStage):
     """`when: train` quantizes while it trains, from the fraction `start` of the steps on; `after` calibrates the trained model.
 
-    `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images. `rounding` is how
-    weights reach the grid, and brings its own keys; `equalize` maps rewrites (after training) to theirs, in their order.
+    `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images; `attention` is what
+    the two matrix products inside attention read. `rounding` is how weights reach the grid, and brings its own keys; `equalize` maps rewrites
+    (after training) to theirs, in their order.
     """
 
     when: Literal["train", "after"] = "train"
     weights: WeightFormat = "int8"
     activations: Literal["uint8", "uint8-dynamic", "float"] | None = None
+    attention: Literal["uint8", "float"] = "float"
     group: int | None = Field(None, ge=2)
     range: str = "lsq"
     rounding: str = "nearest"

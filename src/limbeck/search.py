@@ -27,6 +27,7 @@ from limbeck import recipe as recipes
 from limbeck.assign import Table, assign, smallest, total, within
 from limbeck.catalogue import table
 from limbeck.progress import Ended, Started, Tell
+from limbeck.quant import attention
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS, digits_per_byte
 from limbeck.quant.integer import SMALLEST_PACKED
@@ -252,8 +253,10 @@ def add_milliseconds(candidates: Candidates, subject: timing.Subject, tell: Tell
 def subject(student: Student, model: nn.Module, schemes: dict[str, Scheme]) -> timing.Subject:
     """What is timed: the student on the training row of middle length."""
     middle = sorted(range(len(student.rows)), key=lambda i: student.rows[i].size)[len(student.rows) // 2]
-    whole = student.prepared(changed(schemes, weights=timing.INTEGERS))
-    return timing.Subject(model, student.model(), whole, schemes, student.batch(np.array([middle])).inputs)
+    whole, batch = student.prepared(changed(schemes, weights=timing.INTEGERS)), student.batch(np.array([middle]))
+    if student.settings.attention != "float":
+        attention.attach(whole, student.settings.range, partial(features.run, batch=batch))
+    return timing.Subject(model, student.model(), whole, schemes, batch.inputs)
 
 
 def chosen(candidates: Candidates, wanted: Budget) -> dict[str, str]:

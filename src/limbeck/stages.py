@@ -18,6 +18,7 @@ from limbeck.features import Outputs
 from limbeck.losses import FeatureLoss
 from limbeck.own import Own
 from limbeck.progress import Note
+from limbeck.quant import attention
 from limbeck.quant.flow import Flow
 from limbeck.quant.swap import squared_error
 from limbeck.recipe import Recipe
@@ -419,8 +420,11 @@ def activations(bench: Bench, recipe: Recipe) -> str:
 def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
     """Swap the planned modules of a float model; who reads what."""
     assert recipe.quantize is not None
-    schemes = quantize.plan(model, recipe.quantize, activations(bench, recipe))
-    return quantize.prepare(model, schemes, recipe.quantize.range, calibration(bench, recipe, task)[0], **components(recipe.quantize))
+    schemes, forward = quantize.plan(model, recipe.quantize, activations(bench, recipe)), calibration(bench, recipe, task)[0]
+    flow = quantize.prepare(model, schemes, recipe.quantize.range, forward, **components(recipe.quantize))
+    if recipe.quantize.attention != "float":
+        attention.attach(model, recipe.quantize.range, forward)
+    return flow
 
 
 def components(settings: recipes.Quantize) -> dict[str, Any]:

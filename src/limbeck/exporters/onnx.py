@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from limbeck.quant.attention import Products
 from limbeck.quant.formats import digits_per_byte
 from limbeck.quant.integer import IntegerConv2d, IntegerLinear
 
@@ -197,8 +198,9 @@ def optimized_ops(path: Path) -> Counter[str]:
 def check_kernels(model: nn.Module, path: Path) -> None:
     """Every quantized product runs in an integer kernel. Raises ValueError with the counts."""
     wanted = sum(isinstance(m, IntegerConv2d) and m.has_codes for m in model.modules())
+    wanted += sum(2 * isinstance(m, Products) for m in model.modules())
     wanted += sum(isinstance(m, IntegerLinear) and (m.is_dynamic or not isinstance(m.input, nn.Identity)) for m in model.modules())
     ops = optimized_ops(path)
     found = sum(ops[name] for name in INTEGER_KERNELS)
     if found < wanted:
-        raise ValueError(f"export: {wanted} layers are quantized, but ONNX Runtime runs only {found} in integer kernels. Its graph: {dict(ops)}")
+        raise ValueError(f"export: {wanted} products are quantized, but ONNX Runtime runs only {found} in integer kernels. Its graph: {dict(ops)}")
