@@ -58,13 +58,15 @@ def linear(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: s
 
 
 def patches(x: Array, side: int) -> Array:
-    """(rows, C side side): every window of images (B, C, H, W), without padding, row by row."""
+    """(rows, C side side): every window of images (B, C, H, W), without padding, row by row; (rows, C side) of sequences (B, C, T)."""
+    if x.ndim == 3:
+        return np.lib.stride_tricks.sliding_window_view(x, side, axis=2).transpose(0, 2, 1, 3).reshape(-1, x.shape[1] * side)
     windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(2, 3))
     return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, x.shape[1] * side * side)
 
 
-def conv2d(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: str, bias: Array) -> Array:
-    """(B, O, H', W') with the bias on the grid of the accumulator."""
+def convolution(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: str, bias: Array) -> Array:
+    """(B, O, H', W') or (B, O, T') with the bias on the grid of the accumulator."""
     side = weight.shape[-1]
     accumulated = matrix_product(input_codes(patches(x, side), *step), step[1], weight_codes(weight, scale, name))
     unit = (np.float32(step[0]) * scale).astype(np.float64)
@@ -73,5 +75,5 @@ def conv2d(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: s
 
 
 def images(rows: Array, x: Array, side: int) -> Array:
-    """(B, O, H', W') of what was computed for each of `patches`."""
-    return rows.reshape(len(x), x.shape[2] - side + 1, x.shape[3] - side + 1, -1).transpose(0, 3, 1, 2)
+    """(B, O, H', W') or (B, O, T') of what was computed for each of `patches`."""
+    return np.moveaxis(rows.reshape(len(x), *(size - side + 1 for size in x.shape[2:]), -1), -1, 1)

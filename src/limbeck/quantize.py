@@ -10,7 +10,8 @@ stream of a transformer stays float.
 import contextlib
 import copy
 import fnmatch
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,15 +23,18 @@ from limbeck.progress import STEP, Meter, Progress, Tell, silent
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.flow import Flow, watch
 from limbeck.quant.formats import GRIDS
-from limbeck.quant.integer import CONVERTED, ActivationQuantizer
-from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then, find
+from limbeck.quant.integer import CONVERTED, ActivationQuantizer, Integer
+from limbeck.quant.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedConvolution, QuantizedEmbedding, QuantizedLinear, Then, find
 from limbeck.ranges import Range
 from limbeck.recipe import Quantize, Scheme
 from limbeck.roundings import LayerRounding, Rounding, mismatch
 
-QUANTIZABLE = (nn.Linear, nn.Embedding, nn.Conv2d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+QUANTIZABLE = (nn.Linear, nn.Embedding, *CONVOLUTIONS)
+NORMED: dict[type[nn.Module], Any] = {nn.Linear: QuantizedLinear, nn.Conv1d: QuantizedConv1d, nn.Conv2d: QuantizedConv2d}
 MOST_INPUTS = 16384  # positions that a layer is rounded for
-POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d)
+MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
+POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AvgPool1d, nn.AvgPool2d, *MAX_POOLS)
 
 
 def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Scheme]:
@@ -44,6 +48,7 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
         if not matches:
             raise ValueError(f"quantize: `{pattern}` matches no module. {registry.suggest(pattern, found)}")
         schemes |= dict.fromkeys(matches, scheme)
+    check_tied(found, schemes)
     rounding = registry.create("roundings", quantize.rounding, quantize.options)
     for name, scheme in schemes.items():
         check_scheme(name, found[name], scheme)
@@ -52,12 +57,28 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
     return {name: scheme for name, scheme in schemes.items() if scheme.weights != "float"}
 
 
+def check_tied(modules: Mapping[str, nn.Module], schemes: dict[str, Scheme]) -> None:
+    """Raises ValueError for modules that share a weight, and not what it is stored as."""
+    first: dict[int, str] = {}
+    for name, module in modules.items():
+        assert isinstance(module, QUANTIZABLE)
+        other = first.setdefault(id(module.weight), name)
+        own, others = ((schemes[each].weights, schemes[each].group) for each in (name, other))
+        if own != others:
+            raise ValueError(
+                f"quantize: `{name}` and `{other}` share one weight, so its `weights` and `group` cannot be {own[0]}, {own[1]} for one and "
+                f"{others[0]}, {others[1]} for the other. Give both the same scheme, or keep both float"
+            )
+
+
 def check_scheme(name: str, module: nn.Module, scheme: Scheme) -> None:
     """Raises ValueError for a scheme that the module cannot have."""
-    if scheme.activations == "uint8-dynamic" and isinstance(module, nn.Conv2d):
+    if scheme.activations == "uint8-dynamic" and isinstance(module, CONVOLUTIONS):
         raise ValueError(f"quantize: `{name}` is a convolution; its activations can be uint8 or float, not uint8-dynamic")
     if scheme.weights == "float":
         return
+    if isinstance(module, CONVOLUTIONS) and module.padding_mode != "zeros":
+        raise ValueError(f"quantize: `{name}` pads with `{module.padding_mode}`, and integers know zeros alone. Name it in `keep_float`")
     if GRIDS[scheme.weights].is_floating and scheme.activations != "float" and not isinstance(module, nn.Embedding):
         raise ValueError(
             f"quantize: `{name}`: no integer product takes weights of {scheme.weights}. Quantize its weights alone (activations: float), which makes "
@@ -98,10 +119,13 @@ def prepare(
     outputs = output_places(model, flow, schemes, range_class)
     inputs: dict[int, FakeQuantizer] = {}
     modules = dict(model.named_modules())
+    holders = Counter(id(modules[name].weight) for name in schemes)
+    weights: dict[int, FakeQuantizer] = {}
     for name, scheme in schemes.items():
         weight = modules[name].weight
         groups = weight.numel() // scheme.group if scheme.group else len(weight)
-        swapped = swap(model, name, flow, FakeQuantizer(GRIDS[scheme.weights], range_class, groups, rounding=by_value))
+        quantizer = weights.setdefault(id(weight), FakeQuantizer(GRIDS[scheme.weights], range_class, groups, rounding=by_value))
+        swapped = swap(model, name, flow, quantizer, is_tied=holders[id(weight)] > 1)
         tensor = flow.reads.get(name)
         if isinstance(modules[name], nn.Embedding) or tensor is None:
             continue
@@ -117,25 +141,36 @@ def prepare(
     return flow
 
 
-def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer) -> Quantized:
-    """Put the form of the module `name` whose weight `quantizer` quantizes in its place; a convolution takes its batch norm along."""
+def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer, *, is_tied: bool) -> Quantized:
+    """Put the form of the module `name` whose weight `quantizer` quantizes in its place.
+
+    A product takes its batch norm along, unless the weight `is_tied` to another module's, which knows no norm.
+    """
     module = model.get_submodule(name)
-    assert isinstance(module, QUANTIZABLE)
     swapped: Quantized
-    if isinstance(module, nn.Linear):
-        swapped = QuantizedLinear(module, quantizer)
-    elif isinstance(module, nn.Embedding):
+    if isinstance(module, nn.Embedding):
         swapped = QuantizedEmbedding(module, quantizer)
     else:
-        norm_name = flow.reader(model, name, (nn.BatchNorm2d,))
-        norm = model.get_submodule(norm_name) if norm_name else None
-        assert norm is None or isinstance(norm, nn.BatchNorm2d)
-        swapped = QuantizedConv2d(module, norm, quantizer)
+        norm_name = None if is_tied else norm_after(model, flow, name)
+        norm: Any = model.get_submodule(norm_name) if norm_name else None
+        swapped = next(form for kind, form in NORMED.items() if isinstance(module, kind))(module, quantizer, norm)
         if norm_name:
             replace(model, norm_name, nn.Identity())
+    swapped.is_tied = is_tied
     swapped.train(model.training)
     replace(model, name, swapped)
     return swapped
+
+
+def norm_after(model: nn.Module, flow: Flow, name: str) -> str | None:
+    """The batch norm over the output channels of the product `name`, where it alone reads them.
+
+    Of a linear layer's output with positions, or of a convolution's without rows, BatchNorm1d would take another axis for the channels.
+    """
+    module: Any = model.get_submodule(name)
+    if flow.ranks.get(flow.makes.get(name, -1)) != module.weight.ndim:
+        return None
+    return flow.reader(model, name, (nn.BatchNorm2d if isinstance(module, nn.Conv2d) else nn.BatchNorm1d,))
 
 
 def output_places(model: nn.Module, flow: Flow, schemes: dict[str, Scheme], range_class: type[Range]) -> dict[str, FakeQuantizer]:
@@ -144,13 +179,13 @@ def output_places(model: nn.Module, flow: Flow, schemes: dict[str, Scheme], rang
     The largest of some values of a grid lies on that grid: a maximum pool shares the quantizer of what it reads.
     """
     made = {tensor: name for name, tensor in flow.makes.items()}
-    static = [name for name, scheme in schemes.items() if scheme.activations == "uint8" and isinstance(model.get_submodule(name), nn.Conv2d)]
+    static = [name for name, scheme in schemes.items() if scheme.activations == "uint8" and isinstance(model.get_submodule(name), CONVOLUTIONS)]
     pools = [name for name in flow.reads if static and isinstance(model.get_submodule(name), POOLS)]
     tensors = [flow.reads[name] for name in static + pools] + [flow.makes[last_of(model, flow, name)] for name in static]
     places: dict[str, FakeQuantizer] = {}
     for name in sorted({made[tensor] for tensor in tensors if tensor in made}, key=list(flow.makes).index):
         module = model.get_submodule(name)
-        source = made.get(flow.reads.get(name, -1), "") if isinstance(module, nn.MaxPool2d) else ""
+        source = made.get(flow.reads.get(name, -1), "") if isinstance(module, MAX_POOLS) else ""
         bound = module.max_val if isinstance(module, nn.ReLU6) else None
         places[name] = places[source] if source in places else FakeQuantizer(GRIDS["uint8"], range_class, bound=bound)
     return places
@@ -158,7 +193,7 @@ def output_places(model: nn.Module, flow: Flow, schemes: dict[str, Scheme], rang
 
 def last_of(model: nn.Module, flow: Flow, name: str) -> str:
     """The norm or the ReLU that a convolution runs into, or the convolution itself."""
-    last = flow.reader(model, name, (nn.BatchNorm2d,)) or name
+    last = norm_after(model, flow, name) or name
     return flow.reader(model, last, (nn.ReLU, nn.ReLU6)) or last
 
 
@@ -208,8 +243,12 @@ def settle(
 
 
 def round_layers(model: nn.Module, flow: Flow, forwards: Sequence[Callable[[nn.Module], Any]], rounding: LayerRounding, tell: Tell) -> None:
-    """Round each layer for the inputs that reach it through the layers before it, already rounded; one layer's inputs are held at a time."""
-    layers = [name for name in flow.reads if isinstance(find(model, name), (QuantizedLinear, QuantizedConv2d))]
+    """Round each layer for the inputs that reach it through the layers before it, already rounded; one layer's inputs are held at a time.
+
+    A weight that two modules share meets the inputs of both, and keeps to its nearest levels.
+    """
+    found = {name: find(model, name) for name in flow.reads}
+    layers = [name for name, layer in found.items() if isinstance(layer, (QuantizedLinear, QuantizedConvolution)) and not layer.is_tied]
     meter = Meter({STEP: float(len(layers))})
     for done, name in enumerate(layers, 1):
         layer = find(model, name)
@@ -256,9 +295,12 @@ def convert(model: nn.Module) -> nn.Module:
         if isinstance(module, Quantized):
             module.pair = None  # belongs to the last training step's graph
     converted = copy.deepcopy(model).eval()
+    made: dict[FakeQuantizer, Integer] = {}
     for name, module in list(converted.named_modules()):
         if isinstance(module, Quantized):
-            replace(converted, name, CONVERTED[type(module)](module))
+            integer = CONVERTED[type(module)](module)
+            integer.share(made.setdefault(module.quantizer, integer))
+            replace(converted, name, integer)
     for name, module in list(converted.named_modules(remove_duplicate=False)):
         if isinstance(module, FakeQuantizer):
             replace(converted, name, ActivationQuantizer(module))

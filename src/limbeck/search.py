@@ -289,11 +289,12 @@ def block(student: Student, schemes: dict[str, Scheme], plan: dict[str, str]) ->
     settings = student.settings
     base = Scheme(weights=settings.weights, activations=student.activations, group=settings.group)
     unquantized = Scheme(weights="float", activations="float")
-    found = {}
-    for name in (name for name, module in student.model().named_modules() if isinstance(module, quantize.QUANTIZABLE)):
-        if any(fnmatch.fnmatch(name, pattern) for pattern in settings.keep_float):
+    found: dict[str, Any] = {}
+    tied: dict[int, str] = {}
+    for name, module in student.model().named_modules():
+        if not isinstance(module, quantize.QUANTIZABLE) or any(fnmatch.fnmatch(name, pattern) for pattern in settings.keep_float):
             continue
-        form = plan.get(name, "float")
+        form = tied.setdefault(id(module.weight), plan.get(name, "float"))  # one choice for a weight
         scheme = unquantized if form == "float" else schemes[name].model_copy(update={"weights": form})
         if scheme != base:
             found[name] = scheme.model_dump(mode="json", exclude_none=True)

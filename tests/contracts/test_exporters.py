@@ -25,7 +25,7 @@ from torch import nn
 from limbeck import evaluate, export, models, quantize, registry, runtime
 from limbeck.quant import attention
 from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.integer import ActivationQuantizer, Integer, IntegerConv2d
+from limbeck.quant.integer import ActivationQuantizer, Integer, IntegerConvolution
 from limbeck.quant.swap import Quantized
 from limbeck.recipe import Quantize, Scheme
 from limbeck.store import file_digest, folder_digest, read_json, write_json
@@ -236,7 +236,7 @@ def learned(model: nn.Module) -> list[np.ndarray]:
     for module in quantize.convert(model).modules():
         if isinstance(module, Integer):
             found.append(module.scale.numpy())
-        if isinstance(module, IntegerConv2d) and module.has_codes:
+        if isinstance(module, IntegerConvolution) and module.has_codes:
             found.append(module.bias_scale.numpy())
         if isinstance(module, ActivationQuantizer):
             found += [module.scale.numpy(), module.zero_point.numpy()]

@@ -22,16 +22,17 @@ from limbeck import quantize, registry
 from limbeck.exporters.onnx import optimized_ops
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import Quantized, QuantizedConv2d, Then
+from limbeck.quant.swap import Quantized, QuantizedConvolution, Then
 from limbeck.recipe import Scheme, WeightFormat
 
 FORMATS = [name for name in get_args(WeightFormat) if name != "float"]
 BUILD: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(64, 160),
     "embedding": lambda: nn.Embedding(160, 64),
+    "conv1d": lambda: nn.Conv1d(64, 40, 3),
     "conv2d": lambda: nn.Conv2d(32, 40, 3),
 }
-INPUTS = {"linear": "vectors", "embedding": "ids", "conv2d": "pixels"}
+INPUTS = {"linear": "vectors", "embedding": "ids", "conv1d": "signal", "conv2d": "pixels"}
 
 
 class Branches(nn.Module):
@@ -47,7 +48,7 @@ class Branches(nn.Module):
 
 def legal(kind: str, name: str, activations: str, group: int | None) -> bool:
     """What a recipe may ask for: an embedding reads no activations."""
-    if kind == "conv2d" and activations == "uint8-dynamic":
+    if kind.startswith("conv") and activations == "uint8-dynamic":
         return False
     return kind == "embedding" or activations == "float" or not (group or GRIDS[name].is_floating)
 
@@ -62,6 +63,7 @@ def inputs(rows: int, seed: int) -> dict[str, torch.Tensor]:
     return {
         "vectors": torch.randn(rows, 2, 64, generator=generator) + 0.3,
         "ids": torch.randint(0, 160, (rows, 2, 1), generator=generator),
+        "signal": torch.randn(rows, 64, 6, generator=generator) + 0.1,
         "pixels": torch.randn(rows, 32, 4, 4, generator=generator) - 0.2,
     }
 
@@ -113,7 +115,7 @@ def own(activations: str, group: int | None) -> np.ndarray:
 def part(whole: np.ndarray, kind: str, name: str, activations: str, group: int | None) -> np.ndarray:
     """One branch of the answers."""
     built, start = model(activations, group), 0
-    sizes = {"linear": 2 * 160, "embedding": 2 * 64, "conv2d": 40 * 2 * 2}
+    sizes = {"linear": 2 * 160, "embedding": 2 * 64, "conv1d": 40 * 4, "conv2d": 40 * 2 * 2}
     for each in built.layers:
         end = start + sizes[each.split("_")[0]]
         if each == f"{kind}_{name}":
@@ -158,7 +160,7 @@ def expected_of(kind: str, name: str, activations: str, group: int | None) -> np
         y = rows.astype(np.float64) @ reference.dequantized(weight, scale, name).reshape(len(weight), -1).T + bias
         return (y if kind == "linear" else reference.images(y, x, 3)).reshape(len(x), -1)
     step = reference.own_range(x) if layer.is_dynamic else step_of(layer.input)
-    compute = reference.conv2d if kind == "conv2d" else reference.linear
+    compute = reference.convolution if kind.startswith("conv") else reference.linear
     return compute(x, step, weight, scale, name, bias).reshape(len(x), -1)
 
 
@@ -177,7 +179,7 @@ def test_the_layer_and_its_graph_compute_as_whole_numbers(
     for whole in (own(activations, group), answers(activations, group, "onnx")):
         found = part(whole, *case)
         if isinstance(layer, Then):
-            assert isinstance(layer.module, QuantizedConv2d)
+            assert isinstance(layer.module, QuantizedConvolution)
             scale, zero = step_of(layer.quantizer)
             off = np.abs(reference.input_codes(expected, scale, zero) - reference.input_codes(found, scale, zero))
             assert off.max() <= 1

@@ -23,7 +23,7 @@ from torch import nn
 
 from limbeck.quant.attention import Products
 from limbeck.quant.formats import digits_per_byte
-from limbeck.quant.integer import IntegerConv2d, IntegerLinear
+from limbeck.quant.integer import IntegerConvolution, IntegerLinear
 
 OPSET = 20
 INTEGER_KERNELS = ("MatMulIntegerToFloat", "QLinearConv", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul", "MatMulInteger")
@@ -197,7 +197,7 @@ def optimized_ops(path: Path) -> Counter[str]:
 
 def check_kernels(model: nn.Module, path: Path) -> None:
     """Every quantized product runs in an integer kernel. Raises ValueError with the counts."""
-    wanted = sum(isinstance(m, IntegerConv2d) and m.has_codes for m in model.modules())
+    wanted = sum(isinstance(m, IntegerConvolution) and m.has_codes for m in model.modules())
     wanted += sum(2 * isinstance(m, Products) for m in model.modules())
     wanted += sum(isinstance(m, IntegerLinear) and (m.is_dynamic or not isinstance(m.input, nn.Identity)) for m in model.modules())
     ops = optimized_ops(path)
