@@ -43,10 +43,13 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
     base = Scheme(weights=quantize.weights, activations=activations, group=quantize.group)
     kept = {pattern: Scheme(weights="float", activations="float") for pattern in quantize.keep_float}
     schemes = dict.fromkeys(found, base)
+    others = {name: module for name, module in model.named_modules() if name not in found and [*module.parameters(recurse=False)]}
     for pattern, scheme in {**quantize.modules, **kept}.items():
         matches = fnmatch.filter(found, pattern)
-        if not matches:
+        if not matches and not fnmatch.filter(others, pattern):
             raise ValueError(f"quantize: `{pattern}` matches no module. {registry.suggest(pattern, found)}")
+        if scheme.weights != "float":
+            check_asked(pattern, not matches, {name: others[name] for name in fnmatch.filter(others, pattern)}, quantize.keep_float)
         schemes |= dict.fromkeys(matches, scheme)
     check_tied(found, schemes)
     rounding = registry.create("roundings", quantize.rounding, quantize.options)
@@ -55,6 +58,18 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
         if problem := mismatch(rounding, scheme.weights):
             raise ValueError(f"quantize: `{name}`: `{quantize.rounding}` {problem}")
     return {name: scheme for name, scheme in schemes.items() if scheme.weights != "float"}
+
+
+def check_asked(pattern: str, is_only: bool, modules: dict[str, nn.Module], keep_float: Sequence[str]) -> None:
+    """Raises ValueError for a pattern that asks for what cannot be quantized: norms and the like where it `is_only` them, else matrices."""
+    for name, module in modules.items():
+        has_matrix = any(key.startswith("weight") and parameter.ndim > 1 for key, parameter in module.named_parameters(recurse=False))
+        if (is_only or has_matrix) and not any(fnmatch.fnmatch(name, kept) for kept in keep_float):
+            choices = ", ".join(kind.__name__ for kind in QUANTIZABLE)
+            raise ValueError(
+                f"quantize.modules: `{pattern}` asks for `{name}`, of the type {type(module).__name__}, whose weights cannot be quantized. What can: "
+                f"{choices}. Leave it out, or name it in `keep_float`"
+            )
 
 
 def check_tied(modules: Mapping[str, nn.Module], schemes: dict[str, Scheme]) -> None:

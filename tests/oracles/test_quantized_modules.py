@@ -587,6 +587,35 @@ def test_the_nearest_name_is_found_in_a_model_of_many_modules() -> None:
         quantize.plan(bert(), Quantize(keep_float=["clasifier"]), "uint8")
 
 
+class Upward(nn.Module):
+    """What can be quantized beside what cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.norm, self.up = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ConvTranspose2d(2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "kind"),
+    [
+        ({"modules": {"up": Scheme()}}, "up", "ConvTranspose2d"),
+        ({"modules": {"*": Scheme()}}, "up", "ConvTranspose2d"),
+        ({"modules": {"norm": Scheme()}}, "norm", "BatchNorm2d"),
+    ],
+    ids=["by name", "among others", "a norm by name"],
+)
+def test_a_pattern_that_asks_for_what_cannot_be_quantized_is_refused(keys: dict[str, Any], name: str, kind: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"asks for `{name}`, of the type {kind}, whose weights cannot be quantized\. What can: Linear, Embedding, Conv1d"
+    ):
+        quantize.plan(Upward(), Quantize(**keys), "uint8")
+
+
+def test_what_cannot_be_quantized_stays_float_where_nobody_asks_for_it() -> None:
+    for keys in ({}, {"keep_float": ["up"]}, {"modules": {"*": Scheme()}, "keep_float": ["u*"]}, {"modules": {"up": Scheme(weights="float")}}):
+        assert list(quantize.plan(Upward(), Quantize(**keys), "uint8")) == ["down"]
+
+
 def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:
     with pytest.raises(ValueError, match=r"`blocks.0.0`: 9 weights a channel are not whole groups of 32\. Fitting: none"):
         quantize.plan(cnn(), Quantize(group=32), "float")
