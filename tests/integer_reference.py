@@ -74,6 +74,28 @@ def convolution(x: Array, step: tuple[Any, int], weight: Array, scale: Array, na
     return images(accumulated * unit, x, side)
 
 
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def recurrence(x: Array, kind: str, read: Array, fed: Array, bias: tuple[Array, Array]) -> Array:
+    """(B, T, H) of x (B, T, D) by an LSTM or GRU of one layer, float64; `read` (gates H, D) and `fed` (gates H, H) as torch orders their gates."""
+    hidden = cell = np.zeros((len(x), fed.shape[1]))
+    out = []
+    for step in x.astype(np.float64).swapaxes(0, 1):
+        one = np.split(step @ read.T + bias[0], 4 if kind == "lstm" else 3, axis=1)
+        other = np.split(hidden @ fed.T + bias[1], len(one), axis=1)
+        if kind == "lstm":
+            enter, forget, new, leave = (a + b for a, b in zip(one, other, strict=True))
+            cell = sigmoid(forget) * cell + sigmoid(enter) * np.tanh(new)
+            hidden = sigmoid(leave) * np.tanh(cell)
+        else:
+            keep = sigmoid(one[1] + other[1])
+            hidden = (1 - keep) * np.tanh(one[2] + sigmoid(one[0] + other[0]) * other[2]) + keep * hidden
+        out.append(hidden)
+    return np.stack(out, 1)
+
+
 def images(rows: Array, x: Array, side: int) -> Array:
     """(B, O, H', W') or (B, O, T') of what was computed for each of `patches`."""
     return np.moveaxis(rows.reshape(len(x), *(size - side + 1 for size in x.shape[2:]), -1), -1, 1)

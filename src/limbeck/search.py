@@ -8,7 +8,6 @@ Bits are those of a weight's code, averaged over the weights that are chosen for
 their scales, and float32 for the rest; the graph itself and the tokenizer come on top. Milliseconds are `timing`'s.
 """
 
-import fnmatch
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -291,10 +290,12 @@ def block(student: Student, schemes: dict[str, Scheme], plan: dict[str, str]) ->
     unquantized = Scheme(weights="float", activations="float")
     found: dict[str, Any] = {}
     tied: dict[int, str] = {}
-    for name, module in student.model().named_modules():
-        if not isinstance(module, quantize.QUANTIZABLE) or any(fnmatch.fnmatch(name, pattern) for pattern in settings.keep_float):
+    weights = quantize.weights(student.model())
+    kept = {name for pattern in settings.keep_float for name in quantize.chosen(weights, pattern)}
+    for name, weight in weights.items():
+        if name in kept:
             continue
-        form = tied.setdefault(id(module.weight), plan.get(name, "float"))  # one choice for a weight
+        form = tied.setdefault(id(weight.tensor), plan.get(name, "float"))  # one choice for a weight
         scheme = unquantized if form == "float" else schemes[name].model_copy(update={"weights": form})
         if scheme != base:
             found[name] = scheme.model_dump(mode="json", exclude_none=True)

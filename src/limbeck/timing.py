@@ -74,6 +74,8 @@ def layer_inputs(subject: Subject) -> dict[str, torch.Tensor]:
         layer = subject.swapped.get_submodule(name)
 
         def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
+            if not inputs:  # a matrix of a recurrent layer, which is float by the time it runs
+                return
             x = inputs[0].detach()
             found[name] = x.unsqueeze(1) if isinstance(module, QuantizedLinear) and x.ndim == 2 else x
 

@@ -72,6 +72,8 @@ def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dy
         torch.ops.limbeck.unpack.default: unpack,
         torch.ops.limbeck.decode.default: decode,
         torch.ops.limbeck.dynamic_linear.default: dynamic_translation,
+        torch.ops.limbeck.lstm.default: lstm,
+        torch.ops.limbeck.gru.default: gru,
     }
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells that torchvision is absent
     with warnings.catch_warnings(), torch.no_grad():
@@ -172,6 +174,22 @@ def decode(stored: Any, dtype: str) -> Any:
     op: Any = opset20
     table = torch.arange(256, dtype=torch.uint8).view(getattr(torch, dtype)).float().nan_to_num(0, 0, 0)  # no code is a NaN or infinite
     return op.Gather(op.Constant(value_floats=table.tolist()), op.Cast(stored, to=6))
+
+
+def lstm(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[int]) -> Any:
+    """An LSTM node for each layer, by the translation of torch's own op."""
+    from onnxscript.function_libs.torch_lib.ops.core import aten_lstm
+
+    bias, layers, both_ways, rows_first = form
+    return aten_lstm(x, state, weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+
+
+def gru(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[int]) -> Any:
+    """A GRU node for each layer."""
+    from onnxscript.function_libs.torch_lib.ops.core import aten_gru
+
+    bias, layers, both_ways, rows_first = form
+    return aten_gru(x, state[0], weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
 
 
 def dynamic_quantize_linear(x: Any, codes: Any, scale: Any) -> Any:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from limbeck.quant import affine, formats
 from limbeck.quant.fake import FakeQuantizer, dynamic
 from limbeck.quant.formats import GRIDS
+from limbeck.quant.recurrent import QuantizedMatrix
 from limbeck.quant.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedConvolution, QuantizedEmbedding, QuantizedLinear
 
 SMALLEST_PACKED = 1024  # bytes; the nodes that unpack fewer weigh as much
@@ -51,6 +52,27 @@ def decode(stored: torch.Tensor, dtype: str) -> torch.Tensor:
 def dynamic_linear(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """x^ W with x quantized by its own range; `codes` (D, O) int8, `scale` (O)."""
     return dynamic(x, GRIDS["uint8"]) @ (codes.float() * scale)
+
+
+@torch.library.custom_op("limbeck::lstm", mutates_args=())
+def lstm(x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(output, last hidden state, last cell) of torch's LSTM; `form`: whether it has a bias, its layers, whether it runs both ways, whether rows come
+    first. The length of x stays free in a graph, where torch's own op takes a step for each of its positions."""
+    bias, layers, both_ways, rows_first = form
+    return torch.lstm(x, state, weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+
+
+@torch.library.custom_op("limbeck::gru", mutates_args=())
+def gru(x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(output, last hidden state) of torch's GRU; as `lstm`."""
+    bias, layers, both_ways, rows_first = form
+    return torch.gru(x, state[0], weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+
+
+@lstm.register_fake
+@gru.register_fake
+def _(x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]) -> tuple[torch.Tensor, ...]:
+    return x.new_empty(*x.shape[:2], state[0].shape[-1] * (1 + form[2])), *map(torch.empty_like, state)
 
 
 @quantize_dequantize.register_fake
@@ -218,9 +240,20 @@ class IntegerConvolution(Integer):
         return self.convolve(self.input(x), self.weight, bias, **self.geometry)
 
 
+class IntegerMatrix(Integer):
+    """A matrix of a recurrent layer, dequantized by ops that a runtime folds."""
+
+    def __init__(self, source: QuantizedMatrix) -> None:
+        super().__init__(source, source.quantizer.codes(source.float_weight()))
+
+    def forward(self) -> torch.Tensor:
+        return self.expanded()
+
+
 CONVERTED: dict[type[Quantized], Callable[[Any], Integer]] = {
     QuantizedLinear: IntegerLinear,
     QuantizedEmbedding: IntegerEmbedding,
     QuantizedConv1d: IntegerConvolution,
     QuantizedConv2d: IntegerConvolution,
+    QuantizedMatrix: IntegerMatrix,
 }
