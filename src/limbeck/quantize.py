@@ -22,6 +22,7 @@ from limbeck.equalizers import Correction, Equalizer
 from limbeck.progress import STEP, Meter, Progress, Tell, silent
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.flow import Flow, watch
+from limbeck.quant.fold import norm_after
 from limbeck.quant.formats import GRIDS
 from limbeck.quant.integer import CONVERTED, ActivationQuantizer, Integer, gru, lstm
 from limbeck.quant.recurrent import QuantizedMatrix, QuantizedRecurrence
@@ -212,17 +213,6 @@ def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer, *, i
     swapped.train(model.training)
     replace(model, name, swapped)
     return swapped
-
-
-def norm_after(model: nn.Module, flow: Flow, name: str) -> str | None:
-    """The batch norm over the output channels of the product `name`, where it alone reads them.
-
-    Of a linear layer's output with positions, or of a convolution's without rows, BatchNorm1d would take another axis for the channels.
-    """
-    module: Any = model.get_submodule(name)
-    if flow.ranks.get(flow.makes.get(name, -1)) != module.weight.ndim:
-        return None
-    return flow.reader(model, name, (nn.BatchNorm2d if isinstance(module, nn.Conv2d) else nn.BatchNorm1d,))
 
 
 def output_places(model: nn.Module, flow: Flow, schemes: dict[str, Scheme], range_class: type[Range]) -> dict[str, FakeQuantizer]:

@@ -20,6 +20,7 @@ from limbeck.own import Own
 from limbeck.progress import Note
 from limbeck.quant import attention
 from limbeck.quant.flow import Flow
+from limbeck.quant.fold import fold_before
 from limbeck.quant.swap import squared_error
 from limbeck.recipe import Recipe
 from limbeck.sources import Row
@@ -421,6 +422,8 @@ def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
     """Swap the planned modules of a float model; who reads what."""
     assert recipe.quantize is not None
     schemes, forward = quantize.plan(model, recipe.quantize, activations(bench, recipe)), calibration(bench, recipe, task)[0]
+    if recipe.quantize.when == "after":
+        fold_before(model, schemes, forward)
     flow = quantize.prepare(model, schemes, recipe.quantize.range, forward, **components(recipe.quantize))
     if recipe.quantize.attention != "float":
         attention.attach(model, recipe.quantize.range, forward)
