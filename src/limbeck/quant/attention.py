@@ -1,4 +1,4 @@
-"""The two matrix products of attention on uint8 tensors (Shen et al., 2019, arXiv 1909.05840, section 3; I-BERT, arXiv 2101.01321, section 3.2):
+"""The two matrix products of attention on uint8 tensors, as in I-BERT (Kim et al., 2021, arXiv 2101.01321), but with the softmax in float:
 
     P = softmax(Q(s q) Q(k)^T + mask)        context = Q(P) Q(v)
 
