@@ -58,13 +58,15 @@ def linear(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: s
 
 
 def patches(x: Array, side: int) -> Array:
-    """(rows, C side side): every window of images (B, C, H, W), without padding, row by row."""
+    """(rows, C side side): every window of images (B, C, H, W), without padding, row by row; (rows, C side) of sequences (B, C, T)."""
+    if x.ndim == 3:
+        return np.lib.stride_tricks.sliding_window_view(x, side, axis=2).transpose(0, 2, 1, 3).reshape(-1, x.shape[1] * side)
     windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(2, 3))
     return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, x.shape[1] * side * side)
 
 
-def conv2d(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: str, bias: Array) -> Array:
-    """(B, O, H', W') with the bias on the grid of the accumulator."""
+def convolution(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: str, bias: Array) -> Array:
+    """(B, O, H', W') or (B, O, T') with the bias on the grid of the accumulator."""
     side = weight.shape[-1]
     accumulated = matrix_product(input_codes(patches(x, side), *step), step[1], weight_codes(weight, scale, name))
     unit = (np.float32(step[0]) * scale).astype(np.float64)
@@ -72,6 +74,28 @@ def conv2d(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: s
     return images(accumulated * unit, x, side)
 
 
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def recurrence(x: Array, kind: str, read: Array, fed: Array, bias: tuple[Array, Array]) -> Array:
+    """(B, T, H) of x (B, T, D) by an LSTM or GRU of one layer, float64; `read` (gates H, D) and `fed` (gates H, H) as torch orders their gates."""
+    hidden = cell = np.zeros((len(x), fed.shape[1]))
+    out = []
+    for step in x.astype(np.float64).swapaxes(0, 1):
+        one = np.split(step @ read.T + bias[0], 4 if kind == "lstm" else 3, axis=1)
+        other = np.split(hidden @ fed.T + bias[1], len(one), axis=1)
+        if kind == "lstm":
+            enter, forget, new, leave = (a + b for a, b in zip(one, other, strict=True))
+            cell = sigmoid(forget) * cell + sigmoid(enter) * np.tanh(new)
+            hidden = sigmoid(leave) * np.tanh(cell)
+        else:
+            keep = sigmoid(one[1] + other[1])
+            hidden = (1 - keep) * np.tanh(one[2] + sigmoid(one[0] + other[0]) * other[2]) + keep * hidden
+        out.append(hidden)
+    return np.stack(out, 1)
+
+
 def images(rows: Array, x: Array, side: int) -> Array:
-    """(B, O, H', W') of what was computed for each of `patches`."""
-    return rows.reshape(len(x), x.shape[2] - side + 1, x.shape[3] - side + 1, -1).transpose(0, 3, 1, 2)
+    """(B, O, H', W') or (B, O, T') of what was computed for each of `patches`."""
+    return np.moveaxis(rows.reshape(len(x), *(size - side + 1 for size in x.shape[2:]), -1), -1, 1)

@@ -112,7 +112,8 @@ def compare(arm: Arm, bench: Bench) -> dict[str, Any]:
             batch = features.to_torch(collate([encoded[i] for i in rows], rows, arm.task.padding))
             for name, (wanted, found) in both(plain, quantized, list(layers), batch).items():
                 outputs.setdefault(name, Signal()).add(wanted, found)
-        described = [describe(name, layers[name], outputs[name], readings) for name in outputs]
+        sizes = bytes_of(layers)
+        described = [{**describe(name, layers[name], outputs[name], readings), "bytes": sizes[name]} for name in outputs]
     return {"rows": seen, "layers": described, "changed": changed(arm, bench, plain, quantized, list(outputs))}
 
 
@@ -160,7 +161,6 @@ def describe(name: str, layer: Quantized, output: Signal, readings: dict[FakeQua
         "name": name,
         "kind": type(layer).__name__.removeprefix("Quantized"),
         "weights": next(each for each, other in GRIDS.items() if other == grid),
-        "bytes": round(weight.numel() * grid.bits / 8) + 4 * layer.quantizer.groups,
         "weight_db": own.decibels,
         "input_db": found.signal.decibels if found else None,
         "input_range": [found.low, found.high] if found else None,
@@ -168,6 +168,13 @@ def describe(name: str, layer: Quantized, output: Signal, readings: dict[FakeQua
         "output_db": output.decibels,
         "overflow": overflow(layer) if found or layer.is_dynamic else 0.0,
     }
+
+
+def bytes_of(layers: dict[str, Quantized]) -> dict[str, int]:
+    """What each layer's codes and scales take; tied weights lie in the file once, and the first has them."""
+    first = {layer.quantizer: name for name, layer in reversed(layers.items())}
+    sizes = {quantizer: round(layers[name].weight.numel() * quantizer.grid.bits / 8) + 4 * quantizer.groups for quantizer, name in first.items()}
+    return {name: sizes[layer.quantizer] if first[layer.quantizer] == name else 0 for name, layer in layers.items()}
 
 
 def overflow(layer: Quantized) -> float:

@@ -10,8 +10,9 @@ stream of a transformer stays float.
 import contextlib
 import copy
 import fnmatch
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,29 +22,65 @@ from limbeck.equalizers import Correction, Equalizer
 from limbeck.progress import STEP, Meter, Progress, Tell, silent
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.flow import Flow, watch
+from limbeck.quant.fold import norm_after
 from limbeck.quant.formats import GRIDS
-from limbeck.quant.integer import CONVERTED, ActivationQuantizer
-from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then, find
+from limbeck.quant.integer import CONVERTED, ActivationQuantizer, Integer, gru, lstm
+from limbeck.quant.recurrent import QuantizedMatrix, QuantizedRecurrence
+from limbeck.quant.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedConvolution, QuantizedEmbedding, QuantizedLinear, Then, find
 from limbeck.ranges import Range
 from limbeck.recipe import TRAINED, Quantize, Scheme
 from limbeck.roundings import LayerRounding, Rounding, mismatch
 
-QUANTIZABLE = (nn.Linear, nn.Embedding, nn.Conv2d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+QUANTIZABLE = (nn.Linear, nn.Embedding, *CONVOLUTIONS)
+RECURRENT = (nn.LSTM, nn.GRU)
+NORMED: dict[type[nn.Module], Any] = {nn.Linear: QuantizedLinear, nn.Conv1d: QuantizedConv1d, nn.Conv2d: QuantizedConv2d}
 MOST_INPUTS = 16384  # positions that a layer is rounded for
-POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d)
+MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
+POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AvgPool1d, nn.AvgPool2d, *MAX_POOLS)
+
+
+class Weight(NamedTuple):
+    """A weight that can be quantized, and the module `owner` that holds it."""
+
+    owner: str
+    module: nn.Module
+    tensor: torch.Tensor
+
+
+def weights(model: nn.Module) -> dict[str, Weight]:
+    """Name to weight: the module's where it has one, with the parameter's own where it has several (LSTM, GRU)."""
+    found: dict[str, Weight] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, QUANTIZABLE):
+            found[name] = Weight(name, module, module.weight)
+        elif isinstance(module, RECURRENT):
+            matrices = {key: parameter for key, parameter in module.named_parameters() if key.startswith("weight_")}
+            found |= {f"{name}.{key}": Weight(name, module, parameter) for key, parameter in matrices.items()}
+    return found
+
+
+def chosen(found: Mapping[str, Weight], pattern: str) -> list[str]:
+    """The weights that a pattern names, by themselves or by their module."""
+    return [name for name, weight in found.items() if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(weight.owner, pattern)]
 
 
 def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Scheme]:
-    """Module name to scheme, for every module that can be quantized. Raises ValueError for a pattern that matches none of them."""
-    found = {name: module for name, module in model.named_modules() if isinstance(module, QUANTIZABLE)}
+    """Weight to scheme, for every one that can be quantized. Raises ValueError for a pattern that matches none of them."""
+    found = weights(model)
+    owners = dict.fromkeys(weight.owner for weight in found.values())
     base = Scheme(weights=quantize.weights, activations=activations, group=quantize.group)
     kept = {pattern: Scheme(weights="float", activations="float") for pattern in quantize.keep_float}
     schemes = dict.fromkeys(found, base)
+    others = {name: module for name, module in model.named_modules() if name not in owners and [*module.parameters(recurse=False)]}
     for pattern, scheme in {**quantize.modules, **kept}.items():
-        matches = fnmatch.filter(found, pattern)
-        if not matches:
-            raise ValueError(f"quantize: `{pattern}` matches no module. {registry.suggest(pattern, found)}")
+        matches = chosen(found, pattern)
+        if not matches and not fnmatch.filter(others, pattern):
+            raise ValueError(f"quantize: `{pattern}` matches no module. {registry.suggest(pattern, owners)}")
+        if scheme.weights != "float":
+            check_asked(pattern, not matches, {name: others[name] for name in fnmatch.filter(others, pattern)}, quantize.keep_float)
         schemes |= dict.fromkeys(matches, scheme)
+    check_tied(found, schemes)
     rounding = registry.create("roundings", quantize.rounding or TRAINED["rounding"], quantize.options)
     for name, scheme in schemes.items():
         check_scheme(name, found[name], scheme)
@@ -52,27 +89,57 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
     return {name: scheme for name, scheme in schemes.items() if scheme.weights != "float"}
 
 
-def check_scheme(name: str, module: nn.Module, scheme: Scheme) -> None:
-    """Raises ValueError for a scheme that the module cannot have."""
-    if scheme.activations == "uint8-dynamic" and isinstance(module, nn.Conv2d):
+def check_asked(pattern: str, is_only: bool, modules: dict[str, nn.Module], keep_float: Sequence[str]) -> None:
+    """Raises ValueError for a pattern that asks for what cannot be quantized: norms and the like where it `is_only` them, else matrices."""
+    for name, module in modules.items():
+        has_matrix = any(key.startswith("weight") and parameter.ndim > 1 for key, parameter in module.named_parameters(recurse=False))
+        if (is_only or has_matrix) and not any(fnmatch.fnmatch(name, kept) for kept in keep_float):
+            choices = ", ".join(kind.__name__ for kind in QUANTIZABLE + RECURRENT)
+            raise ValueError(
+                f"quantize.modules: `{pattern}` asks for `{name}`, of the type {type(module).__name__}, whose weights cannot be quantized. What can: "
+                f"{choices}. Leave it out, or name it in `keep_float`"
+            )
+
+
+def check_tied(found: Mapping[str, Weight], schemes: dict[str, Scheme]) -> None:
+    """Raises ValueError for modules that share a weight, and not what it is stored as."""
+    first: dict[int, str] = {}
+    for name, weight in found.items():
+        other = first.setdefault(id(weight.tensor), name)
+        own, others = ((schemes[each].weights, schemes[each].group) for each in (name, other))
+        if own != others:
+            raise ValueError(
+                f"quantize: `{name}` and `{other}` share one weight, so its `weights` and `group` cannot be {own[0]}, {own[1]} for one and "
+                f"{others[0]}, {others[1]} for the other. Give both the same scheme, or keep both float"
+            )
+
+
+def check_scheme(name: str, weight: Weight, scheme: Scheme) -> None:
+    """Raises ValueError for a scheme that the weight cannot have."""
+    module = weight.module
+    multiplies = not isinstance(module, (nn.Embedding, *RECURRENT))  # what it reads by codes
+    if scheme.activations == "uint8-dynamic" and isinstance(module, CONVOLUTIONS):
         raise ValueError(f"quantize: `{name}` is a convolution; its activations can be uint8 or float, not uint8-dynamic")
     if scheme.weights == "float":
         return
-    if GRIDS[scheme.weights].is_floating and scheme.activations != "float" and not isinstance(module, nn.Embedding):
+    if isinstance(module, CONVOLUTIONS) and module.padding_mode != "zeros":
+        raise ValueError(f"quantize: `{name}` pads with `{module.padding_mode}`, and integers know zeros alone. Name it in `keep_float`")
+    if isinstance(module, nn.LSTM) and module.proj_size:
+        raise ValueError(f"quantize: `{weight.owner}` is an LSTM with a projection (proj_size), which no graph holds. Name it in `keep_float`")
+    if GRIDS[scheme.weights].is_floating and scheme.activations != "float" and multiplies:
         raise ValueError(
             f"quantize: `{name}`: no integer product takes weights of {scheme.weights}. Quantize its weights alone (activations: float), which makes "
             "it smaller, not faster, or take int8"
         )
     if scheme.group is None:
         return
-    assert isinstance(module, QUANTIZABLE)
-    width = module.weight[0].numel()
+    width = weight.tensor[0].numel()
     if width % scheme.group:
         fitting = [str(size) for size in range(8, width + 1, 8) if width % size == 0]
         raise ValueError(
             f"quantize: `{name}`: {width} weights a channel are not whole groups of {scheme.group}. Fitting: {data.some(fitting) or 'none'}"
         )
-    if scheme.activations != "float" and not isinstance(module, nn.Embedding):
+    if scheme.activations != "float" and multiplies:
         raise ValueError(
             f"quantize: `{name}`: no integer product takes a scale for each group of weights. Leave `group` out, or quantize its weights alone "
             "(activations: float), which makes it smaller, not faster"
@@ -104,13 +171,16 @@ def prepare(
     made = {tensor: name for name, tensor in flow.makes.items()}
     outputs = output_places(model, flow, schemes, range_class)
     inputs: dict[int, FakeQuantizer] = {}
-    modules = dict(model.named_modules())
+    found = weights(model)
+    holders = Counter(id(found[name].tensor) for name in schemes)
+    quantizers: dict[int, FakeQuantizer] = {}
     for name, scheme in schemes.items():
-        weight = modules[name].weight
+        weight = found[name].tensor
         groups = weight.numel() // scheme.group if scheme.group else len(weight)
-        swapped = swap(model, name, flow, FakeQuantizer(GRIDS[scheme.weights], range_class, groups, rounding=by_value))
+        quantizer = quantizers.setdefault(id(weight), FakeQuantizer(GRIDS[scheme.weights], range_class, groups, rounding=by_value))
+        swapped = swap(model, name, flow, quantizer, is_tied=holders[id(weight)] > 1)
         tensor = flow.reads.get(name)
-        if isinstance(modules[name], nn.Embedding) or tensor is None:
+        if isinstance(found[name].module, nn.Embedding) or tensor is None:
             continue
         swapped.is_dynamic = scheme.activations == "uint8-dynamic"
         if scheme.activations == "uint8":
@@ -124,22 +194,29 @@ def prepare(
     return flow
 
 
-def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer) -> Quantized:
-    """Put the form of the module `name` whose weight `quantizer` quantizes in its place; a convolution takes its batch norm along."""
-    module = model.get_submodule(name)
-    assert isinstance(module, QUANTIZABLE)
+def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer, *, is_tied: bool) -> Quantized:
+    """Put the form of the module `name` whose weight `quantizer` quantizes in its place.
+
+    A product takes its batch norm along, unless the weight `is_tied` to another module's, which knows no norm.
+    """
+    owner, _, key = name.rpartition(".")
+    holder: Any = model.get_submodule(owner)
+    if isinstance(holder, RECURRENT):
+        replace(model, owner, holder := QuantizedRecurrence(holder))
+    module = getattr(holder, key)
     swapped: Quantized
-    if isinstance(module, nn.Linear):
-        swapped = QuantizedLinear(module, quantizer)
+    if isinstance(module, nn.Parameter):
+        delattr(holder, key)  # a module cannot take the place of a parameter otherwise
+        swapped = QuantizedMatrix(module, quantizer)
     elif isinstance(module, nn.Embedding):
         swapped = QuantizedEmbedding(module, quantizer)
     else:
-        norm_name = flow.reader(model, name, (nn.BatchNorm2d,))
-        norm = model.get_submodule(norm_name) if norm_name else None
-        assert norm is None or isinstance(norm, nn.BatchNorm2d)
-        swapped = QuantizedConv2d(module, norm, quantizer)
+        norm_name = None if is_tied else norm_after(model, flow, name)
+        norm: Any = model.get_submodule(norm_name) if norm_name else None
+        swapped = next(form for kind, form in NORMED.items() if isinstance(module, kind))(module, quantizer, norm)
         if norm_name:
             replace(model, norm_name, nn.Identity())
+    swapped.is_tied = is_tied
     swapped.train(model.training)
     replace(model, name, swapped)
     return swapped
@@ -151,13 +228,14 @@ def output_places(model: nn.Module, flow: Flow, schemes: dict[str, Scheme], rang
     The largest of some values of a grid lies on that grid: a maximum pool shares the quantizer of what it reads.
     """
     made = {tensor: name for name, tensor in flow.makes.items()}
-    static = [name for name, scheme in schemes.items() if scheme.activations == "uint8" and isinstance(model.get_submodule(name), nn.Conv2d)]
+    found = weights(model)
+    static = [name for name, scheme in schemes.items() if scheme.activations == "uint8" and isinstance(found[name].module, CONVOLUTIONS)]
     pools = [name for name in flow.reads if static and isinstance(model.get_submodule(name), POOLS)]
     tensors = [flow.reads[name] for name in static + pools] + [flow.makes[last_of(model, flow, name)] for name in static]
     places: dict[str, FakeQuantizer] = {}
     for name in sorted({made[tensor] for tensor in tensors if tensor in made}, key=list(flow.makes).index):
         module = model.get_submodule(name)
-        source = made.get(flow.reads.get(name, -1), "") if isinstance(module, nn.MaxPool2d) else ""
+        source = made.get(flow.reads.get(name, -1), "") if isinstance(module, MAX_POOLS) else ""
         bound = module.max_val if isinstance(module, nn.ReLU6) else None
         places[name] = places[source] if source in places else FakeQuantizer(GRIDS["uint8"], range_class, bound=bound)
     return places
@@ -165,7 +243,7 @@ def output_places(model: nn.Module, flow: Flow, schemes: dict[str, Scheme], rang
 
 def last_of(model: nn.Module, flow: Flow, name: str) -> str:
     """The norm or the ReLU that a convolution runs into, or the convolution itself."""
-    last = flow.reader(model, name, (nn.BatchNorm2d,)) or name
+    last = norm_after(model, flow, name) or name
     return flow.reader(model, last, (nn.ReLU, nn.ReLU6)) or last
 
 
@@ -215,8 +293,12 @@ def settle(
 
 
 def round_layers(model: nn.Module, flow: Flow, forwards: Sequence[Callable[[nn.Module], Any]], rounding: LayerRounding, tell: Tell) -> None:
-    """Round each layer for the inputs that reach it through the layers before it, already rounded; one layer's inputs are held at a time."""
-    layers = [name for name in flow.reads if isinstance(find(model, name), (QuantizedLinear, QuantizedConv2d))]
+    """Round each layer for the inputs that reach it through the layers before it, already rounded; one layer's inputs are held at a time.
+
+    A weight that two modules share meets the inputs of both, and keeps to its nearest levels.
+    """
+    found = {name: find(model, name) for name in flow.reads}
+    layers = [name for name, layer in found.items() if isinstance(layer, (QuantizedLinear, QuantizedConvolution)) and not layer.is_tied]
     meter = Meter({STEP: float(len(layers))})
     for done, name in enumerate(layers, 1):
         layer = find(model, name)
@@ -263,11 +345,17 @@ def convert(model: nn.Module) -> nn.Module:
         if isinstance(module, Quantized):
             module.pair = None  # belongs to the last training step's graph
     converted = copy.deepcopy(model).eval()
+    made: dict[FakeQuantizer, Integer] = {}
     for name, module in list(converted.named_modules()):
         if isinstance(module, Quantized):
-            replace(converted, name, CONVERTED[type(module)](module))
-        elif isinstance(module, Then):
-            module.quantizer = ActivationQuantizer(module.quantizer)  # type: ignore[assignment]
+            integer = CONVERTED[type(module)](module)
+            integer.share(made.setdefault(module.quantizer, integer))
+            replace(converted, name, integer)
+        elif isinstance(module, QuantizedRecurrence):
+            module.op = lstm if module.is_lstm else gru
+    for name, module in list(converted.named_modules(remove_duplicate=False)):
+        if isinstance(module, FakeQuantizer):
+            replace(converted, name, ActivationQuantizer(module))
     return converted
 
 

@@ -173,16 +173,18 @@ TRAINED: dict[str, Any] = {"range": "lsq", "equalize": {}, "rounding": "nearest"
 class Quantize(ComponentStage):
     """`when: train` quantizes while it trains, from the fraction `start` of the steps on; `after` calibrates the trained model.
 
-    `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images. `rounding` is how
-    weights reach the grid, and brings its own keys; `equalize` maps rewrites (after training) to theirs, in their order. What is left open of
-    `range`, `rounding` and `equalize` is lsq, nearest and nothing in training, and chosen by trial after it (`post_training`). `clip_weight` weighs
-    the squared bounds of the range `pact`, which brings its own default. `progressive` lists the formats before `weights`, one after the other in
-    equal parts of the quantized training; `switch_at` says at which shares of the whole training the next one takes over.
+    `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images; `attention` is what
+    the two matrix products inside attention read. `rounding` is how weights reach the grid, and brings its own keys; `equalize` maps rewrites (after
+    training) to theirs, in their order. What is left open of `range`, `rounding` and `equalize` is lsq, nearest and nothing in training, and chosen
+    by trial after it (`post_training`). `clip_weight` weighs the squared bounds of the range `pact`, which brings its own default. `progressive`
+    lists the formats before `weights`, one after the other in equal parts of the quantized training; `switch_at` says at which shares of the whole
+    training the next one takes over.
     """
 
     when: Literal["train", "after"] = "train"
     weights: WeightFormat = "int8"
     activations: Literal["uint8", "uint8-dynamic", "float"] | None = None
+    attention: Literal["uint8", "float"] = "float"
     group: int | None = Field(None, ge=2)
     range: str | None = None
     rounding: str | None = None

@@ -8,7 +8,6 @@ Bits are those of a weight's code, averaged over the weights that are chosen for
 their scales, and float32 for the rest; the graph itself and the tokenizer come on top. Milliseconds are `timing`'s.
 """
 
-import fnmatch
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from limbeck import recipe as recipes
 from limbeck.assign import Table, assign, smallest, total, within
 from limbeck.catalogue import table
 from limbeck.progress import Ended, Started, Tell
+from limbeck.quant import attention
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS, digits_per_byte
 from limbeck.quant.integer import SMALLEST_PACKED
@@ -123,6 +123,11 @@ class Student:
         return self.recipe.quantize
 
     @property
+    def range_name(self) -> str:
+        assert self.settings.range is not None
+        return self.settings.range
+
+    @property
     def activations(self) -> str:
         return stages.activations(self.bench, self.recipe)
 
@@ -139,8 +144,7 @@ class Student:
     def prepared(self, schemes: dict[str, Scheme]) -> nn.Module:
         """With quantizers in place, none of them on."""
         model = self.model()
-        assert self.settings.range is not None
-        quantize.prepare(model, schemes, self.settings.range, partial(features.run, batch=self.batch(np.arange(min(2, len(self.rows))))))
+        quantize.prepare(model, schemes, self.range_name, partial(features.run, batch=self.batch(np.arange(min(2, len(self.rows))))))
         return model.eval()
 
     def batch(self, part: np.ndarray) -> Batch:
@@ -255,8 +259,10 @@ def add_milliseconds(candidates: Candidates, subject: timing.Subject, tell: Tell
 def subject(student: Student, model: nn.Module, schemes: dict[str, Scheme]) -> timing.Subject:
     """What is timed: the student on the training row of middle length."""
     middle = sorted(range(len(student.rows)), key=lambda i: student.rows[i].size)[len(student.rows) // 2]
-    whole = student.prepared(changed(schemes, weights=timing.INTEGERS))
-    return timing.Subject(model, student.model(), whole, schemes, student.batch(np.array([middle])).inputs)
+    whole, batch = student.prepared(changed(schemes, weights=timing.INTEGERS)), student.batch(np.array([middle]))
+    if student.settings.attention != "float":
+        attention.attach(whole, student.range_name, partial(features.run, batch=batch))
+    return timing.Subject(model, student.model(), whole, schemes, batch.inputs)
 
 
 def chosen(candidates: Candidates, wanted: Budget) -> dict[str, str]:
@@ -289,11 +295,14 @@ def block(student: Student, schemes: dict[str, Scheme], plan: dict[str, str]) ->
     settings = student.settings
     base = Scheme(weights=settings.weights, activations=student.activations, group=settings.group)
     unquantized = Scheme(weights="float", activations="float")
-    found = {}
-    for name in (name for name, module in student.model().named_modules() if isinstance(module, quantize.QUANTIZABLE)):
-        if any(fnmatch.fnmatch(name, pattern) for pattern in settings.keep_float):
+    found: dict[str, Any] = {}
+    tied: dict[int, str] = {}
+    weights = quantize.weights(student.model())
+    kept = {name for pattern in settings.keep_float for name in quantize.chosen(weights, pattern)}
+    for name, weight in weights.items():
+        if name in kept:
             continue
-        form = plan.get(name, "float")
+        form = tied.setdefault(id(weight.tensor), plan.get(name, "float"))  # one choice for a weight
         scheme = unquantized if form == "float" else schemes[name].model_copy(update={"weights": form})
         if scheme != base:
             found[name] = scheme.model_dump(mode="json", exclude_none=True)

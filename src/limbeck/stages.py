@@ -19,8 +19,10 @@ from limbeck.losses import FeatureLoss
 from limbeck.own import Own
 from limbeck.progress import Note
 from limbeck.progressive import Progressive, beginnings
+from limbeck.quant import attention
 from limbeck.quant.fake import squared_bounds
 from limbeck.quant.flow import Flow
+from limbeck.quant.fold import fold_before
 from limbeck.quant.health import Examination, broken_scales
 from limbeck.quant.swap import squared_error
 from limbeck.ranges.pact import CLIP_WEIGHT
@@ -30,7 +32,7 @@ from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
 from limbeck.tasks import Batch, Encoded, Scored, SelfSupervised, Task, collate
 
-REVISION = 3  # part of every stage's key: raise it when a change of code changes a stage's result
+REVISION = 4  # part of every stage's key: raise it when a change of code changes a stage's result
 PREDICTIONS = "logits.npy"
 PACKED_ROWS = 50_000  # from this many texts on, tokens are kept in flat files of the store
 PACKED_CHUNK = 10_000  # rows encoded at a time
@@ -467,10 +469,15 @@ def activations(bench: Bench, recipe: Recipe) -> str:
 
 def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
     """Swap the planned modules of a float model; who reads what. What the recipe leaves open must have been chosen."""
-    settings = recipe.quantize
+    settings, forward = recipe.quantize, calibration(bench, recipe, task)[0]
     assert settings is not None and settings.range is not None
     schemes = quantize.plan(model, settings, activations(bench, recipe))
-    return quantize.prepare(model, schemes, settings.range, calibration(bench, recipe, task)[0], **quantize.components(settings))
+    if settings.when == "after":
+        fold_before(model, schemes, forward)
+    flow = quantize.prepare(model, schemes, settings.range, forward, **quantize.components(settings))
+    if settings.attention != "float":
+        attention.attach(model, settings.range, forward)
+    return flow
 
 
 def penalties_of(settings: recipes.Quantize, model: nn.Module) -> dict[str, objective.Penalty]:

@@ -20,7 +20,7 @@ from torch import nn
 from limbeck import quantize, registry
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedLinear, Then
+from limbeck.quant.swap import Quantized, QuantizedConvolution, QuantizedLinear, Then
 from limbeck.ranges.minmax import Minmax
 from limbeck.recipe import Scheme
 from limbeck.sensitivities import fitted
@@ -55,7 +55,14 @@ def milliseconds(subject: Subject) -> tuple[Timed, float]:
         quantize.calibrate(subject.whole, [forward])
         graphs["whole"] = graph(subject.whole, subject.inputs, Path(folder) / "whole")
         medians = timed(graphs)
-    found = {name: {form: medians[keys[name], form] if name in keys else 0.0 for form in (INTEGERS, FLOAT)} for name in subject.schemes}
+    found: Timed = {name: dict.fromkeys((INTEGERS, FLOAT), 0.0) for name in subject.schemes}
+    first: dict[FakeQuantizer, str] = {}
+    for name in found:
+        layer = subject.swapped.get_submodule(name)
+        assert isinstance(layer, Quantized)
+        owner = first.setdefault(layer.quantizer, name)  # of tied weights, for which one format is chosen
+        for form in found[name] if name in keys else ():
+            found[owner][form] += medians[keys[name], form]
     return found, medians["whole"] - sum(row[INTEGERS] for row in found.values())
 
 
@@ -67,6 +74,8 @@ def layer_inputs(subject: Subject) -> dict[str, torch.Tensor]:
         layer = subject.swapped.get_submodule(name)
 
         def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
+            if not inputs:  # a matrix of a recurrent layer, which is float by the time it runs
+                return
             x = inputs[0].detach()
             found[name] = x.unsqueeze(1) if isinstance(module, QuantizedLinear) and x.ndim == 2 else x
 
@@ -82,7 +91,7 @@ def key(subject: Subject, name: str, x: torch.Tensor) -> Any:
     """What two layers share that take the same time."""
     layer = subject.swapped.get_submodule(name)
     assert isinstance(layer, Quantized)
-    geometry = str(layer.geometry) if isinstance(layer, QuantizedConv2d) else ""
+    geometry = str(layer.geometry) if isinstance(layer, QuantizedConvolution) else ""
     return type(layer), layer.weight.shape, x.shape, layer.quantizer.groups, subject.schemes[name].activations, geometry
 
 
@@ -94,7 +103,7 @@ def alone(subject: Subject, name: str, x: torch.Tensor, form: str) -> nn.Module:
     assert isinstance(layer, Quantized)
     layer.quantizer = fitted(layer, INTEGERS)
     layer.is_dynamic = subject.schemes[name].activations == "uint8-dynamic" and isinstance(layer, QuantizedLinear)
-    if subject.schemes[name].activations != "uint8" or not isinstance(layer, QuantizedLinear | QuantizedConv2d):
+    if subject.schemes[name].activations != "uint8" or not isinstance(layer, QuantizedLinear | QuantizedConvolution):
         return nn.Sequential(layer)
     layer.input = static(x)
     if isinstance(layer, QuantizedLinear):

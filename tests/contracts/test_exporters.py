@@ -23,8 +23,9 @@ from tiny_models import bert, cnn, logits, pixels, tokens
 from torch import nn
 
 from limbeck import evaluate, export, models, quantize, registry, runtime
+from limbeck.quant import attention
 from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.integer import ActivationQuantizer, Integer, IntegerConv2d
+from limbeck.quant.integer import ActivationQuantizer, Integer, IntegerConvolution
 from limbeck.quant.swap import Quantized
 from limbeck.recipe import Quantize, Scheme
 from limbeck.store import file_digest, folder_digest, read_json, write_json
@@ -61,6 +62,15 @@ def quantized(model: nn.Module, inputs: Inputs, activations: str, **keys: Any) -
 @cache
 def bert_static() -> nn.Module:
     return quantized(bert(WORDS), tokens(4, 13, WORDS), "uint8")
+
+
+@cache
+def bert_attention() -> nn.Module:
+    model, inputs = bert(WORDS), tokens(4, 13, WORDS)
+    quantize.prepare(model, quantize.plan(model, Quantize(), "uint8"), "minmax", lambda m: m(**inputs))
+    attention.attach(model, "minmax", lambda m: m(**inputs))
+    quantize.calibrate(model, [lambda m: m(**inputs)])
+    return model.eval()
 
 
 @cache
@@ -139,6 +149,7 @@ def cnn_float8() -> nn.Module:
 
 KINDS: dict[str, tuple[Callable[[], nn.Module], Inputs, list[Inputs]]] = {
     "bert-static": (bert_static, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21), (1, 1))]),
+    "bert-attention": (bert_attention, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21), (1, 1))]),
     "bert-dynamic": (bert_dynamic, tokens(4, 13, WORDS), [tokens(1, length, WORDS, seed=9) for length in (7, 40, 2)]),
     "bert-low": (bert_low, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))]),
     "bert-groups": (bert_groups, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))]),
@@ -225,7 +236,7 @@ def learned(model: nn.Module) -> list[np.ndarray]:
     for module in quantize.convert(model).modules():
         if isinstance(module, Integer):
             found.append(module.scale.numpy())
-        if isinstance(module, IntegerConv2d) and module.has_codes:
+        if isinstance(module, IntegerConvolution) and module.has_codes:
             found.append(module.bias_scale.numpy())
         if isinstance(module, ActivationQuantizer):
             found += [module.scale.numpy(), module.zero_point.numpy()]
@@ -292,7 +303,7 @@ def test_quantized_products_run_in_integer_kernels(exported: Callable[[str, str]
     ops = exporter.optimized_ops(path)
     assert not {"Conv", "Gemm"} & set(ops) or kind.endswith(("groups", "float8"))  # weights alone are stored in few bits
     exporter.check_kernels(quantize.convert(KINDS[kind][0]()), path)
-    with pytest.raises(ValueError, match=r"layers are quantized, but ONNX Runtime runs only"):
+    with pytest.raises(ValueError, match=r"products are quantized, but ONNX Runtime runs only"):
         exporter.check_kernels(quantize.convert(bert_static()), exported("cnn-static", "onnx"))
 
 

@@ -22,16 +22,31 @@ from limbeck import quantize, registry
 from limbeck.exporters.onnx import optimized_ops
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import Quantized, QuantizedConv2d, Then
+from limbeck.quant.swap import Quantized, QuantizedConvolution, Then
 from limbeck.recipe import Scheme, WeightFormat
+
+
+class Recurrent(nn.Module):
+    """What an LSTM or GRU makes, without its last state."""
+
+    def __init__(self, core: nn.Module) -> None:
+        super().__init__()
+        self.core = core
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.core(x)[0]
+
 
 FORMATS = [name for name in get_args(WeightFormat) if name != "float"]
 BUILD: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(64, 160),
     "embedding": lambda: nn.Embedding(160, 64),
+    "lstm": lambda: Recurrent(nn.LSTM(64, 32, batch_first=True)),
+    "gru": lambda: Recurrent(nn.GRU(64, 32, batch_first=True)),
+    "conv1d": lambda: nn.Conv1d(64, 40, 3),
     "conv2d": lambda: nn.Conv2d(32, 40, 3),
 }
-INPUTS = {"linear": "vectors", "embedding": "ids", "conv2d": "pixels"}
+INPUTS = {"linear": "vectors", "embedding": "ids", "lstm": "vectors", "gru": "vectors", "conv1d": "signal", "conv2d": "pixels"}
 
 
 class Branches(nn.Module):
@@ -46,10 +61,10 @@ class Branches(nn.Module):
 
 
 def legal(kind: str, name: str, activations: str, group: int | None) -> bool:
-    """What a recipe may ask for: an embedding reads no activations."""
-    if kind == "conv2d" and activations == "uint8-dynamic":
+    """What a recipe may ask for: an embedding or a recurrent layer reads no codes."""
+    if kind.startswith("conv") and activations == "uint8-dynamic":
         return False
-    return kind == "embedding" or activations == "float" or not (group or GRIDS[name].is_floating)
+    return kind in ("embedding", "lstm", "gru") or activations == "float" or not (group or GRIDS[name].is_floating)
 
 
 MODELS = [("float", None), ("uint8", None), ("uint8-dynamic", None), ("float", 32), ("uint8", 32)]
@@ -62,6 +77,7 @@ def inputs(rows: int, seed: int) -> dict[str, torch.Tensor]:
     return {
         "vectors": torch.randn(rows, 2, 64, generator=generator) + 0.3,
         "ids": torch.randint(0, 160, (rows, 2, 1), generator=generator),
+        "signal": torch.randn(rows, 64, 6, generator=generator) + 0.1,
         "pixels": torch.randn(rows, 32, 4, 4, generator=generator) - 0.2,
     }
 
@@ -72,7 +88,7 @@ def model(activations: str, group: int | None) -> nn.Module:
     wanted = [case for case in CASES if case[2:] == (activations, group)]
     torch.manual_seed(0)
     branches = Branches({f"{kind}_{name}": BUILD[kind]() for kind, name, *_ in wanted})
-    schemes = {f"layers.{kind}_{name}": Scheme(weights=name, activations=activations, group=group) for kind, name, *_ in wanted}
+    schemes = {f"layers.{kind}_{name}*": Scheme(weights=name, activations=activations, group=group) for kind, name, *_ in wanted}
     kinds = {kind for kind, *_ in wanted}
     return quantized(branches, given(4, 0, kinds), activations, modules=schemes)
 
@@ -113,7 +129,7 @@ def own(activations: str, group: int | None) -> np.ndarray:
 def part(whole: np.ndarray, kind: str, name: str, activations: str, group: int | None) -> np.ndarray:
     """One branch of the answers."""
     built, start = model(activations, group), 0
-    sizes = {"linear": 2 * 160, "embedding": 2 * 64, "conv2d": 40 * 2 * 2}
+    sizes = {"linear": 2 * 160, "embedding": 2 * 64, "lstm": 2 * 32, "gru": 2 * 32, "conv1d": 40 * 4, "conv2d": 40 * 2 * 2}
     for each in built.layers:
         end = start + sizes[each.split("_")[0]]
         if each == f"{kind}_{name}":
@@ -147,8 +163,13 @@ def expected_of(kind: str, name: str, activations: str, group: int | None) -> np
     """The reference's answers, (rows, ...) flat; a convolution's still without the quantizer of its output."""
     layer = model(activations, group).layers[f"{kind}_{name}"]
     layer = layer.module if isinstance(layer, Then) else layer
-    assert isinstance(layer, Quantized)
     x = inputs(5, 2)[INPUTS[kind]].numpy()
+    if isinstance(layer, Recurrent):
+        pair = (layer.core.weight_ih_l0, layer.core.weight_hh_l0)
+        matrices = [reference.dequantized(each.weight.detach().numpy(), each.quantizer.scale.numpy(), name) for each in pair]
+        bias = [each.detach().numpy() for each in (layer.core.bias_ih_l0, layer.core.bias_hh_l0)]
+        return reference.recurrence(x, kind, *matrices, bias).reshape(len(x), -1)
+    assert isinstance(layer, Quantized)
     weight, scale = layer.weight.detach().numpy(), layer.quantizer.log_scale.detach().exp().numpy()
     if kind == "embedding":
         return reference.dequantized(weight, scale, name)[x].reshape(len(x), -1)
@@ -158,7 +179,7 @@ def expected_of(kind: str, name: str, activations: str, group: int | None) -> np
         y = rows.astype(np.float64) @ reference.dequantized(weight, scale, name).reshape(len(weight), -1).T + bias
         return (y if kind == "linear" else reference.images(y, x, 3)).reshape(len(x), -1)
     step = reference.own_range(x) if layer.is_dynamic else step_of(layer.input)
-    compute = reference.conv2d if kind == "conv2d" else reference.linear
+    compute = reference.convolution if kind.startswith("conv") else reference.linear
     return compute(x, step, weight, scale, name, bias).reshape(len(x), -1)
 
 
@@ -177,7 +198,7 @@ def test_the_layer_and_its_graph_compute_as_whole_numbers(
     for whole in (own(activations, group), answers(activations, group, "onnx")):
         found = part(whole, *case)
         if isinstance(layer, Then):
-            assert isinstance(layer.module, QuantizedConv2d)
+            assert isinstance(layer.module, QuantizedConvolution)
             scale, zero = step_of(layer.quantizer)
             off = np.abs(reference.input_codes(expected, scale, zero) - reference.input_codes(found, scale, zero))
             assert off.max() <= 1

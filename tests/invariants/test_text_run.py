@@ -44,7 +44,7 @@ teacher: {{model: {teacher}, epochs: 20}}
 student: {{model: {student}}}
 train: {{epochs: 20, learning_rate: 5.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
-quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5}}
+quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5, attention: uint8}}
 """
     report = limbeck.run(parse(text), tmp_path / "run")
     arm = report["arms"]["joint" if when == "train" else "kd+ptq"]
@@ -92,7 +92,7 @@ teacher: {{model: {teacher}, epochs: 24}}
 student: {{model: {student}}}
 train: {{epochs: 48, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
-quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5}}
+quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5, attention: uint8}}
 """
     report = limbeck.run(parse(text), tmp_path / "run")
     arm = report["arms"]["joint" if when == "train" else "kd+ptq"]

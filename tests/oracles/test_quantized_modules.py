@@ -19,7 +19,7 @@ from limbeck import models, quantize, registry
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS
 from limbeck.quant.integer import Integer, IntegerLinear
-from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then
+from limbeck.quant.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then
 from limbeck.recipe import Quantize, Scheme
 
 RANGES = registry.names("ranges")
@@ -300,6 +300,66 @@ def test_a_dilated_or_grouped_convolution_stays_near_the_float_one(groups: int) 
     torch.testing.assert_close(quantize.convert(calibrated(model, on(x)))(x), calibrated(model, on(x))(x), atol=1e-5, rtol=1e-5)
 
 
+CONVS_1D = {"plain": {}, "grouped": {"groups": 2}, "depthwise": {"groups": 4}, "strided": {"stride": 2, "padding": 1, "dilation": 2}}
+
+
+@pytest.mark.parametrize("with_norm", [False, True])
+@pytest.mark.parametrize("keys", CONVS_1D.values(), ids=list(CONVS_1D))
+def test_a_convolution_of_a_row_is_that_of_an_image_one_pixel_high(keys: dict[str, Any], with_norm: bool) -> None:
+    """Its quantizers and codes, in training and after."""
+    torch.manual_seed(0)
+    line, image = (
+        nn.Conv1d(4, 8, 3, **keys),
+        nn.Conv2d(4, 8, (1, 3), **{key: value if key == "groups" else (int(key != "padding"), value) for key, value in keys.items()}),
+    )
+    with torch.no_grad():
+        image.weight.copy_(line.weight.unsqueeze(2))
+        image.bias.copy_(line.bias)
+    x = torch.randn(3, 4, 9, generator=torch.Generator().manual_seed(0))
+    one = calibrated(sequence(line, *([nn.BatchNorm1d(8)] if with_norm else [])), on(x))
+    other = calibrated(sequence(image, *([nn.BatchNorm2d(8)] if with_norm else [])), on(x.unsqueeze(2)))
+    assert sum(isinstance(module, QuantizedConv1d) for module in one.modules()) == 1
+    for training in (False, True):
+        torch.testing.assert_close(one.train(training)(x), other.train(training)(x.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5)
+    converted, expected = quantize.convert(one), quantize.convert(other)
+    torch.testing.assert_close(converted(x), expected(x.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5)
+    codes = [next(module for module in model.modules() if isinstance(module, Integer)).codes for model in (converted, expected)]
+    assert torch.equal(codes[0], codes[1].squeeze(2))
+
+
+def test_what_a_convolution_of_a_row_reads_is_seen_window_by_window() -> None:
+    """A rounding by layer takes its inputs from there."""
+    x = torch.randn(3, 4, 9, generator=torch.Generator().manual_seed(0))
+    model = prepared(sequence(nn.Conv1d(4, 5, 3, stride=2, padding=1, dilation=2)), on(x), "float")
+    seen = model[0].positions(x) @ model[0].weight.flatten(1).t() + model[0].bias
+    torch.testing.assert_close(seen.view(3, -1, 5).transpose(1, 2), model(x))
+
+
+def test_a_convolution_that_pads_with_other_than_zeros_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`0` pads with `circular`, and integers know zeros alone"):
+        quantize.plan(sequence(nn.Conv1d(2, 2, 3, padding=1, padding_mode="circular")), Quantize(), "uint8")
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_norm_after_a_linear_layer_is_folded_while_it_learns(bias: bool) -> None:
+    x = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
+    model = sequence(nn.Linear(6, 5, bias=bias), nn.BatchNorm1d(5))
+    swapped = prepared(model, on(x))
+    assert isinstance(swapped[1], nn.Identity)
+    for training in (False, True):
+        torch.testing.assert_close(swapped.train(training)(x), model.train(training)(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(swapped[0].norm.running_var, model[1].running_var)
+    fitted = calibrated(model.eval(), on(x))
+    torch.testing.assert_close(fitted(x), model(x), atol=0.1, rtol=0.1)
+    torch.testing.assert_close(quantize.convert(fitted)(x), fitted(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_norm_over_positions_is_not_folded() -> None:
+    """BatchNorm1d of (B, T, O) norms T, even where it is as many as O."""
+    x = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
+    assert isinstance(prepared(sequence(nn.Linear(6, 5), nn.BatchNorm1d(5)), on(x))[1], nn.BatchNorm1d)
+
+
 # A whole model.
 
 WHOLE = {
@@ -525,6 +585,35 @@ def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_name(keys: d
 def test_the_nearest_name_is_found_in_a_model_of_many_modules() -> None:
     with pytest.raises(ValueError, match=r"Did you mean `classifier`\?"):
         quantize.plan(bert(), Quantize(keep_float=["clasifier"]), "uint8")
+
+
+class Upward(nn.Module):
+    """What can be quantized beside what cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.norm, self.up = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ConvTranspose2d(2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "kind"),
+    [
+        ({"modules": {"up": Scheme()}}, "up", "ConvTranspose2d"),
+        ({"modules": {"*": Scheme()}}, "up", "ConvTranspose2d"),
+        ({"modules": {"norm": Scheme()}}, "norm", "BatchNorm2d"),
+    ],
+    ids=["by name", "among others", "a norm by name"],
+)
+def test_a_pattern_that_asks_for_what_cannot_be_quantized_is_refused(keys: dict[str, Any], name: str, kind: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"asks for `{name}`, of the type {kind}, whose weights cannot be quantized\. What can: Linear, Embedding, Conv1d"
+    ):
+        quantize.plan(Upward(), Quantize(**keys), "uint8")
+
+
+def test_what_cannot_be_quantized_stays_float_where_nobody_asks_for_it() -> None:
+    for keys in ({}, {"keep_float": ["up"]}, {"modules": {"*": Scheme()}, "keep_float": ["u*"]}, {"modules": {"up": Scheme(weights="float")}}):
+        assert list(quantize.plan(Upward(), Quantize(**keys), "uint8")) == ["down"]
 
 
 def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:

@@ -29,7 +29,7 @@ class Site:
 
     def weight(self) -> torch.Tensor:
         """(all O, D), of all readers."""
-        return torch.cat([layer.weight.detach() for layer in self.layers.values()])
+        return torch.cat([layer.float_weight().detach() for layer in self.layers.values()])
 
     def put(self, key: str, module: nn.Module) -> None:
         """Let what is read pass through `module`, last."""

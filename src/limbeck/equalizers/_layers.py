@@ -6,15 +6,15 @@ import torch
 from torch import nn
 
 from limbeck.quant.flow import Flow
-from limbeck.quant.swap import QuantizedConv2d, QuantizedLinear, find
+from limbeck.quant.swap import QuantizedConvolution, QuantizedLinear, find
 
-Layer = QuantizedConv2d | QuantizedLinear
+Layer = QuantizedConvolution | QuantizedLinear
 
 
 def layers(model: nn.Module, flow: Flow) -> dict[str, Layer]:
     """The quantized linear layers and convolutions by name, in the order in which they run."""
     found = {name: find(model, name) for name in flow.reads}
-    return {name: layer for name, layer in found.items() if isinstance(layer, (QuantizedConv2d, QuantizedLinear))}
+    return {name: layer for name, layer in found.items() if isinstance(layer, (QuantizedConvolution, QuantizedLinear))}
 
 
 def own(model: nn.Module, flow: Flow) -> dict[str, Layer]:
@@ -23,12 +23,6 @@ def own(model: nn.Module, flow: Flow) -> dict[str, Layer]:
     return {name: layer for name, layer in layers(model, flow).items() if holders[id(layer.weight)] == 1}
 
 
-def norm_of(layer: Layer) -> nn.BatchNorm2d | None:
-    """The batch norm that was folded in."""
-    return layer.norm if isinstance(layer, QuantizedConv2d) else None
-
-
 def shift_of(layer: Layer) -> torch.Tensor | None:
     """(O) what is added to a layer's output last: the shift of its norm, or its bias."""
-    norm = norm_of(layer)
-    return layer.bias if norm is None else norm.bias
+    return layer.bias if layer.norm is None else layer.norm.bias

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from limbeck.equalizers import Forwards
-from limbeck.quant.swap import Quantized, QuantizedConv2d
+from limbeck.quant.swap import Quantized, QuantizedConvolution
 
 Measure = Callable[[torch.Tensor], torch.Tensor]
 Join = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -27,7 +27,7 @@ def mean_outputs(model: nn.Module, layers: Sequence[Quantized], forwards: Forwar
     """For each layer the mean (O) of what it makes, over rows and positions, padding among them."""
 
     def made(layer: Quantized, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        y = output.movedim(1, -1) if isinstance(layer, QuantizedConv2d) else output
+        y = output.movedim(1, -1) if isinstance(layer, QuantizedConvolution) else output
         y = y.double().flatten(0, -2)
         return torch.stack([y.sum(0), torch.full_like(y[0], len(y))])
 

@@ -67,7 +67,7 @@ def scale(mean: torch.Tensor, alpha: float) -> torch.Tensor:
 
 def error(layer: QuantizedLinear, scale: torch.Tensor, second: torch.Tensor) -> float:
     """Squared error of the layer's outputs, summed, when its weights are rounded times `scale` (D)."""
-    weight = layer.weight.detach()
+    weight = layer.float_weight().detach()
     difference = rounded(layer.quantizer, weight * scale) / scale - weight
     return float(((difference @ second) * difference).sum())
 

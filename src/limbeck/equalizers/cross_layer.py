@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from limbeck.equalizers import Forwards
-from limbeck.equalizers._layers import Layer, norm_of, own, shift_of
+from limbeck.equalizers._layers import Layer, own, shift_of
 from limbeck.quant.flow import Flow
-from limbeck.quant.swap import QuantizedConv2d, find
+from limbeck.quant.swap import QuantizedConvolution, find
 
 MOST_SWEEPS = 200
 SETTLED = 1e-5  # of log s
@@ -96,7 +96,7 @@ def equalize(pair: _Pair) -> float:
     read = by_input(pair.second.float_weight(), pair.second).abs().amax((1, 3)).flatten()
     carries = (made > CARRIES_NOTHING * made.amax()) & (read > CARRIES_NOTHING * read.amax())
     scale = torch.where(carries, (made / read).sqrt(), 1.0)
-    norm = norm_of(pair.first)
+    norm = pair.first.norm
     for tensor in (pair.first.weight, pair.first.bias) if norm is None else (norm.weight, norm.bias):
         if tensor is not None:
             tensor.div_(scale.view(-1, *[1] * (tensor.ndim - 1)))
@@ -106,7 +106,7 @@ def equalize(pair: _Pair) -> float:
 
 def absorb(pair: _Pair) -> None:
     """Move what a ReLU always lets through of the first's shift into the second's."""
-    norm = norm_of(pair.first)
+    norm = pair.first.norm
     shift = shift_of(pair.second)
     if norm is None or shift is None or not pair.is_rectified or pads(pair.second):
         return
@@ -117,12 +117,12 @@ def absorb(pair: _Pair) -> None:
 
 def groups(layer: Layer) -> int:
     """1, or into how many separate ones a convolution falls."""
-    return int(layer.geometry["groups"]) if isinstance(layer, QuantizedConv2d) else 1
+    return int(layer.geometry["groups"]) if isinstance(layer, QuantizedConvolution) else 1
 
 
 def pads(layer: Layer) -> bool:
     """Whether zeros surround what a layer reads."""
-    return isinstance(layer, QuantizedConv2d) and layer.geometry["padding"] not in (0, (0, 0), "valid")
+    return isinstance(layer, QuantizedConvolution) and layer.geometry["padding"] not in ((0,), (0, 0), "valid")
 
 
 def by_input(weight: torch.Tensor, layer: Layer) -> torch.Tensor:

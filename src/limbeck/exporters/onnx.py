@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from limbeck.quant.attention import Products
 from limbeck.quant.formats import digits_per_byte
-from limbeck.quant.integer import IntegerConv2d, IntegerLinear
+from limbeck.quant.integer import IntegerConvolution, IntegerLinear
 
 OPSET = 20
 INTEGER_KERNELS = ("MatMulIntegerToFloat", "QLinearConv", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul", "MatMulInteger")
@@ -71,6 +72,8 @@ def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dy
         torch.ops.limbeck.unpack.default: unpack,
         torch.ops.limbeck.decode.default: decode,
         torch.ops.limbeck.dynamic_linear.default: dynamic_translation,
+        torch.ops.limbeck.lstm.default: lstm,
+        torch.ops.limbeck.gru.default: gru,
     }
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells that torchvision is absent
     with warnings.catch_warnings(), torch.no_grad():
@@ -173,6 +176,22 @@ def decode(stored: Any, dtype: str) -> Any:
     return op.Gather(op.Constant(value_floats=table.tolist()), op.Cast(stored, to=6))
 
 
+def lstm(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[int]) -> Any:
+    """An LSTM node for each layer, by the translation of torch's own op."""
+    from onnxscript.function_libs.torch_lib.ops.core import aten_lstm
+
+    bias, layers, both_ways, rows_first = form
+    return aten_lstm(x, state, weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+
+
+def gru(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[int]) -> Any:
+    """A GRU node for each layer."""
+    from onnxscript.function_libs.torch_lib.ops.core import aten_gru
+
+    bias, layers, both_ways, rows_first = form
+    return aten_gru(x, state[0], weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+
+
 def dynamic_quantize_linear(x: Any, codes: Any, scale: Any) -> Any:
     """A linear layer whose input is quantized by its own range; ONNX Runtime fuses the four ops."""
     from onnxscript import opset20 as op
@@ -196,9 +215,10 @@ def optimized_ops(path: Path) -> Counter[str]:
 
 def check_kernels(model: nn.Module, path: Path) -> None:
     """Every quantized product runs in an integer kernel. Raises ValueError with the counts."""
-    wanted = sum(isinstance(m, IntegerConv2d) and m.has_codes for m in model.modules())
+    wanted = sum(isinstance(m, IntegerConvolution) and m.has_codes for m in model.modules())
+    wanted += sum(2 * isinstance(m, Products) for m in model.modules())
     wanted += sum(isinstance(m, IntegerLinear) and (m.is_dynamic or not isinstance(m.input, nn.Identity)) for m in model.modules())
     ops = optimized_ops(path)
     found = sum(ops[name] for name in INTEGER_KERNELS)
     if found < wanted:
-        raise ValueError(f"export: {wanted} layers are quantized, but ONNX Runtime runs only {found} in integer kernels. Its graph: {dict(ops)}")
+        raise ValueError(f"export: {wanted} products are quantized, but ONNX Runtime runs only {found} in integer kernels. Its graph: {dict(ops)}")

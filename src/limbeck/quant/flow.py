@@ -14,13 +14,15 @@ from torch.overrides import TorchFunctionMode
 class Flow:
     """Who reads and who makes which tensor, from one forward: `reads` (leaves) and `makes` (the innermost module) map a name to a tensor's number.
 
-    `uses`: how many operations, of modules or not, take a tensor that a module reads or makes; `calls`: how often a module ran.
+    `uses`: how many operations, of modules or not, take a tensor that a module reads or makes; `calls`: how often a module ran; `ranks`: the
+    number of axes of a tensor.
     """
 
     reads: dict[str, int] = field(default_factory=dict)
     makes: dict[str, int] = field(default_factory=dict)
     uses: Counter[int] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
+    ranks: dict[int, int] = field(default_factory=dict)
 
     def reader(self, model: nn.Module, name: str, kinds: tuple[type[nn.Module], ...]) -> str | None:
         """The module of one of `kinds` that reads what the module `name` makes, where it is the only reader that is a module."""
@@ -67,7 +69,9 @@ def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
 
     def number(value: torch.Tensor) -> int:
         tensors.append(value)
-        return numbers.setdefault((id(value), value._version), len(tensors))  # written in place: other values from here on
+        found = numbers.setdefault((id(value), value._version), len(tensors))  # written in place: other values from here on
+        flow.ranks[found] = value.ndim
+        return found
 
     def used(key: tuple[int, int]) -> None:
         if key in numbers:

@@ -15,7 +15,8 @@ from torch.nn import functional
 from limbeck.quant import affine, formats
 from limbeck.quant.fake import FakeQuantizer, dynamic
 from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear
+from limbeck.quant.recurrent import QuantizedMatrix
+from limbeck.quant.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedConvolution, QuantizedEmbedding, QuantizedLinear
 
 SMALLEST_PACKED = 1024  # bytes; the nodes that unpack fewer weigh as much
 
@@ -51,6 +52,27 @@ def decode(stored: torch.Tensor, dtype: str) -> torch.Tensor:
 def dynamic_linear(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """x^ W with x quantized by its own range; `codes` (D, O) int8, `scale` (O)."""
     return dynamic(x, GRIDS["uint8"]) @ (codes.float() * scale)
+
+
+@torch.library.custom_op("limbeck::lstm", mutates_args=())
+def lstm(x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(output, last hidden state, last cell) of torch's LSTM; `form`: whether it has a bias, its layers, whether it runs both ways, whether rows come
+    first. The length of x stays free in a graph, where torch's own op takes a step for each of its positions."""
+    bias, layers, both_ways, rows_first = form
+    return torch.lstm(x, state, weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+
+
+@torch.library.custom_op("limbeck::gru", mutates_args=())
+def gru(x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(output, last hidden state) of torch's GRU; as `lstm`."""
+    bias, layers, both_ways, rows_first = form
+    return torch.gru(x, state[0], weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+
+
+@lstm.register_fake
+@gru.register_fake
+def _(x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]) -> tuple[torch.Tensor, ...]:
+    return x.new_empty(*x.shape[:2], state[0].shape[-1] * (1 + form[2])), *map(torch.empty_like, state)
 
 
 @quantize_dequantize.register_fake
@@ -115,6 +137,10 @@ class Integer(nn.Module):
         self.basis: nn.Module = source.basis or nn.Identity()
         self.input: nn.Module = ActivationQuantizer(source.input) if own and source.input is not None else nn.Identity()
 
+    def share(self, other: "Integer") -> None:
+        """Hold the very codes and scales of a module whose weight was tied to this one's."""
+        self.stored, self.scale = other.stored, other.scale
+
     @property
     def codes(self) -> torch.Tensor:
         """The integers, int8, or the bytes of floats, uint8."""
@@ -131,28 +157,38 @@ class Integer(nn.Module):
 
 
 class IntegerLinear(Integer):
-    """Codes stand transposed, (D, O), as a matrix product reads them; expanded as they are, (O, D). `weight` is for a model that looks at it."""
+    """Codes stand transposed, (D, O), as a matrix product reads them; expanded or tied to a table as they are, (O, D), and a runtime turns them when
+    it loads the graph. `weight` is for a model that looks at it."""
+
+    bias: torch.Tensor | None
 
     def __init__(self, source: QuantizedLinear) -> None:
         codes = source.quantizer.codes(source.float_weight())
-        super().__init__(source, codes if is_expanded(source) else codes.t())
-        self.bias = source.bias
+        self.by_row = is_expanded(source) or source.is_tied
+        super().__init__(source, codes if self.by_row else codes.t())
+        shift = source.shift()
+        self.register_buffer("bias", None if shift is None else shift.detach().clone())
         self.is_dynamic = source.is_dynamic
 
     @property
     def weight(self) -> torch.Tensor:
         """(O, D), dequantized."""
-        return self.expanded() if self.is_expanded else dequantize(self.codes, self.scale, 1).t()
+        return self.expanded() if self.is_expanded else dequantize(self.turned, self.scale, 1).t()
+
+    @property
+    def turned(self) -> torch.Tensor:
+        """(D, O) the codes."""
+        return self.codes.t().contiguous() if self.by_row else self.codes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.basis(x)
         rows = x.unsqueeze(-2) if x.ndim == 2 else x  # ONNX Runtime turns a plain matrix product with bias into a float Gemm
         if self.is_dynamic:
-            y = dynamic_linear(rows, self.codes, self.scale)
+            y = dynamic_linear(rows, self.turned, self.scale)
         elif self.is_expanded:
             y = torch.matmul(rows, self.expanded().t())
         else:
-            y = torch.matmul(self.input(rows), dequantize(self.codes, self.scale, 1))
+            y = torch.matmul(self.input(rows), dequantize(self.turned, self.scale, 1))
         y = y if self.bias is None else y + self.bias
         return y.squeeze(-2) if x.ndim == 2 else y
 
@@ -169,18 +205,22 @@ class IntegerEmbedding(Integer):
         return self.expanded()
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        rows, scale = self.levels(functional.embedding(ids, self.codes)), functional.embedding(ids, self.scale.view(self.shape[0], -1))
-        return rows * scale if scale.shape[-1] == 1 else (rows.unflatten(-1, (scale.shape[-1], -1)) * scale.unsqueeze(-1)).flatten(-2)
+        rows = self.levels(functional.embedding(ids, self.codes))
+        if len(self.scale) == self.shape[0]:
+            return rows * self.scale[ids].unsqueeze(-1)
+        scale = functional.embedding(ids, self.scale.view(self.shape[0], -1))
+        return (rows.unflatten(-1, (scale.shape[-1], -1)) * scale.unsqueeze(-1)).flatten(-2)
 
 
-class IntegerConv2d(Integer):
+class IntegerConvolution(Integer):
     """With a static input the bias is int32 on the accumulator's grid, as runtimes fuse it; else float."""
 
     bias: torch.Tensor
     bias_scale: torch.Tensor
 
-    def __init__(self, source: QuantizedConv2d) -> None:
+    def __init__(self, source: QuantizedConvolution) -> None:
         super().__init__(source, source.quantizer.codes(source.float_weight()))
+        self.convolve = source.convolve
         self.geometry: dict[str, Any] = source.geometry
         self.has_codes = source.input is not None
         bias = source.folded_bias().detach()
@@ -192,16 +232,28 @@ class IntegerConv2d(Integer):
 
     @property
     def weight(self) -> torch.Tensor:
-        """(O, C / groups, H, W), dequantized."""
+        """(O, C / groups, ...), dequantized."""
         return self.expanded() if self.is_expanded else dequantize(self.codes, self.scale, 0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = dequantize(self.bias, self.bias_scale, 0) if self.has_codes else self.bias
-        return functional.conv2d(self.input(x), self.weight, bias, **self.geometry)
+        return self.convolve(self.input(x), self.weight, bias, **self.geometry)
+
+
+class IntegerMatrix(Integer):
+    """A matrix of a recurrent layer, dequantized by ops that a runtime folds."""
+
+    def __init__(self, source: QuantizedMatrix) -> None:
+        super().__init__(source, source.quantizer.codes(source.float_weight()))
+
+    def forward(self) -> torch.Tensor:
+        return self.expanded()
 
 
 CONVERTED: dict[type[Quantized], Callable[[Any], Integer]] = {
     QuantizedLinear: IntegerLinear,
     QuantizedEmbedding: IntegerEmbedding,
-    QuantizedConv2d: IntegerConv2d,
+    QuantizedConv1d: IntegerConvolution,
+    QuantizedConv2d: IntegerConvolution,
+    QuantizedMatrix: IntegerMatrix,
 }

@@ -2,10 +2,12 @@
 
 Shapes: B rows, T tokens, D in, O out, C channels. `input` is the quantizer of the tensor that the module reads, shared by all its readers, or
 None where
-activations stay float; `reads_codes` says that the tensor was already quantized where it was made. `basis` is a change of basis of what is read,
+activations stay float; `reads_codes` says that the tensor was already quantized where it was made. `is_tied`: another module holds the same weight
+and the same quantizer of it. `basis` is a change of basis of what is read,
 whose inverse the weights hold (`equalizers`), shared alike.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,9 +19,11 @@ from limbeck.quant.fake import FakeQuantizer, StraightThrough, dynamic
 from limbeck.quant.formats import GRIDS
 from limbeck.roundings import LayerRounding, ScaledRounding
 
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+
 
 class Quantized(nn.Module):
-    """What the three have in common: a float weight, its quantizer, and the pair of both for the error term."""
+    """What all have in common: a float weight, its quantizer, and the pair of both for the error term."""
 
     weight: torch.Tensor
 
@@ -29,6 +33,7 @@ class Quantized(nn.Module):
         self.input: FakeQuantizer | None = None
         self.reads_codes = False
         self.is_dynamic = False
+        self.is_tied = False
         self.basis: nn.Sequential | None = None
         self.pair: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -76,15 +81,58 @@ class Quantized(nn.Module):
         self.put(rounding.solve(rows, scale, self.quantizer.grid, inputs.unflatten(1, (parts, width)).transpose(0, 1)).view_as(weight))
 
 
-class QuantizedLinear(Quantized):
+class Normed(Quantized):
+    """A product with the batch norm behind it folded in: W^ = Q(W gamma / sigma), per output channel.
+
+    While training, the norm still sees batch statistics: y = norm((W^ x^) sigma / gamma) (Jacob et al., 2018, arXiv 1712.05877, section 3.2; the
+    approximation with running sigma).
+    """
+
+    def __init__(self, product: nn.Linear | nn.Conv1d | nn.Conv2d, quantizer: FakeQuantizer, norm: Norm | None = None) -> None:
+        super().__init__(quantizer)
+        self.weight, self.bias, self.norm = product.weight, product.bias, norm
+
+    def factor(self) -> torch.Tensor:
+        """(O) gamma / sigma of the norm, or ones."""
+        if self.norm is None or self.norm.running_var is None:
+            return torch.ones(len(self.weight))
+        factor = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
+        return torch.where(factor.abs() < SMALLEST, SMALLEST, factor)
+
+    def factors(self) -> torch.Tensor:
+        """(O, 1, ...) the same, beside the weight."""
+        return self.factor().view(-1, *[1] * (self.weight.ndim - 1))
+
+    def float_weight(self) -> torch.Tensor:
+        return self.weight if self.norm is None else self.weight * self.factors()
+
+    def put(self, weight: torch.Tensor) -> None:
+        self.weight.data.copy_(weight / self.factors().detach())
+
+    def shift(self) -> torch.Tensor | None:
+        """(O) the bias, with the norm's shift."""
+        if self.norm is None or self.norm.running_mean is None:
+            return self.bias
+        bias = torch.zeros(len(self.weight)) if self.bias is None else self.bias
+        return (bias - self.norm.running_mean) * self.factor() + self.norm.bias
+
+    def renormed(self, raw: torch.Tensor) -> torch.Tensor:
+        """(B, O, ...) what the norm makes of the product with W^, in training."""
+        assert self.norm is not None
+        column = (1, -1, *[1] * (raw.ndim - 2))
+        raw = raw / self.factor().view(column)
+        return self.norm(raw if self.bias is None else raw + self.bias.view(column))
+
+
+class QuantizedLinear(Normed):
     """y = x^ W^T + b with W (O, D) per output channel."""
 
-    def __init__(self, linear: nn.Linear, quantizer: FakeQuantizer) -> None:
-        super().__init__(quantizer)
-        self.weight, self.bias = linear.weight, linear.bias
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(self.read(x), self.remember(self.quantizer(self.weight), self.weight), self.bias)
+        weight = self.float_weight()
+        rounded = self.remember(self.quantizer(weight), weight)
+        if self.training and self.norm is not None:
+            return self.renormed(functional.linear(self.read(x), rounded))
+        return functional.linear(self.read(x), rounded, self.shift())
 
 
 class QuantizedEmbedding(Quantized):
@@ -105,16 +153,13 @@ class QuantizedEmbedding(Quantized):
         return self.remember(rounded.flatten(-2), rows)
 
 
-class QuantizedConv2d(Quantized):
-    """y = conv(x^, W^) + b with the batch norm folded in: W^ = Q(W gamma / sigma), per output channel.
+class QuantizedConvolution(Normed):
+    """y = conv(x^, W^) + b. In eval mode the bias is rounded to int32 steps of (input scale x weight scale), as the kernel holds it."""
 
-    While training, the norm still sees batch statistics: y = norm(conv(x^, W^) sigma / gamma) (Jacob et al., 2018, arXiv 1712.05877, section 3.2; the
-    approximation with running sigma). In eval mode the bias is rounded to int32 steps of (input scale x weight scale), as the kernel holds it.
-    """
+    convolve: Callable[..., torch.Tensor]
 
-    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d | None, quantizer: FakeQuantizer) -> None:
-        super().__init__(quantizer)
-        self.weight, self.bias, self.norm = convolution.weight, convolution.bias, norm
+    def __init__(self, convolution: nn.Conv1d | nn.Conv2d, quantizer: FakeQuantizer, norm: Norm | None = None) -> None:
+        super().__init__(convolution, quantizer, norm)
         self.geometry: dict[str, Any] = {
             "stride": convolution.stride,
             "padding": convolution.padding,
@@ -122,28 +167,16 @@ class QuantizedConv2d(Quantized):
             "groups": convolution.groups,
         }
 
-    def factor(self) -> torch.Tensor:
-        """(O) gamma / sigma of the norm, or ones."""
-        if self.norm is None or self.norm.running_var is None:
-            return torch.ones(len(self.weight))
-        factor = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
-        return torch.where(factor.abs() < SMALLEST, SMALLEST, factor)
-
-    def float_weight(self) -> torch.Tensor:
-        return self.weight * self.factor().view(-1, 1, 1, 1)
-
-    def put(self, weight: torch.Tensor) -> None:
-        self.weight.data.copy_(weight / self.factor().detach().view(-1, 1, 1, 1))
-
     def positions(self, x: torch.Tensor) -> torch.Tensor:
         window = {key: self.geometry[key] for key in ("stride", "padding", "dilation")}
-        return functional.unfold(x, self.weight.shape[2:], **window).transpose(1, 2).flatten(0, 1)
+        if self.weight.ndim == 3:  # a row of pixels
+            x, window = x.unsqueeze(2), {key: (int(key != "padding"), *value) for key, value in window.items()}
+        return functional.unfold(x, (1, *self.weight.shape[2:])[-2:], **window).transpose(1, 2).flatten(0, 1)
 
     def folded_bias(self) -> torch.Tensor:
         """(O) the bias with the norm's shift, on the grid of the int32 accumulator where input and weight are quantized."""
-        bias = torch.zeros(len(self.weight)) if self.bias is None else self.bias
-        if self.norm is not None and self.norm.running_mean is not None:
-            bias = (bias - self.norm.running_mean) * self.factor() + self.norm.bias
+        shift = self.shift()
+        bias = torch.zeros(len(self.weight)) if shift is None else shift
         if self.input is None or not self.input.calibrated:
             return bias
         step = self.bias_scale()
@@ -157,12 +190,21 @@ class QuantizedConv2d(Quantized):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self.float_weight()
         rounded = self.remember(self.quantizer(weight), weight)
-        if not self.training:
-            return functional.conv2d(self.read(x), rounded, self.folded_bias(), **self.geometry)
-        if self.norm is None:
-            return functional.conv2d(self.read(x), rounded, self.bias, **self.geometry)
-        raw = functional.conv2d(self.read(x), rounded, None, **self.geometry) / self.factor().view(1, -1, 1, 1)
-        return self.norm(raw if self.bias is None else raw + self.bias.view(1, -1, 1, 1))
+        if self.training and self.norm is not None:
+            return self.renormed(self.convolve(self.read(x), rounded, None, **self.geometry))
+        return self.convolve(self.read(x), rounded, self.bias if self.training else self.folded_bias(), **self.geometry)
+
+
+class QuantizedConv1d(QuantizedConvolution):
+    """Over (B, C, T)."""
+
+    convolve = staticmethod(functional.conv1d)
+
+
+class QuantizedConv2d(QuantizedConvolution):
+    """Over (B, C, H, W)."""
+
+    convolve = staticmethod(functional.conv2d)
 
 
 class Then(nn.Module):

@@ -16,7 +16,7 @@ from torch import nn
 from limbeck.progress import Tell, silent, track
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import Quantized, QuantizedConv2d
+from limbeck.quant.swap import Normed, Quantized
 from limbeck.tasks import Batch
 
 Scores = dict[str, dict[str, float]]  # module, format: nats a unit
@@ -39,8 +39,12 @@ class Probe:
 
     @cached_property
     def layers(self) -> dict[str, Quantized]:
-        """The modules that are looked at."""
-        return {name: module for name, module in self.model.named_modules() if isinstance(module, Quantized)}
+        """The modules that are looked at: of those with tied weights the first."""
+        first: dict[FakeQuantizer, tuple[str, Quantized]] = {}
+        for name, module in self.model.named_modules():
+            if isinstance(module, Quantized):
+                first.setdefault(module.quantizer, (name, module))
+        return dict(first.values())
 
     @property
     def units(self) -> int:
@@ -68,11 +72,11 @@ def fitted(layer: Quantized, form: str) -> FakeQuantizer:
 
 
 def error(layer: Quantized, quantizer: FakeQuantizer) -> torch.Tensor:
-    """Q(w) - w in units of the layer's parameter: a convolution's is taken back from the folded norm."""
+    """Q(w) - w in units of the layer's parameter: taken back from a folded norm."""
     with torch.no_grad():
         weight = layer.float_weight()
         found = quantizer(weight) - weight
-        return found / layer.factor().view(-1, 1, 1, 1) if isinstance(layer, QuantizedConv2d) else found
+        return found / layer.factors() if isinstance(layer, Normed) else found
 
 
 def expected_loss(curvature: torch.Tensor, error: torch.Tensor) -> float:

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from limbeck import features
 from limbeck.progress import track
@@ -28,7 +29,7 @@ class Kl:
             wanted = log_probabilities(probe)
             for name, form in track(pairs, lambda pair: 1.0, probe.tell):
                 layer = probe.layers[name]
-                with rounded_by(layer, fitted(layer, form)):
+                with rounded_by(probe.model, layer.quantizer, fitted(layer, form)):
                     nats = sum(map(divergence, wanted, log_probabilities(probe), probe.batches))
                 found[name][form] = max(0.0, nats / probe.units)
         return found
@@ -45,10 +46,13 @@ def divergence(log_p: torch.Tensor, log_q: torch.Tensor, batch: Batch) -> float:
 
 
 @contextlib.contextmanager
-def rounded_by(layer: Quantized, quantizer: FakeQuantizer) -> Iterator[None]:
-    """Inside, the layer's weight is rounded by `quantizer`."""
-    own, layer.quantizer = layer.quantizer, quantizer
+def rounded_by(model: nn.Module, own: FakeQuantizer, other: FakeQuantizer) -> Iterator[None]:
+    """Inside, the weight that `own` rounds is rounded by `other`, in every layer that holds it."""
+    layers = [layer for layer in model.modules() if isinstance(layer, Quantized) and layer.quantizer is own]
+    for layer in layers:
+        layer.quantizer = other
     try:
         yield
     finally:
-        layer.quantizer = own
+        for layer in layers:
+            layer.quantizer = own
