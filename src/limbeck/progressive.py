@@ -3,8 +3,8 @@
 
 With `progressive: [int8, int4]` and `weights: int2` the quantized training has three equal parts, or those that `switch_at` cuts, in shares of all
 steps. A module takes a format before the last only where that has more levels than its own. At a switch the range is fitted anew to the weights as
-they stand: carried over by ratio, an interval that suits 8 bits would cover values that 2 bits must clip. Learned scales start there without the
-optimizer's moments, whose size belongs to another grid. Activations keep what they have learned: their grid does not change.
+they stand: carried over by ratio, an interval that suits 8 bits would cover values that 2 bits must clip (docs/log.md). The optimizer's moments are
+kept: that forgetting a scale's helped was not to be seen. Activations keep what they have learned: their grid does not change.
 
 All is a pure function of the step, so that a resumed training finds its grids.
 """
@@ -36,8 +36,8 @@ class Progressive:
         self.calibrate, self.tell = calibrate, tell
         self.phase = -1
 
-    def __call__(self, step: int, total: int) -> list[nn.Parameter]:
-        """The scales that were set anew before `step`."""
+    def __call__(self, step: int, total: int) -> None:
+        """Put every module on the grid of `step`; fit what begins or changes there."""
         begins = beginnings(self.settings, total)
         phase = max(0, sum(begin <= step for begin in begins) - 1)
         if phase != self.phase:
@@ -46,14 +46,13 @@ class Progressive:
                 module.quantizer.grid = self.grid(own, phase)
         if step == begins[0]:
             self.calibrate()
-        if step not in begins[1:] or step == begins[0]:
-            return []
+        if step == begins[0] or step not in begins:
+            return
         before = max(0, sum(begin < step for begin in begins) - 1)
-        changed = [module for module, own in self.own if self.grid(own, before) != self.grid(own, phase)]
-        for module in changed:
-            module.calibrate_weight()
+        for module, own in self.own:
+            if self.grid(own, before) != self.grid(own, phase):
+                module.calibrate_weight()
         self.tell(Note(f"  weights are {[*self.settings.progressive, self.settings.weights][phase]} from step {step} of {total} on"))
-        return [module.quantizer.log_scale for module in changed]
 
     def grid(self, own: Grid, phase: int) -> Grid:
         """What a module whose final grid is `own` has in a phase."""

@@ -7,7 +7,7 @@ one safetensors file (model, objective, optimizer; the step and the history in i
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,7 @@ def unchanged(batch: Batch, generator: np.random.Generator) -> Batch:
 class Job:
     """One training.
 
-    `teacher(batch)` answers, from the cache or live; `layers` are captured; `listeners` get the step about to run and return the parameters that they
-    set anew, whose moments the optimizer forgets; `validate` gives metrics and costs
+    `teacher(batch)` answers, from the cache or live; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
     `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`); `transform(batch, generator)` makes of
     a numpy batch the one to train on, by a generator that (seed, step) alone decides; `diagnose()` adds what it knows where a loss is not finite.
     """
@@ -63,7 +62,7 @@ class Job:
     dtype: torch.dtype = torch.float32
     layers: Sequence[str] = ()
     teacher: Callable[[Batch], Outputs | None] = lambda batch: None
-    listeners: Sequence[Callable[[int, int], Iterable[nn.Parameter]]] = ()
+    listeners: Sequence[Callable[[int, int], None]] = ()
     validate: Callable[[], dict[str, float]] | None = None
     validation_units: float = 0.0
     kind: Callable[[int, int], str] = all_alike
@@ -99,8 +98,8 @@ class Training:
                     saved = time.monotonic()
                 if stop.requested:
                     raise Interrupted(f"stopped before step {step} of {total}; the same command goes on from there")
-                for parameter in [each for listener in self.job.listeners for each in listener(step, total)]:
-                    self.optimizer.state.pop(parameter, None)
+                for listener in self.job.listeners:
+                    listener(step, total)
                 meter.advance(SETUP, 0)
                 self.step(step, total)
                 meter.advance(self.job.kind(step, total), self.units(step))

@@ -1,10 +1,8 @@
 """Formats that follow one another in one training: when they switch, what is fitted anew, and that only the step decides."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from contracts import tiny_models
@@ -91,16 +89,14 @@ def test_at_a_switch_the_weights_that_change_are_fitted_anew_and_nothing_else(ra
         for parameter in model.parameters():
             parameter.mul_(1.5)  # whatever training did
     before = {name: tensor.clone() for name, tensor in models.state(model).items()}
-    returned = listener(10, TOTAL)
+    listener(10, TOTAL)
     changed = {name for name, tensor in models.state(model).items() if not torch.equal(tensor, before[name])}
     assert changed == {f"{name}.quantizer.log_scale" for name in weights(model) if name != "blocks.0.0"}
-    assert [id(each) for each in returned] == [id(module.quantizer.log_scale) for name, module in weights(model).items() if name != "blocks.0.0"]
     for name, module in weights(model).items():
         if name != "blocks.0.0":
             fresh = registry.load("ranges", range_name)(GRIDS["int4"])
             fresh.observe(module.float_weight().detach().flatten(1))
             torch.testing.assert_close(module.quantizer.scale, fresh.fit()[0])
-    assert listener(11, TOTAL) == []
 
 
 @pytest.mark.parametrize("step", [0, 3, 10, 15, 20, 29])
@@ -113,34 +109,11 @@ def test_a_fresh_model_finds_its_grids_at_any_step(step: int) -> None:
     again, resumed = prepared(modules={"classifier": {"weights": "int3"}})
     models.restore(again, state)
     for each in range(step, TOTAL):
-        assert len(listener(each, TOTAL)) == len(resumed(each, TOTAL))
+        listener(each, TOTAL)
+        resumed(each, TOTAL)
         assert forms(model) == forms(again)
         for name, tensor in models.state(model).items():
             assert torch.equal(tensor, models.state(again)[name]), (each, name)
-
-
-def test_the_optimizer_forgets_the_moments_of_what_was_fitted_anew(tmp_path: Path) -> None:
-    from limbeck import train
-    from limbeck.objective import Objective, hard_terms
-    from limbeck.recipe import Train
-    from limbeck.tasks import Encoded
-
-    model, listener = prepared()
-    scales = {name: module.quantizer.log_scale for name, module in weights(model).items()}
-    counts: dict[int, list[float]] = {}
-    generator = torch.Generator().manual_seed(0)
-    rows = [Encoded({"pixel_values": torch.randn(1, 8, 8, generator=generator).numpy()}, None, np.array([i % 5])) for i in range(24)]
-
-    def spied(step: int, total: int) -> Iterable[nn.Parameter]:
-        counts[step] = [float(training.optimizer.state[scale]["step"]) for scale in scales.values() if "step" in training.optimizer.state[scale]]
-        return listener(step, total)
-
-    job = train.Job(
-        model, Objective(hard_terms("cross_entropy")), rows, {}, Train(epochs=4, batch_rows=4, checkpoint_seconds=3600), listeners=[spied]
-    )
-    training = train.Training(job, tmp_path)
-    training.run()
-    assert [set(counts[step]) for step in (7, 8, 9, 15, 16, 17, 23)] == [{7.0}, {8.0}, {1.0}, {7.0}, {8.0}, {1.0}, {7.0}]
 
 
 def test_a_run_with_progressive_bits_ends_in_the_final_format(tmp_path: Path) -> None:

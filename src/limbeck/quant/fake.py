@@ -110,6 +110,7 @@ class FakeQuantizer(nn.Module):
         self.register_buffer("zero", torch.zeros(groups))
         self.offset = nn.Parameter(torch.zeros(groups)) if range_class.learned_offset and not grid.symmetric else None
         self.clipped_only = range_class.clipped_only and not grid.symmetric
+        assert groups == 1 or not (self.offset is not None or self.clipped_only), "offsets and bounds are those of whole tensors"
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
 
     @property
