@@ -1,0 +1,85 @@
+"""A format that is slower than int8 or than float32 here is said to be, with its cure."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import limbeck
+from limbeck import pipeline, report, speed, stages, summary, twins
+from limbeck.exporters.onnx import optimized_ops
+from limbeck.recipe import Scheme
+from limbeck.store import Store
+
+RECIPE = """
+task: image-classification
+data: {source: sklearn, dataset: digits}
+student: {model: small_cnn, width: 4}
+train: {epochs: 1, learning_rate: 4.0e-3, threads: 1, batch_rows: 64}
+quantize: {when: after, range: mse, weights: int4, modules: {classifier: {activations: float, group: 8}}}
+"""
+
+
+def compared(int8_ms: float, float_ms: float) -> dict[str, Any]:
+    twin = {"runtime": "onnxruntime", "bytes": 1}
+    others = [{"form": "int8", "p50": int8_ms, **twin}, {"form": "float", "p50": float_ms, **twin}]
+    return speed.compare("joint", {"p50": 2.0, "runtime": "onnxruntime"}, others, ["int4", "int8"])
+
+
+@pytest.mark.parametrize(("int8_ms", "float_ms", "slower"), [(1.0, 8.0, [True, False]), (1.95, 1.0, [False, True]), (2.5, 2.0, [False, False])])
+def test_what_takes_a_twentieth_more_is_flagged(int8_ms: float, float_ms: float, slower: list[bool]) -> None:
+    found = compared(int8_ms, float_ms)
+    assert [twin["slower"] for twin in found["twins"]] == slower
+    assert [line.startswith("SLOWER than") for line in speed.sentences(found)] == slower
+
+
+def test_the_sentences_tell_both_times_and_the_cure() -> None:
+    slow, fast = speed.sentences(compared(1.0, 8.0))
+    assert slow.startswith(
+        "SLOWER than int8 weights: int4, int8 takes 2.000 ms, 2.00 times the time of the same student in int8 weights (1.000 ms). "
+    )
+    assert slow.endswith("take quantize.weights=int8 for speed")
+    assert fast == "speed: int4, int8 takes 2.000 ms, 4.00 times as fast as the same student in float32 (8.000 ms)"
+    assert speed.sentences(None) == []
+
+
+def test_a_twin_in_int8_has_a_scale_a_channel_and_reads_integers() -> None:
+    assert twins.in_int8(Scheme(weights="int4", activations="float", group=32)) == Scheme(weights="int8", activations="uint8")
+    assert twins.in_int8(Scheme(weights="int3", activations="uint8-dynamic")) == Scheme(weights="int8", activations="uint8-dynamic")
+
+
+def test_a_run_of_small_formats_is_timed_beside_int8_and_float(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "SLOWER", 0.0)  # whatever the times are
+    found = limbeck.run(limbeck.parse(RECIPE), tmp_path / "run")
+    told = found["speed"]
+    assert told["arm"] == "quantized"
+    assert told["formats"] == ["int4", "int8"]
+    assert [twin["form"] for twin in told["twins"]] == ["int8", "float"]
+    assert told["p50"] == found["arms"]["quantized"]["latency_ms"]["p50"]
+    for twin in told["twins"]:
+        assert twin["ratio"] == pytest.approx(told["p50"] / twin["p50"], abs=1e-3)
+        assert twin["runtime"] == "onnxruntime"
+        assert twin["bytes"] > 0
+    said = "\n".join(summary.lines(found, tmp_path / "run", next_steps=False))
+    assert "SLOWER than int8 weights" in said and "SLOWER than float32" in said
+    assert '<li class="bad">SLOWER than int8' in report.render(found, [])
+
+
+def test_in_int8_throughout_there_is_nothing_to_compare_but_float(tmp_path: Path) -> None:
+    plan = RECIPE.split(", weights: int4")[0] + "}"
+    found = limbeck.run(limbeck.parse(plan), tmp_path / "run")
+    assert [twin["form"] for twin in found["speed"]["twins"]] == ["float"]
+
+
+def test_a_twin_runs_its_products_in_integers(tmp_path: Path) -> None:
+    recipe = limbeck.parse(RECIPE).resolved()
+    bench = stages.Bench(recipe, Store())
+    arm = pipeline.run_arm(recipe, bench.store, bench=bench)
+    found = twins.twins(bench, arm, tmp_path, 1)
+    assert found.formats == ["int4", "int8"]
+    whole, real = (optimized_ops(tmp_path / form / "onnxruntime" / "model.onnx") for form in ("int8", "float"))
+    assert whole["QLinearConv"] == 3
+    assert whole["QLinearConv"] + whole["QGemm"] + whole["QLinearMatMul"] + whole["MatMulIntegerToFloat"] == 4
+    assert not any("Q" in name for name in real)
+    assert found.bytes.keys() == {"int8", "float"}
+    assert found.answerers["int8", "onnxruntime"](bench.data.test[0]["image"])["label"] in arm.task.labels
