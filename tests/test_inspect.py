@@ -96,6 +96,18 @@ def test_what_cannot_be_inspected_is_said(tmp_path: Path) -> None:
         inspect.inspect(tmp_path / "plain")
 
 
+def test_a_model_from_python_is_asked_for_and_taken(tmp_path: Path) -> None:
+    class Mine(nn.Sequential):
+        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+            return super().forward(pixel_values.flatten(1))
+
+    mine = Mine(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    limbeck.run(limbeck.parse(RECIPE.split("quantize")[0].replace("small_cnn, width: 4", "mine") + "quantize: {}"), tmp_path, models={"mine": mine})
+    with pytest.raises(ValueError, match=r"was given `mine` from Python: limbeck.inspect.inspect\("):
+        inspect.inspect(tmp_path)
+    assert [row["name"] for row in inspect.inspect(tmp_path, {"mine": mine})["layers"]] == ["0", "2"]
+
+
 def test_a_run_whose_arms_are_all_float_is_said_so(tmp_path: Path) -> None:
     text = RECIPE + "teacher: {model: small_cnn, width: 4, epochs: 0}\nverdict: {arms: [plain]}\n"
     (tmp_path / "recipe.yaml").write_text(text)

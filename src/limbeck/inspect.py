@@ -5,18 +5,24 @@ Nothing is computed anew but the milliseconds, which are measured at every call 
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from limbeck import layers, machine, pipeline, quantize, report, search, timing, verdict
 from limbeck import recipe as recipes
 from limbeck.catalogue import table
 from limbeck.layers import LEAVES, SAFE
+from limbeck.own import Own
 from limbeck.stages import Arm, Bench
 from limbeck.store import Store, read_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+Rows = Mapping[str, Iterable[Mapping[str, Any]]]
 
 MOST_NAME = 28  # characters of a layer's name in the terminal
 MOST_LABEL, ELLIPSIS = 12, "\N{HORIZONTAL ELLIPSIS}"
@@ -35,9 +41,14 @@ class KeptOnly(Store):
         super()._fill(entry, inputs, build)
 
 
-def inspect(folder: Path) -> dict[str, Any]:
-    """What `limbeck inspect` shows of a run's judged arm, first seed. Raises ValueError for what is no run, or quantized nothing."""
-    found, asked = finished(folder), recipes.read(folder / "recipe.yaml")
+def inspect(folder: Path, models: Mapping[str, nn.Module | Own] | None = None, rows: Rows | None = None) -> dict[str, Any]:
+    """What `limbeck inspect` shows of a run's judged arm, first seed; `models` and `rows` as the run was given them.
+
+    Raises ValueError for what is no run, or quantized nothing.
+    """
+    found = finished(folder)
+    check_given(folder, found.get("from_python") or {}, models or {}, rows)
+    asked = recipes.read(folder / "recipe.yaml")
     if asked.quantize is None:
         raise ValueError(f"{folder}: its recipe quantizes nothing, so there is nothing to inspect. Give the recipe a `quantize` and run it")
     arms = verdict.arms(asked, 0) if asked.verdict else {"quantized": asked}
@@ -45,7 +56,8 @@ def inspect(folder: Path) -> dict[str, Any]:
     if arms[name].quantize is None:
         cure = "Add `joint` or `kd+ptq` to verdict.arms, and run it again"
         raise ValueError(f"{folder}: of its arms ({', '.join(arms)}) none is quantized, so there is nothing to inspect. {cure}")
-    bench = Bench(arms[name], KeptOnly())
+    own = {key: model if isinstance(model, Own) else Own(model) for key, model in (models or {}).items()}
+    bench = Bench(arms[name], KeptOnly(), own, rows)
     arm = pipeline.run_arm(arms[name], bench.store, bench=bench)
     inspected = {"arm": name, **layers.stage(bench, arm)}
     add_milliseconds(inspected, bench, arm)
@@ -69,10 +81,20 @@ def finished(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / 'report.json'}: not the report of a run. {cure}") from None
 
 
+def check_given(folder: Path, needed: dict[str, Any], models: Mapping[str, Any], rows: Rows | None) -> None:
+    """Raises ValueError where the run was given models or rows that are not here."""
+    missing = [name for name in needed.get("models", ()) if name not in models]
+    if needed.get("rows") and rows is None:
+        missing = [*missing, "rows"]
+    if missing:
+        cure = f"limbeck.inspect.inspect(Path({str(folder)!r}), models={{...}}, rows={{...}}) inspects it"
+        raise ValueError(f"{folder}: this run was given {', '.join(f'`{each}`' for each in missing)} from Python: {cure}")
+
+
 def add_milliseconds(found: dict[str, Any], bench: Bench, arm: Arm) -> None:
     """Of each layer alone, in its own form and in float, and of the rest of the model with int8 weights."""
     assert arm.start is not None and arm.recipe.quantize is not None
-    student = search.Student(bench, arm.recipe, arm.start, arm.start.folder)  # untrained: time does not hang on the weights
+    student = search.Student(bench, arm.recipe, arm.start)  # untrained: time does not hang on the weights
     schemes = quantize.plan(student.model(), student.settings, student.activations)
     swapped = student.prepared(search.changed(schemes, activations="float"))
     measured, rest = timing.milliseconds(search.subject(student, swapped, schemes))

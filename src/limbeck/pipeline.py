@@ -89,7 +89,7 @@ def run(
         bench = Bench(recipe, store, own, rows)
         quarantine(bench.data, folder)
         arms = run_arms(bench)
-        found = describe(bench, arms, name)
+        found = {**describe(bench, arms, name), "from_python": {"models": sorted(own), "rows": rows is not None}}
         curves = [
             {"arm": arm, "seed": runs[0].recipe.train.seed + i, **point}
             for arm, runs in arms.items()
