@@ -136,7 +136,7 @@ def a_report() -> Json:
             "p50": 1.81,
             "runtime": "onnxruntime",
             "formats": ["int8"],
-            "twins": [{"form": "float", "p50": 1.5, "ratio": 1.207, "slower": True, "runtime": "onnxruntime", "bytes": 176000000}],
+            "twins": [{"form": "float", "p50": 1.5, "ratio": 1.207, "ratio_ci95": [1.15, 1.25], "slower": True, "runtime": "onnxruntime"}],
         },
         "layers": {"arm": "joint", "rows": 256, "layers": LAYERS, "changed": {"rows": 2, "of": 3453, "threshold": 0.1, "first": CHANGED}},
         "stages": [
@@ -267,7 +267,7 @@ def test_layers_are_a_heat_map(report: Json) -> None:
 
 
 def test_a_format_that_is_slower_is_flagged(report: Json) -> None:
-    assert '<li class="bad">SLOWER than float32: int8 takes 1.810 ms, 1.21 times the time of' in page.render(report, [])
+    assert '<li class="bad">SLOWER than float32: int8 takes 1.810 ms, 1.21 [1.15, 1.25] times as long as' in page.render(report, [])
 
 
 def test_agreement_just_below_one_is_not_called_a_hundred(report: Json) -> None:

@@ -39,8 +39,6 @@ from limbeck.stages import (
 from limbeck.store import Store, lock, read_json, write_bytes, write_json
 from limbeck.tasks import SelfSupervised, collate
 
-TWIN = "twin "
-
 
 def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
     """One recipe, from data to test answers and, where it quantizes, an artifact with its parity. Raises ValueError and Interrupted."""
@@ -211,7 +209,7 @@ def inspect(bench: Bench, arms: dict[str, list[Arm]]) -> dict[str, Any] | None:
 
 def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: int) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
     """End-to-end milliseconds of every arm on raw test rows in order: float arms in PyTorch, artifacts in the fastest runtime they offer; and how the
-    shipped artifact compares with its twins in other formats, timed in turn with it."""
+    shipped artifact compares with its twins."""
     began = time.perf_counter()
     bench.store.tell(Started("latency"))
     torch.set_num_threads(threads)
@@ -223,17 +221,30 @@ def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: in
             continue
         for graph in read_json(run.artifact / "manifest.json")["graphs"]:
             answerers[name, graph["runtime"]] = load(run.artifact, runtime=graph["runtime"], threads=threads).predict
-    final = verdict.judged(arms)
-    with tempfile.TemporaryDirectory(prefix="twins-") as folder:
-        found = twins.twins(bench, arms[final][0], Path(folder), threads) if arms[final][0].artifact else twins.Twins()
-        answerers |= {(f"{TWIN}{form}", runtime): answer for (form, runtime), answer in found.answerers.items()}
-        keyed = {f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}
-        measured = benchmark.latencies(keyed, [benchmark.raw(row) for row in bench.data.test[:num_rows]])
+    rows = [benchmark.raw(row) for row in bench.data.test[:num_rows]]
+    best, final = fastest(answerers, rows), verdict.judged(arms)
+    compared = compare(bench, arms[final][0], {each: answerers[each] for each in answerers if each[0] == final}, rows, threads)
     bench.store.tell(Ended("latency", round(time.perf_counter() - began, 3)))
-    summaries = [(name, benchmark.summary(measured[f"{name}/{runtime}"], threads=threads, runtime=runtime)) for name, runtime in answerers]
-    best = {name: min((each for owner, each in summaries if owner == name), key=lambda each: each["p50"]) for name, _ in answerers}
-    others = [{"form": form, **best[f"{TWIN}{form}"], "bytes": num_bytes} for form, num_bytes in found.bytes.items()]
-    return {name: best[name] for name in arms}, speed.compare(final, best[final], others, found.formats) if others else None
+    return {name: benchmark.summary(each, threads=threads, runtime=runtime) for name, (runtime, each) in best.items()}, compared
+
+
+def fastest(answerers: dict[tuple[str, str], Callable[[Any], Any]], rows: list[Any]) -> dict[str, tuple[str, np.ndarray]]:
+    """Of each name the runtime where its p50 is the smallest, and its milliseconds by row; the answerers, by name and runtime, take turns."""
+    measured = benchmark.latencies({f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}, rows)
+    timed = [(name, runtime, measured[f"{name}/{runtime}"]) for name, runtime in answerers]
+    return {name: min(((r, ms) for owner, r, ms in timed if owner == name), key=lambda each: float(np.median(each[1]))) for name, _, _ in timed}
+
+
+def compare(bench: Bench, arm: Arm, own: dict[tuple[str, str], Callable[[Any], Any]], rows: list[Any], threads: int) -> dict[str, Any] | None:
+    """report.json's `speed`, in a round of its own: what answers right after PyTorch takes up to a tenth longer. None for a float arm."""
+    if arm.artifact is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="twins-") as folder:
+        found = twins.twins(bench, arm, Path(folder), threads)
+        best = fastest(own | found.answerers, rows)
+    (name,) = {owner for owner, _ in own}
+    others = {form: best[form] for form in found.bytes}
+    return {"arm": name, "formats": found.formats, "bytes": found.bytes, "threads": threads, **speed.compare(best[name], others)}
 
 
 def pytorch_answerer(run: Arm) -> Callable[[Any], Any]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from limbeck import features, quantize, registry, stages
 from limbeck.recipe import Quantize, Recipe, Scheme
-from limbeck.runtime import Predictor
+from limbeck.runtime import Predictor, load
 from limbeck.stages import Arm, Bench, Net
 from limbeck.store import read_json
 from limbeck.tasks import Batch, collate
@@ -57,6 +57,7 @@ def twins(bench: Bench, arm: Arm, folder: Path, threads: int) -> Twins:
     subject = Subject.of(bench, arm.recipe, arm.start)
     exporters = {exporter.runtime: exporter for exporter in (registry.create("exporters", name) for name in registry.names("exporters"))}
     offered = [graph["runtime"] for graph in read_json(arm.artifact / "manifest.json")["graphs"]]
+    task = load(arm.artifact).task  # what the artifact itself reads texts and images with
     found = Twins(list(dict.fromkeys(scheme.weights for scheme in subject.schemes.values())))
     whole = {name: in_int8(scheme) for name, scheme in subject.schemes.items()}
     for form in [INT8, FLOAT] if whole != subject.schemes else [FLOAT]:
@@ -64,7 +65,7 @@ def twins(bench: Bench, arm: Arm, folder: Path, threads: int) -> Twins:
         for runtime in offered:
             (place := folder / form / runtime).mkdir(parents=True)
             path = place / exporters[runtime].export(quantize.convert(model), dict(subject.example.inputs), place)
-            found.answerers[form, runtime] = Predictor(arm.task, exporters[runtime].open(path, threads), runtime, place).predict
+            found.answerers[form, runtime] = Predictor(task, exporters[runtime].open(path, threads), runtime, place).predict
             found.bytes.setdefault(form, path.stat().st_size)
     return found
 
