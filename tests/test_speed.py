@@ -55,7 +55,7 @@ def test_the_sentences_tell_both_times_and_the_cure() -> None:
     slow, fast = speed.sentences(compared(1.0, 8.0, noise=0.0))
     assert slow == (
         "SLOWER than int8 weights: int4, int8 takes 2.000 ms, 2.00 [2.00, 2.00] times as long as the same student in int8 weights (1.000 ms). "
-        "On this machine it saves bytes, not time: take quantize.weights=int8 for speed"
+        "On this machine it saves bytes, not time: for speed take quantize.weights=int8, without `group` and `activations: float`"
     )
     assert fast == "speed: int4, int8 takes 2.000 ms, 0.25 [0.25, 0.25] times as long as the same student in float32 (8.000 ms)"
     assert speed.sentences(None) == []
