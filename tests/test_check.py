@@ -35,7 +35,7 @@ def test_a_good_recipe_is_ok_and_leaves_nothing(tmp_path: Path, cache_folder: Pa
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "ok"
     forecasts = [line[:18].rstrip() for line in lines if line.endswith("MB")]
-    stages = ["data", "teacher", "student", "evaluate", "label", "choose", "quantize", "export", "latency", "total"]
+    stages = ["data", "teacher", "student", "evaluate", "label", "choose", "quantize", "export", "layers", "latency", "total"]
     assert set(forecasts) == {*stages, "train (plain)", "train (kd)", "train (joint)"}
     assert list(cache_folder.iterdir()) == []
     assert not list(tmp_path.rglob("*.safetensors"))

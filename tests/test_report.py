@@ -28,6 +28,20 @@ export: [onnx]
 """
 
 
+LAYERS: list[Json] = [
+    {"name": "bert.embeddings", "weights": "int8", "bytes": 23_440_896, "weight_db": 41.3, "input_db": None, "input_range": None, "output_db": 40.0,
+     "nats": 2e-4, "overflow": 0.0, "int16": 0.0},
+    {"name": "bert.encoder.layer.0.attention.self.query", "weights": "int4", "bytes": 147_456, "weight_db": 12.0, "input_db": 33.25,
+     "input_range": [-3.0, 8.0], "output_db": 11.5, "nats": 2e-3, "overflow": 0.0, "int16": 0.1},
+    {"name": "classifier", "weights": "int8", "bytes": 3456, "weight_db": None, "input_db": 44.0, "input_range": [-1.0, 2.0], "output_db": 18.5,
+     "nats": 0.0, "overflow": 0.25, "int16": 1.7},
+]  # fmt: skip
+CHANGED: list[Json] = [
+    {"row": 17, "label": "<b>O", "float": "O", "quantized": "B-PER", "layer": "classifier", "rule": "jump", "error": 0.0712},
+    {"row": 2904, "label": "B-PER", "float": "I-PER", "quantized": "O", "layer": "bert.embeddings", "rule": "threshold", "error": 0.1312},
+]
+
+
 def wave(*numbers: float) -> float:
     """A repeatable stand-in for noise, in [-1, 1]."""
     return math.sin(sum((i + 1.7) * 12.9898 * number for i, number in enumerate(numbers)) * 78.233)
@@ -117,6 +131,14 @@ def a_report() -> Json:
             for seed in range(2)
             for runtime, agreement in (("onnxruntime", 1.0), ("openvino", 0.9999784))
         ],
+        "speed": {
+            "arm": "joint",
+            "p50": 1.81,
+            "runtime": "onnxruntime",
+            "formats": ["int8"],
+            "twins": [{"form": "float", "p50": 1.5, "ratio": 1.207, "ratio_ci95": [1.15, 1.25], "slower": True, "runtime": "onnxruntime"}],
+        },
+        "layers": {"arm": "joint", "rows": 256, "layers": LAYERS, "changed": {"rows": 2, "of": 3453, "threshold": 0.1, "first": CHANGED}},
         "stages": [
             {"name": name, "seconds": seconds, "peak_rss_mb": 1210.0 + 90 * i, "reused": name == "label"} for i, (name, seconds) in enumerate(stages)
         ],
@@ -226,6 +248,28 @@ def test_page_says_everything_a_reader_must_know(report: Json) -> None:
     assert "when: train" in text
 
 
+def test_layers_are_a_heat_map(report: Json) -> None:
+    text = page.render(report, [])
+    assert '<td class="warm" style="--o:0.712">12.0</td>' in text  # 0.75 * (50 - 12) / 40
+    assert '<td class="warm" style="--o:0.000">exact</td>' in text
+    assert '<td class="warm" style="--o:0.750">2.0e-03</td>' in text
+    assert '<td class="warm" style="--o:0.500">2.0e-04</td>' in text  # a decade of three below
+    assert '<td class="warm" style="--o:0.000">0.0e+00</td>' in text
+    assert '<td class="warm" style="--o:0.375">25.00 %</td>' in text
+    assert "weights of int7 cannot" in text
+    assert "2 of 3\u202f453 test rows are answered otherwise than in float" in text
+    assert "&lt;b&gt;O" in text and "<td>13.12" in text
+    assert ">ms</th>" not in text and "<code>limbeck inspect</code> adds milliseconds" in text
+    timed = {**report["layers"], "layers": [{**row, "milliseconds": 0.5 * i} for i, row in enumerate(LAYERS)], "rest_milliseconds": 1.0}
+    text = page.render({**report, "layers": timed}, [])
+    assert ">ms</th>" in text and '<td class="warm" style="--o:0.375">0.5000</td>' in text
+    assert "adds milliseconds" not in text
+
+
+def test_a_format_that_is_slower_is_flagged(report: Json) -> None:
+    assert '<li class="bad">SLOWER than float32: int8 takes 1.810 ms, 1.21 [1.15, 1.25] times as long as' in page.render(report, [])
+
+
 def test_agreement_just_below_one_is_not_called_a_hundred(report: Json) -> None:
     text = text_of(page.render(report, []))
     assert "99.998 %" in text
@@ -263,7 +307,7 @@ def test_same_input_gives_the_same_bytes_and_leaves_it_alone(report: Json) -> No
 def test_optional_parts_may_be_missing(report: Json) -> None:
     report["verdict"] = None
     report["parity"] = []
-    del report["notes"], report["recipe"], report["name"]
+    del report["notes"], report["recipe"], report["name"], report["speed"], report["layers"]
     for arm in report["arms"].values():
         arm["agreement"] = arm["latency_ms"] = None
         arm["seeds"] = [{"seed": seed["seed"], "metrics": seed["metrics"]} for seed in arm["seeds"]]

@@ -17,6 +17,7 @@ from limbeck.sources import Row
 
 ROWS = 200
 MOST_ROWS = 5 * ROWS
+BLOCK = 20  # rows of a turn
 TOKENS = 128  # the length that published latencies of encoders are given for
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "seven", "wizards", "of", "London", "mix", "jars"]
 
@@ -113,9 +114,9 @@ def latencies(answerers: dict[str, Callable[[Any], Any]], rows: Sequence[Any], *
         for row in rows[:warmup]:
             answer(row)
     measured: dict[str, list[float]] = {name: [] for name in answerers}
-    for start in range(0, len(rows), 20):
+    for start in range(0, len(rows), BLOCK):
         for name, answer in answerers.items():
-            for row in rows[start : start + 20]:
+            for row in rows[start : start + BLOCK]:
                 began = time.perf_counter()
                 answer(row)
                 measured[name].append((time.perf_counter() - began) * 1000)

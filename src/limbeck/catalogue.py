@@ -67,13 +67,15 @@ def default(parameter: inspect.Parameter) -> str:
     return "required" if parameter.default is parameter.empty else repr(parameter.default)
 
 
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> "RenderableType":
-    """Rows of text below a head, without a frame."""
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, numbers: int = sys.maxsize) -> "RenderableType":
+    """Rows of text below a head, without a frame; the columns from `numbers` on are set to the right, and close."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=numbers < len(head))
+    for column in table.columns[numbers:]:
+        column.justify = "right"
     for row in rows:
         table.add_row(*map(Text, row))  # as it is: a docstring's [brackets] are no markup
     return table

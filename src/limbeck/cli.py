@@ -138,7 +138,7 @@ def inspect(
     folder: Annotated[Path, typer.Argument(help="A run folder")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False,
 ) -> None:
-    """Where a run's quantized model loses what, layer by layer, and where its changed answers begin."""
+    """What each layer of a run's quantized model loses, saturates and takes, and where its changed answers begin; it joins the report."""
     import json
 
     from rich.console import Console
@@ -196,15 +196,12 @@ class Search:
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder")]) -> None:
     """Draw a run's report.html anew from its report.json."""
-    import json
-
     from limbeck import report as pages
     from limbeck.store import read_json
 
     if not (folder / "report.json").is_file():
         raise ValueError(f"{folder}: no report.json here. `limbeck run RECIPE --out {folder}` writes one")
-    curves = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    pages.write(read_json(folder / "report.json"), curves, folder)
+    pages.redraw(read_json(folder / "report.json"), folder)
     typer.echo(folder / "report.html")
 
 

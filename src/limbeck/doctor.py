@@ -41,11 +41,11 @@ def lines() -> Iterator[str]:
 
 def int8_meaning(features: set[str]) -> str:
     """What the CPU's instructions mean for an int8 artifact."""
-    exact = [name for name in ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp") if name in features]
+    exact = [name for name in machine.EXACT if name in features]
     if exact:
         return f"{', '.join(exact)}: int8 products are exact, and several times as fast as float32"
     if features & {"avx2", "avx512f"}:
-        return "no VNNI: products of uint8 and int8 saturate at 16 bits and gain little speed; an artifact that computes otherwise here is refused"
+        return "no VNNI: products of uint8 and int8 saturate at 16 bits and gain little speed; weights of int7 (quantize.weights=int7) cannot"
     return "no integer dot product that this program knows: expect no speed from int8"
 
 

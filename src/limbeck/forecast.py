@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from limbeck import bench as benchmark
-from limbeck import data, evaluate, machine, models, objective, stages, verdict
+from limbeck import data, evaluate, layers, machine, models, objective, stages, verdict
 from limbeck.machine import peak_mb
 from limbeck.pipeline import pytorch_answerer
 from limbeck.progressive import beginnings
@@ -132,6 +132,8 @@ class Rehearsal:
         done = {name: self.arm(derived, start, ready, trained) for name, derived in arms.items()}
         if ready:
             done["teacher"] = self.teacher_arm(ready)
+        if arms[verdict.judged(arms)].quantize:
+            self.layers(done[verdict.judged(arms)])
         self.latency(list(done.values()))
         self.add("data", sum(volume.seconds * volume.scale for volume in self.volumes.values()), 0)
         return self.summed()
@@ -223,6 +225,15 @@ class Rehearsal:
             seconds, parity_rows = self.last_seconds(), len(self.found.test) - len(self.bench.data.test)
             self.add("export", seconds + sum(self.answer_seconds(arm)) * parity_rows, 2 * arm.num_bytes, times=seeds)
         return arm
+
+    def layers(self, arm: stages.Arm) -> None:
+        """What the layers of the shipped arm lose: a fixed number of rows, and the test split once in float."""
+        self.doing = "layers"
+        seconds = timed(lambda: layers.measure(self.bench, arm))[1]
+        rows = min(layers.ROWS, len(self.found.test)) / min(layers.ROWS, len(self.bench.data.test))
+        assert arm.model is not None
+        test = self.units_of_pass("test", arm.task) * self.pace_of_pass(arm.model(), arm.task)
+        self.add("layers", seconds * rows + test, 0)
 
     def train(self, derived: Recipe, start: stages.Net, ready: stages.Net | None, title: str) -> Path:
         """A few float steps, and quantized ones where the arm has them; the weights they leave."""

@@ -1,237 +1,201 @@
-"""Where a quantized model loses what: `limbeck inspect RUN`, layer by layer in the order in which they run.
+"""`limbeck inspect RUN`: what each layer of a run's quantized model loses (`layers`), what it takes of time here (`timing`), and what to do about it.
 
-Signal to noise is 10 log10(sum x^2 / sum (x^ - x)^2) decibels: of a layer's weights, of the tensor that it reads (both against their own float
-values, what the grid costs there) and of what it gives (against the float model of the same weights, what has added up so far). For test rows
-whose answer changed, the layer that leaves the float model first is the first whose output on that row falls below LEAVES_DB.
-
-`overflow` is the share of weight pairs that can saturate on a CPU without VNNI: its u8 x s8 products are added two by two in int16, and
-255 (w1 + w2) is beyond 32,767 where two neighbours of one sign add up to more than 128. Weights of `int7` cannot.
+Nothing is computed anew but the milliseconds, which are measured at every call and then stand in the run's report too.
 """
 
-import contextlib
+import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import nn
 
-from limbeck import evaluate, features, pipeline, verdict
+from limbeck import layers, machine, pipeline, quantize, report, search, timing, verdict
 from limbeck import recipe as recipes
 from limbeck.catalogue import table
-from limbeck.data import in_order
-from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import Quantized
+from limbeck.layers import LEAVES, SAFE
+from limbeck.own import Own
 from limbeck.stages import Arm, Bench
-from limbeck.store import Store
-from limbeck.tasks import UNKNOWN, Batch, collate
+from limbeck.store import Store, read_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-ROWS = 256  # of the test split that the signals are taken from
-BATCH = 16  # rows at a time
-CHANGED_ROWS = 20  # looked at one by one
-LEAVES_DB = 20.0  # an error of a tenth of the signal
-HALF = 0.501  # of a step, beyond which a value was clipped, not rounded
-SATURATES = 128  # two weights of one sign beyond it, times 255, do not fit int16
+Rows = Mapping[str, Iterable[Mapping[str, Any]]]
 
-
-@dataclass
-class Signal:
-    """Sums over all values seen."""
-
-    power: float = 0.0
-    noise: float = 0.0
-
-    def add(self, wanted: torch.Tensor, found: torch.Tensor) -> None:
-        self.power += float(wanted.double().square().sum())
-        self.noise += float((found.double() - wanted.double()).square().sum())
-
-    @property
-    def decibels(self) -> float:
-        """Infinite without noise."""
-        return 10 * float(np.log10(self.power / self.noise)) if self.noise and self.power else float("inf")
-
-
-@dataclass
-class Reading:
-    """What one quantizer saw; layers that read the same tensor share it."""
-
-    signal: Signal = field(default_factory=Signal)
-    low: float = float("inf")
-    high: float = float("-inf")
-    clipped: int = 0
-    seen: int = 0
-
-    def add(self, x: torch.Tensor, rounded: torch.Tensor, scale: torch.Tensor) -> None:
-        self.signal.add(x, rounded)
-        self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
-        self.clipped += int(((rounded - x).abs() > HALF * scale).sum())
-        self.seen += x.numel()
+MOST_NAME = 28  # characters of a layer's name in the terminal
+MOST_LABEL, ELLIPSIS = 12, "\N{HORIZONTAL ELLIPSIS}"
+MOST_ROWS = 10  # changed rows in the terminal
 
 
 class KeptOnly(Store):
-    """A store that computes nothing."""
+    """A store that computes nothing but what layers lose."""
 
     def _fill(self, entry: Path, inputs: dict[str, Any], build: Any) -> None:
-        raise ValueError(f"the cache ({self.folder}) no longer holds `{entry.name}` of this run. Run its recipe once more, then inspect it")
+        if not entry.name.startswith("layers-"):
+            raise ValueError(
+                f"the cache ({self.folder}) does not hold `{entry.name}` of this run: it was emptied, LIMBECK_CACHE named another folder then, "
+                "or data, model or versions have changed. Run its recipe once more, then inspect it"
+            )
+        super()._fill(entry, inputs, build)
 
 
-def inspect(folder: Path) -> dict[str, Any]:
-    """What `limbeck inspect` shows of a run's judged arm, first seed. Raises ValueError for what is no run, or quantized nothing."""
-    if not (folder / "report.json").is_file():
-        raise ValueError(f"{folder}: no report.json here, so this is no finished run. `limbeck run RECIPE --out {folder}` makes one")
+def inspect(folder: Path, models: Mapping[str, nn.Module | Own] | None = None, rows: Rows | None = None) -> dict[str, Any]:
+    """What `limbeck inspect` shows of a run's judged arm, first seed; `models` and `rows` as the run was given them.
+
+    Raises ValueError for what is no run, or quantized nothing.
+    """
+    found = finished(folder)
+    check_given(folder, found.get("from_python") or {}, models or {}, rows)
     asked = recipes.read(folder / "recipe.yaml")
     if asked.quantize is None:
-        raise ValueError(f"{folder}: its recipe quantizes nothing, so there is nothing to inspect")
+        raise ValueError(f"{folder}: its recipe quantizes nothing, so there is nothing to inspect. Give the recipe a `quantize` and run it")
     arms = verdict.arms(asked, 0) if asked.verdict else {"quantized": asked}
     name = verdict.judged(arms)
     if arms[name].quantize is None:
-        raise ValueError(f"{folder}: of its arms ({', '.join(arms)}) none is quantized, so there is nothing to inspect")
-    bench = Bench(arms[name], KeptOnly())
+        cure = "Add `joint` or `kd+ptq` to verdict.arms, and run it again"
+        raise ValueError(f"{folder}: of its arms ({', '.join(arms)}) none is quantized, so there is nothing to inspect. {cure}")
+    own = {key: model if isinstance(model, Own) else Own(model) for key, model in (models or {}).items()}
+    bench = Bench(arms[name], KeptOnly(), own, rows)
     arm = pipeline.run_arm(arms[name], bench.store, bench=bench)
-    return {"arm": name, **compare(arm, bench)}
+    inspected = {"arm": name, **layers.stage(bench, arm)}
+    add_milliseconds(inspected, bench, arm)
+    report.redraw({**found, "layers": inspected}, folder)
+    return inspected
 
 
-def compare(arm: Arm, bench: Bench) -> dict[str, Any]:
-    """The layers of an arm's model, and where its changed answers begin."""
-    assert arm.model is not None
-    quantized, plain = arm.model(), floating(arm.model())
-    layers = {name: module for name, module in quantized.named_modules() if isinstance(module, Quantized)}
-    encoded = bench.encode("test", arm.task)
-    seen = min(ROWS, len(encoded))
-    outputs: dict[str, Signal] = {}
-    readings = {module.input: Reading() for module in layers.values() if module.input is not None}
-    with torch.no_grad(), reading(readings):
-        for rows in in_order([1] * seen, BATCH):
-            batch = features.to_torch(collate([encoded[i] for i in rows], rows, arm.task.padding))
-            for name, (wanted, found) in both(plain, quantized, list(layers), batch).items():
-                outputs.setdefault(name, Signal()).add(wanted, found)
-        sizes = bytes_of(layers)
-        described = [{**describe(name, layers[name], outputs[name], readings), "bytes": sizes[name]} for name in outputs]
-    return {"rows": seen, "layers": described, "changed": changed(arm, bench, plain, quantized, list(outputs))}
-
-
-def floating(model: nn.Module) -> nn.Module:
-    """The model with its quantizers off: the same weights in float."""
-    for module in model.modules():
-        if isinstance(module, FakeQuantizer):
-            module.calibrated.fill_(False)
-    return model
-
-
-def both(plain: nn.Module, quantized: nn.Module, layers: list[str], batch: Batch) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Each layer's output in the float and in the quantized model, in the order of running."""
-    with features.capture(plain, layers) as wanted:
-        plain(**batch.inputs)
-    with features.capture(quantized, layers) as found:
-        quantized(**batch.inputs)
-    return {name: (wanted[name], found[name]) for name in found}
-
-
-@contextlib.contextmanager
-def reading(readings: dict[FakeQuantizer, Reading]) -> Iterator[None]:
-    """Inside, what the quantizers see is added up."""
-    handles = []
-    for quantizer, found in readings.items():
-
-        def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor, found: Reading = found) -> None:
-            found.add(inputs[0], output, module.scale)  # type: ignore[arg-type]
-
-        handles.append(quantizer.register_forward_hook(hook))
+def finished(folder: Path) -> dict[str, Any]:
+    """The report of a finished run. Raises ValueError."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder. `limbeck run RECIPE --out {folder}` makes one")
+    if not (folder / "report.json").is_file():
+        begun = (folder / "recipe.yaml").is_file()
+        cure = f"`limbeck run {folder / 'recipe.yaml'} --out {folder}` goes on with it" if begun else f"`limbeck run RECIPE --out {folder}` makes one"
+        raise ValueError(f"{folder}: no report.json here, so this is no finished run. {cure}")
     try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        found: dict[str, Any] = read_json(folder / "report.json")
+        return {**found, "schema": found["schema"]}
+    except (json.JSONDecodeError, KeyError, TypeError):
+        cure = f"`limbeck run {folder / 'recipe.yaml'} --out {folder}` writes it again"
+        raise ValueError(f"{folder / 'report.json'}: not the report of a run. {cure}") from None
 
 
-def describe(name: str, layer: Quantized, output: Signal, readings: dict[FakeQuantizer, Reading]) -> dict[str, Any]:
-    """One row of the table."""
-    found = readings[layer.input] if layer.input is not None else None
-    weight, grid = layer.float_weight().detach(), layer.quantizer.grid
-    own = Signal()
-    own.add(weight, layer.quantizer(weight))
-    return {
-        "name": name,
-        "kind": type(layer).__name__.removeprefix("Quantized"),
-        "weights": next(each for each, other in GRIDS.items() if other == grid),
-        "weight_db": own.decibels,
-        "input_db": found.signal.decibels if found else None,
-        "input_range": [found.low, found.high] if found else None,
-        "clipped": found.clipped / found.seen if found else None,
-        "output_db": output.decibels,
-        "overflow": overflow(layer) if found or layer.is_dynamic else 0.0,
-    }
+def check_given(folder: Path, needed: dict[str, Any], models: Mapping[str, Any], rows: Rows | None) -> None:
+    """Raises ValueError where the run was given models or rows that are not here."""
+    missing = [name for name in needed.get("models", ()) if name not in models]
+    if needed.get("rows") and rows is None:
+        missing = [*missing, "rows"]
+    if missing:
+        cure = f"limbeck.inspect.inspect(Path({str(folder)!r}), models={{...}}, rows={{...}}) inspects it"
+        raise ValueError(f"{folder}: this run was given {', '.join(f'`{each}`' for each in missing)} from Python: {cure}")
 
 
-def bytes_of(layers: dict[str, Quantized]) -> dict[str, int]:
-    """What each layer's codes and scales take; tied weights lie in the file once, and the first has them."""
-    first = {layer.quantizer: name for name, layer in reversed(layers.items())}
-    sizes = {quantizer: round(layers[name].weight.numel() * quantizer.grid.bits / 8) + 4 * quantizer.groups for quantizer, name in first.items()}
-    return {name: sizes[layer.quantizer] if first[layer.quantizer] == name else 0 for name, layer in layers.items()}
-
-
-def overflow(layer: Quantized) -> float:
-    """The share of neighbouring pairs of weights whose products with the largest activation are beyond int16."""
-    codes = layer.quantizer.codes(layer.float_weight()).flatten(1)
-    pairs = torch.nn.functional.pad(codes, (0, codes.shape[1] % 2)).unflatten(1, (-1, 2))
-    positive, negative = pairs.clamp_min(0).sum(2), pairs.clamp_max(0).neg().sum(2)
-    return float((torch.maximum(positive, negative) > SATURATES).double().mean())
-
-
-def changed(arm: Arm, bench: Bench, plain: nn.Module, quantized: nn.Module, layers: list[str]) -> dict[str, Any]:
-    """How many test rows are answered otherwise than by the float model, and which layer leaves it first on some of them."""
-    encoded = bench.encode("test", arm.task)
-    wanted = evaluate.score(plain, encoded, arm.task)
-    units = (wanted.decisions != arm.scored.decisions) & (wanted.labels != UNKNOWN)
-    rows = np.flatnonzero(np.add.reduceat(units, wanted.offsets[:-1]))
-    first: dict[int, str | None] = {}
-    for row in rows[:CHANGED_ROWS].tolist():
-        batch = features.to_torch(collate([encoded[row]], np.array([row]), arm.task.padding))
-        with torch.no_grad():
-            pairs = both(plain, quantized, layers, batch)
-        first[row] = next((name for name, (one, other) in pairs.items() if signal(one, other).decibels < LEAVES_DB), None)
-    return {"rows": len(rows), "of": len(encoded), "first": [{"row": row, "layer": layer} for row, layer in first.items()]}
-
-
-def signal(wanted: torch.Tensor, found: torch.Tensor) -> Signal:
-    """Of one pair of tensors."""
-    sums = Signal()
-    sums.add(wanted, found)
-    return sums
+def add_milliseconds(found: dict[str, Any], bench: Bench, arm: Arm) -> None:
+    """Of each layer alone, in its own form and in float, and of the rest of the model with int8 weights."""
+    assert arm.start is not None and arm.recipe.quantize is not None
+    student = search.Student(bench, arm.recipe, arm.start)  # untrained: time does not hang on the weights
+    schemes = quantize.plan(student.model(), student.settings, student.activations)
+    swapped = student.prepared(search.changed(schemes, activations="float"))
+    measured, rest = timing.milliseconds(search.subject(student, swapped, schemes))
+    for row in found["layers"]:
+        row["milliseconds"], row["float_milliseconds"] = measured[row["name"]][timing.INTEGERS], measured[row["name"]][timing.FLOAT]
+    found["rest_milliseconds"] = rest
 
 
 def lines(found: dict[str, Any]) -> list["RenderableType"]:
-    """For the terminal."""
-    rows = [
+    """For the terminal, within 100 columns."""
+    said: list[RenderableType] = [f"{found['arm']}, first seed; signals of {found['rows']} test rows, milliseconds of one row on one thread here"]
+    costs = [
         (
-            row["name"], row["weights"], f"{row['bytes']:,}", decibels(row["weight_db"]), decibels(row["input_db"]), share(row["clipped"]),
-            decibels(row["output_db"]), share(row["overflow"]),
+            shortened(row["name"]), row["weights"], f"{row['bytes']:,}", f"{row['milliseconds']:.4f}", f"{row['float_milliseconds']:.4f}",
+            f"{row['nats']:.1e}", decibels(row["output_db"]), saturating(row),
         )
         for row in found["layers"]
     ]  # fmt: skip
-    head = ("layer", "weights", "bytes", "weights dB", "input dB", "clipped", "output dB", "overflow")
-    said: list[RenderableType] = [f"{found['arm']}, {found['rows']} test rows", table(head, rows)]
-    changed = found["changed"]
-    said.append(f"\n{changed['rows']} of {changed['of']} test rows are answered otherwise than in float")
-    counts = Counter(entry["layer"] or f"none below {LEAVES_DB:g} dB" for entry in changed["first"])
-    said += [f"  {count} of the first {len(changed['first'])} leave the float model at {name}" for name, count in counts.most_common()]
-    if any(row["overflow"] for row in found["layers"]):
-        said.append("\noverflow: these pairs of weights can saturate on a CPU without VNNI; quantize.weights: int7 cannot")
+    total = {key: sum(row[key] for row in found["layers"]) for key in ("bytes", "milliseconds", "nats")}
+    rest = found["rest_milliseconds"]
+    if rest > 0:  # less where a call of its own costs a small layer more than its work
+        costs.append(("everything else", "", "", f"{rest:.4f}", "", "", "", ""))
+    costs.append(("together", "", f"{total['bytes']:,}", f"{total['milliseconds'] + rest:.4f}", "", f"{total['nats']:.1e}", "", ""))
+    said.append(table(("layer", "weights", "bytes", "ms", "float ms", "nats", "out dB", "overflow"), costs, numbers=2))
+    signals = [
+        (
+            shortened(row["name"]), decibels(row["weight_db"]), between(row["weight_range"]), f"{row['weight_peak']:.1f}",
+            *((decibels(row["input_db"]), between(row["input_range"]), f"{row['input_peak']:.1f}", share(row["clipped"]))
+              if row["input_range"] else ("float", "", "", "")),
+        )
+        for row in found["layers"]
+    ]  # fmt: skip
+    said.append(table(("layer", "w dB", "weights", "peak", "in dB", "input", "peak", "clipped"), signals, numbers=1))
+    said.append("nats lost a unit by that layer's rounding; dB: signal to noise of weights, of the input,")
+    said.append("of the output (against float, what has added up so far); peak: largest value over rms")
+    return [*said, *changed_lines(found["changed"]), *overflow_lines(found["layers"])]
+
+
+def changed_lines(changed: dict[str, Any]) -> list["RenderableType"]:
+    """The test rows whose answer changed, and where each leaves the float model."""
+    said: list[RenderableType] = [f"\n{changed['rows']} of {changed['of']} test rows are answered otherwise than in float"]
+    if not changed["first"]:
+        return said
+    rows = [
+        (
+            str(each["row"]), *(cut(each[key]) for key in ("label", "float", "quantized")), shortened(each["layer"]),
+            f"{100 * each['error']:.1f} %", each["rule"],
+        )
+        for each in changed["first"][:MOST_ROWS]
+    ]  # fmt: skip
+    said.append(table(("row", "truth", "float", "integers", "leaves float at", "error", "by"), rows, numbers=5))
+    counts = Counter(each["layer"] for each in changed["first"])
+    said += [f"  {count} of {len(changed['first'])} leave the float model at {shortened(name)}" for name, count in counts.most_common(3)]
+    said.append(f"  threshold: the first layer whose output has a relative error above {LEAVES:.0%}")
+    said.append("  jump: none has; the layer where that error grows most")
     return said
 
 
+def overflow_lines(rows: list[dict[str, Any]]) -> list["RenderableType"]:
+    """Whether products can saturate, where, and the cure with its price."""
+    risky = [row for row in rows if row["int16"] > 1]
+    if not risky:
+        return ["\noverflow: no layer can saturate, on a CPU without VNNI either"]
+    own, safe = (sum(row[key] for row in rows if row["safe_nats"] is not None) for key in ("nats", "safe_nats"))
+    here = "This CPU does not" if machine.multiplies_exactly() else "THIS CPU DOES"
+    return [
+        f"\noverflow: {len(risky)} of {len(rows)} layers can saturate on a CPU without VNNI. {here}",
+        "  (the share of pairs of weights whose products with uint8 may not fit int16)",
+        f"  cure: quantize.weights={SAFE}, weights of 7 bits: no product can saturate;",
+        f"        rounding would cost {safe:.1e} nats instead of {own:.1e}; for some layers alone",
+        f"        quantize.modules: {{{shortened(risky[0]['name'])!r}: {{weights: {SAFE}}}}}",
+    ]
+
+
+def cut(label: str) -> str:
+    """A long label's beginning."""
+    return label if len(label) <= MOST_LABEL else label[: MOST_LABEL - 1] + ELLIPSIS
+
+
+def shortened(name: str) -> str:
+    """A long name without its beginning, as a pattern that a recipe's `modules` takes."""
+    while len(name) > MOST_NAME and "." in name.removeprefix("*."):
+        name = "*." + name.removeprefix("*.").partition(".")[2]
+    return name
+
+
 def decibels(value: float | None) -> str:
-    """One digit, or nothing where there is no such signal."""
-    return "" if value is None else "exact" if value == float("inf") else f"{value:.1f}"
+    """One digit."""
+    return "exact" if value is None else f"{value:.1f}"
 
 
-def share(value: float | None) -> str:
-    """In per cent, or nothing where it does not apply."""
-    return "" if value is None else f"{100 * value:.2f} %" if value else "0"
+def between(bounds: list[float]) -> str:
+    """A range in three digits each."""
+    return " ".join(f"{bound:.3g}" for bound in bounds)
+
+
+def saturating(row: dict[str, Any]) -> str:
+    """The share of pairs; `possible` where no neighbours can but two weights of a channel."""
+    return share(row["overflow"]) if row["overflow"] or row["int16"] <= 1 else "possible"
+
+
+def share(value: float) -> str:
+    """In per cent."""
+    return f"{100 * value:.2f} %" if value else "0"

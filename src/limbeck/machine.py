@@ -11,6 +11,7 @@ from typing import Any
 
 PACKAGES = ("limbeck", "torch", "transformers", "tokenizers", "onnxruntime", "openvino", "numpy")
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
+EXACT = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")  # of these, each adds products of integers in 32 bits
 
 
 @functools.cache
@@ -26,6 +27,11 @@ def cpu() -> tuple[str, tuple[str, ...]]:
 def has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 natively."""
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu()[1]))
+
+
+def multiplies_exactly() -> bool:
+    """Whether products of uint8 and int8 cannot saturate here."""
+    return bool(set(EXACT) & set(cpu()[1]))
 
 
 def keep_freed_memory() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from limbeck import bench as benchmark
-from limbeck import evaluate, features, machine, metrics, objective, report, verdict
+from limbeck import evaluate, features, layers, machine, metrics, objective, report, speed, twins, verdict
 from limbeck import recipe as recipes
 from limbeck.data import Data
 from limbeck.models import WEIGHTS
@@ -88,7 +89,7 @@ def run(
         bench = Bench(recipe, store, own, rows)
         quarantine(bench.data, folder)
         arms = run_arms(bench)
-        found = describe(bench, arms, name)
+        found = {**describe(bench, arms, name), "from_python": {"models": sorted(own), "rows": rows is not None}}
         curves = [
             {"arm": arm, "seed": runs[0].recipe.train.seed + i, **point}
             for arm, runs in arms.items()
@@ -144,7 +145,8 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     settings = recipe.verdict or Verdict()
     weights = verdict.resample(len(final_arm(arms)[0].scored.offsets) - 1, settings.resamples)
     resampled = {arm: verdict.bootstrap([run.scored for run in runs], weights, task) for arm, runs in arms.items()}
-    latency = measure(bench, arms, settings.latency_rows, settings.latency_threads)
+    inspected = inspect(bench, arms)
+    latency, compared = measure(bench, arms, settings.latency_rows, settings.latency_threads)
     rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
     parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
     return {
@@ -155,6 +157,8 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
         "arms": rows,
         "verdict": judge(recipe, rows, resampled, parity) if recipe.verdict else None,
         "parity": parity,
+        "speed": compared,
+        "layers": inspected,
         "stages": [{key: value for key, value in record.items() if key != "entry"} for record in bench.store.records],
         "machine": machine.describe(),
         "versions": machine.versions(),
@@ -199,8 +203,15 @@ def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dic
     }
 
 
-def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: int) -> dict[str, dict[str, Any]]:
-    """End-to-end milliseconds of every arm on raw test rows in order: float arms in PyTorch, artifacts in the fastest runtime they offer."""
+def inspect(bench: Bench, arms: dict[str, list[Arm]]) -> dict[str, Any] | None:
+    """What the layers of the shipped model lose, of its first seed; None where it was not quantized."""
+    name = verdict.judged(arms)
+    return {"arm": name, **layers.stage(bench, arms[name][0])} if arms[name][0].artifact else None
+
+
+def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: int) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
+    """End-to-end milliseconds of every arm on raw test rows in order: float arms in PyTorch, artifacts in the fastest runtime they offer; and how the
+    shipped artifact compares with its twins."""
     began = time.perf_counter()
     bench.store.tell(Started("latency"))
     torch.set_num_threads(threads)
@@ -212,11 +223,30 @@ def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: in
             continue
         for graph in read_json(run.artifact / "manifest.json")["graphs"]:
             answerers[name, graph["runtime"]] = load(run.artifact, runtime=graph["runtime"], threads=threads).predict
-    keyed = {f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}
-    measured = benchmark.latencies(keyed, [benchmark.raw(row) for row in bench.data.test[:num_rows]])
+    rows = [benchmark.raw(row) for row in bench.data.test[:num_rows]]
+    best, final = fastest(answerers, rows), verdict.judged(arms)
+    compared = compare(bench, arms[final][0], {each: answerers[each] for each in answerers if each[0] == final}, rows, threads)
     bench.store.tell(Ended("latency", round(time.perf_counter() - began, 3)))
-    summaries = [(name, benchmark.summary(measured[f"{name}/{runtime}"], threads=threads, runtime=runtime)) for name, runtime in answerers]
-    return {name: min((each for owner, each in summaries if owner == name), key=lambda each: each["p50"]) for name in arms}
+    return {name: benchmark.summary(each, threads=threads, runtime=runtime) for name, (runtime, each) in best.items()}, compared
+
+
+def fastest(answerers: dict[tuple[str, str], Callable[[Any], Any]], rows: list[Any]) -> dict[str, tuple[str, np.ndarray]]:
+    """Of each name the runtime where its p50 is the smallest, and its milliseconds by row; the answerers, by name and runtime, take turns."""
+    measured = benchmark.latencies({f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}, rows)
+    timed = [(name, runtime, measured[f"{name}/{runtime}"]) for name, runtime in answerers]
+    return {name: min(((r, ms) for owner, r, ms in timed if owner == name), key=lambda each: float(np.median(each[1]))) for name, _, _ in timed}
+
+
+def compare(bench: Bench, arm: Arm, own: dict[tuple[str, str], Callable[[Any], Any]], rows: list[Any], threads: int) -> dict[str, Any] | None:
+    """report.json's `speed`, in a round of its own: what answers right after PyTorch takes up to a tenth longer. None for a float arm."""
+    if arm.artifact is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="twins-") as folder:
+        found = twins.twins(bench, arm, Path(folder), threads)
+        best = fastest(own | found.answerers, rows)
+    (name,) = {owner for owner, _ in own}
+    others = {form: best[form] for form in found.bytes}
+    return {"arm": name, "formats": found.formats, "bytes": found.bytes, "threads": threads, **speed.compare(best[name], others)}
 
 
 def pytorch_answerer(run: Arm) -> Callable[[Any], Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from limbeck import heatmap, speed
 from limbeck.store import write_bytes, write_json
 
 Json = dict[str, Any]
@@ -56,6 +57,12 @@ def write(report: Json, curves: list[Json], folder: Path) -> None:
     """Write `report.json`, then `report.html`, into a folder that exists. Raises ValueError as `render` does."""
     write_json(folder / "report.json", report)
     write_bytes(folder / "report.html", render(report, curves).encode())
+
+
+def redraw(report: Json, folder: Path) -> None:
+    """`write`, with the training curves that the folder holds."""
+    curves = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    write(report, curves, folder)
 
 
 def render(report: Json, curves: list[Json]) -> str:
@@ -155,6 +162,8 @@ def _view(report: Json, curves: list[Json]) -> Json:
         "seeds": [(name, seed) for name, arm in arms.items() for seed in arm["seeds"]],
         "seed_metrics": list(dict.fromkeys(key for arm in arms.values() for seed in arm["seeds"] for key in seed["metrics"])),
         "gains": [] if report["verdict"] is None else [_gain(report, key) for key in GAINS],
+        "speed": speed.sentences(report.get("speed")),
+        "layers": heatmap.view(report.get("layers")),
         "notes": report.get("notes") or [],
         "parity": report["parity"],
         "charts": _charts(report, curves),

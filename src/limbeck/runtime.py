@@ -113,7 +113,7 @@ def replay(folder: Path, graph: Graph, runtime: str) -> None:
     if not error <= GOLDEN_TOLERANCE:
         raise BrokenArtifact(
             f"{folder}: {runtime} computes other answers here than where it was exported (relative error {error:.3f}, allowed {GOLDEN_TOLERANCE}). "
-            "A CPU without VNNI saturates int8 products; export on a machine like this one, or keep the layers float"
+            "A CPU without VNNI saturates products of int8 weights: quantize them as int7 (quantize.weights=int7), which cannot saturate"
         )
 
 

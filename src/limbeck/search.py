@@ -110,12 +110,12 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Student:
-    """The trained float student of a recipe, and the training rows that it is judged on."""
+    """The float student of a recipe, trained or (no weights) before, and the training rows that it is judged on."""
 
     bench: Bench
     recipe: Recipe
     start: Net
-    weights: Path
+    weights: Path | None = None
 
     @property
     def settings(self) -> Quantize:
@@ -138,7 +138,8 @@ class Student:
     def model(self) -> nn.Module:
         """In float, in eval mode."""
         model = self.start.load()
-        models.restore(model, load_file(self.weights / models.WEIGHTS))
+        if self.weights is not None:
+            models.restore(model, load_file(self.weights / models.WEIGHTS))
         return model.eval()
 
     def prepared(self, schemes: dict[str, Scheme]) -> nn.Module:
@@ -201,6 +202,7 @@ def with_quantize(recipe: Recipe) -> Recipe:
 def scored(student: Student, probe: Probe, sensitivity: str, estimate: Callable[[], Scores]) -> Scores:
     """What each module loses in each format, as a stage of the store: another budget reads it again."""
     bench, settings = student.bench, student.settings
+    assert student.weights is not None
     inputs = {
         "trained": student.weights.name, "data": bench.fingerprint("train"), "seed": student.recipe.train.seed, "sensitivity": sensitivity,
         "formats": sorted(probe.formats), "range": settings.range, "rows": settings.calibration_rows,

@@ -90,6 +90,7 @@ class Arm:
     parity: list[dict[str, Any]] = field(default_factory=list)
     model: Callable[[], nn.Module] | None = None
     save: Callable[[nn.Module, Path], None] | None = None
+    start: Net | None = None  # the student before its training
 
 
 @dataclass
@@ -399,7 +400,7 @@ def evaluate_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path) -> A
     scored = score(bench, weights, model, task, one_by_one=one_by_one)
     parameters = sum(parameter.numel() for parameter in start.load().parameters())
     num_bytes = os.path.getsize(start.folder / models.WEIGHTS)
-    return Arm(recipe, task, scored, weights, parameters, num_bytes, model=model, save=start.save)
+    return Arm(recipe, task, scored, weights, parameters, num_bytes, model=model, save=start.save, start=start)
 
 
 def export_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: Arm, exporters: Sequence[str]) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from limbeck import speed
+
 
 def lines(report: dict[str, Any], out: Path, *, next_steps: bool) -> list[str]:
     """The table of arms, parity, the verdict, and what to look at."""
@@ -21,7 +23,7 @@ def lines(report: dict[str, Any], out: Path, *, next_steps: bool) -> list[str]:
     for row in report["parity"]:
         state = "holds" if row["holds"] else "FAILS"
         found.append(f"parity {state}: {row['arm']}, seed {row['seed']}, {row['runtime']}: {row['flips']} of {row['units']} decisions differ")
-    return found + verdict_lines(report["verdict"]) + look(out, next_steps)
+    return found + verdict_lines(report["verdict"]) + speed.sentences(report.get("speed")) + look(out, next_steps, layers=bool(report.get("layers")))
 
 
 def verdict_lines(verdict: dict[str, Any] | None) -> list[str]:
@@ -42,10 +44,11 @@ def verdict_lines(verdict: dict[str, Any] | None) -> list[str]:
     return found
 
 
-def look(out: Path, next_steps: bool) -> list[str]:
+def look(out: Path, next_steps: bool, *, layers: bool = False) -> list[str]:
     """Where the results lie, and for the demo what to try."""
     found = ["", f"report    {out / 'report.html'}"]
     found += [f"{name:9} {out / name}" for name in ("artifact", "model") if (out / name).is_dir()]
+    found += [f"layers    limbeck inspect {out}"] * layers
     if next_steps:
         found += [
             "",

@@ -1,0 +1,82 @@
+"""What a weight format costs beside int8: time to load, time of an answer, bytes. The recipe's student untrained, since none hangs on its weights.
+
+    python benchmarks/low_bits.py RECIPE [key=value ...] [--formats int8,int4,...] [--only '*embeddings*'] [--rows N] [--loads N]
+
+Each format in turn for the weights of all modules, or of those that --only matches (the others stay int8), with integer activations, in ONNX Runtime
+on one thread. Prints the median milliseconds to load the graph, p50 from raw input to answer, and the bytes of the graph, each with its ratio to
+int8. Loads and answers take turns, so that a slow minute hits all formats alike.
+"""
+
+import argparse
+import fnmatch
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from limbeck import bench as benchmark
+from limbeck import quantize, recipe, search, stages, twins
+from limbeck.exporters.onnx import Onnx
+from limbeck.recipe import Recipe, Scheme
+from limbeck.runtime import Predictor, open_onnxruntime
+from limbeck.store import Store
+
+FORMATS = "int8,int4,int3,int2,ternary,binary"
+
+
+def untrained(asked: Recipe, bench: stages.Bench) -> stages.Net:
+    """The student; a teacher that it is cut from is taken as it is, untuned."""
+    teacher = asked.teacher.model_copy(update={"epochs": 0}) if asked.teacher else None
+    ready = stages.teacher_stage(bench, asked.model_copy(update={"teacher": teacher})) if teacher and asked.student.from_ else None
+    return stages.student_stage(bench, asked, ready)
+
+
+def write(subject: twins.Subject, schemes: dict[str, Scheme], folder: Path) -> Path:
+    """The graph of a format."""
+    folder.mkdir()
+    return folder / Onnx().export(quantize.convert(twins.twin(subject, schemes)), dict(subject.example.inputs), folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--formats", default=FORMATS)
+    parser.add_argument("--only", default="*")
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--loads", type=int, default=9)
+    arguments = parser.parse_intermixed_args()
+    asked = search.with_quantize(recipe.read(arguments.recipe, arguments.overrides).resolved())
+    bench = stages.Bench(asked, Store())
+    start = untrained(asked, bench)
+    subject = twins.Subject.of(bench, asked, start)
+    plain = {name: twins.in_int8(scheme) for name, scheme in subject.schemes.items()}
+    matched = fnmatch.filter(plain, arguments.only)
+    if not matched:
+        parser.error(f"--only {arguments.only} matches no module of {', '.join(plain)}")
+    rows = [benchmark.raw(row) for row in bench.data.test[: arguments.rows]]
+    names = list(dict.fromkeys(["int8", *search.formats(arguments.formats, "bytes")]))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for name in names:
+            changed = {module: plain[module].model_copy(update={"weights": name}) for module in matched}
+            paths[name] = write(subject, plain | changed, Path(folder) / name)
+        loads: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(arguments.loads):
+            for name, path in paths.items():
+                began = time.perf_counter()
+                open_onnxruntime(path, 1)
+                loads[name].append((time.perf_counter() - began) * 1000)
+        answers = {name: Predictor(start.task, open_onnxruntime(path, 1), "onnxruntime", path.parent).predict for name, path in paths.items()}
+        p50 = {name: float(np.median(times)) for name, times in benchmark.latencies(answers, rows).items()}
+        figures = {name: (float(np.median(loads[name])), p50[name], float(paths[name].stat().st_size)) for name in names}
+    print(f"{len(matched)} of {len(plain)} modules, {len(rows)} rows, one thread; in brackets the ratio to int8")
+    print(f"{'':8} {'load ms':>18} {'p50 ms':>18} {'bytes':>21}")
+    for name, (load, answer, size) in figures.items():
+        by_load, by_answer, by_size = (value / base for value, base in zip(figures[name], figures["int8"], strict=True))
+        print(f"{name:8} {load:10.1f} ({by_load:.2f}) {answer:10.3f} ({by_answer:.2f}) {size:13,.0f} ({by_size:.2f})")
+
+
+if __name__ == "__main__":
+    main()
