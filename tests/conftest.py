@@ -12,8 +12,16 @@ os.environ["OMP_WAIT_POLICY"] = "passive"  # runs of two threads beside other te
 import pytest
 from hypothesis import settings
 
-settings.register_profile("limbeck", deadline=None, derandomize=True)
+settings.register_profile("limbeck", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("limbeck")
+
+
+LONGEST = ("test_docs.py", "test_kill.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Bad data is found by `limbeck check`, before any training: exit status 2, what, where and the cure in a few lines, never a traceback."""
 
 import gzip
+import importlib.util
 import io
 import json
 import struct
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+import limbeck
 from limbeck import cli, data, registry
 from limbeck.recipe import parse
 
@@ -339,3 +341,14 @@ def test_labels_that_differ_only_by_case_or_space_are_told(tmp_path: Path) -> No
 
 def test_a_good_table_has_no_warning(tmp_path: Path) -> None:
     assert not [note for note in read(prepare(tmp_path, CSV, {"train.csv": GOOD}), "fail").notes if "warning" in note]
+
+
+def test_a_runtime_that_is_not_installed_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "openvino" else find(name, *more))
+    recipe = parse(
+        "task: image-classification\ndata: {source: sklearn, dataset: digits}\nstudent: {model: small_cnn}\nquantize: {}\nexport: [onnx, openvino]"
+    )
+    with pytest.raises(ValueError, match=r"`openvino` is not installed\. pip install 'limbeck\[openvino\]'"):
+        limbeck.run(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 from limbeck import bench as benchmark
-from limbeck import evaluate, features, layers, machine, metrics, objective, report, speed, twins, verdict
+from limbeck import evaluate, features, layers, machine, metrics, objective, registry, report, speed, twins, verdict
 from limbeck import recipe as recipes
 from limbeck.data import Data
 from limbeck.models import WEIGHTS
 from limbeck.own import Own
 from limbeck.progress import Ended, Started, Tell, silent
 from limbeck.recipe import Recipe, Verdict
-from limbeck.runtime import load
+from limbeck.runtime import load, require
 from limbeck.stages import (
     Arm,
     Bench,
@@ -80,6 +80,9 @@ def run(
     recipe gives as `model`. `rows`: dicts, or a `datasets.Dataset`, by split, for the source `rows`.
     """
     recipe = recipe.resolved()
+    if recipe.quantize:
+        for exporter in recipe.export:
+            require(registry.load("exporters", exporter).runtime)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / "run.lock", wait=False):

@@ -5,6 +5,7 @@ something
 else on this machine (int8 kernels saturate on CPUs without VNNI), is refused.
 """
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,12 @@ def relative_error(values: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(np.mean((values - expected) ** 2) / max(float(np.mean(expected**2)), 1e-12)))
 
 
+def require(runtime: str) -> None:
+    """Raises ValueError for a runtime that is not installed."""
+    if importlib.util.find_spec(runtime) is None:
+        raise ValueError(f"export: the runtime `{runtime}` is not installed. pip install 'limbeck[{runtime}]', or leave `{runtime}` out of `export`")
+
+
 def open_onnxruntime(path: Path, threads: int) -> Graph:
     """A graph in ONNX Runtime on the CPU. Its fused SkipLayerNormalization takes three times as long as an Add and a LayerNormalization."""
     import onnxruntime
@@ -139,10 +146,9 @@ def open_onnxruntime(path: Path, threads: int) -> Graph:
 
 def open_openvino(path: Path, threads: int) -> Graph:
     """A graph in OpenVINO on the CPU, in float32 between the integer kernels."""
-    try:
-        import openvino
-    except ImportError:
-        raise ValueError("OpenVINO is not installed. pip install 'limbeck[openvino]'") from None
+    require("openvino")
+    import openvino
+
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
     names = {name for argument in compiled.inputs for name in argument.names}

@@ -32,8 +32,7 @@ def write_corpus(folder: Path) -> list[str]:
     return sorted(words)
 
 
-@pytest.mark.parametrize("when", ["train", "after"])
-def test_a_student_with_another_tokenizer_learns_and_is_proven(tmp_path: Path, when: str) -> None:
+def test_a_student_with_another_tokenizer_learns_and_is_proven(tmp_path: Path) -> None:
     words = write_corpus(tmp_path / "corpus")
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)
     student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
@@ -44,12 +43,12 @@ teacher: {{model: {teacher}, epochs: 20}}
 student: {{model: {student}}}
 train: {{epochs: 20, learning_rate: 5.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
-quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5, attention: uint8}}
+quantize: {{when: train, range: lsq, error_weight: 1.0e-4, start: 0.5, attention: uint8}}
+verdict: {{arms: [kd+ptq, joint], max_drop: 0.2}}
 """
     report = limbeck.run(parse(text), tmp_path / "run")
-    arm = report["arms"]["joint" if when == "train" else "kd+ptq"]
-    assert report["arms"]["teacher"]["mean"]["f1"] > 0.9
-    assert arm["mean"]["f1"] > 0.9
+    assert list(report["arms"]) == ["teacher", "kd+ptq", "joint"]
+    assert min(arm["mean"]["f1"] for arm in report["arms"].values()) > 0.9
     assert all(row["holds"] for row in report["parity"])
     answer = limbeck.load(tmp_path / "run" / "artifact").predict("Barbara Leslie lives in Hanoi.")
     assert [(entity["type"], entity["text"]) for entity in answer["entities"]] == [("PER", "Barbara Leslie"), ("LOC", "Hanoi")]
@@ -80,8 +79,7 @@ def write_intents(folder: Path) -> list[str]:
     return sorted(words)
 
 
-@pytest.mark.parametrize("when", ["train", "after"])
-def test_a_text_classifier_learns_and_is_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+def test_a_text_classifier_learns_and_is_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = write_intents(tmp_path / "intents")
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)
     student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
@@ -92,12 +90,11 @@ teacher: {{model: {teacher}, epochs: 24}}
 student: {{model: {student}}}
 train: {{epochs: 48, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
-quantize: {{when: {when}, range: {"lsq" if when == "train" else "mse"}, error_weight: 1.0e-4, start: 0.5, attention: uint8}}
+quantize: {{when: train, range: lsq, error_weight: 1.0e-4, start: 0.5, attention: uint8}}
+verdict: {{arms: [kd+ptq, joint], max_drop: 0.2}}
 """
     report = limbeck.run(parse(text), tmp_path / "run")
-    arm = report["arms"]["joint" if when == "train" else "kd+ptq"]
-    assert report["arms"]["teacher"]["mean"]["accuracy"] > 0.9
-    assert arm["mean"]["accuracy"] > 0.9
+    assert min(arm["mean"]["accuracy"] for arm in report["arms"].values()) > 0.9
     assert all(row["holds"] for row in report["parity"])
     assert report["bad_rows"] == {"policy": "quarantine", "count": 1}
     assert report["notes"][0].startswith("1 bad rows left out (quarantine.jsonl)")

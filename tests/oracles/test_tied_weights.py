@@ -10,7 +10,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from limbeck import inspect, models, quantize, registry, search
+from limbeck import layers as inspected
+from limbeck import models, quantize, registry, search
 from limbeck.exporters.onnx import check_kernels
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.integer import Integer
@@ -145,4 +146,4 @@ def test_a_search_looks_at_them_as_one(name: str) -> None:
 def test_inspect_counts_their_bytes_once() -> None:
     model = calibrated()
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Quantized)}
-    assert inspect.bytes_of(layers) == {"table": VOCABULARY * WIDTH + 4 * VOCABULARY, "inner": WIDTH * WIDTH + 4 * WIDTH, "head": 0}
+    assert inspected.bytes_of(layers) == {"table": VOCABULARY * WIDTH + 4 * VOCABULARY, "inner": WIDTH * WIDTH + 4 * WIDTH, "head": 0}
