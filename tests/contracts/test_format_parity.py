@@ -1,7 +1,8 @@
 """Every weight format, a scale a channel or a group of 32, every kind of activations and module, in every runtime: the graph answers as the model that
 was trained, and both as a reference in numpy and whole numbers.
 
-The layers of one granularity and one kind of activations are branches of one model, so that a graph is written and opened once for all of them.
+The layers of one granularity and one kind of activations are branches of one model, so that a graph is written and opened once for all of them; not
+the recurrent ones, beside which OpenVINO's int8 convolutions saturate as on a CPU without VNNI.
 """
 
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class Recurrent(nn.Module):
         return self.core(x)[0]
 
 
+RECURRENT = ("lstm", "gru")
 FORMATS = [name for name in get_args(WeightFormat) if name != "float"]
 BUILD: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(64, 160),
@@ -83,9 +85,9 @@ def inputs(rows: int, seed: int) -> dict[str, torch.Tensor]:
 
 
 @cache
-def model(activations: str, group: int | None) -> nn.Module:
+def model(activations: str, group: int | None, is_recurrent: bool) -> nn.Module:
     """The branches that are legal, calibrated."""
-    wanted = [case for case in CASES if case[2:] == (activations, group)]
+    wanted = [case for case in CASES if case[2:] == (activations, group) and (case[0] in RECURRENT) == is_recurrent]
     torch.manual_seed(0)
     branches = Branches({f"{kind}_{name}": BUILD[kind]() for kind, name, *_ in wanted})
     schemes = {f"layers.{kind}_{name}*": Scheme(weights=name, activations=activations, group=group) for kind, name, *_ in wanted}
@@ -108,9 +110,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., np.ndarra
     folders: dict[Any, Path] = {}
 
     @cache
-    def answer(activations: str, group: int | None, exporter: str) -> np.ndarray:
-        built = model(activations, group)
-        folder = folders.setdefault((activations, group), tmp_path_factory.mktemp("parity"))
+    def answer(activations: str, group: int | None, is_recurrent: bool, exporter: str) -> np.ndarray:
+        built = model(activations, group, is_recurrent)
+        folder = folders.setdefault((activations, group, is_recurrent), tmp_path_factory.mktemp("parity"))
         made = registry.create("exporters", exporter)
         path = folder / made.export(quantize.convert(built), read_by(built, 3, 1), folder)
         return made.open(path, 1)({name: tensor.numpy() for name, tensor in read_by(built, 5, 2).items()})
@@ -119,16 +121,16 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., np.ndarra
 
 
 @cache
-def own(activations: str, group: int | None) -> np.ndarray:
+def own(activations: str, group: int | None, is_recurrent: bool) -> np.ndarray:
     """What the fake-quantized model answers."""
     with torch.no_grad():
-        built = model(activations, group)
+        built = model(activations, group, is_recurrent)
         return built(**read_by(built, 5, 2)).numpy()
 
 
 def part(whole: np.ndarray, kind: str, name: str, activations: str, group: int | None) -> np.ndarray:
     """One branch of the answers."""
-    built, start = model(activations, group), 0
+    built, start = model(activations, group, kind in RECURRENT), 0
     sizes = {"linear": 2 * 160, "embedding": 2 * 64, "lstm": 2 * 32, "gru": 2 * 32, "conv1d": 40 * 4, "conv2d": 40 * 2 * 2}
     for each in built.layers:
         end = start + sizes[each.split("_")[0]]
@@ -153,7 +155,7 @@ def test_the_graph_answers_as_the_fake_quantized_layer(
 ) -> None:
     """An embedding bit for bit."""
     case = (kind, name, activations, group)
-    found, expected = part(answers(activations, group, exporter), *case), part(own(activations, group), *case)
+    found, expected = part(answers(*case[2:], kind in RECURRENT, exporter), *case), part(own(*case[2:], kind in RECURRENT), *case)
     if kind == "embedding":
         np.testing.assert_array_equal(found, expected)
     assert relative_error(found, expected) <= allowed(exporter, *case)
@@ -161,7 +163,7 @@ def test_the_graph_answers_as_the_fake_quantized_layer(
 
 def expected_of(kind: str, name: str, activations: str, group: int | None) -> np.ndarray:
     """The reference's answers, (rows, ...) flat; a convolution's still without the quantizer of its output."""
-    layer = model(activations, group).layers[f"{kind}_{name}"]
+    layer = model(activations, group, kind in RECURRENT).layers[f"{kind}_{name}"]
     layer = layer.module if isinstance(layer, Then) else layer
     x = inputs(5, 2)[INPUTS[kind]].numpy()
     if isinstance(layer, Recurrent):
@@ -194,8 +196,9 @@ def test_the_layer_and_its_graph_compute_as_whole_numbers(
 ) -> None:
     """To the rounding of float32. What a convolution gives is quantized: one code more or less where a value lies on a tie."""
     case = (kind, name, activations, group)
-    expected, layer = expected_of(*case), model(activations, group).layers[f"{kind}_{name}"]
-    for whole in (own(activations, group), answers(activations, group, "onnx")):
+    key = (activations, group, kind in RECURRENT)
+    expected, layer = expected_of(*case), model(*key).layers[f"{kind}_{name}"]
+    for whole in (own(*key), answers(*key, "onnx")):
         found = part(whole, *case)
         if isinstance(layer, Then):
             assert isinstance(layer.module, QuantizedConvolution)
@@ -203,7 +206,7 @@ def test_the_layer_and_its_graph_compute_as_whole_numbers(
             off = np.abs(reference.input_codes(expected, scale, zero) - reference.input_codes(found, scale, zero))
             assert off.max() <= 1
             assert (off > 0).mean() < 0.01
-        elif whole is own(activations, group) or allowed("onnx", *case) == 0.002:
+        elif whole is own(*key) or allowed("onnx", *case) == 0.002:
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
         else:
             assert relative_error(found, expected) <= allowed("onnx", *case)

@@ -98,8 +98,10 @@ def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dy
 
 
 def stays_packed(node: Any) -> bool | None:
-    """False for what reads codes, so that the file keeps them and nothing wider. None elsewhere: constants are folded as by default."""
-    return False if node.inputs and node.inputs[0] is not None and str(node.inputs[0].name).endswith("stored") else None
+    """False for what reads codes, and for what all 256 bytes are unpacked from, so that the file keeps them and nothing wider. None elsewhere:
+    constants are folded as by default."""
+    reads_codes = node.inputs and node.inputs[0] is not None and str(node.inputs[0].name).endswith("stored")
+    return False if reads_codes or node.op_type == "Range" else None
 
 
 def strip(path: Path) -> None:
@@ -139,29 +141,37 @@ def dequantize(codes: Any, scale: Any, axis: int) -> Any:
 
 
 def unpack(packed: Any, shape: Sequence[int], low: int, step: int, planes: Sequence[int]) -> Any:
-    """Packed codes (`quant.formats`) as int8. Half is added before dividing: a runtime may multiply by a rounded reciprocal instead."""
+    """Packed codes (`quant.formats`) as int8.
+
+    The digits of all 256 bytes are found by division, which costs nothing, and those of each byte looked up, which is ten times as fast as dividing
+    them all. Half is added before dividing: a runtime may multiply by a rounded reciprocal instead.
+    """
     from onnxscript import opset20
 
     op: Any = opset20
 
+    def scalar(value: float) -> Any:
+        return op.Constant(value_float=float(value))
+
     def vector(*values: int) -> Any:
         return op.Constant(value_ints=values)
 
-    size, start, unit = math.prod(shape), 0, step
-    codes = op.Constant(value_float=float(low))
+    size, start, unit, parts = math.prod(shape), 0, step, list[Any]()
+    halved = op.Unsqueeze(op.Add(op.Range(scalar(0), scalar(256), scalar(1)), scalar(0.5)), vector(1))
     for base in planes:
         count = digits_per_byte(base)
         end = start + -(-size // count)
-        bytes_ = op.Unsqueeze(op.Cast(op.Slice(packed, vector(start), vector(end), vector(0)), to=1), vector(1))
         powers = [float(base**place) for place in range(count + 1)]
-        halved = op.Add(bytes_, op.Constant(value_float=0.5))
         above = op.Floor(op.Div(halved, op.Constant(value_floats=powers[:-1])))
         beyond = op.Floor(op.Div(halved, op.Constant(value_floats=powers[1:])))
-        digits = op.Sub(above, op.Mul(beyond, op.Constant(value_float=float(base))))
-        plane = op.Slice(op.Reshape(digits, vector(-1)), vector(0), vector(size), vector(0))
-        codes = op.Add(codes, op.Mul(plane, op.Constant(value_float=float(unit))))
+        digits = op.Sub(above, op.Mul(beyond, scalar(base)))
+        table = op.Add(op.Mul(digits, scalar(unit)), scalar(0 if parts else low))
+        places = op.Cast(op.Slice(packed, vector(start), vector(end), vector(0)), to=6)
+        looked_up = op.Gather(op.Cast(table, to=3) if len(planes) == 1 else table, places)
+        parts.append(op.Slice(op.Reshape(looked_up, vector(-1)), vector(0), vector(size), vector(0)))
         start, unit = end, unit * base
-    return op.Reshape(op.Cast(codes, to=3), vector(*shape))
+    codes = parts[0] if len(parts) == 1 else op.Cast(op.Add(*parts), to=3)
+    return op.Reshape(codes, vector(*shape))
 
 
 def decode(stored: Any, dtype: str) -> Any:
