@@ -207,7 +207,7 @@ class Rehearsal:
             trained[title] = self.train(derived, start, ready, title)
         self.doing = f"quantize ({stages.arm_title(derived)})"
         known = len(self.bench.store.records)
-        derived = stages.choose_stage(self.bench, derived, start, trained[title])
+        derived, _ = stages.choose_stage(self.bench, derived, start, trained[title])
         if len(self.bench.store.records) > known:
             self.add("choose", self.last_seconds() * self.calibration_scale(derived), 0, times=seeds)
         weights = stages.quantize_stage(self.bench, derived, start, trained[title])

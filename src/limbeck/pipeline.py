@@ -45,10 +45,10 @@ def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
     """One recipe, from data to test answers and, where it quantizes, an artifact with its parity. Raises ValueError and Interrupted."""
     bench = Bench(recipe, store) if bench is None else bench
     start, trained = trained_student(recipe, bench)
-    recipe = choose_stage(bench, recipe, start, trained)
+    recipe, notes = choose_stage(bench, recipe, start, trained)
     weights = quantize_stage(bench, recipe, start, trained)
     arm = evaluate_stage(bench, recipe, start, weights)
-    arm.history = read_json(trained / "history.json")
+    arm.history, arm.notes = read_json(trained / "history.json"), notes
     if recipe.quantize:
         export_stage(bench, recipe, start, weights, arm, recipe.export)
     return arm
@@ -165,7 +165,8 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
         "stages": [{key: value for key, value in record.items() if key != "entry"} for record in bench.store.records],
         "machine": machine.describe(),
         "versions": machine.versions(),
-        "notes": bench.data.notes,
+        "notes": bench.data.notes
+        + [f"{arm}, seed {run.recipe.train.seed}: {note}" for arm, runs in arms.items() for run in runs for note in run.notes],
         "bad_rows": {"policy": recipe.data.on_bad_row, "count": bench.data.num_bad},
         "recipe": recipes.write(recipe),
     }

@@ -91,6 +91,7 @@ class Arm:
     model: Callable[[], nn.Module] | None = None
     save: Callable[[nn.Module, Path], None] | None = None
     start: Net | None = None  # the student before its training
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -334,11 +335,11 @@ def examined(examine: Callable[[], None], validate: Callable[[], dict[str, float
     return both
 
 
-def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> Recipe:
-    """The recipe with a value for what its post-training quantization leaves open."""
+def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> tuple[Recipe, list[str]]:
+    """The recipe with a value for what its post-training quantization leaves open, and what was chosen in a line."""
     settings = recipe.quantize
     if settings is None or not settings.open:
-        return recipe
+        return recipe, []
     rows = calibration_rows(bench, recipe, start.task)
     subject = post_training.Subject(
         load=partial(_restored, start, trained),
@@ -351,8 +352,9 @@ def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> Rec
         write_json(folder / "choice.json", post_training.choose(subject, settings, bench.store.tell))
 
     choice = read_json(bench.store.stage("choose", _quantize_inputs(bench, recipe, trained), build) / "choice.json")
-    bench.store.tell(Note(f"quantize: {choice['text']}"))
-    return recipe.model_copy(update={"quantize": settings.with_chosen(**choice["chosen"])})
+    told = f"quantize: {choice['text']}"
+    bench.store.tell(Note(told))
+    return recipe.model_copy(update={"quantize": settings.with_chosen(**choice["chosen"])}), [told]
 
 
 def quantize_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> Path:

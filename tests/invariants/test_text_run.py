@@ -48,6 +48,7 @@ verdict: {{arms: [kd+ptq, joint], max_drop: 0.2}}
 """
     report = limbeck.run(parse(text), tmp_path / "run")
     assert list(report["arms"]) == ["teacher", "kd+ptq", "joint"]
+    assert any(note.startswith("kd+ptq, seed 0: quantize: ") for note in report["notes"])
     assert min(arm["mean"]["f1"] for arm in report["arms"].values()) > 0.9
     assert all(row["holds"] for row in report["parity"])
     answer = limbeck.load(tmp_path / "run" / "artifact").predict("Barbara Leslie lives in Hanoi.")
