@@ -184,10 +184,11 @@ def test_ctrl_c(verb: str, status: int, recipe: Path, monkeypatch: pytest.Monkey
 
 def test_ctrl_c_while_it_waits_for_input(tmp_path: Path) -> None:
     """A real signal, into a verb that blocks."""
-    code = "import os, signal, threading, time\nfrom limbeck import cli, doctor\ndoctor.lines = lambda: iter(lambda: time.sleep(0.05) or '', None)\n"
+    code = "import os, signal, threading, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
+    code += "from limbeck import cli, doctor\ndoctor.lines = lambda: iter(lambda: time.sleep(0.05) or '', None)\n"
     code += "threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\nimport sys; sys.argv[1:] = ['doctor']\ncli.main()"
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert time.monotonic() - began < 60
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 

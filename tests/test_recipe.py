@@ -169,6 +169,7 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
         ),
         ("distill: {losses: {kl: 2}}\n", "r.yaml:7:20: distill.losses.kl: Input should be a valid dictionary, not 2"),
         ("export: onnx\n", "r.yaml:7:1: export: Input should be a valid list, not 'onnx'"),
+        ("export: []\n", "r.yaml:7:1: export: an empty list. Name one, or leave the key out"),
         ("1: 2\n", "r.yaml:7:1: 1: Keys should be strings, not 1"),
         ("  seed: true\n", "r.yaml:7:3: train.seed: Input should be a number, a word, a list or keys, not True"),
         ("  warmup: false\n", "r.yaml:7:3: train.warmup: Input should be a number, a word, a list or keys, not False"),

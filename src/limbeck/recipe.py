@@ -244,7 +244,7 @@ class Recipe(Stage):
     distill: Distill | None = None
     quantize: Quantize | None = None
     verdict: Verdict | None = None
-    export: list[str] = ["onnx"]
+    export: list[str] = Field(["onnx"], min_length=1)
     _origin: Origin = PrivateAttr(Origin())
 
     @model_validator(mode="after")
@@ -521,6 +521,8 @@ def _explain(origin: Origin, problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message = f"unknown key. {registry.suggest(path[-1], _known_keys(path[:-1]))}"
+    elif problem["type"] == "too_short":
+        message = "an empty list. Name one, or leave the key out"
     elif problem["type"] == "missing":
         message = "this key is required"
     elif "input" in problem and not isinstance(problem["input"], dict):

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from limbeck.machine import peak_mb
+from limbeck.machine import peak_mb, release_freed_memory
 from limbeck.progress import Ended, Note, Started, Tell, silent
 
 CACHE = "LIMBECK_CACHE"
@@ -159,6 +159,7 @@ class Store:
             if not reused:
                 self.tell(Started(title))
                 self._fill(entry, inputs, build)
+                release_freed_memory()
             shutil.rmtree(entry / "checkpoint", ignore_errors=True)  # when reused too: a kill may have come just before this line
         seconds = round(time.perf_counter() - started, 3)
         known = any(record["entry"] == entry.name for record in self.records)

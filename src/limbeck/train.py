@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-from limbeck import features, models, packed
+from limbeck import features, machine, models, packed
 from limbeck.augment import augmented
 from limbeck.data import batch_plan, padded_size
 from limbeck.features import Outputs
@@ -168,6 +168,7 @@ class Training:
         epoch, epochs = self.batches[step][0], self.job.settings.epochs
         losses = self.history[-1]["losses"]
         metrics = self.job.validate() if self.job.validate else {}
+        machine.release_freed_memory()
         if metrics:
             self.history.append({"step": step + 1, "epoch": epoch, "validation": {name: round(value, 6) for name, value in metrics.items()}})
         self.job.tell(EpochEnded(epoch + 1, epochs, losses, metrics))
