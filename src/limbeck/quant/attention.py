@@ -12,7 +12,7 @@ of a head.
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ from torch.nn import functional
 from limbeck import registry
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS, Grid
-from limbeck.ranges import Range
+from limbeck.ranges import Range, Still
 
 NAME = "limbeck"  # of the implementation
 CHILD = "products"  # of the attention module
@@ -29,13 +29,8 @@ MORE = ("position_bias", "softcap", "s_aux", "sinks")  # what some models hand o
 ADDED: ContextVar[type[Range] | None] = ContextVar("ADDED", default=None)  # while a model's attention modules are looked for
 
 
-class Whole:
+class Whole(Still):
     """The range of probabilities."""
-
-    learned: ClassVar[bool] = False
-    learned_offset: ClassVar[bool] = False
-    clipped_only: ClassVar[bool] = False
-    by_batch: ClassVar[bool] = False
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid

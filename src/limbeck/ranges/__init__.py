@@ -29,13 +29,17 @@ class Range(Protocol):
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
-class Sample:
-    """What a range observes: the exact extremes of every row, and an evenly strided sample of at most SAMPLE values of each row of each batch."""
+class Still:
+    """A range that training leaves as it is."""
 
     learned: ClassVar[bool] = False
     learned_offset: ClassVar[bool] = False
     clipped_only: ClassVar[bool] = False
     by_batch: ClassVar[bool] = False
+
+
+class Sample(Still):
+    """What a range observes: the exact extremes of every row, and an evenly strided sample of at most SAMPLE values of each row of each batch."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
