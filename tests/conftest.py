@@ -12,7 +12,7 @@ os.environ["OMP_WAIT_POLICY"] = "passive"  # runs of two threads beside other te
 import pytest
 from hypothesis import settings
 
-settings.register_profile("limbeck", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("limbeck", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("limbeck")
 
 

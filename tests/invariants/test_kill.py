@@ -93,7 +93,7 @@ def kill_at_random(tmp_path: Path, kills: int) -> None:
 
 
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    kill_at_random(tmp_path, 5)
+    kill_at_random(tmp_path, 3)
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_a_stopped_run_checkpoints_and_exits_with_3(tmp_path: Path, signum: sign
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if (event := json.loads(line))["event"] == "epoch" and event["epoch"] > 50:
+            if (event := json.loads(line))["event"] == "epoch" and event["epoch"] > 5:
                 break
         process.send_signal(signum)
         message = process.stderr.read()
