@@ -17,7 +17,7 @@ SURE = 1.0  # which the interval's lower end must exceed
 TITLES = {"int8": "int8 weights", "float": "float32"}
 CURES = {
     "int8": "On this machine it saves bytes, not time: for speed take quantize.weights=int8, without `group` and `activations: float`",
-    "float": "On this machine integers do not pay: leave `quantize` out, or keep the slow layers float (`limbeck inspect` says which)",
+    "float": "On this machine it saves bytes, not time: leave `quantize` out, or keep the slow layers float (`limbeck inspect` says which)",
 }
 
 Timed = tuple[str, np.ndarray]  # runtime, milliseconds by row
