@@ -17,23 +17,25 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from limbeck import bench as timing
-from limbeck import evaluate, pipeline, recipe, runtime, stages, verdict
+from limbeck import evaluate, features, pipeline, recipe, runtime, stages, verdict
 from limbeck.exporters.onnx import dynamic_quantize_linear, to_onnx
 from limbeck.store import Store
-from limbeck.tasks import Scored, collate
+from limbeck.tasks import Scored
 
 
-def dynamic_int8(arm: stages.Arm, bench: stages.Bench, folder: Path) -> Path:
-    """A float arm exported as it is and quantized by ONNX Runtime."""
+def float_graph(arm: stages.Arm, bench: stages.Bench, path: Path) -> Path:
+    """A float arm exported as it is."""
     assert arm.model is not None
-    folder.mkdir()
-    rows = bench.encode("test", arm.task)[:4]
-    batch = collate(rows, np.arange(4), arm.task.padding)
-    inputs = {name: torch.from_numpy(value) for name, value in batch.inputs.items()}
-    to_onnx(arm.model().eval(), inputs, folder / "float.onnx", dynamic_translation=dynamic_quantize_linear)
-    options = {"DefaultTensorType": onnx.TensorProto.FLOAT}
-    quantize_dynamic(str(folder / "float.onnx"), str(folder / "int8.onnx"), weight_type=QuantType.QInt8, extra_options=options)
-    return folder / "int8.onnx"
+    batch = features.batch_of(bench.encode("test", arm.task), np.arange(4), arm.task.padding)
+    to_onnx(arm.model().eval(), dict(batch.inputs), path, dynamic_translation=dynamic_quantize_linear)
+    return path
+
+
+def dynamic_int8(path: Path, *, per_channel: bool = False) -> Path:
+    """A float graph quantized by ONNX Runtime, beside it."""
+    int8, options = path.with_name("int8.onnx"), {"DefaultTensorType": onnx.TensorProto.FLOAT}
+    quantize_dynamic(str(path), str(int8), weight_type=QuantType.QInt8, per_channel=per_channel, extra_options=options)
+    return int8
 
 
 def answerer(graph: runtime.Graph, task: Any) -> Any:
@@ -62,7 +64,8 @@ def main() -> None:
         for name in ("teacher", "kd"):
             if name not in arms:
                 continue
-            path = dynamic_int8(arms[name], bench, Path(folder) / name)
+            (place := Path(folder) / name).mkdir()
+            path = dynamic_int8(float_graph(arms[name], bench, place / "float.onnx"))
             graph = runtime.open_onnxruntime(path, 1)
             encoded = bench.encode("test", arms[name].task)
             logits = np.concatenate([runtime.run_graph(graph, row) for row in encoded])

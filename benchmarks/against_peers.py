@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from against_dynamic import dynamic_int8, float_graph
 from torch import nn
 
 from limbeck import evaluate, pipeline, recipe, runtime, stages, verdict
-from limbeck.exporters.onnx import dynamic_quantize_linear, to_onnx
 from limbeck.recipe import Quantize
 from limbeck.store import Store
 from limbeck.tasks import Encoded, Scored, Task, collate, softmax
@@ -54,14 +54,9 @@ def graph_logits(subject: Float, graph: runtime.Graph) -> np.ndarray:
     return np.concatenate([runtime.run_graph(graph, row) for row in subject.test])
 
 
-def by_onnxruntime(subject: Float, folder: Path) -> np.ndarray:
+def by_onnxruntime(subject: Float) -> np.ndarray:
     """Dynamic int8, its recommended way for transformers."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    options = {"DefaultTensorType": onnx.TensorProto.FLOAT}
-    quantize_dynamic(str(subject.file), str(folder / "ort.onnx"), weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
-    return graph_logits(subject, runtime.open_onnxruntime(folder / "ort.onnx", 2))
+    return graph_logits(subject, runtime.open_onnxruntime(dynamic_int8(subject.file, per_channel=True), 2))
 
 
 def by_nncf(subject: Float, folder: Path, bits: int) -> np.ndarray:
@@ -83,7 +78,7 @@ def by_nncf(subject: Float, folder: Path, bits: int) -> np.ndarray:
     return graph_logits(subject, runtime.open_openvino(folder / f"nncf{bits}.xml", 2))
 
 
-def by_torchao(subject: Float, folder: Path, bits: int) -> np.ndarray:
+def by_torchao(subject: Float, bits: int) -> np.ndarray:
     """Dynamic int8, or int4 weights, of the linear layers."""
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, IntxWeightOnlyConfig, PerGroup, quantize_
 
@@ -106,20 +101,18 @@ def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -
     arm = pipeline.run_arm(own, bench.store, bench=bench)
     assert arm.model is not None
     with_rows = own.model_copy(update={"quantize": Quantize(when="after")})
-    subject = Float(arm.model, folder / "float.onnx", arm.task, stages.calibration_rows(bench, with_rows, arm.task), bench.encode("test", arm.task))
-    batch = collate(subject.test[:4], np.arange(4), arm.task.padding)
-    inputs = {name: torch.from_numpy(value) for name, value in batch.inputs.items()}
-    to_onnx(arm.model().eval(), inputs, subject.file, dynamic_translation=dynamic_quantize_linear)
+    file, calibration = float_graph(arm, bench, folder / "float.onnx"), stages.calibration_rows(bench, with_rows, arm.task)
+    subject = Float(arm.model, file, arm.task, calibration, bench.encode("test", arm.task))
     found = {"float": figures(arm.task, arm.scored.logits, arm.scored)}
     for title, settings in OWN.items():
         asked = own.model_copy(update={"quantize": Quantize.model_validate({"when": "after", **settings}), "export": ["onnx"]})
         found[title] = figures(arm.task, pipeline.run_arm(asked, bench.store, bench=bench).scored.logits, arm.scored)
     ways: dict[str, Callable[[], np.ndarray]] = {
-        "int8 ONNX Runtime, dynamic": lambda: by_onnxruntime(subject, folder),
+        "int8 ONNX Runtime, dynamic": lambda: by_onnxruntime(subject),
         "int8 NNCF, static": lambda: by_nncf(subject, folder, 8),
-        "int8 torchao, dynamic": lambda: by_torchao(subject, folder, 8),
+        "int8 torchao, dynamic": lambda: by_torchao(subject, 8),
         "int4 NNCF": lambda: by_nncf(subject, folder, 4),
-        "int4 torchao": lambda: by_torchao(subject, folder, 4),
+        "int4 torchao": lambda: by_torchao(subject, 4),
     }
     return found | {title: figures(arm.task, way(), arm.scored) for title, way in ways.items()}
 

@@ -11,7 +11,7 @@ from torch import nn
 from limbeck import features, metrics, packed
 from limbeck.data import in_order, padded_size
 from limbeck.progress import Tell, silent, track
-from limbeck.tasks import UNKNOWN, Encoded, Scored, SelfSupervised, Task, collate, figures
+from limbeck.tasks import UNKNOWN, Batch, Encoded, Scored, SelfSupervised, Task, collate, figures
 
 EVALUATION_TOKENS = 4096
 EVALUATION_ROWS = 256
@@ -35,6 +35,17 @@ def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_on
                 kept[index] = task.reduce(answers, row.labels) if isinstance(task, SelfSupervised) else answers
     model.train(was_training)
     return Scored(np.concatenate(kept), packed.flat_labels(encoded), unit_offsets(encoded))
+
+
+def log_probabilities(model: nn.Module, batches: Sequence[Batch]) -> list[torch.Tensor]:
+    """(B, W, V) of each batch, in float64: an int8 weight's divergence is of the size of float32's own rounding."""
+    with torch.no_grad():
+        return [features.run(model, batch).logits.double().log_softmax(-1) for batch in batches]
+
+
+def divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """(B, W) KL(p || q) in nats, of (B, W, V)."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> list[np.ndarray]:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from limbeck.registry import suggest
-from limbeck.tasks import Batch
+from limbeck.tasks import Batch, Encoded, collate
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ def to_torch(batch: Batch) -> Batch:
         tensor(batch.mask),
         batch.rows,
     )
+
+
+def batch_of(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int]) -> Batch:
+    """Some of the encoded rows, by their numbers, as a batch of torch tensors."""
+    return to_torch(collate([encoded[i] for i in rows], rows, padding))
 
 
 def run(model: nn.Module, batch: Batch, layers: Sequence[str] = ()) -> Outputs:

@@ -14,8 +14,9 @@ from torch import nn
 from limbeck import layers, machine, pipeline, quantize, report, search, timing, verdict
 from limbeck import recipe as recipes
 from limbeck.catalogue import table
+from limbeck.heatmap import in_decibels, in_percent
 from limbeck.layers import LEAVES, SAFE
-from limbeck.own import Own
+from limbeck.own import Own, wrapped
 from limbeck.stages import Arm, Bench
 from limbeck.store import Store, read_json
 
@@ -56,7 +57,7 @@ def inspect(folder: Path, models: Mapping[str, nn.Module | Own] | None = None, r
     if arms[name].quantize is None:
         cure = "Add `joint` or `kd+ptq` to verdict.arms, and run it again"
         raise ValueError(f"{folder}: of its arms ({', '.join(arms)}) none is quantized, so there is nothing to inspect. {cure}")
-    own = {key: model if isinstance(model, Own) else Own(model) for key, model in (models or {}).items()}
+    own = wrapped(models)
     bench = Bench(arms[name], KeptOnly(), own, rows)
     arm = pipeline.run_arm(arms[name], bench.store, bench=bench)
     inspected = {"arm": name, **layers.stage(bench, arm)}
@@ -122,7 +123,7 @@ def lines(found: dict[str, Any]) -> list["RenderableType"]:
     signals = [
         (
             shortened(row["name"]), decibels(row["weight_db"]), between(row["weight_range"]), f"{row['weight_peak']:.1f}",
-            *((decibels(row["input_db"]), between(row["input_range"]), f"{row['input_peak']:.1f}", share(row["clipped"]))
+            *((decibels(row["input_db"]), between(row["input_range"]), f"{row['input_peak']:.1f}", in_percent(row["clipped"]))
               if row["input_range"] else ("float", "", "", "")),
         )
         for row in found["layers"]
@@ -183,7 +184,7 @@ def shortened(name: str) -> str:
 
 def decibels(value: float | None) -> str:
     """One digit."""
-    return "exact" if value is None else f"{value:.1f}"
+    return "exact" if value is None else in_decibels(value)
 
 
 def between(bounds: list[float]) -> str:
@@ -193,9 +194,4 @@ def between(bounds: list[float]) -> str:
 
 def saturating(row: dict[str, Any]) -> str:
     """The share of pairs; `possible` where no neighbours can but two weights of a channel."""
-    return share(row["overflow"]) if row["overflow"] or row["int16"] <= 1 else "possible"
-
-
-def share(value: float) -> str:
-    """In per cent."""
-    return f"{100 * value:.2f} %" if value else "0"
+    return in_percent(row["overflow"]) if row["overflow"] or row["int16"] <= 1 else "possible"

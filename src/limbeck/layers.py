@@ -33,7 +33,7 @@ from limbeck.sensitivities import error, expected_loss
 from limbeck.sensitivities.gradient import fisher
 from limbeck.stages import REVISION, Arm, Bench
 from limbeck.store import read_json, write_json
-from limbeck.tasks import UNKNOWN, Batch, collate
+from limbeck.tasks import UNKNOWN, Batch
 
 ROWS = 256  # of the test split that the signals are taken from
 BATCH = 16  # rows at a time
@@ -109,7 +109,7 @@ def measure(bench: Bench, arm: Arm) -> dict[str, Any]:
     encoded = bench.encode("test", arm.task)
     width = 1 if any(layer.is_dynamic for layer in layers.values()) else BATCH  # a dynamic range is that of one row
     rows = in_order([1] * min(ROWS, len(encoded)), width)
-    batches = [features.to_torch(collate([encoded[i] for i in part], part, arm.task.padding)) for part in rows]
+    batches = [features.batch_of(encoded, part, arm.task.padding) for part in rows]
     outputs: dict[str, Signal] = {}
     readings: Readings = {layer.input or layer: Reading() for layer in layers.values() if layer.input is not None or layer.is_dynamic}
     with torch.no_grad(), reading(readings):
@@ -246,7 +246,7 @@ def changed(bench: Bench, arm: Arm, plain: nn.Module, quantized: nn.Module) -> d
     shown, found = names(quantized), []
     layers = [name for name, module in quantized.named_modules() if isinstance(module, Quantized)]
     for row in rows[:CHANGED_ROWS].tolist():
-        batch = features.to_torch(collate([encoded[row]], np.array([row]), arm.task.padding))
+        batch = features.batch_of(encoded, np.array([row]), arm.task.padding)
         with torch.no_grad():
             errors = {shown[name]: signal(*pair).error for name, pair in both(plain, quantized, layers, batch).items()}
         unit = int(wanted.offsets[row] + np.flatnonzero(differs[wanted.offsets[row] : wanted.offsets[row + 1]])[0])

@@ -34,22 +34,27 @@ def multiplies_exactly() -> bool:
     return bool(set(EXACT) & set(cpu()[1]))
 
 
+@functools.cache
+def glibc() -> ctypes.CDLL | None:
+    """The C library of this process, where it is that one."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep what a training step frees for the next step, instead of returning it and taking fresh, zeroed pages.
 
     A step of MiniLM is a tenth shorter. Nothing happens with another C library.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if library := glibc():
         mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
-        library = ctypes.CDLL(None)
         library.mallopt(mmap_max, 0)
         library.mallopt(trim_threshold, 2**31 - 1)
 
 
 def release_freed_memory() -> None:
     """Give back what is freed and kept: batches of many shapes leave a heap full of holes. Nothing happens with another C library."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    if library := glibc():
+        library.malloc_trim(0)
 
 
 def resident_mb() -> float:

@@ -16,7 +16,7 @@ Its weights are where it starts; the module itself is never changed. Hidden maps
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,3 +61,8 @@ class Own:
         width, wanted = outputs.logits.shape[-1], len(task.labels)
         if width != wanted:
             raise ValueError(f"model `{name}`: its logits have {width} values, but the data has {wanted} labels ({', '.join(task.labels[:12])})")
+
+
+def wrapped(models: Mapping[str, nn.Module | Own] | None) -> dict[str, Own]:
+    """Modules as a caller gives them, each as an `Own`."""
+    return {name: model if isinstance(model, Own) else Own(model) for name, model in (models or {}).items()}

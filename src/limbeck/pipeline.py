@@ -18,7 +18,7 @@ from limbeck import evaluate, features, layers, machine, metrics, objective, reg
 from limbeck import recipe as recipes
 from limbeck.data import Data
 from limbeck.models import WEIGHTS
-from limbeck.own import Own
+from limbeck.own import Own, wrapped
 from limbeck.progress import Ended, Started, Tell, silent
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load, require
@@ -88,7 +88,7 @@ def run(
     with lock(folder / "run.lock", wait=False):
         write_bytes(folder / "recipe.yaml", recipes.write(recipe).encode())
         store = Store(tell=tell)
-        own = {key: model if isinstance(model, Own) else Own(model) for key, model in (models or {}).items()}
+        own = wrapped(models)
         bench = Bench(recipe, store, own, rows)
         quarantine(bench.data, folder)
         arms = run_arms(bench)

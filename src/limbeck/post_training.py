@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck import features, quantize, registry
+from limbeck import evaluate, quantize, registry
 from limbeck.progress import Tell, silent, track
 from limbeck.quant.flow import Flow
 from limbeck.quant.formats import GRIDS
@@ -66,7 +66,7 @@ class Trial:
 
 def choose(subject: Subject, settings: Quantize, tell: Tell = silent) -> dict[str, Any]:
     """`chosen`: values of the keys that are open; `trials`: every way that was tried, with its nats; `text`: the choice in one line."""
-    wanted = answers(subject.load().eval(), subject.judged)
+    wanted = evaluate.log_probabilities(subject.load().eval(), subject.judged)
     given = {key: getattr(settings, key) for key in FIRST if key not in settings.open}
     first = trial_of(subject, settings, FIRST | given, wanted)
     assert first is not None
@@ -111,11 +111,5 @@ def trial_of(subject: Subject, settings: Quantize, chosen: dict[str, Any], wante
             raise
         return None
     quantize.settle(model, flow, subject.fitted, **quantize.components(filled))
-    pairs = zip(wanted, answers(model.eval(), subject.judged), subject.judged, strict=True)
-    return Trial(chosen, torch.cat([(log_p.exp() * (log_p - log_q)).sum(-1)[batch.mask] for log_p, log_q, batch in pairs]))
-
-
-def answers(model: nn.Module, batches: Sequence[Batch]) -> list[torch.Tensor]:
-    """(B, W, V) log-probabilities of each batch, in float64."""
-    with torch.no_grad():
-        return [features.run(model, batch).logits.double().log_softmax(-1) for batch in batches]
+    pairs = zip(wanted, evaluate.log_probabilities(model.eval(), subject.judged), subject.judged, strict=True)
+    return Trial(chosen, torch.cat([evaluate.divergence(log_p, log_q)[batch.mask] for log_p, log_q, batch in pairs]))

@@ -26,9 +26,19 @@ from limbeck.quant.fold import norm_after
 from limbeck.quant.formats import GRIDS
 from limbeck.quant.integer import CONVERTED, ActivationQuantizer, Integer, gru, lstm
 from limbeck.quant.recurrent import QuantizedMatrix, QuantizedRecurrence
-from limbeck.quant.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedConvolution, QuantizedEmbedding, QuantizedLinear, Then, find
+from limbeck.quant.swap import (
+    Quantized,
+    QuantizedConv1d,
+    QuantizedConv2d,
+    QuantizedConvolution,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    Then,
+    activation_quantizers,
+    find,
+)
 from limbeck.ranges import Range
-from limbeck.recipe import TRAINED, Quantize, Scheme
+from limbeck.recipe import Quantize, Scheme
 from limbeck.roundings import LayerRounding, Rounding, mismatch
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
@@ -81,11 +91,11 @@ def plan(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Sc
             check_asked(pattern, not matches, {name: others[name] for name in fnmatch.filter(others, pattern)}, quantize.keep_float)
         schemes |= dict.fromkeys(matches, scheme)
     check_tied(found, schemes)
-    rounding = registry.create("roundings", quantize.rounding or TRAINED["rounding"], quantize.options)
+    rounding = registry.create("roundings", quantize.rounding_name, quantize.options)
     for name, scheme in schemes.items():
         check_scheme(name, found[name], scheme)
         if problem := mismatch(rounding, scheme.weights):
-            raise ValueError(f"quantize: `{name}`: `{quantize.rounding}` {problem}")
+            raise ValueError(f"quantize: `{name}`: `{quantize.rounding_name}` {problem}")
     return {name: scheme for name, scheme in schemes.items() if scheme.weights != "float"}
 
 
@@ -331,12 +341,6 @@ def inputs_of(model: nn.Module, layer: Quantized, forwards: Sequence[Callable[[n
     finally:
         handle.remove()
     return torch.cat(found)
-
-
-def activation_quantizers(model: nn.Module) -> list[FakeQuantizer]:
-    """Every activation quantizer once."""
-    weights = {id(module.quantizer) for module in model.modules() if isinstance(module, Quantized)}
-    return [module for module in model.modules() if isinstance(module, FakeQuantizer) and id(module) not in weights]
 
 
 def convert(model: nn.Module) -> nn.Module:

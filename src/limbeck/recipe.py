@@ -211,6 +211,17 @@ class Quantize(ComponentStage):
         """What is chosen by trial after training."""
         return [key for key in TRAINED if getattr(self, key) is None]
 
+    @property
+    def range_name(self) -> str:
+        """The range, of which nothing may be open any more."""
+        assert self.range is not None
+        return self.range
+
+    @property
+    def rounding_name(self) -> str:
+        """The rounding; where it is open, the one that a trial begins from."""
+        return self.rounding or TRAINED["rounding"]
+
     def with_chosen(self, **chosen: Any) -> "Quantize":
         """With a value for each key that is open; where none is given, the one of training."""
         own = self.model_dump(by_alias=True)
@@ -279,7 +290,7 @@ class Recipe(Stage):
 
         if self.quantize is None:
             return
-        name = self.quantize.rounding or TRAINED["rounding"]
+        name = self.quantize.rounding_name
         rounding = registry.create("roundings", name, self.quantize.options)
         schemes: dict[tuple[str, ...], Any] = {("modules", pattern): scheme for pattern, scheme in self.quantize.modules.items()}
         for path, scheme in ({(): self.quantize} | schemes).items():
@@ -300,8 +311,7 @@ class Recipe(Stage):
 
     def _check_training_only(self, settings: Quantize) -> None:
         """Keys that act while the quantized model trains, and on what it learns. Raises ValueError."""
-        range_name = settings.range or TRAINED["range"]
-        if settings.clip_weight is not None and (settings.when == "after" or not registry.load("ranges", range_name).clipped_only):
+        if settings.clip_weight is not None and (settings.when == "after" or not registry.load("ranges", settings.range_name).clipped_only):
             problem = "it weighs the clipping bounds that `range: pact` learns in training, and there are none here. Leave it out"
             raise ValueError(self._origin.tell(["quantize", "clip_weight"], problem))
         if settings.progressive and (refusal := _problem_of_formats(settings)):
@@ -369,7 +379,7 @@ class Recipe(Stage):
         if self.quantize:
             if self.quantize.range is not None:
                 yield ["quantize", "range"], "ranges", self.quantize.range, None
-            yield ["quantize"], "roundings", self.quantize.rounding or TRAINED["rounding"], self.quantize.options
+            yield ["quantize"], "roundings", self.quantize.rounding_name, self.quantize.options
             for name, options in (self.quantize.equalize or {}).items():
                 yield ["quantize", "equalize", name], "equalizers", name, options
         for name in self.export:

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from safetensors.torch import load_file
 from torch import nn
 
-from limbeck import data, features, models, pipeline, quantize, registry, stages, timing
+from limbeck import data, features, pipeline, quantize, registry, stages, timing
 from limbeck import recipe as recipes
 from limbeck.assign import Table, assign, smallest, total, within
 from limbeck.catalogue import table
@@ -35,7 +34,7 @@ from limbeck.schedules import NUMBER
 from limbeck.sensitivities import Probe, Scores
 from limbeck.stages import Bench, Net
 from limbeck.store import Store, read_json, write_json
-from limbeck.tasks import Batch, Encoded, SelfSupervised, collate
+from limbeck.tasks import Batch, Encoded, SelfSupervised
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -123,11 +122,6 @@ class Student:
         return self.recipe.quantize
 
     @property
-    def range_name(self) -> str:
-        assert self.settings.range is not None
-        return self.settings.range
-
-    @property
     def activations(self) -> str:
         return stages.activations(self.bench, self.recipe)
 
@@ -137,20 +131,17 @@ class Student:
 
     def model(self) -> nn.Module:
         """In float, in eval mode."""
-        model = self.start.load()
-        if self.weights is not None:
-            models.restore(model, load_file(self.weights / models.WEIGHTS))
-        return model.eval()
+        return (self.start.load() if self.weights is None else self.start.trained(self.weights)).eval()
 
     def prepared(self, schemes: dict[str, Scheme]) -> nn.Module:
         """With quantizers in place, none of them on."""
         model = self.model()
-        quantize.prepare(model, schemes, self.range_name, partial(features.run, batch=self.batch(np.arange(min(2, len(self.rows))))))
+        quantize.prepare(model, schemes, self.settings.range_name, partial(features.run, batch=self.batch(np.arange(min(2, len(self.rows))))))
         return model.eval()
 
     def batch(self, part: np.ndarray) -> Batch:
         """Some of the rows."""
-        return features.to_torch(collate([self.rows[i] for i in part], part, self.start.task.padding))
+        return features.batch_of(self.rows, part, self.start.task.padding)
 
     def batches(self) -> list[Batch]:
         """All rows."""
@@ -263,7 +254,7 @@ def subject(student: Student, model: nn.Module, schemes: dict[str, Scheme]) -> t
     middle = sorted(range(len(student.rows)), key=lambda i: student.rows[i].size)[len(student.rows) // 2]
     whole, batch = student.prepared(changed(schemes, weights=timing.INTEGERS)), student.batch(np.array([middle]))
     if student.settings.attention != "float":
-        attention.attach(whole, student.range_name, partial(features.run, batch=batch))
+        attention.attach(whole, student.settings.range_name, partial(features.run, batch=batch))
     return timing.Subject(model, student.model(), whole, schemes, batch.inputs)
 
 

@@ -61,6 +61,12 @@ class Net:
         models.restore(model, load_file(self.folder / models.WEIGHTS))
         return model
 
+    def trained(self, weights: Path) -> nn.Module:
+        """The float model with the weights that a training left in a folder."""
+        model = self.load()
+        models.restore(model, load_file(weights / models.WEIGHTS))
+        return model
+
     @property
     def layers(self) -> list[str]:
         """The names of the model's layers."""
@@ -340,15 +346,15 @@ def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> tup
     settings = recipe.quantize
     if settings is None or not settings.open:
         return recipe, []
-    rows = calibration_rows(bench, recipe, start.task)
-    subject = post_training.Subject(
-        load=partial(_restored, start, trained),
-        prepare=lambda model, filled: prepare(bench, recipe.model_copy(update={"quantize": filled}), model, start.task),
-        fitted=[partial(features.run, batch=batch) for batch in batches_of(rows[::2], start.task)],
-        judged=batches_of(rows[1::2] or rows, start.task),
-    )
 
     def build(folder: Path) -> None:
+        rows = calibration_rows(bench, recipe, start.task)
+        subject = post_training.Subject(
+            load=partial(start.trained, trained),
+            prepare=lambda model, filled: prepare(bench, recipe.model_copy(update={"quantize": filled}), model, start.task),
+            fitted=[partial(features.run, batch=batch) for batch in batches_of(rows[::2], start.task)],
+            judged=batches_of(rows[1::2] or rows, start.task),
+        )
         write_json(folder / "choice.json", post_training.choose(subject, settings, bench.store.tell))
 
     choice = read_json(bench.store.stage("choose", _quantize_inputs(bench, recipe, trained), build) / "choice.json")
@@ -364,7 +370,7 @@ def quantize_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> P
 
     def build(folder: Path) -> None:
         assert recipe.quantize is not None
-        model = _restored(start, trained)
+        model = start.trained(trained)
         flow, rows = prepare(bench, recipe, model, start.task), calibration(bench, recipe, start.task)
         quantize.settle(model, flow, rows, **quantize.components(recipe.quantize), tell=bench.store.tell)
         models.save_tensors(models.state(model), folder / models.WEIGHTS)
@@ -379,13 +385,6 @@ def _quantize_inputs(bench: Bench, recipe: Recipe, trained: Path) -> dict[str, A
         "trained": trained.name, "quantize": recipe.quantize.model_dump(mode="json"), "data": bench.fingerprint("train"),
         "activations": activations(bench, recipe), "revision": REVISION,
     }  # fmt: skip
-
-
-def _restored(net: Net, weights: Path) -> nn.Module:
-    """A float model with trained weights."""
-    model = net.load()
-    models.restore(model, load_file(weights / models.WEIGHTS))
-    return model
 
 
 def evaluate_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path) -> Arm:
@@ -473,20 +472,20 @@ def activations(bench: Bench, recipe: Recipe) -> str:
 def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
     """Swap the planned modules of a float model; who reads what. What the recipe leaves open must have been chosen."""
     settings, forward = recipe.quantize, calibration(bench, recipe, task)[0]
-    assert settings is not None and settings.range is not None
+    assert settings is not None
     schemes = quantize.plan(model, settings, activations(bench, recipe))
     if settings.when == "after":
         fold_before(model, schemes, forward)
-    flow = quantize.prepare(model, schemes, settings.range, forward, **quantize.components(settings))
+    flow = quantize.prepare(model, schemes, settings.range_name, forward, **quantize.components(settings))
     if settings.attention != "float":
-        attention.attach(model, settings.range, forward)
+        attention.attach(model, settings.range_name, forward)
     return flow
 
 
 def penalties_of(settings: recipes.Quantize, model: nn.Module) -> dict[str, objective.Penalty]:
     """The error term of the weights, and of clipping bounds where they are learned."""
     found: dict[str, objective.Penalty] = {"quantization": (schedule(settings.error_weight), partial(squared_error, model))}
-    if settings.range and registry.load("ranges", settings.range).clipped_only:
+    if registry.load("ranges", settings.range_name).clipped_only:
         weight = CLIP_WEIGHT if settings.clip_weight is None else settings.clip_weight
         found["clipping"] = (schedule(weight), partial(squared_bounds, model))
     return found
@@ -499,8 +498,7 @@ def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.M
 
 def batches_of(rows: Sequence[Encoded], task: Task) -> list[Batch]:
     """Rows in batches of torch tensors."""
-    parts = evaluate.evaluation_batches(rows)
-    return [features.to_torch(collate([rows[i] for i in part], part, task.padding)) for part in parts]
+    return [features.batch_of(rows, part, task.padding) for part in evaluate.evaluation_batches(rows)]
 
 
 def calibration_rows(bench: Bench, recipe: Recipe, task: Task) -> list[Encoded]:

@@ -23,7 +23,7 @@ from limbeck.evaluate import evaluation_batches, unit_offsets
 from limbeck.features import Outputs
 from limbeck.progress import Tell, silent, track
 from limbeck.store import read_json, reserve, write_json
-from limbeck.tasks import Batch, Encoded, Task, collate, pad
+from limbeck.tasks import Batch, Encoded, Task, pad
 
 FORWARDS = "teacher forwards"
 counted: dict[str, int] = {FORWARDS: 0}  # how often a teacher ran a batch in this process; a test reads it
@@ -45,7 +45,7 @@ def label(model: nn.Module, encoded: Sequence[Encoded], task: Task, asked: Asked
     mask = np.zeros(offsets[-1], bool)
     model.eval()
     for rows in track(evaluation_batches(encoded), partial(padded_size, packed.sizes(encoded)), tell):
-        batch = features.to_torch(collate([encoded[i] for i in rows], rows, task.padding))
+        batch = features.batch_of(encoded, rows, task.padding)
         counted[FORWARDS] += 1
         with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             outputs = features.run(model, batch, layers)

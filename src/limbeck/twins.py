@@ -80,7 +80,6 @@ def twin(subject: Subject, schemes: dict[str, Scheme]) -> nn.Module:
     model = subject.start.load().eval()
     if schemes:
         forward = partial(features.run, batch=subject.example)
-        assert subject.settings.range is not None
-        quantize.prepare(model, schemes, subject.settings.range, forward)
+        quantize.prepare(model, schemes, subject.settings.range_name, forward)
         quantize.calibrate(model, [forward])
     return model

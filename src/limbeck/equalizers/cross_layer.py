@@ -21,6 +21,7 @@ from torch import nn
 from limbeck.equalizers import Forwards
 from limbeck.equalizers._layers import Layer, own, shift_of
 from limbeck.quant.flow import Flow
+from limbeck.quant.fold import NO_PADDING
 from limbeck.quant.swap import QuantizedConvolution, find
 
 MOST_SWEEPS = 200
@@ -122,7 +123,7 @@ def groups(layer: Layer) -> int:
 
 def pads(layer: Layer) -> bool:
     """Whether zeros surround what a layer reads."""
-    return isinstance(layer, QuantizedConvolution) and layer.geometry["padding"] not in ((0,), (0, 0), "valid")
+    return isinstance(layer, QuantizedConvolution) and layer.geometry["padding"] not in NO_PADDING
 
 
 def by_input(weight: torch.Tensor, layer: Layer) -> torch.Tensor:

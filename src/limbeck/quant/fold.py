@@ -15,12 +15,14 @@ from torch import nn
 from limbeck.quant.flow import Flow, watch
 
 PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+NO_PADDING: tuple[Any, ...] = ("valid", (0,), (0, 0))
 
 
 def norm_after(model: nn.Module, flow: Flow, name: str) -> str | None:
     """The batch norm over the output channels of the product `name`, where it alone reads them."""
     module: Any = model.get_submodule(name)
-    reader = flow.reader(model, name, (nn.BatchNorm1d, nn.BatchNorm2d))
+    reader = flow.reader(model, name, NORMS)
     return reader if reader and is_over_channels(model.get_submodule(reader), flow.ranks.get(flow.makes.get(name, -1)), module) else None
 
 
@@ -38,15 +40,18 @@ def norm_before(model: nn.Module, flow: Flow, name: str) -> str | None:
     tensor = flow.reads.get(name, -1)
     maker = next((other for other, made in flow.makes.items() if made == tensor), None)
     norm = model.get_submodule(maker) if maker else None
-    if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or not is_over_channels(norm, flow.ranks.get(tensor), product):
+    if not isinstance(norm, NORMS) or not is_over_channels(norm, flow.ranks.get(tensor), product):
         return None
-    pads = not isinstance(product, nn.Linear) and product.padding not in ("valid", (0,), (0, 0))
+    pads = not isinstance(product, nn.Linear) and product.padding not in NO_PADDING
     return None if pads or flow.uses[tensor] != 1 or flow.calls[name] != 1 or flow.calls[maker or ""] != 1 else maker
 
 
 def fold_before(model: nn.Module, names: Iterable[str], forward: Callable[[nn.Module], Any]) -> None:
     """Fold the norms before the products among `names`, in place; `forward(model)` runs one batch. One behind another of them is left to it."""
-    flow, modules = watch(model, forward), dict(model.named_modules())
+    modules = dict(model.named_modules())
+    if not any(isinstance(module, NORMS) for module in modules.values()):
+        return
+    flow = watch(model, forward)
     holders = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     products = {name: modules[name] for name in names if isinstance(modules.get(name), PRODUCTS)}
     taken = {norm_after(model, flow, name) for name in products}

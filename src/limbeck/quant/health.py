@@ -19,7 +19,7 @@ from limbeck.objective import Diverged
 from limbeck.progress import Note, Tell
 from limbeck.quant.affine import SMALLEST
 from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.swap import Quantized, Then
+from limbeck.quant.swap import Quantized, Then, activation_quantizers
 
 CLIPPED, CUT = 0.3, 0.1  # shares; the least squared error of normal values on 2 bits leaves 0.14 of them outside
 MOST = 6  # places that a message lists
@@ -139,7 +139,8 @@ def observe(model: nn.Module, forward: Callable[[nn.Module], Any]) -> dict[FakeQ
     """What every calibrated quantizer makes of its weight, or of the activations of one batch. The mode is kept."""
     seen = {module: Seen() for module in model.modules() if isinstance(module, FakeQuantizer) and module.calibrated}
     was_training = model.training
-    handles = [module.register_forward_pre_hook(lambda module, inputs: seen[module].add(module, inputs[0])) for module in activations_of(model, seen)]
+    read = [module for module in activation_quantizers(model) if module in seen]
+    handles = [module.register_forward_pre_hook(lambda module, inputs: seen[module].add(module, inputs[0])) for module in read]
     try:
         with torch.no_grad():
             forward(model.eval())
@@ -151,9 +152,3 @@ def observe(model: nn.Module, forward: Callable[[nn.Module], Any]) -> dict[FakeQ
             handle.remove()
         model.train(was_training)
     return seen
-
-
-def activations_of(model: nn.Module, seen: dict[FakeQuantizer, Seen]) -> list[FakeQuantizer]:
-    """Those that no weight is quantized with."""
-    weights = {module.quantizer for module in model.modules() if isinstance(module, Quantized)}
-    return [module for module in seen if module not in weights]

@@ -223,6 +223,12 @@ class Then(nn.Module):
         return self.quantizer(self.module(*inputs))
 
 
+def activation_quantizers(model: nn.Module) -> list[FakeQuantizer]:
+    """Every activation quantizer once."""
+    weights = {id(module.quantizer) for module in model.modules() if isinstance(module, Quantized)}
+    return [module for module in model.modules() if isinstance(module, FakeQuantizer) and id(module) not in weights]
+
+
 def find(model: nn.Module, name: str) -> nn.Module:
     """What stands where the module `name` stood before places of outputs were wrapped in `Then`, without its own wrapping."""
     module = model

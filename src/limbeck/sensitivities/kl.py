@@ -10,12 +10,11 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from limbeck import features
+from limbeck.evaluate import divergence, log_probabilities
 from limbeck.progress import track
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.swap import Quantized
 from limbeck.sensitivities import Probe, Scores, fitted
-from limbeck.tasks import Batch
 
 
 class Kl:
@@ -26,23 +25,19 @@ class Kl:
         pairs = [(name, form) for name in probe.layers for form in probe.formats]
         found: Scores = {name: {} for name in probe.layers}
         with torch.no_grad():
-            wanted = log_probabilities(probe)
+            wanted = log_probabilities(probe.model, probe.batches)
             for name, form in track(pairs, lambda pair: 1.0, probe.tell):
                 layer = probe.layers[name]
                 with rounded_by(probe.model, layer.quantizer, fitted(layer, form)):
-                    nats = sum(map(divergence, wanted, log_probabilities(probe), probe.batches))
+                    nats = away(probe, wanted)
                 found[name][form] = max(0.0, nats / probe.units)
         return found
 
 
-def log_probabilities(probe: Probe) -> list[torch.Tensor]:
-    """(B, W, V) of each batch, in float64: an int8 weight's divergence is of the size of float32's own rounding."""
-    return [features.run(probe.model, batch).logits.double().log_softmax(-1) for batch in probe.batches]
-
-
-def divergence(log_p: torch.Tensor, log_q: torch.Tensor, batch: Batch) -> float:
-    """The sum over the units that count."""
-    return float(((log_p.exp() * (log_p - log_q)).sum(-1) * batch.mask).sum())
+def away(probe: Probe, wanted: list[torch.Tensor]) -> float:
+    """Nats by which the model's answers leave the `wanted` ones, over the units that count."""
+    pairs = zip(wanted, log_probabilities(probe.model, probe.batches), probe.batches, strict=True)
+    return sum(float((divergence(log_p, log_q) * batch.mask).sum()) for log_p, log_q, batch in pairs)
 
 
 @contextlib.contextmanager
