@@ -79,7 +79,7 @@ def main() -> None:
         for title, name in (("teacher, PyTorch float32", "teacher"), ("joint, limbeck artifact", "joint")):
             figures[title] = (evaluate.quality(arms[name].scored, arms[name].task)[arms[name].task.metric], arms[name].num_bytes)
         torch.set_num_threads(1)
-        measured = timing.latencies(answers, [pipeline.raw(row) for row in bench.data.test[: arguments.rows]])
+        measured = timing.latencies(answers, [timing.raw(row) for row in bench.data.test[: arguments.rows]])
     base = np.median(measured["teacher, PyTorch float32"])
     for title, milliseconds in measured.items():
         quality, size = figures[title]

@@ -10,7 +10,7 @@ mean. Needs `pip install nncf openvino torchao`.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import nn
 from limbeck import evaluate, pipeline, recipe, runtime, stages, verdict
 from limbeck.recipe import Quantize
 from limbeck.store import Store
-from limbeck.tasks import Encoded, Scored, Task, collate, softmax
+from limbeck.tasks import Encoded, Scored, Task, collate
 
 GROUP = 32
 INT8_EMBEDDINGS = {"*embeddings*": {"weights": "int8", "activations": "float"}}
@@ -83,15 +83,16 @@ def by_torchao(subject: Float, bits: int) -> np.ndarray:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, IntxWeightOnlyConfig, PerGroup, quantize_
 
     model = subject.model()
-    quantize_(model, Int8DynamicActivationInt8WeightConfig() if bits == 8 else IntxWeightOnlyConfig(torch.int4, granularity=PerGroup(GROUP)))
+    int4: Any = torch.int4  # type: ignore[attr-defined]  # which torch's stubs leave out
+    quantize_(model, Int8DynamicActivationInt8WeightConfig() if bits == 8 else IntxWeightOnlyConfig(int4, granularity=PerGroup(GROUP)))
     return evaluate.score(model, subject.test, subject.task, one_by_one=bits == 8).logits
 
 
 def figures(task: Task, logits: np.ndarray, base: Scored) -> tuple[float, float]:
     """(the task's metric, nats a unit from the float model)."""
     quality = evaluate.quality(Scored(logits, base.labels, base.offsets), task)[task.metric]
-    p, q = softmax(base.logits.astype(np.float64)), softmax(logits.astype(np.float64))
-    return quality, float((p * np.log(p / np.maximum(q, 1e-30))).sum(-1).mean())
+    log_p, log_q = (torch.from_numpy(each).double().log_softmax(-1) for each in (base.logits, logits))
+    return quality, float(evaluate.divergence(log_p, log_q).mean())
 
 
 def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -> dict[str, tuple[float, float]]:
@@ -133,7 +134,7 @@ def main() -> None:
     show("mean", {title: tuple(np.mean([found[title] for found in seeds], 0)) for title in seeds[0]})
 
 
-def show(head: str, rows: dict[str, tuple[float, ...]]) -> None:
+def show(head: str, rows: Mapping[str, tuple[float, ...]]) -> None:
     """A table for the terminal."""
     print(head, *(f"  {title:28} {quality:.4f}  {nats:.5f} nats" for title, (quality, nats) in rows.items()), sep="\n", flush=True)
 

@@ -29,7 +29,7 @@ ROWS = 32
 TURN = 10  # runs of one graph before the next has its turn
 
 
-class Reader(CalibrationDataReader):
+class Reader(CalibrationDataReader):  # type: ignore[misc]
     """The calibration images, a few at a time."""
 
     def __init__(self, images: np.ndarray) -> None:

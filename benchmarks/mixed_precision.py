@@ -9,18 +9,11 @@ its first N rows): the task's metric, KL to the float model in nats a unit, aver
 import argparse
 
 import numpy as np
-import torch
+from against_peers import figures
 
 from limbeck import evaluate, pipeline, quantize, recipe, search, stages, verdict
 from limbeck.recipe import Quantize
 from limbeck.store import Store
-from limbeck.tasks import Scored
-
-
-def divergence(plain: Scored, other: Scored) -> float:
-    """KL(float || quantized) in nats a unit."""
-    log_p, log_q = (torch.from_numpy(scored.logits).double().log_softmax(-1) for scored in (plain, other))
-    return float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
 
 
 def main() -> None:
@@ -37,25 +30,25 @@ def main() -> None:
     found = search.search(asked, search.Budget("bits", arguments.bits), names, arguments.sensitivity, Store())
     bench = stages.Bench(asked, Store())
     start, weights = pipeline.trained_student(asked.model_copy(update={"quantize": None}), bench)
-    after = {"when": "after", "range": verdict.after_training(asked.quantize.range)}
-    settings = Quantize.model_validate(asked.quantize.model_dump() | {"activations": stages.activations(bench, asked)} | after)
+    activations = {"activations": stages.activations(bench, asked)}
+    settings = verdict.after_training(asked.quantize.model_copy(update=activations)).with_chosen(range="mse")
     plans = {
         "mixed": settings.model_copy(update={"modules": Quantize.model_validate(found["recipe"]["quantize"]).modules}),
         **{form: settings.model_copy(update={"weights": form, "modules": {}}) for form in ("int4", "int8")},
     }
     encoded = bench.encode("test", start.task)[: arguments.rows]
     plain = evaluate.score(search.Student(bench, asked, start, weights).model(), encoded, start.task)
-    print(f"{'float':8} {start.task.metric} {evaluate.quality(plain, start.task)[start.task.metric]:.4f}")
+    print(f"{'float':8} {start.task.metric} {figures(start.task, plain.logits, plain)[0]:.4f}")
     for title, plan in plans.items():
         student = search.Student(bench, asked.model_copy(update={"quantize": plan}), start, weights)
         model = student.prepared(quantize.plan(student.model(), plan, student.activations))
         quantize.calibrate(model, stages.calibration(bench, student.recipe, start.task))
         scored = evaluate.score(model, encoded, start.task, one_by_one=student.activations == "uint8-dynamic")
-        figures = found["plan"] if title == "mixed" else found["uniform"][title]
-        quality = evaluate.quality(scored, start.task)[start.task.metric]
+        predicted = found["plan"] if title == "mixed" else found["uniform"][title]
+        quality, nats = figures(start.task, scored.logits, plain)
         print(
-            f"{title:8} {start.task.metric} {quality:.4f}  KL {divergence(plain, scored):.5f} (predicted {figures['loss']:.5f})  "
-            f"{figures['bits']:.2f} bits  {figures['bytes']:12,.0f} bytes"
+            f"{title:8} {start.task.metric} {quality:.4f}  KL {nats:.5f} (predicted {predicted['loss']:.5f})  "
+            f"{predicted['bits']:.2f} bits  {predicted['bytes']:12,.0f} bytes"
         )
     agree = np.mean([row["weights"] == "int4" for row in found["modules"]])
     print(f"search: {found['seconds']} s, {len(found['modules'])} modules, {agree:.0%} of them int4")

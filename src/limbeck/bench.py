@@ -3,7 +3,7 @@
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def latencies(answerers: dict[str, Callable[[Any], Any]], rows: Sequence[Any], *, warmup: int = 10) -> dict[str, np.ndarray]:
+def latencies(answerers: Mapping[str, Callable[[Any], Any]], rows: Sequence[Any], *, warmup: int = 10) -> dict[str, np.ndarray]:
     """Milliseconds of every answer (rows,), one row at a time, in order; the answerers take turns, so that a slow minute hits all alike."""
     for answer in answerers.values():
         for row in rows[:warmup]:
