@@ -188,9 +188,9 @@ def in_order(sizes: Sequence[int], budget: int) -> list[np.ndarray]:
 
 
 def _cut(pool: np.ndarray, sizes: Sequence[int], budget: int) -> Iterator[np.ndarray]:
-    """A pool, sorted by size, in batches of at most `budget` padded units."""
+    """A pool, sorted by size, in batches of at most `budget` padded units; rows of one size stay in the pool's order, which training shuffled."""
     batch: list[int] = []
-    for index in sorted(pool.tolist(), key=lambda i: (sizes[i], i)):
+    for index in sorted(pool.tolist(), key=sizes.__getitem__):
         if batch and sizes[index] * (len(batch) + 1) > budget:
             yield np.array(batch)
             batch = []

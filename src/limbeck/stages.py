@@ -32,7 +32,7 @@ from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
 from limbeck.tasks import Batch, Encoded, Scored, SelfSupervised, Task, collate
 
-REVISION = 4  # part of every stage's key: raise it when a change of code changes a stage's result
+REVISION = 5  # part of every stage's key: raise it when a change of code changes a stage's result
 PREDICTIONS = "logits.npy"
 PACKED_ROWS = 50_000  # from this many texts on, tokens are kept in flat files of the store
 PACKED_CHUNK = 10_000  # rows encoded at a time

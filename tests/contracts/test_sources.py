@@ -502,3 +502,13 @@ def test_evaluation_batches_hold_every_row_once_within_the_budget(sizes: list[in
     plan = data.in_order(sizes, budget)
     assert sorted(np.concatenate(plan).tolist()) == list(range(len(sizes)))
     assert all(len(rows) == 1 or max(sizes[row] for row in rows) * len(rows) <= budget for rows in plan)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 400, [9] * 150 + [5] * 250], ids=["images", "texts of two lengths"])
+def test_the_rows_of_a_batch_do_not_follow_the_order_of_the_data(sizes: list[int]) -> None:
+    """Data are often sorted by label, and a batch of one label teaches a network, and its batch norms, nothing of the others."""
+    halves = np.arange(400) % 200 >= 100 if 9 in sizes else np.arange(400) >= 200
+    for epoch in range(3):
+        plan = [rows for rows in data.batch_plan(sizes, 16 * max(sizes), seed=0, epoch=epoch) if len(rows) == 16]
+        mixed = [halves[rows].any() and not halves[rows].all() for rows in plan]
+        assert np.mean(mixed) > 0.9
