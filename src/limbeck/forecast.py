@@ -8,7 +8,7 @@ with what the rows not encoded here will hold. Nothing is taken as found in the 
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from limbeck.runtime import load
 from limbeck.sources import Row
 from limbeck.store import Store, read_json
 from limbeck.tasks import Encoded, Task
-from limbeck.train import Training, batch_budget
+from limbeck.train import Training, batch_budget, nothing
 
 BATCHES = 3  # drawn for the rehearsal, beside the largest
 SAMPLE_ROWS = 4000  # encoded to count units, at most
@@ -239,7 +239,7 @@ class Rehearsal:
         """A few float steps, and quantized ones where the arm has them; the weights they leave."""
         terms = objective.terms(start.task.hard_loss, derived.distill)
         answers = self.label(derived, ready, start, terms) if ready and any("logits" in term.loss.reads for term in terms) else None
-        job = stages.training_job(self.bench, derived, start, terms, answers)
+        job = replace(stages.training_job(self.bench, derived, start, terms, answers), measure=nothing)  # a few steps of the whole are measured
         training, setup, switch = Training(job, self.folder), 0.0, 1.0
         pace = quantized = self.pace(training)
         if job.listeners and derived.quantize:

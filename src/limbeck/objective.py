@@ -43,15 +43,16 @@ class Objective(nn.Module):
         self.terms = terms
         self.penalties = penalties or {}
         self.losses = nn.ModuleList([term.loss for term in terms if isinstance(term.loss, nn.Module)])
+        self.factors = nn.Buffer(torch.ones(len(terms)))  # of each term's weight, where a probe balances them
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """(total, each term by name, unweighted). Raises Diverged naming the term that is not finite."""
+        """(total, each term by name, unweighted, with their gradients). Raises Diverged naming the term that is not finite."""
         total = student.logits.new_zeros(())
         parts: dict[str, torch.Tensor] = {}
-        for term in self.terms:
+        for term, factor in zip(self.terms, self.factors, strict=True):
             if weight := term.weight(progress):
                 parts[term.name] = term.loss(student, teacher, batch)
-                total = total + weight * parts[term.name]
+                total = total + weight * factor * parts[term.name]
         for name, (schedule_of_weight, penalty) in self.penalties.items():
             if weight := schedule_of_weight(progress):
                 parts[name] = penalty()
@@ -59,7 +60,12 @@ class Objective(nn.Module):
         if not torch.isfinite(total):
             broken = [name for name, part in parts.items() if not torch.isfinite(part)] or ["total"]
             raise Diverged(f"the loss term `{broken[0]}` is not finite. Lower train.learning_rate or this term's weight")
-        return total, {name: part.detach() for name, part in parts.items()} | {"total": total.detach()}
+        return total, parts
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """The weight of every term by name, its factor included; of the switched-off ones too."""
+        own = {term.name: term.weight(progress) * factor for term, factor in zip(self.terms, self.factors.tolist(), strict=True)}
+        return own | {name: weight(progress) for name, (weight, _) in self.penalties.items()}
 
 
 def hard_terms(task_loss: str, weight: Weight = 1.0) -> list[Term]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from limbeck import bench as benchmark
-from limbeck import evaluate, features, layers, machine, metrics, objective, registry, report, speed, twins, verdict
+from limbeck import collapse, evaluate, features, layers, machine, metrics, objective, registry, report, speed, twins, verdict
 from limbeck import recipe as recipes
 from limbeck.data import Data
 from limbeck.models import WEIGHTS
@@ -28,6 +28,7 @@ from limbeck.stages import (
     Net,
     arm_title,
     choose_stage,
+    decides,
     evaluate_stage,
     export_stage,
     label_stage,
@@ -151,6 +152,7 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     inspected = inspect(bench, arms)
     latency, compared = measure(bench, arms, settings.latency_rows, settings.latency_threads)
     rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
+    chance = verdict.bootstrap([collapse.constant(final_arm(arms)[0].scored, len(task.labels))], weights, task) if decides(task) else None
     parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
     return {
         "schema": 1,
@@ -158,7 +160,7 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
         "task": recipe.task,
         "metric": {"name": recipe.judged_metric, "higher_is_better": recipe.judged_metric not in metrics.LOWER_IS_BETTER},
         "arms": rows,
-        "verdict": judge(recipe, rows, resampled, parity) if recipe.verdict else None,
+        "verdict": judge(recipe, rows, resampled, parity, chance) if recipe.verdict else None,
         "parity": parity,
         "speed": compared,
         "layers": inspected,
@@ -172,7 +174,9 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     }
 
 
-def judge(recipe: Recipe, rows: dict[str, Any], resampled: dict[str, Any], parity: list[dict[str, Any]]) -> dict[str, Any]:
+def judge(
+    recipe: Recipe, rows: dict[str, Any], resampled: dict[str, Any], parity: list[dict[str, Any]], chance: dict[str, np.ndarray] | None
+) -> dict[str, Any]:
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures."""
     assert recipe.verdict is not None
     final = verdict.judged(rows)
@@ -180,6 +184,7 @@ def judge(recipe: Recipe, rows: dict[str, Any], resampled: dict[str, Any], parit
         {arm: row["mean"][recipe.judged_metric] for arm, row in rows.items()},
         {arm: values[recipe.judged_metric] for arm, values in resampled.items()},
         recipe.verdict,
+        chance=chance[recipe.judged_metric] if chance else None,
         speedup=rows["teacher"]["latency_ms"]["p50"] / rows[final]["latency_ms"]["p50"],
         compression=rows["teacher"]["bytes"] / rows[final]["bytes"],
     )

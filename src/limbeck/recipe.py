@@ -147,9 +147,14 @@ class LossKeys(TypedDict, total=False):
 
 
 class Distill(Stage):
-    """Weighted losses by name; `task_weight` is the weight of the task's own loss. A weight of 0 switches a term off."""
+    """Weighted losses by name; `task_weight` is the weight of the task's own loss. A weight of 0 switches a term off.
+
+    `balance: gradients` multiplies each loss's weight by a factor that keeps its gradient as long as the task's (`probe`); with `weights` they act as
+    they are.
+    """
 
     task_weight: Weight = 1.0
+    balance: Literal["weights", "gradients"] = "weights"
     losses: dict[str, LossKeys] = {"kl": {}}
 
 

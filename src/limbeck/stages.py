@@ -12,11 +12,28 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from limbeck import data, evaluate, export, features, machine, models, objective, packed, post_training, progress, quantize, registry, teacher, train
+from limbeck import (
+    collapse,
+    data,
+    evaluate,
+    export,
+    features,
+    machine,
+    models,
+    objective,
+    packed,
+    post_training,
+    progress,
+    quantize,
+    registry,
+    teacher,
+    train,
+)
 from limbeck import recipe as recipes
 from limbeck.features import Outputs
 from limbeck.losses import FeatureLoss
 from limbeck.own import Own
+from limbeck.probe import probing
 from limbeck.progress import Note
 from limbeck.progressive import Progressive, beginnings
 from limbeck.quant import attention
@@ -230,7 +247,7 @@ def tuning_job(bench: Bench, model: nn.Module, task: Task, steps: recipes.Train)
     """The teacher's fine-tuning, ready to run."""
     return train.Job(
         model, objective.Objective(objective.hard_terms(task.hard_loss)), bench.encode("train", task), task.padding, steps, bench.dtype(),
-        validate=_validator(bench, model, task), validation_units=validation_units(bench, task), tell=bench.store.tell,
+        validate=_validator(bench, model, task, steps.epochs), validation_units=validation_units(bench, task), tell=bench.store.tell,
         transform=transform(task),
     )  # fmt: skip
 
@@ -318,16 +335,19 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     answer = answers.open() if answers else None
     layers = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
     listeners: list[Progressive] = []
-    penalties, kind, validate = {}, train.all_alike, _validator(bench, model, task)
+    penalties, kind, validate = {}, train.all_alike, _validator(bench, model, task, recipe.train.epochs)
     if recipe.quantize and recipe.quantize.when == "train":
         prepare(bench, recipe, model, task)
         penalties = penalties_of(recipe.quantize, model)
         listeners.append(Progressive(recipe.quantize, model, lambda: quantize.calibrate(model, calibration(bench, recipe, task)), bench.store.tell))
         kind = partial(kind_of_step, recipe.quantize)
         validate = examined(Examination(model, calibration(bench, recipe, task)[0], bench.store.tell), validate)
+    weighed = objective.Objective(terms, penalties)
+    balanced = recipe.distill is not None and recipe.distill.balance == "gradients"
     return train.Job(
-        model, objective.Objective(terms, penalties), encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
+        model, weighed, encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
         listeners, validate, validation_units(bench, task), kind, bench.store.tell, transform(task), partial(broken_scales, model),
+        probing(weighed, model, bench.store.tell, balanced=balanced, decides=decides(task)),
     )  # fmt: skip
 
 
@@ -550,9 +570,15 @@ def _model_digest(folder: Path) -> str:
     return digest({path.name: file_digest(path) for path in wanted})
 
 
-def _validator(bench: Bench, model: nn.Module, task: Task) -> Callable[[], dict[str, float]]:
+def decides(task: Task) -> bool:
+    """Whether an answer is one label of several that the rows bring."""
+    return not isinstance(task, SelfSupervised)
+
+
+def _validator(bench: Bench, model: nn.Module, task: Task, epochs: int) -> Callable[[], dict[str, float]]:
     encoded = bench.encode("validation", task)
-    return lambda: evaluate.quality(evaluate.score(model, encoded, task), task)
+    score, figures = partial(evaluate.score, model, encoded, task), partial(evaluate.quality, task=task)
+    return collapse.watched(score, collapse.Watch(task, epochs, bench.store.tell), figures) if decides(task) else lambda: figures(score())
 
 
 def _save_net(bench: Bench, task: Task, name: str, options: dict[str, Any], model: nn.Module, folder: Path) -> None:

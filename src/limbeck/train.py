@@ -30,11 +30,20 @@ from limbeck.tasks import Batch, Encoded, collate
 
 CHECKPOINT = "checkpoint/last.safetensors"
 LOG_POINTS = 100  # loss terms are logged this many times a training, and at the end of every epoch
+PROBES = 20  # what costs a pass backward for each term is measured this many times a training
 
 
 def all_alike(step: int, total: int) -> str:
     """Every step costs the same."""
     return STEP
+
+
+Measure = Callable[[Outputs, Outputs | None, dict[str, torch.Tensor], float], dict[str, float]]
+
+
+def nothing(student: Outputs, teacher: Outputs | None, parts: dict[str, torch.Tensor], progress: float) -> dict[str, float]:
+    """Nothing is measured beside the losses."""
+    return {}
 
 
 Transform = Callable[[Batch, np.random.Generator], Batch]
@@ -51,7 +60,8 @@ class Job:
 
     `teacher(batch)` answers, from the cache or live; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
     `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`); `transform(batch, generator)` makes of
-    a numpy batch the one to train on, by a generator that (seed, step) alone decides; `diagnose()` adds what it knows where a loss is not finite.
+    a numpy batch the one to train on, by a generator that (seed, step) alone decides; `diagnose()` adds what it knows where a loss is not finite;
+    `measure(student, teacher, parts, progress)` is asked PROBES times, before the pass backward, for figures to log beside the losses.
     """
 
     model: nn.Module
@@ -69,6 +79,7 @@ class Job:
     tell: Tell = silent
     transform: Transform = unchanged
     diagnose: Callable[[], str] = str
+    measure: Measure = nothing
 
 
 class Training:
@@ -151,13 +162,16 @@ class Training:
             raise Diverged("\n".join(filter(None, (f"step {step} of {total}: {error}", job.diagnose())))) from None
         if not loss.requires_grad:
             raise Diverged(f"step {step} of {total}: every loss term has the weight 0 here, and nothing is left to learn from. Give one a weight")
+        probed = step % max(1, total // PROBES) == 0
+        measures = job.measure(student, teacher, parts, step / total) if probed else {}
         self.accelerator.backward(loss)
         nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], job.settings.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if step % max(1, total // LOG_POINTS) == 0 or self.ends_epoch(step):
-            losses = {name: float(f"{float(part):.6g}") for name, part in parts.items()}
-            self.history.append({"step": step + 1, "steps": total, "epoch": epoch, "losses": losses})
+        if probed or step % max(1, total // LOG_POINTS) == 0 or self.ends_epoch(step):
+            losses = {name: short(part.item()) for name, part in (parts | {"total": loss}).items()}
+            point = {"step": step + 1, "steps": total, "epoch": epoch, "losses": losses}
+            self.history.append(point | ({"measures": {name: short(value) for name, value in measures.items()}} if measures else {}))
 
     def ends_epoch(self, step: int) -> bool:
         """Whether `step` is the last of its epoch."""
@@ -209,6 +223,11 @@ class Training:
         self.history = json.loads(header["history"])
         self.job.tell(Note(f"  going on from step {header['step']} of {len(self.batches)}"))
         return int(header["step"])
+
+
+def short(value: float) -> float:
+    """Six digits, as a history keeps them."""
+    return float(f"{value:.6g}")
 
 
 def batch_budget(settings: Train, encoded: Sequence[Encoded]) -> int:

@@ -16,6 +16,7 @@ from limbeck.recipe import TRAINED, Quantize, Recipe, Verdict
 from limbeck.tasks import Scored, Task, figures
 
 ALPHA = 0.05
+AT_CHANCE = "is not shown to be better than one answer for every row: it has learned nothing that this test set can show"
 JUDGED = ("joint", "quantized", "kd+ptq", "kd", "plain", "teacher")  # the first that was run
 
 
@@ -76,15 +77,18 @@ def interval(values: np.ndarray) -> list[float]:
     return [float(value) for value in np.quantile(values, [ALPHA / 2, 1 - ALPHA / 2])]
 
 
-def judge(means: dict[str, float], resampled: dict[str, np.ndarray], asked: Verdict, *, speedup: float, compression: float) -> dict[str, Any]:
+def judge(
+    means: dict[str, float], resampled: dict[str, np.ndarray], asked: Verdict, *, chance: np.ndarray | None, speedup: float, compression: float
+) -> dict[str, Any]:
     """report.json's verdict, from each arm's mean metric and its resampled values (higher is better).
 
-    The student is kept when the paired bootstrap rejects, at 5 %, that it drops by more than `max_drop`, and it is as much faster as asked.
+    The student is kept when the paired bootstrap rejects, at 5 %, that it drops by more than `max_drop`, and it is as much faster as asked; and when
+    teacher and student are better than the best constant answer, whose resampled metric is `chance`, for a teacher that knows nothing loses nothing.
     """
     final = judged(means)
     drops = resampled["teacher"] - resampled[final]
     p_noninferior = float((1 + (drops > asked.max_drop).sum()) / (1 + len(drops)))
-    reasons = []
+    reasons = [] if chance is None else [f"`{arm}` {AT_CHANCE}" for arm in ("teacher", final) if (resampled[arm] <= chance).mean() > ALPHA]
     if p_noninferior > ALPHA:
         reasons.append(f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})")
     if speedup < asked.min_speedup:

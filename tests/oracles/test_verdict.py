@@ -99,11 +99,11 @@ def test_the_interval_holds_the_central_95_percent() -> None:
     assert verdict.interval(np.arange(1001.0)) == pytest.approx([25.0, 975.0])
 
 
-def judged(drops: np.ndarray, *, max_drop: float = 0.02, speedup: float = 5.0, **arms: float) -> dict[str, Any]:
+def judged(drops: np.ndarray, *, max_drop: float = 0.02, speedup: float = 5.0, chance: np.ndarray | None = None, **arms: float) -> dict[str, Any]:
     """A teacher at 0.9 and a joint student that drops by `drops` in each resample."""
     means = {"teacher": 0.9, "joint": 0.9 - float(np.mean(drops))} | arms
     resampled = {name: np.full(len(drops), value) for name, value in means.items()} | {"joint": 0.9 - drops}
-    return verdict.judge(means, resampled, Verdict(max_drop=max_drop, min_speedup=4.0), speedup=speedup, compression=3.0)
+    return verdict.judge(means, resampled, Verdict(max_drop=max_drop, min_speedup=4.0), chance=chance, speedup=speedup, compression=3.0)
 
 
 def test_a_student_is_kept_when_a_larger_drop_is_ruled_out() -> None:
@@ -146,6 +146,19 @@ def test_a_slow_student_is_not_kept_and_both_reasons_are_given() -> None:
     assert judged(np.full(999, 0.001), speedup=4.0)["kept"]
 
 
+@pytest.mark.parametrize(("level", "at_chance"), [(0.5, []), (0.895, ["joint"]), (0.9, ["teacher", "joint"])])
+def test_what_is_no_better_than_a_constant_answer_is_not_kept(level: float, at_chance: list[str]) -> None:
+    found = judged(np.full(999, 0.005), chance=np.full(999, level))
+    assert [reason.split("`")[1] for reason in found["reasons"]] == at_chance
+    assert found["kept"] is not bool(at_chance)
+
+
+def test_better_than_a_constant_answer_must_be_shown() -> None:
+    """At more than 5 % of the resamples where the constant wins, it is not."""
+    assert judged(np.full(999, 0.0), chance=np.where(np.arange(999) < 60, 0.95, 0.5))["reasons"]
+    assert not judged(np.full(999, 0.0), chance=np.where(np.arange(999) < 40, 0.95, 0.5))["reasons"]
+
+
 def test_gains_are_over_their_controls() -> None:
     found = judged(np.linspace(0, 0.01, 999), plain=0.80, kd=0.86, **{"kd+ptq": 0.87})
     assert found["kd_gain"] == pytest.approx(0.06)
@@ -168,7 +181,7 @@ def test_a_gain_without_its_control_is_null() -> None:
 def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> None:
     means = {"teacher": 0.9} | {arm: 0.5 + 0.1 * index for index, arm in enumerate(present)}
     resampled = {arm: np.full(100, value) for arm, value in means.items()}
-    found = verdict.judge(means, resampled, Verdict(), speedup=2.0, compression=1.0)
+    found = verdict.judge(means, resampled, Verdict(), chance=None, speedup=2.0, compression=1.0)
     assert found["drop"] == pytest.approx(0.9 - means[final])
 
 
