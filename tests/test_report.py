@@ -396,6 +396,13 @@ def test_odd_curves_are_drawn(report: Json) -> None:
     assert titles == ["task loss", "kl loss", "F1 on validation"]
 
 
+def test_what_was_measured_beside_the_losses_is_drawn(report: Json) -> None:
+    measures = {"agreement": 0.9, "student_entropy": 0.2, "teacher_entropy": 0.1, "pull.kl": 0.7, "cosine.task.kl": -0.1}
+    rows = [{"arm": "joint", "seed": 0, "step": step, "epoch": 0, "losses": {"kl": 1.0}, "measures": measures} for step in (1, 6)]
+    titles = [chart["title"] for chart in page._charts(report, rows)]
+    assert titles == ["kl loss", "agreement with the teacher", "student's entropy, nats", "kl: share of the gradient"]
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1e-6, 2.0), (0.86, 0.90), (-3.0, 5.0), (5.0, 5.0), (0.0, 0.0), (1.0, 90.0)])
 def test_axis_has_a_few_ticks_inside(low: float, high: float) -> None:
     for log in (False, True) if low > 0 else (False,):

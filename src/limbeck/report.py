@@ -52,6 +52,8 @@ CARD_FILES = {
     "manifest.json": "SHA-256 of every file, and the list of graphs",
 }
 
+MEASURES = {"agreement": "agreement with the teacher", "student_entropy": "student's entropy, nats"}
+
 
 def write(report: Json, curves: list[Json], folder: Path) -> None:
     """Write `report.json`, then `report.html`, into a folder that exists. Raises ValueError as `render` does."""
@@ -462,17 +464,27 @@ class Point:
 
 
 def _charts(report: Json, curves: list[Json]) -> list[Json]:
-    """One chart for the total loss, one for each term, one for the validation metric; only those that have data."""
+    """One chart for the total loss, one for each term, one for what was measured beside them, one for the validation metric; only those with data."""
     metric = report["metric"]["name"]
-    terms: dict[str, list[Sample]] = {"total": []}
+    terms: dict[str, list[Sample]] = {"total loss": []}
+    measures: dict[str, list[Sample]] = {title: [] for title in MEASURES.values()}
     validation: list[Sample] = []
     for row in curves:
+        place = row["arm"], row["seed"], row.get("step", 0)
         for term, value in row.get("losses", {}).items():
-            terms.setdefault(term, []).append((row["arm"], row["seed"], row["step"], value))
+            terms.setdefault(f"{term} loss", []).append((*place, value))
+        for name, value in row.get("measures", {}).items():
+            if title := MEASURES.get(name) or _pull(name):
+                measures.setdefault(title, []).append((*place, value))
         if metric in row.get("validation", {}):
             validation.append((row["arm"], row["seed"], row["epoch"] + 1, row["validation"][metric]))
-    losses = [_chart(f"{term} loss", "step", samples, report) for term, samples in terms.items()]
-    return [chart for chart in (*losses, _chart(f"{_metric_name(metric)} on validation", "epoch", validation, report)) if chart]
+    drawn = [_chart(title, "step", samples, report) for title, samples in (terms | measures).items()]
+    return [chart for chart in (*drawn, _chart(f"{_metric_name(metric)} on validation", "epoch", validation, report)) if chart]
+
+
+def _pull(measure: str) -> str | None:
+    """The title of a term's share of the gradient."""
+    return f"{measure.removeprefix('pull.')}: share of the gradient" if measure.startswith("pull.") else None
 
 
 def _chart(title: str, x_title: str, samples: list[Sample], report: Json) -> Json | None:
