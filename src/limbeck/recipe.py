@@ -1,13 +1,11 @@
 """What a run is: data only, read from YAML, validated, every default written out.
 
 A recipe is one model for each stage; a stage holds its keys, and where it names a component (a source, a network, a surgery, a
-loss) also that component's keys; nothing is deeper. Scalars are those of YAML 1.2's core schema (yaml.org/spec/1.2.2, section
-10.3): `2e-5` is a number, `010` is ten, `no`, `on`, `1:30` and `2024-01-02` are words.
+loss) also that component's keys; nothing is deeper.
 """
 
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,8 +26,9 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from limbeck import registry
-from limbeck.schedules import FORMS, NUMBER, SCHEDULE, schedule
+from limbeck.schedules import FORMS, SCHEDULE, schedule
 from limbeck.tasks import SelfSupervised
+from limbeck.yaml12 import Yaml12Dumper, load, place
 
 
 def _weight(value: Any) -> float | str:
@@ -57,13 +56,13 @@ class Origin:
 
     def tell(self, path: Sequence[str], message: str) -> str:
         """'file:line:column: key.key: message', at the deepest key of `path` that the text holds."""
-        node, place = self.root, _place(self.root.start_mark) if self.root else "recipe"
+        node, at = self.root, place(self.root.start_mark) if self.root else "recipe"
         for part in path:
             found = [pair for pair in node.value if pair[0].value == part] if isinstance(node, yaml.MappingNode) else []
             if not found:
                 break
-            place, node = _place(found[0][0].start_mark), found[0][1]
-        return f"{place}: {'.'.join(path) or 'recipe'}: {message}"
+            at, node = place(found[0][0].start_mark), found[0][1]
+        return f"{at}: {'.'.join(path) or 'recipe'}: {message}"
 
 
 class Stage(BaseModel):
@@ -408,7 +407,7 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 
 def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = None) -> Recipe:
     """A recipe from YAML text; `origin` names it in messages. Raises ValueError."""
-    root, content = _load(text, origin)
+    root, content = load(text, origin)
     if not isinstance(content, dict):
         raise ValueError(f"{origin}: a recipe is a mapping of stages (task, data, teacher, student, ...)")
     for override in overrides or []:
@@ -429,66 +428,6 @@ def write(recipe: Recipe, *, portable: bool = False) -> str:
     return yaml.dump(content, Dumper=Yaml12Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-class Yaml12(yaml.SafeLoader):
-    """SafeLoader of YAML 1.2's core schema; a mapping holds a key once."""
-
-
-class Yaml12Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes a word where YAML 1.1 or 1.2 would read something else."""
-
-
-def _construct_scalar(loader: Yaml12, node: yaml.ScalarNode) -> Any:
-    pattern, _, convert = CORE[node.tag]
-    text = loader.construct_scalar(node)
-    if not re.fullmatch(pattern, text):  # only an explicit tag gets here with another text
-        raise yaml.constructor.ConstructorError(None, None, f"`{text}` is no {node.tag.removeprefix(TAG)}", node.start_mark)
-    return convert(text)
-
-
-def _construct_mapping(loader: Yaml12, node: yaml.MappingNode) -> dict[Any, Any]:
-    names = [key.value for key, _ in node.value]
-    for i, (key, _) in enumerate(node.value):
-        if key.value in names[:i]:
-            raise ValueError(f"{_place(key.start_mark)}: {key.value}: this key is here a second time. Keep one of them")
-    return loader.construct_mapping(node, deep=True)
-
-
-TAG = "tag:yaml.org,2002:"
-CORE: dict[str, tuple[str, Sequence[str], Callable[[str], Any]]] = {  # tag: (pattern, how it begins, what it means)
-    f"{TAG}null": ("~|null|Null|NULL|", ("~", "n", "N", ""), lambda text: None),
-    f"{TAG}bool": ("true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"),
-    f"{TAG}int": (
-        "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
-        "-+0123456789",
-        lambda text: int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)),
-    ),
-    f"{TAG}float": (
-        rf"{NUMBER}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        "-+.0123456789",
-        lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
-    ),
-}
-
-Yaml12.yaml_implicit_resolvers = {}
-Yaml12.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (None, f"{TAG}str", f"{TAG}seq")}
-Yaml12.add_constructor(f"{TAG}map", _construct_mapping)
-for _tag, (_pattern, _begins, _) in CORE.items():
-    Yaml12.add_constructor(_tag, _construct_scalar)
-    for _class in (Yaml12, Yaml12Dumper):
-        _class.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), _begins)
-
-
-def _load(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
-    """The nodes and the plain data of YAML text. Raises ValueError."""
-    try:
-        loader = Yaml12(text)
-        loader.name = origin
-        root = loader.get_single_node()
-        return root, loader.construct_document(root) if root else None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{origin}: not valid YAML: {error}") from None
-
-
 def _override(content: dict[str, Any], override: str) -> None:
     """Apply one `train.epochs=2` to the parsed recipe."""
     key, separator, value = override.partition("=")
@@ -501,7 +440,7 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ValueError(f"override `{override}`: `{parent}` holds no keys")
         place = child
-    place[last] = _load(value, f"override `{override}`")[1]
+    place[last] = load(value, f"override `{override}`")[1]
 
 
 def _create(family: str, name: str, options: dict[str, Any] | None) -> None:
@@ -561,7 +500,3 @@ def _known_keys(path: list[str]) -> list[str]:
     if path[:2] == ["distill", "losses"]:
         return list(LossKeys.__annotations__)
     return [field.alias or name for name, field in stages[".".join(path[:2])].model_fields.items()]
-
-
-def _place(mark: yaml.Mark) -> str:
-    return f"{mark.name}:{mark.line + 1}:{mark.column + 1}"

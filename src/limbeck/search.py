@@ -21,7 +21,6 @@ import yaml
 from torch import nn
 
 from limbeck import data, features, pipeline, quantize, registry, stages, timing
-from limbeck import recipe as recipes
 from limbeck.assign import Table, assign, smallest, total, within
 from limbeck.catalogue import table
 from limbeck.progress import Ended, Started, Tell
@@ -35,6 +34,7 @@ from limbeck.sensitivities import Probe, Scores
 from limbeck.stages import Bench, Net
 from limbeck.store import Store, read_json, write_json
 from limbeck.tasks import Batch, Encoded, SelfSupervised
+from limbeck.yaml12 import Yaml12Dumper
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -304,7 +304,7 @@ def block(student: Student, schemes: dict[str, Scheme], plan: dict[str, str]) ->
 
 def as_yaml(found: dict[str, Any]) -> str:
     """The block as text."""
-    return yaml.dump(found["recipe"], Dumper=recipes.Yaml12Dumper, default_flow_style=None, sort_keys=False, width=1000)
+    return yaml.dump(found["recipe"], Dumper=Yaml12Dumper, default_flow_style=None, sort_keys=False, width=1000)
 
 
 def lines(found: dict[str, Any]) -> list["RenderableType"]:

@@ -21,6 +21,7 @@ from limbeck import registry
 from limbeck.data import some
 from limbeck.sources._images import SUFFIXES
 from limbeck.sources._table import LABEL, TEXT
+from limbeck.yaml12 import Yaml12Dumper
 
 ROWS = 200  # looked at
 MOST_FILES = 20_000  # of a folder
@@ -257,9 +258,7 @@ def render(guess: Guess, model: str | None) -> str:
 def flow(value: Any) -> str:
     """A value as YAML on one line."""
     return (
-        yaml.dump(value, Dumper=recipes.Yaml12Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
-        .removesuffix("...\n")
-        .strip()
+        yaml.dump(value, Dumper=Yaml12Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).removesuffix("...\n").strip()
     )
 
 
