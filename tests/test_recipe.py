@@ -136,7 +136,7 @@ def test_a_date_is_a_word(text: str) -> None:
         (
             "qqq: 1\n",
             "r.yaml:7:1: qqq: unknown key. ",
-            "Choices: task, data, teacher, student, train, distill, quantize, verdict, export",
+            "Choices: task, data, teacher, teachers, assistant, student, train, distill, quantize, verdict, export",
         ),
     ],
 )
@@ -166,7 +166,7 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
         ),
         (
             "quantize: {}\nverdict: {arms: [plain, kdd]}\n",
-            "r.yaml:8:11: verdict.arms.1: Input should be 'plain', 'kd', 'kd+ptq' or 'joint', not 'kdd'",
+            "r.yaml:8:25: verdict.arms.1: Input should be 'plain', 'kd', 'kd+ptq' or 'joint', not 'kdd'",
         ),
         ("distill: {losses: {kl: 2}}\n", "r.yaml:7:20: distill.losses.kl: Input should be a valid dictionary, not 2"),
         ("export: onnx\n", "r.yaml:7:1: export: Input should be a valid list, not 'onnx'"),
@@ -303,13 +303,13 @@ def test_a_wrong_tag_is_the_users_mistake(value: str, told: str) -> None:
             "model: large",
             "model: large, epoch: 2",
             "r.yaml:3:25: teacher.epoch: `large` is none of our networks (mobilenet_v2, resnet18, resnet50, small_cnn), and only these take keys. ",
-            "Did you mean `epochs`? Choices: model, epochs, learning_rate",
+            "Did you mean `epochs`? Choices: model, weight, epochs, learning_rate",
         ),
         (
             "model: large",
             "model: small_cnn, epoch: 2",
             "r.yaml:3:29: teacher.epoch: `small_cnn` (networks) has no key `epoch`. ",
-            "Did you mean `epochs`? Choices: model, epochs, learning_rate, width, depth",
+            "Did you mean `epochs`? Choices: model, weight, epochs, learning_rate, width, depth",
         ),
         (
             "model: large",
@@ -513,7 +513,7 @@ def test_every_default_is_written_out() -> None:
     assert written["student"] == {"from": "teacher", "surgery": "drop_layers", "model": None, "layers": 3}
     assert set(written["quantize"]) == set(recipe.Quantize.model_fields)
     assert set(written["verdict"]) == set(recipe.Verdict.model_fields)
-    assert written["distill"] == {"task_weight": 1.0, "balance": "weights", "losses": {"kl": {}}}
+    assert written["distill"] == {"task_weight": 1.0, "combine": "mean", "balance": "weights", "losses": {"kl": {}}}
     assert written["export"] == ["onnx"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from limbeck import recipe as recipes
 from limbeck import registry
 from limbeck.schema import schema
+from limbeck.yaml12 import load
 
 ROOT = Path(__file__).parent.parent
 TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool, "null": type(None)}
@@ -47,7 +48,7 @@ def valid(value: Any, rule: dict[str, Any] | bool) -> bool:
 
 
 def content(text: str) -> Any:
-    return recipes._load(text, "recipe")[1]
+    return load(text, "recipe")[1]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)

@@ -57,8 +57,8 @@ def check_models(recipe: Recipe, checked: Checked) -> None:
     """Whether each model can be had, so that a wrong name is told together with wrong data. Components have been checked already."""
     from limbeck import models
 
-    names = [recipe.teacher.model] if recipe.teacher else []
-    names += [recipe.student.model] if recipe.student.model else []
+    stages = [recipe.teacher, *recipe.teachers, recipe.assistant, recipe.student]
+    names = [stage.model for stage in stages if stage and stage.model]
     for name in dict.fromkeys(names):
         if not models.is_network(name):
             checked.attempt(partial(models.require, name))

@@ -17,12 +17,15 @@ from limbeck import bench as benchmark
 from limbeck import collapse, evaluate, features, layers, machine, metrics, objective, registry, report, speed, twins, verdict
 from limbeck import recipe as recipes
 from limbeck.data import Data
+from limbeck.ensemble import Ensemble
+from limbeck.losses import FeatureLoss
 from limbeck.models import WEIGHTS
 from limbeck.own import Own, wrapped
 from limbeck.progress import Ended, Started, Tell, silent
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load, require
 from limbeck.stages import (
+    Answers,
     Arm,
     Bench,
     Net,
@@ -37,8 +40,9 @@ from limbeck.stages import (
     student_stage,
     teacher_stage,
     train_stage,
+    trained_net,
 )  # fmt: skip
-from limbeck.store import Store, lock, read_json, write_bytes, write_json
+from limbeck.store import Store, digest, lock, read_json, write_bytes, write_json
 from limbeck.tasks import SelfSupervised, collate
 
 
@@ -62,8 +66,34 @@ def trained_student(recipe: Recipe, bench: Bench) -> tuple[Net, Path]:
     ready = teacher_stage(bench, recipe) if recipe.teacher else None
     start = student_stage(bench, recipe, ready)
     terms = objective.terms(start.task.hard_loss, recipe.distill)
-    cache = label_stage(bench, recipe, ready, start, terms) if ready and any("logits" in term.loss.reads for term in terms) else None
-    return start, train_stage(bench, recipe, start, terms, cache)
+    guide = assistant(bench, recipe) if recipe.assistant else ready
+    answers = label_stages(bench, recipe, guide, start, terms) if guide and any("logits" in term.loss.reads for term in terms) else None
+    return start, train_stage(bench, recipe, start, terms, answers)
+
+
+def assistant(bench: Bench, recipe: Recipe) -> Net:
+    """The assistant, taught by the teachers as the student will be by it; float."""
+    own = recipe.model_copy(update={"student": recipe.assistant, "assistant": None, "quantize": None, "verdict": None})
+    return trained_net(bench, *trained_student(own, bench))
+
+
+def label_stages(bench: Bench, recipe: Recipe, guide: Net, start: Net, terms: list[objective.Term]) -> Answers:
+    """The answers of the one that teaches; together with those of further teachers, which an assistant stands for too."""
+    answers = [label_stage(bench, recipe, guide, start, terms)]
+    others = [] if recipe.assistant else further_teachers(bench, recipe)
+    if not others:
+        return answers[0]
+    assert recipe.teacher is not None and recipe.distill is not None
+    plain = [term for term in terms if not isinstance(term.loss, FeatureLoss)]  # inner maps are those of the first
+    answers += [label_stage(bench, recipe, other, start, plain) for other in others]
+    weights, combine = [each.weight for each in (recipe.teacher, *recipe.teachers)], recipe.distill.combine
+    key = digest([[each.key for each in answers], weights, combine])
+    return Answers(key, lambda: Ensemble([each.open() for each in answers], weights, combine))
+
+
+def further_teachers(bench: Bench, recipe: Recipe) -> list[Net]:
+    """The teachers beside the first."""
+    return [teacher_stage(bench, recipe.model_copy(update={"teacher": other})) for other in recipe.teachers]
 
 
 def run(
@@ -168,10 +198,22 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
         "machine": machine.describe(),
         "versions": machine.versions(),
         "notes": bench.data.notes
+        + beside(bench, final_arm(arms)[0])
         + [f"{arm}, seed {run.recipe.train.seed}: {note}" for arm, runs in arms.items() for run in runs for note in run.notes],
         "bad_rows": {"policy": recipe.data.on_bad_row, "count": bench.data.num_bad},
         "recipe": recipes.write(recipe),
     }
+
+
+def beside(bench: Bench, arm: Arm) -> list[str]:
+    """What the teachers beside the first, and an assistant, score on the test split."""
+    recipe = bench.recipe
+    titles = [f"teacher {number} ({other.model})" for number, other in enumerate(recipe.teachers, 2)]
+    named = list(zip(titles, further_teachers(bench, recipe), strict=True))
+    if recipe.assistant:
+        named.append(("assistant", assistant(bench, recipe)))
+    found = [(name, net, score(bench, net.folder, net.load, net.task)) for name, net in named]
+    return [f"{name}: {recipe.judged_metric} {evaluate.quality(scored, net.task)[recipe.judged_metric]:.4f}" for name, net, scored in found]
 
 
 def judge(

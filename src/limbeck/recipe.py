@@ -58,6 +58,9 @@ class Origin:
         """'file:line:column: key.key: message', at the deepest key of `path` that the text holds."""
         node, at = self.root, place(self.root.start_mark) if self.root else "recipe"
         for part in path:
+            if isinstance(node, yaml.SequenceNode) and part.isdecimal():
+                at, node = place(node.value[int(part)].start_mark), node.value[int(part)]
+                continue
             found = [pair for pair in node.value if pair[0].value == part] if isinstance(node, yaml.MappingNode) else []
             if not found:
                 break
@@ -97,9 +100,13 @@ class Data(ComponentStage):
 
 
 class Teacher(ComponentStage):
-    """`model`: one of our networks by name, a `transformers` folder or a hub id; `epochs: 0` takes it as already tuned."""
+    """`model`: one of our networks by name, a `transformers` folder or a hub id; `epochs: 0` takes it as already tuned.
+
+    `weight` is that of its answers where several teach.
+    """
 
     model: str
+    weight: float = Field(1.0, gt=0)
     epochs: int = Field(3, ge=0)
     learning_rate: float | None = Field(None, gt=0)
 
@@ -149,10 +156,11 @@ class Distill(Stage):
     """Weighted losses by name; `task_weight` is the weight of the task's own loss. A weight of 0 switches a term off.
 
     `balance: gradients` multiplies each loss's weight by a factor that keeps its gradient as long as the task's (`probe`); with `weights` they act as
-    they are.
+    they are. `combine` says what several teachers answer together (`ensemble`).
     """
 
     task_weight: Weight = 1.0
+    combine: Literal["mean", "best"] = "mean"
     balance: Literal["weights", "gradients"] = "weights"
     losses: dict[str, LossKeys] = {"kl": {}}
 
@@ -249,11 +257,17 @@ class Verdict(Stage):
 
 
 class Recipe(Stage):
-    """One run; see docs/guide.md for every key."""
+    """One run; see docs/guide.md for every key.
+
+    The student is cut from `teacher` and judged against it; `teachers` teach beside it. An `assistant`, built as a student is, learns from them first
+    and teaches the student in their place (Mirzadeh et al., 2020, arXiv 1902.03393).
+    """
 
     task: str
     data: Data
     teacher: Teacher | None = None
+    teachers: list[Teacher] = []
+    assistant: Student | None = None
     student: Student
     train: Train = Train()
     distill: Distill | None = None
@@ -266,6 +280,11 @@ class Recipe(Stage):
     def consistent(self) -> "Recipe":
         if self.distill and not self.teacher:
             raise ValueError("`distill` needs a `teacher`")
+        for name in ("teachers", "assistant"):
+            if getattr(self, name) and not self.distill:
+                raise ValueError(f"`{name}` teaches the student, which needs `distill` and a `teacher`")
+        if self.distill and self.distill.combine != "mean" and not self.teachers:
+            raise ValueError("`distill.combine` says what several teachers answer together: it needs `teachers`")
         if self.student.from_ and not self.teacher:
             raise ValueError("`student: {from: teacher}` needs a `teacher`")
         if self.verdict and not self.quantize:
@@ -355,7 +374,7 @@ class Recipe(Stage):
                 continue
             place = content
             for part in path:
-                place = place[part]
+                place = place[int(part)] if isinstance(place, list) else place[part]
             for key, parameter in registry.keys(family, name).items():
                 if parameter.default is not parameter.empty:
                     place.setdefault(key, parameter.default)
@@ -376,10 +395,13 @@ class Recipe(Stage):
             yield ["distill", "losses", name], "losses", name, {key: value for key, value in keys.items() if key != "weight"}
         if self.teacher:
             yield ["teacher"], "networks", self.teacher.model, self.teacher.options
-        if self.student.model:
-            yield ["student"], "networks", self.student.model, self.student.options
-        if self.student.surgery:
-            yield ["student"], "surgeries", self.student.surgery, self.student.options
+        for number, other in enumerate(self.teachers):
+            yield ["teachers", str(number)], "networks", other.model, other.options
+        for name, student in (("assistant", self.assistant), ("student", self.student)):
+            if student and student.model:
+                yield [name], "networks", student.model, student.options
+            if student and student.surgery:
+                yield [name], "surgeries", student.surgery, student.options
         if self.quantize:
             if self.quantize.range is not None:
                 yield ["quantize", "range"], "ranges", self.quantize.range, None
@@ -423,7 +445,7 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
 def write(recipe: Recipe, *, portable: bool = False) -> str:
     """The recipe as YAML, every default written out; `portable` keeps of an absolute path its last part, which tells nothing of this machine."""
     content = recipe.dump()
-    for stage in (content[name] or {} for name in ("data", "teacher", "student") if portable):
+    for stage in [content["data"], content["student"], *(content[name] or {} for name in ("teacher", "assistant")), *content["teachers"]] * portable:
         stage |= {key: Path(value).name for key, value in stage.items() if isinstance(value, str) and value.startswith(("/", "~"))}
     return yaml.dump(content, Dumper=Yaml12Dumper, sort_keys=False, allow_unicode=True, width=120)
 
@@ -490,6 +512,8 @@ def _known_keys(path: list[str]) -> list[str]:
         "": Recipe,
         "data": Data,
         "teacher": Teacher,
+        "teachers": Teacher,
+        "assistant": Student,
         "student": Student,
         "train": Train,
         "distill": Distill,
@@ -499,4 +523,4 @@ def _known_keys(path: list[str]) -> list[str]:
     }
     if path[:2] == ["distill", "losses"]:
         return list(LossKeys.__annotations__)
-    return [field.alias or name for name, field in stages[".".join(path[:2])].model_fields.items()]
+    return [field.alias or name for name, field in stages[".".join(part for part in path[:2] if not part.isdecimal())].model_fields.items()]

@@ -328,6 +328,14 @@ def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.
     return bench.store.stage("train", inputs, build, label=f"train ({training_title(recipe)}, seed {recipe.train.seed})")
 
 
+def trained_net(bench: Bench, start: Net, trained: Path) -> Net:
+    """A model's folder with the weights that its training left."""
+    folder = bench.store.stage(
+        "assistant", {"student": start.key, "trained": trained.name}, lambda folder: start.save(start.trained(trained), folder)
+    )
+    return Net(folder, start.task, start.save, start.blank)
+
+
 def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None) -> train.Job:
     """The student's training, ready to run: losses bound to both models, modules swapped where it quantizes."""
     model, task, encoded = start.load(), start.task, bench.encode("train", start.task)

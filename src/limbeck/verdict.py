@@ -25,7 +25,7 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
     assert recipe.verdict is not None and recipe.quantize is not None
     train = recipe.train.model_copy(update={"seed": recipe.train.seed + seed})
     changes: dict[str, dict[str, Any]] = {
-        "plain": {"distill": None, "quantize": None},
+        "plain": {"distill": None, "quantize": None, "teachers": [], "assistant": None},
         "kd": {"quantize": None},
         "kd+ptq": {"quantize": after_training(recipe.quantize)},
         "joint": {"quantize": in_training(recipe.quantize)},
