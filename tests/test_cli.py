@@ -217,7 +217,12 @@ def test_list(family: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_components_formula_paper_and_keys_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("list", "losses", "kl") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for part in ("T^2 sum_v p_v (log p_v - log q_v)", "arXiv 1503.02531", "temperature float 2.0", "`temperature`: T > 0."):
+    for part in (
+        "T^2 sum_v p_v (log p_v - log q_v)",
+        "arXiv 1503.02531",
+        "temperature float | str 2.0",
+        "`temperature`: T > 0, a number or a schedule.",
+    ):
         assert part in shown
 
 

@@ -269,7 +269,17 @@ def test_a_weight_that_is_read_is_one_that_the_objective_takes(written: str) -> 
 
 def test_shares_out_of_order_are_told_under_the_weight_s_key() -> None:
     told = message("distill: {losses: {kl: {weight: 'step(0@0, 1@0.5, 2@0.4)'}}}\n")
-    assert told.startswith("r.yaml:7:25: distill.losses.kl.weight: weight `step(0@0, 1@0.5, 2@0.4)`: the shares after @ must begin at 0 and rise")
+    assert told.startswith("r.yaml:7:25: distill.losses.kl.weight: schedule `step(0@0, 1@0.5, 2@0.4)`: the shares after @ must begin at 0 and rise")
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [("0", "above 0 throughout"), ("'linear(2, 0)'", "above 0 throughout"), ("warm", "a number, linear(from, to), "), ("true", "a number, linear(")],
+)
+def test_a_wrong_temperature_is_told_under_its_own_key(written: str, told: str) -> None:
+    with pytest.raises(ValueError, match=r"r\.yaml:7:25: distill\.losses\.kl\.temperature: `temperature` of `kl` \(losses\) is ") as error:
+        parse(f"distill: {{losses: {{kl: {{temperature: {written}}}}}}}\n").check_components()
+    assert f": Input should be {told}" in str(error.value)
 
 
 def test_infinity_is_out_of_range() -> None:

@@ -73,6 +73,8 @@ DIGITS = (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text
         ("kl:", "lk:"),
         ("linear(1.0, 0.5)", "linear(1.0)"),
         ("epochs: 25", "epochs: 0"),
+        ("temperature: 4.0", "temperature: 0"),
+        ("temperature: 4.0", "temperature: warm"),
         ("epochs: 25", "epoch: 25"),
         ("range: lsq", "range: lqs"),
         ("[onnx]", "[onxn]"),
@@ -91,6 +93,12 @@ def test_what_is_refused_when_read_is_refused_by_the_schema(old: str, new: str) 
 def test_every_form_of_a_student_is_valid(student: str) -> None:
     text = re.sub(r"student: .*", f"student: {student}", DIGITS)
     assert valid(content(text), WHOLE)
+
+
+def test_a_schedule_of_temperatures_is_valid() -> None:
+    scheduled = DIGITS.replace("temperature: 4.0", 'temperature: "linear(4, 1)"')
+    assert valid(content(scheduled), WHOLE)
+    recipes.parse(scheduled).check_components()
 
 
 def test_every_component_and_key_is_in_the_schema() -> None:

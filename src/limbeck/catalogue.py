@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, get_args, get_origin
 
 import limbeck
 from limbeck import registry
@@ -58,8 +58,10 @@ def component(family_name: str, name: str) -> list["RenderableType"]:
 
 
 def kind(parameter: inspect.Parameter) -> str:
-    """A key's type, as Python writes it."""
-    return inspect.formatannotation(parameter.annotation).replace("typing.", "")
+    """A key's type, as Python writes it, without its checks."""
+    annotation = parameter.annotation
+    plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return inspect.formatannotation(plain).replace("typing.", "")
 
 
 def default(parameter: inspect.Parameter) -> str:

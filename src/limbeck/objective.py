@@ -2,7 +2,8 @@
 
     L = a * task(y) + sum_k b_k * loss_k(student, teacher) + lambda * mean (Q(w) - w)^2 [+ mu * sum alpha^2, with `ranges/pact`]
 
-Every weight is a number or a schedule over the training's progress, every term is logged by itself, and 0 switches a term off (it is not computed).
+Every weight, and every temperature, is a number or a schedule over the training's progress. Every term is logged by itself, and a weight of 0
+switches one off (it is not computed).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from torch import nn
 
 from limbeck import registry
 from limbeck.features import Outputs
-from limbeck.losses import Loss
+from limbeck.losses import Loss, Tempered
 from limbeck.recipe import Distill, Weight
 from limbeck.schedules import Schedule, schedule
 from limbeck.tasks import Batch
@@ -51,6 +52,8 @@ class Objective(nn.Module):
         parts: dict[str, torch.Tensor] = {}
         for term, factor in zip(self.terms, self.factors, strict=True):
             if weight := term.weight(progress):
+                if isinstance(term.loss, Tempered):
+                    term.loss.temperature = term.loss.temperatures(progress)
                 parts[term.name] = term.loss(student, teacher, batch)
                 total = total + weight * factor * parts[term.name]
         for name, (schedule_of_weight, penalty) in self.penalties.items():

@@ -4,7 +4,6 @@ A recipe is one model for each stage; a stage holds its keys, and where it names
 loss) also that component's keys; nothing is deeper.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PlainValidator,
     PrivateAttr,
     ValidationError,
-    WithJsonSchema,
     field_validator,
     model_validator,
     with_config,
@@ -26,26 +23,12 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from limbeck import registry
-from limbeck.schedules import FORMS, SCHEDULE, schedule
+from limbeck.schedules import Scheduled
 from limbeck.tasks import SelfSupervised
 from limbeck.yaml12 import Yaml12Dumper, load, place
 
-
-def _weight(value: Any) -> float | str:
-    if isinstance(value, str) and SCHEDULE.fullmatch(value):
-        schedule(value)
-        return value
-    if type(value) in (int, float) and math.isfinite(value):  # not bool
-        return float(value)
-    raise ValueError(f"Input should be {FORMS}")
-
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[  # a number, or a schedule (`limbeck.schedules`): "linear(1.0, 0.5)"
-    float | str,
-    PlainValidator(_weight),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{SCHEDULE.pattern}$"}]}),
-]
+Weight = Scheduled  # "linear(1.0, 0.5)"
 
 
 @dataclass(frozen=True)

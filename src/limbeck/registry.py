@@ -82,7 +82,7 @@ def create(family: str, name: str, options: dict[str, Any] | None = None) -> Any
             adapter = TypeAdapter(parameters[key].annotation, config=ConfigDict(allow_inf_nan=False))
             checked[key] = adapter.validate_python(value, strict=isinstance(value, bool))
         except ValidationError as error:
-            reason = error.errors()[0]["msg"]
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise WrongKey(f"`{key}` of `{name}` ({family}) is {value!r}: {reason}", key) from None
     missing = [key for key, parameter in parameters.items() if parameter.default is parameter.empty and key not in checked]
     if missing:

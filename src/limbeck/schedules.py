@@ -1,4 +1,4 @@
-"""Weights that change while a training goes on. p is its progress, in [0, 1).
+"""Weights and temperatures that change while a training goes on. p is its progress, in [0, 1).
 
     linear(a, b)            a + (b - a) p
     cosine(a, b)            b + (a - b) (1 + cos(pi p)) / 2
@@ -12,6 +12,9 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, WithJsonSchema
 
 NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 POINT = rf"{NUMBER}\s*@\s*{NUMBER}"
@@ -21,20 +24,60 @@ FORMS = "a number, linear(from, to), cosine(from, to), step(value@share, ...) or
 Schedule = Callable[[float], float]
 
 
-def schedule(weight: float | str) -> Schedule:
-    """Progress in [0, 1] to a weight. Raises ValueError."""
-    if not isinstance(weight, str):
-        return lambda progress: float(weight)
-    if not SCHEDULE.fullmatch(weight):
-        raise ValueError(f"weight `{weight}`: write {FORMS}")
-    kind, _, rest = weight.strip().partition("(")
+def scheduled(value: Any) -> float | str:
+    """A recipe's `value`, checked to be a number or a schedule. Raises ValueError."""
+    if isinstance(value, str) and SCHEDULE.fullmatch(value):
+        schedule(value)
+        return value
+    if type(value) in (int, float) and math.isfinite(value):  # not bool
+        return float(value)
+    raise ValueError(f"Input should be {FORMS}")
+
+
+def scheduled_above_0(value: Any) -> float | str:
+    """As `scheduled`; the value must be above 0 from the first step to the last. Raises ValueError."""
+    checked = scheduled(value)
+    if lowest(checked) <= 0:
+        raise ValueError("Input should be above 0 throughout")
+    return checked
+
+
+SCHEDULE_SCHEMA = {"type": "string", "pattern": f"^{SCHEDULE.pattern}$"}
+Scheduled = Annotated[float | str, PlainValidator(scheduled), WithJsonSchema({"anyOf": [{"type": "number"}, SCHEDULE_SCHEMA]})]
+ScheduledAbove0 = Annotated[
+    float | str,
+    PlainValidator(scheduled_above_0),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, SCHEDULE_SCHEMA]}),
+]
+
+
+def schedule(value: float | str) -> Schedule:
+    """Progress in [0, 1] to a value. Raises ValueError."""
+    if not isinstance(value, str):
+        return lambda progress: float(value)
+    kind, values, shares = _parsed(value)
+    if kind in ("linear", "cosine"):
+        return _between(kind, *values)
+    return _step(values, shares) if kind == "step" else _ramp(values, shares)
+
+
+def lowest(value: float | str) -> float:
+    """The smallest value of a schedule: each runs between those that it names. Raises ValueError."""
+    return min(_parsed(value)[1]) if isinstance(value, str) else value
+
+
+def _parsed(text: str) -> tuple[str, list[float], list[float]]:
+    """(kind, values, shares). Raises ValueError."""
+    if not SCHEDULE.fullmatch(text):
+        raise ValueError(f"schedule `{text}`: write {FORMS}")
+    kind, _, rest = text.strip().partition("(")
     numbers = [float(number) for number in re.findall(NUMBER, rest)]
     if kind in ("linear", "cosine"):
-        return _between(kind, *numbers)
+        return kind, numbers, []
     values, shares = numbers[::2], numbers[1::2]
     if shares[0] != 0 or shares != sorted(set(shares)) or shares[-1] > 1:
-        raise ValueError(f"weight `{weight.strip()}`: the shares after @ must begin at 0 and rise, to 1 at most")
-    return _step(values, shares) if kind == "step" else _ramp(values, shares)
+        raise ValueError(f"schedule `{text.strip()}`: the shares after @ must begin at 0 and rise, to 1 at most")
+    return kind, values, shares
 
 
 def _between(kind: str, start: float, end: float) -> Schedule:

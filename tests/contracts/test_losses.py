@@ -12,6 +12,9 @@ import torch
 
 from limbeck import registry
 from limbeck.features import Outputs, run
+from limbeck.losses import Tempered
+from limbeck.objective import Objective, Term
+from limbeck.schedules import schedule
 from limbeck.tasks import UNKNOWN, Batch
 
 B, W, V, D = 3, 5, 4, 6
@@ -19,14 +22,15 @@ NAMES = registry.names("losses")
 NO_DIVERGENCE = {"soft_cross_entropy"}
 READERS = [name for name in NAMES if registry.load("losses", name).reads]
 HARD = [name for name in NAMES if name not in READERS]
+WITH_TEMPERATURE = [name for name in NAMES if "temperature" in registry.keys("losses", name)]
 DIVERGENCES = [name for name in READERS if name not in NO_DIVERGENCE]
 
 Case = tuple[Outputs, Outputs, Batch]
 
 
-def make(name: str, dtype: torch.dtype = torch.float64) -> torch.nn.Module:
-    """The loss with its defaults, its projectors made."""
-    loss = registry.create("losses", name)
+def make(name: str, dtype: torch.dtype = torch.float64, **keys: float | str) -> torch.nn.Module:
+    """The loss with its defaults but for `keys`, its projectors made."""
+    loss = registry.create("losses", name, keys)
     if "hidden" in loss.reads:
         loss.bind([("own.0", "theirs.0"), ("own.1", "theirs.1")], [(D, D), (D, D)])
     return loss.to(dtype)
@@ -231,3 +235,26 @@ def test_float32_is_close_to_float64(name: str) -> None:
     student, teacher, batch = case(torch.float32)
     expected = make(name)(mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch)
     torch.testing.assert_close(make(name, torch.float32)(student, teacher, batch).double(), expected, atol=0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", WITH_TEMPERATURE)
+def test_the_objective_sets_the_temperature_by_the_progress(name: str) -> None:
+    loss = make(name, temperature="linear(4, 1)")
+    assert isinstance(loss, Tempered)
+    objective = Objective([Term(name, schedule(1.0), loss)])
+    found = [objective(*case(), progress)[1][name] for progress in (0.0, 1.0, 0.5, 0.0)]
+    assert found == [make(name, temperature=temperature)(*case()) for temperature in (4.0, 1.0, 2.5, 4.0)]
+    assert len(set(map(float, found))) == 3
+
+
+@pytest.mark.parametrize("name", WITH_TEMPERATURE)
+@pytest.mark.parametrize("temperature", [0.0, -1, "linear(2, 0)", "step(1@0, -1@0.5)", "ramp(0@0, 1@0.1)", "cosine(4, -4)"])
+def test_a_temperature_that_is_not_above_0_throughout_is_refused(name: str, temperature: float | str) -> None:
+    with pytest.raises(registry.WrongKey, match=rf"`temperature` of `{name}` \(losses\) is .*: Input should be above 0 throughout"):
+        make(name, temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", ["warm", "linear(4)", float("nan"), float("inf"), True, None])
+def test_a_temperature_that_is_no_schedule_is_refused(temperature: object) -> None:
+    with pytest.raises(registry.WrongKey, match=r"Input should be a number, linear\(from, to\), "):
+        registry.create("losses", "kl", {"temperature": temperature})

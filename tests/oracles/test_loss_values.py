@@ -114,10 +114,3 @@ def test_layers_are_matched_evenly_the_last_to_the_last(asked: int, expected: li
 def test_more_layers_than_there_are_cannot_be_matched() -> None:
     with pytest.raises(ValueError, match="cannot keep 4 of 3 layers"):
         Hidden(4).layer_map(["a", "b", "c"], ["d", "e", "f", "g", "h", "i"])
-
-
-@pytest.mark.parametrize("name", ["kl", "soft_cross_entropy"])
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_a_temperature_that_is_not_positive_is_refused(name: str, temperature: float) -> None:
-    with pytest.raises(ValueError, match="temperature is above 0"):
-        registry.create("losses", name, {"temperature": temperature})

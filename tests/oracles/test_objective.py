@@ -14,7 +14,7 @@ from limbeck.features import Outputs
 from limbeck.objective import Diverged, Objective, Term, hard_terms, terms
 from limbeck.quant.swap import Quantized, QuantizedEmbedding, squared_error
 from limbeck.recipe import Distill, Quantize
-from limbeck.schedules import schedule
+from limbeck.schedules import lowest, schedule
 from limbeck.tasks import Batch
 
 OUTPUTS = Outputs(torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)), torch.ones(2, 3, dtype=torch.bool))
@@ -88,6 +88,13 @@ def test_schedules(weight: str | float, expected: Callable[[float], float]) -> N
 def test_a_schedule_that_is_none_is_refused_with_the_cure(weight: str) -> None:
     with pytest.raises(ValueError, match=r"write a number, linear\(from, to\), cosine\(from, to\), step\(value@share, \.\.\.\) or ramp\("):
         schedule(weight)
+
+
+@pytest.mark.parametrize("value", [0.3, 2, *SCHEDULES])
+def test_the_lowest_value_of_a_schedule(value: str | float) -> None:
+    """The least of a thousand looks, among them every share that SCHEDULES names."""
+    looks = [schedule(value)(progress) for progress in np.linspace(0, 1, 1001)]
+    assert lowest(value) == pytest.approx(min(looks), abs=1e-12)
 
 
 @pytest.mark.parametrize("points", ["1@0.1", "0@0, 1@0", "0@0, 1@0.5, 2@0.4", "0@0, 1@1.1", "0@-0.1, 1@1"])

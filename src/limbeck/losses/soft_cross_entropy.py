@@ -7,23 +7,22 @@ from typing import ClassVar
 import torch
 
 from limbeck.features import Outputs
-from limbeck.losses import masked_mean, wide
+from limbeck.losses import masked_mean, softened
+from limbeck.schedules import ScheduledAbove0, schedule
 from limbeck.tasks import Batch
 
 
 class SoftCrossEntropy(torch.nn.Module):
-    """`temperature`: T > 0."""
+    """`temperature`: T > 0, a number or a schedule."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
-    def __init__(self, temperature: float = 2.0) -> None:
+    def __init__(self, temperature: ScheduledAbove0 = 2.0) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"soft_cross_entropy: temperature is above 0, not {temperature}")
-        self.temperature = temperature
+        self.temperatures = schedule(temperature)
+        self.temperature = self.temperatures(0.0)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Nats a unit, times T^2."""
-        log_q = torch.log_softmax(wide(student.logits) / self.temperature, -1)
-        p = torch.softmax(wide(teacher.logits.detach()) / self.temperature, -1)
-        return self.temperature**2 * masked_mean(-(p * log_q).sum(-1), student.mask & teacher.mask)
+        log_q, log_p = softened(student, teacher, self.temperature)
+        return self.temperature**2 * masked_mean(-(log_p.exp() * log_q).sum(-1), student.mask & teacher.mask)
