@@ -1,8 +1,10 @@
 """What every loss keeps, whatever it measures. A new file in losses/ is tested here without a line of this file changing.
 
-Shapes: B rows, W units, V labels, D width. A loss that reads the teacher is taken for a divergence (0 at identity) unless it is named below.
+Shapes: B rows, W units, V labels, D width. A loss that reads the teacher is taken for a divergence (0 at identity) that is blind to the row's own
+labels, and labels for one class a unit, unless it is named below.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,7 +21,10 @@ from limbeck.tasks import UNKNOWN, Batch
 
 B, W, V, D = 3, 5, 4, 6
 NAMES = registry.names("losses")
-NO_DIVERGENCE = {"soft_cross_entropy"}
+NO_DIVERGENCE = {"soft_cross_entropy"}  # larger by the teacher's entropy
+READS_LABELS = {"dkd"}  # the target class is the row's, where it is known
+SETS = {"binary_cross_entropy"}  # labels (B, W, V) of 0 and 1
+NUMBERS = {"mean_squared_error"}  # labels (B, W) of floats, NaN where there is none; one logit
 READERS = [name for name in NAMES if registry.load("losses", name).reads]
 HARD = [name for name in NAMES if name not in READERS]
 WITH_TEMPERATURE = [name for name in NAMES if "temperature" in registry.keys("losses", name)]
@@ -36,9 +41,10 @@ def make(name: str, dtype: torch.dtype = torch.float64, **keys: float | str) -> 
     return loss.to(dtype)
 
 
-def case(dtype: torch.dtype = torch.float64) -> Case:
-    """Random student, teacher and batch; row 1 ends in a unit that only the student lacks, row 2 in one that only the teacher lacks."""
+def case(name: str, dtype: torch.dtype = torch.float64) -> Case:
+    """Random student, teacher and batch for a loss; row 1 ends in a unit that only the student lacks, row 2 in one that only the teacher lacks."""
     generator = torch.Generator().manual_seed(0)
+    width = 1 if name in NUMBERS else V
 
     def draw(*shape: int) -> torch.Tensor:
         return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
@@ -47,9 +53,18 @@ def case(dtype: torch.dtype = torch.float64) -> Case:
     own[1, -1] = False
     theirs[2, -1] = False
     labels = torch.randint(0, V, (B, W), generator=generator)
-    student = Outputs(draw(B, W, V), own, {f"own.{i}": draw(B, W, D) for i in range(2)})
-    teacher = Outputs(draw(B, W, V), theirs, {f"theirs.{i}": draw(B, W, D) for i in range(2)})
+    if name in SETS:
+        labels = torch.randint(0, 2, (B, W, V), generator=generator).float()
+    if name in NUMBERS:
+        labels = draw(B, W).float()
+    student = Outputs(draw(B, W, width), own, {f"own.{i}": draw(B, W, D) for i in range(2)})
+    teacher = Outputs(draw(B, W, width), theirs, {f"theirs.{i}": draw(B, W, D) for i in range(2)})
     return student, teacher, Batch({}, None, labels, own, np.arange(B))
+
+
+def unlabelled(name: str, labels: torch.Tensor) -> torch.Tensor:
+    """As many labels that say nothing."""
+    return torch.full_like(labels, math.nan if name in NUMBERS else UNKNOWN)
 
 
 def leaves(outputs: Outputs) -> list[torch.Tensor]:
@@ -75,7 +90,7 @@ def gradients(name: str, given: Case) -> tuple[torch.Tensor, Outputs, Outputs]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_value_is_a_finite_scalar_with_a_finite_gradient(name: str) -> None:
-    value, student, _ = gradients(name, case())
+    value, student, _ = gradients(name, case(name))
     assert value.shape == ()
     assert torch.isfinite(value)
     assert value > 0
@@ -86,7 +101,7 @@ def test_the_value_is_a_finite_scalar_with_a_finite_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_extreme_logits_stay_finite(name: str) -> None:
-    student, teacher, batch = case()
+    student, teacher, batch = case(name)
     value, student, _ = gradients(name, (replace(student, logits=student.logits * 1e4), replace(teacher, logits=teacher.logits * 1e4), batch))
     assert torch.isfinite(value)
     assert all(torch.isfinite(leaf.grad).all() for leaf in leaves(student) if leaf.grad is not None)
@@ -94,7 +109,7 @@ def test_extreme_logits_stay_finite(name: str) -> None:
 
 @pytest.mark.parametrize("name", DIVERGENCES)
 def test_a_divergence_is_zero_at_identity_and_positive_elsewhere(name: str) -> None:
-    student, teacher, batch = case()
+    student, teacher, batch = case(name)
     same = Outputs(student.logits, teacher.mask, {f"theirs.{i}": student.hidden[f"own.{i}"] for i in range(2)})
     value, watched_student, _ = gradients(name, (student, same, batch))
     torch.testing.assert_close(value, torch.zeros((), dtype=torch.float64), atol=1e-12, rtol=0)
@@ -106,21 +121,24 @@ def test_a_divergence_is_zero_at_identity_and_positive_elsewhere(name: str) -> N
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_gradient_reaches_the_teacher(name: str) -> None:
-    _, _, teacher = gradients(name, case())
+    _, _, teacher = gradients(name, case(name))
     assert all(leaf.grad is None for leaf in leaves(teacher))
 
 
 @pytest.mark.parametrize(("name", "side"), [(name, "student") for name in NAMES] + [(name, "teacher") for name in READERS])
 def test_masked_units_are_inert(name: str, side: str) -> None:
     """Where a mask is False, finite garbage in logits, hidden maps and labels changes neither the value nor any other unit's gradient."""
-    student, teacher, batch = case()
+    student, teacher, batch = case(name)
     away = ~(student.mask if side == "student" else teacher.mask)
     before, clean, _ = gradients(name, (student, teacher, batch))
 
     def garbage(value: torch.Tensor) -> torch.Tensor:
         return torch.where(away[..., None], torch.tensor(1e6, dtype=value.dtype), value)
 
-    labels = torch.where(away, (batch.labels + 1) % V, batch.labels) if side == "student" else batch.labels
+    labels = batch.labels.clone()
+    if side == "student":
+        labels[away] = batch.labels.roll(1, 1)[away]
+        assert (labels != batch.labels).any()
     after, dirty, _ = gradients(name, (mapped(student, garbage), mapped(teacher, garbage), replace(batch, labels=labels)))
     torch.testing.assert_close(after, before, atol=0, rtol=1e-12)
     for old, new in zip(leaves(clean), leaves(dirty), strict=True):
@@ -131,7 +149,7 @@ def test_masked_units_are_inert(name: str, side: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_where_no_unit_counts_the_loss_is_zero_with_a_finite_gradient(name: str) -> None:
-    student, teacher, batch = case()
+    student, teacher, batch = case(name)
     nothing = torch.zeros(B, W, dtype=torch.bool)
     value, student, _ = gradients(name, (replace(student, mask=nothing), replace(teacher, mask=nothing), replace(batch, mask=nothing)))
     assert value == 0
@@ -141,7 +159,7 @@ def test_where_no_unit_counts_the_loss_is_zero_with_a_finite_gradient(name: str)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_rows_does_not_matter(name: str) -> None:
-    student, teacher, batch = case()
+    student, teacher, batch = case(name)
     order = torch.tensor([2, 0, 1])
 
     def turned(outputs: Outputs) -> Outputs:
@@ -155,13 +173,14 @@ def test_the_order_of_rows_does_not_matter(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_does_not_matter(name: str) -> None:
     """Three padded units more in every row leave the loss as it was."""
-    student, teacher, batch = case()
+    student, teacher, batch = case(name)
 
     def padded(outputs: Outputs) -> Outputs:
         wider = mapped(outputs, lambda value: torch.cat([value, torch.full((B, 3, value.shape[-1]), 7.0, dtype=value.dtype)], 1))
         return replace(wider, mask=torch.cat([outputs.mask, torch.zeros(B, 3, dtype=torch.bool)], 1))
 
-    labels = torch.cat([batch.labels, torch.full((B, 3), UNKNOWN)], 1)
+    padding = torch.full((B, 3, *batch.labels.shape[2:]), UNKNOWN)  # also where labels are numbers: the mask alone tells
+    labels = torch.cat([batch.labels, padding.to(batch.labels.dtype)], 1)
     padded_student = padded(student)
     loss = make(name)
     value = loss(padded_student, padded(teacher), replace(batch, labels=labels, mask=padded_student.mask))
@@ -170,30 +189,30 @@ def test_padding_does_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize("name", HARD)
 def test_unlabelled_rows_are_inert_for_hard_losses(name: str) -> None:
-    student, teacher, batch = case()
+    student, teacher, batch = case(name)
     loss = make(name)
     labels = batch.labels.clone()
-    labels[0] = UNKNOWN
+    labels[0] = unlabelled(name, labels[0])
     value, watched_student, _ = gradients(name, (student, teacher, replace(batch, labels=labels)))
     rest = Outputs(student.logits[1:], student.mask[1:], {key: hidden[1:] for key, hidden in student.hidden.items()})
     expected = loss(rest, teacher, replace(batch, labels=batch.labels[1:], mask=batch.mask[1:]))
     torch.testing.assert_close(value, expected.detach(), atol=0, rtol=1e-12)
     assert (watched_student.logits.grad[0] == 0).all()
-    assert loss(student, teacher, replace(batch, labels=torch.full_like(labels, UNKNOWN))) == 0
+    assert loss(student, teacher, replace(batch, labels=unlabelled(name, labels))) == 0
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", [name for name in READERS if name not in READS_LABELS])
 def test_labels_do_not_matter_to_a_loss_that_reads_the_teacher(name: str) -> None:
     """Unlabelled rows teach in full."""
-    student, teacher, batch = case()
+    student, teacher, batch = case(name)
     loss = make(name)
-    assert loss(student, teacher, replace(batch, labels=torch.full_like(batch.labels, UNKNOWN))) == loss(student, teacher, batch)
+    assert loss(student, teacher, replace(batch, labels=unlabelled(name, batch.labels))) == loss(student, teacher, batch)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradcheck(name: str) -> None:
     """Against finite differences, for logits, hidden maps and the loss's own parameters."""
-    student, teacher, batch = case()
+    student, teacher, batch = case(name)
     loss = make(name)
     own = list(loss.named_parameters())
     generator = torch.Generator().manual_seed(1)
@@ -212,7 +231,7 @@ def test_gradcheck(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_bfloat16_logits_and_maps_are_accumulated_in_float32(name: str) -> None:
     """The same bfloat16 values, in float64 and as they are, give one value: what differs is the arithmetic, not the inputs."""
-    student, teacher, batch = case(torch.bfloat16)
+    student, teacher, batch = case(name, torch.bfloat16)
     expected = make(name)(mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch)
     found = make(name, torch.float32)(student, teacher, batch)
     torch.testing.assert_close(found.double(), expected, atol=0, rtol=1e-3)
@@ -232,7 +251,7 @@ def test_hidden_takes_the_maps_of_a_network_under_autocast() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_is_close_to_float64(name: str) -> None:
-    student, teacher, batch = case(torch.float32)
+    student, teacher, batch = case(name, torch.float32)
     expected = make(name)(mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch)
     torch.testing.assert_close(make(name, torch.float32)(student, teacher, batch).double(), expected, atol=0, rtol=1e-5)
 
@@ -242,8 +261,8 @@ def test_the_objective_sets_the_temperature_by_the_progress(name: str) -> None:
     loss = make(name, temperature="linear(4, 1)")
     assert isinstance(loss, Tempered)
     objective = Objective([Term(name, schedule(1.0), loss)])
-    found = [objective(*case(), progress)[1][name] for progress in (0.0, 1.0, 0.5, 0.0)]
-    assert found == [make(name, temperature=temperature)(*case()) for temperature in (4.0, 1.0, 2.5, 4.0)]
+    found = [objective(*case(name), progress)[1][name] for progress in (0.0, 1.0, 0.5, 0.0)]
+    assert found == [make(name, temperature=temperature)(*case(name)) for temperature in (4.0, 1.0, 2.5, 4.0)]
     assert len(set(map(float, found))) == 3
 
 
