@@ -3,13 +3,14 @@
 The teacher answers with a different spread and offset from the student, so that scale, offset and direction all show. Shapes: B rows, W units, V labels.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
-from scipy.special import expit, rel_entr, softmax
+from scipy.special import expit, log_expit, rel_entr, softmax
 from scipy.stats import pearsonr, zscore
 
 from limbeck import registry
@@ -229,3 +230,42 @@ def test_bernoulli_kl_holds_where_a_sigmoid_is_1_in_float32() -> None:
     own, theirs = torch.tensor([[[40.0], [-200.0]]]), torch.tensor([[[-40.0], [200.0]]])
     found = registry.create("losses", "bernoulli_kl", {"temperature": 1.0})(Outputs(own, mask), Outputs(theirs, mask), batch())
     assert float(found) == pytest.approx((40 + 200) / 2, rel=1e-6)
+
+
+SETS = np.where(GENERATOR.random((B, W, V)) < 0.3, UNKNOWN, GENERATOR.integers(0, 2, (B, W, V))).astype(np.float32)
+SETS[COUNTED[0]] = UNKNOWN
+NUMBERS = GENERATOR.normal(0, 5, (B, W)).astype(np.float32)
+NUMBERS[0, 1], NUMBERS[1, 1], NUMBERS[2, 0] = math.nan, math.nan, UNKNOWN
+
+
+def test_binary_cross_entropy() -> None:
+    """The mean over units with a known label of the sum over the known labels."""
+    sums = []
+    for unit in [(b, w) for b in range(B) for w in range(W) if STUDENT.mask[b, w]]:
+        known = [(z, y) for z, y in zip(OWN[unit], SETS[unit], strict=True) if y != UNKNOWN]
+        if known:
+            sums.append(-sum(y * log_expit(z) + (1 - y) * log_expit(-z) for z, y in known))
+    assert 0 < len(sums) < STUDENT.mask.sum()
+    assert value("binary_cross_entropy", labels=SETS) == pytest.approx(np.mean(sums), rel=1e-10)
+
+
+def test_unknown_labels_of_a_set_get_no_gradient_and_the_known_ones_q_less_y() -> None:
+    logits = STUDENT.logits.clone().requires_grad_()
+    registry.create("losses", "binary_cross_entropy")(Outputs(logits, STUDENT.mask), TEACHER, batch(SETS)).backward()
+    counts = (STUDENT.mask.numpy()[..., None] & (SETS != UNKNOWN)).astype(float)
+    expected = counts * (expit(OWN) - SETS) / counts.any(-1).sum()
+    np.testing.assert_allclose(logits.grad.numpy(), expected, rtol=1e-10, atol=0)
+
+
+def test_mean_squared_error() -> None:
+    """-100 is a number here; NaN is none."""
+    mask = torch.ones(B, W, dtype=torch.bool)
+    mask[0, 0] = False
+    student = Outputs(STUDENT.logits[..., :1].clone().requires_grad_(), mask)
+    loss = registry.create("losses", "mean_squared_error")(student, TEACHER, batch(NUMBERS))
+    errors = [(OWN[b, w, 0] - NUMBERS[b, w]) ** 2 for b in range(B) for w in range(W) if mask[b, w] and not math.isnan(NUMBERS[b, w])]
+    assert len(errors) == B * W - 3
+    assert float(loss.detach()) == pytest.approx(np.mean(errors), rel=1e-10)
+    loss.backward()
+    assert torch.isfinite(student.logits.grad).all()
+    assert (student.logits.grad[0, :2] == 0).all()
