@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from encoders import save_encoder
 from onnx import numpy_helper
 from rich.console import Console
 from torch import nn
@@ -21,6 +22,7 @@ from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.formats import GRIDS
 from limbeck.quant.swap import QuantizedLinear, Then
 from limbeck.ranges.minmax import Minmax
+from limbeck.recipe import parse
 from limbeck.store import Store, read_json
 
 RECIPE = """
@@ -225,14 +227,16 @@ def test_the_tables_of_a_large_encoder_fit_a_hundred_columns() -> None:
     rows.append(a_layer("embeddings", input_db=None, input_range=None, input_peak=None, clipped=None, weight_db=None, overflow=0.0, int16=0.0))
     first = [{"row": 12_345, "label": "card_arrival", "float": "card_arrival", "quantized": "lost_or_stolen_card", "layer": rows[0]["name"]}]
     changed = {"rows": 1, "of": 3080, "first": [{**each, "rule": "jump", "error": 0.0912} for each in first]}
+    attending = [{"name": rows[0]["name"], **{f"{key}_db": 31.2 for key in inspect.FACTORS}}]
     console = Console(width=100, file=io.StringIO(), record=True)
-    for line in inspect.lines({"arm": "joint", "rows": 256, "layers": rows, "changed": changed, "rest_milliseconds": 1.2}):
+    for line in inspect.lines({"arm": "joint", "rows": 256, "layers": rows, "attention": attending, "changed": changed, "rest_milliseconds": 1.2}):
         console.print(line, markup=False)
     text = console.export_text()
     assert text.count("…") == 1
     assert "lost_or_sto…" in text
     assert all(len(line) <= 100 for line in text.splitlines())
     assert text.count("*.10.attention.output.dense") == 2
+    assert "31.2" in text
     assert "23,440,896" in text and "exact" in text and "float" in text and "cure: quantize.weights=int7" in text
 
 
@@ -241,3 +245,17 @@ def test_a_long_name_is_shortened_to_a_pattern_that_matches_it() -> None:
     assert inspect.shortened("classifier") == "classifier"
     assert len(inspect.shortened(name)) <= inspect.MOST_NAME
     assert fnmatch.fnmatch(name, inspect.shortened(name))
+
+
+def test_the_products_of_attention_have_a_row_a_module(tmp_path: Path) -> None:
+    words = [f"word{i}" for i in range(30)]
+    folder = save_encoder(tmp_path / "encoder", words, vocabulary=90, width=16, layers=2)
+    rows = {split: [{"text": f"word{i % 30} word{i % 7}", "label": "even" if i % 2 else "odd"} for i in range(60)] for split in ("train", "test")}
+    recipe = parse(
+        f"task: text-classification\ndata: {{source: rows}}\nstudent: {{model: {folder}}}\ntrain: {{epochs: 1, threads: 1}}\nquantize: {{attention: uint8}}\n"
+    )
+    limbeck.run(recipe, tmp_path / "run", rows=rows)
+    found = inspect.inspect(tmp_path / "run", rows=rows)
+    assert [row["name"] for row in found["attention"]] == [f"bert.encoder.layer.{i}.attention.self" for i in range(2)]
+    for row in found["attention"]:
+        assert all(15 < row[f"{key}_db"] < 80 for key in inspect.FACTORS)

@@ -27,6 +27,7 @@ Rows = Mapping[str, Iterable[Mapping[str, Any]]]
 
 MOST_NAME = 28  # characters of a layer's name in the terminal
 MOST_LABEL, ELLIPSIS = 12, "\N{HORIZONTAL ELLIPSIS}"
+FACTORS = ("query", "key", "value", "probabilities", "output")
 MOST_ROWS = 10  # changed rows in the terminal
 
 
@@ -129,7 +130,9 @@ def lines(found: dict[str, Any]) -> list["RenderableType"]:
         for row in found["layers"]
     ]  # fmt: skip
     said.append(table(("layer", "w dB", "weights", "peak", "in dB", "input", "peak", "clipped"), signals, numbers=1))
-    said.append("nats lost a unit by that layer's rounding; dB: signal to noise of weights, of the input,")
+    attending = [(shortened(row["name"]), *(decibels(row[f"{key}_db"]) for key in FACTORS)) for row in found["attention"]]
+    said += [table(("attention", "q dB", "k dB", "v dB", "P dB", "out dB"), attending, numbers=1)] if attending else []
+    said.append("nats lost by that layer's rounding; dB: signal to noise of weights, of the input,")
     said.append("of the output (against float, what has added up so far); peak: largest value over rms")
     return [*said, *changed_lines(found["changed"]), *overflow_lines(found["layers"])]
 

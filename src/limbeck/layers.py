@@ -1,7 +1,8 @@
 """What each layer of a quantized model loses, in the order in which they run, and where its changed answers begin: a stage of every run.
 
 Signal to noise is 10 log10(sum x^2 / sum (x^ - x)^2) decibels: of a layer's weights, of the tensor that it reads (both against their own float
-values, what the grid costs there) and of what it gives (against the float model of the same weights, what has added up so far). A peak is the
+values, what the grid costs there) and of what it gives (against the float model of the same weights, what has added up so far); of attention's two
+products, where they are quantized, each factor's and the context's. A peak is the
 largest value over the root mean square, of weights the worst of all groups that share a scale: the outliers that a range must reach. `nats` is what
 the layer's rounded weights cost a unit, to second order (`sensitivities/gradient`), and needs no label.
 
@@ -26,6 +27,7 @@ from torch import nn
 
 from limbeck import evaluate, features
 from limbeck.data import in_order
+from limbeck.quant.attention import Products
 from limbeck.quant.fake import FakeQuantizer, dynamic
 from limbeck.quant.formats import GRIDS
 from limbeck.quant.swap import Quantized, Then
@@ -110,11 +112,13 @@ def measure(bench: Bench, arm: Arm) -> dict[str, Any]:
     width = 1 if any(layer.is_dynamic for layer in layers.values()) else BATCH  # a dynamic range is that of one row
     rows = in_order([1] * min(ROWS, len(encoded)), width)
     batches = [features.batch_of(encoded, part, arm.task.padding) for part in rows]
+    products = {name: module for name, module in quantized.named_modules() if isinstance(module, Products)}
     outputs: dict[str, Signal] = {}
     readings: Readings = {layer.input or layer: Reading() for layer in layers.values() if layer.input is not None or layer.is_dynamic}
+    readings |= {factor: Reading() for module in products.values() for factor in module.children()}
     with torch.no_grad(), reading(readings):
         for batch in batches:
-            for name, (wanted, found) in both(plain, quantized, list(layers), batch).items():
+            for name, (wanted, found) in both(plain, quantized, [*layers, *products], batch).items():
                 outputs.setdefault(name, Signal()).add(wanted, found)
     curvature = fisher(plain, {name: module for name, module in plain.named_modules() if isinstance(module, Quantized)}, batches)
     shown, sizes = names(quantized), bytes_of(layers)
@@ -128,8 +132,13 @@ def measure(bench: Bench, arm: Arm) -> dict[str, Any]:
                 **losses(layers[name], curvature[name]),
             }
             for name, output in outputs.items()
+            if name in layers
         ]
-    return {"rows": sum(map(len, rows)), "layers": described, "changed": changed(bench, arm, plain, quantized)}
+    attending = [
+        {"name": shown[name].rpartition(".")[0], **factors(module, readings), "output_db": outputs[name].decibels}
+        for name, module in products.items()
+    ]
+    return {"rows": sum(map(len, rows)), "layers": described, "attention": attending, "changed": changed(bench, arm, plain, quantized)}
 
 
 def names(model: nn.Module) -> dict[str, str]:
@@ -200,6 +209,11 @@ def describe(layer: Quantized, readings: Readings) -> dict[str, Any]:
         "overflow": share,
         "int16": bound,
     }
+
+
+def factors(products: Products, readings: Readings) -> dict[str, float | None]:
+    """The signal to noise of each factor of attention's two products."""
+    return {f"{name}_db": readings[factor].signal.decibels for name, factor in products.named_children()}
 
 
 def bytes_of(layers: Mapping[str, Quantized]) -> dict[str, int]:
