@@ -220,7 +220,10 @@ def test_wrong_recipe(base: str, expected: str) -> None:
     [
         ("distill: {}\n", "`distill` needs a `teacher`"),
         ("quantize: {}\nverdict: {}\n", "`verdict` compares with a `teacher`"),
-        ("verdict: {}\n", "`verdict` judges a quantized student: it needs `quantize`"),
+        (
+            "verdict: {}\n",
+            "the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`",
+        ),
     ],
 )
 def test_stages_that_need_each_other(extra: str, needs: str) -> None:

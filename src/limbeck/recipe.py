@@ -270,8 +270,8 @@ class Recipe(Stage):
             raise ValueError("`distill.combine` says what several teachers answer together: it needs `teachers`")
         if self.student.from_ and not self.teacher:
             raise ValueError("`student: {from: teacher}` needs a `teacher`")
-        if self.verdict and not self.quantize:
-            raise ValueError("`verdict` judges a quantized student: it needs `quantize`")
+        if self.verdict and not self.quantize and set(self.verdict.arms) & {"kd+ptq", "joint"}:
+            raise ValueError("the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`")
         if self.verdict and not self.teacher:
             raise ValueError("`verdict` compares with a `teacher`")
         return self

@@ -22,14 +22,14 @@ JUDGED = ("joint", "quantized", "kd+ptq", "kd", "plain", "teacher")  # the first
 
 def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
     """The derived recipe of every arm asked for; all with the same data, student and steps."""
-    assert recipe.verdict is not None and recipe.quantize is not None
+    assert recipe.verdict is not None
     train = recipe.train.model_copy(update={"seed": recipe.train.seed + seed})
     changes: dict[str, dict[str, Any]] = {
         "plain": {"distill": None, "quantize": None, "teachers": [], "assistant": None},
         "kd": {"quantize": None},
-        "kd+ptq": {"quantize": after_training(recipe.quantize)},
-        "joint": {"quantize": in_training(recipe.quantize)},
     }
+    if recipe.quantize:
+        changes |= {"kd+ptq": {"quantize": after_training(recipe.quantize)}, "joint": {"quantize": in_training(recipe.quantize)}}
     return {name: recipe.model_copy(update={**changes[name], "train": train, "verdict": None}) for name in recipe.verdict.arms}
 
 
