@@ -1,7 +1,7 @@
 """A name to a torch module and its preprocessing: one of our networks, a `transformers` model by folder or hub id, or `timm:NAME`.
 
 A model's folder is that of `transformers` (config.json, model.safetensors) or, for our networks, network.json and model.safetensors; with the
-text of its preprocessing (tokenizer.json or preprocess.json) beside them.
+text of its preprocessing (tokenizer.json or preprocess.json) beside them, and structure.json where the model was cut in a way that neither tells of.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from limbeck import registry, timm_models
+from limbeck import registry, structure, timm_models
 from limbeck.processors import image_settings
 from limbeck.store import read_json, write_bytes, write_json
 from limbeck.tasks import SelfSupervised
@@ -58,12 +58,27 @@ def from_transformers(name: str, task: Any) -> nn.Module:
         if labels is not None and not tuned:
             config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
         with having(name, task.auto_model):
-            model = auto.from_pretrained(
-                locate(name), config=config, attn_implementation="eager", dtype=torch.float32, ignore_mismatched_sizes=not tuned
-            )
+            if edits := structure.read(Path(locate(name))):
+                model = auto.from_config(config, attn_implementation="eager", dtype=torch.float32)
+                structure.apply(model, edits)
+                fill(model, load_file(Path(locate(name)) / WEIGHTS))
+            else:
+                model = auto.from_pretrained(
+                    locate(name), config=config, attn_implementation="eager", dtype=torch.float32, ignore_mismatched_sizes=not tuned
+                )
         if config.model_type == "efficientnet":
             model.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)  # its window is larger than the map, which means the same, but not to runtimes
     return model if labels is None else reorder_head(model, [config.id2label[i] for i in range(len(labels))], task.labels)
+
+
+def fill(model: Any, tensors: dict[str, torch.Tensor]) -> None:
+    """Copy weights into a cut model; a head of another task or of other labels stays new. Raises ValueError where its encoder differs."""
+    own, encoder = model.state_dict(), f"{model.base_model_prefix}."
+    fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
+    missing = [name for name in own if name.startswith(encoder) and name not in fitting]
+    if missing:
+        raise ValueError(f"the weights of {type(model).__name__} do not fit {structure.FILE}: `{missing[0]}`")
+    model.load_state_dict(fitting, strict=False)
 
 
 def require(name: str) -> None:
@@ -141,6 +156,9 @@ def save_model(model: Any, folder: Path, *, network: dict[str, Any] | None, prep
     else:
         write_json(folder / NETWORK, network)
         save_tensors(state(model), folder / WEIGHTS)
+    with torch.device("meta"), quiet():
+        blank = type(model)(model.config) if network is None else build(network)
+    structure.write(structure.difference(model, blank), folder)
     write_bytes(folder / preprocess_file, text.encode())
 
 
@@ -148,13 +166,17 @@ def load_model(folder: Path, task: Any) -> nn.Module:
     """The model of a folder written by `save_model`."""
     if not (folder / NETWORK).exists():
         return from_transformers(str(folder), task)
-    network = read_json(folder / NETWORK)
-    if network["name"].startswith(timm_models.PREFIX):
-        model = timm_models.create(network["name"], network["labels"], pretrained=False)
-    else:
-        model = registry.create("networks", network["name"], network["options"]).build(network["labels"], network["channels"])
+    model = build(read_json(folder / NETWORK))
+    structure.apply(model, structure.read(folder))
     restore(model, load_file(folder / WEIGHTS))
     return model
+
+
+def build(network: dict[str, Any]) -> nn.Module:
+    """A network, with new weights, by its header."""
+    if network["name"].startswith(timm_models.PREFIX):
+        return timm_models.create(network["name"], network["labels"], pretrained=False)
+    return registry.create("networks", network["name"], network["options"]).build(network["labels"], network["channels"])
 
 
 def state(module: nn.Module) -> dict[str, torch.Tensor]:

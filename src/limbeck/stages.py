@@ -26,6 +26,7 @@ from limbeck import (
     progress,
     quantize,
     registry,
+    structure,
     teacher,
     train,
 )
@@ -47,6 +48,7 @@ from limbeck.recipe import Recipe
 from limbeck.schedules import schedule
 from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
+from limbeck.surgeries import Evidence, Surgery
 from limbeck.tasks import Batch, Encoded, Scored, SelfSupervised, Task, collate
 
 REVISION = 5  # part of every stage's key: raise it when a change of code changes a stage's result
@@ -75,6 +77,7 @@ class Net:
         if self.blank is None:
             return models.load_model(self.folder, self.task)
         model = self.blank()
+        structure.apply(model, structure.read(self.folder))
         models.restore(model, load_file(self.folder / models.WEIGHTS))
         return model
 
@@ -253,30 +256,37 @@ def tuning_job(bench: Bench, model: nn.Module, task: Task, steps: recipes.Train)
 
 
 def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:
-    """The student's weights before training."""
+    """The student's weights before training, and its preprocessing, which a surgery may have changed."""
     settings = recipe.student
     if settings.from_:
-        assert ready is not None and recipe.teacher is not None
-        task, name = ready.task, recipe.teacher.model
-        origin: dict[str, Any] = {"teacher": ready.key}
-        options = recipe.teacher.options
+        assert ready is not None and recipe.teacher is not None and settings.surgery is not None
+        task, name, options = ready.task, recipe.teacher.model, recipe.teacher.options
+        surgery: Surgery = registry.create("surgeries", settings.surgery, settings.options)
+        origin: dict[str, Any] = {"teacher": ready.key, **seen_by(surgery, bench)}
     else:
         assert settings.model is not None
         task, name, options = bench.new_task(settings.model), settings.model, settings.options
         origin = {"model": bench.reference(name, options), "seed": recipe.train.seed, "labels": bench.data.labels}
     inputs = {**origin, "student": settings.model_dump(mode="json"), "preprocess": digest(task.preprocess), "revision": REVISION}
 
-    def create() -> nn.Module:
-        if settings.from_ is None:
-            return bench.create(name, options, task, seed=recipe.train.seed)
-        assert ready is not None and settings.surgery is not None
-        return registry.create("surgeries", settings.surgery, settings.options).cut(ready.load())
-
     def build(folder: Path) -> None:
-        save(create(), folder)
+        if ready is None or settings.from_ is None:
+            _save_net(bench, task, name, options, bench.create(name, options, task, seed=recipe.train.seed), folder)
+            return
+        cut = surgery.cut(ready.load(), Evidence(task, bench.data.train))
+        _save_net(bench, task if cut.preprocess is None else bench.task_class(bench.data.labels, cut.preprocess), name, options, cut.student, folder)
 
-    save = partial(_save_net, bench, task, name, options)
-    return Net(bench.store.stage("student", inputs, build), task, save, create if name in bench.own else None)
+    folder = bench.store.stage("student", inputs, build)
+    text = (folder / task.preprocess_file).read_bytes().decode()
+    task = task if text == task.preprocess else bench.task_class(bench.data.labels, text)
+    own = bench.own.get(name)
+    return Net(folder, task, partial(_save_net, bench, task, name, options), own.create if own else None)
+
+
+def seen_by(surgery: Surgery, bench: Bench) -> dict[str, Any]:
+    """What a cut depends on beside the teacher and its keys."""
+    found: dict[str, Any] = {path: file_digest(Path(path)) for path in surgery.files}
+    return found | ({"data": bench.fingerprint("train"), **bench.environment()} if surgery.reads_rows else {})
 
 
 def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: list[objective.Term]) -> Answers:
@@ -593,6 +603,7 @@ def _save_net(bench: Bench, task: Task, name: str, options: dict[str, Any], mode
     """A model's folder with the names of its layers."""
     if name in bench.own:
         models.save_tensors(models.state(model), folder / models.WEIGHTS)
+        structure.write(structure.difference(model, bench.own[name].create()), folder)
         write_bytes(folder / task.preprocess_file, task.preprocess.encode())
     else:
         header = models.network_header(name, options, task)
