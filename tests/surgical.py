@@ -11,6 +11,7 @@ from limbeck import registry
 from limbeck.sources import Row
 from limbeck.surgeries import Cut, Evidence
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.token_classification import TokenClassification
 
 LAYERS, HEADS, UNITS = 4, 2, 64
 INPUTS = tokens(3, 9, len(VOCABULARY))
@@ -32,6 +33,11 @@ def teacher() -> nn.Module:
 def cut(name: str, keys: dict[str, Any], model: nn.Module | None = None, evidence: Evidence = TEXTS) -> Cut:
     """A surgery by its keys, on `teacher()` where no other is given."""
     return registry.create("surgeries", name, keys).cut(teacher() if model is None else model, evidence)
+
+
+def task_of(found: Cut) -> TokenClassification:
+    """The student's task, with its own tokenizer where that changed."""
+    return TEXT if found.preprocess is None else TokenClassification(TAGS, found.preprocess)
 
 
 def read(task: Any, row: Row) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from contracts.test_tasks import TAGS, TEXT
 from contracts.tiny_models import cnn, logits, pixels, tokens
-from surgical import HEADS, IMAGES, INPUTS, LAYERS, SENTENCES, UNITS, cut, read, teacher
+from surgical import HEADS, IMAGES, LAYERS, SENTENCES, UNITS, cut, read, task_of, teacher
 from torch import nn
 
 from limbeck import features, models, quantize, registry, structure
@@ -22,14 +22,18 @@ from limbeck.recipe import Quantize
 NAMES = registry.names("surgeries")
 IDENTITY: dict[str, list[dict[str, Any]]] = {  # keys that cut nothing
     "drop_layers": [{"layers": LAYERS, "keep": keep} for keep in ("even", "first", "last", "importance")],
+    "factorize_embedding": [{"rank": 17}],
     "prune_width": [{"heads": HEADS, "intermediate": UNITS, "layers": LAYERS}, {"heads": HEADS, "importance": "magnitude"}],
     "same": [{}],
+    "trim_vocabulary": [{}],
 }
 SMALLER: dict[str, list[dict[str, Any]]] = {  # keys that cut something
     "drop_layers": [{"layers": 2, "keep": keep} for keep in ("even", "first", "last", "importance")],
+    "factorize_embedding": [{"rank": 5}],
     "prune_width": [{"heads": 1, "intermediate": 24, "importance": each} for each in ("gradient", "activation", "magnitude")]
     + [{"heads": 1, "layers": 2}, {"intermediate": 7}],
     "same": [],
+    "trim_vocabulary": [{}],
 }
 READS_IMAGES: dict[str, dict[str, Any]] = {"drop_layers": {"layers": 3}, "same": {}}  # keys that cut nothing from a network of ours
 
@@ -55,7 +59,8 @@ def test_every_surgery_has_its_cases() -> None:
 @cases(IDENTITY)
 def test_the_identity_surgery_is_exact(name: str, keys: dict[str, Any]) -> None:
     found, whole = cut(name, keys), teacher()
-    torch.testing.assert_close(logits(found.student, INPUTS), logits(whole, INPUTS), rtol=0, atol=1e-5)
+    for row in SENTENCES:
+        torch.testing.assert_close(logits(found.student, read(task_of(found), row)), logits(whole, read(TEXT, row)), rtol=0, atol=1e-5)
     assert features.blocks(found.student) == features.blocks(whole)
 
 
@@ -67,9 +72,9 @@ def test_the_identity_surgery_is_exact_on_a_network_of_ours(name: str) -> None:
 
 @cases(SMALLER)
 def test_a_smaller_student_is_smaller(name: str, keys: dict[str, Any]) -> None:
-    student = cut(name, keys).student
-    assert count(student) < count(teacher())
-    assert torch.isfinite(logits(student, INPUTS)).all()
+    found = cut(name, keys)
+    assert count(found.student) < count(teacher())
+    assert torch.isfinite(logits(found.student, read(task_of(found), SENTENCES[0]))).all()
 
 
 @cases(SMALLER)
@@ -77,8 +82,9 @@ def test_the_teacher_stays_as_it_was(name: str, keys: dict[str, Any]) -> None:
     """Neither the cut nor training the student touches it, and the student shares nothing with it."""
     whole = teacher().train()
     before, config = snapshot(whole), copy.deepcopy(whole.config.to_dict())
-    student = cut(name, keys, whole).student
-    student(**INPUTS).logits.sum().backward()
+    found = cut(name, keys, whole)
+    student = found.student
+    student(**read(task_of(found), SENTENCES[0])).logits.sum().backward()
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.add_(1)
@@ -103,7 +109,7 @@ def test_the_same_cut_twice_is_the_same_student_in_the_teachers_mode(name: str, 
 def test_a_student_survives_its_folder(name: str, keys: dict[str, Any], tmp_path: Path) -> None:
     """Where the config cannot tell the new shape, structure.json does; once more, from the folder of a folder."""
     found = cut(name, keys)
-    task = TEXT if found.preprocess is None else type(TEXT)(TAGS, found.preprocess)
+    task = task_of(found)
     student: Any = found.student
     for folder in (tmp_path / "first", tmp_path / "second"):
         student.config.id2label = dict(enumerate(TAGS))
