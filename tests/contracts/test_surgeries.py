@@ -23,6 +23,7 @@ NAMES = registry.names("surgeries")
 IDENTITY: dict[str, list[dict[str, Any]]] = {  # keys that cut nothing
     "drop_layers": [{"layers": LAYERS, "keep": keep} for keep in ("even", "first", "last", "importance")],
     "factorize_embedding": [{"rank": 17}],
+    "prune_channels": [],  # of images alone: tests/oracles/test_surgery_channels.py
     "prune_width": [{"heads": HEADS, "intermediate": UNITS, "layers": LAYERS}, {"heads": HEADS, "importance": "magnitude"}],
     "same": [{}],
     "trim_vocabulary": [{}],
@@ -30,6 +31,7 @@ IDENTITY: dict[str, list[dict[str, Any]]] = {  # keys that cut nothing
 SMALLER: dict[str, list[dict[str, Any]]] = {  # keys that cut something
     "drop_layers": [{"layers": 2, "keep": keep} for keep in ("even", "first", "last", "importance")],
     "factorize_embedding": [{"rank": 5}],
+    "prune_channels": [],
     "prune_width": [{"heads": 1, "intermediate": 24, "importance": each} for each in ("gradient", "activation", "magnitude")]
     + [{"heads": 1, "layers": 2}, {"intermediate": 7}],
     "same": [],

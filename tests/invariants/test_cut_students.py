@@ -1,0 +1,85 @@
+"""Students cut in ways that no config tells, from end to end: one recipe's student is the next recipe's teacher, and its answers stay the same."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from encoders import save_encoder
+from torch import nn
+
+import limbeck
+from limbeck import stages
+from limbeck.own import Own
+from limbeck.recipe import Recipe
+from limbeck.store import Store, read_json
+
+TEXTS = [f"{mood} {noun} {tail}" for mood in ("good", "bad") for noun in ("film", "plot", "end") for tail in ("here", "again", "at last")]
+ROWS = [{"text": text, "label": text.split()[0]} for text in TEXTS * 3]
+DATA: dict[str, Any] = {"train": ROWS, "test": ROWS[:20]}
+
+
+def recipe(teacher: str, student: str, rest: str = "") -> Recipe:
+    return limbeck.parse(
+        f"task: text-classification\ndata: {{source: rows}}\nteacher: {{model: {teacher}, epochs: 0}}\n"
+        f"student: {{from: teacher, {student}}}\ntrain: {{epochs: 3, threads: 1, dtype: float32, learning_rate: 5.0e-3}}\n{rest}"
+    )
+
+
+def test_a_cut_student_is_the_next_teacher_and_loses_its_words(tmp_path: Path) -> None:
+    encoder = save_encoder(tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=32, layers=2)
+    first = limbeck.run(recipe(encoder, "surgery: prune_width, heads: 1, intermediate: 20"), tmp_path / "first", rows=DATA)
+    folder = tmp_path / "first" / "model"
+    assert read_json(folder / "structure.json")["bert.encoder.layer.0.attention.self"] == {"sizes": {"num_attention_heads": 1, "all_head_size": 16}}
+    joint = "distill: {losses: {kl: {}}}\nquantize: {when: train}\nverdict: {arms: [kd, joint], max_drop: 1}\n"
+    second = limbeck.run(recipe(str(folder), "surgery: trim_vocabulary", joint), tmp_path / "second", rows=DATA)
+    assert second["arms"]["teacher"]["mean"] == first["arms"]["plain"]["mean"]
+    assert all(row["holds"] for row in second["parity"])
+    assert second["arms"]["joint"]["parameters"] < first["arms"]["plain"]["parameters"]
+    vocabulary = read_json(tmp_path / "second" / "artifact" / "tokenizer.json")["model"]["vocab"]
+    assert "film" in vocabulary and "unheard" not in vocabulary
+    assert limbeck.load(tmp_path / "second" / "artifact").predict("good film here")["label"] in ("good", "bad")
+
+
+class Stack(nn.Module):
+    """A module of the user's own, on word embeddings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.layers, self.head = nn.Embedding(60, 8), nn.ModuleList([nn.Linear(8, 8) for _ in range(3)]), nn.Linear(8, 2)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        x = self.words(input_ids)
+        for layer in self.layers:
+            x = x + layer(x).tanh()
+        return self.head((x * attention_mask.unsqueeze(-1)).mean(1))
+
+
+def bench(encoder: str, student: str, rows: list[dict[str, Any]], store: Path) -> stages.Bench:
+    own = {"mine": Own(Stack(), tokenizer=encoder)}
+    return stages.Bench(recipe("mine", student), Store(store), own, {"train": rows, "test": rows[:20]})
+
+
+def test_a_module_of_the_users_own_is_cut_and_built_again(tmp_path: Path) -> None:
+    encoder = save_encoder(tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=16, layers=1)
+    for student, name in (
+        ("surgery: drop_layers, layers: 2", "layers"),
+        ("surgery: factorize_embedding, rank: 2", "words"),
+        ("surgery: trim_vocabulary", "words"),
+    ):
+        own = bench(encoder, student, ROWS, tmp_path / "store")
+        net = stages.student_stage(own, own.recipe, stages.teacher_stage(own, own.recipe))
+        assert name in read_json(net.folder / "structure.json")
+        batch = net.task.encode(ROWS[:1])[0]
+        assert net.load()(**{key: torch.from_numpy(value)[None] for key, value in batch.inputs.items()}).shape == (1, 2)
+
+
+def test_a_cut_depends_on_the_rows_only_where_it_reads_them(tmp_path: Path) -> None:
+    encoder = save_encoder(tmp_path / "encoder", TEXTS, vocabulary=60, width=16, layers=1)
+    others = [{**row, "text": row["text"] + " again"} for row in ROWS]
+    for student, differs in (("layers: 2", False), ("layers: 2, keep: importance", True)):
+        keys = set()
+        for rows in (ROWS, others):
+            own = bench(encoder, f"surgery: drop_layers, {student}", rows, tmp_path / "store")
+            keys.add(stages.student_stage(own, own.recipe, stages.teacher_stage(own, own.recipe)).key)
+        assert (len(keys) == 2) is differs
