@@ -526,7 +526,7 @@ def test_every_default_is_written_out() -> None:
     assert written["student"] == {"from": "teacher", "surgery": "drop_layers", "model": None, "layers": 3}
     assert set(written["quantize"]) == set(recipe.Quantize.model_fields)
     assert set(written["verdict"]) == set(recipe.Verdict.model_fields)
-    assert written["distill"] == {"task_weight": 1.0, "combine": "mean", "balance": "weights", "losses": {"kl": {}}}
+    assert written["distill"] == {"task_weight": 1.0, "combine": "mean", "balance": "weights", "cache": "float16", "losses": {"kl": {}}}
     assert written["export"] == ["onnx"]
 
 
@@ -539,7 +539,8 @@ def test_a_resolved_recipe_holds_its_components_defaults() -> None:
     assert found.teacher is not None
     assert found.teacher.options == {"width": 8, "depth": 1}
     assert found.distill is not None
-    assert found.distill.losses == {"kl": {"temperature": 2.0, "weight": 1.0}, "hidden": {"weight": 2.0, "layers": 0, "map": None}}
+    hidden = {"weight": 2.0, "layers": 0, "map": None, "map_by": "uniform", "measure": "mse", "each": "unit"}
+    assert found.distill.losses == {"kl": {"temperature": 2.0, "weight": 1.0}, "hidden": hidden}
     assert found.resolved() == found
 
 

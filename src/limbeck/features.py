@@ -1,30 +1,65 @@
-"""A model's outputs on a batch: logits and inner activations by module name, unit by unit.
+"""A model's outputs on a batch: logits unit by unit, and what losses read of its inside, each by a `Tap`: a kind and a module's name.
 
-Every tensor of `Outputs` has a unit axis, so that models with different tokenizers meet on the same words: (B, W, V) logits, (B, W, D) hidden.
-Where a row is one unit, a layer's tokens (B, T, D) count as their mean over those that the attention mask lets through, (B, 1, D), and a
-convolution's map (B, C, H, W) as its mean over the pixels, (B, 1, C).
+| kind | shape | what |
+|---|---|---|
+| hidden | (B, W, D) | a module's output unit by unit, so that models with different tokenizers meet on the same words |
+| places | (B, P, D) | the same place by place |
+| maps | (B, C, H, W) | a convolution's output |
+| attention | (B, N, P, P) | the probabilities of the attention inside a module, N heads |
+| queries, keys, values | (B, N, P, D) | what that attention multiplies |
+
+Where a row is one unit, `hidden` is the mean over its tokens that the attention mask lets through, (B, 1, D), or over its pixels, (B, 1, C). Places
+are the units of a row that has several (a word's first token, so that tails and padding are left out), and the tokens of a row that is one unit.
 """
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from limbeck.quant import attention
 from limbeck.registry import suggest
 from limbeck.tasks import Batch, Encoded, collate
+
+HIDDEN, PLACES, MAPS = "hidden", "places", "maps"
+OF_ATTENTION = (attention.PROBABILITIES, *attention.FACTORS)
+BY_PLACE = (PLACES, *OF_ATTENTION)
+
+
+class Tap(NamedTuple):
+    """Where a loss reads: what `kind` of tensor, of which `module`."""
+
+    kind: str
+    module: str
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """`logits` (B, W, V), `hidden` (B, W, D) by module name, `mask` (B, W; True counts)."""
+    """`logits` (B, W, V), `mask` (B, W; True counts), `inner` by tap, and `places` (B, P; True counts), where they are not the units."""
 
     logits: torch.Tensor
     mask: torch.Tensor
-    hidden: dict[str, torch.Tensor] = field(default_factory=dict)
+    inner: dict[Tap, torch.Tensor] = field(default_factory=dict)
+    places: torch.Tensor | None = None
+
+    @property
+    def place_mask(self) -> torch.Tensor:
+        """(B, P) which places count."""
+        return self.mask if self.places is None else self.places
+
+    @property
+    def hidden(self) -> dict[str, torch.Tensor]:
+        """(B, W, D) the hidden maps by module name."""
+        return {tap.module: value for tap, value in self.inner.items() if tap.kind == HIDDEN}
+
+
+def hidden_of(modules: Sequence[str]) -> list[Tap]:
+    """The taps of these modules' hidden maps."""
+    return [Tap(HIDDEN, name) for name in modules]
 
 
 def blocks(model: nn.Module) -> list[str]:
@@ -67,14 +102,39 @@ def batch_of(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, in
     return to_torch(collate([encoded[i] for i in rows], rows, padding))
 
 
-def run(model: nn.Module, batch: Batch, layers: Sequence[str] = ()) -> Outputs:
-    """The outputs of `model` on a batch of torch tensors, with the activations of `layers`."""
-    with capture(model, layers) as captured, naming_tokens_at(model, batch.positions) as gathered:
+def run(model: nn.Module, batch: Batch, taps: Sequence[Tap] = ()) -> Outputs:
+    """The outputs of `model` on a batch of torch tensors, with what `taps` name."""
+    attending = [tap.module for tap in taps if tap.kind in OF_ATTENTION]
+    layers = [tap.module for tap in taps if tap.kind not in OF_ATTENTION]
+    with capture(model, layers) as captured, attention.recorded(model, attending) as recorded, naming_tokens_at(model, batch.positions) as gathered:
         result = model(**batch.inputs)
     logits = result if isinstance(result, torch.Tensor) else result.logits
+    inner = {tap: placed(tap, recorded[tap.module][tap.kind] if tap.kind in OF_ATTENTION else captured[tap.module], batch) for tap in taps}
+    return Outputs((logits if gathered else by_unit(logits, batch.positions)).float(), batch.mask, inner, places_of(batch, inner))
+
+
+def places_of(batch: Batch, inner: dict[Tap, torch.Tensor]) -> torch.Tensor | None:
+    """(B, P) which places count, where a row is one unit; None where units are the places, or nothing is read place by place."""
+    found = [value.shape[1 if tap.kind == PLACES else 2] for tap, value in inner.items() if tap.kind in BY_PLACE]
+    if batch.positions is not None or not found:
+        return None
     seen = batch.inputs.get("attention_mask")
-    hidden = {name: by_unit(captured[name], batch.positions, seen).float() for name in layers}
-    return Outputs((logits if gathered else by_unit(logits, batch.positions)).float(), batch.mask, hidden)
+    return batch.mask.expand(-1, found[0]) if seen is None else seen.bool()
+
+
+def placed(tap: Tap, values: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """A module's output in the shape of the tap's kind. Raises ValueError where it has none."""
+    wanted, what = {HIDDEN: ((2, 3, 4), ""), PLACES: ((3,), "tokens (B, T, D)"), MAPS: ((4,), "maps (B, C, H, W)")}.get(tap.kind, ((4,), ""))
+    if values.ndim not in wanted:
+        raise ValueError(f"`{tap.module}` gives {tuple(values.shape)}, and {what} are read of it. Name another module, or take the loss `hidden`")
+    if tap.kind == HIDDEN:
+        return by_unit(values, batch.positions, batch.inputs.get("attention_mask")).float()
+    if batch.positions is None or tap.kind == MAPS:
+        return values.float()
+    if tap.kind == PLACES:
+        return by_unit(values, batch.positions).float()
+    values = values.take_along_dim(batch.positions[:, None, :, None], 2)
+    return (values.take_along_dim(batch.positions[:, None, None, :], 3) if tap.kind == attention.PROBABILITIES else values).float()
 
 
 def by_unit(values: torch.Tensor, positions: torch.Tensor | None, seen: torch.Tensor | None = None) -> torch.Tensor:
@@ -120,7 +180,7 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, torch
     for name in layers:
         if name not in modules:
             raise ValueError(f"{type(model).__name__} has no module `{name}`. {suggest(name, modules)}")
-    handles = [modules[name].register_forward_hook(keep(name)) for name in layers]
+    handles = [modules[name].register_forward_hook(keep(name)) for name in dict.fromkeys(layers)]
     try:
         yield captured
     finally:

@@ -139,12 +139,14 @@ class Distill(Stage):
     """Weighted losses by name; `task_weight` is the weight of the task's own loss. A weight of 0 switches a term off.
 
     `balance: gradients` multiplies each loss's weight by a factor that keeps its gradient as long as the task's (`probe`); with `weights` they act as
-    they are. `combine` says what several teachers answer together (`ensemble`).
+    they are. `combine` says what several teachers answer together (`ensemble`). `cache`: what the teacher's inner tensors are stored as, `int8` in
+    half the bytes.
     """
 
     task_weight: Weight = 1.0
     combine: Literal["mean", "best"] = "mean"
     balance: Literal["weights", "gradients"] = "weights"
+    cache: Literal["float16", "int8"] = "float16"
     losses: dict[str, LossKeys] = {"kl": {}}
 
 

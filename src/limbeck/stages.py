@@ -18,6 +18,7 @@ from limbeck import (
     evaluate,
     export,
     features,
+    likeness,
     machine,
     models,
     objective,
@@ -31,8 +32,8 @@ from limbeck import (
     train,
 )
 from limbeck import recipe as recipes
+from limbeck.binding import bind_losses, match_layers, refuse_other_tokens, taps_of
 from limbeck.features import Outputs
-from limbeck.losses import FeatureLoss
 from limbeck.own import Own
 from limbeck.probe import probing
 from limbeck.progress import Note
@@ -290,34 +291,47 @@ def seen_by(surgery: Surgery, bench: Bench) -> dict[str, Any]:
 
 
 def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: list[objective.Term]) -> Answers:
-    """The teacher's outputs over the training rows, and the layers that the losses read; with augmentation nothing is stored.
+    """The teacher's outputs over the training rows, and what the losses read inside it; with augmentation nothing is stored.
 
-    Raises ValueError where the augmented pixels of the student are not those that the teacher reads.
+    Raises ValueError where the augmented pixels of the student, or its tokens, are not those that the teacher reads.
     """
-    layers: list[str] = []
-    for term in terms:
-        if isinstance(term.loss, FeatureLoss):
-            term.loss.pairs = pairs = term.loss.layer_map(start.layers, ready.layers)
-            bench.store.tell_once(f"{term.name}: student <- teacher layers " + ", ".join(f"{own} <- {theirs}" for own, theirs in pairs))
-            layers += [theirs for _, theirs in pairs if theirs not in layers]
+    same_inputs = ready.task.preprocess == start.task.preprocess
+    if recipe.train.augment and not same_inputs:
+        raise ValueError(
+            "train.augment: the student's images are augmented as it reads them, and this teacher reads another size or scale of pixels. "
+            "Leave augment out, or take two models with the same preprocessing"
+        )
+    if not same_inputs and bench.reads_tokens and bench.encode("train", start.task)[0].positions is None:
+        refuse_other_tokens(terms)
+    for line in match_layers(terms, start.layers, ready.layers, partial(compared, bench, start, ready)):
+        bench.store.tell_once(line)
+    taps = taps_of(terms, of_teacher=True)
     if recipe.train.augment:
-        if ready.task.preprocess != start.task.preprocess:
-            raise ValueError(
-                "train.augment: the student's images are augmented as it reads them, and this teacher reads another size or scale of pixels. "
-                "Leave augment out, or take two models with the same preprocessing"
-            )
-        return Answers(f"live {ready.key} {layers}", lambda: teacher.Live(ready.load().eval(), layers, bench.dtype()))
+        return Answers(f"live {ready.key} {taps}", lambda: teacher.Live(ready.load().eval(), taps, bench.dtype()))
+    stored = recipe.distill.cache if recipe.distill else "float16"
     inputs = {
         "teacher": file_digest(ready.folder / models.WEIGHTS), "preprocess": digest(ready.task.preprocess), "data": bench.fingerprint("train"),
-        "task": recipe.task, "layers": layers, "dtype": str(bench.dtype()), **bench.environment(),
+        "task": recipe.task, "taps": taps, "stored": stored if taps else None, "dtype": str(bench.dtype()), **bench.environment(),
     }  # fmt: skip
 
     def build(folder: Path) -> None:
-        asked = teacher.Asked(layers, bench.dtype())
+        asked = teacher.Asked(taps, bench.dtype(), stored)
         teacher.label(ready.load(), bench.encode("train", ready.task), ready.task, asked, folder, bench.store.tell)
 
     folder = bench.store.stage("label", inputs, build)
     return Answers(folder.name, lambda: teacher.open_cache(folder))
+
+
+def compared(bench: Bench, start: Net, ready: Net) -> np.ndarray:
+    """(student layers, teacher layers) how alike they are."""
+    return likeness.likeness(*(likeness.Side(net.load(), net.layers, batches_alike(bench, net)) for net in (start, ready)))
+
+
+def batches_alike(bench: Bench, net: Net) -> list[Batch]:
+    """A few training rows, the same in the same batches for every model."""
+    rows = bench.encode("train", net.task)
+    chosen = np.arange(min(likeness.ROWS, len(rows)))
+    return [features.batch_of(rows, part, net.task.padding) for part in np.array_split(chosen, -(-len(chosen) // 16))]
 
 
 def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None) -> Path:
@@ -351,7 +365,7 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     model, task, encoded = start.load(), start.task, bench.encode("train", start.task)
     torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before
     answer = answers.open() if answers else None
-    layers = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
+    taps = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
     listeners: list[Progressive] = []
     penalties, kind, validate = {}, train.all_alike, _validator(bench, model, task, recipe.train.epochs)
     if recipe.quantize and recipe.quantize.when == "train":
@@ -363,7 +377,7 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     weighed = objective.Objective(terms, penalties)
     balanced = recipe.distill is not None and recipe.distill.balance == "gradients"
     return train.Job(
-        model, weighed, encoded, task.padding, recipe.train, bench.dtype(), layers, answer or (lambda batch: None),
+        model, weighed, encoded, task.padding, recipe.train, bench.dtype(), taps, answer or (lambda batch: None),
         listeners, validate, validation_units(bench, task), kind, bench.store.tell, transform(task), partial(broken_scales, model),
         probing(weighed, model, bench.store.tell, balanced=balanced, decides=decides(task)),
     )  # fmt: skip
@@ -482,21 +496,6 @@ def score(bench: Bench, weights: Path, model: Callable[[], nn.Module], task: Tas
 
     folder = bench.store.stage("evaluate", inputs, build)
     return Scored(np.load(folder / PREDICTIONS), packed.flat_labels(encoded), evaluate.unit_offsets(encoded))
-
-
-def bind_losses(model: nn.Module, terms: list[objective.Term], answer: Callable[[Batch], Outputs] | None, example: Batch) -> list[str]:
-    """Give every loss that reads hidden maps its projectors; the student's layers to capture. Shapes are checked here, before step 0."""
-    layers: list[str] = []
-    for term in terms:
-        if not isinstance(term.loss, FeatureLoss) or answer is None:
-            continue
-        pairs = term.loss.pairs
-        with torch.no_grad():
-            own_outputs = features.run(model.eval(), features.to_torch(example), [own for own, _ in pairs])
-            outputs = answer(features.to_torch(example))
-        term.loss.bind(pairs, [(own_outputs.hidden[own].shape[-1], outputs.hidden[theirs].shape[-1]) for own, theirs in pairs])
-        layers += [own for own, _ in pairs if own not in layers]
-    return layers
 
 
 def activations(bench: Bench, recipe: Recipe) -> str:

@@ -21,7 +21,7 @@ from torch import nn
 from limbeck import features, machine, models, packed
 from limbeck.augment import augmented
 from limbeck.data import batch_plan, padded_size
-from limbeck.features import Outputs
+from limbeck.features import Outputs, Tap
 from limbeck.objective import Diverged, Objective
 from limbeck.progress import SETUP, STEP, VALIDATION, EpochEnded, Meter, Note, Progress, Tell, silent
 from limbeck.recipe import Train
@@ -58,7 +58,7 @@ def unchanged(batch: Batch, generator: np.random.Generator) -> Batch:
 class Job:
     """One training.
 
-    `teacher(batch)` answers, from the cache or live; `layers` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
+    `teacher(batch)` answers, from the cache or live; `taps` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
     `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`); `transform(batch, generator)` makes of
     a numpy batch the one to train on, by a generator that (seed, step) alone decides; `diagnose()` adds what it knows where a loss is not finite;
     `measure(student, teacher, parts, progress)` is asked PROBES times, before the pass backward, for figures to log beside the losses.
@@ -70,7 +70,7 @@ class Job:
     padding: dict[str, int]
     settings: Train
     dtype: torch.dtype = torch.float32
-    layers: Sequence[str] = ()
+    taps: Sequence[Tap] = ()
     teacher: Callable[[Batch], Outputs | None] = lambda batch: None
     listeners: Sequence[Callable[[int, int], None]] = ()
     validate: Callable[[], dict[str, float]] | None = None
@@ -154,7 +154,7 @@ class Training:
             batch = augmented(batch, job.settings.augment, seed=job.settings.seed, epoch=epoch)
         job.model.train()
         with torch.autocast(self.accelerator.device.type, job.dtype, enabled=job.dtype != torch.float32):
-            student = features.run(job.model, batch, job.layers)
+            student = features.run(job.model, batch, job.taps)
         teacher = job.teacher(batch)
         try:
             loss, parts = job.objective(student, student if teacher is None else teacher, batch, step / total)

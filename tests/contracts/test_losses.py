@@ -1,7 +1,8 @@
 """What every loss keeps, whatever it measures. A new file in losses/ is tested here without a line of this file changing.
 
-Shapes: B rows, W units, V labels, D width. A loss that reads the teacher is taken for a divergence (0 at identity) that is blind to the row's own
-labels, and labels for one class a unit, unless it is named below.
+Shapes: B rows, W units, V labels, D width, P places, N heads, C channels, S pixels a side. A loss that reads the teacher is taken for a divergence (0
+at identity) that is blind to the row's own labels, and labels for one class a unit, unless it is named below. Losses are in eval mode: what one
+remembers from batch to batch stays as it is.
 """
 
 import math
@@ -13,15 +14,18 @@ import pytest
 import torch
 
 from limbeck import registry
-from limbeck.features import Outputs, run
-from limbeck.losses import Tempered
+from limbeck.features import HIDDEN, MAPS, OF_ATTENTION, PLACES, Outputs, Tap, run
+from limbeck.losses import FeatureLoss, Tempered
 from limbeck.objective import Objective, Term
+from limbeck.quant.attention import PROBABILITIES
 from limbeck.schedules import schedule
 from limbeck.tasks import UNKNOWN, Batch
 
-B, W, V, D = 3, 5, 4, 6
+B, W, V, D = 5, 5, 4, 6
+P, N, C, S = 6, 2, 3, 4
+LAYERS = (0, 1)
 NAMES = registry.names("losses")
-NO_DIVERGENCE = {"soft_cross_entropy"}  # larger by the teacher's entropy
+NO_DIVERGENCE = {"soft_cross_entropy", "contrastive"}  # larger by the teacher's entropy; against other units
 READS_LABELS = {"dkd"}  # the target class is the row's, where it is known
 SETS = {"binary_cross_entropy"}  # labels (B, W, V) of 0 and 1
 NUMBERS = {"mean_squared_error"}  # labels (B, W) of floats, NaN where there is none; one logit
@@ -33,32 +37,47 @@ DIVERGENCES = [name for name in READERS if name not in NO_DIVERGENCE]
 Case = tuple[Outputs, Outputs, Batch]
 
 
+SHAPES: dict[str, tuple[int, ...]] = {
+    HIDDEN: (B, W, D), PLACES: (B, P, D), MAPS: (B, C, S, S), **{kind: (B, N, P, D // N) for kind in OF_ATTENTION}, PROBABILITIES: (B, N, P, P),
+}  # fmt: skip
+PADDED: dict[str, tuple[int, ...]] = {HIDDEN: (1,), PLACES: (1,), MAPS: (), **{kind: (2,) for kind in OF_ATTENTION}, PROBABILITIES: (2, 3)}
+
+
 def make(name: str, dtype: torch.dtype = torch.float64, **keys: float | str) -> torch.nn.Module:
-    """The loss with its defaults but for `keys`, its projectors made."""
+    """The loss with its defaults but for `keys`, bound to two pairs of layers, or to one where it compares one."""
+    torch.manual_seed(0)
     loss = registry.create("losses", name, keys)
-    if "hidden" in loss.reads:
-        loss.bind([("own.0", "theirs.0"), ("own.1", "theirs.1")], [(D, D), (D, D)])
-    return loss.to(dtype)
+    if isinstance(loss, FeatureLoss):
+        student, teacher, _ = case(name)
+        count = 1 if loss.matching.layers == 1 else len(LAYERS)
+        loss.bind([(f"own.{i}", f"theirs.{i}") for i in LAYERS[:count]], student, teacher)
+    return loss.to(dtype).eval()
 
 
 def case(name: str, dtype: torch.dtype = torch.float64) -> Case:
-    """Random student, teacher and batch for a loss; row 1 ends in a unit that only the student lacks, row 2 in one that only the teacher lacks."""
+    """Random student, teacher and batch for a loss; row 1 ends in a unit and two places that only the student lacks, row 2 in such that only the
+    teacher lacks; the student lacks the whole of row 3, and the teacher that of row 4."""
     generator = torch.Generator().manual_seed(0)
     width = 1 if name in NUMBERS else V
 
     def draw(*shape: int) -> torch.Tensor:
         return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
 
+    def inner(side: str) -> dict[Tap, torch.Tensor]:
+        found = {Tap(kind, f"{side}.{i}"): draw(*shape) for kind, shape in SHAPES.items() for i in LAYERS}
+        return {tap: value.softmax(-1) if tap.kind == PROBABILITIES else value for tap, value in found.items()}
+
     own, theirs = torch.ones(B, W, dtype=torch.bool), torch.ones(B, W, dtype=torch.bool)
-    own[1, -1] = False
-    theirs[2, -1] = False
+    own_places, their_places = torch.ones(B, P, dtype=torch.bool), torch.ones(B, P, dtype=torch.bool)
+    own[1, -1] = theirs[2, -1] = own[3] = theirs[4] = False
+    own_places[1, -2:] = their_places[2, -2:] = own_places[3] = their_places[4] = False
     labels = torch.randint(0, V, (B, W), generator=generator)
     if name in SETS:
         labels = torch.randint(0, 2, (B, W, V), generator=generator).float()
     if name in NUMBERS:
         labels = draw(B, W).float()
-    student = Outputs(draw(B, W, width), own, {f"own.{i}": draw(B, W, D) for i in range(2)})
-    teacher = Outputs(draw(B, W, width), theirs, {f"theirs.{i}": draw(B, W, D) for i in range(2)})
+    student = Outputs(draw(B, W, width), own, inner("own"), own_places)
+    teacher = Outputs(draw(B, W, width), theirs, inner("theirs"), their_places)
     return student, teacher, Batch({}, None, labels, own, np.arange(B))
 
 
@@ -68,12 +87,30 @@ def unlabelled(name: str, labels: torch.Tensor) -> torch.Tensor:
 
 
 def leaves(outputs: Outputs) -> list[torch.Tensor]:
-    return [outputs.logits, *outputs.hidden.values()]
+    return [outputs.logits, *outputs.inner.values()]
 
 
 def mapped(outputs: Outputs, change: Callable[[torch.Tensor], torch.Tensor]) -> Outputs:
-    """Every tensor with a unit axis changed alike."""
-    return Outputs(change(outputs.logits), outputs.mask, {name: change(value) for name, value in outputs.hidden.items()})
+    """Every tensor changed alike."""
+    return replace(outputs, logits=change(outputs.logits), inner={tap: change(value) for tap, value in outputs.inner.items()})
+
+
+def away(kind: str, outputs: Outputs) -> torch.Tensor:
+    """Where a tensor of this kind does not count, in a shape that it broadcasts with."""
+    if kind == MAPS:
+        return ~outputs.mask.any(1)[:, None, None, None]
+    if kind in (HIDDEN, "logits"):
+        return ~outputs.mask[..., None]
+    places = ~outputs.place_mask
+    if kind == PLACES:
+        return places[..., None]
+    return places[:, None, :, None] | places[:, None, None, :] if kind == PROBABILITIES else places[:, None, :, None]
+
+
+def aways(outputs: Outputs) -> list[torch.Tensor]:
+    """One for each of the leaves, in its shape."""
+    kinds = ["logits", *(tap.kind for tap in outputs.inner)]
+    return [away(kind, outputs).expand_as(leaf) for kind, leaf in zip(kinds, leaves(outputs), strict=True)]
 
 
 def watched(outputs: Outputs) -> Outputs:
@@ -110,7 +147,9 @@ def test_extreme_logits_stay_finite(name: str) -> None:
 @pytest.mark.parametrize("name", DIVERGENCES)
 def test_a_divergence_is_zero_at_identity_and_positive_elsewhere(name: str) -> None:
     student, teacher, batch = case(name)
-    same = Outputs(student.logits, teacher.mask, {f"theirs.{i}": student.hidden[f"own.{i}"] for i in range(2)})
+    same = replace(
+        teacher, logits=student.logits, inner={Tap(t.kind, t.module.replace("own", "theirs")): value for t, value in student.inner.items()}
+    )
     value, watched_student, _ = gradients(name, (student, same, batch))
     torch.testing.assert_close(value, torch.zeros((), dtype=torch.float64), atol=1e-12, rtol=0)
     for leaf in leaves(watched_student):
@@ -129,29 +168,33 @@ def test_no_gradient_reaches_the_teacher(name: str) -> None:
 def test_masked_units_are_inert(name: str, side: str) -> None:
     """Where a mask is False, finite garbage in logits, hidden maps and labels changes neither the value nor any other unit's gradient."""
     student, teacher, batch = case(name)
-    away = ~(student.mask if side == "student" else teacher.mask)
+    outside = student if side == "student" else teacher
     before, clean, _ = gradients(name, (student, teacher, batch))
 
-    def garbage(value: torch.Tensor) -> torch.Tensor:
-        return torch.where(away[..., None], torch.tensor(1e6, dtype=value.dtype), value)
+    def garbage(outputs: Outputs) -> Outputs:
+        def spoilt(kind: str, value: torch.Tensor) -> torch.Tensor:
+            return torch.where(away(kind, outside), torch.tensor(1e6, dtype=value.dtype), value)
+
+        return replace(outputs, logits=spoilt("logits", outputs.logits), inner={tap: spoilt(tap.kind, value) for tap, value in outputs.inner.items()})
 
     labels = batch.labels.clone()
     if side == "student":
-        labels[away] = batch.labels.roll(1, 1)[away]
+        labels[~outside.mask] = batch.labels.roll(1, 1)[~outside.mask]
         assert (labels != batch.labels).any()
-    after, dirty, _ = gradients(name, (mapped(student, garbage), mapped(teacher, garbage), replace(batch, labels=labels)))
+    after, dirty, _ = gradients(name, (garbage(student), garbage(teacher), replace(batch, labels=labels)))
     torch.testing.assert_close(after, before, atol=0, rtol=1e-12)
-    for old, new in zip(leaves(clean), leaves(dirty), strict=True):
+    for old, new, spoilt in zip(leaves(clean), leaves(dirty), aways(outside), strict=True):
         if new.grad is not None:
             torch.testing.assert_close(new.grad, old.grad, atol=1e-12, rtol=1e-9)
-            assert (new.grad[away] == 0).all()
+            assert (new.grad[spoilt] == 0).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_where_no_unit_counts_the_loss_is_zero_with_a_finite_gradient(name: str) -> None:
     student, teacher, batch = case(name)
-    nothing = torch.zeros(B, W, dtype=torch.bool)
-    value, student, _ = gradients(name, (replace(student, mask=nothing), replace(teacher, mask=nothing), replace(batch, mask=nothing)))
+    nothing, nowhere = torch.zeros(B, W, dtype=torch.bool), torch.zeros(B, P, dtype=torch.bool)
+    outputs = (replace(each, mask=nothing, places=nowhere) for each in (student, teacher))
+    value, student, _ = gradients(name, (*outputs, replace(batch, mask=nothing)))
     assert value == 0
     for leaf in leaves(student):
         assert leaf.grad is None or (leaf.grad == 0).all()
@@ -160,10 +203,10 @@ def test_where_no_unit_counts_the_loss_is_zero_with_a_finite_gradient(name: str)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_rows_does_not_matter(name: str) -> None:
     student, teacher, batch = case(name)
-    order = torch.tensor([2, 0, 1])
+    order = torch.tensor([2, 0, 4, 1, 3])
 
     def turned(outputs: Outputs) -> Outputs:
-        return replace(mapped(outputs, lambda value: value[order]), mask=outputs.mask[order])
+        return replace(mapped(outputs, lambda value: value[order]), mask=outputs.mask[order], places=outputs.place_mask[order])
 
     turned_batch = replace(batch, labels=batch.labels[order], mask=batch.mask[order], rows=batch.rows[order.numpy()])
     loss = make(name)
@@ -172,12 +215,20 @@ def test_the_order_of_rows_does_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_does_not_matter(name: str) -> None:
-    """Three padded units more in every row leave the loss as it was."""
+    """Three padded units and places more in every row leave the loss as it was."""
     student, teacher, batch = case(name)
 
+    def longer(value: torch.Tensor, axes: tuple[int, ...], filling: float) -> torch.Tensor:
+        for axis in axes:
+            more = list(value.shape)
+            more[axis] = 3
+            value = torch.cat([value, torch.full(more, filling, dtype=value.dtype)], axis)
+        return value
+
     def padded(outputs: Outputs) -> Outputs:
-        wider = mapped(outputs, lambda value: torch.cat([value, torch.full((B, 3, value.shape[-1]), 7.0, dtype=value.dtype)], 1))
-        return replace(wider, mask=torch.cat([outputs.mask, torch.zeros(B, 3, dtype=torch.bool)], 1))
+        inner = {tap: longer(value, PADDED[tap.kind], 7.0) for tap, value in outputs.inner.items()}
+        masks = (longer(mask, (1,), 0) for mask in (outputs.mask, outputs.place_mask))
+        return Outputs(longer(outputs.logits, (1,), 7.0), next(masks), inner, next(masks))
 
     padding = torch.full((B, 3, *batch.labels.shape[2:]), UNKNOWN)  # also where labels are numbers: the mask alone tells
     labels = torch.cat([batch.labels, padding.to(batch.labels.dtype)], 1)
@@ -194,7 +245,7 @@ def test_unlabelled_rows_are_inert_for_hard_losses(name: str) -> None:
     labels = batch.labels.clone()
     labels[0] = unlabelled(name, labels[0])
     value, watched_student, _ = gradients(name, (student, teacher, replace(batch, labels=labels)))
-    rest = Outputs(student.logits[1:], student.mask[1:], {key: hidden[1:] for key, hidden in student.hidden.items()})
+    rest = replace(mapped(student, lambda value: value[1:]), mask=student.mask[1:])
     expected = loss(rest, teacher, replace(batch, labels=batch.labels[1:], mask=batch.mask[1:]))
     torch.testing.assert_close(value, expected.detach(), atol=0, rtol=1e-12)
     assert (watched_student.logits.grad[0] == 0).all()
@@ -211,20 +262,23 @@ def test_labels_do_not_matter_to_a_loss_that_reads_the_teacher(name: str) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradcheck(name: str) -> None:
-    """Against finite differences, for logits, hidden maps and the loss's own parameters."""
+    """Against finite differences, for logits, what it reads inside and its own parameters."""
     student, teacher, batch = case(name)
     loss = make(name)
     own = list(loss.named_parameters())
     generator = torch.Generator().manual_seed(1)
     started = [parameter.detach() + 0.3 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) for _, parameter in own]
 
+    kinds = {"logits", *(loss.kinds if isinstance(loss, FeatureLoss) else ())}
+    read = [tap for tap in student.inner if tap.kind in kinds]
+
     def value(*tensors: torch.Tensor) -> torch.Tensor:
         logits, *rest = tensors
-        hidden = dict(zip(student.hidden, rest[: len(student.hidden)], strict=True))
-        parameters = {key: tensor for (key, _), tensor in zip(own, rest[len(student.hidden) :], strict=True)}
-        return torch.func.functional_call(loss, parameters, (Outputs(logits, student.mask, hidden), teacher, batch))
+        inner = student.inner | dict(zip(read, rest[: len(read)], strict=True))
+        parameters = {key: tensor for (key, _), tensor in zip(own, rest[len(read) :], strict=True)}
+        return torch.func.functional_call(loss, parameters, (replace(student, logits=logits, inner=inner), teacher, batch))
 
-    inputs = [tensor.clone().requires_grad_() for tensor in (*leaves(student), *started)]
+    inputs = [tensor.clone().requires_grad_() for tensor in (student.logits, *(student.inner[tap] for tap in read), *started)]
     assert torch.autograd.gradcheck(value, inputs)
 
 
@@ -243,10 +297,10 @@ def test_hidden_takes_the_maps_of_a_network_under_autocast() -> None:
     pixels = torch.randn(B, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     batch = Batch({"pixel_values": pixels}, None, torch.zeros(B, 1, dtype=torch.long), torch.ones(B, 1, dtype=torch.bool), np.arange(B))
     with torch.autocast("cpu", torch.bfloat16):
-        student = run(network, batch, ["blocks.2"])
-    loss = registry.create("losses", "hidden")
-    loss.bind([("blocks.2", "theirs")], [(8, 4)])
-    loss(student, Outputs(student.logits, batch.mask, {"theirs": torch.ones(B, 1, 4)}), batch).backward()
+        student = run(network, batch, [Tap(HIDDEN, "blocks.2")])
+    loss, teacher = registry.create("losses", "hidden"), Outputs(student.logits, batch.mask, {Tap(HIDDEN, "theirs"): torch.ones(B, 1, 4)})
+    loss.bind([("blocks.2", "theirs")], student, teacher)
+    loss(student, teacher, batch).backward()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -261,7 +315,7 @@ def test_the_objective_sets_the_temperature_by_the_progress(name: str) -> None:
     loss = make(name, temperature="linear(4, 1)")
     assert isinstance(loss, Tempered)
     objective = Objective([Term(name, schedule(1.0), loss)])
-    found = [objective(*case(name), progress)[1][name] for progress in (0.0, 1.0, 0.5, 0.0)]
+    found = [objective(*case(name), progress)[1][name].detach() for progress in (0.0, 1.0, 0.5, 0.0)]
     assert found == [make(name, temperature=temperature)(*case(name)) for temperature in (4.0, 1.0, 2.5, 4.0)]
     assert len(set(map(float, found))) == 3
 

@@ -168,7 +168,7 @@ def test_a_padded_row_has_the_hidden_maps_that_it_has_alone(name: str) -> None:
     def hidden(chosen: list[int]) -> torch.Tensor:
         batch = features.to_torch(collate([encoded[i] for i in chosen], np.array(chosen), task.padding))
         with torch.inference_mode():
-            return features.run(model, batch, ["table"]).hidden["table"]
+            return features.run(model, batch, features.hidden_of(["table"])).hidden["table"]
 
     together = hidden([0, 1, 2, 3])
     for index, row in enumerate(encoded):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from limbeck.ensemble import Ensemble
-from limbeck.features import Outputs
+from limbeck.features import Outputs, Tap
 from limbeck.tasks import UNKNOWN, Batch
 
 B, W, V = 3, 4, 5
@@ -18,7 +18,9 @@ WEIGHTS = [1.0, 3.0, 0.5]
 def outputs(seed: int) -> Outputs:
     generator = torch.Generator().manual_seed(seed)
     mask = torch.rand(B, W, generator=generator) < 0.8
-    return Outputs(3 * torch.randn(B, W, V, generator=generator, dtype=torch.float64), mask, {"own": torch.full((B, W, 2), float(seed))})
+    return Outputs(
+        3 * torch.randn(B, W, V, generator=generator, dtype=torch.float64), mask, {Tap("hidden", "own"): torch.full((B, W, 2), float(seed))}
+    )
 
 
 TEACHERS = [outputs(seed) for seed in range(3)]

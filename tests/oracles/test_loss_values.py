@@ -1,13 +1,14 @@
 """Each loss against slow float64 code written from the paper's formula, one unit after the other."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from limbeck import registry
-from limbeck.features import Outputs
+from limbeck.features import HIDDEN, Outputs, Tap
 from limbeck.losses.hidden import Hidden
 from limbeck.tasks import UNKNOWN, Batch
 
@@ -17,7 +18,7 @@ B, W, V = 3, 4, 5
 def drawn(seed: int, width: int, key: str) -> Outputs:
     generator = np.random.default_rng(seed)
     mask = torch.tensor(generator.random((B, W)) < 0.8)
-    return Outputs(torch.tensor(generator.normal(0, 2, (B, W, V))), mask, {key: torch.tensor(generator.normal(0, 3, (B, W, width)))})
+    return Outputs(torch.tensor(generator.normal(0, 2, (B, W, V))), mask, {Tap(HIDDEN, key): torch.tensor(generator.normal(0, 3, (B, W, width)))})
 
 
 STUDENT, TEACHER = drawn(0, 3, "own"), drawn(1, 6, "theirs")
@@ -82,35 +83,40 @@ def test_kl_and_soft_cross_entropy_have_one_gradient() -> None:
     torch.testing.assert_close(*found)
 
 
+def bound(measure: str = "mse") -> Hidden:
+    loss = Hidden(measure=measure)  # type: ignore[arg-type]
+    loss.bind([("own", "theirs")], STUDENT, TEACHER)
+    return loss.double()
+
+
+def projected_and_target(loss: Hidden, b: int, w: int) -> tuple[list[float], list[float]]:
+    weight, own = loss.projectors[0].weight.tolist(), STUDENT.hidden["own"][b, w].tolist()
+    return [sum(weight[o][d] * own[d] for d in range(3)) for o in range(6)], TEACHER.hidden["theirs"][b, w].tolist()
+
+
 def test_hidden_with_a_projector_between_widths() -> None:
-    loss = Hidden()
-    loss.bind([("own", "theirs")], [(3, 6)])
-    loss.double()
-    weight = loss.projectors[0].weight.detach().numpy()
+    loss = bound()
     errors, powers = [], []
     for b, w in counted():
-        projected = [sum(weight[o, d] * float(STUDENT.hidden["own"][b, w, d]) for d in range(3)) for o in range(6)]
-        target = [float(value) for value in TEACHER.hidden["theirs"][b, w]]
+        projected, target = projected_and_target(loss, b, w)
         errors.append(sum((own - their) ** 2 for own, their in zip(projected, target, strict=True)) / 6)
         powers.append(sum(their**2 for their in target) / 6)
     assert loss(STUDENT, TEACHER, BATCH).item() == pytest.approx(np.mean(errors) / np.mean(powers), rel=1e-10)
 
 
+def test_the_cosine_of_hidden_maps() -> None:
+    loss, values = bound("cosine"), []
+    for b, w in counted():
+        projected, target = projected_and_target(loss, b, w)
+        product = sum(own * their for own, their in zip(projected, target, strict=True))
+        values.append(1 - product / math.hypot(*projected) / math.hypot(*target))
+    assert loss(STUDENT, TEACHER, BATCH).item() == pytest.approx(np.mean(values), rel=1e-10)
+
+
+def scaled(outputs: Outputs) -> Outputs:
+    return replace(outputs, inner={tap: 1000 * value for tap, value in outputs.inner.items()})
+
+
 def test_hidden_is_blind_to_the_teacher_s_scale() -> None:
-    loss = Hidden()
-    loss.bind([("own", "theirs")], [(3, 6)])
-    loss.double()
-    scaled = Outputs(TEACHER.logits, TEACHER.mask, {"theirs": 1000 * TEACHER.hidden["theirs"]})
-    student = Outputs(STUDENT.logits, STUDENT.mask, {"own": 1000 * STUDENT.hidden["own"]})
-    assert loss(student, scaled, BATCH).item() == pytest.approx(loss(STUDENT, TEACHER, BATCH).item(), rel=1e-10)
-
-
-@pytest.mark.parametrize(("asked", "expected"), [(0, [(0, 1), (1, 3), (2, 5)]), (1, [(2, 5)]), (3, [(0, 1), (1, 3), (2, 5)])])
-def test_layers_are_matched_evenly_the_last_to_the_last(asked: int, expected: list[tuple[int, int]]) -> None:
-    own, theirs = [f"s.{i}" for i in range(3)], [f"t.{i}" for i in range(6)]
-    assert Hidden(asked).layer_map(own, theirs) == [(own[i], theirs[j]) for i, j in expected]
-
-
-def test_more_layers_than_there_are_cannot_be_matched() -> None:
-    with pytest.raises(ValueError, match="cannot keep 4 of 3 layers"):
-        Hidden(4).layer_map(["a", "b", "c"], ["d", "e", "f", "g", "h", "i"])
+    loss = bound()
+    assert loss(scaled(STUDENT), scaled(TEACHER), BATCH).item() == pytest.approx(loss(STUDENT, TEACHER, BATCH).item(), rel=1e-10)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from limbeck import quantize
-from limbeck.features import Outputs
+from limbeck.features import Outputs, Tap
 from limbeck.objective import Diverged, Objective, Term, hard_terms, terms
 from limbeck.quant.swap import Quantized, QuantizedEmbedding, squared_error
 from limbeck.recipe import Distill, Quantize
@@ -163,7 +163,8 @@ def test_a_recipe_s_losses_become_terms_with_their_keys_and_weights() -> None:
 
 def test_an_objective_s_own_parameters_are_trained() -> None:
     hidden = terms("cross_entropy", Distill(losses={"hidden": {}}))
-    hidden[1].loss.bind([("a", "b")], [(3, 3)])
+    own, theirs = (Outputs(torch.ones(1, 1, 2), torch.ones(1, 1) > 0, {Tap("hidden", name): torch.ones(1, 1, 3)}) for name in "ab")
+    hidden[1].loss.bind([("a", "b")], own, theirs)
     assert [parameter.shape for parameter in Objective(hidden).parameters()] == [(3, 3)]
 
 

@@ -1,7 +1,8 @@
 """What the student is asked to match: (student, teacher, batch) -> scalar, the mean over counted units, accumulated in float32.
 
-`reads` names what a loss needs of the teacher ("logits", "hidden"; nothing for a hard loss). Padded units and units without a label or a teacher are
-inert; where none counts, the loss is 0 and its gradient is finite. A loss that reads hidden maps owns projectors: `bind` makes them before step 0. A
+`reads` names what a loss needs of the teacher ("logits", kinds of `features.Tap`; nothing for a hard loss). Padded units and places, and units
+without a label or a teacher, are inert; where none counts, the loss is 0 and its gradient is finite. A loss that reads inner tensors is bound to both
+models' before step 0; it may own projectors, which are trained and checkpointed with it and are no part of the student: none is exported. A
 temperature T may follow a schedule: see `Tempered`.
 """
 
@@ -10,6 +11,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 
 from limbeck.features import Outputs
+from limbeck.losses._matching import Matching
 from limbeck.schedules import Schedule
 from limbeck.tasks import Batch
 
@@ -24,13 +26,14 @@ class Loss(Protocol):
 
 @runtime_checkable
 class FeatureLoss(Loss, Protocol):
-    """A loss on hidden maps: it proposes which layers meet, and is bound to their widths before step 0."""
+    """A loss on inner tensors: of each pair of layers it reads `kinds`; `matching` proposes the pairs. It is bound to both models' outputs on a few
+    rows before step 0, whose shapes it checks."""
 
+    kinds: tuple[str, ...]
+    matching: Matching
     pairs: list[tuple[str, str]]
 
-    def layer_map(self, student: list[str], teacher: list[str]) -> list[tuple[str, str]]: ...
-
-    def bind(self, pairs: list[tuple[str, str]], widths: list[tuple[int, int]]) -> None: ...
+    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None: ...
 
 
 @runtime_checkable
@@ -56,3 +59,27 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean of `values` (B, W) where `mask` is True; 0 with a finite gradient where it never is."""
     kept = torch.where(mask, values, torch.zeros((), dtype=values.dtype))
     return kept.sum() / mask.sum().clamp_min(1)
+
+
+def projector(own_width: int, their_width: int) -> torch.nn.Linear:
+    """A linear layer without bias from the student's width to the teacher's, which starts as the identity where they agree."""
+    made = torch.nn.Linear(own_width, their_width, bias=False)
+    if own_width == their_width:
+        torch.nn.init.eye_(made.weight)
+    return made
+
+
+def counted(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(N, D) the units of `values` (B, W, D) where `mask` (B, W) is True, in float32 at least, for a loss that compares units of a batch."""
+    return wide(values)[mask]
+
+
+def rows_that_count(student: Outputs, teacher: Outputs) -> torch.Tensor:
+    """(B) the rows of which both sides count a unit."""
+    return (student.mask & teacher.mask).any(1)
+
+
+def same_size(first: torch.Tensor, second: torch.Tensor) -> list[torch.Tensor]:
+    """Maps (B, C, H, W), each averaged to the smaller of both heights and widths."""
+    size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
+    return [torch.nn.functional.adaptive_avg_pool2d(maps, size) for maps in (first, second)]

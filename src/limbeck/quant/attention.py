@@ -6,12 +6,14 @@ q, k and v have ranges of their own; s is taken into q, of which there is less t
 zero point 0, neither fitted nor learned. The scores themselves stay float: after the mask they reach to the lowest float32, and no range holds both.
 Dropout comes after Q(P), since what it scales up leaves the grid.
 
-Models are reached through the attention interface of `transformers`; none of their code is touched. Shapes: B rows, H heads, T and S tokens, D width
-of a head.
+Models are reached through the attention interface of `transformers`; none of their code is touched. `recorded` reads the factors and P of any model
+there, quantized or not: before they are quantized, as distillation compares them. Shapes: B rows, H heads, T and S tokens, D width of a head.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,7 +28,26 @@ from limbeck.ranges import Range, Still
 NAME = "limbeck"  # of the implementation
 CHILD = "products"  # of the attention module
 MORE = ("position_bias", "softcap", "s_aux", "sinks")  # what some models hand over, and the formula above has no place for
+PROBABILITIES, FACTORS = "attention", ("queries", "keys", "values")  # what a record holds
 ADDED: ContextVar[type[Range] | None] = ContextVar("ADDED", default=None)  # while a model's attention modules are looked for
+
+
+@dataclass
+class Record:
+    """What the attention inside each of some modules computed: `names` of modules by the id of an attention module that may run in them."""
+
+    names: dict[int, list[str]]
+    found: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+
+    def keep(self, module: nn.Module, *tensors: torch.Tensor) -> None:
+        """P, queries, keys and values of an attention module that ran. Raises ValueError where a name holds more than one."""
+        for name in self.names.get(id(module), []):
+            if name in self.found:
+                raise ValueError(f"`{name}` attends more than once. Name the attention module itself, such as `{name}.attention`")
+            self.found[name] = dict(zip((PROBABILITIES, *FACTORS), tensors, strict=True))
+
+
+RECORD: ContextVar[Record | None] = ContextVar("RECORD", default=None)
 
 
 class Whole(Still):
@@ -44,12 +65,12 @@ class Whole(Still):
 
 
 class Products(nn.Module):
-    """Both products, and the quantizer of each factor."""
+    """Both products, and the quantizer of each factor; without a range they stay float."""
 
-    def __init__(self, range_class: type[Range]) -> None:
+    def __init__(self, range_class: type[Range] | None) -> None:
         super().__init__()
-        self.query, self.key, self.value = (FakeQuantizer(GRIDS["uint8"], range_class) for _ in range(3))
-        self.probabilities = FakeQuantizer(GRIDS["uint8"], Whole)
+        self.query, self.key, self.value = (FakeQuantizer(GRIDS["uint8"], range_class) if range_class else nn.Identity() for _ in range(3))
+        self.probabilities = FakeQuantizer(GRIDS["uint8"], Whole) if range_class else nn.Identity()
 
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, *, scaling: float, dropout: float
@@ -64,6 +85,9 @@ class Products(nn.Module):
         return (kept @ self.value(value)).transpose(1, 2).contiguous(), probabilities
 
 
+FLOAT = Products(None)
+
+
 def attend(
     module: nn.Module,
     query: torch.Tensor,
@@ -73,18 +97,51 @@ def attend(
     **settings: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The attention function that `transformers` calls. Raises ValueError for a module that computes something else, or was never seen."""
-    kind = type(module).__name__
+    kind, record = type(module).__name__, RECORD.get()
     for name in MORE:
         if settings.get(name) is not None:
-            raise ValueError(f"quantize.attention: `{kind}` adds `{name}` to its products, which stays float here. Leave `attention` out")
+            told = "a loss on attention" if record else "quantize.attention"
+            raise ValueError(f"{told}: `{kind}` adds `{name}` to its products, which limbeck does not. Leave `attention` out")
     added = ADDED.get()
     if added is not None and CHILD not in dict(module.named_children()):
         module.add_module(CHILD, Products(added))
-    products = dict(module.named_children()).get(CHILD)
+    products = dict(module.named_children()).get(CHILD, FLOAT if record else None)
     if not isinstance(products, Products):
         raise ValueError(f"quantize.attention: a `{kind}` runs now that did not run on the first batch. Leave `attention` out")
     scaling = query.shape[-1] ** -0.5 if settings.get("scaling") is None else settings["scaling"]
-    return products(query, key, value, attention_mask, scaling=scaling, dropout=settings.get("dropout", 0.0))
+    context, probabilities = products(query, key, value, attention_mask, scaling=scaling, dropout=settings.get("dropout", 0.0))
+    if record:
+        record.keep(module, probabilities, query, key, value)
+    return context, probabilities
+
+
+@contextlib.contextmanager
+def recorded(model: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
+    """Inside, a forward leaves what the attention in each of `modules` computes: `attention` (B, H, T, S), and `queries`, `keys`, `values`
+    (B, H, T, D).
+
+    Raises ValueError on leaving where the attention of one did not go through the interface of `transformers`.
+    """
+    if not modules:
+        yield {}
+        return
+    named = dict(model.named_modules())
+    for name in modules:
+        if name not in named:
+            raise ValueError(f"{type(model).__name__} has no module `{name}`. {registry.suggest(name, named)}")
+    inside = {id(module): [name for name in dict.fromkeys(modules) if f"{own}.".startswith(f"{name}.")] for own, module in named.items()}
+    record, before = Record(inside), {part: part.config._attn_implementation for part in parts_of(model)}
+    token = RECORD.set(record)
+    try:
+        go_through_here(model)
+        yield record.found
+    finally:
+        RECORD.reset(token)
+        for part, implementation in before.items():
+            part.set_attn_implementation(implementation)
+    for name in modules:
+        if name not in record.found:
+            raise unreached(model, f"nothing inside `{name}` can be compared. Take the loss `hidden`")
 
 
 def attach(model: nn.Module, range_name: str, forward: Callable[[nn.Module], Any]) -> None:
@@ -92,15 +149,9 @@ def attach(model: nn.Module, range_name: str, forward: Callable[[nn.Module], Any
 
     Raises ValueError for a model whose attention does not go through the interface of `transformers`.
     """
-    from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, AttentionMaskInterface()["eager"])
-    parts = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
-    for part in parts:
-        part.set_attn_implementation(NAME)
-        if part.config._attn_implementation != NAME:
-            raise refusal(part)
+    go_through_here(model)
+    if any(part.config._attn_implementation != NAME for part in parts_of(model)):
+        raise refusal(model)
     token, was_training = ADDED.set(registry.load("ranges", range_name)), model.training
     try:
         with torch.no_grad():
@@ -112,9 +163,30 @@ def attach(model: nn.Module, range_name: str, forward: Callable[[nn.Module], Any
         raise refusal(model)
 
 
+def parts_of(model: nn.Module) -> list[Any]:
+    """The models of `transformers` in a model."""
+    from transformers import PreTrainedModel
+
+    return [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+
+
+def go_through_here(model: nn.Module) -> None:
+    """Let `attend` compute the attention of every model of `transformers` in `model` that can be told to."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, AttentionMaskInterface()["eager"])
+    for part in parts_of(model):
+        if part.config._attn_implementation != NAME:
+            part.set_attn_implementation(NAME)
+
+
 def refusal(model: nn.Module) -> ValueError:
     """For a model of which no product is reached."""
-    return ValueError(
-        f"quantize.attention: the attention of `{type(model).__name__}` does not go through the attention interface of transformers, "
-        "so its products stay float. Leave `attention` out, or take another student, such as a BERT"
-    )
+    return unreached(model, "its products stay float. Leave `attention` out, or take another student, such as a BERT", "quantize.attention")
+
+
+def unreached(model: nn.Module, consequence: str, told: str = "a loss on attention") -> ValueError:
+    """For a model whose attention is computed elsewhere."""
+    kind = type(model).__name__
+    return ValueError(f"{told}: the attention of `{kind}` does not go through the attention interface of transformers, so {consequence}")
