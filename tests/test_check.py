@@ -34,6 +34,7 @@ def test_a_good_recipe_is_ok_and_leaves_nothing(tmp_path: Path, cache_folder: Pa
     assert call("check", path) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "ok"
+    assert lines.count("hidden: student <- teacher layers blocks.0 <- blocks.0, blocks.1 <- blocks.1, blocks.2 <- blocks.2") == 1
     forecasts = [line[:18].rstrip() for line in lines if line.endswith("MB")]
     stages = ["data", "teacher", "student", "evaluate", "label", "choose", "quantize", "export", "layers", "latency", "total"]
     assert set(forecasts) == {*stages, "train (plain)", "train (kd)", "train (joint)"}
@@ -75,7 +76,7 @@ def test_wrong_data_and_a_wrong_model_are_told_together(tmp_path: Path, capsys: 
 @pytest.mark.parametrize(("resource", "told"), [("disk", "Free some"), ("memory", "Lower train.batch_tokens")])
 def test_what_does_not_fit(resource: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = [forecast.Cost("teacher", 5.0, 10.0, 10.0), forecast.Cost("train (kd)", 5.0, 1e9 if resource == "memory" else 10.0, 10.0)]
-    monkeypatch.setattr(forecast, "rehearse", lambda recipe, found, seconds: costs)
+    monkeypatch.setattr(forecast, "rehearse", lambda recipe, found, seconds, tell: costs)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=(21 if resource == "disk" else 10**6) * 2**20))
     checked = check.check(parse(RECIPE))
     assert len(checked.mistakes) == 1

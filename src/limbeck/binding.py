@@ -13,6 +13,8 @@ from limbeck.losses import FeatureLoss
 from limbeck.objective import Term
 from limbeck.tasks import Batch
 
+MATCHED = "student <- teacher layers"  # how a line about pairs of layers begins, after its loss
+
 
 def match_layers(terms: Sequence[Term], student: Sequence[str], teacher: Sequence[str], likeness: Callable[[], np.ndarray]) -> list[str]:
     """Give every loss on inner tensors its pairs of layers; a line about each. `likeness()` is measured once, where a loss asks for it."""
@@ -22,7 +24,7 @@ def match_layers(terms: Sequence[Term], student: Sequence[str], teacher: Sequenc
             loss.pairs = loss.matching.pairs(student, teacher, measured)
         except ValueError as error:
             raise ValueError(f"distill.losses.{name}: {error}") from None
-        lines.append(f"{name}: student <- teacher layers " + ", ".join(f"{own} <- {theirs}" for own, theirs in loss.pairs))
+        lines.append(f"{name}: {MATCHED} " + ", ".join(f"{own} <- {theirs}" for own, theirs in loss.pairs))
     return lines
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from limbeck import data, registry
-from limbeck.progress import duration
+from limbeck.progress import Event, Note, duration
 from limbeck.recipe import Recipe
 from limbeck.store import Store
 
@@ -66,9 +66,13 @@ def check_models(recipe: Recipe, checked: Checked) -> None:
 
 def check_costs(recipe: Recipe, found: data.Data, reading_seconds: float, checked: Checked) -> None:
     """Rehearse, and compare the forecast with this machine."""
-    from limbeck import forecast
+    from limbeck import binding, forecast
 
-    costs = forecast.rehearse(recipe, found, reading_seconds)
+    def tell(event: Event) -> None:
+        if isinstance(event, Note) and binding.MATCHED in event.text:
+            checked.lines.append(event.text)
+
+    costs = forecast.rehearse(recipe, found, reading_seconds, tell)
     seconds, peak_mb, disk_mb = sum(c.seconds for c in costs), max(c.peak_mb for c in costs), sum(c.disk_mb for c in costs)
     checked.lines += ["", f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}"]
     rows = [(c.stage, c.seconds, c.peak_mb, c.disk_mb) for c in costs] + [("total", seconds, peak_mb, disk_mb)]

@@ -20,6 +20,7 @@ from limbeck import bench as benchmark
 from limbeck import data, evaluate, layers, machine, models, objective, stages, verdict
 from limbeck.machine import peak_mb
 from limbeck.pipeline import pytorch_answerer
+from limbeck.progress import Tell, silent
 from limbeck.progressive import beginnings
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load
@@ -87,12 +88,13 @@ class Volume:
         return (self.scale - 1) * held / 2**20
 
 
-def rehearse(recipe: Recipe, found: data.Data, reading_seconds: float) -> list[Cost]:
-    """The cost of every stage; reading the data `found` took `reading_seconds`. Raises ValueError for whatever would stop the run."""
+def rehearse(recipe: Recipe, found: data.Data, reading_seconds: float, tell: Tell = silent) -> list[Cost]:
+    """The cost of every stage; reading the data `found` took `reading_seconds`; `tell` hears what the stages tell. Raises ValueError for whatever
+    would stop the run."""
     cache = Store().folder
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=cache) as folder:
-        rehearsal = Rehearsal(recipe, found, Path(folder), reading_seconds)
+        rehearsal = Rehearsal(recipe, found, Path(folder), reading_seconds, tell)
         try:
             return rehearsal.run()
         except (RuntimeError, IndexError) as error:  # what torch raises for shapes that do not fit
@@ -109,13 +111,14 @@ class Rehearsal:
     found: data.Data
     folder: Path
     reading_seconds: float
+    tell: Tell = silent
     costs: list[Cost] = field(default_factory=list)
     volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
     mapped_mb: float = 0.0  # of the teacher's cache, which counts as this process's memory once it was read
     doing: str = "model"
 
     def __post_init__(self) -> None:
-        self.bench = stages.Bench(self.recipe, Store(self.folder / "cache"))
+        self.bench = stages.Bench(self.recipe, Store(self.folder / "cache", tell=self.tell))
 
     def run(self) -> list[Cost]:
         """Teacher, student, every arm, latency."""
