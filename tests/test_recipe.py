@@ -342,7 +342,7 @@ def test_a_wrong_tag_is_the_users_mistake(value: str, told: str) -> None:
             "path:",
             "paht:",
             "r.yaml:2:23: data.paht: `conll` (sources) has no key `paht`. ",
-            "Did you mean `path`? Choices: source, on_bad_row, path",
+            "Did you mean `path`? Choices: source, on_bad_row, transfer, unlabelled_rows, path",
         ),
         ("conll", "conl", "r.yaml:2:1: data: sources has no component `conl`. ", "Did you mean `conll`?"),
         ("task: token", "task: tokn", "r.yaml:1:1: task: tasks has no component `tokn-", "Did you mean `token-classification`?"),

@@ -59,7 +59,8 @@ def test_split(predictor: Predictor) -> list[Any]:
     """The first inputs of the test split that the artifact's recipe names. Raises ValueError where it cannot be read here."""
     asked = recipe.read(predictor.folder / "recipe.yaml")
     try:
-        rows = data.read(asked.data, type(predictor.task)).test[:MOST_ROWS]
+        labelled = asked.data.model_copy(update={"transfer": None, "unlabelled_rows": None})
+        rows = data.read(labelled, type(predictor.task)).test[:MOST_ROWS]
     except (OSError, ValueError) as error:
         raise ValueError(f"--test: the test split that this artifact's recipe names cannot be read from here: {error}") from None
     return [raw(row) for row in rows]

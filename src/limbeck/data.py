@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck import recipe, registry
+from limbeck import recipe, registry, transfer
 from limbeck.sources import BadRow, Row
 from limbeck.store import digest
 from limbeck.tasks import SelfSupervised
@@ -26,7 +26,10 @@ EXAMPLES = 3  # how many odd or bad rows a note shows
 
 @dataclass(frozen=True)
 class Data:
-    """Checked splits. `train` holds the labelled rows first, then the unlabelled ones; `notes` says what was drawn, left out or looks odd.
+    """Checked splits. `train` holds the labelled rows first, then the `num_unlabelled` ones; `notes` says what was drawn, left out or looks odd.
+
+    Every arm trains on all of `train`, so that its batches and its steps are those of every other arm: to the hard losses, an unlabelled row is
+    not there. The teacher is tuned on the labelled rows alone, and does not change with the transfer set.
 
     `num_bad` rows could not be used; `quarantined` holds them, where that was asked for, each with place, problem and content.
     """
@@ -38,6 +41,12 @@ class Data:
     notes: list[str] = field(default_factory=list)
     num_bad: int = 0
     quarantined: list[dict[str, Any]] = field(default_factory=list)
+    num_unlabelled: int = 0
+
+    @property
+    def labelled(self) -> list[Row]:
+        """The rows of train that came with labels."""
+        return self.train[: len(self.train) - self.num_unlabelled]
 
     def fingerprint(self, split: str) -> str:
         """SHA-256 over every row of a split, in order, and the labels."""
@@ -81,8 +90,24 @@ def read(asked: recipe.Data, task: Any, rows: Mapping[str, Iterable[Mapping[str,
     bad = BadRows(asked.on_bad_row)
     source = registry.create("sources", asked.source, relocated(asked.options))
     splits = source.read(bad) if rows is None else source.take(rows, bad)
+    if asked.transfer:
+        splits = splits | {"unlabelled": [*splits.get("unlabelled", []), *transfer.rows(relocate(asked.transfer), task, bad)]}
+    limited = limit_unlabelled(splits, asked.unlabelled_rows)
     found = check(splits, task, f"`{asked.source}`")
-    return replace(found, notes=bad.notes + found.notes, num_bad=bad.count, quarantined=bad.kept)
+    return replace(found, notes=bad.notes + limited + found.notes, num_bad=bad.count, quarantined=bad.kept)
+
+
+def limit_unlabelled(splits: dict[str, list[Row]], most: int | None) -> list[str]:
+    """Leave at most so many unlabelled rows, drawn by a fixed seed, in their order; a note that says so. Raises ValueError where there are none."""
+    if most is None:
+        return []
+    rows = splits.get("unlabelled")
+    if rows is None:
+        raise ValueError("data.unlabelled_rows: there are no unlabelled rows to limit. Name some with data.transfer, or leave it out")
+    if len(rows) <= most:
+        return []
+    splits["unlabelled"] = [rows[i] for i in np.sort(np.random.default_rng(0).permutation(len(rows))[:most])]
+    return [f"unlabelled: {most} of {len(rows)} rows drawn (seeded)"]
 
 
 def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Data:
@@ -105,8 +130,9 @@ def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Data:
         unknown = set(task.find_labels(splits[name])) - set(labels)
         if unknown:
             raise ValueError(f"data: the {name} split has labels that train lacks: {some(sorted(unknown))}. {registry.suggest(min(unknown), labels)}")
-    train = splits["train"] + splits.get("unlabelled", [])
-    return Data(train, splits["validation"], splits["test"], labels, notes + repeated(splits, task) + alike(labels))
+    unlabelled = splits.get("unlabelled", [])
+    notes += repeated(splits, task) + alike(labels)
+    return Data(splits["train"] + unlabelled, splits["validation"], splits["test"], labels, notes, num_unlabelled=len(unlabelled))
 
 
 def check_keys(rows: Sequence[Row], split: str, task: Any, origin: str) -> None:
@@ -122,7 +148,7 @@ def check_keys(rows: Sequence[Row], split: str, task: Any, origin: str) -> None:
 def repeated(splits: dict[str, list[Row]], task: Any) -> list[str]:
     """A warning for each split whose rows are also in train: a score on what was learned by heart says little."""
     notes = []
-    train = {hash(task.content(row)) for row in splits["train"]}
+    train = {hash(task.content(row)) for row in splits["train"] + splits.get("unlabelled", [])}
     for name in ("validation", "test"):
         numbers = [number for number, row in enumerate(splits.get(name, []), 1) if hash(task.content(row)) in train]
         if numbers:
@@ -147,10 +173,13 @@ def some(words: Sequence[str], most: int = 12) -> str:
 
 def relocated(options: dict[str, Any]) -> dict[str, Any]:
     """A source's keys, where LIMBECK_DATA says where the folder that recipes call ../shared/data lies."""
+    return {key: relocate(value) if isinstance(value, str) else value for key, value in options.items()}
+
+
+def relocate(path: str) -> str:
+    """A path below ../shared/data, where LIMBECK_DATA says that folder lies."""
     base = os.environ.get("LIMBECK_DATA")
-    if not base:
-        return options
-    return {key: str(Path(base) / value.removeprefix(SHARED)) if str(value).startswith(SHARED) else value for key, value in options.items()}
+    return str(Path(base) / path.removeprefix(SHARED)) if base and path.startswith(SHARED) else path
 
 
 def stratified_split(rows: Sequence[Row], share: float, stratum: Any) -> tuple[list[Row], list[Row]]:

@@ -168,9 +168,9 @@ class Rehearsal:
             self.volumes[key] = Volume(len(everything), encoded, time.perf_counter() - began)
         return self.volumes[key]
 
-    def units_of_epoch(self, task: Task) -> float:
+    def units_of_epoch(self, task: Task, split: str = "train") -> float:
         """Padded units of one epoch."""
-        volume = self.volume("train", task)
+        volume = self.volume(split, task)
         return volume.trained(batch_budget(self.recipe.train, volume.encoded))
 
     def units_of_pass(self, split: str, task: Task, *, one_by_one: bool = False) -> float:
@@ -190,7 +190,10 @@ class Rehearsal:
         if settings.epochs:
             job = stages.tuning_job(self.bench, ready.load(), ready.task, stages.tuning(self.bench, self.recipe))
             pace = self.pace(Training(job, self.folder))
-            epoch = self.units_of_epoch(ready.task) * pace + self.units_of_pass("validation", ready.task) * self.pace_of_pass(job.model, ready.task)
+            split = "labelled" if self.found.num_unlabelled else "train"
+            epoch = self.units_of_epoch(ready.task, split) * pace + self.units_of_pass("validation", ready.task) * self.pace_of_pass(
+                job.model, ready.task
+            )
             seconds, disk = seconds + settings.epochs * epoch, 4 * disk  # the checkpoint holds the weights and two moments of each
         self.add("teacher", seconds, disk)
         return ready

@@ -76,10 +76,15 @@ class ComponentStage(Stage):
 
 
 class Data(ComponentStage):
-    """`source`: where the rows come from, with its own keys. A row that cannot be used fails the run, or is skipped, or kept apart as well."""
+    """`source`: where the rows come from, with its own keys. A row that cannot be used fails the run, or is skipped, or kept apart as well.
+
+    `transfer`: texts or images without labels from elsewhere (`limbeck.transfer`); `unlabelled_rows`: so many rows without labels at most.
+    """
 
     source: str
     on_bad_row: Literal["fail", "skip", "quarantine"] = "fail"
+    transfer: str | None = None
+    unlabelled_rows: int | None = Field(None, ge=0)
 
 
 class Teacher(ComponentStage):

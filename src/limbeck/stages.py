@@ -177,9 +177,9 @@ class Bench:
         if own is not None and own.tokenizer is None:
             if self.reads_tokens:
                 raise ValueError(f"model `{model_name}`: say which tokenizer it reads: Own(module, tokenizer=FOLDER)")
-            return self.task_class(self.data.labels, self.task_class.fit_preprocess(self.data.train))
+            return self.task_class(self.data.labels, self.task_class.fit_preprocess(self.data.labelled))
         name = own.tokenizer if own and own.tokenizer else model_name
-        text = models.preprocess(name, self.task_class, self.data.train, self.recipe.train.max_tokens)
+        text = models.preprocess(name, self.task_class, self.data.labelled, self.recipe.train.max_tokens)
         return self.task_class(self.data.labels, text)
 
     def create(self, name: str, options: dict[str, Any], task: Task, *, seed: int) -> nn.Module:
@@ -224,7 +224,7 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
     steps = tuning(bench, recipe)
     if settings.epochs:
         inputs |= {
-            "data": bench.fingerprint("train"),
+            "data": bench.fingerprint("labelled"),
             "train": _steps(steps),
             "dtype": str(bench.dtype()),
             **bench.environment(),
@@ -249,8 +249,9 @@ def tuning(bench: Bench, recipe: Recipe) -> recipes.Train:
 
 def tuning_job(bench: Bench, model: nn.Module, task: Task, steps: recipes.Train) -> train.Job:
     """The teacher's fine-tuning, ready to run."""
+    rows = bench.encode("labelled" if bench.data.num_unlabelled else "train", task)
     return train.Job(
-        model, objective.Objective(objective.hard_terms(task.hard_loss)), bench.encode("train", task), task.padding, steps, bench.dtype(),
+        model, objective.Objective(objective.hard_terms(task.hard_loss)), rows, task.padding, steps, bench.dtype(),
         validate=_validator(bench, model, task, steps.epochs), validation_units=validation_units(bench, task), tell=bench.store.tell,
         transform=transform(task),
     )  # fmt: skip

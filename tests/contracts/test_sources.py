@@ -66,12 +66,17 @@ def as_parquet(rows: list[Row]) -> bytes:
 
 def as_npz() -> bytes:
     file = io.BytesIO()
-    np.savez_compressed(file, train_images=IMAGES, train_labels=CLASSES[:, None], val_images=IMAGES, val_labels=CLASSES)
+    splits = {"train_images": IMAGES, "train_labels": CLASSES[:, None], "val_images": IMAGES, "val_labels": CLASSES}
+    np.savez_compressed(file, **splits, unlabelled_images=IMAGES[:3])
     return file.getvalue()
 
 
+def raw_idx(array: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
 def as_idx(array: np.ndarray) -> bytes:
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+    return gzip.compress(raw_idx(array))
 
 
 def as_png(image: np.ndarray) -> bytes:
@@ -85,14 +90,25 @@ def as_png(image: np.ndarray) -> bytes:
 SAMPLES: dict[str, Callable[[], dict[str, str | bytes]]] = {
     "conll": lambda: {"train.txt": GOOD, "test.txt": GOOD, "unlabelled.txt": "York\n"},
     "csv": lambda: {"train.csv": as_table(TEXTS, ","), "unlabelled.csv": "text\nYork\n"},
-    "tsv": lambda: {"train.tsv": as_table(TEXTS, "\t"), "dev.tsv": as_table(TEXTS, "\t")},
-    "jsonl": lambda: {"train.jsonl": "\n".join(map(json.dumps, TEXTS)), "test.jsonl": json.dumps({"tokens": ["a", "b"], "label": 3})},
-    "parquet": lambda: {"train-00000-of-00002.parquet": as_parquet(TEXTS[:6]), "train-00001-of-00002.parquet": as_parquet(TEXTS[6:])},
-    "text": lambda: {"train.txt": "Ada lives .\n\n York\n", "valid.txt": "York\n"},
+    "tsv": lambda: {"train.tsv": as_table(TEXTS, "\t"), "dev.tsv": as_table(TEXTS, "\t"), "unlabelled.tsv": "text\nYork\n"},
+    "jsonl": lambda: {
+        "train.jsonl": "\n".join(map(json.dumps, TEXTS)), "test.jsonl": json.dumps({"tokens": ["a", "b"], "label": 3}),
+        "unlabelled.jsonl": json.dumps({"text": "York"}),
+    },
+    "parquet": lambda: {
+        "train-00000-of-00002.parquet": as_parquet(TEXTS[:6]), "train-00001-of-00002.parquet": as_parquet(TEXTS[6:]),
+        "unlabelled.parquet": as_parquet([{"text": "York"}]),
+    },
+    "text": lambda: {"train.txt": "Ada lives .\n\n York\n", "valid.txt": "York\n", "unlabelled.txt": "York\n"},
     "npz": lambda: {"images.npz": as_npz()},
-    "idx": lambda: {"train-images-idx3-ubyte.gz": as_idx(IMAGES), "train-labels-idx1-ubyte.gz": as_idx(CLASSES)},
-    "image_folder": lambda: {f"train/{label}/{number}.png": as_png(image) for number, (image, label) in enumerate(zip(IMAGES, CLASSES, strict=True))},
-}
+    "idx": lambda: {
+        "train-images-idx3-ubyte.gz": as_idx(IMAGES), "train-labels-idx1-ubyte.gz": as_idx(CLASSES), "unlabelled-images-idx3-ubyte": raw_idx(IMAGES),
+    },
+    "image_folder": lambda: {
+        **{f"train/{label}/{number}.png": as_png(image) for number, (image, label) in enumerate(zip(IMAGES, CLASSES, strict=True))},
+        "unlabelled/x.png": as_png(IMAGES[0]),
+    },
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -122,6 +138,16 @@ def test_a_source_reads_the_same_rows_twice_in_known_splits(name: str, sample: C
         for row, again in zip(rows, second[split], strict=True):
             assert set(row) in ({"words", "tags"}, {"text", "label"}, {"text"}, {"image", "label"})
             assert {key: str(value) for key, value in row.items()} == {key: str(value) for key, value in again.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_source_brings_rows_without_labels(name: str, sample: Callable[[str], dict[str, Any]]) -> None:
+    keys = sample(name) if name in FROM_A_PATH else {"unlabelled": 0.25}
+    rows = registry.create("sources", name, keys).read()["unlabelled"]
+    assert rows
+    for row in rows:
+        assert row.get("label") is None
+        assert row.get("tags", [None] * len(row.get("words", []))) == [None] * len(row.get("words", []))
 
 
 @pytest.mark.parametrize("name", FROM_A_PATH)

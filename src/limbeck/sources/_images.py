@@ -53,12 +53,13 @@ def checked_arrays(images: np.ndarray, labels: np.ndarray, place: str) -> np.nda
     return labels
 
 
-def pixel_rows(images: np.ndarray, labels: np.ndarray, known: Labels, place: str, bad: OnBadRow) -> list[Row]:
-    """A row for each image and its label; images are uint8, or floats from 0 to 1, which become 0 to 255."""
+def pixel_rows(images: np.ndarray, labels: np.ndarray | None, known: Labels, place: str, bad: OnBadRow) -> list[Row]:
+    """A row for each image and its label, None where there are no labels; images are uint8, or floats from 0 to 1, which become 0 to 255."""
     rows: list[Row] = []
-    for number, (image, label) in enumerate(zip(images, checked_arrays(images, labels, place).tolist(), strict=True), 1):
+    given = checked_arrays(images, np.zeros(len(images)) if labels is None else labels, place).tolist()
+    for number, (image, label) in enumerate(zip(images, given, strict=True), 1):
         try:
-            rows.append({"image": as_uint8(image), "label": known.name(label, "label")})
+            rows.append({"image": as_uint8(image), "label": None if labels is None else known.name(label, "label")})
         except ValueError as error:
             bad(BadRow(f"{place}: row {number}", str(error), {"label": label}))
     return rows

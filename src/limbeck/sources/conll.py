@@ -5,7 +5,7 @@ The first column is the word, the last its tag in IOB2 (`B-PER I-PER O`). `-DOCS
 text, words and marks between spaces.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -71,20 +71,26 @@ def plain_sentences(path: Path, bad: OnBadRow = fail) -> Iterator[Row]:
     """The sentences of plain text, without tags: one ends with its line, or with a mark that stands alone."""
     lines = Lines(path)
     for line in lines:
-        words: list[str] = []
         try:
             lines.check()
         except BadRow as row:
             row.content = {"text": line}
             bad(row)
             continue
-        for word in line.split():
-            words.append(word)
-            if word in ENDS:
-                yield {"words": words, "tags": [None] * len(words)}
-                words = []
-        if words:
+        for words in cut_at_ends(line.split()):
             yield {"words": words, "tags": [None] * len(words)}
+
+
+def cut_at_ends(words: Iterable[str]) -> Iterator[list[str]]:
+    """The sentences of a line: one ends with a mark that stands alone, or with the line."""
+    sentence: list[str] = []
+    for word in words:
+        sentence.append(word)
+        if word in ENDS:
+            yield sentence
+            sentence = []
+    if sentence:
+        yield sentence
 
 
 def checked_tag(columns: list[str], before: list[str | None], place: str) -> str:

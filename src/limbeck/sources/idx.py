@@ -1,7 +1,8 @@
 """Images and labels in IDX files (MNIST, LeCun et al., 1998; Fashion-MNIST, Xiao et al., 2017, arXiv:1708.07747), plain or gzipped.
 
 A file begins with two zero bytes, the type (8: uint8) and the number of axes; then the length of each axis, big-endian, 4 bytes; then the bytes.
-A folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, the test split.
+A folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, the test split; images without labels are
+`unlabelled-images-idx3-ubyte`.
 """
 
 import gzip
@@ -41,6 +42,8 @@ class Idx:
                 here = listed(sorted(file.name for file in folder.iterdir()))
                 raise ValueError(f"{folder}: no {name}-{kind}-ubyte or {name}-{kind}-ubyte.gz here. Files here: {here}")
             found[split] = pixel_rows(load_idx(images, 3), load_idx(labels, 1), known, str(images), bad)
+        if images := locate(folder, "unlabelled-images-idx3-ubyte"):
+            found["unlabelled"] = pixel_rows(load_idx(images, 3), None, known, str(images), bad)
         return found
 
 

@@ -1,5 +1,5 @@
 """Images and labels in one numpy archive, named as in MedMNIST (Yang et al., 2023, arXiv:2110.14795): `train_images` (N, H, W) or (N, H, W, 3),
-`train_labels` (N) or (N, 1), and the same for `val` and `test`."""
+`train_labels` (N) or (N, 1), and the same for `val` and `test`; images without labels are `unlabelled_images`."""
 
 import zipfile
 import zlib
@@ -13,6 +13,7 @@ from limbeck.sources._images import MOST_BYTES, listed, pixel_rows
 from limbeck.sources._table import Labels
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
+UNLABELLED = "unlabelled_images"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Npz:
                 raise ValueError(f"{path}: no array `{missing[0]}`. Arrays here: {listed(list(arrays))}")
             if not missing:
                 found[split] = pixel_rows(arrays[keys[0]], arrays[keys[1]], known, f"{path}: {name}", bad)
+        if UNLABELLED in arrays:
+            found["unlabelled"] = pixel_rows(arrays[UNLABELLED], None, known, f"{path}: unlabelled", bad)
         return found
 
 

@@ -10,8 +10,8 @@ from limbeck.sources._files import Lines, find_splits
 
 @dataclass(frozen=True)
 class Text:
-    """`path`: a folder with train.txt, and where they exist valid.txt and test.txt (or pieces, train-*.txt), or one file. `train`, `validation`,
-    `test`: a file of that folder under another name."""
+    """`path`: a folder with train.txt, and where they exist valid.txt, test.txt and unlabelled.txt (or pieces, train-*.txt), or one file. `train`,
+    `validation`, `test`: a file of that folder under another name."""
 
     path: str
     train: str | None = None
