@@ -103,7 +103,7 @@ def test_a_schedule_of_temperatures_is_valid() -> None:
 
 def test_every_component_and_key_is_in_the_schema() -> None:
     text = json.dumps(WHOLE)
-    for family in ("sources", "networks", "surgeries", "losses"):
+    for family in ("sources", "augmenters", "networks", "surgeries", "losses"):
         for name in registry.names(family):
             assert f'"{name}"' in text
             for key in registry.keys(family, name):

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from limbeck import bench as benchmark
-from limbeck import data, evaluate, layers, machine, models, objective, stages, verdict
+from limbeck import copies, data, evaluate, layers, machine, models, objective, stages, verdict
 from limbeck.machine import peak_mb
 from limbeck.pipeline import pytorch_answerer
 from limbeck.progress import Tell, silent
 from limbeck.progressive import beginnings
-from limbeck.recipe import Recipe, Verdict
+from limbeck.recipe import Augment, Recipe, Verdict
 from limbeck.runtime import load
 from limbeck.sources import Row
 from limbeck.store import Store, read_json
@@ -125,6 +125,8 @@ class Rehearsal:
         torch.set_num_threads(self.recipe.train.threads)
         machine.keep_freed_memory()
         arms = verdict.arms(self.recipe, 0) if self.recipe.verdict else {stages.arm_title(self.recipe): self.recipe}
+        if self.recipe.augment:
+            self.augment(self.recipe.augment)
         self.bench.data = self.sample()
         self.add("data", self.reading_seconds, 0)
         ready = self.teacher() if self.recipe.teacher else None
@@ -140,6 +142,16 @@ class Rehearsal:
         self.latency(list(done.values()))
         self.add("data", sum(volume.seconds * volume.scale for volume in self.volumes.values()), 0)
         return self.summed()
+
+    def augment(self, settings: Augment) -> None:
+        """Copies of a few rows; from here on the data is as large as with all of them."""
+        self.doing = "augment"
+        few = data.Data(spread(self.found.labelled, TEST_ROWS), [], [], self.found.labels)
+        copies.added(few, self.recipe, self.bench.task_class, self.bench.store, self.bench.reference)
+        folder = self.bench.store.folder / self.bench.store.records[-1]["entry"]
+        scale = len(self.found.labelled) / len(few.train)
+        self.add("augment", self.last_seconds() * scale, self.bytes_of(folder) * scale)
+        self.found = copies.foreseen(self.found, settings)
 
     def sample(self) -> data.Data:
         """Rows of a few batches, the largest among them; the first row too, which images take their size from."""

@@ -87,6 +87,18 @@ class Data(ComponentStage):
     unlabelled_rows: int | None = Field(None, ge=0)
 
 
+class Augment(ComponentStage):
+    """`method`: how copies of the labelled texts are made, for the teacher to label, with its own keys (`limbeck.copies`).
+
+    `copies` of each row, in which a word is replaced with the probability `share`; what is drawn depends on `seed` alone.
+    """
+
+    method: str
+    copies: int = Field(5, ge=1)
+    share: Fraction = 0.4
+    seed: int = Field(0, ge=0)
+
+
 class Teacher(ComponentStage):
     """`model`: one of our networks by name, a `transformers` folder or a hub id; `epochs: 0` takes it as already tuned.
 
@@ -255,6 +267,7 @@ class Recipe(Stage):
 
     task: str
     data: Data
+    augment: Augment | None = None
     teacher: Teacher | None = None
     teachers: list[Teacher] = []
     assistant: Student | None = None
@@ -275,6 +288,8 @@ class Recipe(Stage):
                 raise ValueError(f"`{name}` teaches the student, which needs `distill` and a `teacher`")
         if self.distill and self.distill.combine != "mean" and not self.teachers:
             raise ValueError("`distill.combine` says what several teachers answer together: it needs `teachers`")
+        if self.augment and not self.distill:
+            raise ValueError("`augment` makes rows that only a teacher labels: it needs `distill`")
         if self.student.from_ and not self.teacher:
             raise ValueError("`student: {from: teacher}` needs a `teacher`")
         if self.verdict and not self.quantize and set(self.verdict.arms) & {"kd+ptq", "joint"}:
@@ -338,6 +353,10 @@ class Recipe(Stage):
         """What the other stages ask of the task. Raises ValueError."""
         if self.train.augment and "pixel_values" not in task.input_names:
             raise ValueError(self._origin.tell(["train", "augment"], f"`{self.task}` reads no images, and only these are augmented. Leave it out"))
+        if self.augment and "input_ids" not in task.input_names:
+            raise ValueError(
+                self._origin.tell(["augment"], f"`{self.task}` reads no texts, and words are replaced. For images there is train.augment")
+            )
         if self.verdict and self.verdict.metric and self.verdict.metric not in task.metric_names:
             problem = f"`{self.task}` has no metric `{self.verdict.metric}`. {registry.suggest(self.verdict.metric, task.metric_names)}"
             raise ValueError(self._origin.tell(["verdict", "metric"], problem))
@@ -381,6 +400,8 @@ class Recipe(Stage):
         """(path in the recipe, family, name, options) of each; without options it is made from more than its keys."""
         yield ["task"], "tasks", self.task, None
         yield ["data"], "sources", self.data.source, self.data.options
+        if self.augment:
+            yield ["augment"], "augmenters", self.augment.method, self.augment.options
         for name, keys in (self.distill or Distill(losses={})).losses.items():
             yield ["distill", "losses", name], "losses", name, {key: value for key, value in keys.items() if key != "weight"}
         if self.teacher:
@@ -435,7 +456,8 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
 def write(recipe: Recipe, *, portable: bool = False) -> str:
     """The recipe as YAML, every default written out; `portable` keeps of an absolute path its last part, which tells nothing of this machine."""
     content = recipe.dump()
-    for stage in [content["data"], content["student"], *(content[name] or {} for name in ("teacher", "assistant")), *content["teachers"]] * portable:
+    named = (content[name] or {} for name in ("augment", "teacher", "assistant"))
+    for stage in [content["data"], content["student"], *named, *content["teachers"]] * portable:
         stage |= {key: Path(value).name for key, value in stage.items() if isinstance(value, str) and value.startswith(("/", "~"))}
     return yaml.dump(content, Dumper=Yaml12Dumper, sort_keys=False, allow_unicode=True, width=120)
 
@@ -501,6 +523,7 @@ def _known_keys(path: list[str]) -> list[str]:
     stages: dict[str, type[BaseModel]] = {
         "": Recipe,
         "data": Data,
+        "augment": Augment,
         "teacher": Teacher,
         "teachers": Teacher,
         "assistant": Student,

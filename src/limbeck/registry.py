@@ -21,7 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import limbeck
 
-FAMILIES = ("sources", "tasks", "networks", "surgeries", "losses", "ranges", "roundings", "equalizers", "sensitivities", "exporters")
+FAMILIES = ("sources", "augmenters", "tasks", "networks", "surgeries", "losses", "ranges", "roundings", "equalizers", "sensitivities", "exporters")
 
 
 class WrongKey(ValueError):

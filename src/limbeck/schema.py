@@ -23,6 +23,8 @@ def schema() -> Schema:
     rewrites = {name: component("equalizers", name) for name in registry.names("equalizers")}
     stages["Quantize"]["properties"]["equalize"] |= {"properties": rewrites, "additionalProperties": False}
     stages["Data"] |= branches(stages["Data"], {"source": "sources"})
+    stages["Augment"]["properties"]["method"]["enum"] = registry.names("augmenters")
+    stages["Augment"] |= branches(stages["Augment"], {"method": "augmenters"})
     stages["Teacher"] |= branches(stages["Teacher"], {"model": "networks"})
     stages["Student"] |= branches(stages["Student"], {"model": "networks", "surgery": "surgeries"})
     weight = {"weight": TypeAdapter(LossKeys).json_schema()["properties"]["weight"] | {"default": 1.0}}

@@ -14,6 +14,7 @@ from torch import nn
 
 from limbeck import (
     collapse,
+    copies,
     data,
     evaluate,
     export,
@@ -139,6 +140,8 @@ class Bench:
     @cached_property
     def data(self) -> data.Data:
         found = data.read(self.recipe.data, self.task_class, self.rows)
+        if self.recipe.augment:
+            found = copies.added(found, self.recipe, self.task_class, self.store, self.reference)
         for note in found.notes:
             self.store.tell(Note(f"data: {note}"))
         return found

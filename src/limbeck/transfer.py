@@ -19,6 +19,7 @@ from limbeck.sources.conll import cut_at_ends
 from limbeck.sources.image_folder import opened
 from limbeck.sources.text import Text
 
+INPUTS = ("words", "text", "text_b", "image")
 SPLIT_MARK = re.compile(r" @([-.,])@ ")
 
 
@@ -52,6 +53,6 @@ def texts(base: Path, task: Any, bad: OnBadRow) -> Iterator[Row]:
 
 
 def without_labels(row: Row, task: Any) -> Row:
-    """The row with what the task reads of it, and None in place of its label or of each tag."""
+    """What a task reads of a row, with None in place of its label or of each tag."""
     unknown = [None] * len(row["words"]) if "words" in row else None
-    return {key: row.get(key, unknown) for key in task.row_keys}
+    return {key: unknown for key in task.row_keys} | {key: value for key, value in row.items() if key in INPUTS}
