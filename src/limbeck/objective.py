@@ -7,7 +7,7 @@ switches one off (it is not computed).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -54,7 +54,7 @@ class Objective(nn.Module):
             if weight := term.weight(progress):
                 if isinstance(term.loss, Tempered):
                     term.loss.temperature = term.loss.temperatures(progress)
-                parts[term.name] = term.loss(student, teacher, batch)
+                parts[term.name] = over_labels(term.loss, student, teacher, batch)
                 total = total + weight * factor * parts[term.name]
         for name, (schedule_of_weight, penalty) in self.penalties.items():
             if weight := schedule_of_weight(progress):
@@ -69,6 +69,16 @@ class Objective(nn.Module):
         """The weight of every term by name, its factor included; of the switched-off ones too."""
         own = {term.name: term.weight(progress) * factor for term, factor in zip(self.terms, self.factors.tolist(), strict=True)}
         return own | {name: weight(progress) for name, (weight, _) in self.penalties.items()}
+
+
+def over_labels(loss: Loss, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    """A loss on a batch. Where rows are mixtures, a hard loss, whichever it is, is the mean of those of the two labels by their shares (Zhang et al.,
+    2017, arXiv 1710.09412, equation 1: it is linear in the label); a soft loss compares answers to the mixture itself."""
+    found = loss(student, teacher, batch)
+    if batch.mixed is None or loss.reads:
+        return found
+    labels, share = batch.mixed
+    return share * found + (1 - share) * loss(student, teacher, replace(batch, labels=labels, mixed=None))
 
 
 def hard_terms(task_loss: str, weight: Weight = 1.0) -> list[Term]:

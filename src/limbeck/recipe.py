@@ -142,7 +142,15 @@ class Train(Stage):
     threads: int = Field(2, ge=1)
     seed: int = Field(0, ge=0)
     checkpoint_seconds: float = Field(60, ge=0)
-    augment: list[Literal["flip", "crop", "rotate", "brightness", "cutout"]] = []
+    augment: list[Literal["flip", "crop", "rotate", "brightness", "cutout", "randaugment", "mixup"]] = []
+
+    @field_validator("augment")
+    @classmethod
+    def mixed_last(cls, names: list[str]) -> list[str]:
+        """The views are finished when they are mixed."""
+        if "mixup" in names[:-1]:
+            raise ValueError("`mixup` mixes finished views. Name it once, as the last")
+        return names
 
 
 @with_config(extra="allow")

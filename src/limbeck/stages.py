@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from limbeck import (
+    augment,
     collapse,
     copies,
     data,
@@ -256,7 +257,7 @@ def tuning_job(bench: Bench, model: nn.Module, task: Task, steps: recipes.Train)
     return train.Job(
         model, objective.Objective(objective.hard_terms(task.hard_loss)), rows, task.padding, steps, bench.dtype(),
         validate=_validator(bench, model, task, steps.epochs), validation_units=validation_units(bench, task), tell=bench.store.tell,
-        transform=transform(task),
+        transform=transform(task), view=augment.views(steps, task) or train.as_it_is,
     )  # fmt: skip
 
 
@@ -383,7 +384,7 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     return train.Job(
         model, weighed, encoded, task.padding, recipe.train, bench.dtype(), taps, answer or (lambda batch: None),
         listeners, validate, validation_units(bench, task), kind, bench.store.tell, transform(task), partial(broken_scales, model),
-        probing(weighed, model, bench.store.tell, balanced=balanced, decides=decides(task)),
+        probing(weighed, model, bench.store.tell, balanced=balanced, decides=decides(task)), augment.views(recipe.train, task) or train.as_it_is,
     )  # fmt: skip
 
 

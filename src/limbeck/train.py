@@ -19,7 +19,6 @@ from safetensors.torch import save
 from torch import nn
 
 from limbeck import features, machine, models, packed
-from limbeck.augment import augmented
 from limbeck.data import batch_plan, padded_size
 from limbeck.features import Outputs, Tap
 from limbeck.objective import Diverged, Objective
@@ -46,6 +45,14 @@ def nothing(student: Outputs, teacher: Outputs | None, parts: dict[str, torch.Te
     return {}
 
 
+View = Callable[[Batch, int, int], Batch]
+
+
+def as_it_is(batch: Batch, epoch: int, step: int) -> Batch:
+    """The rows look alike in every epoch."""
+    return batch
+
+
 Transform = Callable[[Batch, np.random.Generator], Batch]
 
 
@@ -61,7 +68,8 @@ class Job:
     `teacher(batch)` answers, from the cache or live; `taps` are captured; `listeners` get the step about to run; `validate` gives metrics and costs
     `validation_units`; `kind(step, total)` is the step's kind of work (`limbeck.progress`); `transform(batch, generator)` makes of
     a numpy batch the one to train on, by a generator that (seed, step) alone decides; `diagnose()` adds what it knows where a loss is not finite;
-    `measure(student, teacher, parts, progress)` is asked PROBES times, before the pass backward, for figures to log beside the losses.
+    `measure(student, teacher, parts, progress)` is asked PROBES times, before the pass backward, for figures to log beside the losses;
+    `view(batch, epoch, step)` gives the augmented batch.
     """
 
     model: nn.Module
@@ -80,6 +88,7 @@ class Job:
     transform: Transform = unchanged
     diagnose: Callable[[], str] = str
     measure: Measure = nothing
+    view: View = as_it_is
 
 
 class Training:
@@ -150,8 +159,7 @@ class Training:
             group["lr"] = rate
         generator = np.random.default_rng([job.settings.seed, step, 1])  # 1: not the stream that orders an epoch's rows
         batch = features.to_torch(job.transform(collate([job.encoded[i] for i in rows], rows, job.padding), generator))
-        if job.settings.augment:
-            batch = augmented(batch, job.settings.augment, seed=job.settings.seed, epoch=epoch)
+        batch = job.view(batch, epoch, step)
         job.model.train()
         with torch.autocast(self.accelerator.device.type, job.dtype, enabled=job.dtype != torch.float32):
             student = features.run(job.model, batch, job.taps)

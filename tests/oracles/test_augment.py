@@ -1,18 +1,24 @@
 """Augmented views: a pure function of (seed, epoch, row), each change against slow numpy, and the teacher on the same views as the student."""
 
 import math
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageEnhance, ImageOps
 
-from limbeck import augment, pipeline, recipe, teacher
+from limbeck import augment, objective, pipeline, randaugment, recipe, teacher
+from limbeck.features import Outputs
 from limbeck.store import Store
-from limbeck.tasks import Batch
+from limbeck.tasks import UNKNOWN, Batch
+from limbeck.warp import warped
 
-NAMES = list(augment.CHANGES)
+LEVELS = (torch.full((1, 1, 1), -2.0), torch.full((1, 1, 1), 2.0))
+NAMES = list(augment.changes_by_name(LEVELS))
 each = pytest.mark.parametrize("name", NAMES)
 
 
@@ -25,13 +31,13 @@ def batch(rows: list[int], channels: int = 1, height: int = 16, width: int = 12)
 
 
 def views(rows: list[int], names: list[str], *, seed: int = 0, epoch: int = 0) -> torch.Tensor:
-    found: torch.Tensor = augment.augmented(batch(rows), names, seed=seed, epoch=epoch).inputs["pixel_values"]
+    found: torch.Tensor = augment.Views(names, seed, LEVELS)(batch(rows), epoch, 0).inputs["pixel_values"]
     return found
 
 
 def test_a_recipe_offers_every_change() -> None:
     (words,) = get_args(recipe.Train.model_fields["augment"].annotation)
-    assert sorted(get_args(words)) == sorted(NAMES)
+    assert sorted(get_args(words)) == sorted([*NAMES, "mixup"])
 
 
 @each
@@ -51,12 +57,13 @@ def test_a_view_depends_on_seed_epoch_and_row_alone(name: str) -> None:
 def test_a_change_keeps_shape_and_type_and_leaves_the_batch_alone(name: str) -> None:
     given = batch(list(range(8)), channels=3)
     before = given.inputs["pixel_values"].clone()
-    found = augment.augmented(given, [name], seed=0, epoch=0)
+    found = augment.Views([name], 0, LEVELS)(given, 0, 0)
     assert found.inputs["pixel_values"].shape == before.shape
     assert found.inputs["pixel_values"].dtype == torch.float32
     assert torch.isfinite(found.inputs["pixel_values"]).all()
     assert torch.equal(given.inputs["pixel_values"], before)
     assert found.labels is given.labels
+    assert found.mixed is None
 
 
 def test_half_of_the_images_are_mirrored() -> None:
@@ -125,6 +132,136 @@ def test_brightness_is_linear_in_the_values() -> None:
     assert torch.allclose(found, image * slope + shift, atol=1e-5)
 
 
+BYTES = [np.random.default_rng(number).integers(40 * number, 180 + 15 * number, (9, 11, 3)).astype(np.uint8) for number in range(5)]
+
+
+def by_pillow(name: str, picture: Image.Image, signed: float) -> Image.Image:
+    """The operation by Pillow, on bytes."""
+    factor = 1 + 0.9 * signed
+    enhancers = {"color": ImageEnhance.Color, "contrast": ImageEnhance.Contrast, "brightness": ImageEnhance.Brightness}
+    if name in enhancers:
+        return enhancers[name](picture).enhance(factor)
+    if name == "sharpness":
+        return ImageEnhance.Sharpness(picture).enhance(factor)
+    if name == "solarize":
+        return ImageOps.solarize(picture, math.ceil(255 * (1 - abs(signed))))
+    if name == "posterize":
+        return ImageOps.posterize(picture, 8 - round(4 * abs(signed)))
+    return {"autocontrast": ImageOps.autocontrast, "equalize": ImageOps.equalize}[name](picture)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("signed", [0.3, -0.3, 0.7])
+@pytest.mark.parametrize("name", randaugment.VALUES)
+def test_operations_on_values_are_those_of_pillow(name: str, signed: float, mode: str) -> None:
+    """Bytes against normalised floats, up to two levels, which Pillow loses by rounding in between."""
+    mean, deviation = torch.tensor([0.4, 0.5, 0.6])[:, None, None], torch.tensor([0.2, 0.25, 0.3])[:, None, None]
+    for pixels in BYTES:
+        picture = Image.fromarray(pixels).convert(mode)
+        values = torch.from_numpy(np.array(picture)).reshape(9, 11, -1).permute(2, 0, 1).float() / 255
+        own = [each[: len(values)] for each in (mean, deviation)]
+        levels = ((0 - own[0]) / own[1], (1 - own[0]) / own[1])
+        found = randaugment.on_values((values - own[0]) / own[1], randaugment.VALUES[name], signed, levels) * own[1] + own[0]
+        expected = np.asarray(by_pillow(name, picture, signed)).reshape(9, 11, -1).transpose(2, 0, 1)
+        assert np.abs(found.numpy() * 255 - expected).max() < (0.01 if name in ("equalize", "solarize", "posterize") else 2)
+
+
+def test_shears_and_translations_move_pixels_as_said() -> None:
+    image = torch.randn(1, 20, 20, generator=torch.Generator().manual_seed(0))
+
+    def moved(name: str, signed: float) -> torch.Tensor:
+        return warped(image, randaugment.GEOMETRY[name](signed, 20, 20))
+
+    assert torch.allclose(moved("identity", 1.0), image, atol=1e-5)
+    assert torch.allclose(moved("translate_x", 1 / 3)[:, :, :17], image[:, :, 3:], atol=1e-4)
+    assert torch.allclose(moved("translate_y", -1 / 3)[:, 3:], image[:, :17], atol=1e-4)
+    assert (moved("translate_x", 1 / 3)[:, :, 17:].abs() < 1e-4).all()
+    rows = 0.3 * (np.arange(20) - 9.5)
+    for row in (2, 11):
+        columns = np.arange(8, 12) + rows[row]
+        expected = np.interp(columns, np.arange(20), image[0, row].numpy())
+        assert np.allclose(moved("shear_x", 1.0)[0, row, 8:12].numpy(), expected, atol=1e-4)
+    assert torch.allclose(
+        moved("shear_y", 1.0), warped(image.transpose(1, 2), randaugment.GEOMETRY["shear_x"](1.0, 20, 20)).transpose(1, 2), atol=1e-4
+    )
+
+
+def test_randaugment_draws_two_operations_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: Counter[str] = Counter()
+
+    def spy(name: str) -> Any:
+        def values(image: torch.Tensor, signed: float) -> torch.Tensor:
+            assert abs(signed) == pytest.approx(0.3)
+            counts[name] += 1
+            return image
+
+        return values
+
+    monkeypatch.setattr(randaugment, "VALUES", {name: spy(name) for name in randaugment.VALUES})
+    image = torch.zeros(1, 4, 4)
+    for row in range(700):
+        randaugment.randaugment(image, np.random.default_rng(row), LEVELS)
+    assert set(counts) == set(randaugment.VALUES)
+    assert all(60 < count < 145 for count in counts.values())  # 100 each: 1,400 draws of 14
+
+
+def mixed(step: int, labels: list[int], seed: int = 0) -> tuple[Batch, Batch]:
+    plain = replace(batch(list(range(len(labels)))), labels=torch.tensor(labels)[:, None])
+    return plain, augment.Views(["mixup"], seed, LEVELS)(plain, 3, step)
+
+
+def test_a_mixture_is_of_two_rows_and_of_both_their_labels() -> None:
+    labels = [0, 1, 2, 3, 4, UNKNOWN]
+    shares = set()
+    for step in range(20):
+        plain, found = mixed(step, labels)
+        assert found.mixed is not None
+        other, share = found.mixed
+        shares.add(share)
+        assert 0.5 <= share <= 1
+        images = plain.inputs["pixel_values"]
+        for row, image in enumerate(found.inputs["pixel_values"]):
+            partners = [i for i in range(6) if torch.allclose(image, share * images[row] + (1 - share) * images[i], atol=1e-6)]
+            assert partners if share > 0.9999 else len(partners) == 1
+            expected = (labels[row], labels[partners[0]]) if UNKNOWN not in (labels[row], labels[partners[0]]) else (UNKNOWN, UNKNOWN)
+            if len(partners) == 1:
+                assert (int(found.labels[row]), int(other[row])) == expected
+        assert torch.equal(plain.labels.flatten(), torch.tensor(labels))
+    assert len(shares) == 20
+
+
+def test_mixtures_depend_on_seed_and_step_alone() -> None:
+    first, again, later, otherwise = (mixed(step, [0, 1, 2], seed)[1] for step, seed in ((5, 0), (5, 0), (6, 0), (5, 1)))
+    assert torch.equal(first.inputs["pixel_values"], again.inputs["pixel_values"])
+    assert not torch.equal(first.inputs["pixel_values"], later.inputs["pixel_values"])
+    assert not torch.equal(first.inputs["pixel_values"], otherwise.inputs["pixel_values"])
+
+
+def test_a_hard_loss_is_the_cross_entropy_with_the_mixed_label() -> None:
+    """Equation 1, slow and in float64: y = s y_i + (1 - s) y_j."""
+    _, found = mixed(1, [0, 1, 2, 3])
+    assert found.mixed is not None
+    other, share = found.mixed
+    logits = torch.randn(4, 1, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    outputs = Outputs(logits, found.mask)
+    _, parts = objective.Objective(objective.terms("cross_entropy", recipe.Distill()))(outputs, Outputs(logits.detach() + 1, found.mask), found, 0.0)
+    log = logits.detach()[:, 0].double().log_softmax(1).numpy()
+    rows = range(4)
+    soft = [share * log[i, int(found.labels[i])] + (1 - share) * log[i, int(other[i])] for i in rows]
+    assert parts["task"].item() == pytest.approx(-np.mean(soft), abs=1e-6)
+    assert parts["kl"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_mixup_is_named_last() -> None:
+    with pytest.raises(ValueError, match=r"train\.augment: `mixup` mixes finished views\. Name it once, as the last"):
+        recipe.parse(RECIPE.replace("[crop, cutout]", "[mixup, crop]"))
+
+
+def test_a_run_that_mixes_goes_from_end_to_end() -> None:
+    arm = pipeline.run_arm(recipe.parse(RECIPE.replace("[crop, cutout]", "[randaugment, mixup]")), Store())
+    assert all({"task", "kl", "hidden"} <= point["losses"].keys() for point in arm.history if "losses" in point)
+
+
 RECIPE = """
 task: image-classification
 data: {source: sklearn}
@@ -156,7 +293,7 @@ def test_the_teacher_answers_the_views_that_the_student_reads(monkeypatch: pytes
     encoded = bench.encode("train", arm.task)
     for given, found in steps:
         plain = torch.stack([torch.from_numpy(encoded[row].inputs["pixel_values"]) for row in given.rows])
-        expected = augment.augmented(Batch({"pixel_values": plain}, None, None, None, given.rows), ["crop", "cutout"], seed=0, epoch=0)
+        expected = augment.Views(["crop", "cutout"], 0, LEVELS)(Batch({"pixel_values": plain}, None, None, None, given.rows), 0, 0)
         assert torch.equal(given.inputs["pixel_values"], expected.inputs["pixel_values"])
         assert not found.logits.requires_grad
 

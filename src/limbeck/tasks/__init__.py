@@ -38,13 +38,17 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows together: `inputs` (B, ...), `positions` (B, W) or None, `labels` (B, W), `mask` (B, W; True counts), `rows` (B) their indices."""
+    """Rows together: `inputs` (B, ...), `positions` (B, W) or None, `labels` (B, W), `mask` (B, W; True counts), `rows` (B) their indices.
+
+    `mixed`: where each row is a mixture of two, the labels (B, W) of its lesser part, and the share of the part that `labels` belongs to.
+    """
 
     inputs: dict[str, Any]
     positions: Any
     labels: Any
     mask: Any
     rows: np.ndarray
+    mixed: tuple[Any, float] | None = None
 
 
 @dataclass(frozen=True)
