@@ -3,13 +3,13 @@
 A view is a pure function of (seed, epoch, row), whatever the batch and whatever ran before, so that a resumed training sees the same ones. Values are
 normalised (mean 0, standard deviation 1 over the training images): what a view uncovers is 0, the mean. Teacher and student see the same view (Beyer
 et al., 2022, arXiv 2106.05237): a cache of the plain images would teach the answers to other pictures than the student sees, so the teacher answers
-each batch anew.
+each batch anew. With `train.views: n` an epoch e shows each row's view e mod n: so many views are answered once and cached (`limbeck.teacher`).
 
 `mixup`, last in the list, mixes the finished views (Zhang et al., 2017, arXiv 1710.09412, equation 1): x = s x_i + (1 - s) x_j with j from a
-permutation of the batch and s ~ Beta(a, a), a = 0.2 (their ImageNet setting), one s a batch as in the authors' code, all a pure function of (seed, step). The
-teacher answers the mixed image itself, so that a soft loss needs no mixed label; a hard loss is s of that for y_i and 1 - s of that for y_j
-(`limbeck.objective`), and a row that was mixed with one without a label has none. As i and j are alike, s is taken as the larger of s and 1 - s: the
-label that a batch carries is that of the better part.
+permutation of the batch and s ~ Beta(a, a), a = 0.2 (their ImageNet setting), one s a batch as in the authors' code, all a pure function of
+(seed, step). The teacher answers the mixed image itself, so that a soft loss needs no mixed label; a hard loss is s of that for y_i and 1 - s of
+that for y_j (`limbeck.objective`), and a row that was mixed with one without a label has none. As i and j are alike, s is taken as the larger of s
+and 1 - s: the label that a batch carries is that of the better part.
 """
 
 import json
@@ -36,15 +36,17 @@ HOLE = 1 / 4  # of a side (DeVries and Taylor, 2017, arXiv 1708.04552)
 
 @dataclass(frozen=True)
 class Views:
-    """What `names` make of a batch; `levels`: what black and white are in a normalised image."""
+    """What `names` make of a batch; `levels`: what black and white are in a normalised image; `count`: how many views a row has, None for one an
+    epoch."""
 
     names: Sequence[str]
     seed: int
     levels: Levels
+    count: int | None = None
 
     def __call__(self, batch: Batch, epoch: int, step: int) -> Batch:
         """The batch of a training step."""
-        batch = self.view(batch, epoch)
+        batch = self.view(batch, epoch % self.count if self.count else epoch)
         return mixup(batch, np.random.default_rng([self.seed, step, 0, 0])) if MIXUP in self.names else batch  # four: not the stream of a view
 
     def view(self, batch: Batch, number: int) -> Batch:
@@ -53,7 +55,7 @@ class Views:
         changes = [known[name] for name in self.names if name != MIXUP]
         images = batch.inputs["pixel_values"]
         views = [view(image, changes, np.random.default_rng([self.seed, number, row])) for image, row in zip(images, batch.rows, strict=True)]
-        return replace(batch, inputs={**batch.inputs, "pixel_values": torch.stack(views)})
+        return replace(batch, inputs={**batch.inputs, "pixel_values": torch.stack(views)}, view=number)
 
 
 def views(settings: Train, task: Task) -> Views | None:
@@ -61,7 +63,7 @@ def views(settings: Train, task: Task) -> Views | None:
     if not settings.augment:
         return None
     mean, deviation = (torch.tensor(json.loads(task.preprocess)[key], dtype=torch.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
-    return Views(settings.augment, settings.seed, ((0 - mean) / deviation, (1 - mean) / deviation))
+    return Views(settings.augment, settings.seed, ((0 - mean) / deviation, (1 - mean) / deviation), settings.views)
 
 
 def view(image: torch.Tensor, changes: Sequence["Change"], random: Random) -> torch.Tensor:

@@ -287,7 +287,7 @@ class Rehearsal:
             words = sum(len(row.labels) for row in encoded)
             seconds = loading + (record["seconds"] - loading) * self.units_of_pass("train", task) / here
             num_bytes = self.bytes_of(self.bench.store.folder / record["entry"]) * self.volume("train", task).words() / words
-            self.mapped_mb = num_bytes / 2**20
+            self.mapped_mb += num_bytes / 2**20
             self.add("label", seconds, num_bytes)
         return answers
 

@@ -128,7 +128,8 @@ class Student(ComponentStage):
 
 
 class Train(Stage):
-    """Steps, alike for every arm. `batch_tokens` counts padded tokens (text), `batch_rows` rows (images); `augment` images only."""
+    """Steps, alike for every arm. `batch_tokens` counts padded tokens (text), `batch_rows` rows (images); `augment` images only, each row in as many
+    `views`; left open, in another one every epoch."""
 
     epochs: int = Field(3, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
@@ -143,6 +144,7 @@ class Train(Stage):
     seed: int = Field(0, ge=0)
     checkpoint_seconds: float = Field(60, ge=0)
     augment: list[Literal["flip", "crop", "rotate", "brightness", "cutout", "randaugment", "mixup"]] = []
+    views: int | None = Field(None, ge=1)
 
     @field_validator("augment")
     @classmethod
@@ -151,6 +153,13 @@ class Train(Stage):
         if "mixup" in names[:-1]:
             raise ValueError("`mixup` mixes finished views. Name it once, as the last")
         return names
+
+    @model_validator(mode="after")
+    def views_of_rows(self) -> "Train":
+        """What the teacher can answer ahead: the views of a row, which a mixture of two is not."""
+        if self.views and (not self.augment or "mixup" in self.augment):
+            raise ValueError("`views` are those that `augment` makes of each row, and `mixup` makes others in every step. Leave one of them out")
+        return self
 
 
 @with_config(extra="allow")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -248,7 +248,7 @@ def tuning(bench: Bench, recipe: Recipe) -> recipes.Train:
     """The steps of the teacher's fine-tuning."""
     assert recipe.teacher is not None
     epochs, rate = max(1, recipe.teacher.epochs), recipe.teacher.learning_rate or recipe.train.learning_rate
-    return recipe.train.model_copy(update={"epochs": epochs, "learning_rate": rate, "seed": bench.recipe.train.seed})
+    return recipe.train.model_copy(update={"epochs": epochs, "learning_rate": rate, "seed": bench.recipe.train.seed, "views": None})
 
 
 def tuning_job(bench: Bench, model: nn.Module, task: Task, steps: recipes.Train) -> train.Job:
@@ -296,7 +296,8 @@ def seen_by(surgery: Surgery, bench: Bench) -> dict[str, Any]:
 
 
 def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: list[objective.Term]) -> Answers:
-    """The teacher's outputs over the training rows, and what the losses read inside it; with augmentation nothing is stored.
+    """The teacher's outputs over the training rows, and what the losses read inside it; with augmentation nothing is stored, unless the number of views
+    is fixed: then each view is.
 
     Raises ValueError where the augmented pixels of the student, or its tokens, are not those that the teacher reads.
     """
@@ -310,21 +311,33 @@ def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: lis
         refuse_other_tokens(terms)
     for line in match_layers(terms, start.layers, ready.layers, partial(compared, bench, start, ready)):
         bench.store.tell_once(line)
-    taps = taps_of(terms, of_teacher=True)
+    asked = teacher.Asked(taps_of(terms, of_teacher=True), bench.dtype(), recipe.distill.cache if recipe.distill else "float16")
     if recipe.train.augment:
-        return Answers(f"live {ready.key} {taps}", lambda: teacher.Live(ready.load().eval(), taps, bench.dtype()))
-    stored = recipe.distill.cache if recipe.distill else "float16"
+        views = augment.views(recipe.train, ready.task)
+        if not (views and views.count):
+            return Answers(f"live {ready.key} {asked.taps}", lambda: teacher.Live(ready.load().eval(), asked.taps, asked.dtype))
+        folders = [label(bench, ready, asked, views, number) for number in range(views.count)]
+        return Answers(" ".join(each.name for each in folders), lambda: teacher.PerView([teacher.open_cache(each) for each in folders]))
+    folder = label(bench, ready, asked)
+    return Answers(folder.name, lambda: teacher.open_cache(folder))
+
+
+def label(bench: Bench, ready: Net, asked: teacher.Asked, views: augment.Views | None = None, number: int = 0) -> Path:
+    """The stage of the teacher's outputs over the training rows, or over their view of that number."""
     inputs = {
         "teacher": file_digest(ready.folder / models.WEIGHTS), "preprocess": digest(ready.task.preprocess), "data": bench.fingerprint("train"),
-        "task": recipe.task, "taps": taps, "stored": stored if taps else None, "dtype": str(bench.dtype()), **bench.environment(),
+        "task": bench.recipe.task, "taps": asked.taps, "stored": asked.stored if asked.taps else None, "dtype": str(asked.dtype),
+        **bench.environment(),
     }  # fmt: skip
+    title = "label"
+    if views:
+        inputs["view"] = {"augment": list(views.names), "seed": views.seed, "number": number}
+        asked, title = replace(asked, view=partial(views.view, number=number)), f"label (view {number + 1} of {views.count})"
 
     def build(folder: Path) -> None:
-        asked = teacher.Asked(taps, bench.dtype(), stored)
         teacher.label(ready.load(), bench.encode("train", ready.task), ready.task, asked, folder, bench.store.tell)
 
-    folder = bench.store.stage("label", inputs, build)
-    return Answers(folder.name, lambda: teacher.open_cache(folder))
+    return bench.store.stage("label", inputs, build, label=title)
 
 
 def compared(bench: Bench, start: Net, ready: Net) -> np.ndarray:
@@ -368,8 +381,8 @@ def trained_net(bench: Bench, start: Net, trained: Path) -> Net:
 def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None) -> train.Job:
     """The student's training, ready to run: losses bound to both models, modules swapped where it quantizes."""
     model, task, encoded = start.load(), start.task, bench.encode("train", start.task)
-    torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before
     answer = answers.open() if answers else None
+    torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before, and whether the teacher is live or cached
     taps = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
     listeners: list[Progressive] = []
     penalties, kind, validate = {}, train.all_alike, _validator(bench, model, task, recipe.train.epochs)

@@ -4,7 +4,7 @@ The cache holds, cell after cell in row order (`cells`), `logits.npy` (P, V) flo
 int8, `mask.npy` (P; False where the maximum length cut a unit off) and `offsets.npy` (N + 1). Its key covers the teacher's weights, its preprocessing
 (tokenizer and maximum length), the rows, the taps and both dtypes; every epoch, arm and run reads the same memory-mapped files. Where
 `train.augment` changes the images by epoch there is no cache: the teacher answers live (`Live`), on the same views as the student, at the cost of its
-forward in every step.
+forward in every step; unless `train.views` says how many views a row has, of which each has a cache of its own (`PerView`).
 """
 
 from collections.abc import Callable, Sequence
@@ -31,11 +31,13 @@ counted: dict[str, int] = {FORWARDS: 0}  # how often a teacher ran a batch in th
 
 @dataclass(frozen=True)
 class Asked:
-    """What is wanted of the teacher beside its logits; the dtype that it computes in, and the one in which `taps` are stored."""
+    """What is wanted of the teacher beside its logits; the dtype that it computes in, and the one in which `taps` are stored; what it sees of each
+    batch."""
 
     taps: Sequence[Tap]
     dtype: torch.dtype
     stored: str = "float16"
+    view: Callable[[Batch], Batch] = lambda batch: batch
 
 
 def label(model: nn.Module, encoded: Sequence[Encoded], task: Task, asked: Asked, folder: Path, tell: Tell = silent) -> None:
@@ -45,7 +47,7 @@ def label(model: nn.Module, encoded: Sequence[Encoded], task: Task, asked: Asked
     mask = np.zeros(offsets[-1], bool)
     model.eval()
     for rows in track(evaluation_batches(encoded), partial(padded_size, packed.sizes(encoded)), tell):
-        batch = features.batch_of(encoded, rows, task.padding)
+        batch = asked.view(features.batch_of(encoded, rows, task.padding))
         counted[FORWARDS] += 1
         with torch.inference_mode(), torch.autocast("cpu", asked.dtype, enabled=asked.dtype != torch.float32):
             outputs = features.run(model, batch, asked.taps)
@@ -108,6 +110,17 @@ class Live:
         counted[FORWARDS] += 1
         with torch.no_grad(), torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
             return features.run(self.model, batch, self.taps)
+
+
+@dataclass(frozen=True)
+class PerView:
+    """The caches of a fixed number of views, by number."""
+
+    caches: Sequence[Cache]
+
+    def __call__(self, batch: Batch) -> Outputs:
+        """The teacher's outputs for a batch's rows, in the view that the batch shows."""
+        return self.caches[batch.view](batch)
 
 
 def open_cache(folder: Path) -> Cache:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from limbeck import augment, objective, pipeline, randaugment, recipe, teacher
-from limbeck.features import Outputs
+from limbeck import augment, objective, pipeline, randaugment, recipe, stages, teacher
+from limbeck.features import Outputs, batch_of
 from limbeck.store import Store
 from limbeck.tasks import UNKNOWN, Batch
 from limbeck.warp import warped
@@ -296,6 +296,60 @@ def test_the_teacher_answers_the_views_that_the_student_reads(monkeypatch: pytes
         expected = augment.Views(["crop", "cutout"], 0, LEVELS)(Batch({"pixel_values": plain}, None, None, None, given.rows), 0, 0)
         assert torch.equal(given.inputs["pixel_values"], expected.inputs["pixel_values"])
         assert not found.logits.requires_grad
+
+
+VIEWS = ["train.augment=[crop, flip]", "train.views=2", "train.epochs=5"]
+
+
+def test_cached_views_are_what_the_teacher_answers_live() -> None:
+    """Pointwise, in every epoch; epoch e shows view e mod 2."""
+    read = recipe.parse(RECIPE, overrides=VIEWS)
+    bench = stages.Bench(read, Store())
+    ready = stages.teacher_stage(bench, read)
+    terms = objective.terms("cross_entropy", read.distill)
+    start = stages.student_stage(bench, read, ready)
+    cached, asked = stages.label_stage(bench, read, ready, start, terms).open(), augment.views(read.train, ready.task)
+    assert isinstance(cached, teacher.PerView)
+    assert asked is not None
+    live = teacher.Live(ready.load().eval(), cached.caches[0].layers, torch.float32)
+    rows = np.array([5, 900, 31, 2])
+    plain = batch_of(bench.encode("train", ready.task), rows, {})
+    seen = [asked(plain, epoch, 7) for epoch in range(4)]
+    for shown in seen:
+        own, theirs = cached(shown), live(shown)
+        assert torch.allclose(own.logits, theirs.logits, atol=1e-5)
+        assert own.hidden.keys() == theirs.hidden.keys() != set()
+        assert all(torch.allclose(own.hidden[name], theirs.hidden[name], rtol=2e-3, atol=1e-3) for name in own.hidden)
+    assert torch.equal(seen[0].inputs["pixel_values"], seen[2].inputs["pixel_values"])
+    assert not torch.equal(seen[0].inputs["pixel_values"], seen[1].inputs["pixel_values"])
+    assert not torch.allclose(cached(seen[0]).logits, cached(seen[1]).logits, atol=1e-3)
+
+
+def test_a_training_on_cached_views_is_the_one_with_a_live_teacher() -> None:
+    """As many views as epochs are a view an epoch."""
+    losses = []
+    for views in ("null", "2"):
+        arm = pipeline.run_arm(recipe.parse(RECIPE, overrides=["train.epochs=2", f"train.views={views}"]), Store())
+        losses.append([list(point["losses"].values()) for point in arm.history if "losses" in point])
+    assert np.allclose(*losses, rtol=2e-3)
+
+
+def test_views_are_answered_once_for_all_arms_and_runs() -> None:
+    store = Store()
+    pipeline.run_arm(recipe.parse(RECIPE, overrides=VIEWS), store)
+    teacher.counted[teacher.FORWARDS] = 0
+    for overrides in ([], ["train.epochs=7"], ["student.width=3"]):
+        pipeline.run_arm(recipe.parse(RECIPE, overrides=[*VIEWS, *overrides]), store)
+    assert teacher.counted[teacher.FORWARDS] == 0
+    pipeline.run_arm(recipe.parse(RECIPE, overrides=[*VIEWS, "train.views=3"]), store)
+    fresh = [record["name"] for record in store.records if record["name"].startswith("label") and not record["reused"]]
+    assert fresh == ["label (view 1 of 2)", "label (view 2 of 2)", "label (view 3 of 3)"]
+
+
+@pytest.mark.parametrize("augmented", ["[]", "[crop, mixup]"])
+def test_views_need_what_makes_them(augmented: str) -> None:
+    with pytest.raises(ValueError, match="`views` are those that `augment` makes of each row"):
+        recipe.parse(RECIPE, overrides=[f"train.augment={augmented}", "train.views=2"])
 
 
 def test_a_teacher_of_other_pixels_cannot_share_views() -> None:

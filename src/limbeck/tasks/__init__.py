@@ -40,7 +40,8 @@ class Encoded:
 class Batch:
     """Rows together: `inputs` (B, ...), `positions` (B, W) or None, `labels` (B, W), `mask` (B, W; True counts), `rows` (B) their indices.
 
-    `mixed`: where each row is a mixture of two, the labels (B, W) of its lesser part, and the share of the part that `labels` belongs to.
+    `mixed`: where each row is a mixture of two, the labels (B, W) of its lesser part, and the share of the part that `labels` belongs to. `view`: the
+    number of the augmented view that its images show.
     """
 
     inputs: dict[str, Any]
@@ -49,6 +50,7 @@ class Batch:
     mask: Any
     rows: np.ndarray
     mixed: tuple[Any, float] | None = None
+    view: int = 0
 
 
 @dataclass(frozen=True)
