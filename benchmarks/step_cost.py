@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from limbeck import machine, objective, progressive, recipe, stages, train, verdict
+from limbeck.labelling import label_stage
 from limbeck.store import Store
 
 
@@ -21,7 +22,7 @@ def training(bench: stages.Bench, derived: recipe.Recipe, folder: Path) -> train
     ready = stages.teacher_stage(bench, derived)
     start = stages.student_stage(bench, derived, ready)
     terms = objective.terms(start.task.hard_loss, derived.distill)
-    cache = stages.label_stage(bench, derived, ready, start, terms) if derived.distill else None
+    cache = label_stage(bench, derived, ready, start, terms) if derived.distill else None
     made = train.Training(stages.training_job(bench, derived, start, terms, cache), folder)
     if derived.quantize:
         for step in progressive.beginnings(derived.quantize, len(made.batches)):

@@ -18,6 +18,7 @@ import torch
 
 from limbeck import bench as benchmark
 from limbeck import copies, data, evaluate, layers, machine, models, objective, stages, verdict
+from limbeck.labelling import label_stage
 from limbeck.machine import peak_mb
 from limbeck.pipeline import pytorch_answerer
 from limbeck.progress import Tell, silent
@@ -277,7 +278,7 @@ class Rehearsal:
     def label(self, derived: Recipe, ready: stages.Net, start: stages.Net, terms: list[objective.Term]) -> stages.Answers:
         """The teacher's outputs over the sample; arms share them, and where it answers live a step holds their cost."""
         known = len(self.bench.store.records)
-        answers, task = stages.label_stage(self.bench, derived, ready, start, terms), ready.task
+        answers, task = label_stage(self.bench, derived, ready, start, terms), ready.task
         for record in self.bench.store.records[known:]:
             if record["reused"]:
                 continue

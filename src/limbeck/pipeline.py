@@ -17,15 +17,13 @@ from limbeck import bench as benchmark
 from limbeck import collapse, evaluate, features, layers, machine, metrics, objective, registry, report, speed, twins, verdict
 from limbeck import recipe as recipes
 from limbeck.data import Data
-from limbeck.ensemble import Ensemble
-from limbeck.losses import FeatureLoss
+from limbeck.labelling import further_teachers, label_stages
 from limbeck.models import WEIGHTS
 from limbeck.own import Own, wrapped
 from limbeck.progress import Ended, Started, Tell, silent
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load, require
 from limbeck.stages import (
-    Answers,
     Arm,
     Bench,
     Net,
@@ -34,7 +32,6 @@ from limbeck.stages import (
     decides,
     evaluate_stage,
     export_stage,
-    label_stage,
     quantize_stage,
     score,
     student_stage,
@@ -42,7 +39,7 @@ from limbeck.stages import (
     train_stage,
     trained_net,
 )  # fmt: skip
-from limbeck.store import Store, digest, lock, read_json, write_bytes, write_json
+from limbeck.store import Store, lock, read_json, write_bytes, write_json
 from limbeck.tasks import SelfSupervised, collate
 
 
@@ -75,25 +72,6 @@ def assistant(bench: Bench, recipe: Recipe) -> Net:
     """The assistant, taught by the teachers as the student will be by it; float."""
     own = recipe.model_copy(update={"student": recipe.assistant, "assistant": None, "quantize": None, "verdict": None})
     return trained_net(bench, *trained_student(own, bench))
-
-
-def label_stages(bench: Bench, recipe: Recipe, guide: Net, start: Net, terms: list[objective.Term]) -> Answers:
-    """The answers of the one that teaches; together with those of further teachers, which an assistant stands for too."""
-    answers = [label_stage(bench, recipe, guide, start, terms)]
-    others = [] if recipe.assistant else further_teachers(bench, recipe)
-    if not others:
-        return answers[0]
-    assert recipe.teacher is not None and recipe.distill is not None
-    plain = [term for term in terms if not isinstance(term.loss, FeatureLoss)]  # inner maps are those of the first
-    answers += [label_stage(bench, recipe, other, start, plain) for other in others]
-    weights, combine = [each.weight for each in (recipe.teacher, *recipe.teachers)], recipe.distill.combine
-    key = digest([[each.key for each in answers], weights, combine])
-    return Answers(key, lambda: Ensemble([each.open() for each in answers], weights, combine))
-
-
-def further_teachers(bench: Bench, recipe: Recipe) -> list[Net]:
-    """The teachers beside the first."""
-    return [teacher_stage(bench, recipe.model_copy(update={"teacher": other})) for other in recipe.teachers]
 
 
 def run(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from limbeck import (
     evaluate,
     export,
     features,
-    likeness,
     machine,
     models,
     objective,
@@ -34,7 +33,7 @@ from limbeck import (
     train,
 )
 from limbeck import recipe as recipes
-from limbeck.binding import bind_losses, match_layers, refuse_other_tokens, taps_of
+from limbeck.binding import bind_losses
 from limbeck.features import Outputs
 from limbeck.own import Own
 from limbeck.probe import probing
@@ -54,7 +53,7 @@ from limbeck.store import Store, digest, file_digest, read_json, write_bytes, wr
 from limbeck.surgeries import Evidence, Surgery
 from limbeck.tasks import Batch, Encoded, Scored, SelfSupervised, Task, collate
 
-REVISION = 5  # part of every stage's key: raise it when a change of code changes a stage's result
+REVISION = 6  # part of every stage's key: raise it when a change of code changes a stage's result
 PREDICTIONS = "logits.npy"
 PACKED_ROWS = 50_000  # from this many texts on, tokens are kept in flat files of the store
 PACKED_CHUNK = 10_000  # rows encoded at a time
@@ -293,63 +292,6 @@ def seen_by(surgery: Surgery, bench: Bench) -> dict[str, Any]:
     """What a cut depends on beside the teacher and its keys."""
     found: dict[str, Any] = {path: file_digest(Path(path)) for path in surgery.files}
     return found | ({"data": bench.fingerprint("train"), **bench.environment()} if surgery.reads_rows else {})
-
-
-def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: list[objective.Term]) -> Answers:
-    """The teacher's outputs over the training rows, and what the losses read inside it; with augmentation nothing is stored, unless the number of views
-    is fixed: then each view is.
-
-    Raises ValueError where the augmented pixels of the student, or its tokens, are not those that the teacher reads.
-    """
-    same_inputs = ready.task.preprocess == start.task.preprocess
-    if recipe.train.augment and not same_inputs:
-        raise ValueError(
-            "train.augment: the student's images are augmented as it reads them, and this teacher reads another size or scale of pixels. "
-            "Leave augment out, or take two models with the same preprocessing"
-        )
-    if not same_inputs and bench.reads_tokens and bench.encode("train", start.task)[0].positions is None:
-        refuse_other_tokens(terms)
-    for line in match_layers(terms, start.layers, ready.layers, partial(compared, bench, start, ready)):
-        bench.store.tell_once(line)
-    asked = teacher.Asked(taps_of(terms, of_teacher=True), bench.dtype(), recipe.distill.cache if recipe.distill else "float16")
-    if recipe.train.augment:
-        views = augment.views(recipe.train, ready.task)
-        if not (views and views.count):
-            return Answers(f"live {ready.key} {asked.taps}", lambda: teacher.Live(ready.load().eval(), asked.taps, asked.dtype))
-        folders = [label(bench, ready, asked, views, number) for number in range(views.count)]
-        return Answers(" ".join(each.name for each in folders), lambda: teacher.PerView([teacher.open_cache(each) for each in folders]))
-    folder = label(bench, ready, asked)
-    return Answers(folder.name, lambda: teacher.open_cache(folder))
-
-
-def label(bench: Bench, ready: Net, asked: teacher.Asked, views: augment.Views | None = None, number: int = 0) -> Path:
-    """The stage of the teacher's outputs over the training rows, or over their view of that number."""
-    inputs = {
-        "teacher": file_digest(ready.folder / models.WEIGHTS), "preprocess": digest(ready.task.preprocess), "data": bench.fingerprint("train"),
-        "task": bench.recipe.task, "taps": asked.taps, "stored": asked.stored if asked.taps else None, "dtype": str(asked.dtype),
-        **bench.environment(),
-    }  # fmt: skip
-    title = "label"
-    if views:
-        inputs["view"] = {"augment": list(views.names), "seed": views.seed, "number": number}
-        asked, title = replace(asked, view=partial(views.view, number=number)), f"label (view {number + 1} of {views.count})"
-
-    def build(folder: Path) -> None:
-        teacher.label(ready.load(), bench.encode("train", ready.task), ready.task, asked, folder, bench.store.tell)
-
-    return bench.store.stage("label", inputs, build, label=title)
-
-
-def compared(bench: Bench, start: Net, ready: Net) -> np.ndarray:
-    """(student layers, teacher layers) how alike they are."""
-    return likeness.likeness(*(likeness.Side(net.load(), net.layers, batches_alike(bench, net)) for net in (start, ready)))
-
-
-def batches_alike(bench: Bench, net: Net) -> list[Batch]:
-    """A few training rows, the same in the same batches for every model."""
-    rows = bench.encode("train", net.task)
-    chosen = np.arange(min(likeness.ROWS, len(rows)))
-    return [features.batch_of(rows, part, net.task.padding) for part in np.array_split(chosen, -(-len(chosen) // 16))]
 
 
 def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None) -> Path:

@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from limbeck import augment, objective, pipeline, randaugment, recipe, stages, teacher
 from limbeck.features import Outputs, batch_of
+from limbeck.labelling import label_stage
 from limbeck.store import Store
 from limbeck.tasks import UNKNOWN, Batch
 from limbeck.warp import warped
@@ -308,10 +309,10 @@ def test_cached_views_are_what_the_teacher_answers_live() -> None:
     ready = stages.teacher_stage(bench, read)
     terms = objective.terms("cross_entropy", read.distill)
     start = stages.student_stage(bench, read, ready)
-    cached, asked = stages.label_stage(bench, read, ready, start, terms).open(), augment.views(read.train, ready.task)
+    cached, asked = label_stage(bench, read, ready, start, terms).open(), augment.views(read.train, ready.task)
     assert isinstance(cached, teacher.PerView)
     assert asked is not None
-    live = teacher.Live(ready.load().eval(), cached.caches[0].layers, torch.float32)
+    live = teacher.Live(ready.load().eval(), cached.caches[0].taps, torch.float32)
     rows = np.array([5, 900, 31, 2])
     plain = batch_of(bench.encode("train", ready.task), rows, {})
     seen = [asked(plain, epoch, 7) for epoch in range(4)]
@@ -356,8 +357,6 @@ def test_a_teacher_of_other_pixels_cannot_share_views() -> None:
     class Net:
         def __init__(self, preprocess: str) -> None:
             self.task = type("Task", (), {"preprocess": preprocess})
-
-    from limbeck.stages import label_stage
 
     read = recipe.parse(RECIPE)
     with pytest.raises(ValueError, match=r"train\.augment: .*another size or scale of pixels"):
