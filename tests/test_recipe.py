@@ -526,7 +526,7 @@ def test_every_default_is_written_out() -> None:
     assert written["student"] == {"from": "teacher", "surgery": "drop_layers", "model": None, "layers": 3}
     assert set(written["quantize"]) == set(recipe.Quantize.model_fields)
     assert set(written["verdict"]) == set(recipe.Verdict.model_fields)
-    assert written["distill"] == {"task_weight": 1.0, "combine": "mean", "balance": "weights", "cache": "float16", "losses": {"kl": {}}}
+    assert written["distill"] == {"task_weight": 1.0, "combine": "mean", "balance": "weights", "cache": "float16", "top_k": 0, "losses": {"kl": {}}}
     assert written["export"] == ["onnx"]
 
 

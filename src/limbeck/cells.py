@@ -107,11 +107,23 @@ class Reader:
     scale: np.ndarray | None
     offsets: np.ndarray
 
+    def cells(self, row: int) -> np.ndarray:
+        """One row's."""
+        span = slice(self.offsets[row], self.offsets[row + 1])
+        return self.values[span] if self.scale is None else self.values[span] * self.scale[span]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The same of more rows, `size` of them in each part but the last."""
+
+    parts: Sequence[Reader]
+    size: int
+
     def read(self, rows: np.ndarray, width: int) -> torch.Tensor:
         """The rows' outputs as a batch whose rows have `width` units or places."""
-        spans = [slice(self.offsets[row], self.offsets[row + 1]) for row in rows]
-        cells = [self.values[span] if self.scale is None else self.values[span] * self.scale[span] for span in spans]
-        return torch.from_numpy(np.ascontiguousarray(from_cells(self.kind, cells, width))).float()
+        cells = [self.parts[row // self.size].cells(row % self.size) for row in rows.tolist()]
+        return torch.from_numpy(np.ascontiguousarray(from_cells(self.parts[0].kind, cells, width))).float()
 
 
 def open_cells(folder: Path, name: str, kind: str) -> Reader:

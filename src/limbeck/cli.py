@@ -87,6 +87,18 @@ def check(
 
 
 @app.command()
+def label(recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overrides: Overrides = None) -> None:
+    """Ask a recipe's teachers about the training rows, and keep the answers for its runs; start it twice to share the work."""
+    from limbeck.progress import on_stderr
+    from limbeck.recipe import read
+
+    with _resumable(), on_stderr() as tell:
+        from limbeck.pipeline import label as fill
+
+        fill(read(recipe, overrides), tell)
+
+
+@app.command()
 def init(
     data: Annotated[Path, typer.Argument(help="A file or folder of data")],
     out: Annotated[Path, typer.Option("--out", help="The recipe to write")] = Path("recipe.yaml"),

@@ -1,19 +1,41 @@
 """How the teacher answers in training: from its cache, which is a stage of the store, from one cache a view, or live; several together."""
 
-from dataclasses import replace
-from functools import partial
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from limbeck import augment, features, likeness, models, objective, teacher
+from limbeck import augment, features, likeness, models, objective, packed, teacher
 from limbeck.binding import match_layers, refuse_other_tokens, taps_of
 from limbeck.ensemble import Ensemble
 from limbeck.losses import FeatureLoss
-from limbeck.recipe import Recipe
+from limbeck.recipe import Distill, Recipe
 from limbeck.stages import Answers, Bench, Net, teacher_stage
-from limbeck.store import digest, file_digest
+from limbeck.store import Held, digest, file_digest
 from limbeck.tasks import Batch
+
+PART_ROWS, MOST_PARTS = 4096, 64  # of the cache
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The parts of a cache, `size` rows in each but the last."""
+
+    key: str
+    folders: Sequence[Path]
+    size: int
+
+    def open(self) -> teacher.Cache:
+        """The cache, memory-mapped."""
+        return teacher.open_cache(self.folders, self.size)
+
+    @property
+    def megabytes(self) -> float:
+        """On disk."""
+        return sum(path.stat().st_size for folder in self.folders for path in folder.iterdir()) / 2**20
 
 
 def label_stages(bench: Bench, recipe: Recipe, guide: Net, start: Net, terms: list[objective.Term]) -> Answers:
@@ -41,6 +63,7 @@ def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: lis
 
     Raises ValueError where the augmented pixels of the student, or its tokens, are not those that the teacher reads.
     """
+    settings = recipe.distill or Distill()
     same_inputs = ready.task.preprocess == start.task.preprocess
     if recipe.train.augment and not same_inputs:
         raise ValueError(
@@ -51,33 +74,50 @@ def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: lis
         refuse_other_tokens(terms)
     for line in match_layers(terms, start.layers, ready.layers, partial(compared, bench, start, ready)):
         bench.store.tell_once(line)
-    asked = teacher.Asked(taps_of(terms, of_teacher=True), bench.dtype(), recipe.distill.cache if recipe.distill else "float16")
+    asked = teacher.Asked(
+        taps_of(terms, of_teacher=True), bench.dtype(), settings.cache, settings.top_k if settings.top_k < len(ready.task.labels) else 0
+    )
     if recipe.train.augment:
         views = augment.views(recipe.train, ready.task)
         if not (views and views.count):
             return Answers(f"live {ready.key} {asked.taps}", lambda: teacher.Live(ready.load().eval(), asked.taps, asked.dtype))
-        folders = [label(bench, ready, asked, views, number) for number in range(views.count)]
-        return Answers(" ".join(each.name for each in folders), lambda: teacher.PerView([teacher.open_cache(each) for each in folders]))
-    folder = label(bench, ready, asked)
-    return Answers(folder.name, lambda: teacher.open_cache(folder))
+        viewed = [label(bench, ready, asked, views, number) for number in range(views.count)]
+        return Answers(" ".join(each.key for each in viewed), lambda: teacher.PerView([each.open() for each in viewed]))
+    whole = label(bench, ready, asked)
+    return Answers(whole.key, whole.open)
 
 
-def label(bench: Bench, ready: Net, asked: teacher.Asked, views: augment.Views | None = None, number: int = 0) -> Path:
-    """The stage of the teacher's outputs over the training rows, or over their view of that number."""
+def label(bench: Bench, ready: Net, asked: teacher.Asked, views: augment.Views | None = None, number: int = 0) -> Labels:
+    """The teacher's outputs over the training rows, or over their view of that number: a stage for every part, of which another process may make
+    some at the same time."""
     inputs = {
         "teacher": file_digest(ready.folder / models.WEIGHTS), "preprocess": digest(ready.task.preprocess), "data": bench.fingerprint("train"),
         "task": bench.recipe.task, "taps": asked.taps, "stored": asked.stored if asked.taps else None, "dtype": str(asked.dtype),
-        **bench.environment(),
+        "top": asked.top, **bench.environment(),
     }  # fmt: skip
     title = "label"
     if views:
         inputs["view"] = {"augment": list(views.names), "seed": views.seed, "number": number}
         asked, title = replace(asked, view=partial(views.view, number=number)), f"label (view {number + 1} of {views.count})"
+    encoded, load = bench.encode("train", ready.task), cache(ready.load)
+    size = max(PART_ROWS, -(-len(encoded) // MOST_PARTS))
+    parts = [packed.Part(encoded, start, min(start + size, len(encoded))) for start in range(0, len(encoded), size)]
 
-    def build(folder: Path) -> None:
-        teacher.label(ready.load(), bench.encode("train", ready.task), ready.task, asked, folder, bench.store.tell)
+    def stage(index: int, *, wait: bool) -> Path:
+        part, own = parts[index], inputs if len(parts) == 1 else inputs | {"rows": [parts[index].start, parts[index].stop]}
+        told = title if len(parts) == 1 else f"{title}, part {index + 1} of {len(parts)}"
+        return bench.store.stage(
+            "label", own, lambda folder: teacher.label(load(), part, ready.task, asked, folder, bench.store.tell), label=told, wait=wait
+        )
 
-    return bench.store.stage("label", inputs, build, label=title)
+    folders: dict[int, Path] = {}
+    for index in range(len(parts)):
+        with contextlib.suppress(Held):  # another process is at it
+            folders[index] = stage(index, wait=False)
+    whole = [folders[index] if index in folders else stage(index, wait=True) for index in range(len(parts))]
+    labels = Labels(digest([folder.name for folder in whole]), whole, size)
+    bench.store.tell_once(f"{title}: {len(encoded):,} rows, {labels.megabytes:,.1f} MB")
+    return labels
 
 
 def compared(bench: Bench, start: Net, ready: Net) -> np.ndarray:

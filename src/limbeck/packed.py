@@ -92,6 +92,30 @@ class Images(Lazy):
         return self.labels
 
 
+@dataclass(frozen=True)
+class Part(Lazy):
+    """The rows of `whole` from `start` to before `stop`."""
+
+    whole: Sequence[Encoded]
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def row(self, index: int) -> Encoded:
+        return self.whole[self.start + index]
+
+    def sizes(self) -> list[int]:
+        return sizes(self.whole)[self.start : self.stop]
+
+    def unit_counts(self) -> list[int]:
+        return unit_counts(self.whole)[self.start : self.stop]
+
+    def flat_labels(self) -> np.ndarray:
+        return flat_labels(self.whole[self.start : self.stop])
+
+
 def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
     """Write rows, a chunk at a time, for `open_packed`."""
     parts: dict[str, list[np.ndarray]] = {"ids": [], "labels": [], "positions": [], "sizes": [], "units": []}

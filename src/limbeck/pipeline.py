@@ -68,6 +68,26 @@ def trained_student(recipe: Recipe, bench: Bench) -> tuple[Net, Path]:
     return start, train_stage(bench, recipe, start, terms, answers)
 
 
+def label(recipe: Recipe, tell: Tell = silent) -> None:
+    """Fill the cache of the teachers' answers that a recipe's student trains on, and stop; several processes may share the work.
+
+    Raises ValueError for a recipe in which no teacher is asked.
+    """
+    recipe = recipe.resolved()
+    if recipe.distill is None:
+        raise ValueError("label: this recipe has no `distill`, so no teacher is asked anything. Add it, with a `teacher`")
+    if recipe.train.augment and not recipe.train.views:
+        raise ValueError(
+            "label: `train.augment` changes the images by epoch, and the teacher answers them live. Say how many `train.views` there are"
+        )
+    torch.set_num_threads(recipe.train.threads)
+    bench = Bench(recipe, Store(tell=tell))
+    ready = teacher_stage(bench, recipe)
+    start = student_stage(bench, recipe, ready)
+    guide = assistant(bench, recipe) if recipe.assistant else ready
+    label_stages(bench, recipe, guide, start, objective.terms(start.task.hard_loss, recipe.distill))
+
+
 def assistant(bench: Bench, recipe: Recipe) -> Net:
     """The assistant, taught by the teachers as the student will be by it; float."""
     own = recipe.model_copy(update={"student": recipe.assistant, "assistant": None, "quantize": None, "verdict": None})

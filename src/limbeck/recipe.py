@@ -172,15 +172,16 @@ class LossKeys(TypedDict, total=False):
 class Distill(Stage):
     """Weighted losses by name; `task_weight` is the weight of the task's own loss. A weight of 0 switches a term off.
 
-    `balance: gradients` multiplies each loss's weight by a factor that keeps its gradient as long as the task's (`probe`); with `weights` they act as
-    they are. `combine` says what several teachers answer together (`ensemble`). `cache`: what the teacher's inner tensors are stored as, `int8` in
-    half the bytes.
+    `balance: gradients` multiplies each loss's weight by a factor that keeps its gradient as long as the task's (`probe`); with `weights` they act
+    as they are. `combine` says what several teachers answer together (`ensemble`). `cache`: what the teacher's inner tensors are stored as, `int8`
+    in half the bytes; `top_k`: of how many labels its logits are kept, the others sharing what is left (0: of all).
     """
 
     task_weight: Weight = 1.0
     combine: Literal["mean", "best"] = "mean"
     balance: Literal["weights", "gradients"] = "weights"
     cache: Literal["float16", "int8"] = "float16"
+    top_k: int = Field(0, ge=0)
     losses: dict[str, LossKeys] = {"kl": {}}
 
 

@@ -92,15 +92,19 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+class Held(ValueError):
+    """Another process has what is asked for."""
+
+
 @contextlib.contextmanager
 def lock(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`. Raises ValueError when another process holds it and `wait` is False."""
+    """Hold an exclusive lock on the file `path`. Raises Held when another process holds it and `wait` is False."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"{path.parent}: another run is writing to this folder. Wait for it, or choose another --out") from None
+            raise Held(f"{path.parent}: another run is writing to this folder. Wait for it, or choose another --out") from None
         yield
 
 
@@ -147,14 +151,15 @@ class Store:
             self.told.add(line)
             self.tell(Note(line))
 
-    def stage(self, name: str, inputs: dict[str, Any], build: Callable[[Path], None], *, label: str = "") -> Path:
-        """The folder of the stage `name` for `inputs`; `build(folder)` fills it when it is not there yet.
+    def stage(self, name: str, inputs: dict[str, Any], build: Callable[[Path], None], *, label: str = "", wait: bool = True) -> Path:
+        """The folder of the stage `name` for `inputs`; `build(folder)` fills it when it is not there yet. Raises Held where another process is at it
+        and `wait` is False.
 
         `build` is called with the same partly filled folder after a kill, and must leave the same bytes as an uninterrupted call.
         """
         entry = self.folder / f"{name}-{digest(inputs)[:24]}"
         started, title = time.perf_counter(), label or name
-        with lock(self.folder / "locks" / entry.name, wait=True):
+        with lock(self.folder / "locks" / entry.name, wait=wait):
             reused = entry.is_dir()
             if not reused:
                 self.tell(Started(title))

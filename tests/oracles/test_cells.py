@@ -11,6 +11,7 @@ from transformers import BertConfig, BertForTokenClassification, ViTConfig, ViTF
 
 from limbeck import features, registry, teacher
 from limbeck.features import BY_PLACE, Outputs, Tap
+from limbeck.packed import Part
 from limbeck.tasks import Batch, Encoded
 
 ROWS = 7
@@ -71,10 +72,10 @@ def answers(folder: Path, stored: str, name: str, taps: Sequence[Tap]) -> tuple[
     """(from the cache, live) on a batch that was none while the cache was filled."""
     model, rows = CASES[name][0]()
     asked = teacher.Asked(taps, torch.float32, stored)
-    teacher.label(model, rows, Anything(), asked, folder)  # type: ignore[arg-type]
+    teacher.label(model, Part(rows, 0, len(rows)), Anything(), asked, folder)  # type: ignore[arg-type]
     batch: Batch = features.batch_of(rows, np.array([5, 0, 3]), {})
     with torch.no_grad():
-        return teacher.open_cache(folder)(batch), features.run(model, batch, taps)
+        return teacher.open_cache([folder], len(rows))(batch), features.run(model, batch, taps)
 
 
 @pytest.mark.parametrize("stored", ["float16", "int8"])
