@@ -21,6 +21,7 @@ from against_dynamic import dynamic_int8, float_graph
 from torch import nn
 
 from limbeck import evaluate, pipeline, recipe, runtime, stages, verdict
+from limbeck.likelihood import nats_between
 from limbeck.recipe import Quantize
 from limbeck.store import Store
 from limbeck.tasks import Encoded, Scored, Task, collate
@@ -91,8 +92,8 @@ def by_torchao(subject: Float, bits: int) -> np.ndarray:
 def figures(task: Task, logits: np.ndarray, base: Scored) -> tuple[float, float]:
     """(the task's metric, nats a unit from the float model)."""
     quality = evaluate.quality(Scored(logits, base.labels, base.offsets), task)[task.metric]
-    log_p, log_q = (torch.from_numpy(each).double().log_softmax(-1) for each in (base.logits, logits))
-    return quality, float(evaluate.divergence(log_p, log_q).mean())
+    p, q = (torch.from_numpy(each).double() for each in (base.logits, logits))
+    return quality, float(nats_between(task.likelihood, p, q).mean())
 
 
 def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -> dict[str, tuple[float, float]]:

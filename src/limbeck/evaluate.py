@@ -11,7 +11,7 @@ from torch import nn
 from limbeck import features, metrics, packed
 from limbeck.data import in_order, padded_size
 from limbeck.progress import Tell, silent, track
-from limbeck.tasks import UNKNOWN, Batch, Encoded, Scored, SelfSupervised, Task, collate, figures
+from limbeck.tasks import Batch, Encoded, Scored, Scoring, SelfSupervised, Task, collate, differs, figures, is_known
 
 EVALUATION_TOKENS = 4096
 EVALUATION_ROWS = 256
@@ -37,10 +37,10 @@ def score(model: nn.Module, encoded: Sequence[Encoded], task: Task, *, one_by_on
     return Scored(np.concatenate(kept), packed.flat_labels(encoded), unit_offsets(encoded))
 
 
-def log_probabilities(model: nn.Module, batches: Sequence[Batch]) -> list[torch.Tensor]:
+def wide_logits(model: nn.Module, batches: Sequence[Batch]) -> list[torch.Tensor]:
     """(B, W, V) of each batch, in float64: an int8 weight's divergence is of the size of float32's own rounding."""
     with torch.no_grad():
-        return [features.run(model, batch).logits.double().log_softmax(-1) for batch in batches]
+        return [features.run(model, batch).logits.double() for batch in batches]
 
 
 def divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
@@ -75,15 +75,14 @@ def quality(scored: Scored, task: Task) -> dict[str, float]:
 
 
 def details(scored: Scored, task: Task) -> dict[str, Any]:
-    """The per-label report and the confusion matrix; nothing where the labels are a vocabulary."""
-    if isinstance(task, SelfSupervised):
+    """The per-label report and the confusion matrix; nothing where the labels are a vocabulary or numbers."""
+    if isinstance(task, SelfSupervised | Scoring):
         return {}
     counts = metrics.confusion(scored.labels, scored.decisions, len(task.labels))
     labels = list(task.labels)
     return {"per_label": metrics.per_label(counts, labels), "confusion": {"labels": labels, "counts": counts.tolist()}}
 
 
-def agreement(scored: Scored, other: Scored) -> float:
-    """The share of labelled units on which two models decide alike."""
-    known = scored.labels != UNKNOWN
-    return float((scored.decisions == other.decisions)[known].mean())
+def agreement(scored: Scored, other: Scored, task: Task) -> float:
+    """The share of decisions, of those whose label is known, that two models make alike."""
+    return 1 - float(differs(task, scored, other).sum() / is_known(scored.labels).sum())

@@ -1,10 +1,8 @@
 """A trained, quantized model to an artifact, and the proof that the artifact decides as the model does.
 
-Parity: every runtime's graph is loaded in a fresh process and fed the raw rows of the whole test set. It holds when decisions differ from the
-fake-quantized
-model's (CPU, float32, eval mode) on at most max(1, 0.1 %) of the units in ONNX Runtime and max(1, 0.5 %) elsewhere, and the metric by no more
-than 0.002
-plus one flip.
+Parity: every runtime's graph is loaded in a fresh process and fed the raw rows of the whole test set. It holds when decisions (`tasks.differs`) are
+not those of the fake-quantized model (CPU, float32, eval mode) on at most max(1, 0.1 %) of the units in ONNX Runtime and max(1, 0.5 %) elsewhere, and
+the metric differs by no more than 0.002 plus one flip.
 """
 
 import subprocess
@@ -25,7 +23,7 @@ from limbeck.rescore import write_rows
 from limbeck.runtime import GOLDEN, MANIFEST
 from limbeck.sources import Row
 from limbeck.store import file_digest, write_bytes, write_json
-from limbeck.tasks import UNKNOWN, Encoded, Scored, Task, collate
+from limbeck.tasks import Encoded, Scored, Task, collate, differs, is_known
 
 ALLOWED = {"onnxruntime": 0.001}
 ALLOWED_ELSEWHERE = 0.005
@@ -104,9 +102,7 @@ def prove(artifact: Path, scored: Scored, rows: Sequence[Row], task: Task, graph
 
 def compare(scored: Scored, rescored: Scored, task: Task, runtime: str) -> dict[str, Any]:
     """One row of report.json's parity."""
-    known = scored.labels != UNKNOWN
-    flips = int((scored.decisions != rescored.decisions)[known].sum())
-    units = int(known.sum())
+    flips, units = int(differs(task, scored, rescored).sum()), int(is_known(scored.labels).sum())
     own, other = (evaluate.quality(each, task)[task.metric] for each in (scored, rescored))
     allowed = max(1.0, ALLOWED.get(runtime, ALLOWED_ELSEWHERE) * units)
     return {

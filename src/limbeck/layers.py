@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck import evaluate, features
+from limbeck import evaluate, features, tasks
 from limbeck.data import in_order
 from limbeck.quant.attention import Products
 from limbeck.quant.fake import FakeQuantizer, dynamic
@@ -35,7 +35,7 @@ from limbeck.sensitivities import error, expected_loss
 from limbeck.sensitivities.gradient import fisher
 from limbeck.stages import REVISION, Arm, Bench
 from limbeck.store import read_json, write_json
-from limbeck.tasks import UNKNOWN, Batch
+from limbeck.tasks import Batch, Scoring, Task
 
 ROWS = 256  # of the test split that the signals are taken from
 BATCH = 16  # rows at a time
@@ -120,7 +120,8 @@ def measure(bench: Bench, arm: Arm) -> dict[str, Any]:
         for batch in batches:
             for name, (wanted, found) in both(plain, quantized, [*layers, *products], batch).items():
                 outputs.setdefault(name, Signal()).add(wanted, found)
-    curvature = fisher(plain, {name: module for name, module in plain.named_modules() if isinstance(module, Quantized)}, batches)
+    swapped = {name: module for name, module in plain.named_modules() if isinstance(module, Quantized)}
+    curvature = fisher(plain, swapped, batches, likelihood=arm.task.likelihood)
     shown, sizes = names(quantized), bytes_of(layers)
     with torch.no_grad():
         described = [
@@ -253,20 +254,30 @@ def overflow(layer: Quantized) -> tuple[float, float]:
 
 def changed(bench: Bench, arm: Arm, plain: nn.Module, quantized: nn.Module) -> dict[str, Any]:
     """How many test rows are answered otherwise than by the float model; of some their first such unit, and the layer that leaves it first."""
-    encoded, labels = bench.encode("test", arm.task), arm.task.labels
-    wanted = evaluate.score(plain, encoded, arm.task)
-    differs = (wanted.decisions != arm.scored.decisions) & (wanted.labels != UNKNOWN)
+    task, encoded = arm.task, bench.encode("test", arm.task)
+    wanted = evaluate.score(plain, encoded, task)
+    differs: np.ndarray = np.atleast_1d(tasks.differs(task, wanted, arm.scored).reshape(len(wanted.labels), -1).any(1))
+    decided = [wanted.labels, tasks.decisions(task, wanted), tasks.decisions(task, arm.scored)]
     rows = np.unique(np.searchsorted(wanted.offsets, np.flatnonzero(differs), "right") - 1)
     shown, found = names(quantized), []
     layers = [name for name, module in quantized.named_modules() if isinstance(module, Quantized)]
     for row in rows[:CHANGED_ROWS].tolist():
-        batch = features.batch_of(encoded, np.array([row]), arm.task.padding)
+        batch = features.batch_of(encoded, np.array([row]), task.padding)
         with torch.no_grad():
             errors = {shown[name]: signal(*pair).error for name, pair in both(plain, quantized, layers, batch).items()}
         unit = int(wanted.offsets[row] + np.flatnonzero(differs[wanted.offsets[row] : wanted.offsets[row + 1]])[0])
-        answers = (wanted.labels[unit], wanted.decisions[unit], arm.scored.decisions[unit])
-        found.append({"row": row, **dict(zip(("label", "float", "quantized"), (labels[int(i)] for i in answers), strict=True)), **leaves(errors)})
+        answers = dict(zip(("label", "float", "quantized"), (spelled(task, each[unit]) for each in decided), strict=True))
+        found.append({"row": row, **answers, **leaves(errors)})
     return {"rows": len(rows), "of": len(encoded), "threshold": LEAVES, "first": found}
+
+
+def spelled(task: Task, decision: Any) -> str:
+    """A label, several, or a score in hundredths of the range of labels."""
+    if isinstance(task, Scoring):
+        return f"{100 * decision:.1f} %"
+    if np.ndim(decision):
+        return ", ".join(label for label, is_on in zip(task.labels, decision > 0, strict=True) if is_on) or "none"
+    return task.labels[int(decision)]
 
 
 def leaves(errors: Mapping[str, float]) -> dict[str, Any]:

@@ -219,10 +219,11 @@ def judge(
 ) -> dict[str, Any]:
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures."""
     assert recipe.verdict is not None
-    final = verdict.judged(rows)
+    final, metric = verdict.judged(rows), recipe.judged_metric
+    sign = -1 if metric in metrics.LOWER_IS_BETTER else 1  # a rise of an error is a drop
     found = verdict.judge(
-        {arm: row["mean"][recipe.judged_metric] for arm, row in rows.items()},
-        {arm: values[recipe.judged_metric] for arm, values in resampled.items()},
+        {arm: sign * row["mean"][metric] for arm, row in rows.items()},
+        {arm: sign * values[metric] for arm, values in resampled.items()},
         recipe.verdict,
         chance=chance[recipe.judged_metric] if chance else None,
         speedup=rows["teacher"]["latency_ms"]["p50"] / rows[final]["latency_ms"]["p50"],
@@ -248,7 +249,7 @@ def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dic
         "parameters": runs[0].parameters,
         "bytes": runs[0].num_bytes,
         "latency_ms": latency,
-        "agreement": float(np.mean([evaluate.agreement(run.scored, teachers[0].scored) for run in runs])) if teachers and decides else None,
+        "agreement": float(np.mean([evaluate.agreement(run.scored, teachers[0].scored, run.task) for run in runs])) if teachers and decides else None,
     }
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from limbeck import evaluate, quantize, registry
+from limbeck.likelihood import nats_between
 from limbeck.progress import Tell, silent, track
 from limbeck.quant.flow import Flow
 from limbeck.quant.formats import GRIDS
@@ -35,12 +36,14 @@ MANY_BITS = 7.0  # from here on the nearest level is near enough
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model: `load` gives it in float, `prepare` swaps its modules. `fitted` runs the rows for the ranges, `judged` are other rows."""
+    """A trained model: `load` gives it in float, `prepare` swaps its modules. `fitted` runs the rows for the ranges, `judged` are other rows;
+    `likelihood` is the task's."""
 
     load: Callable[[], nn.Module]
     prepare: Callable[[nn.Module, Quantize], Flow]
     fitted: Sequence[Callable[[nn.Module], Any]]
     judged: Sequence[Batch]
+    likelihood: str = "categorical"
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Trial:
 
 def choose(subject: Subject, settings: Quantize, tell: Tell = silent) -> dict[str, Any]:
     """`chosen`: values of the keys that are open; `trials`: every way that was tried, with its nats; `text`: the choice in one line."""
-    wanted = evaluate.log_probabilities(subject.load().eval(), subject.judged)
+    wanted = evaluate.wide_logits(subject.load().eval(), subject.judged)
     given = {key: getattr(settings, key) for key in FIRST if key not in settings.open}
     first = trial_of(subject, settings, FIRST | given, wanted)
     assert first is not None
@@ -111,5 +114,5 @@ def trial_of(subject: Subject, settings: Quantize, chosen: dict[str, Any], wante
             raise
         return None
     quantize.settle(model, flow, subject.fitted, **quantize.components(filled))
-    pairs = zip(wanted, evaluate.log_probabilities(model.eval(), subject.judged), subject.judged, strict=True)
-    return Trial(chosen, torch.cat([evaluate.divergence(log_p, log_q)[batch.mask] for log_p, log_q, batch in pairs]))
+    pairs = zip(wanted, evaluate.wide_logits(model.eval(), subject.judged), subject.judged, strict=True)
+    return Trial(chosen, torch.cat([nats_between(subject.likelihood, p, q)[batch.mask] for p, q, batch in pairs]))

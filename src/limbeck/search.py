@@ -160,7 +160,7 @@ def search(recipe: Recipe, wanted: Budget, names: Sequence[str], sensitivity: st
     if not schemes:
         raise ValueError("search: this recipe quantizes no module. Leave some out of quantize.keep_float")
     model = student.prepared(changed(schemes, activations="float"))
-    probe = Probe(model, student.batches(), [name for name in names if name != "float"], store.tell)
+    probe = Probe(model, student.batches(), [name for name in names if name != "float"], store.tell, bench.task_class.likelihood)
     candidates = gather(probe, scored(student, probe, sensitivity, partial(estimate, probe)), names)
     if wanted.unit == "milliseconds":
         add_milliseconds(candidates, subject(student, model, schemes), store.tell)

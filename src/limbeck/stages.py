@@ -366,6 +366,7 @@ def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> tup
             prepare=lambda model, filled: prepare(bench, recipe.model_copy(update={"quantize": filled}), model, start.task),
             fitted=[partial(features.run, batch=batch) for batch in batches_of(rows[::2], start.task)],
             judged=batches_of(rows[1::2] or rows, start.task),
+            likelihood=start.task.likelihood,
         )
         write_json(folder / "choice.json", post_training.choose(subject, settings, bench.store.tell))
 

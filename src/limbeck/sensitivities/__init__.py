@@ -30,12 +30,14 @@ class Sensitivity(Protocol):
 
 @dataclass(frozen=True)
 class Probe:
-    """`model` in eval mode with its modules swapped and no quantizer on, `batches` of torch tensors, `formats` of integers."""
+    """`model` in eval mode with its modules swapped and no quantizer on, `batches` of torch tensors, `formats` of integers, and the
+    task's `likelihood`."""
 
     model: nn.Module
     batches: Sequence[Batch]
     formats: Sequence[str]
     tell: Tell = silent
+    likelihood: str = "categorical"
 
     @cached_property
     def layers(self) -> dict[str, Quantized]:

@@ -3,9 +3,9 @@ arXiv 2210.08502, section 3). To second order KL(p_w || p_(w + e)) is 1/2 e^T F 
 rounding are close to independent, which leaves the diagonal. A forward and a backward pass over the rows serve all modules and formats.
 
 Deviations. FIT multiplies the trace of a layer's F by its mean error; here each weight's own error meets its own F_w. FIT takes F from the labels;
-here it is that of the model's own answers (Kunstner et al., 2019, arXiv 1905.12558, on why), by random signs e instead of drawn labels, which are
-rarely the unlikely ones that count: with p = softmax(z) and h = sqrt(p) e - p (sqrt(p) . e), E[h h^T] = diag(p) - p p^T, so that the squared
-gradient of sum h z is F in expectation. A row's signs hang on its number alone.
+here it is that of the model's own answers (Kunstner et al., 2019, arXiv 1905.12558, on why), by random signs instead of drawn labels, which are
+rarely the unlikely ones that count: with h of `likelihood.square_root`, the squared gradient of sum h z is F in expectation. A row's signs hang on
+its number alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from limbeck import features
+from limbeck.likelihood import square_root
 from limbeck.progress import Tell, silent, track
 from limbeck.quant.swap import Quantized
 from limbeck.sensitivities import Probe, Scores, differentiable
@@ -26,16 +27,18 @@ class Gradient:
 
     def __call__(self, probe: Probe) -> Scores:
         """Nats a unit."""
-        return probe.second_order(fisher(probe.model, probe.layers, probe.batches, probe.tell))
+        return probe.second_order(fisher(probe.model, probe.layers, probe.batches, probe.tell, likelihood=probe.likelihood))
 
 
-def fisher(model: nn.Module, layers: Mapping[str, Quantized], batches: Sequence[Batch], tell: Tell = silent) -> dict[str, torch.Tensor]:
+def fisher(
+    model: nn.Module, layers: Mapping[str, Quantized], batches: Sequence[Batch], tell: Tell = silent, *, likelihood: str = "categorical"
+) -> dict[str, torch.Tensor]:
     """F_w a unit, of the shape of each layer's weight; 0 for one that no output depends on."""
     found = {name: torch.zeros_like(layer.weight) for name, layer in layers.items()}
     with differentiable(model, layers) as weights:
         for batch in track(batches, cost, tell):
             logits = features.run(model, batch).logits
-            gradients = torch.autograd.grad((square_root(logits.detach(), batch) * logits).sum(), weights, allow_unused=True)
+            gradients = torch.autograd.grad((counted_root(likelihood, logits.detach(), batch) * logits).sum(), weights, allow_unused=True)
             for total, gradient in zip(found.values(), gradients, strict=True):
                 if gradient is not None:
                     total.addcmul_(gradient, gradient)
@@ -43,11 +46,9 @@ def fisher(model: nn.Module, layers: Mapping[str, Quantized], batches: Sequence[
     return {name: total.div_(units) for name, total in found.items()}
 
 
-def square_root(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def counted_root(likelihood: str, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """(B, W, V) h of every counted unit, else 0."""
-    root = logits.softmax(-1).sqrt()
-    signed = root * signs(batch.rows, *logits.shape[1:])
-    return torch.where(batch.mask.unsqueeze(-1), signed - root.square() * signed.sum(-1, keepdim=True), 0)
+    return torch.where(batch.mask.unsqueeze(-1), square_root(likelihood, logits, signs(batch.rows, *logits.shape[1:])), 0)
 
 
 def signs(rows: np.ndarray, *shape: int) -> torch.Tensor:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from limbeck.evaluate import divergence, log_probabilities
+from limbeck.evaluate import wide_logits
+from limbeck.likelihood import nats_between
 from limbeck.progress import track
 from limbeck.quant.fake import FakeQuantizer
 from limbeck.quant.swap import Quantized
@@ -25,7 +26,7 @@ class Kl:
         pairs = [(name, form) for name in probe.layers for form in probe.formats]
         found: Scores = {name: {} for name in probe.layers}
         with torch.no_grad():
-            wanted = log_probabilities(probe.model, probe.batches)
+            wanted = wide_logits(probe.model, probe.batches)
             for name, form in track(pairs, lambda pair: 1.0, probe.tell):
                 layer = probe.layers[name]
                 with rounded_by(probe.model, layer.quantizer, fitted(layer, form)):
@@ -36,8 +37,8 @@ class Kl:
 
 def away(probe: Probe, wanted: list[torch.Tensor]) -> float:
     """Nats by which the model's answers leave the `wanted` ones, over the units that count."""
-    pairs = zip(wanted, log_probabilities(probe.model, probe.batches), probe.batches, strict=True)
-    return sum(float((divergence(log_p, log_q) * batch.mask).sum()) for log_p, log_q, batch in pairs)
+    pairs = zip(wanted, wide_logits(probe.model, probe.batches), probe.batches, strict=True)
+    return sum(float((nats_between(probe.likelihood, p, q) * batch.mask).sum()) for p, q, batch in pairs)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """What is predicted: rows to inputs, logits to answers and figures. Torch-free, so that training and the artifact's runtime share every line.
 
 A row holds W units, each of which gets one label: the words of a sentence, the one text, or the one image. Shapes: B rows, T tokens, W units,
-V labels.
+V labels. What a unit's logits (V) say is the task's `likelihood` (`limbeck.likelihood`): "categorical", one label of V, labels (W) int64;
+"bernoulli", each label by itself, labels (W, V) of 0 and 1, float32; "gaussian", a score, labels (W) float32 in shares of its range.
 """
 
 from collections.abc import Sequence
@@ -12,14 +13,16 @@ import numpy as np
 
 from limbeck.sources import Row
 
-UNKNOWN = -100  # the label of a unit without one
+UNKNOWN = -100  # the label of a unit without one; a score that is unknown is NaN
+TOLERANCE = 0.01  # scores, in shares of the range of labels, that differ by more are two decisions
+SOFT_LOSSES = {"bernoulli": ("bernoulli_kl", "logit_mse"), "gaussian": ("logit_mse",)}  # on logits that are no softmax's
 RESAMPLES_AT_ONCE = 200  # ranked metrics hold a few copies of the weights
 
 
 @dataclass(frozen=True)
 class Encoded:
     """One row as the model reads it: `inputs` without a batch axis; `positions` (W) the token of each unit, -1 where it was cut off, or None
-    where the model's output is the unit; `labels` (W)."""
+    where the model's output is the unit; `labels` (W) or (W, V)."""
 
     inputs: dict[str, np.ndarray]
     positions: np.ndarray | None
@@ -38,7 +41,8 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows together: `inputs` (B, ...), `positions` (B, W) or None, `labels` (B, W), `mask` (B, W; True counts), `rows` (B) their indices.
+    """Rows together: `inputs` (B, ...), `positions` (B, W) or None, `labels` (B, W) or (B, W, V), `mask` (B, W; True counts), `rows` (B) their
+    indices.
 
     `mixed`: where each row is a mixture of two, the labels (B, W) of its lesser part, and the share of the part that `labels` belongs to. `view`: the
     number of the augmented view that its images show.
@@ -55,8 +59,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Scored:
-    """A split's outputs, unit after unit: `logits` (P, V), or what a `SelfSupervised` task keeps of them, `labels` (P), `offsets` (N + 1): row i owns
-    units offsets[i] to offsets[i + 1]."""
+    """A split's outputs, unit after unit: `logits` (P, V), or what a `SelfSupervised` task keeps of them, `labels` (P) or (P, V), `offsets` (N + 1):
+    row i owns units offsets[i] to offsets[i + 1]."""
 
     logits: np.ndarray
     labels: np.ndarray
@@ -82,6 +86,7 @@ class Task(Protocol):
     preprocess_file: ClassVar[str]
     input_names: ClassVar[tuple[str, ...]]
     row_keys: ClassVar[tuple[str, ...]]
+    likelihood: ClassVar[str]
     padding: dict[str, int]
 
     @staticmethod
@@ -126,6 +131,32 @@ class SelfSupervised(Protocol):
     def draw(self, batch: Batch, generator: np.random.Generator) -> Batch: ...
 
     def reduce(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """What a task adds whose labels are numbers: `labels` holds one word for the range of them, and `scores` (P) are in shares of it."""
+
+    def scores(self, scored: Scored) -> np.ndarray: ...
+
+
+def is_known(labels: np.ndarray) -> np.ndarray:
+    """Whether each label, of any shape, is known."""
+    return ~np.isnan(labels) & (labels != UNKNOWN)
+
+
+def decisions(task: Task, scored: Scored) -> np.ndarray:
+    """(P) the most probable label of each unit or its score, or (P, V) whether each label by itself is more probable than not."""
+    if isinstance(task, Scoring):
+        return task.scores(scored)
+    return scored.logits > 0 if task.likelihood == "bernoulli" else scored.decisions
+
+
+def differs(task: Task, scored: Scored, other: Scored) -> np.ndarray:
+    """Of the shape of the labels: where one is known, whether two models decide otherwise, a score by more than TOLERANCE."""
+    own, theirs = decisions(task, scored), decisions(task, other)
+    found = abs(own - theirs) > TOLERANCE if isinstance(task, Scoring) else own != theirs
+    return found & is_known(scored.labels)
 
 
 def collate(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int]) -> Batch:

@@ -36,6 +36,7 @@ class ImageClassification:
     preprocess_file: ClassVar[str] = "preprocess.json"
     input_names: ClassVar[tuple[str, ...]] = ("pixel_values",)
     row_keys: ClassVar[tuple[str, ...]] = ("image", "label")
+    likelihood: ClassVar[str] = "categorical"
 
     @staticmethod
     def find_labels(rows: Sequence[Row]) -> list[str]:

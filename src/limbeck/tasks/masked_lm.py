@@ -37,6 +37,7 @@ class MaskedLm:
     preprocess_file: ClassVar[str] = "tokenizer.json"
     input_names: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
     row_keys: ClassVar[tuple[str, ...]] = ("text",)
+    likelihood: ClassVar[str] = "categorical"
 
     @staticmethod
     def find_labels(rows: Sequence[Row]) -> list[str]:

@@ -33,6 +33,7 @@ class TokenClassification:
     preprocess_file: ClassVar[str] = "tokenizer.json"
     input_names: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
     row_keys: ClassVar[tuple[str, ...]] = ("words", "tags")
+    likelihood: ClassVar[str] = "categorical"
 
     @staticmethod
     def find_labels(rows: Sequence[Row]) -> list[str]:
