@@ -56,6 +56,12 @@ def test_a_table_of_pairs(tmp_path: Path) -> None:
     assert starter.look(tmp_path).options == {"text": "sentence1", "label": "label", "text_b": "sentence2"}
 
 
+def test_a_table_of_scores(tmp_path: Path) -> None:
+    write_table(tmp_path / "train.tsv", [{"sentence1": SAYINGS[i % 6], "sentence2": "no", "score": f"{i % 5}.{i % 2 * 5}"} for i in range(20)], "\t")
+    guess = starter.look(tmp_path)
+    assert (guess.task, guess.options) == ("text-regression", {"text": "sentence1", "label": "score", "text_b": "sentence2"})
+
+
 def test_a_folder_of_json_lines(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
         rows = [{"utterance": row["review"], "intent": row["stars"], "words": 3} for row in ROWS]
@@ -148,13 +154,14 @@ def test_an_empty_folder_and_no_folder(tmp_path: Path) -> None:
         starter.look(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("task", ["text-classification", "token-classification", "image-classification"])
+@pytest.mark.parametrize("task", ["text-classification", "token-classification", "image-classification", "text-regression"])
 def test_what_is_written_is_a_recipe(task: str, tmp_path: Path) -> None:
     guess = starter.Guess(task, "csv", Path("some: where/#1"), {"text": "#1 String", "delimiter": "\t", "columns": ["a b", "on"]}, ["why:\nbecause"])
     text = starter.render(guess, None)
     read = recipes.parse(text)
     assert len(text.splitlines()) <= 40
     assert read.data.options == {"path": "some: where/#1", **guess.options}
+    read.check_components()
     assert (read.task, read.quantize is not None, read.verdict is not None) == (task, True, True)
 
 

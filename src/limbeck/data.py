@@ -17,7 +17,7 @@ import numpy as np
 from limbeck import recipe, registry, transfer
 from limbeck.sources import BadRow, Row
 from limbeck.store import digest
-from limbeck.tasks import SelfSupervised
+from limbeck.tasks import Scoring, SelfSupervised
 
 LENGTH_POOL = 50  # batches of similar length are cut from pools of this many batches
 SHARED = "../shared/data/"
@@ -115,7 +115,7 @@ def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Data:
     given, splits = set(splits), dict(splits)
     for name, rows in splits.items():
         check_keys(rows, name, task, origin)
-    labels, notes = task.find_labels(splits["train"]), []
+    labels, notes = labels_of(splits, "train", task, origin), []
     for name, share in (("test", 0.2), ("validation", 0.1)):
         if name not in splits:
             splits["train"], splits[name] = stratified_split(splits["train"], share, task.stratum)
@@ -124,15 +124,23 @@ def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Data:
         if not splits[name]:
             cure = "Add rows to it, or leave it out and it is drawn from train" if name in given else "Too few rows a label to draw it from; add some"
             raise ValueError(f"data: the {name} split of {origin} is empty. {cure}")
-    if len(labels) < 2 and not issubclass(task, SelfSupervised):
+    if len(labels) < 2 and not issubclass(task, SelfSupervised | Scoring):
         raise ValueError(f"data: train has one class only ({', '.join(labels)}); nothing can be learned from it. Add rows of another")
     for name in ("validation", "test"):
-        unknown = set(task.find_labels(splits[name])) - set(labels)
-        if unknown:
+        unknown = set(labels_of(splits, name, task, origin)) - set(labels)
+        if unknown and not issubclass(task, Scoring):
             raise ValueError(f"data: the {name} split has labels that train lacks: {some(sorted(unknown))}. {registry.suggest(min(unknown), labels)}")
     unlabelled = splits.get("unlabelled", [])
     notes += repeated(splits, task) + alike(labels)
     return Data(splits["train"] + unlabelled, splits["validation"], splits["test"], labels, notes, num_unlabelled=len(unlabelled))
+
+
+def labels_of(splits: Mapping[str, list[Row]], name: str, task: Any, origin: str) -> list[str]:
+    """The labels of a split. Raises ValueError for one that the task cannot read."""
+    try:
+        return task.find_labels(splits[name])
+    except ValueError as error:
+        raise ValueError(f"data: the {name} split of {origin}: {error}") from None
 
 
 def check_keys(rows: Sequence[Row], split: str, task: Any, origin: str) -> None:

@@ -2,13 +2,14 @@
 
 Precision p = TP / predicted, recall r = TP / true, F1 = 2 TP / (predicted + true); 0 where a denominator is 0.
 AUC = P(score of a positive > score of a negative) + P(equal) / 2, the area under the ROC curve (Hanley and McNeil, 1982).
+Pearson's correlation is cov(x, y) / sqrt(var(x) var(y)); Spearman's that of the ranks, equal values sharing the mean of theirs (Spearman, 1904).
 """
 
 from typing import Any
 
 import numpy as np
 
-LOWER_IS_BETTER = ("nats_per_token", "perplexity")
+LOWER_IS_BETTER = ("nats_per_token", "perplexity", "root_mean_square_error")
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -43,6 +44,33 @@ def macro_auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np
     chosen = range(scores.shape[1]) if scores.shape[1] > 2 else [1]
     found = np.stack([weighted_auc(scores[:, label], labels == label, weights) for label in chosen], 1)
     return ratio(np.nansum(found, 1), (~np.isnan(found)).sum(1))
+
+
+def pearson(totals: np.ndarray) -> np.ndarray:
+    """Totals (..., 6) of 1, x, y, x^2, y^2 and xy to the correlation in [-1, 1]; 0 where x or y does not vary."""
+    count, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
+    spread = np.sqrt(np.maximum(count * xx - x * x, 0) * np.maximum(count * yy - y * y, 0))
+    found = ratio(count * xy - x * y, np.where(spread > 1e-12 * count * count, spread, 0))
+    return np.clip(found, -1, 1)
+
+
+def weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R, N) the rank of each of `values` (N), as a share of all, where each counts as often as a row of `weights` (R, N) says."""
+    order = np.argsort(values, kind="stable")
+    is_first = np.diff(values[order], prepend=np.nan) != 0
+    shares = np.add.reduceat(weights[:, order], np.flatnonzero(is_first), axis=1)
+    middles = shares.cumsum(1) - shares / 2
+    found = np.empty_like(weights)
+    found[:, order] = ratio(middles, weights.sum(1, keepdims=True))[:, is_first.cumsum() - 1]
+    return found
+
+
+def spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R) the rank correlation of x and y (N) under each row of `weights` (R, N), in [-1, 1]; 0 where one of the two does not vary."""
+    if not len(x):
+        return np.zeros(len(weights))
+    a, b = (weighted_ranks(values, weights) - 0.5 for values in (x, y))
+    return pearson(np.stack([(weights * part).sum(1) for part in (np.ones_like(a), a, b, a * a, b * b, a * b)], 1))
 
 
 def confusion(labels: np.ndarray, decisions: np.ndarray, num_labels: int) -> np.ndarray:

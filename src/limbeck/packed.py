@@ -56,7 +56,7 @@ class Packed(Lazy):
         ids = self.ids[self.starts[index] : self.starts[index + 1]].astype(np.int64)
         units = slice(self.unit_starts[index], self.unit_starts[index + 1])
         positions = None if self.positions is None else self.positions[units].astype(np.int64)
-        return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, self.labels[units].astype(np.int64))
+        return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, widened(self.labels[units]))
 
     def sizes(self) -> list[int]:
         return np.diff(self.starts).tolist()
@@ -65,7 +65,7 @@ class Packed(Lazy):
         return np.diff(self.unit_starts).tolist()
 
     def flat_labels(self) -> np.ndarray:
-        return self.labels.astype(np.int64)
+        return widened(self.labels)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
     parts: dict[str, list[np.ndarray]] = {"ids": [], "labels": [], "positions": [], "sizes": [], "units": []}
     for rows in chunks:
         parts["ids"] += [np.concatenate([row.inputs["input_ids"] for row in rows]).astype(np.int32)]
-        parts["labels"] += [np.concatenate([row.labels for row in rows]).astype(np.int32)]
+        labels = np.concatenate([row.labels for row in rows])
+        parts["labels"] += [labels if labels.dtype.kind == "f" else labels.astype(np.int32)]
         parts["sizes"] += [np.array([row.size for row in rows])]
         parts["units"] += [np.array([len(row.labels) for row in rows])]
         parts["positions"] += [row.positions.astype(np.int32) for row in rows if row.positions is not None]
@@ -138,6 +139,11 @@ def open_packed(folder: Path) -> Packed:
     starts, unit_starts = (np.load(folder / f"{name}.npy") for name in ("starts", "unit_starts"))
     positions = np.load(folder / "positions.npy", mmap_mode="r") if (folder / "positions.npy").exists() else None
     return Packed(ids, starts, labels, unit_starts, positions)
+
+
+def widened(labels: np.ndarray) -> np.ndarray:
+    """Labels as a task gives them: indices, or floats as they are."""
+    return np.array(labels) if labels.dtype.kind == "f" else labels.astype(np.int64)
 
 
 def sizes(rows: Sequence[Encoded]) -> list[int]:

@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 
 from limbeck import registry
 from limbeck.schedules import Scheduled
-from limbeck.tasks import SelfSupervised
+from limbeck.tasks import SOFT_LOSSES, SelfSupervised
 from limbeck.yaml12 import Yaml12Dumper, load, place
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -380,6 +380,15 @@ class Recipe(Stage):
             raise ValueError(self._origin.tell(["verdict", "metric"], problem))
         if issubclass(task, SelfSupervised):
             self._check_pre_training()
+        self._check_soft_losses(task.likelihood)
+
+    def _check_soft_losses(self, likelihood: str) -> None:
+        """A loss on distributions over the labels says nothing where the logits are none. Raises ValueError."""
+        fitting = SOFT_LOSSES.get(likelihood, ())
+        for name in self.distill.losses if self.distill and fitting else ():
+            if registry.load("losses", name).reads == ("logits",) and name not in fitting:
+                problem = f"`{name}` compares distributions over labels, and the logits of `{self.task}` are none. Take {' or '.join(fitting)}"
+                raise ValueError(self._origin.tell(["distill", "losses", name], problem))
 
     def _check_pre_training(self) -> None:
         """A task that makes its own labels trains a float model, and no more. Raises ValueError."""

@@ -152,6 +152,9 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
     records = list(islice(read, ROWS))
     text, label = choose_columns(records, str(chosen))
     labels = sorted({str(record[label]) for record in records})
+    if are_scores(labels):
+        guess.task = "text-regression"
+        guess.reasons.append(f"the values of `{label}` are numbers with fractions: scores, not classes")
     guess.options = {**options, "text": text, "label": label}
     second = text.replace("1", "2")  # sentence1 and sentence2, question1 and question2
     if second != text and second in records[0]:
@@ -160,6 +163,14 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
     if len(files) == 1 or train is None:
         guess.reasons.append("one file: validation and test rows are drawn from it")
     return guess
+
+
+def are_scores(labels: Sequence[str]) -> bool:
+    """Whether values are numbers, and not all of them whole."""
+    try:
+        return not all(float(label).is_integer() for label in labels)
+    except ValueError:
+        return False
 
 
 def choose_columns(records: Sequence[Record], place: str) -> tuple[str, str]:
@@ -251,6 +262,7 @@ def render(guess: Guess, model: str | None) -> str:
     data = {"source": guess.source, "path": str(guess.path), **guess.options}
     threads = len(os.sched_getaffinity(0))
     stages = IMAGE_STAGES if guess.task == "image-classification" else TEXT_STAGES.replace("MODEL", flow(model or TEXT_MODEL))
+    stages = stages.replace("SOFT", SOFT.get(guess.task, "kl: {temperature: 2.0, weight: 2.0}"))
     comments = "".join(f"# {' '.join(reason.split())}\n" for reason in guess.reasons)
     return HEAD.format(task=guess.task, comments=comments, data=flow(data)) + stages.replace("THREADS", str(threads)) + TAIL
 
@@ -275,8 +287,9 @@ student: {from: teacher, surgery: drop_layers, layers: 3}
 train: {epochs: 6, learning_rate: 2.0e-4, batch_tokens: 1024, threads: THREADS, seed: 0}
 
 # Learn from the teacher's answers as well as from the labels.
-distill: {losses: {kl: {temperature: 2.0, weight: 2.0}}}
+distill: {losses: {SOFT}}
 """
+SOFT = {"text-regression": "logit_mse: {}"}
 IMAGE_STAGES = """# The large model and the small one, both trained from random weights (`limbeck list networks`).
 teacher: {model: small_cnn, width: 32, depth: 2, epochs: 12}
 student: {model: small_cnn, width: 12, depth: 1}

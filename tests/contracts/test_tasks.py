@@ -16,10 +16,11 @@ from torch import nn
 
 from limbeck import evaluate, features, metrics, registry
 from limbeck.sources import Row
-from limbeck.tasks import UNKNOWN, Scored, SelfSupervised, Task, collate, figures, softmax
+from limbeck.tasks import UNKNOWN, Scored, SelfSupervised, Task, collate, differs, figures, is_known, softmax
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.text_classification import TextClassification
+from limbeck.tasks.text_regression import TextRegression
 from limbeck.tasks.token_classification import TokenClassification
 
 PAD, MAX_TOKENS = 3, 12  # [PAD] is not 0, so that a pad id taken for granted shows
@@ -44,6 +45,7 @@ def tokenizer_text(max_tokens: int = MAX_TOKENS, *, specials: tuple[str, ...] = 
 
 TEXT = TokenClassification(TAGS, tokenizer_text())
 INTENT = TextClassification(["call", "move", "rest"], tokenizer_text())
+SCORE = TextRegression(["0 to 5"], tokenizer_text())
 MASKED = MaskedLm([], tokenizer_text(specials=("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")))
 IMAGE = ImageClassification(["cat", "dog", "eel"], json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}))
 
@@ -78,6 +80,16 @@ EXAMPLES["text-classification"] = (
         {"text": "in Yorker", "text_b": "Lovelace .", "label": "move"},
     ],
     "Ada lives in New York.",
+)
+EXAMPLES["text-regression"] = (
+    SCORE,
+    [
+        {"text": "Ada lives in New York", "text_b": "Ada lives in York", "label": "3.5"},
+        {"text": "Ada", "label": "0.000"},
+        {"text": "a b c a b c a b c a b c New York", "label": "5"},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": "1"},
+    ],
+    {"text": "Ada lives in New York.", "text_b": "Ada"},
 )
 EXAMPLES["masked-lm"] = (  # no two of them fit into one row of the model
     MASKED,
@@ -119,8 +131,8 @@ class Judge(Reader):
 
 
 def model_for(task: Task) -> nn.Module:
-    kinds = {"TextClassification": Judge, "TokenClassification": Reader, "ImageClassification": Looker, "MaskedLm": Reader}
-    return kinds[type(task).__name__](len(task.labels)).eval()
+    kinds = {"TokenClassification": Reader, "ImageClassification": Looker, "MaskedLm": Reader}
+    return kinds.get(type(task).__name__, Judge)(len(task.labels)).eval()
 
 
 def kept(task: Task, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -188,10 +200,21 @@ def test_every_unit_has_a_label_and_every_input_a_name(name: str) -> None:
     task, rows, _ = EXAMPLES[name]
     for row in task.encode(rows):
         assert set(row.inputs) == set(task.input_names)
-        assert row.labels.dtype == np.int64
-        assert ((row.labels >= 0) & (row.labels < len(task.labels))).all()
+        if task.likelihood == "categorical":
+            assert row.labels.dtype == np.int64
+            assert ((row.labels >= 0) & (row.labels < len(task.labels))).all()
+        else:
+            assert row.labels.dtype == np.float32
+            assert ((row.labels >= 0) & (row.labels <= 1)).all()
         assert row.positions is None or len(row.positions) == len(row.labels)
         assert row.size >= 1
+
+
+def perfect_logits(task: Task, labels: np.ndarray) -> np.ndarray:
+    """(P, V) logits that say the labels."""
+    if task.likelihood == "gaussian":
+        return labels[:, None]
+    return 100 * np.eye(len(task.labels), dtype=np.float32)[labels]
 
 
 @contract
@@ -199,12 +222,30 @@ def test_perfect_answers_score_one_and_wrong_ones_less(name: str) -> None:
     task, rows, _ = EXAMPLES[name]
     encoded = task.encode(rows)
     labels, offsets = np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded)
-    logits = 100 * np.eye(len(task.labels), dtype=np.float32)[labels]
-    perfect, shifted = (evaluate.quality(Scored(kept(task, each, labels), labels, offsets), task) for each in (logits, np.roll(logits, 1, 1)))
+    logits = perfect_logits(task, labels)
+    wrong = np.roll(logits, 1, 0 if task.likelihood == "gaussian" else 1)
+    perfect, shifted = (evaluate.quality(Scored(kept(task, each, labels), labels, offsets), task) for each in (logits, wrong))
     assert tuple(sorted(perfect)) == tuple(sorted(task.metric_names)) and task.metric in task.metric_names
-    assert perfect == {metric: float(metric != "nats_per_token") for metric in perfect}
+    assert perfect == pytest.approx({metric: float(metric not in ("nats_per_token", "root_mean_square_error")) for metric in perfect})
     lower, higher = (perfect, shifted) if task.metric in metrics.LOWER_IS_BETTER else (shifted, perfect)
     assert lower[task.metric] < higher[task.metric]
+
+
+@contract
+def test_decisions_differ_where_the_label_is_known_and_nowhere_else(name: str) -> None:
+    task, rows, _ = EXAMPLES[name]
+    if isinstance(task, SelfSupervised):
+        return
+    encoded = task.encode(rows)
+    labels, offsets = np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded)
+    own = Scored(perfect_logits(task, labels), labels, offsets)
+    other = Scored(1 - own.logits, labels, offsets)
+    assert evaluate.agreement(own, own, task) == 1
+    assert not differs(task, own, own).any()
+    found = differs(task, own, other)
+    assert found.any() and found.shape == labels.shape
+    unknown = np.full_like(labels, np.nan if task.likelihood == "gaussian" else UNKNOWN)
+    assert not differs(task, Scored(own.logits, unknown, offsets), Scored(other.logits, unknown, offsets)).any()
 
 
 @contract
@@ -243,15 +284,18 @@ def test_a_raw_input_is_decoded_to_labels_of_the_task(name: str) -> None:
     task, _, raw = EXAMPLES[name]
     row = task.row(raw)
     (encoded,) = task.encode([row])
-    assert (encoded.labels == UNKNOWN).all()
+    assert not is_known(encoded.labels).any()
     logits = np.random.default_rng(0).normal(0, 3, (len(encoded.labels), len(task.labels)))
     answer = task.decode(row, logits)
     assert json.loads(json.dumps(answer)) == answer
+    if task.likelihood == "gaussian":
+        assert all(isinstance(value, float) for value in answer.values())
+        return
     assert set(answer.get("tags") or answer.get("tokens") or [answer["label"]]) <= set(task.labels)
 
 
 @contract
-@pytest.mark.parametrize("raw", [3, None, 2.5, {"text": "Ada"}], ids=repr)
+@pytest.mark.parametrize("raw", [3, None, 2.5, {"texts": "Ada"}], ids=repr)
 def test_an_input_of_no_known_kind_is_refused(name: str, raw: Any) -> None:
     with pytest.raises(ValueError, match=r"text|image"):
         EXAMPLES[name][0].row(raw)
@@ -413,7 +457,7 @@ def test_a_text_is_one_unit_and_costs_its_tokens() -> None:
 
 def test_a_raw_text_or_pair_becomes_a_row() -> None:
     assert INTENT.row("Ada") == {"text": "Ada"}
-    assert INTENT.row(("Ada", "York")) == {"text": "Ada", "text_b": "York"}
+    assert INTENT.row(("Ada", "York")) == INTENT.row({"text": "Ada", "text_b": "York"}) == {"text": "Ada", "text_b": "York"}
     for raw in ("", " \n", ["Ada", ""]):
         with pytest.raises(ValueError, match="empty text"):
             INTENT.row(raw)

@@ -1,9 +1,10 @@
-"""Rows of text classification from files with columns: which column is the text and which the label, and what a cell must hold.
+"""Rows of a text or a pair, and a label, from files with columns: which column is a text and which the label, and what a cell must hold.
 
 A format adds how its header and its records are read. A cell of text is a string or a list of words. A label is taken as it is written; with
 `label_names` a number stands for the name at that index.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import find_splits
 
 TEXT = ("text", "sentence", "utterance", "instruction", "question", "content", "review", "tokens")
-LABEL = ("label", "labels", "intent", "category", "class", "sentiment", "target")
+LABEL = ("label", "labels", "intent", "category", "class", "sentiment", "target", "score")
 ID = "id"
 NO_LABEL = "no label. Give it one, or put the row into the split `unlabelled`"
 
@@ -104,12 +105,14 @@ class Labels:
 
 
 def _plain_label(value: Any, column: str) -> str:
-    """A label that is no string: a whole number, or true and false."""
+    """A label that is no string: a number, or true and false."""
     if value is None or value != value:
         raise ValueError(f"{column}: {NO_LABEL}")
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-        return str(value) if isinstance(value, bool) else str(int(value))
-    raise ValueError(f"{column}: {value!r} is no label. A label is a word or a whole number")
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return str(int(value) if float(value).is_integer() else value)
+    raise ValueError(f"{column}: {value!r} is no label. A label is a word or a number")
 
 
 def cell_text(value: Any, column: str) -> str:

