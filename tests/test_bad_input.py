@@ -151,6 +151,8 @@ BAD: dict[str, Case] = {
     "a key missing": (JSONL, {"train.jsonl": json_lines('{"txt": "it rains", "label": "weather"}')}, ("train.jsonl:3: no key `text`", "txt, label")),
     "a text that is a number": (JSONL, {"train.jsonl": json_lines('{"text": 3, "label": "weather"}')}, ("train.jsonl:3: text: '3' is no text", "in quotes")),
     "a null text": (JSONL, {"train.jsonl": json_lines('{"text": null, "label": "weather"}')}, ("train.jsonl:3: text: no text here",)),
+    "an empty name among labels": (f'{CSV}, label_separator: ";"', {"train.csv": with_row("it rains,weather;;call")}, ("train.csv:3: label: no label",)),
+    "labels that are no list": (f'{JSONL}, label_separator: ";"', {"train.jsonl": json_lines('{"text": "rain", "label": 3}')}, ("train.jsonl:3: label: 3 is no list of labels", "with ';' between them")),
     "a label that is infinite": (JSONL, {"train.jsonl": json_lines('{"text": "rain", "label": Infinity}')}, ("train.jsonl:3: label: inf is no label", "a word or a number")),
     "a label that is a list": (JSONL, {"train.jsonl": json_lines('{"text": "rain", "label": ["weather"]}')}, ("train.jsonl:3: label: ['weather'] is no label", "a word or a number")),
     "no Parquet file": (PARQUET, {"train.parquet": GOOD}, ("train.parquet: not a Parquet file", "Write it again")),

@@ -62,6 +62,12 @@ def test_a_table_of_scores(tmp_path: Path) -> None:
     assert (guess.task, guess.options) == ("text-regression", {"text": "sentence1", "label": "score", "text_b": "sentence2"})
 
 
+def test_a_table_of_several_labels(tmp_path: Path) -> None:
+    write_table(tmp_path / "train.csv", [{"text": SAYINGS[i % 6], "label": ("a;b", "a", "b")[i % 3]} for i in range(20)])
+    guess = starter.look(tmp_path)
+    assert (guess.task, guess.options) == ("multi-label-classification", {"text": "text", "label": "label", "label_separator": ";"})
+
+
 def test_a_folder_of_json_lines(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
         rows = [{"utterance": row["review"], "intent": row["stars"], "words": 3} for row in ROWS]
@@ -154,7 +160,9 @@ def test_an_empty_folder_and_no_folder(tmp_path: Path) -> None:
         starter.look(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("task", ["text-classification", "token-classification", "image-classification", "text-regression"])
+@pytest.mark.parametrize(
+    "task", ["text-classification", "token-classification", "image-classification", "text-regression", "multi-label-classification"]
+)
 def test_what_is_written_is_a_recipe(task: str, tmp_path: Path) -> None:
     guess = starter.Guess(task, "csv", Path("some: where/#1"), {"text": "#1 String", "delimiter": "\t", "columns": ["a b", "on"]}, ["why:\nbecause"])
     text = starter.render(guess, None)

@@ -75,9 +75,12 @@ def quality(scored: Scored, task: Task) -> dict[str, float]:
 
 
 def details(scored: Scored, task: Task) -> dict[str, Any]:
-    """The per-label report and the confusion matrix; nothing where the labels are a vocabulary or numbers."""
+    """The per-label report, and the confusion matrix where labels exclude one another; nothing where they are a vocabulary or numbers."""
     if isinstance(task, SelfSupervised | Scoring):
         return {}
+    if task.likelihood == "bernoulli":
+        hits, predicted, true = np.split(task.statistics(scored).sum(0)[: 3 * len(task.labels)], 3)
+        return {"per_label": metrics.report(hits, predicted, true, list(task.labels))}
     counts = metrics.confusion(scored.labels, scored.decisions, len(task.labels))
     labels = list(task.labels)
     return {"per_label": metrics.per_label(counts, labels), "confusion": {"labels": labels, "counts": counts.tolist()}}

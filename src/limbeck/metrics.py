@@ -80,12 +80,16 @@ def confusion(labels: np.ndarray, decisions: np.ndarray, num_labels: int) -> np.
 
 
 def per_label(counts: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and support of every label, then the micro average (the share of right units), macro and weighted average."""
-    hits, predicted, support = np.diag(counts), counts.sum(0), counts.sum(1)
+    """Of confusion counts (V, V), where the micro average is the share of right units."""
+    return report(np.diag(counts), counts.sum(0), counts.sum(1), labels)
+
+
+def report(hits: np.ndarray, predicted: np.ndarray, support: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and support of every label, then the micro, macro and weighted average."""
     figures = np.stack(precision_recall_f1(hits, predicted, support), 1)
     total = int(support.sum())
     rows = [_row(label, figures[i], support[i]) for i, label in enumerate(labels)]
-    rows.append(_row("micro average", np.full(3, ratio(hits.sum(), support.sum())), total))
+    rows.append(_row("micro average", np.array(precision_recall_f1(hits.sum(), predicted.sum(), support.sum())), total))
     rows.append(_row("macro average", figures.mean(0), total))
     rows.append(_row("weighted average", ratio((figures * support[:, None]).sum(0), np.full(3, total)), total))
     return rows

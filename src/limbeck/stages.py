@@ -550,7 +550,7 @@ def _model_digest(folder: Path) -> str:
 
 def decides(task: Task) -> bool:
     """Whether an answer is one label of several that the rows bring."""
-    return not isinstance(task, SelfSupervised)
+    return task.likelihood == "categorical" and not isinstance(task, SelfSupervised)
 
 
 def _validator(bench: Bench, model: nn.Module, task: Task, epochs: int) -> Callable[[], dict[str, float]]:

@@ -29,6 +29,7 @@ TABLES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"
 TEXT_NAMES = (*(name for name in TEXT if name != "tokens"), "tweet", "message", "comment", "body", "query")
 LABEL_NAMES = (*LABEL, "topic", "tag")
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+SEPARATOR = ";"
 LARGE_IMAGE, IMAGE_SIZE = 96, 64  # pixels a side: larger images than the first are read as squares of the second
 EXPECTED = (
     "Expected: a .csv, .tsv, .jsonl or .parquet file, or a folder with train, valid and test files of one of these; a folder with train.txt and "
@@ -152,7 +153,10 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
     records = list(islice(read, ROWS))
     text, label = choose_columns(records, str(chosen))
     labels = sorted({str(record[label]) for record in records})
-    if are_scores(labels):
+    if several(records, label):
+        guess.task, options["label_separator"] = "multi-label-classification", SEPARATOR
+        guess.reasons.append(f"a row of `{label}` holds several labels")
+    elif are_scores(labels):
         guess.task = "text-regression"
         guess.reasons.append(f"the values of `{label}` are numbers with fractions: scores, not classes")
     guess.options = {**options, "text": text, "label": label}
@@ -163,6 +167,11 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
     if len(files) == 1 or train is None:
         guess.reasons.append("one file: validation and test rows are drawn from it")
     return guess
+
+
+def several(records: Sequence[Record], label: str) -> bool:
+    """Whether a row has several labels: a list, or words with a semicolon between them."""
+    return any(isinstance(record[label], list) or SEPARATOR in str(record[label]) for record in records)
 
 
 def are_scores(labels: Sequence[str]) -> bool:
@@ -289,7 +298,7 @@ train: {epochs: 6, learning_rate: 2.0e-4, batch_tokens: 1024, threads: THREADS, 
 # Learn from the teacher's answers as well as from the labels.
 distill: {losses: {SOFT}}
 """
-SOFT = {"text-regression": "logit_mse: {}"}
+SOFT = {"text-regression": "logit_mse: {}", "multi-label-classification": "bernoulli_kl: {temperature: 1.0}"}
 IMAGE_STAGES = """# The large model and the small one, both trained from random weights (`limbeck list networks`).
 teacher: {model: small_cnn, width: 32, depth: 2, epochs: 12}
 student: {model: small_cnn, width: 12, depth: 1}

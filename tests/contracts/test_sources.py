@@ -206,6 +206,21 @@ def test_a_pair_has_a_second_text_and_names_stand_for_numbers(tmp_path: Path) ->
     ]
 
 
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl"])
+def test_a_row_with_any_number_of_labels(name: str, tmp_path: Path) -> None:
+    """Once each; a cell that is empty has none of them."""
+    lines = {
+        "csv": 'text,label\na,"1; 0"\nb,\nc,yes;yes\n',
+        "tsv": "text\tlabel\na\t1; 0\nb\t\nc\tyes;yes\n",
+        "jsonl": '{"text": "a", "label": [1, "no"]}\n{"text": "b", "label": []}\n{"text": "c", "label": "yes;yes"}\n',
+    }
+    (tmp_path / f"train.{name}").write_text(lines[name])
+    (tmp_path / f"unlabelled.{name}").write_text({"csv": "text\nd\n", "tsv": "text\nd\n", "jsonl": '{"text": "d"}\n'}[name])
+    found = registry.create("sources", name, {"path": str(tmp_path), "label_separator": ";", "label_names": ["no", "yes"]}).read()
+    assert [row["label"] for row in found["train"]] == [["yes", "no"], [], ["yes"]]
+    assert [row["label"] for row in found["unlabelled"]] == [None]
+
+
 def test_a_file_without_a_header_and_a_split_under_another_name(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("rain;weather\n")
     (tmp_path / "dev.csv").write_text("snow;weather\n")

@@ -19,6 +19,7 @@ from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Scored, SelfSupervised, Task, collate, differs, figures, is_known, softmax
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.masked_lm import MaskedLm
+from limbeck.tasks.multi_label_classification import MultiLabelClassification
 from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.text_regression import TextRegression
 from limbeck.tasks.token_classification import TokenClassification
@@ -46,6 +47,7 @@ def tokenizer_text(max_tokens: int = MAX_TOKENS, *, specials: tuple[str, ...] = 
 TEXT = TokenClassification(TAGS, tokenizer_text())
 INTENT = TextClassification(["call", "move", "rest"], tokenizer_text())
 SCORE = TextRegression(["0 to 5"], tokenizer_text())
+SEVERAL = MultiLabelClassification(["call", "move", "rest"], tokenizer_text())
 MASKED = MaskedLm([], tokenizer_text(specials=("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")))
 IMAGE = ImageClassification(["cat", "dog", "eel"], json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}))
 
@@ -90,6 +92,16 @@ EXAMPLES["text-regression"] = (
         {"text": "in Yorker", "text_b": "Lovelace .", "label": "1"},
     ],
     {"text": "Ada lives in New York.", "text_b": "Ada"},
+)
+EXAMPLES["multi-label-classification"] = (
+    SEVERAL,
+    [
+        {"text": "Ada lives in New York", "label": ["move", "rest"]},
+        {"text": "Ada", "label": ["call"]},
+        {"text": "a b c a b c a b c a b c New York", "label": []},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": ["rest"]},
+    ],
+    "Ada lives in New York.",
 )
 EXAMPLES["masked-lm"] = (  # no two of them fit into one row of the model
     MASKED,
@@ -214,6 +226,8 @@ def perfect_logits(task: Task, labels: np.ndarray) -> np.ndarray:
     """(P, V) logits that say the labels."""
     if task.likelihood == "gaussian":
         return labels[:, None]
+    if task.likelihood == "bernoulli":
+        return labels - 0.5
     return 100 * np.eye(len(task.labels), dtype=np.float32)[labels]
 
 
@@ -239,7 +253,7 @@ def test_decisions_differ_where_the_label_is_known_and_nowhere_else(name: str) -
     encoded = task.encode(rows)
     labels, offsets = np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded)
     own = Scored(perfect_logits(task, labels), labels, offsets)
-    other = Scored(1 - own.logits, labels, offsets)
+    other = Scored((1 if task.likelihood == "gaussian" else 0) - own.logits, labels, offsets)
     assert evaluate.agreement(own, own, task) == 1
     assert not differs(task, own, own).any()
     found = differs(task, own, other)
@@ -291,7 +305,9 @@ def test_a_raw_input_is_decoded_to_labels_of_the_task(name: str) -> None:
     if task.likelihood == "gaussian":
         assert all(isinstance(value, float) for value in answer.values())
         return
-    assert set(answer.get("tags") or answer.get("tokens") or [answer["label"]]) <= set(task.labels)
+    assert set(answer.get("tags") or answer.get("tokens") or answer.get("labels", []) or answer.get("probabilities") or [answer["label"]]) <= set(
+        task.labels
+    )
 
 
 @contract

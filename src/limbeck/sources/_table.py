@@ -24,7 +24,8 @@ NO_LABEL = "no label. Give it one, or put the row into the split `unlabelled`"
 @dataclass(frozen=True)
 class Table(ABC):
     """`path`: a folder with train, valid, test and unlabelled files (all but train where they exist), or one file. `train`, `validation`, `test`,
-    `unlabelled`: a file of that folder under another name. `text`, `text_b`, `label`, `id`: columns. `label_names`: what labels 0, 1, ... mean."""
+    `unlabelled`: a file of that folder under another name. `text`, `text_b`, `label`, `id`: columns. `label_names`: what labels 0, 1, ... mean.
+    `label_separator`: a row has any number of labels; a cell is split there, a list (jsonl, parquet) is taken as it is."""
 
     path: str
     text: str | None = None
@@ -32,6 +33,7 @@ class Table(ABC):
     label: str | None = None
     id: str | None = None
     label_names: list[str] | None = None
+    label_separator: str | None = None
     train: str | None = None
     validation: str | None = None
     test: str | None = None
@@ -51,7 +53,7 @@ class Table(ABC):
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
         named = {"train": self.train, "validation": self.validation, "test": self.test, "unlabelled": self.unlabelled}
         found = find_splits(self.path, self.suffix, named)
-        labels = Labels(self.label_names)
+        labels = Labels(self.label_names, self.label_separator)
         return {
             split: [row for file in files for row in self.rows(file, None if split == "unlabelled" else labels, bad)]
             for split, files in found.items()
@@ -71,7 +73,7 @@ class Table(ABC):
         for number, record in self.records(path, [name for name in (*columns.values(), label, key) if name], bad):
             try:
                 row: Row = {name: cell_text(record[column], column) for name, column in columns.items()}
-                row["label"] = labels.name(record[label], label) if labels else None
+                row["label"] = labels.of(record[label], label) if labels else None
                 if key and seen.setdefault(str(record[key]), number) != number:
                     raise ValueError(f"{key}: `{record[key]}` is also the {key} of row {seen[str(record[key])]}. Keep one of the two rows")
             except ValueError as error:
@@ -83,9 +85,19 @@ class Table(ABC):
 class Labels:
     """Labels by name; equal ones are one string."""
 
-    def __init__(self, names: Sequence[str] | None) -> None:
+    def __init__(self, names: Sequence[str] | None, separator: str | None = None) -> None:
+        self.separator = separator
         self.names = list(names or [])
         self.known: dict[Any, str] = {name: name for name in self.names} | {str(i): name for i, name in enumerate(self.names)}
+
+    def of(self, value: Any, column: str) -> str | list[str]:
+        """The label of a cell; all of them, each once, where a row has any number. Raises ValueError."""
+        if self.separator is None:
+            return self.name(value, column)
+        parts = value if isinstance(value, list) else value.split(self.separator) if isinstance(value, str) and value.strip() else []
+        if value is None or not isinstance(value, str | list):
+            raise ValueError(f"{column}: {value!r} is no list of labels. Write them as a list, or as a text with {self.separator!r} between them")
+        return list(dict.fromkeys(self.name(part, column) for part in parts))
 
     def name(self, value: Any, column: str) -> str:
         """The label of a cell. Raises ValueError."""

@@ -58,7 +58,7 @@ def value(key: str, given: Any, names: Sequence[str] | None) -> Any:
     if key == "image":
         return pixels(given)
     if key == "label":
-        return named(given, names)
+        return [named(label, names) for label in given] if isinstance(given, list | tuple) else named(given, names)
     if key in ("words", "tags"):
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"{key}: a list of {key} is needed, not {given!r}")

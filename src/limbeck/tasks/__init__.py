@@ -164,7 +164,7 @@ def collate(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int
     inputs = {name: pad([row.inputs[name] for row in encoded], padding.get(name, 0)) for name in encoded[0].inputs}
     labels = pad([row.labels for row in encoded], UNKNOWN)
     if encoded[0].positions is None:
-        return Batch(inputs, None, labels, np.ones(labels.shape, bool), rows)
+        return Batch(inputs, None, labels, np.ones(labels.shape[:2], bool), rows)
     positions = pad([row.positions for row in encoded if row.positions is not None], -1)
     return Batch(inputs, np.maximum(positions, 0), labels, positions >= 0, rows)
 

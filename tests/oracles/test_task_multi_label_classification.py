@@ -1,0 +1,63 @@
+"""Several labels: figures against scikit-learn and by hand, and what an unknown label counts."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, classification_report, f1_score
+from test_task_masked_lm import tokenizer_text
+
+from limbeck import evaluate
+from limbeck.tasks import UNKNOWN, Scored, differs
+from limbeck.tasks.multi_label_classification import MultiLabelClassification
+
+LABELS = list("abcd")
+TASK = MultiLabelClassification(LABELS, tokenizer_text())
+
+
+def scored(logits: np.ndarray, labels: np.ndarray) -> Scored:
+    return Scored(logits.astype(np.float32), labels.astype(np.float32), np.arange(len(logits) + 1))
+
+
+@given(st.integers(1, 30), st.integers(0, 10_000))
+def test_figures_are_those_of_scikit_learn(rows: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    logits, labels = generator.normal(size=(rows, 4)), generator.integers(0, 2, (rows, 4))
+    given_rows = scored(logits, labels)
+    found, decided = evaluate.quality(given_rows, TASK), logits > 0
+    wanted = {f"{kind}_f1": f1_score(labels, decided, average=kind, zero_division=0) for kind in ("micro", "macro")}
+    assert found == pytest.approx(wanted | {"exact_match": accuracy_score(labels, decided)})
+    report = classification_report(labels, decided, target_names=LABELS, output_dict=True, zero_division=0)
+    for row in evaluate.details(given_rows, TASK)["per_label"]:
+        expected = report[row["label"].replace("average", "avg")]
+        assert [row["precision"], row["recall"], row["f1"], row["support"]] == pytest.approx(
+            [expected[key] for key in ("precision", "recall", "f1-score", "support")]
+        )
+
+
+def test_a_worked_example() -> None:
+    """Row 1 is right; row 2 misses d and adds b; row 3, which has none, is right: 2 hits, 3 predicted, 3 true."""
+    rows = [{"text": "w1", "label": ["a"]}, {"text": "w2", "label": ["c", "d"]}, {"text": "w3", "label": []}]
+    labels = np.concatenate([row.labels for row in TASK.encode(rows)])
+    assert labels.tolist() == [[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]]
+    logits = np.array([[1, -1, -1, -1], [-1, 1, 1, -1], [-1, -1, -1, -1]])
+    assert evaluate.quality(scored(logits, labels), TASK) == pytest.approx({"micro_f1": 2 / 3, "macro_f1": 0.5, "exact_match": 2 / 3})
+    assert TASK.decode({}, np.array([[0.0, 800, -800, np.log(3)]])) == {
+        "labels": ["b", "d"],
+        "probabilities": {"a": 0.5, "b": 1.0, "c": 0.0, "d": 0.75},
+    }
+
+
+def test_each_label_is_a_decision_and_an_unknown_one_is_none() -> None:
+    labels = np.array([[1, 0, UNKNOWN, 1], [UNKNOWN] * 4])
+    own, other = scored(np.ones((2, 4)), labels), scored(np.array([[-1, 1, -1, 1], [-1] * 4]), labels)
+    assert differs(TASK, own, other).tolist() == [[True, False, False, False], [False] * 4]
+    assert evaluate.agreement(own, other, TASK) == pytest.approx(2 / 3)
+    assert evaluate.quality(other, TASK)["exact_match"] == 0
+    assert TASK.statistics(own)[1].tolist() == [0] * 14
+    assert (TASK.encode([{"text": "w1", "label": None}])[0].labels == UNKNOWN).all()
+
+
+def test_one_label_where_a_list_is_needed_is_refused_with_the_cure() -> None:
+    with pytest.raises(ValueError, match=r"row 2: the label 'a;b' is one.*label_separator"):
+        TASK.find_labels([{"text": "w1", "label": ["a"]}, {"text": "w2", "label": "a;b"}])
