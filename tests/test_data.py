@@ -39,6 +39,7 @@ COUNTS = {
     "text-classification-rte-minilm3-joint": (2241, 249, 277, 2),
     "text-classification-sst2-minilm3-joint": (60614, 6735, 872, 2),
     "text-classification-twitter-financial-minilm3-joint": (8589, 954, 2388, 3),
+    "sentence-embedding-stsb-minilm3-joint": (5174, 575, 1500, 1),
     "text-regression-stsb-minilm3-joint": (5174, 575, 1500, 1),
 }
 

@@ -23,7 +23,7 @@ from limbeck.rescore import write_rows
 from limbeck.runtime import GOLDEN, MANIFEST
 from limbeck.sources import Row
 from limbeck.store import file_digest, write_bytes, write_json
-from limbeck.tasks import Encoded, Scored, Task, collate, differs, is_known
+from limbeck.tasks import Encoded, Scored, Task, apart, collate, differs, is_known
 
 ALLOWED = {"onnxruntime": 0.001}
 ALLOWED_ELSEWHERE = 0.005
@@ -50,7 +50,8 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
     task = artifact.task
     converted = convert(artifact.model)
     batch = collate(list(example[:GOLDEN_ROWS]), np.arange(len(example[:GOLDEN_ROWS])), task.padding)
-    inputs = {name: torch.from_numpy(value) for name, value in batch.inputs.items()}
+    arrays = apart(batch.inputs)
+    inputs = {name: torch.from_numpy(value) for name, value in arrays.items()}
     graphs = []
     for name in artifact.exporters:
         exporter = registry.create("exporters", name)
@@ -58,7 +59,7 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
     write_bytes(folder / task.preprocess_file, task.preprocess.encode())
     write_json(folder / "labels.json", list(task.labels))
     write_bytes(folder / "recipe.yaml", artifact.recipe.encode())
-    write_golden(graphs, batch.inputs, folder)
+    write_golden(graphs, arrays, folder)
     card = report.card(task=artifact.task_name, labels=list(task.labels), metrics=artifact.metrics, formats=artifact.formats, graphs=graphs)
     write_bytes(folder / "README.md", card.encode())
     files = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}

@@ -110,7 +110,14 @@ def run(model: nn.Module, batch: Batch, taps: Sequence[Tap] = ()) -> Outputs:
         result = model(**batch.inputs)
     logits = result if isinstance(result, torch.Tensor) else result.logits
     inner = {tap: placed(tap, recorded[tap.module][tap.kind] if tap.kind in OF_ATTENTION else captured[tap.module], batch) for tap in taps}
-    return Outputs((logits if gathered else by_unit(logits, batch.positions)).float(), batch.mask, inner, places_of(batch, inner))
+    units = logits if gathered or holds_texts(batch) else by_unit(logits, batch.positions)
+    return Outputs(units.float(), batch.mask, inner, places_of(batch, inner))
+
+
+def holds_texts(batch: Batch) -> bool:
+    """Whether a row holds several texts (B, W, T), each a unit that is read by itself."""
+    seen = batch.inputs.get("attention_mask")
+    return seen is not None and seen.ndim == 3
 
 
 def places_of(batch: Batch, inner: dict[Tap, torch.Tensor]) -> torch.Tensor | None:
@@ -127,8 +134,13 @@ def placed(tap: Tap, values: torch.Tensor, batch: Batch) -> torch.Tensor:
     wanted, what = {HIDDEN: ((2, 3, 4), ""), PLACES: ((3,), "tokens (B, T, D)"), MAPS: ((4,), "maps (B, C, H, W)")}.get(tap.kind, ((4,), ""))
     if values.ndim not in wanted:
         raise ValueError(f"`{tap.module}` gives {tuple(values.shape)}, and {what} are read of it. Name another module, or take the loss `hidden`")
+    seen = batch.inputs.get("attention_mask")
+    if seen is not None and seen.ndim == 3:
+        if tap.kind != HIDDEN:
+            raise ValueError(f"`{tap.module}`: a row holds several texts here, which a loss that goes by place cannot read. Take the loss `hidden`")
+        return by_unit(values, None, seen.flatten(0, 1)).float().reshape(*batch.mask.shape, -1)
     if tap.kind == HIDDEN:
-        return by_unit(values, batch.positions, batch.inputs.get("attention_mask")).float()
+        return by_unit(values, batch.positions, seen).float()
     if batch.positions is None or tap.kind == MAPS:
         return values.float()
     if tap.kind == PLACES:
@@ -147,7 +159,7 @@ def by_unit(values: torch.Tensor, positions: torch.Tensor | None, seen: torch.Te
     if values.ndim == 2:
         return values.unsqueeze(1)
     weights = torch.ones_like(values[..., :1]) if seen is None else seen.unsqueeze(-1).to(values.dtype)
-    return (values * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+    return (values * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)  # a padded text has no token
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from limbeck import registry, structure, timm_models
+from limbeck.embedder import Embedder
 from limbeck.processors import image_settings
 from limbeck.store import read_json, write_bytes, write_json
 from limbeck.tasks import SelfSupervised
@@ -50,7 +51,8 @@ def from_transformers(name: str, task: Any) -> nn.Module:
     """A pretrained model with the task's head. Raises ValueError for a folder or hub id that cannot be had, or other labels in a tuned head."""
     import transformers
 
-    labels = None if isinstance(task, SelfSupervised) else dict(enumerate(task.labels))  # a vocabulary is the model's own
+    is_headless = task.auto_model == "AutoModel"
+    labels = None if isinstance(task, SelfSupervised) or is_headless else dict(enumerate(task.labels))  # a vocabulary is the model's own
     auto = getattr(transformers, task.auto_model)
     with reading(name), quiet():
         config = transformers.AutoConfig.from_pretrained(locate(name))
@@ -68,6 +70,8 @@ def from_transformers(name: str, task: Any) -> nn.Module:
                 )
         if config.model_type == "efficientnet":
             model.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)  # its window is larger than the map, which means the same, but not to runtimes
+    if is_headless:
+        return Embedder(model)
     return model if labels is None else reorder_head(model, [config.id2label[i] for i in range(len(labels))], task.labels)
 
 

@@ -59,7 +59,7 @@ class Own:
             reason = str(error).strip().splitlines()[0][:300]
             raise ValueError(f"model `{name}`: cannot be called with {inputs} to give logits: {reason}. Wrap it; see limbeck.own") from None
         width, wanted = outputs.logits.shape[-1], len(task.labels)
-        if width != wanted:
+        if width != wanted and task.auto_model != "AutoModel":
             raise ValueError(f"model `{name}`: its logits have {width} values, but the data has {wanted} labels ({', '.join(task.labels[:12])})")
 
 

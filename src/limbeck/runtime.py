@@ -52,6 +52,8 @@ class Predictor:
 
 def run_graph(graph: Graph, encoded: Encoded) -> np.ndarray:
     """(W, V) logits of one encoded row."""
+    if encoded.has_tokens and encoded.inputs["input_ids"].ndim == 2:  # a batch of texts already
+        return graph(encoded.inputs)
     logits = graph({name: value[None] for name, value in encoded.inputs.items()})
     if encoded.positions is None:
         return logits

@@ -157,7 +157,7 @@ class Bench:
         key = digest([split, task.preprocess])
         if key not in self.encodings:
             rows = getattr(self.data, split)
-            many = len(rows) >= PACKED_ROWS and self.reads_tokens
+            many = len(rows) >= PACKED_ROWS and self.reads_tokens and task.auto_model != "AutoModel"  # of several texts a row
             self.encodings[key] = self._packed(split, task, rows) if many else task.encode(rows)
         return self.encodings[key]
 

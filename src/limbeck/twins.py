@@ -18,7 +18,7 @@ from limbeck.recipe import Quantize, Recipe, Scheme
 from limbeck.runtime import Predictor, load
 from limbeck.stages import Arm, Bench, Net
 from limbeck.store import read_json
-from limbeck.tasks import Batch, collate
+from limbeck.tasks import Batch, apart, collate
 
 INT8, FLOAT = "int8", "float"
 EXAMPLES = 4  # rows to trace with
@@ -64,7 +64,7 @@ def twins(bench: Bench, arm: Arm, folder: Path, threads: int) -> Twins:
         model = twin(subject, whole if form == INT8 else {})
         for runtime in offered:
             (place := folder / form / runtime).mkdir(parents=True)
-            path = place / exporters[runtime].export(quantize.convert(model), dict(subject.example.inputs), place)
+            path = place / exporters[runtime].export(quantize.convert(model), apart(subject.example.inputs), place)
             found.answerers[form, runtime] = Predictor(task, exporters[runtime].open(path, threads), runtime, place).predict
             found.bytes.setdefault(form, path.stat().st_size)
     return found

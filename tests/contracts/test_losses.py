@@ -28,7 +28,8 @@ NAMES = registry.names("losses")
 NO_DIVERGENCE = {"soft_cross_entropy", "contrastive"}  # larger by the teacher's entropy; against other units
 READS_LABELS = {"dkd"}  # the target class is the row's, where it is known
 SETS = {"binary_cross_entropy"}  # labels (B, W, V) of 0 and 1
-NUMBERS = {"mean_squared_error"}  # labels (B, W) of floats, NaN where there is none; one logit
+PAIRS = {"cosine_error"}  # labels as of numbers, of a pair's first unit; the logits are vectors
+NUMBERS = {"mean_squared_error", *PAIRS}  # labels (B, W) of floats, NaN where there is none; one logit
 READERS = [name for name in NAMES if registry.load("losses", name).reads]
 HARD = [name for name in NAMES if name not in READERS]
 WITH_TEMPERATURE = [name for name in NAMES if "temperature" in registry.keys("losses", name)]
@@ -58,7 +59,7 @@ def case(name: str, dtype: torch.dtype = torch.float64) -> Case:
     """Random student, teacher and batch for a loss; row 1 ends in a unit and two places that only the student lacks, row 2 in such that only the
     teacher lacks; the student lacks the whole of row 3, and the teacher that of row 4."""
     generator = torch.Generator().manual_seed(0)
-    width = 1 if name in NUMBERS else V
+    width = 1 if name in NUMBERS - PAIRS else V
 
     def draw(*shape: int) -> torch.Tensor:
         return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)

@@ -5,6 +5,7 @@ A new task is tested by the contract once EXAMPLES holds four of its rows.
 
 import io
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from limbeck import evaluate, features, metrics, registry
+from limbeck.embedder import Embedder
 from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Scored, SelfSupervised, Task, collate, differs, figures, is_known, softmax
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
+from limbeck.tasks.sentence_embedding import SentenceEmbedding
 from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.text_regression import TextRegression
 from limbeck.tasks.token_classification import TokenClassification
@@ -47,6 +50,7 @@ def tokenizer_text(max_tokens: int = MAX_TOKENS, *, specials: tuple[str, ...] = 
 TEXT = TokenClassification(TAGS, tokenizer_text())
 INTENT = TextClassification(["call", "move", "rest"], tokenizer_text())
 SCORE = TextRegression(["0 to 5"], tokenizer_text())
+VECTOR = SentenceEmbedding(["0 to 5"], tokenizer_text())
 SEVERAL = MultiLabelClassification(["call", "move", "rest"], tokenizer_text())
 MASKED = MaskedLm([], tokenizer_text(specials=("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")))
 IMAGE = ImageClassification(["cat", "dog", "eel"], json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}))
@@ -103,6 +107,16 @@ EXAMPLES["multi-label-classification"] = (
     ],
     "Ada lives in New York.",
 )
+EXAMPLES["sentence-embedding"] = (
+    VECTOR,
+    [
+        {"text": "Ada lives in New York", "text_b": "Ada lives in York", "label": "3.5"},
+        {"text": "Ada", "text_b": "a b c a b c a b c a b c New York", "label": "0"},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": "1"},
+        {"text": "New York", "text_b": "Yorker", "label": "5"},
+    ],
+    "Ada lives in New York.",
+)
 EXAMPLES["masked-lm"] = (  # no two of them fit into one row of the model
     MASKED,
     [{"text": text} for text in ("Ada Lovelace lives in New York .", "a b c a b c", "in New Yorker , Ada lives", "Lovelace lives in York .")],
@@ -142,7 +156,18 @@ class Judge(Reader):
         return super().forward(input_ids, attention_mask)[:, 0]
 
 
+class Encoder(Reader):
+    """Gives what an encoder of `transformers` does."""
+
+    config = None
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        return SimpleNamespace(last_hidden_state=super().forward(input_ids, attention_mask))
+
+
 def model_for(task: Task) -> nn.Module:
+    if isinstance(task, SentenceEmbedding):
+        return Embedder(Encoder(4)).eval()
     kinds = {"TokenClassification": Reader, "ImageClassification": Looker, "MaskedLm": Reader}
     return kinds.get(type(task).__name__, Judge)(len(task.labels)).eval()
 
@@ -168,7 +193,7 @@ def test_padding_changes_nothing(name: str) -> None:
         assert (together.labels[index, len(row.labels) :] == UNKNOWN).all()
     batched = evaluate.score(model, encoded, task)
     np.testing.assert_allclose(batched.logits, alone.logits, atol=1e-5)
-    assert np.array_equal(batched.labels, alone.labels)
+    np.testing.assert_array_equal(batched.labels, alone.labels)  # where NaN is NaN
     assert evaluate.quality(batched, task) == pytest.approx(evaluate.quality(alone, task), rel=1e-4)
 
 
@@ -189,10 +214,12 @@ def test_a_padded_row_has_the_hidden_maps_that_it_has_alone(name: str) -> None:
     if "input_ids" not in task.input_names:
         return
 
+    table = next(name for name, _ in model.named_modules() if name.endswith("table"))
+
     def hidden(chosen: list[int]) -> torch.Tensor:
         batch = features.to_torch(collate([encoded[i] for i in chosen], np.array(chosen), task.padding))
         with torch.inference_mode():
-            return features.run(model, batch, features.hidden_of(["table"])).hidden["table"]
+            return features.run(model, batch, features.hidden_of([table])).hidden[table]
 
     together = hidden([0, 1, 2, 3])
     for index, row in enumerate(encoded):
@@ -217,13 +244,17 @@ def test_every_unit_has_a_label_and_every_input_a_name(name: str) -> None:
             assert ((row.labels >= 0) & (row.labels < len(task.labels))).all()
         else:
             assert row.labels.dtype == np.float32
-            assert ((row.labels >= 0) & (row.labels <= 1)).all()
+            known = row.labels[is_known(row.labels)]
+            assert len(known) and ((known >= 0) & (known <= 1)).all()
         assert row.positions is None or len(row.positions) == len(row.labels)
         assert row.size >= 1
 
 
 def perfect_logits(task: Task, labels: np.ndarray) -> np.ndarray:
     """(P, V) logits that say the labels."""
+    if isinstance(task, SentenceEmbedding):  # each pair's second vector is (1, 0), the first at its cosine to that
+        cosines = np.where(np.isnan(labels), 1, labels)
+        return np.stack([cosines, np.sqrt(1 - cosines**2)], 1)
     if task.likelihood == "gaussian":
         return labels[:, None]
     if task.likelihood == "bernoulli":
@@ -237,12 +268,19 @@ def test_perfect_answers_score_one_and_wrong_ones_less(name: str) -> None:
     encoded = task.encode(rows)
     labels, offsets = np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded)
     logits = perfect_logits(task, labels)
-    wrong = np.roll(logits, 1, 0 if task.likelihood == "gaussian" else 1)
+    wrong = np.roll(logits, 2 if isinstance(task, SentenceEmbedding) else 1, 0 if task.likelihood == "gaussian" else 1)
     perfect, shifted = (evaluate.quality(Scored(kept(task, each, labels), labels, offsets), task) for each in (logits, wrong))
     assert tuple(sorted(perfect)) == tuple(sorted(task.metric_names)) and task.metric in task.metric_names
     assert perfect == pytest.approx({metric: float(metric not in ("nats_per_token", "root_mean_square_error")) for metric in perfect})
     lower, higher = (perfect, shifted) if task.metric in metrics.LOWER_IS_BETTER else (shifted, perfect)
     assert lower[task.metric] < higher[task.metric]
+
+
+def otherwise(task: Task, logits: np.ndarray) -> np.ndarray:
+    """Logits that decide otherwise, in one unit at least."""
+    if isinstance(task, SentenceEmbedding):  # the first of each pair turned round
+        return np.where(np.arange(len(logits))[:, None] % 2, logits, -logits)
+    return 1 - logits if isinstance(task, TextRegression) else -logits
 
 
 @contract
@@ -253,7 +291,7 @@ def test_decisions_differ_where_the_label_is_known_and_nowhere_else(name: str) -
     encoded = task.encode(rows)
     labels, offsets = np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded)
     own = Scored(perfect_logits(task, labels), labels, offsets)
-    other = Scored((1 if task.likelihood == "gaussian" else 0) - own.logits, labels, offsets)
+    other = Scored(otherwise(task, own.logits), labels, offsets)
     assert evaluate.agreement(own, own, task) == 1
     assert not differs(task, own, own).any()
     found = differs(task, own, other)
@@ -302,6 +340,9 @@ def test_a_raw_input_is_decoded_to_labels_of_the_task(name: str) -> None:
     logits = np.random.default_rng(0).normal(0, 3, (len(encoded.labels), len(task.labels)))
     answer = task.decode(row, logits)
     assert json.loads(json.dumps(answer)) == answer
+    if isinstance(task, SentenceEmbedding):
+        assert list(answer) == ["embedding"] and len(answer["embedding"]) == logits.shape[1]
+        return
     if task.likelihood == "gaussian":
         assert all(isinstance(value, float) for value in answer.values())
         return

@@ -22,7 +22,7 @@ RESAMPLES_AT_ONCE = 200  # ranked metrics hold a few copies of the weights
 @dataclass(frozen=True)
 class Encoded:
     """One row as the model reads it: `inputs` without a batch axis; `positions` (W) the token of each unit, -1 where it was cut off, or None
-    where the model's output is the unit; `labels` (W) or (W, V)."""
+    where the model's output is the unit (where a row has several, its inputs are (W, T)); `labels` (W) or (W, V)."""
 
     inputs: dict[str, np.ndarray]
     positions: np.ndarray | None
@@ -36,7 +36,7 @@ class Encoded:
     @property
     def size(self) -> int:
         """What the row costs a batch: tokens, or 1 for an image."""
-        return len(self.inputs["input_ids"]) if self.has_tokens else 1
+        return self.inputs["input_ids"].size if self.has_tokens else 1
 
 
 @dataclass(frozen=True)
@@ -164,17 +164,24 @@ def collate(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int
     inputs = {name: pad([row.inputs[name] for row in encoded], padding.get(name, 0)) for name in encoded[0].inputs}
     labels = pad([row.labels for row in encoded], UNKNOWN)
     if encoded[0].positions is None:
-        return Batch(inputs, None, labels, np.ones(labels.shape[:2], bool), rows)
+        units = np.array([len(row.labels) for row in encoded])
+        return Batch(inputs, None, labels, np.arange(labels.shape[1]) < units[:, None], rows)
     positions = pad([row.positions for row in encoded if row.positions is not None], -1)
     return Batch(inputs, np.maximum(positions, 0), labels, positions >= 0, rows)
 
 
+def apart(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs as a graph reads them: rows of several texts (B, W, T) as one text after the other."""
+    texts = ("input_ids", "attention_mask")
+    return {name: value.reshape(-1, value.shape[-1]) if name in texts and value.ndim == 3 else value for name, value in inputs.items()}
+
+
 def pad(arrays: Sequence[np.ndarray], value: int) -> np.ndarray:
-    """(B, longest, ...) from arrays that differ in their first axis."""
-    longest = max(len(array) for array in arrays)
-    out = np.full((len(arrays), longest, *arrays[0].shape[1:]), value, arrays[0].dtype)
+    """(B, ...) from arrays of as many axes, each as long as the longest."""
+    shape = np.max([array.shape for array in arrays], 0)
+    out = np.full((len(arrays), *shape), value, arrays[0].dtype)
     for target, array in zip(out, arrays, strict=True):
-        target[: len(array)] = array
+        target[tuple(map(slice, array.shape))] = array
     return out
 
 

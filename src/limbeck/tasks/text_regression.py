@@ -60,13 +60,10 @@ class TextRegression:
     @cached_property
     def bounds(self) -> tuple[float, float]:
         """The least and the largest score of train. Raises ValueError where they are one."""
-        low, high = map(float, self.labels[0].split(BETWEEN))
-        if low == high:
-            raise ValueError(f"data: train has one score only ({low:g}); nothing can be learned from it. Add rows of another")
-        return low, high
+        return span(self.labels[0])
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        return _tokens.encode(self.tokenizer, rows, [shares(row, self.bounds) for row in rows])
+        return _tokens.encode(self.tokenizer, rows, [np.array([share(row.get("label"), self.bounds)], np.float32) for row in rows])
 
     def row(self, raw: Any) -> Row:
         return _tokens.text_row(raw)
@@ -119,10 +116,18 @@ def range_of(rows: Sequence[Row]) -> str:
     return f"{min(known):.12g}{BETWEEN}{max(known):.12g}"
 
 
-def shares(row: Row, bounds: tuple[float, float]) -> np.ndarray:
-    """(1) the label in shares of the range, NaN where it is unknown."""
-    value, (low, high) = number(row.get("label")), bounds
-    return np.array([math.nan if value is None else (value - low) / (high - low)], np.float32)
+def span(word: str) -> tuple[float, float]:
+    """The two ends of what `range_of` says. Raises ValueError where they are one."""
+    low, high = map(float, word.split(BETWEEN))
+    if low == high:
+        raise ValueError(f"data: train has one score only ({low:g}); nothing can be learned from it. Add rows of another")
+    return low, high
+
+
+def share(label: Any, bounds: tuple[float, float]) -> float:
+    """A label in shares of the range, NaN where it is unknown."""
+    value, (low, high) = number(label), bounds
+    return math.nan if value is None else (value - low) / (high - low)
 
 
 def moments(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
