@@ -52,7 +52,7 @@ def timed(predictor: Predictor, name: str, inputs: Sequence[Any]) -> str:
     p50, p99 = np.percentile(milliseconds, [50, 99])
     units = sum(len(task.encode([task.row(raw)])[0].labels) for raw in inputs)
     rates = [f"{count / milliseconds.sum() * 1000:,.0f} {what}" for count, what in ((len(inputs), kind), (units, "words"))]
-    return f"{f'{len(inputs):,} {kind}, {name}':48} {p50:9.3f} {p99:9.3f}  {', '.join(rates[: 1 + (units != len(inputs))])}"
+    return f"{f'{len(inputs):,} {kind}, {name}':48} {p50:9.3f} {p99:9.3f}  {', '.join(rates[: 1 + ('words' in task.row_keys)])}"
 
 
 def test_split(predictor: Predictor) -> list[Any]:

@@ -46,9 +46,9 @@ def test_a_worked_example() -> None:
     assert TASK.decode({}, np.array([[0.5]])) == {"score": 1.5}
 
 
-def test_a_score_of_two_models_is_one_decision_up_to_a_hundredth_of_the_range() -> None:
+def test_a_score_of_two_models_is_one_decision_up_to_a_fiftieth_of_the_range() -> None:
     labels = np.array([0.5, 0.5, 0.5, math.nan])
-    own, other = scored(np.zeros(4), labels), scored(np.array([0.0099, 0.0101, -0.02, 1]), labels)
+    own, other = scored(np.zeros(4), labels), scored(np.array([0.0199, 0.0201, -0.03, 1]), labels)
     assert differs(TASK, own, other).tolist() == [False, True, True, False]
     assert evaluate.agreement(own, other, TASK) == pytest.approx(1 / 3)
 
