@@ -1,6 +1,5 @@
 """An encoder of `transformers` as a function from a text to a vector: the mean of its last hidden states over the tokens that count, at length 1."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +25,3 @@ class Embedder(nn.Module):
         mean = (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
         found = self.embedding(mean / mean.square().sum(-1, keepdim=True).clamp_min(1e-12).sqrt())
         return found if input_ids.ndim == 2 else found.unflatten(0, input_ids.shape[:2])
-
-    def save_pretrained(self, folder: Path) -> None:
-        """The encoder's folder."""
-        self.encoder.save_pretrained(folder)

@@ -25,6 +25,7 @@ from limbeck.tasks import SelfSupervised
 
 WEIGHTS = "model.safetensors"
 NETWORK = "network.json"
+POOLER = "pooler."
 
 
 def is_network(name: str) -> bool:
@@ -62,7 +63,7 @@ def from_transformers(name: str, task: Any) -> nn.Module:
         with having(name, task.auto_model):
             if edits := structure.read(Path(locate(name))):
                 model = auto.from_config(config, attn_implementation="eager", dtype=torch.float32)
-                structure.apply(model, edits)
+                structure.apply(model, placed(model, edits))
                 fill(model, load_file(Path(locate(name)) / WEIGHTS))
             else:
                 model = auto.from_pretrained(
@@ -75,11 +76,25 @@ def from_transformers(name: str, task: Any) -> nn.Module:
     return model if labels is None else reorder_head(model, [config.id2label[i] for i in range(len(labels))], task.labels)
 
 
+def placed(model: Any, edits: structure.Edits) -> structure.Edits:
+    """Edits by the names that modules have here: an encoder may stand alone in one form of a model, and below a head in another."""
+    names, encoder = dict(model.named_modules(remove_duplicate=False)), f"{model.base_model_prefix}."
+    here = {name: name if name in names else encoder + name if encoder + name in names else name.removeprefix(encoder) for name in edits}
+    return {here[name]: wanted for name, wanted in edits.items()}
+
+
 def fill(model: Any, tensors: dict[str, torch.Tensor]) -> None:
-    """Copy weights into a cut model; a head of another task or of other labels stays new. Raises ValueError where its encoder differs."""
+    """Copy weights into a cut model; a head of another task or of other labels, or a pooler that is not there, stays new.
+
+    Raises ValueError where its encoder differs.
+    """
     own, encoder = model.state_dict(), f"{model.base_model_prefix}."
-    fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
-    missing = [name for name in own if name.startswith(encoder) and name not in fitting]
+    plain = {name.removeprefix(encoder): tensor for name, tensor in tensors.items()}
+    found = {name: plain.get(name.removeprefix(encoder)) for name in own}
+    fitting = {name: tensor for name, tensor in found.items() if tensor is not None and own[name].shape == tensor.shape}
+    is_headless = not any(name.startswith(encoder) for name in own)
+    without = () if any(name.startswith(POOLER) for name in plain) else (POOLER, encoder + POOLER)  # an `Embedder` has none
+    missing = [name for name in own if (is_headless or name.startswith(encoder)) and name not in fitting and not name.startswith(without)]
     if missing:
         raise ValueError(f"the weights of {type(model).__name__} do not fit {structure.FILE}: `{missing[0]}`")
     model.load_state_dict(fitting, strict=False)
@@ -151,6 +166,8 @@ def image_processor(name: str) -> dict[str, Any]:
 
 def save_model(model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str) -> None:
     """Write a model's folder. `network`: name, options, labels and channels of one of ours; None for a `transformers` model."""
+    if isinstance(model, Embedder):
+        model = model.encoder
     if network is None:
         try:
             with quiet():

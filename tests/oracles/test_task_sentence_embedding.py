@@ -5,6 +5,7 @@ import math
 import random
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,17 @@ from test_task_masked_lm import tokenizer_text
 from torch import nn
 
 import limbeck
-from limbeck import evaluate, features
+from limbeck import evaluate, features, models
 from limbeck.embedder import Embedder
 from limbeck.features import Outputs
 from limbeck.losses.cosine_error import CosineError
 from limbeck.recipe import parse
+from limbeck.surgeries import Evidence
+from limbeck.surgeries.prune_width import PruneWidth
+from limbeck.surgeries.same import Same
 from limbeck.tasks import Batch, Scored, collate, differs
 from limbeck.tasks.sentence_embedding import SentenceEmbedding
+from limbeck.tasks.text_classification import TextClassification
 
 TASK = SentenceEmbedding(["0 to 5"], tokenizer_text())
 
@@ -53,6 +58,25 @@ def test_a_vector_is_the_mean_over_tokens_at_length_1() -> None:
         torch.testing.assert_close(found.logits[row, unit], mean / mean.norm())
         torch.testing.assert_close(found.hidden["encoder.table"][row, unit], mean)
     assert torch.isfinite(found.logits).all()
+
+
+@pytest.mark.parametrize("surgery", [Same(), PruneWidth(heads=1, intermediate=8, importance="magnitude")], ids=["whole", "cut"])
+def test_a_folder_keeps_the_encoder_and_a_classifier_opens_it(surgery: Any, tmp_path: Path) -> None:
+    """And the other way round, where its structure is not what its config says."""
+    words = ["sun", "rain"]
+    folder = save_encoder(tmp_path / "encoder", words, vocabulary=40, width=16, layers=2)
+    text = models.preprocess(folder, SentenceEmbedding, [], 32)
+    embedding, classes = SentenceEmbedding(["0 to 1"], text), TextClassification(["a", "b"], text)
+    for number, (first, second) in enumerate(((embedding, classes), (classes, embedding))):
+        made = surgery.cut(models.from_transformers(folder, first), Evidence(first, [])).student
+        place = tmp_path / str(number)
+        place.mkdir()
+        models.save_model(made, place, network=None, preprocess_file="tokenizer.json", text=text)
+        for task in (first, second):
+            found = models.load_model(place, task)
+            layers = [next(m for m in model.modules() if isinstance(m, nn.ModuleList)) for model in (made, found)]
+            for own, theirs in zip(*(list(each.parameters()) for each in layers), strict=True):
+                assert torch.equal(own, theirs)
 
 
 def test_correlations_are_those_of_scipy() -> None:

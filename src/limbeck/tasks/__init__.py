@@ -14,8 +14,8 @@ import numpy as np
 from limbeck.sources import Row
 
 UNKNOWN = -100  # the label of a unit without one; a score that is unknown is NaN
-# Scores, in shares of the range of labels, that differ by more are two decisions. A value on the edge of two levels falls either way in a runtime, and
-# a score, unlike a label, shows it: of 1,500 pairs of STS-B half differed by 6e-8, 1 % by more than 0.004, one by 0.013.
+# Scores, in shares of the range of labels, that differ by more are two decisions. A value on the edge of two levels falls either way in a runtime,
+# and a score, unlike a label, shows it: of 1,500 pairs of STS-B half differed by 6e-8, 1 % by more than 0.004, one by 0.013.
 TOLERANCE = 0.02
 SOFT_LOSSES = {"bernoulli": ("bernoulli_kl", "logit_mse"), "gaussian": ("logit_mse",)}  # on logits that are no softmax's
 RESAMPLES_AT_ONCE = 200  # ranked metrics hold a few copies of the weights
