@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck import features
+from limbeck import features, registry
 from limbeck.features import BY_PLACE, Outputs, Tap
-from limbeck.losses import FeatureLoss
+from limbeck.losses import FeatureLoss, PeerLoss
 from limbeck.objective import Term
 from limbeck.tasks import Batch
 
@@ -49,7 +49,7 @@ def taps_of(terms: Sequence[Term], *, of_teacher: bool) -> list[Tap]:
     return list(dict.fromkeys(Tap(kind, pair[of_teacher]) for loss in losses for pair in loss.pairs for kind in loss.kinds))
 
 
-def bind_losses(model: nn.Module, terms: Sequence[Term], answer: Callable[[Batch], Outputs] | None, example: Batch) -> list[Tap]:
+def bind_losses(model: nn.Module, terms: Sequence[Term], answer: Callable[[Batch], Outputs | None] | None, example: Batch) -> list[Tap]:
     """Bind every loss on inner tensors to both models' outputs on a few rows, which checks their shapes; what is read of the student."""
     taps = taps_of(terms, of_teacher=False)
     if answer is None or not taps:
@@ -57,6 +57,7 @@ def bind_losses(model: nn.Module, terms: Sequence[Term], answer: Callable[[Batch
     batch = features.to_torch(example)
     with torch.no_grad():
         own_outputs, outputs = features.run(model.eval(), batch, taps), answer(batch)
+    assert outputs is not None
     own, theirs = own_outputs.place_mask.shape[1], outputs.place_mask.shape[1]
     if own != theirs:
         raise ValueError(f"distill: a row has {own} places in the student and {theirs} in the teacher. Take the loss `hidden`, of whole rows")
@@ -66,3 +67,10 @@ def bind_losses(model: nn.Module, terms: Sequence[Term], answer: Callable[[Batch
         except ValueError as error:
             raise ValueError(f"distill.losses.{name}: {error}") from None
     return taps
+
+
+def bind_peers(terms: Sequence[Term], peer: Callable[[], nn.Module], hard_loss: str) -> None:
+    """Give every loss of two that learn together its copy of the teacher."""
+    for term in terms:
+        if isinstance(term.loss, PeerLoss):
+            term.loss.bind_peer(peer(), registry.create("losses", hard_loss))

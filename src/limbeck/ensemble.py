@@ -17,7 +17,7 @@ import torch
 from limbeck.features import Outputs
 from limbeck.tasks import Batch
 
-Answer = Callable[[Batch], Outputs]
+Answer = Callable[[Batch], Outputs | None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Ensemble:
 
     def __call__(self, batch: Batch) -> Outputs:
         """The teachers' outputs on the batch."""
-        outputs = [answer(batch) for answer in self.answers]
+        outputs = [each for answer in self.answers if (each := answer(batch)) is not None]
         logits = torch.stack([each.logits for each in outputs])
         combined = mean(logits, torch.tensor(self.weights))
         if self.combine == "best":

@@ -18,7 +18,7 @@ import torch
 
 from limbeck import bench as benchmark
 from limbeck import copies, data, evaluate, layers, machine, models, objective, stages, verdict
-from limbeck.labelling import label_stage
+from limbeck.labelling import label_stages
 from limbeck.machine import peak_mb
 from limbeck.pipeline import pytorch_answerer
 from limbeck.progress import Tell, silent
@@ -257,7 +257,7 @@ class Rehearsal:
     def train(self, derived: Recipe, start: stages.Net, ready: stages.Net | None, title: str) -> Path:
         """A few float steps, and quantized ones where the arm has them; the weights they leave."""
         terms = objective.terms(start.task.hard_loss, derived.distill)
-        answers = self.label(derived, ready, start, terms) if ready and any("logits" in term.loss.reads for term in terms) else None
+        answers = self.label(derived, ready, start, terms) if ready and any(term.loss.reads for term in terms) else None
         job = replace(stages.training_job(self.bench, derived, start, terms, answers), measure=nothing)  # a few steps of the whole are measured
         training, setup, switch = Training(job, self.folder), 0.0, 1.0
         pace = quantized = self.pace(training)
@@ -278,7 +278,7 @@ class Rehearsal:
     def label(self, derived: Recipe, ready: stages.Net, start: stages.Net, terms: list[objective.Term]) -> stages.Answers:
         """The teacher's outputs over the sample; arms share them, and where it answers live a step holds their cost."""
         known = len(self.bench.store.records)
-        answers, task = label_stage(self.bench, derived, ready, start, terms), ready.task
+        answers, task = label_stages(self.bench, derived, ready, start, terms), ready.task
         for record in self.bench.store.records[known:]:
             if record["reused"]:
                 continue

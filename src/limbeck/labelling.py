@@ -11,7 +11,7 @@ import numpy as np
 from limbeck import augment, features, likeness, models, objective, packed, teacher
 from limbeck.binding import match_layers, refuse_other_tokens, taps_of
 from limbeck.ensemble import Ensemble
-from limbeck.losses import FeatureLoss
+from limbeck.losses import FeatureLoss, PeerLoss
 from limbeck.recipe import Distill, Recipe
 from limbeck.stages import Answers, Bench, Net, teacher_stage
 from limbeck.store import Held, digest, file_digest
@@ -39,7 +39,22 @@ class Labels:
 
 
 def label_stages(bench: Bench, recipe: Recipe, guide: Net, start: Net, terms: list[objective.Term]) -> Answers:
-    """The answers of the one that teaches; together with those of further teachers, which an assistant stands for too."""
+    """The answers of the one that teaches; together with those of further teachers, which an assistant stands for too. Where a loss lets it learn
+    along, a copy of it.
+
+    Raises ValueError for a copy that reads other inputs than the student.
+    """
+    if not any(isinstance(term.loss, PeerLoss) for term in terms):
+        return frozen(bench, recipe, guide, start, terms)
+    if guide.task.preprocess != start.task.preprocess:
+        raise ValueError("distill.losses.mutual: teacher and student learn from one batch, and they read other inputs. Take two that read alike")
+    reads = any("logits" in term.loss.reads for term in terms)
+    beside = frozen(bench, recipe, guide, start, terms) if reads else Answers("", lambda: lambda batch: None)
+    return replace(beside, key=f"{beside.key} peer {guide.key}", peer=guide.load)
+
+
+def frozen(bench: Bench, recipe: Recipe, guide: Net, start: Net, terms: list[objective.Term]) -> Answers:
+    """The answers of teachers that stand still."""
     answers = [label_stage(bench, recipe, guide, start, terms)]
     others = [] if recipe.assistant else further_teachers(bench, recipe)
     if not others:

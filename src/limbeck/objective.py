@@ -14,7 +14,7 @@ from torch import nn
 
 from limbeck import registry
 from limbeck.features import Outputs
-from limbeck.losses import Loss, Tempered
+from limbeck.losses import Loss, PeerLoss, Tempered
 from limbeck.recipe import Distill, Weight
 from limbeck.schedules import Schedule, schedule
 from limbeck.tasks import Batch
@@ -52,6 +52,8 @@ class Objective(nn.Module):
         parts: dict[str, torch.Tensor] = {}
         for term, factor in zip(self.terms, self.factors, strict=True):
             if weight := term.weight(progress):
+                if isinstance(term.loss, PeerLoss):
+                    term.loss.at(progress)
                 if isinstance(term.loss, Tempered):
                     term.loss.temperature = term.loss.temperatures(progress)
                 parts[term.name] = over_labels(term.loss, student, teacher, batch)

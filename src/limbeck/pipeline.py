@@ -64,7 +64,7 @@ def trained_student(recipe: Recipe, bench: Bench) -> tuple[Net, Path]:
     start = student_stage(bench, recipe, ready)
     terms = objective.terms(start.task.hard_loss, recipe.distill)
     guide = assistant(bench, recipe) if recipe.assistant else ready
-    answers = label_stages(bench, recipe, guide, start, terms) if guide and any("logits" in term.loss.reads for term in terms) else None
+    answers = label_stages(bench, recipe, guide, start, terms) if guide and any(term.loss.reads for term in terms) else None
     return start, train_stage(bench, recipe, start, terms, answers)
 
 

@@ -33,7 +33,7 @@ from limbeck import (
     train,
 )
 from limbeck import recipe as recipes
-from limbeck.binding import bind_losses
+from limbeck.binding import bind_losses, bind_peers
 from limbeck.features import Outputs
 from limbeck.own import Own
 from limbeck.probe import probing
@@ -97,10 +97,12 @@ class Net:
 
 @dataclass(frozen=True)
 class Answers:
-    """How the teacher answers in training: `open()` gives a function of the batch, `key` says all that its answers depend on."""
+    """How the teacher answers in training: `open()` gives a function of the batch, `key` says all that its answers depend on; `peer()` is a copy that
+    learns along."""
 
     key: str
-    open: Callable[[], Callable[[Batch], Outputs]]
+    open: Callable[[], Callable[[Batch], Outputs | None]]
+    peer: Callable[[], nn.Module] | None = None
 
 
 @dataclass
@@ -326,6 +328,8 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     answer = answers.open() if answers else None
     torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before, and whether the teacher is live or cached
     taps = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
+    if answers and answers.peer:
+        bind_peers(terms, answers.peer, task.hard_loss)
     listeners: list[Progressive] = []
     penalties, kind, validate = {}, train.all_alike, _validator(bench, model, task, recipe.train.epochs)
     if recipe.quantize and recipe.quantize.when == "train":

@@ -24,7 +24,7 @@ from limbeck.tasks import UNKNOWN, Batch
 B, W, V, D = 5, 5, 4, 6
 P, N, C, S = 6, 2, 3, 4
 LAYERS = (0, 1)
-NAMES = registry.names("losses")
+NAMES = [name for name in registry.names("losses") if "peer" not in registry.load("losses", name).reads]  # what runs a model: test_mutual.py
 NO_DIVERGENCE = {"soft_cross_entropy", "contrastive"}  # larger by the teacher's entropy; against other units
 READS_LABELS = {"dkd"}  # the target class is the row's, where it is known
 SETS = {"binary_cross_entropy"}  # labels (B, W, V) of 0 and 1

@@ -37,6 +37,16 @@ class FeatureLoss(Loss, Protocol):
 
 
 @runtime_checkable
+class PeerLoss(Loss, Protocol):
+    """A loss of two that learn together: it owns a copy of the teacher, which learns by the task's hard loss too. The objective calls `at` with the
+    progress before each call."""
+
+    def bind_peer(self, model: torch.nn.Module, hard: Loss) -> None: ...
+
+    def at(self, progress: float) -> None: ...
+
+
+@runtime_checkable
 class Tempered(Loss, Protocol):
     """A loss at a temperature: the objective sets `temperature` to what `temperatures` says of the progress before each call."""
 
