@@ -125,13 +125,14 @@ def label(bench: Bench, ready: Net, asked: teacher.Asked, views: augment.Views |
             "label", own, lambda folder: teacher.label(load(), part, ready.task, asked, folder, bench.store.tell), label=told, wait=wait
         )
 
-    folders: dict[int, Path] = {}
+    folders, known = dict[int, Path](), len(bench.store.records)
     for index in range(len(parts)):
         with contextlib.suppress(Held):  # another process is at it
             folders[index] = stage(index, wait=False)
     whole = [folders[index] if index in folders else stage(index, wait=True) for index in range(len(parts))]
     labels = Labels(digest([folder.name for folder in whole]), whole, size)
-    bench.store.tell_once(f"{title}: {len(encoded):,} rows, {labels.megabytes:,.1f} MB")
+    there = sum(record["reused"] for record in bench.store.records[known:])
+    bench.store.tell_once(f"{title}: {len(encoded):,} rows, {labels.megabytes:,.1f} MB, {there} of {len(parts)} parts found in the cache")
     return labels
 
 
