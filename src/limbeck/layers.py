@@ -272,9 +272,9 @@ def changed(bench: Bench, arm: Arm, plain: nn.Module, quantized: nn.Module) -> d
 
 
 def spelled(task: Task, decision: Any) -> str:
-    """A label, several, or a score in hundredths of the range of labels."""
+    """A label, several, or a score in hundredths of the range of labels; a label that is none (an item's number) is not told."""
     if isinstance(task, Scoring):
-        return f"{100 * decision:.1f} %"
+        return f"{100 * decision:.1f} %" if np.issubdtype(np.asarray(decision).dtype, np.floating) else "-"
     if np.ndim(decision):
         return ", ".join(label for label, is_on in zip(task.labels, decision > 0, strict=True) if is_on) or "none"
     return task.labels[int(decision)]

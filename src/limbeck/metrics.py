@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 LOWER_IS_BETTER = ("nats_per_token", "perplexity", "root_mean_square_error")
+SCORES_AT_ONCE = 2**22  # 32 MiB of a ranking's scores
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -71,6 +72,19 @@ def spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return np.zeros(len(weights))
     a, b = (weighted_ranks(values, weights) - 0.5 for values in (x, y))
     return pearson(np.stack([(weights * part).sum(1) for part in (np.ones_like(a), a, b, a * a, b * b, a * b)], 1))
+
+
+def ranks(queries: np.ndarray, items: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """(N) the place, from 1, of item number `own` (N) among `items` (M, D) by their dot products with `queries` (N, D).
+
+    Items of one score stand before it, so that a model that gives one vector for everything ranks last, not first.
+    """
+    found, chunk = np.empty(len(queries), np.int64), max(1, SCORES_AT_ONCE // max(1, len(items)))
+    for start in range(0, len(queries), chunk):
+        part = slice(start, start + chunk)
+        scores = queries[part].astype(np.float64) @ items.astype(np.float64).T
+        found[part] = (scores >= np.take_along_axis(scores, own[part, None], 1)).sum(1)
+    return found
 
 
 def confusion(labels: np.ndarray, decisions: np.ndarray, num_labels: int) -> np.ndarray:

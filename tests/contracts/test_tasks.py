@@ -22,6 +22,7 @@ from limbeck.tasks import UNKNOWN, Scored, SelfSupervised, Task, collate, differ
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
+from limbeck.tasks.ranking import Ranking
 from limbeck.tasks.sentence_embedding import SentenceEmbedding
 from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.text_regression import TextRegression
@@ -51,6 +52,7 @@ TEXT = TokenClassification(TAGS, tokenizer_text())
 INTENT = TextClassification(["call", "move", "rest"], tokenizer_text())
 SCORE = TextRegression(["0 to 5"], tokenizer_text())
 VECTOR = SentenceEmbedding(["0 to 5"], tokenizer_text())
+RANKED = Ranking([], tokenizer_text())
 SEVERAL = MultiLabelClassification(["call", "move", "rest"], tokenizer_text())
 MASKED = MaskedLm([], tokenizer_text(specials=("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")))
 IMAGE = ImageClassification(["cat", "dog", "eel"], json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}))
@@ -117,11 +119,22 @@ EXAMPLES["sentence-embedding"] = (
     ],
     "Ada lives in New York.",
 )
+EXAMPLES["ranking"] = (
+    RANKED,
+    [
+        {"text": "Ada lives in New York", "text_b": "York", "label": "1"},
+        {"text": "Ada", "text_b": "a b c a b c a b c a b c New York", "label": "2"},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": "3"},
+        {"text": "New York", "text_b": "a , Yorker", "label": "4"},
+    ],
+    "Ada lives in New York.",
+)
 EXAMPLES["masked-lm"] = (  # no two of them fit into one row of the model
     MASKED,
     [{"text": text} for text in ("Ada Lovelace lives in New York .", "a b c a b c", "in New Yorker , Ada lives", "Lovelace lives in York .")],
     "Ada lives in [MASK] York.",
 )
+VECTORS = SentenceEmbedding | Ranking
 contract = pytest.mark.parametrize("name", registry.names("tasks"))
 
 
@@ -166,7 +179,7 @@ class Encoder(Reader):
 
 
 def model_for(task: Task) -> nn.Module:
-    if isinstance(task, SentenceEmbedding):
+    if isinstance(task, VECTORS):
         return Embedder(Encoder(4)).eval()
     kinds = {"TokenClassification": Reader, "ImageClassification": Looker, "MaskedLm": Reader}
     return kinds.get(type(task).__name__, Judge)(len(task.labels)).eval()
@@ -242,6 +255,9 @@ def test_every_unit_has_a_label_and_every_input_a_name(name: str) -> None:
         if task.likelihood == "categorical":
             assert row.labels.dtype == np.int64
             assert ((row.labels >= 0) & (row.labels < len(task.labels))).all()
+        elif isinstance(task, Ranking):  # the number of the item, at the first of the two
+            assert row.labels.dtype == np.int64
+            assert row.labels[0] >= 0 and row.labels[1] == UNKNOWN
         else:
             assert row.labels.dtype == np.float32
             known = row.labels[is_known(row.labels)]
@@ -252,7 +268,9 @@ def test_every_unit_has_a_label_and_every_input_a_name(name: str) -> None:
 
 def perfect_logits(task: Task, labels: np.ndarray) -> np.ndarray:
     """(P, V) logits that say the labels."""
-    if isinstance(task, SentenceEmbedding):  # each pair's second vector is (1, 0), the first at its cosine to that
+    if isinstance(task, Ranking):  # query and item of a row are one axis
+        return np.eye(len(labels) // 2).repeat(2, 0)
+    if isinstance(task, VECTORS):  # each pair's second vector is (1, 0), the first at its cosine to that
         cosines = np.where(np.isnan(labels), 1, labels)
         return np.stack([cosines, np.sqrt(1 - cosines**2)], 1)
     if task.likelihood == "gaussian":
@@ -278,7 +296,7 @@ def test_perfect_answers_score_one_and_wrong_ones_less(name: str) -> None:
 
 def otherwise(task: Task, logits: np.ndarray) -> np.ndarray:
     """Logits that decide otherwise, in one unit at least."""
-    if isinstance(task, SentenceEmbedding):  # the first of each pair turned round
+    if isinstance(task, VECTORS):  # the first of each pair turned round
         return np.where(np.arange(len(logits))[:, None] % 2, logits, -logits)
     return 1 - logits if isinstance(task, TextRegression) else -logits
 
@@ -296,7 +314,7 @@ def test_decisions_differ_where_the_label_is_known_and_nowhere_else(name: str) -
     assert not differs(task, own, own).any()
     found = differs(task, own, other)
     assert found.any() and found.shape == labels.shape
-    unknown = np.full_like(labels, np.nan if task.likelihood == "gaussian" else UNKNOWN)
+    unknown = np.full_like(labels, np.nan if labels.dtype.kind == "f" else UNKNOWN)
     assert not differs(task, Scored(own.logits, unknown, offsets), Scored(other.logits, unknown, offsets)).any()
 
 
@@ -340,7 +358,7 @@ def test_a_raw_input_is_decoded_to_labels_of_the_task(name: str) -> None:
     logits = np.random.default_rng(0).normal(0, 3, (len(encoded.labels), len(task.labels)))
     answer = task.decode(row, logits)
     assert json.loads(json.dumps(answer)) == answer
-    if isinstance(task, SentenceEmbedding):
+    if isinstance(task, VECTORS):
         assert list(answer) == ["embedding"] and len(answer["embedding"]) == logits.shape[1]
         return
     if task.likelihood == "gaussian":

@@ -84,6 +84,14 @@ def counted(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return wide(values)[mask]
 
 
+def pairs(student: Outputs, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The units 0 and 1 of a row are a pair, then 2 and 3: (B, P, D) the first vectors and the second, (B, P) where both count, and the labels of the
+    first."""
+    first, second = (slice(start, student.logits.shape[1] // 2 * 2, 2) for start in (0, 1))
+    logits, mask = wide(student.logits), student.mask
+    return logits[:, first], logits[:, second], mask[:, first] & mask[:, second], batch.labels[:, first]
+
+
 def rows_that_count(student: Outputs, teacher: Outputs) -> torch.Tensor:
     """(B) the rows of which both sides count a unit."""
     return (student.mask & teacher.mask).any(1)

@@ -1,8 +1,8 @@
 """Where rows come from: `read(bad) -> {split: rows}`; a bad row is named by file, line, column, value and cure.
 
 A split is `train`, `validation`, `test`, or `unlabelled`. A row is a dict: `words` and `tags` (token classification), `text`, where there is one
-`text_b`, and `label` (text classification; a number for text regression, a list for several), `text` alone (masked language modelling),
-or `image` (H, W) or (H, W, 3) uint8 and `label`. A tag or label of None is unknown: such a row has no task loss.
+`text_b`, and `label` (text classification; a number for text regression, a list for several, the item's for ranking), `text` alone (masked language
+modelling), or `image` (H, W) or (H, W, 3) uint8 and `label`. A tag or label of None is unknown: such a row has no task loss.
 
 A source hands each row that it cannot use to `bad` and goes on; `fail`, the default, raises it. A file that cannot be read at all is a ValueError.
 """

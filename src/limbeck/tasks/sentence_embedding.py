@@ -1,9 +1,8 @@
 """A vector for a text, such that texts that mean the same lie close: the encoder's mean over tokens, scaled to length 1 (Sentence-BERT, Reimers and
 Gurevych, 2019, arXiv:1908.10084, section 3). Metric: Spearman's correlation between the cosine of a pair and its score (section 4.1).
 
-A row is one text or a scored pair, and its units are its texts, each encoded by itself: inputs (W, T), logits (W, D) its vectors. So a pair stays
-together in a batch, which its loss needs, while distillation, the cache and the artifact go by single texts. The score of a pair, in shares of the
-labels' range as in `text_regression`, is the label of its first unit; the second's is NaN, as is that of a single text.
+A row is one text or a scored pair (`_vectors`). The score of a pair, in shares of the labels' range as in `text_regression`, is the label of its
+first unit; the second's is NaN, as is that of a single text.
 
 Deviation: scores on the scale of cosines, as in their regression objective, but the range of the labels maps to 0 to 1.
 """
@@ -18,7 +17,7 @@ import numpy as np
 
 from limbeck.metrics import pearson, spearman
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, Scored, _tokens, pad
+from limbeck.tasks import Encoded, Scored, _tokens, _vectors
 from limbeck.tasks.text_regression import moments, range_of, share, span
 
 
@@ -64,33 +63,21 @@ class SentenceEmbedding:
         return span(self.labels[0])
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        texts = [[row[key] for key in ("text", "text_b") if key in row] for row in rows]
-        encodings = iter(self.tokenizer.encode_batch([text for each in texts for text in each]))
-        return [self.encoded([next(encodings) for _ in each], row) for each, row in zip(texts, rows, strict=True)]
+        return _vectors.encode(self.tokenizer, self.padding, rows, [self.targets(row) for row in rows])
 
-    def encoded(self, encodings: Sequence[Any], row: Row) -> Encoded:
-        """The texts of a row, padded to the longest."""
-        texts = [_tokens.inputs(encoding) for encoding in encodings]
-        inputs = {name: pad([text[name] for text in texts], self.padding.get(name, 0)) for name in texts[0]}
-        labels = np.full(len(texts), math.nan, np.float32)
-        if len(texts) == 2:
-            labels[0] = share(row.get("label"), self.bounds)
-        return Encoded(inputs, None, labels)
+    def targets(self, row: Row) -> np.ndarray:
+        """(W) the score at the first of a pair, NaN elsewhere."""
+        label = row.get("label") if "text_b" in row else None
+        return _vectors.targets(row, np.float32(share(label, self.bounds)), np.float32(math.nan))
 
     def row(self, raw: Any) -> Row:
         return _tokens.text_row(raw)
 
     def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]:
-        """(1, D) to the vector; (2, D) to both and their cosine."""
-        vectors = logits.astype(np.float64).round(6).tolist()
-        return {"embedding": vectors[0]} if len(vectors) == 1 else {"similarity": round(float(logits[0] @ logits[1]), 6), "embeddings": vectors}
+        return _vectors.decode(logits)
 
     def scores(self, scored: Scored) -> np.ndarray:
-        """(P) the cosine of each pair at its first unit, NaN elsewhere."""
-        found = np.full(len(scored.labels), math.nan)
-        first = scored.offsets[:-1][np.diff(scored.offsets) == 2]
-        found[first] = (scored.logits[first].astype(np.float64) * scored.logits[first + 1]).sum(1)
-        return found
+        return _vectors.cosines(scored)
 
     def statistics(self, scored: Scored) -> np.ndarray:
         """(N, 6): 1, x, y, x^2, y^2 and xy of cosines x and scores y; 0 where the score is unknown."""
