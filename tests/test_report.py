@@ -488,4 +488,19 @@ def test_card() -> None:
 
 def test_card_without_onnx_has_no_onnx_recipe() -> None:
     graphs = [{"runtime": "litert", "role": "forward", "file": "model.tflite"}]
-    assert "InferenceSession" not in page.card(task="tabular", labels=["a", "b"], metrics={}, formats={}, graphs=graphs)
+    assert "InferenceSession" not in page.card(task="image-classification", labels=["a", "b"], metrics={}, formats={}, graphs=graphs)
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "told"),
+    [
+        ("token-classification", ["O", "B-LOC"], "the index of a label"),
+        ("multi-label-classification", ["wet", "warm"], "above 0"),
+        ("ranking", [], "a vector"),
+    ],
+)
+def test_a_card_says_what_the_logits_are(task: str, labels: list[str], told: str) -> None:
+    graphs = [{"file": "model.onnx", "role": "forward", "runtime": "onnxruntime"}]
+    text = page.card(task=task, labels=labels, metrics={}, formats={}, graphs=graphs)
+    assert told in text
+    assert ("## Labels" in text) is bool(labels)

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from limbeck import heatmap, speed
+from limbeck import heatmap, registry, speed
 from limbeck.store import write_bytes, write_json
 
 Json = dict[str, Any]
@@ -52,6 +52,11 @@ CARD_FILES = {
     "manifest.json": "SHA-256 of every file, and the list of graphs",
 }
 
+LOGITS = {
+    "categorical": "the largest on the last axis is the index of a label",
+    "bernoulli": "a label is given where its number is above 0",
+    "gaussian": "a vector, or a score as a share of the range in labels.json",
+}
 MEASURES = {"agreement": "agreement with the teacher", "student_entropy": "student's entropy, nats"}
 
 
@@ -105,8 +110,8 @@ def card(*, task: str, labels: list[str], metrics: dict[str, float], formats: di
             "Trained and quantized by `limbeck`. This folder is complete: it runs without the code that trained it.",
             *_table("format", "value", formats),
             *_table("quality on the test split", "value", {name: _decimal(value) for name, value in metrics.items()}),
-            *_fenced(f"## Labels ({len(labels)})", "json", json.dumps(labels, ensure_ascii=False)),
-            *_usage([graph["file"] for graph in graphs if graph["file"].endswith(".onnx")]),
+            *(_fenced(f"## Labels ({len(labels)})", "json", json.dumps(labels, ensure_ascii=False)) if labels else []),
+            *_usage([graph["file"] for graph in graphs if graph["file"].endswith(".onnx")], registry.load("tasks", task).likelihood),
             *_table("file", "what it is", {f"`{file}`": what for file, what in (graph_files | CARD_FILES).items()}),
             "",
         ]
@@ -122,8 +127,8 @@ def _fenced(title: str, language: str, text: str) -> list[str]:
     return ["", title, "", f"```{language}", text, "```"]
 
 
-def _usage(onnx_files: list[str]) -> list[str]:
-    """How to load the artifact with limbeck and, when it has an ONNX graph, without."""
+def _usage(onnx_files: list[str], likelihood: str) -> list[str]:
+    """How to load the artifact with limbeck and, when it has an ONNX graph, without; what its logits mean by the task's `likelihood`."""
     code = (
         "import limbeck\n\n"
         'model = limbeck.load("path/to/this/folder")  # checks every file and replays the golden outputs\n'
@@ -137,7 +142,7 @@ def _usage(onnx_files: list[str]) -> list[str]:
         f'session = onnxruntime.InferenceSession("{onnx_files[0]}")\n'
         'labels = json.load(open("labels.json", encoding="utf-8"))\n'
         "print([(tensor.name, tensor.type, tensor.shape) for tensor in session.get_inputs()])\n"
-        "# logits = session.run(None, {name: array, ...})[0]: the largest on the last axis is the index of a label"
+        f"# logits = session.run(None, {{name: array, ...}})[0]: {LOGITS[likelihood]}"
     )
     return lines + _fenced("## With ONNX Runtime alone", "python", code)
 
