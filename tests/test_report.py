@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from limbeck import report as page
+from limbeck.card import card
 from limbeck.store import read_json
 
 Json = dict[str, Any]
@@ -463,7 +464,7 @@ def test_write(report: Json, tmp_path: Any) -> None:
 
 
 def test_card() -> None:
-    text = page.card(
+    text = card(
         task="token-classification",
         labels=["O", "B-PER", "a`|```b"],
         metrics={"f1": 0.8971, "teacher f1": 0.9013},
@@ -488,7 +489,7 @@ def test_card() -> None:
 
 def test_card_without_onnx_has_no_onnx_recipe() -> None:
     graphs = [{"runtime": "litert", "role": "forward", "file": "model.tflite"}]
-    assert "InferenceSession" not in page.card(task="image-classification", labels=["a", "b"], metrics={}, formats={}, graphs=graphs)
+    assert "InferenceSession" not in card(task="image-classification", labels=["a", "b"], metrics={}, formats={}, graphs=graphs)
 
 
 @pytest.mark.parametrize(
@@ -501,6 +502,6 @@ def test_card_without_onnx_has_no_onnx_recipe() -> None:
 )
 def test_a_card_says_what_the_logits_are(task: str, labels: list[str], told: str) -> None:
     graphs = [{"file": "model.onnx", "role": "forward", "runtime": "onnxruntime"}]
-    text = page.card(task=task, labels=labels, metrics={}, formats={}, graphs=graphs)
+    text = card(task=task, labels=labels, metrics={}, formats={}, graphs=graphs)
     assert told in text
     assert ("## Labels" in text) is bool(labels)

@@ -17,7 +17,8 @@ import torch
 from safetensors.numpy import save
 from torch import nn
 
-from limbeck import evaluate, registry, report
+from limbeck import evaluate, registry
+from limbeck.card import card
 from limbeck.quantize import convert
 from limbeck.rescore import write_rows
 from limbeck.runtime import GOLDEN, MANIFEST
@@ -60,8 +61,8 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
     write_json(folder / "labels.json", list(task.labels))
     write_bytes(folder / "recipe.yaml", artifact.recipe.encode())
     write_golden(graphs, arrays, folder)
-    card = report.card(task=artifact.task_name, labels=list(task.labels), metrics=artifact.metrics, formats=artifact.formats, graphs=graphs)
-    write_bytes(folder / "README.md", card.encode())
+    text = card(task=artifact.task_name, labels=list(task.labels), metrics=artifact.metrics, formats=artifact.formats, graphs=graphs)
+    write_bytes(folder / "README.md", text.encode())
     files = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     write_json(folder / MANIFEST, {"schema": 1, "task": artifact.task_name, "graphs": graphs, "files": files})
 
