@@ -33,7 +33,8 @@ def importance(model: nn.Module, readers: Mapping[str, int], evidence: Evidence,
     for batch in evidence.batches:
         with torch.set_grad_enabled(kind == "gradient"):
             outputs, read = reading(model, batch, readers)
-        labels = int((batch.mask & (batch.labels != UNKNOWN).view(*batch.mask.shape, -1).any(-1)).sum())  # a unit may have several
+        known = (batch.labels != UNKNOWN) & ~batch.labels.isnan()
+        labels = int((batch.mask & known.view(*batch.mask.shape, -1).any(-1)).sum())  # a unit may have several
         labelled += labels
         if kind == "gradient" and labels:
             loss = labels * hard(outputs, outputs, batch)
