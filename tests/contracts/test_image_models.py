@@ -108,7 +108,7 @@ def test_a_pretrained_model_gets_the_task_s_head_and_comes_back(kind: str, folde
     rows = task.encode([{"image": picture(40, 40), "label": "bee"}, {"image": picture(33, 50), "label": "dog"}])
     batch = features.to_torch(collate(rows, np.arange(2), task.padding))
     with torch.no_grad():
-        outputs = features.run(model, batch, features.blocks(model))
+        outputs = features.run(model, batch, features.hidden_of(features.blocks(model)))
     assert outputs.logits.shape == (2, 1, 4)
     assert len(outputs.hidden) >= 2
     assert all(value.ndim == 3 and value.shape[:2] == (2, 1) for value in outputs.hidden.values())

@@ -66,7 +66,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def test_a_network_gives_logits_and_has_layers(name: str, channels: int, side: int) -> None:
     model = built(name, channels)
     batch = Batch(pixels(3, channels, side), None, None, torch.ones(3, 1, dtype=torch.bool), np.arange(3))
-    outputs = features.run(model, batch, features.blocks(model))
+    outputs = features.run(model, batch, features.hidden_of(features.blocks(model)))
     assert outputs.logits.shape == (3, 1, 5)
     assert all(value.shape[:2] == (3, 1) and torch.isfinite(value).all() for value in outputs.hidden.values())
 

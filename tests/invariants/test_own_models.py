@@ -157,7 +157,7 @@ def test_pictures_become_arrays() -> None:
     ("row", "message"),
     [
         ({"text": "", "label": "a"}, "rows['train']:1: text: a text is needed, not ''"),
-        ({"text": "a", "label": 0.5}, "rows['train']:1: label: 0.5 is no label"),
+        ({"text": "a", "label": {}}, "rows['train']:1: label: {} is no label"),
         ({"words": "I am", "tags": ["O"]}, "rows['train']:1: words: a list of words is needed, not 'I am'"),
         ({"image": np.zeros((2, 2)), "label": "a"}, "rows['train']:1: image: (H, W) or (H, W, 3) of uint8"),
     ],

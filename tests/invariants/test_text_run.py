@@ -87,7 +87,7 @@ def test_a_text_classifier_learns_and_is_proven(tmp_path: Path, monkeypatch: pyt
     text = f"""
 task: text-classification
 data: {{source: csv, path: {tmp_path / "intents"}, on_bad_row: quarantine}}
-teacher: {{model: {teacher}, epochs: 24}}
+teacher: {{model: {teacher}, epochs: 40, learning_rate: 1.0e-3}}
 student: {{model: {student}}}
 train: {{epochs: 48, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
