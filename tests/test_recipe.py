@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limbeck import data, recipe
-from limbeck.yaml12 import Yaml12
+from limbeck.yaml12 import load
 
 # Line numbers of the messages below count from these six lines.
 BASE = """\
@@ -36,7 +36,7 @@ def message(extra: str = "", *overrides: str, base: str = BASE) -> str:
 
 
 def scalar(text: str) -> Any:
-    return yaml.load(text, Loader=Yaml12)
+    return load(text, "recipe")[1]
 
 
 # Scalars.
