@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from limbeck.progress import Note, Tell
-from limbeck.tasks import UNKNOWN, Scored, Task
+from limbeck.tasks import Scored, Task, is_known
 
 CAUSES = (
     "Likely: a learning rate far too high or low, too few steps, or labels that do not belong to their rows. "
@@ -38,14 +38,14 @@ class Watch:
 
 def only_answer(scored: Scored) -> int | None:
     """The label that every labelled unit gets, where they hold several."""
-    known = scored.labels != UNKNOWN
+    known = is_known(scored.labels)
     decided, held = scored.decisions[known], scored.labels[known]
     return int(decided[0]) if len(decided) and (decided == decided[0]).all() and (held != held[0]).any() else None
 
 
 def constant(scored: Scored, num_labels: int) -> Scored:
     """The answers of a model that knows only which label a split holds most often."""
-    known = scored.labels[scored.labels != UNKNOWN]
+    known = scored.labels[is_known(scored.labels)]
     most = np.bincount(known, minlength=num_labels).argmax() if len(known) else 0
     logits = np.zeros((len(scored.labels), num_labels), np.float32)
     logits[:, most] = 1

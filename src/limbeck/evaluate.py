@@ -53,6 +53,11 @@ def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> 
     return in_order(packed.sizes(encoded), 1 if one_by_one else budget(encoded))
 
 
+def batches_of(rows: Sequence[Encoded], task: Task) -> list[Batch]:
+    """Rows in such batches, of torch tensors."""
+    return [features.batch_of(rows, part, task.padding) for part in evaluation_batches(rows)]
+
+
 def budget(encoded: Sequence[Encoded]) -> int:
     """What a batch of a pass without training may cost."""
     return EVALUATION_TOKENS if encoded[0].has_tokens else EVALUATION_ROWS

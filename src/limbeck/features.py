@@ -108,10 +108,15 @@ def run(model: nn.Module, batch: Batch, taps: Sequence[Tap] = ()) -> Outputs:
     layers = [tap.module for tap in taps if tap.kind not in OF_ATTENTION]
     with capture(model, layers) as captured, attention.recorded(model, attending) as recorded, naming_tokens_at(model, batch.positions) as gathered:
         result = model(**batch.inputs)
-    logits = result if isinstance(result, torch.Tensor) else result.logits
+    logits = logits_of(result)
     inner = {tap: placed(tap, recorded[tap.module][tap.kind] if tap.kind in OF_ATTENTION else captured[tap.module], batch) for tap in taps}
     units = logits if gathered or holds_texts(batch) else by_unit(logits, batch.positions)
     return Outputs(units.float(), batch.mask, inner, places_of(batch, inner))
+
+
+def logits_of(result: Any) -> torch.Tensor:
+    """The logits of what a model gives."""
+    return result if isinstance(result, torch.Tensor) else result.logits
 
 
 def holds_texts(batch: Batch) -> bool:

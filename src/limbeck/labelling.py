@@ -1,12 +1,14 @@
 """How the teacher answers in training: from its cache, which is a stage of the store, from one cache a view, or live; several together."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch import nn
 
 from limbeck import augment, features, likeness, models, objective, packed, teacher
 from limbeck.binding import match_layers, refuse_other_tokens, taps_of
@@ -15,7 +17,7 @@ from limbeck.losses import FeatureLoss, PeerLoss
 from limbeck.recipe import Distill, Recipe
 from limbeck.stages import Answers, Bench, Net, teacher_stage
 from limbeck.store import Held, digest, file_digest
-from limbeck.tasks import Batch
+from limbeck.tasks import Batch, Task
 
 PART_ROWS, MOST_PARTS = 4096, 64  # of the cache
 
@@ -92,29 +94,31 @@ def label_stage(bench: Bench, recipe: Recipe, ready: Net, start: Net, terms: lis
     asked = teacher.Asked(
         taps_of(terms, of_teacher=True), bench.dtype(), settings.cache, settings.top_k if settings.top_k < len(ready.task.labels) else 0
     )
-    if recipe.train.augment:
-        views = augment.views(recipe.train, ready.task)
-        if not (views and views.count):
-            return Answers(f"live {ready.key} {asked.taps}", lambda: teacher.Live(ready.load().eval(), asked.taps, asked.dtype))
-        viewed = [label(bench, ready, asked, views, number) for number in range(views.count)]
-        return Answers(" ".join(each.key for each in viewed), lambda: teacher.PerView([each.open() for each in viewed]))
-    whole = label(bench, ready, asked)
-    return Answers(whole.key, whole.open)
-
-
-def label(bench: Bench, ready: Net, asked: teacher.Asked, views: augment.Views | None = None, number: int = 0) -> Labels:
-    """The teacher's outputs over the training rows, or over their view of that number: a stage for every part, of which another process may make
-    some at the same time."""
+    views = augment.views(recipe.train, ready.task)
+    if views and not views.count:
+        return Answers(f"live {ready.key} {asked.taps}", lambda: teacher.Live(ready.load().eval(), asked.taps, asked.dtype))
     inputs = {
         "teacher": file_digest(ready.folder / models.WEIGHTS), "preprocess": digest(ready.task.preprocess), "data": bench.fingerprint("train"),
-        "task": bench.recipe.task, "taps": asked.taps, "stored": asked.stored if asked.taps else None, "dtype": str(asked.dtype),
+        "task": recipe.task, "taps": asked.taps, "stored": asked.stored if asked.taps else None, "dtype": str(asked.dtype),
         "top": asked.top, **bench.environment(),
     }  # fmt: skip
-    title = "label"
-    if views:
-        inputs["view"] = {"augment": list(views.names), "seed": views.seed, "number": number}
-        asked, title = replace(asked, view=partial(views.view, number=number)), f"label (view {number + 1} of {views.count})"
-    encoded, load = bench.encode("train", ready.task), cache(ready.load)
+    load = cache(ready.load)
+    if views is None:
+        whole = label(bench, ready.task, load, asked, inputs, "label")
+        return Answers(whole.key, whole.open)
+    assert views.count is not None
+    viewed = []
+    for number in range(views.count):
+        own = inputs | {"view": {"augment": list(views.names), "seed": views.seed, "number": number}}
+        seen = replace(asked, view=partial(views.view, number=number))
+        viewed.append(label(bench, ready.task, load, seen, own, f"label (view {number + 1} of {views.count})"))
+    return Answers(" ".join(each.key for each in viewed), lambda: teacher.PerView([each.open() for each in viewed]))
+
+
+def label(bench: Bench, task: Task, load: Callable[[], nn.Module], asked: teacher.Asked, inputs: dict[str, Any], title: str) -> Labels:
+    """The outputs of the teacher that `load` gives over the training rows: a stage for every part, of which another process may make some at the same
+    time. `inputs`: what they depend on."""
+    encoded = bench.encode("train", task)
     size = max(PART_ROWS, -(-len(encoded) // MOST_PARTS))
     parts = [packed.Part(encoded, start, min(start + size, len(encoded))) for start in range(0, len(encoded), size)]
 
@@ -122,7 +126,7 @@ def label(bench: Bench, ready: Net, asked: teacher.Asked, views: augment.Views |
         part, own = parts[index], inputs if len(parts) == 1 else inputs | {"rows": [parts[index].start, parts[index].stop]}
         told = title if len(parts) == 1 else f"{title}, part {index + 1} of {len(parts)}"
         return bench.store.stage(
-            "label", own, lambda folder: teacher.label(load(), part, ready.task, asked, folder, bench.store.tell), label=told, wait=wait
+            "label", own, lambda folder: teacher.label(load(), part, task, asked, folder, bench.store.tell), label=told, wait=wait
         )
 
     folders, known = dict[int, Path](), len(bench.store.records)

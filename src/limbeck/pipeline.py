@@ -24,6 +24,7 @@ from limbeck.progress import Ended, Started, Tell, silent
 from limbeck.recipe import Recipe, Verdict
 from limbeck.runtime import load, require
 from limbeck.stages import (
+    Answers,
     Arm,
     Bench,
     Net,
@@ -58,6 +59,12 @@ def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
 
 def trained_student(recipe: Recipe, bench: Bench) -> tuple[Net, Path]:
     """The student before its training, and the weights after it."""
+    start, terms, answers = taught(recipe, bench)
+    return start, train_stage(bench, recipe, start, terms, answers)
+
+
+def taught(recipe: Recipe, bench: Bench) -> tuple[Net, list[objective.Term], Answers | None]:
+    """The student before its training, its losses, and how its teachers answer; None where no loss asks them."""
     torch.set_num_threads(recipe.train.threads)
     machine.keep_freed_memory()
     ready = teacher_stage(bench, recipe) if recipe.teacher else None
@@ -65,7 +72,7 @@ def trained_student(recipe: Recipe, bench: Bench) -> tuple[Net, Path]:
     terms = objective.terms(start.task.hard_loss, recipe.distill)
     guide = assistant(bench, recipe) if recipe.assistant else ready
     answers = label_stages(bench, recipe, guide, start, terms) if guide and any(term.loss.reads for term in terms) else None
-    return start, train_stage(bench, recipe, start, terms, answers)
+    return start, terms, answers
 
 
 def label(recipe: Recipe, tell: Tell = silent) -> None:
@@ -80,12 +87,7 @@ def label(recipe: Recipe, tell: Tell = silent) -> None:
         raise ValueError(
             "label: `train.augment` changes the images by epoch, and the teacher answers them live. Say how many `train.views` there are"
         )
-    torch.set_num_threads(recipe.train.threads)
-    bench = Bench(recipe, Store(tell=tell))
-    ready = teacher_stage(bench, recipe)
-    start = student_stage(bench, recipe, ready)
-    guide = assistant(bench, recipe) if recipe.assistant else ready
-    label_stages(bench, recipe, guide, start, objective.terms(start.task.hard_loss, recipe.distill))
+    taught(recipe, Bench(recipe, Store(tell=tell)))
 
 
 def assistant(bench: Bench, recipe: Recipe) -> Net:
@@ -180,7 +182,9 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     inspected = inspect(bench, arms)
     latency, compared = measure(bench, arms, settings.latency_rows, settings.latency_threads)
     rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
-    chance = verdict.bootstrap([collapse.constant(final_arm(arms)[0].scored, len(task.labels))], weights, task) if decides(task) else None
+    chance = None
+    if recipe.verdict and decides(task):
+        chance = verdict.bootstrap([collapse.constant(final_arm(arms)[0].scored, len(task.labels))], weights, task)
     parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
     return {
         "schema": 1,
@@ -241,7 +245,7 @@ def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dic
     seeds = [
         {"seed": run.recipe.train.seed, "metrics": evaluate.quality(run.scored, run.task), **evaluate.details(run.scored, run.task)} for run in runs
     ]
-    decides = not isinstance(runs[0].task, SelfSupervised)  # of whose answers only figures are kept
+    decided = not isinstance(runs[0].task, SelfSupervised)  # of whose answers only figures are kept
     return {
         "seeds": seeds,
         "mean": {name: float(np.mean([seed["metrics"][name] for seed in seeds])) for name in seeds[0]["metrics"]},
@@ -249,7 +253,7 @@ def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dic
         "parameters": runs[0].parameters,
         "bytes": runs[0].num_bytes,
         "latency_ms": latency,
-        "agreement": float(np.mean([evaluate.agreement(run.scored, teachers[0].scored, run.task) for run in runs])) if teachers and decides else None,
+        "agreement": float(np.mean([evaluate.agreement(run.scored, teachers[0].scored, run.task) for run in runs])) if teachers and decided else None,
     }
 
 

@@ -12,7 +12,6 @@ section 3.1) takes the last layer that its tasks share, but a loss on an inner l
 norms, a moving average over the probes. GradNorm learns such factors by a loss of their own; at a handful of probes the ratio is all it can know.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -107,8 +106,3 @@ def entropy(logits: torch.Tensor) -> float:
 def dot(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:
     """The inner product of two gradients."""
     return sum(float((a.double() * b.double()).sum()) for a, b in zip(one, other, strict=True))
-
-
-def probing(objective: Objective, model: nn.Module, tell: Tell, *, balanced: bool, decides: bool) -> Callable[..., dict[str, float]]:
-    """The probe of a training; the layer is found after modules were swapped."""
-    return Probe(objective, first_layer(model), tell, balanced, decides)

@@ -36,7 +36,7 @@ from limbeck import recipe as recipes
 from limbeck.binding import bind_losses, bind_peers
 from limbeck.features import Outputs
 from limbeck.own import Own
-from limbeck.probe import probing
+from limbeck.probe import Probe, first_layer
 from limbeck.progress import Note
 from limbeck.progressive import Progressive, beginnings
 from limbeck.quant import attention
@@ -343,7 +343,7 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     return train.Job(
         model, weighed, encoded, task.padding, recipe.train, bench.dtype(), taps, answer or (lambda batch: None),
         listeners, validate, validation_units(bench, task), kind, bench.store.tell, transform(task), partial(broken_scales, model),
-        probing(weighed, model, bench.store.tell, balanced=balanced, decides=decides(task)), augment.views(recipe.train, task) or train.as_it_is,
+        Probe(weighed, first_layer(model), bench.store.tell, balanced, decides(task)), augment.views(recipe.train, task) or train.as_it_is,
     )  # fmt: skip
 
 
@@ -368,8 +368,8 @@ def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> tup
         subject = post_training.Subject(
             load=partial(start.trained, trained),
             prepare=lambda model, filled: prepare(bench, recipe.model_copy(update={"quantize": filled}), model, start.task),
-            fitted=[partial(features.run, batch=batch) for batch in batches_of(rows[::2], start.task)],
-            judged=batches_of(rows[1::2] or rows, start.task),
+            fitted=[partial(features.run, batch=batch) for batch in evaluate.batches_of(rows[::2], start.task)],
+            judged=evaluate.batches_of(rows[1::2] or rows, start.task),
             likelihood=start.task.likelihood,
         )
         write_json(folder / "choice.json", post_training.choose(subject, settings, bench.store.tell))
@@ -495,12 +495,7 @@ def penalties_of(settings: recipes.Quantize, model: nn.Module) -> dict[str, obje
 
 def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.Module], Any]]:
     """Forwards over the training rows that ranges are fitted on."""
-    return [partial(features.run, batch=batch) for batch in batches_of(calibration_rows(bench, recipe, task), task)]
-
-
-def batches_of(rows: Sequence[Encoded], task: Task) -> list[Batch]:
-    """Rows in batches of torch tensors."""
-    return [features.batch_of(rows, part, task.padding) for part in evaluate.evaluation_batches(rows)]
+    return [partial(features.run, batch=batch) for batch in evaluate.batches_of(calibration_rows(bench, recipe, task), task)]
 
 
 def calibration_rows(bench: Bench, recipe: Recipe, task: Task) -> list[Encoded]:

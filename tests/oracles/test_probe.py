@@ -12,7 +12,7 @@ from torch import nn
 from limbeck import registry, train
 from limbeck.features import Outputs
 from limbeck.objective import Objective, Term
-from limbeck.probe import IN_A_ROW, Probe, disagreement, first_layer, probing
+from limbeck.probe import IN_A_ROW, Probe, disagreement, first_layer
 from limbeck.progress import Event, Note
 from limbeck.recipe import Train
 from limbeck.schedules import schedule
@@ -115,7 +115,7 @@ def test_measuring_changes_nothing_of_a_training(tmp_path: Path) -> None:
             model, weighed, encoded, {}, Train(epochs=4, batch_rows=10), teacher=lambda batch: Outputs(torch.ones(len(batch.rows), 1, V), batch.mask)
         )
         if measured:
-            job = dataclasses.replace(job, measure=probing(weighed, model, lambda event: None, balanced=False, decides=True))
+            job = dataclasses.replace(job, measure=Probe(weighed, first_layer(model), lambda event: None))
         folder = tmp_path / str(measured)
         folder.mkdir()
         history = train.Training(job, folder).run()

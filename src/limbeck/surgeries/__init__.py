@@ -12,8 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import nn
 
-from limbeck import features
-from limbeck.evaluate import evaluation_batches
+from limbeck.evaluate import batches_of
 from limbeck.sources import Row
 from limbeck.tasks import Batch, Task
 
@@ -38,8 +37,7 @@ class Evidence:
     def batches(self) -> list[Batch]:
         """ROWS of the rows, drawn by a fixed seed, as batches of torch tensors."""
         drawn = np.sort(np.random.default_rng(0).permutation(len(self.rows))[:ROWS])
-        encoded = self.task.encode([self.rows[i] for i in drawn])
-        return [features.batch_of(encoded, part, self.task.padding) for part in evaluation_batches(encoded)]
+        return batches_of(self.task.encode([self.rows[i] for i in drawn]), self.task)
 
 
 class Surgery(Protocol):

@@ -62,15 +62,10 @@ class PruneChannels:
             take_gradients(student, evidence)
         torch_pruning.pruner.BasePruner(
             student, batch.inputs, kinds[self.importance](), pruning_ratio=1 - self.share, round_to=self.multiple,
-            ignored_layers=last_layers(student, batch.inputs), output_transform=logits_of,
+            ignored_layers=last_layers(student, batch.inputs), output_transform=features.logits_of,
         ).step()  # fmt: skip
         student.zero_grad(set_to_none=True)
         return Cut(student.train(teacher.training))
-
-
-def logits_of(result: Any) -> torch.Tensor:
-    """The logits of what a model gives."""
-    return result if isinstance(result, torch.Tensor) else result.logits
 
 
 def take_gradients(model: nn.Module, evidence: Evidence) -> None:
@@ -86,7 +81,7 @@ def last_layers(model: nn.Module, inputs: dict[str, torch.Tensor]) -> list[nn.Mo
     made: list[tuple[nn.Module, Any]] = []
     handles = [module.register_forward_hook(noting(made)) for module in model.modules() if not any(module.children())]
     with torch.no_grad():
-        logits = logits_of(model(**inputs))
+        logits = features.logits_of(model(**inputs))
     for handle in handles:
         handle.remove()
     return [module for module, output in made if output is logits]
