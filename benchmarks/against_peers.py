@@ -61,11 +61,16 @@ def by_onnxruntime(subject: Float) -> np.ndarray:
 
 
 def by_nncf(subject: Float, folder: Path, bits: int) -> np.ndarray:
-    """Static int8 for transformers, or int4 weights, in OpenVINO."""
+    """Static int8 for transformers, or int4 weights, in OpenVINO.
+
+    The model is read from PyTorch, since what reads its data (scale estimation) takes the weights of a matrix product to be transposed, as
+    PyTorch has them and ONNX has not: on a square matrix of an ONNX file it answers nonsense (NNCF issue 3494).
+    """
     import nncf
     import openvino
 
-    model = openvino.Core().read_model(str(subject.file))
+    example = {name: torch.from_numpy(array) for name, array in subject.inputs(subject.calibration[0]).items()}
+    model = openvino.convert_model(subject.model().eval(), example_input=example)
     names = {name for argument in model.inputs for name in argument.names}
     rows = nncf.Dataset(subject.calibration, lambda row: {key: value for key, value in subject.inputs(row).items() if key in names})
     if bits == 8:

@@ -31,8 +31,8 @@ MARGIN = 1e-6  # of a bound, for the rounding of float32
 class StraightThrough(torch.autograd.Function):
     """(x, log_scale, zero_point, grid, to_levels) -> x^; scale and zero point broadcast against x, `to_levels` rounds x / scale.
 
-    Passes over memory are what this costs, so codes are kept less the zero point (c - z), and the forward prepares the slope: the residual
-    (c - z) - x / scale inside the grid, c - z outside. A value is inside when clamping left its code alone.
+    Passes over memory are what this costs, and a pass that makes or reads booleans costs PyTorch's CPU kernels as much as twenty others: so what is
+    inside the grid is told by `passed`, and the forward prepares the slope: the residual (c - z) - x / scale inside the grid, c - z outside.
     """
 
     @staticmethod
@@ -46,26 +46,28 @@ class StraightThrough(torch.autograd.Function):
     ) -> torch.Tensor:
         scale = log_scale.exp()
         steps = x / scale
-        rounded = (to_levels or grid.round)(steps)
-        if zero_point.numel() == 1:
-            codes = rounded.clamp(grid.low - zero_point.item(), grid.high - zero_point.item())
-        else:
-            codes = rounded.clamp(grid.low - zero_point, grid.high - zero_point)
-        inside = codes == rounded
-        ctx.save_for_backward(torch.where(inside, torch.sub(codes, steps, out=steps), codes), inside, scale)
-        ctx.gradient_scale = 1 / math.sqrt(max(1, x.numel() // scale.numel()) * grid.high)
+        levels = (to_levels or grid.round)(steps).add_(zero_point)
+        codes = levels.clamp(grid.low, grid.high).sub_(zero_point)
+        inside = passed(steps, levels, grid)
+        ctx.save_for_backward(torch.sub(codes, inside, out=inside), levels, scale)
+        ctx.grid, ctx.gradient_scale = grid, 1 / math.sqrt(max(1, x.numel() // scale.numel()) * grid.high)
         return codes.mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = gradients
-        slope, inside, scale = ctx.saved_tensors
-        passed = torch.where(inside, gradient, 0)
+        slope, levels, scale = ctx.saved_tensors
+        inside = passed(gradient, levels, ctx.grid)
         if not ctx.needs_input_grad[1]:
-            return passed, None, None, None, None
+            return inside, None, None, None, None
         factor = scale * ctx.gradient_scale
-        to_zero_point = (passed - gradient).sum_to_size(scale.shape) * factor if ctx.needs_input_grad[2] else None
-        return passed, (slope * gradient).sum_to_size(scale.shape) * factor, to_zero_point, None, None
+        to_zero_point = (inside - gradient).sum_to_size(scale.shape) * factor if ctx.needs_input_grad[2] else None
+        return inside, (slope * gradient).sum_to_size(scale.shape) * factor, to_zero_point, None, None
+
+
+def passed(values: torch.Tensor, levels: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """`values` where their level is one of the grid's, 0 beyond its ends. No format has two levels within half a step of its ends."""
+    return torch.ops.aten.hardtanh_backward(values, levels, grid.low - 0.5, grid.high + 0.5)
 
 
 class Clip(torch.autograd.Function):
