@@ -5,7 +5,8 @@
 Takes the float students of a recipe (`kd`, or `plain` where it has no `distill`; from the store, or trained) for N seeds, and quantizes each in
 int8 and in int4 weights (groups of 32, activations float, int8 embeddings) by limbeck, ONNX Runtime (dynamic), NNCF (its post-training quantization,
 and its weight compression with scale estimation, in OpenVINO) and torchao. Prints quality and the divergence from the float model, by seed and on the
-mean. Needs `pip install nncf openvino torchao`.
+mean; then, of the last seed, what an answer of each takes, in turns on the first test rows, one row at a time on one thread: milliseconds of the
+model alone, and how many times as fast it is as the fastest of the other tools in int8. Needs `pip install nncf openvino torchao`.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 from against_dynamic import dynamic_int8, float_graph
 from torch import nn
 
+from limbeck import bench as timing
 from limbeck import evaluate, pipeline, recipe, runtime, stages, verdict
 from limbeck.likelihood import nats_between
 from limbeck.recipe import Quantize
@@ -27,6 +29,8 @@ from limbeck.store import Store
 from limbeck.tasks import Encoded, Scored, Task, collate
 
 GROUP = 32
+THREADS = 1
+TIMED_ROWS = 400
 INT8_EMBEDDINGS = {"*embeddings*": {"weights": "int8", "activations": "float"}}
 OWN: dict[str, dict[str, Any]] = {
     "int8 limbeck, dynamic": {"activations": "uint8-dynamic"},
@@ -50,17 +54,12 @@ class Float:
         return collate([row], np.zeros(1, np.int64), self.task.padding).inputs
 
 
-def graph_logits(subject: Float, graph: runtime.Graph) -> np.ndarray:
-    """Of every unit of the test rows, one row at a time."""
-    return np.concatenate([runtime.run_graph(graph, row) for row in subject.test])
-
-
-def by_onnxruntime(subject: Float) -> np.ndarray:
+def by_onnxruntime(subject: Float) -> runtime.Graph:
     """Dynamic int8, its recommended way for transformers."""
-    return graph_logits(subject, runtime.open_onnxruntime(dynamic_int8(subject.file, per_channel=True), 2))
+    return runtime.open_onnxruntime(dynamic_int8(subject.file, per_channel=True), THREADS)
 
 
-def by_nncf(subject: Float, folder: Path, bits: int) -> np.ndarray:
+def by_nncf(subject: Float, folder: Path, bits: int) -> runtime.Graph:
     """Static int8 for transformers, or int4 weights, in OpenVINO.
 
     The model is read from PyTorch, since what reads its data (scale estimation) takes the weights of a matrix product to be transposed, as
@@ -81,17 +80,23 @@ def by_nncf(subject: Float, folder: Path, bits: int) -> np.ndarray:
             model, mode=mode, group_size=GROUP, ratio=1.0, dataset=rows, scale_estimation=True, subset_size=len(subject.calibration)
         )
     openvino.save_model(model, folder / f"nncf{bits}.xml", compress_to_fp16=False)
-    return graph_logits(subject, runtime.open_openvino(folder / f"nncf{bits}.xml", 2))
+    return runtime.open_openvino(folder / f"nncf{bits}.xml", THREADS)
 
 
-def by_torchao(subject: Float, bits: int) -> np.ndarray:
+def by_torchao(subject: Float, bits: int) -> runtime.Graph:
     """Dynamic int8, or int4 weights, of the linear layers."""
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, IntxWeightOnlyConfig, PerGroup, quantize_
 
-    model = subject.model()
+    model = subject.model().eval()
     int4: Any = torch.int4  # type: ignore[attr-defined]  # which torch's stubs leave out
     quantize_(model, Int8DynamicActivationInt8WeightConfig() if bits == 8 else IntxWeightOnlyConfig(int4, granularity=PerGroup(GROUP)))
-    return evaluate.score(model, subject.test, subject.task, one_by_one=bits == 8).logits
+
+    @torch.inference_mode()
+    def answer(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        logits: np.ndarray = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}).logits.numpy()
+        return logits
+
+    return answer
 
 
 def figures(task: Task, logits: np.ndarray, base: Scored) -> tuple[float, float]:
@@ -101,8 +106,8 @@ def figures(task: Task, logits: np.ndarray, base: Scored) -> tuple[float, float]
     return quality, float(nats_between(task.likelihood, p, q).mean())
 
 
-def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -> dict[str, tuple[float, float]]:
-    """Every way's figures for the float student of one seed."""
+def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -> tuple[dict[str, tuple[float, float]], dict[str, np.ndarray]]:
+    """(every way's figures for the float student of one seed, every way's milliseconds)."""
     derived = verdict.arms(read, seed)
     own = derived["kd" if read.distill else "plain"]
     arm = pipeline.run_arm(own, bench.store, bench=bench)
@@ -110,18 +115,26 @@ def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -
     with_rows = own.model_copy(update={"quantize": Quantize(when="after")})
     file, calibration = float_graph(arm, bench, folder / "float.onnx"), stages.calibration_rows(bench, with_rows, arm.task)
     subject = Float(arm.model, file, arm.task, calibration, bench.encode("test", arm.task))
-    found = {"float": figures(arm.task, arm.scored.logits, arm.scored)}
+    found, graphs = {"float": figures(arm.task, arm.scored.logits, arm.scored)}, {"float, ONNX Runtime": runtime.open_onnxruntime(file, THREADS)}
     for title, settings in OWN.items():
-        asked = own.model_copy(update={"quantize": Quantize.model_validate({"when": "after", **settings}), "export": ["onnx"]})
-        found[title] = figures(arm.task, pipeline.run_arm(asked, bench.store, bench=bench).scored.logits, arm.scored)
-    ways: dict[str, Callable[[], np.ndarray]] = {
-        "int8 ONNX Runtime, dynamic": lambda: by_onnxruntime(subject),
-        "int8 NNCF, static": lambda: by_nncf(subject, folder, 8),
-        "int8 torchao, dynamic": lambda: by_torchao(subject, 8),
-        "int4 NNCF": lambda: by_nncf(subject, folder, 4),
-        "int4 torchao": lambda: by_torchao(subject, 4),
+        asked = own.model_copy(update={"quantize": Quantize.model_validate({"when": "after", **settings})})
+        quantized = pipeline.run_arm(asked, bench.store, bench=bench)
+        found[title] = figures(arm.task, quantized.scored.logits, arm.scored)
+        assert quantized.artifact is not None
+        for graph in runtime.checked_manifest(quantized.artifact)["graphs"]:
+            opened = runtime.OPENERS[graph["runtime"]](quantized.artifact / graph["file"], THREADS)
+            graphs[f"{title}, {graph['runtime']}"] = opened
+    ways = {
+        "int8 ONNX Runtime, dynamic": by_onnxruntime(subject),
+        "int8 NNCF, static": by_nncf(subject, folder, 8),
+        "int8 torchao, dynamic": by_torchao(subject, 8),
+        "int4 NNCF": by_nncf(subject, folder, 4),
+        "int4 torchao": by_torchao(subject, 4),
     }
-    return found | {title: figures(arm.task, way(), arm.scored) for title, way in ways.items()}
+    for title, way in ways.items():
+        found[title] = figures(arm.task, np.concatenate([runtime.run_graph(way, row) for row in subject.test]), arm.scored)
+    torch.set_num_threads(THREADS)
+    return found, timing.latencies(graphs | ways, [subject.inputs(row) for row in subject.test[:TIMED_ROWS]])
 
 
 def main() -> None:
@@ -135,9 +148,18 @@ def main() -> None:
     seeds = []
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            seeds.append(of_seed(read, bench, seed, Path(folder)))
-        show(f"seed {seed}", seeds[-1])
+            found, milliseconds = of_seed(read, bench, seed, Path(folder))
+        seeds.append(found)
+        show(f"seed {seed}", found)
     show("mean", {title: tuple(np.mean([found[title] for found in seeds], 0)) for title in seeds[0]})
+    show_speed(milliseconds)
+
+
+def show_speed(milliseconds: Mapping[str, np.ndarray]) -> None:
+    """Of the last seed: medians, and what the fastest of the other tools in int8 takes of each."""
+    medians = {title: float(np.median(each)) for title, each in milliseconds.items()}
+    fastest = min(p50 for title, p50 in medians.items() if title.startswith("int8") and "limbeck" not in title)
+    print("speed", *(f"  {title:34} p50 {p50:7.3f} ms  {fastest / p50:5.2f} x" for title, p50 in medians.items()), sep="\n", flush=True)
 
 
 def show(head: str, rows: Mapping[str, tuple[float, ...]]) -> None:
