@@ -31,10 +31,11 @@ def test_conll_counts_are_the_published_ones() -> None:
 
 
 COUNTS = {
+    "multi-label-classification-movielens-minilm3-joint": (7015, 779, 1948, 20),
     "image-classification-busi-joint": (545, 78, 157, 3),
     "image-classification-fashion-mnist-joint": (54000, 6000, 10000, 10),
     "image-classification-pneumoniamnist-joint": (4708, 524, 624, 2),
-    "text-classification-banking77-minilm3-joint": (9000, 1003, 3080, 77),
+    "text-classification-banking77-minilm3-joint": (9003, 1000, 3080, 77),
     "text-classification-mrpc-minilm3-joint": (3668, 408, 1725, 2),
     "text-classification-rte-minilm3-joint": (2241, 249, 277, 2),
     "text-classification-sst2-minilm3-joint": (60614, 6735, 872, 2),

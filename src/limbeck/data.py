@@ -191,14 +191,18 @@ def relocate(path: str) -> str:
 
 
 def stratified_split(rows: Sequence[Row], share: float, stratum: Any) -> tuple[list[Row], list[Row]]:
-    """(kept, drawn): `share` of every stratum is drawn by a fixed seed; both keep the order of `rows`."""
+    """(kept, drawn): `share` of all rows, rounded, and of every stratum up to one row, by a fixed seed; both keep the order of `rows`.
+
+    Rows stand by stratum, shuffled within each, and every (1 / share)-th is drawn (systematic sampling): so rows whose stratum is small, as most
+    sets of labels are, are drawn as often as any.
+    """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         groups[stratum(row)].append(index)
     generator = np.random.default_rng(0)
-    drawn: set[int] = set()
-    for _, members in sorted(groups.items()):
-        drawn.update(generator.permutation(members)[: round(share * len(members))].tolist())
+    order = [index for _, members in sorted(groups.items()) for index in generator.permutation(members).tolist()]
+    passed = np.floor(np.arange(len(order) + 1) * share + 0.5)
+    drawn = {index for index, is_drawn in zip(order, np.diff(passed) > 0, strict=True) if is_drawn}
     return [row for i, row in enumerate(rows) if i not in drawn], [row for i, row in enumerate(rows) if i in drawn]
 
 

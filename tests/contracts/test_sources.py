@@ -411,9 +411,9 @@ def test_splits_that_a_source_lacks_are_drawn_stratified_and_noted(digits: data.
     assert digits.labels == list("0123456789")
     every = Counter(row["label"] for split in (digits.train, digits.validation, digits.test) for row in split)
     for label, count in Counter(row["label"] for row in digits.test).items():
-        assert abs(count - 0.2 * every[label]) <= 0.5
+        assert abs(count - 0.2 * every[label]) < 1
     for label, count in Counter(row["label"] for row in digits.validation).items():
-        assert abs(count - 0.1 * 0.8 * every[label]) <= 1
+        assert abs(count - 0.1 * 0.8 * every[label]) < 1.1
     assert digits.notes == [
         f"test: {len(digits.test)} rows drawn from train (seeded, stratified)",
         f"validation: {len(digits.validation)} rows drawn from train (seeded, stratified)",
@@ -444,9 +444,16 @@ def test_a_stratified_split_keeps_shares_order_and_every_row(labels: list[str], 
     for part in (kept, drawn):
         numbers = [row["number"] for row in part]
         assert numbers == sorted(numbers)
-    for label, count in Counter(labels).items():
-        assert sum(row["label"] == label for row in drawn) == round(share * count)
+    for label, count in [*Counter(labels).items(), ("abc", len(labels))]:
+        assert abs(sum(row["label"] in label for row in drawn) - share * count) < 1
     assert (kept, drawn) == data.stratified_split(rows, share, lambda row: row["label"])
+
+
+def test_rows_of_small_strata_are_drawn_as_often_as_any() -> None:
+    """As of label sets, of which most are seen once."""
+    rows = [{"label": str(number if number < 500 else "often")} for number in range(1000)]
+    _, drawn = data.stratified_split(rows, 0.1, lambda row: row["label"])
+    assert abs(sum(row["label"] != "often" for row in drawn) - 50) < 1
 
 
 def read_text(path: Path) -> data.Data:
