@@ -179,9 +179,12 @@ def test_a_rewrite_leaves_no_hook_behind_and_keeps_the_mode(kind: str, name: str
 
 EXPORTED = [(kind, name, "uint8") for kind, name in TAKEN if kind not in ("mobilenet_v2", "vit")]
 EXPORTED += [("perceptron", name, "uint8-dynamic") for kind, name in TAKEN if kind == "perceptron"]
+AT_ONCE = {each[1]: each for each in reversed(EXPORTED)}.values()  # one of each equalizer; the others in the slow tests
 
 
-@pytest.mark.parametrize(("kind", "name", "activations"), EXPORTED)
+@pytest.mark.parametrize(
+    ("kind", "name", "activations"), [pytest.param(*each, marks=[pytest.mark.slow] * (each not in AT_ONCE)) for each in EXPORTED]
+)
 def test_the_artifact_s_graph_answers_as_the_model_does(kind: str, name: str, activations: str, tmp_path: Path) -> None:
     """In integer kernels, which the export counts."""
     model = settled(kind, name, activations)

@@ -93,7 +93,7 @@ def kill_at_random(tmp_path: Path, kills: int) -> None:
 
 
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    kill_at_random(tmp_path, 3)
+    kill_at_random(tmp_path, 2)
 
 
 @pytest.mark.slow

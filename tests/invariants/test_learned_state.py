@@ -43,7 +43,12 @@ def digests(arm: Arm) -> dict[str, str]:
     return {path.name: file_digest(path) for path in [arm.weights / models.WEIGHTS, *sorted(arm.artifact.iterdir())]}
 
 
-@pytest.mark.parametrize("quantize", QUANTIZE.values(), ids=list(QUANTIZE))
+DEFAULT = ("lsq_plus", "progressive")  # what has the most to remember; the others in the slow tests
+
+
+@pytest.mark.parametrize(
+    "quantize", [pytest.param(each, id=name, marks=[pytest.mark.slow] * (name not in DEFAULT)) for name, each in QUANTIZE.items()]
+)
 def test_a_stopped_training_ends_with_the_same_bytes(quantize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"{RECIPE}quantize: {quantize}\n"
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "calm-cache"))

@@ -92,7 +92,7 @@ student: {{model: {student}}}
 train: {{epochs: 48, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
 quantize: {{when: train, range: lsq, error_weight: 1.0e-4, start: 0.5, attention: uint8}}
-verdict: {{arms: [kd+ptq, joint], max_drop: 0.2}}
+verdict: {{arms: [joint], max_drop: 0.2}}
 """
     report = limbeck.run(parse(text), tmp_path / "run")
     assert min(arm["mean"]["accuracy"] for arm in report["arms"].values()) > 0.9

@@ -91,9 +91,11 @@ def test_it_is_torch_s_own_with_matrices_that_are_codes_times_scales(kind: Any, 
     assert (model(x()) - Tagger(kind, keys)(x())).abs().max() > 1e-4
 
 
+EXPORTED = [("plain", "int4", 2), ("two layers, both ways", "int4", None), ("time first, no bias", "int8", None)]
+
+
 @kinds
-@forms
-@pytest.mark.parametrize(("weights", "group"), [("int8", None), ("int4", None), ("int4", 2)])
+@pytest.mark.parametrize(("keys", "weights", "group"), [pytest.param(FORMS[form], *rest, id=form) for form, *rest in EXPORTED])
 def test_the_graph_answers_as_the_model_and_holds_codes_alone(
     tmp_path: Path, kind: Any, keys: dict[str, Any], weights: str, group: int | None
 ) -> None:

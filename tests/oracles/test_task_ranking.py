@@ -158,10 +158,11 @@ WITHIN = "similarity: {map: {embedding: embedding}, weight: 0.1}, relational: {m
 @pytest.mark.parametrize(
     "distill",
     [
-        "{losses: {hidden: {map: {embedding: embedding}}}}",
-        f"{{task_weight: 0, losses: {{{WITHIN}, in_batch_softmax: {{temperature: 0.1}}}}}}",
+        pytest.param("{losses: {hidden: {map: {embedding: embedding}}}}", id="vectors", marks=pytest.mark.slow),
+        pytest.param(
+            f"{{task_weight: 0, losses: {{{WITHIN}, in_batch_softmax: {{temperature: 0.1}}}}}}", id="within the batch, at another temperature"
+        ),
     ],
-    ids=["vectors", "within the batch, at another temperature"],
 )
 def test_a_search_is_learned_and_proven_by_a_narrower_student(distill: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_search(tmp_path / "search")
