@@ -57,6 +57,13 @@ class MaskedLm:
         return _tokens.open_tokenizer(self.preprocess)
 
     @cached_property
+    def uncut(self) -> Any:
+        """The tokenizer without truncation."""
+        tokenizer = _tokens.open_tokenizer(self.preprocess)
+        tokenizer.no_truncation()
+        return tokenizer
+
+    @cached_property
     def padding(self) -> dict[str, int]:
         return _tokens.padding(self.preprocess)
 
@@ -99,9 +106,7 @@ class MaskedLm:
         from tokenizers import Encoding
 
         room = self.tokenizer.truncation["max_length"] - self.tokenizer.num_special_tokens_to_add(False)
-        whole = _tokens.open_tokenizer(self.preprocess)
-        whole.no_truncation()
-        for group in neighbours(whole.encode_batch([row["text"] for row in rows], add_special_tokens=False), room):
+        for group in neighbours(self.uncut.encode_batch([row["text"] for row in rows], add_special_tokens=False), room):
             yield self.tokenizer.post_process(Encoding.merge(group))
 
     def masked(self, ids: np.ndarray, generator: np.random.Generator) -> Encoded:
