@@ -2,7 +2,8 @@
 
 Seconds: each kind of work (float steps, quantized steps, passes without training, one row in a runtime) is timed a unit (a padded token, or an
 image), and the units of the whole are counted on a sample of encoded rows. Memory: the peak of this process, whose batches are among the largest,
-with what the rows not encoded here will hold. Nothing is taken as found in the cache. What the rehearsal raises, the run would have raised later.
+with what the rows not encoded here will hold, and the holes that batches of many lengths leave in a heap. Nothing is taken as found in the cache.
+What the rehearsal raises, the run would have raised later.
 """
 
 import tempfile
@@ -35,6 +36,7 @@ SAMPLE_ROWS = 4000  # encoded to count units, at most
 SAMPLE_SECONDS = 1.5
 TEST_ROWS = 32
 TIMED_ANSWERS = 20
+HOLES = 1.0  # of what a first step of texts takes: as much again in a long training (docs/log.md)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Rehearsal:
     tell: Tell = silent
     costs: list[Cost] = field(default_factory=list)
     volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
+    holes_mb: float = 0.0
     mapped_mb: float = 0.0  # of the teacher's cache, which counts as this process's memory once it was read
     doing: str = "model"
 
@@ -297,7 +300,10 @@ class Rehearsal:
         steps = [step for step, (epoch, _) in enumerate(training.batches) if epoch == 0]
         full = max(training.units(step) for step in steps) / 2  # what is left over at the end of the sample is rare in the whole
         steps = [step for step in steps if training.units(step) >= full]
+        before_mb = machine.resident_mb()
         seconds = [timed(partial(training.step, step, len(training.batches)))[1] for step in [steps[0], *steps]]
+        if training.job.encoded[0].has_tokens:
+            self.holes_mb = max(self.holes_mb, HOLES * (machine.resident_mb() - before_mb))
         return sum(seconds[1:]) / sum(training.units(step) for step in steps)
 
     def pace_of_pass(self, model: torch.nn.Module, task: Task) -> float:
@@ -345,7 +351,7 @@ class Rehearsal:
     def add(self, stage: str, seconds: float, disk_bytes: float, *, times: int = 1) -> None:
         """Note what a stage costs, with the memory of this moment."""
         here_mb, unread_mb = peak_mb(), sum(volume.unread_mb() for volume in self.volumes.values())
-        self.costs.append(Cost(stage, times * seconds, here_mb + unread_mb + self.mapped_mb, times * disk_bytes / 2**20))
+        self.costs.append(Cost(stage, times * seconds, here_mb + unread_mb + self.mapped_mb + self.holes_mb, times * disk_bytes / 2**20))
 
     def summed(self) -> list[Cost]:
         """One cost for each name."""
