@@ -46,7 +46,7 @@ def test_data_only_needs_no_torch_and_no_model(tmp_path: Path, capsys: pytest.Ca
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE)
     assert call("check", path, "--data-only") == 0
-    assert "1,295 train, 143 validation, 359 test rows" in capsys.readouterr().out
+    assert "1,294 train, 144 validation, 359 test rows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,8 @@ def rehearse(recipe: Recipe, found: data.Data, reading_seconds: float, tell: Tel
         except (RuntimeError, IndexError) as error:  # what torch raises for shapes that do not fit
             raise ValueError(f"{rehearsal.doing}: a batch cannot be computed: {str(error).strip().splitlines()[0]}") from None
         except ValueError as error:
-            raise ValueError(f"{rehearsal.doing}: {error}") from None
+            stage = rehearsal.doing.split()[0]
+            raise ValueError(f"{rehearsal.doing}: {str(error).removeprefix(f'{stage}: ')}") from None
 
 
 @dataclass
