@@ -36,7 +36,6 @@ SAMPLE_ROWS = 4000  # encoded to count units, at most
 SAMPLE_SECONDS = 1.5
 TEST_ROWS = 32
 TIMED_ANSWERS = 20
-HOLES = 1.0  # of what a first step of texts takes: as much again in a long training (docs/log.md)
 
 
 @dataclass(frozen=True)
@@ -301,10 +300,9 @@ class Rehearsal:
         steps = [step for step, (epoch, _) in enumerate(training.batches) if epoch == 0]
         full = max(training.units(step) for step in steps) / 2  # what is left over at the end of the sample is rare in the whole
         steps = [step for step in steps if training.units(step) >= full]
-        before_mb = machine.resident_mb()
         seconds = [timed(partial(training.step, step, len(training.batches)))[1] for step in [steps[0], *steps]]
         if training.job.encoded[0].has_tokens:
-            self.holes_mb = max(self.holes_mb, HOLES * (machine.resident_mb() - before_mb))
+            self.holes_mb = max(self.holes_mb, (machine.SPREAD - 1) * machine.resident_mb())
         return sum(seconds[1:]) / sum(training.units(step) for step in steps)
 
     def pace_of_pass(self, model: torch.nn.Module, task: Task) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 PACKAGES = ("limbeck", "torch", "transformers", "tokenizers", "onnxruntime", "openvino", "numpy")
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
 EXACT = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")  # of these, each adds products of integers in 32 bits
+SPREAD = 1.5  # a pass over memory of holes is dear, a release takes 30 ms: this bound is reached every tenth step or so
 
 
 @functools.cache
@@ -55,6 +56,23 @@ def release_freed_memory() -> None:
     """Give back what is freed and kept: batches of many shapes leave a heap full of holes. Nothing happens with another C library."""
     if library := glibc():
         library.malloc_trim(0)
+
+
+class Heap:
+    """Of a training: what its steps free is kept for the next ones, until batches of many lengths have left a heap of holes, where this process
+    holds SPREAD times what it holds after a step in one without."""
+
+    def __init__(self) -> None:
+        self.whole_mb, self.is_whole = 0.0, True
+
+    def tidy(self) -> None:
+        """After a step."""
+        held_mb = resident_mb()
+        if self.is_whole:
+            self.whole_mb = max(self.whole_mb, held_mb)
+        self.is_whole = held_mb > SPREAD * self.whole_mb
+        if self.is_whole:
+            release_freed_memory()
 
 
 def resident_mb() -> float:

@@ -28,7 +28,6 @@ from limbeck.store import Interrupted, deferred_interrupt, write_bytes
 from limbeck.tasks import Batch, Encoded, collate
 
 CHECKPOINT = "checkpoint/last.safetensors"
-RELEASED_EVERY = 25  # steps: batches of many lengths leave a heap of holes, which grows to three times a step's memory otherwise
 LOG_POINTS = 100  # loss terms are logged this many times a training, and at the end of every epoch
 PROBES = 20  # what costs a pass backward for each term is measured this many times a training
 
@@ -111,7 +110,7 @@ class Training:
         """Train to the end, from the last checkpoint where there is one. Returns the history. Raises Diverged and Interrupted."""
         total, saved = len(self.batches), time.monotonic()
         start = self.load()
-        meter = Meter(self.work(start))
+        meter, heap = Meter(self.work(start)), machine.Heap()
         with deferred_interrupt() as stop:
             for step in range(start, total):
                 if stop.requested or time.monotonic() - saved >= self.job.settings.checkpoint_seconds:
@@ -124,8 +123,7 @@ class Training:
                 meter.advance(SETUP, 0)
                 self.step(step, total)
                 meter.advance(self.job.kind(step, total), self.units(step))
-                if step % RELEASED_EVERY == 0:
-                    machine.release_freed_memory()
+                heap.tidy()
                 if self.ends_epoch(step):
                     self.end_epoch(step)
                     meter.advance(VALIDATION, self.job.validation_units)
