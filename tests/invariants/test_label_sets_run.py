@@ -29,7 +29,7 @@ def test_label_sets_are_learned_and_proven(tmp_path: Path) -> None:
     text = f"""
 task: multi-label-classification
 data: {{source: csv, path: {tmp_path / "texts"}, label_separator: ";"}}
-teacher: {{model: {teacher}, epochs: 40}}
+teacher: {{model: {teacher}, epochs: 40, learning_rate: 4.0e-3}}
 student: {{from: teacher, surgery: drop_layers, layers: 1}}
 train: {{epochs: 40, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{bernoulli_kl: {{}}}}}}
