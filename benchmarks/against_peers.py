@@ -5,8 +5,8 @@
 Takes the float students of a recipe (`kd`, or `plain` where it has no `distill`; from the store, or trained) for N seeds, and quantizes each in
 int8 and in int4 weights (groups of 32, activations float, int8 embeddings) by limbeck, ONNX Runtime (dynamic), NNCF (its post-training quantization,
 and its weight compression with scale estimation, in OpenVINO) and torchao. Prints quality and the divergence from the float model, by seed and on the
-mean; then, of the last seed, what an answer of each takes, in turns on the first test rows, one row at a time on one thread: milliseconds of the
-model alone, and how many times as fast it is as the fastest of the other tools in int8. Needs `pip install nncf openvino torchao`.
+mean; then what an answer of each takes, in turns on the first test rows of every seed, one row at a time on one thread: milliseconds of the model
+alone, and how many times as fast it is as the fastest of the other tools in int8. Needs `pip install nncf openvino torchao`.
 """
 
 import argparse
@@ -145,18 +145,19 @@ def main() -> None:
     arguments = parser.parse_args()
     read = recipe.read(arguments.recipe, arguments.overrides).resolved()
     bench = stages.Bench(read, Store())
-    seeds = []
+    seeds, times = [], []
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as folder:
             found, milliseconds = of_seed(read, bench, seed, Path(folder))
         seeds.append(found)
+        times.append(milliseconds)
         show(f"seed {seed}", found)
     show("mean", {title: tuple(np.mean([found[title] for found in seeds], 0)) for title in seeds[0]})
-    show_speed(milliseconds)
+    show_speed({title: np.concatenate([each[title] for each in times]) for title in times[0]})
 
 
 def show_speed(milliseconds: Mapping[str, np.ndarray]) -> None:
-    """Of the last seed: medians, and what the fastest of the other tools in int8 takes of each."""
+    """Medians, and what the fastest of the other tools in int8 takes of each."""
     medians = {title: float(np.median(each)) for title, each in milliseconds.items()}
     fastest = min(p50 for title, p50 in medians.items() if title.startswith("int8") and "limbeck" not in title)
     print("speed", *(f"  {title:34} p50 {p50:7.3f} ms  {fastest / p50:5.2f} x" for title, p50 in medians.items()), sep="\n", flush=True)

@@ -12,7 +12,7 @@ from typing import Any
 PACKAGES = ("limbeck", "torch", "transformers", "tokenizers", "onnxruntime", "openvino", "numpy")
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
 EXACT = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")  # of these, each adds products of integers in 32 bits
-SPREAD = 1.5  # a pass over memory of holes is dear, a release takes 30 ms: this bound is reached every tenth step or so
+SPREAD = 1.5  # a release takes 30 ms, and one in twenty steps asks for it (docs/log.md)
 
 
 @functools.cache

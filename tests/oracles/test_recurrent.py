@@ -91,11 +91,15 @@ def test_it_is_torch_s_own_with_matrices_that_are_codes_times_scales(kind: Any, 
     assert (model(x()) - Tagger(kind, keys)(x())).abs().max() > 1e-4
 
 
-EXPORTED = [("plain", "int4", 2), ("two layers, both ways", "int4", None), ("time first, no bias", "int8", None)]
+EXPORTED = [(form, *weights) for form in FORMS for weights in (("int8", None), ("int4", None), ("int4", 2))]
+AT_ONCE = [("plain", "int4", 2), ("two layers, both ways", "int4", None), ("time first, no bias", "int8", None)]  # the others in the slow tests
 
 
 @kinds
-@pytest.mark.parametrize(("keys", "weights", "group"), [pytest.param(FORMS[form], *rest, id=form) for form, *rest in EXPORTED])
+@pytest.mark.parametrize(
+    ("keys", "weights", "group"),
+    [pytest.param(FORMS[form], *rest, marks=[pytest.mark.slow] * ((form, *rest) not in AT_ONCE)) for form, *rest in EXPORTED],
+)
 def test_the_graph_answers_as_the_model_and_holds_codes_alone(
     tmp_path: Path, kind: Any, keys: dict[str, Any], weights: str, group: int | None
 ) -> None:

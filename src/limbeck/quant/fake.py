@@ -66,7 +66,8 @@ class StraightThrough(torch.autograd.Function):
 
 
 def passed(values: torch.Tensor, levels: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """`values` where their level is one of the grid's, 0 beyond its ends. No format has two levels within half a step of its ends."""
+    """`values` where their level is one of the grid's, 0 beyond its ends. No format has a level within half a step beyond them; a floating one
+    leaves what lies there unrounded, and lets it pass."""
     return torch.ops.aten.hardtanh_backward(values, levels, grid.low - 0.5, grid.high + 0.5)
 
 
