@@ -30,7 +30,6 @@ from limbeck.stages import (
     Net,
     arm_title,
     choose_stage,
-    decides,
     evaluate_stage,
     export_stage,
     quantize_stage,
@@ -183,8 +182,8 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     latency, compared = measure(bench, arms, settings.latency_rows, settings.latency_threads)
     rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
     chance = None
-    if recipe.verdict and decides(task):
-        chance = verdict.bootstrap([collapse.constant(final_arm(arms)[0].scored, len(task.labels))], weights, task)
+    if recipe.verdict and not isinstance(task, SelfSupervised):
+        chance = verdict.bootstrap([collapse.constant(final_arm(arms)[0].scored, task, recipe.judged_metric)], weights, task)
     parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
     return {
         "schema": 1,
@@ -229,7 +228,7 @@ def judge(
         {arm: sign * row["mean"][metric] for arm, row in rows.items()},
         {arm: sign * values[metric] for arm, values in resampled.items()},
         recipe.verdict,
-        chance=chance[recipe.judged_metric] if chance else None,
+        chance=sign * chance[metric] if chance else None,
         speedup=rows["teacher"]["latency_ms"]["p50"] / rows[final]["latency_ms"]["p50"],
         compression=rows["teacher"]["bytes"] / rows[final]["bytes"],
     )

@@ -1,7 +1,7 @@
 """Which way the terms of a training pull, and how far the student is from its teacher; looked at a few times a training, before the pass backward.
 
-    agreement          share of the units counted on both sides for which student and teacher decide alike
-    student_entropy    - sum_v q log q of the student's answer in nats, the mean over those units; teacher_entropy of the teacher's
+    agreement          share of the units counted on both sides, or of their labels where each is decided by itself, for which both decide alike
+    student_entropy    of the student's answers in nats, - sum_v q log q, the mean over the same; teacher_entropy of the teacher's
     pull.TERM          the norm of a weighted term's gradient over the sum of all terms' norms
     cosine.TERM.TERM   between the gradients of two terms: below 0 they work against each other (Yu et al., 2020, arXiv 2001.06782)
 
@@ -17,6 +17,7 @@ from itertools import combinations
 
 import torch
 from torch import nn
+from torch.distributions import Bernoulli, Categorical
 
 from limbeck.features import Outputs, layer_names
 from limbeck.objective import Objective
@@ -31,19 +32,18 @@ Gradients = dict[str, list[torch.Tensor]]
 
 @dataclass
 class Probe:
-    """`layer`: the parameters that gradients are taken of; `balanced`: whether it sets the objective's factors; `decides`: whether answers are one
-    label of several."""
+    """`layer`: the parameters that gradients are taken of; `balanced`: whether it sets the objective's factors; `likelihood`: the task's."""
 
     objective: Objective
     layer: list[nn.Parameter]
     tell: Tell
     balanced: bool = False
-    decides: bool = True
+    likelihood: str = "categorical"
     drowning: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, student: Outputs, teacher: Outputs | None, parts: dict[str, torch.Tensor], progress: float) -> dict[str, float]:
         """Figures by name."""
-        found = disagreement(student, teacher) if teacher is not None and self.decides else {}
+        found = disagreement(student, teacher, self.likelihood) if teacher is not None else {}
         weights = self.objective.weights(progress)
         gradients = {name: self.gradient(weights[name] * part) for name, part in parts.items() if part.requires_grad}
         norms = {name: dot(own, own) ** 0.5 for name, own in gradients.items()}
@@ -88,19 +88,17 @@ def first_layer(model: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def disagreement(student: Outputs, teacher: Outputs) -> dict[str, float]:
-    """Agreement and both entropies, over the units that count on both sides."""
+def disagreement(student: Outputs, teacher: Outputs, likelihood: str) -> dict[str, float]:
+    """Agreement and both entropies, over what counts on both sides; nothing of a gaussian, whose answers are numbers."""
     mask = student.mask & teacher.mask
-    if not mask.any():
+    if likelihood == "gaussian" or not mask.any():
         return {}
-    own, theirs = student.logits[mask], teacher.logits[mask]
-    same = own.argmax(-1) == theirs.argmax(-1)
-    return {"agreement": same.float().mean().item(), "student_entropy": entropy(own), "teacher_entropy": entropy(theirs)}
-
-
-def entropy(logits: torch.Tensor) -> float:
-    """Nats a row, the mean of (P, V)."""
-    return torch.distributions.Categorical(logits=logits.float()).entropy().mean().item()
+    own, theirs = student.logits[mask].float(), teacher.logits[mask].float()
+    by_itself = likelihood == "bernoulli"
+    same = (own > 0) == (theirs > 0) if by_itself else own.argmax(-1) == theirs.argmax(-1)
+    answer = Bernoulli if by_itself else Categorical
+    entropies = {f"{side}_entropy": answer(logits=logits).entropy().mean().item() for side, logits in (("student", own), ("teacher", theirs))}
+    return {"agreement": same.float().mean().item(), **entropies}
 
 
 def dot(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:

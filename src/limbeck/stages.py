@@ -343,7 +343,7 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     return train.Job(
         model, weighed, encoded, task.padding, recipe.train, bench.dtype(), taps, answer or (lambda batch: None),
         listeners, validate, validation_units(bench, task), kind, bench.store.tell, transform(task), partial(broken_scales, model),
-        Probe(weighed, first_layer(model), bench.store.tell, balanced, decides(task)), augment.views(recipe.train, task) or train.as_it_is,
+        Probe(weighed, first_layer(model), bench.store.tell, balanced, task.likelihood), augment.views(recipe.train, task) or train.as_it_is,
     )  # fmt: skip
 
 
@@ -547,15 +547,12 @@ def _model_digest(folder: Path) -> str:
     return digest({path.name: file_digest(path) for path in wanted})
 
 
-def decides(task: Task) -> bool:
-    """Whether an answer is one label of several that the rows bring."""
-    return task.likelihood == "categorical" and not isinstance(task, SelfSupervised)
-
-
 def _validator(bench: Bench, model: nn.Module, task: Task, epochs: int) -> Callable[[], dict[str, float]]:
     encoded = bench.encode("validation", task)
     score, figures = partial(evaluate.score, model, encoded, task), partial(evaluate.quality, task=task)
-    return collapse.watched(score, collapse.Watch(task, epochs, bench.store.tell), figures) if decides(task) else lambda: figures(score())
+    if isinstance(task, SelfSupervised):
+        return lambda: figures(score())
+    return collapse.watched(score, collapse.Watch(task, epochs, bench.store.tell), figures)
 
 
 def _save_net(bench: Bench, task: Task, name: str, options: dict[str, Any], model: nn.Module, folder: Path) -> None:

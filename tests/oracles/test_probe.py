@@ -71,10 +71,20 @@ def test_agreement_and_entropies_by_hand() -> None:
     logits = torch.log(torch.tensor([[[0.5, 0.5]], [[0.9, 0.1]], [[0.2, 0.8]]]))
     other = torch.log(torch.tensor([[[0.6, 0.4]], [[0.3, 0.7]], [[0.5, 0.5]]]))
     mask = torch.tensor([[True], [True], [False]])
-    found = disagreement(Outputs(logits, torch.ones(3, 1, dtype=torch.bool)), Outputs(other, mask))
+    found = disagreement(Outputs(logits, torch.ones(3, 1, dtype=torch.bool)), Outputs(other, mask), "categorical")
     assert found["agreement"] == 0.5
     assert found["student_entropy"] == pytest.approx((math.log(2) - 0.9 * math.log(0.9) - 0.1 * math.log(0.1)) / 2, rel=1e-5)
     assert found["teacher_entropy"] == pytest.approx(sum(-p * math.log(p) for p in (0.6, 0.4, 0.3, 0.7)) / 2, rel=1e-5)
+
+
+def test_labels_by_themselves_agree_one_by_one() -> None:
+    p, q = torch.tensor([[[0.9, 0.4]], [[0.2, 0.5]]]), torch.tensor([[[0.6, 0.7]], [[0.9, 0.9]]])
+    mask = torch.tensor([[True], [False]])
+    found = disagreement(Outputs(p.logit(), mask), Outputs(q.logit(), mask), "bernoulli")
+    assert found["agreement"] == 0.5
+    for side, shares in (("student", (0.9, 0.4)), ("teacher", (0.6, 0.7))):
+        assert found[f"{side}_entropy"] == pytest.approx(sum(-a * math.log(a) - (1 - a) * math.log(1 - a) for a in shares) / 2, rel=1e-5)
+    assert disagreement(Outputs(p, mask), Outputs(q, mask), "gaussian") == {}
 
 
 def test_balanced_terms_pull_alike() -> None:
