@@ -206,8 +206,8 @@ def test_a_stage_is_a_mapping(stage: str) -> None:
             BASE.replace("from:", "model: small, from:"),
             "r.yaml:4:1: student: say either `from: teacher` with a `surgery`, or `model`",
         ),
-        (BASE.replace("surgery: drop_layers, ", ""), "r.yaml:4:1: student: `surgery` goes with `from: teacher`"),
-        (BASE.replace("from: teacher", "from: techer"), "r.yaml:4:11: student.from: Input should be 'teacher', not 'techer'"),
+        (BASE.replace("surgery: drop_layers, ", ""), "r.yaml:4:1: student: `surgery` goes with `from`, which says what it cuts"),
+        (BASE.replace("from: teacher", "from: techer"), "r.yaml:4:1: student: from: `techer`: did you mean `teacher`?"),
         (BASE.replace("teacher: {model: large}\n", ""), "r.yaml:1:1: recipe: `student: {from: teacher}` needs a `teacher`"),
     ],
 )

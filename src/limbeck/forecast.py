@@ -161,7 +161,7 @@ class Rehearsal:
         """Rows of a few batches, the largest among them; the first row too, which images take their size from."""
         found, settings = self.found, self.recipe.train
         self.bench.data = data.Data(found.train[: SAMPLE_ROWS // 4], found.validation, found.test, found.labels)
-        name = self.recipe.student.model or (self.recipe.teacher.model if self.recipe.teacher else "")
+        name = self.recipe.student.origin or (self.recipe.teacher.model if self.recipe.teacher else "")
         task = self.bench.new_task(name)
         chosen = spread(found.train, SAMPLE_ROWS)
         volume = self.volume("train", task, chosen)

@@ -4,6 +4,7 @@ A recipe is one model for each stage; a stage holds its keys, and where it names
 loss) also that component's keys; nothing is deeper.
 """
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,9 +113,9 @@ class Teacher(ComponentStage):
 
 
 class Student(ComponentStage):
-    """`from: teacher` with a surgery and its keys, or `model` as for the teacher."""
+    """`from: teacher`, or another model's folder or hub id, with a surgery and its keys; or `model` as for the teacher."""
 
-    from_: Literal["teacher"] | None = Field(None, alias="from")
+    from_: str | None = Field(None, alias="from")
     surgery: str | None = None
     model: str | None = None
 
@@ -123,8 +124,15 @@ class Student(ComponentStage):
         if (self.from_ is None) == (self.model is None):
             raise ValueError("say either `from: teacher` with a `surgery`, or `model`")
         if (self.from_ is None) != (self.surgery is None):
-            raise ValueError("`surgery` goes with `from: teacher`")
+            raise ValueError("`surgery` goes with `from`, which says what it cuts: `from: teacher`, or another model's folder or hub id")
+        if self.from_ != "teacher" and difflib.get_close_matches(self.from_ or "", ["teacher"]):
+            raise ValueError(f"from: `{self.from_}`: did you mean `teacher`? The folder of another model of that name is `./{self.from_}`")
         return self
+
+    @property
+    def origin(self) -> str | None:
+        """The model that it starts from; None is the teacher."""
+        return None if self.from_ == "teacher" else self.from_ or self.model
 
 
 class Train(Stage):
@@ -308,7 +316,7 @@ class Recipe(Stage):
             raise ValueError("`distill.combine` says what several teachers answer together: it needs `teachers`")
         if self.augment and not self.distill:
             raise ValueError("`augment` makes rows that only a teacher labels: it needs `distill`")
-        if self.student.from_ and not self.teacher:
+        if self.student.origin is None and not self.teacher:
             raise ValueError("`student: {from: teacher}` needs a `teacher`")
         if self.verdict and not self.quantize and set(self.verdict.arms) & {"kd+ptq", "joint"}:
             raise ValueError("the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`")
@@ -396,7 +404,7 @@ class Recipe(Stage):
         for name, stage in (("distill", self.distill), ("quantize", self.quantize)):
             if stage:
                 raise ValueError(self._origin.tell([name], f"`{self.task}` only pre-trains: it takes no `{name}`. {cure}"))
-        if self.teacher and not self.student.from_:
+        if self.teacher and self.student.origin:
             raise ValueError(self._origin.tell(["teacher"], f"`{self.task}` asks a teacher nothing. Leave it out, or cut the student from it"))
 
     def resolved(self) -> "Recipe":
@@ -436,8 +444,8 @@ class Recipe(Stage):
         for number, other in enumerate(self.teachers):
             yield ["teachers", str(number)], "networks", other.model, other.options
         for name, student in (("assistant", self.assistant), ("student", self.student)):
-            if student and student.model:
-                yield [name], "networks", student.model, student.options
+            if student and student.origin:
+                yield [name], "networks", student.origin, student.options if student.model else {}
             if student and student.surgery:
                 yield [name], "surgeries", student.surgery, student.options
         if self.quantize:

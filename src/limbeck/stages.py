@@ -50,7 +50,7 @@ from limbeck.recipe import Recipe
 from limbeck.schedules import schedule
 from limbeck.sources import Row
 from limbeck.store import Store, digest, file_digest, read_json, write_bytes, write_json
-from limbeck.surgeries import Evidence, Surgery
+from limbeck.surgeries import Cut, Evidence, Surgery
 from limbeck.tasks import Batch, Encoded, Scored, SelfSupervised, Task, collate
 
 REVISION = 6  # part of every stage's key: raise it when a change of code changes a stage's result
@@ -265,22 +265,21 @@ def tuning_job(bench: Bench, model: nn.Module, task: Task, steps: recipes.Train)
 def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:
     """The student's weights before training, and its preprocessing, which a surgery may have changed."""
     settings = recipe.student
-    if settings.from_:
-        assert ready is not None and recipe.teacher is not None and settings.surgery is not None
-        task, name, options = ready.task, recipe.teacher.model, recipe.teacher.options
-        surgery: Surgery = registry.create("surgeries", settings.surgery, settings.options)
-        origin: dict[str, Any] = {"teacher": ready.key, **seen_by(surgery, bench)}
+    if settings.origin is None:
+        assert ready is not None and recipe.teacher is not None
+        task, name, options, load = ready.task, recipe.teacher.model, recipe.teacher.options, ready.load
+        origin: dict[str, Any] = {"teacher": ready.key}
     else:
-        assert settings.model is not None
-        task, name, options = bench.new_task(settings.model), settings.model, settings.options
+        task, name, options = bench.new_task(settings.origin), settings.origin, settings.options if settings.model else {}
+        load = partial(bench.create, name, options, task, seed=recipe.train.seed)
         origin = {"model": bench.reference(name, options), "seed": recipe.train.seed, "labels": bench.data.labels}
+    surgery: Surgery | None = registry.create("surgeries", settings.surgery, settings.options) if settings.surgery else None
+    if surgery:
+        origin |= seen_by(surgery, bench)
     inputs = {**origin, "student": settings.model_dump(mode="json"), "preprocess": digest(task.preprocess), "revision": REVISION}
 
     def build(folder: Path) -> None:
-        if ready is None or settings.from_ is None:
-            _save_net(bench, task, name, options, bench.create(name, options, task, seed=recipe.train.seed), folder)
-            return
-        cut = surgery.cut(ready.load(), Evidence(task, bench.data.train))
+        cut = surgery.cut(load(), Evidence(task, bench.data.train)) if surgery else Cut(load())
         _save_net(bench, task if cut.preprocess is None else bench.task_class(bench.data.labels, cut.preprocess), name, options, cut.student, folder)
 
     folder = bench.store.stage("student", inputs, build)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from encoders import save_encoder
+from safetensors.torch import load_file
 from torch import nn
 
 import limbeck
@@ -18,10 +19,10 @@ ROWS = [{"text": text, "label": text.split()[0]} for text in TEXTS * 3]
 DATA: dict[str, Any] = {"train": ROWS, "test": ROWS[:20]}
 
 
-def recipe(teacher: str, student: str, rest: str = "") -> Recipe:
+def recipe(teacher: str, student: str, rest: str = "", origin: str = "teacher") -> Recipe:
     return limbeck.parse(
         f"task: text-classification\ndata: {{source: rows}}\nteacher: {{model: {teacher}, epochs: 0}}\n"
-        f"student: {{from: teacher, {student}}}\ntrain: {{epochs: 3, threads: 1, dtype: float32, learning_rate: 5.0e-3}}\n{rest}"
+        f"student: {{from: {origin}, {student}}}\ntrain: {{epochs: 3, threads: 1, dtype: float32, learning_rate: 5.0e-3}}\n{rest}"
     )
 
 
@@ -38,6 +39,20 @@ def test_a_cut_student_is_the_next_teacher_and_loses_its_words(tmp_path: Path) -
     vocabulary = read_json(tmp_path / "second" / "artifact" / "tokenizer.json")["model"]["vocab"]
     assert "film" in vocabulary and "unheard" not in vocabulary
     assert limbeck.load(tmp_path / "second" / "artifact").predict("good film here")["label"] in ("good", "bad")
+
+
+def test_a_student_is_cut_from_a_model_that_is_not_its_teacher(tmp_path: Path) -> None:
+    teacher = save_encoder(tmp_path / "teacher", TEXTS, vocabulary=60, width=48, layers=1)
+    other = save_encoder(tmp_path / "other", [*TEXTS, "unheard of words"], vocabulary=70, width=16, layers=3)
+    rest = "distill: {losses: {kl: {}, hidden: {weight: 0.1}}}\nverdict: {arms: [plain, kd], max_drop: 1}\n"
+    asked = recipe(teacher, "surgery: drop_layers, layers: 2", rest, origin=other)
+    found = limbeck.run(asked, tmp_path / "run", rows=DATA)
+    assert read_json(tmp_path / "run" / "model" / "config.json")["num_hidden_layers"] == 2
+    assert found["arms"]["kd"]["parameters"] < found["arms"]["teacher"]["parameters"]
+    untuned, cut = load_file(tmp_path / "other" / "model.safetensors"), stages.Bench(asked, Store(tmp_path / "store"), rows=DATA)
+    start = load_file(stages.student_stage(cut, asked, None).folder / "model.safetensors")
+    for name in ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.output.dense.weight"):
+        assert torch.equal(start[name], untuned[name.removeprefix("bert.").replace("layer.1", "layer.2")])
 
 
 class Stack(nn.Module):
