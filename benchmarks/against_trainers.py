@@ -1,6 +1,6 @@
 """Distilling beside other trainers: the same student and teacher, the same batches of the same rows, optimizer, schedule, clipping and losses.
 
-    python benchmarks/against_trainers.py RECIPE [key=value ...] [--rows N] [--epochs N] [--rounds N]
+    python benchmarks/against_trainers.py RECIPE [key=value ...] [--rows N] [--epochs N] [--rounds N] [--dtype NAME]
 
 RECIPE distils a text classifier, as recipes/text-classification-banking77-minilm3-joint.yaml does: N of its training rows (0: all), in float, by
 cross entropy and its `kl` alone. By limbeck, from its cache; by a Trainer of `transformers` whose `compute_loss` asks the teacher; by TextBrewer: its
@@ -237,10 +237,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="one alone")
     arguments = parser.parse_args()
     read = recipe.read(arguments.recipe, [*arguments.overrides, f"train.epochs={arguments.epochs}"]).resolved()
     rows = min(arguments.rows or sys.maxsize, len(stages.Bench(read, Store()).data.labelled))
-    dtypes = ["bfloat16", "float32"] if machine.has_bfloat16() else ["float32"]
+    dtypes = [arguments.dtype] if arguments.dtype else ["bfloat16", "float32"] if machine.has_bfloat16() else ["float32"]
     runs: dict[str, dict[str, list[Found]]] = {dtype: {way: [] for way in WAYS} for dtype in dtypes}
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         for dtype in dtypes:
