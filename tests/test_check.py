@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +11,13 @@ import pytest
 from encoders import save_encoder
 from test_cli import call, mistake
 
-from limbeck import check, data, evaluate, forecast, registry
+from limbeck import check, data, evaluate, forecast, objective, registry, stages
+from limbeck.features import HIDDEN
+from limbeck.labelling import label_stages
+from limbeck.quant.attention import PROBABILITIES
 from limbeck.recipe import Data, Recipe, parse
 from limbeck.sources.sklearn import Sklearn
+from limbeck.store import Store
 from limbeck.tasks import Encoded
 
 RECIPE = """
@@ -84,12 +89,13 @@ def test_what_does_not_fit(resource: str, told: str, monkeypatch: pytest.MonkeyP
 
 
 def test_a_volume_counts_the_whole_from_a_part() -> None:
-    """Padded units and words of 10,000 rows from 2,500 of them, within 5 %."""
+    """Padded units and a cache's cells of 10,000 rows from 2,500 of them, within 5 %."""
     chance = np.random.default_rng(0)
     sizes = np.clip(chance.lognormal(3, 0.6, 10_000), 3, 256).astype(int)
     rows = [Encoded({"input_ids": np.zeros(size, np.int64)}, np.arange(size - 2), np.zeros(size - 2, np.int64)) for size in sizes]
     whole, part = forecast.Volume(10_000, rows, 1.0), forecast.Volume(10_000, forecast.spread(rows, 2500), 1.0)  # type: ignore[arg-type]
-    for count in (lambda volume: volume.trained(1024), lambda volume: volume.passed(4096), lambda volume: volume.passed(1), forecast.Volume.words):
+    cells = [partial(forecast.Volume.cells, kind=kind) for kind in (HIDDEN, PROBABILITIES)]
+    for count in (lambda volume: volume.trained(1024), lambda volume: volume.passed(4096), lambda volume: volume.passed(1), *cells):
         assert count(part) == pytest.approx(count(whole), rel=0.05)
     plan = data.batch_plan(whole.sizes, 1024, seed=0, epoch=0)
     assert whole.trained(1024) == sum(data.padded_size(whole.sizes, batch) for batch in plan)
@@ -145,6 +151,29 @@ distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
     words, labels = 300, 5
     expected = words * (4 * labels + 2 * 16 + 1) / 2**20  # logits, one hidden layer, the mask
     assert costs["label"].disk_mb == pytest.approx(expected, rel=1.0)
+
+
+def test_the_cache_of_attention_maps_grows_with_the_square_of_the_length(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    rows = [
+        {"text": " ".join(chance.choice(WORDS, size)), "label": str(size % 2)} for size in np.clip(chance.lognormal(2, 0.8, 1500), 1, 60).astype(int)
+    ]
+    recipe = parse(f"""
+task: text-classification
+data: {{source: rows}}
+teacher: {{model: {save_encoder(tmp_path / "teacher", WORDS, vocabulary=60, width=16, layers=2)}, epochs: 0}}
+student: {{from: teacher, surgery: drop_layers, layers: 1}}
+train: {{epochs: 1, threads: 1, batch_tokens: 256, dtype: float32}}
+distill: {{losses: {{attention: {{}}}}}}
+""")
+    bench = stages.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
+    foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}["label"].disk_mb
+    ready = stages.teacher_stage(bench, bench.recipe)
+    start = stages.student_stage(bench, bench.recipe, ready)
+    known = len(bench.store.records)
+    label_stages(bench, bench.recipe, ready, start, objective.terms(start.task.hard_loss, bench.recipe.distill))
+    written = sum(path.stat().st_size for record in bench.store.records[known:] for path in (bench.store.folder / record["entry"]).iterdir())
+    assert foreseen == pytest.approx(written / 2**20, rel=0.1)
 
 
 def test_a_shape_that_does_not_fit_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from limbeck import bench as benchmark
-from limbeck import copies, data, evaluate, layers, machine, models, objective, stages, verdict
+from limbeck import cells, copies, data, evaluate, layers, machine, models, objective, stages, verdict
+from limbeck.features import HIDDEN
 from limbeck.labelling import label_stages
 from limbeck.machine import peak_mb
 from limbeck.pipeline import pytorch_answerer
@@ -78,9 +79,9 @@ class Volume:
     def _padded(self, batches: Sequence[np.ndarray]) -> float:
         return self.scale * sum(data.padded_size(self.sizes, rows) for rows in batches)
 
-    def words(self) -> float:
-        """Labelled units of the whole."""
-        return self.scale * sum(len(row.labels) for row in self.encoded)
+    def cells(self, kind: str) -> float:
+        """What a teacher's cache holds of the whole, of a kind of output."""
+        return self.scale * int(cells.counts(kind, self.encoded, np.array(self.sizes)).sum())
 
     def unread_mb(self) -> float:
         """What the rows will hold that are not encoded yet: arrays, and about 100 bytes a Python object. Images hold nothing."""
@@ -285,12 +286,15 @@ class Rehearsal:
         for record in self.bench.store.records[known:]:
             if record["reused"]:
                 continue
-            encoded = self.bench.encode("train", task)
-            here = units_here(encoded)
+            encoded = list(self.bench.encode("train", task))
+            here, folder = Volume(len(encoded), encoded, 0.0), self.bench.store.folder / record["entry"]
             loading = min(timed(ready.load)[1], record["seconds"])
-            words = sum(len(row.labels) for row in encoded)
-            seconds = loading + (record["seconds"] - loading) * self.units_of_pass("train", task) / here
-            num_bytes = self.bytes_of(self.bench.store.folder / record["entry"]) * self.volume("train", task).words() / words
+            seconds = loading + (record["seconds"] - loading) * self.units_of_pass("train", task) / units_here(encoded)
+            kinds = {f"tap.{i}": kind for i, (kind, _) in enumerate(read_json(folder / "taps.json")["taps"])}
+            whole, num_bytes = self.volume("train", task), 0.0
+            for path in folder.iterdir():
+                kind = next((kind for name, kind in kinds.items() if path.name.startswith(f"{name}.")), HIDDEN)
+                num_bytes += path.stat().st_size * whole.cells(kind) / here.cells(kind)
             self.mapped_mb += num_bytes / 2**20
             self.add("label", seconds, num_bytes)
         return answers
