@@ -176,6 +176,23 @@ distill: {{losses: {{attention: {{}}}}}}
     assert foreseen == pytest.approx(written / 2**20, rel=0.1)
 
 
+def test_a_vocabulary_is_foreseen_as_many_rows_cut_it(tmp_path: Path) -> None:
+    words = [f"{first}{second}" for first in "bcdfghjklm" for second in ("a", "en", "ir", "op", "uss", "yck", "av", "ew", "ilt", "oss")]
+    rows = [{"text": f"{words[i % 100]} {words[i * 7 % 100]}", "label": str(i % 2)} for i in range(1000)]
+    encoder = save_encoder(tmp_path / "teacher", [*words, "zzyzx zephyr quartz"], vocabulary=200, width=64, layers=1)
+    recipe = parse(f"""
+task: text-classification
+data: {{source: rows}}
+teacher: {{model: {encoder}, epochs: 0}}
+student: {{from: teacher, surgery: trim_vocabulary}}
+train: {{epochs: 1, threads: 1, batch_tokens: 32, dtype: float32}}
+""")
+    bench = stages.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
+    foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}["student"].disk_mb
+    cut = stages.student_stage(bench, bench.recipe, stages.teacher_stage(bench, bench.recipe))
+    assert foreseen == pytest.approx(sum(path.stat().st_size for path in cut.folder.iterdir()) / 2**20, rel=0.02)
+
+
 def test_a_shape_that_does_not_fit_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     def break_down(*_: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nmore")

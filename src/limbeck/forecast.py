@@ -136,7 +136,10 @@ class Rehearsal:
         self.add("data", self.reading_seconds, 0)
         ready = self.teacher() if self.recipe.teacher else None
         self.doing = "student"
+        few = self.bench.data
+        self.bench.data = replace(few, train=spread(self.found.train, SAMPLE_ROWS))  # a vocabulary is cut to what many rows use
         start = stages.student_stage(self.bench, self.recipe, ready)
+        self.bench.data = few
         self.add("student", self.last_seconds(), self.bytes_of(start.folder))
         trained: dict[str, Path] = {}
         done = {name: self.arm(derived, start, ready, trained) for name, derived in arms.items()}
