@@ -87,6 +87,19 @@ def ranks(queries: np.ndarray, items: np.ndarray, own: np.ndarray) -> np.ndarray
     return found
 
 
+def average_precisions(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(N) of each row of `scores` (N, V), the mean over its `true` labels (N, V; bool) of the share of true ones among all that score as much or
+    more; 0 where it has none."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    falling, hits = np.take_along_axis(scores, order, 1), np.take_along_axis(true, order, 1)
+    places = np.arange(scores.shape[1])
+    is_last = np.pad(falling[:, 1:] != falling[:, :-1], ((0, 0), (0, 1)), constant_values=True)  # of the labels of one score
+    ends = np.where(is_last, places, places[-1])
+    last = np.minimum.accumulate(ends[:, ::-1], 1)[:, ::-1]
+    precision = np.take_along_axis(hits.cumsum(1), last, 1) / (last + 1)
+    return ratio((precision * hits).sum(1), hits.sum(1))
+
+
 def confusion(labels: np.ndarray, decisions: np.ndarray, num_labels: int) -> np.ndarray:
     """(V, V) counts, rows true, columns predicted; units without a label (negative) do not count."""
     known = labels >= 0

@@ -61,11 +61,12 @@ def test_chance_of_several_labels_by_hand() -> None:
     assert chance(scored, SEVERAL, "macro_f1") == pytest.approx((6 / 7 + 4 / 6 + 2 / 5) / 3)  # all three
     assert chance(scored, SEVERAL, "exact_match") == pytest.approx(2 / 4)  # a and b
     assert chance(several([[1, 0, 0], [0, 0, 0], [0, 0, 0]]), SEVERAL, "exact_match") == pytest.approx(2 / 3)  # none
+    assert chance(scored, SEVERAL, "lrap") == pytest.approx((1 + 1 + 1 + 1 / 3) / 4)  # a before b before c
 
 
 @given(labels=arrays(np.float64, (6, 3), elements=st.sampled_from([0.0, 1.0])))
 def test_no_set_of_labels_for_every_row_is_better_than_chance(labels: np.ndarray) -> None:
-    for metric in SEVERAL.metric_names:
+    for metric in ("micro_f1", "macro_f1", "exact_match"):
         for chosen in itertools.product((-1.0, 1.0), repeat=3):
             answer = Scored(np.tile(chosen, (6, 1)), labels, np.arange(7))
             assert evaluate.quality(answer, SEVERAL)[metric] <= chance(answer, SEVERAL, metric) + 1e-12

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, classification_report, f1_score
+from sklearn.metrics import accuracy_score, classification_report, f1_score, label_ranking_average_precision_score
 from test_task_masked_lm import tokenizer_text
 
 from limbeck import evaluate
@@ -22,11 +22,13 @@ def scored(logits: np.ndarray, labels: np.ndarray) -> Scored:
 @given(st.integers(1, 30), st.integers(0, 10_000))
 def test_figures_are_those_of_scikit_learn(rows: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    logits, labels = generator.normal(size=(rows, 4)), generator.integers(0, 2, (rows, 4))
+    logits, labels = generator.normal(size=(rows, 4)).round(seed % 2), generator.integers(0, 2, (rows, 4))
     given_rows = scored(logits, labels)
     found, decided = evaluate.quality(given_rows, TASK), logits > 0
     wanted = {f"{kind}_f1": f1_score(labels, decided, average=kind, zero_division=0) for kind in ("micro", "macro")}
-    assert found == pytest.approx(wanted | {"exact_match": accuracy_score(labels, decided)})
+    some = labels.any(1)
+    ranking = label_ranking_average_precision_score(labels[some], logits[some]) if some.any() else 0  # scikit-learn counts a row without a label as 1
+    assert found == pytest.approx(wanted | {"exact_match": accuracy_score(labels, decided), "lrap": ranking})
     report = classification_report(labels, decided, target_names=LABELS, output_dict=True, zero_division=0)
     for row in evaluate.details(given_rows, TASK)["per_label"]:
         expected = report[row["label"].replace("average", "avg")]
@@ -41,7 +43,14 @@ def test_a_worked_example() -> None:
     labels = np.concatenate([row.labels for row in TASK.encode(rows)])
     assert labels.tolist() == [[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]]
     logits = np.array([[1, -1, -1, -1], [-1, 1, 1, -1], [-1, -1, -1, -1]])
-    assert evaluate.quality(scored(logits, labels), TASK) == pytest.approx({"micro_f1": 2 / 3, "macro_f1": 0.5, "exact_match": 2 / 3})
+    assert evaluate.quality(scored(logits, labels), TASK) == pytest.approx(
+        {
+            "micro_f1": 2 / 3,
+            "macro_f1": 0.5,
+            "exact_match": 2 / 3,
+            "lrap": (1 + (1 / 2 + 2 / 4) / 2) / 2,
+        }  # of row 2, b and c score alike, and a and d
+    )
     assert TASK.decode({}, np.array([[0.0, 800, -800, np.log(3)]])) == {
         "labels": ["b", "d"],
         "probabilities": {"a": 0.5, "b": 1.0, "c": 0.0, "d": 0.75},
@@ -54,7 +63,7 @@ def test_each_label_is_a_decision_and_an_unknown_one_is_none() -> None:
     assert differs(TASK, own, other).tolist() == [[True, False, False, False], [False] * 4]
     assert evaluate.agreement(own, other, TASK) == pytest.approx(2 / 3)
     assert evaluate.quality(other, TASK)["exact_match"] == 0
-    assert TASK.statistics(own)[1].tolist() == [0] * 14
+    assert TASK.statistics(own)[1].tolist() == [0] * 16
     assert (TASK.encode([{"text": "w1", "label": None}])[0].labels == UNKNOWN).all()
 
 

@@ -1,8 +1,9 @@
 """Any number of labels for a text, or for a pair of texts. Metric: micro F1 over all labels; macro F1 and the share of rows with every label right
-("exact match", subset accuracy; Zhang and Zhou, 2014, IEEE TKDE 26(8), section 2.2) beside it.
+("exact match", subset accuracy; Zhang and Zhou, 2014, IEEE TKDE 26(8), section 2.2) beside it, and the label ranking average precision ("lrap",
+Schapire and Singer, 2000, section 2.1): of a row's labels, the mean share of true ones among those that score as much, over the rows that have one.
 
-A label is decided by itself, where its logit is above 0: a probability above one half. A row's `label` is the list of those it has, which may be
-empty; None says that nothing is known of it.
+A label is decided by itself, where its logit is above 0: a probability above one half. Where few labels pass that, `lrap` still tells whether the
+right ones come first. A row's `label` is the list of those it has, which may be empty; None says that nothing is known of it.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.metrics import precision_recall_f1, ratio
+from limbeck.metrics import average_precisions, precision_recall_f1, ratio
 from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Encoded, Scored, _tokens
 
@@ -25,7 +26,7 @@ class MultiLabelClassification:
     preprocess: str
 
     metric: ClassVar[str] = "micro_f1"
-    metric_names: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1", "exact_match")
+    metric_names: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1", "exact_match", "lrap")
     hard_loss: ClassVar[str] = "binary_cross_entropy"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
     preprocess_file: ClassVar[str] = "tokenizer.json"
@@ -79,19 +80,22 @@ class MultiLabelClassification:
         }
 
     def statistics(self, scored: Scored) -> np.ndarray:
-        """(N, 3 V + 2): hits, predictions and true rows of each label, exact rows, labelled rows; what is unknown counts nowhere."""
+        """(N, 3 V + 4): hits, predictions and true rows of each label, exact rows, labelled rows, average precisions, rows that have a label; what
+        is unknown counts nowhere."""
         known = scored.labels != UNKNOWN
         predicted, true = (scored.logits > 0) & known, (scored.labels > 0) & known
-        is_row = known.any(1, keepdims=True)
+        is_row, has_label = known.any(1, keepdims=True), true.any(1, keepdims=True)
         exact = (predicted == true).all(1, keepdims=True) & is_row
-        return np.concatenate([predicted & true, predicted, true, exact, is_row], 1).astype(np.float64)
+        precisions = average_precisions(np.where(known, scored.logits, -np.inf), true)[:, None]
+        return np.concatenate([predicted & true, predicted, true, exact, is_row, precisions, has_label], 1).astype(np.float64)
 
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
-        """Totals (..., 3 V + 2) to micro F1, macro F1 and exact match, each in [0, 1]."""
-        hits, predicted, true = np.split(totals[..., :-2], 3, -1)
+        """Totals (..., 3 V + 4) to micro F1, macro F1, exact match and label ranking average precision, each in [0, 1]."""
+        hits, predicted, true = np.split(totals[..., :-4], 3, -1)
         micro = precision_recall_f1(hits.sum(-1), predicted.sum(-1), true.sum(-1))[2]
         macro = precision_recall_f1(hits, predicted, true)[2].mean(-1)
-        return {"micro_f1": micro, "macro_f1": macro, "exact_match": ratio(totals[..., -2], totals[..., -1])}
+        exact, rows, precisions, with_label = np.moveaxis(totals[..., -4:], -1, 0)
+        return {"micro_f1": micro, "macro_f1": macro, "exact_match": ratio(exact, rows), "lrap": ratio(precisions, with_label)}
 
     def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
         """No metric of this task is read from the order of scores."""
