@@ -16,7 +16,7 @@ from limbeck.recipe import TRAINED, Quantize, Recipe, Verdict
 from limbeck.tasks import Scored, Task, figures
 
 ALPHA = 0.05
-AT_CHANCE = "is not shown to be better than one answer for every row: it has learned nothing that this test set can show"
+AT_CHANCE = "is not shown to be better than one answer for every row ({:.4f}): it has learned nothing that this test set can show"
 JUDGED = ("joint", "quantized", "kd+ptq", "kd", "plain", "teacher")  # the first that was run
 
 
@@ -88,7 +88,10 @@ def judge(
     final = judged(means)
     drops = resampled["teacher"] - resampled[final]
     p_noninferior = float((1 + (drops > asked.max_drop).sum()) / (1 + len(drops)))
-    reasons = [] if chance is None else [f"`{arm}` {AT_CHANCE}" for arm in ("teacher", final) if (resampled[arm] <= chance).mean() > ALPHA]
+    reasons = []
+    if chance is not None:
+        poor = [arm for arm in ("teacher", final) if (resampled[arm] <= chance).mean() > ALPHA]
+        reasons += [f"`{arm}` {AT_CHANCE.format(abs(chance.mean()))}" for arm in poor]
     if p_noninferior > ALPHA:
         reasons.append(f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})")
     if speedup < asked.min_speedup:

@@ -150,6 +150,7 @@ def test_a_slow_student_is_not_kept_and_both_reasons_are_given() -> None:
 def test_what_is_no_better_than_a_constant_answer_is_not_kept(level: float, at_chance: list[str]) -> None:
     found = judged(np.full(999, 0.005), chance=np.full(999, level))
     assert [reason.split("`")[1] for reason in found["reasons"]] == at_chance
+    assert all(f"({level:.4f})" in reason for reason in found["reasons"])
     assert found["kept"] is not bool(at_chance)
 
 
