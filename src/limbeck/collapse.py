@@ -56,9 +56,8 @@ def only_answer(scored: Scored, task: Task) -> str | None:
 
 def constant(scored: Scored, task: Task, metric: str) -> Scored:
     """The best constant answer by a metric of the task, in place of a model's."""
-    sign = -1 if metric in metrics.LOWER_IS_BETTER else 1
     answers = [Scored(np.tile(logits, (len(scored.labels), 1)), scored.labels, scored.offsets) for logits in CONSTANTS[task.likelihood](scored)]
-    return max(answers, key=lambda answer: sign * evaluate.quality(answer, task)[metric])
+    return max(answers, key=lambda answer: metrics.sign(metric) * evaluate.quality(answer, task)[metric])
 
 
 def most_frequent(scored: Scored) -> list[np.ndarray]:
@@ -79,9 +78,9 @@ def frequent_sets(scored: Scored) -> list[np.ndarray]:
     micro = true.sum(0)[order].cumsum() / np.maximum(known.sum(0)[order].cumsum() + true.sum(), 1)
     best = np.isin(np.arange(len(order)), order[: micro.argmax() + 1])
     sets, counts = np.unique(true[known.any(1)], axis=0, return_counts=True)
-    chosen = [best, np.ones_like(best), *sets[counts.argmax() : counts.argmax() + 1]]
     shares = true.sum(0) / np.maximum(known.sum(0), 1)
-    return [*(np.where(each, 1, -1).astype(np.float32) for each in chosen), (shares - 0.5).astype(np.float32)]
+    answers = [*(np.where(each, 1, -1) for each in (best, np.ones_like(best), sets[counts.argmax()])), shares - 0.5]
+    return [logits.astype(np.float32) for logits in answers]
 
 
 def mean_score(scored: Scored) -> list[np.ndarray]:

@@ -296,7 +296,7 @@ class Rehearsal:
             kinds = {f"tap.{i}": kind for i, (kind, _) in enumerate(read_json(folder / "taps.json")["taps"])}
             whole, num_bytes = self.volume("train", task), 0.0
             for path in folder.iterdir():
-                kind = next((kind for name, kind in kinds.items() if path.name.startswith(f"{name}.")), HIDDEN)
+                kind = kinds.get(".".join(path.name.split(".")[:2]), HIDDEN)
                 num_bytes += path.stat().st_size * whole.cells(kind) / here.cells(kind)
             self.mapped_mb += num_bytes / 2**20
             self.add("label", seconds, num_bytes)

@@ -13,6 +13,11 @@ LOWER_IS_BETTER = ("nats_per_token", "perplexity", "root_mean_square_error")
 SCORES_AT_ONCE = 2**22  # 32 MiB of a ranking's scores
 
 
+def sign(name: str) -> int:
+    """1, or -1 for a metric whose rise is a loss."""
+    return -1 if name in LOWER_IS_BETTER else 1
+
+
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, 0 where whole is 0."""
     return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=np.asarray(whole) != 0)

@@ -189,7 +189,7 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
         "schema": 1,
         "name": name,
         "task": recipe.task,
-        "metric": {"name": recipe.judged_metric, "higher_is_better": recipe.judged_metric not in metrics.LOWER_IS_BETTER},
+        "metric": {"name": recipe.judged_metric, "higher_is_better": metrics.sign(recipe.judged_metric) > 0},
         "arms": rows,
         "verdict": judge(recipe, rows, resampled, parity, chance) if recipe.verdict else None,
         "parity": parity,
@@ -223,7 +223,7 @@ def judge(
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures."""
     assert recipe.verdict is not None
     final, metric = verdict.judged(rows), recipe.judged_metric
-    sign = -1 if metric in metrics.LOWER_IS_BETTER else 1  # a rise of an error is a drop
+    sign = metrics.sign(metric)  # a rise of an error is a drop
     found = verdict.judge(
         {arm: sign * row["mean"][metric] for arm, row in rows.items()},
         {arm: sign * values[metric] for arm, values in resampled.items()},

@@ -1,6 +1,6 @@
 """Any number of labels for a text, or for a pair of texts. Metric: micro F1 over all labels; macro F1 and the share of rows with every label right
 ("exact match", subset accuracy; Zhang and Zhou, 2014, IEEE TKDE 26(8), section 2.2) beside it, and the label ranking average precision ("lrap",
-Schapire and Singer, 2000, section 2.1): of a row's labels, the mean share of true ones among those that score as much, over the rows that have one.
+Schapire and Singer, 2000, BoosTexter): of a row's labels, the mean share of true ones among those that score as much, over the rows that have one.
 
 A label is decided by itself, where its logit is above 0: a probability above one half. Where few labels pass that, `lrap` still tells whether the
 right ones come first. A row's `label` is the list of those it has, which may be empty; None says that nothing is known of it.
