@@ -16,17 +16,25 @@ import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from limbeck import bench as timing
-from limbeck import evaluate, features, pipeline, recipe, runtime, stages, verdict
+from limbeck.artifact import latency
+from limbeck.artifact.load import load, open_onnxruntime
+from limbeck.artifact.predictor import Graph, run_graph
+from limbeck.core.store import Store
+from limbeck.evaluation.scores import quality
 from limbeck.exporters.onnx import dynamic_quantize_linear, to_onnx
-from limbeck.store import Store
+from limbeck.models.taps import batch_of
+from limbeck.pipeline import context, runs
+from limbeck.pipeline.arm import run_arm
+from limbeck.pipeline.arms import derive_arms
+from limbeck.pipeline.latency import pytorch_answerer
+from limbeck.recipe.reading import read
 from limbeck.tasks import Scored
 
 
-def float_graph(arm: stages.Arm, bench: stages.Bench, path: Path) -> Path:
+def float_graph(arm: context.Arm, bench: context.Bench, path: Path) -> Path:
     """A float arm exported as it is."""
     assert arm.model is not None
-    batch = features.batch_of(bench.encode("test", arm.task), np.arange(4), arm.task.padding)
+    batch = batch_of(bench.encode("test", arm.task), np.arange(4), arm.task.padding)
     to_onnx(arm.model().eval(), dict(batch.inputs), path, dynamic_translation=dynamic_quantize_linear)
     return path
 
@@ -38,12 +46,12 @@ def dynamic_int8(path: Path, *, per_channel: bool = False) -> Path:
     return int8
 
 
-def answerer(graph: runtime.Graph, task: Any) -> Any:
+def answerer(graph: Graph, task: Any) -> Any:
     """From raw input to decoded answer, as an artifact answers."""
 
     def answer(given: Any) -> Any:
         row = task.row(given)
-        return task.decode(row, runtime.run_graph(graph, task.encode([row])[0]))
+        return task.decode(row, run_graph(graph, task.encode([row])[0]))
 
     return answer
 
@@ -54,37 +62,37 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--rows", type=int, default=400)
     arguments = parser.parse_args()
-    read = recipe.read(arguments.recipe, arguments.overrides)
-    bench = stages.Bench(read, Store())
-    arms = {"teacher": pipeline.teacher_arm(bench)}
-    derived = verdict.arms(read, 0)
-    arms |= {name: pipeline.run_arm(derived[name], bench.store, bench=bench) for name in ("kd", "joint") if name in derived}
+    recipe = read(arguments.recipe, arguments.overrides)
+    bench = context.Bench(recipe, Store())
+    arms = {"teacher": runs.teacher_arm(bench)}
+    derived = derive_arms(recipe, 0)
+    arms |= {name: run_arm(derived[name], bench.store, bench=bench) for name in ("kd", "joint") if name in derived}
     with tempfile.TemporaryDirectory() as folder:
-        answers, figures = {"teacher, PyTorch float32": pipeline.pytorch_answerer(arms["teacher"])}, {}
+        answers, figures = {"teacher, PyTorch float32": pytorch_answerer(arms["teacher"])}, {}
         for name in ("teacher", "kd"):
             if name not in arms:
                 continue
             (place := Path(folder) / name).mkdir()
             path = dynamic_int8(float_graph(arms[name], bench, place / "float.onnx"))
-            graph = runtime.open_onnxruntime(path, 1)
+            graph = open_onnxruntime(path, 1)
             encoded = bench.encode("test", arms[name].task)
-            logits = np.concatenate([runtime.run_graph(graph, row) for row in encoded])
+            logits = np.concatenate([run_graph(graph, row) for row in encoded])
             scored = Scored(logits, arms[name].scored.labels, arms[name].scored.offsets)
             title = f"{name}, ONNX Runtime dynamic int8"
             answers[title] = answerer(graph, arms[name].task)
-            figures[title] = (evaluate.quality(scored, arms[name].task)[arms[name].task.metric], path.stat().st_size)
+            figures[title] = (quality(scored, arms[name].task)[arms[name].task.metric], path.stat().st_size)
         artifact = arms["joint"].artifact
         assert artifact is not None
-        answers["joint, limbeck artifact"] = runtime.load(artifact, threads=1).predict
+        answers["joint, limbeck artifact"] = load(artifact, threads=1).predict
         for title, name in (("teacher, PyTorch float32", "teacher"), ("joint, limbeck artifact", "joint")):
-            figures[title] = (evaluate.quality(arms[name].scored, arms[name].task)[arms[name].task.metric], arms[name].num_bytes)
+            figures[title] = (quality(arms[name].scored, arms[name].task)[arms[name].task.metric], arms[name].num_bytes)
         torch.set_num_threads(1)
-        measured = timing.latencies(answers, [timing.raw(row) for row in bench.data.test[: arguments.rows]])
+        measured = latency.latencies(answers, [latency.raw(row) for row in bench.data.test[: arguments.rows]])
     base = np.median(measured["teacher, PyTorch float32"])
     for title, milliseconds in measured.items():
-        quality, size = figures[title]
+        score, size = figures[title]
         p50 = np.median(milliseconds)
-        print(f"{title:32} {quality:.4f}  {size:12,} bytes  p50 {p50:7.3f} ms  {base / p50:5.1f} x")
+        print(f"{title:32} {score:.4f}  {size:12,} bytes  p50 {p50:7.3f} ms  {base / p50:5.1f} x")
 
 
 if __name__ == "__main__":

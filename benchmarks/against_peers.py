@@ -21,11 +21,18 @@ import torch
 from against_dynamic import dynamic_int8, float_graph
 from torch import nn
 
-from limbeck import bench as timing
-from limbeck import evaluate, pipeline, recipe, runtime, stages, verdict
-from limbeck.likelihood import nats_between
-from limbeck.recipe import Quantize
-from limbeck.store import Store
+from limbeck.artifact import latency
+from limbeck.artifact.load import OPENERS, open_onnxruntime, open_openvino
+from limbeck.artifact.manifest import checked_manifest
+from limbeck.artifact.predictor import Graph, run_graph
+from limbeck.core.store import Store
+from limbeck.evaluation.scores import quality
+from limbeck.models.likelihood import nats_between
+from limbeck.pipeline import context, stages
+from limbeck.pipeline.arm import run_arm
+from limbeck.pipeline.arms import derive_arms
+from limbeck.recipe.model import Quantize, Recipe
+from limbeck.recipe.reading import read
 from limbeck.tasks import Encoded, Scored, Task, collate
 
 GROUP = 32
@@ -54,12 +61,12 @@ class Float:
         return collate([row], np.zeros(1, np.int64), self.task.padding).inputs
 
 
-def by_onnxruntime(subject: Float) -> runtime.Graph:
+def by_onnxruntime(subject: Float) -> Graph:
     """Dynamic int8, its recommended way for transformers."""
-    return runtime.open_onnxruntime(dynamic_int8(subject.file, per_channel=True), THREADS)
+    return open_onnxruntime(dynamic_int8(subject.file, per_channel=True), THREADS)
 
 
-def by_nncf(subject: Float, folder: Path, bits: int) -> runtime.Graph:
+def by_nncf(subject: Float, folder: Path, bits: int) -> Graph:
     """Static int8 for transformers, or int4 weights, in OpenVINO.
 
     The model is read from PyTorch, since what reads its data (scale estimation) takes the weights of a matrix product to be transposed, as
@@ -80,10 +87,10 @@ def by_nncf(subject: Float, folder: Path, bits: int) -> runtime.Graph:
             model, mode=mode, group_size=GROUP, ratio=1.0, dataset=rows, scale_estimation=True, subset_size=len(subject.calibration)
         )
     openvino.save_model(model, folder / f"nncf{bits}.xml", compress_to_fp16=False)
-    return runtime.open_openvino(folder / f"nncf{bits}.xml", THREADS)
+    return open_openvino(folder / f"nncf{bits}.xml", THREADS)
 
 
-def by_torchao(subject: Float, bits: int) -> runtime.Graph:
+def by_torchao(subject: Float, bits: int) -> Graph:
     """Dynamic int8, or int4 weights, of the linear layers."""
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, IntxWeightOnlyConfig, PerGroup, quantize_
 
@@ -101,28 +108,28 @@ def by_torchao(subject: Float, bits: int) -> runtime.Graph:
 
 def figures(task: Task, logits: np.ndarray, base: Scored) -> tuple[float, float]:
     """(the task's metric, nats a unit from the float model)."""
-    quality = evaluate.quality(Scored(logits, base.labels, base.offsets), task)[task.metric]
+    score = quality(Scored(logits, base.labels, base.offsets), task)[task.metric]
     p, q = (torch.from_numpy(each).double() for each in (base.logits, logits))
-    return quality, float(nats_between(task.likelihood, p, q).mean())
+    return score, float(nats_between(task.likelihood, p, q).mean())
 
 
-def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -> tuple[dict[str, tuple[float, float]], dict[str, np.ndarray]]:
+def of_seed(recipe: Recipe, bench: context.Bench, seed: int, folder: Path) -> tuple[dict[str, tuple[float, float]], dict[str, np.ndarray]]:
     """(every way's figures for the float student of one seed, every way's milliseconds)."""
-    derived = verdict.arms(read, seed)
-    own = derived["kd" if read.distill else "plain"]
-    arm = pipeline.run_arm(own, bench.store, bench=bench)
+    derived = derive_arms(recipe, seed)
+    own = derived["kd" if recipe.distill else "plain"]
+    arm = run_arm(own, bench.store, bench=bench)
     assert arm.model is not None
     with_rows = own.model_copy(update={"quantize": Quantize(when="after")})
     file, calibration = float_graph(arm, bench, folder / "float.onnx"), stages.calibration_rows(bench, with_rows, arm.task)
     subject = Float(arm.model, file, arm.task, calibration, bench.encode("test", arm.task))
-    found, graphs = {"float": figures(arm.task, arm.scored.logits, arm.scored)}, {"float, ONNX Runtime": runtime.open_onnxruntime(file, THREADS)}
+    found, graphs = {"float": figures(arm.task, arm.scored.logits, arm.scored)}, {"float, ONNX Runtime": open_onnxruntime(file, THREADS)}
     for title, settings in OWN.items():
         asked = own.model_copy(update={"quantize": Quantize.model_validate({"when": "after", **settings})})
-        quantized = pipeline.run_arm(asked, bench.store, bench=bench)
+        quantized = run_arm(asked, bench.store, bench=bench)
         found[title] = figures(arm.task, quantized.scored.logits, arm.scored)
         assert quantized.artifact is not None
-        for graph in runtime.checked_manifest(quantized.artifact)["graphs"]:
-            opened = runtime.OPENERS[graph["runtime"]](quantized.artifact / graph["file"], THREADS)
+        for graph in checked_manifest(quantized.artifact)["graphs"]:
+            opened = OPENERS[graph["runtime"]](quantized.artifact / graph["file"], THREADS)
             graphs[f"{title}, {graph['runtime']}"] = opened
     ways = {
         "int8 ONNX Runtime, dynamic": by_onnxruntime(subject),
@@ -132,9 +139,9 @@ def of_seed(read: recipe.Recipe, bench: stages.Bench, seed: int, folder: Path) -
         "int4 torchao": by_torchao(subject, 4),
     }
     for title, way in ways.items():
-        found[title] = figures(arm.task, np.concatenate([runtime.run_graph(way, row) for row in subject.test]), arm.scored)
+        found[title] = figures(arm.task, np.concatenate([run_graph(way, row) for row in subject.test]), arm.scored)
     torch.set_num_threads(THREADS)
-    return found, timing.latencies(graphs | ways, [subject.inputs(row) for row in subject.test[:TIMED_ROWS]])
+    return found, latency.latencies(graphs | ways, [subject.inputs(row) for row in subject.test[:TIMED_ROWS]])
 
 
 def main() -> None:
@@ -143,12 +150,12 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    read = recipe.read(arguments.recipe, arguments.overrides).resolved()
-    bench = stages.Bench(read, Store())
+    recipe = read(arguments.recipe, arguments.overrides).resolved()
+    bench = context.Bench(recipe, Store())
     seeds, times = [], []
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            found, milliseconds = of_seed(read, bench, seed, Path(folder))
+            found, milliseconds = of_seed(recipe, bench, seed, Path(folder))
         seeds.append(found)
         times.append(milliseconds)
         show(f"seed {seed}", found)
@@ -165,7 +172,7 @@ def show_speed(milliseconds: Mapping[str, np.ndarray]) -> None:
 
 def show(head: str, rows: Mapping[str, tuple[float, ...]]) -> None:
     """A table for the terminal."""
-    print(head, *(f"  {title:28} {quality:.4f}  {nats:.5f} nats" for title, (quality, nats) in rows.items()), sep="\n", flush=True)
+    print(head, *(f"  {title:28} {score:.4f}  {nats:.5f} nats" for title, (score, nats) in rows.items()), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,14 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from limbeck import quantize, registry
+from limbeck.artifact.load import open_onnxruntime
+from limbeck.core import registry
 from limbeck.exporters.onnx import dynamic_quantize_linear, optimized_ops, to_onnx
-from limbeck.recipe import Quantize
-from limbeck.runtime import open_onnxruntime
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.recipe.model import Quantize
 
 ROWS = 32
 TURN = 10  # runs of one graph before the next has its turn
@@ -52,9 +56,9 @@ def graphs(name: str, images: torch.Tensor, folder: Path) -> dict[str, Path]:
         str(folder / "prepared.onnx"), str(paths["static"]), Reader(images.numpy()), quant_format=QuantFormat.QDQ, per_channel=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
     )  # fmt: skip
-    quantize.prepare(model, quantize.plan(model, Quantize(), "uint8"), "minmax", lambda m: m(**inputs))
-    quantize.calibrate(model, [lambda m: m(**inputs)])
-    export(quantize.convert(model), inputs, paths["limbeck"])
+    prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "minmax", lambda m: m(**inputs))
+    calibrate(model, [lambda m: m(**inputs)])
+    export(convert_model(model), inputs, paths["limbeck"])
     return paths
 
 

@@ -37,10 +37,19 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from limbeck import evaluate, features, machine, objective, packed, recipe, stages, train
-from limbeck.data import batch_plan
-from limbeck.labelling import label_stage
-from limbeck.store import Store
+from limbeck.core import machine, memory
+from limbeck.core.store import Store
+from limbeck.data.batches import batch_plan
+from limbeck.distillation import objective
+from limbeck.evaluation.scores import quality
+from limbeck.models.taps import batch_of
+from limbeck.pipeline import context, stages
+from limbeck.pipeline.teacher_outputs import label_stage
+from limbeck.recipe.model import Recipe
+from limbeck.recipe.reading import read
+from limbeck.tasks import packed
+from limbeck.training import loop
+from limbeck.training.scoring import score_split
 
 
 @dataclass(frozen=True)
@@ -56,26 +65,26 @@ class Found:
 class Case:
     """What the contenders share."""
 
-    def __init__(self, read: recipe.Recipe, dtype: str, seed: int, rows: int) -> None:
-        assert read.distill is not None
-        self.bench = bench = stages.Bench(read, Store())
-        torch.set_num_threads(read.train.threads)
+    def __init__(self, recipe: Recipe, dtype: str, seed: int, rows: int) -> None:
+        assert recipe.distill is not None
+        self.bench = bench = context.Bench(recipe, Store())
+        torch.set_num_threads(recipe.train.threads)
         labelled = bench.data.labelled
         bench.data = replace(bench.data, train=[labelled[i] for i in np.random.default_rng(0).permutation(len(labelled))[:rows]], num_unlabelled=0)
-        self.ready = stages.teacher_stage(bench, read)
-        self.start = stages.student_stage(bench, read, self.ready)
-        self.settings = read.train.model_copy(update={"dtype": dtype, "seed": seed, "checkpoint_seconds": 1e9})
-        bench.recipe = read.model_copy(update={"train": self.settings})  # after the teacher, which is one for all
+        self.ready = stages.teacher_stage(bench, recipe)
+        self.start = stages.student_stage(bench, recipe, self.ready)
+        self.settings = recipe.train.model_copy(update={"dtype": dtype, "seed": seed, "checkpoint_seconds": 1e9})
+        bench.recipe = recipe.model_copy(update={"train": self.settings})  # after the teacher, which is one for all
         self.dtype, self.task = bench.dtype(), self.start.task
-        own: Any = read.distill.losses["kl"]
+        own: Any = recipe.distill.losses["kl"]
         self.temperature, self.weight = own["temperature"], own["weight"]
-        distill = read.distill.model_copy(update={"losses": {"kl": own}, "task_weight": 1.0})
+        distill = recipe.distill.model_copy(update={"losses": {"kl": own}, "task_weight": 1.0})
         self.recipe, self.terms = (
             bench.recipe.model_copy(update={"distill": distill, "quantize": None}),
             objective.terms(self.task.hard_loss, distill),
         )
 
-    def answers(self) -> stages.Answers:
+    def answers(self) -> context.Answers:
         """limbeck's cache."""
         return label_stage(self.bench, self.recipe, self.ready, self.start, self.terms)
 
@@ -94,27 +103,27 @@ class Case:
     def batches(self, epochs: int) -> list[dict[str, torch.Tensor]]:
         """limbeck's, one epoch after the other, as `transformers` reads them."""
         encoded = self.bench.encode("train", self.task)
-        sizes, budget = packed.sizes(encoded), train.batch_budget(self.settings, encoded)
+        sizes, budget = packed.sizes(encoded), loop.batch_budget(self.settings, encoded)
         plans = [batch_plan(sizes, budget, seed=self.settings.seed, epoch=epoch) for epoch in range(epochs)]
-        made = [features.batch_of(encoded, rows, self.task.padding) for plan in plans for rows in plan]
+        made = [batch_of(encoded, rows, self.task.padding) for plan in plans for rows in plan]
         return [{**batch.inputs, "labels": batch.labels.flatten()} for batch in made]
 
     def optimizer(self, model: nn.Module, total: int) -> tuple[torch.optim.Optimizer, Callable[[int], float]]:
         """limbeck's, and its schedule of the learning rate."""
-        groups = train.parameter_groups(model, objective.Objective([]), self.settings.weight_decay)
+        groups = loop.parameter_groups(model, objective.Objective([]), self.settings.weight_decay)
         adam = torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=True)
-        return adam, lambda step: train.warmup_then_linear(step / total, self.settings.warmup)
+        return adam, lambda step: loop.warmup_then_linear(step / total, self.settings.warmup)
 
     def found(self, model: nn.Module, began: float, label_s: float = 0.0) -> Found:
         """The clock and the memory's peak are read before the test rows are answered."""
-        seconds, peak_mb = time.perf_counter() - began - label_s, machine.peak_mb()
+        seconds, peak_mb = time.perf_counter() - began - label_s, memory.peak_mb()
         fresh = self.start.load()
         fresh.load_state_dict(model.state_dict())
         return Found(seconds, label_s, peak_mb, self.accuracy(fresh))
 
     def accuracy(self, model: nn.Module) -> float:
         """Of the test split."""
-        return evaluate.quality(evaluate.score(model, self.bench.encode("test", self.task), self.task), self.task)[self.task.metric]
+        return quality(score_split(model, self.bench.encode("test", self.task), self.task), self.task)[self.task.metric]
 
 
 def by_labelling(case: Case) -> Found:
@@ -122,16 +131,16 @@ def by_labelling(case: Case) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         case.bench.store, began = Store(Path(folder)), time.perf_counter()
         case.answers()
-        seconds, peak_mb = time.perf_counter() - began, machine.peak_mb()
+        seconds, peak_mb = time.perf_counter() - began, memory.peak_mb()
     return Found(0.0, seconds, peak_mb, case.accuracy(case.ready.load()))
 
 
 def by_limbeck(case: Case) -> Found:
     """From the cache."""
-    machine.keep_freed_memory()
+    memory.keep_freed_memory()
     job = stages.training_job(case.bench, case.recipe, case.start, case.terms, case.answers())
     with tempfile.TemporaryDirectory() as folder:
-        training = train.Training(replace(job, validate=None, validation_units=0.0, measure=train.nothing), Path(folder))
+        training = loop.Training(replace(job, validate=None, validation_units=0.0, measure=loop.nothing), Path(folder))
         began = time.perf_counter()
         training.run()
     return case.found(job.model, began)
@@ -210,10 +219,10 @@ WAYS: dict[str, Callable[[Case], Any]] = {
 }
 
 
-def alone(way: Callable[[Case], Any], read: recipe.Recipe, dtype: str, seed: int, rows: int) -> Any:
+def alone(way: Callable[[Case], Any], recipe: Recipe, dtype: str, seed: int, rows: int) -> Any:
     """In a process of its own, without its progress bars."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return way(Case(read, dtype, seed, rows))
+        return way(Case(recipe, dtype, seed, rows))
 
 
 def show(runs: dict[str, list[Found]], examples: int, epochs: int) -> None:
@@ -239,17 +248,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="one alone")
     arguments = parser.parse_args()
-    read = recipe.read(arguments.recipe, [*arguments.overrides, f"train.epochs={arguments.epochs}"]).resolved()
-    rows = min(arguments.rows or sys.maxsize, len(stages.Bench(read, Store()).data.labelled))
+    recipe = read(arguments.recipe, [*arguments.overrides, f"train.epochs={arguments.epochs}"]).resolved()
+    rows = min(arguments.rows or sys.maxsize, len(context.Bench(recipe, Store()).data.labelled))
     dtypes = [arguments.dtype] if arguments.dtype else ["bfloat16", "float32"] if machine.has_bfloat16() else ["float32"]
     runs: dict[str, dict[str, list[Found]]] = {dtype: {way: [] for way in WAYS} for dtype in dtypes}
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         for dtype in dtypes:
-            pool.submit(alone, fill_store, read, dtype, 0, rows).result()
+            pool.submit(alone, fill_store, recipe, dtype, 0, rows).result()
         for seed in range(arguments.rounds):
             for dtype in dtypes:
                 for title, way in WAYS.items():
-                    runs[dtype][title].append(pool.submit(alone, way, read, dtype, seed, rows).result())
+                    runs[dtype][title].append(pool.submit(alone, way, recipe, dtype, seed, rows).result())
     for dtype in dtypes:
         print(dtype)
         show(runs[dtype], rows * arguments.epochs, arguments.epochs)

@@ -15,27 +15,31 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck import bench as benchmark
-from limbeck import quantize, recipe, search, stages, twins
+from limbeck.artifact import latency
+from limbeck.artifact.load import open_onnxruntime
+from limbeck.artifact.predictor import Predictor
+from limbeck.core.store import Store
 from limbeck.exporters.onnx import Onnx
-from limbeck.recipe import Recipe, Scheme
-from limbeck.runtime import Predictor, open_onnxruntime
-from limbeck.store import Store
+from limbeck.pipeline import context, speed_references, stages
+from limbeck.quantization.conversion import convert_model
+from limbeck.recipe.model import Recipe, Scheme
+from limbeck.recipe.reading import read
+from limbeck.studies import search
 
 FORMATS = "int8,int4,int3,int2,ternary,binary"
 
 
-def untrained(asked: Recipe, bench: stages.Bench) -> stages.Net:
+def untrained(asked: Recipe, bench: context.Bench) -> context.Net:
     """The student; a teacher that it is cut from is taken as it is, untuned."""
     teacher = asked.teacher.model_copy(update={"epochs": 0}) if asked.teacher else None
     ready = stages.teacher_stage(bench, asked.model_copy(update={"teacher": teacher})) if teacher and asked.student.from_ else None
     return stages.student_stage(bench, asked, ready)
 
 
-def write(subject: twins.Subject, schemes: dict[str, Scheme], folder: Path) -> Path:
+def write(subject: speed_references.Subject, schemes: dict[str, Scheme], folder: Path) -> Path:
     """The graph of a format."""
     folder.mkdir()
-    return folder / Onnx().export(quantize.convert(twins.twin(subject, schemes)), dict(subject.example.inputs), folder)
+    return folder / Onnx().export(convert_model(speed_references.twin(subject, schemes)), dict(subject.example.inputs), folder)
 
 
 def main() -> None:
@@ -47,15 +51,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--loads", type=int, default=9)
     arguments = parser.parse_intermixed_args()
-    asked = search.with_quantize(recipe.read(arguments.recipe, arguments.overrides).resolved())
-    bench = stages.Bench(asked, Store())
+    asked = search.with_quantize(read(arguments.recipe, arguments.overrides).resolved())
+    bench = context.Bench(asked, Store())
     start = untrained(asked, bench)
-    subject = twins.Subject.of(bench, asked, start)
-    plain = {name: twins.in_int8(scheme) for name, scheme in subject.schemes.items()}
+    subject = speed_references.Subject.of(bench, asked, start)
+    plain = {name: speed_references.in_int8(scheme) for name, scheme in subject.schemes.items()}
     matched = fnmatch.filter(plain, arguments.only)
     if not matched:
         parser.error(f"--only {arguments.only} matches no module of {', '.join(plain)}")
-    rows = [benchmark.raw(row) for row in bench.data.test[: arguments.rows]]
+    rows = [latency.raw(row) for row in bench.data.test[: arguments.rows]]
     names = list(dict.fromkeys(["int8", *search.formats(arguments.formats, "bytes")]))
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
@@ -69,7 +73,7 @@ def main() -> None:
                 open_onnxruntime(path, 1)
                 loads[name].append((time.perf_counter() - began) * 1000)
         answers = {name: Predictor(start.task, open_onnxruntime(path, 1), "onnxruntime", path.parent).predict for name, path in paths.items()}
-        p50 = {name: float(np.median(times)) for name, times in benchmark.latencies(answers, rows).items()}
+        p50 = {name: float(np.median(times)) for name, times in latency.latencies(answers, rows).items()}
         figures = {name: (float(np.median(loads[name])), p50[name], float(paths[name].stat().st_size)) for name in names}
     print(f"{len(matched)} of {len(plain)} modules, {len(rows)} rows, one thread; in brackets the ratio to int8")
     print(f"{'':8} {'load ms':>18} {'p50 ms':>18} {'bytes':>21}")

@@ -11,9 +11,15 @@ import argparse
 import numpy as np
 from against_peers import figures
 
-from limbeck import evaluate, pipeline, quantize, recipe, search, stages, verdict
-from limbeck.recipe import Quantize
-from limbeck.store import Store
+from limbeck.core.store import Store
+from limbeck.pipeline import arm, context, stages
+from limbeck.pipeline.arms import after_training
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.plan import plan_schemes
+from limbeck.recipe.model import Quantize
+from limbeck.recipe.reading import read
+from limbeck.studies import search
+from limbeck.training.scoring import score_split
 
 
 def main() -> None:
@@ -24,26 +30,26 @@ def main() -> None:
     parser.add_argument("--sensitivity", default="gradient")
     parser.add_argument("--rows", type=int)
     arguments = parser.parse_intermixed_args()
-    asked = search.with_quantize(recipe.read(arguments.recipe, arguments.overrides).resolved())
+    asked = search.with_quantize(read(arguments.recipe, arguments.overrides).resolved())
     assert asked.quantize is not None
     names = ["int8", "int4", "int3", "int2", "ternary"]
     found = search.search(asked, search.Budget("bits", arguments.bits), names, arguments.sensitivity, Store())
-    bench = stages.Bench(asked, Store())
-    start, weights = pipeline.trained_student(asked.model_copy(update={"quantize": None}), bench)
+    bench = context.Bench(asked, Store())
+    start, weights = arm.trained_student(asked.model_copy(update={"quantize": None}), bench)
     activations = {"activations": stages.activations(bench, asked)}
-    settings = verdict.after_training(asked.quantize.model_copy(update=activations)).with_chosen(range="mse")
+    settings = after_training(asked.quantize.model_copy(update=activations)).with_chosen(range="mse")
     plans = {
         "mixed": settings.model_copy(update={"modules": Quantize.model_validate(found["recipe"]["quantize"]).modules}),
         **{form: settings.model_copy(update={"weights": form, "modules": {}}) for form in ("int4", "int8")},
     }
     encoded = bench.encode("test", start.task)[: arguments.rows]
-    plain = evaluate.score(search.Student(bench, asked, start, weights).model(), encoded, start.task)
+    plain = score_split(search.Student(bench, asked, start, weights).model(), encoded, start.task)
     print(f"{'float':8} {start.task.metric} {figures(start.task, plain.logits, plain)[0]:.4f}")
     for title, plan in plans.items():
         student = search.Student(bench, asked.model_copy(update={"quantize": plan}), start, weights)
-        model = student.prepared(quantize.plan(student.model(), plan, student.activations))
-        quantize.calibrate(model, stages.calibration(bench, student.recipe, start.task))
-        scored = evaluate.score(model, encoded, start.task, one_by_one=student.activations == "uint8-dynamic")
+        model = student.prepared(plan_schemes(student.model(), plan, student.activations))
+        calibrate(model, stages.calibration(bench, student.recipe, start.task))
+        scored = score_split(model, encoded, start.task, one_by_one=student.activations == "uint8-dynamic")
         predicted = found["plan"] if title == "mixed" else found["uniform"][title]
         quality, nats = figures(start.task, scored.logits, plain)
         print(

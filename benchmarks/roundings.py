@@ -10,9 +10,12 @@ import argparse
 
 from against_peers import INT8_EMBEDDINGS, figures, show
 
-from limbeck import evaluate, pipeline, recipe, stages, verdict
-from limbeck.recipe import Quantize
-from limbeck.store import Store
+from limbeck.core.store import Store
+from limbeck.evaluation.scores import quality
+from limbeck.pipeline import arm, context
+from limbeck.pipeline.arms import derive_arms
+from limbeck.recipe.model import Quantize
+from limbeck.recipe.reading import read
 
 WAYS = ("nearest", "gptq", "adaround")
 
@@ -23,18 +26,18 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--formats", default="int4,int3")
     arguments = parser.parse_args()
-    read = recipe.read(arguments.recipe, arguments.overrides).resolved()
-    bench = stages.Bench(read, Store())
-    own = verdict.arms(read, 0)["kd" if read.distill else "plain"]
-    base = pipeline.run_arm(own, bench.store, bench=bench)
-    rows = {"float": (evaluate.quality(base.scored, base.task)[base.task.metric], 0.0)}
+    recipe = read(arguments.recipe, arguments.overrides).resolved()
+    bench = context.Bench(recipe, Store())
+    own = derive_arms(recipe, 0)["kd" if recipe.distill else "plain"]
+    base = arm.run_arm(own, bench.store, bench=bench)
+    rows = {"float": (quality(base.scored, base.task)[base.task.metric], 0.0)}
     settings = {"when": "after", "range": "mse", "equalize": {}, "activations": "float", "modules": INT8_EMBEDDINGS}
     for form in arguments.formats.split(","):
         for way in WAYS:
             quantize = Quantize.model_validate({**settings, "weights": form, "rounding": way})
             asked = own.model_copy(update={"quantize": quantize, "export": ["onnx"]})
-            rows[f"{form} {way}"] = figures(base.task, pipeline.run_arm(asked, bench.store, bench=bench).scored.logits, base.scored)
-    show(read.task, rows)
+            rows[f"{form} {way}"] = figures(base.task, arm.run_arm(asked, bench.store, bench=bench).scored.logits, base.scored)
+    show(recipe.task, rows)
 
 
 if __name__ == "__main__":

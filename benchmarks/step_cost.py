@@ -13,20 +13,27 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck import machine, objective, progressive, recipe, stages, train, verdict
-from limbeck.labelling import label_stage
-from limbeck.store import Store
+from limbeck.core import memory
+from limbeck.core.store import Store
+from limbeck.distillation import objective
+from limbeck.pipeline import context, stages
+from limbeck.pipeline.arms import derive_arms
+from limbeck.pipeline.teacher_outputs import label_stage
+from limbeck.quantization import progressive
+from limbeck.recipe.model import Recipe
+from limbeck.recipe.reading import read
+from limbeck.training import loop
 
 TURN = 5  # steps, the first not counted
 
 
-def training(bench: stages.Bench, derived: recipe.Recipe, folder: Path) -> train.Training:
+def training(bench: context.Bench, derived: Recipe, folder: Path) -> loop.Training:
     """An arm's training, its quantizers on."""
     ready = stages.teacher_stage(bench, derived)
     start = stages.student_stage(bench, derived, ready)
     terms = objective.terms(start.task.hard_loss, derived.distill)
     cache = label_stage(bench, derived, ready, start, terms) if derived.distill else None
-    made = train.Training(stages.training_job(bench, derived, start, terms, cache), folder)
+    made = loop.Training(stages.training_job(bench, derived, start, terms, cache), folder)
     if derived.quantize:
         for step in progressive.beginnings(derived.quantize, len(made.batches)):
             for listener in made.job.listeners:
@@ -40,10 +47,10 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
-    read = recipe.read(arguments.recipe, arguments.overrides)
-    bench = stages.Bench(read, Store())
-    machine.keep_freed_memory()
-    arms = {name: derived for name, derived in verdict.arms(read, 0).items() if name in ("plain", "kd", "joint")}
+    recipe = read(arguments.recipe, arguments.overrides)
+    bench = context.Bench(recipe, Store())
+    memory.keep_freed_memory()
+    arms = {name: derived for name, derived in derive_arms(recipe, 0).items() if name in ("plain", "kd", "joint")}
     with tempfile.TemporaryDirectory() as folder:
         trainings = {name: training(bench, derived, Path(folder)) for name, derived in arms.items()}
         total = len(trainings["plain"].batches)

@@ -7,7 +7,7 @@ from contracts.test_tasks import TAGS, TEXT, VOCABULARY, picture, sentence
 from contracts.tiny_models import bert, tokens
 from torch import nn
 
-from limbeck import registry
+from limbeck.core import registry
 from limbeck.sources import Row
 from limbeck.surgeries import Cut, Evidence
 from limbeck.tasks.image_classification import ImageClassification

@@ -14,8 +14,10 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 import limbeck
-from limbeck import cli, data, registry
-from limbeck.recipe import parse
+from limbeck.cli import main
+from limbeck.core import registry
+from limbeck.data.splits import Splits, load_splits
+from limbeck.recipe.reading import parse
 
 RECIPE = """
 task: {task}
@@ -218,7 +220,7 @@ def prepare(folder: Path, keys: str, files: Files, task: str | None = None) -> P
 
 
 def check(recipe: Path) -> int:
-    return cli._status(lambda: cli.app(["check", str(recipe), "--data-only"], standalone_mode=False))
+    return main._status(lambda: main.app(["check", str(recipe), "--data-only"], standalone_mode=False))
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -266,9 +268,9 @@ ROW_CASES = {
 GOOD_ROWS = {CSV: 24, TSV: 24, JSONL: 24, FOLDER: 20, NPZ: 47}
 
 
-def read(recipe: Path, policy: str) -> data.Data:
+def read(recipe: Path, policy: str) -> Splits:
     found = parse(recipe.read_text(), overrides=[f"data.on_bad_row={policy}"])
-    return data.read(found.data, registry.load("tasks", found.task))
+    return load_splits(found.data, registry.load("tasks", found.task))
 
 
 @pytest.mark.parametrize("name", [name for name in ROW_CASES if name not in ("an id twice", "a listed image that is not here")])
@@ -325,7 +327,7 @@ def test_an_unknown_policy_is_named_by_its_place(tmp_path: Path, capsys: pytest.
 # What is odd but no error.
 
 
-def drawn_away(found: data.Data) -> int:
+def drawn_away(found: Splits) -> int:
     """How many of the five repeated rows went to the validation split."""
     return len({row["text"] for row in found.validation} & {row["text"] for row in found.test})
 

@@ -11,13 +11,19 @@ import pytest
 from encoders import save_encoder
 from test_cli import call, mistake
 
-from limbeck import check, data, evaluate, forecast, objective, registry, stages
-from limbeck.features import HIDDEN
-from limbeck.labelling import label_stages
-from limbeck.quant.attention import PROBABILITIES
-from limbeck.recipe import Data, Recipe, parse
+from limbeck.core import registry
+from limbeck.core.store import Store
+from limbeck.data.batches import batch_plan, evaluation_batches, padded_size
+from limbeck.data.splits import read
+from limbeck.distillation import objective
+from limbeck.models.taps import HIDDEN
+from limbeck.pipeline import check, context, forecast
+from limbeck.pipeline.stages import student_stage, teacher_stage
+from limbeck.pipeline.teacher_outputs import label_stages
+from limbeck.quantization.attention import PROBABILITIES
+from limbeck.recipe.model import Data, Recipe
+from limbeck.recipe.reading import parse
 from limbeck.sources.sklearn import Sklearn
-from limbeck.store import Store
 from limbeck.tasks import Encoded
 
 RECIPE = """
@@ -97,15 +103,15 @@ def test_a_volume_counts_the_whole_from_a_part() -> None:
     cells = [partial(forecast.Volume.cells, kind=kind) for kind in (HIDDEN, PROBABILITIES)]
     for count in (lambda volume: volume.trained(1024), lambda volume: volume.passed(4096), lambda volume: volume.passed(1), *cells):
         assert count(part) == pytest.approx(count(whole), rel=0.05)
-    plan = data.batch_plan(whole.sizes, 1024, seed=0, epoch=0)
-    assert whole.trained(1024) == sum(data.padded_size(whole.sizes, batch) for batch in plan)
-    assert whole.passed(4096) == sum(data.padded_size(whole.sizes, batch) for batch in evaluate.evaluation_batches(rows))
+    plan = batch_plan(whole.sizes, 1024, seed=0, epoch=0)
+    assert whole.trained(1024) == sum(padded_size(whole.sizes, batch) for batch in plan)
+    assert whole.passed(4096) == sum(padded_size(whole.sizes, batch) for batch in evaluation_batches(rows))
     assert whole.unread_mb() == 0
     assert part.unread_mb() > 0
 
 
 def rehearsed(recipe: Recipe) -> dict[str, forecast.Cost]:
-    found = data.read(recipe.data, registry.load("tasks", recipe.task))
+    found = read(recipe.data, registry.load("tasks", recipe.task))
     return {cost.stage: cost for cost in forecast.rehearse(recipe.resolved(), found, 0.0)}
 
 
@@ -166,10 +172,10 @@ student: {{from: teacher, surgery: drop_layers, layers: 1}}
 train: {{epochs: 1, threads: 1, batch_tokens: 256, dtype: float32}}
 distill: {{losses: {{attention: {{}}}}}}
 """)
-    bench = stages.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
+    bench = context.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
     foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}["label"].disk_mb
-    ready = stages.teacher_stage(bench, bench.recipe)
-    start = stages.student_stage(bench, bench.recipe, ready)
+    ready = teacher_stage(bench, bench.recipe)
+    start = student_stage(bench, bench.recipe, ready)
     known = len(bench.store.records)
     label_stages(bench, bench.recipe, ready, start, objective.terms(start.task.hard_loss, bench.recipe.distill))
     written = sum(path.stat().st_size for record in bench.store.records[known:] for path in (bench.store.folder / record["entry"]).iterdir())
@@ -187,9 +193,9 @@ teacher: {{model: {encoder}, epochs: 0}}
 student: {{from: teacher, surgery: trim_vocabulary}}
 train: {{epochs: 1, threads: 1, batch_tokens: 32, dtype: float32}}
 """)
-    bench = stages.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
+    bench = context.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
     foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}["student"].disk_mb
-    cut = stages.student_stage(bench, bench.recipe, stages.teacher_stage(bench, bench.recipe))
+    cut = student_stage(bench, bench.recipe, teacher_stage(bench, bench.recipe))
     assert foreseen == pytest.approx(sum(path.stat().st_size for path in cut.folder.iterdir()) / 2**20, rel=0.02)
 
 
@@ -198,7 +204,7 @@ def test_a_shape_that_does_not_fit_is_a_mistake(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nmore")
 
     monkeypatch.setattr(forecast.Rehearsal, "run", break_down)
-    found = data.read(Data(source="sklearn"), registry.load("tasks", "image-classification"))
+    found = read(Data(source="sklearn"), registry.load("tasks", "image-classification"))
     with pytest.raises(ValueError, match=r"a batch cannot be computed: mat1 and mat2 shapes cannot be multiplied$"):
         forecast.rehearse(parse(RECIPE), found, 0.0)
 

@@ -13,8 +13,11 @@ import pytest
 from encoders import save_encoder
 
 import limbeck
-from limbeck import cli, doctor, pipeline, registry, store
-from limbeck.store import lock
+from limbeck.cli import doctor, main
+from limbeck.core import registry
+from limbeck.core.files import reserve
+from limbeck.core.store import lock
+from limbeck.pipeline import runs
 
 RECIPE = """
 task: image-classification
@@ -22,7 +25,7 @@ data: {source: sklearn, dataset: digits}
 student: {model: small_cnn, width: 2}
 train: {epochs: 1, learning_rate: 4.0e-3, threads: 1, batch_rows: 512}
 """
-VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback]
+VERBS = [command.name or command.callback.__name__ for command in main.app.registered_commands if command.callback]
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def recipe(tmp_path: Path) -> Path:
 
 def call(*arguments: Any) -> int:
     """The exit status of `limbeck arguments`."""
-    return cli._status(lambda: cli.app([str(argument) for argument in arguments], standalone_mode=False))
+    return main._status(lambda: main.app([str(argument) for argument in arguments], standalone_mode=False))
 
 
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
@@ -60,7 +63,7 @@ def test_a_wrong_command_is_answered_with_2(arguments: list[str], capsys: pytest
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_imports_nothing_heavy(verb: str) -> None:
-    code = f"import sys; sys.argv[1:] = ['{verb}', '--help']\nfrom limbeck.cli import main\ntry: main()\nexcept SystemExit as e: assert not e.code\n"
+    code = f"import sys; sys.argv[1:] = ['{verb}', '--help']\nfrom limbeck.cli.main import main\ntry: main()\nexcept SystemExit as e: assert not e.code\n"
     code += "heavy = {'torch', 'numpy', 'onnxruntime', 'rich.live', 'transformers'} & set(sys.modules)\nassert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -73,7 +76,7 @@ def full(*_: Any) -> None:
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
 def test_a_full_disk(where: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(store.os, where, full)
+    monkeypatch.setattr(os, where, full)
     told = mistake(capsys, "run", recipe, "--out", tmp_path / "out")
     assert told.startswith(f"limbeck: {tmp_path / 'out' / 'recipe.yaml'}: no space left on this disk")
     assert "LIMBECK_CACHE" in told
@@ -81,15 +84,15 @@ def test_a_full_disk(where: str, recipe: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_full_disk_under_the_label_cache_is_found_before_it_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     (tmp_path / "logits.npy").write_bytes(bytes(10))
     with pytest.raises(OSError, match="No space left") as caught:
-        store.reserve(tmp_path / "logits.npy")
+        reserve(tmp_path / "logits.npy")
     assert caught.value.filename == str(tmp_path / "logits.npy")
 
 
 def test_numpy_on_a_full_disk() -> None:
-    assert "no space left" in cli.explained(OSError("8 requested and 0 written"))
+    assert "no space left" in main.explained(OSError("8 requested and 0 written"))
 
 
 def test_a_file_where_the_run_folder_should_be(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +168,7 @@ def test_a_missing_extra_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch,
     def absent(*_: Any, **__: Any) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(pipeline, "run", absent)
+    monkeypatch.setattr(runs, "run", absent)
     assert 'pip install "limbeck[train]"' in mistake(capsys, "run", recipe)
 
 
@@ -174,7 +177,7 @@ def test_ctrl_c(verb: str, status: int, recipe: Path, monkeypatch: pytest.Monkey
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "run", interrupt)
+    monkeypatch.setattr(runs, "run", interrupt)
     monkeypatch.setattr(doctor, "lines", interrupt)
     assert call(verb, *([recipe] if verb == "run" else [])) == status
     written = capsys.readouterr().err
@@ -185,7 +188,7 @@ def test_ctrl_c(verb: str, status: int, recipe: Path, monkeypatch: pytest.Monkey
 def test_ctrl_c_while_it_waits_for_input(tmp_path: Path) -> None:
     """A real signal, into a verb that blocks."""
     code = "import os, signal, threading, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
-    code += "from limbeck import cli, doctor\ndoctor.lines = lambda: iter(lambda: time.sleep(0.05) or '', None)\n"
+    code += "from limbeck.cli import doctor, main as cli\ndoctor.lines = lambda: iter(lambda: time.sleep(0.05) or '', None)\n"
     code += "threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\nimport sys; sys.argv[1:] = ['doctor']\ncli.main()"
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -194,7 +197,7 @@ def test_ctrl_c_while_it_waits_for_input(tmp_path: Path) -> None:
 
 
 def test_list_shows_every_component_without_torch() -> None:
-    code = "import sys\nfrom limbeck import catalogue, registry\n[catalogue.family(name) for name in registry.FAMILIES]\nassert 'torch' not in sys.modules"
+    code = "import sys\nfrom limbeck.core import registry\nfrom limbeck.recipe import catalogue\n[catalogue.family(name) for name in registry.FAMILIES]\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -227,7 +230,7 @@ def test_a_components_formula_paper_and_keys_are_shown(capsys: pytest.CaptureFix
 
 
 def test_doctor_needs_no_torch(tmp_path: Path) -> None:
-    code = "import sys\nfrom limbeck import doctor\nprint('\\n'.join(doctor.lines()))\nassert 'torch' not in sys.modules"
+    code = "import sys\nfrom limbeck.cli import doctor\nprint('\\n'.join(doctor.lines()))\nassert 'torch' not in sys.modules"
     environment = {**os.environ, "LIMBECK_CACHE": str(tmp_path / "not" / "there")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())

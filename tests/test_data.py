@@ -9,10 +9,12 @@ import pytest
 from encoders import save_encoder
 
 import limbeck
-from limbeck import data, recipe, registry
-from limbeck.metrics import spans
-from limbeck.recipe import parse
+from limbeck.core import registry
+from limbeck.data.splits import load_splits
+from limbeck.recipe.model import Data
+from limbeck.recipe.reading import parse, read
 from limbeck.sources.conll import Conll
+from limbeck.tasks.metrics import spans
 
 pytestmark = pytest.mark.data
 CONLL = Path(os.environ.get("LIMBECK_DATA", "../shared/data")).resolve() / "conll2003"
@@ -50,10 +52,10 @@ COUNTS = {
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_splits_of_a_recipe_are_the_published_ones(name: str) -> None:
     """The sizes that each set's authors give; what has no validation split gives up a tenth of train, which unlabelled rows join."""
-    whole = recipe.read(Path(__file__).parents[1] / "recipes" / f"{name}.yaml")
+    whole = read(Path(__file__).parents[1] / "recipes" / f"{name}.yaml")
     named = whole.data
     options = {**named.options, "path": named.options["path"].replace("../shared/data", str(CONLL.parent))}
-    found = data.read(recipe.Data(source=named.source, **options), registry.load("tasks", whole.task))
+    found = load_splits(Data(source=named.source, **options), registry.load("tasks", whole.task))
     assert (len(found.train), len(found.validation), len(found.test), len(found.labels)) == COUNTS[name]
 
 
@@ -70,8 +72,8 @@ OTHERS = [
 
 @pytest.mark.parametrize(("source", "options", "rows", "labels"), OTHERS, ids=[options["path"] for _, options, _, _ in OTHERS])
 def test_other_sets_load_whole(source: str, options: dict[str, str], rows: int, labels: int) -> None:
-    found = data.read(
-        recipe.Data(source=source, **{**options, "path": str(CONLL.parent / options["path"])}), registry.load("tasks", "text-classification")
+    found = load_splits(
+        Data(source=source, **{**options, "path": str(CONLL.parent / options["path"])}), registry.load("tasks", "text-classification")
     )
     assert len(found.train) + len(found.validation) + len(found.test) == rows
     assert len(found.labels) == labels

@@ -13,7 +13,7 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-from limbeck import recipe
+from limbeck.recipe.reading import parse, read, write
 
 ROOT = Path(__file__).parent.parent
 BUILT_BY_CI = ("make demo", "make test", 'pip install "limbeck[train]"')  # .ci/run does these on a bare checkout
@@ -76,7 +76,7 @@ def test_the_python_of_the_guide_runs_as_printed(folder: Path) -> None:
 
 
 def test_the_recipes_of_the_guide_are_recipes() -> None:
-    found = [recipe.parse(block).resolved() for block in blocks(ROOT / "docs" / "guide.md", "yaml")]
+    found = [parse(block).resolved() for block in blocks(ROOT / "docs" / "guide.md", "yaml")]
     assert found
 
 
@@ -95,7 +95,7 @@ def test_the_notebook_was_executed_and_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_short_and_read(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 40
-    assert recipe.parse(recipe.write(recipe.read(path))) == recipe.read(path)
+    assert parse(write(read(path))) == read(path)
 
 
 def test_the_demo_is_a_recipe_of_the_folder() -> None:

@@ -17,13 +17,15 @@ from rich.console import Console
 from torch import nn
 
 import limbeck
-from limbeck import cli, inspect, layers
-from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import QuantizedLinear, Then
-from limbeck.ranges.minmax import Minmax
-from limbeck.recipe import parse
-from limbeck.store import Store, read_json
+from limbeck.analysis import layers
+from limbeck.cli import inspect, main
+from limbeck.core.files import read_json
+from limbeck.core.grids import GRIDS
+from limbeck.core.store import Store
+from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.ranges.minmax import Minmax
+from limbeck.quantization.swap import QuantizedLinear, Then
+from limbeck.recipe.reading import parse
 
 RECIPE = """
 task: image-classification
@@ -65,10 +67,10 @@ def test_the_layers_of_a_run_in_order_the_coarse_one_the_worst(run: Path, capsys
         assert (entry["error"] > layers.LEAVES) == (entry["rule"] == "threshold")
     assert read_json(run / "report.json")["layers"] == json.loads(json.dumps(found))
     assert f"{first['milliseconds']:.4f}" in (run / "report.html").read_text()
-    assert cli._status(lambda: cli.app(["inspect", str(run), "--json"], standalone_mode=False)) == 0
+    assert main._status(lambda: main.app(["inspect", str(run), "--json"], standalone_mode=False)) == 0
     told, timed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail), ("milliseconds", "float_milliseconds")
     assert [row | dict.fromkeys(timed) for row in told["layers"]] == [row | dict.fromkeys(timed) for row in found["layers"]]
-    assert cli._status(lambda: cli.app(["inspect", str(run)], standalone_mode=False)) == 0
+    assert main._status(lambda: main.app(["inspect", str(run)], standalone_mode=False)) == 0
     assert f"{found['changed']['rows']} of 359 test rows are answered otherwise than in float" in capsys.readouterr().out
 
 
@@ -105,7 +107,7 @@ def test_a_model_from_python_is_asked_for_and_taken(tmp_path: Path) -> None:
 
     mine = Mine(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
     limbeck.run(limbeck.parse(RECIPE.split("quantize")[0].replace("small_cnn, width: 4", "mine") + "quantize: {}"), tmp_path, models={"mine": mine})
-    with pytest.raises(ValueError, match=r"was given `mine` from Python: limbeck.inspect.inspect\("):
+    with pytest.raises(ValueError, match=r"was given `mine` from Python: limbeck.cli.inspect.inspect\("):
         inspect.inspect(tmp_path)
     assert [row["name"] for row in inspect.inspect(tmp_path, {"mine": mine})["layers"]] == ["0", "2"]
 

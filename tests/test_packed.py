@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from encoders import save_encoder
 
-from limbeck import evaluate, packed, stages
-from limbeck.recipe import parse
-from limbeck.store import Store
-from limbeck.tasks import Encoded, collate
+from limbeck.core.store import Store
+from limbeck.pipeline import context
+from limbeck.recipe.reading import parse
+from limbeck.tasks import Encoded, collate, packed
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.packed import unit_offsets
 
 
 def example(*, tagged: bool) -> list[Encoded]:
@@ -40,7 +41,7 @@ def test_packed_rows_are_the_rows(tagged: bool, chunk: int, tmp_path: Path) -> N
     for figure in (packed.sizes, packed.unit_counts):
         assert figure(found) == figure(rows)
     assert packed.flat_labels(found).tolist() == packed.flat_labels(rows).tolist()
-    assert evaluate.unit_offsets(found).tolist() == evaluate.unit_offsets(rows).tolist()
+    assert unit_offsets(found).tolist() == unit_offsets(rows).tolist()
     picked = np.array([4, 22, 0])
     assert collate([found[i] for i in picked], picked, {}).labels.tolist() == collate([rows[i] for i in picked], picked, {}).labels.tolist()
     assert [row.labels.tolist() for row in found[1:3]] == [row.labels.tolist() for row in rows[1:3]]
@@ -81,14 +82,14 @@ def test_many_texts_are_encoded_once_for_all_runs(tmp_path: Path, monkeypatch: p
     recipe = parse(f"task: text-classification\ndata: {{source: csv, path: {tmp_path}}}\nstudent: {{model: {model}}}")
 
     def encode() -> tuple[list[list[int]], list[dict[str, object]]]:
-        bench = stages.Bench(recipe, Store())
+        bench = context.Bench(recipe, Store())
         rows = bench.encode("train", bench.new_task(model))
         return [row.inputs["input_ids"].tolist() for row in rows], bench.store.records
 
     plain, records = encode()
     assert records == []
-    monkeypatch.setattr(stages, "PACKED_ROWS", 10)
-    monkeypatch.setattr(stages, "PACKED_CHUNK", 7)
+    monkeypatch.setattr(context, "PACKED_ROWS", 10)
+    monkeypatch.setattr(context, "PACKED_CHUNK", 7)
     first, second = encode(), encode()
     assert first[0] == second[0] == plain
     assert [(record["name"], record["reused"]) for record in first[1] + second[1]] == [("encode train", False), ("encode train", True)]

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from limbeck import pipeline, post_training, recipe
-from limbeck.post_training import Trial
-from limbeck.progress import Event, Note
-from limbeck.recipe import Quantize
-from limbeck.store import Store, read_json
+from limbeck.core.events import Event, Note
+from limbeck.core.files import read_json
+from limbeck.core.store import Store
+from limbeck.pipeline.arm import run_arm
+from limbeck.quantization import post_training
+from limbeck.quantization.post_training import Trial
+from limbeck.recipe.model import Quantize
+from limbeck.recipe.reading import read
 
 TEXT = """
 task: image-classification
@@ -27,7 +30,7 @@ def chosen(*overrides: str) -> tuple[Quantize, dict[str, Any], list[Event], list
     store = Store(tell=events.append)
     path = Path("recipe.yaml")
     path.write_text(TEXT)
-    arm = pipeline.run_arm(recipe.read(path, list(overrides)), store)
+    arm = run_arm(read(path, list(overrides)), store)
     assert arm.recipe.quantize is not None
     found = [record for record in store.records if record["name"] == "choose"]
     choice = read_json(store.folder / found[0]["entry"] / "choice.json") if found else {}

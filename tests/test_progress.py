@@ -15,8 +15,8 @@ import pytest
 from rich.console import Console
 
 from limbeck import run
-from limbeck.data import batch_plan
-from limbeck.progress import (
+from limbeck.core.console import JsonLines, LiveLine
+from limbeck.core.events import (
     COST,
     FORWARD,
     QUANTIZED,
@@ -26,8 +26,6 @@ from limbeck.progress import (
     Ended,
     EpochEnded,
     Event,
-    JsonLines,
-    LiveLine,
     Meter,
     Note,
     Progress,
@@ -35,7 +33,8 @@ from limbeck.progress import (
     duration,
     track,
 )
-from limbeck.recipe import parse
+from limbeck.data.batches import batch_plan
+from limbeck.recipe.reading import parse
 
 RECIPE = """
 task: image-classification
@@ -125,7 +124,7 @@ def test_every_kind_of_work_has_a_cost() -> None:
 
 def test_a_pass_is_tracked_and_told_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("limbeck.progress.Meter.__init__.__defaults__", (clock,))
+    monkeypatch.setattr("limbeck.core.events.Meter.__init__.__defaults__", (clock,))
     told: list[Event] = []
     for _ in track(range(100), float, told.append):
         clock.now += 0.03
@@ -191,7 +190,8 @@ def test_few_epochs_leave_a_line() -> None:
 
 SCRIPT = """
 import time
-from limbeck.progress import *
+from limbeck.core.console import *
+from limbeck.core.events import *
 with on_stderr() as tell:
     tell(Started("train (kd, seed 0)"))
     for step in range(1, 6):

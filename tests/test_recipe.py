@@ -11,8 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck import data, recipe
-from limbeck.yaml12 import load
+from limbeck.core import registry
+from limbeck.core.yaml12 import load
+from limbeck.data.splits import relocated
+from limbeck.recipe import reading
+from limbeck.recipe.model import Quantize, Recipe, Student, Teacher, Train, Verdict
+from limbeck.recipe.reading import read, write
 
 # Line numbers of the messages below count from these six lines.
 BASE = """\
@@ -25,8 +29,8 @@ train:
 """
 
 
-def parse(extra: str = "", *overrides: str, base: str = BASE) -> recipe.Recipe:
-    return recipe.parse(base + extra, origin="r.yaml", overrides=list(overrides))
+def parse(extra: str = "", *overrides: str, base: str = BASE) -> Recipe:
+    return reading.parse(base + extra, origin="r.yaml", overrides=list(overrides))
 
 
 def message(extra: str = "", *overrides: str, base: str = BASE) -> str:
@@ -263,7 +267,7 @@ def test_a_wrong_weight_is_told_once_under_its_own_key(written: str) -> None:
     "written", ["0", "0.5", "'linear(1.0, 0.5)'", "'cosine( 1 , -2e-5 )'", "'linear(.5,5.)'", "'step(0@0, 1@.3)'", "'ramp(0@0,1@1)'"]
 )
 def test_a_weight_that_is_read_is_one_that_the_objective_takes(written: str) -> None:
-    from limbeck.schedules import schedule
+    from limbeck.core.schedules import schedule
 
     found = parse(f"distill: {{task_weight: {written}}}\n").distill
     assert found
@@ -412,7 +416,7 @@ def test_a_wrong_weight_of_clipping_bounds_is_told_under_its_key() -> None:
 def test_a_wrong_component_of_a_recipe_without_a_text() -> None:
     content = {"task": "image-classification", "data": {"source": "sklearn"}, "student": {"model": "small_cnn", "epoch": 1}}
     with pytest.raises(ValueError, match=r"^recipe: student\.epoch: "):
-        recipe.Recipe.model_validate(content).check_components()
+        Recipe.model_validate(content).check_components()
 
 
 # Reading files.
@@ -422,13 +426,13 @@ def test_read_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(BASE + "  epochz: 2\n")
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}:7:3: train.epochz"):
-        recipe.read(path)
+        read(path)
 
 
 def test_read_applies_overrides(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(BASE)
-    assert recipe.read(str(path), ["train.epochs=2"]).train.epochs == 2
+    assert read(str(path), ["train.epochs=2"]).train.epochs == 2
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "latin-1"])
@@ -439,7 +443,7 @@ def test_read_tells_what_cannot_be_read(tmp_path: Path, kind: str) -> None:
     if kind == "latin-1":
         path.write_bytes(BASE.replace("somewhere", "où").encode("latin-1"))
     with pytest.raises(ValueError, match=r"no such recipe|cannot be read as a recipe") as caught:
-        recipe.read(path)
+        read(path)
     assert str(caught.value).startswith(f"{path}: ")
 
 
@@ -494,44 +498,44 @@ def test_an_override_that_is_no_yaml_is_the_users_mistake() -> None:
 
 def test_limbeck_data_moves_the_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMBECK_DATA", "/elsewhere")
-    assert data.relocated({"path": "../shared/data/conll2003/en", "keep": 1}) == {"path": "/elsewhere/conll2003/en", "keep": 1}
+    assert relocated({"path": "../shared/data/conll2003/en", "keep": 1}) == {"path": "/elsewhere/conll2003/en", "keep": 1}
 
 
 @pytest.mark.parametrize("options", [{"path": "mine/data"}, {"path": "/abs/shared/data/x"}, {"path": "../shared/database/x"}, {}])
 def test_limbeck_data_leaves_other_paths(monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
     monkeypatch.setenv("LIMBECK_DATA", "/elsewhere")
-    assert data.relocated(options) == options
+    assert relocated(options) == options
 
 
 def test_without_limbeck_data_the_recipe_is_taken_at_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIMBECK_DATA", raising=False)
-    assert data.relocated({"path": "../shared/data/x"}) == {"path": "../shared/data/x"}
+    assert relocated({"path": "../shared/data/x"}) == {"path": "../shared/data/x"}
 
 
 def test_a_portable_recipe_names_no_place_of_this_machine() -> None:
     found = parse(base=BASE.replace("somewhere", "/home/me/rows")).model_copy(
-        update={"teacher": recipe.Teacher(model="/home/me/models/minilm"), "student": recipe.Student(model="~/small")}
+        update={"teacher": Teacher(model="/home/me/models/minilm"), "student": Student(model="~/small")}
     )
-    written = yaml.safe_load(recipe.write(found, portable=True))
+    written = yaml.safe_load(write(found, portable=True))
     assert (written["data"]["path"], written["teacher"]["model"], written["student"]["model"]) == ("rows", "minilm", "small")
-    assert yaml.safe_load(recipe.write(found))["data"]["path"] == "/home/me/rows"
+    assert yaml.safe_load(write(found))["data"]["path"] == "/home/me/rows"
 
 
 # The model.
 
 
 def test_every_default_is_written_out() -> None:
-    written = yaml.safe_load(recipe.write(parse("quantize: {}\nverdict: {}\ndistill: {}\n")))
-    assert written["train"] == {**recipe.Train().model_dump(), "epochs": 6}
+    written = yaml.safe_load(write(parse("quantize: {}\nverdict: {}\ndistill: {}\n")))
+    assert written["train"] == {**Train().model_dump(), "epochs": 6}
     assert written["student"] == {"from": "teacher", "surgery": "drop_layers", "model": None, "layers": 3}
-    assert set(written["quantize"]) == set(recipe.Quantize.model_fields)
-    assert set(written["verdict"]) == set(recipe.Verdict.model_fields)
+    assert set(written["quantize"]) == set(Quantize.model_fields)
+    assert set(written["verdict"]) == set(Verdict.model_fields)
     assert written["distill"] == {"task_weight": 1.0, "combine": "mean", "balance": "weights", "cache": "float16", "top_k": 0, "losses": {"kl": {}}}
     assert written["export"] == ["onnx"]
 
 
 def test_a_resolved_recipe_holds_its_components_defaults() -> None:
-    found = recipe.parse(
+    found = reading.parse(
         "task: image-classification\ndata: {source: sklearn}\nteacher: {model: small_cnn, width: 8}\nstudent: {from: teacher, surgery: same}\n"
         "distill: {losses: {kl: {}, hidden: {weight: 2}}}\n"
     ).resolved()
@@ -559,13 +563,13 @@ def test_component_keys_are_options() -> None:
 def test_check_components_asks_the_registry_for_every_component(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
 
-    def load(family: str, name: str, real: Any = recipe.registry.load) -> Any:
+    def load(family: str, name: str, real: Any = registry.load) -> Any:
         if (family, name) not in asked:
             asked.append((family, name))
         return real(family, name)
 
-    monkeypatch.setattr(recipe.registry, "load", load)
-    monkeypatch.setattr(recipe.registry, "create", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(registry, "load", load)
+    monkeypatch.setattr(registry, "create", lambda *arguments: asked.append(arguments))
     parse("distill: {losses: {kl: {temperature: 2.0, weight: 0.5}}}\nquantize: {range: minmax}\nexport: [onnx, openvino]\n").check_components()
     assert asked == [
         ("tasks", "token-classification"),
@@ -616,24 +620,24 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
 
 @given(recipes())
 def test_what_is_written_is_read_back(content: dict[str, Any]) -> None:
-    found = recipe.Recipe.model_validate(content)
-    text = recipe.write(found)
-    again = recipe.parse(text)
+    found = Recipe.model_validate(content)
+    text = write(found)
+    again = reading.parse(text)
     assert again == found
-    assert recipe.write(again) == text
+    assert write(again) == text
 
 
 @pytest.mark.parametrize("word", ["2e-5", "1e5", "1E3", "010", "0o17", "0x1F", "1:30", "2024-01-02", "1_000", "no", "~", ".inf"])
 def test_a_word_that_reads_as_a_number_is_written_in_quotes(word: str) -> None:
-    found = parse(base=BASE.replace("somewhere", f"'{word}'"))
-    assert recipe.parse(recipe.write(found)) == found
-    assert yaml.safe_load(recipe.write(found))["data"]["path"] == word
+    found = reading.parse(base=BASE.replace("somewhere", f"'{word}'"))
+    assert reading.parse(write(found)) == found
+    assert yaml.safe_load(write(found))["data"]["path"] == word
 
 
 def test_a_metric_that_the_task_lacks_is_refused_before_any_work() -> None:
     """The verdict's metric is one of the task's; left open, it is written out as the task's own."""
     path = Path(__file__).parents[1] / "recipes" / "image-classification-digits-joint.yaml"
-    assert recipe.read(path).resolved().verdict.metric == "accuracy"  # type: ignore[union-attr]
-    assert recipe.read(path, ["verdict.metric=auc"]).resolved().judged_metric == "auc"
+    assert read(path).resolved().verdict.metric == "accuracy"  # type: ignore[union-attr]
+    assert read(path, ["verdict.metric=auc"]).resolved().judged_metric == "auc"
     with pytest.raises(ValueError, match=r"verdict\.metric: `image-classification` has no metric `auk`\. Did you mean `auc`\?"):
-        recipe.read(path, ["verdict.metric=auk"]).check_components()
+        read(path, ["verdict.metric=auk"]).check_components()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import limbeck
-from limbeck import registry
+from limbeck.core import registry, wording
 
 SOFT_TOY = '''"""A toy."""
 
@@ -70,7 +70,7 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
         registry.load("toys", "soft_toi")
 
 
-@pytest.mark.parametrize("name", ["", "os", "..store", "soft_toy.SoftToy", "limbeck.store", "__init__"])
+@pytest.mark.parametrize("name", ["", "os", "..store", "soft_toy.SoftToy", "limbeck.core.store", "__init__"])
 def test_a_name_cannot_leave_the_family(name: str) -> None:
     with pytest.raises(ValueError, match="toys has no component"):
         registry.load("toys", name)
@@ -159,7 +159,7 @@ def test_a_torch_module_without_a_constructor_has_no_keys(tmp_path: Path) -> Non
     ],
 )
 def test_suggest(word: str, choices: list[object], expected: str) -> None:
-    assert registry.suggest(word, choices) == expected
+    assert wording.suggest(word, choices) == expected
 
 
 # Every real component.
@@ -188,8 +188,9 @@ GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 def test_the_guide_adds_each_kind_in_four_steps(one: str, family: str) -> None:
     section = GUIDE.read_text(encoding="utf-8").split(f"## Add {one}\n")[1].split("\n## ")[0]
     assert re.findall(r"^(\d)\. ", section, re.MULTILINE) == ["1", "2", "3", "4"]
-    assert f"`src/limbeck/{family}/NAME.py`" in section
-    contract = f"src/limbeck/{family}/__init__.py"
+    home = registry.FAMILIES[family].replace(".", "/")
+    assert f"`src/limbeck/{home}/NAME.py`" in section
+    contract = f"src/limbeck/{home}/__init__.py"
     assert f"`{contract}`" in section
     assert (GUIDE.parent / contract).read_text(encoding="utf-8").startswith('"""')
 
@@ -198,7 +199,7 @@ def test_the_guides_loss_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     import torch
 
     from limbeck import losses
-    from limbeck.features import Outputs
+    from limbeck.models.taps import Outputs
 
     code = GUIDE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     (tmp_path / "losses").mkdir()

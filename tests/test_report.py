@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from limbeck import report as page
-from limbeck.card import card
-from limbeck.store import read_json
+from limbeck.artifact.card import card
+from limbeck.core.files import read_json
+from limbeck.reports import page
 
 Json = dict[str, Any]
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-MISC", "I-MISC"]

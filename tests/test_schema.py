@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from limbeck import recipe as recipes
-from limbeck import registry
-from limbeck.schema import schema
-from limbeck.yaml12 import load
+from limbeck.core import registry
+from limbeck.core.yaml12 import load
+from limbeck.recipe.reading import parse, read
+from limbeck.recipe.schema import schema
 
 ROOT = Path(__file__).parent.parent
 TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool, "null": type(None)}
@@ -54,7 +54,7 @@ def content(text: str) -> Any:
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_valid(path: Path) -> None:
     assert valid(content(path.read_text()), WHOLE)
-    assert valid(recipes.read(path).resolved().dump(), WHOLE)
+    assert valid(read(path).resolved().dump(), WHOLE)
 
 
 DIGITS = (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text()
@@ -86,7 +86,7 @@ def test_what_is_refused_when_read_is_refused_by_the_schema(old: str, new: str) 
     wrong = DIGITS.replace(old, new)
     assert not valid(content(wrong), WHOLE)
     with pytest.raises(ValueError, match=r"."):
-        recipes.parse(wrong).check_components()
+        parse(wrong).check_components()
 
 
 @pytest.mark.parametrize("student", ["{from: teacher, surgery: drop_layers, layers: 3}", "{from: teacher, surgery: same}", "{model: some/hub-id}"])
@@ -98,7 +98,7 @@ def test_every_form_of_a_student_is_valid(student: str) -> None:
 def test_a_schedule_of_temperatures_is_valid() -> None:
     scheduled = DIGITS.replace("temperature: 4.0", 'temperature: "linear(4, 1)"')
     assert valid(content(scheduled), WHOLE)
-    recipes.parse(scheduled).check_components()
+    parse(scheduled).check_components()
 
 
 def test_every_component_and_key_is_in_the_schema() -> None:

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from limbeck import cli, quantize, recipe, search
-from limbeck.recipe import Quantize
-from limbeck.search import Budget, stored_bytes
-from limbeck.store import Store
+from limbeck.cli import main
+from limbeck.core.store import Store
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.plan import plan_schemes
+from limbeck.recipe.model import Quantize
+from limbeck.recipe.reading import parse, read
+from limbeck.studies import search
+from limbeck.studies.search import Budget, stored_bytes
 
 RECIPE = """
 task: image-classification
@@ -29,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def call(*arguments: Any) -> int:
-    return cli._status(lambda: cli.app(["search", *map(str, arguments)], standalone_mode=False))
+    return main._status(lambda: main.app(["search", *map(str, arguments)], standalone_mode=False))
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:
@@ -56,12 +60,12 @@ def test_the_block_is_the_plan_when_a_recipe_reads_it(path: Path, tmp_path: Path
     found = answer(capsys, path, "--bits", 4.5, "--formats", "int8,int2,float", "--out", tmp_path / "block.yaml")
     pasted = yaml.safe_load(RECIPE)
     pasted["quantize"] |= yaml.safe_load((tmp_path / "block.yaml").read_text())["quantize"]
-    read = recipe.parse(yaml.safe_dump(pasted))
+    read = parse(yaml.safe_dump(pasted))
     assert read.quantize is not None
-    from limbeck import registry
+    from limbeck.core import registry
 
     model = registry.create("networks", "small_cnn", {"width": 16}).build(10, 1)
-    planned = {name: scheme.weights for name, scheme in quantize.plan(model, read.quantize, "uint8").items()}
+    planned = {name: scheme.weights for name, scheme in plan_schemes(model, read.quantize, "uint8").items()}
     assert planned == {row["name"]: row["weights"] for row in found["modules"] if row["weights"] != "float"}
     assert {scheme.activations for scheme in read.quantize.modules.values() if scheme.weights != "float"} == {"uint8"}
 
@@ -69,7 +73,7 @@ def test_the_block_is_the_plan_when_a_recipe_reads_it(path: Path, tmp_path: Path
 def test_another_budget_trains_and_estimates_nothing_again(path: Path, tmp_path: Path) -> None:
     def stages(wanted: Budget) -> list[bool]:
         store = Store()
-        search.search(recipe.read(path), wanted, ["int8", "int2"], "gradient", store)
+        search.search(read(path), wanted, ["int8", "int2"], "gradient", store)
         return [record["reused"] for record in store.records]
 
     assert not any(stages(Budget("bits", 6)))
@@ -77,17 +81,17 @@ def test_another_budget_trains_and_estimates_nothing_again(path: Path, tmp_path:
 
 
 def test_the_bytes_of_a_plan_are_those_that_the_converted_model_holds(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from limbeck import pipeline
-    from limbeck.quant.integer import Integer
+    from limbeck.pipeline.arm import run_arm
+    from limbeck.quantization.integer import Integer
 
     found = answer(capsys, path, "--bytes", "9kB")
     assert found["plan"]["bytes"] <= 9000
-    asked = recipe.read(path, ["quantize.when=after", "quantize.range=mse"])
+    asked = read(path, ["quantize.when=after", "quantize.range=mse"])
     assert asked.quantize is not None
     mixed = Quantize.model_validate(asked.quantize.model_dump() | found["recipe"]["quantize"])
-    arm = pipeline.run_arm(asked.model_copy(update={"quantize": mixed}), Store())
+    arm = run_arm(asked.model_copy(update={"quantize": mixed}), Store())
     assert arm.model is not None
-    layers = {name: layer for name, layer in quantize.convert(arm.model()).named_modules() if isinstance(layer, Integer)}
+    layers = {name: layer for name, layer in convert_model(arm.model()).named_modules() if isinstance(layer, Integer)}
     for row in found["modules"]:
         layer = layers[row["name"]]
         assert row["bytes"] == layer.stored.numel() + 4 * layer.scale.numel()

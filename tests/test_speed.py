@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 import limbeck
-from limbeck import pipeline, report, speed, stages, summary, twins
+from limbeck.core.store import Store
 from limbeck.exporters.onnx import optimized_ops
-from limbeck.recipe import Scheme
-from limbeck.store import Store
+from limbeck.pipeline import context, speed_references
+from limbeck.pipeline.arm import run_arm
+from limbeck.recipe.model import Scheme
+from limbeck.reports import page, speed, summary
 
 RECIPE = """
 task: image-classification
@@ -62,8 +64,8 @@ def test_the_sentences_tell_both_times_and_the_cure() -> None:
 
 
 def test_a_twin_in_int8_has_a_scale_a_channel_and_reads_integers() -> None:
-    assert twins.in_int8(Scheme(weights="int4", activations="float", group=32)) == Scheme(weights="int8", activations="uint8")
-    assert twins.in_int8(Scheme(weights="int3", activations="uint8-dynamic")) == Scheme(weights="int8", activations="uint8-dynamic")
+    assert speed_references.in_int8(Scheme(weights="int4", activations="float", group=32)) == Scheme(weights="int8", activations="uint8")
+    assert speed_references.in_int8(Scheme(weights="int3", activations="uint8-dynamic")) == Scheme(weights="int8", activations="uint8-dynamic")
 
 
 def test_a_run_of_small_formats_is_timed_beside_int8_and_float(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +83,7 @@ def test_a_run_of_small_formats_is_timed_beside_int8_and_float(tmp_path: Path, m
         assert told["bytes"][twin["form"]] > 0
     said = "\n".join(summary.lines(found, tmp_path / "run", next_steps=False))
     assert "SLOWER than int8 weights" in said and "SLOWER than float32" in said
-    assert '<li class="bad">SLOWER than int8' in report.render(found, [])
+    assert '<li class="bad">SLOWER than int8' in page.render(found, [])
 
 
 def test_in_int8_throughout_there_is_nothing_to_compare_but_float(tmp_path: Path) -> None:
@@ -92,9 +94,9 @@ def test_in_int8_throughout_there_is_nothing_to_compare_but_float(tmp_path: Path
 
 def test_a_twin_runs_its_products_in_integers(tmp_path: Path) -> None:
     recipe = limbeck.parse(RECIPE).resolved()
-    bench = stages.Bench(recipe, Store())
-    arm = pipeline.run_arm(recipe, bench.store, bench=bench)
-    found = twins.twins(bench, arm, tmp_path, 1)
+    bench = context.Bench(recipe, Store())
+    arm = run_arm(recipe, bench.store, bench=bench)
+    found = speed_references.twins(bench, arm, tmp_path, 1)
     assert found.formats == ["int4", "int8"]
     whole, real = (optimized_ops(tmp_path / form / "onnxruntime" / "model.onnx") for form in ("int8", "float"))
     assert whole["QLinearConv"] == 3

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from test_cli import call, mistake
 
-from limbeck import recipe as recipes
-from limbeck import registry, starter
+from limbeck.cli import starter
+from limbeck.core import registry
+from limbeck.recipe.reading import parse, read
 
 SAYINGS = [
     "where is my card",
@@ -166,7 +167,7 @@ def test_an_empty_folder_and_no_folder(tmp_path: Path) -> None:
 def test_what_is_written_is_a_recipe(task: str, tmp_path: Path) -> None:
     guess = starter.Guess(task, "csv", Path("some: where/#1"), {"text": "#1 String", "delimiter": "\t", "columns": ["a b", "on"]}, ["why:\nbecause"])
     text = starter.render(guess, None)
-    read = recipes.parse(text)
+    read = parse(text)
     assert len(text.splitlines()) <= 40
     assert read.data.options == {"path": "some: where/#1", **guess.options}
     read.check_components()
@@ -179,9 +180,9 @@ def test_a_recipe_is_written_once_and_read(tmp_path: Path, capsys: pytest.Captur
     assert call("init", tmp_path, "--out", out, "--model", "some/folder") == 0
     written = capsys.readouterr().out
     assert f"limbeck check {out}" in written
-    read = recipes.read(out)
-    assert read.teacher is not None
-    assert read.teacher.model == "some/folder"
+    written_recipe = read(out)
+    assert written_recipe.teacher is not None
+    assert written_recipe.teacher.model == "some/folder"
     assert "this file is here already" in mistake(capsys, "init", tmp_path, "--out", out)
 
 

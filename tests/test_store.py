@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck import store
-from limbeck.progress import Event
-from limbeck.store import Store
+from limbeck.core import files, store
+from limbeck.core.errors import Interrupted
+from limbeck.core.events import Event
+from limbeck.core.files import digest, file_digest, folder_digest, read_json, write_bytes, write_json
+from limbeck.core.signals import deferred_interrupt
+from limbeck.core.store import Store, lock
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8")),
@@ -63,35 +67,35 @@ def said(process: subprocess.Popen[str]) -> str:
 
 def test_digest_is_the_sha_256_of_canonical_json() -> None:
     expected = hashlib.sha256('{"a":[1,2.5,true,null],"é":"x"}'.encode()).hexdigest()
-    assert store.digest({"é": "x", "a": (1, 2.5, True, None)}) == expected
+    assert digest({"é": "x", "a": (1, 2.5, True, None)}) == expected
 
 
 @given(plain)
 def test_digest_depends_on_the_value_alone(value: Any) -> None:
-    assert store.digest(json.loads(json.dumps(value))) == store.digest(value)
+    assert digest(json.loads(json.dumps(value))) == digest(value)
 
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), plain, min_size=2, max_size=5))
 def test_digest_ignores_the_order_of_keys(value: dict[str, Any]) -> None:
-    assert store.digest(dict(reversed(value.items()))) == store.digest(value)
+    assert digest(dict(reversed(value.items()))) == digest(value)
 
 
 @given(plain, plain)
 def test_digest_tells_values_apart(a: Any, b: Any) -> None:
     same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
-    assert (store.digest(a) == store.digest(b)) == same
+    assert (digest(a) == digest(b)) == same
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, {"a": float("-inf")}]])
 def test_digest_refuses_what_json_cannot_say(value: object) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        store.digest(value)
+        digest(value)
 
 
 def test_file_digest(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
-    assert store.file_digest(path) == hashlib.sha256(b"abc").hexdigest()
+    assert file_digest(path) == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_folder_digest_covers_names_and_bytes_of_every_file(tmp_path: Path) -> None:
@@ -101,8 +105,8 @@ def test_folder_digest_covers_names_and_bytes_of_every_file(tmp_path: Path) -> N
             (tmp_path / name / path).write_bytes(content)
         return tmp_path / name
 
-    first = store.folder_digest(folder("first", {"a": b"1", "sub/b": b"2"}))
-    assert store.folder_digest(folder("same", {"sub/b": b"2", "a": b"1"})) == first
+    first = folder_digest(folder("first", {"a": b"1", "sub/b": b"2"}))
+    assert folder_digest(folder("same", {"sub/b": b"2", "a": b"1"})) == first
     others = [
         {"a": b"1", "sub/b": b"3"},
         {"a": b"1", "sub/c": b"2"},
@@ -110,7 +114,7 @@ def test_folder_digest_covers_names_and_bytes_of_every_file(tmp_path: Path) -> N
         {"a": b"1"},
         {"a": b"2", "sub/b": b"1"},
     ]
-    found = [store.folder_digest(folder(f"other{i}", files)) for i, files in enumerate(others)]
+    found = [folder_digest(folder(f"other{i}", files)) for i, files in enumerate(others)]
     assert len({first, *found}) == len(others) + 1
 
 
@@ -119,9 +123,9 @@ def test_folder_digest_covers_names_and_bytes_of_every_file(tmp_path: Path) -> N
 
 def test_write_and_read_json(tmp_path: Path) -> None:
     value = {"b": [1, 2.5, None], "a": "é"}
-    store.write_json(tmp_path / "x.json", value)
-    assert store.read_json(tmp_path / "x.json") == value
-    assert list(store.read_json(tmp_path / "x.json")) == ["b", "a"]
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value
+    assert list(read_json(tmp_path / "x.json")) == ["b", "a"]
     assert (tmp_path / "x.json").read_text(encoding="utf-8").endswith("}\n")
     assert os.listdir(tmp_path) == ["x.json"]
 
@@ -129,25 +133,25 @@ def test_write_and_read_json(tmp_path: Path) -> None:
 @given(plain)
 def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "round-trip.json"
-    store.write_json(path, value)
-    assert store.read_json(path) == value
+    write_json(path, value)
+    assert read_json(path) == value
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_failed_write_keeps_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     path = tmp_path / "weights"
-    store.write_bytes(path, b"old")
+    write_bytes(path, b"old")
 
     def fail(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, failing, fail)
+        patch.setattr(os, failing, fail)
         with pytest.raises(OSError, match="No space left"):
-            store.write_bytes(path, b"new and longer")
+            write_bytes(path, b"new and longer")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["weights"]
-    store.write_bytes(path, b"new")
+    write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["weights"]
 
@@ -155,24 +159,24 @@ def test_a_failed_write_keeps_the_old_content(tmp_path: Path, monkeypatch: pytes
 def test_the_bytes_are_durable_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(store.os, "fsync", lambda descriptor: (events.append("fsync"), fsync(descriptor)))
-    monkeypatch.setattr(store.os, "replace", lambda *names: (events.append("replace"), replace(*names)))
-    store.write_bytes(tmp_path / "x", b"1")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("fsync"), fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *names: (events.append("replace"), replace(*names)))
+    write_bytes(tmp_path / "x", b"1")
     assert events == ["fsync", "replace", "fsync"]
 
 
 def test_refused_json_keeps_the_old_file(tmp_path: Path) -> None:
-    store.write_json(tmp_path / "x.json", 1)
+    write_json(tmp_path / "x.json", 1)
     with pytest.raises(ValueError, match="JSON"):
-        store.write_json(tmp_path / "x.json", float("nan"))
-    assert store.read_json(tmp_path / "x.json") == 1
+        write_json(tmp_path / "x.json", float("nan"))
+    assert read_json(tmp_path / "x.json") == 1
     assert os.listdir(tmp_path) == ["x.json"]
 
 
 WRITER = """
 import sys
 from pathlib import Path
-from limbeck.store import write_bytes
+from limbeck.core.files import write_bytes
 path = Path(sys.argv[1])
 write_bytes(path, b"0" * 200_000)
 print("ready", flush=True)
@@ -197,7 +201,7 @@ def test_a_reader_never_sees_a_part_and_a_kill_leaves_none(tmp_path: Path, child
 HOLDER = """
 import sys
 from pathlib import Path
-from limbeck.store import lock
+from limbeck.core.store import lock
 with lock(Path(sys.argv[1]), wait=False):
     print("held", flush=True)
     sys.stdin.readline()
@@ -210,11 +214,11 @@ def test_a_lock_held_by_another_process_is_told(tmp_path: Path, child: Callable[
     assert said(process) == "held"
     with (
         pytest.raises(ValueError, match=r"run: another run is writing to this folder\. Wait for it, or choose another --out"),
-        store.lock(path, wait=False),
+        lock(path, wait=False),
     ):
         pass
     process.communicate("\n")
-    with store.lock(path, wait=False):
+    with lock(path, wait=False):
         pass
 
 
@@ -223,14 +227,14 @@ def test_the_kernel_frees_the_lock_of_a_killed_process(tmp_path: Path, child: Ca
     assert said(process) == "held"
     process.kill()
     process.wait()
-    with store.lock(tmp_path / "lock", wait=False):
+    with lock(tmp_path / "lock", wait=False):
         pass
 
 
 def test_a_failure_inside_frees_the_lock(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), store.lock(tmp_path / "lock", wait=False):
+    with pytest.raises(KeyError), lock(tmp_path / "lock", wait=False):
         raise KeyError
-    with store.lock(tmp_path / "lock", wait=False):
+    with lock(tmp_path / "lock", wait=False):
         pass
 
 
@@ -249,9 +253,9 @@ def test_a_stage_is_built_once(cache_folder: Path) -> None:
     told: list[Event] = []
     first = Store(tell=told.append)
     entry = first.stage("teacher", {"seed": 0}, fill)
-    assert entry == cache_folder / f"teacher-{store.digest({'seed': 0})[:24]}"
+    assert entry == cache_folder / f"teacher-{digest({'seed': 0})[:24]}"
     assert (entry / "result").read_bytes() == b"done"
-    assert store.read_json(entry / "stage.json") == {"seed": 0}
+    assert read_json(entry / "stage.json") == {"seed": 0}
     second = Store(tell=told.append)
     assert second.stage("teacher", {"seed": 0}, forbidden) == entry
     assert [record["reused"] for record in first.records + second.records] == [False, True]
@@ -277,7 +281,7 @@ def test_a_record_says_what_was_done(cache_folder: Path) -> None:
 
 
 def test_a_finished_stage_holds_no_checkpoint_and_no_leftovers(cache_folder: Path) -> None:
-    partial = cache_folder / f"train-{store.digest({})[:24]}.partial"
+    partial = cache_folder / f"train-{digest({})[:24]}.partial"
     (partial / "sub").mkdir(parents=True)
     (partial / "sub" / "weights.123.tmp").write_bytes(b"half")
 
@@ -292,7 +296,7 @@ def test_a_finished_stage_holds_no_checkpoint_and_no_leftovers(cache_folder: Pat
     assert not partial.exists()
 
 
-@pytest.mark.parametrize("error", [store.Interrupted, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt, OSError])
 def test_a_failed_build_keeps_its_folder_for_the_next(cache_folder: Path, error: type[BaseException]) -> None:
     found = Store()
 
@@ -331,7 +335,7 @@ def test_a_kill_while_the_checkpoint_is_deleted_leaves_no_part_of_it(cache_folde
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.shutil, "rmtree", killed)
+        patch.setattr(shutil, "rmtree", killed)
         with pytest.raises(SystemExit):
             Store().stage("train", {}, build)
     entry = Store().stage("train", {}, forbidden)
@@ -340,9 +344,9 @@ def test_a_kill_while_the_checkpoint_is_deleted_leaves_no_part_of_it(cache_folde
 
 def test_a_stage_is_durable_before_its_name(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
-    sync, rename = store.sync, os.rename
+    sync, rename = files.sync, os.rename
     monkeypatch.setattr(store, "sync", lambda path: (synced.append(path.name), sync(path)))
-    monkeypatch.setattr(store.os, "rename", lambda *names: (synced.append("rename"), rename(*names)))
+    monkeypatch.setattr(os, "rename", lambda *names: (synced.append("rename"), rename(*names)))
 
     def build(folder: Path) -> None:
         (folder / "sub").mkdir()
@@ -357,7 +361,10 @@ def test_a_stage_is_durable_before_its_name(cache_folder: Path, monkeypatch: pyt
 STEPS = """
 import sys, time
 from pathlib import Path
-from limbeck.store import Interrupted, Store, deferred_interrupt, read_json, write_bytes, write_json
+from limbeck.core.errors import Interrupted
+from limbeck.core.files import read_json, write_bytes, write_json
+from limbeck.core.signals import deferred_interrupt
+from limbeck.core.store import Store
 
 def build(folder):
     checkpoint = folder / "checkpoint"
@@ -399,10 +406,10 @@ def stop_after(process: subprocess.Popen[str], step: int, signum: signal.Signals
 def test_a_stopped_run_goes_on_to_the_same_bytes(
     cache_folder: Path, child: Callable[..., subprocess.Popen[str]], signum: signal.Signals, status: int
 ) -> None:
-    name = f"train-{store.digest({})[:24]}"
+    name = f"train-{digest({})[:24]}"
     assert stop_after(child(STEPS, 0.05), 5, signum) == status
     assert not (cache_folder / name).exists()
-    reached = store.read_json(cache_folder / f"{name}.partial" / "checkpoint" / "state.json")["step"]
+    reached = read_json(cache_folder / f"{name}.partial" / "checkpoint" / "state.json")["step"]
     assert 5 <= reached < 40
     output, _ = child(STEPS, 0).communicate()
     assert output.startswith(f"from {reached}\n{reached + 1}\n")
@@ -418,7 +425,7 @@ def test_two_processes_build_a_stage_once(cache_folder: Path, child: Callable[..
     second = child(STEPS, 0.005)
     outputs = [first.communicate()[0], second.communicate()[0]]
     assert "40\n" in outputs[0]
-    assert outputs[1] == f"entry {cache_folder / ('train-' + store.digest({})[:24])}\n"
+    assert outputs[1] == f"entry {cache_folder / ('train-' + digest({})[:24])}\n"
 
 
 # Signals.
@@ -427,19 +434,19 @@ def test_two_processes_build_a_stage_once(cache_folder: Path, child: Callable[..
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_noted_and_the_old_handler_comes_back(signum: signal.Signals) -> None:
     before = signal.getsignal(signum)
-    with pytest.raises(store.Interrupted), store.deferred_interrupt() as stop:  # noqa: PT012
+    with pytest.raises(Interrupted), deferred_interrupt() as stop:  # noqa: PT012
         assert not stop.requested
         signal.raise_signal(signum)
         assert stop.requested
         assert signal.getsignal(signum) is not before
-        raise store.Interrupted
+        raise Interrupted
     assert signal.getsignal(signum) is before
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_after_the_last_look_is_not_lost(signum: signal.Signals) -> None:
     before, done = signal.getsignal(signum), False
-    with pytest.raises(KeyboardInterrupt), store.deferred_interrupt():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt():  # noqa: PT012
         signal.raise_signal(signum)
         done = True
     assert done
@@ -448,13 +455,13 @@ def test_a_signal_after_the_last_look_is_not_lost(signum: signal.Signals) -> Non
 
 def test_handlers_come_back_after_an_error() -> None:
     before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
-    with pytest.raises(store.Interrupted), store.deferred_interrupt():
-        raise store.Interrupted
+    with pytest.raises(Interrupted), deferred_interrupt():
+        raise Interrupted
     assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_only_the_inner_of_two_contexts_is_asked() -> None:
-    with store.deferred_interrupt() as outer:
-        with pytest.raises(KeyboardInterrupt), store.deferred_interrupt():
+    with deferred_interrupt() as outer:
+        with pytest.raises(KeyboardInterrupt), deferred_interrupt():
             signal.raise_signal(signal.SIGTERM)
         assert not outer.requested

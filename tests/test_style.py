@@ -24,7 +24,7 @@ MAX_FILE_P95, MAX_FILE = 300, 450
 MAX_PARAMETERS = 6
 WINDOW_LINES, MAX_REPEATED_SHARE = 8, 0.03
 OPTIONAL = {"torch", "pyarrow", "transformers", "accelerate", "onnx", "onnxscript", "sklearn", "jinja2", "openvino", "timm", "torch_pruning"}
-TORCH_FREE = re.compile(r"(__init__|cli|runtime|recipe|registry|store|data|sources/\w+|tasks/\w+)\.py")
+TORCH_FREE = re.compile(r"(__init__|(sources|tasks|recipe|evaluation|artifact|reports)/\w+|cli/(__init__|main|starter|doctor))\.py")
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = re.compile(r"eval|exec|(builtins)\.(eval|exec)|torch\.(\w+\.)*load|torch\.save")
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
@@ -392,7 +392,7 @@ BAD = [
     (no_code_from_data, {"a.py": "eval(x)"}, "a.py:1: calls eval"),
     (no_code_from_data, {"a.py": "exec(x)"}, "a.py:1: calls exec"),
     (no_code_from_data, {"a.py": "np.load(x, allow_pickle=True)"}, "a.py:1: calls np.load"),
-    (lazy_optional_imports, {"cli.py": "import os\nimport torch.nn as nn"}, "cli.py:2: imports torch.nn"),
+    (lazy_optional_imports, {"cli/main.py": "import os\nimport torch.nn as nn"}, "cli/main.py:2: imports torch.nn"),
     (
         lazy_optional_imports,
         {"sources/x.py": "try:\n  from sklearn import datasets\nexcept ImportError: pass"},
@@ -400,13 +400,13 @@ BAD = [
     ),
     (
         lazy_optional_imports,
-        {"cli.py": "from limbeck import run", "run.py": "import limbeck.train", "train.py": "import torch"},
-        "cli.py:1: imports limbeck.run -> limbeck.train -> torch",
+        {"cli/main.py": "from limbeck import run", "run.py": "import limbeck.train", "train.py": "import torch"},
+        "cli/main.py:1: imports limbeck.run -> limbeck.train -> torch",
     ),
     (
         lazy_optional_imports,
-        {"data.py": "from limbeck.losses.kl import Kl", "losses/__init__.py": "import torch"},
-        "data.py:1: imports limbeck.losses -> torch",
+        {"tasks/x.py": "from limbeck.losses.kl import Kl", "losses/__init__.py": "import torch"},
+        "tasks/x.py:1: imports limbeck.losses -> torch",
     ),
 ]
 

@@ -7,15 +7,23 @@ Nothing heavy is imported before it is used: `import limbeck` needs no torch.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from limbeck.own import Own
-    from limbeck.pipeline import run, run_arm
-    from limbeck.recipe import parse, read
-    from limbeck.runtime import load
+    from limbeck.artifact.load import load
+    from limbeck.models.user_model import Own
+    from limbeck.pipeline.arm import run_arm
+    from limbeck.pipeline.runs import run
+    from limbeck.recipe.reading import parse, read
 
 __version__ = "0.1.0"
 __all__ = ["Own", "load", "parse", "read", "run", "run_arm"]
 
-_HOME = {"Own": "own", "load": "runtime", "parse": "recipe", "read": "recipe", "run": "pipeline", "run_arm": "pipeline"}
+_HOME = {
+    "Own": "models.user_model",
+    "load": "artifact.load",
+    "parse": "recipe.reading",
+    "read": "recipe.reading",
+    "run": "pipeline.runs",
+    "run_arm": "pipeline.arm",
+}
 
 
 def __getattr__(name: str) -> Any:

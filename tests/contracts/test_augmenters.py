@@ -8,8 +8,8 @@ from encoders import save_encoder
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-from limbeck import registry
-from limbeck.augmenters import Place, Propose
+from limbeck.core import registry
+from limbeck.data.augmenters import Place, Propose
 
 NAMES = registry.names("augmenters")
 each = pytest.mark.parametrize("name", NAMES)

@@ -14,10 +14,16 @@ import torch
 from tiny_models import bert, cnn, logits, pixels, stirred, tokens
 from torch import nn
 
-from limbeck import models, quantize, registry, runtime
-from limbeck.equalizers import Correction, Equalizer
-from limbeck.quant.flow import Flow
-from limbeck.recipe import Quantize
+from limbeck.artifact.load import OPENERS, relative_error
+from limbeck.core import registry
+from limbeck.models.dataflow import Flow
+from limbeck.models.weights import model_state, restore_state
+from limbeck.quantization.after_training import quantize_after_training
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.equalizers import Correction, Equalizer
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.recipe.model import Quantize
 
 Inputs = dict[str, torch.Tensor]
 NAMES = registry.names("equalizers")
@@ -75,8 +81,8 @@ def calls(inputs: Inputs) -> list[Any]:
 def prepared(kind: str, equalizers: list[Equalizer], activations: str = "uint8", **keys: Any) -> tuple[nn.Module, Flow]:
     build, inputs = MODELS[kind]
     model = build()
-    schemes = quantize.plan(model, Quantize(**keys), activations)
-    return model, quantize.prepare(model, schemes, "minmax", calls(inputs)[0], equalizers=equalizers)
+    schemes = plan_schemes(model, Quantize(**keys), activations)
+    return model, prepare_model(model, schemes, "minmax", calls(inputs)[0], equalizers=equalizers)
 
 
 def rewritten(kind: str, name: str, activations: str = "uint8") -> nn.Module:
@@ -93,7 +99,7 @@ def rewritten(kind: str, name: str, activations: str = "uint8") -> nn.Module:
 def settled(kind: str, name: str, activations: str = "uint8", **keys: Any) -> nn.Module:
     chosen = [registry.create("equalizers", name)]
     model, flow = prepared(kind, chosen, activations, **keys)
-    quantize.settle(model, flow, calls(MODELS[kind][1]), equalizers=chosen)
+    quantize_after_training(model, flow, calls(MODELS[kind][1]), equalizers=chosen)
     return model.eval()
 
 
@@ -148,13 +154,13 @@ def test_arranging_alone_changes_nothing(kind: str, name: str) -> None:
 @taken
 def test_a_rewrite_changes_what_the_integers_stand_for(kind: str, name: str) -> None:
     bare, flow = prepared(kind, [])
-    quantize.settle(bare, flow, calls(MODELS[kind][1]))
+    quantize_after_training(bare, flow, calls(MODELS[kind][1]))
     assert difference(logits(settled(kind, name), MODELS[kind][1]), logits(bare.eval(), MODELS[kind][1])) > 1e-5
 
 
 @taken
 def test_the_same_rows_give_the_same_values(kind: str, name: str) -> None:
-    first, second = models.state(settled(kind, name)), models.state(settled(kind, name))
+    first, second = model_state(settled(kind, name)), model_state(settled(kind, name))
     assert first.keys() == second.keys()
     assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
 
@@ -162,9 +168,9 @@ def test_the_same_rows_give_the_same_values(kind: str, name: str) -> None:
 @taken
 def test_saved_weights_find_their_place_again(kind: str, name: str) -> None:
     model = settled(kind, name)
-    tensors = {key: tensor.clone() for key, tensor in models.state(model).items()}
+    tensors = {key: tensor.clone() for key, tensor in model_state(model).items()}
     fresh, _ = prepared(kind, [registry.create("equalizers", name)])
-    models.restore(fresh, tensors)
+    restore_state(fresh, tensors)
     assert torch.equal(logits(fresh.eval(), MODELS[kind][1]), logits(model, MODELS[kind][1]))
 
 
@@ -172,7 +178,7 @@ def test_saved_weights_find_their_place_again(kind: str, name: str) -> None:
 def test_a_rewrite_leaves_no_hook_behind_and_keeps_the_mode(kind: str, name: str) -> None:
     chosen = [registry.create("equalizers", name)]
     model, flow = prepared(kind, chosen)
-    quantize.settle(model.train(), flow, calls(MODELS[kind][1]), equalizers=chosen)
+    quantize_after_training(model.train(), flow, calls(MODELS[kind][1]), equalizers=chosen)
     assert model.training
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
@@ -189,12 +195,12 @@ def test_the_artifact_s_graph_answers_as_the_model_does(kind: str, name: str, ac
     """In integer kernels, which the export counts."""
     model = settled(kind, name, activations)
     inputs = MODELS[kind][1]
-    converted = quantize.convert(model)
+    converted = convert_model(model)
     expected = logits(model, inputs)
     assert difference(logits(converted, inputs), expected) <= 1e-5
     registry.create("exporters", "onnx").export(converted, inputs, tmp_path)
-    found = runtime.OPENERS["onnxruntime"](tmp_path / "model.onnx", 1)({key: value.numpy() for key, value in inputs.items()})
-    assert runtime.relative_error(found, expected.numpy()) < 0.02
+    found = OPENERS["onnxruntime"](tmp_path / "model.onnx", 1)({key: value.numpy() for key, value in inputs.items()})
+    assert relative_error(found, expected.numpy()) < 0.02
     assert (found.argmax(-1) != expected.numpy().argmax(-1)).sum() <= 1
 
 
@@ -211,11 +217,11 @@ def test_rewrites_go_together_in_any_order(kind: str) -> None:
             if not isinstance(equalizer, Correction):
                 equalizer.apply(model, flow, calls(inputs))
         assert difference(logits(model.eval(), inputs), logits(build(), inputs)) <= 1e-5
-        quantize.settle(model, flow, calls(inputs), equalizers=[each for each in chosen if isinstance(each, Correction)])
+        quantize_after_training(model, flow, calls(inputs), equalizers=[each for each in chosen if isinstance(each, Correction)])
         fresh, _ = prepared(kind, [registry.create("equalizers", name) for name in order])
-        models.restore(fresh, {key: tensor.clone() for key, tensor in models.state(model).items()})
+        restore_state(fresh, {key: tensor.clone() for key, tensor in model_state(model).items()})
         assert torch.equal(logits(fresh.eval(), inputs), logits(model.eval(), inputs))
-        assert difference(logits(quantize.convert(model), inputs), logits(model, inputs)) <= 1e-5
+        assert difference(logits(convert_model(model), inputs), logits(model, inputs)) <= 1e-5
 
 
 def test_cross_layer_after_a_change_of_basis_is_refused() -> None:
@@ -269,6 +275,6 @@ def test_a_copy_is_rewritten_alone() -> None:
     """Nothing of a rewrite lies outside the model."""
     model, flow = prepared("bert", chosen := [registry.create("equalizers", "smoothquant")])
     other = copy.deepcopy(model)
-    quantize.settle(model, flow, calls(MODELS["bert"][1]), equalizers=chosen)
+    quantize_after_training(model, flow, calls(MODELS["bert"][1]), equalizers=chosen)
     assert difference(logits(other.eval(), MODELS["bert"][1]), logits(bert(), MODELS["bert"][1])) <= 1e-6
     assert np.isfinite(logits(model.eval(), MODELS["bert"][1]).numpy()).all()

@@ -22,15 +22,26 @@ from test_tasks import TAGS, VOCABULARY, sentence, tokenizer_text
 from tiny_models import bert, cnn, logits, pixels, tokens
 from torch import nn
 
-from limbeck import evaluate, export, models, quantize, registry, runtime
-from limbeck.quant import attention
-from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.integer import ActivationQuantizer, Integer, IntegerConvolution
-from limbeck.quant.swap import Quantized
-from limbeck.recipe import Quantize, Scheme
-from limbeck.store import file_digest, folder_digest, read_json, write_json
+from limbeck.artifact import parity
+from limbeck.artifact.load import load
+from limbeck.artifact.manifest import BrokenArtifact
+from limbeck.core import registry
+from limbeck.core.files import file_digest, folder_digest, read_json, write_json
+from limbeck.evaluation.scores import Scored
+from limbeck.exporters import writing
+from limbeck.models.weights import model_state
+from limbeck.quantization import attention
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.integer import ActivationQuantizer, Integer, IntegerConvolution
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.swap import Quantized
+from limbeck.recipe.model import Quantize, Scheme
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.token_classification import TokenClassification
+from limbeck.training.scoring import score_split
 
 Inputs = dict[str, torch.Tensor]
 WORDS = 9000  # enough codes that names and structure stay under a tenth of the file
@@ -53,9 +64,9 @@ INSTALLED = [name for name in registry.names("exporters") if importable(name)]
 
 
 def quantized(model: nn.Module, inputs: Inputs, activations: str, **keys: Any) -> nn.Module:
-    schemes = quantize.plan(model, Quantize(**keys), activations)
-    quantize.prepare(model, schemes, "minmax", lambda m: m(**inputs))
-    quantize.calibrate(model, [lambda m: m(**inputs)])
+    schemes = plan_schemes(model, Quantize(**keys), activations)
+    prepare_model(model, schemes, "minmax", lambda m: m(**inputs))
+    calibrate(model, [lambda m: m(**inputs)])
     return model.eval()
 
 
@@ -67,9 +78,9 @@ def bert_static() -> nn.Module:
 @cache
 def bert_attention() -> nn.Module:
     model, inputs = bert(WORDS), tokens(4, 13, WORDS)
-    quantize.prepare(model, quantize.plan(model, Quantize(), "uint8"), "minmax", lambda m: m(**inputs))
+    prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "minmax", lambda m: m(**inputs))
     attention.attach(model, "minmax", lambda m: m(**inputs))
-    quantize.calibrate(model, [lambda m: m(**inputs)])
+    calibrate(model, [lambda m: m(**inputs)])
     return model.eval()
 
 
@@ -176,7 +187,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
         if name != "onnx":
             graph(kind, "onnx")
         build, inputs, _ = KINDS[kind]
-        return folder / registry.create("exporters", name).export(quantize.convert(build()), inputs, folder)
+        return folder / registry.create("exporters", name).export(convert_model(build()), inputs, folder)
 
     return graph
 
@@ -220,7 +231,7 @@ def test_the_graph_answers_as_the_model_at_shapes_it_was_not_traced_with(exporte
 def test_every_quantized_weight_is_integers_and_no_other_copy_is_left(exported: Callable[[str, str], Path], name: str, kind: str) -> None:
     source = KINDS[kind][0]()
     constants = initializers(exported(kind, name))
-    wanted = Counter(key(module.stored.numpy()) for module in quantize.convert(source).modules() if isinstance(module, Integer))
+    wanted = Counter(key(module.stored.numpy()) for module in convert_model(source).modules() if isinstance(module, Integer))
     integers = [array for array in constants.values() if array.dtype in (np.int8, np.uint8)]
     assert not wanted - Counter(key(array) for array in integers)
     assert sum(array.size for array in integers if array.ndim) == sum(math.prod(shape) * n for (_, shape, _), n in wanted.items())
@@ -233,7 +244,7 @@ def test_every_quantized_weight_is_integers_and_no_other_copy_is_left(exported: 
 def learned(model: nn.Module) -> list[np.ndarray]:
     """Every scale and zero point that the converted model holds."""
     found = []
-    for module in quantize.convert(model).modules():
+    for module in convert_model(model).modules():
         if isinstance(module, Integer):
             found.append(module.scale.numpy())
         if isinstance(module, IntegerConvolution) and module.has_codes:
@@ -269,7 +280,7 @@ def test_other_scales_give_another_graph(name: str, exported: Callable[[str, str
         for module in model.modules():
             if isinstance(module, FakeQuantizer):
                 module.log_scale.add_(0.3 * torch.rand(module.log_scale.shape, generator=generator) + 0.1)
-    path = tmp_path / registry.create("exporters", name).export(quantize.convert(model), inputs, tmp_path)
+    path = tmp_path / registry.create("exporters", name).export(convert_model(model), inputs, tmp_path)
     assert all(holds(path, array) for array in learned(model))
     old = [array for array in learned(cnn_mixed()) if array.dtype == np.float32]
     assert not any(holds(path, array) for array in old)
@@ -283,9 +294,9 @@ def test_other_scales_give_another_graph(name: str, exported: Callable[[str, str
 @kinds
 def test_the_file_is_within_two_percent_of_its_bits(exported: Callable[[str, str], Path], name: str, kind: str) -> None:
     """Its bits a code, four bytes for each scale, bias and float parameter that is left, and the nodes of the graph."""
-    converted = quantize.convert(KINDS[kind][0]())
+    converted = convert_model(KINDS[kind][0]())
     packed = [module for module in converted.modules() if isinstance(module, Integer)]
-    others = {key: tensor for key, tensor in models.state(converted).items() if not key.endswith("stored")}
+    others = {key: tensor for key, tensor in model_state(converted).items() if not key.endswith("stored")}
     codes = sum(math.prod(module.shape) * (module.grid.bits if module.is_packed else 8) / 8 for module in packed)
     budget = codes + sum(tensor.numel() * tensor.element_size() for tensor in others.values())
     proto = onnx.load(str(exported(kind, name)))
@@ -302,9 +313,9 @@ def test_quantized_products_run_in_integer_kernels(exported: Callable[[str, str]
     path = exported(kind, "onnx")
     ops = exporter.optimized_ops(path)
     assert not {"Conv", "Gemm"} & set(ops) or kind.endswith(("groups", "float8"))  # weights alone are stored in few bits
-    exporter.check_kernels(quantize.convert(KINDS[kind][0]()), path)
+    exporter.check_kernels(convert_model(KINDS[kind][0]()), path)
     with pytest.raises(ValueError, match=r"products are quantized, but ONNX Runtime runs only"):
-        exporter.check_kernels(quantize.convert(bert_static()), exported("cnn-static", "onnx"))
+        exporter.check_kernels(convert_model(bert_static()), exported("cnn-static", "onnx"))
 
 
 def test_the_graph_tells_nothing_of_this_machine(exported: Callable[[str, str], Path]) -> None:
@@ -347,8 +358,8 @@ ARTIFACTS: dict[str, tuple[Any, str, list[Any], Callable[[], nn.Module], list[st
 def write(kind: str, folder: Path) -> None:
     task, task_name, rows, build, names = ARTIFACTS[kind]
     formats = {"weights": "int8", "activations": "uint8"}
-    content = export.Artifact(build(), task, task_name, f"task: {task_name}\n", names, {task.metric: 0.5}, formats)
-    export.write(content, task.encode(rows), folder)
+    content = writing.Artifact(build(), task, task_name, f"task: {task_name}\n", names, {task.metric: 0.5}, formats)
+    writing.write(content, task.encode(rows), folder)
 
 
 @pytest.fixture(scope="module")
@@ -368,8 +379,8 @@ artifacts = pytest.mark.parametrize("kind", list(ARTIFACTS))
 @artifacts
 def test_an_artifact_answers_raw_inputs_as_the_model_does(written: Callable[[str], Path], kind: str) -> None:
     task, _, rows, build, _ = ARTIFACTS[kind]
-    scored = evaluate.score(build(), task.encode(rows), task, one_by_one=True)
-    predictor = runtime.load(written(kind))
+    scored = score_split(build(), task.encode(rows), task, one_by_one=True)
+    predictor = load(written(kind))
     assert predictor.runtime == "onnxruntime"
     found = np.concatenate([predictor.logits(row) for row in rows])
     assert relative_error(found, scored.logits) < 0.01
@@ -410,17 +421,17 @@ def artifact(written: Callable[[str], Path], tmp_path: Path) -> Path:
 
 
 def test_a_change_of_any_file_is_refused(artifact: Path) -> None:
-    runtime.load(artifact)
+    load(artifact)
     for path in sorted(artifact.iterdir()):
         original = path.read_bytes()
         for changed in (original[:-1] + bytes([original[-1] ^ 1]), original + b"\n", original[: len(original) // 2], b""):
             if path.name == "manifest.json" and changed == original + b"\n":
                 continue  # space at its end is no change of JSON
             path.write_bytes(changed)
-            with pytest.raises(runtime.BrokenArtifact):
-                runtime.load(artifact)
+            with pytest.raises(BrokenArtifact):
+                load(artifact)
         path.write_bytes(original)
-    runtime.load(artifact)
+    load(artifact)
 
 
 def test_a_missing_file_is_named(artifact: Path) -> None:
@@ -428,14 +439,14 @@ def test_a_missing_file_is_named(artifact: Path) -> None:
         content = path.read_bytes()
         path.unlink()
         with pytest.raises(ValueError, match=path.name):
-            runtime.load(artifact)
+            load(artifact)
         path.write_bytes(content)
 
 
 def test_a_folder_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ValueError, match="this is no artifact"):
-            runtime.load(folder)
+            load(folder)
 
 
 def sign(folder: Path, **changes: Any) -> None:
@@ -452,12 +463,12 @@ def test_a_machine_that_computes_otherwise_is_refused(artifact: Path, name: str)
     tensors = load_file(artifact / "golden.safetensors")
     save_file(tensors | {f"output.{name}": tensors[f"output.{name}"] * 1.02}, artifact / "golden.safetensors")
     sign(artifact)
-    runtime.load(artifact, runtime=name)
+    load(artifact, runtime=name)
     for wrong in (tensors[f"output.{name}"] * 1.2, tensors[f"output.{name}"][:1], np.full_like(tensors[f"output.{name}"], np.nan)):
         save_file(tensors | {f"output.{name}": wrong}, artifact / "golden.safetensors")
         sign(artifact)
-        with pytest.raises(runtime.BrokenArtifact, match="computes other answers here"):
-            runtime.load(artifact, runtime=name)
+        with pytest.raises(BrokenArtifact, match="computes other answers here"):
+            load(artifact, runtime=name)
 
 
 def test_a_manifest_may_not_reach_outside_its_folder(artifact: Path) -> None:
@@ -465,14 +476,14 @@ def test_a_manifest_may_not_reach_outside_its_folder(artifact: Path) -> None:
     manifest = read_json(artifact / "manifest.json")
     manifest["files"]["../outside"] = file_digest(artifact.parent / "outside")
     write_json(artifact / "manifest.json", manifest)
-    with pytest.raises(runtime.BrokenArtifact, match="outside"):
-        runtime.load(artifact)
+    with pytest.raises(BrokenArtifact, match="outside"):
+        load(artifact)
 
 
 def test_a_manifest_of_another_schema_is_refused(artifact: Path) -> None:
     sign(artifact, schema=2)
-    with pytest.raises(runtime.BrokenArtifact, match="schema 2"):
-        runtime.load(artifact)
+    with pytest.raises(BrokenArtifact, match="schema 2"):
+        load(artifact)
 
 
 DAMAGE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -486,8 +497,8 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
 def test_a_manifest_with_a_hole_is_refused(artifact: Path, damage: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     write_json(artifact / "manifest.json", damage(read_json(artifact / "manifest.json")))
-    with pytest.raises(runtime.BrokenArtifact):
-        runtime.load(artifact)
+    with pytest.raises(BrokenArtifact):
+        load(artifact)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "labels.json", "preprocess.json", "golden.safetensors"])
@@ -495,13 +506,13 @@ def test_a_file_that_the_manifest_does_not_vouch_for_is_not_used(artifact: Path,
     manifest = read_json(artifact / "manifest.json")
     del manifest["files"][name]
     write_json(artifact / "manifest.json", manifest)
-    with pytest.raises(runtime.BrokenArtifact):
-        runtime.load(artifact)
+    with pytest.raises(BrokenArtifact):
+        load(artifact)
 
 
 def test_an_unknown_runtime_is_refused_with_those_there_are(artifact: Path) -> None:
     with pytest.raises(ValueError, match=r"no graph for `onxruntime`\. Did you mean `onnxruntime`\?"):
-        runtime.load(artifact, runtime="onxruntime")
+        load(artifact, runtime="onxruntime")
 
 
 def test_two_exports_write_the_same_bytes(written: Callable[[str], Path], tmp_path: Path) -> None:
@@ -512,9 +523,9 @@ def test_two_exports_write_the_same_bytes(written: Callable[[str], Path], tmp_pa
 @artifacts
 def test_the_proof_holds_in_a_fresh_process_and_leaves_nothing_behind(written: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
     task, _, rows, build, _ = ARTIFACTS[kind]
-    scored = evaluate.score(build(), task.encode(rows), task, one_by_one=True)
+    scored = score_split(build(), task.encode(rows), task, one_by_one=True)
     graphs = read_json(written(kind) / "manifest.json")["graphs"]
-    found = export.prove(written(kind), scored, rows, task, graphs, tmp_path)
+    found = parity.prove(written(kind), scored, rows, task, graphs, tmp_path)
     assert [row["runtime"] for row in found] == [graph["runtime"] for graph in graphs]
     for row in found:
         assert row["rows"] == len(rows)
@@ -526,12 +537,12 @@ def test_the_proof_holds_in_a_fresh_process_and_leaves_nothing_behind(written: C
 
 
 def test_the_proof_fails_for_another_model_s_answers() -> None:
-    scored = evaluate.score(image_model(), IMAGE.encode(IMAGE_ROWS), IMAGE)
+    scored = score_split(image_model(), IMAGE.encode(IMAGE_ROWS), IMAGE)
     moved = np.roll(scored.logits, 1, 1)
-    found = export.compare(scored, evaluate.Scored(moved, scored.labels, scored.offsets), IMAGE, "onnxruntime")
+    found = parity.compare(scored, Scored(moved, scored.labels, scored.offsets), IMAGE, "onnxruntime")
     assert not found["holds"]
     assert found["flips"] == 40
-    assert export.compare(scored, scored, IMAGE, "onnxruntime")["holds"]
+    assert parity.compare(scored, scored, IMAGE, "onnxruntime")["holds"]
 
 
 @pytest.mark.parametrize(
@@ -551,5 +562,5 @@ def test_how_many_decisions_may_differ(name: str, units: int, flips: int, holds:
     own, other = np.tile([0.0, 2.0, 1.0, 0.0, 0.0], (units, 1)), np.tile([0.0, 2.0, 1.0, 0.0, 0.0], (units, 1))
     other[:flips, 2] = 3
     offsets = np.arange(units + 1)
-    found = export.compare(evaluate.Scored(own, labels, offsets), evaluate.Scored(other, labels, offsets), IMAGE, name)
+    found = parity.compare(Scored(own, labels, offsets), Scored(other, labels, offsets), IMAGE, name)
     assert (found["flips"], found["holds"]) == (flips, holds)

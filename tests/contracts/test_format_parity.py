@@ -19,12 +19,13 @@ from onnx import numpy_helper
 from test_exporters import EXPORTERS, quantized, relative_error
 from torch import nn
 
-from limbeck import quantize, registry
+from limbeck.core import registry
+from limbeck.core.grids import GRIDS
 from limbeck.exporters.onnx import optimized_ops
-from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import Quantized, QuantizedConvolution, Then
-from limbeck.recipe import Scheme, WeightFormat
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.swap import Quantized, QuantizedConvolution, Then
+from limbeck.recipe.model import Scheme, WeightFormat
 
 
 class Recurrent(nn.Module):
@@ -114,7 +115,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., np.ndarra
         built = model(activations, group, is_recurrent)
         folder = folders.setdefault((activations, group, is_recurrent), tmp_path_factory.mktemp("parity"))
         made = registry.create("exporters", exporter)
-        path = folder / made.export(quantize.convert(built), read_by(built, 3, 1), folder)
+        path = folder / made.export(convert_model(built), read_by(built, 3, 1), folder)
         return made.open(path, 1)({name: tensor.numpy() for name, tensor in read_by(built, 5, 2).items()})
 
     return answer
@@ -224,7 +225,7 @@ def wide(group: int | None) -> nn.Module:
 @pytest.mark.parametrize("group", [None, 32, 64, 128])
 def test_a_layer_takes_its_bits_and_its_scales_in_the_file(tmp_path: Path, group: int | None) -> None:
     """Each layer's codes, and the file as a whole with its scales, tables and nodes; within 2 %."""
-    path = tmp_path / registry.create("exporters", "onnx").export(quantize.convert(wide(group)), {"vectors": torch.randn(3, 2, 512)}, tmp_path)
+    path = tmp_path / registry.create("exporters", "onnx").export(convert_model(wide(group)), {"vectors": torch.randn(3, 2, 512)}, tmp_path)
     sizes = {each.name: numpy_helper.to_array(each).nbytes for each in onnx.load(str(path)).graph.initializer}
     codes = {name: 512 * 512 * GRIDS[name].bits / 8 for name in FORMATS}
     for name, budget in codes.items():
@@ -242,7 +243,7 @@ def test_the_optimized_graph_of_few_bits_is_that_of_int8(tmp_path: Path, capsys:
         layer = Branches({f"linear_{name}": BUILD["linear"]()})
         built = quantized(layer, given(4, 0, {"linear"}), activations, modules={"layers.*": Scheme(weights=name, activations=activations)})
         (tmp_path / name).mkdir()
-        path = tmp_path / name / registry.create("exporters", "onnx").export(quantize.convert(built), given(3, 1, {"linear"}), tmp_path / name)
+        path = tmp_path / name / registry.create("exporters", "onnx").export(convert_model(built), given(3, 1, {"linear"}), tmp_path / name)
         ops[name] = optimized_ops(path)
     with capsys.disabled():
         print("", *(f"{name:9} {dict(sorted(found.items()))}" for name, found in ops.items()), sep="\n")

@@ -12,9 +12,18 @@ import torch
 from tiny_models import logits, stirred
 from torch import nn
 
-from limbeck import features, models, processors, quantize, registry, runtime, timm_models
+from limbeck.artifact.load import OPENERS, relative_error
+from limbeck.core import registry
 from limbeck.exporters import onnx as exporter
-from limbeck.recipe import Quantize
+from limbeck.models import processors, timm_models
+from limbeck.models.layers import blocks
+from limbeck.models.load import create_model, load_model, preprocess, save_model
+from limbeck.models.taps import hidden_of, run_model, to_torch
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.recipe.model import Quantize
 from limbeck.tasks import collate
 from limbeck.tasks.image_classification import ImageClassification
 
@@ -94,7 +103,7 @@ def test_pixels_are_those_of_the_model_s_own_processor(kind: str, height: int, w
 
 
 def test_a_grey_image_becomes_three_channels(folder: Callable[[str], str]) -> None:
-    task = ImageClassification(LABELS, models.preprocess(folder("vit"), ImageClassification, [], 0))
+    task = ImageClassification(LABELS, preprocess(folder("vit"), ImageClassification, [], 0))
     pixels = task.pixels(picture(50, 50, channels=1))
     assert pixels.shape == (3, SIDE, SIDE)
     assert (pixels[0] == pixels[1]).all()
@@ -102,27 +111,27 @@ def test_a_grey_image_becomes_three_channels(folder: Callable[[str], str]) -> No
 
 @kinds
 def test_a_pretrained_model_gets_the_task_s_head_and_comes_back(kind: str, folder: Callable[[str], str], tmp_path: Path) -> None:
-    text = models.preprocess(folder(kind), ImageClassification, [], 0)
+    text = preprocess(folder(kind), ImageClassification, [], 0)
     task = ImageClassification(LABELS, text)
-    model = models.create(folder(kind), {}, task, seed=0).eval()
+    model = create_model(folder(kind), {}, task, seed=0).eval()
     rows = task.encode([{"image": picture(40, 40), "label": "bee"}, {"image": picture(33, 50), "label": "dog"}])
-    batch = features.to_torch(collate(rows, np.arange(2), task.padding))
+    batch = to_torch(collate(rows, np.arange(2), task.padding))
     with torch.no_grad():
-        outputs = features.run(model, batch, features.hidden_of(features.blocks(model)))
+        outputs = run_model(model, batch, hidden_of(blocks(model)))
     assert outputs.logits.shape == (2, 1, 4)
     assert len(outputs.hidden) >= 2
     assert all(value.ndim == 3 and value.shape[:2] == (2, 1) for value in outputs.hidden.values())
-    models.save_model(model, tmp_path, network=None, preprocess_file=task.preprocess_file, text=text)
-    torch.testing.assert_close(logits(models.load_model(tmp_path, task).eval(), batch.inputs), outputs.logits[:, 0])
+    save_model(model, tmp_path, network=None, preprocess_file=task.preprocess_file, text=text)
+    torch.testing.assert_close(logits(load_model(tmp_path, task).eval(), batch.inputs), outputs.logits[:, 0])
 
 
 def quantized(folder: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
-    task = ImageClassification(LABELS, models.preprocess(folder, ImageClassification, [], 0))
-    model = stirred(models.create(folder, {}, task, seed=0))
+    task = ImageClassification(LABELS, preprocess(folder, ImageClassification, [], 0))
+    model = stirred(create_model(folder, {}, task, seed=0))
     inputs = {"pixel_values": torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))}
     model.train()(**inputs)  # running statistics of the norms
-    quantize.prepare(model.eval(), quantize.plan(model, Quantize(), "uint8"), "mse", lambda m: m(**inputs))
-    quantize.calibrate(model, [lambda m: m(**inputs)])
+    prepare_model(model.eval(), plan_schemes(model, Quantize(), "uint8"), "mse", lambda m: m(**inputs))
+    calibrate(model, [lambda m: m(**inputs)])
     return model.eval(), inputs
 
 
@@ -130,14 +139,14 @@ def quantized(folder: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
 def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(kind: str, folder: Callable[[str], str], tmp_path: Path) -> None:
     """Squeeze and excitation, SiLU, GELU, layer norms, depthwise and patch convolutions."""
     model, inputs = quantized(folder(kind))
-    registry.create("exporters", "onnx").export(quantize.convert(model), inputs, tmp_path)
+    registry.create("exporters", "onnx").export(convert_model(model), inputs, tmp_path)
     others = {"pixel_values": torch.randn(32, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))}
     expected = logits(model, others).numpy()
-    for name, opened in runtime.OPENERS.items():
+    for name, opened in OPENERS.items():
         pytest.importorskip(name)
         found = opened(tmp_path / "model.onnx", 1)({key: value.numpy() for key, value in others.items()})
         is_exact = name == "onnxruntime"  # OpenVINO fuses the rounding of one layer into the next, and random weights amplify that
-        assert runtime.relative_error(found, expected) < (1e-3 if is_exact else 0.15)
+        assert relative_error(found, expected) < (1e-3 if is_exact else 0.15)
         assert (found.argmax(1) != expected.argmax(1)).sum() <= (0 if is_exact else 2)
     ops = exporter.optimized_ops(tmp_path / "model.onnx")
     assert not {"Conv", "FusedConv"} & set(ops)
@@ -156,12 +165,12 @@ def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(kind: str, fo
 def test_a_processor_that_says_too_little_is_refused(folder: Callable[[str], str], tmp_path: Path, given: dict[str, Any], complaint: str) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings("vit") | given))
     with pytest.raises(ValueError, match=rf"model `{tmp_path}`: preprocessor_config.json: {complaint}"):
-        models.preprocess(str(tmp_path), ImageClassification, [], 0)
+        preprocess(str(tmp_path), ImageClassification, [], 0)
 
 
 def test_a_model_without_a_processor_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"neither a network of ours, nor a model folder"):
-        models.preprocess(str(tmp_path), ImageClassification, [], 0)
+        preprocess(str(tmp_path), ImageClassification, [], 0)
 
 
 def importable() -> bool:
@@ -176,9 +185,9 @@ def importable() -> bool:
 def test_timm_is_asked_for_by_its_extra() -> None:
     task = ImageClassification(LABELS, "{}")
     with pytest.raises(ValueError, match=r"need timm and torchvision .*pip install 'limbeck\[vision\]'"):
-        models.create("timm:resnet18", {}, task, seed=0)
+        create_model("timm:resnet18", {}, task, seed=0)
     with pytest.raises(ValueError, match=r"limbeck\[vision\]"):
-        models.preprocess("timm:resnet18", ImageClassification, [], 0)
+        preprocess("timm:resnet18", ImageClassification, [], 0)
 
 
 @pytest.mark.gpu

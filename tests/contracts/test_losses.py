@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck import registry
-from limbeck.features import HIDDEN, MAPS, OF_ATTENTION, PLACES, Outputs, Tap, run
+from limbeck.core import registry
+from limbeck.core.schedules import schedule
+from limbeck.distillation.objective import Objective, Term
 from limbeck.losses import FeatureLoss, Tempered
-from limbeck.objective import Objective, Term
-from limbeck.quant.attention import PROBABILITIES
-from limbeck.schedules import schedule
+from limbeck.models.taps import HIDDEN, MAPS, OF_ATTENTION, PLACES, Outputs, Tap, run_model
+from limbeck.quantization.attention import PROBABILITIES
 from limbeck.tasks import UNKNOWN, Batch
 
 B, W, V, D = 5, 5, 4, 6
@@ -298,7 +298,7 @@ def test_hidden_takes_the_maps_of_a_network_under_autocast() -> None:
     pixels = torch.randn(B, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     batch = Batch({"pixel_values": pixels}, None, torch.zeros(B, 1, dtype=torch.long), torch.ones(B, 1, dtype=torch.bool), np.arange(B))
     with torch.autocast("cpu", torch.bfloat16):
-        student = run(network, batch, [Tap(HIDDEN, "blocks.2")])
+        student = run_model(network, batch, [Tap(HIDDEN, "blocks.2")])
     loss, teacher = registry.create("losses", "hidden"), Outputs(student.logits, batch.mask, {Tap(HIDDEN, "theirs"): torch.ones(B, 1, 4)})
     loss.bind([("blocks.2", "theirs")], student, teacher)
     loss(student, teacher, batch).backward()

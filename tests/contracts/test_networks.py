@@ -14,13 +14,20 @@ import torch
 from tiny_models import logits, stirred
 from torch import nn
 
-from limbeck import features, quantize, registry, runtime
+from limbeck.artifact.load import OPENERS, relative_error
+from limbeck.core import registry
+from limbeck.core.grids import GRIDS
 from limbeck.exporters import onnx as exporter
-from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import Then
-from limbeck.ranges.lsq import Lsq
-from limbeck.recipe import Quantize
+from limbeck.models.layers import blocks
+from limbeck.models.taps import hidden_of, run_model
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.ranges.lsq import Lsq
+from limbeck.quantization.swap import Then
+from limbeck.recipe.model import Quantize
 from limbeck.tasks import Batch
 
 TOY: dict[str, dict[str, Any]] = {"mobilenet_v2": {"width": 0.25}, "resnet18": {"width": 8}, "resnet50": {"width": 4}, "small_cnn": {"width": 8}}
@@ -40,8 +47,8 @@ def pixels(rows: int, channels: int = 1, side: int = 28, seed: int = 0) -> dict[
 def quantized(name: str) -> nn.Module:
     """Static integers, with learned ranges after three steps of training, so that scales are no round figures."""
     model, inputs = built(name), pixels(16)
-    quantize.prepare(model, quantize.plan(model, Quantize(), "uint8"), "lsq", lambda m: m(**inputs))
-    quantize.calibrate(model, [lambda m: m(**inputs)])
+    prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "lsq", lambda m: m(**inputs))
+    calibrate(model, [lambda m: m(**inputs)])
     optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3)
     for _ in range(3):
         model(**inputs).logsumexp(1).mean().backward()
@@ -55,7 +62,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @cache
     def graph(name: str) -> Path:
         path = tmp_path_factory.mktemp(name) / "model.onnx"
-        exporter.to_onnx(quantize.convert(quantized(name)), pixels(4), path, dynamic_translation=exporter.dynamic_quantize_linear)
+        exporter.to_onnx(convert_model(quantized(name)), pixels(4), path, dynamic_translation=exporter.dynamic_quantize_linear)
         return path
 
     return graph
@@ -66,7 +73,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def test_a_network_gives_logits_and_has_layers(name: str, channels: int, side: int) -> None:
     model = built(name, channels)
     batch = Batch(pixels(3, channels, side), None, None, torch.ones(3, 1, dtype=torch.bool), np.arange(3))
-    outputs = features.run(model, batch, features.hidden_of(features.blocks(model)))
+    outputs = run_model(model, batch, hidden_of(blocks(model)))
     assert outputs.logits.shape == (3, 1, 5)
     assert all(value.shape[:2] == (3, 1) and torch.isfinite(value).all() for value in outputs.hidden.values())
 
@@ -77,8 +84,8 @@ def test_the_artifact_s_graph_answers_as_the_fake_quantized_model(exported: Call
     pytest.importorskip(name_of_runtime)
     inputs = pixels(64, seed=9)
     expected = logits(quantized(name), inputs).numpy()
-    found = runtime.OPENERS[name_of_runtime](exported(name), 1)({key: value.numpy() for key, value in inputs.items()})
-    assert runtime.relative_error(found, expected) < 0.02
+    found = OPENERS[name_of_runtime](exported(name), 1)({key: value.numpy() for key, value in inputs.items()})
+    assert relative_error(found, expected) < 0.02
     assert (found.argmax(1) != expected.argmax(1)).sum() <= 1
 
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck import registry
-from limbeck.quant.affine import dequantize, fit_interval, quantize, squared_error
-from limbeck.quant.formats import GRIDS, Grid
-from limbeck.ranges import SAMPLE
+from limbeck.core import registry
+from limbeck.core.grids import GRIDS, Grid
+from limbeck.quantization.affine import dequantize, fit_interval, quantize, squared_error
+from limbeck.quantization.ranges import SAMPLE
 
 pytestmark = [pytest.mark.parametrize("name", registry.names("ranges")), pytest.mark.parametrize("grid", GRIDS.values(), ids=list(GRIDS))]
 

@@ -10,15 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from limbeck import quantize, registry
-from limbeck.quant.affine import dequantize
-from limbeck.quant.affine import quantize as to_codes
-from limbeck.quant.formats import GRIDS, Grid
-from limbeck.quant.integer import Integer
-from limbeck.quant.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear
-from limbeck.ranges.mse import Mse
-from limbeck.recipe import Quantize
-from limbeck.roundings import LayerRounding, Rounding, ScaledRounding, mismatch
+from limbeck.core import registry
+from limbeck.core.grids import GRIDS, Grid
+from limbeck.quantization.affine import dequantize
+from limbeck.quantization.affine import quantize as to_codes
+from limbeck.quantization.after_training import quantize_after_training
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.integer import Integer
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.ranges.mse import Mse
+from limbeck.quantization.roundings import LayerRounding, Rounding, ScaledRounding, mismatch
+from limbeck.quantization.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear
+from limbeck.recipe.model import Quantize
 
 MADE = {name: registry.create("roundings", name) for name in registry.names("roundings")}
 SINGLE = [name for name, made in MADE.items() if isinstance(made, Rounding)]
@@ -119,14 +123,14 @@ def test_the_quantized_weight_is_its_codes_times_the_scales_in_every_shape(name:
     for module, x in ((nn.Linear(12, out), normal(5, 12)), (nn.Conv2d(2, out, 3), normal(2, 2, 6, 6)), (nn.Embedding(out, 12), torch.arange(out))):
         model = nn.Sequential(module).eval()
         keys = Quantize(weights="ternary", rounding=name, when="after")
-        flow = quantize.prepare(model, quantize.plan(model, keys, "float"), "mse", lambda m, x=x: m(x), rounding=made(name))
-        quantize.settle(model, flow, [lambda m, x=x: m(x)], rounding=made(name))
+        flow = prepare_model(model, plan_schemes(model, keys, "float"), "mse", lambda m, x=x: m(x), rounding=made(name))
+        quantize_after_training(model, flow, [lambda m, x=x: m(x)], rounding=made(name))
         (layer,) = (each for each in model.modules() if isinstance(each, Quantized))
         weight, scale = layer.float_weight().detach(), layer.quantizer.scale.view(out, *[1] * (layer.weight.ndim - 1))
         assert torch.equal(layer.quantizer(weight), layer.quantizer.codes(weight) * scale)
         expected = made(name).round(weight.flatten(1) / scale.flatten(1), GRIDS["ternary"], training=False).clamp(-1, 1)
         assert torch.equal(layer.quantizer.codes(weight).flatten(1), expected)
-        torch.testing.assert_close(quantize.convert(model)(x), model(x))
+        torch.testing.assert_close(convert_model(model)(x), model(x))
 
 
 # By layer.
@@ -241,8 +245,8 @@ def settled(name: str, activations: str, **keys: Any) -> tuple[nn.Module, nn.Mod
     model.eval()
     swapped, call = copy.deepcopy(model), lambda m: m(x)
     found = Quantize(when="after", rounding=name, **keys)
-    flow = quantize.prepare(swapped, quantize.plan(swapped, found, activations), "mse", call, rounding=made(name))
-    quantize.settle(swapped, flow, [call, call], rounding=made(name))
+    flow = prepare_model(swapped, plan_schemes(swapped, found, activations), "mse", call, rounding=made(name))
+    quantize_after_training(swapped, flow, [call, call], rounding=made(name))
     return model, swapped, x
 
 
@@ -272,7 +276,7 @@ def test_a_model_of_every_kind_of_layer_is_rounded_for_what_its_layers_read(name
         changed += not torch.equal(module.quantizer.codes((own.weight * factor).detach()), codes)
         assert (on_grid - own.weight * factor).abs().max() < 4 * scale.max()
     assert changed >= 2
-    converted = quantize.convert(swapped)
+    converted = convert_model(swapped)
     assert sum(isinstance(module, Integer) for module in converted.modules()) == len(layers)
     torch.testing.assert_close(converted(x), swapped(x), atol=1e-5, rtol=1e-5)
 
@@ -284,9 +288,9 @@ def test_outputs_of_a_whole_model_err_less_than_at_the_nearest_levels(name: str)
     x, found = correlated(400, 24, 5), {}
     for each in ("nearest", name):
         swapped, rounding = copy.deepcopy(model), made(each)
-        plan = quantize.plan(swapped, Quantize(weights="int3", rounding=each, when="after"), "float")
-        flow = quantize.prepare(swapped, plan, "mse", lambda m: m(x), rounding=rounding)
-        quantize.settle(swapped, flow, [lambda m: m(x)], rounding=rounding)
+        plan = plan_schemes(swapped, Quantize(weights="int3", rounding=each, when="after"), "float")
+        flow = prepare_model(swapped, plan, "mse", lambda m: m(x), rounding=rounding)
+        quantize_after_training(swapped, flow, [lambda m: m(x)], rounding=rounding)
         found[each] = (swapped(x) - model(x)).square().mean().item()
     assert found[name] < 0.8 * found["nearest"]
     assert math.isfinite(found[name])
@@ -297,4 +301,4 @@ def test_a_rounding_by_whole_steps_is_refused_for_levels_that_are_none() -> None
         with pytest.raises(
             ValueError, match=f"quantize: `0`: `{name}` rounds weights to int8 or int7 or int4 or int3 or int2 or ternary alone, not to binary"
         ):
-            quantize.plan(nn.Sequential(nn.Linear(4, 4)), Quantize(weights="binary", rounding=name, when="after"), "float")
+            plan_schemes(nn.Sequential(nn.Linear(4, 4)), Quantize(weights="binary", rounding=name, when="after"), "float")

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import quantize, registry
-from limbeck.quant.swap import Quantized
-from limbeck.recipe import Scheme
-from limbeck.sensitivities import Probe
+from limbeck.analysis.sensitivities import Probe
+from limbeck.core import registry
+from limbeck.quantization.plan import QUANTIZABLE
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.swap import Quantized
+from limbeck.recipe.model import Scheme
 from limbeck.tasks import Batch
 
 pytestmark = pytest.mark.parametrize("name", registry.names("sensitivities"))
@@ -62,10 +64,8 @@ def probe(kind: type[nn.Module], parts: list[list[int]] | None = None, formats: 
     torch.manual_seed(0)
     x = inputs(kind, 24)
     model = kind().eval()
-    schemes = {
-        name: Scheme(weights="int8", activations="float") for name, module in model.named_modules() if isinstance(module, quantize.QUANTIZABLE)
-    }
-    quantize.prepare(model, schemes, "lsq", lambda model: model(x=x[:2]))
+    schemes = {name: Scheme(weights="int8", activations="float") for name, module in model.named_modules() if isinstance(module, QUANTIZABLE)}
+    prepare_model(model, schemes, "lsq", lambda model: model(x=x[:2]))
     return Probe(model.eval(), [batch(x, part) for part in parts or [list(range(start, start + 4)) for start in range(0, 24, 4)]], formats)
 
 

@@ -1,4 +1,4 @@
-"""What every source keeps; how conll names a bad row; how `limbeck.data` draws splits and cuts batches.
+"""What every source keeps; how conll names a bad row; how `limbeck.data.splits` draws splits and cuts batches.
 
 A new source is tested by the contract once SAMPLES can write a little of what it reads.
 """
@@ -19,8 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck import data, registry
-from limbeck.recipe import Data
+from limbeck.core import registry
+from limbeck.data.batches import batch_plan, in_order
+from limbeck.data.splits import Splits, load_splits, stratified_split
+from limbeck.recipe.model import Data
 from limbeck.sources import Row
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.token_classification import TokenClassification
@@ -402,11 +404,11 @@ def test_what_sklearn_cannot_read_is_refused(key: str, value: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def digits() -> data.Data:
-    return data.read(Data(source="sklearn"), ImageClassification)
+def digits() -> Splits:
+    return load_splits(Data(source="sklearn"), ImageClassification)
 
 
-def test_splits_that_a_source_lacks_are_drawn_stratified_and_noted(digits: data.Data) -> None:
+def test_splits_that_a_source_lacks_are_drawn_stratified_and_noted(digits: Splits) -> None:
     assert len(digits.train) + len(digits.validation) + len(digits.test) == 1797
     assert digits.labels == list("0123456789")
     every = Counter(row["label"] for split in (digits.train, digits.validation, digits.test) for row in split)
@@ -420,44 +422,44 @@ def test_splits_that_a_source_lacks_are_drawn_stratified_and_noted(digits: data.
     ]
 
 
-def test_no_row_is_in_two_splits(digits: data.Data) -> None:
+def test_no_row_is_in_two_splits(digits: Splits) -> None:
     ids = [id(row) for split in (digits.train, digits.validation, digits.test) for row in split]
     assert len(set(ids)) == len(ids) == 1797
 
 
-def test_drawing_is_seeded_and_the_fingerprint_tells_rows_apart(digits: data.Data) -> None:
-    again = data.read(Data(source="sklearn"), ImageClassification)
+def test_drawing_is_seeded_and_the_fingerprint_tells_rows_apart(digits: Splits) -> None:
+    again = load_splits(Data(source="sklearn"), ImageClassification)
     for split in ("train", "validation", "test"):
         assert again.fingerprint(split) == digits.fingerprint(split)
     assert len({digits.fingerprint(split) for split in ("train", "validation", "test")}) == 3
     changed = [{**row, "image": row["image"].copy()} for row in digits.train]
     changed[3]["image"][0, 0] ^= 1
-    assert data.Data(changed, [], [], digits.labels).fingerprint("train") != digits.fingerprint("train")
-    assert data.Data(digits.train[::-1], [], [], digits.labels).fingerprint("train") != digits.fingerprint("train")
+    assert Splits(changed, [], [], digits.labels).fingerprint("train") != digits.fingerprint("train")
+    assert Splits(digits.train[::-1], [], [], digits.labels).fingerprint("train") != digits.fingerprint("train")
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=60), st.sampled_from([0.1, 0.2]))
 def test_a_stratified_split_keeps_shares_order_and_every_row(labels: list[str], share: float) -> None:
     rows = [{"label": label, "number": number} for number, label in enumerate(labels)]
-    kept, drawn = data.stratified_split(rows, share, lambda row: row["label"])
+    kept, drawn = stratified_split(rows, share, lambda row: row["label"])
     assert sorted(row["number"] for row in kept + drawn) == list(range(len(rows)))
     for part in (kept, drawn):
         numbers = [row["number"] for row in part]
         assert numbers == sorted(numbers)
     for label, count in [*Counter(labels).items(), ("abc", len(labels))]:
         assert abs(sum(row["label"] in label for row in drawn) - share * count) < 1
-    assert (kept, drawn) == data.stratified_split(rows, share, lambda row: row["label"])
+    assert (kept, drawn) == stratified_split(rows, share, lambda row: row["label"])
 
 
 def test_rows_of_small_strata_are_drawn_as_often_as_any() -> None:
     """As of label sets, of which most are seen once."""
     rows = [{"label": str(number if number < 500 else "often")} for number in range(1000)]
-    _, drawn = data.stratified_split(rows, 0.1, lambda row: row["label"])
+    _, drawn = stratified_split(rows, 0.1, lambda row: row["label"])
     assert abs(sum(row["label"] != "often" for row in drawn) - 50) < 1
 
 
-def read_text(path: Path) -> data.Data:
-    return data.read(Data(source="conll", path=str(path)), TokenClassification)
+def read_text(path: Path) -> Splits:
+    return load_splits(Data(source="conll", path=str(path)), TokenClassification)
 
 
 MANY = "Ada B-PER\n\nYork B-LOC\n\nin O\n\n" * 20
@@ -514,7 +516,7 @@ sizes = st.lists(st.integers(1, 60), min_size=1, max_size=200)
 @settings(max_examples=60)
 @given(sizes, st.integers(1, 200), st.integers(0, 5), st.integers(0, 5))
 def test_an_epoch_holds_every_row_once_within_the_budget(sizes: list[int], budget: int, seed: int, epoch: int) -> None:
-    plan = data.batch_plan(sizes, budget, seed=seed, epoch=epoch)
+    plan = batch_plan(sizes, budget, seed=seed, epoch=epoch)
     assert sorted(np.concatenate(plan).tolist()) == list(range(len(sizes)))
     for rows in plan:
         assert len(rows) == 1 or max(sizes[row] for row in rows) * len(rows) <= budget
@@ -524,7 +526,7 @@ def test_an_epoch_holds_every_row_once_within_the_budget(sizes: list[int], budge
 @given(sizes, st.integers(1, 200), st.integers(0, 5), st.integers(0, 5))
 def test_a_plan_is_a_pure_function_of_seed_and_epoch(sizes: list[int], budget: int, seed: int, epoch: int) -> None:
     def plan() -> list[list[int]]:
-        return [rows.tolist() for rows in data.batch_plan(sizes, budget, seed=seed, epoch=epoch)]
+        return [rows.tolist() for rows in batch_plan(sizes, budget, seed=seed, epoch=epoch)]
 
     first = plan()
     np.random.random(3)
@@ -532,14 +534,14 @@ def test_a_plan_is_a_pure_function_of_seed_and_epoch(sizes: list[int], budget: i
 
 
 def test_seeds_and_epochs_have_orders_of_their_own() -> None:
-    plans = {str([rows.tolist() for rows in data.batch_plan([1] * 100, 10, seed=seed, epoch=epoch)]) for seed in range(3) for epoch in range(3)}
+    plans = {str([rows.tolist() for rows in batch_plan([1] * 100, 10, seed=seed, epoch=epoch)]) for seed in range(3) for epoch in range(3)}
     assert len(plans) == 9
 
 
 def test_little_of_a_batch_is_padding() -> None:
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.gamma(2, 10, 2000).astype(int), 1, 128).tolist()
-    plan = data.batch_plan(lengths, 1024, seed=0, epoch=0)
+    plan = batch_plan(lengths, 1024, seed=0, epoch=0)
     padded = sum(max(lengths[row] for row in rows) * len(rows) for rows in plan)
     assert sum(lengths) / padded > 0.9
 
@@ -547,7 +549,7 @@ def test_little_of_a_batch_is_padding() -> None:
 @settings(max_examples=30)
 @given(sizes, st.integers(1, 200))
 def test_evaluation_batches_hold_every_row_once_within_the_budget(sizes: list[int], budget: int) -> None:
-    plan = data.in_order(sizes, budget)
+    plan = in_order(sizes, budget)
     assert sorted(np.concatenate(plan).tolist()) == list(range(len(sizes)))
     assert all(len(rows) == 1 or max(sizes[row] for row in rows) * len(rows) <= budget for rows in plan)
 
@@ -557,6 +559,6 @@ def test_the_rows_of_a_batch_do_not_follow_the_order_of_the_data(sizes: list[int
     """Data are often sorted by label, and a batch of one label teaches a network, and its batch norms, nothing of the others."""
     halves = np.arange(400) % 200 >= 100 if 9 in sizes else np.arange(400) >= 200
     for epoch in range(3):
-        plan = [rows for rows in data.batch_plan(sizes, 16 * max(sizes), seed=0, epoch=epoch) if len(rows) == 16]
+        plan = [rows for rows in batch_plan(sizes, 16 * max(sizes), seed=0, epoch=epoch) if len(rows) == 16]
         mixed = [halves[rows].any() and not halves[rows].all() for rows in plan]
         assert np.mean(mixed) > 0.9

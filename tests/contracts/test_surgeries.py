@@ -16,8 +16,15 @@ from contracts.tiny_models import cnn, logits, pixels, tokens
 from surgical import HEADS, IMAGES, LAYERS, SENTENCES, UNITS, cut, read, task_of, teacher
 from torch import nn
 
-from limbeck import features, models, quantize, registry, structure
-from limbeck.recipe import Quantize
+from limbeck.core import registry
+from limbeck.models import structure
+from limbeck.models.layers import blocks, evenly, layer_names
+from limbeck.models.load import from_transformers, load_model, save_model
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.recipe.model import Quantize
 
 NAMES = registry.names("surgeries")
 IDENTITY: dict[str, list[dict[str, Any]]] = {  # keys that cut nothing
@@ -63,7 +70,7 @@ def test_the_identity_surgery_is_exact(name: str, keys: dict[str, Any]) -> None:
     found, whole = cut(name, keys), teacher()
     for row in SENTENCES:
         torch.testing.assert_close(logits(found.student, read(task_of(found), row)), logits(whole, read(TEXT, row)), rtol=0, atol=1e-5)
-    assert features.blocks(found.student) == features.blocks(whole)
+    assert blocks(found.student) == blocks(whole)
 
 
 @pytest.mark.parametrize("name", READS_IMAGES)
@@ -115,22 +122,22 @@ def test_a_student_survives_its_folder(name: str, keys: dict[str, Any], tmp_path
     student: Any = found.student
     for folder in (tmp_path / "first", tmp_path / "second"):
         student.config.id2label = dict(enumerate(TAGS))
-        models.save_model(student, folder, network=None, preprocess_file=task.preprocess_file, text=task.preprocess)
-        student = models.load_model(folder, task).eval()
+        save_model(student, folder, network=None, preprocess_file=task.preprocess_file, text=task.preprocess)
+        student = load_model(folder, task).eval()
         inputs = read(task, SENTENCES[0])
         assert torch.equal(logits(student, inputs), logits(found.student, inputs))
         assert {key: value.shape for key, value in student.state_dict().items()} == {
             key: value.shape for key, value in found.student.state_dict().items()
         }
-        assert features.layer_names(student) == features.layer_names(found.student)
+        assert layer_names(student) == layer_names(found.student)
 
 
 @cases(SMALLER)
 def test_a_student_takes_a_head_of_other_labels(name: str, keys: dict[str, Any], tmp_path: Path) -> None:
     """A cut folder is a model that a recipe names: its encoder is kept, its head drawn anew."""
     found = cut(name, keys)
-    models.save_model(found.student, tmp_path, network=None, preprocess_file="tokenizer.json", text=found.preprocess or TEXT.preprocess)
-    model: Any = models.from_transformers(str(tmp_path), type(TEXT)(["O", "B-X", "I-X"], TEXT.preprocess))
+    save_model(found.student, tmp_path, network=None, preprocess_file="tokenizer.json", text=found.preprocess or TEXT.preprocess)
+    model: Any = from_transformers(str(tmp_path), type(TEXT)(["O", "B-X", "I-X"], TEXT.preprocess))
     assert model.classifier.out_features == 3
     own, kept = model.bert.state_dict(), found.student.bert.state_dict()  # type: ignore[union-attr, operator]
     assert own.keys() == kept.keys()
@@ -142,8 +149,8 @@ def test_a_student_trains_quantized_and_is_exported(name: str, keys: dict[str, A
     """A joint training in small: its loss falls, and the graph then answers as the fake-quantized student."""
     student, inputs = cut(name, keys).student, tokens(4, 13, 10)
     forward = partial(lambda model, **given: model(**given), **inputs)
-    quantize.prepare(student, quantize.plan(student, Quantize(), "uint8"), "lsq", forward)
-    quantize.calibrate(student, [forward])
+    prepare_model(student, plan_schemes(student, Quantize(), "uint8"), "lsq", forward)
+    calibrate(student, [forward])
     labels = torch.randint(0, len(TAGS), (4, 13), generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam([parameter for parameter in student.parameters() if parameter.requires_grad], 3e-3)
     losses = []
@@ -157,7 +164,7 @@ def test_a_student_trains_quantized_and_is_exported(name: str, keys: dict[str, A
     assert losses[-1] < losses[0]
     student.eval()
     exporter = registry.create("exporters", "onnx")
-    run = exporter.open(tmp_path / exporter.export(quantize.convert(student), inputs, tmp_path), 1)
+    run = exporter.open(tmp_path / exporter.export(convert_model(student), inputs, tmp_path), 1)
     expected = logits(student, tokens(2, 9, 10, seed=5)).numpy()
     answer = run({key: value.numpy() for key, value in tokens(2, 9, 10, seed=5).items()})
     assert np.sqrt(np.mean((answer - expected) ** 2) / np.mean(expected**2)) < 0.02
@@ -178,7 +185,7 @@ def test_the_first_or_the_last_layers_are_kept(keep: str, kept: list[int]) -> No
 
 def check_layers(keys: dict[str, Any], kept: list[int]) -> None:
     student, whole = cut("drop_layers", keys).student, teacher()
-    own, theirs = features.blocks(student), features.blocks(whole)
+    own, theirs = blocks(student), blocks(whole)
     assert len(own) == keys["layers"] == student.config.num_hidden_layers
     one = count(whole.get_submodule(theirs[0]))
     assert count(student) == count(whole) - (LAYERS - keys["layers"]) * one
@@ -209,13 +216,13 @@ def test_a_cut_after_which_the_widths_do_not_meet_is_refused() -> None:
     ("keep", "of", "expected"), [(3, 6, [1, 3, 5]), (6, 12, [1, 3, 5, 7, 9, 11]), (1, 12, [11]), (4, 12, [2, 5, 8, 11]), (5, 5, [0, 1, 2, 3, 4])]
 )
 def test_evenly(keep: int, of: int, expected: list[int]) -> None:
-    assert features.evenly(keep, of) == expected
+    assert evenly(keep, of) == expected
 
 
 def test_evenly_never_repeats_an_index() -> None:
     for of in range(1, 40):
         for keep in range(1, of + 1):
-            found = features.evenly(keep, of)
+            found = evenly(keep, of)
             assert len(set(found)) == keep
             assert found == sorted(found)
             assert found[0] >= 0
@@ -246,7 +253,7 @@ def test_a_network_of_ours_survives_its_folder_after_a_cut_that_its_keys_do_not_
         structure.put(module, key, getattr(module, key).detach().index_select(axis, torch.tensor([0, 2, 3])))
     first.out_channels = second.in_channels = norm.num_features = 3  # type: ignore[assignment]
     header = {"name": "small_cnn", "options": {"width": 4, "depth": 1}, "labels": 5, "channels": 1}
-    models.save_model(student, tmp_path, network=header, preprocess_file="preprocess.json", text="{}")
-    loaded = models.load_model(tmp_path, IMAGES.task).eval()
+    save_model(student, tmp_path, network=header, preprocess_file="preprocess.json", text="{}")
+    loaded = load_model(tmp_path, IMAGES.task).eval()
     assert torch.equal(logits(loaded, pixels(3)), logits(student, pixels(3)))
     assert loaded.get_submodule("blocks.1.0").in_channels == 3

@@ -15,18 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from limbeck import evaluate, features, metrics, registry
-from limbeck.embedder import Embedder
+from limbeck.core import registry
+from limbeck.evaluation.scores import agreement, details, quality
+from limbeck.models.embedder import Embedder
+from limbeck.models.taps import hidden_of, run_model, to_torch
 from limbeck.sources import Row
-from limbeck.tasks import UNKNOWN, Scored, SelfSupervised, Task, collate, differs, figures, is_known, softmax
+from limbeck.tasks import UNKNOWN, Scored, SelfSupervised, Task, collate, differs, figures, is_known, metrics, softmax
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
+from limbeck.tasks.packed import unit_offsets
 from limbeck.tasks.ranking import Ranking
 from limbeck.tasks.sentence_embedding import SentenceEmbedding
 from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.text_regression import TextRegression
 from limbeck.tasks.token_classification import TokenClassification
+from limbeck.training.scoring import masked, score_split
 
 PAD, MAX_TOKENS = 3, 12  # [PAD] is not 0, so that a pad id taken for granted shows
 TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
@@ -195,19 +199,19 @@ def test_padding_changes_nothing(name: str) -> None:
     """Rows scored one by one, and all padded to one batch of the longest."""
     task, rows, _ = EXAMPLES[name]
     encoded, model = task.encode(rows), model_for(task)
-    alone = evaluate.score(model, encoded, task, one_by_one=True)
+    alone = score_split(model, encoded, task, one_by_one=True)
     together = collate(encoded, np.arange(len(rows)), task.padding)
     with torch.inference_mode():
-        outputs = features.run(model, features.to_torch(together))
+        outputs = run_model(model, to_torch(together))
     for index, row in enumerate(encoded):
-        values = evaluate.masked(outputs.logits[index].numpy(), together.mask[index])[: len(row.labels)]
+        values = masked(outputs.logits[index].numpy(), together.mask[index])[: len(row.labels)]
         np.testing.assert_allclose(kept(task, values, row.labels), alone.logits[alone.offsets[index] : alone.offsets[index + 1]], atol=1e-5)
         assert not together.mask[index, len(row.labels) :].any()
         assert (together.labels[index, len(row.labels) :] == UNKNOWN).all()
-    batched = evaluate.score(model, encoded, task)
+    batched = score_split(model, encoded, task)
     np.testing.assert_allclose(batched.logits, alone.logits, atol=1e-5)
     np.testing.assert_array_equal(batched.labels, alone.labels)  # where NaN is NaN
-    assert evaluate.quality(batched, task) == pytest.approx(evaluate.quality(alone, task), rel=1e-4)
+    assert quality(batched, task) == pytest.approx(quality(alone, task), rel=1e-4)
 
 
 @contract
@@ -230,9 +234,9 @@ def test_a_padded_row_has_the_hidden_maps_that_it_has_alone(name: str) -> None:
     table = next(name for name, _ in model.named_modules() if name.endswith("table"))
 
     def hidden(chosen: list[int]) -> torch.Tensor:
-        batch = features.to_torch(collate([encoded[i] for i in chosen], np.array(chosen), task.padding))
+        batch = to_torch(collate([encoded[i] for i in chosen], np.array(chosen), task.padding))
         with torch.inference_mode():
-            return features.run(model, batch, features.hidden_of([table])).hidden[table]
+            return run_model(model, batch, hidden_of([table])).hidden[table]
 
     together = hidden([0, 1, 2, 3])
     for index, row in enumerate(encoded):
@@ -243,8 +247,8 @@ def test_a_padded_row_has_the_hidden_maps_that_it_has_alone(name: str) -> None:
 def test_the_order_of_rows_changes_no_metric(name: str) -> None:
     task, rows, _ = EXAMPLES[name]
     model = model_for(task)
-    forwards, backwards = (evaluate.score(model, task.encode(each), task) for each in (rows, rows[::-1]))
-    assert evaluate.quality(forwards, task) == pytest.approx(evaluate.quality(backwards, task), rel=1e-6)
+    forwards, backwards = (score_split(model, task.encode(each), task) for each in (rows, rows[::-1]))
+    assert quality(forwards, task) == pytest.approx(quality(backwards, task), rel=1e-6)
 
 
 @contract
@@ -284,10 +288,10 @@ def perfect_logits(task: Task, labels: np.ndarray) -> np.ndarray:
 def test_perfect_answers_score_one_and_wrong_ones_less(name: str) -> None:
     task, rows, _ = EXAMPLES[name]
     encoded = task.encode(rows)
-    labels, offsets = np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded)
+    labels, offsets = np.concatenate([row.labels for row in encoded]), unit_offsets(encoded)
     logits = perfect_logits(task, labels)
     wrong = np.roll(logits, 2 if isinstance(task, SentenceEmbedding) else 1, 0 if task.likelihood == "gaussian" else 1)
-    perfect, shifted = (evaluate.quality(Scored(kept(task, each, labels), labels, offsets), task) for each in (logits, wrong))
+    perfect, shifted = (quality(Scored(kept(task, each, labels), labels, offsets), task) for each in (logits, wrong))
     assert tuple(sorted(perfect)) == tuple(sorted(task.metric_names)) and task.metric in task.metric_names
     assert perfect == pytest.approx({metric: float(metric not in ("nats_per_token", "root_mean_square_error")) for metric in perfect})
     lower, higher = (perfect, shifted) if task.metric in metrics.LOWER_IS_BETTER else (shifted, perfect)
@@ -307,10 +311,10 @@ def test_decisions_differ_where_the_label_is_known_and_nowhere_else(name: str) -
     if isinstance(task, SelfSupervised):
         return
     encoded = task.encode(rows)
-    labels, offsets = np.concatenate([row.labels for row in encoded]), evaluate.unit_offsets(encoded)
+    labels, offsets = np.concatenate([row.labels for row in encoded]), unit_offsets(encoded)
     own = Scored(perfect_logits(task, labels), labels, offsets)
     other = Scored(otherwise(task, own.logits), labels, offsets)
-    assert evaluate.agreement(own, own, task) == 1
+    assert agreement(own, own, task) == 1
     assert not differs(task, own, own).any()
     found = differs(task, own, other)
     assert found.any() and found.shape == labels.shape
@@ -322,7 +326,7 @@ def test_decisions_differ_where_the_label_is_known_and_nowhere_else(name: str) -
 def test_metrics_are_functions_of_sums_over_rows(name: str) -> None:
     """One matrix of totals gives a vector of each metric: what a bootstrap needs."""
     task, rows, _ = EXAMPLES[name]
-    statistics = task.statistics(evaluate.score(model_for(task), task.encode(rows), task))
+    statistics = task.statistics(score_split(model_for(task), task.encode(rows), task))
     assert len(statistics) == len(rows)
     weights = np.random.default_rng(0).integers(0, 4, (6, len(rows))).astype(float)
     together = task.metrics(weights @ statistics)
@@ -336,9 +340,9 @@ def test_metrics_are_functions_of_sums_over_rows(name: str) -> None:
 @contract
 def test_no_rows_at_all_score_zero_without_a_warning(name: str) -> None:
     task, _, _ = EXAMPLES[name]
-    statistics = task.statistics(evaluate.score(model_for(task), task.encode(EXAMPLES[name][1]), task))
+    statistics = task.statistics(score_split(model_for(task), task.encode(EXAMPLES[name][1]), task))
     assert {float(value) for metric, value in task.metrics(0 * statistics.sum(0)).items() if metric != "perplexity"} == {0.0}
-    scored = evaluate.score(model_for(task), task.encode(EXAMPLES[name][1]), task)
+    scored = score_split(model_for(task), task.encode(EXAMPLES[name][1]), task)
     found = figures(task, scored, np.zeros((1, len(statistics))))
     assert {value.item() for metric, value in found.items() if metric != "perplexity"} == {0.0}
 
@@ -407,10 +411,10 @@ def test_words_beyond_the_maximum_length_are_masked_and_count_as_o() -> None:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             return torch.tensor([0.0, 5.0, 0.0, 0.0, 0.0]).expand(*input_ids.shape, 5)
 
-    scored = evaluate.score(Always(), encoded, TEXT)
+    scored = score_split(Always(), encoded, TEXT)
     assert [TAGS[i] for i in scored.decisions] == ["B-LOC"] * 10 + ["O"] * 2
     assert scored.labels.tolist()[-2:] == [1, 2]
-    figures = evaluate.quality(scored, TEXT)
+    figures = quality(scored, TEXT)
     assert figures["recall"] == 0
     assert figures["token_micro_average"] == 0
 
@@ -429,7 +433,7 @@ def test_entity_f1_of_a_worked_example() -> None:
     scored = Scored(np.eye(5)[decided], labels, np.array([0, 5, 8]))
     assert TEXT.statistics(scored).tolist() == [[1, 2, 2, 4, 5], [0, 1, 1, 2, 3]]
     expected = {"f1": 1 / 3, "precision": 1 / 3, "recall": 1 / 3, "token_micro_average": 6 / 8}
-    assert evaluate.quality(scored, TEXT) == pytest.approx(expected)
+    assert quality(scored, TEXT) == pytest.approx(expected)
 
 
 def test_an_entity_never_crosses_a_sentence() -> None:
@@ -457,7 +461,7 @@ def test_entity_f1_is_that_of_seqeval(true: list[list[str]], seed: int) -> None:
     found = [[tag if generator.random() < 0.7 else str(generator.choice(TAGS)) for tag in tags] for tags in true]
     labels, decided = (np.array([TAGS.index(tag) for tags in each for tag in tags]) for each in (true, found))
     scored = Scored(np.eye(5)[decided], labels, np.cumsum([0, *map(len, true)]))
-    figures = evaluate.quality(scored, TEXT)
+    figures = quality(scored, TEXT)
     precision, recall, f1, _ = seqeval.precision_recall_fscore_support(true, found, average="micro", zero_division=0)
     assert [figures["precision"], figures["recall"], figures["f1"]] == pytest.approx([precision, recall, f1])
 
@@ -554,10 +558,10 @@ def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) ->
     labels = list("abcd")
     task = ImageClassification(labels, IMAGE.preprocess)
     scored = Scored(np.eye(4)[decided], true, np.arange(len(true) + 1))
-    quality = evaluate.quality(scored, task)
-    assert quality["accuracy"] == pytest.approx(accuracy_score(true, decided))
-    assert quality["macro_f1"] == pytest.approx(f1_score(true, decided, average="macro", labels=range(4), zero_division=0))
-    found = evaluate.details(scored, task)
+    figures = quality(scored, task)
+    assert figures["accuracy"] == pytest.approx(accuracy_score(true, decided))
+    assert figures["macro_f1"] == pytest.approx(f1_score(true, decided, average="macro", labels=range(4), zero_division=0))
+    found = details(scored, task)
     assert found["confusion"]["counts"] == confusion_matrix(true, decided, labels=range(4)).tolist()
     report = classification_report(true, decided, labels=range(4), target_names=labels, output_dict=True, zero_division=0)
     report["micro average"] = dict.fromkeys(("precision", "recall", "f1-score"), accuracy_score(true, decided)) | {"support": len(true)}
@@ -570,7 +574,7 @@ def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) ->
 def test_accuracy_of_a_worked_example() -> None:
     """4 rows, 3 right. F1: cat 2 * 2 / (3 + 2), dog 0, eel 1; the mean is 0.6. AUC: cat (2 + 1/2 * 2) / 4, dog 1/2, eel 1."""
     scored = Scored(np.eye(3)[[0, 0, 0, 2]], np.array([0, 0, 1, 2]), np.arange(5))
-    assert evaluate.quality(scored, IMAGE) == pytest.approx({"accuracy": 0.75, "macro_f1": 0.6, "auc": (0.75 + 0.5 + 1) / 3})
+    assert quality(scored, IMAGE) == pytest.approx({"accuracy": 0.75, "macro_f1": 0.6, "auc": (0.75 + 0.5 + 1) / 3})
 
 
 @given(st.integers(2, 40), st.integers(2, 4), st.integers(0, 10_000))
@@ -597,12 +601,12 @@ def test_of_two_labels_the_auc_is_that_of_the_second() -> None:
     """MedMNIST's way for two classes; 3 of the 4 pairs are in order."""
     scored = Scored(np.array([[0.0, 0.1], [0.0, 0.4], [0.0, 0.3], [0.0, 0.9]]), np.array([0, 0, 1, 1]), np.arange(5))
     task = ImageClassification(["normal", "pneumonia"], IMAGE.preprocess)
-    assert evaluate.quality(scored, task)["auc"] == pytest.approx(0.75)
+    assert quality(scored, task)["auc"] == pytest.approx(0.75)
 
 
 def test_units_without_a_label_are_left_out_of_the_details() -> None:
     scored = Scored(np.eye(3)[[0, 1, 2]], np.array([0, UNKNOWN, 2]), np.arange(4))
-    assert np.sum(evaluate.details(scored, IMAGE)["confusion"]["counts"]) == 2
+    assert np.sum(details(scored, IMAGE)["confusion"]["counts"]) == 2
 
 
 def test_pixels_are_normalised_by_channel() -> None:

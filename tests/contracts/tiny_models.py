@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from limbeck import registry
+from limbeck.core import registry
 
 
 def bert(vocabulary: int = 60, hidden: int = 32, layers: int = 2, labels: int = 5) -> nn.Module:

@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 import limbeck
-from limbeck import stages
-from limbeck.own import Own
-from limbeck.recipe import Recipe
-from limbeck.store import Store, read_json
+from limbeck.core.files import read_json
+from limbeck.core.store import Store
+from limbeck.models.user_model import Own
+from limbeck.pipeline import context, stages
+from limbeck.recipe.model import Recipe
 
 TEXTS = [f"{mood} {noun} {tail}" for mood in ("good", "bad") for noun in ("film", "plot", "end") for tail in ("here", "again", "at last")]
 ROWS = [{"text": text, "label": text.split()[0]} for text in TEXTS * 3]
@@ -49,7 +50,7 @@ def test_a_student_is_cut_from_a_model_that_is_not_its_teacher(tmp_path: Path) -
     found = limbeck.run(asked, tmp_path / "run", rows=DATA)
     assert read_json(tmp_path / "run" / "model" / "config.json")["num_hidden_layers"] == 2
     assert found["arms"]["kd"]["parameters"] < found["arms"]["teacher"]["parameters"]
-    untuned, cut = load_file(tmp_path / "other" / "model.safetensors"), stages.Bench(asked, Store(tmp_path / "store"), rows=DATA)
+    untuned, cut = load_file(tmp_path / "other" / "model.safetensors"), context.Bench(asked, Store(tmp_path / "store"), rows=DATA)
     start = load_file(stages.student_stage(cut, asked, None).folder / "model.safetensors")
     for name in ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.output.dense.weight"):
         assert torch.equal(start[name], untuned[name.removeprefix("bert.").replace("layer.1", "layer.2")])
@@ -70,9 +71,9 @@ class Stack(nn.Module):
         return self.head((x * attention_mask.unsqueeze(-1)).mean(1))
 
 
-def bench(encoder: str, student: str, rows: list[dict[str, Any]], store: Path) -> stages.Bench:
+def bench(encoder: str, student: str, rows: list[dict[str, Any]], store: Path) -> context.Bench:
     own = {"mine": Own(Stack(), tokenizer=encoder)}
-    return stages.Bench(recipe("mine", student), Store(store), own, {"train": rows, "test": rows[:20]})
+    return context.Bench(recipe("mine", student), Store(store), own, {"train": rows, "test": rows[:20]})
 
 
 def test_a_module_of_the_users_own_is_cut_and_built_again(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from encoders import save_encoder
 from safetensors.numpy import load_file
 from test_text_run import write_corpus, write_intents
 
-from limbeck import models, pipeline
-from limbeck.progress import Note
-from limbeck.recipe import parse
-from limbeck.stages import Arm
-from limbeck.store import Store
+from limbeck.core.events import Note
+from limbeck.core.store import Store
+from limbeck.models.weights import WEIGHTS, model_state
+from limbeck.pipeline.arm import run_arm
+from limbeck.pipeline.context import Arm
+from limbeck.recipe.reading import parse
 
 INNER = "hidden: {measure: cosine, each: place}, attention: {map_by: similarity}, relation: {}"
 
@@ -31,7 +32,7 @@ quantize: {{when: train, attention: uint8, start: 0.5}}
 
 def run(recipe: str, told: list[str]) -> Arm:
     """One arm."""
-    return pipeline.run_arm(parse(recipe).resolved(), Store(tell=lambda event: told.append(event.text) if isinstance(event, Note) else None))
+    return run_arm(parse(recipe).resolved(), Store(tell=lambda event: told.append(event.text) if isinstance(event, Note) else None))
 
 
 def check(arm: Arm, losses: list[str]) -> None:
@@ -39,7 +40,7 @@ def check(arm: Arm, losses: list[str]) -> None:
     assert all(set(losses) <= point["losses"].keys() for point in arm.history if "losses" in point)
     assert all(row["holds"] for row in arm.parity)
     assert arm.model is not None
-    assert set(load_file(arm.weights / models.WEIGHTS)) == set(models.state(arm.model()))
+    assert set(load_file(arm.weights / WEIGHTS)) == set(model_state(arm.model()))
     assert arm.artifact is not None
     assert not any(b"projector" in path.read_bytes() for path in arm.artifact.glob("*.onnx"))
 

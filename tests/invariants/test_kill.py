@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.recipe import parse
-from limbeck.store import file_digest, read_json
+from limbeck.core.files import file_digest, read_json
+from limbeck.recipe.reading import parse
 
 RECIPE = """
 task: image-classification
@@ -25,7 +25,7 @@ distill: {losses: {kl: {}, hidden: {}}}
 quantize: {when: train, range: lsq, error_weight: 1.0e-3, start: 0.4}
 """
 PRELOAD = [
-    "limbeck.pipeline",
+    "limbeck.pipeline.arm",
     "limbeck.exporters.onnx",
     "torch.onnx",
     "onnxscript",
@@ -39,7 +39,7 @@ PRELOAD = [
 def run_in(cache: Path, out: Path) -> None:
     """The child's whole life."""
     os.environ["LIMBECK_CACHE"] = str(cache)
-    from limbeck.pipeline import run
+    from limbeck.pipeline.runs import run
 
     run(parse(RECIPE), out)
 

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck import labelling, objective, run, stages, teacher
-from limbeck.pipeline import label
-from limbeck.progress import Event, Started
-from limbeck.recipe import Recipe, parse
-from limbeck.store import Store, lock, read_json
+from limbeck import run
+from limbeck.core.events import Event, Started
+from limbeck.core.files import read_json
+from limbeck.core.store import Store, lock
+from limbeck.distillation import objective, teacher
+from limbeck.pipeline import context, stages, teacher_outputs
+from limbeck.pipeline.runs import label
+from limbeck.recipe.model import Recipe
+from limbeck.recipe.reading import parse
+from limbeck.tasks import Batch
 
 RECIPE = """
 task: image-classification
@@ -24,10 +29,10 @@ distill: {losses: {kl: {}, hidden: {}}}
 
 
 def cache(recipe: Recipe) -> teacher.Cache:
-    bench = stages.Bench(recipe, Store())
+    bench = context.Bench(recipe, Store())
     ready = stages.teacher_stage(bench, recipe)
     start = stages.student_stage(bench, recipe, ready)
-    found = labelling.label_stage(bench, recipe, ready, start, objective.terms("cross_entropy", recipe.distill)).open()
+    found = teacher_outputs.label_stage(bench, recipe, ready, start, objective.terms("cross_entropy", recipe.distill)).open()
     assert isinstance(found, teacher.Cache)
     return found
 
@@ -38,8 +43,8 @@ def started(recipe: Recipe) -> list[str]:
     return [event.stage for event in told if isinstance(event, Started)]
 
 
-def batch(rows: list[int]) -> stages.Batch:
-    return stages.Batch({}, None, torch.zeros(len(rows), 1), torch.ones(len(rows), 1, dtype=torch.bool), np.array(rows))
+def batch(rows: list[int]) -> Batch:
+    return Batch({}, None, torch.zeros(len(rows), 1), torch.ones(len(rows), 1, dtype=torch.bool), np.array(rows))
 
 
 def test_a_run_asks_nothing_after_its_labelling() -> None:
@@ -52,7 +57,7 @@ def test_a_run_asks_nothing_after_its_labelling() -> None:
 def test_parts_hold_what_one_piece_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, rows = parse(RECIPE).resolved(), batch([3, 400, 399, 801, 0])
     whole = cache(recipe)(rows)
-    monkeypatch.setattr(labelling, "PART_ROWS", 200)
+    monkeypatch.setattr(teacher_outputs, "PART_ROWS", 200)
     parts = cache(recipe)
     assert len(parts.logits.parts) > 3
     found = parts(rows)
@@ -62,7 +67,7 @@ def test_parts_hold_what_one_piece_holds(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_labelling_that_was_stopped_goes_on_after_its_last_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labelling, "PART_ROWS", 300)
+    monkeypatch.setattr(teacher_outputs, "PART_ROWS", 300)
     whole, calls = teacher.label, list[int]()
 
     def twice(*args: object) -> None:
@@ -79,7 +84,7 @@ def test_a_labelling_that_was_stopped_goes_on_after_its_last_part(monkeypatch: p
 
 
 def test_what_another_process_labels_is_left_to_it_and_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(labelling, "PART_ROWS", 300)
+    monkeypatch.setattr(teacher_outputs, "PART_ROWS", 300)
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "probe"))
     label(parse(RECIPE))
     first = next(entry for entry in (tmp_path / "probe").glob("label-*") if read_json(entry / "stage.json")["rows"][0] == 0).name

@@ -6,7 +6,7 @@ from pathlib import Path
 from encoders import save_encoder
 
 import limbeck
-from limbeck.recipe import parse
+from limbeck.recipe.reading import parse
 
 WORDS = {"sun": "warm", "wind": "moving", "rain": "wet"}
 

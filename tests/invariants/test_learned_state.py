@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from limbeck import models, pipeline
-from limbeck.progress import EpochEnded, Note, Tell, silent
-from limbeck.recipe import parse
-from limbeck.stages import Arm
-from limbeck.store import Store, file_digest
+from limbeck.core.events import EpochEnded, Note, Tell, silent
+from limbeck.core.files import file_digest
+from limbeck.core.store import Store
+from limbeck.models.weights import WEIGHTS
+from limbeck.pipeline.arm import run_arm
+from limbeck.pipeline.context import Arm
+from limbeck.recipe.reading import parse
 
 RECIPE = """
 task: image-classification
@@ -34,13 +36,13 @@ class Stop(Exception):
 
 def run(text: str, tell: Tell = silent, overrides: Sequence[str] = ()) -> Arm:
     """One arm in the cache of this moment."""
-    return pipeline.run_arm(parse(text, overrides=list(overrides)).resolved(), Store(tell=tell))
+    return run_arm(parse(text, overrides=list(overrides)).resolved(), Store(tell=tell))
 
 
 def digests(arm: Arm) -> dict[str, str]:
     """Weights, ranges, and every file of the artifact."""
     assert arm.artifact is not None
-    return {path.name: file_digest(path) for path in [arm.weights / models.WEIGHTS, *sorted(arm.artifact.iterdir())]}
+    return {path.name: file_digest(path) for path in [arm.weights / WEIGHTS, *sorted(arm.artifact.iterdir())]}
 
 
 DEFAULT = ("lsq_plus", "progressive")  # what has the most to remember; the others in the slow tests
@@ -72,7 +74,7 @@ def test_a_stopped_training_ends_with_the_same_bytes(quantize: str, tmp_path: Pa
 def test_offsets_and_bounds_are_among_what_is_kept() -> None:
     names = {}
     for name in ("lsq", "lsq_plus"):
-        names[name] = set(load_file(run(f"{RECIPE}quantize: {QUANTIZE[name]}\n", overrides=["train.epochs=1"]).weights / models.WEIGHTS))
+        names[name] = set(load_file(run(f"{RECIPE}quantize: {QUANTIZE[name]}\n", overrides=["train.epochs=1"]).weights / WEIGHTS))
     added = names["lsq_plus"] - names["lsq"]
     assert added
     assert all(each.endswith(".offset") for each in added)

@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 import limbeck
-from limbeck import models
-from limbeck.progress import EpochEnded, Note
-from limbeck.recipe import Recipe, parse
-from limbeck.store import file_digest
+from limbeck.core.events import EpochEnded, Note
+from limbeck.core.files import file_digest
+from limbeck.models.load import create_model
+from limbeck.models.weights import WEIGHTS, model_state
+from limbeck.recipe.model import Recipe
+from limbeck.recipe.reading import parse
 from limbeck.tasks.text_classification import TextClassification
 
 SENTENCES = ["{n} lives in {p} .", "In {p} it rains , {n} .", "Ask {n} about {p}"]
@@ -74,7 +76,7 @@ def test_an_encoder_learns_from_texts_and_is_a_teacher_after(tmp_path: Path) -> 
 def taken_up(tmp_path: Path, model: Path) -> None:
     """A classifier begins with the encoder of `model`, and a recipe names it as teacher."""
     task = TextClassification(["no", "yes"], (model / "tokenizer.json").read_text())
-    begun, saved = models.state(models.create(str(model), {}, task, seed=0)), load_file(model / models.WEIGHTS)
+    begun, saved = model_state(create_model(str(model), {}, task, seed=0)), load_file(model / WEIGHTS)
     shared = [name for name in saved if name.startswith("bert.") and name in begun]
     assert len(shared) >= 20
     assert all((begun[name] == saved[name]).all() for name in shared)
@@ -112,7 +114,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path: Path, monkey
         limbeck.run(asked, tmp_path / "again", tell=stop)
     limbeck.run(asked, tmp_path / "again", tell=lambda event: notes.append(event.text) if isinstance(event, Note) else None)
     assert any("going on from step" in note for note in notes)
-    calm, again = (file_digest(tmp_path / name / "model" / models.WEIGHTS) for name in ("calm", "again"))
+    calm, again = (file_digest(tmp_path / name / "model" / WEIGHTS) for name in ("calm", "again"))
     assert calm == again
 
 

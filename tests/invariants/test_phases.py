@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import limbeck
-from limbeck.objective import Diverged
-from limbeck.recipe import parse
-from limbeck.store import read_json
+from limbeck.core.errors import Diverged
+from limbeck.core.files import read_json
+from limbeck.recipe.reading import parse
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 (RECIPE,) = (block for block in re.findall(r"^```yaml\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE) if "step(" in block)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from limbeck import run, teacher
-from limbeck.progress import Event, Started
-from limbeck.recipe import parse
-from limbeck.store import file_digest, read_json
+from limbeck import run
+from limbeck.core.events import Event, Started
+from limbeck.core.files import file_digest, read_json
+from limbeck.distillation import teacher
+from limbeck.recipe.reading import parse
 
 RECIPE = """
 task: image-classification

@@ -8,8 +8,8 @@ import pytest
 from encoders import save_encoder
 
 import limbeck
-from limbeck import cli
-from limbeck.recipe import parse
+from limbeck.cli import main
+from limbeck.recipe.reading import parse
 
 WORDS = {"sun": 2.0, "wind": 0.5, "rain": 0.25, "snow": 0.0}
 
@@ -47,7 +47,7 @@ verdict: {{arms: [joint], max_drop: 0.2, metric: root_mean_square_error}}
     rise = means["joint"]["root_mean_square_error"] - means["teacher"]["root_mean_square_error"]
     assert report["verdict"]["drop"] == pytest.approx(rise)
     (tmp_path / "asked.jsonl").write_text('{"text": "sun rain", "text_b": "wind sun"}\n{"text": "rain", "text_b": "snow"}\n')
-    assert cli._status(lambda: cli.app(["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")], standalone_mode=False)) == 0
+    assert main._status(lambda: main.app(["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")], standalone_mode=False)) == 0
     warm, cold = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert warm["input"] == {"text": "sun rain", "text_b": "wind sun"}
     assert warm["score"] > 3 > 1 > cold["score"]

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from limbeck import run, teacher
-from limbeck.check import check
-from limbeck.recipe import parse, write
-from limbeck.store import read_json
+from limbeck import run
+from limbeck.core.files import read_json
+from limbeck.distillation import teacher
+from limbeck.pipeline.check import check
+from limbeck.recipe.reading import parse, write
 
 RECIPE = """
 task: image-classification

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.assign import assign, smallest, total, within
+from limbeck.analysis.assign import assign, smallest, total, within
 
 FORMATS = ("fine", "middle", "coarse")
 LOSSES = st.lists(st.lists(st.sampled_from([0.0, 1e-9, 3e-7, 1e-4, 0.02, 0.5, 11.0]), min_size=3, max_size=3), min_size=5, max_size=5)

@@ -10,13 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import models, quantize, registry
+from limbeck.core import registry
 from limbeck.exporters.onnx import check_kernels, optimized_ops
-from limbeck.quant import attention
-from limbeck.quant.attention import Products
-from limbeck.quant.fake import FakeQuantizer
-from limbeck.ranges.minmax import Minmax
-from limbeck.recipe import Quantize
+from limbeck.models.weights import model_state, restore_state
+from limbeck.quantization import attention
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.attention import Products
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.ranges.minmax import Minmax
+from limbeck.recipe.model import Quantize
 
 B, H, T, D = 2, 3, 5, 4
 Inputs = dict[str, torch.Tensor]
@@ -137,14 +142,14 @@ def logits(model: nn.Module, inputs: Inputs) -> torch.Tensor:
 def prepared(range_name: str = "minmax", build: Any = bert) -> nn.Module:
     model = build()
     forward = lambda m: m(**tokens(4, 13))  # noqa: E731
-    quantize.prepare(model, quantize.plan(model, Quantize(attention="uint8"), "uint8"), range_name, forward)
+    prepare_model(model, plan_schemes(model, Quantize(attention="uint8"), "uint8"), range_name, forward)
     attention.attach(model, range_name, forward)
     return model
 
 
 def calibrated(range_name: str = "minmax") -> nn.Module:
     model = prepared(range_name)
-    quantize.calibrate(model, [lambda m: m(**tokens(4, 13))])
+    calibrate(model, [lambda m: m(**tokens(4, 13))])
     return model
 
 
@@ -163,7 +168,7 @@ def test_every_attention_module_gets_its_products_once() -> None:
 def test_the_converted_model_and_its_graph_are_the_fake_quantized_one(tmp_path: Path, range_name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In ONNX Runtime both products of every layer are integer kernels."""
     model = calibrated(range_name)
-    converted = quantize.convert(model)
+    converted = convert_model(model)
     assert not any(isinstance(module, FakeQuantizer) for module in converted.modules())
     onnx = registry.create("exporters", "onnx")
     path = tmp_path / onnx.export(converted, tokens(3, 9), tmp_path)
@@ -189,14 +194,14 @@ def test_a_training_step_reaches_the_scales_through_dropout() -> None:
         if isinstance(module, Products):
             for quantizer in (module.query, module.key, module.value):
                 assert quantizer.log_scale.grad.abs().item() > 0
-    quantize.convert(model)
+    convert_model(model)
 
 
 def test_state_and_restore_make_the_same_model() -> None:
     model = calibrated("lsq")
-    tensors = {name: tensor.clone() for name, tensor in models.state(model).items()}
+    tensors = {name: tensor.clone() for name, tensor in model_state(model).items()}
     fresh = prepared("lsq")
-    models.restore(fresh, tensors)
+    restore_state(fresh, tensors)
     assert torch.equal(logits(fresh, tokens(4, 13)), logits(model, tokens(4, 13)))
     assert torch.equal(logits(copy.deepcopy(model), tokens(4, 13)), logits(model, tokens(4, 13)))
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck import registry
-from limbeck.features import Outputs, Tap
-from limbeck.quant.attention import FACTORS, PROBABILITIES
+from limbeck.core import registry
+from limbeck.models.taps import Outputs, Tap
+from limbeck.quantization.attention import FACTORS, PROBABILITIES
 from limbeck.tasks import Batch
 
 B, P, D = 3, 4, 6

@@ -11,12 +11,17 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from limbeck import augment, objective, pipeline, randaugment, recipe, stages, teacher
-from limbeck.features import Outputs, batch_of
-from limbeck.labelling import label_stage
-from limbeck.store import Store
+from limbeck.core.store import Store
+from limbeck.data import augment, randaugment
+from limbeck.data.warp import warped
+from limbeck.distillation import objective, teacher
+from limbeck.models.taps import Outputs, batch_of
+from limbeck.pipeline import context, stages
+from limbeck.pipeline.arm import Bench, run_arm
+from limbeck.pipeline.teacher_outputs import label_stage
+from limbeck.recipe.model import Distill, Train
+from limbeck.recipe.reading import parse
 from limbeck.tasks import UNKNOWN, Batch
-from limbeck.warp import warped
 
 LEVELS = (torch.full((1, 1, 1), -2.0), torch.full((1, 1, 1), 2.0))
 NAMES = list(augment.changes_by_name(LEVELS))
@@ -37,7 +42,7 @@ def views(rows: list[int], names: list[str], *, seed: int = 0, epoch: int = 0) -
 
 
 def test_a_recipe_offers_every_change() -> None:
-    (words,) = get_args(recipe.Train.model_fields["augment"].annotation)
+    (words,) = get_args(Train.model_fields["augment"].annotation)
     assert sorted(get_args(words)) == sorted([*NAMES, "mixup"])
 
 
@@ -245,7 +250,7 @@ def test_a_hard_loss_is_the_cross_entropy_with_the_mixed_label() -> None:
     other, share = found.mixed
     logits = torch.randn(4, 1, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     outputs = Outputs(logits, found.mask)
-    _, parts = objective.Objective(objective.terms("cross_entropy", recipe.Distill()))(outputs, Outputs(logits.detach() + 1, found.mask), found, 0.0)
+    _, parts = objective.Objective(objective.terms("cross_entropy", Distill()))(outputs, Outputs(logits.detach() + 1, found.mask), found, 0.0)
     log = logits.detach()[:, 0].double().log_softmax(1).numpy()
     rows = range(4)
     soft = [share * log[i, int(found.labels[i])] + (1 - share) * log[i, int(other[i])] for i in rows]
@@ -255,11 +260,11 @@ def test_a_hard_loss_is_the_cross_entropy_with_the_mixed_label() -> None:
 
 def test_mixup_is_named_last() -> None:
     with pytest.raises(ValueError, match=r"train\.augment: `mixup` mixes finished views\. Name it once, as the last"):
-        recipe.parse(RECIPE.replace("[crop, cutout]", "[mixup, crop]"))
+        parse(RECIPE.replace("[crop, cutout]", "[mixup, crop]"))
 
 
 def test_a_run_that_mixes_goes_from_end_to_end() -> None:
-    arm = pipeline.run_arm(recipe.parse(RECIPE.replace("[crop, cutout]", "[randaugment, mixup]")), Store())
+    arm = run_arm(parse(RECIPE.replace("[crop, cutout]", "[randaugment, mixup]")), Store())
     assert all({"task", "kl", "hidden"} <= point["losses"].keys() for point in arm.history if "losses" in point)
 
 
@@ -285,12 +290,12 @@ def test_the_teacher_answers_the_views_that_the_student_reads(monkeypatch: pytes
 
     monkeypatch.setattr(teacher.Live, "__call__", spy)
     store = Store()
-    arm = pipeline.run_arm(recipe.parse(RECIPE), store)
+    arm = run_arm(parse(RECIPE), store)
     assert "label" not in [record["name"] for record in store.records]
     assert all({"kl", "hidden"} <= point["losses"].keys() for point in arm.history if "losses" in point)
     steps = seen[1:]  # the first asks for the widths of the layers
     assert len(steps) == 3
-    bench = pipeline.Bench(recipe.parse(RECIPE), store)
+    bench = Bench(parse(RECIPE), store)
     encoded = bench.encode("train", arm.task)
     for given, found in steps:
         plain = torch.stack([torch.from_numpy(encoded[row].inputs["pixel_values"]) for row in given.rows])
@@ -304,8 +309,8 @@ VIEWS = ["train.augment=[crop, flip]", "train.views=2", "train.epochs=5"]
 
 def test_cached_views_are_what_the_teacher_answers_live() -> None:
     """Pointwise, in every epoch; epoch e shows view e mod 2."""
-    read = recipe.parse(RECIPE, overrides=VIEWS)
-    bench = stages.Bench(read, Store())
+    read = parse(RECIPE, overrides=VIEWS)
+    bench = context.Bench(read, Store())
     ready = stages.teacher_stage(bench, read)
     terms = objective.terms("cross_entropy", read.distill)
     start = stages.student_stage(bench, read, ready)
@@ -330,19 +335,19 @@ def test_a_training_on_cached_views_is_the_one_with_a_live_teacher() -> None:
     """As many views as epochs are a view an epoch."""
     losses = []
     for views in ("null", "2"):
-        arm = pipeline.run_arm(recipe.parse(RECIPE, overrides=["train.epochs=2", f"train.views={views}"]), Store())
+        arm = run_arm(parse(RECIPE, overrides=["train.epochs=2", f"train.views={views}"]), Store())
         losses.append([list(point["losses"].values()) for point in arm.history if "losses" in point])
     assert np.allclose(*losses, rtol=2e-3)
 
 
 def test_views_are_answered_once_for_all_arms_and_runs() -> None:
     store = Store()
-    pipeline.run_arm(recipe.parse(RECIPE, overrides=VIEWS), store)
+    run_arm(parse(RECIPE, overrides=VIEWS), store)
     teacher.counted[teacher.FORWARDS] = 0
     for overrides in ([], ["train.epochs=7"], ["student.width=3"]):
-        pipeline.run_arm(recipe.parse(RECIPE, overrides=[*VIEWS, *overrides]), store)
+        run_arm(parse(RECIPE, overrides=[*VIEWS, *overrides]), store)
     assert teacher.counted[teacher.FORWARDS] == 0
-    pipeline.run_arm(recipe.parse(RECIPE, overrides=[*VIEWS, "train.views=3"]), store)
+    run_arm(parse(RECIPE, overrides=[*VIEWS, "train.views=3"]), store)
     fresh = [record["name"] for record in store.records if record["name"].startswith("label") and not record["reused"]]
     assert fresh == ["label (view 1 of 2)", "label (view 2 of 2)", "label (view 3 of 3)"]
 
@@ -350,7 +355,7 @@ def test_views_are_answered_once_for_all_arms_and_runs() -> None:
 @pytest.mark.parametrize("augmented", ["[]", "[crop, mixup]"])
 def test_views_need_what_makes_them(augmented: str) -> None:
     with pytest.raises(ValueError, match="`views` are those that `augment` makes of each row"):
-        recipe.parse(RECIPE, overrides=[f"train.augment={augmented}", "train.views=2"])
+        parse(RECIPE, overrides=[f"train.augment={augmented}", "train.views=2"])
 
 
 def test_a_teacher_of_other_pixels_cannot_share_views() -> None:
@@ -358,7 +363,7 @@ def test_a_teacher_of_other_pixels_cannot_share_views() -> None:
         def __init__(self, preprocess: str) -> None:
             self.task = type("Task", (), {"preprocess": preprocess})
 
-    read = recipe.parse(RECIPE)
+    read = parse(RECIPE)
     with pytest.raises(ValueError, match=r"train\.augment: .*another size or scale of pixels"):
         label_stage(None, read, Net("a"), Net("b"), [])  # type: ignore[arg-type]
 
@@ -366,4 +371,4 @@ def test_a_teacher_of_other_pixels_cannot_share_views() -> None:
 def test_text_is_not_augmented() -> None:
     text = RECIPE.replace("image-classification", "token-classification")
     with pytest.raises(ValueError, match=r"train\.augment: `token-classification` reads no images"):
-        recipe.parse(text).check_components()
+        parse(text).check_components()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck import models, registry
-from limbeck.features import HIDDEN, Outputs, Tap
+from limbeck.core import registry
+from limbeck.models.taps import HIDDEN, Outputs, Tap
+from limbeck.models.weights import model_state, restore_state
 from limbeck.tasks import Batch
 
 B, W = 3, 3
@@ -137,7 +138,7 @@ def test_contrastive_without_a_memory_compares_the_batch() -> None:
 def test_the_memory_is_in_the_checkpoint() -> None:
     made, fresh = bound_contrastive(), bound_contrastive()
     made(STUDENT, TEACHER, BATCH)
-    models.restore(fresh, models.state(made))
+    restore_state(fresh, model_state(made))
     assert int(fresh.filled) == 7
     assert fresh(STUDENT, TEACHER, BATCH) == made(STUDENT, TEACHER, BATCH)
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertForTokenClassification, ViTConfig, ViTForImageClassification
 
-from limbeck import features, registry, teacher
-from limbeck.features import BY_PLACE, Outputs, Tap
-from limbeck.packed import Part
+from limbeck.core import registry
+from limbeck.distillation import teacher
+from limbeck.models.taps import BY_PLACE, Outputs, Tap, batch_of, run_model
 from limbeck.tasks import Batch, Encoded
+from limbeck.tasks.packed import Part
 
 ROWS = 7
 ERROR = {"float16": 1e-3, "int8": 0.5 / 127 + 1e-4}  # of the largest of a cell: half a step, and float32's own
@@ -73,9 +74,9 @@ def answers(folder: Path, stored: str, name: str, taps: Sequence[Tap]) -> tuple[
     model, rows = CASES[name][0]()
     asked = teacher.Asked(taps, torch.float32, stored)
     teacher.label(model, Part(rows, 0, len(rows)), Anything(), asked, folder)  # type: ignore[arg-type]
-    batch: Batch = features.batch_of(rows, np.array([5, 0, 3]), {})
+    batch: Batch = batch_of(rows, np.array([5, 0, 3]), {})
     with torch.no_grad():
-        return teacher.open_cache([folder], len(rows))(batch), features.run(model, batch, taps)
+        return teacher.open_cache([folder], len(rows))(batch), run_model(model, batch, taps)
 
 
 @pytest.mark.parametrize("stored", ["float16", "int8"])

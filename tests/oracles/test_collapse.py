@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from limbeck import collapse, evaluate
-from limbeck.progress import Event, Note
+from limbeck.core.events import Event, Note
+from limbeck.evaluation import collapse
+from limbeck.evaluation.scores import quality
 from limbeck.tasks import UNKNOWN, Scored, Task
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
@@ -37,7 +38,7 @@ def told(epochs: list[list[int]]) -> list[str]:
 
 
 def chance(scored: Scored, task: Task, metric: str) -> float:
-    return evaluate.quality(collapse.constant(scored, task, metric), task)[metric]
+    return quality(collapse.constant(scored, task, metric), task)[metric]
 
 
 def several(labels: list[list[float]], logits: list[list[float]] | None = None) -> Scored:
@@ -69,7 +70,7 @@ def test_no_set_of_labels_for_every_row_is_better_than_chance(labels: np.ndarray
     for metric in ("micro_f1", "macro_f1", "exact_match"):
         for chosen in itertools.product((-1.0, 1.0), repeat=3):
             answer = Scored(np.tile(chosen, (6, 1)), labels, np.arange(7))
-            assert evaluate.quality(answer, SEVERAL)[metric] <= chance(answer, SEVERAL, metric) + 1e-12
+            assert quality(answer, SEVERAL)[metric] <= chance(answer, SEVERAL, metric) + 1e-12
 
 
 def test_chance_of_scores_is_their_mean() -> None:

@@ -9,10 +9,13 @@ import torch
 from contracts.test_augmenters import PLACES, SENTENCES, opened, save_masked
 from transformers import AutoTokenizer, BertForMaskedLM
 
-from limbeck import copies, pipeline, registry, stages
-from limbeck.check import check
-from limbeck.recipe import Augment, parse
-from limbeck.store import Store
+from limbeck.core import registry
+from limbeck.core.store import Store
+from limbeck.pipeline import context, copies
+from limbeck.pipeline.check import check
+from limbeck.pipeline.runs import run_arms
+from limbeck.recipe.model import Augment
+from limbeck.recipe.reading import parse
 
 TAGGER = registry.load("tasks", "token-classification")
 CLASSIFIER = registry.load("tasks", "text-classification")
@@ -143,18 +146,18 @@ verdict: {{arms: [plain, kd]}}
 
 def test_every_arm_takes_the_same_steps_and_the_teacher_sees_no_copy(corpus: Path, folder: str) -> None:
     recipe, store = parse(text_of(corpus, folder)), Store()
-    bench = stages.Bench(recipe, store)
+    bench = context.Bench(recipe, store)
     assert recipe.resolved().augment.options == {"model": None, "candidates": 15}  # type: ignore[union-attr]
     assert len(bench.data.labelled) == 390 < len(bench.data.train)
     assert all(row["tags"] == [None] * len(row["words"]) for row in bench.data.train[390:])
-    arms = pipeline.run_arms(bench)
+    arms = run_arms(bench)
     steps = {name: next(point["steps"] for point in runs[0].history if "steps" in point) for name, runs in arms.items()}
     assert steps["plain"] == steps["kd"] > steps["teacher"]
 
 
 def test_a_stage_that_was_killed_goes_on_to_the_same_rows(corpus: Path, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = parse(text_of(corpus, folder))
-    whole = stages.Bench(recipe, Store(tmp_path / "whole")).data
+    whole = context.Bench(recipe, Store(tmp_path / "whole")).data
     asked: list[int] = []
     once = copies.copies
 
@@ -166,11 +169,11 @@ def test_a_stage_that_was_killed_goes_on_to_the_same_rows(corpus: Path, folder: 
 
     monkeypatch.setattr(copies, "copies", killed)
     with pytest.raises(KeyboardInterrupt):
-        _ = stages.Bench(recipe, Store(tmp_path / "killed")).data
-    again = stages.Bench(recipe, Store(tmp_path / "killed")).data
+        _ = context.Bench(recipe, Store(tmp_path / "killed")).data
+    again = context.Bench(recipe, Store(tmp_path / "killed")).data
     assert asked == [0, 200, 200]
     assert again.train == whole.train
-    _ = stages.Bench(recipe, Store(tmp_path / "killed")).data
+    _ = context.Bench(recipe, Store(tmp_path / "killed")).data
     assert len(asked) == 3
 
 

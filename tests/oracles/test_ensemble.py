@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck.ensemble import Ensemble
-from limbeck.features import Outputs, Tap
+from limbeck.distillation.ensemble import Ensemble
+from limbeck.models.taps import Outputs, Tap
 from limbeck.tasks import UNKNOWN, Batch
 
 B, W, V = 3, 4, 5

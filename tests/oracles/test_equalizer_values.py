@@ -8,15 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import quantize, registry
-from limbeck.equalizers import Equalizer
-from limbeck.equalizers._basis import Rotation, Scale
-from limbeck.equalizers.awq import error, rounded, scale
-from limbeck.equalizers.hadamard import orthogonal
+from limbeck.core import registry
 from limbeck.exporters import onnx as exporter
-from limbeck.quant.flow import Flow, watch
-from limbeck.quant.swap import QuantizedConv2d, find
-from limbeck.recipe import Quantize
+from limbeck.models.dataflow import Flow, watch
+from limbeck.quantization.after_training import quantize_after_training
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.equalizers import Equalizer
+from limbeck.quantization.equalizers._basis import Rotation, Scale
+from limbeck.quantization.equalizers.awq import error, rounded, scale
+from limbeck.quantization.equalizers.hadamard import orthogonal
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.swap import QuantizedConv2d, find
+from limbeck.recipe.model import Quantize
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -40,14 +44,14 @@ def sequence(*modules: nn.Module) -> nn.Module:
 
 def prepared(model: nn.Module, x: torch.Tensor, chosen: list[Equalizer], activations: str = "uint8", **keys: Any) -> tuple[nn.Module, Flow]:
     swapped = copy.deepcopy(model)
-    schemes = quantize.plan(swapped, Quantize(**keys), activations)
-    return swapped, quantize.prepare(swapped, schemes, "minmax", lambda m: m(x), equalizers=chosen)
+    schemes = plan_schemes(swapped, Quantize(**keys), activations)
+    return swapped, prepare_model(swapped, schemes, "minmax", lambda m: m(x), equalizers=chosen)
 
 
 def settled(model: nn.Module, x: torch.Tensor, *names: str, activations: str = "uint8", **keys: Any) -> nn.Module:
     chosen = [registry.create("equalizers", name) for name in names]
     swapped, flow = prepared(model, x, chosen, activations, **keys)
-    quantize.settle(swapped, flow, [lambda m: m(x)], equalizers=chosen)
+    quantize_after_training(swapped, flow, [lambda m: m(x)], equalizers=chosen)
     return swapped.eval()
 
 
@@ -130,12 +134,12 @@ def test_a_norm_read_by_the_layers_alone_holds_the_division(rest: bool, tmp_path
     model, x = Attention(rest).eval(), normal(2, 7, 16)
     chosen = [registry.create("equalizers", "smoothquant")]
     swapped, flow = prepared(model, x, chosen)
-    quantize.settle(swapped, flow, [lambda m: m(x)], equalizers=chosen)
+    quantize_after_training(swapped, flow, [lambda m: m(x)], equalizers=chosen)
     assert sum(isinstance(module, Scale) for module in swapped.modules()) == int(rest)
     assert torch.equal(swapped.norm.weight, model.norm.weight) == rest
     found = {}
     for label, each in (("bare", settled(model, x)), ("smooth", swapped.eval())):
-        exporter.to_onnx(quantize.convert(each), {"x": x}, tmp_path / "m.onnx", dynamic_translation=exporter.dynamic_quantize_linear)
+        exporter.to_onnx(convert_model(each), {"x": x}, tmp_path / "m.onnx", dynamic_translation=exporter.dynamic_quantize_linear)
         found[label] = exporter.optimized_ops(tmp_path / "m.onnx")
     assert found["smooth"]["Mul"] == found["bare"]["Mul"] + int(rest)
     assert found["smooth"]["QuantizeLinear"] == found["bare"]["QuantizeLinear"] == 1
@@ -309,7 +313,7 @@ def test_bias_correction_leaves_no_mean_error(modules: list[nn.Module], x: torch
         """(the largest of a channel, a step of the bias: it is rounded before the correction and after it)."""
         chosen = [registry.create("equalizers", name) for name in names]
         swapped, flow = prepared(model, x, chosen, weights="int2")
-        quantize.settle(swapped, flow, [lambda m: m(x)], equalizers=chosen, rounding=Floor() if rounding else None)
+        quantize_after_training(swapped, flow, [lambda m: m(x)], equalizers=chosen, rounding=Floor() if rounding else None)
         last = find(swapped.eval(), str(len(model) - 1))
         with torch.no_grad():
             seen: list[torch.Tensor] = []

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, BertForTokenClassification
 
-from limbeck import features
-from limbeck.quant import attention
+from limbeck.models.taps import Tap, hidden_of, run_model
+from limbeck.quantization import attention
 from limbeck.tasks import Batch
 
 SIZES: dict[str, int] = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -34,7 +34,7 @@ def test_a_vocabulary_is_answered_at_the_units_alone() -> None:
     model, asked, seen = BertForMaskedLM(BertConfig(**SIZES)).eval(), batch(), []
     model.get_output_embeddings().register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
     with torch.inference_mode():
-        outputs = features.run(model, asked, features.hidden_of(["bert.encoder.layer.1"]))
+        outputs = run_model(model, asked, hidden_of(["bert.encoder.layer.1"]))
         whole = model(**asked.inputs, output_hidden_states=True)
     torch.testing.assert_close(outputs.logits, at_positions(whole.logits, asked.positions))
     torch.testing.assert_close(outputs.hidden["bert.encoder.layer.1"], at_positions(whole.hidden_states[-1], asked.positions))
@@ -44,14 +44,14 @@ def test_a_vocabulary_is_answered_at_the_units_alone() -> None:
 def test_labels_of_tokens_are_read_at_the_units() -> None:
     model, asked = BertForTokenClassification(BertConfig(**SIZES, num_labels=5)).eval(), batch()
     with torch.inference_mode():
-        outputs = features.run(model, asked)
+        outputs = run_model(model, asked)
         whole = model(**asked.inputs)
     torch.testing.assert_close(outputs.logits, at_positions(whole.logits, asked.positions))
 
 
 LAYER = "bert.encoder.layer.1"
 KINDS = ("attention", "queries", "keys", "values")
-TAPS = [features.Tap(kind, LAYER) for kind in (*KINDS, "places")]
+TAPS = [Tap(kind, LAYER) for kind in (*KINDS, "places")]
 
 
 def model_and_its_own_words(quantized: bool) -> tuple[nn.Module, dict[str, torch.Tensor], torch.Tensor]:
@@ -78,7 +78,7 @@ def test_attention_is_read_token_by_token_where_a_row_is_one_text(quantized: boo
     asked = replace(batch(), positions=None, mask=torch.ones(ROWS, 1, dtype=torch.bool))
     asked.inputs["attention_mask"] = seen
     implementation = model.config._attn_implementation
-    outputs = features.run(model, asked, TAPS)
+    outputs = run_model(model, asked, TAPS)
     for tap in TAPS:
         torch.testing.assert_close(outputs.inner[tap], expected[tap.kind], atol=1e-5, rtol=1e-4)
     assert torch.equal(outputs.place_mask, seen.bool())
@@ -91,11 +91,11 @@ def test_attention_is_read_at_the_words_where_a_row_has_several() -> None:
     model, expected, seen = model_and_its_own_words(quantized=False)
     asked = batch()
     asked.inputs["attention_mask"] = seen
-    outputs = features.run(model, asked, TAPS)
+    outputs = run_model(model, asked, TAPS)
     for kind in KINDS:
         rows = zip(expected[kind], asked.positions, strict=True)
         wanted = torch.stack([row[:, at][:, :, at] if kind == "attention" else row[:, at] for row, at in rows])
-        torch.testing.assert_close(outputs.inner[features.Tap(kind, LAYER)], wanted, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(outputs.inner[Tap(kind, LAYER)], wanted, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(outputs.inner[TAPS[-1]], at_positions(expected["places"], asked.positions))
     assert outputs.place_mask is asked.mask
 
@@ -103,11 +103,11 @@ def test_attention_is_read_at_the_words_where_a_row_has_several() -> None:
 def test_what_cannot_be_read_is_told() -> None:
     model, asked = BertForTokenClassification(BertConfig(**SIZES)).eval(), batch()
     with pytest.raises(ValueError, match=r"has no module `bert\.encoder\.layer\.7`\. Did you mean `bert\.encoder\.layer\."):
-        features.run(model, asked, [features.Tap("attention", "bert.encoder.layer.7")])
+        run_model(model, asked, [Tap("attention", "bert.encoder.layer.7")])
     with pytest.raises(ValueError, match=r"`bert\.encoder` attends more than once"):
-        features.run(model, asked, [features.Tap("attention", "bert.encoder")])
+        run_model(model, asked, [Tap("attention", "bert.encoder")])
     with pytest.raises(ValueError, match=r"does not go through the attention interface.* Take the loss `hidden`"):
-        features.run(model, asked, [features.Tap("keys", "bert.embeddings")])
+        run_model(model, asked, [Tap("keys", "bert.embeddings")])
     with pytest.raises(ValueError, match=r"`bert\.encoder\.layer\.1` gives \(3, 12, 16\), and maps \(B, C, H, W\) are read of it"):
-        features.run(model, asked, [features.Tap("maps", LAYER)])
+        run_model(model, asked, [Tap("maps", LAYER)])
     assert model.config._attn_implementation == "sdpa"

@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import quantize
-from limbeck.quant.fold import fold_before
-from limbeck.recipe import Quantize
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.fold import fold_before
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.recipe.model import Quantize
 
 
 def stirred(*modules: nn.Module) -> nn.Module:
@@ -49,10 +52,10 @@ def test_the_function_is_the_same_without_the_norm(modules: list[nn.Module], giv
     found = folded(model, given)
     assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in found.modules())
     torch.testing.assert_close(found(given), model(given), atol=1e-5, rtol=1e-5)
-    quantize.prepare(found, quantize.plan(found, Quantize(), "uint8"), "minmax", lambda m: m(given))
-    quantize.calibrate(found, [lambda m: m(given)])
+    prepare_model(found, plan_schemes(found, Quantize(), "uint8"), "minmax", lambda m: m(given))
+    calibrate(found, [lambda m: m(given)])
     torch.testing.assert_close(found(given), model(given), atol=0.1, rtol=0.1)
-    torch.testing.assert_close(quantize.convert(found)(given), found(given), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(convert_model(found)(given), found(given), atol=1e-5, rtol=1e-5)
 
 
 class Twice(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.quant.formats import GRIDS, as_bytes, digits_per_byte, pack, unpack
-from limbeck.quant.integer import decode
+from limbeck.core.grids import GRIDS, as_bytes, digits_per_byte, pack, unpack
+from limbeck.quantization.integer import decode
 
 PACKED = {name: grid for name, grid in GRIDS.items() if grid.planes}
 BITS = {"int8": 8, "int7": 8, "uint8": 8, "int4": 4, "int3": 3, "int2": 2, "ternary": 1.6, "binary": 1, "fp8-e4m3": 8, "fp8-e5m2": 8}

@@ -11,14 +11,19 @@ from contracts import tiny_models
 from torch import nn
 
 import limbeck
-from limbeck import models, quantize, stages
-from limbeck.objective import Diverged
-from limbeck.progress import Note
-from limbeck.progressive import Progressive
-from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.health import Examination, broken_scales, places
-from limbeck.quant.swap import Quantized
-from limbeck.recipe import Quantize, parse
+from limbeck.core.errors import Diverged
+from limbeck.core.events import Note
+from limbeck.models.weights import model_state
+from limbeck.pipeline import stages
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.health import Examination, broken_scales, places
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.progressive import Progressive
+from limbeck.quantization.swap import Quantized, activation_quantizers
+from limbeck.recipe.model import Quantize
+from limbeck.recipe.reading import parse
 
 MOST_LINES = 12
 INPUTS = {"cnn": tiny_models.pixels(8), "bert": tiny_models.tokens(3, 11)}
@@ -26,8 +31,8 @@ INPUTS = {"cnn": tiny_models.pixels(8), "bert": tiny_models.tokens(3, 11)}
 
 def prepared(kind: str = "cnn", range_name: str = "lsq", **keys: Any) -> Any:
     model, inputs = getattr(tiny_models, kind)(), INPUTS[kind]
-    quantize.prepare(model, quantize.plan(model, Quantize(**keys), "uint8"), range_name, lambda m: m(**inputs))
-    quantize.calibrate(model, [lambda m: m(**inputs)])
+    prepare_model(model, plan_schemes(model, Quantize(**keys), "uint8"), range_name, lambda m: m(**inputs))
+    calibrate(model, [lambda m: m(**inputs)])
     return model
 
 
@@ -49,23 +54,23 @@ def test_a_healthy_model_is_left_alone(kind: str, range_name: str, weights: str)
     if (weights, range_name) == ("binary", "minmax"):
         pytest.skip("signs of the size of a channel's largest weight are no healthy model: later activations saturate")
     model, inputs = getattr(tiny_models, kind)(), INPUTS[kind]
-    schemes = quantize.plan(model, Quantize(weights=weights), "float" if weights.startswith("fp8") else "uint8")
-    quantize.prepare(model, schemes, range_name, lambda m: m(**inputs))
-    quantize.calibrate(model, [lambda m: m(**inputs)])
+    schemes = plan_schemes(model, Quantize(weights=weights), "float" if weights.startswith("fp8") else "uint8")
+    prepare_model(model, schemes, range_name, lambda m: m(**inputs))
+    calibrate(model, [lambda m: m(**inputs)])
     model.train()
-    before, generator = {name: tensor.clone() for name, tensor in models.state(model).items()}, torch.get_rng_state()
+    before, generator = {name: tensor.clone() for name, tensor in model_state(model).items()}, torch.get_rng_state()
     examine, notes = examination(model, kind)
     examine()
     assert notes == []
     assert broken_scales(model) == ""
     assert model.training
     assert torch.equal(torch.get_rng_state(), generator)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in models.state(model).items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model_state(model).items())
 
 
 def test_before_the_ranges_are_fitted_there_is_nothing_to_see() -> None:
     model = tiny_models.cnn()
-    quantize.prepare(model, quantize.plan(model, Quantize(), "uint8"), "lsq", lambda m: m(**INPUTS["cnn"]))
+    prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "lsq", lambda m: m(**INPUTS["cnn"]))
     examine, notes = examination(model)
     examine()
     assert notes == []
@@ -97,14 +102,14 @@ def test_a_broken_scale_stops_the_training_by_its_name(value: float, range_name:
 def test_broken_scales_of_activations_are_named_by_the_module_of_the_float_model(value: float, kind: str) -> None:
     model = prepared(kind)
     names = {name for name, _ in getattr(tiny_models, kind)().named_modules()}
-    for quantizer in quantize.activation_quantizers(model):
+    for quantizer in activation_quantizers(model):
         move(quantizer, lambda scale: torch.full_like(scale, value))
     told = broken_scales(model).split("\n")
     assert len(told) <= MOST_LINES
     places_told = [line for line in told if "activations at" in line]
     assert places_told
     assert all(line.split("`")[1] in names for line in places_told)
-    number = len(quantize.activation_quantizers(model))
+    number = len(activation_quantizers(model))
     assert (f"  and {number - 6} more" in told) == (number > 6)
 
 
@@ -112,8 +117,8 @@ def test_a_dead_channel_s_smallest_scale_is_none_that_went_to_zero() -> None:
     model = tiny_models.cnn()
     with torch.no_grad():
         model.blocks[0][0].weight[1] = 0
-    quantize.prepare(model, quantize.plan(model, Quantize(), "uint8"), "lsq", lambda m: m(**INPUTS["cnn"]))
-    quantize.calibrate(model, [lambda m: m(**INPUTS["cnn"])])
+    prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "lsq", lambda m: m(**INPUTS["cnn"]))
+    calibrate(model, [lambda m: m(**INPUTS["cnn"])])
     assert model.blocks[0][0].quantizer.scale[1] < 1e-11
     assert broken_scales(model) == ""
 
@@ -153,7 +158,7 @@ def test_weights_that_have_collapsed_are_told_once() -> None:
 @pytest.mark.parametrize("kind", list(INPUTS))
 def test_activations_that_have_collapsed_are_told(kind: str) -> None:
     model = prepared(kind)
-    quantizer = quantize.activation_quantizers(model)[-1]
+    quantizer = activation_quantizers(model)[-1]
     move(quantizer, lambda scale: scale + 10)
     examine, notes = examination(model, kind)
     examine()
@@ -171,7 +176,7 @@ CURES = {
 @pytest.mark.parametrize(("range_name", "cure"), CURES.items())
 def test_activations_that_saturate_are_told_with_the_cure_of_their_range(range_name: str, cure: str) -> None:
     model = prepared(range_name=range_name)
-    quantizer = quantize.activation_quantizers(model)[0]
+    quantizer = activation_quantizers(model)[0]
     move(quantizer, lambda scale: scale - 3)
     examine, notes = examination(model)
     examine()
@@ -212,8 +217,8 @@ def test_a_background_that_is_clipped_by_a_step_loses_nothing() -> None:
     model = nn.Sequential(nn.Linear(40, 3))
     x = torch.full((6, 40), -1.0)
     x[:, :10] = torch.rand((6, 10), generator=torch.Generator().manual_seed(0))
-    quantize.prepare(model, quantize.plan(model, Quantize(), "uint8"), "lsq", lambda m: m(x))
-    quantize.calibrate(model, [lambda m: m(x)])
+    prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "lsq", lambda m: m(x))
+    calibrate(model, [lambda m: m(x)])
     move(model[0].input, lambda scale: scale - 0.02)
     assert (model[0].input(x) > x + model[0].input.scale).float().mean() > 0.7
     notes: list[str] = []

@@ -11,15 +11,19 @@ import torch
 from contracts import tiny_models
 from torch import nn
 
-from limbeck import quantize, registry
+from limbeck.core import registry
+from limbeck.core.grids import GRIDS, Grid
 from limbeck.exporters import onnx as exporter
-from limbeck.quant.affine import dequantize
-from limbeck.quant.affine import quantize as to_codes
-from limbeck.quant.fake import FakeQuantizer, squared_bounds
-from limbeck.quant.formats import GRIDS, Grid
-from limbeck.quant.integer import ActivationQuantizer
-from limbeck.quant.swap import Quantized
-from limbeck.recipe import Quantize
+from limbeck.quantization.affine import dequantize
+from limbeck.quantization.affine import quantize as to_codes
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.fake import FakeQuantizer, squared_bounds
+from limbeck.quantization.integer import ActivationQuantizer
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.swap import Quantized, activation_quantizers
+from limbeck.recipe.model import Quantize
 
 LEARNED = [name for name in registry.names("ranges") if registry.load("ranges", name).learned]
 learned = pytest.mark.parametrize("name", LEARNED)
@@ -259,8 +263,8 @@ def trained(name: str, kind: str) -> nn.Module:
     """A few steps of Adam, large enough to move every zero point that can."""
     inputs = INPUTS[kind]
     model = getattr(tiny_models, kind)()
-    quantize.prepare(model, quantize.plan(model, Quantize(range=name), "uint8"), name, lambda m: m(**inputs))
-    quantize.calibrate(model, [lambda m: m(**inputs)])
+    prepare_model(model, plan_schemes(model, Quantize(range=name), "uint8"), name, lambda m: m(**inputs))
+    calibrate(model, [lambda m: m(**inputs)])
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(6):
@@ -279,9 +283,9 @@ INPUTS = {"cnn": tiny_models.pixels(8), "bert": tiny_models.tokens(3, 11)}
 def test_the_trained_integers_are_the_exported_ones(name: str, kind: str, tmp_path: Path) -> None:
     """Straight after an optimizer's step, with no forward between: codes, zero points and scales bit for bit, the logits by rounding of sums only."""
     model, inputs = trained(name, kind), INPUTS[kind]
-    quantizers = quantize.activation_quantizers(model)
+    quantizers = activation_quantizers(model)
     before = [(each.scale.clone(), each.zero_point.clone()) for each in quantizers]
-    converted = quantize.convert(model)
+    converted = convert_model(model)
     integers = {id(module): module for module in converted.modules() if isinstance(module, ActivationQuantizer)}.values()
     exported = {(module.scale.item(), int(module.zero_point)) for module in integers}
     assert exported == {(scale.item(), int(zero)) for scale, zero in before}
@@ -302,9 +306,9 @@ def test_each_learns_what_it_says(name: str) -> None:
     model = trained(name, "bert")
     start = tiny_models.bert()
     inputs = INPUTS["bert"]
-    quantize.prepare(start, quantize.plan(start, Quantize(range=name), "uint8"), name, lambda m: m(**inputs))
-    quantize.calibrate(start, [lambda m: m(**inputs)])
-    pairs = list(zip(quantize.activation_quantizers(model), quantize.activation_quantizers(start), strict=True))
+    prepare_model(start, plan_schemes(start, Quantize(range=name), "uint8"), name, lambda m: m(**inputs))
+    calibrate(start, [lambda m: m(**inputs)])
+    pairs = list(zip(activation_quantizers(model), activation_quantizers(start), strict=True))
     assert sum(not torch.equal(one.scale, other.scale) for one, other in pairs) > len(pairs) / 2
     assert any(not torch.equal(one.zero_point, other.zero_point) for one, other in pairs) == (name == "lsq_plus")
     weights = [module.quantizer for module in model.modules() if isinstance(module, Quantized)]
@@ -312,7 +316,7 @@ def test_each_learns_what_it_says(name: str) -> None:
 
 
 def test_the_parameters_of_a_float_model_do_not_count_the_offsets() -> None:
-    from limbeck import search
+    from limbeck.studies import search
 
     model: Any = trained("lsq_plus", "cnn")
     probe = type("Probe", (), {"model": model, "layers": {n: m for n, m in model.named_modules() if isinstance(m, Quantized)}})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, kl_divergence
 
-from limbeck.likelihood import nats_between, square_root
+from limbeck.models.likelihood import nats_between, square_root
 
 B, W, V = 2, 3, 4
 KINDS: dict[str, Any] = {

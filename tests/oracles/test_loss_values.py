@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck import registry
-from limbeck.features import HIDDEN, Outputs, Tap
+from limbeck.core import registry
 from limbeck.losses.hidden import Hidden
+from limbeck.models.taps import HIDDEN, Outputs, Tap
 from limbeck.tasks import UNKNOWN, Batch
 
 B, W, V = 3, 4, 5

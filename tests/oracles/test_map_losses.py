@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck import registry
-from limbeck.features import MAPS, Outputs, Tap
+from limbeck.core import registry
+from limbeck.models.taps import MAPS, Outputs, Tap
 from limbeck.tasks import Batch
 
 B = 3

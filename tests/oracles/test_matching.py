@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck.likeness import Side, likeness, linear_cka
+from limbeck.distillation.cka import Side, likeness, linear_cka
 from limbeck.losses._matching import Matching, most_alike
 from limbeck.tasks import Batch
 

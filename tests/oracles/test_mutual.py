@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import registry, run
-from limbeck.features import Outputs
-from limbeck.features import run as outputs_of
+from limbeck import run
+from limbeck.core import registry
+from limbeck.core.files import file_digest
+from limbeck.core.schedules import schedule
+from limbeck.distillation.objective import Objective, Term
 from limbeck.losses.mutual import Mutual
-from limbeck.objective import Objective, Term
-from limbeck.recipe import parse
-from limbeck.schedules import schedule
-from limbeck.store import file_digest
+from limbeck.models.taps import Outputs
+from limbeck.models.taps import run_model as outputs_of
+from limbeck.recipe.reading import parse
 from limbeck.tasks import UNKNOWN, Batch
 
 B, V, T = 6, 4, 2.0

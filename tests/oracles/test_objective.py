@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import quantize
-from limbeck.features import Outputs, Tap
-from limbeck.objective import Diverged, Objective, Term, hard_terms, terms
-from limbeck.quant.swap import Quantized, QuantizedEmbedding, squared_error
-from limbeck.recipe import Distill, Quantize
-from limbeck.schedules import lowest, schedule
+from limbeck.core.errors import Diverged
+from limbeck.core.schedules import lowest, schedule
+from limbeck.distillation.objective import Objective, Term, hard_terms, terms
+from limbeck.models.taps import Outputs, Tap
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.swap import Quantized, QuantizedEmbedding, squared_error
+from limbeck.recipe.model import Distill, Quantize
 from limbeck.tasks import Batch
 
 OUTPUTS = Outputs(torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)), torch.ones(2, 3, dtype=torch.bool))
@@ -188,14 +191,14 @@ IDS = torch.tensor([0, 3, 3, 6])
 def prepared() -> Any:
     torch.manual_seed(0)
     model = Net().eval()
-    quantize.prepare(model, quantize.plan(model, Quantize(), "uint8"), "lsq", lambda m: m(IDS))
+    prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "lsq", lambda m: m(IDS))
     return model
 
 
 def test_the_quantization_term_s_gradient_is_analytic() -> None:
     """d/dw mean (Q(w) - w)^2 = 2 (w - Q(w)) / N, Q(w) standing still; an embedding counts the rows that the batch gathered."""
     model = prepared()
-    quantize.calibrate(model, [lambda m: m(IDS)])
+    calibrate(model, [lambda m: m(IDS)])
     pairs = {}
     for name, module in model.named_modules():
         if isinstance(module, QuantizedEmbedding):
@@ -228,7 +231,7 @@ def test_before_calibration_and_in_eval_mode_there_is_no_quantization_error() ->
     model = prepared()
     model.train()(IDS)
     assert squared_error(model) == 0
-    quantize.calibrate(model, [lambda m: m(IDS)])
+    calibrate(model, [lambda m: m(IDS)])
     model.eval()(IDS)
     assert squared_error(model) == 0
     model.train()(IDS)
@@ -237,7 +240,7 @@ def test_before_calibration_and_in_eval_mode_there_is_no_quantization_error() ->
 
 def test_descent_on_the_quantization_term_alone_brings_weights_to_their_grid() -> None:
     model = prepared()
-    quantize.calibrate(model, [lambda m: m(IDS)])
+    calibrate(model, [lambda m: m(IDS)])
     model.train()
     optimizer = torch.optim.SGD([model.head.weight], lr=20.0)
     errors = []

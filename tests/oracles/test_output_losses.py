@@ -13,8 +13,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import expit, log_expit, rel_entr, softmax
 from scipy.stats import pearsonr, zscore
 
-from limbeck import registry
-from limbeck.features import Outputs
+from limbeck.core import registry
+from limbeck.models.taps import Outputs
 from limbeck.tasks import UNKNOWN, Batch
 
 B, W, V = 3, 4, 5

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import registry, train
-from limbeck.features import Outputs
-from limbeck.objective import Objective, Term
-from limbeck.probe import IN_A_ROW, Probe, disagreement, first_layer
-from limbeck.progress import Event, Note
-from limbeck.recipe import Train
-from limbeck.schedules import schedule
+from limbeck.core import registry
+from limbeck.core.events import Event, Note
+from limbeck.core.schedules import schedule
+from limbeck.distillation.conflict import IN_A_ROW, Probe, disagreement, first_layer
+from limbeck.distillation.objective import Objective, Term
+from limbeck.models.taps import Outputs
+from limbeck.recipe.model import Train
 from limbeck.tasks import Batch, Encoded
+from limbeck.training import loop
 
 V = 4
 MASK = torch.ones(6, 1, dtype=torch.bool)
@@ -121,14 +122,14 @@ def test_measuring_changes_nothing_of_a_training(tmp_path: Path) -> None:
     for measured in (True, False):
         model = Two(dropout=0.3)
         weighed = objective(task=1.0, kl=1.0)
-        job = train.Job(
+        job = loop.Job(
             model, weighed, encoded, {}, Train(epochs=4, batch_rows=10), teacher=lambda batch: Outputs(torch.ones(len(batch.rows), 1, V), batch.mask)
         )
         if measured:
             job = dataclasses.replace(job, measure=Probe(weighed, first_layer(model), lambda event: None))
         folder = tmp_path / str(measured)
         folder.mkdir()
-        history = train.Training(job, folder).run()
+        history = loop.Training(job, folder).run()
         assert any("measures" in point for point in history) is measured
         weights.append([parameter.detach().clone() for parameter in model.parameters()])
     for one, other in zip(*weights, strict=True):

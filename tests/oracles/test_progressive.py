@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 import limbeck
-from limbeck import models, quantize, registry
-from limbeck.progress import Note
-from limbeck.progressive import Progressive, beginnings
-from limbeck.quant.formats import GRIDS
-from limbeck.quant.swap import Quantized
-from limbeck.recipe import Quantize, parse
+from limbeck.core import registry
+from limbeck.core.events import Note
+from limbeck.core.grids import GRIDS
+from limbeck.models.weights import model_state, restore_state
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.progressive import Progressive, beginnings
+from limbeck.quantization.swap import Quantized
+from limbeck.recipe.model import Quantize
+from limbeck.recipe.reading import parse
 
 FORMATS = {"progressive": ["int8", "int4"], "weights": "int2"}
 INPUTS = tiny_models.pixels(8)
@@ -26,8 +31,8 @@ TOTAL = 30
 def prepared(**keys: Any) -> tuple[nn.Module, Progressive]:
     settings = Quantize(**{**FORMATS, **keys})
     model = tiny_models.cnn()
-    quantize.prepare(model, quantize.plan(model, settings, "uint8"), settings.range, lambda m: m(**INPUTS))
-    return model.train(), Progressive(settings, model, lambda: quantize.calibrate(model, [lambda m: m(**INPUTS)]))
+    prepare_model(model, plan_schemes(model, settings, "uint8"), settings.range, lambda m: m(**INPUTS))
+    return model.train(), Progressive(settings, model, lambda: calibrate(model, [lambda m: m(**INPUTS)]))
 
 
 def weights(model: nn.Module) -> dict[str, Quantized]:
@@ -88,9 +93,9 @@ def test_at_a_switch_the_weights_that_change_are_fitted_anew_and_nothing_else(ra
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.5)  # whatever training did
-    before = {name: tensor.clone() for name, tensor in models.state(model).items()}
+    before = {name: tensor.clone() for name, tensor in model_state(model).items()}
     listener(10, TOTAL)
-    changed = {name for name, tensor in models.state(model).items() if not torch.equal(tensor, before[name])}
+    changed = {name for name, tensor in model_state(model).items() if not torch.equal(tensor, before[name])}
     assert changed == {f"{name}.quantizer.log_scale" for name in weights(model) if name != "blocks.0.0"}
     for name, module in weights(model).items():
         if name != "blocks.0.0":
@@ -105,15 +110,15 @@ def test_a_fresh_model_finds_its_grids_at_any_step(step: int) -> None:
     model, listener = prepared(modules={"classifier": {"weights": "int3"}})
     for each in range(step):
         listener(each, TOTAL)
-    state = {name: tensor.clone() for name, tensor in models.state(model).items()}
+    state = {name: tensor.clone() for name, tensor in model_state(model).items()}
     again, resumed = prepared(modules={"classifier": {"weights": "int3"}})
-    models.restore(again, state)
+    restore_state(again, state)
     for each in range(step, TOTAL):
         listener(each, TOTAL)
         resumed(each, TOTAL)
         assert forms(model) == forms(again)
-        for name, tensor in models.state(model).items():
-            assert torch.equal(tensor, models.state(again)[name]), (each, name)
+        for name, tensor in model_state(model).items():
+            assert torch.equal(tensor, model_state(again)[name]), (each, name)
 
 
 def test_a_run_with_progressive_bits_ends_in_the_final_format(tmp_path: Path) -> None:

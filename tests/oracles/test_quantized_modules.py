@@ -15,12 +15,17 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import models, quantize, registry
-from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.formats import GRIDS
-from limbeck.quant.integer import Integer, IntegerLinear
-from limbeck.quant.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then
-from limbeck.recipe import Quantize, Scheme
+from limbeck.core import registry
+from limbeck.core.grids import GRIDS
+from limbeck.models.weights import model_state, restore_state
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.integer import Integer, IntegerLinear
+from limbeck.quantization.plan import QUANTIZABLE, plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then, activation_quantizers
+from limbeck.recipe.model import Quantize, Scheme
 
 RANGES = registry.names("ranges")
 ids = torch.randint(0, 40, (3, 11), generator=torch.Generator().manual_seed(0))
@@ -69,14 +74,14 @@ def logits(model: nn.Module, inputs: Inputs) -> torch.Tensor:
 def prepared(model: nn.Module, call: Callable[[nn.Module], Any], activations: str = "uint8", range_name: str = "minmax", **keys: Any) -> nn.Module:
     """A copy of `model` with its modules swapped."""
     swapped = copy.deepcopy(model)
-    schemes = quantize.plan(swapped, Quantize(range=range_name, **keys), activations)
-    quantize.prepare(swapped, schemes, range_name, call)
+    schemes = plan_schemes(swapped, Quantize(range=range_name, **keys), activations)
+    prepare_model(swapped, schemes, range_name, call)
     return swapped
 
 
 def calibrated(model: nn.Module, call: Callable[[nn.Module], Any], *args: Any, **keys: Any) -> nn.Module:
     swapped = prepared(model, call, *args, **keys)
-    quantize.calibrate(swapped, [call])
+    calibrate(swapped, [call])
     return swapped
 
 
@@ -171,7 +176,7 @@ def test_a_quantized_linear_is_integer_arithmetic(range_name: str, shape: tuple[
     for given in (x, 2 * x):  # beyond the range, too
         expected = reference_linear(module, given)
         np.testing.assert_allclose(model(given).detach().numpy(), expected, atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose(quantize.convert(model)(given).detach().numpy(), expected, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(convert_model(model)(given).detach().numpy(), expected, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(model(x), functional_linear(module, x), atol=1e-4)
 
 
@@ -192,7 +197,7 @@ def test_a_dynamic_linear_takes_its_range_from_the_tensor_it_reads() -> None:
         accumulator = (codes(given, scale, zero, "uint8") - zero) @ weight_codes.T
         expected = accumulator * float(scale) * weight_scale + module.bias.detach().numpy()
         np.testing.assert_allclose(model(given).detach().numpy(), expected, atol=2e-5, rtol=1e-4)
-        np.testing.assert_allclose(quantize.convert(model)(given).detach().numpy(), expected, atol=2e-5, rtol=1e-4)
+        np.testing.assert_allclose(convert_model(model)(given).detach().numpy(), expected, atol=2e-5, rtol=1e-4)
 
 
 def test_a_quantized_embedding_is_its_codes_times_the_row_s_scale() -> None:
@@ -201,7 +206,7 @@ def test_a_quantized_embedding_is_its_codes_times_the_row_s_scale() -> None:
     assert isinstance(module, QuantizedEmbedding)
     table = codes(module.weight, module.quantizer.scale.numpy()[:, None], 0, "int8")
     expected = table.astype(np.float32) * module.quantizer.scale.numpy()[:, None]
-    assert np.array_equal(quantize.convert(model)(ids).numpy(), expected[ids.numpy()])
+    assert np.array_equal(convert_model(model)(ids).numpy(), expected[ids.numpy()])
     np.testing.assert_array_equal(model(ids).detach().numpy(), expected[ids.numpy()])
 
 
@@ -223,7 +228,7 @@ def test_weights_in_groups_are_their_codes_times_the_group_s_scale(name: str, gr
         assert len(scale) == (model[0].weight.numel() // group if group else len(model[0].weight))
         with torch.no_grad():
             model[0].weight.copy_(torch.tensor(by_groups(model[0].weight, scale, name)))
-            for found in (swapped(given), quantize.convert(swapped)(given)):
+            for found in (swapped(given), convert_model(swapped)(given)):
                 torch.testing.assert_close(found, model(given), atol=1e-5, rtol=1e-5)
 
 
@@ -244,7 +249,7 @@ def test_an_embedding_s_gathered_scales_are_those_of_its_table_bit_for_bit() -> 
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         model[0].quantizer.log_scale.copy_(torch.randn(1001, generator=generator) - 3)
-    converted = quantize.convert(model)
+    converted = convert_model(model)
     for count in (1, 3, 7, 50, 1001):
         some = torch.randint(0, 1001, (2, count), generator=generator)
         assert torch.equal(model(some), converted(some))
@@ -286,7 +291,7 @@ def test_a_quantized_convolution_is_integer_arithmetic(with_norm: bool, stride: 
     np.testing.assert_allclose(module(x).detach().numpy(), raw, atol=1e-5)
     out_scale, out_zero = place.quantizer.scale.item(), int(place.quantizer.zero_point.item())
     expected = (codes(torch.tensor(raw, dtype=torch.float32), out_scale, out_zero, "uint8") - out_zero) * out_scale
-    for found in (swapped(x), quantize.convert(swapped)(x)):
+    for found in (swapped(x), convert_model(swapped)(x)):
         difference = np.abs(found.detach().numpy() - expected)
         assert difference.max() <= out_scale * 1.001  # a tie may fall either way in float32
         assert (difference > 1e-5).mean() < 0.02
@@ -297,7 +302,7 @@ def test_a_dilated_or_grouped_convolution_stays_near_the_float_one(groups: int) 
     x = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     model = sequence(nn.Conv2d(2, 4, 3, dilation=2, padding=2, groups=groups))
     torch.testing.assert_close(calibrated(model, on(x))(x), model(x), atol=0.05, rtol=0.05)
-    torch.testing.assert_close(quantize.convert(calibrated(model, on(x)))(x), calibrated(model, on(x))(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(convert_model(calibrated(model, on(x)))(x), calibrated(model, on(x))(x), atol=1e-5, rtol=1e-5)
 
 
 CONVS_1D = {"plain": {}, "grouped": {"groups": 2}, "depthwise": {"groups": 4}, "strided": {"stride": 2, "padding": 1, "dilation": 2}}
@@ -321,7 +326,7 @@ def test_a_convolution_of_a_row_is_that_of_an_image_one_pixel_high(keys: dict[st
     assert sum(isinstance(module, QuantizedConv1d) for module in one.modules()) == 1
     for training in (False, True):
         torch.testing.assert_close(one.train(training)(x), other.train(training)(x.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5)
-    converted, expected = quantize.convert(one), quantize.convert(other)
+    converted, expected = convert_model(one), convert_model(other)
     torch.testing.assert_close(converted(x), expected(x.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5)
     codes = [next(module for module in model.modules() if isinstance(module, Integer)).codes for model in (converted, expected)]
     assert torch.equal(codes[0], codes[1].squeeze(2))
@@ -337,7 +342,7 @@ def test_what_a_convolution_of_a_row_reads_is_seen_window_by_window() -> None:
 
 def test_a_convolution_that_pads_with_other_than_zeros_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`0` pads with `circular`, and integers know zeros alone"):
-        quantize.plan(sequence(nn.Conv1d(2, 2, 3, padding=1, padding_mode="circular")), Quantize(), "uint8")
+        plan_schemes(sequence(nn.Conv1d(2, 2, 3, padding=1, padding_mode="circular")), Quantize(), "uint8")
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -351,7 +356,7 @@ def test_a_norm_after_a_linear_layer_is_folded_while_it_learns(bias: bool) -> No
     torch.testing.assert_close(swapped[0].norm.running_var, model[1].running_var)
     fitted = calibrated(model.eval(), on(x))
     torch.testing.assert_close(fitted(x), model(x), atol=0.1, rtol=0.1)
-    torch.testing.assert_close(quantize.convert(fitted)(x), fitted(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(convert_model(fitted)(x), fitted(x), atol=1e-5, rtol=1e-5)
 
 
 def test_a_norm_over_positions_is_not_folded() -> None:
@@ -378,7 +383,7 @@ whole = pytest.mark.parametrize(("build", "inputs", "activations", "keys"), WHOL
 @whole
 def test_a_converted_model_is_the_fake_quantized_one(build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]) -> None:
     model = calibrated(build(), on_inputs(inputs), activations, "mse", **keys)
-    found, expected = logits(quantize.convert(model), inputs), logits(model, inputs)
+    found, expected = logits(convert_model(model), inputs), logits(model, inputs)
     assert (found - expected).abs().max() <= 1e-5
     assert (expected - logits(build(), inputs)).abs().max() > 1e-4  # it does quantize
 
@@ -386,7 +391,7 @@ def test_a_converted_model_is_the_fake_quantized_one(build: Any, inputs: Inputs,
 @whole
 def test_a_converted_model_holds_int8_codes_and_no_float_weight(build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]) -> None:
     model = calibrated(build(), on_inputs(inputs), activations, "mse", **keys)
-    converted = quantize.convert(model)
+    converted = convert_model(model)
     names = {name for name, module in model.named_modules() if isinstance(module, Quantized)}
     assert {name for name, module in converted.named_modules() if isinstance(module, Integer)} == names
     assert names
@@ -396,7 +401,7 @@ def test_a_converted_model_holds_int8_codes_and_no_float_weight(build: Any, inpu
         assert integer.codes.abs().max() <= 127
         assert torch.equal(integer.scale, source.quantizer.scale)
         assert sorted(integer.codes.shape) == sorted(source.weight.shape)
-        own = [tensor for tensor in models.state(integer).values() if tensor.is_floating_point() and tensor.ndim > 1]
+        own = [tensor for tensor in model_state(integer).values() if tensor.is_floating_point() and tensor.ndim > 1]
         assert own == []
     assert not any(isinstance(module, FakeQuantizer | Quantized) for module in converted.modules())
     assert not converted.training
@@ -405,9 +410,9 @@ def test_a_converted_model_holds_int8_codes_and_no_float_weight(build: Any, inpu
 @whole
 def test_converting_leaves_the_model_as_it_was(build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]) -> None:
     model = calibrated(build(), on_inputs(inputs), activations, "mse", **keys)
-    before = {name: tensor.clone() for name, tensor in models.state(model).items()}
-    quantize.convert(model)
-    after = models.state(model)
+    before = {name: tensor.clone() for name, tensor in model_state(model).items()}
+    convert_model(model)
+    after = model_state(model)
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
@@ -416,23 +421,23 @@ def test_converting_leaves_the_model_as_it_was(build: Any, inputs: Inputs, activ
 def test_state_and_restore_make_the_same_model(build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]) -> None:
     """Through safetensors' rules: every tensor once, ranges and zero points among them."""
     model = calibrated(build(), on_inputs(inputs), activations, "lsq", **keys)
-    tensors = {name: tensor.clone() for name, tensor in models.state(model).items()}
+    tensors = {name: tensor.clone() for name, tensor in model_state(model).items()}
     fresh = prepared(build(), on_inputs(inputs), activations, "lsq", **keys)
     with torch.no_grad():
         for parameter in fresh.parameters():
             parameter.add_(1)
-    models.restore(fresh, tensors)
+    restore_state(fresh, tensors)
     assert torch.equal(logits(fresh.eval(), inputs), logits(model.eval(), inputs))
-    assert all(torch.equal(tensor, tensors[name]) for name, tensor in models.state(fresh).items())
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in model_state(fresh).items())
 
 
 def test_other_weights_are_refused_on_restore() -> None:
-    tensors = models.state(calibrated(cnn(), on_inputs(PIXELS)))
+    tensors = model_state(calibrated(cnn(), on_inputs(PIXELS)))
     with pytest.raises(ValueError, match="of another model; they differ in"):
-        models.restore(cnn(), tensors)
+        restore_state(cnn(), tensors)
     wrong = {name: torch.zeros(3, 3) if name == "classifier.bias" else tensor for name, tensor in tensors.items()}
     with pytest.raises(ValueError, match=r"`classifier.bias` is \(3, 3\) in the file"):
-        models.restore(calibrated(cnn(), on_inputs(PIXELS)), wrong)
+        restore_state(calibrated(cnn(), on_inputs(PIXELS)), wrong)
 
 
 @pytest.mark.parametrize("build", [bert, cnn])
@@ -446,7 +451,7 @@ def test_a_training_step_reaches_weights_and_learned_scales(build: Any) -> None:
             assert module.weight.grad is not None, name
             assert module.quantizer.log_scale.grad is not None, name
             assert torch.isfinite(module.quantizer.log_scale.grad).all(), name
-    for quantizer in quantize.activation_quantizers(model):
+    for quantizer in activation_quantizers(model):
         assert quantizer.log_scale.grad is not None
 
 
@@ -455,28 +460,28 @@ def test_a_model_can_be_converted_right_after_a_training_step(build: Any) -> Non
     inputs = TOKENS if build is bert else PIXELS
     model = calibrated(build(), on_inputs(inputs), "uint8", "lsq").train()
     model(**inputs)
-    quantize.convert(model)
+    convert_model(model)
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_calibration_keeps_the_mode(training: bool) -> None:
     model = prepared(cnn(), on_inputs(PIXELS)).train(training)
-    quantize.calibrate(model, [on_inputs(PIXELS)])
+    calibrate(model, [on_inputs(PIXELS)])
     assert all(module.training is training for module in model.modules())
 
 
 def test_calibrating_twice_is_calibrating_once() -> None:
     model = prepared(cnn(), on_inputs(PIXELS))
-    quantize.calibrate(model, [on_inputs(PIXELS)])
-    once = {name: tensor.clone() for name, tensor in models.state(model).items()}
-    quantize.calibrate(model, [on_inputs(PIXELS)])
-    for name, tensor in models.state(model).items():
+    calibrate(model, [on_inputs(PIXELS)])
+    once = {name: tensor.clone() for name, tensor in model_state(model).items()}
+    calibrate(model, [on_inputs(PIXELS)])
+    for name, tensor in model_state(model).items():
         assert torch.equal(tensor, once[name]), name
 
 
 def test_calibration_without_a_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="before it observed"):
-        quantize.calibrate(prepared(cnn(), on_inputs(PIXELS)), [])
+        calibrate(prepared(cnn(), on_inputs(PIXELS)), [])
 
 
 # Where quantizers stand.
@@ -492,7 +497,7 @@ def test_query_key_and_value_share_one_quantizer() -> None:
     linears = 2 * 6 + 1
     assert len(found) == linears
     assert len({id(module.input) for module in found.values()}) == linears - 2 * 2
-    assert len(quantize.activation_quantizers(model)) == linears - 2 * 2
+    assert len(activation_quantizers(model)) == linears - 2 * 2
 
 
 def test_a_convolution_s_output_is_quantized_after_its_norm_and_relu_and_read_as_codes() -> None:
@@ -505,7 +510,7 @@ def test_a_convolution_s_output_is_quantized_after_its_norm_and_relu_and_read_as
     assert [conv.reads_codes for conv in convs] == [False, True, True]
     for before, after in itertools.pairwise(range(3)):
         assert convs[after].input is model.blocks[before][2].quantizer
-    assert len(quantize.activation_quantizers(model)) == 1 + 3 + 1
+    assert len(activation_quantizers(model)) == 1 + 3 + 1
 
 
 @pytest.mark.parametrize(
@@ -549,7 +554,7 @@ def test_before_a_residual_addition_both_branches_are_quantized() -> None:
     assert isinstance(swapped.skip, Then)
     assert swapped.second.module.input is swapped.skip.module.input
     torch.testing.assert_close(swapped(x), model(x), atol=0.1, rtol=0.1)
-    torch.testing.assert_close(quantize.convert(swapped)(x), swapped(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(convert_model(swapped)(x), swapped(x), atol=1e-5, rtol=1e-5)
 
 
 # Which modules are quantized.
@@ -557,8 +562,8 @@ def test_before_a_residual_addition_both_branches_are_quantized() -> None:
 
 def test_patterns_keep_modules_float() -> None:
     model = bert()
-    schemes = quantize.plan(model, Quantize(keep_float=["*.query", "bert.embeddings.*"]), "uint8")
-    everything = [name for name, module in model.named_modules() if isinstance(module, quantize.QUANTIZABLE)]
+    schemes = plan_schemes(model, Quantize(keep_float=["*.query", "bert.embeddings.*"]), "uint8")
+    everything = [name for name, module in model.named_modules() if isinstance(module, QUANTIZABLE)]
     assert set(schemes) == {name for name in everything if not name.endswith(".query") and ".embeddings." not in name}
     swapped = prepared(model, on_inputs(TOKENS), keep_float=["*.query", "bert.embeddings.*"])
     assert type(swapped.bert.encoder.layer[0].attention.self.query) is nn.Linear
@@ -568,7 +573,7 @@ def test_patterns_keep_modules_float() -> None:
 
 def test_the_last_pattern_that_matches_wins_and_keep_float_comes_last() -> None:
     modules = {"*": Scheme(activations="uint8-dynamic"), "*.key": Scheme(activations="float"), "classifier": Scheme()}
-    schemes = quantize.plan(bert(), Quantize(modules=modules, keep_float=["*.layer.1.*"]), "uint8")
+    schemes = plan_schemes(bert(), Quantize(modules=modules, keep_float=["*.layer.1.*"]), "uint8")
     layer = "bert.encoder.layer.0.attention.self"
     assert schemes[f"{layer}.query"].activations == "uint8-dynamic"
     assert schemes[f"{layer}.key"].activations == "float"
@@ -579,12 +584,12 @@ def test_the_last_pattern_that_matches_wins_and_keep_float_comes_last() -> None:
 @pytest.mark.parametrize("keys", [{"keep_float": ["clasifier"]}, {"modules": {"clasifier": Scheme()}}], ids=["keep_float", "modules"])
 def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_name(keys: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"`clasifier` matches no module\. Did you mean `classifier`\?"):
-        quantize.plan(cnn(), Quantize(**keys), "uint8")
+        plan_schemes(cnn(), Quantize(**keys), "uint8")
 
 
 def test_the_nearest_name_is_found_in_a_model_of_many_modules() -> None:
     with pytest.raises(ValueError, match=r"Did you mean `classifier`\?"):
-        quantize.plan(bert(), Quantize(keep_float=["clasifier"]), "uint8")
+        plan_schemes(bert(), Quantize(keep_float=["clasifier"]), "uint8")
 
 
 class Upward(nn.Module):
@@ -608,43 +613,43 @@ def test_a_pattern_that_asks_for_what_cannot_be_quantized_is_refused(keys: dict[
     with pytest.raises(
         ValueError, match=rf"asks for `{name}`, of the type {kind}, whose weights cannot be quantized\. What can: Linear, Embedding, Conv1d"
     ):
-        quantize.plan(Upward(), Quantize(**keys), "uint8")
+        plan_schemes(Upward(), Quantize(**keys), "uint8")
 
 
 def test_what_cannot_be_quantized_stays_float_where_nobody_asks_for_it() -> None:
     for keys in ({}, {"keep_float": ["up"]}, {"modules": {"*": Scheme()}, "keep_float": ["u*"]}, {"modules": {"up": Scheme(weights="float")}}):
-        assert list(quantize.plan(Upward(), Quantize(**keys), "uint8")) == ["down"]
+        assert list(plan_schemes(Upward(), Quantize(**keys), "uint8")) == ["down"]
 
 
 def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:
     with pytest.raises(ValueError, match=r"`blocks.0.0`: 9 weights a channel are not whole groups of 32\. Fitting: none"):
-        quantize.plan(cnn(), Quantize(group=32), "float")
+        plan_schemes(cnn(), Quantize(group=32), "float")
     with pytest.raises(ValueError, match=r"16 weights a channel are not whole groups of 12\. Fitting: 8, 16"):
-        quantize.plan(bert(), Quantize(group=12), "float")
+        plan_schemes(bert(), Quantize(group=12), "float")
 
 
 def test_groups_and_integer_products_are_refused() -> None:
     with pytest.raises(ValueError, match=r"no integer product takes a scale for each group of weights\. Leave `group` out"):
-        quantize.plan(bert(), Quantize(group=16), "uint8")
-    schemes = quantize.plan(bert(), Quantize(modules={"*embeddings*": Scheme(weights="int4", group=16)}), "uint8")
+        plan_schemes(bert(), Quantize(group=16), "uint8")
+    schemes = plan_schemes(bert(), Quantize(modules={"*embeddings*": Scheme(weights="int4", group=16)}), "uint8")
     assert schemes["bert.embeddings.word_embeddings"].group == 16
 
 
 def test_a_float8_and_integer_products_are_refused() -> None:
     for activations in ("uint8", "uint8-dynamic"):
         with pytest.raises(ValueError, match=r"attention.self.query`: no integer product takes weights of fp8-e4m3\. Quantize its weights alone"):
-            quantize.plan(bert(), Quantize(weights="fp8-e4m3"), activations)
-    schemes = quantize.plan(bert(), Quantize(modules={"*embeddings*": Scheme(weights="fp8-e5m2")}), "uint8")
+            plan_schemes(bert(), Quantize(weights="fp8-e4m3"), activations)
+    schemes = plan_schemes(bert(), Quantize(modules={"*embeddings*": Scheme(weights="fp8-e5m2")}), "uint8")
     assert schemes["bert.embeddings.word_embeddings"].weights == "fp8-e5m2"
 
 
 def test_a_convolution_cannot_be_dynamic() -> None:
     with pytest.raises(ValueError, match=r"`blocks.0.0` is a convolution; its activations can be uint8 or float"):
-        quantize.plan(cnn(), Quantize(), "uint8-dynamic")
+        plan_schemes(cnn(), Quantize(), "uint8-dynamic")
 
 
 def test_dynamic_layers_have_no_static_quantizer() -> None:
-    converted = quantize.convert(calibrated(bert(), on_inputs(TOKENS), "uint8-dynamic"))
+    converted = convert_model(calibrated(bert(), on_inputs(TOKENS), "uint8-dynamic"))
     linears = [module for module in converted.modules() if isinstance(module, IntegerLinear)]
     assert all(module.is_dynamic and isinstance(module.input, nn.Identity) for module in linears)
-    assert quantize.activation_quantizers(prepared(bert(), on_inputs(TOKENS), "uint8-dynamic")) == []
+    assert activation_quantizers(prepared(bert(), on_inputs(TOKENS), "uint8-dynamic")) == []

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck import registry
-from limbeck.quant.affine import fit_interval, quantize
-from limbeck.quant.formats import GRIDS, Grid
-from limbeck.ranges import SAMPLE, entropy
-from limbeck.ranges.mse import STEPS
-from limbeck.ranges.percentile import OUTSIDE
+from limbeck.core import registry
+from limbeck.core.grids import GRIDS, Grid
+from limbeck.quantization.affine import fit_interval, quantize
+from limbeck.quantization.ranges import SAMPLE, entropy
+from limbeck.quantization.ranges.mse import STEPS
+from limbeck.quantization.ranges.percentile import OUTSIDE
 
 NIBBLE = Grid(-7, 7, True)  # four bits, where clipping pays
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=list(GRIDS))

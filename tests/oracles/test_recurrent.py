@@ -10,13 +10,18 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from limbeck import models, quantize, registry
+from limbeck.analysis.sensitivities import Probe
+from limbeck.core import registry
 from limbeck.exporters.onnx import check_kernels, optimized_ops
-from limbeck.quant.integer import Integer
-from limbeck.quant.recurrent import QuantizedMatrix, QuantizedRecurrence
-from limbeck.quant.swap import squared_error
-from limbeck.recipe import Quantize, Scheme
-from limbeck.sensitivities import Probe
+from limbeck.models.weights import model_state, restore_state
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.integer import Integer
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.recurrent import QuantizedMatrix, QuantizedRecurrence
+from limbeck.quantization.swap import squared_error
+from limbeck.recipe.model import Quantize, Scheme
 
 B, T, V, D, H = 3, 6, 20, 10, 16
 FORMS: dict[str, dict[str, Any]] = {
@@ -52,13 +57,13 @@ def vectors() -> torch.Tensor:
 
 def prepared(kind: Any, keys: dict[str, Any], activations: str = "uint8", range_name: str = "lsq", **settings: Any) -> nn.Module:
     model = Tagger(kind, keys).eval()
-    quantize.prepare(model, quantize.plan(model, Quantize(**settings), activations), range_name, lambda m: m(x=x()))
+    prepare_model(model, plan_schemes(model, Quantize(**settings), activations), range_name, lambda m: m(x=x()))
     return model
 
 
 def calibrated(*args: Any, **settings: Any) -> nn.Module:
     model = prepared(*args, **settings)
-    quantize.calibrate(model, [lambda m: m(x=x())])
+    calibrate(model, [lambda m: m(x=x())])
     return model.eval()
 
 
@@ -86,7 +91,7 @@ def test_it_is_torch_s_own_with_matrices_that_are_codes_times_scales(kind: Any, 
             assert len(scale) == len(parameter)
             with torch.no_grad():
                 parameter.copy_((parameter / scale).round().clamp(-127, 127) * scale)
-    for found in (model(x()), quantize.convert(model)(x())):
+    for found in (model(x()), convert_model(model)(x())):
         torch.testing.assert_close(found, plain(x()), atol=1e-5, rtol=1e-4)
     assert (model(x()) - Tagger(kind, keys)(x())).abs().max() > 1e-4
 
@@ -105,7 +110,7 @@ def test_the_graph_answers_as_the_model_and_holds_codes_alone(
 ) -> None:
     """Codes become matrices when the graph is loaded: what runs is one node a layer."""
     model = calibrated(kind, keys, modules={"core": Scheme(weights=weights, group=group)})
-    converted = quantize.convert(model)
+    converted = convert_model(model)
     exporter = registry.create("exporters", "onnx")
     path = tmp_path / exporter.export(converted, {"x": x()}, tmp_path)
     for rows, length in ((B, T), (1, 9), (5, 1)):
@@ -133,29 +138,29 @@ def test_a_training_step_reaches_every_matrix_and_its_scales(kind: Any) -> None:
     for matrix in found:
         assert matrix.weight.grad.abs().sum() > 0
         assert matrix.quantizer.log_scale.grad.abs().sum() > 0
-    quantize.convert(model)
+    convert_model(model)
 
 
 @kinds
 def test_state_and_restore_make_the_same_model(kind: Any) -> None:
     model = calibrated(kind, {})
-    tensors = {name: tensor.clone() for name, tensor in models.state(model).items()}
+    tensors = {name: tensor.clone() for name, tensor in model_state(model).items()}
     assert "core.weight_ih_l0.weight" in tensors
     fresh = prepared(kind, {})
-    models.restore(fresh, tensors)
+    restore_state(fresh, tensors)
     assert torch.equal(fresh.eval()(x()), model(x()))
     assert torch.equal(copy.deepcopy(model)(x()), model(x()))
 
 
 def test_a_pattern_names_a_layer_or_one_of_its_matrices() -> None:
     model = Tagger(nn.LSTM, {})
-    assert list(quantize.plan(model, Quantize(), "uint8")) == ["table", "core.weight_ih_l0", "core.weight_hh_l0", "head"]
-    assert list(quantize.plan(model, Quantize(keep_float=["core"]), "uint8")) == ["table", "head"]
-    plan = quantize.plan(model, Quantize(modules={"core": Scheme(weights="int4"), "*_hh_*": Scheme(weights="float")}), "uint8")
+    assert list(plan_schemes(model, Quantize(), "uint8")) == ["table", "core.weight_ih_l0", "core.weight_hh_l0", "head"]
+    assert list(plan_schemes(model, Quantize(keep_float=["core"]), "uint8")) == ["table", "head"]
+    plan = plan_schemes(model, Quantize(modules={"core": Scheme(weights="int4"), "*_hh_*": Scheme(weights="float")}), "uint8")
     assert {name: scheme.weights for name, scheme in plan.items()} == {"table": "int8", "core.weight_ih_l0": "int4", "head": "int8"}
     partly = calibrated(nn.LSTM, {}, keep_float=["*_hh_*"])
     assert isinstance(partly.core.weight_hh_l0, nn.Parameter)
-    torch.testing.assert_close(quantize.convert(partly)(x()), partly(x()), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(convert_model(partly)(x()), partly(x()), atol=1e-5, rtol=1e-4)
 
 
 @kinds
@@ -175,7 +180,7 @@ def test_a_search_looks_at_each_matrix(kind: Any, name: str) -> None:
 
 def test_what_no_graph_holds_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`core` is an LSTM with a projection \(proj_size\), which no graph holds\. Name it in `keep_float`"):
-        quantize.plan(Tagger(nn.LSTM, {"proj_size": 4}), Quantize(), "uint8")
+        plan_schemes(Tagger(nn.LSTM, {"proj_size": 4}), Quantize(), "uint8")
     packed = nn.utils.rnn.pack_padded_sequence(vectors(), torch.tensor([6, 4, 2]), batch_first=True)
     with pytest.raises(ValueError, match="reads a packed sequence, or one without rows"):
         prepared(nn.GRU, {}).core(packed)
@@ -183,4 +188,4 @@ def test_what_no_graph_holds_is_refused() -> None:
 
 def test_a_plain_recurrent_network_is_no_choice() -> None:
     with pytest.raises(ValueError, match=r"asks for `core`, of the type RNN, whose weights cannot be quantized.*LSTM, GRU"):
-        quantize.plan(Tagger(nn.RNN, {}), Quantize(modules={"core": Scheme()}), "uint8")
+        plan_schemes(Tagger(nn.RNN, {}), Quantize(modules={"core": Scheme()}), "uint8")

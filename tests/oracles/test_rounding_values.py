@@ -7,15 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import quantize, recipe, registry, verdict
-from limbeck.quant.formats import GRIDS, Grid
-from limbeck.quant.swap import Quantized
-from limbeck.ranges.mse import Mse
-from limbeck.recipe import Quantize
-from limbeck.roundings.adaround import Adaround
-from limbeck.roundings.gptq import Gptq
-from limbeck.roundings.stochastic import Stochastic
-from limbeck.roundings.ternary import Ternary
+from limbeck.core import registry
+from limbeck.core.grids import GRIDS, Grid
+from limbeck.pipeline.arms import derive_arms
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.ranges.mse import Mse
+from limbeck.quantization.roundings.adaround import Adaround
+from limbeck.quantization.roundings.gptq import Gptq
+from limbeck.quantization.roundings.stochastic import Stochastic
+from limbeck.quantization.roundings.ternary import Ternary
+from limbeck.quantization.swap import Quantized
+from limbeck.recipe.model import Quantize
+from limbeck.recipe.reading import parse
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -107,8 +112,8 @@ def test_a_calibrated_ternary_layer_has_the_scale_of_the_paper_and_the_least_err
     model, x = nn.Sequential(nn.Linear(30, 4)).eval(), normal(5, 30)
     settings = Quantize(weights="ternary", rounding="ternary", when="after")
     rounding = registry.create("roundings", "ternary")
-    quantize.prepare(model, quantize.plan(model, settings, "float"), "lsq", lambda m: m(x), rounding=rounding)
-    quantize.calibrate(model, [lambda m: m(x)])
+    prepare_model(model, plan_schemes(model, settings, "float"), "lsq", lambda m: m(x), rounding=rounding)
+    calibrate(model, [lambda m: m(x)])
     layer = model[0]
     assert isinstance(layer, Quantized)
     for row, codes, scale in zip(layer.weight, layer.quantizer.codes(layer.weight), layer.quantizer.scale, strict=True):
@@ -142,14 +147,14 @@ distill: {losses: {kl: {}}}
 )
 def test_a_rounding_that_cannot_act_is_told_before_anything_is_trained(stage: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        recipe.parse(TEXT + stage).resolved()
+        parse(TEXT + stage).resolved()
 
 
 def test_the_keys_of_a_rounding_are_written_out_and_left_out_of_the_joint_arm() -> None:
-    found = recipe.parse(TEXT + "quantize: {when: after, rounding: gptq, weights: int4, block: 64}\nverdict: {}").resolved()
+    found = parse(TEXT + "quantize: {when: after, rounding: gptq, weights: int4, block: 64}\nverdict: {}").resolved()
     assert found.quantize is not None
     assert found.quantize.options == {"act_order": True, "damping": 0.01, "block": 64}
-    arms = verdict.arms(found, 0)
+    arms = derive_arms(found, 0)
     after, joint = arms["kd+ptq"].quantize, arms["joint"].quantize
     assert after is not None
     assert joint is not None

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck import quantize, registry
-from limbeck.recipe import Scheme
-from limbeck.sensitivities import Probe, error, fitted, gradient
+from limbeck.analysis.sensitivities import Probe, error, fitted, gradient
+from limbeck.core import registry
+from limbeck.quantization.prepare import prepare_model
+from limbeck.recipe.model import Scheme
 from limbeck.tasks import Batch
 
 
@@ -34,7 +35,7 @@ class Softmax(nn.Module):
 
 
 def probe(model: nn.Module, x: torch.Tensor, formats: tuple[str, ...] = ("int8", "int4")) -> Probe:
-    quantize.prepare(model, {"layer": Scheme(weights="int8", activations="float")}, "minmax", lambda model: model(x=x[:2]))
+    prepare_model(model, {"layer": Scheme(weights="int8", activations="float")}, "minmax", lambda model: model(x=x[:2]))
     one = torch.ones(1, 1)
     batches = [Batch({"x": row[None]}, None, one.long(), one.bool(), np.array([index])) for index, row in enumerate(x)]
     return Probe(model.eval(), batches, formats)

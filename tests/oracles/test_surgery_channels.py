@@ -15,8 +15,13 @@ from contracts.tiny_models import bert, cnn, logits, pixels, stirred
 from surgical import IMAGES, cut
 from torch import nn
 
-from limbeck import models, quantize, registry
-from limbeck.recipe import Quantize
+from limbeck.core import registry
+from limbeck.models.load import load_model, save_model
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.recipe.model import Quantize
 
 pytest.importorskip("torch_pruning", reason="torch-pruning is not installed: pip install 'limbeck[prune]'")
 
@@ -72,17 +77,17 @@ def test_a_network_survives_its_folder_and_is_exported(name: str, tmp_path: Path
     student = cut("prune_channels", {"share": 0.5}, whole, IMAGES).student
     assert count(student) < 0.4 * count(whole)
     header = {"name": name, "options": NETWORKS[name], "labels": 5, "channels": 1}
-    models.save_model(student, tmp_path, network=header, preprocess_file="preprocess.json", text=IMAGES.task.preprocess)
-    loaded = models.load_model(tmp_path, IMAGES.task).eval()
+    save_model(student, tmp_path, network=header, preprocess_file="preprocess.json", text=IMAGES.task.preprocess)
+    loaded = load_model(tmp_path, IMAGES.task).eval()
     assert torch.equal(logits(loaded, pixels(3)), logits(student, pixels(3)))
     forward = partial(lambda model, **given: model(**given), **pixels(6))
-    quantize.prepare(loaded, quantize.plan(loaded, Quantize(), "uint8"), "minmax", forward)
-    quantize.calibrate(loaded, [forward])
+    prepare_model(loaded, plan_schemes(loaded, Quantize(), "uint8"), "minmax", forward)
+    calibrate(loaded, [forward])
     loaded.train()
     forward(loaded).sum().backward()
     loaded.eval()
     exporter = registry.create("exporters", "onnx")
-    run = exporter.open(tmp_path / exporter.export(quantize.convert(loaded), pixels(4), tmp_path), 1)
+    run = exporter.open(tmp_path / exporter.export(convert_model(loaded), pixels(4), tmp_path), 1)
     expected, answer = logits(loaded, pixels(3, seed=9)).numpy(), run({"pixel_values": pixels(3, seed=9)["pixel_values"].numpy()})
     assert np.sqrt(np.mean((answer - expected) ** 2) / np.mean(expected**2)) < 0.02
 
@@ -94,8 +99,8 @@ def test_a_model_of_transformers_survives_its_folder(tmp_path: Path) -> None:
         num_channels=1, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", id2label=dict(enumerate("abcde"))
     )
     student: Any = cut("prune_channels", {"share": 0.5}, stirred(ResNetForImageClassification(config)), IMAGES).student
-    models.save_model(student, tmp_path, network=None, preprocess_file="preprocess.json", text=IMAGES.task.preprocess)
-    assert torch.equal(logits(models.load_model(tmp_path, IMAGES.task).eval(), pixels(3, 16)), logits(student, pixels(3, 16)))
+    save_model(student, tmp_path, network=None, preprocess_file="preprocess.json", text=IMAGES.task.preprocess)
+    assert torch.equal(logits(load_model(tmp_path, IMAGES.task).eval(), pixels(3, 16)), logits(student, pixels(3, 16)))
 
 
 def test_channels_stay_in_multiples() -> None:

@@ -12,7 +12,8 @@ from surgical import INPUTS, SENTENCES, TEXTS, cut, teacher
 from torch import nn
 from torch.nn import functional
 
-from limbeck import features, models
+from limbeck.models.layers import blocks
+from limbeck.models.load import from_transformers, save_model
 from limbeck.surgeries import Evidence
 from limbeck.surgeries._importance import importance
 from limbeck.surgeries.drop_layers import influence
@@ -43,7 +44,7 @@ def family(name: str) -> nn.Module:
 def readers(model: nn.Module, name: str) -> list[tuple[nn.Linear, nn.Linear]]:
     """Of each layer, what reads the heads and what reads the units."""
     second = "ffn.lin2" if name == "distilbert" else "output.dense"
-    found: Any = [(model.get_submodule(f"{block}.{FAMILIES[name][0]}"), model.get_submodule(f"{block}.{second}")) for block in features.blocks(model)]
+    found: Any = [(model.get_submodule(f"{block}.{FAMILIES[name][0]}"), model.get_submodule(f"{block}.{second}")) for block in blocks(model)]
     return found
 
 
@@ -64,7 +65,7 @@ def best(scores: torch.Tensor, keep: int) -> list[int]:
 def norms(model: nn.Module, name: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """The norm of all weights that go with each head and each unit, one after the other."""
     heads, units = [], []
-    for block, (output, second) in zip(features.blocks(model), readers(model, name), strict=True):
+    for block, (output, second) in zip(blocks(model), readers(model, name), strict=True):
         linear = [module for module in model.get_submodule(block).modules() if isinstance(module, nn.Linear)]
         parts = [
             [module.weight[h * SIZE : (h + 1) * SIZE] for module in linear[:3]] + [output.weight[:, h * SIZE : (h + 1) * SIZE]] for h in range(HEADS)
@@ -92,15 +93,15 @@ def test_a_cut_answers_as_the_same_model_with_the_parts_silenced(name: str, tmp_
     one = 4 * width * lost + 3 * lost + (UNITS - 11) * (2 * width + 1)
     bias = 32 * (HEADS - 3) if name == "mpnet" else 0
     assert sum(each.numel() for each in whole.parameters()) - sum(each.numel() for each in student.parameters()) == LAYERS * one + bias
-    models.save_model(student, tmp_path, network=None, preprocess_file=TEXT.preprocess_file, text=TEXT.preprocess)
-    assert torch.equal(logits(models.from_transformers(str(tmp_path), TEXT).eval(), INPUTS), logits(student, INPUTS))
+    save_model(student, tmp_path, network=None, preprocess_file=TEXT.preprocess_file, text=TEXT.preprocess)
+    assert torch.equal(logits(from_transformers(str(tmp_path), TEXT).eval(), INPUTS), logits(student, INPUTS))
 
 
 def test_units_alone_leave_a_folder_that_transformers_opens(tmp_path: Path) -> None:
     from transformers import BertForTokenClassification
 
     student: Any = cut("prune_width", {"intermediate": 11}).student
-    models.save_model(student, tmp_path, network=None, preprocess_file=TEXT.preprocess_file, text=TEXT.preprocess)
+    save_model(student, tmp_path, network=None, preprocess_file=TEXT.preprocess_file, text=TEXT.preprocess)
     assert not (tmp_path / "structure.json").exists()
     assert torch.equal(
         logits(BertForTokenClassification.from_pretrained(tmp_path, attn_implementation="eager").eval(), INPUTS), logits(student, INPUTS)
@@ -122,7 +123,7 @@ class Gated(nn.Module):
 def test_gradient_is_that_of_a_gate_row_by_row(place: str, size: int) -> None:
     """Michel et al., equation 3: the mean over rows of |dL/dgate|, up to the number of rows."""
     plain, gated = teacher(), teacher().double()
-    names = [f"{block}.{place}" for block in features.blocks(plain)]
+    names = [f"{block}.{place}" for block in blocks(plain)]
     gates = []
     for name in names:
         linear: Any = gated.get_submodule(name)
@@ -145,7 +146,7 @@ def note(read: dict[str, torch.Tensor], name: str, module: nn.Module, given: tup
 @pytest.mark.parametrize(("place", "size"), [("attention.output.dense", 16), ("output.dense", 1)])
 def test_activation_is_the_sum_over_rows_without_padding(place: str, size: int) -> None:
     model = teacher()
-    names = [f"{block}.{place}" for block in features.blocks(model)]
+    names = [f"{block}.{place}" for block in blocks(model)]
     expected = {name: torch.zeros(32 if size > 1 else 64, dtype=torch.float64) for name in names}
     for row in TEXT.encode(SENTENCES):
         read: dict[str, torch.Tensor] = {}
@@ -192,7 +193,7 @@ def test_another_build_is_refused_by_name() -> None:
 def test_influence_is_one_minus_the_mean_cosine() -> None:
     """ShortGPT, equation 1, token by token without padding."""
     model = teacher()
-    names = features.blocks(model)
+    names = blocks(model)
     sums, tokens_seen = [0.0] * len(names), 0
     for row in TEXT.encode(SENTENCES):
         with torch.no_grad():

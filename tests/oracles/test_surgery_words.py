@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers import models as kinds
 from torch import nn
 
-from limbeck import models
+from limbeck.models.load import save_model
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.trim_vocabulary import trimmed
 from limbeck.tasks.text_classification import TextClassification
@@ -224,7 +224,7 @@ def test_a_trimmed_folder_opens_in_transformers(tmp_path: Path) -> None:
     from transformers import BertForTokenClassification
 
     found = cut("trim_vocabulary", {})
-    models.save_model(found.student, tmp_path, network=None, preprocess_file=TEXT.preprocess_file, text=found.preprocess or "")
+    save_model(found.student, tmp_path, network=None, preprocess_file=TEXT.preprocess_file, text=found.preprocess or "")
     loaded = BertForTokenClassification.from_pretrained(tmp_path, attn_implementation="eager").eval()
     inputs = read(task_of(found), SENTENCES[0])
     assert torch.equal(logits(loaded, inputs), logits(found.student, inputs))

@@ -14,12 +14,13 @@ from encoders import save_encoder
 from test_task_masked_lm import tokenizer_text
 
 import limbeck
-from limbeck import cli, evaluate, metrics
-from limbeck.features import Outputs
-from limbeck.layers import spelled
+from limbeck.analysis.layers import spelled
+from limbeck.cli import main
+from limbeck.evaluation.scores import quality
 from limbeck.losses.in_batch_softmax import InBatchSoftmax
-from limbeck.recipe import parse
-from limbeck.tasks import UNKNOWN, Batch, Scored, figures, is_known
+from limbeck.models.taps import Outputs
+from limbeck.recipe.reading import parse
+from limbeck.tasks import UNKNOWN, Batch, Scored, figures, is_known, metrics
 from limbeck.tasks.ranking import Ranking, number
 
 TASK = Ranking([], tokenizer_text())
@@ -60,7 +61,7 @@ def test_metrics_are_those_of_a_slow_loop(chunk: int, monkeypatch: pytest.Monkey
         "recall_at_10": np.mean([rank <= 10 for rank in ranks.values()]),
     }
     assert 0 < wanted["recall_at_1"] < wanted["recall_at_10"] < 1
-    assert evaluate.quality(scored, TASK) == pytest.approx(wanted)
+    assert quality(scored, TASK) == pytest.approx(wanted)
     weights = np.random.default_rng(1).integers(0, 3, (5, len(names))).astype(float)  # the queries are drawn, and the items stay
     counted = [sum(weight[row] / rank for row, rank in ranks.items()) / sum(weight[row] for row in ranks) for weight in weights]
     np.testing.assert_allclose(figures(TASK, scored, weights)["mrr"], counted)
@@ -69,13 +70,13 @@ def test_metrics_are_those_of_a_slow_loop(chunk: int, monkeypatch: pytest.Monkey
 def test_a_model_with_one_vector_for_everything_ranks_last() -> None:
     scored = drawn([f"item {i}" for i in range(12)])
     alike = Scored(np.ones_like(scored.logits), scored.labels, scored.offsets)
-    assert evaluate.quality(alike, TASK) == pytest.approx({"mrr": 1 / 12, "recall_at_1": 0, "recall_at_10": 0})
+    assert quality(alike, TASK) == pytest.approx({"mrr": 1 / 12, "recall_at_1": 0, "recall_at_10": 0})
 
 
 def test_single_texts_count_nowhere() -> None:
     one = drawn(["a", "b"])
     with_single = Scored(np.insert(one.logits, 2, 9, 0), np.insert(one.labels, 2, UNKNOWN), np.array([0, 2, 3, 5]))
-    assert evaluate.quality(with_single, TASK) == evaluate.quality(one, TASK)
+    assert quality(with_single, TASK) == quality(one, TASK)
     assert TASK.statistics(with_single)[1].tolist() == [0, 0, 0, 0]
     assert is_known(with_single.labels).tolist() == [True, False, False, True, False]
 
@@ -184,7 +185,7 @@ verdict: {{arms: [joint], max_drop: 0.2}}
     (parity,) = report["parity"]
     assert (parity["holds"], parity["units"]) == (True, 56)
     (tmp_path / "asked.jsonl").write_text('{"text": "sun rain", "text_b": "wet hot"}\n{"text": "sun rain", "text_b": "far cold"}\nsun rain\n')
-    assert cli._status(lambda: cli.app(["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")], standalone_mode=False)) == 0
+    assert main._status(lambda: main.app(["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")], standalone_mode=False)) == 0
     near, far, alone = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert near["similarity"] > far["similarity"]
     assert len(alone["embedding"]) == 16

@@ -17,11 +17,12 @@ from test_task_masked_lm import tokenizer_text
 from torch import nn
 
 import limbeck
-from limbeck import evaluate, features, models
-from limbeck.embedder import Embedder
-from limbeck.features import Outputs
+from limbeck.evaluation.scores import quality
 from limbeck.losses.cosine_error import CosineError
-from limbeck.recipe import parse
+from limbeck.models.embedder import Embedder
+from limbeck.models.load import from_transformers, load_model, preprocess, save_model
+from limbeck.models.taps import Outputs, hidden_of, run_model, to_torch
+from limbeck.recipe.reading import parse
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.prune_width import PruneWidth
 from limbeck.surgeries.same import Same
@@ -49,10 +50,10 @@ class Table(nn.Module):
 def test_a_vector_is_the_mean_over_tokens_at_length_1() -> None:
     encoder = Table()
     rows = TASK.encode([{"text": "w1 w2 w3", "text_b": "w4", "label": "2.5"}, {"text": "w5 w6"}])
-    batch = features.to_torch(collate(rows, np.arange(2), TASK.padding))
+    batch = to_torch(collate(rows, np.arange(2), TASK.padding))
     assert batch.inputs["input_ids"].shape == (2, 2, 5)
     assert batch.mask.tolist() == [[True, True], [True, False]]
-    found = features.run(Embedder(encoder), batch, features.hidden_of(["encoder.table"]))
+    found = run_model(Embedder(encoder), batch, hidden_of(["encoder.table"]))
     for row, unit, text in ((0, 0, "w1 w2 w3"), (0, 1, "w4"), (1, 0, "w5 w6")):
         mean = encoder.table.weight[TASK.tokenizer.encode(text).ids].mean(0)
         torch.testing.assert_close(found.logits[row, unit], mean / mean.norm())
@@ -65,15 +66,15 @@ def test_a_folder_keeps_the_encoder_and_a_classifier_opens_it(surgery: Any, tmp_
     """And the other way round, where its structure is not what its config says."""
     words = ["sun", "rain"]
     folder = save_encoder(tmp_path / "encoder", words, vocabulary=40, width=16, layers=2)
-    text = models.preprocess(folder, SentenceEmbedding, [], 32)
+    text = preprocess(folder, SentenceEmbedding, [], 32)
     embedding, classes = SentenceEmbedding(["0 to 1"], text), TextClassification(["a", "b"], text)
     for number, (first, second) in enumerate(((embedding, classes), (classes, embedding))):
-        made = surgery.cut(models.from_transformers(folder, first), Evidence(first, [])).student
+        made = surgery.cut(from_transformers(folder, first), Evidence(first, [])).student
         place = tmp_path / str(number)
         place.mkdir()
-        models.save_model(made, place, network=None, preprocess_file="tokenizer.json", text=text)
+        save_model(made, place, network=None, preprocess_file="tokenizer.json", text=text)
         for task in (first, second):
-            found = models.load_model(place, task)
+            found = load_model(place, task)
             layers = [next(m for m in model.modules() if isinstance(m, nn.ModuleList)) for model in (made, found)]
             for own, theirs in zip(*(list(each.parameters()) for each in layers), strict=True):
                 assert torch.equal(own, theirs)
@@ -87,7 +88,7 @@ def test_correlations_are_those_of_scipy() -> None:
     scored = Scored(vectors.reshape(40, 4), labels, np.arange(0, 41, 2))
     cosines = 1 - paired_cosine_distances(vectors[:, 0], vectors[:, 1])
     wanted = {"spearman": spearmanr(cosines, score)[0], "pearson": pearsonr(cosines, score)[0]}
-    assert evaluate.quality(scored, TASK) == pytest.approx(wanted)
+    assert quality(scored, TASK) == pytest.approx(wanted)
     np.testing.assert_allclose(TASK.scores(scored)[::2], cosines)
     turned = Scored(-scored.logits, labels, scored.offsets)  # both of a pair: no cosine changes
     assert not differs(TASK, scored, turned).any()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 from test_task_masked_lm import tokenizer_text
 
-from limbeck import evaluate
+from limbeck.evaluation.scores import agreement, quality
 from limbeck.tasks import Scored, differs, figures
 from limbeck.tasks.text_regression import TextRegression
 
@@ -41,7 +41,7 @@ def test_a_worked_example() -> None:
     labels = np.concatenate([row.labels for row in TASK.encode(rows)])
     assert labels.tolist() == [0, 0.5, 1]
     assert TASK.find_labels(rows) == ["-1 to 4"]
-    found = evaluate.quality(scored(np.array([0, 1, 0.5]), labels), TASK)
+    found = quality(scored(np.array([0, 1, 0.5]), labels), TASK)
     assert found == pytest.approx({"spearman": 0.5, "pearson": 0.5, "root_mean_square_error": math.sqrt(12.5 / 3)})
     assert TASK.decode({}, np.array([[0.5]])) == {"score": 1.5}
 
@@ -50,16 +50,14 @@ def test_a_score_of_two_models_is_one_decision_up_to_a_fiftieth_of_the_range() -
     labels = np.array([0.5, 0.5, 0.5, math.nan])
     own, other = scored(np.zeros(4), labels), scored(np.array([0.0199, 0.0201, -0.03, 1]), labels)
     assert differs(TASK, own, other).tolist() == [False, True, True, False]
-    assert evaluate.agreement(own, other, TASK) == pytest.approx(1 / 3)
+    assert agreement(own, other, TASK) == pytest.approx(1 / 3)
 
 
 def test_rows_without_a_label_count_nowhere() -> None:
     encoded = TASK.encode([{"text": "w1", "label": None}, {"text": "w2"}])
     assert all(math.isnan(row.labels[0]) for row in encoded)
     labels = np.array([0, 1, math.nan])
-    assert evaluate.quality(scored(np.array([0.1, 0.9, 5]), labels), TASK) == pytest.approx(
-        evaluate.quality(scored(np.array([0.1, 0.9]), labels[:2]), TASK)
-    )
+    assert quality(scored(np.array([0.1, 0.9, 5]), labels), TASK) == pytest.approx(quality(scored(np.array([0.1, 0.9]), labels[:2]), TASK))
 
 
 @pytest.mark.parametrize("label", ["good", "", "nan", "inf", ["1"]])

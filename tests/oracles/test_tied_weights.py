@@ -10,15 +10,21 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from limbeck import layers as inspected
-from limbeck import models, quantize, registry, search
+from limbeck.analysis import layers as inspected
+from limbeck.analysis.sensitivities import Probe
+from limbeck.core import registry
 from limbeck.exporters.onnx import check_kernels
-from limbeck.quant.fake import FakeQuantizer
-from limbeck.quant.integer import Integer
-from limbeck.quant.swap import Quantized
-from limbeck.recipe import Quantize, Scheme
-from limbeck.roundings.gptq import Gptq
-from limbeck.sensitivities import Probe
+from limbeck.models.weights import model_state
+from limbeck.quantization.after_training import calibrate, quantize_after_training
+from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.integer import Integer
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.roundings.gptq import Gptq
+from limbeck.quantization.swap import Quantized
+from limbeck.recipe.model import Quantize, Scheme
+from limbeck.studies import search
 from limbeck.tasks import Batch
 
 VOCABULARY, WIDTH = 300, 16
@@ -49,13 +55,13 @@ def words() -> nn.Module:
 
 def prepared(activations: str = "uint8", range_name: str = "lsq", **keys: Any) -> nn.Module:
     model = words()
-    quantize.prepare(model, quantize.plan(model, Quantize(**keys), activations), range_name, lambda m: m(x=ids(2)))
+    prepare_model(model, plan_schemes(model, Quantize(**keys), activations), range_name, lambda m: m(x=ids(2)))
     return model
 
 
 def calibrated(*args: Any, **keys: Any) -> nn.Module:
     model = prepared(*args, **keys)
-    quantize.calibrate(model, [lambda m: m(x=ids(4))])
+    calibrate(model, [lambda m: m(x=ids(4))])
     return model.eval()
 
 
@@ -64,7 +70,7 @@ def test_the_two_have_one_weight_and_one_quantizer() -> None:
     assert model.head.weight is model.table.weight
     assert model.head.quantizer is model.table.quantizer
     assert model.inner.quantizer is not model.table.quantizer
-    assert sum(name.endswith("quantizer.log_scale") for name in models.state(model)) == 2
+    assert sum(name.endswith("quantizer.log_scale") for name in model_state(model)) == 2
 
 
 def test_a_step_of_training_leaves_them_one() -> None:
@@ -90,7 +96,7 @@ CASES = {
 @pytest.mark.parametrize(("activations", "keys"), CASES.values(), ids=list(CASES))
 def test_the_file_holds_their_codes_once(tmp_path: Path, activations: str, keys: dict[str, Any]) -> None:
     model = calibrated(activations, **keys)
-    converted = quantize.convert(model)
+    converted = convert_model(model)
     exporter = registry.create("exporters", "onnx")
     path = tmp_path / exporter.export(converted, {"x": ids(3)}, tmp_path)
     constants = [numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer]
@@ -105,7 +111,7 @@ def test_the_file_holds_their_codes_once(tmp_path: Path, activations: str, keys:
 
 
 def test_what_lies_in_the_graph_is_what_the_converted_model_shares() -> None:
-    converted = quantize.convert(calibrated())
+    converted = convert_model(calibrated())
     assert converted.table.stored is converted.head.stored
     assert sum(isinstance(module, Integer) for module in converted.modules()) == 3
     torch.testing.assert_close(converted.head.weight, converted.table.weight)
@@ -121,9 +127,9 @@ def test_an_own_scheme_for_one_of_them_is_refused() -> None:
 
 def test_a_rounding_by_layer_leaves_them_at_their_nearest_levels() -> None:
     model, flow = words(), None
-    schemes = quantize.plan(model, Quantize(), "uint8")
-    flow = quantize.prepare(model, schemes, "minmax", lambda m: m(x=ids(2)), rounding=Gptq())
-    quantize.settle(model, flow, [lambda m: m(x=ids(4))], rounding=Gptq())
+    schemes = plan_schemes(model, Quantize(), "uint8")
+    flow = prepare_model(model, schemes, "minmax", lambda m: m(x=ids(2)), rounding=Gptq())
+    quantize_after_training(model, flow, [lambda m: m(x=ids(4))], rounding=Gptq())
     assert torch.equal(model.table.weight, words().table.weight)
     assert not torch.equal(model.inner.weight, words().inner.weight)
 

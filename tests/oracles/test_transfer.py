@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limbeck import data, registry, stages
-from limbeck.recipe import Data, Recipe, parse
-from limbeck.store import Store
+from limbeck.core import registry
+from limbeck.core.store import Store
+from limbeck.data.splits import Splits, load_splits
+from limbeck.pipeline import context, stages
+from limbeck.recipe.model import Data, Recipe
+from limbeck.recipe.reading import parse
 
 TAGGED = "Ada B-PER\nlives O\n\nYork B-LOC\n\nin O\n\n" * 20
 LINES = "Ada was in York . It rained for 4 @.@ 5 hours !\n\n = Heading =\nA well @-@ known line without an end\n"
@@ -25,8 +28,8 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(asked: Data, task: str) -> data.Data:
-    return data.read(asked, registry.load("tasks", task))
+def read(asked: Data, task: str) -> Splits:
+    return load_splits(asked, registry.load("tasks", task))
 
 
 def test_lines_become_sentences_of_words_for_a_tagger(corpus: Path) -> None:
@@ -106,7 +109,7 @@ distill: {}
 
 def tuned_on(recipe: Recipe) -> tuple[str, int]:
     """The teacher's key, and how many rows it was tuned on."""
-    bench = stages.Bench(recipe, Store())
+    bench = context.Bench(recipe, Store())
     ready = stages.teacher_stage(bench, recipe)
     job = stages.tuning_job(bench, ready.load(), ready.task, stages.tuning(bench, recipe))
     return ready.key, len(job.encoded)
@@ -115,7 +118,7 @@ def tuned_on(recipe: Recipe) -> tuple[str, int]:
 def test_the_teacher_is_tuned_on_labelled_rows_alone_and_outlives_the_transfer_set(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     recipe = parse(RECIPE)
-    bench = stages.Bench(recipe, Store())
+    bench = context.Bench(recipe, Store())
     key, count = tuned_on(recipe)
     assert count == len(bench.data.labelled) < len(bench.data.train)
     assert tuned_on(parse(RECIPE, overrides=[f"data.transfer={tmp_path}"])) == (key, count)

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from limbeck import evaluate, verdict
-from limbeck.recipe import Recipe, Verdict, parse
+from limbeck.evaluation.bootstrap import bootstrap, interval, resample
+from limbeck.evaluation.scores import quality
+from limbeck.evaluation.verdict import judge_arms
+from limbeck.pipeline.arms import derive_arms
+from limbeck.recipe.model import Recipe, Verdict
+from limbeck.recipe.reading import parse
 from limbeck.tasks import Scored
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.token_classification import TokenClassification
@@ -52,21 +56,21 @@ def drawn_again(scored: Scored, counts: np.ndarray) -> Scored:
 
 
 def test_a_resample_draws_as_many_rows_as_there_are_and_the_same_ones_each_time() -> None:
-    weights = verdict.resample(50, 200)
+    weights = resample(50, 200)
     assert weights.shape == (200, 50)
     assert (weights.sum(1) == 50).all()
     assert (weights >= 0).all()
     assert weights.mean(0) == pytest.approx(np.ones(50), abs=0.35)
-    assert np.array_equal(weights, verdict.resample(50, 200))
+    assert np.array_equal(weights, resample(50, 200))
 
 
 @pytest.mark.parametrize(("task", "seeds"), [(TEXT, [texts(2), texts(3)]), (IMAGE, [images(2, 0.8, 40), images(3, 0.7, 40), images(4, 0.9, 40)])])
 def test_resampled_metrics_are_those_of_resampled_data(task: Any, seeds: list[Scored]) -> None:
     """Each row of weights spelled out as a data set and scored afresh; seeds are averaged within a resample. Rows are whole sentences."""
-    weights = verdict.resample(len(seeds[0].offsets) - 1, 25)
-    found = verdict.bootstrap(seeds, weights, task)
+    weights = resample(len(seeds[0].offsets) - 1, 25)
+    found = bootstrap(seeds, weights, task)
     for draw, counts in enumerate(weights):
-        expected = [evaluate.quality(drawn_again(scored, counts), task) for scored in seeds]
+        expected = [quality(drawn_again(scored, counts), task) for scored in seeds]
         for name, values in found.items():
             assert values.shape == (25,)
             assert values[draw] == pytest.approx(np.mean([figures[name] for figures in expected]))
@@ -74,18 +78,18 @@ def test_resampled_metrics_are_those_of_resampled_data(task: Any, seeds: list[Sc
 
 def test_the_interval_of_an_accuracy_is_scipy_s() -> None:
     scored = images(0, 0.8)
-    values = verdict.bootstrap([scored], verdict.resample(400, 4000), IMAGE)["accuracy"]
+    values = bootstrap([scored], resample(400, 4000), IMAGE)["accuracy"]
     right = (scored.decisions == scored.labels).astype(float)
     expected = scipy.stats.bootstrap((right,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)).confidence_interval
-    assert verdict.interval(values) == pytest.approx([expected.low, expected.high], abs=0.004)
+    assert interval(values) == pytest.approx([expected.low, expected.high], abs=0.004)
 
 
 def test_the_interval_of_a_difference_is_paired_as_scipy_s_is() -> None:
     """Two arms that share most of their mistakes: paired, the interval is far narrower than the two apart would give."""
     teacher, student = images(0, 0.8), images(0, 0.77)
-    weights = verdict.resample(400, 4000)
-    resampled = [verdict.bootstrap([scored], weights, IMAGE)["accuracy"] for scored in (teacher, student)]
-    low, high = verdict.interval(resampled[0] - resampled[1])
+    weights = resample(400, 4000)
+    resampled = [bootstrap([scored], weights, IMAGE)["accuracy"] for scored in (teacher, student)]
+    low, high = interval(resampled[0] - resampled[1])
     right = [(scored.decisions == scored.labels).astype(float) for scored in (teacher, student)]
     expected = scipy.stats.bootstrap(
         right, lambda a, b, axis: a.mean(axis) - b.mean(axis), paired=True, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
@@ -96,14 +100,14 @@ def test_the_interval_of_a_difference_is_paired_as_scipy_s_is() -> None:
 
 
 def test_the_interval_holds_the_central_95_percent() -> None:
-    assert verdict.interval(np.arange(1001.0)) == pytest.approx([25.0, 975.0])
+    assert interval(np.arange(1001.0)) == pytest.approx([25.0, 975.0])
 
 
 def judged(drops: np.ndarray, *, max_drop: float = 0.02, speedup: float = 5.0, chance: np.ndarray | None = None, **arms: float) -> dict[str, Any]:
     """A teacher at 0.9 and a joint student that drops by `drops` in each resample."""
     means = {"teacher": 0.9, "joint": 0.9 - float(np.mean(drops))} | arms
     resampled = {name: np.full(len(drops), value) for name, value in means.items()} | {"joint": 0.9 - drops}
-    return verdict.judge(means, resampled, Verdict(max_drop=max_drop, min_speedup=4.0), chance=chance, speedup=speedup, compression=3.0)
+    return judge_arms(means, resampled, Verdict(max_drop=max_drop, min_speedup=4.0), chance=chance, speedup=speedup, compression=3.0)
 
 
 def test_a_student_is_kept_when_a_larger_drop_is_ruled_out() -> None:
@@ -182,7 +186,7 @@ def test_a_gain_without_its_control_is_null() -> None:
 def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> None:
     means = {"teacher": 0.9} | {arm: 0.5 + 0.1 * index for index, arm in enumerate(present)}
     resampled = {arm: np.full(100, value) for arm, value in means.items()}
-    found = verdict.judge(means, resampled, Verdict(), chance=None, speedup=2.0, compression=1.0)
+    found = judge_arms(means, resampled, Verdict(), chance=None, speedup=2.0, compression=1.0)
     assert found["drop"] == pytest.approx(0.9 - means[final])
 
 
@@ -191,7 +195,7 @@ def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> N
 )
 def test_what_learns_in_training_is_chosen_by_trial_after_it(keys: str) -> None:
     recipe: Recipe = parse(RECIPE.replace("range: lsq", keys))
-    found = verdict.arms(recipe, 1)
+    found = derive_arms(recipe, 1)
     assert found["joint"].quantize == recipe.quantize
     after = found["kd+ptq"]
     assert after.quantize is not None
@@ -201,7 +205,7 @@ def test_what_learns_in_training_is_chosen_by_trial_after_it(keys: str) -> None:
 
 def test_the_arms_differ_in_one_thing_each() -> None:
     recipe: Recipe = parse(RECIPE)
-    found = verdict.arms(recipe, 1)
+    found = derive_arms(recipe, 1)
     assert list(found) == ["plain", "kd", "kd+ptq", "joint"]
     assert found["plain"].distill is None
     assert found["plain"].quantize is None

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck.quant.attention import Products
-from limbeck.quant.formats import digits_per_byte
-from limbeck.quant.integer import IntegerConvolution, IntegerLinear
+from limbeck.core.grids import digits_per_byte
+from limbeck.quantization.attention import Products
+from limbeck.quantization.integer import IntegerConvolution, IntegerLinear
 
 OPSET = 20
 INTEGER_KERNELS = ("MatMulIntegerToFloat", "QLinearConv", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul", "MatMulInteger")
@@ -43,7 +43,7 @@ class Onnx:
 
     def open(self, path: Path, threads: int) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
         """Run the graph in ONNX Runtime."""
-        from limbeck.runtime import open_onnxruntime
+        from limbeck.artifact.load import open_onnxruntime
 
         return open_onnxruntime(path, threads)
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from limbeck.exporters import onnx as onnx_exporter
-from limbeck.quant.integer import IntegerLinear
+from limbeck.quantization.integer import IntegerLinear
 
 
 class Openvino:
@@ -33,7 +33,7 @@ class Openvino:
 
     def open(self, path: Path, threads: int) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
         """Run the graph in OpenVINO."""
-        from limbeck.runtime import open_openvino
+        from limbeck.artifact.load import open_openvino
 
         return open_openvino(path, threads)
 

@@ -10,9 +10,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 
-from limbeck.features import Outputs
+from limbeck.core.schedules import Schedule
 from limbeck.losses._matching import Matching
-from limbeck.schedules import Schedule
+from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 

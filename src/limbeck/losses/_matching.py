@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from limbeck.features import evenly
+from limbeck.models.layers import evenly
 
 MapBy = Literal["uniform", "last", "similarity"]
 Likeness = Callable[[], np.ndarray]

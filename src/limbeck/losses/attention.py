@@ -14,10 +14,10 @@ from typing import ClassVar, Literal
 
 import torch
 
-from limbeck.features import Outputs, Tap
 from limbeck.losses import masked_mean, wide
 from limbeck.losses._matching import MapBy, Matching
-from limbeck.quant.attention import PROBABILITIES
+from limbeck.models.taps import Outputs, Tap
+from limbeck.quantization.attention import PROBABILITIES
 from limbeck.tasks import Batch
 
 SMALLEST = 1e-12  # probability of which a logarithm is taken

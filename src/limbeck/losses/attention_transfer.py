@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
-from limbeck.features import MAPS, Outputs, Tap
 from limbeck.losses import masked_mean, rows_that_count, same_size, wide
 from limbeck.losses._matching import MapBy, Matching
+from limbeck.models.taps import MAPS, Outputs, Tap
 from limbeck.tasks import Batch
 
 

@@ -13,9 +13,9 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import logsigmoid
 
-from limbeck.features import Outputs
+from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import masked_mean, wide
-from limbeck.schedules import ScheduledAbove0, schedule
+from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 

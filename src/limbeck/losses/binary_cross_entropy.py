@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
-from limbeck.features import Outputs
 from limbeck.losses import masked_mean, wide
+from limbeck.models.taps import Outputs
 from limbeck.tasks import UNKNOWN, Batch
 
 

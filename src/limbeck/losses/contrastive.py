@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from limbeck.features import HIDDEN, Outputs
+from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import counted
 from limbeck.losses._matching import MapBy, Matching
-from limbeck.schedules import ScheduledAbove0, schedule
+from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import cosine_similarity
 
-from limbeck.features import Outputs
 from limbeck.losses import masked_mean, pairs
+from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 

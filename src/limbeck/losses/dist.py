@@ -16,9 +16,9 @@ import torch
 from pydantic import Field
 from torch.linalg import vector_norm
 
-from limbeck.features import Outputs
+from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import masked_mean, softened
-from limbeck.schedules import ScheduledAbove0, schedule
+from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 NO_VARIATION = 1e-8

@@ -14,9 +14,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from limbeck.features import MAPS, Outputs, Tap
 from limbeck.losses import masked_mean, projector, rows_that_count, same_size, wide
 from limbeck.losses._matching import MapBy, Matching
+from limbeck.models.taps import MAPS, Outputs, Tap
 from limbeck.tasks import Batch
 
 

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from limbeck.features import HIDDEN, PLACES, Outputs, Tap
 from limbeck.losses import masked_mean, projector, wide
 from limbeck.losses._matching import MapBy, Matching
+from limbeck.models.taps import HIDDEN, PLACES, Outputs, Tap
 from limbeck.tasks import Batch
 
 

@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
-from limbeck.features import Outputs
+from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import pairs
-from limbeck.schedules import ScheduledAbove0, schedule
+from limbeck.models.taps import Outputs
 from limbeck.tasks import UNKNOWN, Batch
 
 

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import torch
 
-from limbeck.evaluate import divergence
-from limbeck.features import Outputs
+from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import masked_mean, softened
-from limbeck.schedules import ScheduledAbove0, schedule
+from limbeck.models.likelihood import divergence
+from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import torch
 
-from limbeck.features import Outputs
 from limbeck.losses import masked_mean, wide
+from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 

@@ -16,11 +16,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from limbeck import features
-from limbeck.evaluate import divergence
-from limbeck.features import Outputs
+from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import Loss, masked_mean, softened
-from limbeck.schedules import ScheduledAbove0, schedule
+from limbeck.models.likelihood import divergence
+from limbeck.models.taps import Outputs, run_model
 from limbeck.tasks import Batch
 
 
@@ -47,7 +46,7 @@ class Mutual(nn.Module):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Nats a unit, both lines together."""
         with torch.set_grad_enabled(self.is_learning and torch.is_grad_enabled()):
-            peer = features.run(self.peer, batch)
+            peer = run_model(self.peer, batch)
         log_q, log_p = softened(student, peer, self.temperature)
         mask, square = student.mask & peer.mask, self.temperature**2
         own = square * masked_mean(divergence(log_p, log_q), mask)

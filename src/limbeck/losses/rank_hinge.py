@@ -15,8 +15,8 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from limbeck.features import Outputs
 from limbeck.losses import masked_mean, wide
+from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 

@@ -14,11 +14,11 @@ from typing import ClassVar
 
 import torch
 
-from limbeck.evaluate import divergence
-from limbeck.features import Outputs, Tap
 from limbeck.losses import masked_mean, wide
 from limbeck.losses._matching import MapBy, Matching
-from limbeck.quant.attention import FACTORS
+from limbeck.models.likelihood import divergence
+from limbeck.models.taps import Outputs, Tap
+from limbeck.quantization.attention import FACTORS
 from limbeck.tasks import Batch
 
 

@@ -13,9 +13,10 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
-from limbeck.features import HIDDEN, Outputs, evenly
 from limbeck.losses import counted
 from limbeck.losses._matching import MapBy, Matching
+from limbeck.models.layers import evenly
+from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
 SMALLEST = 1e-12  # squared distance of which a root is taken

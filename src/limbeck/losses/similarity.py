@@ -14,9 +14,9 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
-from limbeck.features import HIDDEN, Outputs
 from limbeck.losses import counted
 from limbeck.losses._matching import MapBy, Matching
+from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
 

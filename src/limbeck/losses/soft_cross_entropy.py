@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import torch
 
-from limbeck.features import Outputs
+from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import masked_mean, softened
-from limbeck.schedules import ScheduledAbove0, schedule
+from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 

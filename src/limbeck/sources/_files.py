@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from limbeck import registry
+from limbeck.core import wording
 from limbeck.sources import BadRow
 
 STEMS = {"train": ["train"], "validation": ["valid", "validation", "val", "dev"], "test": ["test"], "unlabelled": ["unlabelled"]}
@@ -32,7 +32,7 @@ def find_splits(path: str, suffix: str, named: Mapping[str, str | None]) -> dict
             found[split] = files
     for split, files in found.items():
         if not files[0].is_file():
-            raise ValueError(f"data.{split}: {base} holds no file `{files[0].name}`. {registry.suggest(files[0].name, listed)}")
+            raise ValueError(f"data.{split}: {base} holds no file `{files[0].name}`. {wording.suggest(files[0].name, listed)}")
     if "train" not in found:
         raise ValueError(f"{base}: no train{suffix} here. Rename a file, or name it with data.train. Files here: {', '.join(listed[:12]) or 'none'}")
     return found

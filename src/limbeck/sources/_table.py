@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from limbeck import registry
+from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import find_splits
 
@@ -144,7 +144,7 @@ def choose(header: Sequence[str], given: str | None, key: str, usual: Sequence[s
     """The column that a key names, or the first of the usual names that is here. Raises ValueError with the columns."""
     if given:
         if given not in header:
-            raise ValueError(f"{path}: no column `{given}` (data.{key}). {registry.suggest(given, header)}")
+            raise ValueError(f"{path}: no column `{given}` (data.{key}). {wording.suggest(given, header)}")
         return given
     found = next((name for name in usual if name in header), None)
     if found is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from limbeck import registry
+from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import SPLITS
 from limbeck.sources._images import SUFFIXES, decode, listed
@@ -75,15 +75,15 @@ def from_table(table: Path, names: Sequence[str], bad: OnBadRow) -> Iterator[Ent
     source, known = Csv(str(table)), set(names)
     header = source.header(table)
     if "file" not in header:
-        raise ValueError(f"{table}:1: no column `file`. {registry.suggest('file', header)}")
+        raise ValueError(f"{table}:1: no column `file`. {wording.suggest('file', header)}")
     for number, record in source.records(table, header, bad):
         name, split = record["file"], record.get("split", "train")
         label = record.get("label", PurePosixPath(name).parent.name)
         place = f"{table}:{number}"
         if split not in SPLITS:
-            bad(BadRow(place, f"split: `{split}` is none. {registry.suggest(split, SPLITS)}", record))
+            bad(BadRow(place, f"split: `{split}` is none. {wording.suggest(split, SPLITS)}", record))
         elif name not in known:
-            bad(BadRow(place, f"file: no image `{name}` here. {registry.suggest(name, names)}", record))
+            bad(BadRow(place, f"file: no image `{name}` here. {wording.suggest(name, names)}", record))
         elif not label and SPLITS[split] != "unlabelled":
             bad(BadRow(place, "label: no label. Give it one, or the split `unlabelled`", record))
         else:

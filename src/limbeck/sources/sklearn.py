@@ -1,6 +1,6 @@
 """Images that come with scikit-learn: `digits`, 1,797 scans of handwritten digits, 8 x 8 pixels, 17 grey levels (Alpaydin and Kaynak, 1998).
 
-One split only: `limbeck.data` draws the test and validation splits from it.
+One split only: `limbeck.data.splits` draws the test and validation splits from it.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """A student cut from its teacher: `cut(teacher, evidence) -> Cut`, a new model, and its preprocessing where that is another; the teacher stays.
 
-Matrices are really smaller; nothing is masked. What a model's config cannot tell of its new shape is found when it is saved (`limbeck.structure`).
+Matrices are really smaller; nothing is masked. What a model's config cannot tell of its new shape is found when it is saved (`limbeck.models.structure`).
 A surgery that looks at the training rows says so by `reads_rows`, and names any other file that it reads in `files`: the stage's key holds both.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import nn
 
-from limbeck.evaluate import batches_of
+from limbeck.data.batches import batches_of
 from limbeck.sources import Row
 from limbeck.tasks import Batch, Task
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck import features, registry
-from limbeck.features import Outputs
+from limbeck.core import registry
+from limbeck.models.taps import Outputs, run_model
 from limbeck.surgeries import Evidence
 from limbeck.tasks import UNKNOWN, Batch
 
@@ -56,7 +56,7 @@ def reading(model: nn.Module, batch: Batch, names: Mapping[str, int]) -> tuple[O
     """A forward, and what the named layers read in it."""
     read: dict[str, torch.Tensor] = {}
     handles = [reader(model, name).register_forward_pre_hook(keep(name, read)) for name in names]
-    outputs = features.run(model, batch)
+    outputs = run_model(model, batch)
     for handle in handles:
         handle.remove()
     return outputs, read

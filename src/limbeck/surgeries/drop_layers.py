@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from limbeck import features
-from limbeck.features import blocks, evenly
-from limbeck.quant.flow import tensors_in
+from limbeck.models.dataflow import tensors_in
+from limbeck.models.layers import blocks, evenly
+from limbeck.models.taps import run_model
 from limbeck.surgeries import Cut, Evidence
 from limbeck.tasks import Batch
 
@@ -74,7 +74,7 @@ def influence(model: nn.Module, names: Sequence[str], batches: Sequence[Batch]) 
         pairs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         handles = [model.get_submodule(name).register_forward_hook(keep_pair(i, pairs), with_kwargs=True) for i, name in enumerate(names)]
         with torch.no_grad():
-            features.run(model, batch)
+            run_model(model, batch)
         for handle in handles:
             handle.remove()
         axis = 1 if pairs[0][0].ndim == 4 else -1

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from limbeck.factorized import FactorizedEmbedding
+from limbeck.models.factorized import FactorizedEmbedding
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._embeddings import word_embeddings
 

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from limbeck import features, registry
+from limbeck.core import registry
+from limbeck.models.taps import logits_of, run_model
 from limbeck.surgeries import Cut, Evidence
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
@@ -62,7 +63,7 @@ class PruneChannels:
             take_gradients(student, evidence)
         torch_pruning.pruner.BasePruner(
             student, batch.inputs, kinds[self.importance](), pruning_ratio=1 - self.share, round_to=self.multiple,
-            ignored_layers=last_layers(student, batch.inputs), output_transform=features.logits_of,
+            ignored_layers=last_layers(student, batch.inputs), output_transform=logits_of,
         ).step()  # fmt: skip
         student.zero_grad(set_to_none=True)
         return Cut(student.train(teacher.training))
@@ -72,7 +73,7 @@ def take_gradients(model: nn.Module, evidence: Evidence) -> None:
     """Leave dL/dw of the task's own loss, summed over batches, in the weights."""
     hard: Any = registry.create("losses", evidence.task.hard_loss)
     for batch in evidence.batches:
-        outputs = features.run(model, batch)
+        outputs = run_model(model, batch)
         hard(outputs, outputs, batch).backward()
 
 
@@ -81,7 +82,7 @@ def last_layers(model: nn.Module, inputs: dict[str, torch.Tensor]) -> list[nn.Mo
     made: list[tuple[nn.Module, Any]] = []
     handles = [module.register_forward_hook(noting(made)) for module in model.modules() if not any(module.children())]
     with torch.no_grad():
-        logits = features.logits_of(model(**inputs))
+        logits = logits_of(model(**inputs))
     for handle in handles:
         handle.remove()
     return [module for module, output in made if output is logits]

@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from limbeck.features import blocks
-from limbeck.structure import put
+from limbeck.models.layers import blocks
+from limbeck.models.structure import put
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._encoder import Group, Layer, layer_of
 from limbeck.surgeries._importance import importance, reader

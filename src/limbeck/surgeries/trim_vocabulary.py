@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from limbeck.data import relocated
-from limbeck.structure import put
+from limbeck.data.splits import relocated
+from limbeck.models.structure import put
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._embeddings import word_embeddings
 from limbeck.surgeries._vocabulary import Vocabulary

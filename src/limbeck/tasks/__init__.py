@@ -1,7 +1,7 @@
 """What is predicted: rows to inputs, logits to answers and figures. Torch-free, so that training and the artifact's runtime share every line.
 
 A row holds W units, each of which gets one label: the words of a sentence, the one text, or the one image. Shapes: B rows, T tokens, W units,
-V labels. What a unit's logits (V) say is the task's `likelihood` (`limbeck.likelihood`): "categorical", one label of V, labels (W) int64;
+V labels. What a unit's logits (V) say is the task's `likelihood` (`limbeck.models.likelihood`): "categorical", one label of V, labels (W) int64;
 "bernoulli", each label by itself, labels (W, V) of 0 and 1, float32; "gaussian", a score, labels (W) float32 in shares of its range.
 """
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.metrics import macro_auc, precision_recall_f1, ratio
 from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Scored, softmax
+from limbeck.tasks.metrics import macro_auc, precision_recall_f1, ratio
 
 
 def find_labels(rows: Iterable[Row]) -> list[str]:

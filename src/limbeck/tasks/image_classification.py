@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.packed import Images
 from limbeck.sources import Row
 from limbeck.sources._images import decode
 from limbeck.tasks import Scored, _single_label
+from limbeck.tasks.packed import Images
 
 FITTED = 2000  # images that mean and standard deviation are taken from
 

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.metrics import ratio
 from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Batch, Encoded, Scored, _tokens, collate, softmax
+from limbeck.tasks.metrics import ratio
 
 CHOSEN, MASKED, REPLACED = 0.15, 0.8, 0.1
 

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.metrics import average_precisions, precision_recall_f1, ratio
 from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Encoded, Scored, _tokens
+from limbeck.tasks.metrics import average_precisions, precision_recall_f1, ratio
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.metrics import ranks, ratio
 from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Encoded, Scored, _tokens, _vectors, is_known
+from limbeck.tasks.metrics import ranks, ratio
 
 CURE = "An item has one label and one text: take the column of the texts as data.label"
 

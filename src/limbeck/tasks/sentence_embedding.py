@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.metrics import pearson, spearman
 from limbeck.sources import Row
 from limbeck.tasks import Encoded, Scored, _tokens, _vectors
+from limbeck.tasks.metrics import pearson, spearman
 from limbeck.tasks.text_regression import moments, range_of, share, span
 
 

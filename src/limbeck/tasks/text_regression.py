@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.metrics import pearson, ratio, spearman
 from limbeck.sources import Row
 from limbeck.tasks import Encoded, Scored, _tokens
+from limbeck.tasks.metrics import pearson, ratio, spearman
 
 BETWEEN = " to "
 

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.metrics import precision_recall_f1, ratio, spans
 from limbeck.sources import Row
 from limbeck.tasks import UNKNOWN, Encoded, Scored, _tokens, softmax
+from limbeck.tasks.metrics import precision_recall_f1, ratio, spans
 
 WORD = re.compile(r"\w+(?:[-'./,:]\w+)*|[^\w\s]")
 

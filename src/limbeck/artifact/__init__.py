@@ -1,0 +1,1 @@
+"""What `pip install limbeck` runs: a folder that answers, its proof, its speed. Raw input in, answer out, no torch."""

@@ -1,0 +1,1 @@
+"""Distillation changes the objective: how the teacher answers, what its answers are compared with, and the weighted sum of losses."""

@@ -1,0 +1,1 @@
+"""A recipe in a straight line: who does what, and when. Alone touches the store."""

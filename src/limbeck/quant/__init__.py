@@ -1,1 +1,0 @@
-"""The affine quantizer: grids, arithmetic, fake quantization with a straight-through gradient, and the modules that use it."""

@@ -1,0 +1,57 @@
+"""SmoothQuant: outliers of activations move into the weights (Xiao et al., 2022, arXiv 2211.10438, equations 3 and 4):
+
+    s_j = max|X_j|^alpha / max|W_j|^(1 - alpha)        X^ = X / s        W^ = W s
+
+for each channel j of a tensor that linear layers read as integers, the maximum of W over all its readers. Where the layer norm that makes the
+tensor cannot hold the division (BERT's residual reads it too) it stands before the quantizer: one multiplication, shared by query, key and value.
+Channels that are zero in activations or weights keep s = 1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from limbeck.models.dataflow import Flow
+from limbeck.quantization.equalizers import Forwards
+from limbeck.quantization.equalizers._basis import Site, arrange_scales, sites
+from limbeck.quantization.equalizers._statistics import of_inputs
+
+KEY = "smoothquant"
+
+
+@dataclass(frozen=True)
+class Smoothquant:
+    """`alpha`: how much of the outliers the weights take, from 0 (none) to 1 (all)."""
+
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"`alpha` of `smoothquant` is {self.alpha}; expected a number from 0 to 1, such as 0.5")
+
+    def arrange(self, model: nn.Module, flow: Flow) -> None:
+        """Places for the scales. Raises ValueError where no linear layer reads integers."""
+        found = self.sites(model, flow)
+        if not found:
+            raise ValueError(
+                "quantize.equalize: smoothquant finds no linear layer whose activations are quantized where it reads them. "
+                "Leave it out, or quantize activations (uint8 or uint8-dynamic)"
+            )
+        arrange_scales(KEY, found)
+
+    def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+        """Scales for what the calibration rows make."""
+        found = self.sites(model, flow)
+        peaks = of_inputs(model, [site.first for site in found], forwards, lambda x: x.abs().amax(0), torch.maximum)
+        for site, peak in zip(found, peaks, strict=True):
+            site.rescale(KEY, self.scale(peak, site.weight().abs().amax(0)))
+
+    def sites(self, model: nn.Module, flow: Flow) -> list[Site]:
+        """Tensors that are quantized where linear layers read them."""
+        return sites(model, flow, lambda layer: layer.is_dynamic or layer.input is not None)
+
+    def scale(self, activations: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """(D) s, of the largest activation and the largest weight of each channel."""
+        scale = activations.pow(self.alpha) / weights.pow(1 - self.alpha)
+        return torch.where((activations > 0) & (weights > 0), scale, 1.0)

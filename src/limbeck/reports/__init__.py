@@ -1,0 +1,1 @@
+"""report.json as a page, a card, lines of a terminal. Dicts in, text out, no torch."""

@@ -1,0 +1,1 @@
+"""Searches and studies: many arms over derived recipes."""
