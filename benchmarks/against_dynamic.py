@@ -35,14 +35,22 @@ def float_graph(arm: context.Arm, bench: context.Bench, path: Path) -> Path:
     """A float arm exported as it is."""
     assert arm.model is not None
     batch = batch_of(bench.encode("test", arm.task), np.arange(4), arm.task.padding)
-    to_onnx(arm.model().eval(), dict(batch.inputs), path, dynamic_translation=dynamic_quantize_linear)
+    to_onnx(
+        arm.model().eval(), dict(batch.inputs), path, dynamic_translation=dynamic_quantize_linear
+    )
     return path
 
 
 def dynamic_int8(path: Path, *, per_channel: bool = False) -> Path:
     """A float graph quantized by ONNX Runtime, beside it."""
     int8, options = path.with_name("int8.onnx"), {"DefaultTensorType": onnx.TensorProto.FLOAT}
-    quantize_dynamic(str(path), str(int8), weight_type=QuantType.QInt8, per_channel=per_channel, extra_options=options)
+    quantize_dynamic(
+        str(path),
+        str(int8),
+        weight_type=QuantType.QInt8,
+        per_channel=per_channel,
+        extra_options=options,
+    )
     return int8
 
 
@@ -66,7 +74,11 @@ def main() -> None:
     bench = context.Bench(recipe, Store())
     arms = {"teacher": runs.teacher_arm(bench)}
     derived = derive_arms(recipe, 0)
-    arms |= {name: run_arm(derived[name], bench.store, bench=bench) for name in ("kd", "joint") if name in derived}
+    arms |= {
+        name: run_arm(derived[name], bench.store, bench=bench)
+        for name in ("kd", "joint")
+        if name in derived
+    }
     with tempfile.TemporaryDirectory() as folder:
         answers, figures = {"teacher, PyTorch float32": pytorch_answerer(arms["teacher"])}, {}
         for name in ("teacher", "kd"):
@@ -80,14 +92,25 @@ def main() -> None:
             scored = Scored(logits, arms[name].scored.labels, arms[name].scored.offsets)
             title = f"{name}, ONNX Runtime dynamic int8"
             answers[title] = answerer(graph, arms[name].task)
-            figures[title] = (quality(scored, arms[name].task)[arms[name].task.metric], path.stat().st_size)
+            figures[title] = (
+                quality(scored, arms[name].task)[arms[name].task.metric],
+                path.stat().st_size,
+            )
         artifact = arms["joint"].artifact
         assert artifact is not None
         answers["joint, limbeck artifact"] = load(artifact, threads=1).predict
-        for title, name in (("teacher, PyTorch float32", "teacher"), ("joint, limbeck artifact", "joint")):
-            figures[title] = (quality(arms[name].scored, arms[name].task)[arms[name].task.metric], arms[name].num_bytes)
+        for title, name in (
+            ("teacher, PyTorch float32", "teacher"),
+            ("joint, limbeck artifact", "joint"),
+        ):
+            figures[title] = (
+                quality(arms[name].scored, arms[name].task)[arms[name].task.metric],
+                arms[name].num_bytes,
+            )
         torch.set_num_threads(1)
-        measured = latency.latencies(answers, [latency.raw(row) for row in bench.data.test[: arguments.rows]])
+        measured = latency.latencies(
+            answers, [latency.raw(row) for row in bench.data.test[: arguments.rows]]
+        )
     base = np.median(measured["teacher, PyTorch float32"])
     for title, milliseconds in measured.items():
         score, size = figures[title]

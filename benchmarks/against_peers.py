@@ -42,7 +42,12 @@ INT8_EMBEDDINGS = {"*embeddings*": {"weights": "int8", "activations": "float"}}
 OWN: dict[str, dict[str, Any]] = {
     "int8 limbeck, dynamic": {"activations": "uint8-dynamic"},
     "int8 limbeck, static": {"activations": "uint8"},
-    "int4 limbeck": {"weights": "int4", "activations": "float", "group": GROUP, "modules": INT8_EMBEDDINGS},
+    "int4 limbeck": {
+        "weights": "int4",
+        "activations": "float",
+        "group": GROUP,
+        "modules": INT8_EMBEDDINGS,
+    },
 }
 
 
@@ -75,16 +80,30 @@ def by_nncf(subject: Float, folder: Path, bits: int) -> Graph:
     import nncf
     import openvino
 
-    example = {name: torch.from_numpy(array) for name, array in subject.inputs(subject.calibration[0]).items()}
+    example = {
+        name: torch.from_numpy(array)
+        for name, array in subject.inputs(subject.calibration[0]).items()
+    }
     model = openvino.convert_model(subject.model().eval(), example_input=example)
     names = {name for argument in model.inputs for name in argument.names}
-    rows = nncf.Dataset(subject.calibration, lambda row: {key: value for key, value in subject.inputs(row).items() if key in names})
+    rows = nncf.Dataset(
+        subject.calibration,
+        lambda row: {key: value for key, value in subject.inputs(row).items() if key in names},
+    )
     if bits == 8:
-        model = nncf.quantize(model, rows, subset_size=len(subject.calibration), model_type=nncf.ModelType.TRANSFORMER)
+        model = nncf.quantize(
+            model, rows, subset_size=len(subject.calibration), model_type=nncf.ModelType.TRANSFORMER
+        )
     else:
         mode = nncf.CompressWeightsMode.INT4_SYM
         model = nncf.compress_weights(
-            model, mode=mode, group_size=GROUP, ratio=1.0, dataset=rows, scale_estimation=True, subset_size=len(subject.calibration)
+            model,
+            mode=mode,
+            group_size=GROUP,
+            ratio=1.0,
+            dataset=rows,
+            scale_estimation=True,
+            subset_size=len(subject.calibration),
         )
     openvino.save_model(model, folder / f"nncf{bits}.xml", compress_to_fp16=False)
     return open_openvino(folder / f"nncf{bits}.xml", THREADS)
@@ -92,15 +111,27 @@ def by_nncf(subject: Float, folder: Path, bits: int) -> Graph:
 
 def by_torchao(subject: Float, bits: int) -> Graph:
     """Dynamic int8, or int4 weights, of the linear layers."""
-    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, IntxWeightOnlyConfig, PerGroup, quantize_
+    from torchao.quantization import (
+        Int8DynamicActivationInt8WeightConfig,
+        IntxWeightOnlyConfig,
+        PerGroup,
+        quantize_,
+    )
 
     model = subject.model().eval()
     int4: Any = torch.int4  # type: ignore[attr-defined]  # which torch's stubs leave out
-    quantize_(model, Int8DynamicActivationInt8WeightConfig() if bits == 8 else IntxWeightOnlyConfig(int4, granularity=PerGroup(GROUP)))
+    quantize_(
+        model,
+        Int8DynamicActivationInt8WeightConfig()
+        if bits == 8
+        else IntxWeightOnlyConfig(int4, granularity=PerGroup(GROUP)),
+    )
 
     @torch.inference_mode()
     def answer(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        logits: np.ndarray = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}).logits.numpy()
+        logits: np.ndarray = model(
+            **{name: torch.from_numpy(array) for name, array in inputs.items()}
+        ).logits.numpy()
         return logits
 
     return answer
@@ -113,18 +144,28 @@ def figures(task: Task, logits: np.ndarray, base: Scored) -> tuple[float, float]
     return score, float(nats_between(task.likelihood, p, q).mean())
 
 
-def of_seed(recipe: Recipe, bench: context.Bench, seed: int, folder: Path) -> tuple[dict[str, tuple[float, float]], dict[str, np.ndarray]]:
+def of_seed(
+    recipe: Recipe, bench: context.Bench, seed: int, folder: Path
+) -> tuple[dict[str, tuple[float, float]], dict[str, np.ndarray]]:
     """(every way's figures for the float student of one seed, every way's milliseconds)."""
     derived = derive_arms(recipe, seed)
     own = derived["kd" if recipe.distill else "plain"]
     arm = run_arm(own, bench.store, bench=bench)
     assert arm.model is not None
     with_rows = own.model_copy(update={"quantize": Quantize(when="after")})
-    file, calibration = float_graph(arm, bench, folder / "float.onnx"), stages.calibration_rows(bench, with_rows, arm.task)
+    file, calibration = (
+        float_graph(arm, bench, folder / "float.onnx"),
+        stages.calibration_rows(bench, with_rows, arm.task),
+    )
     subject = Float(arm.model, file, arm.task, calibration, bench.encode("test", arm.task))
-    found, graphs = {"float": figures(arm.task, arm.scored.logits, arm.scored)}, {"float, ONNX Runtime": open_onnxruntime(file, THREADS)}
+    found, graphs = (
+        {"float": figures(arm.task, arm.scored.logits, arm.scored)},
+        {"float, ONNX Runtime": open_onnxruntime(file, THREADS)},
+    )
     for title, settings in OWN.items():
-        asked = own.model_copy(update={"quantize": Quantize.model_validate({"when": "after", **settings})})
+        asked = own.model_copy(
+            update={"quantize": Quantize.model_validate({"when": "after", **settings})}
+        )
         quantized = run_arm(asked, bench.store, bench=bench)
         found[title] = figures(arm.task, quantized.scored.logits, arm.scored)
         assert quantized.artifact is not None
@@ -139,13 +180,19 @@ def of_seed(recipe: Recipe, bench: context.Bench, seed: int, folder: Path) -> tu
         "int4 torchao": by_torchao(subject, 4),
     }
     for title, way in ways.items():
-        found[title] = figures(arm.task, np.concatenate([run_graph(way, row) for row in subject.test]), arm.scored)
+        found[title] = figures(
+            arm.task, np.concatenate([run_graph(way, row) for row in subject.test]), arm.scored
+        )
     torch.set_num_threads(THREADS)
-    return found, latency.latencies(graphs | ways, [subject.inputs(row) for row in subject.test[:TIMED_ROWS]])
+    return found, latency.latencies(
+        graphs | ways, [subject.inputs(row) for row in subject.test[:TIMED_ROWS]]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--seeds", type=int, default=3)
@@ -159,20 +206,37 @@ def main() -> None:
         seeds.append(found)
         times.append(milliseconds)
         show(f"seed {seed}", found)
-    show("mean", {title: tuple(np.mean([found[title] for found in seeds], 0)) for title in seeds[0]})
+    show(
+        "mean", {title: tuple(np.mean([found[title] for found in seeds], 0)) for title in seeds[0]}
+    )
     show_speed({title: np.concatenate([each[title] for each in times]) for title in times[0]})
 
 
 def show_speed(milliseconds: Mapping[str, np.ndarray]) -> None:
     """Medians, and what the fastest of the other tools in int8 takes of each."""
     medians = {title: float(np.median(each)) for title, each in milliseconds.items()}
-    fastest = min(p50 for title, p50 in medians.items() if title.startswith("int8") and "limbeck" not in title)
-    print("speed", *(f"  {title:34} p50 {p50:7.3f} ms  {fastest / p50:5.2f} x" for title, p50 in medians.items()), sep="\n", flush=True)
+    fastest = min(
+        p50 for title, p50 in medians.items() if title.startswith("int8") and "limbeck" not in title
+    )
+    print(
+        "speed",
+        *(
+            f"  {title:34} p50 {p50:7.3f} ms  {fastest / p50:5.2f} x"
+            for title, p50 in medians.items()
+        ),
+        sep="\n",
+        flush=True,
+    )
 
 
 def show(head: str, rows: Mapping[str, tuple[float, ...]]) -> None:
     """A table for the terminal."""
-    print(head, *(f"  {title:28} {score:.4f}  {nats:.5f} nats" for title, (score, nats) in rows.items()), sep="\n", flush=True)
+    print(
+        head,
+        *(f"  {title:28} {score:.4f}  {nats:.5f} nats" for title, (score, nats) in rows.items()),
+        sep="\n",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
     """The calibration images, a few at a time."""
 
     def __init__(self, images: np.ndarray) -> None:
-        self.batches: Iterator[dict[str, np.ndarray]] = iter([{"pixel_values": part} for part in np.array_split(images, 4)])
+        self.batches: Iterator[dict[str, np.ndarray]] = iter(
+            [{"pixel_values": part} for part in np.array_split(images, 4)]
+        )
 
     def get_next(self) -> Any:
         return next(self.batches, None)
@@ -83,13 +85,21 @@ def measure(paths: dict[str, Path], image: np.ndarray, runs: int) -> dict[str, n
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("networks", nargs="*", default=["resnet18", "mobilenet_v2"])
     parser.add_argument("--side", type=int, default=28)
     parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--runs", type=int, default=300)
     arguments = parser.parse_args()
-    images = torch.randn(ROWS, arguments.channels, arguments.side, arguments.side, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(
+        ROWS,
+        arguments.channels,
+        arguments.side,
+        arguments.side,
+        generator=torch.Generator().manual_seed(0),
+    )
     for name in arguments.networks:
         with tempfile.TemporaryDirectory() as folder:
             paths = graphs(name, images, Path(folder))
@@ -97,7 +107,9 @@ def main() -> None:
             print(name)
             for kind, values in milliseconds.items():
                 ratio = np.median(milliseconds["static"] / values)
-                print(f"  {kind:8} {np.median(values):8.3f} ms   {ratio:5.2f} x as fast as static   {paths[kind].stat().st_size:12,} bytes")
+                print(
+                    f"  {kind:8} {np.median(values):8.3f} ms   {ratio:5.2f} x as fast as static   {paths[kind].stat().st_size:12,} bytes"
+                )
             for kind in ("limbeck", "static"):
                 print(f"  {kind:8} {dict(sorted(optimized_ops(paths[kind]).items()))}")
 

@@ -70,11 +70,19 @@ class Case:
         self.bench = bench = context.Bench(recipe, Store())
         torch.set_num_threads(recipe.train.threads)
         labelled = bench.data.labelled
-        bench.data = replace(bench.data, train=[labelled[i] for i in np.random.default_rng(0).permutation(len(labelled))[:rows]], num_unlabelled=0)
+        bench.data = replace(
+            bench.data,
+            train=[labelled[i] for i in np.random.default_rng(0).permutation(len(labelled))[:rows]],
+            num_unlabelled=0,
+        )
         self.ready = stages.teacher_stage(bench, recipe)
         self.start = stages.student_stage(bench, recipe, self.ready)
-        self.settings = recipe.train.model_copy(update={"dtype": dtype, "seed": seed, "checkpoint_seconds": 1e9})
-        bench.recipe = recipe.model_copy(update={"train": self.settings})  # after the teacher, which is one for all
+        self.settings = recipe.train.model_copy(
+            update={"dtype": dtype, "seed": seed, "checkpoint_seconds": 1e9}
+        )
+        bench.recipe = recipe.model_copy(
+            update={"train": self.settings}
+        )  # after the teacher, which is one for all
         self.dtype, self.task = bench.dtype(), self.start.task
         own: Any = recipe.distill.losses["kl"]
         self.temperature, self.weight = own["temperature"], own["weight"]
@@ -97,18 +105,25 @@ class Case:
 
     def autocast(self, model: Any) -> Any:
         """The model, which computes in the case's dtype from now on."""
-        model.forward = torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32)(model.forward)
+        model.forward = torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32)(
+            model.forward
+        )
         return model
 
     def batches(self, epochs: int) -> list[dict[str, torch.Tensor]]:
         """limbeck's, one epoch after the other, as `transformers` reads them."""
         encoded = self.bench.encode("train", self.task)
         sizes, budget = packed.sizes(encoded), loop.batch_budget(self.settings, encoded)
-        plans = [batch_plan(sizes, budget, seed=self.settings.seed, epoch=epoch) for epoch in range(epochs)]
+        plans = [
+            batch_plan(sizes, budget, seed=self.settings.seed, epoch=epoch)
+            for epoch in range(epochs)
+        ]
         made = [batch_of(encoded, rows, self.task.padding) for plan in plans for rows in plan]
         return [{**batch.inputs, "labels": batch.labels.flatten()} for batch in made]
 
-    def optimizer(self, model: nn.Module, total: int) -> tuple[torch.optim.Optimizer, Callable[[int], float]]:
+    def optimizer(
+        self, model: nn.Module, total: int
+    ) -> tuple[torch.optim.Optimizer, Callable[[int], float]]:
         """limbeck's, and its schedule of the learning rate."""
         groups = loop.parameter_groups(model, objective.Objective([]), self.settings.weight_decay)
         adam = torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=True)
@@ -123,7 +138,9 @@ class Case:
 
     def accuracy(self, model: nn.Module) -> float:
         """Of the test split."""
-        return quality(score_split(model, self.bench.encode("test", self.task), self.task), self.task)[self.task.metric]
+        return quality(
+            score_split(model, self.bench.encode("test", self.task), self.task), self.task
+        )[self.task.metric]
 
 
 def by_labelling(case: Case) -> Found:
@@ -140,7 +157,9 @@ def by_limbeck(case: Case) -> Found:
     memory.keep_freed_memory()
     job = stages.training_job(case.bench, case.recipe, case.start, case.terms, case.answers())
     with tempfile.TemporaryDirectory() as folder:
-        training = loop.Training(replace(job, validate=None, validation_units=0.0, measure=loop.nothing), Path(folder))
+        training = loop.Training(
+            replace(job, validate=None, validation_units=0.0, measure=loop.nothing), Path(folder)
+        )
         began = time.perf_counter()
         training.run()
     return case.found(job.model, began)
@@ -157,11 +176,19 @@ def by_trainer(case: Case) -> Found:
         def get_train_dataloader(self) -> Any:
             return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list will do
 
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> torch.Tensor:
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: Any,
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> torch.Tensor:
             own = model(**inputs)
             with torch.no_grad():
                 theirs = teacher(**inputs)
-            log_q, log_p = ((each.logits.float() / temperature).log_softmax(-1) for each in (own, theirs))
+            log_q, log_p = (
+                (each.logits.float() / temperature).log_softmax(-1) for each in (own, theirs)
+            )
             soft = nn.functional.kl_div(log_q, log_p, log_target=True, reduction="batchmean")
             return own.loss + case.weight * temperature**2 * soft
 
@@ -171,7 +198,12 @@ def by_trainer(case: Case) -> Found:
             use_cpu=True, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
         )  # fmt: skip
         optimizer, factor = case.optimizer(student, len(batches))
-        trainer = Distilling(student, arguments, train_dataset=batches, optimizers=(optimizer, LambdaLR(optimizer, factor)))
+        trainer = Distilling(
+            student,
+            arguments,
+            train_dataset=batches,
+            optimizers=(optimizer, LambdaLR(optimizer, factor)),
+        )
         began = time.perf_counter()
         trainer.train()
     return case.found(student, began)
@@ -185,7 +217,11 @@ def by_textbrewer(case: Case, *, cached: bool) -> Found:
 
     del sys.modules["tensorboardX"]  # transformers looks for it too
     student, teacher = case.models()
-    batches, epochs = (case.batches(1), case.settings.epochs) if cached else (case.batches(case.settings.epochs), 1)
+    batches, epochs = (
+        (case.batches(1), case.settings.epochs)
+        if cached
+        else (case.batches(case.settings.epochs), 1)
+    )
     asked = [0.0]
 
     def of_teacher(batch: Any, outputs: Any) -> dict[str, Any]:
@@ -195,8 +231,16 @@ def by_textbrewer(case: Case, *, cached: bool) -> Found:
     def of_student(batch: Any, outputs: Any) -> dict[str, Any]:
         return {"logits": outputs.logits.float(), "losses": outputs.loss}
 
-    kind, weight = (textbrewer.BasicDistiller if cached else textbrewer.GeneralDistiller), case.weight * case.temperature**2
-    losses = textbrewer.DistillationConfig(temperature=case.temperature, kd_loss_weight=weight, hard_label_weight=1.0, is_caching_logits=cached)
+    kind, weight = (
+        (textbrewer.BasicDistiller if cached else textbrewer.GeneralDistiller),
+        case.weight * case.temperature**2,
+    )
+    losses = textbrewer.DistillationConfig(
+        temperature=case.temperature,
+        kd_loss_weight=weight,
+        hard_label_weight=1.0,
+        is_caching_logits=cached,
+    )
     torch.manual_seed(case.settings.seed)
     optimizer, factor = case.optimizer(student, epochs * len(batches))
     schedule = {"scheduler_class": LambdaLR, "scheduler_args": {"lr_lambda": factor}}
@@ -205,7 +249,9 @@ def by_textbrewer(case: Case, *, cached: bool) -> Found:
         distiller = kind(settings, losses, teacher, case.autocast(student), of_teacher, of_student)
         with distiller:
             began = time.perf_counter()
-            distiller.train(optimizer, batches, epochs, max_grad_norm=case.settings.gradient_clip, **schedule)
+            distiller.train(
+                optimizer, batches, epochs, max_grad_norm=case.settings.gradient_clip, **schedule
+            )
     return case.found(student, began, asked[-1] - began if cached else 0.0)
 
 
@@ -227,20 +273,33 @@ def alone(way: Callable[[Case], Any], recipe: Recipe, dtype: str, seed: int, row
 
 def show(runs: dict[str, list[Found]], examples: int, epochs: int) -> None:
     """A table for the terminal."""
-    median = {way: np.median([(each.seconds, each.label_s, each.peak_mb) for each in found], 0) for way, found in runs.items()}
+    median = {
+        way: np.median([(each.seconds, each.label_s, each.peak_mb) for each in found], 0)
+        for way, found in runs.items()
+    }
     for way, (seconds, label_s, peak_mb) in median.items():
-        print(f"  {way:28} {peak_mb:6,.0f} MB  accuracy {np.mean([each.accuracy for each in runs[way]]):.4f}", end="")
+        print(
+            f"  {way:28} {peak_mb:6,.0f} MB  accuracy {np.mean([each.accuracy for each in runs[way]]):.4f}",
+            end="",
+        )
         if seconds:
-            print(f"  {examples / seconds:7.1f} examples/s  {median[LIMBECK][0] / seconds:.3f} x", end="")
+            print(
+                f"  {examples / seconds:7.1f} examples/s  {median[LIMBECK][0] / seconds:.3f} x",
+                end="",
+            )
         if label_s:
             print(f"  cache {label_s:.1f} s", end="")
         elif (gain := (seconds - median[LIMBECK][0]) / epochs) > 0:
-            print(f"  limbeck's cache has paid after {median[LABELLING][1] / gain:.2f} epochs", end="")
+            print(
+                f"  limbeck's cache has paid after {median[LABELLING][1] / gain:.2f} epochs", end=""
+            )
         print(flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--rows", type=int, default=1024)
@@ -248,17 +307,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="one alone")
     arguments = parser.parse_args()
-    recipe = read(arguments.recipe, [*arguments.overrides, f"train.epochs={arguments.epochs}"]).resolved()
+    recipe = read(
+        arguments.recipe, [*arguments.overrides, f"train.epochs={arguments.epochs}"]
+    ).resolved()
     rows = min(arguments.rows or sys.maxsize, len(context.Bench(recipe, Store()).data.labelled))
-    dtypes = [arguments.dtype] if arguments.dtype else ["bfloat16", "float32"] if machine.has_bfloat16() else ["float32"]
+    dtypes = (
+        [arguments.dtype]
+        if arguments.dtype
+        else ["bfloat16", "float32"]
+        if machine.has_bfloat16()
+        else ["float32"]
+    )
     runs: dict[str, dict[str, list[Found]]] = {dtype: {way: [] for way in WAYS} for dtype in dtypes}
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(
+        1, multiprocessing.get_context("spawn"), max_tasks_per_child=1
+    ) as pool:
         for dtype in dtypes:
             pool.submit(alone, fill_store, recipe, dtype, 0, rows).result()
         for seed in range(arguments.rounds):
             for dtype in dtypes:
                 for title, way in WAYS.items():
-                    runs[dtype][title].append(pool.submit(alone, way, recipe, dtype, seed, rows).result())
+                    runs[dtype][title].append(
+                        pool.submit(alone, way, recipe, dtype, seed, rows).result()
+                    )
     for dtype in dtypes:
         print(dtype)
         show(runs[dtype], rows * arguments.epochs, arguments.epochs)

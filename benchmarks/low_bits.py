@@ -32,18 +32,26 @@ FORMATS = "int8,int4,int3,int2,ternary,binary"
 def untrained(asked: Recipe, bench: context.Bench) -> context.Net:
     """The student; a teacher that it is cut from is taken as it is, untuned."""
     teacher = asked.teacher.model_copy(update={"epochs": 0}) if asked.teacher else None
-    ready = stages.teacher_stage(bench, asked.model_copy(update={"teacher": teacher})) if teacher and asked.student.from_ else None
+    ready = (
+        stages.teacher_stage(bench, asked.model_copy(update={"teacher": teacher}))
+        if teacher and asked.student.from_
+        else None
+    )
     return stages.student_stage(bench, asked, ready)
 
 
 def write(subject: speed_references.Subject, schemes: dict[str, Scheme], folder: Path) -> Path:
     """The graph of a format."""
     folder.mkdir()
-    return folder / Onnx().export(convert_model(speed_references.twin(subject, schemes)), dict(subject.example.inputs), folder)
+    return folder / Onnx().export(
+        convert_model(speed_references.twin(subject, schemes)), dict(subject.example.inputs), folder
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--formats", default=FORMATS)
@@ -64,7 +72,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
         for name in names:
-            changed = {module: plain[module].model_copy(update={"weights": name}) for module in matched}
+            changed = {
+                module: plain[module].model_copy(update={"weights": name}) for module in matched
+            }
             paths[name] = write(subject, plain | changed, Path(folder) / name)
         loads: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(arguments.loads):
@@ -72,14 +82,31 @@ def main() -> None:
                 began = time.perf_counter()
                 open_onnxruntime(path, 1)
                 loads[name].append((time.perf_counter() - began) * 1000)
-        answers = {name: Predictor(start.task, open_onnxruntime(path, 1), "onnxruntime", path.parent).predict for name, path in paths.items()}
-        p50 = {name: float(np.median(times)) for name, times in latency.latencies(answers, rows).items()}
-        figures = {name: (float(np.median(loads[name])), p50[name], float(paths[name].stat().st_size)) for name in names}
-    print(f"{len(matched)} of {len(plain)} modules, {len(rows)} rows, one thread; in brackets the ratio to int8")
+        answers = {
+            name: Predictor(
+                start.task, open_onnxruntime(path, 1), "onnxruntime", path.parent
+            ).predict
+            for name, path in paths.items()
+        }
+        p50 = {
+            name: float(np.median(times))
+            for name, times in latency.latencies(answers, rows).items()
+        }
+        figures = {
+            name: (float(np.median(loads[name])), p50[name], float(paths[name].stat().st_size))
+            for name in names
+        }
+    print(
+        f"{len(matched)} of {len(plain)} modules, {len(rows)} rows, one thread; in brackets the ratio to int8"
+    )
     print(f"{'':8} {'load ms':>18} {'p50 ms':>18} {'bytes':>21}")
     for name, (load, answer, size) in figures.items():
-        by_load, by_answer, by_size = (value / base for value, base in zip(figures[name], figures["int8"], strict=True))
-        print(f"{name:8} {load:10.1f} ({by_load:.2f}) {answer:10.3f} ({by_answer:.2f}) {size:13,.0f} ({by_size:.2f})")
+        by_load, by_answer, by_size = (
+            value / base for value, base in zip(figures[name], figures["int8"], strict=True)
+        )
+        print(
+            f"{name:8} {load:10.1f} ({by_load:.2f}) {answer:10.3f} ({by_answer:.2f}) {size:13,.0f} ({by_size:.2f})"
+        )
 
 
 if __name__ == "__main__":

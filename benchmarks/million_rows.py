@@ -18,7 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
-WORDS = [f"{first}{last}" for first in ("rain", "bank", "card", "name", "lost", "new") for last in ("", "s", " of", " on", "ed")]
+WORDS = [
+    f"{first}{last}"
+    for first in ("rain", "bank", "card", "name", "lost", "new")
+    for last in ("", "s", " of", " on", "ed")
+]
 RECIPE = """
 task: text-classification
 data: {{source: csv, path: {folder}}}
@@ -36,7 +40,9 @@ def write_rows(folder: Path, rows: int) -> None:
             file.write("text,label\n")
             for number in range(count):
                 words = chance.choices(WORDS, k=chance.randint(5, 25))
-                file.write(f"{name} {number} {' '.join(words)},{'long' if len(words) > 15 else 'short'}\n")
+                file.write(
+                    f"{name} {number} {' '.join(words)},{'long' if len(words) > 15 else 'short'}\n"
+                )
 
 
 def command(verb: str, recipe: Path, *more: str) -> list[str]:
@@ -46,18 +52,28 @@ def command(verb: str, recipe: Path, *more: str) -> list[str]:
 def check(recipe: Path) -> None:
     """Seconds and peak memory of `limbeck check`."""
     began = time.perf_counter()
-    process = subprocess.Popen(command("check", recipe), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command("check", recipe), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout is not None
     said = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     print(said)
-    print(f"check: {time.perf_counter() - began:.1f} s, peak {peak_mb(used):,.0f} MB, exit {os.waitstatus_to_exitcode(status)}", flush=True)
+    print(
+        f"check: {time.perf_counter() - began:.1f} s, peak {peak_mb(used):,.0f} MB, exit {os.waitstatus_to_exitcode(status)}",
+        flush=True,
+    )
 
 
 def first_step(recipe: Path, out: Path, title: str) -> None:
     """Seconds from the start of `limbeck run` to its first step, and of it those for encoding; then it is stopped."""
     began = time.perf_counter()
-    process = subprocess.Popen(command("run", recipe, "--out", str(out)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command("run", recipe, "--out", str(out)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stderr is not None
     encoding = 0.0
     for line in process.stderr:
@@ -70,7 +86,10 @@ def first_step(recipe: Path, out: Path, title: str) -> None:
     os.kill(process.pid, signal.SIGTERM)
     process.stderr.read()
     _, _, used = os.wait4(process.pid, 0)
-    print(f"{title}: first step after {seconds:.1f} s, {encoding:.1f} of them for tokens; peak {peak_mb(used):,.0f} MB", flush=True)
+    print(
+        f"{title}: first step after {seconds:.1f} s, {encoding:.1f} of them for tokens; peak {peak_mb(used):,.0f} MB",
+        flush=True,
+    )
 
 
 def peak_mb(used: resource.struct_rusage) -> float:
@@ -78,7 +97,9 @@ def peak_mb(used: resource.struct_rusage) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model")
     parser.add_argument("--rows", type=int, default=1_000_000)
     arguments = parser.parse_args()

@@ -33,14 +33,23 @@ def main() -> None:
     asked = search.with_quantize(read(arguments.recipe, arguments.overrides).resolved())
     assert asked.quantize is not None
     names = ["int8", "int4", "int3", "int2", "ternary"]
-    found = search.search(asked, search.Budget("bits", arguments.bits), names, arguments.sensitivity, Store())
+    found = search.search(
+        asked, search.Budget("bits", arguments.bits), names, arguments.sensitivity, Store()
+    )
     bench = context.Bench(asked, Store())
     start, weights = arm.trained_student(asked.model_copy(update={"quantize": None}), bench)
     activations = {"activations": stages.activations(bench, asked)}
-    settings = after_training(asked.quantize.model_copy(update=activations)).with_chosen(range="mse")
+    settings = after_training(asked.quantize.model_copy(update=activations)).with_chosen(
+        range="mse"
+    )
     plans = {
-        "mixed": settings.model_copy(update={"modules": Quantize.model_validate(found["recipe"]["quantize"]).modules}),
-        **{form: settings.model_copy(update={"weights": form, "modules": {}}) for form in ("int4", "int8")},
+        "mixed": settings.model_copy(
+            update={"modules": Quantize.model_validate(found["recipe"]["quantize"]).modules}
+        ),
+        **{
+            form: settings.model_copy(update={"weights": form, "modules": {}})
+            for form in ("int4", "int8")
+        },
     }
     encoded = bench.encode("test", start.task)[: arguments.rows]
     plain = score_split(search.Student(bench, asked, start, weights).model(), encoded, start.task)
@@ -49,7 +58,9 @@ def main() -> None:
         student = search.Student(bench, asked.model_copy(update={"quantize": plan}), start, weights)
         model = student.prepared(plan_schemes(student.model(), plan, student.activations))
         calibrate(model, stages.calibration(bench, student.recipe, start.task))
-        scored = score_split(model, encoded, start.task, one_by_one=student.activations == "uint8-dynamic")
+        scored = score_split(
+            model, encoded, start.task, one_by_one=student.activations == "uint8-dynamic"
+        )
         predicted = found["plan"] if title == "mixed" else found["uniform"][title]
         quality, nats = figures(start.task, scored.logits, plain)
         print(
@@ -57,7 +68,9 @@ def main() -> None:
             f"{predicted['bits']:.2f} bits  {predicted['bytes']:12,.0f} bytes"
         )
     agree = np.mean([row["weights"] == "int4" for row in found["modules"]])
-    print(f"search: {found['seconds']} s, {len(found['modules'])} modules, {agree:.0%} of them int4")
+    print(
+        f"search: {found['seconds']} s, {len(found['modules'])} modules, {agree:.0%} of them int4"
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ WAYS = ("nearest", "gptq", "adaround")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--formats", default="int4,int3")
@@ -31,12 +33,20 @@ def main() -> None:
     own = derive_arms(recipe, 0)["kd" if recipe.distill else "plain"]
     base = arm.run_arm(own, bench.store, bench=bench)
     rows = {"float": (quality(base.scored, base.task)[base.task.metric], 0.0)}
-    settings = {"when": "after", "range": "mse", "equalize": {}, "activations": "float", "modules": INT8_EMBEDDINGS}
+    settings = {
+        "when": "after",
+        "range": "mse",
+        "equalize": {},
+        "activations": "float",
+        "modules": INT8_EMBEDDINGS,
+    }
     for form in arguments.formats.split(","):
         for way in WAYS:
             quantize = Quantize.model_validate({**settings, "weights": form, "rounding": way})
             asked = own.model_copy(update={"quantize": quantize, "export": ["onnx"]})
-            rows[f"{form} {way}"] = figures(base.task, arm.run_arm(asked, bench.store, bench=bench).scored.logits, base.scored)
+            rows[f"{form} {way}"] = figures(
+                base.task, arm.run_arm(asked, bench.store, bench=bench).scored.logits, base.scored
+            )
     show(recipe.task, rows)
 
 

@@ -50,7 +50,11 @@ def main() -> None:
     recipe = read(arguments.recipe, arguments.overrides)
     bench = context.Bench(recipe, Store())
     memory.keep_freed_memory()
-    arms = {name: derived for name, derived in derive_arms(recipe, 0).items() if name in ("plain", "kd", "joint")}
+    arms = {
+        name: derived
+        for name, derived in derive_arms(recipe, 0).items()
+        if name in ("plain", "kd", "joint")
+    }
     with tempfile.TemporaryDirectory() as folder:
         trainings = {name: training(bench, derived, Path(folder)) for name, derived in arms.items()}
         total = len(trainings["plain"].batches)
@@ -61,10 +65,14 @@ def main() -> None:
                     began = time.perf_counter()
                     each.step(total // 3 + step, total)
                     seconds[name].append(time.perf_counter() - began)
-    counted = {name: np.array(values).reshape(-1, TURN)[:, 1:].ravel() for name, values in seconds.items()}
+    counted = {
+        name: np.array(values).reshape(-1, TURN)[:, 1:].ravel() for name, values in seconds.items()
+    }
     for name, values in counted.items():
         plain, kd = (np.median(values / counted[other]) for other in ("plain", "kd"))
-        print(f"{name:6} {np.median(values) * 1000:8.1f} ms a step   {plain:.3f} x plain   {kd:.3f} x kd")
+        print(
+            f"{name:6} {np.median(values) * 1000:8.1f} ms a step   {plain:.3f} x plain   {kd:.3f} x kd"
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from pathlib import Path
 # Libraries read these once, when they are imported: a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["OMP_WAIT_POLICY"] = "passive"  # runs of two threads beside other tests on two cores: a thread that waits must not spin
+os.environ["OMP_WAIT_POLICY"] = (
+    "passive"  # runs of two threads beside other tests on two cores: a thread that waits must not spin
+)
 
 import pytest
 from hypothesis import settings

@@ -12,11 +12,27 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 
-def save_encoder(folder: Path, words: Iterable[str], *, vocabulary: int, width: int, layers: int, lowercase: bool = False) -> str:
+def save_encoder(
+    folder: Path,
+    words: Iterable[str],
+    *,
+    vocabulary: int,
+    width: int,
+    layers: int,
+    lowercase: bool = False,
+) -> str:
     """Write a random BERT and a WordPiece tokenizer; the folder's path."""
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] if lowercase else ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]
-    tokens = specials + pieces((word.lower() if lowercase else word for word in words), vocabulary - len(specials))
-    tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(tokens)}, unk_token="[UNK]"))
+    specials = (
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        if lowercase
+        else ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]
+    )
+    tokens = specials + pieces(
+        (word.lower() if lowercase else word for word in words), vocabulary - len(specials)
+    )
+    tokenizer = Tokenizer(
+        models.WordPiece({token: i for i, token in enumerate(tokens)}, unk_token="[UNK]")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     if lowercase:
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -43,6 +59,10 @@ def pieces(words: Iterable[str], size: int) -> list[str]:
     """Every letter, as a word's first and as a later one, then whole words, the most frequent first, while there is room."""
     split = pre_tokenizers.BertPreTokenizer()
     counts = Counter(part for word in words for part, _ in split.pre_tokenize_str(word))
-    letters = sorted({word[0] for word in counts} | {f"##{letter}" for word in counts for letter in word[1:]})
-    whole = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
+    letters = sorted(
+        {word[0] for word in counts} | {f"##{letter}" for word in counts for letter in word[1:]}
+    )
+    whole = sorted(
+        (word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word)
+    )
     return letters + whole[: max(0, size - len(letters))]

@@ -28,7 +28,9 @@ def weight_codes(weight: Array, scale: Array, name: str) -> Array:
 
 def dequantized(weight: Array, scale: Array, name: str) -> Array:
     """float64, in the weight's shape."""
-    return (weight_codes(weight, scale, name) * scale[:, None].astype(np.float64)).reshape(weight.shape)
+    return (weight_codes(weight, scale, name) * scale[:, None].astype(np.float64)).reshape(
+        weight.shape
+    )
 
 
 def input_codes(x: Array, scale: Any, zero: int) -> Array:
@@ -51,24 +53,38 @@ def matrix_product(codes: Array, zero: int, weight: Array) -> Array:
     return total - np.int32(zero) * weight.sum(1, dtype=np.int32)
 
 
-def linear(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: str, bias: Array) -> Array:
+def linear(
+    x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: str, bias: Array
+) -> Array:
     """(..., O) with the input quantized by `step`, its scale and zero point."""
-    accumulated = matrix_product(input_codes(x.reshape(-1, x.shape[-1]), *step), step[1], weight_codes(weight, scale, name))
-    return (accumulated * (np.float64(step[0]) * scale.astype(np.float64)) + bias).reshape(*x.shape[:-1], len(weight))
+    accumulated = matrix_product(
+        input_codes(x.reshape(-1, x.shape[-1]), *step), step[1], weight_codes(weight, scale, name)
+    )
+    return (accumulated * (np.float64(step[0]) * scale.astype(np.float64)) + bias).reshape(
+        *x.shape[:-1], len(weight)
+    )
 
 
 def patches(x: Array, side: int) -> Array:
     """(rows, C side side): every window of images (B, C, H, W), without padding, row by row; (rows, C side) of sequences (B, C, T)."""
     if x.ndim == 3:
-        return np.lib.stride_tricks.sliding_window_view(x, side, axis=2).transpose(0, 2, 1, 3).reshape(-1, x.shape[1] * side)
+        return (
+            np.lib.stride_tricks.sliding_window_view(x, side, axis=2)
+            .transpose(0, 2, 1, 3)
+            .reshape(-1, x.shape[1] * side)
+        )
     windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(2, 3))
     return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, x.shape[1] * side * side)
 
 
-def convolution(x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: str, bias: Array) -> Array:
+def convolution(
+    x: Array, step: tuple[Any, int], weight: Array, scale: Array, name: str, bias: Array
+) -> Array:
     """(B, O, H', W') or (B, O, T') with the bias on the grid of the accumulator."""
     side = weight.shape[-1]
-    accumulated = matrix_product(input_codes(patches(x, side), *step), step[1], weight_codes(weight, scale, name))
+    accumulated = matrix_product(
+        input_codes(patches(x, side), *step), step[1], weight_codes(weight, scale, name)
+    )
     unit = (np.float32(step[0]) * scale).astype(np.float64)
     accumulated += np.round(bias / unit).astype(np.int32)
     return images(accumulated * unit, x, side)
@@ -91,7 +107,9 @@ def recurrence(x: Array, kind: str, read: Array, fed: Array, bias: tuple[Array, 
             hidden = sigmoid(leave) * np.tanh(cell)
         else:
             keep = sigmoid(one[1] + other[1])
-            hidden = (1 - keep) * np.tanh(one[2] + sigmoid(one[0] + other[0]) * other[2]) + keep * hidden
+            hidden = (1 - keep) * np.tanh(
+                one[2] + sigmoid(one[0] + other[0]) * other[2]
+            ) + keep * hidden
         out.append(hidden)
     return np.stack(out, 1)
 

@@ -23,16 +23,23 @@ SENTENCES: list[Row] = [
 ]
 TEXTS = Evidence(TEXT, SENTENCES)
 SETTINGS = '{"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}'
-IMAGES = Evidence(ImageClassification(list("abcde"), SETTINGS), [picture(i, label) for i, label in enumerate("abcdeabcde")])
+IMAGES = Evidence(
+    ImageClassification(list("abcde"), SETTINGS),
+    [picture(i, label) for i, label in enumerate("abcdeabcde")],
+)
 
 
 def teacher() -> nn.Module:
     return bert(len(VOCABULARY), layers=LAYERS, labels=len(TAGS))
 
 
-def cut(name: str, keys: dict[str, Any], model: nn.Module | None = None, evidence: Evidence = TEXTS) -> Cut:
+def cut(
+    name: str, keys: dict[str, Any], model: nn.Module | None = None, evidence: Evidence = TEXTS
+) -> Cut:
     """A surgery by its keys, on `teacher()` where no other is given."""
-    return registry.create("surgeries", name, keys).cut(teacher() if model is None else model, evidence)
+    return registry.create("surgeries", name, keys).cut(
+        teacher() if model is None else model, evidence
+    )
 
 
 def task_of(found: Cut) -> TokenClassification:
@@ -42,4 +49,6 @@ def task_of(found: Cut) -> TokenClassification:
 
 def read(task: Any, row: Row) -> dict[str, torch.Tensor]:
     """The inputs of one row."""
-    return {key: torch.from_numpy(value)[None] for key, value in task.encode([row])[0].inputs.items()}
+    return {
+        key: torch.from_numpy(value)[None] for key, value in task.encode([row])[0].inputs.items()
+    }

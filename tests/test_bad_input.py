@@ -31,7 +31,11 @@ Files = dict[str, Content]
 
 def table(separator: str = ",", header: tuple[str, ...] = ("text", "label")) -> list[str]:
     """A header and 24 good rows."""
-    rows = [(f"{text} {number}", "weather" if "it" in text else "call") for number in range(4) for text in TEXTS]
+    rows = [
+        (f"{text} {number}", "weather" if "it" in text else "call")
+        for number in range(4)
+        for text in TEXTS
+    ]
     return [separator.join(header), *(separator.join(row) for row in rows)]
 
 
@@ -43,7 +47,11 @@ def with_row(row: str, *, at: int = 3, separator: str = ",") -> str:
 
 
 GOOD, GOOD_TSV = "\n".join(table()) + "\n", "\n".join(table("\t")) + "\n"
-OBJECTS = [{"text": f"{text} {number}", "label": "weather" if "it" in text else "call"} for number in range(4) for text in TEXTS]
+OBJECTS = [
+    {"text": f"{text} {number}", "label": "weather" if "it" in text else "call"}
+    for number in range(4)
+    for text in TEXTS
+]
 
 
 def json_lines(extra: str, *, at: int = 3) -> str:
@@ -64,8 +72,15 @@ def png(image: np.ndarray, form: str = "PNG") -> bytes:
 
 def images(**extra: bytes) -> Files:
     """A folder of two classes with ten images each, and further files."""
-    found: Files = {f"{label}/{number}.png": png(picture(number + 10 * index)) for index, label in enumerate("ab") for number in range(10)}
-    return found | {name.replace("__", "/").replace("_png", ".png").replace("_jpg", ".jpg"): content for name, content in extra.items()}
+    found: Files = {
+        f"{label}/{number}.png": png(picture(number + 10 * index))
+        for index, label in enumerate("ab")
+        for number in range(10)
+    }
+    return found | {
+        name.replace("__", "/").replace("_png", ".png").replace("_jpg", ".jpg"): content
+        for name, content in extra.items()
+    }
 
 
 def archive(members: Files) -> bytes:
@@ -79,7 +94,12 @@ def archive(members: Files) -> bytes:
 def arrays(**changes: Any) -> bytes:
     """A MedMNIST archive of 24 images, with changes; None leaves an array out."""
     labels = np.arange(24, dtype=np.uint8)[:, None] % 2
-    content = {"train_images": picture(0, (24, 8, 8)), "train_labels": labels, "test_images": picture(1, (24, 8, 8)), "test_labels": labels}
+    content = {
+        "train_images": picture(0, (24, 8, 8)),
+        "train_labels": labels,
+        "test_images": picture(1, (24, 8, 8)),
+        "test_labels": labels,
+    }
     content = {name: value for name, value in (content | changes).items() if value is not None}
     file = io.BytesIO()
     np.savez(file, **content)
@@ -100,7 +120,10 @@ def idx(array: np.ndarray, *, magic: bytes | None = None) -> bytes:
 def mnist(**changes: bytes) -> Files:
     pixels, labels = picture(0, (24, 8, 8)), np.arange(24, dtype=np.uint8) % 2
     found = {"train-images-idx3-ubyte": idx(pixels), "train-labels-idx1-ubyte": idx(labels)}
-    return found | {f"{name.replace('_', '-')}-ubyte".replace("-ubyte-gz-ubyte", "-ubyte.gz"): content for name, content in changes.items()}
+    return found | {
+        f"{name.replace('_', '-')}-ubyte".replace("-ubyte-gz-ubyte", "-ubyte.gz"): content
+        for name, content in changes.items()
+    }
 
 
 def bomb() -> bytes:
@@ -115,7 +138,9 @@ def bomb() -> bytes:
 
 CSV, TSV, JSONL, PARQUET = ("source: csv", "source: tsv", "source: jsonl", "source: parquet")
 FOLDER, NPZ, IDX = ("source: image_folder", "source: npz", "source: idx")
-Case = tuple[str, Files, tuple[str, ...]]  # keys of data, files, what the message must hold: the place, the cure
+Case = tuple[
+    str, Files, tuple[str, ...]
+]  # keys of data, files, what the message must hold: the place, the cure
 
 BAD: dict[str, Case] = {
     # files and columns
@@ -214,19 +239,29 @@ def prepare(folder: Path, keys: str, files: Files, task: str | None = None) -> P
     if "path:" not in keys:
         keys += f", path: {base}"
     keys = keys.replace("path: data.npz", f"path: {base / 'data.npz'}")
-    task = task or ("image-classification" if any(name in keys for name in IMAGE_SOURCES) else "text-classification")
+    task = task or (
+        "image-classification"
+        if any(name in keys for name in IMAGE_SOURCES)
+        else "text-classification"
+    )
     (folder / "recipe.yaml").write_text(RECIPE.format(task=task, data=keys))
     return folder / "recipe.yaml"
 
 
 def check(recipe: Path) -> int:
-    return main._status(lambda: main.app(["check", str(recipe), "--data-only"], standalone_mode=False))
+    return main._status(
+        lambda: main.app(["check", str(recipe), "--data-only"], standalone_mode=False)
+    )
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_refused_with_its_place_and_cure(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_refused_with_its_place_and_cure(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     keys, files, expected = BAD[name]
-    recipe = prepare(tmp_path, keys, files, "text-classification" if name == "rows of another task" else None)
+    recipe = prepare(
+        tmp_path, keys, files, "text-classification" if name == "rows of another task" else None
+    )
     assert check(recipe) == 2
     said = capsys.readouterr().err
     for part in expected:
@@ -249,7 +284,9 @@ def test_bad_input_is_refused_with_its_place_and_cure(name: str, tmp_path: Path,
     ],
     ids=["csv", "tsv", "jsonl", "image_folder", "zip", "npz", "idx"],
 )
-def test_what_the_cases_are_made_from_is_good(keys: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_cases_are_made_from_is_good(
+    keys: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert check(prepare(tmp_path, keys, files)) == 0, capsys.readouterr().err
 
 
@@ -273,13 +310,18 @@ def read(recipe: Path, policy: str) -> Splits:
     return load_splits(found.data, registry.load("tasks", found.task))
 
 
-@pytest.mark.parametrize("name", [name for name in ROW_CASES if name not in ("an id twice", "a listed image that is not here")])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in ROW_CASES if name not in ("an id twice", "a listed image that is not here")],
+)
 def test_a_bad_row_can_be_left_out_and_is_counted(name: str, tmp_path: Path) -> None:
     keys, files, expected = ROW_CASES[name]
     recipe = prepare(tmp_path, keys, files)
     found = read(recipe, "skip")
     assert found.num_bad == 1
-    assert len(found.train) + len(found.validation) + len(found.test) == GOOD_ROWS[keys.split(",")[0]]
+    assert (
+        len(found.train) + len(found.validation) + len(found.test) == GOOD_ROWS[keys.split(",")[0]]
+    )
     assert found.notes[0].startswith("1 bad rows left out, for example ")
     assert expected[0] in found.notes[0]
     assert found.quarantined == []
@@ -297,7 +339,12 @@ def test_bad_rows_are_kept_apart_with_place_and_reason(tmp_path: Path) -> None:
 
 def test_a_sentence_with_a_bad_tag_is_left_out_whole(tmp_path: Path) -> None:
     good = "\n".join(f"Ada{number} B-PER\nsings O\n" for number in range(20))
-    recipe = prepare(tmp_path, "source: conll", {"train.txt": "in X-LOC\nYork Q\n\n" + good, "test.txt": good}, "token-classification")
+    recipe = prepare(
+        tmp_path,
+        "source: conll",
+        {"train.txt": "in X-LOC\nYork Q\n\n" + good, "test.txt": good},
+        "token-classification",
+    )
     found = read(recipe, "quarantine")
     assert found.num_bad == 1
     assert found.quarantined[0]["place"] == f"{tmp_path}/files/train.txt:1: column 2"
@@ -306,22 +353,34 @@ def test_a_sentence_with_a_bad_tag_is_left_out_whole(tmp_path: Path) -> None:
 
 
 def test_check_tells_what_was_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(prepare(tmp_path, f"{CSV}, on_bad_row: skip", {"train.csv": with_row("it rains,")})) == 0
+    assert (
+        check(prepare(tmp_path, f"{CSV}, on_bad_row: skip", {"train.csv": with_row("it rains,")}))
+        == 0
+    )
     assert "1 bad rows left out, for example" in capsys.readouterr().out
 
 
 def test_a_file_that_no_row_can_be_read_from_is_not_skipped(tmp_path: Path) -> None:
     for number, (keys, files) in enumerate(
-        [(PARQUET, {"train.parquet": "no"}), (IDX, mnist(train_images_idx3=b"no")), (CSV, {"train.csv": "a,b\n"})]
+        [
+            (PARQUET, {"train.parquet": "no"}),
+            (IDX, mnist(train_images_idx3=b"no")),
+            (CSV, {"train.csv": "a,b\n"}),
+        ]
     ):
         (tmp_path / str(number)).mkdir()
         with pytest.raises(ValueError, match=r"Write it again|Download it again|Name it with"):
             read(prepare(tmp_path / str(number), keys, files), "skip")
 
 
-def test_an_unknown_policy_is_named_by_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_policy_is_named_by_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert check(prepare(tmp_path, f"{CSV}, on_bad_row: ignore", {"train.csv": GOOD})) == 2
-    assert "data.on_bad_row: Input should be 'fail', 'skip' or 'quarantine', not 'ignore'" in capsys.readouterr().err
+    assert (
+        "data.on_bad_row: Input should be 'fail', 'skip' or 'quarantine', not 'ignore'"
+        in capsys.readouterr().err
+    )
 
 
 # What is odd but no error.
@@ -333,27 +392,56 @@ def drawn_away(found: Splits) -> int:
 
 
 def test_train_rows_in_test_are_told_with_three_examples(tmp_path: Path) -> None:
-    found = read(prepare(tmp_path, CSV, {"train.csv": GOOD, "test.csv": "\n".join([*table()[:6], "new,call"])}), "fail")
+    found = read(
+        prepare(
+            tmp_path, CSV, {"train.csv": GOOD, "test.csv": "\n".join([*table()[:6], "new,call"])}
+        ),
+        "fail",
+    )
     (note,) = [note for note in found.notes if "in train too" in note and "test" in note]
     assert note.startswith(f"warning: {5 - drawn_away(found)} of 6 test rows are in train too")
     assert note.count("row ") == 3
 
 
 def test_labels_that_differ_only_by_case_or_space_are_told(tmp_path: Path) -> None:
-    found = read(prepare(tmp_path, CSV, {"train.csv": GOOD.replace("it rains 1,weather", "it rains 1,Wea ther"), "test.csv": GOOD}), "fail")
-    assert "warning: labels that differ only by case or space: `Wea ther` and `weather`" in found.notes
+    found = read(
+        prepare(
+            tmp_path,
+            CSV,
+            {
+                "train.csv": GOOD.replace("it rains 1,weather", "it rains 1,Wea ther"),
+                "test.csv": GOOD,
+            },
+        ),
+        "fail",
+    )
+    assert (
+        "warning: labels that differ only by case or space: `Wea ther` and `weather`" in found.notes
+    )
 
 
 def test_a_good_table_has_no_warning(tmp_path: Path) -> None:
-    assert not [note for note in read(prepare(tmp_path, CSV, {"train.csv": GOOD}), "fail").notes if "warning" in note]
+    assert not [
+        note
+        for note in read(prepare(tmp_path, CSV, {"train.csv": GOOD}), "fail").notes
+        if "warning" in note
+    ]
 
 
-def test_a_runtime_that_is_not_installed_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_is_not_installed_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "openvino" else find(name, *more))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "openvino" else find(name, *more),
+    )
     recipe = parse(
         "task: image-classification\ndata: {source: sklearn, dataset: digits}\nstudent: {model: small_cnn}\nquantize: {}\nexport: [onnx, openvino]"
     )
-    with pytest.raises(ValueError, match=r"`openvino` is not installed\. pip install 'limbeck\[openvino\]'"):
+    with pytest.raises(
+        ValueError, match=r"`openvino` is not installed\. pip install 'limbeck\[openvino\]'"
+    ):
         limbeck.run(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -39,21 +39,42 @@ verdict: {arms: [plain, kd, kd+ptq, joint], seeds: 2}
 WORDS = ["Ada", "sleeps", "In", "Paris"]
 
 
-def test_a_good_recipe_is_ok_and_leaves_nothing(tmp_path: Path, cache_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_good_recipe_is_ok_and_leaves_nothing(
+    tmp_path: Path, cache_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE)
     assert call("check", path) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "ok"
-    assert lines.count("hidden: student <- teacher layers blocks.0 <- blocks.0, blocks.1 <- blocks.1, blocks.2 <- blocks.2") == 1
+    assert (
+        lines.count(
+            "hidden: student <- teacher layers blocks.0 <- blocks.0, blocks.1 <- blocks.1, blocks.2 <- blocks.2"
+        )
+        == 1
+    )
     forecasts = [line[:18].rstrip() for line in lines if line.endswith("MB")]
-    stages = ["data", "teacher", "student", "evaluate", "label", "choose", "quantize", "export", "layers", "latency", "total"]
+    stages = [
+        "data",
+        "teacher",
+        "student",
+        "evaluate",
+        "label",
+        "choose",
+        "quantize",
+        "export",
+        "layers",
+        "latency",
+        "total",
+    ]
     assert set(forecasts) == {*stages, "train (plain)", "train (kd)", "train (joint)"}
     assert list(cache_folder.iterdir()) == []
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_data_only_needs_no_torch_and_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_only_needs_no_torch_and_no_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE)
     assert call("check", path, "--data-only") == 0
@@ -70,25 +91,40 @@ def test_data_only_needs_no_torch_and_no_model(tmp_path: Path, capsys: pytest.Ca
         ("distill.losses.hidden.layers=9", "cannot keep 9 of 3 layers"),
     ],
 )
-def test_a_mistake_that_only_a_batch_shows(override: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_that_only_a_batch_shows(
+    override: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE)
     assert told in mistake(capsys, "check", path, override, "verdict.arms=[joint]")
 
 
-def test_wrong_data_and_a_wrong_model_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_data_and_a_wrong_model_are_told_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text("task: token-classification\ndata: {source: conll, path: /nowhere}\nstudent: {model: no-such/model}\n")
+    path.write_text(
+        "task: token-classification\ndata: {source: conll, path: /nowhere}\nstudent: {model: no-such/model}\n"
+    )
     told = mistake(capsys, "check", path)
     assert "data.path" in told
     assert "no-such/model" in told
 
 
-@pytest.mark.parametrize(("resource", "told"), [("disk", "Free some"), ("memory", "Lower train.batch_tokens")])
+@pytest.mark.parametrize(
+    ("resource", "told"), [("disk", "Free some"), ("memory", "Lower train.batch_tokens")]
+)
 def test_what_does_not_fit(resource: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    costs = [forecast.Cost("teacher", 5.0, 10.0, 10.0), forecast.Cost("train (kd)", 5.0, 1e9 if resource == "memory" else 10.0, 10.0)]
+    costs = [
+        forecast.Cost("teacher", 5.0, 10.0, 10.0),
+        forecast.Cost("train (kd)", 5.0, 1e9 if resource == "memory" else 10.0, 10.0),
+    ]
     monkeypatch.setattr(forecast, "rehearse", lambda recipe, found, seconds, tell: costs)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=(21 if resource == "disk" else 10**6) * 2**20))
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda folder: SimpleNamespace(free=(21 if resource == "disk" else 10**6) * 2**20),
+    )
     checked = check.check(parse(RECIPE))
     assert len(checked.mistakes) == 1
     assert told in checked.mistakes[0]
@@ -98,14 +134,31 @@ def test_a_volume_counts_the_whole_from_a_part() -> None:
     """Padded units and a cache's cells of 10,000 rows from 2,500 of them, within 5 %."""
     chance = np.random.default_rng(0)
     sizes = np.clip(chance.lognormal(3, 0.6, 10_000), 3, 256).astype(int)
-    rows = [Encoded({"input_ids": np.zeros(size, np.int64)}, np.arange(size - 2), np.zeros(size - 2, np.int64)) for size in sizes]
-    whole, part = forecast.Volume(10_000, rows, 1.0), forecast.Volume(10_000, forecast.spread(rows, 2500), 1.0)  # type: ignore[arg-type]
+    rows = [
+        Encoded(
+            {"input_ids": np.zeros(size, np.int64)},
+            np.arange(size - 2),
+            np.zeros(size - 2, np.int64),
+        )
+        for size in sizes
+    ]
+    whole, part = (
+        forecast.Volume(10_000, rows, 1.0),
+        forecast.Volume(10_000, forecast.spread(rows, 2500), 1.0),
+    )  # type: ignore[arg-type]
     cells = [partial(forecast.Volume.cells, kind=kind) for kind in (HIDDEN, PROBABILITIES)]
-    for count in (lambda volume: volume.trained(1024), lambda volume: volume.passed(4096), lambda volume: volume.passed(1), *cells):
+    for count in (
+        lambda volume: volume.trained(1024),
+        lambda volume: volume.passed(4096),
+        lambda volume: volume.passed(1),
+        *cells,
+    ):
         assert count(part) == pytest.approx(count(whole), rel=0.05)
     plan = batch_plan(whole.sizes, 1024, seed=0, epoch=0)
     assert whole.trained(1024) == sum(padded_size(whole.sizes, batch) for batch in plan)
-    assert whole.passed(4096) == sum(padded_size(whole.sizes, batch) for batch in evaluation_batches(rows))
+    assert whole.passed(4096) == sum(
+        padded_size(whole.sizes, batch) for batch in evaluation_batches(rows)
+    )
     assert whole.unread_mb() == 0
     assert part.unread_mb() > 0
 
@@ -120,7 +173,9 @@ def test_the_forecast_grows_with_epochs_and_seeds(monkeypatch: pytest.MonkeyPatc
     ticking(monkeypatch)
     text = RECIPE.replace("[plain, kd, kd+ptq, joint]", "[plain]")
     small = rehearsed(parse(text))
-    large = rehearsed(parse(text, overrides=["train.epochs=4", "verdict.seeds=6", "teacher.epochs=3"]))
+    large = rehearsed(
+        parse(text, overrides=["train.epochs=4", "verdict.seeds=6", "teacher.epochs=3"])
+    )
     assert large["train (plain)"].seconds == pytest.approx(6 * small["train (plain)"].seconds)
     assert 2 * small["teacher"].seconds < large["teacher"].seconds < 3 * small["teacher"].seconds
     batches = 21  # of 64 in 1,295 rows
@@ -140,9 +195,13 @@ def test_text_is_rehearsed_on_a_sample(tmp_path: Path, monkeypatch: pytest.Monke
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for name in ("train", "valid", "test"):
-        (corpus / f"{name}.txt").write_text("Ada B-PER\nsleeps O\n\nIn O\nParis B-LOC\nsleeps O\n\n" * 60)
+        (corpus / f"{name}.txt").write_text(
+            "Ada B-PER\nsleeps O\n\nIn O\nParis B-LOC\nsleeps O\n\n" * 60
+        )
     teacher = save_encoder(tmp_path / "teacher", WORDS, vocabulary=40, width=16, layers=2)
-    student = save_encoder(tmp_path / "student", WORDS, vocabulary=30, width=8, layers=1, lowercase=True)
+    student = save_encoder(
+        tmp_path / "student", WORDS, vocabulary=30, width=8, layers=1, lowercase=True
+    )
     recipe = parse(f"""
 task: token-classification
 data: {{source: conll, path: {corpus}}}
@@ -153,7 +212,15 @@ distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
 """)
     monkeypatch.setattr(forecast, "BATCHES", 2)
     costs = rehearsed(recipe)
-    assert set(costs) == {"data", "teacher", "student", "train (kd)", "label", "evaluate", "latency"}
+    assert set(costs) == {
+        "data",
+        "teacher",
+        "student",
+        "train (kd)",
+        "label",
+        "evaluate",
+        "latency",
+    }
     words, labels = 300, 5
     expected = words * (4 * labels + 2 * 16 + 1) / 2**20  # logits, one hidden layer, the mask
     assert costs["label"].disk_mb == pytest.approx(expected, rel=1.0)
@@ -162,7 +229,8 @@ distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
 def test_the_cache_of_attention_maps_grows_with_the_square_of_the_length(tmp_path: Path) -> None:
     chance = np.random.default_rng(0)
     rows = [
-        {"text": " ".join(chance.choice(WORDS, size)), "label": str(size % 2)} for size in np.clip(chance.lognormal(2, 0.8, 1500), 1, 60).astype(int)
+        {"text": " ".join(chance.choice(WORDS, size)), "label": str(size % 2)}
+        for size in np.clip(chance.lognormal(2, 0.8, 1500), 1, 60).astype(int)
     ]
     recipe = parse(f"""
 task: text-classification
@@ -173,19 +241,39 @@ train: {{epochs: 1, threads: 1, batch_tokens: 256, dtype: float32}}
 distill: {{losses: {{attention: {{}}}}}}
 """)
     bench = context.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
-    foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}["label"].disk_mb
+    foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}[
+        "label"
+    ].disk_mb
     ready = teacher_stage(bench, bench.recipe)
     start = student_stage(bench, bench.recipe, ready)
     known = len(bench.store.records)
-    label_stages(bench, bench.recipe, ready, start, objective.terms(start.task.hard_loss, bench.recipe.distill))
-    written = sum(path.stat().st_size for record in bench.store.records[known:] for path in (bench.store.folder / record["entry"]).iterdir())
+    label_stages(
+        bench,
+        bench.recipe,
+        ready,
+        start,
+        objective.terms(start.task.hard_loss, bench.recipe.distill),
+    )
+    written = sum(
+        path.stat().st_size
+        for record in bench.store.records[known:]
+        for path in (bench.store.folder / record["entry"]).iterdir()
+    )
     assert foreseen == pytest.approx(written / 2**20, rel=0.1)
 
 
 def test_a_vocabulary_is_foreseen_as_many_rows_cut_it(tmp_path: Path) -> None:
-    words = [f"{first}{second}" for first in "bcdfghjklm" for second in ("a", "en", "ir", "op", "uss", "yck", "av", "ew", "ilt", "oss")]
-    rows = [{"text": f"{words[i % 100]} {words[i * 7 % 100]}", "label": str(i % 2)} for i in range(1000)]
-    encoder = save_encoder(tmp_path / "teacher", [*words, "zzyzx zephyr quartz"], vocabulary=200, width=64, layers=1)
+    words = [
+        f"{first}{second}"
+        for first in "bcdfghjklm"
+        for second in ("a", "en", "ir", "op", "uss", "yck", "av", "ew", "ilt", "oss")
+    ]
+    rows = [
+        {"text": f"{words[i % 100]} {words[i * 7 % 100]}", "label": str(i % 2)} for i in range(1000)
+    ]
+    encoder = save_encoder(
+        tmp_path / "teacher", [*words, "zzyzx zephyr quartz"], vocabulary=200, width=64, layers=1
+    )
     recipe = parse(f"""
 task: text-classification
 data: {{source: rows}}
@@ -194,9 +282,13 @@ student: {{from: teacher, surgery: trim_vocabulary}}
 train: {{epochs: 1, threads: 1, batch_tokens: 32, dtype: float32}}
 """)
     bench = context.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
-    foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}["student"].disk_mb
+    foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}[
+        "student"
+    ].disk_mb
     cut = student_stage(bench, bench.recipe, teacher_stage(bench, bench.recipe))
-    assert foreseen == pytest.approx(sum(path.stat().st_size for path in cut.folder.iterdir()) / 2**20, rel=0.02)
+    assert foreseen == pytest.approx(
+        sum(path.stat().st_size for path in cut.folder.iterdir()) / 2**20, rel=0.02
+    )
 
 
 def test_a_shape_that_does_not_fit_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +297,9 @@ def test_a_shape_that_does_not_fit_is_a_mistake(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(forecast.Rehearsal, "run", break_down)
     found = read(Data(source="sklearn"), registry.load("tasks", "image-classification"))
-    with pytest.raises(ValueError, match=r"a batch cannot be computed: mat1 and mat2 shapes cannot be multiplied$"):
+    with pytest.raises(
+        ValueError, match=r"a batch cannot be computed: mat1 and mat2 shapes cannot be multiplied$"
+    ):
         forecast.rehearse(parse(RECIPE), found, 0.0)
 
 

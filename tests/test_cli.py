@@ -25,7 +25,11 @@ data: {source: sklearn, dataset: digits}
 student: {model: small_cnn, width: 2}
 train: {epochs: 1, learning_rate: 4.0e-3, threads: 1, batch_rows: 512}
 """
-VERBS = [command.name or command.callback.__name__ for command in main.app.registered_commands if command.callback]
+VERBS = [
+    command.name or command.callback.__name__
+    for command in main.app.registered_commands
+    if command.callback
+]
 
 
 @pytest.fixture
@@ -37,7 +41,9 @@ def recipe(tmp_path: Path) -> Path:
 
 def call(*arguments: Any) -> int:
     """The exit status of `limbeck arguments`."""
-    return main._status(lambda: main.app([str(argument) for argument in arguments], standalone_mode=False))
+    return main._status(
+        lambda: main.app([str(argument) for argument in arguments], standalone_mode=False)
+    )
 
 
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
@@ -46,7 +52,9 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
     written = capsys.readouterr().err
     assert status == 2, written
     assert "Traceback" not in written
-    lines = [line for line in written.splitlines() if not line.startswith("{")]  # JSON lines of the progress
+    lines = [
+        line for line in written.splitlines() if not line.startswith("{")
+    ]  # JSON lines of the progress
     assert 1 <= len(lines) <= 12
     return "\n".join(lines)
 
@@ -56,8 +64,12 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"limbeck {limbeck.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["run"], ["run", "--what"], ["predict", "x", "--threads", "0"]])
-def test_a_wrong_command_is_answered_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["run"], ["run", "--what"], ["predict", "x", "--threads", "0"]]
+)
+def test_a_wrong_command_is_answered_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "Error" in mistake(capsys, *arguments)
 
 
@@ -75,15 +87,25 @@ def full(*_: Any) -> None:
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
-def test_a_full_disk(where: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk(
+    where: str,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(os, where, full)
     told = mistake(capsys, "run", recipe, "--out", tmp_path / "out")
-    assert told.startswith(f"limbeck: {tmp_path / 'out' / 'recipe.yaml'}: no space left on this disk")
+    assert told.startswith(
+        f"limbeck: {tmp_path / 'out' / 'recipe.yaml'}: no space left on this disk"
+    )
     assert "LIMBECK_CACHE" in told
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_a_full_disk_under_the_label_cache_is_found_before_it_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_under_the_label_cache_is_found_before_it_is_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "posix_fallocate", full)
     (tmp_path / "logits.npy").write_bytes(bytes(10))
     with pytest.raises(OSError, match="No space left") as caught:
@@ -95,19 +117,35 @@ def test_numpy_on_a_full_disk() -> None:
     assert "no space left" in main.explained(OSError("8 requested and 0 written"))
 
 
-def test_a_file_where_the_run_folder_should_be(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_where_the_run_folder_should_be(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "out").write_text("")
-    assert "a file stands where a folder should be" in mistake(capsys, "run", recipe, "--out", tmp_path / "out")
-    assert "a file stands where a folder should be" in mistake(capsys, "run", recipe, "--out", tmp_path / "out" / "below")
+    assert "a file stands where a folder should be" in mistake(
+        capsys, "run", recipe, "--out", tmp_path / "out"
+    )
+    assert "a file stands where a folder should be" in mistake(
+        capsys, "run", recipe, "--out", tmp_path / "out" / "below"
+    )
 
 
-def test_a_file_where_the_cache_should_be(recipe: Path, tmp_path: Path, cache_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_where_the_cache_should_be(
+    recipe: Path, tmp_path: Path, cache_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cache_folder.write_text("")
-    assert "a file stands where a folder should be" in mistake(capsys, "run", recipe, "--out", tmp_path / "out")
+    assert "a file stands where a folder should be" in mistake(
+        capsys, "run", recipe, "--out", tmp_path / "out"
+    )
 
 
 @pytest.mark.parametrize("folder", ["out", "cache"])
-def test_a_read_only_folder(folder: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_read_only_folder(
+    folder: str,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Root may write anywhere: there the system's refusal is played."""
     (tmp_path / folder).mkdir(exist_ok=True)
     (tmp_path / folder).chmod(0o500)
@@ -125,9 +163,13 @@ def test_a_read_only_folder(folder: str, recipe: Path, tmp_path: Path, monkeypat
     (tmp_path / folder).chmod(0o700)
 
 
-def test_two_runs_on_one_folder(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_runs_on_one_folder(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with lock(tmp_path / "out" / "run.lock", wait=False):
-        assert "another run is writing to this folder" in mistake(capsys, "run", recipe, "--out", tmp_path / "out")
+        assert "another run is writing to this folder" in mistake(
+            capsys, "run", recipe, "--out", tmp_path / "out"
+        )
 
 
 TEXT = """
@@ -149,8 +191,12 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("verb", ["run", "check"])
 @pytest.mark.parametrize("broken", ["no weights", "cut off", "no network"])
-def test_a_model_that_cannot_be_had(verb: str, broken: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = save_encoder(tmp_path / "model", ["Ada", "sleeps", "In", "Paris"], vocabulary=40, width=8, layers=1)
+def test_a_model_that_cannot_be_had(
+    verb: str, broken: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_encoder(
+        tmp_path / "model", ["Ada", "sleeps", "In", "Paris"], vocabulary=40, width=8, layers=1
+    )
     weights = tmp_path / "model" / "model.safetensors"
     if broken == "cut off":
         weights.write_bytes(weights.read_bytes()[:100])
@@ -161,10 +207,15 @@ def test_a_model_that_cannot_be_had(verb: str, broken: str, corpus: Path, tmp_pa
     path = tmp_path / "recipe.yaml"
     path.write_text(TEXT.format(data=corpus, model=model))
     told = mistake(capsys, verb, path, *(["--out", tmp_path / "out"] if verb == "run" else []))
-    assert f"model `{model}`: neither a network of ours, nor a model folder, nor a hub id that can be reached" in told
+    assert (
+        f"model `{model}`: neither a network of ours, nor a model folder, nor a hub id that can be reached"
+        in told
+    )
 
 
-def test_a_missing_extra_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_extra_is_named(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def absent(*_: Any, **__: Any) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
@@ -173,7 +224,13 @@ def test_a_missing_extra_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize(("verb", "status"), [("run", 3), ("doctor", 130)])
-def test_ctrl_c(verb: str, status: int, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c(
+    verb: str,
+    status: int,
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -212,7 +269,10 @@ def test_list(family: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert call("list", family, name) == 0
         shown = capsys.readouterr().out
         for key, parameter in registry.keys(family, name).items():
-            assert family in ("ranges", "tasks") or (key in shown and (parameter.default is parameter.empty or repr(parameter.default) in shown))
+            assert family in ("ranges", "tasks") or (
+                key in shown
+                and (parameter.default is parameter.empty or repr(parameter.default) in shown)
+            )
     assert f"no family `{family}x`" in mistake(capsys, "list", family + "x")
     assert "has no component `nothing`" in mistake(capsys, "list", family, "nothing")
 
@@ -232,7 +292,9 @@ def test_a_components_formula_paper_and_keys_are_shown(capsys: pytest.CaptureFix
 def test_doctor_needs_no_torch(tmp_path: Path) -> None:
     code = "import sys\nfrom limbeck.cli import doctor\nprint('\\n'.join(doctor.lines()))\nassert 'torch' not in sys.modules"
     environment = {**os.environ, "LIMBECK_CACHE": str(tmp_path / "not" / "there")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["speed"].startswith("int8 is ")
     assert "0 stages" in lines["cache"]
@@ -241,14 +303,27 @@ def test_doctor_needs_no_torch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("features", "said"),
-    [({"avx2", "avx512_vnni"}, "exact"), ({"avx2"}, "saturate"), ({"asimddp"}, "exact"), (set(), "no integer dot product")],
+    [
+        ({"avx2", "avx512_vnni"}, "exact"),
+        ({"avx2"}, "saturate"),
+        ({"asimddp"}, "exact"),
+        (set(), "no integer dot product"),
+    ],
 )
 def test_what_the_cpu_means_for_int8(features: set[str], said: str) -> None:
     assert said in doctor.int8_meaning(features)
 
 
 def test_an_extra_that_is_incomplete_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=1", "numpy; extra == 'train'", "no-such-package>=2 ; extra == 'search'"])
+    monkeypatch.setattr(
+        doctor,
+        "requires",
+        lambda name: [
+            "numpy>=1",
+            "numpy; extra == 'train'",
+            "no-such-package>=2 ; extra == 'search'",
+        ],
+    )
     assert [line.split(maxsplit=1)[1] for line in doctor.extras()] == [
         "train: complete",
         'search: without no-such-package: pip install "limbeck[search]"',
@@ -260,12 +335,20 @@ def test_the_probe_is_the_model_that_onnx_reads() -> None:
     import onnx
 
     weight = np.arange(6, dtype=np.float32).reshape(2, 3)
-    read = onnx.load_from_string(doctor.model("MatMul", weight, (doctor.FLOAT, doctor.FLOAT, doctor.FLOAT)))
+    read = onnx.load_from_string(
+        doctor.model("MatMul", weight, (doctor.FLOAT, doctor.FLOAT, doctor.FLOAT))
+    )
     onnx.checker.check_model(read)
     assert np.array_equal(onnx.numpy_helper.to_array(read.graph.initializer[0]), weight)
 
 
-def test_a_report_of_progress_is_json(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_of_progress_is_json(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("run", recipe, "train.batch_rows=64", "--out", tmp_path / "out") == 0
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [event["event"] for event in events if event["stage"] == "train (plain, seed 0)"] == ["start", "epoch", "end"]
+    assert [event["event"] for event in events if event["stage"] == "train (plain, seed 0)"] == [
+        "start",
+        "epoch",
+        "end",
+    ]

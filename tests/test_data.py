@@ -23,7 +23,9 @@ CONLL = Path(os.environ.get("LIMBECK_DATA", "../shared/data")).resolve() / "conl
 def test_conll_counts_are_the_published_ones() -> None:
     """Tjong Kim Sang and De Meulder, 2003, tables 1 and 2."""
     splits = Conll(str(CONLL)).read()
-    assert {name: (len(rows), sum(len(row["words"]) for row in rows)) for name, rows in splits.items()} == {
+    assert {
+        name: (len(rows), sum(len(row["words"]) for row in rows)) for name, rows in splits.items()
+    } == {
         "train": (14041, 203621),
         "validation": (3250, 51362),
         "test": (3453, 46435),
@@ -54,9 +56,14 @@ def test_the_splits_of_a_recipe_are_the_published_ones(name: str) -> None:
     """The sizes that each set's authors give; what has no validation split gives up a tenth of train, which unlabelled rows join."""
     whole = read(Path(__file__).parents[1] / "recipes" / f"{name}.yaml")
     named = whole.data
-    options = {**named.options, "path": named.options["path"].replace("../shared/data", str(CONLL.parent))}
+    options = {
+        **named.options,
+        "path": named.options["path"].replace("../shared/data", str(CONLL.parent)),
+    }
     found = load_splits(Data(source=named.source, **options), registry.load("tasks", whole.task))
-    assert (len(found.train), len(found.validation), len(found.test), len(found.labels)) == COUNTS[name]
+    assert (len(found.train), len(found.validation), len(found.test), len(found.labels)) == COUNTS[
+        name
+    ]
 
 
 OTHERS = [
@@ -64,16 +71,44 @@ OTHERS = [
     ("csv", {"path": "bitext_27k_instructions/instructions.csv"}, 26872, 11),
     ("csv", {"path": "financial_phrasebank/sentences_allagree.csv"}, 2264, 3),
     ("jsonl", {"path": "snips"}, 14484, 7),
-    ("tsv", {"path": "glue/RTE", "text": "sentence1", "text_b": "sentence2", "test": "dev.tsv"}, 2767, 2),
-    ("tsv", {"path": "glue/MRPC", "text": "#1 String", "text_b": "#2 String", "label": "Quality", "test": "test_labeled.tsv"}, 5801, 2),
-    ("tsv", {"path": "glue/CoLA", "columns": ["source", "label", "mark", "text"], "test": "dev.tsv"}, 9594, 2),
+    (
+        "tsv",
+        {"path": "glue/RTE", "text": "sentence1", "text_b": "sentence2", "test": "dev.tsv"},
+        2767,
+        2,
+    ),
+    (
+        "tsv",
+        {
+            "path": "glue/MRPC",
+            "text": "#1 String",
+            "text_b": "#2 String",
+            "label": "Quality",
+            "test": "test_labeled.tsv",
+        },
+        5801,
+        2,
+    ),
+    (
+        "tsv",
+        {"path": "glue/CoLA", "columns": ["source", "label", "mark", "text"], "test": "dev.tsv"},
+        9594,
+        2,
+    ),
 ]
 
 
-@pytest.mark.parametrize(("source", "options", "rows", "labels"), OTHERS, ids=[options["path"] for _, options, _, _ in OTHERS])
-def test_other_sets_load_whole(source: str, options: dict[str, str], rows: int, labels: int) -> None:
+@pytest.mark.parametrize(
+    ("source", "options", "rows", "labels"),
+    OTHERS,
+    ids=[options["path"] for _, options, _, _ in OTHERS],
+)
+def test_other_sets_load_whole(
+    source: str, options: dict[str, str], rows: int, labels: int
+) -> None:
     found = load_splits(
-        Data(source=source, **{**options, "path": str(CONLL.parent / options["path"])}), registry.load("tasks", "text-classification")
+        Data(source=source, **{**options, "path": str(CONLL.parent / options["path"])}),
+        registry.load("tasks", "text-classification"),
     )
     assert len(found.train) + len(found.validation) + len(found.test) == rows
     assert len(found.labels) == labels
@@ -100,6 +135,8 @@ export: {runtimes}
     assert report["arms"]["joint"]["mean"]["token_micro_average"] > 0.85
     assert [row["units"] for row in report["parity"]] == [46435] * len(report["parity"])
     assert all(row["holds"] for row in report["parity"])
-    tags = {row["label"]: row["support"] for row in report["arms"]["joint"]["seeds"][0]["per_label"]}
+    tags = {
+        row["label"]: row["support"] for row in report["arms"]["joint"]["seeds"][0]["per_label"]
+    }
     assert tags["O"] == 38323
     assert tags["micro average"] == 46435

@@ -16,7 +16,11 @@ from PIL import Image
 from limbeck.recipe.reading import parse, read, write
 
 ROOT = Path(__file__).parent.parent
-BUILT_BY_CI = ("make demo", "make test", 'pip install "limbeck[train]"')  # .ci/run does these on a bare checkout
+BUILT_BY_CI = (
+    "make demo",
+    "make test",
+    'pip install "limbeck[train]"',
+)  # .ci/run does these on a bare checkout
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -40,7 +44,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: list[str], folder: Path) -> str:
-    environment = {**os.environ, "LIMBECK_CACHE": str(folder / "cache"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "LIMBECK_CACHE": str(folder / "cache"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -92,7 +100,9 @@ def test_the_notebook_was_executed_and_runs(tmp_path: Path) -> None:
     assert "verdict: " in "".join(output.get("text", "") for output in outputs)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_recipe_is_short_and_read(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 40
     assert parse(write(read(path))) == read(path)
@@ -100,4 +110,7 @@ def test_every_recipe_is_short_and_read(path: Path) -> None:
 
 def test_the_demo_is_a_recipe_of_the_folder() -> None:
     demo = ROOT / "src" / "limbeck" / "demo.yaml"
-    assert demo.read_text() == (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text()
+    assert (
+        demo.read_text()
+        == (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text()
+    )

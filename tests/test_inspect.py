@@ -42,7 +42,9 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_the_layers_of_a_run_in_order_the_coarse_one_the_worst(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_layers_of_a_run_in_order_the_coarse_one_the_worst(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = inspect.inspect(run)
     rows = {row["name"]: row for row in found["layers"]}
     assert [row["weights"] for row in found["layers"]] == ["int8", "int2", "int8", "int8"]
@@ -67,11 +69,21 @@ def test_the_layers_of_a_run_in_order_the_coarse_one_the_worst(run: Path, capsys
         assert (entry["error"] > layers.LEAVES) == (entry["rule"] == "threshold")
     assert read_json(run / "report.json")["layers"] == json.loads(json.dumps(found))
     assert f"{first['milliseconds']:.4f}" in (run / "report.html").read_text()
-    assert main._status(lambda: main.app(["inspect", str(run), "--json"], standalone_mode=False)) == 0
-    told, timed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail), ("milliseconds", "float_milliseconds")
-    assert [row | dict.fromkeys(timed) for row in told["layers"]] == [row | dict.fromkeys(timed) for row in found["layers"]]
+    assert (
+        main._status(lambda: main.app(["inspect", str(run), "--json"], standalone_mode=False)) == 0
+    )
+    told, timed = (
+        json.loads(capsys.readouterr().out, parse_constant=pytest.fail),
+        ("milliseconds", "float_milliseconds"),
+    )
+    assert [row | dict.fromkeys(timed) for row in told["layers"]] == [
+        row | dict.fromkeys(timed) for row in found["layers"]
+    ]
     assert main._status(lambda: main.app(["inspect", str(run)], standalone_mode=False)) == 0
-    assert f"{found['changed']['rows']} of 359 test rows are answered otherwise than in float" in capsys.readouterr().out
+    assert (
+        f"{found['changed']['rows']} of 359 test rows are answered otherwise than in float"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_run_whose_stages_are_gone_is_said_so_and_not_computed_again(run: Path) -> None:
@@ -106,10 +118,21 @@ def test_a_model_from_python_is_asked_for_and_taken(tmp_path: Path) -> None:
             return super().forward(pixel_values.flatten(1))
 
     mine = Mine(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
-    limbeck.run(limbeck.parse(RECIPE.split("quantize")[0].replace("small_cnn, width: 4", "mine") + "quantize: {}"), tmp_path, models={"mine": mine})
-    with pytest.raises(ValueError, match=r"was given `mine` from Python: limbeck.cli.inspect.inspect\("):
+    limbeck.run(
+        limbeck.parse(
+            RECIPE.split("quantize")[0].replace("small_cnn, width: 4", "mine") + "quantize: {}"
+        ),
+        tmp_path,
+        models={"mine": mine},
+    )
+    with pytest.raises(
+        ValueError, match=r"was given `mine` from Python: limbeck.cli.inspect.inspect\("
+    ):
         inspect.inspect(tmp_path)
-    assert [row["name"] for row in inspect.inspect(tmp_path, {"mine": mine})["layers"]] == ["0", "2"]
+    assert [row["name"] for row in inspect.inspect(tmp_path, {"mine": mine})["layers"]] == [
+        "0",
+        "2",
+    ]
 
 
 def test_a_run_whose_arms_are_all_float_is_said_so(tmp_path: Path) -> None:
@@ -122,16 +145,28 @@ def test_a_run_whose_arms_are_all_float_is_said_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "share"),
-    [([[64, 64], [-64, -64]], 0.0), ([[65, 64], [1, 1]], 0.5), ([[-127, -2], [127, -127]], 0.5), ([[127, 2, 127], [1, 1, 100]], 0.25)],
+    [
+        ([[64, 64], [-64, -64]], 0.0),
+        ([[65, 64], [1, 1]], 0.5),
+        ([[-127, -2], [127, -127]], 0.5),
+        ([[127, 2, 127], [1, 1, 100]], 0.25),
+    ],
 )
-def test_pairs_that_saturate_int16_are_those_of_a_loop(weights: list[list[int]], share: float) -> None:
-    layer = QuantizedLinear(nn.Linear(len(weights[0]), 2), FakeQuantizer(GRIDS["int8"], Minmax, groups=2))
+def test_pairs_that_saturate_int16_are_those_of_a_loop(
+    weights: list[list[int]], share: float
+) -> None:
+    layer = QuantizedLinear(
+        nn.Linear(len(weights[0]), 2), FakeQuantizer(GRIDS["int8"], Minmax, groups=2)
+    )
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(weights))
         layer.quantizer.calibrated.fill_(True)
     assert layers.overflow(layer)[0] == share
     risky = [
-        any(abs(255 * sum(part)) > 32767 for part in ([w for w in pair if w > 0], [w for w in pair if w < 0]))
+        any(
+            abs(255 * sum(part)) > 32767
+            for part in ([w for w in pair if w > 0], [w for w in pair if w < 0])
+        )
         for row in weights
         for pair in (row[start : start + 2] for start in range(0, len(row), 2))
     ]
@@ -144,14 +179,22 @@ def saturating(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.clip(pairs, -(2**15), 2**15 - 1).sum(1)
 
 
-@pytest.mark.parametrize(("form", "is_safe"), [("int8", False), ("int7", True), ("int4", True), ("ternary", True)])
+@pytest.mark.parametrize(
+    ("form", "is_safe"), [("int8", False), ("int7", True), ("int4", True), ("ternary", True)]
+)
 def test_a_layer_is_safe_just_where_saturating_products_are_exact(form: str, is_safe: bool) -> None:
     torch.manual_seed(0)
     layer = QuantizedLinear(nn.Linear(64, 16), FakeQuantizer(GRIDS[form], Minmax, groups=16))
     layer.calibrate_weight()
     codes = layer.quantizer.codes(layer.weight).detach().numpy()
-    for order in range(20):  # whatever order a runtime lays them out in, the largest inputs meet the weights of one sign
-        weight = np.sort(codes, 1) if order == 0 else np.random.default_rng(order).permuted(codes, axis=1)
+    for order in range(
+        20
+    ):  # whatever order a runtime lays them out in, the largest inputs meet the weights of one sign
+        weight = (
+            np.sort(codes, 1)
+            if order == 0
+            else np.random.default_rng(order).permuted(codes, axis=1)
+        )
         for x in (np.full(64, 255), *(np.where(row > 0, 255, 0) for row in weight)):
             assert (saturating(x, weight) == weight @ x).all() or not is_safe
     assert (layers.overflow(layer)[1] <= 1) == is_safe
@@ -159,14 +202,22 @@ def test_a_layer_is_safe_just_where_saturating_products_are_exact(form: str, is_
 
 
 def test_a_run_in_int7_is_safe_to_the_codes_of_its_artifact(tmp_path: Path) -> None:
-    limbeck.run(limbeck.parse(RECIPE.split(", weights")[0] + ", weights: int7}\n"), tmp_path / "run")
+    limbeck.run(
+        limbeck.parse(RECIPE.split(", weights")[0] + ", weights: int7}\n"), tmp_path / "run"
+    )
     graph = onnx.load(tmp_path / "run" / "artifact" / "model.onnx").graph
-    codes = [numpy_helper.to_array(each) for each in graph.initializer if each.data_type == onnx.TensorProto.INT8]
+    codes = [
+        numpy_helper.to_array(each)
+        for each in graph.initializer
+        if each.data_type == onnx.TensorProto.INT8
+    ]
     largest = max(int(np.abs(each.astype(int)).max()) for each in codes if each.size > 1)
     assert largest == 64
     found = read_json(tmp_path / "run" / "report.json")["layers"]
     assert all(row["overflow"] == 0 and row["int16"] <= 1 for row in found["layers"])
-    assert inspect.overflow_lines(found["layers"]) == ["\noverflow: no layer can saturate, on a CPU without VNNI either"]
+    assert inspect.overflow_lines(found["layers"]) == [
+        "\noverflow: no layer can saturate, on a CPU without VNNI either"
+    ]
 
 
 def test_decibels_of_a_worked_example() -> None:
@@ -177,7 +228,9 @@ def test_decibels_of_a_worked_example() -> None:
 
 
 def test_a_peak_is_that_of_the_worst_group() -> None:
-    assert layers.peak(torch.tensor([[1.0, -1.0, 1.0, 1.0], [0.0, 0.0, 0.0, -3.0], [0.0, 0.0, 0.0, 0.0]])) == pytest.approx(2.0)
+    assert layers.peak(
+        torch.tensor([[1.0, -1.0, 1.0, 1.0], [0.0, 0.0, 0.0, -3.0], [0.0, 0.0, 0.0, 0.0]])
+    ) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
@@ -188,13 +241,17 @@ def test_a_peak_is_that_of_the_worst_group() -> None:
         ({"a": 0.05, "b": 0.05}, "a", "jump"),
     ],
 )
-def test_the_first_layer_beyond_the_threshold_or_else_the_largest_jump(errors: dict[str, float], layer: str, rule: str) -> None:
+def test_the_first_layer_beyond_the_threshold_or_else_the_largest_jump(
+    errors: dict[str, float], layer: str, rule: str
+) -> None:
     assert layers.leaves(errors) == {"layer": layer, "rule": rule, "error": errors[layer]}
 
 
 def test_wrapped_places_keep_the_names_of_the_recipe() -> None:
     quantizer = FakeQuantizer(GRIDS["uint8"], Minmax)
-    model = nn.ModuleDict({"first": Then(nn.Linear(2, 2), quantizer), "module": nn.Sequential(nn.Linear(2, 2))})
+    model = nn.ModuleDict(
+        {"first": Then(nn.Linear(2, 2), quantizer), "module": nn.Sequential(nn.Linear(2, 2))}
+    )
     found = layers.names(model)
     assert found["first.module"] == "first"
     assert found["module.0"] == "module.0"
@@ -226,12 +283,44 @@ def a_layer(name: str, **changes: Any) -> dict[str, Any]:
 
 def test_the_tables_of_a_large_encoder_fit_a_hundred_columns() -> None:
     rows = [a_layer(f"bert.encoder.layer.{i}.attention.output.dense") for i in range(11)]
-    rows.append(a_layer("embeddings", input_db=None, input_range=None, input_peak=None, clipped=None, weight_db=None, overflow=0.0, int16=0.0))
-    first = [{"row": 12_345, "label": "card_arrival", "float": "card_arrival", "quantized": "lost_or_stolen_card", "layer": rows[0]["name"]}]
-    changed = {"rows": 1, "of": 3080, "first": [{**each, "rule": "jump", "error": 0.0912} for each in first]}
+    rows.append(
+        a_layer(
+            "embeddings",
+            input_db=None,
+            input_range=None,
+            input_peak=None,
+            clipped=None,
+            weight_db=None,
+            overflow=0.0,
+            int16=0.0,
+        )
+    )
+    first = [
+        {
+            "row": 12_345,
+            "label": "card_arrival",
+            "float": "card_arrival",
+            "quantized": "lost_or_stolen_card",
+            "layer": rows[0]["name"],
+        }
+    ]
+    changed = {
+        "rows": 1,
+        "of": 3080,
+        "first": [{**each, "rule": "jump", "error": 0.0912} for each in first],
+    }
     attending = [{"name": rows[0]["name"], **{f"{key}_db": 31.2 for key in inspect.FACTORS}}]
     console = Console(width=100, file=io.StringIO(), record=True)
-    for line in inspect.lines({"arm": "joint", "rows": 256, "layers": rows, "attention": attending, "changed": changed, "rest_milliseconds": 1.2}):
+    for line in inspect.lines(
+        {
+            "arm": "joint",
+            "rows": 256,
+            "layers": rows,
+            "attention": attending,
+            "changed": changed,
+            "rest_milliseconds": 1.2,
+        }
+    ):
         console.print(line, markup=False)
     text = console.export_text()
     assert text.count("…") == 1
@@ -239,7 +328,12 @@ def test_the_tables_of_a_large_encoder_fit_a_hundred_columns() -> None:
     assert all(len(line) <= 100 for line in text.splitlines())
     assert text.count("*.10.attention.output.dense") == 2
     assert "31.2" in text
-    assert "23,440,896" in text and "exact" in text and "float" in text and "cure: quantize.weights=int7" in text
+    assert (
+        "23,440,896" in text
+        and "exact" in text
+        and "float" in text
+        and "cure: quantize.weights=int7" in text
+    )
 
 
 def test_a_long_name_is_shortened_to_a_pattern_that_matches_it() -> None:
@@ -252,12 +346,20 @@ def test_a_long_name_is_shortened_to_a_pattern_that_matches_it() -> None:
 def test_the_products_of_attention_have_a_row_a_module(tmp_path: Path) -> None:
     words = [f"word{i}" for i in range(30)]
     folder = save_encoder(tmp_path / "encoder", words, vocabulary=90, width=16, layers=2)
-    rows = {split: [{"text": f"word{i % 30} word{i % 7}", "label": "even" if i % 2 else "odd"} for i in range(60)] for split in ("train", "test")}
+    rows = {
+        split: [
+            {"text": f"word{i % 30} word{i % 7}", "label": "even" if i % 2 else "odd"}
+            for i in range(60)
+        ]
+        for split in ("train", "test")
+    }
     recipe = parse(
         f"task: text-classification\ndata: {{source: rows}}\nstudent: {{model: {folder}}}\ntrain: {{epochs: 1, threads: 1}}\nquantize: {{attention: uint8}}\n"
     )
     limbeck.run(recipe, tmp_path / "run", rows=rows)
     found = inspect.inspect(tmp_path / "run", rows=rows)
-    assert [row["name"] for row in found["attention"]] == [f"bert.encoder.layer.{i}.attention.self" for i in range(2)]
+    assert [row["name"] for row in found["attention"]] == [
+        f"bert.encoder.layer.{i}.attention.self" for i in range(2)
+    ]
     for row in found["attention"]:
         assert all(15 < row[f"{key}_db"] < 80 for key in inspect.FACTORS)

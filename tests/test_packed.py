@@ -19,9 +19,18 @@ def example(*, tagged: bool) -> list[Encoded]:
     generator = np.random.default_rng(0)
     found = []
     for length in generator.integers(3, 20, 23):
-        ids, units = generator.integers(0, 90, length), int(generator.integers(1, length)) if tagged else 1
+        ids, units = (
+            generator.integers(0, 90, length),
+            int(generator.integers(1, length)) if tagged else 1,
+        )
         positions = generator.integers(-1, length, units) if tagged else None
-        found.append(Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, generator.integers(-100, 5, units)))
+        found.append(
+            Encoded(
+                {"input_ids": ids, "attention_mask": np.ones_like(ids)},
+                positions,
+                generator.integers(-100, 5, units),
+            )
+        )
     return found
 
 
@@ -33,17 +42,25 @@ def test_packed_rows_are_the_rows(tagged: bool, chunk: int, tmp_path: Path) -> N
     found = packed.open_packed(tmp_path)
     assert len(found) == len(rows)
     for own, row in zip(found, rows, strict=True):
-        assert {name: value.tolist() for name, value in own.inputs.items()} == {name: value.tolist() for name, value in row.inputs.items()}
+        assert {name: value.tolist() for name, value in own.inputs.items()} == {
+            name: value.tolist() for name, value in row.inputs.items()
+        }
         assert own.labels.tolist() == row.labels.tolist()
         assert (own.positions is None) == (row.positions is None)
-        assert own.positions is None or (own.positions.tolist() == row.positions.tolist() and own.positions.dtype == row.positions.dtype)
+        assert own.positions is None or (
+            own.positions.tolist() == row.positions.tolist()
+            and own.positions.dtype == row.positions.dtype
+        )
         assert {value.dtype for value in (*own.inputs.values(), own.labels)} == {np.dtype(np.int64)}
     for figure in (packed.sizes, packed.unit_counts):
         assert figure(found) == figure(rows)
     assert packed.flat_labels(found).tolist() == packed.flat_labels(rows).tolist()
     assert unit_offsets(found).tolist() == unit_offsets(rows).tolist()
     picked = np.array([4, 22, 0])
-    assert collate([found[i] for i in picked], picked, {}).labels.tolist() == collate([rows[i] for i in picked], picked, {}).labels.tolist()
+    assert (
+        collate([found[i] for i in picked], picked, {}).labels.tolist()
+        == collate([rows[i] for i in picked], picked, {}).labels.tolist()
+    )
     assert [row.labels.tolist() for row in found[1:3]] == [row.labels.tolist() for row in rows[1:3]]
     with pytest.raises(IndexError):
         found[23]
@@ -51,12 +68,19 @@ def test_packed_rows_are_the_rows(tagged: bool, chunk: int, tmp_path: Path) -> N
 
 def test_images_are_encoded_when_they_are_asked_for() -> None:
     generator = np.random.default_rng(0)
-    rows = [{"image": generator.integers(0, 256, (6, 9, 3), np.uint8), "label": label} for label in ("bee", "ant", None, "bee")]
+    rows = [
+        {"image": generator.integers(0, 256, (6, 9, 3), np.uint8), "label": label}
+        for label in ("bee", "ant", None, "bee")
+    ]
     task = ImageClassification(["ant", "bee"], ImageClassification.fit_preprocess(rows))
     found = task.encode(rows)
     kept = list(found)
     assert [row.labels.tolist() for row in kept] == [[1], [0], [-100], [1]]
-    assert all(row.inputs["pixel_values"].dtype == np.float32 and row.inputs["pixel_values"].shape == (3, 6, 9) for row in kept)
+    assert all(
+        row.inputs["pixel_values"].dtype == np.float32
+        and row.inputs["pixel_values"].shape == (3, 6, 9)
+        for row in kept
+    )
     assert found[0].inputs["pixel_values"] is not found[0].inputs["pixel_values"]
     for figure in (packed.sizes, packed.unit_counts):
         assert figure(found) == figure(kept) == [1, 1, 1, 1]
@@ -75,11 +99,21 @@ def test_the_normalisation_is_that_of_all_pixels() -> None:
     assert found["std"] == pytest.approx(pixels.std(0), abs=6e-5)
 
 
-def test_many_texts_are_encoded_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = [f"{word} {number},{label}" for number in range(40) for word, label in (("call", "phone"), ("rain", "weather"))]
+def test_many_texts_are_encoded_once_for_all_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        f"{word} {number},{label}"
+        for number in range(40)
+        for word, label in (("call", "phone"), ("rain", "weather"))
+    ]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *lines]))
-    model = save_encoder(tmp_path / "model", ["call", "rain", *map(str, range(40))], vocabulary=80, width=8, layers=1)
-    recipe = parse(f"task: text-classification\ndata: {{source: csv, path: {tmp_path}}}\nstudent: {{model: {model}}}")
+    model = save_encoder(
+        tmp_path / "model", ["call", "rain", *map(str, range(40))], vocabulary=80, width=8, layers=1
+    )
+    recipe = parse(
+        f"task: text-classification\ndata: {{source: csv, path: {tmp_path}}}\nstudent: {{model: {model}}}"
+    )
 
     def encode() -> tuple[list[list[int]], list[dict[str, object]]]:
         bench = context.Bench(recipe, Store())
@@ -92,4 +126,7 @@ def test_many_texts_are_encoded_once_for_all_runs(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(context, "PACKED_CHUNK", 7)
     first, second = encode(), encode()
     assert first[0] == second[0] == plain
-    assert [(record["name"], record["reused"]) for record in first[1] + second[1]] == [("encode train", False), ("encode train", True)]
+    assert [(record["name"], record["reused"]) for record in first[1] + second[1]] == [
+        ("encode train", False),
+        ("encode train", True),
+    ]

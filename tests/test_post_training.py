@@ -46,11 +46,17 @@ def test_what_is_open_is_chosen_told_and_kept() -> None:
     settings, choice, events, _ = chosen()
     assert settings.open == []
     (taken,) = [trial for trial in choice["trials"] if trial["chosen"]]
-    assert (settings.range, settings.equalize, settings.rounding) == (taken["range"], taken["equalize"], taken["rounding"])
+    assert (settings.range, settings.equalize, settings.rounding) == (
+        taken["range"],
+        taken["equalize"],
+        taken["rounding"],
+    )
     assert taken["nats"] <= choice["trials"][0]["nats"]
     assert {trial["rounding"] for trial in choice["trials"]} == {"nearest", "gptq", "adaround"}
     assert "bias_correction" in choice["trials"][-1]["equalize"]
-    (told,) = [str(event) for event in events if isinstance(event, Note) and "quantize" in str(event)]
+    (told,) = [
+        str(event) for event in events if isinstance(event, Note) and "quantize" in str(event)
+    ]
     assert told.startswith(f"quantize: {settings.range}, ")
     assert f"{len(choice['trials'])} ways were tried" in told
     again, _, _, reused = chosen()
@@ -62,7 +68,9 @@ def test_what_the_recipe_says_stays() -> None:
     settings, choice, _, _ = chosen("quantize.range=percentile", "quantize.equalize={}")
     assert {(trial["range"], *trial["equalize"]) for trial in choice["trials"]} == {("percentile",)}
     assert (settings.range, settings.equalize) == ("percentile", {})
-    settings, choice, _, _ = chosen("quantize.range=mse", "quantize.equalize={}", "quantize.rounding=nearest")
+    settings, choice, _, _ = chosen(
+        "quantize.range=mse", "quantize.equalize={}", "quantize.rounding=nearest"
+    )
     assert choice == {}
     assert settings.rounding == "nearest"
 
@@ -77,7 +85,9 @@ def test_what_the_recipe_says_stays() -> None:
         ("fp8-e4m3", [], 3),
     ],
 )
-def test_roundings_are_tried_where_bits_are_few(weights: str, roundings: list[str], rewrites: int) -> None:
+def test_roundings_are_tried_where_bits_are_few(
+    weights: str, roundings: list[str], rewrites: int
+) -> None:
     tried = post_training.changes(Quantize.model_validate({"when": "after", "weights": weights}))
     assert [value for key, value in tried if key == "rounding"] == roundings
     assert len([value for key, value in tried if key == "equalize"]) == rewrites
@@ -97,5 +107,12 @@ def test_a_choice_must_be_nearer_by_more_than_chance_explains() -> None:
 
 
 def test_a_trial_is_named_by_its_parts() -> None:
-    trial = Trial({"range": "mse", "equalize": {"smoothquant": {"alpha": 0.75}, "bias_correction": {}}, "rounding": "gptq"}, torch.zeros(1))
+    trial = Trial(
+        {
+            "range": "mse",
+            "equalize": {"smoothquant": {"alpha": 0.75}, "bias_correction": {}},
+            "rounding": "gptq",
+        },
+        torch.zeros(1),
+    )
     assert str(trial) == "mse, smoothquant (alpha 0.75), bias_correction, gptq"

@@ -61,7 +61,15 @@ def test_the_events_of_a_run(tmp_path: Path) -> None:
     run(parse(RECIPE), tmp_path / "run", tell=told.append)
     lasting = [event for event in told if not isinstance(event, Progress)]
     stages = [event.stage for event in lasting if isinstance(event, Started)]
-    assert stages == ["teacher", "evaluate", "student", "label", "train (kd, seed 0)", "evaluate", "latency"]
+    assert stages == [
+        "teacher",
+        "evaluate",
+        "student",
+        "label",
+        "train (kd, seed 0)",
+        "evaluate",
+        "latency",
+    ]
     assert [event.stage for event in lasting if isinstance(event, Ended)] == stages
     epochs = [event for event in lasting if isinstance(event, EpochEnded)]
     assert [(event.epoch, event.epochs) for event in epochs] == [(1, 1), (1, 2), (2, 2)]
@@ -82,10 +90,15 @@ def test_the_time_left_is_within_a_fifth_after_a_tenth(start: float, overhead: f
     chance = np.random.default_rng(0)
     sizes = np.clip(chance.lognormal(3, 0.8, 3000), 3, 256).astype(int)
     plans = [batch_plan(sizes.tolist(), 1024, seed=0, epoch=epoch) for epoch in range(4)]
-    steps = [(float(len(rows) * sizes[rows].max()), rows is plan[-1]) for plan in plans for rows in plan]
+    steps = [
+        (float(len(rows) * sizes[rows].max()), rows is plan[-1]) for plan in plans for rows in plan
+    ]
     kinds = [QUANTIZED if step >= int(start * len(steps)) else STEP for step in range(len(steps))]
     validation = float(sizes.sum()) / 10
-    work = {kind: sum(units for (units, _), own in zip(steps, kinds, strict=True) if own == kind) for kind in (STEP, QUANTIZED)}
+    work = {
+        kind: sum(units for (units, _), own in zip(steps, kinds, strict=True) if own == kind)
+        for kind in (STEP, QUANTIZED)
+    }
     clock = Clock()
     meter = Meter(work | {VALIDATION: validation * len(plans)}, clock)
     moments = []
@@ -99,7 +112,9 @@ def test_the_time_left_is_within_a_fifth_after_a_tenth(start: float, overhead: f
             meter.advance(VALIDATION, validation)
         moments.append((clock.now, meter.time_left_s()))
     total = clock.now - 100
-    late = [(clock.now - now, left) for now, left in moments if 0.1 * total <= now - 100 <= 0.95 * total]
+    late = [
+        (clock.now - now, left) for now, left in moments if 0.1 * total <= now - 100 <= 0.95 * total
+    ]
     assert len(late) > 100
     for true, left in late:
         assert left == pytest.approx(true, rel=0.2)
@@ -122,7 +137,9 @@ def test_every_kind_of_work_has_a_cost() -> None:
     assert set(COST) == {STEP, QUANTIZED, FORWARD, VALIDATION, SETUP}
 
 
-def test_a_pass_is_tracked_and_told_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_is_tracked_and_told_at_most_ten_times_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = Clock()
     monkeypatch.setattr("limbeck.core.events.Meter.__init__.__defaults__", (clock,))
     told: list[Event] = []
@@ -144,7 +161,14 @@ def test_json_lines_hold_one_progress_in_ten_seconds() -> None:
     lines(EpochEnded(1, 1, {"kl": 0.5}, {"f1": 0.9}))
     lines(Ended("train (kd, seed 0)", 25.0))
     found = [json.loads(line) for line in file.getvalue().splitlines()]
-    assert [each["event"] for each in found] == ["note", "start", "progress", "progress", "epoch", "end"]
+    assert [each["event"] for each in found] == [
+        "note",
+        "start",
+        "progress",
+        "progress",
+        "epoch",
+        "end",
+    ]
     assert {each["stage"] for each in found[1:]} == {"train (kd, seed 0)"}
     assert found[2]["time_left_s"] == 25.0
     assert found[4]["metrics"] == {"f1": 0.9}
@@ -154,16 +178,31 @@ def test_json_lines_hold_one_progress_in_ten_seconds() -> None:
 def test_a_stage_within_a_stage_gives_the_name_back() -> None:
     clock, file = Clock(), io.StringIO()
     lines = JsonLines(file, clock)
-    for event in (Started("train"), Started("encode"), Ended("encode", 1.0), Ended("label", 0.0, reused=True)):
+    for event in (
+        Started("train"),
+        Started("encode"),
+        Ended("encode", 1.0),
+        Ended("label", 0.0, reused=True),
+    ):
         lines(event)
     clock.now += 11
     lines(Progress(1, 9, 8.0, 1, 1, {}, {}))
     lines(Ended("train", 12.0))
     lines(Note("between"))
-    assert [json.loads(line)["stage"] for line in file.getvalue().splitlines()] == ["train", "encode", "encode", "label", "train", "train", None]
+    assert [json.loads(line)["stage"] for line in file.getvalue().splitlines()] == [
+        "train",
+        "encode",
+        "encode",
+        "label",
+        "train",
+        "train",
+        None,
+    ]
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
 def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
@@ -184,7 +223,17 @@ def drawn(terminal: str) -> str:
 def test_few_epochs_leave_a_line() -> None:
     text = drawn("dumb")
     assert "\x1b" not in text.replace("\x1b[2m", "").replace("\x1b[0m", "")
-    assert re.findall(r"epoch (\d+)/40", text) == ["1", "6", "11", "16", "21", "26", "31", "36", "40"]
+    assert re.findall(r"epoch (\d+)/40", text) == [
+        "1",
+        "6",
+        "11",
+        "16",
+        "21",
+        "26",
+        "31",
+        "36",
+        "40",
+    ]
     assert "train (kd, seed 0): running" in text
 
 
@@ -204,9 +253,25 @@ with on_stderr() as tell:
 def on_a_terminal(environment: dict[str, str]) -> str:
     """What SCRIPT writes to a pseudo-terminal."""
     controller, terminal = pty.openpty()
-    inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")}
-    everything = {**inherited, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", **environment}
-    with subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=terminal, stdout=terminal, stderr=terminal, env=everything) as process:
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+    }
+    everything = {
+        **inherited,
+        "TERM": "xterm-256color",
+        "COLUMNS": "80",
+        "LINES": "24",
+        **environment,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=everything,
+    ) as process:
         os.close(terminal)
         written = b""
         while process.poll() is None or select.select([controller], [], [], 0)[0]:
@@ -241,7 +306,10 @@ def test_a_live_line_is_redrawn_and_nothing_of_it_is_left() -> None:
     assert all(f"{step}/5" in text for step in range(1, 6))
     assert text.count("\x1b[2K") >= 5
     assert "\x1b[1;36m" in text
-    assert [line.strip() for line in screen(text)] == ["epoch 1/1  kl 0.5000  validation:  f1 0.2500", "train (kd, seed 0): done in 25.0 s"]
+    assert [line.strip() for line in screen(text)] == [
+        "epoch 1/1  kl 0.5000  validation:  f1 0.2500",
+        "train (kd, seed 0): done in 25.0 s",
+    ]
 
 
 def test_no_color_is_respected() -> None:

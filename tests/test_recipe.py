@@ -90,7 +90,11 @@ def test_nan_is_a_number() -> None:
     assert math.isnan(scalar(".nan"))
 
 
-@given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()))
+@given(
+    st.one_of(
+        st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()
+    )
+)
 def test_scalars_agree_with_json(value: float | bool | None) -> None:
     """JSON is a subset of YAML 1.2: its parser is the oracle."""
     read = scalar(json.dumps(value))
@@ -98,7 +102,10 @@ def test_scalars_agree_with_json(value: float | bool | None) -> None:
     assert type(read) is type(value)
 
 
-@given(st.floats(min_value=1e-300, max_value=1e300), st.sampled_from(["{:e}", "{:.3e}", "{:g}", "{:f}"]))
+@given(
+    st.floats(min_value=1e-300, max_value=1e300),
+    st.sampled_from(["{:e}", "{:.3e}", "{:g}", "{:f}"]),
+)
 def test_every_way_to_write_a_float_is_a_number(value: float, style: str) -> None:
     text = style.format(value)
     assert float(scalar(text)) == float(text)
@@ -112,7 +119,10 @@ def test_a_word_that_yaml_1_1_reads_as_false_stays_a_word() -> None:
     assert parse(base=BASE.replace("somewhere", "no")).data.options["path"] == "no"
 
 
-@pytest.mark.parametrize(("text", "expected"), [("010", 10), ("0o17", 15), ("1_000", "1_000"), ("1:30", "1:30"), ("0b11", "0b11")])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("010", 10), ("0o17", 15), ("1_000", "1_000"), ("1:30", "1:30"), ("0b11", "0b11")],
+)
 def test_integers_are_those_of_yaml_1_2(text: str, expected: object) -> None:
     assert scalar(text) == expected
 
@@ -130,8 +140,16 @@ def test_a_date_is_a_word(text: str) -> None:
     [
         ("  epochz: 2\n", "r.yaml:7:3: train.epochz: unknown key. ", "Did you mean `epochs`?"),
         ("trian: {epochs: 2}\n", "r.yaml:7:1: trian: unknown key. ", "Did you mean `train`?"),
-        ("distill:\n  task_wieght: 0\n", "r.yaml:8:3: distill.task_wieght: unknown key. ", "Did you mean `task_weight`?"),
-        ("quantize: {}\nverdict: {sedes: 3}\n", "r.yaml:8:11: verdict.sedes: unknown key. ", "Did you mean `seeds`?"),
+        (
+            "distill:\n  task_wieght: 0\n",
+            "r.yaml:8:3: distill.task_wieght: unknown key. ",
+            "Did you mean `task_weight`?",
+        ),
+        (
+            "quantize: {}\nverdict: {sedes: 3}\n",
+            "r.yaml:8:11: verdict.sedes: unknown key. ",
+            "Did you mean `seeds`?",
+        ),
         (
             "quantize:\n  modules:\n    'a.*': {weight: int8}\n",
             "r.yaml:9:13: quantize.modules.a.*.weight: unknown key. ",
@@ -157,13 +175,34 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
             "  seed: many\n",
             "r.yaml:7:3: train.seed: Input should be a valid integer, unable to parse string as an integer, not 'many'",
         ),
-        ("  seed: 1.5\n", "r.yaml:7:3: train.seed: Input should be a valid integer, got a number with a fractional part, not 1.5"),
-        ("  seed: -1\n", "r.yaml:7:3: train.seed: Input should be greater than or equal to 0, not -1"),
-        ("  learning_rate: 0\n", "r.yaml:7:3: train.learning_rate: Input should be greater than 0, not 0"),
-        ("  learning_rate: .nan\n", "r.yaml:7:3: train.learning_rate: Input should be a finite number, not nan"),
-        ("  warmup: 1.5\n", "r.yaml:7:3: train.warmup: Input should be less than or equal to 1, not 1.5"),
-        ("  max_tokens: 7\n", "r.yaml:7:3: train.max_tokens: Input should be greater than or equal to 8, not 7"),
-        ("  dtype: float16\n", "r.yaml:7:3: train.dtype: Input should be 'auto', 'float32' or 'bfloat16', not 'float16'"),
+        (
+            "  seed: 1.5\n",
+            "r.yaml:7:3: train.seed: Input should be a valid integer, got a number with a fractional part, not 1.5",
+        ),
+        (
+            "  seed: -1\n",
+            "r.yaml:7:3: train.seed: Input should be greater than or equal to 0, not -1",
+        ),
+        (
+            "  learning_rate: 0\n",
+            "r.yaml:7:3: train.learning_rate: Input should be greater than 0, not 0",
+        ),
+        (
+            "  learning_rate: .nan\n",
+            "r.yaml:7:3: train.learning_rate: Input should be a finite number, not nan",
+        ),
+        (
+            "  warmup: 1.5\n",
+            "r.yaml:7:3: train.warmup: Input should be less than or equal to 1, not 1.5",
+        ),
+        (
+            "  max_tokens: 7\n",
+            "r.yaml:7:3: train.max_tokens: Input should be greater than or equal to 8, not 7",
+        ),
+        (
+            "  dtype: float16\n",
+            "r.yaml:7:3: train.dtype: Input should be 'auto', 'float32' or 'bfloat16', not 'float16'",
+        ),
         (
             "quantize: {activations: int8}\n",
             "r.yaml:7:12: quantize.activations: Input should be 'uint8', 'uint8-dynamic' or 'float', not 'int8'",
@@ -172,12 +211,21 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
             "quantize: {}\nverdict: {arms: [plain, kdd]}\n",
             "r.yaml:8:25: verdict.arms.1: Input should be 'plain', 'kd', 'kd+ptq' or 'joint', not 'kdd'",
         ),
-        ("distill: {losses: {kl: 2}}\n", "r.yaml:7:20: distill.losses.kl: Input should be a valid dictionary, not 2"),
+        (
+            "distill: {losses: {kl: 2}}\n",
+            "r.yaml:7:20: distill.losses.kl: Input should be a valid dictionary, not 2",
+        ),
         ("export: onnx\n", "r.yaml:7:1: export: Input should be a valid list, not 'onnx'"),
         ("export: []\n", "r.yaml:7:1: export: an empty list. Name one, or leave the key out"),
         ("1: 2\n", "r.yaml:7:1: 1: Keys should be strings, not 1"),
-        ("  seed: true\n", "r.yaml:7:3: train.seed: Input should be a number, a word, a list or keys, not True"),
-        ("  warmup: false\n", "r.yaml:7:3: train.warmup: Input should be a number, a word, a list or keys, not False"),
+        (
+            "  seed: true\n",
+            "r.yaml:7:3: train.seed: Input should be a number, a word, a list or keys, not True",
+        ),
+        (
+            "  warmup: false\n",
+            "r.yaml:7:3: train.warmup: Input should be a number, a word, a list or keys, not False",
+        ),
         (
             "distill: {task_weight: true}\n",
             "r.yaml:7:11: distill.task_weight: Input should be a number, a word, a list or keys, not True",
@@ -191,7 +239,9 @@ def test_wrong_type_or_range(extra: str, expected: str) -> None:
 @pytest.mark.parametrize("stage", ["train", "quantize", "verdict"])
 def test_a_stage_is_a_mapping(stage: str) -> None:
     base = BASE[: BASE.index("train:")]
-    assert message(f"{stage}: 3\n", base=base).startswith(f"r.yaml:5:1: {stage}: Input should be a valid dictionary")
+    assert message(f"{stage}: 3\n", base=base).startswith(
+        f"r.yaml:5:1: {stage}: Input should be a valid dictionary"
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,18 +251,39 @@ def test_a_stage_is_a_mapping(stage: str) -> None:
         ("- task\n", "r.yaml: a recipe is a mapping of stages"),
         ("task: [\n", "r.yaml: not valid YAML"),
         ("a: 1\n---\nb: 2\n", "r.yaml: not valid YAML"),
-        ("task: !!python/object/apply:os.getcwd []\n", "r.yaml: not valid YAML: could not determine a constructor"),
+        (
+            "task: !!python/object/apply:os.getcwd []\n",
+            "r.yaml: not valid YAML: could not determine a constructor",
+        ),
         ("a: \x07\n", "r.yaml: not valid YAML"),
-        (BASE.replace("source: conll", "sauce: conll"), "r.yaml:2:1: data.source: this key is required"),
-        (BASE.replace("task: token-classification\n", ""), "r.yaml:1:1: task: this key is required"),
-        (BASE.replace("from: teacher, ", ""), "r.yaml:4:1: student: say either `from: teacher` with a `surgery`, or `model`"),
+        (
+            BASE.replace("source: conll", "sauce: conll"),
+            "r.yaml:2:1: data.source: this key is required",
+        ),
+        (
+            BASE.replace("task: token-classification\n", ""),
+            "r.yaml:1:1: task: this key is required",
+        ),
+        (
+            BASE.replace("from: teacher, ", ""),
+            "r.yaml:4:1: student: say either `from: teacher` with a `surgery`, or `model`",
+        ),
         (
             BASE.replace("from:", "model: small, from:"),
             "r.yaml:4:1: student: say either `from: teacher` with a `surgery`, or `model`",
         ),
-        (BASE.replace("surgery: drop_layers, ", ""), "r.yaml:4:1: student: `surgery` goes with `from`, which says what it cuts"),
-        (BASE.replace("from: teacher", "from: techer"), "r.yaml:4:1: student: from: `techer`: did you mean `teacher`?"),
-        (BASE.replace("teacher: {model: large}\n", ""), "r.yaml:1:1: recipe: `student: {from: teacher}` needs a `teacher`"),
+        (
+            BASE.replace("surgery: drop_layers, ", ""),
+            "r.yaml:4:1: student: `surgery` goes with `from`, which says what it cuts",
+        ),
+        (
+            BASE.replace("from: teacher", "from: techer"),
+            "r.yaml:4:1: student: from: `techer`: did you mean `teacher`?",
+        ),
+        (
+            BASE.replace("teacher: {model: large}\n", ""),
+            "r.yaml:1:1: recipe: `student: {from: teacher}` needs a `teacher`",
+        ),
     ],
 )
 def test_wrong_recipe(base: str, expected: str) -> None:
@@ -243,9 +314,18 @@ def test_at_most_three_problems_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
-        ("train: {seed: 1}\n", "r.yaml:7:1: train: this key is here a second time. Keep one of them"),
-        ("  seed: 1\n  epochs: 2\n", "r.yaml:8:3: epochs: this key is here a second time. Keep one of them"),
-        ("distill: {losses: {kl: {weight: 1, weight: 2}}}\n", "r.yaml:7:36: weight: this key is here a second time. Keep one of them"),
+        (
+            "train: {seed: 1}\n",
+            "r.yaml:7:1: train: this key is here a second time. Keep one of them",
+        ),
+        (
+            "  seed: 1\n  epochs: 2\n",
+            "r.yaml:8:3: epochs: this key is here a second time. Keep one of them",
+        ),
+        (
+            "distill: {losses: {kl: {weight: 1, weight: 2}}}\n",
+            "r.yaml:7:36: weight: this key is here a second time. Keep one of them",
+        ),
     ],
 )
 def test_a_repeated_key_is_an_error(extra: str, expected: str) -> None:
@@ -253,18 +333,40 @@ def test_a_repeated_key_is_an_error(extra: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["[1]", "true", ".inf", "falling", "'linear(1.0)'", "'linear(1, x)'", "'linear(--1, 0)'", "'0.5'", "'step(1, 0)'"]
+    "written",
+    [
+        "[1]",
+        "true",
+        ".inf",
+        "falling",
+        "'linear(1.0)'",
+        "'linear(1, x)'",
+        "'linear(--1, 0)'",
+        "'0.5'",
+        "'step(1, 0)'",
+    ],
 )
 def test_a_wrong_weight_is_told_once_under_its_own_key(written: str) -> None:
     wrong = "Input should be a number, linear(from, to), cosine(from, to), step(value@share, ...) or ramp(value@share, ...), not "
-    told = message(f"distill: {{losses: {{kl: {{weight: {written}}}}}}}\nquantize: {{error_weight: {written}}}\n").split("\n")
+    told = message(
+        f"distill: {{losses: {{kl: {{weight: {written}}}}}}}\nquantize: {{error_weight: {written}}}\n"
+    ).split("\n")
     assert len(told) == 2
     assert told[0].startswith(f"r.yaml:7:25: distill.losses.kl.weight: {wrong}")
     assert told[1].startswith("r.yaml:8:12: quantize.error_weight: Input should be a number, ")
 
 
 @pytest.mark.parametrize(
-    "written", ["0", "0.5", "'linear(1.0, 0.5)'", "'cosine( 1 , -2e-5 )'", "'linear(.5,5.)'", "'step(0@0, 1@.3)'", "'ramp(0@0,1@1)'"]
+    "written",
+    [
+        "0",
+        "0.5",
+        "'linear(1.0, 0.5)'",
+        "'cosine( 1 , -2e-5 )'",
+        "'linear(.5,5.)'",
+        "'step(0@0, 1@.3)'",
+        "'ramp(0@0,1@1)'",
+    ],
 )
 def test_a_weight_that_is_read_is_one_that_the_objective_takes(written: str) -> None:
     from limbeck.core.schedules import schedule
@@ -276,21 +378,34 @@ def test_a_weight_that_is_read_is_one_that_the_objective_takes(written: str) -> 
 
 def test_shares_out_of_order_are_told_under_the_weight_s_key() -> None:
     told = message("distill: {losses: {kl: {weight: 'step(0@0, 1@0.5, 2@0.4)'}}}\n")
-    assert told.startswith("r.yaml:7:25: distill.losses.kl.weight: schedule `step(0@0, 1@0.5, 2@0.4)`: the shares after @ must begin at 0 and rise")
+    assert told.startswith(
+        "r.yaml:7:25: distill.losses.kl.weight: schedule `step(0@0, 1@0.5, 2@0.4)`: the shares after @ must begin at 0 and rise"
+    )
 
 
 @pytest.mark.parametrize(
     ("written", "told"),
-    [("0", "above 0 throughout"), ("'linear(2, 0)'", "above 0 throughout"), ("warm", "a number, linear(from, to), "), ("true", "a number, linear(")],
+    [
+        ("0", "above 0 throughout"),
+        ("'linear(2, 0)'", "above 0 throughout"),
+        ("warm", "a number, linear(from, to), "),
+        ("true", "a number, linear("),
+    ],
 )
 def test_a_wrong_temperature_is_told_under_its_own_key(written: str, told: str) -> None:
-    with pytest.raises(ValueError, match=r"r\.yaml:7:25: distill\.losses\.kl\.temperature: `temperature` of `kl` \(losses\) is ") as error:
+    with pytest.raises(
+        ValueError,
+        match=r"r\.yaml:7:25: distill\.losses\.kl\.temperature: `temperature` of `kl` \(losses\) is ",
+    ) as error:
         parse(f"distill: {{losses: {{kl: {{temperature: {written}}}}}}}\n").check_components()
     assert f": Input should be {told}" in str(error.value)
 
 
 def test_infinity_is_out_of_range() -> None:
-    assert message("  learning_rate: .inf\n") == "r.yaml:7:3: train.learning_rate: Input should be a finite number, not inf"
+    assert (
+        message("  learning_rate: .inf\n")
+        == "r.yaml:7:3: train.learning_rate: Input should be a finite number, not inf"
+    )
 
 
 @pytest.mark.parametrize(
@@ -340,27 +455,59 @@ def test_a_wrong_tag_is_the_users_mistake(value: str, told: str) -> None:
             "r.yaml:4:29: student.widht: `small_cnn` (networks) has no key `widht`. ",
             "Did you mean `width`? Choices: from, surgery, model, width, depth",
         ),
-        ("layers: 3", "layres: 3", "r.yaml:4:48: student.layres: `drop_layers` (surgeries) has no key", "Did you mean `layers`?"),
-        (", layers: 3", "", "r.yaml:4:1: student: `drop_layers` (surgeries) needs the key `layers`. ", "Its keys: layers"),
+        (
+            "layers: 3",
+            "layres: 3",
+            "r.yaml:4:48: student.layres: `drop_layers` (surgeries) has no key",
+            "Did you mean `layers`?",
+        ),
+        (
+            ", layers: 3",
+            "",
+            "r.yaml:4:1: student: `drop_layers` (surgeries) needs the key `layers`. ",
+            "Its keys: layers",
+        ),
         (
             "path:",
             "paht:",
             "r.yaml:2:23: data.paht: `conll` (sources) has no key `paht`. ",
             "Did you mean `path`? Choices: source, on_bad_row, transfer, unlabelled_rows, path",
         ),
-        ("conll", "conl", "r.yaml:2:1: data: sources has no component `conl`. ", "Did you mean `conll`?"),
-        ("task: token", "task: tokn", "r.yaml:1:1: task: tasks has no component `tokn-", "Did you mean `token-classification`?"),
+        (
+            "conll",
+            "conl",
+            "r.yaml:2:1: data: sources has no component `conl`. ",
+            "Did you mean `conll`?",
+        ),
+        (
+            "task: token",
+            "task: tokn",
+            "r.yaml:1:1: task: tasks has no component `tokn-",
+            "Did you mean `token-classification`?",
+        ),
         (
             "train:",
             "distill: {losses: {kl: {temprature: 2}}}\ntrain:",
             "r.yaml:5:25: distill.losses.kl.temprature: `kl` (losses) has no key `temprature`. ",
             "Did you mean `temperature`? Choices: weight, temperature",
         ),
-        ("train:", "quantize: {rnage: lsq}\ntrain:", "r.yaml:5:12: quantize.rnage: ", "Did you mean `range`? Choices: when, weights"),
-        ("train:", "quantize: {range: lqs}\ntrain:", "r.yaml:5:12: quantize.range: ranges has no component", "Did you mean `lsq`?"),
+        (
+            "train:",
+            "quantize: {rnage: lsq}\ntrain:",
+            "r.yaml:5:12: quantize.rnage: ",
+            "Did you mean `range`? Choices: when, weights",
+        ),
+        (
+            "train:",
+            "quantize: {range: lqs}\ntrain:",
+            "r.yaml:5:12: quantize.range: ranges has no component",
+            "Did you mean `lsq`?",
+        ),
     ],
 )
-def test_a_wrong_component_is_told_with_its_place(old: str, new: str, start: str, hint: str) -> None:
+def test_a_wrong_component_is_told_with_its_place(
+    old: str, new: str, start: str, hint: str
+) -> None:
     with pytest.raises(ValueError, match=r"\S") as caught:
         parse(base=BASE.replace(old, new)).check_components()
     assert str(caught.value).startswith(start)
@@ -369,11 +516,17 @@ def test_a_wrong_component_is_told_with_its_place(old: str, new: str, start: str
 
 @pytest.mark.parametrize("keys", ["range: lsq", "range: pact, when: after", "range: mse"])
 def test_a_weight_of_clipping_bounds_without_any_is_refused(keys: str) -> None:
-    with pytest.raises(ValueError, match=r"^r\.yaml:7:12: quantize\.clip_weight: it weighs the clipping bounds that `range: pact` learns"):
+    with pytest.raises(
+        ValueError,
+        match=r"^r\.yaml:7:12: quantize\.clip_weight: it weighs the clipping bounds that `range: pact` learns",
+    ):
         parse(f"quantize: {{clip_weight: 0.1, {keys}}}\n").check_components()
 
 
-@pytest.mark.parametrize("keys", ["range: pact", "range: pact, clip_weight: 0", "range: pact, clip_weight: 'linear(0, 1e-3)'"])
+@pytest.mark.parametrize(
+    "keys",
+    ["range: pact", "range: pact, clip_weight: 0", "range: pact, clip_weight: 'linear(0, 1e-3)'"],
+)
 def test_a_weight_of_clipping_bounds_is_taken(keys: str) -> None:
     parse(f"quantize: {{{keys}}}\n").check_components()
 
@@ -395,7 +548,9 @@ def test_a_weight_of_clipping_bounds_is_taken(keys: str) -> None:
         ("switch_at: [1.0], progressive: [int8], weights: int2", "12: quantize.switch_at", "[1.0] is not one share"),
     ],
 )  # fmt: skip
-def test_formats_that_cannot_follow_one_another_are_refused(keys: str, place: str, told: str) -> None:
+def test_formats_that_cannot_follow_one_another_are_refused(
+    keys: str, place: str, told: str
+) -> None:
     with pytest.raises(ValueError, match=r"\S") as caught:
         parse(f"quantize: {{{keys}}}\n").check_components()
     assert str(caught.value).startswith(f"r.yaml:7:{place}: ")
@@ -403,18 +558,29 @@ def test_formats_that_cannot_follow_one_another_are_refused(keys: str, place: st
 
 
 @pytest.mark.parametrize(
-    "keys", ["progressive: [int8, int4]", "progressive: [int8], switch_at: [0.5]", "progressive: [int8, int3], switch_at: [0.5, 0.9], start: 0.4"]
+    "keys",
+    [
+        "progressive: [int8, int4]",
+        "progressive: [int8], switch_at: [0.5]",
+        "progressive: [int8, int3], switch_at: [0.5, 0.9], start: 0.4",
+    ],
 )
 def test_formats_that_follow_one_another_are_taken(keys: str) -> None:
     parse(f"quantize: {{{keys}, weights: ternary}}\n").check_components()
 
 
 def test_a_wrong_weight_of_clipping_bounds_is_told_under_its_key() -> None:
-    assert message("quantize: {clip_weight: high}\n").startswith("r.yaml:7:12: quantize.clip_weight: Input should be a number, ")
+    assert message("quantize: {clip_weight: high}\n").startswith(
+        "r.yaml:7:12: quantize.clip_weight: Input should be a number, "
+    )
 
 
 def test_a_wrong_component_of_a_recipe_without_a_text() -> None:
-    content = {"task": "image-classification", "data": {"source": "sklearn"}, "student": {"model": "small_cnn", "epoch": 1}}
+    content = {
+        "task": "image-classification",
+        "data": {"source": "sklearn"},
+        "student": {"model": "small_cnn", "epoch": 1},
+    }
     with pytest.raises(ValueError, match=r"^recipe: student\.epoch: "):
         Recipe.model_validate(content).check_components()
 
@@ -479,7 +645,10 @@ def test_an_override_can_drop_a_stage() -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("train.epochs", "override `train.epochs`: write it as key.key=value, for example train.epochs=2"),
+        (
+            "train.epochs",
+            "override `train.epochs`: write it as key.key=value, for example train.epochs=2",
+        ),
         ("task.name=x", "override `task.name=x`: `task` holds no keys"),
         ("train.epochz=2", "unknown key. Did you mean `epochs`?"),
         ("train.epochs=few", "train.epochs: Input should be a valid integer"),
@@ -498,26 +667,43 @@ def test_an_override_that_is_no_yaml_is_the_users_mistake() -> None:
 
 def test_limbeck_data_moves_the_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMBECK_DATA", "/elsewhere")
-    assert relocated({"path": "../shared/data/conll2003/en", "keep": 1}) == {"path": "/elsewhere/conll2003/en", "keep": 1}
+    assert relocated({"path": "../shared/data/conll2003/en", "keep": 1}) == {
+        "path": "/elsewhere/conll2003/en",
+        "keep": 1,
+    }
 
 
-@pytest.mark.parametrize("options", [{"path": "mine/data"}, {"path": "/abs/shared/data/x"}, {"path": "../shared/database/x"}, {}])
-def test_limbeck_data_leaves_other_paths(monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"path": "mine/data"}, {"path": "/abs/shared/data/x"}, {"path": "../shared/database/x"}, {}],
+)
+def test_limbeck_data_leaves_other_paths(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
     monkeypatch.setenv("LIMBECK_DATA", "/elsewhere")
     assert relocated(options) == options
 
 
-def test_without_limbeck_data_the_recipe_is_taken_at_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_limbeck_data_the_recipe_is_taken_at_its_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("LIMBECK_DATA", raising=False)
     assert relocated({"path": "../shared/data/x"}) == {"path": "../shared/data/x"}
 
 
 def test_a_portable_recipe_names_no_place_of_this_machine() -> None:
     found = parse(base=BASE.replace("somewhere", "/home/me/rows")).model_copy(
-        update={"teacher": Teacher(model="/home/me/models/minilm"), "student": Student(model="~/small")}
+        update={
+            "teacher": Teacher(model="/home/me/models/minilm"),
+            "student": Student(model="~/small"),
+        }
     )
     written = yaml.safe_load(write(found, portable=True))
-    assert (written["data"]["path"], written["teacher"]["model"], written["student"]["model"]) == ("rows", "minilm", "small")
+    assert (written["data"]["path"], written["teacher"]["model"], written["student"]["model"]) == (
+        "rows",
+        "minilm",
+        "small",
+    )
     assert yaml.safe_load(write(found))["data"]["path"] == "/home/me/rows"
 
 
@@ -527,10 +713,22 @@ def test_a_portable_recipe_names_no_place_of_this_machine() -> None:
 def test_every_default_is_written_out() -> None:
     written = yaml.safe_load(write(parse("quantize: {}\nverdict: {}\ndistill: {}\n")))
     assert written["train"] == {**Train().model_dump(), "epochs": 6}
-    assert written["student"] == {"from": "teacher", "surgery": "drop_layers", "model": None, "layers": 3}
+    assert written["student"] == {
+        "from": "teacher",
+        "surgery": "drop_layers",
+        "model": None,
+        "layers": 3,
+    }
     assert set(written["quantize"]) == set(Quantize.model_fields)
     assert set(written["verdict"]) == set(Verdict.model_fields)
-    assert written["distill"] == {"task_weight": 1.0, "combine": "mean", "balance": "weights", "cache": "float16", "top_k": 0, "losses": {"kl": {}}}
+    assert written["distill"] == {
+        "task_weight": 1.0,
+        "combine": "mean",
+        "balance": "weights",
+        "cache": "float16",
+        "top_k": 0,
+        "losses": {"kl": {}},
+    }
     assert written["export"] == ["onnx"]
 
 
@@ -543,7 +741,14 @@ def test_a_resolved_recipe_holds_its_components_defaults() -> None:
     assert found.teacher is not None
     assert found.teacher.options == {"width": 8, "depth": 1}
     assert found.distill is not None
-    hidden = {"weight": 2.0, "layers": 0, "map": None, "map_by": "uniform", "measure": "mse", "each": "unit"}
+    hidden = {
+        "weight": 2.0,
+        "layers": 0,
+        "map": None,
+        "map_by": "uniform",
+        "measure": "mse",
+        "each": "unit",
+    }
     assert found.distill.losses == {"kl": {"temperature": 2.0, "weight": 1.0}, "hidden": hidden}
     assert found.resolved() == found
 
@@ -560,7 +765,9 @@ def test_component_keys_are_options() -> None:
     assert found.student.options == {"layers": 3}
 
 
-def test_check_components_asks_the_registry_for_every_component(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_components_asks_the_registry_for_every_component(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[tuple[Any, ...]] = []
 
     def load(family: str, name: str, real: Any = registry.load) -> Any:
@@ -570,7 +777,9 @@ def test_check_components_asks_the_registry_for_every_component(monkeypatch: pyt
 
     monkeypatch.setattr(registry, "load", load)
     monkeypatch.setattr(registry, "create", lambda *arguments: asked.append(arguments))
-    parse("distill: {losses: {kl: {temperature: 2.0, weight: 0.5}}}\nquantize: {range: minmax}\nexport: [onnx, openvino]\n").check_components()
+    parse(
+        "distill: {losses: {kl: {temperature: 2.0, weight: 0.5}}}\nquantize: {range: minmax}\nexport: [onnx, openvino]\n"
+    ).check_components()
     assert asked == [
         ("tasks", "token-classification"),
         ("sources", "conll", {"path": "somewhere"}),
@@ -588,7 +797,11 @@ def test_check_components_asks_the_registry_for_every_component(monkeypatch: pyt
 
 words = st.text(alphabet="abeinotxyAEN é_-:#'\"{}[],&*!|>%@`\n\t", min_size=1, max_size=12)
 numbers = st.one_of(st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False))
-options = st.dictionaries(words.map("key".__add__), st.one_of(words, numbers, st.booleans(), st.none(), st.lists(words, max_size=2)), max_size=3)
+options = st.dictionaries(
+    words.map("key".__add__),
+    st.one_of(words, numbers, st.booleans(), st.none(), st.lists(words, max_size=2)),
+    max_size=3,
+)
 
 
 @st.composite
@@ -598,7 +811,12 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
         "task": draw(words),
         "data": {"source": draw(words), **draw(options)},
         "teacher": {"model": draw(words), "epochs": draw(st.integers(0, 9))},
-        "student": draw(st.one_of(st.just({"from": "teacher", "surgery": "cut"}), words.map(lambda word: {"model": word}))),
+        "student": draw(
+            st.one_of(
+                st.just({"from": "teacher", "surgery": "cut"}),
+                words.map(lambda word: {"model": word}),
+            )
+        ),
         "train": {
             "learning_rate": draw(st.floats(1e-300, 1e300)),
             "warmup": draw(st.floats(0, 1)),
@@ -606,11 +824,24 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
         },
         "distill": {
             "task_weight": draw(
-                st.one_of(st.sampled_from(["linear(1.0, 0.5)", "cosine(1e-5, .5)", "step(0@0, 1@.3)", "ramp(1@0, 1@0.5, 0@1)"]), st.floats(0, 1))
+                st.one_of(
+                    st.sampled_from(
+                        [
+                            "linear(1.0, 0.5)",
+                            "cosine(1e-5, .5)",
+                            "step(0@0, 1@.3)",
+                            "ramp(1@0, 1@0.5, 0@1)",
+                        ]
+                    ),
+                    st.floats(0, 1),
+                )
             ),
             "losses": draw(st.dictionaries(words, options, max_size=2)),
         },
-        "quantize": {"keep_float": draw(st.lists(words, max_size=2)), "modules": {draw(words): {"weights": "float"}}},
+        "quantize": {
+            "keep_float": draw(st.lists(words, max_size=2)),
+            "modules": {draw(words): {"weights": "float"}},
+        },
         "verdict": {"seeds": draw(st.integers(1, 9))},
     }
     for stage in draw(st.sets(st.sampled_from(["train", "distill", "verdict"]))):
@@ -627,7 +858,10 @@ def test_what_is_written_is_read_back(content: dict[str, Any]) -> None:
     assert write(again) == text
 
 
-@pytest.mark.parametrize("word", ["2e-5", "1e5", "1E3", "010", "0o17", "0x1F", "1:30", "2024-01-02", "1_000", "no", "~", ".inf"])
+@pytest.mark.parametrize(
+    "word",
+    ["2e-5", "1e5", "1E3", "010", "0o17", "0x1F", "1:30", "2024-01-02", "1_000", "no", "~", ".inf"],
+)
 def test_a_word_that_reads_as_a_number_is_written_in_quotes(word: str) -> None:
     found = reading.parse(base=BASE.replace("somewhere", f"'{word}'"))
     assert reading.parse(write(found)) == found
@@ -639,5 +873,8 @@ def test_a_metric_that_the_task_lacks_is_refused_before_any_work() -> None:
     path = Path(__file__).parents[1] / "recipes" / "image-classification-digits-joint.yaml"
     assert read(path).resolved().verdict.metric == "accuracy"  # type: ignore[union-attr]
     assert read(path, ["verdict.metric=auc"]).resolved().judged_metric == "auc"
-    with pytest.raises(ValueError, match=r"verdict\.metric: `image-classification` has no metric `auk`\. Did you mean `auc`\?"):
+    with pytest.raises(
+        ValueError,
+        match=r"verdict\.metric: `image-classification` has no metric `auk`\. Did you mean `auc`\?",
+    ):
         read(path, ["verdict.metric=auk"]).check_components()

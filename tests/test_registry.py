@@ -40,7 +40,11 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A family `toys` with the components soft_toy and ball."""
     folder = tmp_path / "package" / "toys"
     folder.mkdir(parents=True)
-    for name, text in {"__init__.py": '"""Toys."""\n', "soft_toy.py": SOFT_TOY, "ball.py": BALL}.items():
+    for name, text in {
+        "__init__.py": '"""Toys."""\n',
+        "soft_toy.py": SOFT_TOY,
+        "ball.py": BALL,
+    }.items():
         (folder / name).write_text(text)
     monkeypatch.setattr(limbeck, "__path__", [*limbeck.__path__, str(folder.parent)])
     importlib.invalidate_caches()
@@ -66,11 +70,16 @@ def test_load_finds_the_class_in_cap_words() -> None:
 
 
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"^toys has no component `soft_toi`\. Did you mean `soft_toy`\? Choices: ball, soft_toy$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^toys has no component `soft_toi`\. Did you mean `soft_toy`\? Choices: ball, soft_toy$",
+    ):
         registry.load("toys", "soft_toi")
 
 
-@pytest.mark.parametrize("name", ["", "os", "..store", "soft_toy.SoftToy", "limbeck.core.store", "__init__"])
+@pytest.mark.parametrize(
+    "name", ["", "os", "..store", "soft_toy.SoftToy", "limbeck.core.store", "__init__"]
+)
 def test_a_name_cannot_leave_the_family(name: str) -> None:
     with pytest.raises(ValueError, match="toys has no component"):
         registry.load("toys", name)
@@ -104,12 +113,27 @@ def test_create_converts_and_fills_defaults() -> None:
             {"size": 1, "wieght": 2},
             r"^`soft_toy` \(toys\) has no key `wieght`\. Did you mean `weight`\? Choices: size, weight, kind, parts$",
         ),
-        ({"size": "big"}, r"^`size` of `soft_toy` \(toys\) is 'big': Input should be a valid integer"),
+        (
+            {"size": "big"},
+            r"^`size` of `soft_toy` \(toys\) is 'big': Input should be a valid integer",
+        ),
         ({"size": 1.5}, r"^`size` of `soft_toy` \(toys\) is 1\.5: Input should be a valid integer"),
-        ({"size": 1, "kind": "flat"}, r"^`kind` of `soft_toy` \(toys\) is 'flat': Input should be 'round' or 'square'$"),
-        ({"size": 1, "weight": None}, r"^`weight` of `soft_toy` \(toys\) is None: Input should be a valid number$"),
-        ({"size": True}, r"^`size` of `soft_toy` \(toys\) is True: Input should be a valid integer$"),
-        ({"size": 1, "weight": float("inf")}, r"^`weight` of `soft_toy` \(toys\) is inf: Input should be a finite number$"),
+        (
+            {"size": 1, "kind": "flat"},
+            r"^`kind` of `soft_toy` \(toys\) is 'flat': Input should be 'round' or 'square'$",
+        ),
+        (
+            {"size": 1, "weight": None},
+            r"^`weight` of `soft_toy` \(toys\) is None: Input should be a valid number$",
+        ),
+        (
+            {"size": True},
+            r"^`size` of `soft_toy` \(toys\) is True: Input should be a valid integer$",
+        ),
+        (
+            {"size": 1, "weight": float("inf")},
+            r"^`weight` of `soft_toy` \(toys\) is inf: Input should be a finite number$",
+        ),
         ({}, r"^`soft_toy` \(toys\) needs the key `size`\. Its keys: size, weight, kind, parts$"),
         ({"size": -1}, r"^`size` is from 0 up$"),
     ],
@@ -134,7 +158,10 @@ def test_an_outside_component_is_an_entry_point(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_component_that_two_packages_offer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     plug_in(monkeypatch, "ball", "collections:OrderedDict")
-    with pytest.raises(ValueError, match=r"more than one component `ball`: limbeck\.toys\.ball and collections:OrderedDict"):
+    with pytest.raises(
+        ValueError,
+        match=r"more than one component `ball`: limbeck\.toys\.ball and collections:OrderedDict",
+    ):
         registry.load("toys", "ball")
     assert registry.load("toys", "soft_toy").__name__ == "SoftToy"
 
@@ -145,7 +172,9 @@ def test_a_private_module_is_no_component(tmp_path: Path) -> None:
 
 
 def test_a_torch_module_without_a_constructor_has_no_keys(tmp_path: Path) -> None:
-    (tmp_path / "package" / "toys" / "bare.py").write_text("import torch\n\n\nclass Bare(torch.nn.Module):\n    pass\n")
+    (tmp_path / "package" / "toys" / "bare.py").write_text(
+        "import torch\n\n\nclass Bare(torch.nn.Module):\n    pass\n"
+    )
     assert type(registry.create("toys", "bare")).__name__ == "Bare"
 
 
@@ -172,10 +201,18 @@ def test_every_component_reads_alike(family: str) -> None:
     for name in registry.names(family):
         component = registry.load(family, name)
         module = inspect.getmodule(component)
-        public = [key for key, item in vars(module).items() if inspect.isclass(item) and item.__module__ == component.__module__ and key[0] != "_"]
+        public = [
+            key
+            for key, item in vars(module).items()
+            if inspect.isclass(item) and item.__module__ == component.__module__ and key[0] != "_"
+        ]
         assert public == [component.__name__], f"{family}/{name}: {public}"
         assert component.__doc__, f"{family}/{name} has no docstring"
-        untyped = [key for key, parameter in registry.keys(family, name).items() if parameter.annotation is parameter.empty]
+        untyped = [
+            key
+            for key, parameter in registry.keys(family, name).items()
+            if parameter.annotation is parameter.empty
+        ]
         assert not untyped, f"{family}/{name}: the keys {untyped} have no type"
 
 
@@ -184,7 +221,15 @@ def test_every_component_reads_alike(family: str) -> None:
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 
-@pytest.mark.parametrize(("one", "family"), [("a loss", "losses"), ("a range", "ranges"), ("a task", "tasks"), ("an exporter", "exporters")])
+@pytest.mark.parametrize(
+    ("one", "family"),
+    [
+        ("a loss", "losses"),
+        ("a range", "ranges"),
+        ("a task", "tasks"),
+        ("an exporter", "exporters"),
+    ],
+)
 def test_the_guide_adds_each_kind_in_four_steps(one: str, family: str) -> None:
     section = GUIDE.read_text(encoding="utf-8").split(f"## Add {one}\n")[1].split("\n## ")[0]
     assert re.findall(r"^(\d)\. ", section, re.MULTILINE) == ["1", "2", "3", "4"]
@@ -211,8 +256,12 @@ def test_the_guides_loss_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0]]]).log_softmax(-1)
     mask = torch.tensor([[True, False]])
     loss = registry.create("losses", "hellinger")
-    assert loss(Outputs(logits, mask), Outputs(logits, mask), None).item() == pytest.approx(0, abs=1e-6)
+    assert loss(Outputs(logits, mask), Outputs(logits, mask), None).item() == pytest.approx(
+        0, abs=1e-6
+    )
     p, q = logits[0, 0].exp(), torch.tensor([0.25, 0.75])
     expected = 1 - (p * q).sqrt().sum()
     other = q.log().expand(1, 2, 2)
-    assert loss(Outputs(other, mask), Outputs(logits, mask), None).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert loss(Outputs(other, mask), Outputs(logits, mask), None).item() == pytest.approx(
+        expected.item(), abs=1e-6
+    )

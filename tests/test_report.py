@@ -38,8 +38,24 @@ LAYERS: list[Json] = [
      "nats": 0.0, "overflow": 0.25, "int16": 1.7},
 ]  # fmt: skip
 CHANGED: list[Json] = [
-    {"row": 17, "label": "<b>O", "float": "O", "quantized": "B-PER", "layer": "classifier", "rule": "jump", "error": 0.0712},
-    {"row": 2904, "label": "B-PER", "float": "I-PER", "quantized": "O", "layer": "bert.embeddings", "rule": "threshold", "error": 0.1312},
+    {
+        "row": 17,
+        "label": "<b>O",
+        "float": "O",
+        "quantized": "B-PER",
+        "layer": "classifier",
+        "rule": "jump",
+        "error": 0.0712,
+    },
+    {
+        "row": 2904,
+        "label": "B-PER",
+        "float": "I-PER",
+        "quantized": "O",
+        "layer": "bert.embeddings",
+        "rule": "threshold",
+        "error": 0.1312,
+    },
 ]
 
 
@@ -51,27 +67,56 @@ def wave(*numbers: float) -> float:
 def per_label(quality: float) -> list[Json]:
     rows = []
     for i, (label, support) in enumerate(zip(LABELS[1:], SUPPORTS[1:], strict=True)):
-        precision, recall = quality - 0.012 * i + 0.01 * wave(i, quality), quality - 0.01 * i + 0.01 * wave(quality, i)
+        precision, recall = (
+            quality - 0.012 * i + 0.01 * wave(i, quality),
+            quality - 0.01 * i + 0.01 * wave(quality, i),
+        )
         f1 = 2 * precision * recall / (precision + recall)
-        rows.append({"label": label, "precision": precision, "recall": recall, "f1": f1, "support": support})
+        rows.append(
+            {"label": label, "precision": precision, "recall": recall, "f1": f1, "support": support}
+        )
     for label in ("micro average", "macro average", "weighted average"):
-        rows.append({"label": label, "precision": quality, "recall": quality - 0.01, "f1": quality - 0.005, "support": 8112})
+        rows.append(
+            {
+                "label": label,
+                "precision": quality,
+                "recall": quality - 0.01,
+                "f1": quality - 0.005,
+                "support": 8112,
+            }
+        )
     return rows
 
 
 def confusion(quality: float) -> Json:
     counts = []
     for i, support in enumerate(SUPPORTS):
-        errors = [round(support * (1 - quality) * (0.02 if i == 0 else 0.25) * abs(wave(i, j, quality))) for j in range(len(LABELS))]
+        errors = [
+            round(support * (1 - quality) * (0.02 if i == 0 else 0.25) * abs(wave(i, j, quality)))
+            for j in range(len(LABELS))
+        ]
         errors[i] = 0
-        counts.append([support - sum(errors) if j == i else count for j, count in enumerate(errors)])
+        counts.append(
+            [support - sum(errors) if j == i else count for j, count in enumerate(errors)]
+        )
     return {"labels": LABELS, "counts": counts}
 
 
-def an_arm(values: list[float], parameters: int, num_bytes: int, latency: Json | None, agreement: float | None) -> Json:
+def an_arm(
+    values: list[float],
+    parameters: int,
+    num_bytes: int,
+    latency: Json | None,
+    agreement: float | None,
+) -> Json:
     mean = sum(values) / len(values)
     seeds = [
-        {"seed": i, "metrics": {"f1": v, "accuracy": 0.9 + v / 10}, "per_label": per_label(v), "confusion": confusion(v)}
+        {
+            "seed": i,
+            "metrics": {"f1": v, "accuracy": 0.9 + v / 10},
+            "per_label": per_label(v),
+            "confusion": confusion(v),
+        }
         for i, v in enumerate(values)
     ]
     return {
@@ -104,11 +149,37 @@ def a_report() -> Json:
         "task": "token-classification",
         "metric": {"name": "f1", "higher_is_better": True},
         "arms": {
-            "teacher": an_arm([0.9013], 107726601, 430951424, milliseconds(21.8, 64.2, "pytorch"), 1.0),
-            "plain": an_arm([0.8702, 0.8655, 0.8741], 44069129, 176303104, milliseconds(6.1, 17.9, "pytorch"), 0.9712),
-            "kd": an_arm([0.8921, 0.8962, 0.8940], 44069129, 176303104, milliseconds(6.12, 18.3, "pytorch"), 0.9874),
-            "kd+ptq": an_arm([0.8811, 0.8874, 0.8846], 44069129, 44701234, milliseconds(1.83, 5.14, "onnxruntime"), 0.9808),
-            "joint": an_arm([0.8952, 0.8989, 0.8971], 44069129, 44623104, milliseconds(1.81, 5.02, "onnxruntime"), 0.9881),
+            "teacher": an_arm(
+                [0.9013], 107726601, 430951424, milliseconds(21.8, 64.2, "pytorch"), 1.0
+            ),
+            "plain": an_arm(
+                [0.8702, 0.8655, 0.8741],
+                44069129,
+                176303104,
+                milliseconds(6.1, 17.9, "pytorch"),
+                0.9712,
+            ),
+            "kd": an_arm(
+                [0.8921, 0.8962, 0.8940],
+                44069129,
+                176303104,
+                milliseconds(6.12, 18.3, "pytorch"),
+                0.9874,
+            ),
+            "kd+ptq": an_arm(
+                [0.8811, 0.8874, 0.8846],
+                44069129,
+                44701234,
+                milliseconds(1.83, 5.14, "onnxruntime"),
+                0.9808,
+            ),
+            "joint": an_arm(
+                [0.8952, 0.8989, 0.8971],
+                44069129,
+                44623104,
+                milliseconds(1.81, 5.02, "onnxruntime"),
+                0.9881,
+            ),
         },
         "verdict": {
             "kept": True,
@@ -127,7 +198,14 @@ def a_report() -> Json:
             "reasons": [],
         },
         "parity": [
-            {"arm": arm, "seed": seed, "runtime": runtime, "rows": 3453, "agreement": agreement, "max_abs_logit_difference": 0.0123}
+            {
+                "arm": arm,
+                "seed": seed,
+                "runtime": runtime,
+                "rows": 3453,
+                "agreement": agreement,
+                "max_abs_logit_difference": 0.0123,
+            }
             for arm in ("kd+ptq", "joint")
             for seed in range(2)
             for runtime, agreement in (("onnxruntime", 1.0), ("openvino", 0.9999784))
@@ -137,15 +215,45 @@ def a_report() -> Json:
             "p50": 1.81,
             "runtime": "onnxruntime",
             "formats": ["int8"],
-            "twins": [{"form": "float", "p50": 1.5, "ratio": 1.207, "ratio_ci95": [1.15, 1.25], "slower": True, "runtime": "onnxruntime"}],
+            "twins": [
+                {
+                    "form": "float",
+                    "p50": 1.5,
+                    "ratio": 1.207,
+                    "ratio_ci95": [1.15, 1.25],
+                    "slower": True,
+                    "runtime": "onnxruntime",
+                }
+            ],
         },
-        "layers": {"arm": "joint", "rows": 256, "layers": LAYERS, "changed": {"rows": 2, "of": 3453, "threshold": 0.1, "first": CHANGED}},
+        "layers": {
+            "arm": "joint",
+            "rows": 256,
+            "layers": LAYERS,
+            "changed": {"rows": 2, "of": 3453, "threshold": 0.1, "first": CHANGED},
+        },
         "stages": [
-            {"name": name, "seconds": seconds, "peak_rss_mb": 1210.0 + 90 * i, "reused": name == "label"} for i, (name, seconds) in enumerate(stages)
+            {
+                "name": name,
+                "seconds": seconds,
+                "peak_rss_mb": 1210.0 + 90 * i,
+                "reused": name == "label",
+            }
+            for i, (name, seconds) in enumerate(stages)
         ],
         "recipe": RECIPE,
-        "machine": {"cpu": "AMD EPYC 9R14", "cores": 2, "memory_gb": 15.3, "instructions": ["avx2", "avx512f", "avx512_vnni"]},
-        "versions": {"limbeck": "0.1.0", "torch": "2.13.0", "onnxruntime": "1.32.0", "openvino": None},
+        "machine": {
+            "cpu": "AMD EPYC 9R14",
+            "cores": 2,
+            "memory_gb": 15.3,
+            "instructions": ["avx2", "avx512f", "avx512_vnni"],
+        },
+        "versions": {
+            "limbeck": "0.1.0",
+            "torch": "2.13.0",
+            "onnxruntime": "1.32.0",
+            "openvino": None,
+        },
         "notes": ["validation: 1404 rows drawn from train (seeded, stratified)"],
     }
 
@@ -154,7 +262,10 @@ def loss_row(arm: str, seed: int, step: int) -> Json:
     decay = math.exp(-step / {"plain": 80, "kd": 90, "joint": 110}[arm])
     losses = {"task": 0.05 + 1.9 * decay * (1 + 0.15 * wave(step, seed))}
     if arm != "plain":
-        losses |= {"kl": 0.08 + 1.1 * decay * (1 + 0.2 * wave(seed, step)), "hidden": 0.3 + 0.5 * decay * (1 + 0.1 * wave(step))}
+        losses |= {
+            "kl": 0.08 + 1.1 * decay * (1 + 0.2 * wave(seed, step)),
+            "hidden": 0.3 + 0.5 * decay * (1 + 0.1 * wave(step)),
+        }
     if arm == "joint":
         losses["quantization"] = 2e-5 + 3e-3 * decay
     return {
@@ -169,12 +280,22 @@ def loss_row(arm: str, seed: int, step: int) -> Json:
 
 def some_curves() -> list[Json]:
     top = {"plain": 0.872, "kd": 0.896, "joint": 0.899}
-    rows = [loss_row(arm, seed, step) for arm in top for seed in range(3) for step in range(4, 601, 4)]
+    rows = [
+        loss_row(arm, seed, step) for arm in top for seed in range(3) for step in range(4, 601, 4)
+    ]
     for arm, best in top.items():
         for seed in range(3):
             for epoch in range(6):
                 value = best * (1 - 0.35 * math.exp(-1.1 * (epoch + 1))) + 0.003 * wave(seed, epoch)
-                rows.append({"arm": arm, "seed": seed, "step": 100 * (epoch + 1), "epoch": epoch, "validation": {"f1": value}})
+                rows.append(
+                    {
+                        "arm": arm,
+                        "seed": seed,
+                        "step": 100 * (epoch + 1),
+                        "epoch": epoch,
+                        "validation": {"f1": value},
+                    }
+                )
     return rows
 
 
@@ -207,7 +328,12 @@ class Text(HTMLParser):
 
 
 def ascii_signs(text: str) -> str:
-    return text.replace(page.MINUS, "-").replace(page.TIMES, "x").replace(page.NONE, "-").replace("\N{NO-BREAK SPACE}", " ")
+    return (
+        text.replace(page.MINUS, "-")
+        .replace(page.TIMES, "x")
+        .replace(page.NONE, "-")
+        .replace("\N{NO-BREAK SPACE}", " ")
+    )
 
 
 def text_of(html: str) -> str:
@@ -240,8 +366,22 @@ def test_page_says_everything_a_reader_must_know(report: Json) -> None:
     ):
         assert expected in text
     assert "Yes. kd beats plain by 0.0242 F1 (95 % interval of the gain 0.0193 to 0.0287)." in text
-    assert "Not shown. joint against kd+ptq: +0.0127 F1, but the 95 % interval, -0.0004 to 0.0253, contains 0." in text
-    for heading in ("Arms", "Notes", "Parity", "Training", "Confusion", "Labels", "Stages", "Recipe", "Machine", "Versions"):
+    assert (
+        "Not shown. joint against kd+ptq: +0.0127 F1, but the 95 % interval, -0.0004 to 0.0253, contains 0."
+        in text
+    )
+    for heading in (
+        "Arms",
+        "Notes",
+        "Parity",
+        "Training",
+        "Confusion",
+        "Labels",
+        "Stages",
+        "Recipe",
+        "Machine",
+        "Versions",
+    ):
         assert f" {heading} " in text
     assert "1404 rows drawn from train" in text
     assert "24 min 43 s" in text
@@ -261,14 +401,21 @@ def test_layers_are_a_heat_map(report: Json) -> None:
     assert "2 of 3\u202f453 test rows are answered otherwise than in float" in text
     assert "&lt;b&gt;O" in text and "<td>13.12" in text
     assert ">ms</th>" not in text and "<code>limbeck inspect</code> adds milliseconds" in text
-    timed = {**report["layers"], "layers": [{**row, "milliseconds": 0.5 * i} for i, row in enumerate(LAYERS)], "rest_milliseconds": 1.0}
+    timed = {
+        **report["layers"],
+        "layers": [{**row, "milliseconds": 0.5 * i} for i, row in enumerate(LAYERS)],
+        "rest_milliseconds": 1.0,
+    }
     text = page.render({**report, "layers": timed}, [])
     assert ">ms</th>" in text and '<td class="warm" style="--o:0.375">0.5000</td>' in text
     assert "adds milliseconds" not in text
 
 
 def test_a_format_that_is_slower_is_flagged(report: Json) -> None:
-    assert '<li class="bad">SLOWER than float32: int8 takes 1.810 ms, 1.21 [1.15, 1.25] times as long as' in page.render(report, [])
+    assert (
+        '<li class="bad">SLOWER than float32: int8 takes 1.810 ms, 1.21 [1.15, 1.25] times as long as'
+        in page.render(report, [])
+    )
 
 
 def test_agreement_just_below_one_is_not_called_a_hundred(report: Json) -> None:
@@ -293,7 +440,9 @@ def test_user_data_is_escaped(report: Json) -> None:
         for seed in arm["seeds"]:
             seed["confusion"]["labels"] = [bad, *LABELS[1:]]
             seed["per_label"][0]["label"] = bad
-    html = page.render(report, [{"arm": "joint", "seed": 0, "step": 1, "epoch": 0, "losses": {bad: 1.0}}])
+    html = page.render(
+        report, [{"arm": "joint", "seed": 0, "step": 1, "epoch": 0, "losses": {bad: 1.0}}]
+    )
     assert "<script" not in html
     assert html.count("&lt;script&gt;") > 20
 
@@ -313,8 +462,20 @@ def test_optional_parts_may_be_missing(report: Json) -> None:
         arm["agreement"] = arm["latency_ms"] = None
         arm["seeds"] = [{"seed": seed["seed"], "metrics": seed["metrics"]} for seed in arm["seeds"]]
     text = text_of(page.render(report, []))
-    assert "No verdict was asked for: this run compared no arms. The joint model scores F1 0.8971." in text
-    for absent in ("Kept", "Parity", "Training", "Confusion", "Labels", "Notes", "Recipe", "Did distillation"):
+    assert (
+        "No verdict was asked for: this run compared no arms. The joint model scores F1 0.8971."
+        in text
+    )
+    for absent in (
+        "Kept",
+        "Parity",
+        "Training",
+        "Confusion",
+        "Labels",
+        "Notes",
+        "Recipe",
+        "Did distillation",
+    ):
         assert f" {absent} " not in text
 
 
@@ -327,7 +488,10 @@ def test_parity_says_whether_it_holds(report: Json) -> None:
 
 
 def test_many_reused_stages_are_folded(report: Json) -> None:
-    report["stages"] += [{"name": f"again {i}", "seconds": 0.1, "peak_rss_mb": 900.0, "reused": True} for i in range(30)]
+    report["stages"] += [
+        {"name": f"again {i}", "seconds": 0.1, "peak_rss_mb": 900.0, "reused": True}
+        for i in range(30)
+    ]
     html = page.render(report, [])
     text = text_of(html)
     assert "31 stages reused from the cache" in text
@@ -340,8 +504,17 @@ def test_the_judged_arm_is_found_in_any_order(report: Json) -> None:
 
 
 def test_failed_verdict_gives_its_reasons(report: Json) -> None:
-    report["verdict"] |= {"kept": False, "speedup": 0.8, "reasons": ["0.8x is below the 4x that were asked"]}
-    report["verdict"] |= {"joint_gain": -0.02, "joint_gain_ci95": [-0.03, -0.01], "kd_gain": None, "kd_gain_ci95": None}
+    report["verdict"] |= {
+        "kept": False,
+        "speedup": 0.8,
+        "reasons": ["0.8x is below the 4x that were asked"],
+    }
+    report["verdict"] |= {
+        "joint_gain": -0.02,
+        "joint_gain_ci95": [-0.03, -0.01],
+        "kd_gain": None,
+        "kd_gain_ci95": None,
+    }
     del report["arms"]["plain"]
     text = text_of(page.render(report, []))
     assert "✕ Not kept" in text
@@ -355,7 +528,9 @@ def test_a_metric_that_should_be_low_rises(report: Json) -> None:
     report["metric"]["higher_is_better"] = False
     assert "a rise of 0.0042" in text_of(page.render(report, []))
     report["verdict"] |= {"drop": -0.001, "drop_ci95": [-0.002, 0.0]}
-    assert "a fall of 0.0010 (95 % interval of the rise -0.0020 to 0.0000" in text_of(page.render(report, []))
+    assert "a fall of 0.0010 (95 % interval of the rise -0.0020 to 0.0000" in text_of(
+        page.render(report, [])
+    )
 
 
 def test_slower_arm_is_flagged(report: Json) -> None:
@@ -371,7 +546,10 @@ def test_run_without_teacher(report: Json) -> None:
 
 def test_many_labels_are_cut_to_the_most_confused(report: Json) -> None:
     labels = [f"class-{i:02}" for i in range(60)]
-    counts = [[100 if i == j else int(i >= 40 and j == (i + 1) % 60) * 5 for j in range(60)] for i in range(60)]
+    counts = [
+        [100 if i == j else int(i >= 40 and j == (i + 1) % 60) * 5 for j in range(60)]
+        for i in range(60)
+    ]
     report["arms"]["joint"]["seeds"][0]["confusion"] = {"labels": labels, "counts": counts}
     text = text_of(page.render(report, []))
     assert "the 24 most confused of 60 labels" in text
@@ -385,26 +563,64 @@ def test_charts_are_valid_svg_within_their_frame(report: Json) -> None:
     assert len(charts) == 6
     for part in charts:
         root = ElementTree.fromstring(f"<svg viewBox{part}</svg>")
-        circles = [float(circle.get(axis, "nan")) for circle in root.iter("circle") for axis in ("cx", "cy")]
+        circles = [
+            float(circle.get(axis, "nan"))
+            for circle in root.iter("circle")
+            for axis in ("cx", "cy")
+        ]
         assert all(0 <= place <= 360 for place in circles)
         assert len([line for line in root.iter("line") if line.get("class") == "grid"]) >= 2
 
 
 def test_odd_curves_are_drawn(report: Json) -> None:
-    rows: list[Json] = [{"arm": "joint", "seed": 0, "step": 5, "epoch": 0, "losses": {"task": 0.0, "total": None, "kl": 1e9}}]
-    rows.append({"arm": "joint", "seed": 0, "step": 5, "epoch": 0, "validation": {"f1": 1.0, "loss": 2.0}})
+    rows: list[Json] = [
+        {
+            "arm": "joint",
+            "seed": 0,
+            "step": 5,
+            "epoch": 0,
+            "losses": {"task": 0.0, "total": None, "kl": 1e9},
+        }
+    ]
+    rows.append(
+        {"arm": "joint", "seed": 0, "step": 5, "epoch": 0, "validation": {"f1": 1.0, "loss": 2.0}}
+    )
     titles = [chart["title"] for chart in page._charts(report, rows)]
     assert titles == ["task loss", "kl loss", "F1 on validation"]
 
 
 def test_what_was_measured_beside_the_losses_is_drawn(report: Json) -> None:
-    measures = {"agreement": 0.9, "student_entropy": 0.2, "teacher_entropy": 0.1, "pull.kl": 0.7, "cosine.task.kl": -0.1}
-    rows = [{"arm": "joint", "seed": 0, "step": step, "epoch": 0, "losses": {"kl": 1.0}, "measures": measures} for step in (1, 6)]
+    measures = {
+        "agreement": 0.9,
+        "student_entropy": 0.2,
+        "teacher_entropy": 0.1,
+        "pull.kl": 0.7,
+        "cosine.task.kl": -0.1,
+    }
+    rows = [
+        {
+            "arm": "joint",
+            "seed": 0,
+            "step": step,
+            "epoch": 0,
+            "losses": {"kl": 1.0},
+            "measures": measures,
+        }
+        for step in (1, 6)
+    ]
     titles = [chart["title"] for chart in page._charts(report, rows)]
-    assert titles == ["kl loss", "agreement with the teacher", "student's entropy, nats", "kl: share of the gradient"]
+    assert titles == [
+        "kl loss",
+        "agreement with the teacher",
+        "student's entropy, nats",
+        "kl: share of the gradient",
+    ]
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1e-6, 2.0), (0.86, 0.90), (-3.0, 5.0), (5.0, 5.0), (0.0, 0.0), (1.0, 90.0)])
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0.0, 1.0), (1e-6, 2.0), (0.86, 0.90), (-3.0, 5.0), (5.0, 5.0), (0.0, 0.0), (1.0, 90.0)],
+)
 def test_axis_has_a_few_ticks_inside(low: float, high: float) -> None:
     for log in (False, True) if low > 0 else (False,):
         axis = page.Axis.over([low, high], 0, 100, log=log)
@@ -416,8 +632,14 @@ def test_axis_has_a_few_ticks_inside(low: float, high: float) -> None:
 
 
 def test_steps_are_whole_and_long_curves_short() -> None:
-    assert [text for _, text in page.Axis.over([1, 2, 3], 0, 9, whole=True).ticks()] == ["1", "2", "3"]
-    points = page._over_seeds([("joint", seed, step, float(seed)) for seed in (0, 1) for step in range(1000)])
+    assert [text for _, text in page.Axis.over([1, 2, 3], 0, 9, whole=True).ticks()] == [
+        "1",
+        "2",
+        "3",
+    ]
+    points = page._over_seeds(
+        [("joint", seed, step, float(seed)) for seed in (0, 1) for step in range(1000)]
+    )
     assert len(points) <= page.MAX_POINTS
     assert {(point.mean, point.low, point.high) for point in points} == {(0.5, 0.0, 1.0)}
 
@@ -489,7 +711,9 @@ def test_card() -> None:
 
 def test_card_without_onnx_has_no_onnx_recipe() -> None:
     graphs = [{"runtime": "litert", "role": "forward", "file": "model.tflite"}]
-    assert "InferenceSession" not in card(task="image-classification", labels=["a", "b"], metrics={}, formats={}, graphs=graphs)
+    assert "InferenceSession" not in card(
+        task="image-classification", labels=["a", "b"], metrics={}, formats={}, graphs=graphs
+    )
 
 
 @pytest.mark.parametrize(

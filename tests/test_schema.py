@@ -13,7 +13,15 @@ from limbeck.recipe.reading import parse, read
 from limbeck.recipe.schema import schema
 
 ROOT = Path(__file__).parent.parent
-TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool, "null": type(None)}
+TYPES: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "number": (int, float),
+    "integer": int,
+    "boolean": bool,
+    "null": type(None),
+}
 WHOLE = schema()
 
 
@@ -25,7 +33,11 @@ def valid(value: Any, rule: dict[str, Any] | bool) -> bool:
         return valid(value, WHOLE["$defs"][rule["$ref"].rpartition("/")[2]])
     kinds = rule.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    good = not kinds or any(isinstance(value, TYPES[kind]) and not (kind in ("number", "integer") and isinstance(value, bool)) for kind in kinds)
+    good = not kinds or any(
+        isinstance(value, TYPES[kind])
+        and not (kind in ("number", "integer") and isinstance(value, bool))
+        for kind in kinds
+    )
     good &= "const" not in rule or value == rule["const"]
     good &= "enum" not in rule or value in rule["enum"]
     good &= all(valid(value, each) for each in rule.get("allOf", []))
@@ -43,7 +55,10 @@ def valid(value: Any, rule: dict[str, Any] | bool) -> bool:
     if isinstance(value, dict):
         own = rule.get("properties", {})
         good &= all(key in value for key in rule.get("required", []))
-        good &= all(valid(each, own.get(key, rule.get("additionalProperties", True))) for key, each in value.items())
+        good &= all(
+            valid(each, own.get(key, rule.get("additionalProperties", True)))
+            for key, each in value.items()
+        )
     return bool(good)
 
 
@@ -51,7 +66,9 @@ def content(text: str) -> Any:
     return load(text, "recipe")[1]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_recipe_is_valid(path: Path) -> None:
     assert valid(content(path.read_text()), WHOLE)
     assert valid(read(path).resolved().dump(), WHOLE)
@@ -89,7 +106,14 @@ def test_what_is_refused_when_read_is_refused_by_the_schema(old: str, new: str) 
         parse(wrong).check_components()
 
 
-@pytest.mark.parametrize("student", ["{from: teacher, surgery: drop_layers, layers: 3}", "{from: teacher, surgery: same}", "{model: some/hub-id}"])
+@pytest.mark.parametrize(
+    "student",
+    [
+        "{from: teacher, surgery: drop_layers, layers: 3}",
+        "{from: teacher, surgery: same}",
+        "{model: some/hub-id}",
+    ],
+)
 def test_every_form_of_a_student_is_valid(student: str) -> None:
     text = re.sub(r"student: .*", f"student: {student}", DIGITS)
     assert valid(content(text), WHOLE)

@@ -48,16 +48,33 @@ def test_a_plan_keeps_its_budget_and_loses_no_more_than_the_uniform_ones_that_do
     sensitivity: str, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = answer(capsys, path, "--bits", 4.5, "--sensitivity", sensitivity)
-    assert [row["name"] for row in found["modules"]] == ["blocks.0.0", "blocks.1.0", "blocks.2.0"]  # the classifier is kept in float
+    assert [row["name"] for row in found["modules"]] == [
+        "blocks.0.0",
+        "blocks.1.0",
+        "blocks.2.0",
+    ]  # the classifier is kept in float
     assert found["plan"]["bits"] <= 4.5
-    assert found["plan"]["loss"] == pytest.approx(sum(row["sensitivity"] for row in found["modules"]))
+    assert found["plan"]["loss"] == pytest.approx(
+        sum(row["sensitivity"] for row in found["modules"])
+    )
     assert found["plan"]["loss"] <= found["uniform"]["int4"]["loss"]
     assert list(found["uniform"]) == ["int8", "int4", "int3", "int2", "ternary"]
     assert len({row["weights"] for row in found["modules"]}) > 1
 
 
-def test_the_block_is_the_plan_when_a_recipe_reads_it(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = answer(capsys, path, "--bits", 4.5, "--formats", "int8,int2,float", "--out", tmp_path / "block.yaml")
+def test_the_block_is_the_plan_when_a_recipe_reads_it(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(
+        capsys,
+        path,
+        "--bits",
+        4.5,
+        "--formats",
+        "int8,int2,float",
+        "--out",
+        tmp_path / "block.yaml",
+    )
     pasted = yaml.safe_load(RECIPE)
     pasted["quantize"] |= yaml.safe_load((tmp_path / "block.yaml").read_text())["quantize"]
     read = parse(yaml.safe_dump(pasted))
@@ -65,9 +82,15 @@ def test_the_block_is_the_plan_when_a_recipe_reads_it(path: Path, tmp_path: Path
     from limbeck.core import registry
 
     model = registry.create("networks", "small_cnn", {"width": 16}).build(10, 1)
-    planned = {name: scheme.weights for name, scheme in plan_schemes(model, read.quantize, "uint8").items()}
-    assert planned == {row["name"]: row["weights"] for row in found["modules"] if row["weights"] != "float"}
-    assert {scheme.activations for scheme in read.quantize.modules.values() if scheme.weights != "float"} == {"uint8"}
+    planned = {
+        name: scheme.weights for name, scheme in plan_schemes(model, read.quantize, "uint8").items()
+    }
+    assert planned == {
+        row["name"]: row["weights"] for row in found["modules"] if row["weights"] != "float"
+    }
+    assert {
+        scheme.activations for scheme in read.quantize.modules.values() if scheme.weights != "float"
+    } == {"uint8"}
 
 
 def test_another_budget_trains_and_estimates_nothing_again(path: Path, tmp_path: Path) -> None:
@@ -80,7 +103,9 @@ def test_another_budget_trains_and_estimates_nothing_again(path: Path, tmp_path:
     assert all(stages(Budget("bytes", 10_000)))
 
 
-def test_the_bytes_of_a_plan_are_those_that_the_converted_model_holds(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bytes_of_a_plan_are_those_that_the_converted_model_holds(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from limbeck.pipeline.arm import run_arm
     from limbeck.quantization.integer import Integer
 
@@ -91,13 +116,19 @@ def test_the_bytes_of_a_plan_are_those_that_the_converted_model_holds(path: Path
     mixed = Quantize.model_validate(asked.quantize.model_dump() | found["recipe"]["quantize"])
     arm = run_arm(asked.model_copy(update={"quantize": mixed}), Store())
     assert arm.model is not None
-    layers = {name: layer for name, layer in convert_model(arm.model()).named_modules() if isinstance(layer, Integer)}
+    layers = {
+        name: layer
+        for name, layer in convert_model(arm.model()).named_modules()
+        if isinstance(layer, Integer)
+    }
     for row in found["modules"]:
         layer = layers[row["name"]]
         assert row["bytes"] == layer.stored.numel() + 4 * layer.scale.numel()
 
 
-def test_float_is_dearer_in_bytes_and_takes_its_own_milliseconds(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_float_is_dearer_in_bytes_and_takes_its_own_milliseconds(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = answer(capsys, path, "--milliseconds", 1000)
     assert {row["weights"] for row in found["modules"]} == {"float"}
     assert found["plan"]["milliseconds"] > 0
@@ -105,7 +136,9 @@ def test_float_is_dearer_in_bytes_and_takes_its_own_milliseconds(path: Path, cap
     assert list(found["uniform"]) == ["int8", "float"]
 
 
-def test_for_the_terminal_it_shows_the_modules_the_plans_and_the_block(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_for_the_terminal_it_shows_the_modules_the_plans_and_the_block(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(path, "--bits", 2) == 0
     shown = capsys.readouterr().out
     assert "beyond the budget" in shown
@@ -123,12 +156,17 @@ def test_for_the_terminal_it_shows_the_modules_the_plans_and_the_block(path: Pat
         (["--bits", 4, "--formats", "int8,int5"], "no weights are `int5`. Did you mean `int"),
         (["--bits", 4, "--formats", ","], "names none"),
         (["--bits", 4, "--sensitivity", "gradients"], "Did you mean `gradient`"),
-        (["--bits", 1], "no plan of these formats has 1 bits a weight; the smallest has 1.6. Raise --bits"),
+        (
+            ["--bits", 1],
+            "no plan of these formats has 1 bits a weight; the smallest has 1.6. Raise --bits",
+        ),
         (["--bytes", "1kB"], "Raise --bytes, or name smaller formats"),
         (["quantize.keep_float=['*']", "--bits", 4], "quantizes no module"),
     ],
 )
-def test_mistakes(arguments: list[Any], told: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(
+    arguments: list[Any], told: str, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(path, *arguments) == 2
     assert told in " ".join(capsys.readouterr().err.split())
 
@@ -141,12 +179,21 @@ def test_pre_training_has_nothing_to_search(path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     ("count", "form", "expected"),
-    [(10_000, "int8", 10_040), (10_001, "int4", 5_041), (10_000, "int3", 3_790), (10_001, "ternary", 2_041), (100, "int4", 140), (100, "float", 400)],
+    [
+        (10_000, "int8", 10_040),
+        (10_001, "int4", 5_041),
+        (10_000, "int3", 3_790),
+        (10_001, "ternary", 2_041),
+        (100, "int4", 140),
+        (100, "float", 400),
+    ],
 )
 def test_stored_bytes_of_a_worked_example(count: int, form: str, expected: float) -> None:
     assert stored_bytes(count, 10, form) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [("9MB", 9e6), ("1.5 MiB", 1.5 * 2**20), ("700", 700.0), ("2e3kB", 2e6)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("9MB", 9e6), ("1.5 MiB", 1.5 * 2**20), ("700", 700.0), ("2e3kB", 2e6)]
+)
 def test_sizes(text: str, expected: float) -> None:
     assert search.num_bytes(text) == expected

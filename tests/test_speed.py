@@ -24,16 +24,27 @@ quantize: {when: after, range: mse, weights: int4, modules: {classifier: {activa
 
 
 def around(milliseconds: float, seed: int, noise: float = 0.02) -> tuple[str, np.ndarray]:
-    return "onnxruntime", milliseconds * (1 + noise * np.random.default_rng(seed).standard_normal(200))
+    return "onnxruntime", milliseconds * (
+        1 + noise * np.random.default_rng(seed).standard_normal(200)
+    )
 
 
 def compared(int8_ms: float, float_ms: float, noise: float = 0.02) -> dict[str, Any]:
     others = {"int8": around(int8_ms, 1, noise), "float": around(float_ms, 2, noise)}
-    return {"arm": "joint", "formats": ["int4", "int8"], **speed.compare(around(2.0, 0, noise), others)}
+    return {
+        "arm": "joint",
+        "formats": ["int4", "int8"],
+        **speed.compare(around(2.0, 0, noise), others),
+    }
 
 
-@pytest.mark.parametrize(("int8_ms", "float_ms", "slower"), [(1.0, 8.0, [True, False]), (1.95, 1.0, [False, True]), (2.5, 2.0, [False, False])])
-def test_what_takes_a_twentieth_more_is_flagged(int8_ms: float, float_ms: float, slower: list[bool]) -> None:
+@pytest.mark.parametrize(
+    ("int8_ms", "float_ms", "slower"),
+    [(1.0, 8.0, [True, False]), (1.95, 1.0, [False, True]), (2.5, 2.0, [False, False])],
+)
+def test_what_takes_a_twentieth_more_is_flagged(
+    int8_ms: float, float_ms: float, slower: list[bool]
+) -> None:
     found = compared(int8_ms, float_ms)
     assert [twin["slower"] for twin in found["twins"]] == slower
     assert [line.startswith("SLOWER than") for line in speed.sentences(found)] == slower
@@ -59,16 +70,25 @@ def test_the_sentences_tell_both_times_and_the_cure() -> None:
         "SLOWER than int8 weights: int4, int8 takes 2.000 ms, 2.00 [2.00, 2.00] times as long as the same student in int8 weights (1.000 ms). "
         "On this machine it saves bytes, not time: for speed take quantize.weights=int8, without `group` and `activations: float`"
     )
-    assert fast == "speed: int4, int8 takes 2.000 ms, 0.25 [0.25, 0.25] times as long as the same student in float32 (8.000 ms)"
+    assert (
+        fast
+        == "speed: int4, int8 takes 2.000 ms, 0.25 [0.25, 0.25] times as long as the same student in float32 (8.000 ms)"
+    )
     assert speed.sentences(None) == []
 
 
 def test_a_twin_in_int8_has_a_scale_a_channel_and_reads_integers() -> None:
-    assert speed_references.in_int8(Scheme(weights="int4", activations="float", group=32)) == Scheme(weights="int8", activations="uint8")
-    assert speed_references.in_int8(Scheme(weights="int3", activations="uint8-dynamic")) == Scheme(weights="int8", activations="uint8-dynamic")
+    assert speed_references.in_int8(
+        Scheme(weights="int4", activations="float", group=32)
+    ) == Scheme(weights="int8", activations="uint8")
+    assert speed_references.in_int8(Scheme(weights="int3", activations="uint8-dynamic")) == Scheme(
+        weights="int8", activations="uint8-dynamic"
+    )
 
 
-def test_a_run_of_small_formats_is_timed_beside_int8_and_float(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_small_formats_is_timed_beside_int8_and_float(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(speed, "SLOWER", 0.0)  # whatever the times are
     monkeypatch.setattr(speed, "SURE", 0.0)
     found = limbeck.run(limbeck.parse(RECIPE), tmp_path / "run")
@@ -98,9 +118,20 @@ def test_a_twin_runs_its_products_in_integers(tmp_path: Path) -> None:
     arm = run_arm(recipe, bench.store, bench=bench)
     found = speed_references.twins(bench, arm, tmp_path, 1)
     assert found.formats == ["int4", "int8"]
-    whole, real = (optimized_ops(tmp_path / form / "onnxruntime" / "model.onnx") for form in ("int8", "float"))
+    whole, real = (
+        optimized_ops(tmp_path / form / "onnxruntime" / "model.onnx") for form in ("int8", "float")
+    )
     assert whole["QLinearConv"] == 3
-    assert whole["QLinearConv"] + whole["QGemm"] + whole["QLinearMatMul"] + whole["MatMulIntegerToFloat"] == 4
+    assert (
+        whole["QLinearConv"]
+        + whole["QGemm"]
+        + whole["QLinearMatMul"]
+        + whole["MatMulIntegerToFloat"]
+        == 4
+    )
     assert not any("Q" in name for name in real)
     assert found.bytes.keys() == {"int8", "float"}
-    assert found.answerers["int8", "onnxruntime"](bench.data.test[0]["image"])["label"] in arm.task.labels
+    assert (
+        found.answerers["int8", "onnxruntime"](bench.data.test[0]["image"])["label"]
+        in arm.task.labels
+    )

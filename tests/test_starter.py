@@ -21,13 +21,23 @@ SAYINGS = [
     "what is the balance",
     "close my account now",
 ]
-ROWS = [{"id": f"a{i}", "review": SAYINGS[i % 6] + f" {i}", "stars": "good" if i % 2 else "bad"} for i in range(40)]
+ROWS = [
+    {"id": f"a{i}", "review": SAYINGS[i % 6] + f" {i}", "stars": "good" if i % 2 else "bad"}
+    for i in range(40)
+]
 
 
-def write_table(path: Path, rows: list[dict[str, Any]], delimiter: str = ",", *, header: bool = True) -> None:
+def write_table(
+    path: Path, rows: list[dict[str, Any]], delimiter: str = ",", *, header: bool = True
+) -> None:
     quote = '"{}"'.format if delimiter == "," else str
     lines = [delimiter.join(rows[0])] if header else []
-    path.write_text("\n".join([*lines, *(delimiter.join(quote(value) for value in row.values()) for row in rows)]) + "\n")
+    path.write_text(
+        "\n".join(
+            [*lines, *(delimiter.join(quote(value) for value in row.values()) for row in rows)]
+        )
+        + "\n"
+    )
 
 
 def write_image(path: Path, side: int = 8) -> None:
@@ -35,7 +45,10 @@ def write_image(path: Path, side: int = 8) -> None:
     Image.fromarray(np.zeros((side, side), np.uint8)).save(path)
 
 
-@pytest.mark.parametrize(("suffix", "delimiter", "source"), [("csv", ",", "csv"), ("csv", ";", "csv"), ("csv", "\t", "csv"), ("tsv", "\t", "tsv")])
+@pytest.mark.parametrize(
+    ("suffix", "delimiter", "source"),
+    [("csv", ",", "csv"), ("csv", ";", "csv"), ("csv", "\t", "csv"), ("tsv", "\t", "tsv")],
+)
 def test_a_table(tmp_path: Path, suffix: str, delimiter: str, source: str) -> None:
     path = tmp_path / f"reviews.{suffix}"
     write_table(path, ROWS, delimiter)
@@ -47,26 +60,59 @@ def test_a_table(tmp_path: Path, suffix: str, delimiter: str, source: str) -> No
 
 
 def test_a_table_without_a_header(tmp_path: Path) -> None:
-    write_table(tmp_path / "train.tsv", [{"a": str(i % 2), "b": SAYINGS[i % 6]} for i in range(20)], "\t", header=False)
+    write_table(
+        tmp_path / "train.tsv",
+        [{"a": str(i % 2), "b": SAYINGS[i % 6]} for i in range(20)],
+        "\t",
+        header=False,
+    )
     names = ["column_1", "column_2"]
-    assert starter.look(tmp_path).options == {"columns": names, "text": "column_2", "label": "column_1"}
+    assert starter.look(tmp_path).options == {
+        "columns": names,
+        "text": "column_2",
+        "label": "column_1",
+    }
 
 
 def test_a_table_of_pairs(tmp_path: Path) -> None:
-    write_table(tmp_path / "train.tsv", [{"sentence1": SAYINGS[i % 6], "sentence2": "no", "label": str(i % 2)} for i in range(20)], "\t")
-    assert starter.look(tmp_path).options == {"text": "sentence1", "label": "label", "text_b": "sentence2"}
+    write_table(
+        tmp_path / "train.tsv",
+        [{"sentence1": SAYINGS[i % 6], "sentence2": "no", "label": str(i % 2)} for i in range(20)],
+        "\t",
+    )
+    assert starter.look(tmp_path).options == {
+        "text": "sentence1",
+        "label": "label",
+        "text_b": "sentence2",
+    }
 
 
 def test_a_table_of_scores(tmp_path: Path) -> None:
-    write_table(tmp_path / "train.tsv", [{"sentence1": SAYINGS[i % 6], "sentence2": "no", "score": f"{i % 5}.{i % 2 * 5}"} for i in range(20)], "\t")
+    write_table(
+        tmp_path / "train.tsv",
+        [
+            {"sentence1": SAYINGS[i % 6], "sentence2": "no", "score": f"{i % 5}.{i % 2 * 5}"}
+            for i in range(20)
+        ],
+        "\t",
+    )
     guess = starter.look(tmp_path)
-    assert (guess.task, guess.options) == ("text-regression", {"text": "sentence1", "label": "score", "text_b": "sentence2"})
+    assert (guess.task, guess.options) == (
+        "text-regression",
+        {"text": "sentence1", "label": "score", "text_b": "sentence2"},
+    )
 
 
 def test_a_table_of_several_labels(tmp_path: Path) -> None:
-    write_table(tmp_path / "train.csv", [{"text": SAYINGS[i % 6], "label": ("a;b", "a", "b")[i % 3]} for i in range(20)])
+    write_table(
+        tmp_path / "train.csv",
+        [{"text": SAYINGS[i % 6], "label": ("a;b", "a", "b")[i % 3]} for i in range(20)],
+    )
     guess = starter.look(tmp_path)
-    assert (guess.task, guess.options) == ("multi-label-classification", {"text": "text", "label": "label", "label_separator": ";"})
+    assert (guess.task, guess.options) == (
+        "multi-label-classification",
+        {"text": "text", "label": "label", "label_separator": ";"},
+    )
 
 
 def test_a_folder_of_json_lines(tmp_path: Path) -> None:
@@ -74,7 +120,11 @@ def test_a_folder_of_json_lines(tmp_path: Path) -> None:
         rows = [{"utterance": row["review"], "intent": row["stars"], "words": 3} for row in ROWS]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     guess = starter.look(tmp_path)
-    assert (guess.source, guess.path, guess.options) == ("jsonl", tmp_path, {"text": "utterance", "label": "intent"})
+    assert (guess.source, guess.path, guess.options) == (
+        "jsonl",
+        tmp_path,
+        {"text": "utterance", "label": "intent"},
+    )
     assert not any("one file" in reason for reason in guess.reasons)
 
 
@@ -103,7 +153,10 @@ def test_idx_files(tmp_path: Path, suffix: str) -> None:
 def test_an_archive_of_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", train_images=np.zeros(1))
     for data in (tmp_path, tmp_path / "data.npz"):
-        assert (starter.look(data).source, starter.look(data).path) == ("npz", tmp_path / "data.npz")
+        assert (starter.look(data).source, starter.look(data).path) == (
+            "npz",
+            tmp_path / "data.npz",
+        )
 
 
 @pytest.mark.parametrize(("side", "options"), [(8, {}), (300, {"size": 64})])
@@ -117,7 +170,9 @@ def test_folders_of_images(tmp_path: Path, side: int, options: dict[str, int]) -
 
 def write_conll(folder: Path) -> None:
     for name in ("train", "test"):
-        (folder / f"{name}.txt").write_text("-DOCSTART- O\n\n" + "Ada B-PER\nsleeps O\n\nIn O\nParis B-LOC\n\n" * 8)
+        (folder / f"{name}.txt").write_text(
+            "-DOCSTART- O\n\n" + "Ada B-PER\nsleeps O\n\nIn O\nParis B-LOC\n\n" * 8
+        )
 
 
 def test_words_in_columns(tmp_path: Path) -> None:
@@ -133,7 +188,11 @@ def test_words_in_columns(tmp_path: Path) -> None:
         ("nothing.doc", "x", "nothing here that can be read (nothing.doc)"),
         ("empty.csv", "", "no row here"),
         ("one.csv", "text,label\n" + "a b c,same\n" * 9, None),
-        ("unique.csv", "text,key\n" + "".join(f"a b c,{i}\n" for i in range(9)), "looks like a label"),
+        (
+            "unique.csv",
+            "text,key\n" + "".join(f"a b c,{i}\n" for i in range(9)),
+            "looks like a label",
+        ),
         ("broken.jsonl", '{"text": 1\n', "broken.jsonl:1:11: not JSON"),
         ("list.jsonl", "[1]\n", "list.jsonl:1: not an object"),
         ("latin.csv", b"text,label\ncaf\xe9,x\n", "is not UTF-8"),
@@ -141,13 +200,17 @@ def test_words_in_columns(tmp_path: Path) -> None:
         ("train.txt", "a text a line\n", None),
     ],
 )
-def test_what_cannot_be_guessed_is_said(tmp_path: Path, name: str, content: str | bytes, told: str | None) -> None:
+def test_what_cannot_be_guessed_is_said(
+    tmp_path: Path, name: str, content: str | bytes, told: str | None
+) -> None:
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     if told is None and name == "one.csv":
-        assert starter.look(path).options["label"] == "label"  # `check` then says that one class is too few
+        assert (
+            starter.look(path).options["label"] == "label"
+        )  # `check` then says that one class is too few
         return
     with pytest.raises(ValueError, match=r".") as caught:
         starter.look(tmp_path if name == "train.txt" else path)
@@ -162,10 +225,23 @@ def test_an_empty_folder_and_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", ["text-classification", "token-classification", "image-classification", "text-regression", "multi-label-classification"]
+    "task",
+    [
+        "text-classification",
+        "token-classification",
+        "image-classification",
+        "text-regression",
+        "multi-label-classification",
+    ],
 )
 def test_what_is_written_is_a_recipe(task: str, tmp_path: Path) -> None:
-    guess = starter.Guess(task, "csv", Path("some: where/#1"), {"text": "#1 String", "delimiter": "\t", "columns": ["a b", "on"]}, ["why:\nbecause"])
+    guess = starter.Guess(
+        task,
+        "csv",
+        Path("some: where/#1"),
+        {"text": "#1 String", "delimiter": "\t", "columns": ["a b", "on"]},
+        ["why:\nbecause"],
+    )
     text = starter.render(guess, None)
     read = parse(text)
     assert len(text.splitlines()) <= 40
@@ -174,7 +250,9 @@ def test_what_is_written_is_a_recipe(task: str, tmp_path: Path) -> None:
     assert (read.task, read.quantize is not None, read.verdict is not None) == (task, True, True)
 
 
-def test_a_recipe_is_written_once_and_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_is_written_once_and_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_conll(tmp_path)
     out = tmp_path / "recipe.yaml"
     assert call("init", tmp_path, "--out", out, "--model", "some/folder") == 0
@@ -186,9 +264,13 @@ def test_a_recipe_is_written_once_and_read(tmp_path: Path, capsys: pytest.Captur
     assert "this file is here already" in mistake(capsys, "init", tmp_path, "--out", out)
 
 
-def test_a_source_that_is_not_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_is_not_here_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_table(tmp_path / "train.csv", ROWS)
     names = registry.names
-    monkeypatch.setattr(registry, "names", lambda family: ["sklearn"] if family == "sources" else names(family))
+    monkeypatch.setattr(
+        registry, "names", lambda family: ["sklearn"] if family == "sources" else names(family)
+    )
     with pytest.raises(ValueError, match="looks like `csv`, which this version cannot read"):
         starter.write(tmp_path, tmp_path / "recipe.yaml", None)

@@ -20,13 +20,27 @@ from hypothesis import strategies as st
 from limbeck.core import files, store
 from limbeck.core.errors import Interrupted
 from limbeck.core.events import Event
-from limbeck.core.files import digest, file_digest, folder_digest, read_json, write_bytes, write_json
+from limbeck.core.files import (
+    digest,
+    file_digest,
+    folder_digest,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from limbeck.core.signals import deferred_interrupt
 from limbeck.core.store import Store, lock
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -46,7 +60,9 @@ def child() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def start(script: str, *arguments: object) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", script, *map(str, arguments)]
-        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        started.append(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
         return started[-1]
 
     yield start
@@ -138,7 +154,9 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: Any) -
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_a_failed_write_keeps_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+def test_a_failed_write_keeps_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
     path = tmp_path / "weights"
     write_bytes(path, b"old")
 
@@ -156,7 +174,9 @@ def test_a_failed_write_keeps_the_old_content(tmp_path: Path, monkeypatch: pytes
     assert os.listdir(tmp_path) == ["weights"]
 
 
-def test_the_bytes_are_durable_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_are_durable_before_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     events: list[str] = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("fsync"), fsync(descriptor)))
@@ -186,7 +206,9 @@ while True:
 """
 
 
-def test_a_reader_never_sees_a_part_and_a_kill_leaves_none(tmp_path: Path, child: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_reader_never_sees_a_part_and_a_kill_leaves_none(
+    tmp_path: Path, child: Callable[..., subprocess.Popen[str]]
+) -> None:
     process = child(WRITER, tmp_path / "weights")
     assert said(process) == "ready"
     seen = [(tmp_path / "weights").read_bytes() for _ in range(200)]
@@ -208,12 +230,17 @@ with lock(Path(sys.argv[1]), wait=False):
 """
 
 
-def test_a_lock_held_by_another_process_is_told(tmp_path: Path, child: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_lock_held_by_another_process_is_told(
+    tmp_path: Path, child: Callable[..., subprocess.Popen[str]]
+) -> None:
     path = tmp_path / "run" / "lock"
     process = child(HOLDER, path)
     assert said(process) == "held"
     with (
-        pytest.raises(ValueError, match=r"run: another run is writing to this folder\. Wait for it, or choose another --out"),
+        pytest.raises(
+            ValueError,
+            match=r"run: another run is writing to this folder\. Wait for it, or choose another --out",
+        ),
         lock(path, wait=False),
     ):
         pass
@@ -222,7 +249,9 @@ def test_a_lock_held_by_another_process_is_told(tmp_path: Path, child: Callable[
         pass
 
 
-def test_the_kernel_frees_the_lock_of_a_killed_process(tmp_path: Path, child: Callable[..., subprocess.Popen[str]]) -> None:
+def test_the_kernel_frees_the_lock_of_a_killed_process(
+    tmp_path: Path, child: Callable[..., subprocess.Popen[str]]
+) -> None:
     process = child(HOLDER, tmp_path / "lock")
     assert said(process) == "held"
     process.kill()
@@ -241,7 +270,9 @@ def test_a_failure_inside_frees_the_lock(tmp_path: Path) -> None:
 # Stages.
 
 
-def test_the_cache_is_where_the_environment_says(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_where_the_environment_says(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert Store().folder == cache_folder
     monkeypatch.setenv("LIMBECK_CACHE", "")
     assert Store().folder == Path("~/.cache/limbeck").expanduser()
@@ -266,7 +297,11 @@ def test_a_stage_is_built_once(cache_folder: Path) -> None:
 
 
 def test_other_inputs_or_another_name_are_another_stage(cache_folder: Path) -> None:
-    entries = {Store().stage(name, {"seed": seed}, fill) for name in ("teacher", "student") for seed in (0, 1)}
+    entries = {
+        Store().stage(name, {"seed": seed}, fill)
+        for name in ("teacher", "student")
+        for seed in (0, 1)
+    }
     assert len(entries) == 4
 
 
@@ -275,7 +310,11 @@ def test_a_record_says_what_was_done(cache_folder: Path) -> None:
     entry = found.stage("train", {}, lambda folder: time.sleep(0.01), label="joint, seed 0")
     record = found.records[0]
     assert set(record) == {"name", "seconds", "peak_rss_mb", "reused", "entry"}
-    assert (record["name"], record["reused"], record["entry"]) == ("joint, seed 0", False, entry.name)
+    assert (record["name"], record["reused"], record["entry"]) == (
+        "joint, seed 0",
+        False,
+        entry.name,
+    )
     assert 0.01 <= record["seconds"] < 10
     assert 1 < record["peak_rss_mb"] < 100_000
 
@@ -297,7 +336,9 @@ def test_a_finished_stage_holds_no_checkpoint_and_no_leftovers(cache_folder: Pat
 
 
 @pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt, OSError])
-def test_a_failed_build_keeps_its_folder_for_the_next(cache_folder: Path, error: type[BaseException]) -> None:
+def test_a_failed_build_keeps_its_folder_for_the_next(
+    cache_folder: Path, error: type[BaseException]
+) -> None:
     found = Store()
 
     def fail(folder: Path) -> None:
@@ -322,7 +363,9 @@ def test_a_stage_can_use_another(cache_folder: Path) -> None:
     assert [record["name"] for record in found.records] == ["inner", "outer"]
 
 
-def test_a_kill_while_the_checkpoint_is_deleted_leaves_no_part_of_it(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_while_the_checkpoint_is_deleted_leaves_no_part_of_it(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def build(folder: Path) -> None:
         checkpoint = folder / "checkpoint"
         assert not checkpoint.exists() or len(os.listdir(checkpoint)) == 2
@@ -342,7 +385,9 @@ def test_a_kill_while_the_checkpoint_is_deleted_leaves_no_part_of_it(cache_folde
     assert os.listdir(entry) == ["stage.json"]
 
 
-def test_a_stage_is_durable_before_its_name(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_is_durable_before_its_name(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[str] = []
     sync, rename = files.sync, os.rename
     monkeypatch.setattr(store, "sync", lambda path: (synced.append(path.name), sync(path)))
@@ -402,9 +447,14 @@ def stop_after(process: subprocess.Popen[str], step: int, signum: signal.Signals
     return process.returncode
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 3), (signal.SIGINT, 3)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 3), (signal.SIGINT, 3)]
+)
 def test_a_stopped_run_goes_on_to_the_same_bytes(
-    cache_folder: Path, child: Callable[..., subprocess.Popen[str]], signum: signal.Signals, status: int
+    cache_folder: Path,
+    child: Callable[..., subprocess.Popen[str]],
+    signum: signal.Signals,
+    status: int,
 ) -> None:
     name = f"train-{digest({})[:24]}"
     assert stop_after(child(STEPS, 0.05), 5, signum) == status
@@ -419,7 +469,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     assert child(STEPS, 0).communicate()[0] == f"entry {cache_folder / name}\n"
 
 
-def test_two_processes_build_a_stage_once(cache_folder: Path, child: Callable[..., subprocess.Popen[str]]) -> None:
+def test_two_processes_build_a_stage_once(
+    cache_folder: Path, child: Callable[..., subprocess.Popen[str]]
+) -> None:
     first = child(STEPS, 0.005)
     assert said(first) == "from 0"
     second = child(STEPS, 0.005)

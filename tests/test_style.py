@@ -23,11 +23,42 @@ MAX_FUNCTION_MEDIAN, MAX_FUNCTION_P95, MAX_FUNCTION = 8, 35, 60
 MAX_FILE_P95, MAX_FILE = 300, 450
 MAX_PARAMETERS = 6
 WINDOW_LINES, MAX_REPEATED_SHARE = 8, 0.03
-OPTIONAL = {"torch", "pyarrow", "transformers", "accelerate", "onnx", "onnxscript", "sklearn", "jinja2", "openvino", "timm", "torch_pruning"}
-TORCH_FREE = re.compile(r"(__init__|(sources|tasks|recipe|evaluation|artifact|reports)/\w+|cli/(__init__|main|starter|doctor))\.py")
-UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+OPTIONAL = {
+    "torch",
+    "pyarrow",
+    "transformers",
+    "accelerate",
+    "onnx",
+    "onnxscript",
+    "sklearn",
+    "jinja2",
+    "openvino",
+    "timm",
+    "torch_pruning",
+}
+TORCH_FREE = re.compile(
+    r"(__init__|(sources|tasks|recipe|evaluation|artifact|reports)/\w+|cli/(__init__|main|starter|doctor))\.py"
+)
+UNSAFE_MODULES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "shelve",
+    "marshal",
+}
 UNSAFE_CALLS = re.compile(r"eval|exec|(builtins)\.(eval|exec)|torch\.(\w+\.)*load|torch\.save")
-LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
+LAYOUT = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+}
 CAPWORDS = re.compile(r"[A-Z]\w*[a-z]\w*")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -58,7 +89,11 @@ class Source:
                 for offset, part in enumerate(token.string.split("\n")):
                     parts[token.start[0] + offset].append(part.strip())
         docstrings = {line for node in ast.walk(self.tree) for line in docstring_lines(node)}
-        return {line: " ".join(parts[line]) for line in sorted(parts) if line not in docstrings and any(parts[line])}
+        return {
+            line: " ".join(parts[line])
+            for line in sorted(parts)
+            if line not in docstrings and any(parts[line])
+        }
 
     def at(self, node: ast.AST, what: str) -> str:
         return f"{self.name}:{getattr(node, 'lineno', 1)}: {what}"
@@ -69,13 +104,18 @@ Rule = Callable[[list[Source]], list[str]]
 
 def docstring_lines(node: ast.AST) -> range:
     """The line numbers of a node's docstring."""
-    if not isinstance(node, ast.Module | ast.ClassDef | Function) or ast.get_docstring(node, clean=False) is None:
+    if (
+        not isinstance(node, ast.Module | ast.ClassDef | Function)
+        or ast.get_docstring(node, clean=False) is None
+    ):
         return range(0)
     return range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
 
 
 def code_lines(source: Source, function: Function) -> int:
-    return sum(line in source.code for line in range(function.lineno, (function.end_lineno or 0) + 1))
+    return sum(
+        line in source.code for line in range(function.lineno, (function.end_lineno or 0) + 1)
+    )
 
 
 def percentile_95(values: list[int]) -> int:
@@ -86,8 +126,16 @@ def percentile_95(values: list[int]) -> int:
 def parameters(source: Source, function: Function) -> list[ast.arg]:
     """Every parameter but `self` or `cls`."""
     listed = function.args.posonlyargs + function.args.args
-    methods = [item for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef) for item in node.body]
-    static = any(isinstance(decorator, ast.Name) and decorator.id == "staticmethod" for decorator in function.decorator_list)
+    methods = [
+        item
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ClassDef)
+        for item in node.body
+    ]
+    static = any(
+        isinstance(decorator, ast.Name) and decorator.id == "staticmethod"
+        for decorator in function.decorator_list
+    )
     if function in methods and not static:
         listed = listed[1:]
     rest = [function.args.vararg, *function.args.kwonlyargs, function.args.kwarg]
@@ -130,14 +178,26 @@ def top_level_imports(node: ast.AST) -> Iterator[tuple[int, str]]:
 
 def function_budget(sources: list[Source]) -> list[str]:
     """Code lines a function, signature included: the median, the 95th percentile, the longest."""
-    sizes = {source.at(f, f"`{f.name}` has %d code lines"): code_lines(source, f) for source in sources for f in source.functions}
+    sizes = {
+        source.at(f, f"`{f.name}` has %d code lines"): code_lines(source, f)
+        for source in sources
+        for f in source.functions
+    }
     longest = sorted(sizes, key=lambda place: -sizes[place])
-    found = [f"{place % sizes[place]}, at most {MAX_FUNCTION}" for place in longest if sizes[place] > MAX_FUNCTION]
+    found = [
+        f"{place % sizes[place]}, at most {MAX_FUNCTION}"
+        for place in longest
+        if sizes[place] > MAX_FUNCTION
+    ]
     median, p95 = statistics.median(sizes.values()), percentile_95(list(sizes.values()))
     if median > MAX_FUNCTION_MEDIAN:
-        found.append(f"the median of {len(sizes)} functions is {median} code lines, at most {MAX_FUNCTION_MEDIAN}")
+        found.append(
+            f"the median of {len(sizes)} functions is {median} code lines, at most {MAX_FUNCTION_MEDIAN}"
+        )
     if p95 > MAX_FUNCTION_P95:
-        found += [f"95 % of {len(sizes)} functions must have at most {MAX_FUNCTION_P95} code lines, not {p95}. The longest:"]
+        found += [
+            f"95 % of {len(sizes)} functions must have at most {MAX_FUNCTION_P95} code lines, not {p95}. The longest:"
+        ]
         found += [place % sizes[place] for place in longest if sizes[place] > MAX_FUNCTION_P95]
     return found
 
@@ -145,18 +205,34 @@ def function_budget(sources: list[Source]) -> list[str]:
 def file_budget(sources: list[Source]) -> list[str]:
     """Code lines a file: the 95th percentile and the longest."""
     sizes = {source.name: len(source.code) for source in sources}
-    found = [f"{name}:1: {size} code lines, at most {MAX_FILE}" for name, size in sizes.items() if size > MAX_FILE]
+    found = [
+        f"{name}:1: {size} code lines, at most {MAX_FILE}"
+        for name, size in sizes.items()
+        if size > MAX_FILE
+    ]
     p95 = percentile_95(list(sizes.values()))
     if p95 > MAX_FILE_P95:
-        found += [f"95 % of {len(sizes)} files must have at most {MAX_FILE_P95} code lines, not {p95}. The longest:"]
-        found += [f"{name}:1: {size} code lines" for name, size in sizes.items() if size > MAX_FILE_P95]
+        found += [
+            f"95 % of {len(sizes)} files must have at most {MAX_FILE_P95} code lines, not {p95}. The longest:"
+        ]
+        found += [
+            f"{name}:1: {size} code lines" for name, size in sizes.items() if size > MAX_FILE_P95
+        ]
     return found
 
 
 def parameter_budget(sources: list[Source]) -> list[str]:
     """At most six parameters; `self` and a dataclass's fields do not count."""
-    counts = ((source, function, len(parameters(source, function))) for source in sources for function in source.functions)
-    return [source.at(f, f"`{f.name}` takes {count} parameters, at most {MAX_PARAMETERS}") for source, f, count in counts if count > MAX_PARAMETERS]
+    counts = (
+        (source, function, len(parameters(source, function)))
+        for source in sources
+        for function in source.functions
+    )
+    return [
+        source.at(f, f"`{f.name}` takes {count} parameters, at most {MAX_PARAMETERS}")
+        for source, f, count in counts
+        if count > MAX_PARAMETERS
+    ]
 
 
 def repetition_budget(sources: list[Source]) -> list[str]:
@@ -173,7 +249,10 @@ def repetition_budget(sources: list[Source]) -> list[str]:
     if len(lines) <= MAX_REPEATED_SHARE * total:
         return []
     share = f"{len(lines)} of {total} code lines ({len(lines) / total:.1%}) are repeated, at most {MAX_REPEATED_SHARE:.0%}:"
-    return [share, *(" = ".join(f"{name}:{numbers[0]}" for name, numbers in where) for where in repeated)]
+    return [
+        share,
+        *(" = ".join(f"{name}:{numbers[0]}" for name, numbers in where) for where in repeated),
+    ]
 
 
 def no_kwargs_pass_through(sources: list[Source]) -> list[str]:
@@ -183,9 +262,16 @@ def no_kwargs_pass_through(sources: list[Source]) -> list[str]:
         for function in source.functions:
             name = function.args.kwarg.arg if function.args.kwarg else None
             passed = [
-                call for call in ast.walk(function) if isinstance(call, ast.Call) for keyword in call.keywords if name and is_splat(keyword, name)
+                call
+                for call in ast.walk(function)
+                if isinstance(call, ast.Call)
+                for keyword in call.keywords
+                if name and is_splat(keyword, name)
             ]
-            found += [source.at(call, f"`{function.name}` passes **{name} through: name the keys") for call in passed]
+            found += [
+                source.at(call, f"`{function.name}` passes **{name} through: name the keys")
+                for call in passed
+            ]
     return found
 
 
@@ -195,26 +281,52 @@ def is_splat(keyword: ast.keyword, name: str) -> bool:
 
 def no_star_import(sources: list[Source]) -> list[str]:
     """No `from x import *`."""
-    stars = ((s, n) for s in sources for n in ast.walk(s.tree) if isinstance(n, ast.ImportFrom) and n.names[0].name == "*")
+    stars = (
+        (s, n)
+        for s in sources
+        for n in ast.walk(s.tree)
+        if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"
+    )
     return [source.at(node, f"star import from {node.module}") for source, node in stars]
 
 
 def no_global(sources: list[Source]) -> list[str]:
     """No `global` statement."""
-    return [s.at(n, f"global {', '.join(n.names)}") for s in sources for n in ast.walk(s.tree) if isinstance(n, ast.Global)]
+    return [
+        s.at(n, f"global {', '.join(n.names)}")
+        for s in sources
+        for n in ast.walk(s.tree)
+        if isinstance(n, ast.Global)
+    ]
 
 
 def no_class_patching(sources: list[Source]) -> list[str]:
     """No `setattr` on a class, and no assignment to an attribute of a class that the file only imports."""
     found = []
     for source in sources:
-        found += [source.at(c, "setattr on a class") for c in calls(source) if dotted(c.func) == "setattr" and c.args and is_class(c.args[0])]
-        imports = [node for node in ast.walk(source.tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-        foreign = {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
+        found += [
+            source.at(c, "setattr on a class")
+            for c in calls(source)
+            if dotted(c.func) == "setattr" and c.args and is_class(c.args[0])
+        ]
+        imports = [
+            node for node in ast.walk(source.tree) if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        foreign = {
+            (alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names
+        }
         for node in ast.walk(source.tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_class(node.value):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.ctx, ast.Store)
+                and is_class(node.value)
+            ):
                 root = dotted(node.value).split(".")[0]
-                local = root in {item.name for item in source.tree.body if isinstance(item, ast.ClassDef)} - foreign
+                local = (
+                    root
+                    in {item.name for item in source.tree.body if isinstance(item, ast.ClassDef)}
+                    - foreign
+                )
                 found += [] if local else [source.at(node, f"patches {ast.unparse(node)}")]
     return found
 
@@ -224,7 +336,11 @@ def is_class(node: ast.AST) -> bool:
     last = dotted(node).split(".")[-1]
     if isinstance(node, ast.Attribute) and node.attr == "__class__":
         return True
-    return last == "cls" or CAPWORDS.fullmatch(last) is not None or (isinstance(node, ast.Call) and dotted(node.func) == "type")
+    return (
+        last == "cls"
+        or CAPWORDS.fullmatch(last) is not None
+        or (isinstance(node, ast.Call) and dotted(node.func) == "type")
+    )
 
 
 def no_hasattr(sources: list[Source]) -> list[str]:
@@ -244,8 +360,19 @@ def no_broad_except(sources: list[Source]) -> list[str]:
         for node in ast.walk(source.tree):
             if isinstance(node, ast.ExceptHandler):
                 caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
-                broad = [t for t in caught if t is None or dotted(t).removeprefix("builtins.") in ("Exception", "BaseException")]
-                found += [source.at(node, f"except {dotted(t) if t else ''}".rstrip() + ": name what you foresee") for t in broad]
+                broad = [
+                    t
+                    for t in caught
+                    if t is None
+                    or dotted(t).removeprefix("builtins.") in ("Exception", "BaseException")
+                ]
+                found += [
+                    source.at(
+                        node,
+                        f"except {dotted(t) if t else ''}".rstrip() + ": name what you foresee",
+                    )
+                    for t in broad
+                ]
     return found
 
 
@@ -254,9 +381,21 @@ def typed_signatures(sources: list[Source]) -> list[str]:
     found = []
     for source in sources:
         for function in source.functions:
-            bare = [parameter.arg for parameter in parameters(source, function) if parameter.annotation is None]
+            bare = [
+                parameter.arg
+                for parameter in parameters(source, function)
+                if parameter.annotation is None
+            ]
             bare += ["its result"] if function.returns is None else []
-            found += [source.at(function, f"`{function.name}` does not say the type of {', '.join(bare)}")] if bare else []
+            found += (
+                [
+                    source.at(
+                        function, f"`{function.name}` does not say the type of {', '.join(bare)}"
+                    )
+                ]
+                if bare
+                else []
+            )
     return found
 
 
@@ -264,9 +403,21 @@ def documented(sources: list[Source]) -> list[str]:
     """Every module, and every public class and function of one, has a docstring."""
     found = []
     for source in sources:
-        found += [] if ast.get_docstring(source.tree) else [f"{source.name}:1: the module has no docstring"]
-        public = [n for n in source.tree.body if isinstance(n, ast.ClassDef | Function) and not n.name.startswith("_")]
-        found += [source.at(node, f"`{node.name}` has no docstring") for node in public if not ast.get_docstring(node)]
+        found += (
+            []
+            if ast.get_docstring(source.tree)
+            else [f"{source.name}:1: the module has no docstring"]
+        )
+        public = [
+            n
+            for n in source.tree.body
+            if isinstance(n, ast.ClassDef | Function) and not n.name.startswith("_")
+        ]
+        found += [
+            source.at(node, f"`{node.name}` has no docstring")
+            for node in public
+            if not ast.get_docstring(node)
+        ]
     return found
 
 
@@ -275,26 +426,46 @@ def no_code_from_data(sources: list[Source]) -> list[str]:
     found = []
     for source in sources:
         for node in ast.walk(source.tree):
-            unsafe = [m for m in imported_modules(node) if m.split(".")[0] in UNSAFE_MODULES or UNSAFE_CALLS.fullmatch(m)]
+            unsafe = [
+                m
+                for m in imported_modules(node)
+                if m.split(".")[0] in UNSAFE_MODULES or UNSAFE_CALLS.fullmatch(m)
+            ]
             found += [source.at(node, f"imports {unsafe[0]}")] if unsafe else []
             if isinstance(node, ast.Call):
-                pickled = any(k.arg == "allow_pickle" and not (isinstance(k.value, ast.Constant) and k.value.value is False) for k in node.keywords)
-                found += [source.at(node, f"calls {dotted(node.func)}")] if pickled or UNSAFE_CALLS.fullmatch(dotted(node.func)) else []
+                pickled = any(
+                    k.arg == "allow_pickle"
+                    and not (isinstance(k.value, ast.Constant) and k.value.value is False)
+                    for k in node.keywords
+                )
+                found += (
+                    [source.at(node, f"calls {dotted(node.func)}")]
+                    if pickled or UNSAFE_CALLS.fullmatch(dotted(node.func))
+                    else []
+                )
     return found
 
 
 def lazy_optional_imports(sources: list[Source]) -> list[str]:
     """Importing a torch-free module loads no optional dependency, not through another module of limbeck either."""
-    graph = {module_name(source.name): (source, list(top_level_imports(source.tree))) for source in sources}
+    graph = {
+        module_name(source.name): (source, list(top_level_imports(source.tree)))
+        for source in sources
+    }
     found = []
     for start, (source, imports) in graph.items():
         if TORCH_FREE.fullmatch(source.name):
             for line, module in imports:
-                found += [f"{source.name}:{line}: imports {' -> '.join(chain)}" for chain in chains(module, graph, {start})]
+                found += [
+                    f"{source.name}:{line}: imports {' -> '.join(chain)}"
+                    for chain in chains(module, graph, {start})
+                ]
     return found
 
 
-def chains(module: str, graph: dict[str, tuple[Source, list[tuple[int, str]]]], seen: set[str]) -> Iterator[list[str]]:
+def chains(
+    module: str, graph: dict[str, tuple[Source, list[tuple[int, str]]]], seen: set[str]
+) -> Iterator[list[str]]:
     """The ways from a module to an optional dependency. Importing `a.b` also runs `a`; a module is walked once."""
     if module.split(".")[0] in OPTIONAL:
         if module.split(".")[0] not in seen:
@@ -334,7 +505,10 @@ RULES: list[Rule] = [
 
 @pytest.fixture(scope="module")
 def package() -> list[Source]:
-    return [Source(path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))]
+    return [
+        Source(path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    ]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -353,7 +527,11 @@ def function_of(lines: int, name: str = "f") -> str:
 
 BAD = [
     (function_budget, {"a.py": function_of(61)}, "a.py:1: `f` has 61 code lines, at most 60"),
-    (function_budget, {"a.py": function_of(9)}, "the median of 1 functions is 9 code lines, at most 8"),
+    (
+        function_budget,
+        {"a.py": function_of(9)},
+        "the median of 1 functions is 9 code lines, at most 8",
+    ),
     (
         function_budget,
         {"a.py": "".join(function_of(n, f"f{i}") for i, n in enumerate([2] * 9 + [36]))},
@@ -361,21 +539,57 @@ BAD = [
     ),
     (file_budget, {"a.py": "x = 1\n" * 451}, "a.py:1: 451 code lines, at most 450"),
     (file_budget, {"a.py": "x = 1\n" * 301, "b.py": ""}, "a.py:1: 301 code lines"),
-    (parameter_budget, {"a.py": "\ndef f(a, b, /, c, *d, e, g, **h): pass"}, "a.py:2: `f` takes 7 parameters, at most 6"),
-    (parameter_budget, {"a.py": "class A:\n @staticmethod\n def f(a, b, c, d, e, g, h): pass"}, "a.py:3: `f` takes 7 parameters"),
-    (repetition_budget, {"a.py": function_of(8), "b.py": "x = 1  # why\n" + function_of(8)}, "a.py:1 = b.py:2"),
-    (no_kwargs_pass_through, {"a.py": "def f(**options):\n  return g(1, **options)"}, "a.py:2: `f` passes **options through"),
+    (
+        parameter_budget,
+        {"a.py": "\ndef f(a, b, /, c, *d, e, g, **h): pass"},
+        "a.py:2: `f` takes 7 parameters, at most 6",
+    ),
+    (
+        parameter_budget,
+        {"a.py": "class A:\n @staticmethod\n def f(a, b, c, d, e, g, h): pass"},
+        "a.py:3: `f` takes 7 parameters",
+    ),
+    (
+        repetition_budget,
+        {"a.py": function_of(8), "b.py": "x = 1  # why\n" + function_of(8)},
+        "a.py:1 = b.py:2",
+    ),
+    (
+        no_kwargs_pass_through,
+        {"a.py": "def f(**options):\n  return g(1, **options)"},
+        "a.py:2: `f` passes **options through",
+    ),
     (no_star_import, {"a.py": "import b\nfrom b import *"}, "a.py:2: star import from b"),
     (no_global, {"a.py": "def f():\n  global x, y"}, "a.py:2: global x, y"),
     (no_class_patching, {"a.py": "setattr(Module, 'x', 1)"}, "a.py:1: setattr on a class"),
     (no_class_patching, {"a.py": "setattr(type(self), 'x', 1)"}, "a.py:1: setattr on a class"),
-    (no_class_patching, {"a.py": "from torch import nn\nnn.Linear.forward = f"}, "a.py:2: patches nn.Linear.forward"),
-    (no_class_patching, {"a.py": "def f(x):\n  x.__class__.y = 1"}, "a.py:2: patches x.__class__.y"),
+    (
+        no_class_patching,
+        {"a.py": "from torch import nn\nnn.Linear.forward = f"},
+        "a.py:2: patches nn.Linear.forward",
+    ),
+    (
+        no_class_patching,
+        {"a.py": "def f(x):\n  x.__class__.y = 1"},
+        "a.py:2: patches x.__class__.y",
+    ),
     (no_hasattr, {"a.py": "if hasattr(x, 'y'): pass"}, "a.py:1: hasattr"),
     (no_broad_except, {"a.py": "try: f()\nexcept: pass"}, "a.py:2: except: name"),
-    (no_broad_except, {"a.py": "try: f()\nexcept Exception as e: pass"}, "a.py:2: except Exception"),
-    (no_broad_except, {"a.py": "try: f()\nexcept (OSError, BaseException): pass"}, "a.py:2: except BaseException"),
-    (typed_signatures, {"a.py": "def f(a: int, *b, c=1) -> int: pass"}, "a.py:1: `f` does not say the type of b, c"),
+    (
+        no_broad_except,
+        {"a.py": "try: f()\nexcept Exception as e: pass"},
+        "a.py:2: except Exception",
+    ),
+    (
+        no_broad_except,
+        {"a.py": "try: f()\nexcept (OSError, BaseException): pass"},
+        "a.py:2: except BaseException",
+    ),
+    (
+        typed_signatures,
+        {"a.py": "def f(a: int, *b, c=1) -> int: pass"},
+        "a.py:1: `f` does not say the type of b, c",
+    ),
     (
         typed_signatures,
         {"a.py": "class A:\n  def __init__(self, a: int): pass"},
@@ -392,7 +606,11 @@ BAD = [
     (no_code_from_data, {"a.py": "eval(x)"}, "a.py:1: calls eval"),
     (no_code_from_data, {"a.py": "exec(x)"}, "a.py:1: calls exec"),
     (no_code_from_data, {"a.py": "np.load(x, allow_pickle=True)"}, "a.py:1: calls np.load"),
-    (lazy_optional_imports, {"cli/main.py": "import os\nimport torch.nn as nn"}, "cli/main.py:2: imports torch.nn"),
+    (
+        lazy_optional_imports,
+        {"cli/main.py": "import os\nimport torch.nn as nn"},
+        "cli/main.py:2: imports torch.nn",
+    ),
     (
         lazy_optional_imports,
         {"sources/x.py": "try:\n  from sklearn import datasets\nexcept ImportError: pass"},
@@ -400,7 +618,11 @@ BAD = [
     ),
     (
         lazy_optional_imports,
-        {"cli/main.py": "from limbeck import run", "run.py": "import limbeck.train", "train.py": "import torch"},
+        {
+            "cli/main.py": "from limbeck import run",
+            "run.py": "import limbeck.train",
+            "train.py": "import torch",
+        },
         "cli/main.py:1: imports limbeck.run -> limbeck.train -> torch",
     ),
     (
@@ -473,6 +695,9 @@ def test_only_code_lines_count() -> None:
     assert code_lines(source, source.functions[0]) == 3
 
 
-@pytest.mark.parametrize(("values", "expected"), [([7], 7), (list(range(1, 101)), 95), ([1] * 19 + [9], 1), ([1] * 18 + [9, 9], 9)])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([7], 7), (list(range(1, 101)), 95), ([1] * 19 + [9], 1), ([1] * 18 + [9, 9], 9)],
+)
 def test_percentile_95(values: list[int], expected: int) -> None:
     assert percentile_95(values) == expected

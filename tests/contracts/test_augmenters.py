@@ -13,9 +13,27 @@ from limbeck.data.augmenters import Place, Propose
 
 NAMES = registry.names("augmenters")
 each = pytest.mark.parametrize("name", NAMES)
-WORDS = ["Ada", "Grace", "Paris", "Berlin", "lives", "sings", "in", "near", "quietly", "today", "sinister"]
-SENTENCES = [["Ada", "lives", "in", "Paris", "quietly"], ["Grace", "sings", "near", "Berlin", "today"], ["sinister", "Ada", "sings"]]
-PLACES: list[Place] = [(sentence, place) for sentence in SENTENCES for place in range(len(sentence))]
+WORDS = [
+    "Ada",
+    "Grace",
+    "Paris",
+    "Berlin",
+    "lives",
+    "sings",
+    "in",
+    "near",
+    "quietly",
+    "today",
+    "sinister",
+]
+SENTENCES = [
+    ["Ada", "lives", "in", "Paris", "quietly"],
+    ["Grace", "sings", "near", "Berlin", "today"],
+    ["sinister", "Ada", "sings"],
+]
+PLACES: list[Place] = [
+    (sentence, place) for sentence in SENTENCES for place in range(len(sentence))
+]
 
 
 def save_masked(folder: Path, *, head: bool = True) -> str:
@@ -48,8 +66,13 @@ def test_every_place_gets_other_whole_words(name: str, folder: str) -> None:
     for (words, place), proposed in zip(PLACES, found, strict=True):
         assert len(proposed) == len(set(proposed)) == 4
         assert words[place].casefold() not in [word.casefold() for word in proposed]
-        assert all(word.isalpha() and (word[0].isupper() or not words[place][0].isupper()) for word in proposed)
-        pieces = [min(len(tokenizer.tokenize(form)) for form in (word, word.lower())) for word in proposed]
+        assert all(
+            word.isalpha() and (word[0].isupper() or not words[place][0].isupper())
+            for word in proposed
+        )
+        pieces = [
+            min(len(tokenizer.tokenize(form)) for form in (word, word.lower())) for word in proposed
+        ]
         assert pieces == [1] * 4
 
 

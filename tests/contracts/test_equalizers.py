@@ -51,7 +51,14 @@ class Perceptron(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 16, bias=False), nn.ReLU(), nn.Linear(16, 5))
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(64, 32),
+            nn.ReLU(),
+            nn.Linear(32, 16, bias=False),
+            nn.ReLU(),
+            nn.Linear(16, 5),
+        )
 
     def forward(self, pixel_values: torch.Tensor) -> Any:
         return self.layers(pixel_values)
@@ -74,11 +81,16 @@ MODELS: dict[str, tuple[Any, Inputs]] = {
 
 def calls(inputs: Inputs) -> list[Any]:
     """Two forwards over the rows."""
-    halves = [{name: value[part] for name, value in inputs.items()} for part in (slice(0, 3), slice(3, None))]
+    halves = [
+        {name: value[part] for name, value in inputs.items()}
+        for part in (slice(0, 3), slice(3, None))
+    ]
     return [lambda model, half=half: model(**half) for half in halves]
 
 
-def prepared(kind: str, equalizers: list[Equalizer], activations: str = "uint8", **keys: Any) -> tuple[nn.Module, Flow]:
+def prepared(
+    kind: str, equalizers: list[Equalizer], activations: str = "uint8", **keys: Any
+) -> tuple[nn.Module, Flow]:
     build, inputs = MODELS[kind]
     model = build()
     schemes = plan_schemes(model, Quantize(**keys), activations)
@@ -131,16 +143,23 @@ def test_a_rewrite_takes_a_model_or_says_why_it_has_nothing_to_do(name: str) -> 
 
 @taken
 @pytest.mark.parametrize("activations", ["uint8", "float"])
-def test_with_quantizers_off_the_function_is_unchanged(kind: str, name: str, activations: str) -> None:
+def test_with_quantizers_off_the_function_is_unchanged(
+    kind: str, name: str, activations: str
+) -> None:
     if activations == "float" and name == "smoothquant":
-        with pytest.raises(ValueError, match="smoothquant finds no linear layer whose activations are quantized"):
+        with pytest.raises(
+            ValueError, match="smoothquant finds no linear layer whose activations are quantized"
+        ):
             rewritten(kind, name, activations)
         return
     model = rewritten(kind, name, activations)
     build, inputs = MODELS[kind]
     expected = logits(build(), inputs)
     assert difference(logits(model, inputs), expected) <= 1e-5
-    other = {key: value.flip(0) + (0.5 if value.is_floating_point() else 0) for key, value in inputs.items()}  # rows that it did not see
+    other = {
+        key: value.flip(0) + (0.5 if value.is_floating_point() else 0)
+        for key, value in inputs.items()
+    }  # rows that it did not see
     assert difference(logits(model, other), logits(build(), other)) <= 1e-5
 
 
@@ -148,14 +167,22 @@ def test_with_quantizers_off_the_function_is_unchanged(kind: str, name: str, act
 def test_arranging_alone_changes_nothing(kind: str, name: str) -> None:
     model, _ = prepared(kind, [registry.create("equalizers", name)])
     bare, _ = prepared(kind, [])
-    assert difference(logits(model.eval(), MODELS[kind][1]), logits(bare.eval(), MODELS[kind][1])) <= 1e-6
+    assert (
+        difference(logits(model.eval(), MODELS[kind][1]), logits(bare.eval(), MODELS[kind][1]))
+        <= 1e-6
+    )
 
 
 @taken
 def test_a_rewrite_changes_what_the_integers_stand_for(kind: str, name: str) -> None:
     bare, flow = prepared(kind, [])
     quantize_after_training(bare, flow, calls(MODELS[kind][1]))
-    assert difference(logits(settled(kind, name), MODELS[kind][1]), logits(bare.eval(), MODELS[kind][1])) > 1e-5
+    assert (
+        difference(
+            logits(settled(kind, name), MODELS[kind][1]), logits(bare.eval(), MODELS[kind][1])
+        )
+        > 1e-5
+    )
 
 
 @taken
@@ -185,13 +212,18 @@ def test_a_rewrite_leaves_no_hook_behind_and_keeps_the_mode(kind: str, name: str
 
 EXPORTED = [(kind, name, "uint8") for kind, name in TAKEN if kind not in ("mobilenet_v2", "vit")]
 EXPORTED += [("perceptron", name, "uint8-dynamic") for kind, name in TAKEN if kind == "perceptron"]
-AT_ONCE = {each[1]: each for each in reversed(EXPORTED)}.values()  # one of each equalizer; the others in the slow tests
+AT_ONCE = {
+    each[1]: each for each in reversed(EXPORTED)
+}.values()  # one of each equalizer; the others in the slow tests
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "activations"), [pytest.param(*each, marks=[pytest.mark.slow] * (each not in AT_ONCE)) for each in EXPORTED]
+    ("kind", "name", "activations"),
+    [pytest.param(*each, marks=[pytest.mark.slow] * (each not in AT_ONCE)) for each in EXPORTED],
 )
-def test_the_artifact_s_graph_answers_as_the_model_does(kind: str, name: str, activations: str, tmp_path: Path) -> None:
+def test_the_artifact_s_graph_answers_as_the_model_does(
+    kind: str, name: str, activations: str, tmp_path: Path
+) -> None:
     """In integer kernels, which the export counts."""
     model = settled(kind, name, activations)
     inputs = MODELS[kind][1]
@@ -199,7 +231,9 @@ def test_the_artifact_s_graph_answers_as_the_model_does(kind: str, name: str, ac
     expected = logits(model, inputs)
     assert difference(logits(converted, inputs), expected) <= 1e-5
     registry.create("exporters", "onnx").export(converted, inputs, tmp_path)
-    found = OPENERS["onnxruntime"](tmp_path / "model.onnx", 1)({key: value.numpy() for key, value in inputs.items()})
+    found = OPENERS["onnxruntime"](tmp_path / "model.onnx", 1)(
+        {key: value.numpy() for key, value in inputs.items()}
+    )
     assert relative_error(found, expected.numpy()) < 0.02
     assert (found.argmax(-1) != expected.numpy().argmax(-1)).sum() <= 1
 
@@ -207,7 +241,9 @@ def test_the_artifact_s_graph_answers_as_the_model_does(kind: str, name: str, ac
 @pytest.mark.parametrize("kind", ["bert", "perceptron", "vit"])
 def test_rewrites_go_together_in_any_order(kind: str) -> None:
     """All that take the model, forwards and backwards: the float function stays, weights are restored, a copy converts."""
-    names = [name for name in NAMES if not refusal(kind, name) and name != "cross_layer"]  # which stands first, or is refused
+    names = [
+        name for name in NAMES if not refusal(kind, name) and name != "cross_layer"
+    ]  # which stands first, or is refused
     build, inputs = MODELS[kind]
     first = ["cross_layer"] if not refusal(kind, "cross_layer") else []
     for order in (first + names, first + names[::-1]):
@@ -217,7 +253,12 @@ def test_rewrites_go_together_in_any_order(kind: str) -> None:
             if not isinstance(equalizer, Correction):
                 equalizer.apply(model, flow, calls(inputs))
         assert difference(logits(model.eval(), inputs), logits(build(), inputs)) <= 1e-5
-        quantize_after_training(model, flow, calls(inputs), equalizers=[each for each in chosen if isinstance(each, Correction)])
+        quantize_after_training(
+            model,
+            flow,
+            calls(inputs),
+            equalizers=[each for each in chosen if isinstance(each, Correction)],
+        )
         fresh, _ = prepared(kind, [registry.create("equalizers", name) for name in order])
         restore_state(fresh, {key: tensor.clone() for key, tensor in model_state(model).items()})
         assert torch.equal(logits(fresh.eval(), inputs), logits(model.eval(), inputs))
@@ -226,7 +267,10 @@ def test_rewrites_go_together_in_any_order(kind: str) -> None:
 
 def test_cross_layer_after_a_change_of_basis_is_refused() -> None:
     with pytest.raises(ValueError, match="cross_layer scales channels as layers make them"):
-        prepared("perceptron", [registry.create("equalizers", name) for name in ("hadamard", "cross_layer")])
+        prepared(
+            "perceptron",
+            [registry.create("equalizers", name) for name in ("hadamard", "cross_layer")],
+        )
 
 
 class Tied(nn.Module):
@@ -234,7 +278,11 @@ class Tied(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table, self.inner, self.head = nn.Embedding(60, 16), nn.Linear(16, 16), nn.Linear(16, 60)
+        self.table, self.inner, self.head = (
+            nn.Embedding(60, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 60),
+        )
         self.head.weight = self.table.weight
 
     def forward(self, input_ids: torch.Tensor) -> Any:
@@ -246,7 +294,12 @@ class Again(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.twice, self.third, self.last = nn.Linear(64, 16), nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 5)
+        self.first, self.twice, self.third, self.last = (
+            nn.Linear(64, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 5),
+        )
         self.relu = nn.ReLU()
 
     def forward(self, pixel_values: torch.Tensor) -> Any:
@@ -256,8 +309,14 @@ class Again(nn.Module):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("build", "inputs"), [(Tied, {"input_ids": tokens(6, 11)["input_ids"]}), (Again, pixels(6))], ids=["tied", "again"])
-def test_what_others_use_too_is_left_alone(name: str, build: Any, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("build", "inputs"),
+    [(Tied, {"input_ids": tokens(6, 11)["input_ids"]}), (Again, pixels(6))],
+    ids=["tied", "again"],
+)
+def test_what_others_use_too_is_left_alone(
+    name: str, build: Any, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def built() -> nn.Module:
         torch.manual_seed(0)
         return stirred(build())
@@ -276,5 +335,8 @@ def test_a_copy_is_rewritten_alone() -> None:
     model, flow = prepared("bert", chosen := [registry.create("equalizers", "smoothquant")])
     other = copy.deepcopy(model)
     quantize_after_training(model, flow, calls(MODELS["bert"][1]), equalizers=chosen)
-    assert difference(logits(other.eval(), MODELS["bert"][1]), logits(bert(), MODELS["bert"][1])) <= 1e-6
+    assert (
+        difference(logits(other.eval(), MODELS["bert"][1]), logits(bert(), MODELS["bert"][1]))
+        <= 1e-6
+    )
     assert np.isfinite(logits(model.eval(), MODELS["bert"][1]).numpy()).all()

@@ -57,7 +57,12 @@ def importable(name: str) -> bool:
 
 
 EXPORTERS = [
-    pytest.param(name, marks=pytest.mark.skipif(not importable(name), reason=f"the runtime of `{name}` is not installed"))
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            not importable(name), reason=f"the runtime of `{name}` is not installed"
+        ),
+    )
     for name in registry.names("exporters")
 ]
 INSTALLED = [name for name in registry.names("exporters") if importable(name)]
@@ -96,7 +101,9 @@ def cnn_static() -> nn.Module:
 
 @cache
 def cnn_mixed() -> nn.Module:
-    return quantized(cnn(48), pixels(6), "uint8", modules={"classifier": Scheme(activations="uint8-dynamic")})
+    return quantized(
+        cnn(48), pixels(6), "uint8", modules={"classifier": Scheme(activations="uint8-dynamic")}
+    )
 
 
 LOW: dict[str, dict[str, str]] = {  # every format of fewer than 8 bits, in each kind of module
@@ -109,12 +116,24 @@ LOW: dict[str, dict[str, str]] = {  # every format of fewer than 8 bits, in each
         "*intermediate.dense": "int4",
         "classifier": "int8",
     },
-    "cnn": {"blocks.0.0": "int3", "blocks.1.0": "ternary", "blocks.2.0": "binary", "classifier": "int2"},
+    "cnn": {
+        "blocks.0.0": "int3",
+        "blocks.1.0": "ternary",
+        "blocks.2.0": "binary",
+        "classifier": "int2",
+    },
 }
 
 
 def low(model: nn.Module, inputs: Inputs, activations: str, formats: dict[str, str]) -> nn.Module:
-    return quantized(model, inputs, activations, modules={name: Scheme(weights=each, activations=activations) for name, each in formats.items()})
+    return quantized(
+        model,
+        inputs,
+        activations,
+        modules={
+            name: Scheme(weights=each, activations=activations) for name, each in formats.items()
+        },
+    )
 
 
 @cache
@@ -145,7 +164,10 @@ def cnn_groups() -> nn.Module:
     return quantized(cnn(48), pixels(6), "float", keep_float=["blocks.0.0"], **GROUPS)
 
 
-FLOAT8 = {"bert": {"*embeddings*": "fp8-e5m2", "*query": "fp8-e5m2", "*dense": "fp8-e4m3"}, "cnn": {"blocks.*": "fp8-e4m3", "classifier": "fp8-e5m2"}}
+FLOAT8 = {
+    "bert": {"*embeddings*": "fp8-e5m2", "*query": "fp8-e5m2", "*dense": "fp8-e4m3"},
+    "cnn": {"blocks.*": "fp8-e4m3", "classifier": "fp8-e5m2"},
+}
 
 
 @cache
@@ -159,15 +181,43 @@ def cnn_float8() -> nn.Module:
 
 
 KINDS: dict[str, tuple[Callable[[], nn.Module], Inputs, list[Inputs]]] = {
-    "bert-static": (bert_static, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21), (1, 1))]),
-    "bert-attention": (bert_attention, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21), (1, 1))]),
-    "bert-dynamic": (bert_dynamic, tokens(4, 13, WORDS), [tokens(1, length, WORDS, seed=9) for length in (7, 40, 2)]),
-    "bert-low": (bert_low, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))]),
-    "bert-groups": (bert_groups, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))]),
-    "bert-float8": (bert_float8, tokens(4, 13, WORDS), [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))]),
+    "bert-static": (
+        bert_static,
+        tokens(4, 13, WORDS),
+        [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21), (1, 1))],
+    ),
+    "bert-attention": (
+        bert_attention,
+        tokens(4, 13, WORDS),
+        [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21), (1, 1))],
+    ),
+    "bert-dynamic": (
+        bert_dynamic,
+        tokens(4, 13, WORDS),
+        [tokens(1, length, WORDS, seed=9) for length in (7, 40, 2)],
+    ),
+    "bert-low": (
+        bert_low,
+        tokens(4, 13, WORDS),
+        [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))],
+    ),
+    "bert-groups": (
+        bert_groups,
+        tokens(4, 13, WORDS),
+        [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))],
+    ),
+    "bert-float8": (
+        bert_float8,
+        tokens(4, 13, WORDS),
+        [tokens(rows, length, WORDS, seed=9) for rows, length in ((1, 7), (6, 21))],
+    ),
     "cnn-float8": (cnn_float8, pixels(4), [pixels(rows, seed=9) for rows in (1, 9)]),
     "cnn-groups": (cnn_groups, pixels(4), [pixels(rows, seed=9) for rows in (1, 9)]),
-    "bert-low-dynamic": (bert_low_dynamic, tokens(4, 13, WORDS), [tokens(1, length, WORDS, seed=9) for length in (7, 40)]),
+    "bert-low-dynamic": (
+        bert_low_dynamic,
+        tokens(4, 13, WORDS),
+        [tokens(1, length, WORDS, seed=9) for length in (7, 40)],
+    ),
     "cnn-low": (cnn_low, pixels(4), [pixels(rows, seed=9) for rows in (1, 9)]),
     "cnn-static": (cnn_static, pixels(4), [pixels(rows, seed=9) for rows in (1, 9)]),
     "cnn-mixed": (cnn_mixed, pixels(4), [pixels(1, seed=seed) for seed in range(9, 14)]),
@@ -187,7 +237,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
         if name != "onnx":
             graph(kind, "onnx")
         build, inputs, _ = KINDS[kind]
-        return folder / registry.create("exporters", name).export(convert_model(build()), inputs, folder)
+        return folder / registry.create("exporters", name).export(
+            convert_model(build()), inputs, folder
+        )
 
     return graph
 
@@ -200,7 +252,11 @@ def initializers(path: Path) -> dict[str, np.ndarray]:
     """Every constant of the graph."""
     graph = onnx.load(str(path)).graph
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    constants = {node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in graph.node if node.op_type == "Constant"}
+    constants = {
+        node.output[0]: numpy_helper.to_array(node.attribute[0].t)
+        for node in graph.node
+        if node.op_type == "Constant"
+    }
     return found | constants
 
 
@@ -210,7 +266,9 @@ def key(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
 
 @exporters
 @kinds
-def test_the_graph_answers_as_the_model_at_shapes_it_was_not_traced_with(exported: Callable[[str, str], Path], name: str, kind: str) -> None:
+def test_the_graph_answers_as_the_model_at_shapes_it_was_not_traced_with(
+    exported: Callable[[str, str], Path], name: str, kind: str
+) -> None:
     """Relative error and decisions. OpenVINO quantizes activations by itself, by group, where they are dynamic."""
     build, _, others = KINDS[kind]
     run = registry.create("exporters", name).open(exported(kind, name), 1)
@@ -228,16 +286,32 @@ def test_the_graph_answers_as_the_model_at_shapes_it_was_not_traced_with(exporte
 
 @exporters
 @kinds
-def test_every_quantized_weight_is_integers_and_no_other_copy_is_left(exported: Callable[[str, str], Path], name: str, kind: str) -> None:
+def test_every_quantized_weight_is_integers_and_no_other_copy_is_left(
+    exported: Callable[[str, str], Path], name: str, kind: str
+) -> None:
     source = KINDS[kind][0]()
     constants = initializers(exported(kind, name))
-    wanted = Counter(key(module.stored.numpy()) for module in convert_model(source).modules() if isinstance(module, Integer))
+    wanted = Counter(
+        key(module.stored.numpy())
+        for module in convert_model(source).modules()
+        if isinstance(module, Integer)
+    )
     integers = [array for array in constants.values() if array.dtype in (np.int8, np.uint8)]
     assert not wanted - Counter(key(array) for array in integers)
-    assert sum(array.size for array in integers if array.ndim) == sum(math.prod(shape) * n for (_, shape, _), n in wanted.items())
-    weights = [module.float_weight().detach().numpy() for module in source.modules() if isinstance(module, Quantized)]
+    assert sum(array.size for array in integers if array.ndim) == sum(
+        math.prod(shape) * n for (_, shape, _), n in wanted.items()
+    )
+    weights = [
+        module.float_weight().detach().numpy()
+        for module in source.modules()
+        if isinstance(module, Quantized)
+    ]
     shapes = {weight.shape for weight in weights} | {weight.T.shape for weight in weights}
-    large = {name: array.shape for name, array in constants.items() if array.dtype.kind == "f" and array.ndim > 1 and array.shape in shapes}
+    large = {
+        name: array.shape
+        for name, array in constants.items()
+        if array.dtype.kind == "f" and array.ndim > 1 and array.shape in shapes
+    }
     assert large == {}
 
 
@@ -257,13 +331,18 @@ def learned(model: nn.Module) -> list[np.ndarray]:
 def holds(path: Path, wanted: np.ndarray) -> bool:
     """Bit for bit, whatever axes of length 1 the graph adds."""
     return any(
-        array.dtype == wanted.dtype and array.size == wanted.size and array.tobytes() == wanted.tobytes() for array in initializers(path).values()
+        array.dtype == wanted.dtype
+        and array.size == wanted.size
+        and array.tobytes() == wanted.tobytes()
+        for array in initializers(path).values()
     )
 
 
 @exporters
 @kinds
-def test_the_scales_of_the_graph_are_the_learned_ones_bit_for_bit(exported: Callable[[str, str], Path], name: str, kind: str) -> None:
+def test_the_scales_of_the_graph_are_the_learned_ones_bit_for_bit(
+    exported: Callable[[str, str], Path], name: str, kind: str
+) -> None:
     model = KINDS[kind][0]()
     for quantizer in (module for module in model.modules() if isinstance(module, FakeQuantizer)):
         scale = quantizer.log_scale.detach().exp().numpy()
@@ -272,32 +351,51 @@ def test_the_scales_of_the_graph_are_the_learned_ones_bit_for_bit(exported: Call
 
 
 @exporters
-def test_other_scales_give_another_graph(name: str, exported: Callable[[str, str], Path], tmp_path: Path) -> None:
+def test_other_scales_give_another_graph(
+    name: str, exported: Callable[[str, str], Path], tmp_path: Path
+) -> None:
     """An exporter that recomputed scales from weights or data would write the same graph; the learned ones are written."""
     model, inputs = copy.deepcopy(cnn_mixed()), KINDS["cnn-mixed"][1]
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, FakeQuantizer):
-                module.log_scale.add_(0.3 * torch.rand(module.log_scale.shape, generator=generator) + 0.1)
-    path = tmp_path / registry.create("exporters", name).export(convert_model(model), inputs, tmp_path)
+                module.log_scale.add_(
+                    0.3 * torch.rand(module.log_scale.shape, generator=generator) + 0.1
+                )
+    path = tmp_path / registry.create("exporters", name).export(
+        convert_model(model), inputs, tmp_path
+    )
     assert all(holds(path, array) for array in learned(model))
     old = [array for array in learned(cnn_mixed()) if array.dtype == np.float32]
     assert not any(holds(path, array) for array in old)
     run = registry.create("exporters", name).open(path, 1)
     others = KINDS["cnn-mixed"][2]
     for each in others:
-        assert relative_error(run({key: value.numpy() for key, value in each.items()}), logits(model, each).numpy()) < 0.1
+        assert (
+            relative_error(
+                run({key: value.numpy() for key, value in each.items()}),
+                logits(model, each).numpy(),
+            )
+            < 0.1
+        )
 
 
 @exporters
 @kinds
-def test_the_file_is_within_two_percent_of_its_bits(exported: Callable[[str, str], Path], name: str, kind: str) -> None:
+def test_the_file_is_within_two_percent_of_its_bits(
+    exported: Callable[[str, str], Path], name: str, kind: str
+) -> None:
     """Its bits a code, four bytes for each scale, bias and float parameter that is left, and the nodes of the graph."""
     converted = convert_model(KINDS[kind][0]())
     packed = [module for module in converted.modules() if isinstance(module, Integer)]
-    others = {key: tensor for key, tensor in model_state(converted).items() if not key.endswith("stored")}
-    codes = sum(math.prod(module.shape) * (module.grid.bits if module.is_packed else 8) / 8 for module in packed)
+    others = {
+        key: tensor for key, tensor in model_state(converted).items() if not key.endswith("stored")
+    }
+    codes = sum(
+        math.prod(module.shape) * (module.grid.bits if module.is_packed else 8) / 8
+        for module in packed
+    )
     budget = codes + sum(tensor.numel() * tensor.element_size() for tensor in others.values())
     proto = onnx.load(str(exported(kind, name)))
     for tensor in proto.graph.initializer:
@@ -307,12 +405,16 @@ def test_the_file_is_within_two_percent_of_its_bits(exported: Callable[[str, str
 
 
 @kinds
-def test_quantized_products_run_in_integer_kernels(exported: Callable[[str, str], Path], kind: str) -> None:
+def test_quantized_products_run_in_integer_kernels(
+    exported: Callable[[str, str], Path], kind: str
+) -> None:
     from limbeck.exporters import onnx as exporter
 
     path = exported(kind, "onnx")
     ops = exporter.optimized_ops(path)
-    assert not {"Conv", "Gemm"} & set(ops) or kind.endswith(("groups", "float8"))  # weights alone are stored in few bits
+    assert not {"Conv", "Gemm"} & set(ops) or kind.endswith(
+        ("groups", "float8")
+    )  # weights alone are stored in few bits
     exporter.check_kernels(convert_model(KINDS[kind][0]()), path)
     with pytest.raises(ValueError, match=r"products are quantized, but ONNX Runtime runs only"):
         exporter.check_kernels(convert_model(bert_static()), exported("cnn-static", "onnx"))
@@ -321,27 +423,54 @@ def test_quantized_products_run_in_integer_kernels(exported: Callable[[str, str]
 def test_the_graph_tells_nothing_of_this_machine(exported: Callable[[str, str], Path]) -> None:
     for kind in KINDS:
         content = exported(kind, "onnx").read_bytes()
-        for trace in (b".py", b"site-packages", str(Path.home()).encode() + b"/", b"pkg.torch", b"namespace"):
+        for trace in (
+            b".py",
+            b"site-packages",
+            str(Path.home()).encode() + b"/",
+            b"pkg.torch",
+            b"namespace",
+        ):
             assert trace not in content
 
 
 # The artifact.
 
-IMAGE = ImageClassification([*"abcde"], json.dumps({"height": 8, "width": 8, "channels": 1, "mean": [0.5], "std": [0.25]}))
+IMAGE = ImageClassification(
+    [*"abcde"], json.dumps({"height": 8, "width": 8, "channels": 1, "mean": [0.5], "std": [0.25]})
+)
 TEXT = TokenClassification(TAGS, tokenizer_text(32))
 IMAGE_ROWS = [
-    {"image": np.random.default_rng(i).integers(0, 256, (8, 8), np.uint8), "label": str(np.random.default_rng(i).choice(list("abcde")))}
+    {
+        "image": np.random.default_rng(i).integers(0, 256, (8, 8), np.uint8),
+        "label": str(np.random.default_rng(i).choice(list("abcde"))),
+    }
     for i in range(40)
 ]
 TEXT_ROWS = [
-    sentence(" ".join(words), " ".join("O" if word.islower() or word == "." else "B-PER" for word in words))
-    for words in (np.random.default_rng(i).choice(["Ada", "Lovelace", "in", "New", "York", "a", ".", "Yorker"], 1 + 3 * i) for i in range(16))
+    sentence(
+        " ".join(words),
+        " ".join("O" if word.islower() or word == "." else "B-PER" for word in words),
+    )
+    for words in (
+        np.random.default_rng(i).choice(
+            ["Ada", "Lovelace", "in", "New", "York", "a", ".", "Yorker"], 1 + 3 * i
+        )
+        for i in range(16)
+    )
 ]
 
 
 @cache
 def image_model() -> nn.Module:
-    return quantized(cnn(), {"pixel_values": torch.from_numpy(np.stack([row.inputs["pixel_values"] for row in IMAGE.encode(IMAGE_ROWS)]))}, "uint8")
+    return quantized(
+        cnn(),
+        {
+            "pixel_values": torch.from_numpy(
+                np.stack([row.inputs["pixel_values"] for row in IMAGE.encode(IMAGE_ROWS)])
+            )
+        },
+        "uint8",
+    )
 
 
 @cache
@@ -358,7 +487,9 @@ ARTIFACTS: dict[str, tuple[Any, str, list[Any], Callable[[], nn.Module], list[st
 def write(kind: str, folder: Path) -> None:
     task, task_name, rows, build, names = ARTIFACTS[kind]
     formats = {"weights": "int8", "activations": "uint8"}
-    content = writing.Artifact(build(), task, task_name, f"task: {task_name}\n", names, {task.metric: 0.5}, formats)
+    content = writing.Artifact(
+        build(), task, task_name, f"task: {task_name}\n", names, {task.metric: 0.5}, formats
+    )
     writing.write(content, task.encode(rows), folder)
 
 
@@ -377,7 +508,9 @@ artifacts = pytest.mark.parametrize("kind", list(ARTIFACTS))
 
 
 @artifacts
-def test_an_artifact_answers_raw_inputs_as_the_model_does(written: Callable[[str], Path], kind: str) -> None:
+def test_an_artifact_answers_raw_inputs_as_the_model_does(
+    written: Callable[[str], Path], kind: str
+) -> None:
     task, _, rows, build, _ = ARTIFACTS[kind]
     scored = score_split(build(), task.encode(rows), task, one_by_one=True)
     predictor = load(written(kind))
@@ -386,25 +519,42 @@ def test_an_artifact_answers_raw_inputs_as_the_model_does(written: Callable[[str
     assert relative_error(found, scored.logits) < 0.01
     row = rows[1]
     answer = predictor.predict(row["words"] if "words" in row else row["image"])
-    assert answer == task.decode(task.row(row["words"] if "words" in row else row["image"]), predictor.logits(row))
+    assert answer == task.decode(
+        task.row(row["words"] if "words" in row else row["image"]), predictor.logits(row)
+    )
 
 
 @artifacts
-def test_an_artifact_is_complete_and_names_every_file(written: Callable[[str], Path], kind: str) -> None:
+def test_an_artifact_is_complete_and_names_every_file(
+    written: Callable[[str], Path], kind: str
+) -> None:
     task, task_name, _, _, names = ARTIFACTS[kind]
     folder = written(kind)
     manifest = read_json(folder / "manifest.json")
     there = {path.name for path in folder.iterdir()}
-    assert there >= {"model.onnx", task.preprocess_file, "labels.json", "recipe.yaml", "golden.safetensors", "README.md"}
-    assert manifest["files"] == {name: file_digest(folder / name) for name in there - {"manifest.json"}}
+    assert there >= {
+        "model.onnx",
+        task.preprocess_file,
+        "labels.json",
+        "recipe.yaml",
+        "golden.safetensors",
+        "README.md",
+    }
+    assert manifest["files"] == {
+        name: file_digest(folder / name) for name in there - {"manifest.json"}
+    }
     assert manifest["task"] == task_name
-    assert [graph["runtime"] for graph in manifest["graphs"]] == [registry.load("exporters", name).runtime for name in names]
+    assert [graph["runtime"] for graph in manifest["graphs"]] == [
+        registry.load("exporters", name).runtime for name in names
+    ]
     assert read_json(folder / "labels.json") == list(task.labels)
     assert (folder / task.preprocess_file).read_text() == task.preprocess
 
 
 @artifacts
-def test_the_golden_inputs_are_none_of_the_user_s_rows(written: Callable[[str], Path], kind: str) -> None:
+def test_the_golden_inputs_are_none_of_the_user_s_rows(
+    written: Callable[[str], Path], kind: str
+) -> None:
     from safetensors.numpy import load_file
 
     task, _, rows, _, _ = ARTIFACTS[kind]
@@ -424,7 +574,12 @@ def test_a_change_of_any_file_is_refused(artifact: Path) -> None:
     load(artifact)
     for path in sorted(artifact.iterdir()):
         original = path.read_bytes()
-        for changed in (original[:-1] + bytes([original[-1] ^ 1]), original + b"\n", original[: len(original) // 2], b""):
+        for changed in (
+            original[:-1] + bytes([original[-1] ^ 1]),
+            original + b"\n",
+            original[: len(original) // 2],
+            b"",
+        ):
             if path.name == "manifest.json" and changed == original + b"\n":
                 continue  # space at its end is no change of JSON
             path.write_bytes(changed)
@@ -451,8 +606,12 @@ def test_a_folder_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
 
 def sign(folder: Path, **changes: Any) -> None:
     """Write the manifest anew over the files as they are."""
-    files = {path.name: file_digest(path) for path in folder.iterdir() if path.name != "manifest.json"}
-    write_json(folder / "manifest.json", read_json(folder / "manifest.json") | {"files": files} | changes)
+    files = {
+        path.name: file_digest(path) for path in folder.iterdir() if path.name != "manifest.json"
+    }
+    write_json(
+        folder / "manifest.json", read_json(folder / "manifest.json") | {"files": files} | changes
+    )
 
 
 @pytest.mark.parametrize("name", [registry.load("exporters", name).runtime for name in INSTALLED])
@@ -461,10 +620,17 @@ def test_a_machine_that_computes_otherwise_is_refused(artifact: Path, name: str)
     from safetensors.numpy import load_file, save_file
 
     tensors = load_file(artifact / "golden.safetensors")
-    save_file(tensors | {f"output.{name}": tensors[f"output.{name}"] * 1.02}, artifact / "golden.safetensors")
+    save_file(
+        tensors | {f"output.{name}": tensors[f"output.{name}"] * 1.02},
+        artifact / "golden.safetensors",
+    )
     sign(artifact)
     load(artifact, runtime=name)
-    for wrong in (tensors[f"output.{name}"] * 1.2, tensors[f"output.{name}"][:1], np.full_like(tensors[f"output.{name}"], np.nan)):
+    for wrong in (
+        tensors[f"output.{name}"] * 1.2,
+        tensors[f"output.{name}"][:1],
+        np.full_like(tensors[f"output.{name}"], np.nan),
+    ):
         save_file(tensors | {f"output.{name}": wrong}, artifact / "golden.safetensors")
         sign(artifact)
         with pytest.raises(BrokenArtifact, match="computes other answers here"):
@@ -487,7 +653,9 @@ def test_a_manifest_of_another_schema_is_refused(artifact: Path) -> None:
 
 
 DAMAGE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "no graphs": lambda manifest: {name: value for name, value in manifest.items() if name != "graphs"},
+    "no graphs": lambda manifest: {
+        name: value for name, value in manifest.items() if name != "graphs"
+    },
     "graphs of none": lambda manifest: manifest | {"graphs": []},
     "no task": lambda manifest: {name: value for name, value in manifest.items() if name != "task"},
     "a graph without a file": lambda manifest: manifest | {"graphs": [{"runtime": "onnxruntime"}]},
@@ -495,13 +663,17 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
-def test_a_manifest_with_a_hole_is_refused(artifact: Path, damage: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+def test_a_manifest_with_a_hole_is_refused(
+    artifact: Path, damage: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
     write_json(artifact / "manifest.json", damage(read_json(artifact / "manifest.json")))
     with pytest.raises(BrokenArtifact):
         load(artifact)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "labels.json", "preprocess.json", "golden.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "labels.json", "preprocess.json", "golden.safetensors"]
+)
 def test_a_file_that_the_manifest_does_not_vouch_for_is_not_used(artifact: Path, name: str) -> None:
     manifest = read_json(artifact / "manifest.json")
     del manifest["files"][name]
@@ -511,7 +683,9 @@ def test_a_file_that_the_manifest_does_not_vouch_for_is_not_used(artifact: Path,
 
 
 def test_an_unknown_runtime_is_refused_with_those_there_are(artifact: Path) -> None:
-    with pytest.raises(ValueError, match=r"no graph for `onxruntime`\. Did you mean `onnxruntime`\?"):
+    with pytest.raises(
+        ValueError, match=r"no graph for `onxruntime`\. Did you mean `onnxruntime`\?"
+    ):
         load(artifact, runtime="onxruntime")
 
 
@@ -521,7 +695,9 @@ def test_two_exports_write_the_same_bytes(written: Callable[[str], Path], tmp_pa
 
 
 @artifacts
-def test_the_proof_holds_in_a_fresh_process_and_leaves_nothing_behind(written: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
+def test_the_proof_holds_in_a_fresh_process_and_leaves_nothing_behind(
+    written: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
     task, _, rows, build, _ = ARTIFACTS[kind]
     scored = score_split(build(), task.encode(rows), task, one_by_one=True)
     graphs = read_json(written(kind) / "manifest.json")["graphs"]
@@ -539,7 +715,9 @@ def test_the_proof_holds_in_a_fresh_process_and_leaves_nothing_behind(written: C
 def test_the_proof_fails_for_another_model_s_answers() -> None:
     scored = score_split(image_model(), IMAGE.encode(IMAGE_ROWS), IMAGE)
     moved = np.roll(scored.logits, 1, 1)
-    found = parity.compare(scored, Scored(moved, scored.labels, scored.offsets), IMAGE, "onnxruntime")
+    found = parity.compare(
+        scored, Scored(moved, scored.labels, scored.offsets), IMAGE, "onnxruntime"
+    )
     assert not found["holds"]
     assert found["flips"] == 40
     assert parity.compare(scored, scored, IMAGE, "onnxruntime")["holds"]
@@ -559,8 +737,13 @@ def test_the_proof_fails_for_another_model_s_answers() -> None:
 def test_how_many_decisions_may_differ(name: str, units: int, flips: int, holds: bool) -> None:
     """max(1, 0.1 %) in ONNX Runtime and max(1, 0.5 %) elsewhere; the flips here change no metric by more than one flip and 0.002."""
     labels = np.zeros(units, np.int64)
-    own, other = np.tile([0.0, 2.0, 1.0, 0.0, 0.0], (units, 1)), np.tile([0.0, 2.0, 1.0, 0.0, 0.0], (units, 1))
+    own, other = (
+        np.tile([0.0, 2.0, 1.0, 0.0, 0.0], (units, 1)),
+        np.tile([0.0, 2.0, 1.0, 0.0, 0.0], (units, 1)),
+    )
     other[:flips, 2] = 3
     offsets = np.arange(units + 1)
-    found = parity.compare(Scored(own, labels, offsets), Scored(other, labels, offsets), IMAGE, name)
+    found = parity.compare(
+        Scored(own, labels, offsets), Scored(other, labels, offsets), IMAGE, name
+    )
     assert (found["flips"], found["holds"]) == (flips, holds)

@@ -49,7 +49,14 @@ BUILD: dict[str, Callable[[], nn.Module]] = {
     "conv1d": lambda: nn.Conv1d(64, 40, 3),
     "conv2d": lambda: nn.Conv2d(32, 40, 3),
 }
-INPUTS = {"linear": "vectors", "embedding": "ids", "lstm": "vectors", "gru": "vectors", "conv1d": "signal", "conv2d": "pixels"}
+INPUTS = {
+    "linear": "vectors",
+    "embedding": "ids",
+    "lstm": "vectors",
+    "gru": "vectors",
+    "conv1d": "signal",
+    "conv2d": "pixels",
+}
 
 
 class Branches(nn.Module):
@@ -60,18 +67,34 @@ class Branches(nn.Module):
         self.layers = nn.ModuleDict(layers)
 
     def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
-        return torch.cat([layer(inputs[INPUTS[name.split("_")[0]]]).flatten(1) for name, layer in self.layers.items()], 1)
+        return torch.cat(
+            [
+                layer(inputs[INPUTS[name.split("_")[0]]]).flatten(1)
+                for name, layer in self.layers.items()
+            ],
+            1,
+        )
 
 
 def legal(kind: str, name: str, activations: str, group: int | None) -> bool:
     """What a recipe may ask for: an embedding or a recurrent layer reads no codes."""
     if kind.startswith("conv") and activations == "uint8-dynamic":
         return False
-    return kind in ("embedding", "lstm", "gru") or activations == "float" or not (group or GRIDS[name].is_floating)
+    return (
+        kind in ("embedding", "lstm", "gru")
+        or activations == "float"
+        or not (group or GRIDS[name].is_floating)
+    )
 
 
 MODELS = [("float", None), ("uint8", None), ("uint8-dynamic", None), ("float", 32), ("uint8", 32)]
-CASES = [(kind, name, *model) for model in MODELS for name in FORMATS for kind in BUILD if legal(kind, name, *model)]
+CASES = [
+    (kind, name, *model)
+    for model in MODELS
+    for name in FORMATS
+    for kind in BUILD
+    if legal(kind, name, *model)
+]
 cases = pytest.mark.parametrize(("kind", "name", "activations", "group"), CASES)
 
 
@@ -88,17 +111,28 @@ def inputs(rows: int, seed: int) -> dict[str, torch.Tensor]:
 @cache
 def model(activations: str, group: int | None, is_recurrent: bool) -> nn.Module:
     """The branches that are legal, calibrated."""
-    wanted = [case for case in CASES if case[2:] == (activations, group) and (case[0] in RECURRENT) == is_recurrent]
+    wanted = [
+        case
+        for case in CASES
+        if case[2:] == (activations, group) and (case[0] in RECURRENT) == is_recurrent
+    ]
     torch.manual_seed(0)
     branches = Branches({f"{kind}_{name}": BUILD[kind]() for kind, name, *_ in wanted})
-    schemes = {f"layers.{kind}_{name}*": Scheme(weights=name, activations=activations, group=group) for kind, name, *_ in wanted}
+    schemes = {
+        f"layers.{kind}_{name}*": Scheme(weights=name, activations=activations, group=group)
+        for kind, name, *_ in wanted
+    }
     kinds = {kind for kind, *_ in wanted}
     return quantized(branches, given(4, 0, kinds), activations, modules=schemes)
 
 
 def given(rows: int, seed: int, kinds: set[str]) -> dict[str, torch.Tensor]:
     """The inputs that some kinds of layers read."""
-    return {name: tensor for name, tensor in inputs(rows, seed).items() if name in {INPUTS[kind] for kind in kinds}}
+    return {
+        name: tensor
+        for name, tensor in inputs(rows, seed).items()
+        if name in {INPUTS[kind] for kind in kinds}
+    }
 
 
 def read_by(built: nn.Module, rows: int, seed: int) -> dict[str, torch.Tensor]:
@@ -111,12 +145,18 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., np.ndarra
     folders: dict[Any, Path] = {}
 
     @cache
-    def answer(activations: str, group: int | None, is_recurrent: bool, exporter: str) -> np.ndarray:
+    def answer(
+        activations: str, group: int | None, is_recurrent: bool, exporter: str
+    ) -> np.ndarray:
         built = model(activations, group, is_recurrent)
-        folder = folders.setdefault((activations, group, is_recurrent), tmp_path_factory.mktemp("parity"))
+        folder = folders.setdefault(
+            (activations, group, is_recurrent), tmp_path_factory.mktemp("parity")
+        )
         made = registry.create("exporters", exporter)
         path = folder / made.export(convert_model(built), read_by(built, 3, 1), folder)
-        return made.open(path, 1)({name: tensor.numpy() for name, tensor in read_by(built, 5, 2).items()})
+        return made.open(path, 1)(
+            {name: tensor.numpy() for name, tensor in read_by(built, 5, 2).items()}
+        )
 
     return answer
 
@@ -129,10 +169,19 @@ def own(activations: str, group: int | None, is_recurrent: bool) -> np.ndarray:
         return built(**read_by(built, 5, 2)).numpy()
 
 
-def part(whole: np.ndarray, kind: str, name: str, activations: str, group: int | None) -> np.ndarray:
+def part(
+    whole: np.ndarray, kind: str, name: str, activations: str, group: int | None
+) -> np.ndarray:
     """One branch of the answers."""
     built, start = model(activations, group, kind in RECURRENT), 0
-    sizes = {"linear": 2 * 160, "embedding": 2 * 64, "lstm": 2 * 32, "gru": 2 * 32, "conv1d": 40 * 4, "conv2d": 40 * 2 * 2}
+    sizes = {
+        "linear": 2 * 160,
+        "embedding": 2 * 64,
+        "lstm": 2 * 32,
+        "gru": 2 * 32,
+        "conv1d": 40 * 4,
+        "conv2d": 40 * 2 * 2,
+    }
     for each in built.layers:
         end = start + sizes[each.split("_")[0]]
         if each == f"{kind}_{name}":
@@ -152,11 +201,19 @@ def allowed(exporter: str, kind: str, name: str, activations: str, group: int | 
 @pytest.mark.parametrize("exporter", EXPORTERS)
 @cases
 def test_the_graph_answers_as_the_fake_quantized_layer(
-    answers: Callable[..., np.ndarray], exporter: str, kind: str, name: str, activations: str, group: int | None
+    answers: Callable[..., np.ndarray],
+    exporter: str,
+    kind: str,
+    name: str,
+    activations: str,
+    group: int | None,
 ) -> None:
     """An embedding bit for bit."""
     case = (kind, name, activations, group)
-    found, expected = part(answers(*case[2:], kind in RECURRENT, exporter), *case), part(own(*case[2:], kind in RECURRENT), *case)
+    found, expected = (
+        part(answers(*case[2:], kind in RECURRENT, exporter), *case),
+        part(own(*case[2:], kind in RECURRENT), *case),
+    )
     if kind == "embedding":
         np.testing.assert_array_equal(found, expected)
     assert relative_error(found, expected) <= allowed(exporter, *case)
@@ -169,7 +226,10 @@ def expected_of(kind: str, name: str, activations: str, group: int | None) -> np
     x = inputs(5, 2)[INPUTS[kind]].numpy()
     if isinstance(layer, Recurrent):
         pair = (layer.core.weight_ih_l0, layer.core.weight_hh_l0)
-        matrices = [reference.dequantized(each.weight.detach().numpy(), each.quantizer.scale.numpy(), name) for each in pair]
+        matrices = [
+            reference.dequantized(each.weight.detach().numpy(), each.quantizer.scale.numpy(), name)
+            for each in pair
+        ]
         bias = [each.detach().numpy() for each in (layer.core.bias_ih_l0, layer.core.bias_hh_l0)]
         return reference.recurrence(x, kind, *matrices, bias).reshape(len(x), -1)
     assert isinstance(layer, Quantized)
@@ -179,7 +239,11 @@ def expected_of(kind: str, name: str, activations: str, group: int | None) -> np
     bias = layer.bias.detach().numpy().astype(np.float64)
     if activations == "float":
         rows = x if kind == "linear" else reference.patches(x, 3)
-        y = rows.astype(np.float64) @ reference.dequantized(weight, scale, name).reshape(len(weight), -1).T + bias
+        y = (
+            rows.astype(np.float64)
+            @ reference.dequantized(weight, scale, name).reshape(len(weight), -1).T
+            + bias
+        )
         return (y if kind == "linear" else reference.images(y, x, 3)).reshape(len(x), -1)
     step = reference.own_range(x) if layer.is_dynamic else step_of(layer.input)
     compute = reference.convolution if kind.startswith("conv") else reference.linear
@@ -204,11 +268,16 @@ def test_the_layer_and_its_graph_compute_as_whole_numbers(
         if isinstance(layer, Then):
             assert isinstance(layer.module, QuantizedConvolution)
             scale, zero = step_of(layer.quantizer)
-            off = np.abs(reference.input_codes(expected, scale, zero) - reference.input_codes(found, scale, zero))
+            off = np.abs(
+                reference.input_codes(expected, scale, zero)
+                - reference.input_codes(found, scale, zero)
+            )
             assert off.max() <= 1
             assert (off > 0).mean() < 0.01
         elif whole is own(*key) or allowed("onnx", *case) == 0.002:
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
+            np.testing.assert_allclose(
+                found, expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max()
+            )
         else:
             assert relative_error(found, expected) <= allowed("onnx", *case)
 
@@ -218,15 +287,25 @@ def wide(group: int | None) -> nn.Module:
     """A layer of 512 x 512 in every format."""
     torch.manual_seed(0)
     layers = Branches({f"linear_{name}": nn.Linear(512, 512, bias=False) for name in FORMATS})
-    schemes = {f"layers.linear_{name}": Scheme(weights=name, activations="float", group=group) for name in FORMATS}
+    schemes = {
+        f"layers.linear_{name}": Scheme(weights=name, activations="float", group=group)
+        for name in FORMATS
+    }
     return quantized(layers, {"vectors": torch.randn(2, 2, 512)}, "float", modules=schemes)
 
 
 @pytest.mark.parametrize("group", [None, 32, 64, 128])
-def test_a_layer_takes_its_bits_and_its_scales_in_the_file(tmp_path: Path, group: int | None) -> None:
+def test_a_layer_takes_its_bits_and_its_scales_in_the_file(
+    tmp_path: Path, group: int | None
+) -> None:
     """Each layer's codes, and the file as a whole with its scales, tables and nodes; within 2 %."""
-    path = tmp_path / registry.create("exporters", "onnx").export(convert_model(wide(group)), {"vectors": torch.randn(3, 2, 512)}, tmp_path)
-    sizes = {each.name: numpy_helper.to_array(each).nbytes for each in onnx.load(str(path)).graph.initializer}
+    path = tmp_path / registry.create("exporters", "onnx").export(
+        convert_model(wide(group)), {"vectors": torch.randn(3, 2, 512)}, tmp_path
+    )
+    sizes = {
+        each.name: numpy_helper.to_array(each).nbytes
+        for each in onnx.load(str(path)).graph.initializer
+    }
     codes = {name: 512 * 512 * GRIDS[name].bits / 8 for name in FORMATS}
     for name, budget in codes.items():
         assert budget <= sizes[f"model.layers.linear_{name}.stored"] <= 1.02 * budget
@@ -234,19 +313,38 @@ def test_a_layer_takes_its_bits_and_its_scales_in_the_file(tmp_path: Path, group
     assert path.stat().st_size <= 1.02 * (sum(codes.values()) + scales)
 
 
-def test_the_optimized_graph_of_few_bits_is_that_of_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_optimized_graph_of_few_bits_is_that_of_int8(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Unpacking is folded when the graph is loaded, so that integers of any width run as int8 does. A float8 runs in a float product."""
     ops = {}
     for name in FORMATS:
         activations = "float" if GRIDS[name].is_floating else "uint8"
         torch.manual_seed(0)
         layer = Branches({f"linear_{name}": BUILD["linear"]()})
-        built = quantized(layer, given(4, 0, {"linear"}), activations, modules={"layers.*": Scheme(weights=name, activations=activations)})
+        built = quantized(
+            layer,
+            given(4, 0, {"linear"}),
+            activations,
+            modules={"layers.*": Scheme(weights=name, activations=activations)},
+        )
         (tmp_path / name).mkdir()
-        path = tmp_path / name / registry.create("exporters", "onnx").export(convert_model(built), given(3, 1, {"linear"}), tmp_path / name)
+        path = (
+            tmp_path
+            / name
+            / registry.create("exporters", "onnx").export(
+                convert_model(built), given(3, 1, {"linear"}), tmp_path / name
+            )
+        )
         ops[name] = optimized_ops(path)
     with capsys.disabled():
-        print("", *(f"{name:9} {dict(sorted(found.items()))}" for name, found in ops.items()), sep="\n")
+        print(
+            "",
+            *(f"{name:9} {dict(sorted(found.items()))}" for name, found in ops.items()),
+            sep="\n",
+        )
     for name, found in ops.items():
         assert (found == ops["int8"]) == (not GRIDS[name].is_floating), name
-        assert found["MatMul"] + found["FusedMatMul"] + found["Gemm"] == GRIDS[name].is_floating, name
+        assert found["MatMul"] + found["FusedMatMul"] + found["Gemm"] == GRIDS[name].is_floating, (
+            name
+        )

@@ -48,9 +48,16 @@ def config(kind: str) -> Any:
         "resnet": lambda: transformers.ResNetConfig(embedding_size=8, layer_type="basic", **sizes),
         "convnext": lambda: transformers.ConvNextConfig(**sizes),
         "vit": lambda: transformers.ViTConfig(
-            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=SIDE, patch_size=8
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=SIDE,
+            patch_size=8,
         ),
-        "efficientnet": lambda: transformers.EfficientNetConfig(width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=320, image_size=SIDE),
+        "efficientnet": lambda: transformers.EfficientNetConfig(
+            width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=320, image_size=SIDE
+        ),
     }
     found = made[kind]()
     found.initializer_range = 0.3  # else a toy answers alike whatever it sees
@@ -58,7 +65,12 @@ def config(kind: str) -> Any:
 
 
 def settings(kind: str) -> dict[str, Any]:
-    return {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "resample": 2, "do_resize": True} | PROCESSORS[kind]
+    return {
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "resample": 2,
+        "do_resize": True,
+    } | PROCESSORS[kind]
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +103,21 @@ def picture(height: int, width: int, channels: int = 3) -> np.ndarray:
 def test_pixels_are_those_of_the_model_s_own_processor(kind: str, height: int, width: int) -> None:
     import importlib
 
-    name = {"vit": "ViT", "convnext": "ConvNext", "resnet": "ConvNext", "efficientnet": "EfficientNet", "mobilenet_v2": "MobileNetV2"}[kind]
+    name = {
+        "vit": "ViT",
+        "convnext": "ConvNext",
+        "resnet": "ConvNext",
+        "efficientnet": "EfficientNet",
+        "mobilenet_v2": "MobileNetV2",
+    }[kind]
     package = "convnext" if kind == "resnet" else kind
-    module = importlib.import_module(f"transformers.models.{package}.image_processing_pil_{package}")
+    module = importlib.import_module(
+        f"transformers.models.{package}.image_processing_pil_{package}"
+    )
     given = {key: value for key, value in settings(kind).items() if key != "image_processor_type"}
-    expected = getattr(module, f"{name}ImageProcessorPil")(**given)(picture(height, width), return_tensors="np")["pixel_values"][0]
+    expected = getattr(module, f"{name}ImageProcessorPil")(**given)(
+        picture(height, width), return_tensors="np"
+    )["pixel_values"][0]
     task = ImageClassification(LABELS, json.dumps(processors.image_settings(settings(kind))))
     found = task.pixels(picture(height, width))
     assert found.shape == expected.shape == (3, SIDE, SIDE)
@@ -110,11 +132,15 @@ def test_a_grey_image_becomes_three_channels(folder: Callable[[str], str]) -> No
 
 
 @kinds
-def test_a_pretrained_model_gets_the_task_s_head_and_comes_back(kind: str, folder: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_pretrained_model_gets_the_task_s_head_and_comes_back(
+    kind: str, folder: Callable[[str], str], tmp_path: Path
+) -> None:
     text = preprocess(folder(kind), ImageClassification, [], 0)
     task = ImageClassification(LABELS, text)
     model = create_model(folder(kind), {}, task, seed=0).eval()
-    rows = task.encode([{"image": picture(40, 40), "label": "bee"}, {"image": picture(33, 50), "label": "dog"}])
+    rows = task.encode(
+        [{"image": picture(40, 40), "label": "bee"}, {"image": picture(33, 50), "label": "dog"}]
+    )
     batch = to_torch(collate(rows, np.arange(2), task.padding))
     with torch.no_grad():
         outputs = run_model(model, batch, hidden_of(blocks(model)))
@@ -122,30 +148,44 @@ def test_a_pretrained_model_gets_the_task_s_head_and_comes_back(kind: str, folde
     assert len(outputs.hidden) >= 2
     assert all(value.ndim == 3 and value.shape[:2] == (2, 1) for value in outputs.hidden.values())
     save_model(model, tmp_path, network=None, preprocess_file=task.preprocess_file, text=text)
-    torch.testing.assert_close(logits(load_model(tmp_path, task).eval(), batch.inputs), outputs.logits[:, 0])
+    torch.testing.assert_close(
+        logits(load_model(tmp_path, task).eval(), batch.inputs), outputs.logits[:, 0]
+    )
 
 
 def quantized(folder: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     task = ImageClassification(LABELS, preprocess(folder, ImageClassification, [], 0))
     model = stirred(create_model(folder, {}, task, seed=0))
-    inputs = {"pixel_values": torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))}
+    inputs = {
+        "pixel_values": torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    }
     model.train()(**inputs)  # running statistics of the norms
-    prepare_model(model.eval(), plan_schemes(model, Quantize(), "uint8"), "mse", lambda m: m(**inputs))
+    prepare_model(
+        model.eval(), plan_schemes(model, Quantize(), "uint8"), "mse", lambda m: m(**inputs)
+    )
     calibrate(model, [lambda m: m(**inputs)])
     return model.eval(), inputs
 
 
 @kinds
-def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(kind: str, folder: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(
+    kind: str, folder: Callable[[str], str], tmp_path: Path
+) -> None:
     """Squeeze and excitation, SiLU, GELU, layer norms, depthwise and patch convolutions."""
     model, inputs = quantized(folder(kind))
     registry.create("exporters", "onnx").export(convert_model(model), inputs, tmp_path)
-    others = {"pixel_values": torch.randn(32, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))}
+    others = {
+        "pixel_values": torch.randn(32, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    }
     expected = logits(model, others).numpy()
     for name, opened in OPENERS.items():
         pytest.importorskip(name)
-        found = opened(tmp_path / "model.onnx", 1)({key: value.numpy() for key, value in others.items()})
-        is_exact = name == "onnxruntime"  # OpenVINO fuses the rounding of one layer into the next, and random weights amplify that
+        found = opened(tmp_path / "model.onnx", 1)(
+            {key: value.numpy() for key, value in others.items()}
+        )
+        is_exact = (
+            name == "onnxruntime"
+        )  # OpenVINO fuses the rounding of one layer into the next, and random weights amplify that
         assert relative_error(found, expected) < (1e-3 if is_exact else 0.15)
         assert (found.argmax(1) != expected.argmax(1)).sum() <= (0 if is_exact else 2)
     ops = exporter.optimized_ops(tmp_path / "model.onnx")
@@ -162,9 +202,13 @@ def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(kind: str, fo
         ({"do_center_crop": True}, "do_center_crop after a resize to height and width"),
     ],
 )
-def test_a_processor_that_says_too_little_is_refused(folder: Callable[[str], str], tmp_path: Path, given: dict[str, Any], complaint: str) -> None:
+def test_a_processor_that_says_too_little_is_refused(
+    folder: Callable[[str], str], tmp_path: Path, given: dict[str, Any], complaint: str
+) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings("vit") | given))
-    with pytest.raises(ValueError, match=rf"model `{tmp_path}`: preprocessor_config.json: {complaint}"):
+    with pytest.raises(
+        ValueError, match=rf"model `{tmp_path}`: preprocessor_config.json: {complaint}"
+    ):
         preprocess(str(tmp_path), ImageClassification, [], 0)
 
 
@@ -184,7 +228,9 @@ def importable() -> bool:
 @pytest.mark.skipif(importable(), reason="timm is installed here")
 def test_timm_is_asked_for_by_its_extra() -> None:
     task = ImageClassification(LABELS, "{}")
-    with pytest.raises(ValueError, match=r"need timm and torchvision .*pip install 'limbeck\[vision\]'"):
+    with pytest.raises(
+        ValueError, match=r"need timm and torchvision .*pip install 'limbeck\[vision\]'"
+    ):
         create_model("timm:resnet18", {}, task, seed=0)
     with pytest.raises(ValueError, match=r"limbeck\[vision\]"):
         preprocess("timm:resnet18", ImageClassification, [], 0)
@@ -194,4 +240,11 @@ def test_timm_is_asked_for_by_its_extra() -> None:
 def test_a_timm_model_gives_logits() -> None:
     settings = timm_models.settings("timm:resnet18")
     model = timm_models.create("timm:resnet18", 4, pretrained=False).eval()
-    assert logits(model, {"pixel_values": torch.randn(2, settings["channels"], settings["height"], settings["width"])}).shape == (2, 4)
+    assert logits(
+        model,
+        {
+            "pixel_values": torch.randn(
+                2, settings["channels"], settings["height"], settings["width"]
+            )
+        },
+    ).shape == (2, 4)

@@ -24,12 +24,20 @@ from limbeck.tasks import UNKNOWN, Batch
 B, W, V, D = 5, 5, 4, 6
 P, N, C, S = 6, 2, 3, 4
 LAYERS = (0, 1)
-NAMES = [name for name in registry.names("losses") if "peer" not in registry.load("losses", name).reads]  # what runs a model: test_mutual.py
-NO_DIVERGENCE = {"soft_cross_entropy", "contrastive"}  # larger by the teacher's entropy; against other units
+NAMES = [
+    name for name in registry.names("losses") if "peer" not in registry.load("losses", name).reads
+]  # what runs a model: test_mutual.py
+NO_DIVERGENCE = {
+    "soft_cross_entropy",
+    "contrastive",
+}  # larger by the teacher's entropy; against other units
 READS_LABELS = {"dkd"}  # the target class is the row's, where it is known
 SETS = {"binary_cross_entropy"}  # labels (B, W, V) of 0 and 1
 PAIRS = {"cosine_error"}  # labels as of numbers, of a pair's first unit; the logits are vectors
-NUMBERS = {"mean_squared_error", *PAIRS}  # labels (B, W) of floats, NaN where there is none; one logit
+NUMBERS = {
+    "mean_squared_error",
+    *PAIRS,
+}  # labels (B, W) of floats, NaN where there is none; one logit
 READERS = [name for name in NAMES if registry.load("losses", name).reads]
 HARD = [name for name in NAMES if name not in READERS]
 WITH_TEMPERATURE = [name for name in NAMES if "temperature" in registry.keys("losses", name)]
@@ -41,7 +49,13 @@ Case = tuple[Outputs, Outputs, Batch]
 SHAPES: dict[str, tuple[int, ...]] = {
     HIDDEN: (B, W, D), PLACES: (B, P, D), MAPS: (B, C, S, S), **{kind: (B, N, P, D // N) for kind in OF_ATTENTION}, PROBABILITIES: (B, N, P, P),
 }  # fmt: skip
-PADDED: dict[str, tuple[int, ...]] = {HIDDEN: (1,), PLACES: (1,), MAPS: (), **{kind: (2,) for kind in OF_ATTENTION}, PROBABILITIES: (2, 3)}
+PADDED: dict[str, tuple[int, ...]] = {
+    HIDDEN: (1,),
+    PLACES: (1,),
+    MAPS: (),
+    **{kind: (2,) for kind in OF_ATTENTION},
+    PROBABILITIES: (2, 3),
+}
 
 
 def make(name: str, dtype: torch.dtype = torch.float64, **keys: float | str) -> torch.nn.Module:
@@ -65,11 +79,19 @@ def case(name: str, dtype: torch.dtype = torch.float64) -> Case:
         return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
 
     def inner(side: str) -> dict[Tap, torch.Tensor]:
-        found = {Tap(kind, f"{side}.{i}"): draw(*shape) for kind, shape in SHAPES.items() for i in LAYERS}
-        return {tap: value.softmax(-1) if tap.kind == PROBABILITIES else value for tap, value in found.items()}
+        found = {
+            Tap(kind, f"{side}.{i}"): draw(*shape) for kind, shape in SHAPES.items() for i in LAYERS
+        }
+        return {
+            tap: value.softmax(-1) if tap.kind == PROBABILITIES else value
+            for tap, value in found.items()
+        }
 
     own, theirs = torch.ones(B, W, dtype=torch.bool), torch.ones(B, W, dtype=torch.bool)
-    own_places, their_places = torch.ones(B, P, dtype=torch.bool), torch.ones(B, P, dtype=torch.bool)
+    own_places, their_places = (
+        torch.ones(B, P, dtype=torch.bool),
+        torch.ones(B, P, dtype=torch.bool),
+    )
     own[1, -1] = theirs[2, -1] = own[3] = theirs[4] = False
     own_places[1, -2:] = their_places[2, -2:] = own_places[3] = their_places[4] = False
     labels = torch.randint(0, V, (B, W), generator=generator)
@@ -93,7 +115,11 @@ def leaves(outputs: Outputs) -> list[torch.Tensor]:
 
 def mapped(outputs: Outputs, change: Callable[[torch.Tensor], torch.Tensor]) -> Outputs:
     """Every tensor changed alike."""
-    return replace(outputs, logits=change(outputs.logits), inner={tap: change(value) for tap, value in outputs.inner.items()})
+    return replace(
+        outputs,
+        logits=change(outputs.logits),
+        inner={tap: change(value) for tap, value in outputs.inner.items()},
+    )
 
 
 def away(kind: str, outputs: Outputs) -> torch.Tensor:
@@ -105,13 +131,20 @@ def away(kind: str, outputs: Outputs) -> torch.Tensor:
     places = ~outputs.place_mask
     if kind == PLACES:
         return places[..., None]
-    return places[:, None, :, None] | places[:, None, None, :] if kind == PROBABILITIES else places[:, None, :, None]
+    return (
+        places[:, None, :, None] | places[:, None, None, :]
+        if kind == PROBABILITIES
+        else places[:, None, :, None]
+    )
 
 
 def aways(outputs: Outputs) -> list[torch.Tensor]:
     """One for each of the leaves, in its shape."""
     kinds = ["logits", *(tap.kind for tap in outputs.inner)]
-    return [away(kind, outputs).expand_as(leaf) for kind, leaf in zip(kinds, leaves(outputs), strict=True)]
+    return [
+        away(kind, outputs).expand_as(leaf)
+        for kind, leaf in zip(kinds, leaves(outputs), strict=True)
+    ]
 
 
 def watched(outputs: Outputs) -> Outputs:
@@ -140,7 +173,14 @@ def test_the_value_is_a_finite_scalar_with_a_finite_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_extreme_logits_stay_finite(name: str) -> None:
     student, teacher, batch = case(name)
-    value, student, _ = gradients(name, (replace(student, logits=student.logits * 1e4), replace(teacher, logits=teacher.logits * 1e4), batch))
+    value, student, _ = gradients(
+        name,
+        (
+            replace(student, logits=student.logits * 1e4),
+            replace(teacher, logits=teacher.logits * 1e4),
+            batch,
+        ),
+    )
     assert torch.isfinite(value)
     assert all(torch.isfinite(leaf.grad).all() for leaf in leaves(student) if leaf.grad is not None)
 
@@ -149,7 +189,12 @@ def test_extreme_logits_stay_finite(name: str) -> None:
 def test_a_divergence_is_zero_at_identity_and_positive_elsewhere(name: str) -> None:
     student, teacher, batch = case(name)
     same = replace(
-        teacher, logits=student.logits, inner={Tap(t.kind, t.module.replace("own", "theirs")): value for t, value in student.inner.items()}
+        teacher,
+        logits=student.logits,
+        inner={
+            Tap(t.kind, t.module.replace("own", "theirs")): value
+            for t, value in student.inner.items()
+        },
     )
     value, watched_student, _ = gradients(name, (student, same, batch))
     torch.testing.assert_close(value, torch.zeros((), dtype=torch.float64), atol=1e-12, rtol=0)
@@ -165,7 +210,10 @@ def test_no_gradient_reaches_the_teacher(name: str) -> None:
     assert all(leaf.grad is None for leaf in leaves(teacher))
 
 
-@pytest.mark.parametrize(("name", "side"), [(name, "student") for name in NAMES] + [(name, "teacher") for name in READERS])
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [(name, "student") for name in NAMES] + [(name, "teacher") for name in READERS],
+)
 def test_masked_units_are_inert(name: str, side: str) -> None:
     """Where a mask is False, finite garbage in logits, hidden maps and labels changes neither the value nor any other unit's gradient."""
     student, teacher, batch = case(name)
@@ -176,13 +224,19 @@ def test_masked_units_are_inert(name: str, side: str) -> None:
         def spoilt(kind: str, value: torch.Tensor) -> torch.Tensor:
             return torch.where(away(kind, outside), torch.tensor(1e6, dtype=value.dtype), value)
 
-        return replace(outputs, logits=spoilt("logits", outputs.logits), inner={tap: spoilt(tap.kind, value) for tap, value in outputs.inner.items()})
+        return replace(
+            outputs,
+            logits=spoilt("logits", outputs.logits),
+            inner={tap: spoilt(tap.kind, value) for tap, value in outputs.inner.items()},
+        )
 
     labels = batch.labels.clone()
     if side == "student":
         labels[~outside.mask] = batch.labels.roll(1, 1)[~outside.mask]
         assert (labels != batch.labels).any()
-    after, dirty, _ = gradients(name, (garbage(student), garbage(teacher), replace(batch, labels=labels)))
+    after, dirty, _ = gradients(
+        name, (garbage(student), garbage(teacher), replace(batch, labels=labels))
+    )
     torch.testing.assert_close(after, before, atol=0, rtol=1e-12)
     for old, new, spoilt in zip(leaves(clean), leaves(dirty), aways(outside), strict=True):
         if new.grad is not None:
@@ -207,11 +261,22 @@ def test_the_order_of_rows_does_not_matter(name: str) -> None:
     order = torch.tensor([2, 0, 4, 1, 3])
 
     def turned(outputs: Outputs) -> Outputs:
-        return replace(mapped(outputs, lambda value: value[order]), mask=outputs.mask[order], places=outputs.place_mask[order])
+        return replace(
+            mapped(outputs, lambda value: value[order]),
+            mask=outputs.mask[order],
+            places=outputs.place_mask[order],
+        )
 
-    turned_batch = replace(batch, labels=batch.labels[order], mask=batch.mask[order], rows=batch.rows[order.numpy()])
+    turned_batch = replace(
+        batch, labels=batch.labels[order], mask=batch.mask[order], rows=batch.rows[order.numpy()]
+    )
     loss = make(name)
-    torch.testing.assert_close(loss(turned(student), turned(teacher), turned_batch), loss(student, teacher, batch), atol=0, rtol=1e-12)
+    torch.testing.assert_close(
+        loss(turned(student), turned(teacher), turned_batch),
+        loss(student, teacher, batch),
+        atol=0,
+        rtol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -231,11 +296,15 @@ def test_padding_does_not_matter(name: str) -> None:
         masks = (longer(mask, (1,), 0) for mask in (outputs.mask, outputs.place_mask))
         return Outputs(longer(outputs.logits, (1,), 7.0), next(masks), inner, next(masks))
 
-    padding = torch.full((B, 3, *batch.labels.shape[2:]), UNKNOWN)  # also where labels are numbers: the mask alone tells
+    padding = torch.full(
+        (B, 3, *batch.labels.shape[2:]), UNKNOWN
+    )  # also where labels are numbers: the mask alone tells
     labels = torch.cat([batch.labels, padding.to(batch.labels.dtype)], 1)
     padded_student = padded(student)
     loss = make(name)
-    value = loss(padded_student, padded(teacher), replace(batch, labels=labels, mask=padded_student.mask))
+    value = loss(
+        padded_student, padded(teacher), replace(batch, labels=labels, mask=padded_student.mask)
+    )
     torch.testing.assert_close(value, loss(student, teacher, batch), atol=0, rtol=1e-12)
 
 
@@ -258,7 +327,9 @@ def test_labels_do_not_matter_to_a_loss_that_reads_the_teacher(name: str) -> Non
     """Unlabelled rows teach in full."""
     student, teacher, batch = case(name)
     loss = make(name)
-    assert loss(student, teacher, replace(batch, labels=unlabelled(name, batch.labels))) == loss(student, teacher, batch)
+    assert loss(student, teacher, replace(batch, labels=unlabelled(name, batch.labels))) == loss(
+        student, teacher, batch
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -268,7 +339,11 @@ def test_gradcheck(name: str) -> None:
     loss = make(name)
     own = list(loss.named_parameters())
     generator = torch.Generator().manual_seed(1)
-    started = [parameter.detach() + 0.3 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) for _, parameter in own]
+    started = [
+        parameter.detach()
+        + 0.3 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+        for _, parameter in own
+    ]
 
     kinds = {"logits", *(loss.kinds if isinstance(loss, FeatureLoss) else ())}
     read = [tap for tap in student.inner if tap.kind in kinds]
@@ -277,9 +352,14 @@ def test_gradcheck(name: str) -> None:
         logits, *rest = tensors
         inner = student.inner | dict(zip(read, rest[: len(read)], strict=True))
         parameters = {key: tensor for (key, _), tensor in zip(own, rest[len(read) :], strict=True)}
-        return torch.func.functional_call(loss, parameters, (replace(student, logits=logits, inner=inner), teacher, batch))
+        return torch.func.functional_call(
+            loss, parameters, (replace(student, logits=logits, inner=inner), teacher, batch)
+        )
 
-    inputs = [tensor.clone().requires_grad_() for tensor in (student.logits, *(student.inner[tap] for tap in read), *started)]
+    inputs = [
+        tensor.clone().requires_grad_()
+        for tensor in (student.logits, *(student.inner[tap] for tap in read), *started)
+    ]
     assert torch.autograd.gradcheck(value, inputs)
 
 
@@ -287,7 +367,9 @@ def test_gradcheck(name: str) -> None:
 def test_bfloat16_logits_and_maps_are_accumulated_in_float32(name: str) -> None:
     """The same bfloat16 values, in float64 and as they are, give one value: what differs is the arithmetic, not the inputs."""
     student, teacher, batch = case(name, torch.bfloat16)
-    expected = make(name)(mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch)
+    expected = make(name)(
+        mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch
+    )
     found = make(name, torch.float32)(student, teacher, batch)
     torch.testing.assert_close(found.double(), expected, atol=0, rtol=1e-3)
 
@@ -296,10 +378,19 @@ def test_hidden_takes_the_maps_of_a_network_under_autocast() -> None:
     """As the training loop runs it: the forward inside autocast, the loss outside."""
     network = registry.create("networks", "small_cnn", {"width": 2}).build(V, 1)
     pixels = torch.randn(B, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    batch = Batch({"pixel_values": pixels}, None, torch.zeros(B, 1, dtype=torch.long), torch.ones(B, 1, dtype=torch.bool), np.arange(B))
+    batch = Batch(
+        {"pixel_values": pixels},
+        None,
+        torch.zeros(B, 1, dtype=torch.long),
+        torch.ones(B, 1, dtype=torch.bool),
+        np.arange(B),
+    )
     with torch.autocast("cpu", torch.bfloat16):
         student = run_model(network, batch, [Tap(HIDDEN, "blocks.2")])
-    loss, teacher = registry.create("losses", "hidden"), Outputs(student.logits, batch.mask, {Tap(HIDDEN, "theirs"): torch.ones(B, 1, 4)})
+    loss, teacher = (
+        registry.create("losses", "hidden"),
+        Outputs(student.logits, batch.mask, {Tap(HIDDEN, "theirs"): torch.ones(B, 1, 4)}),
+    )
     loss.bind([("blocks.2", "theirs")], student, teacher)
     loss(student, teacher, batch).backward()
 
@@ -307,8 +398,12 @@ def test_hidden_takes_the_maps_of_a_network_under_autocast() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_is_close_to_float64(name: str) -> None:
     student, teacher, batch = case(name, torch.float32)
-    expected = make(name)(mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch)
-    torch.testing.assert_close(make(name, torch.float32)(student, teacher, batch).double(), expected, atol=0, rtol=1e-5)
+    expected = make(name)(
+        mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch
+    )
+    torch.testing.assert_close(
+        make(name, torch.float32)(student, teacher, batch).double(), expected, atol=0, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", WITH_TEMPERATURE)
@@ -316,19 +411,33 @@ def test_the_objective_sets_the_temperature_by_the_progress(name: str) -> None:
     loss = make(name, temperature="linear(4, 1)")
     assert isinstance(loss, Tempered)
     objective = Objective([Term(name, schedule(1.0), loss)])
-    found = [objective(*case(name), progress)[1][name].detach() for progress in (0.0, 1.0, 0.5, 0.0)]
-    assert found == [make(name, temperature=temperature)(*case(name)) for temperature in (4.0, 1.0, 2.5, 4.0)]
+    found = [
+        objective(*case(name), progress)[1][name].detach() for progress in (0.0, 1.0, 0.5, 0.0)
+    ]
+    assert found == [
+        make(name, temperature=temperature)(*case(name)) for temperature in (4.0, 1.0, 2.5, 4.0)
+    ]
     assert len(set(map(float, found))) == 3
 
 
 @pytest.mark.parametrize("name", WITH_TEMPERATURE)
-@pytest.mark.parametrize("temperature", [0.0, -1, "linear(2, 0)", "step(1@0, -1@0.5)", "ramp(0@0, 1@0.1)", "cosine(4, -4)"])
-def test_a_temperature_that_is_not_above_0_throughout_is_refused(name: str, temperature: float | str) -> None:
-    with pytest.raises(registry.WrongKey, match=rf"`temperature` of `{name}` \(losses\) is .*: Input should be above 0 throughout"):
+@pytest.mark.parametrize(
+    "temperature",
+    [0.0, -1, "linear(2, 0)", "step(1@0, -1@0.5)", "ramp(0@0, 1@0.1)", "cosine(4, -4)"],
+)
+def test_a_temperature_that_is_not_above_0_throughout_is_refused(
+    name: str, temperature: float | str
+) -> None:
+    with pytest.raises(
+        registry.WrongKey,
+        match=rf"`temperature` of `{name}` \(losses\) is .*: Input should be above 0 throughout",
+    ):
         make(name, temperature=temperature)
 
 
-@pytest.mark.parametrize("temperature", ["warm", "linear(4)", float("nan"), float("inf"), True, None])
+@pytest.mark.parametrize(
+    "temperature", ["warm", "linear(4)", float("nan"), float("inf"), True, None]
+)
 def test_a_temperature_that_is_no_schedule_is_refused(temperature: object) -> None:
     with pytest.raises(registry.WrongKey, match=r"Input should be a number, linear\(from, to\), "):
         registry.create("losses", "kl", {"temperature": temperature})

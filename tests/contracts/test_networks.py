@@ -30,7 +30,12 @@ from limbeck.quantization.swap import Then
 from limbeck.recipe.model import Quantize
 from limbeck.tasks import Batch
 
-TOY: dict[str, dict[str, Any]] = {"mobilenet_v2": {"width": 0.25}, "resnet18": {"width": 8}, "resnet50": {"width": 4}, "small_cnn": {"width": 8}}
+TOY: dict[str, dict[str, Any]] = {
+    "mobilenet_v2": {"width": 0.25},
+    "resnet18": {"width": 8},
+    "resnet50": {"width": 4},
+    "small_cnn": {"width": 8},
+}
 contract = pytest.mark.parametrize("name", registry.names("networks"))
 
 
@@ -40,7 +45,11 @@ def built(name: str, channels: int = 1) -> nn.Module:
 
 
 def pixels(rows: int, channels: int = 1, side: int = 28, seed: int = 0) -> dict[str, torch.Tensor]:
-    return {"pixel_values": torch.randn(rows, channels, side, side, generator=torch.Generator().manual_seed(seed))}
+    return {
+        "pixel_values": torch.randn(
+            rows, channels, side, side, generator=torch.Generator().manual_seed(seed)
+        )
+    }
 
 
 @cache
@@ -62,7 +71,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @cache
     def graph(name: str) -> Path:
         path = tmp_path_factory.mktemp(name) / "model.onnx"
-        exporter.to_onnx(convert_model(quantized(name)), pixels(4), path, dynamic_translation=exporter.dynamic_quantize_linear)
+        exporter.to_onnx(
+            convert_model(quantized(name)),
+            pixels(4),
+            path,
+            dynamic_translation=exporter.dynamic_quantize_linear,
+        )
         return path
 
     return graph
@@ -72,33 +86,49 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 28), (3, 9)])
 def test_a_network_gives_logits_and_has_layers(name: str, channels: int, side: int) -> None:
     model = built(name, channels)
-    batch = Batch(pixels(3, channels, side), None, None, torch.ones(3, 1, dtype=torch.bool), np.arange(3))
+    batch = Batch(
+        pixels(3, channels, side), None, None, torch.ones(3, 1, dtype=torch.bool), np.arange(3)
+    )
     outputs = run_model(model, batch, hidden_of(blocks(model)))
     assert outputs.logits.shape == (3, 1, 5)
-    assert all(value.shape[:2] == (3, 1) and torch.isfinite(value).all() for value in outputs.hidden.values())
+    assert all(
+        value.shape[:2] == (3, 1) and torch.isfinite(value).all()
+        for value in outputs.hidden.values()
+    )
 
 
 @contract
 @pytest.mark.parametrize("name_of_runtime", ["onnxruntime", "openvino"])
-def test_the_artifact_s_graph_answers_as_the_fake_quantized_model(exported: Callable[[str], Path], name: str, name_of_runtime: str) -> None:
+def test_the_artifact_s_graph_answers_as_the_fake_quantized_model(
+    exported: Callable[[str], Path], name: str, name_of_runtime: str
+) -> None:
     pytest.importorskip(name_of_runtime)
     inputs = pixels(64, seed=9)
     expected = logits(quantized(name), inputs).numpy()
-    found = OPENERS[name_of_runtime](exported(name), 1)({key: value.numpy() for key, value in inputs.items()})
+    found = OPENERS[name_of_runtime](exported(name), 1)(
+        {key: value.numpy() for key, value in inputs.items()}
+    )
     assert relative_error(found, expected) < 0.02
     assert (found.argmax(1) != expected.argmax(1)).sum() <= 1
 
 
 @contract
-def test_every_convolution_and_addition_runs_on_integers(exported: Callable[[str], Path], name: str) -> None:
+def test_every_convolution_and_addition_runs_on_integers(
+    exported: Callable[[str], Path], name: str
+) -> None:
     ops = exporter.optimized_ops(exported(name))
-    assert ops["QLinearConv"] == sum(isinstance(module, nn.Conv2d) for module in built(name).modules())
+    assert ops["QLinearConv"] == sum(
+        isinstance(module, nn.Conv2d) for module in built(name).modules()
+    )
     assert not {"Conv", "FusedConv", "Clip", "Relu"} & set(ops)
     assert ops["Add"] <= 1  # the classifier's bias
     assert ops["QuantizeLinear"] <= 2  # the pixels, and what the classifier reads
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("resnet18", 11_173_962), ("resnet50", 23_520_842), ("mobilenet_v2", 2_236_682)])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("resnet18", 11_173_962), ("resnet50", 23_520_842), ("mobilenet_v2", 2_236_682)],
+)
 def test_parameters_are_those_that_are_published(name: str, parameters: int) -> None:
     """Of the same networks for CIFAR-10 (github.com/kuangliu/pytorch-cifar) and, for MobileNetV2, of torchvision's with 10 classes."""
     with torch.device("meta"):
@@ -106,7 +136,9 @@ def test_parameters_are_those_that_are_published(name: str, parameters: int) -> 
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
-@pytest.mark.parametrize(("width", "stem", "last"), [(0.25, 8, 1280), (1.0, 32, 1280), (1.4, 48, 1792)])
+@pytest.mark.parametrize(
+    ("width", "stem", "last"), [(0.25, 8, 1280), (1.0, 32, 1280), (1.4, 48, 1792)]
+)
 def test_mobilenet_s_channels_are_multiples_of_eight(width: float, stem: int, last: int) -> None:
     with torch.device("meta"):
         model: Any = registry.create("networks", "mobilenet_v2", {"width": width}).build(10, 3)

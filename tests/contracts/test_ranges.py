@@ -10,7 +10,10 @@ from limbeck.core.grids import GRIDS, Grid
 from limbeck.quantization.affine import dequantize, fit_interval, quantize, squared_error
 from limbeck.quantization.ranges import SAMPLE
 
-pytestmark = [pytest.mark.parametrize("name", registry.names("ranges")), pytest.mark.parametrize("grid", GRIDS.values(), ids=list(GRIDS))]
+pytestmark = [
+    pytest.mark.parametrize("name", registry.names("ranges")),
+    pytest.mark.parametrize("grid", GRIDS.values(), ids=list(GRIDS)),
+]
 
 Fit = tuple[torch.Tensor, torch.Tensor]
 
@@ -58,7 +61,9 @@ HARD_INPUTS = {
 
 
 @pytest.mark.parametrize("values", HARD_INPUTS.values(), ids=list(HARD_INPUTS))
-def test_hard_inputs_give_a_finite_positive_scale_and_an_exact_zero(name: str, grid: Grid, values: torch.Tensor) -> None:
+def test_hard_inputs_give_a_finite_positive_scale_and_an_exact_zero(
+    name: str, grid: Grid, values: torch.Tensor
+) -> None:
     check(*fit(name, grid, values), grid, 2)
 
 
@@ -67,20 +72,33 @@ def test_the_largest_float32_values_give_a_finite_scale(name: str, grid: Grid) -
 
 
 @settings(max_examples=25)
-@given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=4, max_size=4), min_size=1, max_size=4))
-def test_any_finite_values_give_a_valid_range(name: str, grid: Grid, batches: list[list[float]]) -> None:
+@given(
+    st.lists(
+        st.lists(st.floats(-1e6, 1e6, width=32), min_size=4, max_size=4), min_size=1, max_size=4
+    )
+)
+def test_any_finite_values_give_a_valid_range(
+    name: str, grid: Grid, batches: list[list[float]]
+) -> None:
     check(*fit(name, grid, *(torch.tensor(batch).view(2, 2) for batch in batches)), grid, 2)
 
 
 def test_the_order_of_batches_does_not_matter(name: str, grid: Grid) -> None:
     batches = [normal(3, count, seed) * (1 + seed) for seed, count in enumerate((100, 7, 300, 1))]
-    for first, second in zip(fit(name, grid, *batches), fit(name, grid, *batches[::-1]), strict=True):
+    for first, second in zip(
+        fit(name, grid, *batches), fit(name, grid, *batches[::-1]), strict=True
+    ):
         assert torch.equal(first, second)
 
 
 def test_how_values_are_cut_into_batches_does_not_matter(name: str, grid: Grid) -> None:
     values = normal(3, 600)
-    same = [torch.equal(*pair) for pair in zip(fit(name, grid, values), fit(name, grid, *values.split(150, 1)), strict=True)]
+    same = [
+        torch.equal(*pair)
+        for pair in zip(
+            fit(name, grid, values), fit(name, grid, *values.split(150, 1)), strict=True
+        )
+    ]
     assert all(same) != registry.load("ranges", name).by_batch
 
 

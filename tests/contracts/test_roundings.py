@@ -21,13 +21,23 @@ from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.ranges.mse import Mse
 from limbeck.quantization.roundings import LayerRounding, Rounding, ScaledRounding, mismatch
-from limbeck.quantization.swap import Quantized, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear
+from limbeck.quantization.swap import (
+    Quantized,
+    QuantizedConv2d,
+    QuantizedEmbedding,
+    QuantizedLinear,
+)
 from limbeck.recipe.model import Quantize
 
 MADE = {name: registry.create("roundings", name) for name in registry.names("roundings")}
 SINGLE = [name for name, made in MADE.items() if isinstance(made, Rounding)]
 BY_LAYER = [name for name, made in MADE.items() if isinstance(made, LayerRounding)]
-WEIGHTS = [(name, weights) for name in BY_LAYER for weights, grid in GRIDS.items() if grid.symmetric and mismatch(MADE[name], weights) is None]
+WEIGHTS = [
+    (name, weights)
+    for name in BY_LAYER
+    for weights, grid in GRIDS.items()
+    if grid.symmetric and mismatch(MADE[name], weights) is None
+]
 FAST = {"adaround": {"steps": 60}}  # of the keys that a test need not wait for
 single = pytest.mark.parametrize("name", SINGLE)
 by_layer = pytest.mark.parametrize("name", BY_LAYER)
@@ -44,7 +54,9 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def correlated(count: int, width: int, seed: int) -> torch.Tensor:
     """Inputs of few directions and some noise, of sizes far apart."""
-    mixed = normal(count, 3, seed=seed) @ normal(3, width, seed=seed + 1) + 0.3 * normal(count, width, seed=seed + 2)
+    mixed = normal(count, 3, seed=seed) @ normal(3, width, seed=seed + 1) + 0.3 * normal(
+        count, width, seed=seed + 2
+    )
     return mixed * normal(width, seed=seed + 3).exp()
 
 
@@ -118,17 +130,36 @@ def test_in_eval_mode_nothing_is_drawn_and_a_seed_decides_in_training(name: str)
 
 @single
 @pytest.mark.parametrize("out", [1, 3])
-def test_the_quantized_weight_is_its_codes_times_the_scales_in_every_shape(name: str, out: int) -> None:
+def test_the_quantized_weight_is_its_codes_times_the_scales_in_every_shape(
+    name: str, out: int
+) -> None:
     """Of a layer with one channel too, whose weight is one group: linear, convolution, embedding."""
-    for module, x in ((nn.Linear(12, out), normal(5, 12)), (nn.Conv2d(2, out, 3), normal(2, 2, 6, 6)), (nn.Embedding(out, 12), torch.arange(out))):
+    for module, x in (
+        (nn.Linear(12, out), normal(5, 12)),
+        (nn.Conv2d(2, out, 3), normal(2, 2, 6, 6)),
+        (nn.Embedding(out, 12), torch.arange(out)),
+    ):
         model = nn.Sequential(module).eval()
         keys = Quantize(weights="ternary", rounding=name, when="after")
-        flow = prepare_model(model, plan_schemes(model, keys, "float"), "mse", lambda m, x=x: m(x), rounding=made(name))
+        flow = prepare_model(
+            model,
+            plan_schemes(model, keys, "float"),
+            "mse",
+            lambda m, x=x: m(x),
+            rounding=made(name),
+        )
         quantize_after_training(model, flow, [lambda m, x=x: m(x)], rounding=made(name))
         (layer,) = (each for each in model.modules() if isinstance(each, Quantized))
-        weight, scale = layer.float_weight().detach(), layer.quantizer.scale.view(out, *[1] * (layer.weight.ndim - 1))
+        weight, scale = (
+            layer.float_weight().detach(),
+            layer.quantizer.scale.view(out, *[1] * (layer.weight.ndim - 1)),
+        )
         assert torch.equal(layer.quantizer(weight), layer.quantizer.codes(weight) * scale)
-        expected = made(name).round(weight.flatten(1) / scale.flatten(1), GRIDS["ternary"], training=False).clamp(-1, 1)
+        expected = (
+            made(name)
+            .round(weight.flatten(1) / scale.flatten(1), GRIDS["ternary"], training=False)
+            .clamp(-1, 1)
+        )
         assert torch.equal(layer.quantizer.codes(weight).flatten(1), expected)
         torch.testing.assert_close(convert_model(model)(x), model(x))
 
@@ -138,7 +169,9 @@ def test_the_quantized_weight_is_its_codes_times_the_scales_in_every_shape(name:
 
 @pytest.mark.parametrize(("name", "weights"), WEIGHTS)
 @pytest.mark.parametrize("group", [None, 4])
-def test_solved_weights_lie_on_the_grid_and_are_found_again(name: str, weights: str, group: int | None) -> None:
+def test_solved_weights_lie_on_the_grid_and_are_found_again(
+    name: str, weights: str, group: int | None
+) -> None:
     grid, weight = GRIDS[weights], normal(5, 12)
     scale = scales(weight, grid, group)
     found = made(name).solve(weight, scale, grid, correlated(40, 12, 1))
@@ -155,15 +188,23 @@ def test_solved_weights_lie_on_the_grid_and_are_found_again(name: str, weights: 
     seed=st.integers(0, 999),
     dead=st.booleans(),
 )
-def test_no_row_errs_more_than_at_the_nearest_levels(name: str, shape: tuple[int, int, int], weights: str, seed: int, dead: bool) -> None:
+def test_no_row_errs_more_than_at_the_nearest_levels(
+    name: str, shape: tuple[int, int, int], weights: str, seed: int, dead: bool
+) -> None:
     """With fewer inputs than columns, with a column that nothing is read from, with one row."""
     rows, groups, count = shape
-    grid, weight, inputs = GRIDS[weights], normal(rows, 4 * groups, seed=seed), correlated(count, 4 * groups, seed)
+    grid, weight, inputs = (
+        GRIDS[weights],
+        normal(rows, 4 * groups, seed=seed),
+        correlated(count, 4 * groups, seed),
+    )
     inputs[:, 1] *= not dead
     scale = scales(weight, grid, 4)
     found, plain = made(name).solve(weight, scale, grid, inputs), on_nearest(weight, scale, grid)
     assert torch.isfinite(found).all()
-    assert (errors(found, weight, inputs) <= errors(plain, weight, inputs) * (1 + 1e-9) + 1e-12).all()
+    assert (
+        errors(found, weight, inputs) <= errors(plain, weight, inputs) * (1 + 1e-9) + 1e-12
+    ).all()
 
 
 @by_layer
@@ -171,16 +212,27 @@ def test_no_row_errs_more_than_at_the_nearest_levels(name: str, shape: tuple[int
 def test_outputs_err_less_than_at_the_nearest_levels(name: str, weights: str) -> None:
     grid, weight, inputs = GRIDS[weights], normal(20, 24), correlated(400, 24, 5)
     scale = scales(weight, grid)
-    found = errors(registry.create("roundings", name).solve(weight, scale, grid, inputs), weight, inputs)
+    found = errors(
+        registry.create("roundings", name).solve(weight, scale, grid, inputs), weight, inputs
+    )
     assert found.sum() < 0.75 * errors(on_nearest(weight, scale, grid), weight, inputs).sum()
 
 
 @by_layer
-@pytest.mark.parametrize("inputs", [torch.zeros(7, 8), torch.eye(8).repeat(3, 1)], ids=["nothing is read", "columns without correlation"])
-def test_where_nothing_can_be_gained_levels_are_the_nearest(name: str, inputs: torch.Tensor) -> None:
+@pytest.mark.parametrize(
+    "inputs",
+    [torch.zeros(7, 8), torch.eye(8).repeat(3, 1)],
+    ids=["nothing is read", "columns without correlation"],
+)
+def test_where_nothing_can_be_gained_levels_are_the_nearest(
+    name: str, inputs: torch.Tensor
+) -> None:
     weight = normal(4, 8)
     scale = scales(weight, GRIDS["int3"])
-    assert torch.equal(made(name).solve(weight, scale, GRIDS["int3"], inputs), on_nearest(weight, scale, GRIDS["int3"]))
+    assert torch.equal(
+        made(name).solve(weight, scale, GRIDS["int3"], inputs),
+        on_nearest(weight, scale, GRIDS["int3"]),
+    )
 
 
 @by_layer
@@ -192,19 +244,27 @@ def test_zero_weights_stay(name: str) -> None:
 
 @by_layer
 def test_rows_do_not_see_each_other_and_a_batch_of_layers_is_each_alone(name: str) -> None:
-    grid, weight, inputs = GRIDS["int3"], normal(3, 4, 8), torch.stack([correlated(30, 8, seed) for seed in (0, 10, 20)])
+    grid, weight, inputs = (
+        GRIDS["int3"],
+        normal(3, 4, 8),
+        torch.stack([correlated(30, 8, seed) for seed in (0, 10, 20)]),
+    )
     scale = torch.stack([scales(each, grid) for each in weight])
     together = made(name).solve(weight, scale, grid, inputs)
     for i in range(3):
         assert torch.equal(made(name).solve(weight[i], scale[i], grid, inputs[i]), together[i])
-        assert torch.equal(made(name).solve(weight[i, 1:2], scale[i, 1:2], grid, inputs[i]), together[i, 1:2])
+        assert torch.equal(
+            made(name).solve(weight[i, 1:2], scale[i, 1:2], grid, inputs[i]), together[i, 1:2]
+        )
 
 
 @by_layer
 def test_the_order_of_positions_does_not_matter(name: str) -> None:
     grid, weight, inputs = GRIDS["int3"], normal(6, 8), correlated(50, 8, 3)
     scale = scales(weight, grid)
-    found, turned = (made(name).solve(weight, scale, grid, each) for each in (inputs, inputs.flip(0)))
+    found, turned = (
+        made(name).solve(weight, scale, grid, each) for each in (inputs, inputs.flip(0))
+    )
     assert torch.equal(found, turned)
 
 
@@ -224,8 +284,12 @@ class Grouped(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1, stride=2), nn.BatchNorm2d(4), nn.ReLU())
-        self.depthwise = nn.Sequential(nn.Conv2d(4, 8, 3, padding=2, dilation=2, groups=4), nn.BatchNorm2d(8), nn.ReLU())
+        self.first = nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1, stride=2), nn.BatchNorm2d(4), nn.ReLU()
+        )
+        self.depthwise = nn.Sequential(
+            nn.Conv2d(4, 8, 3, padding=2, dilation=2, groups=4), nn.BatchNorm2d(8), nn.ReLU()
+        )
         self.second, self.skip = nn.Conv2d(8, 4, 1, groups=2), nn.Conv2d(8, 4, 1, bias=False)
         self.table, self.head = nn.Embedding(5, 4), nn.Linear(4, 3)
 
@@ -245,34 +309,57 @@ def settled(name: str, activations: str, **keys: Any) -> tuple[nn.Module, nn.Mod
     model.eval()
     swapped, call = copy.deepcopy(model), lambda m: m(x)
     found = Quantize(when="after", rounding=name, **keys)
-    flow = prepare_model(swapped, plan_schemes(swapped, found, activations), "mse", call, rounding=made(name))
+    flow = prepare_model(
+        swapped, plan_schemes(swapped, found, activations), "mse", call, rounding=made(name)
+    )
     quantize_after_training(swapped, flow, [call, call], rounding=made(name))
     return model, swapped, x
 
 
-CASES = {"static": ("uint8", {}), "weights alone": ("float", {}), "in groups": ("float", {"group": 2})}
+CASES = {
+    "static": ("uint8", {}),
+    "weights alone": ("float", {}),
+    "in groups": ("float", {"group": 2}),
+}
 
 
 @by_layer
 @pytest.mark.parametrize(("activations", "keys"), CASES.values(), ids=list(CASES))
-def test_a_model_of_every_kind_of_layer_is_rounded_for_what_its_layers_read(name: str, activations: str, keys: dict[str, Any]) -> None:
+def test_a_model_of_every_kind_of_layer_is_rounded_for_what_its_layers_read(
+    name: str, activations: str, keys: dict[str, Any]
+) -> None:
     if keys:  # of 3 x 3 windows only whole groups of the 2 channels before them
         keys = keys | {"keep_float": ["depthwise.0"]}
     model, swapped, x = settled(name, activations, weights="int3", **keys)
-    layers = {each: module for each, module in swapped.named_modules() if isinstance(module, Quantized)}
-    assert {type(module) for module in layers.values()} == {QuantizedLinear, QuantizedConv2d, QuantizedEmbedding}
+    layers = {
+        each: module for each, module in swapped.named_modules() if isinstance(module, Quantized)
+    }
+    assert {type(module) for module in layers.values()} == {
+        QuantizedLinear,
+        QuantizedConv2d,
+        QuantizedEmbedding,
+    }
     changed = 0
     for path, module in layers.items():
         own = model.get_submodule(path.replace(".module", ""))
         if isinstance(module, QuantizedEmbedding):
             assert torch.equal(module.weight, own.weight)
             continue
-        codes, scale = module.quantizer.codes(module.float_weight()), module.quantizer.scale.unsqueeze(1)
+        codes, scale = (
+            module.quantizer.codes(module.float_weight()),
+            module.quantizer.scale.unsqueeze(1),
+        )
         on_grid = (codes.view(len(scale), -1) * scale).view_as(codes)
         assert torch.equal(module.quantizer(module.float_weight()), on_grid)
         torch.testing.assert_close(module.float_weight(), on_grid, rtol=1e-6, atol=0)
-        norm = {"first.0": model.first[1], "depthwise.0": model.depthwise[1]}.get(path.replace(".module", ""))
-        factor = 1 if norm is None else (norm.weight / (norm.running_var + norm.eps).sqrt()).view(-1, 1, 1, 1)
+        norm = {"first.0": model.first[1], "depthwise.0": model.depthwise[1]}.get(
+            path.replace(".module", "")
+        )
+        factor = (
+            1
+            if norm is None
+            else (norm.weight / (norm.running_var + norm.eps).sqrt()).view(-1, 1, 1, 1)
+        )
         changed += not torch.equal(module.quantizer.codes((own.weight * factor).detach()), codes)
         assert (on_grid - own.weight * factor).abs().max() < 4 * scale.max()
     assert changed >= 2
@@ -284,7 +371,9 @@ def test_a_model_of_every_kind_of_layer_is_rounded_for_what_its_layers_read(name
 @by_layer
 def test_outputs_of_a_whole_model_err_less_than_at_the_nearest_levels(name: str) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(24, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 8)).eval()
+    model = nn.Sequential(
+        nn.Linear(24, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 8)
+    ).eval()
     x, found = correlated(400, 24, 5), {}
     for each in ("nearest", name):
         swapped, rounding = copy.deepcopy(model), made(each)
@@ -299,6 +388,11 @@ def test_outputs_of_a_whole_model_err_less_than_at_the_nearest_levels(name: str)
 def test_a_rounding_by_whole_steps_is_refused_for_levels_that_are_none() -> None:
     for name in ("adaround", "stochastic"):
         with pytest.raises(
-            ValueError, match=f"quantize: `0`: `{name}` rounds weights to int8 or int7 or int4 or int3 or int2 or ternary alone, not to binary"
+            ValueError,
+            match=f"quantize: `0`: `{name}` rounds weights to int8 or int7 or int4 or int3 or int2 or ternary alone, not to binary",
         ):
-            plan_schemes(nn.Sequential(nn.Linear(4, 4)), Quantize(weights="binary", rounding=name, when="after"), "float")
+            plan_schemes(
+                nn.Sequential(nn.Linear(4, 4)),
+                Quantize(weights="binary", rounding=name, when="after"),
+                "float",
+            )

@@ -42,7 +42,9 @@ class Pixels(nn.Sequential):
         norm = nn.BatchNorm2d(6)
         nn.init.uniform_(norm.weight, 0.5, 2)
         nn.init.uniform_(norm.running_var, 0.5, 2)
-        super().__init__(nn.Conv2d(2, 6, 3, bias=False), norm, nn.ReLU(), nn.Flatten(), nn.Linear(54, 4))
+        super().__init__(
+            nn.Conv2d(2, 6, 3, bias=False), norm, nn.ReLU(), nn.Flatten(), nn.Linear(54, 4)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x)
@@ -60,13 +62,26 @@ def batch(x: torch.Tensor, rows: list[int]) -> Batch:
     return Batch({"x": x[rows]}, None, units.long(), units.bool(), np.array(rows))
 
 
-def probe(kind: type[nn.Module], parts: list[list[int]] | None = None, formats: tuple[str, ...] = FORMATS) -> Probe:
+def probe(
+    kind: type[nn.Module], parts: list[list[int]] | None = None, formats: tuple[str, ...] = FORMATS
+) -> Probe:
     torch.manual_seed(0)
     x = inputs(kind, 24)
     model = kind().eval()
-    schemes = {name: Scheme(weights="int8", activations="float") for name, module in model.named_modules() if isinstance(module, QUANTIZABLE)}
+    schemes = {
+        name: Scheme(weights="int8", activations="float")
+        for name, module in model.named_modules()
+        if isinstance(module, QUANTIZABLE)
+    }
     prepare_model(model, schemes, "lsq", lambda model: model(x=x[:2]))
-    return Probe(model.eval(), [batch(x, part) for part in parts or [list(range(start, start + 4)) for start in range(0, 24, 4)]], formats)
+    return Probe(
+        model.eval(),
+        [
+            batch(x, part)
+            for part in parts or [list(range(start, start + 4)) for start in range(0, 24, 4)]
+        ],
+        formats,
+    )
 
 
 def scores(name: str, given: Probe) -> dict[str, dict[str, float]]:
@@ -74,7 +89,9 @@ def scores(name: str, given: Probe) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.parametrize("kind", [Words, Pixels])
-def test_every_module_has_a_finite_loss_of_0_or_more_in_every_format(name: str, kind: type[nn.Module]) -> None:
+def test_every_module_has_a_finite_loss_of_0_or_more_in_every_format(
+    name: str, kind: type[nn.Module]
+) -> None:
     given = probe(kind)
     found = scores(name, given)
     assert list(found) == list(given.layers)
@@ -97,9 +114,14 @@ def test_coarser_is_never_cheaper_over_all_modules(name: str, kind: type[nn.Modu
 
 
 @pytest.mark.parametrize("kind", [Words, Pixels])
-def test_the_order_of_batches_and_of_rows_within_one_does_not_matter(name: str, kind: type[nn.Module]) -> None:
+def test_the_order_of_batches_and_of_rows_within_one_does_not_matter(
+    name: str, kind: type[nn.Module]
+) -> None:
     parts = [[5, 2, 9], [0, 7], [11, 3, 4, 1]]
-    one, other = scores(name, probe(kind, parts)), scores(name, probe(kind, [part[::-1] for part in parts[::-1]]))
+    one, other = (
+        scores(name, probe(kind, parts)),
+        scores(name, probe(kind, [part[::-1] for part in parts[::-1]])),
+    )
     for module in one:
         assert one[module] == pytest.approx(other[module], rel=1e-3, abs=1e-12)
 
@@ -121,11 +143,17 @@ def test_the_model_is_left_as_it_was(name: str, kind: type[nn.Module]) -> None:
     next(iter(parameters.values())).requires_grad_(False)
     state = {key: value.clone() for key, value in given.model.state_dict().items()}
     flags = {key: parameter.requires_grad for key, parameter in parameters.items()}
-    quantizers = [module.quantizer for module in given.model.modules() if isinstance(module, Quantized)]
+    quantizers = [
+        module.quantizer for module in given.model.modules() if isinstance(module, Quantized)
+    ]
     scores(name, given)
     assert dict(given.model.named_parameters()).keys() == parameters.keys()
-    assert {key: parameter.requires_grad for key, parameter in given.model.named_parameters()} == flags
+    assert {
+        key: parameter.requires_grad for key, parameter in given.model.named_parameters()
+    } == flags
     assert all(parameter.grad is None for parameter in given.model.parameters())
     assert all(torch.equal(value, state[key]) for key, value in given.model.state_dict().items())
-    assert [module.quantizer for module in given.model.modules() if isinstance(module, Quantized)] == quantizers
+    assert [
+        module.quantizer for module in given.model.modules() if isinstance(module, Quantized)
+    ] == quantizers
     assert not any(module.training for module in given.model.modules())

@@ -28,7 +28,9 @@ from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.token_classification import TokenClassification
 
 Folder = Callable[..., Path]
-NAMES = [name for name in registry.names("sources") if name != "rows"]  # its rows come from Python: invariants/test_own_models.py
+NAMES = [
+    name for name in registry.names("sources") if name != "rows"
+]  # its rows come from Python: invariants/test_own_models.py
 FROM_A_PATH = [name for name in NAMES if "path" in registry.keys("sources", name)]
 GOOD = "-DOCSTART- -X- O\n\nAda B-PER\nLovelace I-PER\nlives O\n\nYork B-LOC\n"
 
@@ -40,7 +42,9 @@ def folder(tmp_path: Path) -> Folder:
     def write(**files: str | bytes | None) -> Path:
         for name, content in ({"train": GOOD, "test": GOOD} | files).items():
             if content is not None:
-                (tmp_path / f"{name}.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
+                (tmp_path / f"{name}.txt").write_bytes(
+                    content if isinstance(content, bytes) else content.encode()
+                )
         return tmp_path
 
     return write
@@ -50,13 +54,20 @@ def read_conll(path: Path) -> dict[str, list[Row]]:
     return registry.create("sources", "conll", {"path": str(path)}).read()
 
 
-TEXTS = [{"text": f"{word} {number}", "label": label} for number in range(6) for word, label in (("call", "phone"), ("rain", "weather"))]
+TEXTS = [
+    {"text": f"{word} {number}", "label": label}
+    for number in range(6)
+    for word, label in (("call", "phone"), ("rain", "weather"))
+]
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 5), np.uint8)
 CLASSES = np.arange(12, dtype=np.uint8) % 2
 
 
 def as_table(rows: list[Row], separator: str) -> str:
-    return "".join(separator.join(line) + "\n" for line in [list(rows[0]), *(list(map(str, row.values())) for row in rows)])
+    return "".join(
+        separator.join(line) + "\n"
+        for line in [list(rows[0]), *(list(map(str, row.values())) for row in rows)]
+    )
 
 
 def as_parquet(rows: list[Row]) -> bytes:
@@ -68,13 +79,22 @@ def as_parquet(rows: list[Row]) -> bytes:
 
 def as_npz() -> bytes:
     file = io.BytesIO()
-    splits = {"train_images": IMAGES, "train_labels": CLASSES[:, None], "val_images": IMAGES, "val_labels": CLASSES}
+    splits = {
+        "train_images": IMAGES,
+        "train_labels": CLASSES[:, None],
+        "val_images": IMAGES,
+        "val_labels": CLASSES,
+    }
     np.savez_compressed(file, **splits, unlabelled_images=IMAGES[:3])
     return file.getvalue()
 
 
 def raw_idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
 def as_idx(array: np.ndarray) -> bytes:
@@ -123,14 +143,18 @@ def sample(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
         files = SAMPLES[name]()
         for file, content in files.items():
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+            (tmp_path / name / file).write_bytes(
+                content if isinstance(content, bytes) else content.encode()
+            )
         return {"path": str(tmp_path / name / "images.npz" if name == "npz" else tmp_path / name)}
 
     return write
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_source_reads_the_same_rows_twice_in_known_splits(name: str, sample: Callable[[str], dict[str, Any]]) -> None:
+def test_a_source_reads_the_same_rows_twice_in_known_splits(
+    name: str, sample: Callable[[str], dict[str, Any]]
+) -> None:
     source = registry.create("sources", name, sample(name))
     first, second = source.read(), source.read()
     assert set(first) <= {"train", "validation", "test", "unlabelled"}
@@ -139,17 +163,23 @@ def test_a_source_reads_the_same_rows_twice_in_known_splits(name: str, sample: C
         assert len(rows) == len(second[split])
         for row, again in zip(rows, second[split], strict=True):
             assert set(row) in ({"words", "tags"}, {"text", "label"}, {"text"}, {"image", "label"})
-            assert {key: str(value) for key, value in row.items()} == {key: str(value) for key, value in again.items()}
+            assert {key: str(value) for key, value in row.items()} == {
+                key: str(value) for key, value in again.items()
+            }
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_source_brings_rows_without_labels(name: str, sample: Callable[[str], dict[str, Any]]) -> None:
+def test_every_source_brings_rows_without_labels(
+    name: str, sample: Callable[[str], dict[str, Any]]
+) -> None:
     keys = sample(name) if name in FROM_A_PATH else {"unlabelled": 0.25}
     rows = registry.create("sources", name, keys).read()["unlabelled"]
     assert rows
     for row in rows:
         assert row.get("label") is None
-        assert row.get("tags", [None] * len(row.get("words", []))) == [None] * len(row.get("words", []))
+        assert row.get("tags", [None] * len(row.get("words", []))) == [None] * len(
+            row.get("words", [])
+        )
 
 
 @pytest.mark.parametrize("name", FROM_A_PATH)
@@ -168,34 +198,52 @@ def test_a_path_that_is_of_the_wrong_kind_is_named(name: str, tmp_path: Path) ->
 
 # Tables of texts.
 
-cells = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=20).filter(lambda text: not text.isspace())
+cells = st.text(
+    st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=20
+).filter(lambda text: not text.isspace())
 
 
 @settings(max_examples=40)
 @given(texts=st.lists(cells, min_size=1, max_size=8))
-def test_csv_reads_what_python_writes(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_csv_reads_what_python_writes(
+    texts: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("csv") / "all.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["text", "label"], *([text, "a"] for text in texts)])
-    assert [row["text"] for row in registry.create("sources", "csv", {"path": str(path)}).read()["train"]] == texts
+    assert [
+        row["text"]
+        for row in registry.create("sources", "csv", {"path": str(path)}).read()["train"]
+    ] == texts
 
 
 @settings(max_examples=40)
 @given(texts=st.lists(cells, min_size=1, max_size=8))
-def test_jsonl_reads_what_python_writes(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_jsonl_reads_what_python_writes(
+    texts: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("jsonl") / "all.jsonl"
     path.write_text("\n".join(json.dumps({"text": text, "label": 1}) for text in texts))
-    assert registry.create("sources", "jsonl", {"path": str(path)}).read()["train"] == [{"text": text, "label": "1"} for text in texts]
+    assert registry.create("sources", "jsonl", {"path": str(path)}).read()["train"] == [
+        {"text": text, "label": "1"} for text in texts
+    ]
 
 
 def test_tsv_takes_quotes_as_they_are(tmp_path: Path) -> None:
-    (tmp_path / "train.tsv").write_text('\ufefftext\tlabel\r\nsay "hi\tcall\r\n\n" rain " ,\tweather\n', encoding="utf-8")
+    (tmp_path / "train.tsv").write_text(
+        '\ufefftext\tlabel\r\nsay "hi\tcall\r\n\n" rain " ,\tweather\n', encoding="utf-8"
+    )
     rows = registry.create("sources", "tsv", {"path": str(tmp_path)}).read()["train"]
-    assert rows == [{"text": 'say "hi', "label": "call"}, {"text": '" rain " ,', "label": "weather"}]
+    assert rows == [
+        {"text": 'say "hi', "label": "call"},
+        {"text": '" rain " ,', "label": "weather"},
+    ]
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "parquet"])
-def test_tables_of_every_kind_hold_the_same_rows(name: str, sample: Callable[[str], dict[str, Any]]) -> None:
+def test_tables_of_every_kind_hold_the_same_rows(
+    name: str, sample: Callable[[str], dict[str, Any]]
+) -> None:
     assert registry.create("sources", name, sample(name)).read()["train"] == TEXTS
 
 
@@ -217,8 +265,14 @@ def test_a_row_with_any_number_of_labels(name: str, tmp_path: Path) -> None:
         "jsonl": '{"text": "a", "label": [1, "no"]}\n{"text": "b", "label": []}\n{"text": "c", "label": "yes;yes"}\n',
     }
     (tmp_path / f"train.{name}").write_text(lines[name])
-    (tmp_path / f"unlabelled.{name}").write_text({"csv": "text\nd\n", "tsv": "text\nd\n", "jsonl": '{"text": "d"}\n'}[name])
-    found = registry.create("sources", name, {"path": str(tmp_path), "label_separator": ";", "label_names": ["no", "yes"]}).read()
+    (tmp_path / f"unlabelled.{name}").write_text(
+        {"csv": "text\nd\n", "tsv": "text\nd\n", "jsonl": '{"text": "d"}\n'}[name]
+    )
+    found = registry.create(
+        "sources",
+        name,
+        {"path": str(tmp_path), "label_separator": ";", "label_names": ["no", "yes"]},
+    ).read()
     assert [row["label"] for row in found["train"]] == [["yes", "no"], [], ["yes"]]
     assert [row["label"] for row in found["unlabelled"]] == [None]
 
@@ -226,24 +280,49 @@ def test_a_row_with_any_number_of_labels(name: str, tmp_path: Path) -> None:
 def test_a_file_without_a_header_and_a_split_under_another_name(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("rain;weather\n")
     (tmp_path / "dev.csv").write_text("snow;weather\n")
-    options = {"path": str(tmp_path), "delimiter": ";", "columns": ["text", "label"], "test": "dev.csv"}
+    options = {
+        "path": str(tmp_path),
+        "delimiter": ";",
+        "columns": ["text", "label"],
+        "test": "dev.csv",
+    }
     found = registry.create("sources", "csv", options).read()
-    assert found == {"train": [{"text": "rain", "label": "weather"}], "test": [{"text": "snow", "label": "weather"}]}
+    assert found == {
+        "train": [{"text": "rain", "label": "weather"}],
+        "test": [{"text": "snow", "label": "weather"}],
+    }
 
 
 def test_equal_labels_are_one_object(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text,label\n" + "rain,weather\n" * 5)
-    assert len({id(row["label"]) for row in registry.create("sources", "csv", {"path": str(tmp_path)}).read()["train"]}) == 1
+    assert (
+        len(
+            {
+                id(row["label"])
+                for row in registry.create("sources", "csv", {"path": str(tmp_path)}).read()[
+                    "train"
+                ]
+            }
+        )
+        == 1
+    )
 
 
 # Plain texts.
 
 
 def test_every_line_that_is_not_blank_is_a_text(tmp_path: Path) -> None:
-    (tmp_path / "train.txt").write_text("\ufeff = Ada = \n \n\nAda lives\r\nin York", encoding="utf-8")
+    (tmp_path / "train.txt").write_text(
+        "\ufeff = Ada = \n \n\nAda lives\r\nin York", encoding="utf-8"
+    )
     (tmp_path / "held-out.txt").write_text("York\n")
-    found = registry.create("sources", "text", {"path": str(tmp_path), "test": "held-out.txt"}).read()
-    assert found == {"train": [{"text": "= Ada ="}, {"text": "Ada lives"}, {"text": "in York"}], "test": [{"text": "York"}]}
+    found = registry.create(
+        "sources", "text", {"path": str(tmp_path), "test": "held-out.txt"}
+    ).read()
+    assert found == {
+        "train": [{"text": "= Ada ="}, {"text": "Ada lives"}, {"text": "in York"}],
+        "test": [{"text": "York"}],
+    }
 
 
 def test_a_line_that_is_no_text_is_named(tmp_path: Path) -> None:
@@ -266,12 +345,16 @@ def test_images_are_read_to_the_pixel(name: str, sample: Callable[[str], dict[st
     rows = registry.create("sources", name, sample(name)).read()["train"]
     by_bytes = {image.tobytes(): str(label) for image, label in zip(IMAGES, CLASSES, strict=True)}
     assert {row["image"].tobytes(): row["label"] for row in rows} == by_bytes
-    assert {(row["image"].shape, row["image"].dtype) for row in rows} == {((6, 5), np.dtype(np.uint8))}
+    assert {(row["image"].shape, row["image"].dtype) for row in rows} == {
+        ((6, 5), np.dtype(np.uint8))
+    }
 
 
 def test_floats_become_the_uint8_they_were(tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", train_images=IMAGES / np.float32(255), train_labels=CLASSES)
-    rows = registry.create("sources", "npz", {"path": str(tmp_path / "images.npz"), "label_names": ["a", "b"]}).read()["train"]
+    rows = registry.create(
+        "sources", "npz", {"path": str(tmp_path / "images.npz"), "label_names": ["a", "b"]}
+    ).read()["train"]
     assert all(np.array_equal(row["image"], image) for row, image in zip(rows, IMAGES, strict=True))
     assert [row["label"] for row in rows[:3]] == ["a", "b", "a"]
 
@@ -281,9 +364,15 @@ def test_an_archive_with_a_table_says_the_splits(tmp_path: Path) -> None:
         for number, image in enumerate(IMAGES[:4]):
             archive.writestr(f"all/{number}.png", as_png(image))
         archive.writestr("__MACOSX/all/._0.png", b"none")
-    (tmp_path / "split.csv").write_text("file,label,split\nall/1.png,a,train\nall/0.png,b,val\nall/3.png,,unlabelled\n")
+    (tmp_path / "split.csv").write_text(
+        "file,label,split\nall/1.png,a,train\nall/0.png,b,val\nall/3.png,,unlabelled\n"
+    )
     found = registry.create("sources", "image_folder", {"path": str(tmp_path)}).read()
-    assert {split: [row["label"] for row in rows] for split, rows in found.items()} == {"train": ["a"], "validation": ["b"], "unlabelled": [None]}
+    assert {split: [row["label"] for row in rows] for split, rows in found.items()} == {
+        "train": ["a"],
+        "validation": ["b"],
+        "unlabelled": [None],
+    }
     assert np.array_equal(found["train"][0]["image"], IMAGES[1])
 
 
@@ -293,7 +382,9 @@ def test_all_images_take_the_colours_of_the_first_and_one_size_if_asked(tmp_path
     (tmp_path / "a" / "1.png").write_bytes(as_png(np.zeros((9, 4, 3), np.uint8)))
     rows = registry.create("sources", "image_folder", {"path": str(tmp_path)}).read()["train"]
     assert [row["image"].shape for row in rows] == [(6, 5), (9, 4)]
-    rows = registry.create("sources", "image_folder", {"path": str(tmp_path), "size": 3}).read()["train"]
+    rows = registry.create("sources", "image_folder", {"path": str(tmp_path), "size": 3}).read()[
+        "train"
+    ]
     assert [row["image"].shape for row in rows] == [(3, 3), (3, 3)]
 
 
@@ -302,10 +393,16 @@ def test_all_images_take_the_colours_of_the_first_and_one_size_if_asked(tmp_path
 
 def test_conll_reads_words_tags_and_documents(folder: Folder) -> None:
     found = read_conll(folder(valid="York\tNNP\tB-LOC\r\n", unlabelled="Ada\nlives\n\nYork\n"))
-    rows = [{"words": ["Ada", "Lovelace", "lives"], "tags": ["B-PER", "I-PER", "O"]}, {"words": ["York"], "tags": ["B-LOC"]}]
+    rows = [
+        {"words": ["Ada", "Lovelace", "lives"], "tags": ["B-PER", "I-PER", "O"]},
+        {"words": ["York"], "tags": ["B-LOC"]},
+    ]
     assert found["train"] == found["test"] == rows
     assert found["validation"] == [{"words": ["York"], "tags": ["B-LOC"]}]
-    assert found["unlabelled"] == [{"words": ["Ada", "lives"], "tags": [None, None]}, {"words": ["York"], "tags": [None]}]
+    assert found["unlabelled"] == [
+        {"words": ["Ada", "lives"], "tags": [None, None]},
+        {"words": ["York"], "tags": [None]},
+    ]
 
 
 def test_conll_needs_no_last_newline_and_no_single_blank_line(folder: Folder) -> None:
@@ -316,30 +413,56 @@ def test_conll_needs_no_last_newline_and_no_single_blank_line(folder: Folder) ->
 
 
 def test_conll_takes_any_script(folder: Folder) -> None:
-    assert read_conll(folder(train="Łódź B-LOC\n東京 B-LOC\n🙂 O\n"))["train"][0]["words"] == ["Łódź", "東京", "🙂"]
+    assert read_conll(folder(train="Łódź B-LOC\n東京 B-LOC\n🙂 O\n"))["train"][0]["words"] == [
+        "Łódź",
+        "東京",
+        "🙂",
+    ]
 
 
 def test_conll_lets_one_type_follow_another(folder: Folder) -> None:
     text = "Ada B-PER\nYork B-LOC\nCity I-LOC\nNew B-LOC\n"
-    assert read_conll(folder(train=text))["train"][0]["tags"] == ["B-PER", "B-LOC", "I-LOC", "B-LOC"]
+    assert read_conll(folder(train=text))["train"][0]["tags"] == [
+        "B-PER",
+        "B-LOC",
+        "I-LOC",
+        "B-LOC",
+    ]
 
 
 BAD_ROWS = {
-    "a tag of no scheme": ("Ada B-PER\nin X-LOC\n", r"train\.txt:2: column 2: `X-LOC` is no IOB2 tag\. Write O, B-TYPE or I-TYPE"),
+    "a tag of no scheme": (
+        "Ada B-PER\nin X-LOC\n",
+        r"train\.txt:2: column 2: `X-LOC` is no IOB2 tag\. Write O, B-TYPE or I-TYPE",
+    ),
     "a lower-case tag": ("Ada b-per\n", r"train\.txt:1: column 2: `b-per` is no IOB2 tag"),
     "a number": ("Ada NNP 1\n", r"train\.txt:1: column 3: `1` is no IOB2 tag"),
-    "I- after O": ("in O\nYork I-LOC\n", r"train\.txt:2: column 2: `I-LOC` follows `O`.*begins with B-LOC"),
-    "I- of another type": ("Ada NNP B-PER\nYork NNP I-LOC\n", r"train\.txt:2: column 3: `I-LOC` follows `B-PER`"),
-    "I- at a sentence's start": ("Ada B-PER\n\nLove I-PER\n", r"train\.txt:3: column 2: `I-PER` follows `O`"),
+    "I- after O": (
+        "in O\nYork I-LOC\n",
+        r"train\.txt:2: column 2: `I-LOC` follows `O`.*begins with B-LOC",
+    ),
+    "I- of another type": (
+        "Ada NNP B-PER\nYork NNP I-LOC\n",
+        r"train\.txt:2: column 3: `I-LOC` follows `B-PER`",
+    ),
+    "I- at a sentence's start": (
+        "Ada B-PER\n\nLove I-PER\n",
+        r"train\.txt:3: column 2: `I-PER` follows `O`",
+    ),
     "no tag": ("Ada B-PER\nlives\n", r"train\.txt:2:1: `lives` has no tag\. Each line is a word"),
-    "not UTF-8": (b"Ada B-PER\nM\xfcnchen B-LOC\n", r"train\.txt:2:2: b'\\xfcnch' is not UTF-8\. Save the file as UTF-8"),
+    "not UTF-8": (
+        b"Ada B-PER\nM\xfcnchen B-LOC\n",
+        r"train\.txt:2:2: b'\\xfcnch' is not UTF-8\. Save the file as UTF-8",
+    ),
     "UTF-16": ("Ada B-PER\n".encode("utf-16"), r"train\.txt:1:1: b'\\xff\\xfeA\\x00' is not UTF-8"),
     "NUL": ("Ada B-PER\nYo\0rk B-LOC\n", r"train\.txt:2:3: a NUL character\. Remove it"),
 }
 
 
 @pytest.mark.parametrize(("content", "message"), BAD_ROWS.values(), ids=list(BAD_ROWS))
-def test_a_bad_row_is_named_by_file_line_column_value_and_cure(folder: Folder, content: str | bytes, message: str) -> None:
+def test_a_bad_row_is_named_by_file_line_column_value_and_cure(
+    folder: Folder, content: str | bytes, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         read_conll(folder(train=content))
 
@@ -358,7 +481,9 @@ def test_a_tag_without_a_type_is_refused(folder: Folder, tag: str) -> None:
         read_conll(folder(train=f"{before}York {tag}\n"))
 
 
-@pytest.mark.parametrize("content", ["Ada B-PER\n", "-DOCSTART- O\n\nAda B-PER\n"], ids=["a word", "a document"])
+@pytest.mark.parametrize(
+    "content", ["Ada B-PER\n", "-DOCSTART- O\n\nAda B-PER\n"], ids=["a word", "a document"]
+)
 def test_a_byte_order_mark_is_no_part_of_the_first_word(folder: Folder, content: str) -> None:
     assert read_conll(folder(train=content.encode("utf-8-sig")))["train"][0]["words"] == ["Ada"]
 
@@ -394,7 +519,9 @@ def test_a_share_of_the_digits_can_be_unlabelled() -> None:
     assert {row["label"] for row in found["unlabelled"]} == {None}
 
 
-@pytest.mark.parametrize(("key", "value"), [("dataset", "iris"), ("unlabelled", 1.0), ("unlabelled", -0.1)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("dataset", "iris"), ("unlabelled", 1.0), ("unlabelled", -0.1)]
+)
 def test_what_sklearn_cannot_read_is_refused(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"data.{key}.*not `?{value}"):
         registry.create("sources", "sklearn", {key: value}).read()
@@ -411,7 +538,9 @@ def digits() -> Splits:
 def test_splits_that_a_source_lacks_are_drawn_stratified_and_noted(digits: Splits) -> None:
     assert len(digits.train) + len(digits.validation) + len(digits.test) == 1797
     assert digits.labels == list("0123456789")
-    every = Counter(row["label"] for split in (digits.train, digits.validation, digits.test) for row in split)
+    every = Counter(
+        row["label"] for split in (digits.train, digits.validation, digits.test) for row in split
+    )
     for label, count in Counter(row["label"] for row in digits.test).items():
         assert abs(count - 0.2 * every[label]) < 1
     for label, count in Counter(row["label"] for row in digits.validation).items():
@@ -434,12 +563,18 @@ def test_drawing_is_seeded_and_the_fingerprint_tells_rows_apart(digits: Splits) 
     assert len({digits.fingerprint(split) for split in ("train", "validation", "test")}) == 3
     changed = [{**row, "image": row["image"].copy()} for row in digits.train]
     changed[3]["image"][0, 0] ^= 1
-    assert Splits(changed, [], [], digits.labels).fingerprint("train") != digits.fingerprint("train")
-    assert Splits(digits.train[::-1], [], [], digits.labels).fingerprint("train") != digits.fingerprint("train")
+    assert Splits(changed, [], [], digits.labels).fingerprint("train") != digits.fingerprint(
+        "train"
+    )
+    assert Splits(digits.train[::-1], [], [], digits.labels).fingerprint(
+        "train"
+    ) != digits.fingerprint("train")
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=60), st.sampled_from([0.1, 0.2]))
-def test_a_stratified_split_keeps_shares_order_and_every_row(labels: list[str], share: float) -> None:
+def test_a_stratified_split_keeps_shares_order_and_every_row(
+    labels: list[str], share: float
+) -> None:
     rows = [{"label": label, "number": number} for number, label in enumerate(labels)]
     kept, drawn = stratified_split(rows, share, lambda row: row["label"])
     assert sorted(row["number"] for row in kept + drawn) == list(range(len(rows)))
@@ -487,7 +622,9 @@ def test_a_drawn_split_is_never_refused_for_a_label_it_took(folder: Folder) -> N
 def test_a_test_label_that_train_lacks_is_named(folder: Folder) -> None:
     with pytest.raises(ValueError, match=r"the test split has labels that train lacks: B-ORG"):
         read_text(folder(train=MANY, test="Acme B-ORG\n"))
-    with pytest.raises(ValueError, match=r"the validation split has labels that train lacks: B-ORG"):
+    with pytest.raises(
+        ValueError, match=r"the validation split has labels that train lacks: B-ORG"
+    ):
         read_text(folder(train=MANY, test="Ada B-PER\n", valid="Acme B-ORG\n"))
 
 
@@ -515,7 +652,9 @@ sizes = st.lists(st.integers(1, 60), min_size=1, max_size=200)
 
 @settings(max_examples=60)
 @given(sizes, st.integers(1, 200), st.integers(0, 5), st.integers(0, 5))
-def test_an_epoch_holds_every_row_once_within_the_budget(sizes: list[int], budget: int, seed: int, epoch: int) -> None:
+def test_an_epoch_holds_every_row_once_within_the_budget(
+    sizes: list[int], budget: int, seed: int, epoch: int
+) -> None:
     plan = batch_plan(sizes, budget, seed=seed, epoch=epoch)
     assert sorted(np.concatenate(plan).tolist()) == list(range(len(sizes)))
     for rows in plan:
@@ -524,7 +663,9 @@ def test_an_epoch_holds_every_row_once_within_the_budget(sizes: list[int], budge
 
 @settings(max_examples=30)
 @given(sizes, st.integers(1, 200), st.integers(0, 5), st.integers(0, 5))
-def test_a_plan_is_a_pure_function_of_seed_and_epoch(sizes: list[int], budget: int, seed: int, epoch: int) -> None:
+def test_a_plan_is_a_pure_function_of_seed_and_epoch(
+    sizes: list[int], budget: int, seed: int, epoch: int
+) -> None:
     def plan() -> list[list[int]]:
         return [rows.tolist() for rows in batch_plan(sizes, budget, seed=seed, epoch=epoch)]
 
@@ -534,7 +675,11 @@ def test_a_plan_is_a_pure_function_of_seed_and_epoch(sizes: list[int], budget: i
 
 
 def test_seeds_and_epochs_have_orders_of_their_own() -> None:
-    plans = {str([rows.tolist() for rows in batch_plan([1] * 100, 10, seed=seed, epoch=epoch)]) for seed in range(3) for epoch in range(3)}
+    plans = {
+        str([rows.tolist() for rows in batch_plan([1] * 100, 10, seed=seed, epoch=epoch)])
+        for seed in range(3)
+        for epoch in range(3)
+    }
     assert len(plans) == 9
 
 
@@ -548,17 +693,27 @@ def test_little_of_a_batch_is_padding() -> None:
 
 @settings(max_examples=30)
 @given(sizes, st.integers(1, 200))
-def test_evaluation_batches_hold_every_row_once_within_the_budget(sizes: list[int], budget: int) -> None:
+def test_evaluation_batches_hold_every_row_once_within_the_budget(
+    sizes: list[int], budget: int
+) -> None:
     plan = in_order(sizes, budget)
     assert sorted(np.concatenate(plan).tolist()) == list(range(len(sizes)))
-    assert all(len(rows) == 1 or max(sizes[row] for row in rows) * len(rows) <= budget for rows in plan)
+    assert all(
+        len(rows) == 1 or max(sizes[row] for row in rows) * len(rows) <= budget for rows in plan
+    )
 
 
-@pytest.mark.parametrize("sizes", [[1] * 400, [9] * 150 + [5] * 250], ids=["images", "texts of two lengths"])
+@pytest.mark.parametrize(
+    "sizes", [[1] * 400, [9] * 150 + [5] * 250], ids=["images", "texts of two lengths"]
+)
 def test_the_rows_of_a_batch_do_not_follow_the_order_of_the_data(sizes: list[int]) -> None:
     """Data are often sorted by label, and a batch of one label teaches a network, and its batch norms, nothing of the others."""
     halves = np.arange(400) % 200 >= 100 if 9 in sizes else np.arange(400) >= 200
     for epoch in range(3):
-        plan = [rows for rows in batch_plan(sizes, 16 * max(sizes), seed=0, epoch=epoch) if len(rows) == 16]
+        plan = [
+            rows
+            for rows in batch_plan(sizes, 16 * max(sizes), seed=0, epoch=epoch)
+            if len(rows) == 16
+        ]
         mixed = [halves[rows].any() and not halves[rows].all() for rows in plan]
         assert np.mean(mixed) > 0.9

@@ -28,29 +28,46 @@ from limbeck.recipe.model import Quantize
 
 NAMES = registry.names("surgeries")
 IDENTITY: dict[str, list[dict[str, Any]]] = {  # keys that cut nothing
-    "drop_layers": [{"layers": LAYERS, "keep": keep} for keep in ("even", "first", "last", "importance")],
+    "drop_layers": [
+        {"layers": LAYERS, "keep": keep} for keep in ("even", "first", "last", "importance")
+    ],
     "factorize_embedding": [{"rank": 17}],
     "prune_channels": [],  # of images alone: tests/oracles/test_surgery_channels.py
-    "prune_width": [{"heads": HEADS, "intermediate": UNITS, "layers": LAYERS}, {"heads": HEADS, "importance": "magnitude"}],
+    "prune_width": [
+        {"heads": HEADS, "intermediate": UNITS, "layers": LAYERS},
+        {"heads": HEADS, "importance": "magnitude"},
+    ],
     "same": [{}],
     "trim_vocabulary": [{}],
 }
 SMALLER: dict[str, list[dict[str, Any]]] = {  # keys that cut something
-    "drop_layers": [{"layers": 2, "keep": keep} for keep in ("even", "first", "last", "importance")],
+    "drop_layers": [
+        {"layers": 2, "keep": keep} for keep in ("even", "first", "last", "importance")
+    ],
     "factorize_embedding": [{"rank": 5}],
     "prune_channels": [],
-    "prune_width": [{"heads": 1, "intermediate": 24, "importance": each} for each in ("gradient", "activation", "magnitude")]
+    "prune_width": [
+        {"heads": 1, "intermediate": 24, "importance": each}
+        for each in ("gradient", "activation", "magnitude")
+    ]
     + [{"heads": 1, "layers": 2}, {"intermediate": 7}],
     "same": [],
     "trim_vocabulary": [{}],
 }
-READS_IMAGES: dict[str, dict[str, Any]] = {"drop_layers": {"layers": 3}, "same": {}}  # keys that cut nothing from a network of ours
+READS_IMAGES: dict[str, dict[str, Any]] = {
+    "drop_layers": {"layers": 3},
+    "same": {},
+}  # keys that cut nothing from a network of ours
 
 
 def cases(of: dict[str, list[dict[str, Any]]]) -> Any:
     """Every surgery with each of its keys."""
     pairs = [(name, keys) for name in of for keys in of[name]]
-    return pytest.mark.parametrize(("name", "keys"), pairs, ids=[f"{name} {' '.join(map(str, keys.values()))}" for name, keys in pairs])
+    return pytest.mark.parametrize(
+        ("name", "keys"),
+        pairs,
+        ids=[f"{name} {' '.join(map(str, keys.values()))}" for name, keys in pairs],
+    )
 
 
 def count(model: nn.Module) -> int:
@@ -69,7 +86,12 @@ def test_every_surgery_has_its_cases() -> None:
 def test_the_identity_surgery_is_exact(name: str, keys: dict[str, Any]) -> None:
     found, whole = cut(name, keys), teacher()
     for row in SENTENCES:
-        torch.testing.assert_close(logits(found.student, read(task_of(found), row)), logits(whole, read(TEXT, row)), rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            logits(found.student, read(task_of(found), row)),
+            logits(whole, read(TEXT, row)),
+            rtol=0,
+            atol=1e-5,
+        )
     assert blocks(found.student) == blocks(whole)
 
 
@@ -101,11 +123,16 @@ def test_the_teacher_stays_as_it_was(name: str, keys: dict[str, Any]) -> None:
     assert all(parameter.grad is None for parameter in whole.parameters())
     assert whole.config.to_dict() == config
     assert whole.training
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in [*whole.modules(), *student.modules()])
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks
+        for module in [*whole.modules(), *student.modules()]
+    )
 
 
 @cases(SMALLER)
-def test_the_same_cut_twice_is_the_same_student_in_the_teachers_mode(name: str, keys: dict[str, Any]) -> None:
+def test_the_same_cut_twice_is_the_same_student_in_the_teachers_mode(
+    name: str, keys: dict[str, Any]
+) -> None:
     first, second = cut(name, keys), cut(name, keys)
     one, other = snapshot(first.student), snapshot(second.student)
     assert one.keys() == other.keys()
@@ -122,7 +149,13 @@ def test_a_student_survives_its_folder(name: str, keys: dict[str, Any], tmp_path
     student: Any = found.student
     for folder in (tmp_path / "first", tmp_path / "second"):
         student.config.id2label = dict(enumerate(TAGS))
-        save_model(student, folder, network=None, preprocess_file=task.preprocess_file, text=task.preprocess)
+        save_model(
+            student,
+            folder,
+            network=None,
+            preprocess_file=task.preprocess_file,
+            text=task.preprocess,
+        )
         student = load_model(folder, task).eval()
         inputs = read(task, SENTENCES[0])
         assert torch.equal(logits(student, inputs), logits(found.student, inputs))
@@ -133,10 +166,18 @@ def test_a_student_survives_its_folder(name: str, keys: dict[str, Any], tmp_path
 
 
 @cases(SMALLER)
-def test_a_student_takes_a_head_of_other_labels(name: str, keys: dict[str, Any], tmp_path: Path) -> None:
+def test_a_student_takes_a_head_of_other_labels(
+    name: str, keys: dict[str, Any], tmp_path: Path
+) -> None:
     """A cut folder is a model that a recipe names: its encoder is kept, its head drawn anew."""
     found = cut(name, keys)
-    save_model(found.student, tmp_path, network=None, preprocess_file="tokenizer.json", text=found.preprocess or TEXT.preprocess)
+    save_model(
+        found.student,
+        tmp_path,
+        network=None,
+        preprocess_file="tokenizer.json",
+        text=found.preprocess or TEXT.preprocess,
+    )
     model: Any = from_transformers(str(tmp_path), type(TEXT)(["O", "B-X", "I-X"], TEXT.preprocess))
     assert model.classifier.out_features == 3
     own, kept = model.bert.state_dict(), found.student.bert.state_dict()  # type: ignore[union-attr, operator]
@@ -145,14 +186,18 @@ def test_a_student_takes_a_head_of_other_labels(name: str, keys: dict[str, Any],
 
 
 @cases({name: keys[:1] for name, keys in SMALLER.items()})
-def test_a_student_trains_quantized_and_is_exported(name: str, keys: dict[str, Any], tmp_path: Path) -> None:
+def test_a_student_trains_quantized_and_is_exported(
+    name: str, keys: dict[str, Any], tmp_path: Path
+) -> None:
     """A joint training in small: its loss falls, and the graph then answers as the fake-quantized student."""
     student, inputs = cut(name, keys).student, tokens(4, 13, 10)
     forward = partial(lambda model, **given: model(**given), **inputs)
     prepare_model(student, plan_schemes(student, Quantize(), "uint8"), "lsq", forward)
     calibrate(student, [forward])
     labels = torch.randint(0, len(TAGS), (4, 13), generator=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.Adam([parameter for parameter in student.parameters() if parameter.requires_grad], 3e-3)
+    optimizer = torch.optim.Adam(
+        [parameter for parameter in student.parameters() if parameter.requires_grad], 3e-3
+    )
     losses = []
     student.train()
     for _ in range(6):
@@ -173,8 +218,12 @@ def test_a_student_trains_quantized_and_is_exported(name: str, keys: dict[str, A
 # drop_layers
 
 
-@pytest.mark.parametrize(("layers", "kept"), [(1, [3]), (2, [1, 3]), (3, [0, 2, 3]), (4, [0, 1, 2, 3])])
-def test_layers_are_kept_evenly_with_their_weights_and_counted(layers: int, kept: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("layers", "kept"), [(1, [3]), (2, [1, 3]), (3, [0, 2, 3]), (4, [0, 1, 2, 3])]
+)
+def test_layers_are_kept_evenly_with_their_weights_and_counted(
+    layers: int, kept: list[int]
+) -> None:
     check_layers({"layers": layers}, kept)
 
 
@@ -191,7 +240,11 @@ def check_layers(keys: dict[str, Any], kept: list[int]) -> None:
     assert count(student) == count(whole) - (LAYERS - keys["layers"]) * one
     assert own[-1].rpartition(".")[0] == theirs[-1].rpartition(".")[0]
     for mine, source in zip(own, kept, strict=True):
-        pairs = zip(student.get_submodule(mine).parameters(), whole.get_submodule(theirs[source]).parameters(), strict=True)
+        pairs = zip(
+            student.get_submodule(mine).parameters(),
+            whole.get_submodule(theirs[source]).parameters(),
+            strict=True,
+        )
         assert all(torch.equal(a, b) for a, b in pairs)
 
 
@@ -213,7 +266,14 @@ def test_a_cut_after_which_the_widths_do_not_meet_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "of", "expected"), [(3, 6, [1, 3, 5]), (6, 12, [1, 3, 5, 7, 9, 11]), (1, 12, [11]), (4, 12, [2, 5, 8, 11]), (5, 5, [0, 1, 2, 3, 4])]
+    ("keep", "of", "expected"),
+    [
+        (3, 6, [1, 3, 5]),
+        (6, 12, [1, 3, 5, 7, 9, 11]),
+        (1, 12, [11]),
+        (4, 12, [2, 5, 8, 11]),
+        (5, 5, [0, 1, 2, 3, 4]),
+    ],
 )
 def test_evenly(keep: int, of: int, expected: list[int]) -> None:
     assert evenly(keep, of) == expected
@@ -237,20 +297,32 @@ def test_a_model_as_its_config_says_has_no_edits() -> None:
 
 
 def test_edits_of_another_model_are_refused() -> None:
-    for edits in ({"encoder.nothing": {"length": 1}}, {"classifier": {"sizes": {"heads": 2}}}, {"classifier": {"shapes": {"scale": [2]}}}):
+    for edits in (
+        {"encoder.nothing": {"length": 1}},
+        {"classifier": {"sizes": {"heads": 2}}},
+        {"classifier": {"shapes": {"scale": [2]}}},
+    ):
         with pytest.raises(ValueError, match="the file belongs to another model"):
             structure.apply(teacher(), edits)
 
 
-def test_a_network_of_ours_survives_its_folder_after_a_cut_that_its_keys_do_not_tell(tmp_path: Path) -> None:
+def test_a_network_of_ours_survives_its_folder_after_a_cut_that_its_keys_do_not_tell(
+    tmp_path: Path,
+) -> None:
     student = cnn()
-    first, norm, second = student.get_submodule("blocks.0.0"), student.get_submodule("blocks.0.1"), student.get_submodule("blocks.1.0")
+    first, norm, second = (
+        student.get_submodule("blocks.0.0"),
+        student.get_submodule("blocks.0.1"),
+        student.get_submodule("blocks.1.0"),
+    )
     for module, key, axis in (
         (first, "weight", 0),
         (second, "weight", 1),
         *((norm, each, 0) for each in ("weight", "bias", "running_mean", "running_var")),
     ):
-        structure.put(module, key, getattr(module, key).detach().index_select(axis, torch.tensor([0, 2, 3])))
+        structure.put(
+            module, key, getattr(module, key).detach().index_select(axis, torch.tensor([0, 2, 3]))
+        )
     first.out_channels = second.in_channels = norm.num_features = 3  # type: ignore[assignment]
     header = {"name": "small_cnn", "options": {"width": 4, "depth": 1}, "labels": 5, "channels": 1}
     save_model(student, tmp_path, network=header, preprocess_file="preprocess.json", text="{}")

@@ -20,7 +20,18 @@ from limbeck.evaluation.scores import agreement, details, quality
 from limbeck.models.embedder import Embedder
 from limbeck.models.taps import hidden_of, run_model, to_torch
 from limbeck.sources import Row
-from limbeck.tasks import UNKNOWN, Scored, SelfSupervised, Task, collate, differs, figures, is_known, metrics, softmax
+from limbeck.tasks import (
+    UNKNOWN,
+    Scored,
+    SelfSupervised,
+    Task,
+    collate,
+    differs,
+    figures,
+    is_known,
+    metrics,
+    softmax,
+)
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
@@ -34,7 +45,25 @@ from limbeck.training.scoring import masked, score_split
 
 PAD, MAX_TOKENS = 3, 12  # [PAD] is not 0, so that a pad id taken for granted shows
 TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
-VOCABULARY = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "Ada", "Love", "##lace", "lives", "in", "New", "York", "##er", ",", ".", "a", "b", "c"]
+VOCABULARY = [
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[PAD]",
+    "Ada",
+    "Love",
+    "##lace",
+    "lives",
+    "in",
+    "New",
+    "York",
+    "##er",
+    ",",
+    ".",
+    "a",
+    "b",
+    "c",
+]
 
 
 def tokenizer_text(max_tokens: int = MAX_TOKENS, *, specials: tuple[str, ...] = ()) -> str:
@@ -45,7 +74,9 @@ def tokenizer_text(max_tokens: int = MAX_TOKENS, *, specials: tuple[str, ...] = 
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = [("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=special)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=special
+    )
     tokenizer.add_special_tokens(list(specials))
     tokenizer.enable_truncation(max_tokens)
     tokenizer.enable_padding(pad_id=PAD, pad_token="[PAD]")
@@ -59,7 +90,10 @@ VECTOR = SentenceEmbedding(["0 to 5"], tokenizer_text())
 RANKED = Ranking([], tokenizer_text())
 SEVERAL = MultiLabelClassification(["call", "move", "rest"], tokenizer_text())
 MASKED = MaskedLm([], tokenizer_text(specials=("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")))
-IMAGE = ImageClassification(["cat", "dog", "eel"], json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}))
+IMAGE = ImageClassification(
+    ["cat", "dog", "eel"],
+    json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}),
+)
 
 
 def sentence(words: str, tags: str) -> Row:
@@ -81,7 +115,11 @@ EXAMPLES: dict[str, tuple[Task, list[Row], Any]] = {
         ],
         "Ada Lovelace lives in New York.",
     ),
-    "image-classification": (IMAGE, [picture(0, "cat"), picture(1, "eel"), picture(2, "cat"), picture(3, "dog")], picture(4, "cat")["image"]),
+    "image-classification": (
+        IMAGE,
+        [picture(0, "cat"), picture(1, "eel"), picture(2, "cat"), picture(3, "dog")],
+        picture(4, "cat")["image"],
+    ),
 }
 EXAMPLES["text-classification"] = (
     INTENT,
@@ -135,7 +173,15 @@ EXAMPLES["ranking"] = (
 )
 EXAMPLES["masked-lm"] = (  # no two of them fit into one row of the model
     MASKED,
-    [{"text": text} for text in ("Ada Lovelace lives in New York .", "a b c a b c", "in New Yorker , Ada lives", "Lovelace lives in York .")],
+    [
+        {"text": text}
+        for text in (
+            "Ada Lovelace lives in New York .",
+            "a b c a b c",
+            "in New Yorker , Ada lives",
+            "Lovelace lives in York .",
+        )
+    ],
     "Ada lives in [MASK] York.",
 )
 VECTORS = SentenceEmbedding | Ranking
@@ -205,7 +251,11 @@ def test_padding_changes_nothing(name: str) -> None:
         outputs = run_model(model, to_torch(together))
     for index, row in enumerate(encoded):
         values = masked(outputs.logits[index].numpy(), together.mask[index])[: len(row.labels)]
-        np.testing.assert_allclose(kept(task, values, row.labels), alone.logits[alone.offsets[index] : alone.offsets[index + 1]], atol=1e-5)
+        np.testing.assert_allclose(
+            kept(task, values, row.labels),
+            alone.logits[alone.offsets[index] : alone.offsets[index + 1]],
+            atol=1e-5,
+        )
         assert not together.mask[index, len(row.labels) :].any()
         assert (together.labels[index, len(row.labels) :] == UNKNOWN).all()
     batched = score_split(model, encoded, task)
@@ -247,7 +297,9 @@ def test_a_padded_row_has_the_hidden_maps_that_it_has_alone(name: str) -> None:
 def test_the_order_of_rows_changes_no_metric(name: str) -> None:
     task, rows, _ = EXAMPLES[name]
     model = model_for(task)
-    forwards, backwards = (score_split(model, task.encode(each), task) for each in (rows, rows[::-1]))
+    forwards, backwards = (
+        score_split(model, task.encode(each), task) for each in (rows, rows[::-1])
+    )
     assert quality(forwards, task) == pytest.approx(quality(backwards, task), rel=1e-6)
 
 
@@ -274,7 +326,9 @@ def perfect_logits(task: Task, labels: np.ndarray) -> np.ndarray:
     """(P, V) logits that say the labels."""
     if isinstance(task, Ranking):  # query and item of a row are one axis
         return np.eye(len(labels) // 2).repeat(2, 0)
-    if isinstance(task, VECTORS):  # each pair's second vector is (1, 0), the first at its cosine to that
+    if isinstance(
+        task, VECTORS
+    ):  # each pair's second vector is (1, 0), the first at its cosine to that
         cosines = np.where(np.isnan(labels), 1, labels)
         return np.stack([cosines, np.sqrt(1 - cosines**2)], 1)
     if task.likelihood == "gaussian":
@@ -290,11 +344,27 @@ def test_perfect_answers_score_one_and_wrong_ones_less(name: str) -> None:
     encoded = task.encode(rows)
     labels, offsets = np.concatenate([row.labels for row in encoded]), unit_offsets(encoded)
     logits = perfect_logits(task, labels)
-    wrong = np.roll(logits, 2 if isinstance(task, SentenceEmbedding) else 1, 0 if task.likelihood == "gaussian" else 1)
-    perfect, shifted = (quality(Scored(kept(task, each, labels), labels, offsets), task) for each in (logits, wrong))
-    assert tuple(sorted(perfect)) == tuple(sorted(task.metric_names)) and task.metric in task.metric_names
-    assert perfect == pytest.approx({metric: float(metric not in ("nats_per_token", "root_mean_square_error")) for metric in perfect})
-    lower, higher = (perfect, shifted) if task.metric in metrics.LOWER_IS_BETTER else (shifted, perfect)
+    wrong = np.roll(
+        logits,
+        2 if isinstance(task, SentenceEmbedding) else 1,
+        0 if task.likelihood == "gaussian" else 1,
+    )
+    perfect, shifted = (
+        quality(Scored(kept(task, each, labels), labels, offsets), task) for each in (logits, wrong)
+    )
+    assert (
+        tuple(sorted(perfect)) == tuple(sorted(task.metric_names))
+        and task.metric in task.metric_names
+    )
+    assert perfect == pytest.approx(
+        {
+            metric: float(metric not in ("nats_per_token", "root_mean_square_error"))
+            for metric in perfect
+        }
+    )
+    lower, higher = (
+        (perfect, shifted) if task.metric in metrics.LOWER_IS_BETTER else (shifted, perfect)
+    )
     assert lower[task.metric] < higher[task.metric]
 
 
@@ -319,7 +389,9 @@ def test_decisions_differ_where_the_label_is_known_and_nowhere_else(name: str) -
     found = differs(task, own, other)
     assert found.any() and found.shape == labels.shape
     unknown = np.full_like(labels, np.nan if labels.dtype.kind == "f" else UNKNOWN)
-    assert not differs(task, Scored(own.logits, unknown, offsets), Scored(other.logits, unknown, offsets)).any()
+    assert not differs(
+        task, Scored(own.logits, unknown, offsets), Scored(other.logits, unknown, offsets)
+    ).any()
 
 
 @contract
@@ -341,7 +413,11 @@ def test_metrics_are_functions_of_sums_over_rows(name: str) -> None:
 def test_no_rows_at_all_score_zero_without_a_warning(name: str) -> None:
     task, _, _ = EXAMPLES[name]
     statistics = task.statistics(score_split(model_for(task), task.encode(EXAMPLES[name][1]), task))
-    assert {float(value) for metric, value in task.metrics(0 * statistics.sum(0)).items() if metric != "perplexity"} == {0.0}
+    assert {
+        float(value)
+        for metric, value in task.metrics(0 * statistics.sum(0)).items()
+        if metric != "perplexity"
+    } == {0.0}
     scored = score_split(model_for(task), task.encode(EXAMPLES[name][1]), task)
     found = figures(task, scored, np.zeros((1, len(statistics))))
     assert {value.item() for metric, value in found.items() if metric != "perplexity"} == {0.0}
@@ -350,7 +426,11 @@ def test_no_rows_at_all_score_zero_without_a_warning(name: str) -> None:
 @contract
 def test_labels_are_found_in_one_order_whatever_the_order_of_rows(name: str) -> None:
     task, rows, _ = EXAMPLES[name]
-    assert task.find_labels(rows) == task.find_labels(rows[::-1]) == ([] if isinstance(task, SelfSupervised) else list(task.labels))
+    assert (
+        task.find_labels(rows)
+        == task.find_labels(rows[::-1])
+        == ([] if isinstance(task, SelfSupervised) else list(task.labels))
+    )
 
 
 @contract
@@ -368,9 +448,13 @@ def test_a_raw_input_is_decoded_to_labels_of_the_task(name: str) -> None:
     if task.likelihood == "gaussian":
         assert all(isinstance(value, float) for value in answer.values())
         return
-    assert set(answer.get("tags") or answer.get("tokens") or answer.get("labels", []) or answer.get("probabilities") or [answer["label"]]) <= set(
-        task.labels
-    )
+    assert set(
+        answer.get("tags")
+        or answer.get("tokens")
+        or answer.get("labels", [])
+        or answer.get("probabilities")
+        or [answer["label"]]
+    ) <= set(task.labels)
 
 
 @contract
@@ -438,7 +522,10 @@ def test_entity_f1_of_a_worked_example() -> None:
 
 def test_an_entity_never_crosses_a_sentence() -> None:
     labels = np.array([TAGS.index(tag) for tag in ["B-PER", "I-PER"]])
-    whole, cut = (TEXT.statistics(Scored(np.eye(5)[labels], labels, np.array(offsets))) for offsets in ([0, 2], [0, 1, 2]))
+    whole, cut = (
+        TEXT.statistics(Scored(np.eye(5)[labels], labels, np.array(offsets)))
+        for offsets in ([0, 2], [0, 1, 2])
+    )
     assert whole[:, 2].tolist() == [1]
     assert cut[:, 2].tolist() == [1, 1]
 
@@ -450,7 +537,9 @@ any_tags = st.lists(st.lists(st.sampled_from(TAGS), min_size=1, max_size=8), min
 def test_spans_are_those_of_seqeval(tags: list[str]) -> None:
     """In its default mode, on any order of tags: conlleval's rules."""
     seqeval = pytest.importorskip("seqeval.metrics.sequence_labeling")
-    assert [(kind, first, past - 1) for kind, first, past in metrics.spans(tags)] == seqeval.get_entities(tags)
+    assert [
+        (kind, first, past - 1) for kind, first, past in metrics.spans(tags)
+    ] == seqeval.get_entities(tags)
 
 
 @settings(max_examples=50)
@@ -458,17 +547,30 @@ def test_spans_are_those_of_seqeval(tags: list[str]) -> None:
 def test_entity_f1_is_that_of_seqeval(true: list[list[str]], seed: int) -> None:
     seqeval = pytest.importorskip("seqeval.metrics.sequence_labeling")
     generator = np.random.default_rng(seed)
-    found = [[tag if generator.random() < 0.7 else str(generator.choice(TAGS)) for tag in tags] for tags in true]
-    labels, decided = (np.array([TAGS.index(tag) for tags in each for tag in tags]) for each in (true, found))
+    found = [
+        [tag if generator.random() < 0.7 else str(generator.choice(TAGS)) for tag in tags]
+        for tags in true
+    ]
+    labels, decided = (
+        np.array([TAGS.index(tag) for tags in each for tag in tags]) for each in (true, found)
+    )
     scored = Scored(np.eye(5)[decided], labels, np.cumsum([0, *map(len, true)]))
     figures = quality(scored, TEXT)
-    precision, recall, f1, _ = seqeval.precision_recall_fscore_support(true, found, average="micro", zero_division=0)
-    assert [figures["precision"], figures["recall"], figures["f1"]] == pytest.approx([precision, recall, f1])
+    precision, recall, f1, _ = seqeval.precision_recall_fscore_support(
+        true, found, average="micro", zero_division=0
+    )
+    assert [figures["precision"], figures["recall"], figures["f1"]] == pytest.approx(
+        [precision, recall, f1]
+    )
 
 
 @pytest.mark.parametrize(
     "text",
-    ["Ada Lovelace lives in New York.", "  Ada\tLovelace —\n(lives) in New York !", "Łódź 🙂 Ada Lovelace\u00a0… New York"],
+    [
+        "Ada Lovelace lives in New York.",
+        "  Ada\tLovelace —\n(lives) in New York !",
+        "Łódź 🙂 Ada Lovelace\u00a0… New York",
+    ],
 )
 def test_offsets_point_into_the_raw_text(text: str) -> None:
     row = TEXT.row(text)
@@ -476,8 +578,13 @@ def test_offsets_point_into_the_raw_text(text: str) -> None:
     tags = [kinds.get(word, "O") for word in row["words"]]
     answer = TEXT.decode(row, 9 * np.eye(5)[[TAGS.index(tag) for tag in tags]])
     assert answer["tags"] == tags
-    assert all(text[start:end] == word for word, (start, end) in zip(row["words"], row["spans"], strict=True))
-    assert [entity["type"] for entity in answer["entities"]] == [kinds[word][2:] for word in ("Ada", "New") if word in text]
+    assert all(
+        text[start:end] == word
+        for word, (start, end) in zip(row["words"], row["spans"], strict=True)
+    )
+    assert [entity["type"] for entity in answer["entities"]] == [
+        kinds[word][2:] for word in ("Ada", "New") if word in text
+    ]
     for entity in answer["entities"]:
         assert text[entity["start"] : entity["end"]] == entity["text"]
         assert entity["text"].split() == entity["words"]
@@ -510,8 +617,18 @@ def test_words_given_as_a_list_stay_as_they_are() -> None:
 
 
 def test_o_comes_first_and_b_before_i() -> None:
-    assert TEXT.find_labels([sentence("a b", "I-B B-A"), {"words": ["c"], "tags": [None]}]) == ["O", "B-A", "I-B"]
-    assert TEXT.find_labels([sentence("a b c d", "I-A B-A I-B B-B")]) == ["O", "B-A", "I-A", "B-B", "I-B"]
+    assert TEXT.find_labels([sentence("a b", "I-B B-A"), {"words": ["c"], "tags": [None]}]) == [
+        "O",
+        "B-A",
+        "I-B",
+    ]
+    assert TEXT.find_labels([sentence("a b c d", "I-A B-A I-B B-B")]) == [
+        "O",
+        "B-A",
+        "I-A",
+        "B-B",
+        "I-B",
+    ]
 
 
 def test_a_tag_of_none_is_unknown() -> None:
@@ -523,8 +640,17 @@ def test_a_tag_of_none_is_unknown() -> None:
 
 
 def test_a_pair_is_joined_by_the_tokenizer_and_its_longer_text_is_cut() -> None:
-    pair, long = INTENT.encode([{"text": "Ada", "text_b": "in York"}, {"text": "Ada", "text_b": "a b c a b c a b c a b c"}])
-    assert [VOCABULARY[i] for i in pair.inputs["input_ids"]] == ["[CLS]", "Ada", "[SEP]", "in", "York", "[SEP]"]
+    pair, long = INTENT.encode(
+        [{"text": "Ada", "text_b": "in York"}, {"text": "Ada", "text_b": "a b c a b c a b c a b c"}]
+    )
+    assert [VOCABULARY[i] for i in pair.inputs["input_ids"]] == [
+        "[CLS]",
+        "Ada",
+        "[SEP]",
+        "in",
+        "York",
+        "[SEP]",
+    ]
     assert long.size == MAX_TOKENS
     assert VOCABULARY[long.inputs["input_ids"][1]] == "Ada"
 
@@ -536,7 +662,11 @@ def test_a_text_is_one_unit_and_costs_its_tokens() -> None:
 
 def test_a_raw_text_or_pair_becomes_a_row() -> None:
     assert INTENT.row("Ada") == {"text": "Ada"}
-    assert INTENT.row(("Ada", "York")) == INTENT.row({"text": "Ada", "text_b": "York"}) == {"text": "Ada", "text_b": "York"}
+    assert (
+        INTENT.row(("Ada", "York"))
+        == INTENT.row({"text": "Ada", "text_b": "York"})
+        == {"text": "Ada", "text_b": "York"}
+    )
     for raw in ("", " \n", ["Ada", ""]):
         with pytest.raises(ValueError, match="empty text"):
             INTENT.row(raw)
@@ -547,7 +677,9 @@ def test_a_raw_text_or_pair_becomes_a_row() -> None:
 
 # Image classification.
 
-decided_and_true = st.integers(1, 30).flatmap(lambda count: st.tuples(*[st.lists(st.integers(0, 3), min_size=count, max_size=count)] * 2))
+decided_and_true = st.integers(1, 30).flatmap(
+    lambda count: st.tuples(*[st.lists(st.integers(0, 3), min_size=count, max_size=count)] * 2)
+)
 
 
 @given(decided_and_true)
@@ -560,25 +692,41 @@ def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) ->
     scored = Scored(np.eye(4)[decided], true, np.arange(len(true) + 1))
     figures = quality(scored, task)
     assert figures["accuracy"] == pytest.approx(accuracy_score(true, decided))
-    assert figures["macro_f1"] == pytest.approx(f1_score(true, decided, average="macro", labels=range(4), zero_division=0))
+    assert figures["macro_f1"] == pytest.approx(
+        f1_score(true, decided, average="macro", labels=range(4), zero_division=0)
+    )
     found = details(scored, task)
     assert found["confusion"]["counts"] == confusion_matrix(true, decided, labels=range(4)).tolist()
-    report = classification_report(true, decided, labels=range(4), target_names=labels, output_dict=True, zero_division=0)
-    report["micro average"] = dict.fromkeys(("precision", "recall", "f1-score"), accuracy_score(true, decided)) | {"support": len(true)}
+    report = classification_report(
+        true, decided, labels=range(4), target_names=labels, output_dict=True, zero_division=0
+    )
+    report["micro average"] = dict.fromkeys(
+        ("precision", "recall", "f1-score"), accuracy_score(true, decided)
+    ) | {"support": len(true)}
     for row in found["per_label"]:
-        expected = report[row["label"].replace("macro average", "macro avg").replace("weighted average", "weighted avg")]
+        expected = report[
+            row["label"]
+            .replace("macro average", "macro avg")
+            .replace("weighted average", "weighted avg")
+        ]
         own = [row["precision"], row["recall"], row["f1"], row["support"]]
-        assert own == pytest.approx([expected[key] for key in ("precision", "recall", "f1-score", "support")])
+        assert own == pytest.approx(
+            [expected[key] for key in ("precision", "recall", "f1-score", "support")]
+        )
 
 
 def test_accuracy_of_a_worked_example() -> None:
     """4 rows, 3 right. F1: cat 2 * 2 / (3 + 2), dog 0, eel 1; the mean is 0.6. AUC: cat (2 + 1/2 * 2) / 4, dog 1/2, eel 1."""
     scored = Scored(np.eye(3)[[0, 0, 0, 2]], np.array([0, 0, 1, 2]), np.arange(5))
-    assert quality(scored, IMAGE) == pytest.approx({"accuracy": 0.75, "macro_f1": 0.6, "auc": (0.75 + 0.5 + 1) / 3})
+    assert quality(scored, IMAGE) == pytest.approx(
+        {"accuracy": 0.75, "macro_f1": 0.6, "auc": (0.75 + 0.5 + 1) / 3}
+    )
 
 
 @given(st.integers(2, 40), st.integers(2, 4), st.integers(0, 10_000))
-def test_auc_is_that_of_scikit_learn_with_ties_and_weights(rows: int, num_labels: int, seed: int) -> None:
+def test_auc_is_that_of_scikit_learn_with_ties_and_weights(
+    rows: int, num_labels: int, seed: int
+) -> None:
     from sklearn.metrics import roc_auc_score
 
     generator = np.random.default_rng(seed)
@@ -599,7 +747,11 @@ def test_auc_is_that_of_scikit_learn_with_ties_and_weights(rows: int, num_labels
 
 def test_of_two_labels_the_auc_is_that_of_the_second() -> None:
     """MedMNIST's way for two classes; 3 of the 4 pairs are in order."""
-    scored = Scored(np.array([[0.0, 0.1], [0.0, 0.4], [0.0, 0.3], [0.0, 0.9]]), np.array([0, 0, 1, 1]), np.arange(5))
+    scored = Scored(
+        np.array([[0.0, 0.1], [0.0, 0.4], [0.0, 0.3], [0.0, 0.9]]),
+        np.array([0, 0, 1, 1]),
+        np.arange(5),
+    )
     task = ImageClassification(["normal", "pneumonia"], IMAGE.preprocess)
     assert quality(scored, task)["auc"] == pytest.approx(0.75)
 
@@ -610,27 +762,42 @@ def test_units_without_a_label_are_left_out_of_the_details() -> None:
 
 
 def test_pixels_are_normalised_by_channel() -> None:
-    settings = {"height": 2, "width": 3, "channels": 3, "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 2.0]}
+    settings = {
+        "height": 2,
+        "width": 3,
+        "channels": 3,
+        "mean": [0.1, 0.2, 0.3],
+        "std": [0.5, 0.25, 2.0],
+    }
     task = ImageClassification(["a", "b"], json.dumps(settings))
     image = np.random.default_rng(0).integers(0, 256, (2, 3, 3), np.uint8)
     pixels = task.pixels(image)
     assert pixels.dtype == np.float32
     for channel in range(3):
-        expected = (image[..., channel] / 255 - settings["mean"][channel]) / settings["std"][channel]
+        expected = (image[..., channel] / 255 - settings["mean"][channel]) / settings["std"][
+            channel
+        ]
         np.testing.assert_allclose(pixels[channel], expected, atol=1e-6)
 
 
 def test_preprocessing_is_fitted_to_the_training_images() -> None:
-    rows = [{"image": np.random.default_rng(i).integers(0, 256, (6, 5, 3), np.uint8), "label": "a"} for i in range(20)]
+    rows = [
+        {"image": np.random.default_rng(i).integers(0, 256, (6, 5, 3), np.uint8), "label": "a"}
+        for i in range(20)
+    ]
     settings = json.loads(ImageClassification.fit_preprocess(rows))
     assert (settings["height"], settings["width"], settings["channels"]) == (6, 5, 3)
-    pixels = np.stack([ImageClassification(["a"], json.dumps(settings)).pixels(row["image"]) for row in rows])
+    pixels = np.stack(
+        [ImageClassification(["a"], json.dumps(settings)).pixels(row["image"]) for row in rows]
+    )
     np.testing.assert_allclose(pixels.mean((0, 2, 3)), 0, atol=1e-3)
     np.testing.assert_allclose(pixels.std((0, 2, 3)), 1, atol=1e-3)
 
 
 def test_a_constant_training_image_divides_by_nothing_too_small() -> None:
-    settings = json.loads(ImageClassification.fit_preprocess([{"image": np.full((6, 5), 7, np.uint8), "label": "a"}]))
+    settings = json.loads(
+        ImageClassification.fit_preprocess([{"image": np.full((6, 5), 7, np.uint8), "label": "a"}])
+    )
     assert settings["std"] == [0.001]
 
 
@@ -671,7 +838,11 @@ def test_what_is_no_image_is_refused(raw: Any) -> None:
 
 def test_decode_gives_every_probability() -> None:
     answer = IMAGE.decode({}, np.log([[0.2, 0.7, 0.1]]))
-    assert answer == {"label": "dog", "probability": 0.7, "probabilities": {"cat": 0.2, "dog": 0.7, "eel": 0.1}}
+    assert answer == {
+        "label": "dog",
+        "probability": 0.7,
+        "probabilities": {"cat": 0.2, "dog": 0.7, "eel": 0.1},
+    }
 
 
 def test_numbers_sort_by_value_before_words() -> None:

@@ -21,7 +21,9 @@ def bert(vocabulary: int = 60, hidden: int = 32, layers: int = 2, labels: int = 
 def cnn(width: int = 4, depth: int = 1, labels: int = 5) -> nn.Module:
     """The house's small_cnn with its norms off their starting values, in eval mode."""
     torch.manual_seed(0)
-    return stirred(registry.create("networks", "small_cnn", {"width": width, "depth": depth}).build(labels, 1))
+    return stirred(
+        registry.create("networks", "small_cnn", {"width": width, "depth": depth}).build(labels, 1)
+    )
 
 
 def stirred(model: nn.Module) -> nn.Module:
@@ -45,7 +47,11 @@ def tokens(rows: int, length: int, vocabulary: int = 60, seed: int = 0) -> dict[
 
 
 def pixels(rows: int, side: int = 8, seed: int = 0) -> dict[str, torch.Tensor]:
-    return {"pixel_values": torch.randn(rows, 1, side, side, generator=torch.Generator().manual_seed(seed))}
+    return {
+        "pixel_values": torch.randn(
+            rows, 1, side, side, generator=torch.Generator().manual_seed(seed)
+        )
+    }
 
 
 def logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -15,7 +15,12 @@ from limbeck.models.user_model import Own
 from limbeck.pipeline import context, stages
 from limbeck.recipe.model import Recipe
 
-TEXTS = [f"{mood} {noun} {tail}" for mood in ("good", "bad") for noun in ("film", "plot", "end") for tail in ("here", "again", "at last")]
+TEXTS = [
+    f"{mood} {noun} {tail}"
+    for mood in ("good", "bad")
+    for noun in ("film", "plot", "end")
+    for tail in ("here", "again", "at last")
+]
 ROWS = [{"text": text, "label": text.split()[0]} for text in TEXTS * 3]
 DATA: dict[str, Any] = {"train": ROWS, "test": ROWS[:20]}
 
@@ -28,32 +33,55 @@ def recipe(teacher: str, student: str, rest: str = "", origin: str = "teacher") 
 
 
 def test_a_cut_student_is_the_next_teacher_and_loses_its_words(tmp_path: Path) -> None:
-    encoder = save_encoder(tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=32, layers=2)
-    first = limbeck.run(recipe(encoder, "surgery: prune_width, heads: 1, intermediate: 20"), tmp_path / "first", rows=DATA)
+    encoder = save_encoder(
+        tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=32, layers=2
+    )
+    first = limbeck.run(
+        recipe(encoder, "surgery: prune_width, heads: 1, intermediate: 20"),
+        tmp_path / "first",
+        rows=DATA,
+    )
     folder = tmp_path / "first" / "model"
-    assert read_json(folder / "structure.json")["bert.encoder.layer.0.attention.self"] == {"sizes": {"num_attention_heads": 1, "all_head_size": 16}}
+    assert read_json(folder / "structure.json")["bert.encoder.layer.0.attention.self"] == {
+        "sizes": {"num_attention_heads": 1, "all_head_size": 16}
+    }
     joint = "distill: {losses: {kl: {}}}\nquantize: {when: train}\nverdict: {arms: [kd, joint], max_drop: 1}\n"
-    second = limbeck.run(recipe(str(folder), "surgery: trim_vocabulary", joint), tmp_path / "second", rows=DATA)
+    second = limbeck.run(
+        recipe(str(folder), "surgery: trim_vocabulary", joint), tmp_path / "second", rows=DATA
+    )
     assert second["arms"]["teacher"]["mean"] == first["arms"]["plain"]["mean"]
     assert all(row["holds"] for row in second["parity"])
     assert second["arms"]["joint"]["parameters"] < first["arms"]["plain"]["parameters"]
     vocabulary = read_json(tmp_path / "second" / "artifact" / "tokenizer.json")["model"]["vocab"]
     assert "film" in vocabulary and "unheard" not in vocabulary
-    assert limbeck.load(tmp_path / "second" / "artifact").predict("good film here")["label"] in ("good", "bad")
+    assert limbeck.load(tmp_path / "second" / "artifact").predict("good film here")["label"] in (
+        "good",
+        "bad",
+    )
 
 
 def test_a_student_is_cut_from_a_model_that_is_not_its_teacher(tmp_path: Path) -> None:
     teacher = save_encoder(tmp_path / "teacher", TEXTS, vocabulary=60, width=48, layers=1)
-    other = save_encoder(tmp_path / "other", [*TEXTS, "unheard of words"], vocabulary=70, width=16, layers=3)
+    other = save_encoder(
+        tmp_path / "other", [*TEXTS, "unheard of words"], vocabulary=70, width=16, layers=3
+    )
     rest = "distill: {losses: {kl: {}, hidden: {weight: 0.1}}}\nverdict: {arms: [plain, kd], max_drop: 1}\n"
     asked = recipe(teacher, "surgery: drop_layers, layers: 2", rest, origin=other)
     found = limbeck.run(asked, tmp_path / "run", rows=DATA)
     assert read_json(tmp_path / "run" / "model" / "config.json")["num_hidden_layers"] == 2
     assert found["arms"]["kd"]["parameters"] < found["arms"]["teacher"]["parameters"]
-    untuned, cut = load_file(tmp_path / "other" / "model.safetensors"), context.Bench(asked, Store(tmp_path / "store"), rows=DATA)
+    untuned, cut = (
+        load_file(tmp_path / "other" / "model.safetensors"),
+        context.Bench(asked, Store(tmp_path / "store"), rows=DATA),
+    )
     start = load_file(stages.student_stage(cut, asked, None).folder / "model.safetensors")
-    for name in ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.output.dense.weight"):
-        assert torch.equal(start[name], untuned[name.removeprefix("bert.").replace("layer.1", "layer.2")])
+    for name in (
+        "bert.embeddings.word_embeddings.weight",
+        "bert.encoder.layer.1.output.dense.weight",
+    ):
+        assert torch.equal(
+            start[name], untuned[name.removeprefix("bert.").replace("layer.1", "layer.2")]
+        )
 
 
 class Stack(nn.Module):
@@ -62,7 +90,11 @@ class Stack(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.words, self.layers, self.head = nn.Embedding(60, 8), nn.ModuleList([nn.Linear(8, 8) for _ in range(3)]), nn.Linear(8, 2)
+        self.words, self.layers, self.head = (
+            nn.Embedding(60, 8),
+            nn.ModuleList([nn.Linear(8, 8) for _ in range(3)]),
+            nn.Linear(8, 2),
+        )
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         x = self.words(input_ids)
@@ -73,11 +105,15 @@ class Stack(nn.Module):
 
 def bench(encoder: str, student: str, rows: list[dict[str, Any]], store: Path) -> context.Bench:
     own = {"mine": Own(Stack(), tokenizer=encoder)}
-    return context.Bench(recipe("mine", student), Store(store), own, {"train": rows, "test": rows[:20]})
+    return context.Bench(
+        recipe("mine", student), Store(store), own, {"train": rows, "test": rows[:20]}
+    )
 
 
 def test_a_module_of_the_users_own_is_cut_and_built_again(tmp_path: Path) -> None:
-    encoder = save_encoder(tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=16, layers=1)
+    encoder = save_encoder(
+        tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=16, layers=1
+    )
     for student, name in (
         ("surgery: drop_layers, layers: 2", "layers"),
         ("surgery: factorize_embedding, rank: 2", "words"),
@@ -87,7 +123,9 @@ def test_a_module_of_the_users_own_is_cut_and_built_again(tmp_path: Path) -> Non
         net = stages.student_stage(own, own.recipe, stages.teacher_stage(own, own.recipe))
         assert name in read_json(net.folder / "structure.json")
         batch = net.task.encode(ROWS[:1])[0]
-        assert net.load()(**{key: torch.from_numpy(value)[None] for key, value in batch.inputs.items()}).shape == (1, 2)
+        assert net.load()(
+            **{key: torch.from_numpy(value)[None] for key, value in batch.inputs.items()}
+        ).shape == (1, 2)
 
 
 def test_a_cut_depends_on_the_rows_only_where_it_reads_them(tmp_path: Path) -> None:
@@ -97,5 +135,7 @@ def test_a_cut_depends_on_the_rows_only_where_it_reads_them(tmp_path: Path) -> N
         keys = set()
         for rows in (ROWS, others):
             own = bench(encoder, f"surgery: drop_layers, {student}", rows, tmp_path / "store")
-            keys.add(stages.student_stage(own, own.recipe, stages.teacher_stage(own, own.recipe)).key)
+            keys.add(
+                stages.student_stage(own, own.recipe, stages.teacher_stage(own, own.recipe)).key
+            )
         assert (len(keys) == 2) is differs

@@ -32,7 +32,10 @@ quantize: {{when: train, attention: uint8, start: 0.5}}
 
 def run(recipe: str, told: list[str]) -> Arm:
     """One arm."""
-    return run_arm(parse(recipe).resolved(), Store(tell=lambda event: told.append(event.text) if isinstance(event, Note) else None))
+    return run_arm(
+        parse(recipe).resolved(),
+        Store(tell=lambda event: told.append(event.text) if isinstance(event, Note) else None),
+    )
 
 
 def check(arm: Arm, losses: list[str]) -> None:
@@ -48,18 +51,40 @@ def check(arm: Arm, losses: list[str]) -> None:
 def test_words_meet_across_tokenizers(tmp_path: Path) -> None:
     words = write_corpus(tmp_path / "corpus")
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=3)
-    student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
+    student = save_encoder(
+        tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True
+    )
     told: list[str] = []
-    check(run(text(f"source: conll, path: {tmp_path / 'corpus'}", teacher, f"model: {student}"), told), ["hidden", "attention", "relation"])
-    assert "relation: student <- teacher layers bert.encoder.layer.1 <- bert.encoder.layer.2" in told
-    assert any(line.startswith("attention: student <- teacher layers bert.encoder.layer.0 <- bert.encoder.layer.") for line in told)
+    check(
+        run(
+            text(f"source: conll, path: {tmp_path / 'corpus'}", teacher, f"model: {student}"), told
+        ),
+        ["hidden", "attention", "relation"],
+    )
+    assert (
+        "relation: student <- teacher layers bert.encoder.layer.1 <- bert.encoder.layer.2" in told
+    )
+    assert any(
+        line.startswith(
+            "attention: student <- teacher layers bert.encoder.layer.0 <- bert.encoder.layer."
+        )
+        for line in told
+    )
 
 
 def test_texts_meet_token_by_token_where_the_tokenizer_is_one(tmp_path: Path) -> None:
     words = write_intents(tmp_path / "intents")
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)
-    other = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
+    other = save_encoder(
+        tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True
+    )
     data = f"source: csv, path: {tmp_path / 'intents'}, on_bad_row: skip"
-    check(run(text(data, teacher, "from: teacher, surgery: drop_layers, layers: 1"), []), ["hidden", "attention", "relation"])
-    with pytest.raises(ValueError, match=r"distill\.losses\.relation: it compares token by token.* the loss `hidden`, which compares whole texts"):
+    check(
+        run(text(data, teacher, "from: teacher, surgery: drop_layers, layers: 1"), []),
+        ["hidden", "attention", "relation"],
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"distill\.losses\.relation: it compares token by token.* the loss `hidden`, which compares whole texts",
+    ):
         run(text(data, teacher, f"model: {other}", "relation: {}"), [])

@@ -61,7 +61,11 @@ def finish(cache: Path, out: Path) -> dict[str, str]:
 
 
 def result(out: Path, cache: Path) -> dict[str, str]:
-    (trained,) = [record["entry"] for record in read_json(out / "stages.json") if record["name"].startswith("train")]
+    (trained,) = [
+        record["entry"]
+        for record in read_json(out / "stages.json")
+        if record["name"].startswith("train")
+    ]
     files = {path.name: file_digest(path) for path in sorted((out / "artifact").iterdir())}
     return files | {
         "weights": file_digest(cache / trained / "model.safetensors"),
@@ -104,7 +108,11 @@ def test_fifty_kills(tmp_path: Path) -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_checkpoints_and_exits_with_3(tmp_path: Path, signum: signal.Signals) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.replace("checkpoint_seconds: 0", "checkpoint_seconds: 3600").replace("epochs: 2", "epochs: 400"))
+    recipe.write_text(
+        RECIPE.replace("checkpoint_seconds: 0", "checkpoint_seconds: 3600").replace(
+            "epochs: 2", "epochs: 400"
+        )
+    )
     command = [sys.executable, "-m", "limbeck", "run", str(recipe), "--out", str(tmp_path / "out")]
     environment = {**os.environ, "LIMBECK_CACHE": str(tmp_path / "cache")}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:

@@ -32,7 +32,9 @@ def cache(recipe: Recipe) -> teacher.Cache:
     bench = context.Bench(recipe, Store())
     ready = stages.teacher_stage(bench, recipe)
     start = stages.student_stage(bench, recipe, ready)
-    found = teacher_outputs.label_stage(bench, recipe, ready, start, objective.terms("cross_entropy", recipe.distill)).open()
+    found = teacher_outputs.label_stage(
+        bench, recipe, ready, start, objective.terms("cross_entropy", recipe.distill)
+    ).open()
     assert isinstance(found, teacher.Cache)
     return found
 
@@ -44,7 +46,13 @@ def started(recipe: Recipe) -> list[str]:
 
 
 def batch(rows: list[int]) -> Batch:
-    return Batch({}, None, torch.zeros(len(rows), 1), torch.ones(len(rows), 1, dtype=torch.bool), np.array(rows))
+    return Batch(
+        {},
+        None,
+        torch.zeros(len(rows), 1),
+        torch.ones(len(rows), 1, dtype=torch.bool),
+        np.array(rows),
+    )
 
 
 def test_a_run_asks_nothing_after_its_labelling() -> None:
@@ -66,7 +74,9 @@ def test_parts_hold_what_one_piece_holds(monkeypatch: pytest.MonkeyPatch) -> Non
         torch.testing.assert_close(found.inner[tap], value, atol=2e-3, rtol=2e-3)
 
 
-def test_a_labelling_that_was_stopped_goes_on_after_its_last_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_labelling_that_was_stopped_goes_on_after_its_last_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(teacher_outputs, "PART_ROWS", 300)
     whole, calls = teacher.label, list[int]()
 
@@ -80,14 +90,24 @@ def test_a_labelling_that_was_stopped_goes_on_after_its_last_part(monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         label(parse(RECIPE))
     monkeypatch.setattr(teacher, "label", whole)
-    assert started(parse(RECIPE)) == ["label, part 3 of 5", "label, part 4 of 5", "label, part 5 of 5"]
+    assert started(parse(RECIPE)) == [
+        "label, part 3 of 5",
+        "label, part 4 of 5",
+        "label, part 5 of 5",
+    ]
 
 
-def test_what_another_process_labels_is_left_to_it_and_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_another_process_labels_is_left_to_it_and_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(teacher_outputs, "PART_ROWS", 300)
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "probe"))
     label(parse(RECIPE))
-    first = next(entry for entry in (tmp_path / "probe").glob("label-*") if read_json(entry / "stage.json")["rows"][0] == 0).name
+    first = next(
+        entry
+        for entry in (tmp_path / "probe").glob("label-*")
+        if read_json(entry / "stage.json")["rows"][0] == 0
+    ).name
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "shared"))
     asked: list[str] = []
     last_begun, released = threading.Event(), threading.Event()
@@ -111,12 +131,16 @@ def test_what_another_process_labels_is_left_to_it_and_waited_for(monkeypatch: p
     assert held.wait(60)
     label(parse(RECIPE), tell)
     thread.join()
-    assert [name for name in asked if name.startswith("label")] == [f"label, part {number} of 5" for number in (2, 3, 4, 5, 1)]
+    assert [name for name in asked if name.startswith("label")] == [
+        f"label, part {number} of 5" for number in (2, 3, 4, 5, 1)
+    ]
     assert released.is_set()
 
 
 def test_the_largest_logits_and_the_mass_of_the_others_are_kept() -> None:
-    logits = 4 * torch.randn(5, 3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = 4 * torch.randn(
+        5, 3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     values, labels = teacher.largest(logits, 4)
     found, wanted = teacher.restored(values, labels, 12).softmax(-1), logits.softmax(-1)
     for b in range(5):
@@ -124,23 +148,41 @@ def test_the_largest_logits_and_the_mass_of_the_others_are_kept() -> None:
             first = sorted(range(12), key=lambda v, row=wanted[b, w]: -float(row[v]))
             rest = sum(float(wanted[b, w, v]) for v in first[4:]) / 8
             for rank, v in enumerate(first):
-                assert float(found[b, w, v]) == pytest.approx(float(wanted[b, w, v]) if rank < 4 else rest, rel=1e-5)
+                assert float(found[b, w, v]) == pytest.approx(
+                    float(wanted[b, w, v]) if rank < 4 else rest, rel=1e-5
+                )
 
 
 def test_training_on_the_largest_logits_is_training_on_all_of_them(tmp_path: Path) -> None:
     """Half of the labels, with a teacher that knows a little: pointwise, and in where the training ends."""
     known = ["teacher.epochs=8", "train.epochs=4", "distill.losses={kl: {}}"]
     rows = batch(list(range(0, 1200, 7)))
-    whole, half = (cache(parse(RECIPE, overrides=[*known, f"distill.top_k={top}"]).resolved())(rows).logits.log_softmax(-1) for top in (0, 5))
+    whole, half = (
+        cache(parse(RECIPE, overrides=[*known, f"distill.top_k={top}"]).resolved())(
+            rows
+        ).logits.log_softmax(-1)
+        for top in (0, 5)
+    )
     assert (whole.exp() * (whole - half)).sum(-1).mean() < 5e-3
-    reports = {top: run(parse(RECIPE, overrides=[*known, f"distill.top_k={top}"]), tmp_path / str(top)) for top in (0, 5, 10)}
+    reports = {
+        top: run(parse(RECIPE, overrides=[*known, f"distill.top_k={top}"]), tmp_path / str(top))
+        for top in (0, 5, 10)
+    }
     accuracies = {top: report["arms"]["kd"]["mean"]["accuracy"] for top, report in reports.items()}
     assert accuracies[5] == pytest.approx(accuracies[0], abs=0.02), "seven rows of 359"
-    assert [stage["name"] for stage in reports[10]["stages"] if stage["name"] == "label" and stage["reused"]], "all of ten are all"
+    assert [
+        stage["name"]
+        for stage in reports[10]["stages"]
+        if stage["name"] == "label" and stage["reused"]
+    ], "all of ten are all"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"), [("distill:", "# ", "has no `distill`"), ("threads: 1", "threads: 1, augment: [flip]", r"`train\.views`")]
+    ("old", "new", "told"),
+    [
+        ("distill:", "# ", "has no `distill`"),
+        ("threads: 1", "threads: 1, augment: [flip]", r"`train\.views`"),
+    ],
 )
 def test_what_has_no_answers_to_keep_is_said(old: str, new: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):

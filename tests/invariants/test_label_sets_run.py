@@ -20,12 +20,16 @@ def write_texts(folder: Path) -> None:
             file.write("text,label\n")
             for _ in range(count):
                 words = ["calm", *chance.sample(list(WORDS), chance.choice((0, 1, 2)))]
-                file.write(f"{' '.join(words)},{';'.join(sorted({WORDS[word] for word in words[1:]}))}\n")
+                file.write(
+                    f"{' '.join(words)},{';'.join(sorted({WORDS[word] for word in words[1:]}))}\n"
+                )
 
 
 def test_label_sets_are_learned_and_proven(tmp_path: Path) -> None:
     write_texts(tmp_path / "texts")
-    teacher = save_encoder(tmp_path / "teacher", [*WORDS, "calm"], vocabulary=60, width=32, layers=2)
+    teacher = save_encoder(
+        tmp_path / "teacher", [*WORDS, "calm"], vocabulary=60, width=32, layers=2
+    )
     text = f"""
 task: multi-label-classification
 data: {{source: csv, path: {tmp_path / "texts"}, label_separator: ";"}}
@@ -42,7 +46,11 @@ verdict: {{arms: [joint], max_drop: 0.2}}
     assert parity["holds"]
     assert parity["units"] == 3 * 60
     assert report["arms"]["joint"]["agreement"] > 0.9
-    assert [row["label"] for row in report["arms"]["joint"]["seeds"][0]["per_label"]][:3] == ["moving", "warm", "wet"]
+    assert [row["label"] for row in report["arms"]["joint"]["seeds"][0]["per_label"]][:3] == [
+        "moving",
+        "warm",
+        "wet",
+    ]
     predictor = limbeck.load(tmp_path / "run" / "artifact")
     assert predictor.predict("calm rain sun")["labels"] == ["warm", "wet"]
     assert predictor.predict("calm")["labels"] == []

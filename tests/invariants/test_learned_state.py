@@ -42,16 +42,25 @@ def run(text: str, tell: Tell = silent, overrides: Sequence[str] = ()) -> Arm:
 def digests(arm: Arm) -> dict[str, str]:
     """Weights, ranges, and every file of the artifact."""
     assert arm.artifact is not None
-    return {path.name: file_digest(path) for path in [arm.weights / WEIGHTS, *sorted(arm.artifact.iterdir())]}
+    return {
+        path.name: file_digest(path)
+        for path in [arm.weights / WEIGHTS, *sorted(arm.artifact.iterdir())]
+    }
 
 
 DEFAULT = ("lsq_plus", "progressive")  # what has the most to remember; the others in the slow tests
 
 
 @pytest.mark.parametrize(
-    "quantize", [pytest.param(each, id=name, marks=[pytest.mark.slow] * (name not in DEFAULT)) for name, each in QUANTIZE.items()]
+    "quantize",
+    [
+        pytest.param(each, id=name, marks=[pytest.mark.slow] * (name not in DEFAULT))
+        for name, each in QUANTIZE.items()
+    ],
 )
-def test_a_stopped_training_ends_with_the_same_bytes(quantize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_training_ends_with_the_same_bytes(
+    quantize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = f"{RECIPE}quantize: {quantize}\n"
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "calm-cache"))
     calm = run(text)
@@ -74,7 +83,12 @@ def test_a_stopped_training_ends_with_the_same_bytes(quantize: str, tmp_path: Pa
 def test_offsets_and_bounds_are_among_what_is_kept() -> None:
     names = {}
     for name in ("lsq", "lsq_plus"):
-        names[name] = set(load_file(run(f"{RECIPE}quantize: {QUANTIZE[name]}\n", overrides=["train.epochs=1"]).weights / WEIGHTS))
+        names[name] = set(
+            load_file(
+                run(f"{RECIPE}quantize: {QUANTIZE[name]}\n", overrides=["train.epochs=1"]).weights
+                / WEIGHTS
+            )
+        )
     added = names["lsq_plus"] - names["lsq"]
     assert added
     assert all(each.endswith(".offset") for each in added)

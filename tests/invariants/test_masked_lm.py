@@ -30,7 +30,10 @@ def write_texts(folder: Path) -> str:
     folder.mkdir()
     chance = random.Random(0)
     for name, count in (("train", 300), ("valid", 60), ("test", 60)):
-        lines = [chance.choice(SENTENCES).format(n=chance.choice(NAMES), p=chance.choice(PLACES)) for _ in range(count)]
+        lines = [
+            chance.choice(SENTENCES).format(n=chance.choice(NAMES), p=chance.choice(PLACES))
+            for _ in range(count)
+        ]
         (folder / f"{name}.txt").write_text("\n\n".join(lines) + "\n")
     words = " ".join([*SENTENCES, *NAMES, *PLACES]).replace("{n}", "").replace("{p}", "").split()
     return save_encoder(folder / "encoder", words, vocabulary=80, width=32, layers=1)
@@ -39,7 +42,9 @@ def write_texts(folder: Path) -> str:
 def frequencies(folder: Path) -> list[float]:
     """How often each token of the training texts is there, as a share."""
     tokenizer = Tokenizer.from_file(str(folder / "encoder" / "tokenizer.json"))
-    counts = Counter(tokenizer.encode((folder / "train.txt").read_text(), add_special_tokens=False).ids)
+    counts = Counter(
+        tokenizer.encode((folder / "train.txt").read_text(), add_special_tokens=False).ids
+    )
     return [count / counts.total() for count in counts.values()]
 
 
@@ -57,14 +62,18 @@ def test_an_encoder_learns_from_texts_and_is_a_teacher_after(tmp_path: Path) -> 
     report = limbeck.run(asked, tmp_path / "run")
     mean, (seed,) = report["arms"]["plain"]["mean"], report["arms"]["plain"]["seeds"]
     shares = frequencies(tmp_path / "texts")
-    assert mean["nats_per_token"] < -sum(share * math.log(share) for share in shares) - 0.5  # what frequencies alone give: it reads the context
+    assert (
+        mean["nats_per_token"] < -sum(share * math.log(share) for share in shares) - 0.5
+    )  # what frequencies alone give: it reads the context
     assert mean["accuracy"] > 2 * max(shares)
     assert mean["perplexity"] == pytest.approx(math.exp(mean["nats_per_token"]))
     assert set(seed) == {"seed", "metrics"}  # nothing of the size of the vocabulary
     assert report["metric"] == {"name": "nats_per_token", "higher_is_better": False}
     low, high = report["arms"]["plain"]["ci95"]["nats_per_token"]
     assert low < mean["nats_per_token"] < high
-    points = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    points = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     nats = [point["validation"]["nats_per_token"] for point in points if "validation" in point]
     assert nats[-1] < nats[0]
     assert "nats per token" in (tmp_path / "run" / "report.html").read_text()
@@ -76,11 +85,17 @@ def test_an_encoder_learns_from_texts_and_is_a_teacher_after(tmp_path: Path) -> 
 def taken_up(tmp_path: Path, model: Path) -> None:
     """A classifier begins with the encoder of `model`, and a recipe names it as teacher."""
     task = TextClassification(["no", "yes"], (model / "tokenizer.json").read_text())
-    begun, saved = model_state(create_model(str(model), {}, task, seed=0)), load_file(model / WEIGHTS)
+    begun, saved = (
+        model_state(create_model(str(model), {}, task, seed=0)),
+        load_file(model / WEIGHTS),
+    )
     shared = [name for name in saved if name.startswith("bert.") and name in begun]
     assert len(shared) >= 20
     assert all((begun[name] == saved[name]).all() for name in shared)
-    lines = [f"{'will it rain in' if i % 2 else 'call'} {NAMES[i % 3]} {PLACES[i % 4]},{'yes' if i % 2 else 'no'}" for i in range(80)]
+    lines = [
+        f"{'will it rain in' if i % 2 else 'call'} {NAMES[i % 3]} {PLACES[i % 4]},{'yes' if i % 2 else 'no'}"
+        for i in range(80)
+    ]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *lines]))
     report = limbeck.run(
         parse(f"""
@@ -100,7 +115,9 @@ class Stop(Exception):
     """Ends a run where a test wants it."""
 
 
-def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = recipe(tmp_path / "texts", write_texts(tmp_path / "texts"), checkpoint_seconds=0)
     limbeck.run(asked, tmp_path / "calm")
 
@@ -112,22 +129,33 @@ def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path: Path, monkey
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "other"))
     with pytest.raises(Stop):
         limbeck.run(asked, tmp_path / "again", tell=stop)
-    limbeck.run(asked, tmp_path / "again", tell=lambda event: notes.append(event.text) if isinstance(event, Note) else None)
+    limbeck.run(
+        asked,
+        tmp_path / "again",
+        tell=lambda event: notes.append(event.text) if isinstance(event, Note) else None,
+    )
     assert any("going on from step" in note for note in notes)
     calm, again = (file_digest(tmp_path / name / "model" / WEIGHTS) for name in ("calm", "again"))
     assert calm == again
 
 
-@pytest.mark.parametrize("stage", ["distill: {}", "quantize: {when: train}", "quantize: {when: after}"])
+@pytest.mark.parametrize(
+    "stage", ["distill: {}", "quantize: {when: train}", "quantize: {when: after}"]
+)
 def test_what_pre_training_cannot_do_is_refused_before_any_work(stage: str, tmp_path: Path) -> None:
     text = f"task: masked-lm\ndata: {{source: text, path: nowhere}}\nteacher: {{model: x}}\nstudent: {{from: teacher, surgery: same}}\n{stage}\n"
-    with pytest.raises(ValueError, match=rf"recipe:5:1: {stage.split(':')[0]}: `masked-lm` only pre-trains: .* `model` is then the teacher.model"):
+    with pytest.raises(
+        ValueError,
+        match=rf"recipe:5:1: {stage.split(':')[0]}: `masked-lm` only pre-trains: .* `model` is then the teacher.model",
+    ):
         parse(text).check_components()
 
 
 def test_a_teacher_that_is_asked_nothing_is_refused() -> None:
     text = "task: masked-lm\ndata: {source: text, path: nowhere}\nteacher: {model: x}\nstudent: {model: y}\n"
-    with pytest.raises(ValueError, match=r"recipe:3:1: teacher: `masked-lm` asks a teacher nothing"):
+    with pytest.raises(
+        ValueError, match=r"recipe:3:1: teacher: `masked-lm` asks a teacher nothing"
+    ):
         parse(text).check_components()
 
 
@@ -139,7 +167,10 @@ def test_a_student_cut_from_a_teacher_is_pre_trained(tmp_path: Path) -> None:
         "student": {"from": "teacher", "surgery": "same"},
     }
     report = limbeck.run(Recipe.model_validate(asked), tmp_path / "run")
-    assert report["arms"]["plain"]["mean"]["nats_per_token"] < report["arms"]["teacher"]["mean"]["nats_per_token"]
+    assert (
+        report["arms"]["plain"]["mean"]["nats_per_token"]
+        < report["arms"]["teacher"]["mean"]["nats_per_token"]
+    )
     assert report["arms"]["plain"]["agreement"] is None
 
 
@@ -147,6 +178,11 @@ def test_a_model_without_a_masked_form_is_named(tmp_path: Path) -> None:
     from transformers import GPT2Config, GPT2Model
 
     encoder = write_texts(tmp_path / "texts")
-    GPT2Model(GPT2Config(vocab_size=80, n_embd=8, n_layer=1, n_head=1, n_positions=32)).save_pretrained(encoder)
-    with pytest.raises(ValueError, match=r"encoder`: not to be had as AutoModelForMaskedLM: Unrecognized configuration class"):
+    GPT2Model(
+        GPT2Config(vocab_size=80, n_embd=8, n_layer=1, n_head=1, n_positions=32)
+    ).save_pretrained(encoder)
+    with pytest.raises(
+        ValueError,
+        match=r"encoder`: not to be had as AutoModelForMaskedLM: Unrecognized configuration class",
+    ):
         limbeck.run(recipe(tmp_path / "texts", encoder), tmp_path / "run")

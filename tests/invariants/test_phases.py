@@ -12,12 +12,26 @@ from limbeck.core.files import read_json
 from limbeck.recipe.reading import parse
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
-(RECIPE,) = (block for block in re.findall(r"^```yaml\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE) if "step(" in block)
-SHORT = ["teacher.epochs=1", "teacher.width=6", "student.width=4", "train.epochs=5", "train.threads=1"]
+(RECIPE,) = (
+    block
+    for block in re.findall(r"^```yaml\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+    if "step(" in block
+)
+SHORT = [
+    "teacher.epochs=1",
+    "teacher.width=6",
+    "student.width=4",
+    "train.epochs=5",
+    "train.threads=1",
+]
 
 
 def history(cache: Path, out: Path) -> list[dict[str, Any]]:
-    (entry,) = [record["entry"] for record in read_json(out / "stages.json") if record["name"].startswith("train (joint")]
+    (entry,) = [
+        record["entry"]
+        for record in read_json(out / "stages.json")
+        if record["name"].startswith("train (joint")
+    ]
     return [point for point in read_json(cache / entry / "history.json") if "losses" in point]
 
 
@@ -35,6 +49,9 @@ def test_self_study_hears_no_teacher_and_tutoring_does(tmp_path: Path, cache_fol
 
 
 def test_a_phase_without_any_loss_is_refused_by_its_step(tmp_path: Path) -> None:
-    asked = parse(RECIPE, overrides=[*SHORT, "distill.task_weight=step(1@0, 0@0.2)", "quantize.error_weight=0"])
+    asked = parse(
+        RECIPE,
+        overrides=[*SHORT, "distill.task_weight=step(1@0, 0@0.2)", "quantize.error_weight=0"],
+    )
     with pytest.raises(Diverged, match=r"^step \d+ of \d+: every loss term has the weight 0 here"):
         limbeck.run(asked, tmp_path / "run")

@@ -30,7 +30,9 @@ def test_a_second_run_asks_the_teacher_nothing(tmp_path: Path) -> None:
     assert "label: reused" in map(str, told)
 
 
-def test_weights_do_not_depend_on_what_was_cached_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_do_not_depend_on_what_was_cached_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A teacher of another width than the student: the projectors' first weights are drawn, and must be drawn alike."""
     found = []
     for cache, warmed in (("cold", False), ("warm", True)):
@@ -38,7 +40,11 @@ def test_weights_do_not_depend_on_what_was_cached_before(tmp_path: Path, monkeyp
         if warmed:
             run(parse(RECIPE, overrides=["train.epochs=2"]), tmp_path / "longer")
         run(parse(RECIPE), tmp_path / cache / "run")
-        (trained,) = [stage["entry"] for stage in read_json(tmp_path / cache / "run" / "stages.json") if stage["name"].startswith("train")]
+        (trained,) = [
+            stage["entry"]
+            for stage in read_json(tmp_path / cache / "run" / "stages.json")
+            if stage["name"].startswith("train")
+        ]
         found.append(file_digest(tmp_path / cache / trained / "model.safetensors"))
     assert found[0] == found[1]
 
@@ -52,7 +58,15 @@ def test_an_unchanged_run_trains_nothing(tmp_path: Path) -> None:
 
 
 def test_a_student_without_labels_learns_from_the_teacher_alone(tmp_path: Path) -> None:
-    recipe = parse(RECIPE, overrides=["data.unlabelled=0.9", "teacher.epochs=40", "train.epochs=12", "distill.task_weight=0"])
+    recipe = parse(
+        RECIPE,
+        overrides=[
+            "data.unlabelled=0.9",
+            "teacher.epochs=40",
+            "train.epochs=12",
+            "distill.task_weight=0",
+        ],
+    )
     report = run(recipe, tmp_path / "run")
     assert "task" not in (tmp_path / "run" / "metrics.jsonl").read_text().split('"arm": "kd"')[1]
     assert report["arms"]["kd"]["mean"]["accuracy"] > 0.5

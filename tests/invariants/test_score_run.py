@@ -23,11 +23,16 @@ def write_pairs(folder: Path) -> None:
             for _ in range(count):
                 one, two = (chance.sample(list(WORDS), chance.choice((1, 2, 3))) for _ in range(2))
                 score = sum(WORDS[word] for word in (*one, *two))
-                file.write(json.dumps({"text": " ".join(one), "text_b": " ".join(two), "label": score}) + "\n")
+                file.write(
+                    json.dumps({"text": " ".join(one), "text_b": " ".join(two), "label": score})
+                    + "\n"
+                )
     (folder / "unlabelled.jsonl").write_text('{"text": "sun", "text_b": "sun rain"}\n')
 
 
-def test_a_score_of_pairs_is_learned_and_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_score_of_pairs_is_learned_and_proven(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_pairs(tmp_path / "pairs")
     teacher = save_encoder(tmp_path / "teacher", WORDS, vocabulary=60, width=32, layers=2)
     text = f"""
@@ -46,8 +51,18 @@ verdict: {{arms: [joint], max_drop: 0.2, metric: root_mean_square_error}}
     assert all(row["holds"] for row in report["parity"])
     rise = means["joint"]["root_mean_square_error"] - means["teacher"]["root_mean_square_error"]
     assert report["verdict"]["drop"] == pytest.approx(rise)
-    (tmp_path / "asked.jsonl").write_text('{"text": "sun rain", "text_b": "wind sun"}\n{"text": "rain", "text_b": "snow"}\n')
-    assert main._status(lambda: main.app(["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")], standalone_mode=False)) == 0
+    (tmp_path / "asked.jsonl").write_text(
+        '{"text": "sun rain", "text_b": "wind sun"}\n{"text": "rain", "text_b": "snow"}\n'
+    )
+    assert (
+        main._status(
+            lambda: main.app(
+                ["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")],
+                standalone_mode=False,
+            )
+        )
+        == 0
+    )
     warm, cold = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert warm["input"] == {"text": "sun rain", "text_b": "wind sun"}
     assert warm["score"] > 3 > 1 > cold["score"]

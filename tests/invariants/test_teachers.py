@@ -23,7 +23,11 @@ ASSISTED = f"{RECIPE}assistant: {{model: small_cnn, width: 6}}\n"
 
 
 def trained(folder: Path) -> str:
-    (entry,) = [stage["entry"] for stage in read_json(folder / "stages.json") if stage["name"].startswith("train (kd") and stage["entry"]][-1:]
+    (entry,) = [
+        stage["entry"]
+        for stage in read_json(folder / "stages.json")
+        if stage["name"].startswith("train (kd") and stage["entry"]
+    ][-1:]
     return entry
 
 
@@ -31,12 +35,19 @@ def test_several_teachers_teach_together(tmp_path: Path) -> None:
     report = run(parse(SEVERAL), tmp_path / "several")
     assert [stage["name"] for stage in report["stages"]].count("label") == 3
     notes = [note for note in report["notes"] if note.startswith("teacher")]
-    assert [note.split(":")[0] for note in notes] == ["teacher 2 (small_cnn)", "teacher 3 (small_cnn)"]
+    assert [note.split(":")[0] for note in notes] == [
+        "teacher 2 (small_cnn)",
+        "teacher 3 (small_cnn)",
+    ]
     assert all(0 < float(note.rsplit(" ", 1)[1]) <= 1 for note in notes)
     run(parse(RECIPE), tmp_path / "one")
     best = run(parse(SEVERAL, overrides=["distill.combine=best"]), tmp_path / "best")
     assert len({trained(tmp_path / name) for name in ("several", "one", "best")}) == 3
-    assert not [stage for stage in best["stages"] if stage["name"] in ("teacher", "label") and not stage["reused"]]
+    assert not [
+        stage
+        for stage in best["stages"]
+        if stage["name"] in ("teacher", "label") and not stage["reused"]
+    ]
 
 
 def test_what_several_teachers_answered_is_not_asked_again(tmp_path: Path) -> None:
@@ -59,18 +70,30 @@ def test_an_assistant_learns_from_the_teacher_and_teaches_the_student(tmp_path: 
 
 def test_the_control_arm_has_no_assistant(tmp_path: Path) -> None:
     settings = "quantize: {range: minmax}\nverdict: {arms: [plain, kd], max_drop: 1.0}\n"
-    names = [run(parse(text + settings), tmp_path / str(len(text)))["stages"] for text in (RECIPE, ASSISTED)]
-    plain = [[stage["reused"] for stage in stages if stage["name"].startswith("train (plain")] for stages in names]
+    names = [
+        run(parse(text + settings), tmp_path / str(len(text)))["stages"]
+        for text in (RECIPE, ASSISTED)
+    ]
+    plain = [
+        [stage["reused"] for stage in stages if stage["name"].startswith("train (plain")]
+        for stages in names
+    ]
     assert plain == [[False], [True]]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (SEVERAL.replace("distill:", "# "), "`teachers` teaches the student, which needs `distill`"),
+        (
+            SEVERAL.replace("distill:", "# "),
+            "`teachers` teaches the student, which needs `distill`",
+        ),
         (ASSISTED.replace("distill:", "# "), "`assistant` teaches the student"),
         (RECIPE.replace("distill: {", "distill: {combine: best, "), "it needs `teachers`"),
-        (SEVERAL.replace("width: 6", "widht: 6"), r"recipe:9:24: teachers\.0\.widht: .*Did you mean `width`"),
+        (
+            SEVERAL.replace("width: 6", "widht: 6"),
+            r"recipe:9:24: teachers\.0\.widht: .*Did you mean `width`",
+        ),
         (SEVERAL.replace("weight: 0.5", "weight: 0"), r"teachers\.1\.weight"),
     ],
 )

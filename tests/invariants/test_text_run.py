@@ -13,7 +13,11 @@ from limbeck.recipe.reading import parse
 
 NAMES = ["Ada", "Grace", "Edsger", "Barbara", "Donald", "Leslie"]
 PLACES = ["Paris", "Berlin", "Santiago", "Hanoi", "Nairobi"]
-SENTENCES = [("{n} {m} lives in {p} .", "B-PER I-PER O O B-LOC O"), ("In {p} it rains .", "O B-LOC O O O"), ("Ask {n} about it", "O B-PER O O")]
+SENTENCES = [
+    ("{n} {m} lives in {p} .", "B-PER I-PER O O B-LOC O"),
+    ("In {p} it rains .", "O B-LOC O O O"),
+    ("Ask {n} about it", "O B-PER O O"),
+]
 
 
 def write_corpus(folder: Path) -> list[str]:
@@ -24,9 +28,13 @@ def write_corpus(folder: Path) -> list[str]:
         blocks = []
         for _ in range(count):
             text, tags = chance.choice(SENTENCES)
-            tokens = text.format(n=chance.choice(NAMES), m=chance.choice(NAMES), p=chance.choice(PLACES)).split()
+            tokens = text.format(
+                n=chance.choice(NAMES), m=chance.choice(NAMES), p=chance.choice(PLACES)
+            ).split()
             words |= set(tokens)
-            blocks.append("\n".join(f"{token} {tag}" for token, tag in zip(tokens, tags.split(), strict=True)))
+            blocks.append(
+                "\n".join(f"{token} {tag}" for token, tag in zip(tokens, tags.split(), strict=True))
+            )
         (folder / f"{name}.txt").write_text("\n\n".join(blocks) + "\n")
     (folder / "unlabelled.txt").write_text("Ask\nGrace\n\nParis\n")
     return sorted(words)
@@ -35,7 +43,9 @@ def write_corpus(folder: Path) -> list[str]:
 def test_a_student_with_another_tokenizer_learns_and_is_proven(tmp_path: Path) -> None:
     words = write_corpus(tmp_path / "corpus")
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)
-    student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
+    student = save_encoder(
+        tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True
+    )
     text = f"""
 task: token-classification
 data: {{source: conll, path: {tmp_path / "corpus"}}}
@@ -52,7 +62,10 @@ verdict: {{arms: [kd+ptq, joint], max_drop: 0.2}}
     assert min(arm["mean"]["f1"] for arm in report["arms"].values()) > 0.9
     assert all(row["holds"] for row in report["parity"])
     answer = limbeck.load(tmp_path / "run" / "artifact").predict("Barbara Leslie lives in Hanoi.")
-    assert [(entity["type"], entity["text"]) for entity in answer["entities"]] == [("PER", "Barbara Leslie"), ("LOC", "Hanoi")]
+    assert [(entity["type"], entity["text"]) for entity in answer["entities"]] == [
+        ("PER", "Barbara Leslie"),
+        ("LOC", "Hanoi"),
+    ]
 
 
 INTENTS = {
@@ -70,7 +83,9 @@ def write_intents(folder: Path) -> list[str]:
         rows = ["text,intent"]
         for _ in range(count):
             intent = chance.choice(sorted(INTENTS))
-            text = chance.choice(INTENTS[intent]).format(n=chance.choice(NAMES), p=chance.choice(PLACES))
+            text = chance.choice(INTENTS[intent]).format(
+                n=chance.choice(NAMES), p=chance.choice(PLACES)
+            )
             words |= set(text.split())
             rows.append(f'"{text}",{intent}')
         (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
@@ -80,10 +95,14 @@ def write_intents(folder: Path) -> list[str]:
     return sorted(words)
 
 
-def test_a_text_classifier_learns_and_is_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_classifier_learns_and_is_proven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = write_intents(tmp_path / "intents")
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)
-    student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True)
+    student = save_encoder(
+        tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True
+    )
     text = f"""
 task: text-classification
 data: {{source: csv, path: {tmp_path / "intents"}, on_bad_row: quarantine}}

@@ -60,7 +60,9 @@ def slow(x: float, scale: float, zero_point: int, grid: Grid) -> tuple[float, fl
     return code, (code - zero_point) * scale
 
 
-def calibrated(grid: Grid, scale: torch.Tensor, zero_point: torch.Tensor, groups: int = 1) -> FakeQuantizer:
+def calibrated(
+    grid: Grid, scale: torch.Tensor, zero_point: torch.Tensor, groups: int = 1
+) -> FakeQuantizer:
     quantizer = FakeQuantizer(grid, registry.load("ranges", "lsq"), groups)
     with torch.no_grad():
         quantizer.log_scale.copy_(scale.log())
@@ -84,7 +86,9 @@ def test_every_half_step_against_a_float64_loop(name: str) -> None:
 
 
 @given(quantizers(), st.lists(st.floats(-1e5, 1e5, width=32), min_size=1, max_size=20))
-def test_any_values_against_a_float64_loop(quantizer: tuple[Grid, torch.Tensor, torch.Tensor], values: list[float]) -> None:
+def test_any_values_against_a_float64_loop(
+    quantizer: tuple[Grid, torch.Tensor, torch.Tensor], values: list[float]
+) -> None:
     """Float32 division may land a tie on the other side: a code differs by at most 1, and then x is within 1e-4 steps of the tie."""
     grid, scale, zero_point = quantizer
     codes = quantize(torch.tensor(values), scale, zero_point, grid)
@@ -99,13 +103,19 @@ def test_any_values_against_a_float64_loop(quantizer: tuple[Grid, torch.Tensor, 
 
 def affine_graph(name: str) -> Any:
     """x, scale, zero_point to codes and values by QuantizeLinear and DequantizeLinear."""
-    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]), helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"])]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
     inputs = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, [None]),
         helper.make_tensor_value_info("s", TensorProto.FLOAT, []),
         helper.make_tensor_value_info("z", TYPES[name], []),
     ]
-    outputs = [helper.make_tensor_value_info("q", TYPES[name], [None]), helper.make_tensor_value_info("y", TensorProto.FLOAT, [None])]
+    outputs = [
+        helper.make_tensor_value_info("q", TYPES[name], [None]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [None]),
+    ]
     graph = helper.make_graph(nodes, "affine", inputs, outputs)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
@@ -113,7 +123,9 @@ def affine_graph(name: str) -> Any:
 def session(model: Any) -> Any:
     import onnxruntime
 
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
 
 
 @pytest.mark.parametrize("name", list(TYPES))
@@ -128,7 +140,10 @@ def test_onnx_gives_the_same_codes_and_values(name: str, runtime: Any) -> None:
             x = np.concatenate([generator.normal(0, 100 * scale, 2000), ties]).astype(np.float32)
             feed = {"x": x, "s": np.array(scale, np.float32), "z": np.array(zero_point, name)}
             codes, values = run.run(None, feed)
-            own_scale, own_zero = torch.tensor(scale, dtype=torch.float32), torch.tensor(float(zero_point))
+            own_scale, own_zero = (
+                torch.tensor(scale, dtype=torch.float32),
+                torch.tensor(float(zero_point)),
+            )
             own = quantize(torch.tensor(x), own_scale, own_zero, grid)
             kept = codes >= grid.low
             assert np.array_equal(own.numpy(), np.maximum(codes.astype(np.float32), grid.low))
@@ -136,16 +151,22 @@ def test_onnx_gives_the_same_codes_and_values(name: str, runtime: Any) -> None:
 
 
 @given(quantizers(), st.floats(0, 1))
-def test_the_error_is_at_most_half_a_step_inside_the_range(quantizer: tuple[Grid, torch.Tensor, torch.Tensor], share: float) -> None:
+def test_the_error_is_at_most_half_a_step_inside_the_range(
+    quantizer: tuple[Grid, torch.Tensor, torch.Tensor], share: float
+) -> None:
     grid, scale, zero_point = quantizer
     low, high = (grid.low - zero_point) * scale, (grid.high - zero_point) * scale
     x = torch.minimum(torch.maximum(low + share * (high - low), low), high)
     found = dequantize(quantize(x, scale, zero_point, grid), scale, zero_point)
-    assert abs(found.double() - x.double()) <= gap(float(x / scale), grid) * scale.double() / 2 * (1 + 1e-4)
+    assert abs(found.double() - x.double()) <= gap(float(x / scale), grid) * scale.double() / 2 * (
+        1 + 1e-4
+    )
 
 
 @given(quantizers(), st.floats(-1e6, 1e6, width=32))
-def test_outside_the_range_the_nearest_end_is_taken(quantizer: tuple[Grid, torch.Tensor, torch.Tensor], value: float) -> None:
+def test_outside_the_range_the_nearest_end_is_taken(
+    quantizer: tuple[Grid, torch.Tensor, torch.Tensor], value: float
+) -> None:
     grid, scale, zero_point = quantizer
     code = quantize(torch.tensor(value), scale, zero_point, grid).item()
     assert grid.low <= code <= grid.high
@@ -156,24 +177,32 @@ def test_outside_the_range_the_nearest_end_is_taken(quantizer: tuple[Grid, torch
 
 
 @given(quantizers(), st.floats(-1e6, 1e6, width=32))
-def test_quantizing_twice_is_quantizing_once(quantizer: tuple[Grid, torch.Tensor, torch.Tensor], value: float) -> None:
+def test_quantizing_twice_is_quantizing_once(
+    quantizer: tuple[Grid, torch.Tensor, torch.Tensor], value: float
+) -> None:
     grid, scale, zero_point = quantizer
     once = quantize(torch.tensor(value), scale, zero_point, grid)
     assert torch.equal(quantize(dequantize(once, scale, zero_point), scale, zero_point, grid), once)
 
 
 @given(quantizers(), st.floats(-1e6, 1e6, width=32), st.floats(-1e6, 1e6, width=32))
-def test_a_larger_value_never_gets_a_smaller_code(quantizer: tuple[Grid, torch.Tensor, torch.Tensor], first: float, second: float) -> None:
+def test_a_larger_value_never_gets_a_smaller_code(
+    quantizer: tuple[Grid, torch.Tensor, torch.Tensor], first: float, second: float
+) -> None:
     grid, scale, zero_point = quantizer
     low, high = sorted((first, second))
-    assert quantize(torch.tensor(low), scale, zero_point, grid) <= quantize(torch.tensor(high), scale, zero_point, grid)
+    assert quantize(torch.tensor(low), scale, zero_point, grid) <= quantize(
+        torch.tensor(high), scale, zero_point, grid
+    )
 
 
 @given(quantizers())
 def test_zero_is_exact(quantizer: tuple[Grid, torch.Tensor, torch.Tensor]) -> None:
     """But for the one grid whose levels are two steps apart: zero is the boundary of two of them, and goes to the upper."""
     grid, scale, zero_point = quantizer
-    assert dequantize(quantize(torch.zeros(()), scale, zero_point, grid), scale, zero_point) == (0 if grid.step == 1 else scale)
+    assert dequantize(quantize(torch.zeros(()), scale, zero_point, grid), scale, zero_point) == (
+        0 if grid.step == 1 else scale
+    )
 
 
 def test_a_symmetric_grid_is_as_exact_for_minus_x() -> None:
@@ -185,26 +214,50 @@ def test_a_symmetric_grid_is_as_exact_for_minus_x() -> None:
 @names
 def test_squared_error_against_a_loop(name: str) -> None:
     grid, x = GRIDS[name], torch.randn(3, 40, generator=torch.Generator().manual_seed(0))
-    scale, zero_point = torch.tensor([0.01, 0.5, 0.02]), torch.zeros(3) if GRIDS[name].symmetric else torch.tensor([128.0, 3.0, 100.0])
+    scale, zero_point = (
+        torch.tensor([0.01, 0.5, 0.02]),
+        torch.zeros(3) if GRIDS[name].symmetric else torch.tensor([128.0, 3.0, 100.0]),
+    )
     found = squared_error(x, scale, zero_point, grid)
     for row in range(3):
-        errors = [(slow(value, scale[row].item(), int(zero_point[row]), grid)[1] - value) ** 2 for value in x[row].double().tolist()]
+        errors = [
+            (slow(value, scale[row].item(), int(zero_point[row]), grid)[1] - value) ** 2
+            for value in x[row].double().tolist()
+        ]
         assert found[row].item() == pytest.approx(np.mean(errors), rel=1e-4)
 
 
 @settings(max_examples=50)
-@given(st.integers(0, 10**6), st.sampled_from([(6,), (6, 5), (6, 3, 2, 2)]), st.booleans(), st.sampled_from(list(GRIDS)))
-def test_fake_quantization_is_dequantize_of_quantize_bit_for_bit(seed: int, shape: tuple[int, ...], grouped: bool, name: str) -> None:
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([(6,), (6, 5), (6, 3, 2, 2)]),
+    st.booleans(),
+    st.sampled_from(list(GRIDS)),
+)
+def test_fake_quantization_is_dequantize_of_quantize_bit_for_bit(
+    seed: int, shape: tuple[int, ...], grouped: bool, name: str
+) -> None:
     grid, generator = GRIDS[name], torch.Generator().manual_seed(seed)
     groups = shape[0] if grouped else 1
     x = torch.randn(shape, generator=generator) * 10
-    zero_point = torch.zeros(groups) if grid.symmetric else torch.randint(0, 256, (groups,), generator=generator).float()
-    quantizer = calibrated(grid, torch.rand(groups, generator=generator) / 10 + 1e-3, zero_point, groups)
+    zero_point = (
+        torch.zeros(groups)
+        if grid.symmetric
+        else torch.randint(0, 256, (groups,), generator=generator).float()
+    )
+    quantizer = calibrated(
+        grid, torch.rand(groups, generator=generator) / 10 + 1e-3, zero_point, groups
+    )
     view = (-1, *[1] * (len(shape) - 1)) if grouped else (1,)
-    expected = dequantize(quantizer.codes(x), quantizer.scale.view(view), quantizer.zero_point.view(view))
+    expected = dequantize(
+        quantizer.codes(x), quantizer.scale.view(view), quantizer.zero_point.view(view)
+    )
     found = quantizer(x)
     assert torch.equal(found, expected)
-    assert np.array_equal(found.detach().numpy().view(np.int32) & 0x7FFFFFFF, expected.numpy().view(np.int32) & 0x7FFFFFFF)
+    assert np.array_equal(
+        found.detach().numpy().view(np.int32) & 0x7FFFFFFF,
+        expected.numpy().view(np.int32) & 0x7FFFFFFF,
+    )
 
 
 def test_fake_quantization_computes_in_float32_whatever_it_reads() -> None:
@@ -216,27 +269,39 @@ def test_fake_quantization_computes_in_float32_whatever_it_reads() -> None:
     assert torch.equal(found, quantizer(x.bfloat16().float()))
 
 
-def by_autograd(x: torch.Tensor, log_scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid) -> torch.Tensor:
+def by_autograd(
+    x: torch.Tensor, log_scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid
+) -> torch.Tensor:
     """LSQ as its paper's appendix writes it, in plain autograd: rounding passes the gradient on, clamping stops it."""
     scale = log_scale.exp()
     steps = x / scale
-    levels = torch.tensor([nearest(value, grid) for value in steps.flatten().tolist()], dtype=steps.dtype).view_as(steps)
+    levels = torch.tensor(
+        [nearest(value, grid) for value in steps.flatten().tolist()], dtype=steps.dtype
+    ).view_as(steps)
     if grid.is_floating:
-        levels = torch.where(steps.abs() > grid.high, steps, levels)  # nothing lies between the largest and saturation
+        levels = torch.where(
+            steps.abs() > grid.high, steps, levels
+        )  # nothing lies between the largest and saturation
     rounded = levels.detach() + (steps - steps.detach())
     return ((rounded + zero_point).clamp(grid.low, grid.high) - zero_point) * scale
 
 
 @names
-@pytest.mark.parametrize("shape", [(1,), (5, 1), (1, 40)], ids=["one scale", "a scale a row", "a scale a column"])
+@pytest.mark.parametrize(
+    "shape", [(1,), (5, 1), (1, 40)], ids=["one scale", "a scale a row", "a scale a column"]
+)
 def test_gradients_against_float64_autograd(name: str, shape: tuple[int, ...]) -> None:
     """The learned step's gradient is that of autograd times the paper's 1 / sqrt(n Q_P), n the values that share a scale."""
     grid, generator = GRIDS[name], torch.Generator().manual_seed(0)
     x = torch.randn((5, 40), generator=generator, dtype=torch.float64) * 3
-    log_scale = (torch.rand(shape, generator=generator, dtype=torch.float64) * 0.02 + 0.01).log() + math.log(
-        127 / grid.high
-    )  # some values lie outside
-    zero_point = torch.zeros(shape, dtype=torch.float64) if grid.symmetric else torch.full(shape, 90.0, dtype=torch.float64)
+    log_scale = (
+        torch.rand(shape, generator=generator, dtype=torch.float64) * 0.02 + 0.01
+    ).log() + math.log(127 / grid.high)  # some values lie outside
+    zero_point = (
+        torch.zeros(shape, dtype=torch.float64)
+        if grid.symmetric
+        else torch.full(shape, 90.0, dtype=torch.float64)
+    )
     upstream = torch.randn((5, 40), generator=generator, dtype=torch.float64)
     found, expected = [], []
     for out, function in ((found, StraightThrough.apply), (expected, by_autograd)):
@@ -298,9 +363,19 @@ def test_a_quantizer_that_saw_nothing_cannot_finish() -> None:
 def dynamic_session() -> Any:
     node = helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"])
     value = helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"])
-    outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in (("q", TensorProto.UINT8), ("y", TensorProto.FLOAT))]
-    graph = helper.make_graph([node, value], "dynamic", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None])], outputs)
-    return session(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+    outputs = [
+        helper.make_tensor_value_info(name, kind, None)
+        for name, kind in (("q", TensorProto.UINT8), ("y", TensorProto.FLOAT))
+    ]
+    graph = helper.make_graph(
+        [node, value],
+        "dynamic",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None])],
+        outputs,
+    )
+    return session(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    )
 
 
 DYNAMIC_INPUTS = {

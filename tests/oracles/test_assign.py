@@ -9,12 +9,21 @@ from hypothesis import strategies as st
 from limbeck.analysis.assign import assign, smallest, total, within
 
 FORMATS = ("fine", "middle", "coarse")
-LOSSES = st.lists(st.lists(st.sampled_from([0.0, 1e-9, 3e-7, 1e-4, 0.02, 0.5, 11.0]), min_size=3, max_size=3), min_size=5, max_size=5)
-COSTS = st.lists(st.lists(st.integers(1, 90_000_000), min_size=3, max_size=3), min_size=5, max_size=5)
+LOSSES = st.lists(
+    st.lists(st.sampled_from([0.0, 1e-9, 3e-7, 1e-4, 0.02, 0.5, 11.0]), min_size=3, max_size=3),
+    min_size=5,
+    max_size=5,
+)
+COSTS = st.lists(
+    st.lists(st.integers(1, 90_000_000), min_size=3, max_size=3), min_size=5, max_size=5
+)
 
 
 def tables(*values: list[list[float]]) -> list[dict[str, dict[str, float]]]:
-    return [{f"module {m}": dict(zip(FORMATS, row, strict=True)) for m, row in enumerate(rows)} for rows in values]
+    return [
+        {f"module {m}": dict(zip(FORMATS, row, strict=True)) for m, row in enumerate(rows)}
+        for rows in values
+    ]
 
 
 @settings(max_examples=150)
@@ -42,6 +51,10 @@ def test_a_budget_that_a_uniform_plan_meets_exactly_is_met() -> None:
 
 
 def test_small_differences_count_beside_large_losses() -> None:
-    losses = {"a": {"fine": 1e-9, "coarse": 50.0}, "b": {"fine": 1e-9, "coarse": 3e-9}, "c": {"fine": 1e-9, "coarse": 2e-9}}
+    losses = {
+        "a": {"fine": 1e-9, "coarse": 50.0},
+        "b": {"fine": 1e-9, "coarse": 3e-9},
+        "c": {"fine": 1e-9, "coarse": 2e-9},
+    }
     costs = {name: {"fine": 8.0, "coarse": 4.0} for name in losses}
     assert assign(losses, costs, 20.0) == {"a": "fine", "b": "fine", "c": "coarse"}

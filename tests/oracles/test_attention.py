@@ -32,7 +32,11 @@ def random(*shape: int, seed: int) -> torch.Tensor:
 
 
 def factors(heads: int = H) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return random(B, H, T, D, seed=0), random(B, heads, T, D, seed=1) + 0.3, random(B, heads, T, D, seed=2) - 0.2
+    return (
+        random(B, H, T, D, seed=0),
+        random(B, heads, T, D, seed=1) + 0.3,
+        random(B, heads, T, D, seed=2) - 0.2,
+    )
 
 
 def padded() -> torch.Tensor:
@@ -55,7 +59,11 @@ def fitted(*given: torch.Tensor, mask: torch.Tensor | None = None) -> Products:
 def codes(x: np.ndarray, quantizer: FakeQuantizer) -> tuple[np.ndarray, int, np.float64]:
     """(int64 codes, zero point, scale)."""
     zero, scale = int(quantizer.zero_point.item()), quantizer.scale.numpy()[0]
-    return reference.input_codes(x.astype(np.float32), scale, zero).astype(np.int64), zero, np.float64(scale)
+    return (
+        reference.input_codes(x.astype(np.float32), scale, zero).astype(np.int64),
+        zero,
+        np.float64(scale),
+    )
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -67,16 +75,26 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return out
 
 
-def expected(products: Products, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+def expected(
+    products: Products,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+) -> np.ndarray:
     out = np.zeros((B, T, H, D))
     for b in range(B):
         for h in range(H):
             (q, q_zero, q_scale) = codes(0.5 * query[b, h].numpy(), products.query)
             (k, k_zero, k_scale) = codes(key[b, h].numpy(), products.key)
             (v, v_zero, v_scale) = codes(value[b, h].numpy(), products.value)
-            scores = product(q - q_zero, (k - k_zero).T) * q_scale * k_scale + mask[b, 0].numpy().astype(np.float64)
+            scores = product(q - q_zero, (k - k_zero).T) * q_scale * k_scale + mask[
+                b, 0
+            ].numpy().astype(np.float64)
             shifted = np.exp(scores - scores.max(-1, keepdims=True))
-            p, p_zero, p_scale = codes(shifted / shifted.sum(-1, keepdims=True), products.probabilities)
+            p, p_zero, p_scale = codes(
+                shifted / shifted.sum(-1, keepdims=True), products.probabilities
+            )
             assert p_zero == 0
             out[b, :, h] = product(p, v - v_zero) * p_scale * v_scale
     return out
@@ -86,7 +104,9 @@ def test_both_products_are_whole_numbers() -> None:
     given = factors()
     products = fitted(*given, mask=padded())
     found, probabilities = products(*given, padded(), scaling=0.5, dropout=0.0)
-    np.testing.assert_allclose(found.detach().numpy(), expected(products, *given, padded()), atol=1e-5)
+    np.testing.assert_allclose(
+        found.detach().numpy(), expected(products, *given, padded()), atol=1e-5
+    )
     assert (probabilities[1, ..., 3:] == 0).all()
 
 
@@ -100,16 +120,28 @@ def test_probabilities_have_a_fixed_scale_that_no_gradient_and_no_batch_moves() 
 
 
 def test_the_mask_reaches_no_range() -> None:
-    for masked, plain in zip(fitted(*factors(), mask=padded()).children(), fitted(*factors()).children(), strict=True):
+    for masked, plain in zip(
+        fitted(*factors(), mask=padded()).children(), fitted(*factors()).children(), strict=True
+    ):
         assert masked.scale == plain.scale
 
 
 def test_heads_may_share_keys_and_values() -> None:
     query, key, value = factors(heads=1)
-    shared, repeated = fitted(query, key, value), fitted(query, key.expand(-1, H, -1, -1), value.expand(-1, H, -1, -1))
+    shared, repeated = (
+        fitted(query, key, value),
+        fitted(query, key.expand(-1, H, -1, -1), value.expand(-1, H, -1, -1)),
+    )
     assert torch.equal(
         shared(query, key, value, None, scaling=0.5, dropout=0.0)[0],
-        repeated(query, key.expand(-1, H, -1, -1), value.expand(-1, H, -1, -1), None, scaling=0.5, dropout=0.0)[0],
+        repeated(
+            query,
+            key.expand(-1, H, -1, -1),
+            value.expand(-1, H, -1, -1),
+            None,
+            scaling=0.5,
+            dropout=0.0,
+        )[0],
     )
 
 
@@ -142,7 +174,9 @@ def logits(model: nn.Module, inputs: Inputs) -> torch.Tensor:
 def prepared(range_name: str = "minmax", build: Any = bert) -> nn.Module:
     model = build()
     forward = lambda m: m(**tokens(4, 13))  # noqa: E731
-    prepare_model(model, plan_schemes(model, Quantize(attention="uint8"), "uint8"), range_name, forward)
+    prepare_model(
+        model, plan_schemes(model, Quantize(attention="uint8"), "uint8"), range_name, forward
+    )
     attention.attach(model, range_name, forward)
     return model
 
@@ -154,7 +188,9 @@ def calibrated(range_name: str = "minmax") -> nn.Module:
 
 
 def test_a_prepared_model_is_the_float_model() -> None:
-    torch.testing.assert_close(logits(prepared(), tokens(3, 9)), logits(bert(), tokens(3, 9)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        logits(prepared(), tokens(3, 9)), logits(bert(), tokens(3, 9)), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_every_attention_module_gets_its_products_once() -> None:
@@ -165,7 +201,9 @@ def test_every_attention_module_gets_its_products_once() -> None:
 
 
 @pytest.mark.parametrize("range_name", ["lsq", "mse"])
-def test_the_converted_model_and_its_graph_are_the_fake_quantized_one(tmp_path: Path, range_name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_converted_model_and_its_graph_are_the_fake_quantized_one(
+    tmp_path: Path, range_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In ONNX Runtime both products of every layer are integer kernels."""
     model = calibrated(range_name)
     converted = convert_model(model)
@@ -176,15 +214,22 @@ def test_the_converted_model_and_its_graph_are_the_fake_quantized_one(tmp_path: 
     for rows, length in ((4, 13), (1, 7), (6, 21)):
         wanted = logits(model, tokens(rows, length, seed=5))
         assert (logits(converted, tokens(rows, length, seed=5)) - wanted).abs().max() <= 1e-4
-        found = torch.from_numpy(run({name: tensor.numpy() for name, tensor in tokens(rows, length, seed=5).items()}))
+        found = torch.from_numpy(
+            run({name: tensor.numpy() for name, tensor in tokens(rows, length, seed=5).items()})
+        )
         assert (found - wanted).square().mean().sqrt() <= 0.01 * wanted.square().mean().sqrt()
     ops = optimized_ops(path)
     with capsys.disabled():
         print("", dict(sorted(ops.items())))
-    assert sum(ops[name] for name in ("MatMulIntegerToFloat", "QLinearMatMul", "MatMulInteger")) == 2 * 6 + 1 + 2 * 2
+    assert (
+        sum(ops[name] for name in ("MatMulIntegerToFloat", "QLinearMatMul", "MatMulInteger"))
+        == 2 * 6 + 1 + 2 * 2
+    )
     assert not {"MatMul", "FusedMatMul", "Gemm"} & set(ops)
     check_kernels(converted, path)
-    assert (logits(model, tokens(4, 13)) - logits(bert(), tokens(4, 13))).abs().max() > 1e-4  # it does quantize
+    assert (
+        logits(model, tokens(4, 13)) - logits(bert(), tokens(4, 13))
+    ).abs().max() > 1e-4  # it does quantize
 
 
 def test_a_training_step_reaches_the_scales_through_dropout() -> None:
@@ -210,15 +255,26 @@ def test_state_and_restore_make_the_same_model() -> None:
 
 
 def test_a_model_without_the_interface_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"the attention of `Linear` does not go through the attention interface"):
+    with pytest.raises(
+        ValueError, match=r"the attention of `Linear` does not go through the attention interface"
+    ):
         attention.attach(nn.Linear(2, 2), "minmax", lambda m: m(torch.zeros(1, 2)))
 
 
 def test_a_transformers_model_with_products_of_its_own_is_refused_by_name() -> None:
     from transformers import MPNetConfig, MPNetForTokenClassification
 
-    config = MPNetConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, max_position_embeddings=32)
-    with pytest.raises(ValueError, match=r"the attention of `MPNetForTokenClassification` does not go through"):
+    config = MPNetConfig(
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=32,
+    )
+    with pytest.raises(
+        ValueError, match=r"the attention of `MPNetForTokenClassification` does not go through"
+    ):
         attention.attach(MPNetForTokenClassification(config), "minmax", lambda m: m(**tokens(2, 5)))
 
 
@@ -230,5 +286,7 @@ def test_scores_with_another_term_are_refused() -> None:
 
 
 def test_a_module_that_was_never_seen_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"a `Linear` runs now that did not run on the first batch"):
+    with pytest.raises(
+        ValueError, match=r"a `Linear` runs now that did not run on the first batch"
+    ):
         attention.attend(nn.Linear(1, 1), *factors(), None)

@@ -21,7 +21,11 @@ def drawn(seed: int, width: int, name: str) -> Outputs:
     generator = np.random.default_rng(seed)
     mask = torch.ones(B, W, dtype=torch.bool)
     mask[seed, -1] = False
-    return Outputs(torch.tensor(generator.normal(size=(B, W, 2))), mask, {Tap(HIDDEN, name): torch.tensor(generator.normal(0, 2, (B, W, width)))})
+    return Outputs(
+        torch.tensor(generator.normal(size=(B, W, 2))),
+        mask,
+        {Tap(HIDDEN, name): torch.tensor(generator.normal(0, 2, (B, W, width)))},
+    )
 
 
 STUDENT, TEACHER = drawn(0, 3, "own"), drawn(1, 5, "theirs")
@@ -31,7 +35,12 @@ BATCH = Batch({}, None, torch.zeros(B, W, dtype=torch.long), STUDENT.mask, np.ar
 def units(outputs: Outputs) -> Units:
     """Those that count on both sides."""
     (values,) = outputs.inner.values()
-    return [values[b, w].tolist() for b in range(B) for w in range(W) if STUDENT.mask[b, w] and TEACHER.mask[b, w]]
+    return [
+        values[b, w].tolist()
+        for b in range(B)
+        for w in range(W)
+        if STUDENT.mask[b, w] and TEACHER.mask[b, w]
+    ]
 
 
 def dot(a: list[float], b: list[float]) -> float:
@@ -50,7 +59,11 @@ def test_similarity() -> None:
         return [[value / math.sqrt(dot(row, row)) for value in row] for row in rows]
 
     own, theirs = similarities(units(STUDENT)), similarities(units(TEACHER))
-    distance = sum((a - c) ** 2 for row, other in zip(own, theirs, strict=True) for a, c in zip(row, other, strict=True))
+    distance = sum(
+        (a - c) ** 2
+        for row, other in zip(own, theirs, strict=True)
+        for a, c in zip(row, other, strict=True)
+    )
     assert loss("similarity") == pytest.approx(distance / len(own), rel=1e-10)
 
 
@@ -60,7 +73,10 @@ def huber(a: float, b: float) -> float:
 
 
 def distances(given: Units) -> dict[tuple[int, ...], float]:
-    found = {(i, j): math.dist(given[i], given[j]) for i, j in itertools.permutations(range(len(given)), 2)}
+    found = {
+        (i, j): math.dist(given[i], given[j])
+        for i, j in itertools.permutations(range(len(given)), 2)
+    }
     mean = sum(found.values()) / len(found)
     return {pair: value / mean for pair, value in found.items()}
 
@@ -68,8 +84,12 @@ def distances(given: Units) -> dict[tuple[int, ...], float]:
 def angles(given: Units) -> dict[tuple[int, ...], float]:
     found = {}
     for i, j, k in itertools.permutations(range(len(given)), 3):
-        first, second = ([a - b for a, b in zip(given[end], given[j], strict=True)] for end in (i, k))
-        found[i, j, k] = dot(first, second) / math.dist(given[i], given[j]) / math.dist(given[k], given[j])
+        first, second = (
+            [a - b for a, b in zip(given[end], given[j], strict=True)] for end in (i, k)
+        )
+        found[i, j, k] = (
+            dot(first, second) / math.dist(given[i], given[j]) / math.dist(given[k], given[j])
+        )
     return found
 
 
@@ -80,9 +100,16 @@ def mean_huber(own: dict[tuple[int, ...], float], theirs: dict[tuple[int, ...], 
 @pytest.mark.parametrize("most", [64, 5])
 def test_relational(most: int) -> None:
     """`most` 5 of 7 units: 0, 2, 3, 5, 6, evenly spaced with the last kept."""
-    own, theirs = ([given[i] for i in ([0, 2, 3, 5, 6] if most == 5 else range(7))] for given in (units(STUDENT), units(TEACHER)))
-    expected = 3 * mean_huber(distances(own), distances(theirs)) + 0.5 * mean_huber(angles(own), angles(theirs))
-    assert loss("relational", distance=3, angle=0.5, units=most) == pytest.approx(expected, rel=1e-10)
+    own, theirs = (
+        [given[i] for i in ([0, 2, 3, 5, 6] if most == 5 else range(7))]
+        for given in (units(STUDENT), units(TEACHER))
+    )
+    expected = 3 * mean_huber(distances(own), distances(theirs)) + 0.5 * mean_huber(
+        angles(own), angles(theirs)
+    )
+    assert loss("relational", distance=3, angle=0.5, units=most) == pytest.approx(
+        expected, rel=1e-10
+    )
 
 
 def embedded(weight: torch.Tensor, given: list[float]) -> list[float]:
@@ -100,7 +127,12 @@ def bound_contrastive(**keys: Any) -> Any:
 def classes() -> list[int]:
     """What the teacher decides for each unit."""
     values = TEACHER.logits.tolist()
-    return [int(values[b][w][1] > values[b][w][0]) for b in range(B) for w in range(W) if STUDENT.mask[b, w] and TEACHER.mask[b, w]]
+    return [
+        int(values[b][w][1] > values[b][w][0])
+        for b in range(B)
+        for w in range(W)
+        if STUDENT.mask[b, w] and TEACHER.mask[b, w]
+    ]
 
 
 def expected_nats(made: Any, past: Units, past_classes: list[int]) -> tuple[float, Units]:
@@ -109,9 +141,17 @@ def expected_nats(made: Any, past: Units, past_classes: list[int]) -> tuple[floa
     theirs = [embedded(made.theirs[0].weight, given) for given in units(TEACHER)]
     nats = []
     for i, each in enumerate(own):
-        others = [t for t, decided in zip([*theirs, *past], [*classes(), *past_classes], strict=True) if decided != classes()[i]]
+        others = [
+            t
+            for t, decided in zip([*theirs, *past], [*classes(), *past_classes], strict=True)
+            if decided != classes()[i]
+        ]
         positive = math.exp(dot(each, theirs[i]) / 0.5)
-        nats.append(-math.log(positive / (positive + sum(math.exp(dot(each, other) / 0.5) for other in others))))
+        nats.append(
+            -math.log(
+                positive / (positive + sum(math.exp(dot(each, other) / 0.5) for other in others))
+            )
+        )
     return float(np.mean(nats)), theirs
 
 
@@ -126,13 +166,17 @@ def test_contrastive_remembers_the_teacher_s_last_units() -> None:
     assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(second, rel=1e-10)
     third, _ = expected_nats(made, theirs + theirs[:3], decided + decided[:3])
     assert made.eval()(STUDENT, TEACHER, BATCH).item() == pytest.approx(third, rel=1e-10)
-    assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(third, rel=1e-10)  # outside of training nothing is remembered
+    assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(
+        third, rel=1e-10
+    )  # outside of training nothing is remembered
 
 
 def test_contrastive_without_a_memory_compares_the_batch() -> None:
     made = bound_contrastive(memory=0)
     for _ in range(2):
-        assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(expected_nats(made, [], [])[0], rel=1e-10)
+        assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(
+            expected_nats(made, [], [])[0], rel=1e-10
+        )
 
 
 def test_the_memory_is_in_the_checkpoint() -> None:

@@ -7,7 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForTokenClassification, ViTConfig, ViTForImageClassification
+from transformers import (
+    BertConfig,
+    BertForTokenClassification,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 from limbeck.core import registry
 from limbeck.distillation import teacher
@@ -16,7 +21,10 @@ from limbeck.tasks import Batch, Encoded
 from limbeck.tasks.packed import Part
 
 ROWS = 7
-ERROR = {"float16": 1e-3, "int8": 0.5 / 127 + 1e-4}  # of the largest of a cell: half a step, and float32's own
+ERROR = {
+    "float16": 1e-3,
+    "int8": 0.5 / 127 + 1e-4,
+}  # of the largest of a cell: half a step, and float32's own
 
 
 class Anything:
@@ -27,25 +35,49 @@ class Anything:
 
 def texts(units: bool) -> tuple[Any, list[Encoded]]:
     torch.manual_seed(0)
-    sizes: dict[str, int] = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    model = BertForTokenClassification(BertConfig(**sizes, num_labels=3, initializer_range=0.3)).eval()
+    sizes: dict[str, int] = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    model = BertForTokenClassification(
+        BertConfig(**sizes, num_labels=3, initializer_range=0.3)
+    ).eval()
     generator, rows = np.random.default_rng(0), []
     for length in generator.integers(3, 12, ROWS):
         ids = generator.integers(0, 50, length)
         positions = np.array([0, length - 1, -1][: 2 + length % 2]) if units else None
         labels = np.zeros(1 if positions is None else len(positions), int)
-        rows.append(Encoded({"input_ids": ids, "attention_mask": np.ones(length, int)}, positions, labels))
+        rows.append(
+            Encoded({"input_ids": ids, "attention_mask": np.ones(length, int)}, positions, labels)
+        )
     return model, rows
 
 
 def images(kind: str) -> tuple[Any, list[Encoded]]:
     torch.manual_seed(0)
     generator = np.random.default_rng(0)
-    rows = [Encoded({"pixel_values": generator.normal(size=(1, 8, 8)).astype(np.float32)}, None, np.zeros(1, int)) for _ in range(ROWS)]
+    rows = [
+        Encoded(
+            {"pixel_values": generator.normal(size=(1, 8, 8)).astype(np.float32)},
+            None,
+            np.zeros(1, int),
+        )
+        for _ in range(ROWS)
+    ]
     if kind == "cnn":
         return registry.create("networks", "small_cnn", {"width": 3}).build(4, 1).eval(), rows
     config = ViTConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=8, patch_size=4, num_channels=1, num_labels=4
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=8,
+        patch_size=4,
+        num_channels=1,
+        num_labels=4,
     )
     return ViTForImageClassification(config).eval(), rows
 
@@ -54,7 +86,10 @@ BERT, VIT = "bert.encoder.layer.1", "vit.layers.1"
 CASES = {
     "words": (lambda: texts(True), [Tap(kind, BERT) for kind in ("hidden", *BY_PLACE)]),
     "texts": (lambda: texts(False), [Tap(kind, BERT) for kind in BY_PLACE]),
-    "cnn": (lambda: images("cnn"), [Tap("maps", "blocks.1"), Tap("hidden", "blocks.2"), Tap("maps", "blocks.2")]),
+    "cnn": (
+        lambda: images("cnn"),
+        [Tap("maps", "blocks.1"), Tap("hidden", "blocks.2"), Tap("maps", "blocks.2")],
+    ),
     "vit": (lambda: images("vit"), [Tap(kind, VIT) for kind in ("hidden", *BY_PLACE)]),
 }
 
@@ -66,7 +101,9 @@ def counted(tap: Tap, outputs: Outputs) -> torch.Tensor:
         return places[..., None]
     if tap.kind == "maps":
         return torch.ones(1, dtype=torch.bool)
-    return places[:, None, :, None] & (places[:, None, None, :] if tap.kind == "attention" else torch.ones(1, dtype=torch.bool))
+    return places[:, None, :, None] & (
+        places[:, None, None, :] if tap.kind == "attention" else torch.ones(1, dtype=torch.bool)
+    )
 
 
 def answers(folder: Path, stored: str, name: str, taps: Sequence[Tap]) -> tuple[Outputs, Outputs]:
@@ -84,7 +121,9 @@ def answers(folder: Path, stored: str, name: str, taps: Sequence[Tap]) -> tuple[
 def test_the_cache_is_the_live_teacher(tmp_path: Path, name: str, stored: str) -> None:
     taps = CASES[name][1]
     cached, live = answers(tmp_path, stored, name, taps)
-    torch.testing.assert_close(cached.logits[live.mask], live.logits[live.mask], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        cached.logits[live.mask], live.logits[live.mask], atol=1e-5, rtol=1e-5
+    )
     assert torch.equal(cached.mask, live.mask)
     assert torch.equal(cached.place_mask, live.place_mask)
     assert list(cached.inner) == list(live.inner) == taps
@@ -102,4 +141,6 @@ def test_int8_takes_about_half_the_bytes(tmp_path: Path) -> None:
         answers(folder, stored, "cnn", [Tap("maps", "blocks.1")])
         return sum(path.stat().st_size for path in folder.glob(name))
 
-    assert size("int8", "tap.0.npy") + size("int8", "tap.0.scale.npy") < 0.7 * size("float16", "tap.0.npy")
+    assert size("int8", "tap.0.npy") + size("int8", "tap.0.scale.npy") < 0.7 * size(
+        "float16", "tap.0.npy"
+    )

@@ -42,11 +42,16 @@ def chance(scored: Scored, task: Task, metric: str) -> float:
 
 
 def several(labels: list[list[float]], logits: list[list[float]] | None = None) -> Scored:
-    return Scored(np.array(logits or np.zeros_like(labels)), np.array(labels), np.arange(len(labels) + 1))
+    return Scored(
+        np.array(logits or np.zeros_like(labels)), np.array(labels), np.arange(len(labels) + 1)
+    )
 
 
 def test_chance_is_the_metric_of_the_label_that_is_most_frequent() -> None:
-    assert collapse.constant(answers([0, 1, 2, 0], [1, 1, 0, 1]), IMAGE, "accuracy").decisions.tolist() == [1] * 4
+    assert (
+        collapse.constant(answers([0, 1, 2, 0], [1, 1, 0, 1]), IMAGE, "accuracy").decisions.tolist()
+        == [1] * 4
+    )
     assert chance(answers([0] * 4, [1, 1, 0, 1]), IMAGE, "accuracy") == pytest.approx(0.75)
     assert chance(answers([0] * 4, [1, 1, 0, 1]), IMAGE, "auc") == pytest.approx(0.5)
 
@@ -58,11 +63,19 @@ def test_a_tagger_that_tags_nothing_is_at_chance() -> None:
 
 def test_chance_of_several_labels_by_hand() -> None:
     scored = several([[1, 0, 0], [1, 1, 0], [1, 1, 0], [0, 0, 1], [UNKNOWN] * 3])
-    assert chance(scored, SEVERAL, "micro_f1") == pytest.approx(2 * 5 / (8 + 6))  # a and b: of 8 entries 5 are true, of 6 true ones 5 are found
-    assert chance(scored, SEVERAL, "macro_f1") == pytest.approx((6 / 7 + 4 / 6 + 2 / 5) / 3)  # all three
+    assert chance(scored, SEVERAL, "micro_f1") == pytest.approx(
+        2 * 5 / (8 + 6)
+    )  # a and b: of 8 entries 5 are true, of 6 true ones 5 are found
+    assert chance(scored, SEVERAL, "macro_f1") == pytest.approx(
+        (6 / 7 + 4 / 6 + 2 / 5) / 3
+    )  # all three
     assert chance(scored, SEVERAL, "exact_match") == pytest.approx(2 / 4)  # a and b
-    assert chance(several([[1, 0, 0], [0, 0, 0], [0, 0, 0]]), SEVERAL, "exact_match") == pytest.approx(2 / 3)  # none
-    assert chance(scored, SEVERAL, "lrap") == pytest.approx((1 + 1 + 1 + 1 / 3) / 4)  # a before b before c
+    assert chance(
+        several([[1, 0, 0], [0, 0, 0], [0, 0, 0]]), SEVERAL, "exact_match"
+    ) == pytest.approx(2 / 3)  # none
+    assert chance(scored, SEVERAL, "lrap") == pytest.approx(
+        (1 + 1 + 1 + 1 / 3) / 4
+    )  # a before b before c
 
 
 @given(labels=arrays(np.float64, (6, 3), elements=st.sampled_from([0.0, 1.0])))
@@ -74,14 +87,18 @@ def test_no_set_of_labels_for_every_row_is_better_than_chance(labels: np.ndarray
 
 
 def test_chance_of_scores_is_their_mean() -> None:
-    scored = Scored(np.array([[0.1], [0.9], [0.4], [0.2]]), np.array([0.0, 1.0, 0.5, np.nan]), np.arange(5))
+    scored = Scored(
+        np.array([[0.1], [0.9], [0.4], [0.2]]), np.array([0.0, 1.0, 0.5, np.nan]), np.arange(5)
+    )
     assert chance(scored, SCORE, "spearman") == chance(scored, SCORE, "pearson") == 0
     assert chance(scored, SCORE, "root_mean_square_error") == pytest.approx(5 * (1 / 6) ** 0.5)
 
 
 def test_chance_of_vectors_is_one_vector() -> None:
     vectors, pairs = np.random.default_rng(0).normal(size=(8, 3)), np.arange(0, 9, 2)
-    similarities = Scored(vectors, np.array([0.1, np.nan, 0.2, np.nan, 0.7, np.nan, 1, np.nan]), pairs)
+    similarities = Scored(
+        vectors, np.array([0.1, np.nan, 0.2, np.nan, 0.7, np.nan, 1, np.nan]), pairs
+    )
     assert chance(similarities, SentenceEmbedding(["0 to 5"], ""), "spearman") == 0
     items = Scored(vectors, np.array([5, UNKNOWN, 6, UNKNOWN, 7, UNKNOWN, 5, UNKNOWN]), pairs)
     assert chance(items, Ranking([], ""), "mrr") == pytest.approx(1 / 3)  # the last of three items
@@ -110,12 +127,34 @@ def test_a_split_of_one_label_is_no_collapse() -> None:
 
 def test_one_answer_of_every_kind() -> None:
     labels = [[1.0, 0, 0], [0, 1, 0], [UNKNOWN] * 3]
-    assert collapse.only_answer(several(labels, [[-1, -2, -1], [-3, -1, -1], [1, 1, 1]]), SEVERAL) == "no label"
-    assert collapse.only_answer(several(labels, [[1, -2, 3], [3, -1, 1], [-1, 1, 1]]), SEVERAL) == "`a`, `c`"
-    assert collapse.only_answer(several(labels, [[1, 2, 3], [3, -1, 1], [1, 1, 1]]), SEVERAL) is None
-    assert collapse.only_answer(Scored(np.array([[0.5], [0.501]]), np.array([0.0, 1.0]), np.arange(3)), SCORE) == "a score of 0.5"
-    assert collapse.only_answer(Scored(np.array([[0.5], [0.6]]), np.array([0.0, 1.0]), np.arange(3)), SCORE) is None
+    assert (
+        collapse.only_answer(several(labels, [[-1, -2, -1], [-3, -1, -1], [1, 1, 1]]), SEVERAL)
+        == "no label"
+    )
+    assert (
+        collapse.only_answer(several(labels, [[1, -2, 3], [3, -1, 1], [-1, 1, 1]]), SEVERAL)
+        == "`a`, `c`"
+    )
+    assert (
+        collapse.only_answer(several(labels, [[1, 2, 3], [3, -1, 1], [1, 1, 1]]), SEVERAL) is None
+    )
+    assert (
+        collapse.only_answer(
+            Scored(np.array([[0.5], [0.501]]), np.array([0.0, 1.0]), np.arange(3)), SCORE
+        )
+        == "a score of 0.5"
+    )
+    assert (
+        collapse.only_answer(
+            Scored(np.array([[0.5], [0.6]]), np.array([0.0, 1.0]), np.arange(3)), SCORE
+        )
+        is None
+    )
     one, other = np.array([[0.6, 0.8]] * 4), np.array([[0.6, 0.8], [0.8, 0.6]] * 2)
-    for vectors, found in ((one, "a score of 1"), (other, "a score of 0.96"), (np.eye(2)[[0, 0, 0, 1]], None)):
+    for vectors, found in (
+        (one, "a score of 1"),
+        (other, "a score of 0.96"),
+        (np.eye(2)[[0, 0, 0, 1]], None),
+    ):
         scored = Scored(vectors, np.array([0.2, np.nan, 0.9, np.nan]), np.array([0, 2, 4]))
         assert collapse.only_answer(scored, SentenceEmbedding(["0 to 5"], "")) == found

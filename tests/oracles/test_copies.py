@@ -31,28 +31,45 @@ def whole_words(tokenizer: Any) -> list[str]:
 
 
 def ranked(scores: dict[str, float], word: str) -> list[str]:
-    others = sorted((other for other in scores if other.lower() != word.lower()), key=lambda other: -scores[other])
-    return list(dict.fromkeys(other.capitalize() if word[0].isupper() else other for other in others))[:4]
+    others = sorted(
+        (other for other in scores if other.lower() != word.lower()),
+        key=lambda other: -scores[other],
+    )
+    return list(
+        dict.fromkeys(other.capitalize() if word[0].isupper() else other for other in others)
+    )[:4]
 
 
 def by_cosine(folder: str, word: str) -> list[str]:
     """Slow and obvious, in float64."""
-    tokenizer, table = AutoTokenizer.from_pretrained(folder), BertForMaskedLM.from_pretrained(folder).get_input_embeddings().weight.detach().double()
+    tokenizer, table = (
+        AutoTokenizer.from_pretrained(folder),
+        BertForMaskedLM.from_pretrained(folder).get_input_embeddings().weight.detach().double(),
+    )
 
     def vector(text: str) -> np.ndarray:
-        found = np.mean([table[i].numpy() for i in tokenizer(text, add_special_tokens=False).input_ids], 0)
+        found = np.mean(
+            [table[i].numpy() for i in tokenizer(text, add_special_tokens=False).input_ids], 0
+        )
         return np.asarray(found / np.sqrt((found**2).sum()))
 
-    return ranked({other: float(vector(word) @ vector(other)) for other in whole_words(tokenizer)}, word)
+    return ranked(
+        {other: float(vector(word) @ vector(other)) for other in whole_words(tokenizer)}, word
+    )
 
 
 def test_embeddings_are_ranked_by_cosine(folder: str) -> None:
     words = [words[place] for words, place in PLACES]
-    assert opened("replace_by_embedding", folder)(PLACES) == [by_cosine(folder, word) for word in words]
+    assert opened("replace_by_embedding", folder)(PLACES) == [
+        by_cosine(folder, word) for word in words
+    ]
 
 
 def test_a_hidden_word_is_what_the_model_says_and_a_word_of_pieces_the_nearest(folder: str) -> None:
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), BertForMaskedLM.from_pretrained(folder).double().eval()
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folder),
+        BertForMaskedLM.from_pretrained(folder).double().eval(),
+    )
     found = opened("replace_by_mask", folder)(PLACES)
     kinds = set()
     for (words, place), proposed in zip(PLACES, found, strict=True):
@@ -65,12 +82,20 @@ def test_a_hidden_word_is_what_the_model_says_and_a_word_of_pieces_the_nearest(f
         ids = tokenizer(text, return_tensors="pt").input_ids
         with torch.no_grad():
             logits = model(ids).logits[0, ids[0].tolist().index(tokenizer.mask_token_id)]
-        assert proposed == ranked({other: float(logits[tokenizer.get_vocab()[other]]) for other in whole_words(tokenizer)}, words[place])
+        assert proposed == ranked(
+            {
+                other: float(logits[tokenizer.get_vocab()[other]])
+                for other in whole_words(tokenizer)
+            },
+            words[place],
+        )
     assert kinds == {True, False}
 
 
 def test_a_model_without_a_trained_head_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"augment\.model: .* has no trained head to say hidden words with"):
+    with pytest.raises(
+        ValueError, match=r"augment\.model: .* has no trained head to say hidden words with"
+    ):
         opened("replace_by_mask", save_masked(tmp_path / "bare", head=False))
 
 
@@ -79,8 +104,12 @@ def numbered(places: Any) -> list[list[str]]:
     return [[f"{words[place]}{letter}" for letter in "xyz"] for words, place in places]
 
 
-def made(rows: list[dict[str, Any]], task: Any, first: int = 0, **keys: Any) -> list[dict[str, Any]]:
-    return list(copies.copies(rows, first, Augment(method="replace_by_mask", **keys), task, numbered))
+def made(
+    rows: list[dict[str, Any]], task: Any, first: int = 0, **keys: Any
+) -> list[dict[str, Any]]:
+    return list(
+        copies.copies(rows, first, Augment(method="replace_by_mask", **keys), task, numbered)
+    )
 
 
 def test_the_share_of_words_and_each_candidate_are_drawn_evenly() -> None:
@@ -111,7 +140,10 @@ def test_texts_keep_their_marks_and_spaces_and_lose_their_label() -> None:
     assert found[0].keys() == {"text", "text_b", "label"}
     assert found[0]["label"] is None
     assert found[0]["text"] != row["text"]
-    assert (found[0]["text"].translate(letters), found[0]["text_b"].translate(letters)) == (row["text"].replace("y", ""), row["text_b"])
+    assert (found[0]["text"].translate(letters), found[0]["text_b"].translate(letters)) == (
+        row["text"].replace("y", ""),
+        row["text_b"],
+    )
 
 
 def test_a_copy_that_changes_nothing_is_dropped() -> None:
@@ -125,7 +157,10 @@ def corpus(tmp_path: Path) -> Path:
     tags = {"Ada": "B-PER", "Grace": "B-PER", "Paris": "B-LOC", "Berlin": "B-LOC"}
     (tmp_path / "corpus").mkdir()
     for split, times in (("train", 130), ("valid", 3), ("test", 4)):
-        sentences = ["\n".join(f"{word} {tags.get(word, 'O')}" for word in words) for words in SENTENCES * times]
+        sentences = [
+            "\n".join(f"{word} {tags.get(word, 'O')}" for word in words)
+            for words in SENTENCES * times
+        ]
         (tmp_path / "corpus" / f"{split}.txt").write_text("\n\n".join(sentences) + "\n")
     return tmp_path / "corpus"
 
@@ -144,18 +179,25 @@ verdict: {{arms: [plain, kd]}}
 """
 
 
-def test_every_arm_takes_the_same_steps_and_the_teacher_sees_no_copy(corpus: Path, folder: str) -> None:
+def test_every_arm_takes_the_same_steps_and_the_teacher_sees_no_copy(
+    corpus: Path, folder: str
+) -> None:
     recipe, store = parse(text_of(corpus, folder)), Store()
     bench = context.Bench(recipe, store)
     assert recipe.resolved().augment.options == {"model": None, "candidates": 15}  # type: ignore[union-attr]
     assert len(bench.data.labelled) == 390 < len(bench.data.train)
     assert all(row["tags"] == [None] * len(row["words"]) for row in bench.data.train[390:])
     arms = run_arms(bench)
-    steps = {name: next(point["steps"] for point in runs[0].history if "steps" in point) for name, runs in arms.items()}
+    steps = {
+        name: next(point["steps"] for point in runs[0].history if "steps" in point)
+        for name, runs in arms.items()
+    }
     assert steps["plain"] == steps["kd"] > steps["teacher"]
 
 
-def test_a_stage_that_was_killed_goes_on_to_the_same_rows(corpus: Path, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_stage_that_was_killed_goes_on_to_the_same_rows(
+    corpus: Path, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     recipe = parse(text_of(corpus, folder))
     whole = context.Bench(recipe, Store(tmp_path / "whole")).data
     asked: list[int] = []
@@ -185,9 +227,15 @@ def test_check_foresees_the_copies(corpus: Path, folder: str) -> None:
 
 def test_what_no_teacher_labels_is_refused(corpus: Path, folder: str) -> None:
     text = text_of(corpus, folder)
-    with pytest.raises(ValueError, match="`augment` makes rows that only a teacher labels: it needs `distill`"):
+    with pytest.raises(
+        ValueError, match="`augment` makes rows that only a teacher labels: it needs `distill`"
+    ):
         parse(text.replace("distill: {losses: {kl: {}}}\n", ""))
-    images = "task: image-classification\ndata: {source: sklearn}\naugment: {method: replace_by_mask}\n"
+    images = (
+        "task: image-classification\ndata: {source: sklearn}\naugment: {method: replace_by_mask}\n"
+    )
     images += "teacher: {model: small_cnn}\nstudent: {model: small_cnn}\ndistill: {}\n"
-    with pytest.raises(ValueError, match=r"augment: `image-classification` reads no texts, and words are replaced"):
+    with pytest.raises(
+        ValueError, match=r"augment: `image-classification` reads no texts, and words are replaced"
+    ):
         parse(images).check_components()

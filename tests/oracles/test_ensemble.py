@@ -19,7 +19,9 @@ def outputs(seed: int) -> Outputs:
     generator = torch.Generator().manual_seed(seed)
     mask = torch.rand(B, W, generator=generator) < 0.8
     return Outputs(
-        3 * torch.randn(B, W, V, generator=generator, dtype=torch.float64), mask, {Tap("hidden", "own"): torch.full((B, W, 2), float(seed))}
+        3 * torch.randn(B, W, V, generator=generator, dtype=torch.float64),
+        mask,
+        {Tap("hidden", "own"): torch.full((B, W, 2), float(seed))},
     )
 
 
@@ -42,7 +44,10 @@ def test_the_mean_is_that_of_the_distributions() -> None:
     found = answered("mean")
     for b, w in product(range(B), range(W)):
         each = [probabilities(teacher.logits[b, w]) for teacher in TEACHERS]
-        expected = [sum(weight * p[v] for weight, p in zip(WEIGHTS, each, strict=True)) / sum(WEIGHTS) for v in range(V)]
+        expected = [
+            sum(weight * p[v] for weight, p in zip(WEIGHTS, each, strict=True)) / sum(WEIGHTS)
+            for v in range(V)
+        ]
         assert probabilities(found.logits[b, w]) == pytest.approx(expected, rel=1e-6)
 
 
@@ -51,7 +56,10 @@ def test_the_best_teacher_of_a_unit_is_the_one_with_the_smallest_loss_there() ->
     assert torch.equal(found.logits[0], means.logits[0]), "without a label there is no best"
     chosen = set()
     for b, w in product(range(1, B), range(W)):
-        losses = [-math.log(probabilities(teacher.logits[b, w])[int(LABELS[b, w])]) for teacher in TEACHERS]
+        losses = [
+            -math.log(probabilities(teacher.logits[b, w])[int(LABELS[b, w])])
+            for teacher in TEACHERS
+        ]
         least = int(np.argmin(losses))
         chosen.add(least)
         assert torch.equal(found.logits[b, w], TEACHERS[least].logits[b, w])

@@ -22,7 +22,11 @@ def stirred(*modules: nn.Module) -> nn.Module:
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if tensor.ndim == 1 and tensor.is_floating_point():
-                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator) + (0 if name.endswith("var") else tensor))
+                tensor.copy_(
+                    0.5
+                    + torch.rand(tensor.shape, generator=generator)
+                    + (0 if name.endswith("var") else tensor)
+                )
     return model.eval()
 
 
@@ -47,10 +51,14 @@ CASES: dict[str, tuple[list[nn.Module], torch.Tensor]] = {
 
 
 @pytest.mark.parametrize(("modules", "given"), CASES.values(), ids=list(CASES))
-def test_the_function_is_the_same_without_the_norm(modules: list[nn.Module], given: torch.Tensor) -> None:
+def test_the_function_is_the_same_without_the_norm(
+    modules: list[nn.Module], given: torch.Tensor
+) -> None:
     model = stirred(*copy.deepcopy(modules))
     found = folded(model, given)
-    assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in found.modules())
+    assert not any(
+        isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in found.modules()
+    )
     torch.testing.assert_close(found(given), model(given), atol=1e-5, rtol=1e-5)
     prepare_model(found, plan_schemes(found, Quantize(), "uint8"), "minmax", lambda m: m(given))
     calibrate(found, [lambda m: m(given)])
@@ -74,8 +82,14 @@ LEFT: dict[str, tuple[Any, torch.Tensor]] = {
     "padded": (lambda: stirred(nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3, padding=1)), x(2, 4, 5, 5)),
     "read twice": (lambda: Twice().eval(), x(4, 6)),
     "over positions": (lambda: stirred(nn.BatchNorm1d(6), nn.Linear(6, 5)), x(2, 6, 6)),
-    "without statistics": (lambda: stirred(nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 5)), x(4, 6)),
-    "behind another product": (lambda: stirred(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 5)), x(4, 6)),
+    "without statistics": (
+        lambda: stirred(nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 5)),
+        x(4, 6),
+    ),
+    "behind another product": (
+        lambda: stirred(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 5)),
+        x(4, 6),
+    ),
 }
 
 
@@ -83,5 +97,7 @@ LEFT: dict[str, tuple[Any, torch.Tensor]] = {
 def test_a_norm_that_cannot_be_folded_stays(build: Any, given: torch.Tensor) -> None:
     model = build()
     found = folded(model, given)
-    assert [type(module) for module in found.modules()] == [type(module) for module in model.modules()]
+    assert [type(module) for module in found.modules()] == [
+        type(module) for module in model.modules()
+    ]
     assert torch.equal(found(given), model(given))

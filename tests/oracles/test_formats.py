@@ -11,8 +11,22 @@ from limbeck.core.grids import GRIDS, as_bytes, digits_per_byte, pack, unpack
 from limbeck.quantization.integer import decode
 
 PACKED = {name: grid for name, grid in GRIDS.items() if grid.planes}
-BITS = {"int8": 8, "int7": 8, "uint8": 8, "int4": 4, "int3": 3, "int2": 2, "ternary": 1.6, "binary": 1, "fp8-e4m3": 8, "fp8-e5m2": 8}
-FLOATING = {"fp8-e4m3": (3, 7, 448), "fp8-e5m2": (2, 15, 57344)}  # mantissa bits, bias, the largest (Micikevicius et al., 2022, table 1)
+BITS = {
+    "int8": 8,
+    "int7": 8,
+    "uint8": 8,
+    "int4": 4,
+    "int3": 3,
+    "int2": 2,
+    "ternary": 1.6,
+    "binary": 1,
+    "fp8-e4m3": 8,
+    "fp8-e5m2": 8,
+}
+FLOATING = {
+    "fp8-e4m3": (3, 7, 448),
+    "fp8-e5m2": (2, 15, 57344),
+}  # mantissa bits, bias, the largest (Micikevicius et al., 2022, table 1)
 
 
 def slow(code: int, low: int, step: int, planes: tuple[int, ...]) -> list[int]:
@@ -29,13 +43,21 @@ def slow(code: int, low: int, step: int, planes: tuple[int, ...]) -> list[int]:
 @given(st.data())
 def test_bytes_hold_the_digits_and_give_the_codes_back(name: str, data: st.DataObject) -> None:
     grid = PACKED[name]
-    codes = data.draw(st.lists(st.sampled_from(range(grid.low, grid.high + 1, grid.step)), min_size=1, max_size=40))
+    codes = data.draw(
+        st.lists(
+            st.sampled_from(range(grid.low, grid.high + 1, grid.step)), min_size=1, max_size=40
+        )
+    )
     packed = pack(torch.tensor(codes), grid)
     expected, digits = [], [slow(code, grid.low, grid.step, grid.planes) for code in codes]
     for plane, base in enumerate(grid.planes):
         column = [each[plane] for each in digits]
         for start in range(0, len(column), count := digits_per_byte(base)):
-            expected.append(sum(digit * base**place for place, digit in enumerate(column[start : start + count])))
+            expected.append(
+                sum(
+                    digit * base**place for place, digit in enumerate(column[start : start + count])
+                )
+            )
     assert packed.dtype == torch.uint8
     assert packed.tolist() == expected
     found = unpack(packed, [len(codes), 1], grid.low, grid.step, grid.planes)
@@ -55,7 +77,11 @@ def test_every_level_has_a_code_and_a_code_its_bits(name: str) -> None:
 
 def meaning(byte: int, mantissa: int, bias: int) -> float:
     """The number that a float8's byte stands for: sign, exponent, mantissa; without a leading 1 where the exponent is 0."""
-    sign, exponent, rest = byte >> 7, byte >> mantissa & 2 ** (7 - mantissa) - 1, byte & 2**mantissa - 1
+    sign, exponent, rest = (
+        byte >> 7,
+        byte >> mantissa & 2 ** (7 - mantissa) - 1,
+        byte & 2**mantissa - 1,
+    )
     whole = rest + (2**mantissa if exponent else 0)
     return (-1.0) ** sign * whole * 2.0 ** (max(exponent, 1) - bias - mantissa)
 
@@ -70,4 +96,7 @@ def test_a_float8_is_its_byte_and_every_finite_number_is_a_level(name: str) -> N
     assert numbers[finite].max() == grid.high == largest
     assert torch.equal(grid.round(numbers[finite]), numbers[finite])
     assert torch.equal(as_bytes(numbers[finite], grid), torch.arange(256)[finite].to(torch.uint8))
-    assert torch.equal(decode(as_bytes(numbers[finite], grid), str(grid.dtype).removeprefix("torch.")), numbers[finite])
+    assert torch.equal(
+        decode(as_bytes(numbers[finite], grid), str(grid.dtype).removeprefix("torch.")),
+        numbers[finite],
+    )

@@ -31,14 +31,18 @@ INPUTS = {"cnn": tiny_models.pixels(8), "bert": tiny_models.tokens(3, 11)}
 
 def prepared(kind: str = "cnn", range_name: str = "lsq", **keys: Any) -> Any:
     model, inputs = getattr(tiny_models, kind)(), INPUTS[kind]
-    prepare_model(model, plan_schemes(model, Quantize(**keys), "uint8"), range_name, lambda m: m(**inputs))
+    prepare_model(
+        model, plan_schemes(model, Quantize(**keys), "uint8"), range_name, lambda m: m(**inputs)
+    )
     calibrate(model, [lambda m: m(**inputs)])
     return model
 
 
 def examination(model: nn.Module, kind: str = "cnn") -> tuple[Examination, list[str]]:
     notes: list[str] = []
-    return Examination(model, lambda m: m(**INPUTS[kind]), lambda event: notes.append(str(event))), notes
+    return Examination(
+        model, lambda m: m(**INPUTS[kind]), lambda event: notes.append(str(event))
+    ), notes
 
 
 def move(quantizer: FakeQuantizer, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -52,13 +56,20 @@ def move(quantizer: FakeQuantizer, change: Callable[[torch.Tensor], torch.Tensor
 def test_a_healthy_model_is_left_alone(kind: str, range_name: str, weights: str) -> None:
     """No word, the same mode, the same tensors, and the random numbers that training draws."""
     if (weights, range_name) == ("binary", "minmax"):
-        pytest.skip("signs of the size of a channel's largest weight are no healthy model: later activations saturate")
+        pytest.skip(
+            "signs of the size of a channel's largest weight are no healthy model: later activations saturate"
+        )
     model, inputs = getattr(tiny_models, kind)(), INPUTS[kind]
-    schemes = plan_schemes(model, Quantize(weights=weights), "float" if weights.startswith("fp8") else "uint8")
+    schemes = plan_schemes(
+        model, Quantize(weights=weights), "float" if weights.startswith("fp8") else "uint8"
+    )
     prepare_model(model, schemes, range_name, lambda m: m(**inputs))
     calibrate(model, [lambda m: m(**inputs)])
     model.train()
-    before, generator = {name: tensor.clone() for name, tensor in model_state(model).items()}, torch.get_rng_state()
+    before, generator = (
+        {name: tensor.clone() for name, tensor in model_state(model).items()},
+        torch.get_rng_state(),
+    )
     examine, notes = examination(model, kind)
     examine()
     assert notes == []
@@ -70,7 +81,9 @@ def test_a_healthy_model_is_left_alone(kind: str, range_name: str, weights: str)
 
 def test_before_the_ranges_are_fitted_there_is_nothing_to_see() -> None:
     model = tiny_models.cnn()
-    prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "lsq", lambda m: m(**INPUTS["cnn"]))
+    prepare_model(
+        model, plan_schemes(model, Quantize(), "uint8"), "lsq", lambda m: m(**INPUTS["cnn"])
+    )
     examine, notes = examination(model)
     examine()
     assert notes == []
@@ -92,14 +105,18 @@ def test_a_broken_scale_stops_the_training_by_its_name(value: float, range_name:
     with pytest.raises(Diverged) as caught:
         examine()
     told = str(caught.value)
-    assert told.startswith("a learned scale is not finite, or has gone to zero:\n  weights of `blocks.1.0` (1 of 8: ")
+    assert told.startswith(
+        "a learned scale is not finite, or has gone to zero:\n  weights of `blocks.1.0` (1 of 8: "
+    )
     assert "Lower train.learning_rate" in told
     assert told.count("\n") < MOST_LINES
 
 
 @broken
 @pytest.mark.parametrize("kind", list(INPUTS))
-def test_broken_scales_of_activations_are_named_by_the_module_of_the_float_model(value: float, kind: str) -> None:
+def test_broken_scales_of_activations_are_named_by_the_module_of_the_float_model(
+    value: float, kind: str
+) -> None:
     model = prepared(kind)
     names = {name for name, _ in getattr(tiny_models, kind)().named_modules()}
     for quantizer in activation_quantizers(model):
@@ -117,7 +134,9 @@ def test_a_dead_channel_s_smallest_scale_is_none_that_went_to_zero() -> None:
     model = tiny_models.cnn()
     with torch.no_grad():
         model.blocks[0][0].weight[1] = 0
-    prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "lsq", lambda m: m(**INPUTS["cnn"]))
+    prepare_model(
+        model, plan_schemes(model, Quantize(), "uint8"), "lsq", lambda m: m(**INPUTS["cnn"])
+    )
     calibrate(model, [lambda m: m(**INPUTS["cnn"])])
     assert model.blocks[0][0].quantizer.scale[1] < 1e-11
     assert broken_scales(model) == ""
@@ -174,7 +193,9 @@ CURES = {
 
 
 @pytest.mark.parametrize(("range_name", "cure"), CURES.items())
-def test_activations_that_saturate_are_told_with_the_cure_of_their_range(range_name: str, cure: str) -> None:
+def test_activations_that_saturate_are_told_with_the_cure_of_their_range(
+    range_name: str, cure: str
+) -> None:
     model = prepared(range_name=range_name)
     quantizer = activation_quantizers(model)[0]
     move(quantizer, lambda scale: scale - 3)
@@ -204,7 +225,9 @@ def test_everything_at_once_is_told_in_a_few_lines_each() -> None:
     model = prepared("bert")
     for module in model.modules():
         if isinstance(module, Quantized):
-            move(module.quantizer, lambda scale: torch.where(scale < -20, scale, scale - 3))  # a padding row is all zeros
+            move(
+                module.quantizer, lambda scale: torch.where(scale < -20, scale, scale - 3)
+            )  # a padding row is all zeros
     examine, notes = examination(model, "bert")
     examine()
     assert notes
@@ -249,7 +272,9 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, value: float, at: int) -> None:
     monkeypatch.setattr(stages.Progressive, "__call__", call)
 
 
-def test_a_loss_that_is_not_finite_names_the_scale_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_not_finite_names_the_scale_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poisoned(monkeypatch, math.nan, 7)
     with pytest.raises(Diverged) as caught:
         limbeck.run(parse(RECIPE), tmp_path / "run")
@@ -260,16 +285,25 @@ def test_a_loss_that_is_not_finite_names_the_scale_behind_it(tmp_path: Path, mon
     assert len(told) <= MOST_LINES
 
 
-def test_a_scale_that_vanished_under_a_finite_loss_stops_the_run_at_the_epoch_s_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scale_that_vanished_under_a_finite_loss_stops_the_run_at_the_epoch_s_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poisoned(monkeypatch, -60.0, 4)
-    with pytest.raises(Diverged, match=r"^a learned scale is not finite, or has gone to zero:\n  weights of `blocks\.2\.0` \(\d+ of 16: "):
+    with pytest.raises(
+        Diverged,
+        match=r"^a learned scale is not finite, or has gone to zero:\n  weights of `blocks\.2\.0` \(\d+ of 16: ",
+    ):
         limbeck.run(parse(RECIPE), tmp_path / "run")
 
 
 def test_a_run_tells_a_warning_as_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poisoned(monkeypatch, 4.0, 4)
     notes: list[Any] = []
-    limbeck.run(parse(RECIPE), tmp_path / "run", tell=lambda event: notes.append(event) if isinstance(event, Note) else None)
+    limbeck.run(
+        parse(RECIPE),
+        tmp_path / "run",
+        tell=lambda event: notes.append(event) if isinstance(event, Note) else None,
+    )
     warnings = [note.text for note in notes if "same code" in note.text]
     assert len(warnings) >= 1
     assert "weights of `blocks.2.0`" in warnings[0]

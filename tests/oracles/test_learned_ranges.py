@@ -52,7 +52,16 @@ def draw(count: int = 3000, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_list_of_ranges_is_complete() -> None:
-    assert {"minmax", "moving_average", "percentile", "mse", "entropy", "lsq", "lsq_plus", "pact"} <= set(registry.names("ranges"))
+    assert {
+        "minmax",
+        "moving_average",
+        "percentile",
+        "mse",
+        "entropy",
+        "lsq",
+        "lsq_plus",
+        "pact",
+    } <= set(registry.names("ranges"))
     assert LEARNED == ["lsq", "lsq_plus", "pact"]
 
 
@@ -83,7 +92,12 @@ def test_the_offset_s_gradient_is_the_paper_s() -> None:
     torch.testing.assert_close(own(x).double(), expected.detach(), atol=1e-6, rtol=0)
     expected.mul(upstream.double()).sum().backward()
     assert 0.1 < ((x < -1.2) | (x > 1.35)).double().mean() < 0.4
-    torch.testing.assert_close(own.offset.grad.double(), offset.grad * -255 * step.detach() / math.sqrt(len(x) * 255), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        own.offset.grad.double(),
+        offset.grad * -255 * step.detach() / math.sqrt(len(x) * 255),
+        rtol=1e-4,
+        atol=0,
+    )
 
 
 def test_the_step_s_gradient_at_a_held_zero_point_is_that_of_lsq() -> None:
@@ -128,9 +142,13 @@ def test_the_zero_point_is_an_integer_of_the_grid_wherever_its_offset_goes(share
         own.offset.fill_(share)
     expected = min(255, max(0, round(255 * share)))
     assert own.zero_point.item() == expected
-    assert torch.equal(own(x), dequantize(to_codes(x, own.scale, own.zero_point, UINT8), own.scale, own.zero_point))
+    assert torch.equal(
+        own(x), dequantize(to_codes(x, own.scale, own.zero_point, UINT8), own.scale, own.zero_point)
+    )
     assert own(torch.zeros(3)).abs().max() == 0
-    assert 0 <= own.offset.item() <= 1  # projected, or its gradient would have to bring it back first
+    assert (
+        0 <= own.offset.item() <= 1
+    )  # projected, or its gradient would have to bring it back first
     assert own.zero_point.item() == expected
 
 
@@ -147,7 +165,9 @@ def test_weights_start_three_deviations_from_their_mean(name: str, shift: float)
     made = registry.load("ranges", "lsq_plus")(grid)
     made.observe(torch.tensor(values, dtype=torch.float32)[None])
     mean, deviation = values.mean(), values.std()
-    assert made.fit()[0].item() == pytest.approx(max(abs(mean - 3 * deviation), abs(mean + 3 * deviation)) / -grid.low, rel=1e-5)
+    assert made.fit()[0].item() == pytest.approx(
+        max(abs(mean - 3 * deviation), abs(mean + 3 * deviation)) / -grid.low, rel=1e-5
+    )
 
 
 def test_weights_of_eight_bits_start_from_their_extremes_where_these_err_less() -> None:
@@ -190,7 +210,9 @@ def test_the_bound_s_gradient_is_the_paper_s(negative: bool) -> None:
     expected = pact(exact, bound)
     torch.testing.assert_close(own(x).double(), expected.detach(), atol=1e-6, rtol=0)
     expected.mul(draw(seed=1).double()).sum().backward()
-    torch.testing.assert_close(own.log_scale.grad.double(), bound.grad * bound.detach(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        own.log_scale.grad.double(), bound.grad * bound.detach(), rtol=1e-4, atol=0
+    )
     away = x.detach() != 0  # |x| has no gradient there; a ReLU before stops it
     torch.testing.assert_close(x.grad[away].double(), exact.grad[away])
 
@@ -201,8 +223,12 @@ def test_with_a_zero_point_both_ends_clip_and_move() -> None:
     own(x).mul(draw(seed=1)).sum().backward()
     low, high = -120 * 0.01, 135 * 0.01
     upstream, outside = draw(seed=1).double(), (x < low) | (x > high)
-    ends = torch.where(x < low, low, torch.where(x > high, high, 0)).double()  # d clip / d log s is the end itself
-    torch.testing.assert_close(own.log_scale.grad.double(), (upstream * ends).sum().view(1), rtol=1e-4, atol=0)
+    ends = torch.where(
+        x < low, low, torch.where(x > high, high, 0)
+    ).double()  # d clip / d log s is the end itself
+    torch.testing.assert_close(
+        own.log_scale.grad.double(), (upstream * ends).sum().view(1), rtol=1e-4, atol=0
+    )
     assert torch.equal(x.grad, torch.where(outside, 0, draw(seed=1)))
 
 
@@ -216,7 +242,9 @@ def test_clipping_first_changes_no_code(scale: float, zero_point: int) -> None:
     x = x * own.scale
     expected = dequantize(own.codes(x), own.scale, own.zero_point)
     assert torch.equal(own(x), expected)
-    assert torch.equal(own(x), dequantize(to_codes(x, own.scale, own.zero_point, UINT8), own.scale, own.zero_point))
+    assert torch.equal(
+        own(x), dequantize(to_codes(x, own.scale, own.zero_point, UINT8), own.scale, own.zero_point)
+    )
 
 
 def test_weights_learn_their_step_as_lsq_does() -> None:
@@ -231,12 +259,20 @@ def test_weights_learn_their_step_as_lsq_does() -> None:
 def test_the_regularizer_is_the_sum_of_squared_bounds() -> None:
     """alpha^2 after a ReLU, alpha^2 + beta^2 where both ends clip; d alpha^2 / d log s = 2 alpha^2. Weights and other ranges have none."""
     model = nn.ModuleList(
-        [quantizer("pact", 0.02, 0.0), quantizer("pact", 0.01, 55.0), quantizer("pact", 0.1, 0.0, GRIDS["int8"]), quantizer("lsq", 0.02, 0.0)]
+        [
+            quantizer("pact", 0.02, 0.0),
+            quantizer("pact", 0.01, 55.0),
+            quantizer("pact", 0.1, 0.0, GRIDS["int8"]),
+            quantizer("lsq", 0.02, 0.0),
+        ]
     )
     total = squared_bounds(model)
     assert total.item() == pytest.approx(5.1**2 + 2.0**2 + 0.55**2, rel=1e-5)
     total.backward()
-    assert [part.log_scale.grad and pytest.approx(part.log_scale.grad.item(), rel=1e-5) for part in model] == [
+    assert [
+        part.log_scale.grad and pytest.approx(part.log_scale.grad.item(), rel=1e-5)
+        for part in model
+    ] == [
         2 * 5.1**2,
         2 * (2.0**2 + 0.55**2),
         None,
@@ -263,14 +299,18 @@ def trained(name: str, kind: str) -> nn.Module:
     """A few steps of Adam, large enough to move every zero point that can."""
     inputs = INPUTS[kind]
     model = getattr(tiny_models, kind)()
-    prepare_model(model, plan_schemes(model, Quantize(range=name), "uint8"), name, lambda m: m(**inputs))
+    prepare_model(
+        model, plan_schemes(model, Quantize(range=name), "uint8"), name, lambda m: m(**inputs)
+    )
     calibrate(model, [lambda m: m(**inputs)])
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(6):
         optimizer.zero_grad()
         result = model(**inputs)
-        (result if isinstance(result, torch.Tensor) else result.logits).logsumexp(-1).mean().backward()
+        (result if isinstance(result, torch.Tensor) else result.logits).logsumexp(
+            -1
+        ).mean().backward()
         optimizer.step()
     return model.eval()
 
@@ -286,17 +326,28 @@ def test_the_trained_integers_are_the_exported_ones(name: str, kind: str, tmp_pa
     quantizers = activation_quantizers(model)
     before = [(each.scale.clone(), each.zero_point.clone()) for each in quantizers]
     converted = convert_model(model)
-    integers = {id(module): module for module in converted.modules() if isinstance(module, ActivationQuantizer)}.values()
+    integers = {
+        id(module): module
+        for module in converted.modules()
+        if isinstance(module, ActivationQuantizer)
+    }.values()
     exported = {(module.scale.item(), int(module.zero_point)) for module in integers}
     assert exported == {(scale.item(), int(zero)) for scale, zero in before}
     wanted = tiny_models.logits(model, inputs)
     torch.testing.assert_close(tiny_models.logits(converted, inputs), wanted, atol=1e-5, rtol=1e-5)
     for each, (scale, zero_point) in zip(quantizers, before, strict=True):
         x = 3 * draw()
-        assert torch.equal(each(x), dequantize(to_codes(x, scale, zero_point, each.grid), scale, zero_point))
+        assert torch.equal(
+            each(x), dequantize(to_codes(x, scale, zero_point, each.grid), scale, zero_point)
+        )
     path = tmp_path / registry.create("exporters", "onnx").export(converted, inputs, tmp_path)
     run = registry.create("exporters", "onnx").open(path, 1)
-    np.testing.assert_allclose(run({key: value.numpy() for key, value in inputs.items()}), wanted.numpy(), atol=2e-3, rtol=2e-3)
+    np.testing.assert_allclose(
+        run({key: value.numpy() for key, value in inputs.items()}),
+        wanted.numpy(),
+        atol=2e-3,
+        rtol=2e-3,
+    )
     exporter.check_kernels(converted, path)
 
 
@@ -306,11 +357,15 @@ def test_each_learns_what_it_says(name: str) -> None:
     model = trained(name, "bert")
     start = tiny_models.bert()
     inputs = INPUTS["bert"]
-    prepare_model(start, plan_schemes(start, Quantize(range=name), "uint8"), name, lambda m: m(**inputs))
+    prepare_model(
+        start, plan_schemes(start, Quantize(range=name), "uint8"), name, lambda m: m(**inputs)
+    )
     calibrate(start, [lambda m: m(**inputs)])
     pairs = list(zip(activation_quantizers(model), activation_quantizers(start), strict=True))
     assert sum(not torch.equal(one.scale, other.scale) for one, other in pairs) > len(pairs) / 2
-    assert any(not torch.equal(one.zero_point, other.zero_point) for one, other in pairs) == (name == "lsq_plus")
+    assert any(not torch.equal(one.zero_point, other.zero_point) for one, other in pairs) == (
+        name == "lsq_plus"
+    )
     weights = [module.quantizer for module in model.modules() if isinstance(module, Quantized)]
     assert all(each.offset is None and (each.zero_point == 0).all() for each in weights)
 
@@ -319,7 +374,14 @@ def test_the_parameters_of_a_float_model_do_not_count_the_offsets() -> None:
     from limbeck.studies import search
 
     model: Any = trained("lsq_plus", "cnn")
-    probe = type("Probe", (), {"model": model, "layers": {n: m for n, m in model.named_modules() if isinstance(m, Quantized)}})
+    probe = type(
+        "Probe",
+        (),
+        {
+            "model": model,
+            "layers": {n: m for n, m in model.named_modules() if isinstance(m, Quantized)},
+        },
+    )
     plain = sum(parameter.numel() for parameter in tiny_models.cnn().parameters())
     chosen = sum(module.weight.numel() for module in probe.layers.values())
     assert search.float_bytes(probe) == 4 * (plain - chosen)

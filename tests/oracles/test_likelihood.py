@@ -17,13 +17,17 @@ KINDS: dict[str, Any] = {
 
 
 def logits(seed: int) -> torch.Tensor:
-    return 2 * torch.randn(B, W, V, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return 2 * torch.randn(
+        B, W, V, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_divergences_are_those_of_torch(kind: str) -> None:
     p, q = logits(0), logits(1)
-    torch.testing.assert_close(nats_between(kind, p, q), kl_divergence(KINDS[kind](p), KINDS[kind](q)))
+    torch.testing.assert_close(
+        nats_between(kind, p, q), kl_divergence(KINDS[kind](p), KINDS[kind](q))
+    )
     torch.testing.assert_close(nats_between(kind, p, p), torch.zeros(B, W, dtype=torch.float64))
 
 

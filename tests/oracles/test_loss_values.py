@@ -18,11 +18,21 @@ B, W, V = 3, 4, 5
 def drawn(seed: int, width: int, key: str) -> Outputs:
     generator = np.random.default_rng(seed)
     mask = torch.tensor(generator.random((B, W)) < 0.8)
-    return Outputs(torch.tensor(generator.normal(0, 2, (B, W, V))), mask, {Tap(HIDDEN, key): torch.tensor(generator.normal(0, 3, (B, W, width)))})
+    return Outputs(
+        torch.tensor(generator.normal(0, 2, (B, W, V))),
+        mask,
+        {Tap(HIDDEN, key): torch.tensor(generator.normal(0, 3, (B, W, width)))},
+    )
 
 
 STUDENT, TEACHER = drawn(0, 3, "own"), drawn(1, 6, "theirs")
-LABELS = torch.tensor(np.where(np.random.default_rng(2).random((B, W)) < 0.3, UNKNOWN, np.random.default_rng(3).integers(0, V, (B, W))))
+LABELS = torch.tensor(
+    np.where(
+        np.random.default_rng(2).random((B, W)) < 0.3,
+        UNKNOWN,
+        np.random.default_rng(3).integers(0, V, (B, W)),
+    )
+)
 BATCH = Batch({}, None, LABELS, STUDENT.mask, np.arange(B))
 
 
@@ -32,7 +42,12 @@ def probabilities(logits: torch.Tensor, temperature: float = 1.0) -> list[float]
 
 
 def counted(with_teacher: bool = True) -> list[tuple[int, int]]:
-    return [(b, w) for b in range(B) for w in range(W) if STUDENT.mask[b, w] and (TEACHER.mask[b, w] or not with_teacher)]
+    return [
+        (b, w)
+        for b in range(B)
+        for w in range(W)
+        if STUDENT.mask[b, w] and (TEACHER.mask[b, w] or not with_teacher)
+    ]
 
 
 def test_some_units_are_masked_on_either_side() -> None:
@@ -42,14 +57,19 @@ def test_some_units_are_masked_on_either_side() -> None:
 def test_cross_entropy() -> None:
     labelled = [(b, w) for b, w in counted(with_teacher=False) if LABELS[b, w] != UNKNOWN]
     nats = [-math.log(probabilities(STUDENT.logits[b, w])[int(LABELS[b, w])]) for b, w in labelled]
-    assert registry.create("losses", "cross_entropy")(STUDENT, TEACHER, BATCH).item() == pytest.approx(np.mean(nats), rel=1e-12)
+    assert registry.create("losses", "cross_entropy")(
+        STUDENT, TEACHER, BATCH
+    ).item() == pytest.approx(np.mean(nats), rel=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_kl(temperature: float) -> None:
     values = []
     for b, w in counted():
-        q, p = probabilities(STUDENT.logits[b, w], temperature), probabilities(TEACHER.logits[b, w], temperature)
+        q, p = (
+            probabilities(STUDENT.logits[b, w], temperature),
+            probabilities(TEACHER.logits[b, w], temperature),
+        )
         values.append(sum(a * math.log(a / c) for a, c in zip(p, q, strict=True)))
     found = registry.create("losses", "kl", {"temperature": temperature})(STUDENT, TEACHER, BATCH)
     assert found.item() == pytest.approx(temperature**2 * np.mean(values), rel=1e-10)
@@ -59,19 +79,30 @@ def test_kl(temperature: float) -> None:
 def test_soft_cross_entropy(temperature: float) -> None:
     values = []
     for b, w in counted():
-        q, p = probabilities(STUDENT.logits[b, w], temperature), probabilities(TEACHER.logits[b, w], temperature)
+        q, p = (
+            probabilities(STUDENT.logits[b, w], temperature),
+            probabilities(TEACHER.logits[b, w], temperature),
+        )
         values.append(-sum(a * math.log(c) for a, c in zip(p, q, strict=True)))
-    found = registry.create("losses", "soft_cross_entropy", {"temperature": temperature})(STUDENT, TEACHER, BATCH)
+    found = registry.create("losses", "soft_cross_entropy", {"temperature": temperature})(
+        STUDENT, TEACHER, BATCH
+    )
     assert found.item() == pytest.approx(temperature**2 * np.mean(values), rel=1e-10)
 
 
 def test_the_size_of_kl_s_gradient_does_not_fall_with_the_square_of_the_temperature() -> None:
     """Hinton et al., section 2: as T grows, T^2 times the gradient tends to (student - teacher) / V on centred logits."""
     logits = STUDENT.logits.clone().requires_grad_()
-    registry.create("losses", "kl", {"temperature": 1000.0})(Outputs(logits, STUDENT.mask), TEACHER, BATCH).backward()
-    difference = (STUDENT.logits - STUDENT.logits.mean(-1, keepdim=True)) - (TEACHER.logits - TEACHER.logits.mean(-1, keepdim=True))
+    registry.create("losses", "kl", {"temperature": 1000.0})(
+        Outputs(logits, STUDENT.mask), TEACHER, BATCH
+    ).backward()
+    difference = (STUDENT.logits - STUDENT.logits.mean(-1, keepdim=True)) - (
+        TEACHER.logits - TEACHER.logits.mean(-1, keepdim=True)
+    )
     kept = (STUDENT.mask & TEACHER.mask).unsqueeze(-1)
-    torch.testing.assert_close(logits.grad, torch.where(kept, difference / V / len(counted()), 0.0), atol=1e-4, rtol=1e-2)
+    torch.testing.assert_close(
+        logits.grad, torch.where(kept, difference / V / len(counted()), 0.0), atol=1e-4, rtol=1e-2
+    )
 
 
 def test_kl_and_soft_cross_entropy_have_one_gradient() -> None:
@@ -91,7 +122,9 @@ def bound(measure: str = "mse") -> Hidden:
 
 def projected_and_target(loss: Hidden, b: int, w: int) -> tuple[list[float], list[float]]:
     weight, own = loss.projectors[0].weight.tolist(), STUDENT.hidden["own"][b, w].tolist()
-    return [sum(weight[o][d] * own[d] for d in range(3)) for o in range(6)], TEACHER.hidden["theirs"][b, w].tolist()
+    return [sum(weight[o][d] * own[d] for d in range(3)) for o in range(6)], TEACHER.hidden[
+        "theirs"
+    ][b, w].tolist()
 
 
 def test_hidden_with_a_projector_between_widths() -> None:
@@ -99,9 +132,13 @@ def test_hidden_with_a_projector_between_widths() -> None:
     errors, powers = [], []
     for b, w in counted():
         projected, target = projected_and_target(loss, b, w)
-        errors.append(sum((own - their) ** 2 for own, their in zip(projected, target, strict=True)) / 6)
+        errors.append(
+            sum((own - their) ** 2 for own, their in zip(projected, target, strict=True)) / 6
+        )
         powers.append(sum(their**2 for their in target) / 6)
-    assert loss(STUDENT, TEACHER, BATCH).item() == pytest.approx(np.mean(errors) / np.mean(powers), rel=1e-10)
+    assert loss(STUDENT, TEACHER, BATCH).item() == pytest.approx(
+        np.mean(errors) / np.mean(powers), rel=1e-10
+    )
 
 
 def test_the_cosine_of_hidden_maps() -> None:
@@ -119,4 +156,6 @@ def scaled(outputs: Outputs) -> Outputs:
 
 def test_hidden_is_blind_to_the_teacher_s_scale() -> None:
     loss = bound()
-    assert loss(scaled(STUDENT), scaled(TEACHER), BATCH).item() == pytest.approx(loss(STUDENT, TEACHER, BATCH).item(), rel=1e-10)
+    assert loss(scaled(STUDENT), scaled(TEACHER), BATCH).item() == pytest.approx(
+        loss(STUDENT, TEACHER, BATCH).item(), rel=1e-10
+    )

@@ -67,7 +67,9 @@ def test_each_learns_by_its_own_line_and_holds_the_other_still() -> None:
     sum(lines).backward()  # type: ignore[union-attr]
     assert value.item() == pytest.approx(sum(lines).item(), rel=1e-5)
     for found, wanted in ((student, own), (peer, theirs)):
-        torch.testing.assert_close(found.layer.weight.grad, wanted.layer.weight.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            found.layer.weight.grad, wanted.layer.weight.grad, rtol=1e-4, atol=1e-6
+        )
 
 
 def test_after_its_share_the_teacher_stands_still() -> None:
@@ -83,7 +85,9 @@ def test_after_its_share_the_teacher_stands_still() -> None:
     assert total.item() == pytest.approx(kl(peer(PIXELS), student(PIXELS)).item(), rel=1e-5)
 
 
-def test_a_run_leaves_the_teacher_as_it_was_and_the_copy_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_leaves_the_teacher_as_it_was_and_the_copy_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
     report = run(parse(RECIPE), tmp_path / "run")
     assert not [stage for stage in report["stages"] if stage["name"] == "label"]
@@ -92,13 +96,19 @@ def test_a_run_leaves_the_teacher_as_it_was_and_the_copy_behind(tmp_path: Path, 
     half = run(parse(RECIPE, overrides=["distill.losses.mutual.learns=0.5"]), tmp_path / "half")
     assert half["arms"]["teacher"]["mean"] == report["arms"]["teacher"]["mean"]
     frozen = run(parse(RECIPE, overrides=["distill.losses.mutual.learns=0"]), tmp_path / "frozen")
-    kept = {name: file_digest(tmp_path / name / "model" / "model.safetensors") for name in ("run", "half", "frozen")}
+    kept = {
+        name: file_digest(tmp_path / name / "model" / "model.safetensors")
+        for name in ("run", "half", "frozen")
+    }
     assert len(set(kept.values())) == 3
     assert frozen["arms"]["kd"]["mean"]["accuracy"] > 0.3
 
 
 def test_beside_a_frozen_teacher_both_answer(tmp_path: Path) -> None:
-    report = run(parse(RECIPE, overrides=["distill.losses={mutual: {weight: 0.5}, kl: {}}"]), tmp_path / "run")
+    report = run(
+        parse(RECIPE, overrides=["distill.losses={mutual: {weight: 0.5}, kl: {}}"]),
+        tmp_path / "run",
+    )
     assert [stage for stage in report["stages"] if stage["name"] == "label"]
     curve = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert '"mutual"' in curve and '"kl"' in curve and '"agreement"' in curve

@@ -20,7 +20,10 @@ from limbeck.quantization.swap import Quantized, QuantizedEmbedding, squared_err
 from limbeck.recipe.model import Distill, Quantize
 from limbeck.tasks import Batch
 
-OUTPUTS = Outputs(torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)), torch.ones(2, 3, dtype=torch.bool))
+OUTPUTS = Outputs(
+    torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)),
+    torch.ones(2, 3, dtype=torch.bool),
+)
 BATCH = Batch({}, None, torch.zeros(2, 3, dtype=torch.long), OUTPUTS.mask, np.arange(2))
 
 
@@ -42,7 +45,9 @@ def term(name: str, value: float, weight: float | str = 1.0) -> Term:
     return Term(name, schedule(weight), Fixed(value))
 
 
-def forward(objective: Objective, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def forward(
+    objective: Objective, progress: float = 0.0
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return objective(OUTPUTS, OUTPUTS, BATCH, progress)
 
 
@@ -89,7 +94,10 @@ def test_schedules(weight: str | float, expected: Callable[[float], float]) -> N
     ],
 )
 def test_a_schedule_that_is_none_is_refused_with_the_cure(weight: str) -> None:
-    with pytest.raises(ValueError, match=r"write a number, linear\(from, to\), cosine\(from, to\), step\(value@share, \.\.\.\) or ramp\("):
+    with pytest.raises(
+        ValueError,
+        match=r"write a number, linear\(from, to\), cosine\(from, to\), step\(value@share, \.\.\.\) or ramp\(",
+    ):
         schedule(weight)
 
 
@@ -100,7 +108,9 @@ def test_the_lowest_value_of_a_schedule(value: str | float) -> None:
     assert lowest(value) == pytest.approx(min(looks), abs=1e-12)
 
 
-@pytest.mark.parametrize("points", ["1@0.1", "0@0, 1@0", "0@0, 1@0.5, 2@0.4", "0@0, 1@1.1", "0@-0.1, 1@1"])
+@pytest.mark.parametrize(
+    "points", ["1@0.1", "0@0, 1@0", "0@0, 1@0.5, 2@0.4", "0@0, 1@1.1", "0@-0.1, 1@1"]
+)
 @pytest.mark.parametrize("kind", ["step", "ramp"])
 def test_shares_that_do_not_rise_from_zero_are_refused(kind: str, points: str) -> None:
     with pytest.raises(ValueError, match=r"must begin at 0 and rise, to 1 at most"):
@@ -108,10 +118,15 @@ def test_shares_that_do_not_rise_from_zero_are_refused(kind: str, points: str) -
 
 
 def test_the_total_is_the_weighted_sum_and_parts_are_unweighted() -> None:
-    objective = Objective([term("task", 2.0, 0.5), term("kl", 3.0, "linear(1, 0)")], {"quantization": (schedule(10.0), lambda: torch.tensor(0.25))})
+    objective = Objective(
+        [term("task", 2.0, 0.5), term("kl", 3.0, "linear(1, 0)")],
+        {"quantization": (schedule(10.0), lambda: torch.tensor(0.25))},
+    )
     total, parts = forward(objective, 0.25)
     assert total.item() == pytest.approx(0.5 * 2 + 0.75 * 3 + 10 * 0.25)
-    assert {name: part.item() for name, part in parts.items()} == pytest.approx({"task": 2, "kl": 3, "quantization": 0.25})
+    assert {name: part.item() for name, part in parts.items()} == pytest.approx(
+        {"task": 2, "kl": 3, "quantization": 0.25}
+    )
 
 
 def test_a_term_of_weight_zero_is_not_computed() -> None:
@@ -147,7 +162,12 @@ def test_a_term_that_diverged_is_named(value: float) -> None:
 
 def test_a_quantization_term_that_diverged_is_named() -> None:
     with pytest.raises(Diverged, match="`quantization` is not finite"):
-        forward(Objective([term("task", 1.0)], {"quantization": (schedule(1.0), lambda: torch.tensor(math.nan))}))
+        forward(
+            Objective(
+                [term("task", 1.0)],
+                {"quantization": (schedule(1.0), lambda: torch.tensor(math.nan))},
+            )
+        )
 
 
 def test_a_sum_that_overflows_is_named_too() -> None:
@@ -156,17 +176,28 @@ def test_a_sum_that_overflows_is_named_too() -> None:
 
 
 def test_a_recipe_s_losses_become_terms_with_their_keys_and_weights() -> None:
-    distill = Distill(task_weight=0.5, losses={"kl": {"temperature": 4.0, "weight": "linear(1, 0)"}, "hidden": {}})
+    distill = Distill(
+        task_weight=0.5, losses={"kl": {"temperature": 4.0, "weight": "linear(1, 0)"}, "hidden": {}}
+    )
     found = {each.name: each for each in terms("cross_entropy", distill)}
     assert list(found) == ["task", "kl", "hidden"]
     assert [each.weight(0.5) for each in found.values()] == [0.5, 0.5, 1.0]
     assert found["kl"].loss.temperature == 4.0
-    assert [each.name for each in terms("cross_entropy", None)] == [each.name for each in hard_terms("cross_entropy")] == ["task"]
+    assert (
+        [each.name for each in terms("cross_entropy", None)]
+        == [each.name for each in hard_terms("cross_entropy")]
+        == ["task"]
+    )
 
 
 def test_an_objective_s_own_parameters_are_trained() -> None:
     hidden = terms("cross_entropy", Distill(losses={"hidden": {}}))
-    own, theirs = (Outputs(torch.ones(1, 1, 2), torch.ones(1, 1) > 0, {Tap("hidden", name): torch.ones(1, 1, 3)}) for name in "ab")
+    own, theirs = (
+        Outputs(
+            torch.ones(1, 1, 2), torch.ones(1, 1) > 0, {Tap("hidden", name): torch.ones(1, 1, 3)}
+        )
+        for name in "ab"
+    )
     hidden[1].loss.bind([("a", "b")], own, theirs)
     assert [parameter.shape for parameter in Objective(hidden).parameters()] == [(3, 3)]
 
@@ -208,17 +239,28 @@ def test_the_quantization_term_s_gradient_is_analytic() -> None:
         else:
             continue
         scale = scale.view(-1, *[1] * (weight.ndim - 1))
-        pairs[name] = (weight.detach(), (torch.round(weight / scale).clamp(-127, 127) * scale).detach())
-    factor = model.conv.factor().detach().double().view(-1, 1, 1, 1)  # before the norm sees another batch
+        pairs[name] = (
+            weight.detach(),
+            (torch.round(weight / scale).clamp(-127, 127) * scale).detach(),
+        )
+    factor = (
+        model.conv.factor().detach().double().view(-1, 1, 1, 1)
+    )  # before the norm sees another batch
     model.train()(IDS)
     total = squared_error(model)
     total.backward()
     count = sum(weight.numel() for weight, _ in pairs.values())
     assert count == 4 * 16 + 27 + 12
-    assert total.item() == pytest.approx(sum((q - w).square().sum().item() for w, q in pairs.values()) / count, rel=1e-4)
+    assert total.item() == pytest.approx(
+        sum((q - w).square().sum().item() for w, q in pairs.values()) / count, rel=1e-4
+    )
     gradients = {name: 2 * (weight - rounded) / count for name, (weight, rounded) in pairs.items()}
     rows = torch.zeros(7, 16, dtype=torch.float64).index_add(0, IDS, gradients["table"])
-    wanted = ((model.table, rows), (model.head, gradients["head"]), (model.conv, gradients["conv"] * factor))
+    wanted = (
+        (model.table, rows),
+        (model.head, gradients["head"]),
+        (model.conv, gradients["conv"] * factor),
+    )
     for module, expected in wanted:
         found = module.weight
         torch.testing.assert_close(found.grad.double(), expected, atol=1e-8, rtol=1e-3)
@@ -247,7 +289,9 @@ def test_descent_on_the_quantization_term_alone_brings_weights_to_their_grid() -
     for _ in range(20):
         model(IDS)
         loss = squared_error(model)
-        errors.append((model.head.quantizer(model.head.weight) - model.head.weight).abs().max().item())
+        errors.append(
+            (model.head.quantizer(model.head.weight) - model.head.weight).abs().max().item()
+        )
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

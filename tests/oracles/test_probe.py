@@ -37,7 +37,12 @@ class Two(nn.Module):
 
 
 def objective(**weights: float) -> Objective:
-    return Objective([Term(name, schedule(weights[name]), registry.create("losses", loss)) for name, loss in NAMES.items()])
+    return Objective(
+        [
+            Term(name, schedule(weights[name]), registry.create("losses", loss))
+            for name, loss in NAMES.items()
+        ]
+    )
 
 
 NAMES = {"task": "cross_entropy", "kl": "kl"}
@@ -46,7 +51,9 @@ NAMES = {"task": "cross_entropy", "kl": "kl"}
 def given(model: nn.Module) -> tuple[Outputs, Outputs, Batch]:
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randn(6, 3, generator=generator)
-    batch = Batch({"pixel_values": pixels}, None, torch.arange(6).view(6, 1) % V, MASK, np.arange(6))
+    batch = Batch(
+        {"pixel_values": pixels}, None, torch.arange(6).view(6, 1) % V, MASK, np.arange(6)
+    )
     teacher = Outputs(3 * torch.randn(6, 1, V, generator=generator), MASK)
     return Outputs(model(pixels).unsqueeze(1), MASK), teacher, batch
 
@@ -63,19 +70,29 @@ def test_pulls_and_cosines_are_those_of_the_weighted_gradients_on_the_first_laye
         own[name] = model.blocks[0].weight.grad.flatten().clone()
         model.zero_grad()
     norms = {name: gradient.norm().item() for name, gradient in own.items()}
-    assert found["pull.task"] == pytest.approx(norms["task"] / (norms["task"] + norms["kl"]), rel=1e-5)
+    assert found["pull.task"] == pytest.approx(
+        norms["task"] / (norms["task"] + norms["kl"]), rel=1e-5
+    )
     assert found["pull.task"] + found["pull.kl"] == pytest.approx(1)
-    assert found["cosine.task.kl"] == pytest.approx(torch.cosine_similarity(own["task"], own["kl"], dim=0).item(), abs=1e-5)
+    assert found["cosine.task.kl"] == pytest.approx(
+        torch.cosine_similarity(own["task"], own["kl"], dim=0).item(), abs=1e-5
+    )
 
 
 def test_agreement_and_entropies_by_hand() -> None:
     logits = torch.log(torch.tensor([[[0.5, 0.5]], [[0.9, 0.1]], [[0.2, 0.8]]]))
     other = torch.log(torch.tensor([[[0.6, 0.4]], [[0.3, 0.7]], [[0.5, 0.5]]]))
     mask = torch.tensor([[True], [True], [False]])
-    found = disagreement(Outputs(logits, torch.ones(3, 1, dtype=torch.bool)), Outputs(other, mask), "categorical")
+    found = disagreement(
+        Outputs(logits, torch.ones(3, 1, dtype=torch.bool)), Outputs(other, mask), "categorical"
+    )
     assert found["agreement"] == 0.5
-    assert found["student_entropy"] == pytest.approx((math.log(2) - 0.9 * math.log(0.9) - 0.1 * math.log(0.1)) / 2, rel=1e-5)
-    assert found["teacher_entropy"] == pytest.approx(sum(-p * math.log(p) for p in (0.6, 0.4, 0.3, 0.7)) / 2, rel=1e-5)
+    assert found["student_entropy"] == pytest.approx(
+        (math.log(2) - 0.9 * math.log(0.9) - 0.1 * math.log(0.1)) / 2, rel=1e-5
+    )
+    assert found["teacher_entropy"] == pytest.approx(
+        sum(-p * math.log(p) for p in (0.6, 0.4, 0.3, 0.7)) / 2, rel=1e-5
+    )
 
 
 def test_labels_by_themselves_agree_one_by_one() -> None:
@@ -84,7 +101,9 @@ def test_labels_by_themselves_agree_one_by_one() -> None:
     found = disagreement(Outputs(p.logit(), mask), Outputs(q.logit(), mask), "bernoulli")
     assert found["agreement"] == 0.5
     for side, shares in (("student", (0.9, 0.4)), ("teacher", (0.6, 0.7))):
-        assert found[f"{side}_entropy"] == pytest.approx(sum(-a * math.log(a) - (1 - a) * math.log(1 - a) for a in shares) / 2, rel=1e-5)
+        assert found[f"{side}_entropy"] == pytest.approx(
+            sum(-a * math.log(a) - (1 - a) * math.log(1 - a) for a in shares) / 2, rel=1e-5
+        )
     assert disagreement(Outputs(p, mask), Outputs(q, mask), "gaussian") == {}
 
 
@@ -123,10 +142,17 @@ def test_measuring_changes_nothing_of_a_training(tmp_path: Path) -> None:
         model = Two(dropout=0.3)
         weighed = objective(task=1.0, kl=1.0)
         job = loop.Job(
-            model, weighed, encoded, {}, Train(epochs=4, batch_rows=10), teacher=lambda batch: Outputs(torch.ones(len(batch.rows), 1, V), batch.mask)
+            model,
+            weighed,
+            encoded,
+            {},
+            Train(epochs=4, batch_rows=10),
+            teacher=lambda batch: Outputs(torch.ones(len(batch.rows), 1, V), batch.mask),
         )
         if measured:
-            job = dataclasses.replace(job, measure=Probe(weighed, first_layer(model), lambda event: None))
+            job = dataclasses.replace(
+                job, measure=Probe(weighed, first_layer(model), lambda event: None)
+            )
         folder = tmp_path / str(measured)
         folder.mkdir()
         history = loop.Training(job, folder).run()

@@ -31,8 +31,12 @@ TOTAL = 30
 def prepared(**keys: Any) -> tuple[nn.Module, Progressive]:
     settings = Quantize(**{**FORMATS, **keys})
     model = tiny_models.cnn()
-    prepare_model(model, plan_schemes(model, settings, "uint8"), settings.range, lambda m: m(**INPUTS))
-    return model.train(), Progressive(settings, model, lambda: calibrate(model, [lambda m: m(**INPUTS)]))
+    prepare_model(
+        model, plan_schemes(model, settings, "uint8"), settings.range, lambda m: m(**INPUTS)
+    )
+    return model.train(), Progressive(
+        settings, model, lambda: calibrate(model, [lambda m: m(**INPUTS)])
+    )
 
 
 def weights(model: nn.Module) -> dict[str, Quantized]:
@@ -40,7 +44,10 @@ def weights(model: nn.Module) -> dict[str, Quantized]:
 
 
 def forms(model: nn.Module) -> list[str]:
-    return [next(name for name, grid in GRIDS.items() if grid == module.quantizer.grid) for module in weights(model).values()]
+    return [
+        next(name for name, grid in GRIDS.items() if grid == module.quantizer.grid)
+        for module in weights(model).values()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,13 +61,17 @@ def forms(model: nn.Module) -> list[str]:
         ({"progressive": ["int8"]}, [0, 15]),
     ],
 )
-def test_the_parts_are_equal_or_those_that_are_given(keys: dict[str, Any], expected: list[int]) -> None:
+def test_the_parts_are_equal_or_those_that_are_given(
+    keys: dict[str, Any], expected: list[int]
+) -> None:
     assert beginnings(Quantize(**{**FORMATS, **keys}), TOTAL) == expected
 
 
 @given(st.integers(1, 40), st.floats(0, 0.99), st.integers(0, 3))
 def test_the_final_format_is_always_reached(total: int, start: float, count: int) -> None:
-    found = beginnings(Quantize(progressive=["int8", "int4", "int3"][:count], weights="int2", start=start), total)
+    found = beginnings(
+        Quantize(progressive=["int8", "int4", "int3"][:count], weights="int2", start=start), total
+    )
     assert len(found) == count + 1
     assert found == sorted(found)
     assert found[0] == int(start * total)
@@ -75,7 +86,9 @@ def test_each_part_has_its_format() -> None:
 
 
 def test_a_module_never_takes_fewer_bits_than_its_own() -> None:
-    model, listener = prepared(modules={"blocks.0.*": {"weights": "int8"}, "classifier": {"weights": "int3"}})
+    model, listener = prepared(
+        modules={"blocks.0.*": {"weights": "int8"}, "classifier": {"weights": "int3"}}
+    )
     found = {}
     for step in range(TOTAL):
         listener(step, TOTAL)
@@ -86,7 +99,9 @@ def test_a_module_never_takes_fewer_bits_than_its_own() -> None:
 
 
 @pytest.mark.parametrize("range_name", ["lsq", "lsq_plus", "pact", "mse", "minmax"])
-def test_at_a_switch_the_weights_that_change_are_fitted_anew_and_nothing_else(range_name: str) -> None:
+def test_at_a_switch_the_weights_that_change_are_fitted_anew_and_nothing_else(
+    range_name: str,
+) -> None:
     model, listener = prepared(range=range_name, modules={"blocks.0.*": {"weights": "int8"}})
     for step in range(10):
         listener(step, TOTAL)
@@ -95,8 +110,12 @@ def test_at_a_switch_the_weights_that_change_are_fitted_anew_and_nothing_else(ra
             parameter.mul_(1.5)  # whatever training did
     before = {name: tensor.clone() for name, tensor in model_state(model).items()}
     listener(10, TOTAL)
-    changed = {name for name, tensor in model_state(model).items() if not torch.equal(tensor, before[name])}
-    assert changed == {f"{name}.quantizer.log_scale" for name in weights(model) if name != "blocks.0.0"}
+    changed = {
+        name for name, tensor in model_state(model).items() if not torch.equal(tensor, before[name])
+    }
+    assert changed == {
+        f"{name}.quantizer.log_scale" for name in weights(model) if name != "blocks.0.0"
+    }
     for name, module in weights(model).items():
         if name != "blocks.0.0":
             fresh = registry.load("ranges", range_name)(GRIDS["int4"])
@@ -131,7 +150,11 @@ train: {epochs: 6, learning_rate: 8.0e-3, threads: 1}
 quantize: {weights: int2, progressive: [int8, int4], start: 0.1}
 """
     notes: list[str] = []
-    report = limbeck.run(parse(text), tmp_path / "run", tell=lambda event: notes.append(event.text) if isinstance(event, Note) else None)
+    report = limbeck.run(
+        parse(text),
+        tmp_path / "run",
+        tell=lambda event: notes.append(event.text) if isinstance(event, Note) else None,
+    )
     switches = [note for note in notes if "weights are" in note]
     assert ["int4" in switches[0], "int2" in switches[1], len(switches)] == [True, True, 2]
     assert report["parity"][0]["agreement"] > 0.99

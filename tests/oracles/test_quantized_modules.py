@@ -24,7 +24,15 @@ from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.integer import Integer, IntegerLinear
 from limbeck.quantization.plan import QUANTIZABLE, plan_schemes
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then, activation_quantizers
+from limbeck.quantization.swap import (
+    Quantized,
+    QuantizedConv1d,
+    QuantizedConv2d,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    Then,
+    activation_quantizers,
+)
 from limbeck.recipe.model import Quantize, Scheme
 
 RANGES = registry.names("ranges")
@@ -71,7 +79,13 @@ def logits(model: nn.Module, inputs: Inputs) -> torch.Tensor:
     return result if isinstance(result, torch.Tensor) else result.logits
 
 
-def prepared(model: nn.Module, call: Callable[[nn.Module], Any], activations: str = "uint8", range_name: str = "minmax", **keys: Any) -> nn.Module:
+def prepared(
+    model: nn.Module,
+    call: Callable[[nn.Module], Any],
+    activations: str = "uint8",
+    range_name: str = "minmax",
+    **keys: Any,
+) -> nn.Module:
     """A copy of `model` with its modules swapped."""
     swapped = copy.deepcopy(model)
     schemes = plan_schemes(swapped, Quantize(range=range_name, **keys), activations)
@@ -79,7 +93,9 @@ def prepared(model: nn.Module, call: Callable[[nn.Module], Any], activations: st
     return swapped
 
 
-def calibrated(model: nn.Module, call: Callable[[nn.Module], Any], *args: Any, **keys: Any) -> nn.Module:
+def calibrated(
+    model: nn.Module, call: Callable[[nn.Module], Any], *args: Any, **keys: Any
+) -> nn.Module:
     swapped = prepared(model, call, *args, **keys)
     calibrate(swapped, [call])
     return swapped
@@ -97,8 +113,12 @@ def codes(values: torch.Tensor, scale: Any, zero_point: Any, name: str) -> np.nd
     """int64, by float32 division and ties to even as the kernel does; `scale` broadcasts. Float8 codes by an independent implementation."""
     grid = GRIDS[name]
     if grid.is_floating:
-        steps = np.clip(values.detach().numpy() / np.asarray(scale, np.float32), grid.low, grid.high)
-        return steps.astype(getattr(ml_dtypes, str(grid.dtype).removeprefix("torch."))).astype(np.float64)
+        steps = np.clip(
+            values.detach().numpy() / np.asarray(scale, np.float32), grid.low, grid.high
+        )
+        return steps.astype(getattr(ml_dtypes, str(grid.dtype).removeprefix("torch."))).astype(
+            np.float64
+        )
     steps = values.detach().numpy() / np.asarray(scale, np.float32)
     steps = (np.round(steps) if grid.step == 1 else np.where(steps >= 0, 1, -1)).astype(np.int64)
     return np.clip(steps + np.asarray(zero_point).astype(np.int64), grid.low, grid.high)
@@ -110,12 +130,18 @@ def codes(values: torch.Tensor, scale: Any, zero_point: Any, name: str) -> np.nd
 @pytest.mark.parametrize("activations", ["uint8", "uint8-dynamic", "float"])
 def test_a_prepared_bert_is_the_float_model(activations: str) -> None:
     model = bert()
-    assert torch.equal(logits(prepared(model, on_inputs(TOKENS), activations), TOKENS), logits(model, TOKENS))
+    assert torch.equal(
+        logits(prepared(model, on_inputs(TOKENS), activations), TOKENS), logits(model, TOKENS)
+    )
 
 
 def test_a_prepared_linear_and_embedding_are_the_float_ones_bit_for_bit() -> None:
     x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
-    for model, given in ((sequence(nn.Linear(5, 4)), x), (sequence(nn.Linear(5, 4, bias=False)), x), (sequence(nn.Embedding(9, 5)), ids % 9)):
+    for model, given in (
+        (sequence(nn.Linear(5, 4)), x),
+        (sequence(nn.Linear(5, 4, bias=False)), x),
+        (sequence(nn.Embedding(9, 5)), ids % 9),
+    ):
         assert torch.equal(prepared(model, on(given))(given), model(given))
 
 
@@ -130,11 +156,17 @@ def test_a_prepared_cnn_is_the_float_model_but_for_the_order_of_products(trainin
     found.square().sum().backward()
     expected.square().sum().backward()
     for index, block in enumerate(model.blocks):
-        conv = next(module for module in swapped.blocks[index].modules() if isinstance(module, QuantizedConv2d))
+        conv = next(
+            module
+            for module in swapped.blocks[index].modules()
+            if isinstance(module, QuantizedConv2d)
+        )
         torch.testing.assert_close(conv.norm.running_mean, block[1].running_mean)
         torch.testing.assert_close(conv.norm.running_var, block[1].running_var)
         torch.testing.assert_close(conv.weight.grad, block[0].weight.grad, atol=1e-4, rtol=1e-3)
-        torch.testing.assert_close(conv.norm.weight.grad, block[1].weight.grad, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            conv.norm.weight.grad, block[1].weight.grad, atol=1e-4, rtol=1e-3
+        )
 
 
 @pytest.mark.parametrize("gamma", [1.0, -0.5, 0.0])
@@ -161,14 +193,19 @@ def reference_linear(module: QuantizedLinear, x: torch.Tensor) -> np.ndarray:
     weight_codes = codes(module.weight, weight_scale[:, None], 0, "int8")
     out = np.zeros((*x.shape[:-1], len(weight_scale)))
     for place in itertools.product(*map(range, out.shape)):
-        accumulator = sum((int(a) - x_zero) * int(b) for a, b in zip(x_codes[place[:-1]], weight_codes[place[-1]], strict=True))
+        accumulator = sum(
+            (int(a) - x_zero) * int(b)
+            for a, b in zip(x_codes[place[:-1]], weight_codes[place[-1]], strict=True)
+        )
         out[place] = accumulator * float(x_scale) * float(weight_scale[place[-1]])
     return out if module.bias is None else out + module.bias.detach().numpy()
 
 
 @pytest.mark.parametrize("range_name", RANGES)
 @pytest.mark.parametrize(("shape", "bias"), [((4, 6), True), ((2, 3, 6), True), ((2, 3, 6), False)])
-def test_a_quantized_linear_is_integer_arithmetic(range_name: str, shape: tuple[int, ...], bias: bool) -> None:
+def test_a_quantized_linear_is_integer_arithmetic(
+    range_name: str, shape: tuple[int, ...], bias: bool
+) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     model = calibrated(sequence(nn.Linear(6, 5, bias=bias)), on(x), "uint8", range_name)
     module = model[0]
@@ -176,7 +213,9 @@ def test_a_quantized_linear_is_integer_arithmetic(range_name: str, shape: tuple[
     for given in (x, 2 * x):  # beyond the range, too
         expected = reference_linear(module, given)
         np.testing.assert_allclose(model(given).detach().numpy(), expected, atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose(convert_model(model)(given).detach().numpy(), expected, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(
+            convert_model(model)(given).detach().numpy(), expected, atol=1e-5, rtol=1e-5
+        )
     assert not torch.allclose(model(x), functional_linear(module, x), atol=1e-4)
 
 
@@ -197,7 +236,9 @@ def test_a_dynamic_linear_takes_its_range_from_the_tensor_it_reads() -> None:
         accumulator = (codes(given, scale, zero, "uint8") - zero) @ weight_codes.T
         expected = accumulator * float(scale) * weight_scale + module.bias.detach().numpy()
         np.testing.assert_allclose(model(given).detach().numpy(), expected, atol=2e-5, rtol=1e-4)
-        np.testing.assert_allclose(convert_model(model)(given).detach().numpy(), expected, atol=2e-5, rtol=1e-4)
+        np.testing.assert_allclose(
+            convert_model(model)(given).detach().numpy(), expected, atol=2e-5, rtol=1e-4
+        )
 
 
 def test_a_quantized_embedding_is_its_codes_times_the_row_s_scale() -> None:
@@ -214,15 +255,28 @@ def by_groups(weight: torch.Tensor, scale: np.ndarray, name: str) -> np.ndarray:
     """The weight as its groups' codes times their scales, by a loop."""
     flat, out = weight.detach().numpy().reshape(len(scale), -1), []
     for row, step in zip(flat, scale, strict=True):
-        out.append([np.float32(code) * np.float32(step) for code in codes(torch.tensor(row), step, 0, name)])
+        out.append(
+            [
+                np.float32(code) * np.float32(step)
+                for code in codes(torch.tensor(row), step, 0, name)
+            ]
+        )
     return np.array(out, np.float32).reshape(weight.shape)
 
 
-@pytest.mark.parametrize("name", ["int8", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2"])
+@pytest.mark.parametrize(
+    "name", ["int8", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2"]
+)
 @pytest.mark.parametrize("group", [None, 4, 12])
-def test_weights_in_groups_are_their_codes_times_the_group_s_scale(name: str, group: int | None) -> None:
+def test_weights_in_groups_are_their_codes_times_the_group_s_scale(
+    name: str, group: int | None
+) -> None:
     x = torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
-    for model, given in ((sequence(nn.Linear(24, 5)), x), (sequence(nn.Embedding(40, 24)), ids), (sequence(nn.Conv2d(4, 6, 3)), x.view(1, 4, 3, 6))):
+    for model, given in (
+        (sequence(nn.Linear(24, 5)), x),
+        (sequence(nn.Embedding(40, 24)), ids),
+        (sequence(nn.Conv2d(4, 6, 3)), x.view(1, 4, 3, 6)),
+    ):
         swapped = calibrated(model, on(given), "float", "mse", weights=name, group=group)
         scale = swapped[0].quantizer.scale.numpy()
         assert len(scale) == (model[0].weight.numel() // group if group else len(model[0].weight))
@@ -255,27 +309,39 @@ def test_an_embedding_s_gathered_scales_are_those_of_its_table_bit_for_bit() -> 
         assert torch.equal(model(some), converted(some))
 
 
-def reference_conv(module: QuantizedConv2d, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> np.ndarray:
+def reference_conv(
+    module: QuantizedConv2d, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> np.ndarray:
     """One output at a time, stride and padding written out; padded pixels hold the zero point."""
     assert module.input is not None
     x_scale, x_zero = module.input.scale.item(), int(module.input.zero_point.item())
     weight_scale = module.quantizer.scale.numpy()
     (stride, _), (padding, _) = module.geometry["stride"], module.geometry["padding"]
-    x_codes = np.pad(codes(x, x_scale, x_zero, "uint8"), [(0, 0), (0, 0), (padding, padding), (padding, padding)], constant_values=x_zero)
+    x_codes = np.pad(
+        codes(x, x_scale, x_zero, "uint8"),
+        [(0, 0), (0, 0), (padding, padding), (padding, padding)],
+        constant_values=x_zero,
+    )
     weight_codes = codes(weight, weight_scale[:, None, None, None], 0, "int8")
     side = weight.shape[-1]
     size = [(length - side) // stride + 1 for length in x_codes.shape[2:]]
     out = np.zeros((len(x), len(weight), *size))
     for b, o, i, j in itertools.product(*map(range, out.shape)):
-        patch = x_codes[b, :, i * stride : i * stride + side, j * stride : j * stride + side] - x_zero
+        patch = (
+            x_codes[b, :, i * stride : i * stride + side, j * stride : j * stride + side] - x_zero
+        )
         step = float(x_scale) * float(weight_scale[o])
-        out[b, o, i, j] = (int((patch * weight_codes[o]).sum()) + round(float(bias[o]) / step)) * step
+        out[b, o, i, j] = (
+            int((patch * weight_codes[o]).sum()) + round(float(bias[o]) / step)
+        ) * step
     return out
 
 
 @pytest.mark.parametrize("with_norm", [False, True])
 @pytest.mark.parametrize(("stride", "padding", "bias"), [(1, 1, True), (2, 0, False)])
-def test_a_quantized_convolution_is_integer_arithmetic(with_norm: bool, stride: int, padding: int, bias: bool) -> None:
+def test_a_quantized_convolution_is_integer_arithmetic(
+    with_norm: bool, stride: int, padding: int, bias: bool
+) -> None:
     x = torch.randn(2, 2, 5, 5, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(2, 3, 3, stride=stride, padding=padding, bias=bias), nn.BatchNorm2d(3)
@@ -283,14 +349,19 @@ def test_a_quantized_convolution_is_integer_arithmetic(with_norm: bool, stride: 
     weight, offset = conv.weight, torch.zeros(3) if conv.bias is None else conv.bias
     if with_norm:
         factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        weight, offset = weight * factor.view(-1, 1, 1, 1), (offset - norm.running_mean) * factor + norm.bias
+        weight, offset = (
+            weight * factor.view(-1, 1, 1, 1),
+            (offset - norm.running_mean) * factor + norm.bias,
+        )
     swapped = calibrated(model, on(x))
     (module,) = (each for each in swapped.modules() if isinstance(each, QuantizedConv2d))
     (place,) = (each for each in swapped.modules() if isinstance(each, Then))
     raw = reference_conv(module, x, weight, offset.detach())
     np.testing.assert_allclose(module(x).detach().numpy(), raw, atol=1e-5)
     out_scale, out_zero = place.quantizer.scale.item(), int(place.quantizer.zero_point.item())
-    expected = (codes(torch.tensor(raw, dtype=torch.float32), out_scale, out_zero, "uint8") - out_zero) * out_scale
+    expected = (
+        codes(torch.tensor(raw, dtype=torch.float32), out_scale, out_zero, "uint8") - out_zero
+    ) * out_scale
     for found in (swapped(x), convert_model(swapped)(x)):
         difference = np.abs(found.detach().numpy() - expected)
         assert difference.max() <= out_scale * 1.001  # a tie may fall either way in float32
@@ -302,33 +373,65 @@ def test_a_dilated_or_grouped_convolution_stays_near_the_float_one(groups: int) 
     x = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     model = sequence(nn.Conv2d(2, 4, 3, dilation=2, padding=2, groups=groups))
     torch.testing.assert_close(calibrated(model, on(x))(x), model(x), atol=0.05, rtol=0.05)
-    torch.testing.assert_close(convert_model(calibrated(model, on(x)))(x), calibrated(model, on(x))(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        convert_model(calibrated(model, on(x)))(x),
+        calibrated(model, on(x))(x),
+        atol=1e-5,
+        rtol=1e-5,
+    )
 
 
-CONVS_1D = {"plain": {}, "grouped": {"groups": 2}, "depthwise": {"groups": 4}, "strided": {"stride": 2, "padding": 1, "dilation": 2}}
+CONVS_1D = {
+    "plain": {},
+    "grouped": {"groups": 2},
+    "depthwise": {"groups": 4},
+    "strided": {"stride": 2, "padding": 1, "dilation": 2},
+}
 
 
 @pytest.mark.parametrize("with_norm", [False, True])
 @pytest.mark.parametrize("keys", CONVS_1D.values(), ids=list(CONVS_1D))
-def test_a_convolution_of_a_row_is_that_of_an_image_one_pixel_high(keys: dict[str, Any], with_norm: bool) -> None:
+def test_a_convolution_of_a_row_is_that_of_an_image_one_pixel_high(
+    keys: dict[str, Any], with_norm: bool
+) -> None:
     """Its quantizers and codes, in training and after."""
     torch.manual_seed(0)
     line, image = (
         nn.Conv1d(4, 8, 3, **keys),
-        nn.Conv2d(4, 8, (1, 3), **{key: value if key == "groups" else (int(key != "padding"), value) for key, value in keys.items()}),
+        nn.Conv2d(
+            4,
+            8,
+            (1, 3),
+            **{
+                key: value if key == "groups" else (int(key != "padding"), value)
+                for key, value in keys.items()
+            },
+        ),
     )
     with torch.no_grad():
         image.weight.copy_(line.weight.unsqueeze(2))
         image.bias.copy_(line.bias)
     x = torch.randn(3, 4, 9, generator=torch.Generator().manual_seed(0))
     one = calibrated(sequence(line, *([nn.BatchNorm1d(8)] if with_norm else [])), on(x))
-    other = calibrated(sequence(image, *([nn.BatchNorm2d(8)] if with_norm else [])), on(x.unsqueeze(2)))
+    other = calibrated(
+        sequence(image, *([nn.BatchNorm2d(8)] if with_norm else [])), on(x.unsqueeze(2))
+    )
     assert sum(isinstance(module, QuantizedConv1d) for module in one.modules()) == 1
     for training in (False, True):
-        torch.testing.assert_close(one.train(training)(x), other.train(training)(x.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            one.train(training)(x),
+            other.train(training)(x.unsqueeze(2)).squeeze(2),
+            atol=1e-5,
+            rtol=1e-5,
+        )
     converted, expected = convert_model(one), convert_model(other)
-    torch.testing.assert_close(converted(x), expected(x.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5)
-    codes = [next(module for module in model.modules() if isinstance(module, Integer)).codes for model in (converted, expected)]
+    torch.testing.assert_close(
+        converted(x), expected(x.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5
+    )
+    codes = [
+        next(module for module in model.modules() if isinstance(module, Integer)).codes
+        for model in (converted, expected)
+    ]
     assert torch.equal(codes[0], codes[1].squeeze(2))
 
 
@@ -341,8 +444,12 @@ def test_what_a_convolution_of_a_row_reads_is_seen_window_by_window() -> None:
 
 
 def test_a_convolution_that_pads_with_other_than_zeros_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`0` pads with `circular`, and integers know zeros alone"):
-        plan_schemes(sequence(nn.Conv1d(2, 2, 3, padding=1, padding_mode="circular")), Quantize(), "uint8")
+    with pytest.raises(
+        ValueError, match=r"`0` pads with `circular`, and integers know zeros alone"
+    ):
+        plan_schemes(
+            sequence(nn.Conv1d(2, 2, 3, padding=1, padding_mode="circular")), Quantize(), "uint8"
+        )
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -352,7 +459,9 @@ def test_a_norm_after_a_linear_layer_is_folded_while_it_learns(bias: bool) -> No
     swapped = prepared(model, on(x))
     assert isinstance(swapped[1], nn.Identity)
     for training in (False, True):
-        torch.testing.assert_close(swapped.train(training)(x), model.train(training)(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            swapped.train(training)(x), model.train(training)(x), atol=1e-5, rtol=1e-5
+        )
     torch.testing.assert_close(swapped[0].norm.running_var, model[1].running_var)
     fitted = calibrated(model.eval(), on(x))
     torch.testing.assert_close(fitted(x), model(x), atol=0.1, rtol=0.1)
@@ -362,7 +471,9 @@ def test_a_norm_after_a_linear_layer_is_folded_while_it_learns(bias: bool) -> No
 def test_a_norm_over_positions_is_not_folded() -> None:
     """BatchNorm1d of (B, T, O) norms T, even where it is as many as O."""
     x = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
-    assert isinstance(prepared(sequence(nn.Linear(6, 5), nn.BatchNorm1d(5)), on(x))[1], nn.BatchNorm1d)
+    assert isinstance(
+        prepared(sequence(nn.Linear(6, 5), nn.BatchNorm1d(5)), on(x))[1], nn.BatchNorm1d
+    )
 
 
 # A whole model.
@@ -375,13 +486,22 @@ WHOLE = {
     "cnn static": (cnn, PIXELS, "uint8", {}),
     "cnn weights only": (cnn, PIXELS, "float", {}),
     "cnn partly float": (cnn, PIXELS, "uint8", {"keep_float": ["blocks.1.*"]}),
-    "cnn mixed": (cnn, PIXELS, "uint8", {"modules": {"classifier": Scheme(activations="uint8-dynamic")}}),
+    "cnn mixed": (
+        cnn,
+        PIXELS,
+        "uint8",
+        {"modules": {"classifier": Scheme(activations="uint8-dynamic")}},
+    ),
 }
-whole = pytest.mark.parametrize(("build", "inputs", "activations", "keys"), WHOLE.values(), ids=list(WHOLE))
+whole = pytest.mark.parametrize(
+    ("build", "inputs", "activations", "keys"), WHOLE.values(), ids=list(WHOLE)
+)
 
 
 @whole
-def test_a_converted_model_is_the_fake_quantized_one(build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]) -> None:
+def test_a_converted_model_is_the_fake_quantized_one(
+    build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]
+) -> None:
     model = calibrated(build(), on_inputs(inputs), activations, "mse", **keys)
     found, expected = logits(convert_model(model), inputs), logits(model, inputs)
     assert (found - expected).abs().max() <= 1e-5
@@ -389,11 +509,15 @@ def test_a_converted_model_is_the_fake_quantized_one(build: Any, inputs: Inputs,
 
 
 @whole
-def test_a_converted_model_holds_int8_codes_and_no_float_weight(build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]) -> None:
+def test_a_converted_model_holds_int8_codes_and_no_float_weight(
+    build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]
+) -> None:
     model = calibrated(build(), on_inputs(inputs), activations, "mse", **keys)
     converted = convert_model(model)
     names = {name for name, module in model.named_modules() if isinstance(module, Quantized)}
-    assert {name for name, module in converted.named_modules() if isinstance(module, Integer)} == names
+    assert {
+        name for name, module in converted.named_modules() if isinstance(module, Integer)
+    } == names
     assert names
     for name in names:
         source, integer = model.get_submodule(name), converted.get_submodule(name)
@@ -401,14 +525,20 @@ def test_a_converted_model_holds_int8_codes_and_no_float_weight(build: Any, inpu
         assert integer.codes.abs().max() <= 127
         assert torch.equal(integer.scale, source.quantizer.scale)
         assert sorted(integer.codes.shape) == sorted(source.weight.shape)
-        own = [tensor for tensor in model_state(integer).values() if tensor.is_floating_point() and tensor.ndim > 1]
+        own = [
+            tensor
+            for tensor in model_state(integer).values()
+            if tensor.is_floating_point() and tensor.ndim > 1
+        ]
         assert own == []
     assert not any(isinstance(module, FakeQuantizer | Quantized) for module in converted.modules())
     assert not converted.training
 
 
 @whole
-def test_converting_leaves_the_model_as_it_was(build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]) -> None:
+def test_converting_leaves_the_model_as_it_was(
+    build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]
+) -> None:
     model = calibrated(build(), on_inputs(inputs), activations, "mse", **keys)
     before = {name: tensor.clone() for name, tensor in model_state(model).items()}
     convert_model(model)
@@ -418,7 +548,9 @@ def test_converting_leaves_the_model_as_it_was(build: Any, inputs: Inputs, activ
 
 
 @whole
-def test_state_and_restore_make_the_same_model(build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]) -> None:
+def test_state_and_restore_make_the_same_model(
+    build: Any, inputs: Inputs, activations: str, keys: dict[str, Any]
+) -> None:
     """Through safetensors' rules: every tensor once, ranges and zero points among them."""
     model = calibrated(build(), on_inputs(inputs), activations, "lsq", **keys)
     tensors = {name: tensor.clone() for name, tensor in model_state(model).items()}
@@ -435,7 +567,10 @@ def test_other_weights_are_refused_on_restore() -> None:
     tensors = model_state(calibrated(cnn(), on_inputs(PIXELS)))
     with pytest.raises(ValueError, match="of another model; they differ in"):
         restore_state(cnn(), tensors)
-    wrong = {name: torch.zeros(3, 3) if name == "classifier.bias" else tensor for name, tensor in tensors.items()}
+    wrong = {
+        name: torch.zeros(3, 3) if name == "classifier.bias" else tensor
+        for name, tensor in tensors.items()
+    }
     with pytest.raises(ValueError, match=r"`classifier.bias` is \(3, 3\) in the file"):
         restore_state(calibrated(cnn(), on_inputs(PIXELS)), wrong)
 
@@ -489,9 +624,16 @@ def test_calibration_without_a_batch_is_refused() -> None:
 
 def test_query_key_and_value_share_one_quantizer() -> None:
     model = prepared(bert(), on_inputs(TOKENS))
-    found = {name: module for name, module in model.named_modules() if isinstance(module, QuantizedLinear)}
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, QuantizedLinear)
+    }
     for layer in range(2):
-        readers = [found[f"bert.encoder.layer.{layer}.attention.self.{role}"] for role in ("query", "key", "value")]
+        readers = [
+            found[f"bert.encoder.layer.{layer}.attention.self.{role}"]
+            for role in ("query", "key", "value")
+        ]
         assert len({id(reader.input) for reader in readers}) == 1
         assert readers[0].input is not None
     linears = 2 * 6 + 1
@@ -525,10 +667,14 @@ def test_a_convolution_s_output_is_quantized_after_its_norm_and_relu_and_read_as
     ],
     ids=["alone", "relu", "norm", "norm and relu6", "norm and gelu", "norm and in-place relu"],
 )
-def test_the_output_quantizer_stands_where_runtimes_fuse(modules: list[nn.Module], place: str) -> None:
+def test_the_output_quantizer_stands_where_runtimes_fuse(
+    modules: list[nn.Module], place: str
+) -> None:
     model = sequence(*copy.deepcopy(modules), nn.Conv2d(2, 2, 3))
     swapped = prepared(model, on(PIXELS["pixel_values"]))
-    assert next(name for name, module in swapped.named_modules() if isinstance(module, Then)) == place
+    assert (
+        next(name for name, module in swapped.named_modules() if isinstance(module, Then)) == place
+    )
 
 
 class Residual(nn.Module):
@@ -564,7 +710,9 @@ def test_patterns_keep_modules_float() -> None:
     model = bert()
     schemes = plan_schemes(model, Quantize(keep_float=["*.query", "bert.embeddings.*"]), "uint8")
     everything = [name for name, module in model.named_modules() if isinstance(module, QUANTIZABLE)]
-    assert set(schemes) == {name for name in everything if not name.endswith(".query") and ".embeddings." not in name}
+    assert set(schemes) == {
+        name for name in everything if not name.endswith(".query") and ".embeddings." not in name
+    }
     swapped = prepared(model, on_inputs(TOKENS), keep_float=["*.query", "bert.embeddings.*"])
     assert type(swapped.bert.encoder.layer[0].attention.self.query) is nn.Linear
     assert type(swapped.bert.embeddings.word_embeddings) is nn.Embedding
@@ -572,7 +720,11 @@ def test_patterns_keep_modules_float() -> None:
 
 
 def test_the_last_pattern_that_matches_wins_and_keep_float_comes_last() -> None:
-    modules = {"*": Scheme(activations="uint8-dynamic"), "*.key": Scheme(activations="float"), "classifier": Scheme()}
+    modules = {
+        "*": Scheme(activations="uint8-dynamic"),
+        "*.key": Scheme(activations="float"),
+        "classifier": Scheme(),
+    }
     schemes = plan_schemes(bert(), Quantize(modules=modules, keep_float=["*.layer.1.*"]), "uint8")
     layer = "bert.encoder.layer.0.attention.self"
     assert schemes[f"{layer}.query"].activations == "uint8-dynamic"
@@ -581,9 +733,17 @@ def test_the_last_pattern_that_matches_wins_and_keep_float_comes_last() -> None:
     assert not any(".layer.1." in name for name in schemes)
 
 
-@pytest.mark.parametrize("keys", [{"keep_float": ["clasifier"]}, {"modules": {"clasifier": Scheme()}}], ids=["keep_float", "modules"])
-def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_name(keys: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"`clasifier` matches no module\. Did you mean `classifier`\?"):
+@pytest.mark.parametrize(
+    "keys",
+    [{"keep_float": ["clasifier"]}, {"modules": {"clasifier": Scheme()}}],
+    ids=["keep_float", "modules"],
+)
+def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_name(
+    keys: dict[str, Any],
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"`clasifier` matches no module\. Did you mean `classifier`\?"
+    ):
         plan_schemes(cnn(), Quantize(**keys), "uint8")
 
 
@@ -597,7 +757,11 @@ class Upward(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down, self.norm, self.up = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ConvTranspose2d(2, 1, 3)
+        self.down, self.norm, self.up = (
+            nn.Conv2d(1, 2, 3),
+            nn.BatchNorm2d(2),
+            nn.ConvTranspose2d(2, 1, 3),
+        )
 
 
 @pytest.mark.parametrize(
@@ -609,42 +773,67 @@ class Upward(nn.Module):
     ],
     ids=["by name", "among others", "a norm by name"],
 )
-def test_a_pattern_that_asks_for_what_cannot_be_quantized_is_refused(keys: dict[str, Any], name: str, kind: str) -> None:
+def test_a_pattern_that_asks_for_what_cannot_be_quantized_is_refused(
+    keys: dict[str, Any], name: str, kind: str
+) -> None:
     with pytest.raises(
-        ValueError, match=rf"asks for `{name}`, of the type {kind}, whose weights cannot be quantized\. What can: Linear, Embedding, Conv1d"
+        ValueError,
+        match=rf"asks for `{name}`, of the type {kind}, whose weights cannot be quantized\. What can: Linear, Embedding, Conv1d",
     ):
         plan_schemes(Upward(), Quantize(**keys), "uint8")
 
 
 def test_what_cannot_be_quantized_stays_float_where_nobody_asks_for_it() -> None:
-    for keys in ({}, {"keep_float": ["up"]}, {"modules": {"*": Scheme()}, "keep_float": ["u*"]}, {"modules": {"up": Scheme(weights="float")}}):
+    for keys in (
+        {},
+        {"keep_float": ["up"]},
+        {"modules": {"*": Scheme()}, "keep_float": ["u*"]},
+        {"modules": {"up": Scheme(weights="float")}},
+    ):
         assert list(plan_schemes(Upward(), Quantize(**keys), "uint8")) == ["down"]
 
 
 def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:
-    with pytest.raises(ValueError, match=r"`blocks.0.0`: 9 weights a channel are not whole groups of 32\. Fitting: none"):
+    with pytest.raises(
+        ValueError,
+        match=r"`blocks.0.0`: 9 weights a channel are not whole groups of 32\. Fitting: none",
+    ):
         plan_schemes(cnn(), Quantize(group=32), "float")
-    with pytest.raises(ValueError, match=r"16 weights a channel are not whole groups of 12\. Fitting: 8, 16"):
+    with pytest.raises(
+        ValueError, match=r"16 weights a channel are not whole groups of 12\. Fitting: 8, 16"
+    ):
         plan_schemes(bert(), Quantize(group=12), "float")
 
 
 def test_groups_and_integer_products_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"no integer product takes a scale for each group of weights\. Leave `group` out"):
+    with pytest.raises(
+        ValueError,
+        match=r"no integer product takes a scale for each group of weights\. Leave `group` out",
+    ):
         plan_schemes(bert(), Quantize(group=16), "uint8")
-    schemes = plan_schemes(bert(), Quantize(modules={"*embeddings*": Scheme(weights="int4", group=16)}), "uint8")
+    schemes = plan_schemes(
+        bert(), Quantize(modules={"*embeddings*": Scheme(weights="int4", group=16)}), "uint8"
+    )
     assert schemes["bert.embeddings.word_embeddings"].group == 16
 
 
 def test_a_float8_and_integer_products_are_refused() -> None:
     for activations in ("uint8", "uint8-dynamic"):
-        with pytest.raises(ValueError, match=r"attention.self.query`: no integer product takes weights of fp8-e4m3\. Quantize its weights alone"):
+        with pytest.raises(
+            ValueError,
+            match=r"attention.self.query`: no integer product takes weights of fp8-e4m3\. Quantize its weights alone",
+        ):
             plan_schemes(bert(), Quantize(weights="fp8-e4m3"), activations)
-    schemes = plan_schemes(bert(), Quantize(modules={"*embeddings*": Scheme(weights="fp8-e5m2")}), "uint8")
+    schemes = plan_schemes(
+        bert(), Quantize(modules={"*embeddings*": Scheme(weights="fp8-e5m2")}), "uint8"
+    )
     assert schemes["bert.embeddings.word_embeddings"].weights == "fp8-e5m2"
 
 
 def test_a_convolution_cannot_be_dynamic() -> None:
-    with pytest.raises(ValueError, match=r"`blocks.0.0` is a convolution; its activations can be uint8 or float"):
+    with pytest.raises(
+        ValueError, match=r"`blocks.0.0` is a convolution; its activations can be uint8 or float"
+    ):
         plan_schemes(cnn(), Quantize(), "uint8-dynamic")
 
 

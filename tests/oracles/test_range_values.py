@@ -38,7 +38,9 @@ def interval(low: float, high: float, grid: Grid) -> tuple[float, float]:
 def error(values: np.ndarray, scale: float, zero_point: float, grid: Grid) -> float:
     steps = np.clip(values / scale, grid.low - zero_point, grid.high - zero_point)
     if grid.is_floating:
-        steps = steps.astype(getattr(ml_dtypes, str(grid.dtype).removeprefix("torch."))).astype(float)
+        steps = steps.astype(getattr(ml_dtypes, str(grid.dtype).removeprefix("torch."))).astype(
+            float
+        )
     else:
         steps = np.round(steps) if grid.step == 1 else np.where(values >= 0, 1, -1)
     codes = np.clip(steps + zero_point, grid.low, grid.high)
@@ -46,7 +48,9 @@ def error(values: np.ndarray, scale: float, zero_point: float, grid: Grid) -> fl
 
 
 def draw(seed: int, count: int = 60, shift: float = 0.0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_t(3, count).astype(np.float32).astype(float) + np.float32(shift)
+    return np.random.default_rng(seed).standard_t(3, count).astype(np.float32).astype(
+        float
+    ) + np.float32(shift)
 
 
 @grids
@@ -80,12 +84,21 @@ def test_the_percentile_of_few_values_is_their_extremes(grid: Grid) -> None:
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 10**6), st.sampled_from([*GRIDS.values(), NIBBLE]), st.sampled_from([0.0, 3.0, -3.0]))
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([*GRIDS.values(), NIBBLE]),
+    st.sampled_from([0.0, 3.0, -3.0]),
+)
 @pytest.mark.parametrize("name", ["mse", "lsq", "pact"])
-def test_mse_finds_the_best_of_its_steps_and_is_never_worse_than_minmax(name: str, seed: int, grid: Grid, shift: float) -> None:
+def test_mse_finds_the_best_of_its_steps_and_is_never_worse_than_minmax(
+    name: str, seed: int, grid: Grid, shift: float
+) -> None:
     """An exhaustive float64 search over the same shrunk intervals; `lsq` starts there too."""
     values = draw(seed, shift=shift)
-    tried = [interval(values.min() * (1 - step / STEPS), values.max() * (1 - step / STEPS), grid) for step in range(STEPS)]
+    tried = [
+        interval(values.min() * (1 - step / STEPS), values.max() * (1 - step / STEPS), grid)
+        for step in range(STEPS)
+    ]
     if grid.step > 1:
         tried += [(float(np.abs(values).mean()), 0.0)]
     best = min(error(values, *each, grid) for each in tried)
@@ -96,7 +109,9 @@ def test_mse_finds_the_best_of_its_steps_and_is_never_worse_than_minmax(name: st
 
 def test_clipping_pays_on_four_bits() -> None:
     values = np.random.default_rng(0).laplace(0, 1, 4000)
-    assert error(values, *fit("mse", NIBBLE, values), NIBBLE) < 0.7 * error(values, *fit("minmax", NIBBLE, values), NIBBLE)
+    assert error(values, *fit("mse", NIBBLE, values), NIBBLE) < 0.7 * error(
+        values, *fit("minmax", NIBBLE, values), NIBBLE
+    )
 
 
 @pytest.mark.parametrize("name", ["mse", "lsq", "pact"])
@@ -105,7 +120,10 @@ def test_the_scale_of_signs_is_the_least_squares_one(name: str) -> None:
     values = draw(3, 900)
     scale, _ = fit(name, GRIDS["binary"], values)
     found = error(values, scale, 0.0, GRIDS["binary"])
-    assert all(found < error(values, scale * factor, 0.0, GRIDS["binary"]) for factor in (0.1, 0.9, 0.99, 1.01, 1.1, 2.0))
+    assert all(
+        found < error(values, scale * factor, 0.0, GRIDS["binary"])
+        for factor in (0.1, 0.9, 0.99, 1.01, 1.1, 2.0)
+    )
 
 
 def test_a_rectified_input_uses_the_whole_grid() -> None:
@@ -122,7 +140,9 @@ def test_the_mean_of_the_extremes_is_taken() -> None:
     assert found.fit()[0].item() == pytest.approx(12 / 127)
 
 
-def slow_divergence(counts: list[float], centres: list[float], low: float, high: float, codes: list[int]) -> float:
+def slow_divergence(
+    counts: list[float], centres: list[float], low: float, high: float, codes: list[int]
+) -> float:
     """KL by lists: outliers to the outermost bins inside, each code's values spread over its bins that held any."""
     inside = [index for index, centre in enumerate(centres) if low <= centre <= high]
     p = dict.fromkeys(inside, 0.0)
@@ -133,25 +153,42 @@ def slow_divergence(counts: list[float], centres: list[float], low: float, high:
         members = [other for other in inside if codes[other] == codes[index] and counts[other]]
         q[index] = sum(counts[other] for other in members) / len(members) if counts[index] else 0.0
     whole, kept = sum(p.values()), sum(q.values())
-    return sum(p[i] / whole * math.log((p[i] / whole) / max(q[i] / max(kept, 1), entropy.SMALLEST)) for i in inside if p[i])
+    return sum(
+        p[i] / whole * math.log((p[i] / whole) / max(q[i] / max(kept, 1), entropy.SMALLEST))
+        for i in inside
+        if p[i]
+    )
 
 
 @pytest.mark.parametrize("share", [1.0, 0.7, 0.4])
 @pytest.mark.parametrize("name", ["int8", "uint8", "int3"])
 def test_the_divergence_is_that_of_a_slow_loop(name: str, share: float) -> None:
-    values = torch.tensor(np.repeat(np.random.default_rng(3).normal(0, 1, 4000), 8), dtype=torch.float32)[None]
+    values = torch.tensor(
+        np.repeat(np.random.default_rng(3).normal(0, 1, 4000), 8), dtype=torch.float32
+    )[None]
     low, high, grid = values.amin(1), values.amax(1), GRIDS[name]
     counts, centres = entropy.histogram(values, low, high)
     assert counts.sum() == 32000
     scale, zero = fit_interval(low * share, high * share, grid)
     codes = quantize(centres, scale, zero, grid) - grid.low
-    found = entropy.divergence(counts, centres, (low * share, high * share), codes, grid.high - grid.low)
-    expected = slow_divergence(counts[0].tolist(), centres[0].tolist(), (low * share).item(), (high * share).item(), codes[0].tolist())
+    found = entropy.divergence(
+        counts, centres, (low * share, high * share), codes, grid.high - grid.low
+    )
+    expected = slow_divergence(
+        counts[0].tolist(),
+        centres[0].tolist(),
+        (low * share).item(),
+        (high * share).item(),
+        codes[0].tolist(),
+    )
     assert found.item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_entropy_leaves_an_outlier_out() -> None:
-    batches = [torch.tensor(np.random.default_rng(seed).normal(0, 1, (1, 16000)), dtype=torch.float32) for seed in range(5)]
+    batches = [
+        torch.tensor(np.random.default_rng(seed).normal(0, 1, (1, 16000)), dtype=torch.float32)
+        for seed in range(5)
+    ]
     batches[2][0, 7] = 80.0
     found = registry.load("ranges", "entropy")(GRIDS["int8"])
     for batch in batches:

@@ -55,9 +55,20 @@ def vectors() -> torch.Tensor:
     return torch.randn(B, T, D, generator=torch.Generator().manual_seed(0))
 
 
-def prepared(kind: Any, keys: dict[str, Any], activations: str = "uint8", range_name: str = "lsq", **settings: Any) -> nn.Module:
+def prepared(
+    kind: Any,
+    keys: dict[str, Any],
+    activations: str = "uint8",
+    range_name: str = "lsq",
+    **settings: Any,
+) -> nn.Module:
     model = Tagger(kind, keys).eval()
-    prepare_model(model, plan_schemes(model, Quantize(**settings), activations), range_name, lambda m: m(x=x()))
+    prepare_model(
+        model,
+        plan_schemes(model, Quantize(**settings), activations),
+        range_name,
+        lambda m: m(x=x()),
+    )
     return model
 
 
@@ -75,7 +86,9 @@ def test_before_calibration_it_is_torch_s_own(kind: Any, keys: dict[str, Any]) -
     core, source = model.core, Tagger(kind, keys).core
     assert isinstance(core, QuantizedRecurrence)
     layers = source.num_layers * (1 + source.bidirectional)
-    state = torch.randn(layers, B if source.batch_first else T, H, generator=torch.Generator().manual_seed(1))
+    state = torch.randn(
+        layers, B if source.batch_first else T, H, generator=torch.Generator().manual_seed(1)
+    )
     given = (state, 0.5 * state) if kind is nn.LSTM else state
     for found, expected in zip(core(vectors(), given), source(vectors(), given), strict=True):
         torch.testing.assert_close(found, expected)
@@ -83,8 +96,13 @@ def test_before_calibration_it_is_torch_s_own(kind: Any, keys: dict[str, Any]) -
 
 @kinds
 @forms
-def test_it_is_torch_s_own_with_matrices_that_are_codes_times_scales(kind: Any, keys: dict[str, Any]) -> None:
-    model, plain = calibrated(kind, keys, "float", "mse", keep_float=["head", "table"]), Tagger(kind, keys).eval()
+def test_it_is_torch_s_own_with_matrices_that_are_codes_times_scales(
+    kind: Any, keys: dict[str, Any]
+) -> None:
+    model, plain = (
+        calibrated(kind, keys, "float", "mse", keep_float=["head", "table"]),
+        Tagger(kind, keys).eval(),
+    )
     for name, parameter in plain.core.named_parameters():
         if name.startswith("weight"):
             scale = getattr(model.core, name).quantizer.scale.unsqueeze(1)
@@ -96,14 +114,23 @@ def test_it_is_torch_s_own_with_matrices_that_are_codes_times_scales(kind: Any, 
     assert (model(x()) - Tagger(kind, keys)(x())).abs().max() > 1e-4
 
 
-EXPORTED = [(form, *weights) for form in FORMS for weights in (("int8", None), ("int4", None), ("int4", 2))]
-AT_ONCE = [("plain", "int4", 2), ("two layers, both ways", "int4", None), ("time first, no bias", "int8", None)]  # the others in the slow tests
+EXPORTED = [
+    (form, *weights) for form in FORMS for weights in (("int8", None), ("int4", None), ("int4", 2))
+]
+AT_ONCE = [
+    ("plain", "int4", 2),
+    ("two layers, both ways", "int4", None),
+    ("time first, no bias", "int8", None),
+]  # the others in the slow tests
 
 
 @kinds
 @pytest.mark.parametrize(
     ("keys", "weights", "group"),
-    [pytest.param(FORMS[form], *rest, marks=[pytest.mark.slow] * ((form, *rest) not in AT_ONCE)) for form, *rest in EXPORTED],
+    [
+        pytest.param(FORMS[form], *rest, marks=[pytest.mark.slow] * ((form, *rest) not in AT_ONCE))
+        for form, *rest in EXPORTED
+    ],
 )
 def test_the_graph_answers_as_the_model_and_holds_codes_alone(
     tmp_path: Path, kind: Any, keys: dict[str, Any], weights: str, group: int | None
@@ -121,8 +148,16 @@ def test_the_graph_answers_as_the_model_and_holds_codes_alone(
     check_kernels(converted, path)
     constants = [numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer]
     stored = sum(array.size for array in constants if array.dtype.itemsize == 1 and array.ndim)
-    assert stored == sum(module.stored.numel() for module in converted.modules() if isinstance(module, Integer))
-    assert not any(array.dtype.kind == "f" and array.ndim > 1 and array.shape[-1] in (D, H, 2 * H) and len(array) > H for array in constants)
+    assert stored == sum(
+        module.stored.numel() for module in converted.modules() if isinstance(module, Integer)
+    )
+    assert not any(
+        array.dtype.kind == "f"
+        and array.ndim > 1
+        and array.shape[-1] in (D, H, 2 * H)
+        and len(array) > H
+        for array in constants
+    )
     ops = optimized_ops(path)
     assert ops[kind.__name__] == model.core.num_layers
     assert ops["Cast"] <= 1  # of the table's rows
@@ -154,10 +189,23 @@ def test_state_and_restore_make_the_same_model(kind: Any) -> None:
 
 def test_a_pattern_names_a_layer_or_one_of_its_matrices() -> None:
     model = Tagger(nn.LSTM, {})
-    assert list(plan_schemes(model, Quantize(), "uint8")) == ["table", "core.weight_ih_l0", "core.weight_hh_l0", "head"]
+    assert list(plan_schemes(model, Quantize(), "uint8")) == [
+        "table",
+        "core.weight_ih_l0",
+        "core.weight_hh_l0",
+        "head",
+    ]
     assert list(plan_schemes(model, Quantize(keep_float=["core"]), "uint8")) == ["table", "head"]
-    plan = plan_schemes(model, Quantize(modules={"core": Scheme(weights="int4"), "*_hh_*": Scheme(weights="float")}), "uint8")
-    assert {name: scheme.weights for name, scheme in plan.items()} == {"table": "int8", "core.weight_ih_l0": "int4", "head": "int8"}
+    plan = plan_schemes(
+        model,
+        Quantize(modules={"core": Scheme(weights="int4"), "*_hh_*": Scheme(weights="float")}),
+        "uint8",
+    )
+    assert {name: scheme.weights for name, scheme in plan.items()} == {
+        "table": "int8",
+        "core.weight_ih_l0": "int4",
+        "head": "int8",
+    }
     partly = calibrated(nn.LSTM, {}, keep_float=["*_hh_*"])
     assert isinstance(partly.core.weight_hh_l0, nn.Parameter)
     torch.testing.assert_close(convert_model(partly)(x()), partly(x()), atol=1e-5, rtol=1e-4)
@@ -172,14 +220,19 @@ def test_a_search_looks_at_each_matrix(kind: Any, name: str) -> None:
 
     model = prepared(kind, {}, "float")
     units = torch.ones(B, T)
-    probe = Probe(model, [Batch({"x": x()}, None, units.long(), units.bool(), np.arange(B))], ("int8", "int2"))
+    probe = Probe(
+        model, [Batch({"x": x()}, None, units.long(), units.bool(), np.arange(B))], ("int8", "int2")
+    )
     found = registry.create("sensitivities", name)(probe)
     assert list(found) == ["table", "core.weight_ih_l0", "core.weight_hh_l0", "head"]
     assert all(0 <= row["int8"] < row["int2"] for row in found.values())
 
 
 def test_what_no_graph_holds_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`core` is an LSTM with a projection \(proj_size\), which no graph holds\. Name it in `keep_float`"):
+    with pytest.raises(
+        ValueError,
+        match=r"`core` is an LSTM with a projection \(proj_size\), which no graph holds\. Name it in `keep_float`",
+    ):
         plan_schemes(Tagger(nn.LSTM, {"proj_size": 4}), Quantize(), "uint8")
     packed = nn.utils.rnn.pack_padded_sequence(vectors(), torch.tensor([6, 4, 2]), batch_first=True)
     with pytest.raises(ValueError, match="reads a packed sequence, or one without rows"):
@@ -187,5 +240,8 @@ def test_what_no_graph_holds_is_refused() -> None:
 
 
 def test_a_plain_recurrent_network_is_no_choice() -> None:
-    with pytest.raises(ValueError, match=r"asks for `core`, of the type RNN, whose weights cannot be quantized.*LSTM, GRU"):
+    with pytest.raises(
+        ValueError,
+        match=r"asks for `core`, of the type RNN, whose weights cannot be quantized.*LSTM, GRU",
+    ):
         plan_schemes(Tagger(nn.RNN, {}), Quantize(modules={"core": Scheme()}), "uint8")

@@ -35,9 +35,17 @@ class Softmax(nn.Module):
 
 
 def probe(model: nn.Module, x: torch.Tensor, formats: tuple[str, ...] = ("int8", "int4")) -> Probe:
-    prepare_model(model, {"layer": Scheme(weights="int8", activations="float")}, "minmax", lambda model: model(x=x[:2]))
+    prepare_model(
+        model,
+        {"layer": Scheme(weights="int8", activations="float")},
+        "minmax",
+        lambda model: model(x=x[:2]),
+    )
     one = torch.ones(1, 1)
-    batches = [Batch({"x": row[None]}, None, one.long(), one.bool(), np.array([index])) for index, row in enumerate(x)]
+    batches = [
+        Batch({"x": row[None]}, None, one.long(), one.bool(), np.array([index]))
+        for index, row in enumerate(x)
+    ]
     return Probe(model.eval(), batches, formats)
 
 
@@ -49,7 +57,11 @@ def against() -> tuple[Probe, np.ndarray, dict[str, np.ndarray]]:
     layer = given.layers["layer"]
     p = 1 / (1 + np.exp(-(x @ layer.weight.detach()[0]).double().numpy()))
     curvature = p * (1 - p) * x.diagonal().double().numpy() ** 2 / len(x)
-    return given, curvature, {form: error(layer, fitted(layer, form))[0].double().numpy() for form in given.formats}
+    return (
+        given,
+        curvature,
+        {form: error(layer, fitted(layer, form))[0].double().numpy() for form in given.formats},
+    )
 
 
 def test_the_divergence_is_that_of_a_loop_in_float64() -> None:
@@ -71,27 +83,39 @@ def test_the_average_curvature_is_exact_where_it_is_diagonal() -> None:
         assert found[form] == pytest.approx(0.5 * curvature.mean() * (wrong**2).sum(), rel=1e-4)
 
 
-def test_over_all_signs_the_squared_gradient_is_the_fisher_information(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_over_all_signs_the_squared_gradient_is_the_fisher_information(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     torch.manual_seed(1)
     x = torch.randn(4, 3)
     given = probe(Softmax(), x)
     totals = torch.zeros(3, 3)
     for signs in product((-1.0, 1.0), repeat=3):
-        monkeypatch.setattr(gradient, "signs", lambda rows, *shape, signs=signs: torch.tensor(signs).expand(len(rows), *shape))
+        monkeypatch.setattr(
+            gradient,
+            "signs",
+            lambda rows, *shape, signs=signs: torch.tensor(signs).expand(len(rows), *shape),
+        )
         totals += gradient.fisher(given.model, given.layers, given.batches)["layer"] / 8
     p = (x @ given.layers["layer"].weight.detach().T).softmax(-1)
     expected = torch.einsum("bv,bd->vd", p * (1 - p), x.square()) / 4
     torch.testing.assert_close(totals, expected)
 
 
-def test_small_errors_cost_half_their_squares_times_the_curvature(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_errors_cost_half_their_squares_times_the_curvature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """All three ways on the toy where none has anything to neglect but the third order."""
     given, curvature, errors = against()
     exact = {form: 0.5 * float(curvature @ wrong**2) for form, wrong in errors.items()}
     measured = registry.create("sensitivities", "kl")(given)["layer"]
     estimates = []
     for signs in product((-1.0, 1.0), repeat=2):
-        monkeypatch.setattr(gradient, "signs", lambda rows, *shape, signs=signs: torch.tensor(signs).expand(len(rows), *shape))
+        monkeypatch.setattr(
+            gradient,
+            "signs",
+            lambda rows, *shape, signs=signs: torch.tensor(signs).expand(len(rows), *shape),
+        )
         estimates.append(registry.create("sensitivities", "gradient")(given)["layer"])
     for form, value in exact.items():
         assert np.mean([each[form] for each in estimates]) == pytest.approx(value, rel=1e-4)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, classification_report, f1_score, label_ranking_average_precision_score
+from sklearn.metrics import (
+    accuracy_score,
+    classification_report,
+    f1_score,
+    label_ranking_average_precision_score,
+)
 from test_task_masked_lm import tokenizer_text
 
 from limbeck.evaluation.scores import agreement, details, quality
@@ -22,14 +27,26 @@ def scored(logits: np.ndarray, labels: np.ndarray) -> Scored:
 @given(st.integers(1, 30), st.integers(0, 10_000))
 def test_figures_are_those_of_scikit_learn(rows: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    logits, labels = generator.normal(size=(rows, 4)).round(seed % 2), generator.integers(0, 2, (rows, 4))
+    logits, labels = (
+        generator.normal(size=(rows, 4)).round(seed % 2),
+        generator.integers(0, 2, (rows, 4)),
+    )
     given_rows = scored(logits, labels)
     found, decided = quality(given_rows, TASK), logits > 0
-    wanted = {f"{kind}_f1": f1_score(labels, decided, average=kind, zero_division=0) for kind in ("micro", "macro")}
+    wanted = {
+        f"{kind}_f1": f1_score(labels, decided, average=kind, zero_division=0)
+        for kind in ("micro", "macro")
+    }
     some = labels.any(1)
-    ranking = label_ranking_average_precision_score(labels[some], logits[some]) if some.any() else 0  # scikit-learn counts a row without a label as 1
-    assert found == pytest.approx(wanted | {"exact_match": accuracy_score(labels, decided), "lrap": ranking})
-    report = classification_report(labels, decided, target_names=LABELS, output_dict=True, zero_division=0)
+    ranking = (
+        label_ranking_average_precision_score(labels[some], logits[some]) if some.any() else 0
+    )  # scikit-learn counts a row without a label as 1
+    assert found == pytest.approx(
+        wanted | {"exact_match": accuracy_score(labels, decided), "lrap": ranking}
+    )
+    report = classification_report(
+        labels, decided, target_names=LABELS, output_dict=True, zero_division=0
+    )
     for row in details(given_rows, TASK)["per_label"]:
         expected = report[row["label"].replace("average", "avg")]
         assert [row["precision"], row["recall"], row["f1"], row["support"]] == pytest.approx(
@@ -39,7 +56,11 @@ def test_figures_are_those_of_scikit_learn(rows: int, seed: int) -> None:
 
 def test_a_worked_example() -> None:
     """Row 1 is right; row 2 misses d and adds b; row 3, which has none, is right: 2 hits, 3 predicted, 3 true."""
-    rows = [{"text": "w1", "label": ["a"]}, {"text": "w2", "label": ["c", "d"]}, {"text": "w3", "label": []}]
+    rows = [
+        {"text": "w1", "label": ["a"]},
+        {"text": "w2", "label": ["c", "d"]},
+        {"text": "w3", "label": []},
+    ]
     labels = np.concatenate([row.labels for row in TASK.encode(rows)])
     assert labels.tolist() == [[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]]
     logits = np.array([[1, -1, -1, -1], [-1, 1, 1, -1], [-1, -1, -1, -1]])
@@ -59,7 +80,10 @@ def test_a_worked_example() -> None:
 
 def test_each_label_is_a_decision_and_an_unknown_one_is_none() -> None:
     labels = np.array([[1, 0, UNKNOWN, 1], [UNKNOWN] * 4])
-    own, other = scored(np.ones((2, 4)), labels), scored(np.array([[-1, 1, -1, 1], [-1] * 4]), labels)
+    own, other = (
+        scored(np.ones((2, 4)), labels),
+        scored(np.array([[-1, 1, -1, 1], [-1] * 4]), labels),
+    )
     assert differs(TASK, own, other).tolist() == [[True, False, False, False], [False] * 4]
     assert agreement(own, other, TASK) == pytest.approx(2 / 3)
     assert quality(other, TASK)["exact_match"] == 0

@@ -30,9 +30,19 @@ def drawn(names: list[str | None], seed: int = 0) -> Scored:
     """Vectors of a query and an item a name; rows of one name share the item's."""
     generator = np.random.default_rng(seed)
     items = {name: generator.normal(size=3) for name in names}
-    vectors = np.stack([vector for name in names for vector in (0.5 * items[name] + generator.normal(size=3), items[name])])
+    vectors = np.stack(
+        [
+            vector
+            for name in names
+            for vector in (0.5 * items[name] + generator.normal(size=3), items[name])
+        ]
+    )
     labels = np.array([label for name in names for label in (number(name), UNKNOWN)])
-    return Scored(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), labels, np.arange(0, len(labels) + 1, 2))
+    return Scored(
+        vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+        labels,
+        np.arange(0, len(labels) + 1, 2),
+    )
 
 
 def slow_ranks(scored: Scored, names: list[str | None]) -> dict[int, int]:
@@ -41,8 +51,13 @@ def slow_ranks(scored: Scored, names: list[str | None]) -> dict[int, int]:
     found = {}
     for row, name in enumerate(names):
         if name:
-            score = {other: sum(a * b for a, b in zip(scored.logits[2 * row], vector, strict=True)) for other, vector in items.items()}
-            found[row] = 1 + sum(value > score[name] for other, value in score.items() if other != name)
+            score = {
+                other: sum(a * b for a, b in zip(scored.logits[2 * row], vector, strict=True))
+                for other, vector in items.items()
+            }
+            found[row] = 1 + sum(
+                value > score[name] for other, value in score.items() if other != name
+            )
     return found
 
 
@@ -62,30 +77,44 @@ def test_metrics_are_those_of_a_slow_loop(chunk: int, monkeypatch: pytest.Monkey
     }
     assert 0 < wanted["recall_at_1"] < wanted["recall_at_10"] < 1
     assert quality(scored, TASK) == pytest.approx(wanted)
-    weights = np.random.default_rng(1).integers(0, 3, (5, len(names))).astype(float)  # the queries are drawn, and the items stay
-    counted = [sum(weight[row] / rank for row, rank in ranks.items()) / sum(weight[row] for row in ranks) for weight in weights]
+    weights = (
+        np.random.default_rng(1).integers(0, 3, (5, len(names))).astype(float)
+    )  # the queries are drawn, and the items stay
+    counted = [
+        sum(weight[row] / rank for row, rank in ranks.items()) / sum(weight[row] for row in ranks)
+        for weight in weights
+    ]
     np.testing.assert_allclose(figures(TASK, scored, weights)["mrr"], counted)
 
 
 def test_a_model_with_one_vector_for_everything_ranks_last() -> None:
     scored = drawn([f"item {i}" for i in range(12)])
     alike = Scored(np.ones_like(scored.logits), scored.labels, scored.offsets)
-    assert quality(alike, TASK) == pytest.approx({"mrr": 1 / 12, "recall_at_1": 0, "recall_at_10": 0})
+    assert quality(alike, TASK) == pytest.approx(
+        {"mrr": 1 / 12, "recall_at_1": 0, "recall_at_10": 0}
+    )
 
 
 def test_single_texts_count_nowhere() -> None:
     one = drawn(["a", "b"])
-    with_single = Scored(np.insert(one.logits, 2, 9, 0), np.insert(one.labels, 2, UNKNOWN), np.array([0, 2, 3, 5]))
+    with_single = Scored(
+        np.insert(one.logits, 2, 9, 0), np.insert(one.labels, 2, UNKNOWN), np.array([0, 2, 3, 5])
+    )
     assert quality(with_single, TASK) == quality(one, TASK)
     assert TASK.statistics(with_single)[1].tolist() == [0, 0, 0, 0]
     assert is_known(with_single.labels).tolist() == [True, False, False, True, False]
 
 
 def test_one_label_is_one_number_and_an_unlabelled_pair_has_none() -> None:
-    rows = [{"text": "w1", "text_b": "w2", "label": label} for label in ("x", "y", "x", None)] + [{"text": "w1", "label": None}]
+    rows = [{"text": "w1", "text_b": "w2", "label": label} for label in ("x", "y", "x", None)] + [
+        {"text": "w1", "label": None}
+    ]
     labels = [row.labels.tolist() for row in TASK.encode(rows)]
     assert labels[0] == labels[2] != labels[1]
-    assert labels[0] == [int.from_bytes(hashlib.blake2b(b"x", digest_size=8).digest(), "big") // 2, UNKNOWN]
+    assert labels[0] == [
+        int.from_bytes(hashlib.blake2b(b"x", digest_size=8).digest(), "big") // 2,
+        UNKNOWN,
+    ]
     assert (spelled(TASK, number("x")), spelled(TASK, np.float64(0.25))) == ("-", "25.0 %")
     assert labels[3:] == [[UNKNOWN, UNKNOWN], [UNKNOWN]]
 
@@ -101,24 +130,46 @@ def test_one_label_is_one_number_and_an_unlabelled_pair_has_none() -> None:
     ],
 )
 def test_labels_and_items_are_one_to_one(rows: list[Any], told: str) -> None:
-    given = [{"text": one, "label": label} | ({} if two is None else {"text_b": two}) for one, two, label in rows]
+    given = [
+        {"text": one, "label": label} | ({} if two is None else {"text_b": two})
+        for one, two, label in rows
+    ]
     with pytest.raises(ValueError, match=told):
         TASK.find_labels(given)
-    assert TASK.find_labels([{"text": "q", "text_b": "a", "label": "1"}, {"text": "r", "text_b": "a", "label": "1"}]) == []
+    assert (
+        TASK.find_labels(
+            [{"text": "q", "text_b": "a", "label": "1"}, {"text": "r", "text_b": "a", "label": "1"}]
+        )
+        == []
+    )
 
 
-def slow_loss(queries: list[list[float]], items: list[list[float]], labels: list[int], temperature: float) -> float:
+def slow_loss(
+    queries: list[list[float]], items: list[list[float]], labels: list[int], temperature: float
+) -> float:
     """Both directions of InfoNCE, pair by pair, without negatives that are the pair's own item."""
 
     def cosine(a: list[float], b: list[float]) -> float:
-        return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+        return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(
+            sum(x * x for x in a) * sum(y * y for y in b)
+        )
 
     total, count = 0.0, len(queries)
     for i in range(count):
         others = [j for j in range(count) if j == i or labels[j] != labels[i]]
         own = math.exp(cosine(queries[i], items[i]) / temperature)
-        total -= math.log(own / sum(math.exp(cosine(queries[i], items[j]) / temperature) for j in others)) / 2
-        total -= math.log(own / sum(math.exp(cosine(queries[j], items[i]) / temperature) for j in others)) / 2
+        total -= (
+            math.log(
+                own / sum(math.exp(cosine(queries[i], items[j]) / temperature) for j in others)
+            )
+            / 2
+        )
+        total -= (
+            math.log(
+                own / sum(math.exp(cosine(queries[j], items[i]) / temperature) for j in others)
+            )
+            / 2
+        )
     return total / count
 
 
@@ -127,18 +178,33 @@ def test_the_loss_is_that_of_a_slow_loop() -> None:
     logits = torch.tensor(np.random.default_rng(0).normal(size=(6, 2, 4)))
     mask = torch.ones(6, 2, dtype=torch.bool)
     mask[5, 1] = False
-    labels = torch.tensor([[7, UNKNOWN], [3, UNKNOWN], [UNKNOWN, UNKNOWN], [5, UNKNOWN], [3, UNKNOWN], [9, UNKNOWN]])
+    labels = torch.tensor(
+        [[7, UNKNOWN], [3, UNKNOWN], [UNKNOWN, UNKNOWN], [5, UNKNOWN], [3, UNKNOWN], [9, UNKNOWN]]
+    )
     outputs, counted = Outputs(logits, mask), [0, 1, 3, 4]
     values = logits[counted].tolist()
     for temperature in (0.05, 0.5):
-        found = InBatchSoftmax(temperature)(outputs, outputs, Batch({}, None, labels, mask, np.arange(6)))
-        wanted = slow_loss([q for q, _ in values], [t for _, t in values], labels[counted, 0].tolist(), temperature)
+        found = InBatchSoftmax(temperature)(
+            outputs, outputs, Batch({}, None, labels, mask, np.arange(6))
+        )
+        wanted = slow_loss(
+            [q for q, _ in values], [t for _, t in values], labels[counted, 0].tolist(), temperature
+        )
         assert found.item() == pytest.approx(wanted, rel=1e-10)
     everything_apart = slow_loss([q for q, _ in values], [t for _, t in values], [0, 1, 2, 3], 0.5)
     assert everything_apart > wanted + 0.01  # so that the mask of equal items shows
 
 
-ITEMS = {"sun": "hot", "rain": "wet", "snow": "cold", "wind": "fast", "fog": "dim", "hail": "hard", "moon": "pale", "star": "far"}
+ITEMS = {
+    "sun": "hot",
+    "rain": "wet",
+    "snow": "cold",
+    "wind": "fast",
+    "fog": "dim",
+    "hail": "hard",
+    "moon": "pale",
+    "star": "far",
+}
 
 
 def write_search(folder: Path) -> None:
@@ -150,7 +216,10 @@ def write_search(folder: Path) -> None:
             for _ in range(count):
                 one, two = sorted(chance.sample(list(ITEMS), 2))
                 item = f"{ITEMS[one]} {ITEMS[two]}"
-                file.write(json.dumps({"query": " ".join(chance.sample([one, two], 2)), "item": item}) + "\n")
+                file.write(
+                    json.dumps({"query": " ".join(chance.sample([one, two], 2)), "item": item})
+                    + "\n"
+                )
 
 
 WITHIN = "similarity: {map: {embedding: embedding}, weight: 0.1}, relational: {map: {embedding: embedding}, weight: 0.1}"
@@ -159,13 +228,20 @@ WITHIN = "similarity: {map: {embedding: embedding}, weight: 0.1}, relational: {m
 @pytest.mark.parametrize(
     "distill",
     [
-        pytest.param("{losses: {hidden: {map: {embedding: embedding}}}}", id="vectors", marks=pytest.mark.slow),
         pytest.param(
-            f"{{task_weight: 0, losses: {{{WITHIN}, in_batch_softmax: {{temperature: 0.1}}}}}}", id="within the batch, at another temperature"
+            "{losses: {hidden: {map: {embedding: embedding}}}}",
+            id="vectors",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            f"{{task_weight: 0, losses: {{{WITHIN}, in_batch_softmax: {{temperature: 0.1}}}}}}",
+            id="within the batch, at another temperature",
         ),
     ],
 )
-def test_a_search_is_learned_and_proven_by_a_narrower_student(distill: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_is_learned_and_proven_by_a_narrower_student(
+    distill: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_search(tmp_path / "search")
     words = [*ITEMS, *ITEMS.values()]
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=60, width=32, layers=2)
@@ -184,8 +260,18 @@ verdict: {{arms: [joint], max_drop: 0.2}}
     assert min(row["mean"]["mrr"] for row in report["arms"].values()) > 0.7
     (parity,) = report["parity"]
     assert (parity["holds"], parity["units"]) == (True, 56)
-    (tmp_path / "asked.jsonl").write_text('{"text": "sun rain", "text_b": "wet hot"}\n{"text": "sun rain", "text_b": "far cold"}\nsun rain\n')
-    assert main._status(lambda: main.app(["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")], standalone_mode=False)) == 0
+    (tmp_path / "asked.jsonl").write_text(
+        '{"text": "sun rain", "text_b": "wet hot"}\n{"text": "sun rain", "text_b": "far cold"}\nsun rain\n'
+    )
+    assert (
+        main._status(
+            lambda: main.app(
+                ["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")],
+                standalone_mode=False,
+            )
+        )
+        == 0
+    )
     near, far, alone = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert near["similarity"] > far["similarity"]
     assert len(alone["embedding"]) == 16
@@ -200,5 +286,8 @@ teacher: {model: teacher}
 student: {from: teacher, surgery: same}
 distill: {losses: {kl: {}}}
 """
-    with pytest.raises(ValueError, match="`kl` compares distributions over labels, and the logits of `ranking` are none"):
+    with pytest.raises(
+        ValueError,
+        match="`kl` compares distributions over labels, and the logits of `ranking` are none",
+    ):
         parse(text).check_components()

@@ -61,7 +61,11 @@ def test_a_vector_is_the_mean_over_tokens_at_length_1() -> None:
     assert torch.isfinite(found.logits).all()
 
 
-@pytest.mark.parametrize("surgery", [Same(), PruneWidth(heads=1, intermediate=8, importance="magnitude")], ids=["whole", "cut"])
+@pytest.mark.parametrize(
+    "surgery",
+    [Same(), PruneWidth(heads=1, intermediate=8, importance="magnitude")],
+    ids=["whole", "cut"],
+)
 def test_a_folder_keeps_the_encoder_and_a_classifier_opens_it(surgery: Any, tmp_path: Path) -> None:
     """And the other way round, where its structure is not what its config says."""
     words = ["sun", "rain"]
@@ -75,7 +79,10 @@ def test_a_folder_keeps_the_encoder_and_a_classifier_opens_it(surgery: Any, tmp_
         save_model(made, place, network=None, preprocess_file="tokenizer.json", text=text)
         for task in (first, second):
             found = load_model(place, task)
-            layers = [next(m for m in model.modules() if isinstance(m, nn.ModuleList)) for model in (made, found)]
+            layers = [
+                next(m for m in model.modules() if isinstance(m, nn.ModuleList))
+                for model in (made, found)
+            ]
             for own, theirs in zip(*(list(each.parameters()) for each in layers), strict=True):
                 assert torch.equal(own, theirs)
 
@@ -124,7 +131,16 @@ def write_pairs(folder: Path) -> None:
         with open(folder / f"{name}.jsonl", "w") as file:
             for _ in range(count):
                 one, two = (chance.sample(WORDS, 2) for _ in range(2))
-                file.write(json.dumps({"text": " ".join(one), "text_b": " ".join(two), "label": len(set(one) & set(two)) / 2}) + "\n")
+                file.write(
+                    json.dumps(
+                        {
+                            "text": " ".join(one),
+                            "text_b": " ".join(two),
+                            "label": len(set(one) & set(two)) / 2,
+                        }
+                    )
+                    + "\n"
+                )
     (folder / "unlabelled.jsonl").write_text('{"text": "sun", "text_b": "sun rain"}\n')
 
 

@@ -17,7 +17,9 @@ TASK = TextRegression(["-1 to 4"], tokenizer_text())
 
 
 def scored(values: np.ndarray, labels: np.ndarray) -> Scored:
-    return Scored(values[:, None].astype(np.float32), labels.astype(np.float32), np.arange(len(values) + 1))
+    return Scored(
+        values[:, None].astype(np.float32), labels.astype(np.float32), np.arange(len(values) + 1)
+    )
 
 
 @given(st.integers(3, 40), st.integers(0, 10_000))
@@ -31,8 +33,12 @@ def test_correlations_are_those_of_scipy_on_resampled_rows(rows: int, seed: int)
         x, y = np.repeat(values, weight), np.repeat(labels, weight)
         varies = len(set(x)) > 1 and len(set(y)) > 1
         assert found["pearson"][draw] == pytest.approx(pearsonr(x, y)[0] if varies else 0, abs=1e-6)
-        assert found["spearman"][draw] == pytest.approx(spearmanr(x, y)[0] if varies else 0, abs=1e-9)
-        assert found["root_mean_square_error"][draw] == pytest.approx(5 * math.sqrt(np.mean((x - y) ** 2)) if len(x) else 0, abs=1e-6)
+        assert found["spearman"][draw] == pytest.approx(
+            spearmanr(x, y)[0] if varies else 0, abs=1e-9
+        )
+        assert found["root_mean_square_error"][draw] == pytest.approx(
+            5 * math.sqrt(np.mean((x - y) ** 2)) if len(x) else 0, abs=1e-6
+        )
 
 
 def test_a_worked_example() -> None:
@@ -42,7 +48,9 @@ def test_a_worked_example() -> None:
     assert labels.tolist() == [0, 0.5, 1]
     assert TASK.find_labels(rows) == ["-1 to 4"]
     found = quality(scored(np.array([0, 1, 0.5]), labels), TASK)
-    assert found == pytest.approx({"spearman": 0.5, "pearson": 0.5, "root_mean_square_error": math.sqrt(12.5 / 3)})
+    assert found == pytest.approx(
+        {"spearman": 0.5, "pearson": 0.5, "root_mean_square_error": math.sqrt(12.5 / 3)}
+    )
     assert TASK.decode({}, np.array([[0.5]])) == {"score": 1.5}
 
 
@@ -57,7 +65,9 @@ def test_rows_without_a_label_count_nowhere() -> None:
     encoded = TASK.encode([{"text": "w1", "label": None}, {"text": "w2"}])
     assert all(math.isnan(row.labels[0]) for row in encoded)
     labels = np.array([0, 1, math.nan])
-    assert quality(scored(np.array([0.1, 0.9, 5]), labels), TASK) == pytest.approx(quality(scored(np.array([0.1, 0.9]), labels[:2]), TASK))
+    assert quality(scored(np.array([0.1, 0.9, 5]), labels), TASK) == pytest.approx(
+        quality(scored(np.array([0.1, 0.9]), labels[:2]), TASK)
+    )
 
 
 @pytest.mark.parametrize("label", ["good", "", "nan", "inf", ["1"]])

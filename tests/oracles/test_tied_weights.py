@@ -55,7 +55,9 @@ def words() -> nn.Module:
 
 def prepared(activations: str = "uint8", range_name: str = "lsq", **keys: Any) -> nn.Module:
     model = words()
-    prepare_model(model, plan_schemes(model, Quantize(**keys), activations), range_name, lambda m: m(x=ids(2)))
+    prepare_model(
+        model, plan_schemes(model, Quantize(**keys), activations), range_name, lambda m: m(x=ids(2))
+    )
     return model
 
 
@@ -94,20 +96,29 @@ CASES = {
 
 
 @pytest.mark.parametrize(("activations", "keys"), CASES.values(), ids=list(CASES))
-def test_the_file_holds_their_codes_once(tmp_path: Path, activations: str, keys: dict[str, Any]) -> None:
+def test_the_file_holds_their_codes_once(
+    tmp_path: Path, activations: str, keys: dict[str, Any]
+) -> None:
     model = calibrated(activations, **keys)
     converted = convert_model(model)
     exporter = registry.create("exporters", "onnx")
     path = tmp_path / exporter.export(converted, {"x": ids(3)}, tmp_path)
     constants = [numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer]
-    stored = sum(array.size for array in constants if array.dtype in (np.int8, np.uint8) and array.ndim)
+    stored = sum(
+        array.size for array in constants if array.dtype in (np.int8, np.uint8) and array.ndim
+    )
     assert stored == converted.table.stored.numel() + converted.inner.stored.numel()
     if "group" not in keys:
-        assert sum(array.tobytes() == converted.table.scale.numpy().tobytes() for array in constants) == 1
+        assert (
+            sum(array.tobytes() == converted.table.scale.numpy().tobytes() for array in constants)
+            == 1
+        )
     check_kernels(converted, path)
     found = torch.from_numpy(exporter.open(path, 1)({"x": ids(5, 1).numpy()}))
     for other in (found, converted(ids(5, 1))):
-        assert (other - model(ids(5, 1))).square().mean().sqrt() <= 0.01 * model(ids(5, 1)).square().mean().sqrt()
+        assert (other - model(ids(5, 1))).square().mean().sqrt() <= 0.01 * model(
+            ids(5, 1)
+        ).square().mean().sqrt()
 
 
 def test_what_lies_in_the_graph_is_what_the_converted_model_shares() -> None:
@@ -118,9 +129,15 @@ def test_what_lies_in_the_graph_is_what_the_converted_model_shares() -> None:
 
 
 def test_an_own_scheme_for_one_of_them_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`head` and `table` share one weight, so its `weights` and `group` cannot be float, None for one and int8"):
+    with pytest.raises(
+        ValueError,
+        match=r"`head` and `table` share one weight, so its `weights` and `group` cannot be float, None for one and int8",
+    ):
         prepared(keep_float=["head"])
-    with pytest.raises(ValueError, match=r"cannot be int4, None for one and int8, None for the other\. Give both the same scheme"):
+    with pytest.raises(
+        ValueError,
+        match=r"cannot be int4, None for one and int8, None for the other\. Give both the same scheme",
+    ):
         prepared(modules={"head": Scheme(weights="int4")})
     assert prepared(keep_float=["head", "table"]).head.weight is not None
 
@@ -138,7 +155,11 @@ def test_a_rounding_by_layer_leaves_them_at_their_nearest_levels() -> None:
 def test_a_search_looks_at_them_as_one(name: str) -> None:
     model = prepared("float")
     units = torch.ones(4, 7)
-    probe = Probe(model, [Batch({"x": ids(4)}, None, units.long(), units.bool(), np.arange(4))], ("int8", "int4"))
+    probe = Probe(
+        model,
+        [Batch({"x": ids(4)}, None, units.long(), units.bool(), np.arange(4))],
+        ("int8", "int4"),
+    )
     assert list(probe.layers) == ["table", "inner"]
     found = registry.create("sensitivities", name)(probe)
     assert 0 <= found["table"]["int8"] < found["table"]["int4"]
@@ -146,10 +167,18 @@ def test_a_search_looks_at_them_as_one(name: str) -> None:
     assert candidates.costs["bytes"]["table"]["int8"] == VOCABULARY * WIDTH + 4 * VOCABULARY
     assert candidates.rest["bytes"] == 4 * (WIDTH + VOCABULARY)  # the biases
     assert model.table.quantizer is model.head.quantizer
-    assert not any(module.calibrated for module in model.modules() if isinstance(module, FakeQuantizer))
+    assert not any(
+        module.calibrated for module in model.modules() if isinstance(module, FakeQuantizer)
+    )
 
 
 def test_inspect_counts_their_bytes_once() -> None:
     model = calibrated()
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, Quantized)}
-    assert inspected.bytes_of(layers) == {"table": VOCABULARY * WIDTH + 4 * VOCABULARY, "inner": WIDTH * WIDTH + 4 * WIDTH, "head": 0}
+    layers = {
+        name: module for name, module in model.named_modules() if isinstance(module, Quantized)
+    }
+    assert inspected.bytes_of(layers) == {
+        "table": VOCABULARY * WIDTH + 4 * VOCABULARY,
+        "inner": WIDTH * WIDTH + 4 * WIDTH,
+        "head": 0,
+    }

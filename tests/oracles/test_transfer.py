@@ -33,17 +33,31 @@ def read(asked: Data, task: str) -> Splits:
 
 
 def test_lines_become_sentences_of_words_for_a_tagger(corpus: Path) -> None:
-    found = read(Data(source="conll", path=str(corpus / "tagged"), transfer=str(corpus / "lines.txt")), "token-classification")
-    words = ["Ada was in York .", "It rained for 4.5 hours !", "= Heading =", "A well-known line without an end"]
+    found = read(
+        Data(source="conll", path=str(corpus / "tagged"), transfer=str(corpus / "lines.txt")),
+        "token-classification",
+    )
+    words = [
+        "Ada was in York .",
+        "It rained for 4.5 hours !",
+        "= Heading =",
+        "A well-known line without an end",
+    ]
     assert found.num_unlabelled == 4
     assert [" ".join(row["words"]) for row in found.train[-4:]] == words
-    assert all(row["tags"] == [None] * len(row["words"]) and set(row) == {"words", "tags"} for row in found.train[-4:])
+    assert all(
+        row["tags"] == [None] * len(row["words"]) and set(row) == {"words", "tags"}
+        for row in found.train[-4:]
+    )
     assert all(None not in row["tags"] for row in found.labelled)
     assert found.labels == ["O", "B-LOC", "B-PER"]
 
 
 def test_lines_become_texts_for_a_classifier(corpus: Path) -> None:
-    found = read(Data(source="csv", path=str(corpus / "texts.csv"), transfer=str(corpus / "lines.txt")), "text-classification")
+    found = read(
+        Data(source="csv", path=str(corpus / "texts.csv"), transfer=str(corpus / "lines.txt")),
+        "text-classification",
+    )
     assert [row["text"] for row in found.train[-3:]] == [
         "Ada was in York . It rained for 4.5 hours !", "= Heading =", "A well-known line without an end",
     ]  # fmt: skip
@@ -58,14 +72,28 @@ def test_every_image_of_a_folder_or_an_archive_is_taken(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
         archive.write(tmp_path / "a.png", "a.png")
     folder = read(Data(source="sklearn", transfer=str(tmp_path)), "image-classification")
-    assert [(int(row["image"].max()), row["label"]) for row in folder.train[-2:]] == [(0, None), (1, None)]
-    assert read(Data(source="sklearn", transfer=str(tmp_path / "some.zip")), "image-classification").num_unlabelled == 1
+    assert [(int(row["image"].max()), row["label"]) for row in folder.train[-2:]] == [
+        (0, None),
+        (1, None),
+    ]
+    assert (
+        read(
+            Data(source="sklearn", transfer=str(tmp_path / "some.zip")), "image-classification"
+        ).num_unlabelled
+        == 1
+    )
 
 
 def test_their_number_is_limited_by_a_fixed_draw_in_order(corpus: Path) -> None:
     (corpus / "lines.txt").write_text("".join(f"word{number}\n" for number in range(100)))
-    keys = {"source": "conll", "path": str(corpus / "tagged"), "transfer": str(corpus / "lines.txt")}
-    first, again = (read(Data(**keys, unlabelled_rows=10), "token-classification") for _ in range(2))
+    keys = {
+        "source": "conll",
+        "path": str(corpus / "tagged"),
+        "transfer": str(corpus / "lines.txt"),
+    }
+    first, again = (
+        read(Data(**keys, unlabelled_rows=10), "token-classification") for _ in range(2)
+    )
     numbers = [int(row["words"][0].removeprefix("word")) for row in first.train[-10:]]
     assert first.num_unlabelled == 10
     assert numbers == sorted(set(numbers)) != list(range(10))
@@ -79,8 +107,13 @@ def test_their_number_is_limited_by_a_fixed_draw_in_order(corpus: Path) -> None:
 def test_test_rows_among_them_are_told(corpus: Path) -> None:
     (corpus / "lines.txt").write_text("it pours .\n")
     (corpus / "tagged" / "test.txt").write_text("it O\npours O\n. O\n")
-    found = read(Data(source="conll", path=str(corpus / "tagged"), transfer=str(corpus / "lines.txt")), "token-classification")
-    assert any(note.startswith("warning: 1 of 1 test rows are in train too") for note in found.notes)
+    found = read(
+        Data(source="conll", path=str(corpus / "tagged"), transfer=str(corpus / "lines.txt")),
+        "token-classification",
+    )
+    assert any(
+        note.startswith("warning: 1 of 1 test rows are in train too") for note in found.notes
+    )
 
 
 def test_what_cannot_be_read_is_named(corpus: Path) -> None:
@@ -88,7 +121,10 @@ def test_what_cannot_be_read_is_named(corpus: Path) -> None:
         read(Data(source="sklearn", transfer="nowhere"), "image-classification")
     (corpus / "empty.txt").write_text("\n\n")
     with pytest.raises(ValueError, match=r"data\.transfer: .*empty\.txt` holds no texts"):
-        read(Data(source="conll", path=str(corpus / "tagged"), transfer=str(corpus / "empty.txt")), "token-classification")
+        read(
+            Data(source="conll", path=str(corpus / "tagged"), transfer=str(corpus / "empty.txt")),
+            "token-classification",
+        )
 
 
 def test_the_shared_folder_is_found(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +151,9 @@ def tuned_on(recipe: Recipe) -> tuple[str, int]:
     return ready.key, len(job.encoded)
 
 
-def test_the_teacher_is_tuned_on_labelled_rows_alone_and_outlives_the_transfer_set(tmp_path: Path) -> None:
+def test_the_teacher_is_tuned_on_labelled_rows_alone_and_outlives_the_transfer_set(
+    tmp_path: Path,
+) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     recipe = parse(RECIPE)
     bench = context.Bench(recipe, Store())

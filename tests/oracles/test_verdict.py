@@ -43,7 +43,9 @@ def texts(seed: int, rows: int = 30) -> Scored:
     generator = np.random.default_rng(seed)
     lengths = np.random.default_rng(0).integers(1, 9, rows)
     labels = np.random.default_rng(1).integers(0, 5, lengths.sum())
-    decided = np.where(generator.random(len(labels)) < 0.7, labels, generator.integers(0, 5, len(labels)))
+    decided = np.where(
+        generator.random(len(labels)) < 0.7, labels, generator.integers(0, 5, len(labels))
+    )
     return Scored(np.eye(5)[decided], labels, np.concatenate([[0], np.cumsum(lengths)]))
 
 
@@ -64,7 +66,13 @@ def test_a_resample_draws_as_many_rows_as_there_are_and_the_same_ones_each_time(
     assert np.array_equal(weights, resample(50, 200))
 
 
-@pytest.mark.parametrize(("task", "seeds"), [(TEXT, [texts(2), texts(3)]), (IMAGE, [images(2, 0.8, 40), images(3, 0.7, 40), images(4, 0.9, 40)])])
+@pytest.mark.parametrize(
+    ("task", "seeds"),
+    [
+        (TEXT, [texts(2), texts(3)]),
+        (IMAGE, [images(2, 0.8, 40), images(3, 0.7, 40), images(4, 0.9, 40)]),
+    ],
+)
 def test_resampled_metrics_are_those_of_resampled_data(task: Any, seeds: list[Scored]) -> None:
     """Each row of weights spelled out as a data set and scored afresh; seeds are averaged within a resample. Rows are whole sentences."""
     weights = resample(len(seeds[0].offsets) - 1, 25)
@@ -80,7 +88,9 @@ def test_the_interval_of_an_accuracy_is_scipy_s() -> None:
     scored = images(0, 0.8)
     values = bootstrap([scored], resample(400, 4000), IMAGE)["accuracy"]
     right = (scored.decisions == scored.labels).astype(float)
-    expected = scipy.stats.bootstrap((right,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    expected = scipy.stats.bootstrap(
+        (right,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
     assert interval(values) == pytest.approx([expected.low, expected.high], abs=0.004)
 
 
@@ -92,7 +102,12 @@ def test_the_interval_of_a_difference_is_paired_as_scipy_s_is() -> None:
     low, high = interval(resampled[0] - resampled[1])
     right = [(scored.decisions == scored.labels).astype(float) for scored in (teacher, student)]
     expected = scipy.stats.bootstrap(
-        right, lambda a, b, axis: a.mean(axis) - b.mean(axis), paired=True, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+        right,
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        paired=True,
+        n_resamples=4000,
+        method="percentile",
+        rng=np.random.default_rng(1),
     ).confidence_interval
     assert [low, high] == pytest.approx([expected.low, expected.high], abs=0.004)
     apart = np.sqrt(sum(np.var(values) for values in resampled)) * 2 * 1.96
@@ -103,11 +118,27 @@ def test_the_interval_holds_the_central_95_percent() -> None:
     assert interval(np.arange(1001.0)) == pytest.approx([25.0, 975.0])
 
 
-def judged(drops: np.ndarray, *, max_drop: float = 0.02, speedup: float = 5.0, chance: np.ndarray | None = None, **arms: float) -> dict[str, Any]:
+def judged(
+    drops: np.ndarray,
+    *,
+    max_drop: float = 0.02,
+    speedup: float = 5.0,
+    chance: np.ndarray | None = None,
+    **arms: float,
+) -> dict[str, Any]:
     """A teacher at 0.9 and a joint student that drops by `drops` in each resample."""
     means = {"teacher": 0.9, "joint": 0.9 - float(np.mean(drops))} | arms
-    resampled = {name: np.full(len(drops), value) for name, value in means.items()} | {"joint": 0.9 - drops}
-    return judge_arms(means, resampled, Verdict(max_drop=max_drop, min_speedup=4.0), chance=chance, speedup=speedup, compression=3.0)
+    resampled = {name: np.full(len(drops), value) for name, value in means.items()} | {
+        "joint": 0.9 - drops
+    }
+    return judge_arms(
+        means,
+        resampled,
+        Verdict(max_drop=max_drop, min_speedup=4.0),
+        chance=chance,
+        speedup=speedup,
+        compression=3.0,
+    )
 
 
 def test_a_student_is_kept_when_a_larger_drop_is_ruled_out() -> None:
@@ -117,11 +148,18 @@ def test_a_student_is_kept_when_a_larger_drop_is_ruled_out() -> None:
     assert found["p_noninferior"] == pytest.approx(1 / 1000)
     assert found["drop"] == pytest.approx(0.0199 / 2)
     assert found["drop_ci95"] == pytest.approx([0.0199 * 0.025, 0.0199 * 0.975])
-    assert (found["speedup"], found["compression"], found["max_drop"], found["min_speedup"]) == (5.0, 3.0, 0.02, 4.0)
+    assert (found["speedup"], found["compression"], found["max_drop"], found["min_speedup"]) == (
+        5.0,
+        3.0,
+        0.02,
+        4.0,
+    )
     assert found["test"] == "paired bootstrap"
 
 
-@pytest.mark.parametrize(("beyond", "kept"), [(0, True), (48, True), (49, True), (50, False), (999, False)])
+@pytest.mark.parametrize(
+    ("beyond", "kept"), [(0, True), (48, True), (49, True), (50, False), (999, False)]
+)
 def test_the_test_rejects_at_five_percent(beyond: int, kept: bool) -> None:
     """p = (1 + resamples beyond the margin) / (1 + resamples), never 0."""
     drops = np.where(np.arange(999) < beyond, 0.03, 0.01)
@@ -145,13 +183,19 @@ def test_a_student_that_gains_is_kept() -> None:
 
 
 def test_a_slow_student_is_not_kept_and_both_reasons_are_given() -> None:
-    assert judged(np.full(999, 0.001), speedup=3.99)["reasons"] == ["4.0 times as fast as the teacher, 4 asked"]
+    assert judged(np.full(999, 0.001), speedup=3.99)["reasons"] == [
+        "4.0 times as fast as the teacher, 4 asked"
+    ]
     assert len(judged(np.full(999, 0.1), speedup=1.0)["reasons"]) == 2
     assert judged(np.full(999, 0.001), speedup=4.0)["kept"]
 
 
-@pytest.mark.parametrize(("level", "at_chance"), [(0.5, []), (0.895, ["joint"]), (0.9, ["teacher", "joint"])])
-def test_what_is_no_better_than_a_constant_answer_is_not_kept(level: float, at_chance: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("level", "at_chance"), [(0.5, []), (0.895, ["joint"]), (0.9, ["teacher", "joint"])]
+)
+def test_what_is_no_better_than_a_constant_answer_is_not_kept(
+    level: float, at_chance: list[str]
+) -> None:
     found = judged(np.full(999, 0.005), chance=np.full(999, level))
     assert [reason.split("`")[1] for reason in found["reasons"]] == at_chance
     assert all(f"({level:.4f})" in reason for reason in found["reasons"])
@@ -169,7 +213,9 @@ def test_gains_are_over_their_controls() -> None:
     assert found["kd_gain"] == pytest.approx(0.06)
     assert found["kd_gain_ci95"] == pytest.approx([0.06, 0.06])
     assert found["joint_gain"] == pytest.approx(0.895 - 0.87)
-    assert found["joint_gain_ci95"] == pytest.approx([0.9 - 0.01 * 0.975 - 0.87, 0.9 - 0.01 * 0.025 - 0.87])
+    assert found["joint_gain_ci95"] == pytest.approx(
+        [0.9 - 0.01 * 0.975 - 0.87, 0.9 - 0.01 * 0.025 - 0.87]
+    )
 
 
 def test_a_gain_without_its_control_is_null() -> None:
@@ -181,7 +227,12 @@ def test_a_gain_without_its_control_is_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("present", "final"), [(["plain", "kd", "kd+ptq", "joint"], "joint"), (["plain", "kd", "kd+ptq"], "kd+ptq"), (["plain"], "plain")]
+    ("present", "final"),
+    [
+        (["plain", "kd", "kd+ptq", "joint"], "joint"),
+        (["plain", "kd", "kd+ptq"], "kd+ptq"),
+        (["plain"], "plain"),
+    ],
 )
 def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> None:
     means = {"teacher": 0.9} | {arm: 0.5 + 0.1 * index for index, arm in enumerate(present)}
@@ -191,7 +242,13 @@ def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> N
 
 
 @pytest.mark.parametrize(
-    "keys", ["range: lsq_plus", "range: pact", "range: pact, clip_weight: 0.1", "range: lsq, weights: int4, progressive: [int8], switch_at: [0.5]"]
+    "keys",
+    [
+        "range: lsq_plus",
+        "range: pact",
+        "range: pact, clip_weight: 0.1",
+        "range: lsq, weights: int4, progressive: [int8], switch_at: [0.5]",
+    ],
 )
 def test_what_learns_in_training_is_chosen_by_trial_after_it(keys: str) -> None:
     recipe: Recipe = parse(RECIPE.replace("range: lsq", keys))
@@ -213,12 +270,20 @@ def test_the_arms_differ_in_one_thing_each() -> None:
     after, joint = found["kd+ptq"].quantize, found["joint"].quantize
     assert after is not None
     assert joint is not None
-    assert (after.when, after.open) == ("after", ["range", "equalize", "rounding"])  # chosen by trial, against what training takes
+    assert (after.when, after.open) == (
+        "after",
+        ["range", "equalize", "rounding"],
+    )  # chosen by trial, against what training takes
     assert (joint.when, joint.range, joint.open) == ("train", "lsq", [])
     assert joint == recipe.quantize
     for arm in found.values():
         assert arm.train.seed == 8
         assert arm.verdict is None
         assert arm.train.model_copy(update={"seed": 7}) == recipe.train
-        assert (arm.data, arm.teacher, arm.student, arm.task) == (recipe.data, recipe.teacher, recipe.student, recipe.task)
+        assert (arm.data, arm.teacher, arm.student, arm.task) == (
+            recipe.data,
+            recipe.teacher,
+            recipe.student,
+            recipe.task,
+        )
     assert all(arm.distill == recipe.distill for name, arm in found.items() if name != "plain")

@@ -33,8 +33,14 @@ def within(cost: float, limit: float) -> bool:
 
 def assign(losses: Table, costs: Table, limit: float) -> dict[str, str]:
     """The best plan within `limit`, which the smallest plan must not exceed."""
-    known = [smallest(costs), *(dict.fromkeys(losses, form) for form in next(iter(losses.values())))]
-    best = min((plan for plan in known if within(total(plan, costs), limit)), key=lambda plan: total(plan, losses))
+    known = [
+        smallest(costs),
+        *(dict.fromkeys(losses, form) for form in next(iter(losses.values()))),
+    ]
+    best = min(
+        (plan for plan in known if within(total(plan, costs), limit)),
+        key=lambda plan: total(plan, losses),
+    )
     while ceiling := total(best, losses):
         best = solve(losses, costs, limit, ceiling)
         if total(best, losses) > ceiling / 2:  # else the gap was wide beside what it found
@@ -51,7 +57,15 @@ def solve(losses: Table, costs: Table, limit: float, ceiling: float) -> dict[str
     loss = np.array([losses[name][form] for name, form in choices]) / ceiling
     cost = np.array([costs[name][form] for name, form in choices]) / limit * PARTS
     owners = {name: index for index, name in enumerate(losses)}
-    one_each = csr_array((np.ones(len(choices)), ([owners[name] for name, _ in choices], range(len(choices)))))
+    one_each = csr_array(
+        (np.ones(len(choices)), ([owners[name] for name, _ in choices], range(len(choices))))
+    )
     constraints = [LinearConstraint(one_each, 1, 1), LinearConstraint(cost[None], -np.inf, PARTS)]
-    found = milp(loss, integrality=np.ones(len(choices)), bounds=Bounds(0, 1), constraints=constraints, options={"mip_rel_gap": 0})
+    found = milp(
+        loss,
+        integrality=np.ones(len(choices)),
+        bounds=Bounds(0, 1),
+        constraints=constraints,
+        options={"mip_rel_gap": 0},
+    )
     return {name: form for (name, form), taken in zip(choices, found.x, strict=True) if taken > 0.5}

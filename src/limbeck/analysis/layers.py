@@ -89,7 +89,11 @@ class Reading:
     @property
     def peak(self) -> float:
         """The largest value over the root mean square."""
-        return max(-self.low, self.high) / math.sqrt(self.signal.power / self.seen) if self.signal.power else 0.0
+        return (
+            max(-self.low, self.high) / math.sqrt(self.signal.power / self.seen)
+            if self.signal.power
+            else 0.0
+        )
 
 
 Readings = dict[nn.Module, Reading]  # by quantizer, and by layer where ranges are dynamic
@@ -101,7 +105,9 @@ def stage(bench: Bench, arm: Arm) -> dict[str, Any]:
         "weights": arm.weights.name, "quantize": arm.recipe.model_dump(mode="json")["quantize"], "data": bench.fingerprint("test"),
         "rows": [ROWS, CHANGED_ROWS], "leaves": LEAVES, "revision": REVISION, **bench.environment(),
     }  # fmt: skip
-    folder = bench.store.stage("layers", inputs, lambda folder: write_json(folder / "layers.json", measure(bench, arm)))
+    folder = bench.store.stage(
+        "layers", inputs, lambda folder: write_json(folder / "layers.json", measure(bench, arm))
+    )
     return read_json(folder / "layers.json")
 
 
@@ -109,20 +115,34 @@ def measure(bench: Bench, arm: Arm) -> dict[str, Any]:
     """The layers of an arm's model, and where its changed answers begin."""
     assert arm.model is not None
     quantized, plain = arm.model().eval(), floating(arm.model().eval())
-    layers = {name: module for name, module in quantized.named_modules() if isinstance(module, Quantized)}
+    layers = {
+        name: module for name, module in quantized.named_modules() if isinstance(module, Quantized)
+    }
     encoded = bench.encode("test", arm.task)
-    width = 1 if any(layer.is_dynamic for layer in layers.values()) else BATCH  # a dynamic range is that of one row
+    width = (
+        1 if any(layer.is_dynamic for layer in layers.values()) else BATCH
+    )  # a dynamic range is that of one row
     rows = in_order([1] * min(ROWS, len(encoded)), width)
     batches = [batch_of(encoded, part, arm.task.padding) for part in rows]
-    products = {name: module for name, module in quantized.named_modules() if isinstance(module, Products)}
+    products = {
+        name: module for name, module in quantized.named_modules() if isinstance(module, Products)
+    }
     outputs: dict[str, Signal] = {}
-    readings: Readings = {layer.input or layer: Reading() for layer in layers.values() if layer.input is not None or layer.is_dynamic}
+    readings: Readings = {
+        layer.input or layer: Reading()
+        for layer in layers.values()
+        if layer.input is not None or layer.is_dynamic
+    }
     readings |= {factor: Reading() for module in products.values() for factor in module.children()}
     with torch.no_grad(), reading(readings):
         for batch in batches:
-            for name, (wanted, found) in both(plain, quantized, [*layers, *products], batch).items():
+            for name, (wanted, found) in both(
+                plain, quantized, [*layers, *products], batch
+            ).items():
                 outputs.setdefault(name, Signal()).add(wanted, found)
-    swapped = {name: module for name, module in plain.named_modules() if isinstance(module, Quantized)}
+    swapped = {
+        name: module for name, module in plain.named_modules() if isinstance(module, Quantized)
+    }
     curvature = fisher(plain, swapped, batches, likelihood=arm.task.likelihood)
     shown, sizes = names(quantized), bytes_of(layers)
     with torch.no_grad():
@@ -138,10 +158,19 @@ def measure(bench: Bench, arm: Arm) -> dict[str, Any]:
             if name in layers
         ]
     attending = [
-        {"name": shown[name].rpartition(".")[0], **factors(module, readings), "output_db": outputs[name].decibels}
+        {
+            "name": shown[name].rpartition(".")[0],
+            **factors(module, readings),
+            "output_db": outputs[name].decibels,
+        }
         for name, module in products.items()
     ]
-    return {"rows": sum(map(len, rows)), "layers": described, "attention": attending, "changed": changed(bench, arm, plain, quantized)}
+    return {
+        "rows": sum(map(len, rows)),
+        "layers": described,
+        "attention": attending,
+        "changed": changed(bench, arm, plain, quantized),
+    }
 
 
 def names(model: nn.Module) -> dict[str, str]:
@@ -150,7 +179,9 @@ def names(model: nn.Module) -> dict[str, str]:
     for name, module in model.named_modules():
         prefix = f"{found[name]}." if found[name] else ""
         for child, _ in module.named_children():
-            below = found[name] if isinstance(module, Then) and child == "module" else prefix + child
+            below = (
+                found[name] if isinstance(module, Then) and child == "module" else prefix + child
+            )
             found[f"{name}.{child}" if name else child] = below
     return found
 
@@ -163,7 +194,9 @@ def floating(model: nn.Module) -> nn.Module:
     return model
 
 
-def both(plain: nn.Module, quantized: nn.Module, layers: list[str], batch: Batch) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def both(
+    plain: nn.Module, quantized: nn.Module, layers: list[str], batch: Batch
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Each layer's output in the float and in the quantized model, in the order of running."""
     with capture(plain, layers) as wanted:
         plain(**batch.inputs)
@@ -178,15 +211,21 @@ def reading(readings: Readings) -> Iterator[None]:
     handles = []
     for module, found in readings.items():
 
-        def static(module: nn.Module, inputs: Any, output: torch.Tensor, found: Reading = found) -> None:
+        def static(
+            module: nn.Module, inputs: Any, output: torch.Tensor, found: Reading = found
+        ) -> None:
             found.add(inputs[0], output, module.scale)  # type: ignore[arg-type]
 
-        def by_row(module: nn.Module, inputs: Any, output: torch.Tensor, found: Reading = found) -> None:
+        def by_row(
+            module: nn.Module, inputs: Any, output: torch.Tensor, found: Reading = found
+        ) -> None:
             assert isinstance(module, Quantized)
             x = inputs[0] if module.basis is None else module.basis(inputs[0])
             found.add(x, dynamic(x.float(), GRIDS["uint8"]), math.inf)
 
-        handles.append(module.register_forward_hook(by_row if isinstance(module, Quantized) else static))
+        handles.append(
+            module.register_forward_hook(by_row if isinstance(module, Quantized) else static)
+        )
     try:
         yield
     finally:
@@ -216,19 +255,33 @@ def describe(layer: Quantized, readings: Readings) -> dict[str, Any]:
 
 def factors(products: Products, readings: Readings) -> dict[str, float | None]:
     """The signal to noise of each factor of attention's two products."""
-    return {f"{name}_db": readings[factor].signal.decibels for name, factor in products.named_children()}
+    return {
+        f"{name}_db": readings[factor].signal.decibels for name, factor in products.named_children()
+    }
 
 
 def bytes_of(layers: Mapping[str, Quantized]) -> dict[str, int]:
     """What each layer's codes and scales take; tied weights lie in the file once, and the first has them."""
     first = {layer.quantizer: name for name, layer in [*layers.items()][::-1]}
-    sizes = {quantizer: round(layers[name].weight.numel() * quantizer.grid.bits / 8) + 4 * quantizer.groups for quantizer, name in first.items()}
-    return {name: sizes[layer.quantizer] if first[layer.quantizer] == name else 0 for name, layer in layers.items()}
+    sizes = {
+        quantizer: round(layers[name].weight.numel() * quantizer.grid.bits / 8)
+        + 4 * quantizer.groups
+        for quantizer, name in first.items()
+    }
+    return {
+        name: sizes[layer.quantizer] if first[layer.quantizer] == name else 0
+        for name, layer in layers.items()
+    }
 
 
 def peak(rows: torch.Tensor) -> float:
     """The largest of max |w| / root mean square over the rows; 0 where all are zero."""
-    return float((rows.abs().amax(1) / rows.square().mean(1).sqrt().clamp_min(torch.finfo(torch.float32).tiny)).max())
+    return float(
+        (
+            rows.abs().amax(1)
+            / rows.square().mean(1).sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+        ).max()
+    )
 
 
 def losses(layer: Quantized, curvature: torch.Tensor) -> dict[str, float | None]:
@@ -250,7 +303,9 @@ def overflow(layer: Quantized) -> tuple[float, float]:
     pairs = padded.unflatten(1, (-1, 2))
     positive, negative = pairs.clamp_min(0).sum(2), pairs.clamp_max(0).neg().sum(2)
     share = float((torch.maximum(positive, negative) > SATURATES).double().mean())
-    largest = max(float(side.clamp_min(0).topk(2).values.sum(1).max()) for side in (padded, -padded))
+    largest = max(
+        float(side.clamp_min(0).topk(2).values.sum(1).max()) for side in (padded, -padded)
+    )
     return share, largest * GRIDS["uint8"].high / (2**15 - 1)
 
 
@@ -258,7 +313,9 @@ def changed(bench: Bench, arm: Arm, plain: nn.Module, quantized: nn.Module) -> d
     """How many test rows are answered otherwise than by the float model; of some their first such unit, and the layer that leaves it first."""
     task, encoded = arm.task, bench.encode("test", arm.task)
     wanted = score_split(plain, encoded, task)
-    differs: np.ndarray = np.atleast_1d(tasks.differs(task, wanted, arm.scored).reshape(len(wanted.labels), -1).any(1))
+    differs: np.ndarray = np.atleast_1d(
+        tasks.differs(task, wanted, arm.scored).reshape(len(wanted.labels), -1).any(1)
+    )
     decided = [wanted.labels, tasks.decisions(task, wanted), tasks.decisions(task, arm.scored)]
     rows = np.unique(np.searchsorted(wanted.offsets, np.flatnonzero(differs), "right") - 1)
     shown, found = names(quantized), []
@@ -266,9 +323,21 @@ def changed(bench: Bench, arm: Arm, plain: nn.Module, quantized: nn.Module) -> d
     for row in rows[:CHANGED_ROWS].tolist():
         batch = batch_of(encoded, np.array([row]), task.padding)
         with torch.no_grad():
-            errors = {shown[name]: signal(*pair).error for name, pair in both(plain, quantized, layers, batch).items()}
-        unit = int(wanted.offsets[row] + np.flatnonzero(differs[wanted.offsets[row] : wanted.offsets[row + 1]])[0])
-        answers = dict(zip(("label", "float", "quantized"), (spelled(task, each[unit]) for each in decided), strict=True))
+            errors = {
+                shown[name]: signal(*pair).error
+                for name, pair in both(plain, quantized, layers, batch).items()
+            }
+        unit = int(
+            wanted.offsets[row]
+            + np.flatnonzero(differs[wanted.offsets[row] : wanted.offsets[row + 1]])[0]
+        )
+        answers = dict(
+            zip(
+                ("label", "float", "quantized"),
+                (spelled(task, each[unit]) for each in decided),
+                strict=True,
+            )
+        )
         found.append({"row": row, **answers, **leaves(errors)})
     return {"rows": len(rows), "of": len(encoded), "threshold": LEAVES, "first": found}
 
@@ -276,9 +345,18 @@ def changed(bench: Bench, arm: Arm, plain: nn.Module, quantized: nn.Module) -> d
 def spelled(task: Task, decision: Any) -> str:
     """A label, several, or a score in hundredths of the range of labels; a label that is none (an item's number) is not told."""
     if isinstance(task, Scoring):
-        return f"{100 * decision:.1f} %" if np.issubdtype(np.asarray(decision).dtype, np.floating) else "-"
+        return (
+            f"{100 * decision:.1f} %"
+            if np.issubdtype(np.asarray(decision).dtype, np.floating)
+            else "-"
+        )
     if np.ndim(decision):
-        return ", ".join(label for label, is_on in zip(task.labels, decision > 0, strict=True) if is_on) or "none"
+        return (
+            ", ".join(
+                label for label, is_on in zip(task.labels, decision > 0, strict=True) if is_on
+            )
+            or "none"
+        )
     return task.labels[int(decision)]
 
 

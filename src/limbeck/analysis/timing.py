@@ -52,7 +52,9 @@ def milliseconds(subject: Subject) -> tuple[Timed, float]:
         for name, x in read.items():
             for form in (INTEGERS, FLOAT):
                 if (keys[name], form) not in graphs:
-                    graphs[keys[name], form] = graph(alone(subject, name, x, form), {"input": x}, Path(folder) / str(len(graphs)))
+                    graphs[keys[name], form] = graph(
+                        alone(subject, name, x, form), {"input": x}, Path(folder) / str(len(graphs))
+                    )
         forward: Callable[[nn.Module], Any] = lambda model: model(**subject.inputs)  # noqa: E731
         calibrate(subject.whole, [forward])
         graphs["whole"] = graph(subject.whole, subject.inputs, Path(folder) / "whole")
@@ -62,7 +64,9 @@ def milliseconds(subject: Subject) -> tuple[Timed, float]:
     for name in found:
         layer = subject.swapped.get_submodule(name)
         assert isinstance(layer, Quantized)
-        owner = first.setdefault(layer.quantizer, name)  # of tied weights, for which one format is chosen
+        owner = first.setdefault(
+            layer.quantizer, name
+        )  # of tied weights, for which one format is chosen
         for form in found[name] if name in keys else ():
             found[owner][form] += medians[keys[name], form]
     return found, medians["whole"] - sum(row[INTEGERS] for row in found.values())
@@ -79,7 +83,9 @@ def layer_inputs(subject: Subject) -> dict[str, torch.Tensor]:
             if not inputs:  # a matrix of a recurrent layer, which is float by the time it runs
                 return
             x = inputs[0].detach()
-            found[name] = x.unsqueeze(1) if isinstance(module, QuantizedLinear) and x.ndim == 2 else x
+            found[name] = (
+                x.unsqueeze(1) if isinstance(module, QuantizedLinear) and x.ndim == 2 else x
+            )
 
         handles.append(layer.register_forward_pre_hook(hook))
     with torch.no_grad():
@@ -94,7 +100,14 @@ def key(subject: Subject, name: str, x: torch.Tensor) -> Any:
     layer = subject.swapped.get_submodule(name)
     assert isinstance(layer, Quantized)
     geometry = str(layer.geometry) if isinstance(layer, QuantizedConvolution) else ""
-    return type(layer), layer.weight.shape, x.shape, layer.quantizer.groups, subject.schemes[name].activations, geometry
+    return (
+        type(layer),
+        layer.weight.shape,
+        x.shape,
+        layer.quantizer.groups,
+        subject.schemes[name].activations,
+        geometry,
+    )
 
 
 def alone(subject: Subject, name: str, x: torch.Tensor, form: str) -> nn.Module:
@@ -104,8 +117,12 @@ def alone(subject: Subject, name: str, x: torch.Tensor, form: str) -> nn.Module:
     layer = copy.deepcopy(subject.swapped.get_submodule(name))
     assert isinstance(layer, Quantized)
     layer.quantizer = fitted(layer, INTEGERS)
-    layer.is_dynamic = subject.schemes[name].activations == "uint8-dynamic" and isinstance(layer, QuantizedLinear)
-    if subject.schemes[name].activations != "uint8" or not isinstance(layer, QuantizedLinear | QuantizedConvolution):
+    layer.is_dynamic = subject.schemes[name].activations == "uint8-dynamic" and isinstance(
+        layer, QuantizedLinear
+    )
+    if subject.schemes[name].activations != "uint8" or not isinstance(
+        layer, QuantizedLinear | QuantizedConvolution
+    ):
         return nn.Sequential(layer)
     layer.input = static(x)
     if isinstance(layer, QuantizedLinear):

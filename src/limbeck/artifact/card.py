@@ -22,30 +22,64 @@ LOGITS = {
 }
 
 
-def card(*, task: str, labels: list[str], metrics: dict[str, float], formats: dict[str, str], graphs: list[Json]) -> str:
+def card(
+    *,
+    task: str,
+    labels: list[str],
+    metrics: dict[str, float],
+    formats: dict[str, str],
+    graphs: list[Json],
+) -> str:
     """The model card of an artifact in Markdown; no time, path or latency, so that a resumed run writes the same bytes.
 
     metrics: name -> value on the test split, in the order to print; formats: what -> format, such as weights -> int8.
     """
-    graph_files = {graph["file"]: f"the {graph['role']} graph for {graph['runtime']}" for graph in graphs}
+    graph_files = {
+        graph["file"]: f"the {graph['role']} graph for {graph['runtime']}" for graph in graphs
+    }
     return "\n".join(
         [
             f"# A small model for {task.replace('-', ' ')}",
             "",
             "Trained and quantized by `limbeck`. This folder is complete: it runs without the code that trained it.",
             *_table("format", "value", formats),
-            *_table("quality on the test split", "value", {name: f"{value:.4f}" for name, value in metrics.items()}),
-            *(_fenced(f"## Labels ({len(labels)})", "json", json.dumps(labels, ensure_ascii=False)) if labels else []),
-            *_usage([graph["file"] for graph in graphs if graph["file"].endswith(".onnx")], registry.load("tasks", task).likelihood),
-            *_table("file", "what it is", {f"`{file}`": what for file, what in (graph_files | CARD_FILES).items()}),
+            *_table(
+                "quality on the test split",
+                "value",
+                {name: f"{value:.4f}" for name, value in metrics.items()},
+            ),
+            *(
+                _fenced(
+                    f"## Labels ({len(labels)})", "json", json.dumps(labels, ensure_ascii=False)
+                )
+                if labels
+                else []
+            ),
+            *_usage(
+                [graph["file"] for graph in graphs if graph["file"].endswith(".onnx")],
+                registry.load("tasks", task).likelihood,
+            ),
+            *_table(
+                "file",
+                "what it is",
+                {f"`{file}`": what for file, what in (graph_files | CARD_FILES).items()},
+            ),
             "",
         ]
     )
 
 
 def _table(left: str, right: str, rows: dict[str, str]) -> list[str]:
-    cells = [(str(key).replace("|", "\\|"), str(value).replace("|", "\\|")) for key, value in rows.items()]
-    return ["", f"| {left} | {right} |", "|---|---|", *(f"| {key} | {value} |" for key, value in cells)]
+    cells = [
+        (str(key).replace("|", "\\|"), str(value).replace("|", "\\|"))
+        for key, value in rows.items()
+    ]
+    return [
+        "",
+        f"| {left} | {right} |",
+        "|---|---|",
+        *(f"| {key} | {value} |" for key, value in cells),
+    ]
 
 
 def _fenced(title: str, language: str, text: str) -> list[str]:

@@ -22,14 +22,35 @@ ROWS = 200
 MOST_ROWS = 5 * ROWS
 BLOCK = 20  # rows of a turn
 TOKENS = 128  # the length that published latencies of encoders are given for
-WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "seven", "wizards", "of", "London", "mix", "jars"]
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "seven",
+    "wizards",
+    "of",
+    "London",
+    "mix",
+    "jars",
+]
 
 
-def measure(artifact: Path, source: str | None, runtime: str | None, threads: int, *, test: bool = False) -> Iterator[str]:
+def measure(
+    artifact: Path, source: str | None, runtime: str | None, threads: int, *, test: bool = False
+) -> Iterator[str]:
     """A table of p50, p99 and units a second: texts of 128 tokens, then the inputs of `source`, the test split of the artifact's recipe (`test`), or
     inputs drawn by a fixed seed; bytes and memory below. Raises ValueError."""
     if test and source is not None:
-        raise ValueError(f"--test times the recipe's test split, `{source}` its own inputs: give one of the two")
+        raise ValueError(
+            f"--test times the recipe's test split, `{source}` its own inputs: give one of the two"
+        )
     before = resident_mb()
     predictor = load(artifact, runtime=runtime, threads=threads)
     images = "pixel_values" in predictor.task.input_names
@@ -41,7 +62,11 @@ def measure(artifact: Path, source: str | None, runtime: str | None, threads: in
     if test:
         yield timed(predictor, "the test split in order", test_split(predictor))
     elif source is not None:
-        yield timed(predictor, f"{source} in order", list(islice(read_inputs(source, iter(sys.stdin), images=images), MOST_ROWS)))
+        yield timed(
+            predictor,
+            f"{source} in order",
+            list(islice(read_inputs(source, iter(sys.stdin), images=images), MOST_ROWS)),
+        )
     else:
         yield timed(predictor, "drawn at random", list(drawn(predictor, images)))
     size = sum(path.stat().st_size for path in artifact.iterdir())
@@ -50,11 +75,17 @@ def measure(artifact: Path, source: str | None, runtime: str | None, threads: in
 
 def timed(predictor: Predictor, name: str, inputs: Sequence[Any]) -> str:
     """A line of the table: `inputs` one by one, in order."""
-    task, kind = predictor.task, "images" if "pixel_values" in predictor.task.input_names else "texts"
+    task, kind = (
+        predictor.task,
+        "images" if "pixel_values" in predictor.task.input_names else "texts",
+    )
     milliseconds = latencies({"artifact": predictor.predict}, inputs)["artifact"]
     p50, p99 = np.percentile(milliseconds, [50, 99])
     units = sum(len(task.encode([task.row(raw)])[0].labels) for raw in inputs)
-    rates = [f"{count / milliseconds.sum() * 1000:,.0f} {what}" for count, what in ((len(inputs), kind), (units, "words"))]
+    rates = [
+        f"{count / milliseconds.sum() * 1000:,.0f} {what}"
+        for count, what in ((len(inputs), kind), (units, "words"))
+    ]
     return f"{f'{len(inputs):,} {kind}, {name}':48} {p50:9.3f} {p99:9.3f}  {', '.join(rates[: 1 + ('words' in task.row_keys)])}"
 
 
@@ -65,7 +96,9 @@ def test_split(predictor: Predictor) -> list[Any]:
         labelled = asked.data.model_copy(update={"transfer": None, "unlabelled_rows": None})
         rows = load_splits(labelled, type(predictor.task)).test[:MOST_ROWS]
     except (OSError, ValueError) as error:
-        raise ValueError(f"--test: the test split that this artifact's recipe names cannot be read from here: {error}") from None
+        raise ValueError(
+            f"--test: the test split that this artifact's recipe names cannot be read from here: {error}"
+        ) from None
     return [raw(row) for row in rows]
 
 
@@ -98,7 +131,11 @@ def drawn(predictor: Predictor, images: bool) -> Iterator[Any]:
     generator = np.random.default_rng(0)
     for _ in range(ROWS):
         if images:
-            yield png(generator.integers(0, 256, (task.settings["height"], task.settings["width"], 3), np.uint8))
+            yield png(
+                generator.integers(
+                    0, 256, (task.settings["height"], task.settings["width"], 3), np.uint8
+                )
+            )
         else:
             yield " ".join(generator.choice(WORDS, generator.integers(5, 41)))
 
@@ -112,7 +149,9 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def latencies(answerers: Mapping[str, Callable[[Any], Any]], rows: Sequence[Any], *, warmup: int = 10) -> dict[str, np.ndarray]:
+def latencies(
+    answerers: Mapping[str, Callable[[Any], Any]], rows: Sequence[Any], *, warmup: int = 10
+) -> dict[str, np.ndarray]:
     """Milliseconds of every answer (rows,), one row at a time, in order; the answerers take turns, so that a slow minute hits all alike."""
     for answer in answerers.values():
         for row in rows[:warmup]:
@@ -130,4 +169,9 @@ def latencies(answerers: Mapping[str, Callable[[Any], Any]], rows: Sequence[Any]
 def summary(milliseconds: np.ndarray, *, threads: int, runtime: str) -> dict[str, Any]:
     """p50 and p99 for report.json."""
     p50, p99 = np.percentile(milliseconds, [50, 99])
-    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "threads": threads, "runtime": runtime}
+    return {
+        "p50": round(float(p50), 3),
+        "p99": round(float(p99), 3),
+        "threads": threads,
+        "runtime": runtime,
+    }

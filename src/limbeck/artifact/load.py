@@ -27,12 +27,16 @@ def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) ->
     offered = {graph["runtime"]: graph["file"] for graph in manifest["graphs"]}
     runtime = runtime or next(iter(offered))
     if runtime not in offered:
-        raise ValueError(f"{folder}: this artifact has no graph for `{runtime}`. {wording.suggest(runtime, offered)}")
+        raise ValueError(
+            f"{folder}: this artifact has no graph for `{runtime}`. {wording.suggest(runtime, offered)}"
+        )
     task_class = registry.load("tasks", manifest["task"])
     preprocess = (folder / task_class.preprocess_file).read_text(encoding="utf-8")
     graph = OPENERS[runtime](folder / offered[runtime], threads)
     replay(folder, graph, runtime)
-    return Predictor(task_class(read_json(folder / "labels.json"), preprocess), graph, runtime, folder)
+    return Predictor(
+        task_class(read_json(folder / "labels.json"), preprocess), graph, runtime, folder
+    )
 
 
 def replay(folder: Path, graph: Graph, runtime: str) -> None:
@@ -41,8 +45,14 @@ def replay(folder: Path, graph: Graph, runtime: str) -> None:
 
     tensors = load_file(folder / GOLDEN)
     if f"output.{runtime}" not in tensors:
-        raise BrokenArtifact(f"{folder / GOLDEN}: no outputs of {runtime} to compare with. Export the artifact again")
-    inputs = {name.removeprefix("input."): value for name, value in tensors.items() if name.startswith("input.")}
+        raise BrokenArtifact(
+            f"{folder / GOLDEN}: no outputs of {runtime} to compare with. Export the artifact again"
+        )
+    inputs = {
+        name.removeprefix("input."): value
+        for name, value in tensors.items()
+        if name.startswith("input.")
+    }
     expected = tensors[f"output.{runtime}"]
     error = relative_error(graph(inputs), expected)
     if not error <= GOLDEN_TOLERANCE:
@@ -56,13 +66,17 @@ def relative_error(values: np.ndarray, expected: np.ndarray) -> float:
     """Root mean square of the difference over that of `expected`."""
     if values.shape != expected.shape:
         return float("inf")
-    return float(np.sqrt(np.mean((values - expected) ** 2) / max(float(np.mean(expected**2)), 1e-12)))
+    return float(
+        np.sqrt(np.mean((values - expected) ** 2) / max(float(np.mean(expected**2)), 1e-12))
+    )
 
 
 def require(runtime: str) -> None:
     """Raises ValueError for a runtime that is not installed."""
     if importlib.util.find_spec(runtime) is None:
-        raise ValueError(f"export: the runtime `{runtime}` is not installed. pip install 'limbeck[{runtime}]', or leave `{runtime}` out of `export`")
+        raise ValueError(
+            f"export: the runtime `{runtime}` is not installed. pip install 'limbeck[{runtime}]', or leave `{runtime}` out of `export`"
+        )
 
 
 def open_onnxruntime(path: Path, threads: int) -> Graph:
@@ -73,9 +87,16 @@ def open_onnxruntime(path: Path, threads: int) -> Graph:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"])
+    session = onnxruntime.InferenceSession(
+        str(path),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["SkipLayerNormFusion"],
+    )
     names = {argument.name for argument in session.get_inputs()}
-    return lambda inputs: session.run(None, {name: value for name, value in inputs.items() if name in names})[0]
+    return lambda inputs: session.run(
+        None, {name: value for name, value in inputs.items() if name in names}
+    )[0]
 
 
 def open_openvino(path: Path, threads: int) -> Graph:
@@ -83,11 +104,20 @@ def open_openvino(path: Path, threads: int) -> Graph:
     require("openvino")
     import openvino
 
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
     names = {name for argument in compiled.inputs for name in argument.names}
     request = compiled.create_infer_request()
-    return lambda inputs: request.infer({name: value for name, value in inputs.items() if name in names})[compiled.outputs[0]].copy()
+    return lambda inputs: request.infer(
+        {name: value for name, value in inputs.items() if name in names}
+    )[compiled.outputs[0]].copy()
 
 
-OPENERS: dict[str, Callable[[Path, int], Graph]] = {"onnxruntime": open_onnxruntime, "openvino": open_openvino}
+OPENERS: dict[str, Callable[[Path, int], Graph]] = {
+    "onnxruntime": open_onnxruntime,
+    "openvino": open_openvino,
+}

@@ -18,17 +18,38 @@ ALLOWED_ELSEWHERE = 0.005
 METRIC_TOLERANCE = 0.002
 
 
-def prove(artifact: Path, scored: Scored, rows: Sequence[Row], task: Task, graphs: Sequence[dict[str, str]], work: Path) -> list[dict[str, Any]]:
+def prove(
+    artifact: Path,
+    scored: Scored,
+    rows: Sequence[Row],
+    task: Task,
+    graphs: Sequence[dict[str, str]],
+    work: Path,
+) -> list[dict[str, Any]]:
     """Parity of every graph with the fake-quantized model's answers `scored` on all test `rows`; `holds` says whether each does."""
     found = []
     write_rows(rows, work / "rows.jsonl.tmp")
     for graph in graphs:
         out = work / "rescored.tmp.npy"
-        command = [sys.executable, "-m", "limbeck.artifact.rescore", str(artifact), graph["runtime"], str(work / "rows.jsonl.tmp"), str(out)]
+        command = [
+            sys.executable,
+            "-m",
+            "limbeck.artifact.rescore",
+            str(artifact),
+            graph["runtime"],
+            str(work / "rows.jsonl.tmp"),
+            str(out),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise ValueError(f"the artifact does not load in {graph['runtime']}: {done.stderr.strip().splitlines()[-1]}")
-        found.append(compare(scored, Scored(np.load(out), scored.labels, scored.offsets), task, graph["runtime"]))
+            raise ValueError(
+                f"the artifact does not load in {graph['runtime']}: {done.stderr.strip().splitlines()[-1]}"
+            )
+        found.append(
+            compare(
+                scored, Scored(np.load(out), scored.labels, scored.offsets), task, graph["runtime"]
+            )
+        )
         out.unlink()
     (work / "rows.jsonl.tmp").unlink()
     return found
@@ -47,5 +68,8 @@ def compare(scored: Scored, rescored: Scored, task: Task, runtime: str) -> dict[
         "agreement": 1 - flips / units,
         "max_abs_logit_difference": float(np.abs(scored.logits - rescored.logits).max()),
         "metric_difference": other - own,
-        "holds": bool(flips <= allowed and abs(other - own) <= METRIC_TOLERANCE + 1 / (len(scored.offsets) - 1)),
+        "holds": bool(
+            flips <= allowed
+            and abs(other - own) <= METRIC_TOLERANCE + 1 / (len(scored.offsets) - 1)
+        ),
     }

@@ -39,4 +39,6 @@ def run_graph(graph: Graph, encoded: Encoded) -> np.ndarray:
     logits = graph({name: value[None] for name, value in encoded.inputs.items()})
     if encoded.positions is None:
         return logits
-    return np.where((encoded.positions >= 0)[:, None], logits[0][np.maximum(encoded.positions, 0)], 0)
+    return np.where(
+        (encoded.positions >= 0)[:, None], logits[0][np.maximum(encoded.positions, 0)], 0
+    )

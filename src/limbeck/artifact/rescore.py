@@ -29,7 +29,9 @@ def read_rows(path: Path) -> Iterator[Row]:
         for line in file:
             row = json.loads(line)
             if "image" in row:
-                row["image"] = np.frombuffer(base64.b64decode(row["image"]), np.uint8).reshape(row.pop("shape"))
+                row["image"] = np.frombuffer(base64.b64decode(row["image"]), np.uint8).reshape(
+                    row.pop("shape")
+                )
             yield row
 
 
@@ -42,7 +44,10 @@ def main(artifact: str, runtime: str, rows: str, out: str) -> None:
 
 def _plain(row: Row) -> dict[str, Any]:
     if "image" in row:
-        return {"image": base64.b64encode(row["image"].tobytes()).decode(), "shape": row["image"].shape}
+        return {
+            "image": base64.b64encode(row["image"].tobytes()).decode(),
+            "shape": row["image"].shape,
+        }
     return {key: value for key, value in row.items() if key not in ("tags", "label")}
 
 

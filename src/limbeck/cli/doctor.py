@@ -51,7 +51,11 @@ def int8_meaning(features: set[str]) -> str:
 
 def bfloat16_meaning() -> str:
     """What train.dtype: auto chooses."""
-    return "native: `train.dtype: auto` trains text in bfloat16" if machine.has_bfloat16() else "not native: `train.dtype: auto` trains in float32"
+    return (
+        "native: `train.dtype: auto` trains text in bfloat16"
+        if machine.has_bfloat16()
+        else "not native: `train.dtype: auto` trains in float32"
+    )
 
 
 def memory_bytes() -> tuple[int, int]:
@@ -60,13 +64,19 @@ def memory_bytes() -> tuple[int, int]:
     path = Path("/proc/meminfo")
     found = dict(re.findall(r"(\w+):\s+(\d+) kB", path.read_text())) if path.exists() else {}
     total = page * os.sysconf("SC_PHYS_PAGES")
-    return total, int(found["MemAvailable"]) * 1024 if "MemAvailable" in found else page * os.sysconf("SC_AVPHYS_PAGES")
+    return total, int(
+        found["MemAvailable"]
+    ) * 1024 if "MemAvailable" in found else page * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def cache() -> Iterator[str]:
     """The cache's folder, its size, and the room beside it."""
     folder = Store().folder
-    stages = [path for path in folder.iterdir() if path.is_dir() and path.name != "locks"] if folder.is_dir() else []
+    stages = (
+        [path for path in folder.iterdir() if path.is_dir() and path.name != "locks"]
+        if folder.is_dir()
+        else []
+    )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     yield f"{'cache':12} {folder}: {len(stages)} stages, {size / GIB:.2f} GB (LIMBECK_CACHE names another folder)"
@@ -89,8 +99,14 @@ def extras() -> Iterator[str]:
         yield f"{'extras':12} limbeck runs from its sources and is not installed: pip install -e '.[train]'"
         return
     for extra in dict.fromkeys(extra for _, extra in wanted):
-        missing = [package for package, owner in wanted if owner == extra and not installed(package)]
-        state = f'without {", ".join(missing)}: pip install "limbeck[{extra}]"' if missing else "complete"
+        missing = [
+            package for package, owner in wanted if owner == extra and not installed(package)
+        ]
+        state = (
+            f'without {", ".join(missing)}: pip install "limbeck[{extra}]"'
+            if missing
+            else "complete"
+        )
         yield f"{'extra':12} {extra}: {state}"
 
 
@@ -107,14 +123,18 @@ def speed() -> str:
     return f"int8 is {float_ms / int8_ms:.1f} times as fast as float32 ({product}); its products {'are exact' if exact else 'SATURATE'}"
 
 
-def opened(operator: str, weight: np.ndarray, types: tuple[int, int, int]) -> Callable[[np.ndarray], np.ndarray]:
+def opened(
+    operator: str, weight: np.ndarray, types: tuple[int, int, int]
+) -> Callable[[np.ndarray], np.ndarray]:
     """A graph of one product x @ weight in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model(operator, weight, types), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model(operator, weight, types), options, providers=["CPUExecutionProvider"]
+    )
     return lambda x: session.run(None, {"x": x})[0]
 
 
@@ -132,8 +152,16 @@ def model(operator: str, weight: np.ndarray, types: tuple[int, int, int]) -> byt
     """An ONNX model y = operator(x, weight), written as the protocol buffer that it is: the package onnx belongs to the extra `train`."""
     given, own, made = types
     node = message((1, b"x"), (1, b"w"), (2, b"y"), (4, operator.encode()))
-    tensor = message(*((1, size) for size in weight.shape), (2, own), (8, b"w"), (9, weight.tobytes()))
-    graph = message((1, node), (2, b"probe"), (5, tensor), (11, value(b"x", given, weight.shape[0])), (12, value(b"y", made, weight.shape[1])))
+    tensor = message(
+        *((1, size) for size in weight.shape), (2, own), (8, b"w"), (9, weight.tobytes())
+    )
+    graph = message(
+        (1, node),
+        (2, b"probe"),
+        (5, tensor),
+        (11, value(b"x", given, weight.shape[0])),
+        (12, value(b"y", made, weight.shape[1])),
+    )
     return message((1, 8), (7, graph), (8, message((1, b""), (2, 13))))
 
 
@@ -148,7 +176,11 @@ def message(*fields: tuple[int, Any]) -> bytes:
     out = b""
     for number, content in fields:
         is_number = isinstance(content, int)
-        out += varint(number << 3 | (0 if is_number else 2)) + varint(content if is_number else len(content)) + (b"" if is_number else content)
+        out += (
+            varint(number << 3 | (0 if is_number else 2))
+            + varint(content if is_number else len(content))
+            + (b"" if is_number else content)
+        )
     return out
 
 

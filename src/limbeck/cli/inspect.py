@@ -51,7 +51,9 @@ class KeptOnly(Store):
         super()._fill(entry, inputs, build)
 
 
-def inspect(folder: Path, models: Mapping[str, nn.Module | Own] | None = None, rows: Rows | None = None) -> dict[str, Any]:
+def inspect(
+    folder: Path, models: Mapping[str, nn.Module | Own] | None = None, rows: Rows | None = None
+) -> dict[str, Any]:
     """What `limbeck inspect` shows of a run's judged arm, first seed; `models` and `rows` as the run was given them.
 
     Raises ValueError for what is no run, or quantized nothing.
@@ -60,12 +62,16 @@ def inspect(folder: Path, models: Mapping[str, nn.Module | Own] | None = None, r
     check_given(folder, found.get("from_python") or {}, models or {}, rows)
     asked = read(folder / "recipe.yaml")
     if asked.quantize is None:
-        raise ValueError(f"{folder}: its recipe quantizes nothing, so there is nothing to inspect. Give the recipe a `quantize` and run it")
+        raise ValueError(
+            f"{folder}: its recipe quantizes nothing, so there is nothing to inspect. Give the recipe a `quantize` and run it"
+        )
     arms = derive_arms(asked, 0) if asked.verdict else {"quantized": asked}
     name = judged_arm(arms)
     if arms[name].quantize is None:
         cure = "Add `joint` or `kd+ptq` to verdict.arms, and run it again"
-        raise ValueError(f"{folder}: of its arms ({', '.join(arms)}) none is quantized, so there is nothing to inspect. {cure}")
+        raise ValueError(
+            f"{folder}: of its arms ({', '.join(arms)}) none is quantized, so there is nothing to inspect. {cure}"
+        )
     own = wrapped(models)
     bench = Bench(arms[name], KeptOnly(), own, rows)
     arm = run_arm(arms[name], bench.store, bench=bench)
@@ -81,7 +87,11 @@ def finished(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder}: no such folder. `limbeck run RECIPE --out {folder}` makes one")
     if not (folder / "report.json").is_file():
         begun = (folder / "recipe.yaml").is_file()
-        cure = f"`limbeck run {folder / 'recipe.yaml'} --out {folder}` goes on with it" if begun else f"`limbeck run RECIPE --out {folder}` makes one"
+        cure = (
+            f"`limbeck run {folder / 'recipe.yaml'} --out {folder}` goes on with it"
+            if begun
+            else f"`limbeck run RECIPE --out {folder}` makes one"
+        )
         raise ValueError(f"{folder}: no report.json here, so this is no finished run. {cure}")
     try:
         found: dict[str, Any] = read_json(folder / "report.json")
@@ -91,31 +101,42 @@ def finished(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / 'report.json'}: not the report of a run. {cure}") from None
 
 
-def check_given(folder: Path, needed: dict[str, Any], models: Mapping[str, Any], rows: Rows | None) -> None:
+def check_given(
+    folder: Path, needed: dict[str, Any], models: Mapping[str, Any], rows: Rows | None
+) -> None:
     """Raises ValueError where the run was given models or rows that are not here."""
     missing = [name for name in needed.get("models", ()) if name not in models]
     if needed.get("rows") and rows is None:
         missing = [*missing, "rows"]
     if missing:
         cure = f"limbeck.cli.inspect.inspect(Path({str(folder)!r}), models={{...}}, rows={{...}}) inspects it"
-        raise ValueError(f"{folder}: this run was given {', '.join(f'`{each}`' for each in missing)} from Python: {cure}")
+        raise ValueError(
+            f"{folder}: this run was given {', '.join(f'`{each}`' for each in missing)} from Python: {cure}"
+        )
 
 
 def add_milliseconds(found: dict[str, Any], bench: Bench, arm: Arm) -> None:
     """Of each layer alone, in its own form and in float, and of the rest of the model with int8 weights."""
     assert arm.start is not None and arm.recipe.quantize is not None
-    student = search.Student(bench, arm.recipe, arm.start)  # untrained: time does not hang on the weights
+    student = search.Student(
+        bench, arm.recipe, arm.start
+    )  # untrained: time does not hang on the weights
     schemes = plan_schemes(student.model(), student.settings, student.activations)
     swapped = student.prepared(search.changed(schemes, activations="float"))
     measured, rest = timing.milliseconds(search.subject(student, swapped, schemes))
     for row in found["layers"]:
-        row["milliseconds"], row["float_milliseconds"] = measured[row["name"]][timing.INTEGERS], measured[row["name"]][timing.FLOAT]
+        row["milliseconds"], row["float_milliseconds"] = (
+            measured[row["name"]][timing.INTEGERS],
+            measured[row["name"]][timing.FLOAT],
+        )
     found["rest_milliseconds"] = rest
 
 
 def lines(found: dict[str, Any]) -> list["RenderableType"]:
     """For the terminal, within 100 columns."""
-    said: list[RenderableType] = [f"{found['arm']}, first seed; signals of {found['rows']} test rows, milliseconds of one row on one thread here"]
+    said: list[RenderableType] = [
+        f"{found['arm']}, first seed; signals of {found['rows']} test rows, milliseconds of one row on one thread here"
+    ]
     costs = [
         (
             shortened(row["name"]), row["weights"], f"{row['bytes']:,}", f"{row['milliseconds']:.4f}", f"{row['float_milliseconds']:.4f}",
@@ -123,12 +144,31 @@ def lines(found: dict[str, Any]) -> list["RenderableType"]:
         )
         for row in found["layers"]
     ]  # fmt: skip
-    total = {key: sum(row[key] for row in found["layers"]) for key in ("bytes", "milliseconds", "nats")}
+    total = {
+        key: sum(row[key] for row in found["layers"]) for key in ("bytes", "milliseconds", "nats")
+    }
     rest = found["rest_milliseconds"]
     if rest > 0:  # less where a call of its own costs a small layer more than its work
         costs.append(("everything else", "", "", f"{rest:.4f}", "", "", "", ""))
-    costs.append(("together", "", f"{total['bytes']:,}", f"{total['milliseconds'] + rest:.4f}", "", f"{total['nats']:.1e}", "", ""))
-    said.append(table(("layer", "weights", "bytes", "ms", "float ms", "nats", "out dB", "overflow"), costs, numbers=2))
+    costs.append(
+        (
+            "together",
+            "",
+            f"{total['bytes']:,}",
+            f"{total['milliseconds'] + rest:.4f}",
+            "",
+            f"{total['nats']:.1e}",
+            "",
+            "",
+        )
+    )
+    said.append(
+        table(
+            ("layer", "weights", "bytes", "ms", "float ms", "nats", "out dB", "overflow"),
+            costs,
+            numbers=2,
+        )
+    )
     signals = [
         (
             shortened(row["name"]), decibels(row["weight_db"]), between(row["weight_range"]), f"{row['weight_peak']:.1f}",
@@ -137,17 +177,34 @@ def lines(found: dict[str, Any]) -> list["RenderableType"]:
         )
         for row in found["layers"]
     ]  # fmt: skip
-    said.append(table(("layer", "w dB", "weights", "peak", "in dB", "input", "peak", "clipped"), signals, numbers=1))
-    attending = [(shortened(row["name"]), *(decibels(row[f"{key}_db"]) for key in FACTORS)) for row in found["attention"]]
-    said += [table(("attention", "q dB", "k dB", "v dB", "P dB", "out dB"), attending, numbers=1)] if attending else []
+    said.append(
+        table(
+            ("layer", "w dB", "weights", "peak", "in dB", "input", "peak", "clipped"),
+            signals,
+            numbers=1,
+        )
+    )
+    attending = [
+        (shortened(row["name"]), *(decibels(row[f"{key}_db"]) for key in FACTORS))
+        for row in found["attention"]
+    ]
+    said += (
+        [table(("attention", "q dB", "k dB", "v dB", "P dB", "out dB"), attending, numbers=1)]
+        if attending
+        else []
+    )
     said.append("nats lost by that layer's rounding; dB: signal to noise of weights, of the input,")
-    said.append("of the output (against float, what has added up so far); peak: largest value over rms")
+    said.append(
+        "of the output (against float, what has added up so far); peak: largest value over rms"
+    )
     return [*said, *changed_lines(found["changed"]), *overflow_lines(found["layers"])]
 
 
 def changed_lines(changed: dict[str, Any]) -> list["RenderableType"]:
     """The test rows whose answer changed, and where each leaves the float model."""
-    said: list[RenderableType] = [f"\n{changed['rows']} of {changed['of']} test rows are answered otherwise than in float"]
+    said: list[RenderableType] = [
+        f"\n{changed['rows']} of {changed['of']} test rows are answered otherwise than in float"
+    ]
     if not changed["first"]:
         return said
     rows = [
@@ -157,10 +214,19 @@ def changed_lines(changed: dict[str, Any]) -> list["RenderableType"]:
         )
         for each in changed["first"][:MOST_ROWS]
     ]  # fmt: skip
-    said.append(table(("row", "truth", "float", "integers", "leaves float at", "error", "by"), rows, numbers=5))
+    said.append(
+        table(
+            ("row", "truth", "float", "integers", "leaves float at", "error", "by"), rows, numbers=5
+        )
+    )
     counts = Counter(each["layer"] for each in changed["first"])
-    said += [f"  {count} of {len(changed['first'])} leave the float model at {shortened(name)}" for name, count in counts.most_common(3)]
-    said.append(f"  threshold: the first layer whose output has a relative error above {LEAVES:.0%}")
+    said += [
+        f"  {count} of {len(changed['first'])} leave the float model at {shortened(name)}"
+        for name, count in counts.most_common(3)
+    ]
+    said.append(
+        f"  threshold: the first layer whose output has a relative error above {LEAVES:.0%}"
+    )
     said.append("  jump: none has; the layer where that error grows most")
     return said
 
@@ -170,7 +236,10 @@ def overflow_lines(rows: list[dict[str, Any]]) -> list["RenderableType"]:
     risky = [row for row in rows if row["int16"] > 1]
     if not risky:
         return ["\noverflow: no layer can saturate, on a CPU without VNNI either"]
-    own, safe = (sum(row[key] for row in rows if row["safe_nats"] is not None) for key in ("nats", "safe_nats"))
+    own, safe = (
+        sum(row[key] for row in rows if row["safe_nats"] is not None)
+        for key in ("nats", "safe_nats")
+    )
     here = "This CPU does not" if machine.multiplies_exactly() else "THIS CPU DOES"
     return [
         f"\noverflow: {len(risky)} of {len(rows)} layers can saturate on a CPU without VNNI. {here}",

@@ -26,12 +26,27 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130  # the exit status of a verb that Ctrl-C ended and that has nothing to go on from
-OPTIONAL = {"torch", "transformers", "accelerate", "onnx", "onnxscript", "sklearn", "scipy", "jinja2"}  # of the extra `train`
-USAGE_ERROR: Any = typer.BadParameter.__base__  # of click, which newer versions of typer carry inside
+OPTIONAL = {
+    "torch",
+    "transformers",
+    "accelerate",
+    "onnx",
+    "onnxscript",
+    "sklearn",
+    "scipy",
+    "jinja2",
+}  # of the extra `train`
+USAGE_ERROR: Any = (
+    typer.BadParameter.__base__
+)  # of click, which newer versions of typer carry inside
 
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for example train.epochs=2")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, for example train.epochs=2")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder")]
-ArtifactFolder = Annotated[Path, typer.Argument(help="An artifact's folder, for example RUN/artifact")]
+ArtifactFolder = Annotated[
+    Path, typer.Argument(help="An artifact's folder, for example RUN/artifact")
+]
 Runtime = Annotated[str | None, typer.Option(help="onnxruntime or openvino")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of the runtime")]
 
@@ -46,12 +61,21 @@ def show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def limbeck(version: Annotated[bool, typer.Option("--version", help="Print the version", callback=show_version, is_eager=True)] = False) -> None:
+def limbeck(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version", callback=show_version, is_eager=True),
+    ] = False,
+) -> None:
     """Distil and quantize in one training: one recipe in, a small integer model out, with the proof of what it kept."""
 
 
 @app.command()
-def run(recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overrides: Overrides = None, out: Out = None) -> None:
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")],
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
     """Run a recipe to a verdict; the same command goes on after an interruption."""
     from limbeck.recipe.reading import read
 
@@ -64,14 +88,21 @@ def demo(overrides: Overrides = None, out: Out = None) -> None:
     from limbeck.recipe.reading import read
 
     folder = out or Path("demo")
-    _run(read(Path(__file__).with_name("demo.yaml"), overrides), folder, "limbeck demo: handwritten digits", next_steps=True)
+    _run(
+        read(Path(__file__).with_name("demo.yaml"), overrides),
+        folder,
+        "limbeck demo: handwritten digits",
+        next_steps=True,
+    )
 
 
 @app.command()
 def check(
     recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")],
     overrides: Overrides = None,
-    data_only: Annotated[bool, typer.Option("--data-only", help="Recipe and data; no model, no forecast")] = False,
+    data_only: Annotated[
+        bool, typer.Option("--data-only", help="Recipe and data; no model, no forecast")
+    ] = False,
 ) -> None:
     """Find every mistake before training, in a minute at most, and forecast time, memory and disk."""
     from limbeck.pipeline.check import check as check_recipe
@@ -88,7 +119,9 @@ def check(
 
 
 @app.command()
-def label(recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overrides: Overrides = None) -> None:
+def label(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overrides: Overrides = None
+) -> None:
     """Ask a recipe's teachers about the training rows, and keep the answers for its runs; start it twice to share the work."""
     from limbeck.core.console import on_stderr
     from limbeck.recipe.reading import read
@@ -103,7 +136,9 @@ def label(recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")], overri
 def init(
     data: Annotated[Path, typer.Argument(help="A file or folder of data")],
     out: Annotated[Path, typer.Option("--out", help="The recipe to write")] = Path("recipe.yaml"),
-    model: Annotated[str | None, typer.Option(help="The teacher, for texts: a hub id or a folder")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The teacher, for texts: a hub id or a folder")
+    ] = None,
 ) -> None:
     """Look at data and write a commented recipe for it."""
     from limbeck.cli.starter import write
@@ -115,7 +150,9 @@ def init(
 @app.command()
 def predict(
     artifact: ArtifactFolder,
-    source: Annotated[str | None, typer.Argument(help="A file or folder; standard input if left out")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="A file or folder; standard input if left out")
+    ] = None,
     runtime: Runtime = None,
     threads: Threads = 1,
 ) -> None:
@@ -128,17 +165,24 @@ def predict(
     predictor = load(artifact, runtime=runtime, threads=threads)
     images = "pixel_values" in predictor.task.input_names
     for given in read_inputs(source, iter(sys.stdin), images=images):
-        sys.stdout.write(json.dumps({"input": given, **predictor.predict(given)}, ensure_ascii=False) + "\n")
+        sys.stdout.write(
+            json.dumps({"input": given, **predictor.predict(given)}, ensure_ascii=False) + "\n"
+        )
         sys.stdout.flush()
 
 
 @app.command()
 def bench(
     artifact: ArtifactFolder,
-    source: Annotated[str | None, typer.Argument(help="Texts or images to time with; drawn at random if left out")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="Texts or images to time with; drawn at random if left out")
+    ] = None,
     runtime: Runtime = None,
     threads: Threads = 1,
-    test: Annotated[bool, typer.Option("--test", help="Time with the test split of the artifact's recipe, in order")] = False,
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Time with the test split of the artifact's recipe, in order"),
+    ] = False,
 ) -> None:
     """Time an artifact end to end, one input at a time: p50, p99 and units a second, at 128 tokens and in order; bytes and memory."""
     from limbeck.artifact.latency import measure
@@ -177,10 +221,19 @@ class Search:
     recipe: Annotated[Path, typer.Argument(help="A recipe, YAML")]
     overrides: Overrides = None
     bits: Annotated[float | None, typer.Option(help="Budget: average bits of a weight")] = None
-    size: Annotated[str | None, typer.Option("--bytes", help="Budget: bytes of all weights, for example 9MB")] = None
-    milliseconds: Annotated[float | None, typer.Option(help="Budget: milliseconds of one input on this machine, one thread")] = None
-    formats: Annotated[str | None, typer.Option(help="What to choose from, for example int8,int4,float")] = None
-    sensitivity: Annotated[str, typer.Option(help="How loss is estimated: gradient, kl or hessian")] = "gradient"
+    size: Annotated[
+        str | None, typer.Option("--bytes", help="Budget: bytes of all weights, for example 9MB")
+    ] = None
+    milliseconds: Annotated[
+        float | None,
+        typer.Option(help="Budget: milliseconds of one input on this machine, one thread"),
+    ] = None
+    formats: Annotated[
+        str | None, typer.Option(help="What to choose from, for example int8,int4,float")
+    ] = None
+    sensitivity: Annotated[
+        str, typer.Option(help="How loss is estimated: gradient, kl or hessian")
+    ] = "gradient"
     as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False
     out: Annotated[Path | None, typer.Option("--out", help="A file for the block to paste")] = None
 
@@ -196,7 +249,13 @@ class Search:
         budget = search.budget(self.bits, self.size, self.milliseconds)
         formats = search.formats(self.formats, budget.unit)
         with _resumable(), on_stderr() as tell:
-            found = search.search(read(self.recipe, self.overrides), budget, formats, self.sensitivity, Store(tell=tell))
+            found = search.search(
+                read(self.recipe, self.overrides),
+                budget,
+                formats,
+                self.sensitivity,
+                Store(tell=tell),
+            )
         if self.out:
             self.out.write_text(search.as_yaml(found), encoding="utf-8")
         if self.as_json:
@@ -214,7 +273,9 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder")]) -> None
     from limbeck.reports import page
 
     if not (folder / "report.json").is_file():
-        raise ValueError(f"{folder}: no report.json here. `limbeck run RECIPE --out {folder}` writes one")
+        raise ValueError(
+            f"{folder}: no report.json here. `limbeck run RECIPE --out {folder}` writes one"
+        )
     page.redraw(read_json(folder / "report.json"), folder)
     typer.echo(folder / "report.html")
 
@@ -229,7 +290,13 @@ def list_components(
 
     from limbeck.recipe import catalogue
 
-    parts = catalogue.families() if family is None else catalogue.family(family) if name is None else catalogue.component(family, name)
+    parts = (
+        catalogue.families()
+        if family is None
+        else catalogue.family(family)
+        if name is None
+        else catalogue.component(family, name)
+    )
     console = Console(highlight=False, markup=False)
     for part in parts:
         console.print(part)
@@ -281,7 +348,10 @@ def _status(command: Callable[[], Any]) -> int:
     except ModuleNotFoundError as error:
         if error.name not in OPTIONAL:
             raise
-        typer.echo(f'limbeck: this needs the package {error.name}, which is not installed. pip install "limbeck[train]"', err=True)
+        typer.echo(
+            f'limbeck: this needs the package {error.name}, which is not installed. pip install "limbeck[train]"',
+            err=True,
+        )
         return 2
     except ValueError as error:
         typer.echo(f"limbeck: {error}", err=True)
@@ -300,7 +370,9 @@ def explained(error: OSError) -> str:
     """What the system refused, for which file, and the cure."""
     place = error.filename or "a file"
     cache = f"The cache is {Store().folder}; LIMBECK_CACHE names another folder, --out another run folder"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):  # numpy: '8 requested and 0 written'
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(
+        error
+    ):  # numpy: '8 requested and 0 written'
         return f"{place}: no space left on this disk. Free some and give the same command again: it goes on from what is stored. {cache}"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"{place}: may not be written or read ({error.strerror}). Choose a folder of your own. {cache}"
@@ -333,5 +405,7 @@ def _run(recipe: Any, out: Path, name: str, *, next_steps: bool = False) -> None
         found = run_recipe(recipe, out, name=name, tell=tell)
     for line in lines(found, out, next_steps=next_steps):
         typer.echo(line)
-    if (found["verdict"] and not found["verdict"]["kept"]) or not all(row["holds"] for row in found["parity"]):
+    if (found["verdict"] and not found["verdict"]["kept"]) or not all(
+        row["holds"] for row in found["parity"]
+    ):
         raise typer.Exit(1)

@@ -26,11 +26,21 @@ from limbeck.sources._table import LABEL, TEXT
 ROWS = 200  # looked at
 MOST_FILES = 20_000  # of a folder
 TABLES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
-TEXT_NAMES = (*(name for name in TEXT if name != "tokens"), "tweet", "message", "comment", "body", "query")
+TEXT_NAMES = (
+    *(name for name in TEXT if name != "tokens"),
+    "tweet",
+    "message",
+    "comment",
+    "body",
+    "query",
+)
 LABEL_NAMES = (*LABEL, "topic", "tag")
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SEPARATOR = ";"
-LARGE_IMAGE, IMAGE_SIZE = 96, 64  # pixels a side: larger images than the first are read as squares of the second
+LARGE_IMAGE, IMAGE_SIZE = (
+    96,
+    64,
+)  # pixels a side: larger images than the first are read as squares of the second
 EXPECTED = (
     "Expected: a .csv, .tsv, .jsonl or .parquet file, or a folder with train, valid and test files of one of these; a folder with train.txt and "
     "test.txt in CoNLL columns; a folder of images in folders named by their class; train-images-idx3-ubyte files; or an .npz file with "
@@ -59,12 +69,19 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
         raise ValueError(f"{out}: this file is here already. Remove it, or choose another --out")
     guess = look(data)
     if guess.source not in registry.names("sources"):
-        raise ValueError(f"{data}: this looks like `{guess.source}`, which this version cannot read. It reads {', '.join(registry.names('sources'))}")
+        raise ValueError(
+            f"{data}: this looks like `{guess.source}`, which this version cannot read. It reads {', '.join(registry.names('sources'))}"
+        )
     if guess.task not in registry.names("tasks"):
-        raise ValueError(f"{data}: this is for {guess.task}, a task that this version lacks. It has {', '.join(registry.names('tasks'))}")
+        raise ValueError(
+            f"{data}: this is for {guess.task}, a task that this version lacks. It has {', '.join(registry.names('tasks'))}"
+        )
     out.write_text(render(guess, model), encoding="utf-8")
     read(out).check_components()
-    told = [f"{data}: {guess.task}, source {guess.source}", *(f"  {reason}" for reason in guess.reasons)]
+    told = [
+        f"{data}: {guess.task}, source {guess.source}",
+        *(f"  {reason}" for reason in guess.reasons),
+    ]
     return [*told, f"wrote {out}", "", "Next:", f"  limbeck check {out}", f"  limbeck run {out}"]
 
 
@@ -75,7 +92,9 @@ def look(data: Path) -> Guess:
     guess = look_at_file(data) if data.is_file() else look_at_folder(data)
     if guess is None:
         names = sorted(path.name for path in data.iterdir())[:8] if data.is_dir() else [data.name]
-        raise ValueError(f"{data}: nothing here that can be read ({', '.join(names) or 'an empty folder'}). {EXPECTED}")
+        raise ValueError(
+            f"{data}: nothing here that can be read ({', '.join(names) or 'an empty folder'}). {EXPECTED}"
+        )
     return guess
 
 
@@ -85,18 +104,31 @@ def look_at_file(path: Path) -> Guess | None:
     if suffix in TABLES:
         return look_at_table(path, [path])
     if suffix == ".npz":
-        return Guess("image-classification", "npz", path, reasons=["an archive of arrays: train_images, train_labels"])
-    return Guess("image-classification", "image_folder", path, reasons=["an archive of images"]) if suffix == ".zip" else None
+        return Guess(
+            "image-classification",
+            "npz",
+            path,
+            reasons=["an archive of arrays: train_images, train_labels"],
+        )
+    return (
+        Guess("image-classification", "image_folder", path, reasons=["an archive of images"])
+        if suffix == ".zip"
+        else None
+    )
 
 
 def look_at_folder(folder: Path) -> Guess | None:
     """IDX, CoNLL columns, tables, images, or the one archive that is there."""
     here = sorted(path for path in folder.iterdir() if path.is_file())
     if any(path.name.startswith("train-images-idx3-ubyte") for path in here):
-        return Guess("image-classification", "idx", folder, reasons=["IDX files, as MNIST has them"])
+        return Guess(
+            "image-classification", "idx", folder, reasons=["IDX files, as MNIST has them"]
+        )
     if (folder / "train.txt").is_file():
         return look_at_conll(folder)
-    images = [path for path in islice(folder.rglob("*"), MOST_FILES) if path.suffix.lower() in SUFFIXES]
+    images = [
+        path for path in islice(folder.rglob("*"), MOST_FILES) if path.suffix.lower() in SUFFIXES
+    ]
     if images or (folder / "images.zip").is_file():
         return look_at_images(folder, images)
     tables = [path for path in here if path.suffix.lower() in TABLES]
@@ -111,22 +143,40 @@ def look_at_folder(folder: Path) -> Guess | None:
 def look_at_conll(folder: Path) -> Guess:
     """Words in columns. Raises ValueError for a train.txt whose lines do not end with a tag."""
     with open(folder / "train.txt", encoding="utf-8", errors="replace") as file:
-        lines = [line.split() for line in islice(file, ROWS) if line.strip() and not line.startswith("-DOCSTART-")]
+        lines = [
+            line.split()
+            for line in islice(file, ROWS)
+            if line.strip() and not line.startswith("-DOCSTART-")
+        ]
     if not lines or not all(len(columns) > 1 and TAG.fullmatch(columns[-1]) for columns in lines):
-        raise ValueError(f"{folder / 'train.txt'}: these lines are not words with tags (O, B-TYPE, I-TYPE) in columns. {EXPECTED}")
+        raise ValueError(
+            f"{folder / 'train.txt'}: these lines are not words with tags (O, B-TYPE, I-TYPE) in columns. {EXPECTED}"
+        )
     tags = ", ".join(sorted({columns[-1] for columns in lines})[:6])
-    return Guess("token-classification", "conll", folder, reasons=[f"one word a line, its tag in column {len(lines[0])} ({tags})"])
+    return Guess(
+        "token-classification",
+        "conll",
+        folder,
+        reasons=[f"one word a line, its tag in column {len(lines[0])} ({tags})"],
+    )
 
 
 def look_at_images(folder: Path, images: Sequence[Path]) -> Guess:
     """Images in folders named by their class; large ones are to be read smaller."""
     classes = sorted({path.parent.name for path in images})
-    guess = Guess("image-classification", "image_folder", folder, reasons=[f"{len(images):,} images in {len(classes)} folders ({some(classes, 5)})"])
+    guess = Guess(
+        "image-classification",
+        "image_folder",
+        folder,
+        reasons=[f"{len(images):,} images in {len(classes)} folders ({some(classes, 5)})"],
+    )
     if not images:
         guess.reasons = ["images.zip"]
     elif (side := max(image_size(images[0]))) > LARGE_IMAGE:
         guess.options["size"] = IMAGE_SIZE
-        guess.reasons.append(f"the first image has {side} pixels a side: read as {IMAGE_SIZE} x {IMAGE_SIZE}, which is quick; raise data.size later")
+        guess.reasons.append(
+            f"the first image has {side} pixels a side: read as {IMAGE_SIZE} x {IMAGE_SIZE}, which is quick; raise data.size later"
+        )
     return guess
 
 
@@ -148,7 +198,9 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
     guess = Guess("text-classification", TABLES[chosen.suffix.lower()], path)
     if path.is_dir() and train is None:
         guess.path = chosen
-        guess.reasons.append(f"no train{chosen.suffix} here, so only the largest file is read: {chosen.name}")
+        guess.reasons.append(
+            f"no train{chosen.suffix} here, so only the largest file is read: {chosen.name}"
+        )
     read, options = READERS[guess.source](chosen)
     records = list(islice(read, ROWS))
     text, label = choose_columns(records, str(chosen))
@@ -158,12 +210,16 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
         guess.reasons.append(f"a row of `{label}` holds several labels")
     elif are_scores(labels):
         guess.task = "text-regression"
-        guess.reasons.append(f"the values of `{label}` are numbers with fractions: scores, not classes")
+        guess.reasons.append(
+            f"the values of `{label}` are numbers with fractions: scores, not classes"
+        )
     guess.options = {**options, "text": text, "label": label}
     second = text.replace("1", "2")  # sentence1 and sentence2, question1 and question2
     if second != text and second in records[0]:
         guess.options["text_b"] = second
-    guess.reasons.append(f"columns {some(list(records[0]), 5)}: `{text}` is the text, `{label}` the label (first rows: {some(labels, 5)})")
+    guess.reasons.append(
+        f"columns {some(list(records[0]), 5)}: `{text}` is the text, `{label}` the label (first rows: {some(labels, 5)})"
+    )
     if len(files) == 1 or train is None:
         guess.reasons.append("one file: validation and test rows are drawn from it")
     return guess
@@ -171,7 +227,9 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
 
 def several(records: Sequence[Record], label: str) -> bool:
     """Whether a row has several labels: a list, or words with a semicolon between them."""
-    return any(isinstance(record[label], list) or SEPARATOR in str(record[label]) for record in records)
+    return any(
+        isinstance(record[label], list) or SEPARATOR in str(record[label]) for record in records
+    )
 
 
 def are_scores(labels: Sequence[str]) -> bool:
@@ -188,22 +246,40 @@ def choose_columns(records: Sequence[Record], place: str) -> tuple[str, str]:
         raise ValueError(f"{place}: no row here")
     columns = list(records[0])
     lower = {column.lower().strip(): column for column in columns}
-    words = {column: sum(len(str(record.get(column, "")).split()) for record in records) for column in columns}
-    text = next((lower[name] for name in TEXT_NAMES if name in lower), max(columns, key=lambda column: words[column]))
-    values = {column: {str(record.get(column, "")) for record in records} for column in columns if column != text}
+    words = {
+        column: sum(len(str(record.get(column, "")).split()) for record in records)
+        for column in columns
+    }
+    text = next(
+        (lower[name] for name in TEXT_NAMES if name in lower),
+        max(columns, key=lambda column: words[column]),
+    )
+    values = {
+        column: {str(record.get(column, "")) for record in records}
+        for column in columns
+        if column != text
+    }
     few = [column for column in values if 2 <= len(values[column]) <= max(2, len(records) // 2)]
-    label = next((lower[name] for name in LABEL_NAMES if name in lower and lower[name] != text), None)
+    label = next(
+        (lower[name] for name in LABEL_NAMES if name in lower and lower[name] != text), None
+    )
     label = label or min(few, key=lambda column: len(values[column]), default=None)
     if label is None:
-        raise ValueError(f"{place}: none of the columns {', '.join(columns)} looks like a label (two values or more, each in several rows)")
+        raise ValueError(
+            f"{place}: none of the columns {', '.join(columns)} looks like a label (two values or more, each in several rows)"
+        )
     return text, label
 
 
 def read_csv(path: Path) -> tuple[Iterable[Record], dict[str, Any]]:
     """(records, options): the delimiter is found, and whether the first line names the columns."""
     lines = first_lines(path)
-    delimiter = max(",;\t|", key=lambda mark: min((line.count(mark) for line in lines[:20]), default=0))
-    records, options = with_header(list(csv.reader(io.StringIO("".join(lines)), delimiter=delimiter)))
+    delimiter = max(
+        ",;\t|", key=lambda mark: min((line.count(mark) for line in lines[:20]), default=0)
+    )
+    records, options = with_header(
+        list(csv.reader(io.StringIO("".join(lines)), delimiter=delimiter))
+    )
     return records, ({} if delimiter == "," else {"delimiter": delimiter}) | options
 
 
@@ -216,10 +292,19 @@ def with_header(cells: Sequence[Sequence[str]]) -> tuple[list[Record], dict[str,
     """Records, and `columns` where the first line is a row like the others: it holds a sentence, a number, or nothing."""
     if not cells:
         return [], {}
-    is_row = any(len(cell.split()) > 4 or not cell.strip() or cell.strip().lstrip("-").replace(".", "", 1).isdigit() for cell in cells[0])
-    names = [f"column_{index}" for index in range(1, len(cells[0]) + 1)] if is_row else list(cells[0])
+    is_row = any(
+        len(cell.split()) > 4
+        or not cell.strip()
+        or cell.strip().lstrip("-").replace(".", "", 1).isdigit()
+        for cell in cells[0]
+    )
+    names = (
+        [f"column_{index}" for index in range(1, len(cells[0]) + 1)] if is_row else list(cells[0])
+    )
     rows = cells if is_row else cells[1:]
-    return [dict(zip(names, row, strict=False)) for row in rows if len(row) == len(names)], {"columns": names} if is_row else {}
+    return [dict(zip(names, row, strict=False)) for row in rows if len(row) == len(names)], {
+        "columns": names
+    } if is_row else {}
 
 
 def read_jsonl(path: Path) -> tuple[Iterable[Record], dict[str, Any]]:
@@ -230,9 +315,13 @@ def read_jsonl(path: Path) -> tuple[Iterable[Record], dict[str, Any]]:
             try:
                 records.append(json.loads(line.rstrip()))
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}:{error.colno}: not JSON: {error.msg}. Write one object a line") from None
+                raise ValueError(
+                    f"{path}:{number}:{error.colno}: not JSON: {error.msg}. Write one object a line"
+                ) from None
             if not isinstance(records[-1], dict):
-                raise ValueError(f"{path}:{number}: not an object. Write {{...}} with the columns as keys")
+                raise ValueError(
+                    f"{path}:{number}: not an object. Write {{...}} with the columns as keys"
+                )
     return records, {}
 
 
@@ -242,7 +331,9 @@ def read_parquet(path: Path) -> tuple[Iterable[Record], dict[str, Any]]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise ValueError(f"{path}: pyarrow, which reads parquet files, is not installed. pip install pyarrow") from None
+        raise ValueError(
+            f"{path}: pyarrow, which reads parquet files, is not installed. pip install pyarrow"
+        ) from None
     try:
         return next(parquet.ParquetFile(path).iter_batches(ROWS)).to_pylist(), {}
     except (pyarrow.ArrowException, OSError, StopIteration) as error:
@@ -263,23 +354,42 @@ def first_lines(path: Path) -> list[str]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             return list(islice(file, ROWS))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: {error.object[error.start : error.end]!r} is not UTF-8. Save the file as UTF-8") from None
+        raise ValueError(
+            f"{path}: {error.object[error.start : error.end]!r} is not UTF-8. Save the file as UTF-8"
+        ) from None
 
 
 def render(guess: Guess, model: str | None) -> str:
     """The recipe's text, with comments."""
     data = {"source": guess.source, "path": str(guess.path), **guess.options}
     threads = len(os.sched_getaffinity(0))
-    stages = IMAGE_STAGES if guess.task == "image-classification" else TEXT_STAGES.replace("MODEL", flow(model or TEXT_MODEL))
+    stages = (
+        IMAGE_STAGES
+        if guess.task == "image-classification"
+        else TEXT_STAGES.replace("MODEL", flow(model or TEXT_MODEL))
+    )
     stages = stages.replace("SOFT", SOFT.get(guess.task, "kl: {temperature: 2.0, weight: 2.0}"))
     comments = "".join(f"# {' '.join(reason.split())}\n" for reason in guess.reasons)
-    return HEAD.format(task=guess.task, comments=comments, data=flow(data)) + stages.replace("THREADS", str(threads)) + TAIL
+    return (
+        HEAD.format(task=guess.task, comments=comments, data=flow(data))
+        + stages.replace("THREADS", str(threads))
+        + TAIL
+    )
 
 
 def flow(value: Any) -> str:
     """A value as YAML on one line."""
     return (
-        yaml.dump(value, Dumper=Yaml12Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).removesuffix("...\n").strip()
+        yaml.dump(
+            value,
+            Dumper=Yaml12Dumper,
+            default_flow_style=True,
+            sort_keys=False,
+            allow_unicode=True,
+            width=10**6,
+        )
+        .removesuffix("...\n")
+        .strip()
     )
 
 
@@ -298,7 +408,10 @@ train: {epochs: 6, learning_rate: 2.0e-4, batch_tokens: 1024, threads: THREADS, 
 # Learn from the teacher's answers as well as from the labels.
 distill: {losses: {SOFT}}
 """
-SOFT = {"text-regression": "logit_mse: {}", "multi-label-classification": "bernoulli_kl: {temperature: 1.0}"}
+SOFT = {
+    "text-regression": "logit_mse: {}",
+    "multi-label-classification": "bernoulli_kl: {temperature: 1.0}",
+}
 IMAGE_STAGES = """# The large model and the small one, both trained from random weights (`limbeck list networks`).
 teacher: {model: small_cnn, width: 32, depth: 2, epochs: 12}
 student: {model: small_cnn, width: 12, depth: 1}

@@ -53,7 +53,12 @@ class JsonLines:
         self.stages.begin(event)
         if isinstance(event, Started | Progress):
             self.last_progress = now
-        content = {"event": NAMES[type(event)], "stage": self.stages.innermost, "at_s": round(now - self.began, 1), **asdict(event)}
+        content = {
+            "event": NAMES[type(event)],
+            "stage": self.stages.innermost,
+            "at_s": round(now - self.began, 1),
+            **asdict(event),
+        }
         self.file.write(json.dumps(content, ensure_ascii=False) + "\n")
         self.file.flush()
         self.stages.end(event)
@@ -82,7 +87,10 @@ class LiveLine:
         """Redraw the line."""
         from rich.text import Text
 
-        self.live.update(Text.assemble((stage, "bold cyan"), rest, no_wrap=True, overflow="ellipsis"), refresh=True)
+        self.live.update(
+            Text.assemble((stage, "bold cyan"), rest, no_wrap=True, overflow="ellipsis"),
+            refresh=True,
+        )
 
     def keep(self, event: Event) -> None:
         """Write a line above the live one; a stage that ended takes that one away."""
@@ -90,7 +98,9 @@ class LiveLine:
 
         if isinstance(event, Ended):
             self.show("", "")
-        self.console.print(Text(str(event), style="" if isinstance(event, Ended) else "dim"), soft_wrap=True)
+        self.console.print(
+            Text(str(event), style="" if isinstance(event, Ended) else "dim"), soft_wrap=True
+        )
 
     def __enter__(self) -> "LiveLine":
         if self.is_live:
@@ -104,7 +114,9 @@ class LiveLine:
 def stays(event: Event) -> bool:
     """Whether an event leaves a line on a terminal: of many epochs only some do."""
     if isinstance(event, EpochEnded):
-        return (event.epoch - 1) % -(-event.epochs // TOLD_EPOCHS) == 0 or event.epoch == event.epochs
+        return (event.epoch - 1) % -(
+            -event.epochs // TOLD_EPOCHS
+        ) == 0 or event.epoch == event.epochs
     return not isinstance(event, Progress)
 
 

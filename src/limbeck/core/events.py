@@ -12,8 +12,20 @@ from typing import TypeVar
 
 T = TypeVar("T")
 REDRAWS_PER_SECOND = 10
-STEP, QUANTIZED, FORWARD, VALIDATION, SETUP = "step", "quantized step", "forward", "validation", "setup"
-COST = {STEP: 3.0, QUANTIZED: 3.9, FORWARD: 1.0, VALIDATION: 1.2, SETUP: 0.0}  # a unit's, relative; measured by benchmarks/step_cost.py
+STEP, QUANTIZED, FORWARD, VALIDATION, SETUP = (
+    "step",
+    "quantized step",
+    "forward",
+    "validation",
+    "setup",
+)
+COST = {
+    STEP: 3.0,
+    QUANTIZED: 3.9,
+    FORWARD: 1.0,
+    VALIDATION: 1.2,
+    SETUP: 0.0,
+}  # a unit's, relative; measured by benchmarks/step_cost.py
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,9 @@ class Progress:
     def __str__(self) -> str:
         epoch = f"epoch {self.epoch}/{self.epochs}  " if self.epochs else ""
         left = "" if self.time_left_s is None else f"  {duration(self.time_left_s)} left"
-        return f"  {epoch}{self.step}/{self.steps}{left}{figures(self.losses)}{figures(self.metrics)}"
+        return (
+            f"  {epoch}{self.step}/{self.steps}{left}{figures(self.losses)}{figures(self.metrics)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,11 @@ class Ended:
     reused: bool = False
 
     def __str__(self) -> str:
-        return f"{self.stage}: reused" if self.reused else f"{self.stage}: done in {self.seconds:.1f} s"
+        return (
+            f"{self.stage}: reused"
+            if self.reused
+            else f"{self.stage}: done in {self.seconds:.1f} s"
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,9 @@ def duration(seconds: float) -> str:
 class Meter:
     """Counts work by kind, and says how long the rest takes. `work`: the units of each kind to be done."""
 
-    def __init__(self, work: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, work: Mapping[str, float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.left = dict(work)
         self.clock = clock
         self.spent: dict[str, tuple[float, float, int]] = {}  # kind: seconds, units, times
@@ -135,8 +155,16 @@ class Meter:
         if not paces:
             return None
         measured = [self.spent[kind] for kind in paces]
-        unit_cost = sum(seconds for seconds, _, _ in measured) / sum(COST[kind] * self.spent[kind][1] for kind in paces)
-        return round(sum(max(0.0, left) * paces.get(kind, COST[kind] * unit_cost) for kind, left in self.left.items()), 1)
+        unit_cost = sum(seconds for seconds, _, _ in measured) / sum(
+            COST[kind] * self.spent[kind][1] for kind in paces
+        )
+        return round(
+            sum(
+                max(0.0, left) * paces.get(kind, COST[kind] * unit_cost)
+                for kind, left in self.left.items()
+            ),
+            1,
+        )
 
 
 def track(batches: Sequence[T], units: Callable[[T], float], tell: Tell) -> Iterator[T]:

@@ -51,9 +51,15 @@ class Grid:
     def round(self, steps: torch.Tensor) -> torch.Tensor:
         """The nearest level of each value, before the ends saturate: of two integers as near the even one, of two odd ones the larger."""
         if self.is_floating:
-            within = (steps >= self.low) & (steps <= self.high)  # beyond the largest, conversion gives that, infinity or NaN
+            within = (steps >= self.low) & (
+                steps <= self.high
+            )  # beyond the largest, conversion gives that, infinity or NaN
             return torch.where(within, steps.to(self.dtype).to(steps.dtype), steps)
-        return torch.round(steps) if self.step == 1 else torch.floor(steps / self.step) * self.step + self.step // 2
+        return (
+            torch.round(steps)
+            if self.step == 1
+            else torch.floor(steps / self.step) * self.step + self.step // 2
+        )
 
 
 GRIDS = {
@@ -92,7 +98,9 @@ def pack(codes: torch.Tensor, grid: Grid) -> torch.Tensor:
     return torch.cat(planes)
 
 
-def unpack(packed: torch.Tensor, shape: Sequence[int], low: int, step: int, planes: Sequence[int]) -> torch.Tensor:
+def unpack(
+    packed: torch.Tensor, shape: Sequence[int], low: int, step: int, planes: Sequence[int]
+) -> torch.Tensor:
     """The codes of `pack` in their shape, int8."""
     size, start, unit = int(torch.Size(shape).numel()), 0, step
     codes = torch.full((size,), low, dtype=torch.int8)

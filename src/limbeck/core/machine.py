@@ -8,8 +8,25 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("limbeck", "torch", "transformers", "tokenizers", "onnxruntime", "openvino", "numpy")
-FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
-EXACT = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")  # of these, each adds products of integers in 32 bits
+FEATURES = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+EXACT = (
+    "amx_int8",
+    "avx512_vnni",
+    "avx_vnni",
+    "i8mm",
+    "asimddp",
+)  # of these, each adds products of integers in 32 bits
 
 
 @functools.cache
@@ -17,9 +34,13 @@ def cpu() -> tuple[str, tuple[str, ...]]:
     """(model name, the features that change numerics or speed)."""
     path = Path("/proc/cpuinfo")
     text = path.read_text() if path.exists() else ""
-    fields = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in text.splitlines()}
+    fields = {
+        line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in text.splitlines()
+    }
     flags = (fields.get("flags") or fields.get("Features") or "").split()
-    return fields.get("model name") or platform.processor() or platform.machine(), tuple(name for name in FEATURES if name in flags)
+    return fields.get("model name") or platform.processor() or platform.machine(), tuple(
+        name for name in FEATURES if name in flags
+    )
 
 
 def has_bfloat16() -> bool:

@@ -60,5 +60,7 @@ def resident_mb() -> float:
 
 def peak_mb() -> float:
     """The most memory that this process has held."""
-    per_mb = 2**20 if platform.system() == "Darwin" else 2**10  # ru_maxrss counts bytes there, and kilobytes elsewhere
+    per_mb = (
+        2**20 if platform.system() == "Darwin" else 2**10
+    )  # ru_maxrss counts bytes there, and kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mb

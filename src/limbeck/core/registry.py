@@ -46,7 +46,9 @@ class WrongKey(ValueError):
 
 def names(family: str) -> list[str]:
     """Every component of `family`, sorted, as a recipe spells it."""
-    return sorted(_modules(family).keys() | {point.name for point in entry_points(group=f"limbeck.{family}")})
+    return sorted(
+        _modules(family).keys() | {point.name for point in entry_points(group=f"limbeck.{family}")}
+    )
 
 
 def load(family: str, name: str) -> Any:
@@ -57,7 +59,9 @@ def load(family: str, name: str) -> Any:
     if not offers:
         raise ValueError(f"{family} has no component `{name}`. {suggest(name, names(family))}")
     if len(offers) > 1:
-        raise ValueError(f"{family} has more than one component `{name}`: {' and '.join(offers)}. Uninstall all but one")
+        raise ValueError(
+            f"{family} has more than one component `{name}`: {' and '.join(offers)}. Uninstall all but one"
+        )
     if points:
         return points[name].load()
     return getattr(importlib.import_module(ours[0]), class_name(name))
@@ -66,20 +70,36 @@ def load(family: str, name: str) -> Any:
 def _modules(family: str) -> dict[str, str]:
     """Our own components of `family`: name to module."""
     home = FAMILIES.get(family, family)
-    stems = [file.stem for folder in folders(family) for file in sorted(folder.glob("*.py")) if is_component(file)]
-    return {stem.replace("_", "-") if family == "tasks" else stem: f"limbeck.{home}.{stem}" for stem in stems}
+    stems = [
+        file.stem
+        for folder in folders(family)
+        for file in sorted(folder.glob("*.py"))
+        if is_component(file)
+    ]
+    return {
+        stem.replace("_", "-") if family == "tasks" else stem: f"limbeck.{home}.{stem}"
+        for stem in stems
+    }
 
 
 def folders(family: str) -> list[Path]:
     """Where the files of `family` lie. The package is not imported for this: losses would import torch."""
     home = FAMILIES.get(family, family)
     package = sys.modules.get(f"limbeck.{home}")
-    return list(map(Path, package.__path__)) if package else [Path(root, *home.split(".")) for root in limbeck.__path__]
+    return (
+        list(map(Path, package.__path__))
+        if package
+        else [Path(root, *home.split(".")) for root in limbeck.__path__]
+    )
 
 
 def is_component(file: Path) -> bool:
     """Whether a file of a family's folder holds a component: a class named as the file is. What a family shares has other names."""
-    return not file.name.startswith("_") and re.search(rf"^class {class_name(file.stem)}\b", file.read_text(encoding="utf-8"), re.M) is not None
+    return (
+        not file.name.startswith("_")
+        and re.search(rf"^class {class_name(file.stem)}\b", file.read_text(encoding="utf-8"), re.M)
+        is not None
+    )
 
 
 def class_name(name: str) -> str:
@@ -90,7 +110,11 @@ def class_name(name: str) -> str:
 def keys(family: str, name: str) -> dict[str, inspect.Parameter]:
     """The recipe keys of a component: its constructor's parameters by name."""
     parameters = inspect.signature(load(family, name)).parameters
-    return {key: parameter for key, parameter in parameters.items() if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)}
+    return {
+        key: parameter
+        for key, parameter in parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
 
 
 def create(family: str, name: str, options: dict[str, Any] | None = None) -> Any:
@@ -104,12 +128,20 @@ def create(family: str, name: str, options: dict[str, Any] | None = None) -> Any
         if key not in parameters:
             raise WrongKey(f"`{name}` ({family}) has no key `{key}`", key, parameters)
         try:  # strict on true and false only, which are else taken for 1 and 0
-            adapter = TypeAdapter(parameters[key].annotation, config=ConfigDict(allow_inf_nan=False))
+            adapter = TypeAdapter(
+                parameters[key].annotation, config=ConfigDict(allow_inf_nan=False)
+            )
             checked[key] = adapter.validate_python(value, strict=isinstance(value, bool))
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise WrongKey(f"`{key}` of `{name}` ({family}) is {value!r}: {reason}", key) from None
-    missing = [key for key, parameter in parameters.items() if parameter.default is parameter.empty and key not in checked]
+    missing = [
+        key
+        for key, parameter in parameters.items()
+        if parameter.default is parameter.empty and key not in checked
+    ]
     if missing:
-        raise ValueError(f"`{name}` ({family}) needs the key `{missing[0]}`. Its keys: {', '.join(parameters)}")
+        raise ValueError(
+            f"`{name}` ({family}) needs the key `{missing[0]}`. Its keys: {', '.join(parameters)}"
+        )
     return load(family, name)(**checked)

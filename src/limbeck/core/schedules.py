@@ -18,8 +18,12 @@ from pydantic import PlainValidator, WithJsonSchema
 
 NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 POINT = rf"{NUMBER}\s*@\s*{NUMBER}"
-SCHEDULE = re.compile(rf"\s*(?:(?:linear|cosine)\(\s*{NUMBER}\s*,\s*{NUMBER}|(?:step|ramp)\(\s*{POINT}(?:\s*,\s*{POINT})*)\s*\)\s*")
-FORMS = "a number, linear(from, to), cosine(from, to), step(value@share, ...) or ramp(value@share, ...)"
+SCHEDULE = re.compile(
+    rf"\s*(?:(?:linear|cosine)\(\s*{NUMBER}\s*,\s*{NUMBER}|(?:step|ramp)\(\s*{POINT}(?:\s*,\s*{POINT})*)\s*\)\s*"
+)
+FORMS = (
+    "a number, linear(from, to), cosine(from, to), step(value@share, ...) or ramp(value@share, ...)"
+)
 
 Schedule = Callable[[float], float]
 
@@ -43,7 +47,11 @@ def scheduled_above_0(value: Any) -> float | str:
 
 
 SCHEDULE_SCHEMA = {"type": "string", "pattern": f"^{SCHEDULE.pattern}$"}
-Scheduled = Annotated[float | str, PlainValidator(scheduled), WithJsonSchema({"anyOf": [{"type": "number"}, SCHEDULE_SCHEMA]})]
+Scheduled = Annotated[
+    float | str,
+    PlainValidator(scheduled),
+    WithJsonSchema({"anyOf": [{"type": "number"}, SCHEDULE_SCHEMA]}),
+]
 ScheduledAbove0 = Annotated[
     float | str,
     PlainValidator(scheduled_above_0),
@@ -76,7 +84,9 @@ def _parsed(text: str) -> tuple[str, list[float], list[float]]:
         return kind, numbers, []
     values, shares = numbers[::2], numbers[1::2]
     if shares[0] != 0 or shares != sorted(set(shares)) or shares[-1] > 1:
-        raise ValueError(f"schedule `{text.strip()}`: the shares after @ must begin at 0 and rise, to 1 at most")
+        raise ValueError(
+            f"schedule `{text.strip()}`: the shares after @ must begin at 0 and rise, to 1 at most"
+        )
     return kind, values, shares
 
 

@@ -35,7 +35,9 @@ def lock(path: Path, *, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Held(f"{path.parent}: another run is writing to this folder. Wait for it, or choose another --out") from None
+            raise Held(
+                f"{path.parent}: another run is writing to this folder. Wait for it, or choose another --out"
+            ) from None
         yield
 
 
@@ -43,7 +45,9 @@ def lock(path: Path, *, wait: bool) -> Iterator[None]:
 class Store:
     """The stages below one cache folder, and what this run did with them."""
 
-    folder: Path = field(default_factory=lambda: Path(os.environ.get(CACHE) or "~/.cache/limbeck").expanduser())
+    folder: Path = field(
+        default_factory=lambda: Path(os.environ.get(CACHE) or "~/.cache/limbeck").expanduser()
+    )
     tell: Tell = silent
     records: list[dict[str, Any]] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
@@ -54,7 +58,15 @@ class Store:
             self.told.add(line)
             self.tell(Note(line))
 
-    def stage(self, name: str, inputs: dict[str, Any], build: Callable[[Path], None], *, label: str = "", wait: bool = True) -> Path:
+    def stage(
+        self,
+        name: str,
+        inputs: dict[str, Any],
+        build: Callable[[Path], None],
+        *,
+        label: str = "",
+        wait: bool = True,
+    ) -> Path:
         """The folder of the stage `name` for `inputs`; `build(folder)` fills it when it is not there yet. Raises Held where another process is at it
         and `wait` is False.
 
@@ -68,11 +80,21 @@ class Store:
                 self.tell(Started(title))
                 self._fill(entry, inputs, build)
                 release_freed_memory()
-            shutil.rmtree(entry / "checkpoint", ignore_errors=True)  # when reused too: a kill may have come just before this line
+            shutil.rmtree(
+                entry / "checkpoint", ignore_errors=True
+            )  # when reused too: a kill may have come just before this line
         seconds = round(time.perf_counter() - started, 3)
         known = any(record["entry"] == entry.name for record in self.records)
         peak_rss_mb = round(peak_mb(), 1)
-        self.records.append({"name": title, "seconds": seconds, "peak_rss_mb": peak_rss_mb, "reused": reused, "entry": entry.name})
+        self.records.append(
+            {
+                "name": title,
+                "seconds": seconds,
+                "peak_rss_mb": peak_rss_mb,
+                "reused": reused,
+                "entry": entry.name,
+            }
+        )
         if not known:
             self.tell(Ended(title, seconds, reused))
         return entry

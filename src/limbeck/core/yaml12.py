@@ -23,7 +23,9 @@ def _construct_scalar(loader: Yaml12, node: yaml.ScalarNode) -> Any:
     pattern, _, convert = CORE[node.tag]
     text = loader.construct_scalar(node)
     if not re.fullmatch(pattern, text):  # only an explicit tag gets here with another text
-        raise yaml.constructor.ConstructorError(None, None, f"`{text}` is no {node.tag.removeprefix(TAG)}", node.start_mark)
+        raise yaml.constructor.ConstructorError(
+            None, None, f"`{text}` is no {node.tag.removeprefix(TAG)}", node.start_mark
+        )
     return convert(text)
 
 
@@ -31,12 +33,16 @@ def _construct_mapping(loader: Yaml12, node: yaml.MappingNode) -> dict[Any, Any]
     names = [key.value for key, _ in node.value]
     for i, (key, _) in enumerate(node.value):
         if key.value in names[:i]:
-            raise ValueError(f"{place(key.start_mark)}: {key.value}: this key is here a second time. Keep one of them")
+            raise ValueError(
+                f"{place(key.start_mark)}: {key.value}: this key is here a second time. Keep one of them"
+            )
     return loader.construct_mapping(node, deep=True)
 
 
 TAG = "tag:yaml.org,2002:"
-CORE: dict[str, tuple[str, Sequence[str], Callable[[str], Any]]] = {  # tag: (pattern, how it begins, what it means)
+CORE: dict[
+    str, tuple[str, Sequence[str], Callable[[str], Any]]
+] = {  # tag: (pattern, how it begins, what it means)
     f"{TAG}null": ("~|null|Null|NULL|", ("~", "n", "N", ""), lambda text: None),
     f"{TAG}bool": ("true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"),
     f"{TAG}int": (
@@ -52,7 +58,9 @@ CORE: dict[str, tuple[str, Sequence[str], Callable[[str], Any]]] = {  # tag: (pa
 }
 
 Yaml12.yaml_implicit_resolvers = {}
-Yaml12.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (None, f"{TAG}str", f"{TAG}seq")}
+Yaml12.yaml_constructors = {
+    tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (None, f"{TAG}str", f"{TAG}seq")
+}
 Yaml12.add_constructor(f"{TAG}map", _construct_mapping)
 for _tag, (_pattern, _begins, _) in CORE.items():
     Yaml12.add_constructor(_tag, _construct_scalar)

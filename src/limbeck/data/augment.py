@@ -27,7 +27,9 @@ from limbeck.recipe.model import Train
 from limbeck.tasks import UNKNOWN, Batch, Task
 
 Random = np.random.Generator
-MARGIN = 1 / 8  # of a side, by which `crop` shifts at most (He et al., 2015, section 4.2: 4 of 32 pixels)
+MARGIN = (
+    1 / 8
+)  # of a side, by which `crop` shifts at most (He et al., 2015, section 4.2: 4 of 32 pixels)
 DEGREES = 10.0
 STRENGTH = 0.2  # of the contrast, and in standard deviations of the brightness
 ALPHA = 0.2  # of mixup
@@ -47,23 +49,40 @@ class Views:
     def __call__(self, batch: Batch, epoch: int, step: int) -> Batch:
         """The batch of a training step."""
         batch = self.view(batch, epoch % self.count if self.count else epoch)
-        return mixup(batch, np.random.default_rng([self.seed, step, 0, 0])) if MIXUP in self.names else batch  # four: not the stream of a view
+        return (
+            mixup(batch, np.random.default_rng([self.seed, step, 0, 0]))
+            if MIXUP in self.names
+            else batch
+        )  # four: not the stream of a view
 
     def view(self, batch: Batch, number: int) -> Batch:
         """The batch with `pixel_values` (B, C, H, W) replaced by each row's view of that number."""
         known = changes_by_name(self.levels)
         changes = [known[name] for name in self.names if name != MIXUP]
         images = batch.inputs["pixel_values"]
-        views = [view(image, changes, np.random.default_rng([self.seed, number, row])) for image, row in zip(images, batch.rows, strict=True)]
-        return replace(batch, inputs={**batch.inputs, "pixel_values": torch.stack(views)}, view=number)
+        views = [
+            view(image, changes, np.random.default_rng([self.seed, number, row]))
+            for image, row in zip(images, batch.rows, strict=True)
+        ]
+        return replace(
+            batch, inputs={**batch.inputs, "pixel_values": torch.stack(views)}, view=number
+        )
 
 
 def views(settings: Train, task: Task) -> Views | None:
     """What a recipe's `train.augment` asks for, on images as the task normalises them; None where it is empty."""
     if not settings.augment:
         return None
-    mean, deviation = (torch.tensor(json.loads(task.preprocess)[key], dtype=torch.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
-    return Views(settings.augment, settings.seed, ((0 - mean) / deviation, (1 - mean) / deviation), settings.views)
+    mean, deviation = (
+        torch.tensor(json.loads(task.preprocess)[key], dtype=torch.float32).reshape(-1, 1, 1)
+        for key in ("mean", "std")
+    )
+    return Views(
+        settings.augment,
+        settings.seed,
+        ((0 - mean) / deviation, (1 - mean) / deviation),
+        settings.views,
+    )
 
 
 def view(image: torch.Tensor, changes: Sequence["Change"], random: Random) -> torch.Tensor:
@@ -80,7 +99,12 @@ def mixup(batch: Batch, random: Random) -> Batch:
     images, labels, others = batch.inputs["pixel_values"], batch.labels, batch.labels[other]
     known = (labels != UNKNOWN) & (others != UNKNOWN)
     mixed = {**batch.inputs, "pixel_values": share * images + (1 - share) * images[other]}
-    return replace(batch, inputs=mixed, labels=labels.where(known, UNKNOWN), mixed=(others.where(known, UNKNOWN), share))
+    return replace(
+        batch,
+        inputs=mixed,
+        labels=labels.where(known, UNKNOWN),
+        mixed=(others.where(known, UNKNOWN), share),
+    )
 
 
 def flip(image: torch.Tensor, random: Random) -> torch.Tensor:
@@ -99,18 +123,26 @@ def crop(image: torch.Tensor, random: Random) -> torch.Tensor:
 def rotate(image: torch.Tensor, random: Random) -> torch.Tensor:
     """Turned about the centre by up to 10 degrees, bilinear."""
     angle = np.deg2rad(random.uniform(-DEGREES, DEGREES))
-    return warped(image, [[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0]])
+    return warped(
+        image, [[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0]]
+    )
 
 
 def brightness(image: torch.Tensor, random: Random) -> torch.Tensor:
     """Contrast times 0.8 to 1.2, then brighter or darker by up to 0.2 standard deviations."""
-    contrast, shift = random.uniform(1 - STRENGTH, 1 + STRENGTH), random.uniform(-STRENGTH, STRENGTH)
+    contrast, shift = (
+        random.uniform(1 - STRENGTH, 1 + STRENGTH),
+        random.uniform(-STRENGTH, STRENGTH),
+    )
     return image * contrast + shift
 
 
 def cutout(image: torch.Tensor, random: Random) -> torch.Tensor:
     """A square of a quarter of the sides, around any pixel, set to the mean."""
-    rows, columns = (slice(max(0, at - half), at + half) for at, half in (centre_and_half(side, random) for side in image.shape[1:]))
+    rows, columns = (
+        slice(max(0, at - half), at + half)
+        for at, half in (centre_and_half(side, random) for side in image.shape[1:])
+    )
     holed = image.clone()
     holed[:, rows, columns] = 0
     return holed

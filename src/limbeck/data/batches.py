@@ -37,7 +37,11 @@ def batch_plan(sizes: Sequence[int], budget: int, *, seed: int, epoch: int) -> l
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(sizes))
     pool_rows = max(1, int(LENGTH_POOL * budget / max(1.0, float(np.mean(sizes)))))
-    batches = [batch for start in range(0, len(order), pool_rows) for batch in _cut(order[start : start + pool_rows], sizes, budget)]
+    batches = [
+        batch
+        for start in range(0, len(order), pool_rows)
+        for batch in _cut(order[start : start + pool_rows], sizes, budget)
+    ]
     return [batches[i] for i in generator.permutation(len(batches))]
 
 

@@ -22,7 +22,9 @@ from torch.nn import functional
 from limbeck.data.warp import warped
 
 Random = np.random.Generator
-Levels = tuple[torch.Tensor, torch.Tensor]  # what black and white are in a normalised image, (C, 1, 1) each
+Levels = tuple[
+    torch.Tensor, torch.Tensor
+]  # what black and white are in a normalised image, (C, 1, 1) each
 OPERATIONS = 2
 STRENGTH = 9 / 30
 SMOOTH = torch.tensor([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13
@@ -33,13 +35,23 @@ def randaugment(image: torch.Tensor, random: Random, levels: Levels) -> torch.Te
     for index in random.integers(0, len(GEOMETRY) + len(VALUES), OPERATIONS).tolist():
         sign = 1.0 if random.random() < 0.5 else -1.0
         if index < len(GEOMETRY):
-            image = warped(image, list(GEOMETRY.values())[index](sign * STRENGTH, image.shape[1], image.shape[2]))
+            image = warped(
+                image,
+                list(GEOMETRY.values())[index](sign * STRENGTH, image.shape[1], image.shape[2]),
+            )
         else:
-            image = on_values(image, list(VALUES.values())[index - len(GEOMETRY)], sign * STRENGTH, levels)
+            image = on_values(
+                image, list(VALUES.values())[index - len(GEOMETRY)], sign * STRENGTH, levels
+            )
     return image
 
 
-def on_values(image: torch.Tensor, operation: Callable[[torch.Tensor, float], torch.Tensor], signed: float, levels: Levels) -> torch.Tensor:
+def on_values(
+    image: torch.Tensor,
+    operation: Callable[[torch.Tensor, float], torch.Tensor],
+    signed: float,
+    levels: Levels,
+) -> torch.Tensor:
     """An operation on values from 0 (black) to 1 (white)."""
     black, white = levels
     plain = ((image - black) / (white - black)).clamp(0, 1)
@@ -54,7 +66,11 @@ def rotated(signed: float, height: int, width: int) -> list[list[float]]:
 
 def grey(image: torch.Tensor) -> torch.Tensor:
     """Luma (1, H, W) of an image of three channels (ITU-R 601); of one channel, that."""
-    weights = image.new_tensor([0.299, 0.587, 0.114]) if len(image) == 3 else image.new_full((len(image),), 1 / len(image))
+    weights = (
+        image.new_tensor([0.299, 0.587, 0.114])
+        if len(image) == 3
+        else image.new_full((len(image),), 1 / len(image))
+    )
     return (image * weights[:, None, None]).sum(0, keepdim=True)
 
 
@@ -67,7 +83,9 @@ def smoothed(image: torch.Tensor) -> torch.Tensor:
     """Averaged with its neighbours, but for the border."""
     found = image.clone()
     if min(image.shape[1:]) > 2:
-        found[:, 1:-1, 1:-1] = functional.conv2d(image[:, None], SMOOTH.to(image.dtype)[None, None])[:, 0]
+        found[:, 1:-1, 1:-1] = functional.conv2d(
+            image[:, None], SMOOTH.to(image.dtype)[None, None]
+        )[:, 0]
     return found
 
 
@@ -84,7 +102,10 @@ def in_bytes(image: torch.Tensor) -> torch.Tensor:
 
 def equalize(image: torch.Tensor, signed: float) -> torch.Tensor:
     """Each channel's levels as frequent as each other, by Pillow's table."""
-    return torch.stack([equal_levels(channel)[channel] for channel in in_bytes(image)]).to(image.dtype) / 255
+    return (
+        torch.stack([equal_levels(channel)[channel] for channel in in_bytes(image)]).to(image.dtype)
+        / 255
+    )
 
 
 def equal_levels(channel: torch.Tensor) -> torch.Tensor:
@@ -113,8 +134,14 @@ GEOMETRY: dict[str, Callable[[float, int, int], list[list[float]]]] = {
     "rotate": rotated,
     "shear_x": lambda signed, height, width: [[1.0, 0.3 * signed, 0.0], [0.0, 1.0, 0.0]],
     "shear_y": lambda signed, height, width: [[1.0, 0.0, 0.0], [0.3 * signed, 1.0, 0.0]],
-    "translate_x": lambda signed, height, width: [[1.0, 0.0, 0.45 * signed * width], [0.0, 1.0, 0.0]],
-    "translate_y": lambda signed, height, width: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.45 * signed * height]],
+    "translate_x": lambda signed, height, width: [
+        [1.0, 0.0, 0.45 * signed * width],
+        [0.0, 1.0, 0.0],
+    ],
+    "translate_y": lambda signed, height, width: [
+        [1.0, 0.0, 0.0],
+        [0.0, 1.0, 0.45 * signed * height],
+    ],
 }
 VALUES: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "autocontrast": autocontrast,

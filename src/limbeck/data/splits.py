@@ -56,7 +56,9 @@ class Splits:
         for row in rows:
             for key, value in sorted(row.items()):
                 found.update(
-                    f"{key} {list(value.shape)} {value.dtype}".encode() + value.tobytes() if isinstance(value, np.ndarray) else _line(key, value)
+                    f"{key} {list(value.shape)} {value.dtype}".encode() + value.tobytes()
+                    if isinstance(value, np.ndarray)
+                    else _line(key, value)
                 )
         return found.hexdigest()
 
@@ -72,7 +74,9 @@ class BadRows:
 
     def __call__(self, row: BadRow) -> None:
         if self.policy == "fail":
-            raise ValueError(f"{row}.\n  To leave such rows out: data.on_bad_row: skip, or quarantine to keep them in a file beside the report")
+            raise ValueError(
+                f"{row}.\n  To leave such rows out: data.on_bad_row: skip, or quarantine to keep them in a file beside the report"
+            )
         self.count += 1
         if self.count <= EXAMPLES:
             self.places.append(str(row))
@@ -83,19 +87,32 @@ class BadRows:
     def notes(self) -> list[str]:
         """How many rows were left out, and the first of them."""
         where = " (quarantine.jsonl)" if self.policy == "quarantine" else ""
-        return [f"{self.count} bad rows left out{where}, for example {'; '.join(self.places)}"] if self.count else []
+        return (
+            [f"{self.count} bad rows left out{where}, for example {'; '.join(self.places)}"]
+            if self.count
+            else []
+        )
 
 
-def load_splits(asked: Data, task: Any, rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None) -> Splits:
+def load_splits(
+    asked: Data, task: Any, rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None
+) -> Splits:
     """The checked splits of a source, or of `rows` from Python. Raises ValueError for a bad row, an empty split, a label that train lacks."""
     bad = BadRows(asked.on_bad_row)
     source = registry.create("sources", asked.source, relocated(asked.options))
     splits = source.read(bad) if rows is None else source.take(rows, bad)
     if asked.transfer:
-        splits = splits | {"unlabelled": [*splits.get("unlabelled", []), *transfer.rows(relocate(asked.transfer), task, bad)]}
+        splits = splits | {
+            "unlabelled": [
+                *splits.get("unlabelled", []),
+                *transfer.rows(relocate(asked.transfer), task, bad),
+            ]
+        }
     limited = limit_unlabelled(splits, asked.unlabelled_rows)
     found = check(splits, task, f"`{asked.source}`")
-    return replace(found, notes=bad.notes + limited + found.notes, num_bad=bad.count, quarantined=bad.kept)
+    return replace(
+        found, notes=bad.notes + limited + found.notes, num_bad=bad.count, quarantined=bad.kept
+    )
 
 
 def limit_unlabelled(splits: dict[str, list[Row]], most: int | None) -> list[str]:
@@ -104,10 +121,14 @@ def limit_unlabelled(splits: dict[str, list[Row]], most: int | None) -> list[str
         return []
     rows = splits.get("unlabelled")
     if rows is None:
-        raise ValueError("data.unlabelled_rows: there are no unlabelled rows to limit. Name some with data.transfer, or leave it out")
+        raise ValueError(
+            "data.unlabelled_rows: there are no unlabelled rows to limit. Name some with data.transfer, or leave it out"
+        )
     if len(rows) <= most:
         return []
-    splits["unlabelled"] = [rows[i] for i in np.sort(np.random.default_rng(0).permutation(len(rows))[:most])]
+    splits["unlabelled"] = [
+        rows[i] for i in np.sort(np.random.default_rng(0).permutation(len(rows))[:most])
+    ]
     return [f"unlabelled: {most} of {len(rows)} rows drawn (seeded)"]
 
 
@@ -123,10 +144,16 @@ def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Splits:
             notes.append(f"{name}: {len(splits[name])} rows drawn from train (seeded, stratified)")
     for name in ("train", "validation", "test"):
         if not splits[name]:
-            cure = "Add rows to it, or leave it out and it is drawn from train" if name in given else "Too few rows a label to draw it from; add some"
+            cure = (
+                "Add rows to it, or leave it out and it is drawn from train"
+                if name in given
+                else "Too few rows a label to draw it from; add some"
+            )
             raise ValueError(f"data: the {name} split of {origin} is empty. {cure}")
     if len(labels) < 2 and not issubclass(task, SelfSupervised | Scoring):
-        raise ValueError(f"data: train has one class only ({', '.join(labels)}); nothing can be learned from it. Add rows of another")
+        raise ValueError(
+            f"data: train has one class only ({', '.join(labels)}); nothing can be learned from it. Add rows of another"
+        )
     for name in ("validation", "test"):
         unknown = set(labels_of(splits, name, task, origin)) - set(labels)
         if unknown and not issubclass(task, Scoring):
@@ -135,7 +162,14 @@ def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Splits:
             )
     unlabelled = splits.get("unlabelled", [])
     notes += repeated(splits, task) + alike(labels)
-    return Splits(splits["train"] + unlabelled, splits["validation"], splits["test"], labels, notes, num_unlabelled=len(unlabelled))
+    return Splits(
+        splits["train"] + unlabelled,
+        splits["validation"],
+        splits["test"],
+        labels,
+        notes,
+        num_unlabelled=len(unlabelled),
+    )
 
 
 def labels_of(splits: Mapping[str, list[Row]], name: str, task: Any, origin: str) -> list[str]:
@@ -161,10 +195,18 @@ def repeated(splits: dict[str, list[Row]], task: Any) -> list[str]:
     notes = []
     train = {hash(task.content(row)) for row in splits["train"] + splits.get("unlabelled", [])}
     for name in ("validation", "test"):
-        numbers = [number for number, row in enumerate(splits.get(name, []), 1) if hash(task.content(row)) in train]
+        numbers = [
+            number
+            for number, row in enumerate(splits.get(name, []), 1)
+            if hash(task.content(row)) in train
+        ]
         if numbers:
-            shown = "; ".join(_shown(splits[name][number - 1], number) for number in numbers[:EXAMPLES])
-            notes.append(f"warning: {len(numbers)} of {len(splits[name])} {name} rows are in train too, for example {shown}")
+            shown = "; ".join(
+                _shown(splits[name][number - 1], number) for number in numbers[:EXAMPLES]
+            )
+            notes.append(
+                f"warning: {len(numbers)} of {len(splits[name])} {name} rows are in train too, for example {shown}"
+            )
     return notes
 
 
@@ -173,13 +215,21 @@ def alike(labels: Sequence[str]) -> list[str]:
     groups: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         groups["".join(label.split()).casefold()].append(label)
-    pairs = [" and ".join(f"`{label}`" for label in group) for group in groups.values() if len(group) > 1]
-    return [f"warning: labels that differ only by case or space: {'; '.join(pairs[:EXAMPLES])}"] if pairs else []
+    pairs = [
+        " and ".join(f"`{label}`" for label in group) for group in groups.values() if len(group) > 1
+    ]
+    return (
+        [f"warning: labels that differ only by case or space: {'; '.join(pairs[:EXAMPLES])}"]
+        if pairs
+        else []
+    )
 
 
 def relocated(options: dict[str, Any]) -> dict[str, Any]:
     """A source's keys, where LIMBECK_DATA says where the folder that recipes call ../shared/data lies."""
-    return {key: relocate(value) if isinstance(value, str) else value for key, value in options.items()}
+    return {
+        key: relocate(value) if isinstance(value, str) else value for key, value in options.items()
+    }
 
 
 def relocate(path: str) -> str:
@@ -188,7 +238,9 @@ def relocate(path: str) -> str:
     return str(Path(base) / path.removeprefix(SHARED)) if base and path.startswith(SHARED) else path
 
 
-def stratified_split(rows: Sequence[Row], share: float, stratum: Any) -> tuple[list[Row], list[Row]]:
+def stratified_split(
+    rows: Sequence[Row], share: float, stratum: Any
+) -> tuple[list[Row], list[Row]]:
     """(kept, drawn): `share` of all rows, rounded, and of every stratum up to one row, by a fixed seed; both keep the order of `rows`.
 
     Rows stand by stratum, shuffled within each, and every (1 / share)-th is drawn (systematic sampling): so rows whose stratum is small, as most
@@ -198,10 +250,16 @@ def stratified_split(rows: Sequence[Row], share: float, stratum: Any) -> tuple[l
     for index, row in enumerate(rows):
         groups[stratum(row)].append(index)
     generator = np.random.default_rng(0)
-    order = [index for _, members in sorted(groups.items()) for index in generator.permutation(members).tolist()]
+    order = [
+        index
+        for _, members in sorted(groups.items())
+        for index in generator.permutation(members).tolist()
+    ]
     passed = np.floor(np.arange(len(order) + 1) * share + 0.5)
     drawn = {index for index, is_drawn in zip(order, np.diff(passed) > 0, strict=True) if is_drawn}
-    return [row for i, row in enumerate(rows) if i not in drawn], [row for i, row in enumerate(rows) if i in drawn]
+    return [row for i, row in enumerate(rows) if i not in drawn], [
+        row for i, row in enumerate(rows) if i in drawn
+    ]
 
 
 def _line(key: str, value: Any) -> bytes:

@@ -27,10 +27,14 @@ def rows(path: str, task: Any, bad: OnBadRow) -> list[Row]:
     """Every row that `task`, a class, makes of a path. Raises ValueError where nothing can be read there."""
     base = Path(path).expanduser()
     if not base.exists():
-        raise ValueError(f"data.transfer: `{path}` is not here. It should hold texts, one a line (a file, or a folder with train.txt), or images")
+        raise ValueError(
+            f"data.transfer: `{path}` is not here. It should hold texts, one a line (a file, or a folder with train.txt), or images"
+        )
     found = list(images(base, bad) if "image" in task.row_keys else texts(base, task, bad))
     if not found:
-        raise ValueError(f"data.transfer: `{path}` holds no {'images' if 'image' in task.row_keys else 'texts'}. Name another, or leave it out")
+        raise ValueError(
+            f"data.transfer: `{path}` holds no {'images' if 'image' in task.row_keys else 'texts'}. Name another, or leave it out"
+        )
     return [without_labels(row, task) for row in found]
 
 
@@ -49,10 +53,14 @@ def texts(base: Path, task: Any, bad: OnBadRow) -> Iterator[Row]:
     reader = task([], "")  # what a text is made of depends on neither labels nor preprocessing
     for given in Text(str(base)).read(bad)["train"]:
         row = reader.row(SPLIT_MARK.sub(r"\1", given["text"]))
-        yield from ({"words": words} for words in cut_at_ends(row["words"])) if "words" in row else [row]
+        yield from (
+            ({"words": words} for words in cut_at_ends(row["words"])) if "words" in row else [row]
+        )
 
 
 def without_labels(row: Row, task: Any) -> Row:
     """What a task reads of a row, with None in place of its label or of each tag."""
     unknown = [None] * len(row["words"]) if "words" in row else None
-    return {key: unknown for key in task.row_keys} | {key: value for key, value in row.items() if key in INPUTS}
+    return {key: unknown for key in task.row_keys} | {
+        key: value for key, value in row.items() if key in INPUTS
+    }

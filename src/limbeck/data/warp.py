@@ -9,6 +9,11 @@ def warped(image: torch.Tensor, matrix: list[list[float]]) -> torch.Tensor:
     height, width = image.shape[1:]
     (a, b, right), (c, d, down) = matrix
     # a grid counts each side as 2, whatever its pixels
-    scaled = [[a, b * height / width, 2 * right / width], [c * width / height, d, 2 * down / height]]
-    grid = functional.affine_grid(torch.tensor([scaled], dtype=image.dtype), [1, *image.shape], align_corners=False)
+    scaled = [
+        [a, b * height / width, 2 * right / width],
+        [c * width / height, d, 2 * down / height],
+    ]
+    grid = functional.affine_grid(
+        torch.tensor([scaled], dtype=image.dtype), [1, *image.shape], align_corners=False
+    )
     return functional.grid_sample(image[None], grid, align_corners=False)[0]

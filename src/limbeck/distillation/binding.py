@@ -16,7 +16,12 @@ from limbeck.tasks import Batch
 MATCHED = "student <- teacher layers"  # how a line about pairs of layers begins, after its loss
 
 
-def match_layers(terms: Sequence[Term], student: Sequence[str], teacher: Sequence[str], likeness: Callable[[], np.ndarray]) -> list[str]:
+def match_layers(
+    terms: Sequence[Term],
+    student: Sequence[str],
+    teacher: Sequence[str],
+    likeness: Callable[[], np.ndarray],
+) -> list[str]:
     """Give every loss on inner tensors its pairs of layers; a line about each. `likeness()` is measured once, where a loss asks for it."""
     measured, lines = cache(likeness), []
     for name, loss in feature_losses(terms).items():
@@ -24,7 +29,9 @@ def match_layers(terms: Sequence[Term], student: Sequence[str], teacher: Sequenc
             loss.pairs = loss.matching.pairs(student, teacher, measured)
         except ValueError as error:
             raise ValueError(f"distill.losses.{name}: {error}") from None
-        lines.append(f"{name}: {MATCHED} " + ", ".join(f"{own} <- {theirs}" for own, theirs in loss.pairs))
+        lines.append(
+            f"{name}: {MATCHED} " + ", ".join(f"{own} <- {theirs}" for own, theirs in loss.pairs)
+        )
     return lines
 
 
@@ -46,10 +53,22 @@ def refuse_other_tokens(terms: Sequence[Term]) -> None:
 def taps_of(terms: Sequence[Term], *, of_teacher: bool) -> list[Tap]:
     """What the losses read inside one of the models, each once."""
     losses = feature_losses(terms).values()
-    return list(dict.fromkeys(Tap(kind, pair[of_teacher]) for loss in losses for pair in loss.pairs for kind in loss.kinds))
+    return list(
+        dict.fromkeys(
+            Tap(kind, pair[of_teacher])
+            for loss in losses
+            for pair in loss.pairs
+            for kind in loss.kinds
+        )
+    )
 
 
-def bind_losses(model: nn.Module, terms: Sequence[Term], answer: Callable[[Batch], Outputs | None] | None, example: Batch) -> list[Tap]:
+def bind_losses(
+    model: nn.Module,
+    terms: Sequence[Term],
+    answer: Callable[[Batch], Outputs | None] | None,
+    example: Batch,
+) -> list[Tap]:
     """Bind every loss on inner tensors to both models' outputs on a few rows, which checks their shapes; what is read of the student."""
     taps = taps_of(terms, of_teacher=False)
     if answer is None or not taps:
@@ -60,7 +79,9 @@ def bind_losses(model: nn.Module, terms: Sequence[Term], answer: Callable[[Batch
     assert outputs is not None
     own, theirs = own_outputs.place_mask.shape[1], outputs.place_mask.shape[1]
     if own != theirs:
-        raise ValueError(f"distill: a row has {own} places in the student and {theirs} in the teacher. Take the loss `hidden`, of whole rows")
+        raise ValueError(
+            f"distill: a row has {own} places in the student and {theirs} in the teacher. Take the loss `hidden`, of whole rows"
+        )
     for name, loss in feature_losses(terms).items():
         try:
             loss.bind(loss.pairs, own_outputs, outputs)

@@ -46,5 +46,7 @@ def hidden_units(side: Side) -> tuple[list[torch.Tensor], torch.Tensor]:
     side.model.eval()
     with torch.no_grad():
         outputs = [run_model(side.model, batch, hidden_of(side.layers)) for batch in side.batches]
-    hidden = [torch.cat([output.hidden[name].flatten(0, 1) for output in outputs]) for name in side.layers]
+    hidden = [
+        torch.cat([output.hidden[name].flatten(0, 1) for output in outputs]) for name in side.layers
+    ]
     return hidden, torch.cat([output.mask.flatten() for output in outputs])

@@ -42,25 +42,43 @@ class Probe:
     likelihood: str = "categorical"
     drowning: dict[str, int] = field(default_factory=dict)
 
-    def __call__(self, student: Outputs, teacher: Outputs | None, parts: dict[str, torch.Tensor], progress: float) -> dict[str, float]:
+    def __call__(
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        parts: dict[str, torch.Tensor],
+        progress: float,
+    ) -> dict[str, float]:
         """Figures by name."""
         found = disagreement(student, teacher, self.likelihood) if teacher is not None else {}
         weights = self.objective.weights(progress)
-        gradients = {name: self.gradient(weights[name] * part) for name, part in parts.items() if part.requires_grad}
+        gradients = {
+            name: self.gradient(weights[name] * part)
+            for name, part in parts.items()
+            if part.requires_grad
+        }
         norms = {name: dot(own, own) ** 0.5 for name, own in gradients.items()}
         pulls = {name: norm / sum(norms.values()) for name, norm in norms.items() if norm}
         if len(pulls) > 1:
             found |= {f"pull.{name}": share for name, share in pulls.items()}
-            found |= {f"cosine.{a}.{b}": dot(gradients[a], gradients[b]) / (norms[a] * norms[b]) for a, b in combinations(pulls, 2)}
+            found |= {
+                f"cosine.{a}.{b}": dot(gradients[a], gradients[b]) / (norms[a] * norms[b])
+                for a, b in combinations(pulls, 2)
+            }
             self.watch(pulls, weights)
         if self.balanced and norms.get("task"):
-            self.balance({name: norms["task"] / norm for name, norm in norms.items() if norm}, first=progress == 0)
+            self.balance(
+                {name: norms["task"] / norm for name, norm in norms.items() if norm},
+                first=progress == 0,
+            )
         return found
 
     def gradient(self, term: torch.Tensor) -> list[torch.Tensor]:
         """Of a weighted term, parameter after parameter."""
         own = torch.autograd.grad(term, self.layer, retain_graph=True, allow_unused=True)
-        return [torch.zeros_like(p) if g is None else g for g, p in zip(own, self.layer, strict=True)]
+        return [
+            torch.zeros_like(p) if g is None else g for g, p in zip(own, self.layer, strict=True)
+        ]
 
     def watch(self, pulls: dict[str, float], weights: dict[str, float]) -> None:
         """Tell, once, of a term that leaves the others nothing."""
@@ -69,7 +87,9 @@ class Probe:
             if self.drowning[name] == IN_A_ROW:
                 fair = weights[name] * (1 - share) / share
                 self.tell(
-                    Note(f"warning: the term `{name}` drowns the others: {share:.1%} of the gradient is its. Lower its weight to about {fair:.2g}")
+                    Note(
+                        f"warning: the term `{name}` drowns the others: {share:.1%} of the gradient is its. Lower its weight to about {fair:.2g}"
+                    )
                 )
 
     def balance(self, ratios: dict[str, float], *, first: bool) -> None:
@@ -78,14 +98,20 @@ class Probe:
             if term.name != "task" and term.name in ratios:
                 factor = self.objective.factors[index]
                 fitting = ratios[term.name] * factor
-                self.objective.factors[index] = fitting if first else KEPT * factor + (1 - KEPT) * fitting
+                self.objective.factors[index] = (
+                    fitting if first else KEPT * factor + (1 - KEPT) * fitting
+                )
 
 
 def first_layer(model: nn.Module) -> list[nn.Parameter]:
     """The trained matrices of the first of the model's layers; of the whole model where it has no list of layers."""
     names = layer_names(model)
     module = model.get_submodule(names[0]) if names else model
-    return [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim > 1]
+    return [
+        parameter
+        for parameter in module.parameters()
+        if parameter.requires_grad and parameter.ndim > 1
+    ]
 
 
 @torch.no_grad()
@@ -98,7 +124,10 @@ def disagreement(student: Outputs, teacher: Outputs, likelihood: str) -> dict[st
     by_itself = likelihood == "bernoulli"
     same = (own > 0) == (theirs > 0) if by_itself else own.argmax(-1) == theirs.argmax(-1)
     answer = Bernoulli if by_itself else Categorical
-    entropies = {f"{side}_entropy": answer(logits=logits).entropy().mean().item() for side, logits in (("student", own), ("teacher", theirs))}
+    entropies = {
+        f"{side}_entropy": answer(logits=logits).entropy().mean().item()
+        for side, logits in (("student", own), ("teacher", theirs))
+    }
     return {"agreement": same.float().mean().item(), **entropies}
 
 

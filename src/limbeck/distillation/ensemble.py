@@ -34,8 +34,12 @@ class Ensemble:
         logits = torch.stack([each.logits for each in outputs])
         combined = mean(logits, torch.tensor(self.weights))
         if self.combine == "best":
-            combined = torch.where((batch.labels >= 0).unsqueeze(-1), best(logits, batch.labels.clamp_min(0)), combined)
-        return replace(outputs[0], logits=combined, mask=torch.stack([each.mask for each in outputs]).all(0))
+            combined = torch.where(
+                (batch.labels >= 0).unsqueeze(-1), best(logits, batch.labels.clamp_min(0)), combined
+            )
+        return replace(
+            outputs[0], logits=combined, mask=torch.stack([each.mask for each in outputs]).all(0)
+        )
 
 
 def mean(logits: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

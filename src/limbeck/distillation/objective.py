@@ -36,14 +36,22 @@ Penalty = tuple[Schedule, Callable[[], torch.Tensor]]
 class Objective(nn.Module):
     """`terms` on outputs and `penalties` on the model itself by name: (weight schedule, () -> what is penalised)."""
 
-    def __init__(self, terms: Sequence[Term], penalties: Mapping[str, Penalty] | None = None) -> None:
+    def __init__(
+        self, terms: Sequence[Term], penalties: Mapping[str, Penalty] | None = None
+    ) -> None:
         super().__init__()
         self.terms = terms
         self.penalties = penalties or {}
-        self.losses = nn.ModuleList([term.loss for term in terms if isinstance(term.loss, nn.Module)])
-        self.factors = nn.Buffer(torch.ones(len(terms)))  # of each term's weight, where a probe balances them
+        self.losses = nn.ModuleList(
+            [term.loss for term in terms if isinstance(term.loss, nn.Module)]
+        )
+        self.factors = nn.Buffer(
+            torch.ones(len(terms))
+        )  # of each term's weight, where a probe balances them
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def forward(
+        self, student: Outputs, teacher: Outputs, batch: Batch, progress: float
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """(total, each term by name, unweighted, with their gradients). Raises Diverged naming the term that is not finite."""
         total = student.logits.new_zeros(())
         parts: dict[str, torch.Tensor] = {}
@@ -61,12 +69,17 @@ class Objective(nn.Module):
                 total = total + weight * parts[name]
         if not torch.isfinite(total):
             broken = [name for name, part in parts.items() if not torch.isfinite(part)] or ["total"]
-            raise Diverged(f"the loss term `{broken[0]}` is not finite. Lower train.learning_rate or this term's weight")
+            raise Diverged(
+                f"the loss term `{broken[0]}` is not finite. Lower train.learning_rate or this term's weight"
+            )
         return total, parts
 
     def weights(self, progress: float) -> dict[str, float]:
         """The weight of every term by name, its factor included; of the switched-off ones too."""
-        own = {term.name: term.weight(progress) * factor for term, factor in zip(self.terms, self.factors.tolist(), strict=True)}
+        own = {
+            term.name: term.weight(progress) * factor
+            for term, factor in zip(self.terms, self.factors.tolist(), strict=True)
+        }
         return own | {name: weight(progress) for name, (weight, _) in self.penalties.items()}
 
 
@@ -77,7 +90,9 @@ def over_labels(loss: Loss, student: Outputs, teacher: Outputs, batch: Batch) ->
     if batch.mixed is None or loss.reads:
         return found
     labels, share = batch.mixed
-    return share * found + (1 - share) * loss(student, teacher, replace(batch, labels=labels, mixed=None))
+    return share * found + (1 - share) * loss(
+        student, teacher, replace(batch, labels=labels, mixed=None)
+    )
 
 
 def hard_terms(task_loss: str, weight: Weight = 1.0) -> list[Term]:
@@ -94,5 +109,7 @@ def terms(task_loss: str, distill: Distill | None) -> list[Term]:
         if options.get("weight") == 0:
             continue  # nothing it reads is asked of the teacher
         own = {key: value for key, value in options.items() if key != "weight"}
-        soft.append(Term(name, schedule(options.get("weight", 1.0)), registry.create("losses", name, own)))
+        soft.append(
+            Term(name, schedule(options.get("weight", 1.0)), registry.create("losses", name, own))
+        )
     return [*hard_terms(task_loss, distill.task_weight), *soft]

@@ -53,7 +53,10 @@ def from_cells(kind: str, rows: Sequence[np.ndarray], width: int) -> np.ndarray:
         return np.concatenate(rows)
     if kind == PROBABILITIES:
         sides = [round(len(row) ** 0.5) for row in rows]
-        squares = [_padded(row.reshape(side, side, -1), width, axes=2) for row, side in zip(rows, sides, strict=True)]
+        squares = [
+            _padded(row.reshape(side, side, -1), width, axes=2)
+            for row, side in zip(rows, sides, strict=True)
+        ]
         return np.moveaxis(np.stack(squares), -1, 1)
     found = _padded(pad(rows, 0).swapaxes(0, 1), width, axes=1).swapaxes(0, 1)
     return found.swapaxes(1, 2) if kind in FACTORS else found
@@ -75,7 +78,9 @@ class Writer:
         start, stop = self.offsets[row], self.offsets[row + 1]
         cells = to_cells(self.kind, values, int(stop - start))
         if self.stored == "int8":
-            largest = np.abs(cells).max(tuple(range(1, cells.ndim)), keepdims=True).astype(np.float32)
+            largest = (
+                np.abs(cells).max(tuple(range(1, cells.ndim)), keepdims=True).astype(np.float32)
+            )
             scale = np.maximum(largest, np.finfo(np.float32).tiny * HIGHEST) / HIGHEST
             self._file("scale", scale)[start:stop] = scale
             cells = np.rint(cells / scale)
@@ -86,7 +91,9 @@ class Writer:
         if part not in self.files:
             path = self.folder / f"{self.name}{part and '.'}{part}.npy"
             dtype = np.float32 if part else np.dtype(self.stored)
-            self.files[part] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(int(self.offsets[-1]), *cells.shape[1:]))
+            self.files[part] = np.lib.format.open_memmap(
+                path, mode="w+", dtype=dtype, shape=(int(self.offsets[-1]), *cells.shape[1:])
+            )
             reserve(path)
         return self.files[part]
 
@@ -122,7 +129,9 @@ class Parts:
     def read(self, rows: np.ndarray, width: int) -> torch.Tensor:
         """The rows' outputs as a batch whose rows have `width` units or places."""
         cells = [self.parts[row // self.size].cells(row % self.size) for row in rows.tolist()]
-        return torch.from_numpy(np.ascontiguousarray(from_cells(self.parts[0].kind, cells, width))).float()
+        return torch.from_numpy(
+            np.ascontiguousarray(from_cells(self.parts[0].kind, cells, width))
+        ).float()
 
 
 def open_cells(folder: Path, name: str, kind: str) -> Reader:
@@ -136,5 +145,7 @@ def open_cells(folder: Path, name: str, kind: str) -> Reader:
 
 def _padded(values: np.ndarray, width: int, axes: int) -> np.ndarray:
     """Zeros behind, until each of the first `axes` axes is `width` long."""
-    missing = [(0, max(0, width - size)) for size in values.shape[:axes]]  # images have places of their own, all as many
+    missing = [
+        (0, max(0, width - size)) for size in values.shape[:axes]
+    ]  # images have places of their own, all as many
     return np.pad(values, [*missing, *[(0, 0)] * (values.ndim - axes)])

@@ -31,7 +31,9 @@ from limbeck.tasks import Batch, Encoded, Task, packed
 from limbeck.tasks.packed import unit_offsets
 
 FORWARDS = "teacher forwards"
-counted: dict[str, int] = {FORWARDS: 0}  # how often a teacher ran a batch in this process; a test reads it
+counted: dict[str, int] = {
+    FORWARDS: 0
+}  # how often a teacher ran a batch in this process; a test reads it
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,39 @@ class Asked:
     view: Callable[[Batch], Batch] = lambda batch: batch
 
 
-def label(model: nn.Module, encoded: packed.Part, task: Task, asked: Asked, folder: Path, tell: Tell = silent) -> None:
+def label(
+    model: nn.Module,
+    encoded: packed.Part,
+    task: Task,
+    asked: Asked,
+    folder: Path,
+    tell: Tell = silent,
+) -> None:
     """Run the frozen teacher over some rows once and write their part of the cache to `folder`."""
     offsets = unit_offsets(encoded)
     writers: list[ragged_cache.Writer] = []
     mask = np.zeros(offsets[-1], bool)
     model.eval()
-    for rows in track(evaluation_batches(encoded), partial(padded_size, packed.sizes(encoded)), tell):
+    for rows in track(
+        evaluation_batches(encoded), partial(padded_size, packed.sizes(encoded)), tell
+    ):
         batch = batch_of(encoded, rows, task.padding)
         counted[FORWARDS] += 1
-        with torch.inference_mode(), torch.autocast("cpu", asked.dtype, enabled=asked.dtype != torch.float32):
-            outputs = run_model(model, asked.view(replace(batch, rows=encoded.start + rows)), asked.taps)
+        with (
+            torch.inference_mode(),
+            torch.autocast("cpu", asked.dtype, enabled=asked.dtype != torch.float32),
+        ):
+            outputs = run_model(
+                model, asked.view(replace(batch, rows=encoded.start + rows)), asked.taps
+            )
         writers = writers or _writers(outputs, encoded, asked, folder)
         kept = largest(outputs.logits, asked.top) if asked.top else (outputs.logits,)
         for writer, values in zip(writers, (*kept, *outputs.inner.values()), strict=True):
-            for row, row_values in zip(rows, values.numpy() if values.dtype == torch.int64 else values.float().numpy(), strict=True):
+            for row, row_values in zip(
+                rows,
+                values.numpy() if values.dtype == torch.int64 else values.float().numpy(),
+                strict=True,
+            ):
                 writer.write(row, row_values)
         for row, row_mask in zip(rows, batch.mask.numpy(), strict=True):
             mask[offsets[row] : offsets[row + 1]] = row_mask[: offsets[row + 1] - offsets[row]]
@@ -86,18 +106,37 @@ def restored(values: torch.Tensor, labels: torch.Tensor, num_labels: int) -> tor
     return others.scatter(-1, labels, values[..., :-1])
 
 
-def _writers(outputs: Outputs, encoded: Sequence[Encoded], asked: Asked, folder: Path) -> list[ragged_cache.Writer]:
+def _writers(
+    outputs: Outputs, encoded: Sequence[Encoded], asked: Asked, folder: Path
+) -> list[ragged_cache.Writer]:
     """For the logits and for each tap; how many places a row has is known from the first batch's outputs."""
     alike = 0 if outputs.places is None else outputs.places.shape[1]
     places = np.asarray(packed.unit_counts(encoded))
     if alike:
-        places = np.asarray(packed.sizes(encoded)) if encoded[0].has_tokens else np.full(len(encoded), alike)
+        places = (
+            np.asarray(packed.sizes(encoded))
+            if encoded[0].has_tokens
+            else np.full(len(encoded), alike)
+        )
 
     def writer(name: str, kind: str, stored: str) -> ragged_cache.Writer:
-        return ragged_cache.Writer(folder, name, kind, np.concatenate([[0], np.cumsum(ragged_cache.counts(kind, encoded, places))]), stored)
+        return ragged_cache.Writer(
+            folder,
+            name,
+            kind,
+            np.concatenate([[0], np.cumsum(ragged_cache.counts(kind, encoded, places))]),
+            stored,
+        )
 
-    of_logits = [writer("logits", HIDDEN, "float16"), writer("labels", HIDDEN, "int32")] if asked.top else [writer("logits", HIDDEN, "float32")]
-    return [*of_logits, *(writer(f"tap.{i}", tap.kind, asked.stored) for i, tap in enumerate(asked.taps))]
+    of_logits = (
+        [writer("logits", HIDDEN, "float16"), writer("labels", HIDDEN, "int32")]
+        if asked.top
+        else [writer("logits", HIDDEN, "float32")]
+    )
+    return [
+        *of_logits,
+        *(writer(f"tap.{i}", tap.kind, asked.stored) for i, tap in enumerate(asked.taps)),
+    ]
 
 
 @dataclass(frozen=True)
@@ -119,7 +158,10 @@ class Cache:
         mask, logits = self.mask.read(batch.rows, units).bool(), self.logits.read(batch.rows, units)
         if self.labels is not None:
             logits = restored(logits, self.labels.read(batch.rows, units).long(), self.num_labels)
-        inner = {tap: part.read(batch.rows, units if tap.kind == HIDDEN else places) for tap, part in zip(self.taps, self.inner, strict=True)}
+        inner = {
+            tap: part.read(batch.rows, units if tap.kind == HIDDEN else places)
+            for tap, part in zip(self.taps, self.inner, strict=True)
+        }
         return Outputs(logits, mask, inner, places_of(batch, inner))
 
 
@@ -134,7 +176,10 @@ class Live:
     def __call__(self, batch: Batch) -> Outputs:
         """The teacher's outputs on the batch."""
         counted[FORWARDS] += 1
-        with torch.no_grad(), torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+        with (
+            torch.no_grad(),
+            torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32),
+        ):
             return run_model(self.model, batch, self.taps)
 
 
@@ -155,12 +200,26 @@ def open_cache(folders: Sequence[Path], size: int) -> Cache:
     taps = [Tap(kind, module) for kind, module in written["taps"]]
 
     def parts(name: str, kind: str) -> ragged_cache.Parts:
-        return ragged_cache.Parts([ragged_cache.open_cells(folder, name, kind) for folder in folders], size)
+        return ragged_cache.Parts(
+            [ragged_cache.open_cells(folder, name, kind) for folder in folders], size
+        )
 
-    mask = [ragged_cache.Reader(HIDDEN, np.load(folder / "mask.npy"), None, np.load(folder / "offsets.npy")) for folder in folders]
+    mask = [
+        ragged_cache.Reader(
+            HIDDEN, np.load(folder / "mask.npy"), None, np.load(folder / "offsets.npy")
+        )
+        for folder in folders
+    ]
     labels = parts("labels", HIDDEN) if written["labels"] else None
     inner = [parts(f"tap.{i}", tap.kind) for i, tap in enumerate(taps)]
-    return Cache(taps, parts("logits", HIDDEN), inner, ragged_cache.Parts(mask, size), labels, written["labels"])
+    return Cache(
+        taps,
+        parts("logits", HIDDEN),
+        inner,
+        ragged_cache.Parts(mask, size),
+        labels,
+        written["labels"],
+    )
 
 
 def reference(name: str, options: dict[str, Any], digest_folder: Callable[[Path], str]) -> Any:

@@ -12,7 +12,9 @@ ALPHA = 0.05
 def resample(num_rows: int, resamples: int) -> np.ndarray:
     """(R, N) how often each row is drawn, by a fixed seed."""
     generator = np.random.default_rng(0)
-    return generator.multinomial(num_rows, np.full(num_rows, 1 / num_rows), resamples).astype(np.float64)
+    return generator.multinomial(num_rows, np.full(num_rows, 1 / num_rows), resamples).astype(
+        np.float64
+    )
 
 
 def bootstrap(seeds: Sequence[Scored], weights: np.ndarray, task: Task) -> dict[str, np.ndarray]:

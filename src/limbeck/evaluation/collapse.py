@@ -36,7 +36,11 @@ class Watch:
         self.seen += 1
         self.in_a_row = self.in_a_row + 1 if (answer := only_answer(scored, self.task)) else 0
         if answer and (self.in_a_row == 2 or (self.in_a_row == 1 and self.seen == self.epochs)):
-            self.tell(Note(f"warning: every unit of the validation split gets one answer, {answer}. {CAUSES}"))
+            self.tell(
+                Note(
+                    f"warning: every unit of the validation split gets one answer, {answer}. {CAUSES}"
+                )
+            )
 
 
 def only_answer(scored: Scored, task: Task) -> str | None:
@@ -50,13 +54,18 @@ def only_answer(scored: Scored, task: Task) -> str | None:
         return f"a score of {decided.mean():.3g}" if np.ptp(decided) <= TOLERANCE else None
     if (decided != decided[0]).any():
         return None
-    chosen = (np.flatnonzero(decided[0]) if task.likelihood == "bernoulli" else decided[:1]).tolist()
+    chosen = (
+        np.flatnonzero(decided[0]) if task.likelihood == "bernoulli" else decided[:1]
+    ).tolist()
     return ", ".join(f"`{task.labels[label]}`" for label in chosen) or "no label"
 
 
 def constant(scored: Scored, task: Task, metric: str) -> Scored:
     """The best constant answer by a metric of the task, in place of a model's."""
-    answers = [Scored(np.tile(logits, (len(scored.labels), 1)), scored.labels, scored.offsets) for logits in CONSTANTS[task.likelihood](scored)]
+    answers = [
+        Scored(np.tile(logits, (len(scored.labels), 1)), scored.labels, scored.offsets)
+        for logits in CONSTANTS[task.likelihood](scored)
+    ]
     return max(answers, key=lambda answer: metrics.sign(metric) * quality(answer, task)[metric])
 
 
@@ -79,20 +88,29 @@ def frequent_sets(scored: Scored) -> list[np.ndarray]:
     best = np.isin(np.arange(len(order)), order[: micro.argmax() + 1])
     sets, counts = np.unique(true[known.any(1)], axis=0, return_counts=True)
     shares = true.sum(0) / np.maximum(known.sum(0), 1)
-    answers = [*(np.where(each, 1, -1) for each in (best, np.ones_like(best), sets[counts.argmax()])), shares - 0.5]
+    answers = [
+        *(np.where(each, 1, -1) for each in (best, np.ones_like(best), sets[counts.argmax()])),
+        shares - 0.5,
+    ]
     return [logits.astype(np.float32) for logits in answers]
 
 
 def mean_score(scored: Scored) -> list[np.ndarray]:
     """The mean of the labels; where an answer is a vector, one vector, and any is as good."""
     width = scored.logits.shape[1]
-    return [np.full(width, scored.labels[is_known(scored.labels)].mean() if width == 1 else 1, np.float32)]
+    return [
+        np.full(
+            width, scored.labels[is_known(scored.labels)].mean() if width == 1 else 1, np.float32
+        )
+    ]
 
 
 CONSTANTS = {"categorical": most_frequent, "bernoulli": frequent_sets, "gaussian": mean_score}
 
 
-def watched(score: Callable[[], Scored], watch: Watch, figures: Callable[[Scored], dict[str, float]]) -> Callable[[], dict[str, float]]:
+def watched(
+    score: Callable[[], Scored], watch: Watch, figures: Callable[[Scored], dict[str, float]]
+) -> Callable[[], dict[str, float]]:
     """A validation: the split's answers, looked at by `watch`, to metrics."""
 
     def validate() -> dict[str, float]:

@@ -22,7 +22,10 @@ def details(scored: Scored, task: Task) -> dict[str, Any]:
         return {"per_label": metrics.report(hits, predicted, true, list(task.labels))}
     counts = metrics.confusion(scored.labels, scored.decisions, len(task.labels))
     labels = list(task.labels)
-    return {"per_label": metrics.per_label(counts, labels), "confusion": {"labels": labels, "counts": counts.tolist()}}
+    return {
+        "per_label": metrics.per_label(counts, labels),
+        "confusion": {"labels": labels, "counts": counts.tolist()},
+    }
 
 
 def agreement(scored: Scored, other: Scored, task: Task) -> float:

@@ -24,7 +24,13 @@ def judged_arm(names: Iterable[str]) -> str:
 
 
 def judge_arms(
-    means: dict[str, float], resampled: dict[str, np.ndarray], asked: Verdict, *, chance: np.ndarray | None, speedup: float, compression: float
+    means: dict[str, float],
+    resampled: dict[str, np.ndarray],
+    asked: Verdict,
+    *,
+    chance: np.ndarray | None,
+    speedup: float,
+    compression: float,
 ) -> dict[str, Any]:
     """report.json's verdict, from each arm's mean metric and its resampled values (higher is better).
 
@@ -39,7 +45,9 @@ def judge_arms(
         poor = [arm for arm in ("teacher", final) if (resampled[arm] <= chance).mean() > ALPHA]
         reasons += [f"`{arm}` {AT_CHANCE.format(abs(chance.mean()))}" for arm in poor]
     if p_noninferior > ALPHA:
-        reasons.append(f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})")
+        reasons.append(
+            f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
+        )
     if speedup < asked.min_speedup:
         reasons.append(f"{speedup:.1f} times as fast as the teacher, {asked.min_speedup:g} asked")
     found = {
@@ -54,11 +62,20 @@ def judge_arms(
         "speedup": speedup,
         "compression": compression,
     }
-    return found | gain("kd", "kd", "plain", means, resampled) | gain("joint", "joint", "kd+ptq", means, resampled)
+    return (
+        found
+        | gain("kd", "kd", "plain", means, resampled)
+        | gain("joint", "joint", "kd+ptq", means, resampled)
+    )
 
 
-def gain(name: str, arm: str, control: str, means: dict[str, float], resampled: dict[str, np.ndarray]) -> dict[str, Any]:
+def gain(
+    name: str, arm: str, control: str, means: dict[str, float], resampled: dict[str, np.ndarray]
+) -> dict[str, Any]:
     """`<name>_gain` of an arm over its control with its interval; null where one of the two was not run."""
     if arm not in means or control not in means:
         return {f"{name}_gain": None, f"{name}_gain_ci95": None}
-    return {f"{name}_gain": means[arm] - means[control], f"{name}_gain_ci95": interval(resampled[arm] - resampled[control])}
+    return {
+        f"{name}_gain": means[arm] - means[control],
+        f"{name}_gain_ci95": interval(resampled[arm] - resampled[control]),
+    }

@@ -26,7 +26,14 @@ from limbeck.quantization.attention import Products
 from limbeck.quantization.integer import IntegerConvolution, IntegerLinear
 
 OPSET = 20
-INTEGER_KERNELS = ("MatMulIntegerToFloat", "QLinearConv", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul", "MatMulInteger")
+INTEGER_KERNELS = (
+    "MatMulIntegerToFloat",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QGemm",
+    "DynamicQuantizeMatMul",
+    "MatMulInteger",
+)
 
 
 class Onnx:
@@ -60,12 +67,20 @@ class _Forward(nn.Module):
         return result if isinstance(result, torch.Tensor) else result.logits
 
 
-def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dynamic_translation: Callable[..., Any]) -> None:
+def to_onnx(
+    model: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    path: Path,
+    *,
+    dynamic_translation: Callable[..., Any],
+) -> None:
     """Export with free batch and length. `inputs`: an example of two rows or more, each tensor an object of its own."""
     from onnxscript.optimizer import optimize_ir
 
     batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
-    shapes = tuple({0: batch, 1: tokens} if value.ndim == 2 else {0: batch} for value in inputs.values())
+    shapes = tuple(
+        {0: batch, 1: tokens} if value.ndim == 2 else {0: batch} for value in inputs.values()
+    )
     table: dict[Any, Any] = {
         torch.ops.limbeck.quantize_dequantize.default: quantize_dequantize,
         torch.ops.limbeck.dequantize.default: dequantize,
@@ -100,7 +115,9 @@ def to_onnx(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path, *, dy
 def stays_packed(node: Any) -> bool | None:
     """False for what reads codes, and for what all 256 bytes are unpacked from, so that the file keeps them and nothing wider. None elsewhere:
     constants are folded as by default."""
-    reads_codes = node.inputs and node.inputs[0] is not None and str(node.inputs[0].name).endswith("stored")
+    reads_codes = (
+        node.inputs and node.inputs[0] is not None and str(node.inputs[0].name).endswith("stored")
+    )
     return False if reads_codes or node.op_type == "Range" else None
 
 
@@ -157,7 +174,9 @@ def unpack(packed: Any, shape: Sequence[int], low: int, step: int, planes: Seque
         return op.Constant(value_ints=values)
 
     size, start, unit, parts = math.prod(shape), 0, step, list[Any]()
-    halved = op.Unsqueeze(op.Add(op.Range(scalar(0), scalar(256), scalar(1)), scalar(0.5)), vector(1))
+    halved = op.Unsqueeze(
+        op.Add(op.Range(scalar(0), scalar(256), scalar(1)), scalar(0.5)), vector(1)
+    )
     for base in planes:
         count = digits_per_byte(base)
         end = start + -(-size // count)
@@ -168,7 +187,9 @@ def unpack(packed: Any, shape: Sequence[int], low: int, step: int, planes: Seque
         table = op.Add(op.Mul(digits, scalar(unit)), scalar(0 if parts else low))
         places = op.Cast(op.Slice(packed, vector(start), vector(end), vector(0)), to=6)
         looked_up = op.Gather(op.Cast(table, to=3) if len(planes) == 1 else table, places)
-        parts.append(op.Slice(op.Reshape(looked_up, vector(-1)), vector(0), vector(size), vector(0)))
+        parts.append(
+            op.Slice(op.Reshape(looked_up, vector(-1)), vector(0), vector(size), vector(0))
+        )
         start, unit = end, unit * base
     codes = parts[0] if len(parts) == 1 else op.Cast(op.Add(*parts), to=3)
     return op.Reshape(codes, vector(*shape))
@@ -182,7 +203,9 @@ def decode(stored: Any, dtype: str) -> Any:
     from onnxscript import opset20
 
     op: Any = opset20
-    table = torch.arange(256, dtype=torch.uint8).view(getattr(torch, dtype)).float().nan_to_num(0, 0, 0)  # no code is a NaN or infinite
+    table = (
+        torch.arange(256, dtype=torch.uint8).view(getattr(torch, dtype)).float().nan_to_num(0, 0, 0)
+    )  # no code is a NaN or infinite
     return op.Gather(op.Constant(value_floats=table.tolist()), op.Cast(stored, to=6))
 
 
@@ -191,7 +214,9 @@ def lstm(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[in
     from onnxscript.function_libs.torch_lib.ops.core import aten_lstm
 
     bias, layers, both_ways, rows_first = form
-    return aten_lstm(x, state, weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+    return aten_lstm(
+        x, state, weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first)
+    )
 
 
 def gru(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[int]) -> Any:
@@ -199,7 +224,9 @@ def gru(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[int
     from onnxscript.function_libs.torch_lib.ops.core import aten_gru
 
     bias, layers, both_ways, rows_first = form
-    return aten_gru(x, state[0], weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+    return aten_gru(
+        x, state[0], weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first)
+    )
 
 
 def dynamic_quantize_linear(x: Any, codes: Any, scale: Any) -> Any:
@@ -220,15 +247,22 @@ def optimized_ops(path: Path) -> Counter[str]:
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         options.log_severity_level = 3
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+        return Counter(
+            node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node
+        )
 
 
 def check_kernels(model: nn.Module, path: Path) -> None:
     """Every quantized product runs in an integer kernel. Raises ValueError with the counts."""
     wanted = sum(isinstance(m, IntegerConvolution) and m.has_codes for m in model.modules())
     wanted += sum(2 * isinstance(m, Products) for m in model.modules())
-    wanted += sum(isinstance(m, IntegerLinear) and (m.is_dynamic or not isinstance(m.input, nn.Identity)) for m in model.modules())
+    wanted += sum(
+        isinstance(m, IntegerLinear) and (m.is_dynamic or not isinstance(m.input, nn.Identity))
+        for m in model.modules()
+    )
     ops = optimized_ops(path)
     found = sum(ops[name] for name in INTEGER_KERNELS)
     if found < wanted:
-        raise ValueError(f"export: {wanted} products are quantized, but ONNX Runtime runs only {found} in integer kernels. Its graph: {dict(ops)}")
+        raise ValueError(
+            f"export: {wanted} products are quantized, but ONNX Runtime runs only {found} in integer kernels. Its graph: {dict(ops)}"
+        )

@@ -25,7 +25,9 @@ class Openvino:
 
     def export(self, model: nn.Module, inputs: dict[str, torch.Tensor], folder: Path) -> str:
         """The file that OpenVINO reads; written where model.onnx does not serve."""
-        is_dynamic = any(isinstance(module, IntegerLinear) and module.is_dynamic for module in model.modules())
+        is_dynamic = any(
+            isinstance(module, IntegerLinear) and module.is_dynamic for module in model.modules()
+        )
         name = "model-openvino.onnx" if is_dynamic else onnx_exporter.Onnx.file
         if not (folder / name).exists():
             onnx_exporter.to_onnx(model, inputs, folder / name, dynamic_translation=weight_only)

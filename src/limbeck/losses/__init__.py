@@ -59,7 +59,9 @@ def wide(values: torch.Tensor) -> torch.Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def softened(student: Outputs, teacher: Outputs, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+def softened(
+    student: Outputs, teacher: Outputs, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(log q, log p), each (B, W, V): log softmax(logits / T) of student and teacher, the teacher detached."""
     own, theirs = wide(student.logits), wide(teacher.logits.detach())
     return torch.log_softmax(own / temperature, -1), torch.log_softmax(theirs / temperature, -1)
@@ -84,12 +86,19 @@ def counted(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return wide(values)[mask]
 
 
-def pairs(student: Outputs, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def pairs(
+    student: Outputs, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The units 0 and 1 of a row are a pair, then 2 and 3: (B, P, D) the first vectors and the second, (B, P) where both count, and the labels of the
     first."""
     first, second = (slice(start, student.logits.shape[1] // 2 * 2, 2) for start in (0, 1))
     logits, mask = wide(student.logits), student.mask
-    return logits[:, first], logits[:, second], mask[:, first] & mask[:, second], batch.labels[:, first]
+    return (
+        logits[:, first],
+        logits[:, second],
+        mask[:, first] & mask[:, second],
+        batch.labels[:, first],
+    )
 
 
 def rows_that_count(student: Outputs, teacher: Outputs) -> torch.Tensor:

@@ -27,7 +27,9 @@ class Matching:
     map: dict[str, str] | None = None
     by: MapBy = "uniform"
 
-    def pairs(self, student: Sequence[str], teacher: Sequence[str], likeness: Likeness) -> list[tuple[str, str]]:
+    def pairs(
+        self, student: Sequence[str], teacher: Sequence[str], likeness: Likeness
+    ) -> list[tuple[str, str]]:
         """The proposed (student layer, teacher layer) pairs; `likeness()` gives (student layers, teacher layers), read where it decides.
 
         Raises ValueError where one of the two has no list of layers.
@@ -35,11 +37,15 @@ class Matching:
         if self.map:
             return list(self.map.items())
         if not student or not teacher:
-            raise ValueError(f"the {'teacher' if student else 'student'} has no ModuleList of layers. Name modules: {{map: {{a: b}}}}")
+            raise ValueError(
+                f"the {'teacher' if student else 'student'} has no ModuleList of layers. Name modules: {{map: {{a: b}}}}"
+            )
         count = self.layers or min(len(student), len(teacher))
         own, theirs = evenly(count, len(student)), evenly(count, len(teacher))
         if self.by == "last":
-            own, theirs = (list(range(len(names) - count, len(names))) for names in (student, teacher))
+            own, theirs = (
+                list(range(len(names) - count, len(names))) for names in (student, teacher)
+            )
         if self.by == "similarity":
             theirs = most_alike(likeness()[own])
         return [(student[i], teacher[j]) for i, j in zip(own, theirs, strict=True)]
@@ -52,7 +58,9 @@ def most_alike(likeness: np.ndarray) -> list[int]:
     best[0] = 0.0
     for row in range(count):
         for column in range(columns):
-            best[row + 1, column + 1] = max(best[row + 1, column], best[row, column] + likeness[row, column])
+            best[row + 1, column + 1] = max(
+                best[row + 1, column], best[row, column] + likeness[row, column]
+            )
     chosen, column = list[int](), columns
     for row in range(count, 0, -1):
         while best[row, column] == best[row, column - 1]:

@@ -29,7 +29,13 @@ class Attention(torch.nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits", PROBABILITIES)
 
-    def __init__(self, measure: Literal["mse", "kl"] = "mse", layers: int = 0, map: dict[str, str] | None = None, map_by: MapBy = "uniform") -> None:
+    def __init__(
+        self,
+        measure: Literal["mse", "kl"] = "mse",
+        layers: int = 0,
+        map: dict[str, str] | None = None,
+        map_by: MapBy = "uniform",
+    ) -> None:
         super().__init__()
         self.kinds = (PROBABILITIES,)
         self.matching = Matching(layers, map, map_by)
@@ -45,13 +51,22 @@ class Attention(torch.nn.Module):
         mask = student.place_mask & teacher.place_mask
         terms = []
         for own, theirs in self.pairs:
-            found, target = student.inner[Tap(PROBABILITIES, own)], teacher.inner[Tap(PROBABILITIES, theirs)].detach()
+            found, target = (
+                student.inner[Tap(PROBABILITIES, own)],
+                teacher.inner[Tap(PROBABILITIES, theirs)].detach(),
+            )
             if found.shape[1] != target.shape[1]:
                 found, target = (heads.mean(1, keepdim=True) for heads in (found, target))
-            terms.append(self.compare(among_counted(wide(found), mask), among_counted(wide(target), mask), mask))
+            terms.append(
+                self.compare(
+                    among_counted(wide(found), mask), among_counted(wide(target), mask), mask
+                )
+            )
         return torch.stack(terms).mean()
 
-    def compare(self, found: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def compare(
+        self, found: torch.Tensor, target: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         """Two maps (B, N, P, P) whose rows sum to 1 over the places of `mask` (B, P)."""
         if self.measure == "kl":
             nats = torch.special.xlogy(target, target) - target * found.clamp_min(SMALLEST).log()

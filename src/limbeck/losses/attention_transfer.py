@@ -24,7 +24,9 @@ class AttentionTransfer(torch.nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits", MAPS)
 
-    def __init__(self, layers: int = 0, map: dict[str, str] | None = None, map_by: MapBy = "uniform") -> None:
+    def __init__(
+        self, layers: int = 0, map: dict[str, str] | None = None, map_by: MapBy = "uniform"
+    ) -> None:
         super().__init__()
         self.kinds = (MAPS,)
         self.matching = Matching(layers, map, map_by)
@@ -39,8 +41,14 @@ class AttentionTransfer(torch.nn.Module):
         rows = rows_that_count(student, teacher)
         terms = []
         for own, theirs in self.pairs:
-            maps = wide(student.inner[Tap(MAPS, own)]), wide(teacher.inner[Tap(MAPS, theirs)].detach())
-            found, target = (functional.normalize(values.flatten(1), dim=-1) for values in same_size(*(strength(each) for each in maps)))
+            maps = (
+                wide(student.inner[Tap(MAPS, own)]),
+                wide(teacher.inner[Tap(MAPS, theirs)].detach()),
+            )
+            found, target = (
+                functional.normalize(values.flatten(1), dim=-1)
+                for values in same_size(*(strength(each) for each in maps))
+            )
             terms.append(masked_mean((found - target).square().sum(-1), rows))
         return torch.stack(terms).mean()
 

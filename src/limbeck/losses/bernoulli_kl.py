@@ -31,7 +31,12 @@ class BernoulliKl(torch.nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Nats a unit, summed over its labels, times T^2."""
-        own, theirs = wide(student.logits) / self.temperature, wide(teacher.logits.detach()) / self.temperature
+        own, theirs = (
+            wide(student.logits) / self.temperature,
+            wide(teacher.logits.detach()) / self.temperature,
+        )
         present = theirs.sigmoid() * (logsigmoid(theirs) - logsigmoid(own))
         absent = (-theirs).sigmoid() * (logsigmoid(-theirs) - logsigmoid(-own))
-        return self.temperature**2 * masked_mean((present + absent).sum(-1), student.mask & teacher.mask)
+        return self.temperature**2 * masked_mean(
+            (present + absent).sum(-1), student.mask & teacher.mask
+        )

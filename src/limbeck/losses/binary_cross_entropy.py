@@ -23,5 +23,7 @@ class BinaryCrossEntropy(torch.nn.Module):
         """Nats a unit, summed over its labels."""
         known = batch.labels != UNKNOWN
         logits = wide(student.logits)
-        nats = functional.binary_cross_entropy_with_logits(logits, (batch.labels * known).to(logits.dtype), reduction="none")
+        nats = functional.binary_cross_entropy_with_logits(
+            logits, (batch.labels * known).to(logits.dtype), reduction="none"
+        )
         return masked_mean((nats * known).sum(-1), student.mask & known.any(-1))

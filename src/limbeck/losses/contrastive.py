@@ -33,7 +33,12 @@ class Contrastive(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ("logits", HIDDEN)
 
     def __init__(
-        self, width: int = 128, temperature: ScheduledAbove0 = 0.1, memory: int = 1024, map: dict[str, str] | None = None, map_by: MapBy = "last"
+        self,
+        width: int = 128,
+        temperature: ScheduledAbove0 = 0.1,
+        memory: int = 1024,
+        map: dict[str, str] | None = None,
+        map_by: MapBy = "last",
     ) -> None:
         super().__init__()
         if width < 1 or memory < 0:
@@ -62,11 +67,16 @@ class Contrastive(nn.Module):
         ((own, theirs),) = self.pairs
         mask = student.mask & teacher.mask
         found = functional.normalize(self.own[0](counted(student.hidden[own], mask)), dim=-1)
-        target = functional.normalize(self.theirs[0](counted(teacher.hidden[theirs].detach(), mask)), dim=-1)
+        target = functional.normalize(
+            self.theirs[0](counted(teacher.hidden[theirs].detach(), mask)), dim=-1
+        )
         classes, filled = teacher.logits.argmax(-1)[mask], int(self.filled)
         scores = found @ torch.cat([target, self.memory[:filled]]).T / self.temperature
         alike = classes[:, None] == torch.cat([classes, self.classes[:filled]])
-        nats = scores.masked_fill(alike.fill_diagonal_(False), -torch.inf).logsumexp(-1) - scores.diagonal()
+        nats = (
+            scores.masked_fill(alike.fill_diagonal_(False), -torch.inf).logsumexp(-1)
+            - scores.diagonal()
+        )
         if self.training:
             self.remember(target.detach(), classes)
         return nats.sum() / mask.sum().clamp_min(1)

@@ -19,5 +19,7 @@ class CrossEntropy(torch.nn.Module):
         """Nats a unit."""
         counts = student.mask & (batch.labels >= 0)
         labels = batch.labels.clamp_min(0).flatten()
-        nats = functional.cross_entropy(wide(student.logits).flatten(0, 1), labels, reduction="none")
+        nats = functional.cross_entropy(
+            wide(student.logits).flatten(0, 1), labels, reduction="none"
+        )
         return masked_mean(nats.view_as(batch.labels), counts)

@@ -30,7 +30,9 @@ class Dist(torch.nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
-    def __init__(self, inter: Share = 1.0, intra: Share = 1.0, temperature: ScheduledAbove0 = 1.0) -> None:
+    def __init__(
+        self, inter: Share = 1.0, intra: Share = 1.0, temperature: ScheduledAbove0 = 1.0
+    ) -> None:
         super().__init__()
         self.inter, self.intra = inter, intra
         self.temperatures = schedule(temperature)

@@ -29,7 +29,9 @@ class Dkd(torch.nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
-    def __init__(self, alpha: Share = 1.0, beta: Share = 8.0, temperature: ScheduledAbove0 = 4.0) -> None:
+    def __init__(
+        self, alpha: Share = 1.0, beta: Share = 8.0, temperature: ScheduledAbove0 = 4.0
+    ) -> None:
         super().__init__()
         self.alpha, self.beta = alpha, beta
         self.temperatures = schedule(temperature)
@@ -38,11 +40,20 @@ class Dkd(torch.nn.Module):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Nats a unit, weighted, times T^2. Raises ValueError where labels are no classes."""
         if batch.labels.shape != student.mask.shape or batch.labels.is_floating_point():
-            raise ValueError("dkd: it needs one class a unit, and this task's labels are none. Take bernoulli_kl for sets, logit_mse for numbers")
-        target = torch.where(batch.labels >= 0, batch.labels, teacher.logits.argmax(-1)).unsqueeze(-1)
+            raise ValueError(
+                "dkd: it needs one class a unit, and this task's labels are none. Take bernoulli_kl for sets, logit_mse for numbers"
+            )
+        target = torch.where(batch.labels >= 0, batch.labels, teacher.logits.argmax(-1)).unsqueeze(
+            -1
+        )
         log_q, log_p = softened(student, teacher, self.temperature)
-        (own_target, own_others), (target_of_teacher, others_of_teacher) = decoupled(log_q, target), decoupled(log_p, target)
-        nats = self.alpha * divergence(target_of_teacher, own_target) + self.beta * divergence(others_of_teacher, own_others)
+        (own_target, own_others), (target_of_teacher, others_of_teacher) = (
+            decoupled(log_q, target),
+            decoupled(log_p, target),
+        )
+        nats = self.alpha * divergence(target_of_teacher, own_target) + self.beta * divergence(
+            others_of_teacher, own_others
+        )
         return self.temperature**2 * masked_mean(nats, student.mask & teacher.mask)
 
 
@@ -50,5 +61,7 @@ def decoupled(log_p: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, 
     """(log b (B, W, 2), log c (B, W, V - 1)) of (B, W, V) and the target (B, W, 1)."""
     others = torch.arange(log_p.shape[-1] - 1, device=log_p.device)
     log_others = log_p.gather(-1, others + (others >= target))
-    log_rest = log_others.logsumexp(-1, keepdim=True)  # log (1 - p_t), which 1 - p_t would lose where p_t is close to 1
+    log_rest = log_others.logsumexp(
+        -1, keepdim=True
+    )  # log (1 - p_t), which 1 - p_t would lose where p_t is close to 1
     return torch.cat([log_p.gather(-1, target), log_rest], -1), log_others - log_rest

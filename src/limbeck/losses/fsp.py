@@ -26,7 +26,9 @@ class Fsp(nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits", MAPS)
 
-    def __init__(self, layers: int = 0, map: dict[str, str] | None = None, map_by: MapBy = "uniform") -> None:
+    def __init__(
+        self, layers: int = 0, map: dict[str, str] | None = None, map_by: MapBy = "uniform"
+    ) -> None:
         super().__init__()
         self.kinds = (MAPS,)
         self.matching = Matching(layers, map, map_by)
@@ -36,16 +38,28 @@ class Fsp(nn.Module):
     def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
         """Make one projector for each layer, from the student's channels to the teacher's. Raises ValueError where no layer follows another."""
         if len(pairs) < 2:
-            raise ValueError("it compares layers that follow one another, and there is one. Let layers be 2 or more, or name two in map")
+            raise ValueError(
+                "it compares layers that follow one another, and there is one. Let layers be 2 or more, or name two in map"
+            )
         self.pairs = pairs
         for own, theirs in pairs:
-            self.projectors.append(projector(student.inner[Tap(MAPS, own)].shape[1], teacher.inner[Tap(MAPS, theirs)].shape[1]))
+            self.projectors.append(
+                projector(
+                    student.inner[Tap(MAPS, own)].shape[1],
+                    teacher.inner[Tap(MAPS, theirs)].shape[1],
+                )
+            )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Squared error of the flows, relative to the teacher's, averaged over the pairs of following layers."""
         rows = rows_that_count(student, teacher)
-        named = [(project, name) for project, (name, _) in zip(self.projectors, self.pairs, strict=True)]
-        own = [project(wide(student.inner[Tap(MAPS, name)]).movedim(1, -1)).movedim(-1, 1) for project, name in named]
+        named = [
+            (project, name) for project, (name, _) in zip(self.projectors, self.pairs, strict=True)
+        ]
+        own = [
+            project(wide(student.inner[Tap(MAPS, name)]).movedim(1, -1)).movedim(-1, 1)
+            for project, name in named
+        ]
         theirs = [wide(teacher.inner[Tap(MAPS, name)].detach()) for _, name in self.pairs]
         terms = []
         for first, second in pairwise(zip(own, theirs, strict=True)):

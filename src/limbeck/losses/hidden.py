@@ -47,17 +47,31 @@ class Hidden(nn.Module):
         """Make one projector for each pair of layers, from the student's width to the teacher's."""
         self.pairs, (kind,) = pairs, self.kinds
         for own, theirs in pairs:
-            self.projectors.append(projector(student.inner[Tap(kind, own)].shape[-1], teacher.inner[Tap(kind, theirs)].shape[-1]))
+            self.projectors.append(
+                projector(
+                    student.inner[Tap(kind, own)].shape[-1],
+                    teacher.inner[Tap(kind, theirs)].shape[-1],
+                )
+            )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Squared error a coordinate, relative to the teacher's mean square, or 1 - cosine, averaged over the layers."""
         (kind,) = self.kinds
-        mask = student.mask & teacher.mask if kind == HIDDEN else student.place_mask & teacher.place_mask
+        mask = (
+            student.mask & teacher.mask
+            if kind == HIDDEN
+            else student.place_mask & teacher.place_mask
+        )
         terms = []
         for project, (own, theirs) in zip(self.projectors, self.pairs, strict=True):
-            target, found = wide(teacher.inner[Tap(kind, theirs)].detach()), project(wide(student.inner[Tap(kind, own)]))
+            target, found = (
+                wide(teacher.inner[Tap(kind, theirs)].detach()),
+                project(wide(student.inner[Tap(kind, own)])),
+            )
             if self.measure == "cosine":
-                terms.append(masked_mean(1 - functional.cosine_similarity(found, target, dim=-1), mask))
+                terms.append(
+                    masked_mean(1 - functional.cosine_similarity(found, target, dim=-1), mask)
+                )
                 continue
             power = masked_mean(target.square().mean(-1), mask).clamp_min(1e-12)
             terms.append(masked_mean((found - target).square().mean(-1), mask) / power)

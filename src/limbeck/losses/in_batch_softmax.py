@@ -36,7 +36,11 @@ class InBatchSoftmax(torch.nn.Module):
         queries, items, both, labels = pairs(student, batch)
         known = both & (labels != UNKNOWN)
         numbers = labels[known]
-        scores = functional.normalize(queries[known], dim=-1) @ functional.normalize(items[known], dim=-1).T / self.temperature
+        scores = (
+            functional.normalize(queries[known], dim=-1)
+            @ functional.normalize(items[known], dim=-1).T
+            / self.temperature
+        )
         alike = (numbers[:, None] == numbers).fill_diagonal_(False)
         kept = scores.masked_fill(alike, -torch.inf)
         nats = (kept.logsumexp(1) + kept.logsumexp(0)) / 2 - scores.diagonal()

@@ -27,7 +27,9 @@ class JensenShannon(torch.nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
-    def __init__(self, beta: Annotated[float, Field(ge=0, le=1)] = 0.5, temperature: ScheduledAbove0 = 2.0) -> None:
+    def __init__(
+        self, beta: Annotated[float, Field(ge=0, le=1)] = 0.5, temperature: ScheduledAbove0 = 2.0
+    ) -> None:
         super().__init__()
         self.beta = beta
         self.temperatures = schedule(temperature)
@@ -36,7 +38,9 @@ class JensenShannon(torch.nn.Module):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Nats a unit, times T^2."""
         log_q, log_p = softened(student, teacher, self.temperature)
-        return self.temperature**2 * masked_mean(generalised(log_q, log_p, self.beta), student.mask & teacher.mask)
+        return self.temperature**2 * masked_mean(
+            generalised(log_q, log_p, self.beta), student.mask & teacher.mask
+        )
 
 
 def generalised(log_q: torch.Tensor, log_p: torch.Tensor, beta: float) -> torch.Tensor:

@@ -19,5 +19,7 @@ class MeanSquaredError(torch.nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Squared error a unit, in the squared unit of the labels."""
-        errors = wide(student.logits).squeeze(-1) - batch.labels.nan_to_num()  # a NaN would pass the mask in the gradient
+        errors = (
+            wide(student.logits).squeeze(-1) - batch.labels.nan_to_num()
+        )  # a NaN would pass the mask in the gradient
         return masked_mean(errors.square(), student.mask & ~batch.labels.isnan())

@@ -28,7 +28,9 @@ class Mutual(nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("peer",)
 
-    def __init__(self, temperature: ScheduledAbove0 = 1.0, learns: Annotated[float, Field(ge=0, le=1)] = 1.0) -> None:
+    def __init__(
+        self, temperature: ScheduledAbove0 = 1.0, learns: Annotated[float, Field(ge=0, le=1)] = 1.0
+    ) -> None:
         super().__init__()
         self.temperatures = schedule(temperature)
         self.temperature = self.temperatures(0.0)
@@ -52,5 +54,11 @@ class Mutual(nn.Module):
         own = square * masked_mean(divergence(log_p, log_q), mask)
         if not self.is_learning:
             return own
-        log_p, log_q = softened(peer, student, self.temperature)  # the other way round, the student held still
-        return own + self.hard(peer, peer, batch) + square * masked_mean(divergence(log_q, log_p), mask)
+        log_p, log_q = softened(
+            peer, student, self.temperature
+        )  # the other way round, the student held still
+        return (
+            own
+            + self.hard(peer, peer, batch)
+            + square * masked_mean(divergence(log_q, log_p), mask)
+        )

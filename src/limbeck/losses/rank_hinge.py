@@ -25,7 +25,9 @@ class RankHinge(torch.nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
-    def __init__(self, margin: Annotated[float, Field(gt=0)] = 1.0, top: Annotated[int, Field(ge=1)] = 10) -> None:
+    def __init__(
+        self, margin: Annotated[float, Field(gt=0)] = 1.0, top: Annotated[int, Field(ge=1)] = 10
+    ) -> None:
         super().__init__()
         self.margin, self.top = margin, top
 
@@ -33,7 +35,10 @@ class RankHinge(torch.nn.Module):
         """Logits a pair, from 0 on."""
         own, theirs = wide(student.logits), wide(teacher.logits.detach())
         first = theirs.topk(min(self.top, theirs.shape[-1]), -1).indices
-        own_gaps, gaps = (logits.gather(-1, first).unsqueeze(-1) - logits.unsqueeze(-2) for logits in (own, theirs))  # (B, W, top, V)
+        own_gaps, gaps = (
+            logits.gather(-1, first).unsqueeze(-1) - logits.unsqueeze(-2)
+            for logits in (own, theirs)
+        )  # (B, W, top, V)
         short = (gaps.clamp_max(self.margin) - own_gaps).relu() * (gaps > 0)
         pairs = (gaps > 0).sum((-2, -1)).clamp_min(1)
         return masked_mean(short.sum((-2, -1)) / pairs, student.mask & teacher.mask)

@@ -28,7 +28,13 @@ class Relation(torch.nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits", *FACTORS)
 
-    def __init__(self, heads: int = 0, layers: int = 1, map: dict[str, str] | None = None, map_by: MapBy = "last") -> None:
+    def __init__(
+        self,
+        heads: int = 0,
+        layers: int = 1,
+        map: dict[str, str] | None = None,
+        map_by: MapBy = "last",
+    ) -> None:
         super().__init__()
         if heads < 0:
             raise ValueError(f"relation: heads is 1 or more, or 0 to find it, not {heads}")
@@ -45,7 +51,9 @@ class Relation(torch.nn.Module):
         width = math.gcd(*(values.shape[1] * values.shape[3] for values in (*ours, *theirs)))
         divisors = [number for number in range(1, width + 1) if width % number == 0]
         if self.heads and self.heads not in divisors:
-            raise ValueError(f"{self.heads} relation heads do not divide both widths. heads is one of {', '.join(map(str, divisors))}, or 0")
+            raise ValueError(
+                f"{self.heads} relation heads do not divide both widths. heads is one of {', '.join(map(str, divisors))}, or 0"
+            )
         most = max(values.shape[1] for values in theirs)
         self.heads = self.heads or max(number for number in divisors if number <= most)
 
@@ -66,4 +74,6 @@ class Relation(torch.nn.Module):
         joined = torch.where(mask[..., None], joined, torch.zeros((), dtype=joined.dtype))
         heads = joined.unflatten(2, (self.heads, -1)).transpose(1, 2)
         scores = heads @ heads.transpose(-1, -2) / math.sqrt(heads.shape[-1])
-        return scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min).log_softmax(-1)
+        return scores.masked_fill(
+            ~mask[:, None, None, :], torch.finfo(scores.dtype).min
+        ).log_softmax(-1)

@@ -54,12 +54,19 @@ class Relational(torch.nn.Module):
         mask = student.mask & teacher.mask
         terms = []
         for own, theirs in self.pairs:
-            found, target = (self.some(counted(values, mask)) for values in (student.hidden[own], teacher.hidden[theirs].detach()))
+            found, target = (
+                self.some(counted(values, mask))
+                for values in (student.hidden[own], teacher.hidden[theirs].detach())
+            )
             count = len(found)
             apart = ~torch.eye(count, dtype=torch.bool)
             triplets = apart[:, :, None] & apart[:, None, :] & apart[None, :, :]
-            far = functional.huber_loss(distances(found, apart), distances(target, apart), reduction="none")[apart].sum() / max(1, int(apart.sum()))
-            wide = functional.huber_loss(angles(found), angles(target), reduction="none")[triplets].sum() / max(1, int(triplets.sum()))
+            far = functional.huber_loss(
+                distances(found, apart), distances(target, apart), reduction="none"
+            )[apart].sum() / max(1, int(apart.sum()))
+            wide = functional.huber_loss(angles(found), angles(target), reduction="none")[
+                triplets
+            ].sum() / max(1, int(triplets.sum()))
             terms.append(self.distance * far + self.angle * wide)
         return torch.stack(terms).mean()
 

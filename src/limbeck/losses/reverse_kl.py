@@ -29,4 +29,6 @@ class ReverseKl(torch.nn.Module):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Nats a unit, times T^2."""
         log_q, log_p = softened(student, teacher, self.temperature)
-        return self.temperature**2 * masked_mean(divergence(log_q, log_p), student.mask & teacher.mask)
+        return self.temperature**2 * masked_mean(
+            divergence(log_q, log_p), student.mask & teacher.mask
+        )

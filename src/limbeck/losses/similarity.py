@@ -26,7 +26,9 @@ class Similarity(torch.nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits", HIDDEN)
 
-    def __init__(self, layers: int = 1, map: dict[str, str] | None = None, map_by: MapBy = "last") -> None:
+    def __init__(
+        self, layers: int = 1, map: dict[str, str] | None = None, map_by: MapBy = "last"
+    ) -> None:
         super().__init__()
         self.kinds = (HIDDEN,)
         self.matching = Matching(layers, map, map_by)
@@ -41,7 +43,10 @@ class Similarity(torch.nn.Module):
         mask = student.mask & teacher.mask
         terms = []
         for own, theirs in self.pairs:
-            found, target = (similarities(counted(values, mask)) for values in (student.hidden[own], teacher.hidden[theirs].detach()))
+            found, target = (
+                similarities(counted(values, mask))
+                for values in (student.hidden[own], teacher.hidden[theirs].detach())
+            )
             terms.append((found - target).square().sum() / mask.sum().clamp_min(1))
         return torch.stack(terms).mean()
 

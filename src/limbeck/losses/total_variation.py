@@ -20,4 +20,6 @@ class TotalVariation(torch.nn.Module):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         """Between 0 and 1."""
         log_q, log_p = softened(student, teacher, 1.0)
-        return masked_mean(0.5 * (log_q.exp() - log_p.exp()).abs().sum(-1), student.mask & teacher.mask)
+        return masked_mean(
+            0.5 * (log_q.exp() - log_p.exp()).abs().sum(-1), student.mask & teacher.mask
+        )

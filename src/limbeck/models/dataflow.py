@@ -38,8 +38,16 @@ class _Operations(TorchFunctionMode):
         super().__init__()
         self.used = used
 
-    def __torch_function__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        given = {id(value): value._version for value in tensors_in([*args, *(kwargs or {}).values()])}
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        given = {
+            id(value): value._version for value in tensors_in([*args, *(kwargs or {}).values()])
+        }
         result = function(*args, **(kwargs or {}))
         made = {id(value): value._version for value in tensors_in([result])}
         for key in given.items() if made else ():
@@ -69,7 +77,9 @@ def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
 
     def number(value: torch.Tensor) -> int:
         tensors.append(value)
-        found = numbers.setdefault((id(value), value._version), len(tensors))  # written in place: other values from here on
+        found = numbers.setdefault(
+            (id(value), value._version), len(tensors)
+        )  # written in place: other values from here on
         flow.ranks[found] = value.ndim
         return found
 
@@ -86,8 +96,14 @@ def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
         return hook
 
     def after(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-            if isinstance(output, torch.Tensor) and not named and number(output) not in {flow.reads.get(name), *flow.makes.values()}:
+        def hook(
+            module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+        ) -> None:
+            if (
+                isinstance(output, torch.Tensor)
+                and not named
+                and number(output) not in {flow.reads.get(name), *flow.makes.values()}
+            ):
                 flow.makes[name] = number(output)
             if name not in leaves or name not in flow.makes:
                 flow.reads.pop(name, None)
@@ -96,7 +112,9 @@ def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
 
     named = [(name, module) for name, module in model.named_modules() if name]
     handles = [module.register_forward_pre_hook(before(name)) for name, module in named]
-    handles += [module.register_forward_hook(after(name), with_kwargs=True) for name, module in named]
+    handles += [
+        module.register_forward_hook(after(name), with_kwargs=True) for name, module in named
+    ]
     was_training = model.training
     try:
         with torch.no_grad(), _Operations(used):

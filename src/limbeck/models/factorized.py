@@ -11,7 +11,9 @@ class FactorizedEmbedding(nn.Module):
         """Of the shape, the kind and the padding of `embedding`, with new weights."""
         super().__init__()
         words, width, like = embedding.num_embeddings, embedding.embedding_dim, embedding.weight
-        self.table = nn.Embedding(words, rank, embedding.padding_idx, device=like.device, dtype=like.dtype)
+        self.table = nn.Embedding(
+            words, rank, embedding.padding_idx, device=like.device, dtype=like.dtype
+        )
         self.projection = nn.Linear(rank, width, bias=False, device=like.device, dtype=like.dtype)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:

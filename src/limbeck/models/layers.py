@@ -7,13 +7,19 @@ def blocks(model: nn.Module) -> list[str]:
     """The names of the model's layers. Raises ValueError where there is no list of them."""
     found = layer_names(model)
     if not found:
-        raise ValueError(f"{type(model).__name__} has no ModuleList of layers, so none can be left out")
+        raise ValueError(
+            f"{type(model).__name__} has no ModuleList of layers, so none can be left out"
+        )
     return found
 
 
 def layer_names(model: nn.Module) -> list[str]:
     """The members of the model's longest ModuleList, first to last; none where it has no such list."""
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    lists = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList)
+    ]
     name, longest = max(lists, key=lambda pair: len(pair[1]), default=("", ()))
     return [f"{name}.{index}" for index in range(len(longest))]
 

@@ -54,7 +54,9 @@ def from_transformers(name: str, task: Any) -> nn.Module:
     import transformers
 
     is_headless = task.auto_model == "AutoModel"
-    labels = None if isinstance(task, SelfSupervised) or is_headless else dict(enumerate(task.labels))  # a vocabulary is the model's own
+    labels = (
+        None if isinstance(task, SelfSupervised) or is_headless else dict(enumerate(task.labels))
+    )  # a vocabulary is the model's own
     auto = getattr(transformers, task.auto_model)
     with reading(name), quiet():
         config = transformers.AutoConfig.from_pretrained(locate(name))
@@ -68,19 +70,39 @@ def from_transformers(name: str, task: Any) -> nn.Module:
                 fill(model, load_file(Path(locate(name)) / WEIGHTS))
             else:
                 model = auto.from_pretrained(
-                    locate(name), config=config, attn_implementation="eager", dtype=torch.float32, ignore_mismatched_sizes=not tuned
+                    locate(name),
+                    config=config,
+                    attn_implementation="eager",
+                    dtype=torch.float32,
+                    ignore_mismatched_sizes=not tuned,
                 )
         if config.model_type == "efficientnet":
-            model.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)  # its window is larger than the map, which means the same, but not to runtimes
+            model.efficientnet.pooler = nn.AdaptiveAvgPool2d(
+                1
+            )  # its window is larger than the map, which means the same, but not to runtimes
     if is_headless:
         return Embedder(model)
-    return model if labels is None else reorder_head(model, [config.id2label[i] for i in range(len(labels))], task.labels)
+    return (
+        model
+        if labels is None
+        else reorder_head(model, [config.id2label[i] for i in range(len(labels))], task.labels)
+    )
 
 
 def placed(model: Any, edits: structure.Edits) -> structure.Edits:
     """Edits by the names that modules have here: an encoder may stand alone in one form of a model, and below a head in another."""
-    names, encoder = dict(model.named_modules(remove_duplicate=False)), f"{model.base_model_prefix}."
-    here = {name: name if name in names else encoder + name if encoder + name in names else name.removeprefix(encoder) for name in edits}
+    names, encoder = (
+        dict(model.named_modules(remove_duplicate=False)),
+        f"{model.base_model_prefix}.",
+    )
+    here = {
+        name: name
+        if name in names
+        else encoder + name
+        if encoder + name in names
+        else name.removeprefix(encoder)
+        for name in edits
+    }
     return {here[name]: wanted for name, wanted in edits.items()}
 
 
@@ -92,12 +114,26 @@ def fill(model: Any, tensors: dict[str, torch.Tensor]) -> None:
     own, encoder = model.state_dict(), f"{model.base_model_prefix}."
     plain = {name.removeprefix(encoder): tensor for name, tensor in tensors.items()}
     found = {name: plain.get(name.removeprefix(encoder)) for name in own}
-    fitting = {name: tensor for name, tensor in found.items() if tensor is not None and own[name].shape == tensor.shape}
+    fitting = {
+        name: tensor
+        for name, tensor in found.items()
+        if tensor is not None and own[name].shape == tensor.shape
+    }
     is_headless = not any(name.startswith(encoder) for name in own)
-    without = () if any(name.startswith(POOLER) for name in plain) else (POOLER, encoder + POOLER)  # an `Embedder` has none
-    missing = [name for name in own if (is_headless or name.startswith(encoder)) and name not in fitting and not name.startswith(without)]
+    without = (
+        () if any(name.startswith(POOLER) for name in plain) else (POOLER, encoder + POOLER)
+    )  # an `Embedder` has none
+    missing = [
+        name
+        for name in own
+        if (is_headless or name.startswith(encoder))
+        and name not in fitting
+        and not name.startswith(without)
+    ]
     if missing:
-        raise ValueError(f"the weights of {type(model).__name__} do not fit {structure.FILE}: `{missing[0]}`")
+        raise ValueError(
+            f"the weights of {type(model).__name__} do not fit {structure.FILE}: `{missing[0]}`"
+        )
     model.load_state_dict(fitting, strict=False)
 
 
@@ -117,7 +153,11 @@ def reorder_head(model: nn.Module, own: Sequence[str], wanted: Sequence[str]) ->
     if list(own) == list(wanted):
         return model
     order = [list(own).index(label) for label in wanted]
-    head = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == len(own)][-1]
+    head = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module.out_features == len(own)
+    ][-1]
     with torch.no_grad():
         head.weight.copy_(head.weight[order].clone())
         if head.bias is not None:
@@ -131,9 +171,15 @@ def reorder_head(model: nn.Module, own: Sequence[str], wanted: Sequence[str]) ->
 def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int) -> str:
     """The text of the preprocessing that the model `name` needs: its tokenizer, or what the training images say."""
     if task_class.preprocess_file == "preprocess.json":
-        return task_class.fit_preprocess(rows) if is_network(name) else json.dumps(image_processor(name))
+        return (
+            task_class.fit_preprocess(rows)
+            if is_network(name)
+            else json.dumps(image_processor(name))
+        )
     if is_network(name):
-        raise ValueError(f"model `{name}`: this network of ours reads images. Texts need a `transformers` model, by folder or hub id")
+        raise ValueError(
+            f"model `{name}`: this network of ours reads images. Texts need a `transformers` model, by folder or hub id"
+        )
     import transformers
 
     with reading(name), quiet():
@@ -148,7 +194,12 @@ def network_header(model_name: str, options: dict[str, Any], task: Any) -> dict[
     """What rebuilds one of our networks; None for a `transformers` model."""
     if not (is_network(model_name) or model_name.startswith(timm_models.PREFIX)):
         return None
-    return {"name": model_name, "options": options, "labels": len(task.labels), "channels": task.settings["channels"]}
+    return {
+        "name": model_name,
+        "options": options,
+        "labels": len(task.labels),
+        "channels": task.settings["channels"],
+    }
 
 
 def image_processor(name: str) -> dict[str, Any]:
@@ -165,7 +216,9 @@ def image_processor(name: str) -> dict[str, Any]:
         raise ValueError(f"model `{name}`: preprocessor_config.json: {error}") from None
 
 
-def save_model(model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str) -> None:
+def save_model(
+    model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str
+) -> None:
     """Write a model's folder. `network`: name, options, labels and channels of one of ours; None for a `transformers` model."""
     if isinstance(model, Embedder):
         model = model.encoder
@@ -174,7 +227,11 @@ def save_model(model: Any, folder: Path, *, network: dict[str, Any] | None, prep
             with quiet():
                 model.save_pretrained(folder)
         except SafetensorError as error:
-            raise OSError(errno.ENOSPC if "No space left" in str(error) else errno.EIO, str(error), str(folder)) from None
+            raise OSError(
+                errno.ENOSPC if "No space left" in str(error) else errno.EIO,
+                str(error),
+                str(folder),
+            ) from None
     else:
         write_json(folder / NETWORK, network)
         save_tensors(model_state(model), folder / WEIGHTS)
@@ -198,7 +255,9 @@ def build_network(network: dict[str, Any]) -> nn.Module:
     """A network, with new weights, by its header."""
     if network["name"].startswith(timm_models.PREFIX):
         return timm_models.create(network["name"], network["labels"], pretrained=False)
-    return registry.create("networks", network["name"], network["options"]).build(network["labels"], network["channels"])
+    return registry.create("networks", network["name"], network["options"]).build(
+        network["labels"], network["channels"]
+    )
 
 
 def locate(name: str) -> str:
@@ -214,7 +273,9 @@ def reading(name: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:300]
-        raise ValueError(f"model `{name}`: neither a network of ours, nor a model folder, nor a hub id that can be reached: {reason}") from None
+        raise ValueError(
+            f"model `{name}`: neither a network of ours, nor a model folder, nor a hub id that can be reached: {reason}"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -223,7 +284,9 @@ def having(name: str, auto_model: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"model `{name}`: not to be had as {auto_model}: {str(error).strip().splitlines()[0][:300]}") from None
+        raise ValueError(
+            f"model `{name}`: not to be had as {auto_model}: {str(error).strip().splitlines()[0][:300]}"
+        ) from None
 
 
 @contextlib.contextmanager

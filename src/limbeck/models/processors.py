@@ -19,7 +19,9 @@ def image_settings(config: Json) -> Json:
     size = sides(config, "size")
     found = {**cropping(config, size), **scaling(config)}
     if config.get("do_resize") is False:
-        raise ValueError("do_resize is false, and a graph takes images of one size only. Write the size into preprocessor_config.json")
+        raise ValueError(
+            "do_resize is false, and a graph takes images of one size only. Write the size into preprocessor_config.json"
+        )
     return found
 
 
@@ -30,7 +32,9 @@ def cropping(config: Json, size: Json) -> Json:
     found: Json = {"resample": Image.Resampling(config.get("resample", 2)).name.lower()}
     if "shortest_edge" not in size:
         if config.get("do_center_crop"):
-            raise ValueError("do_center_crop after a resize to height and width is not supported; give the size as {shortest_edge: N}")
+            raise ValueError(
+                "do_center_crop after a resize to height and width is not supported; give the size as {shortest_edge: N}"
+            )
         return found | {"height": size["height"], "width": size["width"]}
     edge = size["shortest_edge"]
     kind = str(config.get("image_processor_type", config.get("feature_extractor_type", "")))
@@ -38,7 +42,11 @@ def cropping(config: Json, size: Json) -> Json:
     if part is not None:
         square = {"height": edge, "width": edge}
         return found | square | ({"edge": int(edge / part)} if edge < 384 else {})
-    crop = sides(config, "crop_size") if config.get("do_center_crop") else {"height": edge, "width": edge}
+    crop = (
+        sides(config, "crop_size")
+        if config.get("do_center_crop")
+        else {"height": edge, "width": edge}
+    )
     return found | {"height": crop["height"], "width": crop["width"], "edge": edge}
 
 
@@ -46,8 +54,12 @@ def sides(config: Json, key: str) -> Json:
     """`size` or `crop_size` with named sides: one number is a square. Raises ValueError where it is missing or of another kind."""
     size = config.get(key)
     named = {"height": size, "width": size} if isinstance(size, int) else size
-    if not isinstance(named, dict) or not ({"height", "width"} <= named.keys() or "shortest_edge" in named):
-        raise ValueError(f"`{key}` is {size!r}; expected a number, {{height, width}} or {{shortest_edge}}")
+    if not isinstance(named, dict) or not (
+        {"height", "width"} <= named.keys() or "shortest_edge" in named
+    ):
+        raise ValueError(
+            f"`{key}` is {size!r}; expected a number, {{height, width}} or {{shortest_edge}}"
+        )
     return named
 
 

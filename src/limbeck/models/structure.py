@@ -40,7 +40,11 @@ def difference(model: nn.Module, blank: nn.Module) -> Edits:
 
 def of_kind(module: nn.Module, blank: nn.Module) -> dict[str, Any]:
     """What a list has lost, or how an embedding is factorized."""
-    if isinstance(module, nn.ModuleList) and isinstance(blank, nn.ModuleList) and len(module) < len(blank):
+    if (
+        isinstance(module, nn.ModuleList)
+        and isinstance(blank, nn.ModuleList)
+        and len(module) < len(blank)
+    ):
         return {"length": len(module)}
     if isinstance(module, FactorizedEmbedding) and isinstance(blank, nn.Embedding):
         return {"rank": module.projection.in_features}
@@ -54,13 +58,21 @@ def of_size(module: nn.Module, blank: nn.Module) -> dict[str, Any]:
     wanted, own = integers(module), integers(blank)
     sizes = {key: value for key, value in wanted.items() if key in own and own[key] != value}
     theirs = tensors(blank)
-    shapes = {key: list(value.shape) for key, value in tensors(module).items() if key in theirs and theirs[key].shape != value.shape}
+    shapes = {
+        key: list(value.shape)
+        for key, value in tensors(module).items()
+        if key in theirs and theirs[key].shape != value.shape
+    }
     return ({"sizes": sizes} if sizes else {}) | ({"shapes": shapes} if shapes else {})
 
 
 def integers(module: nn.Module) -> dict[str, int]:
     """A module's own integers, by name."""
-    return {key: value for key, value in vars(module).items() if type(value) is int and key not in NO_SIZES}
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if type(value) is int and key not in NO_SIZES
+    }
 
 
 def tensors(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -78,7 +90,9 @@ def edit(model: nn.Module, name: str, wanted: dict[str, Any]) -> None:
     """Make one module's edits."""
     module = dict(model.named_modules(remove_duplicate=False)).get(name)
     if module is None:
-        raise ValueError(f"{FILE}: {type(model).__name__} has no module `{name}`: the file belongs to another model")
+        raise ValueError(
+            f"{FILE}: {type(model).__name__} has no module `{name}`: the file belongs to another model"
+        )
     if "length" in wanted:
         assert isinstance(module, nn.ModuleList)
         del module[wanted["length"] :]
@@ -87,11 +101,15 @@ def edit(model: nn.Module, name: str, wanted: dict[str, Any]) -> None:
         model.set_submodule(name, FactorizedEmbedding(module, wanted["rank"]))
     for key, size in wanted.get("sizes", {}).items():
         if key not in integers(module):
-            raise ValueError(f"{FILE}: `{name}` has no size `{key}`: the file belongs to another model")
+            raise ValueError(
+                f"{FILE}: `{name}` has no size `{key}`: the file belongs to another model"
+            )
         setattr(module, key, size)
     for key, shape in wanted.get("shapes", {}).items():
         if key not in tensors(module):
-            raise ValueError(f"{FILE}: `{name}` has no tensor `{key}`: the file belongs to another model")
+            raise ValueError(
+                f"{FILE}: `{name}` has no tensor `{key}`: the file belongs to another model"
+            )
         put(module, key, tensors(module)[key].new_empty(shape))
 
 

@@ -84,10 +84,21 @@ def run_model(model: nn.Module, batch: Batch, taps: Sequence[Tap] = ()) -> Outpu
     """The outputs of `model` on a batch of torch tensors, with what `taps` name."""
     attending = [tap.module for tap in taps if tap.kind in OF_ATTENTION]
     layers = [tap.module for tap in taps if tap.kind not in OF_ATTENTION]
-    with capture(model, layers) as captured, attention.recorded(model, attending) as recorded, naming_tokens_at(model, batch.positions) as gathered:
+    with (
+        capture(model, layers) as captured,
+        attention.recorded(model, attending) as recorded,
+        naming_tokens_at(model, batch.positions) as gathered,
+    ):
         result = model(**batch.inputs)
     logits = logits_of(result)
-    inner = {tap: placed(tap, recorded[tap.module][tap.kind] if tap.kind in OF_ATTENTION else captured[tap.module], batch) for tap in taps}
+    inner = {
+        tap: placed(
+            tap,
+            recorded[tap.module][tap.kind] if tap.kind in OF_ATTENTION else captured[tap.module],
+            batch,
+        )
+        for tap in taps
+    }
     units = logits if gathered or holds_texts(batch) else by_unit(logits, batch.positions)
     return Outputs(units.float(), batch.mask, inner, places_of(batch, inner))
 
@@ -105,7 +116,11 @@ def holds_texts(batch: Batch) -> bool:
 
 def places_of(batch: Batch, inner: dict[Tap, torch.Tensor]) -> torch.Tensor | None:
     """(B, P) which places count, where a row is one unit; None where units are the places, or nothing is read place by place."""
-    found = [value.shape[1 if tap.kind == PLACES else 2] for tap, value in inner.items() if tap.kind in BY_PLACE]
+    found = [
+        value.shape[1 if tap.kind == PLACES else 2]
+        for tap, value in inner.items()
+        if tap.kind in BY_PLACE
+    ]
     if batch.positions is not None or not found:
         return None
     seen = batch.inputs.get("attention_mask")
@@ -114,13 +129,21 @@ def places_of(batch: Batch, inner: dict[Tap, torch.Tensor]) -> torch.Tensor | No
 
 def placed(tap: Tap, values: torch.Tensor, batch: Batch) -> torch.Tensor:
     """A module's output in the shape of the tap's kind. Raises ValueError where it has none."""
-    wanted, what = {HIDDEN: ((2, 3, 4), ""), PLACES: ((3,), "tokens (B, T, D)"), MAPS: ((4,), "maps (B, C, H, W)")}.get(tap.kind, ((4,), ""))
+    wanted, what = {
+        HIDDEN: ((2, 3, 4), ""),
+        PLACES: ((3,), "tokens (B, T, D)"),
+        MAPS: ((4,), "maps (B, C, H, W)"),
+    }.get(tap.kind, ((4,), ""))
     if values.ndim not in wanted:
-        raise ValueError(f"`{tap.module}` gives {tuple(values.shape)}, and {what} are read of it. Name another module, or take the loss `hidden`")
+        raise ValueError(
+            f"`{tap.module}` gives {tuple(values.shape)}, and {what} are read of it. Name another module, or take the loss `hidden`"
+        )
     seen = batch.inputs.get("attention_mask")
     if seen is not None and seen.ndim == 3:
         if tap.kind != HIDDEN:
-            raise ValueError(f"`{tap.module}`: a row holds several texts here, which a loss that goes by place cannot read. Take the loss `hidden`")
+            raise ValueError(
+                f"`{tap.module}`: a row holds several texts here, which a loss that goes by place cannot read. Take the loss `hidden`"
+            )
         return by_unit(values, None, seen.flatten(0, 1)).float().reshape(*batch.mask.shape, -1)
     if tap.kind == HIDDEN:
         return by_unit(values, batch.positions, seen).float()
@@ -129,10 +152,16 @@ def placed(tap: Tap, values: torch.Tensor, batch: Batch) -> torch.Tensor:
     if tap.kind == PLACES:
         return by_unit(values, batch.positions).float()
     values = values.take_along_dim(batch.positions[:, None, :, None], 2)
-    return (values.take_along_dim(batch.positions[:, None, None, :], 3) if tap.kind == attention.PROBABILITIES else values).float()
+    return (
+        values.take_along_dim(batch.positions[:, None, None, :], 3)
+        if tap.kind == attention.PROBABILITIES
+        else values
+    ).float()
 
 
-def by_unit(values: torch.Tensor, positions: torch.Tensor | None, seen: torch.Tensor | None = None) -> torch.Tensor:
+def by_unit(
+    values: torch.Tensor, positions: torch.Tensor | None, seen: torch.Tensor | None = None
+) -> torch.Tensor:
     """(B, T, D) to (B, W, D) at `positions` (B, W). Without positions one unit a row: (B, D), (B, C, H, W), or (B, T, D) with the mask `seen`
     (B, T), to (B, 1, D)."""
     if positions is not None:
@@ -141,8 +170,12 @@ def by_unit(values: torch.Tensor, positions: torch.Tensor | None, seen: torch.Te
         return values.flatten(2).mean(2).unsqueeze(1)
     if values.ndim == 2:
         return values.unsqueeze(1)
-    weights = torch.ones_like(values[..., :1]) if seen is None else seen.unsqueeze(-1).to(values.dtype)
-    return (values * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)  # a padded text has no token
+    weights = (
+        torch.ones_like(values[..., :1]) if seen is None else seen.unsqueeze(-1).to(values.dtype)
+    )
+    return (values * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(
+        1
+    )  # a padded text has no token
 
 
 @contextlib.contextmanager
@@ -153,7 +186,9 @@ def naming_tokens_at(model: nn.Module, positions: torch.Tensor | None) -> Iterat
     if head is None or positions is None:
         yield False
         return
-    handle = head.register_forward_pre_hook(lambda module, inputs: (by_unit(inputs[0], positions), *inputs[1:]))
+    handle = head.register_forward_pre_hook(
+        lambda module, inputs: (by_unit(inputs[0], positions), *inputs[1:])
+    )
     try:
         yield True
     finally:
@@ -174,7 +209,9 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, torch
     modules = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
     for name in layers:
         if name not in modules:
-            raise ValueError(f"{type(model).__name__} has no module `{name}`. {suggest(name, modules)}")
+            raise ValueError(
+                f"{type(model).__name__} has no module `{name}`. {suggest(name, modules)}"
+            )
     handles = [modules[name].register_forward_hook(keep(name)) for name in dict.fromkeys(layers)]
     try:
         yield captured

@@ -12,8 +12,13 @@ def library() -> Any:
     """The module timm. Raises ValueError naming the extra."""
     try:
         import timm
-    except (ImportError, RuntimeError) as error:  # a torchvision of another build than torch raises RuntimeError
-        raise ValueError(f"models called `{PREFIX}NAME` need timm and torchvision ({error}). pip install 'limbeck[vision]'") from None
+    except (
+        ImportError,
+        RuntimeError,
+    ) as error:  # a torchvision of another build than torch raises RuntimeError
+        raise ValueError(
+            f"models called `{PREFIX}NAME` need timm and torchvision ({error}). pip install 'limbeck[vision]'"
+        ) from None
     return timm
 
 
@@ -23,7 +28,9 @@ def create(name: str, num_labels: int, *, pretrained: bool) -> nn.Module:
     own = name.removeprefix(PREFIX)
     if not timm.is_model(own.split(".")[0]):
         near = ", ".join(timm.list_models(f"*{own.split('.')[0]}*")[:8])
-        raise ValueError(f"model `{name}`: timm has no model of this name. Near it: {near or 'none; timm.list_models() lists all'}")
+        raise ValueError(
+            f"model `{name}`: timm has no model of this name. Near it: {near or 'none; timm.list_models() lists all'}"
+        )
     return _Named(timm.create_model(own, pretrained=pretrained, num_classes=num_labels))
 
 
@@ -33,7 +40,13 @@ def settings(name: str) -> dict[str, Any]:
     found = timm.data.resolve_data_config({}, model=timm.create_model(name.removeprefix(PREFIX)))
     channels, height, width = found["input_size"]
     size = {"height": height, "width": width, "edge": int(min(height, width) / found["crop_pct"])}
-    return {**size, "channels": channels, "mean": list(found["mean"]), "std": list(found["std"]), "resample": found["interpolation"]}
+    return {
+        **size,
+        "channels": channels,
+        "mean": list(found["mean"]),
+        "std": list(found["std"]),
+        "resample": found["interpolation"],
+    }
 
 
 class _Named(nn.Module):

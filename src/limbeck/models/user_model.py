@@ -62,9 +62,14 @@ class Own:
             ) from None
         width, wanted = outputs.logits.shape[-1], len(task.labels)
         if width != wanted and task.auto_model != "AutoModel":
-            raise ValueError(f"model `{name}`: its logits have {width} values, but the data has {wanted} labels ({', '.join(task.labels[:12])})")
+            raise ValueError(
+                f"model `{name}`: its logits have {width} values, but the data has {wanted} labels ({', '.join(task.labels[:12])})"
+            )
 
 
 def wrapped(models: Mapping[str, nn.Module | Own] | None) -> dict[str, Own]:
     """Modules as a caller gives them, each as an `Own`."""
-    return {name: model if isinstance(model, Own) else Own(model) for name, model in (models or {}).items()}
+    return {
+        name: model if isinstance(model, Own) else Own(model)
+        for name, model in (models or {}).items()
+    }

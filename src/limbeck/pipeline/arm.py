@@ -50,11 +50,17 @@ def taught(recipe: Recipe, bench: Bench) -> tuple[Net, list[objective.Term], Ans
     start = student_stage(bench, recipe, ready)
     terms = objective.terms(start.task.hard_loss, recipe.distill)
     guide = assistant(bench, recipe) if recipe.assistant else ready
-    answers = label_stages(bench, recipe, guide, start, terms) if guide and any(term.loss.reads for term in terms) else None
+    answers = (
+        label_stages(bench, recipe, guide, start, terms)
+        if guide and any(term.loss.reads for term in terms)
+        else None
+    )
     return start, terms, answers
 
 
 def assistant(bench: Bench, recipe: Recipe) -> Net:
     """The assistant, taught by the teachers as the student will be by it; float."""
-    own = recipe.model_copy(update={"student": recipe.assistant, "assistant": None, "quantize": None, "verdict": None})
+    own = recipe.model_copy(
+        update={"student": recipe.assistant, "assistant": None, "quantize": None, "verdict": None}
+    )
     return trained_net(bench, *trained_student(own, bench))

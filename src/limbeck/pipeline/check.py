@@ -46,7 +46,9 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     seconds = time.perf_counter() - began
     if found:
         checked.lines += [f"data: {note}" for note in found.notes]
-        checked.lines.append(f"data: {len(found.train):,} train, {len(found.validation):,} validation, {len(found.test):,} test rows")
+        checked.lines.append(
+            f"data: {len(found.train):,} train, {len(found.validation):,} validation, {len(found.test):,} test rows"
+        )
         checked.lines += [f"labels: {some(found.labels)}"] if found.labels else []
     if rehearse:
         check_models(recipe, checked)
@@ -76,10 +78,19 @@ def check_costs(recipe: Recipe, found: Splits, reading_seconds: float, checked: 
             checked.lines.append(event.text)
 
     costs = forecast.rehearse(recipe, found, reading_seconds, tell)
-    seconds, peak_mb, disk_mb = sum(c.seconds for c in costs), max(c.peak_mb for c in costs), sum(c.disk_mb for c in costs)
+    seconds, peak_mb, disk_mb = (
+        sum(c.seconds for c in costs),
+        max(c.peak_mb for c in costs),
+        sum(c.disk_mb for c in costs),
+    )
     checked.lines += ["", f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}"]
-    rows = [(c.stage, c.seconds, c.peak_mb, c.disk_mb) for c in costs] + [("total", seconds, peak_mb, disk_mb)]
-    checked.lines += [f"{stage:18} {duration(spent):>12} {memory:7,.0f} MB {disk:7,.0f} MB" for stage, spent, memory, disk in rows]
+    rows = [(c.stage, c.seconds, c.peak_mb, c.disk_mb) for c in costs] + [
+        ("total", seconds, peak_mb, disk_mb)
+    ]
+    checked.lines += [
+        f"{stage:18} {duration(spent):>12} {memory:7,.0f} MB {disk:7,.0f} MB"
+        for stage, spent, memory, disk in rows
+    ]
     checked.lines.append("(nothing reused; on this machine as busy as it is now)")
     folder = Store().folder
     free_mb = shutil.disk_usage(folder).free / 2**20

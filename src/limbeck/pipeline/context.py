@@ -131,7 +131,9 @@ class Bench:
         key = digest([split, task.preprocess])
         if key not in self.encodings:
             rows = getattr(self.data, split)
-            many = len(rows) >= PACKED_ROWS and self.reads_tokens and task.auto_model != "AutoModel"  # of several texts a row
+            many = (
+                len(rows) >= PACKED_ROWS and self.reads_tokens and task.auto_model != "AutoModel"
+            )  # of several texts a row
             self.encodings[key] = self._packed(split, task, rows) if many else task.encode(rows)
         return self.encodings[key]
 
@@ -140,8 +142,18 @@ class Bench:
             "data": self.fingerprint(split), "preprocess": digest(task.preprocess), "labels": list(task.labels), "task": self.recipe.task,
             "tokenizers": machine.versions().get("tokenizers"), "revision": REVISION,
         }  # fmt: skip
-        chunks = (task.encode(rows[start : start + PACKED_CHUNK]) for start in range(0, len(rows), PACKED_CHUNK))
-        return packed.open_packed(self.store.stage("encode", inputs, lambda folder: packed.pack(chunks, folder), label=f"encode {split}"))
+        chunks = (
+            task.encode(rows[start : start + PACKED_CHUNK])
+            for start in range(0, len(rows), PACKED_CHUNK)
+        )
+        return packed.open_packed(
+            self.store.stage(
+                "encode",
+                inputs,
+                lambda folder: packed.pack(chunks, folder),
+                label=f"encode {split}",
+            )
+        )
 
     @property
     def reads_tokens(self) -> bool:
@@ -153,8 +165,12 @@ class Bench:
         own = self.own.get(model_name)
         if own is not None and own.tokenizer is None:
             if self.reads_tokens:
-                raise ValueError(f"model `{model_name}`: say which tokenizer it reads: Own(module, tokenizer=FOLDER)")
-            return self.task_class(self.data.labels, self.task_class.fit_preprocess(self.data.labelled))
+                raise ValueError(
+                    f"model `{model_name}`: say which tokenizer it reads: Own(module, tokenizer=FOLDER)"
+                )
+            return self.task_class(
+                self.data.labels, self.task_class.fit_preprocess(self.data.labelled)
+            )
         name = own.tokenizer if own and own.tokenizer else model_name
         text = preprocess(name, self.task_class, self.data.labelled, self.recipe.train.max_tokens)
         return self.task_class(self.data.labels, text)
@@ -168,7 +184,11 @@ class Bench:
 
     def reference(self, name: str, options: dict[str, Any]) -> Any:
         """What a model's name stands for, as part of a key."""
-        return self.own[name].reference() if name in self.own else teacher.reference(name, options, _model_digest)
+        return (
+            self.own[name].reference()
+            if name in self.own
+            else teacher.reference(name, options, _model_digest)
+        )
 
     def environment(self) -> dict[str, Any]:
         """What two machines must share to compute the same bits."""
@@ -177,7 +197,9 @@ class Bench:
             "revision": REVISION,
             "threads": self.recipe.train.threads,
             "cpu": list(machine.cpu()[1]),
-            "versions": {name: versions[name] for name in ("torch", "transformers") if name in versions},
+            "versions": {
+                name: versions[name] for name in ("torch", "transformers") if name in versions
+            },
         }
 
     def dtype(self) -> torch.dtype:
@@ -190,5 +212,9 @@ class Bench:
 
 def _model_digest(folder: Path) -> str:
     """The bytes of a model's folder that count."""
-    wanted = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
+    wanted = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in (".json", ".safetensors", ".txt", ".model")
+    )
     return digest({path.name: file_digest(path) for path in wanted})

@@ -34,10 +34,18 @@ from limbeck.tasks.token_classification import WORD
 CHUNK = 200  # rows in one file: what a kill loses at most
 REVISION = 1  # part of the stage's key
 
-Draw = tuple[str, np.ndarray, np.ndarray]  # a text's key in its row; which words are replaced; which candidate each gets, in [0, 1)
+Draw = tuple[
+    str, np.ndarray, np.ndarray
+]  # a text's key in its row; which words are replaced; which candidate each gets, in [0, 1)
 
 
-def added(found: Splits, asked: Recipe, task: Any, store: Store, reference: Callable[[str, dict[str, Any]], Any]) -> Splits:
+def added(
+    found: Splits,
+    asked: Recipe,
+    task: Any,
+    store: Store,
+    reference: Callable[[str, dict[str, Any]], Any],
+) -> Splits:
     """The data with copies of its labelled rows behind the other rows of train; `reference` tells what a model's name stands for."""
     settings = asked.augment
     assert settings is not None and asked.teacher is not None
@@ -55,12 +63,25 @@ def added(found: Splits, asked: Recipe, task: Any, store: Store, reference: Call
             path = folder / f"rows-{start:08}.jsonl"
             if not path.exists():
                 rows = copies(found.labelled[start : start + CHUNK], start, settings, task, propose)
-                write_bytes(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+                write_bytes(
+                    path,
+                    "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(),
+                )
 
     folder = store.stage("augment", inputs, build)
-    rows = [json.loads(line) for path in sorted(folder.glob("rows-*.jsonl")) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    rows = [
+        json.loads(line)
+        for path in sorted(folder.glob("rows-*.jsonl"))
+        for line in path.read_text(encoding="utf-8").split("\n")
+        if line
+    ]
     note = f"{'' if rows else 'warning: '}augment: {len(rows)} copies of {len(found.labelled)} rows ({settings.method})"
-    return replace(found, train=found.train + rows, num_unlabelled=found.num_unlabelled + len(rows), notes=[*found.notes, note])
+    return replace(
+        found,
+        train=found.train + rows,
+        num_unlabelled=found.num_unlabelled + len(rows),
+        notes=[*found.notes, note],
+    )
 
 
 def foreseen(found: Splits, settings: Augment) -> Splits:
@@ -69,24 +90,37 @@ def foreseen(found: Splits, settings: Augment) -> Splits:
     return replace(found, train=found.train + rows, num_unlabelled=found.num_unlabelled + len(rows))
 
 
-def copies(rows: Sequence[Row], first: int, settings: Augment, task: Any, propose: Propose) -> Iterator[Row]:
+def copies(
+    rows: Sequence[Row], first: int, settings: Augment, task: Any, propose: Propose
+) -> Iterator[Row]:
     """The copies of rows number `first` and on, row after row, without labels."""
     texts = [words_of(row) for row in rows]
-    drawn = [[list(draw(words, settings, first + i, copy)) for copy in range(settings.copies)] for i, words in enumerate(texts)]
+    drawn = [
+        [list(draw(words, settings, first + i, copy)) for copy in range(settings.copies)]
+        for i, words in enumerate(texts)
+    ]
     places: dict[tuple[int, str, int], Place] = {}
     for i, of_row in enumerate(drawn):
         for key, chosen, _ in (text for copy in of_row for text in copy):
-            places |= {(i, key, int(place)): (texts[i][key], int(place)) for place in np.flatnonzero(chosen)}
+            places |= {
+                (i, key, int(place)): (texts[i][key], int(place))
+                for place in np.flatnonzero(chosen)
+            }
     candidates: dict[tuple[int, str], dict[int, list[str]]] = defaultdict(dict)
     for (i, key, place), proposed in zip(places, propose(list(places.values())), strict=True):
         candidates[i, key][place] = proposed
     for i, row in enumerate(rows):
         seen = [texts[i]]
         for of_copy in drawn[i]:
-            words = {key: replaced(texts[i][key], chosen, fate, candidates[i, key]) for key, chosen, fate in of_copy}
+            words = {
+                key: replaced(texts[i][key], chosen, fate, candidates[i, key])
+                for key, chosen, fate in of_copy
+            }
             if words not in seen:
                 seen.append(words)
-                yield without_labels({key: written(row[key], found) for key, found in words.items()}, task)
+                yield without_labels(
+                    {key: written(row[key], found) for key, found in words.items()}, task
+                )
 
 
 def words_of(row: Row) -> dict[str, list[str]]:
@@ -101,10 +135,16 @@ def draw(words: dict[str, list[str]], settings: Augment, row: int, copy: int) ->
     generator = np.random.default_rng([settings.seed, row, copy])
     for key, found in words.items():
         chosen = generator.random(len(found)) < settings.share
-        yield key, chosen & np.array([word.isalpha() for word in found], bool), generator.random(len(found))
+        yield (
+            key,
+            chosen & np.array([word.isalpha() for word in found], bool),
+            generator.random(len(found)),
+        )
 
 
-def replaced(words: Sequence[str], chosen: np.ndarray, fate: np.ndarray, candidates: Mapping[int, list[str]]) -> list[str]:
+def replaced(
+    words: Sequence[str], chosen: np.ndarray, fate: np.ndarray, candidates: Mapping[int, list[str]]
+) -> list[str]:
     """The words with one candidate in each chosen place that has any."""
     found = list(words)
     for place in np.flatnonzero(chosen).tolist():

@@ -27,30 +27,55 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
     recipe, task = bench.recipe, final_arm(arms)[0].task
     settings = recipe.verdict or Verdict()
     weights = resample(len(final_arm(arms)[0].scored.offsets) - 1, settings.resamples)
-    resampled = {arm: bootstrap([run.scored for run in runs], weights, task) for arm, runs in arms.items()}
+    resampled = {
+        arm: bootstrap([run.scored for run in runs], weights, task) for arm, runs in arms.items()
+    }
     inspected = inspect(bench, arms)
     latency, compared = measure(bench, arms, settings.latency_rows, settings.latency_threads)
-    rows = {arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher")) for arm, runs in arms.items()}
+    rows = {
+        arm: describe_arm(runs, resampled[arm], latency[arm], arms.get("teacher"))
+        for arm, runs in arms.items()
+    }
     chance = None
     if recipe.verdict and not isinstance(task, SelfSupervised):
-        chance = bootstrap([collapse.constant(final_arm(arms)[0].scored, task, recipe.judged_metric)], weights, task)
-    parity = [{"arm": arm, "seed": run.recipe.train.seed, **row} for arm, runs in arms.items() for run in runs for row in run.parity]
+        chance = bootstrap(
+            [collapse.constant(final_arm(arms)[0].scored, task, recipe.judged_metric)],
+            weights,
+            task,
+        )
+    parity = [
+        {"arm": arm, "seed": run.recipe.train.seed, **row}
+        for arm, runs in arms.items()
+        for run in runs
+        for row in run.parity
+    ]
     return {
         "schema": 1,
         "name": name,
         "task": recipe.task,
-        "metric": {"name": recipe.judged_metric, "higher_is_better": metrics.sign(recipe.judged_metric) > 0},
+        "metric": {
+            "name": recipe.judged_metric,
+            "higher_is_better": metrics.sign(recipe.judged_metric) > 0,
+        },
         "arms": rows,
         "verdict": judge(recipe, rows, resampled, parity, chance) if recipe.verdict else None,
         "parity": parity,
         "speed": compared,
         "layers": inspected,
-        "stages": [{key: value for key, value in record.items() if key != "entry"} for record in bench.store.records],
+        "stages": [
+            {key: value for key, value in record.items() if key != "entry"}
+            for record in bench.store.records
+        ],
         "machine": machine.describe(),
         "versions": machine.versions(),
         "notes": bench.data.notes
         + beside(bench, final_arm(arms)[0])
-        + [f"{arm}, seed {run.recipe.train.seed}: {note}" for arm, runs in arms.items() for run in runs for note in run.notes],
+        + [
+            f"{arm}, seed {run.recipe.train.seed}: {note}"
+            for arm, runs in arms.items()
+            for run in runs
+            for note in run.notes
+        ],
         "bad_rows": {"policy": recipe.data.on_bad_row, "count": bench.data.num_bad},
         "recipe": write(recipe),
     }
@@ -59,16 +84,25 @@ def describe(bench: Bench, arms: dict[str, list[Arm]], name: str) -> dict[str, A
 def beside(bench: Bench, arm: Arm) -> list[str]:
     """What the teachers beside the first, and an assistant, score on the test split."""
     recipe = bench.recipe
-    titles = [f"teacher {number} ({other.model})" for number, other in enumerate(recipe.teachers, 2)]
+    titles = [
+        f"teacher {number} ({other.model})" for number, other in enumerate(recipe.teachers, 2)
+    ]
     named = list(zip(titles, further_teachers(bench, recipe), strict=True))
     if recipe.assistant:
         named.append(("assistant", assistant(bench, recipe)))
     found = [(name, net, score(bench, net.folder, net.load, net.task)) for name, net in named]
-    return [f"{name}: {recipe.judged_metric} {quality(scored, net.task)[recipe.judged_metric]:.4f}" for name, net, scored in found]
+    return [
+        f"{name}: {recipe.judged_metric} {quality(scored, net.task)[recipe.judged_metric]:.4f}"
+        for name, net, scored in found
+    ]
 
 
 def judge(
-    recipe: Recipe, rows: dict[str, Any], resampled: dict[str, Any], parity: list[dict[str, Any]], chance: dict[str, np.ndarray] | None
+    recipe: Recipe,
+    rows: dict[str, Any],
+    resampled: dict[str, Any],
+    parity: list[dict[str, Any]],
+    chance: dict[str, np.ndarray] | None,
 ) -> dict[str, Any]:
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures."""
     assert recipe.verdict is not None
@@ -84,23 +118,43 @@ def judge(
     )
     broken = [row for row in parity if not row["holds"]]
     reasons = found["reasons"] + [
-        f"parity fails: {row['arm']} in {row['runtime']} decides {row['flips']} of {row['units']} otherwise" for row in broken
+        f"parity fails: {row['arm']} in {row['runtime']} decides {row['flips']} of {row['units']} otherwise"
+        for row in broken
     ]
     return found | {"reasons": reasons, "kept": not reasons}
 
 
-def describe_arm(runs: list[Arm], resampled: dict[str, np.ndarray], latency: dict[str, Any], teachers: list[Arm] | None) -> dict[str, Any]:
+def describe_arm(
+    runs: list[Arm],
+    resampled: dict[str, np.ndarray],
+    latency: dict[str, Any],
+    teachers: list[Arm] | None,
+) -> dict[str, Any]:
     """One row of report.json's arms."""
-    seeds = [{"seed": run.recipe.train.seed, "metrics": quality(run.scored, run.task), **details(run.scored, run.task)} for run in runs]
+    seeds = [
+        {
+            "seed": run.recipe.train.seed,
+            "metrics": quality(run.scored, run.task),
+            **details(run.scored, run.task),
+        }
+        for run in runs
+    ]
     decided = not isinstance(runs[0].task, SelfSupervised)  # of whose answers only figures are kept
     return {
         "seeds": seeds,
-        "mean": {name: float(np.mean([seed["metrics"][name] for seed in seeds])) for name in seeds[0]["metrics"]},
+        "mean": {
+            name: float(np.mean([seed["metrics"][name] for seed in seeds]))
+            for name in seeds[0]["metrics"]
+        },
         "ci95": {name: interval(values) for name, values in resampled.items()},
         "parameters": runs[0].parameters,
         "bytes": runs[0].num_bytes,
         "latency_ms": latency,
-        "agreement": float(np.mean([agreement(run.scored, teachers[0].scored, run.task) for run in runs])) if teachers and decided else None,
+        "agreement": float(
+            np.mean([agreement(run.scored, teachers[0].scored, run.task) for run in runs])
+        )
+        if teachers and decided
+        else None,
     }
 
 

@@ -25,7 +25,14 @@ from limbeck.core.events import Tell, silent
 from limbeck.core.files import read_json
 from limbeck.core.memory import peak_mb
 from limbeck.core.store import Store
-from limbeck.data.batches import LENGTH_POOL, batch_plan, evaluation_batches, evaluation_budget, in_order, padded_size
+from limbeck.data.batches import (
+    LENGTH_POOL,
+    batch_plan,
+    evaluation_batches,
+    evaluation_budget,
+    in_order,
+    padded_size,
+)
 from limbeck.data.splits import Splits
 from limbeck.distillation import objective, ragged_cache
 from limbeck.evaluation.verdict import judged_arm
@@ -97,11 +104,16 @@ class Volume:
         """What the rows will hold that are not encoded yet: arrays, and about 100 bytes a Python object. Images hold nothing."""
         if not self.encoded[0].has_tokens:
             return 0.0
-        held = sum(sum(array.nbytes + 100 for array in (*row.inputs.values(), row.labels)) + 400 for row in self.encoded)
+        held = sum(
+            sum(array.nbytes + 100 for array in (*row.inputs.values(), row.labels)) + 400
+            for row in self.encoded
+        )
         return (self.scale - 1) * held / 2**20
 
 
-def rehearse(recipe: Recipe, found: Splits, reading_seconds: float, tell: Tell = silent) -> list[Cost]:
+def rehearse(
+    recipe: Recipe, found: Splits, reading_seconds: float, tell: Tell = silent
+) -> list[Cost]:
     """The cost of every stage; reading the data `found` took `reading_seconds`; `tell` hears what the stages tell. Raises ValueError for whatever
     would stop the run."""
     cache = Store().folder
@@ -111,10 +123,14 @@ def rehearse(recipe: Recipe, found: Splits, reading_seconds: float, tell: Tell =
         try:
             return rehearsal.run()
         except (RuntimeError, IndexError) as error:  # what torch raises for shapes that do not fit
-            raise ValueError(f"{rehearsal.doing}: a batch cannot be computed: {str(error).strip().splitlines()[0]}") from None
+            raise ValueError(
+                f"{rehearsal.doing}: a batch cannot be computed: {str(error).strip().splitlines()[0]}"
+            ) from None
         except ValueError as error:
             stage = rehearsal.doing.split()[0]
-            raise ValueError(f"{rehearsal.doing}: {str(error).removeprefix(f'{stage}: ')}") from None
+            raise ValueError(
+                f"{rehearsal.doing}: {str(error).removeprefix(f'{stage}: ')}"
+            ) from None
 
 
 @dataclass
@@ -129,7 +145,9 @@ class Rehearsal:
     costs: list[Cost] = field(default_factory=list)
     volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
     holes_mb: float = 0.0
-    mapped_mb: float = 0.0  # of the teacher's cache, which counts as this process's memory once it was read
+    mapped_mb: float = (
+        0.0  # of the teacher's cache, which counts as this process's memory once it was read
+    )
     doing: str = "model"
 
     def __post_init__(self) -> None:
@@ -139,7 +157,11 @@ class Rehearsal:
         """Teacher, student, every arm, latency."""
         torch.set_num_threads(self.recipe.train.threads)
         memory.keep_freed_memory()
-        arms = derive_arms(self.recipe, 0) if self.recipe.verdict else {stages.arm_title(self.recipe): self.recipe}
+        arms = (
+            derive_arms(self.recipe, 0)
+            if self.recipe.verdict
+            else {stages.arm_title(self.recipe): self.recipe}
+        )
         if self.recipe.augment:
             self.augment(self.recipe.augment)
         self.bench.data = self.sample()
@@ -147,7 +169,9 @@ class Rehearsal:
         ready = self.teacher() if self.recipe.teacher else None
         self.doing = "student"
         few = self.bench.data
-        self.bench.data = replace(few, train=spread(self.found.train, SAMPLE_ROWS))  # a vocabulary is cut to what many rows use
+        self.bench.data = replace(
+            few, train=spread(self.found.train, SAMPLE_ROWS)
+        )  # a vocabulary is cut to what many rows use
         start = stages.student_stage(self.bench, self.recipe, ready)
         self.bench.data = few
         self.add("student", self.last_seconds(), self.bytes_of(start.folder))
@@ -165,7 +189,9 @@ class Rehearsal:
         """Copies of a few rows; from here on the data is as large as with all of them."""
         self.doing = "augment"
         few = Splits(spread(self.found.labelled, TEST_ROWS), [], [], self.found.labels)
-        copies.added(few, self.recipe, self.bench.task_class, self.bench.store, self.bench.reference)
+        copies.added(
+            few, self.recipe, self.bench.task_class, self.bench.store, self.bench.reference
+        )
         folder = self.bench.store.folder / self.bench.store.records[-1]["entry"]
         scale = len(self.found.labelled) / len(few.train)
         self.add("augment", self.last_seconds() * scale, self.bytes_of(folder) * scale)
@@ -174,16 +200,27 @@ class Rehearsal:
     def sample(self) -> Splits:
         """Rows of a few batches, the largest among them; the first row too, which images take their size from."""
         found, settings = self.found, self.recipe.train
-        self.bench.data = Splits(found.train[: SAMPLE_ROWS // 4], found.validation, found.test, found.labels)
-        name = self.recipe.student.origin or (self.recipe.teacher.model if self.recipe.teacher else "")
+        self.bench.data = Splits(
+            found.train[: SAMPLE_ROWS // 4], found.validation, found.test, found.labels
+        )
+        name = self.recipe.student.origin or (
+            self.recipe.teacher.model if self.recipe.teacher else ""
+        )
         task = self.bench.new_task(name)
         chosen = spread(found.train, SAMPLE_ROWS)
         volume = self.volume("train", task, chosen)
         plan = batch_plan(volume.sizes, batch_budget(settings, volume.encoded), seed=0, epoch=0)
-        largest = max(plan, key=lambda rows: max(volume.sizes[row] for row in rows) * padded_size(volume.sizes, rows))
+        largest = max(
+            plan,
+            key=lambda rows: (
+                max(volume.sizes[row] for row in rows) * padded_size(volume.sizes, rows)
+            ),
+        )
         wanted = np.concatenate([*plan[:BATCHES], largest])
         rows = [found.train[0], *(chosen[row] for row in dict.fromkeys(wanted.tolist()))]
-        return Splits(rows, spread(found.validation, TEST_ROWS), spread(found.test, TEST_ROWS), found.labels)
+        return Splits(
+            rows, spread(found.validation, TEST_ROWS), spread(found.test, TEST_ROWS), found.labels
+        )
 
     def volume(self, split: str, task: Task, rows: list[Row] | None = None) -> Volume:
         """A split's whole size for a task, from rows encoded for at most SAMPLE_SECONDS."""
@@ -213,31 +250,49 @@ class Rehearsal:
         settings = self.recipe.teacher
         assert settings is not None
         self.doing = "teacher"
-        untuned = self.recipe.model_copy(update={"teacher": settings.model_copy(update={"epochs": 0})})
+        untuned = self.recipe.model_copy(
+            update={"teacher": settings.model_copy(update={"epochs": 0})}
+        )
         ready = stages.teacher_stage(self.bench, untuned)
         seconds = self.last_seconds()
         disk = self.bytes_of(ready.folder)
         if settings.epochs:
-            job = stages.tuning_job(self.bench, ready.load(), ready.task, stages.tuning(self.bench, self.recipe))
+            job = stages.tuning_job(
+                self.bench, ready.load(), ready.task, stages.tuning(self.bench, self.recipe)
+            )
             pace = self.pace(Training(job, self.folder))
             split = "labelled" if self.found.num_unlabelled else "train"
-            epoch = self.units_of_epoch(ready.task, split) * pace + self.units_of_pass("validation", ready.task) * self.pace_of_pass(
-                job.model, ready.task
-            )
-            seconds, disk = seconds + settings.epochs * epoch, 4 * disk  # the checkpoint holds the weights and two moments of each
+            epoch = self.units_of_epoch(ready.task, split) * pace + self.units_of_pass(
+                "validation", ready.task
+            ) * self.pace_of_pass(job.model, ready.task)
+            seconds, disk = (
+                seconds + settings.epochs * epoch,
+                4 * disk,
+            )  # the checkpoint holds the weights and two moments of each
         self.add("teacher", seconds, disk)
         return ready
 
     def teacher_arm(self, ready: context.Net) -> context.Arm:
         """The teacher's pass over the test split."""
-        scored, seconds = timed(lambda: stages.score(self.bench, ready.folder, ready.load, ready.task))
+        scored, seconds = timed(
+            lambda: stages.score(self.bench, ready.folder, ready.load, ready.task)
+        )
         loading = timed(ready.load)[1]
         self.add("evaluate", loading + self.scaled(seconds - loading, ready.task), 0)
         return context.Arm(self.recipe, ready.task, scored, ready.folder, 0, 0, model=ready.load)
 
-    def arm(self, derived: Recipe, start: context.Net, ready: context.Net | None, trained: dict[str, Path]) -> context.Arm:
+    def arm(
+        self,
+        derived: Recipe,
+        start: context.Net,
+        ready: context.Net | None,
+        trained: dict[str, Path],
+    ) -> context.Arm:
         """One arm: labelled, trained for a few steps, quantized, evaluated, exported and proven. `trained`: weights by title, which arms share."""
-        title, seeds = stages.training_title(derived), self.recipe.verdict.seeds if self.recipe.verdict else 1
+        title, seeds = (
+            stages.training_title(derived),
+            self.recipe.verdict.seeds if self.recipe.verdict else 1,
+        )
         if title not in trained:
             self.doing = f"train ({title})"
             trained[title] = self.train(derived, start, ready, title)
@@ -245,21 +300,44 @@ class Rehearsal:
         known = len(self.bench.store.records)
         derived, _ = stages.choose_stage(self.bench, derived, start, trained[title])
         if len(self.bench.store.records) > known:
-            self.add("choose", self.last_seconds() * self.calibration_scale(derived), 0, times=seeds)
+            self.add(
+                "choose", self.last_seconds() * self.calibration_scale(derived), 0, times=seeds
+            )
         weights = stages.quantize_stage(self.bench, derived, start, trained[title])
         if weights != trained[title]:
-            self.add("quantize", self.last_seconds() * self.calibration_scale(derived), self.bytes_of(weights), times=seeds)
+            self.add(
+                "quantize",
+                self.last_seconds() * self.calibration_scale(derived),
+                self.bytes_of(weights),
+                times=seeds,
+            )
         self.doing = f"evaluate ({stages.arm_title(derived)})"
         arm = stages.evaluate_stage(self.bench, derived, start, weights)
         assert arm.model is not None
         building = min(timed(arm.model)[1], seconds := self.last_seconds())
-        one_by_one = derived.quantize is not None and stages.activations(self.bench, derived) == "uint8-dynamic"
-        self.add("evaluate", building + self.scaled(seconds - building, start.task, one_by_one=one_by_one), 0, times=seeds)
+        one_by_one = (
+            derived.quantize is not None
+            and stages.activations(self.bench, derived) == "uint8-dynamic"
+        )
+        self.add(
+            "evaluate",
+            building + self.scaled(seconds - building, start.task, one_by_one=one_by_one),
+            0,
+            times=seeds,
+        )
         if derived.quantize:
             self.doing = f"export ({stages.arm_title(derived)})"
             stages.export_stage(self.bench, derived, start, weights, arm, derived.export)
-            seconds, parity_rows = self.last_seconds(), len(self.found.test) - len(self.bench.data.test)
-            self.add("export", seconds + sum(self.answer_seconds(arm)) * parity_rows, 2 * arm.num_bytes, times=seeds)
+            seconds, parity_rows = (
+                self.last_seconds(),
+                len(self.found.test) - len(self.bench.data.test),
+            )
+            self.add(
+                "export",
+                seconds + sum(self.answer_seconds(arm)) * parity_rows,
+                2 * arm.num_bytes,
+                times=seeds,
+            )
         return arm
 
     def layers(self, arm: context.Arm) -> None:
@@ -271,28 +349,47 @@ class Rehearsal:
         test = self.units_of_pass("test", arm.task) * self.pace_of_pass(arm.model(), arm.task)
         self.add("layers", seconds * rows + test, 0)
 
-    def train(self, derived: Recipe, start: context.Net, ready: context.Net | None, title: str) -> Path:
+    def train(
+        self, derived: Recipe, start: context.Net, ready: context.Net | None, title: str
+    ) -> Path:
         """A few float steps, and quantized ones where the arm has them; the weights they leave."""
         terms = objective.terms(start.task.hard_loss, derived.distill)
-        answers = self.label(derived, ready, start, terms) if ready and any(term.loss.reads for term in terms) else None
-        job = replace(stages.training_job(self.bench, derived, start, terms, answers), measure=nothing)  # a few steps of the whole are measured
+        answers = (
+            self.label(derived, ready, start, terms)
+            if ready and any(term.loss.reads for term in terms)
+            else None
+        )
+        job = replace(
+            stages.training_job(self.bench, derived, start, terms, answers), measure=nothing
+        )  # a few steps of the whole are measured
         training, setup, switch = Training(job, self.folder), 0.0, 1.0
         pace = quantized = self.pace(training)
         if job.listeners and derived.quantize:
             switch, total = derived.quantize.start, len(training.batches)
             switches = beginnings(derived.quantize, total)
-            setup = timed(lambda: [listener(step, total) for step in switches for listener in job.listeners])[1]
+            setup = timed(
+                lambda: [listener(step, total) for step in switches for listener in job.listeners]
+            )[1]
             setup, quantized = setup * self.calibration_scale(derived), self.pace(training)
         epoch = self.units_of_epoch(start.task) * (switch * pace + (1 - switch) * quantized)
-        epoch += self.units_of_pass("validation", start.task) * self.pace_of_pass(job.model, start.task)
+        epoch += self.units_of_pass("validation", start.task) * self.pace_of_pass(
+            job.model, start.task
+        )
         weights = self.folder / f"train-{title}"
         weights.mkdir()
         save_tensors(model_state(job.model), weights / WEIGHTS)
         seeds = self.recipe.verdict.seeds if self.recipe.verdict else 1
-        self.add(f"train ({title})", self.recipe.train.epochs * epoch + setup, self.bytes_of(weights), times=seeds)
+        self.add(
+            f"train ({title})",
+            self.recipe.train.epochs * epoch + setup,
+            self.bytes_of(weights),
+            times=seeds,
+        )
         return weights
 
-    def label(self, derived: Recipe, ready: context.Net, start: context.Net, terms: list[objective.Term]) -> context.Answers:
+    def label(
+        self, derived: Recipe, ready: context.Net, start: context.Net, terms: list[objective.Term]
+    ) -> context.Answers:
         """The teacher's outputs over the sample; arms share them, and where it answers live a step holds their cost."""
         known = len(self.bench.store.records)
         answers, task = label_stages(self.bench, derived, ready, start, terms), ready.task
@@ -300,10 +397,18 @@ class Rehearsal:
             if record["reused"]:
                 continue
             encoded = list(self.bench.encode("train", task))
-            here, folder = Volume(len(encoded), encoded, 0.0), self.bench.store.folder / record["entry"]
+            here, folder = (
+                Volume(len(encoded), encoded, 0.0),
+                self.bench.store.folder / record["entry"],
+            )
             loading = min(timed(ready.load)[1], record["seconds"])
-            seconds = loading + (record["seconds"] - loading) * self.units_of_pass("train", task) / units_here(encoded)
-            kinds = {f"tap.{i}": kind for i, (kind, _) in enumerate(read_json(folder / "taps.json")["taps"])}
+            seconds = loading + (record["seconds"] - loading) * self.units_of_pass(
+                "train", task
+            ) / units_here(encoded)
+            kinds = {
+                f"tap.{i}": kind
+                for i, (kind, _) in enumerate(read_json(folder / "taps.json")["taps"])
+            }
             whole, num_bytes = self.volume("train", task), 0.0
             for path in folder.iterdir():
                 kind = kinds.get(".".join(path.name.split(".")[:2]), HIDDEN)
@@ -315,9 +420,14 @@ class Rehearsal:
     def pace(self, training: Training) -> float:
         """Seconds a unit of a training step: every full batch of the sample once, after one to warm up."""
         steps = [step for step, (epoch, _) in enumerate(training.batches) if epoch == 0]
-        full = max(training.units(step) for step in steps) / 2  # what is left over at the end of the sample is rare in the whole
+        full = (
+            max(training.units(step) for step in steps) / 2
+        )  # what is left over at the end of the sample is rare in the whole
         steps = [step for step in steps if training.units(step) >= full]
-        seconds = [timed(partial(training.step, step, len(training.batches)))[1] for step in [steps[0], *steps]]
+        seconds = [
+            timed(partial(training.step, step, len(training.batches)))[1]
+            for step in [steps[0], *steps]
+        ]
         if training.job.encoded[0].has_tokens:
             self.holes_mb = max(self.holes_mb, (memory.SPREAD - 1) * memory.resident_mb())
         return sum(seconds[1:]) / sum(training.units(step) for step in steps)
@@ -332,12 +442,18 @@ class Rehearsal:
     def scaled(self, seconds: float, task: Task, *, one_by_one: bool = False) -> float:
         """A pass over the sample's test rows to one over all."""
         encoded = self.bench.encode("test", task)
-        return max(0.0, seconds) * self.units_of_pass("test", task, one_by_one=one_by_one) / units_here(encoded, one_by_one)
+        return (
+            max(0.0, seconds)
+            * self.units_of_pass("test", task, one_by_one=one_by_one)
+            / units_here(encoded, one_by_one)
+        )
 
     def calibration_scale(self, derived: Recipe) -> float:
         """Calibration rows of the run over those of the rehearsal."""
         assert derived.quantize is not None
-        return min(derived.quantize.calibration_rows, len(self.found.train)) / min(derived.quantize.calibration_rows, len(self.bench.data.train))
+        return min(derived.quantize.calibration_rows, len(self.found.train)) / min(
+            derived.quantize.calibration_rows, len(self.bench.data.train)
+        )
 
     def answer_seconds(self, arm: context.Arm) -> list[float]:
         """Seconds that one raw row takes, in every runtime of the artifact or in PyTorch."""
@@ -346,7 +462,9 @@ class Rehearsal:
             answers: list[Callable[[Any], Any]] = [pytorch_answerer(arm)]
         else:
             graphs = read_json(arm.artifact / "manifest.json")["graphs"]
-            answers = [load(arm.artifact, runtime=graph["runtime"], threads=1).predict for graph in graphs]
+            answers = [
+                load(arm.artifact, runtime=graph["runtime"], threads=1).predict for graph in graphs
+            ]
         for answer in answers:
             answer(rows[0])
         return [timed(partial(list, map(answer, rows)))[1] / len(rows) for answer in answers]
@@ -367,13 +485,28 @@ class Rehearsal:
     def add(self, stage: str, seconds: float, disk_bytes: float, *, times: int = 1) -> None:
         """Note what a stage costs, with the memory of this moment."""
         here_mb, unread_mb = peak_mb(), sum(volume.unread_mb() for volume in self.volumes.values())
-        self.costs.append(Cost(stage, times * seconds, here_mb + unread_mb + self.mapped_mb + self.holes_mb, times * disk_bytes / 2**20))
+        self.costs.append(
+            Cost(
+                stage,
+                times * seconds,
+                here_mb + unread_mb + self.mapped_mb + self.holes_mb,
+                times * disk_bytes / 2**20,
+            )
+        )
 
     def summed(self) -> list[Cost]:
         """One cost for each name."""
         names = dict.fromkeys(cost.stage for cost in self.costs)
         groups = [[cost for cost in self.costs if cost.stage == name] for name in names]
-        return [Cost(group[0].stage, sum(c.seconds for c in group), max(c.peak_mb for c in group), sum(c.disk_mb for c in group)) for group in groups]
+        return [
+            Cost(
+                group[0].stage,
+                sum(c.seconds for c in group),
+                max(c.peak_mb for c in group),
+                sum(c.disk_mb for c in group),
+            )
+            for group in groups
+        ]
 
 
 def units_here(encoded: Sequence[Encoded], one_by_one: bool = False) -> float:
@@ -386,7 +519,9 @@ def spread(rows: list[Row], count: int) -> list[Row]:
     """At most `count` rows, drawn by a fixed seed."""
     if len(rows) <= count:
         return rows
-    return [rows[i] for i in np.sort(np.random.default_rng(0).choice(len(rows), count, replace=False))]
+    return [
+        rows[i] for i in np.sort(np.random.default_rng(0).choice(len(rows), count, replace=False))
+    ]
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -21,7 +21,9 @@ from limbeck.reports import speed
 from limbeck.tasks import collate
 
 
-def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: int) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
+def measure(
+    bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
     """End-to-end milliseconds of every arm on raw test rows in order: float arms in PyTorch, artifacts in the fastest runtime they offer; and how the
     shipped artifact compares with its twins."""
     began = time.perf_counter()
@@ -34,22 +36,49 @@ def measure(bench: Bench, arms: dict[str, list[Arm]], num_rows: int, threads: in
             answerers[name, "pytorch"] = pytorch_answerer(run)
             continue
         for graph in read_json(run.artifact / "manifest.json")["graphs"]:
-            answerers[name, graph["runtime"]] = load(run.artifact, runtime=graph["runtime"], threads=threads).predict
+            answerers[name, graph["runtime"]] = load(
+                run.artifact, runtime=graph["runtime"], threads=threads
+            ).predict
     rows = [latency.raw(row) for row in bench.data.test[:num_rows]]
     best, final = fastest(answerers, rows), judged_arm(arms)
-    compared = compare(bench, arms[final][0], {each: answerers[each] for each in answerers if each[0] == final}, rows, threads)
+    compared = compare(
+        bench,
+        arms[final][0],
+        {each: answerers[each] for each in answerers if each[0] == final},
+        rows,
+        threads,
+    )
     bench.store.tell(Ended("latency", round(time.perf_counter() - began, 3)))
-    return {name: latency.summary(each, threads=threads, runtime=runtime) for name, (runtime, each) in best.items()}, compared
+    return {
+        name: latency.summary(each, threads=threads, runtime=runtime)
+        for name, (runtime, each) in best.items()
+    }, compared
 
 
-def fastest(answerers: dict[tuple[str, str], Callable[[Any], Any]], rows: list[Any]) -> dict[str, tuple[str, np.ndarray]]:
+def fastest(
+    answerers: dict[tuple[str, str], Callable[[Any], Any]], rows: list[Any]
+) -> dict[str, tuple[str, np.ndarray]]:
     """Of each name the runtime where its p50 is the smallest, and its milliseconds by row; the answerers, by name and runtime, take turns."""
-    measured = latency.latencies({f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}, rows)
+    measured = latency.latencies(
+        {f"{name}/{runtime}": answer for (name, runtime), answer in answerers.items()}, rows
+    )
     timed = [(name, runtime, measured[f"{name}/{runtime}"]) for name, runtime in answerers]
-    return {name: min(((r, ms) for owner, r, ms in timed if owner == name), key=lambda each: float(np.median(each[1]))) for name, _, _ in timed}
+    return {
+        name: min(
+            ((r, ms) for owner, r, ms in timed if owner == name),
+            key=lambda each: float(np.median(each[1])),
+        )
+        for name, _, _ in timed
+    }
 
 
-def compare(bench: Bench, arm: Arm, own: dict[tuple[str, str], Callable[[Any], Any]], rows: list[Any], threads: int) -> dict[str, Any] | None:
+def compare(
+    bench: Bench,
+    arm: Arm,
+    own: dict[tuple[str, str], Callable[[Any], Any]],
+    rows: list[Any],
+    threads: int,
+) -> dict[str, Any] | None:
     """report.json's `speed`, in a round of its own: what answers right after PyTorch takes up to a tenth longer. None for a float arm."""
     if arm.artifact is None:
         return None
@@ -58,7 +87,13 @@ def compare(bench: Bench, arm: Arm, own: dict[tuple[str, str], Callable[[Any], A
         best = fastest(own | found.answerers, rows)
     (name,) = {owner for owner, _ in own}
     others = {form: best[form] for form in found.bytes}
-    return {"arm": name, "formats": found.formats, "bytes": found.bytes, "threads": threads, **speed.compare(best[name], others)}
+    return {
+        "arm": name,
+        "formats": found.formats,
+        "bytes": found.bytes,
+        "threads": threads,
+        **speed.compare(best[name], others),
+    }
 
 
 def pytorch_answerer(run: Arm) -> Callable[[Any], Any]:

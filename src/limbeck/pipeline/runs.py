@@ -38,7 +38,9 @@ def label(recipe: Recipe, tell: Tell = silent) -> None:
     """
     recipe = recipe.resolved()
     if recipe.distill is None:
-        raise ValueError("label: this recipe has no `distill`, so no teacher is asked anything. Add it, with a `teacher`")
+        raise ValueError(
+            "label: this recipe has no `distill`, so no teacher is asked anything. Add it, with a `teacher`"
+        )
     if recipe.train.augment and not recipe.train.views:
         raise ValueError(
             "label: `train.augment` changes the images by epoch, and the teacher answers them live. Say how many `train.views` there are"
@@ -73,7 +75,10 @@ def run(
         bench = Bench(recipe, store, own, rows)
         quarantine(bench.data, folder)
         arms = run_arms(bench)
-        found = {**describe(bench, arms, name), "from_python": {"models": sorted(own), "rows": rows is not None}}
+        found = {
+            **describe(bench, arms, name),
+            "from_python": {"models": sorted(own), "rows": rows is not None},
+        }
         curves = [
             {"arm": arm, "seed": runs[0].recipe.train.seed + i, **point}
             for arm, runs in arms.items()
@@ -81,7 +86,9 @@ def run(
             for point in run.history
         ]
         write_json(folder / "stages.json", store.records)
-        write_bytes(folder / "metrics.jsonl", "".join(json.dumps(point) + "\n" for point in curves).encode())
+        write_bytes(
+            folder / "metrics.jsonl", "".join(json.dumps(point) + "\n" for point in curves).encode()
+        )
         page.write(found, curves, folder)
         install(folder, final_arm(arms)[0])
     return found
@@ -92,7 +99,12 @@ def quarantine(data: Splits, folder: Path) -> None:
     path = folder / "quarantine.jsonl"
     path.unlink(missing_ok=True)
     if data.quarantined:
-        write_bytes(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.quarantined).encode())
+        write_bytes(
+            path,
+            "".join(
+                json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.quarantined
+            ).encode(),
+        )
 
 
 def run_arms(bench: Bench) -> dict[str, list[Arm]]:
@@ -115,7 +127,16 @@ def teacher_arm(bench: Bench) -> Arm:
     scored = score(bench, ready.folder, ready.load, ready.task)
     parameters = sum(parameter.numel() for parameter in ready.load().parameters())
     num_bytes = os.path.getsize(ready.folder / WEIGHTS)
-    return Arm(bench.recipe, ready.task, scored, ready.folder, parameters, num_bytes, read_json(ready.folder / "history.json"), model=ready.load)
+    return Arm(
+        bench.recipe,
+        ready.task,
+        scored,
+        ready.folder,
+        parameters,
+        num_bytes,
+        read_json(ready.folder / "history.json"),
+        model=ready.load,
+    )
 
 
 def install(folder: Path, run: Arm) -> None:

@@ -46,7 +46,12 @@ class Subject:
         assert recipe.quantize is not None
         schemes = plan_schemes(start.load(), recipe.quantize, stages.activations(bench, recipe))
         rows = list(bench.encode("test", start.task)[:EXAMPLES])
-        return cls(start, recipe.quantize, schemes, to_torch(collate(rows, np.arange(len(rows)), start.task.padding)))
+        return cls(
+            start,
+            recipe.quantize,
+            schemes,
+            to_torch(collate(rows, np.arange(len(rows)), start.task.padding)),
+        )
 
 
 @dataclass
@@ -62,7 +67,10 @@ def twins(bench: Bench, arm: Arm, folder: Path, threads: int) -> Twins:
     """The twins that say something new: int8 where some scheme is another; float always. `folder` takes their graphs."""
     assert arm.start is not None and arm.artifact is not None
     subject = Subject.of(bench, arm.recipe, arm.start)
-    exporters = {exporter.runtime: exporter for exporter in (registry.create("exporters", name) for name in registry.names("exporters"))}
+    exporters = {
+        exporter.runtime: exporter
+        for exporter in (registry.create("exporters", name) for name in registry.names("exporters"))
+    }
     offered = [graph["runtime"] for graph in read_json(arm.artifact / "manifest.json")["graphs"]]
     task = load(arm.artifact).task  # what the artifact itself reads texts and images with
     found = Twins(list(dict.fromkeys(scheme.weights for scheme in subject.schemes.values())))
@@ -71,15 +79,22 @@ def twins(bench: Bench, arm: Arm, folder: Path, threads: int) -> Twins:
         model = twin(subject, whole if form == INT8 else {})
         for runtime in offered:
             (place := folder / form / runtime).mkdir(parents=True)
-            path = place / exporters[runtime].export(convert_model(model), apart(subject.example.inputs), place)
-            found.answerers[form, runtime] = Predictor(task, exporters[runtime].open(path, threads), runtime, place).predict
+            path = place / exporters[runtime].export(
+                convert_model(model), apart(subject.example.inputs), place
+            )
+            found.answerers[form, runtime] = Predictor(
+                task, exporters[runtime].open(path, threads), runtime, place
+            ).predict
             found.bytes.setdefault(form, path.stat().st_size)
     return found
 
 
 def in_int8(scheme: Scheme) -> Scheme:
     """A scheme as it would be with int8 weights: a scale for each channel, activations that an integer product takes."""
-    return Scheme(weights="int8", activations="uint8-dynamic" if scheme.activations == "uint8-dynamic" else "uint8")
+    return Scheme(
+        weights="int8",
+        activations="uint8-dynamic" if scheme.activations == "uint8-dynamic" else "uint8",
+    )
 
 
 def twin(subject: Subject, schemes: dict[str, Scheme]) -> nn.Module:

@@ -73,19 +73,36 @@ def teacher_stage(bench: Bench, recipe: Recipe) -> Net:
 
     def build(folder: Path) -> None:
         model = bench.create(settings.model, settings.options, task, seed=steps.seed)
-        history = loop.Training(tuning_job(bench, model, task, steps), folder).run() if settings.epochs else []
+        history = (
+            loop.Training(tuning_job(bench, model, task, steps), folder).run()
+            if settings.epochs
+            else []
+        )
         save(model, folder)
         write_json(folder / "history.json", history)
 
-    own, save = bench.own.get(settings.model), partial(_save_net, bench, task, settings.model, settings.options)
+    own, save = (
+        bench.own.get(settings.model),
+        partial(_save_net, bench, task, settings.model, settings.options),
+    )
     return Net(bench.store.stage("teacher", inputs, build), task, save, own.create if own else None)
 
 
 def tuning(bench: Bench, recipe: Recipe) -> Train:
     """The steps of the teacher's fine-tuning."""
     assert recipe.teacher is not None
-    epochs, rate = max(1, recipe.teacher.epochs), recipe.teacher.learning_rate or recipe.train.learning_rate
-    return recipe.train.model_copy(update={"epochs": epochs, "learning_rate": rate, "seed": bench.recipe.train.seed, "views": None})
+    epochs, rate = (
+        max(1, recipe.teacher.epochs),
+        recipe.teacher.learning_rate or recipe.train.learning_rate,
+    )
+    return recipe.train.model_copy(
+        update={
+            "epochs": epochs,
+            "learning_rate": rate,
+            "seed": bench.recipe.train.seed,
+            "views": None,
+        }
+    )
 
 
 def tuning_job(bench: Bench, model: nn.Module, task: Task, steps: Train) -> loop.Job:
@@ -103,35 +120,70 @@ def student_stage(bench: Bench, recipe: Recipe, ready: Net | None) -> Net:
     settings = recipe.student
     if settings.origin is None:
         assert ready is not None and recipe.teacher is not None
-        task, name, options, load = ready.task, recipe.teacher.model, recipe.teacher.options, ready.load
+        task, name, options, load = (
+            ready.task,
+            recipe.teacher.model,
+            recipe.teacher.options,
+            ready.load,
+        )
         origin: dict[str, Any] = {"teacher": ready.key}
     else:
-        task, name, options = bench.new_task(settings.origin), settings.origin, settings.options if settings.model else {}
+        task, name, options = (
+            bench.new_task(settings.origin),
+            settings.origin,
+            settings.options if settings.model else {},
+        )
         load = partial(bench.create, name, options, task, seed=recipe.train.seed)
-        origin = {"model": bench.reference(name, options), "seed": recipe.train.seed, "labels": bench.data.labels}
-    surgery: Surgery | None = registry.create("surgeries", settings.surgery, settings.options) if settings.surgery else None
+        origin = {
+            "model": bench.reference(name, options),
+            "seed": recipe.train.seed,
+            "labels": bench.data.labels,
+        }
+    surgery: Surgery | None = (
+        registry.create("surgeries", settings.surgery, settings.options)
+        if settings.surgery
+        else None
+    )
     if surgery:
         origin |= seen_by(surgery, bench)
-    inputs = {**origin, "student": settings.model_dump(mode="json"), "preprocess": digest(task.preprocess), "revision": REVISION}
+    inputs = {
+        **origin,
+        "student": settings.model_dump(mode="json"),
+        "preprocess": digest(task.preprocess),
+        "revision": REVISION,
+    }
 
     def build(folder: Path) -> None:
         cut = surgery.cut(load(), Evidence(task, bench.data.train)) if surgery else Cut(load())
-        _save_net(bench, task if cut.preprocess is None else bench.task_class(bench.data.labels, cut.preprocess), name, options, cut.student, folder)
+        _save_net(
+            bench,
+            task if cut.preprocess is None else bench.task_class(bench.data.labels, cut.preprocess),
+            name,
+            options,
+            cut.student,
+            folder,
+        )
 
     folder = bench.store.stage("student", inputs, build)
     text = (folder / task.preprocess_file).read_bytes().decode()
     task = task if text == task.preprocess else bench.task_class(bench.data.labels, text)
     own = bench.own.get(name)
-    return Net(folder, task, partial(_save_net, bench, task, name, options), own.create if own else None)
+    return Net(
+        folder, task, partial(_save_net, bench, task, name, options), own.create if own else None
+    )
 
 
 def seen_by(surgery: Surgery, bench: Bench) -> dict[str, Any]:
     """What a cut depends on beside the teacher and its keys."""
     found: dict[str, Any] = {path: file_digest(Path(path)) for path in surgery.files}
-    return found | ({"data": bench.fingerprint("train"), **bench.environment()} if surgery.reads_rows else {})
+    return found | (
+        {"data": bench.fingerprint("train"), **bench.environment()} if surgery.reads_rows else {}
+    )
 
 
-def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None) -> Path:
+def train_stage(
+    bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None
+) -> Path:
     """The trained student; quantized while it trains where the recipe says so."""
     joint = recipe.quantize if recipe.quantize and recipe.quantize.when == "train" else None
     inputs = {
@@ -146,33 +198,54 @@ def train_stage(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.
         write_json(folder / "history.json", loop.Training(job, folder).run())
         save_tensors(model_state(job.model), folder / WEIGHTS)
 
-    return bench.store.stage("train", inputs, build, label=f"train ({training_title(recipe)}, seed {recipe.train.seed})")
+    return bench.store.stage(
+        "train", inputs, build, label=f"train ({training_title(recipe)}, seed {recipe.train.seed})"
+    )
 
 
 def trained_net(bench: Bench, start: Net, trained: Path) -> Net:
     """A model's folder with the weights that its training left."""
     folder = bench.store.stage(
-        "assistant", {"student": start.key, "trained": trained.name}, lambda folder: start.save(start.trained(trained), folder)
+        "assistant",
+        {"student": start.key, "trained": trained.name},
+        lambda folder: start.save(start.trained(trained), folder),
     )
     return Net(folder, start.task, start.save, start.blank)
 
 
-def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None) -> loop.Job:
+def training_job(
+    bench: Bench, recipe: Recipe, start: Net, terms: list[objective.Term], answers: Answers | None
+) -> loop.Job:
     """The student's training, ready to run: losses bound to both models, modules swapped where it quantizes."""
     model, task, encoded = start.load(), start.task, bench.encode("train", start.task)
     answer = answers.open() if answers else None
-    torch.manual_seed(recipe.train.seed)  # projectors are drawn alike, whatever this process did before, and whether the teacher is live or cached
+    torch.manual_seed(
+        recipe.train.seed
+    )  # projectors are drawn alike, whatever this process did before, and whether the teacher is live or cached
     taps = bind_losses(model, terms, answer, collate(encoded[:2], np.arange(2), task.padding))
     if answers and answers.peer:
         bind_peers(terms, answers.peer, task.hard_loss)
     listeners: list[Progressive] = []
-    penalties, kind, validate = {}, loop.all_alike, _validator(bench, model, task, recipe.train.epochs)
+    penalties, kind, validate = (
+        {},
+        loop.all_alike,
+        _validator(bench, model, task, recipe.train.epochs),
+    )
     if recipe.quantize and recipe.quantize.when == "train":
         prepare(bench, recipe, model, task)
         penalties = penalties_of(recipe.quantize, model)
-        listeners.append(Progressive(recipe.quantize, model, lambda: calibrate(model, calibration(bench, recipe, task)), bench.store.tell))
+        listeners.append(
+            Progressive(
+                recipe.quantize,
+                model,
+                lambda: calibrate(model, calibration(bench, recipe, task)),
+                bench.store.tell,
+            )
+        )
         kind = partial(kind_of_step, recipe.quantize)
-        validate = examined(Examination(model, calibration(bench, recipe, task)[0], bench.store.tell), validate)
+        validate = examined(
+            Examination(model, calibration(bench, recipe, task)[0], bench.store.tell), validate
+        )
     weighed = objective.Objective(terms, penalties)
     balanced = recipe.distill is not None and recipe.distill.balance == "gradients"
     return loop.Job(
@@ -182,7 +255,9 @@ def training_job(bench: Bench, recipe: Recipe, start: Net, terms: list[objective
     )  # fmt: skip
 
 
-def examined(examine: Callable[[], None], validate: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
+def examined(
+    examine: Callable[[], None], validate: Callable[[], dict[str, float]]
+) -> Callable[[], dict[str, float]]:
     """A validation that looks at the ranges first."""
 
     def both() -> dict[str, float]:
@@ -192,7 +267,9 @@ def examined(examine: Callable[[], None], validate: Callable[[], dict[str, float
     return both
 
 
-def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> tuple[Recipe, list[str]]:
+def choose_stage(
+    bench: Bench, recipe: Recipe, start: Net, trained: Path
+) -> tuple[Recipe, list[str]]:
     """The recipe with a value for what its post-training quantization leaves open, and what was chosen in a line."""
     settings = recipe.quantize
     if settings is None or not settings.open:
@@ -202,14 +279,20 @@ def choose_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> tup
         rows = calibration_rows(bench, recipe, start.task)
         subject = post_training.Subject(
             load=partial(start.trained, trained),
-            prepare=lambda model, filled: prepare(bench, recipe.model_copy(update={"quantize": filled}), model, start.task),
+            prepare=lambda model, filled: prepare(
+                bench, recipe.model_copy(update={"quantize": filled}), model, start.task
+            ),
             fitted=[partial(run_model, batch=batch) for batch in batches_of(rows[::2], start.task)],
             judged=batches_of(rows[1::2] or rows, start.task),
             likelihood=start.task.likelihood,
         )
-        write_json(folder / "choice.json", post_training.choose(subject, settings, bench.store.tell))
+        write_json(
+            folder / "choice.json", post_training.choose(subject, settings, bench.store.tell)
+        )
 
-    choice = read_json(bench.store.stage("choose", _quantize_inputs(bench, recipe, trained), build) / "choice.json")
+    choice = read_json(
+        bench.store.stage("choose", _quantize_inputs(bench, recipe, trained), build) / "choice.json"
+    )
     told = f"quantize: {choice['text']}"
     bench.store.tell(Note(told))
     return recipe.model_copy(update={"quantize": settings.with_chosen(**choice["chosen"])}), [told]
@@ -223,8 +306,13 @@ def quantize_stage(bench: Bench, recipe: Recipe, start: Net, trained: Path) -> P
     def build(folder: Path) -> None:
         assert recipe.quantize is not None
         model = start.trained(trained)
-        flow, rows = prepare(bench, recipe, model, start.task), calibration(bench, recipe, start.task)
-        quantize_after_training(model, flow, rows, **quantization_components(recipe.quantize), tell=bench.store.tell)
+        flow, rows = (
+            prepare(bench, recipe, model, start.task),
+            calibration(bench, recipe, start.task),
+        )
+        quantize_after_training(
+            model, flow, rows, **quantization_components(recipe.quantize), tell=bench.store.tell
+        )
         save_tensors(model_state(model), folder / WEIGHTS)
 
     return bench.store.stage("quantize", _quantize_inputs(bench, recipe, trained), build)
@@ -241,7 +329,10 @@ def _quantize_inputs(bench: Bench, recipe: Recipe, trained: Path) -> dict[str, A
 
 def evaluate_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path) -> Arm:
     """The final weights' answers on the test split: the only place where an arm reads it."""
-    task, one_by_one = start.task, recipe.quantize is not None and activations(bench, recipe) == "uint8-dynamic"
+    task, one_by_one = (
+        start.task,
+        recipe.quantize is not None and activations(bench, recipe) == "uint8-dynamic",
+    )
 
     def model() -> nn.Module:
         built = start.load()
@@ -253,10 +344,22 @@ def evaluate_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path) -> A
     scored = score(bench, weights, model, task, one_by_one=one_by_one)
     parameters = sum(parameter.numel() for parameter in start.load().parameters())
     num_bytes = os.path.getsize(start.folder / WEIGHTS)
-    return Arm(recipe, task, scored, weights, parameters, num_bytes, model=model, save=start.save, start=start)
+    return Arm(
+        recipe,
+        task,
+        scored,
+        weights,
+        parameters,
+        num_bytes,
+        model=model,
+        save=start.save,
+        start=start,
+    )
 
 
-def export_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: Arm, exporters: Sequence[str]) -> None:
+def export_stage(
+    bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: Arm, exporters: Sequence[str]
+) -> None:
     """The artifact and its parity; counts the bytes of the first graph and what it needs beside it."""
     assert arm.model is not None
     text = write(recipe, portable=True)
@@ -269,19 +372,37 @@ def export_stage(bench: Bench, recipe: Recipe, start: Net, weights: Path, arm: A
     def build(folder: Path) -> None:
         assert arm.model is not None and recipe.quantize is not None
         formats = {"weights": recipe.quantize.weights, "activations": activations(bench, recipe)}
-        content = writing.Artifact(arm.model(), start.task, recipe.task, text, exporters, metrics, formats)
+        content = writing.Artifact(
+            arm.model(), start.task, recipe.task, text, exporters, metrics, formats
+        )
         writing.write(content, bench.encode("test", start.task), folder / "artifact")
         graphs = read_json(folder / "artifact" / "manifest.json")["graphs"]
-        write_json(folder / "parity.json", parity.prove(folder / "artifact", arm.scored, bench.data.test, start.task, graphs, folder))
+        write_json(
+            folder / "parity.json",
+            parity.prove(
+                folder / "artifact", arm.scored, bench.data.test, start.task, graphs, folder
+            ),
+        )
 
     folder = bench.store.stage("export", inputs, build)
     arm.artifact, arm.parity = folder / "artifact", read_json(folder / "parity.json")
     first = read_json(arm.artifact / "manifest.json")["graphs"][0]["file"]
-    others = {graph["file"] for graph in read_json(arm.artifact / "manifest.json")["graphs"]} - {first}
-    arm.num_bytes = sum(path.stat().st_size for path in arm.artifact.iterdir() if path.name not in others)
+    others = {graph["file"] for graph in read_json(arm.artifact / "manifest.json")["graphs"]} - {
+        first
+    }
+    arm.num_bytes = sum(
+        path.stat().st_size for path in arm.artifact.iterdir() if path.name not in others
+    )
 
 
-def score(bench: Bench, weights: Path, model: Callable[[], nn.Module], task: Task, *, one_by_one: bool = False) -> Scored:
+def score(
+    bench: Bench,
+    weights: Path,
+    model: Callable[[], nn.Module],
+    task: Task,
+    *,
+    one_by_one: bool = False,
+) -> Scored:
     """Test answers as a stage of their own."""
     encoded = bench.encode("test", task)
     inputs = {
@@ -292,7 +413,12 @@ def score(bench: Bench, weights: Path, model: Callable[[], nn.Module], task: Tas
     }
 
     def build(folder: Path) -> None:
-        np.save(folder / PREDICTIONS, score_split(model(), encoded, task, one_by_one=one_by_one, tell=bench.store.tell).logits)
+        np.save(
+            folder / PREDICTIONS,
+            score_split(
+                model(), encoded, task, one_by_one=one_by_one, tell=bench.store.tell
+            ).logits,
+        )
 
     folder = bench.store.stage("evaluate", inputs, build)
     return Scored(np.load(folder / PREDICTIONS), packed.flat_labels(encoded), unit_offsets(encoded))
@@ -313,7 +439,9 @@ def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
     schemes = plan_schemes(model, settings, activations(bench, recipe))
     if settings.when == "after":
         fold_before(model, schemes, forward)
-    flow = prepare_model(model, schemes, settings.range_name, forward, **quantization_components(settings))
+    flow = prepare_model(
+        model, schemes, settings.range_name, forward, **quantization_components(settings)
+    )
     if settings.attention != "float":
         attention.attach(model, settings.range_name, forward)
     return flow
@@ -321,7 +449,9 @@ def prepare(bench: Bench, recipe: Recipe, model: nn.Module, task: Task) -> Flow:
 
 def penalties_of(settings: Quantize, model: nn.Module) -> dict[str, objective.Penalty]:
     """The error term of the weights, and of clipping bounds where they are learned."""
-    found: dict[str, objective.Penalty] = {"quantization": (schedule(settings.error_weight), partial(squared_error, model))}
+    found: dict[str, objective.Penalty] = {
+        "quantization": (schedule(settings.error_weight), partial(squared_error, model))
+    }
     if registry.load("ranges", settings.range_name).clipped_only:
         weight = CLIP_WEIGHT if settings.clip_weight is None else settings.clip_weight
         found["clipping"] = (schedule(weight), partial(squared_bounds, model))
@@ -330,14 +460,19 @@ def penalties_of(settings: Quantize, model: nn.Module) -> dict[str, objective.Pe
 
 def calibration(bench: Bench, recipe: Recipe, task: Task) -> list[Callable[[nn.Module], Any]]:
     """Forwards over the training rows that ranges are fitted on."""
-    return [partial(run_model, batch=batch) for batch in batches_of(calibration_rows(bench, recipe, task), task)]
+    return [
+        partial(run_model, batch=batch)
+        for batch in batches_of(calibration_rows(bench, recipe, task), task)
+    ]
 
 
 def calibration_rows(bench: Bench, recipe: Recipe, task: Task) -> list[Encoded]:
     """Training rows, drawn by the seed."""
     assert recipe.quantize is not None
     encoded = bench.encode("train", task)
-    drawn = np.random.default_rng(recipe.train.seed).permutation(len(encoded))[: recipe.quantize.calibration_rows]
+    drawn = np.random.default_rng(recipe.train.seed).permutation(len(encoded))[
+        : recipe.quantize.calibration_rows
+    ]
     return [encoded[i] for i in drawn]
 
 
@@ -376,7 +511,9 @@ def _steps(settings: Train) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude={"checkpoint_seconds", "threads"})
 
 
-def _validator(bench: Bench, model: nn.Module, task: Task, epochs: int) -> Callable[[], dict[str, float]]:
+def _validator(
+    bench: Bench, model: nn.Module, task: Task, epochs: int
+) -> Callable[[], dict[str, float]]:
     encoded = bench.encode("validation", task)
     score, figures = partial(score_split, model, encoded, task), partial(quality, task=task)
     if isinstance(task, SelfSupervised):
@@ -384,7 +521,9 @@ def _validator(bench: Bench, model: nn.Module, task: Task, epochs: int) -> Calla
     return collapse.watched(score, collapse.Watch(task, epochs, bench.store.tell), figures)
 
 
-def _save_net(bench: Bench, task: Task, name: str, options: dict[str, Any], model: nn.Module, folder: Path) -> None:
+def _save_net(
+    bench: Bench, task: Task, name: str, options: dict[str, Any], model: nn.Module, folder: Path
+) -> None:
     """A model's folder with the names of its layers."""
     if name in bench.own:
         save_tensors(model_state(model), folder / WEIGHTS)
@@ -392,5 +531,11 @@ def _save_net(bench: Bench, task: Task, name: str, options: dict[str, Any], mode
         write_bytes(folder / task.preprocess_file, task.preprocess.encode())
     else:
         header = network_header(name, options, task)
-        save_model(model, folder, network=header, preprocess_file=task.preprocess_file, text=task.preprocess)
+        save_model(
+            model,
+            folder,
+            network=header,
+            preprocess_file=task.preprocess_file,
+            text=task.preprocess,
+        )
     write_json(folder / "layers.json", layer_names(model))

@@ -13,7 +13,9 @@ from limbeck.core.grids import Grid
 SMALLEST = 1e-12  # a scale never falls below it
 
 
-def quantize(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid) -> torch.Tensor:
+def quantize(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid
+) -> torch.Tensor:
     """Codes as float32 integers; `scale` and `zero_point` broadcast against `x`."""
     return (grid.round(x / scale) + zero_point).clamp(grid.low, grid.high)
 
@@ -23,7 +25,9 @@ def dequantize(codes: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tenso
     return (codes - zero_point) * scale
 
 
-def fit_interval(low: torch.Tensor, high: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
+def fit_interval(
+    low: torch.Tensor, high: torch.Tensor, grid: Grid
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(scale, zero_point) by which the grid covers [low, high] of each group; zero is on the grid, or between the two levels of `binary`."""
     low, high = low.clamp_max(0), high.clamp_min(0)
     if grid.symmetric:
@@ -34,7 +38,11 @@ def fit_interval(low: torch.Tensor, high: torch.Tensor, grid: Grid) -> tuple[tor
     return scale, (grid.low - torch.round(low / scale)).clamp(grid.low, grid.high)
 
 
-def squared_error(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid) -> torch.Tensor:
+def squared_error(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid
+) -> torch.Tensor:
     """(groups) mean squared error of each row of `x` (groups, count)."""
     scale, zero_point = scale.unsqueeze(1), zero_point.unsqueeze(1)
-    return (dequantize(quantize(x, scale, zero_point, grid), scale, zero_point) - x).square().mean(1)
+    return (
+        (dequantize(quantize(x, scale, zero_point, grid), scale, zero_point) - x).square().mean(1)
+    )

@@ -68,13 +68,23 @@ def quantize_after_training(
         correction.apply(model, flow, forwards)
 
 
-def round_layers(model: nn.Module, flow: Flow, forwards: Sequence[Callable[[nn.Module], Any]], rounding: LayerRounding, tell: Tell) -> None:
+def round_layers(
+    model: nn.Module,
+    flow: Flow,
+    forwards: Sequence[Callable[[nn.Module], Any]],
+    rounding: LayerRounding,
+    tell: Tell,
+) -> None:
     """Round each layer for the inputs that reach it through the layers before it, already rounded; one layer's inputs are held at a time.
 
     A weight that two modules share meets the inputs of both, and keeps to its nearest levels.
     """
     found = {name: find(model, name) for name in flow.reads}
-    layers = [name for name, layer in found.items() if isinstance(layer, (QuantizedLinear, QuantizedConvolution)) and not layer.is_tied]
+    layers = [
+        name
+        for name, layer in found.items()
+        if isinstance(layer, (QuantizedLinear, QuantizedConvolution)) and not layer.is_tied
+    ]
     meter = Meter({STEP: float(len(layers))})
     for done, name in enumerate(layers, 1):
         layer = find(model, name)
@@ -88,7 +98,9 @@ class _Reached(Exception):
     """A forward has come to the layer whose inputs are wanted: what comes after it is not computed."""
 
 
-def inputs_of(model: nn.Module, layer: Quantized, forwards: Sequence[Callable[[nn.Module], Any]]) -> torch.Tensor:
+def inputs_of(
+    model: nn.Module, layer: Quantized, forwards: Sequence[Callable[[nn.Module], Any]]
+) -> torch.Tensor:
     """(N, D) what a layer reads on the calibration rows, as the integer kernel will see it: MOST_INPUTS positions at most, as many of each batch."""
     found: list[torch.Tensor] = []
     share = max(1, MOST_INPUTS // len(forwards))

@@ -27,9 +27,16 @@ from limbeck.quantization.ranges import Range, Still
 
 NAME = "limbeck"  # of the implementation
 CHILD = "products"  # of the attention module
-MORE = ("position_bias", "softcap", "s_aux", "sinks")  # what some models hand over, and the formula above has no place for
+MORE = (
+    "position_bias",
+    "softcap",
+    "s_aux",
+    "sinks",
+)  # what some models hand over, and the formula above has no place for
 PROBABILITIES, FACTORS = "attention", ("queries", "keys", "values")  # what a record holds
-ADDED: ContextVar[type[Range] | None] = ContextVar("ADDED", default=None)  # while a model's attention modules are looked for
+ADDED: ContextVar[type[Range] | None] = ContextVar(
+    "ADDED", default=None
+)  # while a model's attention modules are looked for
 
 
 @dataclass
@@ -43,7 +50,9 @@ class Record:
         """P, queries, keys and values of an attention module that ran. Raises ValueError where a name holds more than one."""
         for name in self.names.get(id(module), []):
             if name in self.found:
-                raise ValueError(f"`{name}` attends more than once. Name the attention module itself, such as `{name}.attention`")
+                raise ValueError(
+                    f"`{name}` attends more than once. Name the attention module itself, such as `{name}.attention`"
+                )
             self.found[name] = dict(zip((PROBABILITIES, *FACTORS), tensors, strict=True))
 
 
@@ -69,11 +78,21 @@ class Products(nn.Module):
 
     def __init__(self, range_class: type[Range] | None) -> None:
         super().__init__()
-        self.query, self.key, self.value = (FakeQuantizer(GRIDS["uint8"], range_class) if range_class else nn.Identity() for _ in range(3))
+        self.query, self.key, self.value = (
+            FakeQuantizer(GRIDS["uint8"], range_class) if range_class else nn.Identity()
+            for _ in range(3)
+        )
         self.probabilities = FakeQuantizer(GRIDS["uint8"], Whole) if range_class else nn.Identity()
 
     def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, *, scaling: float, dropout: float
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        *,
+        scaling: float,
+        dropout: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, H, D) context and (B, H, T, S) P as float, of `query` (B, H, T, D), `key` and `value` (B, H or a part of it, S, D)."""
         readers = query.shape[1] // key.shape[1]
@@ -101,22 +120,30 @@ def attend(
     for name in MORE:
         if settings.get(name) is not None:
             told = "a loss on attention" if record else "quantize.attention"
-            raise ValueError(f"{told}: `{kind}` adds `{name}` to its products, which limbeck does not. Leave `attention` out")
+            raise ValueError(
+                f"{told}: `{kind}` adds `{name}` to its products, which limbeck does not. Leave `attention` out"
+            )
     added = ADDED.get()
     if added is not None and CHILD not in dict(module.named_children()):
         module.add_module(CHILD, Products(added))
     products = dict(module.named_children()).get(CHILD, FLOAT if record else None)
     if not isinstance(products, Products):
-        raise ValueError(f"quantize.attention: a `{kind}` runs now that did not run on the first batch. Leave `attention` out")
+        raise ValueError(
+            f"quantize.attention: a `{kind}` runs now that did not run on the first batch. Leave `attention` out"
+        )
     scaling = query.shape[-1] ** -0.5 if settings.get("scaling") is None else settings["scaling"]
-    context, probabilities = products(query, key, value, attention_mask, scaling=scaling, dropout=settings.get("dropout", 0.0))
+    context, probabilities = products(
+        query, key, value, attention_mask, scaling=scaling, dropout=settings.get("dropout", 0.0)
+    )
     if record:
         record.keep(module, probabilities, query, key, value)
     return context, probabilities
 
 
 @contextlib.contextmanager
-def recorded(model: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
+def recorded(
+    model: nn.Module, modules: Sequence[str]
+) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
     """Inside, a forward leaves what the attention in each of `modules` computes: `attention` (B, H, T, S), and `queries`, `keys`, `values`
     (B, H, T, D).
 
@@ -128,9 +155,17 @@ def recorded(model: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, dic
     named = dict(model.named_modules())
     for name in modules:
         if name not in named:
-            raise ValueError(f"{type(model).__name__} has no module `{name}`. {wording.suggest(name, named)}")
-    inside = {id(module): [name for name in dict.fromkeys(modules) if f"{own}.".startswith(f"{name}.")] for own, module in named.items()}
-    record, before = Record(inside), {part: part.config._attn_implementation for part in parts_of(model)}
+            raise ValueError(
+                f"{type(model).__name__} has no module `{name}`. {wording.suggest(name, named)}"
+            )
+    inside = {
+        id(module): [name for name in dict.fromkeys(modules) if f"{own}.".startswith(f"{name}.")]
+        for own, module in named.items()
+    }
+    record, before = (
+        Record(inside),
+        {part: part.config._attn_implementation for part in parts_of(model)},
+    )
     token = RECORD.set(record)
     try:
         go_through_here(model)
@@ -141,7 +176,9 @@ def recorded(model: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, dic
             part.set_attn_implementation(implementation)
     for name in modules:
         if name not in record.found:
-            raise unreached(model, f"nothing inside `{name}` can be compared. Take the loss `hidden`")
+            raise unreached(
+                model, f"nothing inside `{name}` can be compared. Take the loss `hidden`"
+            )
 
 
 def attach(model: nn.Module, range_name: str, forward: Callable[[nn.Module], Any]) -> None:
@@ -183,10 +220,16 @@ def go_through_here(model: nn.Module) -> None:
 
 def refusal(model: nn.Module) -> ValueError:
     """For a model of which no product is reached."""
-    return unreached(model, "its products stay float. Leave `attention` out, or take another student, such as a BERT", "quantize.attention")
+    return unreached(
+        model,
+        "its products stay float. Leave `attention` out, or take another student, such as a BERT",
+        "quantize.attention",
+    )
 
 
 def unreached(model: nn.Module, consequence: str, told: str = "a loss on attention") -> ValueError:
     """For a model whose attention is computed elsewhere."""
     kind = type(model).__name__
-    return ValueError(f"{told}: the attention of `{kind}` does not go through the attention interface of transformers, so {consequence}")
+    return ValueError(
+        f"{told}: the attention of `{kind}` does not go through the attention interface of transformers, so {consequence}"
+    )

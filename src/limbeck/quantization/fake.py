@@ -50,7 +50,10 @@ class StraightThrough(torch.autograd.Function):
         codes = levels.clamp(grid.low, grid.high).sub_(zero_point)
         inside = passed(steps, levels, grid)
         ctx.save_for_backward(torch.sub(codes, inside, out=inside), levels, scale)
-        ctx.grid, ctx.gradient_scale = grid, 1 / math.sqrt(max(1, x.numel() // scale.numel()) * grid.high)
+        ctx.grid, ctx.gradient_scale = (
+            grid,
+            1 / math.sqrt(max(1, x.numel() // scale.numel()) * grid.high),
+        )
         return codes.mul_(scale)
 
     @staticmethod
@@ -61,8 +64,18 @@ class StraightThrough(torch.autograd.Function):
         if not ctx.needs_input_grad[1]:
             return inside, None, None, None, None
         factor = scale * ctx.gradient_scale
-        to_zero_point = (inside - gradient).sum_to_size(scale.shape) * factor if ctx.needs_input_grad[2] else None
-        return inside, (slope * gradient).sum_to_size(scale.shape) * factor, to_zero_point, None, None
+        to_zero_point = (
+            (inside - gradient).sum_to_size(scale.shape) * factor
+            if ctx.needs_input_grad[2]
+            else None
+        )
+        return (
+            inside,
+            (slope * gradient).sum_to_size(scale.shape) * factor,
+            to_zero_point,
+            None,
+            None,
+        )
 
 
 def passed(values: torch.Tensor, levels: torch.Tensor, grid: Grid) -> torch.Tensor:
@@ -99,21 +112,37 @@ class FakeQuantizer(nn.Module):
     calibrated: torch.Tensor
 
     def __init__(
-        self, grid: Grid, range_class: type[Range], groups: int = 1, *, bound: float | None = None, rounding: Rounding | None = None
+        self,
+        grid: Grid,
+        range_class: type[Range],
+        groups: int = 1,
+        *,
+        bound: float | None = None,
+        rounding: Rounding | None = None,
     ) -> None:
         super().__init__()
         self.rounding: Rounding = rounding or Nearest()
-        self.largest_log_scale = math.inf if bound is None else math.log((1 - MARGIN) * bound / grid.high)
+        self.largest_log_scale = (
+            math.inf if bound is None else math.log((1 - MARGIN) * bound / grid.high)
+        )
         self.grid = grid
         self.range_class = range_class
         self.groups = groups
-        self.is_whole = groups == 1 and rounding is None  # a tensor of any shape; a rounding is shown a group a row
+        self.is_whole = (
+            groups == 1 and rounding is None
+        )  # a tensor of any shape; a rounding is shown a group a row
         self.observer: Range | None = None
         self.log_scale = nn.Parameter(torch.zeros(groups), requires_grad=range_class.learned)
         self.register_buffer("zero", torch.zeros(groups))
-        self.offset = nn.Parameter(torch.zeros(groups)) if range_class.learned_offset and not grid.symmetric else None
+        self.offset = (
+            nn.Parameter(torch.zeros(groups))
+            if range_class.learned_offset and not grid.symmetric
+            else None
+        )
         self.clipped_only = range_class.clipped_only and not grid.symmetric
-        assert groups == 1 or not (self.offset is not None or self.clipped_only), "offsets and bounds are those of whole tensors"
+        assert groups == 1 or not (self.offset is not None or self.clipped_only), (
+            "offsets and bounds are those of whole tensors"
+        )
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
 
     @property
@@ -141,16 +170,25 @@ class FakeQuantizer(nn.Module):
             return x
         if self.largest_log_scale < math.inf:
             with torch.no_grad():
-                self.log_scale.clamp_max_(self.largest_log_scale)  # projected: a clamp's gradient of 0 would hold it there
-        zero_point = self.zero[:1] if self.grid.symmetric else self.moving_zero_point().view(self.column)  # a symmetric grid's is 0 in every group
+                self.log_scale.clamp_max_(
+                    self.largest_log_scale
+                )  # projected: a clamp's gradient of 0 would hold it there
+        zero_point = (
+            self.zero[:1] if self.grid.symmetric else self.moving_zero_point().view(self.column)
+        )  # a symmetric grid's is 0 in every group
         rows, log_scale = self.rows(x.float()), self.log_scale.view(self.column)
         if self.clipped_only:
             rows, log_scale = Clip.apply(rows, *self.bounds()), log_scale.detach()
-        return StraightThrough.apply(rows, log_scale, zero_point, self.grid, self.to_levels).view(x.shape)
+        return StraightThrough.apply(rows, log_scale, zero_point, self.grid, self.to_levels).view(
+            x.shape
+        )
 
     def bounds(self) -> list[torch.Tensor]:
         """The values of the lowest and of the highest level, (groups) each, with the scale's gradient."""
-        return [(end - self.zero_point) * self.log_scale.exp() for end in (self.grid.low, self.grid.high)]
+        return [
+            (end - self.zero_point) * self.log_scale.exp()
+            for end in (self.grid.low, self.grid.high)
+        ]
 
     def moving_zero_point(self) -> torch.Tensor:
         """The zero point, with its gradient where an offset is learned: straight through its rounding, projected as the scale is."""
@@ -195,13 +233,19 @@ class FakeQuantizer(nn.Module):
 
     def unclamped(self, x: torch.Tensor) -> torch.Tensor:
         """Codes of a grid without ends."""
-        rounded = self.rounding.round(self.rows(x.detach().float()) / self.scale.view(self.column), self.grid, training=False)
+        rounded = self.rounding.round(
+            self.rows(x.detach().float()) / self.scale.view(self.column), self.grid, training=False
+        )
         return (rounded + self.zero_point.view(self.column)).view(x.shape)
 
 
 def squared_bounds(model: nn.Module) -> torch.Tensor:
     """The sum of alpha^2 over every learned clipping bound (PACT, arXiv 1805.06085, section 3), of both ends where a tensor is clipped at both."""
-    learning = [module for module in model.modules() if isinstance(module, FakeQuantizer) and module.clipped_only and module.calibrated]
+    learning = [
+        module
+        for module in model.modules()
+        if isinstance(module, FakeQuantizer) and module.clipped_only and module.calibrated
+    ]
     ends = [end for module in learning for end in module.bounds()]
     return torch.cat(ends).square().sum() if ends else torch.zeros(())
 

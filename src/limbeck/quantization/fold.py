@@ -23,7 +23,14 @@ def norm_after(model: nn.Module, flow: Flow, name: str) -> str | None:
     """The batch norm over the output channels of the product `name`, where it alone reads them."""
     module: Any = model.get_submodule(name)
     reader = flow.reader(model, name, NORMS)
-    return reader if reader and is_over_channels(model.get_submodule(reader), flow.ranks.get(flow.makes.get(name, -1)), module) else None
+    return (
+        reader
+        if reader
+        and is_over_channels(
+            model.get_submodule(reader), flow.ranks.get(flow.makes.get(name, -1)), module
+        )
+        else None
+    )
 
 
 def is_over_channels(norm: Any, rank: int | None, product: Any) -> bool:
@@ -43,16 +50,24 @@ def norm_before(model: nn.Module, flow: Flow, name: str) -> str | None:
     if not isinstance(norm, NORMS) or not is_over_channels(norm, flow.ranks.get(tensor), product):
         return None
     pads = not isinstance(product, nn.Linear) and product.padding not in NO_PADDING
-    return None if pads or flow.uses[tensor] != 1 or flow.calls[name] != 1 or flow.calls[maker or ""] != 1 else maker
+    return (
+        None
+        if pads or flow.uses[tensor] != 1 or flow.calls[name] != 1 or flow.calls[maker or ""] != 1
+        else maker
+    )
 
 
-def fold_before(model: nn.Module, names: Iterable[str], forward: Callable[[nn.Module], Any]) -> None:
+def fold_before(
+    model: nn.Module, names: Iterable[str], forward: Callable[[nn.Module], Any]
+) -> None:
     """Fold the norms before the products among `names`, in place; `forward(model)` runs one batch. One behind another of them is left to it."""
     modules = dict(model.named_modules())
     if not any(isinstance(module, NORMS) for module in modules.values()):
         return
     flow = watch(model, forward)
-    holders = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    holders = Counter(
+        id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)
+    )
     products = {name: modules[name] for name in names if isinstance(modules.get(name), PRODUCTS)}
     taken = {norm_after(model, flow, name) for name in products}
     for name, product in products.items():
@@ -69,7 +84,9 @@ def fold(norm: Any, product: Any) -> None:
         factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         offset = norm.bias - norm.running_mean * factor
         groups = 1 if isinstance(product, nn.Linear) else product.groups
-        by_input = product.weight.view(groups, -1, product.weight.shape[1], product.weight[0, 0].numel())
+        by_input = product.weight.view(
+            groups, -1, product.weight.shape[1], product.weight[0, 0].numel()
+        )
         shift = (by_input * offset.view(groups, 1, -1, 1)).sum((2, 3)).flatten()
         product.bias = nn.Parameter(shift if product.bias is None else product.bias + shift)
         by_input.mul_(factor.view(groups, 1, -1, 1))

@@ -21,7 +21,10 @@ from limbeck.quantization.affine import SMALLEST
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Quantized, Then, activation_quantizers
 
-CLIPPED, CUT = 0.3, 0.1  # shares; the least squared error of normal values on 2 bits leaves 0.14 of them outside
+CLIPPED, CUT = (
+    0.3,
+    0.1,
+)  # shares; the least squared error of normal values on 2 bits leaves 0.14 of them outside
 MOST = 6  # places that a message lists
 
 
@@ -77,7 +80,10 @@ class Examination:
             raise Diverged(broken)
         named, found = places(self.model), defaultdict(list)
         for quantizer, seen in observe(self.model, self.forward).items():
-            if (problem := problem_of(quantizer, seen)) and (named[quantizer], problem) not in self.told:
+            if (problem := problem_of(quantizer, seen)) and (
+                named[quantizer],
+                problem,
+            ) not in self.told:
                 self.told.add((named[quantizer], problem))
                 found[problem].append(f"{named[quantizer]} ({seen.share_clipped:.0%} clipped)")
         for problem, where in found.items():
@@ -107,9 +113,13 @@ def broken_scales(model: nn.Module) -> str:
     named, found = places(model), []
     for module, place in named.items():
         scale = module.scale if module.calibrated and module.range_class.learned else torch.ones(1)
-        wrong = ~torch.isfinite(scale) | (scale < SMALLEST / 2)  # a dead channel's starts at SMALLEST
+        wrong = ~torch.isfinite(scale) | (
+            scale < SMALLEST / 2
+        )  # a dead channel's starts at SMALLEST
         if wrong.any():
-            found.append(f"{place} ({int(wrong.sum())} of {len(scale)}: {scale[wrong][0].item():g})")
+            found.append(
+                f"{place} ({int(wrong.sum())} of {len(scale)}: {scale[wrong][0].item():g})"
+            )
     if not found:
         return ""
     cure = "  likely a step was too large for it. Lower train.learning_rate or train.gradient_clip, or fix the ranges (quantize.range: mse)"
@@ -124,23 +134,34 @@ def listed(where: list[str]) -> str:
 
 def places(model: nn.Module) -> dict[FakeQuantizer, str]:
     """What each quantizer quantizes, by the name that its module has in the float model."""
-    wrapped = {f"{name}.module" for name, module in model.named_modules() if isinstance(module, Then)}
+    wrapped = {
+        f"{name}.module" for name, module in model.named_modules() if isinstance(module, Then)
+    }
     weights = {module.quantizer for module in model.modules() if isinstance(module, Quantized)}
     found = {}
     for name, module in model.named_modules():
         if isinstance(module, FakeQuantizer):
             owner = name.rpartition(".")[0]
             owner = owner.removesuffix(".module") if owner in wrapped else owner
-            found[module] = f"weights of `{owner}`" if module in weights else f"activations at `{owner}`"
+            found[module] = (
+                f"weights of `{owner}`" if module in weights else f"activations at `{owner}`"
+            )
     return found
 
 
 def observe(model: nn.Module, forward: Callable[[nn.Module], Any]) -> dict[FakeQuantizer, Seen]:
     """What every calibrated quantizer makes of its weight, or of the activations of one batch. The mode is kept."""
-    seen = {module: Seen() for module in model.modules() if isinstance(module, FakeQuantizer) and module.calibrated}
+    seen = {
+        module: Seen()
+        for module in model.modules()
+        if isinstance(module, FakeQuantizer) and module.calibrated
+    }
     was_training = model.training
     read = [module for module in activation_quantizers(model) if module in seen]
-    handles = [module.register_forward_pre_hook(lambda module, inputs: seen[module].add(module, inputs[0])) for module in read]
+    handles = [
+        module.register_forward_pre_hook(lambda module, inputs: seen[module].add(module, inputs[0]))
+        for module in read
+    ]
     try:
         with torch.no_grad():
             forward(model.eval())

@@ -17,13 +17,22 @@ from limbeck.core.grids import GRIDS
 from limbeck.quantization import affine
 from limbeck.quantization.fake import FakeQuantizer, dynamic
 from limbeck.quantization.recurrent import QuantizedMatrix
-from limbeck.quantization.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedConvolution, QuantizedEmbedding, QuantizedLinear
+from limbeck.quantization.swap import (
+    Quantized,
+    QuantizedConv1d,
+    QuantizedConv2d,
+    QuantizedConvolution,
+    QuantizedEmbedding,
+    QuantizedLinear,
+)
 
 SMALLEST_PACKED = 1024  # bytes; the nodes that unpack fewer weigh as much
 
 
 @torch.library.custom_op("limbeck::quantize_dequantize", mutates_args=())
-def quantize_dequantize(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:
+def quantize_dequantize(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor
+) -> torch.Tensor:
     """x^ on the uint8 grid; `scale` float32 and `zero_point` uint8 are scalars."""
     zero = zero_point.float()
     return affine.dequantize(affine.quantize(x, scale, zero, GRIDS["uint8"]), scale, zero)
@@ -38,7 +47,9 @@ def dequantize(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Ten
 
 
 @torch.library.custom_op("limbeck::unpack", mutates_args=())
-def unpack(packed: torch.Tensor, shape: list[int], low: int, step: int, planes: list[int]) -> torch.Tensor:
+def unpack(
+    packed: torch.Tensor, shape: list[int], low: int, step: int, planes: list[int]
+) -> torch.Tensor:
     """int8 codes of `shape` from the bytes that `quant.formats.pack` wrote."""
     return grids.unpack(packed, shape, low, step, planes)
 
@@ -56,24 +67,36 @@ def dynamic_linear(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) ->
 
 
 @torch.library.custom_op("limbeck::lstm", mutates_args=())
-def lstm(x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def lstm(
+    x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(output, last hidden state, last cell) of torch's LSTM; `form`: whether it has a bias, its layers, whether it runs both ways, whether rows come
     first. The length of x stays free in a graph, where torch's own op takes a step for each of its positions."""
     bias, layers, both_ways, rows_first = form
-    return torch.lstm(x, state, weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+    return torch.lstm(
+        x, state, weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first)
+    )
 
 
 @torch.library.custom_op("limbeck::gru", mutates_args=())
-def gru(x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+def gru(
+    x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(output, last hidden state) of torch's GRU; as `lstm`."""
     bias, layers, both_ways, rows_first = form
-    return torch.gru(x, state[0], weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first))
+    return torch.gru(
+        x, state[0], weights, bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first)
+    )
 
 
 @lstm.register_fake
 @gru.register_fake
-def _(x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]) -> tuple[torch.Tensor, ...]:
-    return x.new_empty(*x.shape[:2], state[0].shape[-1] * (1 + form[2])), *map(torch.empty_like, state)
+def _(
+    x: torch.Tensor, state: list[torch.Tensor], weights: list[torch.Tensor], form: list[int]
+) -> tuple[torch.Tensor, ...]:
+    return x.new_empty(*x.shape[:2], state[0].shape[-1] * (1 + form[2])), *map(
+        torch.empty_like, state
+    )
 
 
 @quantize_dequantize.register_fake
@@ -87,7 +110,9 @@ def _(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 @unpack.register_fake
-def _(packed: torch.Tensor, shape: list[int], low: int, step: int, planes: list[int]) -> torch.Tensor:
+def _(
+    packed: torch.Tensor, shape: list[int], low: int, step: int, planes: list[int]
+) -> torch.Tensor:
     return packed.new_empty(shape, dtype=torch.int8)
 
 
@@ -118,7 +143,9 @@ class ActivationQuantizer(nn.Module):
 
 def is_expanded(source: Quantized) -> bool:
     """Whether no kernel reads the codes, so that the graph computes with floats: a scale for each group of them, or levels that are no integers."""
-    return source.quantizer.groups != len(source.float_weight()) or source.quantizer.grid.is_floating
+    return (
+        source.quantizer.groups != len(source.float_weight()) or source.quantizer.grid.is_floating
+    )
 
 
 class Integer(nn.Module):
@@ -130,13 +157,20 @@ class Integer(nn.Module):
     def __init__(self, source: Quantized, codes: torch.Tensor) -> None:
         super().__init__()
         self.grid, self.shape = source.quantizer.grid, list(codes.shape)
-        self.is_packed = codes.numel() * self.grid.bits / 8 > SMALLEST_PACKED and bool(self.grid.planes)
-        self.register_buffer("stored", grids.pack(codes, self.grid) if self.is_packed else grids.as_bytes(codes, self.grid))
+        self.is_packed = codes.numel() * self.grid.bits / 8 > SMALLEST_PACKED and bool(
+            self.grid.planes
+        )
+        self.register_buffer(
+            "stored",
+            grids.pack(codes, self.grid) if self.is_packed else grids.as_bytes(codes, self.grid),
+        )
         self.register_buffer("scale", source.quantizer.scale.clone())
         self.is_expanded = is_expanded(source)
         own = source.input is not None and not source.reads_codes
         self.basis: nn.Module = source.basis or nn.Identity()
-        self.input: nn.Module = ActivationQuantizer(source.input) if own and source.input is not None else nn.Identity()
+        self.input: nn.Module = (
+            ActivationQuantizer(source.input) if own and source.input is not None else nn.Identity()
+        )
 
     def share(self, other: "Integer") -> None:
         """Hold the very codes and scales of a module whose weight was tied to this one's."""
@@ -146,15 +180,25 @@ class Integer(nn.Module):
     def codes(self) -> torch.Tensor:
         """The integers, int8, or the bytes of floats, uint8."""
         grid = self.grid
-        return unpack(self.stored, self.shape, grid.low, grid.step, list(grid.planes)) if self.is_packed else self.stored
+        return (
+            unpack(self.stored, self.shape, grid.low, grid.step, list(grid.planes))
+            if self.is_packed
+            else self.stored
+        )
 
     def levels(self, codes: torch.Tensor) -> torch.Tensor:
         """What codes stand for before they are scaled, float32."""
-        return decode(codes, str(self.grid.dtype).removeprefix("torch.")) if self.grid.is_floating else codes.float()
+        return (
+            decode(codes, str(self.grid.dtype).removeprefix("torch."))
+            if self.grid.is_floating
+            else codes.float()
+        )
 
     def expanded(self) -> torch.Tensor:
         """The weight dequantized in the shape of the codes, by ops that a runtime folds. Neighbours share a scale."""
-        return (self.levels(self.codes).view(len(self.scale), -1) * self.scale.unsqueeze(1)).view(self.shape)
+        return (self.levels(self.codes).view(len(self.scale), -1) * self.scale.unsqueeze(1)).view(
+            self.shape
+        )
 
 
 class IntegerLinear(Integer):
@@ -183,7 +227,9 @@ class IntegerLinear(Integer):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.basis(x)
-        rows = x.unsqueeze(-2) if x.ndim == 2 else x  # ONNX Runtime turns a plain matrix product with bias into a float Gemm
+        rows = (
+            x.unsqueeze(-2) if x.ndim == 2 else x
+        )  # ONNX Runtime turns a plain matrix product with bias into a float Gemm
         if self.is_dynamic:
             y = dynamic_linear(rows, self.turned, self.scale)
         elif self.is_expanded:

@@ -33,14 +33,25 @@ def quantizable_weights(model: nn.Module) -> dict[str, Weight]:
         if isinstance(module, QUANTIZABLE):
             found[name] = Weight(name, module, module.weight)
         elif isinstance(module, RECURRENT):
-            matrices = {key: parameter for key, parameter in module.named_parameters() if key.startswith("weight_")}
-            found |= {f"{name}.{key}": Weight(name, module, parameter) for key, parameter in matrices.items()}
+            matrices = {
+                key: parameter
+                for key, parameter in module.named_parameters()
+                if key.startswith("weight_")
+            }
+            found |= {
+                f"{name}.{key}": Weight(name, module, parameter)
+                for key, parameter in matrices.items()
+            }
     return found
 
 
 def chosen_weights(found: Mapping[str, Weight], pattern: str) -> list[str]:
     """The weights that a pattern names, by themselves or by their module."""
-    return [name for name, weight in found.items() if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(weight.owner, pattern)]
+    return [
+        name
+        for name, weight in found.items()
+        if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(weight.owner, pattern)
+    ]
 
 
 def plan_schemes(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Scheme]:
@@ -48,15 +59,28 @@ def plan_schemes(model: nn.Module, quantize: Quantize, activations: str) -> dict
     found = quantizable_weights(model)
     owners = dict.fromkeys(weight.owner for weight in found.values())
     base = Scheme(weights=quantize.weights, activations=activations, group=quantize.group)
-    kept = {pattern: Scheme(weights="float", activations="float") for pattern in quantize.keep_float}
+    kept = {
+        pattern: Scheme(weights="float", activations="float") for pattern in quantize.keep_float
+    }
     schemes = dict.fromkeys(found, base)
-    others = {name: module for name, module in model.named_modules() if name not in owners and [*module.parameters(recurse=False)]}
+    others = {
+        name: module
+        for name, module in model.named_modules()
+        if name not in owners and [*module.parameters(recurse=False)]
+    }
     for pattern, scheme in {**quantize.modules, **kept}.items():
         matches = chosen_weights(found, pattern)
         if not matches and not fnmatch.filter(others, pattern):
-            raise ValueError(f"quantize: `{pattern}` matches no module. {wording.suggest(pattern, owners)}")
+            raise ValueError(
+                f"quantize: `{pattern}` matches no module. {wording.suggest(pattern, owners)}"
+            )
         if scheme.weights != "float":
-            check_asked(pattern, not matches, {name: others[name] for name in fnmatch.filter(others, pattern)}, quantize.keep_float)
+            check_asked(
+                pattern,
+                not matches,
+                {name: others[name] for name in fnmatch.filter(others, pattern)},
+                quantize.keep_float,
+            )
         schemes |= dict.fromkeys(matches, scheme)
     check_tied(found, schemes)
     rounding = registry.create("roundings", quantize.rounding_name, quantize.options)
@@ -67,10 +91,15 @@ def plan_schemes(model: nn.Module, quantize: Quantize, activations: str) -> dict
     return {name: scheme for name, scheme in schemes.items() if scheme.weights != "float"}
 
 
-def check_asked(pattern: str, is_only: bool, modules: dict[str, nn.Module], keep_float: Sequence[str]) -> None:
+def check_asked(
+    pattern: str, is_only: bool, modules: dict[str, nn.Module], keep_float: Sequence[str]
+) -> None:
     """Raises ValueError for a pattern that asks for what cannot be quantized: norms and the like where it `is_only` them, else matrices."""
     for name, module in modules.items():
-        has_matrix = any(key.startswith("weight") and parameter.ndim > 1 for key, parameter in module.named_parameters(recurse=False))
+        has_matrix = any(
+            key.startswith("weight") and parameter.ndim > 1
+            for key, parameter in module.named_parameters(recurse=False)
+        )
         if (is_only or has_matrix) and not any(fnmatch.fnmatch(name, kept) for kept in keep_float):
             choices = ", ".join(kind.__name__ for kind in QUANTIZABLE + RECURRENT)
             raise ValueError(
@@ -97,13 +126,19 @@ def check_scheme(name: str, weight: Weight, scheme: Scheme) -> None:
     module = weight.module
     multiplies = not isinstance(module, (nn.Embedding, *RECURRENT))  # what it reads by codes
     if scheme.activations == "uint8-dynamic" and isinstance(module, CONVOLUTIONS):
-        raise ValueError(f"quantize: `{name}` is a convolution; its activations can be uint8 or float, not uint8-dynamic")
+        raise ValueError(
+            f"quantize: `{name}` is a convolution; its activations can be uint8 or float, not uint8-dynamic"
+        )
     if scheme.weights == "float":
         return
     if isinstance(module, CONVOLUTIONS) and module.padding_mode != "zeros":
-        raise ValueError(f"quantize: `{name}` pads with `{module.padding_mode}`, and integers know zeros alone. Name it in `keep_float`")
+        raise ValueError(
+            f"quantize: `{name}` pads with `{module.padding_mode}`, and integers know zeros alone. Name it in `keep_float`"
+        )
     if isinstance(module, nn.LSTM) and module.proj_size:
-        raise ValueError(f"quantize: `{weight.owner}` is an LSTM with a projection (proj_size), which no graph holds. Name it in `keep_float`")
+        raise ValueError(
+            f"quantize: `{weight.owner}` is an LSTM with a projection (proj_size), which no graph holds. Name it in `keep_float`"
+        )
     if GRIDS[scheme.weights].is_floating and scheme.activations != "float" and multiplies:
         raise ValueError(
             f"quantize: `{name}`: no integer product takes weights of {scheme.weights}. Quantize its weights alone (activations: float), which makes "
@@ -114,7 +149,9 @@ def check_scheme(name: str, weight: Weight, scheme: Scheme) -> None:
     width = weight.tensor[0].numel()
     if width % scheme.group:
         fitting = [str(size) for size in range(8, width + 1, 8) if width % size == 0]
-        raise ValueError(f"quantize: `{name}`: {width} weights a channel are not whole groups of {scheme.group}. Fitting: {some(fitting) or 'none'}")
+        raise ValueError(
+            f"quantize: `{name}`: {width} weights a channel are not whole groups of {scheme.group}. Fitting: {some(fitting) or 'none'}"
+        )
     if scheme.activations != "float" and multiplies:
         raise ValueError(
             f"quantize: `{name}`: no integer product takes a scale for each group of weights. Leave `group` out, or quantize its weights alone "

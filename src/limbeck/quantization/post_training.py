@@ -28,7 +28,11 @@ from limbeck.recipe.model import Quantize
 from limbeck.tasks import Batch
 
 FIRST: dict[str, Any] = {"range": "minmax", "equalize": {}, "rounding": "nearest"}
-REWRITES: list[dict[str, Any]] = [{"cross_layer": {}}, {"smoothquant": {"alpha": 0.5}}, {"smoothquant": {"alpha": 0.75}}]
+REWRITES: list[dict[str, Any]] = [
+    {"cross_layer": {}},
+    {"smoothquant": {"alpha": 0.5}},
+    {"smoothquant": {"alpha": 0.75}},
+]
 REWRITES_OF_FEW_BITS: list[dict[str, Any]] = [{"awq": {}}]
 ROUNDINGS_OF_FEW_BITS = ("ternary", "gptq", "adaround")
 CORRECTION: dict[str, Any] = {"bias_correction": {}}
@@ -62,10 +66,16 @@ class Trial:
     def beats(self, other: "Trial") -> bool:
         """Whether it is nearer to the float model by more than chance explains."""
         gained = other.nats - self.nats
-        return float(gained.mean()) > STANDARD_ERRORS * float(gained.std(correction=0)) / len(gained) ** 0.5
+        return (
+            float(gained.mean())
+            > STANDARD_ERRORS * float(gained.std(correction=0)) / len(gained) ** 0.5
+        )
 
     def __str__(self) -> str:
-        rewrites = [" ".join([name, *(f"({key} {value})" for key, value in keys.items())]) for name, keys in self.chosen["equalize"].items()]
+        rewrites = [
+            " ".join([name, *(f"({key} {value})" for key, value in keys.items())])
+            for name, keys in self.chosen["equalize"].items()
+        ]
         return ", ".join([self.chosen["range"], *rewrites, self.chosen["rounding"]])
 
 
@@ -83,15 +93,30 @@ def choose(subject: Subject, settings: Quantize, tell: Tell = silent) -> dict[st
             best = trial if trial.beats(best) else best
     text = f"{best}, at {best.mean:.2g} nats a unit from the float model; {len(trials)} ways were tried, {first} is at {first.mean:.2g}"
     tried = [{**trial.chosen, "nats": trial.mean, "chosen": trial is best} for trial in trials]
-    return {"chosen": {key: best.chosen[key] for key in settings.open}, "trials": tried, "text": text}
+    return {
+        "chosen": {key: best.chosen[key] for key in settings.open},
+        "trials": tried,
+        "text": text,
+    }
 
 
 def changes(settings: Quantize) -> list[tuple[str, Any]]:
     """What is tried, in this order: a key and its value; `correction` is added to the rewrites that were chosen."""
-    formats = {settings.weights, *(scheme.weights for scheme in settings.modules.values())} - {"float"}
+    formats = {settings.weights, *(scheme.weights for scheme in settings.modules.values())} - {
+        "float"
+    }
     is_few = any(GRIDS[form].bits < MANY_BITS for form in formats)
-    ranges = [name for name in registry.names("ranges") if name != FIRST["range"] and not registry.load("ranges", name).learned]
-    roundings = [name for name in ROUNDINGS_OF_FEW_BITS if is_few and not any(mismatch(registry.load("roundings", name)(), form) for form in formats)]
+    ranges = [
+        name
+        for name in registry.names("ranges")
+        if name != FIRST["range"] and not registry.load("ranges", name).learned
+    ]
+    roundings = [
+        name
+        for name in ROUNDINGS_OF_FEW_BITS
+        if is_few
+        and not any(mismatch(registry.load("roundings", name)(), form) for form in formats)
+    ]
     found: list[tuple[str, Any]] = [("range", name) for name in ranges if "range" in settings.open]
     if "equalize" in settings.open:
         found += [("equalize", rewrite) for rewrite in REWRITES + REWRITES_OF_FEW_BITS * is_few]
@@ -102,10 +127,16 @@ def changes(settings: Quantize) -> list[tuple[str, Any]]:
 def changed(chosen: dict[str, Any], change: tuple[str, Any]) -> dict[str, Any]:
     """The way with one change."""
     key, value = change
-    return {**chosen, "equalize": chosen["equalize"] | value} if key == "correction" else {**chosen, key: value}
+    return (
+        {**chosen, "equalize": chosen["equalize"] | value}
+        if key == "correction"
+        else {**chosen, key: value}
+    )
 
 
-def trial_of(subject: Subject, settings: Quantize, chosen: dict[str, Any], wanted: Sequence[torch.Tensor]) -> Trial | None:
+def trial_of(
+    subject: Subject, settings: Quantize, chosen: dict[str, Any], wanted: Sequence[torch.Tensor]
+) -> Trial | None:
     """The model quantized so, judged; None where a rewrite finds nothing to do in it."""
     filled = settings.with_chosen(**chosen)
     model = subject.load()
@@ -117,4 +148,7 @@ def trial_of(subject: Subject, settings: Quantize, chosen: dict[str, Any], wante
         return None
     quantize_after_training(model, flow, subject.fitted, **quantization_components(filled))
     pairs = zip(wanted, wide_logits(model.eval(), subject.judged), subject.judged, strict=True)
-    return Trial(chosen, torch.cat([nats_between(subject.likelihood, p, q)[batch.mask] for p, q, batch in pairs]))
+    return Trial(
+        chosen,
+        torch.cat([nats_between(subject.likelihood, p, q)[batch.mask] for p, q, batch in pairs]),
+    )

@@ -23,10 +23,21 @@ from limbeck.quantization.plan import CONVOLUTIONS, RECURRENT, quantizable_weigh
 from limbeck.quantization.ranges import Range
 from limbeck.quantization.recurrent import QuantizedMatrix, QuantizedRecurrence
 from limbeck.quantization.roundings import LayerRounding, Rounding
-from limbeck.quantization.swap import Quantized, QuantizedConv1d, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear, Then
+from limbeck.quantization.swap import (
+    Quantized,
+    QuantizedConv1d,
+    QuantizedConv2d,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    Then,
+)
 from limbeck.recipe.model import Quantize, Scheme
 
-NORMED: dict[type[nn.Module], Any] = {nn.Linear: QuantizedLinear, nn.Conv1d: QuantizedConv1d, nn.Conv2d: QuantizedConv2d}
+NORMED: dict[type[nn.Module], Any] = {
+    nn.Linear: QuantizedLinear,
+    nn.Conv1d: QuantizedConv1d,
+    nn.Conv2d: QuantizedConv2d,
+}
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
 POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AvgPool1d, nn.AvgPool2d, *MAX_POOLS)
 
@@ -34,8 +45,13 @@ POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AvgPool1d, nn.AvgPool2d,
 def quantization_components(settings: Quantize) -> dict[str, Any]:
     """The rounding and the rewrites that a recipe names, for `prepare` and `settle`."""
     assert settings.rounding is not None and settings.equalize is not None
-    equalizers = [registry.create("equalizers", name, keys) for name, keys in settings.equalize.items()]
-    return {"rounding": registry.create("roundings", settings.rounding, settings.options), "equalizers": equalizers}
+    equalizers = [
+        registry.create("equalizers", name, keys) for name, keys in settings.equalize.items()
+    ]
+    return {
+        "rounding": registry.create("roundings", settings.rounding, settings.options),
+        "equalizers": equalizers,
+    }
 
 
 def prepare_model(
@@ -51,7 +67,10 @@ def prepare_model(
 
     Returns what it saw. A rounding by layer has its turn in `settle`, and until then the nearest level is taken.
     """
-    range_class, by_value = registry.load("ranges", range_name), rounding if isinstance(rounding, Rounding) else None
+    range_class, by_value = (
+        registry.load("ranges", range_name),
+        rounding if isinstance(rounding, Rounding) else None,
+    )
     flow = watch(model, forward)
     made = {tensor: name for name, tensor in flow.makes.items()}
     outputs = output_places(model, flow, schemes, range_class)
@@ -62,7 +81,9 @@ def prepare_model(
     for name, scheme in schemes.items():
         weight = found[name].tensor
         groups = weight.numel() // scheme.group if scheme.group else len(weight)
-        quantizer = quantizers.setdefault(id(weight), FakeQuantizer(GRIDS[scheme.weights], range_class, groups, rounding=by_value))
+        quantizer = quantizers.setdefault(
+            id(weight), FakeQuantizer(GRIDS[scheme.weights], range_class, groups, rounding=by_value)
+        )
         swapped = swap(model, name, flow, quantizer, is_tied=holders[id(weight)] > 1)
         tensor = flow.reads.get(name)
         if isinstance(found[name].module, nn.Embedding) or tensor is None:
@@ -71,7 +92,9 @@ def prepare_model(
         if scheme.activations == "uint8":
             maker = outputs.get(made.get(tensor, ""))
             swapped.reads_codes = maker is not None
-            swapped.input = maker or inputs.setdefault(tensor, FakeQuantizer(GRIDS["uint8"], range_class))
+            swapped.input = maker or inputs.setdefault(
+                tensor, FakeQuantizer(GRIDS["uint8"], range_class)
+            )
     for name, quantizer in outputs.items():
         replace(model, name, Then(model.get_submodule(name), quantizer))
     for equalizer in equalizers:
@@ -79,7 +102,9 @@ def prepare_model(
     return flow
 
 
-def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer, *, is_tied: bool) -> Quantized:
+def swap(
+    model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer, *, is_tied: bool
+) -> Quantized:
     """Put the form of the module `name` whose weight `quantizer` quantizes in its place.
 
     A product takes its batch norm along, unless the weight `is_tied` to another module's, which knows no norm.
@@ -98,7 +123,9 @@ def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer, *, i
     else:
         norm_name = None if is_tied else norm_after(model, flow, name)
         norm: Any = model.get_submodule(norm_name) if norm_name else None
-        swapped = next(form for kind, form in NORMED.items() if isinstance(module, kind))(module, quantizer, norm)
+        swapped = next(form for kind, form in NORMED.items() if isinstance(module, kind))(
+            module, quantizer, norm
+        )
         if norm_name:
             replace(model, norm_name, nn.Identity())
     swapped.is_tied = is_tied
@@ -107,22 +134,36 @@ def swap(model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer, *, i
     return swapped
 
 
-def output_places(model: nn.Module, flow: Flow, schemes: dict[str, Scheme], range_class: type[Range]) -> dict[str, FakeQuantizer]:
+def output_places(
+    model: nn.Module, flow: Flow, schemes: dict[str, Scheme], range_class: type[Range]
+) -> dict[str, FakeQuantizer]:
     """The modules whose output is quantized, each with its quantizer: what a convolution leads to, and what one or a pool reads.
 
     The largest of some values of a grid lies on that grid: a maximum pool shares the quantizer of what it reads.
     """
     made = {tensor: name for name, tensor in flow.makes.items()}
     found = quantizable_weights(model)
-    static = [name for name, scheme in schemes.items() if scheme.activations == "uint8" and isinstance(found[name].module, CONVOLUTIONS)]
+    static = [
+        name
+        for name, scheme in schemes.items()
+        if scheme.activations == "uint8" and isinstance(found[name].module, CONVOLUTIONS)
+    ]
     pools = [name for name in flow.reads if static and isinstance(model.get_submodule(name), POOLS)]
-    tensors = [flow.reads[name] for name in static + pools] + [flow.makes[last_of(model, flow, name)] for name in static]
+    tensors = [flow.reads[name] for name in static + pools] + [
+        flow.makes[last_of(model, flow, name)] for name in static
+    ]
     places: dict[str, FakeQuantizer] = {}
-    for name in sorted({made[tensor] for tensor in tensors if tensor in made}, key=list(flow.makes).index):
+    for name in sorted(
+        {made[tensor] for tensor in tensors if tensor in made}, key=list(flow.makes).index
+    ):
         module = model.get_submodule(name)
         source = made.get(flow.reads.get(name, -1), "") if isinstance(module, MAX_POOLS) else ""
         bound = module.max_val if isinstance(module, nn.ReLU6) else None
-        places[name] = places[source] if source in places else FakeQuantizer(GRIDS["uint8"], range_class, bound=bound)
+        places[name] = (
+            places[source]
+            if source in places
+            else FakeQuantizer(GRIDS["uint8"], range_class, bound=bound)
+        )
     return places
 
 

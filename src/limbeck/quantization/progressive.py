@@ -30,9 +30,19 @@ def beginnings(settings: Quantize, total: int) -> list[int]:
 class Progressive:
     """Listens to a training's steps: `calibrate()` fits every range where quantization begins, a switch those of the weights that it changes."""
 
-    def __init__(self, settings: Quantize, model: nn.Module, calibrate: Callable[[], None], tell: Tell = silent) -> None:
+    def __init__(
+        self,
+        settings: Quantize,
+        model: nn.Module,
+        calibrate: Callable[[], None],
+        tell: Tell = silent,
+    ) -> None:
         self.settings = settings
-        self.own = [(module, module.quantizer.grid) for module in model.modules() if isinstance(module, Quantized)]
+        self.own = [
+            (module, module.quantizer.grid)
+            for module in model.modules()
+            if isinstance(module, Quantized)
+        ]
         self.calibrate, self.tell = calibrate, tell
         self.phase = -1
 
@@ -52,7 +62,11 @@ class Progressive:
         for module, own in self.own:
             if self.grid(own, before) != self.grid(own, phase):
                 module.calibrate_weight()
-        self.tell(Note(f"  weights are {[*self.settings.progressive, self.settings.weights][phase]} from step {step} of {total} on"))
+        self.tell(
+            Note(
+                f"  weights are {[*self.settings.progressive, self.settings.weights][phase]} from step {step} of {total} on"
+            )
+        )
 
     def grid(self, own: Grid, phase: int) -> Grid:
         """What a module whose final grid is `own` has in a phase."""

@@ -32,8 +32,14 @@ class QuantizedRecurrence(nn.Module):
     def __init__(self, source: nn.LSTM | nn.GRU) -> None:
         super().__init__()
         self.is_lstm = isinstance(source, nn.LSTM)
-        self.op: Callable[..., tuple[torch.Tensor, ...]] | None = None  # what computes it once it is converted
-        self.hidden_size, self.num_layers, self.bidirectional = source.hidden_size, source.num_layers, source.bidirectional
+        self.op: Callable[..., tuple[torch.Tensor, ...]] | None = (
+            None  # what computes it once it is converted
+        )
+        self.hidden_size, self.num_layers, self.bidirectional = (
+            source.hidden_size,
+            source.num_layers,
+            source.bidirectional,
+        )
         self.bias, self.dropout, self.batch_first = source.bias, source.dropout, source.batch_first
         self.names = [name for name, _ in source.named_parameters()]
         for name, parameter in source.named_parameters():
@@ -45,13 +51,29 @@ class QuantizedRecurrence(nn.Module):
     def forward(self, x: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
         """As torch's, of x (B, T, D), or (T, B, D) without `batch_first`. Raises ValueError for other shapes."""
         if not isinstance(x, torch.Tensor) or x.ndim != 3:
-            raise ValueError("quantize: an LSTM or GRU reads a packed sequence, or one without rows. Pad it to (B, T, D), or name it in `keep_float`")
+            raise ValueError(
+                "quantize: an LSTM or GRU reads a packed sequence, or one without rows. Pad it to (B, T, D), or name it in `keep_float`"
+            )
         if state is None:
-            zeros = x.new_zeros(self.num_layers * (1 + self.bidirectional), x.shape[int(not self.batch_first)], self.hidden_size)
+            zeros = x.new_zeros(
+                self.num_layers * (1 + self.bidirectional),
+                x.shape[int(not self.batch_first)],
+                self.hidden_size,
+            )
             state = (zeros, zeros) if self.is_lstm else zeros
-        weights = [held() if isinstance(held, nn.Module) else held for held in map(self.__getattr__, self.names)]
+        weights = [
+            held() if isinstance(held, nn.Module) else held
+            for held in map(self.__getattr__, self.names)
+        ]
         if self.op is None:
-            settings = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first)
+            settings = (
+                self.bias,
+                self.num_layers,
+                self.dropout,
+                self.training,
+                self.bidirectional,
+                self.batch_first,
+            )
             y, *last = (torch.lstm if self.is_lstm else torch.gru)(x, state, weights, *settings)
         else:
             form = [self.bias, self.num_layers, self.bidirectional, self.batch_first]

@@ -39,7 +39,9 @@ class Quantized(nn.Module):
 
     def remember(self, rounded: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """`rounded`, kept with the float weight for `squared_error` while training."""
-        self.pair = (rounded.detach(), weight) if self.training and self.quantizer.calibrated else None
+        self.pair = (
+            (rounded.detach(), weight) if self.training and self.quantizer.calibrated else None
+        )
         return rounded
 
     def read(self, x: torch.Tensor) -> torch.Tensor:
@@ -56,7 +58,9 @@ class Quantized(nn.Module):
         self.quantizer.finish()
         rounding = self.quantizer.rounding
         if isinstance(rounding, ScaledRounding):
-            scale = rounding.scale(self.float_weight().detach().float().reshape(self.quantizer.groups, -1))
+            scale = rounding.scale(
+                self.float_weight().detach().float().reshape(self.quantizer.groups, -1)
+            )
             self.quantizer.log_scale.data.copy_(scale.log())
 
     def float_weight(self) -> torch.Tensor:
@@ -78,7 +82,14 @@ class Quantized(nn.Module):
         parts = inputs.shape[1] // width  # of a grouped convolution: as many separate layers
         each = len(weight) // parts
         rows, scale = weight.reshape(parts, each, width), self.quantizer.scale.view(parts, each, -1)
-        self.put(rounding.solve(rows, scale, self.quantizer.grid, inputs.unflatten(1, (parts, width)).transpose(0, 1)).view_as(weight))
+        self.put(
+            rounding.solve(
+                rows,
+                scale,
+                self.quantizer.grid,
+                inputs.unflatten(1, (parts, width)).transpose(0, 1),
+            ).view_as(weight)
+        )
 
 
 class Normed(Quantized):
@@ -88,7 +99,12 @@ class Normed(Quantized):
     approximation with running sigma).
     """
 
-    def __init__(self, product: nn.Linear | nn.Conv1d | nn.Conv2d, quantizer: FakeQuantizer, norm: Norm | None = None) -> None:
+    def __init__(
+        self,
+        product: nn.Linear | nn.Conv1d | nn.Conv2d,
+        quantizer: FakeQuantizer,
+        norm: Norm | None = None,
+    ) -> None:
         super().__init__(quantizer)
         self.weight, self.bias, self.norm = product.weight, product.bias, norm
 
@@ -146,9 +162,15 @@ class QuantizedEmbedding(Quantized):
         rows = functional.embedding(ids, self.weight, self.padding_idx)
         if not self.quantizer.calibrated:
             return rows
-        log_scale = functional.embedding(ids, self.quantizer.log_scale.view(len(self.weight), -1)).unsqueeze(-1)
+        log_scale = functional.embedding(
+            ids, self.quantizer.log_scale.view(len(self.weight), -1)
+        ).unsqueeze(-1)
         rounded = StraightThrough.apply(
-            rows.unflatten(-1, (log_scale.shape[-2], -1)), log_scale, torch.zeros(()), self.quantizer.grid, self.quantizer.to_levels
+            rows.unflatten(-1, (log_scale.shape[-2], -1)),
+            log_scale,
+            torch.zeros(()),
+            self.quantizer.grid,
+            self.quantizer.to_levels,
         )
         return self.remember(rounded.flatten(-2), rows)
 
@@ -158,7 +180,9 @@ class QuantizedConvolution(Normed):
 
     convolve: Callable[..., torch.Tensor]
 
-    def __init__(self, convolution: nn.Conv1d | nn.Conv2d, quantizer: FakeQuantizer, norm: Norm | None = None) -> None:
+    def __init__(
+        self, convolution: nn.Conv1d | nn.Conv2d, quantizer: FakeQuantizer, norm: Norm | None = None
+    ) -> None:
         super().__init__(convolution, quantizer, norm)
         self.geometry: dict[str, Any] = {
             "stride": convolution.stride,
@@ -170,8 +194,15 @@ class QuantizedConvolution(Normed):
     def positions(self, x: torch.Tensor) -> torch.Tensor:
         window = {key: self.geometry[key] for key in ("stride", "padding", "dilation")}
         if self.weight.ndim == 3:  # a row of pixels
-            x, window = x.unsqueeze(2), {key: (int(key != "padding"), *value) for key, value in window.items()}
-        return functional.unfold(x, (1, *self.weight.shape[2:])[-2:], **window).transpose(1, 2).flatten(0, 1)
+            x, window = (
+                x.unsqueeze(2),
+                {key: (int(key != "padding"), *value) for key, value in window.items()},
+            )
+        return (
+            functional.unfold(x, (1, *self.weight.shape[2:])[-2:], **window)
+            .transpose(1, 2)
+            .flatten(0, 1)
+        )
 
     def folded_bias(self) -> torch.Tensor:
         """(O) the bias with the norm's shift, on the grid of the int32 accumulator where input and weight are quantized."""
@@ -192,7 +223,12 @@ class QuantizedConvolution(Normed):
         rounded = self.remember(self.quantizer(weight), weight)
         if self.training and self.norm is not None:
             return self.renormed(self.convolve(self.read(x), rounded, None, **self.geometry))
-        return self.convolve(self.read(x), rounded, self.bias if self.training else self.folded_bias(), **self.geometry)
+        return self.convolve(
+            self.read(x),
+            rounded,
+            self.bias if self.training else self.folded_bias(),
+            **self.geometry,
+        )
 
 
 class QuantizedConv1d(QuantizedConvolution):
@@ -226,7 +262,11 @@ class Then(nn.Module):
 def activation_quantizers(model: nn.Module) -> list[FakeQuantizer]:
     """Every activation quantizer once."""
     weights = {id(module.quantizer) for module in model.modules() if isinstance(module, Quantized)}
-    return [module for module in model.modules() if isinstance(module, FakeQuantizer) and id(module) not in weights]
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, FakeQuantizer) and id(module) not in weights
+    ]
 
 
 def find(model: nn.Module, name: str) -> nn.Module:
@@ -240,8 +280,14 @@ def find(model: nn.Module, name: str) -> nn.Module:
 
 def squared_error(model: nn.Module) -> torch.Tensor:
     """mean (Q(w) - w)^2 over every weight that the last forward quantized; the gradient pulls w to its grid point, which stands still."""
-    pairs = [module.pair for module in model.modules() if isinstance(module, Quantized) and module.pair is not None]
+    pairs = [
+        module.pair
+        for module in model.modules()
+        if isinstance(module, Quantized) and module.pair is not None
+    ]
     if not pairs:
         return torch.zeros(())
-    total = torch.stack([functional.mse_loss(weight, rounded, reduction="sum") for rounded, weight in pairs]).sum()
+    total = torch.stack(
+        [functional.mse_loss(weight, rounded, reduction="sum") for rounded, weight in pairs]
+    ).sum()
     return total / sum(weight.numel() for _, weight in pairs)

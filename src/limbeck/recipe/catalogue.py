@@ -33,25 +33,43 @@ def summary(text: str) -> str:
 
 def families() -> list["RenderableType"]:
     """Every family with its components."""
-    rows = [(family, summary(documentation(family, "__init__")), ", ".join(registry.names(family))) for family in registry.FAMILIES]
-    return [table(("family", "what", "components"), rows), "\nlimbeck list FAMILY says what each does, limbeck list FAMILY NAME what keys it takes"]
+    rows = [
+        (family, summary(documentation(family, "__init__")), ", ".join(registry.names(family)))
+        for family in registry.FAMILIES
+    ]
+    return [
+        table(("family", "what", "components"), rows),
+        "\nlimbeck list FAMILY says what each does, limbeck list FAMILY NAME what keys it takes",
+    ]
 
 
 def family(name: str) -> list["RenderableType"]:
     """A family's components with their summaries. Raises ValueError for a family that is none."""
     if name not in registry.FAMILIES:
         raise ValueError(f"no family `{name}`. {wording.suggest(name, registry.FAMILIES)}")
-    return [table((name, "what it does"), [(each, summary(documentation(name, each))) for each in registry.names(name)])]
+    return [
+        table(
+            (name, "what it does"),
+            [(each, summary(documentation(name, each))) for each in registry.names(name)],
+        )
+    ]
 
 
 def component(family_name: str, name: str) -> list["RenderableType"]:
     """What one component does (formula, paper) and its keys. Raises ValueError for one that is not there."""
     family(family_name)
     described = registry.load(family_name, name)
-    rows = [(key, kind(parameter), default(parameter)) for key, parameter in registry.keys(family_name, name).items()]
+    rows = [
+        (key, kind(parameter), default(parameter))
+        for key, parameter in registry.keys(family_name, name).items()
+    ]
     if family_name in ("ranges", "tasks"):  # their arguments come from the run
         rows = []
-    text = [f"{family_name}/{name}\n", documentation(family_name, name), "\n" + (inspect.getdoc(described) or "")]
+    text = [
+        f"{family_name}/{name}\n",
+        documentation(family_name, name),
+        "\n" + (inspect.getdoc(described) or ""),
+    ]
     return [*text, *([table(("key", "type", "default"), rows)] if rows else [])]
 
 
@@ -67,7 +85,9 @@ def default(parameter: inspect.Parameter) -> str:
     return "required" if parameter.default is parameter.empty else repr(parameter.default)
 
 
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, numbers: int = sys.maxsize) -> "RenderableType":
+def table(
+    head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, numbers: int = sys.maxsize
+) -> "RenderableType":
     """Rows of text below a head, without a frame; the columns from `numbers` on are set to the right, and close."""
     from rich import box
     from rich.table import Table

@@ -43,7 +43,11 @@ class Origin:
             if isinstance(node, yaml.SequenceNode) and part.isdecimal():
                 at, node = place(node.value[int(part)].start_mark), node.value[int(part)]
                 continue
-            found = [pair for pair in node.value if pair[0].value == part] if isinstance(node, yaml.MappingNode) else []
+            found = (
+                [pair for pair in node.value if pair[0].value == part]
+                if isinstance(node, yaml.MappingNode)
+                else []
+            )
             if not found:
                 break
             at, node = place(found[0][0].start_mark), found[0][1]
@@ -122,9 +126,13 @@ class Student(ComponentStage):
         if (self.from_ is None) == (self.model is None):
             raise ValueError("say either `from: teacher` with a `surgery`, or `model`")
         if (self.from_ is None) != (self.surgery is None):
-            raise ValueError("`surgery` goes with `from`, which says what it cuts: `from: teacher`, or another model's folder or hub id")
+            raise ValueError(
+                "`surgery` goes with `from`, which says what it cuts: `from: teacher`, or another model's folder or hub id"
+            )
         if self.from_ != "teacher" and difflib.get_close_matches(self.from_ or "", ["teacher"]):
-            raise ValueError(f"from: `{self.from_}`: did you mean `teacher`? The folder of another model of that name is `./{self.from_}`")
+            raise ValueError(
+                f"from: `{self.from_}`: did you mean `teacher`? The folder of another model of that name is `./{self.from_}`"
+            )
         return self
 
     @property
@@ -149,7 +157,9 @@ class Train(Stage):
     threads: int = Field(2, ge=1)
     seed: int = Field(0, ge=0)
     checkpoint_seconds: float = Field(60, ge=0)
-    augment: list[Literal["flip", "crop", "rotate", "brightness", "cutout", "randaugment", "mixup"]] = []
+    augment: list[
+        Literal["flip", "crop", "rotate", "brightness", "cutout", "randaugment", "mixup"]
+    ] = []
     views: int | None = Field(None, ge=1)
 
     @field_validator("augment")
@@ -164,7 +174,9 @@ class Train(Stage):
     def views_of_rows(self) -> "Train":
         """What the teacher can answer ahead: the views of a row, which a mixture of two is not."""
         if self.views and (not self.augment or "mixup" in self.augment):
-            raise ValueError("`views` are those that `augment` makes of each row, and `mixup` makes others in every step. Leave one of them out")
+            raise ValueError(
+                "`views` are those that `augment` makes of each row, and `mixup` makes others in every step. Leave one of them out"
+            )
         return self
 
 
@@ -191,7 +203,9 @@ class Distill(Stage):
     losses: dict[str, LossKeys] = {"kl": {}}
 
 
-WeightFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2", "float"]
+WeightFormat = Literal[
+    "int8", "int7", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2", "float"
+]
 
 
 EarlierFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary"]
@@ -205,7 +219,11 @@ class Scheme(Stage):
     group: int | None = Field(None, ge=2)
 
 
-TRAINED: dict[str, Any] = {"range": "lsq", "equalize": {}, "rounding": "nearest"}  # what `when: train` takes where a recipe says nothing
+TRAINED: dict[str, Any] = {
+    "range": "lsq",
+    "equalize": {},
+    "rounding": "nearest",
+}  # what `when: train` takes where a recipe says nothing
 
 
 class Quantize(ComponentStage):
@@ -263,7 +281,12 @@ class Quantize(ComponentStage):
     def with_chosen(self, **chosen: Any) -> "Quantize":
         """With a value for each key that is open; where none is given, the one of training."""
         own = self.model_dump(by_alias=True)
-        return Quantize.model_validate({**own, **{key: value for key, value in (TRAINED | chosen).items() if own.get(key) is None}})
+        return Quantize.model_validate(
+            {
+                **own,
+                **{key: value for key, value in (TRAINED | chosen).items() if own.get(key) is None},
+            }
+        )
 
 
 class Verdict(Stage):
@@ -309,15 +332,21 @@ class Recipe(Stage):
             raise ValueError("`distill` needs a `teacher`")
         for name in ("teachers", "assistant"):
             if getattr(self, name) and not self.distill:
-                raise ValueError(f"`{name}` teaches the student, which needs `distill` and a `teacher`")
+                raise ValueError(
+                    f"`{name}` teaches the student, which needs `distill` and a `teacher`"
+                )
         if self.distill and self.distill.combine != "mean" and not self.teachers:
-            raise ValueError("`distill.combine` says what several teachers answer together: it needs `teachers`")
+            raise ValueError(
+                "`distill.combine` says what several teachers answer together: it needs `teachers`"
+            )
         if self.augment and not self.distill:
             raise ValueError("`augment` makes rows that only a teacher labels: it needs `distill`")
         if self.student.origin is None and not self.teacher:
             raise ValueError("`student: {from: teacher}` needs a `teacher`")
         if self.verdict and not self.quantize and set(self.verdict.arms) & {"kd+ptq", "joint"}:
-            raise ValueError("the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`")
+            raise ValueError(
+                "the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`"
+            )
         if self.verdict and not self.teacher:
             raise ValueError("`verdict` compares with a `teacher`")
         return self
@@ -329,7 +358,9 @@ class Recipe(Stage):
                 _create(family, name, options)
             except registry.WrongKey as error:
                 if error.choices is not None:
-                    error = registry.WrongKey(error.reason, error.key, [*_known_keys(path), *error.choices])
+                    error = registry.WrongKey(
+                        error.reason, error.key, [*_known_keys(path), *error.choices]
+                    )
                 raise ValueError(self._origin.tell([*path, error.key], str(error))) from None
             except ValueError as error:
                 raise ValueError(self._origin.tell(path, str(error))) from None
@@ -338,20 +369,29 @@ class Recipe(Stage):
 
     def _check_quantize(self) -> None:
         """What cannot act while training, or on a format. Raises ValueError."""
-        from limbeck.quantization.roundings import LayerRounding, mismatch  # imports torch, which reading a recipe does not need
+        from limbeck.quantization.roundings import (
+            LayerRounding,
+            mismatch,
+        )  # imports torch, which reading a recipe does not need
 
         if self.quantize is None:
             return
         name = self.quantize.rounding_name
         rounding = registry.create("roundings", name, self.quantize.options)
-        schemes: dict[tuple[str, ...], Any] = {("modules", pattern): scheme for pattern, scheme in self.quantize.modules.items()}
+        schemes: dict[tuple[str, ...], Any] = {
+            ("modules", pattern): scheme for pattern, scheme in self.quantize.modules.items()
+        }
         for path, scheme in ({(): self.quantize} | schemes).items():
             if problem := mismatch(rounding, scheme.weights):
-                raise ValueError(self._origin.tell(["quantize", *path, "weights"], f"`{name}` {problem}"))
+                raise ValueError(
+                    self._origin.tell(["quantize", *path, "weights"], f"`{name}` {problem}")
+                )
         self._check_training_only(self.quantize)
         for form in self.quantize.progressive:
             if problem := mismatch(rounding, form):
-                raise ValueError(self._origin.tell(["quantize", "progressive"], f"`{name}` {problem}"))
+                raise ValueError(
+                    self._origin.tell(["quantize", "progressive"], f"`{name}` {problem}")
+                )
         if self.quantize.when == "after":
             return
         if self.quantize.equalize:
@@ -363,23 +403,40 @@ class Recipe(Stage):
 
     def _check_training_only(self, settings: Quantize) -> None:
         """Keys that act while the quantized model trains, and on what it learns. Raises ValueError."""
-        if settings.clip_weight is not None and (settings.when == "after" or not registry.load("ranges", settings.range_name).clipped_only):
+        if settings.clip_weight is not None and (
+            settings.when == "after"
+            or not registry.load("ranges", settings.range_name).clipped_only
+        ):
             problem = "it weighs the clipping bounds that `range: pact` learns in training, and there are none here. Leave it out"
             raise ValueError(self._origin.tell(["quantize", "clip_weight"], problem))
         if settings.progressive and (refusal := _problem_of_formats(settings)):
             raise ValueError(self._origin.tell(["quantize", "progressive"], refusal))
         points = [settings.start, *settings.switch_at, 1.0]
-        if settings.switch_at and (len(settings.switch_at) != len(settings.progressive) or points != sorted(set(points))):
+        if settings.switch_at and (
+            len(settings.switch_at) != len(settings.progressive) or points != sorted(set(points))
+        ):
             problem = f"one share of the training for each format of `progressive`, each above the one before, from `start` ({settings.start:g}) to 1"
-            raise ValueError(self._origin.tell(["quantize", "switch_at"], f"{settings.switch_at} is not {problem}"))
+            raise ValueError(
+                self._origin.tell(
+                    ["quantize", "switch_at"], f"{settings.switch_at} is not {problem}"
+                )
+            )
 
     def _check_task(self, task: Any) -> None:
         """What the other stages ask of the task. Raises ValueError."""
         if self.train.augment and "pixel_values" not in task.input_names:
-            raise ValueError(self._origin.tell(["train", "augment"], f"`{self.task}` reads no images, and only these are augmented. Leave it out"))
+            raise ValueError(
+                self._origin.tell(
+                    ["train", "augment"],
+                    f"`{self.task}` reads no images, and only these are augmented. Leave it out",
+                )
+            )
         if self.augment and "input_ids" not in task.input_names:
             raise ValueError(
-                self._origin.tell(["augment"], f"`{self.task}` reads no texts, and words are replaced. For images there is train.augment")
+                self._origin.tell(
+                    ["augment"],
+                    f"`{self.task}` reads no texts, and words are replaced. For images there is train.augment",
+                )
             )
         if self.verdict and self.verdict.metric and self.verdict.metric not in task.metric_names:
             problem = f"`{self.task}` has no metric `{self.verdict.metric}`. {wording.suggest(self.verdict.metric, task.metric_names)}"
@@ -401,9 +458,18 @@ class Recipe(Stage):
         cure = "Leave it out; the run's folder `model` is then the teacher.model or student.model of a recipe that has it"
         for name, stage in (("distill", self.distill), ("quantize", self.quantize)):
             if stage:
-                raise ValueError(self._origin.tell([name], f"`{self.task}` only pre-trains: it takes no `{name}`. {cure}"))
+                raise ValueError(
+                    self._origin.tell(
+                        [name], f"`{self.task}` only pre-trains: it takes no `{name}`. {cure}"
+                    )
+                )
         if self.teacher and self.student.origin:
-            raise ValueError(self._origin.tell(["teacher"], f"`{self.task}` asks a teacher nothing. Leave it out, or cut the student from it"))
+            raise ValueError(
+                self._origin.tell(
+                    ["teacher"],
+                    f"`{self.task}` asks a teacher nothing. Leave it out, or cut the student from it",
+                )
+            )
 
     def resolved(self) -> "Recipe":
         """This recipe, its components checked and their defaults written out. Raises ValueError."""
@@ -427,7 +493,9 @@ class Recipe(Stage):
     @property
     def judged_metric(self) -> str:
         """What the verdict compares: `verdict.metric`, or the task's own."""
-        return (self.verdict.metric if self.verdict else None) or registry.load("tasks", self.task).metric
+        return (self.verdict.metric if self.verdict else None) or registry.load(
+            "tasks", self.task
+        ).metric
 
     def _components(self) -> Iterator[tuple[list[str], str, str, dict[str, Any] | None]]:
         """(path in the recipe, family, name, options) of each; without options it is made from more than its keys."""
@@ -436,7 +504,12 @@ class Recipe(Stage):
         if self.augment:
             yield ["augment"], "augmenters", self.augment.method, self.augment.options
         for name, keys in (self.distill or Distill(losses={})).losses.items():
-            yield ["distill", "losses", name], "losses", name, {key: value for key, value in keys.items() if key != "weight"}
+            yield (
+                ["distill", "losses", name],
+                "losses",
+                name,
+                {key: value for key, value in keys.items() if key != "weight"},
+            )
         if self.teacher:
             yield ["teacher"], "networks", self.teacher.model, self.teacher.options
         for number, other in enumerate(self.teachers):
@@ -464,7 +537,11 @@ def _create(family: str, name: str, options: dict[str, Any] | None) -> None:
     """Create a component, or load it where `options` is None. A model that is none of our networks takes no options."""
     if family == "networks" and name not in (ours := registry.names("networks")):
         for key in options or {}:
-            raise registry.WrongKey(f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys", key, [])
+            raise registry.WrongKey(
+                f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys",
+                key,
+                [],
+            )
     elif options is None:
         registry.load(family, name)
     else:
@@ -504,4 +581,9 @@ def _known_keys(path: list[str]) -> list[str]:
     }
     if path[:2] == ["distill", "losses"]:
         return list(LossKeys.__annotations__)
-    return [field.alias or name for name, field in stages[".".join(part for part in path[:2] if not part.isdecimal())].model_fields.items()]
+    return [
+        field.alias or name
+        for name, field in stages[
+            ".".join(part for part in path[:2] if not part.isdecimal())
+        ].model_fields.items()
+    ]

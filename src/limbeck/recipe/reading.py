@@ -18,7 +18,9 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such recipe. `limbeck list` shows what a recipe can name; recipes/ holds examples") from None
+        raise ValueError(
+            f"{path}: no such recipe. `limbeck list` shows what a recipe can name; recipes/ holds examples"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as a recipe: {error}") from None
     return parse(text, origin=str(path), overrides=overrides)
@@ -28,13 +30,17 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
     """A recipe from YAML text; `origin` names it in messages. Raises ValueError."""
     root, content = load(text, origin)
     if not isinstance(content, dict):
-        raise ValueError(f"{origin}: a recipe is a mapping of stages (task, data, teacher, student, ...)")
+        raise ValueError(
+            f"{origin}: a recipe is a mapping of stages (task, data, teacher, student, ...)"
+        )
     for override in overrides or []:
         _override(content, override)
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise ValueError("\n".join(_explain(Origin(root), problem) for problem in error.errors()[:3])) from None
+        raise ValueError(
+            "\n".join(_explain(Origin(root), problem) for problem in error.errors()[:3])
+        ) from None
     recipe._origin = Origin(root)
     return recipe
 
@@ -44,7 +50,11 @@ def write(recipe: Recipe, *, portable: bool = False) -> str:
     content = recipe.dump()
     named = (content[name] or {} for name in ("augment", "teacher", "assistant"))
     for stage in [content["data"], content["student"], *named, *content["teachers"]] * portable:
-        stage |= {key: Path(value).name for key, value in stage.items() if isinstance(value, str) and value.startswith(("/", "~"))}
+        stage |= {
+            key: Path(value).name
+            for key, value in stage.items()
+            if isinstance(value, str) and value.startswith(("/", "~"))
+        }
     return yaml.dump(content, Dumper=Yaml12Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -52,7 +62,9 @@ def _override(content: dict[str, Any], override: str) -> None:
     """Apply one `train.epochs=2` to the parsed recipe."""
     key, separator, value = override.partition("=")
     if not separator:
-        raise ValueError(f"override `{override}`: write it as key.key=value, for example train.epochs=2")
+        raise ValueError(
+            f"override `{override}`: write it as key.key=value, for example train.epochs=2"
+        )
     *parents, last = key.split(".")
     place = content
     for parent in parents:

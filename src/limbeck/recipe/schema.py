@@ -22,16 +22,28 @@ def schema() -> Schema:
     stages["Student"]["properties"]["surgery"]["enum"] = [*registry.names("surgeries"), None]
     stages["Quantize"] |= branches(stages["Quantize"], {"rounding": "roundings"})
     rewrites = {name: component("equalizers", name) for name in registry.names("equalizers")}
-    stages["Quantize"]["properties"]["equalize"] |= {"properties": rewrites, "additionalProperties": False}
+    stages["Quantize"]["properties"]["equalize"] |= {
+        "properties": rewrites,
+        "additionalProperties": False,
+    }
     stages["Data"] |= branches(stages["Data"], {"source": "sources"})
     stages["Augment"]["properties"]["method"]["enum"] = registry.names("augmenters")
     stages["Augment"] |= branches(stages["Augment"], {"method": "augmenters"})
     stages["Teacher"] |= branches(stages["Teacher"], {"model": "networks"})
     stages["Student"] |= branches(stages["Student"], {"model": "networks", "surgery": "surgeries"})
-    weight = {"weight": TypeAdapter(LossKeys).json_schema()["properties"]["weight"] | {"default": 1.0}}
+    weight = {
+        "weight": TypeAdapter(LossKeys).json_schema()["properties"]["weight"] | {"default": 1.0}
+    }
     losses = {name: component("losses", name, weight) for name in registry.names("losses")}
-    stages["Distill"]["properties"]["losses"] |= {"properties": losses, "additionalProperties": False}
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **found, "title": "limbeck recipe"}
+    stages["Distill"]["properties"]["losses"] |= {
+        "properties": losses,
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        **found,
+        "title": "limbeck recipe",
+    }
 
 
 def branches(stage: Schema, named_by: dict[str, str]) -> Schema:
@@ -42,8 +54,22 @@ def branches(stage: Schema, named_by: dict[str, str]) -> Schema:
             here = {"properties": {key: {"const": name}}, "required": [key]}
             known.append(here)
             properties, required = keys(family, name)
-            rules.append({"if": here, "then": {"properties": own | properties, "required": required, "additionalProperties": False}})
-    rules.append({"if": {"not": {"anyOf": known}}, "then": {"properties": own, "additionalProperties": False}})
+            rules.append(
+                {
+                    "if": here,
+                    "then": {
+                        "properties": own | properties,
+                        "required": required,
+                        "additionalProperties": False,
+                    },
+                }
+            )
+    rules.append(
+        {
+            "if": {"not": {"anyOf": known}},
+            "then": {"properties": own, "additionalProperties": False},
+        }
+    )
     return {"allOf": rules, "additionalProperties": True}
 
 

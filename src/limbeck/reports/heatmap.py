@@ -20,31 +20,57 @@ def view(layers: Json | None) -> dict[str, Any] | None:
     """What the template lays out: a head, a row of cells for each layer, and the changed test rows."""
     if layers is None:
         return None
-    columns = [column for column in COLUMNS if any(row.get(column[1]) is not None for row in layers["layers"])]
+    columns = [
+        column
+        for column in COLUMNS
+        if any(row.get(column[1]) is not None for row in layers["layers"])
+    ]
     heats = {key: heat([row.get(key) for row in layers["layers"]]) for _, key, heat, _ in columns}
     rows = [
-        {"name": row["name"], "weights": row["weights"], "cells": [cell(row, heats[key][i], key, text) for _, key, _, text in columns]}
+        {
+            "name": row["name"],
+            "weights": row["weights"],
+            "cells": [cell(row, heats[key][i], key, text) for _, key, _, text in columns],
+        }
         for i, row in enumerate(layers["layers"])
     ]
-    return {**layers, "head": [title for title, *_ in columns], "table": rows, "can_saturate": any(row["int16"] > 1 for row in layers["layers"])}
+    return {
+        **layers,
+        "head": [title for title, *_ in columns],
+        "table": rows,
+        "can_saturate": any(row["int16"] > 1 for row in layers["layers"]),
+    }
 
 
 def cell(row: Json, heat: float, key: str, text: Callable[[float], str]) -> dict[str, str]:
     """A figure and the opacity of its colour."""
     value = row.get(key)
-    missing = "exact" if key in ("weight_db", "output_db") or (key == "input_db" and row["input_range"]) else NONE
-    return {"text": missing if value is None else text(value), "opacity": f"{MOST_OPACITY * heat:.3f}"}
+    missing = (
+        "exact"
+        if key in ("weight_db", "output_db") or (key == "input_db" and row["input_range"])
+        else NONE
+    )
+    return {
+        "text": missing if value is None else text(value),
+        "opacity": f"{MOST_OPACITY * heat:.3f}",
+    }
 
 
 def by_decibels(values: Sequence[float | None]) -> list[float]:
     """Heat of a signal to noise, 0 where nothing was lost."""
-    return [0.0 if value is None else min(1.0, max(0.0, (COLD_DB - value) / (COLD_DB - HOT_DB))) for value in values]
+    return [
+        0.0 if value is None else min(1.0, max(0.0, (COLD_DB - value) / (COLD_DB - HOT_DB)))
+        for value in values
+    ]
 
 
 def by_logarithm(values: Sequence[float | None]) -> list[float]:
     """Heat of a loss."""
     worst = max((value for value in values if value), default=1.0)
-    return [max(0.0, 1 + math.log10(value / worst) / DECADES) if value and value > 0 else 0.0 for value in values]
+    return [
+        max(0.0, 1 + math.log10(value / worst) / DECADES) if value and value > 0 else 0.0
+        for value in values
+    ]
 
 
 def by_part(values: Sequence[float | None]) -> list[float]:

@@ -55,7 +55,10 @@ def write(report: Json, curves: list[Json], folder: Path) -> None:
 
 def redraw(report: Json, folder: Path) -> None:
     """`write`, with the training curves that the folder holds."""
-    curves = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    curves = [
+        json.loads(line)
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     write(report, curves, folder)
 
 
@@ -65,11 +68,15 @@ def render(report: Json, curves: list[Json]) -> str:
     Raises ValueError when the schema is not 1, or when Jinja2 is not installed.
     """
     if report["schema"] != SCHEMA:
-        raise ValueError(f"report: schema {report['schema']!r} was found, this version reads {SCHEMA}. Run `limbeck run` again")
+        raise ValueError(
+            f"report: schema {report['schema']!r} was found, this version reads {SCHEMA}. Run `limbeck run` again"
+        )
     try:
         import jinja2
     except ImportError:
-        raise ValueError("report: the HTML page needs Jinja2. Install it: pip install 'limbeck[train]'") from None
+        raise ValueError(
+            "report: the HTML page needs Jinja2. Install it: pip install 'limbeck[train]'"
+        ) from None
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -79,7 +86,14 @@ def render(report: Json, curves: list[Json]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        decimal=_decimal, signed=_signed, percent=_percent, count=_count, size=_size, short=_short, duration=_duration, plain=_plain
+        decimal=_decimal,
+        signed=_signed,
+        percent=_percent,
+        count=_count,
+        size=_size,
+        short=_short,
+        duration=_duration,
+        plain=_plain,
     )
     return environment.get_template("report.html.j2").render(_view(report, curves))
 
@@ -93,7 +107,11 @@ def _view(report: Json, curves: list[Json]) -> Json:
     shipped = _shipped(arms)
     folded = len(report["stages"]) > MAX_STAGES
     compared = [name for name in dict.fromkeys(("teacher", shipped)) if name in arms]
-    confusions = {name: _confusion(arm) for name, arm in arms.items() if arm["seeds"] and arm["seeds"][0].get("confusion")}
+    confusions = {
+        name: _confusion(arm)
+        for name, arm in arms.items()
+        if arm["seeds"] and arm["seeds"][0].get("confusion")
+    }
     return {
         "name": report.get("name") or report["task"],
         "task": report["task"],
@@ -104,7 +122,11 @@ def _view(report: Json, curves: list[Json]) -> Json:
         "figures": _figures(report),
         "arms": _arm_rows(report),
         "seeds": [(name, seed) for name, arm in arms.items() for seed in arm["seeds"]],
-        "seed_metrics": list(dict.fromkeys(key for arm in arms.values() for seed in arm["seeds"] for key in seed["metrics"])),
+        "seed_metrics": list(
+            dict.fromkeys(
+                key for arm in arms.values() for seed in arm["seeds"] for key in seed["metrics"]
+            )
+        ),
         "gains": [] if report["verdict"] is None else [_gain(report, key) for key in GAINS],
         "speed": speed.sentences(report.get("speed")),
         "layers": heatmap.view(report.get("layers")),
@@ -112,7 +134,9 @@ def _view(report: Json, curves: list[Json]) -> Json:
         "parity": report["parity"],
         "charts": _charts(report, curves),
         "confusions": {name: confusions[name] for name in compared if name in confusions},
-        "other_confusions": {name: value for name, value in confusions.items() if name not in compared},
+        "other_confusions": {
+            name: value for name, value in confusions.items() if name not in compared
+        },
         "compared": compared,
         "label_rows": _label_rows([arms[name] for name in compared]),
         "stages": [stage for stage in report["stages"] if not (folded and stage["reused"])],
@@ -146,7 +170,11 @@ def _sentence(report: Json) -> str:
     if verdict is None:
         return f"No verdict was asked for: this run compared no arms. The {shipped} model scores {score}."
     against = report["arms"].get("teacher")
-    rival = f" against the teacher's {_decimal(against['mean'].get(name))}" if against and shipped != "teacher" else ""
+    rival = (
+        f" against the teacher's {_decimal(against['mean'].get(name))}"
+        if against and shipped != "teacher"
+        else ""
+    )
     ratios = [_ratio_text(verdict.get(key), better, worse) for key, better, worse in RATIOS]
     tail = " and ".join(text for text in ratios if text)
     return f"The {shipped} model scores {score}{rival}{_drop_text(report)}{f'; it is {tail}' if tail else ''}."
@@ -163,7 +191,9 @@ def _drop_text(report: Json) -> str:
     words = ("drop", "gain") if report["metric"]["higher_is_better"] else ("rise", "fall")
     details = []
     if verdict.get("drop_ci95"):
-        details.append(f"{INTERVAL}{'' if drop >= 0 else f' of the {words[0]}'} {_interval(verdict['drop_ci95'])}")
+        details.append(
+            f"{INTERVAL}{'' if drop >= 0 else f' of the {words[0]}'} {_interval(verdict['drop_ci95'])}"
+        )
     if verdict.get("max_drop") is not None:
         details.append(f"at most {_decimal(verdict['max_drop'])} allowed")
     text = f", a {words[drop < 0]} of {_decimal(abs(drop))}"
@@ -190,7 +220,11 @@ def _figures(report: Json) -> list[Json]:
             "value": _times(verdict.get("speedup")),
             "detail": f"at least {asked:g}{TIMES} asked" if asked else "over the teacher, p50",
         },
-        {"name": "Compression", "value": _times(verdict.get("compression")), "detail": "bytes on disk"},
+        {
+            "name": "Compression",
+            "value": _times(verdict.get("compression")),
+            "detail": "bytes on disk",
+        },
         {
             "name": "Agreement",
             "value": _percent(report["arms"][shipped].get("agreement")),
@@ -206,13 +240,24 @@ def _gain(report: Json, key: str) -> Json:
     metric = _metric_name(report["metric"]["name"])
     if gain is None or not interval:
         missing = [arm for arm in (better, worse) if arm not in report["arms"]]
-        reason = f"this run has no arm {' and no arm '.join(missing)}" if missing else "the run holds no interval for it"
-        return {"question": question, "answer": "Not measured", "tone": "neutral", "text": f"{reason[0].upper()}{reason[1:]}."}
+        reason = (
+            f"this run has no arm {' and no arm '.join(missing)}"
+            if missing
+            else "the run holds no interval for it"
+        )
+        return {
+            "question": question,
+            "answer": "Not measured",
+            "tone": "neutral",
+            "text": f"{reason[0].upper()}{reason[1:]}.",
+        }
     low, high = interval
     if low <= 0 <= high:
         text = f"{better} against {worse}: {_signed(gain)} {metric}, but the {INTERVAL}, {_interval(interval)}, contains 0."
         return {"question": question, "answer": "Not shown", "tone": "neutral", "text": text}
-    verb, answer, tone = ("beats", "Yes", "good") if low > 0 else ("is worse than", "No, it hurt", "bad")
+    verb, answer, tone = (
+        ("beats", "Yes", "good") if low > 0 else ("is worse than", "No, it hurt", "bad")
+    )
     text = f"{better} {verb} {worse} by {_decimal(abs(gain))} {metric} ({INTERVAL} of the gain {_interval(interval)})."
     return {"question": question, "answer": answer, "tone": tone, "text": text}
 
@@ -235,10 +280,14 @@ def _arm_rows(report: Json) -> list[Json]:
                 "agreement": arm.get("agreement"),
                 "parameters": arm.get("parameters"),
                 "bytes": arm.get("bytes"),
-                "bytes_ratio": None if is_teacher else _against(arm.get("bytes"), teacher.get("bytes"), "smaller", "larger"),
+                "bytes_ratio": None
+                if is_teacher
+                else _against(arm.get("bytes"), teacher.get("bytes"), "smaller", "larger"),
                 "p50": own.get("p50"),
                 "p99": own.get("p99"),
-                "ms_ratio": None if is_teacher else _against(own.get("p50"), base.get("p50"), "faster", "slower"),
+                "ms_ratio": None
+                if is_teacher
+                else _against(own.get("p50"), base.get("p50"), "faster", "slower"),
                 "runtime": own.get("runtime"),
                 "threads": own.get("threads"),
             }
@@ -260,10 +309,17 @@ def _against(value: float | None, teacher: float | None, better: str, worse: str
 def _forest(report: Json) -> Json:
     """Pixel positions of each arm's mean, interval and seeds, and of the least quality that is allowed, on one common axis."""
     metric, arms = report["metric"]["name"], report["arms"]
-    seeds = {name: [seed["metrics"][metric] for seed in arm["seeds"] if metric in seed["metrics"]] for name, arm in arms.items()}
+    seeds = {
+        name: [seed["metrics"][metric] for seed in arm["seeds"] if metric in seed["metrics"]]
+        for name, arm in arms.items()
+    }
     drawn = {name: arm for name, arm in arms.items() if arm["mean"].get(metric) is not None}
     limit = _limit(report)
-    values = [value for name, arm in drawn.items() for value in (arm["mean"][metric], *(_bounds(arm, metric) or ()), *seeds[name])]
+    values = [
+        value
+        for name, arm in drawn.items()
+        for value in (arm["mean"][metric], *(_bounds(arm, metric) or ()), *seeds[name])
+    ]
     if not values:
         return {}
     axis = Axis.over([*values, *([] if limit is None else [limit])], 8, 142)
@@ -296,14 +352,26 @@ def _confusion(arm: Json) -> Json:
     labels, counts = arm["seeds"][0]["confusion"]["labels"], arm["seeds"][0]["confusion"]["counts"]
     shown = _most_confused(counts)
     rows = [
-        {"label": labels[true], "total": sum(counts[true]), "cells": [_cell(counts[true], true, predicted) for predicted in shown]} for true in shown
+        {
+            "label": labels[true],
+            "total": sum(counts[true]),
+            "cells": [_cell(counts[true], true, predicted) for predicted in shown],
+        }
+        for true in shown
     ]
-    return {"labels": [labels[i] for i in shown], "rows": rows, "num_labels": len(labels), "seed": arm["seeds"][0]["seed"]}
+    return {
+        "labels": [labels[i] for i in shown],
+        "rows": rows,
+        "num_labels": len(labels),
+        "seed": arm["seeds"][0]["seed"],
+    }
 
 
 def _most_confused(counts: Sequence[Sequence[int]]) -> list[int]:
     """Indices of the labels with the most errors, as true or as predicted label; at most 24, in their own order."""
-    errors = [sum(row) + sum(other[i] for other in counts) - 2 * row[i] for i, row in enumerate(counts)]
+    errors = [
+        sum(row) + sum(other[i] for other in counts) - 2 * row[i] for i, row in enumerate(counts)
+    ]
     worst = sorted(range(len(counts)), key=lambda i: (-errors[i], i))
     return sorted(worst[:MAX_CONFUSION_LABELS])
 
@@ -329,7 +397,9 @@ def _label_row(label: str, scores: Sequence[Json]) -> Json:
     return {
         "label": label,
         "average": label in AVERAGES,
-        "support": next((score["support"] for score in scores if score.get("support") is not None), None),
+        "support": next(
+            (score["support"] for score in scores if score.get("support") is not None), None
+        ),
         "scores": [score.get(key) for score in scores for key in SCORES],
         "difference": f1[1] - f1[0] if len(f1) == 2 else None,
     }
@@ -340,7 +410,10 @@ def _label_scores(arm: Json) -> dict[str, Json]:
     for seed in arm["seeds"]:
         for row in seed.get("per_label") or []:
             found[row["label"]].append(row)
-    return {label: {key: _mean(row.get(key) for row in rows) for key in (*SCORES, "support")} for label, rows in found.items()}
+    return {
+        label: {key: _mean(row.get(key) for row in rows) for key in (*SCORES, "support")}
+        for label, rows in found.items()
+    }
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -363,28 +436,53 @@ class Axis:
     whole: bool = False
 
     @classmethod
-    def over(cls, values: Sequence[float], start: float, end: float, *, log: bool = False, whole: bool = False) -> "Axis":
+    def over(
+        cls,
+        values: Sequence[float],
+        start: float,
+        end: float,
+        *,
+        log: bool = False,
+        whole: bool = False,
+    ) -> "Axis":
         """An axis that holds every value, with a little air (none on an axis of steps)."""
         low, high = min(values), max(values)
         if log:
             return cls(low / 1.15, high * 1.15, start, end, log=True)
-        air = (0.0 if whole else 0.06 * (high - low)) if high > low else max(0.5 * whole, 0.05 * abs(high), 1e-9)
+        air = (
+            (0.0 if whole else 0.06 * (high - low))
+            if high > low
+            else max(0.5 * whole, 0.05 * abs(high), 1e-9)
+        )
         return cls(low - air, high + air, start, end, whole=whole)
 
     def at(self, value: float) -> float:
         """The pixel of a value, to a tenth."""
-        low, high, place = (math.log10(v) for v in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
+        low, high, place = (
+            (math.log10(v) for v in (self.low, self.high, value))
+            if self.log
+            else (self.low, self.high, value)
+        )
         return round(self.start + (place - low) / (high - low) * (self.end - self.start), 1)
 
     def ticks(self) -> list[tuple[float, str]]:
         """(pixel, text) of three to eight round values."""
-        values = _log_ticks(self.low, self.high) if self.log else _even_ticks(self.low, self.high, whole=self.whole)
-        return [(self.at(value), f"{value:g}".replace("e-0", "e-").replace("-", MINUS)) for value in values]
+        values = (
+            _log_ticks(self.low, self.high)
+            if self.log
+            else _even_ticks(self.low, self.high, whole=self.whole)
+        )
+        return [
+            (self.at(value), f"{value:g}".replace("e-0", "e-").replace("-", MINUS))
+            for value in values
+        ]
 
 
 def _even_ticks(low: float, high: float, *, whole: bool) -> list[float]:
     power = 10.0 ** math.floor(math.log10((high - low) / 5))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= (high - low) / 5 * 0.999)
+    step = next(
+        factor * power for factor in (1, 2, 5, 10) if factor * power >= (high - low) / 5 * 0.999
+    )
     step = max(1.0, step) if whole else step
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
@@ -392,7 +490,12 @@ def _even_ticks(low: float, high: float, *, whole: bool) -> list[float]:
 def _log_ticks(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if high / low < 150 else (1,)
-    return [factor * 10.0**power for power in powers for factor in factors if low <= factor * 10.0**power <= high]
+    return [
+        factor * 10.0**power
+        for power in powers
+        for factor in factors
+        if low <= factor * 10.0**power <= high
+    ]
 
 
 @dataclass(frozen=True)
@@ -419,14 +522,29 @@ def _charts(report: Json, curves: list[Json]) -> list[Json]:
             if title := MEASURES.get(name) or _pull(name):
                 measures.setdefault(title, []).append((*place, value))
         if metric in row.get("validation", {}):
-            validation.append((row["arm"], row["seed"], row["epoch"] + 1, row["validation"][metric]))
-    drawn = [_chart(title, "step", samples, report) for title, samples in (terms | measures).items()]
-    return [chart for chart in (*drawn, _chart(f"{_metric_name(metric)} on validation", "epoch", validation, report)) if chart]
+            validation.append(
+                (row["arm"], row["seed"], row["epoch"] + 1, row["validation"][metric])
+            )
+    drawn = [
+        _chart(title, "step", samples, report) for title, samples in (terms | measures).items()
+    ]
+    return [
+        chart
+        for chart in (
+            *drawn,
+            _chart(f"{_metric_name(metric)} on validation", "epoch", validation, report),
+        )
+        if chart
+    ]
 
 
 def _pull(measure: str) -> str | None:
     """The title of a term's share of the gradient."""
-    return f"{measure.removeprefix('pull.')}: share of the gradient" if measure.startswith("pull.") else None
+    return (
+        f"{measure.removeprefix('pull.')}: share of the gradient"
+        if measure.startswith("pull.")
+        else None
+    )
 
 
 def _chart(title: str, x_title: str, samples: list[Sample], report: Json) -> Json | None:
@@ -464,7 +582,14 @@ def _over_seeds(samples: list[Sample]) -> list[Point]:
     points = []
     for bucket, by_seed in sorted(buckets.items()):
         means = [fmean(values) for _, values in sorted(by_seed.items())]
-        points.append(Point(steps[min((bucket + 1) * width, len(steps)) - 1], fmean(means), min(means), max(means)))
+        points.append(
+            Point(
+                steps[min((bucket + 1) * width, len(steps)) - 1],
+                fmean(means),
+                min(means),
+                max(means),
+            )
+        )
     return points
 
 
@@ -506,7 +631,14 @@ def _percent(share: float | None) -> str:
     """A share in percent, with as many digits as it takes not to call 99.9996 % a hundred."""
     if share is None:
         return NONE
-    text = next((text for text in (f"{100 * share:.{digits}f}" for digits in (2, 3, 4, 5, 6)) if float(text) < 100), "100")
+    text = next(
+        (
+            text
+            for text in (f"{100 * share:.{digits}f}" for digits in (2, 3, 4, 5, 6))
+            if float(text) < 100
+        ),
+        "100",
+    )
     return f"{text}\N{NO-BREAK SPACE}%"
 
 
@@ -539,7 +671,11 @@ def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60) if seconds >= 3600 else int(seconds // 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if seconds >= 3600 else f"{minutes} min {int(seconds % 60):02d} s"
+    return (
+        f"{minutes // 60} h {minutes % 60:02d} min"
+        if seconds >= 3600
+        else f"{minutes} min {int(seconds % 60):02d} s"
+    )
 
 
 def _times(ratio: float | None) -> str:

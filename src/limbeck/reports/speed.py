@@ -29,7 +29,14 @@ def compare(own: Timed, others: Mapping[str, Timed]) -> dict[str, Any]:
     for form, (runtime, milliseconds) in others.items():
         ratio, interval = paired(own[1], milliseconds)
         slower = ratio > SLOWER and interval[0] > SURE
-        row = {"form": form, "runtime": runtime, "p50": p50(milliseconds), "ratio": ratio, "ratio_ci95": interval, "slower": slower}
+        row = {
+            "form": form,
+            "runtime": runtime,
+            "p50": p50(milliseconds),
+            "ratio": ratio,
+            "ratio_ci95": interval,
+            "slower": slower,
+        }
         twins.append(row)
     return {"runtime": own[0], "p50": p50(own[1]), "twins": twins}
 
@@ -42,9 +49,17 @@ def p50(milliseconds: np.ndarray) -> float:
 def paired(own: np.ndarray, other: np.ndarray) -> tuple[float, list[float]]:
     """How many times as long `own` takes as `other`, and the central 95 % of it."""
     starts = range(0, len(own), BLOCK)
-    ratios = np.sort([np.median(own[start : start + BLOCK]) / np.median(other[start : start + BLOCK]) for start in starts])
+    ratios = np.sort(
+        [
+            np.median(own[start : start + BLOCK]) / np.median(other[start : start + BLOCK])
+            for start in starts
+        ]
+    )
     rank = max(0, math.floor(len(ratios) / 2 - 0.98 * math.sqrt(len(ratios))))
-    return round(float(np.median(ratios)), 3), [round(float(ratios[rank]), 3), round(float(ratios[-1 - rank]), 3)]
+    return round(float(np.median(ratios)), 3), [
+        round(float(ratios[rank]), 3),
+        round(float(ratios[-1 - rank]), 3),
+    ]
 
 
 def sentences(speed: Mapping[str, Any] | None) -> list[str]:
@@ -57,4 +72,8 @@ def sentence(speed: Mapping[str, Any], twin: Mapping[str, Any]) -> str:
     low, high = twin["ratio_ci95"]
     ratio = f"{twin['ratio']:.2f} [{low:.2f}, {high:.2f}] times as long as the same student in {TITLES[twin['form']]} ({twin['p50']:.3f} ms)"
     told = f"{', '.join(speed['formats'])} takes {speed['p50']:.3f} ms, {ratio}"
-    return f"SLOWER than {TITLES[twin['form']]}: {told}. {CURES[twin['form']]}" if twin["slower"] else f"speed: {told}"
+    return (
+        f"SLOWER than {TITLES[twin['form']]}: {told}. {CURES[twin['form']]}"
+        if twin["slower"]
+        else f"speed: {told}"
+    )

@@ -10,7 +10,10 @@ def lines(report: dict[str, Any], out: Path, *, next_steps: bool) -> list[str]:
     """The table of arms, parity, the verdict, and what to look at."""
     metric = report["metric"]["name"]
     width = max(9, len(metric))
-    found = ["", f"{'arm':10} {metric:>{width}}   {'95 % interval':17} {'bytes':>12} {'p50 ms':>9}  runtime"]
+    found = [
+        "",
+        f"{'arm':10} {metric:>{width}}   {'95 % interval':17} {'bytes':>12} {'p50 ms':>9}  runtime",
+    ]
     for name, arm in report["arms"].items():
         low, high = arm["ci95"][metric]
         latency = arm["latency_ms"]
@@ -19,11 +22,21 @@ def lines(report: dict[str, Any], out: Path, *, next_steps: bool) -> list[str]:
         )
     found.append("")
     if report["verdict"] is None:
-        found += [f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in arm["mean"].items()) for name, arm in report["arms"].items()]
+        found += [
+            f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in arm["mean"].items())
+            for name, arm in report["arms"].items()
+        ]
     for row in report["parity"]:
         state = "holds" if row["holds"] else "FAILS"
-        found.append(f"parity {state}: {row['arm']}, seed {row['seed']}, {row['runtime']}: {row['flips']} of {row['units']} decisions differ")
-    return found + verdict_lines(report["verdict"]) + speed.sentences(report.get("speed")) + look(out, next_steps, layers=bool(report.get("layers")))
+        found.append(
+            f"parity {state}: {row['arm']}, seed {row['seed']}, {row['runtime']}: {row['flips']} of {row['units']} decisions differ"
+        )
+    return (
+        found
+        + verdict_lines(report["verdict"])
+        + speed.sentences(report.get("speed"))
+        + look(out, next_steps, layers=bool(report.get("layers")))
+    )
 
 
 def verdict_lines(verdict: dict[str, Any] | None) -> list[str]:
@@ -39,8 +52,16 @@ def verdict_lines(verdict: dict[str, Any] | None) -> list[str]:
     for key, title in (("kd", "distillation"), ("joint", "joint training")):
         if verdict[f"{key}_gain"] is not None:
             low, high = verdict[f"{key}_gain_ci95"]
-            helped = "helped" if low > 0 else "hurt" if high < 0 else "made no difference that this test set can show"
-            found.append(f"{title} {helped}: {verdict[f'{key}_gain']:+.4f} [{low:+.4f}, {high:+.4f}]")
+            helped = (
+                "helped"
+                if low > 0
+                else "hurt"
+                if high < 0
+                else "made no difference that this test set can show"
+            )
+            found.append(
+                f"{title} {helped}: {verdict[f'{key}_gain']:+.4f} [{low:+.4f}, {high:+.4f}]"
+            )
     return found
 
 

@@ -47,15 +47,26 @@ class Table(ABC):
         """The columns of a file. Raises ValueError."""
 
     @abstractmethod
-    def records(self, path: Path, columns: Sequence[str], bad: OnBadRow) -> Iterator[tuple[int, dict[str, Any]]]:
+    def records(
+        self, path: Path, columns: Sequence[str], bad: OnBadRow
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         """(number, at least these columns) of each record."""
 
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
-        named = {"train": self.train, "validation": self.validation, "test": self.test, "unlabelled": self.unlabelled}
+        named = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+            "unlabelled": self.unlabelled,
+        }
         found = find_splits(self.path, self.suffix, named)
         labels = Labels(self.label_names, self.label_separator)
         return {
-            split: [row for file in files for row in self.rows(file, None if split == "unlabelled" else labels, bad)]
+            split: [
+                row
+                for file in files
+                for row in self.rows(file, None if split == "unlabelled" else labels, bad)
+            ]
             for split, files in found.items()
         }
 
@@ -70,12 +81,18 @@ class Table(ABC):
         label = choose(header, self.label, "label", LABEL, path) if labels else ""
         key = choose(header, self.id, "id", (), path) if self.id else ID if ID in header else ""
         seen: dict[str, int] = {}
-        for number, record in self.records(path, [name for name in (*columns.values(), label, key) if name], bad):
+        for number, record in self.records(
+            path, [name for name in (*columns.values(), label, key) if name], bad
+        ):
             try:
-                row: Row = {name: cell_text(record[column], column) for name, column in columns.items()}
+                row: Row = {
+                    name: cell_text(record[column], column) for name, column in columns.items()
+                }
                 row["label"] = labels.of(record[label], label) if labels else None
                 if key and seen.setdefault(str(record[key]), number) != number:
-                    raise ValueError(f"{key}: `{record[key]}` is also the {key} of row {seen[str(record[key])]}. Keep one of the two rows")
+                    raise ValueError(
+                        f"{key}: `{record[key]}` is also the {key} of row {seen[str(record[key])]}. Keep one of the two rows"
+                    )
             except ValueError as error:
                 bad(BadRow(f"{path}{self.mark}{number}", str(error), record))
                 continue
@@ -88,15 +105,25 @@ class Labels:
     def __init__(self, names: Sequence[str] | None, separator: str | None = None) -> None:
         self.separator = separator
         self.names = list(names or [])
-        self.known: dict[Any, str] = {name: name for name in self.names} | {str(i): name for i, name in enumerate(self.names)}
+        self.known: dict[Any, str] = {name: name for name in self.names} | {
+            str(i): name for i, name in enumerate(self.names)
+        }
 
     def of(self, value: Any, column: str) -> str | list[str]:
         """The label of a cell; all of them, each once, where a row has any number. Raises ValueError."""
         if self.separator is None:
             return self.name(value, column)
-        parts = value if isinstance(value, list) else value.split(self.separator) if isinstance(value, str) and value.strip() else []
+        parts = (
+            value
+            if isinstance(value, list)
+            else value.split(self.separator)
+            if isinstance(value, str) and value.strip()
+            else []
+        )
         if value is None or not isinstance(value, str | list):
-            raise ValueError(f"{column}: {value!r} is no list of labels. Write them as a list, or as a text with {self.separator!r} between them")
+            raise ValueError(
+                f"{column}: {value!r} is no list of labels. Write them as a list, or as a text with {self.separator!r} between them"
+            )
         return list(dict.fromkeys(self.name(part, column) for part in parts))
 
     def name(self, value: Any, column: str) -> str:
@@ -112,7 +139,9 @@ class Labels:
         if label in self.known:
             return self.known[label]
         if self.names:
-            raise ValueError(f"{column}: `{label}` is none of data.label_names ({', '.join(self.names[:12])}), nor an index into them")
+            raise ValueError(
+                f"{column}: `{label}` is none of data.label_names ({', '.join(self.names[:12])}), nor an index into them"
+            )
         return self.known.setdefault(label, label)
 
 
@@ -132,7 +161,9 @@ def cell_text(value: Any, column: str) -> str:
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         value = " ".join(value)
     if not isinstance(value, str) and value is not None:
-        raise ValueError(f"{column}: {str(value)[:40]!r} is no text, nor a list of words. Write it in quotes")
+        raise ValueError(
+            f"{column}: {str(value)[:40]!r} is no text, nor a list of words. Write it in quotes"
+        )
     if not value or value.isspace():
         raise ValueError(f"{column}: no text here. Fill it in, or remove the row")
     if "\0" in value:
@@ -140,13 +171,19 @@ def cell_text(value: Any, column: str) -> str:
     return value
 
 
-def choose(header: Sequence[str], given: str | None, key: str, usual: Sequence[str], path: Path) -> str:
+def choose(
+    header: Sequence[str], given: str | None, key: str, usual: Sequence[str], path: Path
+) -> str:
     """The column that a key names, or the first of the usual names that is here. Raises ValueError with the columns."""
     if given:
         if given not in header:
-            raise ValueError(f"{path}: no column `{given}` (data.{key}). {wording.suggest(given, header)}")
+            raise ValueError(
+                f"{path}: no column `{given}` (data.{key}). {wording.suggest(given, header)}"
+            )
         return given
     found = next((name for name in usual if name in header), None)
     if found is None:
-        raise ValueError(f"{path}: no column for the {key} ({', '.join(usual)}). Name it with data.{key}. Columns here: {', '.join(header[:24])}")
+        raise ValueError(
+            f"{path}: no column for the {key} ({', '.join(usual)}). Name it with data.{key}. Columns here: {', '.join(header[:24])}"
+        )
     return found

@@ -13,7 +13,12 @@ from pathlib import Path
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import Lines
 
-FILES = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt", "unlabelled": "unlabelled.txt"}
+FILES = {
+    "train": "train.txt",
+    "validation": "valid.txt",
+    "test": "test.txt",
+    "unlabelled": "unlabelled.txt",
+}
 
 ENDS = {".", "!", "?"}
 
@@ -28,17 +33,26 @@ class Conll:
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
         folder = Path(self.path).expanduser()
         if not folder.is_dir():
-            raise ValueError(f"data.path: `{self.path}` is no folder. It should hold train.txt and test.txt in CoNLL columns")
+            raise ValueError(
+                f"data.path: `{self.path}` is no folder. It should hold train.txt and test.txt in CoNLL columns"
+            )
         found = {split: folder / name for split, name in FILES.items() if (folder / name).is_file()}
         for split in ("train", "test"):
             if split not in found:
-                raise ValueError(f"{folder}: no {FILES[split]} here. Expected: {', '.join(FILES.values())} (the last two where they exist)")
-        rows = {split: list(sentences(path, bad, tagged=split != "unlabelled")) for split, path in found.items()}
+                raise ValueError(
+                    f"{folder}: no {FILES[split]} here. Expected: {', '.join(FILES.values())} (the last two where they exist)"
+                )
+        rows = {
+            split: list(sentences(path, bad, tagged=split != "unlabelled"))
+            for split, path in found.items()
+        }
         if self.unlabelled is None:
             return rows
         text = Path(self.unlabelled).expanduser()
         if not text.is_file():
-            raise ValueError(f"data.unlabelled: `{self.unlabelled}` is no file. It should hold plain text, words and marks between spaces")
+            raise ValueError(
+                f"data.unlabelled: `{self.unlabelled}` is no file. It should hold plain text, words and marks between spaces"
+            )
         return rows | {"unlabelled": list(plain_sentences(text, bad))}
 
 
@@ -97,10 +111,18 @@ def checked_tag(columns: list[str], before: list[str | None], place: str) -> str
     """The last column as an IOB2 tag."""
     tag = columns[-1]
     if len(columns) < 2:
-        raise BadRow(f"{place}:1", f"`{columns[0]}` has no tag. Each line is a word, then columns, the last the tag; blank lines end a sentence")
+        raise BadRow(
+            f"{place}:1",
+            f"`{columns[0]}` has no tag. Each line is a word, then columns, the last the tag; blank lines end a sentence",
+        )
     if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag) == 2):
-        raise BadRow(f"{place}: column {len(columns)}", f"`{tag}` is no IOB2 tag. Write O, B-TYPE or I-TYPE")
+        raise BadRow(
+            f"{place}: column {len(columns)}", f"`{tag}` is no IOB2 tag. Write O, B-TYPE or I-TYPE"
+        )
     previous = before[-1] if before else "O"
     if tag.startswith("I-") and (previous is None or previous[2:] != tag[2:]):
-        raise BadRow(f"{place}: column {len(columns)}", f"`{tag}` follows `{previous}`. In IOB2 a span begins with B-{tag[2:]}")
+        raise BadRow(
+            f"{place}: column {len(columns)}",
+            f"`{tag}` follows `{previous}`. In IOB2 a span begins with B-{tag[2:]}",
+        )
     return tag

@@ -27,7 +27,9 @@ class Csv(Table):
         first = next(self._cells(lines, fail), None)
         return [] if first is None else checked_header(first[1], path)
 
-    def records(self, path: Path, columns: Sequence[str], bad: OnBadRow) -> Iterator[tuple[int, dict[str, Any]]]:
+    def records(
+        self, path: Path, columns: Sequence[str], bad: OnBadRow
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         header, cells = self.header(path), self._cells(Lines(path), bad)
         if not self.columns:
             next(cells)
@@ -53,7 +55,12 @@ class Csv(Table):
             except BadRow as row:
                 bad(row)
             except csv.Error as error:
-                bad(BadRow(f"{lines.path}:{number}", f"{_reason(str(error))} (read up to line {lines.number})"))
+                bad(
+                    BadRow(
+                        f"{lines.path}:{number}",
+                        f"{_reason(str(error))} (read up to line {lines.number})",
+                    )
+                )
             else:
                 if cells:
                     yield number, cells

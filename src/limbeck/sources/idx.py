@@ -31,17 +31,25 @@ class Idx:
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
         folder, known = Path(self.path).expanduser(), Labels(self.label_names)
         if not folder.is_dir():
-            raise ValueError(f"data.path: `{self.path}` is no folder. It should hold train-images-idx3-ubyte, train-labels-idx1-ubyte (or .gz)")
+            raise ValueError(
+                f"data.path: `{self.path}` is no folder. It should hold train-images-idx3-ubyte, train-labels-idx1-ubyte (or .gz)"
+            )
         found = {}
         for name, split in SPLITS.items():
-            images, labels = (locate(folder, f"{name}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+            images, labels = (
+                locate(folder, f"{name}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")
+            )
             if split == "test" and images is None and labels is None:
                 continue
             if images is None or labels is None:
                 kind = "images-idx3" if images is None else "labels-idx1"
                 here = listed(sorted(file.name for file in folder.iterdir()))
-                raise ValueError(f"{folder}: no {name}-{kind}-ubyte or {name}-{kind}-ubyte.gz here. Files here: {here}")
-            found[split] = pixel_rows(load_idx(images, 3), load_idx(labels, 1), known, str(images), bad)
+                raise ValueError(
+                    f"{folder}: no {name}-{kind}-ubyte or {name}-{kind}-ubyte.gz here. Files here: {here}"
+                )
+            found[split] = pixel_rows(
+                load_idx(images, 3), load_idx(labels, 1), known, str(images), bad
+            )
         if images := locate(folder, "unlabelled-images-idx3-ubyte"):
             found["unlabelled"] = pixel_rows(load_idx(images, 3), None, known, str(images), bad)
         return found
@@ -58,15 +66,21 @@ def load_idx(path: Path, axes: int) -> np.ndarray:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             head = file.read(4 + 4 * axes)
             if head[:4] != bytes([0, 0, 8, axes]):
-                raise ValueError(f"{path}: byte 1: begins with {head[:4].hex()}, not 000008{axes:02x} (IDX, uint8, {axes} axes). Download it again")
+                raise ValueError(
+                    f"{path}: byte 1: begins with {head[:4].hex()}, not 000008{axes:02x} (IDX, uint8, {axes} axes). Download it again"
+                )
             shape = struct.unpack(f">{axes}I", head[4:].ljust(4 * axes, b"\0"))
             expected = math.prod(shape)
             if expected > MOST_BYTES:
-                raise ValueError(f"{path}: byte 5: {expected:,} bytes are announced, and at most {MOST_BYTES:,} are read. Download it again")
+                raise ValueError(
+                    f"{path}: byte 5: {expected:,} bytes are announced, and at most {MOST_BYTES:,} are read. Download it again"
+                )
             content = file.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be unpacked: {error}. Download it again") from None
     if len(content) != expected:
         more = "more" if len(content) > expected else f"only {len(content):,}"
-        raise ValueError(f"{path}: byte {4 + 4 * axes + 1}: {expected:,} bytes are announced, and there are {more}. Download it again")
+        raise ValueError(
+            f"{path}: byte {4 + 4 * axes + 1}: {expected:,} bytes are announced, and there are {more}. Download it again"
+        )
     return np.frombuffer(content, np.uint8).reshape(shape)

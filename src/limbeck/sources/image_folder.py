@@ -21,7 +21,9 @@ from limbeck.sources.csv import Csv
 ARCHIVE, TABLE = "images.zip", "split.csv"
 MOST_FILE_BYTES = 256 << 20  # of one image's file
 
-Entry = tuple[str, str, str, str | None]  # where it is named, its name below the root, its split, its class
+Entry = tuple[
+    str, str, str, str | None
+]  # where it is named, its name below the root, its split, its class
 Open = Callable[[str], bytes]
 
 
@@ -35,13 +37,19 @@ class ImageFolder:
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
         base = Path(self.path).expanduser()
         if not base.exists():
-            raise ValueError(f"data.path: `{self.path}` is not here. It should hold folders of images named by their class, or {ARCHIVE}")
+            raise ValueError(
+                f"data.path: `{self.path}` is not here. It should hold folders of images named by their class, or {ARCHIVE}"
+            )
         if self.size is not None and self.size < 1:
             raise ValueError(f"data.size: a number of pixels above 0, not {self.size}")
         mode: str | None = None
         found: dict[str, list[Row]] = {}
         with opened(base) as (root, names, open_file):
-            entries = from_table(base / TABLE, names, bad) if (base / TABLE).is_file() else from_folders(root, names, bad)
+            entries = (
+                from_table(base / TABLE, names, bad)
+                if (base / TABLE).is_file()
+                else from_folders(root, names, bad)
+            )
             for place, name, split, label in entries:
                 try:
                     image = decode(open_file(name), mode, self.size)
@@ -51,7 +59,9 @@ class ImageFolder:
                 mode = mode or ("L" if image.ndim == 2 else "RGB")
                 found.setdefault(split, []).append({"image": image, "label": label})
         if "train" not in found:
-            raise ValueError(f"{root}: no image of train here. Expected CLASS/NAME.png or train/CLASS/NAME.png; files here: {listed(names)}")
+            raise ValueError(
+                f"{root}: no image of train here. Expected CLASS/NAME.png or train/CLASS/NAME.png; files here: {listed(names)}"
+            )
         return found
 
 
@@ -60,12 +70,18 @@ def opened(base: Path) -> Iterator[tuple[Path, list[str], Open]]:
     """(root, names of the images below it, how one is read) of a folder or of its archive. Raises ValueError for a broken archive."""
     archive = base if base.is_file() else base / ARCHIVE
     if not archive.is_file():
-        yield base, _images(path.relative_to(base).as_posix() for path in base.rglob("*")), lambda name: _file_bytes(base / name)
+        yield (
+            base,
+            _images(path.relative_to(base).as_posix() for path in base.rglob("*")),
+            lambda name: _file_bytes(base / name),
+        )
         return
     try:
         file = zipfile.ZipFile(archive)
     except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{archive}: not a zip archive that can be read: {error}. Pack it again") from None
+        raise ValueError(
+            f"{archive}: not a zip archive that can be read: {error}. Pack it again"
+        ) from None
     with file:
         yield archive, _images(file.namelist()), lambda name: _member_bytes(file, name)
 
@@ -81,13 +97,24 @@ def from_table(table: Path, names: Sequence[str], bad: OnBadRow) -> Iterator[Ent
         label = record.get("label", PurePosixPath(name).parent.name)
         place = f"{table}:{number}"
         if split not in SPLITS:
-            bad(BadRow(place, f"split: `{split}` is none. {wording.suggest(split, SPLITS)}", record))
+            bad(
+                BadRow(place, f"split: `{split}` is none. {wording.suggest(split, SPLITS)}", record)
+            )
         elif name not in known:
-            bad(BadRow(place, f"file: no image `{name}` here. {wording.suggest(name, names)}", record))
+            bad(
+                BadRow(
+                    place, f"file: no image `{name}` here. {wording.suggest(name, names)}", record
+                )
+            )
         elif not label and SPLITS[split] != "unlabelled":
             bad(BadRow(place, "label: no label. Give it one, or the split `unlabelled`", record))
         else:
-            yield f"{place}: {name}", name, SPLITS[split], label if SPLITS[split] != "unlabelled" else None
+            yield (
+                f"{place}: {name}",
+                name,
+                SPLITS[split],
+                label if SPLITS[split] != "unlabelled" else None,
+            )
 
 
 def from_folders(root: Path, names: Sequence[str], bad: OnBadRow) -> Iterator[Entry]:
@@ -98,7 +125,13 @@ def from_folders(root: Path, names: Sequence[str], bad: OnBadRow) -> Iterator[En
         if split == "unlabelled":
             yield f"{root}/{name}", name, split, None
         elif not folders or folders[-1] in SPLITS:
-            bad(BadRow(f"{root}/{name}", "lies in no folder of a class. Move it into one", {"file": name}))
+            bad(
+                BadRow(
+                    f"{root}/{name}",
+                    "lies in no folder of a class. Move it into one",
+                    {"file": name},
+                )
+            )
         else:
             yield f"{root}/{name}", name, split, folders[-1]
 
@@ -107,12 +140,19 @@ def _images(names: Iterator[str] | list[str]) -> list[str]:
     """The names of images, in order; hidden files and what macOS adds to an archive are none."""
     paths = [PurePosixPath(name) for name in names]
     hidden = ("__MACOSX", ".")
-    return sorted(str(path) for path in paths if path.suffix.lower() in SUFFIXES and not any(part.startswith(hidden) for part in path.parts))
+    return sorted(
+        str(path)
+        for path in paths
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(hidden) for part in path.parts)
+    )
 
 
 def _file_bytes(path: Path) -> bytes:
     if path.stat().st_size > MOST_FILE_BYTES:
-        raise ValueError(f"{path.stat().st_size:,} bytes, and at most {MOST_FILE_BYTES:,} are read. Make the image smaller")
+        raise ValueError(
+            f"{path.stat().st_size:,} bytes, and at most {MOST_FILE_BYTES:,} are read. Make the image smaller"
+        )
     return path.read_bytes()
 
 
@@ -120,7 +160,9 @@ def _member_bytes(archive: zipfile.ZipFile, name: str) -> bytes:
     """A member's bytes. Raises ValueError for one that is damaged, encrypted, or expands to more than an image takes."""
     try:
         if archive.getinfo(name).file_size > MOST_FILE_BYTES:
-            raise ValueError(f"{archive.getinfo(name).file_size:,} bytes unpacked, and at most {MOST_FILE_BYTES:,} are read. Make the image smaller")
+            raise ValueError(
+                f"{archive.getinfo(name).file_size:,} bytes unpacked, and at most {MOST_FILE_BYTES:,} are read. Make the image smaller"
+            )
         return archive.read(name)
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"cannot be unpacked: {error}. Pack the archive again") from None

@@ -26,18 +26,26 @@ class Npz:
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
         path = Path(self.path).expanduser()
         if not path.is_file():
-            raise ValueError(f"data.path: `{self.path}` is no file. It should hold train_images, train_labels, test_images, test_labels (.npz)")
+            raise ValueError(
+                f"data.path: `{self.path}` is no file. It should hold train_images, train_labels, test_images, test_labels (.npz)"
+            )
         arrays, known = load_arrays(path), Labels(self.label_names)
         found = {}
         for name, split in SPLITS.items():
             keys = [f"{name}_{what}" for what in ("images", "labels")]
             missing = [key for key in keys if key not in arrays]
             if (name == "train" and missing) or len(missing) == 1:
-                raise ValueError(f"{path}: no array `{missing[0]}`. Arrays here: {listed(list(arrays))}")
+                raise ValueError(
+                    f"{path}: no array `{missing[0]}`. Arrays here: {listed(list(arrays))}"
+                )
             if not missing:
-                found[split] = pixel_rows(arrays[keys[0]], arrays[keys[1]], known, f"{path}: {name}", bad)
+                found[split] = pixel_rows(
+                    arrays[keys[0]], arrays[keys[1]], known, f"{path}: {name}", bad
+                )
         if UNLABELLED in arrays:
-            found["unlabelled"] = pixel_rows(arrays[UNLABELLED], None, known, f"{path}: unlabelled", bad)
+            found["unlabelled"] = pixel_rows(
+                arrays[UNLABELLED], None, known, f"{path}: unlabelled", bad
+            )
         return found
 
 
@@ -47,9 +55,13 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             num_bytes = sum(member.file_size for member in archive.infolist())
         if num_bytes > MOST_BYTES:
-            raise ValueError(f"its arrays take {num_bytes:,} bytes, and at most {MOST_BYTES:,} are read")
+            raise ValueError(
+                f"its arrays take {num_bytes:,} bytes, and at most {MOST_BYTES:,} are read"
+            )
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"{path}: not a numpy archive that can be read: {reason}. Write it with numpy.savez, without objects") from None
+        raise ValueError(
+            f"{path}: not a numpy archive that can be read: {reason}. Write it with numpy.savez, without objects"
+        ) from None

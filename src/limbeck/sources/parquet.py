@@ -24,7 +24,9 @@ class Parquet(Table):
         with _opened(path) as file:
             return checked_header(file.schema_arrow.names, path)
 
-    def records(self, path: Path, columns: Sequence[str], bad: OnBadRow) -> Iterator[tuple[int, dict[str, Any]]]:
+    def records(
+        self, path: Path, columns: Sequence[str], bad: OnBadRow
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         number = 0
         with _opened(path) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(columns))):
@@ -40,9 +42,13 @@ def _opened(path: Path) -> Iterator[Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise ValueError("data.source: parquet files need pyarrow. pip install 'limbeck[parquet]'") from None
+        raise ValueError(
+            "data.source: parquet files need pyarrow. pip install 'limbeck[parquet]'"
+        ) from None
     try:
         with parquet.ParquetFile(path) as file:
             yield file
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0]}. Write it again") from None
+        raise ValueError(
+            f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0]}. Write it again"
+        ) from None

@@ -28,26 +28,48 @@ class Rows:
     image: str = "image"
 
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
-        raise ValueError("data.source: `rows` come from Python: limbeck.run(recipe, out, rows={'train': ..., 'test': ...})")
+        raise ValueError(
+            "data.source: `rows` come from Python: limbeck.run(recipe, out, rows={'train': ..., 'test': ...})"
+        )
 
-    def take(self, splits: Mapping[str, Iterable[Mapping[str, Any]]], bad: OnBadRow = fail) -> dict[str, list[Row]]:
+    def take(
+        self, splits: Mapping[str, Iterable[Mapping[str, Any]]], bad: OnBadRow = fail
+    ) -> dict[str, list[Row]]:
         """Rows of ours by split. Raises ValueError for a split of another name."""
         unknown = set(splits) - set(SPLITS)
         if unknown or "train" not in splits:
-            raise ValueError(f"rows: splits are {', '.join(SPLITS)}, and train must be there; these are {', '.join(splits) or 'none'}")
+            raise ValueError(
+                f"rows: splits are {', '.join(SPLITS)}, and train must be there; these are {', '.join(splits) or 'none'}"
+            )
         return {split: self._split(split, given, bad) for split, given in splits.items()}
 
     def _split(self, split: str, given: Iterable[Mapping[str, Any]], bad: OnBadRow) -> list[Row]:
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        names = {key: class_names(given, column) for key, column in columns.items() if key in ("label", "tags")}
+        names = {
+            key: class_names(given, column)
+            for key, column in columns.items()
+            if key in ("label", "tags")
+        }
         found = []
         for number, each in enumerate(given, 1):
             try:
-                row = {key: value(key, each[column], names.get(key)) for key, column in columns.items() if column in each}
+                row = {
+                    key: value(key, each[column], names.get(key))
+                    for key, column in columns.items()
+                    if column in each
+                }
                 if split == "unlabelled":
-                    row |= {"tags": [None] * len(row["words"])} if "words" in row else {"label": None}
+                    row |= (
+                        {"tags": [None] * len(row["words"])} if "words" in row else {"label": None}
+                    )
             except ValueError as error:
-                bad(BadRow(f"rows[{split!r}]:{number}", str(error), {key: repr(cell)[:200] for key, cell in each.items()}))
+                bad(
+                    BadRow(
+                        f"rows[{split!r}]:{number}",
+                        str(error),
+                        {key: repr(cell)[:200] for key, cell in each.items()},
+                    )
+                )
                 continue
             found.append(row)
         return found
@@ -58,11 +80,19 @@ def value(key: str, given: Any, names: Sequence[str] | None) -> Any:
     if key == "image":
         return pixels(given)
     if key == "label":
-        return [named(label, names) for label in given] if isinstance(given, list | tuple) else named(given, names)
+        return (
+            [named(label, names) for label in given]
+            if isinstance(given, list | tuple)
+            else named(given, names)
+        )
     if key in ("words", "tags"):
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"{key}: a list of {key} is needed, not {given!r}")
-        return [str(word) for word in given] if key == "words" else [named(tag, names) for tag in given]
+        return (
+            [str(word) for word in given]
+            if key == "words"
+            else [named(tag, names) for tag in given]
+        )
     if not isinstance(given, str) or not given.strip():
         raise ValueError(f"{key}: a text is needed, not {given!r}")
     return given
@@ -83,10 +113,24 @@ def pixels(given: Any) -> np.ndarray:
     """(H, W) or (H, W, 3) uint8. Raises ValueError."""
     from PIL import Image
 
-    array = np.asarray(given.convert("L" if given.mode in ("1", "L", "I", "I;16", "F") else "RGB")) if isinstance(given, Image.Image) else given
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or (array.ndim != 2 and array.shape[2:] != (3,)):
-        shape = f"{array.shape} of {array.dtype}" if isinstance(array, np.ndarray) else type(given).__name__
-        raise ValueError(f"image: (H, W) or (H, W, 3) of uint8, or a picture of Pillow, is needed, not {shape}")
+    array = (
+        np.asarray(given.convert("L" if given.mode in ("1", "L", "I", "I;16", "F") else "RGB"))
+        if isinstance(given, Image.Image)
+        else given
+    )
+    if (
+        not isinstance(array, np.ndarray)
+        or array.dtype != np.uint8
+        or (array.ndim != 2 and array.shape[2:] != (3,))
+    ):
+        shape = (
+            f"{array.shape} of {array.dtype}"
+            if isinstance(array, np.ndarray)
+            else type(given).__name__
+        )
+        raise ValueError(
+            f"image: (H, W) or (H, W, 3) of uint8, or a picture of Pillow, is needed, not {shape}"
+        )
     return array
 
 

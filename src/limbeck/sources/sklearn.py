@@ -19,7 +19,9 @@ class Sklearn:
 
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
         if self.dataset != "digits":
-            raise ValueError(f"data.dataset: scikit-learn's image set is `digits`, not `{self.dataset}`")
+            raise ValueError(
+                f"data.dataset: scikit-learn's image set is `digits`, not `{self.dataset}`"
+            )
         if not 0 <= self.unlabelled < 1:
             raise ValueError(f"data.unlabelled: a share from 0 to below 1, not {self.unlabelled}")
         from sklearn.datasets import load_digits
@@ -27,8 +29,15 @@ class Sklearn:
         digits = load_digits()
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)
         hidden = np.random.default_rng(0).random(len(images)) < self.unlabelled
-        rows = [{"image": image, "label": str(label)} for image, label in zip(images, digits.target, strict=True)]
+        rows = [
+            {"image": image, "label": str(label)}
+            for image, label in zip(images, digits.target, strict=True)
+        ]
         splits = {"train": [row for row, hide in zip(rows, hidden, strict=True) if not hide]}
         if hidden.any():
-            splits["unlabelled"] = [{"image": row["image"], "label": None} for row, hide in zip(rows, hidden, strict=True) if hide]
+            splits["unlabelled"] = [
+                {"image": row["image"], "label": None}
+                for row, hide in zip(rows, hidden, strict=True)
+                if hide
+            ]
         return splits

@@ -19,8 +19,15 @@ class Text:
     test: str | None = None
 
     def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
-        found = find_splits(self.path, ".txt", {"train": self.train, "validation": self.validation, "test": self.test})
-        return {split: [row for file in files for row in texts(file, bad)] for split, files in found.items()}
+        found = find_splits(
+            self.path,
+            ".txt",
+            {"train": self.train, "validation": self.validation, "test": self.test},
+        )
+        return {
+            split: [row for file in files for row in texts(file, bad)]
+            for split, files in found.items()
+        }
 
 
 def texts(path: Path, bad: OnBadRow) -> Iterator[Row]:

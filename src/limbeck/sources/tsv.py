@@ -28,7 +28,9 @@ class Tsv(Table):
         lines.check()
         return [] if first is None else checked_header(first.rstrip("\r\n").split("\t"), path)
 
-    def records(self, path: Path, columns: Sequence[str], bad: OnBadRow) -> Iterator[tuple[int, dict[str, Any]]]:
+    def records(
+        self, path: Path, columns: Sequence[str], bad: OnBadRow
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         header, lines = self.header(path), Lines(path)
         for line in lines:
             if (lines.number == 1 and not self.columns) or line.isspace():

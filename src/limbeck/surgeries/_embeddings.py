@@ -13,14 +13,20 @@ def word_embeddings(model: Any, surgery: str) -> tuple[str, nn.Embedding]:
     Raises ValueError where there are none, and where the model's outputs are its vocabulary, whose layer goes with them.
     """
     if getattr(model, "get_output_embeddings", lambda: None)() is not None:
-        raise ValueError(f"{surgery}: the outputs of {type(model).__name__} are its vocabulary. Cut the encoder where it learns the task, not before")
-    named = {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+        raise ValueError(
+            f"{surgery}: the outputs of {type(model).__name__} are its vocabulary. Cut the encoder where it learns the task, not before"
+        )
+    named = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)
+    }
     given = getattr(model, "get_input_embeddings", lambda: None)()
     given = given.table if isinstance(given, FactorizedEmbedding) else given
     for name, module in named.items():
         if module is given:
             return name, module
     if not named:
-        raise ValueError(f"{surgery}: {type(model).__name__} has no word embeddings (nn.Embedding). Take drop_layers or same")
+        raise ValueError(
+            f"{surgery}: {type(model).__name__} has no word embeddings (nn.Embedding). Take drop_layers or same"
+        )
     name = max(named, key=lambda each: named[each].num_embeddings)
     return name, named[name]

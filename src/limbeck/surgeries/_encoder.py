@@ -24,9 +24,18 @@ class Layer(NamedTuple):
 
 def layer_of(model: nn.Module, name: str) -> Layer:
     """A layer's linear layers by what they do. Raises ValueError where it has others."""
-    linear = {each: module for each, module in model.get_submodule(name).named_modules() if isinstance(module, nn.Linear)}
+    linear = {
+        each: module
+        for each, module in model.get_submodule(name).named_modules()
+        if isinstance(module, nn.Linear)
+    }
     shapes = [tuple(module.weight.shape) for module in linear.values()]
-    if len(shapes) != 6 or shapes[:3] != [shapes[0]] * 3 or shapes[3] != shapes[0][::-1] or shapes[5] != shapes[4][::-1]:
+    if (
+        len(shapes) != 6
+        or shapes[:3] != [shapes[0]] * 3
+        or shapes[3] != shapes[0][::-1]
+        or shapes[5] != shapes[4][::-1]
+    ):
         raise ValueError(
             f"prune_width: the layer `{name}` of {type(model).__name__} is not made of query, key, value, output, first and second feed-forward "
             f"layer: its linear layers are {', '.join(f'{each} {shape}' for each, shape in zip(linear, shapes, strict=True)) or 'none'}. "
@@ -36,5 +45,7 @@ def layer_of(model: nn.Module, name: str) -> Layer:
     attention = query.rpartition(".")[0]
     size = vars(model.get_submodule(attention)).get("attention_head_size")
     if size is None or shapes[0][0] % size:
-        raise ValueError(f"prune_width: `{attention}` of {type(model).__name__} does not say the size of its heads (attention_head_size)")
+        raise ValueError(
+            f"prune_width: `{attention}` of {type(model).__name__} does not say the size of its heads (attention_head_size)"
+        )
     return Layer(attention, Group(output, (query, key, value), size), Group(second, (first,), 1))

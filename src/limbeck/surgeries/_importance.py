@@ -21,26 +21,39 @@ from limbeck.surgeries import Evidence
 from limbeck.tasks import UNKNOWN, Batch
 
 
-def importance(model: nn.Module, readers: Mapping[str, int], evidence: Evidence, kind: str) -> dict[str, torch.Tensor]:
+def importance(
+    model: nn.Module, readers: Mapping[str, int], evidence: Evidence, kind: str
+) -> dict[str, torch.Tensor]:
     """(P) float64 of the parts that each of some linear layers reads; `readers`: name to neighbouring columns a part. The model is left as it was.
 
     Raises ValueError where gradients are asked for and no row is labelled.
     """
     hard: Any = registry.create("losses", evidence.task.hard_loss)
-    found = {name: torch.zeros(reader(model, name).in_features // size, dtype=torch.float64) for name, size in readers.items()}
+    found = {
+        name: torch.zeros(reader(model, name).in_features // size, dtype=torch.float64)
+        for name, size in readers.items()
+    }
     was_training, labelled = model.training, 0
     model.eval()
     for batch in evidence.batches:
         with torch.set_grad_enabled(kind == "gradient"):
             outputs, read = reading(model, batch, readers)
         known = (batch.labels != UNKNOWN) & ~batch.labels.isnan()
-        labels = int((batch.mask & known.view(*batch.mask.shape, -1).any(-1)).sum())  # a unit may have several
+        labels = int(
+            (batch.mask & known.view(*batch.mask.shape, -1).any(-1)).sum()
+        )  # a unit may have several
         labelled += labels
         if kind == "gradient" and labels:
             loss = labels * hard(outputs, outputs, batch)
             gradients = dict(zip(read, torch.autograd.grad(loss, list(read.values())), strict=True))
             for name, size in readers.items():
-                found[name] += parts(read[name].detach() * gradients[name], size).flatten(1, -2).sum(1).abs().sum(0)
+                found[name] += (
+                    parts(read[name].detach() * gradients[name], size)
+                    .flatten(1, -2)
+                    .sum(1)
+                    .abs()
+                    .sum(0)
+                )
         elif kind == "activation":
             for name, size in readers.items():
                 found[name] += counted(read[name].abs(), batch, size)
@@ -52,7 +65,9 @@ def importance(model: nn.Module, readers: Mapping[str, int], evidence: Evidence,
     return found
 
 
-def reading(model: nn.Module, batch: Batch, names: Mapping[str, int]) -> tuple[Outputs, dict[str, torch.Tensor]]:
+def reading(
+    model: nn.Module, batch: Batch, names: Mapping[str, int]
+) -> tuple[Outputs, dict[str, torch.Tensor]]:
     """A forward, and what the named layers read in it."""
     read: dict[str, torch.Tensor] = {}
     handles = [reader(model, name).register_forward_pre_hook(keep(name, read)) for name in names]
@@ -66,7 +81,9 @@ def keep(name: str, read: dict[str, torch.Tensor]) -> Callable[..., None]:
     """A hook that leaves what a layer reads."""
 
     def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        read[name] = inputs[0].requires_grad_() if torch.is_grad_enabled() else inputs[0]  # of a frozen module too
+        read[name] = (
+            inputs[0].requires_grad_() if torch.is_grad_enabled() else inputs[0]
+        )  # of a frozen module too
 
     return hook
 

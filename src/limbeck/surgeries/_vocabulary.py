@@ -25,7 +25,9 @@ class Vocabulary:
         content = json.loads(text)
         kind = content["model"].get("type")
         if kind not in KINDS:
-            raise ValueError(f"trim_vocabulary: the tokenizer is a {kind}, and only {', '.join(KINDS)} are trimmed. Take another surgery")
+            raise ValueError(
+                f"trim_vocabulary: the tokenizer is a {kind}, and only {', '.join(KINDS)} are trimmed. Take another surgery"
+            )
         return cls(content)
 
     @property
@@ -36,27 +38,43 @@ class Vocabulary:
     def ids(self) -> dict[str, int]:
         """Token to id, without added tokens that stand beside the model's."""
         vocabulary = self.model["vocab"]
-        return {token: i for i, (token, _) in enumerate(vocabulary)} if isinstance(vocabulary, list) else vocabulary
+        return (
+            {token: i for i, (token, _) in enumerate(vocabulary)}
+            if isinstance(vocabulary, list)
+            else vocabulary
+        )
 
     @cached_property
     def merges(self) -> list[tuple[str, str, str]]:
         """(first, second, what they become) of a BPE."""
-        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in self.model.get("merges", [])]
+        pairs = [
+            pair.split(" ") if isinstance(pair, str) else pair
+            for pair in self.model.get("merges", [])
+        ]
         prefix = self.model.get("continuing_subword_prefix") or ""
         return [(first, second, first + second.removeprefix(prefix)) for first, second in pairs]
 
     @cached_property
     def always(self) -> set[int]:
         """Ids that stay: up to padding's, added, mentioned by the post-processor, unknown, single characters and bytes."""
-        found = {*range(self.content["padding"]["pad_id"] + 1), *mentioned(self.content.get("post_processor"))}
+        found = {
+            *range(self.content["padding"]["pad_id"] + 1),
+            *mentioned(self.content.get("post_processor")),
+        }
         found |= {token["id"] for token in self.content["added_tokens"]}
-        found |= {i for token, i in self.ids.items() if len(self.bare(token)) <= 1 or BYTE.fullmatch(token)}
+        found |= {
+            i
+            for token, i in self.ids.items()
+            if len(self.bare(token)) <= 1 or BYTE.fullmatch(token)
+        }
         unknown = self.model.get("unk_id", self.ids.get(self.model.get("unk_token") or ""))
         return found if unknown is None else found | {unknown}
 
     def bare(self, token: str) -> str:
         """The characters of a text that a token stands for, without the marks of a word's beginning, middle or end."""
-        middle, end = (self.model.get(key) or "" for key in ("continuing_subword_prefix", "end_of_word_suffix"))
+        middle, end = (
+            self.model.get(key) or "" for key in ("continuing_subword_prefix", "end_of_word_suffix")
+        )
         return token.removeprefix(middle).removesuffix(end).removeprefix(SPACE)
 
     def closed(self, wanted: set[int]) -> set[int]:
@@ -81,7 +99,10 @@ class Vocabulary:
         """The text of the tokenizer with the tokens `kept`, sorted, numbered anew in this order."""
         new = {old: index for index, old in enumerate(kept)}
         content = copy.deepcopy(self.content)
-        model, tokens = content["model"], {token: new[i] for token, i in self.ids.items() if i in new}
+        model, tokens = (
+            content["model"],
+            {token: new[i] for token, i in self.ids.items() if i in new},
+        )
         if isinstance(model["vocab"], list):
             model["vocab"] = [piece for i, piece in enumerate(model["vocab"]) if i in new]
             model["unk_id"] = new.get(model["unk_id"])
@@ -89,7 +110,9 @@ class Vocabulary:
             model["vocab"] = tokens
         if "merges" in model:
             pairs = zip(model["merges"], self.merges, strict=True)
-            model["merges"] = [pair for pair, parts in pairs if all(part in tokens for part in parts)]
+            model["merges"] = [
+                pair for pair, parts in pairs if all(part in tokens for part in parts)
+            ]
         for token in content["added_tokens"]:
             token["id"] = new[token["id"]]
         content["padding"]["pad_id"] = new[content["padding"]["pad_id"]]

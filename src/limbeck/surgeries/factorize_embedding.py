@@ -32,7 +32,9 @@ class FactorizeEmbedding:
         student = copy.deepcopy(teacher)
         name, embedding = word_embeddings(student, "factorize_embedding")
         if isinstance(student.get_submodule(name.rpartition(".")[0]), FactorizedEmbedding):
-            raise ValueError(f"factorize_embedding: `{name}` of the teacher is factorized already, with rank {embedding.embedding_dim}")
+            raise ValueError(
+                f"factorize_embedding: `{name}` of the teacher is factorized already, with rank {embedding.embedding_dim}"
+            )
         most = min(embedding.weight.shape)
         if not 1 <= self.rank <= most:
             raise ValueError(

@@ -37,11 +37,15 @@ class PruneChannels:
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise ValueError(f"prune_channels: share is {self.share}: above 0 and at most 1 is needed, such as 0.5")
+            raise ValueError(
+                f"prune_channels: share is {self.share}: above 0 and at most 1 is needed, such as 0.5"
+            )
         if self.multiple < 1:
             raise ValueError(f"prune_channels: multiple is {self.multiple}: 1 or more is needed")
         if importlib.util.find_spec("torch_pruning") is None:
-            raise ValueError("prune_channels needs the package torch-pruning: pip install 'limbeck[prune]'")
+            raise ValueError(
+                "prune_channels needs the package torch-pruning: pip install 'limbeck[prune]'"
+            )
 
     @property
     def reads_rows(self) -> bool:
@@ -52,13 +56,18 @@ class PruneChannels:
         import torch_pruning
 
         if not any(isinstance(module, CONVOLUTIONS) for module in teacher.modules()):
-            raise ValueError(f"prune_channels: {type(teacher).__name__} has no convolution. For an encoder of texts there is prune_width")
+            raise ValueError(
+                f"prune_channels: {type(teacher).__name__} has no convolution. For an encoder of texts there is prune_width"
+            )
         student = copy.deepcopy(teacher)
         if self.share == 1:
             return Cut(student)
         student.eval()
         batch = evidence.batches[0]
-        kinds = {"magnitude": torch_pruning.importance.MagnitudeImportance, "gradient": torch_pruning.importance.TaylorImportance}
+        kinds = {
+            "magnitude": torch_pruning.importance.MagnitudeImportance,
+            "gradient": torch_pruning.importance.TaylorImportance,
+        }
         if self.importance == "gradient":
             take_gradients(student, evidence)
         torch_pruning.pruner.BasePruner(
@@ -80,7 +89,11 @@ def take_gradients(model: nn.Module, evidence: Evidence) -> None:
 def last_layers(model: nn.Module, inputs: dict[str, torch.Tensor]) -> list[nn.Module]:
     """The modules whose output the logits are."""
     made: list[tuple[nn.Module, Any]] = []
-    handles = [module.register_forward_hook(noting(made)) for module in model.modules() if not any(module.children())]
+    handles = [
+        module.register_forward_hook(noting(made))
+        for module in model.modules()
+        if not any(module.children())
+    ]
     with torch.no_grad():
         logits = logits_of(model(**inputs))
     for handle in handles:

@@ -50,11 +50,16 @@ class PruneWidth:
     def cut(self, teacher: nn.Module, evidence: Evidence) -> Cut:
         """A smaller copy of `teacher`. Raises ValueError for a layer that is built otherwise, and for more than there is."""
         if self.heads is None and self.intermediate is None:
-            raise ValueError("prune_width: say how many to keep: `heads`, `intermediate` or both. For layers alone there is drop_layers")
+            raise ValueError(
+                "prune_width: say how many to keep: `heads`, `intermediate` or both. For layers alone there is drop_layers"
+            )
         student = copy.deepcopy(teacher)
         found = [layer_of(student, name) for name in blocks(student)]
         wanted = {"heads": self.heads, "intermediate": self.intermediate}
-        groups = {"heads": [layer.heads for layer in found], "intermediate": [layer.units for layer in found]}
+        groups = {
+            "heads": [layer.heads for layer in found],
+            "intermediate": [layer.units for layer in found],
+        }
         kept: dict[Group, torch.Tensor] = {}
         for key, count in wanted.items():
             if count is not None:
@@ -66,13 +71,19 @@ class PruneWidth:
             tell_heads(student, found, self.heads, kept[found[0].heads])
         if self.intermediate is not None:
             tell_units(student, self.intermediate)
-        return Cut(student) if self.layers is None else DropLayers(self.layers).cut(student, evidence)
+        return (
+            Cut(student) if self.layers is None else DropLayers(self.layers).cut(student, evidence)
+        )
 
-    def scores(self, student: nn.Module, groups: list[Group], evidence: Evidence) -> dict[Group, torch.Tensor]:
+    def scores(
+        self, student: nn.Module, groups: list[Group], evidence: Evidence
+    ) -> dict[Group, torch.Tensor]:
         """(P) how much each part of each group counts."""
         if self.importance == "magnitude":
             return {group: magnitude(student, group) for group in groups}
-        found = importance(student, {group.reads: group.size for group in groups}, evidence, self.importance)
+        found = importance(
+            student, {group.reads: group.size for group in groups}, evidence, self.importance
+        )
         return {group: found[group.reads] for group in groups}
 
 
@@ -90,13 +101,19 @@ def magnitude(model: nn.Module, group: Group) -> torch.Tensor:
     return squares.unflatten(0, (-1, group.size)).sum(1).sqrt()
 
 
-def choose(scores: dict[Group, torch.Tensor], count: int, key: str, *, alike: bool) -> dict[Group, torch.Tensor]:
+def choose(
+    scores: dict[Group, torch.Tensor], count: int, key: str, *, alike: bool
+) -> dict[Group, torch.Tensor]:
     """The numbers of the `count` parts of each group that count most, in order; the same in all groups where `alike`. Raises ValueError."""
     for group, values in scores.items():
         if not 1 <= count <= len(values):
-            raise ValueError(f"prune_width: {key}: cannot keep {count} of {len(values)} (`{group.reads}`)")
+            raise ValueError(
+                f"prune_width: {key}: cannot keep {count} of {len(values)} (`{group.reads}`)"
+            )
     if alike:
-        total = torch.stack([values / values.norm().clamp_min(1e-30) for values in scores.values()]).sum(0)
+        total = torch.stack(
+            [values / values.norm().clamp_min(1e-30) for values in scores.values()]
+        ).sum(0)
         scores = dict.fromkeys(scores, total)
     return {group: values.topk(count).indices.sort().values for group, values in scores.items()}
 

@@ -47,10 +47,16 @@ class TrimVocabulary:
     def cut(self, teacher: nn.Module, evidence: Evidence) -> Cut:
         """A copy of `teacher` with fewer words, and its tokenizer. Raises ValueError for a task without texts, or a tokenizer of another kind."""
         if evidence.task.preprocess_file != "tokenizer.json":
-            raise ValueError("trim_vocabulary: this task reads no texts, so there is no vocabulary to trim. Take another surgery")
+            raise ValueError(
+                "trim_vocabulary: this task reads no texts, so there is no vocabulary to trim. Take another surgery"
+            )
         student = copy.deepcopy(teacher)
         _, embedding = word_embeddings(student, "trim_vocabulary")
-        kept, text = trimmed(evidence.task.preprocess, [*self.texts(evidence)], {*range((embedding.padding_idx or 0) + 1)})
+        kept, text = trimmed(
+            evidence.task.preprocess,
+            [*self.texts(evidence)],
+            {*range((embedding.padding_idx or 0) + 1)},
+        )
         keep_rows(embedding, [i for i in kept if i < embedding.num_embeddings])
         tell_config(student, kept, embedding.num_embeddings)
         return Cut(student, text)
@@ -81,7 +87,9 @@ def trimmed(text: str, texts: Sequence[Text], wanted: set[int]) -> tuple[list[in
             return kept, fewer
         more = whole.within(normalized(text, changed)) - wanted
         if not more:
-            raise ValueError(f"trim_vocabulary: the tokenizer would read {changed[0]!r} otherwise with fewer tokens. Take another surgery")
+            raise ValueError(
+                f"trim_vocabulary: the tokenizer would read {changed[0]!r} otherwise with fewer tokens. Take another surgery"
+            )
         wanted |= more
 
 
@@ -93,7 +101,9 @@ def pieces(tokenizer: str, texts: Sequence[Text]) -> Iterator[list[int]]:
         given = list(group)
         for start in range(0, len(given), AT_ONCE):
             part = given[start : start + AT_ONCE]
-            for encoding in opened.encode_batch(part, is_pretokenized=is_words, add_special_tokens=False):
+            for encoding in opened.encode_batch(
+                part, is_pretokenized=is_words, add_special_tokens=False
+            ):
                 yield encoding.ids
 
 

@@ -17,7 +17,10 @@ UNKNOWN = -100  # the label of a unit without one; a score that is unknown is Na
 # Scores, in shares of the range of labels, that differ by more are two decisions. A value on the edge of two levels falls either way in a runtime,
 # and a score, unlike a label, shows it: of 1,500 pairs of STS-B half differed by 6e-8, 1 % by more than 0.004, one by 0.013.
 TOLERANCE = 0.02
-SOFT_LOSSES = {"bernoulli": ("bernoulli_kl", "logit_mse"), "gaussian": ("logit_mse",)}  # on logits that are no softmax's
+SOFT_LOSSES = {
+    "bernoulli": ("bernoulli_kl", "logit_mse"),
+    "gaussian": ("logit_mse",),
+}  # on logits that are no softmax's
 RESAMPLES_AT_ONCE = 200  # ranked metrics hold a few copies of the weights
 
 
@@ -118,8 +121,13 @@ def figures(task: Task, scored: Scored, weights: np.ndarray) -> dict[str, np.nda
 
     A metric is a function of sums over rows (`statistics`, then `metrics`), or of the order of the scores (`ranked`).
     """
-    parts = [task.ranked(scored, part) for part in np.array_split(weights, -(-len(weights) // RESAMPLES_AT_ONCE))]
-    return task.metrics(weights @ task.statistics(scored)) | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    parts = [
+        task.ranked(scored, part)
+        for part in np.array_split(weights, -(-len(weights) // RESAMPLES_AT_ONCE))
+    ]
+    return task.metrics(weights @ task.statistics(scored)) | {
+        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
 
 
 @runtime_checkable
@@ -163,7 +171,10 @@ def differs(task: Task, scored: Scored, other: Scored) -> np.ndarray:
 
 def collate(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int]) -> Batch:
     """Pad rows to one batch; a padded unit has mask False and the label UNKNOWN."""
-    inputs = {name: pad([row.inputs[name] for row in encoded], padding.get(name, 0)) for name in encoded[0].inputs}
+    inputs = {
+        name: pad([row.inputs[name] for row in encoded], padding.get(name, 0))
+        for name in encoded[0].inputs
+    }
     labels = pad([row.labels for row in encoded], UNKNOWN)
     if encoded[0].positions is None:
         units = np.array([len(row.labels) for row in encoded])
@@ -175,7 +186,10 @@ def collate(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int
 def apart(inputs: dict[str, Any]) -> dict[str, Any]:
     """Inputs as a graph reads them: rows of several texts (B, W, T) as one text after the other."""
     texts = ("input_ids", "attention_mask")
-    return {name: value.reshape(-1, value.shape[-1]) if name in texts and value.ndim == 3 else value for name, value in inputs.items()}
+    return {
+        name: value.reshape(-1, value.shape[-1]) if name in texts and value.ndim == 3 else value
+        for name, value in inputs.items()
+    }
 
 
 def pad(arrays: Sequence[np.ndarray], value: int) -> np.ndarray:

@@ -13,12 +13,16 @@ from limbeck.tasks.metrics import macro_auc, precision_recall_f1, ratio
 def find_labels(rows: Iterable[Row]) -> list[str]:
     """Every label, sorted; numbers by value."""
     found = {row["label"] for row in rows if row["label"] is not None}
-    return sorted(found, key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
+    return sorted(
+        found, key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label)
+    )
 
 
 def encode_labels(rows: Iterable[Row], labels: Sequence[str]) -> list[np.ndarray]:
     """(1) the index of each row's label, UNKNOWN where it has none."""
-    index: dict[str | None, np.ndarray] = {label: np.array([i], np.int64) for i, label in enumerate(labels)}
+    index: dict[str | None, np.ndarray] = {
+        label: np.array([i], np.int64) for i, label in enumerate(labels)
+    }
     unknown = np.array([UNKNOWN], np.int64)
     return [index.get(row.get("label"), unknown) for row in rows]
 
@@ -30,7 +34,9 @@ def decode(labels: Sequence[str], logits: np.ndarray) -> dict[str, Any]:
     return {
         "label": labels[best],
         "probability": round(float(probabilities[best]), 6),
-        "probabilities": {label: round(float(p), 6) for label, p in zip(labels, probabilities, strict=True)},
+        "probabilities": {
+            label: round(float(p), 6) for label, p in zip(labels, probabilities, strict=True)
+        },
     }
 
 
@@ -44,7 +50,10 @@ def statistics(scored: Scored, num_labels: int) -> np.ndarray:
 def metrics(totals: np.ndarray) -> dict[str, np.ndarray]:
     """Totals (..., 3 V) to accuracy and macro F1, each in [0, 1]."""
     hits, predicted, true = np.split(totals, 3, -1)
-    return {"accuracy": ratio(hits.sum(-1), true.sum(-1)), "macro_f1": precision_recall_f1(hits, predicted, true)[2].mean(-1)}
+    return {
+        "accuracy": ratio(hits.sum(-1), true.sum(-1)),
+        "macro_f1": precision_recall_f1(hits, predicted, true)[2].mean(-1),
+    }
 
 
 def ranked(scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -40,7 +40,10 @@ def content(row: Row) -> Any:
 def encode(tokenizer: Any, rows: Sequence[Row], labels: Sequence[np.ndarray]) -> list[Encoded]:
     """Rows of a text or a pair as one unit each."""
     encodings = tokenizer.encode_batch([content(row) for row in rows])
-    return [Encoded(inputs(encoding), None, label) for encoding, label in zip(encodings, labels, strict=True)]
+    return [
+        Encoded(inputs(encoding), None, label)
+        for encoding, label in zip(encodings, labels, strict=True)
+    ]
 
 
 def text_row(raw: Any) -> Row:
@@ -51,9 +54,19 @@ def text_row(raw: Any) -> Row:
     texts = [raw] if isinstance(raw, str) else raw
     if isinstance(raw, dict) and "text" in raw and raw.keys() <= {"text", "text_b"}:
         texts = [raw[name] for name in ("text", "text_b") if name in raw]
-    if not isinstance(texts, list | tuple) or len(texts) not in (1, 2) or not all(isinstance(text, str) for text in texts):
-        kind = f"a dict of {', '.join(map(str, raw)) or 'nothing'}" if isinstance(raw, dict) else type(raw).__name__
-        raise ValueError(f"a text or a pair of texts is needed (`text` and `text_b` in a dict), not {kind}")
+    if (
+        not isinstance(texts, list | tuple)
+        or len(texts) not in (1, 2)
+        or not all(isinstance(text, str) for text in texts)
+    ):
+        kind = (
+            f"a dict of {', '.join(map(str, raw)) or 'nothing'}"
+            if isinstance(raw, dict)
+            else type(raw).__name__
+        )
+        raise ValueError(
+            f"a text or a pair of texts is needed (`text` and `text_b` in a dict), not {kind}"
+        )
     if not all(text.strip() for text in texts):
         raise ValueError("an empty text has nothing to classify")
     return dict(zip(("text", "text_b"), texts, strict=False))

@@ -13,14 +13,23 @@ from limbeck.sources import Row
 from limbeck.tasks import Encoded, Scored, _tokens, pad
 
 
-def encode(tokenizer: Any, padding: dict[str, int], rows: Sequence[Row], labels: Sequence[np.ndarray]) -> list[Encoded]:
+def encode(
+    tokenizer: Any, padding: dict[str, int], rows: Sequence[Row], labels: Sequence[np.ndarray]
+) -> list[Encoded]:
     """Rows with the labels of their units; the texts of a row are padded to the longest."""
     texts = [[row[key] for key in ("text", "text_b") if key in row] for row in rows]
-    encodings = map(_tokens.inputs, tokenizer.encode_batch([text for each in texts for text in each]))
-    return [Encoded(together([next(encodings) for _ in each], padding), None, label) for each, label in zip(texts, labels, strict=True)]
+    encodings = map(
+        _tokens.inputs, tokenizer.encode_batch([text for each in texts for text in each])
+    )
+    return [
+        Encoded(together([next(encodings) for _ in each], padding), None, label)
+        for each, label in zip(texts, labels, strict=True)
+    ]
 
 
-def together(texts: Sequence[dict[str, np.ndarray]], padding: dict[str, int]) -> dict[str, np.ndarray]:
+def together(
+    texts: Sequence[dict[str, np.ndarray]], padding: dict[str, int]
+) -> dict[str, np.ndarray]:
     """(W, T) inputs from those of each text."""
     return {name: pad([text[name] for text in texts], padding.get(name, 0)) for name in texts[0]}
 
@@ -33,7 +42,11 @@ def targets(row: Row, label: np.number, unknown: np.number) -> np.ndarray:
 def decode(logits: np.ndarray) -> dict[str, Any]:
     """(1, D) to the vector; (2, D) to both and their cosine."""
     vectors = logits.astype(np.float64).round(6).tolist()
-    return {"embedding": vectors[0]} if len(vectors) == 1 else {"similarity": round(float(logits[0] @ logits[1]), 6), "embeddings": vectors}
+    return (
+        {"embedding": vectors[0]}
+        if len(vectors) == 1
+        else {"similarity": round(float(logits[0] @ logits[1]), 6), "embeddings": vectors}
+    )
 
 
 def first_units(scored: Scored) -> np.ndarray:

@@ -56,7 +56,9 @@ class ImageClassification:
         first = rows[0]["image"]
         channels = 1 if first.ndim == 2 else first.shape[2]
         levels = np.arange(256) / 255
-        counts = np.sum([histograms(row["image"].reshape(-1, channels)) for row in rows[:FITTED]], 0)
+        counts = np.sum(
+            [histograms(row["image"].reshape(-1, channels)) for row in rows[:FITTED]], 0
+        )
         shares = counts / counts.sum(1, keepdims=True)
         mean = shares @ levels
         std = np.sqrt(((levels - mean[:, None]) ** 2 * shares).sum(1))
@@ -82,8 +84,12 @@ class ImageClassification:
         from PIL import Image
 
         settings = self.settings
-        picture = self.resized(Image.fromarray(image).convert("L" if settings["channels"] == 1 else "RGB"))
-        values = np.asarray(picture, np.float32).reshape(settings["height"], settings["width"], settings["channels"]) / np.float32(255)
+        picture = self.resized(
+            Image.fromarray(image).convert("L" if settings["channels"] == 1 else "RGB")
+        )
+        values = np.asarray(picture, np.float32).reshape(
+            settings["height"], settings["width"], settings["channels"]
+        ) / np.float32(255)
         normal = (values - np.float32(settings["mean"])) / np.float32(settings["std"])
         return np.ascontiguousarray(normal.transpose(2, 0, 1))
 
@@ -98,7 +104,9 @@ class ImageClassification:
             return picture if picture.size == wanted else picture.resize(wanted, method)
         edge, short = settings["edge"], min(width, height)
         if short != edge:
-            picture = picture.resize((int(edge * width / short), int(edge * height / short)), method)
+            picture = picture.resize(
+                (int(edge * width / short), int(edge * height / short)), method
+            )
         left, top = (picture.width - wanted[0]) // 2, (picture.height - wanted[1]) // 2
         return picture.crop((left, top, left + wanted[0], top + wanted[1]))
 
@@ -106,14 +114,20 @@ class ImageClassification:
         """A row from a path, the bytes of an image file, or an array of uint8. Raises ValueError for what is no image."""
         if isinstance(raw, np.ndarray):
             if raw.dtype != np.uint8 or (raw.ndim != 2 and raw.shape[2:] != (3,)):
-                raise ValueError(f"an image array is (H, W) or (H, W, 3) of uint8, not {raw.shape} of {raw.dtype}")
+                raise ValueError(
+                    f"an image array is (H, W) or (H, W, 3) of uint8, not {raw.shape} of {raw.dtype}"
+                )
             return {"image": raw}
         if not isinstance(raw, str | bytes | Path):
-            raise ValueError(f"an image is a path, the bytes of an image file or an array of uint8, not {type(raw).__name__}")
+            raise ValueError(
+                f"an image is a path, the bytes of an image file or an array of uint8, not {type(raw).__name__}"
+            )
         try:
             return {"image": decode(raw, "L" if self.settings["channels"] == 1 else "RGB")}
         except ValueError as error:
-            raise ValueError(f"{'the bytes given' if isinstance(raw, bytes) else raw}: {error}") from None
+            raise ValueError(
+                f"{'the bytes given' if isinstance(raw, bytes) else raw}: {error}"
+            ) from None
 
     def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]:
         """(1, V) logits to the label, its probability and all probabilities."""

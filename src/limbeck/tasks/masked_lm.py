@@ -70,13 +70,18 @@ class MaskedLm:
     @cached_property
     def labels(self) -> list[str]:
         """The vocabulary in order of the logits."""
-        return [self.tokenizer.id_to_token(i) or "" for i in range(1 + max(self.tokenizer.get_vocab().values()))]
+        return [
+            self.tokenizer.id_to_token(i) or ""
+            for i in range(1 + max(self.tokenizer.get_vocab().values()))
+        ]
 
     @cached_property
     def special(self) -> np.ndarray:
         """(V) whether a token is a special one."""
         found = np.zeros(len(self.labels), bool)
-        found[[i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special]] = True
+        found[
+            [i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special]
+        ] = True
         return found
 
     @cached_property
@@ -87,7 +92,11 @@ class MaskedLm:
     @cached_property
     def mask_id(self) -> int:
         """The special token that is called mask. Raises ValueError where there is none."""
-        found = [int(i) for i in np.flatnonzero(self.special) if self.labels[i].strip("[]<>|").lower() == "mask"]
+        found = [
+            int(i)
+            for i in np.flatnonzero(self.special)
+            if self.labels[i].strip("[]<>|").lower() == "mask"
+        ]
         if not found:
             special = ", ".join(np.array(self.labels)[self.special]) or "none"
             raise ValueError(
@@ -98,15 +107,24 @@ class MaskedLm:
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
         """One Encoded for as many neighbouring rows as fit, and for each piece of a row that is too long."""
-        encodings = (encoding for group in self.packed(rows) for encoding in (group, *group.overflowing))
-        return [self.masked(row, np.random.default_rng(row)) for row in (np.array(encoding.ids, np.int64) for encoding in encodings)]
+        encodings = (
+            encoding for group in self.packed(rows) for encoding in (group, *group.overflowing)
+        )
+        return [
+            self.masked(row, np.random.default_rng(row))
+            for row in (np.array(encoding.ids, np.int64) for encoding in encodings)
+        ]
 
     def packed(self, rows: Sequence[Row]) -> Iterator[Any]:
         """Encodings of neighbouring rows together, with the special tokens; one that is too long has its further pieces in `overflowing`."""
         from tokenizers import Encoding
 
-        room = self.tokenizer.truncation["max_length"] - self.tokenizer.num_special_tokens_to_add(False)
-        for group in neighbours(self.uncut.encode_batch([row["text"] for row in rows], add_special_tokens=False), room):
+        room = self.tokenizer.truncation["max_length"] - self.tokenizer.num_special_tokens_to_add(
+            False
+        )
+        for group in neighbours(
+            self.uncut.encode_batch([row["text"] for row in rows], add_special_tokens=False), room
+        ):
             yield self.tokenizer.post_process(Encoding.merge(group))
 
     def masked(self, ids: np.ndarray, generator: np.random.Generator) -> Encoded:
@@ -119,7 +137,9 @@ class MaskedLm:
         count = max(1, round(CHOSEN * len(free))) if len(free) else 0
         chosen = np.sort(generator.permutation(free)[:count])
         fate, drawn = generator.random(count), generator.choice(self.ordinary, count)
-        hidden = np.where(fate < MASKED, self.mask_id, np.where(fate < MASKED + REPLACED, drawn, ids[chosen]))
+        hidden = np.where(
+            fate < MASKED, self.mask_id, np.where(fate < MASKED + REPLACED, drawn, ids[chosen])
+        )
         inputs["input_ids"][chosen] = hidden
         return Encoded(inputs, chosen, ids[chosen])
 
@@ -129,13 +149,22 @@ class MaskedLm:
         row, unit = np.nonzero(batch.mask & (batch.labels != UNKNOWN))
         ids[row, batch.positions[row, unit]] = batch.labels[row, unit]
         lengths = batch.inputs["attention_mask"].sum(1)
-        return collate([self.masked(text[:length], generator) for text, length in zip(ids, lengths, strict=True)], batch.rows, self.padding)
+        return collate(
+            [
+                self.masked(text[:length], generator)
+                for text, length in zip(ids, lengths, strict=True)
+            ],
+            batch.rows,
+            self.padding,
+        )
 
     def reduce(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """(W, V) logits to (W, 2): the nats of the true token, and whether it is the most probable; 0 without a label."""
         wide, known = logits.astype(np.float64), labels != UNKNOWN
         below = wide - wide.max(1, keepdims=True)
-        nats = np.log(np.exp(below).sum(1)) - below[np.arange(len(labels)), np.where(known, labels, 0)]
+        nats = (
+            np.log(np.exp(below).sum(1)) - below[np.arange(len(labels)), np.where(known, labels, 0)]
+        )
         return np.stack([nats, wide.argmax(1) == labels], 1) * known[:, None]
 
     def row(self, raw: Any) -> Row:
@@ -149,19 +178,29 @@ class MaskedLm:
     def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]:
         """(W, V) logits to the most probable token of each hidden one, and its probability."""
         probabilities = softmax(logits.astype(np.float64))
-        return {"tokens": [self.labels[i] for i in probabilities.argmax(1)], "probabilities": probabilities.max(1).round(6).tolist()}
+        return {
+            "tokens": [self.labels[i] for i in probabilities.argmax(1)],
+            "probabilities": probabilities.max(1).round(6).tolist(),
+        }
 
     def statistics(self, scored: Scored) -> np.ndarray:
         """(N, 3): nats, right tokens and tokens, row by row; `scored` holds what `reduce` left."""
         rows = np.repeat(np.arange(len(scored.offsets) - 1), np.diff(scored.offsets))
-        sums = [np.bincount(rows, values, len(scored.offsets) - 1) for values in (*scored.logits.T, scored.labels != UNKNOWN)]
+        sums = [
+            np.bincount(rows, values, len(scored.offsets) - 1)
+            for values in (*scored.logits.T, scored.labels != UNKNOWN)
+        ]
         return np.stack(sums, 1)
 
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         """Totals (..., 3) to nats a token, perplexity, and the share of right tokens in [0, 1]."""
         nats, right, tokens = np.moveaxis(totals, -1, 0)
         mean = ratio(nats, tokens)
-        return {"nats_per_token": mean, "perplexity": np.exp(mean), "accuracy": ratio(right, tokens)}
+        return {
+            "nats_per_token": mean,
+            "perplexity": np.exp(mean),
+            "accuracy": ratio(right, tokens),
+        }
 
     def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
         """No metric of this task is read from the order of scores."""

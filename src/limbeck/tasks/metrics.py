@@ -20,10 +20,14 @@ def sign(name: str) -> int:
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, 0 where whole is 0."""
-    return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=np.asarray(whole) != 0)
+    return np.divide(
+        part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=np.asarray(whole) != 0
+    )
 
 
-def precision_recall_f1(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def precision_recall_f1(
+    hits: np.ndarray, predicted: np.ndarray, true: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The three, each in [0, 1], for any shape of counts."""
     return ratio(hits, predicted), ratio(hits, true), ratio(2 * hits, predicted + true)
 
@@ -48,7 +52,9 @@ def macro_auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np
     As MedMNIST computes it (Yang et al., 2023, arXiv 2110.14795). A label that all rows or none of a resample have is left out; 0 where none is left.
     """
     chosen = range(scores.shape[1]) if scores.shape[1] > 2 else [1]
-    found = np.stack([weighted_auc(scores[:, label], labels == label, weights) for label in chosen], 1)
+    found = np.stack(
+        [weighted_auc(scores[:, label], labels == label, weights) for label in chosen], 1
+    )
     return ratio(np.nansum(found, 1), (~np.isnan(found)).sum(1))
 
 
@@ -76,7 +82,11 @@ def spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     if not len(x):
         return np.zeros(len(weights))
     a, b = (weighted_ranks(values, weights) - 0.5 for values in (x, y))
-    return pearson(np.stack([(weights * part).sum(1) for part in (np.ones_like(a), a, b, a * a, b * b, a * b)], 1))
+    return pearson(
+        np.stack(
+            [(weights * part).sum(1) for part in (np.ones_like(a), a, b, a * a, b * b, a * b)], 1
+        )
+    )
 
 
 def ranks(queries: np.ndarray, items: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -98,7 +108,9 @@ def average_precisions(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
     order = np.argsort(-scores, axis=1, kind="stable")
     falling, hits = np.take_along_axis(scores, order, 1), np.take_along_axis(true, order, 1)
     places = np.arange(scores.shape[1])
-    is_last = np.pad(falling[:, 1:] != falling[:, :-1], ((0, 0), (0, 1)), constant_values=True)  # of the labels of one score
+    is_last = np.pad(
+        falling[:, 1:] != falling[:, :-1], ((0, 0), (0, 1)), constant_values=True
+    )  # of the labels of one score
     ends = np.where(is_last, places, places[-1])
     last = np.minimum.accumulate(ends[:, ::-1], 1)[:, ::-1]
     precision = np.take_along_axis(hits.cumsum(1), last, 1) / (last + 1)
@@ -108,7 +120,9 @@ def average_precisions(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
 def confusion(labels: np.ndarray, decisions: np.ndarray, num_labels: int) -> np.ndarray:
     """(V, V) counts, rows true, columns predicted; units without a label (negative) do not count."""
     known = labels >= 0
-    return np.bincount(labels[known] * num_labels + decisions[known], minlength=num_labels**2).reshape(num_labels, num_labels)
+    return np.bincount(
+        labels[known] * num_labels + decisions[known], minlength=num_labels**2
+    ).reshape(num_labels, num_labels)
 
 
 def per_label(counts: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
@@ -116,20 +130,38 @@ def per_label(counts: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
     return report(np.diag(counts), counts.sum(0), counts.sum(1), labels)
 
 
-def report(hits: np.ndarray, predicted: np.ndarray, support: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
+def report(
+    hits: np.ndarray, predicted: np.ndarray, support: np.ndarray, labels: list[str]
+) -> list[dict[str, Any]]:
     """Precision, recall, F1 and support of every label, then the micro, macro and weighted average."""
     figures = np.stack(precision_recall_f1(hits, predicted, support), 1)
     total = int(support.sum())
     rows = [_row(label, figures[i], support[i]) for i, label in enumerate(labels)]
-    rows.append(_row("micro average", np.array(precision_recall_f1(hits.sum(), predicted.sum(), support.sum())), total))
+    rows.append(
+        _row(
+            "micro average",
+            np.array(precision_recall_f1(hits.sum(), predicted.sum(), support.sum())),
+            total,
+        )
+    )
     rows.append(_row("macro average", figures.mean(0), total))
-    rows.append(_row("weighted average", ratio((figures * support[:, None]).sum(0), np.full(3, total)), total))
+    rows.append(
+        _row(
+            "weighted average", ratio((figures * support[:, None]).sum(0), np.full(3, total)), total
+        )
+    )
     return rows
 
 
 def _row(label: str, figures: np.ndarray, support: int) -> dict[str, Any]:
     precision, recall, f1 = figures.tolist()
-    return {"label": label, "precision": precision, "recall": recall, "f1": f1, "support": int(support)}
+    return {
+        "label": label,
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "support": int(support),
+    }
 
 
 def spans(tags: list[str]) -> list[tuple[str, int, int]]:

@@ -39,8 +39,12 @@ class MultiLabelClassification:
         """Every label, sorted. Raises ValueError for a row whose label is no list."""
         for number, row in enumerate(rows, 1):
             if isinstance(row["label"], str):
-                problem = f"row {number}: the label {row['label']!r} is one, and this task reads several"
-                raise ValueError(f'{problem}. Say what stands between them: data.label_separator: ";" (a list needs it too)')
+                problem = (
+                    f"row {number}: the label {row['label']!r} is one, and this task reads several"
+                )
+                raise ValueError(
+                    f'{problem}. Say what stands between them: data.label_separator: ";" (a list needs it too)'
+                )
         return sorted({label for row in rows for label in row["label"] or ()})
 
     @staticmethod
@@ -60,7 +64,9 @@ class MultiLabelClassification:
         return _tokens.padding(self.preprocess)
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        return _tokens.encode(self.tokenizer, rows, [self.targets(row.get("label")) for row in rows])
+        return _tokens.encode(
+            self.tokenizer, rows, [self.targets(row.get("label")) for row in rows]
+        )
 
     def targets(self, label: Sequence[str] | None) -> np.ndarray:
         """(1, V) whether a row has each label; UNKNOWN where nothing is known."""
@@ -72,11 +78,15 @@ class MultiLabelClassification:
 
     def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]:
         """(1, V) logits to the labels that the row has, and the probability of each label."""
-        probabilities = 0.5 * (1 + np.tanh(0.5 * logits[0].astype(np.float64)))  # the sigmoid, without overflow
+        probabilities = 0.5 * (
+            1 + np.tanh(0.5 * logits[0].astype(np.float64))
+        )  # the sigmoid, without overflow
         named = list(zip(self.labels, logits[0], probabilities, strict=True))
         return {
             "labels": [label for label, logit, _ in named if logit > 0],
-            "probabilities": {label: round(float(probability), 6) for label, _, probability in named},
+            "probabilities": {
+                label: round(float(probability), 6) for label, _, probability in named
+            },
         }
 
     def statistics(self, scored: Scored) -> np.ndarray:
@@ -87,7 +97,9 @@ class MultiLabelClassification:
         is_row, has_label = known.any(1, keepdims=True), true.any(1, keepdims=True)
         exact = (predicted == true).all(1, keepdims=True) & is_row
         precisions = average_precisions(np.where(known, scored.logits, -np.inf), true)[:, None]
-        return np.concatenate([predicted & true, predicted, true, exact, is_row, precisions, has_label], 1).astype(np.float64)
+        return np.concatenate(
+            [predicted & true, predicted, true, exact, is_row, precisions, has_label], 1
+        ).astype(np.float64)
 
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         """Totals (..., 3 V + 4) to micro F1, macro F1, exact match and label ranking average precision, each in [0, 1]."""
@@ -95,7 +107,12 @@ class MultiLabelClassification:
         micro = precision_recall_f1(hits.sum(-1), predicted.sum(-1), true.sum(-1))[2]
         macro = precision_recall_f1(hits, predicted, true)[2].mean(-1)
         exact, rows, precisions, with_label = np.moveaxis(totals[..., -4:], -1, 0)
-        return {"micro_f1": micro, "macro_f1": macro, "exact_match": ratio(exact, rows), "lrap": ratio(precisions, with_label)}
+        return {
+            "micro_f1": micro,
+            "macro_f1": macro,
+            "exact_match": ratio(exact, rows),
+            "lrap": ratio(precisions, with_label),
+        }
 
     def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
         """No metric of this task is read from the order of scores."""

@@ -36,7 +36,9 @@ class Lazy(Sequence[Encoded], ABC):
     def __getitem__(self, index: slice) -> list[Encoded]: ...
     def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
         places = range(len(self))[index]
-        return self.row(places) if isinstance(places, int) else [self.row(place) for place in places]
+        return (
+            self.row(places) if isinstance(places, int) else [self.row(place) for place in places]
+        )
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,11 @@ class PackedTexts(Lazy):
         ids = self.ids[self.starts[index] : self.starts[index + 1]].astype(np.int64)
         units = slice(self.unit_starts[index], self.unit_starts[index + 1])
         positions = None if self.positions is None else self.positions[units].astype(np.int64)
-        return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, positions, widened(self.labels[units]))
+        return Encoded(
+            {"input_ids": ids, "attention_mask": np.ones_like(ids)},
+            positions,
+            widened(self.labels[units]),
+        )
 
     def sizes(self) -> list[int]:
         return np.diff(self.starts).tolist()
@@ -80,7 +86,9 @@ class Images(Lazy):
         return len(self.images)
 
     def row(self, index: int) -> Encoded:
-        return Encoded({"pixel_values": self.pixels(self.images[index])}, None, self.labels[[index]])
+        return Encoded(
+            {"pixel_values": self.pixels(self.images[index])}, None, self.labels[[index]]
+        )
 
     def sizes(self) -> list[int]:
         return [1] * len(self)
@@ -118,14 +126,22 @@ class Part(Lazy):
 
 def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
     """Write rows, a chunk at a time, for `open_packed`."""
-    parts: dict[str, list[np.ndarray]] = {"ids": [], "labels": [], "positions": [], "sizes": [], "units": []}
+    parts: dict[str, list[np.ndarray]] = {
+        "ids": [],
+        "labels": [],
+        "positions": [],
+        "sizes": [],
+        "units": [],
+    }
     for rows in chunks:
         parts["ids"] += [np.concatenate([row.inputs["input_ids"] for row in rows]).astype(np.int32)]
         labels = np.concatenate([row.labels for row in rows])
         parts["labels"] += [labels if labels.dtype.kind == "f" else labels.astype(np.int32)]
         parts["sizes"] += [np.array([row.size for row in rows])]
         parts["units"] += [np.array([len(row.labels) for row in rows])]
-        parts["positions"] += [row.positions.astype(np.int32) for row in rows if row.positions is not None]
+        parts["positions"] += [
+            row.positions.astype(np.int32) for row in rows if row.positions is not None
+        ]
     for name in ("ids", "labels", "positions"):
         if parts[name]:
             np.save(folder / f"{name}.npy", np.concatenate(parts[name]))
@@ -137,7 +153,11 @@ def open_packed(folder: Path) -> PackedTexts:
     """The rows that `pack` wrote, memory-mapped."""
     ids, labels = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "labels"))
     starts, unit_starts = (np.load(folder / f"{name}.npy") for name in ("starts", "unit_starts"))
-    positions = np.load(folder / "positions.npy", mmap_mode="r") if (folder / "positions.npy").exists() else None
+    positions = (
+        np.load(folder / "positions.npy", mmap_mode="r")
+        if (folder / "positions.npy").exists()
+        else None
+    )
     return PackedTexts(ids, starts, labels, unit_starts, positions)
 
 
@@ -158,7 +178,11 @@ def unit_counts(rows: Sequence[Encoded]) -> list[int]:
 
 def flat_labels(rows: Sequence[Encoded]) -> np.ndarray:
     """(P) the labels of every unit, row after row."""
-    return rows.flat_labels() if isinstance(rows, Lazy) else np.concatenate([row.labels for row in rows])
+    return (
+        rows.flat_labels()
+        if isinstance(rows, Lazy)
+        else np.concatenate([row.labels for row in rows])
+    )
 
 
 def unit_offsets(encoded: Sequence[Encoded]) -> np.ndarray:

@@ -66,7 +66,9 @@ class Ranking:
         return _tokens.padding(self.preprocess)
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        labels = [_vectors.targets(row, number(row.get("label")), np.int64(UNKNOWN)) for row in rows]
+        labels = [
+            _vectors.targets(row, number(row.get("label")), np.int64(UNKNOWN)) for row in rows
+        ]
         return _vectors.encode(self.tokenizer, self.padding, rows, labels)
 
     def row(self, raw: Any) -> Row:
@@ -90,7 +92,10 @@ class Ranking:
 
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         """Totals (..., 4) to the mean reciprocal rank and the recalls, each in [0, 1]."""
-        return {name: ratio(totals[..., place], totals[..., 0]) for place, name in enumerate(self.metric_names, 1)}
+        return {
+            name: ratio(totals[..., place], totals[..., 0])
+            for place, name in enumerate(self.metric_names, 1)
+        }
 
     def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
         return {}
@@ -100,7 +105,9 @@ def number(label: str | None) -> np.int64:
     """What stands for an item; UNKNOWN without a label."""
     if label is None:
         return np.int64(UNKNOWN)
-    return np.int64(int.from_bytes(hashlib.blake2b(label.encode(), digest_size=8).digest(), "big") >> 1)
+    return np.int64(
+        int.from_bytes(hashlib.blake2b(label.encode(), digest_size=8).digest(), "big") >> 1
+    )
 
 
 def check_items(rows: Sequence[Row]) -> None:
@@ -112,14 +119,22 @@ def check_items(rows: Sequence[Row]) -> None:
         if label is None:
             continue
         if "text_b" not in row:
-            raise ValueError(f"row {place} has no item (`text_b`). Name the column of the items with data.text_b")
+            raise ValueError(
+                f"row {place} has no item (`text_b`). Name the column of the items with data.text_b"
+            )
         if not isinstance(label, str):
-            raise ValueError(f"row {place}: label: {label!r} is several, and a query has one item. Leave data.label_separator out")
+            raise ValueError(
+                f"row {place}: label: {label!r} is several, and a query has one item. Leave data.label_separator out"
+            )
         if texts.setdefault(label, row["text_b"]) != row["text_b"]:
-            raise ValueError(f"row {place}: `{label[:60]}` has the text {row['text_b'][:60]!r} here and {texts[label][:60]!r} before. {CURE}")
+            raise ValueError(
+                f"row {place}: `{label[:60]}` has the text {row['text_b'][:60]!r} here and {texts[label][:60]!r} before. {CURE}"
+            )
         if labels.setdefault(row["text_b"], label) != label:
             raise ValueError(
                 f"row {place}: {row['text_b'][:60]!r} has the label `{label[:60]}` here and `{labels[row['text_b']][:60]}` before. {CURE}"
             )
     if not texts:
-        raise ValueError("no row has a label, which says what its item is. Give it one: data.label may name the column of data.text_b")
+        raise ValueError(
+            "no row has a label, which says what its item is. Give it one: data.label may name the column of data.text_b"
+        )

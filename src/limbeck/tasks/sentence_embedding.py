@@ -63,7 +63,9 @@ class SentenceEmbedding:
         return span(self.labels[0])
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        return _vectors.encode(self.tokenizer, self.padding, rows, [self.targets(row) for row in rows])
+        return _vectors.encode(
+            self.tokenizer, self.padding, rows, [self.targets(row) for row in rows]
+        )
 
     def targets(self, row: Row) -> np.ndarray:
         """(W) the score at the first of a pair, NaN elsewhere."""
@@ -92,4 +94,8 @@ class SentenceEmbedding:
         """(R) Spearman's correlation, in [-1, 1], under each row of `weights` (R, N)."""
         first = scored.offsets[:-1]
         known = ~np.isnan(scored.labels[first])
-        return {"spearman": spearman(self.scores(scored)[first][known], scored.labels[first][known], weights[:, known])}
+        return {
+            "spearman": spearman(
+                self.scores(scored)[first][known], scored.labels[first][known], weights[:, known]
+            )
+        }

@@ -63,7 +63,11 @@ class TextRegression:
         return span(self.labels[0])
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        return _tokens.encode(self.tokenizer, rows, [np.array([share(row.get("label"), self.bounds)], np.float32) for row in rows])
+        return _tokens.encode(
+            self.tokenizer,
+            rows,
+            [np.array([share(row.get("label"), self.bounds)], np.float32) for row in rows],
+        )
 
     def row(self, raw: Any) -> Row:
         return _tokens.text_row(raw)
@@ -83,12 +87,19 @@ class TextRegression:
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         """Totals (..., 7) to Pearson's correlation in [-1, 1] and the root mean square error in the labels' unit."""
         low, high = self.bounds
-        return {"pearson": pearson(totals[..., :6]), "root_mean_square_error": (high - low) * np.sqrt(ratio(totals[..., 6], totals[..., 0]))}
+        return {
+            "pearson": pearson(totals[..., :6]),
+            "root_mean_square_error": (high - low) * np.sqrt(ratio(totals[..., 6], totals[..., 0])),
+        }
 
     def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
         """(R) Spearman's correlation, in [-1, 1], under each row of `weights` (R, N)."""
         known = ~np.isnan(scored.labels)
-        return {"spearman": spearman(self.scores(scored)[known], scored.labels[known], weights[:, known])}
+        return {
+            "spearman": spearman(
+                self.scores(scored)[known], scored.labels[known], weights[:, known]
+            )
+        }
 
 
 def number(label: Any) -> float | None:
@@ -98,7 +109,9 @@ def number(label: Any) -> float | None:
     except (TypeError, ValueError):
         found = math.nan
     if found is not None and not math.isfinite(found):
-        raise ValueError(f"`{label}` is no number, which a score is. Mend the row, or take a task of classification")
+        raise ValueError(
+            f"`{label}` is no number, which a score is. Mend the row, or take a task of classification"
+        )
     return found
 
 
@@ -120,7 +133,9 @@ def span(word: str) -> tuple[float, float]:
     """The two ends of what `range_of` says. Raises ValueError where they are one."""
     low, high = map(float, word.split(BETWEEN))
     if low == high:
-        raise ValueError(f"data: train has one score only ({low:g}); nothing can be learned from it. Add rows of another")
+        raise ValueError(
+            f"data: train has one score only ({low:g}); nothing can be learned from it. Add rows of another"
+        )
     return low, high
 
 

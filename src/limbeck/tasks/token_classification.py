@@ -63,7 +63,9 @@ class TokenClassification:
         return {label: i for i, label in enumerate(self.labels)}
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
-        encodings = self.tokenizer.encode_batch([row["words"] for row in rows], is_pretokenized=True)
+        encodings = self.tokenizer.encode_batch(
+            [row["words"] for row in rows], is_pretokenized=True
+        )
         return [self._encoded(row, encoding) for row, encoding in zip(rows, encodings, strict=True)]
 
     def _encoded(self, row: Row, encoding: Any) -> Encoded:
@@ -72,14 +74,21 @@ class TokenClassification:
         for position, word in reversed(list(enumerate(encoding.word_ids))):
             if word is not None:
                 positions[word] = position
-        labels = np.array([self.index.get(tag, UNKNOWN) for tag in row.get("tags") or [None] * num_words], np.int64)
+        labels = np.array(
+            [self.index.get(tag, UNKNOWN) for tag in row.get("tags") or [None] * num_words],
+            np.int64,
+        )
         return Encoded(_tokens.inputs(encoding), positions, labels)
 
     def row(self, raw: Any) -> Row:
         """A row from a text, or from a list of words. Raises ValueError for a text without a word."""
         if isinstance(raw, str):
             found = list(WORD.finditer(raw))
-            row = {"words": [match.group() for match in found], "text": raw, "spans": [match.span() for match in found]}
+            row = {
+                "words": [match.group() for match in found],
+                "text": raw,
+                "spans": [match.span() for match in found],
+            }
         elif isinstance(raw, list | tuple):
             row = {"words": [str(word) for word in raw]}
         else:
@@ -105,7 +114,12 @@ class TokenClassification:
                 start, end = row["spans"][first][0], row["spans"][past - 1][1]
                 entity |= {"start": start, "end": end, "text": row["text"][start:end]}
             entities.append(entity)
-        return {"entities": entities, "words": row["words"], "tags": tags, "probabilities": confidence.round(6).tolist()}
+        return {
+            "entities": entities,
+            "words": row["words"],
+            "tags": tags,
+            "probabilities": confidence.round(6).tolist(),
+        }
 
     def statistics(self, scored: Scored) -> np.ndarray:
         """(N, 5): entities hit, predicted, true, words right, words, sentence by sentence; their sums give every metric."""
@@ -114,14 +128,21 @@ class TokenClassification:
             decided, true = scored.decisions[start:end], scored.labels[start:end]
             found = set(spans([self.labels[i] for i in decided]))
             wanted = set(spans([self.labels[i] for i in true]))
-            rows.append([len(found & wanted), len(found), len(wanted), (decided == true).sum(), end - start])
+            rows.append(
+                [len(found & wanted), len(found), len(wanted), (decided == true).sum(), end - start]
+            )
         return np.array(rows, float)
 
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         """Totals (..., 5) to entity F1, precision, recall and the token micro average, each in [0, 1]."""
         hits, predicted, true, right, words = np.moveaxis(totals, -1, 0)
         precision, recall, f1 = precision_recall_f1(hits, predicted, true)
-        return {"f1": f1, "precision": precision, "recall": recall, "token_micro_average": ratio(right, words)}
+        return {
+            "f1": f1,
+            "precision": precision,
+            "recall": recall,
+            "token_micro_average": ratio(right, words),
+        }
 
     def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
         """No metric of this task is read from the order of scores."""

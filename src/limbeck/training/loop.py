@@ -20,7 +20,17 @@ from torch import nn
 
 from limbeck.core import memory
 from limbeck.core.errors import Diverged, Interrupted
-from limbeck.core.events import SETUP, STEP, VALIDATION, EpochEnded, Meter, Note, Progress, Tell, silent
+from limbeck.core.events import (
+    SETUP,
+    STEP,
+    VALIDATION,
+    EpochEnded,
+    Meter,
+    Note,
+    Progress,
+    Tell,
+    silent,
+)
 from limbeck.core.files import write_bytes
 from limbeck.core.signals import deferred_interrupt
 from limbeck.data.batches import batch_plan, padded_size
@@ -43,7 +53,9 @@ def all_alike(step: int, total: int) -> str:
 Measure = Callable[[Outputs, Outputs | None, dict[str, torch.Tensor], float], dict[str, float]]
 
 
-def nothing(student: Outputs, teacher: Outputs | None, parts: dict[str, torch.Tensor], progress: float) -> dict[str, float]:
+def nothing(
+    student: Outputs, teacher: Outputs | None, parts: dict[str, torch.Tensor], progress: float
+) -> dict[str, float]:
     """Nothing is measured beside the losses."""
     return {}
 
@@ -103,9 +115,16 @@ class Training:
         settings = job.settings
         self.job, self.folder = job, folder
         self.accelerator = Accelerator()  # its mixed precision is one for a whole process, and one process may train text and images
-        self.optimizer = torch.optim.AdamW(parameter_groups(job.model, job.objective, settings.weight_decay), lr=settings.learning_rate, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(job.model, job.objective, settings.weight_decay),
+            lr=settings.learning_rate,
+            fused=True,
+        )
         self.sizes = sizes = packed.sizes(job.encoded)
-        plans = [batch_plan(sizes, batch_budget(settings, job.encoded), seed=settings.seed, epoch=epoch) for epoch in range(settings.epochs)]
+        plans = [
+            batch_plan(sizes, batch_budget(settings, job.encoded), seed=settings.seed, epoch=epoch)
+            for epoch in range(settings.epochs)
+        ]
         self.batches = [(epoch, rows) for epoch, plan in enumerate(plans) for rows in plan]
         self.history: list[dict[str, Any]] = []
 
@@ -116,11 +135,16 @@ class Training:
         meter, heap = Meter(self.work(start)), memory.Heap()
         with deferred_interrupt() as stop:
             for step in range(start, total):
-                if stop.requested or time.monotonic() - saved >= self.job.settings.checkpoint_seconds:
+                if (
+                    stop.requested
+                    or time.monotonic() - saved >= self.job.settings.checkpoint_seconds
+                ):
                     self.save(step)
                     saved = time.monotonic()
                 if stop.requested:
-                    raise Interrupted(f"stopped before step {step} of {total}; the same command goes on from there")
+                    raise Interrupted(
+                        f"stopped before step {step} of {total}; the same command goes on from there"
+                    )
                 for listener in self.job.listeners:
                     listener(step, total)
                 meter.advance(SETUP, 0)
@@ -149,10 +173,18 @@ class Training:
 
     def show(self, step: int, meter: Meter) -> None:
         """Tell how far it is."""
-        losses: dict[str, float] = next((point["losses"] for point in reversed(self.history) if "losses" in point), {})
-        metrics: dict[str, float] = next((point["validation"] for point in reversed(self.history) if "validation" in point), {})
+        losses: dict[str, float] = next(
+            (point["losses"] for point in reversed(self.history) if "losses" in point), {}
+        )
+        metrics: dict[str, float] = next(
+            (point["validation"] for point in reversed(self.history) if "validation" in point), {}
+        )
         epoch, epochs = self.batches[step][0] + 1, self.job.settings.epochs
-        self.job.tell(Progress(step + 1, len(self.batches), meter.time_left_s(), epoch, epochs, losses, metrics))
+        self.job.tell(
+            Progress(
+                step + 1, len(self.batches), meter.time_left_s(), epoch, epochs, losses, metrics
+            )
+        )
 
     def step(self, step: int, total: int) -> None:
         """One batch forward and backward."""
@@ -161,29 +193,51 @@ class Training:
         rate = job.settings.learning_rate * warmup_then_linear(step / total, job.settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        generator = np.random.default_rng([job.settings.seed, step, 1])  # 1: not the stream that orders an epoch's rows
-        batch = to_torch(job.transform(collate([job.encoded[i] for i in rows], rows, job.padding), generator))
+        generator = np.random.default_rng(
+            [job.settings.seed, step, 1]
+        )  # 1: not the stream that orders an epoch's rows
+        batch = to_torch(
+            job.transform(collate([job.encoded[i] for i in rows], rows, job.padding), generator)
+        )
         batch = job.view(batch, epoch, step)
         job.model.train()
-        with torch.autocast(self.accelerator.device.type, job.dtype, enabled=job.dtype != torch.float32):
+        with torch.autocast(
+            self.accelerator.device.type, job.dtype, enabled=job.dtype != torch.float32
+        ):
             student = run_model(job.model, batch, job.taps)
         teacher = job.teacher(batch)
         try:
-            loss, parts = job.objective(student, student if teacher is None else teacher, batch, step / total)
+            loss, parts = job.objective(
+                student, student if teacher is None else teacher, batch, step / total
+            )
         except Diverged as error:
-            raise Diverged("\n".join(filter(None, (f"step {step} of {total}: {error}", job.diagnose())))) from None
+            raise Diverged(
+                "\n".join(filter(None, (f"step {step} of {total}: {error}", job.diagnose())))
+            ) from None
         if not loss.requires_grad:
-            raise Diverged(f"step {step} of {total}: every loss term has the weight 0 here, and nothing is left to learn from. Give one a weight")
+            raise Diverged(
+                f"step {step} of {total}: every loss term has the weight 0 here, and nothing is left to learn from. Give one a weight"
+            )
         probed = step % max(1, total // PROBES) == 0
         measures = job.measure(student, teacher, parts, step / total) if probed else {}
         self.accelerator.backward(loss)
-        nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], job.settings.gradient_clip)
+        nn.utils.clip_grad_norm_(
+            [p for group in self.optimizer.param_groups for p in group["params"]],
+            job.settings.gradient_clip,
+        )
         self.optimizer.step()
         self.optimizer.zero_grad()
         if probed or step % max(1, total // LOG_POINTS) == 0 or self.ends_epoch(step):
             losses = {name: short(part.item()) for name, part in (parts | {"total": loss}).items()}
             point = {"step": step + 1, "steps": total, "epoch": epoch, "losses": losses}
-            self.history.append(point | ({"measures": {name: short(value) for name, value in measures.items()}} if measures else {}))
+            self.history.append(
+                point
+                | (
+                    {"measures": {name: short(value) for name, value in measures.items()}}
+                    if measures
+                    else {}
+                )
+            )
 
     def ends_epoch(self, step: int) -> bool:
         """Whether `step` is the last of its epoch."""
@@ -196,15 +250,28 @@ class Training:
         metrics = self.job.validate() if self.job.validate else {}
         memory.release_freed_memory()
         if metrics:
-            self.history.append({"step": step + 1, "epoch": epoch, "validation": {name: round(value, 6) for name, value in metrics.items()}})
+            self.history.append(
+                {
+                    "step": step + 1,
+                    "epoch": epoch,
+                    "validation": {name: round(value, 6) for name, value in metrics.items()},
+                }
+            )
         self.job.tell(EpochEnded(epoch + 1, epochs, losses, metrics))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that changes while training, by name."""
         found = {f"model.{name}": tensor for name, tensor in model_state(self.job.model).items()}
-        found |= {f"objective.{name}": tensor for name, tensor in model_state(self.job.objective).items()}
-        for index, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
-            found |= {f"optimizer.{index}.{key}": value for key, value in self.optimizer.state[parameter].items()}
+        found |= {
+            f"objective.{name}": tensor for name, tensor in model_state(self.job.objective).items()
+        }
+        for index, parameter in enumerate(
+            p for group in self.optimizer.param_groups for p in group["params"]
+        ):
+            found |= {
+                f"optimizer.{index}.{key}": value
+                for key, value in self.optimizer.state[parameter].items()
+            }
         return found
 
     def save(self, step: int) -> None:
@@ -212,7 +279,10 @@ class Training:
         path = self.folder / CHECKPOINT
         path.parent.mkdir(exist_ok=True)
         header = {"step": str(step), "history": json.dumps(self.history)}
-        write_bytes(path, save({name: tensor.contiguous() for name, tensor in self.tensors().items()}, header))
+        write_bytes(
+            path,
+            save({name: tensor.contiguous() for name, tensor in self.tensors().items()}, header),
+        )
 
     def load(self) -> int:
         """Take up the checkpoint, if there is one; the step to run next."""
@@ -228,8 +298,14 @@ class Training:
             parts[owner][rest] = tensor
         restore_state(self.job.model, parts["model"])
         restore_state(self.job.objective, parts["objective"])
-        for index, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
-            own = {name.partition(".")[2]: tensor for name, tensor in parts["optimizer"].items() if name.startswith(f"{index}.")}
+        for index, parameter in enumerate(
+            p for group in self.optimizer.param_groups for p in group["params"]
+        ):
+            own = {
+                name.partition(".")[2]: tensor
+                for name, tensor in parts["optimizer"].items()
+                if name.startswith(f"{index}.")
+            }
             if own:
                 self.optimizer.state[parameter] = own
         self.history = json.loads(header["history"])
@@ -247,15 +323,24 @@ def batch_budget(settings: Train, encoded: Sequence[Encoded]) -> int:
     return settings.batch_tokens if encoded[0].has_tokens else settings.batch_rows
 
 
-def parameter_groups(model: nn.Module, objective: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, objective: nn.Module, weight_decay: float
+) -> list[dict[str, Any]]:
     """Matrices decay; biases, norms and scales do not."""
     trained = [p for module in (model, objective) for p in module.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim > 1]
     vectors = [p for p in trained if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
 
 
 def warmup_then_linear(progress: float, warmup: float) -> float:
     """The learning rate's factor: linear from 0 to 1 over the share `warmup`, then linear to 0."""
     rising = math.inf if warmup == 0 else (progress + 1e-3) / warmup
-    return min(1.0, rising) * (1 - progress) if warmup == 0 else min(rising, 1.0, (1 - progress) / (1 - min(warmup, 0.999)))
+    return (
+        min(1.0, rising) * (1 - progress)
+        if warmup == 0
+        else min(rising, 1.0, (1 - progress) / (1 - min(warmup, 0.999)))
+    )

@@ -58,14 +58,18 @@ class Probe:
         pairs = [(name, form) for form in self.formats for name in self.layers]
         found: Scores = {name: {} for name in self.layers}
         for name, form in track(pairs, lambda pair: self.layers[pair[0]].weight.numel(), self.tell):
-            found[name][form] = expected_loss(curvature[name], error(self.layers[name], fitted(self.layers[name], form)))
+            found[name][form] = expected_loss(
+                curvature[name], error(self.layers[name], fitted(self.layers[name], form))
+            )
         return found
 
 
 def fitted(layer: Quantized, form: str) -> FakeQuantizer:
     """A quantizer of the layer's weight in another format, its range (that of the recipe) fitted."""
     own = layer.quantizer
-    quantizer = FakeQuantizer(GRIDS[form], own.range_class, own.groups, rounding=own.rounding).eval()
+    quantizer = FakeQuantizer(
+        GRIDS[form], own.range_class, own.groups, rounding=own.rounding
+    ).eval()
     with torch.no_grad():
         quantizer.begin()
         quantizer(layer.float_weight())
@@ -87,7 +91,9 @@ def expected_loss(curvature: torch.Tensor, error: torch.Tensor) -> float:
 
 
 @contextlib.contextmanager
-def differentiable(model: nn.Module, layers: Mapping[str, Quantized]) -> Iterator[list[torch.Tensor]]:
+def differentiable(
+    model: nn.Module, layers: Mapping[str, Quantized]
+) -> Iterator[list[torch.Tensor]]:
     """Inside, gradients flow to the weights of `layers`, which are given, and to nothing else."""
     parameters = list(model.parameters())
     before = [parameter.requires_grad for parameter in parameters]

@@ -27,18 +27,31 @@ class Gradient:
 
     def __call__(self, probe: Probe) -> Scores:
         """Nats a unit."""
-        return probe.second_order(fisher(probe.model, probe.layers, probe.batches, probe.tell, likelihood=probe.likelihood))
+        return probe.second_order(
+            fisher(
+                probe.model, probe.layers, probe.batches, probe.tell, likelihood=probe.likelihood
+            )
+        )
 
 
 def fisher(
-    model: nn.Module, layers: Mapping[str, Quantized], batches: Sequence[Batch], tell: Tell = silent, *, likelihood: str = "categorical"
+    model: nn.Module,
+    layers: Mapping[str, Quantized],
+    batches: Sequence[Batch],
+    tell: Tell = silent,
+    *,
+    likelihood: str = "categorical",
 ) -> dict[str, torch.Tensor]:
     """F_w a unit, of the shape of each layer's weight; 0 for one that no output depends on."""
     found = {name: torch.zeros_like(layer.weight) for name, layer in layers.items()}
     with differentiable(model, layers) as weights:
         for batch in track(batches, cost, tell):
             logits = run_model(model, batch).logits
-            gradients = torch.autograd.grad((counted_root(likelihood, logits.detach(), batch) * logits).sum(), weights, allow_unused=True)
+            gradients = torch.autograd.grad(
+                (counted_root(likelihood, logits.detach(), batch) * logits).sum(),
+                weights,
+                allow_unused=True,
+            )
             for total, gradient in zip(found.values(), gradients, strict=True):
                 if gradient is not None:
                     total.addcmul_(gradient, gradient)
@@ -48,12 +61,18 @@ def fisher(
 
 def counted_root(likelihood: str, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """(B, W, V) h of every counted unit, else 0."""
-    return torch.where(batch.mask.unsqueeze(-1), square_root(likelihood, logits, signs(batch.rows, *logits.shape[1:])), 0)
+    return torch.where(
+        batch.mask.unsqueeze(-1),
+        square_root(likelihood, logits, signs(batch.rows, *logits.shape[1:])),
+        0,
+    )
 
 
 def signs(rows: np.ndarray, *shape: int) -> torch.Tensor:
     """(B, *shape) of -1 and 1; a shorter row's are the first of a longer one's."""
-    drawn = np.stack([np.random.default_rng(int(row)).integers(0, 2, shape, np.int8) for row in rows])
+    drawn = np.stack(
+        [np.random.default_rng(int(row)).integers(0, 2, shape, np.int8) for row in rows]
+    )
     return torch.from_numpy(2.0 * drawn - 1).float()
 
 

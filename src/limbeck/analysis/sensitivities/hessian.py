@@ -27,21 +27,32 @@ class Hessian:
         """Nats a unit."""
         traces = dict.fromkeys(probe.layers, 0.0)
         with differentiable(probe.model, probe.layers) as weights:
-            for draw, batch in track(list(product(range(DRAWS), probe.batches)), lambda step: cost(step[1]), probe.tell):
-                for name, value in zip(traces, quadratic_forms(probe, batch, weights, draw), strict=True):
+            for draw, batch in track(
+                list(product(range(DRAWS), probe.batches)), lambda step: cost(step[1]), probe.tell
+            ):
+                for name, value in zip(
+                    traces, quadratic_forms(probe, batch, weights, draw), strict=True
+                ):
                     traces[name] += value
         count = DRAWS * probe.units
-        means = {name: max(0.0, trace / count / probe.layers[name].weight.numel()) for name, trace in traces.items()}
+        means = {
+            name: max(0.0, trace / count / probe.layers[name].weight.numel())
+            for name, trace in traces.items()
+        }
         return probe.second_order({name: torch.tensor(mean) for name, mean in means.items()})
 
 
-def quadratic_forms(probe: Probe, batch: Batch, weights: list[torch.Tensor], draw: int) -> list[float]:
+def quadratic_forms(
+    probe: Probe, batch: Batch, weights: list[torch.Tensor], draw: int
+) -> list[float]:
     """v^T H v of each weight, summed over the batch's units; v is the same for every batch."""
     generator = torch.Generator().manual_seed(draw)
     signs = [2.0 * torch.randint(0, 2, weight.shape, generator=generator) - 1 for weight in weights]
     logits = run_model(probe.model, batch).logits
     nats = (nats_between(probe.likelihood, logits.detach(), logits) * batch.mask).sum()
     gradients = torch.autograd.grad(nats, weights, create_graph=True, materialize_grads=True)
-    along = torch.stack([(sign * gradient).sum() for sign, gradient in zip(signs, gradients, strict=True)]).sum()
+    along = torch.stack(
+        [(sign * gradient).sum() for sign, gradient in zip(signs, gradients, strict=True)]
+    ).sum()
     products = torch.autograd.grad(along, weights, materialize_grads=True)
     return [float((sign * product).sum()) for sign, product in zip(signs, products, strict=True)]

@@ -37,13 +37,19 @@ class Kl:
 def away(probe: Probe, wanted: list[torch.Tensor]) -> float:
     """Nats by which the model's answers leave the `wanted` ones, over the units that count."""
     pairs = zip(wanted, wide_logits(probe.model, probe.batches), probe.batches, strict=True)
-    return sum(float((nats_between(probe.likelihood, p, q) * batch.mask).sum()) for p, q, batch in pairs)
+    return sum(
+        float((nats_between(probe.likelihood, p, q) * batch.mask).sum()) for p, q, batch in pairs
+    )
 
 
 @contextlib.contextmanager
 def rounded_by(model: nn.Module, own: FakeQuantizer, other: FakeQuantizer) -> Iterator[None]:
     """Inside, the weight that `own` rounds is rounded by `other`, in every layer that holds it."""
-    layers = [layer for layer in model.modules() if isinstance(layer, Quantized) and layer.quantizer is own]
+    layers = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, Quantized) and layer.quantizer is own
+    ]
     for layer in layers:
         layer.quantizer = other
     try:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 Place = tuple[Sequence[str], int]  # the words of a sentence, and which of them is to be replaced
-Propose = Callable[[Sequence[Place]], list[list[str]]]  # for each place words that may stand there, the likeliest first; none where nothing fits
+Propose = Callable[
+    [Sequence[Place]], list[list[str]]
+]  # for each place words that may stand there, the likeliest first; none where nothing fits
 
 
 class Augmenter(Protocol):

@@ -32,8 +32,13 @@ class Masks:
         hidden = [self.hide(words, place) for words, place in places]
         masked = [i for i, encoded in enumerate(hidden) if encoded is not None]
         others = [i for i, encoded in enumerate(hidden) if encoded is None]
-        asked = self.said([encoded for encoded in hidden if encoded is not None], [places[i][0][places[i][1]] for i in masked])
-        near = self.vocabulary.nearest([places[i][0][places[i][1]] for i in others], self.candidates)
+        asked = self.said(
+            [encoded for encoded in hidden if encoded is not None],
+            [places[i][0][places[i][1]] for i in masked],
+        )
+        near = self.vocabulary.nearest(
+            [places[i][0][places[i][1]] for i in others], self.candidates
+        )
         found = dict(zip(masked + others, asked + near, strict=True))
         return [found[i] for i in range(len(places))]
 
@@ -45,15 +50,23 @@ class Masks:
             return None
         ids = np.array(encoding.ids, np.int64)
         ids[at] = self.mask_id
-        return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, np.array(at, np.int64), np.array([UNKNOWN], np.int64))
+        return Encoded(
+            {"input_ids": ids, "attention_mask": np.ones_like(ids)},
+            np.array(at, np.int64),
+            np.array([UNKNOWN], np.int64),
+        )
 
     def said(self, hidden: Sequence[Encoded], words: Sequence[str]) -> list[list[str]]:
         """What the model says of each hidden word."""
         found: list[list[str]] = [[] for _ in hidden]
         for rows in in_order([encoded.size for encoded in hidden], BATCH_TOKENS):
             with torch.inference_mode():
-                logits = run_model(self.network, batch_of(hidden, rows, self.task.padding)).logits[:, 0]
-            best = self.vocabulary.best(logits[:, self.vocabulary.numbers], [words[row] for row in rows], self.candidates)
+                logits = run_model(self.network, batch_of(hidden, rows, self.task.padding)).logits[
+                    :, 0
+                ]
+            best = self.vocabulary.best(
+                logits[:, self.vocabulary.numbers], [words[row] for row in rows], self.candidates
+            )
             for row, proposed in zip(rows, best, strict=True):
                 found[row] = proposed
         return found

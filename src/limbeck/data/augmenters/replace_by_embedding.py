@@ -29,7 +29,11 @@ class ReplaceByEmbedding:
         tokenizer = open_tokenizer(preprocess(model, MaskedLm, [], MAX_TOKENS))
         with reading(model), quiet():
             network = transformers.AutoModel.from_pretrained(locate(model))
-        return partial(propose, Vocabulary(tokenizer, network.get_input_embeddings().weight.detach()), self.candidates)
+        return partial(
+            propose,
+            Vocabulary(tokenizer, network.get_input_embeddings().weight.detach()),
+            self.candidates,
+        )
 
 
 def propose(vocabulary: Vocabulary, candidates: int, places: Sequence[Place]) -> list[list[str]]:

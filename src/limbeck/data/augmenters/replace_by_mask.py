@@ -31,7 +31,13 @@ class ReplaceByMask:
         """Load the model. Raises ValueError where it has no head that was trained, or its tokenizer no mask token."""
         task = MaskedLm([], preprocess(model, MaskedLm, [], MAX_TOKENS))
         network = load(model)
-        return Masks(task, network, Vocabulary(task.tokenizer, network.get_input_embeddings().weight.detach()), self.candidates, task.mask_id)
+        return Masks(
+            task,
+            network,
+            Vocabulary(task.tokenizer, network.get_input_embeddings().weight.detach()),
+            self.candidates,
+            task.mask_id,
+        )
 
 
 def load(name: str) -> Any:

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 
-def convolution(inside: int, outside: int, size: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+def convolution(
+    inside: int, outside: int, size: int, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
     """A convolution that keeps the size but for its stride, and its batch norm."""
     layer = nn.Conv2d(inside, outside, size, stride, padding=size // 2, groups=groups, bias=False)
     return [layer, nn.BatchNorm2d(outside)]
@@ -22,7 +24,11 @@ class Residual(nn.Module):
 
     def __init__(self, branch: Sequence[nn.Module], shortcut: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.branch, self.shortcut, self.activation = nn.Sequential(*branch), nn.Sequential(*shortcut), nn.ReLU()
+        self.branch, self.shortcut, self.activation = (
+            nn.Sequential(*branch),
+            nn.Sequential(*shortcut),
+            nn.ReLU(),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.activation(self.branch(x) + self.shortcut(x))
@@ -31,7 +37,9 @@ class Residual(nn.Module):
 class Stacked(nn.Module):
     """A stem, blocks, the mean over the pixels and a linear classifier on `width` channels."""
 
-    def __init__(self, stem: Sequence[nn.Module], blocks: Sequence[nn.Module], width: int, num_labels: int) -> None:
+    def __init__(
+        self, stem: Sequence[nn.Module], blocks: Sequence[nn.Module], width: int, num_labels: int
+    ) -> None:
         super().__init__()
         self.stem, self.blocks = nn.Sequential(*stem), nn.ModuleList(blocks)
         self.pool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
@@ -52,11 +60,18 @@ def basic(inside: int, width: int, stride: int) -> list[nn.Module]:
 
 def bottleneck(inside: int, width: int, stride: int) -> list[nn.Module]:
     """The branch of ResNet-50 (figure 5, right), its stride on the 3 x 3 convolution: it then skips no pixel, as today's implementations have it."""
-    narrow = [*convolution(inside, width, 1), nn.ReLU(), *convolution(width, width, 3, stride), nn.ReLU()]
+    narrow = [
+        *convolution(inside, width, 1),
+        nn.ReLU(),
+        *convolution(width, width, 3, stride),
+        nn.ReLU(),
+    ]
     return [*narrow, *convolution(width, 4 * width, 1)]
 
 
-def residual_network(sizes: Sequence[int], width: int, num_labels: int, channels: int, *, deep: bool) -> nn.Module:
+def residual_network(
+    sizes: Sequence[int], width: int, num_labels: int, channels: int, *, deep: bool
+) -> nn.Module:
     """`sizes[i]` blocks of width `width` 2^i; `deep`: bottleneck blocks, which end in four widths."""
     blocks: list[nn.Module] = []
     branch, expansion = (bottleneck, 4) if deep else (basic, 1)
@@ -65,6 +80,11 @@ def residual_network(sizes: Sequence[int], width: int, num_labels: int, channels
         for index in range(size):
             stride, outside = 2 if stage and not index else 1, expansion * width << stage
             same_shape = stride == 1 and inside == outside
-            blocks.append(Residual(branch(inside, width << stage, stride), [] if same_shape else convolution(inside, outside, 1, stride)))
+            blocks.append(
+                Residual(
+                    branch(inside, width << stage, stride),
+                    [] if same_shape else convolution(inside, outside, 1, stride),
+                )
+            )
             inside = outside
     return Stacked([*convolution(channels, width, 3), nn.ReLU()], blocks, inside, num_labels)

@@ -11,7 +11,15 @@ from torch import nn
 
 from limbeck.models.networks._residual import Stacked, convolution
 
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))  # t, c, n, s of table 2
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 1),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)  # t, c, n, s of table 2
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,11 @@ class MobilenetV2:
         blocks: list[nn.Module] = []
         for expansion, width, count, stride in STAGES:
             for index in range(count):
-                blocks.append(_InvertedResidual(inside, self.channels(width), expansion, 1 if index else stride))
+                blocks.append(
+                    _InvertedResidual(
+                        inside, self.channels(width), expansion, 1 if index else stride
+                    )
+                )
                 inside = self.channels(width)
         blocks.append(nn.Sequential(*convolution(inside, last, 1), nn.ReLU6()))
         return Stacked(stem, blocks, last, num_labels)

@@ -14,7 +14,11 @@ class SmallCnn:
     depth: int = 1
 
     def build(self, num_labels: int, channels: int) -> nn.Module:
-        widths = [self.width] * self.depth + [2 * self.width] * self.depth + [4 * self.width] * self.depth
+        widths = (
+            [self.width] * self.depth
+            + [2 * self.width] * self.depth
+            + [4 * self.width] * self.depth
+        )
         strides = [2 if i and i % self.depth == 0 else 1 for i in range(len(widths))]
         return _PlainCnn(channels, widths, strides, num_labels)
 
@@ -22,7 +26,9 @@ class SmallCnn:
 class _PlainCnn(nn.Module):
     """Blocks of convolution, batch norm and ReLU, then the mean over the pixels and a linear classifier."""
 
-    def __init__(self, channels: int, widths: list[int], strides: list[int], num_labels: int) -> None:
+    def __init__(
+        self, channels: int, widths: list[int], strides: list[int], num_labels: int
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList()
         for width, stride in zip(widths, strides, strict=True):

@@ -80,10 +80,16 @@ class Rotation(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         size = len(self.matrix)
-        return x @ self.matrix if x.shape[-1] == size else (x.unflatten(-1, (-1, size)) @ self.matrix).flatten(-2)
+        return (
+            x @ self.matrix
+            if x.shape[-1] == size
+            else (x.unflatten(-1, (-1, size)) @ self.matrix).flatten(-2)
+        )
 
 
-def sites(model: nn.Module, flow: Flow, wanted: Callable[[QuantizedLinear], bool] = lambda layer: True) -> list[Site]:
+def sites(
+    model: nn.Module, flow: Flow, wanted: Callable[[QuantizedLinear], bool] = lambda layer: True
+) -> list[Site]:
     """Where what linear layers read can change its basis, in the order in which they run.
 
     Not where a tensor is quantized by the module that makes it, nor for a weight that another module holds too.
@@ -93,13 +99,18 @@ def sites(model: nn.Module, flow: Flow, wanted: Callable[[QuantizedLinear], bool
         if isinstance(layer, QuantizedLinear) and not layer.reads_codes and wanted(layer):
             groups.setdefault((flow.reads[name], *map(id, layer.basis or ())), {})[name] = layer
     makers = {tensor: name for name, tensor in flow.makes.items()}
-    return [Site(layers, _norm_for(model, flow, makers.get(key[0], ""), list(layers))) for key, layers in groups.items()]
+    return [
+        Site(layers, _norm_for(model, flow, makers.get(key[0], ""), list(layers)))
+        for key, layers in groups.items()
+    ]
 
 
 def _norm_for(model: nn.Module, flow: Flow, maker: str, readers: list[str]) -> nn.LayerNorm | None:
     """The layer norm `maker`, where `readers` are all that use what it makes, and each ran once."""
     norm = find(model, maker) if maker else None
-    is_alone = flow.uses[flow.makes.get(maker, -1)] == len(readers) and all(flow.calls[name] == 1 for name in (maker, *readers))
+    is_alone = flow.uses[flow.makes.get(maker, -1)] == len(readers) and all(
+        flow.calls[name] == 1 for name in (maker, *readers)
+    )
     return norm if isinstance(norm, nn.LayerNorm) and norm.weight is not None and is_alone else None
 
 

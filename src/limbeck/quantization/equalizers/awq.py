@@ -32,25 +32,35 @@ class Awq:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"`steps` of `awq` is {self.steps}; expected a whole number from 1 up, such as 20")
+            raise ValueError(
+                f"`steps` of `awq` is {self.steps}; expected a whole number from 1 up, such as 20"
+            )
 
     def arrange(self, model: nn.Module, flow: Flow) -> None:
         """Places for the scales. Raises ValueError where no linear layer is quantized."""
         found = sites(model, flow)
         if not found:
-            raise ValueError("quantize.equalize: awq finds no quantized linear layer that reads a float tensor. Leave it out")
+            raise ValueError(
+                "quantize.equalize: awq finds no quantized linear layer that reads a float tensor. Leave it out"
+            )
         arrange_scales(KEY, found)
 
     def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
         """The best scales for what the calibration rows make."""
         found = sites(model, flow)
-        for site, sums in zip(found, of_inputs(model, [site.first for site in found], forwards, moments, torch.add), strict=True):
+        for site, sums in zip(
+            found,
+            of_inputs(model, [site.first for site in found], forwards, moments, torch.add),
+            strict=True,
+        ):
             site.rescale(KEY, self.best(site, sums[:-2], sums[-2] / sums[-1]))
 
     def best(self, site: Site, second: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
         """(D) the scale of least error; `second` (D, D) X^T X, `mean` (D) |X|."""
         scales = [scale(mean, step / self.steps) for step in range(self.steps + 1)]
-        errors = [sum(error(layer, each, second) for layer in site.layers.values()) for each in scales]
+        errors = [
+            sum(error(layer, each, second) for layer in site.layers.values()) for each in scales
+        ]
         return scales[errors.index(min(errors))]
 
 
@@ -74,7 +84,9 @@ def error(layer: QuantizedLinear, scale: torch.Tensor, second: torch.Tensor) -> 
 
 def rounded(quantizer: FakeQuantizer, weight: torch.Tensor) -> torch.Tensor:
     """`weight` on a grid fitted to it, as `quantizer` would have it."""
-    fresh = FakeQuantizer(quantizer.grid, quantizer.range_class, quantizer.groups, rounding=quantizer.rounding).eval()
+    fresh = FakeQuantizer(
+        quantizer.grid, quantizer.range_class, quantizer.groups, rounding=quantizer.rounding
+    ).eval()
     with torch.no_grad():
         fresh.begin()
         fresh(weight)

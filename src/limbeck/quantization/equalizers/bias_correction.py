@@ -29,7 +29,9 @@ class BiasCorrection:
         """A bias of zeros where there is none. Raises ValueError where no layer is quantized."""
         found = layers(model, flow).values()
         if not found:
-            raise ValueError("quantize.equalize: bias_correction finds no quantized linear layer or convolution. Leave it out")
+            raise ValueError(
+                "quantize.equalize: bias_correction finds no quantized linear layer or convolution. Leave it out"
+            )
         for layer in found:
             if shift_of(layer) is None:
                 layer.bias = nn.Parameter(torch.zeros(len(layer.weight)))

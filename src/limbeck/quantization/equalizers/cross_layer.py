@@ -48,7 +48,9 @@ class CrossLayer:
         """Nothing is added. Raises ValueError where no two layers are a pair, or a rewrite before this one may have mixed the channels of one."""
         found = pairs(model, flow)
         if any(pair.second.basis is not None for pair in found):
-            raise ValueError("quantize.equalize: cross_layer scales channels as layers make them. Name it before rewrites of what layers read")
+            raise ValueError(
+                "quantize.equalize: cross_layer scales channels as layers make them. Name it before rewrites of what layers read"
+            )
         if not found:
             raise ValueError(
                 "quantize.equalize: cross_layer finds no two quantized convolutions or linear layers with a ReLU or nothing between them that alone "
@@ -98,7 +100,9 @@ def equalize(pair: _Pair) -> float:
     carries = (made > CARRIES_NOTHING * made.amax()) & (read > CARRIES_NOTHING * read.amax())
     scale = torch.where(carries, (made / read).sqrt(), 1.0)
     norm = pair.first.norm
-    for tensor in (pair.first.weight, pair.first.bias) if norm is None else (norm.weight, norm.bias):
+    for tensor in (
+        (pair.first.weight, pair.first.bias) if norm is None else (norm.weight, norm.bias)
+    ):
         if tensor is not None:
             tensor.div_(scale.view(-1, *[1] * (tensor.ndim - 1)))
     by_input(pair.second.weight, pair.second).mul_(scale.view(groups(pair.second), 1, -1, 1))
@@ -113,7 +117,14 @@ def absorb(pair: _Pair) -> None:
         return
     passed = (norm.bias - 3 * norm.weight.abs()).clamp_min(0)
     norm.bias.sub_(passed)
-    shift.add_((by_input(pair.second.float_weight(), pair.second) * passed.view(groups(pair.second), 1, -1, 1)).sum((2, 3)).flatten())
+    shift.add_(
+        (
+            by_input(pair.second.float_weight(), pair.second)
+            * passed.view(groups(pair.second), 1, -1, 1)
+        )
+        .sum((2, 3))
+        .flatten()
+    )
 
 
 def groups(layer: Layer) -> int:

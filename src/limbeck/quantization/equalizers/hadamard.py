@@ -32,7 +32,9 @@ class Hadamard:
 
     def __post_init__(self) -> None:
         if self.block is not None and (self.block < 2 or self.block & (self.block - 1)):
-            raise ValueError(f"`block` of `hadamard` is {self.block}; expected a power of two, such as {2 ** max(1, self.block.bit_length() - 1)}")
+            raise ValueError(
+                f"`block` of `hadamard` is {self.block}; expected a power of two, such as {2 ** max(1, self.block.bit_length() - 1)}"
+            )
 
     def arrange(self, model: nn.Module, flow: Flow) -> None:
         """Rotations by nothing. Raises ValueError where no linear layer is quantized, or a block does not fit one."""
@@ -42,7 +44,9 @@ class Hadamard:
             if size > 1:
                 site.put(KEY, shared.setdefault(size, Rotation(size)))
         if not shared:
-            raise ValueError("quantize.equalize: hadamard finds no quantized linear layer that reads an even number of float channels. Leave it out")
+            raise ValueError(
+                "quantize.equalize: hadamard finds no quantized linear layer that reads an even number of float channels. Leave it out"
+            )
 
     def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
         """Turn weights and rotations; no row is looked at."""
@@ -53,7 +57,9 @@ class Hadamard:
                 rotations[id(rotation)] = rotation
                 turn = rotation.matrix.double().t() @ orthogonal(len(rotation.matrix))
                 for layer in site.layers.values():
-                    layer.weight.data.copy_((layer.weight.data.double().unflatten(1, (-1, len(turn))) @ turn).flatten(1))
+                    layer.weight.data.copy_(
+                        (layer.weight.data.double().unflatten(1, (-1, len(turn))) @ turn).flatten(1)
+                    )
         for rotation in rotations.values():
             rotation.matrix.copy_(orthogonal(len(rotation.matrix)))
 

@@ -28,7 +28,9 @@ class Smoothquant:
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
-            raise ValueError(f"`alpha` of `smoothquant` is {self.alpha}; expected a number from 0 to 1, such as 0.5")
+            raise ValueError(
+                f"`alpha` of `smoothquant` is {self.alpha}; expected a number from 0 to 1, such as 0.5"
+            )
 
     def arrange(self, model: nn.Module, flow: Flow) -> None:
         """Places for the scales. Raises ValueError where no linear layer reads integers."""
@@ -43,7 +45,13 @@ class Smoothquant:
     def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
         """Scales for what the calibration rows make."""
         found = self.sites(model, flow)
-        peaks = of_inputs(model, [site.first for site in found], forwards, lambda x: x.abs().amax(0), torch.maximum)
+        peaks = of_inputs(
+            model,
+            [site.first for site in found],
+            forwards,
+            lambda x: x.abs().amax(0),
+            torch.maximum,
+        )
         for site, peak in zip(found, peaks, strict=True):
             site.rescale(KEY, self.scale(peak, site.weight().abs().amax(0)))
 

@@ -36,30 +36,48 @@ class Entropy(Sample):
                 scale, zero = fit_interval(shrunk[0], shrunk[1], self.grid)
                 codes = quantize(centres, scale[:, None], zero[:, None], self.grid) - self.grid.low
                 found = divergence(
-                    counts, centres, ((self.grid.low - zero) * scale, (self.grid.high - zero) * scale), codes, self.grid.high - self.grid.low
+                    counts,
+                    centres,
+                    ((self.grid.low - zero) * scale, (self.grid.high - zero) * scale),
+                    codes,
+                    self.grid.high - self.grid.low,
                 )
                 better = found < best - WORTH
                 ends, best = torch.where(better, shrunk, ends), torch.where(better, found, best)
         return fit_interval(ends[0], ends[1], self.grid)
 
 
-def histogram(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def histogram(
+    values: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(counts, centres), each (groups, bins) float64, of values (groups, count) between `low` and `high` (groups)."""
     bins = max(1, min(BINS, values.shape[1] // VALUES_A_BIN))
-    low, width = low.double()[:, None], ((high.double() - low.double()) / bins).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+    low, width = (
+        low.double()[:, None],
+        ((high.double() - low.double()) / bins).clamp_min(torch.finfo(torch.float32).tiny)[:, None],
+    )
     place = ((values.double() - low) / width).long().clamp(0, bins - 1)
-    counts = torch.zeros(len(values), bins, dtype=torch.float64).scatter_add(1, place, torch.ones_like(place, dtype=torch.float64))
+    counts = torch.zeros(len(values), bins, dtype=torch.float64).scatter_add(
+        1, place, torch.ones_like(place, dtype=torch.float64)
+    )
     return counts, low + (torch.arange(bins) + 0.5) * width
 
 
 def divergence(
-    counts: torch.Tensor, centres: torch.Tensor, interval: tuple[torch.Tensor, torch.Tensor], codes: torch.Tensor, levels: int
+    counts: torch.Tensor,
+    centres: torch.Tensor,
+    interval: tuple[torch.Tensor, torch.Tensor],
+    codes: torch.Tensor,
+    levels: int,
 ) -> torch.Tensor:
     """(groups) KL(P || Q) of a histogram clipped to an interval and the same values after rounding; infinite with fewer bins inside than `levels`,
     where rounding would seem to lose nothing. `codes` (groups, bins) count from 0."""
     bins = counts.shape[1]
     inside = (centres >= interval[0][:, None]) & (centres <= interval[1][:, None])
-    first, last = inside.long().argmax(1, keepdim=True), bins - 1 - inside.flip(1).long().argmax(1, keepdim=True)
+    first, last = (
+        inside.long().argmax(1, keepdim=True),
+        bins - 1 - inside.flip(1).long().argmax(1, keepdim=True),
+    )
     places = torch.minimum(torch.maximum(torch.arange(bins).expand_as(codes), first), last)
     kept = counts * inside
     clipped = torch.zeros_like(counts).scatter_add(1, places, counts)
@@ -69,4 +87,6 @@ def divergence(
     rounded = (total / spread.clamp_min(1)).gather(1, index) * nonempty
     p = clipped / clipped.sum(1, keepdim=True)
     q = (rounded / rounded.sum(1, keepdim=True).clamp_min(1)).clamp_min(SMALLEST)
-    return torch.where(inside.sum(1) < levels, torch.inf, torch.where(p > 0, p * (p / q).log(), 0).sum(1))
+    return torch.where(
+        inside.sum(1) < levels, torch.inf, torch.where(p > 0, p * (p / q).log(), 0).sum(1)
+    )

@@ -33,6 +33,13 @@ class LsqPlus(Sample):
         scale, zero = fit_interval(*self.extremes(), self.grid)
         values = self.values()
         deviation, mean = torch.std_mean(values.double(), 1, correction=0)
-        narrow = ((mean.abs() + DEVIATIONS * deviation) / -self.grid.low).clamp_min(SMALLEST).float().minimum(scale)
-        better = squared_error(values, narrow, zero, self.grid) < squared_error(values, scale, zero, self.grid)
+        narrow = (
+            ((mean.abs() + DEVIATIONS * deviation) / -self.grid.low)
+            .clamp_min(SMALLEST)
+            .float()
+            .minimum(scale)
+        )
+        better = squared_error(values, narrow, zero, self.grid) < squared_error(
+            values, scale, zero, self.grid
+        )
         return torch.where(better, narrow, scale), zero

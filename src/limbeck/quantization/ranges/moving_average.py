@@ -20,5 +20,8 @@ class MovingAverage(Sample):
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale, zero_point), each (groups)."""
         self.extremes()
-        low, high = (torch.stack(ends).double().sort(0).values.mean(0).float() for ends in (self.lows, self.highs))
+        low, high = (
+            torch.stack(ends).double().sort(0).values.mean(0).float()
+            for ends in (self.lows, self.highs)
+        )
         return fit_interval(low, high, self.grid)

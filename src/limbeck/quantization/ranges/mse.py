@@ -34,5 +34,8 @@ def least_error(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
         error = squared_error(values, scale, zero, grid)
         better = error < best_error
         best_error = torch.where(better, error, best_error)
-        best_scale, best_zero = torch.where(better, scale, best_scale), torch.where(better, zero, best_zero)
+        best_scale, best_zero = (
+            torch.where(better, scale, best_scale),
+            torch.where(better, zero, best_zero),
+        )
     return best_scale, best_zero

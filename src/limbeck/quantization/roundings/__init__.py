@@ -14,7 +14,11 @@ import torch
 
 from limbeck.core.grids import GRIDS, Grid
 
-INTEGERS = tuple(name for name, grid in GRIDS.items() if grid.symmetric and grid.step == 1 and not grid.is_floating)  # levels one step apart
+INTEGERS = tuple(
+    name
+    for name, grid in GRIDS.items()
+    if grid.symmetric and grid.step == 1 and not grid.is_floating
+)  # levels one step apart
 
 
 @runtime_checkable
@@ -46,7 +50,9 @@ class ScaledRounding(Rounding, Protocol):
 class LayerRounding(Protocol):
     """One file, one way, a whole layer at a time."""
 
-    def solve(self, weight: torch.Tensor, scale: torch.Tensor, grid: Grid, inputs: torch.Tensor) -> torch.Tensor:
+    def solve(
+        self, weight: torch.Tensor, scale: torch.Tensor, grid: Grid, inputs: torch.Tensor
+    ) -> torch.Tensor:
         """Weights on the grid, (..., O, D), for weights (..., O, D) with the scales (..., O, groups) and the inputs (..., N, D) that they meet."""
         ...
 

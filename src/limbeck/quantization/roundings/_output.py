@@ -16,7 +16,9 @@ ZERO = torch.zeros(())  # the zero point of every grid of weights
 
 def gram(inputs: torch.Tensor) -> torch.Tensor:
     """(..., D, D) X^T X of inputs (..., N, D)."""
-    found = inputs.new_zeros((*inputs.shape[:-2], inputs.shape[-1], inputs.shape[-1]), dtype=torch.float64)
+    found = inputs.new_zeros(
+        (*inputs.shape[:-2], inputs.shape[-1], inputs.shape[-1]), dtype=torch.float64
+    )
     for part in inputs.split(POSITIONS, -2):
         found += part.double().mT @ part.double()
     return found
@@ -38,7 +40,13 @@ def nearest(weight: torch.Tensor, columns: torch.Tensor, grid: Grid) -> torch.Te
     return dequantize(quantize(weight, columns, ZERO, grid), columns, ZERO)
 
 
-def or_nearest(found: torch.Tensor, weight: torch.Tensor, columns: torch.Tensor, grid: Grid, moment: torch.Tensor) -> torch.Tensor:
+def or_nearest(
+    found: torch.Tensor,
+    weight: torch.Tensor,
+    columns: torch.Tensor,
+    grid: Grid,
+    moment: torch.Tensor,
+) -> torch.Tensor:
     """`found` (..., O, D), in the rows where its outputs err less than those of the nearest levels; elsewhere these."""
     plain = nearest(weight, columns, grid)
     better = output_error(found - weight, moment) < output_error(plain - weight, moment)

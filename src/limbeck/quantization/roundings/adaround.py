@@ -40,16 +40,32 @@ class Adaround:
         self.steps, self.learning_rate, self.weight = steps, learning_rate, weight
 
     @torch.no_grad()
-    def solve(self, weight: torch.Tensor, scale: torch.Tensor, grid: Grid, inputs: torch.Tensor) -> torch.Tensor:
+    def solve(
+        self, weight: torch.Tensor, scale: torch.Tensor, grid: Grid, inputs: torch.Tensor
+    ) -> torch.Tensor:
         """Weights on the grid, (..., O, D)."""
         columns, moment = spread(scale, weight.shape[-1]), gram(inputs)
         steps = weight / columns
-        low, high = steps.floor().clamp(grid.low, grid.high), (steps.floor() + 1).clamp(grid.low, grid.high)
+        low, high = (
+            steps.floor().clamp(grid.low, grid.high),
+            (steps.floor() + 1).clamp(grid.low, grid.high),
+        )
         share = output_error(nearest(weight, columns, grid) - weight, moment).clamp_min(TINY)
-        is_up = self.choose((steps - low).clamp(0, 1), low * columns - weight, (high - low) * columns, (moment, share))
+        is_up = self.choose(
+            (steps - low).clamp(0, 1),
+            low * columns - weight,
+            (high - low) * columns,
+            (moment, share),
+        )
         return or_nearest(torch.where(is_up, high, low) * columns, weight, columns, grid, moment)
 
-    def choose(self, start: torch.Tensor, error: torch.Tensor, step: torch.Tensor, criterion: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def choose(
+        self,
+        start: torch.Tensor,
+        error: torch.Tensor,
+        step: torch.Tensor,
+        criterion: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
         """(..., O, D) bool, whether up: `start` is the first h, `error` what a weight errs at h = 0, `step` how much more at h = 1."""
         moment, share = criterion[0].float(), criterion[1].float().unsqueeze(-1)
         v = torch.logit((start - GAMMA) / (ZETA - GAMMA))
@@ -69,4 +85,6 @@ class Adaround:
 
 def annealed(progress: float) -> float:
     """Beta at a share of the steps, a half cosine from the first to the last after the warm-up."""
-    return BETA[1] + (BETA[0] - BETA[1]) * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+    return BETA[1] + (BETA[0] - BETA[1]) * 0.5 * (
+        1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))
+    )

@@ -22,4 +22,6 @@ class Stochastic:
         if not training:
             return grid.round(steps)
         low = steps.floor()
-        return low + (torch.rand_like(steps) < steps - low)  # not floor(t + u): in float32 that leaves some integers
+        return low + (
+            torch.rand_like(steps) < steps - low
+        )  # not floor(t + u): in float32 that leaves some integers
