@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.core.grids import GRIDS, as_bytes, digits_per_byte, pack, unpack
+from limbeck.core.grids import GRIDS, digits_per_byte
+from limbeck.quantization.grids_torch import as_bytes, nearest_level, pack, unpack
 from limbeck.quantization.integer import decode
 
 PACKED = {name: grid for name, grid in GRIDS.items() if grid.planes}
@@ -94,9 +95,9 @@ def test_a_float8_is_its_byte_and_every_finite_number_is_a_level(name: str) -> N
     if name == "fp8-e4m3":
         finite &= torch.tensor([byte & 0x7F != 0x7F for byte in range(256)])
     assert numbers[finite].max() == grid.high == largest
-    assert torch.equal(grid.round(numbers[finite]), numbers[finite])
+    assert torch.equal(nearest_level(numbers[finite], grid), numbers[finite])
     assert torch.equal(as_bytes(numbers[finite], grid), torch.arange(256)[finite].to(torch.uint8))
     assert torch.equal(
-        decode(as_bytes(numbers[finite], grid), str(grid.dtype).removeprefix("torch.")),
+        decode(as_bytes(numbers[finite], grid), grid.storage),
         numbers[finite],
     )

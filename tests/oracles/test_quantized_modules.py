@@ -116,9 +116,7 @@ def codes(values: torch.Tensor, scale: Any, zero_point: Any, name: str) -> np.nd
         steps = np.clip(
             values.detach().numpy() / np.asarray(scale, np.float32), grid.low, grid.high
         )
-        return steps.astype(getattr(ml_dtypes, str(grid.dtype).removeprefix("torch."))).astype(
-            np.float64
-        )
+        return steps.astype(getattr(ml_dtypes, grid.storage)).astype(np.float64)
     steps = values.detach().numpy() / np.asarray(scale, np.float32)
     steps = (np.round(steps) if grid.step == 1 else np.where(steps >= 0, 1, -1)).astype(np.int64)
     return np.clip(steps + np.asarray(zero_point).astype(np.int64), grid.low, grid.high)

@@ -38,9 +38,7 @@ def interval(low: float, high: float, grid: Grid) -> tuple[float, float]:
 def error(values: np.ndarray, scale: float, zero_point: float, grid: Grid) -> float:
     steps = np.clip(values / scale, grid.low - zero_point, grid.high - zero_point)
     if grid.is_floating:
-        steps = steps.astype(getattr(ml_dtypes, str(grid.dtype).removeprefix("torch."))).astype(
-            float
-        )
+        steps = steps.astype(getattr(ml_dtypes, grid.storage)).astype(float)
     else:
         steps = np.round(steps) if grid.step == 1 else np.where(values >= 0, 1, -1)
     codes = np.clip(steps + zero_point, grid.low, grid.high)

@@ -1,29 +1,44 @@
-"""What the grid is: the integers that a format can hold, and how they lie in bytes.
+"""Grids: the values that a format of weights or activations can hold, and how codes lie in bytes.
 
-`int8` is symmetric and narrow (-127..127), so that zero is exact and -x is as exact as x. Below it every level counts, so `int4`, `int3` and
-`int2` use the whole of two's complement (-8..7, -4..3, -2..1; LSQ, arXiv 1902.08153, section 2); `ternary` is -1, 0, 1. `uint8` is affine (0..255
-with an integer zero point). `int7` keeps to -64..64, so that two products with uint8 fit int16, where a CPU without VNNI adds them. `binary` is -1
-and 1 (XNOR-Net, arXiv 1603.05279, section 3.1): two steps apart, with zero between them and no level. `float` is no grid.
+A grid is plain data, without torch; rounding to one and packing are in `quantization.grids_torch`.
 
-`fp8-e4m3` and `fp8-e5m2` are floating (Micikevicius et al., 2022, arXiv 2209.05433): levels are the finite numbers of a float8, dense near zero, and
-their codes those numbers, stored as their byte. No kernel multiplies them here: they make a file smaller, not faster.
+- `int8` is symmetric and narrow (-127..127), so that zero is exact and -x as exact as x.
+- `int7` keeps to -64..64, so that the sum of two products with uint8 fits int16. A CPU without
+  VNNI adds them there.
+- `int4`, `int3` and `int2` use the whole of two's complement (-8..7, -4..3, -2..1; LSQ,
+  arXiv 1902.08153, section 2): below int8 every level counts.
+- `ternary` is -1, 0, 1.
+- `binary` is -1 and 1 (XNOR-Net, arXiv 1603.05279, section 3.1): two steps apart, and zero, which
+  lies between them, is no level.
+- `uint8` is affine: 0..255 with an integer zero point.
+- `fp8-e4m3` and `fp8-e5m2` are floating (Micikevicius et al., 2022, arXiv 2209.05433): the levels
+  are the finite numbers of a float8, dense near zero, and the code of a level is its byte. No
+  kernel multiplies them here: they make a file smaller, not faster.
+- The format `float` has no grid.
 
-Packed, the steps of a code above the lowest are a number of one or more digits, a plane for each: a byte holds n digits of base b, b^n <= 256, the
-first the lowest. Four bits are a digit of base 16, two a byte; three bits one of base 4 and one of base 2; a ternary code is one of base 3, five a
-byte, 1.6 bits; a binary one of base 2, eight a byte. A graph unpacks them by division and Floor alone, which every runtime folds when it loads.
+**Packing.** Codes of fewer than 8 bits share bytes. The number of steps by which a code lies above
+the lowest level is written with one or more digits; the digits of one place of all codes are a
+plane. A byte holds n digits of base b, with the largest n for which b^n <= 256; the first digit is
+the lowest. Four bits are one digit of base 16, two of them a byte; three bits are one digit of
+base 4 and one of base 2; a ternary code is one of base 3, five a byte (1.6 bits a code); a binary
+code is one of base 2, eight a byte. A graph unpacks such bytes by division and Floor alone, which
+every runtime computes once, when it loads the graph.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Levels from `low` to `high`; `symmetric` grids have the zero point 0. `planes`: the bases of a packed code's digits; none: a byte each.
+    """The levels of a format.
 
-    `step`: how far apart the levels are. Where it is 2 they are the odd integers. `dtype`: what a code is, a float8 for a floating grid.
+    `low`, `high`: the lowest and the highest level, in steps of the scale.
+    `symmetric`: whether the zero point is 0.
+    `planes`: the base of each digit of a packed code, lowest first; empty where a code takes a
+    whole byte.
+    `step`: how far apart the levels are; with 2 they are the odd integers from `low` to `high`.
+    `storage`: the type of a stored code, by the name that numpy, ml_dtypes and torch share:
+    "int8", "uint8", "float8_e4m3fn" or "float8_e5m2".
     """
 
     low: int
@@ -31,83 +46,39 @@ class Grid:
     symmetric: bool
     planes: tuple[int, ...] = ()
     step: int = 1
-    dtype: torch.dtype = torch.int8
+    storage: str = "int8"
 
     @property
     def bits(self) -> float:
-        """What a code takes."""
+        """The bits that a stored code takes, not always whole: 1.6 for `ternary`."""
         return sum(8 / digits_per_byte(base) for base in self.planes) or 8.0
 
     @property
     def num_levels(self) -> int:
-        """How many values a code can have; of a floating grid the integers that it spans."""
+        """How many values a code can have; for a floating grid, how many integers it spans."""
         return (self.high - self.low) // self.step + 1
 
     @property
     def is_floating(self) -> bool:
-        """Whether the levels are those of a float8."""
-        return self.dtype.is_floating_point
-
-    def round(self, steps: torch.Tensor) -> torch.Tensor:
-        """The nearest level of each value, before the ends saturate: of two integers as near the even one, of two odd ones the larger."""
-        if self.is_floating:
-            within = (steps >= self.low) & (
-                steps <= self.high
-            )  # beyond the largest, conversion gives that, infinity or NaN
-            return torch.where(within, steps.to(self.dtype).to(steps.dtype), steps)
-        return (
-            torch.round(steps)
-            if self.step == 1
-            else torch.floor(steps / self.step) * self.step + self.step // 2
-        )
+        """Whether the levels are the numbers of a float8."""
+        return self.storage.startswith("float8")
 
 
 GRIDS = {
-    "int8": Grid(-127, 127, True),
-    "int7": Grid(-64, 64, True),
-    "uint8": Grid(0, 255, False, dtype=torch.uint8),
-    "int4": Grid(-8, 7, True, (16,)),
-    "int3": Grid(-4, 3, True, (4, 2)),
-    "int2": Grid(-2, 1, True, (4,)),
-    "ternary": Grid(-1, 1, True, (3,)),
-    "binary": Grid(-1, 1, True, (2,), step=2),
-    "fp8-e4m3": Grid(-448, 448, True, dtype=torch.float8_e4m3fn),
-    "fp8-e5m2": Grid(-57344, 57344, True, dtype=torch.float8_e5m2),
+    "int8": Grid(-127, 127, symmetric=True),
+    "int7": Grid(-64, 64, symmetric=True),
+    "uint8": Grid(0, 255, symmetric=False, storage="uint8"),
+    "int4": Grid(-8, 7, symmetric=True, planes=(16,)),
+    "int3": Grid(-4, 3, symmetric=True, planes=(4, 2)),
+    "int2": Grid(-2, 1, symmetric=True, planes=(4,)),
+    "ternary": Grid(-1, 1, symmetric=True, planes=(3,)),
+    "binary": Grid(-1, 1, symmetric=True, planes=(2,), step=2),
+    # The largest finite numbers are those of table 1 of arXiv 2209.05433.
+    "fp8-e4m3": Grid(-448, 448, symmetric=True, storage="float8_e4m3fn"),
+    "fp8-e5m2": Grid(-57344, 57344, symmetric=True, storage="float8_e5m2"),
 }
 
 
 def digits_per_byte(base: int) -> int:
-    """The largest n with base^n <= 256."""
+    """How many digits of `base` (2 to 256) a byte holds: the largest n with base^n <= 256."""
     return max(n for n in range(1, 9) if base**n <= 256)
-
-
-def as_bytes(codes: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Codes in their shape, a byte each: int8, or uint8 for the bits of a float8."""
-    return codes.contiguous().to(grid.dtype).view(torch.uint8 if grid.is_floating else grid.dtype)
-
-
-def pack(codes: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Codes of a grid with planes as bytes (N), uint8: plane after plane, each filled up to whole bytes."""
-    rest = ((codes.flatten() - grid.low) / grid.step).long()
-    planes = []
-    for base in grid.planes:
-        count = digits_per_byte(base)
-        digits = torch.nn.functional.pad(rest % base, (0, -len(rest) % count)).view(-1, count)
-        planes.append((digits * base ** torch.arange(count)).sum(1).to(torch.uint8))
-        rest = rest // base
-    return torch.cat(planes)
-
-
-def unpack(
-    packed: torch.Tensor, shape: Sequence[int], low: int, step: int, planes: Sequence[int]
-) -> torch.Tensor:
-    """The codes of `pack` in their shape, int8."""
-    size, start, unit = int(torch.Size(shape).numel()), 0, step
-    codes = torch.full((size,), low, dtype=torch.int8)
-    for base in planes:
-        count = digits_per_byte(base)
-        end = start + -(-size // count)
-        digits = packed[start:end].long().unsqueeze(1) // base ** torch.arange(count) % base
-        codes += (unit * digits.flatten()[:size]).to(torch.int8)
-        start, unit = end, unit * base
-    return codes.view(list(shape))

@@ -2,13 +2,14 @@
 
     codes = clamp(round(x / scale) + zero_point, low, high)        x^ = (codes - zero_point) * scale
 
-`round` is the grid's own where its levels are not all integers (`formats.Grid.round`).
+`round` goes to the grid's nearest level where its levels are not all integers (`grids_torch.nearest_level`).
 Values are (groups, count): each row has its own scale and zero point, (groups). Everything is float32, codes too; see `pack` for bytes.
 """
 
 import torch
 
 from limbeck.core.grids import Grid
+from limbeck.quantization.grids_torch import nearest_level
 
 SMALLEST = 1e-12  # a scale never falls below it
 
@@ -17,7 +18,7 @@ def quantize(
     x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid
 ) -> torch.Tensor:
     """Codes as float32 integers; `scale` and `zero_point` broadcast against `x`."""
-    return (grid.round(x / scale) + zero_point).clamp(grid.low, grid.high)
+    return (nearest_level(x / scale, grid) + zero_point).clamp(grid.low, grid.high)
 
 
 def dequantize(codes: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from torch import nn
 
 from limbeck.core.grids import Grid
 from limbeck.quantization.affine import dequantize, quantize
+from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.ranges import Range
 from limbeck.quantization.roundings import Rounding
 from limbeck.quantization.roundings.nearest import Nearest
@@ -46,7 +47,8 @@ class StraightThrough(torch.autograd.Function):
     ) -> torch.Tensor:
         scale = log_scale.exp()
         steps = x / scale
-        levels = (to_levels or grid.round)(steps).add_(zero_point)
+        levels = to_levels(steps) if to_levels else nearest_level(steps, grid)
+        levels.add_(zero_point)
         codes = levels.clamp(grid.low, grid.high).sub_(zero_point)
         inside = passed(steps, levels, grid)
         ctx.save_for_backward(torch.sub(codes, inside, out=inside), levels, scale)

@@ -12,9 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from limbeck.core import grids
 from limbeck.core.grids import GRIDS
-from limbeck.quantization import affine
+from limbeck.quantization import affine, grids_torch
 from limbeck.quantization.fake import FakeQuantizer, dynamic
 from limbeck.quantization.recurrent import QuantizedMatrix
 from limbeck.quantization.swap import (
@@ -50,8 +49,8 @@ def dequantize(codes: torch.Tensor, scale: torch.Tensor, axis: int) -> torch.Ten
 def unpack(
     packed: torch.Tensor, shape: list[int], low: int, step: int, planes: list[int]
 ) -> torch.Tensor:
-    """int8 codes of `shape` from the bytes that `quant.formats.pack` wrote."""
-    return grids.unpack(packed, shape, low, step, planes)
+    """int8 codes of `shape` from the bytes that `grids_torch.pack` wrote."""
+    return grids_torch.unpack(packed, shape, low, step, planes)
 
 
 @torch.library.custom_op("limbeck::decode", mutates_args=())
@@ -162,7 +161,9 @@ class Integer(nn.Module):
         )
         self.register_buffer(
             "stored",
-            grids.pack(codes, self.grid) if self.is_packed else grids.as_bytes(codes, self.grid),
+            grids_torch.pack(codes, self.grid)
+            if self.is_packed
+            else grids_torch.as_bytes(codes, self.grid),
         )
         self.register_buffer("scale", source.quantizer.scale.clone())
         self.is_expanded = is_expanded(source)
@@ -188,11 +189,7 @@ class Integer(nn.Module):
 
     def levels(self, codes: torch.Tensor) -> torch.Tensor:
         """What codes stand for before they are scaled, float32."""
-        return (
-            decode(codes, str(self.grid.dtype).removeprefix("torch."))
-            if self.grid.is_floating
-            else codes.float()
-        )
+        return decode(codes, self.grid.storage) if self.grid.is_floating else codes.float()
 
     def expanded(self) -> torch.Tensor:
         """The weight dequantized in the shape of the codes, by ops that a runtime folds. Neighbours share a scale."""

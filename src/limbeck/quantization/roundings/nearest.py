@@ -6,6 +6,7 @@ The error is at most scale / 2 inside the range.
 import torch
 
 from limbeck.core.grids import Grid
+from limbeck.quantization.grids_torch import nearest_level
 
 
 class Nearest:
@@ -13,4 +14,4 @@ class Nearest:
 
     def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
         """Levels of the shape of `steps`."""
-        return grid.round(steps)
+        return nearest_level(steps, grid)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 
 from limbeck.core.grids import Grid
+from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.roundings import INTEGERS
 
 
@@ -20,7 +21,7 @@ class Stochastic:
     def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
         """Levels of the shape of `steps`."""
         if not training:
-            return grid.round(steps)
+            return nearest_level(steps, grid)
         low = steps.floor()
         return low + (
             torch.rand_like(steps) < steps - low
