@@ -12,10 +12,11 @@ from torch import nn
 
 from limbeck.core import registry
 from limbeck.exporters.onnx import check_kernels, optimized_ops
+from limbeck.models.attention import Products, attend
 from limbeck.models.weights import model_state, restore_state
 from limbeck.quantization import attention
 from limbeck.quantization.after_training import calibrate
-from limbeck.quantization.attention import Products
+from limbeck.quantization.attention import quantized_products
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.plan import plan_schemes
@@ -47,7 +48,7 @@ def padded() -> torch.Tensor:
 
 
 def fitted(*given: torch.Tensor, mask: torch.Tensor | None = None) -> Products:
-    products = Products(Minmax).eval()
+    products = quantized_products(Minmax).eval()
     for quantizer in products.children():
         quantizer.begin()
     products(*given, mask, scaling=0.5, dropout=0.0)
@@ -280,13 +281,13 @@ def test_a_transformers_model_with_products_of_its_own_is_refused_by_name() -> N
 
 def test_scores_with_another_term_are_refused() -> None:
     module = nn.Linear(1, 1)
-    module.add_module("products", Products(Minmax))
+    module.add_module("products", quantized_products(Minmax))
     with pytest.raises(ValueError, match=r"`Linear` adds `softcap` to its products"):
-        attention.attend(module, *factors(), None, softcap=30.0)
+        attend(module, *factors(), None, softcap=30.0)
 
 
 def test_a_module_that_was_never_seen_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"a `Linear` runs now that did not run on the first batch"
     ):
-        attention.attend(nn.Linear(1, 1), *factors(), None)
+        attend(nn.Linear(1, 1), *factors(), None)

@@ -31,9 +31,9 @@ from limbeck.analysis.sensitivities.gradient import fisher
 from limbeck.core.files import read_json, write_json
 from limbeck.core.grids import GRIDS
 from limbeck.data.batches import in_order
+from limbeck.models.attention import Products
 from limbeck.models.taps import batch_of, capture
 from limbeck.pipeline.context import REVISION, Arm, Bench
-from limbeck.quantization.attention import Products
 from limbeck.quantization.fake import FakeQuantizer, dynamic
 from limbeck.quantization.swap import Quantized, Then
 from limbeck.tasks import Batch, Scoring, Task

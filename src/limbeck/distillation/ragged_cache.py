@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from limbeck.core.files import reserve
+from limbeck.models.attention import FACTORS, PROBABILITIES
 from limbeck.models.taps import HIDDEN, MAPS
-from limbeck.quantization.attention import FACTORS, PROBABILITIES
 from limbeck.tasks import Encoded, packed, pad
 
 HIGHEST = 127  # of int8, which is symmetric

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from limbeck.core.grids import digits_per_byte
-from limbeck.quantization.attention import Products
+from limbeck.models.attention import Products
 from limbeck.quantization.integer import IntegerConvolution, IntegerLinear
 
 OPSET = 20

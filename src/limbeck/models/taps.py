@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from limbeck.core.wording import suggest
-from limbeck.quantization import attention
+from limbeck.models import attention
 from limbeck.tasks import Batch, Encoded, collate
 
 HIDDEN, PLACES, MAPS = "hidden", "places", "maps"
