@@ -28,7 +28,7 @@ from limbeck.artifact.predictor import Graph, run_graph
 from limbeck.core.store import Store
 from limbeck.evaluation.scores import quality
 from limbeck.models.likelihood import nats_between
-from limbeck.pipeline import context, stages
+from limbeck.pipeline import compatibility, context, stages
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.arms import derive_arms
 from limbeck.recipe.model import Quantize, Recipe
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    recipe = read(arguments.recipe, arguments.overrides).resolved()
+    recipe = compatibility.resolved(read(arguments.recipe, arguments.overrides))
     bench = context.Bench(recipe, Store())
     seeds, times = [], []
     for seed in range(arguments.seeds):

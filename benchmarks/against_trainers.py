@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from limbeck.pipeline.teacher_outputs import label_stage
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -43,8 +44,7 @@ from limbeck.data.batches import batch_plan
 from limbeck.distillation import objective
 from limbeck.evaluation.scores import quality
 from limbeck.models.taps import batch_of
-from limbeck.pipeline import context, stages
-from limbeck.pipeline.teacher_outputs import label_stage
+from limbeck.pipeline import compatibility, context, stages
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read
 from limbeck.tasks import packed
@@ -307,9 +307,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="one alone")
     arguments = parser.parse_args()
-    recipe = read(
-        arguments.recipe, [*arguments.overrides, f"train.epochs={arguments.epochs}"]
-    ).resolved()
+    recipe = compatibility.resolved(
+        read(arguments.recipe, [*arguments.overrides, f"train.epochs={arguments.epochs}"])
+    )
     rows = min(arguments.rows or sys.maxsize, len(context.Bench(recipe, Store()).data.labelled))
     dtypes = (
         [arguments.dtype]

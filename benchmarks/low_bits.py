@@ -20,7 +20,7 @@ from limbeck.artifact.load import open_onnxruntime
 from limbeck.artifact.predictor import Predictor
 from limbeck.core.store import Store
 from limbeck.exporters.onnx import Onnx
-from limbeck.pipeline import context, speed_references, stages
+from limbeck.pipeline import compatibility, context, speed_references, stages
 from limbeck.quantization.conversion import convert_model
 from limbeck.recipe.model import Recipe, Scheme
 from limbeck.recipe.reading import read
@@ -59,7 +59,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--loads", type=int, default=9)
     arguments = parser.parse_intermixed_args()
-    asked = search.with_quantize(read(arguments.recipe, arguments.overrides).resolved())
+    asked = search.with_quantize(
+        compatibility.resolved(read(arguments.recipe, arguments.overrides))
+    )
     bench = context.Bench(asked, Store())
     start = untrained(asked, bench)
     subject = speed_references.Subject.of(bench, asked, start)

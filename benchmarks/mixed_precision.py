@@ -12,7 +12,7 @@ import numpy as np
 from against_peers import figures
 
 from limbeck.core.store import Store
-from limbeck.pipeline import arm, context, stages
+from limbeck.pipeline import arm, compatibility, context, stages
 from limbeck.pipeline.arms import after_training
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.plan import plan_schemes
@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--sensitivity", default="gradient")
     parser.add_argument("--rows", type=int)
     arguments = parser.parse_intermixed_args()
-    asked = search.with_quantize(read(arguments.recipe, arguments.overrides).resolved())
+    asked = search.with_quantize(
+        compatibility.resolved(read(arguments.recipe, arguments.overrides))
+    )
     assert asked.quantize is not None
     names = ["int8", "int4", "int3", "int2", "ternary"]
     found = search.search(

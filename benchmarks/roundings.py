@@ -12,7 +12,7 @@ from against_peers import INT8_EMBEDDINGS, figures, show
 
 from limbeck.core.store import Store
 from limbeck.evaluation.scores import quality
-from limbeck.pipeline import arm, context
+from limbeck.pipeline import arm, compatibility, context
 from limbeck.pipeline.arms import derive_arms
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import read
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--formats", default="int4,int3")
     arguments = parser.parse_args()
-    recipe = read(arguments.recipe, arguments.overrides).resolved()
+    recipe = compatibility.resolved(read(arguments.recipe, arguments.overrides))
     bench = context.Bench(recipe, Store())
     own = derive_arms(recipe, 0)["kd" if recipe.distill else "plain"]
     base = arm.run_arm(own, bench.store, bench=bench)

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from limbeck.pipeline.teacher_outputs import label_stage
 
 from limbeck.core import memory
 from limbeck.core.store import Store
 from limbeck.distillation import objective
 from limbeck.pipeline import context, stages
 from limbeck.pipeline.arms import derive_arms
-from limbeck.pipeline.teacher_outputs import label_stage
 from limbeck.quantization import progressive
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read

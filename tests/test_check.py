@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from encoders import save_encoder
+from limbeck.pipeline.teacher_outputs import label_stages
 from test_cli import call, mistake
 
 from limbeck.core import registry
@@ -16,11 +17,10 @@ from limbeck.core.store import Store
 from limbeck.data.batches import batch_plan, evaluation_batches, padded_size
 from limbeck.data.splits import read
 from limbeck.distillation import objective
+from limbeck.models.attention import PROBABILITIES
 from limbeck.models.taps import HIDDEN
-from limbeck.pipeline import check, context, forecast
+from limbeck.pipeline import check, compatibility, context, forecast
 from limbeck.pipeline.stages import student_stage, teacher_stage
-from limbeck.pipeline.teacher_outputs import label_stages
-from limbeck.quantization.attention import PROBABILITIES
 from limbeck.recipe.model import Data, Recipe
 from limbeck.recipe.reading import parse
 from limbeck.sources.sklearn import Sklearn
@@ -165,7 +165,9 @@ def test_a_volume_counts_the_whole_from_a_part() -> None:
 
 def rehearsed(recipe: Recipe) -> dict[str, forecast.Cost]:
     found = read(recipe.data, registry.load("tasks", recipe.task))
-    return {cost.stage: cost for cost in forecast.rehearse(recipe.resolved(), found, 0.0)}
+    return {
+        cost.stage: cost for cost in forecast.rehearse(compatibility.resolved(recipe), found, 0.0)
+    }
 
 
 def test_the_forecast_grows_with_epochs_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +242,9 @@ student: {{from: teacher, surgery: drop_layers, layers: 1}}
 train: {{epochs: 1, threads: 1, batch_tokens: 256, dtype: float32}}
 distill: {{losses: {{attention: {{}}}}}}
 """)
-    bench = context.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
+    bench = context.Bench(
+        compatibility.resolved(recipe), Store(), rows={"train": rows, "test": rows[:20]}
+    )
     foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}[
         "label"
     ].disk_mb
@@ -281,7 +285,9 @@ teacher: {{model: {encoder}, epochs: 0}}
 student: {{from: teacher, surgery: trim_vocabulary}}
 train: {{epochs: 1, threads: 1, batch_tokens: 32, dtype: float32}}
 """)
-    bench = context.Bench(recipe.resolved(), Store(), rows={"train": rows, "test": rows[:20]})
+    bench = context.Bench(
+        compatibility.resolved(recipe), Store(), rows={"train": rows, "test": rows[:20]}
+    )
     foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}[
         "student"
     ].disk_mb

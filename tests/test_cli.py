@@ -254,7 +254,7 @@ def test_ctrl_c_while_it_waits_for_input(tmp_path: Path) -> None:
 
 
 def test_list_shows_every_component_without_torch() -> None:
-    code = "import sys\nfrom limbeck.core import registry\nfrom limbeck.recipe import catalogue\n[catalogue.family(name) for name in registry.FAMILIES]\nassert 'torch' not in sys.modules"
+    code = "import sys\nfrom limbeck.core import registry\nfrom limbeck.cli import catalogue\n[catalogue.family(name) for name in registry.FAMILIES]\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -13,6 +13,7 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
+from limbeck.pipeline import compatibility
 from limbeck.recipe.reading import parse, read, write
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +85,9 @@ def test_the_python_of_the_guide_runs_as_printed(folder: Path) -> None:
 
 
 def test_the_recipes_of_the_guide_are_recipes() -> None:
-    found = [parse(block).resolved() for block in blocks(ROOT / "docs" / "guide.md", "yaml")]
+    found = [
+        compatibility.resolved(parse(block)) for block in blocks(ROOT / "docs" / "guide.md", "yaml")
+    ]
     assert found
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from limbeck.core import registry
 from limbeck.core.yaml12 import load
 from limbeck.data.splits import relocated
+from limbeck.pipeline import compatibility
 from limbeck.recipe import reading
 from limbeck.recipe.model import Quantize, Recipe, Student, Teacher, Train, Verdict
 from limbeck.recipe.reading import read, write
@@ -397,7 +398,9 @@ def test_a_wrong_temperature_is_told_under_its_own_key(written: str, told: str) 
         ValueError,
         match=r"r\.yaml:7:25: distill\.losses\.kl\.temperature: `temperature` of `kl` \(losses\) is ",
     ) as error:
-        parse(f"distill: {{losses: {{kl: {{temperature: {written}}}}}}}\n").check_components()
+        compatibility.check_components(
+            parse(f"distill: {{losses: {{kl: {{temperature: {written}}}}}}}\n")
+        )
     assert f": Input should be {told}" in str(error.value)
 
 
@@ -509,7 +512,7 @@ def test_a_wrong_component_is_told_with_its_place(
     old: str, new: str, start: str, hint: str
 ) -> None:
     with pytest.raises(ValueError, match=r"\S") as caught:
-        parse(base=BASE.replace(old, new)).check_components()
+        compatibility.check_components(parse(base=BASE.replace(old, new)))
     assert str(caught.value).startswith(start)
     assert hint in str(caught.value)
 
@@ -520,7 +523,7 @@ def test_a_weight_of_clipping_bounds_without_any_is_refused(keys: str) -> None:
         ValueError,
         match=r"^r\.yaml:7:12: quantize\.clip_weight: it weighs the clipping bounds that `range: pact` learns",
     ):
-        parse(f"quantize: {{clip_weight: 0.1, {keys}}}\n").check_components()
+        compatibility.check_components(parse(f"quantize: {{clip_weight: 0.1, {keys}}}\n"))
 
 
 @pytest.mark.parametrize(
@@ -528,7 +531,7 @@ def test_a_weight_of_clipping_bounds_without_any_is_refused(keys: str) -> None:
     ["range: pact", "range: pact, clip_weight: 0", "range: pact, clip_weight: 'linear(0, 1e-3)'"],
 )
 def test_a_weight_of_clipping_bounds_is_taken(keys: str) -> None:
-    parse(f"quantize: {{{keys}}}\n").check_components()
+    compatibility.check_components(parse(f"quantize: {{{keys}}}\n"))
 
 
 @pytest.mark.parametrize(
@@ -552,7 +555,7 @@ def test_formats_that_cannot_follow_one_another_are_refused(
     keys: str, place: str, told: str
 ) -> None:
     with pytest.raises(ValueError, match=r"\S") as caught:
-        parse(f"quantize: {{{keys}}}\n").check_components()
+        compatibility.check_components(parse(f"quantize: {{{keys}}}\n"))
     assert str(caught.value).startswith(f"r.yaml:7:{place}: ")
     assert told in str(caught.value)
 
@@ -566,7 +569,7 @@ def test_formats_that_cannot_follow_one_another_are_refused(
     ],
 )
 def test_formats_that_follow_one_another_are_taken(keys: str) -> None:
-    parse(f"quantize: {{{keys}, weights: ternary}}\n").check_components()
+    compatibility.check_components(parse(f"quantize: {{{keys}, weights: ternary}}\n"))
 
 
 def test_a_wrong_weight_of_clipping_bounds_is_told_under_its_key() -> None:
@@ -582,7 +585,7 @@ def test_a_wrong_component_of_a_recipe_without_a_text() -> None:
         "student": {"model": "small_cnn", "epoch": 1},
     }
     with pytest.raises(ValueError, match=r"^recipe: student\.epoch: "):
-        Recipe.model_validate(content).check_components()
+        compatibility.check_components(Recipe.model_validate(content))
 
 
 # Reading files.
@@ -733,10 +736,12 @@ def test_every_default_is_written_out() -> None:
 
 
 def test_a_resolved_recipe_holds_its_components_defaults() -> None:
-    found = reading.parse(
-        "task: image-classification\ndata: {source: sklearn}\nteacher: {model: small_cnn, width: 8}\nstudent: {from: teacher, surgery: same}\n"
-        "distill: {losses: {kl: {}, hidden: {weight: 2}}}\n"
-    ).resolved()
+    found = compatibility.resolved(
+        reading.parse(
+            "task: image-classification\ndata: {source: sklearn}\nteacher: {model: small_cnn, width: 8}\nstudent: {from: teacher, surgery: same}\n"
+            "distill: {losses: {kl: {}, hidden: {weight: 2}}}\n"
+        )
+    )
     assert found.data.options == {"dataset": "digits", "unlabelled": 0.0}
     assert found.teacher is not None
     assert found.teacher.options == {"width": 8, "depth": 1}
@@ -750,7 +755,7 @@ def test_a_resolved_recipe_holds_its_components_defaults() -> None:
         "each": "unit",
     }
     assert found.distill.losses == {"kl": {"temperature": 2.0, "weight": 1.0}, "hidden": hidden}
-    assert found.resolved() == found
+    assert compatibility.resolved(found) == found
 
 
 def test_a_recipe_is_frozen() -> None:
@@ -777,9 +782,11 @@ def test_check_components_asks_the_registry_for_every_component(
 
     monkeypatch.setattr(registry, "load", load)
     monkeypatch.setattr(registry, "create", lambda *arguments: asked.append(arguments))
-    parse(
-        "distill: {losses: {kl: {temperature: 2.0, weight: 0.5}}}\nquantize: {range: minmax}\nexport: [onnx, openvino]\n"
-    ).check_components()
+    compatibility.check_components(
+        parse(
+            "distill: {losses: {kl: {temperature: 2.0, weight: 0.5}}}\nquantize: {range: minmax}\nexport: [onnx, openvino]\n"
+        )
+    )
     assert asked == [
         ("tasks", "token-classification"),
         ("sources", "conll", {"path": "somewhere"}),
@@ -863,7 +870,7 @@ def test_what_is_written_is_read_back(content: dict[str, Any]) -> None:
     ["2e-5", "1e5", "1E3", "010", "0o17", "0x1F", "1:30", "2024-01-02", "1_000", "no", "~", ".inf"],
 )
 def test_a_word_that_reads_as_a_number_is_written_in_quotes(word: str) -> None:
-    found = reading.parse(base=BASE.replace("somewhere", f"'{word}'"))
+    found = parse(base=BASE.replace("somewhere", f"'{word}'"))
     assert reading.parse(write(found)) == found
     assert yaml.safe_load(write(found))["data"]["path"] == word
 
@@ -871,10 +878,10 @@ def test_a_word_that_reads_as_a_number_is_written_in_quotes(word: str) -> None:
 def test_a_metric_that_the_task_lacks_is_refused_before_any_work() -> None:
     """The verdict's metric is one of the task's; left open, it is written out as the task's own."""
     path = Path(__file__).parents[1] / "recipes" / "image-classification-digits-joint.yaml"
-    assert read(path).resolved().verdict.metric == "accuracy"  # type: ignore[union-attr]
-    assert read(path, ["verdict.metric=auc"]).resolved().judged_metric == "auc"
+    assert compatibility.resolved(read(path)).verdict.metric == "accuracy"  # type: ignore[union-attr]
+    assert compatibility.resolved(read(path, ["verdict.metric=auc"])).judged_metric == "auc"
     with pytest.raises(
         ValueError,
         match=r"verdict\.metric: `image-classification` has no metric `auk`\. Did you mean `auc`\?",
     ):
-        read(path, ["verdict.metric=auk"]).check_components()
+        compatibility.check_components(read(path, ["verdict.metric=auk"]))

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from limbeck.cli.schema import schema
 from limbeck.core import registry
 from limbeck.core.yaml12 import load
+from limbeck.pipeline import compatibility
 from limbeck.recipe.reading import parse, read
-from limbeck.recipe.schema import schema
 
 ROOT = Path(__file__).parent.parent
 TYPES: dict[str, Any] = {
@@ -71,7 +72,7 @@ def content(text: str) -> Any:
 )
 def test_every_recipe_is_valid(path: Path) -> None:
     assert valid(content(path.read_text()), WHOLE)
-    assert valid(read(path).resolved().dump(), WHOLE)
+    assert valid(compatibility.resolved(read(path)).dump(), WHOLE)
 
 
 DIGITS = (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text()
@@ -103,7 +104,7 @@ def test_what_is_refused_when_read_is_refused_by_the_schema(old: str, new: str) 
     wrong = DIGITS.replace(old, new)
     assert not valid(content(wrong), WHOLE)
     with pytest.raises(ValueError, match=r"."):
-        parse(wrong).check_components()
+        compatibility.check_components(parse(wrong))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_every_form_of_a_student_is_valid(student: str) -> None:
 def test_a_schedule_of_temperatures_is_valid() -> None:
     scheduled = DIGITS.replace("temperature: 4.0", 'temperature: "linear(4, 1)"')
     assert valid(content(scheduled), WHOLE)
-    parse(scheduled).check_components()
+    compatibility.check_components(parse(scheduled))
 
 
 def test_every_component_and_key_is_in_the_schema() -> None:

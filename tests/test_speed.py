@@ -9,7 +9,7 @@ import pytest
 import limbeck
 from limbeck.core.store import Store
 from limbeck.exporters.onnx import optimized_ops
-from limbeck.pipeline import context, speed_references
+from limbeck.pipeline import compatibility, context, speed_references
 from limbeck.pipeline.arm import run_arm
 from limbeck.recipe.model import Scheme
 from limbeck.reports import page, speed, summary
@@ -113,7 +113,7 @@ def test_in_int8_throughout_there_is_nothing_to_compare_but_float(tmp_path: Path
 
 
 def test_a_twin_runs_its_products_in_integers(tmp_path: Path) -> None:
-    recipe = limbeck.parse(RECIPE).resolved()
+    recipe = compatibility.resolved(limbeck.parse(RECIPE))
     bench = context.Bench(recipe, Store())
     arm = run_arm(recipe, bench.store, bench=bench)
     found = speed_references.twins(bench, arm, tmp_path, 1)

@@ -11,6 +11,7 @@ from test_cli import call, mistake
 
 from limbeck.cli import starter
 from limbeck.core import registry
+from limbeck.pipeline import compatibility
 from limbeck.recipe.reading import parse, read
 
 SAYINGS = [
@@ -246,7 +247,7 @@ def test_what_is_written_is_a_recipe(task: str, tmp_path: Path) -> None:
     read = parse(text)
     assert len(text.splitlines()) <= 40
     assert read.data.options == {"path": "some: where/#1", **guess.options}
-    read.check_components()
+    compatibility.check_components(read)
     assert (read.task, read.quantize is not None, read.verdict is not None) == (task, True, True)
 
 

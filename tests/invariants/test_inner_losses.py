@@ -10,6 +10,7 @@ from test_text_run import write_corpus, write_intents
 from limbeck.core.events import Note
 from limbeck.core.store import Store
 from limbeck.models.weights import WEIGHTS, model_state
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.context import Arm
 from limbeck.recipe.reading import parse
@@ -33,7 +34,7 @@ quantize: {{when: train, attention: uint8, start: 0.5}}
 def run(recipe: str, told: list[str]) -> Arm:
     """One arm."""
     return run_arm(
-        parse(recipe).resolved(),
+        compatibility.resolved(parse(recipe)),
         Store(tell=lambda event: told.append(event.text) if isinstance(event, Note) else None),
     )
 

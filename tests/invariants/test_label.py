@@ -12,7 +12,7 @@ from limbeck.core.events import Event, Started
 from limbeck.core.files import read_json
 from limbeck.core.store import Store, lock
 from limbeck.distillation import objective, teacher
-from limbeck.pipeline import context, stages, teacher_outputs
+from limbeck.pipeline import compatibility, context, stages, teacher_outputs
 from limbeck.pipeline.runs import label
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import parse
@@ -63,7 +63,7 @@ def test_a_run_asks_nothing_after_its_labelling() -> None:
 
 
 def test_parts_hold_what_one_piece_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, rows = parse(RECIPE).resolved(), batch([3, 400, 399, 801, 0])
+    recipe, rows = compatibility.resolved(parse(RECIPE)), batch([3, 400, 399, 801, 0])
     whole = cache(recipe)(rows)
     monkeypatch.setattr(teacher_outputs, "PART_ROWS", 200)
     parts = cache(recipe)
@@ -158,7 +158,7 @@ def test_training_on_the_largest_logits_is_training_on_all_of_them(tmp_path: Pat
     known = ["teacher.epochs=8", "train.epochs=4", "distill.losses={kl: {}}"]
     rows = batch(list(range(0, 1200, 7)))
     whole, half = (
-        cache(parse(RECIPE, overrides=[*known, f"distill.top_k={top}"]).resolved())(
+        cache(compatibility.resolved(parse(RECIPE, overrides=[*known, f"distill.top_k={top}"])))(
             rows
         ).logits.log_softmax(-1)
         for top in (0, 5)

@@ -11,6 +11,7 @@ from limbeck.core.events import EpochEnded, Note, Tell, silent
 from limbeck.core.files import file_digest
 from limbeck.core.store import Store
 from limbeck.models.weights import WEIGHTS
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.context import Arm
 from limbeck.recipe.reading import parse
@@ -36,7 +37,7 @@ class Stop(Exception):
 
 def run(text: str, tell: Tell = silent, overrides: Sequence[str] = ()) -> Arm:
     """One arm in the cache of this moment."""
-    return run_arm(parse(text, overrides=list(overrides)).resolved(), Store(tell=tell))
+    return run_arm(compatibility.resolved(parse(text, overrides=list(overrides))), Store(tell=tell))
 
 
 def digests(arm: Arm) -> dict[str, str]:

@@ -17,6 +17,7 @@ from limbeck.core.events import EpochEnded, Note
 from limbeck.core.files import file_digest
 from limbeck.models.load import create_model
 from limbeck.models.weights import WEIGHTS, model_state
+from limbeck.pipeline import compatibility
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import parse
 from limbeck.tasks.text_classification import TextClassification
@@ -148,7 +149,7 @@ def test_what_pre_training_cannot_do_is_refused_before_any_work(stage: str, tmp_
         ValueError,
         match=rf"recipe:5:1: {stage.split(':')[0]}: `masked-lm` only pre-trains: .* `model` is then the teacher.model",
     ):
-        parse(text).check_components()
+        compatibility.check_components(parse(text))
 
 
 def test_a_teacher_that_is_asked_nothing_is_refused() -> None:
@@ -156,7 +157,7 @@ def test_a_teacher_that_is_asked_nothing_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"recipe:3:1: teacher: `masked-lm` asks a teacher nothing"
     ):
-        parse(text).check_components()
+        compatibility.check_components(parse(text))
 
 
 def test_a_student_cut_from_a_teacher_is_pre_trained(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from limbeck import run
 from limbeck.core.files import read_json
 from limbeck.distillation import teacher
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.check import check
 from limbeck.recipe.reading import parse, write
 
@@ -99,7 +100,7 @@ def test_the_control_arm_has_no_assistant(tmp_path: Path) -> None:
 )
 def test_a_wrong_word_about_those_who_teach_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse(text).resolved()
+        compatibility.resolved(parse(text))
 
 
 def test_the_model_of_one_who_teaches_is_looked_for_before_training() -> None:
@@ -108,7 +109,7 @@ def test_the_model_of_one_who_teaches_is_looked_for_before_training() -> None:
 
 
 def test_a_recipe_with_several_teachers_reads_back(tmp_path: Path) -> None:
-    read = parse(SEVERAL + ASSISTED.removeprefix(RECIPE)).resolved()
+    read = compatibility.resolved(parse(SEVERAL + ASSISTED.removeprefix(RECIPE)))
     assert parse(write(read)).dump() == read.dump()
     assert [other.options["width"] for other in read.teachers] == [6, 5]
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from limbeck.pipeline.teacher_outputs import label_stage
 from PIL import Image, ImageEnhance, ImageOps
 
 from limbeck.core.store import Store
@@ -16,9 +17,8 @@ from limbeck.data import augment, randaugment
 from limbeck.data.warp import warped
 from limbeck.distillation import objective, teacher
 from limbeck.models.taps import Outputs, batch_of
-from limbeck.pipeline import context, stages
+from limbeck.pipeline import compatibility, context, stages
 from limbeck.pipeline.arm import Bench, run_arm
-from limbeck.pipeline.teacher_outputs import label_stage
 from limbeck.recipe.model import Distill, Train
 from limbeck.recipe.reading import parse
 from limbeck.tasks import UNKNOWN, Batch
@@ -469,4 +469,4 @@ def test_a_teacher_of_other_pixels_cannot_share_views() -> None:
 def test_text_is_not_augmented() -> None:
     text = RECIPE.replace("image-classification", "token-classification")
     with pytest.raises(ValueError, match=r"train\.augment: `token-classification` reads no images"):
-        parse(text).check_components()
+        compatibility.check_components(parse(text))

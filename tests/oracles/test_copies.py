@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, BertForMaskedLM
 
 from limbeck.core import registry
 from limbeck.core.store import Store
-from limbeck.pipeline import context, copies
+from limbeck.pipeline import compatibility, context, copies
 from limbeck.pipeline.check import check
 from limbeck.pipeline.runs import run_arms
 from limbeck.recipe.model import Augment
@@ -184,7 +184,7 @@ def test_every_arm_takes_the_same_steps_and_the_teacher_sees_no_copy(
 ) -> None:
     recipe, store = parse(text_of(corpus, folder)), Store()
     bench = context.Bench(recipe, store)
-    assert recipe.resolved().augment.options == {"model": None, "candidates": 15}  # type: ignore[union-attr]
+    assert compatibility.resolved(recipe).augment.options == {"model": None, "candidates": 15}  # type: ignore[union-attr]
     assert len(bench.data.labelled) == 390 < len(bench.data.train)
     assert all(row["tags"] == [None] * len(row["words"]) for row in bench.data.train[390:])
     arms = run_arms(bench)
@@ -238,4 +238,4 @@ def test_what_no_teacher_labels_is_refused(corpus: Path, folder: str) -> None:
     with pytest.raises(
         ValueError, match=r"augment: `image-classification` reads no texts, and words are replaced"
     ):
-        parse(images).check_components()
+        compatibility.check_components(parse(images))

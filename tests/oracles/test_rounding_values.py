@@ -9,6 +9,7 @@ from torch import nn
 
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS, Grid
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.arms import derive_arms
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.plan import plan_schemes
@@ -190,13 +191,15 @@ def test_a_rounding_that_cannot_act_is_told_before_anything_is_trained(
     stage: str, told: str
 ) -> None:
     with pytest.raises(ValueError, match=told):
-        parse(TEXT + stage).resolved()
+        compatibility.resolved(parse(TEXT + stage))
 
 
 def test_the_keys_of_a_rounding_are_written_out_and_left_out_of_the_joint_arm() -> None:
-    found = parse(
-        TEXT + "quantize: {when: after, rounding: gptq, weights: int4, block: 64}\nverdict: {}"
-    ).resolved()
+    found = compatibility.resolved(
+        parse(
+            TEXT + "quantize: {when: after, rounding: gptq, weights: int4, block: 64}\nverdict: {}"
+        )
+    )
     assert found.quantize is not None
     assert found.quantize.options == {"act_order": True, "damping": 0.01, "block": 64}
     arms = derive_arms(found, 0)
@@ -210,4 +213,4 @@ def test_the_keys_of_a_rounding_are_written_out_and_left_out_of_the_joint_arm() 
         {},
         "int4",
     )
-    arms["joint"].check_components()
+    compatibility.check_components(arms["joint"])

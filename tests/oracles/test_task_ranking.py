@@ -19,6 +19,7 @@ from limbeck.cli import main
 from limbeck.evaluation.scores import quality
 from limbeck.losses.in_batch_softmax import InBatchSoftmax
 from limbeck.models.taps import Outputs
+from limbeck.pipeline import compatibility
 from limbeck.recipe.reading import parse
 from limbeck.tasks import UNKNOWN, Batch, Scored, figures, is_known, metrics
 from limbeck.tasks.ranking import Ranking, number
@@ -185,7 +186,7 @@ def test_the_loss_is_that_of_a_slow_loop() -> None:
     values = logits[counted].tolist()
     for temperature in (0.05, 0.5):
         found = InBatchSoftmax(temperature)(
-            outputs, outputs, Batch({}, None, labels, mask, np.arange(6))
+            outputs, outputs, Batch({}, None, labels, mask, np.arange(6)), 0.5
         )
         wanted = slow_loss(
             [q for q, _ in values], [t for _, t in values], labels[counted, 0].tolist(), temperature
@@ -290,4 +291,4 @@ distill: {losses: {kl: {}}}
         ValueError,
         match="`kl` compares distributions over labels, and the logits of `ranking` are none",
     ):
-        parse(text).check_components()
+        compatibility.check_components(parse(text))

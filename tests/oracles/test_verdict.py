@@ -9,6 +9,7 @@ import scipy.stats
 from limbeck.evaluation.bootstrap import bootstrap, interval, resample
 from limbeck.evaluation.scores import quality
 from limbeck.evaluation.verdict import judge_arms
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.arms import derive_arms
 from limbeck.recipe.model import Recipe, Verdict
 from limbeck.recipe.reading import parse
@@ -257,7 +258,7 @@ def test_what_learns_in_training_is_chosen_by_trial_after_it(keys: str) -> None:
     after = found["kd+ptq"]
     assert after.quantize is not None
     assert (after.quantize.range, after.quantize.clip_weight) == (None, None)
-    after.check_components()
+    compatibility.check_components(after)
 
 
 def test_the_arms_differ_in_one_thing_each() -> None:

@@ -16,13 +16,13 @@ from limbeck.analysis.layers import LEAVES, SAFE
 from limbeck.core import machine
 from limbeck.core.files import read_json
 from limbeck.core.store import Store
+from limbeck.core.tables import table
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import Arm, Bench
 from limbeck.quantization.plan import plan_schemes
-from limbeck.recipe.catalogue import table
 from limbeck.recipe.reading import read
 from limbeck.reports import page
 from limbeck.reports.heatmap import in_decibels, in_percent

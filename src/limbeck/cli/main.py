@@ -185,9 +185,9 @@ def bench(
     ] = False,
 ) -> None:
     """Time an artifact end to end, one input at a time: p50, p99 and units a second, at 128 tokens and in order; bytes and memory."""
-    from limbeck.artifact.latency import measure
+    from limbeck.cli.bench import lines
 
-    for line in measure(artifact, source, runtime, threads, test=test):
+    for line in lines(artifact, source, runtime, threads, test=test):
         typer.echo(line)
 
 
@@ -288,7 +288,7 @@ def list_components(
     """The families, a family's components, or what one component does and its keys."""
     from rich.console import Console
 
-    from limbeck.recipe import catalogue
+    from limbeck.cli import catalogue
 
     parts = (
         catalogue.families()
@@ -316,7 +316,7 @@ def schema() -> None:
     """The JSON Schema of recipes, for editors."""
     import json
 
-    from limbeck.recipe.schema import schema as recipe_schema
+    from limbeck.cli.schema import schema as recipe_schema
 
     typer.echo(json.dumps(recipe_schema(), indent=1))
 

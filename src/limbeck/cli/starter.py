@@ -77,7 +77,9 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
             f"{data}: this is for {guess.task}, a task that this version lacks. It has {', '.join(registry.names('tasks'))}"
         )
     out.write_text(render(guess, model), encoding="utf-8")
-    read(out).check_components()
+    from limbeck.pipeline import compatibility  # imports torch
+
+    compatibility.check_components(read(out))
     told = [
         f"{data}: {guess.task}, source {guess.source}",
         *(f"  {reason}" for reason in guess.reasons),

@@ -1,16 +1,23 @@
 """Components by name: the file name is the key.
 
-A family is a package of `limbeck` (losses, ranges, sources, ...) with one file for each component. `soft_cross_entropy` in a
-recipe is `losses/soft_cross_entropy.py`, whose one public class is `SoftCrossEntropy`; a dash in a name reads as an underscore,
-and a file that begins with one is private. The arguments of the constructor are the component's recipe keys. Outside plug-ins are
-entry points of the group `limbeck.<family>`, under names that are not ours; a recipe can never import code.
+A family is a package of `limbeck` (losses, ranges, sources, ...) with one file for each component.
+`soft_cross_entropy` in a recipe is `losses/soft_cross_entropy.py`, whose one public class is
+`SoftCrossEntropy`; the arguments of its constructor are the component's recipe keys. A file that
+begins with an underscore holds what components share. The names of tasks have dashes where their
+files have underscores (`token-classification`).
+
+Plug-ins of other packages are entry points of the group `limbeck.<family>`, under names that are
+not ours. A recipe can never import code.
+
+A module may ask for a component of its own room or of a room below it; `tests/test_registry.py`
+keeps that, since import-linter does not see what is loaded by name.
 """
 
 import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -20,7 +27,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 import limbeck
 from limbeck.core.wording import suggest
 
-# Family -> its package below `limbeck`. Entry points of plug-ins name the family: `limbeck.losses`, `limbeck.ranges`.
+# Family -> its package below `limbeck`. The entry points of plug-ins name the family:
+# `limbeck.losses`, `limbeck.ranges`.
 FAMILIES = {
     "sources": "sources",
     "tasks": "tasks",
@@ -37,69 +45,97 @@ FAMILIES = {
 
 
 class WrongKey(ValueError):
-    """A recipe key that a component does not take, or whose value it refuses; `choices`: its keys, where `key` is none of them."""
+    """A recipe key that a component does not take, or whose value it refuses.
+
+    `choices`: the component's keys, where `key` is none of them.
+    """
 
     def __init__(self, reason: str, key: str, choices: Iterable[str] | None = None) -> None:
         super().__init__(reason if choices is None else f"{reason}. {suggest(key, choices)}")
-        self.reason, self.key, self.choices = reason, key, choices
+        self.reason = reason
+        self.key = key
+        self.choices = choices
 
 
 def names(family: str) -> list[str]:
     """Every component of `family`, sorted, as a recipe spells it."""
-    return sorted(
-        _modules(family).keys() | {point.name for point in entry_points(group=f"limbeck.{family}")}
-    )
+    plug_ins = {point.name for point in entry_points(group=f"limbeck.{family}")}
+    return sorted(plug_ins | _modules(family).keys())
 
 
 def load(family: str, name: str) -> Any:
-    """The class behind `name`. Raises ValueError with the nearest names for an unknown one, and where two packages offer it."""
-    points = entry_points(group=f"limbeck.{family}", name=name)
-    ours = [module for own, module in _modules(family).items() if own == name]
-    offers = ours + [point.value for point in points]
+    """The class behind `name`.
+
+    Raises ValueError for an unknown name, with the nearest ones; where two packages offer it; and
+    where a plug-in cannot be imported.
+    """
+    plug_ins = entry_points(group=f"limbeck.{family}", name=name)
+    module = _modules(family).get(name)
+    offers = [module] if module else []
+    offers += [point.value for point in plug_ins]
     if not offers:
-        raise ValueError(f"{family} has no component `{name}`. {suggest(name, names(family))}")
+        raise ValueError(_why_unknown(family, name))
     if len(offers) > 1:
         raise ValueError(
-            f"{family} has more than one component `{name}`: {' and '.join(offers)}. Uninstall all but one"
+            f"{family} has more than one component `{name}`: {' and '.join(offers)}. "
+            "Uninstall all but one"
         )
-    if points:
-        return points[name].load()
-    return getattr(importlib.import_module(ours[0]), class_name(name))
+    if module:
+        return getattr(importlib.import_module(module), class_name(name))
+    (point,) = plug_ins
+    try:
+        return point.load()
+    except (AttributeError, ImportError) as error:
+        raise ValueError(
+            f"{family}: the plug-in `{name}` ({point.value}) cannot be imported: {error}. An entry "
+            f'point names a module and a class: {name} = "package.module:{class_name(name)}"'
+        ) from error
 
 
-def _modules(family: str) -> dict[str, str]:
-    """Our own components of `family`: name to module."""
-    home = FAMILIES.get(family, family)
-    stems = [
-        file.stem
-        for folder in folders(family)
-        for file in sorted(folder.glob("*.py"))
-        if is_component(file)
-    ]
-    return {
-        stem.replace("_", "-") if family == "tasks" else stem: f"limbeck.{home}.{stem}"
-        for stem in stems
-    }
+def create(family: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
+    """A component from its recipe keys; every key and its type are checked.
+
+    Raises ValueError for a key that is missing, and WrongKey for one that the component does not
+    take, with the nearest valid name, or whose value it refuses.
+    """
+    parameters = keys(family, name)
+    checked = {}
+    for key, value in (options or {}).items():
+        if key not in parameters:
+            raise WrongKey(f"`{name}` ({family}) has no key `{key}`", key, parameters)
+        try:
+            checked[key] = _validated(value, parameters[key].annotation)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise WrongKey(f"`{key}` of `{name}` ({family}) is {value!r}: {reason}", key) from None
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in checked:
+            raise ValueError(
+                f"`{name}` ({family}) needs the key `{key}`. Its keys: {', '.join(parameters)}"
+            )
+    return load(family, name)(**checked)
+
+
+def keys(family: str, name: str) -> dict[str, inspect.Parameter]:
+    """The recipe keys of a component: its constructor's parameters by name."""
+    parameters = inspect.signature(load(family, name)).parameters
+    # `*args, **kwargs` is what a class without a constructor of its own shows.
+    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {key: each for key, each in parameters.items() if each.kind not in catch_all}
 
 
 def folders(family: str) -> list[Path]:
-    """Where the files of `family` lie. The package is not imported for this: losses would import torch."""
+    """Where the files of `family` lie. Nothing is imported: `losses` would import torch."""
     home = FAMILIES.get(family, family)
     package = sys.modules.get(f"limbeck.{home}")
-    return (
-        list(map(Path, package.__path__))
-        if package
-        else [Path(root, *home.split(".")) for root in limbeck.__path__]
-    )
+    if package:  # its path may have been extended
+        return [Path(folder) for folder in package.__path__]
+    return [Path(root, *home.split(".")) for root in limbeck.__path__]
 
 
-def is_component(file: Path) -> bool:
-    """Whether a file of a family's folder holds a component: a class named as the file is. What a family shares has other names."""
-    return (
-        not file.name.startswith("_")
-        and re.search(rf"^class {class_name(file.stem)}\b", file.read_text(encoding="utf-8"), re.M)
-        is not None
-    )
+def file_stem(family: str, name: str) -> str:
+    """The name of a component's file, without `.py`."""
+    return name.replace("-", "_") if family == "tasks" else name
 
 
 def class_name(name: str) -> str:
@@ -107,41 +143,47 @@ def class_name(name: str) -> str:
     return "".join(word.capitalize() for word in re.split("[-_]", name))
 
 
-def keys(family: str, name: str) -> dict[str, inspect.Parameter]:
-    """The recipe keys of a component: its constructor's parameters by name."""
-    parameters = inspect.signature(load(family, name)).parameters
+def _modules(family: str) -> dict[str, str]:
+    """Our own components of `family`: name to module."""
+    home = FAMILIES.get(family, family)
+    modules = {}
+    for stem, file in _files(family).items():
+        if class_name(stem) in _defined_classes(file):
+            name = stem.replace("_", "-") if family == "tasks" else stem
+            modules[name] = f"limbeck.{home}.{stem}"
+    return modules
+
+
+def _files(family: str) -> dict[str, Path]:
+    """The public files of a family's folders, by name without `.py`."""
     return {
-        key: parameter
-        for key, parameter in parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        file.stem: file
+        for folder in folders(family)
+        for file in sorted(folder.glob("*.py"))
+        if not file.name.startswith("_")
     }
 
 
-def create(family: str, name: str, options: dict[str, Any] | None = None) -> Any:
-    """A component from its recipe keys; every key and type is checked against the constructor.
+def _defined_classes(file: Path) -> list[str]:
+    """The classes that a file defines, found in its text: listing must import no module."""
+    return re.findall(r"^class (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
 
-    Raises ValueError, WrongKey where one key is to blame, naming the key, what it takes and the nearest valid name.
-    """
-    parameters = keys(family, name)
-    checked = {}
-    for key, value in (options or {}).items():
-        if key not in parameters:
-            raise WrongKey(f"`{name}` ({family}) has no key `{key}`", key, parameters)
-        try:  # strict on true and false only, which are else taken for 1 and 0
-            adapter = TypeAdapter(
-                parameters[key].annotation, config=ConfigDict(allow_inf_nan=False)
-            )
-            checked[key] = adapter.validate_python(value, strict=isinstance(value, bool))
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise WrongKey(f"`{key}` of `{name}` ({family}) is {value!r}: {reason}", key) from None
-    missing = [
-        key
-        for key, parameter in parameters.items()
-        if parameter.default is parameter.empty and key not in checked
-    ]
-    if missing:
-        raise ValueError(
-            f"`{name}` ({family}) needs the key `{missing[0]}`. Its keys: {', '.join(parameters)}"
-        )
-    return load(family, name)(**checked)
+
+def _why_unknown(family: str, name: str) -> str:
+    """The message for a name that is no component."""
+    file = _files(family).get(file_stem(family, name))
+    defined = _defined_classes(file) if file else []
+    if file is None or class_name(name) in defined:
+        return f"{family} has no component `{name}`. {suggest(name, names(family))}"
+    return (
+        f"{file}: this file of {family} defines no class `{class_name(name)}`, so it holds no "
+        f"component. It defines {', '.join(defined) or 'no class'}. Give the class the name of its "
+        "file, in CapWords"
+    )
+
+
+def _validated(value: Any, annotation: Any) -> Any:
+    """A key's value as its annotation says. Raises pydantic's ValidationError."""
+    adapter = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
+    # Only true and false are taken strictly: they would pass as 1 and 0.
+    return adapter.validate_python(value, strict=isinstance(value, bool))

@@ -13,6 +13,7 @@ from limbeck.core.events import Event, Note, duration
 from limbeck.core.store import Store
 from limbeck.core.wording import some
 from limbeck.data.splits import Splits, load_splits
+from limbeck.pipeline import compatibility
 from limbeck.recipe.model import Recipe
 
 ROOM = 1.1  # what must be free, over what is forecast
@@ -37,7 +38,7 @@ class Checked:
 def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     """Check a recipe. `rehearse`: run its stages on a few batches too, which needs torch and up to a minute."""
     checked = Checked()
-    checked.attempt(recipe.check_components)
+    checked.attempt(partial(compatibility.check_components, recipe))
     if checked.mistakes:
         return checked
     task_class = registry.load("tasks", recipe.task)
@@ -53,7 +54,7 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     if rehearse:
         check_models(recipe, checked)
         if found and not checked.mistakes:
-            checked.attempt(lambda: check_costs(recipe.resolved(), found, seconds, checked))
+            checked.attempt(lambda: check_costs(compatibility.resolved(recipe), found, seconds, checked))
     return checked
 
 

@@ -17,6 +17,7 @@ from limbeck.core.store import Store, lock
 from limbeck.data.splits import Splits
 from limbeck.models.user_model import Own, wrapped
 from limbeck.models.weights import WEIGHTS
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import run_arm, taught
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import Arm, Bench
@@ -36,7 +37,7 @@ def label(recipe: Recipe, tell: Tell = silent) -> None:
 
     Raises ValueError for a recipe in which no teacher is asked.
     """
-    recipe = recipe.resolved()
+    recipe = compatibility.resolved(recipe)
     if recipe.distill is None:
         raise ValueError(
             "label: this recipe has no `distill`, so no teacher is asked anything. Add it, with a `teacher`"
@@ -62,7 +63,7 @@ def run(
     `tell` is given every event (`limbeck.core.events`) and is called by no other thread. `models`: the user's own modules, by the name that the
     recipe gives as `model`. `rows`: dicts, or a `datasets.Dataset`, by split, for the source `rows`.
     """
-    recipe = recipe.resolved()
+    recipe = compatibility.resolved(recipe)
     if recipe.quantize:
         for exporter in recipe.export:
             require(registry.load("exporters", exporter).runtime)

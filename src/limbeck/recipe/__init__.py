@@ -1,1 +1,4 @@
-"""The recipe: its frozen models, how a file becomes one, its JSON Schema and the catalogue of components. Data only, no torch."""
+"""The recipe: its frozen models, what its keys must have in common, reading and writing it.
+
+Data only, without torch. Which components fit together is asked in `pipeline.compatibility`.
+"""

@@ -1,15 +1,16 @@
-"""What a run is: data only, read from YAML, validated, every default written out.
+"""What a run is asked to do: a recipe as frozen data, with a model (in pydantic's sense) a stage.
 
-A recipe is one model for each stage; a stage holds its keys, and where it names a component (a source, a network, a surgery, a
-loss) also that component's keys; nothing is deeper.
+A recipe has stages; a stage holds its keys and, where it names a component (a source, a network, a
+surgery, a loss), also that component's keys. Nothing is deeper. The models check the type and the
+range of each key, and reject unknown ones. What keys must have in common is in `validate`; which
+components fit together is asked of the components themselves, in `pipeline.compatibility`.
+
+The class docstrings below are shown by editors: they become the descriptions of the JSON Schema.
 """
 
-import difflib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,37 +22,20 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from limbeck.core import registry, wording
+from limbeck.core import registry
 from limbeck.core.schedules import Scheduled
-from limbeck.core.yaml12 import place
-from limbeck.tasks import SOFT_LOSSES, SelfSupervised
+from limbeck.recipe import validate
+from limbeck.recipe.origin import Origin
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Scheduled  # "linear(1.0, 0.5)"
+Weight = Scheduled  # a number, or a schedule such as "linear(1.0, 0.5)"
 
-
-@dataclass(frozen=True)
-class Origin:
-    """The YAML nodes that a recipe was read from. Any two are equal: where a recipe stood is no part of what it says."""
-
-    root: yaml.Node | None = field(default=None, compare=False)
-
-    def tell(self, path: Sequence[str], message: str) -> str:
-        """'file:line:column: key.key: message', at the deepest key of `path` that the text holds."""
-        node, at = self.root, place(self.root.start_mark) if self.root else "recipe"
-        for part in path:
-            if isinstance(node, yaml.SequenceNode) and part.isdecimal():
-                at, node = place(node.value[int(part)].start_mark), node.value[int(part)]
-                continue
-            found = (
-                [pair for pair in node.value if pair[0].value == part]
-                if isinstance(node, yaml.MappingNode)
-                else []
-            )
-            if not found:
-                break
-            at, node = place(found[0][0].start_mark), found[0][1]
-        return f"{at}: {'.'.join(path) or 'recipe'}: {message}"
+Activations = Literal["uint8", "uint8-dynamic", "float"]
+WeightFormat = Literal[
+    "int8", "int7", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2", "float"
+]
+# Formats that `progressive` may name: the integer ones, but `binary`, below which there is none.
+EarlierFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary"]
 
 
 class Stage(BaseModel):
@@ -62,7 +46,7 @@ class Stage(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def no_boolean(cls, value: Any) -> Any:
-        """No key of ours is a switch, and pydantic takes `true` for 1."""
+        """Refuse `true` and `false`: no key of ours is a switch, and pydantic takes `true` as 1."""
         if isinstance(value, bool):
             raise ValueError("Input should be a number, a word, a list or keys")
         return value
@@ -75,13 +59,18 @@ class ComponentStage(Stage):
 
     @property
     def options(self) -> dict[str, Any]:
+        """The component's keys as they were written."""
         return dict(self.model_extra or {})
 
 
 class Data(ComponentStage):
-    """`source`: where the rows come from, with its own keys. A row that cannot be used fails the run, or is skipped, or kept apart as well.
+    """Where the rows come from.
 
-    `transfer`: texts or images without labels from elsewhere (`limbeck.data.transfer`); `unlabelled_rows`: so many rows without labels at most.
+    - `source`: the reader of the files, with its own keys.
+    - `on_bad_row`: a row that cannot be used stops the run (`fail`), is left out (`skip`), or is
+      left out and written to `quarantine.jsonl` (`quarantine`).
+    - `transfer`: texts or images without labels from elsewhere, as a file or folder.
+    - `unlabelled_rows`: how many rows without labels are taken at most; all where left open.
     """
 
     source: str
@@ -91,9 +80,12 @@ class Data(ComponentStage):
 
 
 class Augment(ComponentStage):
-    """`method`: how copies of the labelled texts are made, for the teacher to label, with its own keys (`limbeck.pipeline.copies`).
+    """Copies of the labelled texts with other words in them, for the teacher to label.
 
-    `copies` of each row, in which a word is replaced with the probability `share`; what is drawn depends on `seed` alone.
+    - `method`: how words are replaced, with its own keys.
+    - `copies`: how many of each row.
+    - `share`: with which probability a word is replaced.
+    - `seed`: what is drawn depends on it alone.
     """
 
     method: str
@@ -103,9 +95,12 @@ class Augment(ComponentStage):
 
 
 class Teacher(ComponentStage):
-    """`model`: one of our networks by name, a `transformers` folder or a hub id; `epochs: 0` takes it as already tuned.
+    """A model that teaches.
 
-    `weight` is that of its answers where several teach.
+    - `model`: one of our networks by name with its keys, a `transformers` folder, or a hub id.
+    - `weight`: of its answers where several models teach.
+    - `epochs`: how long it is tuned on the labelled rows; 0 takes it as already tuned.
+    - `learning_rate`: that of `train` where left open.
     """
 
     model: str
@@ -115,35 +110,42 @@ class Teacher(ComponentStage):
 
 
 class Student(ComponentStage):
-    """`from: teacher`, or another model's folder or hub id, with a surgery and its keys; or `model` as for the teacher."""
+    """The model that is trained: either cut from another one, or one of its own.
+
+    - `from`: what it is cut from: `teacher`, or another model's folder or hub id.
+    - `surgery`: how it is cut, with its own keys.
+    - `model`: in place of both, a model as the teacher's.
+    """
 
     from_: str | None = Field(None, alias="from")
     surgery: str | None = None
     model: str | None = None
 
     @model_validator(mode="after")
-    def one_origin(self) -> "Student":
-        if (self.from_ is None) == (self.model is None):
-            raise ValueError("say either `from: teacher` with a `surgery`, or `model`")
-        if (self.from_ is None) != (self.surgery is None):
-            raise ValueError(
-                "`surgery` goes with `from`, which says what it cuts: `from: teacher`, or another model's folder or hub id"
-            )
-        if self.from_ != "teacher" and difflib.get_close_matches(self.from_ or "", ["teacher"]):
-            raise ValueError(
-                f"from: `{self.from_}`: did you mean `teacher`? The folder of another model of that name is `./{self.from_}`"
-            )
+    def has_one_origin(self) -> "Student":
+        """Refuse keys that name no origin, or two."""
+        validate.check_student(self)
         return self
 
     @property
     def origin(self) -> str | None:
-        """The model that it starts from; None is the teacher."""
+        """The model that it starts from; None where that is the teacher."""
         return None if self.from_ == "teacher" else self.from_ or self.model
 
 
 class Train(Stage):
-    """Steps, alike for every arm. `batch_tokens` counts padded tokens (text), `batch_rows` rows (images); `augment` images only, each row in as many
-    `views`; left open, in another one every epoch."""
+    """How long and how every arm is trained, alike for all.
+
+    - `batch_tokens`: tokens a batch, padding included (text); `batch_rows`: rows a batch (images).
+    - `max_tokens`: a longer text is cut.
+    - `warmup`: the share of the steps in which the learning rate rises.
+    - `dtype`: `auto` is bfloat16 where the hardware multiplies it (on a CPU for texts alone), else
+      float32.
+    - `threads`: of the CPU.
+    - `checkpoint_seconds`: how often a checkpoint is written.
+    - `augment`: changes of the training images, in this order.
+    - `views`: how many variants of each image there are; where left open, another every epoch.
+    """
 
     epochs: int = Field(3, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
@@ -164,35 +166,36 @@ class Train(Stage):
 
     @field_validator("augment")
     @classmethod
-    def mixed_last(cls, names: list[str]) -> list[str]:
-        """The views are finished when they are mixed."""
-        if "mixup" in names[:-1]:
-            raise ValueError("`mixup` mixes finished views. Name it once, as the last")
+    def mixes_last(cls, names: list[str]) -> list[str]:
+        """Refuse `mixup` before other changes."""
+        validate.check_mixup(names)
         return names
 
     @model_validator(mode="after")
-    def views_of_rows(self) -> "Train":
-        """What the teacher can answer ahead: the views of a row, which a mixture of two is not."""
-        if self.views and (not self.augment or "mixup" in self.augment):
-            raise ValueError(
-                "`views` are those that `augment` makes of each row, and `mixup` makes others in every step. Leave one of them out"
-            )
+    def has_views_of_rows(self) -> "Train":
+        """Refuse `views` that cannot be made ahead."""
+        validate.check_views(self)
         return self
 
 
 @with_config(extra="allow")
 class LossKeys(TypedDict, total=False):
-    """`weight`, and the keys of the loss."""
+    """A loss's `weight`, and the loss's own keys."""
 
     weight: Weight
 
 
 class Distill(Stage):
-    """Weighted losses by name; `task_weight` is the weight of the task's own loss. A weight of 0 switches a term off.
+    """What the student learns from its teachers.
 
-    `balance: gradients` multiplies each loss's weight by a factor that keeps its gradient as long as the task's (`probe`); with `weights` they act
-    as they are. `combine` says what several teachers answer together (`ensemble`). `cache`: what the teacher's inner tensors are stored as, `int8`
-    in half the bytes; `top_k`: of how many labels its logits are kept, the others sharing what is left (0: of all).
+    - `losses`: each by name with its `weight` and its own keys; a weight of 0 switches it off.
+    - `task_weight`: the weight of the task's own loss, on the labels.
+    - `balance`: with `gradients`, each loss's weight is multiplied by a factor that makes its
+      gradient as long as that of the task's loss; with `weights` they act as they are.
+    - `combine`: what several teachers answer together: the `mean`, or the `best` of them.
+    - `cache`: how the teacher's inner tensors are stored; `int8` takes half of the bytes.
+    - `top_k`: of how many labels the teacher's logits are kept; the others share what is left.
+      0 keeps all.
     """
 
     task_weight: Weight = 1.0
@@ -203,43 +206,50 @@ class Distill(Stage):
     losses: dict[str, LossKeys] = {"kl": {}}
 
 
-WeightFormat = Literal[
-    "int8", "int7", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2", "float"
-]
-
-
-EarlierFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary"]
-
-
 class Scheme(Stage):
-    """What one module's weights and input are stored as. `group`: so many neighbouring weights share a scale; left open, an output channel's do."""
+    """How the weights and the input of one module are stored.
+
+    `group`: so many neighbouring weights share a scale; where left open, those of an output channel.
+    """
 
     weights: WeightFormat = "int8"
-    activations: Literal["uint8", "uint8-dynamic", "float"] = "uint8"
+    activations: Activations = "uint8"
     group: int | None = Field(None, ge=2)
 
 
+# What `when: train` takes where a recipe says nothing; after training these are chosen by trial.
 TRAINED: dict[str, Any] = {
     "range": "lsq",
     "equalize": {},
     "rounding": "nearest",
-}  # what `when: train` takes where a recipe says nothing
+}
 
 
 class Quantize(ComponentStage):
-    """`when: train` quantizes while it trains, from the fraction `start` of the steps on; `after` calibrates the trained model.
+    """How the student is stored in few bits.
 
-    `activations` left open means static uint8 in training, and after training dynamic uint8 for text and static for images; `attention` is what
-    the two matrix products inside attention read. `rounding` is how weights reach the grid, and brings its own keys; `equalize` maps rewrites (after
-    training) to theirs, in their order. What is left open of `range`, `rounding` and `equalize` is lsq, nearest and nothing in training, and chosen
-    by trial after it (`post_training`). `clip_weight` weighs the squared bounds of the range `pact`, which brings its own default. `progressive`
-    lists the formats before `weights`, one after the other in equal parts of the quantized training; `switch_at` says at which shares of the whole
-    training the next one takes over.
+    - `when`: `train` quantizes during the training, from the share `start` of the steps on;
+      `after` calibrates the trained model with `calibration_rows` rows.
+    - `weights`, `activations`, `group`: as for one module. `activations` left open are static uint8
+      in training; after it dynamic uint8 for texts, and static for images.
+    - `attention`: what the two matrix products inside attention read.
+    - `range`: how scales and zero points are found.
+    - `rounding`: how weights reach their levels, with its own keys.
+    - `equalize`: rewrites of the model after its training, by name, each with its own keys.
+    - `error_weight`: the weight of the squared error that rounding the weights makes, as a loss.
+    - `clip_weight`: the weight of the squared bounds that the range `pact` learns.
+    - `progressive`: formats that come before `weights`, one after the other; `switch_at`: at which
+      shares of the training the next one takes over; where left open, in equal parts.
+    - `keep_float`: patterns of names of modules that are not quantized.
+    - `modules`: other keys for the modules whose name fits a pattern; the last that fits wins.
+
+    `range`, `rounding` and `equalize` left open are lsq, nearest and none in training; after it they
+    are chosen by trial.
     """
 
     when: Literal["train", "after"] = "train"
     weights: WeightFormat = "int8"
-    activations: Literal["uint8", "uint8-dynamic", "float"] | None = None
+    activations: Activations | None = None
     attention: Literal["uint8", "float"] = "float"
     group: int | None = Field(None, ge=2)
     range: str | None = None
@@ -257,42 +267,49 @@ class Quantize(ComponentStage):
     @model_validator(mode="before")
     @classmethod
     def nothing_open_in_training(cls, keys: Any) -> Any:
-        """What `when: train` takes is known."""
+        """Fill in what `when: train` takes where a recipe says nothing."""
         if not isinstance(keys, dict) or keys.get("when", "train") != "train":
-            return keys
-        return keys | {key: value for key, value in TRAINED.items() if keys.get(key) is None}
+            return keys  # what is no mapping is refused later, with its place
+        return keys | _missing(keys, TRAINED)
 
     @property
     def open(self) -> list[str]:
-        """What is chosen by trial after training."""
+        """The keys that are chosen by trial after training."""
         return [key for key in TRAINED if getattr(self, key) is None]
 
     @property
     def range_name(self) -> str:
-        """The range, of which nothing may be open any more."""
+        """The range, which must not be open any more."""
         assert self.range is not None
         return self.range
 
     @property
     def rounding_name(self) -> str:
-        """The rounding; where it is open, the one that a trial begins from."""
+        """The rounding; where it is open, the one with which a trial begins."""
         return self.rounding or TRAINED["rounding"]
 
     def with_chosen(self, **chosen: Any) -> "Quantize":
-        """With a value for each key that is open; where none is given, the one of training."""
-        own = self.model_dump(by_alias=True)
-        return Quantize.model_validate(
-            {
-                **own,
-                **{key: value for key, value in (TRAINED | chosen).items() if own.get(key) is None},
-            }
-        )
+        """A copy with a value for each open key: the one that is given, else that of training."""
+        keys = self.model_dump(by_alias=True)
+        return Quantize.model_validate(keys | _missing(keys, TRAINED | chosen))
+
+
+def _missing(keys: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of keys that are not there or null."""
+    return {key: value for key, value in defaults.items() if keys.get(key) is None}
 
 
 class Verdict(Stage):
-    """The arms that are compared; the last may lose `max_drop` of the teacher's `metric` and must be `min_speedup` times as fast.
+    """What is trained for comparison, and what the result must hold.
 
-    `metric` left open is the task's own.
+    - `arms`: `plain` learns from the labels alone, `kd` from the teacher too, `kd+ptq` is `kd`
+      quantized after its training, `joint` is quantized in it.
+    - `metric`: what is compared; where left open, the task's own.
+    - `seeds`: how often each arm is trained.
+    - `max_drop`: how much of the teacher's metric the last arm may lose.
+    - `min_speedup`: how many times as fast as the teacher it must be.
+    - `resamples`: of the test rows, for intervals.
+    - `latency_rows`, `latency_threads`: how latency is measured.
     """
 
     arms: list[Literal["plain", "kd", "kd+ptq", "joint"]] = ["plain", "kd", "kd+ptq", "joint"]
@@ -306,10 +323,11 @@ class Verdict(Stage):
 
 
 class Recipe(Stage):
-    """One run; see docs/guide.md for every key.
+    """One run; docs/guide.md explains every key.
 
-    The student is cut from `teacher` and judged against it; `teachers` teach beside it. An `assistant`, built as a student is, learns from them first
-    and teaches the student in their place (Mirzadeh et al., 2020, arXiv 1902.03393).
+    The student is cut from `teacher` and judged against it; `teachers` teach beside it. An
+    `assistant`, built as a student is, learns from them first and then teaches the student in their
+    place (Mirzadeh et al., 2020, arXiv 1902.03393).
     """
 
     task: str
@@ -327,263 +345,21 @@ class Recipe(Stage):
     _origin: Origin = PrivateAttr(Origin())
 
     @model_validator(mode="after")
-    def consistent(self) -> "Recipe":
-        if self.distill and not self.teacher:
-            raise ValueError("`distill` needs a `teacher`")
-        for name in ("teachers", "assistant"):
-            if getattr(self, name) and not self.distill:
-                raise ValueError(
-                    f"`{name}` teaches the student, which needs `distill` and a `teacher`"
-                )
-        if self.distill and self.distill.combine != "mean" and not self.teachers:
-            raise ValueError(
-                "`distill.combine` says what several teachers answer together: it needs `teachers`"
-            )
-        if self.augment and not self.distill:
-            raise ValueError("`augment` makes rows that only a teacher labels: it needs `distill`")
-        if self.student.origin is None and not self.teacher:
-            raise ValueError("`student: {from: teacher}` needs a `teacher`")
-        if self.verdict and not self.quantize and set(self.verdict.arms) & {"kd+ptq", "joint"}:
-            raise ValueError(
-                "the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`"
-            )
-        if self.verdict and not self.teacher:
-            raise ValueError("`verdict` compares with a `teacher`")
+    def has_what_its_stages_need(self) -> "Recipe":
+        """Refuse stages without those that they build on."""
+        validate.check_stages(self)
         return self
-
-    def check_components(self) -> None:
-        """Create every component once, so that a wrong name or key is found before any work. Raises ValueError."""
-        for path, family, name, options in self._components():
-            try:
-                _create(family, name, options)
-            except registry.WrongKey as error:
-                if error.choices is not None:
-                    error = registry.WrongKey(
-                        error.reason, error.key, [*_known_keys(path), *error.choices]
-                    )
-                raise ValueError(self._origin.tell([*path, error.key], str(error))) from None
-            except ValueError as error:
-                raise ValueError(self._origin.tell(path, str(error))) from None
-        self._check_task(registry.load("tasks", self.task))
-        self._check_quantize()
-
-    def _check_quantize(self) -> None:
-        """What cannot act while training, or on a format. Raises ValueError."""
-        from limbeck.quantization.roundings import (
-            LayerRounding,
-            mismatch,
-        )  # imports torch, which reading a recipe does not need
-
-        if self.quantize is None:
-            return
-        name = self.quantize.rounding_name
-        rounding = registry.create("roundings", name, self.quantize.options)
-        schemes: dict[tuple[str, ...], Any] = {
-            ("modules", pattern): scheme for pattern, scheme in self.quantize.modules.items()
-        }
-        for path, scheme in ({(): self.quantize} | schemes).items():
-            if problem := mismatch(rounding, scheme.weights):
-                raise ValueError(
-                    self._origin.tell(["quantize", *path, "weights"], f"`{name}` {problem}")
-                )
-        self._check_training_only(self.quantize)
-        for form in self.quantize.progressive:
-            if problem := mismatch(rounding, form):
-                raise ValueError(
-                    self._origin.tell(["quantize", "progressive"], f"`{name}` {problem}")
-                )
-        if self.quantize.when == "after":
-            return
-        if self.quantize.equalize:
-            problem = "a model is rewritten after its training, and `when` is train. Leave it out, or say `when: after`"
-            raise ValueError(self._origin.tell(["quantize", "equalize"], problem))
-        if isinstance(rounding, LayerRounding):
-            problem = f"`{name}` rounds whole layers after their training, and `when` is train. Say `when: after`, or leave it out"
-            raise ValueError(self._origin.tell(["quantize", "rounding"], problem))
-
-    def _check_training_only(self, settings: Quantize) -> None:
-        """Keys that act while the quantized model trains, and on what it learns. Raises ValueError."""
-        if settings.clip_weight is not None and (
-            settings.when == "after"
-            or not registry.load("ranges", settings.range_name).clipped_only
-        ):
-            problem = "it weighs the clipping bounds that `range: pact` learns in training, and there are none here. Leave it out"
-            raise ValueError(self._origin.tell(["quantize", "clip_weight"], problem))
-        if settings.progressive and (refusal := _problem_of_formats(settings)):
-            raise ValueError(self._origin.tell(["quantize", "progressive"], refusal))
-        points = [settings.start, *settings.switch_at, 1.0]
-        if settings.switch_at and (
-            len(settings.switch_at) != len(settings.progressive) or points != sorted(set(points))
-        ):
-            problem = f"one share of the training for each format of `progressive`, each above the one before, from `start` ({settings.start:g}) to 1"
-            raise ValueError(
-                self._origin.tell(
-                    ["quantize", "switch_at"], f"{settings.switch_at} is not {problem}"
-                )
-            )
-
-    def _check_task(self, task: Any) -> None:
-        """What the other stages ask of the task. Raises ValueError."""
-        if self.train.augment and "pixel_values" not in task.input_names:
-            raise ValueError(
-                self._origin.tell(
-                    ["train", "augment"],
-                    f"`{self.task}` reads no images, and only these are augmented. Leave it out",
-                )
-            )
-        if self.augment and "input_ids" not in task.input_names:
-            raise ValueError(
-                self._origin.tell(
-                    ["augment"],
-                    f"`{self.task}` reads no texts, and words are replaced. For images there is train.augment",
-                )
-            )
-        if self.verdict and self.verdict.metric and self.verdict.metric not in task.metric_names:
-            problem = f"`{self.task}` has no metric `{self.verdict.metric}`. {wording.suggest(self.verdict.metric, task.metric_names)}"
-            raise ValueError(self._origin.tell(["verdict", "metric"], problem))
-        if issubclass(task, SelfSupervised):
-            self._check_pre_training()
-        self._check_soft_losses(task.likelihood)
-
-    def _check_soft_losses(self, likelihood: str) -> None:
-        """A loss on distributions over the labels says nothing where the logits are none. Raises ValueError."""
-        fitting = SOFT_LOSSES.get(likelihood, ())
-        for name in self.distill.losses if self.distill and fitting else ():
-            if registry.load("losses", name).reads == ("logits",) and name not in fitting:
-                problem = f"`{name}` compares distributions over labels, and the logits of `{self.task}` are none. Take {' or '.join(fitting)}"
-                raise ValueError(self._origin.tell(["distill", "losses", name], problem))
-
-    def _check_pre_training(self) -> None:
-        """A task that makes its own labels trains a float model, and no more. Raises ValueError."""
-        cure = "Leave it out; the run's folder `model` is then the teacher.model or student.model of a recipe that has it"
-        for name, stage in (("distill", self.distill), ("quantize", self.quantize)):
-            if stage:
-                raise ValueError(
-                    self._origin.tell(
-                        [name], f"`{self.task}` only pre-trains: it takes no `{name}`. {cure}"
-                    )
-                )
-        if self.teacher and self.student.origin:
-            raise ValueError(
-                self._origin.tell(
-                    ["teacher"],
-                    f"`{self.task}` asks a teacher nothing. Leave it out, or cut the student from it",
-                )
-            )
-
-    def resolved(self) -> "Recipe":
-        """This recipe, its components checked and their defaults written out. Raises ValueError."""
-        self.check_components()
-        content = self.dump()
-        if content["verdict"]:
-            content["verdict"]["metric"] = self.judged_metric
-        for path, family, name, options in self._components():
-            if options is None or name not in registry.names(family):
-                continue
-            place = content
-            for part in path:
-                place = place[int(part)] if isinstance(place, list) else place[part]
-            for key, parameter in registry.keys(family, name).items():
-                if parameter.default is not parameter.empty:
-                    place.setdefault(key, parameter.default)
-            if family == "losses":
-                place.setdefault("weight", 1.0)
-        return Recipe.model_validate(content)
 
     @property
     def judged_metric(self) -> str:
         """What the verdict compares: `verdict.metric`, or the task's own."""
-        return (self.verdict.metric if self.verdict else None) or registry.load(
-            "tasks", self.task
-        ).metric
-
-    def _components(self) -> Iterator[tuple[list[str], str, str, dict[str, Any] | None]]:
-        """(path in the recipe, family, name, options) of each; without options it is made from more than its keys."""
-        yield ["task"], "tasks", self.task, None
-        yield ["data"], "sources", self.data.source, self.data.options
-        if self.augment:
-            yield ["augment"], "augmenters", self.augment.method, self.augment.options
-        for name, keys in (self.distill or Distill(losses={})).losses.items():
-            yield (
-                ["distill", "losses", name],
-                "losses",
-                name,
-                {key: value for key, value in keys.items() if key != "weight"},
-            )
-        if self.teacher:
-            yield ["teacher"], "networks", self.teacher.model, self.teacher.options
-        for number, other in enumerate(self.teachers):
-            yield ["teachers", str(number)], "networks", other.model, other.options
-        for name, student in (("assistant", self.assistant), ("student", self.student)):
-            if student and student.origin:
-                yield [name], "networks", student.origin, student.options if student.model else {}
-            if student and student.surgery:
-                yield [name], "surgeries", student.surgery, student.options
-        if self.quantize:
-            if self.quantize.range is not None:
-                yield ["quantize", "range"], "ranges", self.quantize.range, None
-            yield ["quantize"], "roundings", self.quantize.rounding_name, self.quantize.options
-            for name, options in (self.quantize.equalize or {}).items():
-                yield ["quantize", "equalize", name], "equalizers", name, options
-        for name in self.export:
-            yield ["export"], "exporters", name, None
+        asked = self.verdict.metric if self.verdict else None
+        return asked or registry.load("tasks", self.task).metric
 
     def dump(self) -> dict[str, Any]:
-        """Plain data, every default written out, as a recipe file spells it."""
+        """Plain data, every default written out, with the keys that a recipe file has."""
         return self.model_dump(mode="json", by_alias=True)
 
-
-def _create(family: str, name: str, options: dict[str, Any] | None) -> None:
-    """Create a component, or load it where `options` is None. A model that is none of our networks takes no options."""
-    if family == "networks" and name not in (ours := registry.names("networks")):
-        for key in options or {}:
-            raise registry.WrongKey(
-                f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys",
-                key,
-                [],
-            )
-    elif options is None:
-        registry.load(family, name)
-    else:
-        registry.create(family, name, options)
-
-
-def _problem_of_formats(settings: Quantize) -> str | None:
-    """Why formats cannot follow one another to the final one."""
-    from limbeck.core.grids import GRIDS  # imports torch, which reading a recipe does not need
-
-    if settings.when == "after":
-        return "formats follow one another while the model trains, and `when` is after. Leave it out, or say `when: train`"
-    if settings.weights == "float" or GRIDS[settings.weights].is_floating:
-        return f"bits are reduced to those of an integer format, and `weights` is {settings.weights}. Leave it out"
-    formats = [*settings.progressive, settings.weights]
-    levels = [GRIDS[form].num_levels for form in formats]
-    if levels != sorted(set(levels), reverse=True):
-        return f"each format must have fewer levels than the one before, and `weights` the fewest, not {' -> '.join(formats)}"
-    return None
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    """The keys of ours that the stage at `path` takes."""
-    stages: dict[str, type[BaseModel]] = {
-        "": Recipe,
-        "data": Data,
-        "augment": Augment,
-        "teacher": Teacher,
-        "teachers": Teacher,
-        "assistant": Student,
-        "student": Student,
-        "train": Train,
-        "distill": Distill,
-        "quantize": Quantize,
-        "quantize.modules": Scheme,
-        "verdict": Verdict,
-    }
-    if path[:2] == ["distill", "losses"]:
-        return list(LossKeys.__annotations__)
-    return [
-        field.alias or name
-        for name, field in stages[
-            ".".join(part for part in path[:2] if not part.isdecimal())
-        ].model_fields.items()
-    ]
+    def mistake(self, path: Sequence[str], message: str) -> ValueError:
+        """The error that tells `message` at the place of the key at `path`, to be raised."""
+        return ValueError(self._origin.locate(path, message))

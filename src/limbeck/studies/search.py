@@ -29,17 +29,17 @@ from limbeck.core.files import read_json, write_json
 from limbeck.core.grids import GRIDS, digits_per_byte
 from limbeck.core.schedules import NUMBER
 from limbeck.core.store import Store
+from limbeck.core.tables import table
 from limbeck.core.yaml12 import Yaml12Dumper
 from limbeck.data.batches import in_order
 from limbeck.models.taps import batch_of, run_model
-from limbeck.pipeline import arm, stages
+from limbeck.pipeline import arm, compatibility, stages
 from limbeck.pipeline.context import Bench, Net
 from limbeck.quantization import attention
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.integer import SMALLEST_PACKED
 from limbeck.quantization.plan import chosen_weights, plan_schemes, quantizable_weights
 from limbeck.quantization.prepare import prepare_model
-from limbeck.recipe.catalogue import table
 from limbeck.recipe.model import Quantize, Recipe, Scheme
 from limbeck.tasks import Batch, Encoded, SelfSupervised
 
@@ -202,7 +202,7 @@ def search(
 ) -> dict[str, Any]:
     """The plan, its figures and those of the uniform plans. Raises ValueError for a budget that no plan keeps, and Interrupted."""
     estimate = registry.create("sensitivities", sensitivity)
-    recipe = with_quantize(recipe.resolved())
+    recipe = with_quantize(compatibility.resolved(recipe))
     bench = Bench(recipe, store)
     student = Student(
         bench, recipe, *arm.trained_student(recipe.model_copy(update={"quantize": None}), bench)

@@ -1,0 +1,90 @@
+"""What `limbeck list` shows: the families of components, a family's components, a component's keys.
+
+Summaries come from the components' docstrings, which are read from their files, so that listing a
+family imports none of them. Only the keys of a component need its constructor.
+"""
+
+import ast
+import inspect
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated, get_args, get_origin
+
+from limbeck.core import registry, wording
+from limbeck.core.tables import table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# The constructors of these families take what a run gives them: labels, a grid.
+FAMILIES_WITHOUT_KEYS = ("ranges", "tasks")
+
+
+def documentation(family: str, name: str) -> str:
+    """The module docstring of a component; of the family itself where `name` is `__init__`."""
+    for folder in registry.folders(family):
+        path = folder / f"{registry.file_stem(family, name)}.py"
+        if path.is_file():
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            return (ast.get_docstring(tree) or "").strip()
+    # A plug-in of another package: where its file lies is known once it is imported.
+    module = sys.modules[registry.load(family, name).__module__]
+    return (module.__doc__ or "").strip()
+
+
+def summary(text: str) -> str:
+    """The first clause of a docstring."""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    # A clause ends at a full stop, a colon or a bracket; "et al." ends none.
+    return re.split(r"(?<! al)[.:](?:\s|$)| \(", paragraph, maxsplit=1)[0]
+
+
+def families() -> list["RenderableType"]:
+    """Every family with its components."""
+    rows = []
+    for family in registry.FAMILIES:
+        names = ", ".join(registry.names(family))
+        rows.append((family, summary(documentation(family, "__init__")), names))
+    return [
+        table(("family", "what", "components"), rows),
+        "\nlimbeck list FAMILY says what each does, limbeck list FAMILY NAME what keys it takes",
+    ]
+
+
+def family(name: str) -> list["RenderableType"]:
+    """A family's components with their summaries. Raises ValueError for an unknown family."""
+    if name not in registry.FAMILIES:
+        raise ValueError(f"no family `{name}`. {wording.suggest(name, registry.FAMILIES)}")
+    rows = [(each, summary(documentation(name, each))) for each in registry.names(name)]
+    return [table((name, "what it does"), rows)]
+
+
+def component(family_name: str, name: str) -> list["RenderableType"]:
+    """What a component does (formula, paper) and its keys. Raises ValueError for an unknown one."""
+    family(family_name)
+    described = registry.load(family_name, name)
+    parts: list[RenderableType] = [
+        f"{family_name}/{name}\n",
+        documentation(family_name, name),
+        "\n" + (inspect.getdoc(described) or ""),
+    ]
+    rows = []
+    if family_name not in FAMILIES_WITHOUT_KEYS:
+        for key, parameter in registry.keys(family_name, name).items():
+            rows.append((key, kind(parameter), default(parameter)))
+    if rows:
+        parts.append(table(("key", "type", "default"), rows))
+    return parts
+
+
+def kind(parameter: inspect.Parameter) -> str:
+    """A key's type as Python writes it, without the checks that `Annotated` adds."""
+    annotation = parameter.annotation
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return inspect.formatannotation(annotation).replace("typing.", "")
+
+
+def default(parameter: inspect.Parameter) -> str:
+    """A key's default, or that there is none."""
+    return "required" if parameter.default is parameter.empty else repr(parameter.default)

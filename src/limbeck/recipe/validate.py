@@ -1,0 +1,181 @@
+"""What the keys of a recipe must have in common, beyond the type and range of each.
+
+These rules look at shape, names and the task alone. There are two moments:
+
+- When a recipe is read: rules of one stage, and which stages need which. The models call them
+  (`check_student`, `check_mixup`, `check_views`, `check_stages`), and pydantic adds the place.
+- Before a run: rules that need the task or compare settings of a stage (`check_task`,
+  `check_formats`, `check_rewrites`). `pipeline.compatibility` calls them, after it knows that all
+  names exist. They tell the place themselves.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from limbeck.core import registry, wording
+from limbeck.core.grids import GRIDS
+from limbeck.tasks import SelfSupervised
+
+if TYPE_CHECKING:  # the models call this module
+    from limbeck.recipe.model import Quantize, Recipe, Student, Train
+
+
+def check_student(student: "Student") -> None:
+    """Either `from` and `surgery`, or `model`. Raises ValueError."""
+    if (student.from_ is None) == (student.model is None):
+        raise ValueError("say either `from: teacher` with a `surgery`, or `model`")
+    if (student.from_ is None) != (student.surgery is None):
+        raise ValueError(
+            "`surgery` goes with `from`, which says what it cuts: `from: teacher`, "
+            "or another model's folder or hub id"
+        )
+    # A folder may have any name; one that is nearly `teacher` is more likely a slip.
+    is_slip = difflib.get_close_matches(student.from_ or "", ["teacher"])
+    if student.from_ != "teacher" and is_slip:
+        raise ValueError(
+            f"from: `{student.from_}`: did you mean `teacher`? "
+            f"The folder of another model of that name is `./{student.from_}`"
+        )
+
+
+def check_mixup(names: Sequence[str]) -> None:
+    """`mixup` comes last, since it mixes two finished images. Raises ValueError."""
+    if "mixup" in names[:-1]:
+        raise ValueError("`mixup` mixes finished views. Name it once, as the last")
+
+
+def check_views(train: "Train") -> None:
+    """`views` are variants of one row, which a teacher can answer ahead. Raises ValueError."""
+    # A mixture of two rows is none of them, and another in every step.
+    if train.views and (not train.augment or "mixup" in train.augment):
+        raise ValueError(
+            "`views` are those that `augment` makes of each row, and `mixup` makes others in every "
+            "step. Leave one of them out"
+        )
+
+
+def check_stages(recipe: "Recipe") -> None:
+    """Every stage has those that it builds on. Raises ValueError."""
+    _check_teaching(recipe)
+    if recipe.student.origin is None and not recipe.teacher:
+        raise ValueError("`student: {from: teacher}` needs a `teacher`")
+    if recipe.verdict:
+        quantized_arms = {"kd+ptq", "joint"} & set(recipe.verdict.arms)
+        if quantized_arms and not recipe.quantize:
+            raise ValueError(
+                "the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, "
+                "or say `verdict: {arms: [plain, kd]}`"
+            )
+        if not recipe.teacher:
+            raise ValueError("`verdict` compares with a `teacher`")
+
+
+def _check_teaching(recipe: "Recipe") -> None:
+    """What only acts where a teacher is asked."""
+    if recipe.distill and not recipe.teacher:
+        raise ValueError("`distill` needs a `teacher`")
+    for name in ("teachers", "assistant"):
+        if getattr(recipe, name) and not recipe.distill:
+            raise ValueError(f"`{name}` teaches the student, which needs `distill` and a `teacher`")
+    if recipe.distill and recipe.distill.combine != "mean" and not recipe.teachers:
+        raise ValueError(
+            "`distill.combine` says what several teachers answer together: it needs `teachers`"
+        )
+    if recipe.augment and not recipe.distill:
+        raise ValueError("`augment` makes rows that only a teacher labels: it needs `distill`")
+
+
+def check_task(recipe: "Recipe") -> None:
+    """What the stages ask of the task: images, texts, a metric, labels. Raises ValueError."""
+    task = registry.load("tasks", recipe.task)
+    if recipe.train.augment and "pixel_values" not in task.input_names:
+        raise recipe.mistake(
+            ["train", "augment"],
+            f"`{recipe.task}` reads no images, and only these are augmented. Leave it out",
+        )
+    if recipe.augment and "input_ids" not in task.input_names:
+        raise recipe.mistake(
+            ["augment"],
+            f"`{recipe.task}` reads no texts, and words are replaced. "
+            "For images there is train.augment",
+        )
+    metric = recipe.verdict.metric if recipe.verdict else None
+    if metric and metric not in task.metric_names:
+        nearest = wording.suggest(metric, task.metric_names)
+        raise recipe.mistake(
+            ["verdict", "metric"], f"`{recipe.task}` has no metric `{metric}`. {nearest}"
+        )
+    if issubclass(task, SelfSupervised):
+        _check_pre_training(recipe)
+
+
+def _check_pre_training(recipe: "Recipe") -> None:
+    """A task that makes its own labels trains a float model, and no more."""
+    stages: dict[str, Any] = {"distill": recipe.distill, "quantize": recipe.quantize}
+    for name, stage in stages.items():
+        if stage:
+            raise recipe.mistake(
+                [name],
+                f"`{recipe.task}` only pre-trains: it takes no `{name}`. Leave it out; the run's "
+                "folder `model` is then the teacher.model or student.model of a recipe that has it",
+            )
+    if recipe.teacher and recipe.student.origin:
+        raise recipe.mistake(
+            ["teacher"],
+            f"`{recipe.task}` asks a teacher nothing. Leave it out, or cut the student from it",
+        )
+
+
+def check_formats(recipe: "Recipe") -> None:
+    """Formats that follow one another in training get coarser, at rising shares. Raises ValueError."""
+    settings = recipe.quantize
+    if settings is None:
+        return
+    problem = _problem_of_progressive(settings)
+    if problem:
+        raise recipe.mistake(["quantize", "progressive"], problem)
+    shares = [settings.start, *settings.switch_at, 1.0]
+    is_rising = shares == sorted(set(shares))
+    is_complete = len(settings.switch_at) == len(settings.progressive)
+    if settings.switch_at and not (is_rising and is_complete):
+        raise recipe.mistake(
+            ["quantize", "switch_at"],
+            f"{settings.switch_at} is not one share of the training for each format of "
+            f"`progressive`, each above the one before, from `start` ({settings.start:g}) to 1",
+        )
+
+
+def _problem_of_progressive(settings: "Quantize") -> str | None:
+    """Why the formats cannot follow one another; None where they can."""
+    if not settings.progressive:
+        return None
+    if settings.when == "after":
+        return (
+            "formats follow one another while the model trains, and `when` is after. Leave it out, "
+            "or say `when: train`"
+        )
+    if settings.weights == "float" or GRIDS[settings.weights].is_floating:
+        return (
+            f"bits are reduced to those of an integer format, and `weights` is {settings.weights}. "
+            "Leave it out"
+        )
+    formats = [*settings.progressive, settings.weights]
+    num_levels = [GRIDS[name].num_levels for name in formats]
+    if num_levels != sorted(set(num_levels), reverse=True):
+        return (
+            "each format must have fewer levels than the one before, and `weights` the fewest, "
+            f"not {' -> '.join(formats)}"
+        )
+    return None
+
+
+def check_rewrites(recipe: "Recipe") -> None:
+    """`equalize` rewrites a trained model: it does not go with `when: train`. Raises ValueError."""
+    settings = recipe.quantize
+    if settings and settings.when == "train" and settings.equalize:
+        raise recipe.mistake(
+            ["quantize", "equalize"],
+            "a model is rewritten after its training, and `when` is train. Leave it out, "
+            "or say `when: after`",
+        )
