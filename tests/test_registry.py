@@ -256,12 +256,12 @@ def test_the_guides_loss_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0]]]).log_softmax(-1)
     mask = torch.tensor([[True, False]])
     loss = registry.create("losses", "hellinger")
-    assert loss(Outputs(logits, mask), Outputs(logits, mask), None).item() == pytest.approx(
+    assert loss(Outputs(logits, mask), Outputs(logits, mask), None, 0.5).item() == pytest.approx(
         0, abs=1e-6
     )
     p, q = logits[0, 0].exp(), torch.tensor([0.25, 0.75])
     expected = 1 - (p * q).sqrt().sum()
     other = q.log().expand(1, 2, 2)
-    assert loss(Outputs(other, mask), Outputs(logits, mask), None).item() == pytest.approx(
+    assert loss(Outputs(other, mask), Outputs(logits, mask), None, 0.5).item() == pytest.approx(
         expected.item(), abs=1e-6
     )

@@ -16,14 +16,15 @@ import torch
 from limbeck.core import registry
 from limbeck.core.schedules import schedule
 from limbeck.distillation.objective import Objective, Term
-from limbeck.losses import FeatureLoss, Tempered
+from limbeck.losses import FeatureLoss
+from limbeck.models.attention import PROBABILITIES
 from limbeck.models.taps import HIDDEN, MAPS, OF_ATTENTION, PLACES, Outputs, Tap, run_model
-from limbeck.quantization.attention import PROBABILITIES
 from limbeck.tasks import UNKNOWN, Batch
 
 B, W, V, D = 5, 5, 4, 6
 P, N, C, S = 6, 2, 3, 4
 LAYERS = (0, 1)
+PROGRESS = 0.5  # of the training; what follows no schedule is blind to it
 NAMES = [
     name for name in registry.names("losses") if "peer" not in registry.load("losses", name).reads
 ]  # what runs a model: test_mutual.py
@@ -154,7 +155,7 @@ def watched(outputs: Outputs) -> Outputs:
 def gradients(name: str, given: Case) -> tuple[torch.Tensor, Outputs, Outputs]:
     """The loss after backward, with the watched student and teacher."""
     student, teacher, batch = watched(given[0]), watched(given[1]), given[2]
-    value = make(name)(student, teacher, batch)
+    value = make(name)(student, teacher, batch, PROGRESS)
     value.backward()
     return value.detach(), student, teacher
 
@@ -201,7 +202,7 @@ def test_a_divergence_is_zero_at_identity_and_positive_elsewhere(name: str) -> N
     for leaf in leaves(watched_student):
         if leaf.grad is not None:
             torch.testing.assert_close(leaf.grad, torch.zeros_like(leaf), atol=1e-12, rtol=0)
-    assert make(name)(student, teacher, batch) > 1e-3
+    assert make(name)(student, teacher, batch, PROGRESS) > 1e-3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -272,8 +273,8 @@ def test_the_order_of_rows_does_not_matter(name: str) -> None:
     )
     loss = make(name)
     torch.testing.assert_close(
-        loss(turned(student), turned(teacher), turned_batch),
-        loss(student, teacher, batch),
+        loss(turned(student), turned(teacher), turned_batch, PROGRESS),
+        loss(student, teacher, batch, PROGRESS),
         atol=0,
         rtol=1e-12,
     )
@@ -303,9 +304,13 @@ def test_padding_does_not_matter(name: str) -> None:
     padded_student = padded(student)
     loss = make(name)
     value = loss(
-        padded_student, padded(teacher), replace(batch, labels=labels, mask=padded_student.mask)
+        padded_student,
+        padded(teacher),
+        replace(batch, labels=labels, mask=padded_student.mask),
+        PROGRESS,
     )
-    torch.testing.assert_close(value, loss(student, teacher, batch), atol=0, rtol=1e-12)
+    expected = loss(student, teacher, batch, PROGRESS)
+    torch.testing.assert_close(value, expected, atol=0, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", HARD)
@@ -316,10 +321,12 @@ def test_unlabelled_rows_are_inert_for_hard_losses(name: str) -> None:
     labels[0] = unlabelled(name, labels[0])
     value, watched_student, _ = gradients(name, (student, teacher, replace(batch, labels=labels)))
     rest = replace(mapped(student, lambda value: value[1:]), mask=student.mask[1:])
-    expected = loss(rest, teacher, replace(batch, labels=batch.labels[1:], mask=batch.mask[1:]))
+    rest_batch = replace(batch, labels=batch.labels[1:], mask=batch.mask[1:])
+    expected = loss(rest, teacher, rest_batch, PROGRESS)
     torch.testing.assert_close(value, expected.detach(), atol=0, rtol=1e-12)
     assert (watched_student.logits.grad[0] == 0).all()
-    assert loss(student, teacher, replace(batch, labels=unlabelled(name, labels))) == 0
+    nothing_known = replace(batch, labels=unlabelled(name, labels))
+    assert loss(student, teacher, nothing_known, PROGRESS) == 0
 
 
 @pytest.mark.parametrize("name", [name for name in READERS if name not in READS_LABELS])
@@ -327,9 +334,9 @@ def test_labels_do_not_matter_to_a_loss_that_reads_the_teacher(name: str) -> Non
     """Unlabelled rows teach in full."""
     student, teacher, batch = case(name)
     loss = make(name)
-    assert loss(student, teacher, replace(batch, labels=unlabelled(name, batch.labels))) == loss(
-        student, teacher, batch
-    )
+    nothing_known = replace(batch, labels=unlabelled(name, batch.labels))
+    value = loss(student, teacher, nothing_known, PROGRESS)
+    assert value == loss(student, teacher, batch, PROGRESS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -353,7 +360,9 @@ def test_gradcheck(name: str) -> None:
         inner = student.inner | dict(zip(read, rest[: len(read)], strict=True))
         parameters = {key: tensor for (key, _), tensor in zip(own, rest[len(read) :], strict=True)}
         return torch.func.functional_call(
-            loss, parameters, (replace(student, logits=logits, inner=inner), teacher, batch)
+            loss,
+            parameters,
+            (replace(student, logits=logits, inner=inner), teacher, batch, PROGRESS),
         )
 
     inputs = [
@@ -368,9 +377,9 @@ def test_bfloat16_logits_and_maps_are_accumulated_in_float32(name: str) -> None:
     """The same bfloat16 values, in float64 and as they are, give one value: what differs is the arithmetic, not the inputs."""
     student, teacher, batch = case(name, torch.bfloat16)
     expected = make(name)(
-        mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch
+        mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch, PROGRESS
     )
-    found = make(name, torch.float32)(student, teacher, batch)
+    found = make(name, torch.float32)(student, teacher, batch, PROGRESS)
     torch.testing.assert_close(found.double(), expected, atol=0, rtol=1e-3)
 
 
@@ -392,32 +401,42 @@ def test_hidden_takes_the_maps_of_a_network_under_autocast() -> None:
         Outputs(student.logits, batch.mask, {Tap(HIDDEN, "theirs"): torch.ones(B, 1, 4)}),
     )
     loss.bind([("blocks.2", "theirs")], student, teacher)
-    loss(student, teacher, batch).backward()
+    loss(student, teacher, batch, PROGRESS).backward()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_is_close_to_float64(name: str) -> None:
     student, teacher, batch = case(name, torch.float32)
     expected = make(name)(
-        mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch
+        mapped(student, torch.Tensor.double), mapped(teacher, torch.Tensor.double), batch, PROGRESS
     )
     torch.testing.assert_close(
-        make(name, torch.float32)(student, teacher, batch).double(), expected, atol=0, rtol=1e-5
+        make(name, torch.float32)(student, teacher, batch, PROGRESS).double(),
+        expected,
+        atol=0,
+        rtol=1e-5,
     )
 
 
 @pytest.mark.parametrize("name", WITH_TEMPERATURE)
-def test_the_objective_sets_the_temperature_by_the_progress(name: str) -> None:
+def test_a_temperature_s_schedule_is_read_at_the_progress(name: str) -> None:
+    """One object, asked in any order: no call leaves a temperature behind."""
     loss = make(name, temperature="linear(4, 1)")
-    assert isinstance(loss, Tempered)
-    objective = Objective([Term(name, schedule(1.0), loss)])
-    found = [
-        objective(*case(name), progress)[1][name].detach() for progress in (0.0, 1.0, 0.5, 0.0)
-    ]
+    found = [loss(*case(name), progress).detach() for progress in (0.0, 1.0, 0.5, 0.0)]
     assert found == [
-        make(name, temperature=temperature)(*case(name)) for temperature in (4.0, 1.0, 2.5, 4.0)
+        make(name, temperature=temperature)(*case(name), PROGRESS)
+        for temperature in (4.0, 1.0, 2.5, 4.0)
     ]
     assert len(set(map(float, found))) == 3
+
+
+@pytest.mark.parametrize("name", WITH_TEMPERATURE)
+def test_the_objective_hands_its_progress_on(name: str) -> None:
+    loss = make(name, temperature="linear(4, 1)")
+    objective = Objective([Term(name, schedule(1.0), loss)])
+    for progress in (0.0, 0.7):
+        total, parts = objective(*case(name), progress)
+        assert parts[name] == loss(*case(name), progress) == total
 
 
 @pytest.mark.parametrize("name", WITH_TEMPERATURE)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from limbeck.core import registry
+from limbeck.models.attention import FACTORS, PROBABILITIES
 from limbeck.models.taps import Outputs, Tap
-from limbeck.quantization.attention import FACTORS, PROBABILITIES
 from limbeck.tasks import Batch
 
 B, P, D = 3, 4, 6
@@ -34,7 +34,7 @@ TEACHERS = {2: drawn(1, "theirs", 2), 3: drawn(2, "theirs", 3)}
 def loss(name: str, teacher: Outputs, **keys: Any) -> float:
     made = registry.create("losses", name, keys)
     made.bind([("own", "theirs")], STUDENT, teacher)
-    return made(STUDENT, teacher, BATCH).item()
+    return made(STUDENT, teacher, BATCH, 0.5).item()
 
 
 def counted(teacher: Outputs, b: int) -> list[int]:
@@ -92,7 +92,7 @@ def test_probabilities_of_zero_are_no_trouble() -> None:
     )
     made = registry.create("losses", "attention", {"measure": "kl"})
     made.bind([("own", "theirs")], student, teacher)
-    value = made(student, teacher, BATCH)
+    value = made(student, teacher, BATCH, 0.5)
     value.backward()
     assert value == 0
     assert torch.isfinite(student.inner[Tap(PROBABILITIES, "own")].grad).all()

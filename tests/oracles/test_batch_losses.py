@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from limbeck.core import registry
+from limbeck.losses.relational import chosen_units
+from limbeck.models.layers import evenly
 from limbeck.models.taps import HIDDEN, Outputs, Tap
 from limbeck.models.weights import model_state, restore_state
 from limbeck.tasks import Batch
@@ -50,7 +52,7 @@ def dot(a: list[float], b: list[float]) -> float:
 def loss(name: str, **keys: Any) -> float:
     made = registry.create("losses", name, keys)
     made.bind([("own", "theirs")], STUDENT, TEACHER)
-    return made.double()(STUDENT, TEACHER, BATCH).item()
+    return made.double()(STUDENT, TEACHER, BATCH, 0.5).item()
 
 
 def test_similarity() -> None:
@@ -112,6 +114,21 @@ def test_relational(most: int) -> None:
     )
 
 
+@pytest.mark.parametrize("most", [3, 4, 8, 64])
+def test_units_are_chosen_as_layers_are_evenly(most: int) -> None:
+    """For every number of counted units, halves included, which both round to the even one."""
+    generator = np.random.default_rng(0)
+    for length in (1, 7, 40, 200):
+        for counted in range(length + 1):
+            mask = torch.zeros(length, dtype=torch.bool)
+            mask[generator.permutation(length)[:counted]] = True
+            positions = mask.nonzero().flatten().tolist()
+            chosen = range(counted) if counted <= most else evenly(most, counted)
+            indices, is_unit = chosen_units(mask, most)
+            assert indices.shape == is_unit.shape == (min(most, length),)
+            assert indices[is_unit].tolist() == [positions[number] for number in chosen]
+
+
 def embedded(weight: torch.Tensor, given: list[float]) -> list[float]:
     found = [dot(row, given) for row in weight.tolist()]
     return [value / math.sqrt(dot(found, found)) for value in found]
@@ -137,8 +154,8 @@ def classes() -> list[int]:
 
 def expected_nats(made: Any, past: Units, past_classes: list[int]) -> tuple[float, Units]:
     """(the loss, the teacher's embeddings)."""
-    own = [embedded(made.own[0].weight, given) for given in units(STUDENT)]
-    theirs = [embedded(made.theirs[0].weight, given) for given in units(TEACHER)]
+    own = [embedded(made.student_projectors[0].weight, given) for given in units(STUDENT)]
+    theirs = [embedded(made.teacher_projectors[0].weight, given) for given in units(TEACHER)]
     nats = []
     for i, each in enumerate(own):
         others = [
@@ -161,12 +178,12 @@ def test_contrastive_remembers_the_teacher_s_last_units() -> None:
     assert len(decided) == 7
     assert set(decided) == {0, 1}
     first, theirs = expected_nats(made, [], [])
-    assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(first, rel=1e-10)
+    assert made(STUDENT, TEACHER, BATCH, 0.5).item() == pytest.approx(first, rel=1e-10)
     second, _ = expected_nats(made, theirs, decided)
-    assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(second, rel=1e-10)
+    assert made(STUDENT, TEACHER, BATCH, 0.5).item() == pytest.approx(second, rel=1e-10)
     third, _ = expected_nats(made, theirs + theirs[:3], decided + decided[:3])
-    assert made.eval()(STUDENT, TEACHER, BATCH).item() == pytest.approx(third, rel=1e-10)
-    assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(
+    assert made.eval()(STUDENT, TEACHER, BATCH, 0.5).item() == pytest.approx(third, rel=1e-10)
+    assert made(STUDENT, TEACHER, BATCH, 0.5).item() == pytest.approx(
         third, rel=1e-10
     )  # outside of training nothing is remembered
 
@@ -174,17 +191,17 @@ def test_contrastive_remembers_the_teacher_s_last_units() -> None:
 def test_contrastive_without_a_memory_compares_the_batch() -> None:
     made = bound_contrastive(memory=0)
     for _ in range(2):
-        assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(
+        assert made(STUDENT, TEACHER, BATCH, 0.5).item() == pytest.approx(
             expected_nats(made, [], [])[0], rel=1e-10
         )
 
 
 def test_the_memory_is_in_the_checkpoint() -> None:
     made, fresh = bound_contrastive(), bound_contrastive()
-    made(STUDENT, TEACHER, BATCH)
+    made(STUDENT, TEACHER, BATCH, 0.5)
     restore_state(fresh, model_state(made))
     assert int(fresh.filled) == 7
-    assert fresh(STUDENT, TEACHER, BATCH) == made(STUDENT, TEACHER, BATCH)
+    assert fresh(STUDENT, TEACHER, BATCH, 0.5) == made(STUDENT, TEACHER, BATCH, 0.5)
 
 
 def test_contrastive_compares_one_layer() -> None:

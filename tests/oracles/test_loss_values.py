@@ -58,7 +58,7 @@ def test_cross_entropy() -> None:
     labelled = [(b, w) for b, w in counted(with_teacher=False) if LABELS[b, w] != UNKNOWN]
     nats = [-math.log(probabilities(STUDENT.logits[b, w])[int(LABELS[b, w])]) for b, w in labelled]
     assert registry.create("losses", "cross_entropy")(
-        STUDENT, TEACHER, BATCH
+        STUDENT, TEACHER, BATCH, 0.5
     ).item() == pytest.approx(np.mean(nats), rel=1e-12)
 
 
@@ -71,7 +71,9 @@ def test_kl(temperature: float) -> None:
             probabilities(TEACHER.logits[b, w], temperature),
         )
         values.append(sum(a * math.log(a / c) for a, c in zip(p, q, strict=True)))
-    found = registry.create("losses", "kl", {"temperature": temperature})(STUDENT, TEACHER, BATCH)
+    found = registry.create("losses", "kl", {"temperature": temperature})(
+        STUDENT, TEACHER, BATCH, 0.5
+    )
     assert found.item() == pytest.approx(temperature**2 * np.mean(values), rel=1e-10)
 
 
@@ -85,7 +87,7 @@ def test_soft_cross_entropy(temperature: float) -> None:
         )
         values.append(-sum(a * math.log(c) for a, c in zip(p, q, strict=True)))
     found = registry.create("losses", "soft_cross_entropy", {"temperature": temperature})(
-        STUDENT, TEACHER, BATCH
+        STUDENT, TEACHER, BATCH, 0.5
     )
     assert found.item() == pytest.approx(temperature**2 * np.mean(values), rel=1e-10)
 
@@ -94,7 +96,7 @@ def test_the_size_of_kl_s_gradient_does_not_fall_with_the_square_of_the_temperat
     """Hinton et al., section 2: as T grows, T^2 times the gradient tends to (student - teacher) / V on centred logits."""
     logits = STUDENT.logits.clone().requires_grad_()
     registry.create("losses", "kl", {"temperature": 1000.0})(
-        Outputs(logits, STUDENT.mask), TEACHER, BATCH
+        Outputs(logits, STUDENT.mask), TEACHER, BATCH, 0.5
     ).backward()
     difference = (STUDENT.logits - STUDENT.logits.mean(-1, keepdim=True)) - (
         TEACHER.logits - TEACHER.logits.mean(-1, keepdim=True)
@@ -109,7 +111,9 @@ def test_kl_and_soft_cross_entropy_have_one_gradient() -> None:
     found = []
     for name in ("kl", "soft_cross_entropy"):
         logits = STUDENT.logits.clone().requires_grad_()
-        registry.create("losses", name)(Outputs(logits, STUDENT.mask), TEACHER, BATCH).backward()
+        registry.create("losses", name)(
+            Outputs(logits, STUDENT.mask), TEACHER, BATCH, 0.5
+        ).backward()
         found.append(logits.grad)
     torch.testing.assert_close(*found)
 
@@ -136,7 +140,7 @@ def test_hidden_with_a_projector_between_widths() -> None:
             sum((own - their) ** 2 for own, their in zip(projected, target, strict=True)) / 6
         )
         powers.append(sum(their**2 for their in target) / 6)
-    assert loss(STUDENT, TEACHER, BATCH).item() == pytest.approx(
+    assert loss(STUDENT, TEACHER, BATCH, 0.5).item() == pytest.approx(
         np.mean(errors) / np.mean(powers), rel=1e-10
     )
 
@@ -147,7 +151,7 @@ def test_the_cosine_of_hidden_maps() -> None:
         projected, target = projected_and_target(loss, b, w)
         product = sum(own * their for own, their in zip(projected, target, strict=True))
         values.append(1 - product / math.hypot(*projected) / math.hypot(*target))
-    assert loss(STUDENT, TEACHER, BATCH).item() == pytest.approx(np.mean(values), rel=1e-10)
+    assert loss(STUDENT, TEACHER, BATCH, 0.5).item() == pytest.approx(np.mean(values), rel=1e-10)
 
 
 def scaled(outputs: Outputs) -> Outputs:
@@ -156,6 +160,6 @@ def scaled(outputs: Outputs) -> Outputs:
 
 def test_hidden_is_blind_to_the_teacher_s_scale() -> None:
     loss = bound()
-    assert loss(scaled(STUDENT), scaled(TEACHER), BATCH).item() == pytest.approx(
-        loss(STUDENT, TEACHER, BATCH).item(), rel=1e-10
+    assert loss(scaled(STUDENT), scaled(TEACHER), BATCH, 0.5).item() == pytest.approx(
+        loss(STUDENT, TEACHER, BATCH, 0.5).item(), rel=1e-10
     )

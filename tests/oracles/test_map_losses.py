@@ -68,7 +68,7 @@ def test_attention_transfer() -> None:
             length = math.sqrt(sum(value**2 for value in flat))
             found.append([value / length for value in flat])
         values.append(sum((a - c) ** 2 for a, c in zip(*found, strict=True)))
-    assert bound("attention_transfer")(STUDENT, TEACHER, BATCH).item() == pytest.approx(
+    assert bound("attention_transfer")(STUDENT, TEACHER, BATCH, 0.5).item() == pytest.approx(
         np.mean(values), rel=1e-10
     )
 
@@ -96,7 +96,7 @@ def test_fsp() -> None:
         )
     target = flow(maps_of(TEACHER, "c"), maps_of(TEACHER, "d"))
     error = float(((flow(*projected) - target) ** 2).sum())
-    assert made(STUDENT, TEACHER, BATCH).item() == pytest.approx(
+    assert made(STUDENT, TEACHER, BATCH, 0.5).item() == pytest.approx(
         error / float((target**2).sum()), rel=1e-10
     )
 

@@ -57,7 +57,7 @@ def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 
 def test_each_learns_by_its_own_line_and_holds_the_other_still() -> None:
     loss, student, peer = pair()
-    value = loss(outputs_of(student, BATCH), Outputs(torch.zeros(B, 1, V), MASK), BATCH)
+    value = loss(outputs_of(student, BATCH), Outputs(torch.zeros(B, 1, V), MASK), BATCH, 0.5)
     value.backward()
     own, theirs = Linear(1), Linear(2)
     q, p = own(PIXELS), theirs(PIXELS)

@@ -13,6 +13,7 @@ from limbeck.core.errors import Diverged
 from limbeck.core.schedules import lowest, schedule
 from limbeck.distillation.objective import Objective, Term, hard_terms, terms
 from limbeck.models.taps import Outputs, Tap
+from limbeck.models.weights import model_state
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
@@ -36,7 +37,9 @@ class Fixed(nn.Module):
         super().__init__()
         self.value, self.calls = value, 0
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self, student: Outputs, teacher: Outputs, batch: Batch, progress: float
+    ) -> torch.Tensor:
         self.calls += 1
         return self.value + 0 * student.logits.sum()
 
@@ -154,25 +157,56 @@ def test_no_term_at_all_is_zero() -> None:
     assert set(parts) == set()
 
 
+def diverged(objective: Objective, progress: float = 0.0) -> Diverged:
+    """What a step at this progress leaves to be told."""
+    forward(objective, progress)
+    with pytest.raises(Diverged) as caught:
+        objective.raise_if_diverged()
+    return caught.value
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_term_that_diverged_is_named(value: float) -> None:
-    with pytest.raises(Diverged, match=r"`kl` is not finite\. Lower train\.learning_rate"):
-        forward(Objective([term("task", 1.0), term("kl", value), term("hidden", 1.0)]))
+    error = diverged(Objective([term("task", 1.0), term("kl", value), term("hidden", 1.0)]), 0.25)
+    assert str(error) == (
+        "the loss term `kl` is not finite. Lower train.learning_rate or this term's weight"
+    )
+    assert error.progress == 0.25
 
 
 def test_a_quantization_term_that_diverged_is_named() -> None:
-    with pytest.raises(Diverged, match="`quantization` is not finite"):
-        forward(
-            Objective(
-                [term("task", 1.0)],
-                {"quantization": (schedule(1.0), lambda: torch.tensor(math.nan))},
-            )
-        )
+    penalty = (schedule(1.0), lambda: torch.tensor(math.nan))
+    error = diverged(Objective([term("task", 1.0)], {"quantization": penalty}))
+    assert "`quantization` is not finite" in str(error)
 
 
 def test_a_sum_that_overflows_is_named_too() -> None:
-    with pytest.raises(Diverged, match="`total` is not finite"):
-        forward(Objective([term("a", 3e38), term("b", 3e38)]))
+    error = diverged(Objective([term("a", 3e38), term("b", 3e38)]))
+    assert "`total` is not finite" in str(error)
+
+
+def test_the_first_term_that_diverged_is_named_with_its_step_however_late_one_looks() -> None:
+    """Of 40 steps `kl`, which begins at step 10, breaks at 13 and is finite again; `task` breaks at 20."""
+    task, kl = term("task", 1.0), term("kl", 1.0, "step(0@0, 1@0.25)")
+    objective = Objective([task, kl])
+    for step in range(30):
+        kl.loss.value = math.nan if step == 13 else 1.0
+        task.loss.value = math.inf if step >= 20 else 1.0
+        forward(objective, step / 40)
+    with pytest.raises(Diverged, match="`kl` is not finite") as caught:
+        objective.raise_if_diverged()
+    assert round(40 * caught.value.progress) == 13
+
+
+def test_as_long_as_all_is_finite_nothing_is_raised_and_nothing_is_kept() -> None:
+    objective = Objective([term("task", 1.0), term("kl", 3e38)])
+    objective.raise_if_diverged()
+    before = model_state(objective)
+    forward(objective, 0.5)
+    objective.raise_if_diverged()
+    after = model_state(objective)
+    assert before.keys() == after.keys() == {"factors"}
+    assert torch.equal(after["factors"], torch.ones(2))
 
 
 def test_a_recipe_s_losses_become_terms_with_their_keys_and_weights() -> None:
@@ -182,7 +216,7 @@ def test_a_recipe_s_losses_become_terms_with_their_keys_and_weights() -> None:
     found = {each.name: each for each in terms("cross_entropy", distill)}
     assert list(found) == ["task", "kl", "hidden"]
     assert [each.weight(0.5) for each in found.values()] == [0.5, 0.5, 1.0]
-    assert found["kl"].loss.temperature == 4.0
+    assert found["kl"].loss.temperature(0.5) == 4.0
     assert (
         [each.name for each in terms("cross_entropy", None)]
         == [each.name for each in hard_terms("cross_entropy")]

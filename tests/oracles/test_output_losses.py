@@ -41,7 +41,7 @@ def value(
     labels: np.ndarray = CLASSES,
     **keys: float | str,
 ) -> float:
-    return float(registry.create("losses", name, keys)(student, teacher, batch(labels)))
+    return float(registry.create("losses", name, keys)(student, teacher, batch(labels), 0.5))
 
 
 def mean(of_unit: Callable[[Vector, Vector], float]) -> float:
@@ -147,7 +147,7 @@ def test_logit_standardised_leaves_scale_and_offset_to_the_student() -> None:
 def test_a_head_that_starts_at_zero_gets_a_finite_gradient_from_logit_standardised() -> None:
     logits = torch.zeros(B, W, V, requires_grad=True)
     registry.create("losses", "logit_standardised")(
-        Outputs(logits, STUDENT.mask), TEACHER, batch()
+        Outputs(logits, STUDENT.mask), TEACHER, batch(), 0.5
     ).backward()
     assert 0 < logits.grad.abs().max() < 1e3
 
@@ -290,7 +290,7 @@ def test_bernoulli_kl_holds_where_a_sigmoid_is_1_in_float32() -> None:
     mask = torch.ones(1, 2, dtype=torch.bool)
     own, theirs = torch.tensor([[[40.0], [-200.0]]]), torch.tensor([[[-40.0], [200.0]]])
     found = registry.create("losses", "bernoulli_kl", {"temperature": 1.0})(
-        Outputs(own, mask), Outputs(theirs, mask), batch()
+        Outputs(own, mask), Outputs(theirs, mask), batch(), 0.5, 0.5
     )
     assert float(found) == pytest.approx((40 + 200) / 2, rel=1e-6)
 
@@ -317,7 +317,7 @@ def test_binary_cross_entropy() -> None:
 def test_unknown_labels_of_a_set_get_no_gradient_and_the_known_ones_q_less_y() -> None:
     logits = STUDENT.logits.clone().requires_grad_()
     registry.create("losses", "binary_cross_entropy")(
-        Outputs(logits, STUDENT.mask), TEACHER, batch(SETS)
+        Outputs(logits, STUDENT.mask), TEACHER, batch(SETS), 0.5
     ).backward()
     counts = (STUDENT.mask.numpy()[..., None] & (SETS != UNKNOWN)).astype(float)
     expected = counts * (expit(OWN) - SETS) / counts.any(-1).sum()
@@ -329,7 +329,7 @@ def test_mean_squared_error() -> None:
     mask = torch.ones(B, W, dtype=torch.bool)
     mask[0, 0] = False
     student = Outputs(STUDENT.logits[..., :1].clone().requires_grad_(), mask)
-    loss = registry.create("losses", "mean_squared_error")(student, TEACHER, batch(NUMBERS))
+    loss = registry.create("losses", "mean_squared_error")(student, TEACHER, batch(NUMBERS), 0.5)
     errors = [
         (OWN[b, w, 0] - NUMBERS[b, w]) ** 2
         for b in range(B)

@@ -116,7 +116,9 @@ def test_the_loss_of_a_worked_example() -> None:
     logits = torch.tensor([[[1.0, 0], [0, 2], [3, 0], [0.3, 0.4], [9, 9]]] * 2, dtype=torch.float64)
     labels = torch.tensor([[0.5, 7, math.nan, 7, 7], [math.nan, 7, 1, 7, 7]], dtype=torch.float64)
     outputs = Outputs(logits, torch.ones(2, 5, dtype=torch.bool))
-    found = CosineError()(outputs, outputs, Batch({}, None, labels, outputs.mask, np.arange(2)))
+    found = CosineError()(
+        outputs, outputs, Batch({}, None, labels, outputs.mask, np.arange(2)), 0.5
+    )
     torch.testing.assert_close(found, torch.tensor((0.25 + 0.16) / 2, dtype=torch.float64))
 
 

@@ -6,4 +6,9 @@ class Interrupted(Exception):
 
 
 class Diverged(ValueError):
-    """A loss term is not finite."""
+    """A loss term is not finite. `progress`: the share of the training, 0 to 1, that was done at
+    the step that was the first; None where the one who raises it does not know."""
+
+    def __init__(self, message: str, progress: float | None = None) -> None:
+        super().__init__(message)
+        self.progress = progress

@@ -1,115 +1,179 @@
 """The weighted sum of losses that one training minimises:
 
-    L = a * task(y) + sum_k b_k * loss_k(student, teacher) + lambda * mean (Q(w) - w)^2 [+ mu * sum alpha^2, with `ranges/pact`]
+    L = a * task(y) + sum over losses k of b_k * loss_k(student, teacher) + lambda * penalty
 
-Every weight, and every temperature, is a number or a schedule over the training's progress. Every term is logged by itself, and a weight of 0
-switches one off (it is not computed).
+`task(y)` is the task's own loss on the labels y. Penalties are taken of the model itself: the
+mean (Q(w) - w)^2 of quantized weights, and the sum of alpha^2 with the range `pact`. Every weight
+is a number or a schedule over the training's progress. Every term is logged by itself, and a
+weight of 0 switches one off: it is not computed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core import registry
 from limbeck.core.errors import Diverged
 from limbeck.core.schedules import Schedule, schedule
-from limbeck.losses import Loss, PeerLoss, Tempered
+from limbeck.losses import Loss
 from limbeck.models.taps import Outputs
 from limbeck.recipe.model import Distill, Weight
 from limbeck.tasks import Batch
 
+TOTAL = "total"
+NEVER = -1.0  # the progress of the first divergence, while there was none
+
 
 @dataclass(frozen=True)
 class Term:
-    """One loss and its weight."""
+    """One loss, its name in the recipe, and its weight over the training."""
 
     name: str
     weight: Schedule
     loss: Loss
 
 
-Penalty = tuple[Schedule, Callable[[], torch.Tensor]]
+Penalty = tuple[Schedule, Callable[[], Tensor]]
 
 
 class Objective(nn.Module):
-    """`terms` on outputs and `penalties` on the model itself by name: (weight schedule, () -> what is penalised)."""
+    """The sum of `terms` on the models' outputs and `penalties` on the student itself, by name:
+    (the weight's schedule, () -> what is penalised).
+
+    `factors` (one a term) multiply the weights; `distill.balance` sets them (`conflict.py`).
+
+    Nothing here waits for the device in a training step. Where a term is not finite, the progress
+    of the first such step is noted on the device; `raise_if_diverged` reads it.
+    """
 
     def __init__(
-        self, terms: Sequence[Term], penalties: Mapping[str, Penalty] | None = None
+        self,
+        terms: Sequence[Term],
+        penalties: Mapping[str, Penalty] | None = None,
     ) -> None:
         super().__init__()
         self.terms = terms
         self.penalties = penalties or {}
-        self.losses = nn.ModuleList(
-            [term.loss for term in terms if isinstance(term.loss, nn.Module)]
-        )
-        self.factors = nn.Buffer(
-            torch.ones(len(terms))
-        )  # of each term's weight, where a probe balances them
+        modules = [term.loss for term in terms if isinstance(term.loss, nn.Module)]
+        self.losses = nn.ModuleList(modules)
+        self.factors = nn.Buffer(torch.ones(len(terms)))
+        # No buffer: what went wrong in a killed training is no part of its checkpoint.
+        self.diverged_at: dict[str, Tensor] = {}
 
     def forward(
-        self, student: Outputs, teacher: Outputs, batch: Batch, progress: float
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """(total, each term by name, unweighted, with their gradients). Raises Diverged naming the term that is not finite."""
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(The total, each term by name: unweighted, with its gradient)."""
         total = student.logits.new_zeros(())
-        parts: dict[str, torch.Tensor] = {}
+        parts: dict[str, Tensor] = {}
         for term, factor in zip(self.terms, self.factors, strict=True):
-            if weight := term.weight(progress):
-                if isinstance(term.loss, PeerLoss):
-                    term.loss.at(progress)
-                if isinstance(term.loss, Tempered):
-                    term.loss.temperature = term.loss.temperatures(progress)
-                parts[term.name] = over_labels(term.loss, student, teacher, batch)
-                total = total + weight * factor * parts[term.name]
-        for name, (schedule_of_weight, penalty) in self.penalties.items():
-            if weight := schedule_of_weight(progress):
+            weight = term.weight(progress)
+            if weight:
+                part = loss_over_labels(term.loss, student, teacher, batch, progress)
+                parts[term.name] = part
+                total = total + weight * factor * part
+        for name, (weight_schedule, penalty) in self.penalties.items():
+            weight = weight_schedule(progress)
+            if weight:
                 parts[name] = penalty()
                 total = total + weight * parts[name]
-        if not torch.isfinite(total):
-            broken = [name for name, part in parts.items() if not torch.isfinite(part)] or ["total"]
-            raise Diverged(
-                f"the loss term `{broken[0]}` is not finite. Lower train.learning_rate or this term's weight"
-            )
+        self.note_divergence(parts | {TOTAL: total}, progress)
         return total, parts
 
+    @torch.no_grad()
+    def note_divergence(self, parts: dict[str, Tensor], progress: float) -> None:
+        """Note, on the device, the progress of the first step at which each part is not finite."""
+        for name, part in parts.items():
+            now = torch.full_like(part, progress, dtype=torch.float32)
+            before = self.diverged_at.get(name)
+            if before is None:
+                before = torch.full_like(now, NEVER)
+            is_first = ~part.isfinite() & (before == NEVER)
+            self.diverged_at[name] = torch.where(is_first, now, before)
+
+    def raise_if_diverged(self) -> None:
+        """Look whether a step so far had a term that was not finite. This waits for the device.
+
+        Raises Diverged naming the first such term, with the progress of its step.
+        """
+        if not self.diverged_at:
+            return
+        # The total last: where a term is broken, so is the total, and the term is to blame.
+        names = [name for name in self.diverged_at if name != TOTAL] + [TOTAL]
+        shares = torch.stack([self.diverged_at[name] for name in names]).tolist()
+        diverged = {name: at for name, at in zip(names, shares, strict=True) if at != NEVER}
+        if not diverged:
+            return
+        # A resumed or repeated training starts anew, and is told anew.
+        self.diverged_at = {}
+        first = min(diverged, key=diverged.__getitem__)
+        raise Diverged(
+            f"the loss term `{first}` is not finite. "
+            "Lower train.learning_rate or this term's weight",
+            progress=diverged[first],
+        )
+
     def weights(self, progress: float) -> dict[str, float]:
-        """The weight of every term by name, its factor included; of the switched-off ones too."""
-        own = {
+        """The weight of every term by name, times its factor; of those switched off too.
+
+        This waits for the device, which holds the factors: not for every step.
+        """
+        factors = self.factors.tolist()
+        weights = {name: weight(progress) for name, (weight, _) in self.penalties.items()}
+        weighted = {
             term.name: term.weight(progress) * factor
-            for term, factor in zip(self.terms, self.factors.tolist(), strict=True)
+            for term, factor in zip(self.terms, factors, strict=True)
         }
-        return own | {name: weight(progress) for name, (weight, _) in self.penalties.items()}
+        return weighted | weights
 
 
-def over_labels(loss: Loss, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-    """A loss on a batch. Where rows are mixtures, a hard loss, whichever it is, is the mean of those of the two labels by their shares (Zhang et al.,
-    2017, arXiv 1710.09412, equation 1: it is linear in the label); a soft loss compares answers to the mixture itself."""
-    found = loss(student, teacher, batch)
+def loss_over_labels(
+    loss: Loss,
+    student: Outputs,
+    teacher: Outputs,
+    batch: Batch,
+    progress: float,
+) -> Tensor:
+    """A loss on a batch, whose rows may be mixtures of two (`data.augment`: mixup).
+
+    A hard loss of a mixture is the mean of those of its two labels, by their shares (Zhang et al.,
+    2017, arXiv 1710.09412, equation 1: it is linear in the label). A soft loss compares the
+    answers to the mixture itself, and needs no labels.
+    """
+    value = loss(student, teacher, batch, progress)
     if batch.mixed is None or loss.reads:
-        return found
-    labels, share = batch.mixed
-    return share * found + (1 - share) * loss(
-        student, teacher, replace(batch, labels=labels, mixed=None)
-    )
+        return value
+    other_labels, share = batch.mixed
+    other_batch = replace(batch, labels=other_labels, mixed=None)
+    other_value = loss(student, teacher, other_batch, progress)
+    return share * value + (1 - share) * other_value
 
 
 def hard_terms(task_loss: str, weight: Weight = 1.0) -> list[Term]:
-    """The task's own loss alone."""
-    return [Term("task", schedule(weight), registry.create("losses", task_loss))]
+    """The task's own loss, by its name in the registry, as the only term."""
+    loss = registry.create("losses", task_loss)
+    return [Term("task", schedule(weight), loss)]
 
 
 def terms(task_loss: str, distill: Distill | None) -> list[Term]:
-    """The terms that a recipe's `distill` asks for; without it the task's own loss."""
+    """The task's own loss and the losses that a recipe's `distill` asks for.
+
+    Raises ValueError for a loss or a key of one that there is not.
+    """
     if distill is None:
         return hard_terms(task_loss)
-    soft = []
+    found = hard_terms(task_loss, distill.task_weight)
     for name, options in distill.losses.items():
-        if options.get("weight") == 0:
-            continue  # nothing it reads is asked of the teacher
-        own = {key: value for key, value in options.items() if key != "weight"}
-        soft.append(
-            Term(name, schedule(options.get("weight", 1.0)), registry.create("losses", name, own))
-        )
-    return [*hard_terms(task_loss, distill.task_weight), *soft]
+        keys = dict(options)
+        weight = keys.pop("weight", 1.0)
+        if weight == 0:
+            continue  # and nothing that it reads is asked of the teacher
+        loss = registry.create("losses", name, keys)
+        found.append(Term(name, schedule(weight), loss))
+    return found

@@ -1,33 +1,59 @@
-"""What the student is asked to match: (student, teacher, batch) -> scalar, the mean over counted units, accumulated in float32.
+"""What the student is asked to match: (student, teacher, batch, progress) -> scalar.
 
-`reads` names what a loss needs of the teacher ("logits", kinds of `features.Tap`; nothing for a hard loss). Padded units and places, and units
-without a label or a teacher, are inert; where none counts, the loss is 0 and its gradient is finite. A loss that reads inner tensors is bound to both
-models' before step 0; it may own projectors, which are trained and checkpointed with it and are no part of the student: none is exported. A
-temperature T may follow a schedule: see `Tempered`.
+Shapes: B rows, W units of a row (its words, or the one text or image), V labels, D width of a
+hidden map, C channels, P places (tokens), K slots of a loss that compares units with one another.
+
+A loss is a pure function of its arguments: its value is the mean over the units that count, in
+float32 at least, and `progress`, from 0 to 1, is the share of the training that is done. A
+schedule (of a temperature) is read at `progress` inside the call; nothing is set from outside.
+
+- `reads` names what a loss needs of the teacher: "logits", kinds of `models.taps.Tap`, or
+  nothing for a hard loss, which compares the student with the labels.
+- Padded units, and units without a label or without a teacher's answer, change nothing. Where no
+  unit counts, the loss is 0 and its gradient is finite.
+- A training step must not make the host wait for the device. So shapes are fixed: what does not
+  count is set to 0 by a mask, never cut away (`values[mask]` has to be told how many are left).
+- A loss may own parameters: projectors from the student's width to the teacher's. They are
+  trained and checkpointed with it, and are no part of the student: none is exported.
 """
 
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from limbeck.core.schedules import Schedule
 from limbeck.losses._matching import Matching
-from limbeck.models.taps import Outputs
+from limbeck.models.taps import Outputs, Tap
 from limbeck.tasks import Batch
 
 
 class Loss(Protocol):
-    """One file, one loss."""
+    """One file of this folder, one loss. The constructor's arguments are its recipe keys."""
 
     reads: ClassVar[tuple[str, ...]]
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor: ...
+    def __call__(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor: ...
 
 
 @runtime_checkable
 class FeatureLoss(Loss, Protocol):
-    """A loss on inner tensors: of each pair of layers it reads `kinds`; `matching` proposes the pairs. It is bound to both models' outputs on a few
-    rows before step 0, whose shapes it checks."""
+    """A loss on tensors inside both models.
+
+    `kinds`: the kinds of tensor that it reads of each pair of layers. `matching`: how pairs of
+    (student's layer, teacher's layer) are proposed. `pairs`: the pairs that it compares.
+
+    `bind` is called once, before step 0, with both models' outputs on a few rows: it takes the
+    pairs, checks that their shapes fit, and makes the projectors that the loss owns from then on.
+    It raises ValueError where shapes do not fit.
+    """
 
     kinds: tuple[str, ...]
     matching: Matching
@@ -38,75 +64,121 @@ class FeatureLoss(Loss, Protocol):
 
 @runtime_checkable
 class PeerLoss(Loss, Protocol):
-    """A loss of two that learn together: it owns a copy of the teacher, which learns by the task's hard loss too. The objective calls `at` with the
-    progress before each call."""
+    """A loss of two models that learn together.
 
-    def bind_peer(self, model: torch.nn.Module, hard: Loss) -> None: ...
+    `bind_peer` is called once, before step 0. From then on the loss owns `model`, a copy of the
+    teacher, which is trained along, also by `hard`, the task's own loss.
+    """
 
-    def at(self, progress: float) -> None: ...
-
-
-@runtime_checkable
-class Tempered(Loss, Protocol):
-    """A loss at a temperature: the objective sets `temperature` to what `temperatures` says of the progress before each call."""
-
-    temperature: float
-    temperatures: Schedule
+    def bind_peer(self, model: nn.Module, hard: Loss) -> None: ...
 
 
-def wide(values: torch.Tensor) -> torch.Tensor:
+class PairedUnits(NamedTuple):
+    """The units of rows whose units 0 and 1 are a pair, then 2 and 3: `first` and `second` are
+    (B, W / 2, D); `mask` (B, W / 2) is True where both count; `labels` are the first unit's."""
+
+    first: Tensor
+    second: Tensor
+    mask: Tensor
+    labels: Tensor
+
+
+def wide(values: Tensor) -> Tensor:
     """`values` in float32 at least: what a loss accumulates in."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def softened(
-    student: Outputs, teacher: Outputs, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(log q, log p), each (B, W, V): log softmax(logits / T) of student and teacher, the teacher detached."""
-    own, theirs = wide(student.logits), wide(teacher.logits.detach())
-    return torch.log_softmax(own / temperature, -1), torch.log_softmax(theirs / temperature, -1)
+def softened(student: Outputs, teacher: Outputs, temperature: float) -> tuple[Tensor, Tensor]:
+    """(log q, log p), each (B, W, V): log softmax(logits / temperature) of the student and of the
+    teacher, through which no gradient flows."""
+    student_logits = wide(student.logits)
+    teacher_logits = wide(teacher.logits.detach())
+    log_q = torch.log_softmax(student_logits / temperature, -1)
+    log_p = torch.log_softmax(teacher_logits / temperature, -1)
+    return log_q, log_p
 
 
-def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of `values` (B, W) where `mask` is True; 0 with a finite gradient where it never is."""
-    kept = torch.where(mask, values, torch.zeros((), dtype=values.dtype))
-    return kept.sum() / mask.sum().clamp_min(1)
+def matched(
+    kind: str,
+    pairs: Sequence[tuple[str, str]],
+    student: Outputs,
+    teacher: Outputs,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each pair of layers, the student's tensor of this `kind` and the teacher's, in float32
+    at least; no gradient flows through the teacher's."""
+    for student_layer, teacher_layer in pairs:
+        student_values = student.inner[Tap(kind, student_layer)]
+        teacher_values = teacher.inner[Tap(kind, teacher_layer)]
+        yield wide(student_values), wide(teacher_values.detach())
 
 
-def projector(own_width: int, their_width: int) -> torch.nn.Linear:
-    """A linear layer without bias from the student's width to the teacher's, which starts as the identity where they agree."""
-    made = torch.nn.Linear(own_width, their_width, bias=False)
-    if own_width == their_width:
-        torch.nn.init.eye_(made.weight)
-    return made
+def zero_where_not(mask: Tensor, values: Tensor) -> Tensor:
+    """`values` where `mask`, which broadcasts with them, is True; 0 elsewhere, without gradient."""
+    # A Python 0 in torch.where is copied to the device in every call, and the host waits for it.
+    return torch.where(mask, values, values.new_zeros(()))
 
 
-def counted(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(N, D) the units of `values` (B, W, D) where `mask` (B, W) is True, in float32 at least, for a loss that compares units of a batch."""
-    return wide(values)[mask]
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask`, of the same shape, is True; 0 with a finite gradient where it
+    never is."""
+    total = zero_where_not(mask, values).sum()
+    return total / mask.sum().clamp_min(1)
 
 
-def pairs(
-    student: Outputs, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The units 0 and 1 of a row are a pair, then 2 and 3: (B, P, D) the first vectors and the second, (B, P) where both count, and the labels of the
-    first."""
-    first, second = (slice(start, student.logits.shape[1] // 2 * 2, 2) for start in (0, 1))
-    logits, mask = wide(student.logits), student.mask
-    return (
-        logits[:, first],
-        logits[:, second],
-        mask[:, first] & mask[:, second],
-        batch.labels[:, first],
+def make_projector(student_width: int, teacher_width: int) -> nn.Linear:
+    """A linear layer without bias from the student's width to the teacher's, which starts as the
+    identity where they agree."""
+    projector = nn.Linear(student_width, teacher_width, bias=False)
+    if student_width == teacher_width:
+        nn.init.eye_(projector.weight)
+    return projector
+
+
+def flat_units(values: Tensor, mask: Tensor) -> Tensor:
+    """(B * W, D) the units of `values` (B, W, D), in float32 at least, for a loss that compares
+    the units of a batch with one another; 0 where `mask` (B, W) is False."""
+    counted = zero_where_not(mask.unsqueeze(-1), wide(values))
+    return counted.flatten(0, 1)
+
+
+def index_of_true(mask: Tensor, numbers: Tensor) -> Tensor:
+    """(K) where in `mask` (N) its True values of these `numbers` (K) stand, counted from 0.
+
+    Where there are fewer, the last index: the caller masks it.
+
+    >>> index_of_true(torch.tensor([False, True, False, True]), torch.tensor([0, 1]))
+    tensor([1, 3])
+    """
+    counts = mask.cumsum(0)
+    # The first index up to which there are as many True values.
+    found = torch.searchsorted(counts, numbers + 1)
+    return found.clamp_max(len(mask) - 1)
+
+
+def paired_units(student: Outputs, batch: Batch) -> PairedUnits:
+    """A batch's pairs of units; a last unit without a partner is left out."""
+    end = student.logits.shape[1] // 2 * 2
+    first = slice(0, end, 2)
+    second = slice(1, end, 2)
+    logits = wide(student.logits)
+    mask = student.mask[:, first] & student.mask[:, second]
+    return PairedUnits(
+        first=logits[:, first],
+        second=logits[:, second],
+        mask=mask,
+        labels=batch.labels[:, first],
     )
 
 
-def rows_that_count(student: Outputs, teacher: Outputs) -> torch.Tensor:
-    """(B) the rows of which both sides count a unit."""
+def rows_that_count(student: Outputs, teacher: Outputs) -> Tensor:
+    """(B) True for the rows of which both models count a unit."""
     return (student.mask & teacher.mask).any(1)
 
 
-def same_size(first: torch.Tensor, second: torch.Tensor) -> list[torch.Tensor]:
-    """Maps (B, C, H, W), each averaged to the smaller of both heights and widths."""
-    size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
-    return [torch.nn.functional.adaptive_avg_pool2d(maps, size) for maps in (first, second)]
+def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps (B, C, H, W), each averaged to the smaller of both heights and widths."""
+    height = min(first.shape[2], second.shape[2])
+    width = min(first.shape[3], second.shape[3])
+    size = (height, width)
+    pool = functional.adaptive_avg_pool2d
+    return pool(first, size), pool(second, size)

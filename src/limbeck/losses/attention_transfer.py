@@ -1,26 +1,32 @@
-"""Attention transfer between convolutional networks (Zagoruyko and Komodakis, 2017, arXiv 1612.03928, equation 2): where a map A (C, H, W) is large,
+"""Attention transfer between convolutional networks (Zagoruyko and Komodakis, 2017,
+arXiv 1612.03928, equation 2): where a map A (C, H, W) is large,
 
-    Q = sum_c | A_c |^2 over the pixels        L = mean_l || Q_s / || Q_s || - Q_t / || Q_t || ||^2
+    Q = sum over channels c of | A_c |^2, at each pixel
+    L = mean over layers of || Q_s / || Q_s || - Q_t / || Q_t || ||^2
 
-so that the numbers of channels may differ. Of two sizes the larger is averaged to the smaller, side by side. Between 0 and 2.
+s the student, t the teacher, so that the numbers of channels may differ. Of two sizes the larger
+is averaged to the smaller, in height and in width. Between 0 and 2.
 
-Deviation: the squared distance, as the authors' own code has it, since the distance has no gradient where it is 0.
+Deviation: the squared distance, as the authors' own code has it, since the distance has no
+gradient where it is 0.
 """
 
 from typing import ClassVar
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import masked_mean, rows_that_count, same_size, wide
+from limbeck.losses import masked_mean, matched, rows_that_count, same_size
 from limbeck.losses._matching import MapBy, Matching
-from limbeck.models.taps import MAPS, Outputs, Tap
+from limbeck.models.taps import MAPS, Outputs
 from limbeck.tasks import Batch
 
 
-class AttentionTransfer(torch.nn.Module):
-    """`layers`: how many of the student's layers are matched; 0 means all. `map_by`: how they find theirs. `map`: modules of the student to modules
-    of the teacher, by name, in their place."""
+class AttentionTransfer(nn.Module):
+    """`layers`: how many of the student's layers are matched; 0 means all. `map_by`: how they find
+    the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by name, in
+    place of both."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits", MAPS)
 
@@ -33,26 +39,30 @@ class AttentionTransfer(torch.nn.Module):
         self.pairs: list[tuple[str, str]] = []
 
     def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
-        """Nothing to make: channels are summed."""
+        """Take the pairs; there is nothing to make, as channels are summed."""
         self.pairs = pairs
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        """Squared distance between the normalised maps of an image, averaged over the layers."""
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
+        """Squared distance between the normalised maps of an image; the mean over the layers."""
         rows = rows_that_count(student, teacher)
         terms = []
-        for own, theirs in self.pairs:
-            maps = (
-                wide(student.inner[Tap(MAPS, own)]),
-                wide(teacher.inner[Tap(MAPS, theirs)].detach()),
-            )
-            found, target = (
-                functional.normalize(values.flatten(1), dim=-1)
-                for values in same_size(*(strength(each) for each in maps))
-            )
-            terms.append(masked_mean((found - target).square().sum(-1), rows))
+        for student_map, teacher_map in matched(MAPS, self.pairs, student, teacher):
+            found = strength(student_map)
+            target = strength(teacher_map)
+            found, target = same_size(found, target)
+            found = functional.normalize(found.flatten(1), dim=-1)
+            target = functional.normalize(target.flatten(1), dim=-1)
+            distance = (found - target).square().sum(-1)
+            terms.append(masked_mean(distance, rows))
         return torch.stack(terms).mean()
 
 
-def strength(maps: torch.Tensor) -> torch.Tensor:
-    """(B, 1, H, W) of (B, C, H, W)."""
+def strength(maps: Tensor) -> Tensor:
+    """(B, 1, H, W) the sum of squares over the channels of maps (B, C, H, W)."""
     return maps.square().sum(1, keepdim=True)

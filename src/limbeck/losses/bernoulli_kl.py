@@ -1,16 +1,17 @@
-"""T^2 sum_v KL(Bernoulli(p_v) || Bernoulli(q_v)) at temperature T, for labels that do not exclude one another:
+"""Kullback-Leibler divergence for labels that do not exclude one another, each a Bernoulli:
 
-    T^2 sum_v [ p_v (log p_v - log q_v) + (1 - p_v) (log (1 - p_v) - log (1 - q_v)) ],   p = sigmoid(teacher / T), q = sigmoid(student / T)
+    T^2 sum_v [ p_v (log p_v - log q_v) + (1 - p_v) (log (1 - p_v) - log (1 - q_v)) ]
+    p = sigmoid(teacher / T), q = sigmoid(student / T), T the temperature
 
-(multi-label logits distillation, Yang et al., 2023, arXiv 2308.06453). 0 at identity. log (1 - sigmoid(x)) is logsigmoid(-x), which no large logit
-breaks. Every label is taught, also where the row's own is unknown.
+(multi-label logits distillation, Yang et al., 2023, arXiv 2308.06453). 0 at identity. Every label
+is taught, also where the row's own is unknown.
 
-Deviation: a temperature, as in `kl`; theirs is 1.
+Deviation: a temperature, as in `kl`; the paper's is 1.
 """
 
 from typing import ClassVar
 
-import torch
+from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
@@ -19,24 +20,29 @@ from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class BernoulliKl(torch.nn.Module):
-    """`temperature`: T > 0, a number or a schedule."""
+class BernoulliKl(nn.Module):
+    """`temperature`: T > 0, a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
     def __init__(self, temperature: ScheduledAbove0 = 2.0) -> None:
         super().__init__()
-        self.temperatures = schedule(temperature)
-        self.temperature = self.temperatures(0.0)
+        self.temperature = schedule(temperature)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Nats a unit, summed over its labels, times T^2."""
-        own, theirs = (
-            wide(student.logits) / self.temperature,
-            wide(teacher.logits.detach()) / self.temperature,
-        )
-        present = theirs.sigmoid() * (logsigmoid(theirs) - logsigmoid(own))
-        absent = (-theirs).sigmoid() * (logsigmoid(-theirs) - logsigmoid(-own))
-        return self.temperature**2 * masked_mean(
-            (present + absent).sum(-1), student.mask & teacher.mask
-        )
+        temperature = self.temperature(progress)
+        z = wide(student.logits) / temperature
+        t = wide(teacher.logits.detach()) / temperature
+        # log (1 - sigmoid(x)) as logsigmoid(-x): 1 - sigmoid(x) is 0 in float32 from x = 18 on.
+        present = t.sigmoid() * (logsigmoid(t) - logsigmoid(z))
+        absent = (-t).sigmoid() * (logsigmoid(-t) - logsigmoid(-z))
+        nats = (present + absent).sum(-1)
+        mask = student.mask & teacher.mask
+        return temperature**2 * masked_mean(nats, mask)

@@ -1,34 +1,44 @@
-"""Contrastive representation distillation (Tian, Krishnan and Isola, 2020, arXiv 1910.10699): among units of other classes, the student's embedding
-points at the teacher's of the same unit. With s = normalise(W_s h_s), t = normalise(W_t h_t), temperature tau, and a memory M of t of past units,
+"""Contrastive representation distillation (Tian, Krishnan and Isola, 2020, arXiv 1910.10699):
+among units of other classes, the student's embedding points at the teacher's of the same unit.
+With s = normalise(W_s h_s), t = normalise(W_t h_t), temperature tau, and a memory M of t of past
+units,
 
-    L = - log [ exp(s_i t_i / tau) / (exp(s_i t_i / tau) + sum_j exp(s_i t_j / tau)) ]        nats, the mean over the N counted units
+    L = - log [ exp(s_i t_i / tau) / (exp(s_i t_i / tau) + sum_j exp(s_i t_j / tau)) ]
 
-j runs over the batch and M where the teacher decides otherwise than for i (the authors' code, too, draws negatives from other classes: units of one
-class end up alike, and could not be told apart; the teacher's decision needs no label). Both projections are learned; the memory is part of the
-checkpoint, and empty at first. Not 0 at identity.
+in nats, the mean over the counted units i. j runs over the units of the batch and of M for which
+the teacher decides otherwise than for i. (The authors' code, too, draws negatives from other
+classes: units of one class end up alike, and could not be told apart. The teacher's decision needs
+no label.) Both projections are learned. The memory is part of the checkpoint, and empty at first.
+Not 0 at identity.
 
-Deviations: this is the loss of van den Oord et al. (2018, arXiv 1807.03748, equation 4), where CRD estimates the same bound with a noise-contrastive
-estimator that needs the size of the training set; negatives are of the batch and of the last `memory` units before it (He et al., 2020,
-arXiv 1911.05722, section 3.2), where CRD keeps one embedding of every training row.
+Deviations:
+- This is the loss of van den Oord et al. (2018, arXiv 1807.03748, equation 4); CRD estimates the
+  same bound with a noise-contrastive estimator that needs the size of the training set.
+- Negatives are of the batch and of the last `memory` units before it (He et al., 2020,
+  arXiv 1911.05722, section 3.2), where CRD keeps one embedding of every training row.
 """
 
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import counted
+from limbeck.losses import flat_units, index_of_true, masked_mean, matched
 from limbeck.losses._matching import MapBy, Matching
 from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
 
 class Contrastive(nn.Module):
-    """`width` of the embeddings; `temperature`: tau > 0, a number or a schedule; `memory`: how many past embeddings are kept, 0 for none.
-    `map_by`: how the one layer of each is found: the last, or the most alike; `map`: a module of the student to one of the teacher, by name, in
-    its place."""
+    """`width`: of the embeddings. `temperature`: tau > 0, a number or a schedule over the training.
+    `memory`: how many past embeddings are kept, 0 for none. `map_by`: how the one layer of each
+    model is found: the last, or the most alike (`losses._matching`). `map`: one of the student's
+    modules to one of the teacher's by name, in its place.
+
+    `memory` (M, width), `classes` (M) and `filled` hold the last units, the newest first.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", HIDDEN)
 
@@ -45,46 +55,80 @@ class Contrastive(nn.Module):
             raise ValueError("width is 1 or more, and memory is 0 or more")
         self.kinds = (HIDDEN,)
         self.matching = Matching(1, map, map_by)
-        self.width, self.temperatures = width, schedule(temperature)
-        self.temperature = self.temperatures(0.0)
-        self.own, self.theirs = nn.ModuleList(), nn.ModuleList()
+        self.width = width
+        self.temperature = schedule(temperature)
+        self.student_projectors = nn.ModuleList()
+        self.teacher_projectors = nn.ModuleList()
         self.memory = nn.Buffer(torch.zeros(memory, width))
         self.classes = nn.Buffer(torch.zeros(memory, dtype=torch.int64))
         self.filled = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.pairs: list[tuple[str, str]] = []
 
     def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
-        """Make both projections. Raises ValueError where more than one pair is mapped, since the memory holds one layer's."""
+        """Make both projections. Raises ValueError where more than one pair is mapped, since the
+        memory holds one layer's."""
         if len(pairs) > 1:
             raise ValueError(f"it compares one layer of each, and map names {len(pairs)}. Keep one")
         self.pairs = pairs
-        ((own, theirs),) = pairs
-        self.own.append(nn.Linear(student.hidden[own].shape[-1], self.width, bias=False))
-        self.theirs.append(nn.Linear(teacher.hidden[theirs].shape[-1], self.width, bias=False))
+        for student_map, teacher_map in matched(HIDDEN, pairs, student, teacher):
+            student_width = student_map.shape[-1]
+            teacher_width = teacher_map.shape[-1]
+            self.student_projectors.append(nn.Linear(student_width, self.width, bias=False))
+            self.teacher_projectors.append(nn.Linear(teacher_width, self.width, bias=False))
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Nats a unit. While training, the batch's units are remembered."""
-        ((own, theirs),) = self.pairs
+        # 1. Both models' embeddings of the batch's units.
+        ((student_map, teacher_map),) = matched(HIDDEN, self.pairs, student, teacher)
         mask = student.mask & teacher.mask
-        found = functional.normalize(self.own[0](counted(student.hidden[own], mask)), dim=-1)
-        target = functional.normalize(
-            self.theirs[0](counted(teacher.hidden[theirs].detach(), mask)), dim=-1
-        )
-        classes, filled = teacher.logits.argmax(-1)[mask], int(self.filled)
-        scores = found @ torch.cat([target, self.memory[:filled]]).T / self.temperature
-        alike = classes[:, None] == torch.cat([classes, self.classes[:filled]])
-        nats = (
-            scores.masked_fill(alike.fill_diagonal_(False), -torch.inf).logsumexp(-1)
-            - scores.diagonal()
-        )
-        if self.training:
-            self.remember(target.detach(), classes)
-        return nats.sum() / mask.sum().clamp_min(1)
+        found = self.student_projectors[0](flat_units(student_map, mask))
+        target = self.teacher_projectors[0](flat_units(teacher_map, mask))
+        found = functional.normalize(found, dim=-1)
+        target = functional.normalize(target, dim=-1)
 
-    def remember(self, units: torch.Tensor, classes: torch.Tensor) -> None:
-        """Put (N, width) embeddings of units of (N) classes before those that are there; what is then too many goes."""
-        filled, most = int(self.filled), len(self.memory)
-        for kept, new in ((self.memory, units), (self.classes, classes)):
-            all_of_them = torch.cat([new.to(kept.dtype), kept[:filled]])[:most]
-            kept[: len(all_of_them)] = all_of_them
-        self.filled.fill_(min(most, len(units) + filled))
+        # 2. The student's against the teacher's: the batch (the first columns) and the memory.
+        is_counted = mask.flatten()
+        classes = teacher.logits.argmax(-1).flatten()
+        others = torch.cat([target, self.memory])
+        other_classes = torch.cat([classes, self.classes])
+        is_there = torch.cat([is_counted, self.is_filled()])
+        scores = found @ others.T / self.temperature(progress)
+
+        # 3. Negatives are of other classes; a unit itself stays, so that no row is all -inf.
+        is_other_class = classes[:, None] != other_classes
+        is_negative = is_there & is_other_class
+        is_itself = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
+        is_kept = is_negative | is_itself
+        kept = scores.masked_fill(~is_kept, -torch.inf)
+        nats = kept.logsumexp(-1) - scores.diagonal()
+
+        if self.training and len(self.memory):
+            self.remember(others.detach(), other_classes, is_there)
+        return masked_mean(nats, is_counted)
+
+    def is_filled(self) -> Tensor:
+        """(M) which places of the memory hold a unit."""
+        places = torch.arange(len(self.memory), device=self.memory.device)
+        return places < self.filled
+
+    @torch.no_grad()
+    def remember(self, others: Tensor, other_classes: Tensor, is_there: Tensor) -> None:
+        """Keep the first M of the units that are there: the batch's, then those remembered before.
+
+        Shapes: `others` (N, width), `other_classes` (N), `is_there` (N).
+        """
+        size = len(self.memory)
+        self.filled.copy_(is_there.sum().clamp_max(size))
+        places = torch.arange(size, device=is_there.device)
+        first = index_of_true(is_there, places)
+        is_empty = ~self.is_filled()
+        memory = others[first].masked_fill(is_empty.unsqueeze(-1), 0)
+        classes = other_classes[first].masked_fill(is_empty, 0)
+        self.memory.copy_(memory)
+        self.classes.copy_(classes)

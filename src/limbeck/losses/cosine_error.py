@@ -1,26 +1,34 @@
-"""The loss of scored pairs of vectors: (cos(u, v) - y)^2, the mean over labelled pairs (Sentence-BERT, Reimers and Gurevych, 2019, arXiv 1908.10084,
-section 3, "regression objective function").
-
-The label of a pair is NaN where there is none.
-"""
+"""The hard loss of scored pairs of vectors: (cos(u, v) - y)^2, the mean over the labelled pairs
+(Sentence-BERT, Reimers and Gurevych, 2019, arXiv 1908.10084, section 3, "regression objective
+function"). The student's logits are the vectors; the label of a pair stands at its first unit, and
+is NaN where there is none."""
 
 from typing import ClassVar
 
-import torch
+from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from limbeck.losses import masked_mean, pairs
+from limbeck.losses import masked_mean, paired_units
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class CosineError(torch.nn.Module):
-    """Hard labels; reads no teacher."""
+class CosineError(nn.Module):
+    """Hard labels; reads no teacher. No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ()
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Squared cosines a pair."""
-        one, two, both, labels = pairs(student, batch)
-        error = cosine_similarity(one, two, -1) - labels.nan_to_num()
-        return masked_mean(error.square(), both & ~labels.isnan())
+        pairs = paired_units(student, batch)
+        cosines = cosine_similarity(pairs.first, pairs.second, -1)
+        # A mask alone would not do: 0 times a NaN is a NaN in the gradient.
+        errors = cosines - pairs.labels.nan_to_num()
+        is_labelled = pairs.mask & ~pairs.labels.isnan()
+        return masked_mean(errors.square(), is_labelled)

@@ -1,8 +1,9 @@
-"""The task's own loss: -log softmax(student)[label], in nats, the mean over labelled units. Units labelled UNKNOWN (unlabelled rows) do not count."""
+"""The hard loss of a task with one class a unit: - log softmax(student)[label], in nats, the mean
+over the labelled units. Units labelled UNKNOWN (of unlabelled rows) do not count."""
 
 from typing import ClassVar
 
-import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.losses import masked_mean, wide
@@ -10,16 +11,22 @@ from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class CrossEntropy(torch.nn.Module):
-    """Hard labels; reads no teacher."""
+class CrossEntropy(nn.Module):
+    """Hard labels (B, W); reads no teacher. No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ()
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Nats a unit."""
-        counts = student.mask & (batch.labels >= 0)
-        labels = batch.labels.clamp_min(0).flatten()
-        nats = functional.cross_entropy(
-            wide(student.logits).flatten(0, 1), labels, reduction="none"
-        )
-        return masked_mean(nats.view_as(batch.labels), counts)
+        is_labelled = student.mask & (batch.labels >= 0)
+        # UNKNOWN is below 0, and an index below 0 is none: such a unit takes class 0, masked below.
+        classes = batch.labels.clamp_min(0).flatten()
+        logits = wide(student.logits).flatten(0, 1)
+        nats = functional.cross_entropy(logits, classes, reduction="none")
+        return masked_mean(nats.view_as(batch.labels), is_labelled)

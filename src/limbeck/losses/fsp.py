@@ -1,28 +1,36 @@
-"""The flow of the solution procedure (Yim, Joo, Bae and Kim, CVPR 2017, equations 1 and 2): how the channels of one layer go with those of the next,
+"""The flow of the solution procedure (Yim, Joo, Bae and Kim, CVPR 2017, equations 1 and 2): how
+the channels of one layer go with those of the next,
 
-    G = 1 / (H W) sum over pixels F_a F_b^T   (C_a, C_b)        L = mean_(pairs of following layers) || G_s - G_t ||^2 / || G_t ||^2
+    G = 1 / (H W) sum over pixels of F_a F_b^T,   (C_a, C_b)
+    L = mean over pairs of following layers of || G_s - G_t ||^2 / || G_t ||^2
 
-F_a and F_b are the maps of two layers that follow one another among the matched ones; of two sizes the larger is averaged to the smaller.
+F_a and F_b are the maps of two layers that follow one another among the matched ones, s the
+student, t the teacher. Of two sizes the larger is averaged to the smaller.
 
-Deviations: the student's maps pass through a learned 1 x 1 projector to the teacher's channels, as in `hidden`, where the paper asks for as many
-channels; sizes are averaged, not max-pooled; the error is divided by the teacher's power over the batch, so that one weight serves any teacher.
+Deviations:
+- The student's maps pass through a learned 1 x 1 projector to the teacher's channels, as in
+  `hidden`, where the paper asks for as many channels.
+- Sizes are averaged, not max-pooled.
+- The error is divided by the teacher's power over the batch, so that one weight serves any teacher.
 """
 
-from itertools import pairwise
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from limbeck.losses import masked_mean, projector, rows_that_count, same_size, wide
+from limbeck.losses import make_projector, masked_mean, matched, rows_that_count, same_size
 from limbeck.losses._matching import MapBy, Matching
-from limbeck.models.taps import MAPS, Outputs, Tap
+from limbeck.models.taps import MAPS, Outputs
 from limbeck.tasks import Batch
+
+SMALLEST_POWER = 1e-12  # of a teacher's flow that is 0 everywhere: the error is divided by it
 
 
 class Fsp(nn.Module):
-    """`layers`: how many of the student's layers are matched, 2 or more; 0 means all. `map_by`: how they find theirs. `map`: modules of the student
-    to modules of the teacher, by name and in their order."""
+    """`layers`: how many of the student's layers are matched, 2 or more; 0 means all. `map_by`: how
+    they find the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by
+    name and in their order, in place of both."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits", MAPS)
 
@@ -36,40 +44,52 @@ class Fsp(nn.Module):
         self.pairs: list[tuple[str, str]] = []
 
     def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
-        """Make one projector for each layer, from the student's channels to the teacher's. Raises ValueError where no layer follows another."""
+        """Make a projector for each pair, from the student's channels to the teacher's. Raises
+        ValueError where no layer follows another."""
         if len(pairs) < 2:
             raise ValueError(
-                "it compares layers that follow one another, and there is one. Let layers be 2 or more, or name two in map"
+                "it compares layers that follow one another, and there is one. "
+                "Let layers be 2 or more, or name two in map"
             )
         self.pairs = pairs
-        for own, theirs in pairs:
-            self.projectors.append(
-                projector(
-                    student.inner[Tap(MAPS, own)].shape[1],
-                    teacher.inner[Tap(MAPS, theirs)].shape[1],
-                )
-            )
+        for student_map, teacher_map in matched(MAPS, pairs, student, teacher):
+            student_channels = student_map.shape[1]
+            teacher_channels = teacher_map.shape[1]
+            self.projectors.append(make_projector(student_channels, teacher_channels))
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        """Squared error of the flows, relative to the teacher's, averaged over the pairs of following layers."""
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
+        """Squared error of the flows, relative to the teacher's; the mean over the pairs of
+        following layers."""
         rows = rows_that_count(student, teacher)
-        named = [
-            (project, name) for project, (name, _) in zip(self.projectors, self.pairs, strict=True)
-        ]
-        own = [
-            project(wide(student.inner[Tap(MAPS, name)]).movedim(1, -1)).movedim(-1, 1)
-            for project, name in named
-        ]
-        theirs = [wide(teacher.inner[Tap(MAPS, name)].detach()) for _, name in self.pairs]
+        maps = matched(MAPS, self.pairs, student, teacher)
+        projected = []
+        targets = []
+        for project, (student_map, teacher_map) in zip(self.projectors, maps, strict=True):
+            # A linear layer works on the last axis, and channels are the second.
+            channels_last = student_map.movedim(1, -1)
+            projected.append(project(channels_last).movedim(-1, 1))
+            targets.append(teacher_map)
         terms = []
-        for first, second in pairwise(zip(own, theirs, strict=True)):
-            found, target = (flow(*both) for both in zip(first, second, strict=True))
-            power = masked_mean(target.square().sum((1, 2)), rows).clamp_min(1e-12)
-            terms.append(masked_mean((found - target).square().sum((1, 2)), rows) / power)
+        for index in range(len(self.pairs) - 1):
+            found = flow(projected[index], projected[index + 1])
+            target = flow(targets[index], targets[index + 1])
+            squares = target.square().sum((1, 2))
+            power = masked_mean(squares, rows).clamp_min(SMALLEST_POWER)
+            errors = (found - target).square().sum((1, 2))
+            terms.append(masked_mean(errors, rows) / power)
         return torch.stack(terms).mean()
 
 
-def flow(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """(B, C, E) of maps (B, C, H, W) and (B, E, H, W)."""
-    first, second = (maps.flatten(2) for maps in same_size(first, second))
-    return first @ second.transpose(1, 2) / first.shape[-1]
+def flow(first: Tensor, second: Tensor) -> Tensor:
+    """(B, C, E) the matrix G of maps (B, C, H, W) and (B, E, H, W)."""
+    first, second = same_size(first, second)
+    first = first.flatten(2)
+    second = second.flatten(2)
+    num_pixels = first.shape[-1]
+    return first @ second.transpose(1, 2) / num_pixels

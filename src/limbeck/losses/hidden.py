@@ -1,30 +1,43 @@
-"""Hidden maps of matched layers, the student's through a learned linear projector W, over counted units (FitNets, Romero et al., 2015,
-arXiv 1412.6550; TinyBERT, Jiao et al., 2020, arXiv 1909.10351, equation 8):
+"""Hidden maps of matched layers, the student's through a learned linear projector W, over the
+units that count (FitNets, Romero et al., 2015, arXiv 1412.6550; TinyBERT, Jiao et al., 2020,
+arXiv 1909.10351, equation 8):
 
-    mse      mean_l || h_s W - h_t ||^2 / D_t
-    cosine   mean_l 1 - cos(h_s W, h_t)            (DistilBERT, Sanh et al., 2019, arXiv 1910.01108, section 3)
+    mse      mean over layers of || h_s W - h_t ||^2 / D_t
+    cosine   mean over layers of 1 - cos(h_s W, h_t)
 
-W starts as the identity where the widths agree, and is dropped at export.
+h_s and h_t are the student's and the teacher's maps, D_t the teacher's width. `cosine` is
+DistilBERT's (Sanh et al., 2019, arXiv 1910.01108, section 3). W starts as the identity where the
+widths agree, and is dropped at export.
 
-Deviation: for `mse` each teacher map is divided by its root mean square over the batch, so that one weight serves layers and teachers of any scale.
+Deviation: for `mse` each teacher map is divided by its root mean square over the batch, so that
+one weight serves layers and teachers of any scale.
 """
 
 from typing import ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import masked_mean, projector, wide
+from limbeck.losses import make_projector, masked_mean, matched
 from limbeck.losses._matching import MapBy, Matching
-from limbeck.models.taps import HIDDEN, PLACES, Outputs, Tap
+from limbeck.models.taps import HIDDEN, PLACES, Outputs
 from limbeck.tasks import Batch
+
+SMALLEST_POWER = 1e-12  # of a teacher's map that is 0 everywhere: the error is divided by it
 
 
 class Hidden(nn.Module):
-    """`layers`: how many of the student's layers are matched; 0 means all. `map_by`: how they find theirs. `map`: modules of the student to modules
-    of the teacher, by name, in their place. `each`: the words of a row, or the row that is one; `place` takes every token of such a row, of one
-    tokenizer."""
+    """Keys:
+
+    - `layers`: how many of the student's layers are matched; 0 means all.
+    - `map_by`: how the student's layers find the teacher's (`losses._matching`).
+    - `map`: the student's modules to the teacher's by name, in place of both.
+    - `measure`: the row of the table above.
+    - `each`: what is compared: `unit`, the labelled positions (words when tagging, else one vector
+      a text or an image), or `place`, every token of such a text, for which teacher and student
+      must share a tokenizer.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", "hidden")
 
@@ -44,35 +57,40 @@ class Hidden(nn.Module):
         self.pairs: list[tuple[str, str]] = []
 
     def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
-        """Make one projector for each pair of layers, from the student's width to the teacher's."""
-        self.pairs, (kind,) = pairs, self.kinds
-        for own, theirs in pairs:
-            self.projectors.append(
-                projector(
-                    student.inner[Tap(kind, own)].shape[-1],
-                    teacher.inner[Tap(kind, theirs)].shape[-1],
-                )
-            )
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        """Squared error a coordinate, relative to the teacher's mean square, or 1 - cosine, averaged over the layers."""
+        """Make a projector for each pair of layers, from the student's width to the teacher's."""
+        self.pairs = pairs
         (kind,) = self.kinds
-        mask = (
-            student.mask & teacher.mask
-            if kind == HIDDEN
-            else student.place_mask & teacher.place_mask
-        )
+        for student_map, teacher_map in matched(kind, pairs, student, teacher):
+            student_width = student_map.shape[-1]
+            teacher_width = teacher_map.shape[-1]
+            self.projectors.append(make_projector(student_width, teacher_width))
+
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
+        """Squared error a coordinate, relative to the teacher's mean square, or 1 - cosine; the
+        mean over the layers."""
+        (kind,) = self.kinds
+        mask = student.mask & teacher.mask
+        if kind == PLACES:
+            mask = student.place_mask & teacher.place_mask
+        maps = matched(kind, self.pairs, student, teacher)
         terms = []
-        for project, (own, theirs) in zip(self.projectors, self.pairs, strict=True):
-            target, found = (
-                wide(teacher.inner[Tap(kind, theirs)].detach()),
-                project(wide(student.inner[Tap(kind, own)])),
-            )
-            if self.measure == "cosine":
-                terms.append(
-                    masked_mean(1 - functional.cosine_similarity(found, target, dim=-1), mask)
-                )
-                continue
-            power = masked_mean(target.square().mean(-1), mask).clamp_min(1e-12)
-            terms.append(masked_mean((found - target).square().mean(-1), mask) / power)
+        for project, (student_map, target) in zip(self.projectors, maps, strict=True):
+            projected = project(student_map)
+            terms.append(self.compare(projected, target, mask))
         return torch.stack(terms).mean()
+
+    def compare(self, projected: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """Of two maps (B, W, D)."""
+        if self.measure == "cosine":
+            cosines = functional.cosine_similarity(projected, target, dim=-1)
+            return masked_mean(1 - cosines, mask)
+        squares = target.square().mean(-1)
+        power = masked_mean(squares, mask).clamp_min(SMALLEST_POWER)
+        errors = (projected - target).square().mean(-1)
+        return masked_mean(errors, mask) / power

@@ -1,10 +1,16 @@
-"""T^2 times the generalised Jensen-Shannon divergence at temperature T (GKD, Agarwal et al., 2023, arXiv 2306.13649, section 2):
+"""Generalised Jensen-Shannon divergence of softened answers, times T^2:
 
-    JSD = beta KL(p || m) + (1 - beta) KL(q || m),   m = beta p + (1 - beta) q,   p = softmax(teacher / T), q = softmax(student / T)
+    JSD = beta KL(p || m) + (1 - beta) KL(q || m),   m = beta p + (1 - beta) q
+    p = softmax(teacher / T), q = softmax(student / T), T the temperature
 
-0 at identity, at most log 2 (times T^2). With beta = 1/2 it is symmetric. JSD goes to 0 at both ends, and as their section 2 says,
-JSD / beta -> KL(p || q) for beta -> 0 and JSD / (1 - beta) -> KL(q || p) for beta -> 1. So beta = 0 is T^2 KL(p || q), our `kl`, and beta = 1 is
-T^2 KL(q || p), our `reverse_kl`; between them nothing is rescaled, and a small beta needs a weight of about 1 / beta to pull as `kl` does.
+(GKD, Agarwal et al., 2023, arXiv 2306.13649, section 2). 0 at identity, at most log 2 times T^2,
+and symmetric at beta = 1/2. It goes to 0 at both ends of beta, where, as their section 2 says,
+
+    JSD / beta -> KL(p || q) for beta -> 0,   JSD / (1 - beta) -> KL(q || p) for beta -> 1
+
+So beta = 0 is taken as T^2 KL(p || q), our `kl`, and beta = 1 as T^2 KL(q || p), our
+`reverse_kl`. Between them nothing is rescaled: a small beta needs a weight of about 1 / beta to
+pull as `kl` does.
 
 Deviation: times T^2, as `kl`.
 """
@@ -14,6 +20,7 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import masked_mean, softened
@@ -22,8 +29,9 @@ from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class JensenShannon(torch.nn.Module):
-    """`beta`: the teacher's share of the mixture, 0 to 1. `temperature`: T > 0, a number or a schedule."""
+class JensenShannon(nn.Module):
+    """`beta`: the teacher's share of the mixture m, 0 to 1. `temperature`: T > 0, a number or a
+    schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
@@ -32,22 +40,31 @@ class JensenShannon(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.beta = beta
-        self.temperatures = schedule(temperature)
-        self.temperature = self.temperatures(0.0)
+        self.temperature = schedule(temperature)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Nats a unit, times T^2."""
-        log_q, log_p = softened(student, teacher, self.temperature)
-        return self.temperature**2 * masked_mean(
-            generalised(log_q, log_p, self.beta), student.mask & teacher.mask
-        )
+        temperature = self.temperature(progress)
+        log_q, log_p = softened(student, teacher, temperature)
+        nats = generalised_divergence(log_q, log_p, self.beta)
+        mask = student.mask & teacher.mask
+        return temperature**2 * masked_mean(nats, mask)
 
 
-def generalised(log_q: torch.Tensor, log_p: torch.Tensor, beta: float) -> torch.Tensor:
-    """(B, W) the divergence in nats, of (B, W, V); its scaled limits at both ends."""
+def generalised_divergence(log_q: Tensor, log_p: Tensor, beta: float) -> Tensor:
+    """(B, W) the divergence in nats of log-probabilities (B, W, V); at beta 0 and 1 its limits."""
     if beta == 0:
         return divergence(log_p, log_q)
     if beta == 1:
         return divergence(log_q, log_p)
+    # log m by logaddexp: p and q of unlikely labels are 0 in float32, their logarithms are not.
     log_m = torch.logaddexp(log_p + math.log(beta), log_q + math.log1p(-beta))
-    return beta * divergence(log_p, log_m) + (1 - beta) * divergence(log_q, log_m)
+    from_teacher = divergence(log_p, log_m)
+    from_student = divergence(log_q, log_m)
+    return beta * from_teacher + (1 - beta) * from_student

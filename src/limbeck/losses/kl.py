@@ -1,9 +1,15 @@
-"""T^2 KL(teacher || student) at temperature T: T^2 sum_v p_v (log p_v - log q_v), p = softmax(teacher / T), q = softmax(student / T)
-(Hinton, Vinyals, Dean, 2015, arXiv 1503.02531). 0 at identity; the factor T^2 keeps the gradient's size as T grows (their section 2)."""
+"""Kullback-Leibler divergence from the student to the teacher, both softened:
+
+    T^2 KL(p || q) = T^2 sum_v p_v (log p_v - log q_v)
+    p = softmax(teacher / T), q = softmax(student / T), T the temperature
+
+(Hinton, Vinyals, Dean, 2015, arXiv 1503.02531). 0 at identity. The factor T^2 keeps the
+gradient's size as T grows (their section 2).
+"""
 
 from typing import ClassVar
 
-import torch
+from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import masked_mean, softened
@@ -12,19 +18,25 @@ from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class Kl(torch.nn.Module):
-    """`temperature`: T > 0, a number or a schedule."""
+class Kl(nn.Module):
+    """`temperature`: T > 0, a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
     def __init__(self, temperature: ScheduledAbove0 = 2.0) -> None:
         super().__init__()
-        self.temperatures = schedule(temperature)
-        self.temperature = self.temperatures(0.0)
+        self.temperature = schedule(temperature)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Nats a unit, times T^2."""
-        log_q, log_p = softened(student, teacher, self.temperature)
-        return self.temperature**2 * masked_mean(
-            divergence(log_p, log_q), student.mask & teacher.mask
-        )
+        temperature = self.temperature(progress)
+        log_q, log_p = softened(student, teacher, temperature)
+        nats = divergence(log_p, log_q)
+        mask = student.mask & teacher.mask
+        return temperature**2 * masked_mean(nats, mask)

@@ -1,28 +1,43 @@
-"""Mean squared error between logits, 1/V sum_v (z_v - t_v)^2 of the student's z and the teacher's t (Ba and Caruana, 2013, arXiv 1312.6184;
-Kim et al., 2021, arXiv 2105.08919, who find it ahead of the KL divergence). 0 at identity.
+"""Mean squared error between logits:
 
-Logits are not centred, as in both papers: the student takes over the sum of the teacher's logits too, to which a softmax is blind. That is what it
-adds to `kl`, which goes to half the centred error as T grows (Hinton et al., 2015, arXiv 1503.02531, section 2.1). It also matches the outputs of a
-regression, V = 1.
+    1/V sum_v (z_v - t_v)^2,   z the student's logits, t the teacher's
 
-Deviation: the mean over the labels, where the papers sum (the first halves it), so that one weight serves any number of labels.
+(Ba and Caruana, 2013, arXiv 1312.6184; Kim et al., 2021, arXiv 2105.08919, who find it ahead of
+the KL divergence). 0 at identity.
+
+Logits are not centred, as in both papers: the student takes over the sum of the teacher's logits
+too, to which a softmax is blind. That is what it adds to `kl`, which goes to half the centred
+error as T grows (Hinton et al., 2015, arXiv 1503.02531, section 2.1). It also matches the outputs
+of a regression, V = 1.
+
+Deviation: the mean over the labels, where the papers sum (the first halves it), so that one weight
+serves any number of labels.
 """
 
 from typing import ClassVar
 
-import torch
+from torch import Tensor, nn
 
 from limbeck.losses import masked_mean, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class LogitMse(torch.nn.Module):
+class LogitMse(nn.Module):
     """No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Squared logits a label."""
-        errors = wide(student.logits) - wide(teacher.logits.detach())
-        return masked_mean(errors.square().mean(-1), student.mask & teacher.mask)
+        target = wide(teacher.logits.detach())
+        errors = wide(student.logits) - target
+        squared = errors.square().mean(-1)
+        mask = student.mask & teacher.mask
+        return masked_mean(squared, mask)

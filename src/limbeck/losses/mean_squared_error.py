@@ -1,25 +1,33 @@
-"""The loss of a regression: (student - y)^2, the mean over labelled units (Gauss, 1809): nats up to a constant and a factor, where y errs normally.
+"""The hard loss of a regression: (student - y)^2, the mean over the labelled units (Gauss, 1809).
+Nats up to a constant and a factor, where the errors of y are normal.
 
 Labels are (B, W) numbers, NaN where there is none; the student's logits are (B, W, 1).
 """
 
 from typing import ClassVar
 
-import torch
+from torch import Tensor, nn
 
 from limbeck.losses import masked_mean, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class MeanSquaredError(torch.nn.Module):
-    """A number a unit; reads no teacher."""
+class MeanSquaredError(nn.Module):
+    """A number a unit; reads no teacher. No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ()
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Squared error a unit, in the squared unit of the labels."""
-        errors = (
-            wide(student.logits).squeeze(-1) - batch.labels.nan_to_num()
-        )  # a NaN would pass the mask in the gradient
-        return masked_mean(errors.square(), student.mask & ~batch.labels.isnan())
+        # A mask alone would not do: 0 times a NaN is a NaN in the gradient.
+        targets = batch.labels.nan_to_num()
+        errors = wide(student.logits).squeeze(-1) - targets
+        is_labelled = student.mask & ~batch.labels.isnan()
+        return masked_mean(errors.square(), is_labelled)

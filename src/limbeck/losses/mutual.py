@@ -1,11 +1,15 @@
-"""Student and teacher learn from each other: deep mutual learning (Zhang et al., 2018, arXiv 1706.00384, equations 4 and 5), and the co-study of QKD
-(Kim et al., 2019, arXiv 1911.12491, section 3.2), in which a trained teacher adapts to what its quantized student can follow.
+"""Student and teacher learn from each other: deep mutual learning (Zhang et al., 2018,
+arXiv 1706.00384, equations 4 and 5), and the co-study of QKD (Kim et al., 2019, arXiv 1911.12491,
+section 3.2), in which a trained teacher adapts to what its quantized student can follow.
 
-    student    T^2 KL(p || q)                                    q = softmax(student / T)
-    teacher    hard loss + T^2 KL(q || p)                        p = softmax(teacher / T), of a copy of the teacher that is trained along
+    student    T^2 KL(p || q)
+    teacher    hard loss + T^2 KL(q || p)
+    q = softmax(student / T), p = softmax(peer / T), T the temperature
 
-Each holds the other still in its own line; the value is the sum of both. After the share `learns` of the training the copy stands still and the first
-line alone is left: QKD's tutoring. The copy reads the student's batch, answers live, and is part of the checkpoint, never of what is shipped.
+The peer is a copy of the teacher that is trained along. In each line the other one is held still;
+the value is the sum of both. After the share `learns` of the training the peer stands still too,
+and the first line alone is left: QKD's tutoring. The peer reads the student's batch, answers live,
+and is part of the checkpoint, never of what is shipped.
 
 Deviation: both papers update the two in turn; here one step moves both.
 """
@@ -14,7 +18,7 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import Loss, masked_mean, softened
@@ -24,7 +28,8 @@ from limbeck.tasks import Batch
 
 
 class Mutual(nn.Module):
-    """`temperature`: T > 0, a number or a schedule. `learns`: for which share of the training the teacher learns too."""
+    """`temperature`: T > 0, a number or a schedule over the training. `learns`: for which share of
+    the training, 0 to 1, the peer learns too."""
 
     reads: ClassVar[tuple[str, ...]] = ("peer",)
 
@@ -32,33 +37,38 @@ class Mutual(nn.Module):
         self, temperature: ScheduledAbove0 = 1.0, learns: Annotated[float, Field(ge=0, le=1)] = 1.0
     ) -> None:
         super().__init__()
-        self.temperatures = schedule(temperature)
-        self.temperature = self.temperatures(0.0)
-        self.learns, self.is_learning = learns, learns > 0
+        self.temperature = schedule(temperature)
+        self.learns = learns
 
     def bind_peer(self, model: nn.Module, hard: Loss) -> None:
-        """Take a copy of the teacher, and the loss that it learns by."""
-        self.peer, self.hard = model, hard
+        """Own `model`, a copy of the teacher, and `hard`, the loss that it learns labels by."""
+        self.peer = model
+        self.hard = hard
 
-    def at(self, progress: float) -> None:
-        """Let the teacher learn, or not, from here on."""
-        self.is_learning = progress < self.learns
-        self.peer.train(self.is_learning)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Nats a unit, both lines together."""
-        with torch.set_grad_enabled(self.is_learning and torch.is_grad_enabled()):
+        peer_learns = progress < self.learns
+        temperature = self.temperature(progress)
+        # A peer that stands still answers as a teacher does: without dropout, or batch statistics.
+        self.peer.train(peer_learns)
+        with torch.set_grad_enabled(peer_learns and torch.is_grad_enabled()):
             peer = run_model(self.peer, batch)
-        log_q, log_p = softened(student, peer, self.temperature)
-        mask, square = student.mask & peer.mask, self.temperature**2
-        own = square * masked_mean(divergence(log_p, log_q), mask)
-        if not self.is_learning:
-            return own
-        log_p, log_q = softened(
-            peer, student, self.temperature
-        )  # the other way round, the student held still
-        return (
-            own
-            + self.hard(peer, peer, batch)
-            + square * masked_mean(divergence(log_q, log_p), mask)
-        )
+        mask = student.mask & peer.mask
+
+        # 1. The student's line; `softened` lets no gradient through to its second model.
+        log_q, log_p = softened(student, peer, temperature)
+        student_line = temperature**2 * masked_mean(divergence(log_p, log_q), mask)
+        if not peer_learns:
+            return student_line
+
+        # 2. The peer's line: the other way round, the student held still.
+        log_p, log_q = softened(peer, student, temperature)
+        divergence_from_student = temperature**2 * masked_mean(divergence(log_q, log_p), mask)
+        hard = self.hard(peer, peer, batch, progress)
+        return student_line + hard + divergence_from_student

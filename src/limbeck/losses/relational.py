@@ -1,30 +1,38 @@
-"""Relational distillation (Park et al., 2019, arXiv 1904.05068, equations 4 to 9): distances between pairs and angles in triplets of units.
+"""Relational distillation (Park et al., 2019, arXiv 1904.05068, equations 4 to 9): distances
+between pairs of units, and angles in triplets of them.
 
-    psi_D(i, j) = || x_i - x_j || / mu, mu their mean over the pairs        psi_A(i, j, k) = cos of the angle at x_j
-    L = mean_l [ distance * mean Huber(psi_D of the student, of the teacher) + angle * mean Huber(psi_A of the student, of the teacher) ]
+    psi_D(i, j) = || x_i - x_j || / mu,   mu the mean distance over the pairs
+    psi_A(i, j, k) = cosine of the angle that x_i and x_k make at x_j
+    L = mean over layers of distance * mean Huber(psi_D of the student, of the teacher)
+                          + angle    * mean Huber(psi_A of the student, of the teacher)
 
-Huber is quadratic below a difference of 1, over pairs of two units and triplets of three. The widths may differ; nothing is projected.
+Huber's loss is quadratic below a difference of 1; the means are over pairs of two different units
+and triplets of three. The widths may differ; nothing is projected.
 
-Deviation: of a batch with more than `units` counted units, so many are taken, evenly spaced: triplets grow with their third power.
+Deviation: of a batch with more than `units` counted units, so many are taken, evenly spaced:
+triplets grow with their third power.
 """
 
 from typing import ClassVar
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import counted
+from limbeck.losses import flat_units, index_of_true, masked_mean, matched
 from limbeck.losses._matching import MapBy, Matching
-from limbeck.models.layers import evenly
 from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
-SMALLEST = 1e-12  # squared distance of which a root is taken
+# A squared distance below it is taken as it: a root has no finite gradient at 0.
+SMALLEST = 1e-12
 
 
-class Relational(torch.nn.Module):
-    """`distance`, `angle`: the weights of the two parts (1 to 2 in the paper). `units`: how many are compared, at most. `layers`, `map_by`: which
-    layers meet. `map`: modules of the student to modules of the teacher, by name, in their place."""
+class Relational(nn.Module):
+    """`distance`, `angle`: the weights of the two parts (1 to 2 in the paper). `units`: how many
+    are compared, at most. `layers`: how many of the student's layers are matched. `map_by`: how
+    they find the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by
+    name, in place of both."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits", HIDDEN)
 
@@ -42,51 +50,79 @@ class Relational(torch.nn.Module):
             raise ValueError("units is 3 or more, and distance and angle are 0 or more")
         self.kinds = (HIDDEN,)
         self.matching = Matching(layers, map, map_by)
-        self.distance, self.angle, self.units = distance, angle, units
+        self.distance = distance
+        self.angle = angle
+        self.units = units
         self.pairs: list[tuple[str, str]] = []
 
     def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
-        """Nothing to make: distances and angles have no width."""
+        """Take the pairs; there is nothing to make, as distances and angles have no width."""
         self.pairs = pairs
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        """Huber's loss of distances in units of their mean, and of cosines, averaged over the layers."""
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
+        """Huber's loss of distances in units of their mean, and of cosines; the mean over the
+        layers."""
         mask = student.mask & teacher.mask
+        indices, is_unit = chosen_units(mask.flatten(), self.units)
+        is_other = ~torch.eye(len(indices), dtype=torch.bool, device=mask.device)
+        is_pair = is_unit[:, None] & is_unit & is_other
+        # At [j, i, k]: j differs from i and from k, and i from k.
+        is_triplet = is_pair[:, :, None] & is_pair[:, None, :] & is_other
         terms = []
-        for own, theirs in self.pairs:
-            found, target = (
-                self.some(counted(values, mask))
-                for values in (student.hidden[own], teacher.hidden[theirs].detach())
-            )
-            count = len(found)
-            apart = ~torch.eye(count, dtype=torch.bool)
-            triplets = apart[:, :, None] & apart[:, None, :] & apart[None, :, :]
-            far = functional.huber_loss(
-                distances(found, apart), distances(target, apart), reduction="none"
-            )[apart].sum() / max(1, int(apart.sum()))
-            wide = functional.huber_loss(angles(found), angles(target), reduction="none")[
-                triplets
-            ].sum() / max(1, int(triplets.sum()))
-            terms.append(self.distance * far + self.angle * wide)
+        for student_map, teacher_map in matched(HIDDEN, self.pairs, student, teacher):
+            found = flat_units(student_map, mask)[indices]
+            target = flat_units(teacher_map, mask)[indices]
+            of_distances = huber(distances(found, is_pair), distances(target, is_pair))
+            of_angles = huber(angles(found), angles(target))
+            distance = masked_mean(of_distances, is_pair)
+            angle = masked_mean(of_angles, is_triplet)
+            terms.append(self.distance * distance + self.angle * angle)
         return torch.stack(terms).mean()
 
-    def some(self, units: torch.Tensor) -> torch.Tensor:
-        """At most `units` of (N, D)."""
-        return units if len(units) <= self.units else units[evenly(self.units, len(units))]
+
+def chosen_units(mask: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """(K) the indices of at most `most` of the units where `mask` (N) is True, K = min(most, N),
+    and (K) which of them are units; where fewer count, the last slots are empty.
+
+    All in their order where they are no more than `most`; else evenly spaced with the last kept,
+    as `models.layers.evenly` chooses them.
+    """
+    slots = torch.arange(min(most, len(mask)), device=mask.device)
+    num_counted = mask.sum()
+    # round((slot + 1) * num_counted / most) - 1 in whole numbers, halves to the even one as
+    # Python's round: a quotient of float32 could fall on the wrong side of a half.
+    doubled = 2 * (slots + 1) * num_counted + most
+    rounded = doubled // (2 * most)
+    is_odd_half = (doubled % (2 * most) == 0) & (rounded % 2 == 1)
+    spaced = rounded - is_odd_half.long() - 1
+    numbers = torch.where(num_counted > most, spaced, slots)
+    return index_of_true(mask, numbers), slots < num_counted
 
 
-def differences(units: torch.Tensor) -> torch.Tensor:
-    """(N, N, D): unit j minus unit i."""
+def huber(found: Tensor, target: Tensor) -> Tensor:
+    """Huber's loss, element by element."""
+    return functional.huber_loss(found, target, reduction="none")
+
+
+def differences(units: Tensor) -> Tensor:
+    """(K, K, D): at [i, j] unit j minus unit i."""
     return units[None, :, :] - units[:, None, :]
 
 
-def distances(units: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
-    """(N, N) in units of their mean over the pairs `apart`."""
-    found = differences(units).square().sum(-1).clamp_min(SMALLEST).sqrt()
-    return found / (found[apart].sum() / max(1, int(apart.sum()))).clamp_min(SMALLEST)
+def distances(units: Tensor, is_pair: Tensor) -> Tensor:
+    """(K, K) distances in units of their mean over the pairs of `is_pair` (K, K)."""
+    squared = differences(units).square().sum(-1)
+    found = squared.clamp_min(SMALLEST).sqrt()
+    return found / masked_mean(found, is_pair).clamp_min(SMALLEST)
 
 
-def angles(units: torch.Tensor) -> torch.Tensor:
-    """(N, N, N) cosines: at [j, i, k] of the angle that units i and k make at unit j."""
-    towards = functional.normalize(differences(units), dim=-1)
-    return towards @ towards.transpose(1, 2)
+def angles(units: Tensor) -> Tensor:
+    """(K, K, K) cosines: at [j, i, k] of the angle that units i and k make at unit j."""
+    directions = functional.normalize(differences(units), dim=-1)
+    return directions @ directions.transpose(1, 2)

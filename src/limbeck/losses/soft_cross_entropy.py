@@ -1,10 +1,15 @@
-"""T^2 times the cross-entropy of the student against the teacher's softened distribution: -T^2 sum_v p_v log q_v, p = softmax(teacher / T),
-q = softmax(student / T) (Hinton, Vinyals, Dean, 2015, arXiv 1503.02531, section 2). Its gradient is that of `kl`; its value is larger by
-T^2 times the teacher's entropy, so it is not 0 at identity."""
+"""Cross-entropy of the student against the teacher's softened answers:
+
+    - T^2 sum_v p_v log q_v
+    p = softmax(teacher / T), q = softmax(student / T), T the temperature
+
+(Hinton, Vinyals, Dean, 2015, arXiv 1503.02531, section 2). Its gradient is that of `kl`. Its value
+is larger by T^2 times the teacher's entropy, so it is not 0 at identity.
+"""
 
 from typing import ClassVar
 
-import torch
+from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import masked_mean, softened
@@ -12,19 +17,25 @@ from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class SoftCrossEntropy(torch.nn.Module):
-    """`temperature`: T > 0, a number or a schedule."""
+class SoftCrossEntropy(nn.Module):
+    """`temperature`: T > 0, a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
     def __init__(self, temperature: ScheduledAbove0 = 2.0) -> None:
         super().__init__()
-        self.temperatures = schedule(temperature)
-        self.temperature = self.temperatures(0.0)
+        self.temperature = schedule(temperature)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
         """Nats a unit, times T^2."""
-        log_q, log_p = softened(student, teacher, self.temperature)
-        return self.temperature**2 * masked_mean(
-            -(log_p.exp() * log_q).sum(-1), student.mask & teacher.mask
-        )
+        temperature = self.temperature(progress)
+        log_q, log_p = softened(student, teacher, temperature)
+        nats = -(log_p.exp() * log_q).sum(-1)
+        mask = student.mask & teacher.mask
+        return temperature**2 * masked_mean(nats, mask)

@@ -44,7 +44,7 @@ def importance(
         )  # a unit may have several
         labelled += labels
         if kind == "gradient" and labels:
-            loss = labels * hard(outputs, outputs, batch)
+            loss = labels * hard(outputs, outputs, batch, 0.0)
             gradients = dict(zip(read, torch.autograd.grad(loss, list(read.values())), strict=True))
             for name, size in readers.items():
                 found[name] += (

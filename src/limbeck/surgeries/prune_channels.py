@@ -83,7 +83,7 @@ def take_gradients(model: nn.Module, evidence: Evidence) -> None:
     hard: Any = registry.create("losses", evidence.task.hard_loss)
     for batch in evidence.batches:
         outputs = run_model(model, batch)
-        hard(outputs, outputs, batch).backward()
+        hard(outputs, outputs, batch, 0.0).backward()
 
 
 def last_layers(model: nn.Module, inputs: dict[str, torch.Tensor]) -> list[nn.Module]:
