@@ -39,22 +39,28 @@ class UnitRange(Still):
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
+        self.device: torch.device | None = None
 
     def observe(self, values: torch.Tensor) -> None:
-        """Nothing to learn from them."""
+        """Learn where the probabilities lie; how large they are is known."""
+        self.device = values.device
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale (1) and zero point (1)."""
-        return torch.full((1,), 1 / self.grid.high), torch.zeros(1)
+        scale = torch.full((1,), 1 / self.grid.high, device=self.device)
+        return scale, torch.zeros_like(scale)
 
 
-def quantized_products(range_class: type[Range]) -> Products:
-    """Products whose four factors are quantized; the ranges of q, k and v are not fitted yet."""
+def quantized_products(range_class: type[Range], device: torch.device | None = None) -> Products:
+    """Products whose four factors are quantized; the ranges of q, k and v are not fitted yet.
+
+    `device`: where the model lies, and so the state of its quantizers; the CPU where left out.
+    """
     products = Products()
-    products.query = FakeQuantizer(GRID, range_class)
-    products.key = FakeQuantizer(GRID, range_class)
-    products.value = FakeQuantizer(GRID, range_class)
-    products.probabilities = FakeQuantizer(GRID, UnitRange)
+    products.query = FakeQuantizer(GRID, range_class, device=device)
+    products.key = FakeQuantizer(GRID, range_class, device=device)
+    products.value = FakeQuantizer(GRID, range_class, device=device)
+    products.probabilities = FakeQuantizer(GRID, UnitRange, device=device)
     return products
 
 
@@ -69,7 +75,9 @@ def attach(model: nn.Module, range_name: str, forward: Callable[[nn.Module], Any
     route_attention(model)
     if not is_routed(model):
         raise refusal(model)
-    make_products = partial(quantized_products, registry.load("ranges", range_name))
+    range_class = registry.load("ranges", range_name)
+    device = next(model.parameters()).device
+    make_products = partial(quantized_products, range_class, device)
     was_training = model.training
     try:
         with torch.no_grad(), adding_products(make_products):

@@ -22,6 +22,7 @@ from torch import nn
 from limbeck.core.grids import Grid
 from limbeck.quantization.affine import dequantize, quantize
 from limbeck.quantization.grids_torch import nearest_level
+from limbeck.quantization.host_copy import HostCopy
 from limbeck.quantization.ranges import Range
 from limbeck.quantization.roundings import Rounding
 from limbeck.quantization.roundings.nearest import Nearest
@@ -92,7 +93,10 @@ class Clip(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x < low, x > high)
-        return x.clamp(low.item(), high.item())
+        if x.device.type == "cpu":
+            # Numbers clamp in less time than tensors do, and on a CPU alone they cost no wait.
+            return x.clamp(low.item(), high.item())
+        return x.clamp(low, high)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -121,6 +125,7 @@ class FakeQuantizer(nn.Module):
         *,
         bound: float | None = None,
         rounding: Rounding | None = None,
+        device: torch.device | None = None,
     ) -> None:
         super().__init__()
         self.rounding: Rounding = rounding or Nearest()
@@ -134,10 +139,12 @@ class FakeQuantizer(nn.Module):
             groups == 1 and rounding is None
         )  # a tensor of any shape; a rounding is shown a group a row
         self.observer: Range | None = None
-        self.log_scale = nn.Parameter(torch.zeros(groups), requires_grad=range_class.learned)
-        self.register_buffer("zero", torch.zeros(groups))
+        self.log_scale = nn.Parameter(
+            torch.zeros(groups, device=device), requires_grad=range_class.learned
+        )
+        self.register_buffer("zero", torch.zeros(groups, device=device))
         self.offset = (
-            nn.Parameter(torch.zeros(groups))
+            nn.Parameter(torch.zeros(groups, device=device))
             if range_class.learned_offset and not grid.symmetric
             else None
         )
@@ -145,7 +152,19 @@ class FakeQuantizer(nn.Module):
         assert groups == 1 or not (self.offset is not None or self.clipped_only), (
             "offsets and bounds are those of whole tensors"
         )
-        self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool, device=device))
+        self.calibrated_copy = HostCopy()
+        self.zero_copy = HostCopy()
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether it quantizes: the buffer `calibrated`, which checkpoints keep, read without a wait."""
+        return bool(self.calibrated_copy.of(self.calibrated))
+
+    @property
+    def is_never_negative(self) -> bool:
+        """Whether the whole tensor had no negative value when its range was fitted."""
+        return self.zero_copy.of(self.zero) == self.grid.low
 
     @property
     def scale(self) -> torch.Tensor:
@@ -155,7 +174,7 @@ class FakeQuantizer(nn.Module):
     @property
     def zero_point(self) -> torch.Tensor:
         """(groups), integers of the grid. What was never negative keeps 0: a ReLU before is then part of the integer kernel."""
-        if self.offset is None or self.zero == self.grid.low:
+        if self.offset is None or self.is_never_negative:
             return self.zero
         return self.grid.low + torch.round(self.offset.detach() * self.levels).clamp(0, self.levels)
 
@@ -168,7 +187,7 @@ class FakeQuantizer(nn.Module):
         if self.observer is not None:
             self.observer.observe(x.detach().float().reshape(self.groups, -1))
             return x
-        if not self.calibrated:
+        if not self.is_calibrated:
             return x
         if self.largest_log_scale < math.inf:
             with torch.no_grad():
@@ -194,7 +213,7 @@ class FakeQuantizer(nn.Module):
 
     def moving_zero_point(self) -> torch.Tensor:
         """The zero point, with its gradient where an offset is learned: straight through its rounding, projected as the scale is."""
-        if self.offset is None or self.zero == self.grid.low:
+        if self.offset is None or self.is_never_negative:
             return self.zero
         with torch.no_grad():
             self.offset.clamp_(0, 1)
@@ -241,15 +260,20 @@ class FakeQuantizer(nn.Module):
         return (rounded + self.zero_point.view(self.column)).view(x.shape)
 
 
+def zero_on_device_of(model: nn.Module) -> torch.Tensor:
+    """The scalar 0 on the device of the model's first parameter."""
+    return next(model.parameters()).new_zeros(())
+
+
 def squared_bounds(model: nn.Module) -> torch.Tensor:
     """The sum of alpha^2 over every learned clipping bound (PACT, arXiv 1805.06085, section 3), of both ends where a tensor is clipped at both."""
     learning = [
         module
         for module in model.modules()
-        if isinstance(module, FakeQuantizer) and module.clipped_only and module.calibrated
+        if isinstance(module, FakeQuantizer) and module.clipped_only and module.is_calibrated
     ]
     ends = [end for module in learning for end in module.bounds()]
-    return torch.cat(ends).square().sum() if ends else torch.zeros(())
+    return torch.cat(ends).square().sum() if ends else zero_on_device_of(model)
 
 
 def dynamic(x: torch.Tensor, grid: Grid) -> torch.Tensor:

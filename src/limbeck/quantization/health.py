@@ -1,16 +1,22 @@
-"""What goes wrong with ranges while a model trains, told by the module's name, its likely cause and the cure. Looked at once an epoch.
+"""What goes wrong with ranges while a model trains: told with the module's name, cause and cure.
 
-A learned scale that is not finite, or has gone to zero, stops the training: nothing passes its tensor any more. Two others are told once a place. A
-tensor has collapsed where all its values have one code. It saturates where more than CLIPPED of them lie beyond the grid and lose more than CUT of
-its energy by that (a background that is clipped by a step loses nothing); weights out there have no gradient either.
+Three things are looked for at each validation:
 
-A scale cannot change its sign: its logarithm is what is learned (`ranges.lsq`).
+- A learned scale that is not finite, or has gone to zero, stops the training: nothing passes its
+  tensor any more. (It cannot change its sign, since its logarithm is what is learned.)
+- A tensor has collapsed where all its values have one code.
+- A tensor saturates where more than MOST_CLIPPED of its values lie beyond the grid, and it loses
+  more than MOST_LOST of its energy (the sum of squares) by that. A background that is clipped by
+  one step loses next to nothing. Weights beyond the grid have no gradient either.
+
+The last two are told once for each place. Figures are collected on the model's device and read
+together, so that an examination waits for the device twice, however many quantizers there are.
 """
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,155 +27,231 @@ from limbeck.quantization.affine import SMALLEST
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Quantized, Then, activation_quantizers
 
-CLIPPED, CUT = (
-    0.3,
-    0.1,
-)  # shares; the least squared error of normal values on 2 bits leaves 0.14 of them outside
-MOST = 6  # places that a message lists
+# The least squared error of normal values on 2 bits leaves a share of 0.14 outside: a healthy range
+# stays well below both.
+MOST_CLIPPED = 0.3
+MOST_LOST = 0.1
+# Places that a message lists: it has to fit a terminal beside the progress line.
+MOST_PLACES = 6
+
+
+class Problem(NamedTuple):
+    """What is wrong with a range, and its likely cause with the cure."""
+
+    what: str
+    cure: str
+
+
+COLLAPSED = Problem(
+    "all values of a tensor have the same code",
+    "likely the scale has outgrown the values, or the layer has died. Lower train.learning_rate,\n"
+    "  begin later (quantize.start), or leave the module out (quantize.keep_float)",
+)
+SATURATED = "many values lie beyond the grid and are clipped"
 
 
 @dataclass
-class Seen:
-    """The codes of one quantizer's values, as they add up."""
+class CodeFigures:
+    """The codes of one quantizer's values, as they add up over the tensors that it reads.
 
-    lows: list[float] = field(default_factory=list)
-    highs: list[float] = field(default_factory=list)
-    clipped: int = 0
+    `low`, `high`: the lowest and the highest code. `clipped` of `count` values lie beyond the
+    grid. `lost`: the squares of what clipping takes off; `energy`: those of the values.
+    """
+
+    low: float = float("inf")
+    high: float = float("-inf")
+    clipped: float = 0
     count: int = 0
-    cut: float = 0.0
+    lost: float = 0.0
     energy: float = 0.0
 
-    def add(self, quantizer: FakeQuantizer, x: torch.Tensor) -> None:
-        """Values as the quantizer reads them."""
-        free = quantizer.unclamped(x)
-        codes = free.clamp(quantizer.grid.low, quantizer.grid.high)
-        low, high = codes.aminmax()
-        self.lows.append(low.item())
-        self.highs.append(high.item())
-        self.clipped += int((free != codes).sum())
-        self.count += x.numel()
-        beyond = quantizer.rows(free - codes) * quantizer.scale.view(quantizer.column)
-        self.cut += beyond.norm().item() ** 2
-        self.energy += x.float().norm().item() ** 2
+    def add(self, count: int, figures: list[float]) -> None:
+        """One tensor of `count` values, of which `figures_of` found these."""
+        low, high, clipped, lost_norm, norm = figures
+        self.low = min(self.low, low)
+        self.high = max(self.high, high)
+        self.clipped += clipped
+        self.count += count
+        self.lost += lost_norm**2
+        self.energy += norm**2
 
     @property
     def has_collapsed(self) -> bool:
-        """Whether there is one code."""
-        return self.count > 1 and min(self.lows) == max(self.highs)
+        """Whether all values, of more than one, have the same code."""
+        return self.count > 1 and self.low == self.high
 
     @property
     def share_clipped(self) -> float:
-        """Of all values."""
+        """The share of all values that lie beyond the grid, 0 to 1."""
         return self.clipped / max(1, self.count)
 
     @property
     def is_saturated(self) -> bool:
         """Whether clipping takes off much."""
-        return self.share_clipped > CLIPPED and self.cut > CUT * self.energy
+        return self.share_clipped > MOST_CLIPPED and self.lost > MOST_LOST * self.energy
+
+
+def figures_of(quantizer: FakeQuantizer, x: torch.Tensor) -> torch.Tensor:
+    """(5) lowest and highest code, clipped values, norm of what clipping takes off, norm of `x`."""
+    unclamped = quantizer.unclamped(x)
+    codes = unclamped.clamp(quantizer.grid.low, quantizer.grid.high)
+    low, high = codes.aminmax()
+    clipped = (unclamped != codes).sum()
+    scale = quantizer.scale.view(quantizer.column)
+    beyond = quantizer.rows(unclamped - codes) * scale
+    # Norms, since a sum of squares overflows float32 where a scale has run away.
+    return torch.stack([low, high, clipped.float(), beyond.norm(), x.float().norm()])
 
 
 class Examination:
-    """Called once an epoch. `forward(model)` runs one batch, so that activations are seen. Raises Diverged."""
+    """Looks at every range of a model; called at each validation.
+
+    `forward(model)` runs one batch, so that activations are seen.
+
+    Calling it raises Diverged where a learned scale lets nothing pass.
+    """
 
     def __init__(self, model: nn.Module, forward: Callable[[nn.Module], Any], tell: Tell) -> None:
-        self.model, self.forward, self.tell = model, forward, tell
-        self.told: set[tuple[str, tuple[str, str]]] = set()
+        self.model = model
+        self.forward = forward
+        self.tell = tell
+        self.told: set[tuple[str, Problem]] = set()
 
     def __call__(self) -> None:
         if broken := broken_scales(self.model):
             raise Diverged(broken)
-        named, found = places(self.model), defaultdict(list)
-        for quantizer, seen in observe(self.model, self.forward).items():
-            if (problem := problem_of(quantizer, seen)) and (
-                named[quantizer],
-                problem,
-            ) not in self.told:
-                self.told.add((named[quantizer], problem))
-                found[problem].append(f"{named[quantizer]} ({seen.share_clipped:.0%} clipped)")
-        for problem, where in found.items():
-            self.tell(Note(f"warning: {problem[0]}:\n{listed(where)}\n  {problem[1]}"))
+        names = places(self.model)
+        lines: dict[Problem, list[str]] = defaultdict(list)
+        for quantizer, figures in observe(self.model, self.forward).items():
+            place, problem = names[quantizer], problem_of(quantizer, figures)
+            if problem is None or (place, problem) in self.told:
+                continue
+            self.told.add((place, problem))
+            lines[problem].append(f"{place} ({figures.share_clipped:.0%} clipped)")
+        for problem, where in lines.items():
+            text = f"warning: {problem.what}:\n{listed(where)}\n  {problem.cure}"
+            self.tell(Note(text))
 
 
-def problem_of(quantizer: FakeQuantizer, seen: Seen) -> tuple[str, str] | None:
-    """What is wrong, and the likely cause with its cure; None where nothing is."""
-    if seen.has_collapsed:
-        return "all values of a tensor have the same code", (
-            "likely the scale has outgrown the values, or the layer has died. Lower train.learning_rate, begin later (quantize.start), or leave\n"
-            "  the module out (quantize.keep_float)"
-        )
-    if not seen.is_saturated:
+def problem_of(quantizer: FakeQuantizer, figures: CodeFigures) -> Problem | None:
+    """What is wrong with the codes of a quantizer; None where nothing is."""
+    if figures.has_collapsed:
+        return COLLAPSED
+    if not figures.is_saturated:
         return None
     if quantizer.clipped_only:
         cure = "likely its bound is pressed too hard. Lower quantize.clip_weight"
     elif quantizer.range_class.learned:
-        cure = "likely the values grow faster than the scale, which was fitted early. Begin later (quantize.start), or lower train.learning_rate"
+        cure = (
+            "likely the values grow faster than the scale, which was fitted early. "
+            "Begin later (quantize.start), or lower train.learning_rate"
+        )
     else:
-        cure = "likely the values have grown since the range was fitted. Let it be learned (quantize.range: lsq), or begin later (quantize.start)"
-    return "many values lie beyond the grid and are clipped", cure
+        cure = (
+            "likely the values have grown since the range was fitted. "
+            "Let it be learned (quantize.range: lsq), or begin later (quantize.start)"
+        )
+    return Problem(SATURATED, cure)
 
 
 def broken_scales(model: nn.Module) -> str:
-    """The places of learned scales that nothing passes, with cause and cure; empty where all is well."""
-    named, found = places(model), []
-    for module, place in named.items():
-        scale = module.scale if module.calibrated and module.range_class.learned else torch.ones(1)
-        wrong = ~torch.isfinite(scale) | (
-            scale < SMALLEST / 2
-        )  # a dead channel's starts at SMALLEST
-        if wrong.any():
-            found.append(
-                f"{place} ({int(wrong.sum())} of {len(scale)}: {scale[wrong][0].item():g})"
-            )
-    if not found:
+    """The places of learned scales that let nothing pass, with cause and cure; empty if all is well."""
+    names = places(model)
+    learned = [
+        quantizer
+        for quantizer in names
+        if quantizer.is_calibrated and quantizer.range_class.learned
+    ]
+    if not learned:
         return ""
-    cure = "  likely a step was too large for it. Lower train.learning_rate or train.gradient_clip, or fix the ranges (quantize.range: mse)"
-    return f"a learned scale is not finite, or has gone to zero:\n{listed(found)}\n{cure}"
+    counts = [is_broken(quantizer.scale).sum() for quantizer in learned]
+    where = []
+    for quantizer, count in zip(learned, torch.stack(counts).cpu().tolist(), strict=True):
+        if count:
+            scale = quantizer.scale
+            example = scale[is_broken(scale)][0].item()
+            where.append(f"{names[quantizer]} ({count} of {len(scale)}: {example:g})")
+    if not where:
+        return ""
+    return (
+        f"a learned scale is not finite, or has gone to zero:\n{listed(where)}\n"
+        "  likely a step was too large for it. "
+        "Lower train.learning_rate or train.gradient_clip, or fix the ranges (quantize.range: mse)"
+    )
+
+
+def is_broken(scale: torch.Tensor) -> torch.Tensor:
+    """(groups) whether each scale lets nothing pass."""
+    # A dead channel starts at SMALLEST and is healthy, so the limit lies below it.
+    return ~torch.isfinite(scale) | (scale < SMALLEST / 2)
 
 
 def listed(where: list[str]) -> str:
-    """A line each, MOST of them."""
-    more = [f"  and {len(where) - MOST} more"] if len(where) > MOST else []
-    return "\n".join([f"  {each}" for each in where[:MOST]] + more)
+    """A line for each place, MOST_PLACES of them."""
+    lines = where[:MOST_PLACES]
+    if len(where) > MOST_PLACES:
+        lines.append(f"and {len(where) - MOST_PLACES} more")
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def places(model: nn.Module) -> dict[FakeQuantizer, str]:
     """What each quantizer quantizes, by the name that its module has in the float model."""
-    wrapped = {
-        f"{name}.module" for name, module in model.named_modules() if isinstance(module, Then)
-    }
-    weights = {module.quantizer for module in model.modules() if isinstance(module, Quantized)}
-    found = {}
+    wrapped = set()
+    weight_quantizers = set()
     for name, module in model.named_modules():
-        if isinstance(module, FakeQuantizer):
-            owner = name.rpartition(".")[0]
-            owner = owner.removesuffix(".module") if owner in wrapped else owner
-            found[module] = (
-                f"weights of `{owner}`" if module in weights else f"activations at `{owner}`"
-            )
-    return found
+        if isinstance(module, Then):
+            wrapped.add(f"{name}.module")
+        if isinstance(module, Quantized):
+            weight_quantizers.add(module.quantizer)
+    names = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, FakeQuantizer):
+            continue
+        owner = name.rpartition(".")[0]
+        # What stands in a wrapper had the wrapper's name before it was wrapped.
+        if owner in wrapped:
+            owner = owner.removesuffix(".module")
+        what = "weights of" if module in weight_quantizers else "activations at"
+        names[module] = f"{what} `{owner}`"
+    return names
 
 
-def observe(model: nn.Module, forward: Callable[[nn.Module], Any]) -> dict[FakeQuantizer, Seen]:
-    """What every calibrated quantizer makes of its weight, or of the activations of one batch. The mode is kept."""
-    seen = {
-        module: Seen()
+def observe(
+    model: nn.Module, forward: Callable[[nn.Module], Any]
+) -> dict[FakeQuantizer, CodeFigures]:
+    """What every calibrated quantizer makes of its weight, or of the activations of one batch.
+
+    The mode of the model is kept.
+    """
+    totals = {
+        module: CodeFigures()
         for module in model.modules()
-        if isinstance(module, FakeQuantizer) and module.calibrated
+        if isinstance(module, FakeQuantizer) and module.is_calibrated
     }
     was_training = model.training
-    read = [module for module in activation_quantizers(model) if module in seen]
-    handles = [
-        module.register_forward_pre_hook(lambda module, inputs: seen[module].add(module, inputs[0]))
-        for module in read
-    ]
+    seen: list[tuple[FakeQuantizer, int, torch.Tensor]] = []
+
+    def look(quantizer: FakeQuantizer, x: torch.Tensor) -> None:
+        seen.append((quantizer, x.numel(), figures_of(quantizer, x)))
+
+    def hook(quantizer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        look(quantizer, inputs[0])
+
+    activations = [quantizer for quantizer in activation_quantizers(model) if quantizer in totals]
+    handles = [quantizer.register_forward_pre_hook(hook) for quantizer in activations]
     try:
         with torch.no_grad():
             forward(model.eval())
             for module in model.modules():
-                if isinstance(module, Quantized) and module.quantizer in seen:
-                    seen[module.quantizer].add(module.quantizer, module.float_weight())
+                if isinstance(module, Quantized) and module.quantizer in totals:
+                    look(module.quantizer, module.float_weight())
     finally:
         for handle in handles:
             handle.remove()
         model.train(was_training)
-    return seen
+    if seen:
+        # The one place where the host waits: all figures at once.
+        figures = torch.stack([tensor for _, _, tensor in seen]).cpu().tolist()
+        for (quantizer, count, _), found in zip(seen, figures, strict=True):
+            totals[quantizer].add(count, found)
+    return totals

@@ -82,7 +82,14 @@ def prepare_model(
         weight = found[name].tensor
         groups = weight.numel() // scheme.group if scheme.group else len(weight)
         quantizer = quantizers.setdefault(
-            id(weight), FakeQuantizer(GRIDS[scheme.weights], range_class, groups, rounding=by_value)
+            id(weight),
+            FakeQuantizer(
+                GRIDS[scheme.weights],
+                range_class,
+                groups,
+                rounding=by_value,
+                device=weight.device,
+            ),
         )
         swapped = swap(model, name, flow, quantizer, is_tied=holders[id(weight)] > 1)
         tensor = flow.reads.get(name)
@@ -93,7 +100,7 @@ def prepare_model(
             maker = outputs.get(made.get(tensor, ""))
             swapped.reads_codes = maker is not None
             swapped.input = maker or inputs.setdefault(
-                tensor, FakeQuantizer(GRIDS["uint8"], range_class)
+                tensor, FakeQuantizer(GRIDS["uint8"], range_class, device=weight.device)
             )
     for name, quantizer in outputs.items():
         replace(model, name, Then(model.get_submodule(name), quantizer))
@@ -162,7 +169,12 @@ def output_places(
         places[name] = (
             places[source]
             if source in places
-            else FakeQuantizer(GRIDS["uint8"], range_class, bound=bound)
+            else FakeQuantizer(
+                GRIDS["uint8"],
+                range_class,
+                bound=bound,
+                device=next(model.parameters()).device,
+            )
         )
     return places
 

@@ -16,7 +16,12 @@ from torch.nn import functional
 
 from limbeck.core.grids import GRIDS
 from limbeck.quantization.affine import SMALLEST
-from limbeck.quantization.fake import FakeQuantizer, StraightThrough, dynamic
+from limbeck.quantization.fake import (
+    FakeQuantizer,
+    StraightThrough,
+    dynamic,
+    zero_on_device_of,
+)
 from limbeck.quantization.roundings import LayerRounding, ScaledRounding
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -40,14 +45,14 @@ class Quantized(nn.Module):
     def remember(self, rounded: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """`rounded`, kept with the float weight for `squared_error` while training."""
         self.pair = (
-            (rounded.detach(), weight) if self.training and self.quantizer.calibrated else None
+            (rounded.detach(), weight) if self.training and self.quantizer.is_calibrated else None
         )
         return rounded
 
     def read(self, x: torch.Tensor) -> torch.Tensor:
         """The input as the integer kernel will see it."""
         x = x if self.basis is None else self.basis(x)
-        if self.is_dynamic and self.quantizer.calibrated:
+        if self.is_dynamic and self.quantizer.is_calibrated:
             return dynamic(x.float(), GRIDS["uint8"])
         return x if self.input is None or self.reads_codes else self.input(x)
 
@@ -111,7 +116,7 @@ class Normed(Quantized):
     def factor(self) -> torch.Tensor:
         """(O) gamma / sigma of the norm, or ones."""
         if self.norm is None or self.norm.running_var is None:
-            return torch.ones(len(self.weight))
+            return self.weight.new_ones(len(self.weight))
         factor = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
         return torch.where(factor.abs() < SMALLEST, SMALLEST, factor)
 
@@ -129,7 +134,7 @@ class Normed(Quantized):
         """(O) the bias, with the norm's shift."""
         if self.norm is None or self.norm.running_mean is None:
             return self.bias
-        bias = torch.zeros(len(self.weight)) if self.bias is None else self.bias
+        bias = self.weight.new_zeros(len(self.weight)) if self.bias is None else self.bias
         return (bias - self.norm.running_mean) * self.factor() + self.norm.bias
 
     def renormed(self, raw: torch.Tensor) -> torch.Tensor:
@@ -160,7 +165,7 @@ class QuantizedEmbedding(Quantized):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         rows = functional.embedding(ids, self.weight, self.padding_idx)
-        if not self.quantizer.calibrated:
+        if not self.quantizer.is_calibrated:
             return rows
         log_scale = functional.embedding(
             ids, self.quantizer.log_scale.view(len(self.weight), -1)
@@ -168,7 +173,7 @@ class QuantizedEmbedding(Quantized):
         rounded = StraightThrough.apply(
             rows.unflatten(-1, (log_scale.shape[-2], -1)),
             log_scale,
-            torch.zeros(()),
+            self.quantizer.zero[:1],
             self.quantizer.grid,
             self.quantizer.to_levels,
         )
@@ -207,8 +212,8 @@ class QuantizedConvolution(Normed):
     def folded_bias(self) -> torch.Tensor:
         """(O) the bias with the norm's shift, on the grid of the int32 accumulator where input and weight are quantized."""
         shift = self.shift()
-        bias = torch.zeros(len(self.weight)) if shift is None else shift
-        if self.input is None or not self.input.calibrated:
+        bias = self.weight.new_zeros(len(self.weight)) if shift is None else shift
+        if self.input is None or not self.input.is_calibrated:
             return bias
         step = self.bias_scale()
         return torch.round(bias / step) * step
@@ -286,7 +291,7 @@ def squared_error(model: nn.Module) -> torch.Tensor:
         if isinstance(module, Quantized) and module.pair is not None
     ]
     if not pairs:
-        return torch.zeros(())
+        return zero_on_device_of(model)
     total = torch.stack(
         [functional.mse_loss(weight, rounded, reduction="sum") for rounded, weight in pairs]
     ).sum()
