@@ -18,7 +18,8 @@ from limbeck.core.schedules import schedule
 from limbeck.distillation.objective import Objective, Term
 from limbeck.losses import FeatureLoss
 from limbeck.models.attention import PROBABILITIES
-from limbeck.models.taps import HIDDEN, MAPS, OF_ATTENTION, PLACES, Outputs, Tap, run_model
+from limbeck.models.running import run_model
+from limbeck.models.taps import HIDDEN, MAPS, OF_ATTENTION, PLACES, Outputs, Tap
 from limbeck.tasks import UNKNOWN, Batch
 
 B, W, V, D = 5, 5, 4, 6

@@ -18,7 +18,9 @@ from torch import nn
 from limbeck.core import registry
 from limbeck.evaluation.scores import agreement, details, quality
 from limbeck.models.embedder import Embedder
-from limbeck.models.taps import hidden_of, run_model, to_torch
+from limbeck.models.running import run_model
+from limbeck.models.taps import hidden_of
+from limbeck.models.torch_batches import to_torch
 from limbeck.sources import Row
 from limbeck.tasks import (
     UNKNOWN,

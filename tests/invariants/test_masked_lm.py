@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 import limbeck
 from limbeck.core.events import EpochEnded, Note
 from limbeck.core.files import file_digest
-from limbeck.models.load import create_model
+from limbeck.models.create import create_model
 from limbeck.models.weights import WEIGHTS, model_state
 from limbeck.pipeline import compatibility
 from limbeck.recipe.model import Recipe

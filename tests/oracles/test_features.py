@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, BertForTokenClassification
 
-from limbeck.models.taps import Tap, hidden_of, run_model
+from limbeck.models.running import run_model
+from limbeck.models.taps import Tap, hidden_of
 from limbeck.quantization import attention
 from limbeck.tasks import Batch
 

@@ -13,8 +13,8 @@ from limbeck.core.files import file_digest
 from limbeck.core.schedules import schedule
 from limbeck.distillation.objective import Objective, Term
 from limbeck.losses.mutual import Mutual
+from limbeck.models.running import run_model as outputs_of
 from limbeck.models.taps import Outputs
-from limbeck.models.taps import run_model as outputs_of
 from limbeck.recipe.reading import parse
 from limbeck.tasks import UNKNOWN, Batch
 

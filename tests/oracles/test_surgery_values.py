@@ -12,8 +12,9 @@ from surgical import INPUTS, SENTENCES, TEXTS, cut, teacher
 from torch import nn
 from torch.nn import functional
 
+from limbeck.models.folders import save_model
 from limbeck.models.layers import blocks
-from limbeck.models.load import from_transformers, save_model
+from limbeck.models.pretrained import from_transformers
 from limbeck.surgeries import Evidence
 from limbeck.surgeries._importance import importance
 from limbeck.surgeries.drop_layers import influence

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers import models as kinds
 from torch import nn
 
-from limbeck.models.load import save_model
+from limbeck.models.folders import save_model
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.trim_vocabulary import trimmed
 from limbeck.tasks.text_classification import TextClassification

@@ -20,8 +20,12 @@ import limbeck
 from limbeck.evaluation.scores import quality
 from limbeck.losses.cosine_error import CosineError
 from limbeck.models.embedder import Embedder
-from limbeck.models.load import from_transformers, load_model, preprocess, save_model
-from limbeck.models.taps import Outputs, hidden_of, run_model, to_torch
+from limbeck.models.folders import load_model, save_model
+from limbeck.models.preprocessing import preprocess
+from limbeck.models.pretrained import from_transformers
+from limbeck.models.running import run_model
+from limbeck.models.taps import Outputs, hidden_of
+from limbeck.models.torch_batches import to_torch
 from limbeck.recipe.reading import parse
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.prune_width import PruneWidth

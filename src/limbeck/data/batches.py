@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from limbeck.models.taps import batch_of
+from limbeck.models.torch_batches import batch_of
 from limbeck.tasks import Batch, Encoded, Task, packed
 
 EVALUATION_TOKENS = 4096

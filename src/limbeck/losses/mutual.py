@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import Loss, masked_mean, softened
 from limbeck.models.likelihood import divergence
-from limbeck.models.taps import Outputs, run_model
+from limbeck.models.running import run_model
+from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 

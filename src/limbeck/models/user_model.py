@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck.models.taps import run_model, to_torch
+from limbeck.models.running import run_model
+from limbeck.models.torch_batches import to_torch
 from limbeck.models.weights import model_state
 from limbeck.tasks import Encoded, Task, collate
 

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from limbeck.core import registry
-from limbeck.models.taps import Outputs, run_model
+from limbeck.models.running import run_model
+from limbeck.models.taps import Outputs
 from limbeck.surgeries import Evidence
 from limbeck.tasks import UNKNOWN, Batch
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from limbeck.models.dataflow import tensors_in
 from limbeck.models.layers import blocks, evenly
-from limbeck.models.taps import run_model
+from limbeck.models.running import run_model
 from limbeck.surgeries import Cut, Evidence
 from limbeck.tasks import Batch
 

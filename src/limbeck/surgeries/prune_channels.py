@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from limbeck.core import registry
-from limbeck.models.taps import logits_of, run_model
+from limbeck.models.running import logits_of, run_model
 from limbeck.surgeries import Cut, Evidence
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)

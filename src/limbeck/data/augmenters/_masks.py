@@ -10,7 +10,8 @@ import torch
 from limbeck.data.augmenters import Place
 from limbeck.data.augmenters._vocabulary import Vocabulary
 from limbeck.data.batches import in_order
-from limbeck.models.taps import batch_of, run_model
+from limbeck.models.running import run_model
+from limbeck.models.torch_batches import batch_of
 from limbeck.tasks import UNKNOWN, Encoded
 from limbeck.tasks.masked_lm import MaskedLm
 

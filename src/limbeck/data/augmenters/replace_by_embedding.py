@@ -9,7 +9,8 @@ from functools import partial
 
 from limbeck.data.augmenters import Place, Propose
 from limbeck.data.augmenters._vocabulary import MAX_TOKENS, Vocabulary
-from limbeck.models.load import locate, preprocess, quiet, reading
+from limbeck.models.hub import locate, quiet, reading
+from limbeck.models.preprocessing import preprocess
 from limbeck.tasks._tokens import open_tokenizer
 from limbeck.tasks.masked_lm import MaskedLm
 

@@ -14,7 +14,8 @@ import torch
 from limbeck.data.augmenters import Propose
 from limbeck.data.augmenters._masks import Masks
 from limbeck.data.augmenters._vocabulary import MAX_TOKENS, Vocabulary
-from limbeck.models.load import having, locate, preprocess, quiet, reading
+from limbeck.models.hub import having, locate, quiet, reading
+from limbeck.models.preprocessing import preprocess
 from limbeck.tasks.masked_lm import MaskedLm
 
 

@@ -1,0 +1,73 @@
+"""A recipe's model by name: one of our networks, a `transformers` model by folder or hub id, or
+`timm:NAME`."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.core import registry, wording
+from limbeck.models import timm_models
+from limbeck.models.hub import locate, quiet, reading
+from limbeck.models.pretrained import from_transformers
+
+
+def is_network(name: str) -> bool:
+    """Whether a recipe's `model` names one of our networks."""
+    return name in registry.names("networks")
+
+
+def create_model(name: str, options: dict[str, Any], task: Any, *, seed: int) -> nn.Module:
+    """The model that a recipe names, with a head for the task's labels.
+
+    `options`: the keys beside the name, which only our networks have. `seed`: new weights are drawn
+    from it.
+
+    Raises ValueError for a name that cannot be had, or for a key that the model does not take.
+    """
+    torch.manual_seed(seed)
+    if is_network(name):
+        network = registry.create("networks", name, options)
+        return network.build(len(task.labels), task.settings["channels"])
+    if options:
+        key = next(iter(options))
+        suggestion = wording.suggest(name, registry.names("networks"))
+        raise ValueError(f"`{name}` is no network of ours, so `{key}` is no key here. {suggestion}")
+    if name.startswith(timm_models.PREFIX):
+        return timm_models.create(name, len(task.labels), pretrained=True)
+    return from_transformers(name, task)
+
+
+def require(name: str) -> None:
+    """Raise ValueError where the config of a `transformers` model, or a `timm` model, cannot be
+    read. No weights are loaded."""
+    if name.startswith(timm_models.PREFIX):
+        timm_models.settings(name)
+        return
+    import transformers
+
+    with reading(name), quiet():
+        transformers.AutoConfig.from_pretrained(locate(name))
+
+
+def network_header(name: str, options: dict[str, Any], task: Any) -> dict[str, Any] | None:
+    """What `build_network` needs: the name, the recipe's keys, how many labels and channels.
+
+    None for a `transformers` model, whose folder has a config.json.
+    """
+    if not (is_network(name) or name.startswith(timm_models.PREFIX)):
+        return None
+    return {
+        "name": name,
+        "options": options,
+        "labels": len(task.labels),
+        "channels": task.settings["channels"],
+    }
+
+
+def build_network(header: dict[str, Any]) -> nn.Module:
+    """A network, with new weights, by its header."""
+    if header["name"].startswith(timm_models.PREFIX):
+        return timm_models.create(header["name"], header["labels"], pretrained=False)
+    network = registry.create("networks", header["name"], header["options"])
+    return network.build(header["labels"], header["channels"])

@@ -1,0 +1,73 @@
+"""A model's folder: write it and open it.
+
+It is that of `transformers` (config.json, model.safetensors) or, for our networks and timm's,
+network.json and model.safetensors. Beside them lie the text of the preprocessing (tokenizer.json or
+preprocess.json), and structure.json where the model was cut in a way that its config does not tell.
+"""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from limbeck.core.files import read_json, write_bytes, write_json
+from limbeck.models import structure
+from limbeck.models.create import build_network
+from limbeck.models.embedder import Embedder
+from limbeck.models.hub import quiet
+from limbeck.models.pretrained import from_transformers
+from limbeck.models.weights import WEIGHTS, model_state, restore_state, save_tensors
+
+NETWORK = "network.json"
+
+
+def save_model(
+    model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str
+) -> None:
+    """Write a model's folder.
+
+    `network`: the header of one of our networks (`create.network_header`); None for a model of
+    `transformers`. `preprocess_file`, `text`: the name and the content of the preprocessing.
+
+    Raises OSError where the disk is full or fails.
+    """
+    if isinstance(model, Embedder):
+        model = model.encoder
+    if network is None:
+        save_pretrained(model, folder)
+    else:
+        write_json(folder / NETWORK, network)
+        save_tensors(model_state(model), folder / WEIGHTS)
+    # On the meta device a blank model costs no memory; only its shapes are compared.
+    with torch.device("meta"), quiet():
+        blank = type(model)(model.config) if network is None else build_network(network)
+    structure.write(structure.difference(model, blank), folder)
+    write_bytes(folder / preprocess_file, text.encode())
+
+
+def save_pretrained(model: Any, folder: Path) -> None:
+    """Write config.json and model.safetensors of a `transformers` model."""
+    try:
+        with quiet():
+            model.save_pretrained(folder)
+    except SafetensorError as error:
+        # safetensors hides the system's error number in its text; callers tell a full disk by it.
+        number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
+        raise OSError(number, str(error), str(folder)) from None
+
+
+def load_model(folder: Path, task: Any) -> nn.Module:
+    """The model of a folder that `save_model` wrote, with the head of `task`, on the CPU.
+
+    Raises ValueError where the files do not fit one another.
+    """
+    if not (folder / NETWORK).exists():
+        return from_transformers(str(folder), task)
+    model = build_network(read_json(folder / NETWORK))
+    structure.apply(model, structure.read(folder))
+    restore_state(model, load_file(folder / WEIGHTS))
+    return model

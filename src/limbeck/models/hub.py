@@ -1,0 +1,62 @@
+"""Models of `transformers` by folder or hub id: where they lie, and errors in one sentence."""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+
+def locate(name: str) -> str:
+    """A folder's path with ~ expanded, or the hub id as it is."""
+    path = Path(name).expanduser()
+    return str(path) if path.exists() else name
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a message, at most 300 characters: transformers' go on for a page."""
+    return str(error).strip().splitlines()[0][:300]
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what `transformers` raises for a model that cannot be read into a ValueError."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ValueError(
+            f"model `{name}`: neither a network of ours, nor a model folder, "
+            f"nor a hub id that can be reached: {first_line(error)}"
+        ) from None
+
+
+@contextlib.contextmanager
+def having(name: str, auto_model: str) -> Iterator[None]:
+    """Turn what `transformers` raises for a model that lacks the task's head into one sentence.
+
+    `auto_model`: the class of transformers that was asked for, such as
+    `AutoModelForTokenClassification`.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            f"model `{name}`: not to be had as {auto_model}: {first_line(error)}"
+        ) from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the loading reports and progress bars of `transformers` off the terminal."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        # Its table of missing weights is printed, not logged.
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(level)

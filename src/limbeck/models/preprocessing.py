@@ -1,0 +1,54 @@
+"""The text of the preprocessing that a model needs: tokenizer.json or preprocess.json."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from limbeck.models import timm_models
+from limbeck.models.create import is_network
+from limbeck.models.hub import locate, quiet, reading
+from limbeck.models.processors import image_settings
+
+
+def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int) -> str:
+    """The preprocessing of the model `name`: its tokenizer, or how it wants images.
+
+    `rows`: the training rows, from which one of our networks takes the size and the moments of
+    images. `max_tokens`: where texts are cut, or earlier where the model takes fewer.
+
+    Raises ValueError where it cannot be read, or where the model does not read what the task has.
+    """
+    if task_class.preprocess_file == "preprocess.json":
+        if is_network(name):
+            return task_class.fit_preprocess(rows)
+        return json.dumps(image_processor(name))
+    if is_network(name):
+        raise ValueError(
+            f"model `{name}`: this network of ours reads images. "
+            "Texts need a `transformers` model, by folder or hub id"
+        )
+    import transformers
+
+    with reading(name), quiet():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(locate(name))
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(min(max_tokens, tokenizer.model_max_length))
+    backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    return backend.to_str()
+
+
+def image_processor(name: str) -> dict[str, Any]:
+    """The settings of `preprocess.json` for a pretrained image model.
+
+    Raises ValueError where the model has none that we can follow.
+    """
+    if name.startswith(timm_models.PREFIX):
+        return timm_models.settings(name)
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    with reading(name), quiet():
+        config, _ = ImageProcessingMixin.get_image_processor_dict(locate(name))
+    try:
+        return image_settings(config)
+    except ValueError as error:
+        raise ValueError(f"model `{name}`: preprocessor_config.json: {error}") from None

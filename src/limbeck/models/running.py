@@ -1,0 +1,98 @@
+"""Run a model on a batch and read its logits, and what taps name inside it."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.core.wording import suggest
+from limbeck.models.attention import recorded
+from limbeck.models.taps import OF_ATTENTION, Outputs, Tap
+from limbeck.models.units import by_unit, holds_texts, places_of, shape_tap
+from limbeck.tasks import Batch
+
+
+def run_model(model: nn.Module, batch: Batch, taps: Sequence[Tap] = ()) -> Outputs:
+    """The outputs of `model` on a batch of torch tensors, with the tensors that `taps` name.
+
+    Gradients flow where the caller has them on. Model and batch lie on one device; so do the
+    outputs, as float32.
+
+    Raises ValueError for a tap of a module that is not there, or that gives another kind of tensor.
+    """
+    attending = [tap.module for tap in taps if tap.kind in OF_ATTENTION]
+    others = [tap.module for tap in taps if tap.kind not in OF_ATTENTION]
+    with (
+        capture(model, others) as module_outputs,
+        recorded(model, attending) as attention,
+        answering_at(model, batch.positions) as is_by_unit,
+    ):
+        logits = logits_of(model(**batch.inputs))
+    inner = {}
+    for tap in taps:
+        is_attention = tap.kind in OF_ATTENTION
+        values = attention[tap.module][tap.kind] if is_attention else module_outputs[tap.module]
+        inner[tap] = shape_tap(tap, values, batch)
+    if not is_by_unit and not holds_texts(batch):
+        logits = by_unit(logits, batch.positions)
+    return Outputs(logits.float(), batch.mask, inner, places_of(batch, inner))
+
+
+def logits_of(result: Any) -> torch.Tensor:
+    """The logits in what a model's call returns: a tensor, or an output object of transformers."""
+    return result if isinstance(result, torch.Tensor) else result.logits
+
+
+@contextlib.contextmanager
+def answering_at(model: nn.Module, positions: torch.Tensor | None) -> Iterator[bool]:
+    """Inside, a model whose labels are its vocabulary gives logits at `positions` (B, W) alone.
+
+    Gives True for such a model, False for any other, whose forward stays as it is. Logits of a
+    vocabulary at every token would take more time and memory than the rest of a training step.
+    """
+    # A method of transformers' models; ours and the user's have none.
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if head is None or positions is None:
+        yield False
+        return
+
+    def keep_positions(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (by_unit(inputs[0], positions), *inputs[1:])
+
+    handle = head.register_forward_pre_hook(keep_positions)
+    try:
+        yield True
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Inside, a forward leaves the outputs of the named modules in the dict.
+
+    Of a module that returns a tuple, the first member. Raises ValueError for a name that the model
+    lacks.
+    """
+    outputs: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            outputs[name] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    # Tied modules have several names, and a recipe may use any of them.
+    modules = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    for name in names:
+        if name not in modules:
+            raise ValueError(
+                f"{type(model).__name__} has no module `{name}`. {suggest(name, modules)}"
+            )
+    handles = [modules[name].register_forward_hook(keep(name)) for name in dict.fromkeys(names)]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
