@@ -1,8 +1,14 @@
-"""What a run is doing, as events: a live line on a terminal, JSON lines elsewhere, any callable in Python. Torch-free.
+"""What a run is doing, as events: shown by `console`, or given to any callable in Python.
 
-An event is a small dataclass whose text is its line. The time left is counted in work (padded tokens, or rows), not in steps, since batches
-differ in length: what is left of each kind of work times the seconds that a unit of it took so far. A kind not met yet (quantized steps before
-`quantize.start`, validation in the first epoch) is taken at the pace of the others times the ratio of COST. Nothing here draws a random number.
+An event is a small dataclass whose text is its line.
+
+**The time left** is counted in work, not in steps, since batches differ in length: a unit of work
+is a padded token of a text, or an image. What is left of each kind of work is multiplied by the
+seconds that a unit of that kind took so far. A kind that was not met yet (quantized steps before
+`quantize.start`, validation in the first epoch) is taken at the pace of the others, times the ratio
+of their COST.
+
+Nothing here draws a random number: watching a run does not change it.
 """
 
 import time
@@ -11,21 +17,24 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
-REDRAWS_PER_SECOND = 10
-STEP, QUANTIZED, FORWARD, VALIDATION, SETUP = (
-    "step",
-    "quantized step",
-    "forward",
-    "validation",
-    "setup",
-)
+
+REDRAWS_PER_SECOND = 10  # faster than this nobody reads
+
+# Kinds of work.
+STEP = "step"
+QUANTIZED = "quantized step"
+FORWARD = "forward"
+VALIDATION = "validation"
+SETUP = "setup"
+
+# What a unit of each kind costs, relative to a forward pass; measured by benchmarks/step_cost.py.
 COST = {
     STEP: 3.0,
     QUANTIZED: 3.9,
     FORWARD: 1.0,
     VALIDATION: 1.2,
     SETUP: 0.0,
-}  # a unit's, relative; measured by benchmarks/step_cost.py
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """A stage goes on; at most REDRAWS_PER_SECOND of these. `losses` and `metrics` are the last known ones; epoch 0 where there are none."""
+    """A stage goes on; told at most REDRAWS_PER_SECOND times a second.
+
+    `step` of `steps`; `time_left_s` is None as long as nothing can be said; `epoch` is 0 where a
+    stage has none. `losses` and `metrics` are the last known ones.
+    """
 
     step: int
     steps: int
@@ -53,9 +66,8 @@ class Progress:
     def __str__(self) -> str:
         epoch = f"epoch {self.epoch}/{self.epochs}  " if self.epochs else ""
         left = "" if self.time_left_s is None else f"  {duration(self.time_left_s)} left"
-        return (
-            f"  {epoch}{self.step}/{self.steps}{left}{figures(self.losses)}{figures(self.metrics)}"
-        )
+        values = figures(self.losses) + figures(self.metrics)
+        return f"  {epoch}{self.step}/{self.steps}{left}{values}"
 
 
 @dataclass(frozen=True)
@@ -68,23 +80,23 @@ class EpochEnded:
     metrics: dict[str, float]
 
     def __str__(self) -> str:
-        return f"  epoch {self.epoch}/{self.epochs}{figures(self.losses)}  validation:{figures(self.metrics)}"
+        losses = figures(self.losses)
+        metrics = figures(self.metrics)
+        return f"  epoch {self.epoch}/{self.epochs}{losses}  validation:{metrics}"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A stage is there: computed in `seconds`, or found in the store."""
+    """A stage is there: computed in `seconds`, or found in the store (`reused`)."""
 
     stage: str
     seconds: float
     reused: bool = False
 
     def __str__(self) -> str:
-        return (
-            f"{self.stage}: reused"
-            if self.reused
-            else f"{self.stage}: done in {self.seconds:.1f} s"
-        )
+        if self.reused:
+            return f"{self.stage}: reused"
+        return f"{self.stage}: done in {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,15 @@ class Note:
 
 Event = Started | Progress | EpochEnded | Ended | Note
 Tell = Callable[[Event], None]
-NAMES = {Started: "start", Progress: "progress", EpochEnded: "epoch", Ended: "end", Note: "note"}
+
+# What an event is called in JSON lines.
+NAMES = {
+    Started: "start",
+    Progress: "progress",
+    EpochEnded: "epoch",
+    Ended: "end",
+    Note: "note",
+}
 
 
 def silent(event: Event) -> None:
@@ -121,24 +141,41 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+@dataclass
+class Spent:
+    """What a kind of work has taken so far."""
+
+    seconds: float = 0.0
+    units: float = 0.0
+    times: int = 0
+
+
 class Meter:
-    """Counts work by kind, and says how long the rest takes. `work`: the units of each kind to be done."""
+    """Counts work by kind, and says how long the rest takes.
+
+    `work`: the units of each kind that are to be done. `clock`: seconds that only rise.
+    """
 
     def __init__(
         self, work: Mapping[str, float], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.left = dict(work)
         self.clock = clock
-        self.spent: dict[str, tuple[float, float, int]] = {}  # kind: seconds, units, times
-        self.last = self.shown = clock()
+        self.spent: dict[str, Spent] = {}
+        self.last = clock()  # when work was last reported
+        self.shown = self.last
 
     def advance(self, kind: str, units: float) -> None:
-        """`units` of `kind` were done since the last call."""
+        """Count `units` of `kind` as done since the last call."""
         now = self.clock()
-        seconds, done, times = self.spent.get(kind, (0.0, 0.0, 0))
-        if times == 1:  # the first of a kind also fills caches and allocates
-            seconds = done = 0.0
-        self.spent[kind] = (seconds + now - self.last, done + units, times + 1)
+        spent = self.spent.setdefault(kind, Spent())
+        if spent.times == 1:
+            # Forget the first of a kind: it also fills caches and allocates.
+            spent.seconds = 0.0
+            spent.units = 0.0
+        spent.seconds += now - self.last
+        spent.units += units
+        spent.times += 1
         self.left[kind] = self.left.get(kind, 0.0) - units
         self.last = now
 
@@ -150,25 +187,30 @@ class Meter:
         return True
 
     def time_left_s(self) -> float | None:
-        """Seconds for what is left; None before anything was done."""
-        paces = {kind: seconds / units for kind, (seconds, units, _) in self.spent.items() if units}
-        if not paces:
+        """Seconds for what is left, to a tenth; None before anything was done."""
+        measured = {kind: spent for kind, spent in self.spent.items() if spent.units}
+        if not measured:
             return None
-        measured = [self.spent[kind] for kind in paces]
-        unit_cost = sum(seconds for seconds, _, _ in measured) / sum(
-            COST[kind] * self.spent[kind][1] for kind in paces
-        )
-        return round(
-            sum(
-                max(0.0, left) * paces.get(kind, COST[kind] * unit_cost)
-                for kind, left in self.left.items()
-            ),
-            1,
-        )
+        # 1. The seconds for a unit of cost, over all that was done: for kinds not met yet.
+        seconds = sum(spent.seconds for spent in measured.values())
+        cost = sum(COST[kind] * spent.units for kind, spent in measured.items())
+        seconds_per_cost = seconds / cost
+        # 2. Each kind's rest at its own pace.
+        total = 0.0
+        for kind, units in self.left.items():
+            if kind in measured:
+                pace = measured[kind].seconds / measured[kind].units
+            else:
+                pace = COST[kind] * seconds_per_cost
+            total += max(0.0, units) * pace
+        return round(total, 1)
 
 
 def track(batches: Sequence[T], units: Callable[[T], float], tell: Tell) -> Iterator[T]:
-    """The batches of a pass without training, telling how far it is."""
+    """The batches of a pass without training, telling how far it is.
+
+    `units`: what a batch costs (padded tokens, or rows).
+    """
     meter = Meter({FORWARD: sum(map(units, batches))})
     for step, batch in enumerate(batches, 1):
         yield batch

@@ -1,14 +1,20 @@
 """Files that are whole or not there: atomic writes, digests, JSON."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (hex) of plain data, written as canonical JSON."""
+    """SHA-256 (hex) of plain data, written as canonical JSON.
+
+    Raises ValueError for what JSON cannot say: NaN and infinity.
+    """
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -22,41 +28,53 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over names and bytes of every file below `folder`."""
+    """SHA-256 (hex) of the names and bytes of every file below `folder`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest({str(path.relative_to(folder)): file_digest(path) for path in files})
+    # Names with slashes, so that a folder has one digest on every system.
+    return digest({path.relative_to(folder).as_posix(): file_digest(path) for path in files})
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill, sees the old content or the new, never a part."""
+    """Write a file so that a reader, or a kill, sees the old content or the new, never a part.
+
+    Raises OSError that names the file.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # the bytes must be on the disk before the name is
         os.replace(temporary, path)
-    except OSError as error:  # of a full disk the system does not say which file
-        raise OSError(error.errno, error.strerror, str(path)) from None
+    except OSError as error:
+        raise _naming(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
 
 
 def reserve(path: Path) -> None:
-    """Claim the disk space of a sparse file now: where a memory map meets a full disk, the process is killed."""
-    with open(path, "r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from None
+    """Claim the disk space of a sparse file now.
+
+    A memory map that meets a full disk later kills the process. Raises OSError that names the file
+    where there is no room.
+    """
+    size = path.stat().st_size
+    try:
+        with open(path, "r+b") as file:
+            if sys.platform == "linux":
+                os.posix_fallocate(file.fileno(), 0, size)
+            elif shutil.disk_usage(path.parent).free < size:
+                # Elsewhere nothing claims space: whether there is room now is all one can know.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise _naming(path, error) from None
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Plain data as indented JSON, atomically."""
-    write_bytes(
-        path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    )
+    """Plain data as indented JSON, atomically. Raises ValueError for NaN and infinity."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, f"{text}\n".encode())
 
 
 def read_json(path: Path) -> Any:
@@ -65,9 +83,20 @@ def read_json(path: Path) -> Any:
 
 
 def sync(path: Path) -> None:
-    """Make a file's bytes, or the renames in a folder, durable."""
+    """Make a file's bytes durable, or the names in a folder."""
+    if sys.platform == "win32":
+        # Windows opens no folder, and syncs a file alone that is open for writing.
+        if path.is_file():
+            with open(path, "r+b") as file:
+                os.fsync(file.fileno())
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _naming(path: Path, error: OSError) -> OSError:
+    """The same error with the file's name: of a full disk the system does not say which file."""
+    return OSError(error.errno, error.strerror, str(path))

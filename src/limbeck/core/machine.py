@@ -1,13 +1,19 @@
-"""What this machine is, as far as results depend on it. Torch-free."""
+"""What this machine is, as far as results and speed depend on it."""
 
 import functools
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from limbeck.core import memory
+
+# Packages whose version can change a figure.
 PACKAGES = ("limbeck", "torch", "transformers", "tokenizers", "onnxruntime", "openvino", "numpy")
+
+# Flags of /proc/cpuinfo that change numerics or speed.
 FEATURES = (
     "avx2",
     "avx512f",
@@ -20,58 +26,72 @@ FEATURES = (
     "i8mm",
     "bf16",
 )
-EXACT = (
-    "amx_int8",
-    "avx512_vnni",
-    "avx_vnni",
-    "i8mm",
-    "asimddp",
-)  # of these, each adds products of integers in 32 bits
+
+# Each of these adds products of 8-bit integers in 32 bits. CPUs without them add two products in
+# 16 bits, which can saturate.
+EXACT = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
+
+# Each of these multiplies bfloat16.
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 @functools.cache
 def cpu() -> tuple[str, tuple[str, ...]]:
-    """(model name, the features that change numerics or speed)."""
-    path = Path("/proc/cpuinfo")
-    text = path.read_text() if path.exists() else ""
-    fields = {
-        line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in text.splitlines()
-    }
+    """(the CPU's name, those of FEATURES that it has); no feature where the system has no /proc."""
+    fields = _cpu_fields()
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    # x86 says `flags`, ARM says `Features`.
     flags = (fields.get("flags") or fields.get("Features") or "").split()
-    return fields.get("model name") or platform.processor() or platform.machine(), tuple(
-        name for name in FEATURES if name in flags
-    )
+    return name, tuple(feature for feature in FEATURES if feature in flags)
+
+
+def _cpu_fields() -> dict[str, str]:
+    """The lines `name : value` of /proc/cpuinfo; the last core's, where cores differ."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    fields = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.strip()
+    return fields
+
+
+def usable_cores() -> int:
+    """How many cores this process may use; a container may allow fewer than there are."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 natively."""
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu()[1]))
+    return any(feature in BFLOAT16 for feature in cpu()[1])
 
 
 def multiplies_exactly() -> bool:
-    """Whether products of uint8 and int8 cannot saturate here."""
-    return bool(set(EXACT) & set(cpu()[1]))
+    """Whether sums of products of uint8 and int8 cannot saturate on this CPU."""
+    return any(feature in EXACT for feature in cpu()[1])
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what figures depend on."""
-    found = {"python": platform.python_version()}
+    """Python's version and those of PACKAGES that are installed."""
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def describe() -> dict[str, Any]:
-    """The machine for report.json."""
+    """The machine as report.json shows it."""
     name, features = cpu()
-    memory_gb = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return {
         "cpu": name,
         "features": " ".join(features),
         "cores": os.cpu_count(),
-        "memory_gb": memory_gb,
+        "memory_gb": round(memory.total_mb() / 2**10, 1),
         "system": platform.platform(terse=True),
     }

@@ -16,20 +16,24 @@ class Stop:
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[Stop]:
-    """Inside, SIGTERM and Ctrl-C only set `requested`, so that a loop can write its checkpoint between two steps.
+    """In the `with` block SIGTERM and Ctrl-C only set `requested`.
 
-    Raises KeyboardInterrupt at the end for a request that was not answered with an exception inside.
+    So a loop can write its checkpoint between two steps, and then raise `Interrupted`. Raises
+    KeyboardInterrupt at the end of the block where a request was not answered with an exception.
+    Works in the main thread alone, as all handlers of signals do.
     """
     stop = Stop()
 
     def note(signum: int, frame: FrameType | None) -> None:
         stop.requested = True
 
-    previous = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
+    signums = (signal.SIGTERM, signal.SIGINT)
+    previous = {signum: signal.signal(signum, note) for signum in signums}
     try:
         yield stop
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
+    # A request that came after the loop's last look must not be lost.
     if stop.requested:
         raise KeyboardInterrupt

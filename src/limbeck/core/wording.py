@@ -1,21 +1,29 @@
 """Lists of choices, as an error message shows them."""
 
 import difflib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-MOST = 24  # choices that a message lists
+MOST_CHOICES = 24  # in a message: a longer list would hide the hint before it
+MOST_WORDS = 12
 
 
-def suggest(word: str, choices: Any) -> str:
-    """'Did you mean `kl`? Choices: ...' for an error message."""
+def suggest(word: str, choices: Iterable[object]) -> str:
+    """The nearest choice and the list of them, for an error message.
+
+    >>> suggest("kll", ["kl", "hidden"])
+    'Did you mean `kl`? Choices: kl, hidden'
+    """
     listed = [str(choice) for choice in choices]
     close = difflib.get_close_matches(word, listed, n=1)
     hint = f"Did you mean `{close[0]}`? " if close else ""
-    more = f", and {len(listed) - MOST} more" if len(listed) > MOST else ""
-    return f"{hint}Choices: {', '.join(listed[:MOST]) or 'none'}{more}"
+    shown = ", ".join(listed[:MOST_CHOICES]) or "none"
+    num_hidden = len(listed) - MOST_CHOICES
+    more = f", and {num_hidden} more" if num_hidden > 0 else ""
+    return f"{hint}Choices: {shown}{more}"
 
 
-def some(words: Sequence[str], most: int = 12) -> str:
-    """The first few of many words."""
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+def some(words: Sequence[str], most: int = MOST_WORDS) -> str:
+    """The first `most` of many words, and how many more there are."""
+    shown = ", ".join(words[:most])
+    num_hidden = len(words) - most
+    return f"{shown} and {num_hidden} more" if num_hidden > 0 else shown

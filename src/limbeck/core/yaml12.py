@@ -1,14 +1,18 @@
-"""YAML 1.2's core schema (yaml.org/spec/1.2.2, section 10.3), read and written: `2e-5` is a number, `010` is ten, `no`, `on`, `1:30` and `2024-01-02`
-are words. PyYAML alone follows YAML 1.1. A mapping that holds a key twice is refused.
+"""YAML as the core schema of YAML 1.2 reads it (yaml.org/spec/1.2.2, section 10.3), and back.
+
+PyYAML alone follows YAML 1.1. Here `2e-5` is a number and `010` is ten, while `no`, `on`, `1:30`
+and `2024-01-02` are words. A mapping that holds a key twice is refused.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from limbeck.core.schedules import NUMBER
+
+TAG = "tag:yaml.org,2002:"
 
 
 class Yaml12(yaml.SafeLoader):
@@ -19,66 +23,98 @@ class Yaml12Dumper(yaml.SafeDumper):
     """SafeDumper that quotes a word where YAML 1.1 or 1.2 would read something else."""
 
 
+class Scalar(NamedTuple):
+    """How a kind of scalar is written.
+
+    `pattern`: of the whole text. `begins`: the characters that it may begin with, by which PyYAML
+    looks patterns up. `convert`: the text to its value.
+    """
+
+    pattern: str
+    begins: Sequence[str]
+    convert: Callable[[str], Any]
+
+
+def _to_int(text: str) -> int:
+    """An integer, octal after 0o and hexadecimal after 0x."""
+    bases = {"0o": 8, "0x": 16}
+    return int(text, bases.get(text[:2], 10))
+
+
+def _to_float(text: str) -> float:
+    """A float; YAML writes infinity and NaN with a dot."""
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+# The patterns are those of the table in section 10.3.2.
+CORE = {
+    f"{TAG}null": Scalar("~|null|Null|NULL|", ("~", "n", "N", ""), lambda text: None),
+    f"{TAG}bool": Scalar(
+        "true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"
+    ),
+    f"{TAG}int": Scalar("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789", _to_int),
+    f"{TAG}float": Scalar(
+        rf"{NUMBER}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+.0123456789", _to_float
+    ),
+}
+
+
 def _construct_scalar(loader: Yaml12, node: yaml.ScalarNode) -> Any:
-    pattern, _, convert = CORE[node.tag]
+    """The value of a scalar that its text, or a tag, says is of one of the kinds of CORE."""
+    kind = CORE[node.tag]
     text = loader.construct_scalar(node)
-    if not re.fullmatch(pattern, text):  # only an explicit tag gets here with another text
-        raise yaml.constructor.ConstructorError(
-            None, None, f"`{text}` is no {node.tag.removeprefix(TAG)}", node.start_mark
-        )
-    return convert(text)
+    # A text that was recognized fits; one behind an explicit tag (`!!int x`) may not.
+    if not re.fullmatch(kind.pattern, text):
+        problem = f"`{text}` is no {node.tag.removeprefix(TAG)}"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    return kind.convert(text)
 
 
 def _construct_mapping(loader: Yaml12, node: yaml.MappingNode) -> dict[Any, Any]:
-    names = [key.value for key, _ in node.value]
-    for i, (key, _) in enumerate(node.value):
-        if key.value in names[:i]:
+    """A mapping; PyYAML alone would keep the last of two equal keys without a word."""
+    seen = []
+    for key, _ in node.value:
+        if key.value in seen:
             raise ValueError(
-                f"{place(key.start_mark)}: {key.value}: this key is here a second time. Keep one of them"
+                f"{place(key.start_mark)}: {key.value}: this key is here a second time. "
+                "Keep one of them"
             )
+        seen.append(key.value)
     return loader.construct_mapping(node, deep=True)
 
 
-TAG = "tag:yaml.org,2002:"
-CORE: dict[
-    str, tuple[str, Sequence[str], Callable[[str], Any]]
-] = {  # tag: (pattern, how it begins, what it means)
-    f"{TAG}null": ("~|null|Null|NULL|", ("~", "n", "N", ""), lambda text: None),
-    f"{TAG}bool": ("true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"),
-    f"{TAG}int": (
-        "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
-        "-+0123456789",
-        lambda text: int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)),
-    ),
-    f"{TAG}float": (
-        rf"{NUMBER}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        "-+.0123456789",
-        lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
-    ),
-}
+def _set_up() -> None:
+    """Replace what PyYAML knows of YAML 1.1 in the loader, and add YAML 1.2 to the dumper."""
+    # Both tables are copied, so that PyYAML's own classes stay as they are.
+    Yaml12.yaml_implicit_resolvers = {}
+    kept = (None, f"{TAG}str", f"{TAG}seq")
+    Yaml12.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in kept}
+    Yaml12.add_constructor(f"{TAG}map", _construct_mapping)
+    for tag, kind in CORE.items():
+        Yaml12.add_constructor(tag, _construct_scalar)
+        whole = re.compile(rf"(?:{kind.pattern})\Z")
+        Yaml12.add_implicit_resolver(tag, whole, kind.begins)
+        Yaml12Dumper.add_implicit_resolver(tag, whole, kind.begins)
 
-Yaml12.yaml_implicit_resolvers = {}
-Yaml12.yaml_constructors = {
-    tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (None, f"{TAG}str", f"{TAG}seq")
-}
-Yaml12.add_constructor(f"{TAG}map", _construct_mapping)
-for _tag, (_pattern, _begins, _) in CORE.items():
-    Yaml12.add_constructor(_tag, _construct_scalar)
-    for _class in (Yaml12, Yaml12Dumper):
-        _class.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), _begins)
+
+_set_up()
 
 
 def load(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
-    """The nodes and the plain data of YAML text. Raises ValueError."""
+    """(the nodes, which know their lines; the plain data) of YAML text; (None, None) of none.
+
+    `origin` names the text in messages. Raises ValueError with line and column.
+    """
     try:
         loader = Yaml12(text)
         loader.name = origin
         root = loader.get_single_node()
-        return root, loader.construct_document(root) if root else None
+        content = loader.construct_document(root) if root else None
     except yaml.YAMLError as error:
         raise ValueError(f"{origin}: not valid YAML: {error}") from None
+    return root, content
 
 
 def place(mark: yaml.Mark) -> str:
-    """'file:line:column'."""
+    """'file:line:column', counted from 1."""
     return f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
