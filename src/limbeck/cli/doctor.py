@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.core import machine
+from limbeck.core import machine, memory
 from limbeck.core.store import Store
 
 PROBE_SECONDS = 0.8  # for each of the two products
@@ -25,12 +25,13 @@ GIB = 2**30
 def lines() -> Iterator[str]:
     """The report, line by line; the probe comes last but one."""
     name, features = machine.cpu()
-    usable = len(os.sched_getaffinity(0))
-    yield f"{'cpu':12} {name}, {usable} of {os.cpu_count()} cores usable"
+    yield f"{'cpu':12} {name}, {machine.usable_cores()} of {os.cpu_count()} cores usable"
     yield f"{'int8':12} {int8_meaning(set(features))}"
     yield f"{'bfloat16':12} {bfloat16_meaning()}"
-    total, free = memory_bytes()
-    yield f"{'memory':12} {total / GIB:.1f} GB, {free / GIB:.1f} GB of it free"
+    total = memory.total_mb() / 2**10
+    free = memory.available_mb()
+    told = "" if free is None else f", {free / 2**10:.1f} GB of it free"
+    yield f"{'memory':12} {total:.1f} GB{told}"
     yield from cache()
     yield f"{'python':12} {machine.versions()['python']}"
     for package in PACKAGES:
@@ -56,17 +57,6 @@ def bfloat16_meaning() -> str:
         if machine.has_bfloat16()
         else "not native: `train.dtype: auto` trains in float32"
     )
-
-
-def memory_bytes() -> tuple[int, int]:
-    """(all, available)."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    path = Path("/proc/meminfo")
-    found = dict(re.findall(r"(\w+):\s+(\d+) kB", path.read_text())) if path.exists() else {}
-    total = page * os.sysconf("SC_PHYS_PAGES")
-    return total, int(
-        found["MemAvailable"]
-    ) * 1024 if "MemAvailable" in found else page * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def cache() -> Iterator[str]:

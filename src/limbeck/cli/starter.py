@@ -6,7 +6,6 @@ Guesses are made from names and from the first rows only; `limbeck check` then r
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from limbeck.core import registry
+from limbeck.core import machine, registry
 from limbeck.core.wording import some
 from limbeck.core.yaml12 import Yaml12Dumper
 from limbeck.recipe.reading import read
@@ -364,7 +363,7 @@ def first_lines(path: Path) -> list[str]:
 def render(guess: Guess, model: str | None) -> str:
     """The recipe's text, with comments."""
     data = {"source": guess.source, "path": str(guess.path), **guess.options}
-    threads = len(os.sched_getaffinity(0))
+    threads = machine.usable_cores()
     stages = (
         IMAGE_STAGES
         if guess.task == "image-classification"

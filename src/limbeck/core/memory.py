@@ -56,6 +56,20 @@ def total_mb() -> float:
     return os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE / MB
 
 
+def available_mb() -> float | None:
+    """What a new process could take without swapping; None where the system does not tell."""
+    if sys.platform == "win32":
+        return windows.machine_memory(windows.kernel32()).ullAvailPhys / MB
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return None
+    for line in meminfo.read_text(encoding="ascii").splitlines():
+        name, _, amount = line.partition(":")
+        if name == "MemAvailable":  # with what caches would give back; "MemFree" is without
+            return int(amount.removesuffix("kB")) / 2**10
+    return None
+
+
 @functools.cache
 def glibc() -> ctypes.CDLL | None:
     """The C library of this process where it is glibc; None with any other."""

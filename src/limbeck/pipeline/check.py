@@ -1,6 +1,5 @@
 """Everything that can be wrong, found before training: recipe, data, models, shapes, quantization patterns, export, room; and a forecast."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from limbeck.core import registry
+from limbeck.core import memory, registry
 from limbeck.core.events import Event, Note, duration
 from limbeck.core.store import Store
 from limbeck.core.wording import some
@@ -54,13 +53,15 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     if rehearse:
         check_models(recipe, checked)
         if found and not checked.mistakes:
-            checked.attempt(lambda: check_costs(compatibility.resolved(recipe), found, seconds, checked))
+            checked.attempt(
+                lambda: check_costs(compatibility.resolved(recipe), found, seconds, checked)
+            )
     return checked
 
 
 def check_models(recipe: Recipe, checked: Checked) -> None:
     """Whether each model can be had, so that a wrong name is told together with wrong data. Components have been checked already."""
-    from limbeck.models.load import is_network, require
+    from limbeck.models.create import is_network, require
 
     stages = [recipe.teacher, *recipe.teachers, recipe.assistant, recipe.student]
     names = [stage.model for stage in stages if stage and stage.model]
@@ -95,7 +96,7 @@ def check_costs(recipe: Recipe, found: Splits, reading_seconds: float, checked: 
     checked.lines.append("(nothing reused; on this machine as busy as it is now)")
     folder = Store().folder
     free_mb = shutil.disk_usage(folder).free / 2**20
-    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    memory_mb = memory.total_mb()
     if disk_mb * ROOM > free_mb:
         checked.mistakes.append(
             f"{folder}: {disk_mb:,.0f} MB are needed and {free_mb:,.0f} MB are free. Free some, or let LIMBECK_CACHE name a folder on another disk"
