@@ -1,66 +1,155 @@
-"""The pipeline in a straight line: recipe -> data -> teacher -> student -> train -> quantize -> evaluate -> export; and over it the verdict."""
+"""One recipe in a straight line: data, teacher, student, training, quantization, scores, artifact.
 
+Every line of `run_arm` is one step (`steps/`); `forecast` walks the same list with a context that
+counts, and the verdict's arms are derived recipes (`arms.py`) that walk it too.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from limbeck.core import memory
 from limbeck.core.files import read_json
 from limbeck.core.store import Store
 from limbeck.distillation import objective
-from limbeck.pipeline.context import Answers, Arm, Bench, Net
-from limbeck.pipeline.stages import (
-    choose_stage,
-    evaluate_stage,
-    export_stage,
-    quantize_stage,
-    student_stage,
-    teacher_stage,
-    train_stage,
-    trained_net,  # fmt: skip
-)
-from limbeck.pipeline.teacher_outputs import label_stages
+from limbeck.models.weights import WEIGHTS
+from limbeck.pipeline import compatibility
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.exporting import ProvenArtifact, export_artifact
+from limbeck.pipeline.steps.quantizing import choose_quantization, quantize_trained
+from limbeck.pipeline.steps.scoring import final_model, score_student, score_teacher
+from limbeck.pipeline.steps.student import cut_student
+from limbeck.pipeline.steps.teacher import HISTORY, prepare_teacher
+from limbeck.pipeline.steps.teacher_outputs import teacher_outputs
+from limbeck.pipeline.steps.training import Objectives, store_trained, train_student
+from limbeck.pipeline.stored_model import StoredModel
 from limbeck.recipe.model import Recipe
+from limbeck.tasks import Scored, Task
 
 
-def run_arm(recipe: Recipe, store: Store, *, bench: Bench | None = None) -> Arm:
-    """One recipe, from data to test answers and, where it quantizes, an artifact with its parity. Raises ValueError and Interrupted."""
-    bench = Bench(recipe, store) if bench is None else bench
-    start, trained = trained_student(recipe, bench)
-    recipe, notes = choose_stage(bench, recipe, start, trained)
-    weights = quantize_stage(bench, recipe, start, trained)
-    arm = evaluate_stage(bench, recipe, start, weights)
-    arm.history, arm.notes = read_json(trained / "history.json"), notes
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """What one recipe led to.
+
+    recipe: with what was chosen by trial filled in.
+    student: before its training; the teacher itself, of its own arm.
+    weights: the folder of the final weights.
+    model: builds the final model, fake-quantized where the recipe quantizes.
+    scored: its answers on the test split.
+    artifact: None where nothing was quantized.
+    notes: lines about what was chosen.
+    """
+
+    recipe: Recipe
+    student: StoredModel
+    weights: Path
+    model: Callable[[], nn.Module]
+    scored: Scored
+    history: list[dict[str, Any]]
+    artifact: ProvenArtifact | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def task(self) -> Task:
+        """The task bound to the student's preprocessing."""
+        return self.student.task
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the float model."""
+        return sum(parameter.numel() for parameter in self.student.load().parameters())
+
+    @property
+    def num_bytes(self) -> int:
+        """On disk: of one graph and what it needs beside it, or of the float weights."""
+        if self.artifact is not None:
+            return self.artifact.num_bytes
+        return os.path.getsize(self.student.folder / WEIGHTS)
+
+
+def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> Arm:
+    """One recipe, from data to test answers and, where it quantizes, a proven artifact.
+
+    Args:
+        run: what several arms share; made of the recipe and the store where left out.
+
+    Raises:
+        ValueError: the recipe, its data or its models do not fit together.
+        Interrupted: the process was asked to stop; the same call goes on.
+    """
+    if run is None:
+        recipe = compatibility.resolved(recipe)
+        run = RunContext(recipe, store)
+    use_machine(recipe)
+    teacher = prepare_teacher(recipe, run) if recipe.teacher else None
+    student = cut_student(recipe, run, teacher)
+    objectives = ask_teachers(recipe, run, teacher, student)
+    trained = train_student(recipe, run, student, objectives)
+    recipe, notes = choose_quantization(recipe, run, student, trained)
+    weights = quantize_trained(recipe, run, student, trained)
+    scored = score_student(recipe, run, student, weights)
+    model = final_model(recipe, run, student, weights)
+    artifact = None
     if recipe.quantize:
-        export_stage(bench, recipe, start, weights, arm, recipe.export)
-    return arm
+        artifact = export_artifact(recipe, run, weights, model, scored, student.task)
+    return Arm(
+        recipe=recipe,
+        student=student,
+        weights=weights,
+        model=model,
+        scored=scored,
+        history=read_json(trained / HISTORY),
+        artifact=artifact,
+        notes=notes,
+    )
 
 
-def trained_student(recipe: Recipe, bench: Bench) -> tuple[Net, Path]:
-    """The student before its training, and the weights after it."""
-    start, terms, answers = taught(recipe, bench)
-    return start, train_stage(bench, recipe, start, terms, answers)
-
-
-def taught(recipe: Recipe, bench: Bench) -> tuple[Net, list[objective.Term], Answers | None]:
-    """The student before its training, its losses, and how its teachers answer; None where no loss asks them."""
+def use_machine(recipe: Recipe) -> None:
+    """Set what belongs to the process: threads, and that freed memory is kept for the next step."""
     torch.set_num_threads(recipe.train.threads)
     memory.keep_freed_memory()
-    ready = teacher_stage(bench, recipe) if recipe.teacher else None
-    start = student_stage(bench, recipe, ready)
-    terms = objective.terms(start.task.hard_loss, recipe.distill)
-    guide = assistant(bench, recipe) if recipe.assistant else ready
-    answers = (
-        label_stages(bench, recipe, guide, start, terms)
-        if guide and any(term.loss.reads for term in terms)
-        else None
-    )
-    return start, terms, answers
 
 
-def assistant(bench: Bench, recipe: Recipe) -> Net:
+def ask_teachers(
+    recipe: Recipe, run: RunContext, teacher: StoredModel | None, student: StoredModel
+) -> Objectives:
+    """The losses of a recipe, and the answers that they are compared with."""
+    terms = objective.terms(student.task.hard_loss, recipe.distill)
+    guide = train_assistant(recipe, run) if recipe.assistant else teacher
+    asks = any(term.loss.reads for term in terms)
+    if guide is None or not asks:
+        return Objectives(terms, None)
+    return Objectives(terms, teacher_outputs(recipe, run, guide, student, terms))
+
+
+def train_assistant(recipe: Recipe, run: RunContext) -> StoredModel:
     """The assistant, taught by the teachers as the student will be by it; float."""
-    own = recipe.model_copy(
-        update={"student": recipe.assistant, "assistant": None, "quantize": None, "verdict": None}
+    changes = {"student": recipe.assistant, "assistant": None, "quantize": None, "verdict": None}
+    return store_trained(run, *train_alone(recipe.model_copy(update=changes), run))
+
+
+def train_alone(recipe: Recipe, run: RunContext) -> tuple[StoredModel, Path]:
+    """A student before its training, and the folder with its weights after it; nothing else."""
+    use_machine(recipe)
+    teacher = prepare_teacher(recipe, run) if recipe.teacher else None
+    student = cut_student(recipe, run, teacher)
+    objectives = ask_teachers(recipe, run, teacher, student)
+    return student, train_student(recipe, run, student, objectives)
+
+
+def run_teacher_arm(run: RunContext) -> Arm:
+    """The teacher's own answers on the test split."""
+    teacher = prepare_teacher(run.recipe, run)
+    return Arm(
+        recipe=run.recipe,
+        student=teacher,
+        weights=teacher.folder,
+        model=teacher.load,
+        scored=score_teacher(run, teacher),
+        history=read_json(teacher.folder / HISTORY),
     )
-    return trained_net(bench, *trained_student(own, bench))

@@ -3,11 +3,16 @@
 from typing import Any
 
 from limbeck.core import registry
+from limbeck.quantization.roundings import LayerRounding
 from limbeck.recipe.model import TRAINED, Quantize, Recipe
 
 
 def derive_arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
-    """The derived recipe of every arm asked for; all with the same data, student and steps."""
+    """The recipe of every arm asked for; all with the same data, student and steps.
+
+    Args:
+        seed: the number of the seed, from 0; added to the recipe's own.
+    """
     assert recipe.verdict is not None
     train = recipe.train.model_copy(update={"seed": recipe.train.seed + seed})
     changes: dict[str, dict[str, Any]] = {
@@ -15,10 +20,8 @@ def derive_arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
         "kd": {"quantize": None},
     }
     if recipe.quantize:
-        changes |= {
-            "kd+ptq": {"quantize": after_training(recipe.quantize)},
-            "joint": {"quantize": in_training(recipe.quantize)},
-        }
+        changes["kd+ptq"] = {"quantize": after_training(recipe.quantize)}
+        changes["joint"] = {"quantize": in_training(recipe.quantize)}
     return {
         name: recipe.model_copy(update={**changes[name], "train": train, "verdict": None})
         for name in recipe.verdict.arms
@@ -26,31 +29,50 @@ def derive_arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
 
 
 def after_training(settings: Quantize) -> Quantize:
-    """What acts in training alone is left out. Where training learned its range, or took what it takes by default, quantizing afterwards chooses by
-    trial (`post_training`)."""
-    own = settings.model_dump(by_alias=True) | {
-        "when": "after",
-        "clip_weight": None,
-        "progressive": [],
-        "switch_at": [],
-    }
-    own |= {key: None for key, value in TRAINED.items() if own[key] == value}
-    if own["range"] and registry.load("ranges", own["range"]).learned:
-        own["range"] = None
-    return Quantize.model_validate(own)
+    """How the float student is quantized once it is trained.
+
+    What acts in training alone is left out. Where training learned its range, or took what it takes
+    by default, quantizing afterwards chooses by trial (`quantization.post_training`): the control
+    is the best that can be had without joint training.
+    """
+    keys = settings.model_dump(by_alias=True)
+    keys |= {"when": "after", "clip_weight": None, "progressive": [], "switch_at": []}
+    for key, default_in_training in TRAINED.items():
+        if keys[key] == default_in_training:
+            keys[key] = None
+    if keys["range"] and registry.load("ranges", keys["range"]).learned:
+        keys["range"] = None
+    return Quantize.model_validate(keys)
 
 
 def in_training(settings: Quantize) -> Quantize:
-    """What acts after training alone, rewrites and roundings by layer, is left out of a joint training: weights take their nearest level."""
-    from limbeck.quantization.roundings import (
-        LayerRounding,
-    )  # imports torch, which reading a report does not need
+    """How the student is quantized while it trains.
 
-    own = settings.model_dump(by_alias=True)
-    changes: dict[str, Any] = {"when": "train", "equalize": {}}
-    if settings.rounding and issubclass(
-        registry.load("roundings", settings.rounding), LayerRounding
-    ):
-        own = {key: value for key, value in own.items() if key not in settings.options}
-        changes["rounding"] = TRAINED["rounding"]
-    return Quantize.model_validate({**own, **changes})
+    Rewrites and roundings by layer act after training alone and are left out: weights take their
+    nearest level.
+    """
+    keys = settings.model_dump(by_alias=True)
+    keys |= {"when": "train", "equalize": {}}
+    if settings.rounding and _is_by_layer(settings.rounding):
+        keys = {key: value for key, value in keys.items() if key not in settings.options}
+        keys["rounding"] = TRAINED["rounding"]
+    return Quantize.model_validate(keys)
+
+
+def _is_by_layer(rounding: str) -> bool:
+    return issubclass(registry.load("roundings", rounding), LayerRounding)
+
+
+def arm_title(recipe: Recipe) -> str:
+    """The arm that a recipe is."""
+    if recipe.quantize is None:
+        return "kd" if recipe.distill else "plain"
+    if recipe.distill is None:
+        return "quantized"
+    return "joint" if recipe.quantize.when == "train" else "kd+ptq"
+
+
+def training_title(recipe: Recipe) -> str:
+    """The arm whose training this is: quantizing afterwards shares the float arm's training."""
+    is_quantized_after = recipe.quantize is not None and recipe.quantize.when == "after"
+    return arm_title(recipe.model_copy(update={"quantize": None}) if is_quantized_after else recipe)

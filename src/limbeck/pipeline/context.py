@@ -1,5 +1,6 @@
-"""What every stage of a run shares: the recipe, the data, the store, models of the user."""
+"""What every stage of a run shares: the recipe, the data, the store, the device, the user's models."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,173 +8,248 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from limbeck.core import machine, registry
 from limbeck.core.events import Note
-from limbeck.core.files import digest, file_digest, read_json
+from limbeck.core.files import digest
 from limbeck.core.store import Store
 from limbeck.data.splits import Splits, load_splits
-from limbeck.distillation import teacher
-from limbeck.models import structure
-from limbeck.models.load import create_model, load_model, preprocess
-from limbeck.models.taps import Outputs
+from limbeck.models import processes
+from limbeck.models.create import create_model, is_network
+from limbeck.models.preprocessing import preprocess
 from limbeck.models.user_model import Own
-from limbeck.models.weights import WEIGHTS, restore_state
-from limbeck.pipeline import copies
+from limbeck.pipeline import model_reference
+from limbeck.pipeline.stage import Stage
 from limbeck.recipe.model import Recipe
 from limbeck.sources import Row
-from limbeck.tasks import Batch, Encoded, Scored, Task, packed
+from limbeck.tasks import Encoded, Task, packed
+from limbeck.training.checkpoints import History
+from limbeck.training.devices import Place, open_place
+from limbeck.training.job import Job
+from limbeck.training.loop import Training
 
-REVISION = 6  # part of every stage's key: raise it when a change of code changes a stage's result
 PACKED_ROWS = 50_000  # from this many texts on, tokens are kept in flat files of the store
 PACKED_CHUNK = 10_000  # rows encoded at a time
+LOOKS_PER_SECOND = 20  # how often a process looks whether process 0 has finished a stage
+
+Trainer = Callable[[Job, Path], History]
+WhenStarted = Callable[[Stage], None]
+WhenBuilt = Callable[[Stage, Path], None]
 
 
-@dataclass(frozen=True)
-class Net:
-    """A model's folder in the store, and the task bound to its preprocessing.
+def train_to_the_end(job: Job, folder: Path) -> History:
+    """What a run does with a job; a forecast takes a few steps instead."""
+    return Training(job, folder).run()
 
-    `save(model, folder)` writes such a folder; `blank` makes a module of the user's own, which no folder can.
+
+def note_nothing(*_: object) -> None:
+    """No one counts the stages of a run."""
+
+
+@dataclass
+class RunContext:
+    """One run.
+
+    own: the user's models from Python, by name.
+    rows: rows by split, where they come from Python.
+    train: trains a job in a stage's folder; a forecast takes a few steps instead.
+    when_started, when_built: are told of every stage that is built, and not found; at its end with
+        its folder.
+    surgery_rows: what a surgery may look at; the training rows where left out.
+    is_alone: whether the other processes of the run have ended their part.
     """
-
-    folder: Path
-    task: Task
-    save: Callable[[nn.Module, Path], None]
-    blank: Callable[[], nn.Module] | None = None
-
-    @property
-    def key(self) -> str:
-        return self.folder.name
-
-    def load(self) -> nn.Module:
-        if self.blank is None:
-            return load_model(self.folder, self.task)
-        model = self.blank()
-        structure.apply(model, structure.read(self.folder))
-        restore_state(model, load_file(self.folder / WEIGHTS))
-        return model
-
-    def trained(self, weights: Path) -> nn.Module:
-        """The float model with the weights that a training left in a folder."""
-        model = self.load()
-        restore_state(model, load_file(weights / WEIGHTS))
-        return model
-
-    @property
-    def layers(self) -> list[str]:
-        """The names of the model's layers."""
-        return read_json(self.folder / "layers.json")
-
-
-@dataclass(frozen=True)
-class Answers:
-    """How the teacher answers in training: `open()` gives a function of the batch, `key` says all that its answers depend on; `peer()` is a copy that
-    learns along."""
-
-    key: str
-    open: Callable[[], Callable[[Batch], Outputs | None]]
-    peer: Callable[[], nn.Module] | None = None
-
-
-@dataclass
-class Arm:
-    """What one recipe led to: test answers, figures, and where the weights and the artifact lie."""
-
-    recipe: Recipe
-    task: Task
-    scored: Scored
-    weights: Path
-    parameters: int
-    num_bytes: int
-    history: list[dict[str, Any]] = field(default_factory=list)
-    artifact: Path | None = None
-    parity: list[dict[str, Any]] = field(default_factory=list)
-    model: Callable[[], nn.Module] | None = None
-    save: Callable[[nn.Module, Path], None] | None = None
-    start: Net | None = None  # the student before its training
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Bench:
-    """What every stage of a run shares: the data and the store; `own` models by name and `rows` by split where they come from Python."""
 
     recipe: Recipe
     store: Store
     own: Mapping[str, Own] = field(default_factory=dict)
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None
+    train: Trainer = train_to_the_end
+    when_started: WhenStarted = note_nothing
+    when_built: WhenBuilt = note_nothing
+    surgery_rows: list[Row] | None = None
+    is_alone: bool = False
     encodings: dict[str, Sequence[Encoded]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
 
+    # Stages.
+
+    def compute(self, stage: Stage, *, wait: bool = True) -> Path:
+        """The folder of a stage, built where it is not in the store yet.
+
+        Of several processes, process 0 builds; the others build along where the stage is shared.
+
+        Raises:
+            Held: another run is at it, and `wait` is False.
+            Interrupted: another process of this run is gone.
+        """
+        if self.is_alone or processes.num_processes() == 1:
+            return self._build(stage, stage.build, wait=wait)
+        if not stage.is_shared:
+            return self._build_alone(stage)
+        return self._build_together(stage)
+
+    def _build(self, stage: Stage, build: Callable[[Path], None], *, wait: bool = True) -> Path:
+        is_new = False
+
+        def observed(folder: Path) -> None:
+            nonlocal is_new
+            is_new = True
+            self.when_started(stage)
+            build(folder)
+
+        folder = self.store.stage(stage.name, stage.key, observed, label=stage.title, wait=wait)
+        if is_new:
+            self.when_built(stage, folder)
+        return folder
+
+    def _build_alone(self, stage: Stage) -> Path:
+        """Process 0 builds; the others wait until the folder is there.
+
+        They wait by looking, not in a collective: process 0 may compute other stages within this
+        one, or know this one's content from memory, and then no collective would meet its pair.
+        """
+        if processes.process_index() == 0:
+            return self._build(stage, stage.build)
+        entry = self.store.entry(stage.name, stage.key)
+        while not entry.is_dir():
+            time.sleep(1 / LOOKS_PER_SECOND)
+        return self._build(stage, stage.build)
+
+    def _build_together(self, stage: Stage) -> Path:
+        """Every process builds; only what process 0 writes is kept."""
+        if processes.process_index() == 0:
+            is_told = False
+
+            def build(folder: Path) -> None:
+                nonlocal is_told
+                is_told = True
+                processes.broadcast_value(str(folder))
+                stage.build(folder)
+
+            entry = self._build(stage, build)
+            if not is_told:
+                processes.broadcast_value(None)
+            processes.wait_for_all()
+            return entry
+        folder = processes.broadcast_value(None)
+        if folder is not None:
+            stage.build(Path(folder))
+        processes.wait_for_all()
+        return self.store.entry(stage.name, stage.key)
+
+    # Where and how it computes.
+
+    @cached_property
+    def place(self) -> Place:
+        """The device. Raises ValueError where this machine lacks it."""
+        return open_place(self.recipe.train.device)
+
+    def dtype(self) -> torch.dtype:
+        """What trainings multiply in."""
+        return self.place.dtype(self.recipe.train.dtype, reads_text=self.reads_tokens)
+
+    def environment(self) -> dict[str, Any]:
+        """What two machines must share to compute the same bits."""
+        versions = machine.versions()
+        return {
+            "threads": self.recipe.train.threads,
+            "cpu": list(machine.cpu()[1]),
+            "versions": {
+                name: versions[name] for name in ("torch", "transformers") if name in versions
+            },
+            "processes": processes.num_processes(),
+            **self.place.describe(),
+        }
+
+    # Data.
+
     @cached_property
     def task_class(self) -> Any:
+        """The task's class."""
         return registry.load("tasks", self.recipe.task)
-
-    @cached_property
-    def data(self) -> Splits:
-        found = load_splits(self.recipe.data, self.task_class, self.rows)
-        if self.recipe.augment:
-            found = copies.added(found, self.recipe, self.task_class, self.store, self.reference)
-        for note in found.notes:
-            self.store.tell(Note(f"data: {note}"))
-        return found
-
-    def fingerprint(self, split: str) -> str:
-        """The SHA-256 of a split, found once."""
-        if split not in self.fingerprints:
-            self.fingerprints[split] = self.data.fingerprint(split)
-        return self.fingerprints[split]
-
-    def encode(self, split: str, task: Task) -> Sequence[Encoded]:
-        """A split as `task` reads it, encoded once per preprocessing; many texts are packed into a stage of their own."""
-        key = digest([split, task.preprocess])
-        if key not in self.encodings:
-            rows = getattr(self.data, split)
-            many = (
-                len(rows) >= PACKED_ROWS and self.reads_tokens and task.auto_model != "AutoModel"
-            )  # of several texts a row
-            self.encodings[key] = self._packed(split, task, rows) if many else task.encode(rows)
-        return self.encodings[key]
-
-    def _packed(self, split: str, task: Task, rows: list[Row]) -> Sequence[Encoded]:
-        inputs = {
-            "data": self.fingerprint(split), "preprocess": digest(task.preprocess), "labels": list(task.labels), "task": self.recipe.task,
-            "tokenizers": machine.versions().get("tokenizers"), "revision": REVISION,
-        }  # fmt: skip
-        chunks = (
-            task.encode(rows[start : start + PACKED_CHUNK])
-            for start in range(0, len(rows), PACKED_CHUNK)
-        )
-        return packed.open_packed(
-            self.store.stage(
-                "encode",
-                inputs,
-                lambda folder: packed.pack(chunks, folder),
-                label=f"encode {split}",
-            )
-        )
 
     @property
     def reads_tokens(self) -> bool:
         """Whether the task reads texts."""
         return "input_ids" in self.task_class.input_names
 
+    @cached_property
+    def data(self) -> Splits:
+        """The splits, with copies of their rows where the recipe augments."""
+        from limbeck.pipeline.steps.copies import with_copies
+
+        splits = load_splits(self.recipe.data, self.task_class, self.rows)
+        if self.recipe.augment:
+            splits = with_copies(splits, self)
+        for note in splits.notes:
+            self.store.tell(Note(f"data: {note}"))
+        return splits
+
+    def fingerprint(self, split: str) -> str:
+        """The SHA-256 of a split, computed once."""
+        if split not in self.fingerprints:
+            self.fingerprints[split] = self.data.fingerprint(split)
+        return self.fingerprints[split]
+
+    def encode(self, split: str, task: Task) -> Sequence[Encoded]:
+        """A split as `task` reads it, encoded once for each preprocessing.
+
+        Many texts are packed into a stage of their own, so that they are mapped and not held.
+        """
+        key = digest([split, task.preprocess])
+        if key not in self.encodings:
+            rows = getattr(self.data, split)
+            has_one_text = task.auto_model != "AutoModel"  # packed files hold one text a row
+            is_packed = len(rows) >= PACKED_ROWS and self.reads_tokens and has_one_text
+            self.encodings[key] = self._packed(split, task) if is_packed else task.encode(rows)
+        return self.encodings[key]
+
+    def _packed(self, split: str, task: Task) -> Sequence[Encoded]:
+        rows = getattr(self.data, split)
+        starts = range(0, len(rows), PACKED_CHUNK)
+        chunks = (task.encode(rows[start : start + PACKED_CHUNK]) for start in starts)
+
+        def build(folder: Path) -> None:
+            packed.pack(chunks, folder)
+
+        inputs = {
+            "data": self.fingerprint(split),
+            "preprocess": digest(task.preprocess),
+            "labels": list(task.labels),
+            "task": self.recipe.task,
+            "tokenizers": machine.versions().get("tokenizers"),
+        }
+        stage = Stage(
+            name="encode",
+            inputs=inputs,
+            build=build,
+            components=self.task_component,
+            title=f"encode {split}",
+        )
+        return packed.open_packed(self.compute(stage))
+
+    # Models by name.
+
     def new_task(self, model_name: str) -> Task:
-        """The task with the preprocessing that a model by name needs."""
+        """The task with the preprocessing that the model of this name needs.
+
+        Raises:
+            ValueError: a user's model of texts came without a tokenizer.
+        """
+        labels = self.data.labels
         own = self.own.get(model_name)
         if own is not None and own.tokenizer is None:
             if self.reads_tokens:
                 raise ValueError(
-                    f"model `{model_name}`: say which tokenizer it reads: Own(module, tokenizer=FOLDER)"
+                    f"model `{model_name}`: say which tokenizer it reads: "
+                    "Own(module, tokenizer=FOLDER)"
                 )
-            return self.task_class(
-                self.data.labels, self.task_class.fit_preprocess(self.data.labelled)
-            )
+            return self.task_class(labels, self.task_class.fit_preprocess(self.data.labelled))
         name = own.tokenizer if own and own.tokenizer else model_name
-        text = preprocess(name, self.task_class, self.data.labelled, self.recipe.train.max_tokens)
-        return self.task_class(self.data.labels, text)
+        max_tokens = self.recipe.train.max_tokens
+        text = preprocess(name, self.task_class, self.data.labelled, max_tokens)
+        return self.task_class(labels, text)
 
     def create(self, name: str, options: dict[str, Any], task: Task, *, seed: int) -> nn.Module:
         """The model a recipe names, with a head for the task's labels."""
@@ -184,37 +260,18 @@ class Bench:
 
     def reference(self, name: str, options: dict[str, Any]) -> Any:
         """What a model's name stands for, as part of a key."""
-        return (
-            self.own[name].reference()
-            if name in self.own
-            else teacher.reference(name, options, _model_digest)
-        )
+        if name in self.own:
+            return self.own[name].reference()
+        return model_reference.reference(name, options)
 
-    def environment(self) -> dict[str, Any]:
-        """What two machines must share to compute the same bits."""
-        versions = machine.versions()
-        return {
-            "revision": REVISION,
-            "threads": self.recipe.train.threads,
-            "cpu": list(machine.cpu()[1]),
-            "versions": {
-                name: versions[name] for name in ("torch", "transformers") if name in versions
-            },
-        }
+    # Which code counts.
 
-    def dtype(self) -> torch.dtype:
-        """`auto`: bfloat16 for text where the CPU multiplies it natively."""
-        choice = self.recipe.train.dtype
-        if choice == "auto":
-            choice = "bfloat16" if self.reads_tokens and machine.has_bfloat16() else "float32"
-        return torch.bfloat16 if choice == "bfloat16" else torch.float32
+    @property
+    def task_component(self) -> list[tuple[str, str]]:
+        """The task, which every stage depends on."""
+        return [("tasks", self.recipe.task)]
 
-
-def _model_digest(folder: Path) -> str:
-    """The bytes of a model's folder that count."""
-    wanted = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix in (".json", ".safetensors", ".txt", ".model")
-    )
-    return digest({path.name: file_digest(path) for path in wanted})
+    def model_components(self, name: str | None) -> list[tuple[str, str]]:
+        """The network of ours that a model's name stands for, if it is one."""
+        is_ours = name is not None and name not in self.own and is_network(name)
+        return [("networks", name)] if is_ours and name is not None else []

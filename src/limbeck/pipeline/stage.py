@@ -1,0 +1,60 @@
+"""A stage: one step of a run whose result is kept in the store and found again.
+
+A stage is (name, inputs, function). Its key is made from the digests of its inputs and of the code
+that its function reaches (`code_digest`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from limbeck.pipeline.code_digest import code_digest
+from limbeck.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How a stage's seconds grow with the data, for the forecast.
+
+    split, task: they grow as a pass over this split, as this task reads it; constant without.
+    one_by_one: that pass takes one row at a time.
+    calibration_rows: they grow with at most as many training rows.
+    once: does again what takes as long however many rows there are (loading a model).
+    """
+
+    split: str | None = None
+    task: Task | None = None
+    one_by_one: bool = False
+    calibration_rows: int | None = None
+    once: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step.
+
+    name: the beginning of its folder's name in the store.
+    inputs: plain data that says all the result depends on beside the code.
+    build: fills a folder; called again with the partly filled folder after a kill, it must leave
+        the same bytes as an uninterrupted call.
+    components: (family, name) of the components that `build` loads by name.
+    title: what is told while it runs; the name where left out.
+    is_shared: whether several processes build it together (a training), or process 0 alone.
+    work: how its seconds grow.
+    """
+
+    name: str
+    inputs: dict[str, Any]
+    build: Callable[[Path], None]
+    components: Sequence[tuple[str, str]] = ()
+    title: str = ""
+    is_shared: bool = False
+    work: Work = field(default_factory=Work)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        function = self.build.func if isinstance(self.build, partial) else self.build
+        return {**self.inputs, "code": code_digest([function.__module__], self.components)}

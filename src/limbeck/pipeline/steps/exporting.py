@@ -1,0 +1,98 @@
+"""The artifact, and the proof that it decides as the model that was trained does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from limbeck.artifact import parity
+from limbeck.core.files import read_json, write_json
+from limbeck.evaluation.scores import quality
+from limbeck.exporters import writing
+from limbeck.exporters.requirements import package_versions, runtimes_of
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.stage import Stage, Work
+from limbeck.pipeline.steps.quantizing import activations, quantization_code
+from limbeck.recipe import reading
+from limbeck.recipe.model import Recipe
+from limbeck.tasks import Scored, Task
+
+PARITY = "parity.json"
+
+
+@dataclass(frozen=True)
+class ProvenArtifact:
+    """An artifact's folder; one row of parity for each runtime; the bytes that one graph needs."""
+
+    folder: Path
+    parity: list[dict[str, Any]]
+    num_bytes: int
+
+
+def export_artifact(
+    recipe: Recipe,
+    run: RunContext,
+    weights: Path,
+    model: Callable[[], nn.Module],
+    scored: Scored,
+    task: Task,
+) -> ProvenArtifact:
+    """The artifact of an arm that quantizes, scored again on the whole test split.
+
+    Args:
+        weights: the folder whose name stands for the weights.
+        model: builds the fake-quantized model.
+        scored: its answers on the test split, which the artifact is held against.
+    """
+    settings = recipe.quantize
+    assert settings is not None
+    text = reading.write(recipe, portable=True)
+
+    def build(folder: Path) -> None:
+        formats = {"weights": settings.weights, "activations": activations(recipe, run)}
+        metrics = quality(scored, task)
+        content = writing.Artifact(
+            model(), task, recipe.task, text, recipe.export, metrics, formats
+        )
+        artifact = folder / "artifact"
+        writing.write(content, run.encode("test", task), artifact)
+        proof = parity.prove(artifact, scored, run.data.test, task, _graphs(artifact), folder)
+        write_json(folder / PARITY, proof)
+
+    stage = Stage(
+        name="export",
+        inputs={
+            "weights": weights.name,
+            "data": run.fingerprint("test"),
+            "exporters": list(recipe.export),
+            "recipe": text,
+            "packages": package_versions(recipe.export),
+            **run.environment(),
+        },
+        build=build,
+        components=[
+            *run.task_component,
+            *quantization_code(settings),
+            *(("exporters", name) for name in recipe.export),
+            *(("runtimes", name) for name in runtimes_of(recipe.export)),
+        ],
+        work=Work(split="test", task=task, one_by_one=True),
+    )
+    folder = run.compute(stage)
+    return ProvenArtifact(
+        folder / "artifact", read_json(folder / PARITY), _bytes_of_one(folder / "artifact")
+    )
+
+
+def _graphs(artifact: Path) -> Sequence[dict[str, str]]:
+    graphs: Sequence[dict[str, str]] = read_json(artifact / "manifest.json")["graphs"]
+    return graphs
+
+
+def _bytes_of_one(artifact: Path) -> int:
+    """The bytes of the first graph and of what it needs beside it."""
+    first, *others = [graph["file"] for graph in _graphs(artifact)]
+    left_out = set(others) - {first}
+    return sum(path.stat().st_size for path in artifact.iterdir() if path.name not in left_out)

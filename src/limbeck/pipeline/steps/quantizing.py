@@ -1,0 +1,184 @@
+"""Quantization of a student: its modules swapped, its calibration rows, and all of it afterwards."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from limbeck.core import registry
+from limbeck.core.events import Note
+from limbeck.core.files import read_json, write_json
+from limbeck.data.batches import batches_of
+from limbeck.models.dataflow import Flow
+from limbeck.models.running import run_model
+from limbeck.models.torch_batches import device_of, to_device
+from limbeck.models.weights import WEIGHTS, model_state, save_tensors
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.stage import Stage, Work
+from limbeck.pipeline.stored_model import StoredModel
+from limbeck.quantization import attention, post_training
+from limbeck.quantization.after_training import quantize_after_training
+from limbeck.quantization.fold import fold_before
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model, quantization_components
+from limbeck.recipe.model import Quantize, Recipe
+from limbeck.tasks import Batch, Encoded, Task
+
+Forward = Callable[[nn.Module], Any]
+
+
+def activations(recipe: Recipe, run: RunContext) -> str:
+    """What activations are stored as.
+
+    Left open: static in training and for images, dynamic after training for texts, where static
+    ranges that nothing trained lose five times as much (docs/log.md).
+    """
+    assert recipe.quantize is not None
+    if recipe.quantize.activations:
+        return recipe.quantize.activations
+    is_dynamic = recipe.quantize.when == "after" and run.reads_tokens
+    return "uint8-dynamic" if is_dynamic else "uint8"
+
+
+def prepare(recipe: Recipe, run: RunContext, model: nn.Module, task: Task) -> Flow:
+    """Swap the planned modules of a float model, in place; who reads what.
+
+    What the recipe leaves open must have been chosen (`choose_quantization`).
+    """
+    settings = recipe.quantize
+    assert settings is not None
+    forward = calibration(recipe, run, task)[0]
+    schemes = plan_schemes(model, settings, activations(recipe, run))
+    if settings.when == "after":
+        fold_before(model, schemes, forward)
+    components = quantization_components(settings)
+    flow = prepare_model(model, schemes, settings.range_name, forward, **components)
+    if settings.attention != "float":
+        attention.attach(model, settings.range_name, forward)
+    return flow
+
+
+def calibration(recipe: Recipe, run: RunContext, task: Task) -> list[Forward]:
+    """Forwards over the training rows that ranges are fitted on."""
+    batches = batches_of(calibration_rows(recipe, run, task), task)
+    return [partial(_run_where_it_lies, batch=batch) for batch in batches]
+
+
+def _run_where_it_lies(model: nn.Module, batch: Batch) -> Any:
+    """Run a batch of the host on the device of the model."""
+    return run_model(model, to_device(batch, device_of(model)))
+
+
+def calibration_rows(recipe: Recipe, run: RunContext, task: Task) -> list[Encoded]:
+    """Training rows, never test rows, drawn by the seed."""
+    assert recipe.quantize is not None
+    encoded = run.encode("train", task)
+    generator = np.random.default_rng(recipe.train.seed)
+    drawn = generator.permutation(len(encoded))[: recipe.quantize.calibration_rows]
+    return [encoded[row] for row in drawn]
+
+
+def choose_quantization(
+    recipe: Recipe, run: RunContext, student: StoredModel, trained: Path
+) -> tuple[Recipe, list[str]]:
+    """The recipe with what its post-training quantization leaves open filled in by trial.
+
+    Returns:
+        (the recipe, what was chosen in a line; none where nothing was open).
+    """
+    settings = recipe.quantize
+    if settings is None or not settings.open:
+        return recipe, []
+    assert recipe.quantize is not None
+
+    def build(folder: Path) -> None:
+        rows = calibration_rows(recipe, run, student.task)
+        batches = [
+            to_device(batch, run.place.device) for batch in batches_of(rows[::2], student.task)
+        ]
+        # The half that ranges are fitted on is not the half that they are judged on.
+        judged = [
+            to_device(batch, run.place.device)
+            for batch in batches_of(rows[1::2] or rows, student.task)
+        ]
+
+        def prepare_with(model: nn.Module, filled: Quantize) -> Flow:
+            changed = recipe.model_copy(update={"quantize": filled})
+            return prepare(changed, run, model, student.task)
+
+        subject = post_training.Subject(
+            load=lambda: run.place.move_model(student.trained(trained)),
+            prepare=prepare_with,
+            fitted=[partial(run_model, batch=batch) for batch in batches],
+            judged=judged,
+            likelihood=student.task.likelihood,
+        )
+        choice = post_training.choose(subject, settings, run.store.tell)
+        write_json(folder / "choice.json", choice)
+
+    stage = Stage(
+        name="choose",
+        inputs=_inputs(recipe, run, trained),
+        build=build,
+        components=[*run.task_component, *_all_tried()],
+        work=Work(calibration_rows=settings.calibration_rows),
+    )
+    choice = read_json(run.compute(stage) / "choice.json")
+    line = f"quantize: {choice['text']}"
+    run.store.tell(Note(line))
+    chosen = settings.with_chosen(**choice["chosen"])
+    return recipe.model_copy(update={"quantize": chosen}), [line]
+
+
+def quantize_trained(recipe: Recipe, run: RunContext, student: StoredModel, trained: Path) -> Path:
+    """The folder with the final weights: quantized now where the recipe says so, else as trained."""
+    settings = recipe.quantize
+    if settings is None or settings.when == "train":
+        return trained
+
+    def build(folder: Path) -> None:
+        model = run.place.move_model(student.trained(trained))
+        flow = prepare(recipe, run, model, student.task)
+        rows = calibration(recipe, run, student.task)
+        components = quantization_components(settings)
+        quantize_after_training(model, flow, rows, **components, tell=run.store.tell)
+        save_tensors(model_state(model.cpu()), folder / WEIGHTS)
+
+    stage = Stage(
+        name="quantize",
+        inputs=_inputs(recipe, run, trained),
+        build=build,
+        components=[*run.task_component, *quantization_code(settings)],
+        work=Work(calibration_rows=settings.calibration_rows),
+    )
+    return run.compute(stage)
+
+
+def _inputs(recipe: Recipe, run: RunContext, trained: Path) -> dict[str, Any]:
+    """What quantizing after training depends on."""
+    assert recipe.quantize is not None
+    return {
+        "trained": trained.name,
+        "quantize": recipe.quantize.model_dump(mode="json"),
+        "data": run.fingerprint("train"),
+        "activations": activations(recipe, run),
+        **run.place.describe(),
+    }
+
+
+def quantization_code(settings: Quantize) -> Sequence[tuple[str, str]]:
+    """The range, the rounding and the rewrites that a recipe names, once all are chosen."""
+    return [
+        ("ranges", settings.range_name),
+        ("roundings", settings.rounding_name),
+        *(("equalizers", name) for name in settings.equalize or ()),
+    ]
+
+
+def _all_tried() -> list[tuple[str, str]]:
+    """What a choice by trial may come to."""
+    families = ("ranges", "roundings", "equalizers")
+    return [(family, name) for family in families for name in registry.names(family)]

@@ -1,0 +1,92 @@
+"""A model's answers on the test split: the only place where a run reads it with a trained model.
+
+They are computed on the CPU in float32, for a verdict and parity stand on them.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+from torch import nn
+
+from limbeck.core.files import digest
+from limbeck.models.weights import WEIGHTS, restore_state
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.stage import Stage, Work
+from limbeck.pipeline.steps.quantizing import activations, prepare, quantization_code
+from limbeck.pipeline.stored_model import StoredModel
+from limbeck.recipe.model import Recipe
+from limbeck.tasks import Scored, Task, packed
+from limbeck.tasks.packed import unit_offsets
+from limbeck.training.scoring import score_split
+
+PREDICTIONS = "logits.npy"
+
+
+def final_model(
+    recipe: Recipe, run: RunContext, student: StoredModel, weights: Path
+) -> Callable[[], nn.Module]:
+    """Builds the model that an arm led to, in evaluation mode, fake-quantized where it quantizes."""
+
+    def build() -> nn.Module:
+        model = student.load()
+        if recipe.quantize:
+            prepare(recipe, run, model, student.task)
+        restore_state(model, load_file(weights / WEIGHTS))
+        return model.eval()
+
+    return build
+
+
+def score_student(recipe: Recipe, run: RunContext, student: StoredModel, weights: Path) -> Scored:
+    """The final weights' answers on the test split."""
+    settings = recipe.quantize
+    # A dynamic range is that of what stands together in a batch: alone, a row has its own.
+    one_by_one = settings is not None and activations(recipe, run) == "uint8-dynamic"
+    model = final_model(recipe, run, student, weights)
+    components = quantization_code(settings) if settings else ()
+    return score(run, weights, model, student.task, components, one_by_one=one_by_one)
+
+
+def score_teacher(run: RunContext, teacher: StoredModel) -> Scored:
+    """A teacher's answers on the test split."""
+    return score(run, teacher.folder, teacher.load, teacher.task)
+
+
+def score(
+    run: RunContext,
+    weights: Path,
+    model: Callable[[], nn.Module],
+    task: Task,
+    components: Sequence[tuple[str, str]] = (),
+    *,
+    one_by_one: bool = False,
+) -> Scored:
+    """Test answers as a stage of their own.
+
+    Args:
+        weights: the folder whose name stands for the weights.
+        model: loads what answers.
+        components: (family, name) of what the model holds that is loaded by name.
+    """
+    encoded = run.encode("test", task)
+
+    def build(folder: Path) -> None:
+        scored = score_split(model(), encoded, task, one_by_one=one_by_one, tell=run.store.tell)
+        np.save(folder / PREDICTIONS, scored.logits)
+
+    stage = Stage(
+        name="evaluate",
+        inputs={
+            "weights": weights.name,
+            "data": run.fingerprint("test"),
+            "preprocess": digest(task.preprocess),
+            **run.environment(),
+        },
+        build=build,
+        components=[*run.task_component, *components],
+        work=Work(split="test", task=task, one_by_one=one_by_one, once=model),
+    )
+    logits = np.load(run.compute(stage) / PREDICTIONS)
+    return Scored(logits, packed.flat_labels(encoded), unit_offsets(encoded))

@@ -1,0 +1,80 @@
+"""The student before its training: cut from the teacher, or a model of its own."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from limbeck.core import registry
+from limbeck.core.files import digest, file_digest
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.stage import Stage
+from limbeck.pipeline.stored_model import StoredModel, saver
+from limbeck.recipe.model import Recipe
+from limbeck.surgeries import Cut, Evidence, Surgery
+
+
+def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) -> StoredModel:
+    """The student's weights before training, and its preprocessing.
+
+    A surgery may have changed the preprocessing: a cut vocabulary is another tokenizer.
+    """
+    settings = recipe.student
+    origin: dict[str, Any]
+    if settings.origin is None:
+        assert teacher is not None and recipe.teacher is not None
+        task = teacher.task
+        name = recipe.teacher.model
+        options = recipe.teacher.options
+        load = teacher.load
+        origin = {"teacher": teacher.key}
+    else:
+        task = run.new_task(settings.origin)
+        name = settings.origin
+        options = settings.options if settings.model else {}
+        load = partial(run.create, name, options, task, seed=recipe.train.seed)
+        origin = {
+            "model": run.reference(name, options),
+            "seed": recipe.train.seed,
+            "labels": run.data.labels,
+        }
+    surgery: Surgery | None = None
+    if settings.surgery:
+        surgery = registry.create("surgeries", settings.surgery, settings.options)
+        origin |= _read_by(surgery, run)
+
+    def build(folder: Path) -> None:
+        rows = run.data.train if run.surgery_rows is None else run.surgery_rows
+        model = load()
+        cut = surgery.cut(model, Evidence(task, rows)) if surgery else Cut(model)
+        text = task.preprocess if cut.preprocess is None else cut.preprocess
+        cut_task = run.task_class(run.data.labels, text)
+        saver(run, cut_task, name, options)(cut.student, folder)
+
+    stage = Stage(
+        name="student",
+        inputs={
+            **origin,
+            "student": settings.model_dump(mode="json"),
+            "preprocess": digest(task.preprocess),
+        },
+        build=build,
+        components=[
+            *run.task_component,
+            *run.model_components(name),
+            *([("surgeries", settings.surgery)] if settings.surgery else []),
+        ],
+    )
+    folder = run.compute(stage)
+    text = (folder / task.preprocess_file).read_bytes().decode()
+    if text != task.preprocess:
+        task = run.task_class(run.data.labels, text)
+    own = run.own.get(name)
+    return StoredModel(folder, task, saver(run, task, name, options), own.create if own else None)
+
+
+def _read_by(surgery: Surgery, run: RunContext) -> dict[str, Any]:
+    """What a cut depends on beside the model and its keys: files, and rows that it looks at."""
+    inputs: dict[str, Any] = {path: file_digest(Path(path)) for path in surgery.files}
+    if surgery.reads_rows:
+        inputs |= {"data": run.fingerprint("train"), **run.environment()}
+    return inputs

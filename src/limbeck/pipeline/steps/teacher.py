@@ -1,0 +1,127 @@
+"""The teacher: loaded or created, fine-tuned where the recipe says so, then frozen."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from limbeck.core.files import digest, write_json
+from limbeck.data import augment
+from limbeck.distillation.objective import Objective, hard_terms
+from limbeck.models.processes import process_index
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.stage import Stage, Work
+from limbeck.pipeline.steps.validation import validation
+from limbeck.pipeline.stored_model import StoredModel, saver
+from limbeck.recipe.model import Recipe, Train
+from limbeck.tasks import SelfSupervised, Task
+from limbeck.training.job import Job, TrainingRows, keep_rows, keep_view
+
+HISTORY = "history.json"
+
+
+def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
+    """The tuned, frozen teacher of a recipe that has one."""
+    settings = recipe.teacher
+    assert settings is not None
+    task = run.new_task(settings.model)
+    steps = tuning_steps(recipe, run)
+    save = saver(run, task, settings.model, settings.options)
+    inputs: dict[str, Any] = {
+        "model": run.reference(settings.model, settings.options),
+        "preprocess": digest(task.preprocess),
+        "labels": run.data.labels,
+    }
+    if settings.epochs:
+        inputs |= {
+            "data": run.fingerprint("labelled"),
+            "train": steps_in_key(steps),
+            "dtype": str(run.dtype()),
+            **run.environment(),
+        }
+
+    def build(folder: Path) -> None:
+        model = run.create(settings.model, settings.options, task, seed=steps.seed)
+        history = []
+        if settings.epochs:
+            model = run.place.move_model(model)
+            history = run.train(tuning_job(run, model, task, steps), folder)
+        if process_index() == 0:
+            save(model.cpu(), folder)
+            write_json(folder / HISTORY, history)
+
+    stage = Stage(
+        name="teacher",
+        inputs=inputs,
+        build=build,
+        components=[
+            *run.task_component,
+            *run.model_components(settings.model),
+            ("losses", task.hard_loss),
+        ],
+        is_shared=settings.epochs > 0,
+        work=Work(split=_tuning_split(run), task=task),
+    )
+    own = run.own.get(settings.model)
+    return StoredModel(run.compute(stage), task, save, own.create if own else None)
+
+
+def further_teachers(recipe: Recipe, run: RunContext) -> list[StoredModel]:
+    """The teachers beside the first."""
+    return [
+        prepare_teacher(recipe.model_copy(update={"teacher": other}), run)
+        for other in recipe.teachers
+    ]
+
+
+def tuning_steps(recipe: Recipe, run: RunContext) -> Train:
+    """The settings of the teacher's fine-tuning.
+
+    Every arm and seed shares one teacher: its seed is that of the run.
+    """
+    settings = recipe.teacher
+    assert settings is not None
+    changes = {
+        "epochs": max(1, settings.epochs),
+        "learning_rate": settings.learning_rate or recipe.train.learning_rate,
+        "seed": run.recipe.train.seed,
+        "views": None,
+    }
+    return recipe.train.model_copy(update=changes)
+
+
+def tuning_job(run: RunContext, model: nn.Module, task: Task, steps: Train) -> Job:
+    """The teacher's fine-tuning on labels, ready to run; `model` lies on the run's device."""
+    return Job(
+        model=model,
+        objective=run.place.move_model(Objective(hard_terms(task.hard_loss))),
+        rows=training_rows(run, _tuning_split(run), task, steps),
+        settings=steps,
+        device=run.place.device,
+        dtype=run.dtype(),
+        validation=validation(run, model, task, steps.epochs),
+        tell=run.store.tell,
+    )
+
+
+def _tuning_split(run: RunContext) -> str:
+    """The rows with labels: a hard loss has nothing to say of the others."""
+    return "labelled" if run.data.num_unlabelled else "train"
+
+
+def training_rows(run: RunContext, split: str, task: Task, steps: Train) -> TrainingRows:
+    """A split's rows, with what a task draws anew in each step, and the augmented views."""
+    return TrainingRows(
+        encoded=run.encode(split, task),
+        padding=task.padding,
+        draw=task.draw if isinstance(task, SelfSupervised) else keep_rows,
+        view=augment.views(steps, task) or keep_view,
+    )
+
+
+def steps_in_key(settings: Train) -> dict[str, Any]:
+    """The training settings that a result depends on.
+
+    The device and the threads are part of `RunContext.environment`, as this machine has them.
+    """
+    return settings.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "device"})

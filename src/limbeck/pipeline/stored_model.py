@@ -1,0 +1,95 @@
+"""A model in the store: its folder, and the task bound to its preprocessing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file
+from torch import nn
+
+from limbeck.core.files import read_json, write_bytes, write_json
+from limbeck.models import structure
+from limbeck.models.create import network_header
+from limbeck.models.folders import load_model, save_model
+from limbeck.models.layers import layer_names
+from limbeck.models.weights import WEIGHTS, model_state, restore_state, save_tensors
+from limbeck.tasks import Task
+
+if TYPE_CHECKING:
+    from limbeck.pipeline.context import RunContext
+
+LAYERS = "layers.json"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model's folder.
+
+    save: (model, folder) writes such a folder for a model of the same kind.
+    blank: makes a module of the user's own, which no folder can; None for any other.
+    """
+
+    folder: Path
+    task: Task
+    save: Callable[[nn.Module, Path], None]
+    blank: Callable[[], nn.Module] | None = None
+
+    @property
+    def key(self) -> str:
+        """What the model depends on, as part of other keys."""
+        return self.folder.name
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the model's layers, first to last."""
+        names: list[str] = read_json(self.folder / LAYERS)
+        return names
+
+    def load(self) -> nn.Module:
+        """The model with the weights of the folder, on the CPU."""
+        if self.blank is None:
+            return load_model(self.folder, self.task)
+        model = self.blank()
+        structure.apply(model, structure.read(self.folder))
+        restore_state(model, load_file(self.folder / WEIGHTS))
+        return model
+
+    def trained(self, weights: Path) -> nn.Module:
+        """The float model with the weights that a training left in the folder `weights`."""
+        model = self.load()
+        restore_state(model, load_file(weights / WEIGHTS))
+        return model
+
+
+def saver(
+    run: "RunContext", task: Task, name: str, options: dict[str, Any]
+) -> Callable[[nn.Module, Path], None]:
+    """How a model that the recipe calls `name` is written to a folder."""
+    return partial(_save, run, task, name, options)
+
+
+def _save(
+    run: "RunContext",
+    task: Task,
+    name: str,
+    options: dict[str, Any],
+    model: nn.Module,
+    folder: Path,
+) -> None:
+    if name in run.own:
+        save_tensors(model_state(model), folder / WEIGHTS)
+        structure.write(structure.difference(model, run.own[name].create()), folder)
+        write_bytes(folder / task.preprocess_file, task.preprocess.encode())
+    else:
+        header = network_header(name, options, task)
+        save_model(
+            model,
+            folder,
+            network=header,
+            preprocess_file=task.preprocess_file,
+            text=task.preprocess,
+        )
+    # Losses are matched to layers by name before the model itself is loaded.
+    write_json(folder / LAYERS, layer_names(model))

@@ -1,0 +1,188 @@
+"""Where a training computes: on which device, in which of several processes, in which number format.
+
+`accelerate` owns the device. This file makes the accelerator, moves a model and moves a batch;
+nothing else in limbeck names a device, and every tensor that a component makes is made on the
+device of its input. Scores that a verdict or parity stands on are computed on the CPU in float32.
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from limbeck.core import machine
+
+Model = TypeVar("Model", bound=nn.Module)
+
+# Read by accelerate itself: how a device that no recipe can name (a test's, an experiment's) is chosen.
+OVERRIDE = "ACCELERATE_TORCH_DEVICE"
+CPU_BUILD = (
+    "this PyTorch ({version}) was built without {kind}. Install the build of torch for your "
+    "{maker} (pytorch.org, Get Started, lists the command), or say `train.device: cpu`"
+)
+MAKERS = {"cuda": "NVIDIA or AMD GPU", "xpu": "Intel GPU", "mps": "Mac"}
+
+
+def resolve(choice: str) -> torch.device:
+    """The device that a recipe's `train.device` stands for on this machine.
+
+    Args:
+        choice: `auto` (the first of cuda, mps, xpu that is here, else the CPU), or one by name:
+            cpu, cuda, cuda:N, mps, xpu.
+
+    Raises:
+        ValueError: the machine, or this build of PyTorch, lacks it; with the cure.
+    """
+    if choice == "auto":
+        if os.environ.get(OVERRIDE):
+            return torch.device(os.environ[OVERRIDE])
+        here = [kind for kind in ("cuda", "mps", "xpu") if is_available(kind)]
+        return _numbered(torch.device(here[0] if here else "cpu"))
+    device = torch.device(choice)
+    if device.type != "cpu" and not is_available(device.type):
+        raise ValueError(f"train.device: {choice}: {_why_not(device.type)}")
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ValueError(
+            f"train.device: {choice}: this machine has {count} GPU{'s' * (count > 1)}, "
+            f"numbered from 0. Say cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}, or auto"
+        )
+    return _numbered(device)
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """A GPU with its number: of several processes, each takes the one that `torchrun` gives it."""
+    if device.type in ("cuda", "xpu") and device.index is None:
+        return torch.device(device.type, int(os.environ.get("LOCAL_RANK", 0)))
+    return device
+
+
+def is_available(kind: str) -> bool:
+    """Whether tensors can be put on a device of this kind here."""
+    if kind == "mps":
+        return torch.backends.mps.is_available()
+    return bool(torch.get_device_module(kind).is_available())
+
+
+def _why_not(kind: str) -> str:
+    """Why a kind of device is not to be had, and the cure."""
+    is_built = {
+        "cuda": torch.backends.cuda.is_built() or torch.version.hip is not None,
+        "mps": torch.backends.mps.is_built(),
+        "xpu": torch.xpu._is_compiled(),
+    }
+    if not is_built[kind]:
+        return CPU_BUILD.format(version=torch.__version__, kind=kind.upper(), maker=MAKERS[kind])
+    return (
+        f"no {MAKERS[kind]} is visible to PyTorch here. Look at its driver and at "
+        "CUDA_VISIBLE_DEVICES, or say `train.device: cpu`"
+    )
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return machine.has_bfloat16()
+    return device.type == "xpu"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one run computes. `accelerator` is the one of this process (`accelerate.Accelerator`)."""
+
+    accelerator: Any
+
+    @property
+    def device(self) -> torch.device:
+        """The device of every tensor of a training."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    def move_model(self, model: Model) -> Model:
+        """`model` on the device, in place.
+
+        Move it before anything holds its parameters: on some devices they become other objects.
+        """
+        return model.to(self.device)
+
+    def dtype(self, choice: str, *, reads_text: bool) -> torch.dtype:
+        """What a training multiplies in.
+
+        Args:
+            choice: the recipe's `train.dtype`. `auto` is bfloat16 on a device that has it;
+                on a CPU for text alone, where images gain nothing (docs/log.md).
+            reads_text: whether the task reads texts.
+
+        Raises:
+            ValueError: bfloat16 is asked of a GPU without it.
+        """
+        if choice == "auto":
+            is_worth_it = reads_text or self.device.type != "cpu"
+            choice = "bfloat16" if is_worth_it and has_bfloat16(self.device) else "float32"
+        elif choice == "bfloat16" and self.device.type != "cpu" and not has_bfloat16(self.device):
+            raise ValueError(
+                f"train.dtype: {self.device} has no bfloat16. Say `train.dtype: float32`, or auto"
+            )
+        return torch.bfloat16 if choice == "bfloat16" else torch.float32
+
+    def describe(self) -> dict[str, str]:
+        """The device's kind and name, for the key of what was trained on it; empty for the CPU.
+
+        The CPU's own features belong in every key (`core.machine`).
+        """
+        if self.device.type == "cpu":
+            return {}
+        name = self.device.type
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        return {"device": self.device.type, "device_name": name}
+
+
+def open_place(choice: str) -> Place:
+    """The place that `train.device` names, in this process; the accelerator is made here alone.
+
+    Raises:
+        ValueError: the machine lacks the device (see `resolve`).
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    device = resolve(choice)
+    # One process may train on several devices after another, and accelerate keeps its first.
+    known = PartialState._shared_state.get("device")
+    if known is not None and torch.device(known) != device and not _is_distributed():
+        AcceleratorState._reset_state(reset_partial_state=True)
+    if device.type == "cpu":
+        return Place(Accelerator(cpu=True))
+    with _environment(OVERRIDE, str(device)):
+        return Place(Accelerator())
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Any:
+    """Inside, the environment variable `name` is `value`."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Inside, matrix products are computed in `dtype`; nothing changes where it is float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)

@@ -1,0 +1,131 @@
+"""What a training is made of: the model, what it minimises, its rows, and who watches.
+
+The loop knows neither distillation nor bits: what it minimises is anything that gives a total and
+named parts (`Minimised`), and what changes the model between steps is a listener.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from limbeck.core.events import STEP, Tell, silent
+from limbeck.models.taps import Outputs, Tap
+from limbeck.recipe.model import Train
+from limbeck.tasks import Batch, Encoded
+
+Draw = Callable[[Batch, np.random.Generator], Batch]
+View = Callable[[Batch, int, int], Batch]
+Measure = Callable[[Outputs, Outputs | None, Mapping[str, torch.Tensor], float], dict[str, float]]
+KindOfStep = Callable[[int, int], str]
+BeforeStep = Callable[[int, int], None]
+
+
+class Minimised(Protocol):
+    """What a training minimises; a module, since losses may own parameters that are trained too.
+
+    Called with (student, teacher, batch, progress), progress in [0, 1), it gives the total, a
+    scalar, and each part by name. It never reads a tensor on the host: where a part is not finite,
+    it remembers so on the device, until `raise_if_diverged` is asked.
+    """
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs, batch: Batch, progress: float
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
+
+    def raise_if_diverged(self) -> None:
+        """Raises Diverged, naming the first part that was not finite; waits for the device."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+
+
+def keep_rows(batch: Batch, generator: np.random.Generator) -> Batch:
+    """Every step trains on the rows as they are."""
+    return batch
+
+
+def keep_view(batch: Batch, epoch: int, step: int) -> Batch:
+    """The rows look alike in every epoch."""
+    return batch
+
+
+def measure_nothing(
+    student: Outputs,
+    teacher: Outputs | None,
+    parts: Mapping[str, torch.Tensor],
+    progress: float,
+) -> dict[str, float]:
+    """Nothing is logged beside the losses."""
+    return {}
+
+
+def all_alike(step: int, total: int) -> str:
+    """Every step is of one kind, and costs the same."""
+    return STEP
+
+
+def no_teacher(batch: Batch) -> None:
+    """There is none to ask."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRows:
+    """The rows, and what each step makes of them.
+
+    `draw(batch, generator)` makes of a numpy batch the one to train on (masked words, say), by a
+    generator that (seed, step) alone decides. `view(batch, epoch, step)` augments its images.
+    """
+
+    encoded: Sequence[Encoded]
+    padding: dict[str, int]
+    draw: Draw = keep_rows
+    view: View = keep_view
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """`metrics()` is asked at the end of every epoch; `units` is what asking costs."""
+
+    metrics: Callable[[], dict[str, float]]
+    units: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watchers:
+    """Who looks at a training.
+
+    before_step: each is told (step, total) before the step runs, and may change the model.
+    measure: is asked `loop.PROBES` times a training, before the pass backward, for figures to log
+        beside the losses.
+    diagnose: adds what it knows to the error of a loss that is not finite.
+    """
+
+    before_step: Sequence[BeforeStep] = ()
+    measure: Measure = measure_nothing
+    diagnose: Callable[[], str] = str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training, on the device where `model` lies.
+
+    taps: what is read inside the model for the losses.
+    teacher: answers a batch, from its cache or live; None where no loss asks it.
+    kind: (step, total) -> the step's kind of work, for the time left (`core.events`).
+    """
+
+    model: nn.Module
+    objective: Any
+    rows: TrainingRows
+    settings: Train
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    taps: Sequence[Tap] = ()
+    teacher: Callable[[Batch], Outputs | None] = no_teacher
+    watchers: Watchers = field(default_factory=Watchers)
+    validation: Validation | None = None
+    kind: KindOfStep = all_alike
+    tell: Tell = silent
