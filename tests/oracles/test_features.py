@@ -82,7 +82,7 @@ def model_and_its_own_words(
         batch().inputs,
     )
     inputs["attention_mask"][1, 9:] = 0
-    with torch.inference_mode():
+    with torch.no_grad():
         model.set_attn_implementation("eager")
         before, after = model(
             **inputs, output_attentions=True, output_hidden_states=True

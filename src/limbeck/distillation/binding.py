@@ -1,4 +1,5 @@
-"""The losses that read inside both models: which layers meet, what is read of them, and whether it fits, all before step 0."""
+"""The losses that read inside both models: which layers meet, what is read of them, and whether it
+fits; all before step 0, so that a mistake costs no training."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -10,10 +11,13 @@ from torch import nn
 from limbeck.core import registry
 from limbeck.distillation.objective import Term
 from limbeck.losses import FeatureLoss, PeerLoss
-from limbeck.models.taps import BY_PLACE, Outputs, Tap, run_model, to_torch
+from limbeck.models.running import run_model
+from limbeck.models.taps import BY_PLACE, Outputs, Tap
+from limbeck.models.torch_batches import device_of, to_device, to_torch
 from limbeck.tasks import Batch
 
-MATCHED = "student <- teacher layers"  # how a line about pairs of layers begins, after its loss
+# How a line about pairs of layers begins, after its loss; `limbeck check` finds the lines by it.
+MATCHED = "student <- teacher layers"
 
 
 def match_layers(
@@ -22,45 +26,52 @@ def match_layers(
     teacher: Sequence[str],
     likeness: Callable[[], np.ndarray],
 ) -> list[str]:
-    """Give every loss on inner tensors its pairs of layers; a line about each. `likeness()` is measured once, where a loss asks for it."""
-    measured, lines = cache(likeness), []
+    """Give every loss on inner tensors its pairs of layers; returns a line to tell about each.
+
+    `student`, `teacher`: the names of each model's layers. `likeness()`: (student's layers,
+    teacher's layers) how alike they are, measured once, and only where a loss asks for it.
+
+    Raises ValueError, naming the loss, where its layers cannot be matched.
+    """
+    measure_once = cache(likeness)
+    lines = []
     for name, loss in feature_losses(terms).items():
         try:
-            loss.pairs = loss.matching.pairs(student, teacher, measured)
+            loss.pairs = loss.matching.pairs(student, teacher, measure_once)
         except ValueError as error:
             raise ValueError(f"distill.losses.{name}: {error}") from None
-        lines.append(
-            f"{name}: {MATCHED} " + ", ".join(f"{own} <- {theirs}" for own, theirs in loss.pairs)
-        )
+        arrows = [
+            f"{student_layer} <- {teacher_layer}" for student_layer, teacher_layer in loss.pairs
+        ]
+        lines.append(f"{name}: {MATCHED} {', '.join(arrows)}")
     return lines
 
 
 def feature_losses(terms: Sequence[Term]) -> dict[str, FeatureLoss]:
-    """The losses on inner tensors by name."""
+    """The losses on inner tensors, by name."""
     return {term.name: term.loss for term in terms if isinstance(term.loss, FeatureLoss)}
 
 
 def refuse_other_tokens(terms: Sequence[Term]) -> None:
-    """Raises ValueError for a loss that compares token by token: teacher and student read a text as other tokens."""
+    """For two models that cut a text into other tokens: raises ValueError where a loss compares
+    them token by token."""
     for name, loss in feature_losses(terms).items():
         if set(loss.kinds) & set(BY_PLACE):
             raise ValueError(
-                f"distill.losses.{name}: it compares token by token, and teacher and student cut a text into other tokens. "
-                "Take two models with one tokenizer and maximum length, or the loss `hidden`, which compares whole texts"
+                f"distill.losses.{name}: it compares token by token, and teacher and student cut "
+                "a text into other tokens. Take two models with one tokenizer and maximum length, "
+                "or the loss `hidden`, which compares whole texts"
             )
 
 
 def taps_of(terms: Sequence[Term], *, of_teacher: bool) -> list[Tap]:
-    """What the losses read inside one of the models, each once."""
-    losses = feature_losses(terms).values()
-    return list(
-        dict.fromkeys(
-            Tap(kind, pair[of_teacher])
-            for loss in losses
-            for pair in loss.pairs
-            for kind in loss.kinds
-        )
-    )
+    """What the losses read inside one of the models, each once, in the losses' order."""
+    taps = []
+    for loss in feature_losses(terms).values():
+        for student_layer, teacher_layer in loss.pairs:
+            layer = teacher_layer if of_teacher else student_layer
+            taps += [Tap(kind, layer) for kind in loss.kinds]
+    return list(dict.fromkeys(taps))
 
 
 def bind_losses(
@@ -69,29 +80,41 @@ def bind_losses(
     answer: Callable[[Batch], Outputs | None] | None,
     example: Batch,
 ) -> list[Tap]:
-    """Bind every loss on inner tensors to both models' outputs on a few rows, which checks their shapes; what is read of the student."""
+    """Bind every loss on inner tensors to both models, which checks shapes and makes projectors.
+
+    `model`: the student. `answer`: the teacher's outputs on a batch, None where there is no
+    teacher. `example`: a few rows, as numpy arrays.
+
+    Returns what the losses read of the student. Raises ValueError, naming the loss, where shapes
+    do not fit.
+    """
     taps = taps_of(terms, of_teacher=False)
     if answer is None or not taps:
         return []
-    batch = to_torch(example)
+    batch = to_device(to_torch(example), device_of(model))
     with torch.no_grad():
-        own_outputs, outputs = run_model(model.eval(), batch, taps), answer(batch)
-    assert outputs is not None
-    own, theirs = own_outputs.place_mask.shape[1], outputs.place_mask.shape[1]
-    if own != theirs:
+        student = run_model(model.eval(), batch, taps)
+        teacher = answer(batch)
+    assert teacher is not None  # a loss that reads inside a teacher has one
+    student_places = student.place_mask.shape[1]
+    teacher_places = teacher.place_mask.shape[1]
+    if student_places != teacher_places:
         raise ValueError(
-            f"distill: a row has {own} places in the student and {theirs} in the teacher. Take the loss `hidden`, of whole rows"
+            f"distill: a row has {student_places} places in the student and {teacher_places} in "
+            "the teacher. Take the loss `hidden`, of whole rows"
         )
     for name, loss in feature_losses(terms).items():
         try:
-            loss.bind(loss.pairs, own_outputs, outputs)
+            loss.bind(loss.pairs, student, teacher)
         except ValueError as error:
             raise ValueError(f"distill.losses.{name}: {error}") from None
     return taps
 
 
-def bind_peers(terms: Sequence[Term], peer: Callable[[], nn.Module], hard_loss: str) -> None:
-    """Give every loss of two that learn together its copy of the teacher."""
+def bind_peers(terms: Sequence[Term], make_peer: Callable[[], nn.Module], hard_loss: str) -> None:
+    """Give every loss of two that learn together a copy of the teacher, and the task's own loss by
+    its name in the registry."""
     for term in terms:
         if isinstance(term.loss, PeerLoss):
-            term.loss.bind_peer(peer(), registry.create("losses", hard_loss))
+            hard = registry.create("losses", hard_loss)
+            term.loss.bind_peer(make_peer(), hard)

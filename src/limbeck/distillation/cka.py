@@ -1,8 +1,10 @@
-"""How alike the layers of two models are on the same rows, by linear centred kernel alignment (Kornblith et al., 2019, arXiv 1905.00414, section 3):
+"""How alike the layers of two models are on the same rows, by linear centred kernel alignment
+(Kornblith et al., 2019, arXiv 1905.00414, section 3):
 
-    CKA(X, Y) = || Y^T X ||_F^2 / (|| X^T X ||_F || Y^T Y ||_F)        X, Y (N, D) of N units, their columns centred
+    CKA(X, Y) = || Y^T X ||_F^2 / (|| X^T X ||_F || Y^T Y ||_F)
 
-between 0 and 1, blind to rotations and to the scale of either; the widths may differ.
+X (N, D) and Y (N, E) are hidden maps of the same N units, their columns centred. Between 0 and 1,
+blind to rotations and to the scale of either; the widths may differ.
 """
 
 from collections.abc import Sequence
@@ -10,43 +12,65 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from limbeck.models.taps import hidden_of, run_model
+from limbeck.models.running import run_model
+from limbeck.models.taps import hidden_of
+from limbeck.models.torch_batches import device_of, to_device
 from limbeck.tasks import Batch
 
-ROWS = 128  # of the training split on which layers are compared
+# Of the training split: enough to tell layers apart, and a second's work for a small teacher.
+ROWS = 128
 
 
 @dataclass(frozen=True)
 class Side:
-    """A model, its layers by name, and the rows as it reads them."""
+    """One of the two models: its layers by name, and the rows as it reads them, in batches of
+    tensors."""
 
     model: nn.Module
     layers: Sequence[str]
     batches: Sequence[Batch]
 
 
-def linear_cka(x: torch.Tensor, y: torch.Tensor) -> float:
-    """CKA of (N, D) and (N, E); 0 where one of them is constant."""
-    x, y = (values.double() - values.double().mean(0) for values in (x, y))
+def linear_cka(x: Tensor, y: Tensor) -> float:
+    """CKA of (N, D) and (N, E) on the CPU; 0 where one of them is constant."""
+    # float64: centring cancels most digits of maps whose mean is far from 0.
+    x, y = x.double(), y.double()
+    x = x - x.mean(0)
+    y = y - y.mean(0)
     scale = (x.T @ x).norm() * (y.T @ y).norm()
-    return float((y.T @ x).square().sum() / scale) if scale > 0 else 0.0
+    if not scale > 0:
+        return 0.0
+    return float((y.T @ x).square().sum() / scale)
 
 
 def likeness(student: Side, teacher: Side) -> np.ndarray:
-    """(student layers, teacher layers) CKA of the hidden maps over the units that both read."""
-    own, theirs = hidden_units(student), hidden_units(teacher)
-    counted = own[1] & theirs[1]
-    return np.array([[linear_cka(x[counted], y[counted]) for y in theirs[0]] for x in own[0]])
+    """(student's layers, teacher's layers) CKA of their hidden maps, over the units that both
+    models read."""
+    student_maps, student_mask = hidden_units(student)
+    teacher_maps, teacher_mask = hidden_units(teacher)
+    mask = student_mask & teacher_mask
+    table = np.zeros((len(student_maps), len(teacher_maps)))
+    for row, x in enumerate(student_maps):
+        for column, y in enumerate(teacher_maps):
+            table[row, column] = linear_cka(x[mask], y[mask])
+    return table
 
 
-def hidden_units(side: Side) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """(N, D) of each layer, and (N) which of the units count, over all batches; neither changes with how rows are batched."""
+def hidden_units(side: Side) -> tuple[list[Tensor], Tensor]:
+    """((N, D) for each layer, (N) which of the units count) over all batches, on the CPU."""
     side.model.eval()
+    taps = hidden_of(side.layers)
+    device = device_of(side.model)
+    outputs = []
     with torch.no_grad():
-        outputs = [run_model(side.model, batch, hidden_of(side.layers)) for batch in side.batches]
-    hidden = [
-        torch.cat([output.hidden[name].flatten(0, 1) for output in outputs]) for name in side.layers
-    ]
-    return hidden, torch.cat([output.mask.flatten() for output in outputs])
+        for batch in side.batches:
+            outputs.append(run_model(side.model, to_device(batch, device), taps))
+    # To the CPU, once a training: some devices have no float64.
+    hidden = []
+    for layer in side.layers:
+        maps = [output.hidden[layer].flatten(0, 1).cpu() for output in outputs]
+        hidden.append(torch.cat(maps))
+    mask = torch.cat([output.mask.flatten().cpu() for output in outputs])
+    return hidden, mask

@@ -1,39 +1,56 @@
-"""Which way the terms of a training pull, and how far the student is from its teacher; looked at a few times a training, before the pass backward.
+"""Which way the terms of a training pull, and how far the student is from its teacher.
 
-    agreement          share of the units counted on both sides, or of their labels where each is decided by itself, for which both decide alike
-    student_entropy    of the student's answers in nats, - sum_v q log q, the mean over the same; teacher_entropy of the teacher's
-    pull.TERM          the norm of a weighted term's gradient over the sum of all terms' norms
-    cosine.TERM.TERM   between the gradients of two terms: below 0 they work against each other (Yu et al., 2020, arXiv 2001.06782)
+| figure | what |
+|---|---|
+| agreement | share of the units counted on both sides for which both decide alike |
+| student_entropy | of the student's answers, - sum_v q log q in nats, the mean over the same |
+| teacher_entropy | of the teacher's answers |
+| pull.TERM | the norm of a weighted term's gradient over the sum of all terms' norms |
+| cosine.TERM.TERM | between the gradients of two terms: below 0 they work against each other |
 
-Gradients are those of the student's first layer, which every term reaches on its way back; GradNorm (Chen et al., 2018, arXiv 1711.02257,
-section 3.1) takes the last layer that its tasks share, but a loss on an inner layer does not reach that one.
+Where labels do not exclude one another, `agreement` and entropies are over labels, each by itself.
+The cosine is of gradient surgery (Yu et al., 2020, arXiv 2001.06782). Figures are taken a few
+times a training, before the pass backward.
 
-`distill.balance: gradients` keeps every soft term's gradient, at weight 1, as long as that of the task's own loss: its factor is the ratio of the two
-norms, a moving average over the probes. GradNorm learns such factors by a loss of their own; at a handful of probes the ratio is all it can know.
+Gradients are those of the student's first layer, which every term reaches on its way back.
+GradNorm (Chen et al., 2018, arXiv 1711.02257, section 3.1) takes the last layer that its tasks
+share, but a loss on an inner layer does not reach that one.
+
+`distill.balance: gradients` keeps every soft term's gradient, at weight 1, as long as that of the
+task's own loss: its factor is the ratio of the two norms, a moving average over the probes.
+GradNorm learns such factors by a loss of their own; at a handful of probes the ratio is all it can
+know.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
 import torch
-from torch import nn
-from torch.distributions import Bernoulli, Categorical
+from torch import Tensor, nn
 
 from limbeck.core.events import Note, Tell
 from limbeck.distillation.objective import Objective
+from limbeck.losses import masked_mean
 from limbeck.models.layers import layer_names
+from limbeck.models.likelihood import LIKELIHOODS
 from limbeck.models.taps import Outputs
 
-DROWNS = 0.97  # a term's share of all pulls
-IN_A_ROW = 3  # probes that must find it
-KEPT = 0.5  # of a factor's former value, from one probe to the next
+DROWNS = 0.97  # a term's share of all pulls from which on the others count for nothing
+IN_A_ROW = 3  # probes that must find it before it is told: a single batch may be odd
+KEPT = 0.5  # of a factor's former value from one probe to the next: an average of about two probes
 
-Gradients = dict[str, list[torch.Tensor]]
+Gradient = list[Tensor]
 
 
 @dataclass
-class Probe:
-    """`layer`: the parameters that gradients are taken of; `balanced`: whether it sets the objective's factors; `likelihood`: the task's."""
+class ConflictProbe:
+    """Measures a training (`training.job.Watchers.measure`).
+
+    `layer`: the parameters that gradients are taken of. `balanced`: whether it sets the
+    objective's factors. `likelihood`: the task's. `drowning`: for each term, in how many probes in
+    a row it left the others nothing.
+    """
 
     objective: Objective
     layer: list[nn.Parameter]
@@ -46,65 +63,79 @@ class Probe:
         self,
         student: Outputs,
         teacher: Outputs | None,
-        parts: dict[str, torch.Tensor],
+        parts: Mapping[str, Tensor],
         progress: float,
     ) -> dict[str, float]:
-        """Figures by name."""
-        found = disagreement(student, teacher, self.likelihood) if teacher is not None else {}
+        """The figures by name, of a step whose terms are `parts`. This waits for the device."""
+        # 1. Everything on the device.
         weights = self.objective.weights(progress)
-        gradients = {
-            name: self.gradient(weights[name] * part)
-            for name, part in parts.items()
-            if part.requires_grad
-        }
-        norms = {name: dot(own, own) ** 0.5 for name, own in gradients.items()}
-        pulls = {name: norm / sum(norms.values()) for name, norm in norms.items() if norm}
+        gradients = {}
+        for name, part in parts.items():
+            if part.requires_grad:
+                gradients[name] = self.gradient(weights[name] * part)
+        products = products_of(gradients)
+        asked = {}
+        if teacher is not None:
+            asked = disagreement(student, teacher, self.likelihood)
+        # 2. One look at it from the host.
+        values = on_host([*asked.values(), *products.values()])
+        figures = dict(zip(asked, values, strict=False))
+        product = dict(zip(products, values[len(asked) :], strict=True))
+        if not figures.pop("num_units", 0):
+            figures = {}
+        # 3. What follows from the products of gradients.
+        norms = {name: product[name, name] ** 0.5 for name in gradients}
+        total = sum(norms.values())
+        pulls = {name: norm / total for name, norm in norms.items() if norm}
         if len(pulls) > 1:
-            found |= {f"pull.{name}": share for name, share in pulls.items()}
-            found |= {
-                f"cosine.{a}.{b}": dot(gradients[a], gradients[b]) / (norms[a] * norms[b])
-                for a, b in combinations(pulls, 2)
-            }
-            self.watch(pulls, weights)
+            figures |= {f"pull.{name}": share for name, share in pulls.items()}
+            for one, other in combinations(pulls, 2):
+                cosine = product[one, other] / (norms[one] * norms[other])
+                figures[f"cosine.{one}.{other}"] = cosine
+            self.warn_of_drowning(pulls, weights)
         if self.balanced and norms.get("task"):
-            self.balance(
-                {name: norms["task"] / norm for name, norm in norms.items() if norm},
-                first=progress == 0,
-            )
-        return found
+            ratios = {name: norms["task"] / norm for name, norm in norms.items() if norm}
+            self.balance(ratios, first=progress == 0)
+        return figures
 
-    def gradient(self, term: torch.Tensor) -> list[torch.Tensor]:
-        """Of a weighted term, parameter after parameter."""
-        own = torch.autograd.grad(term, self.layer, retain_graph=True, allow_unused=True)
+    def gradient(self, term: Tensor) -> Gradient:
+        """Of a weighted term, parameter after parameter of the layer."""
+        found = torch.autograd.grad(term, self.layer, retain_graph=True, allow_unused=True)
         return [
-            torch.zeros_like(p) if g is None else g for g, p in zip(own, self.layer, strict=True)
+            torch.zeros_like(parameter) if gradient is None else gradient
+            for gradient, parameter in zip(found, self.layer, strict=True)
         ]
 
-    def watch(self, pulls: dict[str, float], weights: dict[str, float]) -> None:
+    def warn_of_drowning(self, pulls: dict[str, float], weights: dict[str, float]) -> None:
         """Tell, once, of a term that leaves the others nothing."""
         for name, share in pulls.items():
-            self.drowning[name] = self.drowning.get(name, 0) + 1 if share > DROWNS else 0
+            in_a_row = self.drowning.get(name, 0) + 1
+            self.drowning[name] = in_a_row if share > DROWNS else 0
             if self.drowning[name] == IN_A_ROW:
+                # The weight at which it pulls as all others together.
                 fair = weights[name] * (1 - share) / share
-                self.tell(
-                    Note(
-                        f"warning: the term `{name}` drowns the others: {share:.1%} of the gradient is its. Lower its weight to about {fair:.2g}"
-                    )
+                text = (
+                    f"warning: the term `{name}` drowns the others: {share:.1%} of the gradient "
+                    f"is its. Lower its weight to about {fair:.2g}"
                 )
+                self.tell(Note(text))
 
     def balance(self, ratios: dict[str, float], *, first: bool) -> None:
-        """Bring each soft term's factor towards what makes its gradient as long as the task's. `ratios`: task over term, as weighted now."""
+        """Bring each soft term's factor towards the one that makes its gradient as long as the
+        task's. `ratios`: by term, the norm of the task's gradient over its own, as weighted now.
+        `first`: of the training's probes, which has no former factor to average with."""
+        factors = self.objective.factors
         for index, term in enumerate(self.objective.terms):
-            if term.name != "task" and term.name in ratios:
-                factor = self.objective.factors[index]
-                fitting = ratios[term.name] * factor
-                self.objective.factors[index] = (
-                    fitting if first else KEPT * factor + (1 - KEPT) * fitting
-                )
+            if term.name == "task" or term.name not in ratios:
+                continue
+            fitting = ratios[term.name] * factors[index]
+            averaged = KEPT * factors[index] + (1 - KEPT) * fitting
+            factors[index] = fitting if first else averaged
 
 
 def first_layer(model: nn.Module) -> list[nn.Parameter]:
-    """The trained matrices of the first of the model's layers; of the whole model where it has no list of layers."""
+    """The trained matrices of the first of the model's layers; of the whole model where it has no
+    list of layers."""
     names = layer_names(model)
     module = model.get_submodule(names[0]) if names else model
     return [
@@ -115,22 +146,43 @@ def first_layer(model: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def disagreement(student: Outputs, teacher: Outputs, likelihood: str) -> dict[str, float]:
-    """Agreement and both entropies, over what counts on both sides; nothing of a gaussian, whose answers are numbers."""
-    mask = student.mask & teacher.mask
-    if likelihood == "gaussian" or not mask.any():
+def disagreement(student: Outputs, teacher: Outputs, likelihood: str) -> dict[str, Tensor]:
+    """Agreement and both entropies as scalars on the device, over the `num_units` units that count
+    on both sides; nothing of a gaussian, whose answers are numbers."""
+    kind = LIKELIHOODS[likelihood]
+    if kind.labels_are_numbers:
         return {}
-    own, theirs = student.logits[mask].float(), teacher.logits[mask].float()
-    by_itself = likelihood == "bernoulli"
-    same = (own > 0) == (theirs > 0) if by_itself else own.argmax(-1) == theirs.argmax(-1)
-    answer = Bernoulli if by_itself else Categorical
-    entropies = {
-        f"{side}_entropy": answer(logits=logits).entropy().mean().item()
-        for side, logits in (("student", own), ("teacher", theirs))
+    mask = student.mask & teacher.mask
+    student_logits, teacher_logits = student.logits.float(), teacher.logits.float()
+    agreement = kind.agreement(student_logits, teacher_logits)
+    return {
+        "num_units": mask.sum(),
+        "agreement": masked_mean(agreement, mask),
+        "student_entropy": masked_mean(kind.entropy(student_logits), mask),
+        "teacher_entropy": masked_mean(kind.entropy(teacher_logits), mask),
     }
-    return {"agreement": same.float().mean().item(), **entropies}
 
 
-def dot(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:
-    """The inner product of two gradients."""
-    return sum(float((a.double() * b.double()).sum()) for a, b in zip(one, other, strict=True))
+def products_of(gradients: dict[str, Gradient]) -> dict[tuple[str, str], Tensor]:
+    """The inner product of every two gradients, and of each with itself, as scalars on the
+    device."""
+    pairs = [*((name, name) for name in gradients), *combinations(gradients, 2)]
+    return {(one, other): dot(gradients[one], gradients[other]) for one, other in pairs}
+
+
+def dot(one: Gradient, other: Gradient) -> Tensor:
+    """The inner product of two gradients, a scalar."""
+    # Squares of small gradients leave float32's range; a Mac's GPU has nothing wider.
+    wide = torch.float32 if one[0].device.type == "mps" else torch.float64
+    total = one[0].new_zeros((), dtype=wide)
+    for a, b in zip(one, other, strict=True):
+        total = total + (a.to(wide) * b.to(wide)).sum()
+    return total
+
+
+def on_host(scalars: list[Tensor]) -> list[float]:
+    """The scalars' values, in one wait for the device."""
+    if not scalars:
+        return []
+    widest = torch.float32 if scalars[0].device.type == "mps" else torch.float64
+    return torch.stack([scalar.to(widest) for scalar in scalars]).tolist()

@@ -1,14 +1,16 @@
-"""A model's outputs over many rows of unlike length, in flat memory-mapped files: row i owns cells offsets[i] to offsets[i + 1].
+"""A model's outputs over many rows of unlike length, in flat memory-mapped files. A row's output is
+cut into cells of one shape; row i owns cells offsets[i] to offsets[i + 1].
 
 | kind | cells of a row | one cell |
 |---|---|---|
 | hidden (and logits) | its units | (D) |
 | places | its places | (D) |
-| queries, keys, values | its places | (N, D) of the heads |
-| attention | the square of its places | (N) of the heads |
+| queries, keys, values | its places | (N, D), N attention heads |
+| attention | the square of its places | (N) |
 | maps | 1 | (C, H, W) |
 
-`float16`, or `int8` with one scale a cell, max |x| / 127 (symmetric, as in `quant.affine`): half the file, at an error of 0.4 % of a cell's largest.
+Cells are stored in `float16`, or in `int8` with one scale a cell, max |x| / 127 (symmetric): half
+the file, at an error of 0.4 % of a cell's largest.
 """
 
 from collections.abc import Sequence
@@ -17,17 +19,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from limbeck.core.files import reserve
 from limbeck.models.attention import FACTORS, PROBABILITIES
 from limbeck.models.taps import HIDDEN, MAPS
 from limbeck.tasks import Encoded, packed, pad
 
-HIGHEST = 127  # of int8, which is symmetric
+HIGHEST = 127  # code of int8; -128 is left out, so that the codes are symmetric
 
 
-def counts(kind: str, rows: Sequence[Encoded], places: np.ndarray) -> np.ndarray:
-    """(N) cells of each row; `places` (N) of them."""
+def count_cells(kind: str, rows: Sequence[Encoded], places: np.ndarray) -> np.ndarray:
+    """(N) how many cells each row has; `places` (N): how many places it has."""
     if kind == HIDDEN:
         return np.asarray(packed.unit_counts(rows))
     if kind == MAPS:
@@ -36,14 +39,15 @@ def counts(kind: str, rows: Sequence[Encoded], places: np.ndarray) -> np.ndarray
 
 
 def to_cells(kind: str, values: np.ndarray, count: int) -> np.ndarray:
-    """(count, ...) cells of one row of a batch, its padding left out."""
+    """(count, ...) the cells of one row of a batch's output, its padding left out."""
     if kind == MAPS:
         return values[None]
     if kind in FACTORS:
         return values[:, :count].swapaxes(0, 1)
     if kind == PROBABILITIES:
         side = round(count**0.5)
-        return np.moveaxis(values[:, :side, :side], 0, -1).reshape(count, -1)
+        heads_last = np.moveaxis(values[:, :side, :side], 0, -1)
+        return heads_last.reshape(count, -1)
     return values[:count]
 
 
@@ -52,19 +56,22 @@ def from_cells(kind: str, rows: Sequence[np.ndarray], width: int) -> np.ndarray:
     if kind == MAPS:
         return np.concatenate(rows)
     if kind == PROBABILITIES:
-        sides = [round(len(row) ** 0.5) for row in rows]
-        squares = [
-            _padded(row.reshape(side, side, -1), width, axes=2)
-            for row, side in zip(rows, sides, strict=True)
-        ]
+        squares = []
+        for row in rows:
+            side = round(len(row) ** 0.5)
+            square = row.reshape(side, side, -1)
+            squares.append(_padded(square, width, axes=2))
         return np.moveaxis(np.stack(squares), -1, 1)
-    found = _padded(pad(rows, 0).swapaxes(0, 1), width, axes=1).swapaxes(0, 1)
-    return found.swapaxes(1, 2) if kind in FACTORS else found
+    cells_first = pad(rows, 0).swapaxes(0, 1)
+    batch = _padded(cells_first, width, axes=1).swapaxes(0, 1)
+    return batch.swapaxes(1, 2) if kind in FACTORS else batch
 
 
 @dataclass
 class Writer:
-    """Fills the files of `name` in `folder`, made when the first row tells a cell's shape."""
+    """Fills the files of `name` in `folder`. They are made when the first row tells the shape of a
+    cell. `offsets` (N + 1): which cells each row owns. `stored`: "float32", "float16", "int32", or
+    "int8", which has a file of scales beside it."""
 
     folder: Path
     name: str
@@ -78,27 +85,29 @@ class Writer:
         start, stop = self.offsets[row], self.offsets[row + 1]
         cells = to_cells(self.kind, values, int(stop - start))
         if self.stored == "int8":
-            largest = (
-                np.abs(cells).max(tuple(range(1, cells.ndim)), keepdims=True).astype(np.float32)
-            )
-            scale = np.maximum(largest, np.finfo(np.float32).tiny * HIGHEST) / HIGHEST
+            axes_of_cell = tuple(range(1, cells.ndim))
+            largest = np.abs(cells).max(axes_of_cell, keepdims=True).astype(np.float32)
+            # A cell of zeros has no scale, and one below the smallest normal number divides badly.
+            smallest = np.finfo(np.float32).tiny * HIGHEST
+            scale = np.maximum(largest, smallest) / HIGHEST
             self._file("scale", scale)[start:stop] = scale
             cells = np.rint(cells / scale)
         self._file("", cells)[start:stop] = cells
 
     def _file(self, part: str, cells: np.ndarray) -> np.memmap:
-        """The file of cells, or of their scales."""
+        """The file of the cells (`part` "") or of their scales ("scale")."""
         if part not in self.files:
-            path = self.folder / f"{self.name}{part and '.'}{part}.npy"
-            dtype = np.float32 if part else np.dtype(self.stored)
-            self.files[part] = np.lib.format.open_memmap(
-                path, mode="w+", dtype=dtype, shape=(int(self.offsets[-1]), *cells.shape[1:])
-            )
+            suffix = f".{part}" if part else ""
+            path = self.folder / f"{self.name}{suffix}.npy"
+            dtype = np.dtype(np.float32 if part else self.stored)
+            shape = (int(self.offsets[-1]), *cells.shape[1:])
+            self.files[part] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+            # A full disk must be an error now: on a memory map it would be a signal later.
             reserve(path)
         return self.files[part]
 
     def close(self) -> None:
-        """Everything on disk."""
+        """Bring everything to the disk, the offsets too."""
         for file in self.files.values():
             file.flush()
         np.save(self.folder / f"{self.name}.offsets.npy", self.offsets)
@@ -106,7 +115,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class Reader:
-    """What a `Writer` wrote."""
+    """What a `Writer` wrote. `scale`: one a cell, where cells are int8 codes."""
 
     kind: str
     values: np.ndarray
@@ -114,38 +123,44 @@ class Reader:
     offsets: np.ndarray
 
     def cells(self, row: int) -> np.ndarray:
-        """One row's."""
+        """The cells of one row."""
         span = slice(self.offsets[row], self.offsets[row + 1])
-        return self.values[span] if self.scale is None else self.values[span] * self.scale[span]
+        values = self.values[span]
+        return values if self.scale is None else values * self.scale[span]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The same of more rows, `size` of them in each part but the last."""
+    """Readers of rows that follow one another, `size` rows in each but the last."""
 
     parts: Sequence[Reader]
     size: int
 
-    def read(self, rows: np.ndarray, width: int) -> torch.Tensor:
-        """The rows' outputs as a batch whose rows have `width` units or places."""
-        cells = [self.parts[row // self.size].cells(row % self.size) for row in rows.tolist()]
-        return torch.from_numpy(
-            np.ascontiguousarray(from_cells(self.parts[0].kind, cells, width))
-        ).float()
+    def read(self, rows: np.ndarray, width: int) -> Tensor:
+        """The rows' outputs in float32, on the CPU, as a batch whose rows have `width` units or
+        places."""
+        cells = []
+        for row in rows.tolist():
+            part = self.parts[row // self.size]
+            cells.append(part.cells(row % self.size))
+        batch = from_cells(self.parts[0].kind, cells, width)
+        return torch.from_numpy(np.ascontiguousarray(batch)).float()
 
 
 def open_cells(folder: Path, name: str, kind: str) -> Reader:
-    """The files of `name`, memory-mapped."""
-    scale = folder / f"{name}.scale.npy"
-    return Reader(
-        kind, np.load(folder / f"{name}.npy", mmap_mode="r"), np.load(scale, mmap_mode="r") if scale.exists() else None,
-        np.load(folder / f"{name}.offsets.npy"),
-    )  # fmt: skip
+    """The files of `name` in `folder`, memory-mapped."""
+    values = np.load(folder / f"{name}.npy", mmap_mode="r")
+    scale = None
+    scale_path = folder / f"{name}.scale.npy"
+    if scale_path.exists():
+        scale = np.load(scale_path, mmap_mode="r")
+    offsets = np.load(folder / f"{name}.offsets.npy")
+    return Reader(kind, values, scale, offsets)
 
 
 def _padded(values: np.ndarray, width: int, axes: int) -> np.ndarray:
     """Zeros behind, until each of the first `axes` axes is `width` long."""
-    missing = [
-        (0, max(0, width - size)) for size in values.shape[:axes]
-    ]  # images have places of their own, all as many
-    return np.pad(values, [*missing, *[(0, 0)] * (values.ndim - axes)])
+    # Never a negative number: images have places of their own, more than the units asked for.
+    missing = [(0, max(0, width - size)) for size in values.shape[:axes]]
+    untouched = [(0, 0)] * (values.ndim - axes)
+    return np.pad(values, [*missing, *untouched])

@@ -17,14 +17,14 @@ schedule (of a temperature) is read at `progress` inside the call; nothing is se
   trained and checkpointed with it, and are no part of the student: none is exported.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses._matching import Matching
+from limbeck.losses._matching import LayerPairs, Matching
 from limbeck.models.taps import Outputs, Tap
 from limbeck.tasks import Batch
 
@@ -57,9 +57,14 @@ class FeatureLoss(Loss, Protocol):
 
     kinds: tuple[str, ...]
     matching: Matching
-    pairs: list[tuple[str, str]]
+    pairs: LayerPairs
 
-    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None: ...
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None: ...
 
 
 @runtime_checkable
@@ -100,7 +105,7 @@ def softened(student: Outputs, teacher: Outputs, temperature: float) -> tuple[Te
 
 def matched(
     kind: str,
-    pairs: Sequence[tuple[str, str]],
+    pairs: LayerPairs,
     student: Outputs,
     teacher: Outputs,
 ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -20,6 +20,7 @@ from limbeck.models.layers import evenly
 
 MapBy = Literal["uniform", "last", "similarity"]
 Likeness = Callable[[], np.ndarray]
+LayerPairs = list[tuple[str, str]]  # names of modules: the student's, the teacher's
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ class Matching:
     by: MapBy = "uniform"
 
     def pairs(
-        self, student: Sequence[str], teacher: Sequence[str], likeness: Likeness
-    ) -> list[tuple[str, str]]:
+        self,
+        student: Sequence[str],
+        teacher: Sequence[str],
+        likeness: Likeness,
+    ) -> LayerPairs:
         """The proposed (student's layer, teacher's layer) pairs.
 
         `student`, `teacher`: the names of each model's layers, first to last. `likeness()` gives

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.losses import masked_mean, matched, zero_where_not
-from limbeck.losses._matching import MapBy, Matching
+from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.attention import PROBABILITIES
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
@@ -50,9 +50,14 @@ class Attention(nn.Module):
         self.kinds = (PROBABILITIES,)
         self.matching = Matching(layers, map, map_by)
         self.measure = measure
-        self.pairs: list[tuple[str, str]] = []
+        self.pairs: LayerPairs = []
 
-    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None:
         """Take the pairs; there is nothing to make, as heads are matched or averaged."""
         self.pairs = pairs
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.losses import masked_mean, matched, rows_that_count, same_size
-from limbeck.losses._matching import MapBy, Matching
+from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import MAPS, Outputs
 from limbeck.tasks import Batch
 
@@ -31,14 +31,22 @@ class AttentionTransfer(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ("logits", MAPS)
 
     def __init__(
-        self, layers: int = 0, map: dict[str, str] | None = None, map_by: MapBy = "uniform"
+        self,
+        layers: int = 0,
+        map: dict[str, str] | None = None,
+        map_by: MapBy = "uniform",
     ) -> None:
         super().__init__()
         self.kinds = (MAPS,)
         self.matching = Matching(layers, map, map_by)
-        self.pairs: list[tuple[str, str]] = []
+        self.pairs: LayerPairs = []
 
-    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None:
         """Take the pairs; there is nothing to make, as channels are summed."""
         self.pairs = pairs
 

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
 from limbeck.losses import flat_units, index_of_true, masked_mean, matched
-from limbeck.losses._matching import MapBy, Matching
+from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
@@ -62,9 +62,14 @@ class Contrastive(nn.Module):
         self.memory = nn.Buffer(torch.zeros(memory, width))
         self.classes = nn.Buffer(torch.zeros(memory, dtype=torch.int64))
         self.filled = nn.Buffer(torch.zeros((), dtype=torch.int64))
-        self.pairs: list[tuple[str, str]] = []
+        self.pairs: LayerPairs = []
 
-    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None:
         """Make both projections. Raises ValueError where more than one pair is mapped, since the
         memory holds one layer's."""
         if len(pairs) > 1:

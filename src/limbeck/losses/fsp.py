@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.losses import make_projector, masked_mean, matched, rows_that_count, same_size
-from limbeck.losses._matching import MapBy, Matching
+from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import MAPS, Outputs
 from limbeck.tasks import Batch
 
@@ -35,15 +35,23 @@ class Fsp(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ("logits", MAPS)
 
     def __init__(
-        self, layers: int = 0, map: dict[str, str] | None = None, map_by: MapBy = "uniform"
+        self,
+        layers: int = 0,
+        map: dict[str, str] | None = None,
+        map_by: MapBy = "uniform",
     ) -> None:
         super().__init__()
         self.kinds = (MAPS,)
         self.matching = Matching(layers, map, map_by)
         self.projectors = nn.ModuleList()
-        self.pairs: list[tuple[str, str]] = []
+        self.pairs: LayerPairs = []
 
-    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None:
         """Make a projector for each pair, from the student's channels to the teacher's. Raises
         ValueError where no layer follows another."""
         if len(pairs) < 2:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.losses import make_projector, masked_mean, matched
-from limbeck.losses._matching import MapBy, Matching
+from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import HIDDEN, PLACES, Outputs
 from limbeck.tasks import Batch
 
@@ -54,9 +54,14 @@ class Hidden(nn.Module):
         self.matching = Matching(layers, map, map_by)
         self.measure = measure
         self.projectors = nn.ModuleList()
-        self.pairs: list[tuple[str, str]] = []
+        self.pairs: LayerPairs = []
 
-    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None:
         """Make a projector for each pair of layers, from the student's width to the teacher's."""
         self.pairs = pairs
         (kind,) = self.kinds

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.losses import masked_mean, matched, zero_where_not
-from limbeck.losses._matching import MapBy, Matching
+from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.attention import FACTORS
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs, Tap
@@ -48,9 +48,14 @@ class Relation(nn.Module):
         self.kinds = FACTORS
         self.matching = Matching(layers, map, map_by)
         self.heads = heads
-        self.pairs: list[tuple[str, str]] = []
+        self.pairs: LayerPairs = []
 
-    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None:
         """Check the number of relation heads, or choose it. Raises ValueError where it does not
         divide both widths."""
         self.pairs = pairs

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.losses import flat_units, index_of_true, masked_mean, matched
-from limbeck.losses._matching import MapBy, Matching
+from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
@@ -53,9 +53,14 @@ class Relational(nn.Module):
         self.distance = distance
         self.angle = angle
         self.units = units
-        self.pairs: list[tuple[str, str]] = []
+        self.pairs: LayerPairs = []
 
-    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None:
         """Take the pairs; there is nothing to make, as distances and angles have no width."""
         self.pairs = pairs
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.losses import flat_units, matched
-from limbeck.losses._matching import MapBy, Matching
+from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
@@ -34,14 +34,22 @@ class Similarity(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ("logits", HIDDEN)
 
     def __init__(
-        self, layers: int = 1, map: dict[str, str] | None = None, map_by: MapBy = "last"
+        self,
+        layers: int = 1,
+        map: dict[str, str] | None = None,
+        map_by: MapBy = "last",
     ) -> None:
         super().__init__()
         self.kinds = (HIDDEN,)
         self.matching = Matching(layers, map, map_by)
-        self.pairs: list[tuple[str, str]] = []
+        self.pairs: LayerPairs = []
 
-    def bind(self, pairs: list[tuple[str, str]], student: Outputs, teacher: Outputs) -> None:
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None:
         """Take the pairs; there is nothing to make, as similarities have no width."""
         self.pairs = pairs
 

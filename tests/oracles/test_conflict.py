@@ -1,6 +1,5 @@
 """What the probe measures, against gradients taken one by one; that it leaves a training as it was; what it balances and tells."""
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -8,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributions import Bernoulli, Categorical
 
 from limbeck.core import registry
 from limbeck.core.events import Event, Note
 from limbeck.core.schedules import schedule
-from limbeck.distillation.conflict import IN_A_ROW, Probe, disagreement, first_layer
+from limbeck.distillation.conflict import IN_A_ROW, ConflictProbe, disagreement, first_layer
 from limbeck.distillation.objective import Objective, Term
 from limbeck.models.taps import Outputs
 from limbeck.recipe.model import Train
 from limbeck.tasks import Batch, Encoded
 from limbeck.training import loop
+from limbeck.training.job import Job, TrainingRows, Watchers
 
 V = 4
 MASK = torch.ones(6, 1, dtype=torch.bool)
@@ -62,11 +63,13 @@ def test_pulls_and_cosines_are_those_of_the_weighted_gradients_on_the_first_laye
     model, weighed = Two(), objective(task=2.0, kl=0.5)
     student, teacher, batch = given(model)
     _, parts = weighed(student, teacher, batch, 0.0)
-    found = Probe(weighed, first_layer(model), lambda event: None)(student, teacher, parts, 0.0)
+    found = ConflictProbe(weighed, first_layer(model), lambda event: None)(
+        student, teacher, parts, 0.0
+    )
     own = {}
     for name, weight in (("task", 2.0), ("kl", 0.5)):
         again = Outputs(model(batch.inputs["pixel_values"]).unsqueeze(1), MASK)
-        (weight * registry.create("losses", NAMES[name])(again, teacher, batch)).backward()
+        (weight * registry.create("losses", NAMES[name])(again, teacher, batch, 0.0)).backward()
         own[name] = model.blocks[0].weight.grad.flatten().clone()
         model.zero_grad()
     norms = {name: gradient.norm().item() for name, gradient in own.items()}
@@ -79,13 +82,17 @@ def test_pulls_and_cosines_are_those_of_the_weighted_gradients_on_the_first_laye
     )
 
 
+def figures(student: Outputs, teacher: Outputs, likelihood: str) -> dict[str, float]:
+    return {key: value.item() for key, value in disagreement(student, teacher, likelihood).items()}
+
+
 def test_agreement_and_entropies_by_hand() -> None:
     logits = torch.log(torch.tensor([[[0.5, 0.5]], [[0.9, 0.1]], [[0.2, 0.8]]]))
     other = torch.log(torch.tensor([[[0.6, 0.4]], [[0.3, 0.7]], [[0.5, 0.5]]]))
     mask = torch.tensor([[True], [True], [False]])
-    found = disagreement(
-        Outputs(logits, torch.ones(3, 1, dtype=torch.bool)), Outputs(other, mask), "categorical"
-    )
+    everywhere = torch.ones(3, 1, dtype=torch.bool)
+    found = figures(Outputs(logits, everywhere), Outputs(other, mask), "categorical")
+    assert found["num_units"] == 2
     assert found["agreement"] == 0.5
     assert found["student_entropy"] == pytest.approx(
         (math.log(2) - 0.9 * math.log(0.9) - 0.1 * math.log(0.1)) / 2, rel=1e-5
@@ -98,19 +105,43 @@ def test_agreement_and_entropies_by_hand() -> None:
 def test_labels_by_themselves_agree_one_by_one() -> None:
     p, q = torch.tensor([[[0.9, 0.4]], [[0.2, 0.5]]]), torch.tensor([[[0.6, 0.7]], [[0.9, 0.9]]])
     mask = torch.tensor([[True], [False]])
-    found = disagreement(Outputs(p.logit(), mask), Outputs(q.logit(), mask), "bernoulli")
+    found = figures(Outputs(p.logit(), mask), Outputs(q.logit(), mask), "bernoulli")
     assert found["agreement"] == 0.5
     for side, shares in (("student", (0.9, 0.4)), ("teacher", (0.6, 0.7))):
         assert found[f"{side}_entropy"] == pytest.approx(
             sum(-a * math.log(a) - (1 - a) * math.log(1 - a) for a in shares) / 2, rel=1e-5
         )
-    assert disagreement(Outputs(p, mask), Outputs(q, mask), "gaussian") == {}
+    assert figures(Outputs(p, mask), Outputs(q, mask), "gaussian") == {}
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "bernoulli"])
+def test_entropies_are_those_of_torch(likelihood: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(5, 3, V, generator=generator)
+    by_torch = Categorical if likelihood == "categorical" else Bernoulli
+    outputs = Outputs(logits, torch.ones(5, 3, dtype=torch.bool))
+    found = figures(outputs, outputs, likelihood)
+    expected = by_torch(logits=logits).entropy().mean().item()
+    assert found["student_entropy"] == pytest.approx(expected, rel=1e-5)
+    assert found["agreement"] == 1
+
+
+def test_where_no_unit_counts_on_both_sides_there_is_no_agreement() -> None:
+    model, weighed = Two(), objective(task=1.0, kl=1.0)
+    student, teacher, batch = given(model)
+    _, parts = weighed(student, teacher, batch, 0.0)
+    nowhere = Outputs(teacher.logits, torch.zeros_like(MASK))
+    found = ConflictProbe(weighed, first_layer(model), lambda event: None)(
+        student, nowhere, parts, 0.0
+    )
+    assert "agreement" not in found
+    assert "pull.kl" in found
 
 
 def test_balanced_terms_pull_alike() -> None:
     model, weighed = Two(), objective(task=1.0, kl=40.0)
     student, teacher, batch = given(model)
-    probe = Probe(weighed, first_layer(model), lambda event: None, balanced=True)
+    probe = ConflictProbe(weighed, first_layer(model), lambda event: None, balanced=True)
     probe(student, teacher, weighed(student, teacher, batch, 0.0)[1], 0.0)
     after = probe(student, teacher, weighed(student, teacher, batch, 0.1)[1], 0.1)
     assert after["pull.kl"] == pytest.approx(0.5, abs=1e-4)
@@ -122,7 +153,7 @@ def test_a_term_that_drowns_the_others_is_told_once_with_a_weight_that_does_not(
     model, weighed = Two(), objective(task=1.0, kl=4000.0)
     student, teacher, batch = given(model)
     events: list[Event] = []
-    probe = Probe(weighed, first_layer(model), events.append)
+    probe = ConflictProbe(weighed, first_layer(model), events.append)
     for step in range(IN_A_ROW + 3):
         shares = probe(student, teacher, weighed(student, teacher, batch, step / 10)[1], step / 10)
     (note,) = [event.text for event in events if isinstance(event, Note)]
@@ -141,18 +172,15 @@ def test_measuring_changes_nothing_of_a_training(tmp_path: Path) -> None:
     for measured in (True, False):
         model = Two(dropout=0.3)
         weighed = objective(task=1.0, kl=1.0)
-        job = loop.Job(
-            model,
-            weighed,
-            encoded,
-            {},
-            Train(epochs=4, batch_rows=10),
+        measure = ConflictProbe(weighed, first_layer(model), lambda event: None)
+        job = Job(
+            model=model,
+            objective=weighed,
+            rows=TrainingRows(encoded=encoded, padding={}),
+            settings=Train(epochs=4, batch_rows=10),
             teacher=lambda batch: Outputs(torch.ones(len(batch.rows), 1, V), batch.mask),
+            watchers=Watchers(measure=measure) if measured else Watchers(),
         )
-        if measured:
-            job = dataclasses.replace(
-                job, measure=Probe(weighed, first_layer(model), lambda event: None)
-            )
         folder = tmp_path / str(measured)
         folder.mkdir()
         history = loop.Training(job, folder).run()

@@ -15,8 +15,11 @@ from transformers import (
 )
 
 from limbeck.core import registry
-from limbeck.distillation import teacher
-from limbeck.models.taps import BY_PLACE, Outputs, Tap, batch_of, run_model
+from limbeck.distillation.teacher import TeacherRequest
+from limbeck.distillation.teacher_cache import open_cache, write_cache
+from limbeck.models.running import run_model
+from limbeck.models.taps import BY_PLACE, Outputs, Tap
+from limbeck.models.torch_batches import batch_of
 from limbeck.tasks import Batch, Encoded
 from limbeck.tasks.packed import Part
 
@@ -109,11 +112,11 @@ def counted(tap: Tap, outputs: Outputs) -> torch.Tensor:
 def answers(folder: Path, stored: str, name: str, taps: Sequence[Tap]) -> tuple[Outputs, Outputs]:
     """(from the cache, live) on a batch that was none while the cache was filled."""
     model, rows = CASES[name][0]()
-    asked = teacher.Asked(taps, torch.float32, stored)
-    teacher.label(model, Part(rows, 0, len(rows)), Anything(), asked, folder)  # type: ignore[arg-type]
+    request = TeacherRequest(taps, torch.float32, stored)
+    write_cache(model, Part(rows, 0, len(rows)), Anything(), request, folder)  # type: ignore[arg-type]
     batch: Batch = batch_of(rows, np.array([5, 0, 3]), {})
     with torch.no_grad():
-        return teacher.open_cache([folder], len(rows))(batch), run_model(model, batch, taps)
+        return open_cache([folder], len(rows))(batch), run_model(model, batch, taps)
 
 
 @pytest.mark.parametrize("stored", ["float16", "int8"])
