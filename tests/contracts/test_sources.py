@@ -388,6 +388,16 @@ def test_all_images_take_the_colours_of_the_first_and_one_size_if_asked(tmp_path
     assert [row["image"].shape for row in rows] == [(3, 3), (3, 3)]
 
 
+def test_a_picture_of_more_than_8_bits_is_refused_as_its_file_is() -> None:
+    """Pillow would cut its pixels off at 255."""
+    from PIL import Image
+
+    picture = Image.fromarray(IMAGES[0].astype(np.uint16) * 100)
+    source = registry.create("sources", "rows")
+    with pytest.raises(ValueError, match=r"rows\['train'\]:1: pixels of mode I;16.*8 bits"):
+        source.take({"train": [{"image": picture, "label": "a"}]})
+
+
 # conll
 
 

@@ -1,10 +1,19 @@
-"""Where rows come from: `read(bad) -> {split: rows}`; a bad row is named by file, line, column, value and cure.
+"""Where rows come from: files, or Python objects, become rows by split.
 
-A split is `train`, `validation`, `test`, or `unlabelled`. A row is a dict: `words` and `tags` (token classification), `text`, where there is one
-`text_b`, and `label` (text classification; a number for text regression, a list for several, the item's for ranking), `text` alone (masked language
-modelling), or `image` (H, W) or (H, W, 3) uint8 and `label`. A tag or label of None is unknown: such a row has no task loss.
+A source has one method, `read(on_bad_row) -> {split: rows}`. A split is `train`, `validation`,
+`test` or `unlabelled`. A row is a dict, and its keys depend on the kind of data:
 
-A source hands each row that it cannot use to `bad` and goes on; `fail`, the default, raises it. A file that cannot be read at all is a ValueError.
+- `words` and `tags`, two lists of the same length, for token classification;
+- `text`, `label`, and `text_b` where rows are pairs, for tasks on texts. The label is a string;
+  text regression reads a number from it, and where a row has several labels it is a list;
+- `text` alone for masked language modelling;
+- `image` (H, W) or (H, W, 3) uint8, and `label`, for image classification.
+
+A label or tag of None is unknown: such a row is learned from the teacher alone.
+
+A row that cannot be used is named by its file, line, column, value and cure, and handed to
+`on_bad_row`, which raises it (`fail`, the default) or returns, so that the source goes on with the
+next row. A file that cannot be read at all is a ValueError.
 """
 
 from collections.abc import Callable
@@ -14,22 +23,30 @@ Row = dict[str, Any]
 
 
 class BadRow(ValueError):
-    """A row that cannot be used: `place` (file:line, as precisely as it is known), what is wrong and how to mend it, and the row as found."""
+    """A row that cannot be used.
+
+    `place`: `file:line`, or more precisely where that is known. `problem`: what is wrong and how to
+    mend it. `content`: the row as it was found, as far as JSON can hold it.
+    """
 
     def __init__(self, place: str, problem: str, content: Any = None) -> None:
         super().__init__(f"{place}: {problem}")
-        self.place, self.problem, self.content = place, problem, content
+        self.place = place
+        self.problem = problem
+        self.content = content
 
 
 OnBadRow = Callable[[BadRow], None]
 
 
 def fail(row: BadRow) -> None:
-    """Stop at the first bad row."""
+    """Stop at the first bad row. Raises it."""
     raise row
 
 
 class Source(Protocol):
-    """One file, one way to read rows."""
+    """One way to read rows; its constructor's arguments are the keys of a recipe's `data`."""
 
-    def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]: ...
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
+        """The rows of each split that there is. Raises ValueError for what cannot be read."""
+        ...

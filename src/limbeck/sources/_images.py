@@ -1,104 +1,146 @@
-"""What sources of images share: a file, its bytes, or an array of pixels, as a checked uint8 image."""
+"""What sources of images share: from a file, its bytes, or an array of pixels to checked uint8."""
 
 import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from limbeck.sources import BadRow, OnBadRow, Row
-from limbeck.sources._table import Labels
+from limbeck.sources._labels import LabelParser
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-MOST_BYTES = 8 << 30  # of one file's arrays, unpacked
+# Of one file's arrays, unpacked: 8 GiB. A small archive can announce any size; what is larger is
+# refused before memory is asked for.
+MOST_BYTES = 8 << 30
 
 
 def decode(raw: str | bytes | Path, mode: str | None = None, size: int | None = None) -> np.ndarray:
-    """(H, W) or (H, W, 3) uint8 of an image file or its bytes.
+    """(H, W) or (H, W, 3) uint8 of an image file, given by its path or as its bytes.
 
-    `mode`: L (grey) or RGB; left out, as the file has it. `size`: resized to a square of that many pixels (bilinear). Raises ValueError for a file
-    that is no image, broken, cut off or of more than 8 bits, and for one of so many pixels that it is taken for a decompression bomb.
+    `mode`: `L` (grey) or `RGB`; left out, as the file has it. `size`: the image is resized to a
+    square of that many pixels (bilinear).
+
+    Raises ValueError for a file that is no image, is broken, cut off or of more than 8 bits, and
+    for one of so many pixels that it is taken for a decompression bomb.
     """
     from PIL import Image
 
+    file = io.BytesIO(raw) if isinstance(raw, bytes) else Path(raw)
     try:
         with warnings.catch_warnings():
+            # Pillow only warns of an image of up to twice its limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else Path(raw)) as file:
-                if file.mode[0] in "IF":
-                    raise ValueError(
-                        f"pixels of mode {file.mode}, more than 8 bits. Save the image with 8 bits a channel"
-                    )
-                picture = file.convert(mode or ("L" if file.mode in ("1", "L", "LA") else "RGB"))
+            with Image.open(file) as picture:
+                return as_array(picture, mode, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(
-            f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, a decompression bomb by all signs. Make the image smaller"
+            f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, a decompression bomb by all signs. "
+            "Make the image smaller"
         ) from None
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+        reason = str(error).replace("\n", " ")[:120].rstrip(". ")
         raise ValueError(
-            f"not a readable image: {_short(error)}. Replace it with a whole PNG, JPEG or similar file"
+            f"not a readable image: {reason}. Replace it with a whole PNG, JPEG or similar file"
         ) from None
+
+
+def as_array(
+    picture: "Image.Image", mode: str | None = None, size: int | None = None
+) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8 of a picture of Pillow; `mode` and `size` as in `decode`.
+
+    Raises ValueError for one of more than 8 bits.
+    """
+    from PIL import Image
+
+    # The modes I, I;16 and F: Pillow would cut their pixels off at 255 without a word.
+    if picture.mode[0] in "IF":
+        raise ValueError(
+            f"pixels of mode {picture.mode}, more than 8 bits. Save the image with 8 bits a channel"
+        )
+    # Pictures with a palette, with transparency or in CMYK are colours to a network.
+    if mode is None:
+        mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
+    picture = picture.convert(mode)
     if size:
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(picture)
 
 
-def _short(error: Exception) -> str:
-    return str(error).replace("\n", " ")[:120].rstrip(". ")
+def checked_labels(images: np.ndarray, labels: np.ndarray, place: str) -> np.ndarray:
+    """The labels (N) or (N, 1) of `images` (N, H, W) or (N, H, W, 3), as (N).
 
-
-def checked_arrays(images: np.ndarray, labels: np.ndarray, place: str) -> np.ndarray:
-    """The labels of `images` (N, H, W) or (N, H, W, 3) as (N). Raises ValueError where shapes do not fit."""
-    if (
-        images.ndim not in (3, 4)
-        or (images.ndim == 4 and images.shape[3] != 3)
-        or 0 in images.shape[1:]
-    ):
+    Raises ValueError where images or labels have another shape.
+    """
+    has_colours = images.ndim == 4 and images.shape[3] == 3
+    if not (images.ndim == 3 or has_colours) or 0 in images.shape[1:]:
         raise ValueError(
-            f"{place}: images of shape {images.shape}. Expected (rows, height, width) or (rows, height, width, 3)"
+            f"{place}: images of shape {images.shape}. "
+            "Expected (rows, height, width) or (rows, height, width, 3)"
         )
+    # MedMNIST has a column of labels. Several columns are several labels an image, no class.
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (len(images),):
         raise ValueError(
-            f"{place}: labels of shape {labels.shape} for {len(images)} images. Expected one label an image"
+            f"{place}: labels of shape {labels.shape} for {len(images)} images. "
+            "Expected one label an image"
         )
     return labels
 
 
 def pixel_rows(
-    images: np.ndarray, labels: np.ndarray | None, known: Labels, place: str, bad: OnBadRow
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    parser: LabelParser,
+    place: str,
+    on_bad_row: OnBadRow,
 ) -> list[Row]:
-    """A row for each image and its label, None where there are no labels; images are uint8, or floats from 0 to 1, which become 0 to 255."""
+    """A row for each image and its label, which is None where there are no `labels`.
+
+    `images`: uint8, or floats from 0 to 1, which become 0 to 255.
+    """
+    if labels is None:
+        checked_labels(images, np.zeros(len(images)), place)
+        cells = [None] * len(images)
+    else:
+        # `tolist` makes Python's numbers and strings of numpy's.
+        cells = checked_labels(images, labels, place).tolist()
     rows: list[Row] = []
-    given = checked_arrays(
-        images, np.zeros(len(images)) if labels is None else labels, place
-    ).tolist()
-    for number, (image, label) in enumerate(zip(images, given, strict=True), 1):
+    for number, (image, cell) in enumerate(zip(images, cells, strict=True), 1):
         try:
-            rows.append(
-                {
-                    "image": as_uint8(image),
-                    "label": None if labels is None else known.name(label, "label"),
-                }
-            )
+            row: Row = {"image": as_uint8(image), "label": None}
+            if labels is not None:
+                row["label"] = parser.parse_one(cell, "label")
         except ValueError as error:
-            bad(BadRow(f"{place}: row {number}", str(error), {"label": label}))
+            on_bad_row(BadRow(f"{place}: row {number}", str(error), {"label": cell}))
+            continue
+        rows.append(row)
     return rows
 
 
 def as_uint8(image: np.ndarray) -> np.ndarray:
-    """An image of floats from 0 to 1 as 0 to 255; uint8 as it is. Raises ValueError for NaN and for another range."""
+    """An image of floats from 0 to 1 as 0 to 255; uint8 as it is.
+
+    Raises ValueError for other types, for NaN and for floats of another range.
+    """
     if image.dtype == np.uint8:
         return image
+    # Wider integers may be 0 to 255 or 12-bit scans: which one cannot be seen from one image.
     if image.dtype.kind != "f":
         raise ValueError(f"pixels of {image.dtype}. Save them as uint8, or as floats from 0 to 1")
-    if not np.isfinite(image).all():
-        where = ", ".join(map(str, np.argwhere(~np.isfinite(image))[0]))
-        raise ValueError(
-            f"pixel ({where}) is {image[~np.isfinite(image)][0]}. Replace it, or leave the image out"
-        )
+    is_finite = np.isfinite(image)
+    if not is_finite.all():
+        index = np.argwhere(~is_finite)[0]
+        where = ", ".join(map(str, index))
+        value = image[tuple(index)]
+        raise ValueError(f"pixel ({where}) is {value}. Replace it, or leave the image out")
     if image.min() < 0 or image.max() > 1:
         raise ValueError(
             f"pixels from {image.min():g} to {image.max():g}. Scale floats to 0..1, or save uint8"
@@ -107,5 +149,5 @@ def as_uint8(image: np.ndarray) -> np.ndarray:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first names of many."""
+    """The first names of many, for a message."""
     return ", ".join(names[:12]) or "none"

@@ -1,10 +1,10 @@
-"""Rows of a text or a pair, and a label, from files with columns: which column is a text and which the label, and what a cell must hold.
+"""Rows of a text, or a pair of texts, and a label, from files with columns.
 
-A format adds how its header and its records are read. A cell of text is a string or a list of words. A label is taken as it is written; with
-`label_names` a number stands for the name at that index.
+What csv, tsv, jsonl and parquet share: which column holds the text and which the label, and what a
+cell must hold. A format adds how its header and its records are read. A cell of text is a string or
+a list of words.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,35 @@ from typing import Any, ClassVar
 from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import find_splits
+from limbeck.sources._labels import LabelParser
 
+# The names of columns that are taken where a recipe names none, in this order. `limbeck init`
+# guesses by them too.
 TEXT = ("text", "sentence", "utterance", "instruction", "question", "content", "review", "tokens")
 LABEL = ("label", "labels", "intent", "category", "class", "sentiment", "target", "score")
 ID = "id"
-NO_LABEL = "no label. Give it one, or put the row into the split `unlabelled`"
+
+SHOWN_CHARACTERS = 40  # of a cell that is no text, in its message
 
 
 @dataclass(frozen=True)
 class Table(ABC):
-    """`path`: a folder with train, valid, test and unlabelled files (all but train where they exist), or one file. `train`, `validation`, `test`,
-    `unlabelled`: a file of that folder under another name. `text`, `text_b`, `label`, `id`: columns. `label_names`: what labels 0, 1, ... mean.
-    `label_separator`: a row has any number of labels; a cell is split there, a list (jsonl, parquet) is taken as it is."""
+    """The keys that every kind of table has.
+
+    `path`: a folder with a `train` file and, where they exist, `valid`, `test` and `unlabelled`
+    files (or pieces of one, `train-*`); or one file, of which all rows are train.
+    `train`, `validation`, `test`, `unlabelled`: that split's file in the folder, where it has
+    another name than these.
+    `text`: the column of the text; left out, the first of text, sentence, utterance, instruction,
+    question, content, review and tokens that is there.
+    `text_b`: the column of a second text, where a row is a pair.
+    `label`: the column of the label; left out, the first of label, labels, intent, category, class,
+    sentiment, target and score that is there. Rows of `unlabelled` need none.
+    `id`: a column in which no value may stand twice; left out, `id` where there is one.
+    `label_names`: what the labels 0, 1, ... mean, in order.
+    `label_separator`: give it where a row has any number of labels: a text is split there, a list
+    (jsonl, parquet) is taken as it is.
+    """
 
     path: str
     text: str | None = None
@@ -40,150 +57,115 @@ class Table(ABC):
     unlabelled: str | None = None
 
     suffix: ClassVar[str]
-    mark: ClassVar[str] = ":"  # between a file's name and the number of a record
+    # Between a file's name and a record's number in a message. `file:3` is a line that an editor
+    # can go to; a format without lines says `: row `.
+    number_mark: ClassVar[str] = ":"
 
     @abstractmethod
     def header(self, path: Path) -> list[str]:
-        """The columns of a file. Raises ValueError."""
+        """The columns of a file; none where it is empty. Raises ValueError."""
 
     @abstractmethod
     def records(
-        self, path: Path, columns: Sequence[str], bad: OnBadRow
+        self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(number, at least these columns) of each record."""
+        """(line or row number from 1, cells by column: at least `columns`) of each record."""
 
-    def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
-        named = {
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
+        """The rows of each split. Raises ValueError."""
+        given_names = {
             "train": self.train,
             "validation": self.validation,
             "test": self.test,
             "unlabelled": self.unlabelled,
         }
-        found = find_splits(self.path, self.suffix, named)
-        labels = Labels(self.label_names, self.label_separator)
-        return {
-            split: [
-                row
-                for file in files
-                for row in self.rows(file, None if split == "unlabelled" else labels, bad)
+        # One for all files, so that a label is the same object in every split.
+        labels = LabelParser(self.label_names, self.label_separator)
+        rows_of = {}
+        for split, files in find_splits(self.path, self.suffix, given_names).items():
+            split_labels = None if split == "unlabelled" else labels
+            rows_of[split] = [
+                row for file in files for row in self._rows(file, split_labels, on_bad_row)
             ]
-            for split, files in found.items()
-        }
+        return rows_of
 
-    def rows(self, path: Path, labels: "Labels | None", bad: OnBadRow) -> Iterator[Row]:
+    def _rows(self, path: Path, labels: LabelParser | None, on_bad_row: OnBadRow) -> Iterator[Row]:
         """The rows of one file; without `labels` their label is None."""
+        # 1. Which columns are read.
         header = self.header(path)
         if not header:
             return
-        columns = {"text": choose(header, self.text, "text", TEXT, path)}
+        text_columns = {"text": find_column(header, self.text, "text", TEXT, path)}
         if self.text_b:
-            columns["text_b"] = choose(header, self.text_b, "text_b", (), path)
-        label = choose(header, self.label, "label", LABEL, path) if labels else ""
-        key = choose(header, self.id, "id", (), path) if self.id else ID if ID in header else ""
-        seen: dict[str, int] = {}
-        for number, record in self.records(
-            path, [name for name in (*columns.values(), label, key) if name], bad
-        ):
+            text_columns["text_b"] = find_column(header, self.text_b, "text_b", (), path)
+        columns = list(text_columns.values())
+        label_column = ""
+        if labels:
+            label_column = find_column(header, self.label, "label", LABEL, path)
+            columns.append(label_column)
+        id_column = find_column(header, self.id, "id", (), path) if self.id else ID
+        has_ids = id_column in header
+        if has_ids:
+            columns.append(id_column)
+
+        # 2. Each record as a row of ours.
+        number_of_id: dict[str, int] = {}
+        for number, record in self.records(path, columns, on_bad_row):
             try:
-                row: Row = {
-                    name: cell_text(record[column], column) for name, column in columns.items()
-                }
-                row["label"] = labels.of(record[label], label) if labels else None
-                if key and seen.setdefault(str(record[key]), number) != number:
-                    raise ValueError(
-                        f"{key}: `{record[key]}` is also the {key} of row {seen[str(record[key])]}. Keep one of the two rows"
-                    )
+                row: Row = {}
+                for key, column in text_columns.items():
+                    row[key] = cell_text(record[column], column)
+                row["label"] = labels.parse(record[label_column], label_column) if labels else None
+                if has_ids:
+                    _check_id(str(record[id_column]), id_column, number, number_of_id)
             except ValueError as error:
-                bad(BadRow(f"{path}{self.mark}{number}", str(error), record))
+                on_bad_row(BadRow(f"{path}{self.number_mark}{number}", str(error), record))
                 continue
             yield row
 
 
-class Labels:
-    """Labels by name; equal ones are one string."""
-
-    def __init__(self, names: Sequence[str] | None, separator: str | None = None) -> None:
-        self.separator = separator
-        self.names = list(names or [])
-        self.known: dict[Any, str] = {name: name for name in self.names} | {
-            str(i): name for i, name in enumerate(self.names)
-        }
-
-    def of(self, value: Any, column: str) -> str | list[str]:
-        """The label of a cell; all of them, each once, where a row has any number. Raises ValueError."""
-        if self.separator is None:
-            return self.name(value, column)
-        parts = (
-            value
-            if isinstance(value, list)
-            else value.split(self.separator)
-            if isinstance(value, str) and value.strip()
-            else []
+def _check_id(value: str, column: str, number: int, number_of_id: dict[str, int]) -> None:
+    """Remember the id of row `number`. Raises ValueError where an earlier row has it."""
+    first = number_of_id.setdefault(value, number)
+    if first != number:
+        raise ValueError(
+            f"{column}: `{value}` is also the {column} of row {first}. Keep one of the two rows"
         )
-        if value is None or not isinstance(value, str | list):
-            raise ValueError(
-                f"{column}: {value!r} is no list of labels. Write them as a list, or as a text with {self.separator!r} between them"
-            )
-        return list(dict.fromkeys(self.name(part, column) for part in parts))
-
-    def name(self, value: Any, column: str) -> str:
-        """The label of a cell. Raises ValueError."""
-        if type(value) is not str:
-            value = _plain_label(value, column)
-        found = self.known.get(value)
-        return self._new(value.strip(), column) if found is None else found
-
-    def _new(self, label: str, column: str) -> str:
-        if not label:
-            raise ValueError(f"{column}: {NO_LABEL}")
-        if label in self.known:
-            return self.known[label]
-        if self.names:
-            raise ValueError(
-                f"{column}: `{label}` is none of data.label_names ({', '.join(self.names[:12])}), nor an index into them"
-            )
-        return self.known.setdefault(label, label)
-
-
-def _plain_label(value: Any, column: str) -> str:
-    """A label that is no string: a number, or true and false."""
-    if value is None or value != value:
-        raise ValueError(f"{column}: {NO_LABEL}")
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, int | float) and math.isfinite(value):
-        return str(int(value) if float(value).is_integer() else value)
-    raise ValueError(f"{column}: {value!r} is no label. A label is a word or a number")
 
 
 def cell_text(value: Any, column: str) -> str:
-    """A cell as text. Raises ValueError where there is none."""
+    """A cell as text; a list of words is joined by blanks. Raises ValueError where it is none."""
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         value = " ".join(value)
     if not isinstance(value, str) and value is not None:
         raise ValueError(
-            f"{column}: {str(value)[:40]!r} is no text, nor a list of words. Write it in quotes"
+            f"{column}: {str(value)[:SHOWN_CHARACTERS]!r} is no text, nor a list of words. "
+            "Write it in quotes"
         )
     if not value or value.isspace():
         raise ValueError(f"{column}: no text here. Fill it in, or remove the row")
-    if "\0" in value:
+    if "\0" in value:  # JSON and Parquet can hold one; in lines it was found before
         raise ValueError(f"{column}: a NUL character. Remove it")
     return value
 
 
-def choose(
+def find_column(
     header: Sequence[str], given: str | None, key: str, usual: Sequence[str], path: Path
 ) -> str:
-    """The column that a key names, or the first of the usual names that is here. Raises ValueError with the columns."""
+    """The column `given` by the recipe's `data.key`, or the first of the `usual` names.
+
+    Raises ValueError with the columns that there are.
+    """
     if given:
         if given not in header:
             raise ValueError(
                 f"{path}: no column `{given}` (data.{key}). {wording.suggest(given, header)}"
             )
         return given
-    found = next((name for name in usual if name in header), None)
-    if found is None:
-        raise ValueError(
-            f"{path}: no column for the {key} ({', '.join(usual)}). Name it with data.{key}. Columns here: {', '.join(header[:24])}"
-        )
-    return found
+    for name in usual:
+        if name in header:
+            return name
+    raise ValueError(
+        f"{path}: no column for the {key} ({', '.join(usual)}). Name it with data.{key}. "
+        f"Columns here: {', '.join(header[:24])}"
+    )

@@ -1,11 +1,12 @@
-"""Words in columns, one word a line, a blank line between sentences (CoNLL-2003; Tjong Kim Sang and De Meulder, 2003).
+"""Words in columns, one word a line, a blank line between sentences, as in CoNLL-2003 (Tjong Kim
+Sang and De Meulder, 2003).
 
-The first column is the word, the last its tag in IOB2 (`B-PER I-PER O`). `-DOCSTART-` lines separate documents and hold no sentence. A folder holds
-`train.txt`, `test.txt`, and where they exist `valid.txt` and `unlabelled.txt` (one column is enough there). Unlabelled sentences may also be plain
-text, words and marks between spaces.
+The first column is the word, the last its tag in IOB2: `B-PER` begins a span of type PER, `I-PER`
+goes on with it, `O` is outside of any. `-DOCSTART-` lines separate documents and hold no sentence.
+Unlabelled sentences may also be plain text, words and punctuation marks between spaces.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,110 +20,134 @@ FILES = {
     "test": "test.txt",
     "unlabelled": "unlabelled.txt",
 }
-
-ENDS = {".", "!", "?"}
+SENTENCE_ENDS = {".", "!", "?"}  # where they stand alone, between spaces
 
 
 @dataclass(frozen=True)
 class Conll:
-    """`path`: the folder. `unlabelled`: a file of plain text, read instead of the folder's unlabelled.txt."""
+    """`path`: a folder with train.txt, test.txt and, where they exist, valid.txt and
+    unlabelled.txt (there the word's column is enough).
+    `unlabelled`: a file of plain text, read instead of the folder's unlabelled.txt.
+    """
 
     path: str
     unlabelled: str | None = None
 
-    def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
+        """The sentences of each split. Raises ValueError."""
         folder = Path(self.path).expanduser()
         if not folder.is_dir():
             raise ValueError(
-                f"data.path: `{self.path}` is no folder. It should hold train.txt and test.txt in CoNLL columns"
+                f"data.path: `{self.path}` is no folder. "
+                "It should hold train.txt and test.txt in CoNLL columns"
             )
-        found = {split: folder / name for split, name in FILES.items() if (folder / name).is_file()}
+        file_of = {split: folder / name for split, name in FILES.items()}
+        # Corpora in this form come with a test split; validation rows can be drawn from train.
         for split in ("train", "test"):
-            if split not in found:
+            if not file_of[split].is_file():
                 raise ValueError(
-                    f"{folder}: no {FILES[split]} here. Expected: {', '.join(FILES.values())} (the last two where they exist)"
+                    f"{folder}: no {FILES[split]} here. Expected: {', '.join(FILES.values())} "
+                    "(the last two where they exist)"
                 )
-        rows = {
-            split: list(sentences(path, bad, tagged=split != "unlabelled"))
-            for split, path in found.items()
-        }
-        if self.unlabelled is None:
-            return rows
-        text = Path(self.unlabelled).expanduser()
-        if not text.is_file():
-            raise ValueError(
-                f"data.unlabelled: `{self.unlabelled}` is no file. It should hold plain text, words and marks between spaces"
-            )
-        return rows | {"unlabelled": list(plain_sentences(text, bad))}
+        rows_of = {}
+        for split, file in file_of.items():
+            if file.is_file():
+                is_tagged = split != "unlabelled"
+                rows_of[split] = list(sentences(file, on_bad_row, tagged=is_tagged))
+        if self.unlabelled is not None:
+            text = Path(self.unlabelled).expanduser()
+            if not text.is_file():
+                raise ValueError(
+                    f"data.unlabelled: `{self.unlabelled}` is no file. "
+                    "It should hold plain text, words and marks between spaces"
+                )
+            rows_of["unlabelled"] = list(plain_sentences(text, on_bad_row))
+        return rows_of
 
 
-def sentences(path: Path, bad: OnBadRow = fail, *, tagged: bool) -> Iterator[Row]:
-    """The sentences of one file; `bad` gets the first mistake of each that cannot be used, by file, line, column, value and cure."""
+def sentences(path: Path, on_bad_row: OnBadRow = fail, *, tagged: bool) -> Iterator[Row]:
+    """The sentences of one file; every tag is None where the file is not `tagged`.
+
+    A sentence with a mistake is left out as a whole, and its first mistake goes to `on_bad_row`.
+    """
     words: list[str] = []
     tags: list[str | None] = []
     problem: BadRow | None = None
     lines = Lines(path)
+    # A blank line more, for the last sentence of a file that does not end with one.
     for line in chain(lines, [""]):
         columns = line.split()
+        # 1. At a sentence's end: hand it on, or say what is wrong with it.
         if not columns or columns[0] == "-DOCSTART-":
             if problem:
                 problem.content = {"words": words, "tags": tags}
-                bad(problem)
+                on_bad_row(problem)
             elif words:
                 yield {"words": words, "tags": tags}
-            words, tags, problem = [], [], None
+            words = []
+            tags = []
+            problem = None
             continue
+        # 2. One word more. A bad one stays in its sentence, so that who mends it sees all of it.
         words.append(columns[0])
+        tag = None
         try:
             lines.check()
-            tags.append(checked_tag(columns, tags, f"{path}:{lines.number}") if tagged else None)
+            if tagged:
+                tag = checked_tag(columns, tags, f"{path}:{lines.number}")
         except BadRow as row:
-            tags.append(None)
             problem = problem or row
+        tags.append(tag)
 
 
-def plain_sentences(path: Path, bad: OnBadRow = fail) -> Iterator[Row]:
-    """The sentences of plain text, without tags: one ends with its line, or with a mark that stands alone."""
+def plain_sentences(path: Path, on_bad_row: OnBadRow = fail) -> Iterator[Row]:
+    """The sentences of plain text, with None for every tag."""
     lines = Lines(path)
     for line in lines:
         try:
             lines.check()
         except BadRow as row:
             row.content = {"text": line}
-            bad(row)
+            on_bad_row(row)
             continue
         for words in cut_at_ends(line.split()):
             yield {"words": words, "tags": [None] * len(words)}
 
 
 def cut_at_ends(words: Iterable[str]) -> Iterator[list[str]]:
-    """The sentences of a line: one ends with a mark that stands alone, or with the line."""
+    """The sentences of a line: each ends with a mark that stands alone, or with the line."""
     sentence: list[str] = []
     for word in words:
         sentence.append(word)
-        if word in ENDS:
+        if word in SENTENCE_ENDS:
             yield sentence
             sentence = []
     if sentence:
         yield sentence
 
 
-def checked_tag(columns: list[str], before: list[str | None], place: str) -> str:
-    """The last column as an IOB2 tag."""
+def checked_tag(columns: Sequence[str], before: Sequence[str | None], place: str) -> str:
+    """The last column as an IOB2 tag.
+
+    `before`: the tags of the sentence up to here. Raises BadRow for what is no tag and for a span
+    that goes on without having begun.
+    """
     tag = columns[-1]
     if len(columns) < 2:
         raise BadRow(
             f"{place}:1",
-            f"`{columns[0]}` has no tag. Each line is a word, then columns, the last the tag; blank lines end a sentence",
+            f"`{columns[0]}` has no tag. "
+            "Each line is a word, then columns, the last the tag; blank lines end a sentence",
         )
-    if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag) == 2):
-        raise BadRow(
-            f"{place}: column {len(columns)}", f"`{tag}` is no IOB2 tag. Write O, B-TYPE or I-TYPE"
-        )
+    place = f"{place}: column {len(columns)}"
+    prefix, span_type = tag[:2], tag[2:]
+    if tag != "O" and (prefix not in ("B-", "I-") or not span_type):
+        raise BadRow(place, f"`{tag}` is no IOB2 tag. Write O, B-TYPE or I-TYPE")
     previous = before[-1] if before else "O"
-    if tag.startswith("I-") and (previous is None or previous[2:] != tag[2:]):
+    # None is the tag of a word before that was bad itself.
+    if prefix == "I-" and (previous is None or previous[2:] != span_type):
         raise BadRow(
-            f"{place}: column {len(columns)}",
-            f"`{tag}` follows `{previous}`. In IOB2 a span begins with B-{tag[2:]}",
+            place,
+            f"`{tag}` follows `{previous}`. In IOB2 a span begins with B-{span_type}",
         )
     return tag

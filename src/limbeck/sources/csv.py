@@ -1,4 +1,8 @@
-"""Texts and labels in comma-separated files (RFC 4180: a field in double quotes may hold the delimiter, line breaks and doubled quotes)."""
+"""Texts and labels in comma-separated files.
+
+As in RFC 4180, a field in double quotes may hold the delimiter, line breaks, and quotes that are
+written twice. Unlike there, a line may end with a line feed alone.
+"""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -13,7 +17,11 @@ from limbeck.sources._table import Table
 
 @dataclass(frozen=True)
 class Csv(Table):
-    """The keys of a table; `delimiter` between fields; `columns`: their names, where the file has no header."""
+    """Beside the keys of every table:
+
+    `delimiter`: the one character between fields.
+    `columns`: the names of the columns, where the file has no header.
+    """
 
     delimiter: str = ","
     columns: list[str] | None = None
@@ -21,53 +29,66 @@ class Csv(Table):
     suffix: ClassVar[str] = ".csv"
 
     def header(self, path: Path) -> list[str]:
+        """The columns of a file; none where it is empty. Raises ValueError."""
         if self.columns:
             return checked_header(self.columns, path)
-        lines = Lines(path)
-        first = next(self._cells(lines, fail), None)
-        return [] if first is None else checked_header(first[1], path)
+        first = next(self._rows_of_fields(Lines(path), fail), None)
+        if first is None:
+            return []
+        _, fields = first
+        return checked_header(fields, path)
 
     def records(
-        self, path: Path, columns: Sequence[str], bad: OnBadRow
+        self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        header, cells = self.header(path), self._cells(Lines(path), bad)
-        if not self.columns:
-            next(cells)
+        """(its first line, its cells by column) of each record."""
+        header = self.header(path)
         cure = f"Put a field that holds `{self.delimiter}` into double quotes"
-        for number, found in cells:
+        rows_of_fields = self._rows_of_fields(Lines(path), on_bad_row)
+        if not self.columns:
+            next(rows_of_fields)  # the header itself
+        for number, fields in rows_of_fields:
             try:
-                yield number, record(header, found, cure)
+                yield number, record(header, fields, cure)
             except ValueError as error:
-                bad(BadRow(f"{path}:{number}", str(error), found))
+                on_bad_row(BadRow(f"{path}:{number}", str(error), fields))
 
-    def _cells(self, lines: Lines, bad: OnBadRow) -> Iterator[tuple[int, list[str]]]:
-        """(first line, fields) of each record that is not blank."""
+    def _rows_of_fields(
+        self, lines: Lines, on_bad_row: OnBadRow
+    ) -> Iterator[tuple[int, list[str]]]:
+        """(its first line, its fields) of each record that is not blank."""
         if len(self.delimiter) != 1:
             raise ValueError(f"data.delimiter: one character, not {self.delimiter!r}")
+        # `strict`: without it a quote in a wrong place is quietly taken for a character.
         reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
         while True:
+            # A record may take several lines; it is named by the one where it begins.
             number = reader.line_num + 1
             try:
-                cells = next(reader)
+                fields = next(reader)
                 lines.check()
             except StopIteration:
                 return
             except BadRow as row:
-                bad(row)
+                on_bad_row(row)
             except csv.Error as error:
-                bad(
-                    BadRow(
-                        f"{lines.path}:{number}",
-                        f"{_reason(str(error))} (read up to line {lines.number})",
-                    )
-                )
+                problem = f"{_quoting_problem(str(error))} (read up to line {lines.number})"
+                on_bad_row(BadRow(f"{lines.path}:{number}", problem))
             else:
-                if cells:
-                    yield number, cells
+                if fields:
+                    yield number, fields
 
 
-def _reason(error: str) -> str:
+def _quoting_problem(error: str) -> str:
     """What is wrong with the quotes, and the cure."""
+    # Python stops at a field of 131,072 characters: a quote that is not closed swallows the rest
+    # of the file up to there, or up to its end.
     if "end of data" in error or "field limit" in error:
-        return 'a quote that begins here is never closed. Close it, or write "" for a quote inside a quoted field'
-    return f'broken quoting: {error}. Put the whole field into double quotes, and write "" for a quote inside it'
+        return (
+            "a quote that begins here is never closed. "
+            'Close it, or write "" for a quote inside a quoted field'
+        )
+    return (
+        f"broken quoting: {error}. "
+        'Put the whole field into double quotes, and write "" for a quote inside it'
+    )

@@ -1,8 +1,10 @@
-"""Images and labels in IDX files (MNIST, LeCun et al., 1998; Fashion-MNIST, Xiao et al., 2017, arXiv:1708.07747), plain or gzipped.
+"""Images and labels in IDX files, plain or gzipped, as MNIST has them (LeCun et al., 1998) and
+Fashion-MNIST (Xiao et al., 2017, arXiv:1708.07747).
 
-A file begins with two zero bytes, the type (8: uint8) and the number of axes; then the length of each axis, big-endian, 4 bytes; then the bytes.
-A folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, the test split; images without labels are
-`unlabelled-images-idx3-ubyte`.
+A file begins with two zero bytes, the type (8: uint8) and the number of axes; then follow the
+length of each axis in 4 bytes, the highest first, and the values. A folder holds
+`train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, the test split. Images
+without labels are `unlabelled-images-idx3-ubyte`.
 """
 
 import gzip
@@ -16,71 +18,93 @@ import numpy as np
 
 from limbeck.sources import OnBadRow, Row, fail
 from limbeck.sources._images import MOST_BYTES, listed, pixel_rows
-from limbeck.sources._table import Labels
+from limbeck.sources._labels import LabelParser
 
-SPLITS = {"train": "train", "t10k": "test"}
+SPLIT_OF_NAME = {"train": "train", "t10k": "test"}  # MNIST has no validation split
+IMAGES, LABELS = "images-idx3", "labels-idx1"
 
 
 @dataclass(frozen=True)
 class Idx:
-    """`path`: the folder. `label_names`: what labels 0, 1, ... mean."""
+    """`path`: the folder. `label_names`: what the labels 0, 1, ... mean, in order."""
 
     path: str
     label_names: list[str] | None = None
 
-    def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
-        folder, known = Path(self.path).expanduser(), Labels(self.label_names)
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
+        """The images of each split. Raises ValueError."""
+        folder = Path(self.path).expanduser()
         if not folder.is_dir():
             raise ValueError(
-                f"data.path: `{self.path}` is no folder. It should hold train-images-idx3-ubyte, train-labels-idx1-ubyte (or .gz)"
+                f"data.path: `{self.path}` is no folder. It should hold "
+                "train-images-idx3-ubyte, train-labels-idx1-ubyte (or .gz)"
             )
-        found = {}
-        for name, split in SPLITS.items():
-            images, labels = (
-                locate(folder, f"{name}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")
-            )
+        parser = LabelParser(self.label_names)
+        rows_of = {}
+        for name, split in SPLIT_OF_NAME.items():
+            images = locate(folder, f"{name}-{IMAGES}-ubyte")
+            labels = locate(folder, f"{name}-{LABELS}-ubyte")
+            # Without a test split, one is drawn from train.
             if split == "test" and images is None and labels is None:
                 continue
             if images is None or labels is None:
-                kind = "images-idx3" if images is None else "labels-idx1"
+                kind = IMAGES if images is None else LABELS
                 here = listed(sorted(file.name for file in folder.iterdir()))
                 raise ValueError(
-                    f"{folder}: no {name}-{kind}-ubyte or {name}-{kind}-ubyte.gz here. Files here: {here}"
+                    f"{folder}: no {name}-{kind}-ubyte or {name}-{kind}-ubyte.gz here. "
+                    f"Files here: {here}"
                 )
-            found[split] = pixel_rows(
-                load_idx(images, 3), load_idx(labels, 1), known, str(images), bad
-            )
-        if images := locate(folder, "unlabelled-images-idx3-ubyte"):
-            found["unlabelled"] = pixel_rows(load_idx(images, 3), None, known, str(images), bad)
-        return found
+            pixels = load_idx(images, 3)
+            classes = load_idx(labels, 1)
+            rows_of[split] = pixel_rows(pixels, classes, parser, str(images), on_bad_row)
+        unlabelled = locate(folder, f"unlabelled-{IMAGES}-ubyte")
+        if unlabelled:
+            pixels = load_idx(unlabelled, 3)
+            rows = pixel_rows(pixels, None, parser, str(unlabelled), on_bad_row)
+            rows_of["unlabelled"] = rows
+        return rows_of
 
 
 def locate(folder: Path, name: str) -> Path | None:
-    """The file, plain or gzipped, or None."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    """The file of that name, plain or gzipped, or None."""
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    return None
 
 
 def load_idx(path: Path, axes: int) -> np.ndarray:
-    """The array of a file. Raises ValueError for another kind of file, another number of axes, and bytes too few or too many."""
+    """The uint8 array of a file, with that many `axes`.
+
+    Raises ValueError for another type, another number of axes, and bytes too few or too many.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            # Two zeros, type and axes in one byte each; then 4 bytes for each axis.
             head = file.read(4 + 4 * axes)
-            if head[:4] != bytes([0, 0, 8, axes]):
+            magic = head[:4]
+            if magic != bytes([0, 0, 8, axes]):
                 raise ValueError(
-                    f"{path}: byte 1: begins with {head[:4].hex()}, not 000008{axes:02x} (IDX, uint8, {axes} axes). Download it again"
+                    f"{path}: byte 1: begins with {magic.hex()}, not 000008{axes:02x} "
+                    f"(IDX, uint8, {axes} axes). Download it again"
                 )
-            shape = struct.unpack(f">{axes}I", head[4:].ljust(4 * axes, b"\0"))
+            # A head that is cut off is filled up with zeros: the file is then refused below.
+            lengths = head[4:].ljust(4 * axes, b"\0")
+            shape = struct.unpack(f">{axes}I", lengths)
             expected = math.prod(shape)
             if expected > MOST_BYTES:
                 raise ValueError(
-                    f"{path}: byte 5: {expected:,} bytes are announced, and at most {MOST_BYTES:,} are read. Download it again"
+                    f"{path}: byte 5: {expected:,} bytes are announced, "
+                    f"and at most {MOST_BYTES:,} are read. Download it again"
                 )
+            # One byte more than there should be, so that a file that goes on is noticed.
             content = file.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be unpacked: {error}. Download it again") from None
     if len(content) != expected:
-        more = "more" if len(content) > expected else f"only {len(content):,}"
+        found = "more" if len(content) > expected else f"only {len(content):,}"
         raise ValueError(
-            f"{path}: byte {4 + 4 * axes + 1}: {expected:,} bytes are announced, and there are {more}. Download it again"
+            f"{path}: byte {4 + 4 * axes + 1}: {expected:,} bytes are announced, "
+            f"and there are {found}. Download it again"
         )
     return np.frombuffer(content, np.uint8).reshape(shape)

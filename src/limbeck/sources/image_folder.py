@@ -1,80 +1,106 @@
 """Images in folders named by their class, in a folder or a zip archive (`images.zip`).
 
-The classes lie in `train`, `valid` and `test`, or all in one place, or a table `split.csv` says of each `file` its `label` (left out: its folder's
-name) and its `split` (left out: train). Images of `unlabelled` need no class. Every image is decoded at once and held as uint8, grey where the first
-one is.
+The folders of the classes lie in `train`, `valid` and `test`, or all in one place. Or a table
+`split.csv` says of each image (`file`, its path below the folder) its `label` (where the column is
+left out: the name of its folder) and its `split` (left out: train). Images of `unlabelled` need no
+class. Every image is decoded at once and held as uint8, in grey where the first one is grey.
 """
 
 import contextlib
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Row, fail
-from limbeck.sources._files import SPLITS
+from limbeck.sources._files import SPLIT_OF_NAME
 from limbeck.sources._images import SUFFIXES, decode, listed
 from limbeck.sources.csv import Csv
 
-ARCHIVE, TABLE = "images.zip", "split.csv"
-MOST_FILE_BYTES = 256 << 20  # of one image's file
+ARCHIVE = "images.zip"
+TABLE = "split.csv"
+# Of one image's file, 256 MiB: far above any photograph. A small archive can announce a member of
+# any size, which is refused before it is unpacked.
+MOST_FILE_BYTES = 256 << 20
 
-Entry = tuple[
-    str, str, str, str | None
-]  # where it is named, its name below the root, its split, its class
-Open = Callable[[str], bytes]
+
+@dataclass(frozen=True)
+class Entry:
+    """An image that is to be read.
+
+    `place`: where it is named, for messages. `name`: its path below the folder or archive.
+    `label`: its class; None for `unlabelled`.
+    """
+
+    place: str
+    name: str
+    split: str
+    label: str | None
+
+
+OpenImage = Callable[[str], bytes]
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """`path`: the folder or archive. `size`: images are resized on reading to a square of that many pixels."""
+    """`path`: the folder or archive. `size`: images are resized on reading to a square of that many
+    pixels a side; left out, they stay as large as they are.
+    """
 
     path: str
     size: int | None = None
 
-    def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
+        """The images of each split. Raises ValueError."""
         base = Path(self.path).expanduser()
         if not base.exists():
             raise ValueError(
-                f"data.path: `{self.path}` is not here. It should hold folders of images named by their class, or {ARCHIVE}"
+                f"data.path: `{self.path}` is not here. "
+                f"It should hold folders of images named by their class, or {ARCHIVE}"
             )
         if self.size is not None and self.size < 1:
             raise ValueError(f"data.size: a number of pixels above 0, not {self.size}")
+        table = base / TABLE
         mode: str | None = None
-        found: dict[str, list[Row]] = {}
-        with opened(base) as (root, names, open_file):
-            entries = (
-                from_table(base / TABLE, names, bad)
-                if (base / TABLE).is_file()
-                else from_folders(root, names, bad)
-            )
-            for place, name, split, label in entries:
+        rows_of: dict[str, list[Row]] = {}
+        with opened(base) as (root, names, read_image):
+            # The table has the last word: there the images may lie in any folders.
+            if table.is_file():
+                entries = from_table(table, names, on_bad_row)
+            else:
+                entries = from_folders(root, names, on_bad_row)
+            for entry in entries:
                 try:
-                    image = decode(open_file(name), mode, self.size)
+                    image = decode(read_image(entry.name), mode, self.size)
                 except ValueError as error:
-                    bad(BadRow(place, str(error), {"file": name, "label": label}))
+                    content = {"file": entry.name, "label": entry.label}
+                    on_bad_row(BadRow(entry.place, str(error), content))
                     continue
+                # A network takes one number of channels: all images follow the first.
                 mode = mode or ("L" if image.ndim == 2 else "RGB")
-                found.setdefault(split, []).append({"image": image, "label": label})
-        if "train" not in found:
+                row = {"image": image, "label": entry.label}
+                rows_of.setdefault(entry.split, []).append(row)
+        if "train" not in rows_of:
             raise ValueError(
-                f"{root}: no image of train here. Expected CLASS/NAME.png or train/CLASS/NAME.png; files here: {listed(names)}"
+                f"{root}: no image of train here. "
+                f"Expected CLASS/NAME.png or train/CLASS/NAME.png; files here: {listed(names)}"
             )
-        return found
+        return rows_of
 
 
 @contextlib.contextmanager
-def opened(base: Path) -> Iterator[tuple[Path, list[str], Open]]:
-    """(root, names of the images below it, how one is read) of a folder or of its archive. Raises ValueError for a broken archive."""
+def opened(base: Path) -> Iterator[tuple[Path, list[str], OpenImage]]:
+    """(the folder or archive, the names of the images below it, how one is read).
+
+    Raises ValueError for a broken archive.
+    """
+    # Where both are there the archive is read, not what may have been unpacked of it.
     archive = base if base.is_file() else base / ARCHIVE
     if not archive.is_file():
-        yield (
-            base,
-            _images(path.relative_to(base).as_posix() for path in base.rglob("*")),
-            lambda name: _file_bytes(base / name),
-        )
+        paths = (path.relative_to(base).as_posix() for path in base.rglob("*"))
+        yield base, _images(paths), lambda name: _file_bytes(base / name)
         return
     try:
         file = zipfile.ZipFile(archive)
@@ -82,87 +108,101 @@ def opened(base: Path) -> Iterator[tuple[Path, list[str], Open]]:
         raise ValueError(
             f"{archive}: not a zip archive that can be read: {error}. Pack it again"
         ) from None
+    # Open while the caller reads its members, closed when its `with` ends.
     with file:
         yield archive, _images(file.namelist()), lambda name: _member_bytes(file, name)
 
 
-def from_table(table: Path, names: Sequence[str], bad: OnBadRow) -> Iterator[Entry]:
+def from_table(table: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iterator[Entry]:
     """The images that the table lists. Raises ValueError where it has no column `file`."""
-    source, known = Csv(str(table)), set(names)
+    source = Csv(str(table))
     header = source.header(table)
     if "file" not in header:
         raise ValueError(f"{table}:1: no column `file`. {wording.suggest('file', header)}")
-    for number, record in source.records(table, header, bad):
-        name, split = record["file"], record.get("split", "train")
-        label = record.get("label", PurePosixPath(name).parent.name)
+    known = set(names)  # a table may list a million images
+    for number, record in source.records(table, header, on_bad_row):
         place = f"{table}:{number}"
-        if split not in SPLITS:
-            bad(
-                BadRow(place, f"split: `{split}` is none. {wording.suggest(split, SPLITS)}", record)
-            )
-        elif name not in known:
-            bad(
-                BadRow(
-                    place, f"file: no image `{name}` here. {wording.suggest(name, names)}", record
-                )
-            )
-        elif not label and SPLITS[split] != "unlabelled":
-            bad(BadRow(place, "label: no label. Give it one, or the split `unlabelled`", record))
-        else:
-            yield (
-                f"{place}: {name}",
-                name,
-                SPLITS[split],
-                label if SPLITS[split] != "unlabelled" else None,
-            )
+        problem = _problem(record, names, known)
+        if problem:
+            on_bad_row(BadRow(place, problem, record))
+            continue
+        name = record["file"]
+        split = SPLIT_OF_NAME[record.get("split", "train")]
+        label = None if split == "unlabelled" else _label(record)
+        yield Entry(f"{place}: {name}", name, split, label)
 
 
-def from_folders(root: Path, names: Sequence[str], bad: OnBadRow) -> Iterator[Entry]:
+def _problem(record: Mapping[str, str], names: Sequence[str], known: set[str]) -> str | None:
+    """What is wrong with a record of the table, and the cure; None where nothing is."""
+    name = record["file"]
+    split = record.get("split", "train")
+    if split not in SPLIT_OF_NAME:
+        return f"split: `{split}` is none. {wording.suggest(split, SPLIT_OF_NAME)}"
+    if name not in known:
+        return f"file: no image `{name}` here. {wording.suggest(name, names)}"
+    if not _label(record) and SPLIT_OF_NAME[split] != "unlabelled":
+        return "label: no label. Give it one, or the split `unlabelled`"
+    return None
+
+
+def _label(record: Mapping[str, str]) -> str:
+    """The class of a record: its label, or the folder that the image lies in."""
+    # An empty cell is no label; only where there is no column does the folder say it.
+    return record.get("label", PurePosixPath(record["file"]).parent.name)
+
+
+def from_folders(root: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iterator[Entry]:
     """Split and class by the folders that an image lies in."""
     for name in names:
+        place = f"{root}/{name}"
         folders = PurePosixPath(name).parts[:-1]
-        split = next((SPLITS[folder] for folder in folders if folder in SPLITS), "train")
+        # The outermost folder that is named as a split; `train/dogs/big/a.png` is train's.
+        splits = [SPLIT_OF_NAME[folder] for folder in folders if folder in SPLIT_OF_NAME]
+        split = splits[0] if splits else "train"
         if split == "unlabelled":
-            yield f"{root}/{name}", name, split, None
-        elif not folders or folders[-1] in SPLITS:
-            bad(
-                BadRow(
-                    f"{root}/{name}",
-                    "lies in no folder of a class. Move it into one",
-                    {"file": name},
-                )
-            )
+            yield Entry(place, name, split, None)
+        elif not folders or folders[-1] in SPLIT_OF_NAME:
+            problem = "lies in no folder of a class. Move it into one"
+            on_bad_row(BadRow(place, problem, {"file": name}))
         else:
-            yield f"{root}/{name}", name, split, folders[-1]
+            yield Entry(place, name, split, folders[-1])
 
 
-def _images(names: Iterator[str] | list[str]) -> list[str]:
-    """The names of images, in order; hidden files and what macOS adds to an archive are none."""
-    paths = [PurePosixPath(name) for name in names]
-    hidden = ("__MACOSX", ".")
-    return sorted(
-        str(path)
-        for path in paths
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(hidden) for part in path.parts)
-    )
+def _images(names: Iterable[str]) -> list[str]:
+    """The names of images, in order."""
+    images = []
+    for name in names:
+        path = PurePosixPath(name)
+        # Hidden files, and the folder that macOS adds to an archive, hold no images of the user.
+        is_hidden = any(part.startswith(("__MACOSX", ".")) for part in path.parts)
+        if path.suffix.lower() in SUFFIXES and not is_hidden:
+            images.append(str(path))
+    return sorted(images)
 
 
 def _file_bytes(path: Path) -> bytes:
-    if path.stat().st_size > MOST_FILE_BYTES:
+    """The bytes of a file. Raises ValueError where it is larger than an image is."""
+    num_bytes = path.stat().st_size
+    if num_bytes > MOST_FILE_BYTES:
         raise ValueError(
-            f"{path.stat().st_size:,} bytes, and at most {MOST_FILE_BYTES:,} are read. Make the image smaller"
+            f"{num_bytes:,} bytes, and at most {MOST_FILE_BYTES:,} are read. Make the image smaller"
         )
     return path.read_bytes()
 
 
 def _member_bytes(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A member's bytes. Raises ValueError for one that is damaged, encrypted, or expands to more than an image takes."""
+    """The bytes of an archive's member.
+
+    Raises ValueError for one that is damaged, encrypted, or expands to more than an image takes.
+    """
     try:
-        if archive.getinfo(name).file_size > MOST_FILE_BYTES:
+        num_bytes = archive.getinfo(name).file_size
+        if num_bytes > MOST_FILE_BYTES:
             raise ValueError(
-                f"{archive.getinfo(name).file_size:,} bytes unpacked, and at most {MOST_FILE_BYTES:,} are read. Make the image smaller"
+                f"{num_bytes:,} bytes unpacked, and at most {MOST_FILE_BYTES:,} are read. "
+                "Make the image smaller"
             )
         return archive.read(name)
+    # RuntimeError is what zipfile raises for a member that needs a password.
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"cannot be unpacked: {error}. Pack the archive again") from None

@@ -1,4 +1,7 @@
-"""Texts and labels in JSON lines (jsonlines.org): one object a line; the columns are those of the first."""
+"""Texts and labels in JSON lines (jsonlines.org): one object a line.
+
+The columns are the keys of the first object; another may have more keys, in any order.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,55 +16,56 @@ from limbeck.sources._table import Table
 
 @dataclass(frozen=True)
 class Jsonl(Table):
-    """The keys of a table."""
+    """The keys of every table, and no other."""
 
     suffix: ClassVar[str] = ".jsonl"
 
     def header(self, path: Path) -> list[str]:
-        """The keys of the first object; a file without a single one is refused for its first line."""
-        first = next(self.records(path, (), lambda row: None), None) or next(
-            self.records(path, (), fail), None
-        )
-        return [] if first is None else checked_header(list(first[1]), path)
+        """The keys of the first line that is an object; none where the file is empty.
+
+        Raises BadRow for the first bad line where no line is an object.
+        """
+        first = next(self.records(path, (), lambda row: None), None)
+        if first is None:
+            # Once more, to say what is wrong with the lines that there are.
+            first = next(self.records(path, (), fail), None)
+        if first is None:
+            return []
+        _, keys_and_values = first
+        return checked_header(list(keys_and_values), path)
 
     def records(
-        self, path: Path, columns: Sequence[str], bad: OnBadRow
+        self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
     ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(its line, its object) of each line that is not blank."""
         lines = Lines(path)
         for line in lines:
             try:
                 lines.check()
                 if not line.isspace():
-                    yield (
-                        lines.number,
-                        self._object(line.rstrip(), f"{path}:{lines.number}", columns),
-                    )
+                    yield lines.number, _object(line, f"{path}:{lines.number}", columns)
             except BadRow as row:
-                bad(row)
+                on_bad_row(row)
 
-    def _object(self, line: str, place: str, columns: Sequence[str]) -> dict[str, Any]:
-        """A line's object, which must have the columns. Raises BadRow."""
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadRow(
-                f"{place}:{error.colno}", f"not JSON: {error.msg}. Write one object a line", line
-            ) from None
-        except (ValueError, RecursionError):
-            raise BadRow(
-                place,
-                "a number too long or objects too deep to read. Write one flat object a line",
-                line,
-            ) from None
-        if not isinstance(found, dict):
-            raise BadRow(
-                place,
-                f"a {type(found).__name__}, not an object. Write {{...}} with the columns as keys",
-                line,
-            )
-        missing = [name for name in columns if name not in found]
-        if missing:
-            raise BadRow(
-                place, f"no key `{missing[0]}` here. Its keys: {', '.join(found) or 'none'}", found
-            )
-        return found
+
+def _object(line: str, place: str, columns: Sequence[str]) -> dict[str, Any]:
+    """A line's object, which has `columns` among its keys. Raises BadRow."""
+    line = line.rstrip()  # or an error at the end of the line would be placed on the next one
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        problem = f"not JSON: {error.msg}. Write one object a line"
+        raise BadRow(f"{place}:{error.colno}", problem, line) from None
+    except (ValueError, RecursionError):  # more than 4,300 digits; brackets inside brackets
+        problem = "a number too long or objects too deep to read. Write one flat object a line"
+        raise BadRow(place, problem, line) from None
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        problem = f"a {kind}, not an object. Write {{...}} with the columns as keys"
+        raise BadRow(place, problem, line)
+    # A key that is missing is not taken for an empty cell: it may be misspelt.
+    missing = [name for name in columns if name not in found]
+    if missing:
+        problem = f"no key `{missing[0]}` here. Its keys: {', '.join(found) or 'none'}"
+        raise BadRow(place, problem, found)
+    return found

@@ -1,4 +1,4 @@
-"""Texts and labels in Apache Parquet files, read in batches by pyarrow (pip install 'limbeck[parquet]')."""
+"""Texts and labels in Apache Parquet files, read by pyarrow (pip install 'limbeck[parquet]')."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -10,26 +10,32 @@ from limbeck.sources import OnBadRow
 from limbeck.sources._files import checked_header
 from limbeck.sources._table import Table
 
+# Rows that are held as Python objects at a time: large enough that a batch's overhead does not
+# show, and a few megabytes of text.
 BATCH_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Parquet(Table):
-    """The keys of a table."""
+    """The keys of every table, and no other."""
 
     suffix: ClassVar[str] = ".parquet"
-    mark: ClassVar[str] = ": row "
+    number_mark: ClassVar[str] = ": row "
 
     def header(self, path: Path) -> list[str]:
+        """The columns of a file. Raises ValueError."""
         with _opened(path) as file:
             return checked_header(file.schema_arrow.names, path)
 
     def records(
-        self, path: Path, columns: Sequence[str], bad: OnBadRow
+        self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
     ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(its number from 1, its cells of `columns`) of each row."""
+        # Two keys of a recipe may name one column, and pyarrow would give it twice.
+        wanted = list(dict.fromkeys(columns))
         number = 0
         with _opened(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(columns))):
+            for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
                 for record in batch.to_pylist():
                     number += 1
                     yield number, record
@@ -37,7 +43,7 @@ class Parquet(Table):
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The file. Raises ValueError where it is none that can be read, or pyarrow is not installed."""
+    """The file, open. Raises ValueError where it cannot be read, or pyarrow is not installed."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -49,6 +55,8 @@ def _opened(path: Path) -> Iterator[Any]:
         with parquet.ParquetFile(path) as file:
             yield file
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        # pyarrow's messages go on for lines with what its C++ was doing.
+        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0]}. Write it again"
+            f"{path}: not a Parquet file that can be read: {reason}. Write it again"
         ) from None

@@ -1,7 +1,8 @@
-"""Rows from Python: `limbeck.run(recipe, out, rows={"train": rows, "test": rows})`, where `rows` are dicts, or a `datasets.Dataset`.
+"""Rows from Python: `limbeck.run(recipe, out, rows={"train": rows, "test": rows})`.
 
-Its keys say which column holds what. An index into a dataset's `ClassLabel` becomes the name it stands for; an image is an array of uint8 or a
-picture of Pillow; what is None is unknown.
+`rows` are dicts, or a `datasets.Dataset`. A recipe with `data: {source: rows}` says with its keys
+which column holds what. An index into a dataset's `ClassLabel` becomes the name it stands for; an
+image is an array of uint8 or a picture of Pillow; None is unknown.
 """
 
 import sys
@@ -12,13 +13,17 @@ from typing import Any
 import numpy as np
 
 from limbeck.sources import BadRow, OnBadRow, Row, fail
+from limbeck.sources._images import as_array
 
 SPLITS = ("train", "validation", "test", "unlabelled")
+SHOWN_CHARACTERS = 200  # of each cell of a bad row, which may be an image or a book
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The columns of `text`, `text_b`, `label`, `words`, `tags`, `image`."""
+    """Each key names the column that holds it: `text`, `text_b` (the second text of a pair),
+    `label`, `words`, `tags`, `image`. A column that a row lacks is not read.
+    """
 
     text: str = "text"
     text_b: str = "text_b"
@@ -27,79 +32,86 @@ class Rows:
     tags: str = "tags"
     image: str = "image"
 
-    def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
+        """Raises ValueError: these rows come with `take`."""
         raise ValueError(
-            "data.source: `rows` come from Python: limbeck.run(recipe, out, rows={'train': ..., 'test': ...})"
+            "data.source: `rows` come from Python: "
+            "limbeck.run(recipe, out, rows={'train': ..., 'test': ...})"
         )
 
     def take(
-        self, splits: Mapping[str, Iterable[Mapping[str, Any]]], bad: OnBadRow = fail
+        self, splits: Mapping[str, Iterable[Mapping[str, Any]]], on_bad_row: OnBadRow = fail
     ) -> dict[str, list[Row]]:
-        """Rows of ours by split. Raises ValueError for a split of another name."""
+        """The rows of each split, checked.
+
+        Raises ValueError for a split of another name and where there is no train.
+        """
         unknown = set(splits) - set(SPLITS)
         if unknown or "train" not in splits:
             raise ValueError(
-                f"rows: splits are {', '.join(SPLITS)}, and train must be there; these are {', '.join(splits) or 'none'}"
+                f"rows: splits are {', '.join(SPLITS)}, and train must be there; "
+                f"these are {', '.join(splits) or 'none'}"
             )
-        return {split: self._split(split, given, bad) for split, given in splits.items()}
+        return {split: self._split(split, given, on_bad_row) for split, given in splits.items()}
 
-    def _split(self, split: str, given: Iterable[Mapping[str, Any]], bad: OnBadRow) -> list[Row]:
+    def _split(
+        self, split: str, given_rows: Iterable[Mapping[str, Any]], on_bad_row: OnBadRow
+    ) -> list[Row]:
+        """The rows of one split."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        names = {
-            key: class_names(given, column)
-            for key, column in columns.items()
-            if key in ("label", "tags")
-        }
-        found = []
-        for number, each in enumerate(given, 1):
+        names = {key: class_names(given_rows, columns[key]) for key in ("label", "tags")}
+        rows = []
+        for number, given in enumerate(given_rows, 1):
+            row: Row = {}
             try:
-                row = {
-                    key: value(key, each[column], names.get(key))
-                    for key, column in columns.items()
-                    if column in each
-                }
-                if split == "unlabelled":
-                    row |= (
-                        {"tags": [None] * len(row["words"])} if "words" in row else {"label": None}
-                    )
+                for key, column in columns.items():
+                    if column in given:
+                        row[key] = cell_value(key, given[column], names.get(key))
             except ValueError as error:
-                bad(
-                    BadRow(
-                        f"rows[{split!r}]:{number}",
-                        str(error),
-                        {key: repr(cell)[:200] for key, cell in each.items()},
-                    )
-                )
+                # As text: a cell may hold what JSON cannot.
+                content = {key: repr(cell)[:SHOWN_CHARACTERS] for key, cell in given.items()}
+                on_bad_row(BadRow(f"rows[{split!r}]:{number}", str(error), content))
                 continue
-            found.append(row)
-        return found
+            # Whatever the label of such a row is, it is not used.
+            if split == "unlabelled":
+                row |= _unknown(row)
+            rows.append(row)
+        return rows
 
 
-def value(key: str, given: Any, names: Sequence[str] | None) -> Any:
-    """A cell as a row of ours holds it. Raises ValueError."""
+def _unknown(row: Row) -> Row:
+    """The label, or the tags, of a row that has none."""
+    if "words" in row:
+        return {"tags": [None] * len(row["words"])}
+    return {"label": None}
+
+
+def cell_value(key: str, given: Any, names: Sequence[str] | None) -> Any:
+    """What a row holds under `key`, from what was given.
+
+    `names`: what whole numbers among labels stand for. Raises ValueError.
+    """
     if key == "image":
         return pixels(given)
     if key == "label":
-        return (
-            [named(label, names) for label in given]
-            if isinstance(given, list | tuple)
-            else named(given, names)
-        )
+        if isinstance(given, list | tuple):
+            return [label_name(label, names) for label in given]
+        return label_name(given, names)
     if key in ("words", "tags"):
+        # A string is a sequence too, of its characters.
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"{key}: a list of {key} is needed, not {given!r}")
-        return (
-            [str(word) for word in given]
-            if key == "words"
-            else [named(tag, names) for tag in given]
-        )
+        if key == "words":
+            return [str(word) for word in given]
+        return [label_name(tag, names) for tag in given]
     if not isinstance(given, str) or not given.strip():
         raise ValueError(f"{key}: a text is needed, not {given!r}")
     return given
 
 
-def named(given: Any, names: Sequence[str] | None) -> str | None:
-    """A label by its name; -1 and None are unknown."""
+def label_name(given: Any, names: Sequence[str] | None) -> str | None:
+    """A label by its name; None where it is unknown. Raises ValueError."""
+    # -1 is how the data sets of the Hub mark a test set whose labels are kept secret.
     if given is None or (names is not None and given == -1):
         return None
     if names is not None and isinstance(given, int):
@@ -110,36 +122,32 @@ def named(given: Any, names: Sequence[str] | None) -> str | None:
 
 
 def pixels(given: Any) -> np.ndarray:
-    """(H, W) or (H, W, 3) uint8. Raises ValueError."""
+    """(H, W) or (H, W, 3) uint8 of an array or a picture. Raises ValueError for anything else."""
     from PIL import Image
 
-    array = (
-        np.asarray(given.convert("L" if given.mode in ("1", "L", "I", "I;16", "F") else "RGB"))
-        if isinstance(given, Image.Image)
-        else given
+    array = as_array(given) if isinstance(given, Image.Image) else given
+    # Floats are refused: whether they go to 1 or to 255 is not for us to guess.
+    if not isinstance(array, np.ndarray):
+        shape = type(given).__name__
+    elif array.dtype != np.uint8 or (array.ndim != 2 and array.shape[2:] != (3,)):
+        shape = f"{array.shape} of {array.dtype}"
+    else:
+        return array
+    raise ValueError(
+        f"image: (H, W) or (H, W, 3) of uint8, or a picture of Pillow, is needed, not {shape}"
     )
-    if (
-        not isinstance(array, np.ndarray)
-        or array.dtype != np.uint8
-        or (array.ndim != 2 and array.shape[2:] != (3,))
-    ):
-        shape = (
-            f"{array.shape} of {array.dtype}"
-            if isinstance(array, np.ndarray)
-            else type(given).__name__
-        )
-        raise ValueError(
-            f"image: (H, W) or (H, W, 3) of uint8, or a picture of Pillow, is needed, not {shape}"
-        )
-    return array
 
 
 def class_names(split: Any, column: str) -> list[str] | None:
-    """What the whole numbers of a dataset's column stand for; None where it is no dataset or its column has no names."""
+    """What the whole numbers of a dataset's column stand for, in order.
+
+    None where the rows are no dataset, or the column has no names.
+    """
+    # Whoever has made a Dataset has imported the package; importing it here would be slow.
     datasets = sys.modules.get("datasets")
     if datasets is None or not isinstance(split, datasets.Dataset):
         return None
     feature = split.features.get(column)
-    while isinstance(feature, datasets.Sequence | datasets.List):
+    while isinstance(feature, datasets.Sequence | datasets.List):  # the tags of a row are a list
         feature = feature.feature
     return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None

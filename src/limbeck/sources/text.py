@@ -1,4 +1,8 @@
-"""Plain texts without labels: each line that is not blank is one text; what reads them packs neighbouring lines together (`masked-lm`)."""
+"""Plain texts without labels, for masked language modelling.
+
+Each line that is not blank is one text. `masked-lm` packs neighbouring lines together, so the order
+of the lines matters.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,34 +14,33 @@ from limbeck.sources._files import Lines, find_splits
 
 @dataclass(frozen=True)
 class Text:
-    """`path`: a folder with train.txt, and where they exist valid.txt, test.txt and unlabelled.txt (or pieces, train-*.txt), or one file. `train`,
-    `validation`, `test`: a file of that folder under another name."""
+    """`path`: a folder with train.txt and, where they exist, valid.txt, test.txt and
+    unlabelled.txt (or pieces, `train-*.txt`); or one file.
+    `train`, `validation`, `test`: that split's file in the folder, where it has another name.
+    """
 
     path: str
     train: str | None = None
     validation: str | None = None
     test: str | None = None
 
-    def read(self, bad: OnBadRow = fail) -> dict[str, list[Row]]:
-        found = find_splits(
-            self.path,
-            ".txt",
-            {"train": self.train, "validation": self.validation, "test": self.test},
-        )
-        return {
-            split: [row for file in files for row in texts(file, bad)]
-            for split, files in found.items()
-        }
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
+        """The texts of each split. Raises ValueError."""
+        given_names = {"train": self.train, "validation": self.validation, "test": self.test}
+        texts_of: dict[str, list[Row]] = {}
+        for split, files in find_splits(self.path, ".txt", given_names).items():
+            texts_of[split] = [row for file in files for row in texts(file, on_bad_row)]
+        return texts_of
 
 
-def texts(path: Path, bad: OnBadRow) -> Iterator[Row]:
-    """The lines of one file that are not blank."""
+def texts(path: Path, on_bad_row: OnBadRow) -> Iterator[Row]:
+    """The lines of one file that are not blank, without the blanks around them."""
     lines = Lines(path)
     for line in lines:
         try:
             lines.check()
         except BadRow as row:
-            bad(row)
+            on_bad_row(row)
             continue
         if line.strip():
             yield {"text": line.strip()}

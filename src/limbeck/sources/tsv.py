@@ -1,4 +1,7 @@
-"""Texts and labels in tab-separated files: one row a line, no quoting, so that a quotation mark is a character like any other (as in GLUE)."""
+"""Texts and labels in tab-separated files: one row a line, fields between tabs.
+
+There is no quoting: a quotation mark is a character like any other, as in the files of GLUE.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,31 +17,44 @@ CURE = "Replace a tab or a line break inside a field"
 
 @dataclass(frozen=True)
 class Tsv(Table):
-    """The keys of a table; `columns`: their names, where the file has no header."""
+    """Beside the keys of every table:
+
+    `columns`: the names of the columns, where the file has no header.
+    """
 
     columns: list[str] | None = None
 
     suffix: ClassVar[str] = ".tsv"
 
     def header(self, path: Path) -> list[str]:
+        """The columns of a file; none where it is empty. Raises ValueError."""
         if self.columns:
             return checked_header(self.columns, path)
         lines = Lines(path)
         first = next(iter(lines), None)
         lines.check()
-        return [] if first is None else checked_header(first.rstrip("\r\n").split("\t"), path)
+        return [] if first is None else checked_header(_fields(first), path)
 
     def records(
-        self, path: Path, columns: Sequence[str], bad: OnBadRow
+        self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        header, lines = self.header(path), Lines(path)
+        """(its line, its cells by column) of each line that is not blank."""
+        header = self.header(path)
+        lines = Lines(path)
         for line in lines:
-            if (lines.number == 1 and not self.columns) or line.isspace():
+            is_header = lines.number == 1 and not self.columns
+            if is_header or line.isspace():
                 continue
             try:
                 lines.check()
-                yield lines.number, record(header, line.rstrip("\r\n").split("\t"), CURE)
+                yield lines.number, record(header, _fields(line), CURE)
+            # A BadRow is a ValueError that knows its place already.
             except BadRow as row:
-                bad(row)
+                on_bad_row(row)
             except ValueError as error:
-                bad(BadRow(f"{path}:{lines.number}", str(error), line))
+                on_bad_row(BadRow(f"{path}:{lines.number}", str(error), line))
+
+
+def _fields(line: str) -> list[str]:
+    # Line ends alone are cut off: an empty last field is a tab at the end of the line.
+    return line.rstrip("\r\n").split("\t")

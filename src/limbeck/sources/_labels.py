@@ -1,0 +1,76 @@
+"""A label from what a cell holds: a word, a number, a list, several in one text."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+NO_LABEL = "no label. Give it one, or put the row into the split `unlabelled`"
+
+
+class LabelParser:
+    """Reads labels.
+
+    `names`: what the numbers 0, 1, ... stand for; where they are given, no other label is allowed.
+    `separator`: a row has any number of labels, with this text between them in a cell.
+    """
+
+    def __init__(self, names: Sequence[str] | None, separator: str | None = None) -> None:
+        self.separator = separator
+        self.names = list(names or [])
+        # What a cell may hold -> its label. Labels that are met are added, so that equal labels
+        # are one object and a million rows do not hold a million strings.
+        self.known: dict[str, str] = {name: name for name in self.names}
+        # A number is an index, even where another class has it for a name.
+        self.known |= {str(index): name for index, name in enumerate(self.names)}
+
+    def parse(self, value: Any, column: str) -> str | list[str]:
+        """The label of a cell, or the list of its labels, each once, where rows have several.
+
+        `column`: how the message names the cell. Raises ValueError.
+        """
+        if self.separator is None:
+            return self.parse_one(value, column)
+        if isinstance(value, str):
+            # An empty cell is a row that has none of the labels.
+            parts = value.split(self.separator) if value.strip() else []
+        elif isinstance(value, list):
+            parts = value
+        else:
+            raise ValueError(
+                f"{column}: {value!r} is no list of labels. Write them as a list, or as a text "
+                f"with {self.separator!r} between them"
+            )
+        labels = [self.parse_one(part, column) for part in parts]
+        return list(dict.fromkeys(labels))
+
+    def parse_one(self, value: Any, column: str) -> str:
+        """The one label of a cell. Raises ValueError."""
+        text = value if isinstance(value, str) else _number_as_text(value, column)
+        # Most cells hold a label that was met before, and need no further look.
+        known = self.known.get(text)
+        return self._new_label(text.strip(), column) if known is None else known
+
+    def _new_label(self, label: str, column: str) -> str:
+        if not label:
+            raise ValueError(f"{column}: {NO_LABEL}")
+        if label in self.known:  # met before, without the blanks around it
+            return self.known[label]
+        if self.names:
+            raise ValueError(
+                f"{column}: `{label}` is none of data.label_names ({', '.join(self.names[:12])}), "
+                "nor an index into them"
+            )
+        self.known[label] = label
+        return label
+
+
+def _number_as_text(value: Any, column: str) -> str:
+    """A number, or true and false, as a label. Raises ValueError for any other value."""
+    if value is None or value != value:  # NaN alone is not equal to itself: a missing number
+        raise ValueError(f"{column}: {NO_LABEL}")
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        # pandas writes class 1 as 1.0 where a row of the column has no label.
+        return str(int(value) if float(value).is_integer() else value)
+    raise ValueError(f"{column}: {value!r} is no label. A label is a word or a number")
