@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import nn
 
 import limbeck
-from limbeck.analysis import layers
+from limbeck.analysis import changed_answers, layers, saturation, side_by_side, signals
 from limbeck.cli import inspect, main
 from limbeck.core.files import read_json
 from limbeck.core.grids import GRIDS
@@ -66,7 +66,7 @@ def test_the_layers_of_a_run_in_order_the_coarse_one_the_worst(
     for entry in found["changed"]["first"]:
         assert entry["layer"] in rows
         assert entry["float"] != entry["quantized"]
-        assert (entry["error"] > layers.LEAVES) == (entry["rule"] == "threshold")
+        assert (entry["error"] > changed_answers.LEAVES) == (entry["rule"] == "threshold")
     assert read_json(run / "report.json")["layers"] == json.loads(json.dumps(found))
     assert f"{first['milliseconds']:.4f}" in (run / "report.html").read_text()
     assert (
@@ -161,7 +161,7 @@ def test_pairs_that_saturate_int16_are_those_of_a_loop(
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(weights))
         layer.quantizer.calibrated.fill_(True)
-    assert layers.overflow(layer)[0] == share
+    assert saturation.overflow(layer)[0] == share
     risky = [
         any(
             abs(255 * sum(part)) > 32767
@@ -197,7 +197,7 @@ def test_a_layer_is_safe_just_where_saturating_products_are_exact(form: str, is_
         )
         for x in (np.full(64, 255), *(np.where(row > 0, 255, 0) for row in weight)):
             assert (saturating(x, weight) == weight @ x).all() or not is_safe
-    assert (layers.overflow(layer)[1] <= 1) == is_safe
+    assert (saturation.overflow(layer)[1] <= 1) == is_safe
     assert (saturating(np.full(64, 255), np.sort(codes, 1)) == codes.sum(1) * 255).all() == is_safe
 
 
@@ -221,14 +221,14 @@ def test_a_run_in_int7_is_safe_to_the_codes_of_its_artifact(tmp_path: Path) -> N
 
 
 def test_decibels_of_a_worked_example() -> None:
-    found = layers.signal(torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.5]))
+    found = signals.signal_of(torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.5]))
     assert found.decibels == pytest.approx(20.0)
     assert found.error == pytest.approx(0.1)
-    assert layers.signal(torch.ones(3), torch.ones(3)).decibels is None
+    assert signals.signal_of(torch.ones(3), torch.ones(3)).decibels is None
 
 
 def test_a_peak_is_that_of_the_worst_group() -> None:
-    assert layers.peak(
+    assert signals.peak(
         torch.tensor([[1.0, -1.0, 1.0, 1.0], [0.0, 0.0, 0.0, -3.0], [0.0, 0.0, 0.0, 0.0]])
     ) == pytest.approx(2.0)
 
@@ -244,7 +244,7 @@ def test_a_peak_is_that_of_the_worst_group() -> None:
 def test_the_first_layer_beyond_the_threshold_or_else_the_largest_jump(
     errors: dict[str, float], layer: str, rule: str
 ) -> None:
-    assert layers.leaves(errors) == {"layer": layer, "rule": rule, "error": errors[layer]}
+    assert changed_answers.first_departure(errors) == {"layer": layer, "rule": rule, "error": errors[layer]}
 
 
 def test_wrapped_places_keep_the_names_of_the_recipe() -> None:
@@ -252,7 +252,7 @@ def test_wrapped_places_keep_the_names_of_the_recipe() -> None:
     model = nn.ModuleDict(
         {"first": Then(nn.Linear(2, 2), quantizer), "module": nn.Sequential(nn.Linear(2, 2))}
     )
-    found = layers.names(model)
+    found = side_by_side.recipe_names(model)
     assert found["first.module"] == "first"
     assert found["module.0"] == "module.0"
 
@@ -261,10 +261,10 @@ def test_a_dynamic_range_has_a_signal_too() -> None:
     layer = QuantizedLinear(nn.Linear(8, 4), FakeQuantizer(GRIDS["int8"], Minmax, groups=4)).eval()
     layer.is_dynamic = True
     layer.calibrate_weight()
-    readings: layers.Readings = {layer: layers.Reading()}
-    with layers.reading(readings):
+    statistics: signals.StatisticsByReader = {layer: signals.InputStatistics()}
+    with signals.watching_inputs(statistics):
         layer(torch.linspace(-1, 3, 8).unsqueeze(0))
-    described = layers.describe(layer, readings)
+    described = layers.describe(layer, statistics)
     assert 40 < described["input_db"] < 60
     assert described["input_range"] == [-1, 3]
     assert described["clipped"] == 0

@@ -13,8 +13,9 @@ from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.plan import plan_schemes
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse, read
-from limbeck.studies import search
-from limbeck.studies.search import Budget, stored_bytes
+from limbeck.studies import budget, search
+from limbeck.studies.budget import Budget
+from limbeck.studies.candidates import stored_bytes
 
 RECIPE = """
 task: image-classification
@@ -196,4 +197,4 @@ def test_stored_bytes_of_a_worked_example(count: int, form: str, expected: float
     ("text", "expected"), [("9MB", 9e6), ("1.5 MiB", 1.5 * 2**20), ("700", 700.0), ("2e3kB", 2e6)]
 )
 def test_sizes(text: str, expected: float) -> None:
-    assert search.num_bytes(text) == expected
+    assert budget.num_bytes(text) == expected

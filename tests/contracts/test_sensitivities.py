@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck.analysis.sensitivities import Probe
+from limbeck.analysis.sensitivities import JudgedModel
 from limbeck.core import registry
 from limbeck.quantization.plan import QUANTIZABLE
 from limbeck.quantization.prepare import prepare_model
@@ -64,7 +64,7 @@ def batch(x: torch.Tensor, rows: list[int]) -> Batch:
 
 def probe(
     kind: type[nn.Module], parts: list[list[int]] | None = None, formats: tuple[str, ...] = FORMATS
-) -> Probe:
+) -> JudgedModel:
     torch.manual_seed(0)
     x = inputs(kind, 24)
     model = kind().eval()
@@ -74,7 +74,7 @@ def probe(
         if isinstance(module, QUANTIZABLE)
     }
     prepare_model(model, schemes, "lsq", lambda model: model(x=x[:2]))
-    return Probe(
+    return JudgedModel(
         model.eval(),
         [
             batch(x, part)
@@ -84,7 +84,7 @@ def probe(
     )
 
 
-def scores(name: str, given: Probe) -> dict[str, dict[str, float]]:
+def scores(name: str, given: JudgedModel) -> dict[str, dict[str, float]]:
     return registry.create("sensitivities", name)(given)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck.analysis.sensitivities import Probe, error, fitted, gradient
+from limbeck.analysis.sensitivities import JudgedModel, fitted, gradient, rounding_error
 from limbeck.core import registry
 from limbeck.quantization.prepare import prepare_model
 from limbeck.recipe.model import Scheme
@@ -34,7 +34,7 @@ class Softmax(nn.Module):
         return self.layer(x)
 
 
-def probe(model: nn.Module, x: torch.Tensor, formats: tuple[str, ...] = ("int8", "int4")) -> Probe:
+def probe(model: nn.Module, x: torch.Tensor, formats: tuple[str, ...] = ("int8", "int4")) -> JudgedModel:
     prepare_model(
         model,
         {"layer": Scheme(weights="int8", activations="float")},
@@ -46,10 +46,10 @@ def probe(model: nn.Module, x: torch.Tensor, formats: tuple[str, ...] = ("int8",
         Batch({"x": row[None]}, None, one.long(), one.bool(), np.array([index]))
         for index, row in enumerate(x)
     ]
-    return Probe(model.eval(), batches, formats)
+    return JudgedModel(model.eval(), batches, formats)
 
 
-def against() -> tuple[Probe, np.ndarray, dict[str, np.ndarray]]:
+def against() -> tuple[JudgedModel, np.ndarray, dict[str, np.ndarray]]:
     """The toy, its diagonal curvature a unit, and the error of each format."""
     torch.manual_seed(0)
     x = torch.diag(torch.linspace(0.5, 2, 8))
@@ -60,7 +60,7 @@ def against() -> tuple[Probe, np.ndarray, dict[str, np.ndarray]]:
     return (
         given,
         curvature,
-        {form: error(layer, fitted(layer, form))[0].double().numpy() for form in given.formats},
+        {form: rounding_error(layer, fitted(layer, form))[0].double().numpy() for form in given.formats},
     )
 
 

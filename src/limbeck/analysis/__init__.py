@@ -1,1 +1,4 @@
-"""Which layer pays: what each loses, saturates and takes, and how sensitive the loss is to it. A model and rows in, a table out."""
+"""Which layer pays: what each one loses, takes of time, saturates, and how sensitive it is.
+
+A model and rows in, a table out: nothing here knows a recipe or a store.
+"""

@@ -1,71 +1,112 @@
-"""One format a module, the sum of their losses least, within a budget: an integer programme, solved to the optimum by HiGHS (scipy.optimize.milp).
+"""One format a module, the sum of their losses least, within a budget (HAWQ-V3, Yao et al., 2020,
+arXiv 2011.10680, section 3.3): an integer programme, solved to the optimum.
 
-min sum_mf s_mf x_mf   subject to   sum_f x_mf = 1 for each module m,   sum_mf c_mf x_mf <= limit,   x_mf in {0, 1}
+    min sum_mf s_mf x_mf    subject to    sum_f x_mf = 1 for each module m
+                                          sum_mf c_mf x_mf <= limit
+                                          x_mf in {0, 1}
 
-as HAWQ-V3 has it (Yao et al., 2020, arXiv 2011.10680, section 3.3). Losses spread over many orders of magnitude and HiGHS stops at absolute gaps, so
-they are divided by the loss of a plan that is known to fit, and a choice that loses more than that whole plan is ruled out beforehand; where the best
-plan loses far less, it takes the known one's place, once more.
+with s the losses and c the costs of module m in format f. The solver is HiGHS
+(scipy.optimize.milp).
+
+Losses spread over many orders of magnitude and HiGHS stops at absolute gaps. So they are divided by
+the loss of a plan that is known to fit, and a choice that alone loses more than that whole plan is
+ruled out beforehand. Where the best plan loses far less, it takes the known one's place, and the
+programme is solved once more.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-Table = Mapping[str, Mapping[str, float]]  # module, format: value
-ALLOWANCE = 1e-9  # of the limit, for the rounding of sums
-PARTS = 1e6  # that the limit is counted in: HiGHS lets a constraint go 1e-6 too far
+# A value for each module and format.
+Table = Mapping[str, Mapping[str, float]]
+
+# The format of each module.
+Plan = dict[str, str]
+
+# A share of the limit by which a plan may pass it: sums of floats err by about as much.
+ALLOWANCE = 1e-9
+
+# The limit is counted in as many parts: HiGHS lets a constraint go 1e-6 too far, here a millionth
+# of a millionth of the limit.
+PARTS = 1e6
 
 
 def total(plan: Mapping[str, str], table: Table) -> float:
-    """The sum of a plan's entries."""
+    """The sum of a plan's entries in a table."""
     return sum(table[name][form] for name, form in plan.items())
 
 
-def smallest(costs: Table) -> dict[str, str]:
+def smallest(costs: Table) -> Plan:
     """The plan that costs least."""
     return {name: min(row, key=lambda form: row[form]) for name, row in costs.items()}
 
 
 def within(cost: float, limit: float) -> bool:
-    """Whether a plan of that cost keeps the budget."""
+    """Whether a plan that costs `cost` keeps the limit."""
     return cost <= limit * (1 + ALLOWANCE)
 
 
-def assign(losses: Table, costs: Table, limit: float) -> dict[str, str]:
-    """The best plan within `limit`, which the smallest plan must not exceed."""
-    known = [
-        smallest(costs),
-        *(dict.fromkeys(losses, form) for form in next(iter(losses.values()))),
-    ]
-    best = min(
-        (plan for plan in known if within(total(plan, costs), limit)),
-        key=lambda plan: total(plan, losses),
-    )
+def assign(losses: Table, costs: Table, limit: float) -> Plan:
+    """The plan of least loss within `limit`.
+
+    Args:
+        losses: by module and format, 0 or more.
+        costs: of the same modules and formats, above 0.
+        limit: of the summed costs; the smallest plan must keep it.
+
+    Example:
+        >>> losses = {"a": {"int8": 0.1, "int2": 9.0}, "b": {"int8": 0.2, "int2": 0.3}}
+        >>> costs = {"a": {"int8": 8, "int2": 2}, "b": {"int8": 8, "int2": 2}}
+        >>> assign(losses, costs, 10)
+        {'a': 'int8', 'b': 'int2'}
+    """
+    best = best_known(losses, costs, limit)
     while ceiling := total(best, losses):
         best = solve(losses, costs, limit, ceiling)
-        if total(best, losses) > ceiling / 2:  # else the gap was wide beside what it found
+        # A plan far below the ceiling lies within the gap at which the solver stopped: the next
+        # round measures gaps by that plan's own loss.
+        if total(best, losses) > ceiling / 2:
             break
     return best
 
 
-def solve(losses: Table, costs: Table, limit: float, ceiling: float) -> dict[str, str]:
-    """The best plan, to a millionth of `ceiling`, which some plan within the limit does not exceed."""
+def best_known(losses: Table, costs: Table, limit: float) -> Plan:
+    """The plan of least loss among the smallest one and those of one format for all modules."""
+    formats = next(iter(losses.values()))
+    known = [smallest(costs)]
+    known += [dict.fromkeys(losses, form) for form in formats]
+    fitting = [plan for plan in known if within(total(plan, costs), limit)]
+    return min(fitting, key=lambda plan: total(plan, losses))
+
+
+def solve(losses: Table, costs: Table, limit: float, ceiling: float) -> Plan:
+    """The best plan, to a millionth of `ceiling`: the loss of some plan within the limit."""
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
 
-    choices = [(name, form) for name, row in losses.items() for form in row if row[form] <= ceiling]
+    choices = []
+    for name, row in losses.items():
+        choices += [(name, form) for form in row if row[form] <= ceiling]
     loss = np.array([losses[name][form] for name, form in choices]) / ceiling
     cost = np.array([costs[name][form] for name, form in choices]) / limit * PARTS
-    owners = {name: index for index, name in enumerate(losses)}
-    one_each = csr_array(
-        (np.ones(len(choices)), ([owners[name] for name, _ in choices], range(len(choices))))
-    )
-    constraints = [LinearConstraint(one_each, 1, 1), LinearConstraint(cost[None], -np.inf, PARTS)]
-    found = milp(
+
+    # Row m of the matrix has a one for each choice of module m.
+    ones = np.ones(len(choices))
+    numbers = {name: number for number, name in enumerate(losses)}
+    modules = [numbers[name] for name, _ in choices]
+    one_each = csr_array((ones, (modules, range(len(choices)))))
+    constraints = [
+        LinearConstraint(one_each, 1, 1),
+        LinearConstraint(cost[None], -np.inf, PARTS),
+    ]
+    result = milp(
         loss,
-        integrality=np.ones(len(choices)),
+        integrality=ones,
         bounds=Bounds(0, 1),
         constraints=constraints,
         options={"mip_rel_gap": 0},
     )
-    return {name: form for (name, form), taken in zip(choices, found.x, strict=True) if taken > 0.5}
+    # The solver's ones and zeros are floats near them.
+    taken = result.x > 0.5
+    return {name: form for (name, form), is_taken in zip(choices, taken, strict=True) if is_taken}

@@ -1,15 +1,18 @@
-"""Milliseconds of each module on this machine, in integers and in float: what `limbeck search --milliseconds` chooses by.
+"""Milliseconds of each module on this machine, in integers and in float.
 
-Every distinct layer (kind, shapes, activations) is exported by itself and run in ONNX Runtime, on one thread, on what reaches it of one row of middle
-length; so is the whole model in int8, and what its layers do not account for counts for every plan. Codes of fewer than 8 bits are unpacked when a
-graph is loaded and multiplied as int8: all integer formats take one time, and only `float` another.
+`limbeck search --milliseconds` chooses by them. Every distinct layer (kind, shapes, activations) is
+exported by itself and run in ONNX Runtime, on one thread, on what reaches it of one row of middle
+length. The whole model is run in int8 too: what its layers do not account for counts for every
+plan. Codes of fewer than 8 bits are unpacked when a graph is loaded and multiplied as int8, so that
+all integer formats take one time, and only `float` another.
 """
 
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import torch
 from torch import nn
 
 from limbeck.analysis.sensitivities import fitted
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS
 from limbeck.quantization.after_training import calibrate
@@ -27,14 +31,32 @@ from limbeck.quantization.ranges.minmax import Minmax
 from limbeck.quantization.swap import Quantized, QuantizedConvolution, QuantizedLinear, Then
 from limbeck.recipe.model import Scheme
 
+# Each graph runs as often; the median is told.
 RUNS = 50
-INTEGERS, FLOAT = "int8", "float"
-Timed = dict[str, dict[str, float]]  # module: milliseconds in INTEGERS and in FLOAT
+
+# What writes the graphs, and what runs them.
+EXPORTER = "onnx"
+RUNTIME = "onnxruntime"
+
+INTEGERS = "int8"
+FLOAT = "float"
+
+# Milliseconds by module, in INTEGERS and in FLOAT.
+Times = dict[str, dict[str, float]]
+
+Run = Callable[[], Any]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One model three times: `swapped` for a search, `plain` as it was, `whole` prepared with the recipe's activations; `inputs` of one row."""
+class TimedModel:
+    """One model in three forms, and the row that it is timed on.
+
+    swapped: prepared, with no activation quantized.
+    plain: as it was.
+    whole: prepared with the recipe's activations and int8 weights.
+    schemes: the recipe's scheme of each module that is timed.
+    inputs: of one row, on the CPU.
+    """
 
     swapped: nn.Module
     plain: nn.Module
@@ -42,120 +64,143 @@ class Subject:
     schemes: Mapping[str, Scheme]
     inputs: dict[str, torch.Tensor]
 
-
-def milliseconds(subject: Subject) -> tuple[Timed, float]:
-    """Of each module, and of the rest of the model. Raises ValueError where a layer does not run in integers."""
-    read = layer_inputs(subject)
-    keys = {name: key(subject, name, x) for name, x in read.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        graphs: dict[Any, Callable[[], Any]] = {}
-        for name, x in read.items():
-            for form in (INTEGERS, FLOAT):
-                if (keys[name], form) not in graphs:
-                    graphs[keys[name], form] = graph(
-                        alone(subject, name, x, form), {"input": x}, Path(folder) / str(len(graphs))
-                    )
-        forward: Callable[[nn.Module], Any] = lambda model: model(**subject.inputs)  # noqa: E731
-        calibrate(subject.whole, [forward])
-        graphs["whole"] = graph(subject.whole, subject.inputs, Path(folder) / "whole")
-        medians = timed(graphs)
-    found: Timed = {name: dict.fromkeys((INTEGERS, FLOAT), 0.0) for name in subject.schemes}
-    first: dict[FakeQuantizer, str] = {}
-    for name in found:
-        layer = subject.swapped.get_submodule(name)
+    def layer(self, name: str) -> Quantized:
+        """The swapped module of this name."""
+        layer = self.swapped.get_submodule(name)
         assert isinstance(layer, Quantized)
-        owner = first.setdefault(
-            layer.quantizer, name
-        )  # of tied weights, for which one format is chosen
-        for form in found[name] if name in keys else ():
-            found[owner][form] += medians[keys[name], form]
-    return found, medians["whole"] - sum(row[INTEGERS] for row in found.values())
+        return layer
 
 
-def layer_inputs(subject: Subject) -> dict[str, torch.Tensor]:
-    """What each layer reads of the row; a linear layer's with an axis of positions. One that is not run is not in it."""
-    found: dict[str, torch.Tensor] = {}
+def milliseconds(model: TimedModel) -> tuple[Times, float]:
+    """(milliseconds of each module, of the rest of the model in int8).
+
+    The rest can be negative, where a small layer's own call costs more than its work.
+
+    Raises:
+        ValueError: a layer does not run in integers.
+    """
+    inputs = layer_inputs(model)
+    keys = {name: kind_of(model, name, x) for name, x in inputs.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        graphs: dict[Hashable, Run] = {}
+        for name, x in inputs.items():
+            for form in (INTEGERS, FLOAT):
+                key = (keys[name], form)
+                if key not in graphs:
+                    place = Path(folder) / str(len(graphs))
+                    graphs[key] = graph_of(alone(model, name, x, form), {"input": x}, place)
+        calibrate(model.whole, [lambda whole: whole(**model.inputs)])
+        graphs["whole"] = graph_of(model.whole, model.inputs, Path(folder) / "whole")
+        medians = median_milliseconds(graphs)
+
+    times: Times = {name: dict.fromkeys((INTEGERS, FLOAT), 0.0) for name in model.schemes}
+    # One format is chosen for tied weights: the first layer that holds them has the time of all.
+    first: dict[FakeQuantizer, str] = {}
+    for name in times:
+        owner = first.setdefault(model.layer(name).quantizer, name)
+        if name in keys:
+            for form in (INTEGERS, FLOAT):
+                times[owner][form] += medians[keys[name], form]
+    accounted = sum(row[INTEGERS] for row in times.values())
+    return times, medians["whole"] - accounted
+
+
+def layer_inputs(model: TimedModel) -> dict[str, torch.Tensor]:
+    """What each layer reads of the row; a layer that does not run is left out.
+
+    A linear layer's input has an axis of positions, (1, T, D).
+    """
+    inputs: dict[str, torch.Tensor] = {}
     handles = []
-    for name in subject.schemes:
-        layer = subject.swapped.get_submodule(name)
-
-        def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
-            if not inputs:  # a matrix of a recurrent layer, which is float by the time it runs
-                return
-            x = inputs[0].detach()
-            found[name] = (
-                x.unsqueeze(1) if isinstance(module, QuantizedLinear) and x.ndim == 2 else x
-            )
-
-        handles.append(layer.register_forward_pre_hook(hook))
-    with torch.no_grad():
-        subject.swapped(**subject.inputs)
-    for handle in handles:
-        handle.remove()
-    return found
+    for name in model.schemes:
+        hook = partial(_keep_input, inputs, name)
+        handles.append(model.layer(name).register_forward_pre_hook(hook))
+    try:
+        with torch.no_grad():
+            model.swapped(**model.inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inputs
 
 
-def key(subject: Subject, name: str, x: torch.Tensor) -> Any:
-    """What two layers share that take the same time."""
-    layer = subject.swapped.get_submodule(name)
-    assert isinstance(layer, Quantized)
+def _keep_input(
+    kept: dict[str, torch.Tensor],
+    name: str,
+    layer: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+) -> None:
+    # A matrix of a recurrent layer is called without inputs: it is float by the time it runs.
+    if not inputs:
+        return
+    x = inputs[0].detach()
+    lacks_positions = isinstance(layer, QuantizedLinear) and x.ndim == 2
+    kept[name] = x.unsqueeze(1) if lacks_positions else x
+
+
+def kind_of(model: TimedModel, name: str, x: torch.Tensor) -> Hashable:
+    """What two layers share that take the same time; `x` is what the layer reads."""
+    layer = model.layer(name)
     geometry = str(layer.geometry) if isinstance(layer, QuantizedConvolution) else ""
     return (
         type(layer),
         layer.weight.shape,
         x.shape,
         layer.quantizer.groups,
-        subject.schemes[name].activations,
+        model.schemes[name].activations,
         geometry,
     )
 
 
-def alone(subject: Subject, name: str, x: torch.Tensor, form: str) -> nn.Module:
-    """The layer as a model with one input; a static convolution with the quantizer of what it makes, with which runtimes fuse it."""
+def alone(model: TimedModel, name: str, x: torch.Tensor, form: str) -> nn.Module:
+    """The layer as a model with the one input `x`, in INTEGERS or in FLOAT."""
     if form == FLOAT:
-        return nn.Sequential(subject.plain.get_submodule(name))
-    layer = copy.deepcopy(subject.swapped.get_submodule(name))
-    assert isinstance(layer, Quantized)
+        return nn.Sequential(model.plain.get_submodule(name))
+    layer = copy.deepcopy(model.layer(name))
+    activations = model.schemes[name].activations
+    is_linear = isinstance(layer, QuantizedLinear)
     layer.quantizer = fitted(layer, INTEGERS)
-    layer.is_dynamic = subject.schemes[name].activations == "uint8-dynamic" and isinstance(
-        layer, QuantizedLinear
-    )
-    if subject.schemes[name].activations != "uint8" or not isinstance(
-        layer, QuantizedLinear | QuantizedConvolution
-    ):
+    layer.is_dynamic = activations == "uint8-dynamic" and is_linear
+    has_product = isinstance(layer, QuantizedLinear | QuantizedConvolution)
+    if activations != "uint8" or not has_product:
         return nn.Sequential(layer)
-    layer.input = static(x)
-    if isinstance(layer, QuantizedLinear):
+    layer.input = fitted_to_tensor(x)
+    if is_linear:
         return nn.Sequential(layer)
+    # Runtimes fuse a static convolution with the quantizer of what it makes.
     with torch.no_grad():
-        return nn.Sequential(Then(layer, static(layer(x))))
+        return nn.Sequential(Then(layer, fitted_to_tensor(layer(x))))
 
 
-def static(x: torch.Tensor) -> FakeQuantizer:
-    """A quantizer of a tensor, fitted to it."""
-    quantizer = FakeQuantizer(GRIDS["uint8"], Minmax)
+def fitted_to_tensor(x: torch.Tensor) -> FakeQuantizer:
+    """A uint8 quantizer, fitted to one tensor."""
+    quantizer = FakeQuantizer(GRIDS["uint8"], Minmax, device=x.device)
     quantizer.begin()
     quantizer(x)
     quantizer.finish()
     return quantizer
 
 
-def graph(model: nn.Module, inputs: dict[str, torch.Tensor], folder: Path) -> Callable[[], Any]:
-    """A run of the model's exported graph on one row."""
+def graph_of(model: nn.Module, inputs: dict[str, torch.Tensor], folder: Path) -> Run:
+    """A run of the model's exported graph, written to the new folder `folder`, on one row."""
     folder.mkdir()
-    exporter = registry.create("exporters", "onnx")
+    exporter = registry.create("exporters", EXPORTER)
+    # An exporter traces with two rows or more, so that the graph takes any number.
     two_rows = {name: torch.cat([value, value]) for name, value in inputs.items()}
-    run = exporter.open(folder / exporter.export(convert_model(model.eval()), two_rows, folder), 1)
-    arrays = {name: value.numpy() for name, value in inputs.items()}
+    files = exporter.export(convert_model(model.eval()), two_rows, folder)
+    run = open_graph(folder / files[RUNTIME], RUNTIME, 1)
+    arrays = {name: value.cpu().numpy() for name, value in inputs.items()}
     return lambda: run(arrays)
 
 
-def timed(graphs: Mapping[Any, Callable[[], Any]]) -> dict[Any, float]:
-    """The median milliseconds of each, taking turns."""
-    found: dict[Any, list[float]] = {name: [] for name in graphs}
+def median_milliseconds(graphs: Mapping[Hashable, Run]) -> dict[Hashable, float]:
+    """The median milliseconds of each."""
+    times: dict[Hashable, list[float]] = {name: [] for name in graphs}
+    # They take turns, so that a slow moment of the machine meets all of them alike.
     for _ in range(RUNS):
         for name, run in graphs.items():
             began = time.perf_counter()
             run()
-            found[name].append(1000 * (time.perf_counter() - began))
-    return {name: float(np.median(values)) for name, values in found.items()}
+            seconds = time.perf_counter() - began
+            times[name].append(1000 * seconds)
+    return {name: float(np.median(values)) for name, values in times.items()}

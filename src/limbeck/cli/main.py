@@ -244,10 +244,11 @@ class Search:
 
         from limbeck.core.console import on_stderr
         from limbeck.recipe.reading import read
-        from limbeck.studies import search
+        from limbeck.studies import report, search
+        from limbeck.studies.budget import parse_budget, parse_formats
 
-        budget = search.budget(self.bits, self.size, self.milliseconds)
-        formats = search.formats(self.formats, budget.unit)
+        budget = parse_budget(self.bits, self.size, self.milliseconds)
+        formats = parse_formats(self.formats, budget.unit)
         with _resumable(), on_stderr() as tell:
             found = search.search(
                 read(self.recipe, self.overrides),
@@ -257,12 +258,12 @@ class Search:
                 Store(tell=tell),
             )
         if self.out:
-            self.out.write_text(search.as_yaml(found), encoding="utf-8")
+            self.out.write_text(report.as_yaml(found), encoding="utf-8")
         if self.as_json:
             typer.echo(json.dumps(found))
             return
         console = Console(highlight=False)
-        for line in search.lines(found):
+        for line in report.lines(found):
             console.print(line, markup=False, soft_wrap=True)
 
 

@@ -1,7 +1,9 @@
-"""What a module's weights in a format cost the quality: nats a counted unit by which the outputs leave those of the float model.
+"""What a module's weights in a format cost the quality, before anything is trained for it.
 
-Every way estimates the same figure, KL(float || one module rounded), so that their results compare and add up: of small errors in several modules
-the divergences add to first order, and a plan's is the sum of its modules'. None of them needs a label.
+The figure is in nats a counted unit: KL(float || one module rounded), by how much the outputs leave
+those of the float model. Every sensitivity estimates this same figure, so that their results can be
+compared and added: of small errors in several modules the divergences add to first order, so a
+plan's loss is the sum of its modules'. None of them needs a label.
 """
 
 import contextlib
@@ -19,19 +21,31 @@ from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Normed, Quantized
 from limbeck.tasks import Batch
 
-Scores = dict[str, dict[str, float]]  # module, format: nats a unit
+# Nats a unit, by module and by format.
+Scores = dict[str, dict[str, float]]
 
 
 class Sensitivity(Protocol):
-    """One file, one way. The model is left as it was; the order of batches, and of rows within one, does not matter."""
+    """One file, one way to judge.
 
-    def __call__(self, probe: "Probe") -> Scores: ...
+    The model is left as it was; the order of batches, and of rows within one, does not matter.
+    """
+
+    def __call__(self, judged: "JudgedModel") -> Scores:
+        """Nats a unit, 0 or more, of every module in every format."""
+        ...
 
 
 @dataclass(frozen=True)
-class Probe:
-    """`model` in eval mode with its modules swapped and no quantizer on, `batches` of torch tensors, `formats` of integers, and the
-    task's `likelihood`."""
+class JudgedModel:
+    """A model whose modules are judged, and what they are judged on.
+
+    model: in eval mode, its modules swapped and no quantizer on.
+    batches: of torch tensors, on the device of the model.
+    formats: the names of the integer formats that are tried.
+    tell: told of the progress.
+    likelihood: what the logits stand for (`models.likelihood`).
+    """
 
     model: nn.Module
     batches: Sequence[Batch]
@@ -41,35 +55,48 @@ class Probe:
 
     @cached_property
     def layers(self) -> dict[str, Quantized]:
-        """The modules that are looked at: of those with tied weights the first."""
+        """The modules that are judged, by name; of those with tied weights the first."""
         first: dict[FakeQuantizer, tuple[str, Quantized]] = {}
         for name, module in self.model.named_modules():
             if isinstance(module, Quantized):
+                # Modules with tied weights share their quantizer.
                 first.setdefault(module.quantizer, (name, module))
         return dict(first.values())
 
     @property
     def units(self) -> int:
-        """Those that count, over all batches."""
+        """How many units count, over all batches."""
         return sum(int(batch.mask.sum()) for batch in self.batches)
 
     def second_order(self, curvature: Mapping[str, torch.Tensor]) -> Scores:
-        """1/2 sum_w c_w (Q(w) - w)^2 of every module and format; `curvature`: c, of the shape of the module's weight or one for all."""
+        """1/2 sum_w c_w (Q(w) - w)^2 of every module in every format.
+
+        `curvature`: c by module, of the shape of its weight, or one number for all its weights.
+        """
         pairs = [(name, form) for form in self.formats for name in self.layers]
-        found: Scores = {name: {} for name in self.layers}
-        for name, form in track(pairs, lambda pair: self.layers[pair[0]].weight.numel(), self.tell):
-            found[name][form] = expected_loss(
-                curvature[name], error(self.layers[name], fitted(self.layers[name], form))
-            )
-        return found
+        scores: Scores = {name: {} for name in self.layers}
+        for name, form in track(pairs, self._num_weights, self.tell):
+            layer = self.layers[name]
+            error = rounding_error(layer, fitted(layer, form))
+            scores[name][form] = expected_loss(curvature[name], error)
+        return scores
+
+    def _num_weights(self, pair: tuple[str, str]) -> float:
+        """What a module and a format take, relative to others."""
+        return self.layers[pair[0]].weight.numel()
 
 
 def fitted(layer: Quantized, form: str) -> FakeQuantizer:
-    """A quantizer of the layer's weight in another format, its range (that of the recipe) fitted."""
-    own = layer.quantizer
+    """A quantizer of the layer's weight in another format, fitted with the range of the recipe."""
+    of_layer = layer.quantizer
     quantizer = FakeQuantizer(
-        GRIDS[form], own.range_class, own.groups, rounding=own.rounding
-    ).eval()
+        GRIDS[form],
+        of_layer.range_class,
+        of_layer.groups,
+        rounding=of_layer.rounding,
+        device=layer.weight.device,
+    )
+    quantizer.eval()
     with torch.no_grad():
         quantizer.begin()
         quantizer(layer.float_weight())
@@ -77,22 +104,25 @@ def fitted(layer: Quantized, form: str) -> FakeQuantizer:
     return quantizer
 
 
-def error(layer: Quantized, quantizer: FakeQuantizer) -> torch.Tensor:
-    """Q(w) - w in units of the layer's parameter: taken back from a folded norm."""
+def rounding_error(layer: Quantized, quantizer: FakeQuantizer) -> torch.Tensor:
+    """Q(w) - w in units of the layer's parameter, of its shape."""
     with torch.no_grad():
         weight = layer.float_weight()
-        found = quantizer(weight) - weight
-        return found / layer.factors() if isinstance(layer, Normed) else found
+        error = quantizer(weight) - weight
+        # A folded norm scales the parameter before it is rounded: the error is scaled back.
+        return error / layer.factors() if isinstance(layer, Normed) else error
 
 
 def expected_loss(curvature: torch.Tensor, error: torch.Tensor) -> float:
-    """1/2 sum_w c_w e_w^2."""
-    return 0.5 * float((curvature * error.square()).sum(dtype=torch.float64))
+    """1/2 sum_w c_w e_w^2, summed in float64."""
+    total = (curvature * error.square()).sum(dtype=torch.float64)
+    return 0.5 * float(total)
 
 
 @contextlib.contextmanager
 def differentiable(
-    model: nn.Module, layers: Mapping[str, Quantized]
+    model: nn.Module,
+    layers: Mapping[str, Quantized],
 ) -> Iterator[list[torch.Tensor]]:
     """Inside, gradients flow to the weights of `layers`, which are given, and to nothing else."""
     parameters = list(model.parameters())

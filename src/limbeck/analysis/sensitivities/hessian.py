@@ -1,58 +1,91 @@
-"""Average curvature times squared rounding error: 1/2 tr(H) / n ||Q(w) - w||^2 with the Hessian H of a module's n weights (HAWQ-V2, Dong et al.,
-2019, arXiv 1911.03852, equation 11). The trace is Hutchinson's: E[v^T H v] over random signs v, each a backward pass through the gradient.
+"""Average curvature of a module times its squared rounding error:
 
-Deviations: H is that of KL(float || model) where both are equal, which needs no labels, is in nats as the other ways are, and has no negative
-eigenvalue; and one v covers all modules at once (HAWQ-V2 takes one after the other), so that what the modules have in common stays in the estimate as
-noise of mean 0. A trace that this noise has made negative is taken as 0.
+    1/2 tr(H) / n ||Q(w) - w||^2
+
+with the Hessian H of the loss in the module's n weights (HAWQ-V2, Dong et al., 2019, arXiv
+1911.03852, equation 11). The trace is Hutchinson's: E[v^T H v] over vectors v of random signs, each
+taken by a backward pass through the gradient.
+
+Deviations:
+
+- HAWQ-V2's loss is that of the labels. Here H is that of KL(float || model) where both are equal,
+  which needs no label, is in nats as the other sensitivities are, and has no negative eigenvalue.
+- HAWQ-V2 draws v for one module after the other. Here one v covers all modules at once: as many
+  passes for all as for one. What two modules have in common stays in the estimate as noise of
+  mean 0; a trace that this noise has made negative is taken as 0.
 """
 
 from itertools import product
 
 import torch
 
-from limbeck.analysis.sensitivities import Probe, Scores, differentiable
+from limbeck.analysis.sensitivities import JudgedModel, Scores, differentiable
 from limbeck.analysis.sensitivities.gradient import cost
 from limbeck.core.events import track
-from limbeck.models.likelihood import nats_between
-from limbeck.models.taps import run_model
+from limbeck.models.likelihood import LIKELIHOODS
+from limbeck.models.running import run_model
 from limbeck.tasks import Batch
 
-DRAWS = 8  # of v
+# Vectors v. Each takes two backward passes over the rows; the error falls with the square root of
+# their number.
+DRAWS = 8
+
+Step = tuple[int, Batch]
 
 
 class Hessian:
-    """No keys."""
+    """One average curvature a module; it has no keys."""
 
-    def __call__(self, probe: Probe) -> Scores:
-        """Nats a unit."""
-        traces = dict.fromkeys(probe.layers, 0.0)
-        with differentiable(probe.model, probe.layers) as weights:
-            for draw, batch in track(
-                list(product(range(DRAWS), probe.batches)), lambda step: cost(step[1]), probe.tell
-            ):
-                for name, value in zip(
-                    traces, quadratic_forms(probe, batch, weights, draw), strict=True
-                ):
+    def __call__(self, judged: JudgedModel) -> Scores:
+        """Nats a unit, 0 or more."""
+        layers = judged.layers
+        traces = dict.fromkeys(layers, 0.0)
+        steps: list[Step] = list(product(range(DRAWS), judged.batches))
+        with differentiable(judged.model, layers) as weights:
+            for draw, batch in track(steps, _cost_of_step, judged.tell):
+                forms = quadratic_forms(judged, batch, weights, draw)
+                for name, value in zip(traces, forms, strict=True):
                     traces[name] += value
-        count = DRAWS * probe.units
-        means = {
-            name: max(0.0, trace / count / probe.layers[name].weight.numel())
-            for name, trace in traces.items()
-        }
-        return probe.second_order({name: torch.tensor(mean) for name, mean in means.items()})
+        count = DRAWS * judged.units
+        curvature = {}
+        for name, trace in traces.items():
+            weight = layers[name].weight
+            mean = trace / count / weight.numel()
+            curvature[name] = weight.new_tensor(max(0.0, mean))
+        return judged.second_order(curvature)
+
+
+def _cost_of_step(step: Step) -> float:
+    return cost(step[1])
 
 
 def quadratic_forms(
-    probe: Probe, batch: Batch, weights: list[torch.Tensor], draw: int
+    judged: JudgedModel,
+    batch: Batch,
+    weights: list[torch.Tensor],
+    draw: int,
 ) -> list[float]:
-    """v^T H v of each weight, summed over the batch's units; v is the same for every batch."""
-    generator = torch.Generator().manual_seed(draw)
-    signs = [2.0 * torch.randint(0, 2, weight.shape, generator=generator) - 1 for weight in weights]
-    logits = run_model(probe.model, batch).logits
-    nats = (nats_between(probe.likelihood, logits.detach(), logits) * batch.mask).sum()
-    gradients = torch.autograd.grad(nats, weights, create_graph=True, materialize_grads=True)
-    along = torch.stack(
-        [(sign * gradient).sum() for sign, gradient in zip(signs, gradients, strict=True)]
-    ).sum()
-    products = torch.autograd.grad(along, weights, materialize_grads=True)
-    return [float((sign * product).sum()) for sign, product in zip(signs, products, strict=True)]
+    """v^T H v of each weight, summed over the batch's units.
+
+    `draw` seeds v, which is the same for every batch.
+    """
+    signs = random_signs(weights, draw)
+    logits = run_model(judged.model, batch).logits
+    likelihood = LIKELIHOODS[judged.likelihood]
+    nats = likelihood.divergence(logits.detach(), logits)
+    total = (nats * batch.mask).sum()
+    # A module that no output depends on has a gradient of zeros.
+    gradients = torch.autograd.grad(total, weights, create_graph=True, materialize_grads=True)
+    along = torch.stack([(v * g).sum() for v, g in zip(signs, gradients, strict=True)])
+    products = torch.autograd.grad(along.sum(), weights, materialize_grads=True)
+    return [float((v * product).sum()) for v, product in zip(signs, products, strict=True)]
+
+
+def random_signs(weights: list[torch.Tensor], seed: int) -> list[torch.Tensor]:
+    """-1 and 1 in the shape of each weight: drawn on the CPU, so that every device has the same."""
+    generator = torch.Generator().manual_seed(seed)
+    signs = []
+    for weight in weights:
+        drawn = 2.0 * torch.randint(0, 2, weight.shape, generator=generator) - 1
+        signs.append(drawn.to(weight.device))
+    return signs

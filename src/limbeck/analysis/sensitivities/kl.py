@@ -1,7 +1,13 @@
-"""Leave one in: KL(float || this module alone rounded), sum_v p_v (log p_v - log q_v) a unit, measured. What the others estimate; no other error is
-in it but that of the rows (Kullback and Leibler, 1951; used to choose bits by Cai et al., ZeroQ, 2020, arXiv 2001.00281, equation 5).
+"""The divergence itself: one module is rounded, all others stay float, and the outputs compared.
 
-It takes a pass over the rows for every module and format.
+    KL(p || q) = sum_v p_v (log p_v - log q_v)    a unit
+
+with p the float model's answers and q those with one module rounded (Kullback and Leibler, 1951).
+ZeroQ chooses bits by it (Cai et al., 2020, arXiv 2001.00281, equation 5). It is what the other
+sensitivities estimate; nothing errs in it but the choice of rows. It takes a pass over the rows for
+every module and format.
+
+ZeroQ measures it on inputs that it distils out of the network; here rows of the data are given.
 """
 
 import contextlib
@@ -10,48 +16,58 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from limbeck.analysis.sensitivities import Probe, Scores, fitted
+from limbeck.analysis.sensitivities import JudgedModel, Scores, fitted
 from limbeck.core.events import track
-from limbeck.models.likelihood import nats_between, wide_logits
+from limbeck.models.likelihood import LIKELIHOODS, wide_logits
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Quantized
 
 
 class Kl:
-    """No keys."""
+    """Measures every module and format; it has no keys."""
 
-    def __call__(self, probe: Probe) -> Scores:
+    def __call__(self, judged: JudgedModel) -> Scores:
         """Nats a unit, 0 or more."""
-        pairs = [(name, form) for name in probe.layers for form in probe.formats]
-        found: Scores = {name: {} for name in probe.layers}
+        pairs = [(name, form) for name in judged.layers for form in judged.formats]
+        scores: Scores = {name: {} for name in judged.layers}
         with torch.no_grad():
-            wanted = wide_logits(probe.model, probe.batches)
-            for name, form in track(pairs, lambda pair: 1.0, probe.tell):
-                layer = probe.layers[name]
-                with rounded_by(probe.model, layer.quantizer, fitted(layer, form)):
-                    nats = away(probe, wanted)
-                found[name][form] = max(0.0, nats / probe.units)
-        return found
+            exact = wide_logits(judged.model, judged.batches)
+            for name, form in track(pairs, _one_pass, judged.tell):
+                layer = judged.layers[name]
+                with rounded_by(judged.model, layer.quantizer, fitted(layer, form)):
+                    nats = summed_divergence(judged, exact)
+                # Rounding of sums makes a divergence of almost 0 a little negative.
+                scores[name][form] = max(0.0, nats / judged.units)
+        return scores
 
 
-def away(probe: Probe, wanted: list[torch.Tensor]) -> float:
-    """Nats by which the model's answers leave the `wanted` ones, over the units that count."""
-    pairs = zip(wanted, wide_logits(probe.model, probe.batches), probe.batches, strict=True)
-    return sum(
-        float((nats_between(probe.likelihood, p, q) * batch.mask).sum()) for p, q, batch in pairs
-    )
+def _one_pass(pair: tuple[str, str]) -> float:
+    """Every module and format takes as long as any other."""
+    return 1.0
+
+
+def summed_divergence(judged: JudgedModel, exact: list[torch.Tensor]) -> float:
+    """Nats by which the model's answers leave the float logits `exact`, over units that count."""
+    rounded = wide_logits(judged.model, judged.batches)
+    likelihood = LIKELIHOODS[judged.likelihood]
+    total = 0.0
+    for float_logits, logits, batch in zip(exact, rounded, judged.batches, strict=True):
+        nats = likelihood.divergence(float_logits, logits)
+        total += float((nats * batch.mask).sum())
+    return total
 
 
 @contextlib.contextmanager
 def rounded_by(model: nn.Module, own: FakeQuantizer, other: FakeQuantizer) -> Iterator[None]:
-    """Inside, the weight that `own` rounds is rounded by `other`, in every layer that holds it."""
-    layers = [
-        layer
-        for layer in model.modules()
-        if isinstance(layer, Quantized) and layer.quantizer is own
-    ]
-    for layer in layers:
-        layer.quantizer = other
+    """Inside, the weight of the quantizer `own` is rounded by `other`, in each layer that holds it.
+
+    Layers with tied weights share their quantizer, so that more than one may change.
+    """
+    layers = []
+    for layer in model.modules():
+        if isinstance(layer, Quantized) and layer.quantizer is own:
+            layers.append(layer)
+            layer.quantizer = other
     try:
         yield
     finally:

@@ -1,0 +1,62 @@
+"""A quantized model beside the float model of the same weights."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from limbeck.models.running import capture
+from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.swap import Then
+from limbeck.tasks import Batch
+
+Kind = TypeVar("Kind", bound=nn.Module)
+
+
+def modules_of(model: nn.Module, kind: type[Kind]) -> dict[str, Kind]:
+    """The modules of one kind by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, kind)}
+
+
+def without_quantizers(model: nn.Module) -> nn.Module:
+    """The model with its quantizers turned off, in place: the same weights in float."""
+    for quantizer in modules_of(model, FakeQuantizer).values():
+        quantizer.calibrated.fill_(False)
+    return model
+
+
+def paired_outputs(
+    plain: nn.Module,
+    quantized: nn.Module,
+    names: Sequence[str],
+    batch: Batch,
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The output of each named module in the float and in the quantized model, on one batch.
+
+    The names come in the order in which the modules run; one that does not run is left out.
+    """
+    with capture(plain, names) as exact:
+        plain(**batch.inputs)
+    with capture(quantized, names) as rounded:
+        quantized(**batch.inputs)
+    return {name: (exact[name], rounded[name]) for name in rounded}
+
+
+def recipe_names(model: nn.Module) -> dict[str, str]:
+    """The name in the float model, which a recipe uses, of every module of the prepared one.
+
+    Preparation wraps a module whose output is quantized in a `Then`, which has it as its child
+    `module`: `blocks.0.module` there is `blocks.0` in the recipe.
+    """
+    names = {"": ""}
+    for path, module in model.named_modules():
+        name = names[path]
+        for child, _ in module.named_children():
+            child_path = f"{path}.{child}" if path else child
+            is_wrapped = isinstance(module, Then) and child == "module"
+            if is_wrapped:
+                names[child_path] = name
+            else:
+                names[child_path] = f"{name}.{child}" if name else child
+    return names
