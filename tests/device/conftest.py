@@ -5,6 +5,11 @@ from collections.abc import Iterator
 import pytest
 from probe_device import Probe, probe_device
 
+# torch counts its devices at the first pass backward of a process, so the probe is set up when
+# tests are collected, before any of them runs.
+with probe_device():
+    pass
+
 
 @pytest.fixture
 def probe() -> Iterator[Probe]:
