@@ -1,15 +1,26 @@
-"""Fake quantization: x^ = dequantize(quantize(x)) forward, straight-through backward, with the learned-step gradient.
+"""Fake quantization: values rounded to their grid in the forward pass, passed on in the backward.
 
-With t = x / scale + zero_point and c the code: dx^/dx = 1 inside the grid, 0 outside (Bengio et al., 2013, arXiv 1308.3432), and
-dx^/d log(scale) = scale * (c - zero_point - [inside] (t - zero_point)) / sqrt(n Q_P) (LSQ, arXiv 1902.08153, equation 3 and section 2.2, times
-the scale
-since the parameter is its logarithm). n is the number of values that share the scale. Inside reaches half a step beyond the outermost levels: for
-`binary` to 2 scale. BinaryConnect (arXiv 1511.00363, section 2.4) and XNOR-Net (arXiv 1603.05279, section 3.1) stop at 1, whatever the weights'
-size; at the scale, the mean |w|, two normal weights of five would never move again.
+    x^ = dequantize(quantize(x)) = (c - z) s        s scale, z zero point, c code
 
-Two ranges differ on affine grids. Where an offset is learned, dx^/d zero_point = -scale outside and 0 inside, times the same 1 / sqrt(n Q_P)
-(LSQ+, arXiv 2004.09576, section 3). Where a clipping bound is learned, x is clipped first, which alone moves the bound (PACT, arXiv 1805.06085,
-equations 1-3).
+With t = x / s + z, the gradients are:
+
+- dx^/dx = 1 inside the grid, 0 outside (straight-through; Bengio et al., 2013, arXiv 1308.3432).
+- dx^/d log(s) = s (c - z - [inside] (t - z)) / sqrt(n Q_P) (LSQ, Esser et al., 2020,
+  arXiv 1902.08153, equation 3 and section 2.2, times s since the parameter is its logarithm). n is
+  the number of values that share the scale, Q_P the grid's highest level.
+
+Inside reaches half a step beyond the outermost levels, for `binary` to 2 s. BinaryConnect
+(arXiv 1511.00363, section 2.4) and XNOR-Net (arXiv 1603.05279, section 3.1) stop at 1, whatever the
+size of the weights; at the scale, the mean |w|, two normal weights of five would never move again.
+
+Two ranges differ on affine grids:
+
+- Where an offset is learned, dx^/dz = -s outside and 0 inside, times the same 1 / sqrt(n Q_P)
+  (LSQ+, arXiv 2004.09576, section 3).
+- Where a clipping bound is learned, x is clipped first, which alone moves the bound (PACT,
+  arXiv 1805.06085, equations 1-3).
+
+Shapes: G groups of values that share a scale.
 """
 
 import math
@@ -17,7 +28,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core.grids import Grid
 from limbeck.quantization.affine import dequantize, quantize
@@ -27,71 +38,89 @@ from limbeck.quantization.ranges import Range
 from limbeck.quantization.roundings import Rounding
 from limbeck.quantization.roundings.nearest import Nearest
 
-MARGIN = 1e-6  # of a bound, for the rounding of float32
+# A share of a bound: ten times float32's relative rounding error, so that the highest level stays
+# below the bound after exp(log(scale)).
+MARGIN = 1e-6
 
 
 class StraightThrough(torch.autograd.Function):
-    """(x, log_scale, zero_point, grid, to_levels) -> x^; scale and zero point broadcast against x, `to_levels` rounds x / scale.
+    """(x, log_scale, zero_point, grid, to_levels) -> x^, of the shape of x.
 
-    Passes over memory are what this costs, and a pass that makes or reads booleans costs PyTorch's CPU kernels as much as twenty others: so what is
-    inside the grid is told by `passed`, and the forward prepares the slope: the residual (c - z) - x / scale inside the grid, c - z outside.
+    `log_scale` and `zero_point` broadcast against x; `to_levels` rounds x / scale, to the nearest
+    level where it is None.
+
+    What this costs are passes over memory, and in PyTorch's CPU kernels a pass that makes or reads
+    booleans costs as much as twenty others. So `passed` tells what is inside the grid without any,
+    and the forward pass prepares the slope d x^ / d scale for the backward pass.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        x: torch.Tensor,
-        log_scale: torch.Tensor,
-        zero_point: torch.Tensor,
+        x: Tensor,
+        log_scale: Tensor,
+        zero_point: Tensor,
         grid: Grid,
-        to_levels: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> torch.Tensor:
+        to_levels: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        # 1. The codes, less their zero point.
         scale = log_scale.exp()
         steps = x / scale
         levels = to_levels(steps) if to_levels else nearest_level(steps, grid)
         levels.add_(zero_point)
         codes = levels.clamp(grid.low, grid.high).sub_(zero_point)
+        # 2. The slope is the residual (c - z) - x / s inside the grid, and c - z outside. It takes
+        #    the memory of the steps inside, which nobody needs any more.
         inside = passed(steps, levels, grid)
-        ctx.save_for_backward(torch.sub(codes, inside, out=inside), levels, scale)
-        ctx.grid, ctx.gradient_scale = (
-            grid,
-            1 / math.sqrt(max(1, x.numel() // scale.numel()) * grid.high),
-        )
+        slope = torch.sub(codes, inside, out=inside)
+        # 3. What the backward pass needs.
+        ctx.grid = grid
+        count = max(1, x.numel() // scale.numel())
+        ctx.save_for_backward(slope, levels, scale)
+        ctx.gradient_scale = 1 / math.sqrt(count * grid.high)
         return codes.mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         slope, levels, scale = ctx.saved_tensors
-        inside = passed(gradient, levels, ctx.grid)
-        if not ctx.needs_input_grad[1]:
-            return inside, None, None, None, None
+        to_x = passed(gradient, levels, ctx.grid)
+        _, needs_scale, needs_zero_point, *_ = ctx.needs_input_grad
+        if not needs_scale:
+            return to_x, None, None, None, None
         factor = scale * ctx.gradient_scale
-        to_zero_point = (
-            (inside - gradient).sum_to_size(scale.shape) * factor
-            if ctx.needs_input_grad[2]
-            else None
-        )
-        return (
-            inside,
-            (slope * gradient).sum_to_size(scale.shape) * factor,
-            to_zero_point,
-            None,
-            None,
-        )
+        to_log_scale = (slope * gradient).sum_to_size(scale.shape) * factor
+        to_zero_point = None
+        if needs_zero_point:
+            to_zero_point = (to_x - gradient).sum_to_size(scale.shape) * factor
+        return to_x, to_log_scale, to_zero_point, None, None
 
 
-def passed(values: torch.Tensor, levels: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """`values` where their level is one of the grid's, 0 beyond its ends. No format has a level within half a step beyond them; a floating one
-    leaves what lies there unrounded, and lets it pass."""
-    return torch.ops.aten.hardtanh_backward(values, levels, grid.low - 0.5, grid.high + 0.5)
+def passed(values: Tensor, levels: Tensor, grid: Grid) -> Tensor:
+    """`values` where their level is one of the grid's, 0 where it lies beyond the grid's ends.
+
+    No format has a level within half a step beyond its ends. A floating one leaves a value that
+    lies there unrounded, and lets it pass.
+    """
+    # The gradient of a clamp is this very choice, in one pass and without booleans.
+    lowest = grid.low - 0.5
+    highest = grid.high + 0.5
+    return torch.ops.aten.hardtanh_backward(values, levels, lowest, highest)
 
 
 class Clip(torch.autograd.Function):
-    """(x, low, high) -> x between two scalars, each (1). The gradient of a clipped value goes to its bound, any other to x."""
+    """(x, low, high) -> x between two scalars, each of shape (1).
+
+    The gradient of a clipped value goes to the bound that clipped it, any other to x.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        low: Tensor,
+        high: Tensor,
+    ) -> Tensor:
         ctx.save_for_backward(x < low, x > high)
         if x.device.type == "cpu":
             # Numbers clamp in less time than tensors do, and on a CPU alone they cost no wait.
@@ -99,23 +128,49 @@ class Clip(torch.autograd.Function):
         return x.clamp(low, high)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         (gradient,) = gradients
-        below, above = (torch.where(outside, gradient, 0) for outside in ctx.saved_tensors)
-        return gradient - below - above, below.sum().view(1), above.sum().view(1)
+        is_below, is_above = ctx.saved_tensors
+        below = torch.where(is_below, gradient, 0)
+        above = torch.where(is_above, gradient, 0)
+        to_x = gradient - below - above
+        to_low = below.sum().view(1)
+        to_high = above.sum().view(1)
+        return to_x, to_low, to_high
 
 
 class FakeQuantizer(nn.Module):
-    """One tensor's quantizer. `groups`: how many scales; a group is as many neighbouring values (an output channel's weights, or a part of them),
-    or the whole tensor (1).
+    """The quantizer of one tensor: of a weight, or of what modules read.
 
-    It passes values through until `calibrated`; between `begin` and `finish` it observes what it passes. `bound`: no value is larger (6 after
-    ReLU6); a scale that reached beyond it would waste codes, and keep runtimes from leaving the clipping to the grid. `rounding`: a weight's;
-    nearest where left open. `offset`: where learned, the zero point as a share of the grid.
+    It passes values through until it is calibrated; between `begin` and `finish` it observes what
+    it passes.
+
+    Args:
+        grid: the levels.
+        range_class: how scale and zero point are found, and whether they are learned on.
+        groups: how many scales there are. A group is as many neighbouring values (an output
+            channel's weights, or a part of them), or the whole tensor (1).
+        bound: no value is larger (6 after a ReLU6). A scale that reached beyond it would waste
+            codes, and keep runtimes from leaving the clipping to the grid.
+        rounding: how a weight reaches the grid; to the nearest level where left out.
+        device: where its state lies; the CPU where left out.
+
+    Checkpoints hold `log_scale` (G), `zero` (G), the flag `calibrated`, and where it is learned
+    `offset` (1), the zero point as a share of the grid from 0 to 1.
+
+    Example:
+        >>> from limbeck.core.grids import GRIDS
+        >>> from limbeck.quantization.ranges.minmax import Minmax
+        >>> quantizer = FakeQuantizer(GRIDS["uint8"], Minmax)
+        >>> quantizer.begin()
+        >>> x = quantizer(torch.tensor([0.0, 25.6, 255.0]))
+        >>> quantizer.finish()
+        >>> quantizer(torch.tensor([0.0, 25.6, 300.0]))
+        tensor([  0.,  26., 255.])
     """
 
-    zero: torch.Tensor
-    calibrated: torch.Tensor
+    zero: Tensor
+    calibrated: Tensor
 
     def __init__(
         self,
@@ -128,99 +183,108 @@ class FakeQuantizer(nn.Module):
         device: torch.device | None = None,
     ) -> None:
         super().__init__()
-        self.rounding: Rounding = rounding or Nearest()
-        self.largest_log_scale = (
-            math.inf if bound is None else math.log((1 - MARGIN) * bound / grid.high)
-        )
         self.grid = grid
         self.range_class = range_class
         self.groups = groups
-        self.is_whole = (
-            groups == 1 and rounding is None
-        )  # a tensor of any shape; a rounding is shown a group a row
+        self.rounding: Rounding = rounding or Nearest()
+        # A whole tensor keeps its shape, which saves a copy where it does not lie in one piece; a
+        # rounding of weights is shown a group a row.
+        self.is_whole = groups == 1 and rounding is None
+        self.largest_log_scale = math.inf
+        if bound is not None:
+            self.largest_log_scale = math.log((1 - MARGIN) * bound / grid.high)
+        self.clipped_only = range_class.clipped_only and not grid.symmetric
         self.observer: Range | None = None
         self.log_scale = nn.Parameter(
             torch.zeros(groups, device=device), requires_grad=range_class.learned
         )
         self.register_buffer("zero", torch.zeros(groups, device=device))
-        self.offset = (
-            nn.Parameter(torch.zeros(groups, device=device))
-            if range_class.learned_offset and not grid.symmetric
-            else None
-        )
-        self.clipped_only = range_class.clipped_only and not grid.symmetric
-        assert groups == 1 or not (self.offset is not None or self.clipped_only), (
-            "offsets and bounds are those of whole tensors"
-        )
-        self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool, device=device))
+        self.offset: nn.Parameter | None = None
+        if range_class.learned_offset and not grid.symmetric:
+            self.offset = nn.Parameter(torch.zeros(groups, device=device))
+        if self.offset is not None or self.clipped_only:
+            assert groups == 1, "offsets and bounds are those of whole tensors"
+        calibrated = torch.zeros((), dtype=torch.bool, device=device)
+        self.register_buffer("calibrated", calibrated)
+        # What every step asks of the two buffers, kept where asking costs no wait.
         self.calibrated_copy = HostCopy()
         self.zero_copy = HostCopy()
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether it quantizes: the buffer `calibrated`, which checkpoints keep, read without a wait."""
+        """Whether it quantizes: the buffer `calibrated`, read without a wait for the device."""
         return bool(self.calibrated_copy.of(self.calibrated))
 
     @property
     def is_never_negative(self) -> bool:
-        """Whether the whole tensor had no negative value when its range was fitted."""
+        """Whether its tensor had no negative value when the range was fitted; groups must be 1."""
         return self.zero_copy.of(self.zero) == self.grid.low
 
     @property
-    def scale(self) -> torch.Tensor:
-        """(groups), positive."""
+    def scale(self) -> Tensor:
+        """(G), positive, without a gradient."""
         return self.log_scale.detach().clamp_max(self.largest_log_scale).exp()
 
     @property
-    def zero_point(self) -> torch.Tensor:
-        """(groups), integers of the grid. What was never negative keeps 0: a ReLU before is then part of the integer kernel."""
+    def zero_point(self) -> Tensor:
+        """(G), integers of the grid."""
+        # What was never negative keeps 0: a ReLU before it is then part of the integer kernel.
         if self.offset is None or self.is_never_negative:
             return self.zero
-        return self.grid.low + torch.round(self.offset.detach() * self.levels).clamp(0, self.levels)
+        above_lowest = torch.round(self.offset.detach() * self.levels)
+        return self.grid.low + above_lowest.clamp(0, self.levels)
 
     @property
     def levels(self) -> int:
-        """From the lowest level to the highest."""
+        """How many levels above the lowest the highest is."""
         return self.grid.high - self.grid.low
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        # 1. Observe, or pass on what cannot be quantized yet.
         if self.observer is not None:
-            self.observer.observe(x.detach().float().reshape(self.groups, -1))
+            values = x.detach().float()
+            self.observer.observe(values.reshape(self.groups, -1))
             return x
         if not self.is_calibrated:
             return x
+        # 2. Keep the scale below its bound. It is projected there: the gradient of a clamp would
+        #    be 0 beyond the bound, and hold it there.
         if self.largest_log_scale < math.inf:
             with torch.no_grad():
-                self.log_scale.clamp_max_(
-                    self.largest_log_scale
-                )  # projected: a clamp's gradient of 0 would hold it there
-        zero_point = (
-            self.zero[:1] if self.grid.symmetric else self.moving_zero_point().view(self.column)
-        )  # a symmetric grid's is 0 in every group
-        rows, log_scale = self.rows(x.float()), self.log_scale.view(self.column)
+                self.log_scale.clamp_max_(self.largest_log_scale)
+        # 3. Round, after the learned bounds have clipped.
+        rows = self.rows(x.float())
+        log_scale = self.log_scale.view(self.column)
+        zero_point = self.moving_zero_point()
         if self.clipped_only:
-            rows, log_scale = Clip.apply(rows, *self.bounds()), log_scale.detach()
-        return StraightThrough.apply(rows, log_scale, zero_point, self.grid, self.to_levels).view(
-            x.shape
-        )
+            rows = Clip.apply(rows, *self.bounds())
+            log_scale = log_scale.detach()
+        rounded = StraightThrough.apply(rows, log_scale, zero_point, self.grid, self.to_levels)
+        return rounded.view(x.shape)
 
-    def bounds(self) -> list[torch.Tensor]:
-        """The values of the lowest and of the highest level, (groups) each, with the scale's gradient."""
-        return [
-            (end - self.zero_point) * self.log_scale.exp()
-            for end in (self.grid.low, self.grid.high)
-        ]
+    def bounds(self) -> list[Tensor]:
+        """What the lowest and the highest level stand for, (G) each, with the scale's gradient."""
+        low = self.grid.low - self.zero_point
+        high = self.grid.high - self.zero_point
+        # Of one shared exp() the gradients would add up in another order, and round otherwise.
+        return [low * self.log_scale.exp(), high * self.log_scale.exp()]
 
-    def moving_zero_point(self) -> torch.Tensor:
-        """The zero point, with its gradient where an offset is learned: straight through its rounding, projected as the scale is."""
+    def moving_zero_point(self) -> Tensor:
+        """The zero point beside `rows`, with its gradient where an offset is learned."""
+        if self.grid.symmetric:
+            # It is 0 in every group, and one number is subtracted faster than a column of them.
+            return self.zero[:1]
         if self.offset is None or self.is_never_negative:
-            return self.zero
+            return self.zero.view(self.column)
+        # Projected as the scale is, and straight through its rounding.
         with torch.no_grad():
             self.offset.clamp_(0, 1)
-        return self.zero_point + self.levels * (self.offset - self.offset.detach())
+        only_gradient = self.offset - self.offset.detach()
+        moving = self.zero_point + self.levels * only_gradient
+        return moving.view(self.column)
 
-    def to_levels(self, steps: torch.Tensor) -> torch.Tensor:
-        """Values divided by their scale, rounded, not yet clamped."""
+    def to_levels(self, steps: Tensor) -> Tensor:
+        """Values divided by their scale, rounded to levels, not yet clamped to the grid."""
         return self.rounding.round(steps, self.grid, training=self.training)
 
     @property
@@ -228,8 +292,8 @@ class FakeQuantizer(nn.Module):
         """The shape of scales that stand beside `rows`."""
         return (1,) if self.is_whole else (-1, 1)
 
-    def rows(self, x: torch.Tensor) -> torch.Tensor:
-        """(groups, count); a whole tensor as it is, which need not lie in one piece."""
+    def rows(self, x: Tensor) -> Tensor:
+        """(G, count); a whole tensor in its own shape."""
         return x if self.is_whole else x.reshape(self.groups, -1)
 
     def begin(self) -> None:
@@ -237,49 +301,67 @@ class FakeQuantizer(nn.Module):
         self.observer = self.range_class(self.grid)
 
     def finish(self) -> None:
-        """Fit the range to what was observed, and quantize from now on. Raises ValueError where nothing was observed."""
+        """Fit the range to what was observed, and quantize from now on.
+
+        Raises:
+            ValueError: nothing was observed, or values that are not finite.
+        """
         assert self.observer is not None
         scale, zero_point = self.observer.fit()
         with torch.no_grad():
             self.log_scale.copy_(scale.log())
             self.zero.copy_(zero_point)
             if self.offset is not None:
-                self.offset.copy_((zero_point - self.grid.low) / self.levels)
+                above_lowest = zero_point - self.grid.low
+                self.offset.copy_(above_lowest / self.levels)
             self.calibrated.fill_(True)
         self.observer = None
 
-    def codes(self, x: torch.Tensor) -> torch.Tensor:
-        """The integers of `x`, as float32."""
+    def codes(self, x: Tensor) -> Tensor:
+        """The integers of `x`, in its shape, as float32."""
         return self.unclamped(x).clamp(self.grid.low, self.grid.high)
 
-    def unclamped(self, x: torch.Tensor) -> torch.Tensor:
-        """Codes of a grid without ends."""
-        rounded = self.rounding.round(
-            self.rows(x.detach().float()) / self.scale.view(self.column), self.grid, training=False
-        )
-        return (rounded + self.zero_point.view(self.column)).view(x.shape)
+    def unclamped(self, x: Tensor) -> Tensor:
+        """The codes that a grid without ends would give `x`, in its shape."""
+        values = self.rows(x.detach().float())
+        scale = self.scale.view(self.column)
+        zero_point = self.zero_point.view(self.column)
+        levels = self.rounding.round(values / scale, self.grid, training=False)
+        return (levels + zero_point).view(x.shape)
 
 
-def zero_on_device_of(model: nn.Module) -> torch.Tensor:
+def zero_on_device_of(model: nn.Module) -> Tensor:
     """The scalar 0 on the device of the model's first parameter."""
     return next(model.parameters()).new_zeros(())
 
 
-def squared_bounds(model: nn.Module) -> torch.Tensor:
-    """The sum of alpha^2 over every learned clipping bound (PACT, arXiv 1805.06085, section 3), of both ends where a tensor is clipped at both."""
-    learning = [
-        module
-        for module in model.modules()
-        if isinstance(module, FakeQuantizer) and module.clipped_only and module.is_calibrated
-    ]
-    ends = [end for module in learning for end in module.bounds()]
+def squared_bounds(model: nn.Module) -> Tensor:
+    """The sum of alpha^2 over every learned clipping bound (PACT, arXiv 1805.06085, section 3).
+
+    Of both ends where a tensor is clipped at both.
+    """
+    ends: list[Tensor] = []
+    for module in model.modules():
+        is_quantizer = isinstance(module, FakeQuantizer)
+        if is_quantizer and module.clipped_only and module.is_calibrated:
+            ends += module.bounds()
     return torch.cat(ends).square().sum() if ends else zero_on_device_of(model)
 
 
-def dynamic(x: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """x^ with the range of this very tensor, as ONNX DynamicQuantizeLinear finds it; straight-through backward."""
-    low, high = x.detach().amin().clamp_max(0), x.detach().amax().clamp_min(0)
-    scale = ((high - low) / (grid.high - grid.low)).clamp_min(torch.finfo(torch.float32).tiny)
-    zero_point = torch.round(grid.low - low / scale).clamp(grid.low, grid.high)
-    rounded = dequantize(quantize(x.detach(), scale, zero_point, grid), scale, zero_point)
+def dynamic(x: Tensor, grid: Grid) -> Tensor:
+    """x^ with the range of this very tensor, as ONNX's DynamicQuantizeLinear finds it.
+
+    Straight-through in the backward pass.
+    """
+    values = x.detach()
+    low = values.amin().clamp_max(0)
+    high = values.amax().clamp_min(0)
+    # A tensor of zeros has no range; the smallest scale keeps 0 / scale finite.
+    smallest = torch.finfo(torch.float32).tiny
+    num_steps = grid.high - grid.low
+    scale = ((high - low) / num_steps).clamp_min(smallest)
+    zero_point = torch.round(grid.low - low / scale)
+    zero_point = zero_point.clamp(grid.low, grid.high)
+    codes = quantize(values, scale, zero_point, grid)
+    rounded = dequantize(codes, scale, zero_point)
     return x + (rounded - x).detach() if x.requires_grad else rounded
