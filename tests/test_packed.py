@@ -9,9 +9,11 @@ from encoders import save_encoder
 
 from limbeck.core.store import Store
 from limbeck.pipeline import context
+from limbeck.pipeline.context import RunContext
 from limbeck.recipe.reading import parse
 from limbeck.tasks import Encoded, collate, packed
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.inputs.image import ImageInput
 from limbeck.tasks.packed import unit_offsets
 
 
@@ -72,7 +74,7 @@ def test_images_are_encoded_when_they_are_asked_for() -> None:
         {"image": generator.integers(0, 256, (6, 9, 3), np.uint8), "label": label}
         for label in ("bee", "ant", None, "bee")
     ]
-    task = ImageClassification(["ant", "bee"], ImageClassification.fit_preprocess(rows))
+    task = ImageClassification(["ant", "bee"], ImageInput.fit_preprocess(rows))
     found = task.encode(rows)
     kept = list(found)
     assert [row.labels.tolist() for row in kept] == [[1], [0], [-100], [1]]
@@ -93,7 +95,7 @@ def test_images_are_encoded_when_they_are_asked_for() -> None:
 def test_the_normalisation_is_that_of_all_pixels() -> None:
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 256, shape, np.uint8) for shape in ((6, 9, 3), (4, 4, 3))]
-    found = json.loads(ImageClassification.fit_preprocess([{"image": image} for image in images]))
+    found = json.loads(ImageInput.fit_preprocess([{"image": image} for image in images]))
     pixels = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
     assert found["mean"] == pytest.approx(pixels.mean(0), abs=6e-5)
     assert found["std"] == pytest.approx(pixels.std(0), abs=6e-5)
@@ -116,7 +118,7 @@ def test_many_texts_are_encoded_once_for_all_runs(
     )
 
     def encode() -> tuple[list[list[int]], list[dict[str, object]]]:
-        bench = context.Bench(recipe, Store())
+        bench = RunContext(recipe, Store())
         rows = bench.encode("train", bench.new_task(model))
         return [row.inputs["input_ids"].tolist() for row in rows], bench.store.records
 

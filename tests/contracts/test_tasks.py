@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from limbeck.core import registry
-from limbeck.evaluation.scores import agreement, details, quality
+from limbeck.evaluation.scores import agreement, quality
 from limbeck.models.embedder import Embedder
 from limbeck.models.running import run_model
 from limbeck.models.taps import hidden_of
@@ -30,11 +30,11 @@ from limbeck.tasks import (
     collate,
     differs,
     figures,
-    is_known,
     metrics,
-    softmax,
 )
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.inputs.image import ImageInput
+from limbeck.tasks.likelihood import is_known, softmax
 from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
 from limbeck.tasks.packed import unit_offsets
@@ -498,7 +498,7 @@ def test_words_beyond_the_maximum_length_are_masked_and_count_as_o() -> None:
             return torch.tensor([0.0, 5.0, 0.0, 0.0, 0.0]).expand(*input_ids.shape, 5)
 
     scored = score_split(Always(), encoded, TEXT)
-    assert [TAGS[i] for i in scored.decisions] == ["B-LOC"] * 10 + ["O"] * 2
+    assert [TAGS[i] for i in TEXT.decisions(scored)] == ["B-LOC"] * 10 + ["O"] * 2
     assert scored.labels.tolist()[-2:] == [1, 2]
     figures = quality(scored, TEXT)
     assert figures["recall"] == 0
@@ -697,7 +697,7 @@ def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) ->
     assert figures["macro_f1"] == pytest.approx(
         f1_score(true, decided, average="macro", labels=range(4), zero_division=0)
     )
-    found = details(scored, task)
+    found = task.details(scored)
     assert found["confusion"]["counts"] == confusion_matrix(true, decided, labels=range(4)).tolist()
     report = classification_report(
         true, decided, labels=range(4), target_names=labels, output_dict=True, zero_division=0
@@ -760,7 +760,7 @@ def test_of_two_labels_the_auc_is_that_of_the_second() -> None:
 
 def test_units_without_a_label_are_left_out_of_the_details() -> None:
     scored = Scored(np.eye(3)[[0, 1, 2]], np.array([0, UNKNOWN, 2]), np.arange(4))
-    assert np.sum(details(scored, IMAGE)["confusion"]["counts"]) == 2
+    assert np.sum(IMAGE.details(scored)["confusion"]["counts"]) == 2
 
 
 def test_pixels_are_normalised_by_channel() -> None:
@@ -773,7 +773,7 @@ def test_pixels_are_normalised_by_channel() -> None:
     }
     task = ImageClassification(["a", "b"], json.dumps(settings))
     image = np.random.default_rng(0).integers(0, 256, (2, 3, 3), np.uint8)
-    pixels = task.pixels(image)
+    pixels = task.input.pixels(image)
     assert pixels.dtype == np.float32
     for channel in range(3):
         expected = (image[..., channel] / 255 - settings["mean"][channel]) / settings["std"][
@@ -787,10 +787,13 @@ def test_preprocessing_is_fitted_to_the_training_images() -> None:
         {"image": np.random.default_rng(i).integers(0, 256, (6, 5, 3), np.uint8), "label": "a"}
         for i in range(20)
     ]
-    settings = json.loads(ImageClassification.fit_preprocess(rows))
+    settings = json.loads(ImageInput.fit_preprocess(rows))
     assert (settings["height"], settings["width"], settings["channels"]) == (6, 5, 3)
     pixels = np.stack(
-        [ImageClassification(["a"], json.dumps(settings)).pixels(row["image"]) for row in rows]
+        [
+            ImageClassification(["a"], json.dumps(settings)).input.pixels(row["image"])
+            for row in rows
+        ]
     )
     np.testing.assert_allclose(pixels.mean((0, 2, 3)), 0, atol=1e-3)
     np.testing.assert_allclose(pixels.std((0, 2, 3)), 1, atol=1e-3)
@@ -798,7 +801,7 @@ def test_preprocessing_is_fitted_to_the_training_images() -> None:
 
 def test_a_constant_training_image_divides_by_nothing_too_small() -> None:
     settings = json.loads(
-        ImageClassification.fit_preprocess([{"image": np.full((6, 5), 7, np.uint8), "label": "a"}])
+        ImageInput.fit_preprocess([{"image": np.full((6, 5), 7, np.uint8), "label": "a"}])
     )
     assert settings["std"] == [0.001]
 
@@ -835,7 +838,7 @@ def test_another_size_and_colours_fit_the_model() -> None:
 )
 def test_what_is_no_image_is_refused(raw: Any) -> None:
     with pytest.raises(ValueError, match=r"not a readable image|an image array is"):
-        IMAGE.pixels(IMAGE.row(raw)["image"])
+        IMAGE.input.pixels(IMAGE.row(raw)["image"])
 
 
 def test_decode_gives_every_probability() -> None:

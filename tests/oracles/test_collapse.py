@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from limbeck.core.events import Event, Note
-from limbeck.evaluation import collapse
+from limbeck.evaluation import chance, collapse
 from limbeck.evaluation.scores import quality
 from limbeck.tasks import UNKNOWN, Scored, Task
 from limbeck.tasks.image_classification import ImageClassification
@@ -37,8 +37,8 @@ def told(epochs: list[list[int]]) -> list[str]:
     return [event.text for event in events if isinstance(event, Note)]
 
 
-def chance(scored: Scored, task: Task, metric: str) -> float:
-    return quality(collapse.constant(scored, task, metric), task)[metric]
+def chance_of(scored: Scored, task: Task, metric: str) -> float:
+    return quality(chance.best_constant_answer(scored, task, metric), task)[metric]
 
 
 def several(labels: list[list[float]], logits: list[list[float]] | None = None) -> Scored:
@@ -48,32 +48,32 @@ def several(labels: list[list[float]], logits: list[list[float]] | None = None) 
 
 
 def test_chance_is_the_metric_of_the_label_that_is_most_frequent() -> None:
+    scored = answers([0, 1, 2, 0], [1, 1, 0, 1])
     assert (
-        collapse.constant(answers([0, 1, 2, 0], [1, 1, 0, 1]), IMAGE, "accuracy").decisions.tolist()
-        == [1] * 4
+        chance.best_constant_answer(scored, IMAGE, "accuracy").logits.argmax(1).tolist() == [1] * 4
     )
-    assert chance(answers([0] * 4, [1, 1, 0, 1]), IMAGE, "accuracy") == pytest.approx(0.75)
-    assert chance(answers([0] * 4, [1, 1, 0, 1]), IMAGE, "auc") == pytest.approx(0.5)
+    assert chance_of(answers([0] * 4, [1, 1, 0, 1]), IMAGE, "accuracy") == pytest.approx(0.75)
+    assert chance_of(answers([0] * 4, [1, 1, 0, 1]), IMAGE, "auc") == pytest.approx(0.5)
 
 
 def test_a_tagger_that_tags_nothing_is_at_chance() -> None:
     scored = Scored(np.eye(2)[[1, 0, 0, 0]], np.array([0, 0, 0, 1]), np.array([0, 2, 4]))
-    assert chance(scored, TEXT, "f1") == 0
+    assert chance_of(scored, TEXT, "f1") == 0
 
 
 def test_chance_of_several_labels_by_hand() -> None:
     scored = several([[1, 0, 0], [1, 1, 0], [1, 1, 0], [0, 0, 1], [UNKNOWN] * 3])
-    assert chance(scored, SEVERAL, "micro_f1") == pytest.approx(
+    assert chance_of(scored, SEVERAL, "micro_f1") == pytest.approx(
         2 * 5 / (8 + 6)
     )  # a and b: of 8 entries 5 are true, of 6 true ones 5 are found
-    assert chance(scored, SEVERAL, "macro_f1") == pytest.approx(
+    assert chance_of(scored, SEVERAL, "macro_f1") == pytest.approx(
         (6 / 7 + 4 / 6 + 2 / 5) / 3
     )  # all three
-    assert chance(scored, SEVERAL, "exact_match") == pytest.approx(2 / 4)  # a and b
-    assert chance(
+    assert chance_of(scored, SEVERAL, "exact_match") == pytest.approx(2 / 4)  # a and b
+    assert chance_of(
         several([[1, 0, 0], [0, 0, 0], [0, 0, 0]]), SEVERAL, "exact_match"
     ) == pytest.approx(2 / 3)  # none
-    assert chance(scored, SEVERAL, "lrap") == pytest.approx(
+    assert chance_of(scored, SEVERAL, "lrap") == pytest.approx(
         (1 + 1 + 1 + 1 / 3) / 4
     )  # a before b before c
 
@@ -83,15 +83,15 @@ def test_no_set_of_labels_for_every_row_is_better_than_chance(labels: np.ndarray
     for metric in ("micro_f1", "macro_f1", "exact_match"):
         for chosen in itertools.product((-1.0, 1.0), repeat=3):
             answer = Scored(np.tile(chosen, (6, 1)), labels, np.arange(7))
-            assert quality(answer, SEVERAL)[metric] <= chance(answer, SEVERAL, metric) + 1e-12
+            assert quality(answer, SEVERAL)[metric] <= chance_of(answer, SEVERAL, metric) + 1e-12
 
 
 def test_chance_of_scores_is_their_mean() -> None:
     scored = Scored(
         np.array([[0.1], [0.9], [0.4], [0.2]]), np.array([0.0, 1.0, 0.5, np.nan]), np.arange(5)
     )
-    assert chance(scored, SCORE, "spearman") == chance(scored, SCORE, "pearson") == 0
-    assert chance(scored, SCORE, "root_mean_square_error") == pytest.approx(5 * (1 / 6) ** 0.5)
+    assert chance_of(scored, SCORE, "spearman") == chance_of(scored, SCORE, "pearson") == 0
+    assert chance_of(scored, SCORE, "root_mean_square_error") == pytest.approx(5 * (1 / 6) ** 0.5)
 
 
 def test_chance_of_vectors_is_one_vector() -> None:
@@ -99,9 +99,11 @@ def test_chance_of_vectors_is_one_vector() -> None:
     similarities = Scored(
         vectors, np.array([0.1, np.nan, 0.2, np.nan, 0.7, np.nan, 1, np.nan]), pairs
     )
-    assert chance(similarities, SentenceEmbedding(["0 to 5"], ""), "spearman") == 0
+    assert chance_of(similarities, SentenceEmbedding(["0 to 5"], ""), "spearman") == 0
     items = Scored(vectors, np.array([5, UNKNOWN, 6, UNKNOWN, 7, UNKNOWN, 5, UNKNOWN]), pairs)
-    assert chance(items, Ranking([], ""), "mrr") == pytest.approx(1 / 3)  # the last of three items
+    assert chance_of(items, Ranking([], ""), "mrr") == pytest.approx(
+        1 / 3
+    )  # the last of three items
 
 
 @pytest.mark.parametrize(

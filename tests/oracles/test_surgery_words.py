@@ -272,7 +272,7 @@ def test_a_corpus_is_seen_as_well(tmp_path: Path) -> None:
 def test_pairs_are_seen_on_both_sides() -> None:
     task, rows, _ = EXAMPLES["text-classification"]
     found = cut("trim_vocabulary", {}, bert(len(VOCABULARY), labels=3), Evidence(task, rows[3:]))
-    tokens = TextClassification(task.labels, found.preprocess or "").tokenizer.get_vocab()
+    tokens = TextClassification(task.labels, found.preprocess or "").input.tokenizer.get_vocab()
     assert {"##lace", "##er", "Love", "York"} <= tokens.keys() and not {
         "Ada",
         "lives",

@@ -94,7 +94,7 @@ def test_a_step_draws_anew_and_by_its_generator_alone() -> None:
         assert np.array_equal(getattr(first, name), getattr(again, name))
         assert name == "mask" or not np.array_equal(getattr(first, name), getattr(other, name))
     assert np.array_equal(first.inputs["input_ids"], again.inputs["input_ids"])
-    plain = [np.array(TASK.tokenizer.encode(row["text"]).ids) for row in rows]
+    plain = [np.array(TASK.input.tokenizer.encode(row["text"]).ids) for row in rows]
     for drawn in (batch, first, other):
         for index, ids in enumerate(plain):
             found = drawn.inputs["input_ids"][index].copy()

@@ -12,7 +12,7 @@ from sklearn.metrics import (
 )
 from test_task_masked_lm import tokenizer_text
 
-from limbeck.evaluation.scores import agreement, details, quality
+from limbeck.evaluation.scores import agreement, quality
 from limbeck.tasks import UNKNOWN, Scored, differs
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
 
@@ -47,7 +47,7 @@ def test_figures_are_those_of_scikit_learn(rows: int, seed: int) -> None:
     report = classification_report(
         labels, decided, target_names=LABELS, output_dict=True, zero_division=0
     )
-    for row in details(given_rows, TASK)["per_label"]:
+    for row in TASK.details(given_rows)["per_label"]:
         expected = report[row["label"].replace("average", "avg")]
         assert [row["precision"], row["recall"], row["f1"], row["support"]] == pytest.approx(
             [expected[key] for key in ("precision", "recall", "f1-score", "support")]

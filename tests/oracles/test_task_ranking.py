@@ -14,15 +14,17 @@ from encoders import save_encoder
 from test_task_masked_lm import tokenizer_text
 
 import limbeck
-from limbeck.analysis.layers import spelled
+from limbeck.analysis.changed_answers import spelled
 from limbeck.cli import main
 from limbeck.evaluation.scores import quality
 from limbeck.losses.in_batch_softmax import InBatchSoftmax
 from limbeck.models.taps import Outputs
 from limbeck.pipeline import compatibility
 from limbeck.recipe.reading import parse
-from limbeck.tasks import UNKNOWN, Batch, Scored, figures, is_known, metrics
-from limbeck.tasks.ranking import Ranking, number
+from limbeck.tasks import UNKNOWN, Batch, Scored, figures, metrics
+from limbeck.tasks.heads.item_of_query import item_number
+from limbeck.tasks.likelihood import is_known
+from limbeck.tasks.ranking import Ranking
 
 TASK = Ranking([], tokenizer_text())
 
@@ -38,7 +40,7 @@ def drawn(names: list[str | None], seed: int = 0) -> Scored:
             for vector in (0.5 * items[name] + generator.normal(size=3), items[name])
         ]
     )
-    labels = np.array([label for name in names for label in (number(name), UNKNOWN)])
+    labels = np.array([label for name in names for label in (item_number(name), UNKNOWN)])
     return Scored(
         vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
         labels,
@@ -116,7 +118,7 @@ def test_one_label_is_one_number_and_an_unlabelled_pair_has_none() -> None:
         int.from_bytes(hashlib.blake2b(b"x", digest_size=8).digest(), "big") // 2,
         UNKNOWN,
     ]
-    assert (spelled(TASK, number("x")), spelled(TASK, np.float64(0.25))) == ("-", "25.0 %")
+    assert (spelled(TASK, item_number("x")), spelled(TASK, np.float64(0.25))) == ("-", "25.0 %")
     assert labels[3:] == [[UNKNOWN, UNKNOWN], [UNKNOWN]]
 
 

@@ -59,7 +59,7 @@ def test_a_vector_is_the_mean_over_tokens_at_length_1() -> None:
     assert batch.mask.tolist() == [[True, True], [True, False]]
     found = run_model(Embedder(encoder), batch, hidden_of(["encoder.table"]))
     for row, unit, text in ((0, 0, "w1 w2 w3"), (0, 1, "w4"), (1, 0, "w5 w6")):
-        mean = encoder.table.weight[TASK.tokenizer.encode(text).ids].mean(0)
+        mean = encoder.table.weight[TASK.input.tokenizer.encode(text).ids].mean(0)
         torch.testing.assert_close(found.logits[row, unit], mean / mean.norm())
         torch.testing.assert_close(found.hidden["encoder.table"][row, unit], mean)
     assert torch.isfinite(found.logits).all()
@@ -100,7 +100,7 @@ def test_correlations_are_those_of_scipy() -> None:
     cosines = 1 - paired_cosine_distances(vectors[:, 0], vectors[:, 1])
     wanted = {"spearman": spearmanr(cosines, score)[0], "pearson": pearsonr(cosines, score)[0]}
     assert quality(scored, TASK) == pytest.approx(wanted)
-    np.testing.assert_allclose(TASK.scores(scored)[::2], cosines)
+    np.testing.assert_allclose(TASK.decisions(scored)[::2], cosines)
     turned = Scored(-scored.logits, labels, scored.offsets)  # both of a pair: no cosine changes
     assert not differs(TASK, scored, turned).any()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from limbeck.evaluation.bootstrap import bootstrap, interval, resample
+from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
 from limbeck.evaluation.scores import quality
 from limbeck.evaluation.verdict import judge_arms
 from limbeck.pipeline import compatibility
@@ -77,7 +77,7 @@ def test_a_resample_draws_as_many_rows_as_there_are_and_the_same_ones_each_time(
 def test_resampled_metrics_are_those_of_resampled_data(task: Any, seeds: list[Scored]) -> None:
     """Each row of weights spelled out as a data set and scored afresh; seeds are averaged within a resample. Rows are whole sentences."""
     weights = resample(len(seeds[0].offsets) - 1, 25)
-    found = bootstrap(seeds, weights, task)
+    found = resampled_metrics(seeds, weights, task)
     for draw, counts in enumerate(weights):
         expected = [quality(drawn_again(scored, counts), task) for scored in seeds]
         for name, values in found.items():
@@ -87,8 +87,8 @@ def test_resampled_metrics_are_those_of_resampled_data(task: Any, seeds: list[Sc
 
 def test_the_interval_of_an_accuracy_is_scipy_s() -> None:
     scored = images(0, 0.8)
-    values = bootstrap([scored], resample(400, 4000), IMAGE)["accuracy"]
-    right = (scored.decisions == scored.labels).astype(float)
+    values = resampled_metrics([scored], resample(400, 4000), IMAGE)["accuracy"]
+    right = (scored.logits.argmax(1) == scored.labels).astype(float)
     expected = scipy.stats.bootstrap(
         (right,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
@@ -99,9 +99,13 @@ def test_the_interval_of_a_difference_is_paired_as_scipy_s_is() -> None:
     """Two arms that share most of their mistakes: paired, the interval is far narrower than the two apart would give."""
     teacher, student = images(0, 0.8), images(0, 0.77)
     weights = resample(400, 4000)
-    resampled = [bootstrap([scored], weights, IMAGE)["accuracy"] for scored in (teacher, student)]
+    resampled = [
+        resampled_metrics([scored], weights, IMAGE)["accuracy"] for scored in (teacher, student)
+    ]
     low, high = interval(resampled[0] - resampled[1])
-    right = [(scored.decisions == scored.labels).astype(float) for scored in (teacher, student)]
+    right = [
+        (scored.logits.argmax(1) == scored.labels).astype(float) for scored in (teacher, student)
+    ]
     expected = scipy.stats.bootstrap(
         right,
         lambda a, b, axis: a.mean(axis) - b.mean(axis),

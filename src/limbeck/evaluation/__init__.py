@@ -1,1 +1,6 @@
-"""Figures and what they mean: scores of answers, collapse to one answer, intervals, the verdict. Logits in, numbers out, no torch."""
+"""Figures and what they mean. Logits in, numbers out, no torch.
+
+Statistics: `scores.py` (metrics and agreement on a split), `chance.py` (what one answer for every
+row scores), `bootstrap.py` (intervals and a test by resampling rows). Judgement: `collapse.py`
+(told while a model trains) and `verdict.py` (said at the end).
+"""

@@ -1,9 +1,10 @@
-"""Was it worth it, and is it still good? Control arms, seeds and a paired bootstrap over test rows.
+"""Was it worth it, and is the model still good? What the figures of a run's arms mean.
 
-The arms: `plain` (the same student without a teacher), `kd` (distilled, float), `kd+ptq` (the same weights, quantized after), `joint` (distilled
-and quantized in one training). A metric is a function of the rows' weights, so one resample of the rows (Efron and Tibshirani, 1993, chapter 6;
-Berg-Kirkpatrick et al., 2012) serves every arm and the differences are paired. Seeds are averaged within a resample. Rows are sentences for
-tagging, never tokens.
+The arms: `plain` (the student without a teacher), `kd` (distilled, float), `kd+ptq` (the same
+weights, quantized after), `joint` (distilled and quantized in one training), `quantized` (the one
+arm of a recipe without a teacher or a verdict), `teacher`.
+
+Which differences are more than chance, `bootstrap.py` says.
 """
 
 from collections.abc import Iterable
@@ -11,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.evaluation.bootstrap import ALPHA, interval
+from limbeck.evaluation.bootstrap import ALPHA, interval, is_shown_better, p_of_larger_drop
 from limbeck.recipe.model import Verdict
 
-AT_CHANCE = "is not shown to be better than one answer for every row ({:.4f}): it has learned nothing that this test set can show"
-JUDGED = ("joint", "quantized", "kd+ptq", "kd", "plain", "teacher")  # the first that was run
+# The first of these that was run is judged and shipped: the later in the flow, the earlier here.
+JUDGED = ("joint", "quantized", "kd+ptq", "kd", "plain", "teacher")
 
 
 def judged_arm(names: Iterable[str]) -> str:
-    """Of the arms of a run, the one that is judged and shipped. `quantized` is the one arm of a recipe without a teacher or a verdict."""
+    """Of the arms of a run, the one that is judged and shipped."""
     return min(names, key=JUDGED.index)
 
 
@@ -32,28 +33,30 @@ def judge_arms(
     speedup: float,
     compression: float,
 ) -> dict[str, Any]:
-    """report.json's verdict, from each arm's mean metric and its resampled values (higher is better).
+    """report.json's verdict, from each arm's mean metric and its resampled values (R), both signed
+    so that higher is better.
 
-    The student is kept when the paired bootstrap rejects, at 5 %, that it drops by more than `max_drop`, and it is as much faster as asked; and when
-    teacher and student are better than the best constant answer, whose resampled metric is `chance`, for a teacher that knows nothing loses nothing.
+    `chance`: (R) the metric of the best constant answer, None where a task has none; `speedup`:
+    times as fast as the teacher; `compression`: the teacher's bytes over the student's.
+
+    The student is kept when the bootstrap rejects, at 5 %, that it drops by more than
+    `asked.max_drop`, when it is as fast as asked, and when teacher and student are better than
+    chance: what knows nothing has nothing to lose.
     """
-    final = judged_arm(means)
-    drops = resampled["teacher"] - resampled[final]
-    p_noninferior = float((1 + (drops > asked.max_drop).sum()) / (1 + len(drops)))
-    reasons = []
-    if chance is not None:
-        poor = [arm for arm in ("teacher", final) if (resampled[arm] <= chance).mean() > ALPHA]
-        reasons += [f"`{arm}` {AT_CHANCE.format(abs(chance.mean()))}" for arm in poor]
+    judged = judged_arm(means)
+    drops = resampled["teacher"] - resampled[judged]
+    p_noninferior = p_of_larger_drop(drops, asked.max_drop)
+    reasons = at_chance({arm: resampled[arm] for arm in ("teacher", judged)}, chance)
     if p_noninferior > ALPHA:
         reasons.append(
             f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
         )
     if speedup < asked.min_speedup:
         reasons.append(f"{speedup:.1f} times as fast as the teacher, {asked.min_speedup:g} asked")
-    found = {
+    verdict = {
         "kept": not reasons,
         "reasons": reasons,
-        "drop": means["teacher"] - means[final],
+        "drop": means["teacher"] - means[judged],
         "drop_ci95": interval(drops),
         "max_drop": asked.max_drop,
         "min_speedup": asked.min_speedup,
@@ -62,20 +65,38 @@ def judge_arms(
         "speedup": speedup,
         "compression": compression,
     }
-    return (
-        found
-        | gain("kd", "kd", "plain", means, resampled)
-        | gain("joint", "joint", "kd+ptq", means, resampled)
+    # What the teacher was worth, and what quantizing inside the training was.
+    verdict |= gain("kd", "kd", "plain", means, resampled)
+    verdict |= gain("joint", "joint", "kd+ptq", means, resampled)
+    return verdict
+
+
+def at_chance(resampled: dict[str, np.ndarray], chance: np.ndarray | None) -> list[str]:
+    """A reason against each arm that is not shown to be better than one answer for every row."""
+    if chance is None:
+        return []
+    # `chance` is negative for a metric of which less is better.
+    told = (
+        f"is not shown to be better than one answer for every row ({abs(chance.mean()):.4f}): "
+        "it has learned nothing that this test set can show"
     )
+    poor = [arm for arm, values in resampled.items() if not is_shown_better(values, chance)]
+    return [f"`{arm}` {told}" for arm in poor]
 
 
 def gain(
-    name: str, arm: str, control: str, means: dict[str, float], resampled: dict[str, np.ndarray]
+    name: str,
+    arm: str,
+    control: str,
+    means: dict[str, float],
+    resampled: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """`<name>_gain` of an arm over its control with its interval; null where one of the two was not run."""
+    """`<name>_gain` of an arm over its control, with its interval; null where one of the two was
+    not run."""
     if arm not in means or control not in means:
         return {f"{name}_gain": None, f"{name}_gain_ci95": None}
+    differences = resampled[arm] - resampled[control]
     return {
         f"{name}_gain": means[arm] - means[control],
-        f"{name}_gain_ci95": interval(resampled[arm] - resampled[control]),
+        f"{name}_gain_ci95": interval(differences),
     }

@@ -28,7 +28,7 @@ def create_model(name: str, options: dict[str, Any], task: Any, *, seed: int) ->
     torch.manual_seed(seed)
     if is_network(name):
         network = registry.create("networks", name, options)
-        return network.build(len(task.labels), task.settings["channels"])
+        return network.build(len(task.labels), task.input.settings["channels"])
     if options:
         key = next(iter(options))
         suggestion = wording.suggest(name, registry.names("networks"))
@@ -61,7 +61,7 @@ def network_header(name: str, options: dict[str, Any], task: Any) -> dict[str, A
         "name": name,
         "options": options,
         "labels": len(task.labels),
-        "channels": task.settings["channels"],
+        "channels": task.input.settings["channels"],
     }
 
 

@@ -20,7 +20,7 @@ def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int)
     """
     if task_class.preprocess_file == "preprocess.json":
         if is_network(name):
-            return task_class.fit_preprocess(rows)
+            return task_class.input_type.fit_preprocess(rows)
         return json.dumps(image_processor(name))
     if is_network(name):
         raise ValueError(

@@ -245,7 +245,7 @@ class RunContext:
                     f"model `{model_name}`: say which tokenizer it reads: "
                     "Own(module, tokenizer=FOLDER)"
                 )
-            return self.task_class(labels, self.task_class.fit_preprocess(self.data.labelled))
+            return self.task_class(labels, self.task_class.input_type.fit_preprocess(self.data.labelled))
         name = own.tokenizer if own and own.tokenizer else model_name
         max_tokens = self.recipe.train.max_tokens
         text = preprocess(name, self.task_class, self.data.labelled, max_tokens)

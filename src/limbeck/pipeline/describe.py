@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from limbeck.core import machine
-from limbeck.evaluation import collapse
-from limbeck.evaluation.bootstrap import bootstrap, interval, resample
-from limbeck.evaluation.scores import agreement, details, quality
+from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
+from limbeck.evaluation.chance import best_constant_answer
+from limbeck.evaluation.scores import agreement, quality
 from limbeck.evaluation.verdict import judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
@@ -38,7 +38,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     shipped = final_arm(arms)[0]
     weights = resample(len(shipped.scored.offsets) - 1, settings.resamples)
     resampled = {
-        arm: bootstrap([seed.scored for seed in seeds], weights, shipped.task)
+        arm: resampled_metrics([seed.scored for seed in seeds], weights, shipped.task)
         for arm, seeds in arms.items()
     }
     # 2. What takes time: layers, then milliseconds, with nothing else running.
@@ -105,8 +105,8 @@ def resampled_constant(
     """(R) resampled metrics of the best constant answer; None for a task without labels of rows."""
     if isinstance(shipped.task, SelfSupervised):
         return None
-    constant = collapse.constant(shipped.scored, shipped.task, recipe.judged_metric)
-    return bootstrap([constant], weights, shipped.task)
+    constant = best_constant_answer(shipped.scored, shipped.task, recipe.judged_metric)
+    return resampled_metrics([constant], weights, shipped.task)
 
 
 def notes_of_other_teachers(run: RunContext) -> list[str]:
@@ -199,5 +199,5 @@ def describe_seed(arm: Arm) -> dict[str, Any]:
     return {
         "seed": arm.recipe.train.seed,
         "metrics": quality(arm.scored, arm.task),
-        **details(arm.scored, arm.task),
+        **arm.task.details(arm.scored),
     }

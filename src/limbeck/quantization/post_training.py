@@ -20,7 +20,7 @@ from limbeck.core import registry
 from limbeck.core.events import Tell, silent, track
 from limbeck.core.grids import GRIDS
 from limbeck.models.dataflow import Flow
-from limbeck.models.likelihood import nats_between, wide_logits
+from limbeck.models.likelihood import LIKELIHOODS, wide_logits
 from limbeck.quantization.after_training import quantize_after_training
 from limbeck.quantization.prepare import quantization_components
 from limbeck.quantization.roundings import mismatch
@@ -148,7 +148,8 @@ def trial_of(
         return None
     quantize_after_training(model, flow, subject.fitted, **quantization_components(filled))
     pairs = zip(wanted, wide_logits(model.eval(), subject.judged), subject.judged, strict=True)
+    likelihood = LIKELIHOODS[subject.likelihood]
     return Trial(
         chosen,
-        torch.cat([nats_between(subject.likelihood, p, q)[batch.mask] for p, q, batch in pairs]),
+        torch.cat([likelihood.divergence(p, q)[batch.mask] for p, q, batch in pairs]),
     )

@@ -25,7 +25,7 @@ from limbeck.models.structure import put
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._embeddings import word_embeddings
 from limbeck.surgeries._vocabulary import Vocabulary
-from limbeck.tasks._tokens import open_tokenizer
+from limbeck.tasks.inputs.tokenized import open_tokenizer
 
 AT_ONCE = 5000  # texts encoded at a time
 

@@ -1,8 +1,12 @@
-"""What is predicted: rows to inputs, logits to answers and figures. Torch-free, so that training and the artifact's runtime share every line.
+"""What is predicted: rows to inputs, logits to answers and figures. Without torch, so that training
+and the artifact's runtime run the same lines.
 
-A row holds W units, each of which gets one label: the words of a sentence, the one text, or the one image. Shapes: B rows, T tokens, W units,
-V labels. What a unit's logits (V) say is the task's `likelihood` (`limbeck.models.likelihood`): "categorical", one label of V, labels (W) int64;
-"bernoulli", each label by itself, labels (W, V) of 0 and 1, float32; "gaussian", a score, labels (W) float32 in shares of its range.
+A task joins an input (`inputs/`: how a row becomes what a model reads) and a head (`heads/`: what
+its logits are, and how they are judged). `joined.py` shows how; an outside task does the same in
+one file. What logits mean is the task's `likelihood` (`likelihood.py`).
+
+A row holds W units, each of which has one label: the words of a sentence, the one text, the one
+image. Shapes: B rows, T tokens, W units, V labels; over a whole split, N rows and P units.
 """
 
 from collections.abc import Sequence
@@ -12,26 +16,28 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from limbeck.sources import Row
+from limbeck.tasks.likelihood import LIKELIHOODS, is_known
+from limbeck.tasks.likelihood import UNKNOWN as UNKNOWN
+from limbeck.tasks.types import Answer, Array, Figures, Inputs, Names, Rows
 
-UNKNOWN = -100  # the label of a unit without one; a score that is unknown is NaN
-# Scores, in shares of the range of labels, that differ by more are two decisions. A value on the edge of two levels falls either way in a runtime,
-# and a score, unlike a label, shows it: of 1,500 pairs of STS-B half differed by 6e-8, 1 % by more than 0.004, one by 0.013.
-TOLERANCE = 0.02
-SOFT_LOSSES = {
-    "bernoulli": ("bernoulli_kl", "logit_mse"),
-    "gaussian": ("logit_mse",),
-}  # on logits that are no softmax's
-RESAMPLES_AT_ONCE = 200  # ranked metrics hold a few copies of the weights
+# Metrics of ranks hold a few copies of the weights (R, N): of 200 resamples and 100,000 rows each
+# takes 160 MB.
+RESAMPLES_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One row as the model reads it: `inputs` without a batch axis; `positions` (W) the token of each unit, -1 where it was cut off, or None
-    where the model's output is the unit (where a row has several, its inputs are (W, T)); `labels` (W) or (W, V)."""
+    """One row as the model reads it.
 
-    inputs: dict[str, np.ndarray]
-    positions: np.ndarray | None
-    labels: np.ndarray
+    `inputs`: arrays by name, without a batch axis.
+    `positions`: (W) the token at which each unit is read, -1 where it was cut off; None where the
+    model answers once for the unit. Then a row of several units has inputs (W, T).
+    `labels`: (W) or (W, V), as the task's likelihood has them.
+    """
+
+    inputs: Inputs
+    positions: Array | None
+    labels: Array
 
     @property
     def has_tokens(self) -> bool:
@@ -40,168 +46,201 @@ class Encoded:
 
     @property
     def size(self) -> int:
-        """What the row costs a batch: tokens, or 1 for an image."""
+        """What the row costs a batch: its tokens, or 1 for an image."""
         return self.inputs["input_ids"].size if self.has_tokens else 1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows together: `inputs` (B, ...), `positions` (B, W) or None, `labels` (B, W) or (B, W, V), `mask` (B, W; True counts), `rows` (B) their
-    indices.
+    """Rows together, padded to the longest; arrays or tensors.
 
-    `mixed`: where each row is a mixture of two, the labels (B, W) of its lesser part, and the share of the part that `labels` belongs to. `view`: the
-    number of the augmented view that its images show.
+    `inputs`: (B, ...) by name.
+    `positions`: (B, W), or None as in `Encoded`.
+    `labels`: (B, W) or (B, W, V).
+    `mask`: (B, W), True for a unit that counts, False for padding and for what was cut off.
+    `rows`: (B) the indices of the rows in their split.
+    `mixed`: where each row is a mixture of two, the labels (B, W) of the second and the share, in
+    [0, 1], of the first, whose labels are `labels`.
+    `view`: the number of the augmented view that the images show.
     """
 
     inputs: dict[str, Any]
     positions: Any
     labels: Any
     mask: Any
-    rows: np.ndarray
+    rows: Array
     mixed: tuple[Any, float] | None = None
     view: int = 0
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A split's outputs, unit after unit: `logits` (P, V), or what a `SelfSupervised` task keeps of them, `labels` (P) or (P, V), `offsets` (N + 1):
-    row i owns units offsets[i] to offsets[i + 1]."""
+    """A model's outputs on a split, unit after unit.
 
-    logits: np.ndarray
-    labels: np.ndarray
-    offsets: np.ndarray
+    `logits`: (P, V), or what a `SelfSupervised` task keeps of them.
+    `labels`: (P) or (P, V).
+    `offsets`: (N + 1); row i has the units from offsets[i] to before offsets[i + 1].
+    """
 
-    @property
-    def decisions(self) -> np.ndarray:
-        """(P) the label of the largest logit."""
-        return self.logits.argmax(1)
+    logits: Array
+    labels: Array
+    offsets: Array
 
 
 class Task(Protocol):
-    """One file, one task. `labels` in order; `preprocess` is the text of the artifact's `preprocess_file`; `row_keys` what a row must hold;
-    `content(row)` what makes two rows the same input."""
+    """What the rest of the program asks a task; a new one need not write it: see `joined.py`.
 
-    labels: Sequence[str]
-    preprocess: str
+    Of the class:
+    `metric`: the name of the figure that a verdict is about; `metric_names`: of all figures.
+    `hard_loss`: the loss on the labels, a name in `losses/`.
+    `auto_model`: the class of `transformers` that opens a model for the task.
+    `preprocess_file`: the artifact's file that says how inputs are made.
+    `input_names`: what the model's inputs are called.
+    `row_keys`: what a row must hold.
+    `likelihood`: a name in `LIKELIHOODS`.
+
+    Of an object: `labels` in order of the logits, `preprocess` the text of `preprocess_file`, and
+    `input` with what belongs to the kind of input, such as a `tokenizer`.
+    """
 
     metric: ClassVar[str]
-    metric_names: ClassVar[tuple[str, ...]]
+    metric_names: ClassVar[Names]
     hard_loss: ClassVar[str]
     auto_model: ClassVar[str]
     preprocess_file: ClassVar[str]
-    input_names: ClassVar[tuple[str, ...]]
-    row_keys: ClassVar[tuple[str, ...]]
+    input_names: ClassVar[Names]
+    row_keys: ClassVar[Names]
     likelihood: ClassVar[str]
-    padding: dict[str, int]
+
+    @property
+    def labels(self) -> Sequence[str]: ...
+
+    @property
+    def preprocess(self) -> str: ...
+
+    @property
+    def input(self) -> Any: ...
+
+    @property
+    def padding(self) -> dict[str, int]:
+        """What fills up each input of a shorter row, where that is not 0."""
+        ...
 
     @staticmethod
-    def find_labels(rows: Sequence[Row]) -> list[str]: ...
+    def find_labels(rows: Rows) -> list[str]:
+        """The labels that `rows` have. Raises ValueError for a row whose label is none."""
+        ...
 
     @staticmethod
-    def stratum(row: Row) -> str: ...
+    def stratum(row: Row) -> str:
+        """Rows of one stratum are drawn into each split in equal shares."""
+        ...
 
     @staticmethod
-    def content(row: Row) -> Any: ...
+    def content(row: Row) -> Any:
+        """What makes two rows the same input; hashable."""
+        ...
 
-    def encode(self, rows: Sequence[Row]) -> Sequence[Encoded]: ...
+    def encode(self, rows: Rows) -> Sequence[Encoded]:
+        """What the model reads of each row, and its labels, unknown where the row has none."""
+        ...
 
-    def row(self, raw: Any) -> Row: ...
+    def row(self, raw: Any) -> Row:
+        """A row, without a label, of what a user sends. Raises ValueError for what is no input."""
+        ...
 
-    def decode(self, row: Row, logits: np.ndarray) -> dict[str, Any]: ...
+    def decode(self, row: Row, logits: Array) -> Answer:
+        """The answer to a row, ready for JSON, from its logits (W, V)."""
+        ...
 
-    def statistics(self, scored: Scored) -> np.ndarray: ...
+    def decisions(self, scored: Scored) -> Array:
+        """(P) or (P, V): what the logits of each unit decide for."""
+        ...
 
-    def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]: ...
+    def statistics(self, scored: Scored) -> Array:
+        """(N, K) figures of each row whose sums over rows give the metrics."""
+        ...
 
-    def ranked(self, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]: ...
+    def metrics(self, totals: Array) -> Figures:
+        """Sums (..., K) of `statistics` to metrics (...)."""
+        ...
 
+    def ranked(self, scored: Scored, weights: Array) -> Figures:
+        """(R) the metrics that no sums over rows give, as they hang on the order of all scores;
+        a row counts as often as each row of `weights` (R, N) says."""
+        ...
 
-def figures(task: Task, scored: Scored, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """(R) every metric of the task on a split whose rows count as each row of `weights` (R, N) says.
-
-    A metric is a function of sums over rows (`statistics`, then `metrics`), or of the order of the scores (`ranked`).
-    """
-    parts = [
-        task.ranked(scored, part)
-        for part in np.array_split(weights, -(-len(weights) // RESAMPLES_AT_ONCE))
-    ]
-    return task.metrics(weights @ task.statistics(scored)) | {
-        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
-    }
+    def details(self, scored: Scored) -> Answer:
+        """Tables for the report, ready for JSON: by label, and confusions. May be empty."""
+        ...
 
 
 @runtime_checkable
 class SelfSupervised(Protocol):
-    """What a task adds that makes its labels from the inputs: rows bring none, and its labels are the tokenizer's vocabulary.
+    """What a task adds that makes its labels from the inputs: rows bring none.
 
-    `draw` makes them anew for a training step. `reduce` leaves of a row's logits (W, V) what `statistics` needs, (W, K): that is what
-    `Scored` holds. Such a task may pack several rows of the data into one `Encoded`, or cut one into several.
+    Its labels are the tokenizer's vocabulary. It may pack several rows of the data into one
+    `Encoded`, or cut one into several.
     """
 
-    def draw(self, batch: Batch, generator: np.random.Generator) -> Batch: ...
+    def draw(self, batch: Batch, generator: np.random.Generator) -> Batch:
+        """The batch with labels that are drawn anew, for a training step."""
+        ...
 
-    def reduce(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray: ...
-
-
-@runtime_checkable
-class Scoring(Protocol):
-    """What a task adds whose labels are numbers: `labels` holds one word for the range of them, and `scores` (P) are in shares of it."""
-
-    def scores(self, scored: Scored) -> np.ndarray: ...
+    def reduce(self, logits: Array, labels: Array) -> Array:
+        """(W, K) what `statistics` needs of a row's logits (W, V); `Scored` holds that."""
+        ...
 
 
-def is_known(labels: np.ndarray) -> np.ndarray:
-    """Whether each label, of any shape, is known."""
-    return ~np.isnan(labels) & (labels != UNKNOWN)
+def figures(task: Task, scored: Scored, weights: Array) -> Figures:
+    """(R) every metric of the task; a row counts as often as each row of `weights` (R, N) says."""
+    num_parts = -(-len(weights) // RESAMPLES_AT_ONCE)
+    parts = [task.ranked(scored, part) for part in np.array_split(weights, num_parts)]
+    ranked = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return task.metrics(weights @ task.statistics(scored)) | ranked
 
 
-def decisions(task: Task, scored: Scored) -> np.ndarray:
-    """(P) the most probable label of each unit or its score, or (P, V) whether each label by itself is more probable than not."""
-    if isinstance(task, Scoring):
-        return task.scores(scored)
-    return scored.logits > 0 if task.likelihood == "bernoulli" else scored.decisions
+def differs(task: Task, scored: Scored, other: Scored) -> Array:
+    """Of the shape of the labels, bool: whether two models decide otherwise; False where the label
+    is unknown. Numbers may differ by `likelihood.TOLERANCE`."""
+    likelihood = LIKELIHOODS[task.likelihood]
+    differ = likelihood.differ(task.decisions(scored), task.decisions(other))
+    return differ & is_known(scored.labels)
 
 
-def differs(task: Task, scored: Scored, other: Scored) -> np.ndarray:
-    """Of the shape of the labels: where one is known, whether two models decide otherwise, a score by more than TOLERANCE."""
-    own, theirs = decisions(task, scored), decisions(task, other)
-    found = abs(own - theirs) > TOLERANCE if isinstance(task, Scoring) else own != theirs
-    return found & is_known(scored.labels)
+def collate(encoded: Sequence[Encoded], rows: Array, padding: dict[str, int]) -> Batch:
+    """Rows, padded to one batch; a padded unit has mask False and the label UNKNOWN.
 
-
-def collate(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int]) -> Batch:
-    """Pad rows to one batch; a padded unit has mask False and the label UNKNOWN."""
-    inputs = {
-        name: pad([row.inputs[name] for row in encoded], padding.get(name, 0))
-        for name in encoded[0].inputs
-    }
+    `rows`: (B) their indices; `padding`: what fills up an input, 0 where it has no name there.
+    """
+    inputs = {}
+    for name in encoded[0].inputs:
+        inputs[name] = pad([row.inputs[name] for row in encoded], padding.get(name, 0))
     labels = pad([row.labels for row in encoded], UNKNOWN)
     if encoded[0].positions is None:
-        units = np.array([len(row.labels) for row in encoded])
-        return Batch(inputs, None, labels, np.arange(labels.shape[1]) < units[:, None], rows)
+        num_units = np.array([len(row.labels) for row in encoded])
+        mask = np.arange(labels.shape[1]) < num_units[:, None]
+        return Batch(inputs, None, labels, mask, rows)
     positions = pad([row.positions for row in encoded if row.positions is not None], -1)
+    # -1 is no place to read from; what is read at 0 instead is masked.
     return Batch(inputs, np.maximum(positions, 0), labels, positions >= 0, rows)
 
 
 def apart(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Inputs as a graph reads them: rows of several texts (B, W, T) as one text after the other."""
-    texts = ("input_ids", "attention_mask")
-    return {
-        name: value.reshape(-1, value.shape[-1]) if name in texts and value.ndim == 3 else value
-        for name, value in inputs.items()
-    }
+    """Inputs as an exported graph reads them: of rows of several texts (B, W, T), one text after
+    the other (B W, T)."""
+    flat = {}
+    for name, value in inputs.items():
+        is_texts = name in ("input_ids", "attention_mask") and value.ndim == 3
+        flat[name] = value.reshape(-1, value.shape[-1]) if is_texts else value
+    return flat
 
 
-def pad(arrays: Sequence[np.ndarray], value: int) -> np.ndarray:
-    """(B, ...) from arrays of as many axes, each as long as the longest."""
-    shape = np.max([array.shape for array in arrays], 0)
-    out = np.full((len(arrays), *shape), value, arrays[0].dtype)
-    for target, array in zip(out, arrays, strict=True):
-        target[tuple(map(slice, array.shape))] = array
-    return out
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis."""
-    exponent = np.exp(logits - logits.max(-1, keepdims=True))
-    return exponent / exponent.sum(-1, keepdims=True)
+def pad(arrays: Sequence[Array], value: int) -> Array:
+    """(B, ...) from arrays of as many axes, each axis as long as the longest; `value` fills up."""
+    longest = np.max([array.shape for array in arrays], 0)
+    padded = np.full((len(arrays), *longest), value, arrays[0].dtype)
+    for target, array in zip(padded, arrays, strict=True):
+        corner = tuple(slice(length) for length in array.shape)
+        target[corner] = array
+    return padded

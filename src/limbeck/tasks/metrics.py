@@ -1,16 +1,31 @@
-"""Figures from counts and from ranks. Torch-free.
+"""Figures from counts and from ranks, in numpy.
 
-Precision p = TP / predicted, recall r = TP / true, F1 = 2 TP / (predicted + true); 0 where a denominator is 0.
-AUC = P(score of a positive > score of a negative) + P(equal) / 2, the area under the ROC curve (Hanley and McNeil, 1982).
-Pearson's correlation is cov(x, y) / sqrt(var(x) var(y)); Spearman's that of the ranks, equal values sharing the mean of theirs (Spearman, 1904).
+    precision   p = TP / predicted                  0 where a denominator is 0
+    recall      r = TP / true
+    F1          2 TP / (predicted + true), the harmonic mean of p and r
+    AUC         P(positive scores above negative) + P(equal) / 2, the area under the ROC curve
+                (Hanley and McNeil, 1982)
+    Pearson     cov(x, y) / sqrt(var(x) var(y))
+    Spearman    Pearson's of the ranks; equal values share the mean of theirs (Spearman, 1904)
+
+Shapes: N rows, R resamples, V labels. `weights` (R, N): how often each row counts in a resample.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from limbeck.tasks.likelihood import is_known
+from limbeck.tasks.types import Answer, Array
+
+# Metrics of which less is better.
 LOWER_IS_BETTER = ("nats_per_token", "perplexity", "root_mean_square_error")
-SCORES_AT_ONCE = 2**22  # 32 MiB of a ranking's scores
+
+# Scores of queries and items that are held at once: 32 MiB of float64.
+SCORES_AT_ONCE = 2**22
+
+# Variances below this, in shares of the squared count, are the rounding error of sums.
+SMALLEST_SPREAD = 1e-12
 
 
 def sign(name: str) -> int:
@@ -18,145 +33,70 @@ def sign(name: str) -> int:
     return -1 if name in LOWER_IS_BETTER else 1
 
 
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: Array, whole: Array) -> Array:
     """part / whole, 0 where whole is 0."""
-    return np.divide(
-        part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=np.asarray(whole) != 0
-    )
+    zeros = np.zeros(np.broadcast(part, whole).shape)
+    return np.divide(part, whole, out=zeros, where=np.asarray(whole) != 0)
 
 
-def precision_recall_f1(
-    hits: np.ndarray, predicted: np.ndarray, true: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+# From counts.
+
+
+def precision_recall_f1(hits: Array, predicted: Array, true: Array) -> tuple[Array, Array, Array]:
     """The three, each in [0, 1], for any shape of counts."""
-    return ratio(hits, predicted), ratio(hits, true), ratio(2 * hits, predicted + true)
+    precision = ratio(hits, predicted)
+    recall = ratio(hits, true)
+    # Not from precision and recall, which may both be 0.
+    f1 = ratio(2 * hits, predicted + true)
+    return precision, recall, f1
 
 
-def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(R) the AUC of `scores` (N) for `positive` (N; bool) under each row of `weights` (R, N); NaN where either side weighs nothing.
-
-    Sorted once: a group of equal scores beats the negatives below it, and half of its own.
-    """
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
-    above = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    below = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    won = (above * (below.cumsum(1) - below / 2)).sum(1)
-    pairs = above.sum(1) * below.sum(1)
-    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs != 0)
+def label_report(labels: Array, decisions: Array, names: Sequence[str]) -> Answer:
+    """Of labels that exclude one another: `per_label` and `confusion` of the run's report."""
+    counts = confusion(labels, decisions, len(names))
+    return {
+        "per_label": per_label(counts, names),
+        "confusion": {"labels": list(names), "counts": counts.tolist()},
+    }
 
 
-def macro_auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(R) the mean over labels of each one's AUC against the rest, from `scores` (N, V); of two labels, that of the second.
-
-    As MedMNIST computes it (Yang et al., 2023, arXiv 2110.14795). A label that all rows or none of a resample have is left out; 0 where none is left.
-    """
-    chosen = range(scores.shape[1]) if scores.shape[1] > 2 else [1]
-    found = np.stack(
-        [weighted_auc(scores[:, label], labels == label, weights) for label in chosen], 1
-    )
-    return ratio(np.nansum(found, 1), (~np.isnan(found)).sum(1))
+def confusion(labels: Array, decisions: Array, num_labels: int) -> Array:
+    """(V, V) counts, rows true, columns predicted; units whose label is unknown do not count."""
+    known = is_known(labels)
+    cells = labels[known] * num_labels + decisions[known]
+    counts = np.bincount(cells, minlength=num_labels**2)
+    return counts.reshape(num_labels, num_labels)
 
 
-def pearson(totals: np.ndarray) -> np.ndarray:
-    """Totals (..., 6) of 1, x, y, x^2, y^2 and xy to the correlation in [-1, 1]; 0 where x or y does not vary."""
-    count, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
-    spread = np.sqrt(np.maximum(count * xx - x * x, 0) * np.maximum(count * yy - y * y, 0))
-    found = ratio(count * xy - x * y, np.where(spread > 1e-12 * count * count, spread, 0))
-    return np.clip(found, -1, 1)
+def per_label(counts: Array, names: Sequence[str]) -> list[Answer]:
+    """The `report` of confusion counts (V, V); its micro average is the share of right units."""
+    hits = np.diag(counts)
+    predicted = counts.sum(0)
+    true = counts.sum(1)
+    return report(hits, predicted, true, names)
 
 
-def weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(R, N) the rank of each of `values` (N), as a share of all, where each counts as often as a row of `weights` (R, N) says."""
-    order = np.argsort(values, kind="stable")
-    is_first = np.diff(values[order], prepend=np.nan) != 0
-    shares = np.add.reduceat(weights[:, order], np.flatnonzero(is_first), axis=1)
-    middles = shares.cumsum(1) - shares / 2
-    found = np.empty_like(weights)
-    found[:, order] = ratio(middles, weights.sum(1, keepdims=True))[:, is_first.cumsum() - 1]
-    return found
-
-
-def spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(R) the rank correlation of x and y (N) under each row of `weights` (R, N), in [-1, 1]; 0 where one of the two does not vary."""
-    if not len(x):
-        return np.zeros(len(weights))
-    a, b = (weighted_ranks(values, weights) - 0.5 for values in (x, y))
-    return pearson(
-        np.stack(
-            [(weights * part).sum(1) for part in (np.ones_like(a), a, b, a * a, b * b, a * b)], 1
-        )
-    )
-
-
-def ranks(queries: np.ndarray, items: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """(N) the place, from 1, of item number `own` (N) among `items` (M, D) by their dot products with `queries` (N, D).
-
-    Items of one score stand before it, so that a model that gives one vector for everything ranks last, not first.
-    """
-    found, chunk = np.empty(len(queries), np.int64), max(1, SCORES_AT_ONCE // max(1, len(items)))
-    for start in range(0, len(queries), chunk):
-        part = slice(start, start + chunk)
-        scores = queries[part].astype(np.float64) @ items.astype(np.float64).T
-        found[part] = (scores >= np.take_along_axis(scores, own[part, None], 1)).sum(1)
-    return found
-
-
-def average_precisions(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """(N) of each row of `scores` (N, V), the mean over its `true` labels (N, V; bool) of the share of true ones among all that score as much or
-    more; 0 where it has none."""
-    order = np.argsort(-scores, axis=1, kind="stable")
-    falling, hits = np.take_along_axis(scores, order, 1), np.take_along_axis(true, order, 1)
-    places = np.arange(scores.shape[1])
-    is_last = np.pad(
-        falling[:, 1:] != falling[:, :-1], ((0, 0), (0, 1)), constant_values=True
-    )  # of the labels of one score
-    ends = np.where(is_last, places, places[-1])
-    last = np.minimum.accumulate(ends[:, ::-1], 1)[:, ::-1]
-    precision = np.take_along_axis(hits.cumsum(1), last, 1) / (last + 1)
-    return ratio((precision * hits).sum(1), hits.sum(1))
-
-
-def confusion(labels: np.ndarray, decisions: np.ndarray, num_labels: int) -> np.ndarray:
-    """(V, V) counts, rows true, columns predicted; units without a label (negative) do not count."""
-    known = labels >= 0
-    return np.bincount(
-        labels[known] * num_labels + decisions[known], minlength=num_labels**2
-    ).reshape(num_labels, num_labels)
-
-
-def per_label(counts: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
-    """Of confusion counts (V, V), where the micro average is the share of right units."""
-    return report(np.diag(counts), counts.sum(0), counts.sum(1), labels)
-
-
-def report(
-    hits: np.ndarray, predicted: np.ndarray, support: np.ndarray, labels: list[str]
-) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and support of every label, then the micro, macro and weighted average."""
-    figures = np.stack(precision_recall_f1(hits, predicted, support), 1)
-    total = int(support.sum())
-    rows = [_row(label, figures[i], support[i]) for i, label in enumerate(labels)]
-    rows.append(
-        _row(
-            "micro average",
-            np.array(precision_recall_f1(hits.sum(), predicted.sum(), support.sum())),
-            total,
-        )
-    )
-    rows.append(_row("macro average", figures.mean(0), total))
-    rows.append(
-        _row(
-            "weighted average", ratio((figures * support[:, None]).sum(0), np.full(3, total)), total
-        )
-    )
+def report(hits: Array, predicted: Array, true: Array, names: Sequence[str]) -> list[Answer]:
+    """Precision, recall, F1 and support (the true ones) of every label, from counts (V) each; then
+    their micro average (of all counts), macro average and average weighted by support."""
+    figures = np.stack(precision_recall_f1(hits, predicted, true), 1)
+    rows = [
+        report_row(name, row, support)
+        for name, row, support in zip(names, figures, true, strict=True)
+    ]
+    total = true.sum()
+    micro = np.array(precision_recall_f1(hits.sum(), predicted.sum(), total))
+    weighted = ratio((figures * true[:, None]).sum(0), np.full(3, total))
+    rows.append(report_row("micro average", micro, total))
+    rows.append(report_row("macro average", figures.mean(0), total))
+    rows.append(report_row("weighted average", weighted, total))
     return rows
 
 
-def _row(label: str, figures: np.ndarray, support: int) -> dict[str, Any]:
+def report_row(name: str, figures: Array, support: int) -> Answer:
     precision, recall, f1 = figures.tolist()
     return {
-        "label": label,
+        "label": name,
         "precision": precision,
         "recall": recall,
         "f1": f1,
@@ -164,15 +104,136 @@ def _row(label: str, figures: np.ndarray, support: int) -> dict[str, Any]:
     }
 
 
-def spans(tags: list[str]) -> list[tuple[str, int, int]]:
-    """(type, first, past the last) of every span of a tag sequence: B- begins one; I- of another type, or after O, begins one too (as conlleval)."""
+def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """(type, first word, past the last) of every entity of a sentence.
+
+    B- begins one. So does an I- of another type or after O, as in the shared task's `conlleval`.
+    """
     found: list[tuple[str, int, int]] = []
-    start, kind = 0, ""
+    start = 0
+    kind = ""
+    # The O at the end closes an entity that reaches to it.
     for index, tag in enumerate([*tags, "O"]):
         continues = tag.startswith("I-") and tag[2:] == kind
         if kind and not continues:
             found.append((kind, start, index))
             kind = ""
         if tag != "O" and not continues:
-            start, kind = index, tag[2:]
+            start = index
+            kind = tag[2:]
     return found
+
+
+# From the order of scores.
+
+
+def weighted_auc(scores: Array, positive: Array, weights: Array) -> Array:
+    """(R) the AUC of `scores` (N) for `positive` (N; bool); NaN where a side weighs nothing."""
+    order = np.argsort(scores, kind="stable")
+    # Sorted once: a group of equal scores beats the negatives below it, and half of its own.
+    group_starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
+    in_order = weights[:, order]
+    positives = np.add.reduceat(in_order * positive[order], group_starts, axis=1)
+    negatives = np.add.reduceat(in_order * ~positive[order], group_starts, axis=1)
+    beaten = negatives.cumsum(1) - negatives / 2
+    won = (positives * beaten).sum(1)
+    pairs = positives.sum(1) * negatives.sum(1)
+    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs != 0)
+
+
+def macro_auc(scores: Array, labels: Array, weights: Array) -> Array:
+    """(R) the mean over labels of each one's AUC against the rest, from `scores` (N, V) and indices
+    `labels` (N); of two labels, that of the second.
+
+    As MedMNIST computes it (Yang et al., 2023, arXiv 2110.14795). A label that all rows or none of
+    a resample have is left out; 0 where none is left.
+    """
+    num_labels = scores.shape[1]
+    judged = range(num_labels) if num_labels > 2 else [1]
+    if not len(scores):
+        return np.zeros(len(weights))
+    by_label = [weighted_auc(scores[:, label], labels == label, weights) for label in judged]
+    aucs = np.stack(by_label, 1)
+    num_left = (~np.isnan(aucs)).sum(1)
+    return ratio(np.nansum(aucs, 1), num_left)
+
+
+def average_precisions(scores: Array, true: Array) -> Array:
+    """(N) the average precision of each row of `scores` (N, V): over its `true` labels (N, V; bool)
+    the mean share of true ones among all that score as much or more; 0 where it has none."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    falling = np.take_along_axis(scores, order, 1)
+    hits = np.take_along_axis(true, order, 1)
+    last = last_of_equal(falling)
+    precision = np.take_along_axis(hits.cumsum(1), last, 1) / (last + 1)
+    return ratio((precision * hits).sum(1), hits.sum(1))
+
+
+def last_of_equal(falling: Array) -> Array:
+    """(N, V) for each place of rows of falling scores, the last place of the same score."""
+    places = np.arange(falling.shape[1])
+    is_change = falling[:, 1:] != falling[:, :-1]
+    is_last = np.pad(is_change, ((0, 0), (0, 1)), constant_values=True)
+    ends = np.where(is_last, places, places[-1])
+    # From the right, the nearest end so far.
+    return np.minimum.accumulate(ends[:, ::-1], 1)[:, ::-1]
+
+
+def ranks(queries: Array, items: Array, item_of_query: Array) -> Array:
+    """(N) the place, from 1, of each query's item among `items` (M, D) by their dot products with
+    `queries` (N, D); `item_of_query` (N): the index of the query's item.
+
+    Items of one score stand before it, so that a model that gives one vector for everything ranks
+    last, not first.
+    """
+    num_queries_at_once = max(1, SCORES_AT_ONCE // max(1, len(items)))
+    wide_items = items.astype(np.float64).T
+    places = np.empty(len(queries), np.int64)
+    for start in range(0, len(queries), num_queries_at_once):
+        part = slice(start, start + num_queries_at_once)
+        scores = queries[part].astype(np.float64) @ wide_items
+        right = np.take_along_axis(scores, item_of_query[part, None], 1)
+        places[part] = (scores >= right).sum(1)
+    return places
+
+
+# Correlations.
+
+
+def pearson(totals: Array) -> Array:
+    """Totals (..., 6) of 1, x, y, x^2, y^2 and xy to the correlation in [-1, 1]; 0 where x or y
+    does not vary."""
+    count, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
+    # Each times the squared count.
+    variance_x = np.maximum(count * xx - x * x, 0)
+    variance_y = np.maximum(count * yy - y * y, 0)
+    covariance = count * xy - x * y
+    spread = np.sqrt(variance_x * variance_y)
+    varies = spread > SMALLEST_SPREAD * count * count
+    correlation = ratio(covariance, np.where(varies, spread, 0))
+    return np.clip(correlation, -1, 1)
+
+
+def weighted_ranks(values: Array, weights: Array) -> Array:
+    """(R, N) the rank of each of `values` (N), in shares of all; equal values share the mean."""
+    order = np.argsort(values, kind="stable")
+    is_first = np.diff(values[order], prepend=np.nan) != 0
+    group_weights = np.add.reduceat(weights[:, order], np.flatnonzero(is_first), axis=1)
+    middles = group_weights.cumsum(1) - group_weights / 2
+    shares = ratio(middles, weights.sum(1, keepdims=True))
+    group_of_place = is_first.cumsum() - 1
+    ranks_of_values = np.empty_like(weights)
+    ranks_of_values[:, order] = shares[:, group_of_place]
+    return ranks_of_values
+
+
+def spearman(x: Array, y: Array, weights: Array) -> Array:
+    """(R) the rank correlation of x and y, both (N), in [-1, 1]; 0 where one does not vary."""
+    if not len(x):
+        return np.zeros(len(weights))
+    # Less one half, about their mean, so that sums of squares lose no digits.
+    a = weighted_ranks(x, weights) - 0.5
+    b = weighted_ranks(y, weights) - 0.5
+    columns = [np.ones_like(a), a, b, a * a, b * b, a * b]
+    totals = [(weights * column).sum(1) for column in columns]
+    return pearson(np.stack(totals, 1))

@@ -1,7 +1,11 @@
-"""Rows that are encoded when they are asked for: a split takes the memory of what it is made from, not of float32 inputs.
+"""Rows that are encoded when they are asked for: a split takes the memory of what it is made from,
+not of its float32 inputs.
 
-`PackedTexts`, many texts in a few flat arrays that open from disk at once: row i has the tokens ids[starts[i] : starts[i + 1]] and the units
-labels[unit_starts[i] : unit_starts[i + 1]]; `positions` goes with the labels. `Images`: uint8 as they were read, with their labels.
+`PackedTexts` are many texts in a few flat arrays that open from disk at once: row i has the tokens
+ids[starts[i] : starts[i + 1]] and the units labels[unit_starts[i] : unit_starts[i + 1]], with their
+`positions`. `Images` are uint8 as they were read.
+
+Shapes: N rows, P units of all rows, W of one.
 """
 
 from abc import ABC, abstractmethod
@@ -13,56 +17,59 @@ from typing import overload
 import numpy as np
 
 from limbeck.tasks import Encoded
+from limbeck.tasks.types import Array
 
 
 class Lazy(Sequence[Encoded], ABC):
-    """Rows of which `row` makes one when it is asked for; what they cost and what they are labelled is known without making any."""
+    """Rows that are made when they are asked for; what they cost and how they are labelled is
+    known without making any."""
 
     @abstractmethod
     def row(self, index: int) -> Encoded: ...
 
     @abstractmethod
-    def sizes(self) -> list[int]: ...
+    def sizes(self) -> list[int]:
+        """What each row costs a batch."""
 
     @abstractmethod
-    def unit_counts(self) -> list[int]: ...
+    def unit_counts(self) -> list[int]:
+        """W of each row."""
 
     @abstractmethod
-    def flat_labels(self) -> np.ndarray: ...
+    def flat_labels(self) -> Array:
+        """(P) the labels of every unit, row after row."""
 
     @overload
     def __getitem__(self, index: int) -> Encoded: ...
     @overload
     def __getitem__(self, index: slice) -> list[Encoded]: ...
     def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
+        # A range reads negative indices and slices as a list does, and raises IndexError.
         places = range(len(self))[index]
-        return (
-            self.row(places) if isinstance(places, int) else [self.row(place) for place in places]
-        )
+        if isinstance(places, int):
+            return self.row(places)
+        return [self.row(place) for place in places]
 
 
 @dataclass(frozen=True)
 class PackedTexts(Lazy):
-    """Texts."""
+    """Texts, flat; on disk as int32, because half a gigabyte of tokens need not be one."""
 
-    ids: np.ndarray
-    starts: np.ndarray
-    labels: np.ndarray
-    unit_starts: np.ndarray
-    positions: np.ndarray | None
+    ids: Array
+    starts: Array
+    labels: Array
+    unit_starts: Array
+    positions: Array | None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def row(self, index: int) -> Encoded:
         ids = self.ids[self.starts[index] : self.starts[index + 1]].astype(np.int64)
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         units = slice(self.unit_starts[index], self.unit_starts[index + 1])
         positions = None if self.positions is None else self.positions[units].astype(np.int64)
-        return Encoded(
-            {"input_ids": ids, "attention_mask": np.ones_like(ids)},
-            positions,
-            widened(self.labels[units]),
-        )
+        return Encoded(inputs, positions, widened(self.labels[units]))
 
     def sizes(self) -> list[int]:
         return np.diff(self.starts).tolist()
@@ -70,25 +77,24 @@ class PackedTexts(Lazy):
     def unit_counts(self) -> list[int]:
         return np.diff(self.unit_starts).tolist()
 
-    def flat_labels(self) -> np.ndarray:
+    def flat_labels(self) -> Array:
         return widened(self.labels)
 
 
 @dataclass(frozen=True)
 class Images(Lazy):
-    """`pixels(image)` is what the model reads of one of the images; `labels` (N)."""
+    """`images`: uint8; `labels`: (N) or (N, V); `pixels(image)`: what the model reads of one."""
 
-    images: Sequence[np.ndarray]
-    labels: np.ndarray
-    pixels: Callable[[np.ndarray], np.ndarray]
+    images: Sequence[Array]
+    labels: Array
+    pixels: Callable[[Array], Array]
 
     def __len__(self) -> int:
         return len(self.images)
 
     def row(self, index: int) -> Encoded:
-        return Encoded(
-            {"pixel_values": self.pixels(self.images[index])}, None, self.labels[[index]]
-        )
+        inputs = {"pixel_values": self.pixels(self.images[index])}
+        return Encoded(inputs, None, self.labels[[index]])
 
     def sizes(self) -> list[int]:
         return [1] * len(self)
@@ -96,7 +102,7 @@ class Images(Lazy):
     def unit_counts(self) -> list[int]:
         return [1] * len(self)
 
-    def flat_labels(self) -> np.ndarray:
+    def flat_labels(self) -> Array:
         return self.labels
 
 
@@ -120,49 +126,58 @@ class Part(Lazy):
     def unit_counts(self) -> list[int]:
         return unit_counts(self.whole)[self.start : self.stop]
 
-    def flat_labels(self) -> np.ndarray:
+    def flat_labels(self) -> Array:
         return flat_labels(self.whole[self.start : self.stop])
 
 
 def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
-    """Write rows, a chunk at a time, for `open_packed`."""
-    parts: dict[str, list[np.ndarray]] = {
-        "ids": [],
-        "labels": [],
-        "positions": [],
-        "sizes": [],
-        "units": [],
-    }
+    """Write rows of tokens, a chunk at a time, for `open_packed`."""
+    ids: list[Array] = []
+    labels: list[Array] = []
+    positions: list[Array] = []
+    row_sizes: list[int] = []
+    row_units: list[int] = []
     for rows in chunks:
-        parts["ids"] += [np.concatenate([row.inputs["input_ids"] for row in rows]).astype(np.int32)]
-        labels = np.concatenate([row.labels for row in rows])
-        parts["labels"] += [labels if labels.dtype.kind == "f" else labels.astype(np.int32)]
-        parts["sizes"] += [np.array([row.size for row in rows])]
-        parts["units"] += [np.array([len(row.labels) for row in rows])]
-        parts["positions"] += [
-            row.positions.astype(np.int32) for row in rows if row.positions is not None
-        ]
-    for name in ("ids", "labels", "positions"):
-        if parts[name]:
-            np.save(folder / f"{name}.npy", np.concatenate(parts[name]))
-    for name, counts in (("starts", parts["sizes"]), ("unit_starts", parts["units"])):
-        np.save(folder / f"{name}.npy", np.concatenate([[0], np.cumsum(np.concatenate(counts))]))
+        # Joined chunk by chunk, so that the rows of a chunk can be forgotten.
+        ids.append(np.concatenate([row.inputs["input_ids"] for row in rows]).astype(np.int32))
+        labels.append(narrowed(np.concatenate([row.labels for row in rows])))
+        row_sizes += [row.size for row in rows]
+        row_units += [len(row.labels) for row in rows]
+        for row in rows:
+            if row.positions is not None:
+                positions.append(row.positions.astype(np.int32))
+    np.save(folder / "ids.npy", np.concatenate(ids))
+    np.save(folder / "labels.npy", np.concatenate(labels))
+    np.save(folder / "starts.npy", starts_of(row_sizes))
+    np.save(folder / "unit_starts.npy", starts_of(row_units))
+    if positions:
+        np.save(folder / "positions.npy", np.concatenate(positions))
 
 
 def open_packed(folder: Path) -> PackedTexts:
-    """The rows that `pack` wrote, memory-mapped."""
-    ids, labels = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "labels"))
-    starts, unit_starts = (np.load(folder / f"{name}.npy") for name in ("starts", "unit_starts"))
-    positions = (
-        np.load(folder / "positions.npy", mmap_mode="r")
-        if (folder / "positions.npy").exists()
-        else None
+    """The rows that `pack` wrote; what is long is mapped into memory, not read."""
+    has_positions = (folder / "positions.npy").exists()
+    return PackedTexts(
+        ids=np.load(folder / "ids.npy", mmap_mode="r"),
+        starts=np.load(folder / "starts.npy"),
+        labels=np.load(folder / "labels.npy", mmap_mode="r"),
+        unit_starts=np.load(folder / "unit_starts.npy"),
+        positions=np.load(folder / "positions.npy", mmap_mode="r") if has_positions else None,
     )
-    return PackedTexts(ids, starts, labels, unit_starts, positions)
 
 
-def widened(labels: np.ndarray) -> np.ndarray:
-    """Labels as a task gives them: indices, or floats as they are."""
+def starts_of(counts: Sequence[int]) -> Array:
+    """(N + 1) where each row starts in a flat array, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(np.array(counts, np.int64))])
+
+
+def narrowed(labels: Array) -> Array:
+    """Labels as they lie on disk: indices in half the bytes, numbers as they are."""
+    return labels if labels.dtype.kind == "f" else labels.astype(np.int32)
+
+
+def widened(labels: Array) -> Array:
+    """Labels as a task gives them: indices, or numbers as they are."""
     return np.array(labels) if labels.dtype.kind == "f" else labels.astype(np.int64)
 
 
@@ -176,15 +191,13 @@ def unit_counts(rows: Sequence[Encoded]) -> list[int]:
     return rows.unit_counts() if isinstance(rows, Lazy) else [len(row.labels) for row in rows]
 
 
-def flat_labels(rows: Sequence[Encoded]) -> np.ndarray:
+def flat_labels(rows: Sequence[Encoded]) -> Array:
     """(P) the labels of every unit, row after row."""
-    return (
-        rows.flat_labels()
-        if isinstance(rows, Lazy)
-        else np.concatenate([row.labels for row in rows])
-    )
+    if isinstance(rows, Lazy):
+        return rows.flat_labels()
+    return np.concatenate([row.labels for row in rows])
 
 
-def unit_offsets(encoded: Sequence[Encoded]) -> np.ndarray:
+def unit_offsets(encoded: Sequence[Encoded]) -> Array:
     """(N + 1) the first unit of each row in the flat layout of `Scored`."""
-    return np.concatenate([[0], np.cumsum(unit_counts(encoded))])
+    return starts_of(unit_counts(encoded))

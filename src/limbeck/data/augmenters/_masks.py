@@ -45,7 +45,7 @@ class Masks:
 
     def hide(self, words: Sequence[str], place: int) -> Encoded | None:
         """The sentence with one word hidden; None where it is several pieces, or beyond the model's length."""
-        encoding = self.task.tokenizer.encode(words, is_pretokenized=True)
+        encoding = self.task.input.tokenizer.encode(words, is_pretokenized=True)
         at = [position for position, word in enumerate(encoding.word_ids) if word == place]
         if len(at) != 1 or len(self.vocabulary.pieces([words[place]])[0]) != 1:
             return None

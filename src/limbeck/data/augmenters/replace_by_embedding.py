@@ -11,7 +11,7 @@ from limbeck.data.augmenters import Place, Propose
 from limbeck.data.augmenters._vocabulary import MAX_TOKENS, Vocabulary
 from limbeck.models.hub import locate, quiet, reading
 from limbeck.models.preprocessing import preprocess
-from limbeck.tasks._tokens import open_tokenizer
+from limbeck.tasks.inputs.tokenized import open_tokenizer
 from limbeck.tasks.masked_lm import MaskedLm
 
 

@@ -35,7 +35,7 @@ class ReplaceByMask:
         return Masks(
             task,
             network,
-            Vocabulary(task.tokenizer, network.get_input_embeddings().weight.detach()),
+            Vocabulary(task.input.tokenizer, network.get_input_embeddings().weight.detach()),
             self.candidates,
             task.mask_id,
         )

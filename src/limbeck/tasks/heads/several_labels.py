@@ -1,0 +1,123 @@
+"""Any number of labels, each decided by itself: it is given where its logit is above 0, which is a
+probability above one half.
+
+    micro_f1      F1 over all labels of all rows
+    macro_f1      the mean of the labels' F1
+    exact_match   the share of rows with every label right (subset accuracy; Zhang and Zhou, 2014,
+                  IEEE TKDE 26(8), section 2.2)
+    lrap          label ranking average precision (Schapire and Singer, 2000, BoosTexter): of a
+                  row's labels, the mean share of true ones among all that score as much or more
+
+`lrap` tells whether the right labels come first even where few pass one half. It is taken over the
+rows that have a label; scikit-learn counts a row without one as 1. What is unknown counts nowhere.
+
+Shapes: N rows of one unit each, V labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from limbeck.sources import Row
+from limbeck.tasks import Scored
+from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, sigmoid
+from limbeck.tasks.metrics import average_precisions, precision_recall_f1, ratio, report
+from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
+
+
+@dataclass(frozen=True)
+class SeveralLabels:
+    """A row has its labels in `label`: a list, which may be empty, or None where nobody said."""
+
+    labels: Sequence[str]
+
+    metric: ClassVar[str] = "micro_f1"
+    metric_names: ClassVar[Names] = ("micro_f1", "macro_f1", "exact_match", "lrap")
+    hard_loss: ClassVar[str] = "binary_cross_entropy"
+    likelihood: ClassVar[str] = "bernoulli"
+    row_keys: ClassVar[Names] = ("label",)
+
+    @staticmethod
+    def find_labels(rows: Rows) -> list[str]:
+        """Every label, sorted. Raises ValueError for a row whose label is no list."""
+        labels: set[str] = set()
+        for number, row in enumerate(rows, 1):
+            label = row["label"]
+            if isinstance(label, str):
+                raise ValueError(
+                    f"row {number}: the label {label!r} is one, and this task reads several. "
+                    'Say what stands between them: data.label_separator: ";" (a list needs it too)'
+                )
+            labels.update(label or ())
+        return sorted(labels)
+
+    @staticmethod
+    def stratum(row: Row) -> str:
+        """Rows of the same set of labels."""
+        return "; ".join(sorted(row["label"] or ()))
+
+    def targets(self, row: Row) -> Array:
+        """(1, V) 1 where the row has a label, 0 where not, UNKNOWN where nothing is known."""
+        given = row.get("label")
+        if given is None:
+            values = [float(UNKNOWN)] * len(self.labels)
+        else:
+            values = [float(label in given) for label in self.labels]
+        return np.array([values], np.float32)
+
+    def decode(self, row: Row, logits: Array) -> Answer:
+        """(1, V) logits to the labels that the row has, and the probability of each label."""
+        probabilities = sigmoid(logits[0].astype(np.float64))
+        chosen = []
+        by_label = {}
+        for label, logit, probability in zip(self.labels, logits[0], probabilities, strict=True):
+            by_label[label] = round(float(probability), 6)
+            if logit > 0:
+                chosen.append(label)
+        return {"labels": chosen, "probabilities": by_label}
+
+    def decisions(self, scored: Scored) -> Array:
+        """(N, V) whether each label is given."""
+        return LIKELIHOODS[self.likelihood].decide(scored.logits)
+
+    def statistics(self, scored: Scored) -> Array:
+        """(N, 3 V + 4): of each label, whether it is rightly predicted, predicted, and true; then
+        whether the row is exactly right, whether it is labelled, its average precision, and whether
+        it has a label."""
+        known = is_known(scored.labels)
+        predicted = self.decisions(scored) & known
+        true = (scored.labels > 0) & known
+        is_labelled = known.any(1, keepdims=True)
+        has_label = true.any(1, keepdims=True)
+        is_exact = (predicted == true).all(1, keepdims=True) & is_labelled
+        # A label of which nothing is known stands behind all others.
+        scores = np.where(known, scored.logits, -np.inf)
+        precisions = average_precisions(scores, true)[:, None]
+        by_label = [predicted & true, predicted, true]
+        columns = [*by_label, is_exact, is_labelled, precisions, has_label]
+        return np.concatenate(columns, 1).astype(np.float64)
+
+    def metrics(self, totals: Array) -> Figures:
+        """Totals (..., 3 V + 4) to the four metrics, each in [0, 1]."""
+        hits, predicted, true = np.split(totals[..., :-4], 3, -1)
+        exact, labelled, precisions, with_label = np.moveaxis(totals[..., -4:], -1, 0)
+        _, _, micro_f1 = precision_recall_f1(hits.sum(-1), predicted.sum(-1), true.sum(-1))
+        _, _, f1 = precision_recall_f1(hits, predicted, true)
+        return {
+            "micro_f1": micro_f1,
+            "macro_f1": f1.mean(-1),
+            "exact_match": ratio(exact, labelled),
+            "lrap": ratio(precisions, with_label),
+        }
+
+    def ranked(self, scored: Scored, weights: Array) -> Figures:
+        """None: the ranking precision hangs on the order within a row, not on other rows."""
+        return {}
+
+    def details(self, scored: Scored) -> Answer:
+        """The report by label; labels that do not exclude one another have no confusions."""
+        totals = self.statistics(scored).sum(0)
+        hits, predicted, true = np.split(totals[:-4], 3)
+        return {"per_label": report(hits, predicted, true, self.labels)}

@@ -1,0 +1,151 @@
+"""An image, which is one unit.
+
+What `preprocess.json` says: an image becomes (channels, height, width) float32 by value / 255, less
+the mean, over the standard deviation of each channel. Another size is resized by Pillow first
+(`resample`, else bilinear). Where there is an `edge`, the shorter side is resized to that and the
+centre is cropped, as is usual where a classifier of ImageNet is evaluated.
+
+Shapes: C channels, H height, W width.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from limbeck.sources import Row
+from limbeck.sources._images import decode
+from limbeck.tasks.packed import Images
+from limbeck.tasks.types import Array, Names, Rows
+
+# Images that mean and standard deviation are taken from, so that a large split costs no more time.
+FITTED_IMAGES = 2000
+
+# A constant image has a standard deviation of 0, by which nothing can be divided.
+SMALLEST_STD = 1e-3
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """`preprocess`: JSON with `height`, `width`, `channels` (1 or 3), `mean` and `std`, and perhaps
+    `resample` and `edge`. Of a row: `image`, (H, W) or (H, W, 3) uint8."""
+
+    preprocess: str
+
+    preprocess_file: ClassVar[str] = "preprocess.json"
+    input_names: ClassVar[Names] = ("pixel_values",)
+    row_keys: ClassVar[Names] = ("image",)
+
+    @staticmethod
+    def fit_preprocess(rows: Rows) -> str:
+        """`preprocess` for these training rows: the size of the first image, mean and standard
+        deviation of the pixels by channel, in [0, 1]."""
+        first = rows[0]["image"]
+        channels = 1 if first.ndim == 2 else first.shape[2]
+        counts = np.zeros((channels, 256), np.int64)
+        for row in rows[:FITTED_IMAGES]:
+            counts += histograms(row["image"].reshape(-1, channels))
+        shares = counts / counts.sum(1, keepdims=True)
+        levels = np.arange(256) / 255
+        mean = shares @ levels
+        variance = ((levels - mean[:, None]) ** 2 * shares).sum(1)
+        std = np.maximum(np.sqrt(variance), SMALLEST_STD)
+        settings = {
+            "height": first.shape[0],
+            "width": first.shape[1],
+            "channels": channels,
+            "mean": mean.round(4).tolist(),
+            "std": std.round(4).tolist(),
+        }
+        return json.dumps(settings)
+
+    @staticmethod
+    def content(row: Row) -> Any:
+        return row["image"].shape, row["image"].tobytes()
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        return json.loads(self.preprocess)
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name for grey or colour."""
+        return "L" if self.settings["channels"] == 1 else "RGB"
+
+    @property
+    def padding(self) -> dict[str, int]:
+        """Nothing: every image has the model's size."""
+        return {}
+
+    def row(self, raw: Any) -> Row:
+        """A row from a path, the bytes of an image file, or an array of uint8.
+
+        Raises ValueError for what is no image.
+        """
+        if isinstance(raw, Array):
+            is_image = raw.ndim == 2 or raw.shape[2:] == (3,)
+            if raw.dtype != np.uint8 or not is_image:
+                raise ValueError(
+                    "an image array is (H, W) or (H, W, 3) of uint8, "
+                    f"not {raw.shape} of {raw.dtype}"
+                )
+            return {"image": raw}
+        if not isinstance(raw, str | bytes | Path):
+            raise ValueError(
+                "an image is a path, the bytes of an image file or an array of uint8, "
+                f"not {type(raw).__name__}"
+            )
+        try:
+            return {"image": decode(raw, self.mode)}
+        except ValueError as error:
+            name = "the bytes given" if isinstance(raw, bytes) else raw
+            raise ValueError(f"{name}: {error}") from None
+
+    def encode(self, rows: Rows, labels: Sequence[Array]) -> Images:
+        """Images that become float32 when they are asked for; `labels` (1) or (1, V) a row."""
+        images = [row["image"] for row in rows]
+        return Images(images, np.concatenate(labels), self.pixels)
+
+    def pixels(self, image: Array) -> Array:
+        """(H, W) or (H, W, 3) uint8 to (C, height, width) float32."""
+        from PIL import Image
+
+        picture = self.resized(Image.fromarray(image).convert(self.mode))
+        settings = self.settings
+        shape = (settings["height"], settings["width"], settings["channels"])
+        # Grey images have no axis of channels of their own.
+        values = np.asarray(picture, np.float32).reshape(shape) / np.float32(255)
+        mean = np.float32(settings["mean"])
+        std = np.float32(settings["std"])
+        normal = (values - mean) / std
+        return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+    def resized(self, picture: Any) -> Any:
+        """A Pillow image in the size that the model reads."""
+        from PIL import Image
+
+        settings = self.settings
+        size = (settings["width"], settings["height"])
+        method = Image.Resampling[settings.get("resample", "bilinear").upper()]
+        if "edge" not in settings:
+            return picture if picture.size == size else picture.resize(size, method)
+        # 1. The shorter side to `edge`, the longer in proportion.
+        edge = settings["edge"]
+        width, height = picture.size
+        shorter = min(width, height)
+        if shorter != edge:
+            scaled = (int(edge * width / shorter), int(edge * height / shorter))
+            picture = picture.resize(scaled, method)
+        # 2. The middle of it.
+        left = (picture.width - size[0]) // 2
+        top = (picture.height - size[1]) // 2
+        return picture.crop((left, top, left + size[0], top + size[1]))
+
+
+def histograms(pixels: Array) -> Array:
+    """(C, 256) how often each channel of uint8 pixels (P, C) has each value."""
+    return np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])

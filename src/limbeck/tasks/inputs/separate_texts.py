@@ -1,0 +1,46 @@
+"""One text or two, each of which is a unit that the model reads by itself: inputs (W, T).
+
+So a pair stays together in a batch, which a loss on pairs needs, while distillation, the teacher's
+cache and the artifact go by single texts.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from limbeck.sources import Row
+from limbeck.tasks import Encoded, pad
+from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of, text_row, texts_of
+from limbeck.tasks.types import Array, Inputs, Names, Rows
+
+
+class SeparateTextsInput(TokenizedInput):
+    """Of a row: `text` and, for a pair, `text_b`."""
+
+    row_keys: ClassVar[Names] = ("text",)
+
+    @staticmethod
+    def content(row: Row) -> Any:
+        return texts_of(row)
+
+    def row(self, raw: Any) -> Row:
+        """Raises ValueError for what is no text or pair of texts, and for an empty text."""
+        return text_row(raw)
+
+    def encode(self, rows: Rows, labels: Sequence[Array]) -> list[Encoded]:
+        """Inputs (W, T) of each row, W its number of texts; `labels` (W)."""
+        texts_by_row = [[row[key] for key in ("text", "text_b") if key in row] for row in rows]
+        # All texts in one call, which the tokenizer spreads over the processor's cores.
+        flat = [text for texts in texts_by_row for text in texts]
+        encodings = iter(self.tokenizer.encode_batch(flat))
+        encoded = []
+        for texts, label in zip(texts_by_row, labels, strict=True):
+            inputs = [inputs_of(next(encodings)) for _ in texts]
+            encoded.append(Encoded(self.together(inputs), None, label))
+        return encoded
+
+    def together(self, texts: Sequence[Inputs]) -> Inputs:
+        """(W, T) inputs from those (T) of each text, padded to the longest."""
+        together = {}
+        for name in texts[0]:
+            together[name] = pad([text[name] for text in texts], self.padding.get(name, 0))
+        return together

@@ -1,0 +1,35 @@
+"""A text, or a pair of texts, that is one unit: the model answers once for it.
+
+A pair is read as the tokenizer joins it (`[CLS] a [SEP] b [SEP]`); of the two the longer is cut
+first. Deviation from BERT (Devlin et al., 2018, arXiv 1810.04805, section 3.2): no segment ids, so
+that a teacher and a student of any family read the same inputs; the separator tells the two texts
+apart. MiniLM-L6 on 3,000 pairs of STS-B, one seed: Spearman .827 without segment ids, .830 with.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from limbeck.sources import Row
+from limbeck.tasks import Encoded
+from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of, text_row, texts_of
+from limbeck.tasks.types import Array, Names, Rows
+
+
+class TextInput(TokenizedInput):
+    """Of a row: `text` and, for a pair, `text_b`."""
+
+    row_keys: ClassVar[Names] = ("text",)
+
+    @staticmethod
+    def content(row: Row) -> Any:
+        return texts_of(row)
+
+    def row(self, raw: Any) -> Row:
+        """Raises ValueError for what is no text or pair of texts, and for an empty text."""
+        return text_row(raw)
+
+    def encode(self, rows: Rows, labels: Sequence[Array]) -> list[Encoded]:
+        """Inputs (T) of each row; `labels` (1) or (1, V)."""
+        encodings = self.tokenizer.encode_batch([texts_of(row) for row in rows])
+        pairs = zip(encodings, labels, strict=True)
+        return [Encoded(inputs_of(encoding), None, label) for encoding, label in pairs]

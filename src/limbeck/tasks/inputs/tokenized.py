@@ -1,0 +1,85 @@
+"""What the inputs of texts share: the tokenizer in an artifact's `tokenizer.json`, and rows of one
+or two texts. Shapes: T tokens.
+"""
+
+from abc import ABC
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from limbeck.sources import Row
+from limbeck.tasks.types import Inputs, Names
+
+
+@dataclass(frozen=True)
+class TokenizedInput(ABC):
+    """`preprocess`: the text of a `tokenizer.json` with its truncation and padding set."""
+
+    preprocess: str
+
+    preprocess_file: ClassVar[str] = "tokenizer.json"
+    input_names: ClassVar[Names] = ("input_ids", "attention_mask")
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Truncates at the maximum length, and does not pad: `collate` does."""
+        return open_tokenizer(self.preprocess)
+
+    @cached_property
+    def padding(self) -> dict[str, int]:
+        """The padding token, which is not 0 in every vocabulary; the attention mask's is 0."""
+        from tokenizers import Tokenizer
+
+        # Read from the text, because `tokenizer` has its padding switched off.
+        padding: Any = Tokenizer.from_str(self.preprocess).padding
+        return {"input_ids": padding["pad_id"]}
+
+
+def open_tokenizer(text: str) -> Any:
+    """The tokenizer of a `tokenizer.json`, truncating as it says, without padding."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(text)
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def inputs_of(encoding: Any) -> Inputs:
+    """The model's inputs (T) from an encoding of the tokenizer; every token counts."""
+    ids = np.array(encoding.ids, np.int64)
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+
+def texts_of(row: Row) -> Any:
+    """A row's text, or its pair of texts, as a tokenizer takes it."""
+    return (row["text"], row["text_b"]) if "text_b" in row else row["text"]
+
+
+def text_row(raw: Any) -> Row:
+    """A row from a text, from a pair of texts, or from a dict of `text` and, for a pair, `text_b`.
+
+    Raises ValueError for what is none of these, and for an empty text.
+    """
+    texts = raw
+    if isinstance(raw, str):
+        texts = [raw]
+    elif isinstance(raw, dict) and "text" in raw and raw.keys() <= {"text", "text_b"}:
+        texts = [raw[name] for name in ("text", "text_b") if name in raw]
+    is_list = isinstance(texts, list | tuple) and len(texts) in (1, 2)
+    if not is_list or not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            "a text or a pair of texts is needed (`text` and `text_b` in a dict), "
+            f"not {kind_of(raw)}"
+        )
+    if not all(text.strip() for text in texts):
+        raise ValueError("an empty text has nothing to classify")
+    return dict(zip(("text", "text_b"), texts, strict=False))
+
+
+def kind_of(raw: Any) -> str:
+    """What was sent in place of a text, for a message."""
+    if isinstance(raw, dict):
+        return f"a dict of {', '.join(map(str, raw)) or 'nothing'}"
+    return type(raw).__name__
