@@ -175,6 +175,19 @@ def test_json_lines_hold_one_progress_in_ten_seconds() -> None:
     assert found[-1]["at_s"] == pytest.approx(25.0)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "escaped"), [("utf-8", False), ("UTF8", False), ("ascii", True)]
+)
+def test_json_lines_are_json_in_any_locale(encoding: str, escaped: bool) -> None:
+    """stderr replaces what its encoding lacks by an escape that is no JSON."""
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace") as file:
+        JsonLines(file, Clock())(Note("größer"))
+        written = raw.getvalue().decode(encoding)
+    assert json.loads(written)["text"] == "größer"
+    assert ("\\u" in written) == escaped
+
+
 def test_a_stage_within_a_stage_gives_the_name_back() -> None:
     clock, file = Clock(), io.StringIO()
     lines = JsonLines(file, clock)

@@ -710,6 +710,31 @@ def test_a_portable_recipe_names_no_place_of_this_machine() -> None:
     assert yaml.safe_load(write(found))["data"]["path"] == "/home/me/rows"
 
 
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        (r"C:\Users\me\rows", "rows"),
+        ("d:/rows.csv", "rows.csv"),
+        (r"\\server\share\rows", "rows"),
+        ("rows/of/mine", "rows/of/mine"),
+        (r"rows\of\mine", r"rows\of\mine"),
+        ("timm:resnet18", "timm:resnet18"),
+    ],
+)
+def test_a_portable_recipe_names_no_place_of_another_system(path: str, kept: str) -> None:
+    found = parse().model_copy(update={"teacher": Teacher(model=path)})
+    assert yaml.safe_load(write(found, portable=True))["teacher"]["model"] == kept
+
+
+@pytest.mark.parametrize("head", ["", "\ufeff"], ids=["plain", "byte order mark"])
+def test_a_recipe_may_end_its_lines_as_windows_does(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes((head + BASE).replace("\n", "\r\n").encode())
+    assert read(path) == parse()
+    with pytest.raises(ValueError, match=r":7:3: train\.epochz: unknown key"):
+        reading.parse((head + BASE + "  epochz: 2\n").replace("\n", "\r\n"))
+
+
 # The model.
 
 

@@ -1,5 +1,6 @@
 """Components by name: a family of toys for the mechanism, then what every real component must look like."""
 
+import ast
 import importlib
 import inspect
 import re
@@ -171,6 +172,33 @@ def test_a_private_module_is_no_component(tmp_path: Path) -> None:
     assert registry.names("toys") == ["ball", "soft_toy"]
 
 
+def test_a_file_without_the_class_of_its_name_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "package" / "toys" / "square_toy.py"
+    path.write_text('"""A slip."""\n\n\nclass SquaredToy:\n    pass\n\n\nclass _Help:\n    pass\n')
+    assert registry.names("toys") == ["ball", "soft_toy"]
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        registry.create("toys", "square_toy")
+    assert str(caught.value) == (
+        f"{path}: this file of toys defines no class `SquareToy`, so it holds no component. It defines SquaredToy, _Help. "
+        "Give the class the name of its file, in CapWords"
+    )
+    path.write_text("CONSTANT = 1\n")
+    with pytest.raises(ValueError, match=r"It defines no class\. Give the class"):
+        registry.load("toys", "square_toy")
+
+
+@pytest.mark.parametrize("value", ["collections:OrderdDict", "colections:OrderedDict"])
+def test_a_plug_in_that_cannot_be_imported_is_told(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    plug_in(monkeypatch, "odict", value)
+    with pytest.raises(
+        ValueError,
+        match=rf'^toys: the plug-in `odict` \({value}\) cannot be imported: .*odict = "package\.module:Odict"$',
+    ):
+        registry.load("toys", "odict")
+
+
 def test_a_torch_module_without_a_constructor_has_no_keys(tmp_path: Path) -> None:
     (tmp_path / "package" / "toys" / "bare.py").write_text(
         "import torch\n\n\nclass Bare(torch.nn.Module):\n    pass\n"
@@ -214,6 +242,43 @@ def test_every_component_reads_alike(family: str) -> None:
             if parameter.annotation is parameter.empty
         ]
         assert not untyped, f"{family}/{name}: the keys {untyped} have no type"
+
+
+# Who may ask for what: import-linter does not see what is loaded by name.
+
+FLOORS = ["core", "sources", "tasks", "recipe", "evaluation", "artifact", "reports", "models", "data", "losses", "surgeries", "distillation", "quantization", "training", "exporters", "analysis", "pipeline", "studies", "cli"]  # fmt: skip
+
+
+def floor(package: str) -> int:
+    """How high a room stands, from `losses/kl.py` or `quantization.ranges`."""
+    return FLOORS.index(re.split(r"[./]", package)[0])
+
+
+def asked_families(tree: ast.AST) -> Iterator[str | None]:
+    """The family of each call of the registry that imports a component; None where it is a variable."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "registry.load",
+            "registry.create",
+            "registry.keys",
+        ):
+            family = node.args[0]
+            yield family.value if isinstance(family, ast.Constant) else None
+
+
+def test_a_component_is_asked_for_by_its_own_room_or_one_above() -> None:
+    package = Path(registry.__file__).parents[1]
+    highest = max(registry.FAMILIES.values(), key=floor)
+    complaints = []
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        if "/" not in name:
+            continue
+        for family in asked_families(ast.parse(path.read_text(encoding="utf-8"))):
+            home = highest if family is None else registry.FAMILIES[family]
+            if floor(name) < floor(home):
+                complaints.append(f"{name} asks for a component of {family or 'any family'}")
+    assert not complaints
 
 
 # What CONTRIBUTING.md teaches.

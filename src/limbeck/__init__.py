@@ -1,9 +1,11 @@
-"""limbeck distils a large teacher and quantizes the student in one training, and proves what the small model kept.
+"""limbeck distils a large teacher and quantizes the student in one training.
 
-`run(recipe, out)` does the whole of it and `load(artifact)` answers with the result; every stage is also a function of its own module.
-Nothing heavy is imported before it is used: `import limbeck` needs no torch.
+It proves what the small model kept. `run(recipe, out)` does the whole of it, and `load(artifact)`
+answers with the result; every stage is also a function of its own module. Nothing heavy is imported
+before it is used: `import limbeck` needs no torch.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Own", "load", "parse", "read", "run", "run_arm"]
 
-_HOME = {
+# Public name -> its module, which is imported when the name is first asked for.
+_MODULES = {
     "Own": "models.user_model",
     "load": "artifact.load",
     "parse": "recipe.reading",
@@ -27,8 +30,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module `limbeck` has no `{name}`; it has {', '.join(__all__)}")
-    import importlib
-
-    return getattr(importlib.import_module(f"limbeck.{_HOME[name]}"), name)
+    module = importlib.import_module(f"limbeck.{_MODULES[name]}")
+    return getattr(module, name)

@@ -1,4 +1,4 @@
-"""`python -m limbeck`."""
+"""`python -m limbeck` is the command `limbeck`."""
 
 from limbeck.cli.main import main
 

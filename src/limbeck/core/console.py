@@ -62,6 +62,7 @@ class JsonLines:
         if isinstance(event, Progress) and now - self.last_progress < SECONDS_BETWEEN_LINES:
             return
         self.stages.begin(event)
+        # A start counts too: the first progress of a stage says little more.
         if isinstance(event, Started | Progress):
             self.last_progress = now
         content = {
@@ -71,7 +72,7 @@ class JsonLines:
             **asdict(event),
         }
         self.file.write(json.dumps(content, ensure_ascii=self.is_ascii) + "\n")
-        self.file.flush()
+        self.file.flush()  # a log is read while the run goes on
         self.stages.end(event)
 
 
@@ -112,6 +113,7 @@ class LiveLine:
         if is_end:
             self.show("", "")
         line = Text(str(event), style="" if is_end else "dim")
+        # Long lines are left to the terminal, which breaks them anew when it is resized.
         self.console.print(line, soft_wrap=True)
 
     def __enter__(self) -> "LiveLine":

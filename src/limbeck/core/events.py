@@ -176,6 +176,7 @@ class Meter:
         spent.seconds += now - self.last
         spent.units += units
         spent.times += 1
+        # SETUP is in no plan: it is counted only so that its seconds are nobody else's.
         self.left[kind] = self.left.get(kind, 0.0) - units
         self.last = now
 
@@ -202,6 +203,7 @@ class Meter:
                 pace = measured[kind].seconds / measured[kind].units
             else:
                 pace = COST[kind] * seconds_per_cost
+            # More can be done than was planned, and takes nothing off the other kinds.
             total += max(0.0, units) * pace
         return round(total, 1)
 
@@ -214,6 +216,7 @@ def track(batches: Sequence[T], units: Callable[[T], float], tell: Tell) -> Iter
     meter = Meter({FORWARD: sum(map(units, batches))})
     for step, batch in enumerate(batches, 1):
         yield batch
+        # The caller has asked for the next batch: it is done with this one.
         meter.advance(FORWARD, units(batch))
         if meter.due():
             tell(Progress(step, len(batches), meter.time_left_s()))

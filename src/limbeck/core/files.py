@@ -15,6 +15,7 @@ def digest(value: Any) -> str:
 
     Raises ValueError for what JSON cannot say: NaN and infinity.
     """
+    # One text for a value: keys sorted, no spaces, no escapes.
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -39,6 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Raises OSError that names the file.
     """
+    # Two processes may write one file at a time: each has its own temporary.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -65,9 +65,11 @@ class Grid:
 
 
 GRIDS = {
+    # -128 would have no counterpart.
     "int8": Grid(-127, 127, symmetric=True),
     "int7": Grid(-64, 64, symmetric=True),
     "uint8": Grid(0, 255, symmetric=False, storage="uint8"),
+    # These three use every code, so that 0 is not in the middle.
     "int4": Grid(-8, 7, symmetric=True, planes=(16,)),
     "int3": Grid(-4, 3, symmetric=True, planes=(4, 2)),
     "int2": Grid(-2, 1, symmetric=True, planes=(4,)),

@@ -41,6 +41,7 @@ FAMILIES = {
     "equalizers": "quantization.equalizers",
     "sensitivities": "analysis.sensitivities",
     "exporters": "exporters",
+    "runtimes": "artifact.runtimes",
 }
 
 
@@ -52,6 +53,7 @@ class WrongKey(ValueError):
 
     def __init__(self, reason: str, key: str, choices: Iterable[str] | None = None) -> None:
         super().__init__(reason if choices is None else f"{reason}. {suggest(key, choices)}")
+        # Kept beside the text: who knows of more keys can suggest among all of them.
         self.reason = reason
         self.key = key
         self.choices = choices
@@ -59,6 +61,7 @@ class WrongKey(ValueError):
 
 def names(family: str) -> list[str]:
     """Every component of `family`, sorted, as a recipe spells it."""
+    # Entry points are metadata of installed packages: reading them imports nothing.
     plug_ins = {point.name for point in entry_points(group=f"limbeck.{family}")}
     return sorted(plug_ins | _modules(family).keys())
 
@@ -83,7 +86,7 @@ def load(family: str, name: str) -> Any:
     if module:
         return getattr(importlib.import_module(module), class_name(name))
     (point,) = plug_ins
-    try:
+    try:  # code of others, which may be broken in more ways than ours
         return point.load()
     except (AttributeError, ImportError) as error:
         raise ValueError(
@@ -104,6 +107,7 @@ def create(family: str, name: str, options: Mapping[str, Any] | None = None) -> 
         if key not in parameters:
             raise WrongKey(f"`{name}` ({family}) has no key `{key}`", key, parameters)
         try:
+            # Converts what YAML lacks too: a list to a tuple, a whole number to a float.
             checked[key] = _validated(value, parameters[key].annotation)
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
@@ -149,6 +153,7 @@ def _modules(family: str) -> dict[str, str]:
     modules = {}
     for stem, file in _files(family).items():
         if class_name(stem) in _defined_classes(file):
+            # Tasks are spelt as the model hubs spell them.
             name = stem.replace("_", "-") if family == "tasks" else stem
             modules[name] = f"limbeck.{home}.{stem}"
     return modules

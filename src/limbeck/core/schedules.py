@@ -19,10 +19,12 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
+# As JSON and YAML 1.2 write it, and `.5` and `5.`; no NaN and no infinity.
 NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 POINT = rf"{NUMBER}\s*@\s*{NUMBER}"
 BETWEEN_TWO = rf"(?:linear|cosine)\(\s*{NUMBER}\s*,\s*{NUMBER}"
 THROUGH_POINTS = rf"(?:step|ramp)\(\s*{POINT}(?:\s*,\s*{POINT})*"
+# The whole text, so that it can also be the pattern of the JSON Schema.
 SCHEDULE = re.compile(rf"\s*(?:{BETWEEN_TWO}|{THROUGH_POINTS})\s*\)\s*")
 FORMS = (
     "a number, linear(from, to), cosine(from, to), step(value@share, ...) or ramp(value@share, ...)"

@@ -27,6 +27,7 @@ def deferred_interrupt() -> Iterator[Stop]:
     def note(signum: int, frame: FrameType | None) -> None:
         stop.requested = True
 
+    # Windows has both names, but only ever sends SIGINT.
     signums = (signal.SIGTERM, signal.SIGINT)
     previous = {signum: signal.signal(signum, note) for signum in signums}
     try:

@@ -63,15 +63,22 @@ def default_folder() -> Path:
     return Path(os.environ.get(CACHE) or DEFAULT_CACHE).expanduser()
 
 
+def allow(entry_name: str) -> None:
+    """Let every stage be built."""
+
+
 @dataclass
 class Store:
     """The stages below one cache folder, and what this run did with them.
 
+    `may_build`: is asked, with the name of its entry, before a stage is built; it raises where the
+    stage must not be.
     `records`: one for each stage that was asked for, in order, as stages.json shows them.
     """
 
     folder: Path = field(default_factory=default_folder)
     tell: Tell = silent
+    may_build: Callable[[str], None] = allow
     records: list[dict[str, Any]] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
@@ -104,12 +111,14 @@ class Store:
         entry = self.entry(name, inputs)
         title = label or name
         started = time.perf_counter()
+        # The lock's file stands outside of the entry, which is renamed while it is held.
         with lock(self.folder / "locks" / entry.name, wait=wait):
             is_reused = entry.is_dir()
             if not is_reused:
+                self.may_build(entry.name)
                 self.tell(Started(title))
                 self._fill(entry, inputs, build)
-                release_freed_memory()
+                release_freed_memory()  # the next stage has other shapes
             # When reused too: a kill may have come between the rename and this line.
             shutil.rmtree(entry / "checkpoint", ignore_errors=True)
         self._record(title, entry, time.perf_counter() - started, is_reused)
@@ -137,6 +146,7 @@ class Store:
             leftover.unlink()
         build(partial)
         write_json(partial / "stage.json", inputs)
+        # A finished name is trusted without a look: all below must be on the disk before it.
         for path in [partial, *partial.rglob("*")]:
             sync(path)
         os.rename(partial, entry)

@@ -8,13 +8,15 @@ import sys
 from ctypes import wintypes
 from typing import Any, ClassVar
 
+# A DWORD is written as uint32: ctypes takes it for a C long, which has 64 bits elsewhere.
+
 
 class ProcessMemory(ctypes.Structure):
     """PROCESS_MEMORY_COUNTERS: what a process holds, in bytes."""
 
     _fields_: ClassVar = [
-        ("cb", wintypes.DWORD),
-        ("PageFaultCount", wintypes.DWORD),
+        ("cb", ctypes.c_uint32),
+        ("PageFaultCount", ctypes.c_uint32),
         ("PeakWorkingSetSize", ctypes.c_size_t),
         ("WorkingSetSize", ctypes.c_size_t),
         ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
@@ -30,8 +32,8 @@ class MachineMemory(ctypes.Structure):
     """MEMORYSTATUSEX: what the machine has, in bytes."""
 
     _fields_: ClassVar = [
-        ("dwLength", wintypes.DWORD),
-        ("dwMemoryLoad", wintypes.DWORD),
+        ("dwLength", ctypes.c_uint32),
+        ("dwMemoryLoad", ctypes.c_uint32),
         ("ullTotalPhys", ctypes.c_ulonglong),
         ("ullAvailPhys", ctypes.c_ulonglong),
         ("ullTotalPageFile", ctypes.c_ulonglong),

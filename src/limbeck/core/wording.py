@@ -14,6 +14,7 @@ def suggest(word: str, choices: Iterable[object]) -> str:
     'Did you mean `kl`? Choices: kl, hidden'
     """
     listed = [str(choice) for choice in choices]
+    # Two words are close where 60 % of their letters match in order, difflib's default.
     close = difflib.get_close_matches(word, listed, n=1)
     hint = f"Did you mean `{close[0]}`? " if close else ""
     shown = ", ".join(listed[:MOST_CHOICES]) or "none"

@@ -72,7 +72,7 @@ def _construct_scalar(loader: Yaml12, node: yaml.ScalarNode) -> Any:
 
 def _construct_mapping(loader: Yaml12, node: yaml.MappingNode) -> dict[Any, Any]:
     """A mapping; PyYAML alone would keep the last of two equal keys without a word."""
-    seen = []
+    seen = []  # no set: YAML allows keys that are lists
     for key, _ in node.value:
         if key.value in seen:
             raise ValueError(
@@ -80,6 +80,7 @@ def _construct_mapping(loader: Yaml12, node: yaml.MappingNode) -> dict[Any, Any]
                 "Keep one of them"
             )
         seen.append(key.value)
+    # Deep: what is below must be complete when the recipe is validated.
     return loader.construct_mapping(node, deep=True)
 
 
@@ -107,7 +108,7 @@ def load(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
     """
     try:
         loader = Yaml12(text)
-        loader.name = origin
+        loader.name = origin  # marks carry it into messages
         root = loader.get_single_node()
         content = loader.construct_document(root) if root else None
     except yaml.YAMLError as error:

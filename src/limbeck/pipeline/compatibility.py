@@ -12,7 +12,7 @@ from limbeck.quantization.roundings import LayerRounding, mismatch
 from limbeck.recipe import validate
 from limbeck.recipe.components import NamedComponent, known_keys, named_components
 from limbeck.recipe.model import Quantize, Recipe
-from limbeck.tasks import SOFT_LOSSES
+from limbeck.tasks.likelihood import LIKELIHOODS
 
 
 def check_components(recipe: Recipe) -> None:
@@ -82,11 +82,11 @@ def _create(component: NamedComponent) -> None:
     ours = registry.names("networks")
     if family == "networks" and name not in ours:
         # A hub id or a folder, which is looked for later; it takes no keys.
-        for key in options or {}:
+        if options:
             reason = (
                 f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys"
             )
-            raise registry.WrongKey(reason, key, [])
+            raise registry.WrongKey(reason, next(iter(options)), [])
     elif options is None:
         registry.load(family, name)
     else:
@@ -95,8 +95,8 @@ def _create(component: NamedComponent) -> None:
 
 def _check_soft_losses(recipe: Recipe) -> None:
     """A loss on distributions over labels says nothing where the logits are none."""
-    likelihood = registry.load("tasks", recipe.task).likelihood
-    fitting = SOFT_LOSSES.get(likelihood)
+    task = registry.load("tasks", recipe.task)
+    fitting = LIKELIHOODS[task.likelihood].soft_losses
     if not fitting or not recipe.distill:
         return
     for name in recipe.distill.losses:

@@ -52,7 +52,10 @@ class NamedComponent:
 
 
 def named_components(recipe: Recipe) -> Iterator[NamedComponent]:
-    """Every component that a recipe names, in the order of its stages."""
+    """Every component that a recipe names, in the order of its stages.
+
+    The order is that in which mistakes are told: the task and the data first, on which others hang.
+    """
     yield NamedComponent(["task"], "tasks", recipe.task, None)
     yield NamedComponent(["data"], "sources", recipe.data.source, recipe.data.options)
     augment = recipe.augment
@@ -69,6 +72,7 @@ def named_components(recipe: Recipe) -> Iterator[NamedComponent]:
 
 def _losses(distill: Distill) -> Iterator[NamedComponent]:
     for name, keys in distill.losses.items():
+        # The weight is the objective's, which multiplies the loss by it.
         options = {key: value for key, value in keys.items() if key != "weight"}
         yield NamedComponent(["distill", "losses", name], "losses", name, options)
 
@@ -91,8 +95,10 @@ def _models(recipe: Recipe) -> Iterator[NamedComponent]:
 
 
 def _quantizers(quantize: Quantize) -> Iterator[NamedComponent]:
+    # A range is made for a grid, which its keys do not say; left open, it is chosen by trial.
     if quantize.range is not None:
         yield NamedComponent(["quantize", "range"], "ranges", quantize.range, None)
+    # Keys beside ours are the rounding's.
     yield NamedComponent(["quantize"], "roundings", quantize.rounding_name, quantize.options)
     for name, options in (quantize.equalize or {}).items():
         yield NamedComponent(["quantize", "equalize", name], "equalizers", name, options)
@@ -100,8 +106,10 @@ def _quantizers(quantize: Quantize) -> Iterator[NamedComponent]:
 
 def known_keys(path: Sequence[str]) -> list[str]:
     """The keys that stand at `path` whatever component is named there, as a recipe spells them."""
+    # No model of pydantic's: a typed mapping, which takes the keys of any loss.
     if list(path[:2]) == ["distill", "losses"]:
         return list(LossKeys.__annotations__)
     stage = ".".join(part for part in path[:2] if not part.isdecimal())
     fields = STAGES[stage].model_fields
+    # `from` is called `from_` in Python alone.
     return [field.alias or name for name, field in fields.items()]

@@ -41,6 +41,7 @@ EarlierFormat = Literal["int8", "int7", "int4", "int3", "int2", "ternary"]
 class Stage(BaseModel):
     """Keys of one stage; an unknown key is an error."""
 
+    # YAML can write .inf and .nan, of which no key of ours makes anything.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
@@ -55,6 +56,7 @@ class Stage(BaseModel):
 class ComponentStage(Stage):
     """A stage whose further keys belong to the component it names."""
 
+    # They are checked against the component's constructor before a run.
     model_config = ConfigDict(extra="allow")
 
     @property
@@ -117,7 +119,7 @@ class Student(ComponentStage):
     - `model`: in place of both, a model as the teacher's.
     """
 
-    from_: str | None = Field(None, alias="from")
+    from_: str | None = Field(None, alias="from")  # `from` is a word of Python
     surgery: str | None = None
     model: str | None = None
 
@@ -139,6 +141,7 @@ class Train(Stage):
     - `batch_tokens`: tokens a batch, padding included (text); `batch_rows`: rows a batch (images).
     - `max_tokens`: a longer text is cut.
     - `warmup`: the share of the steps in which the learning rate rises.
+    - `device`: `auto` is a GPU where there is one (cuda, else mps, else xpu), else the CPU.
     - `dtype`: `auto` is bfloat16 where the hardware multiplies it (on a CPU for texts alone), else
       float32.
     - `threads`: of the CPU.
@@ -151,10 +154,12 @@ class Train(Stage):
     learning_rate: float = Field(1e-3, gt=0)
     batch_tokens: int = Field(1024, ge=1)
     batch_rows: int = Field(64, ge=1)
-    max_tokens: int = Field(256, ge=8)
+    max_tokens: int = Field(256, ge=8)  # two of them are special, and a word may take several
     warmup: Fraction = 0.1
     weight_decay: float = Field(0.01, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps|xpu)$")
+    # float16 is missing on purpose: it would need its losses scaled against underflow.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int = Field(2, ge=1)
     seed: int = Field(0, ge=0)
@@ -203,13 +208,13 @@ class Distill(Stage):
     balance: Literal["weights", "gradients"] = "weights"
     cache: Literal["float16", "int8"] = "float16"
     top_k: int = Field(0, ge=0)
-    losses: dict[str, LossKeys] = {"kl": {}}
+    losses: dict[str, LossKeys] = {"kl": {}}  # Hinton's, for one label of several
 
 
 class Scheme(Stage):
     """How the weights and the input of one module are stored.
 
-    `group`: so many neighbouring weights share a scale; where left open, those of an output channel.
+    `group`: so many neighbouring weights share a scale; where left open, an output channel's do.
     """
 
     weights: WeightFormat = "int8"
@@ -243,8 +248,8 @@ class Quantize(ComponentStage):
     - `keep_float`: patterns of names of modules that are not quantized.
     - `modules`: other keys for the modules whose name fits a pattern; the last that fits wins.
 
-    `range`, `rounding` and `equalize` left open are lsq, nearest and none in training; after it they
-    are chosen by trial.
+    `range`, `rounding` and `equalize` left open are lsq, nearest and none in training; after it
+    they are chosen by trial.
     """
 
     when: Literal["train", "after"] = "train"
@@ -290,6 +295,7 @@ class Quantize(ComponentStage):
 
     def with_chosen(self, **chosen: Any) -> "Quantize":
         """A copy with a value for each open key: the one that is given, else that of training."""
+        # Validated anew, since `model_copy` would take any value.
         keys = self.model_dump(by_alias=True)
         return Quantize.model_validate(keys | _missing(keys, TRAINED | chosen))
 
@@ -317,6 +323,7 @@ class Verdict(Stage):
     seeds: int = Field(1, ge=1)
     max_drop: float = Field(0.01, ge=0)
     min_speedup: float = Field(1.0, ge=0)
+    # Below 100 the 2.5 % ends of an interval would be one or two resamples.
     resamples: int = Field(2000, ge=100)
     latency_rows: int = Field(200, ge=1)
     latency_threads: int = Field(1, ge=1)
@@ -341,7 +348,9 @@ class Recipe(Stage):
     distill: Distill | None = None
     quantize: Quantize | None = None
     verdict: Verdict | None = None
+    # No exporter at all would be a run that hands nothing out.
     export: list[str] = Field(["onnx"], min_length=1)
+    # No field: where a recipe was read is no part of what it says, nor of any cache key.
     _origin: Origin = PrivateAttr(Origin())
 
     @model_validator(mode="after")

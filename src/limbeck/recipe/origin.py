@@ -23,6 +23,7 @@ class Origin:
         Keys that an override added, or a default, stand nowhere: their parent's place is told.
         """
         node = self.root
+        # A recipe that was built in Python has no text, and thus no line.
         told_place = place(node.start_mark) if node else "recipe"
         for part in path:
             step = _child(node, part)

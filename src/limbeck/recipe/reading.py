@@ -4,7 +4,7 @@ Each mistake is told by file, line, column and key, with the nearest valid name.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import yaml
@@ -40,7 +40,9 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = None) -> Recipe:
     """A recipe from YAML text; `origin` is the name of the text in messages. Raises ValueError.
 
-    >>> parse("{task: image-classification, data: {source: sklearn}, student: {model: small_cnn}}")
+    >>> text = "{task: masked-lm, data: {source: text, path: texts}, student: {model: small}}"
+    >>> parse(text, overrides=["train.epochs=2"]).train.epochs
+    2
     """
     root, content = load(text, origin)
     if not isinstance(content, dict):
@@ -68,6 +70,7 @@ def write(recipe: Recipe, *, portable: bool = False) -> str:
     if portable:
         for stage in _stages_with_paths(content):
             _shorten_paths(stage)
+    # In the order of the models, which is that of the work.
     return yaml.dump(
         content, Dumper=Yaml12Dumper, sort_keys=False, allow_unicode=True, width=LINE_WIDTH
     )
@@ -83,8 +86,17 @@ def _stages_with_paths(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _shorten_paths(stage: dict[str, Any]) -> None:
     """Absolute paths, and those in a home folder, become their last part."""
     for key, value in stage.items():
-        if isinstance(value, str) and value.startswith(("/", "~")):
-            stage[key] = Path(value).name
+        if isinstance(value, str):
+            stage[key] = _last_part(value)
+
+
+def _last_part(value: str) -> str:
+    """The last part of an absolute path of any system; another word as it is."""
+    if value.startswith(("/", "~")):
+        return PurePosixPath(value).name
+    # A path with a drive, or with a share of the network; a hub id is neither.
+    windows_path = PureWindowsPath(value)
+    return windows_path.name if windows_path.is_absolute() else value
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -95,18 +107,21 @@ def _override(content: dict[str, Any], override: str) -> None:
             f"override `{override}`: write it as key.key=value, for example train.epochs=2"
         )
     *parents, last = key.split(".")
+    # Stages that are not there yet are made; pydantic refuses those that do not exist.
     keys = content
     for parent in parents:
         child = keys.setdefault(parent, {})
         if not isinstance(child, dict):
             raise ValueError(f"override `{override}`: `{parent}` holds no keys")
         keys = child
+    # The value is YAML too: 2e-5 is a number, [onnx] a list.
     _, keys[last] = load(value, f"override `{override}`")
 
 
 def _explain(origin: Origin, problem: Any) -> str:
     """One of pydantic's problems as 'file:line:column: key: what, and the nearest valid name'."""
     path = [str(part) for part in problem["loc"]]
+    # Pydantic puts this before the message of a ValueError that one of our rules raised.
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message = f"unknown key. {wording.suggest(path[-1], known_keys(path[:-1]))}"

@@ -75,6 +75,7 @@ def _check_teaching(recipe: "Recipe") -> None:
     """What only acts where a teacher is asked."""
     if recipe.distill and not recipe.teacher:
         raise ValueError("`distill` needs a `teacher`")
+    # Both change whose answers the losses read, and only `distill` has such losses.
     for name in ("teachers", "assistant"):
         if getattr(recipe, name) and not recipe.distill:
             raise ValueError(f"`{name}` teaches the student, which needs `distill` and a `teacher`")
@@ -82,6 +83,7 @@ def _check_teaching(recipe: "Recipe") -> None:
         raise ValueError(
             "`distill.combine` says what several teachers answer together: it needs `teachers`"
         )
+    # Copies have no labels: without a teacher no loss would read them.
     if recipe.augment and not recipe.distill:
         raise ValueError("`augment` makes rows that only a teacher labels: it needs `distill`")
 
@@ -89,6 +91,7 @@ def _check_teaching(recipe: "Recipe") -> None:
 def check_task(recipe: "Recipe") -> None:
     """What the stages ask of the task: images, texts, a metric, labels. Raises ValueError."""
     task = registry.load("tasks", recipe.task)
+    # What a task reads is told by the names of its inputs, as models of `transformers` have them.
     if recipe.train.augment and "pixel_values" not in task.input_names:
         raise recipe.mistake(
             ["train", "augment"],
@@ -106,12 +109,14 @@ def check_task(recipe: "Recipe") -> None:
         raise recipe.mistake(
             ["verdict", "metric"], f"`{recipe.task}` has no metric `{metric}`. {nearest}"
         )
+    # The class is asked: a task is made when the labels of the data are known.
     if issubclass(task, SelfSupervised):
         _check_pre_training(recipe)
 
 
 def _check_pre_training(recipe: "Recipe") -> None:
     """A task that makes its own labels trains a float model, and no more."""
+    # It leaves a model for another recipe, which has a task to distil and to quantize for.
     stages: dict[str, Any] = {"distill": recipe.distill, "quantize": recipe.quantize}
     for name, stage in stages.items():
         if stage:
@@ -120,6 +125,7 @@ def _check_pre_training(recipe: "Recipe") -> None:
                 f"`{recipe.task}` only pre-trains: it takes no `{name}`. Leave it out; the run's "
                 "folder `model` is then the teacher.model or student.model of a recipe that has it",
             )
+    # A teacher to cut the student from is fine: only its answers are never asked for.
     if recipe.teacher and recipe.student.origin:
         raise recipe.mistake(
             ["teacher"],
@@ -128,13 +134,14 @@ def _check_pre_training(recipe: "Recipe") -> None:
 
 
 def check_formats(recipe: "Recipe") -> None:
-    """Formats that follow one another in training get coarser, at rising shares. Raises ValueError."""
+    """Formats that follow one another get coarser, at rising shares. Raises ValueError."""
     settings = recipe.quantize
     if settings is None:
         return
     problem = _problem_of_progressive(settings)
     if problem:
         raise recipe.mistake(["quantize", "progressive"], problem)
+    # Each format must act for a while: the first from `start`, the last until the end.
     shares = [settings.start, *settings.switch_at, 1.0]
     is_rising = shares == sorted(set(shares))
     is_complete = len(settings.switch_at) == len(settings.progressive)
@@ -161,6 +168,7 @@ def _problem_of_progressive(settings: "Quantize") -> str | None:
             "Leave it out"
         )
     formats = [*settings.progressive, settings.weights]
+    # By levels, not by bits: int7 and int8 take a byte alike.
     num_levels = [GRIDS[name].num_levels for name in formats]
     if num_levels != sorted(set(num_levels), reverse=True):
         return (
