@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from limbeck.core.events import EpochEnded, Note, Tell, silent
+from limbeck.core.events import EpochEnded, Note, Reporter, silent
 from limbeck.core.files import file_digest
 from limbeck.core.store import Store
 from limbeck.models.weights import WEIGHTS
@@ -35,7 +35,7 @@ class Stop(Exception):
     """Ends a run where a test wants it."""
 
 
-def run(text: str, tell: Tell = silent, overrides: Sequence[str] = ()) -> Arm:
+def run(text: str, tell: Reporter = silent, overrides: Sequence[str] = ()) -> Arm:
     """One arm in the cache of this moment."""
     return run_arm(compatibility.resolved(parse(text, overrides=list(overrides))), Store(tell=tell))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
-from limbeck.core.events import NAMES, Ended, EpochEnded, Event, Progress, Started, Tell
+from limbeck.core.events import NAMES, Ended, EpochEnded, Event, Progress, Started, Reporter
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -135,7 +135,7 @@ def leaves_a_line(event: Event) -> bool:
 
 
 @contextlib.contextmanager
-def on_stderr() -> Iterator[Tell]:
+def on_stderr() -> Iterator[Reporter]:
     """Where a command shows events.
 
     A live line where stderr is a terminal (plain lines on a dumb one), JSON lines where it is not.

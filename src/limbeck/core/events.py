@@ -110,7 +110,7 @@ class Note:
 
 
 Event = Started | Progress | EpochEnded | Ended | Note
-Tell = Callable[[Event], None]
+Reporter = Callable[[Event], None]
 
 # What an event is called in JSON lines.
 NAMES = {
@@ -123,7 +123,7 @@ NAMES = {
 
 
 def silent(event: Event) -> None:
-    """Tell nobody."""
+    """Reporter nobody."""
 
 
 def figures(values: Mapping[str, float]) -> str:
@@ -208,7 +208,7 @@ class Meter:
         return round(total, 1)
 
 
-def track(batches: Sequence[T], units: Callable[[T], float], tell: Tell) -> Iterator[T]:
+def track(batches: Sequence[T], units: Callable[[T], float], tell: Reporter) -> Iterator[T]:
     """The batches of a pass without training, telling how far it is.
 
     `units`: what a batch costs (padded tokens, or rows).

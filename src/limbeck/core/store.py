@@ -19,7 +19,7 @@ from typing import Any
 
 import filelock
 
-from limbeck.core.events import Ended, Note, Started, Tell, silent
+from limbeck.core.events import Ended, Note, Started, Reporter, silent
 from limbeck.core.files import digest, sync, write_json
 from limbeck.core.memory import peak_mb, release_freed_memory
 
@@ -77,13 +77,13 @@ class Store:
     """
 
     folder: Path = field(default_factory=default_folder)
-    tell: Tell = silent
+    tell: Reporter = silent
     may_build: Callable[[str], None] = allow
     records: list[dict[str, Any]] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
     def tell_once(self, line: str) -> None:
-        """Tell a line that several arms would repeat only once."""
+        """Reporter a line that several arms would repeat only once."""
         if line not in self.told:
             self.told.add(line)
             self.tell(Note(line))

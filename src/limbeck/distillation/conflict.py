@@ -29,7 +29,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from limbeck.core.events import Note, Tell
+from limbeck.core.events import Note, Reporter
 from limbeck.distillation.objective import Objective
 from limbeck.losses import masked_mean
 from limbeck.models.layers import layer_names
@@ -54,7 +54,7 @@ class ConflictProbe:
 
     objective: Objective
     layer: list[nn.Parameter]
-    tell: Tell
+    tell: Reporter
     balanced: bool = False
     likelihood: str = "categorical"
     drowning: dict[str, int] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class ConflictProbe:
         ]
 
     def warn_of_drowning(self, pulls: dict[str, float], weights: dict[str, float]) -> None:
-        """Tell, once, of a term that leaves the others nothing."""
+        """Reporter, once, of a term that leaves the others nothing."""
         for name, share in pulls.items():
             in_a_row = self.drowning.get(name, 0) + 1
             self.drowning[name] = in_a_row if share > DROWNS else 0

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from limbeck.core.events import Tell, silent, track
+from limbeck.core.events import Reporter, silent, track
 from limbeck.core.files import read_json, write_json
 from limbeck.data.batches import evaluation_batches, padded_size
 from limbeck.distillation.ragged_cache import (
@@ -56,7 +56,7 @@ def write_cache(
     task: Task,
     request: TeacherRequest,
     folder: Path,
-    tell: Tell = silent,
+    tell: Reporter = silent,
 ) -> None:
     """Run the frozen teacher over some rows once, and write their part of the cache to `folder`.
 

@@ -6,7 +6,7 @@ At the end the verdict holds its metric against chance (`chance.py`), which such
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from limbeck.core.events import Note, Tell
+from limbeck.core.events import Note, Reporter
 from limbeck.tasks import Scored, Task
 from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 
@@ -26,7 +26,7 @@ class Watch:
 
     task: Task
     epochs: int
-    tell: Tell
+    tell: Reporter
     seen: int = 0
     in_a_row: int = 0
 

@@ -25,7 +25,7 @@ import torch
 from limbeck.artifact.inputs import raw
 from limbeck.artifact.load import load
 from limbeck.core import memory
-from limbeck.core.events import Tell, silent
+from limbeck.core.events import Reporter, silent
 from limbeck.core.files import read_json
 from limbeck.core.memory import peak_mb
 from limbeck.core.store import Store
@@ -75,7 +75,7 @@ class Cost:
 
 
 def rehearse(
-    recipe: Recipe, splits: Splits, reading_seconds: float, tell: Tell = silent
+    recipe: Recipe, splits: Splits, reading_seconds: float, tell: Reporter = silent
 ) -> list[Cost]:
     """The cost of every stage of a run.
 
@@ -106,7 +106,7 @@ class Rehearsal:
     """A run in small. `doing`: what is under way, for an error."""
 
     def __init__(
-        self, recipe: Recipe, splits: Splits, reading_seconds: float, folder: Path, tell: Tell
+        self, recipe: Recipe, splits: Splits, reading_seconds: float, folder: Path, tell: Reporter
     ) -> None:
         self.recipe = recipe
         self.splits = splits

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.core.events import Tell, silent
+from limbeck.core.events import Reporter, silent
 from limbeck.core.files import read_json, write_bytes, write_json
 from limbeck.core.store import Store, lock
 from limbeck.data.splits import Splits
@@ -33,7 +33,7 @@ def run(
     out: str | Path,
     *,
     name: str = "run",
-    tell: Tell = silent,
+    tell: Reporter = silent,
     models: Mapping[str, nn.Module | Own] | None = None,
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
 ) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _run_beside(context: RunContext, folder: Path) -> dict[str, Any]:
     return report
 
 
-def label(recipe: Recipe, tell: Tell = silent) -> None:
+def label(recipe: Recipe, tell: Reporter = silent) -> None:
     """Fill the cache of the teachers' answers that a recipe's student trains on, and stop.
 
     Several processes may share the work.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.core.events import STEP, Meter, Progress, Tell, silent
+from limbeck.core.events import STEP, Meter, Progress, Reporter, silent
 from limbeck.models.dataflow import Flow
 from limbeck.quantization.equalizers import Correction, Equalizer
 from limbeck.quantization.fake import FakeQuantizer
@@ -51,7 +51,7 @@ def quantize_after_training(
     *,
     rounding: Rounding | LayerRounding | None = None,
     equalizers: Iterable[Equalizer] = (),
-    tell: Tell = silent,
+    tell: Reporter = silent,
 ) -> None:
     """Quantize a prepared, trained model: rewrite it, fit its ranges, round its layers one after the other, correct what is left."""
     chosen = list(equalizers)
@@ -73,7 +73,7 @@ def round_layers(
     flow: Flow,
     forwards: Sequence[Callable[[nn.Module], Any]],
     rounding: LayerRounding,
-    tell: Tell,
+    tell: Reporter,
 ) -> None:
     """Round each layer for the inputs that reach it through the layers before it, already rounded; one layer's inputs are held at a time.
 

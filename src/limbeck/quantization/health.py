@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from limbeck.core.errors import Diverged
-from limbeck.core.events import Note, Tell
+from limbeck.core.events import Note, Reporter
 from limbeck.quantization.affine import SMALLEST
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Quantized, Then, activation_quantizers
@@ -111,7 +111,7 @@ class Examination:
     Calling it raises Diverged where a learned scale lets nothing pass.
     """
 
-    def __init__(self, model: nn.Module, forward: Callable[[nn.Module], Any], tell: Tell) -> None:
+    def __init__(self, model: nn.Module, forward: Callable[[nn.Module], Any], tell: Reporter) -> None:
         self.model = model
         self.forward = forward
         self.tell = tell

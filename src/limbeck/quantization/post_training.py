@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from limbeck.core import registry
-from limbeck.core.events import Tell, silent, track
+from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
 from limbeck.models.dataflow import Flow
 from limbeck.models.likelihood import LIKELIHOODS, wide_logits
@@ -79,7 +79,7 @@ class Trial:
         return ", ".join([self.chosen["range"], *rewrites, self.chosen["rounding"]])
 
 
-def choose(subject: Subject, settings: Quantize, tell: Tell = silent) -> dict[str, Any]:
+def choose(subject: Subject, settings: Quantize, tell: Reporter = silent) -> dict[str, Any]:
     """`chosen`: values of the keys that are open; `trials`: every way that was tried, with its nats; `text`: the choice in one line."""
     wanted = wide_logits(subject.load().eval(), subject.judged)
     given = {key: getattr(settings, key) for key in FIRST if key not in settings.open}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from limbeck.core.events import Note, Tell, silent
+from limbeck.core.events import Note, Reporter, silent
 from limbeck.core.grids import GRIDS, Grid
 from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize
@@ -35,7 +35,7 @@ class Progressive:
         settings: Quantize,
         model: nn.Module,
         calibrate: Callable[[], None],
-        tell: Tell = silent,
+        tell: Reporter = silent,
     ) -> None:
         self.settings = settings
         self.own = [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from limbeck.analysis import timing
 from limbeck.analysis.assign import Plan, Table, assign, smallest, total, within
 from limbeck.analysis.sensitivities import JudgedModel, Scores
-from limbeck.core.events import Ended, Started, Tell
+from limbeck.core.events import Ended, Started, Reporter
 from limbeck.core.grids import GRIDS, digits_per_byte
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.integer import SMALLEST_PACKED
@@ -120,7 +120,7 @@ def float_bytes(judged: JudgedModel) -> float:
     return float(FLOAT_BYTES * count)
 
 
-def add_milliseconds(candidates: Candidates, model: timing.TimedModel, tell: Tell) -> None:
+def add_milliseconds(candidates: Candidates, model: timing.TimedModel, tell: Reporter) -> None:
     """Measure what each module takes, and let it be a cost."""
     began = time.perf_counter()
     tell(Started("milliseconds"))

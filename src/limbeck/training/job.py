@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck.core.events import STEP, Tell, silent
+from limbeck.core.events import STEP, Reporter, silent
 from limbeck.models.taps import Outputs, Tap
 from limbeck.recipe.model import Train
 from limbeck.tasks import Batch, Encoded
@@ -128,4 +128,4 @@ class Job:
     watchers: Watchers = field(default_factory=Watchers)
     validation: Validation | None = None
     kind: KindOfStep = all_alike
-    tell: Tell = silent
+    tell: Reporter = silent

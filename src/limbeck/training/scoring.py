@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck.core.events import Tell, silent, track
+from limbeck.core.events import Reporter, silent, track
 from limbeck.data.batches import evaluation_batches, padded_size
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import device_of, to_device, to_torch
@@ -21,7 +21,7 @@ def score_split(
     task: Task,
     *,
     one_by_one: bool = False,
-    tell: Tell = silent,
+    tell: Reporter = silent,
 ) -> Scored:
     """The model's logits on every row, or what a self-supervised task keeps of them.
 

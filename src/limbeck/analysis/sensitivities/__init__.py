@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from limbeck.core.events import Tell, silent, track
+from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Normed, Quantized
@@ -50,7 +50,7 @@ class JudgedModel:
     model: nn.Module
     batches: Sequence[Batch]
     formats: Sequence[str]
-    tell: Tell = silent
+    tell: Reporter = silent
     likelihood: str = "categorical"
 
     @cached_property

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from limbeck.analysis.sensitivities import JudgedModel, Scores, differentiable
-from limbeck.core.events import Tell, silent, track
+from limbeck.core.events import Reporter, silent, track
 from limbeck.models.likelihood import LIKELIHOODS
 from limbeck.models.running import run_model
 from limbeck.quantization.swap import Quantized
@@ -54,7 +54,7 @@ def fisher(
     model: nn.Module,
     layers: Mapping[str, Quantized],
     batches: Sequence[Batch],
-    tell: Tell = silent,
+    tell: Reporter = silent,
     *,
     likelihood: str = "categorical",
 ) -> dict[str, torch.Tensor]:
