@@ -78,7 +78,11 @@ def run(func: Any, args: Any, kwargs: dict[str, Any], syncs: list[str]) -> Any:
             raise RuntimeError(
                 f"{name}: a tensor of shape {tuple(strangers[0].shape)} lies on {strangers[0].device}, another on {NAME}:0"
             )
-    if inside and (goes_out or name.startswith(READS)):
+    # values[mask] has to be told how many there are; only a number put there has not.
+    masked = name.startswith("aten.index") and any(
+        each.dtype == torch.bool for each in indices(args)
+    )
+    if inside and (goes_out or masked or name.startswith(READS)):
         syncs.append(caller())
     if device is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
@@ -99,6 +103,12 @@ def run(func: Any, args: Any, kwargs: dict[str, Any], syncs: list[str]) -> Any:
         return mutated.get(id(leaf)) if id(leaf) in mutated else ProbeTensor(leaf)
 
     return pytree.tree_map(dressed, out)
+
+
+def indices(args: Any) -> list[torch.Tensor]:
+    """Of values[...]: what stands in the brackets."""
+    given = args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ()
+    return [each for each in given if isinstance(each, torch.Tensor)]
 
 
 def caller() -> str:

@@ -185,4 +185,4 @@ def on_host(scalars: list[Tensor]) -> list[float]:
     if not scalars:
         return []
     widest = torch.float32 if scalars[0].device.type == "mps" else torch.float64
-    return torch.stack([scalar.to(widest) for scalar in scalars]).tolist()
+    return torch.stack([scalar.to(widest) for scalar in scalars]).cpu().tolist()

@@ -10,6 +10,7 @@ weight of 0 switches one off: it is not computed.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +107,7 @@ class Objective(nn.Module):
             return
         # The total last: where a term is broken, so is the total, and the term is to blame.
         names = [name for name in self.diverged_at if name != TOTAL] + [TOTAL]
-        shares = torch.stack([self.diverged_at[name] for name in names]).tolist()
+        shares = torch.stack([self.diverged_at[name] for name in names]).cpu().tolist()
         diverged = {name: at for name, at in zip(names, shares, strict=True) if at != NEVER}
         if not diverged:
             return
@@ -124,7 +125,7 @@ class Objective(nn.Module):
 
         This waits for the device, which holds the factors: not for every step.
         """
-        factors = self.factors.tolist()
+        factors = self.factors.cpu().tolist()
         weights = {name: weight(progress) for name, (weight, _) in self.penalties.items()}
         weighted = {
             term.name: term.weight(progress) * factor
@@ -170,7 +171,7 @@ def terms(task_loss: str, distill: Distill | None) -> list[Term]:
         return hard_terms(task_loss)
     found = hard_terms(task_loss, distill.task_weight)
     for name, options in distill.losses.items():
-        keys = dict(options)
+        keys: dict[str, Any] = dict(options)
         weight = keys.pop("weight", 1.0)
         if weight == 0:
             continue  # and nothing that it reads is asked of the teacher
