@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
-from limbeck.core.events import NAMES, Ended, EpochEnded, Event, Progress, Started, Reporter
+from limbeck.core.events import NAMES, Ended, EpochEnded, Event, Progress, Reporter, Started
 
 if TYPE_CHECKING:
     from rich.console import Console

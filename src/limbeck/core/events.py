@@ -123,7 +123,7 @@ NAMES = {
 
 
 def silent(event: Event) -> None:
-    """Reporter nobody."""
+    """Tell nobody."""
 
 
 def figures(values: Mapping[str, float]) -> str:

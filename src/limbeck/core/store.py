@@ -19,7 +19,7 @@ from typing import Any
 
 import filelock
 
-from limbeck.core.events import Ended, Note, Started, Reporter, silent
+from limbeck.core.events import Ended, Note, Reporter, Started, silent
 from limbeck.core.files import digest, sync, write_json
 from limbeck.core.memory import peak_mb, release_freed_memory
 
@@ -83,7 +83,7 @@ class Store:
     told: set[str] = field(default_factory=set)
 
     def tell_once(self, line: str) -> None:
-        """Reporter a line that several arms would repeat only once."""
+        """Tell a line that several arms would repeat only once."""
         if line not in self.told:
             self.told.add(line)
             self.tell(Note(line))

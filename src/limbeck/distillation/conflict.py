@@ -107,7 +107,7 @@ class ConflictProbe:
         ]
 
     def warn_of_drowning(self, pulls: dict[str, float], weights: dict[str, float]) -> None:
-        """Reporter, once, of a term that leaves the others nothing."""
+        """Tell, once, of a term that leaves the others nothing."""
         for name, share in pulls.items():
             in_a_row = self.drowning.get(name, 0) + 1
             self.drowning[name] = in_a_row if share > DROWNS else 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from limbeck.analysis import timing
 from limbeck.analysis.assign import Plan, Table, assign, smallest, total, within
 from limbeck.analysis.sensitivities import JudgedModel, Scores
-from limbeck.core.events import Ended, Started, Reporter
+from limbeck.core.events import Ended, Reporter, Started
 from limbeck.core.grids import GRIDS, digits_per_byte
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.integer import SMALLEST_PACKED

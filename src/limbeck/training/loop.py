@@ -135,7 +135,7 @@ class Training:
         return work
 
     def show(self, step: int, meter: Meter) -> None:
-        """Reporter how far it is."""
+        """Tell how far it is."""
         epoch = self.batches[step][0] + 1
         self.job.tell(
             Progress(
