@@ -127,16 +127,17 @@ class Store:
     def _record(self, title: str, entry: Path, seconds: float, is_reused: bool) -> None:
         """Note what was done, and tell it unless this run has asked for the stage before."""
         is_known = any(record["entry"] == entry.name for record in self.records)
+        seconds = round(seconds, 3)
         record = {
             "name": title,
-            "seconds": round(seconds, 3),
+            "seconds": seconds,
             "peak_rss_mb": round(peak_mb(), 1),
             "reused": is_reused,
             "entry": entry.name,
         }
         self.records.append(record)
         if not is_known:
-            self.tell(Ended(title, record["seconds"], is_reused))
+            self.tell(Ended(title, seconds, is_reused))
 
     def _fill(self, entry: Path, inputs: dict[str, Any], build: Callable[[Path], None]) -> None:
         """Build an entry in its `.partial` folder, and give it its name when it is durable."""
