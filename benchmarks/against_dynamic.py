@@ -17,21 +17,25 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from limbeck.artifact import latency
-from limbeck.artifact.load import load, open_onnxruntime
+from limbeck.artifact.inputs import raw
+from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Graph, run_graph
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core.store import Store
 from limbeck.evaluation.scores import quality
-from limbeck.exporters.onnx import dynamic_quantize_linear, to_onnx
-from limbeck.models.taps import batch_of
-from limbeck.pipeline import context, runs
-from limbeck.pipeline.arm import run_arm
+from limbeck.exporters.onnx_graph import to_onnx
+from limbeck.exporters.onnx_ops import dynamic_quantize_linear
+from limbeck.models.torch_batches import batch_of
+from limbeck.pipeline import runs
+from limbeck.pipeline.arm import Arm, run_arm
 from limbeck.pipeline.arms import derive_arms
+from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.latency import pytorch_answerer
 from limbeck.recipe.reading import read
 from limbeck.tasks import Scored
 
 
-def float_graph(arm: context.Arm, bench: context.Bench, path: Path) -> Path:
+def float_graph(arm: Arm, bench: RunContext, path: Path) -> Path:
     """A float arm exported as it is."""
     assert arm.model is not None
     batch = batch_of(bench.encode("test", arm.task), np.arange(4), arm.task.padding)
@@ -71,11 +75,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=400)
     arguments = parser.parse_args()
     recipe = read(arguments.recipe, arguments.overrides)
-    bench = context.Bench(recipe, Store())
+    bench = RunContext(recipe, Store())
     arms = {"teacher": runs.teacher_arm(bench)}
     derived = derive_arms(recipe, 0)
     arms |= {
-        name: run_arm(derived[name], bench.store, bench=bench)
+        name: run_arm(derived[name], bench.store, run=bench)
         for name in ("kd", "joint")
         if name in derived
     }
@@ -86,7 +90,7 @@ def main() -> None:
                 continue
             (place := Path(folder) / name).mkdir()
             path = dynamic_int8(float_graph(arms[name], bench, place / "float.onnx"))
-            graph = open_onnxruntime(path, 1)
+            graph = open_graph(path, "onnxruntime", 1)
             encoded = bench.encode("test", arms[name].task)
             logits = np.concatenate([run_graph(graph, row) for row in encoded])
             scored = Scored(logits, arms[name].scored.labels, arms[name].scored.offsets)
@@ -109,7 +113,7 @@ def main() -> None:
             )
         torch.set_num_threads(1)
         measured = latency.latencies(
-            answers, [latency.raw(row) for row in bench.data.test[: arguments.rows]]
+            answers, [raw(row) for row in bench.data.test[: arguments.rows]]
         )
     base = np.median(measured["teacher, PyTorch float32"])
     for title, milliseconds in measured.items():

@@ -22,15 +22,17 @@ from against_dynamic import dynamic_int8, float_graph
 from torch import nn
 
 from limbeck.artifact import latency
-from limbeck.artifact.load import OPENERS, open_onnxruntime, open_openvino
 from limbeck.artifact.manifest import checked_manifest
 from limbeck.artifact.predictor import Graph, run_graph
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core.store import Store
 from limbeck.evaluation.scores import quality
-from limbeck.models.likelihood import nats_between
-from limbeck.pipeline import compatibility, context, stages
+from limbeck.models.likelihood import LIKELIHOODS
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.arms import derive_arms
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.quantizing import calibration_rows
 from limbeck.recipe.model import Quantize, Recipe
 from limbeck.recipe.reading import read
 from limbeck.tasks import Encoded, Scored, Task, collate
@@ -68,7 +70,7 @@ class Float:
 
 def by_onnxruntime(subject: Float) -> Graph:
     """Dynamic int8, its recommended way for transformers."""
-    return open_onnxruntime(dynamic_int8(subject.file, per_channel=True), THREADS)
+    return open_graph(dynamic_int8(subject.file, per_channel=True), "onnxruntime", THREADS)
 
 
 def by_nncf(subject: Float, folder: Path, bits: int) -> Graph:
@@ -106,7 +108,7 @@ def by_nncf(subject: Float, folder: Path, bits: int) -> Graph:
             subset_size=len(subject.calibration),
         )
     openvino.save_model(model, folder / f"nncf{bits}.xml", compress_to_fp16=False)
-    return open_openvino(folder / f"nncf{bits}.xml", THREADS)
+    return open_graph(folder / f"nncf{bits}.xml", "openvino", THREADS)
 
 
 def by_torchao(subject: Float, bits: int) -> Graph:
@@ -141,36 +143,36 @@ def figures(task: Task, logits: np.ndarray, base: Scored) -> tuple[float, float]
     """(the task's metric, nats a unit from the float model)."""
     score = quality(Scored(logits, base.labels, base.offsets), task)[task.metric]
     p, q = (torch.from_numpy(each).double() for each in (base.logits, logits))
-    return score, float(nats_between(task.likelihood, p, q).mean())
+    return score, float(LIKELIHOODS[task.likelihood].divergence(p, q).mean())
 
 
 def of_seed(
-    recipe: Recipe, bench: context.Bench, seed: int, folder: Path
+    recipe: Recipe, bench: RunContext, seed: int, folder: Path
 ) -> tuple[dict[str, tuple[float, float]], dict[str, np.ndarray]]:
     """(every way's figures for the float student of one seed, every way's milliseconds)."""
     derived = derive_arms(recipe, seed)
     own = derived["kd" if recipe.distill else "plain"]
-    arm = run_arm(own, bench.store, bench=bench)
+    arm = run_arm(own, bench.store, run=bench)
     assert arm.model is not None
     with_rows = own.model_copy(update={"quantize": Quantize(when="after")})
     file, calibration = (
         float_graph(arm, bench, folder / "float.onnx"),
-        stages.calibration_rows(bench, with_rows, arm.task),
+        calibration_rows(with_rows, bench, arm.task),
     )
     subject = Float(arm.model, file, arm.task, calibration, bench.encode("test", arm.task))
     found, graphs = (
         {"float": figures(arm.task, arm.scored.logits, arm.scored)},
-        {"float, ONNX Runtime": open_onnxruntime(file, THREADS)},
+        {"float, ONNX Runtime": open_graph(file, "onnxruntime", THREADS)},
     )
     for title, settings in OWN.items():
         asked = own.model_copy(
             update={"quantize": Quantize.model_validate({"when": "after", **settings})}
         )
-        quantized = run_arm(asked, bench.store, bench=bench)
+        quantized = run_arm(asked, bench.store, run=bench)
         found[title] = figures(arm.task, quantized.scored.logits, arm.scored)
         assert quantized.artifact is not None
         for graph in checked_manifest(quantized.artifact)["graphs"]:
-            opened = OPENERS[graph["runtime"]](quantized.artifact / graph["file"], THREADS)
+            opened = open_graph(quantized.artifact / graph["file"], graph["runtime"], THREADS)
             graphs[f"{title}, {graph['runtime']}"] = opened
     ways = {
         "int8 ONNX Runtime, dynamic": by_onnxruntime(subject),
@@ -198,7 +200,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     recipe = compatibility.resolved(read(arguments.recipe, arguments.overrides))
-    bench = context.Bench(recipe, Store())
+    bench = RunContext(recipe, Store())
     seeds, times = [], []
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as folder:

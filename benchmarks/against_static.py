@@ -20,9 +20,11 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from limbeck.artifact.load import open_onnxruntime
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
-from limbeck.exporters.onnx import dynamic_quantize_linear, optimized_ops, to_onnx
+from limbeck.exporters.onnx_graph import to_onnx
+from limbeck.exporters.onnx_kernels import optimized_ops
+from limbeck.exporters.onnx_ops import dynamic_quantize_linear
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.plan import plan_schemes
@@ -70,7 +72,7 @@ def export(model: nn.Module, inputs: dict[str, torch.Tensor], path: Path) -> Non
 
 def measure(paths: dict[str, Path], image: np.ndarray, runs: int) -> dict[str, np.ndarray]:
     """Milliseconds of each graph, (runs / TURN) medians of one turn each."""
-    running = {kind: open_onnxruntime(path, 1) for kind, path in paths.items()}
+    running = {kind: open_graph(path, "onnxruntime", 1) for kind, path in paths.items()}
     found: dict[str, list[float]] = {kind: [] for kind in running}
     for turn in range(2 + runs // TURN):
         for kind, run in running.items():

@@ -16,36 +16,43 @@ from pathlib import Path
 import numpy as np
 
 from limbeck.artifact import latency
-from limbeck.artifact.load import open_onnxruntime
+from limbeck.artifact.inputs import raw
 from limbeck.artifact.predictor import Predictor
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core.store import Store
 from limbeck.exporters.onnx import Onnx
-from limbeck.pipeline import compatibility, context, speed_references, stages
+from limbeck.pipeline import compatibility
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.speed_references import UntrainedStudent, in_int8
+from limbeck.pipeline.steps.student import cut_student
+from limbeck.pipeline.steps.teacher import prepare_teacher
+from limbeck.pipeline.stored_model import StoredModel
 from limbeck.quantization.conversion import convert_model
 from limbeck.recipe.model import Recipe, Scheme
 from limbeck.recipe.reading import read
 from limbeck.studies import search
+from limbeck.studies.budget import parse_formats
 
 FORMATS = "int8,int4,int3,int2,ternary,binary"
 
 
-def untrained(asked: Recipe, bench: context.Bench) -> context.Net:
+def untrained(asked: Recipe, bench: RunContext) -> StoredModel:
     """The student; a teacher that it is cut from is taken as it is, untuned."""
     teacher = asked.teacher.model_copy(update={"epochs": 0}) if asked.teacher else None
     ready = (
-        stages.teacher_stage(bench, asked.model_copy(update={"teacher": teacher}))
+        prepare_teacher(asked.model_copy(update={"teacher": teacher}), bench)
         if teacher and asked.student.from_
         else None
     )
-    return stages.student_stage(bench, asked, ready)
+    return cut_student(asked, bench, ready)
 
 
-def write(subject: speed_references.Subject, schemes: dict[str, Scheme], folder: Path) -> Path:
+def write(reference: UntrainedStudent, schemes: dict[str, Scheme], folder: Path) -> Path:
     """The graph of a format."""
     folder.mkdir()
-    return folder / Onnx().export(
-        convert_model(speed_references.twin(subject, schemes)), dict(subject.example.inputs), folder
-    )
+    model = convert_model(reference.quantized(schemes))
+    files = Onnx().export(model, dict(reference.example.inputs), folder)
+    return folder / files["onnxruntime"]
 
 
 def main() -> None:
@@ -62,31 +69,31 @@ def main() -> None:
     asked = search.with_quantize(
         compatibility.resolved(read(arguments.recipe, arguments.overrides))
     )
-    bench = context.Bench(asked, Store())
+    bench = RunContext(asked, Store())
     start = untrained(asked, bench)
-    subject = speed_references.Subject.of(bench, asked, start)
-    plain = {name: speed_references.in_int8(scheme) for name, scheme in subject.schemes.items()}
+    reference = UntrainedStudent.of(asked, bench, start)
+    plain = {name: in_int8(scheme) for name, scheme in reference.schemes.items()}
     matched = fnmatch.filter(plain, arguments.only)
     if not matched:
         parser.error(f"--only {arguments.only} matches no module of {', '.join(plain)}")
-    rows = [latency.raw(row) for row in bench.data.test[: arguments.rows]]
-    names = list(dict.fromkeys(["int8", *search.formats(arguments.formats, "bytes")]))
+    rows = [raw(row) for row in bench.data.test[: arguments.rows]]
+    names = list(dict.fromkeys(["int8", *parse_formats(arguments.formats, "bytes")]))
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
         for name in names:
             changed = {
                 module: plain[module].model_copy(update={"weights": name}) for module in matched
             }
-            paths[name] = write(subject, plain | changed, Path(folder) / name)
+            paths[name] = write(reference, plain | changed, Path(folder) / name)
         loads: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(arguments.loads):
             for name, path in paths.items():
                 began = time.perf_counter()
-                open_onnxruntime(path, 1)
+                open_graph(path, "onnxruntime", 1)
                 loads[name].append((time.perf_counter() - began) * 1000)
         answers = {
             name: Predictor(
-                start.task, open_onnxruntime(path, 1), "onnxruntime", path.parent
+                start.task, open_graph(path, "onnxruntime", 1), "onnxruntime", path.parent
             ).predict
             for name, path in paths.items()
         }

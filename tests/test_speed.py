@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 import limbeck
+from limbeck.artifact import speed_ratio
 from limbeck.core.store import Store
-from limbeck.exporters.onnx import optimized_ops
-from limbeck.pipeline import compatibility, context, speed_references
+from limbeck.exporters.onnx_kernels import optimized_ops
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import run_arm
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps import speed_references
 from limbeck.recipe.model import Scheme
 from limbeck.reports import page, speed, summary
 
@@ -34,7 +37,7 @@ def compared(int8_ms: float, float_ms: float, noise: float = 0.02) -> dict[str, 
     return {
         "arm": "joint",
         "formats": ["int4", "int8"],
-        **speed.compare(around(2.0, 0, noise), others),
+        **speed_ratio.compare(around(2.0, 0, noise), others),
     }
 
 
@@ -53,14 +56,14 @@ def test_what_takes_a_twentieth_more_is_flagged(
 def test_noise_is_not_called_slower() -> None:
     for seed in range(20):
         own, other = around(2.0, seed, 1.0), around(1.9, seed + 100, 1.0)
-        (twin,) = speed.compare(own, {"int8": other})["twins"]
+        (twin,) = speed_ratio.compare(own, {"int8": other})["twins"]
         assert twin["ratio_ci95"][0] < twin["ratio"] < twin["ratio_ci95"][1]
         assert not twin["slower"] or twin["ratio_ci95"][0] > 1
 
 
 def test_a_slow_minute_that_hits_both_leaves_the_ratio() -> None:
     minute = np.where(np.arange(200) < 120, 1.0, 5.0)
-    ratio, (low, high) = speed.paired(2 * minute, minute)
+    ratio, (low, high) = speed_ratio.paired_ratio(2 * minute, minute)
     assert ratio == low == high == 2.0
 
 
@@ -89,8 +92,8 @@ def test_a_twin_in_int8_has_a_scale_a_channel_and_reads_integers() -> None:
 def test_a_run_of_small_formats_is_timed_beside_int8_and_float(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speed, "SLOWER", 0.0)  # whatever the times are
-    monkeypatch.setattr(speed, "SURE", 0.0)
+    monkeypatch.setattr(speed_ratio, "SLOWER", 0.0)  # whatever the times are
+    monkeypatch.setattr(speed_ratio, "SURE", 0.0)
     found = limbeck.run(limbeck.parse(RECIPE), tmp_path / "run")
     told = found["speed"]
     assert told["arm"] == "quantized"
@@ -114,12 +117,15 @@ def test_in_int8_throughout_there_is_nothing_to_compare_but_float(tmp_path: Path
 
 def test_a_twin_runs_its_products_in_integers(tmp_path: Path) -> None:
     recipe = compatibility.resolved(limbeck.parse(RECIPE))
-    bench = context.Bench(recipe, Store())
-    arm = run_arm(recipe, bench.store, bench=bench)
-    found = speed_references.twins(bench, arm, tmp_path, 1)
+    bench = RunContext(recipe, Store())
+    arm = run_arm(recipe, bench.store, run=bench)
+    assert arm.artifact is not None
+    found = speed_references.speed_references(
+        arm.recipe, bench, arm.student, arm.artifact.folder, tmp_path, 1
+    )
     assert found.formats == ["int4", "int8"]
     whole, real = (
-        optimized_ops(tmp_path / form / "onnxruntime" / "model.onnx") for form in ("int8", "float")
+        optimized_ops(tmp_path / form / "model.onnx") for form in ("int8", "float")
     )
     assert whole["QLinearConv"] == 3
     assert (

@@ -14,7 +14,8 @@ import torch
 from tiny_models import bert, cnn, logits, pixels, stirred, tokens
 from torch import nn
 
-from limbeck.artifact.load import OPENERS, relative_error
+from limbeck.artifact.golden import relative_error
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.models.dataflow import Flow
 from limbeck.models.weights import model_state, restore_state
@@ -231,7 +232,7 @@ def test_the_artifact_s_graph_answers_as_the_model_does(
     expected = logits(model, inputs)
     assert difference(logits(converted, inputs), expected) <= 1e-5
     registry.create("exporters", "onnx").export(converted, inputs, tmp_path)
-    found = OPENERS["onnxruntime"](tmp_path / "model.onnx", 1)(
+    found = open_graph(tmp_path / "model.onnx", "onnxruntime", 1)(
         {key: value.numpy() for key, value in inputs.items()}
     )
     assert relative_error(found, expected.numpy()) < 0.02

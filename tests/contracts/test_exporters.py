@@ -25,10 +25,13 @@ from torch import nn
 from limbeck.artifact import parity
 from limbeck.artifact.load import load
 from limbeck.artifact.manifest import BrokenArtifact
+from limbeck.artifact.runtimes import Graph, open_graph
 from limbeck.core import registry
 from limbeck.core.files import file_digest, folder_digest, read_json, write_json
 from limbeck.evaluation.scores import Scored
 from limbeck.exporters import writing
+from limbeck.exporters.onnx_kernels import check_kernels, optimized_ops
+from limbeck.exporters.requirements import require_exporters, runtimes_of
 from limbeck.models.weights import model_state
 from limbeck.quantization import attention
 from limbeck.quantization.after_training import calibrate
@@ -47,11 +50,11 @@ Inputs = dict[str, torch.Tensor]
 WORDS = 9000  # enough codes that names and structure stay under a tenth of the file
 
 
-def importable(name: str) -> bool:
-    """Whether the exporter's runtime is installed."""
+def installed(name: str) -> bool:
+    """Whether all that writes and opens the exporter's graphs is installed."""
     try:
-        __import__(registry.load("exporters", name).runtime)
-    except ImportError:
+        require_exporters([name])
+    except ValueError:
         return False
     return True
 
@@ -60,12 +63,12 @@ EXPORTERS = [
     pytest.param(
         name,
         marks=pytest.mark.skipif(
-            not importable(name), reason=f"the runtime of `{name}` is not installed"
+            not installed(name), reason=f"the runtime of `{name}` is not installed"
         ),
     )
     for name in registry.names("exporters")
 ]
-INSTALLED = [name for name in registry.names("exporters") if importable(name)]
+INSTALLED = [name for name in registry.names("exporters") if installed(name)]
 
 
 def quantized(model: nn.Module, inputs: Inputs, activations: str, **keys: Any) -> nn.Module:
@@ -237,11 +240,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
         if name != "onnx":
             graph(kind, "onnx")
         build, inputs, _ = KINDS[kind]
-        return folder / registry.create("exporters", name).export(
-            convert_model(build()), inputs, folder
-        )
+        files = registry.create("exporters", name).export(convert_model(build()), inputs, folder)
+        assert files.keys() == set(registry.load("exporters", name).runtimes)
+        return folder / next(iter(files.values()))
 
     return graph
+
+
+def opened(name: str, path: Path) -> Graph:
+    """The graph of an exporter in the first runtime that opens it."""
+    return open_graph(path, registry.load("exporters", name).runtimes[0], threads=1)
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
@@ -271,7 +279,7 @@ def test_the_graph_answers_as_the_model_at_shapes_it_was_not_traced_with(
 ) -> None:
     """Relative error and decisions. OpenVINO quantizes activations by itself, by group, where they are dynamic."""
     build, _, others = KINDS[kind]
-    run = registry.create("exporters", name).open(exported(kind, name), 1)
+    run = opened(name, exported(kind, name))
     allowed = 0.01 if name == "onnx" else 0.1
     flips = units = 0
     for inputs in others:
@@ -363,13 +371,12 @@ def test_other_scales_give_another_graph(
                 module.log_scale.add_(
                     0.3 * torch.rand(module.log_scale.shape, generator=generator) + 0.1
                 )
-    path = tmp_path / registry.create("exporters", name).export(
-        convert_model(model), inputs, tmp_path
-    )
+    exporter = registry.create("exporters", name)
+    path = tmp_path / next(iter(exporter.export(convert_model(model), inputs, tmp_path).values()))
     assert all(holds(path, array) for array in learned(model))
     old = [array for array in learned(cnn_mixed()) if array.dtype == np.float32]
     assert not any(holds(path, array) for array in old)
-    run = registry.create("exporters", name).open(path, 1)
+    run = opened(name, path)
     others = KINDS["cnn-mixed"][2]
     for each in others:
         assert (
@@ -408,16 +415,14 @@ def test_the_file_is_within_two_percent_of_its_bits(
 def test_quantized_products_run_in_integer_kernels(
     exported: Callable[[str, str], Path], kind: str
 ) -> None:
-    from limbeck.exporters import onnx as exporter
-
     path = exported(kind, "onnx")
-    ops = exporter.optimized_ops(path)
+    ops = optimized_ops(path)
     assert not {"Conv", "Gemm"} & set(ops) or kind.endswith(
         ("groups", "float8")
     )  # weights alone are stored in few bits
-    exporter.check_kernels(convert_model(KINDS[kind][0]()), path)
+    check_kernels(convert_model(KINDS[kind][0]()), path)
     with pytest.raises(ValueError, match=r"products are quantized, but ONNX Runtime runs only"):
-        exporter.check_kernels(convert_model(bert_static()), exported("cnn-static", "onnx"))
+        check_kernels(convert_model(bert_static()), exported("cnn-static", "onnx"))
 
 
 def test_the_graph_tells_nothing_of_this_machine(exported: Callable[[str, str], Path]) -> None:
@@ -545,7 +550,7 @@ def test_an_artifact_is_complete_and_names_every_file(
     }
     assert manifest["task"] == task_name
     assert [graph["runtime"] for graph in manifest["graphs"]] == [
-        registry.load("exporters", name).runtime for name in names
+        runtime for name in names for runtime in registry.load("exporters", name).runtimes
     ]
     assert read_json(folder / "labels.json") == list(task.labels)
     assert (folder / task.preprocess_file).read_text() == task.preprocess
@@ -614,7 +619,7 @@ def sign(folder: Path, **changes: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [registry.load("exporters", name).runtime for name in INSTALLED])
+@pytest.mark.parametrize("name", runtimes_of(INSTALLED))
 def test_a_machine_that_computes_otherwise_is_refused(artifact: Path, name: str) -> None:
     """Golden outputs that this machine does not reproduce, every digest being right."""
     from safetensors.numpy import load_file, save_file

@@ -19,12 +19,14 @@ from onnx import numpy_helper
 from test_exporters import EXPORTERS, quantized, relative_error
 from torch import nn
 
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS
-from limbeck.exporters.onnx import optimized_ops
+from limbeck.exporters.onnx import Onnx
+from limbeck.exporters.onnx_kernels import optimized_ops
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import Quantized, QuantizedConvolution, Then
+from limbeck.quantization.swap import Quantized, QuantizedConvolution, QuantizedOutput
 from limbeck.recipe.model import Scheme, WeightFormat
 
 
@@ -152,9 +154,11 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., np.ndarra
         folder = folders.setdefault(
             (activations, group, is_recurrent), tmp_path_factory.mktemp("parity")
         )
-        made = registry.create("exporters", exporter)
-        path = folder / made.export(convert_model(built), read_by(built, 3, 1), folder)
-        return made.open(path, 1)(
+        files = registry.create("exporters", exporter).export(
+            convert_model(built), read_by(built, 3, 1), folder
+        )
+        ((runtime, file),) = files.items()
+        return open_graph(folder / file, runtime, threads=1)(
             {name: tensor.numpy() for name, tensor in read_by(built, 5, 2).items()}
         )
 
@@ -222,7 +226,7 @@ def test_the_graph_answers_as_the_fake_quantized_layer(
 def expected_of(kind: str, name: str, activations: str, group: int | None) -> np.ndarray:
     """The reference's answers, (rows, ...) flat; a convolution's still without the quantizer of its output."""
     layer = model(activations, group, kind in RECURRENT).layers[f"{kind}_{name}"]
-    layer = layer.module if isinstance(layer, Then) else layer
+    layer = layer.module if isinstance(layer, QuantizedOutput) else layer
     x = inputs(5, 2)[INPUTS[kind]].numpy()
     if isinstance(layer, Recurrent):
         pair = (layer.core.weight_ih_l0, layer.core.weight_hh_l0)
@@ -265,7 +269,7 @@ def test_the_layer_and_its_graph_compute_as_whole_numbers(
     expected, layer = expected_of(*case), model(*key).layers[f"{kind}_{name}"]
     for whole in (own(*key), answers(*key, "onnx")):
         found = part(whole, *case)
-        if isinstance(layer, Then):
+        if isinstance(layer, QuantizedOutput):
             assert isinstance(layer.module, QuantizedConvolution)
             scale, zero = step_of(layer.quantizer)
             off = np.abs(
@@ -299,9 +303,8 @@ def test_a_layer_takes_its_bits_and_its_scales_in_the_file(
     tmp_path: Path, group: int | None
 ) -> None:
     """Each layer's codes, and the file as a whole with its scales, tables and nodes; within 2 %."""
-    path = tmp_path / registry.create("exporters", "onnx").export(
-        convert_model(wide(group)), {"vectors": torch.randn(3, 2, 512)}, tmp_path
-    )
+    Onnx().export(convert_model(wide(group)), {"vectors": torch.randn(3, 2, 512)}, tmp_path)
+    path = tmp_path / Onnx.file
     sizes = {
         each.name: numpy_helper.to_array(each).nbytes
         for each in onnx.load(str(path)).graph.initializer
@@ -329,14 +332,8 @@ def test_the_optimized_graph_of_few_bits_is_that_of_int8(
             modules={"layers.*": Scheme(weights=name, activations=activations)},
         )
         (tmp_path / name).mkdir()
-        path = (
-            tmp_path
-            / name
-            / registry.create("exporters", "onnx").export(
-                convert_model(built), given(3, 1, {"linear"}), tmp_path / name
-            )
-        )
-        ops[name] = optimized_ops(path)
+        Onnx().export(convert_model(built), given(3, 1, {"linear"}), tmp_path / name)
+        ops[name] = optimized_ops(tmp_path / name / Onnx.file)
     with capsys.disabled():
         print(
             "",

@@ -12,13 +12,18 @@ import torch
 from tiny_models import logits, stirred
 from torch import nn
 
-from limbeck.artifact.load import OPENERS, relative_error
+from limbeck.artifact.golden import relative_error
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
-from limbeck.exporters import onnx as exporter
+from limbeck.exporters.onnx_kernels import optimized_ops
 from limbeck.models import processors, timm_models
+from limbeck.models.create import create_model
+from limbeck.models.folders import load_model, save_model
 from limbeck.models.layers import blocks
-from limbeck.models.load import create_model, load_model, preprocess, save_model
-from limbeck.models.taps import hidden_of, run_model, to_torch
+from limbeck.models.preprocessing import preprocess
+from limbeck.models.running import run_model
+from limbeck.models.taps import hidden_of
+from limbeck.models.torch_batches import to_torch
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.plan import plan_schemes
@@ -119,14 +124,14 @@ def test_pixels_are_those_of_the_model_s_own_processor(kind: str, height: int, w
         picture(height, width), return_tensors="np"
     )["pixel_values"][0]
     task = ImageClassification(LABELS, json.dumps(processors.image_settings(settings(kind))))
-    found = task.pixels(picture(height, width))
+    found = task.input.pixels(picture(height, width))
     assert found.shape == expected.shape == (3, SIDE, SIDE)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_grey_image_becomes_three_channels(folder: Callable[[str], str]) -> None:
     task = ImageClassification(LABELS, preprocess(folder("vit"), ImageClassification, [], 0))
-    pixels = task.pixels(picture(50, 50, channels=1))
+    pixels = task.input.pixels(picture(50, 50, channels=1))
     assert pixels.shape == (3, SIDE, SIDE)
     assert (pixels[0] == pixels[1]).all()
 
@@ -178,9 +183,9 @@ def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(
         "pixel_values": torch.randn(32, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     }
     expected = logits(model, others).numpy()
-    for name, opened in OPENERS.items():
+    for name in ("onnxruntime", "openvino"):
         pytest.importorskip(name)
-        found = opened(tmp_path / "model.onnx", 1)(
+        found = open_graph(tmp_path / "model.onnx", name, 1)(
             {key: value.numpy() for key, value in others.items()}
         )
         is_exact = (
@@ -188,7 +193,7 @@ def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(
         )  # OpenVINO fuses the rounding of one layer into the next, and random weights amplify that
         assert relative_error(found, expected) < (1e-3 if is_exact else 0.15)
         assert (found.argmax(1) != expected.argmax(1)).sum() <= (0 if is_exact else 2)
-    ops = exporter.optimized_ops(tmp_path / "model.onnx")
+    ops = optimized_ops(tmp_path / "model.onnx")
     assert not {"Conv", "FusedConv"} & set(ops)
     assert expected.std(0).min() > 1e-3  # it tells images apart
 

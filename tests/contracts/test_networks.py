@@ -14,19 +14,23 @@ import torch
 from tiny_models import logits, stirred
 from torch import nn
 
-from limbeck.artifact.load import OPENERS, relative_error
+from limbeck.artifact.golden import relative_error
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS
-from limbeck.exporters import onnx as exporter
+from limbeck.exporters.onnx_graph import to_onnx
+from limbeck.exporters.onnx_kernels import optimized_ops
+from limbeck.exporters.onnx_ops import dynamic_quantize_linear
 from limbeck.models.layers import blocks
-from limbeck.models.taps import hidden_of, run_model
+from limbeck.models.running import run_model
+from limbeck.models.taps import hidden_of
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.ranges.lsq import Lsq
-from limbeck.quantization.swap import Then
+from limbeck.quantization.swap import QuantizedOutput
 from limbeck.recipe.model import Quantize
 from limbeck.tasks import Batch
 
@@ -71,11 +75,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @cache
     def graph(name: str) -> Path:
         path = tmp_path_factory.mktemp(name) / "model.onnx"
-        exporter.to_onnx(
+        to_onnx(
             convert_model(quantized(name)),
             pixels(4),
             path,
-            dynamic_translation=exporter.dynamic_quantize_linear,
+            dynamic_translation=dynamic_quantize_linear,
         )
         return path
 
@@ -105,7 +109,7 @@ def test_the_artifact_s_graph_answers_as_the_fake_quantized_model(
     pytest.importorskip(name_of_runtime)
     inputs = pixels(64, seed=9)
     expected = logits(quantized(name), inputs).numpy()
-    found = OPENERS[name_of_runtime](exported(name), 1)(
+    found = open_graph(exported(name), name_of_runtime, 1)(
         {key: value.numpy() for key, value in inputs.items()}
     )
     assert relative_error(found, expected) < 0.02
@@ -116,7 +120,7 @@ def test_the_artifact_s_graph_answers_as_the_fake_quantized_model(
 def test_every_convolution_and_addition_runs_on_integers(
     exported: Callable[[str], Path], name: str
 ) -> None:
-    ops = exporter.optimized_ops(exported(name))
+    ops = optimized_ops(exported(name))
     assert ops["QLinearConv"] == sum(
         isinstance(module, nn.Conv2d) for module in built(name).modules()
     )
@@ -148,7 +152,7 @@ def test_mobilenet_s_channels_are_multiples_of_eight(width: float, stem: int, la
 def test_a_block_s_sum_is_quantized_once_for_the_convolution_and_the_shortcut() -> None:
     model: Any = quantized("mobilenet_v2")
     block = model.blocks[1]
-    assert isinstance(block, Then)
+    assert isinstance(block, QuantizedOutput)
     assert model.blocks[2].module.branch[0].reads_codes
     assert model.blocks[2].module.branch[0].input is block.quantizer
 

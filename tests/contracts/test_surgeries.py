@@ -16,10 +16,12 @@ from contracts.tiny_models import cnn, logits, pixels, tokens
 from surgical import HEADS, IMAGES, LAYERS, SENTENCES, UNITS, cut, read, task_of, teacher
 from torch import nn
 
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.models import structure
+from limbeck.models.folders import load_model, save_model
 from limbeck.models.layers import blocks, evenly, layer_names
-from limbeck.models.load import from_transformers, load_model, save_model
+from limbeck.models.pretrained import from_transformers
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.plan import plan_schemes
@@ -209,7 +211,8 @@ def test_a_student_trains_quantized_and_is_exported(
     assert losses[-1] < losses[0]
     student.eval()
     exporter = registry.create("exporters", "onnx")
-    run = exporter.open(tmp_path / exporter.export(convert_model(student), inputs, tmp_path), 1)
+    (file,) = exporter.export(convert_model(student), inputs, tmp_path).values()
+    run = open_graph(tmp_path / file, "onnxruntime", 1)
     expected = logits(student, tokens(2, 9, 10, seed=5)).numpy()
     answer = run({key: value.numpy() for key, value in tokens(2, 9, 10, seed=5).items()})
     assert np.sqrt(np.mean((answer - expected) ** 2) / np.mean(expected**2)) < 0.02

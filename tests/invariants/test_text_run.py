@@ -8,7 +8,7 @@ import pytest
 from encoders import save_encoder
 
 import limbeck
-from limbeck.artifact import latency
+from limbeck.cli.bench import lines as bench_lines
 from limbeck.recipe.reading import parse
 
 NAMES = ["Ada", "Grace", "Edsger", "Barbara", "Donald", "Leslie"]
@@ -128,14 +128,14 @@ verdict: {{arms: [joint], max_drop: 0.2}}
     check_bench(tmp_path / "run" / "artifact")
     monkeypatch.chdir(tmp_path / "run")
     with pytest.raises(ValueError, match="the test split that this artifact's recipe names"):
-        list(latency.measure(tmp_path / "run" / "artifact", None, None, 1, test=True))
+        list(bench_lines(tmp_path / "run" / "artifact", None, None, 1, test=True))
 
 
 def check_bench(artifact: Path) -> None:
     """Times at 128 tokens and in the order of the test split, which the recipe of an artifact names by its last part."""
-    said = list(latency.measure(artifact, None, None, 1, test=True))
+    said = list(bench_lines(artifact, None, None, 1, test=True))
     assert said[2].startswith("50 texts, 128 tokens each ")
     assert said[3].startswith("60 texts, the test split in order ")
     assert " MB, and " in said[4]
     with pytest.raises(ValueError, match="give one of the two"):
-        list(latency.measure(artifact, "texts.txt", None, 1, test=True))
+        list(bench_lines(artifact, "texts.txt", None, 1, test=True))

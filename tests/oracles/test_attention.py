@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
-from limbeck.exporters.onnx import check_kernels, optimized_ops
+from limbeck.exporters.onnx_kernels import check_kernels, optimized_ops
 from limbeck.models.attention import Products, attend
 from limbeck.models.weights import model_state, restore_state
 from limbeck.quantization import attention
@@ -210,8 +211,8 @@ def test_the_converted_model_and_its_graph_are_the_fake_quantized_one(
     converted = convert_model(model)
     assert not any(isinstance(module, FakeQuantizer) for module in converted.modules())
     onnx = registry.create("exporters", "onnx")
-    path = tmp_path / onnx.export(converted, tokens(3, 9), tmp_path)
-    run = onnx.open(path, 1)
+    path = tmp_path / onnx.export(converted, tokens(3, 9), tmp_path)["onnxruntime"]
+    run = open_graph(path, "onnxruntime", 1)
     for rows, length in ((4, 13), (1, 7), (6, 21)):
         wanted = logits(model, tokens(rows, length, seed=5))
         assert (logits(converted, tokens(rows, length, seed=5)) - wanted).abs().max() <= 1e-4

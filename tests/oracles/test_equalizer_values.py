@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from limbeck.core import registry
-from limbeck.exporters import onnx as exporter
+from limbeck.exporters.onnx_graph import to_onnx
+from limbeck.exporters.onnx_kernels import optimized_ops
+from limbeck.exporters.onnx_ops import dynamic_quantize_linear
 from limbeck.models.dataflow import Flow, watch
 from limbeck.quantization.after_training import quantize_after_training
 from limbeck.quantization.conversion import convert_model
@@ -155,13 +157,13 @@ def test_a_norm_read_by_the_layers_alone_holds_the_division(rest: bool, tmp_path
     assert torch.equal(swapped.norm.weight, model.norm.weight) == rest
     found = {}
     for label, each in (("bare", settled(model, x)), ("smooth", swapped.eval())):
-        exporter.to_onnx(
+        to_onnx(
             convert_model(each),
             {"x": x},
             tmp_path / "m.onnx",
-            dynamic_translation=exporter.dynamic_quantize_linear,
+            dynamic_translation=dynamic_quantize_linear,
         )
-        found[label] = exporter.optimized_ops(tmp_path / "m.onnx")
+        found[label] = optimized_ops(tmp_path / "m.onnx")
     assert found["smooth"]["Mul"] == found["bare"]["Mul"] + int(rest)
     assert found["smooth"]["QuantizeLinear"] == found["bare"]["QuantizeLinear"] == 1
     assert found["smooth"]["MatMulIntegerToFloat"] == 3

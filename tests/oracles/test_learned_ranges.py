@@ -11,9 +11,10 @@ import torch
 from contracts import tiny_models
 from torch import nn
 
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS, Grid
-from limbeck.exporters import onnx as exporter
+from limbeck.exporters.onnx_kernels import check_kernels
 from limbeck.quantization.affine import dequantize
 from limbeck.quantization.affine import quantize as to_codes
 from limbeck.quantization.after_training import calibrate
@@ -340,15 +341,16 @@ def test_the_trained_integers_are_the_exported_ones(name: str, kind: str, tmp_pa
         assert torch.equal(
             each(x), dequantize(to_codes(x, scale, zero_point, each.grid), scale, zero_point)
         )
-    path = tmp_path / registry.create("exporters", "onnx").export(converted, inputs, tmp_path)
-    run = registry.create("exporters", "onnx").open(path, 1)
+    (file,) = registry.create("exporters", "onnx").export(converted, inputs, tmp_path).values()
+    path = tmp_path / file
+    run = open_graph(path, "onnxruntime", 1)
     np.testing.assert_allclose(
         run({key: value.numpy() for key, value in inputs.items()}),
         wanted.numpy(),
         atol=2e-3,
         rtol=2e-3,
     )
-    exporter.check_kernels(converted, path)
+    check_kernels(converted, path)
 
 
 @learned
@@ -371,7 +373,7 @@ def test_each_learns_what_it_says(name: str) -> None:
 
 
 def test_the_parameters_of_a_float_model_do_not_count_the_offsets() -> None:
-    from limbeck.studies import search
+    from limbeck.studies import candidates
 
     model: Any = trained("lsq_plus", "cnn")
     probe = type(
@@ -384,4 +386,4 @@ def test_the_parameters_of_a_float_model_do_not_count_the_offsets() -> None:
     )
     plain = sum(parameter.numel() for parameter in tiny_models.cnn().parameters())
     chosen = sum(module.weight.numel() for module in probe.layers.values())
-    assert search.float_bytes(probe) == 4 * (plain - chosen)
+    assert candidates.float_bytes(probe) == 4 * (plain - chosen)

@@ -10,9 +10,10 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from limbeck.analysis.sensitivities import Probe
+from limbeck.analysis.sensitivities import JudgedModel
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
-from limbeck.exporters.onnx import check_kernels, optimized_ops
+from limbeck.exporters.onnx_kernels import check_kernels, optimized_ops
 from limbeck.models.weights import model_state, restore_state
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
@@ -139,10 +140,10 @@ def test_the_graph_answers_as_the_model_and_holds_codes_alone(
     model = calibrated(kind, keys, modules={"core": Scheme(weights=weights, group=group)})
     converted = convert_model(model)
     exporter = registry.create("exporters", "onnx")
-    path = tmp_path / exporter.export(converted, {"x": x()}, tmp_path)
+    path = tmp_path / exporter.export(converted, {"x": x()}, tmp_path)["onnxruntime"]
     for rows, length in ((B, T), (1, 9), (5, 1)):
         wanted = model(x(rows, length, 5))
-        found = torch.from_numpy(exporter.open(path, 1)({"x": x(rows, length, 5).numpy()}))
+        found = torch.from_numpy(open_graph(path, "onnxruntime", 1)({"x": x(rows, length, 5).numpy()}))
         assert (found - wanted).square().mean().sqrt() <= 0.005 * wanted.square().mean().sqrt()
         torch.testing.assert_close(converted(x(rows, length, 5)), wanted, atol=1e-4, rtol=1e-4)
     check_kernels(converted, path)
@@ -220,7 +221,7 @@ def test_a_search_looks_at_each_matrix(kind: Any, name: str) -> None:
 
     model = prepared(kind, {}, "float")
     units = torch.ones(B, T)
-    probe = Probe(
+    probe = JudgedModel(
         model, [Batch({"x": x()}, None, units.long(), units.bool(), np.arange(B))], ("int8", "int2")
     )
     found = registry.create("sensitivities", name)(probe)

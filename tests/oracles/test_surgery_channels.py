@@ -15,8 +15,9 @@ from contracts.tiny_models import bert, cnn, logits, pixels, stirred
 from surgical import IMAGES, cut
 from torch import nn
 
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
-from limbeck.models.load import load_model, save_model
+from limbeck.models.folders import load_model, save_model
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.plan import plan_schemes
@@ -108,7 +109,8 @@ def test_a_network_survives_its_folder_and_is_exported(name: str, tmp_path: Path
     forward(loaded).sum().backward()
     loaded.eval()
     exporter = registry.create("exporters", "onnx")
-    run = exporter.open(tmp_path / exporter.export(convert_model(loaded), pixels(4), tmp_path), 1)
+    (file,) = exporter.export(convert_model(loaded), pixels(4), tmp_path).values()
+    run = open_graph(tmp_path / file, "onnxruntime", 1)
     expected, answer = (
         logits(loaded, pixels(3, seed=9)).numpy(),
         run({"pixel_values": pixels(3, seed=9)["pixel_values"].numpy()}),

@@ -11,9 +11,10 @@ from onnx import numpy_helper
 from torch import nn
 
 from limbeck.analysis import layers as inspected
-from limbeck.analysis.sensitivities import Probe
+from limbeck.analysis.sensitivities import JudgedModel
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
-from limbeck.exporters.onnx import check_kernels
+from limbeck.exporters.onnx_kernels import check_kernels
 from limbeck.models.weights import model_state
 from limbeck.quantization.after_training import calibrate, quantize_after_training
 from limbeck.quantization.conversion import convert_model
@@ -24,7 +25,7 @@ from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.roundings.gptq import Gptq
 from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize, Scheme
-from limbeck.studies import search
+from limbeck.studies import candidates
 from limbeck.tasks import Batch
 
 VOCABULARY, WIDTH = 300, 16
@@ -102,7 +103,7 @@ def test_the_file_holds_their_codes_once(
     model = calibrated(activations, **keys)
     converted = convert_model(model)
     exporter = registry.create("exporters", "onnx")
-    path = tmp_path / exporter.export(converted, {"x": ids(3)}, tmp_path)
+    path = tmp_path / exporter.export(converted, {"x": ids(3)}, tmp_path)["onnxruntime"]
     constants = [numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer]
     stored = sum(
         array.size for array in constants if array.dtype in (np.int8, np.uint8) and array.ndim
@@ -114,7 +115,7 @@ def test_the_file_holds_their_codes_once(
             == 1
         )
     check_kernels(converted, path)
-    found = torch.from_numpy(exporter.open(path, 1)({"x": ids(5, 1).numpy()}))
+    found = torch.from_numpy(open_graph(path, "onnxruntime", 1)({"x": ids(5, 1).numpy()}))
     for other in (found, converted(ids(5, 1))):
         assert (other - model(ids(5, 1))).square().mean().sqrt() <= 0.01 * model(
             ids(5, 1)
@@ -155,7 +156,7 @@ def test_a_rounding_by_layer_leaves_them_at_their_nearest_levels() -> None:
 def test_a_search_looks_at_them_as_one(name: str) -> None:
     model = prepared("float")
     units = torch.ones(4, 7)
-    probe = Probe(
+    probe = JudgedModel(
         model,
         [Batch({"x": ids(4)}, None, units.long(), units.bool(), np.arange(4))],
         ("int8", "int4"),
@@ -163,9 +164,9 @@ def test_a_search_looks_at_them_as_one(name: str) -> None:
     assert list(probe.layers) == ["table", "inner"]
     found = registry.create("sensitivities", name)(probe)
     assert 0 <= found["table"]["int8"] < found["table"]["int4"]
-    candidates = search.gather(probe, found, ["int8", "int4"])
-    assert candidates.costs["bytes"]["table"]["int8"] == VOCABULARY * WIDTH + 4 * VOCABULARY
-    assert candidates.rest["bytes"] == 4 * (WIDTH + VOCABULARY)  # the biases
+    choices = candidates.gather(probe, found, ["int8", "int4"])
+    assert choices.costs["bytes"]["table"]["int8"] == VOCABULARY * WIDTH + 4 * VOCABULARY
+    assert choices.rest["bytes"] == 4 * (WIDTH + VOCABULARY)  # the biases
     assert model.table.quantizer is model.head.quantizer
     assert not any(
         module.calibrated for module in model.modules() if isinstance(module, FakeQuantizer)

@@ -1,4 +1,4 @@
-"""The model card of an artifact: what it is, how good it was, and how it is loaded. Torch-free."""
+"""The model card of an artifact: what it is, how good it was, and how it is loaded; Markdown."""
 
 import json
 from typing import Any
@@ -15,6 +15,7 @@ CARD_FILES = {
     "manifest.json": "SHA-256 of every file, and the list of graphs",
 }
 
+# What to do with the logits, by the task's `likelihood`.
 LOGITS = {
     "categorical": "the largest on the last axis is the index of a label",
     "bernoulli": "a label is given where its number is above 0",
@@ -30,77 +31,74 @@ def card(
     formats: dict[str, str],
     graphs: list[Json],
 ) -> str:
-    """The model card of an artifact in Markdown; no time, path or latency, so that a resumed run writes the same bytes.
+    """The text of README.md.
 
-    metrics: name -> value on the test split, in the order to print; formats: what -> format, such as weights -> int8.
+    It holds no time, path or latency, so that a resumed run writes the same bytes.
+
+    task: its name in a recipe.
+    metrics: name -> value on the test split, in the order to print.
+    formats: what -> format, such as weights -> int8.
+    graphs: of the manifest, each with `runtime`, `role` and `file`.
     """
-    graph_files = {
-        graph["file"]: f"the {graph['role']} graph for {graph['runtime']}" for graph in graphs
-    }
-    return "\n".join(
-        [
-            f"# A small model for {task.replace('-', ' ')}",
-            "",
-            "Trained and quantized by `limbeck`. This folder is complete: it runs without the code that trained it.",
-            *_table("format", "value", formats),
-            *_table(
-                "quality on the test split",
-                "value",
-                {name: f"{value:.4f}" for name, value in metrics.items()},
-            ),
-            *(
-                _fenced(
-                    f"## Labels ({len(labels)})", "json", json.dumps(labels, ensure_ascii=False)
-                )
-                if labels
-                else []
-            ),
-            *_usage(
-                [graph["file"] for graph in graphs if graph["file"].endswith(".onnx")],
-                registry.load("tasks", task).likelihood,
-            ),
-            *_table(
-                "file",
-                "what it is",
-                {f"`{file}`": what for file, what in (graph_files | CARD_FILES).items()},
-            ),
-            "",
-        ]
+    qualities = {name: f"{value:.4f}" for name, value in metrics.items()}
+    files = {graph["file"]: f"the {graph['role']} graph for {graph['runtime']}" for graph in graphs}
+    files |= CARD_FILES
+    onnx_files = [graph["file"] for graph in graphs if graph["file"].endswith(".onnx")]
+
+    lines = [f"# A small model for {task.replace('-', ' ')}", ""]
+    lines.append(
+        "Trained and quantized by `limbeck`. "
+        "This folder is complete: it runs without the code that trained it."
     )
+    lines += _table("format", "value", formats)
+    lines += _table("quality on the test split", "value", qualities)
+    if labels:
+        text = json.dumps(labels, ensure_ascii=False)
+        lines += _fenced(f"## Labels ({len(labels)})", "json", text)
+    lines += _with_limbeck()
+    if onnx_files:
+        likelihood = registry.load("tasks", task).likelihood
+        lines += _with_onnxruntime(onnx_files[0], LOGITS[likelihood])
+    lines += _table("file", "what it is", {f"`{file}`": meaning for file, meaning in files.items()})
+    return "\n".join([*lines, ""])
 
 
 def _table(left: str, right: str, rows: dict[str, str]) -> list[str]:
-    cells = [
-        (str(key).replace("|", "\\|"), str(value).replace("|", "\\|"))
-        for key, value in rows.items()
-    ]
-    return [
-        "",
-        f"| {left} | {right} |",
-        "|---|---|",
-        *(f"| {key} | {value} |" for key, value in cells),
-    ]
+    """The lines of a table of two columns, after a blank one."""
+    lines = ["", f"| {left} | {right} |", "|---|---|"]
+    for key, value in rows.items():
+        lines.append(f"| {_cell(key)} | {_cell(value)} |")
+    return lines
+
+
+def _cell(text: object) -> str:
+    """Text that does not end its cell: a user's label may hold a bar."""
+    return str(text).replace("|", "\\|")
 
 
 def _fenced(title: str, language: str, text: str) -> list[str]:
+    """A heading and a block of code."""
     return ["", title, "", f"```{language}", text, "```"]
 
 
-def _usage(onnx_files: list[str], likelihood: str) -> list[str]:
-    """How to load the artifact with limbeck and, when it has an ONNX graph, without; what its logits mean by the task's `likelihood`."""
+def _with_limbeck() -> list[str]:
+    """How the artifact is loaded with this package."""
     code = (
         "import limbeck\n\n"
-        'model = limbeck.load("path/to/this/folder")  # checks every file and replays the golden outputs\n'
+        'model = limbeck.load("path/to/this/folder")  '
+        "# checks every file and replays the golden outputs\n"
         "model.predict(...)  # a text, or the path or bytes of an image"
     )
-    lines = _fenced("## With limbeck", "python", code)
-    if not onnx_files:
-        return lines
+    return _fenced("## With limbeck", "python", code)
+
+
+def _with_onnxruntime(file: str, meaning: str) -> list[str]:
+    """How its graph is run without this package. `meaning`: what the logits say."""
     code = (
         "import json\nimport onnxruntime\n\n"
-        f'session = onnxruntime.InferenceSession("{onnx_files[0]}")\n'
+        f'session = onnxruntime.InferenceSession("{file}")\n'
         'labels = json.load(open("labels.json", encoding="utf-8"))\n'
         "print([(tensor.name, tensor.type, tensor.shape) for tensor in session.get_inputs()])\n"
-        f"# logits = session.run(None, {{name: array, ...}})[0]: {LOGITS[likelihood]}"
+        f"# logits = session.run(None, {{name: array, ...}})[0]: {meaning}"
     )
-    return lines + _fenced("## With ONNX Runtime alone", "python", code)
+    return _fenced("## With ONNX Runtime alone", "python", code)

@@ -1,52 +1,92 @@
-"""What the command line feeds an artifact: files, folders, lines of standard input."""
+"""Raw inputs of an artifact: what the command line reads, and rows as a user would send them."""
 
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from limbeck.sources import Row
 from limbeck.sources._images import SUFFIXES
 
 
-def read_inputs(source: str | None, lines: Iterator[str], *, images: bool) -> Iterator[Any]:
-    """Raw inputs of `predict`: the images of a folder or file, or the lines of a text file or of standard input (`lines`; image paths there)."""
+def read_inputs(source: str | None, lines: Iterable[str], *, images: bool) -> Iterator[Any]:
+    """The raw inputs of `limbeck predict` and `limbeck bench`, in order; blank lines are skipped.
+
+    source: a file or folder. For images: an image, or a folder that is searched to its depths. For
+        texts: a file with one text a line, or a folder with such files, `*.txt`.
+    lines: of standard input, read where `source` is None: texts, or paths of images.
+    images: whether the artifact reads images.
+
+    Raises ValueError for a path that does not exist, and for a folder without images.
+    """
     if source is None:
-        yield from (
-            line.rstrip("\n") if images else text_or_pair(line.rstrip("\n"))
-            for line in lines
-            if line.strip()
-        )
+        given = _not_blank(lines)
+        yield from given if images else map(text_or_pair, given)
         return
     path = Path(source)
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     if images:
-        found = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            if path.is_dir()
-            else [path]
-        )
-        if not found:
-            raise ValueError(f"{path}: no image here. Suffixes: {', '.join(sorted(SUFFIXES))}")
-        yield from map(str, found)
+        yield from map(str, _image_files(path))
         return
     for file in sorted(path.glob("*.txt")) if path.is_dir() else [path]:
         with open(file, encoding="utf-8") as text:
-            yield from (text_or_pair(line.rstrip("\n")) for line in text if line.strip())
+            yield from map(text_or_pair, _not_blank(text))
+
+
+def _not_blank(lines: Iterable[str]) -> Iterator[str]:
+    """The lines that hold more than space, without their ends."""
+    return (line.rstrip("\n") for line in lines if line.strip())
+
+
+def _image_files(path: Path) -> list[Path]:
+    """The image at `path`, or the images below the folder, sorted by path. Raises ValueError."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(f"{path}: no image here. Suffixes: {', '.join(sorted(SUFFIXES))}")
+    return files
 
 
 def text_or_pair(line: str) -> Any:
-    """A line as it is; of one that is a JSON object the `text`, or the whole where it holds a pair, `text` and `text_b`."""
+    """What a line of input says: the line itself, or the text or pair in its JSON object.
+
+    >>> text_or_pair('{"text": "It rains.", "text_b": "Is it wet?"}')
+    {'text': 'It rains.', 'text_b': 'Is it wet?'}
+    >>> text_or_pair('{"text": "It rains."}')
+    'It rains.'
+    >>> text_or_pair('{It rains.')
+    '{It rains.'
+    """
+    if not line.lstrip().startswith("{"):
+        return line
     try:
-        found = json.loads(line) if line.lstrip().startswith("{") else None
+        content = json.loads(line)
     except ValueError:
-        return line
-    if not isinstance(found, dict):
-        return line
-    return (
-        found["text"]
-        if found.keys() == {"text"}
-        else found
-        if found.keys() == {"text", "text_b"}
-        else line
-    )
+        return line  # a text that happens to begin with a brace
+    keys = content.keys()
+    if keys == {"text"}:
+        return content["text"]
+    return content if keys == {"text", "text_b"} else line
+
+
+def raw(row: Row) -> Any:
+    """A row as a user would send it: a text, a pair of texts, or the bytes of a PNG file."""
+    if "words" in row:
+        return " ".join(row["words"])
+    if "text" in row:
+        return [row["text"], row["text_b"]] if "text_b" in row else row["text"]
+    return png(row["image"])
+
+
+def png(image: np.ndarray) -> bytes:
+    """An image (H, W) or (H, W, 3) of uint8 as a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()

@@ -1,61 +1,104 @@
-"""An artifact's manifest: which files belong to it, with their digests."""
+"""The manifest of an artifact: its task, its graphs, and the SHA-256 of every file.
 
+```
+{"schema": 1, "task": "token-classification",
+ "graphs": [{"runtime": "onnxruntime", "role": "forward", "file": "model.onnx"}],
+ "files": {"model.onnx": "9f86d0...", "labels.json": "..."}}
+```
+It holds no time and no path, so that the same training writes the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from limbeck.core import registry
-from limbeck.core.files import file_digest, read_json
+from limbeck.core.files import file_digest, read_json, write_json
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"
-GOLDEN_TOLERANCE = 0.05  # relative root mean square error of the golden logits
+SCHEMA = 1
 
 
 class BrokenArtifact(ValueError):
-    """The folder is not the artifact that was exported, or does not compute here what it computed there."""
+    """The folder is not what was exported, or computes other answers here than it did there."""
+
+
+def graphs_of(graph_files: Mapping[str, str]) -> list[dict[str, str]]:
+    """The `graphs` of a manifest. graph_files: runtime -> file, the default runtime first."""
+    # The one role so far: the whole of the model, from its inputs to its logits.
+    role = "forward"
+    return [
+        {"runtime": runtime, "role": role, "file": file} for runtime, file in graph_files.items()
+    ]
+
+
+def write(folder: Path, task: str, graphs: Sequence[Mapping[str, str]]) -> None:
+    """Write the manifest over the files that `folder` holds. `task`: its name in a recipe."""
+    paths = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST]
+    digests = {path.name: file_digest(path) for path in paths}
+    content = {"schema": SCHEMA, "task": task, "graphs": list(graphs), "files": digests}
+    write_json(folder / MANIFEST, content)
 
 
 def checked_manifest(folder: Path) -> dict[str, Any]:
-    """manifest.json, after every file it names was found unchanged. Raises BrokenArtifact."""
+    """The content of manifest.json, after every file that it names was found unchanged.
+
+    Raises ValueError where there is no manifest, BrokenArtifact where anything is not as exported.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(
-            f"{folder}: no {MANIFEST} here, so this is no artifact. A run leaves one in RUN/artifact"
+            f"{folder}: no {MANIFEST} here, so this is no artifact. "
+            "A run leaves one in RUN/artifact"
         )
     try:
-        manifest = read_json(path)
-        files = dict(manifest["files"])
-        offered = [(graph["runtime"], graph["file"]) for graph in manifest["graphs"]]
-        known = (
-            manifest["task"] in registry.names("tasks")
-            and bool(offered)
-            and {file for _, file in offered} <= files.keys()
-        )
-        needed = (
-            {"labels.json", GOLDEN, registry.load("tasks", manifest["task"]).preprocess_file}
-            if known
-            else set()
-        )
+        manifest: dict[str, Any] = read_json(path)
+        complete = _is_complete(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise BrokenArtifact(
             f"{path}: not a manifest of limbeck ({error}). Export the artifact again"
         ) from None
-    if not known or not needed <= files.keys():
+    if not complete:
         raise BrokenArtifact(
-            f"{path}: names a task or a graph that is not here, or leaves a file out. Export the artifact again"
+            f"{path}: names a task or a graph that is not here, or leaves a file out. "
+            "Export the artifact again"
         )
-    if manifest.get("schema") != 1:
+    if manifest.get("schema") != SCHEMA:
         raise BrokenArtifact(
-            f"{path}: schema {manifest.get('schema')!r}; this version of limbeck reads schema 1"
+            f"{path}: schema {manifest.get('schema')!r}; "
+            f"this version of limbeck reads schema {SCHEMA}"
         )
-    for name, expected in files.items():
-        file = folder / name
-        if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
-            raise BrokenArtifact(
-                f"{folder}: `{name}` is missing. Copy the whole artifact folder again"
-            )
-        if file_digest(file) != expected:
-            raise BrokenArtifact(
-                f"{file}: changed since the export (its SHA-256 is not the manifest's). Copy or export the artifact again"
-            )
+    for name, digest in manifest["files"].items():
+        _check_file(folder, name, digest)
     return manifest
+
+
+def _is_complete(manifest: dict[str, Any]) -> bool:
+    """Whether the task is known and every file that loading reads is vouched for by a digest.
+
+    Raises ValueError, KeyError or TypeError for what has not the shape of a manifest.
+    """
+    listed = dict(manifest["files"]).keys()
+    # Both keys are read, so that a graph without one of them is refused here.
+    graphs = [(graph["runtime"], graph["file"]) for graph in manifest["graphs"]]
+    if not graphs or manifest["task"] not in registry.names("tasks"):
+        return False
+    task = registry.load("tasks", manifest["task"])
+    needed = {"labels.json", GOLDEN, task.preprocess_file}
+    needed.update(file for _, file in graphs)
+    return needed <= listed
+
+
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    """Compare one file with its digest. Raises BrokenArtifact."""
+    file = folder / name
+    # A name such as `../labels.json` would let a manifest vouch for a file of somebody else.
+    is_inside = file.resolve().is_relative_to(folder.resolve())
+    if not is_inside or not file.is_file():
+        raise BrokenArtifact(f"{folder}: `{name}` is missing. Copy the whole artifact folder again")
+    if file_digest(file) != digest:
+        raise BrokenArtifact(
+            f"{file}: changed since the export (its SHA-256 is not the manifest's). "
+            "Copy or export the artifact again"
+        )

@@ -1,6 +1,9 @@
-"""Re-score an artifact in a fresh process: `python -m limbeck.artifact.rescore ARTIFACT RUNTIME ROWS OUT`, raw rows in, logits out. Torch is never imported.
+"""Score rows with an artifact in a process of its own, without torch.
 
-ROWS is a file of JSON lines, one row each; an image stands as shape and base64. OUT becomes a numpy file (P, V), unit after unit.
+`python -m limbeck.artifact.rescore ARTIFACT RUNTIME ROWS OUT`: ROWS is a file that `write_rows`
+wrote, one JSON object a line, with an image as its shape and base64 bytes. OUT becomes a numpy file
+of the logits (P, V), where P counts the labelled places of all rows (words when tagging, else one a
+row).
 """
 
 import base64
@@ -17,10 +20,10 @@ from limbeck.sources import Row
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """Rows without their labels, as JSON lines."""
+    """Write rows as JSON lines, without their labels: what scores them must not see the answers."""
     with open(path, "w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(_plain(row)) + "\n")
+            file.write(json.dumps(_to_json(row)) + "\n")
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -29,26 +32,25 @@ def read_rows(path: Path) -> Iterator[Row]:
         for line in file:
             row = json.loads(line)
             if "image" in row:
-                row["image"] = np.frombuffer(base64.b64decode(row["image"]), np.uint8).reshape(
-                    row.pop("shape")
-                )
+                pixels = np.frombuffer(base64.b64decode(row["image"]), np.uint8)
+                row["image"] = pixels.reshape(row.pop("shape"))
             yield row
 
 
-def main(artifact: str, runtime: str, rows: str, out: str) -> None:
-    """Score every row, one at a time."""
-    predictor = load(artifact, runtime=runtime, threads=1)
-    np.save(out, np.concatenate([predictor.logits(row) for row in read_rows(Path(rows))]))
-    assert "torch" not in sys.modules, "the runtime must not need torch"
-
-
-def _plain(row: Row) -> dict[str, Any]:
+def _to_json(row: Row) -> dict[str, Any]:
+    """A row without its labels as plain data."""
     if "image" in row:
-        return {
-            "image": base64.b64encode(row["image"].tobytes()).decode(),
-            "shape": row["image"].shape,
-        }
+        pixels = base64.b64encode(row["image"].tobytes()).decode()
+        return {"image": pixels, "shape": row["image"].shape}
     return {key: value for key, value in row.items() if key not in ("tags", "label")}
+
+
+def main(artifact: str, runtime: str, rows_file: str, out: str) -> None:
+    """Score every row, one at a time, as a user's inputs come."""
+    predictor = load(artifact, runtime=runtime, threads=1)
+    logits = [predictor.logits(row) for row in read_rows(Path(rows_file))]
+    np.save(out, np.concatenate(logits))
+    assert "torch" not in sys.modules, "the runtime must not need torch"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,142 @@
+"""The table of `limbeck bench`: how fast an artifact answers, and its bytes and memory."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.artifact.inputs import png, read_inputs
+from limbeck.artifact.latency import latencies, p50_and_p99
+from limbeck.artifact.load import load
+from limbeck.artifact.predictor import Predictor
+from limbeck.core.memory import resident_mb
+
+NUM_DRAWN = 200  # inputs drawn at random: enough for a p99 that two of them exceed
+MOST_ROWS = 5 * NUM_DRAWN  # of a user's inputs: a minute at 60 ms each
+NUM_OF_LENGTH = 50  # all of one length, so their times spread less
+TOKENS = 128  # the length that published latencies of encoders are given for
+FEWEST_WORDS, MOST_WORDS = 5, 40  # of a drawn text: sentences as people write them
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "seven",
+    "wizards",
+    "of",
+    "London",
+    "mix",
+    "jars",
+]
+
+
+def bench(
+    artifact: Path,
+    source: str | None,
+    runtime: str | None,
+    threads: int,
+    *,
+    test_rows: Sequence[Any] | None = None,
+) -> Iterator[str]:
+    """The lines of the table, each as soon as it is measured.
+
+    Texts of 128 tokens come first, where the artifact reads texts. Then come the inputs of one
+    kind: those of `source` (a file or folder), `test_rows` (raw inputs of a test split), or,
+    without either, inputs drawn by a fixed seed. Bytes and memory stand below.
+
+    Raises ValueError where the artifact or the source cannot be read.
+    """
+    before = resident_mb()
+    predictor = load(artifact, runtime=runtime, threads=threads)
+    yield (
+        f"{predictor.runtime}, {threads} thread{'s' * (threads > 1)}, "
+        "one input at a time, from raw input to decoded answer"
+    )
+    yield f"{'':48} {'p50 ms':>9} {'p99 ms':>9}  a second"
+    if not predictor.reads_images:
+        length = _length(predictor)
+        yield _timed(predictor, f"{length} tokens each", _texts_of_length(predictor, length))
+    # After the longest texts: a runtime allocates what it works in when it answers.
+    opened = resident_mb()
+    title, inputs = _inputs(predictor, source, test_rows)
+    yield _timed(predictor, title, inputs)
+    size = sum(path.stat().st_size for path in artifact.iterdir())
+    yield (
+        f"{size:,} bytes on disk; in memory {opened - before:.0f} MB, "
+        f"and {before:.0f} MB for Python and its packages"
+    )
+
+
+def _inputs(
+    predictor: Predictor, source: str | None, test_rows: Sequence[Any] | None
+) -> tuple[str, Sequence[Any]]:
+    """What the second line is called, and the raw inputs that it times."""
+    if test_rows is not None:
+        return "the test split in order", test_rows[:MOST_ROWS]
+    if source is not None:
+        inputs = read_inputs(source, sys.stdin, images=predictor.reads_images)
+        return f"{source} in order", list(islice(inputs, MOST_ROWS))
+    drawn = _drawn_images(predictor) if predictor.reads_images else _drawn_texts()
+    return "drawn at random", drawn
+
+
+def _timed(predictor: Predictor, title: str, inputs: Sequence[Any]) -> str:
+    """A line of the table: `inputs` one by one, in order."""
+    kind = "images" if predictor.reads_images else "texts"
+    milliseconds = latencies({"artifact": predictor.predict}, inputs)["artifact"]
+    p50, p99 = p50_and_p99(milliseconds)
+    seconds = milliseconds.sum() / 1000
+    rates = f"{len(inputs) / seconds:,.0f} {kind}"
+    task = predictor.task
+    if "words" in task.row_keys:
+        words = sum(len(task.encode([task.row(raw)])[0].labels) for raw in inputs)
+        rates += f", {words / seconds:,.0f} words"
+    name = f"{len(inputs):,} {kind}, {title}"
+    return f"{name:48} {p50:9.3f} {p99:9.3f}  {rates}"
+
+
+def _length(predictor: Predictor) -> int:
+    """128 tokens, or as many as the model reads."""
+    task: Any = predictor.task  # of one that reads texts: the protocol names no tokenizer
+    return min(TOKENS, task.input.tokenizer.truncation["max_length"])
+
+
+def _texts_of_length(predictor: Predictor, length: int) -> list[str]:
+    """Texts of `length` tokens, special ones counted."""
+    task: Any = predictor.task
+    generator = np.random.default_rng(0)
+    texts = []
+    for _ in range(NUM_OF_LENGTH):
+        text = str(generator.choice(WORDS))
+        while len(task.input.tokenizer.encode(text).ids) < length:
+            text += f" {generator.choice(WORDS)}"
+        texts.append(text)
+    return texts
+
+
+def _drawn_texts() -> list[str]:
+    """Texts of 5 to 40 words by a fixed seed."""
+    generator = np.random.default_rng(0)
+    texts = []
+    for _ in range(NUM_DRAWN):
+        length = generator.integers(FEWEST_WORDS, MOST_WORDS + 1)
+        texts.append(" ".join(generator.choice(WORDS, length)))
+    return texts
+
+
+def _drawn_images(predictor: Predictor) -> list[bytes]:
+    """PNG files of noise, in the size that the model reads, by a fixed seed."""
+    task: Any = predictor.task  # of one that reads images: the protocol names no settings
+    settings = task.input.settings
+    shape = (settings["height"], settings["width"], 3)
+    generator = np.random.default_rng(0)
+    return [png(generator.integers(0, 256, shape, np.uint8)) for _ in range(NUM_DRAWN)]

@@ -1,0 +1,65 @@
+"""How the graph of an artifact is opened and run: one file for each runtime, and no torch in any.
+
+The manifest of an artifact names a runtime beside each graph, and `open_graph` finds it here by
+that name. What writes a graph is an exporter (`limbeck.exporters`): it names the runtimes that open
+its file and knows nothing else about them. A runtime is a class without keys that has what
+`Runtime` lists; an installed package offers its own under the entry point group `limbeck.runtimes`.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from limbeck.core import registry
+
+# Input arrays by name to the array of logits. Names that the graph does not read are ignored.
+Graph = Callable[[dict[str, np.ndarray]], np.ndarray]
+
+
+class Runtime(Protocol):
+    """What every file of this folder offers."""
+
+    needs: ClassVar[Mapping[str, str]]
+    """Top-level package that `open` imports -> the command line that installs it."""
+
+    allowed_flips: ClassVar[float]
+    """Share of a test set's decisions that may differ from the trained model's (`artifact.parity`).
+
+    It allows for what this runtime computes otherwise by design; the reason stands beside the
+    number.
+    """
+
+    def open(self, path: Path, threads: int) -> Graph:
+        """Load a graph for `threads` CPU threads.
+
+        The arrays that the result returns belong to the caller: a later call must not overwrite
+        them.
+        """
+        ...
+
+
+def require_packages(needs: Mapping[str, str], otherwise: str) -> None:
+    """Check, without importing them, that packages are installed.
+
+    needs: package -> the command line that installs it.
+    otherwise: what the user can do instead of installing, as the end of a sentence.
+
+    Raises ValueError for the first package that is missing.
+    """
+    for package, install in needs.items():
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"the package `{package}` is not installed. {install}, or {otherwise}")
+
+
+def open_graph(path: Path, runtime: str, threads: int) -> Graph:
+    """Open the graph at `path` in the runtime of that name.
+
+    Raises ValueError where the runtime, or a package that it needs, is not installed.
+    """
+    opener = registry.create("runtimes", runtime)
+    require_packages(opener.needs, "name another runtime that the artifact offers")
+    graph: Graph = opener.open(path, threads)
+    return graph

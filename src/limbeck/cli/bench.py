@@ -1,0 +1,48 @@
+"""`limbeck bench`: how fast an artifact answers the user's inputs, or its recipe's test split."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def lines(
+    artifact: Path, source: str | None, runtime: str | None, threads: int, *, test: bool
+) -> Iterator[str]:
+    """The lines of the table. `test`: time with the test split of the artifact's recipe.
+
+    Raises ValueError for `source` and `test` together, and for a test split that cannot be read.
+    """
+    from limbeck.artifact.bench import bench
+
+    if test and source is not None:
+        raise ValueError(
+            f"--test times the recipe's test split, `{source}` its own inputs: give one of the two"
+        )
+    rows = read_test_split(artifact) if test else None
+    yield from bench(artifact, source, runtime, threads, test_rows=rows)
+
+
+def read_test_split(artifact: Path) -> list[Any]:
+    """The first rows of the test split that the artifact's recipe names, in order, as raw inputs.
+
+    Raises ValueError where the split cannot be read from here.
+    """
+    from limbeck.artifact.bench import MOST_ROWS
+    from limbeck.artifact.inputs import raw
+    from limbeck.artifact.manifest import checked_manifest
+    from limbeck.core import registry
+    from limbeck.data.splits import load_splits
+    from limbeck.recipe.reading import read
+
+    task = registry.load("tasks", checked_manifest(artifact)["task"])
+    data = read(artifact / "recipe.yaml").data
+    # Unlabelled rows serve training alone: they may lie elsewhere, and reading them takes time.
+    labelled = data.model_copy(update={"transfer": None, "unlabelled_rows": None})
+    try:
+        rows = load_splits(labelled, task).test[:MOST_ROWS]
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            "--test: the test split that this artifact's recipe names "
+            f"cannot be read from here: {error}"
+        ) from None
+    return [raw(row) for row in rows]

@@ -1,0 +1,114 @@
+"""A converted model to a file of ONNX, by torch.export and onnxscript."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.exporters import onnx_ops
+
+# What `to_onnx` imports -> how it is installed: the `needs` of an exporter that writes ONNX.
+NEEDS = {
+    "onnx": "pip install 'limbeck[train]'",
+    "onnxscript": "pip install 'limbeck[train]'",
+}
+
+# The first opset with Gelu. `onnx_ops` is written in it, too.
+OPSET = 20
+
+
+class _Forward(nn.Module):
+    """A model as a function from its inputs, by position, to its logits: torch.export wants one."""
+
+    def __init__(self, model: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        result = self.model(**dict(zip(self.names, inputs, strict=True)))
+        # A network of our own returns logits, one of `transformers` an object that holds them.
+        return result if isinstance(result, torch.Tensor) else result.logits
+
+
+def to_onnx(
+    model: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    path: Path,
+    *,
+    dynamic_translation: Callable[..., Any],
+) -> None:
+    """Write the graph of a converted model for any number of rows and, of texts, of tokens.
+
+    inputs: an example of two rows or more: torch.export takes an axis of length 1 for a constant.
+    dynamic_translation: of a linear layer that quantizes its input by its own range (`onnx_ops`).
+    """
+    from onnxscript.optimizer import optimize_ir
+
+    # It warns that torchvision is absent, at every export.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the deprecations of torch's own exporter
+        program = torch.onnx.export(
+            _Forward(model, list(inputs)).eval(),
+            # Clones: two names of one tensor would be traced as one input.
+            tuple(value.clone() for value in inputs.values()),
+            dynamo=True,
+            dynamic_shapes=(_free_axes(inputs),),
+            input_names=list(inputs),
+            output_names=["logits"],
+            opset_version=OPSET,
+            custom_translation_table=onnx_ops.translations(dynamic_translation),
+            external_data=False,
+            verbose=False,
+            # It would compute what reads constants, the unpacking of the codes too; see below.
+            optimize=False,
+        )
+    assert program is not None
+    optimize_ir(program.model, should_fold=_may_fold)
+    program.save(str(path))
+    _remove_traces(path)
+
+
+def _free_axes(inputs: dict[str, torch.Tensor]) -> tuple[dict[int, Any], ...]:
+    """Axis -> its free length, for each input: (rows, tokens) of texts, (rows, ...) of images."""
+    batch = torch.export.Dim("batch")
+    tokens = torch.export.Dim("tokens")
+    return tuple(
+        {0: batch, 1: tokens} if value.ndim == 2 else {0: batch} for value in inputs.values()
+    )
+
+
+def _may_fold(node: Any) -> bool | None:
+    """Whether the optimizer computes a node on constants now; None leaves it to its own judgement.
+
+    False for what reads packed codes, and for the table of all 256 bytes that they are unpacked
+    with: folded, the file would hold something wider than the codes.
+    """
+    first = node.inputs[0] if node.inputs else None
+    reads_codes = first is not None and str(first.name).endswith("stored")
+    return False if reads_codes or node.op_type == "Range" else None
+
+
+def _remove_traces(path: Path) -> None:
+    """Remove what tells of this machine and this run: documentation strings and metadata."""
+    import onnx
+
+    model = onnx.load(str(path))
+    model.producer_name = "limbeck"
+    model.producer_version = ""
+    model.doc_string = ""
+    del model.metadata_props[:]
+
+    graph = model.graph
+    graph.doc_string = ""
+    tensors = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for holder in (graph, *graph.node, *tensors):
+        del holder.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+    path.write_bytes(model.SerializeToString(deterministic=True))

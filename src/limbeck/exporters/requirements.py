@@ -1,0 +1,64 @@
+"""What an export needs, asked before a training: packages that write graphs, and open them."""
+
+from collections.abc import Sequence
+from importlib import metadata
+
+from limbeck.artifact.runtimes import Runtime, require_packages
+from limbeck.core import registry
+
+
+def require_exporters(names: Sequence[str]) -> None:
+    """Check that everything is installed that writes, opens and proves the graphs of `names`.
+
+    names: the exporters of a recipe, its `export`.
+
+    Raises ValueError with the line to run, or the name to leave out of `export`.
+    """
+    exporter_of: dict[str, str] = {}
+    for name in names:
+        otherwise = f"leave `{name}` out of `export`"
+        exporter = registry.load("exporters", name)
+        require_packages(exporter.needs, otherwise)
+        for runtime in exporter.runtimes:
+            require_packages(_load_runtime(runtime, name).needs, otherwise)
+            # A manifest has one graph for each runtime: the second would replace the first.
+            if runtime in exporter_of:
+                raise ValueError(
+                    f"export: `{exporter_of[runtime]}` and `{name}` both write the graph of "
+                    f"`{runtime}`. Leave one of them out of `export`"
+                )
+            exporter_of[runtime] = name
+
+
+def _load_runtime(runtime: str, exporter: str) -> type[Runtime]:
+    """The class of a runtime. Raises ValueError that says which exporter asked for it."""
+    try:
+        opener: type[Runtime] = registry.load("runtimes", runtime)
+    except ValueError as error:
+        raise ValueError(
+            f"export: `{exporter}` writes a graph that no runtime opens here: {error}"
+        ) from None
+    return opener
+
+
+def runtimes_of(names: Sequence[str]) -> list[str]:
+    """The runtimes that the graphs of the exporters `names` are opened in, in their order."""
+    return [runtime for name in names for runtime in registry.load("exporters", name).runtimes]
+
+
+def package_versions(names: Sequence[str]) -> dict[str, str | None]:
+    """Version of every package that writes or opens the graphs of the exporters `names`.
+
+    None for one that is no distribution of its own name. A graph and its proof depend on them.
+    """
+    components = [registry.load("exporters", name) for name in names]
+    components += [registry.load("runtimes", runtime) for runtime in runtimes_of(names)]
+    packages = {package for component in components for package in component.needs}
+    return {package: _version(package) for package in sorted(packages)}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
