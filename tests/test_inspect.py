@@ -24,7 +24,7 @@ from limbeck.core.grids import GRIDS
 from limbeck.core.store import Store
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.ranges.minmax import Minmax
-from limbeck.quantization.swap import QuantizedLinear, Then
+from limbeck.quantization.swap import QuantizedLinear, QuantizedOutput
 from limbeck.recipe.reading import parse
 
 RECIPE = """
@@ -244,13 +244,20 @@ def test_a_peak_is_that_of_the_worst_group() -> None:
 def test_the_first_layer_beyond_the_threshold_or_else_the_largest_jump(
     errors: dict[str, float], layer: str, rule: str
 ) -> None:
-    assert changed_answers.first_departure(errors) == {"layer": layer, "rule": rule, "error": errors[layer]}
+    assert changed_answers.first_departure(errors) == {
+        "layer": layer,
+        "rule": rule,
+        "error": errors[layer],
+    }
 
 
 def test_wrapped_places_keep_the_names_of_the_recipe() -> None:
     quantizer = FakeQuantizer(GRIDS["uint8"], Minmax)
     model = nn.ModuleDict(
-        {"first": Then(nn.Linear(2, 2), quantizer), "module": nn.Sequential(nn.Linear(2, 2))}
+        {
+            "first": QuantizedOutput(nn.Linear(2, 2), quantizer),
+            "module": nn.Sequential(nn.Linear(2, 2)),
+        }
     )
     found = side_by_side.recipe_names(model)
     assert found["first.module"] == "first"

@@ -30,7 +30,7 @@ from limbeck.quantization.swap import (
     QuantizedConv2d,
     QuantizedEmbedding,
     QuantizedLinear,
-    Then,
+    QuantizedOutput,
     activation_quantizers,
 )
 from limbeck.recipe.model import Quantize, Scheme
@@ -353,7 +353,7 @@ def test_a_quantized_convolution_is_integer_arithmetic(
         )
     swapped = calibrated(model, on(x))
     (module,) = (each for each in swapped.modules() if isinstance(each, QuantizedConv2d))
-    (place,) = (each for each in swapped.modules() if isinstance(each, Then))
+    (place,) = (each for each in swapped.modules() if isinstance(each, QuantizedOutput))
     raw = reference_conv(module, x, weight, offset.detach())
     np.testing.assert_allclose(module(x).detach().numpy(), raw, atol=1e-5)
     out_scale, out_zero = place.quantizer.scale.item(), int(place.quantizer.zero_point.item())
@@ -642,7 +642,7 @@ def test_query_key_and_value_share_one_quantizer() -> None:
 
 def test_a_convolution_s_output_is_quantized_after_its_norm_and_relu_and_read_as_codes() -> None:
     model = prepared(cnn(), on_inputs(PIXELS))
-    places = [name for name, module in model.named_modules() if isinstance(module, Then)]
+    places = [name for name, module in model.named_modules() if isinstance(module, QuantizedOutput)]
     assert places == ["blocks.0.2", "blocks.1.2", "blocks.2.2"]
     convs = [model.blocks[i][0] for i in range(3)]
     assert all(isinstance(conv, QuantizedConv2d) for conv in convs)
@@ -671,7 +671,10 @@ def test_the_output_quantizer_stands_where_runtimes_fuse(
     model = sequence(*copy.deepcopy(modules), nn.Conv2d(2, 2, 3))
     swapped = prepared(model, on(PIXELS["pixel_values"]))
     assert (
-        next(name for name, module in swapped.named_modules() if isinstance(module, Then)) == place
+        next(
+            name for name, module in swapped.named_modules() if isinstance(module, QuantizedOutput)
+        )
+        == place
     )
 
 
@@ -694,8 +697,8 @@ def test_before_a_residual_addition_both_branches_are_quantized() -> None:
     torch.manual_seed(0)
     model, x = stirred(Residual()), PIXELS["pixel_values"]
     swapped = calibrated(model, on(x))
-    assert isinstance(swapped.second, Then)
-    assert isinstance(swapped.skip, Then)
+    assert isinstance(swapped.second, QuantizedOutput)
+    assert isinstance(swapped.skip, QuantizedOutput)
     assert swapped.second.module.input is swapped.skip.module.input
     torch.testing.assert_close(swapped(x), model(x), atol=0.1, rtol=0.1)
     torch.testing.assert_close(convert_model(swapped)(x), swapped(x), atol=1e-5, rtol=1e-5)

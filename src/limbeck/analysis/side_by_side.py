@@ -8,7 +8,7 @@ from torch import nn
 
 from limbeck.models.running import capture
 from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import Then
+from limbeck.quantization.swap import QuantizedOutput
 from limbeck.tasks import Batch
 
 Kind = TypeVar("Kind", bound=nn.Module)
@@ -46,7 +46,7 @@ def paired_outputs(
 def recipe_names(model: nn.Module) -> dict[str, str]:
     """The name in the float model, which a recipe uses, of every module of the prepared one.
 
-    Preparation wraps a module whose output is quantized in a `Then`, which has it as its child
+    Preparation wraps a module whose output is quantized in a `QuantizedOutput`, as its child
     `module`: `blocks.0.module` there is `blocks.0` in the recipe.
     """
     names = {"": ""}
@@ -54,7 +54,7 @@ def recipe_names(model: nn.Module) -> dict[str, str]:
         name = names[path]
         for child, _ in module.named_children():
             child_path = f"{path}.{child}" if path else child
-            is_wrapped = isinstance(module, Then) and child == "module"
+            is_wrapped = isinstance(module, QuantizedOutput) and child == "module"
             if is_wrapped:
                 names[child_path] = name
             else:

@@ -28,7 +28,12 @@ from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.ranges.minmax import Minmax
-from limbeck.quantization.swap import Quantized, QuantizedConvolution, QuantizedLinear, Then
+from limbeck.quantization.swap import (
+    Quantized,
+    QuantizedConvolution,
+    QuantizedLinear,
+    QuantizedOutput,
+)
 from limbeck.recipe.model import Scheme
 
 # Each graph runs as often; the median is told.
@@ -169,7 +174,7 @@ def alone(model: TimedModel, name: str, x: torch.Tensor, form: str) -> nn.Module
         return nn.Sequential(layer)
     # Runtimes fuse a static convolution with the quantizer of what it makes.
     with torch.no_grad():
-        return nn.Sequential(Then(layer, fitted_to_tensor(layer(x))))
+        return nn.Sequential(QuantizedOutput(layer, fitted_to_tensor(layer(x))))
 
 
 def fitted_to_tensor(x: torch.Tensor) -> FakeQuantizer:

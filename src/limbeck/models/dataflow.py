@@ -68,7 +68,7 @@ def tensors_in(values: Sequence[Any]) -> Iterator[torch.Tensor]:
 def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
     """Run one batch in eval mode and note which tensor every leaf reads, and which module makes it; one that hands on what it reads makes nothing.
 
-    Nor does one that is called with named inputs, which `Then` does not take.
+    Nor does one that is called with named inputs, which `QuantizedOutput` does not take.
     """
     flow = Flow()
     tensors: list[torch.Tensor] = []  # kept alive, so that no two share an id

@@ -25,7 +25,7 @@ from limbeck.core.errors import Diverged
 from limbeck.core.events import Note, Reporter
 from limbeck.quantization.affine import SMALLEST
 from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import Quantized, Then, activation_quantizers
+from limbeck.quantization.swap import Quantized, QuantizedOutput, activation_quantizers
 
 # The least squared error of normal values on 2 bits leaves a share of 0.14 outside: a healthy range
 # stays well below both.
@@ -199,7 +199,7 @@ def places(model: nn.Module) -> dict[FakeQuantizer, str]:
     wrapped = set()
     weight_quantizers = set()
     for name, module in model.named_modules():
-        if isinstance(module, Then):
+        if isinstance(module, QuantizedOutput):
             wrapped.add(f"{name}.module")
         if isinstance(module, Quantized):
             weight_quantizers.add(module.quantizer)

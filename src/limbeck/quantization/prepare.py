@@ -29,7 +29,7 @@ from limbeck.quantization.swap import (
     QuantizedConv2d,
     QuantizedEmbedding,
     QuantizedLinear,
-    Then,
+    QuantizedOutput,
 )
 from limbeck.recipe.model import Quantize, Scheme
 
@@ -103,7 +103,7 @@ def prepare_model(
                 tensor, FakeQuantizer(GRIDS["uint8"], range_class, device=weight.device)
             )
     for name, quantizer in outputs.items():
-        replace(model, name, Then(model.get_submodule(name), quantizer))
+        replace(model, name, QuantizedOutput(model.get_submodule(name), quantizer))
     for equalizer in equalizers:
         equalizer.arrange(model, flow)
     return flow

@@ -23,7 +23,9 @@ class QuantizedMatrix(Quantized):
         self.weight = weight
 
     def forward(self) -> torch.Tensor:
-        return self.remember(self.quantizer(self.weight), self.weight)
+        rounded = self.quantizer(self.weight)
+        self.remember(rounded, self.weight)
+        return rounded
 
 
 class QuantizedRecurrence(nn.Module):

@@ -1,17 +1,17 @@
-"""Modules that quantize their weights, and the input they read, while they train. They take the place of a module and share its parameters.
+"""Modules that quantize their weights, and what they read, while they train.
 
-Shapes: B rows, T tokens, D in, O out, C channels. `input` is the quantizer of the tensor that the module reads, shared by all its readers, or
-None where
-activations stay float; `reads_codes` says that the tensor was already quantized where it was made. `is_tied`: another module holds the same weight
-and the same quantizer of it. `basis` is a change of basis of what is read,
-whose inverse the weights hold (`equalizers`), shared alike.
+Each takes the place of a float module and shares its parameters:
+
+    y = f(x^, W^)        x^ and W^ rounded to their grids (`fake`)
+
+Shapes: B rows, T tokens, D in, O out, C channels, V rows of a table, N positions.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.core.grids import GRIDS
@@ -28,9 +28,22 @@ Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 class Quantized(nn.Module):
-    """What all have in common: a float weight, its quantizer, and the pair of both for the error term."""
+    """What all have in common: a float weight, its quantizer, and how the input is read.
 
-    weight: torch.Tensor
+    Attributes:
+        quantizer: the weight's.
+        input: the quantizer of the tensor that the module reads, shared by all its readers; None
+            where activations stay float.
+        reads_codes: the tensor was already quantized where it was made (`QuantizedOutput`), so that
+            it is not quantized again.
+        is_dynamic: the range of the input is taken from each tensor anew.
+        is_tied: another module holds the same weight and the same quantizer of it.
+        basis: a change of basis of what is read, whose inverse the weights hold (`equalizers`);
+            shared by all readers of the tensor.
+        pair: the rounded and the float weight of the last training step, for `squared_error`.
+    """
+
+    weight: Tensor
 
     def __init__(self, quantizer: FakeQuantizer) -> None:
         super().__init__()
@@ -40,21 +53,24 @@ class Quantized(nn.Module):
         self.is_dynamic = False
         self.is_tied = False
         self.basis: nn.Sequential | None = None
-        self.pair: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.pair: tuple[Tensor, Tensor] | None = None
 
-    def remember(self, rounded: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """`rounded`, kept with the float weight for `squared_error` while training."""
-        self.pair = (
-            (rounded.detach(), weight) if self.training and self.quantizer.is_calibrated else None
-        )
-        return rounded
+    def remember(self, rounded: Tensor, weight: Tensor) -> None:
+        """Keep the rounded and the float weight for `squared_error`, while training."""
+        self.pair = None
+        if self.training and self.quantizer.is_calibrated:
+            self.pair = (rounded.detach(), weight)
 
-    def read(self, x: torch.Tensor) -> torch.Tensor:
+    def read(self, x: Tensor) -> Tensor:
         """The input as the integer kernel will see it."""
-        x = x if self.basis is None else self.basis(x)
+        if self.basis is not None:
+            x = self.basis(x)
+        # Until the weight is calibrated all stays float, so that ranges are fitted to float values.
         if self.is_dynamic and self.quantizer.is_calibrated:
             return dynamic(x.float(), GRIDS["uint8"])
-        return x if self.input is None or self.reads_codes else self.input(x)
+        if self.input is None or self.reads_codes:
+            return x
+        return self.input(x)
 
     def calibrate_weight(self) -> None:
         """Fit the weight's range to the weight as it stands."""
@@ -63,45 +79,58 @@ class Quantized(nn.Module):
         self.quantizer.finish()
         rounding = self.quantizer.rounding
         if isinstance(rounding, ScaledRounding):
-            scale = rounding.scale(
-                self.float_weight().detach().float().reshape(self.quantizer.groups, -1)
-            )
+            # Such a rounding knows the best scale for its levels; the range's is replaced.
+            weight = self.float_weight().detach()
+            rows = weight.float().reshape(self.quantizer.groups, -1)
+            scale = rounding.scale(rows)
             self.quantizer.log_scale.data.copy_(scale.log())
 
-    def float_weight(self) -> torch.Tensor:
+    def float_weight(self) -> Tensor:
         """What the integers stand for, (O, ...)."""
         return self.weight
 
-    def positions(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, D) each vector that meets the weights of an output channel, of an input as read."""
+    def positions(self, x: Tensor) -> Tensor:
+        """(N, D) each vector that meets the weights of an output channel.
+
+        `x` is an input as `read` gives it.
+        """
         return x.flatten(0, -2)
 
-    def put(self, weight: torch.Tensor) -> None:
-        """Take `weight` as the float weight."""
+    def put(self, weight: Tensor) -> None:
+        """Take `weight`, of the shape of `float_weight()`, as the float weight."""
         self.weight.data.copy_(weight)
 
-    def round_with(self, rounding: LayerRounding, inputs: torch.Tensor) -> None:
-        """Put the weight onto the grid, where the nearest level then finds it again. `inputs` (N, D) as `positions` gives them."""
+    def round_with(self, rounding: LayerRounding, inputs: Tensor) -> None:
+        """Put the weight onto the grid, where the nearest level then finds it again.
+
+        `inputs` (N, D) are as `positions` gives them.
+        """
         weight = self.float_weight().detach()
         width = weight[0].numel()
-        parts = inputs.shape[1] // width  # of a grouped convolution: as many separate layers
-        each = len(weight) // parts
-        rows, scale = weight.reshape(parts, each, width), self.quantizer.scale.view(parts, each, -1)
-        self.put(
-            rounding.solve(
-                rows,
-                scale,
-                self.quantizer.grid,
-                inputs.unflatten(1, (parts, width)).transpose(0, 1),
-            ).view_as(weight)
+        # A grouped convolution is as many separate layers, each of which reads its own channels.
+        num_parts = inputs.shape[1] // width
+        channels = len(weight) // num_parts
+        rows = weight.reshape(num_parts, channels, width)
+        scale = self.quantizer.scale.view(num_parts, channels, -1)
+        inputs_by_part = inputs.unflatten(1, (num_parts, width))
+        rounded = rounding.solve(
+            rows,
+            scale,
+            self.quantizer.grid,
+            inputs_by_part.transpose(0, 1),
         )
+        self.put(rounded.view_as(weight))
 
 
 class Normed(Quantized):
-    """A product with the batch norm behind it folded in: W^ = Q(W gamma / sigma), per output channel.
+    """A product with the batch norm behind it folded in: W^ = Q(W gamma / sigma), by channel.
 
-    While training, the norm still sees batch statistics: y = norm((W^ x^) sigma / gamma) (Jacob et al., 2018, arXiv 1712.05877, section 3.2; the
-    approximation with running sigma).
+    While training, the norm still sees the statistics of the batch:
+
+        y = norm((W^ x^) sigma / gamma)
+
+    (Jacob et al., 2018, arXiv 1712.05877, section 3.2; the running sigma, by which the weight is
+    folded, approximates the batch's).
     """
 
     def __init__(
@@ -111,82 +140,121 @@ class Normed(Quantized):
         norm: Norm | None = None,
     ) -> None:
         super().__init__(quantizer)
-        self.weight, self.bias, self.norm = product.weight, product.bias, norm
+        self.weight = product.weight
+        self.bias = product.bias
+        self.norm = norm
 
-    def factor(self) -> torch.Tensor:
+    def factor(self) -> Tensor:
         """(O) gamma / sigma of the norm, or ones."""
         if self.norm is None or self.norm.running_var is None:
             return self.weight.new_ones(len(self.weight))
-        factor = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
-        return torch.where(factor.abs() < SMALLEST, SMALLEST, factor)
+        variance = self.norm.running_var + self.norm.eps
+        factor = self.norm.weight * torch.rsqrt(variance)
+        # The product is divided by it again, which a gamma of 0 must survive.
+        is_tiny = factor.abs() < SMALLEST
+        return torch.where(is_tiny, SMALLEST, factor)
 
-    def factors(self) -> torch.Tensor:
+    def factors(self) -> Tensor:
         """(O, 1, ...) the same, beside the weight."""
-        return self.factor().view(-1, *[1] * (self.weight.ndim - 1))
+        ones = [1] * (self.weight.ndim - 1)
+        return self.factor().view(-1, *ones)
 
-    def float_weight(self) -> torch.Tensor:
+    def float_weight(self) -> Tensor:
         return self.weight if self.norm is None else self.weight * self.factors()
 
-    def put(self, weight: torch.Tensor) -> None:
-        self.weight.data.copy_(weight / self.factors().detach())
+    def put(self, weight: Tensor) -> None:
+        # The parameter is the weight before the norm is folded in.
+        unscaled = weight / self.factors().detach()
+        self.weight.data.copy_(unscaled)
 
-    def shift(self) -> torch.Tensor | None:
-        """(O) the bias, with the norm's shift."""
+    def shift(self) -> Tensor | None:
+        """(O) the bias, with the norm's shift; None where there is neither."""
         if self.norm is None or self.norm.running_mean is None:
             return self.bias
-        bias = self.weight.new_zeros(len(self.weight)) if self.bias is None else self.bias
-        return (bias - self.norm.running_mean) * self.factor() + self.norm.bias
+        bias = self.no_bias() if self.bias is None else self.bias
+        centred = bias - self.norm.running_mean
+        return centred * self.factor() + self.norm.bias
 
-    def renormed(self, raw: torch.Tensor) -> torch.Tensor:
+    def no_bias(self) -> Tensor:
+        """(O) zeros."""
+        return self.weight.new_zeros(len(self.weight))
+
+    def renormed(self, product: Tensor) -> Tensor:
         """(B, O, ...) what the norm makes of the product with W^, in training."""
         assert self.norm is not None
-        column = (1, -1, *[1] * (raw.ndim - 2))
-        raw = raw / self.factor().view(column)
-        return self.norm(raw if self.bias is None else raw + self.bias.view(column))
+        # The norm multiplies by gamma / sigma once more, so it is taken off first.
+        column = (1, -1, *[1] * (product.ndim - 2))
+        unscaled = product / self.factor().view(column)
+        if self.bias is not None:
+            unscaled = unscaled + self.bias.view(column)
+        return self.norm(unscaled)
 
 
 class QuantizedLinear(Normed):
-    """y = x^ W^T + b with W (O, D) per output channel."""
+    """y = x^ W^T + b with W (O, D), a scale for each output channel or group."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         weight = self.float_weight()
-        rounded = self.remember(self.quantizer(weight), weight)
+        rounded = self.quantizer(weight)
+        self.remember(rounded, weight)
+        x = self.read(x)
         if self.training and self.norm is not None:
-            return self.renormed(functional.linear(self.read(x), rounded))
-        return functional.linear(self.read(x), rounded, self.shift())
+            product = functional.linear(x, rounded)
+            return self.renormed(product)
+        return functional.linear(x, rounded, self.shift())
 
 
 class QuantizedEmbedding(Quantized):
-    """Rows of a table (V, D), each with its own scale, or one for each of its groups; only the gathered rows are quantized at a step."""
+    """Rows of a table (V, D), each with a scale of its own or one for each of its groups.
 
-    def __init__(self, embedding: nn.Embedding, quantizer: FakeQuantizer) -> None:
+    Only the rows that a step gathers are quantized in it.
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Embedding,
+        quantizer: FakeQuantizer,
+    ) -> None:
         super().__init__(quantizer)
-        self.weight, self.padding_idx = embedding.weight, embedding.padding_idx
+        self.weight = embedding.weight
+        self.padding_idx = embedding.padding_idx
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         rows = functional.embedding(ids, self.weight, self.padding_idx)
         if not self.quantizer.is_calibrated:
             return rows
-        log_scale = functional.embedding(
-            ids, self.quantizer.log_scale.view(len(self.weight), -1)
-        ).unsqueeze(-1)
+        # The whole table through its quantizer would cost more than the rest of a small model, so
+        # rows and scales are gathered first.
+        table_of_scales = self.quantizer.log_scale.view(len(self.weight), -1)
+        log_scale = functional.embedding(ids, table_of_scales)
+        num_groups = log_scale.shape[-1]
         rounded = StraightThrough.apply(
-            rows.unflatten(-1, (log_scale.shape[-2], -1)),
-            log_scale,
+            rows.unflatten(-1, (num_groups, -1)),
+            log_scale.unsqueeze(-1),
+            # The formats of weights are symmetric: the zero point is 0 in every group.
             self.quantizer.zero[:1],
             self.quantizer.grid,
             self.quantizer.to_levels,
         )
-        return self.remember(rounded.flatten(-2), rows)
+        rounded = rounded.flatten(-2)
+        self.remember(rounded, rows)
+        return rounded
 
 
 class QuantizedConvolution(Normed):
-    """y = conv(x^, W^) + b. In eval mode the bias is rounded to int32 steps of (input scale x weight scale), as the kernel holds it."""
+    """y = conv(x^, W^) + b.
 
-    convolve: Callable[..., torch.Tensor]
+    In eval mode the bias is rounded to int32 steps of (input scale x weight scale), as the kernel
+    holds it.
+    """
+
+    convolve: Callable[..., Tensor]
 
     def __init__(
-        self, convolution: nn.Conv1d | nn.Conv2d, quantizer: FakeQuantizer, norm: Norm | None = None
+        self,
+        convolution: nn.Conv1d | nn.Conv2d,
+        quantizer: FakeQuantizer,
+        norm: Norm | None = None,
     ) -> None:
         super().__init__(convolution, quantizer, norm)
         self.geometry: dict[str, Any] = {
@@ -196,44 +264,50 @@ class QuantizedConvolution(Normed):
             "groups": convolution.groups,
         }
 
-    def positions(self, x: torch.Tensor) -> torch.Tensor:
-        window = {key: self.geometry[key] for key in ("stride", "padding", "dilation")}
-        if self.weight.ndim == 3:  # a row of pixels
-            x, window = (
-                x.unsqueeze(2),
-                {key: (int(key != "padding"), *value) for key, value in window.items()},
-            )
-        return (
-            functional.unfold(x, (1, *self.weight.shape[2:])[-2:], **window)
-            .transpose(1, 2)
-            .flatten(0, 1)
-        )
+    def positions(self, x: Tensor) -> Tensor:
+        stride = self.geometry["stride"]
+        padding = self.geometry["padding"]
+        dilation = self.geometry["dilation"]
+        kernel = self.weight.shape[2:]
+        if self.weight.ndim == 3:
+            # `unfold` knows images alone: a sequence is an image of one row.
+            x = x.unsqueeze(2)
+            stride = (1, *stride)
+            padding = (0, *padding)
+            dilation = (1, *dilation)
+            kernel = (1, *kernel)
+        windows = functional.unfold(x, kernel, dilation, padding, stride)
+        by_position = windows.transpose(1, 2)
+        return by_position.flatten(0, 1)
 
-    def folded_bias(self) -> torch.Tensor:
-        """(O) the bias with the norm's shift, on the grid of the int32 accumulator where input and weight are quantized."""
+    def folded_bias(self) -> Tensor:
+        """(O) the bias with the norm's shift.
+
+        On the grid of the int32 accumulator where input and weight are quantized.
+        """
         shift = self.shift()
-        bias = self.weight.new_zeros(len(self.weight)) if shift is None else shift
+        bias = self.no_bias() if shift is None else shift
         if self.input is None or not self.input.is_calibrated:
             return bias
         step = self.bias_scale()
         return torch.round(bias / step) * step
 
-    def bias_scale(self) -> torch.Tensor:
+    def bias_scale(self) -> Tensor:
         """(O) the value of one step of the accumulator."""
         assert self.input is not None
         return self.input.scale * self.quantizer.scale
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         weight = self.float_weight()
-        rounded = self.remember(self.quantizer(weight), weight)
+        rounded = self.quantizer(weight)
+        self.remember(rounded, weight)
+        x = self.read(x)
         if self.training and self.norm is not None:
-            return self.renormed(self.convolve(self.read(x), rounded, None, **self.geometry))
-        return self.convolve(
-            self.read(x),
-            rounded,
-            self.bias if self.training else self.folded_bias(),
-            **self.geometry,
-        )
+            product = self.convolve(x, rounded, None, **self.geometry)
+            return self.renormed(product)
+        # Rounding has no gradient: a bias is trained in float.
+        bias = self.bias if self.training else self.folded_bias()
+        return self.convolve(x, rounded, bias, **self.geometry)
 
 
 class QuantizedConv1d(QuantizedConvolution):
@@ -248,51 +322,70 @@ class QuantizedConv2d(QuantizedConvolution):
     convolve = staticmethod(functional.conv2d)
 
 
-class Then(nn.Module):
-    """A module, and the quantizer of its output."""
+class QuantizedOutput(nn.Module):
+    """A module, and the quantizer of what it makes."""
 
-    def __init__(self, module: nn.Module, quantizer: FakeQuantizer) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        quantizer: FakeQuantizer,
+    ) -> None:
         super().__init__()
-        self.module, self.quantizer = module, quantizer
+        self.module = module
+        self.quantizer = quantizer
 
     @property
     def weight(self) -> Any:
-        """The module's, for a model that looks at it."""
+        """The module's, for a model that looks at it (at its dtype, mostly)."""
         return self.module.weight
 
-    def forward(self, *inputs: Any) -> torch.Tensor:
+    def forward(self, *inputs: Any) -> Tensor:
         return self.quantizer(self.module(*inputs))
 
 
 def activation_quantizers(model: nn.Module) -> list[FakeQuantizer]:
-    """Every activation quantizer once."""
-    weights = {id(module.quantizer) for module in model.modules() if isinstance(module, Quantized)}
+    """Every activation quantizer of `model` once."""
+    of_weights = set()
+    for module in model.modules():
+        if isinstance(module, Quantized):
+            of_weights.add(module.quantizer)
     return [
         module
         for module in model.modules()
-        if isinstance(module, FakeQuantizer) and id(module) not in weights
+        if isinstance(module, FakeQuantizer) and module not in of_weights
     ]
 
 
 def find(model: nn.Module, name: str) -> nn.Module:
-    """What stands where the module `name` stood before places of outputs were wrapped in `Then`, without its own wrapping."""
+    """The module that has the `name` in the float model.
+
+    Modules whose outputs are quantized stand in a `QuantizedOutput`, which takes their name: such
+    wrappings on the way, and that of the module itself, are looked through.
+    """
     module = model
     for part in name.split("."):
         module = module.get_submodule(part)
-        module = module.module if isinstance(module, Then) else module
+        if isinstance(module, QuantizedOutput):
+            module = module.module
     return module
 
 
-def squared_error(model: nn.Module) -> torch.Tensor:
-    """mean (Q(w) - w)^2 over every weight that the last forward quantized; the gradient pulls w to its grid point, which stands still."""
-    pairs = [
-        module.pair
-        for module in model.modules()
-        if isinstance(module, Quantized) and module.pair is not None
-    ]
+def squared_error(model: nn.Module) -> Tensor:
+    """mean (Q(w) - w)^2 over every weight that the last forward pass quantized; a scalar, >= 0.
+
+    The gradient pulls w to its grid point, which stands still.
+    """
+    # Kept by the forward pass, so that no weight is rounded twice in a step.
+    pairs = []
+    for module in model.modules():
+        if isinstance(module, Quantized) and module.pair is not None:
+            pairs.append(module.pair)
     if not pairs:
         return zero_on_device_of(model)
-    total = torch.stack(
-        [functional.mse_loss(weight, rounded, reduction="sum") for rounded, weight in pairs]
-    ).sum()
-    return total / sum(weight.numel() for _, weight in pairs)
+    errors = []
+    count = 0
+    for rounded, weight in pairs:
+        error = functional.mse_loss(weight, rounded, reduction="sum")
+        errors.append(error)
+        count += weight.numel()
+    return torch.stack(errors).sum() / count
