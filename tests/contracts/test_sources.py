@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from limbeck.core import registry
 from limbeck.data.batches import batch_plan, in_order
-from limbeck.data.splits import Splits, load_splits, stratified_split
+from limbeck.data.sampling import stratified_split
+from limbeck.data.splits import Splits, load_splits
 from limbeck.recipe.model import Data
 from limbeck.sources import Row
 from limbeck.tasks.image_classification import ImageClassification

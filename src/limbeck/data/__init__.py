@@ -1,1 +1,1 @@
-"""Rows to splits, splits to batches, images to augmented views. The order of rows is a pure function of (seed, epoch, position)."""
+"""Rows to checked splits, splits to batches, and augmented views of them."""

@@ -1,19 +1,30 @@
-"""Affine changes of an image: each pixel is read elsewhere, bilinearly; where that is outside of the image, it is 0."""
+"""Affine changes of an image: each pixel is read elsewhere, bilinearly.
+
+Where that is outside of the image, the pixel is 0.
+"""
 
 import torch
 from torch.nn import functional
 
+from limbeck.models.torch_batches import move
 
-def warped(image: torch.Tensor, matrix: list[list[float]]) -> torch.Tensor:
-    """(C, H, W) whose pixel (x, y) is the image's at `matrix` (2 x 3) times (x, y, 1), counted in pixels from the centre."""
+# The two rows of a 2 x 3 matrix.
+Affine = list[list[float]]
+
+
+def warped(image: torch.Tensor, matrix: Affine) -> torch.Tensor:
+    """An image (C, H, W) changed by a 2 x 3 `matrix`.
+
+    The pixel (x, y) is the one that was at `matrix` times (x, y, 1), x to the right and y down, in
+    pixels from the centre.
+    """
     height, width = image.shape[1:]
     (a, b, right), (c, d, down) = matrix
-    # a grid counts each side as 2, whatever its pixels
-    scaled = [
+    # torch counts each side from -1 to 1, whatever its pixels.
+    in_halves = [
         [a, b * height / width, 2 * right / width],
         [c * width / height, d, 2 * down / height],
     ]
-    grid = functional.affine_grid(
-        torch.tensor([scaled], dtype=image.dtype), [1, *image.shape], align_corners=False
-    )
+    theta = move(torch.tensor([in_halves], dtype=image.dtype), image.device)
+    grid = functional.affine_grid(theta, [1, *image.shape], align_corners=False)
     return functional.grid_sample(image[None], grid, align_corners=False)[0]

@@ -8,66 +8,75 @@ import numpy as np
 import torch
 
 from limbeck.data.augmenters import Place
-from limbeck.data.augmenters._vocabulary import Vocabulary
-from limbeck.data.batches import in_order
+from limbeck.data.augmenters._whole_words import WholeWords
+from limbeck.data.batches import EVALUATION_TOKENS, in_order
 from limbeck.models.running import run_model
-from limbeck.models.torch_batches import batch_of
+from limbeck.models.torch_batches import batch_of, device_of, to_device
 from limbeck.tasks import UNKNOWN, Encoded
 from limbeck.tasks.masked_lm import MaskedLm
-
-BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
 class Masks:
-    """A masked language model that is asked for places."""
+    """A masked language model that is asked for places.
+
+    `network`: the model, in eval mode. `candidates`: how many words are proposed for a place.
+    `mask_id`: the mask token.
+    """
 
     task: MaskedLm
     network: Any
-    vocabulary: Vocabulary
+    whole_words: WholeWords
     candidates: int
     mask_id: int
 
     def __call__(self, places: Sequence[Place]) -> list[list[str]]:
         """The likeliest words of each place."""
-        hidden = [self.hide(words, place) for words, place in places]
-        masked = [i for i, encoded in enumerate(hidden) if encoded is not None]
-        others = [i for i, encoded in enumerate(hidden) if encoded is None]
-        asked = self.said(
-            [encoded for encoded in hidden if encoded is not None],
-            [places[i][0][places[i][1]] for i in masked],
+        proposals: list[list[str]] = [[] for _ in places]
+        hidden = {}
+        not_hidden = []
+        for index, (words, place) in enumerate(places):
+            encoded = self.hide(words, place)
+            if encoded is None:
+                not_hidden.append(index)
+            else:
+                hidden[index] = encoded
+        asked_words = [words[place] for words, place in places]
+        said = self.said(list(hidden.values()), [asked_words[index] for index in hidden])
+        near = self.whole_words.nearest(
+            [asked_words[index] for index in not_hidden], self.candidates
         )
-        near = self.vocabulary.nearest(
-            [places[i][0][places[i][1]] for i in others], self.candidates
-        )
-        found = dict(zip(masked + others, asked + near, strict=True))
-        return [found[i] for i in range(len(places))]
+        for index, words in zip([*hidden, *not_hidden], said + near, strict=True):
+            proposals[index] = words
+        return proposals
 
     def hide(self, words: Sequence[str], place: int) -> Encoded | None:
-        """The sentence with one word hidden; None where it is several pieces, or beyond the model's length."""
+        """The sentence with one word hidden.
+
+        None where the word is several pieces, which one mask cannot stand for, or lies beyond the
+        model's length.
+        """
         encoding = self.task.input.tokenizer.encode(words, is_pretokenized=True)
-        at = [position for position, word in enumerate(encoding.word_ids) if word == place]
-        if len(at) != 1 or len(self.vocabulary.pieces([words[place]])[0]) != 1:
+        positions = [index for index, word in enumerate(encoding.word_ids) if word == place]
+        # Some tokenizers read a word alone in other pieces than within a sentence.
+        alone = self.whole_words.pieces([words[place]])[0]
+        if len(positions) != 1 or len(alone) != 1:
             return None
         ids = np.array(encoding.ids, np.int64)
-        ids[at] = self.mask_id
-        return Encoded(
-            {"input_ids": ids, "attention_mask": np.ones_like(ids)},
-            np.array(at, np.int64),
-            np.array([UNKNOWN], np.int64),
-        )
+        ids[positions] = self.mask_id
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        return Encoded(inputs, np.array(positions, np.int64), np.array([UNKNOWN], np.int64))
 
     def said(self, hidden: Sequence[Encoded], words: Sequence[str]) -> list[list[str]]:
-        """What the model says of each hidden word."""
-        found: list[list[str]] = [[] for _ in hidden]
-        for rows in in_order([encoded.size for encoded in hidden], BATCH_TOKENS):
+        """What the model says of each hidden word; `words`: the words that were hidden."""
+        proposals: list[list[str]] = [[] for _ in hidden]
+        device = device_of(self.network)
+        for rows in in_order([encoded.size for encoded in hidden], EVALUATION_TOKENS):
+            batch = to_device(batch_of(hidden, rows, self.task.padding), device)
             with torch.inference_mode():
-                logits = run_model(self.network, batch_of(hidden, rows, self.task.padding)).logits[
-                    :, 0
-                ]
-            best = self.vocabulary.best(
-                logits[:, self.vocabulary.numbers], [words[row] for row in rows], self.candidates
-            )
+                logits = run_model(self.network, batch).logits[:, 0]
+            scores = logits[:, self.whole_words.ids]
+            best = self.whole_words.best(scores, [words[row] for row in rows], self.candidates)
             for row, proposed in zip(rows, best, strict=True):
-                found[row] = proposed
-        return found
+                proposals[row] = proposed
+        return proposals

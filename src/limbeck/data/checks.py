@@ -1,0 +1,111 @@
+"""What is checked of splits, and what a user is warned of, before anything is trained on them."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from limbeck.core import wording
+from limbeck.data.bad_rows import EXAMPLES
+from limbeck.sources import Row
+from limbeck.tasks import SelfSupervised
+from limbeck.tasks.likelihood import LIKELIHOODS
+
+
+def check_keys(rows: Sequence[Row], split: str, task: Any, origin: str) -> None:
+    """Raise ValueError where a row lacks a key that the task reads.
+
+    `origin`: where the rows come from, for the message.
+    """
+    for number, row in enumerate(rows, 1):
+        missing = [key for key in task.row_keys if key not in row]
+        if missing:
+            raise ValueError(
+                f"data: row {number} of the {split} split of {origin} has no `{missing[0]}`; "
+                f"it holds {', '.join(row) or 'nothing'}. "
+                f"This task reads rows of {' and '.join(task.row_keys)}. "
+                "Take a source or a task that fits the other"
+            )
+
+
+def labels_of(splits: Mapping[str, list[Row]], split: str, task: Any, origin: str) -> list[str]:
+    """The labels of a split. Raises ValueError for one that the task cannot read."""
+    try:
+        return task.find_labels(splits[split])
+    except ValueError as error:
+        raise ValueError(f"data: the {split} split of {origin}: {error}") from None
+
+
+def check_filled(splits: Mapping[str, list[Row]], drawn: Sequence[str], origin: str) -> None:
+    """Raise ValueError where a split is empty. `drawn`: those that the source did not have."""
+    for split in ("train", "validation", "test"):
+        if splits[split]:
+            continue
+        cure = "Add rows to it, or leave it out and it is drawn from train"
+        if split in drawn:
+            cure = "Too few rows a label to draw it from; add some"
+        raise ValueError(f"data: the {split} split of {origin} is empty. {cure}")
+
+
+def check_labels(
+    splits: Mapping[str, list[Row]], labels: Sequence[str], task: Any, origin: str
+) -> None:
+    """Raise ValueError where train has one class only, or another split a label that it lacks.
+
+    `labels`: those of train. Numbers are no classes: any may be in any split.
+    """
+    are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
+    if len(labels) < 2 and not (are_numbers or issubclass(task, SelfSupervised)):
+        raise ValueError(
+            f"data: train has one class only ({', '.join(labels)}); "
+            "nothing can be learned from it. Add rows of another"
+        )
+    for split in ("validation", "test"):
+        # Asked of numbers too: a label that is none is found here, before anything is trained.
+        unknown = set(labels_of(splits, split, task, origin)) - set(labels)
+        if unknown and not are_numbers:
+            raise ValueError(
+                f"data: the {split} split has labels that train lacks: "
+                f"{wording.some(sorted(unknown))}. {wording.suggest(min(unknown), labels)}"
+            )
+
+
+def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
+    """A warning for each split whose rows are in train too: a score on what was learned by heart
+    says little."""
+    trained = [*splits["train"], *splits.get("unlabelled", [])]
+    # Hashes, not contents: a large split would be held in memory twice.
+    hashes = {hash(task.content(row)) for row in trained}
+    notes = []
+    for split in ("validation", "test"):
+        rows = splits.get(split, [])
+        copies = []
+        for number, row in enumerate(rows, 1):
+            if hash(task.content(row)) in hashes:
+                copies.append((number, row))
+        if copies:
+            examples = "; ".join(shown(number, row) for number, row in copies[:EXAMPLES])
+            notes.append(
+                f"warning: {len(copies)} of {len(rows)} {split} rows are in train too, "
+                f"for example {examples}"
+            )
+    return notes
+
+
+def alike(labels: Sequence[str]) -> list[str]:
+    """A warning for labels that differ by case or space alone, most likely by mistake."""
+    by_letters: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        by_letters["".join(label.split()).casefold()].append(label)
+    pairs = []
+    for group in by_letters.values():
+        if len(group) > 1:
+            pairs.append(" and ".join(f"`{label}`" for label in group))
+    if not pairs:
+        return []
+    return [f"warning: labels that differ only by case or space: {'; '.join(pairs[:EXAMPLES])}"]
+
+
+def shown(number: int, row: Row) -> str:
+    """A row in a few words: its number from 1, and the beginning of its text where it has one."""
+    text = row["text"] if "text" in row else " ".join(row.get("words", []))
+    return f"row {number}: {text[:60]!r}" if text else f"row {number}"
