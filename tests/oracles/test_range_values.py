@@ -152,7 +152,7 @@ def slow_divergence(
         q[index] = sum(counts[other] for other in members) / len(members) if counts[index] else 0.0
     whole, kept = sum(p.values()), sum(q.values())
     return sum(
-        p[i] / whole * math.log((p[i] / whole) / max(q[i] / max(kept, 1), entropy.SMALLEST))
+        p[i] / whole * math.log((p[i] / whole) / max(q[i] / max(kept, 1), entropy.SMALLEST_SHARE))
         for i in inside
         if p[i]
     )

@@ -1,8 +1,10 @@
-"""How scale and zero point are found: `observe(values)` as often as needed, then `fit() -> (scale, zero_point)`, each (groups).
+"""How the scale and the zero point of a tensor are found: one file, one way.
 
-`values` is (groups, count) float32: one row for a tensor's activations, one row a channel for weights. The order of batches does not matter.
-`learned` says whether training goes on from there by gradient, `by_batch` whether a batch counts as one, however many values it has. On affine grids
-`learned_offset` says that the zero point is learned beside the scale, and `clipped_only` that only values beyond the grid move the scale.
+A range sees values as often as needed (`observe`), then says what the grid covers (`fit`). The order
+of batches does not matter. A tensor's activations are one group, a weight has a group an output
+channel, or several; groups do not see each other.
+
+Shapes: G groups, N values of a group in a batch.
 """
 
 from typing import ClassVar, Protocol
@@ -11,11 +13,19 @@ import torch
 
 from limbeck.core.grids import Grid
 
-SAMPLE = 16384  # values kept of each row of a batch
+# Values kept of each group of each batch. Extremes are kept apart and exact; the search for an
+# interval needs the distribution alone.
+SAMPLE = 16384
 
 
 class Range(Protocol):
-    """One file, one way."""
+    """What a range has and does.
+
+    learned: whether training goes on from what was fitted, by gradient.
+    learned_offset: whether the zero point is learned beside the scale, on affine grids.
+    clipped_only: whether only values beyond the grid move the scale, on affine grids.
+    by_batch: whether a batch counts as one, however many values it has.
+    """
 
     learned: ClassVar[bool]
     learned_offset: ClassVar[bool]
@@ -24,9 +34,16 @@ class Range(Protocol):
 
     def __init__(self, grid: Grid) -> None: ...
 
-    def observe(self, values: torch.Tensor) -> None: ...
+    def observe(self, values: torch.Tensor) -> None:
+        """Take in one batch, (G, N) float32; the tensor may be overwritten afterwards."""
+        ...
 
-    def fit(self) -> tuple[torch.Tensor, torch.Tensor]: ...
+    def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(scale, zero point), each (G) on the device of what was observed.
+
+        Raises ValueError before any batch, and for values that are not finite.
+        """
+        ...
 
 
 class Still:
@@ -39,7 +56,10 @@ class Still:
 
 
 class Sample(Still):
-    """What a range observes: the exact extremes of every row, and an evenly strided sample of at most SAMPLE values of each row of each batch."""
+    """What most ranges observe: the exact extremes of every group, and a sample of its values.
+
+    The sample is every n-th value of a batch, at most SAMPLE of each group of each batch.
+    """
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -48,22 +68,30 @@ class Sample(Still):
         self.highs: list[torch.Tensor] = []
 
     def observe(self, values: torch.Tensor) -> None:
-        """One batch, (groups, count)."""
-        stride = -(-values.shape[1] // SAMPLE)
+        """Take in one batch, (G, N)."""
+        count = values.shape[1]
+        stride = -(-count // SAMPLE)
+        # A copy: a model may write its activations in place.
         self.parts.append(values[:, ::stride].float().clone())
         low, high = values.aminmax(dim=1)
         self.lows.append(low.float())
         self.highs.append(high.float())
 
     def extremes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(low, high), each (groups). Raises ValueError before any batch, or for values that are not finite."""
+        """(lowest, highest), each (G).
+
+        Raises ValueError before any batch, and for values that are not finite.
+        """
         if not self.lows:
             raise ValueError("a range was fitted before it observed any batch")
-        low, high = torch.stack(self.lows).amin(0), torch.stack(self.highs).amax(0)
-        if not (torch.isfinite(low).all() and torch.isfinite(high).all()):
+        low = torch.stack(self.lows).amin(0)
+        high = torch.stack(self.highs).amax(0)
+        is_finite = torch.isfinite(low) & torch.isfinite(high)
+        if not is_finite.all():
             raise ValueError("a range observed values that are not finite")
         return low, high
 
     def values(self) -> torch.Tensor:
-        """(groups, count), sorted within a row so that the order of batches does not matter."""
+        """The sample, (G, N of all batches), sorted within a group."""
+        # Sums of floats hang on their order, which that of the batches must not change.
         return torch.cat(self.parts, 1).sort(1).values

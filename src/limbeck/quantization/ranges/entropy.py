@@ -1,10 +1,24 @@
-"""The interval, shrunk from the extremes in steps, that loses least of the distribution: argmin over a in (0, 1] of KL(P || Q_a)
+"""The interval, shrunk from the extremes in steps, that loses least of the distribution:
+
+    argmin over a in (0, 1] of KL(P || Q_a)
+
 (Migacz, "8-bit inference with TensorRT", GTC 2017; Wu et al., 2020, arXiv 2004.09602, section 4.1).
 
-P is the histogram of the values with all that lies outside what the grid covers moved to the outermost bins inside. Q_a is what
-is left of the values inside once they are rounded: the values of each code, spread evenly over those of its bins that held any. The ends of an affine
-grid are shrunk one after the other, the upper first. It suits activations: a weight's channel has too few values for a histogram, and keeps its
-extremes. So does a floating grid, whose small values gain nothing when large ones are cut.
+P is the histogram of the values, with all that lies outside what the grid covers moved to the
+outermost bins inside. Q_a is what is left of the values inside once they are rounded: the values of
+each code, spread evenly over those of its bins that held any.
+
+Deviations:
+
+- Migacz shrinks the one bound of |x|. Here the ends of an affine grid are shrunk one after the
+  other, the upper first: they need not lie alike.
+- Migacz ends with 128 bins and cuts the histogram at each. Here STEPS shares of the interval are
+  tried, so that all groups are searched at once.
+- A group of few values has fewer bins than codes, where rounding would seem to lose nothing, and
+  keeps its extremes. That is so for a weight's channel: the search suits activations.
+- A floating grid keeps its extremes: its small values gain nothing when large ones are cut.
+
+Shapes: G groups, N values, B bins.
 """
 
 import torch
@@ -12,55 +26,78 @@ import torch
 from limbeck.quantization.affine import fit_interval, quantize
 from limbeck.quantization.ranges import Sample
 
+# Bins of the histogram, as many as Migacz has.
 BINS = 2048
-VALUES_A_BIN = 32  # on average at least, or chance would shrink; with a bin a code or fewer, rounding loses nothing
+
+# On average at least: with fewer, chance would decide which bins are empty, and shrink intervals.
+VALUES_PER_BIN = 32
+
+# Intervals that are tried, for each end of an affine grid.
 STEPS = 40
-WORTH = 1e-6  # nats that shrinking must save: less is the rounding of sums
-SMALLEST = 1e-9  # a share of the values; an outermost bin may be empty before what lies outside is moved there
+
+# Nats that shrinking must save: a smaller difference is the rounding of sums.
+LEAST_GAIN = 1e-6
+
+# A share of the values, for log q: an outermost bin may be empty before what lies outside is moved
+# there.
+SMALLEST_SHARE = 1e-9
 
 
 class Entropy(Sample):
-    """A search over STEPS shrunk intervals for each row, or as many for each end."""
+    """A search over STEPS shrunk intervals for each group, or as many for each end."""
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(scale, zero_point), each (groups)."""
+        """(scale, zero point), each (G)."""
         low, high = self.extremes()
         if self.grid.is_floating:
             return fit_interval(low, high, self.grid)
         counts, centres = histogram(self.values(), low, high)
-        ends, best = torch.stack([low, high]), torch.full_like(low, torch.inf)
-        for moved in ([1.0, 1.0],) if self.grid.symmetric else ([0.0, 1.0], [1.0, 0.0]):
+        ends = torch.stack([low, high])
+        best = torch.full_like(low, torch.inf)
+        # A symmetric grid's ends move together, an affine one's one after the other.
+        moves = [[1.0, 1.0]] if self.grid.symmetric else [[0.0, 1.0], [1.0, 0.0]]
+        for move in moves:
             start = ends
+            moving = ends.new_tensor(move)[:, None]
             for step in range(STEPS):
-                shrunk = start * (1 - step / STEPS * torch.tensor(moved)[:, None])
-                scale, zero = fit_interval(shrunk[0], shrunk[1], self.grid)
-                codes = quantize(centres, scale[:, None], zero[:, None], self.grid) - self.grid.low
-                found = divergence(
-                    counts,
-                    centres,
-                    ((self.grid.low - zero) * scale, (self.grid.high - zero) * scale),
-                    codes,
-                    self.grid.high - self.grid.low,
-                )
-                better = found < best - WORTH
-                ends, best = torch.where(better, shrunk, ends), torch.where(better, found, best)
+                shrunk = start * (1 - step / STEPS * moving)
+                nats = self.divergence_of(shrunk, counts, centres)
+                is_better = nats < best - LEAST_GAIN
+                best = torch.where(is_better, nats, best)
+                ends = torch.where(is_better, shrunk, ends)
         return fit_interval(ends[0], ends[1], self.grid)
+
+    def divergence_of(
+        self,
+        ends: torch.Tensor,
+        counts: torch.Tensor,
+        centres: torch.Tensor,
+    ) -> torch.Tensor:
+        """(G) nats that are lost where the grid covers the interval between `ends` (2, G)."""
+        grid = self.grid
+        scale, zero = fit_interval(ends[0], ends[1], grid)
+        codes = quantize(centres, scale[:, None], zero[:, None], grid) - grid.low
+        # The grid covers more than was asked for: zero, and whole steps.
+        covered = ((grid.low - zero) * scale, (grid.high - zero) * scale)
+        return divergence(counts, centres, covered, codes, grid.high - grid.low)
 
 
 def histogram(
-    values: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+    values: torch.Tensor,
+    low: torch.Tensor,
+    high: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(counts, centres), each (groups, bins) float64, of values (groups, count) between `low` and `high` (groups)."""
-    bins = max(1, min(BINS, values.shape[1] // VALUES_A_BIN))
-    low, width = (
-        low.double()[:, None],
-        ((high.double() - low.double()) / bins).clamp_min(torch.finfo(torch.float32).tiny)[:, None],
-    )
-    place = ((values.double() - low) / width).long().clamp(0, bins - 1)
-    counts = torch.zeros(len(values), bins, dtype=torch.float64).scatter_add(
-        1, place, torch.ones_like(place, dtype=torch.float64)
-    )
-    return counts, low + (torch.arange(bins) + 0.5) * width
+    """(counts, centres), each (G, B) float64, of values (G, N) between `low` and `high` (G)."""
+    bins = max(1, min(BINS, values.shape[1] // VALUES_PER_BIN))
+    low = low.double()[:, None]
+    high = high.double()[:, None]
+    # A group of equal values has no width to divide by.
+    width = ((high - low) / bins).clamp_min(torch.finfo(torch.float32).tiny)
+    index = ((values.double() - low) / width).long().clamp(0, bins - 1)
+    counts = low.new_zeros(len(values), bins)
+    counts = counts.scatter_add(1, index, torch.ones_like(index, dtype=torch.float64))
+    middles = torch.arange(bins, device=values.device) + 0.5
+    return counts, low + middles * width
 
 
 def divergence(
@@ -70,23 +107,41 @@ def divergence(
     codes: torch.Tensor,
     levels: int,
 ) -> torch.Tensor:
-    """(groups) KL(P || Q) of a histogram clipped to an interval and the same values after rounding; infinite with fewer bins inside than `levels`,
-    where rounding would seem to lose nothing. `codes` (groups, bins) count from 0."""
+    """(G) KL(P || Q), in nats, of a histogram clipped to an interval and the values after rounding.
+
+    Args:
+        counts: (G, B) values in each bin.
+        centres: (G, B) of the bins.
+        interval: the lowest and the highest value that the grid covers, each (G).
+        codes: (G, B) what each centre is rounded to, counted from 0.
+        levels: the largest code.
+
+    Returns:
+        Infinity where fewer bins than `levels` lie inside: rounding would seem to lose nothing.
+    """
     bins = counts.shape[1]
-    inside = (centres >= interval[0][:, None]) & (centres <= interval[1][:, None])
-    first, last = (
-        inside.long().argmax(1, keepdim=True),
-        bins - 1 - inside.flip(1).long().argmax(1, keepdim=True),
-    )
-    places = torch.minimum(torch.maximum(torch.arange(bins).expand_as(codes), first), last)
-    kept = counts * inside
-    clipped = torch.zeros_like(counts).scatter_add(1, places, counts)
-    index, nonempty = codes.long(), (kept > 0).double()
-    total = torch.zeros(len(counts), levels + 1, dtype=torch.float64).scatter_add(1, index, kept)
-    spread = torch.zeros_like(total).scatter_add(1, index, nonempty)
-    rounded = (total / spread.clamp_min(1)).gather(1, index) * nonempty
+    low, high = interval
+    is_inside = (centres >= low[:, None]) & (centres <= high[:, None])
+
+    # 1. P: what lies outside counts for the outermost bins inside.
+    first = is_inside.long().argmax(1, keepdim=True)
+    last = bins - 1 - is_inside.flip(1).long().argmax(1, keepdim=True)
+    own_bin = torch.arange(bins, device=counts.device).expand_as(codes)
+    bin_inside = torch.minimum(torch.maximum(own_bin, first), last)
+    clipped = torch.zeros_like(counts).scatter_add(1, bin_inside, counts)
     p = clipped / clipped.sum(1, keepdim=True)
-    q = (rounded / rounded.sum(1, keepdim=True).clamp_min(1)).clamp_min(SMALLEST)
-    return torch.where(
-        inside.sum(1) < levels, torch.inf, torch.where(p > 0, p * (p / q).log(), 0).sum(1)
-    )
+
+    # 2. Q: the values of a code, spread over its bins that held any.
+    kept = counts * is_inside
+    is_filled = (kept > 0).double()
+    index = codes.long()
+    values_of_code = counts.new_zeros(len(counts), levels + 1).scatter_add(1, index, kept)
+    bins_of_code = torch.zeros_like(values_of_code).scatter_add(1, index, is_filled)
+    share = values_of_code / bins_of_code.clamp_min(1)
+    rounded = share.gather(1, index) * is_filled
+    q = rounded / rounded.sum(1, keepdim=True).clamp_min(1)
+    q = q.clamp_min(SMALLEST_SHARE)
+
+    # 3. An empty bin of P adds nothing, where the logarithm would be infinite.
+    nats = torch.where(p > 0, p * (p / q).log(), 0).sum(1)
+    return torch.where(is_inside.sum(1) < levels, torch.inf, nats)

@@ -1,8 +1,14 @@
-"""Learned step size (LSQ, Esser et al., 2020, arXiv 1902.08153, equations 2-3): the scale is a parameter, trained with the gradient of `quant.fake`.
+"""Learned step size: the scale is a parameter, trained with the gradient of `quantization.fake`
+(LSQ, Esser et al., 2020, arXiv 1902.08153, equations 1 to 3).
 
-Deviations: it starts from the least squared error instead of 2 <|v|> / sqrt(Q_P) (as LSQ+, arXiv 2004.09576, section 3.3, which found the start
-to decide the run-to-run variance); LSQ has no offset, so activations keep the integer zero point of that start; the parameter is log(scale),
-which keeps the scale positive and lets Adam, blind to the size of a gradient, change it by the same share whatever its unit.
+Deviations:
+
+- It starts from the least squared error, as `mse`, instead of 2 <|v|> / sqrt(Q_P). So does LSQ+
+  (Bhalgat et al., 2020, arXiv 2004.09576, section 3), which finds that the start decides how much
+  runs differ.
+- LSQ has no offset: activations keep the integer zero point of that start.
+- The parameter is log(scale). That keeps the scale positive, and lets Adam, which does not see how
+  large a gradient is, change it by the same share whatever its unit.
 """
 
 from typing import ClassVar

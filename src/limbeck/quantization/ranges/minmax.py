@@ -1,4 +1,10 @@
-"""The grid covers everything observed: scale = (max - min) / (high - low) (Jacob et al., 2018, arXiv 1712.05877, section 3.1)."""
+"""The grid covers everything observed:
+
+    scale = (max - min) / (highest level - lowest level)
+
+(Jacob et al., 2018, arXiv 1712.05877, section 3.1). On a symmetric grid the larger of the two ends
+decides, and the zero point is 0.
+"""
 
 import torch
 
@@ -10,5 +16,6 @@ class Minmax(Sample):
     """Exact extremes over all batches."""
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(scale, zero_point), each (groups)."""
-        return fit_interval(*self.extremes(), self.grid)
+        """(scale, zero point), each (G)."""
+        low, high = self.extremes()
+        return fit_interval(low, high, self.grid)

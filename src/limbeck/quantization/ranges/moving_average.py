@@ -1,7 +1,8 @@
-"""The grid covers the mean of every batch's extremes, so that one batch's outlier counts for a batch alone.
+"""The grid covers the mean of every batch's extremes: one batch's outlier counts for a batch alone.
 
-Jacob et al. (2018, arXiv 1712.05877, section 3.1) take an exponential moving average, since a training's newest batches say more. Batches of
-calibration have no order: here all of them weigh the same.
+Deviation: Jacob et al. (2018, arXiv 1712.05877, section 3.1) take an exponential moving average,
+since a training's newest batches say more. Batches of calibration have no order: here all of them
+weigh the same.
 """
 
 from typing import ClassVar
@@ -13,15 +14,19 @@ from limbeck.quantization.ranges import Sample
 
 
 class MovingAverage(Sample):
-    """The mean of the extremes."""
+    """The mean of the extremes, over batches."""
 
     by_batch: ClassVar[bool] = True
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(scale, zero_point), each (groups)."""
+        """(scale, zero point), each (G)."""
+        # Refuses what is not finite; the extremes over all batches are not used.
         self.extremes()
-        low, high = (
-            torch.stack(ends).double().sort(0).values.mean(0).float()
-            for ends in (self.lows, self.highs)
-        )
-        return fit_interval(low, high, self.grid)
+        return fit_interval(mean_over_batches(self.lows), mean_over_batches(self.highs), self.grid)
+
+
+def mean_over_batches(ends: list[torch.Tensor]) -> torch.Tensor:
+    """(G) the mean of one end of each batch, each (G)."""
+    # Sorted, and in float64: the order of batches must not change the sum.
+    ordered = torch.stack(ends).double().sort(0).values
+    return ordered.mean(0).float()

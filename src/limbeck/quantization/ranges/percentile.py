@@ -1,19 +1,25 @@
-"""The grid covers all but the outermost 0.01 % of the values on either side (Wu et al., 2020, arXiv 2004.09602, section 4.1: 99.99 %)."""
+"""The grid covers all but the outermost 0.01 % of the values on either side.
+
+(Wu et al., 2020, arXiv 2004.09602, section 4.1, whose best percentiles are 99.99 % and 99.999 %.)
+"""
 
 import torch
 
 from limbeck.quantization.affine import fit_interval
 from limbeck.quantization.ranges import Sample
 
+# The share of the values that is left out at either end.
 OUTSIDE = 1e-4
 
 
 class Percentile(Sample):
-    """Quantiles of the sampled values; a row of fewer than 1 / OUTSIDE values keeps its extremes."""
+    """Quantiles of the sampled values; a group of fewer than 1 / OUTSIDE keeps its extremes."""
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(scale, zero_point), each (groups)."""
+        """(scale, zero point), each (G)."""
+        # Refuses what is not finite, which the sample may have passed over.
         self.extremes()
         values = self.values()
-        cut = int(OUTSIDE * values.shape[1])
-        return fit_interval(values[:, cut], values[:, values.shape[1] - 1 - cut], self.grid)
+        count = values.shape[1]
+        cut = int(OUTSIDE * count)
+        return fit_interval(values[:, cut], values[:, count - 1 - cut], self.grid)

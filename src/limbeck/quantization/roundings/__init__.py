@@ -1,11 +1,15 @@
 """How weights reach the grid: which integer a weight divided by its scale becomes.
 
-A rounding of single values is a function of steps (w / scale) and acts in training and after; its gradient is the straight-through one of
-`quant.fake`. One by layer looks at all weights of a layer and at what the layer reads, after training only: what it gives already lies
-on the grid, so that from then on the nearest level is the very one it chose. An embedding reads one row at a time, whose error is least at the
-nearest levels: roundings by layer leave it there.
+There are two kinds. A rounding of single values (`Rounding`) is a function of steps, weight over
+scale. It acts in training and after it, with the straight-through gradient of `quantization.fake`.
 
-Shapes: N positions, O out, D in (channels x window); before these P parts, of a grouped convolution, or none.
+A rounding by layer (`LayerRounding`) looks at all weights of a layer and at what the layer reads,
+after training only. What it gives lies on the grid already, so that from then on the nearest level
+is the very one it chose. An embedding reads one row at a time, whose error is least at the nearest
+levels: roundings by layer leave it there.
+
+Shapes: N positions, O outputs, D inputs of a layer (of a convolution channels x window). Axes
+before them are parts of a grouped convolution, or none.
 """
 
 from typing import ClassVar, Protocol, runtime_checkable
@@ -14,11 +18,14 @@ import torch
 
 from limbeck.core.grids import GRIDS, Grid
 
-INTEGERS = tuple(
-    name
-    for name, grid in GRIDS.items()
-    if grid.symmetric and grid.step == 1 and not grid.is_floating
-)  # levels one step apart
+
+def _has_whole_steps(grid: Grid) -> bool:
+    """Whether the levels of weights on a grid are neighbouring integers."""
+    return grid.symmetric and grid.step == 1 and not grid.is_floating
+
+
+# The formats whose levels are one step apart: those a rounding up or down makes sense for.
+INTEGERS = tuple(name for name, grid in GRIDS.items() if _has_whole_steps(grid))
 
 
 @runtime_checkable
@@ -26,23 +33,35 @@ class Rounding(Protocol):
     """One file, one way, value by value."""
 
     def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
-        """Levels of the grid as float32, not yet clamped to it, of steps (groups, count), or of any shape whose last axis is one group's."""
+        """The level of each value.
+
+        Args:
+            steps: values over their scale, of any shape whose last axis lies within one group.
+            grid: whose levels are meant.
+            training: whether a training step asks; else the codes that are kept.
+
+        Returns:
+            Levels of the grid as float32, in the shape of `steps`, not yet clamped to its ends.
+        """
         ...
 
 
 @runtime_checkable
 class Limited(Protocol):
-    """One that is made for some formats alone."""
+    """What a rounding adds that is made for some formats alone: their names."""
 
     formats: ClassVar[tuple[str, ...]]
 
 
 @runtime_checkable
 class ScaledRounding(Rounding, Protocol):
-    """One that says also what a step is."""
+    """A rounding that also says what a step is."""
 
     def scale(self, values: torch.Tensor) -> torch.Tensor:
-        """(groups), positive, for the float weights (groups, count), in place of the range's."""
+        """The scale of each group, (groups), above 0, of float weights (groups, count).
+
+        It takes the place of the range's.
+        """
         ...
 
 
@@ -51,15 +70,32 @@ class LayerRounding(Protocol):
     """One file, one way, a whole layer at a time."""
 
     def solve(
-        self, weight: torch.Tensor, scale: torch.Tensor, grid: Grid, inputs: torch.Tensor
+        self,
+        weight: torch.Tensor,
+        scale: torch.Tensor,
+        grid: Grid,
+        inputs: torch.Tensor,
     ) -> torch.Tensor:
-        """Weights on the grid, (..., O, D), for weights (..., O, D) with the scales (..., O, groups) and the inputs (..., N, D) that they meet."""
+        """The layer's weights on the grid.
+
+        Args:
+            weight: (..., O, D) in float32; it is left as it is.
+            scale: (..., O, groups) of as many neighbouring columns each.
+            grid: the grid of the weights.
+            inputs: (..., N, D) what meets the weights.
+
+        Returns:
+            (..., O, D), each a level of the grid times its scale.
+        """
         ...
 
 
 def mismatch(rounding: object, weights: str) -> str | None:
-    """What is wrong with rounding weights of a format so, and how to mend it; None where nothing is."""
+    """Why a rounding cannot make weights of the format `weights`, and the cure; None if it can."""
     if not isinstance(rounding, Limited) or weights in (*rounding.formats, "float"):
         return None
     formats = " or ".join(rounding.formats)
-    return f"rounds weights to {formats} alone, not to {weights}. Say `weights: {formats}`, or leave `rounding` out"
+    return (
+        f"rounds weights to {formats} alone, not to {weights}. "
+        f"Say `weights: {formats}`, or leave `rounding` out"
+    )

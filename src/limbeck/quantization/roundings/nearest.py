@@ -1,6 +1,6 @@
-"""The nearest level, half to even as ONNX QuantizeLinear rounds (Jacob et al., 2018, arXiv 1712.05877, equation 1).
+"""The nearest level, of two as near the even one, as ONNX QuantizeLinear rounds.
 
-The error is at most scale / 2 inside the range.
+(Jacob et al., 2018, arXiv 1712.05877, equation 1.) The error is at most scale / 2 inside the range.
 """
 
 import torch
@@ -10,8 +10,8 @@ from limbeck.quantization.grids_torch import nearest_level
 
 
 class Nearest:
-    """No keys."""
+    """Has no keys."""
 
     def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
-        """Levels of the shape of `steps`."""
+        """Levels in the shape of `steps`; in training the same."""
         return nearest_level(steps, grid)

@@ -1,12 +1,19 @@
-"""Ternary weight networks (Li et al., 2016, arXiv 1605.04711, section 2): with the threshold D = 0.7 mean |w| of a group,
+"""Ternary weight networks (Li et al., 2016, arXiv 1605.04711, section 2). With a threshold for each
+group of weights,
 
-    code = sign(w) where |w| > D, else 0        scale = mean |w| over the weights with |w| > D
+    threshold = 0.7 mean |w|
+    code = sign(w) where |w| > threshold, else 0
+    scale = mean |w| over the weights with |w| > threshold
 
-an approximation in closed form of the ternary weights and the scale of least squared error. For the format `ternary` alone. Where the range is
-learned (`lsq`), training goes on from that scale, as TTQ's (arXiv 1612.01064) does, with one magnitude instead of two: the format keeps one scale a
+which approximates in closed form the ternary weights and the scale of least squared error. It is for
+the format `ternary` alone.
+
+Where the range is learned (`lsq`), training goes on from that scale. Trained ternary quantization
+(Zhu et al., 2016, arXiv 1612.01064) does so too, with two magnitudes; the format has one scale a
 group.
 
-The gradient is that of every format here, 0 where |w| is beyond 1.5 scales; the paper passes it everywhere.
+Deviation: the gradient is that of every format here, 0 where |w| is beyond 1.5 scales. The paper
+passes it everywhere.
 """
 
 from typing import ClassVar
@@ -16,24 +23,32 @@ import torch
 from limbeck.core.grids import Grid
 from limbeck.quantization.affine import SMALLEST
 
-SHARE = 0.7  # of mean |w|: between the best for uniform weights, 2/3, and for normal ones, 0.75
+# Of mean |w|. The paper's: between the best for uniform weights, 2/3, and for normal ones, 0.75.
+THRESHOLD = 0.7
 
 
 class Ternary:
-    """No keys."""
+    """Has no keys."""
 
     formats: ClassVar[tuple[str, ...]] = ("ternary",)
 
     def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
-        """Integers of the shape of `steps`; beyond 1.5 they leave the grid, which clamps them, so that the gradient knows."""
-        return torch.where(large(steps), steps.sign() * steps.abs().round().clamp_min(1), 0)
+        """Integers in the shape of `steps`; 0 below the threshold."""
+        # A weight far out gets a larger integer than 1: the grid clamps it, which tells the
+        # gradient that it is out of range.
+        magnitude = steps.abs().round().clamp_min(1)
+        return torch.where(is_large(steps), steps.sign() * magnitude, 0)
 
     def scale(self, values: torch.Tensor) -> torch.Tensor:
-        """(groups) for weights (groups, count)."""
-        kept = large(values)
-        return ((values.abs() * kept).sum(-1) / kept.sum(-1).clamp_min(1)).clamp_min(SMALLEST)
+        """The scale of each group, (groups), of weights (groups, count)."""
+        is_kept = is_large(values)
+        total = (values.abs() * is_kept).sum(-1)
+        # A group of zeros keeps none.
+        count = is_kept.sum(-1).clamp_min(1)
+        return (total / count).clamp_min(SMALLEST)
 
 
-def large(values: torch.Tensor) -> torch.Tensor:
-    """Where |w| is above the threshold of its group."""
-    return values.abs() > SHARE * values.abs().mean(-1, keepdim=True)
+def is_large(values: torch.Tensor) -> torch.Tensor:
+    """Where |w| is above the threshold of its group, the last axis."""
+    magnitudes = values.abs()
+    return magnitudes > THRESHOLD * magnitudes.mean(-1, keepdim=True)
