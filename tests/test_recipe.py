@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from limbeck.core import registry
 from limbeck.core.yaml12 import load
-from limbeck.data.splits import relocated
+from limbeck.data.paths import relocated
 from limbeck.pipeline import compatibility
 from limbeck.recipe import reading
 from limbeck.recipe.model import Quantize, Recipe, Student, Teacher, Train, Verdict
