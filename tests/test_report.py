@@ -11,7 +11,8 @@ import pytest
 
 from limbeck.artifact.card import card
 from limbeck.core.files import read_json
-from limbeck.reports import page
+from limbeck.reports import charts, numbers, page
+from limbeck.reports.axis import Axis
 
 Json = dict[str, Any]
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-MISC", "I-MISC"]
@@ -329,9 +330,9 @@ class Text(HTMLParser):
 
 def ascii_signs(text: str) -> str:
     return (
-        text.replace(page.MINUS, "-")
-        .replace(page.TIMES, "x")
-        .replace(page.NONE, "-")
+        text.replace(numbers.MINUS, "-")
+        .replace(numbers.TIMES, "x")
+        .replace(numbers.UNKNOWN, "-")
         .replace("\N{NO-BREAK SPACE}", " ")
     )
 
@@ -585,7 +586,7 @@ def test_odd_curves_are_drawn(report: Json) -> None:
     rows.append(
         {"arm": "joint", "seed": 0, "step": 5, "epoch": 0, "validation": {"f1": 1.0, "loss": 2.0}}
     )
-    titles = [chart["title"] for chart in page._charts(report, rows)]
+    titles = [chart["title"] for chart in charts.charts(report, rows)]
     assert titles == ["task loss", "kl loss", "F1 on validation"]
 
 
@@ -608,7 +609,7 @@ def test_what_was_measured_beside_the_losses_is_drawn(report: Json) -> None:
         }
         for step in (1, 6)
     ]
-    titles = [chart["title"] for chart in page._charts(report, rows)]
+    titles = [chart["title"] for chart in charts.charts(report, rows)]
     assert titles == [
         "kl loss",
         "agreement with the teacher",
@@ -623,44 +624,44 @@ def test_what_was_measured_beside_the_losses_is_drawn(report: Json) -> None:
 )
 def test_axis_has_a_few_ticks_inside(low: float, high: float) -> None:
     for log in (False, True) if low > 0 else (False,):
-        axis = page.Axis.over([low, high], 0, 100, log=log)
+        axis = Axis.over([low, high], 0, 100, log=log)
         places = [place for place, _ in axis.ticks()]
         assert all(0 <= place <= 100 for place in places)
         assert 0 <= axis.at(low) <= axis.at(high) <= 100
-        if not log or high / low > page.LOG_SPAN:
+        if not log or high / low > charts.LOG_SPAN:
             assert 2 <= len(places) <= 9
 
 
 def test_steps_are_whole_and_long_curves_short() -> None:
-    assert [text for _, text in page.Axis.over([1, 2, 3], 0, 9, whole=True).ticks()] == [
+    assert [text for _, text in Axis.over([1, 2, 3], 0, 9, whole=True).ticks()] == [
         "1",
         "2",
         "3",
     ]
-    points = page._over_seeds(
-        [("joint", seed, step, float(seed)) for seed in (0, 1) for step in range(1000)]
+    points = charts.over_seeds(
+        [charts.Sample("joint", seed, step, float(seed)) for seed in (0, 1) for step in range(1000)]
     )
-    assert len(points) <= page.MAX_POINTS
+    assert len(points) <= charts.MAX_POINTS
     assert {(point.mean, point.low, point.high) for point in points} == {(0.5, 0.0, 1.0)}
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (page._size(999), "999 B"),
-        (page._size(44_623_104), "44.6 MB"),
-        (page._size(999_800), "1.00 MB"),
-        (page._size(None), "-"),
-        (page._count(3453), "3\u202f453"),
-        (page._count(44_069_129), "44.1 M"),
-        (page._duration(59.94), "59.9 s"),
-        (page._duration(1483), "24 min 43 s"),
-        (page._duration(7265), "2 h 01 min"),
-        (page._percent(0.5), "50.00 %"),
-        (page._percent(1.0), "100 %"),
-        (page._short(0.0001234), "0.000123"),
-        (page._short(9.999), "10.0"),
-        (page._short(-1234.5), "-1234"),
+        (numbers.size(999), "999 B"),
+        (numbers.size(44_623_104), "44.6 MB"),
+        (numbers.size(999_800), "1.00 MB"),
+        (numbers.size(None), "-"),
+        (numbers.count(3453), "3\u202f453"),
+        (numbers.count(44_069_129), "44.1 M"),
+        (numbers.duration(59.94), "59.9 s"),
+        (numbers.duration(1483), "24 min 43 s"),
+        (numbers.duration(7265), "2 h 01 min"),
+        (numbers.percent(0.5), "50.00 %"),
+        (numbers.percent(1.0), "100 %"),
+        (numbers.short(0.0001234), "0.000123"),
+        (numbers.short(9.999), "10.0"),
+        (numbers.short(-1234.5), "-1234"),
     ],
 )
 def test_numbers(text: str, expected: str) -> None:

@@ -1,86 +1,116 @@
-"""The layers of a quantized model as a heat map of the report: the warmer a cell, the more its layer loses or costs in that column. Torch-free.
+"""The layers of a quantized model as a heat map: the warmer a cell, the more is lost or spent.
 
-A signal to noise of COLD_DB or more is cold and HOT_DB the hottest; nats go by the logarithm, over three decades below the worst layer; overflow by
-its share; bytes and milliseconds by their part of the largest.
+Each column has a scale of its own, from 0 (cold) to 1 (hot): a signal to noise is cold from COLD_DB
+up and hottest at HOT_DB; nats go by the logarithm, over three decades below the worst layer;
+overflow by the square root of its share; bytes and milliseconds by their part of the largest.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-Json = Mapping[str, Any]
+from limbeck.reports.numbers import THIN_SPACE, UNKNOWN
 
+Json = Mapping[str, Any]
+Values = Sequence[float | None]
+
+# By 6 dB a bit: 8 bits leave 40 to 50 dB of signal to noise, 2 bits about 10.
 COLD_DB, HOT_DB = 50.0, 10.0
 DECADES = 3
 MOST_OPACITY = 0.75  # of a cell's colour, so that its figure is read on light and on dark
-NONE = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title, the key of a layer's row, the heat of its values, and one as text."""
+
+    title: str
+    key: str
+    heat: Callable[[Values], list[float]]
+    text: Callable[[float], str]
 
 
 def view(layers: Json | None) -> dict[str, Any] | None:
-    """What the template lays out: a head, a row of cells for each layer, and the changed test rows."""
+    """`layers` of report.json with what the template lays out: a head, and a row for each layer."""
     if layers is None:
         return None
-    columns = [
-        column
-        for column in COLUMNS
-        if any(row.get(column[1]) is not None for row in layers["layers"])
-    ]
-    heats = {key: heat([row.get(key) for row in layers["layers"]]) for _, key, heat, _ in columns}
-    rows = [
-        {
-            "name": row["name"],
-            "weights": row["weights"],
-            "cells": [cell(row, heats[key][i], key, text) for _, key, _, text in columns],
-        }
-        for i, row in enumerate(layers["layers"])
-    ]
+    rows = layers["layers"]
+    columns = []
+    heats = {}
+    for column in COLUMNS:
+        values = [row.get(column.key) for row in rows]
+        # `limbeck inspect` adds milliseconds; without it that column is not there.
+        if any(value is not None for value in values):
+            columns.append(column)
+            heats[column.key] = column.heat(values)
+    table = []
+    for i, row in enumerate(rows):
+        cells = [cell(row, heats[column.key][i], column) for column in columns]
+        table.append({"name": row["name"], "weights": row["weights"], "cells": cells})
     return {
         **layers,
-        "head": [title for title, *_ in columns],
-        "table": rows,
-        "can_saturate": any(row["int16"] > 1 for row in layers["layers"]),
+        "head": [column.title for column in columns],
+        "table": table,
+        "can_saturate": any(row["int16"] > 1 for row in rows),
     }
 
 
-def cell(row: Json, heat: float, key: str, text: Callable[[float], str]) -> dict[str, str]:
+def cell(row: Json, heat: float, column: Column) -> dict[str, str]:
     """A figure and the opacity of its colour."""
-    value = row.get(key)
-    missing = (
-        "exact"
-        if key in ("weight_db", "output_db") or (key == "input_db" and row["input_range"])
-        else NONE
-    )
-    return {
-        "text": missing if value is None else text(value),
-        "opacity": f"{MOST_OPACITY * heat:.3f}",
-    }
+    value = row.get(column.key)
+    if value is None:
+        text = "exact" if _is_exact(row, column.key) else UNKNOWN
+    else:
+        text = column.text(value)
+    return {"text": text, "opacity": f"{MOST_OPACITY * heat:.3f}"}
 
 
-def by_decibels(values: Sequence[float | None]) -> list[float]:
+def _is_exact(row: Json, key: str) -> bool:
+    """Whether a figure is missing because there is no noise, and not because there is no signal."""
+    if key == "input_db":
+        return bool(row["input_range"])  # an embedding reads no numbers
+    return key in ("weight_db", "output_db")
+
+
+def by_decibels(values: Values) -> list[float]:
     """Heat of a signal to noise, 0 where nothing was lost."""
-    return [
-        0.0 if value is None else min(1.0, max(0.0, (COLD_DB - value) / (COLD_DB - HOT_DB)))
-        for value in values
-    ]
+    heats = []
+    for value in values:
+        # An infinite ratio is not in JSON: no value is no noise.
+        known = COLD_DB if value is None else value
+        heat = (COLD_DB - known) / (COLD_DB - HOT_DB)
+        heats.append(min(1.0, max(0.0, heat)))
+    return heats
 
 
-def by_logarithm(values: Sequence[float | None]) -> list[float]:
-    """Heat of a loss."""
-    worst = max((value for value in values if value), default=1.0)
-    return [
-        max(0.0, 1 + math.log10(value / worst) / DECADES) if value and value > 0 else 0.0
-        for value in values
-    ]
+def by_logarithm(values: Values) -> list[float]:
+    """Heat of a loss: 1 for the worst, a third less for each decade below it."""
+    worst = _largest(values)
+    heats = []
+    for value in values:
+        heat = 0.0
+        # A layer whose rounding helps by chance has a loss below 0.
+        if value is not None and value > 0:
+            decades_below = -math.log10(value / worst)
+            heat = max(0.0, 1 - decades_below / DECADES)
+        heats.append(heat)
+    return heats
 
 
-def by_part(values: Sequence[float | None]) -> list[float]:
+def by_part(values: Values) -> list[float]:
     """Heat of a cost: its part of the largest."""
-    largest = max((value for value in values if value), default=1.0)
+    largest = _largest(values)
     return [max(0.0, (value or 0.0) / largest) for value in values]
 
 
-def by_share(values: Sequence[float | None]) -> list[float]:
-    """Heat of what is itself a share."""
+def _largest(values: Values) -> float:
+    """Of the values that are known and not 0; 1 where none is, which then divides nothing."""
+    return max((value for value in values if value), default=1.0)
+
+
+def by_share(values: Values) -> list[float]:
+    """Heat of what is itself a share: its root, since a small share matters."""
     return [math.sqrt(value or 0.0) for value in values]
 
 
@@ -96,7 +126,7 @@ def in_nats(value: float) -> str:
 
 def in_bytes(value: float) -> str:
     """Whole, in thousands."""
-    return f"{round(value):,}".replace(",", "\u202f")
+    return f"{round(value):,}".replace(",", THIN_SPACE)
 
 
 def in_milliseconds(value: float) -> str:
@@ -110,11 +140,11 @@ def in_percent(value: float) -> str:
 
 
 COLUMNS = (
-    ("Weights dB", "weight_db", by_decibels, in_decibels),
-    ("Input dB", "input_db", by_decibels, in_decibels),
-    ("Output dB", "output_db", by_decibels, in_decibels),
-    ("Nats lost", "nats", by_logarithm, in_nats),
-    ("Overflow", "overflow", by_share, in_percent),
-    ("Bytes", "bytes", by_part, in_bytes),
-    ("ms", "milliseconds", by_part, in_milliseconds),
+    Column("Weights dB", "weight_db", by_decibels, in_decibels),
+    Column("Input dB", "input_db", by_decibels, in_decibels),
+    Column("Output dB", "output_db", by_decibels, in_decibels),
+    Column("Nats lost", "nats", by_logarithm, in_nats),
+    Column("Overflow", "overflow", by_share, in_percent),
+    Column("Bytes", "bytes", by_part, in_bytes),
+    Column("ms", "milliseconds", by_part, in_milliseconds),
 )

@@ -1,81 +1,113 @@
-"""A report as lines for the terminal."""
+"""A report as the lines that end a run in a terminal."""
 
 from pathlib import Path
 from typing import Any
 
 from limbeck.reports import speed
 
+Json = dict[str, Any]
 
-def lines(report: dict[str, Any], out: Path, *, next_steps: bool) -> list[str]:
-    """The table of arms, parity, the verdict, and what to look at."""
+
+def lines(report: Json, out: Path, *, next_steps: bool) -> list[str]:
+    """The table of arms, parity, the verdict, and what to look at.
+
+    out: the run folder. next_steps: whether commands to try come last, as after the demo.
+    """
+    has_layers = bool(report.get("layers"))
+    return [
+        *arm_lines(report),
+        *metric_lines(report),
+        *parity_lines(report["parity"]),
+        *verdict_lines(report["verdict"]),
+        *speed.sentences(report.get("speed")),
+        *places(out, has_layers=has_layers),
+        *(commands(out) if next_steps else []),
+    ]
+
+
+def arm_lines(report: Json) -> list[str]:
+    """The table of arms, between two blank lines."""
     metric = report["metric"]["name"]
     width = max(9, len(metric))
-    found = [
+    table = [
         "",
         f"{'arm':10} {metric:>{width}}   {'95 % interval':17} {'bytes':>12} {'p50 ms':>9}  runtime",
     ]
     for name, arm in report["arms"].items():
         low, high = arm["ci95"][metric]
         latency = arm["latency_ms"]
-        found.append(
-            f"{name:10} {arm['mean'][metric]:{width}.4f}   [{low:.4f}, {high:.4f}]  {arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
+        table.append(
+            f"{name:10} {arm['mean'][metric]:{width}.4f}   [{low:.4f}, {high:.4f}]  "
+            f"{arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
         )
-    found.append("")
-    if report["verdict"] is None:
-        found += [
-            f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in arm["mean"].items())
-            for name, arm in report["arms"].items()
-        ]
-    for row in report["parity"]:
-        state = "holds" if row["holds"] else "FAILS"
-        found.append(
-            f"parity {state}: {row['arm']}, seed {row['seed']}, {row['runtime']}: {row['flips']} of {row['units']} decisions differ"
-        )
-    return (
-        found
-        + verdict_lines(report["verdict"])
-        + speed.sentences(report.get("speed"))
-        + look(out, next_steps, layers=bool(report.get("layers")))
-    )
+    return [*table, ""]
 
 
-def verdict_lines(verdict: dict[str, Any] | None) -> list[str]:
-    """The verdict in a few sentences."""
+def metric_lines(report: Json) -> list[str]:
+    """Every metric of every arm, for a run without a verdict: there they are the result."""
+    if report["verdict"] is not None:
+        return []
+    found = []
+    for name, arm in report["arms"].items():
+        metrics = ", ".join(f"{key} {value:.4f}" for key, value in arm["mean"].items())
+        found.append(f"{name}: {metrics}")
+    return found
+
+
+def parity_lines(parity: list[Json]) -> list[str]:
+    """Whether each graph decides as the trained model."""
+    return [
+        f"parity {'holds' if row['holds'] else 'FAILS'}: "
+        f"{row['arm']}, seed {row['seed']}, {row['runtime']}: "
+        f"{row['flips']} of {row['units']} decisions differ"
+        for row in parity
+    ]
+
+
+def verdict_lines(verdict: Json | None) -> list[str]:
+    """The verdict in a few sentences; nothing where none was asked for."""
     if verdict is None:
         return []
     low, high = verdict["drop_ci95"]
-    found = [
-        f"verdict: {'KEPT' if verdict['kept'] else 'NOT KEPT'}. Drop {verdict['drop']:.4f} [{low:.4f}, {high:.4f}], allowed {verdict['max_drop']:g}; "
+    sentences = [
+        f"verdict: {'KEPT' if verdict['kept'] else 'NOT KEPT'}. "
+        f"Drop {verdict['drop']:.4f} [{low:.4f}, {high:.4f}], allowed {verdict['max_drop']:g}; "
         f"{verdict['speedup']:.1f} times as fast, {verdict['compression']:.1f} times smaller"
     ]
-    found += [f"  because {reason}" for reason in verdict["reasons"]]
+    sentences += [f"  because {reason}" for reason in verdict["reasons"]]
     for key, title in (("kd", "distillation"), ("joint", "joint training")):
-        if verdict[f"{key}_gain"] is not None:
+        gain = verdict[f"{key}_gain"]
+        if gain is not None:
             low, high = verdict[f"{key}_gain_ci95"]
-            helped = (
-                "helped"
-                if low > 0
-                else "hurt"
-                if high < 0
-                else "made no difference that this test set can show"
-            )
-            found.append(
-                f"{title} {helped}: {verdict[f'{key}_gain']:+.4f} [{low:+.4f}, {high:+.4f}]"
-            )
-    return found
+            sentences.append(f"{title} {_helped(low, high)}: {gain:+.4f} [{low:+.4f}, {high:+.4f}]")
+    return sentences
 
 
-def look(out: Path, next_steps: bool, *, layers: bool = False) -> list[str]:
-    """Where the results lie, and for the demo what to try."""
+def _helped(low: float, high: float) -> str:
+    """What the 95 % interval of a gain shows."""
+    if low > 0:
+        return "helped"
+    return "hurt" if high < 0 else "made no difference that this test set can show"
+
+
+def places(out: Path, *, has_layers: bool) -> list[str]:
+    """Where the results lie, after a blank line."""
     found = ["", f"report    {out / 'report.html'}"]
+    # A run leaves an artifact, a float model, or neither where parity fails.
     found += [f"{name:9} {out / name}" for name in ("artifact", "model") if (out / name).is_dir()]
-    found += [f"layers    limbeck inspect {out}"] * layers
-    if next_steps:
-        found += [
-            "",
-            "Next:",
-            f"  limbeck bench {out / 'artifact'}",
-            "  limbeck list losses",
-            f"  limbeck run {out / 'recipe.yaml'} train.epochs=10 verdict.max_drop=0.06 --out {out.with_name(out.name + '-short')}",
-        ]
+    if has_layers:
+        found.append(f"layers    limbeck inspect {out}")
     return found
+
+
+def commands(out: Path) -> list[str]:
+    """What to try after the demo."""
+    shorter = out.with_name(out.name + "-short")
+    return [
+        "",
+        "Next:",
+        f"  limbeck bench {out / 'artifact'}",
+        "  limbeck list losses",
+        f"  limbeck run {out / 'recipe.yaml'} "
+        f"train.epochs=10 verdict.max_drop=0.06 --out {shorter}",
+    ]

@@ -1,0 +1,136 @@
+"""The table of arms: one row for each way of making a small model, beside the teacher."""
+
+from typing import Any
+
+from limbeck.reports.axis import Axis
+from limbeck.reports.numbers import interval, ratio_in_words
+
+Json = dict[str, Any]
+
+# Every arm of a verdict, from the reference to what is judged, and what it is in a few words.
+ARMS = {
+    "teacher": "the large model",
+    "plain": "no teacher",
+    "kd": "distilled",
+    "kd+ptq": "quantized afterwards",
+    "joint": "quantized in training",
+    "quantized": "no distillation",
+}
+
+# The pixels of the little plot of a metric's interval; the template's is 150 wide.
+PLOT_LEFT, PLOT_RIGHT = 8, 142
+
+
+def shipped_arm(arms: Json) -> str:
+    """The arm that is judged and whose artifact is handed out, whatever the order of the arms."""
+    for name in reversed(ARMS):
+        if name in arms:
+            return name
+    return list(arms)[-1]
+
+
+def color_of(arm: str) -> int:
+    """The number of an arm's colour in the style sheet: the same in every report."""
+    names = list(ARMS)
+    return names.index(arm) if arm in ARMS else len(names) - 1
+
+
+def metric_title(name: str) -> str:
+    """`F1`, `exact match`: an abbreviation in capitals, a longer name as words."""
+    return name.upper() if len(name) <= 4 else name.replace("_", " ")
+
+
+def arm_rows(report: Json) -> list[Json]:
+    """One row of the table for each arm, with its ratios to the teacher."""
+    plots = interval_plots(report)
+    teacher = report["arms"].get("teacher") or {}
+    return [
+        _arm_row(name, arm, teacher, report["metric"]["name"]) | {"forest": plots.get(name)}
+        for name, arm in report["arms"].items()
+    ]
+
+
+def _arm_row(name: str, arm: Json, teacher: Json, metric: str) -> Json:
+    """Everything of a row but its plot."""
+    latency = arm.get("latency_ms") or {}
+    teacher_latency = teacher.get("latency_ms") or {}
+    bytes_ratio = _against(arm.get("bytes"), teacher.get("bytes"), "smaller", "larger")
+    p50_ratio = _against(latency.get("p50"), teacher_latency.get("p50"), "faster", "slower")
+    is_teacher = name == "teacher"  # and beside itself no ratio says anything
+    return {
+        "name": name,
+        "what": ARMS.get(name, ""),
+        "mean": arm["mean"].get(metric),
+        "interval": interval(_bounds(arm, metric)),
+        "agreement": arm.get("agreement"),
+        "parameters": arm.get("parameters"),
+        "bytes": arm.get("bytes"),
+        "bytes_ratio": None if is_teacher else bytes_ratio,
+        "p50": latency.get("p50"),
+        "p99": latency.get("p99"),
+        "ms_ratio": None if is_teacher else p50_ratio,
+        "runtime": latency.get("runtime"),
+        "threads": latency.get("threads"),
+    }
+
+
+def _bounds(arm: Json, metric: str) -> list[float] | None:
+    """The 95 % interval of an arm's metric, where the report has one."""
+    return (arm.get("ci95") or {}).get(metric)
+
+
+def _against(value: float | None, teacher: float | None, better: str, worse: str) -> Json | None:
+    """The ratio to the teacher in words, and whether it is for the worse."""
+    if not value or not teacher:
+        return None
+    text = ratio_in_words(teacher / value, better, worse)
+    return {"text": text, "worse": teacher < value}
+
+
+def interval_plots(report: Json) -> dict[str, Json]:
+    """Arm -> pixel positions on one common axis (a forest plot), of arms whose metric is known.
+
+    Each has the mean, the interval, the single seeds, and the least quality that is allowed.
+    """
+    metric = report["metric"]["name"]
+    arms = {name: arm for name, arm in report["arms"].items() if _has(arm, metric)}
+    limit = allowed_metric(report)
+    values = [] if limit is None else [limit]
+    for arm in arms.values():
+        values += [arm["mean"][metric], *(_bounds(arm, metric) or ()), *_seeds(arm, metric)]
+    if not arms:
+        return {}
+    axis = Axis.over(values, PLOT_LEFT, PLOT_RIGHT)
+    return {name: _interval_plot(arm, metric, limit, axis) for name, arm in arms.items()}
+
+
+def _interval_plot(arm: Json, metric: str, limit: float | None, axis: Axis) -> Json:
+    """The positions of one arm."""
+    seeds = _seeds(arm, metric)
+    return {
+        "mean": axis.at(arm["mean"][metric]),
+        "interval": [axis.at(bound) for bound in _bounds(arm, metric) or ()],
+        # A single seed lies under the mean.
+        "seeds": [axis.at(value) for value in seeds] if len(seeds) > 1 else [],
+        "limit": None if limit is None else axis.at(limit),
+    }
+
+
+def _has(arm: Json, metric: str) -> bool:
+    return arm["mean"].get(metric) is not None
+
+
+def _seeds(arm: Json, metric: str) -> list[float]:
+    """The metric of every seed that has it."""
+    return [seed["metrics"][metric] for seed in arm["seeds"] if metric in seed["metrics"]]
+
+
+def allowed_metric(report: Json) -> float | None:
+    """The metric value that a kept model must not be worse than: the teacher's less `max_drop`."""
+    metric = report["metric"]["name"]
+    teacher = report["arms"].get("teacher")
+    allowed = (report["verdict"] or {}).get("max_drop")
+    if allowed is None or teacher is None or not _has(teacher, metric):
+        return None
+    mean: float = teacher["mean"][metric]
+    return mean - allowed if report["metric"]["higher_is_better"] else mean + allowed

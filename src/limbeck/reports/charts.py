@@ -1,0 +1,182 @@
+"""The curves of training as SVG paths: losses, measures beside them, the validation metric.
+
+A curve is the mean over seeds, with a band from the lowest seed to the highest. A long one is
+averaged in buckets of steps.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from limbeck.reports.arms import color_of, metric_title
+from limbeck.reports.axis import Axis
+from limbeck.reports.numbers import short
+
+Json = dict[str, Any]
+
+# The frame of a chart in pixels, which the template draws too: left and right, bottom and top.
+LEFT, RIGHT = 44, 348
+BOTTOM, TOP = 176, 10
+
+MAX_POINTS = 120  # of one curve, on 304 pixels; more steps are averaged in buckets
+LOG_SPAN = 30  # a positive loss that spans more than this factor is drawn on a log axis
+MOST_DOTS = 12  # points that are drawn as dots, too: more would cover the line
+
+# Measures that are drawn, and the titles of their charts.
+MEASURES = {"agreement": "agreement with the teacher", "student_entropy": "student's entropy, nats"}
+# A loss term's part of the length of the gradient is measured as `pull.TERM`.
+PULL = "pull."
+
+
+class Sample(NamedTuple):
+    """One number of one training."""
+
+    arm: str
+    seed: int
+    x: float
+    y: float
+
+
+class Point(NamedTuple):
+    """One place of a curve: the mean over seeds, and the lowest and the highest seed."""
+
+    x: float
+    mean: float
+    low: float
+    high: float
+
+
+def charts(report: Json, curves: Sequence[Json]) -> list[Json]:
+    """What the template draws, for every chart that has data.
+
+    One chart for the total loss, one for each term, one for each measure beside them, one for the
+    validation metric. `curves`: the lines of metrics.jsonl, each with `arm`, `seed` and `step` or
+    `epoch`.
+    """
+    metric = report["metric"]["name"]
+    arms = list(report["arms"])
+    by_title = loss_samples(curves) | measure_samples(curves)
+    drawn = [chart(title, "step", samples, arms) for title, samples in by_title.items()]
+    validation = validation_samples(curves, metric)
+    title = f"{metric_title(metric)} on validation"
+    drawn.append(chart(title, "epoch", validation, arms))
+    return [each for each in drawn if each]
+
+
+def loss_samples(curves: Iterable[Json]) -> dict[str, list[Sample]]:
+    """Title -> samples, the total first."""
+    samples: dict[str, list[Sample]] = {"total loss": []}
+    for row in curves:
+        for term, value in row.get("losses", {}).items():
+            _add(samples, f"{term} loss", row, value)
+    return samples
+
+
+def measure_samples(curves: Iterable[Json]) -> dict[str, list[Sample]]:
+    """Title -> samples of those measures that are drawn."""
+    samples: dict[str, list[Sample]] = {title: [] for title in MEASURES.values()}
+    for row in curves:
+        for name, value in row.get("measures", {}).items():
+            title = _measure_title(name)
+            if title:
+                _add(samples, title, row, value)
+    return samples
+
+
+def _add(samples: dict[str, list[Sample]], title: str, row: Json, value: float | None) -> None:
+    """Put the value of a step under a title. A number that was not finite is null in JSON."""
+    if value is not None:
+        sample = Sample(row["arm"], row["seed"], row.get("step", 0), value)
+        samples.setdefault(title, []).append(sample)
+
+
+def _measure_title(name: str) -> str | None:
+    """None for a measure that is kept in metrics.jsonl alone."""
+    if name.startswith(PULL):
+        return f"{name.removeprefix(PULL)}: share of the gradient"
+    return MEASURES.get(name)
+
+
+def validation_samples(curves: Iterable[Json], metric: str) -> list[Sample]:
+    """The metric after each epoch; the first epoch is at 1."""
+    return [
+        Sample(row["arm"], row["seed"], row["epoch"] + 1, row["validation"][metric])
+        for row in curves
+        if row.get("validation", {}).get(metric) is not None
+    ]
+
+
+def chart(title: str, x_title: str, samples: Sequence[Sample], arms: Sequence[str]) -> Json | None:
+    """One chart's axes and lines in pixels, or None when there is nothing finite to draw.
+
+    arms: in the order of the legend; any other arm of the samples comes after them.
+    """
+    finite = [sample for sample in samples if math.isfinite(sample.y)]
+    if not finite:
+        return None
+    order = dict.fromkeys([*arms, *(sample.arm for sample in finite)])
+    lines = {}
+    for arm in order:
+        points = over_seeds([sample for sample in finite if sample.arm == arm])
+        if points:
+            lines[arm] = points
+
+    points = [point for line in lines.values() for point in line]
+    low = min(point.low for point in points)
+    high = max(point.high for point in points)
+    is_log = low > 0 and high / low > LOG_SPAN
+    x_axis = Axis.over([point.x for point in points], LEFT, RIGHT, whole=True)
+    y_axis = Axis.over([low, high], BOTTOM, TOP, log=is_log)
+    return {
+        "title": title,
+        "x_title": x_title,
+        "log": is_log,
+        "x_ticks": x_axis.ticks(),
+        "y_ticks": y_axis.ticks(),
+        "lines": [_line(arm, line, x_axis, y_axis) for arm, line in lines.items()],
+    }
+
+
+def over_seeds(samples: Sequence[Sample]) -> list[Point]:
+    """The curve of one arm, of at most MAX_POINTS points.
+
+    Steps are put into buckets of equal numbers of steps. A point stands at the last step of its
+    bucket; each seed counts once in it, by its mean.
+    """
+    steps = sorted({sample.x for sample in samples})
+    width = max(1, math.ceil(len(steps) / MAX_POINTS))
+    bucket_of = {step: i // width for i, step in enumerate(steps)}
+    buckets: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        buckets[bucket_of[sample.x]][sample.seed].append(sample.y)
+    points = []
+    for bucket, by_seed in sorted(buckets.items()):
+        # In the order of seeds, so that the sum and its last bit do not depend on that of the rows.
+        means = [fmean(values) for _, values in sorted(by_seed.items())]
+        last = min((bucket + 1) * width, len(steps)) - 1
+        points.append(Point(steps[last], fmean(means), min(means), max(means)))
+    return points
+
+
+def _line(arm: str, points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> Json:
+    """SVG paths of a curve and of its band over seeds; dots where the points are few."""
+    mean = [(x_axis.at(point.x), y_axis.at(point.mean)) for point in points]
+    upper = [(x_axis.at(point.x), y_axis.at(point.high)) for point in points]
+    lower = [(x_axis.at(point.x), y_axis.at(point.low)) for point in points]
+    # Along the upper edge and back along the lower one.
+    band = _path(upper + lower[::-1]) + "Z"
+    return {
+        "arm": arm,
+        "color": color_of(arm),
+        "path": _path(mean),
+        "band": band if upper != lower else None,
+        "dots": mean if len(mean) <= MOST_DOTS else [],
+        "last": short(points[-1].mean),
+    }
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """Straight lines from point to point."""
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)

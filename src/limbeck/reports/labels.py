@@ -1,0 +1,105 @@
+"""What is mistaken for what, and the scores of each label: the tables under Confusion and Labels.
+
+Confusion is coloured by the share of its row, so that a frequent class such as O does not wash out
+the others.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+Json = dict[str, Any]
+
+SCORES = ("precision", "recall", "f1")
+AVERAGES = ("micro average", "macro average", "weighted average")
+MAX_CONFUSION_LABELS = 24  # whose columns fit the width of the page
+
+
+def confusions(arms: Json) -> dict[str, Json]:
+    """The matrix of every arm that has one."""
+    return {
+        name: confusion(arm)
+        for name, arm in arms.items()
+        if arm["seeds"] and arm["seeds"][0].get("confusion")
+    }
+
+
+def confusion(arm: Json) -> Json:
+    """The first seed's matrix, cut to the labels that are confused most.
+
+    A cell knows its share of its whole row, what was cut off included.
+    """
+    seed = arm["seeds"][0]
+    labels, counts = seed["confusion"]["labels"], seed["confusion"]["counts"]
+    shown = most_confused(counts)
+    rows = []
+    for true in shown:
+        cells = [_cell(counts[true], true, predicted) for predicted in shown]
+        rows.append({"label": labels[true], "total": sum(counts[true]), "cells": cells})
+    return {
+        "labels": [labels[i] for i in shown],
+        "rows": rows,
+        "num_labels": len(labels),
+        "seed": seed["seed"],
+    }
+
+
+def most_confused(counts: Sequence[Sequence[int]]) -> list[int]:
+    """Indices of the labels with the most errors, as truth or as answer; at most 24, in order."""
+    errors = []
+    for i, row in enumerate(counts):
+        column = sum(other[i] for other in counts)
+        # What is right stands in the row and in the column.
+        errors.append(sum(row) + column - 2 * row[i])
+    worst = sorted(range(len(counts)), key=lambda i: (-errors[i], i))
+    return sorted(worst[:MAX_CONFUSION_LABELS])
+
+
+def _cell(row: Sequence[int], true: int, predicted: int) -> Json:
+    """A count and the opacity of its colour, which grows with its share of the row."""
+    share = row[predicted] / max(1, sum(row))
+    is_hit = true == predicted
+    # By the square root off the diagonal, where a small share matters.
+    opacity = 0.5 * share if is_hit else 0.75 * math.sqrt(share)
+    return {"count": row[predicted], "share": share, "hit": is_hit, "opacity": f"{opacity:.3f}"}
+
+
+def label_rows(arms: Sequence[Json]) -> list[Json]:
+    """Precision, recall and F1 of each label, each arm's mean over seeds; averages come last."""
+    scores = [_label_scores(arm) for arm in arms]
+    labels = list(dict.fromkeys(label for table in scores for label in table))
+    labels.sort(key=lambda label: AVERAGES.index(label) if label in AVERAGES else -1)
+    return [_label_row(label, [table.get(label, {}) for table in scores]) for label in labels]
+
+
+def _label_row(label: str, scores: Sequence[Json]) -> Json:
+    """The scores of one label, arm after arm, and how F1 changes from the first arm on."""
+    f1 = [score["f1"] for score in scores if score.get("f1") is not None]
+    supports = [score["support"] for score in scores if score.get("support") is not None]
+    return {
+        "label": label,
+        "average": label in AVERAGES,
+        "support": supports[0] if supports else None,
+        "scores": [score.get(key) for score in scores for key in SCORES],
+        "difference": f1[1] - f1[0] if len(f1) == 2 else None,
+    }
+
+
+def _label_scores(arm: Json) -> dict[str, Json]:
+    """Label -> the mean of each of its scores over the seeds of an arm."""
+    rows_of: dict[str, list[Json]] = defaultdict(list)
+    for seed in arm["seeds"]:
+        for row in seed.get("per_label") or []:
+            rows_of[row["label"]].append(row)
+    return {
+        label: {key: _mean(row.get(key) for row in rows) for key in (*SCORES, "support")}
+        for label, rows in rows_of.items()
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of the values that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

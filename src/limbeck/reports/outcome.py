@@ -1,0 +1,155 @@
+"""What a run has shown, in words: the sentence at the top, four figures, and who helped.
+
+A drop is how much worse the shipped arm is than the teacher, and a gain how much better one arm is
+than another, whichever way the metric points.
+"""
+
+from typing import Any
+
+from limbeck.reports.arms import metric_title, shipped_arm
+from limbeck.reports.numbers import (
+    INTERVAL,
+    TIMES,
+    decimal,
+    interval,
+    percent,
+    ratio_in_words,
+    signed,
+    times,
+)
+
+Json = dict[str, Any]
+
+# Key of the verdict -> the question that it answers, and the arms that it compares.
+GAINS = {
+    "kd_gain": ("Did distillation help?", "kd", "plain"),
+    "joint_gain": ("Did joint training help?", "joint", "kd+ptq"),
+}
+# Key of the verdict, and its words for a ratio above 1 and below.
+RATIOS = (("speedup", "faster", "slower"), ("compression", "smaller", "larger"))
+
+
+def sentence(report: Json) -> str:
+    """The outcome in one sentence."""
+    metric = report["metric"]["name"]
+    shipped = shipped_arm(report["arms"])
+    score = decimal(report["arms"][shipped]["mean"].get(metric))
+    scored = f"The {shipped} model scores {metric_title(metric)} {score}"
+    if report["verdict"] is None:
+        return f"No verdict was asked for: this run compared no arms. {scored}."
+    ratios = [
+        ratio_in_words(report["verdict"].get(key), better, worse) for key, better, worse in RATIOS
+    ]
+    known = " and ".join(filter(None, ratios))
+    end = f"; it is {known}" if known else ""
+    return f"{scored}{_against_teacher(report, shipped)}{_drop(report)}{end}."
+
+
+def _against_teacher(report: Json, shipped: str) -> str:
+    """` against the teacher's ...`; nothing without a teacher."""
+    teacher = report["arms"].get("teacher")
+    if not teacher or shipped == "teacher":
+        return ""
+    return f" against the teacher's {decimal(teacher['mean'].get(report['metric']['name']))}"
+
+
+def _drop(report: Json) -> str:
+    """`, a drop of 0.0042 (95 % interval ...; at most ... allowed)`; nothing when not measured."""
+    verdict = report["verdict"]
+    drop = verdict.get("drop")
+    if drop is None:
+        return ""
+    # A metric that should be low, such as an error, rises where quality is lost.
+    worse, better = ("drop", "gain") if report["metric"]["higher_is_better"] else ("rise", "fall")
+    details = []
+    if verdict.get("drop_ci95"):
+        # The interval keeps the sign of a drop, so beside a gain it must say what it is of.
+        of = "" if drop >= 0 else f" of the {worse}"
+        details.append(f"{INTERVAL}{of} {interval(verdict['drop_ci95'])}")
+    if verdict.get("max_drop") is not None:
+        details.append(f"at most {decimal(verdict['max_drop'])} allowed")
+    text = f", a {better if drop < 0 else worse} of {decimal(abs(drop))}"
+    return f"{text} ({'; '.join(details)})" if details else text
+
+
+def figures(report: Json) -> list[Json]:
+    """The four numbers under the sentence: name, value, and what was asked or how sure it is."""
+    verdict = report["verdict"]
+    if verdict is None:
+        return []
+    metric = metric_title(report["metric"]["name"])
+    worse = "drop" if report["metric"]["higher_is_better"] else "rise"
+    bounds = verdict.get("drop_ci95")
+    asked = verdict.get("min_speedup")
+    shipped = report["arms"][shipped_arm(report["arms"])]
+    return [
+        {
+            "name": f"{_capital(metric)} {worse}",
+            "value": decimal(verdict.get("drop")),
+            "detail": f"{INTERVAL} {interval(bounds)}" if bounds else "no interval",
+        },
+        {
+            "name": "Speed-up",
+            "value": times(verdict.get("speedup")),
+            "detail": f"at least {asked:g}{TIMES} asked" if asked else "over the teacher, p50",
+        },
+        {
+            "name": "Compression",
+            "value": times(verdict.get("compression")),
+            "detail": "bytes on disk",
+        },
+        {
+            "name": "Agreement",
+            "value": percent(shipped.get("agreement")),
+            "detail": "same answer as the teacher",
+        },
+    ]
+
+
+def _capital(text: str) -> str:
+    """The first letter in upper case and the rest as it is, unlike `str.capitalize`."""
+    return text[0].upper() + text[1:]
+
+
+def gains(report: Json) -> list[Json]:
+    """Whether distillation and joint training helped: question, answer, tone and proof of each."""
+    if report["verdict"] is None:
+        return []
+    return [_gain(report, key) for key in GAINS]
+
+
+def _gain(report: Json, key: str) -> Json:
+    """Whether one arm beat another: an answer in a word, and the sentence that proves it."""
+    question, better, worse = GAINS[key]
+    gain = report["verdict"].get(key)
+    bounds = report["verdict"].get(f"{key}_ci95")
+    if gain is None or not bounds:
+        answer, tone = "Not measured", "neutral"
+        text = _why_not_measured(report, better, worse)
+        return {"question": question, "answer": answer, "tone": tone, "text": text}
+
+    metric = metric_title(report["metric"]["name"])
+    low, high = bounds
+    if low <= 0 <= high:
+        answer, tone = "Not shown", "neutral"
+        text = (
+            f"{better} against {worse}: {signed(gain)} {metric}, "
+            f"but the {INTERVAL}, {interval(bounds)}, contains 0."
+        )
+    else:
+        answer, tone, verb = "No, it hurt", "bad", "is worse than"
+        if low > 0:
+            answer, tone, verb = "Yes", "good", "beats"
+        text = (
+            f"{better} {verb} {worse} by {decimal(abs(gain))} {metric} "
+            f"({INTERVAL} of the gain {interval(bounds)})."
+        )
+    return {"question": question, "answer": answer, "tone": tone, "text": text}
+
+
+def _why_not_measured(report: Json, better: str, worse: str) -> str:
+    """The arm that the run does not have, as a sentence."""
+    missing = [arm for arm in (better, worse) if arm not in report["arms"]]
+    if missing:
+        return f"This run has no arm {' and no arm '.join(missing)}."
+    return "The run holds no interval for it."
