@@ -33,10 +33,12 @@ def match_layers(
 
     Raises ValueError, naming the loss, where its layers cannot be matched.
     """
+    # A pass of both models over some rows, which several losses may ask for.
     measure_once = cache(likeness)
     lines = []
     for name, loss in feature_losses(terms).items():
         try:
+            # Before `bind`, since what is read of the models depends on the pairs.
             loss.pairs = loss.matching.pairs(student, teacher, measure_once)
         except ValueError as error:
             raise ValueError(f"distill.losses.{name}: {error}") from None
@@ -71,6 +73,7 @@ def taps_of(terms: Sequence[Term], *, of_teacher: bool) -> list[Tap]:
         for student_layer, teacher_layer in loss.pairs:
             layer = teacher_layer if of_teacher else student_layer
             taps += [Tap(kind, layer) for kind in loss.kinds]
+    # Losses may read the same layer: a tensor is kept, and cached, once.
     return list(dict.fromkeys(taps))
 
 
@@ -96,6 +99,7 @@ def bind_losses(
         student = run_model(model.eval(), batch, taps)
         teacher = answer(batch)
     assert teacher is not None  # a loss that reads inside a teacher has one
+    # Place by place two models can only be compared on the same places.
     student_places = student.place_mask.shape[1]
     teacher_places = teacher.place_mask.shape[1]
     if student_places != teacher_places:
@@ -114,6 +118,7 @@ def bind_losses(
 def bind_peers(terms: Sequence[Term], make_peer: Callable[[], nn.Module], hard_loss: str) -> None:
     """Give every loss of two that learn together a copy of the teacher, and the task's own loss by
     its name in the registry."""
+    # A copy each: two such losses would pull one copy both ways.
     for term in terms:
         if isinstance(term.loss, PeerLoss):
             hard = registry.create("losses", hard_loss)

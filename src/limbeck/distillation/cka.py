@@ -36,13 +36,17 @@ class Side:
 def linear_cka(x: Tensor, y: Tensor) -> float:
     """CKA of (N, D) and (N, E) on the CPU; 0 where one of them is constant."""
     # float64: centring cancels most digits of maps whose mean is far from 0.
-    x, y = x.double(), y.double()
+    x = x.double()
+    y = y.double()
     x = x - x.mean(0)
     y = y - y.mean(0)
-    scale = (x.T @ x).norm() * (y.T @ y).norm()
+    x_norm = (x.T @ x).norm()
+    y_norm = (y.T @ y).norm()
+    scale = x_norm * y_norm
     if not scale > 0:
         return 0.0
-    return float((y.T @ x).square().sum() / scale)
+    alignment = (y.T @ x).square().sum()
+    return float(alignment / scale)
 
 
 def likeness(student: Side, teacher: Side) -> np.ndarray:
@@ -50,6 +54,7 @@ def likeness(student: Side, teacher: Side) -> np.ndarray:
     models read."""
     student_maps, student_mask = hidden_units(student)
     teacher_maps, teacher_mask = hidden_units(teacher)
+    # Both read the same rows in the same order, so units meet by their numbers.
     mask = student_mask & teacher_mask
     table = np.zeros((len(student_maps), len(teacher_maps)))
     for row, x in enumerate(student_maps):
@@ -66,11 +71,13 @@ def hidden_units(side: Side) -> tuple[list[Tensor], Tensor]:
     outputs = []
     with torch.no_grad():
         for batch in side.batches:
-            outputs.append(run_model(side.model, to_device(batch, device), taps))
+            on_device = to_device(batch, device)
+            outputs.append(run_model(side.model, on_device, taps))
     # To the CPU, once a training: some devices have no float64.
     hidden = []
     for layer in side.layers:
-        maps = [output.hidden[layer].flatten(0, 1).cpu() for output in outputs]
-        hidden.append(torch.cat(maps))
-    mask = torch.cat([output.mask.flatten().cpu() for output in outputs])
-    return hidden, mask
+        maps = [output.hidden[layer].cpu() for output in outputs]
+        units = [each.flatten(0, 1) for each in maps]
+        hidden.append(torch.cat(units))
+    masks = [output.mask.flatten() for output in outputs]
+    return hidden, torch.cat(masks).cpu()

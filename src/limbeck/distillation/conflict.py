@@ -72,7 +72,8 @@ class ConflictProbe:
         gradients = {}
         for name, part in parts.items():
             if part.requires_grad:
-                gradients[name] = self.gradient(weights[name] * part)
+                weighted = weights[name] * part
+                gradients[name] = self.gradient(weighted)
         products = products_of(gradients)
         asked = {}
         if teacher is not None:
@@ -87,12 +88,15 @@ class ConflictProbe:
         norms = {name: product[name, name] ** 0.5 for name in gradients}
         total = sum(norms.values())
         pulls = {name: norm / total for name, norm in norms.items() if norm}
+        # One term alone pulls all, whatever its gradient.
         if len(pulls) > 1:
-            figures |= {f"pull.{name}": share for name, share in pulls.items()}
+            for name, share in pulls.items():
+                figures[f"pull.{name}"] = share
             for one, other in combinations(pulls, 2):
-                cosine = product[one, other] / (norms[one] * norms[other])
-                figures[f"cosine.{one}.{other}"] = cosine
+                both_norms = norms[one] * norms[other]
+                figures[f"cosine.{one}.{other}"] = product[one, other] / both_norms
             self.warn_of_drowning(pulls, weights)
+        # Without a gradient of the task's own loss there is nothing to be as long as.
         if self.balanced and norms.get("task"):
             ratios = {name: norms["task"] / norm for name, norm in norms.items() if norm}
             self.balance(ratios, first=progress == 0)
@@ -100,13 +104,23 @@ class ConflictProbe:
 
     def gradient(self, term: Tensor) -> Gradient:
         """Of a weighted term, parameter after parameter of the layer."""
-        found = torch.autograd.grad(term, self.layer, retain_graph=True, allow_unused=True)
-        return [
-            torch.zeros_like(parameter) if gradient is None else gradient
-            for gradient, parameter in zip(found, self.layer, strict=True)
-        ]
+        found = torch.autograd.grad(
+            term,
+            self.layer,
+            retain_graph=True,  # the training's own pass backward is still to come
+            allow_unused=True,
+        )
+        gradients = []
+        for gradient, parameter in zip(found, self.layer, strict=True):
+            # A term need not reach every matrix of the layer.
+            gradients.append(torch.zeros_like(parameter) if gradient is None else gradient)
+        return gradients
 
-    def warn_of_drowning(self, pulls: dict[str, float], weights: dict[str, float]) -> None:
+    def warn_of_drowning(
+        self,
+        pulls: dict[str, float],
+        weights: dict[str, float],
+    ) -> None:
         """Tell, once, of a term that leaves the others nothing."""
         for name, share in pulls.items():
             in_a_row = self.drowning.get(name, 0) + 1
@@ -128,14 +142,16 @@ class ConflictProbe:
         for index, term in enumerate(self.objective.terms):
             if term.name == "task" or term.name not in ratios:
                 continue
-            fitting = ratios[term.name] * factors[index]
-            averaged = KEPT * factors[index] + (1 - KEPT) * fitting
+            factor = factors[index]
+            fitting = ratios[term.name] * factor
+            averaged = KEPT * factor + (1 - KEPT) * fitting
             factors[index] = fitting if first else averaged
 
 
 def first_layer(model: nn.Module) -> list[nn.Parameter]:
     """The trained matrices of the first of the model's layers; of the whole model where it has no
     list of layers."""
+    # Biases and norms are left out: their gradients are of another size.
     names = layer_names(model)
     module = model.get_submodule(names[0]) if names else model
     return [
@@ -146,37 +162,49 @@ def first_layer(model: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def disagreement(student: Outputs, teacher: Outputs, likelihood: str) -> dict[str, Tensor]:
+def disagreement(
+    student: Outputs,
+    teacher: Outputs,
+    likelihood: str,
+) -> dict[str, Tensor]:
     """Agreement and both entropies as scalars on the device, over the `num_units` units that count
     on both sides; nothing of a gaussian, whose answers are numbers."""
     kind = LIKELIHOODS[likelihood]
     if kind.labels_are_numbers:
         return {}
     mask = student.mask & teacher.mask
-    student_logits, teacher_logits = student.logits.float(), teacher.logits.float()
+    student_logits = student.logits.float()
+    teacher_logits = teacher.logits.float()
     agreement = kind.agreement(student_logits, teacher_logits)
+    student_entropy = kind.entropy(student_logits)
+    teacher_entropy = kind.entropy(teacher_logits)
     return {
         "num_units": mask.sum(),
         "agreement": masked_mean(agreement, mask),
-        "student_entropy": masked_mean(kind.entropy(student_logits), mask),
-        "teacher_entropy": masked_mean(kind.entropy(teacher_logits), mask),
+        "student_entropy": masked_mean(student_entropy, mask),
+        "teacher_entropy": masked_mean(teacher_entropy, mask),
     }
 
 
 def products_of(gradients: dict[str, Gradient]) -> dict[tuple[str, str], Tensor]:
     """The inner product of every two gradients, and of each with itself, as scalars on the
     device."""
-    pairs = [*((name, name) for name in gradients), *combinations(gradients, 2)]
-    return {(one, other): dot(gradients[one], gradients[other]) for one, other in pairs}
+    products = {}
+    for name, gradient in gradients.items():
+        products[name, name] = dot(gradient, gradient)
+    for one, other in combinations(gradients, 2):
+        products[one, other] = dot(gradients[one], gradients[other])
+    return products
 
 
 def dot(one: Gradient, other: Gradient) -> Tensor:
     """The inner product of two gradients, a scalar."""
-    # Squares of small gradients leave float32's range; a Mac's GPU has nothing wider.
-    wide = torch.float32 if one[0].device.type == "mps" else torch.float64
-    total = one[0].new_zeros((), dtype=wide)
-    for a, b in zip(one, other, strict=True):
-        total = total + (a.to(wide) * b.to(wide)).sum()
+    # Squares of small gradients leave float32's range.
+    dtype = widest_dtype(one[0])
+    total = one[0].new_zeros((), dtype=dtype)
+    for first, second in zip(one, other, strict=True):
+        products = first.to(dtype) * second.to(dtype)
+        total = total + products.sum()
     return total
 
 
@@ -184,5 +212,11 @@ def on_host(scalars: list[Tensor]) -> list[float]:
     """The scalars' values, in one wait for the device."""
     if not scalars:
         return []
-    widest = torch.float32 if scalars[0].device.type == "mps" else torch.float64
-    return torch.stack([scalar.to(widest) for scalar in scalars]).cpu().tolist()
+    dtype = widest_dtype(scalars[0])
+    together = torch.stack([scalar.to(dtype) for scalar in scalars])
+    return together.cpu().tolist()
+
+
+def widest_dtype(tensor: Tensor) -> torch.dtype:
+    """float64, or float32 on a Mac's GPU, which has nothing wider."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64

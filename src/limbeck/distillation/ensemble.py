@@ -40,29 +40,44 @@ class Ensemble:
         outputs = [output for output in answers if output is not None]
         # A cache answers on the CPU; the labels that choose the best teacher lie with the batch.
         device = batch.labels.device
-        logits = torch.stack([output.logits for output in outputs]).to(device)
-        mask = torch.stack([output.mask for output in outputs]).all(0).to(device)
+        logits = torch.stack([output.logits for output in outputs])
+        masks = torch.stack([output.mask for output in outputs])
+        logits = logits.to(device, non_blocking=True)
+        mask = masks.all(0).to(device, non_blocking=True)
         combined = mean_logits(logits, self.weights)
         if self.combine == "best":
-            is_labelled = (batch.labels >= 0).unsqueeze(-1)
-            best = best_logits(logits, batch.labels.clamp_min(0))
-            combined = torch.where(is_labelled, best, combined)
-        return replace(outputs[0], logits=combined, mask=mask)
+            # A unit without a label takes that of class 0, and then the mean in its place.
+            labels = batch.labels.clamp_min(0)
+            best = best_logits(logits, labels)
+            is_labelled = batch.labels >= 0
+            combined = torch.where(is_labelled.unsqueeze(-1), best, combined)
+        return replace(
+            outputs[0],
+            logits=combined,
+            mask=mask,
+        )
 
 
 def mean_logits(logits: Tensor, weights: Sequence[float]) -> Tensor:
     """(B, W, V) log-probabilities of the weighted mean of K teachers' logits (K, B, W, V)."""
     # On the host, and added as numbers: a tensor made of them would have to be waited for.
     shares = torch.tensor(weights)
-    log_shares = (shares / shares.sum()).log().tolist()
+    shares = shares / shares.sum()
+    log_shares = shares.log().tolist()
     log_p = logits.log_softmax(-1)
-    weighted = [each + share for each, share in zip(log_p, log_shares, strict=True)]
+    weighted = []
+    for teacher_log_p, log_share in zip(log_p, log_shares, strict=True):
+        weighted.append(teacher_log_p + log_share)
     return torch.stack(weighted).logsumexp(0)
 
 
 def best_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """(B, W, V) of K teachers' logits (K, B, W, V) those that give `labels` (B, W) the most."""
-    index = labels.unsqueeze(-1).expand(len(logits), *labels.shape, 1)
-    log_p_of_label = logits.log_softmax(-1).gather(-1, index)
-    chosen = log_p_of_label.argmax(0, keepdim=True)
-    return logits.gather(0, chosen.expand(1, *logits.shape[1:]))[0]
+    num_teachers = len(logits)
+    of_label = labels.unsqueeze(-1).expand(num_teachers, *labels.shape, 1)
+    log_p = logits.log_softmax(-1)
+    log_p_of_label = log_p.gather(-1, of_label)
+    # The same teacher for all labels of a unit.
+    best_teacher = log_p_of_label.argmax(0, keepdim=True)
+    of_best = best_teacher.expand(1, *logits.shape[1:])
+    return logits.gather(0, of_best)[0]

@@ -58,6 +58,7 @@ class Objective(nn.Module):
         self.terms = terms
         self.penalties = penalties or {}
         modules = [term.loss for term in terms if isinstance(term.loss, nn.Module)]
+        # As a child module: projectors are trained, moved and checkpointed with the objective.
         self.losses = nn.ModuleList(modules)
         self.factors = nn.Buffer(torch.ones(len(terms)))
         # No buffer: what went wrong in a killed training is no part of its checkpoint.
@@ -71,6 +72,7 @@ class Objective(nn.Module):
         progress: float,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(The total, each term by name: unweighted, with its gradient)."""
+        # On the outputs' device, as everything that is added to it.
         total = student.logits.new_zeros(())
         parts: dict[str, Tensor] = {}
         for term, factor in zip(self.terms, self.factors, strict=True):
@@ -79,6 +81,7 @@ class Objective(nn.Module):
                 part = loss_over_labels(term.loss, student, teacher, batch, progress)
                 parts[term.name] = part
                 total = total + weight * factor * part
+        # Penalties of the model itself have no factor: none balances them.
         for name, (weight_schedule, penalty) in self.penalties.items():
             weight = weight_schedule(progress)
             if weight:
@@ -88,14 +91,20 @@ class Objective(nn.Module):
         return total, parts
 
     @torch.no_grad()
-    def note_divergence(self, parts: dict[str, Tensor], progress: float) -> None:
+    def note_divergence(
+        self,
+        parts: dict[str, Tensor],
+        progress: float,
+    ) -> None:
         """Note, on the device, the progress of the first step at which each part is not finite."""
         for name, part in parts.items():
+            # 0-dimensional, filled on the device: nothing is copied there.
             now = torch.full_like(part, progress, dtype=torch.float32)
             before = self.diverged_at.get(name)
             if before is None:
                 before = torch.full_like(now, NEVER)
-            is_first = ~part.isfinite() & (before == NEVER)
+            is_broken = ~part.isfinite()
+            is_first = is_broken & (before == NEVER)
             self.diverged_at[name] = torch.where(is_first, now, before)
 
     def raise_if_diverged(self) -> None:
@@ -106,9 +115,13 @@ class Objective(nn.Module):
         if not self.diverged_at:
             return
         # The total last: where a term is broken, so is the total, and the term is to blame.
-        names = [name for name in self.diverged_at if name != TOTAL] + [TOTAL]
-        shares = torch.stack([self.diverged_at[name] for name in names]).cpu().tolist()
-        diverged = {name: at for name, at in zip(names, shares, strict=True) if at != NEVER}
+        names = [name for name in self.diverged_at if name != TOTAL]
+        names.append(TOTAL)
+        noted = torch.stack([self.diverged_at[name] for name in names])
+        diverged = {}
+        for name, at in zip(names, noted.cpu().tolist(), strict=True):
+            if at != NEVER:
+                diverged[name] = at
         if not diverged:
             return
         # A resumed or repeated training starts anew, and is told anew.
@@ -126,12 +139,12 @@ class Objective(nn.Module):
         This waits for the device, which holds the factors: not for every step.
         """
         factors = self.factors.cpu().tolist()
-        weights = {name: weight(progress) for name, (weight, _) in self.penalties.items()}
-        weighted = {
-            term.name: term.weight(progress) * factor
-            for term, factor in zip(self.terms, factors, strict=True)
-        }
-        return weighted | weights
+        weights = {}
+        for term, factor in zip(self.terms, factors, strict=True):
+            weights[term.name] = term.weight(progress) * factor
+        for name, (weight_schedule, _) in self.penalties.items():
+            weights[name] = weight_schedule(progress)
+        return weights
 
 
 def loss_over_labels(
@@ -148,6 +161,7 @@ def loss_over_labels(
     answers to the mixture itself, and needs no labels.
     """
     value = loss(student, teacher, batch, progress)
+    # `reads` is empty for hard losses alone.
     if batch.mixed is None or loss.reads:
         return value
     other_labels, share = batch.mixed

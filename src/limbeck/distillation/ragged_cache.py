@@ -29,7 +29,11 @@ from limbeck.tasks import Encoded, packed, pad
 HIGHEST = 127  # code of int8; -128 is left out, so that the codes are symmetric
 
 
-def count_cells(kind: str, rows: Sequence[Encoded], places: np.ndarray) -> np.ndarray:
+def count_cells(
+    kind: str,
+    rows: Sequence[Encoded],
+    places: np.ndarray,
+) -> np.ndarray:
     """(N) how many cells each row has; `places` (N): how many places it has."""
     if kind == HIDDEN:
         return np.asarray(packed.unit_counts(rows))
@@ -38,20 +42,30 @@ def count_cells(kind: str, rows: Sequence[Encoded], places: np.ndarray) -> np.nd
     return places**2 if kind == PROBABILITIES else places
 
 
-def to_cells(kind: str, values: np.ndarray, count: int) -> np.ndarray:
+def to_cells(
+    kind: str,
+    values: np.ndarray,
+    count: int,
+) -> np.ndarray:
     """(count, ...) the cells of one row of a batch's output, its padding left out."""
     if kind == MAPS:
         return values[None]
     if kind in FACTORS:
         return values[:, :count].swapaxes(0, 1)
     if kind == PROBABILITIES:
+        # A row's own places in both directions; the batch's may be more.
         side = round(count**0.5)
-        heads_last = np.moveaxis(values[:, :side, :side], 0, -1)
+        own_places = values[:, :side, :side]
+        heads_last = np.moveaxis(own_places, 0, -1)
         return heads_last.reshape(count, -1)
     return values[:count]
 
 
-def from_cells(kind: str, rows: Sequence[np.ndarray], width: int) -> np.ndarray:
+def from_cells(
+    kind: str,
+    rows: Sequence[np.ndarray],
+    width: int,
+) -> np.ndarray:
     """A batch of rows' cells, padded with zeros to `width` units or places."""
     if kind == MAPS:
         return np.concatenate(rows)
@@ -61,9 +75,13 @@ def from_cells(kind: str, rows: Sequence[np.ndarray], width: int) -> np.ndarray:
             side = round(len(row) ** 0.5)
             square = row.reshape(side, side, -1)
             squares.append(_padded(square, width, axes=2))
-        return np.moveaxis(np.stack(squares), -1, 1)
+        heads_last = np.stack(squares)
+        return np.moveaxis(heads_last, -1, 1)
+    # Padded among themselves first, then as wide as the batch, which may hold wider rows of the
+    # other model's tokens.
     cells_first = pad(rows, 0).swapaxes(0, 1)
-    batch = _padded(cells_first, width, axes=1).swapaxes(0, 1)
+    wide = _padded(cells_first, width, axes=1)
+    batch = wide.swapaxes(0, 1)
     return batch.swapaxes(1, 2) if kind in FACTORS else batch
 
 
@@ -82,15 +100,13 @@ class Writer:
 
     def write(self, row: int, values: np.ndarray) -> None:
         """One row of a batch of outputs."""
-        start, stop = self.offsets[row], self.offsets[row + 1]
+        start = self.offsets[row]
+        stop = self.offsets[row + 1]
         cells = to_cells(self.kind, values, int(stop - start))
         if self.stored == "int8":
-            axes_of_cell = tuple(range(1, cells.ndim))
-            largest = np.abs(cells).max(axes_of_cell, keepdims=True).astype(np.float32)
-            # A cell of zeros has no scale, and one below the smallest normal number divides badly.
-            smallest = np.finfo(np.float32).tiny * HIGHEST
-            scale = np.maximum(largest, smallest) / HIGHEST
+            scale = scales_of(cells)
             self._file("scale", scale)[start:stop] = scale
+            # The file of codes is int8, and takes whole numbers of the other dtype as they are.
             cells = np.rint(cells / scale)
         self._file("", cells)[start:stop] = cells
 
@@ -99,9 +115,13 @@ class Writer:
         if part not in self.files:
             suffix = f".{part}" if part else ""
             path = self.folder / f"{self.name}{suffix}.npy"
-            dtype = np.dtype(np.float32 if part else self.stored)
-            shape = (int(self.offsets[-1]), *cells.shape[1:])
-            self.files[part] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+            num_cells = int(self.offsets[-1])
+            self.files[part] = np.lib.format.open_memmap(
+                path,
+                mode="w+",
+                dtype=np.dtype(np.float32 if part else self.stored),
+                shape=(num_cells, *cells.shape[1:]),
+            )
             # A full disk must be an error now: on a memory map it would be a signal later.
             reserve(path)
         return self.files[part]
@@ -111,6 +131,16 @@ class Writer:
         for file in self.files.values():
             file.flush()
         np.save(self.folder / f"{self.name}.offsets.npy", self.offsets)
+
+
+def scales_of(cells: np.ndarray) -> np.ndarray:
+    """(count, 1, ...) float32: the size of one step of each cell's int8 codes."""
+    axes_of_cell = tuple(range(1, cells.ndim))
+    magnitudes = np.abs(cells)
+    largest = magnitudes.max(axes_of_cell, keepdims=True).astype(np.float32)
+    # A cell of zeros has no scale, and a step below the smallest normal number divides badly.
+    smallest = np.finfo(np.float32).tiny * HIGHEST
+    return np.maximum(largest, smallest) / HIGHEST
 
 
 @dataclass(frozen=True)
@@ -124,9 +154,12 @@ class Reader:
 
     def cells(self, row: int) -> np.ndarray:
         """The cells of one row."""
-        span = slice(self.offsets[row], self.offsets[row + 1])
-        values = self.values[span]
-        return values if self.scale is None else values * self.scale[span]
+        start = self.offsets[row]
+        stop = self.offsets[row + 1]
+        values = self.values[start:stop]
+        if self.scale is None:
+            return values
+        return values * self.scale[start:stop]
 
 
 @dataclass(frozen=True)
@@ -142,12 +175,20 @@ class Parts:
         cells = []
         for row in rows.tolist():
             part = self.parts[row // self.size]
-            cells.append(part.cells(row % self.size))
-        batch = from_cells(self.parts[0].kind, cells, width)
-        return torch.from_numpy(np.ascontiguousarray(batch)).float()
+            row_in_part = row % self.size
+            cells.append(part.cells(row_in_part))
+        kind = self.parts[0].kind
+        batch = from_cells(kind, cells, width)
+        # Cells of attention come with their axes turned, which torch takes, but slowly.
+        in_order = np.ascontiguousarray(batch)
+        return torch.from_numpy(in_order).float()
 
 
-def open_cells(folder: Path, name: str, kind: str) -> Reader:
+def open_cells(
+    folder: Path,
+    name: str,
+    kind: str,
+) -> Reader:
     """The files of `name` in `folder`, memory-mapped."""
     values = np.load(folder / f"{name}.npy", mmap_mode="r")
     scale = None
@@ -158,7 +199,11 @@ def open_cells(folder: Path, name: str, kind: str) -> Reader:
     return Reader(kind, values, scale, offsets)
 
 
-def _padded(values: np.ndarray, width: int, axes: int) -> np.ndarray:
+def _padded(
+    values: np.ndarray,
+    width: int,
+    axes: int,
+) -> np.ndarray:
     """Zeros behind, until each of the first `axes` axes is `width` long."""
     # Never a negative number: images have places of their own, more than the units asked for.
     missing = [(0, max(0, width - size)) for size in values.shape[:axes]]

@@ -52,6 +52,7 @@ class LiveTeacher:
 
     def __call__(self, batch: Batch) -> Outputs:
         """The teacher's outputs on the batch, on the device of both."""
+        # Not inference mode: its tensors may not be saved for the student's pass backward.
         with torch.no_grad():
             return ask(self.model, batch, self.taps, self.dtype)
 

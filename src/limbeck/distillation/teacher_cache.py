@@ -63,6 +63,7 @@ def write_cache(
     Batches are moved to the device where `model` lies; `tell` is told of the progress.
     """
     offsets = unit_offsets(encoded)
+    # One flag a unit, small enough to be kept in memory until the end.
     mask = np.zeros(offsets[-1], bool)
     writers: list[Writer] = []
     num_labels = 0
@@ -72,27 +73,33 @@ def write_cache(
     cost = partial(padded_size, packed.sizes(encoded))
     for rows in track(batches, cost, tell):
         batch = batch_of(encoded, rows, task.padding)
-        # A view is drawn by the row's number in the whole split, not in its part.
+        # 1. Forward. A view is drawn by the row's number in the whole split, not in its part.
         numbered = replace(batch, rows=encoded.start + rows)
         seen = request.view(to_device(numbered, device))
         with torch.inference_mode():
             outputs = ask(model, seen, request.taps, request.dtype)
-        # Files are made at the first batch, whose outputs tell the shapes.
+        # 2. Write. Files are made at the first batch, whose outputs tell the shapes.
         if not writers:
             writers = make_writers(outputs, encoded, request, folder)
-        tensors = [*kept_logits(outputs.logits, request.top), *outputs.inner.values()]
+        logits = kept_logits(outputs.logits, request.top)
+        tensors = [*logits, *outputs.inner.values()]
         for writer, values in zip(writers, tensors, strict=True):
             write_rows(writer, rows, values)
+        # 3. Which units count; what is behind a row's own units is the batch's padding.
         for row, row_mask in zip(rows, batch.mask.numpy(), strict=True):
-            start, stop = offsets[row], offsets[row + 1]
+            start = offsets[row]
+            stop = offsets[row + 1]
             mask[start:stop] = row_mask[: stop - start]
         num_labels = outputs.logits.shape[-1]
     for writer in writers:
         writer.close()
     np.save(folder / "mask.npy", mask)
     np.save(folder / "offsets.npy", offsets)
-    taps = [list(tap) for tap in request.taps]
-    write_json(folder / "taps.json", {"taps": taps, "labels": num_labels if request.top else 0})
+    written = {
+        "taps": [list(tap) for tap in request.taps],
+        "labels": num_labels if request.top else 0,
+    }
+    write_json(folder / "taps.json", written)
 
 
 def make_writers(
@@ -106,6 +113,7 @@ def make_writers(
     How many places a row has is its units, unless `outputs` tells that they are its tokens (of a
     text) or as many in every row (patches of an image).
     """
+    # How many places each row has is known from the first batch's outputs.
     places = np.asarray(packed.unit_counts(encoded))
     if outputs.places is not None and encoded[0].has_tokens:
         places = np.asarray(packed.sizes(encoded))
@@ -114,21 +122,32 @@ def make_writers(
 
     def make_writer(name: str, kind: str, stored: str) -> Writer:
         cells = count_cells(kind, encoded, places)
-        offsets = np.concatenate([[0], np.cumsum(cells)])
+        ends = np.cumsum(cells)
+        offsets = np.concatenate([[0], ends])
         return Writer(folder, name, kind, offsets, stored)
 
-    writers = [make_writer("logits", HIDDEN, "float16" if request.top else "float32")]
+    # float32 for all logits: a text's few labels weigh nothing beside its taps. Of a vocabulary
+    # the first k do, and float16 halves them.
+    stored = "float16" if request.top else "float32"
+    writers = [make_writer("logits", HIDDEN, stored)]
     if request.top:
         writers.append(make_writer("labels", HIDDEN, "int32"))
     for number, tap in enumerate(request.taps):
-        writers.append(make_writer(f"tap.{number}", tap.kind, request.stored))
+        name = f"tap.{number}"
+        writers.append(make_writer(name, tap.kind, request.stored))
     return writers
 
 
-def write_rows(writer: Writer, rows: np.ndarray, values: Tensor) -> None:
+def write_rows(
+    writer: Writer,
+    rows: np.ndarray,
+    values: Tensor,
+) -> None:
     """A batch of outputs (B, ...), by the numbers of its rows."""
-    is_whole = values.dtype == torch.int64  # labels; numpy has no bfloat16, so the rest is float32
-    on_host = (values if is_whole else values.float()).cpu().numpy()
+    # Labels stay whole numbers; numpy has no bfloat16, so the rest becomes float32.
+    if values.dtype != torch.int64:
+        values = values.float()
+    on_host = values.cpu().numpy()
     for row, row_values in zip(rows, on_host, strict=True):
         writer.write(row, row_values)
 
@@ -142,17 +161,26 @@ def kept_logits(logits: Tensor, top: int) -> tuple[Tensor, ...]:
 def largest(logits: Tensor, top: int) -> tuple[Tensor, Tensor]:
     """((B, W, k + 1) the k = `top` largest of (B, W, V) and one for each of the others, (B, W, k)
     the labels of the largest). `top` is below V."""
+    # Sorted whole: the rest is needed too, for what it shares.
     values, labels = logits.float().sort(-1, descending=True)
     num_others = values.shape[-1] - top
-    others = values[..., top:].logsumexp(-1, keepdim=True) - math.log(num_others)
-    return torch.cat([values[..., :top], others], -1), labels[..., :top]
+    shared = values[..., top:].logsumexp(-1, keepdim=True)
+    others = shared - math.log(num_others)
+    kept = torch.cat([values[..., :top], others], -1)
+    return kept, labels[..., :top]
 
 
-def restored(values: Tensor, labels: Tensor, num_labels: int) -> Tensor:
+def restored(
+    values: Tensor,
+    labels: Tensor,
+    num_labels: int,
+) -> Tensor:
     """(B, W, V) logits of the values (B, W, k + 1) and labels (B, W, k) that `largest` left; V is
     `num_labels`."""
-    others = values[..., -1:].expand(*values.shape[:-1], num_labels)
-    return others.scatter(-1, labels, values[..., :-1])
+    shape = (*values.shape[:-1], num_labels)
+    others = values[..., -1:].expand(shape)
+    largest_logits = values[..., :-1]
+    return others.scatter(-1, labels, largest_logits)
 
 
 @dataclass(frozen=True)
@@ -170,18 +198,20 @@ class TeacherCache:
     def __call__(self, batch: Batch) -> Outputs:
         """The teacher's outputs for a batch's rows, padded as the batch is; on the CPU."""
         units = batch.mask.shape[1]
+        # Places are the units where a row has several, else the tokens of its text.
         places = units
         if batch.positions is None and "input_ids" in batch.inputs:
             places = batch.inputs["input_ids"].shape[1]
-        mask = self.mask.read(batch.rows, units).bool()
-        logits = self.logits.read(batch.rows, units)
+        rows = batch.rows
+        mask = self.mask.read(rows, units).bool()
+        logits = self.logits.read(rows, units)
         if self.labels is not None:
-            labels = self.labels.read(batch.rows, units).long()
+            labels = self.labels.read(rows, units).long()
             logits = restored(logits, labels, self.num_labels)
         inner = {}
         for tap, part in zip(self.taps, self.inner, strict=True):
             width = units if tap.kind == HIDDEN else places
-            inner[tap] = part.read(batch.rows, width)
+            inner[tap] = part.read(rows, width)
         return Outputs(logits, mask, inner, places_of(batch, inner))
 
 
@@ -193,11 +223,13 @@ class CachedViews:
 
     def __call__(self, batch: Batch) -> Outputs:
         """The teacher's outputs for a batch's rows, in the view that the batch shows."""
-        return self.caches[batch.view](batch)
+        cache = self.caches[batch.view]
+        return cache(batch)
 
 
 def open_cache(folders: Sequence[Path], size: int) -> TeacherCache:
     """The cache whose parts `write_cache` wrote, in order, `size` rows in each but the last."""
+    # All parts were written with the same request.
     written = read_json(folders[0] / "taps.json")
     taps = [Tap(kind, module) for kind, module in written["taps"]]
 
@@ -205,16 +237,21 @@ def open_cache(folders: Sequence[Path], size: int) -> TeacherCache:
         readers = [open_cells(folder, name, kind) for folder in folders]
         return Parts(readers, size)
 
+    # Masks are small, and read whole, not memory-mapped.
     masks = []
     for folder in folders:
         mask = np.load(folder / "mask.npy")
         offsets = np.load(folder / "offsets.npy")
         masks.append(Reader(HIDDEN, mask, None, offsets))
+    inner = []
+    for number, tap in enumerate(taps):
+        inner.append(open_parts(f"tap.{number}", tap.kind))
+    num_labels = written["labels"]
     return TeacherCache(
         taps=taps,
         logits=open_parts("logits", HIDDEN),
-        inner=[open_parts(f"tap.{number}", tap.kind) for number, tap in enumerate(taps)],
+        inner=inner,
         mask=Parts(masks, size),
-        labels=open_parts("labels", HIDDEN) if written["labels"] else None,
-        num_labels=written["labels"],
+        labels=open_parts("labels", HIDDEN) if num_labels else None,
+        num_labels=num_labels,
     )

@@ -90,7 +90,9 @@ class PairedUnits(NamedTuple):
 
 def wide(values: Tensor) -> Tensor:
     """`values` in float32 at least: what a loss accumulates in."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    # Promoted, not cast: what comes in float64 (a test's reference) is computed in float64.
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    return values.to(dtype)
 
 
 def softened(student: Outputs, teacher: Outputs, temperature: float) -> tuple[Tensor, Tensor]:
@@ -98,6 +100,7 @@ def softened(student: Outputs, teacher: Outputs, temperature: float) -> tuple[Te
     teacher, through which no gradient flows."""
     student_logits = wide(student.logits)
     teacher_logits = wide(teacher.logits.detach())
+    # Not the logarithm of a softmax, which is -inf for labels far behind.
     log_q = torch.log_softmax(student_logits / temperature, -1)
     log_p = torch.log_softmax(teacher_logits / temperature, -1)
     return log_q, log_p
@@ -126,6 +129,7 @@ def zero_where_not(mask: Tensor, values: Tensor) -> Tensor:
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of `values` where `mask`, of the same shape, is True; 0 with a finite gradient where it
     never is."""
+    # A mask, not a slice: the shape stays, and what does not count gets the gradient 0.
     total = zero_where_not(mask, values).sum()
     return total / mask.sum().clamp_min(1)
 
@@ -134,6 +138,7 @@ def make_projector(student_width: int, teacher_width: int) -> nn.Linear:
     """A linear layer without bias from the student's width to the teacher's, which starts as the
     identity where they agree."""
     projector = nn.Linear(student_width, teacher_width, bias=False)
+    # Of a student cut out of its teacher the maps fit at once; a random start would undo that.
     if student_width == teacher_width:
         nn.init.eye_(projector.weight)
     return projector
@@ -177,6 +182,7 @@ def paired_units(student: Outputs, batch: Batch) -> PairedUnits:
 
 def rows_that_count(student: Outputs, teacher: Outputs) -> Tensor:
     """(B) True for the rows of which both models count a unit."""
+    # A convolution's map is of the whole row, whichever of its units count.
     return (student.mask & teacher.mask).any(1)
 
 
@@ -184,6 +190,7 @@ def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps (B, C, H, W), each averaged to the smaller of both heights and widths."""
     height = min(first.shape[2], second.shape[2])
     width = min(first.shape[3], second.shape[3])
+    # Averaged down, never up: more pixels would tell nothing new.
     size = (height, width)
     pool = functional.adaptive_avg_pool2d
     return pool(first, size), pool(second, size)

@@ -57,6 +57,7 @@ class Matching:
             raise ValueError(
                 f"the {side} has no ModuleList of layers. Name modules: {{map: {{a: b}}}}"
             )
+        # As many as both models have, where the recipe says no number.
         count = self.layers or min(len(student), len(teacher))
         student_indices = evenly(count, len(student))
         teacher_indices = evenly(count, len(teacher))

@@ -74,6 +74,7 @@ class Attention(nn.Module):
         terms = []
         for found, target in matched(PROBABILITIES, self.pairs, student, teacher):
             if found.shape[1] != target.shape[1]:
+                # Other numbers of heads have no order in common; their means are comparable.
                 found = found.mean(1, keepdim=True)
                 target = target.mean(1, keepdim=True)
             found = among_counted(found, mask)
@@ -88,6 +89,7 @@ class Attention(nn.Module):
             entropy = torch.special.xlogy(target, target)
             nats = entropy - target * found.clamp_min(SMALLEST).log()
             return masked_mean(nats.sum(-1).mean(1), mask)
+        # Relative, as in `hidden`: long texts have flat maps with small squares.
         squares = target.square().sum(-1).mean(1)
         power = masked_mean(squares, mask).clamp_min(SMALLEST)
         errors = (found - target).square().sum(-1).mean(1)
@@ -99,4 +101,6 @@ def among_counted(maps: Tensor, mask: Tensor) -> Tensor:
     over the others."""
     both = mask[:, None, :, None] & mask[:, None, None, :]
     kept = zero_where_not(both, maps)
-    return kept / kept.sum(-1, keepdim=True).clamp_min(SMALLEST)
+    # The rest of a row's attention, to tokens that do not count, is shared out in proportion.
+    sums = kept.sum(-1, keepdim=True)
+    return kept / sums.clamp_min(SMALLEST)

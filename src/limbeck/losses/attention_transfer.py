@@ -63,9 +63,12 @@ class AttentionTransfer(nn.Module):
         for student_map, teacher_map in matched(MAPS, self.pairs, student, teacher):
             found = strength(student_map)
             target = strength(teacher_map)
+            # Pooled after summing channels, so that one channel is pooled instead of all.
             found, target = same_size(found, target)
+            # At length 1: where the map is large, not how large it is.
             found = functional.normalize(found.flatten(1), dim=-1)
             target = functional.normalize(target.flatten(1), dim=-1)
+            # Squared: the distance itself has no gradient at 0.
             distance = (found - target).square().sum(-1)
             terms.append(masked_mean(distance, rows))
         return torch.stack(terms).mean()

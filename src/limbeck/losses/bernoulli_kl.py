@@ -43,6 +43,7 @@ class BernoulliKl(nn.Module):
         # log (1 - sigmoid(x)) as logsigmoid(-x): 1 - sigmoid(x) is 0 in float32 from x = 18 on.
         present = t.sigmoid() * (logsigmoid(t) - logsigmoid(z))
         absent = (-t).sigmoid() * (logsigmoid(-t) - logsigmoid(-z))
+        # Labels are independent given the input, so that their divergences add up.
         nats = (present + absent).sum(-1)
         mask = student.mask & teacher.mask
         return temperature**2 * masked_mean(nats, mask)

@@ -34,8 +34,10 @@ class BinaryCrossEntropy(nn.Module):
         """Nats a unit, summed over its labels."""
         known = batch.labels != UNKNOWN
         logits = wide(student.logits)
+        # UNKNOWN is no probability: it becomes 0 here, and its nats are left out below.
         present = (batch.labels * known).to(logits.dtype)
         nats = functional.binary_cross_entropy_with_logits(logits, present, reduction="none")
         of_known = (nats * known).sum(-1)
+        # A unit without any known label would only make the mean smaller.
         is_labelled = student.mask & known.any(-1)
         return masked_mean(of_known, is_labelled)

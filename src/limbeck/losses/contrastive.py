@@ -57,8 +57,10 @@ class Contrastive(nn.Module):
         self.matching = Matching(1, map, map_by)
         self.width = width
         self.temperature = schedule(temperature)
+        # Of one layer each; lists, since they are made when the widths are known.
         self.student_projectors = nn.ModuleList()
         self.teacher_projectors = nn.ModuleList()
+        # Buffers: a killed training goes on with the memory that it had.
         self.memory = nn.Buffer(torch.zeros(memory, width))
         self.classes = nn.Buffer(torch.zeros(memory, dtype=torch.int64))
         self.filled = nn.Buffer(torch.zeros((), dtype=torch.int64))
@@ -106,6 +108,7 @@ class Contrastive(nn.Module):
         scores = found @ others.T / self.temperature(progress)
 
         # 3. Negatives are of other classes; a unit itself stays, so that no row is all -inf.
+        # The teacher decides for its own units too, so that no label is needed.
         is_other_class = classes[:, None] != other_classes
         is_negative = is_there & is_other_class
         is_itself = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
@@ -113,6 +116,7 @@ class Contrastive(nn.Module):
         kept = scores.masked_fill(~is_kept, -torch.inf)
         nats = kept.logsumexp(-1) - scores.diagonal()
 
+        # 4. A validation must not fill the memory with rows that are not trained on.
         if self.training and len(self.memory):
             self.remember(others.detach(), other_classes, is_there)
         return masked_mean(nats, is_counted)
@@ -133,6 +137,7 @@ class Contrastive(nn.Module):
         places = torch.arange(size, device=is_there.device)
         first = index_of_true(is_there, places)
         is_empty = ~self.is_filled()
+        # Empty places stay 0, so that equal trainings leave equal bytes.
         memory = others[first].masked_fill(is_empty.unsqueeze(-1), 0)
         classes = other_classes[first].masked_fill(is_empty, 0)
         self.memory.copy_(memory)

@@ -27,6 +27,7 @@ class CosineError(nn.Module):
     ) -> Tensor:
         """Squared cosines a pair."""
         pairs = paired_units(student, batch)
+        # 0 for a vector of zeros, which has no direction.
         cosines = cosine_similarity(pairs.first, pairs.second, -1)
         # A mask alone would not do: 0 times a NaN is a NaN in the gradient.
         errors = cosines - pairs.labels.nan_to_num()

@@ -27,6 +27,7 @@ class CrossEntropy(nn.Module):
         is_labelled = student.mask & (batch.labels >= 0)
         # UNKNOWN is below 0, and an index below 0 is none: such a unit takes class 0, masked below.
         classes = batch.labels.clamp_min(0).flatten()
+        # Units in one row after another, as torch's cross-entropy takes classes on axis 1.
         logits = wide(student.logits).flatten(0, 1)
         nats = functional.cross_entropy(logits, classes, reduction="none")
         return masked_mean(nats.view_as(batch.labels), is_labelled)

@@ -57,9 +57,20 @@ class Dist(nn.Module):
         """Between 0 and 2 (inter + intra)."""
         mask = student.mask & teacher.mask
         log_q, log_p = softened(student, teacher, self.temperature(progress))
-        q, p = log_q.exp(), log_p.exp()
-        of_units = correlation(centred_over_labels(q), centred_over_labels(p), -1)
-        of_labels = correlation(centred_over_units(q, mask), centred_over_units(p, mask), 0)
+        # Probabilities, whose correlation is blind to what a softmax is blind to.
+        q = log_q.exp()
+        p = log_p.exp()
+        of_units = correlation(
+            centred_over_labels(q),
+            centred_over_labels(p),
+            dim=-1,
+        )
+        of_labels = correlation(
+            centred_over_units(q, mask),
+            centred_over_units(p, mask),
+            dim=0,
+        )
+        # Every label has a correlation, whichever units count, so its mean needs no mask.
         inter = masked_mean(1 - of_units, mask)
         intra = (1 - of_labels).mean()
         return self.inter * inter + self.intra * intra
@@ -75,6 +86,7 @@ def centred_over_units(values: Tensor, mask: Tensor) -> Tensor:
     does not count."""
     is_counted = mask.unsqueeze(-1)
     mean = zero_where_not(is_counted, values).sum((0, 1)) / mask.sum().clamp_min(1)
+    # Zeros after centring add nothing to covariance and norms.
     return zero_where_not(is_counted, values - mean).flatten(0, 1)
 
 

@@ -59,12 +59,15 @@ class Dkd(nn.Module):
                 "dkd: it needs one class a unit, and this task's labels are none. "
                 "Take bernoulli_kl for sets, logit_mse for numbers"
             )
+        # Of a unit without a label, what the teacher decides.
         decisions = teacher.logits.argmax(-1)
         target = torch.where(batch.labels >= 0, batch.labels, decisions).unsqueeze(-1)
         temperature = self.temperature(progress)
         log_q, log_p = softened(student, teacher, temperature)
         student_target, student_others = decoupled(log_q, target)
         teacher_target, teacher_others = decoupled(log_p, target)
+        # Target or not, and then which of the others: `kl` is their sum, the second weighted by
+        # what the teacher leaves to the others.
         of_target = divergence(teacher_target, student_target)
         of_others = divergence(teacher_others, student_others)
         nats = self.alpha * of_target + self.beta * of_others

@@ -84,9 +84,11 @@ class Fsp(nn.Module):
             projected.append(project(channels_last).movedim(-1, 1))
             targets.append(teacher_map)
         terms = []
+        # Each layer with the next one: one flow fewer than layers.
         for index in range(len(self.pairs) - 1):
             found = flow(projected[index], projected[index + 1])
             target = flow(targets[index], targets[index + 1])
+            # Relative over the batch, as in `hidden`.
             squares = target.square().sum((1, 2))
             power = masked_mean(squares, rows).clamp_min(SMALLEST_POWER)
             errors = (found - target).square().sum((1, 2))
@@ -96,6 +98,7 @@ class Fsp(nn.Module):
 
 def flow(first: Tensor, second: Tensor) -> Tensor:
     """(B, C, E) the matrix G of maps (B, C, H, W) and (B, E, H, W)."""
+    # A product needs the same pixels of both layers.
     first, second = same_size(first, second)
     first = first.flatten(2)
     second = second.flatten(2)

@@ -80,12 +80,14 @@ class Hidden(nn.Module):
         """Squared error a coordinate, relative to the teacher's mean square, or 1 - cosine; the
         mean over the layers."""
         (kind,) = self.kinds
+        # Units (words, or whole texts) unless tokens are compared one by one.
         mask = student.mask & teacher.mask
         if kind == PLACES:
             mask = student.place_mask & teacher.place_mask
         maps = matched(kind, self.pairs, student, teacher)
         terms = []
         for project, (student_map, target) in zip(self.projectors, maps, strict=True):
+            # The student's side is projected: so the teacher's map stays the whole target.
             projected = project(student_map)
             terms.append(self.compare(projected, target, mask))
         return torch.stack(terms).mean()
@@ -95,7 +97,9 @@ class Hidden(nn.Module):
         if self.measure == "cosine":
             cosines = functional.cosine_similarity(projected, target, dim=-1)
             return masked_mean(1 - cosines, mask)
+        # Over the batch, not unit by unit: a unit with a small map must not weigh more.
         squares = target.square().mean(-1)
         power = masked_mean(squares, mask).clamp_min(SMALLEST_POWER)
         errors = (projected - target).square().mean(-1)
+        # Both means are over the same units, so their number cancels.
         return masked_mean(errors, mask) / power

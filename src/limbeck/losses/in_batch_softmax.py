@@ -47,6 +47,7 @@ class InBatchSoftmax(nn.Module):
         is_labelled = pairs.mask & (pairs.labels != UNKNOWN)
         queries = flat_units(pairs.first, is_labelled)
         items = flat_units(pairs.second, is_labelled)
+        # At length 1 a score is a cosine, which the temperature then spreads.
         queries = functional.normalize(queries, dim=-1)
         items = functional.normalize(items, dim=-1)
         scores = queries @ items.T / self.temperature(progress)
@@ -59,6 +60,7 @@ class InBatchSoftmax(nn.Module):
         is_itself = torch.eye(len(known), dtype=torch.bool, device=known.device)
         is_kept = is_negative | is_itself
         kept = scores.masked_fill(~is_kept, -torch.inf)
+        # Rows: a query among the items. Columns: an item among the queries.
         of_queries = kept.logsumexp(1)
         of_items = kept.logsumexp(0)
         nats = (of_queries + of_items) / 2 - scores.diagonal()

@@ -54,11 +54,13 @@ class JensenShannon(nn.Module):
         log_q, log_p = softened(student, teacher, temperature)
         nats = generalised_divergence(log_q, log_p, self.beta)
         mask = student.mask & teacher.mask
+        # Softening by T divides the gradient by T^2.
         return temperature**2 * masked_mean(nats, mask)
 
 
 def generalised_divergence(log_q: Tensor, log_p: Tensor, beta: float) -> Tensor:
     """(B, W) the divergence in nats of log-probabilities (B, W, V); at beta 0 and 1 its limits."""
+    # At the ends the mixture is one of the two, and the divergence 0 for any student.
     if beta == 0:
         return divergence(log_p, log_q)
     if beta == 1:

@@ -37,6 +37,8 @@ class Kl(nn.Module):
         """Nats a unit, times T^2."""
         temperature = self.temperature(progress)
         log_q, log_p = softened(student, teacher, temperature)
+        # The teacher's probabilities weigh: what it holds for likely must not be missed.
         nats = divergence(log_p, log_q)
         mask = student.mask & teacher.mask
+        # Softening by T divides the gradient by T^2.
         return temperature**2 * masked_mean(nats, mask)

@@ -36,8 +36,10 @@ class LogitMse(nn.Module):
         progress: float,
     ) -> Tensor:
         """Squared logits a label."""
+        # The student alone learns: no gradient to the teacher.
         target = wide(teacher.logits.detach())
         errors = wide(student.logits) - target
+        # The mean over the labels, so that one weight serves any number of them.
         squared = errors.square().mean(-1)
         mask = student.mask & teacher.mask
         return masked_mean(squared, mask)

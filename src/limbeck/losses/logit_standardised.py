@@ -50,6 +50,7 @@ class LogitStandardised(nn.Module):
         log_q, log_p = softened(student, teacher, temperature)
         nats = divergence(log_p, log_q)
         mask = student.mask & teacher.mask
+        # Softening by T divides the gradient by T^2.
         return temperature**2 * masked_mean(nats, mask)
 
 

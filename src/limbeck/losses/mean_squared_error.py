@@ -29,5 +29,6 @@ class MeanSquaredError(nn.Module):
         # A mask alone would not do: 0 times a NaN is a NaN in the gradient.
         targets = batch.labels.nan_to_num()
         errors = wide(student.logits).squeeze(-1) - targets
+        # Rows of which nobody gave a number teach nothing here.
         is_labelled = student.mask & ~batch.labels.isnan()
         return masked_mean(errors.square(), is_labelled)

@@ -48,14 +48,17 @@ class RankHinge(nn.Module):
         progress: float,
     ) -> Tensor:
         """Logits a pair, from 0 on."""
+        # The teacher's side is detached: the loss moves the student alone.
         teacher_logits = wide(teacher.logits.detach())
         count = min(self.top, teacher_logits.shape[-1])
         first = teacher_logits.topk(count, -1).indices
         student_gaps = gaps_behind(wide(student.logits), first)
         teacher_gaps = gaps_behind(teacher_logits, first)
+        # Ties, and those before it, make no pair with a label.
         is_behind = teacher_gaps > 0
         wanted_gaps = teacher_gaps.clamp_max(self.margin)
         missing = (wanted_gaps - student_gaps).relu() * is_behind
+        # At least 1: a teacher that ties all labels puts none behind another.
         num_pairs = is_behind.sum((-2, -1)).clamp_min(1)
         mean_missing = missing.sum((-2, -1)) / num_pairs
         mask = student.mask & teacher.mask

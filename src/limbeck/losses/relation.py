@@ -66,6 +66,7 @@ class Relation(nn.Module):
         widths = [
             factor.shape[1] * factor.shape[3] for factor in [*student_factors, *teacher_factors]
         ]
+        # Heads of one size in every layer of both models: R divides all widths.
         common = math.gcd(*widths)
         divisors = [number for number in range(1, common + 1) if common % number == 0]
         if self.heads and self.heads not in divisors:
@@ -74,6 +75,7 @@ class Relation(nn.Module):
                 f"heads is one of {', '.join(map(str, divisors))}, or 0"
             )
         if not self.heads:
+            # The paper takes more relation heads than heads; the teacher's own is a plain start.
             teacher_heads = max(factor.shape[1] for factor in teacher_factors)
             self.heads = max(number for number in divisors if number <= teacher_heads)
 
@@ -97,9 +99,12 @@ class Relation(nn.Module):
 
     def log_relations(self, factor: Tensor, mask: Tensor) -> Tensor:
         """(B, R, P, P) log R_X of X (B, N, P, D): what a place makes of the places of `mask`."""
+        # Heads side by side, then split anew: R need not be their number.
         side_by_side = factor.transpose(1, 2).flatten(2)
+        # Garbage at padded tokens, however large, must not reach the products.
         counted = zero_where_not(mask.unsqueeze(-1), side_by_side)
         heads = counted.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        # Scaled as attention is, so that the softmax does not saturate at wide heads.
         products = heads @ heads.transpose(-1, -2)
         scores = products / math.sqrt(heads.shape[-1])
         # The lowest number, not -inf: a row without a counted place must stay finite.

@@ -81,6 +81,7 @@ class Relational(nn.Module):
         is_triplet = is_pair[:, :, None] & is_pair[:, None, :] & is_other
         terms = []
         for student_map, teacher_map in matched(HIDDEN, self.pairs, student, teacher):
+            # Both models' units at the same slots; empty slots are masked in the means.
             found = flat_units(student_map, mask)[indices]
             target = flat_units(teacher_map, mask)[indices]
             of_distances = huber(distances(found, is_pair), distances(target, is_pair))
@@ -124,10 +125,13 @@ def distances(units: Tensor, is_pair: Tensor) -> Tensor:
     """(K, K) distances in units of their mean over the pairs of `is_pair` (K, K)."""
     squared = differences(units).square().sum(-1)
     found = squared.clamp_min(SMALLEST).sqrt()
-    return found / masked_mean(found, is_pair).clamp_min(SMALLEST)
+    # In units of the mean: the two models' maps have scales of their own.
+    mean = masked_mean(found, is_pair)
+    return found / mean.clamp_min(SMALLEST)
 
 
 def angles(units: Tensor) -> Tensor:
     """(K, K, K) cosines: at [j, i, k] of the angle that units i and k make at unit j."""
+    # At [j, i] from j to i; from a unit to itself it is 0, and no triplet.
     directions = functional.normalize(differences(units), dim=-1)
     return directions @ directions.transpose(1, 2)

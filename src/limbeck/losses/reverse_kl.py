@@ -41,6 +41,8 @@ class ReverseKl(nn.Module):
         """Nats a unit, times T^2."""
         temperature = self.temperature(progress)
         log_q, log_p = softened(student, teacher, temperature)
+        # The student's probabilities weigh: what it makes up must not be unlikely.
         nats = divergence(log_q, log_p)
         mask = student.mask & teacher.mask
+        # Softening by T divides the gradient by T^2.
         return temperature**2 * masked_mean(nats, mask)

@@ -62,6 +62,7 @@ class Similarity(nn.Module):
     ) -> Tensor:
         """Squared distance between the similarities of a unit; the mean over units and layers."""
         mask = student.mask & teacher.mask
+        # By units, not by pairs of units: see the module's deviations.
         num_units = mask.sum().clamp_min(1)
         terms = []
         for student_map, teacher_map in matched(HIDDEN, self.pairs, student, teacher):
@@ -75,5 +76,6 @@ class Similarity(nn.Module):
 
 def similarities(units: Tensor) -> Tensor:
     """(K, K) of units (K, D): each row's products with all of them, divided by the row's length."""
+    # At length 1 a row tells to whom a unit is alike, not how large its map is.
     products = units @ units.T
     return functional.normalize(products, dim=-1)

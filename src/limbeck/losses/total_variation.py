@@ -32,6 +32,7 @@ class TotalVariation(nn.Module):
         progress: float,
     ) -> Tensor:
         """Between 0 and 1."""
+        # No temperature: the distance is of the answers as they are given.
         log_q, log_p = softened(student, teacher, 1.0)
         differences = (log_q.exp() - log_p.exp()).abs()
         distance = 0.5 * differences.sum(-1)
