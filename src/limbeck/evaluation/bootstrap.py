@@ -28,10 +28,13 @@ def resample(num_rows: int, num_resamples: int) -> np.ndarray:
 
 
 def resampled_metrics(
-    seeds: Sequence[Scored], weights: np.ndarray, task: Task
+    seeds: Sequence[Scored],
+    weights: np.ndarray,
+    task: Task,
 ) -> dict[str, np.ndarray]:
     """(R) values of every metric, averaged over the seeds' answers; `weights` (R, N)."""
     by_seed = [figures(task, scored, weights) for scored in seeds]
+    # The same rows are drawn for every seed, because what a seed changes is not the test set.
     means = {}
     for name in by_seed[0]:
         means[name] = np.mean([metrics[name] for metrics in by_seed], 0)
@@ -40,6 +43,7 @@ def resampled_metrics(
 
 def interval(values: np.ndarray) -> list[float]:
     """The central 95 % of resampled values (R): its two ends, by percentiles."""
+    # The same share is left out on either side.
     ends = np.quantile(values, [ALPHA / 2, 1 - ALPHA / 2])
     return [float(end) for end in ends]
 
@@ -48,7 +52,7 @@ def p_of_larger_drop(drops: np.ndarray, max_drop: float) -> float:
     """The p value of "the drop is larger than `max_drop`", from resampled drops (R).
 
     One is added to both counts, so that it is never 0: the data themselves are one more resample
-    (Davison and Hinkley, 1997, section 4.2.3).
+    (Davison and Hinkley, 1997, chapter 4).
     """
     num_larger = (drops > max_drop).sum()
     return float((1 + num_larger) / (1 + len(drops)))

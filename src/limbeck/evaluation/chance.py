@@ -12,7 +12,11 @@ from limbeck.tasks import Scored, Task, metrics
 from limbeck.tasks.likelihood import LIKELIHOODS
 
 
-def best_constant_answer(scored: Scored, task: Task, metric: str) -> Scored:
+def best_constant_answer(
+    scored: Scored,
+    task: Task,
+    metric: str,
+) -> Scored:
     """Of the constant answers, the best by `metric`, in place of a model's."""
     likelihood = LIKELIHOODS[task.likelihood]
     num_units, num_logits = scored.logits.shape

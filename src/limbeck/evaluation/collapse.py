@@ -52,6 +52,7 @@ def only_answer(scored: Scored, task: Task) -> str | None:
     # Of several labels, a unit counts where one of them is known.
     is_labelled = known.reshape(len(known), -1).any(1)
     labels = scored.labels[is_labelled]
+    # One answer is right where there is one label.
     if not len(labels) or (labels == labels[0]).all():
         return None
     decisions = task.decisions(scored)[is_labelled]

@@ -10,12 +10,18 @@ def quality(scored: Scored, task: Task) -> dict[str, float]:
     """Every metric of the task on a split, by name."""
     num_rows = len(scored.offsets) - 1
     every_row_once = np.ones((1, num_rows))
+    # As the bootstrap computes them: a metric is written once.
     metrics = figures(task, scored, every_row_once)
     return {name: float(values[0]) for name, values in metrics.items()}
 
 
-def agreement(scored: Scored, other: Scored, task: Task) -> float:
+def agreement(
+    scored: Scored,
+    other: Scored,
+    task: Task,
+) -> float:
     """The share, in [0, 1], of decisions that two models make alike, where the label is known."""
+    # Where the label is unknown, no decision counts as different.
     num_different = differs(task, scored, other).sum()
     num_known = is_known(scored.labels).sum()
     return 1 - float(num_different / num_known)

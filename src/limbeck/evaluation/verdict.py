@@ -44,6 +44,7 @@ def judge_arms(
     chance: what knows nothing has nothing to lose.
     """
     judged = judged_arm(means)
+    # In each resample both are scored on the same rows: what is hard for both cancels.
     drops = resampled["teacher"] - resampled[judged]
     p_noninferior = p_of_larger_drop(drops, asked.max_drop)
     reasons = at_chance({arm: resampled[arm] for arm in ("teacher", judged)}, chance)

@@ -33,15 +33,27 @@ class UnitLikelihood(Protocol):
 
     labels_are_numbers: ClassVar[bool]
 
-    def log_probability(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def log_probability(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+    ) -> Tensor:
         """(B, W) log p(label) in nats of (B, W, V); 0 where the label is unknown."""
         ...
 
-    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+    def divergence(
+        self,
+        p: Tensor,
+        q: Tensor,
+    ) -> Tensor:
         """(B, W) KL(p || q) in nats, of logits (B, W, V); 0 at identity."""
         ...
 
-    def at_temperature(self, logits: Tensor, temperature: float) -> Tensor:
+    def at_temperature(
+        self,
+        logits: Tensor,
+        temperature: float,
+    ) -> Tensor:
         """(B, W, V) the logits of p^(1/T) / Z: above 1, `temperature` makes answers less sure."""
         ...
 
@@ -49,7 +61,11 @@ class UnitLikelihood(Protocol):
         """The most probable label: (B, W) indices, (B, W, V) of bool, or (B, W, V) numbers."""
         ...
 
-    def agreement(self, p: Tensor, q: Tensor) -> Tensor:
+    def agreement(
+        self,
+        p: Tensor,
+        q: Tensor,
+    ) -> Tensor:
         """(B, W) the share of a unit's decisions, in [0, 1], that two models make alike."""
         ...
 
@@ -57,7 +73,11 @@ class UnitLikelihood(Protocol):
         """(B, W) in nats for each decision, which is a label where each is decided by itself."""
         ...
 
-    def fisher_root(self, logits: Tensor, signs: Tensor) -> Tensor:
+    def fisher_root(
+        self,
+        logits: Tensor,
+        signs: Tensor,
+    ) -> Tensor:
         """(B, W, V) h with E[h h^T] = the Fisher information of a unit's logits, the expectation
         over random `signs` (B, W, V) of -1 and 1."""
         ...
@@ -68,29 +88,49 @@ class Categorical:
 
     labels_are_numbers: ClassVar[bool] = False
 
-    def log_probability(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def log_probability(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+    ) -> Tensor:
         known = labels != UNKNOWN
         columns = torch.where(known, labels, 0).unsqueeze(-1)
         chosen = logits.log_softmax(-1).gather(-1, columns).squeeze(-1)
         return torch.where(known, chosen, 0)
 
-    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+    def divergence(
+        self,
+        p: Tensor,
+        q: Tensor,
+    ) -> Tensor:
         return divergence(p.log_softmax(-1), q.log_softmax(-1))
 
-    def at_temperature(self, logits: Tensor, temperature: float) -> Tensor:
+    def at_temperature(
+        self,
+        logits: Tensor,
+        temperature: float,
+    ) -> Tensor:
         return logits / temperature
 
     def decide(self, logits: Tensor) -> Tensor:
         return logits.argmax(-1)
 
-    def agreement(self, p: Tensor, q: Tensor) -> Tensor:
+    def agreement(
+        self,
+        p: Tensor,
+        q: Tensor,
+    ) -> Tensor:
         return (self.decide(p) == self.decide(q)).float()
 
     def entropy(self, logits: Tensor) -> Tensor:
         log_p = logits.log_softmax(-1)
         return -(log_p.exp() * log_p).sum(-1)
 
-    def fisher_root(self, logits: Tensor, signs: Tensor) -> Tensor:
+    def fisher_root(
+        self,
+        logits: Tensor,
+        signs: Tensor,
+    ) -> Tensor:
         """sqrt(p) e - p (sqrt(p) . e) with signs e: its outer product's mean is diag(p) - p p^T."""
         root = logits.softmax(-1).sqrt()
         signed = root * signs
@@ -102,21 +142,37 @@ class Bernoulli:
 
     labels_are_numbers: ClassVar[bool] = False
 
-    def log_probability(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def log_probability(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+    ) -> Tensor:
         of_each_label = labels * logits - softplus(logits)
         return torch.where(labels != UNKNOWN, of_each_label, 0).sum(-1)
 
-    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+    def divergence(
+        self,
+        p: Tensor,
+        q: Tensor,
+    ) -> Tensor:
         of_each_label = p.sigmoid() * (p - q) + softplus(q) - softplus(p)
         return of_each_label.sum(-1)
 
-    def at_temperature(self, logits: Tensor, temperature: float) -> Tensor:
+    def at_temperature(
+        self,
+        logits: Tensor,
+        temperature: float,
+    ) -> Tensor:
         return logits / temperature
 
     def decide(self, logits: Tensor) -> Tensor:
         return logits > 0
 
-    def agreement(self, p: Tensor, q: Tensor) -> Tensor:
+    def agreement(
+        self,
+        p: Tensor,
+        q: Tensor,
+    ) -> Tensor:
         return (self.decide(p) == self.decide(q)).float().mean(-1)
 
     def entropy(self, logits: Tensor) -> Tensor:
@@ -124,7 +180,11 @@ class Bernoulli:
         nats = binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction="none")
         return nats.mean(-1)
 
-    def fisher_root(self, logits: Tensor, signs: Tensor) -> Tensor:
+    def fisher_root(
+        self,
+        logits: Tensor,
+        signs: Tensor,
+    ) -> Tensor:
         p = logits.sigmoid()
         return (p * (1 - p)).sqrt() * signs
 
@@ -134,29 +194,49 @@ class Gaussian:
 
     labels_are_numbers: ClassVar[bool] = True
 
-    def log_probability(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def log_probability(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+    ) -> Tensor:
         """Of one logit a unit."""
         nats = (logits.squeeze(-1) - labels).square() / 2 + math.log(2 * math.pi) / 2
         return torch.where(labels.isnan(), 0, -nats)
 
-    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+    def divergence(
+        self,
+        p: Tensor,
+        q: Tensor,
+    ) -> Tensor:
         return (p - q).square().sum(-1) / 2
 
-    def at_temperature(self, logits: Tensor, temperature: float) -> Tensor:
+    def at_temperature(
+        self,
+        logits: Tensor,
+        temperature: float,
+    ) -> Tensor:
         """As they are: the mean of a flattened normal distribution stays where it is."""
         return logits
 
     def decide(self, logits: Tensor) -> Tensor:
         return logits
 
-    def agreement(self, p: Tensor, q: Tensor) -> Tensor:
+    def agreement(
+        self,
+        p: Tensor,
+        q: Tensor,
+    ) -> Tensor:
         return ((p - q).abs() <= TOLERANCE).float().mean(-1)
 
     def entropy(self, logits: Tensor) -> Tensor:
         """log(2 pi e) / 2, whatever the mean."""
         return torch.full_like(logits[..., 0], math.log(2 * math.pi * math.e) / 2)
 
-    def fisher_root(self, logits: Tensor, signs: Tensor) -> Tensor:
+    def fisher_root(
+        self,
+        logits: Tensor,
+        signs: Tensor,
+    ) -> Tensor:
         return signs
 
 

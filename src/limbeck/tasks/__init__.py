@@ -16,12 +16,13 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from limbeck.sources import Row
-from limbeck.tasks.likelihood import LIKELIHOODS, is_known
+from limbeck.tasks.likelihood import LIKELIHOODS
 from limbeck.tasks.likelihood import UNKNOWN as UNKNOWN
+from limbeck.tasks.likelihood import is_known as is_known
 from limbeck.tasks.types import Answer, Array, Figures, Inputs, Names, Rows
 
 # Metrics of ranks hold a few copies of the weights (R, N): of 200 resamples and 100,000 rows each
-# takes 160 MB.
+# takes 160 MB (float64).
 RESAMPLES_AT_ONCE = 200
 
 
@@ -149,7 +150,11 @@ class Task(Protocol):
         """A row, without a label, of what a user sends. Raises ValueError for what is no input."""
         ...
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         """The answer to a row, ready for JSON, from its logits (W, V)."""
         ...
 
@@ -165,7 +170,11 @@ class Task(Protocol):
         """Sums (..., K) of `statistics` to metrics (...)."""
         ...
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """(R) the metrics that no sums over rows give, as they hang on the order of all scores;
         a row counts as often as each row of `weights` (R, N) says."""
         ...
@@ -183,47 +192,78 @@ class SelfSupervised(Protocol):
     `Encoded`, or cut one into several.
     """
 
-    def draw(self, batch: Batch, generator: np.random.Generator) -> Batch:
+    def draw(
+        self,
+        batch: Batch,
+        generator: np.random.Generator,
+    ) -> Batch:
         """The batch with labels that are drawn anew, for a training step."""
         ...
 
-    def reduce(self, logits: Array, labels: Array) -> Array:
+    def reduce(
+        self,
+        logits: Array,
+        labels: Array,
+    ) -> Array:
         """(W, K) what `statistics` needs of a row's logits (W, V); `Scored` holds that."""
         ...
 
 
-def figures(task: Task, scored: Scored, weights: Array) -> Figures:
+def figures(
+    task: Task,
+    scored: Scored,
+    weights: Array,
+) -> Figures:
     """(R) every metric of the task; a row counts as often as each row of `weights` (R, N) says."""
+    # 1. From sums over rows: one product gives those of all resamples.
+    totals = weights @ task.statistics(scored)
+    metrics = task.metrics(totals)
+    # 2. From the order of scores, a part of the resamples at a time.
     num_parts = -(-len(weights) // RESAMPLES_AT_ONCE)
     parts = [task.ranked(scored, part) for part in np.array_split(weights, num_parts)]
-    ranked = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return task.metrics(weights @ task.statistics(scored)) | ranked
+    for name in parts[0]:
+        metrics[name] = np.concatenate([part[name] for part in parts])
+    return metrics
 
 
-def differs(task: Task, scored: Scored, other: Scored) -> Array:
+def differs(
+    task: Task,
+    scored: Scored,
+    other: Scored,
+) -> Array:
     """Of the shape of the labels, bool: whether two models decide otherwise; False where the label
     is unknown. Numbers may differ by `likelihood.TOLERANCE`."""
     likelihood = LIKELIHOODS[task.likelihood]
-    differ = likelihood.differ(task.decisions(scored), task.decisions(other))
+    decisions = task.decisions(scored)
+    differ = likelihood.differ(decisions, task.decisions(other))
+    # Where nobody knows the label, no metric would change.
     return differ & is_known(scored.labels)
 
 
-def collate(encoded: Sequence[Encoded], rows: Array, padding: dict[str, int]) -> Batch:
+def collate(
+    encoded: Sequence[Encoded],
+    rows: Array,
+    padding: dict[str, int],
+) -> Batch:
     """Rows, padded to one batch; a padded unit has mask False and the label UNKNOWN.
 
     `rows`: (B) their indices; `padding`: what fills up an input, 0 where it has no name there.
     """
     inputs = {}
     for name in encoded[0].inputs:
-        inputs[name] = pad([row.inputs[name] for row in encoded], padding.get(name, 0))
+        values = [row.inputs[name] for row in encoded]
+        inputs[name] = pad(values, padding.get(name, 0))
     labels = pad([row.labels for row in encoded], UNKNOWN)
+    # All rows of a task are alike in this.
     if encoded[0].positions is None:
         num_units = np.array([len(row.labels) for row in encoded])
         mask = np.arange(labels.shape[1]) < num_units[:, None]
         return Batch(inputs, None, labels, mask, rows)
-    positions = pad([row.positions for row in encoded if row.positions is not None], -1)
+    given = [row.positions for row in encoded if row.positions is not None]
+    positions = pad(given, -1)
     # -1 is no place to read from; what is read at 0 instead is masked.
-    return Batch(inputs, np.maximum(positions, 0), labels, positions >= 0, rows)
+    readable = np.maximum(positions, 0)
+    return Batch(inputs, readable, labels, positions >= 0, rows)
 
 
 def apart(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -231,6 +271,7 @@ def apart(inputs: dict[str, Any]) -> dict[str, Any]:
     the other (B W, T)."""
     flat = {}
     for name, value in inputs.items():
+        # An image (B, C, H, W) has more axes too, but no texts.
         is_texts = name in ("input_ids", "attention_mask") and value.ndim == 3
         flat[name] = value.reshape(-1, value.shape[-1]) if is_texts else value
     return flat

@@ -44,7 +44,11 @@ class Input(Protocol):
         """A row of what a user sends. Raises ValueError for what is no input."""
         ...
 
-    def encode(self, rows: Rows, labels: Sequence[Array]) -> Sequence[Encoded]:
+    def encode(
+        self,
+        rows: Rows,
+        labels: Sequence[Array],
+    ) -> Sequence[Encoded]:
         """What the model reads of each row, with its labels (W) or (W, V)."""
         ...
 
@@ -77,7 +81,11 @@ class Head(Protocol):
         """(W) or (W, V) the labels of a row's units, unknown where the row has none."""
         ...
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         """The answer to a row, ready for JSON, from its logits (W, V)."""
         ...
 
@@ -93,7 +101,11 @@ class Head(Protocol):
         """Sums (..., K) of `statistics` to metrics (...)."""
         ...
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """(R) the metrics that hang on the order of all scores, not on sums over rows."""
         ...
 
@@ -125,7 +137,13 @@ class JoinedTask:
     input_names: ClassVar[Names]
     row_keys: ClassVar[Names]
 
-    def __init_subclass__(cls, *, input: type[Input], head: type[Head], auto_model: str) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        input: type[Input],
+        head: type[Head],
+        auto_model: str,
+    ) -> None:
         """A fact of the input or of the head is one of the task's class: a recipe is checked, and
         data are read, before there is a tokenizer to make a task with."""
         cls.input_type = input
@@ -177,7 +195,11 @@ class JoinedTask:
 
     # The head's part.
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         return self.head.decode(row, logits)
 
     def decisions(self, scored: Scored) -> Array:
@@ -189,7 +211,11 @@ class JoinedTask:
     def metrics(self, totals: Array) -> Figures:
         return self.head.metrics(totals)
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         return self.head.ranked(scored, weights)
 
     def details(self, scored: Scored) -> Answer:

@@ -44,15 +44,27 @@ class UnitLikelihood(Protocol):
     labels_are_numbers: ClassVar[bool]
     soft_losses: ClassVar[Names]
 
-    def log_probability(self, logits: Array, labels: Array) -> Array:
+    def log_probability(
+        self,
+        logits: Array,
+        labels: Array,
+    ) -> Array:
         """(P) log p(label) in nats, at most 0 unless labels are numbers; 0 where it is unknown."""
         ...
 
-    def divergence(self, logits: Array, other: Array) -> Array:
+    def divergence(
+        self,
+        logits: Array,
+        other: Array,
+    ) -> Array:
         """(P) KL(p || q) in nats, p by `logits` and q by `other`, both (P, V); 0 if they agree."""
         ...
 
-    def at_temperature(self, logits: Array, temperature: float) -> Array:
+    def at_temperature(
+        self,
+        logits: Array,
+        temperature: float,
+    ) -> Array:
         """(P, V) the logits of p^(1/T) / Z: above 1, `temperature` makes answers less sure."""
         ...
 
@@ -60,7 +72,11 @@ class UnitLikelihood(Protocol):
         """The most probable label: (P) indices, (P, V) of bool, or (P, V) numbers."""
         ...
 
-    def differ(self, decisions: Array, other: Array) -> Array:
+    def differ(
+        self,
+        decisions: Array,
+        other: Array,
+    ) -> Array:
         """Whether each decision is another than that of `other`; bool, of their shape."""
         ...
 
@@ -68,11 +84,19 @@ class UnitLikelihood(Protocol):
         """Whether all units, at least one, are decided alike."""
         ...
 
-    def in_words(self, decisions: Array, labels: Sequence[str]) -> str:
+    def in_words(
+        self,
+        decisions: Array,
+        labels: Sequence[str],
+    ) -> str:
         """The one answer of all units, for a message; `labels`: the names of the labels."""
         ...
 
-    def constant_answers(self, labels: Array, num_logits: int) -> list[Array]:
+    def constant_answers(
+        self,
+        labels: Array,
+        num_logits: int,
+    ) -> list[Array]:
         """(V) logits, one for every unit: each is the best constant by some metric."""
         ...
 
@@ -84,35 +108,63 @@ class Categorical:
     labels_are_numbers: ClassVar[bool] = False
     soft_losses: ClassVar[Names] = ()
 
-    def log_probability(self, logits: Array, labels: Array) -> Array:
+    def log_probability(
+        self,
+        logits: Array,
+        labels: Array,
+    ) -> Array:
         known = is_known(labels)
-        columns = np.where(known, labels, 0)[:, None]
-        chosen = np.take_along_axis(log_softmax(logits), columns, 1)[:, 0]
+        # UNKNOWN is no column: the first is read in its place, and thrown away.
+        columns = np.where(known, labels, 0)
+        log_p = log_softmax(logits)
+        chosen = np.take_along_axis(log_p, columns[:, None], 1)[:, 0]
         return np.where(known, chosen, 0)
 
-    def divergence(self, logits: Array, other: Array) -> Array:
+    def divergence(
+        self,
+        logits: Array,
+        other: Array,
+    ) -> Array:
         log_p = log_softmax(logits)
         log_q = log_softmax(other)
         return (np.exp(log_p) * (log_p - log_q)).sum(-1)
 
-    def at_temperature(self, logits: Array, temperature: float) -> Array:
+    def at_temperature(
+        self,
+        logits: Array,
+        temperature: float,
+    ) -> Array:
         return logits / temperature
 
     def decide(self, logits: Array) -> Array:
+        # The softmax keeps their order. Of equal logits the first label is chosen.
         return logits.argmax(-1)
 
-    def differ(self, decisions: Array, other: Array) -> Array:
+    def differ(
+        self,
+        decisions: Array,
+        other: Array,
+    ) -> Array:
         return decisions != other
 
     def is_one_answer(self, decisions: Array) -> bool:
         return bool((decisions == decisions[0]).all())
 
-    def in_words(self, decisions: Array, labels: Sequence[str]) -> str:
+    def in_words(
+        self,
+        decisions: Array,
+        labels: Sequence[str],
+    ) -> str:
         return f"`{labels[int(decisions[0])]}`"
 
-    def constant_answers(self, labels: Array, num_logits: int) -> list[Array]:
+    def constant_answers(
+        self,
+        labels: Array,
+        num_logits: int,
+    ) -> list[Array]:
         """The label that most units have."""
-        counts = np.bincount(labels[is_known(labels)], minlength=num_logits)
+        known_labels = labels[is_known(labels)]
+        counts = np.bincount(known_labels, minlength=num_logits)
         one_hot = np.zeros(len(counts), np.float32)
         one_hot[counts.argmax()] = 1
         return [one_hot]
@@ -125,38 +177,67 @@ class Bernoulli:
     labels_are_numbers: ClassVar[bool] = False
     soft_losses: ClassVar[Names] = ("bernoulli_kl", "logit_mse")
 
-    def log_probability(self, logits: Array, labels: Array) -> Array:
+    def log_probability(
+        self,
+        logits: Array,
+        labels: Array,
+    ) -> Array:
         wide = logits.astype(np.float64)
+        # log p is z - softplus(z), and log (1 - p) is - softplus(z).
         of_each_label = labels * wide - softplus(wide)
-        return np.where(is_known(labels), of_each_label, 0).sum(-1)
+        counted = np.where(is_known(labels), of_each_label, 0)
+        return counted.sum(-1)
 
-    def divergence(self, logits: Array, other: Array) -> Array:
+    def divergence(
+        self,
+        logits: Array,
+        other: Array,
+    ) -> Array:
         p = logits.astype(np.float64)
         q = other.astype(np.float64)
+        # From the logits: log (1 - p) of a rounded p would be that of 0.
         of_each_label = sigmoid(p) * (p - q) + softplus(q) - softplus(p)
         return of_each_label.sum(-1)
 
-    def at_temperature(self, logits: Array, temperature: float) -> Array:
+    def at_temperature(
+        self,
+        logits: Array,
+        temperature: float,
+    ) -> Array:
         return logits / temperature
 
     def decide(self, logits: Array) -> Array:
+        # The sigmoid is above one half where its argument is above 0.
         return logits > 0
 
-    def differ(self, decisions: Array, other: Array) -> Array:
+    def differ(
+        self,
+        decisions: Array,
+        other: Array,
+    ) -> Array:
         return decisions != other
 
     def is_one_answer(self, decisions: Array) -> bool:
         return bool((decisions == decisions[0]).all())
 
-    def in_words(self, decisions: Array, labels: Sequence[str]) -> str:
-        chosen = [f"`{labels[i]}`" for i in np.flatnonzero(decisions[0])]
-        return ", ".join(chosen) or "no label"
+    def in_words(
+        self,
+        decisions: Array,
+        labels: Sequence[str],
+    ) -> str:
+        chosen = np.flatnonzero(decisions[0]).tolist()
+        return ", ".join(f"`{labels[i]}`" for i in chosen) or "no label"
 
-    def constant_answers(self, labels: Array, num_logits: int) -> list[Array]:
+    def constant_answers(
+        self,
+        labels: Array,
+        num_logits: int,
+    ) -> list[Array]:
         """The set with the best micro F1, all labels (best macro F1), the set that most units have
         (exact match), and the labels in order of their frequency (ranking precision)."""
         known = is_known(labels)
         true = (labels > 0) & known
+        # A label that is unknown everywhere has no share to divide.
         shares = true.sum(0) / np.maximum(known.sum(0), 1)
         sets = [
             most_micro_f1(true, known),
@@ -176,38 +257,67 @@ class Gaussian:
     labels_are_numbers: ClassVar[bool] = True
     soft_losses: ClassVar[Names] = ("logit_mse",)
 
-    def log_probability(self, logits: Array, labels: Array) -> Array:
+    def log_probability(
+        self,
+        logits: Array,
+        labels: Array,
+    ) -> Array:
         """Of one logit a unit."""
         error = logits[:, 0].astype(np.float64) - labels
+        # Of a density, which may exceed 1: the constant is that of a normal distribution.
         nats = error**2 / 2 + math.log(2 * math.pi) / 2
         return np.where(is_known(labels), -nats, 0)
 
-    def divergence(self, logits: Array, other: Array) -> Array:
-        difference = logits.astype(np.float64) - other.astype(np.float64)
+    def divergence(
+        self,
+        logits: Array,
+        other: Array,
+    ) -> Array:
+        # Wide before the difference: that of two near numbers loses digits.
+        difference = logits.astype(np.float64) - other
         return (difference**2).sum(-1) / 2
 
-    def at_temperature(self, logits: Array, temperature: float) -> Array:
+    def at_temperature(
+        self,
+        logits: Array,
+        temperature: float,
+    ) -> Array:
         """As they are: the mean of a flattened normal distribution stays where it is."""
         return logits
 
     def decide(self, logits: Array) -> Array:
         return logits.astype(np.float64)
 
-    def differ(self, decisions: Array, other: Array) -> Array:
+    def differ(
+        self,
+        decisions: Array,
+        other: Array,
+    ) -> Array:
         return np.abs(decisions - other) > TOLERANCE
 
     def is_one_answer(self, decisions: Array) -> bool:
         # The whole spread, not the distance to the first: that could be twice the tolerance.
         return bool(np.ptp(decisions) <= TOLERANCE)
 
-    def in_words(self, decisions: Array, labels: Sequence[str]) -> str:
+    def in_words(
+        self,
+        decisions: Array,
+        labels: Sequence[str],
+    ) -> str:
         return f"a score of {decisions.mean():.3g}"
 
-    def constant_answers(self, labels: Array, num_logits: int) -> list[Array]:
+    def constant_answers(
+        self,
+        labels: Array,
+        num_logits: int,
+    ) -> list[Array]:
         """The mean of the labels; where an answer is a vector, one vector, and any is as good."""
-        is_vector = num_logits > 1
-        value = 1 if is_vector else labels[is_known(labels)].mean()
-        return [np.full(num_logits, value, np.float32)]
+        if num_logits > 1:
+            # Labels of vectors are of their pairs, and say nothing of a single one.
+            return [np.ones(num_logits, np.float32)]
+        # The mean has the least square error, and a rank correlation of 0 like any constant.
+        mean = labels[is_known(labels)].mean()
+        return [np.full(1, mean, np.float32)]
 
 
 LIKELIHOODS: dict[str, UnitLikelihood] = {
@@ -219,12 +329,14 @@ LIKELIHOODS: dict[str, UnitLikelihood] = {
 
 def is_known(labels: Array) -> Array:
     """Whether each label, of any shape, is known."""
+    # Indices have no NaN, and for numbers, whose range is 0 to 1, UNKNOWN would do as well.
     return ~np.isnan(labels) & (labels != UNKNOWN)
 
 
 def softmax(logits: Array) -> Array:
     """Probabilities over the last axis; the largest logit is taken off first against overflow."""
-    exponent = np.exp(logits - logits.max(-1, keepdims=True))
+    below_largest = logits - logits.max(-1, keepdims=True)
+    exponent = np.exp(below_largest)
     return exponent / exponent.sum(-1, keepdims=True)
 
 
@@ -232,7 +344,9 @@ def log_softmax(logits: Array) -> Array:
     """Log-probabilities over the last axis, in float64."""
     wide = logits.astype(np.float64)
     below_largest = wide - wide.max(-1, keepdims=True)
-    return below_largest - np.log(np.exp(below_largest).sum(-1, keepdims=True))
+    # At least 1, that of the largest: the logarithm is finite.
+    total = np.exp(below_largest).sum(-1, keepdims=True)
+    return below_largest - np.log(total)
 
 
 def sigmoid(logits: Array) -> Array:

@@ -60,10 +60,12 @@ class MaskedLm:
     @staticmethod
     def find_labels(rows: Rows) -> list[str]:
         """None: they are the vocabulary."""
+        # Which no one knows before there is a tokenizer.
         return []
 
     @staticmethod
     def stratum(row: Row) -> str:
+        # Texts without labels are not drawn in shares.
         return ""
 
     @staticmethod
@@ -151,21 +153,28 @@ class MaskedLm:
 
         tokenizer = self.input.tokenizer
         max_tokens = tokenizer.truncation["max_length"]
+        # [CLS] and [SEP] come to the texts once they are together.
         room = max_tokens - tokenizer.num_special_tokens_to_add(False)
         texts = [row["text"] for row in rows]
         pieces = self.uncut.encode_batch(texts, add_special_tokens=False)
         for group in neighbours(pieces, room):
             yield tokenizer.post_process(Encoding.merge(group))
 
-    def masked(self, ids: Array, generator: np.random.Generator) -> Encoded:
+    def masked(
+        self,
+        ids: Array,
+        generator: np.random.Generator,
+    ) -> Encoded:
         """A row (T) with its chosen tokens hidden; `ids` themselves stay as they are."""
         inputs = {"input_ids": ids.copy(), "attention_mask": np.ones_like(ids)}
+        # A user's question: it is answered where it asks, and nothing else is hidden.
         asked = np.flatnonzero(ids == self.mask_id)
         if len(asked):
-            return Encoded(inputs, asked, np.full(len(asked), UNKNOWN, np.int64))
+            unknown = np.full(len(asked), UNKNOWN, np.int64)
+            return Encoded(inputs, asked, unknown)
         # 1. Which tokens: at least one, where there is one to choose.
         free = np.flatnonzero(~self.special[ids])
-        count = max(1, round(CHOSEN * len(free))) if len(free) else 0
+        count = min(len(free), max(1, round(CHOSEN * len(free))))
         chosen = np.sort(generator.permutation(free)[:count])
         # 2. What becomes of each.
         fate = generator.random(count)
@@ -174,29 +183,42 @@ class MaskedLm:
         inputs["input_ids"][chosen] = np.where(fate < MASKED, self.mask_id, replaced_or_kept)
         return Encoded(inputs, chosen, ids[chosen])
 
-    def draw(self, batch: Batch, generator: np.random.Generator) -> Batch:
+    def draw(
+        self,
+        batch: Batch,
+        generator: np.random.Generator,
+    ) -> Batch:
         """The batch with other tokens chosen: those that `encode` hid are first put back."""
         ids = batch.inputs["input_ids"].copy()
         row, unit = np.nonzero(batch.mask & is_known(batch.labels))
         ids[row, batch.positions[row, unit]] = batch.labels[row, unit]
+        # Without the padding, which would be chosen too.
         lengths = batch.inputs["attention_mask"].sum(1)
-        rows = [
-            self.masked(row_ids[:length], generator)
-            for row_ids, length in zip(ids, lengths, strict=True)
-        ]
+        rows = []
+        for row_ids, length in zip(ids, lengths, strict=True):
+            rows.append(self.masked(row_ids[:length], generator))
         return collate(rows, batch.rows, self.padding)
 
     # Answers and figures.
 
-    def reduce(self, logits: Array, labels: Array) -> Array:
+    def reduce(
+        self,
+        logits: Array,
+        labels: Array,
+    ) -> Array:
         """(W, V) logits to (W, 2): the nats of the true token, and whether it is the most probable;
         0 without a label."""
         likelihood = LIKELIHOODS[self.likelihood]
         nats = -likelihood.log_probability(logits, labels)
         is_right = likelihood.decide(logits) == labels
-        return np.stack([nats, is_right], 1) * is_known(labels)[:, None]
+        figures = np.stack([nats, is_right], 1)
+        return figures * is_known(labels)[:, None]
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         """(W, V) logits to the most probable token of each hidden one, and its probability."""
         probabilities = softmax(logits.astype(np.float64))
         return {
@@ -213,8 +235,11 @@ class MaskedLm:
         num_rows = len(scored.offsets) - 1
         row_of_unit = np.repeat(np.arange(num_rows), np.diff(scored.offsets))
         nats, is_right = scored.logits.T
-        columns = [nats, is_right, is_known(scored.labels)]
-        return np.stack([np.bincount(row_of_unit, column, num_rows) for column in columns], 1)
+        sums = []
+        for column in (nats, is_right, is_known(scored.labels)):
+            # A row without a unit has sums of 0, and counts nowhere.
+            sums.append(np.bincount(row_of_unit, column, num_rows))
+        return np.stack(sums, 1)
 
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 3) to nats a token, perplexity, and the share of right tokens in [0, 1]."""
@@ -222,11 +247,16 @@ class MaskedLm:
         mean = ratio(nats, tokens)
         return {
             "nats_per_token": mean,
+            # Of the mean over tokens, not the mean of the tokens' own: as it is defined.
             "perplexity": np.exp(mean),
             "accuracy": ratio(right, tokens),
         }
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """None: every metric is a function of sums over rows."""
         return {}
 
@@ -240,7 +270,9 @@ def neighbours(pieces: Iterable[Any], room: int) -> Iterator[list[Any]]:
     alone, one of no length nowhere."""
     group: list[Any] = []
     for piece in pieces:
-        if group and sum(map(len, group)) + len(piece) > room:
+        length = sum(map(len, group)) + len(piece)
+        # A group is full before the piece that does not fit; the piece begins the next one.
+        if group and length > room:
             yield group
             group = []
         if len(piece):

@@ -36,13 +36,19 @@ def sign(name: str) -> int:
 def ratio(part: Array, whole: Array) -> Array:
     """part / whole, 0 where whole is 0."""
     zeros = np.zeros(np.broadcast(part, whole).shape)
-    return np.divide(part, whole, out=zeros, where=np.asarray(whole) != 0)
+    # `out` keeps its zeros where nothing is divided, so that numpy has nothing to warn of.
+    is_divided = np.asarray(whole) != 0
+    return np.divide(part, whole, out=zeros, where=is_divided)
 
 
 # From counts.
 
 
-def precision_recall_f1(hits: Array, predicted: Array, true: Array) -> tuple[Array, Array, Array]:
+def precision_recall_f1(
+    hits: Array,
+    predicted: Array,
+    true: Array,
+) -> tuple[Array, Array, Array]:
     """The three, each in [0, 1], for any shape of counts."""
     precision = ratio(hits, predicted)
     recall = ratio(hits, true)
@@ -51,7 +57,11 @@ def precision_recall_f1(hits: Array, predicted: Array, true: Array) -> tuple[Arr
     return precision, recall, f1
 
 
-def label_report(labels: Array, decisions: Array, names: Sequence[str]) -> Answer:
+def label_report(
+    labels: Array,
+    decisions: Array,
+    names: Sequence[str],
+) -> Answer:
     """Of labels that exclude one another: `per_label` and `confusion` of the run's report."""
     counts = confusion(labels, decisions, len(names))
     return {
@@ -60,9 +70,14 @@ def label_report(labels: Array, decisions: Array, names: Sequence[str]) -> Answe
     }
 
 
-def confusion(labels: Array, decisions: Array, num_labels: int) -> Array:
+def confusion(
+    labels: Array,
+    decisions: Array,
+    num_labels: int,
+) -> Array:
     """(V, V) counts, rows true, columns predicted; units whose label is unknown do not count."""
     known = is_known(labels)
+    # Each pair of labels is one number, row by row.
     cells = labels[known] * num_labels + decisions[known]
     counts = np.bincount(cells, minlength=num_labels**2)
     return counts.reshape(num_labels, num_labels)
@@ -76,24 +91,35 @@ def per_label(counts: Array, names: Sequence[str]) -> list[Answer]:
     return report(hits, predicted, true, names)
 
 
-def report(hits: Array, predicted: Array, true: Array, names: Sequence[str]) -> list[Answer]:
+def report(
+    hits: Array,
+    predicted: Array,
+    true: Array,
+    names: Sequence[str],
+) -> list[Answer]:
     """Precision, recall, F1 and support (the true ones) of every label, from counts (V) each; then
     their micro average (of all counts), macro average and average weighted by support."""
+    # (V, 3): precision, recall and F1 are the columns.
     figures = np.stack(precision_recall_f1(hits, predicted, true), 1)
-    rows = [
-        report_row(name, row, support)
-        for name, row, support in zip(names, figures, true, strict=True)
-    ]
+    rows = []
+    for index, name in enumerate(names):
+        rows.append(report_row(name, figures[index], true[index]))
     total = true.sum()
-    micro = np.array(precision_recall_f1(hits.sum(), predicted.sum(), total))
-    weighted = ratio((figures * true[:, None]).sum(0), np.full(3, total))
-    rows.append(report_row("micro average", micro, total))
+    micro = precision_recall_f1(hits.sum(), predicted.sum(), total)
+    by_support = figures * true[:, None]
+    # `ratio`, because a split may hold no label at all.
+    weighted = ratio(by_support.sum(0), np.full(3, total))
+    rows.append(report_row("micro average", np.array(micro), total))
     rows.append(report_row("macro average", figures.mean(0), total))
     rows.append(report_row("weighted average", weighted, total))
     return rows
 
 
-def report_row(name: str, figures: Array, support: int) -> Answer:
+def report_row(
+    name: str,
+    figures: Array,
+    support: int,
+) -> Answer:
     precision, recall, f1 = figures.tolist()
     return {
         "label": name,
@@ -127,21 +153,34 @@ def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
 # From the order of scores.
 
 
-def weighted_auc(scores: Array, positive: Array, weights: Array) -> Array:
+def weighted_auc(
+    scores: Array,
+    positive: Array,
+    weights: Array,
+) -> Array:
     """(R) the AUC of `scores` (N) for `positive` (N; bool); NaN where a side weighs nothing."""
     order = np.argsort(scores, kind="stable")
-    # Sorted once: a group of equal scores beats the negatives below it, and half of its own.
-    group_starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
+    # 1. Groups of equal scores, once for all resamples; NaN before the first begins a group.
+    steps = np.diff(scores[order], prepend=np.nan)
+    group_starts = np.flatnonzero(steps != 0)
+    # 2. How many positives and negatives each group holds in each resample.
     in_order = weights[:, order]
-    positives = np.add.reduceat(in_order * positive[order], group_starts, axis=1)
-    negatives = np.add.reduceat(in_order * ~positive[order], group_starts, axis=1)
+    is_positive = positive[order]
+    positives = np.add.reduceat(in_order * is_positive, group_starts, axis=1)
+    negatives = np.add.reduceat(in_order * ~is_positive, group_starts, axis=1)
+    # 3. A group beats the negatives below it, and half of its own.
     beaten = negatives.cumsum(1) - negatives / 2
     won = (positives * beaten).sum(1)
     pairs = positives.sum(1) * negatives.sum(1)
-    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs != 0)
+    unknown = np.full(len(weights), np.nan)
+    return np.divide(won, pairs, out=unknown, where=pairs != 0)
 
 
-def macro_auc(scores: Array, labels: Array, weights: Array) -> Array:
+def macro_auc(
+    scores: Array,
+    labels: Array,
+    weights: Array,
+) -> Array:
     """(R) the mean over labels of each one's AUC against the rest, from `scores` (N, V) and indices
     `labels` (N); of two labels, that of the second.
 
@@ -149,10 +188,15 @@ def macro_auc(scores: Array, labels: Array, weights: Array) -> Array:
     a resample have is left out; 0 where none is left.
     """
     num_labels = scores.shape[1]
+    # Of two labels the first has the same AUC as the second, up to rounding.
     judged = range(num_labels) if num_labels > 2 else [1]
+    # Nothing has no groups of equal scores.
     if not len(scores):
         return np.zeros(len(weights))
-    by_label = [weighted_auc(scores[:, label], labels == label, weights) for label in judged]
+    by_label = []
+    for label in judged:
+        auc = weighted_auc(scores[:, label], labels == label, weights)
+        by_label.append(auc)
     aucs = np.stack(by_label, 1)
     num_left = (~np.isnan(aucs)).sum(1)
     return ratio(np.nansum(aucs, 1), num_left)
@@ -164,35 +208,47 @@ def average_precisions(scores: Array, true: Array) -> Array:
     order = np.argsort(-scores, axis=1, kind="stable")
     falling = np.take_along_axis(scores, order, 1)
     hits = np.take_along_axis(true, order, 1)
+    # Equal scores have no order among them: each is judged at the end of its group.
     last = last_of_equal(falling)
-    precision = np.take_along_axis(hits.cumsum(1), last, 1) / (last + 1)
-    return ratio((precision * hits).sum(1), hits.sum(1))
+    num_true = np.take_along_axis(hits.cumsum(1), last, 1)
+    precision = num_true / (last + 1)
+    at_true_labels = precision * hits
+    return ratio(at_true_labels.sum(1), hits.sum(1))
 
 
 def last_of_equal(falling: Array) -> Array:
     """(N, V) for each place of rows of falling scores, the last place of the same score."""
     places = np.arange(falling.shape[1])
     is_change = falling[:, 1:] != falling[:, :-1]
+    # The last place of a row ends a group, whatever its score.
     is_last = np.pad(is_change, ((0, 0), (0, 1)), constant_values=True)
     ends = np.where(is_last, places, places[-1])
     # From the right, the nearest end so far.
     return np.minimum.accumulate(ends[:, ::-1], 1)[:, ::-1]
 
 
-def ranks(queries: Array, items: Array, item_of_query: Array) -> Array:
+def ranks(
+    queries: Array,
+    items: Array,
+    item_of_query: Array,
+) -> Array:
     """(N) the place, from 1, of each query's item among `items` (M, D) by their dot products with
     `queries` (N, D); `item_of_query` (N): the index of the query's item.
 
     Items of one score stand before it, so that a model that gives one vector for everything ranks
     last, not first.
     """
-    num_queries_at_once = max(1, SCORES_AT_ONCE // max(1, len(items)))
+    # A part at a time: all scores of 10,000 queries and as many items would be 800 MB.
+    num_at_once = max(1, SCORES_AT_ONCE // max(1, len(items)))
+    # In float64: items that are nearly the same keep their order.
     wide_items = items.astype(np.float64).T
     places = np.empty(len(queries), np.int64)
-    for start in range(0, len(queries), num_queries_at_once):
-        part = slice(start, start + num_queries_at_once)
-        scores = queries[part].astype(np.float64) @ wide_items
+    for start in range(0, len(queries), num_at_once):
+        part = slice(start, start + num_at_once)
+        wide_queries = queries[part].astype(np.float64)
+        scores = wide_queries @ wide_items
         right = np.take_along_axis(scores, item_of_query[part, None], 1)
+        # The item itself is among those that score as much, which makes the best place 1.
         places[part] = (scores >= right).sum(1)
     return places
 
@@ -204,21 +260,26 @@ def pearson(totals: Array) -> Array:
     """Totals (..., 6) of 1, x, y, x^2, y^2 and xy to the correlation in [-1, 1]; 0 where x or y
     does not vary."""
     count, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
-    # Each times the squared count.
+    # Each times the squared count. Below 0 a sum of squares only falls by rounding.
     variance_x = np.maximum(count * xx - x * x, 0)
     variance_y = np.maximum(count * yy - y * y, 0)
     covariance = count * xy - x * y
     spread = np.sqrt(variance_x * variance_y)
     varies = spread > SMALLEST_SPREAD * count * count
     correlation = ratio(covariance, np.where(varies, spread, 0))
+    # By rounding it may be 1 + 1e-16.
     return np.clip(correlation, -1, 1)
 
 
 def weighted_ranks(values: Array, weights: Array) -> Array:
     """(R, N) the rank of each of `values` (N), in shares of all; equal values share the mean."""
     order = np.argsort(values, kind="stable")
-    is_first = np.diff(values[order], prepend=np.nan) != 0
-    group_weights = np.add.reduceat(weights[:, order], np.flatnonzero(is_first), axis=1)
+    # Groups of equal values, once for all resamples; NaN before the first begins a group.
+    steps = np.diff(values[order], prepend=np.nan)
+    is_first = steps != 0
+    group_starts = np.flatnonzero(is_first)
+    group_weights = np.add.reduceat(weights[:, order], group_starts, axis=1)
+    # The mean of a group's ranks is its middle.
     middles = group_weights.cumsum(1) - group_weights / 2
     shares = ratio(middles, weights.sum(1, keepdims=True))
     group_of_place = is_first.cumsum() - 1
@@ -227,13 +288,19 @@ def weighted_ranks(values: Array, weights: Array) -> Array:
     return ranks_of_values
 
 
-def spearman(x: Array, y: Array, weights: Array) -> Array:
+def spearman(
+    x: Array,
+    y: Array,
+    weights: Array,
+) -> Array:
     """(R) the rank correlation of x and y, both (N), in [-1, 1]; 0 where one does not vary."""
+    # Nothing has no groups of equal values.
     if not len(x):
         return np.zeros(len(weights))
     # Less one half, about their mean, so that sums of squares lose no digits.
     a = weighted_ranks(x, weights) - 0.5
     b = weighted_ranks(y, weights) - 0.5
     columns = [np.ones_like(a), a, b, a * a, b * b, a * b]
+    # Ranks differ between resamples, so that no sums over rows serve them all.
     totals = [(weights * column).sum(1) for column in columns]
     return pearson(np.stack(totals, 1))

@@ -53,7 +53,7 @@ class Lazy(Sequence[Encoded], ABC):
 
 @dataclass(frozen=True)
 class PackedTexts(Lazy):
-    """Texts, flat; on disk as int32, because half a gigabyte of tokens need not be one."""
+    """Texts, flat: arrays as the module's docstring says."""
 
     ids: Array
     starts: Array
@@ -65,11 +65,16 @@ class PackedTexts(Lazy):
         return len(self.starts) - 1
 
     def row(self, index: int) -> Encoded:
-        ids = self.ids[self.starts[index] : self.starts[index + 1]].astype(np.int64)
+        tokens = slice(self.starts[index], self.starts[index + 1])
+        # A copy: what lies on disk is mapped read-only, and in int32.
+        ids = self.ids[tokens].astype(np.int64)
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         units = slice(self.unit_starts[index], self.unit_starts[index + 1])
-        positions = None if self.positions is None else self.positions[units].astype(np.int64)
-        return Encoded(inputs, positions, widened(self.labels[units]))
+        labels = widened(self.labels[units])
+        if self.positions is None:
+            return Encoded(inputs, None, labels)
+        positions = self.positions[units].astype(np.int64)
+        return Encoded(inputs, positions, labels)
 
     def sizes(self) -> list[int]:
         return np.diff(self.starts).tolist()
@@ -93,10 +98,13 @@ class Images(Lazy):
         return len(self.images)
 
     def row(self, index: int) -> Encoded:
-        inputs = {"pixel_values": self.pixels(self.images[index])}
-        return Encoded(inputs, None, self.labels[[index]])
+        pixels = self.pixels(self.images[index])
+        # A list of one index keeps the axis of units.
+        labels = self.labels[[index]]
+        return Encoded({"pixel_values": pixels}, None, labels)
 
     def sizes(self) -> list[int]:
+        # All images have the model's size, and a batch is counted in rows.
         return [1] * len(self)
 
     def unit_counts(self) -> list[int]:
@@ -127,6 +135,7 @@ class Part(Lazy):
         return unit_counts(self.whole)[self.start : self.stop]
 
     def flat_labels(self) -> Array:
+        # `start` and `stop` count rows, and the whole's labels are one for each unit.
         return flat_labels(self.whole[self.start : self.stop])
 
 
@@ -139,8 +148,11 @@ def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
     row_units: list[int] = []
     for rows in chunks:
         # Joined chunk by chunk, so that the rows of a chunk can be forgotten.
-        ids.append(np.concatenate([row.inputs["input_ids"] for row in rows]).astype(np.int32))
-        labels.append(narrowed(np.concatenate([row.labels for row in rows])))
+        chunk_ids = np.concatenate([row.inputs["input_ids"] for row in rows])
+        chunk_labels = np.concatenate([row.labels for row in rows])
+        # No vocabulary has two billion tokens: int32 is half the file.
+        ids.append(chunk_ids.astype(np.int32))
+        labels.append(narrowed(chunk_labels))
         row_sizes += [row.size for row in rows]
         row_units += [len(row.labels) for row in rows]
         for row in rows:
@@ -150,25 +162,30 @@ def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
     np.save(folder / "labels.npy", np.concatenate(labels))
     np.save(folder / "starts.npy", starts_of(row_sizes))
     np.save(folder / "unit_starts.npy", starts_of(row_units))
+    # A task whose model answers once a row has none.
     if positions:
         np.save(folder / "positions.npy", np.concatenate(positions))
 
 
 def open_packed(folder: Path) -> PackedTexts:
     """The rows that `pack` wrote; what is long is mapped into memory, not read."""
-    has_positions = (folder / "positions.npy").exists()
+    positions = None
+    if (folder / "positions.npy").exists():
+        positions = np.load(folder / "positions.npy", mmap_mode="r")
     return PackedTexts(
         ids=np.load(folder / "ids.npy", mmap_mode="r"),
         starts=np.load(folder / "starts.npy"),
         labels=np.load(folder / "labels.npy", mmap_mode="r"),
         unit_starts=np.load(folder / "unit_starts.npy"),
-        positions=np.load(folder / "positions.npy", mmap_mode="r") if has_positions else None,
+        positions=positions,
     )
 
 
 def starts_of(counts: Sequence[int]) -> Array:
     """(N + 1) where each row starts in a flat array, and where the last ends."""
-    return np.concatenate([[0], np.cumsum(np.array(counts, np.int64))])
+    # Typed, because of no rows at all numpy would make floats.
+    typed_counts = np.array(counts, np.int64)
+    return np.concatenate([[0], np.cumsum(typed_counts)])
 
 
 def narrowed(labels: Array) -> Array:
@@ -183,12 +200,17 @@ def widened(labels: Array) -> Array:
 
 def sizes(rows: Sequence[Encoded]) -> list[int]:
     """What each row costs a batch."""
-    return rows.sizes() if isinstance(rows, Lazy) else [row.size for row in rows]
+    # Asked of the rows as a whole, because each would be made to be looked at.
+    if isinstance(rows, Lazy):
+        return rows.sizes()
+    return [row.size for row in rows]
 
 
 def unit_counts(rows: Sequence[Encoded]) -> list[int]:
     """W of each row."""
-    return rows.unit_counts() if isinstance(rows, Lazy) else [len(row.labels) for row in rows]
+    if isinstance(rows, Lazy):
+        return rows.unit_counts()
+    return [len(row.labels) for row in rows]
 
 
 def flat_labels(rows: Sequence[Encoded]) -> Array:

@@ -28,6 +28,7 @@ from limbeck.tasks.likelihood import UNKNOWN, is_known
 from limbeck.tasks.metrics import ranks, ratio
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
+# What both mismatches are mended by.
 CURE = "An item has one label and one text: take the column of the texts as data.label"
 
 # Characters of a label or text that an error message shows.
@@ -64,9 +65,15 @@ class ItemOfQuery:
 
     def targets(self, row: Row) -> Array:
         """(W) the item's number at the first of a pair; UNKNOWN elsewhere."""
-        return vectors.targets(row, item_number(row.get("label")), np.int64(UNKNOWN))
+        # A user's row has no key `label` at all.
+        item = item_number(row.get("label"))
+        return vectors.targets(row, item, np.int64(UNKNOWN))
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         return vectors.decode(logits)
 
     def decisions(self, scored: Scored) -> Array:
@@ -77,24 +84,32 @@ class ItemOfQuery:
         """(N, 4): 1, the reciprocal rank of a query's item, and whether it is the first and among
         the first ten; 0 where the item is unknown."""
         first_units = scored.offsets[:-1]
-        known = vectors.is_pair(scored) & is_known(scored.labels[first_units])
+        has_item = is_known(scored.labels[first_units])
+        known = vectors.is_pair(scored) & has_item
         queries = first_units[known]
         # Of the rows with one item, the first gives its vector.
         labels = scored.labels[queries]
         _, first_row, item = np.unique(labels, return_index=True, return_inverse=True)
         items = scored.logits[queries[first_row] + 1]
         rank = ranks(scored.logits[queries], items, item)
-        statistics = np.zeros((len(first_units), 4))
-        statistics[known] = np.stack([np.ones(len(rank)), 1 / rank, rank <= 1, rank <= 10], 1)
+        columns = [np.ones(len(rank)), 1 / rank, rank <= 1, rank <= 10]
+        # Rows whose item is unknown stay 0 in every column, the count of queries too.
+        statistics = np.zeros((len(first_units), len(columns)))
+        statistics[known] = np.stack(columns, 1)
         return statistics
 
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 4) to the three metrics, each in [0, 1]."""
+        # The columns of `statistics` after the first are the metrics in their order.
         num_queries = totals[..., 0]
         named = enumerate(self.metric_names, 1)
         return {name: ratio(totals[..., column], num_queries) for column, name in named}
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """None: the rank of an item hangs on the items, which every resample keeps."""
         return {}
 
@@ -119,6 +134,7 @@ def check_items(rows: Rows) -> None:
     label_of: dict[str, str] = {}
     for place, row in enumerate(rows, 1):
         label = row["label"]
+        # A query of which nobody knows the item is read in training all the same.
         if label is None:
             continue
         if "text_b" not in row:
@@ -130,6 +146,7 @@ def check_items(rows: Rows) -> None:
                 f"row {place}: label: {label!r} is several, and a query has one item. "
                 "Leave data.label_separator out"
             )
+        # One item with two texts would be two vectors, of which one counts as wrong.
         text = row["text_b"]
         former_text = text_of.setdefault(label, text)
         if former_text != text:
@@ -137,6 +154,7 @@ def check_items(rows: Rows) -> None:
                 f"row {place}: `{label[:SHOWN]}` has the text {text[:SHOWN]!r} here "
                 f"and {former_text[:SHOWN]!r} before. {CURE}"
             )
+        # Two items with one text cannot be told apart: one vector would be right and wrong.
         former_label = label_of.setdefault(text, label)
         if former_label != label:
             raise ValueError(

@@ -59,17 +59,26 @@ class Number:
 
     def targets(self, row: Row) -> Array:
         """(1) the row's number in shares of the range, NaN where it is unknown."""
-        return np.array([share(row.get("label"), self.bounds)], np.float32)
+        # A user's row has no key `label` at all.
+        number = share(row.get("label"), self.bounds)
+        return np.array([number], np.float32)
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         """(1, 1) logits to the number, on the scale of the labels."""
         low, high = self.bounds
+        # Not clipped: an answer beyond the range says how far beyond.
         score = low + (high - low) * float(logits[0, 0])
         return {"score": round(score, 6)}
 
     def decisions(self, scored: Scored) -> Array:
         """(N) the answers, in shares of the range."""
-        return LIKELIHOODS[self.likelihood].decide(scored.logits)[:, 0]
+        # The one logit of a unit.
+        logits = LIKELIHOODS[self.likelihood].decide(scored.logits)
+        return logits[:, 0]
 
     def statistics(self, scored: Scored) -> Array:
         """(N, 7): the `moments` of answers and labels."""
@@ -78,17 +87,26 @@ class Number:
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 7) to Pearson's correlation in [-1, 1] and the root mean square error."""
         low, high = self.bounds
-        mean_square = ratio(totals[..., 6], totals[..., 0])
+        num_known = totals[..., 0]
+        squared_errors = totals[..., 6]
+        mean_square = ratio(squared_errors, num_known)
+        # Correlations do not see the unit; an error is told in that of the labels.
         return {
             "pearson": pearson(totals[..., :6]),
             "root_mean_square_error": (high - low) * np.sqrt(mean_square),
         }
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """(R) Spearman's correlation in [-1, 1] under each row of `weights` (R, N)."""
         known = is_known(scored.labels)
+        # Left out, not weighed by 0: a NaN has no rank.
         answers = self.decisions(scored)[known]
-        return {"spearman": spearman(answers, scored.labels[known], weights[:, known])}
+        labels = scored.labels[known]
+        return {"spearman": spearman(answers, labels, weights[:, known])}
 
     def details(self, scored: Scored) -> Answer:
         """None: there are no labels to tell apart."""
@@ -103,6 +121,7 @@ def number_of(label: Any) -> float | None:
         number = float(label)
     except (TypeError, ValueError):
         number = math.nan
+    # "nan" and "inf" are floats to Python, and labels to nobody.
     if not math.isfinite(number):
         raise ValueError(
             f"`{label}` is no number, which a score is. "
@@ -121,17 +140,20 @@ def range_of(rows: Rows) -> str:
         try:
             number = number_of(row["label"])
         except ValueError as error:
+            # The row that is to be mended is known here alone.
             raise ValueError(f"row {place}: label: {error}") from None
         if number is not None:
             numbers.append(number)
     if not numbers:
         raise ValueError("no row has a label. Give it scores")
+    # Twelve digits: 0.1 + 0.2 is written 0.3.
     return f"{min(numbers):.12g}{BETWEEN}{max(numbers):.12g}"
 
 
 def bounds_of(words: str) -> tuple[float, float]:
     """The two ends of what `range_of` says. Raises ValueError where they are one."""
     low, high = map(float, words.split(BETWEEN))
+    # The shares of the range would be divided by 0.
     if low == high:
         raise ValueError(
             f"data: train has one score only ({low:g}); nothing can be learned from it. "
@@ -154,6 +176,9 @@ def moments(answers: Array, labels: Array) -> Array:
     y is unknown. Their sums give correlation and mean square error."""
     x = answers
     y = labels.astype(np.float64)
-    columns = [np.ones_like(x), x, y, x * x, y * y, x * y, (x - y) ** 2]
+    first = [np.ones_like(x), x, y]
+    second = [x * x, y * y, x * y]
+    columns = np.stack([*first, *second, (x - y) ** 2], 1)
     known = is_known(labels)[:, None]
-    return np.where(known, np.stack(columns, 1), 0)
+    # A NaN times a weight of 0 would still be NaN in the sums.
+    return np.where(known, columns, 0)

@@ -36,17 +36,23 @@ class OneOfSeveral(ABC):
     @staticmethod
     def find_labels(rows: Rows) -> list[str]:
         """Every label, sorted: numbers by value, then words."""
-        labels = {row["label"] for row in rows if row["label"] is not None}
+        labels = {row["label"] for row in rows}
+        # None is what an unlabelled row has, and no label.
+        labels.discard(None)
         return sorted(labels, key=sort_key)
 
     @staticmethod
     def stratum(row: Row) -> str:
+        # Unlabelled rows are a stratum of their own.
         return str(row["label"])
 
     @cached_property
     def targets_by_label(self) -> dict[str | None, Array]:
         # Rows of one label share an array: a million rows would make as many.
-        return {label: np.array([index], np.int64) for index, label in enumerate(self.labels)}
+        by_label: dict[str | None, Array] = {}
+        for index, label in enumerate(self.labels):
+            by_label[label] = np.array([index], np.int64)
+        return by_label
 
     @cached_property
     def unknown(self) -> Array:
@@ -54,10 +60,17 @@ class OneOfSeveral(ABC):
 
     def targets(self, row: Row) -> Array:
         """(1) the index of the row's label, UNKNOWN where it has none."""
-        return self.targets_by_label.get(row.get("label"), self.unknown)
+        # A user's row has no key `label` at all. A label that train lacks was refused before.
+        label = row.get("label")
+        return self.targets_by_label.get(label, self.unknown)
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         """(1, V) logits to the label, its probability and all probabilities."""
+        # Six digits are shown, and float32 would leave seven.
         probabilities = softmax(logits[0].astype(np.float64))
         best = int(probabilities.argmax())
         by_label = {}
@@ -72,21 +85,31 @@ class OneOfSeveral(ABC):
 
     def statistics(self, scored: Scored) -> Array:
         """(N, 3 V): of each label, whether it is rightly predicted, predicted, and true."""
-        known = is_known(scored.labels)[:, None]
+        known = is_known(scored.labels)
+        # UNKNOWN is negative, and would be another label's row of the table below.
+        labels = np.where(known, scored.labels, 0)
         one_hot = np.eye(len(self.labels))
-        predicted = one_hot[self.decisions(scored)] * known
-        true = one_hot[np.where(known[:, 0], scored.labels, 0)] * known
-        return np.concatenate([predicted * true, predicted, true], 1)
+        counts = known[:, None]
+        predicted = one_hot[self.decisions(scored)] * counts
+        true = one_hot[labels] * counts
+        hits = predicted * true
+        return np.concatenate([hits, predicted, true], 1)
 
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 3 V) to accuracy and macro F1, each in [0, 1]."""
         hits, predicted, true = np.split(totals, 3, -1)
         _, _, f1 = precision_recall_f1(hits, predicted, true)
-        accuracy = ratio(hits.sum(-1), true.sum(-1))
+        # A row has one label, so that the true ones are as many as the labelled rows.
+        num_rows = true.sum(-1)
+        accuracy = ratio(hits.sum(-1), num_rows)
         return {"accuracy": accuracy, "macro_f1": f1.mean(-1)}
 
     @abstractmethod
-    def ranked(self, scored: Scored, weights: Array) -> Figures: ...
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures: ...
 
     def details(self, scored: Scored) -> Answer:
         """The report by label, and the confusions."""
@@ -98,7 +121,11 @@ class OneLabel(OneOfSeveral):
 
     metric_names: ClassVar[Names] = ("accuracy", "macro_f1")
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """None: every metric is a function of sums over rows."""
         return {}
 
@@ -108,13 +135,23 @@ class OneLabelWithAuc(OneOfSeveral):
 
     metric_names: ClassVar[Names] = ("accuracy", "macro_f1", "auc")
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """(R) the macro AUC in [0, 1] under each row of `weights` (R, N)."""
         known = is_known(scored.labels)
-        probabilities = softmax(scored.logits[known].astype(np.float64))
-        return {"auc": macro_auc(probabilities, scored.labels[known], weights[:, known])}
+        logits = scored.logits[known].astype(np.float64)
+        # Not the logits: what one says of a row depends on the others'.
+        probabilities = softmax(logits)
+        labels = scored.labels[known]
+        return {"auc": macro_auc(probabilities, labels, weights[:, known])}
 
 
 def sort_key(label: str) -> tuple[int, int, str]:
     """Numbers by value, before words by letter."""
-    return (0, int(label), "") if label.isdecimal() else (1, 0, label)
+    if label.isdecimal():
+        # By letter, "10" would come before "2".
+        return (0, int(label), "")
+    return (1, 0, label)

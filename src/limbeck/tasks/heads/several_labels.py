@@ -26,6 +26,9 @@ from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, sigmoid
 from limbeck.tasks.metrics import average_precisions, precision_recall_f1, ratio, report
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
+# Of `statistics`, the last columns: what is not told label by label.
+NUM_ROW_FIGURES = 4
+
 
 @dataclass(frozen=True)
 class SeveralLabels:
@@ -45,6 +48,7 @@ class SeveralLabels:
         labels: set[str] = set()
         for number, row in enumerate(rows, 1):
             label = row["label"]
+            # Of one text each letter would be taken for a label.
             if isinstance(label, str):
                 raise ValueError(
                     f"row {number}: the label {label!r} is one, and this task reads several. "
@@ -56,25 +60,33 @@ class SeveralLabels:
     @staticmethod
     def stratum(row: Row) -> str:
         """Rows of the same set of labels."""
+        # Sorted: a table may name a row's labels in any order.
         return "; ".join(sorted(row["label"] or ()))
 
     def targets(self, row: Row) -> Array:
         """(1, V) 1 where the row has a label, 0 where not, UNKNOWN where nothing is known."""
         given = row.get("label")
+        # An empty list is known: the row has none of the labels.
         if given is None:
             values = [float(UNKNOWN)] * len(self.labels)
         else:
             values = [float(label in given) for label in self.labels]
         return np.array([values], np.float32)
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         """(1, V) logits to the labels that the row has, and the probability of each label."""
-        probabilities = sigmoid(logits[0].astype(np.float64))
+        row_logits = logits[0]
+        probabilities = sigmoid(row_logits.astype(np.float64))
         chosen = []
         by_label = {}
-        for label, logit, probability in zip(self.labels, logits[0], probabilities, strict=True):
-            by_label[label] = round(float(probability), 6)
-            if logit > 0:
+        for index, label in enumerate(self.labels):
+            by_label[label] = round(float(probabilities[index]), 6)
+            # By the logit, as everywhere: a probability is rounded.
+            if row_logits[index] > 0:
                 chosen.append(label)
         return {"labels": chosen, "probabilities": by_label}
 
@@ -87,37 +99,51 @@ class SeveralLabels:
         whether the row is exactly right, whether it is labelled, its average precision, and whether
         it has a label."""
         known = is_known(scored.labels)
+        # What is unknown is neither predicted nor true, so that it is neither right nor wrong.
         predicted = self.decisions(scored) & known
         true = (scored.labels > 0) & known
         is_labelled = known.any(1, keepdims=True)
         has_label = true.any(1, keepdims=True)
-        is_exact = (predicted == true).all(1, keepdims=True) & is_labelled
+        # A row of which nothing is known would be right in all of nothing.
+        is_exact = (predicted == true).all(1, keepdims=True)
+        is_exact &= is_labelled
         # A label of which nothing is known stands behind all others.
         scores = np.where(known, scored.logits, -np.inf)
-        precisions = average_precisions(scores, true)[:, None]
-        by_label = [predicted & true, predicted, true]
-        columns = [*by_label, is_exact, is_labelled, precisions, has_label]
-        return np.concatenate(columns, 1).astype(np.float64)
+        precisions = average_precisions(scores, true)
+        hits = predicted & true
+        by_label = [hits, predicted, true]
+        by_row = [is_exact, is_labelled, precisions[:, None], has_label]
+        return np.concatenate([*by_label, *by_row], 1).astype(np.float64)
 
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 3 V + 4) to the four metrics, each in [0, 1]."""
-        hits, predicted, true = np.split(totals[..., :-4], 3, -1)
-        exact, labelled, precisions, with_label = np.moveaxis(totals[..., -4:], -1, 0)
-        _, _, micro_f1 = precision_recall_f1(hits.sum(-1), predicted.sum(-1), true.sum(-1))
+        by_label = totals[..., :-NUM_ROW_FIGURES]
+        by_row = totals[..., -NUM_ROW_FIGURES:]
+        hits, predicted, true = np.split(by_label, 3, -1)
+        exact, labelled, precisions, with_label = np.moveaxis(by_row, -1, 0)
+        # Micro: the counts of all labels together. Macro: each label's figure counts alike.
+        sums = [counts.sum(-1) for counts in (hits, predicted, true)]
+        _, _, micro_f1 = precision_recall_f1(*sums)
         _, _, f1 = precision_recall_f1(hits, predicted, true)
         return {
             "micro_f1": micro_f1,
             "macro_f1": f1.mean(-1),
             "exact_match": ratio(exact, labelled),
+            # Not over all rows: one without a label has no order of labels that could be wrong.
             "lrap": ratio(precisions, with_label),
         }
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """None: the ranking precision hangs on the order within a row, not on other rows."""
         return {}
 
     def details(self, scored: Scored) -> Answer:
         """The report by label; labels that do not exclude one another have no confusions."""
         totals = self.statistics(scored).sum(0)
-        hits, predicted, true = np.split(totals[:-4], 3)
+        by_label = totals[:-NUM_ROW_FIGURES]
+        hits, predicted, true = np.split(by_label, 3)
         return {"per_label": report(hits, predicted, true, self.labels)}

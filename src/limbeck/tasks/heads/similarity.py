@@ -53,11 +53,16 @@ class Similarity:
 
     def targets(self, row: Row) -> Array:
         """(W) the score, in shares of the range, at the first of a pair; NaN elsewhere."""
+        # A single text among pairs has no score, whatever its column holds.
         label = row.get("label") if "text_b" in row else None
-        score = np.float32(share(label, self.bounds))
-        return vectors.targets(row, score, np.float32(math.nan))
+        score = share(label, self.bounds)
+        return vectors.targets(row, np.float32(score), np.float32(math.nan))
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         return vectors.decode(logits)
 
     def decisions(self, scored: Scored) -> Array:
@@ -66,18 +71,27 @@ class Similarity:
 
     def statistics(self, scored: Scored) -> Array:
         """(N, 6): 1, x, y, x^2, y^2 and xy of cosines x and scores y; 0 where y is unknown."""
+        # Where a single text begins, cosine and label both are unknown.
         first = scored.offsets[:-1]
-        return moments(self.decisions(scored)[first], scored.labels[first])[:, :6]
+        cosines = self.decisions(scored)[first]
+        columns = moments(cosines, scored.labels[first])
+        # Without the squared difference: a cosine is no prediction of the score.
+        return columns[:, :6]
 
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 6) to Pearson's correlation in [-1, 1]."""
         return {"pearson": pearson(totals)}
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """(R) Spearman's correlation in [-1, 1] under each row of `weights` (R, N)."""
         first = scored.offsets[:-1]
         labels = scored.labels[first]
         known = is_known(labels)
+        # Left out, not weighed by 0: a NaN has no rank.
         cosines = self.decisions(scored)[first][known]
         return {"spearman": spearman(cosines, labels[known], weights[:, known])}
 

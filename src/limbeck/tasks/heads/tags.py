@@ -13,6 +13,7 @@ Shapes: W words of a sentence, P words of the split, N sentences, V tags.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
 from limbeck.tasks.metrics import label_report, precision_recall_f1, ratio, spans
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
+# The tag of a word that is part of no entity.
 OUTSIDE = "O"
 
 
@@ -40,17 +42,21 @@ class Tags:
 
     @staticmethod
     def find_labels(rows: Rows) -> list[str]:
-        """Every tag: O first, because it is what a word that is not read counts as; then by type,
-        B- before I-."""
+        """Every tag: O first, then by type, B- before I-."""
+        # O is there even where no word has it, and first: a word that is not read has logits of 0,
+        # of which the first counts as the largest.
         tags = {OUTSIDE}
         for row in rows:
-            tags.update(tag for tag in row["tags"] if tag is not None)
-        return sorted(tags, key=lambda tag: (tag != OUTSIDE, tag[2:], tag))
+            tags.update(row["tags"])
+        tags.discard(None)
+        return sorted(tags, key=sort_key)
 
     @staticmethod
     def stratum(row: Row) -> str:
         """Sentences that hold the same types of entity."""
-        types = {tag[2:] for tag in row["tags"] if tag not in (None, OUTSIDE)}
+        # By type, not by number: sentences of the same counts would be too few to share out.
+        tags = set(row["tags"]) - {None, OUTSIDE}
+        types = {tag[2:] for tag in tags}
         return " ".join(sorted(types))
 
     @cached_property
@@ -59,10 +65,16 @@ class Tags:
 
     def targets(self, row: Row) -> Array:
         """(W) the index of each word's tag, UNKNOWN where it has none."""
+        # A user's row has words alone, and each still is a unit.
         tags = row.get("tags") or [None] * len(row["words"])
-        return np.array([self.index.get(tag, UNKNOWN) for tag in tags], np.int64)
+        indices = [self.index.get(tag, UNKNOWN) for tag in tags]
+        return np.array(indices, np.int64)
 
-    def decode(self, row: Row, logits: Array) -> Answer:
+    def decode(
+        self,
+        row: Row,
+        logits: Array,
+    ) -> Answer:
         """(W, V) logits to tags and entities.
 
         An entity's probability is the mean over its words; `start` and `end` are characters of the
@@ -70,10 +82,12 @@ class Tags:
         """
         probabilities = softmax(logits.astype(np.float64))
         best = probabilities.argmax(1)
+        # Of a word, how sure its own tag is.
         confidence = probabilities.max(1)
         tags = [self.labels[i] for i in best]
+        entities = [entity(row, span, confidence) for span in spans(tags)]
         return {
-            "entities": [entity(row, span, confidence) for span in spans(tags)],
+            "entities": entities,
             "words": row["words"],
             "tags": tags,
             "probabilities": confidence.round(6).tolist(),
@@ -91,19 +105,22 @@ class Tags:
         true = np.where(known, scored.labels, 0)
         is_right = (decided == true) & known
         rows = []
-        for start, end in zip(scored.offsets[:-1], scored.offsets[1:], strict=True):
+        # Sentence by sentence: an entity never crosses into the next.
+        for start, end in pairwise(scored.offsets):
             predicted_spans = self.spans_of(decided[start:end])
             true_spans = self.spans_of(true[start:end])
-            num_hits = len(predicted_spans & true_spans)
+            # Right is a span that is the same in type, first and last word.
+            hits = predicted_spans & true_spans
             num_right = is_right[start:end].sum()
             num_words = known[start:end].sum()
-            entities = [num_hits, len(predicted_spans), len(true_spans)]
+            entities = [len(hits), len(predicted_spans), len(true_spans)]
             rows.append([*entities, num_right, num_words])
-        return np.array(rows, float)
+        return np.array(rows, np.float64)
 
     def spans_of(self, indices: Array) -> set[tuple[str, int, int]]:
         """The entities in a sentence of tags, each given by its index."""
-        return set(spans([self.labels[i] for i in indices]))
+        tags = [self.labels[i] for i in indices]
+        return set(spans(tags))
 
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 5) to the four metrics, each in [0, 1]."""
@@ -116,7 +133,11 @@ class Tags:
             "token_micro_average": ratio(right, words),
         }
 
-    def ranked(self, scored: Scored, weights: Array) -> Figures:
+    def ranked(
+        self,
+        scored: Scored,
+        weights: Array,
+    ) -> Figures:
         """None: every metric is a function of sums over sentences."""
         return {}
 
@@ -125,16 +146,30 @@ class Tags:
         return label_report(scored.labels, self.decisions(scored), self.labels)
 
 
-def entity(row: Row, span: tuple[str, int, int], confidence: Array) -> Answer:
+def entity(
+    row: Row,
+    span: tuple[str, int, int],
+    confidence: Array,
+) -> Answer:
     """One entity of an answer; `span`: its type, its first word and the one past its last."""
     kind, first, past = span
+    probability = float(confidence[first:past].mean())
     answer = {
         "type": kind,
         "words": row["words"][first:past],
-        "probability": round(float(confidence[first:past].mean()), 6),
+        "probability": round(probability, 6),
     }
+    # A row that was given as words has no text to point into.
     if "spans" in row:
         start, _ = row["spans"][first]
         _, end = row["spans"][past - 1]
-        answer |= {"start": start, "end": end, "text": row["text"][start:end]}
+        # From the text, because there the words have their own spaces between them.
+        answer["start"] = start
+        answer["end"] = end
+        answer["text"] = row["text"][start:end]
     return answer
+
+
+def sort_key(tag: str) -> tuple[bool, str, str]:
+    """O, then by type, then B- before I-."""
+    return tag != OUTSIDE, tag[2:], tag

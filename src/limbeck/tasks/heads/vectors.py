@@ -14,9 +14,15 @@ from limbeck.tasks import Scored
 from limbeck.tasks.types import Answer, Array
 
 
-def targets(row: Row, label: np.number, unknown: np.number) -> Array:
+def targets(
+    row: Row,
+    label: np.number,
+    unknown: np.number,
+) -> Array:
     """(W) the labels of a row's texts: `label` at the first of a pair, else `unknown`."""
-    return np.array([label, unknown] if "text_b" in row else [unknown])
+    # A single text is not compared with anything, so that no label can be its own.
+    labels = [label, unknown] if "text_b" in row else [unknown]
+    return np.array(labels)
 
 
 def decode(logits: Array) -> Answer:
@@ -24,8 +30,9 @@ def decode(logits: Array) -> Answer:
     vectors = logits.astype(np.float64).round(6).tolist()
     if len(vectors) == 1:
         return {"embedding": vectors[0]}
-    similarity = round(float(logits[0] @ logits[1]), 6)
-    return {"similarity": similarity, "embeddings": vectors}
+    # A cosine, because vectors have length 1.
+    similarity = float(logits[0] @ logits[1])
+    return {"similarity": round(similarity, 6), "embeddings": vectors}
 
 
 def is_pair(scored: Scored) -> Array:
@@ -35,8 +42,12 @@ def is_pair(scored: Scored) -> Array:
 
 def cosines(scored: Scored) -> Array:
     """(P) the cosine of each pair at its first unit, NaN elsewhere."""
-    first = scored.offsets[:-1][is_pair(scored)]
-    products = scored.logits[first].astype(np.float64) * scored.logits[first + 1]
+    first_units = scored.offsets[:-1]
+    first = first_units[is_pair(scored)]
+    # In float64, in which a cosine of two equal vectors differs from 1 by less.
+    one = scored.logits[first].astype(np.float64)
+    other = scored.logits[first + 1]
+    products = one * other
     values = np.full(len(scored.labels), math.nan)
     values[first] = products.sum(1)
     return values

@@ -47,12 +47,15 @@ class ImageInput:
         first = rows[0]["image"]
         channels = 1 if first.ndim == 2 else first.shape[2]
         counts = np.zeros((channels, 256), np.int64)
+        # Of 256 levels, counts give mean and variance exactly, without a float for each pixel.
         for row in rows[:FITTED_IMAGES]:
-            counts += histograms(row["image"].reshape(-1, channels))
+            pixels = row["image"].reshape(-1, channels)
+            counts += histograms(pixels)
         shares = counts / counts.sum(1, keepdims=True)
         levels = np.arange(256) / 255
         mean = shares @ levels
-        variance = ((levels - mean[:, None]) ** 2 * shares).sum(1)
+        distances = levels - mean[:, None]
+        variance = (distances**2 * shares).sum(1)
         std = np.maximum(np.sqrt(variance), SMALLEST_STD)
         settings = {
             "height": first.shape[0],
@@ -65,7 +68,9 @@ class ImageInput:
 
     @staticmethod
     def content(row: Row) -> Any:
-        return row["image"].shape, row["image"].tobytes()
+        # The bytes alone are the same for an image that is turned round.
+        image = row["image"]
+        return image.shape, image.tobytes()
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -105,7 +110,11 @@ class ImageInput:
             name = "the bytes given" if isinstance(raw, bytes) else raw
             raise ValueError(f"{name}: {error}") from None
 
-    def encode(self, rows: Rows, labels: Sequence[Array]) -> Images:
+    def encode(
+        self,
+        rows: Rows,
+        labels: Sequence[Array],
+    ) -> Images:
         """Images that become float32 when they are asked for; `labels` (1) or (1, V) a row."""
         images = [row["image"] for row in rows]
         return Images(images, np.concatenate(labels), self.pixels)
@@ -114,14 +123,18 @@ class ImageInput:
         """(H, W) or (H, W, 3) uint8 to (C, height, width) float32."""
         from PIL import Image
 
-        picture = self.resized(Image.fromarray(image).convert(self.mode))
+        picture = Image.fromarray(image).convert(self.mode)
+        picture = self.resized(picture)
         settings = self.settings
         shape = (settings["height"], settings["width"], settings["channels"])
         # Grey images have no axis of channels of their own.
-        values = np.asarray(picture, np.float32).reshape(shape) / np.float32(255)
+        values = np.asarray(picture, np.float32).reshape(shape)
+        values = values / np.float32(255)
+        # In float32, because a list of plain floats would make float64 of the image.
         mean = np.float32(settings["mean"])
         std = np.float32(settings["std"])
         normal = (values - mean) / std
+        # Channels first, as PyTorch and ONNX have them.
         return np.ascontiguousarray(normal.transpose(2, 0, 1))
 
     def resized(self, picture: Any) -> Any:
@@ -138,8 +151,10 @@ class ImageInput:
         width, height = picture.size
         shorter = min(width, height)
         if shorter != edge:
-            scaled = (int(edge * width / shorter), int(edge * height / shorter))
-            picture = picture.resize(scaled, method)
+            # Cut off, not rounded, as torchvision does.
+            new_width = int(edge * width / shorter)
+            new_height = int(edge * height / shorter)
+            picture = picture.resize((new_width, new_height), method)
         # 2. The middle of it.
         left = (picture.width - size[0]) // 2
         top = (picture.height - size[1]) // 2
@@ -148,4 +163,5 @@ class ImageInput:
 
 def histograms(pixels: Array) -> Array:
     """(C, 256) how often each channel of uint8 pixels (P, C) has each value."""
-    return np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
+    by_channel = [np.bincount(channel, minlength=256) for channel in pixels.T]
+    return np.stack(by_channel)

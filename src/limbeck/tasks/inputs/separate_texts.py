@@ -26,15 +26,20 @@ class SeparateTextsInput(TokenizedInput):
         """Raises ValueError for what is no text or pair of texts, and for an empty text."""
         return text_row(raw)
 
-    def encode(self, rows: Rows, labels: Sequence[Array]) -> list[Encoded]:
+    def encode(
+        self,
+        rows: Rows,
+        labels: Sequence[Array],
+    ) -> list[Encoded]:
         """Inputs (W, T) of each row, W its number of texts; `labels` (W)."""
-        texts_by_row = [[row[key] for key in ("text", "text_b") if key in row] for row in rows]
+        texts_by_row = [single_texts_of(row) for row in rows]
         # All texts in one call, which the tokenizer spreads over the processor's cores.
         flat = [text for texts in texts_by_row for text in texts]
         encodings = iter(self.tokenizer.encode_batch(flat))
         encoded = []
         for texts, label in zip(texts_by_row, labels, strict=True):
             inputs = [inputs_of(next(encodings)) for _ in texts]
+            # No positions: the model answers once for each text.
             encoded.append(Encoded(self.together(inputs), None, label))
         return encoded
 
@@ -42,5 +47,12 @@ class SeparateTextsInput(TokenizedInput):
         """(W, T) inputs from those (T) of each text, padded to the longest."""
         together = {}
         for name in texts[0]:
-            together[name] = pad([text[name] for text in texts], self.padding.get(name, 0))
+            # The attention mask is filled with 0: padding is not read.
+            filling = self.padding.get(name, 0)
+            together[name] = pad([text[name] for text in texts], filling)
         return together
+
+
+def single_texts_of(row: Row) -> list[str]:
+    """The one text or the two of a row."""
+    return [row[key] for key in ("text", "text_b") if key in row]

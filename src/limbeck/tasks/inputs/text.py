@@ -28,8 +28,17 @@ class TextInput(TokenizedInput):
         """Raises ValueError for what is no text or pair of texts, and for an empty text."""
         return text_row(raw)
 
-    def encode(self, rows: Rows, labels: Sequence[Array]) -> list[Encoded]:
+    def encode(
+        self,
+        rows: Rows,
+        labels: Sequence[Array],
+    ) -> list[Encoded]:
         """Inputs (T) of each row; `labels` (1) or (1, V)."""
-        encodings = self.tokenizer.encode_batch([texts_of(row) for row in rows])
-        pairs = zip(encodings, labels, strict=True)
-        return [Encoded(inputs_of(encoding), None, label) for encoding, label in pairs]
+        # In one call, which the tokenizer spreads over the processor's cores.
+        texts = [texts_of(row) for row in rows]
+        encodings = self.tokenizer.encode_batch(texts)
+        encoded = []
+        for encoding, label in zip(encodings, labels, strict=True):
+            # No position: the model answers once for the text, not at one of its tokens.
+            encoded.append(Encoded(inputs_of(encoding), None, label))
+        return encoded

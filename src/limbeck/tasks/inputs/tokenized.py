@@ -42,6 +42,8 @@ def open_tokenizer(text: str) -> Any:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(text)
+    # A file may pad to the longest of a call, but rows that are called together need not be
+    # batched together.
     tokenizer.no_padding()
     return tokenizer
 
@@ -54,7 +56,9 @@ def inputs_of(encoding: Any) -> Inputs:
 
 def texts_of(row: Row) -> Any:
     """A row's text, or its pair of texts, as a tokenizer takes it."""
-    return (row["text"], row["text_b"]) if "text_b" in row else row["text"]
+    if "text_b" in row:
+        return row["text"], row["text_b"]
+    return row["text"]
 
 
 def text_row(raw: Any) -> Row:
@@ -65,7 +69,7 @@ def text_row(raw: Any) -> Row:
     texts = raw
     if isinstance(raw, str):
         texts = [raw]
-    elif isinstance(raw, dict) and "text" in raw and raw.keys() <= {"text", "text_b"}:
+    elif isinstance(raw, dict) and is_named_texts(raw):
         texts = [raw[name] for name in ("text", "text_b") if name in raw]
     is_list = isinstance(texts, list | tuple) and len(texts) in (1, 2)
     if not is_list or not all(isinstance(text, str) for text in texts):
@@ -75,7 +79,13 @@ def text_row(raw: Any) -> Row:
         )
     if not all(text.strip() for text in texts):
         raise ValueError("an empty text has nothing to classify")
+    # Not strict: a single text has no `text_b`.
     return dict(zip(("text", "text_b"), texts, strict=False))
+
+
+def is_named_texts(raw: dict[Any, Any]) -> bool:
+    """Whether a dict holds `text`, perhaps `text_b`, and nothing that would be ignored."""
+    return "text" in raw and raw.keys() <= {"text", "text_b"}
 
 
 def kind_of(raw: Any) -> str:

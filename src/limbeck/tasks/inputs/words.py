@@ -31,6 +31,7 @@ class WordsInput(TokenizedInput):
 
     @staticmethod
     def content(row: Row) -> Any:
+        # Hashable, which a list is not.
         return tuple(row["words"])
 
     def row(self, raw: Any) -> Row:
@@ -50,12 +51,18 @@ class WordsInput(TokenizedInput):
             raise ValueError("a text without a single word has nothing to tag")
         return row
 
-    def encode(self, rows: Rows, labels: Sequence[Array]) -> list[Encoded]:
+    def encode(
+        self,
+        rows: Rows,
+        labels: Sequence[Array],
+    ) -> list[Encoded]:
         """Inputs (T) of each row; `labels` (W)."""
+        # In one call, which the tokenizer spreads over the processor's cores.
         sentences = [row["words"] for row in rows]
         encodings = self.tokenizer.encode_batch(sentences, is_pretokenized=True)
         encoded = []
         for words, encoding, label in zip(sentences, encodings, labels, strict=True):
+            # Not the encoding's own number of words: those that were cut off count too.
             positions = first_tokens(encoding.word_ids, len(words))
             encoded.append(Encoded(inputs_of(encoding), positions, label))
         return encoded
