@@ -200,7 +200,7 @@ def test_dkd_of_a_teacher_that_is_certain_still_teaches_the_others() -> None:
         torch.tensor([[0]]),
     )
     found = registry.create("losses", "dkd", {"alpha": 0.0, "beta": 1.0, "temperature": 1.0})(
-        own, theirs, Batch({}, None, labels, own.mask, np.arange(1))
+        own, theirs, Batch({}, None, labels, own.mask, np.arange(1)), 0.5
     )
     assert float(found) == pytest.approx(kl(softmax([2.0, 1.0]), np.array([0.5, 0.5])), rel=1e-4)
 
@@ -290,7 +290,7 @@ def test_bernoulli_kl_holds_where_a_sigmoid_is_1_in_float32() -> None:
     mask = torch.ones(1, 2, dtype=torch.bool)
     own, theirs = torch.tensor([[[40.0], [-200.0]]]), torch.tensor([[[-40.0], [200.0]]])
     found = registry.create("losses", "bernoulli_kl", {"temperature": 1.0})(
-        Outputs(own, mask), Outputs(theirs, mask), batch(), 0.5, 0.5
+        Outputs(own, mask), Outputs(theirs, mask), batch(), 0.5
     )
     assert float(found) == pytest.approx((40 + 200) / 2, rel=1e-6)
 

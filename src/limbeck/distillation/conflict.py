@@ -68,6 +68,7 @@ class ConflictProbe:
     ) -> dict[str, float]:
         """The figures by name, of a step whose terms are `parts`. This waits for the device."""
         # 1. Everything on the device.
+        #    The weights are a look too: the factors lie there.
         weights = self.objective.weights(progress)
         gradients = {}
         for name, part in parts.items():

@@ -36,6 +36,7 @@ class Ensemble:
 
     def __call__(self, batch: Batch) -> Outputs:
         """The teachers' outputs on the batch, on its device."""
+        # None is in the type alone, for trainings without a teacher: here each one answers.
         answers = [answer(batch) for answer in self.answers]
         outputs = [output for output in answers if output is not None]
         # A cache answers on the CPU; the labels that choose the best teacher lie with the batch.

@@ -183,6 +183,7 @@ def terms(task_loss: str, distill: Distill | None) -> list[Term]:
     """
     if distill is None:
         return hard_terms(task_loss)
+    # The task's own loss comes first in logs and reports.
     found = hard_terms(task_loss, distill.task_weight)
     for name, options in distill.losses.items():
         keys: dict[str, Any] = dict(options)

@@ -67,6 +67,7 @@ def write_cache(
     mask = np.zeros(offsets[-1], bool)
     writers: list[Writer] = []
     num_labels = 0
+    # Frozen: no dropout, and batch norm by its running moments.
     model.eval()
     device = device_of(model)
     batches = evaluation_batches(encoded)
