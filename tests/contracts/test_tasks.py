@@ -5,6 +5,8 @@ A new task is tested by the contract once EXAMPLES holds four of its rows.
 
 import io
 import json
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from limbeck import tasks
 from limbeck.core import registry
 from limbeck.evaluation.scores import agreement, quality
 from limbeck.models.embedder import Embedder
@@ -34,7 +37,7 @@ from limbeck.tasks import (
 )
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.inputs.image import ImageInput
-from limbeck.tasks.likelihood import is_known, softmax
+from limbeck.tasks.likelihood import LIKELIHOODS, is_known, softmax
 from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
 from limbeck.tasks.packed import unit_offsets
@@ -233,8 +236,11 @@ class Encoder(Reader):
 def model_for(task: Task) -> nn.Module:
     if isinstance(task, VECTORS):
         return Embedder(Encoder(4)).eval()
-    kinds = {"TokenClassification": Reader, "ImageClassification": Looker, "MaskedLm": Reader}
-    return kinds.get(type(task).__name__, Judge)(len(task.labels)).eval()
+    if "pixel_values" in task.input_names:
+        return Looker(len(task.labels)).eval()
+    answers_each = {"TokenClassification", "MaskedLm"}
+    kind = Reader if type(task).__name__ in answers_each else Judge
+    return kind(len(task.labels)).eval()
 
 
 def kept(task: Task, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -466,6 +472,67 @@ def test_an_input_of_no_known_kind_is_refused(name: str, raw: Any) -> None:
         EXAMPLES[name][0].row(raw)
 
 
+# A task from outside.
+
+OUTSIDE = '''"""Any number of labels for an image."""
+
+from limbeck.tasks.heads.several_labels import SeveralLabels
+from limbeck.tasks.inputs.image import ImageInput
+from limbeck.tasks.joined import JoinedTask
+
+
+class MultiLabelImages(
+    JoinedTask, input=ImageInput, head=SeveralLabels, auto_model="AutoModelForImageClassification"
+):
+    """`labels` in order of the logits; `preprocess`: JSON of size, mean and standard deviation."""
+'''
+
+
+def test_a_task_of_another_input_and_head_is_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps every contract of this file."""
+    (tmp_path / "multi_label_images.py").write_text(OUTSIDE, encoding="utf-8")
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
+    name = "multi-label-images"
+    assert name in registry.names("tasks")
+    task = registry.load("tasks", name)(["cat", "dog", "eel"], IMAGE.preprocess)
+    monkeypatch.delitem(sys.modules, "limbeck.tasks.multi_label_images")
+    labels = (["cat", "eel"], [], ["dog"], ["cat", "dog"])
+    rows = [picture(seed, "") | {"label": label} for seed, label in enumerate(labels)]
+    monkeypatch.setitem(EXAMPLES, name, (task, rows, picture(4, "")["image"]))
+    assert (task.metric, task.hard_loss, task.row_keys) == (
+        "micro_f1",
+        "binary_cross_entropy",
+        ("image", "label"),
+    )
+    test_padding_changes_nothing(name)
+    test_a_row_holds_what_its_task_reads_and_equal_inputs_have_equal_content(name)
+    test_the_order_of_rows_changes_no_metric(name)
+    test_every_unit_has_a_label_and_every_input_a_name(name)
+    test_perfect_answers_score_one_and_wrong_ones_less(name)
+    test_decisions_differ_where_the_label_is_known_and_nowhere_else(name)
+    test_metrics_are_functions_of_sums_over_rows(name)
+    test_no_rows_at_all_score_zero_without_a_warning(name)
+    test_labels_are_found_in_one_order_whatever_the_order_of_rows(name)
+    test_a_raw_input_is_decoded_to_labels_of_the_task(name)
+
+
+@contract
+def test_the_class_tells_what_its_input_and_head_do(name: str) -> None:
+    """What a recipe is checked by needs no labels and no tokenizer."""
+    task, _, _ = EXAMPLES[name]
+    kind = registry.load("tasks", name)
+    assert kind.likelihood in LIKELIHOODS
+    assert kind.metric in kind.metric_names
+    assert task.details(
+        score_split(model_for(task), task.encode(EXAMPLES[name][1]), task)
+    ).keys() <= {
+        "per_label",
+        "confusion",
+    }
+
+
 # Token classification.
 
 
@@ -512,14 +579,33 @@ def test_a_word_of_no_token_counts_as_o() -> None:
 
 
 def test_entity_f1_of_a_worked_example() -> None:
-    """Tjong Kim Sang and De Meulder: an entity counts when span and type are exact. 3 true, 3 found, 1 right: p = r = F1 = 1/3; 6 of 8 words right."""
-    true = ["B-PER", "I-PER", "O", "B-LOC", "O", "B-LOC", "I-LOC", "O"]
-    found = ["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC", "O", "O"]
+    """An entity counts when span and type are exact: of 5 found and 3 true ones 2 are right."""
+    true = ["B-PER", "I-PER", "O", "B-LOC", "O", "O", "O", "B-LOC", "I-LOC", "O", "O"]
+    found = ["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC", "O", "B-LOC", "I-LOC", "O", "B-PER"]
     labels, decided = (np.array([TAGS.index(tag) for tag in tags]) for tags in (true, found))
-    scored = Scored(np.eye(5)[decided], labels, np.array([0, 5, 8]))
-    assert TEXT.statistics(scored).tolist() == [[1, 2, 2, 4, 5], [0, 1, 1, 2, 3]]
-    expected = {"f1": 1 / 3, "precision": 1 / 3, "recall": 1 / 3, "token_micro_average": 6 / 8}
+    scored = Scored(np.eye(5)[decided], labels, np.array([0, 7, 11]))
+    assert TEXT.statistics(scored).tolist() == [[1, 3, 2, 5, 7], [1, 2, 1, 3, 4]]
+    expected = {"f1": 4 / 8, "precision": 2 / 5, "recall": 2 / 3, "token_micro_average": 8 / 11}
     assert quality(scored, TEXT) == pytest.approx(expected)
+
+
+def test_spans_of_a_worked_example() -> None:
+    """I- begins an entity at the start, after O and after another type; B- always does."""
+    tags = ["I-LOC", "I-LOC", "B-LOC", "O", "B-PER", "I-LOC"]
+    expected = [("LOC", 0, 2), ("LOC", 2, 3), ("PER", 4, 5), ("LOC", 5, 6)]
+    assert metrics.spans(tags) == expected
+
+
+def test_a_word_whose_tag_is_unknown_counts_nowhere() -> None:
+    """The same sentence with the unknown word left out, and with it, whatever is found there."""
+    true = np.array([TAGS.index(tag) for tag in ["B-PER", "O", "B-LOC", "O"]])
+    decided = np.array([TAGS.index(tag) for tag in ["B-PER", "O", "O", "B-LOC"]])
+    known = TEXT.statistics(Scored(np.eye(5)[decided], true, np.array([0, 4])))
+    assert known.tolist() == [[1, 2, 2, 2, 4]]
+    with_unknown = Scored(
+        np.eye(5)[np.append(decided, 1)], np.append(true, UNKNOWN), np.array([0, 5])
+    )
+    assert TEXT.statistics(with_unknown).tolist() == known.tolist()
 
 
 def test_an_entity_never_crosses_a_sentence() -> None:
@@ -718,11 +804,63 @@ def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) ->
 
 
 def test_accuracy_of_a_worked_example() -> None:
-    """4 rows, 3 right. F1: cat 2 * 2 / (3 + 2), dog 0, eel 1; the mean is 0.6. AUC: cat (2 + 1/2 * 2) / 4, dog 1/2, eel 1."""
-    scored = Scored(np.eye(3)[[0, 0, 0, 2]], np.array([0, 0, 1, 2]), np.arange(5))
-    assert quality(scored, IMAGE) == pytest.approx(
-        {"accuracy": 0.75, "macro_f1": 0.6, "auc": (0.75 + 0.5 + 1) / 3}
-    )
+    """Two cats, a dog and two eels; the dog is taken for a cat, and an eel for a dog.
+
+    F1: cat 2 * 2 / (3 + 2), dog 0, eel 2 / 3. AUC, by pairs won: cat 5 of 6, for the dog ties with
+    both cats; dog 3 halves of 4; eel 4 and a half of 6.
+    """
+    scored = Scored(np.eye(3)[[0, 0, 0, 2, 1]], np.array([0, 0, 1, 2, 2]), np.arange(6))
+    expected = {
+        "accuracy": 3 / 5,
+        "macro_f1": (4 / 5 + 0 + 2 / 3) / 3,
+        "auc": (5 / 6 + 1.5 / 4 + 4.5 / 6) / 3,
+    }
+    assert quality(scored, IMAGE) == pytest.approx(expected)
+    assert len(set(expected.values())) == 3
+    report = {row["label"]: row for row in IMAGE.details(scored)["per_label"]}
+    assert report["cat"] == {
+        "label": "cat",
+        "precision": pytest.approx(2 / 3),
+        "recall": 1,
+        "f1": pytest.approx(4 / 5),
+        "support": 2,
+    }
+    assert IMAGE.details(scored)["confusion"]["counts"] == [[2, 0, 0], [1, 0, 0], [0, 1, 1]]
+
+
+def test_precision_recall_and_f1_are_told_apart() -> None:
+    """Of 5 predicted and 3 true ones 2 are right."""
+    found = metrics.precision_recall_f1(*map(np.array, (2, 5, 3)))
+    assert found == pytest.approx((2 / 5, 2 / 3, 4 / 8))
+
+
+def test_the_report_by_label_of_a_worked_example() -> None:
+    """Precision 3/4 and 1/6, recall 3/9 and 1/2; all counts together 4 of 10 and of 11."""
+    rows = metrics.report(np.array([3, 1]), np.array([4, 6]), np.array([9, 2]), ["x", "y"])
+    expected = {
+        "x": (3 / 4, 1 / 3, 6 / 13, 9),
+        "y": (1 / 6, 1 / 2, 2 / 8, 2),
+        "micro average": (4 / 10, 4 / 11, 8 / 21, 11),
+        "macro average": (11 / 24, 5 / 12, (6 / 13 + 1 / 4) / 2, 11),
+        "weighted average": ((9 * 3 / 4 + 2 / 6) / 11, 4 / 11, (9 * 6 / 13 + 2 / 4) / 11, 11),
+    }
+    assert [row["label"] for row in rows] == list(expected)
+    for row in rows:
+        found = (row["precision"], row["recall"], row["f1"], row["support"])
+        assert found == pytest.approx(expected[row["label"]])
+
+
+@pytest.mark.parametrize("num_labels", [3, 150], ids=["few", "more than the code of unknown"])
+def test_a_row_whose_label_is_unknown_counts_nowhere(num_labels: int) -> None:
+    generator = np.random.default_rng(0)
+    task = ImageClassification([str(i) for i in range(num_labels)], IMAGE.preprocess)
+    logits = generator.normal(size=(40, num_labels))
+    labels = generator.integers(0, num_labels, 40)
+    unknown = np.arange(40) % 4 == 0
+    some = Scored(logits, np.where(unknown, UNKNOWN, labels), np.arange(41))
+    known = Scored(logits[~unknown], labels[~unknown], np.arange(31))
+    assert quality(some, task) == pytest.approx(quality(known, task))
+    assert task.details(some) == task.details(known)
 
 
 @given(st.integers(2, 40), st.integers(2, 4), st.integers(0, 10_000))

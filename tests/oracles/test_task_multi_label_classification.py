@@ -55,23 +55,29 @@ def test_figures_are_those_of_scikit_learn(rows: int, seed: int) -> None:
 
 
 def test_a_worked_example() -> None:
-    """Row 1 is right; row 2 misses d and adds b; row 3, which has none, is right: 2 hits, 3 predicted, 3 true."""
+    """Rows 1 and 3 are right; row 2 misses d and adds b; row 4 adds b. Of 6 predicted and 5 true
+    labels 4 are right. In row 2 b and c score alike, and so do a and d."""
     rows = [
         {"text": "w1", "label": ["a"]},
         {"text": "w2", "label": ["c", "d"]},
         {"text": "w3", "label": []},
+        {"text": "w4", "label": ["a", "d"]},
     ]
     labels = np.concatenate([row.labels for row in TASK.encode(rows)])
-    assert labels.tolist() == [[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]]
-    logits = np.array([[1, -1, -1, -1], [-1, 1, 1, -1], [-1, -1, -1, -1]])
-    assert quality(scored(logits, labels), TASK) == pytest.approx(
-        {
-            "micro_f1": 2 / 3,
-            "macro_f1": 0.5,
-            "exact_match": 2 / 3,
-            "lrap": (1 + (1 / 2 + 2 / 4) / 2) / 2,
-        }  # of row 2, b and c score alike, and a and d
-    )
+    assert labels.tolist() == [[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 1]]
+    logits = np.array([[1, -1, -1, -1], [-1, 1, 1, -1], [-1, -1, -1, -1], [2, 1, -1, 3]])
+    expected = {
+        "micro_f1": 8 / 11,
+        "macro_f1": (1 + 0 + 1 + 2 / 3) / 4,
+        "exact_match": 2 / 4,
+        "lrap": (1 + (1 / 2 + 2 / 4) / 2 + 1) / 3,
+    }
+    assert quality(scored(logits, labels), TASK) == pytest.approx(expected)
+    assert len(set(expected.values())) == 4
+    report = {row["label"]: row for row in TASK.details(scored(logits, labels))["per_label"]}
+    micro = report["micro average"]
+    figures = (micro["precision"], micro["recall"], micro["f1"], micro["support"])
+    assert figures == pytest.approx((4 / 6, 4 / 5, 8 / 11, 5))
     assert TASK.decode({}, np.array([[0.0, 800, -800, np.log(3)]])) == {
         "labels": ["b", "d"],
         "probabilities": {"a": 0.5, "b": 1.0, "c": 0.0, "d": 0.75},

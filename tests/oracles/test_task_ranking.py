@@ -79,6 +79,7 @@ def test_metrics_are_those_of_a_slow_loop(chunk: int, monkeypatch: pytest.Monkey
         "recall_at_10": np.mean([rank <= 10 for rank in ranks.values()]),
     }
     assert 0 < wanted["recall_at_1"] < wanted["recall_at_10"] < 1
+    assert len(set(wanted.values())) == 3
     assert quality(scored, TASK) == pytest.approx(wanted)
     weights = (
         np.random.default_rng(1).integers(0, 3, (5, len(names))).astype(float)
@@ -267,11 +268,8 @@ verdict: {{arms: [joint], max_drop: 0.2}}
         '{"text": "sun rain", "text_b": "wet hot"}\n{"text": "sun rain", "text_b": "far cold"}\nsun rain\n'
     )
     assert (
-        main._status(
-            lambda: main.app(
-                ["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")],
-                standalone_mode=False,
-            )
+        main.exit_status(
+            ["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")]
         )
         == 0
     )

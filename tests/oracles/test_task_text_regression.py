@@ -42,14 +42,20 @@ def test_correlations_are_those_of_scipy_on_resampled_rows(rows: int, seed: int)
 
 
 def test_a_worked_example() -> None:
-    """Labels -1, 1.5 and 4 are 0, 1/2 and 1 of the range; answers 0, 1 and 1/2 of it are off by 0, 2.5 and 2.5."""
+    """Labels -1, 1.5 and 4 are 0, 1/2 and 1 of the range; answers 0, 1 and 1/4 of it are off by 0,
+    2.5 and 3.75. Of ranks 1, 3 and 2 the correlation is 1/2."""
     rows = [{"text": f"w{i}", "label": label} for i, label in enumerate(("-1", "1.5", "4"))]
     labels = np.concatenate([row.labels for row in TASK.encode(rows)])
     assert labels.tolist() == [0, 0.5, 1]
     assert TASK.find_labels(rows) == ["-1 to 4"]
-    found = quality(scored(np.array([0, 1, 0.5]), labels), TASK)
+    found = quality(scored(np.array([0, 1, 0.25]), labels), TASK)
+    covariance, variances = 0.125, (13 / 24, 1 / 2)
     assert found == pytest.approx(
-        {"spearman": 0.5, "pearson": 0.5, "root_mean_square_error": math.sqrt(12.5 / 3)}
+        {
+            "spearman": 0.5,
+            "pearson": covariance / math.sqrt(variances[0] * variances[1]),
+            "root_mean_square_error": math.sqrt((2.5**2 + 3.75**2) / 3),
+        }
     )
     assert TASK.decode({}, np.array([[0.5]])) == {"score": 1.5}
 
