@@ -17,7 +17,7 @@ from limbeck.quantization.after_training import quantize_after_training
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.equalizers import Equalizer
 from limbeck.quantization.equalizers._basis import Rotation, Scale
-from limbeck.quantization.equalizers.awq import error, rounded, scale
+from limbeck.quantization.equalizers.awq import output_error, rounded, scale_of
 from limbeck.quantization.equalizers.hadamard import orthogonal
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
@@ -184,12 +184,12 @@ def test_awq_is_the_best_of_its_grid_and_never_worse_than_none(
     x64, mean = x.double(), x.abs().mean(0)
     errors = []
     for step in range(21):
-        s = scale(mean, step / 20)
+        s = scale_of(mean, step / 20)
         made = (x64 / s) @ rounded(
             quantizer, weight * s
         ).double().t()  # Q(W s) (X / s), by the inputs themselves
         errors.append(float((made - x64 @ weight.double().t()).square().sum()))
-        assert error(swapped[0], s, x.t() @ x) == pytest.approx(errors[-1], rel=1e-3, abs=1e-4)
+        assert output_error(swapped[0], s, x.t() @ x) == pytest.approx(errors[-1], rel=1e-3, abs=1e-4)
     equalizer.apply(swapped, flow, [lambda m: m(x)])
     s = 1 / swapped[0].basis.awq.factor
     made = (x64 / s) @ rounded(quantizer, weight * s).double().t()
@@ -201,7 +201,7 @@ def test_awq_is_the_best_of_its_grid_and_never_worse_than_none(
 
 
 def test_awq_s_scale_is_that_of_the_paper_s_code() -> None:
-    s = scale(torch.tensor([4.0, 1.0, 0.25]), 0.5)
+    s = scale_of(torch.tensor([4.0, 1.0, 0.25]), 0.5)
     torch.testing.assert_close(s, torch.tensor([2.0, 1.0, 0.5]))
     assert float(s.max() * s.min()) == pytest.approx(1)
 

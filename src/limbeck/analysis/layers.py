@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.analysis.changed_answers import changed_answers
 from limbeck.analysis.saturation import overflow, safe_nats
@@ -183,7 +183,7 @@ def describe(layer: Quantized, statistics: StatisticsByReader) -> dict[str, Any]
     }
 
 
-def nats_of(layer: Quantized, curvature: torch.Tensor) -> dict[str, float | None]:
+def nats_of(layer: Quantized, curvature: Tensor) -> dict[str, float | None]:
     """Nats a unit that the layer's rounded weights cost, as they are and in the safe format."""
     error = rounding_error(layer, layer.quantizer)
     return {

@@ -9,7 +9,7 @@ import copy
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.analysis.sensitivities import expected_loss, rounding_error
 from limbeck.core.grids import GRIDS
@@ -50,13 +50,13 @@ def overflow(layer: Quantized) -> tuple[float, float]:
     return share, largest * GRIDS["uint8"].high / INT16
 
 
-def _largest_pair(codes: torch.Tensor) -> float:
+def _largest_pair(codes: Tensor) -> float:
     """The largest sum of two positive codes of one row of (O, D)."""
     two = codes.clamp_min(0).topk(2).values
     return float(two.sum(1).max())
 
 
-def safe_nats(layer: Quantized, curvature: torch.Tensor) -> float | None:
+def safe_nats(layer: Quantized, curvature: Tensor) -> float | None:
     """Nats a unit that int8 weights would cost in `int7` on the same range; None in other formats.
 
     `curvature` is that of `sensitivities.gradient.fisher`.

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.models.running import capture
 from limbeck.quantization.fake import FakeQuantizer
@@ -31,7 +30,7 @@ def paired_outputs(
     quantized: nn.Module,
     names: Sequence[str],
     batch: Batch,
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+) -> dict[str, tuple[Tensor, Tensor]]:
     """The output of each named module in the float and in the quantized model, on one batch.
 
     The names come in the order in which the modules run; one that does not run is left out.

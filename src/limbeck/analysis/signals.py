@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core.grids import GRIDS
 from limbeck.quantization.fake import dynamic
@@ -35,7 +35,7 @@ class Signal:
     power: float = 0.0
     noise: float = 0.0
 
-    def add(self, exact: torch.Tensor, rounded: torch.Tensor) -> None:
+    def add(self, exact: Tensor, rounded: Tensor) -> None:
         """Count one more tensor: its float values, and the quantized ones of the same shape."""
         difference = rounded.double() - exact.double()
         self.power += float(exact.double().square().sum())
@@ -54,7 +54,7 @@ class Signal:
         return math.sqrt(self.noise / self.power) if self.power else 0.0
 
 
-def signal_of(exact: torch.Tensor, rounded: torch.Tensor) -> Signal:
+def signal_of(exact: Tensor, rounded: Tensor) -> Signal:
     """The signal of one pair of tensors of the same shape.
 
     Example:
@@ -82,7 +82,7 @@ class InputStatistics:
     clipped: int = 0
     seen: int = 0
 
-    def add(self, x: torch.Tensor, rounded: torch.Tensor, step: torch.Tensor | float) -> None:
+    def add(self, x: Tensor, rounded: Tensor, step: Tensor | float) -> None:
         """Count one more tensor, quantized with steps of the size `step`."""
         self.signal.add(x, rounded)
         self.low = min(self.low, float(x.min()))
@@ -122,10 +122,10 @@ def _see_static(
     sums: InputStatistics,
     quantizer: nn.Module,
     inputs: Any,
-    output: torch.Tensor,
+    output: Tensor,
 ) -> None:
     step = quantizer.scale
-    assert isinstance(step, torch.Tensor)
+    assert isinstance(step, Tensor)
     sums.add(inputs[0], output, step)
 
 
@@ -137,7 +137,7 @@ def _see_dynamic(sums: InputStatistics, layer: nn.Module, inputs: Any, output: o
     sums.add(x, rounded, math.inf)
 
 
-def peak(rows: torch.Tensor) -> float:
+def peak(rows: Tensor) -> float:
     """The largest value over the root mean square of its row, at worst over all rows (groups, n).
 
     Of a layer's weights, a row is what shares a scale. 0 where all values are 0.

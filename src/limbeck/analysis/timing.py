@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.analysis.sensitivities import fitted
 from limbeck.artifact.runtimes import open_graph
@@ -67,7 +67,7 @@ class TimedModel:
     plain: nn.Module
     whole: nn.Module
     schemes: Mapping[str, Scheme]
-    inputs: dict[str, torch.Tensor]
+    inputs: dict[str, Tensor]
 
     def layer(self, name: str) -> Quantized:
         """The swapped module of this name."""
@@ -110,12 +110,12 @@ def milliseconds(model: TimedModel) -> tuple[Times, float]:
     return times, medians["whole"] - accounted
 
 
-def layer_inputs(model: TimedModel) -> dict[str, torch.Tensor]:
+def layer_inputs(model: TimedModel) -> dict[str, Tensor]:
     """What each layer reads of the row; a layer that does not run is left out.
 
     A linear layer's input has an axis of positions, (1, T, D).
     """
-    inputs: dict[str, torch.Tensor] = {}
+    inputs: dict[str, Tensor] = {}
     handles = []
     for name in model.schemes:
         hook = partial(_keep_input, inputs, name)
@@ -130,10 +130,10 @@ def layer_inputs(model: TimedModel) -> dict[str, torch.Tensor]:
 
 
 def _keep_input(
-    kept: dict[str, torch.Tensor],
+    kept: dict[str, Tensor],
     name: str,
     layer: nn.Module,
-    inputs: tuple[torch.Tensor, ...],
+    inputs: tuple[Tensor, ...],
 ) -> None:
     # A matrix of a recurrent layer is called without inputs: it is float by the time it runs.
     if not inputs:
@@ -143,7 +143,7 @@ def _keep_input(
     kept[name] = x.unsqueeze(1) if lacks_positions else x
 
 
-def kind_of(model: TimedModel, name: str, x: torch.Tensor) -> Hashable:
+def kind_of(model: TimedModel, name: str, x: Tensor) -> Hashable:
     """What two layers share that take the same time; `x` is what the layer reads."""
     layer = model.layer(name)
     geometry = str(layer.geometry) if isinstance(layer, QuantizedConvolution) else ""
@@ -157,7 +157,7 @@ def kind_of(model: TimedModel, name: str, x: torch.Tensor) -> Hashable:
     )
 
 
-def alone(model: TimedModel, name: str, x: torch.Tensor, form: str) -> nn.Module:
+def alone(model: TimedModel, name: str, x: Tensor, form: str) -> nn.Module:
     """The layer as a model with the one input `x`, in INTEGERS or in FLOAT."""
     if form == FLOAT:
         return nn.Sequential(model.plain.get_submodule(name))
@@ -177,7 +177,7 @@ def alone(model: TimedModel, name: str, x: torch.Tensor, form: str) -> nn.Module
         return nn.Sequential(QuantizedOutput(layer, fitted_to_tensor(layer(x))))
 
 
-def fitted_to_tensor(x: torch.Tensor) -> FakeQuantizer:
+def fitted_to_tensor(x: Tensor) -> FakeQuantizer:
     """A uint8 quantizer, fitted to one tensor."""
     quantizer = FakeQuantizer(GRIDS["uint8"], Minmax, device=x.device)
     quantizer.begin()
@@ -186,7 +186,7 @@ def fitted_to_tensor(x: torch.Tensor) -> FakeQuantizer:
     return quantizer
 
 
-def graph_of(model: nn.Module, inputs: dict[str, torch.Tensor], folder: Path) -> Run:
+def graph_of(model: nn.Module, inputs: dict[str, Tensor], folder: Path) -> Run:
     """A run of the model's exported graph, written to the new folder `folder`, on one row."""
     folder.mkdir()
     exporter = registry.create("exporters", EXPORTER)

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
@@ -68,7 +68,7 @@ class JudgedModel:
         """How many units count, over all batches."""
         return sum(int(batch.mask.sum()) for batch in self.batches)
 
-    def second_order(self, curvature: Mapping[str, torch.Tensor]) -> Scores:
+    def second_order(self, curvature: Mapping[str, Tensor]) -> Scores:
         """1/2 sum_w c_w (Q(w) - w)^2 of every module in every format.
 
         `curvature`: c by module, of the shape of its weight, or one number for all its weights.
@@ -104,7 +104,7 @@ def fitted(layer: Quantized, form: str) -> FakeQuantizer:
     return quantizer
 
 
-def rounding_error(layer: Quantized, quantizer: FakeQuantizer) -> torch.Tensor:
+def rounding_error(layer: Quantized, quantizer: FakeQuantizer) -> Tensor:
     """Q(w) - w in units of the layer's parameter, of its shape."""
     with torch.no_grad():
         weight = layer.float_weight()
@@ -113,7 +113,7 @@ def rounding_error(layer: Quantized, quantizer: FakeQuantizer) -> torch.Tensor:
         return error / layer.factors() if isinstance(layer, Normed) else error
 
 
-def expected_loss(curvature: torch.Tensor, error: torch.Tensor) -> float:
+def expected_loss(curvature: Tensor, error: Tensor) -> float:
     """1/2 sum_w c_w e_w^2, summed in float64."""
     total = (curvature * error.square()).sum(dtype=torch.float64)
     return 0.5 * float(total)
@@ -123,7 +123,7 @@ def expected_loss(curvature: torch.Tensor, error: torch.Tensor) -> float:
 def differentiable(
     model: nn.Module,
     layers: Mapping[str, Quantized],
-) -> Iterator[list[torch.Tensor]]:
+) -> Iterator[list[Tensor]]:
     """Inside, gradients flow to the weights of `layers`, which are given, and to nothing else."""
     parameters = list(model.parameters())
     before = [parameter.requires_grad for parameter in parameters]

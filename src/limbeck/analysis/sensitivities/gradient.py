@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.analysis.sensitivities import JudgedModel, Scores, differentiable
 from limbeck.core.events import Reporter, silent, track
@@ -57,7 +57,7 @@ def fisher(
     tell: Reporter = silent,
     *,
     likelihood: str = "categorical",
-) -> dict[str, torch.Tensor]:
+) -> dict[str, Tensor]:
     """F_w a unit, of the shape of each layer's weight; 0 for one that no output depends on."""
     sums = {name: torch.zeros_like(layer.weight) for name, layer in layers.items()}
     with differentiable(model, layers) as weights:
@@ -74,14 +74,14 @@ def fisher(
     return {name: total.div_(units) for name, total in sums.items()}
 
 
-def counted_root(likelihood: str, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def counted_root(likelihood: str, logits: Tensor, batch: Batch) -> Tensor:
     """(B, W, V) h of every unit that counts, 0 of any other."""
     drawn = signs(batch.rows, *logits.shape[1:]).to(logits.device)
     root = LIKELIHOODS[likelihood].fisher_root(logits, drawn)
     return torch.where(batch.mask.unsqueeze(-1), root, 0)
 
 
-def signs(rows: np.ndarray, *shape: int) -> torch.Tensor:
+def signs(rows: np.ndarray, *shape: int) -> Tensor:
     """(B, *shape) of -1 and 1, on the CPU; a shorter row's are the first of a longer one's.
 
     `rows`: the numbers of the rows, which seed them.

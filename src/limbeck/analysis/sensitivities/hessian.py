@@ -18,6 +18,7 @@ Deviations:
 from itertools import product
 
 import torch
+from torch import Tensor
 
 from limbeck.analysis.sensitivities import JudgedModel, Scores, differentiable
 from limbeck.analysis.sensitivities.gradient import cost
@@ -62,7 +63,7 @@ def _cost_of_step(step: Step) -> float:
 def quadratic_forms(
     judged: JudgedModel,
     batch: Batch,
-    weights: list[torch.Tensor],
+    weights: list[Tensor],
     draw: int,
 ) -> list[float]:
     """v^T H v of each weight, summed over the batch's units.
@@ -81,7 +82,7 @@ def quadratic_forms(
     return [float((v * product).sum()) for v, product in zip(signs, products, strict=True)]
 
 
-def random_signs(weights: list[torch.Tensor], seed: int) -> list[torch.Tensor]:
+def random_signs(weights: list[Tensor], seed: int) -> list[Tensor]:
     """-1 and 1 in the shape of each weight: drawn on the CPU, so that every device has the same."""
     generator = torch.Generator().manual_seed(seed)
     signs = []

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.analysis.sensitivities import JudgedModel, Scores, fitted
 from limbeck.core.events import track
@@ -46,7 +46,7 @@ def _one_pass(pair: tuple[str, str]) -> float:
     return 1.0
 
 
-def summed_divergence(judged: JudgedModel, exact: list[torch.Tensor]) -> float:
+def summed_divergence(judged: JudgedModel, exact: list[Tensor]) -> float:
     """Nats by which the model's answers leave the float logits `exact`, over units that count."""
     rounded = wide_logits(judged.model, judged.batches)
     likelihood = LIKELIHOODS[judged.likelihood]

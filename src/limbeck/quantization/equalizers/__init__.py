@@ -1,7 +1,11 @@
-"""Rewrites of a prepared model around its quantization, after training: the same function in float, and less lost on the grid.
+"""Rewrites of a prepared model around its quantization, after training.
 
-`arrange` puts what a rewrite needs into the model, doing nothing yet, so that saved weights find their place again, and raises ValueError where
-it finds nothing to rewrite; `apply` changes values. A correction acts last, on what the ranges and the rounding have left.
+The function in float stays what it was, and less of it is lost on the grid. A rewrite acts in two
+steps. `arrange` puts the modules that it needs into the model, where they do nothing yet, so that
+saved weights find their place again. `apply` changes values, by what the calibration rows show. A
+correction acts last, on what the ranges and the rounding have left.
+
+Shapes: N rows and positions, D inputs of a layer, O outputs.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +15,7 @@ from torch import nn
 
 from limbeck.models.dataflow import Flow
 
+# Each runs some of the calibration rows.
 Forwards = Sequence[Callable[[nn.Module], Any]]
 
 
@@ -18,11 +23,15 @@ class Equalizer(Protocol):
     """One file, one rewrite."""
 
     def arrange(self, model: nn.Module, flow: Flow) -> None:
-        """Add modules of which the function does not depend yet; the same ones every time. Raises ValueError where there is nothing to rewrite."""
+        """Add modules that do nothing yet; the same ones every time.
+
+        `flow`: which module reads and makes which tensor. Raises ValueError where the model has
+        nothing to rewrite.
+        """
         ...
 
     def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
-        """Change values in place. `forwards` run the calibration rows."""
+        """Change values in place."""
         ...
 
 

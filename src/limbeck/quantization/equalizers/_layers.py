@@ -1,9 +1,8 @@
-"""What rewrites ask of quantized layers: which there are, whose weights are theirs alone, and where their shift lies."""
+"""What rewrites ask of quantized layers: which there are, and where their last shift lies."""
 
 from collections import Counter
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.models.dataflow import Flow
 from limbeck.quantization.swap import QuantizedConvolution, QuantizedLinear, find
@@ -11,26 +10,25 @@ from limbeck.quantization.swap import QuantizedConvolution, QuantizedLinear, fin
 Layer = QuantizedConvolution | QuantizedLinear
 
 
-def layers(model: nn.Module, flow: Flow) -> dict[str, Layer]:
+def product_layers(model: nn.Module, flow: Flow) -> dict[str, Layer]:
     """The quantized linear layers and convolutions by name, in the order in which they run."""
-    found = {name: find(model, name) for name in flow.reads}
-    return {
-        name: layer
-        for name, layer in found.items()
-        if isinstance(layer, (QuantizedConvolution, QuantizedLinear))
-    }
+    layers: dict[str, Layer] = {}
+    for name in flow.reads:
+        module = find(model, name)
+        if isinstance(module, (QuantizedConvolution, QuantizedLinear)):
+            layers[name] = module
+    return layers
 
 
-def own(model: nn.Module, flow: Flow) -> dict[str, Layer]:
-    """Those whose weight no other module holds."""
+def untied_layers(model: nn.Module, flow: Flow) -> dict[str, Layer]:
+    """Those whose weight no other module holds: it may change without changing another layer."""
     holders = Counter(
         id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)
     )
-    return {
-        name: layer for name, layer in layers(model, flow).items() if holders[id(layer.weight)] == 1
-    }
+    layers = product_layers(model, flow)
+    return {name: layer for name, layer in layers.items() if holders[id(layer.weight)] == 1}
 
 
-def shift_of(layer: Layer) -> torch.Tensor | None:
+def shift_of(layer: Layer) -> Tensor | None:
     """(O) what is added to a layer's output last: the shift of its norm, or its bias."""
     return layer.bias if layer.norm is None else layer.norm.bias

@@ -1,63 +1,85 @@
-"""What passes through layers while the calibration rows run, as sums or extremes: no activations are kept."""
+"""What passes through layers while the calibration rows run, as sums or extremes.
+
+No activations are kept: every batch is put together with what the batches before it have left.
+"""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.quantization.equalizers import Forwards
 from limbeck.quantization.swap import Quantized, QuantizedConvolution
 
-Measure = Callable[[torch.Tensor], torch.Tensor]
-Join = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# Of what a layer reads in one batch, (N, D).
+Measure = Callable[[Tensor], Tensor]
+
+# Of two batches' measures, one for both.
+Join = Callable[[Tensor, Tensor], Tensor]
+
+# Of one call of a layer: the layer, its inputs, its output.
+OfCall = Callable[[Quantized, Any, Tensor], Tensor]
 
 
 def of_inputs(
-    model: nn.Module, layers: Sequence[Quantized], forwards: Forwards, measure: Measure, join: Join
-) -> list[torch.Tensor]:
-    """For each layer `measure` of the (N, D) that it reads in its basis, batch after batch put together by `join`."""
+    model: nn.Module,
+    layers: Sequence[Quantized],
+    forwards: Forwards,
+    measure: Measure,
+    join: Join,
+) -> list[Tensor]:
+    """For each layer, `measure` of the (N, D) that it reads in its basis, over all batches.
 
-    def read(
-        layer: Quantized, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
-    ) -> torch.Tensor:
-        x = inputs[0] if layer.basis is None else layer.basis(inputs[0])
-        return x.float().flatten(0, -2)
+    Raises ValueError for a layer that never ran, or values that are not finite.
+    """
+    return _gather(model, layers, forwards, partial(_of_input, measure), join)
 
-    return _gather(model, layers, forwards, lambda *seen: measure(read(*seen)), join)
+
+def _of_input(measure: Measure, layer: Quantized, inputs: Any, output: Tensor) -> Tensor:
+    x: Tensor = inputs[0] if layer.basis is None else layer.basis(inputs[0])
+    return measure(x.float().flatten(0, -2))
 
 
 def mean_outputs(
-    model: nn.Module, layers: Sequence[Quantized], forwards: Forwards
-) -> list[torch.Tensor]:
-    """For each layer the mean (O) of what it makes, over rows and positions, padding among them."""
+    model: nn.Module,
+    layers: Sequence[Quantized],
+    forwards: Forwards,
+) -> list[Tensor]:
+    """For each layer the mean (O) of what it makes, over rows and positions, padding among them.
 
-    def made(
-        layer: Quantized, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
-    ) -> torch.Tensor:
-        y = output.movedim(1, -1) if isinstance(layer, QuantizedConvolution) else output
-        y = y.double().flatten(0, -2)
-        return torch.stack([y.sum(0), torch.full_like(y[0], len(y))])
+    Raises ValueError for a layer that never ran, or values that are not finite.
+    """
+    means = []
+    for total, count in _gather(model, layers, forwards, _sum_and_count, torch.add):
+        means.append((total / count).float())
+    return means
 
-    return [
-        (total / count).float()
-        for total, count in _gather(model, layers, forwards, made, torch.add)
-    ]
+
+def _sum_and_count(layer: Quantized, inputs: Any, output: Tensor) -> Tensor:
+    """(2, O) float64: the sum of each output channel, and how many values it has."""
+    # A convolution has its channels before its positions.
+    y = output.movedim(1, -1) if isinstance(layer, QuantizedConvolution) else output
+    y = y.double().flatten(0, -2)
+    count = torch.full_like(y[0], len(y))
+    return torch.stack([y.sum(0), count])
 
 
 def _gather(
     model: nn.Module,
     layers: Sequence[Quantized],
     forwards: Forwards,
-    see: Callable[..., torch.Tensor],
+    of_call: OfCall,
     join: Join,
-) -> list[torch.Tensor]:
-    """`see(layer, inputs, output)` of every call of each layer, put together. Raises ValueError for a layer that never ran, or values not finite."""
-    found: dict[int, torch.Tensor] = {}
+) -> list[Tensor]:
+    """`of_call` of every call of each layer, put together by `join`."""
+    gathered: dict[int, Tensor] = {}
 
-    def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-        seen = see(layer, inputs, output)
-        found[id(layer)] = join(found[id(layer)], seen) if id(layer) in found else seen
+    def hook(layer: Any, inputs: Any, output: Any) -> None:
+        key = id(layer)
+        value = of_call(layer, inputs, output)
+        gathered[key] = join(gathered[key], value) if key in gathered else value
 
     handles = [layer.register_forward_hook(hook) for layer in layers]
     was_training = model.training
@@ -69,8 +91,10 @@ def _gather(
         model.train(was_training)
         for handle in handles:
             handle.remove()
-    if len(found) < len(layers) or not all(torch.isfinite(value).all() for value in found.values()):
+    is_finite = all(torch.isfinite(value).all() for value in gathered.values())
+    if len(gathered) < len(layers) or not is_finite:
         raise ValueError(
-            "quantize.equalize: on the calibration rows a layer reads or makes nothing, or values that are not finite"
+            "quantize.equalize: on the calibration rows a layer reads or makes nothing, "
+            "or values that are not finite"
         )
-    return [found[id(layer)] for layer in layers]
+    return [gathered[id(layer)] for layer in layers]

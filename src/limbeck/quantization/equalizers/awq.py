@@ -1,17 +1,24 @@
-"""Activation-aware weight quantization: channels that meet large activations are rounded more finely (Lin et al., 2023, arXiv 2306.00978,
-equations 4 and 5):
+"""Activation-aware quantization: weights that meet large activations are rounded more finely
+(AWQ, Lin et al., 2023, arXiv 2306.00978, equations 4 and 5):
 
-    s = s_X^alpha        alpha = argmin ||Q(W s) (X / s) - W X||^2        s_X = mean |X_j|
+    s = s_X^alpha,    alpha = argmin || Q(W s) (X / s) - W X ||^2,    s_X = mean |X_j|
 
-with W rounded in its own format and range, one alpha for all readers of a tensor, tried in equal steps from 0 to 1; alpha = 0 is no scale, so
-the error never grows. As in the paper's code s is divided by sqrt(max s min s). The error is exact from the second moments C = X^T X, tr(E C E^T)
-with E = Q(W s) / s - W: D^2 numbers a tensor are kept, no activations. X is taken as float, whether it is quantized or not.
+with W rounded in its own format and range. One alpha for all readers of a tensor is tried in equal
+steps from 0 to 1; alpha = 0 is no scale, so that the error never grows. As in the authors' code, s
+is divided by sqrt(max s min s), which keeps its size near 1.
+
+Deviations:
+
+- The error is exact over all rows, from the second moments C = X^T X, as tr(E C E^T) with
+  E = Q(W s) / s - W: D^2 numbers a tensor are kept, and no activations.
+- X is taken as float, whether it is quantized or not: the scale is chosen for the weights' sake.
+- The paper also clips the weights of each group; here that is the part of the range.
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.models.dataflow import Flow
 from limbeck.quantization.equalizers import Forwards
@@ -20,8 +27,11 @@ from limbeck.quantization.equalizers._statistics import of_inputs
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import QuantizedLinear
 
+# Of the modules that hold the scales.
 KEY = "awq"
-SMALLEST = 1e-4  # of s before it is divided, as in the paper's code
+
+# Of s before it is divided, as in the authors' code: a channel that nothing meets has s_X = 0.
+SMALLEST = 1e-4
 
 
 @dataclass(frozen=True)
@@ -41,52 +51,64 @@ class Awq:
         found = sites(model, flow)
         if not found:
             raise ValueError(
-                "quantize.equalize: awq finds no quantized linear layer that reads a float tensor. Leave it out"
+                "quantize.equalize: awq finds no quantized linear layer that reads a float tensor. "
+                "Leave it out"
             )
         arrange_scales(KEY, found)
 
     def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
         """The best scales for what the calibration rows make."""
         found = sites(model, flow)
-        for site, sums in zip(
-            found,
-            of_inputs(model, [site.first for site in found], forwards, moments, torch.add),
-            strict=True,
-        ):
-            site.rescale(KEY, self.best(site, sums[:-2], sums[-2] / sums[-1]))
+        readers = [site.first for site in found]
+        sums = of_inputs(model, readers, forwards, moments, torch.add)
+        for site, of_site in zip(found, sums, strict=True):
+            second = of_site[:-2]
+            mean = of_site[-2] / of_site[-1]
+            site.rescale(KEY, self.best(site, second, mean))
 
-    def best(self, site: Site, second: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        """(D) the scale of least error; `second` (D, D) X^T X, `mean` (D) |X|."""
-        scales = [scale(mean, step / self.steps) for step in range(self.steps + 1)]
-        errors = [
-            sum(error(layer, each, second) for layer in site.layers.values()) for each in scales
-        ]
+    def best(self, site: Site, second: Tensor, mean: Tensor) -> Tensor:
+        """(D) the scale of least error, of X^T X (D, D) and the mean of |X| (D)."""
+        scales = [scale_of(mean, step / self.steps) for step in range(self.steps + 1)]
+        errors = []
+        for scale in scales:
+            of_layers = [output_error(layer, scale, second) for layer in site.layers.values()]
+            errors.append(sum(of_layers))
         return scales[errors.index(min(errors))]
 
 
-def moments(x: torch.Tensor) -> torch.Tensor:
-    """(D + 2, D): X^T X of (N, D), the sum of |X|, and N."""
-    return torch.cat([x.t() @ x, x.abs().sum(0, keepdim=True), torch.full_like(x[:1], len(x))])
+def moments(x: Tensor) -> Tensor:
+    """(D + 2, D): X^T X of x (N, D), the sum of |X|, and N."""
+    total = x.abs().sum(0, keepdim=True)
+    count = torch.full_like(x[:1], len(x))
+    return torch.cat([x.t() @ x, total, count])
 
 
-def scale(mean: torch.Tensor, alpha: float) -> torch.Tensor:
+def scale_of(mean: Tensor, alpha: float) -> Tensor:
     """(D) s, its largest and its least value reciprocal."""
     raw = mean.pow(alpha).clamp_min(SMALLEST)
     return raw / (raw.amax() * raw.amin()).sqrt()
 
 
-def error(layer: QuantizedLinear, scale: torch.Tensor, second: torch.Tensor) -> float:
-    """Squared error of the layer's outputs, summed, when its weights are rounded times `scale` (D)."""
+def output_error(layer: QuantizedLinear, scale: Tensor, second: Tensor) -> float:
+    """The summed squared error of the layer's outputs, its weights rounded times `scale` (D).
+
+    `second`: X^T X (D, D) of what it reads.
+    """
     weight = layer.float_weight().detach()
-    difference = rounded(layer.quantizer, weight * scale) / scale - weight
-    return float(((difference @ second) * difference).sum())
+    error = rounded(layer.quantizer, weight * scale) / scale - weight
+    return float(((error @ second) * error).sum())
 
 
-def rounded(quantizer: FakeQuantizer, weight: torch.Tensor) -> torch.Tensor:
-    """`weight` on a grid fitted to it, as `quantizer` would have it."""
+def rounded(quantizer: FakeQuantizer, weight: Tensor) -> Tensor:
+    """`weight` on a grid fitted to it, of the format and range that `quantizer` has."""
     fresh = FakeQuantizer(
-        quantizer.grid, quantizer.range_class, quantizer.groups, rounding=quantizer.rounding
-    ).eval()
+        quantizer.grid,
+        quantizer.range_class,
+        quantizer.groups,
+        rounding=quantizer.rounding,
+        device=weight.device,
+    )
+    fresh.eval()
     with torch.no_grad():
         fresh.begin()
         fresh(weight)

@@ -1,49 +1,58 @@
-"""Empirical bias correction (Nagel et al., 2019, arXiv 1906.04721, section 4.2 and appendix D): rounding shifts the mean of what a layer makes, and
-the shift is taken out of its bias, or of the shift of the batch norm that was folded into it:
+"""Empirical bias correction: rounding shifts the mean of what a layer makes, and the shift is taken
+out of its bias, or out of the shift of the batch norm that was folded into it
+(Nagel et al., 2019, arXiv 1906.04721, section 4.2 and appendix D):
 
-    b + E[y] - E[y^]        by output channel, over the calibration rows
+    b + E[y] - E[y^]    by output channel, over the calibration rows
 
-y what the layer makes in the float model, y^ in the quantized one, whose layers before it are corrected already: as many passes over the rows as
-layers. A layer without a bias gets one. A convolution's is an integer in the end: up to one step of its accumulator stays. Positions of padding
-count as they do for the ranges.
+with y what the layer makes in the float model, and y^ in the quantized one, whose layers before it
+are corrected already: as many passes over the rows as layers.
+
+A layer without a bias gets one. A convolution's is an integer in the end: up to one step of its
+accumulator stays.
+
+Deviation: the paper's models read images. Here, in texts, positions of padding count too, as they
+do for the ranges.
 """
 
 from dataclasses import dataclass, field
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.models.dataflow import Flow
 from limbeck.quantization.equalizers import Forwards
-from limbeck.quantization.equalizers._layers import layers, shift_of
+from limbeck.quantization.equalizers._layers import product_layers, shift_of
 from limbeck.quantization.equalizers._statistics import mean_outputs
 
 
 @dataclass
 class BiasCorrection:
-    """No keys."""
+    """Has no keys. `means`: E[y] of every layer, (O) each, once `observe` has run."""
 
-    means: list[torch.Tensor] = field(default_factory=list, init=False)
+    means: list[Tensor] = field(default_factory=list, init=False)
 
     def arrange(self, model: nn.Module, flow: Flow) -> None:
         """A bias of zeros where there is none. Raises ValueError where no layer is quantized."""
-        found = layers(model, flow).values()
-        if not found:
+        layers = product_layers(model, flow).values()
+        if not layers:
             raise ValueError(
-                "quantize.equalize: bias_correction finds no quantized linear layer or convolution. Leave it out"
+                "quantize.equalize: bias_correction finds no quantized linear layer or "
+                "convolution. Leave it out"
             )
-        for layer in found:
+        for layer in layers:
             if shift_of(layer) is None:
-                layer.bias = nn.Parameter(torch.zeros(len(layer.weight)))
+                zeros = layer.weight.new_zeros(len(layer.weight))
+                layer.bias = nn.Parameter(zeros)
 
     def observe(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
         """E[y] of every layer."""
-        self.means = mean_outputs(model, list(layers(model, flow).values()), forwards)
+        layers = product_layers(model, flow).values()
+        self.means = mean_outputs(model, list(layers), forwards)
 
     def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
         """Correct one layer after the other."""
-        for layer, mean in zip(layers(model, flow).values(), self.means, strict=True):
-            (found,) = mean_outputs(model, [layer], forwards)
+        layers = product_layers(model, flow).values()
+        for layer, mean in zip(layers, self.means, strict=True):
+            (shifted,) = mean_outputs(model, [layer], forwards)
             shift = shift_of(layer)
             assert shift is not None
-            shift.data.add_(mean - found)
+            shift.data.add_(mean - shifted)

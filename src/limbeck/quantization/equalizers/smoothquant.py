@@ -1,22 +1,28 @@
-"""SmoothQuant: outliers of activations move into the weights (Xiao et al., 2022, arXiv 2211.10438, equations 3 and 4):
+"""SmoothQuant: outliers of activations move into the weights
+(Xiao et al., 2022, arXiv 2211.10438, equations 3 and 4):
 
-    s_j = max|X_j|^alpha / max|W_j|^(1 - alpha)        X^ = X / s        W^ = W s
+    s_j = max|X_j|^alpha / max|W_j|^(1 - alpha),    X^ = X / s,    W^ = W s
 
-for each channel j of a tensor that linear layers read as integers, the maximum of W over all its readers. Where the layer norm that makes the
-tensor cannot hold the division (BERT's residual reads it too) it stands before the quantizer: one multiplication, shared by query, key and value.
-Channels that are zero in activations or weights keep s = 1.
+for each channel j of a tensor that linear layers read as integers, the maximum of W over all its
+readers. Where the layer norm that makes the tensor cannot hold the division (BERT's residual reads
+it too) it stands before the quantizer: one multiplication, shared by query, key and value.
+
+Deviation: a channel that is zero in activations or weights keeps s = 1, where the formula would
+divide by 0; the authors' code bounds s from below instead.
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.models.dataflow import Flow
 from limbeck.quantization.equalizers import Forwards
 from limbeck.quantization.equalizers._basis import Site, arrange_scales, sites
 from limbeck.quantization.equalizers._statistics import of_inputs
+from limbeck.quantization.swap import QuantizedLinear
 
+# Of the modules that hold the scales.
 KEY = "smoothquant"
 
 
@@ -29,7 +35,8 @@ class Smoothquant:
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise ValueError(
-                f"`alpha` of `smoothquant` is {self.alpha}; expected a number from 0 to 1, such as 0.5"
+                f"`alpha` of `smoothquant` is {self.alpha}; "
+                "expected a number from 0 to 1, such as 0.5"
             )
 
     def arrange(self, model: nn.Module, flow: Flow) -> None:
@@ -37,7 +44,8 @@ class Smoothquant:
         found = self.sites(model, flow)
         if not found:
             raise ValueError(
-                "quantize.equalize: smoothquant finds no linear layer whose activations are quantized where it reads them. "
+                "quantize.equalize: smoothquant finds no linear layer whose activations are "
+                "quantized where it reads them. "
                 "Leave it out, or quantize activations (uint8 or uint8-dynamic)"
             )
         arrange_scales(KEY, found)
@@ -45,21 +53,27 @@ class Smoothquant:
     def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
         """Scales for what the calibration rows make."""
         found = self.sites(model, flow)
-        peaks = of_inputs(
-            model,
-            [site.first for site in found],
-            forwards,
-            lambda x: x.abs().amax(0),
-            torch.maximum,
-        )
+        readers = [site.first for site in found]
+        peaks = of_inputs(model, readers, forwards, largest, torch.maximum)
         for site, peak in zip(found, peaks, strict=True):
-            site.rescale(KEY, self.scale(peak, site.weight().abs().amax(0)))
+            site.rescale(KEY, self.scale(peak, largest(site.weight())))
 
     def sites(self, model: nn.Module, flow: Flow) -> list[Site]:
         """Tensors that are quantized where linear layers read them."""
-        return sites(model, flow, lambda layer: layer.is_dynamic or layer.input is not None)
+        return sites(model, flow, reads_integers)
 
-    def scale(self, activations: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    def scale(self, activations: Tensor, weights: Tensor) -> Tensor:
         """(D) s, of the largest activation and the largest weight of each channel."""
         scale = activations.pow(self.alpha) / weights.pow(1 - self.alpha)
-        return torch.where((activations > 0) & (weights > 0), scale, 1.0)
+        is_alive = (activations > 0) & (weights > 0)
+        return torch.where(is_alive, scale, 1.0)
+
+
+def reads_integers(layer: QuantizedLinear) -> bool:
+    """Whether the layer's inputs are quantized where it reads them."""
+    return layer.is_dynamic or layer.input is not None
+
+
+def largest(rows: Tensor) -> Tensor:
+    """(D) the largest |x| of each channel of rows (N, D)."""
+    return rows.abs().amax(0)

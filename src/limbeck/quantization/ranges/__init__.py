@@ -1,8 +1,8 @@
 """How the scale and the zero point of a tensor are found: one file, one way.
 
-A range sees values as often as needed (`observe`), then says what the grid covers (`fit`). The order
-of batches does not matter. A tensor's activations are one group, a weight has a group an output
-channel, or several; groups do not see each other.
+A range sees values as often as needed (`observe`), then says what the grid covers (`fit`). The
+order of batches does not matter. A tensor's activations are one group, a weight has a group for
+each output channel, or several; groups do not see each other.
 
 Shapes: G groups, N values of a group in a batch.
 """
@@ -10,12 +10,16 @@ Shapes: G groups, N values of a group in a batch.
 from typing import ClassVar, Protocol
 
 import torch
+from torch import Tensor
 
 from limbeck.core.grids import Grid
 
 # Values kept of each group of each batch. Extremes are kept apart and exact; the search for an
 # interval needs the distribution alone.
 SAMPLE = 16384
+
+# A scale and a zero point for each group, (G) each.
+Fit = tuple[Tensor, Tensor]
 
 
 class Range(Protocol):
@@ -34,12 +38,12 @@ class Range(Protocol):
 
     def __init__(self, grid: Grid) -> None: ...
 
-    def observe(self, values: torch.Tensor) -> None:
+    def observe(self, values: Tensor) -> None:
         """Take in one batch, (G, N) float32; the tensor may be overwritten afterwards."""
         ...
 
-    def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(scale, zero point), each (G) on the device of what was observed.
+    def fit(self) -> Fit:
+        """(scale, zero point), on the device of what was observed.
 
         Raises ValueError before any batch, and for values that are not finite.
         """
@@ -63,11 +67,11 @@ class Sample(Still):
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self.parts: list[torch.Tensor] = []
-        self.lows: list[torch.Tensor] = []
-        self.highs: list[torch.Tensor] = []
+        self.parts: list[Tensor] = []
+        self.lows: list[Tensor] = []
+        self.highs: list[Tensor] = []
 
-    def observe(self, values: torch.Tensor) -> None:
+    def observe(self, values: Tensor) -> None:
         """Take in one batch, (G, N)."""
         count = values.shape[1]
         stride = -(-count // SAMPLE)
@@ -77,7 +81,7 @@ class Sample(Still):
         self.lows.append(low.float())
         self.highs.append(high.float())
 
-    def extremes(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def extremes(self) -> tuple[Tensor, Tensor]:
         """(lowest, highest), each (G).
 
         Raises ValueError before any batch, and for values that are not finite.
@@ -91,7 +95,7 @@ class Sample(Still):
             raise ValueError("a range observed values that are not finite")
         return low, high
 
-    def values(self) -> torch.Tensor:
+    def values(self) -> Tensor:
         """The sample, (G, N of all batches), sorted within a group."""
         # Sums of floats hang on their order, which that of the batches must not change.
         return torch.cat(self.parts, 1).sort(1).values

@@ -22,9 +22,10 @@ Shapes: G groups, N values, B bins.
 """
 
 import torch
+from torch import Tensor
 
 from limbeck.quantization.affine import fit_interval, quantize
-from limbeck.quantization.ranges import Sample
+from limbeck.quantization.ranges import Fit, Sample
 
 # Bins of the histogram, as many as Migacz has.
 BINS = 2048
@@ -46,7 +47,7 @@ SMALLEST_SHARE = 1e-9
 class Entropy(Sample):
     """A search over STEPS shrunk intervals for each group, or as many for each end."""
 
-    def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def fit(self) -> Fit:
         """(scale, zero point), each (G)."""
         low, high = self.extremes()
         if self.grid.is_floating:
@@ -69,10 +70,10 @@ class Entropy(Sample):
 
     def divergence_of(
         self,
-        ends: torch.Tensor,
-        counts: torch.Tensor,
-        centres: torch.Tensor,
-    ) -> torch.Tensor:
+        ends: Tensor,
+        counts: Tensor,
+        centres: Tensor,
+    ) -> Tensor:
         """(G) nats that are lost where the grid covers the interval between `ends` (2, G)."""
         grid = self.grid
         scale, zero = fit_interval(ends[0], ends[1], grid)
@@ -83,10 +84,10 @@ class Entropy(Sample):
 
 
 def histogram(
-    values: torch.Tensor,
-    low: torch.Tensor,
-    high: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    values: Tensor,
+    low: Tensor,
+    high: Tensor,
+) -> tuple[Tensor, Tensor]:
     """(counts, centres), each (G, B) float64, of values (G, N) between `low` and `high` (G)."""
     bins = max(1, min(BINS, values.shape[1] // VALUES_PER_BIN))
     low = low.double()[:, None]
@@ -101,12 +102,12 @@ def histogram(
 
 
 def divergence(
-    counts: torch.Tensor,
-    centres: torch.Tensor,
-    interval: tuple[torch.Tensor, torch.Tensor],
-    codes: torch.Tensor,
+    counts: Tensor,
+    centres: Tensor,
+    interval: tuple[Tensor, Tensor],
+    codes: Tensor,
     levels: int,
-) -> torch.Tensor:
+) -> Tensor:
     """(G) KL(P || Q), in nats, of a histogram clipped to an interval and the values after rounding.
 
     Args:

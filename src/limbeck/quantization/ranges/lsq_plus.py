@@ -3,8 +3,8 @@
     x^ = (c - z) s,    c = clamp(round(x / s) + z)
 
 with the step s and the zero point z learned. s has the gradient of `lsq`. The paper's offset is
-beta = -z s; dx^/d beta is 1 where a value is clipped and 0 inside (`quantization.fake`). Activations
-start from the least squared error, weights (symmetric, no offset) from
+beta = -z s; dx^/d beta is 1 where a value is clipped and 0 inside (`quantization.fake`).
+Activations start from the least squared error, weights (symmetric, no offset) from
 
     s = max(|mu - 3 sigma|, |mu + 3 sigma|) / 2^(b - 1)
 
@@ -25,7 +25,7 @@ from typing import ClassVar
 import torch
 
 from limbeck.quantization.affine import SMALLEST, fit_interval, squared_error
-from limbeck.quantization.ranges import Sample
+from limbeck.quantization.ranges import Fit, Sample
 from limbeck.quantization.ranges.mse import least_error
 
 # How many sigmas from the mean a weight's grid reaches at the start: the paper's.
@@ -38,7 +38,7 @@ class LsqPlus(Sample):
     learned: ClassVar[bool] = True
     learned_offset: ClassVar[bool] = True
 
-    def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def fit(self) -> Fit:
         """(scale, zero point), each (G)."""
         if not self.grid.symmetric or self.grid.step > 1:
             return least_error(self)

@@ -6,16 +6,14 @@
 decides, and the zero point is 0.
 """
 
-import torch
-
 from limbeck.quantization.affine import fit_interval
-from limbeck.quantization.ranges import Sample
+from limbeck.quantization.ranges import Fit, Sample
 
 
 class Minmax(Sample):
     """Exact extremes over all batches."""
 
-    def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def fit(self) -> Fit:
         """(scale, zero point), each (G)."""
         low, high = self.extremes()
         return fit_interval(low, high, self.grid)

@@ -8,9 +8,10 @@ weigh the same.
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from limbeck.quantization.affine import fit_interval
-from limbeck.quantization.ranges import Sample
+from limbeck.quantization.ranges import Fit, Sample
 
 
 class MovingAverage(Sample):
@@ -18,14 +19,14 @@ class MovingAverage(Sample):
 
     by_batch: ClassVar[bool] = True
 
-    def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def fit(self) -> Fit:
         """(scale, zero point), each (G)."""
         # Refuses what is not finite; the extremes over all batches are not used.
         self.extremes()
         return fit_interval(mean_over_batches(self.lows), mean_over_batches(self.highs), self.grid)
 
 
-def mean_over_batches(ends: list[torch.Tensor]) -> torch.Tensor:
+def mean_over_batches(ends: list[Tensor]) -> Tensor:
     """(G) the mean of one end of each batch, each (G)."""
     # Sorted, and in float64: the order of batches must not change the sum.
     ordered = torch.stack(ends).double().sort(0).values

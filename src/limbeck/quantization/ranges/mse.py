@@ -15,7 +15,7 @@ mean |x| (XNOR-Net, Rastegari et al., 2016, arXiv 1603.05279, equation 6).
 import torch
 
 from limbeck.quantization.affine import SMALLEST, fit_interval, squared_error
-from limbeck.quantization.ranges import Sample
+from limbeck.quantization.ranges import Fit, Sample
 
 # Intervals that are tried. At 40 the best scale is missed by 1/80 of the extremes at most.
 STEPS = 40
@@ -24,12 +24,12 @@ STEPS = 40
 class Mse(Sample):
     """A search over STEPS shrunk intervals for each group."""
 
-    def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def fit(self) -> Fit:
         """(scale, zero point), each (G)."""
         return least_error(self)
 
 
-def least_error(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
+def least_error(sample: Sample) -> Fit:
     """(scale, zero point), each (G), of least squared error over what `sample` observed."""
     low, high = sample.extremes()
     values = sample.values()

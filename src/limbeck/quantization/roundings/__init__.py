@@ -14,7 +14,7 @@ before them are parts of a grouped convolution, or none.
 
 from typing import ClassVar, Protocol, runtime_checkable
 
-import torch
+from torch import Tensor
 
 from limbeck.core.grids import GRIDS, Grid
 
@@ -32,7 +32,7 @@ INTEGERS = tuple(name for name, grid in GRIDS.items() if _has_whole_steps(grid))
 class Rounding(Protocol):
     """One file, one way, value by value."""
 
-    def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
+    def round(self, steps: Tensor, grid: Grid, *, training: bool) -> Tensor:
         """The level of each value.
 
         Args:
@@ -57,7 +57,7 @@ class Limited(Protocol):
 class ScaledRounding(Rounding, Protocol):
     """A rounding that also says what a step is."""
 
-    def scale(self, values: torch.Tensor) -> torch.Tensor:
+    def scale(self, values: Tensor) -> Tensor:
         """The scale of each group, (groups), above 0, of float weights (groups, count).
 
         It takes the place of the range's.
@@ -71,11 +71,11 @@ class LayerRounding(Protocol):
 
     def solve(
         self,
-        weight: torch.Tensor,
-        scale: torch.Tensor,
+        weight: Tensor,
+        scale: Tensor,
         grid: Grid,
-        inputs: torch.Tensor,
-    ) -> torch.Tensor:
+        inputs: Tensor,
+    ) -> Tensor:
         """The layer's weights on the grid.
 
         Args:

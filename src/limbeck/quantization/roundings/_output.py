@@ -11,6 +11,7 @@ Shapes: N positions, O outputs, D inputs; axes before them are separate layers.
 """
 
 import torch
+from torch import Tensor
 
 from limbeck.core.grids import Grid
 from limbeck.quantization.affine import dequantize, quantize
@@ -19,7 +20,7 @@ from limbeck.quantization.affine import dequantize, quantize
 POSITIONS = 2048
 
 
-def second_moment(inputs: torch.Tensor) -> torch.Tensor:
+def second_moment(inputs: Tensor) -> Tensor:
     """G = X^T X, (..., D, D) float64, of inputs (..., N, D)."""
     *layers, _, width = inputs.shape
     moment = inputs.new_zeros((*layers, width, width), dtype=torch.float64)
@@ -29,19 +30,19 @@ def second_moment(inputs: torch.Tensor) -> torch.Tensor:
     return moment
 
 
-def output_error(error: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+def output_error(error: Tensor, moment: Tensor) -> Tensor:
     """(..., O) e G e^T, of the error (..., O, D) of the weights and the moment G (..., D, D)."""
     error = error.double()
     return ((error @ moment) * error).sum(-1)
 
 
-def column_scales(scale: torch.Tensor, width: int) -> torch.Tensor:
+def column_scales(scale: Tensor, width: int) -> Tensor:
     """(..., O, D) the scale of every weight, of the scales (..., O, groups)."""
     group = width // scale.shape[-1]
     return scale.repeat_interleave(group, -1)
 
 
-def at_nearest(weight: torch.Tensor, scales: torch.Tensor, grid: Grid) -> torch.Tensor:
+def at_nearest(weight: Tensor, scales: Tensor, grid: Grid) -> Tensor:
     """Weights (..., O, D) at their nearest levels; `scales` (..., O, D) are those of each."""
     zero_point = scales.new_zeros(())
     codes = quantize(weight, scales, zero_point, grid)
@@ -49,12 +50,12 @@ def at_nearest(weight: torch.Tensor, scales: torch.Tensor, grid: Grid) -> torch.
 
 
 def better_rows(
-    solved: torch.Tensor,
-    weight: torch.Tensor,
-    scales: torch.Tensor,
+    solved: Tensor,
+    weight: Tensor,
+    scales: Tensor,
     grid: Grid,
-    moment: torch.Tensor,
-) -> torch.Tensor:
+    moment: Tensor,
+) -> Tensor:
     """The rows of `solved` (..., O, D) whose outputs err less than at the nearest levels.
 
     The other rows are at the nearest levels of `weight`, whose scales (..., O, D) are `scales`.

@@ -5,9 +5,9 @@
     W~ = s clip(floor(W / s) + h(V), low, high)
     h(V) = clip(sigmoid(V) (zeta - gamma) + gamma, 0, 1),    zeta = 1.1, gamma = -0.1
 
-by Adam from h = W / s - floor(W / s). The second term pushes every h to 0 or 1, the harder the lower
-beta is, which falls from 20 to 2; the first fifth of the steps goes without it. In the end, h above
-1/2 is up.
+by Adam from h = W / s - floor(W / s). The second term pushes every h to 0 or 1. At a high beta it
+is flat but near 0 and 1, at 2 it pushes everywhere: beta falls from 20 to 2, and the first fifth of
+the steps goes without the term. In the end, h above 1/2 is up.
 
 Deviations:
 
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from limbeck.core.grids import Grid
 from limbeck.quantization.roundings import INTEGERS
@@ -54,7 +55,7 @@ TINY = 1e-30
 
 @dataclass(frozen=True)
 class RowProblem:
-    """What the rows of a layer choose between; all are (..., O, D) but `moment` and `nearest_error`.
+    """What the rows of a layer choose between, (..., O, D) where nothing else is said.
 
     start: h at the start, where the float weights lie between their two levels.
     error: what a weight errs when it goes down.
@@ -63,11 +64,11 @@ class RowProblem:
     nearest_error: (..., O) what a row's outputs err at the nearest levels.
     """
 
-    start: torch.Tensor
-    error: torch.Tensor
-    step: torch.Tensor
-    moment: torch.Tensor
-    nearest_error: torch.Tensor
+    start: Tensor
+    error: Tensor
+    step: Tensor
+    moment: Tensor
+    nearest_error: Tensor
 
 
 class Adaround:
@@ -92,11 +93,11 @@ class Adaround:
     @torch.no_grad()
     def solve(
         self,
-        weight: torch.Tensor,
-        scale: torch.Tensor,
+        weight: Tensor,
+        scale: Tensor,
         grid: Grid,
-        inputs: torch.Tensor,
-    ) -> torch.Tensor:
+        inputs: Tensor,
+    ) -> Tensor:
         """Weights on the grid, (..., O, D)."""
         scales = column_scales(scale, weight.shape[-1])
         moment = second_moment(inputs)
@@ -114,7 +115,7 @@ class Adaround:
         chosen = torch.where(self.choose(problem), high, low)
         return better_rows(chosen * scales, weight, scales, grid, moment)
 
-    def choose(self, problem: RowProblem) -> torch.Tensor:
+    def choose(self, problem: RowProblem) -> Tensor:
         """(..., O, D) bool, whether each weight goes up."""
         error = problem.error
         step = problem.step

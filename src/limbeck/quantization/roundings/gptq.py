@@ -4,9 +4,9 @@
     H = 2 X^T X + damping mean(diag 2 X^T X) I,    H^-1 = U^T U, U upper triangular
     e_j = (w_j - Q(w_j)) / U_jj,    w_k <- w_k - e_j U_jk for k > j
 
-within a block at once, and for the columns after it when the block is done (equation 4). The scales
-stay: with groups every column keeps that of its own, in whatever order columns are taken. The factor
-2 of H cancels in w_k - e_j U_jk and is left out.
+within a block at once, and for the columns after it when the block is done (equation 4). The
+scales stay: with groups every column keeps that of its own, in whatever order columns are taken.
+The factor 2 of H cancels in e_j U_jk and is left out.
 
 Deviations:
 
@@ -14,11 +14,12 @@ Deviations:
   the paper keeps their order.
 - A column that reads nothing (H_jj = 0) takes its nearest level; the authors' code sets it to 0,
   which would lose weights that the calibration rows happened not to reach.
-- A row whose outputs err no less than with the nearest levels keeps those: a greedy choice can lose.
-- It computes in float64, where the paper's models take float32: with few inputs H is near singular.
+- A row whose outputs err no less than with the nearest levels keeps those: greed can lose.
+- It computes in float64, where the paper's models take float32: of few inputs H is near singular.
 """
 
 import torch
+from torch import Tensor
 
 from limbeck.core.grids import Grid
 from limbeck.quantization.affine import quantize
@@ -47,11 +48,11 @@ class Gptq:
 
     def solve(
         self,
-        weight: torch.Tensor,
-        scale: torch.Tensor,
+        weight: Tensor,
+        scale: Tensor,
         grid: Grid,
-        inputs: torch.Tensor,
-    ) -> torch.Tensor:
+        inputs: Tensor,
+    ) -> Tensor:
         """Weights on the grid, (..., O, D). Raises ValueError for inputs that are not finite."""
         scales = column_scales(scale, weight.shape[-1])
         moment = second_moment(inputs)
@@ -70,7 +71,7 @@ class Gptq:
         solved = codes.take_along_dim(back, -1).float() * scales
         return better_rows(solved, weight, scales, grid, moment)
 
-    def order_of(self, moment: torch.Tensor) -> torch.Tensor:
+    def order_of(self, moment: Tensor) -> Tensor:
         """(..., D) the numbers of the columns in the order in which they are taken."""
         diagonal = moment.diagonal(dim1=-2, dim2=-1)
         if self.act_order:
@@ -78,7 +79,7 @@ class Gptq:
         width = moment.shape[-1]
         return torch.arange(width, device=moment.device).expand_as(diagonal)
 
-    def factor(self, moment: torch.Tensor) -> torch.Tensor:
+    def factor(self, moment: Tensor) -> Tensor:
         """U, (..., D, D), of the damped G (..., D, D).
 
         Raises ValueError where G is not finite, or needs more damping.
@@ -97,11 +98,11 @@ class Gptq:
 
     def codes(
         self,
-        weight: torch.Tensor,
-        scales: torch.Tensor,
+        weight: Tensor,
+        scales: Tensor,
         grid: Grid,
-        factor: torch.Tensor,
-    ) -> torch.Tensor:
+        factor: Tensor,
+    ) -> Tensor:
         """(..., O, D) the codes of weights (..., O, D), column by column.
 
         `weight` is used up: what is left of it in the end are the errors that nothing made up for.

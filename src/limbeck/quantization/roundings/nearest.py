@@ -3,7 +3,7 @@
 (Jacob et al., 2018, arXiv 1712.05877, equation 1.) The error is at most scale / 2 inside the range.
 """
 
-import torch
+from torch import Tensor
 
 from limbeck.core.grids import Grid
 from limbeck.quantization.grids_torch import nearest_level
@@ -12,6 +12,6 @@ from limbeck.quantization.grids_torch import nearest_level
 class Nearest:
     """Has no keys."""
 
-    def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
+    def round(self, steps: Tensor, grid: Grid, *, training: bool) -> Tensor:
         """Levels in the shape of `steps`; in training the same."""
         return nearest_level(steps, grid)

@@ -14,6 +14,7 @@ weight, and the GPU would wait for them.
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from limbeck.core.grids import Grid
 from limbeck.quantization.grids_torch import nearest_level
@@ -25,7 +26,7 @@ class Stochastic:
 
     formats: ClassVar[tuple[str, ...]] = INTEGERS
 
-    def round(self, steps: torch.Tensor, grid: Grid, *, training: bool) -> torch.Tensor:
+    def round(self, steps: Tensor, grid: Grid, *, training: bool) -> Tensor:
         """Levels in the shape of `steps`: drawn in training, else the nearest."""
         if not training:
             return nearest_level(steps, grid)
