@@ -1,1 +1,1 @@
-"""What a network is, whoever trains it: load and save, tensors inside it, how tensors flow between modules, likelihoods."""
+"""What a network is, whoever trains it: made, loaded and saved, run on a batch, and looked into."""

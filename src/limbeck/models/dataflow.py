@@ -1,4 +1,8 @@
-"""Which module reads and which makes which tensor, seen in one forward: nothing is traced."""
+"""Which module reads and which makes which tensor, seen in one forward: nothing is traced.
+
+Quantization asks it where one tensor is read by several layers, and which layer's output another
+layer reads with nothing in between.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -6,16 +10,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+# A tensor as it was between two writes into it: its id and its version.
+Key = tuple[int, int]
 
 
 @dataclass
 class Flow:
-    """Who reads and who makes which tensor, from one forward: `reads` (leaves) and `makes` (the innermost module) map a name to a tensor's number.
+    """Who reads and who makes which tensor; tensors are numbers, in the order of the forward.
 
-    `uses`: how many operations, of modules or not, take a tensor that a module reads or makes; `calls`: how often a module ran; `ranks`: the
-    number of axes of a tensor.
+    `reads`: by leaf module, its first input. `makes`: by module, its output; of modules inside one
+    another the innermost makes it.
+    `uses`: by tensor, how many operations, of modules or not, take it.
+    `calls`: by module, how often it ran.
+    `ranks`: by tensor, its number of axes.
     """
 
     reads: dict[str, int] = field(default_factory=dict)
@@ -24,17 +34,31 @@ class Flow:
     calls: Counter[str] = field(default_factory=Counter)
     ranks: dict[int, int] = field(default_factory=dict)
 
-    def reader(self, model: nn.Module, name: str, kinds: tuple[type[nn.Module], ...]) -> str | None:
-        """The module of one of `kinds` that reads what the module `name` makes, where it is the only reader that is a module."""
-        readers = [other for other, tensor in self.reads.items() if tensor == self.makes.get(name)]
-        fits = len(readers) == 1 and isinstance(model.get_submodule(readers[0]), kinds)
-        return readers[0] if fits else None
+    def reader(
+        self,
+        model: nn.Module,
+        name: str,
+        kinds: tuple[type[nn.Module], ...],
+    ) -> str | None:
+        """The module of one of `kinds` that reads what the module `name` makes.
+
+        None where it is of another kind, or where several modules read it.
+        """
+        made = self.makes.get(name)
+        readers = [other for other, tensor in self.reads.items() if tensor == made]
+        if len(readers) != 1:
+            return None
+        is_of_kind = isinstance(model.get_submodule(readers[0]), kinds)
+        return readers[0] if is_of_kind else None
 
 
 class _Operations(TorchFunctionMode):
-    """Calls `used` with every tensor, as it was, of which an operation makes another; one that hands it on, or asks its shape, does not use it."""
+    """Calls `used` with every tensor of which an operation makes another.
 
-    def __init__(self, used: Callable[[tuple[int, int]], None]) -> None:
+    An operation that hands a tensor on, or asks for its shape, does not use it.
+    """
+
+    def __init__(self, used: Callable[[Key], None]) -> None:
         super().__init__()
         self.used = used
 
@@ -45,82 +69,108 @@ class _Operations(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        given = {
-            id(value): value._version for value in tensors_in([*args, *(kwargs or {}).values()])
-        }
-        result = function(*args, **(kwargs or {}))
-        made = {id(value): value._version for value in tensors_in([result])}
-        for key in given.items() if made else ():
-            if key not in made.items():
-                self.used(key)
+        named = kwargs or {}
+        # Before the call: an operation in place raises the version of what it takes.
+        given = [key_of(value) for value in tensors_in([*args, *named.values()])]
+        result = function(*args, **named)
+        made = {key_of(value) for value in tensors_in([result])}
+        if made:
+            for key in dict.fromkeys(given):
+                if key not in made:
+                    self.used(key)
         return result
 
 
-def tensors_in(values: Sequence[Any]) -> Iterator[torch.Tensor]:
+def key_of(tensor: Tensor) -> Key:
+    """What tells a tensor, as it is now, from all others that are alive."""
+    return id(tensor), tensor._version
+
+
+def tensors_in(values: Sequence[Any]) -> Iterator[Tensor]:
     """The tensors among values and within sequences of them."""
     for value in values:
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, Tensor):
             yield value
         elif isinstance(value, (list, tuple)):
             yield from tensors_in(value)
 
 
-def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
-    """Run one batch in eval mode and note which tensor every leaf reads, and which module makes it; one that hands on what it reads makes nothing.
+class _Watcher:
+    """Hooks that fill a `Flow` while a model runs."""
 
-    Nor does one that is called with named inputs, which `QuantizedOutput` does not take.
-    """
-    flow = Flow()
-    tensors: list[torch.Tensor] = []  # kept alive, so that no two share an id
-    numbers: dict[tuple[int, int], int] = {}
-    leaves = {name for name, module in model.named_modules() if not any(module.children())}
+    def __init__(self, model: nn.Module) -> None:
+        self.flow = Flow()
+        self.numbers: dict[Key, int] = {}
+        # All that were seen, kept alive so that no two share an id.
+        self.tensors: list[Tensor] = []
+        self.leaves = set()
+        for name, module in model.named_modules():
+            if not any(module.children()):
+                self.leaves.add(name)
 
-    def number(value: torch.Tensor) -> int:
-        tensors.append(value)
-        found = numbers.setdefault(
-            (id(value), value._version), len(tensors)
-        )  # written in place: other values from here on
-        flow.ranks[found] = value.ndim
-        return found
+    def number(self, tensor: Tensor) -> int:
+        """A tensor's number; written in place, it has another from then on."""
+        self.tensors.append(tensor)
+        number = self.numbers.setdefault(key_of(tensor), len(self.tensors))
+        self.flow.ranks[number] = tensor.ndim
+        return number
 
-    def used(key: tuple[int, int]) -> None:
-        if key in numbers:
-            flow.uses[numbers[key]] += 1
+    def used(self, key: Key) -> None:
+        """An operation takes this tensor."""
+        if key in self.numbers:
+            self.flow.uses[self.numbers[key]] += 1
 
-    def before(name: str) -> Callable[..., None]:
+    def before(self, name: str) -> Callable[..., None]:
+        """The hook before a module runs."""
+
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            flow.calls[name] += 1
-            if inputs and isinstance(inputs[0], torch.Tensor):
-                flow.reads[name] = number(inputs[0])
+            self.flow.calls[name] += 1
+            if inputs and isinstance(inputs[0], Tensor):
+                self.flow.reads[name] = self.number(inputs[0])
 
         return hook
 
-    def after(name: str) -> Callable[..., None]:
+    def after(self, name: str) -> Callable[..., None]:
+        """The hook after a module ran."""
+
         def hook(
-            module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+            module: nn.Module,
+            inputs: tuple[Any, ...],
+            named: dict[str, Any],
+            output: Any,
         ) -> None:
-            if (
-                isinstance(output, torch.Tensor)
-                and not named
-                and number(output) not in {flow.reads.get(name), *flow.makes.values()}
-            ):
-                flow.makes[name] = number(output)
-            if name not in leaves or name not in flow.makes:
+            flow = self.flow
+            # `QuantizedOutput`, which stands around a module that makes something, takes no named
+            # inputs.
+            if isinstance(output, Tensor) and not named:
+                number = self.number(output)
+                is_handed_on = number == flow.reads.get(name)
+                if not is_handed_on and number not in flow.makes.values():
+                    flow.makes[name] = number
+            if name not in self.leaves or name not in flow.makes:
                 flow.reads.pop(name, None)
 
         return hook
 
-    named = [(name, module) for name, module in model.named_modules() if name]
-    handles = [module.register_forward_pre_hook(before(name)) for name, module in named]
-    handles += [
-        module.register_forward_hook(after(name), with_kwargs=True) for name, module in named
-    ]
+
+def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
+    """Run one batch in eval mode and note which tensor every module reads and makes.
+
+    `forward(model)` runs the batch. A module that hands on what it reads makes nothing, and neither
+    does one that is called with named inputs.
+    """
+    watcher = _Watcher(model)
+    handles = []
+    for name, module in model.named_modules():
+        if name:
+            handles.append(module.register_forward_pre_hook(watcher.before(name)))
+            handles.append(module.register_forward_hook(watcher.after(name), with_kwargs=True))
     was_training = model.training
     try:
-        with torch.no_grad(), _Operations(used):
+        with torch.no_grad(), _Operations(watcher.used):
             forward(model.eval())
     finally:
         model.train(was_training)
         for handle in handles:
             handle.remove()
-    return flow
+    return watcher.flow

@@ -1,80 +1,118 @@
-"""A `transformers` image processor (preprocessor_config.json) as the settings of our own `preprocess.json`, so that an artifact needs neither.
+"""A `transformers` image processor (preprocessor_config.json) as the settings of our own
+`preprocess.json`, so that an artifact needs neither.
 
-    pixel = ((value * factor - offset) - mean) / std        after resizing, and cropping the centre
+    pixel = ((value * factor - offset) - mean) / std        after resizing and cropping the centre
 
-With value / 255 in its place, mean and std absorb factor and offset. A short edge with `crop_pct` p (ResNet, ConvNeXt) is resized to edge / p and the
-centre is cropped, from 384 pixels on the image is squeezed instead; EfficientNet with `include_top` divides by std twice.
+Ours divides a value by 255 instead; mean and std absorb factor and offset. Special cases:
+
+- A short edge with `crop_pct` p (ResNet, ConvNeXt): the shorter side is resized to edge / p and the
+  centre is cropped; from 384 pixels on the whole image is squeezed to a square instead.
+- EfficientNet with `include_top` divides by std twice.
 """
 
 from typing import Any
 
 Json = dict[str, Any]
 
+# What `crop_pct` is where a ConvNeXt's configuration does not say it (its processor's default).
+CONVNEXT_SHARE = 224 / 256
+
+# From this edge on ConvNeXt's processor squeezes instead of cropping.
+SQUEEZED_EDGE = 384
+
+# Pillow's number of bilinear, the processors' default.
+BILINEAR = 2
+
 
 def image_settings(config: Json) -> Json:
-    """height, width, channels, mean, std, resample, and `edge` (what the shorter side is resized to before the centre is cropped) where there is one.
+    """The settings of `preprocess.json`: height, width, channels, mean, std, resample.
 
-    Raises ValueError for a configuration that says too little, naming the key.
+    And `edge`, what the shorter side is resized to before the centre is cropped, where there is
+    one.
+
+    Raises ValueError, naming the key, for a configuration that says too little.
     """
     size = sides(config, "size")
-    found = {**cropping(config, size), **scaling(config)}
+    settings = {**cropping(config, size), **scaling(config)}
     if config.get("do_resize") is False:
         raise ValueError(
-            "do_resize is false, and a graph takes images of one size only. Write the size into preprocessor_config.json"
+            "do_resize is false, and a graph takes images of one size only. "
+            "Write the size into preprocessor_config.json"
         )
-    return found
+    return settings
 
 
 def cropping(config: Json, size: Json) -> Json:
-    """What is left of an image: height, width, and edge."""
+    """How an image becomes a size: resample, height, width, and edge where its centre is cropped.
+
+    `size`: the configuration's, with named sides.
+    """
     from PIL import Image
 
-    found: Json = {"resample": Image.Resampling(config.get("resample", 2)).name.lower()}
+    number = config.get("resample", BILINEAR)
+    settings: Json = {"resample": Image.Resampling(number).name.lower()}
+    is_cropped = config.get("do_center_crop")
     if "shortest_edge" not in size:
-        if config.get("do_center_crop"):
+        if is_cropped:
             raise ValueError(
-                "do_center_crop after a resize to height and width is not supported; give the size as {shortest_edge: N}"
+                "do_center_crop after a resize to height and width is not supported; "
+                "give the size as {shortest_edge: N}"
             )
-        return found | {"height": size["height"], "width": size["width"]}
+        return settings | {"height": size["height"], "width": size["width"]}
     edge = size["shortest_edge"]
-    kind = str(config.get("image_processor_type", config.get("feature_extractor_type", "")))
-    part = config.get("crop_pct", 224 / 256 if kind.startswith("ConvNext") else None)
-    if part is not None:
-        square = {"height": edge, "width": edge}
-        return found | square | ({"edge": int(edge / part)} if edge < 384 else {})
-    crop = (
-        sides(config, "crop_size")
-        if config.get("do_center_crop")
-        else {"height": edge, "width": edge}
-    )
-    return found | {"height": crop["height"], "width": crop["width"], "edge": edge}
+    square = {"height": edge, "width": edge}
+    share = cropped_share(config)
+    if share is not None:
+        settings |= square
+        if edge < SQUEEZED_EDGE:
+            settings["edge"] = int(edge / share)
+        return settings
+    crop = sides(config, "crop_size") if is_cropped else square
+    return settings | {"height": crop["height"], "width": crop["width"], "edge": edge}
+
+
+def cropped_share(config: Json) -> float | None:
+    """The share of the resized image's side that is cropped, for processors that say it so."""
+    kind = config.get("image_processor_type", config.get("feature_extractor_type", ""))
+    default = CONVNEXT_SHARE if str(kind).startswith("ConvNext") else None
+    share: float | None = config.get("crop_pct", default)
+    return share
 
 
 def sides(config: Json, key: str) -> Json:
-    """`size` or `crop_size` with named sides: one number is a square. Raises ValueError where it is missing or of another kind."""
+    """`size` or `crop_size` with named sides; one number stands for a square.
+
+    Raises ValueError where it is missing or of another kind.
+    """
     size = config.get(key)
-    named = {"height": size, "width": size} if isinstance(size, int) else size
-    if not isinstance(named, dict) or not (
-        {"height", "width"} <= named.keys() or "shortest_edge" in named
-    ):
-        raise ValueError(
-            f"`{key}` is {size!r}; expected a number, {{height, width}} or {{shortest_edge}}"
-        )
-    return named
+    if isinstance(size, int):
+        return {"height": size, "width": size}
+    named = size if isinstance(size, dict) else {}
+    if "shortest_edge" in named or {"height", "width"} <= named.keys():
+        return named
+    raise ValueError(
+        f"`{key}` is {size!r}; expected a number, {{height, width}} or {{shortest_edge}}"
+    )
 
 
 def scaling(config: Json) -> Json:
-    """channels, and the mean and std that stand for everything done to a value."""
-    mean, std = config.get("image_mean"), config.get("image_std")
+    """channels, and the mean and std that stand for everything that is done to a value."""
+    mean = config.get("image_mean")
+    std = config.get("image_std")
     if not mean or not std:
         raise ValueError("`image_mean` and `image_std` are needed, a number for each channel")
-    factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
+    factor = config.get("rescale_factor", 1 / 255)
+    if not config.get("do_rescale", True):
+        factor = 1.0
     if not config.get("do_normalize", True):
-        mean, std = [0.0] * len(mean), [1.0] * len(std)
+        mean = [0.0] * len(mean)
+        std = [1.0] * len(std)
     offset = 1.0 if config.get("rescale_offset") else 0.0
-    again = config["image_std"] if config.get("include_top") else [1.0] * len(std)
+    second_std = config["image_std"] if config.get("include_top") else [1.0] * len(std)
     return {
         "channels": len(mean),
         "mean": [(value + offset) / (255 * factor) for value in mean],
-        "std": [one * other / (255 * factor) for one, other in zip(std, again, strict=True)],
+        "std": [
+            value * second / (255 * factor) for value, second in zip(std, second_std, strict=True)
+        ],
     }

@@ -1,60 +1,79 @@
-"""Image models of `timm` (Wightman, 2019), by name: `timm:resnet18.a1_in1k`. They need the extra `vision`: timm imports torchvision."""
+"""Image models of `timm` (Wightman, 2019), by name: `timm:resnet18.a1_in1k`.
+
+They need the extra `vision`, because timm imports torchvision.
+"""
 
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 PREFIX = "timm:"
 
 
 def library() -> Any:
-    """The module timm. Raises ValueError naming the extra."""
+    """The module timm. Raises ValueError naming the extra where it is not installed."""
     try:
         import timm
-    except (
-        ImportError,
-        RuntimeError,
-    ) as error:  # a torchvision of another build than torch raises RuntimeError
+    except (ImportError, RuntimeError) as error:
+        # A torchvision of another build than torch raises RuntimeError.
         raise ValueError(
-            f"models called `{PREFIX}NAME` need timm and torchvision ({error}). pip install 'limbeck[vision]'"
+            f"models called `{PREFIX}NAME` need timm and torchvision ({error}). "
+            "pip install 'limbeck[vision]'"
         ) from None
     return timm
 
 
-def create(name: str, num_labels: int, *, pretrained: bool) -> nn.Module:
-    """The model behind `timm:NAME` with a new head. Raises ValueError for a name that timm does not know."""
+def create(
+    name: str,
+    num_labels: int,
+    *,
+    pretrained: bool,
+) -> nn.Module:
+    """The model behind `timm:NAME` with a new head.
+
+    Raises ValueError for a name that timm does not know.
+    """
     timm = library()
-    own = name.removeprefix(PREFIX)
-    if not timm.is_model(own.split(".")[0]):
-        near = ", ".join(timm.list_models(f"*{own.split('.')[0]}*")[:8])
+    timm_name = name.removeprefix(PREFIX)
+    # The part behind the dot names weights of one architecture.
+    architecture = timm_name.split(".")[0]
+    if not timm.is_model(architecture):
+        near = timm.list_models(f"*{architecture}*")[:8]
         raise ValueError(
-            f"model `{name}`: timm has no model of this name. Near it: {near or 'none; timm.list_models() lists all'}"
+            f"model `{name}`: timm has no model of this name. "
+            f"Near it: {', '.join(near) or 'none; timm.list_models() lists all'}"
         )
-    return _Named(timm.create_model(own, pretrained=pretrained, num_classes=num_labels))
+    model = timm.create_model(
+        timm_name,
+        pretrained=pretrained,
+        num_classes=num_labels,
+    )
+    return _Named(model)
 
 
 def settings(name: str) -> dict[str, Any]:
     """The settings of `preprocess.json` that the model was trained with."""
     timm = library()
-    found = timm.data.resolve_data_config({}, model=timm.create_model(name.removeprefix(PREFIX)))
-    channels, height, width = found["input_size"]
-    size = {"height": height, "width": width, "edge": int(min(height, width) / found["crop_pct"])}
+    model = timm.create_model(name.removeprefix(PREFIX))
+    config = timm.data.resolve_data_config({}, model=model)
+    channels, height, width = config["input_size"]
     return {
-        **size,
+        "height": height,
+        "width": width,
+        "edge": int(min(height, width) / config["crop_pct"]),
         "channels": channels,
-        "mean": list(found["mean"]),
-        "std": list(found["std"]),
-        "resample": found["interpolation"],
+        "mean": list(config["mean"]),
+        "std": list(config["std"]),
+        "resample": config["interpolation"],
     }
 
 
 class _Named(nn.Module):
-    """A model whose input is called `pixel_values`."""
+    """A model whose input is called `pixel_values`, as those of `transformers` and ours are."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixel_values: Tensor) -> Tensor:
         return self.model(pixel_values)

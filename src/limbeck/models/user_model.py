@@ -1,7 +1,9 @@
-"""A module of the user's own as teacher or student: `limbeck.run(recipe, out, models={"mine": Own(module)})`, and `model: mine` in the recipe.
+"""A module of the user's own as teacher or student:
+`limbeck.run(recipe, out, models={"mine": Own(module)})`, and `model: mine` in the recipe.
 
-The module is called as every model is, with the task's inputs by name (`pixel_values`, or `input_ids` and `attention_mask`), and gives logits:
-(B, V), or (B, T, V) for tags. A module that is called otherwise needs an adaptor of five lines:
+The module is called as every model is, with the task's inputs by name (`pixel_values`, or
+`input_ids` and `attention_mask`), and gives logits: (B, V), or (B, T, V) for tags. A module that is
+called otherwise needs an adaptor of five lines:
 
     class Adapted(torch.nn.Module):
         def __init__(self, network):
@@ -11,7 +13,8 @@ The module is called as every model is, with the task's inputs by name (`pixel_v
         def forward(self, pixel_values):
             return self.network(pixel_values)["scores"]
 
-Its weights are where it starts; the module itself is never changed. Hidden maps are read by module name (`distill.losses.hidden.map`).
+Its weights are where the training starts; the module itself is never changed. Losses find tensors
+inside it by module name (`distill.losses.hidden.map`).
 """
 
 import copy
@@ -24,15 +27,26 @@ import numpy as np
 import torch
 from torch import nn
 
+from limbeck.models.hub import first_line
 from limbeck.models.running import run_model
-from limbeck.models.torch_batches import to_torch
+from limbeck.models.torch_batches import batch_of, device_of, to_device
 from limbeck.models.weights import model_state
-from limbeck.tasks import Encoded, Task, collate
+from limbeck.tasks import Encoded, Task
+
+# Labels of the data that a message shows.
+SHOWN_LABELS = 12
 
 
 @dataclass(frozen=True)
 class Own:
-    """`module`, and for a task on text `tokenizer`: the folder or hub id of the tokenizer that it reads."""
+    """`module`: the user's. `tokenizer`: for a task on text, the folder or hub id of the tokenizer
+    that the module was made for.
+
+    Example:
+        >>> own = Own(torch.nn.Linear(4, 2))
+        >>> own.create() is own.module
+        False
+    """
 
     module: nn.Module
     tokenizer: str | None = None
@@ -42,35 +56,55 @@ class Own:
         return copy.deepcopy(self.module)
 
     def reference(self) -> dict[str, Any]:
-        """What the module is, as part of a key: how it prints, and its weights."""
-        found = hashlib.sha256(repr(self.module).encode())
-        for name, tensor in model_state(self.module).items():
-            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return {"own": found.hexdigest()}
+        """What the module is, as part of a cache key: a digest of how it prints, and its weights.
 
-    def check(self, task: Task, encoded: Sequence[Encoded], name: str) -> None:
-        """One forward on two rows. Raises ValueError where the module cannot be called so, or its logits are of another shape."""
-        batch = to_torch(collate(list(encoded[:2]), np.arange(len(encoded[:2])), task.padding))
-        inputs = ", ".join(batch.inputs)
+        Its code is no part of it. Where a forward changes and no weight does, let the module print
+        otherwise (a class's name, `extra_repr`), or an earlier training is taken for this one.
+        """
+        sha = hashlib.sha256(repr(self.module).encode())
+        for name, tensor in model_state(self.module).items():
+            sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            # As bytes, since numpy lacks bfloat16.
+            flat = tensor.cpu().contiguous().flatten()
+            sha.update(flat.view(torch.uint8).numpy().tobytes())
+        return {"own": sha.hexdigest()}
+
+    def check(
+        self,
+        task: Task,
+        encoded: Sequence[Encoded],
+        name: str,
+    ) -> None:
+        """One forward on two rows. `name`: what the recipe calls the model.
+
+        Raises ValueError where the module cannot be called so, or its logits are of another shape.
+        """
+        rows = np.arange(len(encoded[:2]))
+        batch = to_device(batch_of(encoded, rows, task.padding), device_of(self.module))
         try:
             with torch.no_grad():
                 outputs = run_model(self.create().eval(), batch)
+        # What a call with other inputs, or an output without logits, raises.
         except (TypeError, AttributeError, RuntimeError, IndexError) as error:
-            reason = str(error).strip().splitlines()[0][:300]
+            inputs = ", ".join(batch.inputs)
             raise ValueError(
-                f"model `{name}`: cannot be called with {inputs} to give logits: {reason}. Wrap it; see limbeck.models.user_model"
+                f"model `{name}`: cannot be called with {inputs} to give logits: "
+                f"{first_line(error)}. Wrap it; see limbeck.models.user_model"
             ) from None
-        width, wanted = outputs.logits.shape[-1], len(task.labels)
-        if width != wanted and task.auto_model != "AutoModel":
+        num_logits = outputs.logits.shape[-1]
+        num_labels = len(task.labels)
+        # An encoder's output is a vector of any width.
+        is_encoder = task.auto_model == "AutoModel"
+        if num_logits != num_labels and not is_encoder:
             raise ValueError(
-                f"model `{name}`: its logits have {width} values, but the data has {wanted} labels ({', '.join(task.labels[:12])})"
+                f"model `{name}`: its logits have {num_logits} values, but the data has "
+                f"{num_labels} labels ({', '.join(task.labels[:SHOWN_LABELS])})"
             )
 
 
 def wrapped(models: Mapping[str, nn.Module | Own] | None) -> dict[str, Own]:
     """Modules as a caller gives them, each as an `Own`."""
-    return {
-        name: model if isinstance(model, Own) else Own(model)
-        for name, model in (models or {}).items()
-    }
+    owns = {}
+    for name, model in (models or {}).items():
+        owns[name] = model if isinstance(model, Own) else Own(model)
+    return owns

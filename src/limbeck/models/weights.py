@@ -2,38 +2,44 @@
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core.files import write_bytes
 
 WEIGHTS = "model.safetensors"
 
 
-def model_state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Every parameter and buffer once, by its first name; shared tensors stay shared."""
-    return {
-        name: tensor.detach()
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]
-    }
+def model_state(module: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer, by its first name, without its gradient.
+
+    Unlike `state_dict` it has a tied tensor once, and buffers that are not persistent too.
+    """
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return {name: tensor.detach() for name, tensor in named}
 
 
-def restore_state(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Copy `tensors` of `state` back. Raises ValueError where names or shapes differ."""
-    own = model_state(module)
-    if own.keys() != tensors.keys():
-        raise ValueError(
-            f"these weights are of another model; they differ in {sorted(own.keys() ^ tensors.keys())[:5]}"
-        )
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
+def restore_state(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy the tensors of `model_state` back, in place, to whatever device the module is on.
+
+    Raises ValueError where names or shapes differ.
+    """
+    targets = model_state(module)
+    if targets.keys() != tensors.keys():
+        different = sorted(targets.keys() ^ tensors.keys())
+        raise ValueError(f"these weights are of another model; they differ in {different[:5]}")
+    for name, target in targets.items():
+        source = tensors[name]
+        # `copy_` would broadcast a smaller tensor without a word.
+        if target.shape != source.shape:
             raise ValueError(
-                f"`{name}` is {tuple(tensors[name].shape)} in the file and {tuple(tensor.shape)} in the model"
+                f"`{name}` is {tuple(source.shape)} in the file "
+                f"and {tuple(target.shape)} in the model"
             )
-        tensor.copy_(tensors[name])
+        target.copy_(source)
 
 
-def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Tensors by name as safetensors, atomically."""
-    write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors by name as safetensors: the whole file or nothing."""
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(contiguous))

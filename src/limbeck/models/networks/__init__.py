@@ -1,4 +1,5 @@
-"""Small networks of our own, by name.
+"""Small networks of our own, one a file, by name.
 
-`build(num_labels, channels) -> torch.nn.Module`, whose `blocks` are its layers and whose output is (B, V) logits.
+`build(num_labels, channels)` gives a torch module with new weights. Its `blocks` are its layers,
+its input is called `pixel_values` (B, C, H, W), and its output is logits (B, V).
 """

@@ -1,10 +1,17 @@
-"""ResNet-18 for small images: blocks of two 3 x 3 convolutions, 2 in each stage (He et al., 2015, arXiv 1512.03385, table 1)."""
+"""ResNet-18 for small images (He et al., 2015, arXiv 1512.03385, table 1): blocks of two 3 x 3
+convolutions, 2 in each of four stages.
+
+What differs from the paper's network for ImageNet stands in `_residual`: the stem.
+"""
 
 from dataclasses import dataclass
 
 from torch import nn
 
 from limbeck.models.networks._residual import residual_network
+
+# Blocks of each stage: table 1.
+SIZES = (2, 2, 2, 2)
 
 
 @dataclass(frozen=True)
@@ -14,4 +21,11 @@ class Resnet18:
     width: int = 64
 
     def build(self, num_labels: int, channels: int) -> nn.Module:
-        return residual_network((2, 2, 2, 2), self.width, num_labels, channels, deep=False)
+        """The network with new weights, for images of `channels` channels."""
+        return residual_network(
+            SIZES,
+            self.width,
+            num_labels,
+            channels,
+            deep=False,
+        )

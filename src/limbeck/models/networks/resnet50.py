@@ -1,10 +1,18 @@
-"""ResNet-50 for small images: bottleneck blocks (1 x 1, 3 x 3, 1 x 1), 3, 4, 6 and 3 in the stages (He et al., 2015, arXiv 1512.03385, table 1)."""
+"""ResNet-50 for small images (He et al., 2015, arXiv 1512.03385, table 1): bottleneck blocks
+(1 x 1, 3 x 3, 1 x 1), 3, 4, 6 and 3 in the four stages.
+
+What differs from the paper's network for ImageNet stands in `_residual`: the stem, and
+where a block has its stride.
+"""
 
 from dataclasses import dataclass
 
 from torch import nn
 
 from limbeck.models.networks._residual import residual_network
+
+# Blocks of each stage: table 1.
+SIZES = (3, 4, 6, 3)
 
 
 @dataclass(frozen=True)
@@ -14,4 +22,11 @@ class Resnet50:
     width: int = 64
 
     def build(self, num_labels: int, channels: int) -> nn.Module:
-        return residual_network((3, 4, 6, 3), self.width, num_labels, channels, deep=True)
+        """The network with new weights, for images of `channels` channels."""
+        return residual_network(
+            SIZES,
+            self.width,
+            num_labels,
+            channels,
+            deep=True,
+        )

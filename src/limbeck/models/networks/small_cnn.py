@@ -1,44 +1,69 @@
-"""A plain convolutional network for small images: 3 x 3 convolutions with batch norm and ReLU, two strides of 2, global average, one linear layer."""
+"""A plain convolutional network for small images, after no paper: blocks of a 3 x 3 convolution,
+batch norm and ReLU in three stages, the mean over the pixels, one linear layer.
+
+The second and third stage begin with a stride of 2 and have twice the channels of the one before.
+It is the smallest student here, and trains in seconds on a CPU.
+"""
 
 from dataclasses import dataclass
 
-import torch
-from torch import nn
+from torch import Tensor, nn
+
+NUM_STAGES = 3
 
 
 @dataclass(frozen=True)
 class SmallCnn:
-    """`width`: channels of the first block, doubled after each stride; `depth`: blocks before each stride."""
+    """`width`: channels of the first stage. `depth`: blocks of each stage."""
 
     width: int = 16
     depth: int = 1
 
     def build(self, num_labels: int, channels: int) -> nn.Module:
-        widths = (
-            [self.width] * self.depth
-            + [2 * self.width] * self.depth
-            + [4 * self.width] * self.depth
-        )
-        strides = [2 if i and i % self.depth == 0 else 1 for i in range(len(widths))]
-        return _PlainCnn(channels, widths, strides, num_labels)
+        """The network with new weights, for images of `channels` channels."""
+        blocks = nn.ModuleList()
+        in_channels = channels
+        for stage in range(NUM_STAGES):
+            out_channels = self.width << stage
+            for index in range(self.depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(block(in_channels, out_channels, stride))
+                in_channels = out_channels
+        return _PlainCnn(blocks, in_channels, num_labels)
+
+
+def block(
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+) -> nn.Module:
+    """A convolution, its batch norm and a ReLU."""
+    convolution = nn.Conv2d(
+        in_channels,
+        out_channels,
+        3,
+        stride=stride,
+        padding=1,
+        bias=False,
+    )
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU())
 
 
 class _PlainCnn(nn.Module):
-    """Blocks of convolution, batch norm and ReLU, then the mean over the pixels and a linear classifier."""
+    """Blocks, then the mean over the pixels and a linear classifier on `width` channels."""
 
     def __init__(
-        self, channels: int, widths: list[int], strides: list[int], num_labels: int
+        self,
+        blocks: nn.ModuleList,
+        width: int,
+        num_labels: int,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList()
-        for width, stride in zip(widths, strides, strict=True):
-            convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-            self.blocks.append(nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU()))
-            channels = width
-        self.classifier = nn.Linear(channels, num_labels)
+        self.blocks = blocks
+        self.classifier = nn.Linear(width, num_labels)
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) to logits (B, V)."""
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """The logits (B, V) of images (B, C, H, W)."""
         hidden = pixel_values
         for block in self.blocks:
             hidden = block(hidden)
