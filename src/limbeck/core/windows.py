@@ -56,10 +56,11 @@ def process_memory(library: Any) -> ProcessMemory:
     counters = ProcessMemory()
     counters.cb = ctypes.sizeof(counters)
     # A handle has 64 bits; without its type ctypes would cut it to 32.
-    library.GetCurrentProcess.restype = wintypes.HANDLE
+    current_process = library.GetCurrentProcess
+    current_process.restype = wintypes.HANDLE
     query = library.K32GetProcessMemoryInfo
     query.argtypes = [wintypes.HANDLE, ctypes.POINTER(ProcessMemory), wintypes.DWORD]
-    if not query(library.GetCurrentProcess(), ctypes.byref(counters), counters.cb):
+    if not query(current_process(), ctypes.byref(counters), counters.cb):
         raise OSError("Windows does not tell the memory of this process")
     return counters
 
