@@ -1,11 +1,15 @@
-"""Which format each weight gets: patterns of module names to schemes, the last match wins."""
+"""Which scheme each weight gets: patterns of module names to schemes, where the last match wins.
+
+A scheme (`recipe.model.Scheme`) says what a weight is stored as, in groups of how many values, and
+what its module reads. A pattern is a glob over names (`encoder.*.query`); a plan is the schemes of
+all weights by name.
+"""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core import registry, wording
 from limbeck.core.grids import GRIDS
@@ -17,143 +21,222 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 QUANTIZABLE = (nn.Linear, nn.Embedding, *CONVOLUTIONS)
 RECURRENT = (nn.LSTM, nn.GRU)
 
+FLOAT = Scheme(weights="float", activations="float")
+
 
 class Weight(NamedTuple):
-    """A weight that can be quantized, and the module `owner` that holds it."""
+    """A weight that can be quantized, and the `module`, named `owner`, that holds it."""
 
     owner: str
     module: nn.Module
-    tensor: torch.Tensor
+    tensor: Tensor
 
 
 def quantizable_weights(model: nn.Module) -> dict[str, Weight]:
-    """Name to weight: the module's where it has one, with the parameter's own where it has several (LSTM, GRU)."""
-    found: dict[str, Weight] = {}
+    """Every weight of `model` that can be quantized, by its name.
+
+    That is the module's name where it has one weight, and with the parameter's own where it has
+    several (LSTM, GRU).
+    """
+    weights: dict[str, Weight] = {}
     for name, module in model.named_modules():
         if isinstance(module, QUANTIZABLE):
-            found[name] = Weight(name, module, module.weight)
+            weights[name] = Weight(name, module, module.weight)
         elif isinstance(module, RECURRENT):
-            matrices = {
-                key: parameter
-                for key, parameter in module.named_parameters()
-                if key.startswith("weight_")
-            }
-            found |= {
-                f"{name}.{key}": Weight(name, module, parameter)
-                for key, parameter in matrices.items()
-            }
-    return found
+            for key, parameter in module.named_parameters():
+                # The others are biases, which stay float.
+                if key.startswith("weight_"):
+                    weights[f"{name}.{key}"] = Weight(name, module, parameter)
+    return weights
 
 
-def chosen_weights(found: Mapping[str, Weight], pattern: str) -> list[str]:
-    """The weights that a pattern names, by themselves or by their module."""
-    return [
-        name
-        for name, weight in found.items()
-        if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(weight.owner, pattern)
-    ]
+def chosen_weights(weights: Mapping[str, Weight], pattern: str) -> list[str]:
+    """The names of the weights that a pattern names, by themselves or by their module."""
+    matches = []
+    for name, weight in weights.items():
+        is_named = fnmatch.fnmatchcase(name, pattern)
+        if is_named or fnmatch.fnmatchcase(weight.owner, pattern):
+            matches.append(name)
+    return matches
 
 
 def plan_schemes(model: nn.Module, quantize: Quantize, activations: str) -> dict[str, Scheme]:
-    """Weight to scheme, for every one that can be quantized. Raises ValueError for a pattern that matches none of them."""
-    found = quantizable_weights(model)
-    owners = dict.fromkeys(weight.owner for weight in found.values())
-    base = Scheme(weights=quantize.weights, activations=activations, group=quantize.group)
-    kept = {
-        pattern: Scheme(weights="float", activations="float") for pattern in quantize.keep_float
-    }
-    schemes = dict.fromkeys(found, base)
-    others = {
-        name: module
-        for name, module in model.named_modules()
-        if name not in owners and [*module.parameters(recurse=False)]
-    }
-    for pattern, scheme in {**quantize.modules, **kept}.items():
-        matches = chosen_weights(found, pattern)
-        if not matches and not fnmatch.filter(others, pattern):
-            raise ValueError(
-                f"quantize: `{pattern}` matches no module. {wording.suggest(pattern, owners)}"
-            )
+    """The scheme of each weight that is quantized, by its name.
+
+    Args:
+        model: in float.
+        quantize: the recipe's section, whose patterns are followed.
+        activations: what modules read where no pattern says otherwise.
+
+    Raises:
+        ValueError: a pattern matches no module, or a weight cannot have its scheme.
+    """
+    weights = quantizable_weights(model)
+    base = Scheme(
+        weights=quantize.weights,
+        activations=activations,
+        group=quantize.group,
+    )
+    schemes = dict.fromkeys(weights, base)
+    # `keep_float` comes last, so that it wins over `modules`.
+    patterns = {**quantize.modules, **dict.fromkeys(quantize.keep_float, FLOAT)}
+    others = other_modules(model, weights)
+    for pattern, scheme in patterns.items():
+        matches = chosen_weights(weights, pattern)
+        unquantizable = fnmatch.filter(others, pattern)
+        if not matches and not unquantizable:
+            owners = dict.fromkeys(weight.owner for weight in weights.values())
+            suggestion = wording.suggest(pattern, owners)
+            raise ValueError(f"quantize: `{pattern}` matches no module. {suggestion}")
         if scheme.weights != "float":
-            check_asked(
-                pattern,
-                not matches,
-                {name: others[name] for name in fnmatch.filter(others, pattern)},
-                quantize.keep_float,
-            )
+            asked = {name: others[name] for name in unquantizable}
+            check_asked(pattern, not matches, asked, quantize.keep_float)
         schemes |= dict.fromkeys(matches, scheme)
-    check_tied(found, schemes)
-    rounding = registry.create("roundings", quantize.rounding_name, quantize.options)
-    for name, scheme in schemes.items():
-        check_scheme(name, found[name], scheme)
-        if problem := mismatch(rounding, scheme.weights):
-            raise ValueError(f"quantize: `{name}`: `{quantize.rounding_name}` {problem}")
+    check_tied(weights, schemes)
+    check_schemes(weights, schemes, quantize)
     return {name: scheme for name, scheme in schemes.items() if scheme.weights != "float"}
 
 
+def other_modules(model: nn.Module, weights: Mapping[str, Weight]) -> dict[str, nn.Module]:
+    """The modules with parameters of their own, none of which can be quantized, by name."""
+    owners = {weight.owner for weight in weights.values()}
+    others = {}
+    for name, module in model.named_modules():
+        has_parameters = any(True for _ in module.parameters(recurse=False))
+        if has_parameters and name not in owners:
+            others[name] = module
+    return others
+
+
 def check_asked(
-    pattern: str, is_only: bool, modules: dict[str, nn.Module], keep_float: Sequence[str]
+    pattern: str,
+    is_only: bool,
+    modules: dict[str, nn.Module],
+    keep_float: Sequence[str],
 ) -> None:
-    """Raises ValueError for a pattern that asks for what cannot be quantized: norms and the like where it `is_only` them, else matrices."""
+    """Refuse a pattern that asks for what cannot be quantized.
+
+    `modules` are those among its matches. Norms and the like are refused where the pattern names
+    them alone (`is_only`): a wide pattern meets them by chance. Matrices always are.
+
+    Raises:
+        ValueError: with the module's name and type.
+    """
     for name, module in modules.items():
-        has_matrix = any(
-            key.startswith("weight") and parameter.ndim > 1
-            for key, parameter in module.named_parameters(recurse=False)
-        )
-        if (is_only or has_matrix) and not any(fnmatch.fnmatch(name, kept) for kept in keep_float):
+        if any(fnmatch.fnmatch(name, kept) for kept in keep_float):
+            continue
+        if is_only or has_matrix(module):
             choices = ", ".join(kind.__name__ for kind in QUANTIZABLE + RECURRENT)
             raise ValueError(
-                f"quantize.modules: `{pattern}` asks for `{name}`, of the type {type(module).__name__}, whose weights cannot be quantized. What can: "
+                f"quantize.modules: `{pattern}` asks for `{name}`, of the type "
+                f"{type(module).__name__}, whose weights cannot be quantized. What can: "
                 f"{choices}. Leave it out, or name it in `keep_float`"
             )
 
 
-def check_tied(found: Mapping[str, Weight], schemes: dict[str, Scheme]) -> None:
-    """Raises ValueError for modules that share a weight, and not what it is stored as."""
-    first: dict[int, str] = {}
-    for name, weight in found.items():
-        other = first.setdefault(id(weight.tensor), name)
-        own, others = ((schemes[each].weights, schemes[each].group) for each in (name, other))
-        if own != others:
+def has_matrix(module: nn.Module) -> bool:
+    """Whether the module itself holds a weight of two axes or more."""
+    for key, parameter in module.named_parameters(recurse=False):
+        if key.startswith("weight") and parameter.ndim > 1:
+            return True
+    return False
+
+
+def check_tied(weights: Mapping[str, Weight], schemes: dict[str, Scheme]) -> None:
+    """Refuse a plan that stores one weight, which several modules share, in two ways.
+
+    Raises:
+        ValueError: with the names and schemes of both.
+    """
+    first_holder: dict[int, str] = {}
+    for name, weight in weights.items():
+        other = first_holder.setdefault(id(weight.tensor), name)
+        stored = (schemes[name].weights, schemes[name].group)
+        stored_elsewhere = (schemes[other].weights, schemes[other].group)
+        if stored != stored_elsewhere:
             raise ValueError(
-                f"quantize: `{name}` and `{other}` share one weight, so its `weights` and `group` cannot be {own[0]}, {own[1]} for one and "
-                f"{others[0]}, {others[1]} for the other. Give both the same scheme, or keep both float"
+                f"quantize: `{name}` and `{other}` share one weight, so its `weights` and `group` "
+                f"cannot be {stored[0]}, {stored[1]} for one and {stored_elsewhere[0]}, "
+                f"{stored_elsewhere[1]} for the other. Give both the same scheme, or keep both "
+                "float"
             )
 
 
-def check_scheme(name: str, weight: Weight, scheme: Scheme) -> None:
-    """Raises ValueError for a scheme that the weight cannot have."""
+def check_schemes(
+    weights: Mapping[str, Weight],
+    schemes: dict[str, Scheme],
+    quantize: Quantize,
+) -> None:
+    """Refuse schemes that a weight, or the recipe's rounding, cannot have.
+
+    Raises:
+        ValueError: with the name of the weight.
+    """
+    rounding_name = quantize.rounding_name
+    rounding = registry.create("roundings", rounding_name, quantize.options)
+    for name, scheme in schemes.items():
+        check_module(name, weights[name], scheme)
+        if scheme.group is not None and scheme.weights != "float":
+            check_group(name, weights[name], scheme.group, scheme.activations)
+        if problem := mismatch(rounding, scheme.weights):
+            raise ValueError(f"quantize: `{name}`: `{rounding_name}` {problem}")
+
+
+def reads_by_codes(module: nn.Module) -> bool:
+    """Whether a kernel multiplies codes of what the module reads."""
+    # A table reads ids. The products of an LSTM or GRU stay float (`recurrent`).
+    return not isinstance(module, (nn.Embedding, *RECURRENT))
+
+
+def check_module(name: str, weight: Weight, scheme: Scheme) -> None:
+    """Refuse a scheme that the type or the settings of a module rule out.
+
+    Raises:
+        ValueError: with the name of the weight, and what to write instead.
+    """
     module = weight.module
-    multiplies = not isinstance(module, (nn.Embedding, *RECURRENT))  # what it reads by codes
     if scheme.activations == "uint8-dynamic" and isinstance(module, CONVOLUTIONS):
         raise ValueError(
-            f"quantize: `{name}` is a convolution; its activations can be uint8 or float, not uint8-dynamic"
+            f"quantize: `{name}` is a convolution; its activations can be uint8 or float, "
+            "not uint8-dynamic"
         )
     if scheme.weights == "float":
         return
     if isinstance(module, CONVOLUTIONS) and module.padding_mode != "zeros":
         raise ValueError(
-            f"quantize: `{name}` pads with `{module.padding_mode}`, and integers know zeros alone. Name it in `keep_float`"
+            f"quantize: `{name}` pads with `{module.padding_mode}`, and integers know zeros "
+            "alone. Name it in `keep_float`"
         )
     if isinstance(module, nn.LSTM) and module.proj_size:
         raise ValueError(
-            f"quantize: `{weight.owner}` is an LSTM with a projection (proj_size), which no graph holds. Name it in `keep_float`"
+            f"quantize: `{weight.owner}` is an LSTM with a projection (proj_size), which no graph "
+            "holds. Name it in `keep_float`"
         )
-    if GRIDS[scheme.weights].is_floating and scheme.activations != "float" and multiplies:
+    is_floating = GRIDS[scheme.weights].is_floating
+    if is_floating and scheme.activations != "float" and reads_by_codes(module):
         raise ValueError(
-            f"quantize: `{name}`: no integer product takes weights of {scheme.weights}. Quantize its weights alone (activations: float), which makes "
-            "it smaller, not faster, or take int8"
+            f"quantize: `{name}`: no integer product takes weights of {scheme.weights}. Quantize "
+            "its weights alone (activations: float), which makes it smaller, not faster, or take "
+            "int8"
         )
-    if scheme.group is None:
-        return
+
+
+def check_group(name: str, weight: Weight, group: int, activations: str) -> None:
+    """Refuse groups of values that the weight cannot be cut into, or that no kernel reads.
+
+    Raises:
+        ValueError: with the name of the weight, and what fits.
+    """
     width = weight.tensor[0].numel()
-    if width % scheme.group:
+    if width % group:
         fitting = [str(size) for size in range(8, width + 1, 8) if width % size == 0]
         raise ValueError(
-            f"quantize: `{name}`: {width} weights a channel are not whole groups of {scheme.group}. Fitting: {some(fitting) or 'none'}"
+            f"quantize: `{name}`: {width} weights a channel are not whole groups of {group}. "
+            f"Fitting: {some(fitting) or 'none'}"
         )
-    if scheme.activations != "float" and multiplies:
+    if activations != "float" and reads_by_codes(weight.module):
         raise ValueError(
-            f"quantize: `{name}`: no integer product takes a scale for each group of weights. Leave `group` out, or quantize its weights alone "
-            "(activations: float), which makes it smaller, not faster"
+            f"quantize: `{name}`: no integer product takes a scale for each group of weights. "
+            "Leave `group` out, or quantize its weights alone (activations: float), which makes "
+            "it smaller, not faster"
         )

@@ -1,10 +1,18 @@
-"""A model to its quantized form: `prepare` swaps modules (before training), `calibrate` fits the ranges, `convert` leaves integers (after).
+"""A float model to one that quantizes while it trains: modules are swapped, where they stand.
 
-Nothing is traced. One forward with hooks shows which modules read the same tensor (they share its quantizer), which batch norm follows which
-convolution (it is folded in), and where a tensor is quantized. Runtimes fuse a convolution, and likewise an addition, between
-quantized tensors: what a convolution makes is quantized after its norm and its ReLU, and what one or a pool reads by the module that makes it (a
-residual block, say), so that a shortcut beside it reads the same integers. What a linear layer reads is quantized where it is read: the residual
-stream of a transformer stays float.
+First of three steps: `prepare_model` swaps, `calibrate` fits the ranges (`after_training`), and
+once the weights are trained `convert_model` leaves integers (`conversion`).
+
+Nothing is traced. One forward pass with hooks (`models.dataflow`) shows which modules read the
+same tensor, so that they share its quantizer; which batch norm follows which product, so that it is
+folded in; and where a tensor is quantized:
+
+- What a linear layer reads is quantized where it is read. The residual stream of a transformer
+  stays float.
+- What a convolution makes is quantized after its norm and its ReLU, since runtimes fuse a
+  convolution, and likewise an addition, between quantized tensors.
+- What a convolution or a pool reads is quantized by the module that makes it (a residual block,
+  say), so that a shortcut beside it reads the same integers.
 """
 
 from collections import Counter
@@ -33,25 +41,34 @@ from limbeck.quantization.swap import (
 )
 from limbeck.recipe.model import Quantize, Scheme
 
-NORMED: dict[type[nn.Module], Any] = {
+# The swapped form of each product, which may have a batch norm behind it.
+PRODUCTS: dict[type[nn.Module], Any] = {
     nn.Linear: QuantizedLinear,
     nn.Conv1d: QuantizedConv1d,
     nn.Conv2d: QuantizedConv2d,
 }
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
-POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AvgPool1d, nn.AvgPool2d, *MAX_POOLS)
+POOLS = (
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    *MAX_POOLS,
+)
 
 
 def quantization_components(settings: Quantize) -> dict[str, Any]:
-    """The rounding and the rewrites that a recipe names, for `prepare` and `settle`."""
-    assert settings.rounding is not None and settings.equalize is not None
-    equalizers = [
-        registry.create("equalizers", name, keys) for name, keys in settings.equalize.items()
-    ]
-    return {
-        "rounding": registry.create("roundings", settings.rounding, settings.options),
-        "equalizers": equalizers,
-    }
+    """The rounding and the rewrites that a recipe names.
+
+    They are keywords of `prepare_model` and of `quantize_after_training`; nothing may be open.
+    """
+    assert settings.rounding is not None
+    assert settings.equalize is not None
+    equalizers = []
+    for name, keys in settings.equalize.items():
+        equalizers.append(registry.create("equalizers", name, keys))
+    rounding = registry.create("roundings", settings.rounding, settings.options)
+    return {"rounding": rounding, "equalizers": equalizers}
 
 
 def prepare_model(
@@ -63,124 +80,216 @@ def prepare_model(
     rounding: Rounding | LayerRounding | None = None,
     equalizers: Iterable[Equalizer] = (),
 ) -> Flow:
-    """Swap the planned modules of `model`, in place; `forward(model)` runs one batch, to see who reads what. Ranges are not fitted yet.
+    """Swap the planned modules of `model`, in place. Ranges are not fitted yet.
 
-    Returns what it saw. A rounding by layer has its turn in `settle`, and until then the nearest level is taken.
+    Args:
+        model: in float, on the device where it will be trained.
+        schemes: what each weight becomes, by its name (`plan.plan_schemes`).
+        range_name: the range of weights and activations.
+        forward: `forward(model)` runs one batch, to see who reads what.
+        rounding: how weights reach the grid. One by layer has its turn in
+            `quantize_after_training`; until then the nearest level is taken.
+        equalizers: rewrites, which get their place in the model here.
+
+    Returns:
+        Who reads and who makes which tensor, by the names of the float model.
     """
-    range_class, by_value = (
-        registry.load("ranges", range_name),
-        rounding if isinstance(rounding, Rounding) else None,
-    )
     flow = watch(model, forward)
-    made = {tensor: name for name, tensor in flow.makes.items()}
+    range_class = registry.load("ranges", range_name)
+    # The places of outputs are found in the float model: names and types change below.
     outputs = output_places(model, flow, schemes, range_class)
-    inputs: dict[int, FakeQuantizer] = {}
-    found = quantizable_weights(model)
-    holders = Counter(id(found[name].tensor) for name in schemes)
-    quantizers: dict[int, FakeQuantizer] = {}
-    for name, scheme in schemes.items():
-        weight = found[name].tensor
-        groups = weight.numel() // scheme.group if scheme.group else len(weight)
-        quantizer = quantizers.setdefault(
-            id(weight),
-            FakeQuantizer(
-                GRIDS[scheme.weights],
-                range_class,
-                groups,
-                rounding=by_value,
-                device=weight.device,
-            ),
-        )
-        swapped = swap(model, name, flow, quantizer, is_tied=holders[id(weight)] > 1)
-        tensor = flow.reads.get(name)
-        if isinstance(found[name].module, nn.Embedding) or tensor is None:
-            continue
-        swapped.is_dynamic = scheme.activations == "uint8-dynamic"
-        if scheme.activations == "uint8":
-            maker = outputs.get(made.get(tensor, ""))
-            swapped.reads_codes = maker is not None
-            swapped.input = maker or inputs.setdefault(
-                tensor, FakeQuantizer(GRIDS["uint8"], range_class, device=weight.device)
-            )
+    by_value = rounding if isinstance(rounding, Rounding) else None
+    swapped = swap_weights(model, flow, schemes, range_class, by_value)
+    connect_inputs(swapped, flow, schemes, outputs, range_class)
     for name, quantizer in outputs.items():
-        replace(model, name, QuantizedOutput(model.get_submodule(name), quantizer))
+        module = model.get_submodule(name)
+        replace(model, name, QuantizedOutput(module, quantizer))
     for equalizer in equalizers:
         equalizer.arrange(model, flow)
     return flow
 
 
-def swap(
-    model: nn.Module, name: str, flow: Flow, quantizer: FakeQuantizer, *, is_tied: bool
-) -> Quantized:
-    """Put the form of the module `name` whose weight `quantizer` quantizes in its place.
+def swap_weights(
+    model: nn.Module,
+    flow: Flow,
+    schemes: dict[str, Scheme],
+    range_class: type[Range],
+    rounding: Rounding | None,
+) -> dict[str, Quantized]:
+    """Swap the module of every planned weight, in place; the swapped ones by the weight's name.
 
-    A product takes its batch norm along, unless the weight `is_tied` to another module's, which knows no norm.
+    Modules that share a weight share its quantizer.
+    """
+    weights = quantizable_weights(model)
+    num_holders = Counter(id(weights[name].tensor) for name in schemes)
+    quantizers: dict[int, FakeQuantizer] = {}
+    swapped: dict[str, Quantized] = {}
+    for name, scheme in schemes.items():
+        weight = weights[name].tensor
+        if id(weight) not in quantizers:
+            # One scale for each group of neighbours, or for each output channel.
+            groups = weight.numel() // scheme.group if scheme.group else len(weight)
+            quantizers[id(weight)] = FakeQuantizer(
+                GRIDS[scheme.weights],
+                range_class,
+                groups,
+                rounding=rounding,
+                device=weight.device,
+            )
+        is_tied = num_holders[id(weight)] > 1
+        swapped[name] = swap(model, name, flow, quantizers[id(weight)], is_tied=is_tied)
+    return swapped
+
+
+def connect_inputs(
+    swapped: dict[str, Quantized],
+    flow: Flow,
+    schemes: dict[str, Scheme],
+    outputs: dict[str, FakeQuantizer],
+    range_class: type[Range],
+) -> None:
+    """Tell every swapped module how it reads its input, as its scheme says.
+
+    All readers of a tensor get one quantizer: that of the module that makes it, where its output is
+    quantized (`outputs`), else one of their own.
+    """
+    maker_of = {tensor: name for name, tensor in flow.makes.items()}
+    inputs: dict[int, FakeQuantizer] = {}
+    for name, module in swapped.items():
+        tensor = flow.reads.get(name)
+        # A table reads ids, and a matrix of a recurrent layer reads nothing by itself.
+        if isinstance(module, QuantizedEmbedding) or tensor is None:
+            continue
+        activations = schemes[name].activations
+        module.is_dynamic = activations == "uint8-dynamic"
+        if activations != "uint8":
+            continue
+        made_quantized = outputs.get(maker_of.get(tensor, ""))
+        if made_quantized is not None:
+            module.reads_codes = True
+            module.input = made_quantized
+            continue
+        if tensor not in inputs:
+            device = module.weight.device
+            inputs[tensor] = FakeQuantizer(GRIDS["uint8"], range_class, device=device)
+        module.input = inputs[tensor]
+
+
+def swap(
+    model: nn.Module,
+    name: str,
+    flow: Flow,
+    quantizer: FakeQuantizer,
+    *,
+    is_tied: bool,
+) -> Quantized:
+    """Put the quantized form of the weight `name` in its place; `quantizer` is the weight's.
+
+    A product takes the batch norm behind it along, unless the weight `is_tied` to another
+    module's, which knows no norm.
     """
     owner, _, key = name.rpartition(".")
     holder: Any = model.get_submodule(owner)
     if isinstance(holder, RECURRENT):
-        replace(model, owner, holder := QuantizedRecurrence(holder))
+        # torch's layer holds parameters alone: the first of its matrices that is quantized brings
+        # the form that holds modules too.
+        holder = QuantizedRecurrence(holder)
+        replace(model, owner, holder)
     module = getattr(holder, key)
     swapped: Quantized
     if isinstance(module, nn.Parameter):
-        delattr(holder, key)  # a module cannot take the place of a parameter otherwise
+        # A module cannot take the place of a parameter as long as that is there.
+        delattr(holder, key)
         swapped = QuantizedMatrix(module, quantizer)
     elif isinstance(module, nn.Embedding):
         swapped = QuantizedEmbedding(module, quantizer)
     else:
         norm_name = None if is_tied else norm_after(model, flow, name)
-        norm: Any = model.get_submodule(norm_name) if norm_name else None
-        swapped = next(form for kind, form in NORMED.items() if isinstance(module, kind))(
-            module, quantizer, norm
-        )
-        if norm_name:
-            replace(model, norm_name, nn.Identity())
+        swapped = swap_product(model, module, quantizer, norm_name)
     swapped.is_tied = is_tied
     swapped.train(model.training)
     replace(model, name, swapped)
     return swapped
 
 
-def output_places(
-    model: nn.Module, flow: Flow, schemes: dict[str, Scheme], range_class: type[Range]
-) -> dict[str, FakeQuantizer]:
-    """The modules whose output is quantized, each with its quantizer: what a convolution leads to, and what one or a pool reads.
+def swap_product(
+    model: nn.Module,
+    product: nn.Module,
+    quantizer: FakeQuantizer,
+    norm_name: str | None,
+) -> Quantized:
+    """The quantized form of a product, with the norm `norm_name` of `model` taken into it."""
+    norm: Any = None
+    if norm_name:
+        norm = model.get_submodule(norm_name)
+        replace(model, norm_name, nn.Identity())
+    for kind, form in PRODUCTS.items():
+        if isinstance(product, kind):
+            return form(product, quantizer, norm)
+    raise AssertionError(f"{type(product).__name__} is no product")
 
-    The largest of some values of a grid lies on that grid: a maximum pool shares the quantizer of what it reads.
+
+def output_places(
+    model: nn.Module,
+    flow: Flow,
+    schemes: dict[str, Scheme],
+    range_class: type[Range],
+) -> dict[str, FakeQuantizer]:
+    """The modules whose output is quantized, each with its quantizer.
+
+    They are what a convolution leads to, and what makes the tensor that one or a pool reads.
     """
-    made = {tensor: name for name, tensor in flow.makes.items()}
-    found = quantizable_weights(model)
-    static = [
-        name
-        for name, scheme in schemes.items()
-        if scheme.activations == "uint8" and isinstance(found[name].module, CONVOLUTIONS)
-    ]
-    pools = [name for name in flow.reads if static and isinstance(model.get_submodule(name), POOLS)]
-    tensors = [flow.reads[name] for name in static + pools] + [
-        flow.makes[last_of(model, flow, name)] for name in static
-    ]
+    maker_of = {tensor: name for name, tensor in flow.makes.items()}
+    tensors = quantized_tensors(model, flow, schemes)
+    names = {maker_of[tensor] for tensor in tensors if tensor in maker_of}
+    device = next(model.parameters()).device
     places: dict[str, FakeQuantizer] = {}
-    for name in sorted(
-        {made[tensor] for tensor in tensors if tensor in made}, key=list(flow.makes).index
-    ):
+    # In the order of the forward pass: what a pool reads has its quantizer before the pool.
+    for name in sorted(names, key=list(flow.makes).index):
         module = model.get_submodule(name)
-        source = made.get(flow.reads.get(name, -1), "") if isinstance(module, MAX_POOLS) else ""
+        source = maker_of.get(flow.reads.get(name, -1))
+        if isinstance(module, MAX_POOLS) and source in places:
+            # The largest of some values of a grid lies on that grid.
+            places[name] = places[source]
+            continue
         bound = module.max_val if isinstance(module, nn.ReLU6) else None
-        places[name] = (
-            places[source]
-            if source in places
-            else FakeQuantizer(
-                GRIDS["uint8"],
-                range_class,
-                bound=bound,
-                device=next(model.parameters()).device,
-            )
+        places[name] = FakeQuantizer(
+            GRIDS["uint8"],
+            range_class,
+            bound=bound,
+            device=device,
         )
     return places
 
 
+def quantized_tensors(
+    model: nn.Module,
+    flow: Flow,
+    schemes: dict[str, Scheme],
+) -> set[int]:
+    """The numbers, in `flow`, of the tensors around convolutions that are quantized where made."""
+    weights = quantizable_weights(model)
+    convolutions = []
+    for name, scheme in schemes.items():
+        is_convolution = isinstance(weights[name].module, CONVOLUTIONS)
+        if is_convolution and scheme.activations == "uint8":
+            convolutions.append(name)
+    if not convolutions:
+        # Pools of floats stay float.
+        return set()
+    pools = []
+    for name in flow.reads:
+        if isinstance(model.get_submodule(name), POOLS):
+            pools.append(name)
+    tensors = {flow.reads[name] for name in convolutions + pools}
+    for name in convolutions:
+        last = last_of(model, flow, name)
+        tensors.add(flow.makes[last])
+    return tensors
+
+
 def last_of(model: nn.Module, flow: Flow, name: str) -> str:
-    """The norm or the ReLU that a convolution runs into, or the convolution itself."""
+    """The norm or the ReLU that the convolution `name` runs into, or the convolution itself."""
     last = norm_after(model, flow, name) or name
     return flow.reader(model, last, (nn.ReLU, nn.ReLU6)) or last
 
