@@ -1,74 +1,89 @@
-"""LSTM (Hochreiter and Schmidhuber, 1997) and GRU (Cho et al., 2014, arXiv 1406.1078) with quantized weights: every matrix, of the input and of the
-hidden state, of each layer and direction, on a grid of its own with a scale an output channel, as those of a linear layer.
+"""LSTM and GRU with quantized weights.
 
-Activations stay float and so do the products: ONNX's LSTM and GRU are nodes that take float matrices, and a runtime dequantizes the codes once, when
-it loads the graph. The file shrinks; the layer gets no faster. Quantizing only what it reads would cost accuracy and save nothing.
+LSTM: Hochreiter and Schmidhuber, 1997. GRU: Cho et al., 2014, arXiv 1406.1078. Every matrix, of
+the input and of the hidden state, of each layer and direction, has a grid of its own with a scale
+for each output channel, as that of a linear layer.
+
+Activations stay float and so do the products. ONNX's LSTM and GRU are nodes that take float
+matrices, and a runtime dequantizes the codes once, when it loads the graph: the file shrinks, and
+the layer gets no faster. Quantizing only what it reads would cost accuracy and save nothing.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Quantized
 
 
 class QuantizedMatrix(Quantized):
-    """One matrix; a forward gives it as its codes stand for it."""
+    """One matrix (O, D); a forward pass gives it as its codes stand for it."""
 
-    def __init__(self, weight: nn.Parameter, quantizer: FakeQuantizer) -> None:
+    def __init__(
+        self,
+        weight: nn.Parameter,
+        quantizer: FakeQuantizer,
+    ) -> None:
         super().__init__(quantizer)
         self.weight = weight
 
-    def forward(self) -> torch.Tensor:
+    def forward(self) -> Tensor:
         rounded = self.quantizer(self.weight)
         self.remember(rounded, self.weight)
         return rounded
 
 
 class QuantizedRecurrence(nn.Module):
-    """Takes the place of an LSTM or GRU, and holds its parameters by their names: a float one as it is, a quantized one as a `QuantizedMatrix`."""
+    """Takes the place of an LSTM or GRU, and holds its parameters by their names.
+
+    A float one is held as it is, a quantized one as a `QuantizedMatrix`.
+    """
 
     def __init__(self, source: nn.LSTM | nn.GRU) -> None:
         super().__init__()
         self.is_lstm = isinstance(source, nn.LSTM)
-        self.op: Callable[..., tuple[torch.Tensor, ...]] | None = (
-            None  # what computes it once it is converted
-        )
-        self.hidden_size, self.num_layers, self.bidirectional = (
-            source.hidden_size,
-            source.num_layers,
-            source.bidirectional,
-        )
-        self.bias, self.dropout, self.batch_first = source.bias, source.dropout, source.batch_first
-        self.names = [name for name, _ in source.named_parameters()]
+        # What computes the layer once it is converted; torch's own function until then.
+        self.op: Callable[..., tuple[Tensor, ...]] | None = None
+        self.hidden_size = source.hidden_size
+        self.num_layers = source.num_layers
+        self.bidirectional = source.bidirectional
+        self.bias = source.bias
+        self.dropout = source.dropout
+        self.batch_first = source.batch_first
+        self.names: list[str] = []
         for name, parameter in source.named_parameters():
+            self.names.append(name)
             self.register_parameter(name, parameter)
 
     def flatten_parameters(self) -> None:
-        """Models call it for the sake of GPUs; matrices that are made anew in every forward lie as they lie."""
+        """Do nothing. Models call it so that a GPU finds all parameters in one piece.
 
-    def forward(self, x: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
-        """As torch's, of x (B, T, D), or (T, B, D) without `batch_first`. Raises ValueError for other shapes."""
-        if not isinstance(x, torch.Tensor) or x.ndim != 3:
+        Matrices that are made anew in every forward pass lie where they are made.
+        """
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """As torch's layer, of x (B, T, D), or (T, B, D) without `batch_first`.
+
+        Raises:
+            ValueError: x has another shape, or is a packed sequence.
+        """
+        if not isinstance(x, Tensor) or x.ndim != 3:
             raise ValueError(
-                "quantize: an LSTM or GRU reads a packed sequence, or one without rows. Pad it to (B, T, D), or name it in `keep_float`"
+                "quantize: an LSTM or GRU reads a packed sequence, or one without rows. "
+                "Pad it to (B, T, D), or name it in `keep_float`"
             )
         if state is None:
-            zeros = x.new_zeros(
-                self.num_layers * (1 + self.bidirectional),
-                x.shape[int(not self.batch_first)],
-                self.hidden_size,
-            )
-            state = (zeros, zeros) if self.is_lstm else zeros
-        weights = [
-            held() if isinstance(held, nn.Module) else held
-            for held in map(self.__getattr__, self.names)
-        ]
+            state = self.first_state(x)
+        weights = self.weights()
         if self.op is None:
-            settings = (
+            compute = torch.lstm if self.is_lstm else torch.gru
+            y, *last = compute(
+                x,
+                state,
+                weights,
                 self.bias,
                 self.num_layers,
                 self.dropout,
@@ -76,8 +91,28 @@ class QuantizedRecurrence(nn.Module):
                 self.bidirectional,
                 self.batch_first,
             )
-            y, *last = (torch.lstm if self.is_lstm else torch.gru)(x, state, weights, *settings)
         else:
             form = [self.bias, self.num_layers, self.bidirectional, self.batch_first]
-            y, *last = self.op(x, [*state] if self.is_lstm else [state], weights, form)
+            # An op of the dispatcher takes a list of tensors, never now one and now two.
+            states = [*state] if self.is_lstm else [state]
+            y, *last = self.op(x, states, weights, form)
         return y, tuple(last) if self.is_lstm else last[0]
+
+    def first_state(self, x: Tensor) -> Any:
+        """Zeros: (layers x directions, B, hidden), twice for an LSTM."""
+        num_rows = x.shape[0] if self.batch_first else x.shape[1]
+        num_directions = 2 if self.bidirectional else 1
+        zeros = x.new_zeros(
+            self.num_layers * num_directions,
+            num_rows,
+            self.hidden_size,
+        )
+        return (zeros, zeros) if self.is_lstm else zeros
+
+    def weights(self) -> list[Tensor]:
+        """Every parameter in torch's order, quantized ones rounded."""
+        weights = []
+        for name in self.names:
+            held = getattr(self, name)
+            weights.append(held() if isinstance(held, nn.Module) else held)
+        return weights
