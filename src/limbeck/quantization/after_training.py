@@ -1,11 +1,15 @@
-"""Quantization after training: ranges are fitted on calibration rows, layers rounded one after the other, what is left corrected."""
+"""Quantization after training, and the calibration that training with quantization begins with.
+
+Ranges are fitted on calibration rows, layers rounded one after the other, what is left corrected.
+A calibration row reaches the model through `forwards`: functions that run one batch each.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core.events import STEP, Meter, Progress, Reporter, silent
 from limbeck.models.dataflow import Flow
@@ -20,17 +24,27 @@ from limbeck.quantization.swap import (
     find,
 )
 
-MOST_INPUTS = 16384  # positions that a layer is rounded for
+# Positions (tokens, or pixels) that a layer is rounded for: five for each input of the widest
+# layers of a BERT of the usual size (3072), whose second moments are estimated from them.
+MAX_POSITIONS = 16384
 
 
 def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) -> None:
-    """Fit the ranges: weights as they stand, activations on the float activations of the given batches. The mode is kept."""
+    """Fit every range of a prepared model, in place; its mode is kept.
+
+    Weights are fitted as they stand, activations to those of the float model on the given batches.
+
+    Raises:
+        ValueError: there is no batch, or a value is not finite.
+    """
     was_training = model.training
     model.eval()
     activations = activation_quantizers(model)
+    # 1. Back to the float model: a layer's range must not depend on the old ranges before it.
     for module in model.modules():
         if isinstance(module, FakeQuantizer):
             module.calibrated.fill_(False)
+    # 2. Activations first, as long as weights are float too.
     for quantizer in activations:
         quantizer.begin()
     with torch.no_grad():
@@ -38,6 +52,7 @@ def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) 
             forward(model)
         for quantizer in activations:
             quantizer.finish()
+        # 3. Weights.
         for module in model.modules():
             if isinstance(module, Quantized):
                 module.calibrate_weight()
@@ -53,17 +68,33 @@ def quantize_after_training(
     equalizers: Iterable[Equalizer] = (),
     tell: Reporter = silent,
 ) -> None:
-    """Quantize a prepared, trained model: rewrite it, fit its ranges, round its layers one after the other, correct what is left."""
-    chosen = list(equalizers)
-    corrections = [equalizer for equalizer in chosen if isinstance(equalizer, Correction)]
-    for equalizer in chosen:
-        if not isinstance(equalizer, Correction):
-            equalizer.apply(model, flow, forwards)
+    """Quantize a trained, prepared model, in place.
+
+    Args:
+        model: as `prepare_model` left it, in float.
+        flow: who reads what, as `prepare_model` returned it.
+        forwards: each runs one batch of calibration rows.
+        rounding: how weights reach the grid; one by layer has its turn here.
+        equalizers: rewrites of the float model, and corrections of what quantization has done.
+        tell: hears of every layer that was rounded.
+    """
+    rewrites: list[Equalizer] = []
+    corrections: list[Correction] = []
+    for equalizer in equalizers:
+        if isinstance(equalizer, Correction):
+            corrections.append(equalizer)
+        else:
+            rewrites.append(equalizer)
+    # 1. The float model is rewritten, and observed as it is to be matched.
+    for rewrite in rewrites:
+        rewrite.apply(model, flow, forwards)
     for correction in corrections:
         correction.observe(model, flow, forwards)
+    # 2. It is quantized.
     calibrate(model, forwards)
     if isinstance(rounding, LayerRounding):
         round_layers(model, flow, forwards, rounding, tell)
+    # 3. What is left of the error is corrected.
     for correction in corrections:
         correction.apply(model, flow, forwards)
 
@@ -75,39 +106,48 @@ def round_layers(
     rounding: LayerRounding,
     tell: Reporter,
 ) -> None:
-    """Round each layer for the inputs that reach it through the layers before it, already rounded; one layer's inputs are held at a time.
+    """Round each layer for the inputs that reach it through the layers before it, already rounded.
 
-    A weight that two modules share meets the inputs of both, and keeps to its nearest levels.
+    One layer's inputs are held at a time. A weight that two modules share meets the inputs of
+    both, and keeps to its nearest levels.
     """
-    found = {name: find(model, name) for name in flow.reads}
-    layers = [
-        name
-        for name, layer in found.items()
-        if isinstance(layer, (QuantizedLinear, QuantizedConvolution)) and not layer.is_tied
-    ]
-    meter = Meter({STEP: float(len(layers))})
-    for done, name in enumerate(layers, 1):
+    layers: list[Quantized] = []
+    for name in flow.reads:
         layer = find(model, name)
-        assert isinstance(layer, Quantized)
-        layer.round_with(rounding, inputs_of(model, layer, forwards))
+        # An embedding reads one row at a time, whose error is least at the nearest levels.
+        if not isinstance(layer, (QuantizedLinear, QuantizedConvolution)):
+            continue
+        if not layer.is_tied:
+            layers.append(layer)
+    meter = Meter({STEP: float(len(layers))})
+    for done, layer in enumerate(layers, 1):
+        inputs = inputs_of(model, layer, forwards)
+        layer.round_with(rounding, inputs)
         meter.advance(STEP, 1)
         tell(Progress(done, len(layers), meter.time_left_s()))
 
 
 class _Reached(Exception):
-    """A forward has come to the layer whose inputs are wanted: what comes after it is not computed."""
+    """A forward pass has come to the layer whose inputs are wanted; the rest is not computed."""
 
 
 def inputs_of(
-    model: nn.Module, layer: Quantized, forwards: Sequence[Callable[[nn.Module], Any]]
-) -> torch.Tensor:
-    """(N, D) what a layer reads on the calibration rows, as the integer kernel will see it: MOST_INPUTS positions at most, as many of each batch."""
-    found: list[torch.Tensor] = []
-    share = max(1, MOST_INPUTS // len(forwards))
+    model: nn.Module,
+    layer: Quantized,
+    forwards: Sequence[Callable[[nn.Module], Any]],
+) -> Tensor:
+    """(N, D) what a layer reads on the calibration rows, as the integer kernel will see it.
 
-    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    At most about MAX_POSITIONS positions, as many of each batch.
+    """
+    samples: list[Tensor] = []
+    share = max(1, MAX_POSITIONS // len(forwards))
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         positions = layer.positions(layer.read(inputs[0])).float()
-        found.append(positions[:: -(-len(positions) // share)].clone())
+        # Evenly strided, rounded up; cloned, so that a batch's other positions can be freed.
+        stride = -(-len(positions) // share)
+        samples.append(positions[::stride].clone())
         raise _Reached
 
     handle = layer.register_forward_pre_hook(hook)
@@ -118,4 +158,4 @@ def inputs_of(
                     forward(model.eval())
     finally:
         handle.remove()
-    return torch.cat(found)
+    return torch.cat(samples)

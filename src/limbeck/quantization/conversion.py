@@ -12,19 +12,27 @@ from limbeck.quantization.swap import Quantized
 
 
 def convert_model(model: nn.Module) -> nn.Module:
-    """A copy of a trained, quantized model whose quantized weights are int8 codes and nothing else."""
+    """A copy of a trained, quantized model in eval mode whose weights are codes and nothing else.
+
+    Weights are those that were trained, on the device of `model`, which is left as it is.
+    """
     for module in model.modules():
         if isinstance(module, Quantized):
-            module.pair = None  # belongs to the last training step's graph
+            # It belongs to the last training step's graph, and such tensors cannot be copied.
+            module.pair = None
     converted = copy.deepcopy(model).eval()
-    made: dict[FakeQuantizer, Integer] = {}
+    # 1. Weights: modules that were tied share codes and scales.
+    first_holders: dict[FakeQuantizer, Integer] = {}
     for name, module in list(converted.named_modules()):
         if isinstance(module, Quantized):
             integer = CONVERTED[type(module)](module)
-            integer.share(made.setdefault(module.quantizer, integer))
+            first = first_holders.setdefault(module.quantizer, integer)
+            integer.share(first)
             replace(converted, name, integer)
         elif isinstance(module, QuantizedRecurrence):
+            # The ops whose sequence length stays free in an exported graph.
             module.op = lstm if module.is_lstm else gru
+    # 2. Activations: the same quantizer stands in several places, and is replaced in each.
     for name, module in list(converted.named_modules(remove_duplicate=False)):
         if isinstance(module, FakeQuantizer):
             replace(converted, name, ActivationQuantizer(module))

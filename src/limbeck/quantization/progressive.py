@@ -1,10 +1,14 @@
-"""When a joint training quantizes, and to which bits: formats before the final one, so that weights reach few bits in steps they can follow
-(progressive quantization, Zhuang et al., 2018, arXiv 1711.00205).
+"""When a joint training quantizes, and to which bits: formats before the final one.
 
-With `progressive: [int8, int4]` and `weights: int2` the quantized training has three equal parts, or those that `switch_at` cuts, in shares of all
-steps. A module takes a format before the last only where that has more levels than its own. At a switch the range is fitted anew to the weights as
-they stand: carried over by ratio, an interval that suits 8 bits would cover values that 2 bits must clip (docs/log.md). The optimizer's moments are
-kept: that forgetting a scale's helped was not to be seen. Activations keep what they have learned: their grid does not change.
+Weights reach few bits in steps that they can follow (progressive quantization, Zhuang et al.,
+2018, arXiv 1711.00205). With `progressive: [int8, int4]` and `weights: int2` the quantized
+training has three equal parts, or those that `switch_at` cuts, in shares of all steps. A module
+takes a format before the last only where that has more levels than its own.
+
+- At a switch the range is fitted anew to the weights as they stand. Carried over by ratio, an
+  interval that suits 8 bits would cover values that 2 bits must clip (docs/log.md).
+- The optimizer's moments are kept: no gain was seen from forgetting a scale's.
+- Activations keep what they have learned, since their grid does not change.
 
 All is a pure function of the step, so that a resumed training finds its grids.
 """
@@ -20,15 +24,32 @@ from limbeck.recipe.model import Quantize
 
 
 def beginnings(settings: Quantize, total: int) -> list[int]:
-    """The step at which each format begins, the final one last; the first is where quantization begins."""
-    first, parts = int(settings.start * total), len(settings.progressive) + 1
+    """The step, of `total`, at which each format begins, the final one last.
+
+    The first of them is where quantization begins.
+
+    Example:
+        >>> beginnings(Quantize(weights="int2", progressive=["int8"], start=0.5), 100)
+        [50, 75]
+    """
+    first = int(settings.start * total)
     if settings.switch_at:
-        return [first, *(int(share * total) for share in settings.switch_at)]
-    return [first + (total - first) * part // parts for part in range(parts)]
+        switches = [int(share * total) for share in settings.switch_at]
+        return [first, *switches]
+    num_parts = len(settings.progressive) + 1
+    steps = total - first
+    return [first + steps * part // num_parts for part in range(num_parts)]
 
 
 class Progressive:
-    """Listens to a training's steps: `calibrate()` fits every range where quantization begins, a switch those of the weights that it changes."""
+    """Puts weights on the grid of each step; a training calls it before the step.
+
+    Args:
+        settings: the recipe's section.
+        model: prepared, on its final grids.
+        calibrate: fits every range of the model; called where quantization begins.
+        tell: hears of every switch.
+    """
 
     def __init__(
         self,
@@ -38,38 +59,49 @@ class Progressive:
         tell: Reporter = silent,
     ) -> None:
         self.settings = settings
-        self.own = [
-            (module, module.quantizer.grid)
-            for module in model.modules()
-            if isinstance(module, Quantized)
-        ]
-        self.calibrate, self.tell = calibrate, tell
+        self.final_grids: dict[Quantized, Grid] = {}
+        for module in model.modules():
+            if isinstance(module, Quantized):
+                self.final_grids[module] = module.quantizer.grid
+        self.calibrate = calibrate
+        self.tell = tell
+        # No phase yet: a resumed training begins in the middle of one, and sets its grids too.
         self.phase = -1
 
     def __call__(self, step: int, total: int) -> None:
         """Put every module on the grid of `step`; fit what begins or changes there."""
+        # 1. The grid of the step, which a resumed training has yet to find.
         begins = beginnings(self.settings, total)
-        phase = max(0, sum(begin <= step for begin in begins) - 1)
+        phase = phase_at(step, begins)
         if phase != self.phase:
             self.phase = phase
-            for module, own in self.own:
-                module.quantizer.grid = self.grid(own, phase)
+            for module, final in self.final_grids.items():
+                module.quantizer.grid = self.grid(final, phase)
+        # 2. The ranges, in the steps where the grid is new: a checkpoint holds those of all others.
         if step == begins[0]:
             self.calibrate()
-        if step == begins[0] or step not in begins:
-            return
-        before = max(0, sum(begin < step for begin in begins) - 1)
-        for module, own in self.own:
-            if self.grid(own, before) != self.grid(own, phase):
-                module.calibrate_weight()
-        self.tell(
-            Note(
-                f"  weights are {[*self.settings.progressive, self.settings.weights][phase]} from step {step} of {total} on"
-            )
-        )
+        elif step in begins:
+            self.switch(phase_at(step - 1, begins), phase)
+            formats = [*self.settings.progressive, self.settings.weights]
+            text = f"  weights are {formats[phase]} from step {step} of {total} on"
+            self.tell(Note(text))
 
-    def grid(self, own: Grid, phase: int) -> Grid:
-        """What a module whose final grid is `own` has in a phase."""
+    def switch(self, before: int, phase: int) -> None:
+        """Fit the weights whose grid is another in `phase` than it was in the phase `before`."""
+        for module, final in self.final_grids.items():
+            if self.grid(final, before) != self.grid(final, phase):
+                module.calibrate_weight()
+
+    def grid(self, final: Grid, phase: int) -> Grid:
+        """What a module whose final grid is `final` has in a phase."""
         formats = self.settings.progressive
-        asked = GRIDS[formats[phase]] if phase < len(formats) else own
-        return asked if asked.num_levels > own.num_levels else own
+        if phase >= len(formats):
+            return final
+        asked = GRIDS[formats[phase]]
+        return asked if asked.num_levels > final.num_levels else final
+
+
+def phase_at(step: int, begins: list[int]) -> int:
+    """Which format a step has, as its place in the list; the first before quantization begins."""
+    num_begun = sum(begin <= step for begin in begins)
+    return max(0, num_begun - 1)
