@@ -1,12 +1,18 @@
-"""What `when: after` takes where a recipe leaves `range`, `equalize` or `rounding` open: a short search on calibration rows.
+"""What `when: after` takes where a recipe leaves `range`, `equalize` or `rounding` open.
 
-One choice after the other, each from the best of the choices before it: range, rewrite, rounding, correction. Ranges are fitted on one half of the
-calibration rows, and a trial is judged on the other by the divergence from the float model's answers, KL(float || quantized), in nats a counted
-unit. A trial takes the place of the best so far where it is nearer by more than two standard errors of the paired difference over units: a
-choice that chance explains is not made.
+A short search on calibration rows makes one choice after the other, each from the best of the
+choices before it: range, rewrite, rounding, correction. Ranges are fitted on one half of the
+calibration rows, and a trial is judged on the other by the divergence from the answers of the
+float model, KL(float || quantized), in nats a counted unit.
 
-Not tried: learned ranges, which have nothing to learn from; `hadamard`, whose product stays in the graph and takes its time; at 8 bits, roundings by
-layer and `awq`: the nearest of 255 levels is not what loses there.
+A trial takes the place of the best so far where it is nearer by more than two standard errors of
+the paired difference over units: a choice that chance explains is not made.
+
+Not tried are
+
+- learned ranges, which have nothing to learn from;
+- `hadamard`, whose product stays in the graph and takes its time;
+- at 8 bits, roundings by layer and `awq`: the nearest of 255 levels is not what loses there.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core import registry
 from limbeck.core.events import Reporter, silent, track
@@ -27,7 +33,10 @@ from limbeck.quantization.roundings import mismatch
 from limbeck.recipe.model import Quantize
 from limbeck.tasks import Batch
 
+# What the search begins from: the simplest of each.
 FIRST: dict[str, Any] = {"range": "minmax", "equalize": {}, "rounding": "nearest"}
+# SmoothQuant's paper (arXiv 2211.10438, section 5.1) takes 0.5 for most models, and 0.75 where
+# activations have more outliers.
 REWRITES: list[dict[str, Any]] = [
     {"cross_layer": {}},
     {"smoothquant": {"alpha": 0.5}},
@@ -36,14 +45,22 @@ REWRITES: list[dict[str, Any]] = [
 REWRITES_OF_FEW_BITS: list[dict[str, Any]] = [{"awq": {}}]
 ROUNDINGS_OF_FEW_BITS = ("ternary", "gptq", "adaround")
 CORRECTION: dict[str, Any] = {"bias_correction": {}}
+# About one trial in forty that is no better looks better by this much, by chance.
 STANDARD_ERRORS = 2
-MANY_BITS = 7.0  # from here on the nearest level is near enough
+# From here on the nearest level is near enough.
+MANY_BITS = 7.0
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A trained model: `load` gives it in float, `prepare` swaps its modules. `fitted` runs the rows for the ranges, `judged` are other rows;
-    `likelihood` is the task's."""
+class TrialModel:
+    """The trained model that is quantized anew in every trial, and the rows for it.
+
+    `load`: gives the model in float.
+    `prepare`: swaps its modules as settings say, in place, and returns who reads what.
+    `fitted`: each runs one batch of the rows that ranges are fitted on.
+    `judged`: batches of other rows, on which trials are compared.
+    `likelihood`: the task's: "categorical", "bernoulli" or "gaussian".
+    """
 
     load: Callable[[], nn.Module]
     prepare: Callable[[nn.Module, Quantize], Flow]
@@ -54,102 +71,143 @@ class Subject:
 
 @dataclass(frozen=True)
 class Trial:
-    """One way, a value for each key of FIRST, and its nats by unit."""
+    """One way to quantize: a value for each key of FIRST, and its `nats` (units), unit by unit."""
 
     chosen: dict[str, Any]
-    nats: torch.Tensor
+    nats: Tensor
 
     @property
     def mean(self) -> float:
+        """Nats a unit."""
         return float(self.nats.mean())
 
     def beats(self, other: "Trial") -> bool:
         """Whether it is nearer to the float model by more than chance explains."""
-        gained = other.nats - self.nats
-        return (
-            float(gained.mean())
-            > STANDARD_ERRORS * float(gained.std(correction=0)) / len(gained) ** 0.5
-        )
+        gain = other.nats - self.nats
+        standard_error = float(gain.std(correction=0)) / len(gain) ** 0.5
+        return float(gain.mean()) > STANDARD_ERRORS * standard_error
 
     def __str__(self) -> str:
-        rewrites = [
-            " ".join([name, *(f"({key} {value})" for key, value in keys.items())])
-            for name, keys in self.chosen["equalize"].items()
-        ]
-        return ", ".join([self.chosen["range"], *rewrites, self.chosen["rounding"]])
+        parts = [self.chosen["range"]]
+        for name, keys in self.chosen["equalize"].items():
+            words = [name]
+            words += [f"({key} {value})" for key, value in keys.items()]
+            parts.append(" ".join(words))
+        parts.append(self.chosen["rounding"])
+        return ", ".join(parts)
 
 
-def choose(subject: Subject, settings: Quantize, tell: Reporter = silent) -> dict[str, Any]:
-    """`chosen`: values of the keys that are open; `trials`: every way that was tried, with its nats; `text`: the choice in one line."""
-    wanted = wide_logits(subject.load().eval(), subject.judged)
+def choose(
+    trial_model: TrialModel,
+    settings: Quantize,
+    tell: Reporter = silent,
+) -> dict[str, Any]:
+    """Try one way after the other; the best.
+
+    Returns:
+        `chosen`: values of the keys that are open. `trials`: every way that was tried, with its
+        nats. `text`: the choice in one line.
+    """
+    float_logits = wide_logits(trial_model.load().eval(), trial_model.judged)
+    # 1. The simplest way, but for what the recipe says.
     given = {key: getattr(settings, key) for key in FIRST if key not in settings.open}
-    first = trial_of(subject, settings, FIRST | given, wanted)
+    first = trial_of(trial_model, settings, FIRST | given, float_logits)
     assert first is not None
-    best, trials = first, [first]
+    # 2. Each change of the best way so far.
+    best = first
+    trials = [first]
     for change in track(changes(settings), lambda change: 1.0, tell):
-        trial = trial_of(subject, settings, changed(best.chosen, change), wanted)
-        if trial is not None:
-            trials.append(trial)
-            best = trial if trial.beats(best) else best
-    text = f"{best}, at {best.mean:.2g} nats a unit from the float model; {len(trials)} ways were tried, {first} is at {first.mean:.2g}"
-    tried = [{**trial.chosen, "nats": trial.mean, "chosen": trial is best} for trial in trials]
-    return {
-        "chosen": {key: best.chosen[key] for key in settings.open},
-        "trials": tried,
-        "text": text,
-    }
+        candidate = changed(best.chosen, change)
+        trial = trial_of(trial_model, settings, candidate, float_logits)
+        if trial is None:
+            continue
+        trials.append(trial)
+        if trial.beats(best):
+            best = trial
+    # 3. What was found.
+    text = (
+        f"{best}, at {best.mean:.2g} nats a unit from the float model; "
+        f"{len(trials)} ways were tried, {first} is at {first.mean:.2g}"
+    )
+    figures = []
+    for trial in trials:
+        figures.append({**trial.chosen, "nats": trial.mean, "chosen": trial is best})
+    chosen = {key: best.chosen[key] for key in settings.open}
+    return {"chosen": chosen, "trials": figures, "text": text}
 
 
 def changes(settings: Quantize) -> list[tuple[str, Any]]:
-    """What is tried, in this order: a key and its value; `correction` is added to the rewrites that were chosen."""
-    formats = {settings.weights, *(scheme.weights for scheme in settings.modules.values())} - {
-        "float"
-    }
-    is_few = any(GRIDS[form].bits < MANY_BITS for form in formats)
-    ranges = [
-        name
-        for name in registry.names("ranges")
-        if name != FIRST["range"] and not registry.load("ranges", name).learned
-    ]
-    roundings = [
-        name
-        for name in ROUNDINGS_OF_FEW_BITS
-        if is_few
-        and not any(mismatch(registry.load("roundings", name)(), form) for form in formats)
-    ]
-    found: list[tuple[str, Any]] = [("range", name) for name in ranges if "range" in settings.open]
+    """What is tried, in this order: a key and its value.
+
+    The key `correction` stands for one more of the rewrites, beside those that were chosen.
+    """
+    formats = {scheme.weights for scheme in settings.modules.values()}
+    formats.add(settings.weights)
+    formats.discard("float")
+    has_few_bits = any(GRIDS[name].bits < MANY_BITS for name in formats)
+    found: list[tuple[str, Any]] = []
+    if "range" in settings.open:
+        found += [("range", name) for name in ranges_to_try()]
     if "equalize" in settings.open:
-        found += [("equalize", rewrite) for rewrite in REWRITES + REWRITES_OF_FEW_BITS * is_few]
-    found += [("rounding", name) for name in roundings if "rounding" in settings.open]
-    return found + [("correction", CORRECTION)] * ("equalize" in settings.open)
+        found += [("equalize", rewrite) for rewrite in REWRITES]
+        if has_few_bits:
+            found += [("equalize", rewrite) for rewrite in REWRITES_OF_FEW_BITS]
+    if "rounding" in settings.open and has_few_bits:
+        found += [("rounding", name) for name in roundings_to_try(formats)]
+    if "equalize" in settings.open:
+        # Last: it corrects what the rounding has left.
+        found.append(("correction", CORRECTION))
+    return found
+
+
+def ranges_to_try() -> list[str]:
+    """Every range that is fitted and not learned, but for the first."""
+    names = []
+    for name in registry.names("ranges"):
+        if name != FIRST["range"] and not registry.load("ranges", name).learned:
+            names.append(name)
+    return names
+
+
+def roundings_to_try(formats: set[str]) -> list[str]:
+    """The roundings for few bits that round weights to each of `formats`."""
+    names = []
+    for name in ROUNDINGS_OF_FEW_BITS:
+        rounding = registry.load("roundings", name)()
+        if not any(mismatch(rounding, weights) for weights in formats):
+            names.append(name)
+    return names
 
 
 def changed(chosen: dict[str, Any], change: tuple[str, Any]) -> dict[str, Any]:
-    """The way with one change."""
+    """The way `chosen` with one change."""
     key, value = change
-    return (
-        {**chosen, "equalize": chosen["equalize"] | value}
-        if key == "correction"
-        else {**chosen, key: value}
-    )
+    if key == "correction":
+        return {**chosen, "equalize": chosen["equalize"] | value}
+    return {**chosen, key: value}
 
 
 def trial_of(
-    subject: Subject, settings: Quantize, chosen: dict[str, Any], wanted: Sequence[torch.Tensor]
+    trial_model: TrialModel,
+    settings: Quantize,
+    chosen: dict[str, Any],
+    float_logits: Sequence[Tensor],
 ) -> Trial | None:
-    """The model quantized so, judged; None where a rewrite finds nothing to do in it."""
+    """The model quantized as `chosen`, judged; None where a rewrite finds nothing to do in it."""
     filled = settings.with_chosen(**chosen)
-    model = subject.load()
+    model = trial_model.load()
     try:
-        flow = subject.prepare(model, filled)
+        flow = trial_model.prepare(model, filled)
     except ValueError:
+        # A rewrite that fits nothing says so by an error. Without one the error is the user's.
         if not chosen["equalize"]:
             raise
         return None
-    quantize_after_training(model, flow, subject.fitted, **quantization_components(filled))
-    pairs = zip(wanted, wide_logits(model.eval(), subject.judged), subject.judged, strict=True)
-    likelihood = LIKELIHOODS[subject.likelihood]
-    return Trial(
-        chosen,
-        torch.cat([likelihood.divergence(p, q)[batch.mask] for p, q, batch in pairs]),
-    )
+    components = quantization_components(filled)
+    quantize_after_training(model, flow, trial_model.fitted, **components)
+    logits = wide_logits(model.eval(), trial_model.judged)
+    nats = []
+    for expected, found, batch in zip(float_logits, logits, trial_model.judged, strict=True):
+        by_unit = LIKELIHOODS[trial_model.likelihood].divergence(expected, found)
+        nats.append(by_unit[batch.mask])
+    return Trial(chosen, torch.cat(nats))

@@ -109,7 +109,7 @@ def choose_quantization(
             changed = recipe.model_copy(update={"quantize": filled})
             return prepare(changed, run, model, student.task)
 
-        subject = post_training.Subject(
+        subject = post_training.TrialModel(
             load=lambda: run.place.move_model(student.trained(trained)),
             prepare=prepare_with,
             fitted=[partial(run_model, batch=batch) for batch in batches],
