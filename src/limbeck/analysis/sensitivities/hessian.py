@@ -52,7 +52,7 @@ class Hessian:
         for name, trace in traces.items():
             weight = layers[name].weight
             mean = trace / count / weight.numel()
-            curvature[name] = weight.new_tensor(max(0.0, mean))
+            curvature[name] = weight.new_full((), max(0.0, mean))
         return judged.second_order(curvature)
 
 

@@ -59,7 +59,7 @@ class Entropy(Sample):
         moves = [[1.0, 1.0]] if self.grid.symmetric else [[0.0, 1.0], [1.0, 0.0]]
         for move in moves:
             start = ends
-            moving = ends.new_tensor(move)[:, None]
+            moving = torch.tensor(move).to(ends.device)[:, None]
             for step in range(STEPS):
                 shrunk = start * (1 - step / STEPS * moving)
                 nats = self.divergence_of(shrunk, counts, centres)
