@@ -52,14 +52,17 @@ def card(
     )
     lines += _table("format", "value", formats)
     lines += _table("quality on the test split", "value", qualities)
+    # A regression and an embedding have none.
     if labels:
         text = json.dumps(labels, ensure_ascii=False)
         lines += _fenced(f"## Labels ({len(labels)})", "json", text)
     lines += _with_limbeck()
+    # What runs a graph of another kind is not ONNX Runtime, whose lines these are.
     if onnx_files:
         likelihood = registry.load("tasks", task).likelihood
         lines += _with_onnxruntime(onnx_files[0], LOGITS[likelihood])
-    lines += _table("file", "what it is", {f"`{file}`": meaning for file, meaning in files.items()})
+    meanings = {f"`{file}`": meaning for file, meaning in files.items()}
+    lines += _table("file", "what it is", meanings)
     return "\n".join([*lines, ""])
 
 

@@ -19,7 +19,11 @@ from limbeck.core.files import write_bytes
 TOLERANCE = 0.05
 
 
-def write(example: Mapping[str, np.ndarray], graph_files: Mapping[str, str], folder: Path) -> None:
+def write(
+    example: Mapping[str, np.ndarray],
+    graph_files: Mapping[str, str],
+    folder: Path,
+) -> None:
     """Draw inputs in the shapes of `example` and write what every graph answers to them.
 
     The inputs are random, by a fixed seed, and never a row of the user's data.
@@ -42,11 +46,13 @@ def draw_like(example: np.ndarray, generator: np.random.Generator) -> np.ndarray
     """Random values in the shape, type and range of `example`."""
     if example.dtype.kind == "f":
         return generator.standard_normal(example.shape).astype(example.dtype)
-    low, high = int(example.min()), int(example.max())
+    low = int(example.min())
+    high = int(example.max())
     if high <= 1:
         # A mask, or token types: zeros at random places would hide the row or part of it.
         return np.full_like(example, high)
-    return generator.integers(low, high + 1, example.shape).astype(example.dtype)
+    drawn = generator.integers(low, high + 1, example.shape)
+    return drawn.astype(example.dtype)
 
 
 def replay(folder: Path, graph: Graph, runtime: str) -> None:

@@ -32,7 +32,8 @@ def read_inputs(source: str | None, lines: Iterable[str], *, images: bool) -> It
     if images:
         yield from map(str, _image_files(path))
         return
-    for file in sorted(path.glob("*.txt")) if path.is_dir() else [path]:
+    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    for file in files:
         with open(file, encoding="utf-8") as text:
             yield from map(text_or_pair, _not_blank(text))
 
@@ -46,6 +47,7 @@ def _image_files(path: Path) -> list[Path]:
     """The image at `path`, or the images below the folder, sorted by path. Raises ValueError."""
     if not path.is_dir():
         return [path]
+    # Sorted, because a folder lists its files in no order that two machines share.
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(f"{path}: no image here. Suffixes: {', '.join(sorted(SUFFIXES))}")
@@ -77,9 +79,13 @@ def text_or_pair(line: str) -> Any:
 def raw(row: Row) -> Any:
     """A row as a user would send it: a text, a pair of texts, or the bytes of a PNG file."""
     if "words" in row:
+        # A user sends a sentence, and the task splits it.
         return " ".join(row["words"])
+    if "text_b" in row:
+        return [row["text"], row["text_b"]]
     if "text" in row:
-        return [row["text"], row["text_b"]] if "text_b" in row else row["text"]
+        return row["text"]
+    # As a file, so that decoding it is part of what is timed.
     return png(row["image"])
 
 

@@ -11,14 +11,19 @@ import numpy as np
 BLOCK = 20
 
 
+# From raw input to decoded answer.
+Answer = Callable[[Any], Any]
+
+
 def latencies(
-    answerers: Mapping[str, Callable[[Any], Any]], rows: Sequence[Any], *, warmup: int = 10
+    answerers: Mapping[str, Answer], rows: Sequence[Any], *, warmup: int = 10
 ) -> dict[str, np.ndarray]:
     """Milliseconds of every answer (rows,), in the order of the rows, for each answerer by name.
 
     The answerers take turns, a block of rows each, so that a slow minute hits all alike. Each first
     answers `warmup` rows that are not timed.
     """
+    # A first answer allocates memory and fills caches: it takes several times as long.
     for answer in answerers.values():
         for row in rows[:warmup]:
             answer(row)
@@ -29,7 +34,8 @@ def latencies(
             for row in block:
                 began = time.perf_counter()
                 answer(row)
-                measured[name].append((time.perf_counter() - began) * 1000)
+                seconds = time.perf_counter() - began
+                measured[name].append(1000 * seconds)
     return {name: np.array(values) for name, values in measured.items()}
 
 
@@ -42,4 +48,9 @@ def p50_and_p99(milliseconds: np.ndarray) -> tuple[float, float]:
 def summary(milliseconds: np.ndarray, *, threads: int, runtime: str) -> dict[str, Any]:
     """An arm's `latency_ms` in report.json, to a microsecond."""
     p50, p99 = p50_and_p99(milliseconds)
-    return {"p50": round(p50, 3), "p99": round(p99, 3), "threads": threads, "runtime": runtime}
+    return {
+        "p50": round(p50, 3),
+        "p99": round(p99, 3),
+        "threads": threads,
+        "runtime": runtime,
+    }

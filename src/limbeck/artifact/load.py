@@ -31,8 +31,10 @@ def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) ->
     ```
     """
     folder = Path(folder)
+    # Before anything of the folder is read or run.
     manifest = checked_manifest(folder)
     graph_files = {graph["runtime"]: graph["file"] for graph in manifest["graphs"]}
+    # The manifest keeps the order of the exporters, and a dict that of the manifest.
     runtime = runtime or next(iter(graph_files))
     if runtime not in graph_files:
         raise ValueError(

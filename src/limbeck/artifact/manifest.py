@@ -28,13 +28,15 @@ def graphs_of(graph_files: Mapping[str, str]) -> list[dict[str, str]]:
     """The `graphs` of a manifest. graph_files: runtime -> file, the default runtime first."""
     # The one role so far: the whole of the model, from its inputs to its logits.
     role = "forward"
-    return [
-        {"runtime": runtime, "role": role, "file": file} for runtime, file in graph_files.items()
-    ]
+    graphs = []
+    for runtime, file in graph_files.items():
+        graphs.append({"runtime": runtime, "role": role, "file": file})
+    return graphs
 
 
 def write(folder: Path, task: str, graphs: Sequence[Mapping[str, str]]) -> None:
     """Write the manifest over the files that `folder` holds. `task`: its name in a recipe."""
+    # Sorted, so that the same files give the same bytes. It cannot hold its own digest.
     paths = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST]
     digests = {path.name: file_digest(path) for path in paths}
     content = {"schema": SCHEMA, "task": task, "graphs": list(graphs), "files": digests}
@@ -64,6 +66,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: names a task or a graph that is not here, or leaves a file out. "
             "Export the artifact again"
         )
+    # A later schema may mean other things by the same names.
     if manifest.get("schema") != SCHEMA:
         raise BrokenArtifact(
             f"{path}: schema {manifest.get('schema')!r}; "

@@ -40,7 +40,8 @@ class Predictor:
 
     def logits(self, row: Row) -> np.ndarray:
         """(W, V) logits of one row; 0 where a word was cut off because its text is too long."""
-        return run_graph(self.graph, self.task.encode([row])[0])
+        encoded = self.task.encode([row])[0]
+        return run_graph(self.graph, encoded)
 
 
 def run_graph(graph: Graph, encoded: Encoded) -> np.ndarray:
@@ -48,6 +49,7 @@ def run_graph(graph: Graph, encoded: Encoded) -> np.ndarray:
     if encoded.has_tokens and encoded.inputs["input_ids"].ndim == 2:
         # One row of several texts (a query and its passages) is a batch already.
         return graph(encoded.inputs)
+    # A graph takes rows: this batch has one.
     batch = {name: value[None] for name, value in encoded.inputs.items()}
     logits = graph(batch)
     if encoded.positions is None:

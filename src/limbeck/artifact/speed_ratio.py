@@ -8,7 +8,7 @@ blocks the ranks n/2 -+ 0.98 sqrt(n), the normal approximation of the central 95
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,14 +52,17 @@ def paired_ratio(milliseconds: np.ndarray, reference: np.ndarray) -> tuple[float
     ratios = []
     for start in range(0, len(milliseconds), BLOCK):
         block = slice(start, start + BLOCK)
-        ratios.append(np.median(milliseconds[block]) / np.median(reference[block]))
+        ratio = np.median(milliseconds[block]) / np.median(reference[block])
+        ratios.append(float(ratio))
     ratios.sort()
-    rank = math.floor(len(ratios) / 2 - 0.98 * math.sqrt(len(ratios)))
+    num_blocks = len(ratios)
+    # 0.98 is half of 1.96, the two-sided 95 % point of the normal distribution.
+    rank = math.floor(num_blocks / 2 - 0.98 * math.sqrt(num_blocks))
     rank = max(0, rank)  # a few blocks have no such rank: the interval is their range
-    low, high = ratios[rank], ratios[-1 - rank]
-    return round(float(np.median(ratios)), 3), [round(float(low), 3), round(float(high), 3)]
+    interval = [round(ratios[rank], 3), round(ratios[-1 - rank], 3)]
+    return _median(ratios), interval
 
 
-def _median(milliseconds: np.ndarray) -> float:
-    """To a microsecond."""
-    return round(float(np.median(milliseconds)), 3)
+def _median(values: Sequence[float] | np.ndarray) -> float:
+    """To a thousandth: of milliseconds, a microsecond."""
+    return round(float(np.median(values)), 3)

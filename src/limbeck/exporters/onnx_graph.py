@@ -30,7 +30,8 @@ class _Forward(nn.Module):
         self.names = names
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        result = self.model(**dict(zip(self.names, inputs, strict=True)))
+        by_name = dict(zip(self.names, inputs, strict=True))
+        result = self.model(**by_name)
         # A network of our own returns logits, one of `transformers` an object that holds them.
         return result if isinstance(result, torch.Tensor) else result.logits
 
@@ -78,9 +79,12 @@ def _free_axes(inputs: dict[str, torch.Tensor]) -> tuple[dict[int, Any], ...]:
     """Axis -> its free length, for each input: (rows, tokens) of texts, (rows, ...) of images."""
     batch = torch.export.Dim("batch")
     tokens = torch.export.Dim("tokens")
-    return tuple(
-        {0: batch, 1: tokens} if value.ndim == 2 else {0: batch} for value in inputs.values()
-    )
+    axes = []
+    for value in inputs.values():
+        # Texts are the inputs of two axes; an image has four, and its size is the model's.
+        is_text = value.ndim == 2
+        axes.append({0: batch, 1: tokens} if is_text else {0: batch})
+    return tuple(axes)
 
 
 def _may_fold(node: Any) -> bool | None:

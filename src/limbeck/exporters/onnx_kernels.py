@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from limbeck.quantization.attention import Products
+from limbeck.models.attention import Products
 from limbeck.quantization.integer import IntegerConvolution, IntegerLinear
 
 # Ops of an optimized graph that multiply integers; each takes the place of one product.

@@ -54,23 +54,33 @@ def dynamic_quantize_linear(x: Any, codes: Any, scale: Any) -> Any:
     from onnxscript import opset20 as op
 
     quantized, x_scale, x_zero = op.DynamicQuantizeLinear(x)
+    # The weights' zero point is left out: their grids are symmetric.
     products = op.MatMulInteger(quantized, codes, x_zero)
-    return op.Mul(op.Cast(products, to=FLOAT), op.Mul(x_scale, scale))
+    floats = op.Cast(products, to=FLOAT)
+    return op.Mul(floats, op.Mul(x_scale, scale))
 
 
 def weight_only_linear(x: Any, codes: Any, scale: Any) -> Any:
     """The same layer for a runtime that quantizes its input by itself: x times float weights."""
     from onnxscript import opset20 as op
 
-    return op.MatMul(x, op.DequantizeLinear(codes, scale, axis=1))
+    # Axis 1 of the codes (C, O): a scale for each output.
+    weights = op.DequantizeLinear(codes, scale, axis=1)
+    return op.MatMul(x, weights)
 
 
-def unpack(packed: Any, shape: Sequence[int], low: int, step: int, planes: Sequence[int]) -> Any:
-    """Packed codes as int8 of `shape`: code = low + step * (its digits, plane by plane).
+def unpack(
+    packed: Any,
+    shape: Sequence[int],
+    low: int,
+    step: int,
+    planes: Sequence[int],
+) -> Any:
+    """Packed codes as int8 of `shape`: code = low + step * (d0 + b0 * d1).
 
-    A plane holds one digit of every code, of base b, and n of them share a byte (`core.grids`).
-    Digits are looked up in a table of all 256 bytes, which is ten times as fast as dividing every
-    byte.
+    A plane holds one digit of every code: d0 of base b0 in the first, d1 in the second, where there
+    is one; several digits share a byte (`core.grids`). They are looked up in a table of all 256
+    bytes, which is ten times as fast as dividing every byte.
     """
     from onnxscript import opset20
 
@@ -79,6 +89,9 @@ def unpack(packed: Any, shape: Sequence[int], low: int, step: int, planes: Seque
     def vector(*values: int) -> Any:
         return op.Constant(value_ints=values)
 
+    def cut(tensor: Any, first: int, end: int) -> Any:
+        return op.Slice(tensor, vector(first), vector(end), vector(0))
+
     size = math.prod(shape)
     all_bytes = _all_bytes(op)
     start = 0  # the first byte of a plane
@@ -86,19 +99,26 @@ def unpack(packed: Any, shape: Sequence[int], low: int, step: int, planes: Seque
     parts: list[Any] = []
     for base in planes:
         end = start + math.ceil(size / digits_per_byte(base))
+        # 1. What the digits of each possible byte count.
         digits = _digits(op, all_bytes, base)
+        steps = op.Mul(digits, _scalar(op, unit))
         # The lowest level is added once, with the first plane.
         offset = 0 if parts else low
-        table = op.Add(op.Mul(digits, _scalar(op, unit)), _scalar(op, offset))
-        plane = op.Cast(op.Slice(packed, vector(start), vector(end), vector(0)), to=INT32)
+        table = op.Add(steps, _scalar(op, offset))
+        # 2. The bytes of this plane. Gather takes no uint8 for an index.
+        plane = op.Cast(cut(packed, start, end), to=INT32)
         if len(planes) == 1:
+            # The table is narrowed instead of the codes, which are many more.
             table = op.Cast(table, to=INT8)
+        # 3. Look them up. The last byte may have digits to spare.
         values = op.Reshape(op.Gather(table, plane), vector(-1))
-        # The last byte may have digits to spare.
-        parts.append(op.Slice(values, vector(0), vector(size), vector(0)))
+        parts.append(cut(values, 0, size))
         start = end
         unit *= base
-    codes = parts[0] if len(parts) == 1 else op.Cast(op.Add(*parts), to=INT8)
+    codes = parts[0]
+    if len(parts) > 1:
+        # No grid has more than two planes (`core.grids`).
+        codes = op.Cast(op.Add(*parts), to=INT8)
     return op.Reshape(codes, vector(*shape))
 
 
@@ -113,8 +133,12 @@ def _all_bytes(op: Any) -> Any:
     The half is added before dividing, because a runtime may multiply by a rounded reciprocal
     instead: an exact quotient could then fall below its integer, and Floor would lose one.
     """
-    counted = op.Range(_scalar(op, 0), _scalar(op, 256), _scalar(op, 1))
-    return op.Unsqueeze(op.Add(counted, _scalar(op, 0.5)), op.Constant(value_ints=[1]))
+    first = _scalar(op, 0)
+    end = _scalar(op, 256)
+    step = _scalar(op, 1)
+    counted = op.Range(first, end, step)
+    halves = op.Add(counted, _scalar(op, 0.5))
+    return op.Unsqueeze(halves, op.Constant(value_ints=[1]))
 
 
 def _digits(op: Any, all_bytes: Any, base: int) -> Any:
@@ -122,10 +146,17 @@ def _digits(op: Any, all_bytes: Any, base: int) -> Any:
 
     Digit i of a byte x is floor(x / b^i) - b floor(x / b^(i + 1)).
     """
-    powers = [float(base**place) for place in range(digits_per_byte(base) + 1)]
-    above = op.Floor(op.Div(all_bytes, op.Constant(value_floats=powers[:-1])))
-    beyond = op.Floor(op.Div(all_bytes, op.Constant(value_floats=powers[1:])))
-    return op.Sub(above, op.Mul(beyond, _scalar(op, base)))
+    num_digits = digits_per_byte(base)
+    powers = [float(base**place) for place in range(num_digits + 1)]
+
+    def whole_parts(divisors: list[float]) -> Any:
+        quotients = op.Div(all_bytes, op.Constant(value_floats=divisors))
+        return op.Floor(quotients)
+
+    # What is left of a byte from a place on, and from the next place on.
+    from_place = whole_parts(powers[:-1])
+    beyond = whole_parts(powers[1:])
+    return op.Sub(from_place, op.Mul(beyond, _scalar(op, base)))
 
 
 def decode(stored: Any, dtype: str) -> Any:
@@ -137,20 +168,32 @@ def decode(stored: Any, dtype: str) -> Any:
     from onnxscript import opset20
 
     op: Any = opset20
-    numbers = torch.arange(256, dtype=torch.uint8).view(getattr(torch, dtype)).float()
+    all_bytes = torch.arange(256, dtype=torch.uint8)
+    numbers = all_bytes.view(getattr(torch, dtype)).float()
     # No code is a NaN or infinite; the table needs some number in their places.
-    table = numbers.nan_to_num(0, 0, 0).tolist()
-    return op.Gather(op.Constant(value_floats=table), op.Cast(stored, to=INT32))
+    finite = numbers.nan_to_num(0, 0, 0)
+    table = op.Constant(value_floats=finite.tolist())
+    return op.Gather(table, op.Cast(stored, to=INT32))
 
 
-def lstm(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[int]) -> Any:
+def lstm(
+    x: Any,
+    state: Sequence[Any],
+    weights: Sequence[Any],
+    form: Sequence[int],
+) -> Any:
     """An LSTM node for each layer, as torch translates its own op."""
     from onnxscript.function_libs.torch_lib.ops.core import aten_lstm
 
     return aten_lstm(x, state, weights, *_recurrent_arguments(form))
 
 
-def gru(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[int]) -> Any:
+def gru(
+    x: Any,
+    state: Sequence[Any],
+    weights: Sequence[Any],
+    form: Sequence[int],
+) -> Any:
     """A GRU node for each layer. It has one state where an LSTM has two."""
     from onnxscript.function_libs.torch_lib.ops.core import aten_gru
 
@@ -160,4 +203,7 @@ def gru(x: Any, state: Sequence[Any], weights: Sequence[Any], form: Sequence[int
 def _recurrent_arguments(form: Sequence[int]) -> tuple[bool, int, float, bool, bool, bool]:
     """bias, layers, dropout, training, both ways, rows first: the order of torch's op."""
     bias, layers, both_ways, rows_first = form
-    return bool(bias), layers, 0.0, False, bool(both_ways), bool(rows_first)
+    dropout = 0.0  # a graph answers, it does not train
+    is_training = False
+    # Our op carries all four as integers, in one list.
+    return bool(bias), layers, dropout, is_training, bool(both_ways), bool(rows_first)

@@ -28,9 +28,8 @@ class Openvino:
         self, model: nn.Module, inputs: dict[str, torch.Tensor], folder: Path
     ) -> dict[str, str]:
         """Name `model.onnx`, or write a graph where that does not serve."""
-        is_dynamic = any(
-            isinstance(module, IntegerLinear) and module.is_dynamic for module in model.modules()
-        )
+        linear = [module for module in model.modules() if isinstance(module, IntegerLinear)]
+        is_dynamic = any(module.is_dynamic for module in linear)
         name = "model-openvino.onnx" if is_dynamic else Onnx.file
         # The exporter `onnx` may have written `model.onnx` already; without it, it is written here.
         if not (folder / name).exists():

@@ -43,7 +43,10 @@ def _load_runtime(runtime: str, exporter: str) -> type[Runtime]:
 
 def runtimes_of(names: Sequence[str]) -> list[str]:
     """The runtimes that the graphs of the exporters `names` are opened in, in their order."""
-    return [runtime for name in names for runtime in registry.load("exporters", name).runtimes]
+    runtimes: list[str] = []
+    for name in names:
+        runtimes += registry.load("exporters", name).runtimes
+    return runtimes
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str | None]:
@@ -51,9 +54,12 @@ def package_versions(names: Sequence[str]) -> dict[str, str | None]:
 
     None for one that is no distribution of its own name. A graph and its proof depend on them.
     """
-    components = [registry.load("exporters", name) for name in names]
-    components += [registry.load("runtimes", runtime) for runtime in runtimes_of(names)]
-    packages = {package for component in components for package in component.needs}
+    packages: set[str] = set()
+    for name in names:
+        packages.update(registry.load("exporters", name).needs)
+    for runtime in runtimes_of(names):
+        packages.update(registry.load("runtimes", runtime).needs)
+    # Sorted, because this is part of a key of the cache.
     return {package: _version(package) for package in sorted(packages)}
 
 

@@ -89,6 +89,7 @@ def write_graphs(
     converted = convert_model(model)
     graph_files: dict[str, str] = {}
     for name in exporters:
+        # Later exporters may name a file that an earlier one wrote (`exporters.openvino`).
         exporter = registry.create("exporters", name)
         graph_files |= exporter.export(converted, inputs, folder)
     return graph_files

@@ -23,6 +23,7 @@ PLOT_LEFT, PLOT_RIGHT = 8, 142
 
 def shipped_arm(arms: Json) -> str:
     """The arm that is judged and whose artifact is handed out, whatever the order of the arms."""
+    # ARMS runs from the reference to what is judged.
     for name in reversed(ARMS):
         if name in arms:
             return name
@@ -32,6 +33,7 @@ def shipped_arm(arms: Json) -> str:
 def color_of(arm: str) -> int:
     """The number of an arm's colour in the style sheet: the same in every report."""
     names = list(ARMS)
+    # An arm of another version's report takes the colour of the last, which is plain ink.
     return names.index(arm) if arm in ARMS else len(names) - 1
 
 
@@ -42,12 +44,15 @@ def metric_title(name: str) -> str:
 
 def arm_rows(report: Json) -> list[Json]:
     """One row of the table for each arm, with its ratios to the teacher."""
-    plots = interval_plots(report)
+    metric = report["metric"]["name"]
     teacher = report["arms"].get("teacher") or {}
-    return [
-        _arm_row(name, arm, teacher, report["metric"]["name"]) | {"forest": plots.get(name)}
-        for name, arm in report["arms"].items()
-    ]
+    plots = interval_plots(report)
+    rows = []
+    for name, arm in report["arms"].items():
+        row = _arm_row(name, arm, teacher, metric)
+        row["forest"] = plots.get(name)
+        rows.append(row)
+    return rows
 
 
 def _arm_row(name: str, arm: Json, teacher: Json, metric: str) -> Json:
@@ -79,7 +84,12 @@ def _bounds(arm: Json, metric: str) -> list[float] | None:
     return (arm.get("ci95") or {}).get(metric)
 
 
-def _against(value: float | None, teacher: float | None, better: str, worse: str) -> Json | None:
+def _against(
+    value: float | None,
+    teacher: float | None,
+    better: str,
+    worse: str,
+) -> Json | None:
     """The ratio to the teacher in words, and whether it is for the worse."""
     if not value or not teacher:
         return None
@@ -94,35 +104,42 @@ def interval_plots(report: Json) -> dict[str, Json]:
     """
     metric = report["metric"]["name"]
     arms = {name: arm for name, arm in report["arms"].items() if _has(arm, metric)}
-    limit = allowed_metric(report)
-    values = [] if limit is None else [limit]
-    for arm in arms.values():
-        values += [arm["mean"][metric], *(_bounds(arm, metric) or ()), *_seeds(arm, metric)]
     if not arms:
         return {}
+    limit = allowed_metric(report)
+    # The limit belongs to the axis, so that a reader sees how far an arm is from it.
+    values = [] if limit is None else [limit]
+    for arm in arms.values():
+        values.append(arm["mean"][metric])
+        values += _bounds(arm, metric) or []
+        values += _seeds(arm, metric)
     axis = Axis.over(values, PLOT_LEFT, PLOT_RIGHT)
     return {name: _interval_plot(arm, metric, limit, axis) for name, arm in arms.items()}
 
 
 def _interval_plot(arm: Json, metric: str, limit: float | None, axis: Axis) -> Json:
     """The positions of one arm."""
+    bounds = _bounds(arm, metric) or []
     seeds = _seeds(arm, metric)
+    if len(seeds) == 1:
+        seeds = []  # it lies under the mean
     return {
         "mean": axis.at(arm["mean"][metric]),
-        "interval": [axis.at(bound) for bound in _bounds(arm, metric) or ()],
-        # A single seed lies under the mean.
-        "seeds": [axis.at(value) for value in seeds] if len(seeds) > 1 else [],
+        "interval": [axis.at(bound) for bound in bounds],
+        "seeds": [axis.at(value) for value in seeds],
         "limit": None if limit is None else axis.at(limit),
     }
 
 
 def _has(arm: Json, metric: str) -> bool:
+    """Whether the report has a mean of the metric for this arm."""
     return arm["mean"].get(metric) is not None
 
 
 def _seeds(arm: Json, metric: str) -> list[float]:
     """The metric of every seed that has it."""
-    return [seed["metrics"][metric] for seed in arm["seeds"] if metric in seed["metrics"]]
+    metrics = [seed["metrics"] for seed in arm["seeds"]]
+    return [values[metric] for values in metrics if metric in values]
 
 
 def allowed_metric(report: Json) -> float | None:
@@ -133,4 +150,6 @@ def allowed_metric(report: Json) -> float | None:
     if allowed is None or teacher is None or not _has(teacher, metric):
         return None
     mean: float = teacher["mean"][metric]
-    return mean - allowed if report["metric"]["higher_is_better"] else mean + allowed
+    if report["metric"]["higher_is_better"]:
+        return mean - allowed
+    return mean + allowed

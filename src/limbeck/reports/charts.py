@@ -7,6 +7,7 @@ averaged in buckets of steps.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -39,6 +40,9 @@ class Sample(NamedTuple):
     y: float
 
 
+Samples = dict[str, list[Sample]]  # by the title of their chart
+
+
 class Point(NamedTuple):
     """One place of a curve: the mean over seeds, and the lowest and the highest seed."""
 
@@ -58,25 +62,28 @@ def charts(report: Json, curves: Sequence[Json]) -> list[Json]:
     metric = report["metric"]["name"]
     arms = list(report["arms"])
     by_title = loss_samples(curves) | measure_samples(curves)
-    drawn = [chart(title, "step", samples, arms) for title, samples in by_title.items()]
+    drawn = []
+    for title, samples in by_title.items():
+        drawn.append(chart(title, "step", samples, arms))
     validation = validation_samples(curves, metric)
     title = f"{metric_title(metric)} on validation"
     drawn.append(chart(title, "epoch", validation, arms))
     return [each for each in drawn if each]
 
 
-def loss_samples(curves: Iterable[Json]) -> dict[str, list[Sample]]:
+def loss_samples(curves: Iterable[Json]) -> Samples:
     """Title -> samples, the total first."""
-    samples: dict[str, list[Sample]] = {"total loss": []}
+    samples: Samples = {"total loss": []}
     for row in curves:
         for term, value in row.get("losses", {}).items():
             _add(samples, f"{term} loss", row, value)
     return samples
 
 
-def measure_samples(curves: Iterable[Json]) -> dict[str, list[Sample]]:
+def measure_samples(curves: Iterable[Json]) -> Samples:
     """Title -> samples of those measures that are drawn."""
-    samples: dict[str, list[Sample]] = {title: [] for title in MEASURES.values()}
+    # The titles come first, so that the charts stand in this order whatever was measured first.
+    samples: Samples = {title: [] for title in MEASURES.values()}
     for row in curves:
         for name, value in row.get("measures", {}).items():
             title = _measure_title(name)
@@ -85,10 +92,11 @@ def measure_samples(curves: Iterable[Json]) -> dict[str, list[Sample]]:
     return samples
 
 
-def _add(samples: dict[str, list[Sample]], title: str, row: Json, value: float | None) -> None:
+def _add(samples: Samples, title: str, row: Json, value: float | None) -> None:
     """Put the value of a step under a title. A number that was not finite is null in JSON."""
     if value is not None:
-        sample = Sample(row["arm"], row["seed"], row.get("step", 0), value)
+        step = row.get("step", 0)
+        sample = Sample(row["arm"], row["seed"], step, value)
         samples.setdefault(title, []).append(sample)
 
 
@@ -101,14 +109,21 @@ def _measure_title(name: str) -> str | None:
 
 def validation_samples(curves: Iterable[Json], metric: str) -> list[Sample]:
     """The metric after each epoch; the first epoch is at 1."""
-    return [
-        Sample(row["arm"], row["seed"], row["epoch"] + 1, row["validation"][metric])
-        for row in curves
-        if row.get("validation", {}).get(metric) is not None
-    ]
+    samples = []
+    for row in curves:
+        value = row.get("validation", {}).get(metric)
+        if value is not None:
+            epochs_done = row["epoch"] + 1
+            samples.append(Sample(row["arm"], row["seed"], epochs_done, value))
+    return samples
 
 
-def chart(title: str, x_title: str, samples: Sequence[Sample], arms: Sequence[str]) -> Json | None:
+def chart(
+    title: str,
+    x_title: str,
+    samples: Sequence[Sample],
+    arms: Sequence[str],
+) -> Json | None:
     """One chart's axes and lines in pixels, or None when there is nothing finite to draw.
 
     arms: in the order of the legend; any other arm of the samples comes after them.
@@ -116,18 +131,19 @@ def chart(title: str, x_title: str, samples: Sequence[Sample], arms: Sequence[st
     finite = [sample for sample in samples if math.isfinite(sample.y)]
     if not finite:
         return None
-    order = dict.fromkeys([*arms, *(sample.arm for sample in finite)])
-    lines = {}
-    for arm in order:
-        points = over_seeds([sample for sample in finite if sample.arm == arm])
-        if points:
-            lines[arm] = points
+    # 1. One line for each arm.
+    samples_of: dict[str, list[Sample]] = {arm: [] for arm in arms}
+    for sample in finite:
+        samples_of.setdefault(sample.arm, []).append(sample)
+    lines = {arm: over_seeds(samples) for arm, samples in samples_of.items() if samples}
 
-    points = [point for line in lines.values() for point in line]
+    # 2. Axes that hold all lines and bands.
+    points = list(chain.from_iterable(lines.values()))
     low = min(point.low for point in points)
     high = max(point.high for point in points)
     is_log = low > 0 and high / low > LOG_SPAN
-    x_axis = Axis.over([point.x for point in points], LEFT, RIGHT, whole=True)
+    steps = [point.x for point in points]
+    x_axis = Axis.over(steps, LEFT, RIGHT, whole=True)
     y_axis = Axis.over([low, high], BOTTOM, TOP, log=is_log)
     return {
         "title": title,
@@ -150,27 +166,37 @@ def over_seeds(samples: Sequence[Sample]) -> list[Point]:
     bucket_of = {step: i // width for i, step in enumerate(steps)}
     buckets: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
-        buckets[bucket_of[sample.x]][sample.seed].append(sample.y)
+        by_seed = buckets[bucket_of[sample.x]]
+        by_seed[sample.seed].append(sample.y)
     points = []
     for bucket, by_seed in sorted(buckets.items()):
-        # In the order of seeds, so that the sum and its last bit do not depend on that of the rows.
+        # Sorted by seed: the last bit of a mean depends on the order.
         means = [fmean(values) for _, values in sorted(by_seed.items())]
-        last = min((bucket + 1) * width, len(steps)) - 1
-        points.append(Point(steps[last], fmean(means), min(means), max(means)))
+        # The last bucket may be shorter.
+        end = min((bucket + 1) * width, len(steps))
+        last_step = steps[end - 1]
+        point = Point(last_step, fmean(means), min(means), max(means))
+        points.append(point)
     return points
 
 
 def _line(arm: str, points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> Json:
     """SVG paths of a curve and of its band over seeds; dots where the points are few."""
-    mean = [(x_axis.at(point.x), y_axis.at(point.mean)) for point in points]
-    upper = [(x_axis.at(point.x), y_axis.at(point.high)) for point in points]
-    lower = [(x_axis.at(point.x), y_axis.at(point.low)) for point in points]
-    # Along the upper edge and back along the lower one.
+    mean = []
+    upper = []
+    lower = []
+    for point in points:
+        x = x_axis.at(point.x)
+        mean.append((x, y_axis.at(point.mean)))
+        upper.append((x, y_axis.at(point.high)))
+        lower.append((x, y_axis.at(point.low)))
+    # Along the upper edge and back along the lower one; Z closes the path.
     band = _path(upper + lower[::-1]) + "Z"
     return {
         "arm": arm,
         "color": color_of(arm),
         "path": _path(mean),
+        # One seed has no band, nor have several that differ by less than is drawn.
         "band": band if upper != lower else None,
         "dots": mean if len(mean) <= MOST_DOTS else [],
         "last": short(points[-1].mean),

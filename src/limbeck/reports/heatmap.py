@@ -52,6 +52,7 @@ def view(layers: Json | None) -> dict[str, Any] | None:
         **layers,
         "head": [column.title for column in columns],
         "table": table,
+        # `int16`: a layer's largest sum of two products over what int16 holds.
         "can_saturate": any(row["int16"] > 1 for row in rows),
     }
 

@@ -7,6 +7,7 @@ the others.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
@@ -32,12 +33,14 @@ def confusion(arm: Json) -> Json:
     A cell knows its share of its whole row, what was cut off included.
     """
     seed = arm["seeds"][0]
-    labels, counts = seed["confusion"]["labels"], seed["confusion"]["counts"]
+    labels = seed["confusion"]["labels"]
+    counts = seed["confusion"]["counts"]  # by true label, then by predicted label
     shown = most_confused(counts)
     rows = []
     for true in shown:
-        cells = [_cell(counts[true], true, predicted) for predicted in shown]
-        rows.append({"label": labels[true], "total": sum(counts[true]), "cells": cells})
+        row = counts[true]
+        cells = [_cell(row, true, predicted) for predicted in shown]
+        rows.append({"label": labels[true], "total": sum(row), "cells": cells})
     return {
         "labels": [labels[i] for i in shown],
         "rows": rows,
@@ -53,31 +56,50 @@ def most_confused(counts: Sequence[Sequence[int]]) -> list[int]:
         column = sum(other[i] for other in counts)
         # What is right stands in the row and in the column.
         errors.append(sum(row) + column - 2 * row[i])
-    worst = sorted(range(len(counts)), key=lambda i: (-errors[i], i))
+    indices = range(len(counts))
+    # Sorting keeps the order of equals: of labels with as many errors, the first are shown.
+    worst = sorted(indices, key=lambda i: -errors[i])
     return sorted(worst[:MAX_CONFUSION_LABELS])
 
 
 def _cell(row: Sequence[int], true: int, predicted: int) -> Json:
     """A count and the opacity of its colour, which grows with its share of the row."""
+    # A label that the test split does not have makes an empty row.
     share = row[predicted] / max(1, sum(row))
     is_hit = true == predicted
     # By the square root off the diagonal, where a small share matters.
     opacity = 0.5 * share if is_hit else 0.75 * math.sqrt(share)
-    return {"count": row[predicted], "share": share, "hit": is_hit, "opacity": f"{opacity:.3f}"}
+    return {
+        "count": row[predicted],
+        "share": share,
+        "hit": is_hit,
+        "opacity": f"{opacity:.3f}",
+    }
 
 
 def label_rows(arms: Sequence[Json]) -> list[Json]:
     """Precision, recall and F1 of each label, each arm's mean over seeds; averages come last."""
-    scores = [_label_scores(arm) for arm in arms]
-    labels = list(dict.fromkeys(label for table in scores for label in table))
-    labels.sort(key=lambda label: AVERAGES.index(label) if label in AVERAGES else -1)
-    return [_label_row(label, [table.get(label, {}) for table in scores]) for label in labels]
+    tables = [_label_scores(arm) for arm in arms]
+    # In the order of the first arm, then what only the second has.
+    labels = list(dict.fromkeys(chain.from_iterable(tables)))
+    # Sorting keeps the order of equals, here of all that are no averages.
+    labels.sort(key=_place_among_averages)
+    rows = []
+    for label in labels:
+        scores = [table.get(label, {}) for table in tables]
+        rows.append(_label_row(label, scores))
+    return rows
+
+
+def _place_among_averages(label: str) -> int:
+    """-1 for a label that is none."""
+    return AVERAGES.index(label) if label in AVERAGES else -1
 
 
 def _label_row(label: str, scores: Sequence[Json]) -> Json:
     """The scores of one label, arm after arm, and how F1 changes from the first arm on."""
-    f1 = [score["f1"] for score in scores if score.get("f1") is not None]
-    supports = [score["support"] for score in scores if score.get("support") is not None]
+    f1 = _known(score.get("f1") for score in scores)
+    supports = _known(score.get("support") for score in scores)
     return {
         "label": label,
         "average": label in AVERAGES,
@@ -93,13 +115,16 @@ def _label_scores(arm: Json) -> dict[str, Json]:
     for seed in arm["seeds"]:
         for row in seed.get("per_label") or []:
             rows_of[row["label"]].append(row)
-    return {
-        label: {key: _mean(row.get(key) for row in rows) for key in (*SCORES, "support")}
-        for label, rows in rows_of.items()
-    }
+    scores: dict[str, Json] = {}
+    for label, rows in rows_of.items():
+        means: Json = {}
+        for key in (*SCORES, "support"):
+            known = _known(row.get(key) for row in rows)
+            means[key] = fmean(known) if known else None
+        scores[label] = means
+    return scores
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    """Of the values that are known; None where none is."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+def _known(values: Iterable[float | None]) -> list[float]:
+    """Without what the report has no number for."""
+    return [value for value in values if value is not None]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 UNKNOWN = "\N{EN DASH}"
+# As wide as a plus and as digits, so that columns of figures align; a hyphen is half of that.
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 # Digits are grouped by a thin space that does not break, as ISO 80000-1 has it: a comma is a
@@ -31,6 +32,7 @@ def percent(share: float | None) -> str:
     """A share of 0 to 1 in percent, with as many digits as keep 99.9996 % from reading 100 %."""
     if share is None:
         return UNKNOWN
+    # Six digits tell one flip in a hundred million; beyond, it is a hundred percent.
     for digits in range(2, 7):
         text = f"{100 * share:.{digits}f}"
         if float(text) < 100:
@@ -57,6 +59,7 @@ def count(value: float | None) -> str:
     """A count in groups of three digits, or in millions."""
     if value is None:
         return UNKNOWN
+    # Parameters of networks: nobody compares their last digits.
     if value >= 1e6:
         return f"{value / 1e6:.1f} M"
     return f"{round(value):,}".replace(",", THIN_SPACE)
@@ -80,6 +83,7 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         minutes = int(seconds // 60)
         return f"{minutes} min {int(seconds % 60):02d} s"
+    # Rounded before it is split: 1 h 59.9 min would else read 1 h 60 min.
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min"
 

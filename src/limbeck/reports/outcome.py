@@ -37,6 +37,7 @@ def sentence(report: Json) -> str:
     scored = f"The {shipped} model scores {metric_title(metric)} {score}"
     if report["verdict"] is None:
         return f"No verdict was asked for: this run compared no arms. {scored}."
+    # Speed and size come last, and only where they were measured.
     ratios = [
         ratio_in_words(report["verdict"].get(key), better, worse) for key, better, worse in RATIOS
     ]
@@ -91,6 +92,7 @@ def figures(report: Json) -> list[Json]:
         {
             "name": "Speed-up",
             "value": times(verdict.get("speedup")),
+            # What was asked is said even where it was not reached: the verdict says that.
             "detail": f"at least {asked:g}{TIMES} asked" if asked else "over the teacher, p50",
         },
         {
@@ -130,6 +132,7 @@ def _gain(report: Json, key: str) -> Json:
 
     metric = metric_title(report["metric"]["name"])
     low, high = bounds
+    # An interval that contains 0 does not show that there is no difference, and is not told so.
     if low <= 0 <= high:
         answer, tone = "Not shown", "neutral"
         text = (

@@ -23,6 +23,7 @@ def write(report: Json, curves: list[Json], folder: Path) -> None:
 
     Raises ValueError as `render` does.
     """
+    # The numbers first: a page that cannot be drawn must not lose them.
     write_json(folder / "report.json", report)
     write_bytes(folder / "report.html", render(report, curves).encode())
 
@@ -46,6 +47,7 @@ def render(report: Json, curves: list[Json]) -> str:
             f"report: schema {report['schema']!r} was found, this version reads {SCHEMA}. "
             "Run `limbeck run` again"
         )
+    # Jinja2 comes with the extra `train`: what only runs an artifact draws no page.
     try:
         import jinja2
     except ImportError:
@@ -61,6 +63,7 @@ def render(report: Json, curves: list[Json]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    # The template writes `value | decimal`, and never formats a number by itself.
     environment.filters.update(
         decimal=numbers.decimal,
         signed=numbers.signed,
@@ -94,6 +97,7 @@ def view(report: Json, curves: list[Json]) -> Json:
 def _head(report: Json) -> Json:
     """The title and the verdict."""
     return {
+        # What the user called the run; the task where it has no name.
         "name": report.get("name") or report["task"],
         "task": report["task"],
         "verdict": report["verdict"],

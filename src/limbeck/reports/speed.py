@@ -6,7 +6,9 @@ The ratios and the judgement stand in report.json's `speed`, computed by `artifa
 from collections.abc import Mapping
 from typing import Any
 
+# Form in report.json -> its name for a reader.
 TITLES = {"int8": "int8 weights", "float": "float32"}
+# What to write instead, by the form of the reference that is faster.
 CURES = {
     "int8": (
         "On this machine it saves bytes, not time: for speed take quantize.weights=int8, "

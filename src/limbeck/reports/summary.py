@@ -34,6 +34,7 @@ def arm_lines(report: Json) -> list[str]:
         f"{'arm':10} {metric:>{width}}   {'95 % interval':17} {'bytes':>12} {'p50 ms':>9}  runtime",
     ]
     for name, arm in report["arms"].items():
+        # A run always measures these two; the page alone reads reports without them.
         low, high = arm["ci95"][metric]
         latency = arm["latency_ms"]
         table.append(
