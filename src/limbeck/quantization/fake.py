@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.core.grids import Grid
+from limbeck.models.processes import row_share
 from limbeck.quantization.affine import dequantize, quantize
 from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.host_copy import HostCopy
@@ -44,10 +45,11 @@ MARGIN = 1e-6
 
 
 class StraightThrough(torch.autograd.Function):
-    """(x, log_scale, zero_point, grid, to_levels) -> x^, of the shape of x.
+    """(x, log_scale, zero_point, grid, to_levels, row_share) -> x^, of the shape of x.
 
     `log_scale` and `zero_point` broadcast against x; `to_levels` rounds x / scale, to the nearest
-    level where it is None.
+    level where it is None. `row_share`: the share of a batch's rows that x holds, where several
+    processes read them.
 
     What this costs are passes over memory, and in PyTorch's CPU kernels a pass that makes or reads
     booleans costs as much as twenty others. So `passed` tells what is inside the grid without any,
@@ -62,6 +64,7 @@ class StraightThrough(torch.autograd.Function):
         zero_point: Tensor,
         grid: Grid,
         to_levels: Callable[[Tensor], Tensor] | None = None,
+        row_share: float = 1.0,
     ) -> Tensor:
         # 1. The codes, less their zero point.
         scale = log_scale.exp()
@@ -75,7 +78,8 @@ class StraightThrough(torch.autograd.Function):
         slope = torch.sub(codes, inside, out=inside)
         # 3. What the backward pass needs.
         ctx.grid = grid
-        count = max(1, x.numel() // scale.numel())
+        # n counts the values of the whole batch, whichever process reads them.
+        count = max(1, x.numel() // scale.numel()) / row_share
         ctx.save_for_backward(slope, levels, scale)
         ctx.gradient_scale = 1 / math.sqrt(count * grid.high)
         return codes.mul_(scale)
@@ -87,13 +91,13 @@ class StraightThrough(torch.autograd.Function):
         to_x = passed(gradient, levels, ctx.grid)
         _, needs_scale, needs_zero_point, *_ = ctx.needs_input_grad
         if not needs_scale:
-            return to_x, None, None, None, None
+            return to_x, None, None, None, None, None
         factor = scale * ctx.gradient_scale
         to_log_scale = (slope * gradient).sum_to_size(scale.shape) * factor
         to_zero_point = None
         if needs_zero_point:
             to_zero_point = (to_x - gradient).sum_to_size(scale.shape) * factor
-        return to_x, to_log_scale, to_zero_point, None, None
+        return to_x, to_log_scale, to_zero_point, None, None, None
 
 
 def passed(values: Tensor, levels: Tensor, grid: Grid) -> Tensor:
@@ -259,7 +263,11 @@ class FakeQuantizer(nn.Module):
         if self.clipped_only:
             rows = Clip.apply(rows, *self.bounds())
             log_scale = log_scale.detach()
-        rounded = StraightThrough.apply(rows, log_scale, zero_point, self.grid, self.to_levels)
+        # Weights, whose grids are symmetric, do not depend on how many rows are read.
+        share = 1.0 if self.grid.symmetric else row_share.value
+        rounded = StraightThrough.apply(
+            rows, log_scale, zero_point, self.grid, self.to_levels, share
+        )
         return rounded.view(x.shape)
 
     def bounds(self) -> list[Tensor]:
@@ -315,6 +323,8 @@ class FakeQuantizer(nn.Module):
                 above_lowest = zero_point - self.grid.low
                 self.offset.copy_(above_lowest / self.levels)
             self.calibrated.fill_(True)
+        # Read now, where the host waits anyway, so that no training step has to.
+        _ = self.is_calibrated, self.is_never_negative if self.groups == 1 else None
         self.observer = None
 
     def codes(self, x: Tensor) -> Tensor:
