@@ -249,9 +249,7 @@ def prepare(folder: Path, keys: str, files: Files, task: str | None = None) -> P
 
 
 def check(recipe: Path) -> int:
-    return main._status(
-        lambda: main.app(["check", str(recipe), "--data-only"], standalone_mode=False)
-    )
+    return main.exit_status(["check", str(recipe), "--data-only"])
 
 
 @pytest.mark.parametrize("name", BAD)

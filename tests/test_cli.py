@@ -13,7 +13,7 @@ import pytest
 from encoders import save_encoder
 
 import limbeck
-from limbeck.cli import doctor, main
+from limbeck.cli import catalogue, doctor, exits, main, speed_probe
 from limbeck.core import registry
 from limbeck.core.files import reserve
 from limbeck.core.store import lock
@@ -25,11 +25,6 @@ data: {source: sklearn, dataset: digits}
 student: {model: small_cnn, width: 2}
 train: {epochs: 1, learning_rate: 4.0e-3, threads: 1, batch_rows: 512}
 """
-VERBS = [
-    command.name or command.callback.__name__
-    for command in main.app.registered_commands
-    if command.callback
-]
 
 
 @pytest.fixture
@@ -41,9 +36,7 @@ def recipe(tmp_path: Path) -> Path:
 
 def call(*arguments: Any) -> int:
     """The exit status of `limbeck arguments`."""
-    return main._status(
-        lambda: main.app([str(argument) for argument in arguments], standalone_mode=False)
-    )
+    return main.exit_status([str(argument) for argument in arguments])
 
 
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
@@ -73,13 +66,44 @@ def test_a_wrong_command_is_answered_with_2(
     assert "Error" in mistake(capsys, *arguments)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", main.VERBS)
 def test_help_imports_nothing_heavy(verb: str) -> None:
     code = f"import sys; sys.argv[1:] = ['{verb}', '--help']\nfrom limbeck.cli.main import main\ntry: main()\nexcept SystemExit as e: assert not e.code\n"
     code += "heavy = {'torch', 'numpy', 'onnxruntime', 'rich.live', 'transformers'} & set(sys.modules)\nassert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("verb", main.VERBS)
+def test_short_help_is_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(verb, "-h") == 0
+    short = capsys.readouterr().out
+    assert call(verb, "--help") == 0
+    assert capsys.readouterr().out == short
+
+
+def test_the_help_says_of_every_verb_one_whole_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call("-h") == 0
+    shown = capsys.readouterr().out
+    assert "..." not in shown.partition("Commands:")[2]
+    for verb, function in main.VERBS.items():
+        sentence = (function.__doc__ or "").strip().splitlines()[0]
+        assert sentence.endswith(".")
+        assert f"  {verb} " in shown
+        assert sentence in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_jobs_are_no_option_under_torchrun_either(
+    verb: str, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Processes share one training; there is no second way to start some."""
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert "No such option: --jobs" in mistake(capsys, verb, recipe, "--jobs", "2")
 
 
 def full(*_: Any) -> None:
@@ -114,7 +138,7 @@ def test_a_full_disk_under_the_label_cache_is_found_before_it_is_mapped(
 
 
 def test_numpy_on_a_full_disk() -> None:
-    assert "no space left" in main.explained(OSError("8 requested and 0 written"))
+    assert "no space left" in exits.refusal(OSError("8 requested and 0 written"))
 
 
 def test_a_file_where_the_run_folder_should_be(
@@ -284,9 +308,23 @@ def test_a_components_formula_paper_and_keys_are_shown(capsys: pytest.CaptureFix
         "T^2 sum_v p_v (log p_v - log q_v)",
         "arXiv 1503.02531",
         "temperature float | str 2.0",
-        "`temperature`: T > 0, a number or a schedule.",
+        "`temperature`: T > 0, a number or a schedule over the training.",
     ):
         assert part in shown
+
+
+def test_the_keys_that_every_table_has_are_explained_for_each(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call("list", "sources", "tsv") == 0
+    shown = capsys.readouterr().out
+    assert all(f"`{key}`: " in shown for key in ("columns", "text_b", "label_separator"))
+
+
+def test_a_docstrings_paragraphs_are_broken_by_the_terminal_alone() -> None:
+    text = "One\ntwo:\n\n    y = x\n    z = y\nthree\nfour.\n- five\n  six\n`a`, `b`: seven\neight"
+    shown = "One two:\n\n    y = x\n    z = y\nthree four.\n- five six\n`a`, `b`: seven eight"
+    assert catalogue.reflowed(text) == shown
 
 
 def test_doctor_needs_no_torch(tmp_path: Path) -> None:
@@ -335,9 +373,8 @@ def test_the_probe_is_the_model_that_onnx_reads() -> None:
     import onnx
 
     weight = np.arange(6, dtype=np.float32).reshape(2, 3)
-    read = onnx.load_from_string(
-        doctor.model("MatMul", weight, (doctor.FLOAT, doctor.FLOAT, doctor.FLOAT))
-    )
+    types = (speed_probe.FLOAT, speed_probe.FLOAT, speed_probe.FLOAT)
+    read = onnx.load_from_string(speed_probe.onnx_model("MatMul", weight, types))
     onnx.checker.check_model(read)
     assert np.array_equal(onnx.numpy_helper.to_array(read.graph.initializer[0]), weight)
 

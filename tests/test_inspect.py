@@ -26,6 +26,7 @@ from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.ranges.minmax import Minmax
 from limbeck.quantization.swap import QuantizedLinear, QuantizedOutput
 from limbeck.recipe.reading import parse
+from limbeck.studies import inspection
 
 RECIPE = """
 task: image-classification
@@ -45,7 +46,7 @@ def run(tmp_path: Path) -> Path:
 def test_the_layers_of_a_run_in_order_the_coarse_one_the_worst(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = inspect.inspect(run)
+    found = inspection.inspect_run(run)
     rows = {row["name"]: row for row in found["layers"]}
     assert [row["weights"] for row in found["layers"]] == ["int8", "int2", "int8", "int8"]
     assert [row["kind"] for row in found["layers"]] == ["Conv2d", "Conv2d", "Conv2d", "Linear"]
@@ -69,9 +70,7 @@ def test_the_layers_of_a_run_in_order_the_coarse_one_the_worst(
         assert (entry["error"] > changed_answers.LEAVES) == (entry["rule"] == "threshold")
     assert read_json(run / "report.json")["layers"] == json.loads(json.dumps(found))
     assert f"{first['milliseconds']:.4f}" in (run / "report.html").read_text()
-    assert (
-        main._status(lambda: main.app(["inspect", str(run), "--json"], standalone_mode=False)) == 0
-    )
+    assert main.exit_status(["inspect", str(run), "--json"]) == 0
     told, timed = (
         json.loads(capsys.readouterr().out, parse_constant=pytest.fail),
         ("milliseconds", "float_milliseconds"),
@@ -79,7 +78,7 @@ def test_the_layers_of_a_run_in_order_the_coarse_one_the_worst(
     assert [row | dict.fromkeys(timed) for row in told["layers"]] == [
         row | dict.fromkeys(timed) for row in found["layers"]
     ]
-    assert main._status(lambda: main.app(["inspect", str(run)], standalone_mode=False)) == 0
+    assert main.exit_status(["inspect", str(run)]) == 0
     assert (
         f"{found['changed']['rows']} of 359 test rows are answered otherwise than in float"
         in capsys.readouterr().out
@@ -91,25 +90,25 @@ def test_a_run_whose_stages_are_gone_is_said_so_and_not_computed_again(run: Path
     shutil.rmtree(next(folder.glob("train-*")))
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(ValueError, match=r"does not hold `train-.*Run its recipe once more"):
-        inspect.inspect(run)
+        inspection.inspect_run(run)
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_what_cannot_be_inspected_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no such folder. `limbeck run RECIPE"):
-        inspect.inspect(tmp_path / "nowhere")
+        inspection.inspect_run(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"no finished run. `limbeck run RECIPE"):
-        inspect.inspect(tmp_path)
+        inspection.inspect_run(tmp_path)
     plain = limbeck.parse(RECIPE.split("quantize")[0])
     limbeck.run(plain, tmp_path / "plain")
     with pytest.raises(ValueError, match=r"quantizes nothing.*Give the recipe a `quantize`"):
-        inspect.inspect(tmp_path / "plain")
+        inspection.inspect_run(tmp_path / "plain")
     (tmp_path / "plain" / "report.json").write_text("{")
     with pytest.raises(ValueError, match=r"not the report of a run. `limbeck run .*recipe.yaml"):
-        inspect.inspect(tmp_path / "plain")
+        inspection.inspect_run(tmp_path / "plain")
     (tmp_path / "plain" / "report.json").unlink()
     with pytest.raises(ValueError, match="goes on with it"):
-        inspect.inspect(tmp_path / "plain")
+        inspection.inspect_run(tmp_path / "plain")
 
 
 def test_a_model_from_python_is_asked_for_and_taken(tmp_path: Path) -> None:
@@ -126,10 +125,10 @@ def test_a_model_from_python_is_asked_for_and_taken(tmp_path: Path) -> None:
         models={"mine": mine},
     )
     with pytest.raises(
-        ValueError, match=r"was given `mine` from Python: limbeck.cli.inspect.inspect\("
+        ValueError, match=r"was given `mine` from Python: limbeck.studies.inspection.inspect_run\("
     ):
-        inspect.inspect(tmp_path)
-    assert [row["name"] for row in inspect.inspect(tmp_path, {"mine": mine})["layers"]] == [
+        inspection.inspect_run(tmp_path)
+    assert [row["name"] for row in inspection.inspect_run(tmp_path, {"mine": mine})["layers"]] == [
         "0",
         "2",
     ]
@@ -140,7 +139,7 @@ def test_a_run_whose_arms_are_all_float_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(text)
     (tmp_path / "report.json").write_text('{"schema": 1}')
     with pytest.raises(ValueError, match=r"none is quantized.*Add `joint`"):
-        inspect.inspect(tmp_path)
+        inspection.inspect_run(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -314,6 +313,7 @@ def test_the_tables_of_a_large_encoder_fit_a_hundred_columns() -> None:
     changed = {
         "rows": 1,
         "of": 3080,
+        "threshold": 0.1,
         "first": [{**each, "rule": "jump", "error": 0.0912} for each in first],
     }
     attending = [{"name": rows[0]["name"], **{f"{key}_db": 31.2 for key in inspect.FACTORS}}]
@@ -364,7 +364,7 @@ def test_the_products_of_attention_have_a_row_a_module(tmp_path: Path) -> None:
         f"task: text-classification\ndata: {{source: rows}}\nstudent: {{model: {folder}}}\ntrain: {{epochs: 1, threads: 1}}\nquantize: {{attention: uint8}}\n"
     )
     limbeck.run(recipe, tmp_path / "run", rows=rows)
-    found = inspect.inspect(tmp_path / "run", rows=rows)
+    found = inspection.inspect_run(tmp_path / "run", rows=rows)
     assert [row["name"] for row in found["attention"]] == [
         f"bert.encoder.layer.{i}.attention.self" for i in range(2)
     ]

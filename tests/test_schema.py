@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from limbeck.cli.schema import schema
+from limbeck.cli.recipe_schema import recipe_schema
 from limbeck.core import registry
 from limbeck.core.yaml12 import load
 from limbeck.pipeline import compatibility
@@ -23,7 +23,7 @@ TYPES: dict[str, Any] = {
     "boolean": bool,
     "null": type(None),
 }
-WHOLE = schema()
+WHOLE = recipe_schema()
 
 
 def valid(value: Any, rule: dict[str, Any] | bool) -> bool:

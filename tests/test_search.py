@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def call(*arguments: Any) -> int:
-    return main._status(lambda: main.app(["search", *map(str, arguments)], standalone_mode=False))
+    return main.exit_status(["search", *map(str, arguments)])
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """`limbeck init`: what is guessed from tiny files of every kind, and that the recipe that is written is read and runs."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 from test_cli import call, mistake
 
-from limbeck.cli import starter
+from limbeck.cli import starter, starter_recipe
 from limbeck.core import registry
 from limbeck.pipeline import compatibility
 from limbeck.recipe.reading import parse, read
@@ -236,19 +238,36 @@ def test_an_empty_folder_and_no_folder(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_written_is_a_recipe(task: str, tmp_path: Path) -> None:
-    guess = starter.Guess(
+    guess = starter_recipe.Guess(
         task,
         "csv",
         Path("some: where/#1"),
         {"text": "#1 String", "delimiter": "\t", "columns": ["a b", "on"]},
         ["why:\nbecause"],
     )
-    text = starter.render(guess, None)
+    text = starter_recipe.render(guess, None)
     read = parse(text)
     assert len(text.splitlines()) <= 40
     assert read.data.options == {"path": "some: where/#1", **guess.options}
     compatibility.check_components(read)
     assert (read.task, read.quantize is not None, read.verdict is not None) == (task, True, True)
+
+
+def test_a_models_name_is_written_as_it_is() -> None:
+    """Its capitals too, which the template uses for what it fills in."""
+    guess = starter_recipe.Guess("text-classification", "csv", Path("data"))
+    text = starter_recipe.render(guess, "models/MODEL-SOFT-THREADS")
+    teacher = parse(text).teacher
+    assert teacher is not None
+    assert teacher.model == "models/MODEL-SOFT-THREADS"
+
+
+def test_a_recipe_is_written_without_torch(tmp_path: Path) -> None:
+    write_conll(tmp_path)
+    code = "import sys; from pathlib import Path\nfrom limbeck.cli.starter import write\n"
+    code += f"write(Path({str(tmp_path)!r}), Path({str(tmp_path / 'recipe.yaml')!r}), None)\n"
+    code += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_recipe_is_written_once_and_read(

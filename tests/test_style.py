@@ -37,7 +37,7 @@ OPTIONAL = {
     "torch_pruning",
 }
 TORCH_FREE = re.compile(
-    r"(__init__|(sources|tasks|recipe|evaluation|artifact(/runtimes)?|reports)/[\w/]+|cli/(__init__|main|starter|doctor))\.py"
+    r"(__init__|(sources|tasks|recipe|evaluation|artifact(/runtimes)?|reports|cli)/[\w/]+)\.py"
 )
 UNSAFE_MODULES = {
     "pickle",

@@ -55,11 +55,8 @@ verdict: {{arms: [joint], max_drop: 0.2, metric: root_mean_square_error}}
         '{"text": "sun rain", "text_b": "wind sun"}\n{"text": "rain", "text_b": "snow"}\n'
     )
     assert (
-        main._status(
-            lambda: main.app(
-                ["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")],
-                standalone_mode=False,
-            )
+        main.exit_status(
+            ["predict", str(tmp_path / "run" / "artifact"), str(tmp_path / "asked.jsonl")]
         )
         == 0
     )

@@ -8,6 +8,7 @@ import ast
 import inspect
 import re
 import sys
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Annotated, get_args, get_origin
 
 from limbeck.core import registry, wording
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 # The constructors of these families take what a run gives them: labels, a grid.
 FAMILIES_WITHOUT_KEYS = ("ranges", "tasks")
+
+FORMULA = "    "  # the indentation of what a docstring sets apart
+# The beginning of an entry: `- `, or the keys that are explained, "`layers`: " or "steps: ".
+ENTRY = re.compile(r"- |`\w+`(, `\w+`)*: |\w+(, \w+)*: ")
 
 
 def documentation(family: str, name: str) -> str:
@@ -65,16 +70,44 @@ def component(family_name: str, name: str) -> list["RenderableType"]:
     described = registry.load(family_name, name)
     parts: list[RenderableType] = [
         f"{family_name}/{name}\n",
-        documentation(family_name, name),
-        "\n" + (inspect.getdoc(described) or ""),
+        reflowed(documentation(family_name, name)),
     ]
+    if family_name in FAMILIES_WITHOUT_KEYS:
+        return parts
+    parts += ["\n" + reflowed(text) for text in key_documentation(described)]
     rows = []
-    if family_name not in FAMILIES_WITHOUT_KEYS:
-        for key, parameter in registry.keys(family_name, name).items():
-            rows.append((key, kind(parameter), default(parameter)))
+    for key, parameter in registry.keys(family_name, name).items():
+        rows.append((key, kind(parameter), default(parameter)))
     if rows:
         parts.append(table(("key", "type", "default"), rows))
     return parts
+
+
+def key_documentation(described: type) -> list[str]:
+    """The docstring of a component's class, and of the classes that it has keys from."""
+    # A plug-in's component may be any callable that makes one.
+    bases = described.__mro__[1:] if isinstance(described, type) else ()
+    sharing = [base for base in bases if is_dataclass(base)]
+    return [inspect.getdoc(each) or "" for each in (described, *sharing)]
+
+
+def reflowed(text: str) -> str:
+    """A docstring with each paragraph on one line, for a terminal of any width to break.
+
+    Formulas and tables (indented by four) stay as they are. An entry of a list, and the text on a
+    key that begins with its name, begin a line.
+    """
+    lines: list[str] = []
+    for line in text.splitlines():
+        # A formula ends a paragraph, and no line goes on with it.
+        is_formula = line.startswith(FORMULA)
+        follows_text = bool(lines) and lines[-1] != "" and not lines[-1].startswith(FORMULA)
+        begins = is_formula or not line.strip() or ENTRY.match(line) is not None
+        if follows_text and not begins:
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
 def kind(parameter: inspect.Parameter) -> str:

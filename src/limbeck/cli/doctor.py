@@ -1,79 +1,116 @@
-"""What this machine can do: what its CPU makes of int8 and bfloat16, memory, disk, versions, extras, the cache, and a speed probe. Torch-free."""
+"""`limbeck doctor`: what this machine can do.
+
+Told are what its CPU makes of int8 and bfloat16, memory, the cache and the room beside it,
+versions, which extras are complete, and how fast int8 is (`speed_probe`). Nothing here needs torch.
+"""
 
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Any
 
-import numpy as np
+import typer
 
-from limbeck.core import machine, memory
-from limbeck.core.store import Store
-
-PROBE_SECONDS = 0.8  # for each of the two products
-ROWS, WIDTH = 128, 768
-FLOAT, UINT8, INT8, INT32 = 1, 2, 3, 6  # TensorProto.DataType
+# Packages without which something does not run, or whose version can change a figure.
 PACKAGES = ("torch", "transformers", "onnxruntime", "openvino", "tokenizers", "numpy")
+
+# `numpy>=1 ; extra == 'train'`, as a package's metadata name what belongs to an extra.
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*;\s*extra\s*==\s*['\"]([\w-]+)['\"]")
-GIB = 2**30
+
+TITLE_WIDTH = 12  # of the column that says what a line is about
+MB_PER_GB = 2**10
+BYTES_PER_GB = 2**30
+
+
+def doctor() -> None:
+    """Say what this machine can do: CPU, memory, versions, cache, speed."""
+    for line in lines():
+        typer.echo(line)
 
 
 def lines() -> Iterator[str]:
-    """The report, line by line; the probe comes last but one."""
+    """The lines of the answer, each as soon as it is known."""
+    from limbeck.cli import speed_probe
+    from limbeck.core import machine
+
     name, features = machine.cpu()
-    yield f"{'cpu':12} {name}, {machine.usable_cores()} of {os.cpu_count()} cores usable"
-    yield f"{'int8':12} {int8_meaning(set(features))}"
-    yield f"{'bfloat16':12} {bfloat16_meaning()}"
-    total = memory.total_mb() / 2**10
-    free = memory.available_mb()
-    told = "" if free is None else f", {free / 2**10:.1f} GB of it free"
-    yield f"{'memory':12} {total:.1f} GB{told}"
-    yield from cache()
-    yield f"{'python':12} {machine.versions()['python']}"
+    yield titled("cpu", f"{name}, {machine.usable_cores()} of {os.cpu_count()} cores usable")
+    yield titled("int8", int8_meaning(set(features)))
+    yield titled("bfloat16", bfloat16_meaning())
+    yield titled("memory", memory_line())
+    yield from cache_lines()
+    yield titled("python", machine.versions()["python"])
     for package in PACKAGES:
-        yield f"{package:12} {installed(package) or 'not installed'}"
+        yield titled(package, installed_version(package) or "not installed")
     yield from extras()
-    yield f"{'speed':12} {speed()}"
+    # Last, since it takes two seconds.
+    yield titled("speed", speed_probe.sentence())
+
+
+def titled(title: str, text: str) -> str:
+    """A line of the answer."""
+    return f"{title:{TITLE_WIDTH}} {text}"
 
 
 def int8_meaning(features: set[str]) -> str:
     """What the CPU's instructions mean for an int8 artifact."""
+    from limbeck.core import machine
+
     exact = [name for name in machine.EXACT if name in features]
     if exact:
         return f"{', '.join(exact)}: int8 products are exact, and several times as fast as float32"
     if features & {"avx2", "avx512f"}:
-        return "no VNNI: products of uint8 and int8 saturate at 16 bits and gain little speed; weights of int7 (quantize.weights=int7) cannot"
+        return (
+            "no VNNI: products of uint8 and int8 saturate at 16 bits and gain little speed; "
+            "weights of int7 (quantize.weights=int7) cannot"
+        )
     return "no integer dot product that this program knows: expect no speed from int8"
 
 
 def bfloat16_meaning() -> str:
-    """What train.dtype: auto chooses."""
-    return (
-        "native: `train.dtype: auto` trains text in bfloat16"
-        if machine.has_bfloat16()
-        else "not native: `train.dtype: auto` trains in float32"
-    )
+    """What `train.dtype: auto` chooses on this CPU."""
+    from limbeck.core import machine
+
+    if machine.has_bfloat16():
+        return "native: `train.dtype: auto` trains text in bfloat16"
+    return "not native: `train.dtype: auto` trains in float32"
 
 
-def cache() -> Iterator[str]:
+def memory_line() -> str:
+    """How much memory there is, and how much of it is free where the system tells."""
+    from limbeck.core import memory
+
+    total_gb = memory.total_mb() / MB_PER_GB
+    available_mb = memory.available_mb()
+    if available_mb is None:
+        return f"{total_gb:.1f} GB"
+    return f"{total_gb:.1f} GB, {available_mb / MB_PER_GB:.1f} GB of it free"
+
+
+def cache_lines() -> Iterator[str]:
     """The cache's folder, its size, and the room beside it."""
-    folder = Store().folder
-    stages = (
-        [path for path in folder.iterdir() if path.is_dir() and path.name != "locks"]
-        if folder.is_dir()
-        else []
+    from limbeck.core.store import default_folder
+
+    folder = default_folder()
+    stages = []
+    if folder.is_dir():
+        # Beside the stages lies the folder of their locks.
+        stages = [path for path in folder.iterdir() if path.is_dir() and path.name != "locks"]
+    num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    yield titled(
+        "cache",
+        f"{folder}: {len(stages)} stages, {num_bytes / BYTES_PER_GB:.2f} GB "
+        "(LIMBECK_CACHE names another folder)",
     )
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    yield f"{'cache':12} {folder}: {len(stages)} stages, {size / GIB:.2f} GB (LIMBECK_CACHE names another folder)"
-    yield f"{'disk':12} {shutil.disk_usage(existing).free / GIB:.1f} GB free there"
+    # The cache may not be there yet: what is free is asked of the folder that it will be made in.
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free_gb = shutil.disk_usage(existing).free / BYTES_PER_GB
+    yield titled("disk", f"{free_gb:.1f} GB free there")
 
 
-def installed(package: str) -> str | None:
-    """A package's version, or None."""
+def installed_version(package: str) -> str | None:
+    """The version of a package, or None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -81,98 +118,22 @@ def installed(package: str) -> str | None:
 
 
 def extras() -> Iterator[str]:
-    """Each extra of ours: complete, or what is missing and how to install it."""
+    """A line for each extra of ours: complete, or what is missing and how to install it."""
     try:
-        wanted = REQUIREMENT.findall("\n".join(requires("limbeck") or []))
+        metadata = "\n".join(requires("limbeck") or [])
     except PackageNotFoundError:
-        yield f"{'extras':12} limbeck runs from its sources and is not installed: pip install -e '.[train]'"
+        yield titled(
+            "extras",
+            "limbeck runs from its sources and is not installed: pip install -e '.[train]'",
+        )
         return
-    for extra in dict.fromkeys(extra for _, extra in wanted):
-        missing = [
-            package for package, owner in wanted if owner == extra and not installed(package)
-        ]
-        state = (
-            f'without {", ".join(missing)}: pip install "limbeck[{extra}]"'
-            if missing
-            else "complete"
-        )
-        yield f"{'extra':12} {extra}: {state}"
-
-
-def speed() -> str:
-    """int8 against float32 in ONNX Runtime, one thread, and whether the integers are exact."""
-    generator = np.random.default_rng(0)
-    x = generator.integers(0, 256, (ROWS, WIDTH), np.uint8)
-    w = generator.integers(-127, 128, (WIDTH, WIDTH), np.int8)
-    whole = opened("MatMulInteger", w, (UINT8, INT8, INT32))
-    real = opened("MatMul", w.astype(np.float32), (FLOAT, FLOAT, FLOAT))
-    exact = np.array_equal(whole(x), x.astype(np.float64) @ w.astype(np.float64))
-    int8_ms, float_ms = milliseconds(whole, x), milliseconds(real, x.astype(np.float32))
-    product = f"{ROWS} x {WIDTH} by {WIDTH} x {WIDTH}, one thread: {int8_ms:.2f} against {float_ms:.2f} ms"
-    return f"int8 is {float_ms / int8_ms:.1f} times as fast as float32 ({product}); its products {'are exact' if exact else 'SATURATE'}"
-
-
-def opened(
-    operator: str, weight: np.ndarray, types: tuple[int, int, int]
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A graph of one product x @ weight in ONNX Runtime."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model(operator, weight, types), options, providers=["CPUExecutionProvider"]
-    )
-    return lambda x: session.run(None, {"x": x})[0]
-
-
-def milliseconds(product: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> float:
-    """The median of as many products as PROBE_SECONDS hold."""
-    taken: list[float] = []
-    while sum(taken) < PROBE_SECONDS:
-        began = time.perf_counter()
-        product(x)
-        taken.append(time.perf_counter() - began)
-    return float(np.median(taken)) * 1000
-
-
-def model(operator: str, weight: np.ndarray, types: tuple[int, int, int]) -> bytes:
-    """An ONNX model y = operator(x, weight), written as the protocol buffer that it is: the package onnx belongs to the extra `train`."""
-    given, own, made = types
-    node = message((1, b"x"), (1, b"w"), (2, b"y"), (4, operator.encode()))
-    tensor = message(
-        *((1, size) for size in weight.shape), (2, own), (8, b"w"), (9, weight.tobytes())
-    )
-    graph = message(
-        (1, node),
-        (2, b"probe"),
-        (5, tensor),
-        (11, value(b"x", given, weight.shape[0])),
-        (12, value(b"y", made, weight.shape[1])),
-    )
-    return message((1, 8), (7, graph), (8, message((1, b""), (2, 13))))
-
-
-def value(name: bytes, kind: int, width: int) -> bytes:
-    """A ValueInfoProto of (ROWS, width)."""
-    shape = message(*((1, message((1, size))) for size in (ROWS, width)))
-    return message((1, name), (2, message((1, message((1, kind), (2, shape))))))
-
-
-def message(*fields: tuple[int, Any]) -> bytes:
-    """Fields (number, int or bytes) in the wire format of protocol buffers."""
-    out = b""
-    for number, content in fields:
-        is_number = isinstance(content, int)
-        out += (
-            varint(number << 3 | (0 if is_number else 2))
-            + varint(content if is_number else len(content))
-            + (b"" if is_number else content)
-        )
-    return out
-
-
-def varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first."""
-    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+    packages_of: dict[str, list[str]] = {}
+    for package, extra in REQUIREMENT.findall(metadata):
+        packages_of.setdefault(extra, []).append(package)
+    for extra, packages in packages_of.items():
+        missing = [package for package in packages if not installed_version(package)]
+        if missing:
+            state = f'without {", ".join(missing)}: pip install "limbeck[{extra}]"'
+        else:
+            state = "complete"
+        yield titled("extra", f"{extra}: {state}")

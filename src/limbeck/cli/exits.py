@@ -1,0 +1,129 @@
+"""How a verb ends: its exit status, and a sentence for a foreseen mistake, never a traceback."""
+
+import contextlib
+import errno
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import typer
+
+from limbeck.core.errors import Interrupted
+
+# Exit statuses.
+DONE = 0
+VERDICT_FAILED = 1
+MISTAKE = 2  # the user's, as click answers a wrong command
+RESUMABLE = 3
+INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended: 128 + SIGINT
+
+# Modules of the extra `train`: one that is missing is the installation's fault, not ours.
+OF_THE_EXTRA_TRAIN = {
+    "torch",
+    "transformers",
+    "accelerate",
+    "onnx",
+    "onnxscript",
+    "sklearn",
+    "scipy",
+    "jinja2",
+}
+
+# click's. Newer versions of typer carry a click of their own inside, whose class is another one.
+UsageError: Any = typer.BadParameter.__base__
+
+
+def exit_status(command: Callable[[], Any]) -> int:
+    """Run a command, tell what stopped it on stderr, and give its exit status.
+
+    An exception that is no foreseen mistake goes on: its traceback is what a bug report needs.
+    """
+    try:
+        result = command()
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except UsageError as error:
+        error.show()
+        return MISTAKE
+    except (KeyboardInterrupt, typer.Abort):
+        return interrupted()
+    except BrokenPipeError:  # `limbeck list | head` has read enough
+        return DONE
+    except Interrupted as error:
+        typer.echo(f"limbeck: {error}", err=True)
+        return RESUMABLE
+    except (OSError, ModuleNotFoundError, ValueError) as error:
+        typer.echo(f"limbeck: {mistake(error)}", err=True)
+        return MISTAKE
+    # Newer versions of typer answer Ctrl-C themselves, and give the status back.
+    if result == INTERRUPTED:
+        return interrupted()
+    return result if isinstance(result, int) else DONE
+
+
+def interrupted() -> int:
+    """Tell that Ctrl-C ended a command that has nothing to go on from."""
+    typer.echo("interrupted", err=True)
+    return INTERRUPTED
+
+
+def mistake(error: Exception) -> str:
+    """A foreseen mistake in a sentence. Raises the error itself where it was not foreseen."""
+    if isinstance(error, OSError):
+        return refusal(error)
+    if isinstance(error, ModuleNotFoundError):
+        if error.name not in OF_THE_EXTRA_TRAIN:
+            raise error
+        return (
+            f"this needs the package {error.name}, which is not installed. "
+            'pip install "limbeck[train]"'
+        )
+    return str(error)
+
+
+def refusal(error: OSError) -> str:
+    """What the system refused, for which file, and the cure."""
+    from limbeck.core.store import default_folder
+
+    place = error.filename or "a file"
+    cache = (
+        f"The cache is {default_folder()}; LIMBECK_CACHE names another folder, "
+        "--out another run folder"
+    )
+    # numpy gives no error number for a full disk: "8 requested and 0 written".
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error)
+    if is_full:
+        return (
+            f"{place}: no space left on this disk. Free some and give the same command again: "
+            f"it goes on from what is stored. {cache}"
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return (
+            f"{place}: may not be written or read ({error.strerror}). "
+            f"Choose a folder of your own. {cache}"
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return (
+            f"{place}: a file stands where a folder should be. "
+            f"Remove it, or choose another folder. {cache}"
+        )
+    return str(error)
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Answer Ctrl-C in the `with` block as an interruption that the same command goes on from."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same command goes on from here") from None
+
+
+def answer_sigterm_as_ctrl_c() -> None:
+    """A batch system stops a job by SIGTERM, which would end it without a word."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,20 @@
+"""`limbeck init`: a first recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[Path, typer.Argument(help="The data: a file or a folder.")]
+NewRecipe = Annotated[Path, typer.Option("--out", help="The recipe to write.")]
+TeacherModel = Annotated[
+    str | None, typer.Option("--model", help="The teacher, for texts: a hub id or a folder.")
+]
+
+
+def init(data: Data, out: NewRecipe = Path("recipe.yaml"), model: TeacherModel = None) -> None:
+    """Look at data and write a commented recipe for it."""
+    from limbeck.cli.starter import write
+
+    for line in write(data, out, model):
+        typer.echo(line)

@@ -1,0 +1,19 @@
+"""`limbeck report`: the page of a run, from its figures."""
+
+import typer
+
+from limbeck.cli.options import RunFolder
+
+
+def report(folder: RunFolder) -> None:
+    """Draw a run's report.html anew from its report.json."""
+    from limbeck.core.files import read_json
+    from limbeck.reports import page
+
+    figures = folder / "report.json"
+    if not figures.is_file():
+        raise ValueError(
+            f"{folder}: no report.json here. `limbeck run RECIPE --out {folder}` writes one"
+        )
+    page.redraw(read_json(figures), folder)
+    typer.echo(folder / "report.html")

@@ -1,0 +1,49 @@
+"""`limbeck run`: a recipe to a run folder and a verdict."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from limbeck.cli.exits import VERDICT_FAILED, resumable
+from limbeck.cli.options import Overrides, RecipeFile, RunFolderToWrite
+
+if TYPE_CHECKING:
+    from limbeck.recipe.model import Recipe
+
+
+def run(recipe: RecipeFile, overrides: Overrides = None, out: RunFolderToWrite = None) -> None:
+    """Run a recipe to a verdict.
+
+    The same command goes on after an interruption. Without --out, the run folder is runs/ and the
+    recipe's name.
+    """
+    from limbeck.recipe.reading import read
+
+    folder = out or Path("runs") / recipe.stem
+    run_to_verdict(read(recipe, overrides), folder, recipe.stem)
+
+
+def run_to_verdict(recipe: "Recipe", folder: Path, title: str, *, next_steps: bool = False) -> None:
+    """Run a recipe and print the table of its arms.
+
+    `title`: the report's. `next_steps`: say what can be done with the artifact. Raises `typer.Exit`
+    with VERDICT_FAILED where the verdict or an artifact's parity failed.
+    """
+    from limbeck.core.console import on_stderr
+    from limbeck.reports.summary import lines
+
+    with resumable(), on_stderr() as tell:
+        # Within: importing torch takes seconds, in which Ctrl-C may come.
+        from limbeck.models import processes
+        from limbeck.pipeline import runs
+
+        report = runs.run(recipe, folder, name=title, tell=tell)
+    # Of several processes (torchrun) each has the report, and one prints it.
+    if processes.process_index() == 0:
+        for line in lines(report, folder, next_steps=next_steps):
+            typer.echo(line)
+    verdict = report["verdict"]
+    is_kept = verdict is None or verdict["kept"]
+    if not is_kept or not all(row["holds"] for row in report["parity"]):
+        raise typer.Exit(VERDICT_FAILED)
