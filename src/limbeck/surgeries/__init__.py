@@ -1,7 +1,11 @@
-"""A student cut from its teacher: `cut(teacher, evidence) -> Cut`, a new model, and its preprocessing where that is another; the teacher stays.
+"""A student cut from its teacher: a new model of really smaller matrices; nothing is masked.
 
-Matrices are really smaller; nothing is masked. What a model's config cannot tell of its new shape is found when it is saved (`limbeck.models.structure`).
-A surgery that looks at the training rows says so by `reads_rows`, and names any other file that it reads in `files`: the stage's key holds both.
+A surgery is called as `cut(teacher, evidence)`. The teacher stays as it is; the student lies on the
+teacher's device. What a model's config cannot tell of its new shape is found when it is saved
+(`limbeck.models.structure`).
+
+Shapes of this room: B rows, T tokens, D width of the hidden states, P parts that may be cut (heads,
+units), L layers.
 """
 
 from collections.abc import Sequence
@@ -9,18 +13,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
-import numpy as np
+import torch
 from torch import nn
 
 from limbeck.data.batches import batches_of
+from limbeck.data.sampling import drawn_rows
+from limbeck.models.torch_batches import to_device
 from limbeck.sources import Row
 from limbeck.tasks import Batch, Task
 
-ROWS = 256  # that importance is judged by
+# Training rows that importance is judged by; a pass over so many takes seconds on a CPU.
+NUM_ROWS = 256
 
 
 class Cut(NamedTuple):
-    """`preprocess`: the text of the student's preprocessing, or None for the teacher's own."""
+    """`preprocess`: the text of the student's preprocessing; None where it is the teacher's."""
 
     student: nn.Module
     preprocess: str | None = None
@@ -28,20 +35,27 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a surgery may look at: the teacher's task and the training rows."""
+    """What a surgery may look at: the teacher's task, and the training rows."""
 
     task: Task
     rows: Sequence[Row]
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """ROWS of the rows, drawn by a fixed seed, as batches of torch tensors."""
-        drawn = np.sort(np.random.default_rng(0).permutation(len(self.rows))[:ROWS])
-        return batches_of(self.task.encode([self.rows[i] for i in drawn]), self.task)
+        """NUM_ROWS of the rows, drawn by a fixed seed, as batches of tensors on the CPU."""
+        return batches_of(self.task.encode(drawn_rows(self.rows, NUM_ROWS)), self.task)
+
+    def batches_on(self, device: torch.device) -> list[Batch]:
+        """The batches on the device of a model."""
+        return [to_device(batch, device) for batch in self.batches]
 
 
 class Surgery(Protocol):
-    """One file, one surgery; its keys are checked where they meet the teacher. Raises ValueError there."""
+    """One file, one surgery; its constructor's arguments are its recipe keys.
+
+    `reads_rows`: whether it looks at the training rows. `files`: any other file that it reads. The
+    key of the student's stage holds both.
+    """
 
     @property
     def reads_rows(self) -> bool: ...
@@ -49,4 +63,6 @@ class Surgery(Protocol):
     @property
     def files(self) -> Sequence[str]: ...
 
-    def cut(self, teacher: nn.Module, evidence: Evidence) -> Cut: ...
+    def cut(self, teacher: nn.Module, evidence: Evidence) -> Cut:
+        """The student. Raises ValueError for keys that do not fit the teacher."""
+        ...

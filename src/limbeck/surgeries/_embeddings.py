@@ -8,25 +8,36 @@ from limbeck.models.factorized import FactorizedEmbedding
 
 
 def word_embeddings(model: Any, surgery: str) -> tuple[str, nn.Embedding]:
-    """Their name and module, the table where they are factorized: what the model names as its input, or else its embedding with the most rows.
+    """The name and the module of the word embeddings; where they are factorized, their table.
 
-    Raises ValueError where there are none, and where the model's outputs are its vocabulary, whose layer goes with them.
+    They are what the model names as its input, or else its embedding with the most rows.
+    `surgery`: the name that messages begin with.
+
+    Raises ValueError where there are none, and where the model's outputs are its vocabulary: that
+    layer would have to be cut too.
     """
-    if getattr(model, "get_output_embeddings", lambda: None)() is not None:
+    # Methods of transformers' models; ours and the user's have none.
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if head is not None:
         raise ValueError(
-            f"{surgery}: the outputs of {type(model).__name__} are its vocabulary. Cut the encoder where it learns the task, not before"
+            f"{surgery}: the outputs of {type(model).__name__} are its vocabulary. "
+            "Cut the encoder where it learns the task, not before"
         )
-    named = {
-        name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)
-    }
-    given = getattr(model, "get_input_embeddings", lambda: None)()
-    given = given.table if isinstance(given, FactorizedEmbedding) else given
-    for name, module in named.items():
-        if module is given:
+    embeddings = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding):
+            embeddings[name] = module
+    named_input = getattr(model, "get_input_embeddings", lambda: None)()
+    if isinstance(named_input, FactorizedEmbedding):
+        named_input = named_input.table
+    for name, module in embeddings.items():
+        if module is named_input:
             return name, module
-    if not named:
+    if not embeddings:
         raise ValueError(
-            f"{surgery}: {type(model).__name__} has no word embeddings (nn.Embedding). Take drop_layers or same"
+            f"{surgery}: {type(model).__name__} has no word embeddings (nn.Embedding). "
+            "Take drop_layers or same"
         )
-    name = max(named, key=lambda each: named[each].num_embeddings)
-    return name, named[name]
+    # Others hold positions or kinds of tokens, which are fewer than words.
+    largest = max(embeddings, key=lambda name: embeddings[name].num_embeddings)
+    return largest, embeddings[largest]

@@ -1,51 +1,71 @@
-"""The layers of a transformers encoder by their structure, not by class: six linear layers in a layer, in the order query, key, value, output
-projection, first and second feed-forward layer, known by shape; the first three in one module, which knows the size of a head."""
+"""The layers of a transformers encoder by their structure, not by class.
+
+A layer has six linear layers, in the order query, key, value, output projection, first and second
+feed-forward layer. They are known by their shapes, and the module around the first three says the
+size of a head.
+"""
 
 from typing import NamedTuple
 
 from torch import nn
 
+# The attribute of attention modules that says the size of a head.
+HEAD_SIZE = "attention_head_size"
 
-class Group(NamedTuple):
-    """Parts of `size` neighbouring columns that one linear layer reads, and the layers that make them: all by name."""
+
+class PartGroup(NamedTuple):
+    """Parts of a layer that can be cut: its heads, or its feed-forward units.
+
+    `reads`: the linear layer that reads them, `size` neighbouring columns of its weight each.
+    `makes`: the linear layers that make them, by as many rows. All by name.
+    """
 
     reads: str
     makes: tuple[str, ...]
     size: int
 
 
-class Layer(NamedTuple):
-    """`attention`: the module that holds query, key and value."""
+class EncoderLayer(NamedTuple):
+    """`attention`: the name of the module that holds query, key and value."""
 
     attention: str
-    heads: Group
-    units: Group
+    heads: PartGroup
+    units: PartGroup
 
 
-def layer_of(model: nn.Module, name: str) -> Layer:
-    """A layer's linear layers by what they do. Raises ValueError where it has others."""
-    linear = {
-        each: module
-        for each, module in model.get_submodule(name).named_modules()
-        if isinstance(module, nn.Linear)
-    }
+def layer_of(model: nn.Module, name: str) -> EncoderLayer:
+    """A layer's linear layers by what they do. Raises ValueError where it is built otherwise."""
+    linear = {}
+    for inner, module in model.get_submodule(name).named_modules():
+        if isinstance(module, nn.Linear):
+            linear[inner] = module
     shapes = [tuple(module.weight.shape) for module in linear.values()]
-    if (
-        len(shapes) != 6
-        or shapes[:3] != [shapes[0]] * 3
-        or shapes[3] != shapes[0][::-1]
-        or shapes[5] != shapes[4][::-1]
-    ):
+    if not are_encoder_shapes(shapes):
+        kind = type(model).__name__
+        shown = [f"{inner} {shape}" for inner, shape in zip(linear, shapes, strict=True)]
         raise ValueError(
-            f"prune_width: the layer `{name}` of {type(model).__name__} is not made of query, key, value, output, first and second feed-forward "
-            f"layer: its linear layers are {', '.join(f'{each} {shape}' for each, shape in zip(linear, shapes, strict=True)) or 'none'}. "
+            f"prune_width: the layer `{name}` of {kind} is not made of query, key, value, output, "
+            "first and second feed-forward layer: "
+            f"its linear layers are {', '.join(shown) or 'none'}. "
             "Such encoders are BERT, RoBERTa, ELECTRA, DistilBERT, MPNet. Take drop_layers"
         )
-    query, key, value, output, first, second = (f"{name}.{each}" for each in linear)
+    query, key, value, output, first, second = (f"{name}.{inner}" for inner in linear)
     attention = query.rpartition(".")[0]
-    size = vars(model.get_submodule(attention)).get("attention_head_size")
-    if size is None or shapes[0][0] % size:
+    head_size = vars(model.get_submodule(attention)).get(HEAD_SIZE)
+    width_of_heads = shapes[0][0]
+    if head_size is None or width_of_heads % head_size:
         raise ValueError(
-            f"prune_width: `{attention}` of {type(model).__name__} does not say the size of its heads (attention_head_size)"
+            f"prune_width: `{attention}` of {type(model).__name__} does not say the size of its "
+            f"heads ({HEAD_SIZE})"
         )
-    return Layer(attention, Group(output, (query, key, value), size), Group(second, (first,), 1))
+    heads = PartGroup(output, (query, key, value), head_size)
+    units = PartGroup(second, (first,), 1)
+    return EncoderLayer(attention, heads, units)
+
+
+def are_encoder_shapes(shapes: list[tuple[int, ...]]) -> bool:
+    """Whether weights of these shapes can be query, key, value, output, first and second layer."""
+    if len(shapes) != 6:
+        return False
+    query, key, value, output, first, second = shapes
+    return query == key == value and output == query[::-1] and second == first[::-1]

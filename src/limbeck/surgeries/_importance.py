@@ -1,104 +1,150 @@
-"""What leaving out a part of what linear layers read would cost: attention heads at the output projection, feed-forward units at the second layer.
+"""What leaving out a part of what linear layers read would cost: attention heads at the output
+projection, feed-forward units at the second layer.
 
-With a gate z = 1 on a part a (a head's columns of the context, a unit's activation), over rows x and tokens t:
+With a gate z = 1 on a part a (a head's columns of the context, a unit's activation), over rows x
+and tokens t:
 
-    gradient     E_x |dL_x/dz| = E_x |sum_t a_t . dL_x/da_t|     (Michel et al., 2019, arXiv 1905.10650, equation 3; the gate of Molchanov et al.,
-                 2019, arXiv 1906.10771, section 3.2, whose square is left out)
+    gradient     E_x |dL_x/dz| = E_x |sum_t a_t . dL_x/da_t|
     activation   E |a| over the tokens that count
 
-Both need some training rows, the first also their labels: L_x is the task's own loss, summed over the row.
+`gradient` is equation 3 of Michel et al., 2019, arXiv 1905.10650, and the gate of Molchanov et al.,
+2019, arXiv 1906.10771, section 3.2, whose square is left out. Both need some training rows, the
+first also their labels: L_x is the task's own loss, summed over the row. Sums stand in place of the
+means: only their order matters.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.core import registry
 from limbeck.models.running import run_model
 from limbeck.models.taps import Outputs
+from limbeck.models.torch_batches import device_of
 from limbeck.surgeries import Evidence
 from limbeck.tasks import UNKNOWN, Batch
 
 
 def importance(
-    model: nn.Module, readers: Mapping[str, int], evidence: Evidence, kind: str
-) -> dict[str, torch.Tensor]:
-    """(P) float64 of the parts that each of some linear layers reads; `readers`: name to neighbouring columns a part. The model is left as it was.
+    model: nn.Module,
+    readers: Mapping[str, int],
+    evidence: Evidence,
+    kind: str,
+) -> dict[str, Tensor]:
+    """(P) how much each part counts that each of some linear layers reads, on the model's device.
+
+    `readers`: by a linear layer's name, how many neighbouring columns are a part. `kind`:
+    `gradient` or `activation`. The model is left as it was.
 
     Raises ValueError where gradients are asked for and no row is labelled.
     """
-    hard: Any = registry.create("losses", evidence.task.hard_loss)
-    found = {
-        name: torch.zeros(reader(model, name).in_features // size, dtype=torch.float64)
-        for name, size in readers.items()
-    }
-    was_training, labelled = model.training, 0
+    was_training = model.training
     model.eval()
-    for batch in evidence.batches:
-        with torch.set_grad_enabled(kind == "gradient"):
-            outputs, read = reading(model, batch, readers)
-        known = (batch.labels != UNKNOWN) & ~batch.labels.isnan()
-        labels = int(
-            (batch.mask & known.view(*batch.mask.shape, -1).any(-1)).sum()
-        )  # a unit may have several
-        labelled += labels
-        if kind == "gradient" and labels:
-            loss = labels * hard(outputs, outputs, batch, 0.0)
-            gradients = dict(zip(read, torch.autograd.grad(loss, list(read.values())), strict=True))
-            for name, size in readers.items():
-                found[name] += (
-                    parts(read[name].detach() * gradients[name], size)
-                    .flatten(1, -2)
-                    .sum(1)
-                    .abs()
-                    .sum(0)
-                )
-        elif kind == "activation":
-            for name, size in readers.items():
-                found[name] += counted(read[name].abs(), batch, size)
+    batches = evidence.batches_on(device_of(model))
+    if kind == "gradient":
+        hard_loss = registry.create("losses", evidence.task.hard_loss)
+        by_batch = [gradient_sums(model, readers, batch, hard_loss) for batch in batches]
+    else:
+        by_batch = [activation_sums(model, readers, batch) for batch in batches]
     model.train(was_training)
-    if kind == "gradient" and not labelled:
+    total: dict[str, Tensor] = {}
+    for sums in by_batch:
+        for name, values in sums.items():
+            total[name] = total[name] + values if name in total else values
+    if not total:
         raise ValueError(
-            "student: none of the training rows that were drawn is labelled, and importance: gradient needs labels. Take activation or magnitude"
+            "student: none of the training rows that were drawn is labelled, and importance: "
+            "gradient needs labels. Take activation or magnitude"
         )
-    return found
+    return total
 
 
-def reading(
-    model: nn.Module, batch: Batch, names: Mapping[str, int]
-) -> tuple[Outputs, dict[str, torch.Tensor]]:
+def gradient_sums(
+    model: nn.Module,
+    readers: Mapping[str, int],
+    batch: Batch,
+    hard_loss: Any,
+) -> dict[str, Tensor]:
+    """(P) the sum over rows of |dL_x/dz|, by layer; empty where no unit is labelled."""
+    with torch.enable_grad():
+        outputs, read = run_reading(model, batch, readers)
+        num_labels = int(labelled_units(batch).sum())
+        if num_labels == 0:
+            return {}
+        # The loss is a mean over the labelled units, and rows must not lose weight in a batch of
+        # long ones.
+        total = num_labels * hard_loss(outputs, outputs, batch, 0.0)
+        gradients = torch.autograd.grad(total, list(read.values()))
+    sums = {}
+    for (name, values), gradient in zip(read.items(), gradients, strict=True):
+        by_token = sums_of_parts(values.detach() * gradient, readers[name])
+        by_row = by_token.flatten(1, -2).sum(1)
+        sums[name] = by_row.abs().sum(0)
+    return sums
+
+
+def labelled_units(batch: Batch) -> Tensor:
+    """(B, W), True for a unit that counts and has a label; of several labels, any."""
+    known = (batch.labels != UNKNOWN) & ~batch.labels.isnan()
+    return batch.mask & known.view(*batch.mask.shape, -1).any(-1)
+
+
+def activation_sums(
+    model: nn.Module,
+    readers: Mapping[str, int],
+    batch: Batch,
+) -> dict[str, Tensor]:
+    """(P) the sum of |a| over rows and the tokens that count, by layer."""
+    with torch.no_grad():
+        _, read = run_reading(model, batch, readers)
+    token_mask = batch.inputs.get("attention_mask")
+    sums = {}
+    for name, values in read.items():
+        by_token = sums_of_parts(values.abs(), readers[name])
+        if token_mask is not None:
+            by_token = by_token * token_mask.unsqueeze(-1)
+        sums[name] = by_token.flatten(0, -2).sum(0)
+    return sums
+
+
+def run_reading(
+    model: nn.Module,
+    batch: Batch,
+    names: Mapping[str, int],
+) -> tuple[Outputs, dict[str, Tensor]]:
     """A forward, and what the named layers read in it."""
-    read: dict[str, torch.Tensor] = {}
-    handles = [reader(model, name).register_forward_pre_hook(keep(name, read)) for name in names]
+    read: dict[str, Tensor] = {}
+    handles = []
+    for name in names:
+        hook = keep_input(name, read)
+        handles.append(reader(model, name).register_forward_pre_hook(hook))
     outputs = run_model(model, batch)
     for handle in handles:
         handle.remove()
-    return outputs, read
+    return outputs, {name: read[name] for name in names}
 
 
-def keep(name: str, read: dict[str, torch.Tensor]) -> Callable[..., None]:
-    """A hook that leaves what a layer reads."""
+def keep_input(name: str, read: dict[str, Tensor]) -> Callable[..., None]:
+    """A hook that leaves what a layer reads in `read`."""
 
-    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        read[name] = (
-            inputs[0].requires_grad_() if torch.is_grad_enabled() else inputs[0]
-        )  # of a frozen module too
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0]
+        # What a frozen module made has no gradient unless it is asked for.
+        read[name] = values.requires_grad_() if torch.is_grad_enabled() else values
 
     return hook
 
 
-def parts(values: torch.Tensor, size: int) -> torch.Tensor:
-    """(B, ..., P size) to (B, ..., P) sums, in float64."""
-    return values.double().unflatten(-1, (-1, size)).sum(-1)
+def sums_of_parts(values: Tensor, size: int) -> Tensor:
+    """(B, ..., P) sums over the `size` neighbours of each part, of (B, ..., P size)."""
+    return wide(values).unflatten(-1, (-1, size)).sum(-1)
 
 
-def counted(values: torch.Tensor, batch: Batch, size: int) -> torch.Tensor:
-    """(P) sums over rows and the tokens that count."""
-    mask = batch.inputs.get("attention_mask")
-    summed = parts(values, size)
-    return (summed if mask is None else summed * mask.unsqueeze(-1)).flatten(0, -2).sum(0)
+def wide(values: Tensor) -> Tensor:
+    """In float64, or in float32 on a device that lacks it (Apple's)."""
+    return values.float() if values.device.type == "mps" else values.double()
 
 
 def reader(model: nn.Module, name: str) -> nn.Linear:

@@ -1,12 +1,16 @@
-"""Keep some of the teacher's layers, in their order; keeping all of them gives the teacher itself. Which:
+"""Keep some of the teacher's layers, in their order; keeping all of them gives the teacher itself.
+Which:
 
-    even         evenly spaced, the last one kept (DistilBERT, Sanh et al., 2019, arXiv 1910.01108, section 3; evenly as in Fan, Grave, Joulin, 2020,
-                 arXiv 1909.11556)
-    first, last  those next to the input, or to the output (Sajjad et al., 2020, arXiv 2004.03844: top-layer and bottom-layer dropping)
-    importance   those that change most what they read: 1 - E cos(x, layer(x)) over the tokens of some training rows (block influence of ShortGPT,
-                 Men et al., 2024, arXiv 2403.03853, equation 1)
+    even         evenly spaced, the last one kept (DistilBERT, Sanh et al., 2019, arXiv 1910.01108,
+                 section 3; evenly as in Fan, Grave and Joulin, 2020, arXiv 1909.11556)
+    first, last  those next to the input, or to the output (Sajjad et al., 2020, arXiv 2004.03844:
+                 top-layer and bottom-layer dropping)
+    importance   those that change most what they read: 1 - E cos(x, layer(x)) over the tokens of
+                 some training rows (block influence of ShortGPT, Men et al., 2024, arXiv
+                 2403.03853, equation 1)
 
-Importance is found once, of all layers in the whole teacher, as in ShortGPT: it costs a forward over 256 rows.
+Importance is found once, of all layers in the whole teacher, as in ShortGPT: it costs a forward
+over 256 rows.
 """
 
 import copy
@@ -15,19 +19,24 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.models.dataflow import tensors_in
 from limbeck.models.layers import blocks, evenly
 from limbeck.models.running import run_model
+from limbeck.models.torch_batches import device_of
 from limbeck.surgeries import Cut, Evidence
+from limbeck.surgeries._importance import wide
 from limbeck.tasks import Batch
+
+# By a layer's number: what it reads, and what it makes.
+Pairs = dict[int, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class DropLayers:
-    """`layers`: how many to keep; `keep`: which."""
+    """`layers`: how many to keep. `keep`: which, as above."""
 
     layers: int
     keep: Literal["even", "first", "last", "importance"] = "even"
@@ -39,86 +48,131 @@ class DropLayers:
         return self.keep == "importance"
 
     def cut(self, teacher: nn.Module, evidence: Evidence) -> Cut:
-        """A copy of `teacher` with `layers` of its layers. Raises ValueError where it has fewer."""
+        """A copy of `teacher` with `layers` of its layers.
+
+        Raises ValueError where it has fewer, or layers of several shapes.
+        """
         student = copy.deepcopy(teacher)
         names = blocks(student)
-        even = evenly(self.layers, len(names))
-        shapes = {
-            tuple(parameter.shape for parameter in student.get_submodule(name).parameters())
-            for name in names
-        }
-        if self.layers < len(names) and len(shapes) > 1:
-            raise ValueError(
-                f"drop_layers: the layers of {type(teacher).__name__} differ in shape, so none can be left out"
-            )
-        keep_layers(
-            student,
-            names,
-            even if self.layers == len(names) else self.chosen(student, names, evidence),
-        )
+        # Before anything is chosen: it refuses a number of layers that cannot be kept.
+        kept = evenly(self.layers, len(names))
+        if self.layers < len(names):
+            check_same_shape(student, names)
+            kept = self.chosen(student, names, evidence)
+        keep_layers(student, names, kept)
         return Cut(student)
 
-    def chosen(self, student: nn.Module, names: Sequence[str], evidence: Evidence) -> list[int]:
+    def chosen(
+        self,
+        student: nn.Module,
+        names: Sequence[str],
+        evidence: Evidence,
+    ) -> list[int]:
         """The numbers of the layers that stay."""
-        if self.keep == "importance":
-            return sorted(
-                influence(student, names, evidence.batches).topk(self.layers).indices.tolist()
-            )
-        first, last = range(self.layers), range(len(names) - self.layers, len(names))
-        return {"even": evenly(self.layers, len(names)), "first": [*first], "last": [*last]}[
-            self.keep
-        ]
+        num_layers = len(names)
+        if self.keep == "first":
+            return list(range(self.layers))
+        if self.keep == "last":
+            return list(range(num_layers - self.layers, num_layers))
+        if self.keep == "even":
+            return evenly(self.layers, num_layers)
+        batches = evidence.batches_on(device_of(student))
+        most = influence(student, names, batches).topk(self.layers)
+        return sorted(most.indices.tolist())
 
 
-def keep_layers(student: nn.Module, names: Sequence[str], kept: Sequence[int]) -> None:
-    """Leave the other layers out, in place."""
-    student.set_submodule(
-        names[0].rpartition(".")[0], nn.ModuleList([student.get_submodule(names[i]) for i in kept])
-    )
-    config = getattr(student, "config", None)  # a transformers model; our networks have none
+def check_same_shape(model: nn.Module, names: Sequence[str]) -> None:
+    """Raise ValueError where the layers differ in shape: what one makes, not every other reads."""
+    shapes = set()
+    for name in names:
+        layer = model.get_submodule(name)
+        shapes.add(tuple(parameter.shape for parameter in layer.parameters()))
+    if len(shapes) > 1:
+        raise ValueError(
+            f"drop_layers: the layers of {type(model).__name__} differ in shape, "
+            "so none can be left out"
+        )
+
+
+def keep_layers(
+    student: nn.Module,
+    names: Sequence[str],
+    kept: Sequence[int],
+) -> None:
+    """Leave the other layers out, in place. `names`: of all layers; `kept`: their numbers."""
+    layers = [student.get_submodule(names[index]) for index in kept]
+    list_name = names[0].rpartition(".")[0]
+    student.set_submodule(list_name, nn.ModuleList(layers))
+    # A model of transformers; our networks have no config.
+    config = getattr(student, "config", None)
     if config is not None:
         config.num_hidden_layers = len(kept)
 
 
-def influence(model: nn.Module, names: Sequence[str], batches: Sequence[Batch]) -> torch.Tensor:
-    """(L) 1 - E cos(x, layer(x)) of each layer, in eval mode, over every token (or pixel) that counts."""
-    changed, counted = torch.zeros(len(names), dtype=torch.float64), 0.0
+def influence(
+    model: nn.Module,
+    names: Sequence[str],
+    batches: Sequence[Batch],
+) -> Tensor:
+    """(L) 1 - E cos(x, layer(x)) of each layer, over every token (or pixel) that counts.
+
+    In eval mode; `batches` lie on the model's device, and so does the result.
+    """
     was_training = model.training
     model.eval()
+    total_changes: Tensor | None = None
+    num_counted = 0.0
     for batch in batches:
-        pairs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        handles = [
-            model.get_submodule(name).register_forward_hook(keep_pair(i, pairs), with_kwargs=True)
-            for i, name in enumerate(names)
-        ]
-        with torch.no_grad():
-            run_model(model, batch)
-        for handle in handles:
-            handle.remove()
-        axis = 1 if pairs[0][0].ndim == 4 else -1
-        similar = torch.stack(
-            [functional.cosine_similarity(*pairs[i], dim=axis) for i in range(len(names))]
-        ).double()
-        counts = batch.inputs.get("attention_mask", torch.ones(similar.shape[1:])).expand(
-            similar.shape[1:]
-        )
-        changed += ((1 - similar) * counts).flatten(1).sum(1)
-        counted += float(counts.sum())
+        pairs = run_keeping_pairs(model, names, batch)
+        similar = torch.stack([similarity(*pairs[index]) for index in range(len(names))])
+        similar = wide(similar)
+        token_mask = batch.inputs.get("attention_mask")
+        counts = similar.new_ones(similar.shape[1:]) if token_mask is None else token_mask
+        counts = counts.expand(similar.shape[1:])
+        changes = ((1 - similar) * counts).flatten(1).sum(1)
+        total_changes = changes if total_changes is None else total_changes + changes
+        num_counted += float(counts.sum())
     model.train(was_training)
-    return changed / counted
+    assert total_changes is not None
+    return total_changes / num_counted
 
 
-def keep_pair(
-    index: int, pairs: dict[int, tuple[torch.Tensor, torch.Tensor]]
-) -> Callable[..., None]:
-    """A hook that leaves what a layer reads and what it makes."""
+def similarity(read: Tensor, made: Tensor) -> Tensor:
+    """(B, T) the cosine of tokens (B, T, D), or (B, H, W) of pixels (B, C, H, W)."""
+    axis = 1 if read.ndim == 4 else -1
+    return functional.cosine_similarity(read, made, dim=axis)
+
+
+def run_keeping_pairs(
+    model: nn.Module,
+    names: Sequence[str],
+    batch: Batch,
+) -> Pairs:
+    """What each layer reads and makes in a forward."""
+    pairs: Pairs = {}
+    handles = []
+    for index, name in enumerate(names):
+        layer = model.get_submodule(name)
+        handles.append(layer.register_forward_hook(keep_pair(index, pairs), with_kwargs=True))
+    with torch.no_grad():
+        run_model(model, batch)
+    for handle in handles:
+        handle.remove()
+    return pairs
+
+
+def keep_pair(index: int, pairs: Pairs) -> Callable[..., None]:
+    """A hook that leaves what a layer reads and makes in `pairs`."""
 
     def hook(
-        module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+        module: nn.Module,
+        inputs: tuple[Any, ...],
+        named: dict[str, Any],
+        output: Any,
     ) -> None:
-        pairs[index] = (
-            next(tensors_in([*inputs, *named.values()])),
-            output[0] if isinstance(output, tuple) else output,
-        )
+        # The hidden states come first, by place or by name.
+        read = next(tensors_in([*inputs, *named.values()]))
+        made = output[0] if isinstance(output, tuple) else output
+        pairs[index] = (read, made)
 
     return hook

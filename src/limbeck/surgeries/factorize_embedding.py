@@ -1,9 +1,10 @@
-"""The word embeddings W (V, D) as a table (V, E) and a projection (E, D): V E + E D weights instead of V D (ALBERT, Lan et al., 2019,
-arXiv 1909.11942, section 3.1).
+"""The word embeddings W (V, D) as a table (V, E) and a projection (E, D): V E + E D weights in
+place of V D (ALBERT, Lan et al., 2019, arXiv 1909.11942, section 3.1).
 
-ALBERT trains both from scratch; here they start at the nearest product of rank E (Eckart and Young, 1936), the truncated singular value
-decomposition W ~ (U sqrt(S)) (V sqrt(S))^T, in float64. The root goes to both, so that steps and integer grids of both meet values of like size.
-Of rank min(V, D) nothing is lost but float32's rounding, and nothing saved.
+ALBERT trains both from scratch; here they start at the nearest product of rank E (Eckart and Young,
+1936), the truncated singular value decomposition W ~ (U sqrt(S)) (V sqrt(S))^T. The root goes to
+both, so that steps and integer grids of both meet values of like size. Of rank min(V, D) nothing is
+lost but float32's rounding, and nothing saved.
 """
 
 import copy
@@ -20,7 +21,10 @@ from limbeck.surgeries._embeddings import word_embeddings
 
 @dataclass(frozen=True)
 class FactorizeEmbedding:
-    """`rank`: E."""
+    """`rank`: width of the factor between vocabulary and hidden size, E in ALBERT (section 3.1).
+
+    Smaller saves bytes and costs quality; 128 is the paper's.
+    """
 
     rank: int
 
@@ -28,28 +32,39 @@ class FactorizeEmbedding:
     files: ClassVar[tuple[str, ...]] = ()
 
     def cut(self, teacher: nn.Module, evidence: Evidence) -> Cut:
-        """A copy of `teacher` with its word embeddings factorized. Raises ValueError for a rank that W cannot have, and for a second time."""
+        """A copy of `teacher` with its word embeddings factorized.
+
+        Raises ValueError for a rank that W cannot have, and for embeddings that are factorized
+        already.
+        """
         student = copy.deepcopy(teacher)
         name, embedding = word_embeddings(student, "factorize_embedding")
-        if isinstance(student.get_submodule(name.rpartition(".")[0]), FactorizedEmbedding):
+        parent = student.get_submodule(name.rpartition(".")[0])
+        if isinstance(parent, FactorizedEmbedding):
             raise ValueError(
-                f"factorize_embedding: `{name}` of the teacher is factorized already, with rank {embedding.embedding_dim}"
+                f"factorize_embedding: `{name}` of the teacher is factorized already, "
+                f"with rank {embedding.embedding_dim}"
             )
-        most = min(embedding.weight.shape)
-        if not 1 <= self.rank <= most:
+        shape = tuple(embedding.weight.shape)
+        if not 1 <= self.rank <= min(shape):
             raise ValueError(
-                f"factorize_embedding: rank {self.rank} is not between 1 and {most}, the rank of `{name}` {tuple(embedding.weight.shape)}"
+                f"factorize_embedding: rank {self.rank} is not between 1 and {min(shape)}, "
+                f"the rank of `{name}` {shape}"
             )
-        student.set_submodule(name, factorized(embedding, self.rank).train(student.training))
+        product = factorized(embedding, self.rank)
+        student.set_submodule(name, product.train(student.training))
         return Cut(student)
 
 
 @torch.no_grad()
 def factorized(embedding: nn.Embedding, rank: int) -> FactorizedEmbedding:
-    """The nearest product."""
-    left, values, right = torch.linalg.svd(embedding.weight.detach().double(), full_matrices=False)
+    """The nearest product, on the embedding's device."""
+    # In float64 and on the CPU: not every device has float64, and a student should not depend on
+    # where it was cut.
+    weight = embedding.weight.detach().cpu().double()
+    left, values, right = torch.linalg.svd(weight, full_matrices=False)
     root = values[:rank].sqrt()
-    found = FactorizedEmbedding(embedding, rank)
-    found.table.weight.copy_(left[:, :rank] * root)
-    found.projection.weight.copy_((right[:rank].T) * root)
-    return found
+    product = FactorizedEmbedding(embedding, rank)
+    product.table.weight.copy_(left[:, :rank] * root)
+    product.projection.weight.copy_(right[:rank].T * root)
+    return product

@@ -1,14 +1,18 @@
-"""Keep the most important attention heads and feed-forward units of every layer of an encoder: really smaller matrices, each layer the same number.
+"""Keep the most important attention heads and feed-forward units of every layer of an encoder:
+really smaller matrices, each layer the same number.
 
-    importance   gradient, activation (`_importance`; Michel et al., 2019, arXiv 1905.10650; Molchanov et al., 2019, arXiv 1906.10771), or
-                 magnitude: the norm of all weights that would go, which needs no rows
-    a head       its rows of query, key and value, its columns of the output projection
-    a unit       its row of the first feed-forward layer, its column of the second
+    a head    its rows of query, key and value, its columns of the output projection
+    a unit    its row of the first feed-forward layer, its column of the second
 
-Layers are known by their structure (`_encoder`): BERT, RoBERTa, ELECTRA, DistilBERT, MPNet and whatever is built alike; others are refused by name.
-Where all layers share a relative position bias by head (MPNet), all keep the same heads: those of the
-largest sum over the layers, each scaled to norm 1 (as Michel et al., section 4.1). Elsewhere every layer chooses for itself.
-The width D of the residual stream stays: every layer adds to it.
+Importance is `gradient` or `activation` (`_importance`; Michel et al., 2019, arXiv 1905.10650;
+Molchanov et al., 2019, arXiv 1906.10771), or `magnitude`: the norm of all weights that would go,
+which needs no rows.
+
+Layers are known by their structure (`_encoder`): BERT, RoBERTa, ELECTRA, DistilBERT, MPNet and
+whatever is built alike; others are refused by name. Every layer chooses for itself, but where all
+share a relative position bias by head (MPNet), all keep the same heads: those of the largest sum
+over the layers, each scaled to norm 1 (as Michel et al., section 4.1). The width D of the residual
+stream stays: every layer adds to it.
 """
 
 import copy
@@ -16,25 +20,33 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.models.layers import blocks
 from limbeck.models.structure import put
 from limbeck.surgeries import Cut, Evidence
-from limbeck.surgeries._encoder import Group, Layer, layer_of
-from limbeck.surgeries._importance import importance, reader
+from limbeck.surgeries._encoder import EncoderLayer, PartGroup, layer_of
+from limbeck.surgeries._importance import importance, reader, wide
 from limbeck.surgeries.drop_layers import DropLayers
 
-HEADS = ("num_attention_heads", "n_heads")  # how attention modules call the number of heads
-WIDTHS = ("all_head_size",)  # and the width of all
-UNITS = ("intermediate_size", "hidden_dim")  # how configs call the number of units
-SHARED = "relative_attention_bias"
+# What attention modules call the number of heads, and the width of all heads.
+HEAD_COUNTS = ("num_attention_heads", "n_heads")
+HEAD_WIDTHS = ("all_head_size",)
+
+# What configs call the number of units.
+UNIT_COUNTS = ("intermediate_size", "hidden_dim")
+
+# What MPNet calls the position bias that its layers share.
+SHARED_BIAS = "relative_attention_bias"
 
 
 @dataclass(frozen=True)
 class PruneWidth:
-    """`heads`, `intermediate`: how many of each layer's attention heads and feed-forward units to keep (left out: all); `layers`: how many layers,
-    evenly spaced, after that."""
+    """`heads`, `intermediate`: how many of each layer's attention heads and feed-forward units to
+    keep; all where one is left out.
+
+    `importance`: how they are judged. `layers`: how many layers to keep, evenly spaced, after that.
+    """
 
     heads: int | None = None
     intermediate: int | None = None
@@ -48,105 +60,162 @@ class PruneWidth:
         return self.importance != "magnitude"
 
     def cut(self, teacher: nn.Module, evidence: Evidence) -> Cut:
-        """A smaller copy of `teacher`. Raises ValueError for a layer that is built otherwise, and for more than there is."""
+        """A smaller copy of `teacher`.
+
+        Raises ValueError for a layer that is built otherwise, and for more than there is to keep.
+        """
         if self.heads is None and self.intermediate is None:
             raise ValueError(
-                "prune_width: say how many to keep: `heads`, `intermediate` or both. For layers alone there is drop_layers"
+                "prune_width: say how many to keep: `heads`, `intermediate` or both. "
+                "For layers alone there is drop_layers"
             )
         student = copy.deepcopy(teacher)
-        found = [layer_of(student, name) for name in blocks(student)]
-        wanted = {"heads": self.heads, "intermediate": self.intermediate}
-        groups = {
-            "heads": [layer.heads for layer in found],
-            "intermediate": [layer.units for layer in found],
-        }
-        kept: dict[Group, torch.Tensor] = {}
-        for key, count in wanted.items():
-            if count is not None:
-                alike = key == "heads" and bool(shared_biases(student))
-                kept |= choose(self.scores(student, groups[key], evidence), count, key, alike=alike)
-        for group, index in kept.items():
-            keep_parts(student, group, index)
+        layers = [layer_of(student, name) for name in blocks(student)]
+        # Both are judged in the whole teacher, before either is cut.
+        kept_heads = self.kept_heads(student, layers, evidence)
+        kept_units = self.kept_units(student, layers, evidence)
+        for group, numbers in [*kept_heads.items(), *kept_units.items()]:
+            keep_parts(student, group, numbers)
         if self.heads is not None:
-            tell_heads(student, found, self.heads, kept[found[0].heads])
+            tell_heads(student, layers, self.heads, kept_heads[layers[0].heads])
         if self.intermediate is not None:
             tell_units(student, self.intermediate)
-        return (
-            Cut(student) if self.layers is None else DropLayers(self.layers).cut(student, evidence)
-        )
+        if self.layers is None:
+            return Cut(student)
+        return DropLayers(self.layers).cut(student, evidence)
+
+    def kept_heads(
+        self,
+        student: nn.Module,
+        layers: list[EncoderLayer],
+        evidence: Evidence,
+    ) -> dict[PartGroup, Tensor]:
+        """The numbers of each layer's heads that stay; empty where all do."""
+        if self.heads is None:
+            return {}
+        scores = self.scores(student, [layer.heads for layer in layers], evidence)
+        if shared_biases(student):
+            scores = shared_scores(scores)
+        return choose(scores, self.heads, "heads")
+
+    def kept_units(
+        self,
+        student: nn.Module,
+        layers: list[EncoderLayer],
+        evidence: Evidence,
+    ) -> dict[PartGroup, Tensor]:
+        """The numbers of each layer's units that stay; empty where all do."""
+        if self.intermediate is None:
+            return {}
+        scores = self.scores(student, [layer.units for layer in layers], evidence)
+        return choose(scores, self.intermediate, "intermediate")
 
     def scores(
-        self, student: nn.Module, groups: list[Group], evidence: Evidence
-    ) -> dict[Group, torch.Tensor]:
+        self,
+        student: nn.Module,
+        groups: list[PartGroup],
+        evidence: Evidence,
+    ) -> dict[PartGroup, Tensor]:
         """(P) how much each part of each group counts."""
         if self.importance == "magnitude":
             return {group: magnitude(student, group) for group in groups}
-        found = importance(
-            student, {group.reads: group.size for group in groups}, evidence, self.importance
-        )
-        return {group: found[group.reads] for group in groups}
+        sizes = {group.reads: group.size for group in groups}
+        by_reader = importance(student, sizes, evidence, self.importance)
+        return {group: by_reader[group.reads] for group in groups}
 
 
 def shared_biases(model: nn.Module) -> list[nn.Embedding]:
-    """Position biases that hold a column for each head of every layer."""
-    named = [module for name, module in model.named_modules() if name.rpartition(".")[2] == SHARED]
-    return [module for module in named if isinstance(module, nn.Embedding)]
+    """Position biases that hold a column for each head, the same for every layer."""
+    biases = []
+    for name, module in model.named_modules():
+        is_bias = name.rpartition(".")[2] == SHARED_BIAS
+        if is_bias and isinstance(module, nn.Embedding):
+            biases.append(module)
+    return biases
 
 
-def magnitude(model: nn.Module, group: Group) -> torch.Tensor:
+def magnitude(model: nn.Module, group: PartGroup) -> Tensor:
     """(P) the norm of all weights that go with a part."""
-    squares = reader(model, group.reads).weight.detach().double().square().sum(0)
+    squares = wide(reader(model, group.reads).weight.detach()).square().sum(0)
     for name in group.makes:
-        squares = squares + reader(model, name).weight.detach().double().square().sum(1)
+        squares = squares + wide(reader(model, name).weight.detach()).square().sum(1)
     return squares.unflatten(0, (-1, group.size)).sum(1).sqrt()
 
 
+def shared_scores(scores: dict[PartGroup, Tensor]) -> dict[PartGroup, Tensor]:
+    """The sum over the layers, each scaled to norm 1, for every layer."""
+    scaled = [values / values.norm().clamp_min(1e-30) for values in scores.values()]
+    return dict.fromkeys(scores, torch.stack(scaled).sum(0))
+
+
 def choose(
-    scores: dict[Group, torch.Tensor], count: int, key: str, *, alike: bool
-) -> dict[Group, torch.Tensor]:
-    """The numbers of the `count` parts of each group that count most, in order; the same in all groups where `alike`. Raises ValueError."""
+    scores: dict[PartGroup, Tensor],
+    count: int,
+    key: str,
+) -> dict[PartGroup, Tensor]:
+    """The numbers of the `count` parts of each group that count most, in order.
+
+    Raises ValueError where a group has not so many. `key`: the recipe's.
+    """
+    kept = {}
     for group, values in scores.items():
         if not 1 <= count <= len(values):
             raise ValueError(
                 f"prune_width: {key}: cannot keep {count} of {len(values)} (`{group.reads}`)"
             )
-    if alike:
-        total = torch.stack(
-            [values / values.norm().clamp_min(1e-30) for values in scores.values()]
-        ).sum(0)
-        scores = dict.fromkeys(scores, total)
-    return {group: values.topk(count).indices.sort().values for group, values in scores.items()}
+        kept[group] = values.topk(count).indices.sort().values
+    return kept
 
 
-def keep_parts(model: nn.Module, group: Group, index: torch.Tensor) -> None:
-    """Leave the other parts out of every matrix, in place."""
-    places = (index.unsqueeze(1) * group.size + torch.arange(group.size)).flatten()
+def keep_parts(
+    model: nn.Module,
+    group: PartGroup,
+    numbers: Tensor,
+) -> None:
+    """Leave the other parts out of every matrix, in place. `numbers`: of those that stay."""
+    within = torch.arange(group.size, device=numbers.device)
+    columns = (numbers.unsqueeze(1) * group.size + within).flatten()
     last = reader(model, group.reads)
-    put(last, "weight", last.weight.detach()[:, places].clone())
-    last.in_features = len(places)
+    put(last, "weight", last.weight.detach()[:, columns].clone())
+    last.in_features = len(columns)
     for name in group.makes:
         maker = reader(model, name)
-        put(maker, "weight", maker.weight.detach()[places].clone())
+        put(maker, "weight", maker.weight.detach()[columns].clone())
         if maker.bias is not None:
-            put(maker, "bias", maker.bias.detach()[places].clone())
-        maker.out_features = len(places)
+            put(maker, "bias", maker.bias.detach()[columns].clone())
+        maker.out_features = len(columns)
 
 
-def tell_heads(model: nn.Module, layers: list[Layer], count: int, index: torch.Tensor) -> None:
-    """Let attention modules, and a bias that the layers share, know their heads. The config cannot: it takes D / heads for the size of a head."""
+def tell_heads(
+    model: nn.Module,
+    layers: list[EncoderLayer],
+    count: int,
+    numbers: Tensor,
+) -> None:
+    """Let attention modules, and a bias that the layers share, know their heads.
+
+    The config cannot know: it takes D / heads for the size of a head.
+    """
     for layer in layers:
         module: Any = model.get_submodule(layer.attention)
-        for names, size in ((HEADS, count), (WIDTHS, count * layer.heads.size)):
-            for name in vars(module).keys() & names:
-                setattr(module, name, size)
+        attributes = vars(module)
+        for name in HEAD_COUNTS:
+            if name in attributes:
+                setattr(module, name, count)
+        for name in HEAD_WIDTHS:
+            if name in attributes:
+                setattr(module, name, count * layer.heads.size)
     for bias in shared_biases(model):
-        put(bias, "weight", bias.weight.detach()[:, index].clone())
+        put(bias, "weight", bias.weight.detach()[:, numbers].clone())
         bias.embedding_dim = count
 
 
 def tell_units(model: nn.Module, count: int) -> None:
-    """Let the config know the number of units."""
+    """Let the config of a transformers model know the number of units."""
     config: Any = getattr(model, "config", None)
-    for name in UNITS if config is not None else ():
-        if name in config.to_dict():
+    if config is None:
+        return
+    known = config.to_dict()
+    for name in UNIT_COUNTS:
+        if name in known:
             setattr(config, name, count)

@@ -1,13 +1,19 @@
-"""Leave out the words of the vocabulary that the training rows never use: rows of the word embeddings, and tokens of the tokenizer with them
-(Abdaoui, Pradel, Sigel, 2020, arXiv 2010.05609: "Load What You Need", for the languages of a multilingual BERT; here for a task).
+"""Leave out the words of the vocabulary that the training rows never use: rows of the word
+embeddings, and tokens of the tokenizer with them (Abdaoui, Pradel and Sigel, 2020, arXiv
+2010.05609: "Load What You Need", for the languages of a multilingual BERT; here for a task).
 
-Kept: every token that occurs in the training rows (at their full length) or in the lines of `corpus`; special and added tokens, the unknown one, all
-single characters and bytes, so that any text still falls into pieces; and the first ids up to that of padding, which so stays where models expect
-it. The others are numbered anew in their order. On the texts that were seen, pieces and answers are exactly those of the teacher. That is checked,
-and what a text whose pieces would change might hold is kept as well. Elsewhere a word that is gone is read in smaller pieces. Output layers stay.
+Kept is every token that occurs in the training rows (at their full length) or in the lines of
+`corpus`; special and added tokens, the unknown one, all single characters and bytes, so that any
+text still falls into pieces; and the first ids up to that of padding, which so stays where models
+expect it. The others are numbered anew in their order.
+
+On the texts that were seen, pieces and answers are exactly those of the teacher. That is checked,
+and what a text whose pieces would change might hold is kept as well. Elsewhere a word that is gone
+is read in smaller pieces. Output layers stay.
 
     WordPiece    the longest match of a seen word is a seen token, unless the word is unknown
-    BPE          of the merges those stay that make a kept token, and what they merge is kept; the others never act on a seen text
+    BPE          of the merges those stay that make a kept token, and what they merge is kept; the
+                 others never act on a seen text
     Unigram      the best pieces of a seen text stay the best of fewer
 """
 
@@ -20,21 +26,24 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from limbeck.data.splits import relocated
+from limbeck.data.paths import relocate
 from limbeck.models.structure import put
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._embeddings import word_embeddings
-from limbeck.surgeries._vocabulary import Vocabulary
+from limbeck.surgeries._tokenizer_json import TokenizerJson
 from limbeck.tasks.inputs.tokenized import open_tokenizer
 
-AT_ONCE = 5000  # texts encoded at a time
+# Texts that are encoded in one call: enough to keep all cores at work, few enough that their
+# encodings take little memory.
+TEXTS_AT_ONCE = 5000
 
-Text = str | tuple[str, ...]  # as it is, or as words
+# A text as it is, or as words.
+TextOrWords = str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class TrimVocabulary:
-    """`corpus`: a file of further texts, one a line."""
+    """`corpus`: a file of further texts, one a line, whose tokens stay too."""
 
     corpus: str | None = None
 
@@ -42,73 +51,102 @@ class TrimVocabulary:
 
     @property
     def files(self) -> Sequence[str]:
-        return () if self.corpus is None else (relocated({"corpus": self.corpus})["corpus"],)
+        """The corpus, where there is one."""
+        return () if self.corpus is None else (relocate(self.corpus),)
 
     def cut(self, teacher: nn.Module, evidence: Evidence) -> Cut:
-        """A copy of `teacher` with fewer words, and its tokenizer. Raises ValueError for a task without texts, or a tokenizer of another kind."""
+        """A copy of `teacher` with fewer words, and its tokenizer.
+
+        Raises ValueError for a task without texts, or a tokenizer of a kind that is not known here.
+        """
         if evidence.task.preprocess_file != "tokenizer.json":
             raise ValueError(
-                "trim_vocabulary: this task reads no texts, so there is no vocabulary to trim. Take another surgery"
+                "trim_vocabulary: this task reads no texts, so there is no vocabulary to trim. "
+                "Take another surgery"
             )
         student = copy.deepcopy(teacher)
         _, embedding = word_embeddings(student, "trim_vocabulary")
-        kept, text = trimmed(
+        padding = embedding.padding_idx or 0
+        kept, tokenizer = trimmed(
             evidence.task.preprocess,
-            [*self.texts(evidence)],
-            {*range((embedding.padding_idx or 0) + 1)},
+            list(self.texts(evidence)),
+            set(range(padding + 1)),
         )
-        keep_rows(embedding, [i for i in kept if i < embedding.num_embeddings])
+        # A tokenizer may have tokens that the model has no embedding for.
+        rows = [index for index in kept if index < embedding.num_embeddings]
+        keep_rows(embedding, rows)
         tell_config(student, kept, embedding.num_embeddings)
-        return Cut(student, text)
+        return Cut(student, tokenizer)
 
-    def texts(self, evidence: Evidence) -> Iterator[Text]:
+    def texts(self, evidence: Evidence) -> Iterator[TextOrWords]:
         """Every text that was seen; of a pair both."""
         for row in evidence.rows:
             content = evidence.task.content(row)
-            if isinstance(content, str) or "words" in row:
-                yield content
-            else:
-                yield from content
+            is_pair = not isinstance(content, str) and "words" not in row
+            yield from content if is_pair else [content]
         for path in self.files:
             with open(path, encoding="utf-8") as lines:
-                yield from (line.strip() for line in lines)
+                for line in lines:
+                    yield line.strip()
 
 
-def trimmed(text: str, texts: Sequence[Text], wanted: set[int]) -> tuple[list[int], str]:
-    """The ids that stay, in order, and the tokenizer with them alone: it reads all of `texts` as before. Raises ValueError where none does."""
-    whole = Vocabulary.parse(text)
-    wanted = wanted | whole.always | {i for ids in pieces(text, texts) for i in ids}
+def trimmed(
+    text: str,
+    texts: Sequence[TextOrWords],
+    wanted: set[int],
+) -> tuple[list[int], str]:
+    """The ids that stay, in order, and the tokenizer.json with them alone.
+
+    `text`: the whole tokenizer.json. `texts`: what the new tokenizer reads as the whole one does.
+    `wanted`: ids that stay in any case.
+
+    Raises ValueError where no smaller tokenizer reads them so.
+    """
+    whole = TokenizerJson.parse(text)
+    whole_pieces = list(pieces(text, texts))
+    wanted = wanted | whole.always_kept
+    for ids in whole_pieces:
+        wanted.update(ids)
     while True:
-        kept = sorted(whole.closed(wanted))
-        fewer = whole.keeping(kept)
-        pairs = zip(texts, pieces(text, texts), pieces(fewer, texts), strict=True)
-        changed = [each for each, before, after in pairs if before != [kept[i] for i in after]]
+        # 1. The tokenizer with the wanted tokens.
+        kept = sorted(whole.with_merged(wanted))
+        smaller = whole.keeping(kept)
+        # 2. The texts that it reads otherwise.
+        changed = []
+        for each, before, after in zip(texts, whole_pieces, pieces(smaller, texts), strict=True):
+            if before != [kept[index] for index in after]:
+                changed.append(each)
         if not changed:
-            return kept, fewer
+            return kept, smaller
+        # 3. All that stands for a part of these texts is wanted too.
         more = whole.within(normalized(text, changed)) - wanted
         if not more:
             raise ValueError(
-                f"trim_vocabulary: the tokenizer would read {changed[0]!r} otherwise with fewer tokens. Take another surgery"
+                f"trim_vocabulary: the tokenizer would read {changed[0]!r} otherwise "
+                "with fewer tokens. Take another surgery"
             )
         wanted |= more
 
 
-def pieces(tokenizer: str, texts: Sequence[Text]) -> Iterator[list[int]]:
+def pieces(tokenizer: str, texts: Sequence[TextOrWords]) -> Iterator[list[int]]:
     """The ids of each text at its full length, without special tokens."""
     opened = open_tokenizer(tokenizer)
     opened.no_truncation()
-    for is_words, group in groupby(texts, lambda each: not isinstance(each, str)):
-        given = list(group)
-        for start in range(0, len(given), AT_ONCE):
-            part = given[start : start + AT_ONCE]
-            for encoding in opened.encode_batch(
-                part, is_pretokenized=is_words, add_special_tokens=False
-            ):
+    # A call takes either texts or words.
+    for are_words, group in groupby(texts, lambda each: not isinstance(each, str)):
+        alike = list(group)
+        for start in range(0, len(alike), TEXTS_AT_ONCE):
+            encodings = opened.encode_batch(
+                alike[start : start + TEXTS_AT_ONCE],
+                is_pretokenized=are_words,
+                add_special_tokens=False,
+            )
+            for encoding in encodings:
                 yield encoding.ids
 
 
-def normalized(tokenizer: str, texts: Sequence[Text]) -> Iterator[str]:
-    """Texts as the tokenizer looks them up, but for its marks."""
+def normalized(tokenizer: str, texts: Sequence[TextOrWords]) -> Iterator[str]:
+    """Texts as the tokenizer looks them up, but for its marks; words one by one."""
     normalizer = open_tokenizer(tokenizer).normalizer
     for each in texts:
         for part in [each] if isinstance(each, str) else each:
@@ -117,16 +155,24 @@ def normalized(tokenizer: str, texts: Sequence[Text]) -> Iterator[str]:
 
 def keep_rows(embedding: nn.Embedding, rows: list[int]) -> None:
     """Leave the other words out, in place."""
-    put(embedding, "weight", embedding.weight.detach()[torch.tensor(rows)].clone())
+    weight = embedding.weight.detach()
+    index = torch.tensor(rows, device=weight.device)
+    put(embedding, "weight", weight[index].clone())
     embedding.num_embeddings = len(rows)
 
 
-def tell_config(model: Any, kept: list[int], words: int) -> None:
-    """Let the config of a transformers model know how many words there are, and the ids of its special tokens."""
-    config, new = getattr(model, "config", None), {old: index for index, old in enumerate(kept)}
+def tell_config(
+    model: Any,
+    kept: list[int],
+    num_words: int,
+) -> None:
+    """Let the config of a transformers model know how many words there are, and the new ids of its
+    special tokens."""
+    config = getattr(model, "config", None)
     if config is None:
         return
-    config.vocab_size = words
+    config.vocab_size = num_words
+    new_ids = {old: new for new, old in enumerate(kept)}
     for key, value in config.to_dict().items():
         if key.endswith("_token_id") and isinstance(value, int):
-            setattr(config, key, new.get(value))
+            setattr(config, key, new_ids.get(value))
