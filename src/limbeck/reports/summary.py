@@ -97,6 +97,7 @@ def places(out: Path, *, has_layers: bool) -> list[str]:
     # A run leaves an artifact, a float model, or neither where parity fails.
     found += [f"{name:9} {out / name}" for name in ("artifact", "model") if (out / name).is_dir()]
     if has_layers:
+        # The page has them too, without milliseconds.
         found.append(f"layers    limbeck inspect {out}")
     return found
 
