@@ -8,10 +8,9 @@ from limbeck.tasks.inputs.image import ImageInput
 from limbeck.tasks.joined import JoinedTask
 
 
-class ImageClassification(
-    JoinedTask,
-    input=ImageInput,
-    head=OneLabelWithAuc,
-    auto_model="AutoModelForImageClassification",
-):
+class ImageClassification(JoinedTask):
     """`labels` in order of the logits; `preprocess`: JSON of size, mean and standard deviation."""
+
+    input_type = ImageInput
+    head_type = OneLabelWithAuc
+    auto_model = "AutoModelForImageClassification"

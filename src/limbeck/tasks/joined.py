@@ -1,21 +1,26 @@
-"""A task is an input and a head: which two, its file says in a line.
+"""A task is an input and a head: which two, its file says.
 
-    class TextClassification(
-        JoinedTask, input=TextInput, head=OneLabel, auto_model="AutoModelForSequenceClassification"
-    ):
-        '''One label for a text.'''
+    class TextClassification(JoinedTask):
+        '''`labels` in order of the logits; `preprocess`: the text of a `tokenizer.json`.'''
+
+        input_type = TextInput
+        head_type = OneLabel
+        auto_model = "AutoModelForSequenceClassification"
 
 An outside task is one such file; an input or a head that is new may stand in the same file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from limbeck.sources import Row
 from limbeck.tasks import Encoded, Scored
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
+
+# What a `ClassProperty` reads.
+Fact = TypeVar("Fact")
 
 
 class Input(Protocol):
@@ -114,12 +119,25 @@ class Head(Protocol):
         ...
 
 
+class ClassProperty(Generic[Fact]):
+    """A property of a class, which its objects have too: `read` is given the class."""
+
+    def __init__(self, read: Callable[[Any], Fact]) -> None:
+        self.read = read
+
+    def __get__(self, task: object, kind: type) -> Fact:
+        return self.read(kind)
+
+
 @dataclass(frozen=True)
 class JoinedTask:
     """What every task of an input and a head is; no task of its own.
 
     `labels`: in order of the logits, as `find_labels` gives them.
     `preprocess`: the text of the artifact's `preprocess_file`, from which the input is made.
+
+    A task's class says `input_type`, `head_type`, and in `auto_model` the class of `transformers`
+    that opens a model for it.
     """
 
     labels: Sequence[str]
@@ -129,44 +147,36 @@ class JoinedTask:
     head_type: ClassVar[type[Head]]
     auto_model: ClassVar[str]
 
-    metric: ClassVar[str]
-    metric_names: ClassVar[Names]
-    hard_loss: ClassVar[str]
-    likelihood: ClassVar[str]
-    preprocess_file: ClassVar[str]
-    input_names: ClassVar[Names]
-    row_keys: ClassVar[Names]
+    # What input and head say of themselves is known of the class: a recipe is checked, and data are
+    # read, before there are labels or a tokenizer to make a task with.
 
-    def __init_subclass__(
-        cls,
-        *,
-        input: type[Input],
-        head: type[Head],
-        auto_model: str,
-    ) -> None:
-        """A fact of the input or of the head is one of the task's class: a recipe is checked, and
-        data are read, before there is a tokenizer to make a task with."""
-        cls.input_type = input
-        cls.head_type = head
-        cls.auto_model = auto_model
-        cls.metric = head.metric
-        cls.metric_names = head.metric_names
-        cls.hard_loss = head.hard_loss
-        cls.likelihood = head.likelihood
-        cls.preprocess_file = input.preprocess_file
-        cls.input_names = input.input_names
-        cls.row_keys = (*input.row_keys, *head.row_keys)
+    @ClassProperty
+    def metric(cls) -> str:
+        return cls.head_type.metric
 
-    @cached_property
-    def input(self) -> Any:
-        """The input; Any, because each has attributes of its own, such as a text's `tokenizer`."""
-        return self.input_type(self.preprocess)
+    @ClassProperty
+    def metric_names(cls) -> Names:
+        return cls.head_type.metric_names
 
-    @cached_property
-    def head(self) -> Head:
-        return self.head_type(self.labels)
+    @ClassProperty
+    def hard_loss(cls) -> str:
+        return cls.head_type.hard_loss
 
-    # What rows hold is known of the class, without labels or a tokenizer.
+    @ClassProperty
+    def likelihood(cls) -> str:
+        return cls.head_type.likelihood
+
+    @ClassProperty
+    def preprocess_file(cls) -> str:
+        return cls.input_type.preprocess_file
+
+    @ClassProperty
+    def input_names(cls) -> Names:
+        return cls.input_type.input_names
+
+    @ClassProperty
+    def row_keys(cls) -> Names:
+        return (*cls.input_type.row_keys, *cls.head_type.row_keys)
 
     @classmethod
     def find_labels(cls, rows: Rows) -> list[str]:
@@ -179,6 +189,15 @@ class JoinedTask:
     @classmethod
     def content(cls, row: Row) -> Any:
         return cls.input_type.content(row)
+
+    @cached_property
+    def input(self) -> Any:
+        """The input; Any, because each has attributes of its own, such as a text's `tokenizer`."""
+        return self.input_type(self.preprocess)
+
+    @cached_property
+    def head(self) -> Head:
+        return self.head_type(self.labels)
 
     # The input's part.
 

@@ -120,6 +120,7 @@ def report_row(
     figures: Array,
     support: int,
 ) -> Answer:
+    """One row of a `report`; `figures` (3): precision, recall, F1."""
     precision, recall, f1 = figures.tolist()
     return {
         "label": name,

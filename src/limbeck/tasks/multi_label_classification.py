@@ -7,7 +7,9 @@ from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.joined import JoinedTask
 
 
-class MultiLabelClassification(
-    JoinedTask, input=TextInput, head=SeveralLabels, auto_model="AutoModelForSequenceClassification"
-):
+class MultiLabelClassification(JoinedTask):
     """`labels` in order of the logits; `preprocess`: the text of a `tokenizer.json`."""
+
+    input_type = TextInput
+    head_type = SeveralLabels
+    auto_model = "AutoModelForSequenceClassification"

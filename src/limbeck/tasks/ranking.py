@@ -13,5 +13,9 @@ from limbeck.tasks.inputs.separate_texts import SeparateTextsInput
 from limbeck.tasks.joined import JoinedTask
 
 
-class Ranking(JoinedTask, input=SeparateTextsInput, head=ItemOfQuery, auto_model="AutoModel"):
+class Ranking(JoinedTask):
     """`labels`: none, as items are no classes; `preprocess`: the text of a `tokenizer.json`."""
+
+    input_type = SeparateTextsInput
+    head_type = ItemOfQuery
+    auto_model = "AutoModel"

@@ -11,7 +11,9 @@ from limbeck.tasks.inputs.separate_texts import SeparateTextsInput
 from limbeck.tasks.joined import JoinedTask
 
 
-class SentenceEmbedding(
-    JoinedTask, input=SeparateTextsInput, head=Similarity, auto_model="AutoModel"
-):
+class SentenceEmbedding(JoinedTask):
     """`labels`: one, the range of the scores; `preprocess`: the text of a `tokenizer.json`."""
+
+    input_type = SeparateTextsInput
+    head_type = Similarity
+    auto_model = "AutoModel"

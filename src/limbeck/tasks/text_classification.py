@@ -8,7 +8,9 @@ from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.joined import JoinedTask
 
 
-class TextClassification(
-    JoinedTask, input=TextInput, head=OneLabel, auto_model="AutoModelForSequenceClassification"
-):
+class TextClassification(JoinedTask):
     """`labels` in order of the logits; `preprocess`: the text of a `tokenizer.json`."""
+
+    input_type = TextInput
+    head_type = OneLabel
+    auto_model = "AutoModelForSequenceClassification"

@@ -7,7 +7,9 @@ from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.joined import JoinedTask
 
 
-class TextRegression(
-    JoinedTask, input=TextInput, head=Number, auto_model="AutoModelForSequenceClassification"
-):
+class TextRegression(JoinedTask):
     """`labels`: one, the range of the numbers; `preprocess`: the text of a `tokenizer.json`."""
+
+    input_type = TextInput
+    head_type = Number
+    auto_model = "AutoModelForSequenceClassification"

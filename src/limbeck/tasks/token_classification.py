@@ -7,7 +7,9 @@ from limbeck.tasks.inputs.words import WordsInput
 from limbeck.tasks.joined import JoinedTask
 
 
-class TokenClassification(
-    JoinedTask, input=WordsInput, head=Tags, auto_model="AutoModelForTokenClassification"
-):
+class TokenClassification(JoinedTask):
     """`labels` in order of the logits, O first; `preprocess`: the text of a `tokenizer.json`."""
+
+    input_type = WordsInput
+    head_type = Tags
+    auto_model = "AutoModelForTokenClassification"
