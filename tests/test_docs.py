@@ -112,7 +112,7 @@ def test_every_recipe_is_short_and_read(path: Path) -> None:
 
 
 def test_the_demo_is_a_recipe_of_the_folder() -> None:
-    demo = ROOT / "src" / "limbeck" / "demo.yaml"
+    demo = ROOT / "src" / "limbeck" / "cli" / "demo.yaml"
     assert (
         demo.read_text()
         == (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text()

@@ -30,6 +30,7 @@ def bench(
     Told are the median (p50), what 99 of 100 inputs do not exceed (p99) and inputs a second, for
     texts of 128 tokens and for the inputs in their order; and the artifact's bytes and memory.
     """
+    # Each line as it comes: a large artifact takes minutes.
     for line in lines(artifact, source, runtime, threads, test=test):
         typer.echo(line)
 

@@ -23,6 +23,7 @@ def check(recipe: RecipeFile, overrides: Overrides = None, data_only: DataOnly =
     from limbeck.recipe.reading import read
 
     checked = check_recipe(read(recipe, overrides), rehearse=not data_only)
+    # What was found goes to stdout and mistakes to stderr, so that a script can part them.
     for line in checked.lines:
         typer.echo(line)
     for mistake in checked.mistakes:

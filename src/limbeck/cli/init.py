@@ -16,5 +16,6 @@ def init(data: Data, out: NewRecipe = Path("recipe.yaml"), model: TeacherModel =
     """Look at data and write a commented recipe for it."""
     from limbeck.cli.starter import write
 
+    # What was guessed is told too, so that a wrong guess is seen before it trains something.
     for line in write(data, out, model):
         typer.echo(line)

@@ -49,6 +49,7 @@ def inspect(folder: RunFolder, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(inspected))
         return
+    # rich would colour numbers, and take the [brackets] of a name for markup.
     console = Console(highlight=False)
     for line in lines(inspected):
         console.print(line, markup=False)
@@ -163,6 +164,7 @@ def changed_lines(changed: dict[str, Any]) -> list["RenderableType"]:
         rows.append(row)
     head = ("row", "truth", "float", "integers", "leaves float at", "error", "by")
     shown.append(table(head, rows, numbers=5))
+    # Where most of them leave is the layer to give more bits.
     rows_at = Counter(each["layer"] for each in first)
     for name, count in rows_at.most_common(MOST_PLACES):
         place = shortened(name)

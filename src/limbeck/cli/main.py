@@ -49,7 +49,9 @@ VERBS: dict[str, Callable[..., Any]] = {
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    # Foreseen mistakes are told by `exits`; the traceback of another is Python's own.
     pretty_exceptions_enable=False,
+    # Importing rich would take longer than showing the help.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -85,6 +87,7 @@ for name, verb in VERBS.items():
 
 def exit_status(arguments: Sequence[str] | None = None) -> int:
     """Run `limbeck ARGUMENTS` (those of the process where left out); its exit status."""
+    # Not standalone: click would tell mistakes itself, and leave the process.
     return exits.exit_status(lambda: app(arguments, standalone_mode=False))
 
 

@@ -15,5 +15,6 @@ def report(folder: RunFolder) -> None:
         raise ValueError(
             f"{folder}: no report.json here. `limbeck run RECIPE --out {folder}` writes one"
         )
+    # With the training curves, which lie beside the figures in metrics.jsonl.
     page.redraw(read_json(figures), folder)
     typer.echo(folder / "report.html")

@@ -36,6 +36,7 @@ class BadRow(ValueError):
         self.content = content
 
 
+# Raises the row, or notes it and returns: then the source goes on with the next one.
 OnBadRow = Callable[[BadRow], None]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import Lines
 
+# The names of the corpus as it is passed on in plain text; `unlabelled` is ours.
 FILES = {
     "train": "train.txt",
     "validation": "valid.txt",

@@ -75,7 +75,7 @@ class Csv(Table):
                 problem = f"{_quoting_problem(str(error))} (read up to line {lines.number})"
                 on_bad_row(BadRow(f"{lines.path}:{number}", problem))
             else:
-                if fields:
+                if fields:  # none in a blank line
                     yield number, fields
 
 

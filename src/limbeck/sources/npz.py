@@ -16,6 +16,7 @@ from limbeck.sources import OnBadRow, Row, fail
 from limbeck.sources._images import MOST_BYTES, listed, pixel_rows
 from limbeck.sources._labels import LabelParser
 
+# The beginnings of MedMNIST's names.
 SPLIT_OF_NAME = {"train": "train", "val": "validation", "test": "test"}
 UNLABELLED = "unlabelled_images"
 
