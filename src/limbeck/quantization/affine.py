@@ -1,49 +1,82 @@
-"""Affine quantization as pure functions (Jacob et al., 2018, arXiv 1712.05877, equation 1; rounding half to even as ONNX QuantizeLinear):
+"""Affine quantization as pure functions.
 
-    codes = clamp(round(x / scale) + zero_point, low, high)        x^ = (codes - zero_point) * scale
+    codes = clamp(round(x / scale) + zero_point, low, high)
+    x^    = (codes - zero_point) * scale
 
-`round` goes to the grid's nearest level where its levels are not all integers (`grids_torch.nearest_level`).
-Values are (groups, count): each row has its own scale and zero point, (groups). Everything is float32, codes too; see `pack` for bytes.
+Jacob et al., 2018, arXiv 1712.05877, equation 1; rounding half to even as ONNX's QuantizeLinear.
+On grids whose levels are not all integers `round` goes to the nearest level
+(`grids_torch.nearest_level`).
+
+Shapes: values are (G, count), G groups. Each row has a scale and a zero point of its own, (G).
+Everything is float32, codes too; `grids_torch` puts them into bytes.
 """
 
 import torch
+from torch import Tensor
 
 from limbeck.core.grids import Grid
 from limbeck.quantization.grids_torch import nearest_level
 
-SMALLEST = 1e-12  # a scale never falls below it
+# A scale never falls below it: far below any weight that matters, and large enough for x / scale
+# to stay finite.
+SMALLEST = 1e-12
 
 
 def quantize(
-    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid
-) -> torch.Tensor:
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    grid: Grid,
+) -> Tensor:
     """Codes as float32 integers; `scale` and `zero_point` broadcast against `x`."""
-    return (nearest_level(x / scale, grid) + zero_point).clamp(grid.low, grid.high)
+    levels = nearest_level(x / scale, grid)
+    codes = levels + zero_point
+    return codes.clamp(grid.low, grid.high)
 
 
-def dequantize(codes: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:
+def dequantize(
+    codes: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+) -> Tensor:
     """The values that codes stand for."""
     return (codes - zero_point) * scale
 
 
 def fit_interval(
-    low: torch.Tensor, high: torch.Tensor, grid: Grid
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(scale, zero_point) by which the grid covers [low, high] of each group; zero is on the grid, or between the two levels of `binary`."""
-    low, high = low.clamp_max(0), high.clamp_min(0)
+    low: Tensor,
+    high: Tensor,
+    grid: Grid,
+) -> tuple[Tensor, Tensor]:
+    """(scale, zero_point), (G) each, by which the grid covers [low, high] of each group.
+
+    Zero is on the grid, or between the two levels of `binary`. An interval that leaves it out is
+    widened to it.
+    """
+    low = low.clamp_max(0)
+    high = high.clamp_min(0)
     if grid.symmetric:
+        # The end that needs the larger scale decides: int4 has one level more below zero.
         scale = torch.maximum(low / grid.low, high / grid.high)
-        return scale.clamp_min(SMALLEST), torch.zeros_like(scale)
-    levels = grid.high - grid.low
-    scale = (high / levels - low / levels).clamp_min(SMALLEST)
-    return scale, (grid.low - torch.round(low / scale)).clamp(grid.low, grid.high)
+        scale = scale.clamp_min(SMALLEST)
+        return scale, torch.zeros_like(scale)
+    num_steps = grid.high - grid.low
+    # Divided before they are subtracted: high - low may overflow.
+    scale = high / num_steps - low / num_steps
+    scale = scale.clamp_min(SMALLEST)
+    zero_point = grid.low - torch.round(low / scale)
+    return scale, zero_point.clamp(grid.low, grid.high)
 
 
 def squared_error(
-    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid
-) -> torch.Tensor:
-    """(groups) mean squared error of each row of `x` (groups, count)."""
-    scale, zero_point = scale.unsqueeze(1), zero_point.unsqueeze(1)
-    return (
-        (dequantize(quantize(x, scale, zero_point, grid), scale, zero_point) - x).square().mean(1)
-    )
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    grid: Grid,
+) -> Tensor:
+    """(G) mean squared error of each row of `x` (G, count)."""
+    scale = scale.unsqueeze(1)
+    zero_point = zero_point.unsqueeze(1)
+    codes = quantize(x, scale, zero_point, grid)
+    error = dequantize(codes, scale, zero_point) - x
+    return error.square().mean(1)
