@@ -40,6 +40,6 @@ def restore_state(module: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors by name as safetensors: the whole file or nothing."""
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(contiguous))
+    """Write tensors by name, on any device, as safetensors: the whole file or nothing."""
+    on_host = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(on_host))

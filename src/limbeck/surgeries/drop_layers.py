@@ -78,7 +78,7 @@ class DropLayers:
             return evenly(self.layers, num_layers)
         batches = evidence.batches_on(device_of(student))
         most = influence(student, names, batches).topk(self.layers)
-        return sorted(most.indices.tolist())
+        return sorted(most.indices.cpu().tolist())
 
 
 def check_same_shape(model: nn.Module, names: Sequence[str]) -> None:

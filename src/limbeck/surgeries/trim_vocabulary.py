@@ -28,6 +28,7 @@ from torch import nn
 
 from limbeck.data.paths import relocate
 from limbeck.models.structure import put
+from limbeck.models.torch_batches import move
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._embeddings import word_embeddings
 from limbeck.surgeries._tokenizer_json import TokenizerJson
@@ -156,7 +157,7 @@ def normalized(tokenizer: str, texts: Sequence[TextOrWords]) -> Iterator[str]:
 def keep_rows(embedding: nn.Embedding, rows: list[int]) -> None:
     """Leave the other words out, in place."""
     weight = embedding.weight.detach()
-    index = torch.tensor(rows, device=weight.device)
+    index = move(torch.tensor(rows), weight.device)
     put(embedding, "weight", weight[index].clone())
     embedding.num_embeddings = len(rows)
 
