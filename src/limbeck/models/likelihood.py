@@ -94,8 +94,11 @@ class Categorical:
         labels: Tensor,
     ) -> Tensor:
         known = labels != UNKNOWN
+        # UNKNOWN is no column: the first is read in its place, and thrown away. A selection by
+        # `known` would make the host wait for the device.
         columns = torch.where(known, labels, 0).unsqueeze(-1)
-        chosen = logits.log_softmax(-1).gather(-1, columns).squeeze(-1)
+        log_p = logits.log_softmax(-1)
+        chosen = log_p.gather(-1, columns).squeeze(-1)
         return torch.where(known, chosen, 0)
 
     def divergence(
@@ -103,6 +106,7 @@ class Categorical:
         p: Tensor,
         q: Tensor,
     ) -> Tensor:
+        # From log-probabilities: the logarithm of a rounded probability may be that of 0.
         return divergence(p.log_softmax(-1), q.log_softmax(-1))
 
     def at_temperature(
@@ -113,6 +117,7 @@ class Categorical:
         return logits / temperature
 
     def decide(self, logits: Tensor) -> Tensor:
+        # The softmax keeps their order.
         return logits.argmax(-1)
 
     def agreement(
@@ -120,7 +125,8 @@ class Categorical:
         p: Tensor,
         q: Tensor,
     ) -> Tensor:
-        return (self.decide(p) == self.decide(q)).float()
+        is_same = self.decide(p) == self.decide(q)
+        return is_same.float()
 
     def entropy(self, logits: Tensor) -> Tensor:
         log_p = logits.log_softmax(-1)
@@ -147,8 +153,10 @@ class Bernoulli:
         logits: Tensor,
         labels: Tensor,
     ) -> Tensor:
+        # log p is z - softplus(z), and log (1 - p) is - softplus(z).
         of_each_label = labels * logits - softplus(logits)
-        return torch.where(labels != UNKNOWN, of_each_label, 0).sum(-1)
+        counted = torch.where(labels != UNKNOWN, of_each_label, 0)
+        return counted.sum(-1)
 
     def divergence(
         self,
@@ -166,6 +174,7 @@ class Bernoulli:
         return logits / temperature
 
     def decide(self, logits: Tensor) -> Tensor:
+        # The sigmoid is above one half where its argument is above 0.
         return logits > 0
 
     def agreement(
@@ -173,7 +182,9 @@ class Bernoulli:
         p: Tensor,
         q: Tensor,
     ) -> Tensor:
-        return (self.decide(p) == self.decide(q)).float().mean(-1)
+        # Each label is a decision, so that a unit of many labels is rarely alike in all.
+        is_same = self.decide(p) == self.decide(q)
+        return is_same.float().mean(-1)
 
     def entropy(self, logits: Tensor) -> Tensor:
         # The entropy of p is the cross-entropy of p against itself.
@@ -186,6 +197,7 @@ class Bernoulli:
         signs: Tensor,
     ) -> Tensor:
         p = logits.sigmoid()
+        # The square root of each variance; labels do not depend on each other.
         return (p * (1 - p)).sqrt() * signs
 
 
@@ -200,7 +212,9 @@ class Gaussian:
         labels: Tensor,
     ) -> Tensor:
         """Of one logit a unit."""
-        nats = (logits.squeeze(-1) - labels).square() / 2 + math.log(2 * math.pi) / 2
+        squared_error = (logits.squeeze(-1) - labels).square()
+        # Of a density, which may exceed 1: the constant is that of a normal distribution.
+        nats = squared_error / 2 + math.log(2 * math.pi) / 2
         return torch.where(labels.isnan(), 0, -nats)
 
     def divergence(
@@ -226,17 +240,20 @@ class Gaussian:
         p: Tensor,
         q: Tensor,
     ) -> Tensor:
-        return ((p - q).abs() <= TOLERANCE).float().mean(-1)
+        is_same = (p - q).abs() <= TOLERANCE
+        return is_same.float().mean(-1)
 
     def entropy(self, logits: Tensor) -> Tensor:
         """log(2 pi e) / 2, whatever the mean."""
-        return torch.full_like(logits[..., 0], math.log(2 * math.pi * math.e) / 2)
+        nats = math.log(2 * math.pi * math.e) / 2
+        return torch.full_like(logits[..., 0], nats)
 
     def fisher_root(
         self,
         logits: Tensor,
         signs: Tensor,
     ) -> Tensor:
+        # All variances are 1.
         return signs
 
 
@@ -249,6 +266,7 @@ LIKELIHOODS: dict[str, UnitLikelihood] = {
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """(B, W) KL(p || q) in nats, of log-probabilities (B, W, V) over labels."""
+    # Losses call it with the log-probabilities that they have, softened or standardised.
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 

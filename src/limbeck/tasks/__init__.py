@@ -88,39 +88,16 @@ class Scored:
     offsets: Array
 
 
-class Task(Protocol):
-    """What the rest of the program asks a task; a new one need not write it: see `joined.py`.
+class Reading(Protocol):
+    """How a row becomes what a model reads.
 
-    Of the class:
-    `metric`: the name of the figure that a verdict is about; `metric_names`: of all figures.
-    `hard_loss`: the loss on the labels, a name in `losses/`.
-    `auto_model`: the class of `transformers` that opens a model for the task.
-    `preprocess_file`: the artifact's file that says how inputs are made.
-    `input_names`: what the model's inputs are called.
-    `row_keys`: what a row must hold.
-    `likelihood`: a name in `LIKELIHOODS`.
-
-    Of an object: `labels` in order of the logits, `preprocess` the text of `preprocess_file`, and
-    `input` with what belongs to the kind of input, such as a `tokenizer`.
+    `preprocess_file`: the artifact's file that says how. `input_names`: what the model's inputs are
+    called. `row_keys`: what a row must hold.
     """
 
-    metric: ClassVar[str]
-    metric_names: ClassVar[Names]
-    hard_loss: ClassVar[str]
-    auto_model: ClassVar[str]
     preprocess_file: ClassVar[str]
     input_names: ClassVar[Names]
     row_keys: ClassVar[Names]
-    likelihood: ClassVar[str]
-
-    @property
-    def labels(self) -> Sequence[str]: ...
-
-    @property
-    def preprocess(self) -> str: ...
-
-    @property
-    def input(self) -> Any: ...
 
     @property
     def padding(self) -> dict[str, int]:
@@ -128,8 +105,30 @@ class Task(Protocol):
         ...
 
     @staticmethod
+    def content(row: Row) -> Any:
+        """What makes two rows the same input; hashable."""
+        ...
+
+    def row(self, raw: Any) -> Row:
+        """A row, without a label, of what a user sends. Raises ValueError for what is no input."""
+        ...
+
+
+class Judging(Protocol):
+    """What logits are, and how they are judged.
+
+    `metric`: the name of the figure that a verdict is about; `metric_names`: of all figures.
+    `hard_loss`: the loss on the labels, a name in `losses/`. `likelihood`: a name in `LIKELIHOODS`.
+    """
+
+    metric: ClassVar[str]
+    metric_names: ClassVar[Names]
+    hard_loss: ClassVar[str]
+    likelihood: ClassVar[str]
+
+    @staticmethod
     def find_labels(rows: Rows) -> list[str]:
-        """The labels that `rows` have. Raises ValueError for a row whose label is none."""
+        """The labels of `rows`, in order. Raises ValueError for a row whose label is none."""
         ...
 
     @staticmethod
@@ -137,24 +136,7 @@ class Task(Protocol):
         """Rows of one stratum are drawn into each split in equal shares."""
         ...
 
-    @staticmethod
-    def content(row: Row) -> Any:
-        """What makes two rows the same input; hashable."""
-        ...
-
-    def encode(self, rows: Rows) -> Sequence[Encoded]:
-        """What the model reads of each row, and its labels, unknown where the row has none."""
-        ...
-
-    def row(self, raw: Any) -> Row:
-        """A row, without a label, of what a user sends. Raises ValueError for what is no input."""
-        ...
-
-    def decode(
-        self,
-        row: Row,
-        logits: Array,
-    ) -> Answer:
+    def decode(self, row: Row, logits: Array) -> Answer:
         """The answer to a row, ready for JSON, from its logits (W, V)."""
         ...
 
@@ -170,17 +152,41 @@ class Task(Protocol):
         """Sums (..., K) of `statistics` to metrics (...)."""
         ...
 
-    def ranked(
-        self,
-        scored: Scored,
-        weights: Array,
-    ) -> Figures:
+    def ranked(self, scored: Scored, weights: Array) -> Figures:
         """(R) the metrics that no sums over rows give, as they hang on the order of all scores;
         a row counts as often as each row of `weights` (R, N) says."""
         ...
 
     def details(self, scored: Scored) -> Answer:
         """Tables for the report, ready for JSON: by label, and confusions. May be empty."""
+        ...
+
+
+class Task(Reading, Judging, Protocol):
+    """What the rest of the program asks a task; a new one need not write it: see `joined.py`.
+
+    `auto_model`: the class of `transformers` that opens a model for the task.
+    """
+
+    auto_model: ClassVar[str]
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """In order of the logits."""
+        ...
+
+    @property
+    def preprocess(self) -> str:
+        """The text of `preprocess_file`."""
+        ...
+
+    @property
+    def input(self) -> Any:
+        """What belongs to the kind of input, such as a `tokenizer`."""
+        ...
+
+    def encode(self, rows: Rows) -> Sequence[Encoded]:
+        """What the model reads of each row, and its labels, unknown where the row has none."""
         ...
 
 

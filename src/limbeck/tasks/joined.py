@@ -16,106 +16,35 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, Scored
+from limbeck.tasks import Encoded, Judging, Reading, Scored
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # What a `ClassProperty` reads.
 Fact = TypeVar("Fact")
 
 
-class Input(Protocol):
-    """How a row becomes what a model reads; made from the text of the artifact's `preprocess_file`.
-
-    `input_names`: what the model's inputs are called; `row_keys`: what it reads of a row.
-    """
-
-    preprocess_file: ClassVar[str]
-    input_names: ClassVar[Names]
-    row_keys: ClassVar[Names]
+class Input(Reading, Protocol):
+    """How a row becomes what a model reads; made from the text of its `preprocess_file`."""
 
     def __init__(self, preprocess: str) -> None: ...
 
-    @property
-    def padding(self) -> dict[str, int]:
-        """What fills up each input of a shorter row, where that is not 0."""
-        ...
-
-    @staticmethod
-    def content(row: Row) -> Any:
-        """What makes two rows the same input; hashable."""
-        ...
-
-    def row(self, raw: Any) -> Row:
-        """A row of what a user sends. Raises ValueError for what is no input."""
-        ...
-
-    def encode(
-        self,
-        rows: Rows,
-        labels: Sequence[Array],
-    ) -> Sequence[Encoded]:
+    def encode(self, rows: Rows, labels: Sequence[Array]) -> Sequence[Encoded]:
         """What the model reads of each row, with its labels (W) or (W, V)."""
         ...
 
 
-class Head(Protocol):
+class Head(Judging, Protocol):
     """What the logits are, and how they are judged; made from the labels in their order.
 
     `row_keys`: where a row has its label.
     """
 
-    metric: ClassVar[str]
-    metric_names: ClassVar[Names]
-    hard_loss: ClassVar[str]
-    likelihood: ClassVar[str]
     row_keys: ClassVar[Names]
 
     def __init__(self, labels: Sequence[str]) -> None: ...
 
-    @staticmethod
-    def find_labels(rows: Rows) -> list[str]:
-        """The labels of `rows`, in order. Raises ValueError for a row whose label is none."""
-        ...
-
-    @staticmethod
-    def stratum(row: Row) -> str:
-        """Rows of one stratum are drawn into each split in equal shares."""
-        ...
-
     def targets(self, row: Row) -> Array:
         """(W) or (W, V) the labels of a row's units, unknown where the row has none."""
-        ...
-
-    def decode(
-        self,
-        row: Row,
-        logits: Array,
-    ) -> Answer:
-        """The answer to a row, ready for JSON, from its logits (W, V)."""
-        ...
-
-    def decisions(self, scored: Scored) -> Array:
-        """(P) or (P, V): what the logits of each unit decide for."""
-        ...
-
-    def statistics(self, scored: Scored) -> Array:
-        """(N, K) figures of each row whose sums over rows give the metrics."""
-        ...
-
-    def metrics(self, totals: Array) -> Figures:
-        """Sums (..., K) of `statistics` to metrics (...)."""
-        ...
-
-    def ranked(
-        self,
-        scored: Scored,
-        weights: Array,
-    ) -> Figures:
-        """(R) the metrics that hang on the order of all scores, not on sums over rows."""
-        ...
-
-    def details(self, scored: Scored) -> Answer:
-        """Tables for the report, ready for JSON. May be empty."""
         ...
 
 
