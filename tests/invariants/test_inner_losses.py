@@ -11,8 +11,7 @@ from limbeck.core.events import Note
 from limbeck.core.store import Store
 from limbeck.models.weights import WEIGHTS, model_state
 from limbeck.pipeline import compatibility
-from limbeck.pipeline.arm import run_arm
-from limbeck.pipeline.context import Arm
+from limbeck.pipeline.arm import Arm, run_arm
 from limbeck.recipe.reading import parse
 
 INNER = "hidden: {measure: cosine, each: place}, attention: {map_by: similarity}, relation: {}"

@@ -77,7 +77,7 @@ def write_cache(
         # 1. Forward. A view is drawn by the row's number in the whole split, not in its part.
         numbered = replace(batch, rows=encoded.start + rows)
         seen = request.view(to_device(numbered, device))
-        with torch.inference_mode():
+        with torch.no_grad():
             outputs = ask(model, seen, request.taps, request.dtype)
         # 2. Write. Files are made at the first batch, whose outputs tell the shapes.
         if not writers:

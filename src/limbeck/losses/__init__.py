@@ -59,12 +59,7 @@ class FeatureLoss(Loss, Protocol):
     matching: Matching
     pairs: LayerPairs
 
-    def bind(
-        self,
-        pairs: LayerPairs,
-        student: Outputs,
-        teacher: Outputs,
-    ) -> None: ...
+    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None: ...
 
 
 @runtime_checkable

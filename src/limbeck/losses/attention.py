@@ -52,12 +52,7 @@ class Attention(nn.Module):
         self.measure = measure
         self.pairs: LayerPairs = []
 
-    def bind(
-        self,
-        pairs: LayerPairs,
-        student: Outputs,
-        teacher: Outputs,
-    ) -> None:
+    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None:
         """Take the pairs; there is nothing to make, as heads are matched or averaged."""
         self.pairs = pairs
 
@@ -87,12 +82,15 @@ class Attention(nn.Module):
         if self.measure == "kl":
             # xlogy(0, 0) is 0, as the limit is; 0 * log 0 is a NaN.
             entropy = torch.special.xlogy(target, target)
-            nats = entropy - target * found.clamp_min(SMALLEST).log()
-            return masked_mean(nats.sum(-1).mean(1), mask)
+            log_found = found.clamp_min(SMALLEST).log()
+            nats = entropy - target * log_found
+            nats = nats.sum(-1).mean(1)
+            return masked_mean(nats, mask)
         # Relative, as in `hidden`: long texts have flat maps with small squares.
         squares = target.square().sum(-1).mean(1)
         power = masked_mean(squares, mask).clamp_min(SMALLEST)
-        errors = (found - target).square().sum(-1).mean(1)
+        differences = found - target
+        errors = differences.square().sum(-1).mean(1)
         return masked_mean(errors, mask) / power
 
 

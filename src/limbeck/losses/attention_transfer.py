@@ -41,12 +41,7 @@ class AttentionTransfer(nn.Module):
         self.matching = Matching(layers, map, map_by)
         self.pairs: LayerPairs = []
 
-    def bind(
-        self,
-        pairs: LayerPairs,
-        student: Outputs,
-        teacher: Outputs,
-    ) -> None:
+    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None:
         """Take the pairs; there is nothing to make, as channels are summed."""
         self.pairs = pairs
 
@@ -69,7 +64,8 @@ class AttentionTransfer(nn.Module):
             found = functional.normalize(found.flatten(1), dim=-1)
             target = functional.normalize(target.flatten(1), dim=-1)
             # Squared: the distance itself has no gradient at 0.
-            distance = (found - target).square().sum(-1)
+            differences = found - target
+            distance = differences.square().sum(-1)
             terms.append(masked_mean(distance, rows))
         return torch.stack(terms).mean()
 

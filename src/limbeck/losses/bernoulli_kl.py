@@ -41,8 +41,10 @@ class BernoulliKl(nn.Module):
         z = wide(student.logits) / temperature
         t = wide(teacher.logits.detach()) / temperature
         # log (1 - sigmoid(x)) as logsigmoid(-x): 1 - sigmoid(x) is 0 in float32 from x = 18 on.
-        present = t.sigmoid() * (logsigmoid(t) - logsigmoid(z))
-        absent = (-t).sigmoid() * (logsigmoid(-t) - logsigmoid(-z))
+        log_ratio_present = logsigmoid(t) - logsigmoid(z)
+        log_ratio_absent = logsigmoid(-t) - logsigmoid(-z)
+        present = t.sigmoid() * log_ratio_present
+        absent = (-t).sigmoid() * log_ratio_absent
         # Labels are independent given the input, so that their divergences add up.
         nats = (present + absent).sum(-1)
         mask = student.mask & teacher.mask

@@ -24,13 +24,7 @@ class BinaryCrossEntropy(nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ()
 
-    def forward(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        batch: Batch,
-        progress: float,
-    ) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Nats a unit, summed over its labels."""
         known = batch.labels != UNKNOWN
         logits = wide(student.logits)

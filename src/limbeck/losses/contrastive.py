@@ -66,12 +66,7 @@ class Contrastive(nn.Module):
         self.filled = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.pairs: LayerPairs = []
 
-    def bind(
-        self,
-        pairs: LayerPairs,
-        student: Outputs,
-        teacher: Outputs,
-    ) -> None:
+    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None:
         """Make both projections. Raises ValueError where more than one pair is mapped, since the
         memory holds one layer's."""
         if len(pairs) > 1:
@@ -80,8 +75,10 @@ class Contrastive(nn.Module):
         for student_map, teacher_map in matched(HIDDEN, pairs, student, teacher):
             student_width = student_map.shape[-1]
             teacher_width = teacher_map.shape[-1]
-            self.student_projectors.append(nn.Linear(student_width, self.width, bias=False))
-            self.teacher_projectors.append(nn.Linear(teacher_width, self.width, bias=False))
+            student_projector = nn.Linear(student_width, self.width, bias=False)
+            teacher_projector = nn.Linear(teacher_width, self.width, bias=False)
+            self.student_projectors.append(student_projector)
+            self.teacher_projectors.append(teacher_projector)
 
     def forward(
         self,
@@ -94,27 +91,36 @@ class Contrastive(nn.Module):
         # 1. Both models' embeddings of the batch's units.
         ((student_map, teacher_map),) = matched(HIDDEN, self.pairs, student, teacher)
         mask = student.mask & teacher.mask
-        found = self.student_projectors[0](flat_units(student_map, mask))
-        target = self.teacher_projectors[0](flat_units(teacher_map, mask))
+        student_units = flat_units(student_map, mask)
+        teacher_units = flat_units(teacher_map, mask)
+        found = self.student_projectors[0](student_units)
+        target = self.teacher_projectors[0](teacher_units)
         found = functional.normalize(found, dim=-1)
         target = functional.normalize(target, dim=-1)
 
         # 2. The student's against the teacher's: the batch (the first columns) and the memory.
         is_counted = mask.flatten()
-        classes = teacher.logits.argmax(-1).flatten()
+        decisions = teacher.logits.argmax(-1)
+        classes = decisions.flatten()
         others = torch.cat([target, self.memory])
         other_classes = torch.cat([classes, self.classes])
         is_there = torch.cat([is_counted, self.is_filled()])
-        scores = found @ others.T / self.temperature(progress)
+        cosines = found @ others.T
+        scores = cosines / self.temperature(progress)
 
         # 3. Negatives are of other classes; a unit itself stays, so that no row is all -inf.
         # The teacher decides for its own units too, so that no label is needed.
         is_other_class = classes[:, None] != other_classes
         is_negative = is_there & is_other_class
-        is_itself = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
+        is_itself = torch.eye(
+            *scores.shape,
+            dtype=torch.bool,
+            device=scores.device,
+        )
         is_kept = is_negative | is_itself
         kept = scores.masked_fill(~is_kept, -torch.inf)
-        nats = kept.logsumexp(-1) - scores.diagonal()
+        score_of_itself = scores.diagonal()
+        nats = kept.logsumexp(-1) - score_of_itself
 
         # 4. A validation must not fill the memory with rows that are not trained on.
         if self.training and len(self.memory):
@@ -123,22 +129,31 @@ class Contrastive(nn.Module):
 
     def is_filled(self) -> Tensor:
         """(M) which places of the memory hold a unit."""
-        places = torch.arange(len(self.memory), device=self.memory.device)
+        size = len(self.memory)
+        places = torch.arange(size, device=self.memory.device)
         return places < self.filled
 
     @torch.no_grad()
-    def remember(self, others: Tensor, other_classes: Tensor, is_there: Tensor) -> None:
+    def remember(
+        self,
+        others: Tensor,
+        other_classes: Tensor,
+        is_there: Tensor,
+    ) -> None:
         """Keep the first M of the units that are there: the batch's, then those remembered before.
 
         Shapes: `others` (N, width), `other_classes` (N), `is_there` (N).
         """
         size = len(self.memory)
-        self.filled.copy_(is_there.sum().clamp_max(size))
+        num_there = is_there.sum()
+        self.filled.copy_(num_there.clamp_max(size))
         places = torch.arange(size, device=is_there.device)
         first = index_of_true(is_there, places)
         is_empty = ~self.is_filled()
         # Empty places stay 0, so that equal trainings leave equal bytes.
-        memory = others[first].masked_fill(is_empty.unsqueeze(-1), 0)
-        classes = other_classes[first].masked_fill(is_empty, 0)
+        memory = others[first]
+        classes = other_classes[first]
+        memory = memory.masked_fill(is_empty.unsqueeze(-1), 0)
+        classes = classes.masked_fill(is_empty, 0)
         self.memory.copy_(memory)
         self.classes.copy_(classes)

@@ -18,13 +18,7 @@ class CosineError(nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ()
 
-    def forward(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        batch: Batch,
-        progress: float,
-    ) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Squared cosines a pair."""
         pairs = paired_units(student, batch)
         # 0 for a vector of zeros, which has no direction.

@@ -16,13 +16,7 @@ class CrossEntropy(nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ()
 
-    def forward(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        batch: Batch,
-        progress: float,
-    ) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Nats a unit."""
         is_labelled = student.mask & (batch.labels >= 0)
         # UNKNOWN is below 0, and an index below 0 is none: such a unit takes class 0, masked below.

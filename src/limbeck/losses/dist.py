@@ -85,13 +85,17 @@ def centred_over_units(values: Tensor, mask: Tensor) -> Tensor:
     """(B * W, V) of (B, W, V): less each label's mean over the counted units, and 0 where a unit
     does not count."""
     is_counted = mask.unsqueeze(-1)
-    mean = zero_where_not(is_counted, values).sum((0, 1)) / mask.sum().clamp_min(1)
+    total = zero_where_not(is_counted, values).sum((0, 1))
+    mean = total / mask.sum().clamp_min(1)
     # Zeros after centring add nothing to covariance and norms.
-    return zero_where_not(is_counted, values - mean).flatten(0, 1)
+    centred = zero_where_not(is_counted, values - mean)
+    return centred.flatten(0, 1)
 
 
 def correlation(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
     """Pearson's correlation of centred values along `dim`; 1 where neither varies."""
     covariance = (student * teacher).sum(dim)
-    norms = vector_norm(student, dim=dim) * vector_norm(teacher, dim=dim)
+    student_norm = vector_norm(student, dim=dim)
+    teacher_norm = vector_norm(teacher, dim=dim)
+    norms = student_norm * teacher_norm
     return (covariance + NO_VARIATION) / (norms + NO_VARIATION)

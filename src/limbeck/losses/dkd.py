@@ -61,7 +61,9 @@ class Dkd(nn.Module):
             )
         # Of a unit without a label, what the teacher decides.
         decisions = teacher.logits.argmax(-1)
-        target = torch.where(batch.labels >= 0, batch.labels, decisions).unsqueeze(-1)
+        is_labelled = batch.labels >= 0
+        classes = torch.where(is_labelled, batch.labels, decisions)
+        target = classes.unsqueeze(-1)
         temperature = self.temperature(progress)
         log_q, log_p = softened(student, teacher, temperature)
         student_target, student_others = decoupled(log_q, target)
@@ -79,7 +81,8 @@ def decoupled(log_p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """(log b (B, W, 2), log c (B, W, V - 1)) of log-probabilities (B, W, V), targets (B, W, 1)."""
     others = torch.arange(log_p.shape[-1] - 1, device=log_p.device)
     # Numbers from the target on move up by one: the labels without the target.
-    log_others = log_p.gather(-1, others + (others >= target))
+    others = others + (others >= target)
+    log_others = log_p.gather(-1, others)
     # log (1 - p_t) from the others, since 1 - p_t loses all digits where p_t is close to 1.
     log_rest = log_others.logsumexp(-1, keepdim=True)
     log_target = log_p.gather(-1, target)

@@ -46,12 +46,7 @@ class Fsp(nn.Module):
         self.projectors = nn.ModuleList()
         self.pairs: LayerPairs = []
 
-    def bind(
-        self,
-        pairs: LayerPairs,
-        student: Outputs,
-        teacher: Outputs,
-    ) -> None:
+    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None:
         """Make a projector for each pair, from the student's channels to the teacher's. Raises
         ValueError where no layer follows another."""
         if len(pairs) < 2:
@@ -81,7 +76,8 @@ class Fsp(nn.Module):
         for project, (student_map, teacher_map) in zip(self.projectors, maps, strict=True):
             # A linear layer works on the last axis, and channels are the second.
             channels_last = student_map.movedim(1, -1)
-            projected.append(project(channels_last).movedim(-1, 1))
+            projected_last = project(channels_last)
+            projected.append(projected_last.movedim(-1, 1))
             targets.append(teacher_map)
         terms = []
         # Each layer with the next one: one flow fewer than layers.
@@ -91,7 +87,8 @@ class Fsp(nn.Module):
             # Relative over the batch, as in `hidden`.
             squares = target.square().sum((1, 2))
             power = masked_mean(squares, rows).clamp_min(SMALLEST_POWER)
-            errors = (found - target).square().sum((1, 2))
+            differences = found - target
+            errors = differences.square().sum((1, 2))
             terms.append(masked_mean(errors, rows) / power)
         return torch.stack(terms).mean()
 

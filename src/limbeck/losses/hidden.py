@@ -56,12 +56,7 @@ class Hidden(nn.Module):
         self.projectors = nn.ModuleList()
         self.pairs: LayerPairs = []
 
-    def bind(
-        self,
-        pairs: LayerPairs,
-        student: Outputs,
-        teacher: Outputs,
-    ) -> None:
+    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None:
         """Make a projector for each pair of layers, from the student's width to the teacher's."""
         self.pairs = pairs
         (kind,) = self.kinds
@@ -100,6 +95,7 @@ class Hidden(nn.Module):
         # Over the batch, not unit by unit: a unit with a small map must not weigh more.
         squares = target.square().mean(-1)
         power = masked_mean(squares, mask).clamp_min(SMALLEST_POWER)
-        errors = (projected - target).square().mean(-1)
+        differences = projected - target
+        errors = differences.square().mean(-1)
         # Both means are over the same units, so their number cancels.
         return masked_mean(errors, mask) / power

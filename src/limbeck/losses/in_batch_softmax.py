@@ -50,18 +50,24 @@ class InBatchSoftmax(nn.Module):
         # At length 1 a score is a cosine, which the temperature then spreads.
         queries = functional.normalize(queries, dim=-1)
         items = functional.normalize(items, dim=-1)
-        scores = queries @ items.T / self.temperature(progress)
+        cosines = queries @ items.T
+        scores = cosines / self.temperature(progress)
 
         known = is_labelled.flatten()
         numbers = pairs.labels.flatten()
         is_other = numbers[:, None] != numbers
         is_negative = known[:, None] & known & is_other
         # A pair always meets itself, counted or not: a row of -inf alone has no finite gradient.
-        is_itself = torch.eye(len(known), dtype=torch.bool, device=known.device)
+        is_itself = torch.eye(
+            len(known),
+            dtype=torch.bool,
+            device=known.device,
+        )
         is_kept = is_negative | is_itself
         kept = scores.masked_fill(~is_kept, -torch.inf)
         # Rows: a query among the items. Columns: an item among the queries.
         of_queries = kept.logsumexp(1)
         of_items = kept.logsumexp(0)
-        nats = (of_queries + of_items) / 2 - scores.diagonal()
+        both_directions = (of_queries + of_items) / 2
+        nats = both_directions - scores.diagonal()
         return masked_mean(nats, known)

@@ -28,13 +28,7 @@ class LogitMse(nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
-    def forward(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        batch: Batch,
-        progress: float,
-    ) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Squared logits a label."""
         # The student alone learns: no gradient to the teacher.
         target = wide(teacher.logits.detach())

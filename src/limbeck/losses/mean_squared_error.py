@@ -18,13 +18,7 @@ class MeanSquaredError(nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ()
 
-    def forward(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        batch: Batch,
-        progress: float,
-    ) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Squared error a unit, in the squared unit of the labels."""
         # A mask alone would not do: 0 times a NaN is a NaN in the gradient.
         targets = batch.labels.nan_to_num()

@@ -64,12 +64,14 @@ class Mutual(nn.Module):
 
         # 1. The student's line; `softened` lets no gradient through to its second model.
         log_q, log_p = softened(student, peer, temperature)
-        student_line = temperature**2 * masked_mean(divergence(log_p, log_q), mask)
+        nats = divergence(log_p, log_q)
+        student_line = temperature**2 * masked_mean(nats, mask)
         if not peer_learns:
             return student_line
 
         # 2. The peer's line: the other way round, the student held still.
         log_p, log_q = softened(peer, student, temperature)
-        divergence_from_student = temperature**2 * masked_mean(divergence(log_q, log_p), mask)
+        nats = divergence(log_q, log_p)
+        soft = temperature**2 * masked_mean(nats, mask)
         hard = self.hard(peer, peer, batch, progress)
-        return student_line + hard + divergence_from_student
+        return student_line + hard + soft

@@ -52,12 +52,14 @@ class RankHinge(nn.Module):
         teacher_logits = wide(teacher.logits.detach())
         count = min(self.top, teacher_logits.shape[-1])
         first = teacher_logits.topk(count, -1).indices
-        student_gaps = gaps_behind(wide(student.logits), first)
+        student_logits = wide(student.logits)
+        student_gaps = gaps_behind(student_logits, first)
         teacher_gaps = gaps_behind(teacher_logits, first)
         # Ties, and those before it, make no pair with a label.
         is_behind = teacher_gaps > 0
         wanted_gaps = teacher_gaps.clamp_max(self.margin)
-        missing = (wanted_gaps - student_gaps).relu() * is_behind
+        too_small_by = (wanted_gaps - student_gaps).relu()
+        missing = too_small_by * is_behind
         # At least 1: a teacher that ties all labels puts none behind another.
         num_pairs = is_behind.sum((-2, -1)).clamp_min(1)
         mean_missing = missing.sum((-2, -1)) / num_pairs

@@ -50,12 +50,7 @@ class Relation(nn.Module):
         self.heads = heads
         self.pairs: LayerPairs = []
 
-    def bind(
-        self,
-        pairs: LayerPairs,
-        student: Outputs,
-        teacher: Outputs,
-    ) -> None:
+    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None:
         """Check the number of relation heads, or choose it. Raises ValueError where it does not
         divide both widths."""
         self.pairs = pairs

@@ -55,12 +55,7 @@ class Relational(nn.Module):
         self.units = units
         self.pairs: LayerPairs = []
 
-    def bind(
-        self,
-        pairs: LayerPairs,
-        student: Outputs,
-        teacher: Outputs,
-    ) -> None:
+    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None:
         """Take the pairs; there is nothing to make, as distances and angles have no width."""
         self.pairs = pairs
 
@@ -75,7 +70,12 @@ class Relational(nn.Module):
         layers."""
         mask = student.mask & teacher.mask
         indices, is_unit = chosen_units(mask.flatten(), self.units)
-        is_other = ~torch.eye(len(indices), dtype=torch.bool, device=mask.device)
+        is_itself = torch.eye(
+            len(indices),
+            dtype=torch.bool,
+            device=mask.device,
+        )
+        is_other = ~is_itself
         is_pair = is_unit[:, None] & is_unit & is_other
         # At [j, i, k]: j differs from i and from k, and i from k.
         is_triplet = is_pair[:, :, None] & is_pair[:, None, :] & is_other
@@ -84,11 +84,18 @@ class Relational(nn.Module):
             # Both models' units at the same slots; empty slots are masked in the means.
             found = flat_units(student_map, mask)[indices]
             target = flat_units(teacher_map, mask)[indices]
-            of_distances = huber(distances(found, is_pair), distances(target, is_pair))
-            of_angles = huber(angles(found), angles(target))
+            of_distances = huber(
+                distances(found, is_pair),
+                distances(target, is_pair),
+            )
+            of_angles = huber(
+                angles(found),
+                angles(target),
+            )
             distance = masked_mean(of_distances, is_pair)
             angle = masked_mean(of_angles, is_triplet)
-            terms.append(self.distance * distance + self.angle * angle)
+            term = self.distance * distance + self.angle * angle
+            terms.append(term)
         return torch.stack(terms).mean()
 
 
@@ -99,16 +106,19 @@ def chosen_units(mask: Tensor, most: int) -> tuple[Tensor, Tensor]:
     All in their order where they are no more than `most`; else evenly spaced with the last kept,
     as `models.layers.evenly` chooses them.
     """
-    slots = torch.arange(min(most, len(mask)), device=mask.device)
+    num_slots = min(most, len(mask))
+    slots = torch.arange(num_slots, device=mask.device)
     num_counted = mask.sum()
     # round((slot + 1) * num_counted / most) - 1 in whole numbers, halves to the even one as
     # Python's round: a quotient of float32 could fall on the wrong side of a half.
     doubled = 2 * (slots + 1) * num_counted + most
     rounded = doubled // (2 * most)
-    is_odd_half = (doubled % (2 * most) == 0) & (rounded % 2 == 1)
-    spaced = rounded - is_odd_half.long() - 1
+    is_half = doubled % (2 * most) == 0
+    is_odd = rounded % 2 == 1
+    spaced = rounded - (is_half & is_odd).long() - 1
     numbers = torch.where(num_counted > most, spaced, slots)
-    return index_of_true(mask, numbers), slots < num_counted
+    indices = index_of_true(mask, numbers)
+    return indices, slots < num_counted
 
 
 def huber(found: Tensor, target: Tensor) -> Tensor:

@@ -44,12 +44,7 @@ class Similarity(nn.Module):
         self.matching = Matching(layers, map, map_by)
         self.pairs: LayerPairs = []
 
-    def bind(
-        self,
-        pairs: LayerPairs,
-        student: Outputs,
-        teacher: Outputs,
-    ) -> None:
+    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None:
         """Take the pairs; there is nothing to make, as similarities have no width."""
         self.pairs = pairs
 
@@ -69,7 +64,8 @@ class Similarity(nn.Module):
             found = similarities(flat_units(student_map, mask))
             target = similarities(flat_units(teacher_map, mask))
             # Units that do not count are 0 in both, and so are their rows and columns.
-            distance = (found - target).square().sum()
+            differences = found - target
+            distance = differences.square().sum()
             terms.append(distance / num_units)
         return torch.stack(terms).mean()
 

@@ -37,7 +37,8 @@ class SoftCrossEntropy(nn.Module):
         temperature = self.temperature(progress)
         log_q, log_p = softened(student, teacher, temperature)
         # Without the teacher's entropy, which no gradient of the student's depends on.
-        nats = -(log_p.exp() * log_q).sum(-1)
+        p = log_p.exp()
+        nats = -(p * log_q).sum(-1)
         mask = student.mask & teacher.mask
         # Softening by T divides the gradient by T^2.
         return temperature**2 * masked_mean(nats, mask)

@@ -24,17 +24,13 @@ class TotalVariation(nn.Module):
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
-    def forward(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        batch: Batch,
-        progress: float,
-    ) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Between 0 and 1."""
         # No temperature: the distance is of the answers as they are given.
         log_q, log_p = softened(student, teacher, 1.0)
-        differences = (log_q.exp() - log_p.exp()).abs()
+        q = log_q.exp()
+        p = log_p.exp()
+        differences = (q - p).abs()
         distance = 0.5 * differences.sum(-1)
         mask = student.mask & teacher.mask
         return masked_mean(distance, mask)
