@@ -39,7 +39,10 @@ def total(plan: Mapping[str, str], table: Table) -> float:
 
 def smallest(costs: Table) -> Plan:
     """The plan that costs least."""
-    return {name: min(row, key=lambda form: row[form]) for name, row in costs.items()}
+    plan = {}
+    for name, row in costs.items():
+        plan[name] = min(row, key=row.__getitem__)
+    return plan
 
 
 def within(cost: float, limit: float) -> bool:
@@ -47,7 +50,11 @@ def within(cost: float, limit: float) -> bool:
     return cost <= limit * (1 + ALLOWANCE)
 
 
-def assign(losses: Table, costs: Table, limit: float) -> Plan:
+def assign(
+    losses: Table,
+    costs: Table,
+    limit: float,
+) -> Plan:
     """The plan of least loss within `limit`.
 
     Args:
@@ -71,31 +78,55 @@ def assign(losses: Table, costs: Table, limit: float) -> Plan:
     return best
 
 
-def best_known(losses: Table, costs: Table, limit: float) -> Plan:
+def best_known(
+    losses: Table,
+    costs: Table,
+    limit: float,
+) -> Plan:
     """The plan of least loss among the smallest one and those of one format for all modules."""
     formats = next(iter(losses.values()))
     known = [smallest(costs)]
     known += [dict.fromkeys(losses, form) for form in formats]
-    fitting = [plan for plan in known if within(total(plan, costs), limit)]
-    return min(fitting, key=lambda plan: total(plan, losses))
+    best: Plan = {}
+    least_loss = np.inf
+    for plan in known:
+        loss = total(plan, losses)
+        if loss < least_loss and within(total(plan, costs), limit):
+            best = plan
+            least_loss = loss
+    assert best, "the smallest plan keeps the limit"
+    return best
 
 
-def solve(losses: Table, costs: Table, limit: float, ceiling: float) -> Plan:
+def solve(
+    losses: Table,
+    costs: Table,
+    limit: float,
+    ceiling: float,
+) -> Plan:
     """The best plan, to a millionth of `ceiling`: the loss of some plan within the limit."""
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
 
+    # 1. The choices that the best plan can have: each alone loses no more than the ceiling.
     choices = []
-    for name, row in losses.items():
-        choices += [(name, form) for form in row if row[form] <= ceiling]
-    loss = np.array([losses[name][form] for name, form in choices]) / ceiling
-    cost = np.array([costs[name][form] for name, form in choices]) / limit * PARTS
+    modules = []
+    loss_of_choice = []
+    cost_of_choice = []
+    for number, (name, row) in enumerate(losses.items()):
+        for form, nats in row.items():
+            if nats <= ceiling:
+                choices.append((name, form))
+                modules.append(number)
+                loss_of_choice.append(nats)
+                cost_of_choice.append(costs[name][form])
+    loss = np.array(loss_of_choice) / ceiling
+    cost = np.array(cost_of_choice) / limit * PARTS
 
-    # Row m of the matrix has a one for each choice of module m.
+    # 2. Row m of the matrix has a one for each choice of module m.
     ones = np.ones(len(choices))
-    numbers = {name: number for number, name in enumerate(losses)}
-    modules = [numbers[name] for name, _ in choices]
-    one_each = csr_array((ones, (modules, range(len(choices)))))
+    columns = range(len(choices))
+    one_each = csr_array((ones, (modules, columns)))
     constraints = [
         LinearConstraint(one_each, 1, 1),
         LinearConstraint(cost[None], -np.inf, PARTS),
@@ -107,6 +138,6 @@ def solve(losses: Table, costs: Table, limit: float, ceiling: float) -> Plan:
         constraints=constraints,
         options={"mip_rel_gap": 0},
     )
-    # The solver's ones and zeros are floats near them.
-    taken = result.x > 0.5
-    return {name: form for (name, form), is_taken in zip(choices, taken, strict=True) if is_taken}
+    # 3. The solver's ones and zeros are floats near them.
+    is_taken = result.x > 0.5
+    return dict(choice for choice, taken in zip(choices, is_taken, strict=True) if taken)

@@ -47,13 +47,13 @@ def changed_answers(
         number, its label and both answers at its first changed unit, and `first_departure`.
     """
     exact = score_split(plain, encoded, task)
-    is_changed: np.ndarray = differs(task, exact, answers)
     # Several labels of one unit are one answer.
-    is_changed = np.atleast_1d(is_changed.reshape(len(exact.labels), -1).any(1))
+    of_labels = differs(task, exact, answers).reshape(len(exact.labels), -1)
+    is_changed = np.atleast_1d(of_labels.any(1))
     # The row of a unit is the last one that begins at it or before.
     units = np.flatnonzero(is_changed)
     rows = np.unique(np.searchsorted(exact.offsets, units, "right") - 1)
-    spoken = {
+    decided = {
         "label": exact.labels,
         "float": task.decisions(exact),
         "quantized": task.decisions(answers),
@@ -61,20 +61,32 @@ def changed_answers(
     first = []
     for row in rows[:MOST_ROWS].tolist():
         unit = units[np.searchsorted(units, exact.offsets[row])]
-        told = {key: spelled(task, decisions[unit]) for key, decisions in spoken.items()}
+        told = {key: spelled(task, of_units[unit]) for key, of_units in decided.items()}
         batch = batch_of(encoded, np.array([row]), task.padding)
         errors = layer_errors(quantized, plain, batch)
         first.append({"row": row, **told, **first_departure(errors)})
-    return {"rows": len(rows), "of": len(encoded), "threshold": LEAVES, "first": first}
+    return {
+        "rows": len(rows),
+        "of": len(encoded),
+        "threshold": LEAVES,
+        "first": first,
+    }
 
 
-def layer_errors(quantized: nn.Module, plain: nn.Module, batch: Batch) -> dict[str, float]:
+def layer_errors(
+    quantized: nn.Module,
+    plain: nn.Module,
+    batch: Batch,
+) -> dict[str, float]:
     """The relative error of each layer's output on a batch, in the order in which they run."""
     names = recipe_names(quantized)
     layers = list(modules_of(quantized, Quantized))
     with torch.no_grad():
         outputs = paired_outputs(plain, quantized, layers, batch)
-    return {names[path]: signal_of(*pair).error for path, pair in outputs.items()}
+    errors = {}
+    for path, (exact, rounded) in outputs.items():
+        errors[names[path]] = signal_of(exact, rounded).error
+    return errors
 
 
 def first_departure(errors: Mapping[str, float]) -> dict[str, Any]:
@@ -85,6 +97,7 @@ def first_departure(errors: Mapping[str, float]) -> dict[str, Any]:
     for layer, error in errors.items():
         if error > LEAVES:
             return {"layer": layer, "rule": "threshold", "error": error}
+    # The first layer's error has grown from that of the input, which is none.
     before = 0.0
     growth = {}
     for layer, error in errors.items():
@@ -101,6 +114,7 @@ def spelled(task: Task, decision: Any) -> str:
     number in a ranking, is "-".
     """
     if task.likelihood == "gaussian":
+        # An item's number is an integer.
         is_score = np.issubdtype(np.asarray(decision).dtype, np.floating)
         return f"{100 * decision:.1f} %" if is_score else "-"
     if np.ndim(decision):

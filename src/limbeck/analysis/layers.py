@@ -155,8 +155,10 @@ def output_signals(
     """The signal of each named module's output, in the order in which they run."""
     signals: dict[str, Signal] = {}
     for batch in batches:
-        for name, (exact, rounded) in paired_outputs(plain, quantized, names, batch).items():
-            signals.setdefault(name, Signal()).add(exact, rounded)
+        outputs = paired_outputs(plain, quantized, names, batch)
+        for name, (exact, rounded) in outputs.items():
+            signal = signals.setdefault(name, Signal())
+            signal.add(exact, rounded)
     return signals
 
 
@@ -210,7 +212,9 @@ def bytes_of(layers: Mapping[str, Quantized]) -> dict[str, int]:
     sizes = {}
     for name, layer in layers.items():
         quantizer = layer.quantizer
-        codes = round(layer.weight.numel() * quantizer.grid.bits / 8)
+        bits = layer.weight.numel() * quantizer.grid.bits
+        codes = round(bits / 8)
+        # A scale is a float32.
         scales = 4 * quantizer.groups
         sizes[name] = 0 if quantizer in counted else codes + scales
         counted.add(quantizer)

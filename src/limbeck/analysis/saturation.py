@@ -38,7 +38,8 @@ def overflow(layer: Quantized) -> tuple[float, float]:
     """
     codes = layer.quantizer.codes(layer.float_weight()).flatten(1)
     # A pair at least, and whole pairs: the zeros beside the weights add nothing.
-    missing = max(2 - codes.shape[1], codes.shape[1] % 2)
+    count = codes.shape[1]
+    missing = max(2 - count, count % 2)
     codes = nn.functional.pad(codes, (0, missing))
     pairs = codes.unflatten(1, (-1, 2))
     # The largest input meets the weights of one sign, and 0 those of the other.

@@ -15,11 +15,16 @@ Kind = TypeVar("Kind", bound=nn.Module)
 
 def modules_of(model: nn.Module, kind: type[Kind]) -> dict[str, Kind]:
     """The modules of one kind by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, kind)}
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, kind):
+            found[name] = module
+    return found
 
 
 def without_quantizers(model: nn.Module) -> nn.Module:
     """The model with its quantizers turned off, in place: the same weights in float."""
+    # A quantizer that is not calibrated passes everything through.
     for quantizer in modules_of(model, FakeQuantizer).values():
         quantizer.calibrated.fill_(False)
     return model
@@ -39,6 +44,7 @@ def paired_outputs(
         plain(**batch.inputs)
     with capture(quantized, names) as rounded:
         quantized(**batch.inputs)
+    # The hooks have filled the dict in the order of running.
     return {name: (exact[name], rounded[name]) for name in rounded}
 
 

@@ -37,8 +37,10 @@ class Signal:
 
     def add(self, exact: Tensor, rounded: Tensor) -> None:
         """Count one more tensor: its float values, and the quantized ones of the same shape."""
-        difference = rounded.double() - exact.double()
-        self.power += float(exact.double().square().sum())
+        # In float32 the squares of a million values lose the small ones.
+        wide = exact.double()
+        difference = rounded.double() - wide
+        self.power += float(wide.square().sum())
         self.noise += float(difference.square().sum())
 
     @property
@@ -82,7 +84,12 @@ class InputStatistics:
     clipped: int = 0
     seen: int = 0
 
-    def add(self, x: Tensor, rounded: Tensor, step: Tensor | float) -> None:
+    def add(
+        self,
+        x: Tensor,
+        rounded: Tensor,
+        step: Tensor | float,
+    ) -> None:
         """Count one more tensor, quantized with steps of the size `step`."""
         self.signal.add(x, rounded)
         self.low = min(self.low, float(x.min()))
@@ -129,7 +136,12 @@ def _see_static(
     sums.add(inputs[0], output, step)
 
 
-def _see_dynamic(sums: InputStatistics, layer: nn.Module, inputs: Any, output: object) -> None:
+def _see_dynamic(
+    sums: InputStatistics,
+    layer: nn.Module,
+    inputs: Any,
+    output: object,
+) -> None:
     assert isinstance(layer, Quantized)
     x = inputs[0] if layer.basis is None else layer.basis(inputs[0])
     rounded = dynamic(x.float(), GRIDS["uint8"])
@@ -144,5 +156,6 @@ def peak(rows: Tensor) -> float:
     """
     # A row of zeros has no root mean square to divide by.
     smallest = torch.finfo(torch.float32).tiny
-    root_mean_square = rows.square().mean(1).sqrt().clamp_min(smallest)
-    return float((rows.abs().amax(1) / root_mean_square).max())
+    root_mean_square = rows.square().mean(1).sqrt()
+    peaks = rows.abs().amax(1) / root_mean_square.clamp_min(smallest)
+    return float(peaks.max())

@@ -92,13 +92,15 @@ def milliseconds(model: TimedModel) -> tuple[Times, float]:
             for form in (INTEGERS, FLOAT):
                 key = (keys[name], form)
                 if key not in graphs:
+                    layer = alone(model, name, x, form)
                     place = Path(folder) / str(len(graphs))
-                    graphs[key] = graph_of(alone(model, name, x, form), {"input": x}, place)
+                    graphs[key] = graph_of(layer, {"input": x}, place)
         calibrate(model.whole, [lambda whole: whole(**model.inputs)])
         graphs["whole"] = graph_of(model.whole, model.inputs, Path(folder) / "whole")
         medians = median_milliseconds(graphs)
 
-    times: Times = {name: dict.fromkeys((INTEGERS, FLOAT), 0.0) for name in model.schemes}
+    # A layer that does not run takes no time.
+    times: Times = {name: {INTEGERS: 0.0, FLOAT: 0.0} for name in model.schemes}
     # One format is chosen for tied weights: the first layer that holds them has the time of all.
     first: dict[FakeQuantizer, str] = {}
     for name in times:
@@ -143,7 +145,11 @@ def _keep_input(
     kept[name] = x.unsqueeze(1) if lacks_positions else x
 
 
-def kind_of(model: TimedModel, name: str, x: Tensor) -> Hashable:
+def kind_of(
+    model: TimedModel,
+    name: str,
+    x: Tensor,
+) -> Hashable:
     """What two layers share that take the same time; `x` is what the layer reads."""
     layer = model.layer(name)
     geometry = str(layer.geometry) if isinstance(layer, QuantizedConvolution) else ""
@@ -157,7 +163,12 @@ def kind_of(model: TimedModel, name: str, x: Tensor) -> Hashable:
     )
 
 
-def alone(model: TimedModel, name: str, x: Tensor, form: str) -> nn.Module:
+def alone(
+    model: TimedModel,
+    name: str,
+    x: Tensor,
+    form: str,
+) -> nn.Module:
     """The layer as a model with the one input `x`, in INTEGERS or in FLOAT."""
     if form == FLOAT:
         return nn.Sequential(model.plain.get_submodule(name))
@@ -186,7 +197,11 @@ def fitted_to_tensor(x: Tensor) -> FakeQuantizer:
     return quantizer
 
 
-def graph_of(model: nn.Module, inputs: dict[str, Tensor], folder: Path) -> Run:
+def graph_of(
+    model: nn.Module,
+    inputs: dict[str, Tensor],
+    folder: Path,
+) -> Run:
     """A run of the model's exported graph, written to the new folder `folder`, on one row."""
     folder.mkdir()
     exporter = registry.create("exporters", EXPORTER)

@@ -43,7 +43,11 @@ class Budget:
     limit: float
 
 
-def parse_budget(bits: float | None, size: str | None, milliseconds: float | None) -> Budget:
+def parse_budget(
+    bits: float | None,
+    size: str | None,
+    milliseconds: float | None,
+) -> Budget:
     """The one budget of a command line; `size` is text such as '9MB'.
 
     Raises:
@@ -54,12 +58,16 @@ def parse_budget(bits: float | None, size: str | None, milliseconds: float | Non
         "bytes": None if size is None else num_bytes(size),
         "milliseconds": milliseconds,
     }
-    given = [Budget(unit, limit) for unit, limit in limits.items() if limit is not None]
+    given = []
+    for unit, limit in limits.items():
+        if limit is not None:
+            given.append(Budget(unit, limit))
     if len(given) != 1:
         told = " and ".join(f"--{budget.unit}" for budget in given) or "none"
         raise ValueError(
             f"search: give one budget, not {told}: --bits 4.5, --bytes 9MB, or --milliseconds 1.2"
         )
+    # Infinity and NaN are read as numbers, too.
     budget = given[0]
     if not 0 < budget.limit < float("inf"):
         raise ValueError(f"search: --{budget.unit} is a number above 0, not {budget.limit:g}")
@@ -94,6 +102,7 @@ def parse_formats(text: str | None, unit: str) -> list[str]:
     """
     text = DEFAULT_FORMATS[unit] if text is None else text
     stripped = [name.strip() for name in text.split(",")]
+    # Each once, in the order given: `int8,,int8` is one.
     names = list(dict.fromkeys(name for name in stripped if name))
     for name in names:
         if name not in CHOICES:

@@ -47,7 +47,9 @@ class Candidates:
 
     def describe(self, plan: Plan) -> dict[str, float]:
         """What a plan costs in every unit, and `loss`, the nats a unit that it should lose."""
-        figures = {unit: total(plan, costs) + self.rest[unit] for unit, costs in self.costs.items()}
+        figures = {}
+        for unit, costs in self.costs.items():
+            figures[unit] = total(plan, costs) + self.rest[unit]
         # Bits are counted in all, and told on average.
         figures["bits"] /= self.num_weights
         figures["loss"] = total(plan, self.losses)
@@ -61,7 +63,11 @@ class Candidates:
         return limit - self.rest[budget.unit]
 
 
-def gather(judged: JudgedModel, scores: Scores, formats: Sequence[str]) -> Candidates:
+def gather(
+    judged: JudgedModel,
+    scores: Scores,
+    formats: Sequence[str],
+) -> Candidates:
     """The modules of a judged model in each of the formats, with its scores as losses."""
     kinds = {}
     counts = {}
@@ -73,8 +79,9 @@ def gather(judged: JudgedModel, scores: Scores, formats: Sequence[str]) -> Candi
         scales = layer.quantizer.groups
         kinds[name] = type(layer).__name__.removeprefix("Quantized")
         counts[name] = count
-        # Kept in float, a module loses nothing.
-        losses[name] = {form: 0.0 if form == "float" else scores[name][form] for form in formats}
+        # Kept in float, a module loses nothing, and is not judged.
+        of_formats = {"float": 0.0, **scores[name]}
+        losses[name] = {form: of_formats[form] for form in formats}
         bits[name] = {form: count * code_bits(form) for form in formats}
         stored[name] = {form: stored_bytes(count, scales, form) for form in formats}
     costs: dict[str, Table] = {"bits": bits, "bytes": stored}
@@ -87,7 +94,11 @@ def code_bits(form: str) -> float:
     return FLOAT_BITS if form == "float" else GRIDS[form].bits
 
 
-def stored_bytes(count: int, scales: int, form: str) -> float:
+def stored_bytes(
+    count: int,
+    scales: int,
+    form: str,
+) -> float:
     """The bytes of `count` weights in the artifact, with as many `scales`.
 
     Example:
@@ -120,12 +131,18 @@ def float_bytes(judged: JudgedModel) -> float:
     return float(FLOAT_BYTES * count)
 
 
-def add_milliseconds(candidates: Candidates, model: timing.TimedModel, tell: Reporter) -> None:
+def add_milliseconds(
+    candidates: Candidates,
+    model: timing.TimedModel,
+    tell: Reporter,
+) -> None:
     """Measure what each module takes, and let it be a cost."""
     began = time.perf_counter()
     tell(Started("milliseconds"))
     measured, candidates.rest["milliseconds"] = timing.milliseconds(model)
-    tell(Ended("milliseconds", round(time.perf_counter() - began, 3)))
+    # No stage of the store: another machine, or a busier one, takes other times.
+    seconds = time.perf_counter() - began
+    tell(Ended("milliseconds", round(seconds, 3)))
     costs = {}
     for name, row in candidates.losses.items():
         times = measured[name]
@@ -146,6 +163,7 @@ def best_plan(candidates: Candidates, budget: Budget) -> Plan:
     """
     costs = candidates.costs[budget.unit]
     limit = candidates.limit(budget)
+    # The smallest plan fits, or none does.
     least = smallest(costs)
     if not within(total(least, costs), limit):
         possible = candidates.describe(least)[budget.unit]

@@ -59,14 +59,23 @@ def plans_table(found: dict[str, Any]) -> "RenderableType":
     unit = found["budget"]["unit"]
     limit = found["budget"]["limit"]
     is_timed = unit == "milliseconds"
-    head = ("", UNITS["bits"], "bytes", "nats lost a unit", *(["milliseconds"] * is_timed), "")
-    plans = {"this plan": found["plan"]}
-    plans |= {f"all {form}": figures for form, figures in found["uniform"].items()}
-    rows = [plan_row(name, figures, unit, limit) for name, figures in plans.items()]
-    return table(head, rows)
+    # The last column has no head: it says whether a plan keeps the budget.
+    head = ["", UNITS["bits"], "bytes", "nats lost a unit"]
+    if is_timed:
+        head.append("milliseconds")
+    head.append("")
+    rows = [plan_row("this plan", found["plan"], unit, limit)]
+    for form, figures in found["uniform"].items():
+        rows.append(plan_row(f"all {form}", figures, unit, limit))
+    return table(tuple(head), rows)
 
 
-def plan_row(name: str, figures: dict[str, float], unit: str, limit: float) -> tuple[str, ...]:
+def plan_row(
+    name: str,
+    figures: dict[str, float],
+    unit: str,
+    limit: float,
+) -> tuple[str, ...]:
     """What a plan costs and loses, and whether it is beyond the budget."""
     cells = [
         name,

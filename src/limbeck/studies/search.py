@@ -122,7 +122,11 @@ def with_quantize(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"quantize": settings.with_chosen(range="mse")})
 
 
-def module_row(name: str, form: str, candidates: Candidates) -> dict[str, Any]:
+def module_row(
+    name: str,
+    form: str,
+    candidates: Candidates,
+) -> dict[str, Any]:
     """A module and the format that was chosen for it."""
     return {
         "name": name,
@@ -134,7 +138,11 @@ def module_row(name: str, form: str, candidates: Candidates) -> dict[str, Any]:
     }
 
 
-def recipe_block(student: SearchedStudent, schemes: Schemes, plan: Plan) -> dict[str, Any]:
+def recipe_block(
+    student: SearchedStudent,
+    schemes: Schemes,
+    plan: Plan,
+) -> dict[str, Any]:
     """What to paste into the recipe, in place of its own `quantize.modules`.
 
     It names every module whose scheme is not that of `quantize` itself.

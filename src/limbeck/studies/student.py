@@ -41,6 +41,7 @@ def train_float_student(recipe: Recipe, run: RunContext) -> tuple[StoredModel, P
     teacher = prepare_teacher(recipe, run) if recipe.teacher else None
     student = cut_student(recipe, run, teacher)
     objectives = ask_teachers(recipe, run, teacher, student)
+    # A stage of the store: a run of the same recipe in float has trained it already.
     return student, train_student(recipe, run, student, objectives)
 
 
@@ -84,6 +85,7 @@ class SearchedStudent:
     def prepared(self, schemes: Schemes) -> nn.Module:
         """A new model with its quantizers in place, none of them on."""
         model = self.model()
+        # Preparation looks at who reads what, for which two rows do.
         two_rows = np.arange(min(2, len(self.rows)))
         forward = self.forward(two_rows)
         prepare_model(model, schemes, self.settings.range_name, forward)
@@ -118,8 +120,11 @@ def timed_model(
 
     `swapped`: the student with its modules swapped and no activation quantized.
     """
-    by_size = sorted(range(len(student.rows)), key=lambda row: student.rows[row].size)
-    middle = np.array([by_size[len(by_size) // 2]])
+    sizes = [row.size for row in student.rows]
+    # Stable: of rows of one length, such as images, the middle one by number.
+    by_size = np.argsort(sizes, kind="stable")
+    middle = by_size[[len(by_size) // 2]]
+    # The plan's weights are not known yet: all integer formats take one time.
     whole = student.prepared(with_value(schemes, weights=timing.INTEGERS))
     if student.settings.attention != "float":
         attention.attach(whole, student.settings.range_name, student.forward(middle))

@@ -96,6 +96,7 @@ def fitted(layer: Quantized, form: str) -> FakeQuantizer:
         rounding=of_layer.rounding,
         device=layer.weight.device,
     )
+    # In training a rounding may draw, and gradients would be kept.
     quantizer.eval()
     with torch.no_grad():
         quantizer.begin()
@@ -127,6 +128,7 @@ def differentiable(
     """Inside, gradients flow to the weights of `layers`, which are given, and to nothing else."""
     parameters = list(model.parameters())
     before = [parameter.requires_grad for parameter in parameters]
+    # Gradients of other parameters would take time and memory, and none is asked for.
     model.requires_grad_(False)
     weights = [layer.weight.requires_grad_() for layer in layers.values()]
     try:

@@ -59,7 +59,9 @@ def fisher(
     likelihood: str = "categorical",
 ) -> dict[str, Tensor]:
     """F_w a unit, of the shape of each layer's weight; 0 for one that no output depends on."""
-    sums = {name: torch.zeros_like(layer.weight) for name, layer in layers.items()}
+    sums = {}
+    for name, layer in layers.items():
+        sums[name] = torch.zeros_like(layer.weight)
     with differentiable(model, layers) as weights:
         for batch in track(batches, cost, tell):
             logits = run_model(model, batch).logits
@@ -71,12 +73,18 @@ def fisher(
                 if gradient is not None:
                     total.addcmul_(gradient, gradient)
     units = sum(int(batch.mask.sum()) for batch in batches)
+    # Formats are compared by nats a unit, whatever the number of rows.
     return {name: total.div_(units) for name, total in sums.items()}
 
 
-def counted_root(likelihood: str, logits: Tensor, batch: Batch) -> Tensor:
+def counted_root(
+    likelihood: str,
+    logits: Tensor,
+    batch: Batch,
+) -> Tensor:
     """(B, W, V) h of every unit that counts, 0 of any other."""
-    drawn = signs(batch.rows, *logits.shape[1:]).to(logits.device)
+    drawn = signs(batch.rows, *logits.shape[1:])
+    drawn = drawn.to(logits.device)
     root = LIKELIHOODS[likelihood].fisher_root(logits, drawn)
     return torch.where(batch.mask.unsqueeze(-1), root, 0)
 
@@ -88,9 +96,11 @@ def signs(rows: np.ndarray, *shape: int) -> Tensor:
     """
     drawn = []
     for row in rows:
+        # A generator a row: neither the other rows of its batch nor padding change its signs.
         generator = np.random.default_rng(int(row))
         drawn.append(generator.integers(0, 2, shape, np.int8))
-    return torch.from_numpy(2.0 * np.stack(drawn) - 1).float()
+    zero_or_one = np.stack(drawn)
+    return torch.from_numpy(2.0 * zero_or_one - 1).float()
 
 
 def cost(batch: Batch) -> float:

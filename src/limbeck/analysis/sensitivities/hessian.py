@@ -15,6 +15,7 @@ Deviations:
   mean 0; a trace that this noise has made negative is taken as 0.
 """
 
+from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -76,10 +77,22 @@ def quadratic_forms(
     nats = likelihood.divergence(logits.detach(), logits)
     total = (nats * batch.mask).sum()
     # A module that no output depends on has a gradient of zeros.
-    gradients = torch.autograd.grad(total, weights, create_graph=True, materialize_grads=True)
-    along = torch.stack([(v * g).sum() for v, g in zip(signs, gradients, strict=True)])
-    products = torch.autograd.grad(along.sum(), weights, materialize_grads=True)
-    return [float((v * product).sum()) for v, product in zip(signs, products, strict=True)]
+    gradients = torch.autograd.grad(
+        total,
+        weights,
+        create_graph=True,
+        materialize_grads=True,
+    )
+    # The gradient of v^T g is H v.
+    along = torch.stack(inner_products(signs, gradients)).sum()
+    products = torch.autograd.grad(along, weights, materialize_grads=True)
+    return [float(form) for form in inner_products(signs, products)]
+
+
+def inner_products(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
+    """The sum of each pair's products."""
+    pairs = zip(first, second, strict=True)
+    return [(one * other).sum() for one, other in pairs]
 
 
 def random_signs(weights: list[Tensor], seed: int) -> list[Tensor]:

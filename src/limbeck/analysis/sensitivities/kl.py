@@ -32,9 +32,11 @@ class Kl:
         scores: Scores = {name: {} for name in judged.layers}
         with torch.no_grad():
             exact = wide_logits(judged.model, judged.batches)
+            # Nothing but the one module is rounded while it is judged.
             for name, form in track(pairs, _one_pass, judged.tell):
                 layer = judged.layers[name]
-                with rounded_by(judged.model, layer.quantizer, fitted(layer, form)):
+                rounder = fitted(layer, form)
+                with rounded_by(judged.model, layer.quantizer, rounder):
                     nats = summed_divergence(judged, exact)
                 # Rounding of sums makes a divergence of almost 0 a little negative.
                 scores[name][form] = max(0.0, nats / judged.units)
@@ -58,7 +60,11 @@ def summed_divergence(judged: JudgedModel, exact: list[Tensor]) -> float:
 
 
 @contextlib.contextmanager
-def rounded_by(model: nn.Module, own: FakeQuantizer, other: FakeQuantizer) -> Iterator[None]:
+def rounded_by(
+    model: nn.Module,
+    own: FakeQuantizer,
+    other: FakeQuantizer,
+) -> Iterator[None]:
     """Inside, the weight of the quantizer `own` is rounded by `other`, in each layer that holds it.
 
     Layers with tied weights share their quantizer, so that more than one may change.

@@ -30,7 +30,12 @@ class Equalizer(Protocol):
         """
         ...
 
-    def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+    def apply(
+        self,
+        model: nn.Module,
+        flow: Flow,
+        forwards: Forwards,
+    ) -> None:
         """Change values in place."""
         ...
 
@@ -39,6 +44,11 @@ class Equalizer(Protocol):
 class Correction(Equalizer, Protocol):
     """One file, one correction, applied after the rounding."""
 
-    def observe(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+    def observe(
+        self,
+        model: nn.Module,
+        flow: Flow,
+        forwards: Forwards,
+    ) -> None:
         """Remember what the model answers while it is rewritten and still float."""
         ...

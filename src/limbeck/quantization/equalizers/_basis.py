@@ -35,7 +35,8 @@ class Site:
 
     def weight(self) -> Tensor:
         """(O of all readers, D)."""
-        return torch.cat([layer.float_weight().detach() for layer in self.layers.values()])
+        weights = [layer.float_weight() for layer in self.layers.values()]
+        return torch.cat(weights).detach()
 
     def put(self, key: str, module: nn.Module) -> None:
         """Let what is read pass through `module`, after what the basis has already."""
@@ -55,6 +56,7 @@ class Site:
         with torch.no_grad():
             for layer in self.layers.values():
                 layer.weight.mul_(scale)
+            # A scale is put only where no norm can hold it (`arrange_scales`).
             if isinstance(part, Scale):
                 part.factor.div_(scale)
                 return
@@ -117,11 +119,13 @@ def sites(
             continue
         modules = layer.basis or ()
         key = (flow.reads[name], *map(id, modules))
-        readers.setdefault(key, {})[name] = layer
+        group = readers.setdefault(key, {})
+        group[name] = layer
     makers = {tensor: name for name, tensor in flow.makes.items()}
     found = []
     for (tensor, *_), layers in readers.items():
-        norm = _norm_for(model, flow, makers.get(tensor, ""), list(layers))
+        maker = makers.get(tensor, "")
+        norm = _norm_for(model, flow, maker, list(layers))
         found.append(Site(layers, norm))
     return found
 
@@ -136,7 +140,9 @@ def _norm_for(
     norm = find(model, maker) if maker else None
     if not isinstance(norm, nn.LayerNorm) or norm.weight is None:
         return None
-    has_other_readers = flow.uses[flow.makes[maker]] != len(readers)
+    made = flow.makes[maker]
+    has_other_readers = flow.uses[made] != len(readers)
+    # Of a module that runs again, the division would meet another tensor too.
     runs_once = all(flow.calls[name] == 1 for name in (maker, *readers))
     return norm if runs_once and not has_other_readers else None
 

@@ -22,11 +22,15 @@ def product_layers(model: nn.Module, flow: Flow) -> dict[str, Layer]:
 
 def untied_layers(model: nn.Module, flow: Flow) -> dict[str, Layer]:
     """Those whose weight no other module holds: it may change without changing another layer."""
-    holders = Counter(
-        id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)
-    )
-    layers = product_layers(model, flow)
-    return {name: layer for name, layer in layers.items() if holders[id(layer.weight)] == 1}
+    # With duplicates: a weight that two modules hold is listed for each.
+    holders: Counter[int] = Counter()
+    for _, parameter in model.named_parameters(remove_duplicate=False):
+        holders[id(parameter)] += 1
+    layers = {}
+    for name, layer in product_layers(model, flow).items():
+        if holders[id(layer.weight)] == 1:
+            layers[name] = layer
+    return layers
 
 
 def shift_of(layer: Layer) -> Tensor | None:

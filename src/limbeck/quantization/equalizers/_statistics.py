@@ -37,9 +37,17 @@ def of_inputs(
     return _gather(model, layers, forwards, partial(_of_input, measure), join)
 
 
-def _of_input(measure: Measure, layer: Quantized, inputs: Any, output: Tensor) -> Tensor:
-    x: Tensor = inputs[0] if layer.basis is None else layer.basis(inputs[0])
-    return measure(x.float().flatten(0, -2))
+def _of_input(
+    measure: Measure,
+    layer: Quantized,
+    inputs: Any,
+    output: Tensor,
+) -> Tensor:
+    x: Tensor = inputs[0]
+    if layer.basis is not None:
+        x = layer.basis(x)
+    rows = x.float().flatten(0, -2)
+    return measure(rows)
 
 
 def mean_outputs(
@@ -51,19 +59,26 @@ def mean_outputs(
 
     Raises ValueError for a layer that never ran, or values that are not finite.
     """
+    sums = _gather(model, layers, forwards, _sum_and_count, torch.add)
     means = []
-    for total, count in _gather(model, layers, forwards, _sum_and_count, torch.add):
+    for total, count in sums:
         means.append((total / count).float())
     return means
 
 
-def _sum_and_count(layer: Quantized, inputs: Any, output: Tensor) -> Tensor:
+def _sum_and_count(
+    layer: Quantized,
+    inputs: Any,
+    output: Tensor,
+) -> Tensor:
     """(2, O) float64: the sum of each output channel, and how many values it has."""
-    # A convolution has its channels before its positions.
-    y = output.movedim(1, -1) if isinstance(layer, QuantizedConvolution) else output
-    y = y.double().flatten(0, -2)
-    count = torch.full_like(y[0], len(y))
-    return torch.stack([y.sum(0), count])
+    # A convolution has its channels before its positions, (B, O, ...).
+    if isinstance(layer, QuantizedConvolution):
+        output = output.movedim(1, -1)
+    # In float64: a shift of the mean is small beside the values.
+    rows = output.double().flatten(0, -2)
+    count = torch.full_like(rows[0], len(rows))
+    return torch.stack([rows.sum(0), count])
 
 
 def _gather(
@@ -76,10 +91,16 @@ def _gather(
     """`of_call` of every call of each layer, put together by `join`."""
     gathered: dict[int, Tensor] = {}
 
-    def hook(layer: Any, inputs: Any, output: Any) -> None:
+    def hook(
+        layer: Any,
+        inputs: Any,
+        output: Any,
+    ) -> None:
         key = id(layer)
         value = of_call(layer, inputs, output)
-        gathered[key] = join(gathered[key], value) if key in gathered else value
+        if key in gathered:
+            value = join(gathered[key], value)
+        gathered[key] = value
 
     handles = [layer.register_forward_hook(hook) for layer in layers]
     was_training = model.training

@@ -15,6 +15,7 @@ Deviations:
 - The paper also clips the weights of each group; here that is the part of the range.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -56,40 +57,64 @@ class Awq:
             )
         arrange_scales(KEY, found)
 
-    def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+    def apply(
+        self,
+        model: nn.Module,
+        flow: Flow,
+        forwards: Forwards,
+    ) -> None:
         """The best scales for what the calibration rows make."""
         found = sites(model, flow)
         readers = [site.first for site in found]
         sums = of_inputs(model, readers, forwards, moments, torch.add)
         for site, of_site in zip(found, sums, strict=True):
             second = of_site[:-2]
-            mean = of_site[-2] / of_site[-1]
+            total = of_site[-2]
+            mean = total / of_site[-1]
             site.rescale(KEY, self.best(site, second, mean))
 
-    def best(self, site: Site, second: Tensor, mean: Tensor) -> Tensor:
+    def best(
+        self,
+        site: Site,
+        second: Tensor,
+        mean: Tensor,
+    ) -> Tensor:
         """(D) the scale of least error, of X^T X (D, D) and the mean of |X| (D)."""
-        scales = [scale_of(mean, step / self.steps) for step in range(self.steps + 1)]
-        errors = []
-        for scale in scales:
-            of_layers = [output_error(layer, scale, second) for layer in site.layers.values()]
-            errors.append(sum(of_layers))
-        return scales[errors.index(min(errors))]
+        best = torch.ones_like(mean)
+        least_error = math.inf
+        # From alpha = 0, no scale: of two with the same error the weaker one is kept.
+        for step in range(self.steps + 1):
+            scale = scale_of(mean, step / self.steps)
+            error = 0.0
+            for layer in site.layers.values():
+                error += output_error(layer, scale, second)
+            if error < least_error:
+                best = scale
+                least_error = error
+        return best
 
 
 def moments(x: Tensor) -> Tensor:
     """(D + 2, D): X^T X of x (N, D), the sum of |X|, and N."""
+    # In one tensor, since sums over batches are taken of one: the last two rows are |X| and N.
+    second = x.t() @ x
     total = x.abs().sum(0, keepdim=True)
     count = torch.full_like(x[:1], len(x))
-    return torch.cat([x.t() @ x, total, count])
+    return torch.cat([second, total, count])
 
 
 def scale_of(mean: Tensor, alpha: float) -> Tensor:
     """(D) s, its largest and its least value reciprocal."""
     raw = mean.pow(alpha).clamp_min(SMALLEST)
-    return raw / (raw.amax() * raw.amin()).sqrt()
+    middle = (raw.amax() * raw.amin()).sqrt()
+    return raw / middle
 
 
-def output_error(layer: QuantizedLinear, scale: Tensor, second: Tensor) -> float:
+def output_error(
+    layer: QuantizedLinear,
+    scale: Tensor,
+    second: Tensor,
+) -> float:
     """The summed squared error of the layer's outputs, its weights rounded times `scale` (D).
 
     `second`: X^T X (D, D) of what it reads.
@@ -108,6 +133,7 @@ def rounded(quantizer: FakeQuantizer, weight: Tensor) -> Tensor:
         rounding=quantizer.rounding,
         device=weight.device,
     )
+    # In training a rounding may draw.
     fresh.eval()
     with torch.no_grad():
         fresh.begin()

@@ -39,19 +39,31 @@ class BiasCorrection:
                 "convolution. Leave it out"
             )
         for layer in layers:
+            # Here and not when it is known: saved weights must find the bias.
             if shift_of(layer) is None:
                 zeros = layer.weight.new_zeros(len(layer.weight))
                 layer.bias = nn.Parameter(zeros)
 
-    def observe(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+    def observe(
+        self,
+        model: nn.Module,
+        flow: Flow,
+        forwards: Forwards,
+    ) -> None:
         """E[y] of every layer."""
         layers = product_layers(model, flow).values()
         self.means = mean_outputs(model, list(layers), forwards)
 
-    def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+    def apply(
+        self,
+        model: nn.Module,
+        flow: Flow,
+        forwards: Forwards,
+    ) -> None:
         """Correct one layer after the other."""
         layers = product_layers(model, flow).values()
         for layer, mean in zip(layers, self.means, strict=True):
+            # A pass for each: the layers before it are corrected by now.
             (shifted,) = mean_outputs(model, [layer], forwards)
             shift = shift_of(layer)
             assert shift is not None

@@ -80,7 +80,12 @@ class CrossLayer:
                 "read and make a tensor (ReLU6 and GELU do not scale). Leave it out"
             )
 
-    def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+    def apply(
+        self,
+        model: nn.Module,
+        flow: Flow,
+        forwards: Forwards,
+    ) -> None:
         """Equalize until the ranges stand still; no row is looked at."""
         found = pairs(model, flow)
         with torch.no_grad():
@@ -107,7 +112,11 @@ def pairs(model: nn.Module, flow: Flow) -> list[Pair]:
     return found
 
 
-def only_reader(model: nn.Module, flow: Flow, name: str) -> tuple[str, bool]:
+def only_reader(
+    model: nn.Module,
+    flow: Flow,
+    name: str,
+) -> tuple[str, bool]:
     """(what alone reads the output of `name`, whether a ReLU lies between).
 
     It looks past ReLUs, and norms that were folded in. The name is "" where no module is alone.
@@ -116,6 +125,7 @@ def only_reader(model: nn.Module, flow: Flow, name: str) -> tuple[str, bool]:
     while flow.uses[flow.makes.get(name, -1)] == 1:
         made = flow.makes[name]
         readers = [other for other, tensor in flow.reads.items() if tensor == made]
+        # One operation uses it, which need not be a module's.
         if len(readers) != 1 or flow.calls[readers[0]] != 1:
             break
         name = readers[0]
@@ -130,11 +140,15 @@ def equalize(pair: Pair) -> float:
     """Move the ranges of a pair together; returns the largest |log s|."""
     first = pair.first
     second = pair.second
-    made = first.float_weight().flatten(1).abs().amax(1)
-    read = by_input(second.float_weight(), second).abs().amax((1, 3)).flatten()
-    carries = (made > CARRIES_NOTHING * made.amax()) & (read > CARRIES_NOTHING * read.amax())
-    scale = torch.where(carries, (made / read).sqrt(), 1.0)
-    # What makes the channel is divided: with a norm folded in, its gamma and beta.
+    # 1. s, from the largest weight that makes and the largest that reads each channel.
+    rows = first.float_weight().flatten(1)
+    made = rows.abs().amax(1)
+    columns = by_input(second.float_weight(), second)
+    read = columns.abs().amax((1, 3)).flatten()
+    is_made = made > CARRIES_NOTHING * made.amax()
+    is_read = read > CARRIES_NOTHING * read.amax()
+    scale = torch.where(is_made & is_read, (made / read).sqrt(), 1.0)
+    # 2. What makes the channel is divided: with a norm folded in, its gamma and beta.
     makers = (first.weight, first.bias)
     if first.norm is not None:
         makers = (first.norm.weight, first.norm.bias)
@@ -142,6 +156,7 @@ def equalize(pair: Pair) -> float:
         if tensor is not None:
             column = (-1, *[1] * (tensor.ndim - 1))
             tensor.div_(scale.view(column))
+    # 3. What reads it is multiplied.
     by_input(second.weight, second).mul_(beside_inputs(scale, second))
     return float(scale.log().abs().amax())
 
@@ -153,9 +168,12 @@ def absorb(pair: Pair) -> None:
     shift = shift_of(second)
     if norm is None or shift is None or not pair.is_rectified or pads(second):
         return
-    passed = (norm.bias - 3 * norm.weight.abs()).clamp_min(0)
+    # Three deviations below the mean: what a norm makes has mean beta and deviation |gamma|.
+    lowest = norm.bias - 3 * norm.weight.abs()
+    passed = lowest.clamp_min(0)
     norm.bias.sub_(passed)
-    products = by_input(second.float_weight(), second) * beside_inputs(passed, second)
+    columns = by_input(second.float_weight(), second)
+    products = columns * beside_inputs(passed, second)
     shift.add_(products.sum((2, 3)).flatten())
 
 

@@ -72,7 +72,12 @@ class Hadamard:
                 "number of float channels. Leave it out"
             )
 
-    def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+    def apply(
+        self,
+        model: nn.Module,
+        flow: Flow,
+        forwards: Forwards,
+    ) -> None:
         """Turn weights and rotations; no row is looked at."""
         # Sites share rotations, which turn once, after the weights of all.
         rotations: dict[int, Rotation] = {}
@@ -112,8 +117,11 @@ def turn_weights(site: Site, rotation: Rotation) -> None:
     target = orthogonal(len(rotation.matrix)).to(rotation.matrix.device)
     turn = rotation.matrix.double().t() @ target
     for layer in site.layers.values():
-        blocks = layer.weight.data.double().unflatten(1, (-1, len(turn)))
-        layer.weight.data.copy_((blocks @ turn).flatten(1))
+        weight = layer.weight.data
+        # In float64, so that a rotation leaves the float function as it was to its last digits.
+        blocks = weight.double().unflatten(1, (-1, len(turn)))
+        turned = blocks @ turn
+        weight.copy_(turned.flatten(1))
 
 
 def orthogonal(size: int) -> Tensor:

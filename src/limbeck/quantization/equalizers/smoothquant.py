@@ -50,13 +50,20 @@ class Smoothquant:
             )
         arrange_scales(KEY, found)
 
-    def apply(self, model: nn.Module, flow: Flow, forwards: Forwards) -> None:
+    def apply(
+        self,
+        model: nn.Module,
+        flow: Flow,
+        forwards: Forwards,
+    ) -> None:
         """Scales for what the calibration rows make."""
         found = self.sites(model, flow)
         readers = [site.first for site in found]
+        # The readers of a tensor read the same: one stands for all.
         peaks = of_inputs(model, readers, forwards, largest, torch.maximum)
         for site, peak in zip(found, peaks, strict=True):
-            site.rescale(KEY, self.scale(peak, largest(site.weight())))
+            weight_peak = largest(site.weight())
+            site.rescale(KEY, self.scale(peak, weight_peak))
 
     def sites(self, model: nn.Module, flow: Flow) -> list[Site]:
         """Tensors that are quantized where linear layers read them."""

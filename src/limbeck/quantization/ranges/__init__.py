@@ -76,7 +76,8 @@ class Sample(Still):
         count = values.shape[1]
         stride = -(-count // SAMPLE)
         # A copy: a model may write its activations in place.
-        self.parts.append(values[:, ::stride].float().clone())
+        part = values[:, ::stride].float()
+        self.parts.append(part.clone())
         low, high = values.aminmax(dim=1)
         self.lows.append(low.float())
         self.highs.append(high.float())

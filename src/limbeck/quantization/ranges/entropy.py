@@ -36,6 +36,10 @@ VALUES_PER_BIN = 32
 # Intervals that are tried, for each end of an affine grid.
 STEPS = 40
 
+# Which ends an interval is shrunk at, the lower and the upper; one round for each.
+TOGETHER = [[1.0, 1.0]]
+ONE_BY_ONE = [[0.0, 1.0], [1.0, 0.0]]
+
 # Nats that shrinking must save: a smaller difference is the rounding of sums.
 LEAST_GAIN = 1e-6
 
@@ -56,7 +60,7 @@ class Entropy(Sample):
         ends = torch.stack([low, high])
         best = torch.full_like(low, torch.inf)
         # A symmetric grid's ends move together, an affine one's one after the other.
-        moves = [[1.0, 1.0]] if self.grid.symmetric else [[0.0, 1.0], [1.0, 0.0]]
+        moves = TOGETHER if self.grid.symmetric else ONE_BY_ONE
         for move in moves:
             start = ends
             moving = torch.tensor(move).to(ends.device)[:, None]
@@ -77,10 +81,11 @@ class Entropy(Sample):
         """(G) nats that are lost where the grid covers the interval between `ends` (2, G)."""
         grid = self.grid
         scale, zero = fit_interval(ends[0], ends[1], grid)
-        codes = quantize(centres, scale[:, None], zero[:, None], grid) - grid.low
+        codes = quantize(centres, scale.unsqueeze(1), zero.unsqueeze(1), grid)
         # The grid covers more than was asked for: zero, and whole steps.
         covered = ((grid.low - zero) * scale, (grid.high - zero) * scale)
-        return divergence(counts, centres, covered, codes, grid.high - grid.low)
+        levels = grid.high - grid.low
+        return divergence(counts, centres, covered, codes - grid.low, levels)
 
 
 def histogram(
@@ -90,13 +95,17 @@ def histogram(
 ) -> tuple[Tensor, Tensor]:
     """(counts, centres), each (G, B) float64, of values (G, N) between `low` and `high` (G)."""
     bins = max(1, min(BINS, values.shape[1] // VALUES_PER_BIN))
-    low = low.double()[:, None]
-    high = high.double()[:, None]
+    low = low.double().unsqueeze(1)
+    high = high.double().unsqueeze(1)
     # A group of equal values has no width to divide by.
-    width = ((high - low) / bins).clamp_min(torch.finfo(torch.float32).tiny)
-    index = ((values.double() - low) / width).long().clamp(0, bins - 1)
+    smallest = torch.finfo(torch.float32).tiny
+    width = ((high - low) / bins).clamp_min(smallest)
+    position = (values.double() - low) / width
+    # The highest value is the upper edge of the last bin.
+    index = position.long().clamp(0, bins - 1)
+    ones = torch.ones_like(position)
     counts = low.new_zeros(len(values), bins)
-    counts = counts.scatter_add(1, index, torch.ones_like(index, dtype=torch.float64))
+    counts = counts.scatter_add(1, index, ones)
     middles = torch.arange(bins, device=values.device) + 0.5
     return counts, low + middles * width
 
@@ -122,11 +131,13 @@ def divergence(
     """
     bins = counts.shape[1]
     low, high = interval
-    is_inside = (centres >= low[:, None]) & (centres <= high[:, None])
+    is_above = centres >= low.unsqueeze(1)
+    is_inside = is_above & (centres <= high.unsqueeze(1))
 
     # 1. P: what lies outside counts for the outermost bins inside.
-    first = is_inside.long().argmax(1, keepdim=True)
-    last = bins - 1 - is_inside.flip(1).long().argmax(1, keepdim=True)
+    inside = is_inside.long()
+    first = inside.argmax(1, keepdim=True)
+    last = bins - 1 - inside.flip(1).argmax(1, keepdim=True)
     own_bin = torch.arange(bins, device=counts.device).expand_as(codes)
     bin_inside = torch.minimum(torch.maximum(own_bin, first), last)
     clipped = torch.zeros_like(counts).scatter_add(1, bin_inside, counts)
@@ -136,13 +147,15 @@ def divergence(
     kept = counts * is_inside
     is_filled = (kept > 0).double()
     index = codes.long()
-    values_of_code = counts.new_zeros(len(counts), levels + 1).scatter_add(1, index, kept)
-    bins_of_code = torch.zeros_like(values_of_code).scatter_add(1, index, is_filled)
+    no_codes = counts.new_zeros(len(counts), levels + 1)
+    values_of_code = no_codes.scatter_add(1, index, kept)
+    bins_of_code = no_codes.scatter_add(1, index, is_filled)
     share = values_of_code / bins_of_code.clamp_min(1)
     rounded = share.gather(1, index) * is_filled
     q = rounded / rounded.sum(1, keepdim=True).clamp_min(1)
     q = q.clamp_min(SMALLEST_SHARE)
 
     # 3. An empty bin of P adds nothing, where the logarithm would be infinite.
-    nats = torch.where(p > 0, p * (p / q).log(), 0).sum(1)
-    return torch.where(is_inside.sum(1) < levels, torch.inf, nats)
+    of_bin = torch.where(p > 0, p * (p / q).log(), 0)
+    has_few_bins = inside.sum(1) < levels
+    return torch.where(has_few_bins, torch.inf, of_bin.sum(1))

@@ -47,7 +47,8 @@ class LsqPlus(Sample):
         widest, zero = fit_interval(low, high, self.grid)
         deviation, mean = torch.std_mean(values.double(), 1, correction=0)
         reach = mean.abs() + DEVIATIONS * deviation
-        scale = (reach / -self.grid.low).clamp_min(SMALLEST).float()
+        scale = reach / -self.grid.low
+        scale = scale.clamp_min(SMALLEST).float()
         # Wider than the extremes, levels would be wasted.
         scale = scale.minimum(widest)
         error = squared_error(values, scale, zero, self.grid)

@@ -23,7 +23,9 @@ class MovingAverage(Sample):
         """(scale, zero point), each (G)."""
         # Refuses what is not finite; the extremes over all batches are not used.
         self.extremes()
-        return fit_interval(mean_over_batches(self.lows), mean_over_batches(self.highs), self.grid)
+        low = mean_over_batches(self.lows)
+        high = mean_over_batches(self.highs)
+        return fit_interval(low, high, self.grid)
 
 
 def mean_over_batches(ends: list[Tensor]) -> Tensor:

@@ -35,7 +35,9 @@ def least_error(sample: Sample) -> Fit:
     values = sample.values()
     grid = sample.grid
     if grid.step > 1:
-        scale = values.double().abs().mean(1).float().clamp_min(SMALLEST)
+        # In float64: the order of batches must not change the mean.
+        mean = values.double().abs().mean(1)
+        scale = mean.float().clamp_min(SMALLEST)
         return scale, torch.zeros_like(scale)
     best_scale, best_zero = fit_interval(low, high, grid)
     best_error = squared_error(values, best_scale, best_zero, grid)

@@ -20,4 +20,6 @@ class Percentile(Sample):
         values = self.values()
         count = values.shape[1]
         cut = int(OUTSIDE * count)
-        return fit_interval(values[:, cut], values[:, count - 1 - cut], self.grid)
+        low = values[:, cut]
+        high = values[:, count - 1 - cut]
+        return fit_interval(low, high, self.grid)

@@ -32,7 +32,13 @@ INTEGERS = tuple(name for name, grid in GRIDS.items() if _has_whole_steps(grid))
 class Rounding(Protocol):
     """One file, one way, value by value."""
 
-    def round(self, steps: Tensor, grid: Grid, *, training: bool) -> Tensor:
+    def round(
+        self,
+        steps: Tensor,
+        grid: Grid,
+        *,
+        training: bool,
+    ) -> Tensor:
         """The level of each value.
 
         Args:

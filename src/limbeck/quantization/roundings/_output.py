@@ -42,7 +42,11 @@ def column_scales(scale: Tensor, width: int) -> Tensor:
     return scale.repeat_interleave(group, -1)
 
 
-def at_nearest(weight: Tensor, scales: Tensor, grid: Grid) -> Tensor:
+def at_nearest(
+    weight: Tensor,
+    scales: Tensor,
+    grid: Grid,
+) -> Tensor:
     """Weights (..., O, D) at their nearest levels; `scales` (..., O, D) are those of each."""
     zero_point = scales.new_zeros(())
     codes = quantize(weight, scales, zero_point, grid)

@@ -81,7 +81,12 @@ class Adaround:
 
     formats: ClassVar[tuple[str, ...]] = INTEGERS
 
-    def __init__(self, steps: int = 300, learning_rate: float = 0.05, weight: float = 20.0) -> None:
+    def __init__(
+        self,
+        steps: int = 300,
+        learning_rate: float = 0.05,
+        weight: float = 20.0,
+    ) -> None:
         keys = {"steps": steps, "learning_rate": learning_rate, "weight": weight}
         for key, value in keys.items():
             if value <= 0:
@@ -104,6 +109,7 @@ class Adaround:
         steps = weight / scales
         low = steps.floor().clamp(grid.low, grid.high)
         high = (steps.floor() + 1).clamp(grid.low, grid.high)
+        # What every row has to beat.
         nearest_error = output_error(at_nearest(weight, scales, grid) - weight, moment)
         problem = RowProblem(
             start=(steps - low).clamp(0, 1),

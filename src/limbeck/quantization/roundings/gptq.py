@@ -35,7 +35,12 @@ class Gptq:
     block: columns whose errors are spread together; a matter of speed alone.
     """
 
-    def __init__(self, act_order: bool = True, damping: float = 0.01, block: int = 128) -> None:
+    def __init__(
+        self,
+        act_order: bool = True,
+        damping: float = 0.01,
+        block: int = 128,
+    ) -> None:
         if not 0 < damping < 1:
             raise ValueError(
                 f"`damping` is {damping}: it should be above 0 and below 1; 0.01 is usual"

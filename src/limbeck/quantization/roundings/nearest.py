@@ -12,6 +12,12 @@ from limbeck.quantization.grids_torch import nearest_level
 class Nearest:
     """Has no keys."""
 
-    def round(self, steps: Tensor, grid: Grid, *, training: bool) -> Tensor:
+    def round(
+        self,
+        steps: Tensor,
+        grid: Grid,
+        *,
+        training: bool,
+    ) -> Tensor:
         """Levels in the shape of `steps`; in training the same."""
         return nearest_level(steps, grid)

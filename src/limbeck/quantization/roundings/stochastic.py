@@ -26,7 +26,13 @@ class Stochastic:
 
     formats: ClassVar[tuple[str, ...]] = INTEGERS
 
-    def round(self, steps: Tensor, grid: Grid, *, training: bool) -> Tensor:
+    def round(
+        self,
+        steps: Tensor,
+        grid: Grid,
+        *,
+        training: bool,
+    ) -> Tensor:
         """Levels in the shape of `steps`: drawn in training, else the nearest."""
         if not training:
             return nearest_level(steps, grid)

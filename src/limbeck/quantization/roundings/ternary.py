@@ -33,7 +33,13 @@ class Ternary:
 
     formats: ClassVar[tuple[str, ...]] = ("ternary",)
 
-    def round(self, steps: Tensor, grid: Grid, *, training: bool) -> Tensor:
+    def round(
+        self,
+        steps: Tensor,
+        grid: Grid,
+        *,
+        training: bool,
+    ) -> Tensor:
         """Integers in the shape of `steps`; 0 below the threshold."""
         # A weight far out gets a larger integer than 1: the grid clamps it, which tells the
         # gradient that it is out of range.
