@@ -12,13 +12,17 @@ import numpy as np
 from against_peers import figures
 
 from limbeck.core.store import Store
-from limbeck.pipeline import arm, compatibility, context, stages
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.arms import after_training
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.quantizing import activations, calibration
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.plan import plan_schemes
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import read
 from limbeck.studies import search
+from limbeck.studies.budget import Budget
+from limbeck.studies.student import SearchedStudent, train_float_student
 from limbeck.training.scoring import score_split
 
 
@@ -36,14 +40,12 @@ def main() -> None:
     assert asked.quantize is not None
     names = ["int8", "int4", "int3", "int2", "ternary"]
     found = search.search(
-        asked, search.Budget("bits", arguments.bits), names, arguments.sensitivity, Store()
+        asked, Budget("bits", arguments.bits), names, arguments.sensitivity, Store()
     )
-    bench = context.Bench(asked, Store())
-    start, weights = arm.trained_student(asked.model_copy(update={"quantize": None}), bench)
-    activations = {"activations": stages.activations(bench, asked)}
-    settings = after_training(asked.quantize.model_copy(update=activations)).with_chosen(
-        range="mse"
-    )
+    bench = RunContext(asked, Store())
+    start, weights = train_float_student(asked, bench)
+    stored_as = {"activations": activations(asked, bench)}
+    settings = after_training(asked.quantize.model_copy(update=stored_as)).with_chosen(range="mse")
     plans = {
         "mixed": settings.model_copy(
             update={"modules": Quantize.model_validate(found["recipe"]["quantize"]).modules}
@@ -54,12 +56,14 @@ def main() -> None:
         },
     }
     encoded = bench.encode("test", start.task)[: arguments.rows]
-    plain = score_split(search.Student(bench, asked, start, weights).model(), encoded, start.task)
+    plain = score_split(SearchedStudent(bench, asked, start, weights).model(), encoded, start.task)
     print(f"{'float':8} {start.task.metric} {figures(start.task, plain.logits, plain)[0]:.4f}")
     for title, plan in plans.items():
-        student = search.Student(bench, asked.model_copy(update={"quantize": plan}), start, weights)
+        student = SearchedStudent(
+            bench, asked.model_copy(update={"quantize": plan}), start, weights
+        )
         model = student.prepared(plan_schemes(student.model(), plan, student.activations))
-        calibrate(model, stages.calibration(bench, student.recipe, start.task))
+        calibrate(model, calibration(student.recipe, bench, start.task))
         scored = score_split(
             model, encoded, start.task, one_by_one=student.activations == "uint8-dynamic"
         )
