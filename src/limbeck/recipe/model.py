@@ -103,11 +103,14 @@ class Teacher(ComponentStage):
     - `weight`: of its answers where several models teach.
     - `epochs`: how long it is tuned on the labelled rows; 0 takes it as already tuned.
     - `learning_rate`: that of `train` where left open.
+    - `placement`: `sharded` splits its weights over the processes of the run, for one that fits no
+      single device and is tuned already (`epochs: 0`).
     """
 
     model: str
     weight: float = Field(1.0, gt=0)
     epochs: int = Field(3, ge=0)
+    placement: Literal["whole", "sharded"] = "whole"
     learning_rate: float | None = Field(None, gt=0)
 
 

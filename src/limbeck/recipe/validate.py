@@ -83,6 +83,11 @@ def _check_teaching(recipe: "Recipe") -> None:
         raise ValueError(
             "`distill.combine` says what several teachers answer together: it needs `teachers`"
         )
+    if recipe.teacher and recipe.teacher.placement == "sharded" and recipe.teacher.epochs:
+        raise ValueError(
+            "`placement: sharded` splits a teacher that is tuned already. Say `epochs: 0`, or leave "
+            "`placement` out"
+        )
     # Copies have no labels: without a teacher no loss would read them.
     if recipe.augment and not recipe.distill:
         raise ValueError("`augment` makes rows that only a teacher labels: it needs `distill`")

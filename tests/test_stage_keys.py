@@ -1,0 +1,141 @@
+"""What a stage's key covers: a changed component runs exactly the stages again that depend on it."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import limbeck
+from limbeck.core import registry
+from limbeck.core.store import Store
+from limbeck.pipeline import code_digest, compatibility
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.runs import run_arms
+from limbeck.recipe.reading import parse
+
+RECIPE = """
+task: image-classification
+data: {source: rows}
+teacher: {model: small_cnn, width: 4, depth: 1, epochs: 1}
+student: {model: small_cnn, width: 2, depth: 1}
+train: {epochs: 1, threads: 1, batch_rows: 16, device: cpu}
+distill: {losses: {LOSS: {}}}
+quantize: {when: train, range: lsq, start: 0.5}
+verdict: {arms: [plain, kd, joint], seeds: 1, latency_rows: 2}
+"""
+ALL = {
+    "teacher",
+    "student",
+    "label",
+    "train (plain, seed 0)",
+    "train (kd, seed 0)",
+    "train (joint, seed 0)",
+    "evaluate",
+    "export",
+}
+PLUGIN = '''"""A loss of somebody else."""
+
+from typing import ClassVar
+
+from limbeck.losses import masked_mean
+
+
+class Distant:
+    """No keys."""
+
+    reads: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __call__(self, student, teacher, batch, progress):
+        return masked_mean((student.logits - teacher.logits.detach()).square().sum(-1), student.mask)
+'''
+
+
+def rows() -> list[dict[str, object]]:
+    generator = np.random.default_rng(0)
+    return [
+        {"image": generator.integers(0, 256, (8, 8), np.uint8), "label": str(number % 3)}
+        for number in range(60)
+    ]
+
+
+def stages_run(loss: str = "kl") -> dict[str, int]:
+    """How often each stage was built, and not found, by a run of the recipe."""
+    recipe = compatibility.resolved(parse(RECIPE.replace("LOSS", loss)))
+    context = RunContext(recipe, Store(), rows={"train": rows()})
+    run_arms(context)
+    names = [record["name"] for record in context.store.records if not record["reused"]]
+    return {name: names.count(name) for name in names}
+
+
+@pytest.fixture
+def change(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Changes the code of a module, as far as keys can see."""
+
+    def changed(module: str) -> None:
+        path = code_digest.source_file(module)
+        digest = code_digest.tree_digest
+        monkeypatch.setattr(
+            code_digest,
+            "tree_digest",
+            lambda asked: digest(asked) + ("changed" if asked == path else ""),
+        )
+
+    return changed
+
+
+def test_a_changed_component_runs_what_depends_on_it(change: Callable[[str], None]) -> None:
+    first = stages_run()
+    assert first.keys() == ALL
+    assert stages_run() == {}
+    # The teacher, the plain arm and what the teacher answered do not depend on a soft loss.
+    change("limbeck.losses.kl")
+    soft = {"train (kd, seed 0)": 1, "train (joint, seed 0)": 1, "evaluate": 2, "export": 1}
+    assert stages_run() == soft
+    change("limbeck.quantization.ranges.lsq")
+    assert stages_run() == {"train (joint, seed 0)": 1, "evaluate": 1, "export": 1}
+    change("limbeck.tasks.image_classification")
+    assert stages_run() == first
+    change("limbeck.losses.reverse_kl")  # which this recipe does not name
+    assert stages_run() == {}
+
+
+def test_a_changed_plug_in_runs_what_depends_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[str], None]
+) -> None:
+    (tmp_path / "somebody.py").write_text(PLUGIN, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("distant", "somebody:Distant", "limbeck.losses")
+    monkeypatch.setattr(registry, "entry_points", EntryPoints([point]).select)
+    importlib.invalidate_caches()
+    assert stages_run("distant").keys() == ALL
+    change("somebody")
+    soft = {"train (kd, seed 0)": 1, "train (joint, seed 0)": 1, "evaluate": 2, "export": 1}
+    assert stages_run("distant") == soft
+    monkeypatch.delitem(sys.modules, "somebody")
+
+
+def test_words_do_not_count_and_code_does(tmp_path: Path) -> None:
+    texts = {
+        "one.py": '"""Words."""\n\n\ndef f(x):\n    """More."""\n    return x + 1  # why\n',
+        "same.py": '"""Other words."""\ndef f(x):\n    return x + 1\n',
+        "other.py": '"""Words."""\n\n\ndef f(x):\n    """More."""\n    return x + 2  # why\n',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    one, same, other = (code_digest.tree_digest(tmp_path / name) for name in texts)
+    assert one == same != other
+
+
+def test_what_is_reached_by_import() -> None:
+    reached = code_digest.modules_reached("limbeck.losses.kl")
+    assert {"limbeck", "limbeck.losses", "limbeck.losses.kl", "limbeck.models.taps"} <= reached
+    assert "limbeck.losses.reverse_kl" not in reached
+    assert not any(name.startswith("torch") for name in reached)
+
+
+def test_the_public_package_is_the_one_that_is_digested() -> None:
+    assert code_digest.source_file("limbeck") == Path(limbeck.__file__)

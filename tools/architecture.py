@@ -1,0 +1,113 @@
+"""Draw the house: `python tools/architecture.py` writes the picture and the table of docs/architecture.md from the code.
+
+The picture is the rooms (folders of src/limbeck) as they import one another, with every arrow that follows from two
+others left out; the table is what each room says of itself. A test keeps the page as this script would write it.
+"""
+
+import ast
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "limbeck"
+PAGE = ROOT / "docs" / "architecture.md"
+BEGIN = "<!-- made by tools/architecture.py: begin -->"
+END = "<!-- made by tools/architecture.py: end -->"
+# From the ground up; the order that import-linter keeps (pyproject.toml).
+GROUND = ("core", "sources", "tasks", "recipe", "evaluation", "artifact", "reports")
+UPPER = (
+    "models", "data", "losses", "surgeries", "distillation", "quantization",
+    "training", "exporters", "analysis", "pipeline", "studies", "cli",
+)  # fmt: skip
+
+
+def rooms_imported(room: str) -> set[str]:
+    """The other rooms that the files of a room import."""
+    found = set()
+    for path in (PACKAGE / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+                found |= {name.split(".")[1] for name in names if name.startswith("limbeck.")}
+    return (found & {*GROUND, *UPPER}) - {room}
+
+
+def without_detours(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The arrows that do not follow from two or more others."""
+
+    def reachable(room: str, seen: set[str]) -> set[str]:
+        for other in arrows[room] - seen:
+            seen.add(other)
+            reachable(other, seen)
+        return seen
+
+    return {
+        room: {
+            other
+            for other in others
+            if not any(other in reachable(between, set()) for between in others - {other})
+        }
+        for room, others in arrows.items()
+    }
+
+
+def picture(arrows: dict[str, set[str]]) -> list[str]:
+    """The rooms on two floors, as a Mermaid diagram."""
+    lines = ["```mermaid", "flowchart TB"]
+    for title, rooms in (
+        ("upper floor: trains, needs torch", UPPER),
+        ("ground floor: answers, never imports torch", GROUND),
+    ):
+        lines.append(f'  subgraph {title.split(":")[0].split()[0]}["{title}"]')
+        lines += [f"    {room}" for room in reversed(rooms)]
+        lines.append("  end")
+    for room, others in without_detours(arrows).items():
+        lines += [f"  {room} --> {other}" for other in sorted(others)]
+    return [*lines, "```"]
+
+
+def table() -> list[str]:
+    """What each room says of itself, and how many files it has."""
+    lines = ["| room | files | what is in it |", "|---|---|---|"]
+    for room in reversed(GROUND + UPPER):
+        said = (
+            ast.get_docstring(
+                ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
+            )
+            or ""
+        )
+        first = " ".join(said.split("\n\n")[0].split())
+        families = defaultdict(int)
+        for path in (PACKAGE / room).rglob("*.py"):
+            families[path.parent.relative_to(PACKAGE / room).as_posix()] += (
+                path.name != "__init__.py"
+            )
+        own = families.pop(".", 0)
+        count = f"{own}" + "".join(
+            f", {name}/ {number}" for name, number in sorted(families.items()) if number
+        )
+        lines.append(f"| `{room}/` | {count} | {first} |")
+    return lines
+
+
+def generated() -> str:
+    """What stands between the two marks of the page."""
+    arrows = {room: rooms_imported(room) for room in GROUND + UPPER}
+    total = sum(map(len, arrows.values()))
+    count = f"{len(arrows)} rooms, {total} arrows between them, all downwards (those that follow from others are not drawn)."
+    return "\n".join([BEGIN, "", *picture(arrows), "", count, "", *table(), "", END])
+
+
+def page_with(text: str, block: str) -> str:
+    """The page with what stands between its marks replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + block + after
+
+
+if __name__ == "__main__":
+    page = page_with(PAGE.read_text(encoding="utf-8"), generated())
+    if "--check" in sys.argv:
+        sys.exit(page != PAGE.read_text(encoding="utf-8"))
+    PAGE.write_text(page, encoding="utf-8")
