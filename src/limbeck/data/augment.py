@@ -78,7 +78,12 @@ class Views:
         default_factory=dict, repr=False, compare=False
     )
 
-    def __call__(self, batch: Batch, epoch: int, step: int) -> Batch:
+    def __call__(
+        self,
+        batch: Batch,
+        epoch: int,
+        step: int,
+    ) -> Batch:
         """The batch of a training step: each row's view in this epoch, mixed where `names` say so.
 
         `batch` holds all rows of the step, in tensors on any device.
@@ -96,6 +101,7 @@ class Views:
         images = batch.inputs["pixel_values"]
         known = changes_by_name(self.levels_on(images.device))
         changes = [known[name] for name in self.names if name != MIXUP]
+        # One generator a row: what a row draws must not depend on the rows before it.
         views = []
         for image, row in zip(images, batch.rows, strict=True):
             random = np.random.default_rng([self.seed, number, row])
@@ -118,11 +124,16 @@ def views(settings: Train, task: Task) -> Views | None:
     preprocess = json.loads(task.preprocess)
     mean = torch.tensor(preprocess["mean"], dtype=torch.float32).reshape(-1, 1, 1)
     std = torch.tensor(preprocess["std"], dtype=torch.float32).reshape(-1, 1, 1)
+    # Black is 0 and white is 1 before the task normalises them.
     levels = ((0 - mean) / std, (1 - mean) / std)
     return Views(settings.augment, settings.seed, levels, settings.views)
 
 
-def view(image: Tensor, changes: Sequence[Change], random: Random) -> Tensor:
+def view(
+    image: Tensor,
+    changes: Sequence[Change],
+    random: Random,
+) -> Tensor:
     """One image (C, H, W) through the changes."""
     for change in changes:
         image = change(image, random)
@@ -140,9 +151,11 @@ def mixup(batch: Batch, random: Random) -> Batch:
     # Rows and partners are alike, so the larger share may be the row's own: what a label of the
     # batch says is then more right than wrong.
     share = max(drawn, 1 - drawn)
+    # 1. Images. Indices on their device: an index from the host would make it wait.
     images = batch.inputs["pixel_values"]
     order = move(torch.from_numpy(partners), images.device)
     mixed_images = share * images + (1 - share) * images[order]
+    # 2. Labels.
     labels = batch.labels
     others = labels[order]
     known = (labels != UNKNOWN) & (others != UNKNOWN)
@@ -166,6 +179,7 @@ def crop(image: Tensor, random: Random) -> Tensor:
     margin_x = round(MARGIN * width)
     top = int(random.integers(0, 2 * margin_y + 1))
     left = int(random.integers(0, 2 * margin_x + 1))
+    # Padded all around and cut out again: a shift by up to the margin, either way.
     padded = functional.pad(image, (margin_x, margin_x, margin_y, margin_y))
     return padded[:, top : top + height, left : left + width]
 

@@ -30,6 +30,7 @@ class BadRows:
                 f"{row}.\n  To leave such rows out: data.on_bad_row: skip, "
                 "or quarantine to keep them in a file beside the report"
             )
+        # Counted in any case; held in memory only where they are asked for.
         self.count += 1
         if self.count <= EXAMPLES:
             self.places.append(str(row))

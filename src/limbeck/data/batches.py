@@ -11,6 +11,7 @@ import numpy as np
 
 from limbeck.models.torch_batches import batch_of
 from limbeck.tasks import Batch, Encoded, Task, packed
+from limbeck.tasks.types import Array
 
 # What a batch of a pass without training may cost: more than one of training (1,024 tokens or 64
 # images, where a recipe does not say), since no activations are kept for gradients.
@@ -22,17 +23,24 @@ EVALUATION_ROWS = 256
 LENGTH_POOL = 50
 
 
-def batch_plan(sizes: Sequence[int], budget: int, *, seed: int, epoch: int) -> list[np.ndarray]:
+def batch_plan(
+    sizes: Sequence[int],
+    budget: int,
+    *,
+    seed: int,
+    epoch: int,
+) -> list[Array]:
     """The rows of each batch of an epoch, as indices, in the order of training.
 
     `sizes`: of all rows. `budget`: the most that a padded batch may cost; a row that costs more
     stands alone. Every row is in one batch.
     """
+    # Both numbers seed it, so that epoch 1 of seed 0 is not epoch 0 of seed 1.
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(sizes))
     mean_size = max(1.0, float(np.mean(sizes)))
     pool_rows = max(1, int(LENGTH_POOL * budget / mean_size))
-    batches: list[np.ndarray] = []
+    batches: list[Array] = []
     for start in range(0, len(order), pool_rows):
         pool = order[start : start + pool_rows]
         batches.extend(cut_by_size(pool, sizes, budget))
@@ -40,7 +48,11 @@ def batch_plan(sizes: Sequence[int], budget: int, *, seed: int, epoch: int) -> l
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
-def shard(rows: np.ndarray, rank: int, world_size: int) -> np.ndarray:
+def shard(
+    rows: Array,
+    rank: int,
+    world_size: int,
+) -> Array:
     """The share of a batch that one of several processes reads, for data-parallel training.
 
     `rows`: of the whole batch. `rank`: the process's number, from 0. `world_size`: how many there
@@ -57,12 +69,12 @@ def shard(rows: np.ndarray, rank: int, world_size: int) -> np.ndarray:
     return np.array_split(rows, world_size)[rank]
 
 
-def padded_size(sizes: Sequence[int], rows: np.ndarray) -> float:
+def padded_size(sizes: Sequence[int], rows: Array) -> float:
     """What a batch of these rows costs: its padded tokens, or its images. `sizes`: of all rows."""
     return float(len(rows) * max(sizes[row] for row in rows))
 
 
-def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> list[np.ndarray]:
+def evaluation_batches(encoded: Sequence[Encoded], one_by_one: bool = False) -> list[Array]:
     """The rows of each batch of a pass without training; of one row each if `one_by_one`."""
     budget = 1 if one_by_one else evaluation_budget(encoded)
     return in_order(packed.sizes(encoded), budget)
@@ -78,12 +90,16 @@ def batches_of(rows: Sequence[Encoded], task: Task) -> list[Batch]:
     return [batch_of(rows, part, task.padding) for part in evaluation_batches(rows)]
 
 
-def in_order(sizes: Sequence[int], budget: int) -> list[np.ndarray]:
+def in_order(sizes: Sequence[int], budget: int) -> list[Array]:
     """The rows of each batch from the smallest row to the largest; nothing is drawn."""
     return list(cut_by_size(np.arange(len(sizes)), sizes, budget))
 
 
-def cut_by_size(pool: np.ndarray, sizes: Sequence[int], budget: int) -> Iterator[np.ndarray]:
+def cut_by_size(
+    pool: Array,
+    sizes: Sequence[int],
+    budget: int,
+) -> Iterator[Array]:
     """The rows of a pool, sorted by size, in batches that cost at most `budget` padded.
 
     Rows of one size keep the pool's order, which training has shuffled.

@@ -11,7 +11,12 @@ from limbeck.tasks import SelfSupervised
 from limbeck.tasks.likelihood import LIKELIHOODS
 
 
-def check_keys(rows: Sequence[Row], split: str, task: Any, origin: str) -> None:
+def check_keys(
+    rows: Sequence[Row],
+    split: str,
+    task: Any,
+    origin: str,
+) -> None:
     """Raise ValueError where a row lacks a key that the task reads.
 
     `origin`: where the rows come from, for the message.
@@ -27,7 +32,12 @@ def check_keys(rows: Sequence[Row], split: str, task: Any, origin: str) -> None:
             )
 
 
-def labels_of(splits: Mapping[str, list[Row]], split: str, task: Any, origin: str) -> list[str]:
+def labels_of(
+    splits: Mapping[str, list[Row]],
+    split: str,
+    task: Any,
+    origin: str,
+) -> list[str]:
     """The labels of a split. Raises ValueError for one that the task cannot read."""
     try:
         return task.find_labels(splits[split])
@@ -35,11 +45,16 @@ def labels_of(splits: Mapping[str, list[Row]], split: str, task: Any, origin: st
         raise ValueError(f"data: the {split} split of {origin}: {error}") from None
 
 
-def check_filled(splits: Mapping[str, list[Row]], drawn: Sequence[str], origin: str) -> None:
+def check_filled(
+    splits: Mapping[str, list[Row]],
+    drawn: Sequence[str],
+    origin: str,
+) -> None:
     """Raise ValueError where a split is empty. `drawn`: those that the source did not have."""
     for split in ("train", "validation", "test"):
         if splits[split]:
             continue
+        # The user's own split, or one that was drawn: each has its cure.
         cure = "Add rows to it, or leave it out and it is drawn from train"
         if split in drawn:
             cure = "Too few rows a label to draw it from; add some"
@@ -47,12 +62,16 @@ def check_filled(splits: Mapping[str, list[Row]], drawn: Sequence[str], origin: 
 
 
 def check_labels(
-    splits: Mapping[str, list[Row]], labels: Sequence[str], task: Any, origin: str
+    splits: Mapping[str, list[Row]],
+    labels: Sequence[str],
+    task: Any,
+    origin: str,
 ) -> None:
     """Raise ValueError where train has one class only, or another split a label that it lacks.
 
     `labels`: those of train. Numbers are no classes: any may be in any split.
     """
+    # Numbers are no classes: two rows of one number are no mistake.
     are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
     if len(labels) < 2 and not (are_numbers or issubclass(task, SelfSupervised)):
         raise ValueError(
@@ -93,6 +112,7 @@ def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
 
 def alike(labels: Sequence[str]) -> list[str]:
     """A warning for labels that differ by case or space alone, most likely by mistake."""
+    # By the letters alone, so that `B-PER` and `b-per ` meet.
     by_letters: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         by_letters["".join(label.split()).casefold()].append(label)

@@ -50,11 +50,17 @@ STRENGTH = 9 / 30
 LUMA = (0.299, 0.587, 0.114)
 
 
-def randaugment(image: Tensor, random: Random, levels: Levels) -> Tensor:
+def randaugment(
+    image: Tensor,
+    random: Random,
+    levels: Levels,
+) -> Tensor:
     """An image (C, H, W) through two operations, drawn from `random`."""
+    # By place in the two tables, one after the other: 6 and 8 are the 14 operations.
     geometries = list(GEOMETRY.values())
     num_operations = len(GEOMETRY) + len(VALUES)
     for index in random.integers(0, num_operations, NUM_OPERATIONS).tolist():
+        # Drawn for every operation, so that the stream does not depend on which one it is.
         sign = 1.0 if random.random() < 0.5 else -1.0
         signed = sign * STRENGTH
         if index < len(geometries):
@@ -66,19 +72,32 @@ def randaugment(image: Tensor, random: Random, levels: Levels) -> Tensor:
     return image
 
 
-def on_values(image: Tensor, operation: OnValues, signed: float, levels: Levels) -> Tensor:
+def on_values(
+    image: Tensor,
+    operation: OnValues,
+    signed: float,
+    levels: Levels,
+) -> Tensor:
     """An operation on values from 0 (black) to 1 (white), on a normalised image."""
     black, white = levels
     plain = ((image - black) / (white - black)).clamp(0, 1)
     return operation(plain, signed).clamp(0, 1) * (white - black) + black
 
 
-def identity(signed: float, height: int, width: int) -> Affine:
+def identity(
+    signed: float,
+    height: int,
+    width: int,
+) -> Affine:
     """The image as it is."""
     return [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 
-def rotate(signed: float, height: int, width: int) -> Affine:
+def rotate(
+    signed: float,
+    height: int,
+    width: int,
+) -> Affine:
     """Turned by up to 30 degrees."""
     angle = math.radians(30 * signed)
     cosine = math.cos(angle)
@@ -86,22 +105,38 @@ def rotate(signed: float, height: int, width: int) -> Affine:
     return [[cosine, -sine, 0.0], [sine, cosine, 0.0]]
 
 
-def shear_x(signed: float, height: int, width: int) -> Affine:
+def shear_x(
+    signed: float,
+    height: int,
+    width: int,
+) -> Affine:
     """Rows shifted by up to 0.3 of their distance from the centre."""
     return [[1.0, 0.3 * signed, 0.0], [0.0, 1.0, 0.0]]
 
 
-def shear_y(signed: float, height: int, width: int) -> Affine:
+def shear_y(
+    signed: float,
+    height: int,
+    width: int,
+) -> Affine:
     """Columns shifted by up to 0.3 of their distance from the centre."""
     return [[1.0, 0.0, 0.0], [0.3 * signed, 1.0, 0.0]]
 
 
-def translate_x(signed: float, height: int, width: int) -> Affine:
+def translate_x(
+    signed: float,
+    height: int,
+    width: int,
+) -> Affine:
     """Shifted sideways by up to 0.45 of the width."""
     return [[1.0, 0.0, 0.45 * signed * width], [0.0, 1.0, 0.0]]
 
 
-def translate_y(signed: float, height: int, width: int) -> Affine:
+def translate_y(
+    signed: float,
+    height: int,
+    width: int,
+) -> Affine:
     """Shifted up or down by up to 0.45 of the height."""
     return [[1.0, 0.0, 0.0], [0.0, 1.0, 0.45 * signed * height]]
 
@@ -109,13 +144,18 @@ def translate_y(signed: float, height: int, width: int) -> Affine:
 def grey(image: Tensor) -> Tensor:
     """The luma (1, H, W) of an image of three channels; of any other number, their mean."""
     weights = torch.full((len(image),), 1 / len(image), dtype=image.dtype)
+    # Other numbers of channels are no colours.
     if len(image) == 3:
         weights = torch.tensor(LUMA, dtype=image.dtype)
     by_channel = move(weights, image.device)[:, None, None]
     return (image * by_channel).sum(0, keepdim=True)
 
 
-def blended(degenerate: Tensor, image: Tensor, signed: float) -> Tensor:
+def blended(
+    degenerate: Tensor,
+    image: Tensor,
+    signed: float,
+) -> Tensor:
     """Away from a degenerate image (above 0), or towards it (below)."""
     return degenerate + (1 + 0.9 * signed) * (image - degenerate)
 
@@ -153,6 +193,7 @@ def smoothed(image: Tensor) -> Tensor:
 
 def autocontrast(image: Tensor, signed: float) -> Tensor:
     """Each channel stretched from black to white; one of a single value stays."""
+    # Each channel by itself, as Pillow does.
     low = image.amin((1, 2), keepdim=True)
     high = image.amax((1, 2), keepdim=True)
     # The bound is for the branch that `where` does not take, whose 0 / 0 would be a NaN.
@@ -195,6 +236,7 @@ def solarize(image: Tensor, signed: float) -> Tensor:
 
 def posterize(image: Tensor, signed: float) -> Tensor:
     """Fewer bits a value."""
+    # What is left of 256 levels, each the lowest of `step` old ones.
     step = 2 ** round(4 * abs(signed))
     return (in_bytes(image) // step * step).to(image.dtype) / 255
 

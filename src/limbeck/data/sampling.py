@@ -10,12 +10,15 @@ from limbeck.sources import Row
 
 def drawn_rows(rows: Sequence[Row], count: int) -> list[Row]:
     """`count` of the rows, any of them as likely as any other, in their order."""
+    # The first of a permutation, so that more rows are always these and others.
     shuffled = np.random.default_rng(0).permutation(len(rows))
     return [rows[index] for index in np.sort(shuffled[:count])]
 
 
 def stratified_split(
-    rows: Sequence[Row], share: float, stratum: Callable[[Row], str]
+    rows: Sequence[Row],
+    share: float,
+    stratum: Callable[[Row], str],
 ) -> tuple[list[Row], list[Row]]:
     """The rows that stay, and those that are drawn; both keep the order of `rows`.
 
@@ -35,6 +38,9 @@ def stratified_split(
     passed = np.floor(np.arange(len(order) + 1) * share + 0.5)
     is_drawn = np.diff(passed) > 0
     drawn = {index for index, chosen in zip(order, is_drawn, strict=True) if chosen}
-    staying = [row for index, row in enumerate(rows) if index not in drawn]
-    leaving = [row for index, row in enumerate(rows) if index in drawn]
+    staying: list[Row] = []
+    leaving: list[Row] = []
+    for index, row in enumerate(rows):
+        part = leaving if index in drawn else staying
+        part.append(row)
     return staying, leaving

@@ -67,6 +67,7 @@ class Splits:
         """SHA-256 over every row of a split, in order, and the labels."""
         rows: list[Row] = getattr(self, split)
         sha = hashlib.sha256(digest(self.labels).encode())
+        # By key, not in the order in which a source happened to fill a row.
         for row in rows:
             for key, value in sorted(row.items()):
                 sha.update(field_bytes(key, value))
@@ -81,7 +82,9 @@ def field_bytes(key: str, value: Any) -> bytes:
 
 
 def load_splits(
-    asked: Data, task: Any, rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None
+    asked: Data,
+    task: Any,
+    rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
 ) -> Splits:
     """The checked splits of a recipe's data.
 
@@ -90,13 +93,16 @@ def load_splits(
 
     Raises ValueError for a bad row, an empty split, or a label that train lacks.
     """
+    # 1. Read.
     bad = BadRows(asked.on_bad_row)
     source = registry.create("sources", asked.source, relocated(asked.options))
     splits = source.read(bad) if rows is None else source.take(rows, bad)
     if asked.transfer:
         more = transfer.rows(relocate(asked.transfer), task, bad)
         splits = splits | {"unlabelled": [*splits.get("unlabelled", []), *more]}
+    # 2. Leave out what is too much.
     limited = limit_unlabelled(splits, asked.unlabelled_rows)
+    # 3. Draw what lacks, and check all.
     checked = check(splits, task, f"`{asked.source}`")
     notes = bad.notes + limited + checked.notes
     return replace(checked, notes=notes, num_bad=bad.count, quarantined=bad.kept)
@@ -121,14 +127,20 @@ def limit_unlabelled(splits: dict[str, list[Row]], most: int | None) -> list[str
     return [f"unlabelled: {most} of {len(rows)} rows drawn (seeded)"]
 
 
-def check(splits: dict[str, list[Row]], task: Any, origin: str) -> Splits:
+def check(
+    splits: dict[str, list[Row]],
+    task: Any,
+    origin: str,
+) -> Splits:
     """Rows by split as checked splits; a split that lacks is drawn from train.
 
     `origin`: where the rows come from, for messages. Raises ValueError as `load_splits` does.
     """
+    # Before anything is drawn, so that a message has the row's number in the user's own split.
     for split, rows in splits.items():
         check_keys(rows, split, task, origin)
     labels = labels_of(splits, "train", task, origin)
+    # The caller's dict stays as it is.
     splits = dict(splits)
     notes = []
     drawn = [split for split in DRAWN_SHARES if split not in splits]

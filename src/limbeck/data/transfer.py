@@ -26,7 +26,11 @@ INPUTS = ("words", "text", "text_b", "image")
 SPLIT_MARK = re.compile(r" @([-.,])@ ")
 
 
-def rows(path: str, task: Any, bad: OnBadRow) -> list[Row]:
+def rows(
+    path: str,
+    task: Any,
+    bad: OnBadRow,
+) -> list[Row]:
     """Every row that a task makes of a path, with None for its label or for each of its tags.
 
     `task`: a task's class. `bad`: called with every image that cannot be read.
@@ -54,10 +58,15 @@ def images(base: Path, bad: OnBadRow) -> Iterator[Row]:
             try:
                 yield {"image": decode(open_file(name))}
             except ValueError as error:
+                # One broken file in thousands need not end a run: the recipe's policy decides.
                 bad(BadRow(f"{root}/{name}", str(error), {"file": name}))
 
 
-def texts(base: Path, task: Any, bad: OnBadRow) -> Iterator[Row]:
+def texts(
+    base: Path,
+    task: Any,
+    bad: OnBadRow,
+) -> Iterator[Row]:
     """Every line as the task reads it; where it reads words, every sentence of a line."""
     # How a task reads a text depends on neither its labels nor its preprocessing.
     reader = task([], "")

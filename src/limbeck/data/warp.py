@@ -19,6 +19,7 @@ def warped(image: torch.Tensor, matrix: Affine) -> torch.Tensor:
     pixels from the centre.
     """
     height, width = image.shape[1:]
+    # (x, y) goes to (a x + b y + right, c x + d y + down).
     (a, b, right), (c, d, down) = matrix
     # torch counts each side from -1 to 1, whatever its pixels.
     in_halves = [

@@ -135,6 +135,7 @@ def attend(
     record = RECORD.get()
     check_supported(module, settings, "a loss on attention" if record else "quantize.attention")
     make_products = MAKE_PRODUCTS.get()
+    # The first batch shows which modules attend; a module that runs twice keeps what it has.
     if make_products is not None and CHILD not in dict(module.named_children()):
         module.add_module(CHILD, make_products().to(query.device))
     products = dict(module.named_children()).get(CHILD, FLOAT if record else None)
@@ -143,6 +144,7 @@ def attend(
             f"quantize.attention: a `{type(module).__name__}` runs now "
             "that did not run on the first batch. Leave `attention` out"
         )
+    # Some models say it, others leave it to the attention function.
     scaling = settings.get("scaling")
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
@@ -155,7 +157,11 @@ def attend(
     return context, probabilities
 
 
-def check_supported(module: nn.Module, settings: dict[str, Any], told: str) -> None:
+def check_supported(
+    module: nn.Module,
+    settings: dict[str, Any],
+    told: str,
+) -> None:
     """Raise ValueError, beginning with `told`, where a module adds a term to the formula above."""
     for name in UNSUPPORTED:
         if settings.get(name) is not None:
@@ -185,6 +191,7 @@ def recorded(model: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, dic
         route_attention(model)
         yield record.tensors
     finally:
+        # Back to what it was, which may be faster: nothing is recorded from here on.
         RECORD.reset(token)
         for part, implementation in before.items():
             part.set_attn_implementation(implementation)
@@ -203,6 +210,7 @@ def names_inside(model: nn.Module, modules: Sequence[str]) -> dict[int, list[str
                 f"{type(model).__name__} has no module `{name}`. {wording.suggest(name, named)}"
             )
     names_of = {}
+    # A layer's name stands for the one attention module inside it.
     for inner, module in named.items():
         around = [name for name in dict.fromkeys(modules) if f"{inner}.".startswith(f"{name}.")]
         names_of[id(module)] = around
@@ -245,7 +253,11 @@ def route_attention(model: nn.Module) -> None:
             part.set_attn_implementation(IMPLEMENTATION)
 
 
-def unreached(model: nn.Module, consequence: str, told: str) -> ValueError:
+def unreached(
+    model: nn.Module,
+    consequence: str,
+    told: str,
+) -> ValueError:
     """The error for a model whose attention is computed elsewhere."""
     return ValueError(
         f"{told}: the attention of `{type(model).__name__}` does not go through "

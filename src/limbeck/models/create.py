@@ -17,7 +17,13 @@ def is_network(name: str) -> bool:
     return name in registry.names("networks")
 
 
-def create_model(name: str, options: dict[str, Any], task: Any, *, seed: int) -> nn.Module:
+def create_model(
+    name: str,
+    options: dict[str, Any],
+    task: Any,
+    *,
+    seed: int,
+) -> nn.Module:
     """The model that a recipe names, with a head for the task's labels.
 
     `options`: the keys beside the name, which only our networks have. `seed`: new weights are drawn
@@ -25,6 +31,7 @@ def create_model(name: str, options: dict[str, Any], task: Any, *, seed: int) ->
 
     Raises ValueError for a name that cannot be had, or for a key that the model does not take.
     """
+    # Networks, and heads that are not in the folder, draw from torch's global generator.
     torch.manual_seed(seed)
     if is_network(name):
         network = registry.create("networks", name, options)
@@ -42,6 +49,7 @@ def require(name: str) -> None:
     """Raise ValueError where the config of a `transformers` model, or a `timm` model, cannot be
     read. No weights are loaded."""
     if name.startswith(timm_models.PREFIX):
+        # It raises for an unknown name, and for a machine without timm.
         timm_models.settings(name)
         return
     import transformers
@@ -50,7 +58,11 @@ def require(name: str) -> None:
         transformers.AutoConfig.from_pretrained(locate(name))
 
 
-def network_header(name: str, options: dict[str, Any], task: Any) -> dict[str, Any] | None:
+def network_header(
+    name: str,
+    options: dict[str, Any],
+    task: Any,
+) -> dict[str, Any] | None:
     """What `build_network` needs: the name, the recipe's keys, how many labels and channels.
 
     None for a `transformers` model, whose folder has a config.json.

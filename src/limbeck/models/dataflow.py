@@ -44,6 +44,7 @@ class Flow:
 
         None where it is of another kind, or where several modules read it.
         """
+        # None for a module that makes nothing; no tensor has this number.
         made = self.makes.get(name)
         readers = [other for other, tensor in self.reads.items() if tensor == made]
         if len(readers) != 1:
@@ -147,6 +148,7 @@ class _Watcher:
                 is_handed_on = number == flow.reads.get(name)
                 if not is_handed_on and number not in flow.makes.values():
                     flow.makes[name] = number
+            # What holds other modules does not read itself; they do.
             if name not in self.leaves or name not in flow.makes:
                 flow.reads.pop(name, None)
 

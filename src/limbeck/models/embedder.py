@@ -29,6 +29,7 @@ class Embedder(nn.Module):
         token_mask = attention_mask.flatten(0, -2)
         hidden = self.encoder(input_ids=ids, attention_mask=token_mask).last_hidden_state
         weights = token_mask.unsqueeze(-1).to(hidden.dtype)
+        # A text that only fills up its row has no token: 0 rather than 0 / 0.
         mean = (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
         # The root is bounded before it is taken: at 0 its gradient would be infinite.
         length = mean.square().sum(-1, keepdim=True).clamp_min(1e-12).sqrt()

@@ -13,6 +13,7 @@ class FactorizedEmbedding(nn.Module):
         `rank`: the width E of the table.
         """
         super().__init__()
+        # New tensors lie where the embedding lies: a teacher may be cut on a GPU.
         like = embedding.weight
         self.table = nn.Embedding(
             embedding.num_embeddings,

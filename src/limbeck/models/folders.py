@@ -26,7 +26,12 @@ NETWORK = "network.json"
 
 
 def save_model(
-    model: Any, folder: Path, *, network: dict[str, Any] | None, preprocess_file: str, text: str
+    model: Any,
+    folder: Path,
+    *,
+    network: dict[str, Any] | None,
+    preprocess_file: str,
+    text: str,
 ) -> None:
     """Write a model's folder.
 
@@ -35,6 +40,7 @@ def save_model(
 
     Raises OSError where the disk is full or fails.
     """
+    # The mean and the norm around an encoder have no weights; the task says that they are there.
     if isinstance(model, Embedder):
         model = model.encoder
     if network is None:
@@ -67,6 +73,7 @@ def load_model(folder: Path, task: Any) -> nn.Module:
     """
     if not (folder / NETWORK).exists():
         return from_transformers(str(folder), task)
+    # Architecture, edits, weights: each fits only what was there before.
     model = build_network(read_json(folder / NETWORK))
     structure.apply(model, structure.read(folder))
     restore_state(model, load_file(folder / WEIGHTS))

@@ -24,6 +24,8 @@ def reading(name: str) -> Iterator[None]:
     """Turn what `transformers` raises for a model that cannot be read into a ValueError."""
     try:
         yield
+    # Which one depends on what is missing: a folder or hub id, a fitting weight, a key of a config,
+    # a whole file.
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         raise ValueError(
             f"model `{name}`: neither a network of ours, nor a model folder, "
@@ -51,11 +53,11 @@ def quiet() -> Iterator[None]:
     """Keep the loading reports and progress bars of `transformers` off the terminal."""
     from transformers.utils import logging
 
+    # The level is the library's own, which a caller may have set.
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        # Its table of missing weights is printed, not logged.
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:

@@ -39,4 +39,6 @@ def evenly(count: int, of: int) -> list[int]:
     """
     if not 1 <= count <= of:
         raise ValueError(f"cannot keep {count} of {of} layers")
+    # The ends of `count` equal stretches of layers, so that the last one is always kept: a head was
+    # trained on what it makes.
     return [round((index + 1) * of / count) - 1 for index in range(count)]

@@ -10,7 +10,12 @@ from limbeck.models.hub import locate, quiet, reading
 from limbeck.models.processors import image_settings
 
 
-def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int) -> str:
+def preprocess(
+    name: str,
+    task_class: Any,
+    rows: Sequence[Any],
+    max_tokens: int,
+) -> str:
     """The preprocessing of the model `name`: its tokenizer, or how it wants images.
 
     `rows`: the training rows, from which one of our networks takes the size and the moments of
@@ -31,8 +36,10 @@ def preprocess(name: str, task_class: Any, rows: Sequence[Any], max_tokens: int)
 
     with reading(name), quiet():
         tokenizer = transformers.AutoTokenizer.from_pretrained(locate(name))
+    # The artifact runs on `tokenizers` alone, so all that is asked of it is written into its file.
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(min(max_tokens, tokenizer.model_max_length))
+    # To the longest of a batch, whatever the published file says: a fixed length wastes work.
     backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     return backend.to_str()
 
@@ -44,6 +51,7 @@ def image_processor(name: str) -> dict[str, Any]:
     """
     if name.startswith(timm_models.PREFIX):
         return timm_models.settings(name)
+    # Its settings as data; the class behind them may need torchvision.
     from transformers.image_processing_base import ImageProcessingMixin
 
     with reading(name), quiet():

@@ -60,7 +60,13 @@ def name_labels(config: Any, labels: Sequence[str]) -> None:
     config.label2id = {label: index for index, label in enumerate(labels)}
 
 
-def read_weights(name: str, auto_model: str, config: Any, *, is_tuned: bool) -> Any:
+def read_weights(
+    name: str,
+    auto_model: str,
+    config: Any,
+    *,
+    is_tuned: bool,
+) -> Any:
     """A model of the class `auto_model` of transformers with the weights of the folder or hub id.
 
     `is_tuned`: False lets a head of another size be drawn anew.
@@ -77,6 +83,7 @@ def read_weights(name: str, auto_model: str, config: Any, *, is_tuned: bool) -> 
         )
     model = auto.from_config(config, **settings)
     structure.apply(model, edits_for(model, edits))
+    # By our own hand: `from_pretrained` would refuse shapes that its config does not tell.
     fill(model, load_file(Path(locate(name)) / WEIGHTS))
     return model
 
@@ -129,11 +136,14 @@ def fill(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def reorder_head(
-    model: nn.Module, head_labels: Sequence[str], wanted_labels: Sequence[str]
+    model: nn.Module,
+    head_labels: Sequence[str],
+    wanted_labels: Sequence[str],
 ) -> nn.Module:
     """Let the outputs of a tuned classifier, named by `head_labels`, follow `wanted_labels`."""
     if list(head_labels) == list(wanted_labels):
         return model
+    # For each wanted output, the old one that answers for the label.
     order = [list(head_labels).index(label) for label in wanted_labels]
     candidates = []
     for module in model.modules():

@@ -101,12 +101,14 @@ def scaling(config: Json) -> Json:
     std = config.get("image_std")
     if not mean or not std:
         raise ValueError("`image_mean` and `image_std` are needed, a number for each channel")
+    # The default of the processors: to [0, 1], as ours does.
     factor = config.get("rescale_factor", 1 / 255)
     if not config.get("do_rescale", True):
         factor = 1.0
     if not config.get("do_normalize", True):
         mean = [0.0] * len(mean)
         std = [1.0] * len(std)
+    # EfficientNet's: values from -1 to 1 in place of 0 to 1.
     offset = 1.0 if config.get("rescale_offset") else 0.0
     second_std = config["image_std"] if config.get("include_top") else [1.0] * len(std)
     return {

@@ -14,7 +14,11 @@ from limbeck.models.units import by_unit, holds_texts, places_of, shape_tap
 from limbeck.tasks import Batch
 
 
-def run_model(model: nn.Module, batch: Batch, taps: Sequence[Tap] = ()) -> Outputs:
+def run_model(
+    model: nn.Module,
+    batch: Batch,
+    taps: Sequence[Tap] = (),
+) -> Outputs:
     """The outputs of `model` on a batch of torch tensors, with the tensors that `taps` name.
 
     Gradients flow where the caller has them on. Model and batch lie on one device; so do the
@@ -30,13 +34,16 @@ def run_model(model: nn.Module, batch: Batch, taps: Sequence[Tap] = ()) -> Outpu
         answering_at(model, batch.positions) as is_by_unit,
     ):
         logits = logits_of(model(**batch.inputs))
+    # By tap: several may read one module, each in its own shape.
     inner = {}
     for tap in taps:
         is_attention = tap.kind in OF_ATTENTION
         values = attention[tap.module][tap.kind] if is_attention else module_outputs[tap.module]
         inner[tap] = shape_tap(tap, values, batch)
+    # A model of several texts a row answers once for each: they are its units already.
     if not is_by_unit and not holds_texts(batch):
         logits = by_unit(logits, batch.positions)
+    # Losses are computed in float32, whatever the model multiplied in.
     return Outputs(logits.float(), batch.mask, inner, places_of(batch, inner))
 
 
@@ -78,7 +85,11 @@ def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, torch.
     outputs: dict[str, torch.Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        def hook(
+            module: nn.Module,
+            inputs: Any,
+            output: Any,
+        ) -> None:
             outputs[name] = output[0] if isinstance(output, tuple) else output
 
         return hook
@@ -90,6 +101,7 @@ def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, torch.
             raise ValueError(
                 f"{type(model).__name__} has no module `{name}`. {suggest(name, modules)}"
             )
+    # Once a module, though several taps may name it.
     handles = [modules[name].register_forward_hook(keep(name)) for name in dict.fromkeys(names)]
     try:
         yield outputs

@@ -52,9 +52,8 @@ def difference(model: nn.Module, blank: nn.Module) -> Edits:
 
 def kind_edit(module: nn.Module, blank: nn.Module) -> Edit:
     """What a list has lost, or how an embedding is factorized; empty where neither is so."""
-    are_lists = isinstance(module, nn.ModuleList) and isinstance(blank, nn.ModuleList)
-    if are_lists and len(module) < len(blank):
-        return {"length": len(module)}
+    if isinstance(module, nn.ModuleList) and isinstance(blank, nn.ModuleList):
+        return {"length": len(module)} if len(module) < len(blank) else {}
     if isinstance(module, FactorizedEmbedding) and isinstance(blank, nn.Embedding):
         return {"rank": module.projection.in_features}
     return {}
@@ -62,6 +61,7 @@ def kind_edit(module: nn.Module, blank: nn.Module) -> Edit:
 
 def size_edit(module: nn.Module, blank: nn.Module) -> Edit:
     """The integers, and the shapes of tensors, in which two modules of one class differ."""
+    # Of two classes, equal attribute names say nothing.
     if type(module) is not type(blank):
         return {}
     edit: Edit = {}
@@ -107,13 +107,18 @@ def apply(model: nn.Module, edits: Edits) -> None:
         edit(model, name, of_module)
 
 
-def edit(model: nn.Module, name: str, wanted: Edit) -> None:
+def edit(
+    model: nn.Module,
+    name: str,
+    wanted: Edit,
+) -> None:
     """Make the edit of one module. Raises ValueError where the model has no place for it."""
     module = dict(model.named_modules(remove_duplicate=False)).get(name)
     if module is None:
         raise misplaced(f"{type(model).__name__} has no module `{name}`")
     if "length" in wanted:
         assert isinstance(module, nn.ModuleList)
+        # The last ones: which layers were cut is in the weights, not in the shapes.
         del module[wanted["length"] :]
     if "rank" in wanted:
         assert isinstance(module, nn.Embedding)
@@ -126,6 +131,7 @@ def edit(model: nn.Module, name: str, wanted: Edit) -> None:
         tensor = tensors(module).get(key)
         if tensor is None:
             raise misplaced(f"`{name}` has no tensor `{key}`")
+        # Of the type and the device of the old one, and perhaps on the meta device.
         put(module, key, tensor.new_empty(shape))
 
 
@@ -134,7 +140,11 @@ def misplaced(what: str) -> ValueError:
     return ValueError(f"{FILE}: {what}: the file belongs to another model")
 
 
-def put(module: nn.Module, key: str, values: Tensor) -> None:
+def put(
+    module: nn.Module,
+    key: str,
+    values: Tensor,
+) -> None:
     """Let `values`, of any shape, be a module's parameter or buffer `key`."""
     is_parameter = isinstance(getattr(module, key), nn.Parameter)
     setattr(module, key, nn.Parameter(values) if is_parameter else values)

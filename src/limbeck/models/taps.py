@@ -26,8 +26,10 @@ import torch
 
 from limbeck.models.attention import FACTORS, PROBABILITIES
 
+# The kinds of the table above. A tap's kind says which shape a loss wants, not which module.
 HIDDEN, PLACES, MAPS = "hidden", "places", "maps"
 OF_ATTENTION = (PROBABILITIES, *FACTORS)
+# Kinds that cannot be compared between tokenizers, but for the first tokens of words.
 BY_PLACE = (PLACES, *OF_ATTENTION)
 
 

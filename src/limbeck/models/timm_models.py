@@ -54,6 +54,7 @@ def create(
 def settings(name: str) -> dict[str, Any]:
     """The settings of `preprocess.json` that the model was trained with."""
     timm = library()
+    # With random weights: nothing is downloaded for the settings.
     model = timm.create_model(name.removeprefix(PREFIX))
     config = timm.data.resolve_data_config({}, model=model)
     channels, height, width = config["input_size"]

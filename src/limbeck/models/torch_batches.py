@@ -29,7 +29,11 @@ def to_torch(batch: Batch) -> Batch:
     )
 
 
-def batch_of(encoded: Sequence[Encoded], rows: np.ndarray, padding: dict[str, int]) -> Batch:
+def batch_of(
+    encoded: Sequence[Encoded],
+    rows: np.ndarray,
+    padding: dict[str, int],
+) -> Batch:
     """Some of the encoded rows, by their numbers, as a batch of torch tensors on the CPU."""
     return to_torch(collate([encoded[i] for i in rows], rows, padding))
 
@@ -40,6 +44,7 @@ def to_device(value: BatchOrOutputs, device: torch.device) -> BatchOrOutputs:
     The host does not wait for a copy to a device; `Batch.rows` stays where it is, since it finds
     rows of files on the host.
     """
+    # Both are frozen dataclasses of tensors, dicts of tensors, and plain data.
     moved = {}
     for each in fields(value):
         moved[each.name] = move(getattr(value, each.name), device)
@@ -58,6 +63,7 @@ def move(value: Any, device: torch.device) -> Any:
         return value.to(device, non_blocking=device.type != "cpu")
     if isinstance(value, dict):
         return {key: move(each, device) for key, each in value.items()}
+    # `Batch.mixed`. A named tuple would lose its class.
     if type(value) is tuple:
         return tuple(move(each, device) for each in value)
     return value

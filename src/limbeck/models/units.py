@@ -30,6 +30,7 @@ def places_of(batch: Batch, inner: dict[Tap, torch.Tensor]) -> torch.Tensor | No
     """(B, P), True for a place that counts, as `Outputs.places` says; also None where no tap of
     `inner` reads places."""
     lengths = []
+    # Tokens are the second axis of hidden states, and the third of what has heads.
     for tap, value in inner.items():
         if tap.kind in BY_PLACE:
             lengths.append(value.shape[1 if tap.kind == PLACES else 2])
@@ -42,7 +43,11 @@ def places_of(batch: Batch, inner: dict[Tap, torch.Tensor]) -> torch.Tensor | No
     return token_mask.bool()
 
 
-def shape_tap(tap: Tap, values: torch.Tensor, batch: Batch) -> torch.Tensor:
+def shape_tap(
+    tap: Tap,
+    values: torch.Tensor,
+    batch: Batch,
+) -> torch.Tensor:
     """A tensor inside the model in the shape of the tap's kind, as float32.
 
     Raises ValueError where the module gives a tensor that cannot be read so.
@@ -62,13 +67,18 @@ def shape_tap(tap: Tap, values: torch.Tensor, batch: Batch) -> torch.Tensor:
         return values.float()
     if tap.kind == PLACES:
         return by_unit(values, batch.positions).float()
+    # Rows of the map are who looks, columns who is looked at: both go by places.
     at_places = values.take_along_dim(batch.positions[:, None, :, None], 2)
     if tap.kind == PROBABILITIES:
         at_places = at_places.take_along_dim(batch.positions[:, None, None, :], 3)
     return at_places.float()
 
 
-def of_texts(tap: Tap, values: torch.Tensor, batch: Batch) -> torch.Tensor:
+def of_texts(
+    tap: Tap,
+    values: torch.Tensor,
+    batch: Batch,
+) -> torch.Tensor:
     """(B W, T, D), of a model that read all texts of all rows at once, to (B, W, D).
 
     Raises ValueError for another kind than `hidden`: texts of one row have no common places.
@@ -95,6 +105,7 @@ def by_unit(
     the tokens of (B, T, D) where `token_mask` (B, T) is not 0 (left out: all).
     """
     if positions is not None:
+        # The same token for every number of the vector.
         index = positions.unsqueeze(-1).expand(-1, -1, values.shape[-1])
         return values.gather(1, index)
     if values.ndim == 4:
@@ -102,6 +113,7 @@ def by_unit(
     if values.ndim == 2:
         return values.unsqueeze(1)
     if token_mask is None:
+        # Images in patches: every one counts.
         weights = torch.ones_like(values[..., :1])
     else:
         weights = token_mask.unsqueeze(-1).to(values.dtype)

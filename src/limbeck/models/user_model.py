@@ -61,6 +61,7 @@ class Own:
         Its code is no part of it. Where a forward changes and no weight does, let the module print
         otherwise (a class's name, `extra_repr`), or an earlier training is taken for this one.
         """
+        # How it prints tells layers apart that have the same weights, such as two activations.
         sha = hashlib.sha256(repr(self.module).encode())
         for name, tensor in model_state(self.module).items():
             sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

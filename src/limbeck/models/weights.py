@@ -15,6 +15,7 @@ def model_state(module: nn.Module) -> dict[str, Tensor]:
 
     Unlike `state_dict` it has a tied tensor once, and buffers that are not persistent too.
     """
+    # `named_parameters` leaves out what it has given before.
     named = [*module.named_parameters(), *module.named_buffers()]
     return {name: tensor.detach() for name, tensor in named}
 

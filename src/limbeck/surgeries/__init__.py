@@ -50,6 +50,7 @@ class Evidence:
         return [to_device(batch, device) for batch in self.batches]
 
 
+# What every surgery has; those of plug-ins need not inherit from it.
 class Surgery(Protocol):
     """One file, one surgery; its constructor's arguments are its recipe keys.
 

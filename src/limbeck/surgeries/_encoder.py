@@ -49,16 +49,20 @@ def layer_of(model: nn.Module, name: str) -> EncoderLayer:
             f"its linear layers are {', '.join(shown) or 'none'}. "
             "Such encoders are BERT, RoBERTa, ELECTRA, DistilBERT, MPNet. Take drop_layers"
         )
+    # Modules come in the order in which the layer's code makes them, which is that of its forward
+    # in all of these families.
     query, key, value, output, first, second = (f"{name}.{inner}" for inner in linear)
     attention = query.rpartition(".")[0]
     head_size = vars(model.get_submodule(attention)).get(HEAD_SIZE)
     width_of_heads = shapes[0][0]
+    # A guess from the width alone could cut heads in the middle.
     if head_size is None or width_of_heads % head_size:
         raise ValueError(
             f"prune_width: `{attention}` of {type(model).__name__} does not say the size of its "
             f"heads ({HEAD_SIZE})"
         )
     heads = PartGroup(output, (query, key, value), head_size)
+    # A unit is one column: nothing holds neighbours together.
     units = PartGroup(second, (first,), 1)
     return EncoderLayer(attention, heads, units)
 

@@ -40,6 +40,7 @@ def importance(
 
     Raises ValueError where gradients are asked for and no row is labelled.
     """
+    # Without dropout, so that the same cut twice is the same student.
     was_training = model.training
     model.eval()
     batches = evidence.batches_on(device_of(model))
@@ -80,6 +81,8 @@ def gradient_sums(
     sums = {}
     for (name, values), gradient in zip(read.items(), gradients, strict=True):
         by_token = sums_of_parts(values.detach() * gradient, readers[name])
+        # The absolute value is taken of a row's sum, not of each token: a gate stands on all tokens
+        # of a row at once.
         by_row = by_token.flatten(1, -2).sum(1)
         sums[name] = by_row.abs().sum(0)
     return sums
@@ -103,6 +106,7 @@ def activation_sums(
     sums = {}
     for name, values in read.items():
         by_token = sums_of_parts(values.abs(), readers[name])
+        # Padding is computed like any token, and would be counted.
         if token_mask is not None:
             by_token = by_token * token_mask.unsqueeze(-1)
         sums[name] = by_token.flatten(0, -2).sum(0)
@@ -120,6 +124,7 @@ def run_reading(
     for name in names:
         hook = keep_input(name, read)
         handles.append(reader(model, name).register_forward_pre_hook(hook))
+    # Through `run_model`, so that the loss sees what it sees in training.
     outputs = run_model(model, batch)
     for handle in handles:
         handle.remove()

@@ -74,6 +74,8 @@ class TokenizerJson:
         Those up to padding's, of added tokens, mentioned by the post-processor, of the unknown
         token, of single characters and of bytes.
         """
+        # Some models compute positions from the padding's id (RoBERTa: position = id of padding + 1
+        # + index), so it has to stay where it is, and with it all ids below.
         kept = set(range(self.content["padding"]["pad_id"] + 1))
         kept.update(mentioned(self.content.get("post_processor")))
         kept.update(token["id"] for token in self.content["added_tokens"])
@@ -107,6 +109,7 @@ class TokenizerJson:
         while waiting:
             token = tokens.get(waiting.pop(), "")
             ids = {self.ids[part] for part in parts.get(token, [])}
+            # Only what is new, so that the loop ends.
             waiting.extend(ids - closed)
             closed |= ids
         return closed
@@ -120,6 +123,7 @@ class TokenizerJson:
     def keeping(self, kept: Sequence[int]) -> str:
         """The text of the tokenizer with the tokens `kept` alone, numbered anew in this order."""
         new_ids = {old: new for new, old in enumerate(kept)}
+        # A copy: the whole tokenizer is read again when a text does not fit the smaller one.
         content = copy.deepcopy(self.content)
         self.keep_vocabulary(content["model"], new_ids)
         for token in content["added_tokens"]:
@@ -139,12 +143,15 @@ class TokenizerJson:
             model["vocab"] = [
                 piece for index, piece in enumerate(model["vocab"]) if index in new_ids
             ]
+            # The only id inside of a model; the other kinds name the unknown token.
             model["unk_id"] = new_ids.get(model["unk_id"])
         else:
             model["vocab"] = tokens
         if "merges" in model:
             merges = []
             for pair, named in zip(model["merges"], self.merges, strict=True):
+                # Of the parts and of what they become: the library refuses a merge of tokens that
+                # are not there.
                 if all(token in tokens for token in named):
                     merges.append(pair)
             model["merges"] = merges

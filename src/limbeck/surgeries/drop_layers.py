@@ -77,6 +77,7 @@ class DropLayers:
         if self.keep == "even":
             return evenly(self.layers, num_layers)
         batches = evidence.batches_on(device_of(student))
+        # In the teacher's order: `topk` gives them by importance.
         most = influence(student, names, batches).topk(self.layers)
         return sorted(most.indices.cpu().tolist())
 
@@ -87,6 +88,7 @@ def check_same_shape(model: nn.Module, names: Sequence[str]) -> None:
     for name in names:
         layer = model.get_submodule(name)
         shapes.add(tuple(parameter.shape for parameter in layer.parameters()))
+    # Layers of one shape read and make tensors of one shape, so any may follow any other.
     if len(shapes) > 1:
         raise ValueError(
             f"drop_layers: the layers of {type(model).__name__} differ in shape, "
@@ -128,6 +130,7 @@ def influence(
         similar = wide(similar)
         token_mask = batch.inputs.get("attention_mask")
         counts = similar.new_ones(similar.shape[1:]) if token_mask is None else token_mask
+        # Images have no mask: every pixel counts.
         counts = counts.expand(similar.shape[1:])
         changes = ((1 - similar) * counts).flatten(1).sum(1)
         total_changes = changes if total_changes is None else total_changes + changes
@@ -139,6 +142,7 @@ def influence(
 
 def similarity(read: Tensor, made: Tensor) -> Tensor:
     """(B, T) the cosine of tokens (B, T, D), or (B, H, W) of pixels (B, C, H, W)."""
+    # Channels come second in maps and last in hidden states.
     axis = 1 if read.ndim == 4 else -1
     return functional.cosine_similarity(read, made, dim=axis)
 

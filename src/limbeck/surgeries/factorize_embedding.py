@@ -39,6 +39,7 @@ class FactorizeEmbedding:
         """
         student = copy.deepcopy(teacher)
         name, embedding = word_embeddings(student, "factorize_embedding")
+        # A factorized embedding's table is an embedding too, and would be factorized in turn.
         parent = student.get_submodule(name.rpartition(".")[0])
         if isinstance(parent, FactorizedEmbedding):
             raise ValueError(
@@ -63,6 +64,7 @@ def factorized(embedding: nn.Embedding, rank: int) -> FactorizedEmbedding:
     # where it was cut.
     weight = embedding.weight.detach().cpu().double()
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
+    # The first values are the largest, so what is cut off is the smallest error of this rank.
     root = values[:rank].sqrt()
     product = FactorizedEmbedding(embedding, rank)
     product.table.weight.copy_(left[:, :rank] * root)

@@ -74,11 +74,13 @@ class PruneChannels:
         student = copy.deepcopy(teacher)
         if self.share == 1:
             return Cut(student)
+        # In eval mode, so that the forwards change no batch norm's running mean.
         student.eval()
         batches = evidence.batches_on(device_of(student))
         if self.importance == "gradient":
             take_gradients(student, batches, evidence.task.hard_loss)
         self.prune(student, batches[0].inputs)
+        # Gradients are no part of a student.
         student.zero_grad(set_to_none=True)
         return Cut(student.train(teacher.training))
 
@@ -95,7 +97,9 @@ class PruneChannels:
             judge,
             pruning_ratio=1 - self.share,
             round_to=self.multiple,
+            # Their channels are the labels.
             ignored_layers=last_layers(student, inputs),
+            # Models of transformers return an object around their logits.
             output_transform=logits_of,
         )
         pruner.step()
@@ -107,6 +111,7 @@ def take_gradients(
     hard_loss: str,
 ) -> None:
     """Leave dL/dw, summed over batches, in the gradients of the weights; `hard_loss`: its name."""
+    # Gradients add up in `weight.grad`, where torch-pruning reads them.
     loss: Any = registry.create("losses", hard_loss)
     for batch in batches:
         outputs = run_model(model, batch)
@@ -114,7 +119,7 @@ def take_gradients(
 
 
 def last_layers(model: nn.Module, inputs: dict[str, Tensor]) -> list[nn.Module]:
-    """The modules whose output the logits are: their channels are the labels."""
+    """The modules whose output the logits are."""
     outputs: list[tuple[nn.Module, Any]] = []
     handles = []
     for module in model.modules():
@@ -124,13 +129,18 @@ def last_layers(model: nn.Module, inputs: dict[str, Tensor]) -> list[nn.Module]:
         logits = logits_of(model(**inputs))
     for handle in handles:
         handle.remove()
+    # By identity, not by name: a user's module may call its last layer anything.
     return [module for module, output in outputs if output is logits]
 
 
 def keep_output(outputs: list[tuple[nn.Module, Any]]) -> Callable[..., None]:
     """A hook that notes what a module makes."""
 
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def hook(
+        module: nn.Module,
+        inputs: Any,
+        output: Any,
+    ) -> None:
         outputs.append((module, output))
 
     return hook

@@ -80,6 +80,7 @@ class PruneWidth:
             tell_heads(student, layers, self.heads, kept_heads[layers[0].heads])
         if self.intermediate is not None:
             tell_units(student, self.intermediate)
+        # Layers go last: which heads count is judged in all of them.
         if self.layers is None:
             return Cut(student)
         return DropLayers(self.layers).cut(student, evidence)
@@ -144,6 +145,8 @@ def magnitude(model: nn.Module, group: PartGroup) -> Tensor:
 
 def shared_scores(scores: dict[PartGroup, Tensor]) -> dict[PartGroup, Tensor]:
     """The sum over the layers, each scaled to norm 1, for every layer."""
+    # Unscaled, a layer with large activations would choose for all; the bound keeps a layer whose
+    # scores are all 0 from 0 / 0.
     scaled = [values / values.norm().clamp_min(1e-30) for values in scores.values()]
     return dict.fromkeys(scores, torch.stack(scaled).sum(0))
 
@@ -163,6 +166,7 @@ def choose(
             raise ValueError(
                 f"prune_width: {key}: cannot keep {count} of {len(values)} (`{group.reads}`)"
             )
+        # In order, so that keeping all parts changes nothing.
         kept[group] = values.topk(count).indices.sort().values
     return kept
 
@@ -173,6 +177,7 @@ def keep_parts(
     numbers: Tensor,
 ) -> None:
     """Leave the other parts out of every matrix, in place. `numbers`: of those that stay."""
+    # Part p is columns p size to (p + 1) size, one after the other.
     within = torch.arange(group.size, device=numbers.device)
     columns = (numbers.unsqueeze(1) * group.size + within).flatten()
     last = reader(model, group.reads)
@@ -199,6 +204,7 @@ def tell_heads(
     for layer in layers:
         module: Any = model.get_submodule(layer.attention)
         attributes = vars(module)
+        # Families call them differently.
         for name in HEAD_COUNTS:
             if name in attributes:
                 setattr(module, name, count)

@@ -67,6 +67,7 @@ class TrimVocabulary:
             )
         student = copy.deepcopy(teacher)
         _, embedding = word_embeddings(student, "trim_vocabulary")
+        # The model's padding, which need not be the tokenizer's.
         padding = embedding.padding_idx or 0
         kept, tokenizer = trimmed(
             evidence.task.preprocess,
@@ -170,6 +171,7 @@ def tell_config(
     """Let the config of a transformers model know how many words there are, and the new ids of its
     special tokens."""
     config = getattr(model, "config", None)
+    # A user's module has none.
     if config is None:
         return
     config.vocab_size = num_words

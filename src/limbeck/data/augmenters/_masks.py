@@ -32,6 +32,7 @@ class Masks:
 
     def __call__(self, places: Sequence[Place]) -> list[list[str]]:
         """The likeliest words of each place."""
+        # 1. Hide what one mask can stand for.
         proposals: list[list[str]] = [[] for _ in places]
         hidden = {}
         not_hidden = []
@@ -41,11 +42,13 @@ class Masks:
                 not_hidden.append(index)
             else:
                 hidden[index] = encoded
+        # 2. Ask the model for these, and the embeddings for the others.
         asked_words = [words[place] for words, place in places]
-        said = self.said(list(hidden.values()), [asked_words[index] for index in hidden])
-        near = self.whole_words.nearest(
-            [asked_words[index] for index in not_hidden], self.candidates
-        )
+        hidden_words = [asked_words[index] for index in hidden]
+        said = self.said(list(hidden.values()), hidden_words)
+        other_words = [asked_words[index] for index in not_hidden]
+        near = self.whole_words.nearest(other_words, self.candidates)
+        # 3. Back in the order of the places.
         for index, words in zip([*hidden, *not_hidden], said + near, strict=True):
             proposals[index] = words
         return proposals
@@ -64,8 +67,12 @@ class Masks:
             return None
         ids = np.array(encoding.ids, np.int64)
         ids[positions] = self.mask_id
-        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        return Encoded(inputs, np.array(positions, np.int64), np.array([UNKNOWN], np.int64))
+        # The label is what is asked for, so it is unknown.
+        return Encoded(
+            inputs={"input_ids": ids, "attention_mask": np.ones_like(ids)},
+            positions=np.array(positions, np.int64),
+            labels=np.array([UNKNOWN], np.int64),
+        )
 
     def said(self, hidden: Sequence[Encoded], words: Sequence[str]) -> list[list[str]]:
         """What the model says of each hidden word; `words`: the words that were hidden."""
@@ -74,9 +81,13 @@ class Masks:
         for rows in in_order([encoded.size for encoded in hidden], EVALUATION_TOKENS):
             batch = to_device(batch_of(hidden, rows, self.task.padding), device)
             with torch.inference_mode():
-                logits = run_model(self.network, batch).logits[:, 0]
+                outputs = run_model(self.network, batch)
+            # A row has one unit, the hidden word.
+            logits = outputs.logits[:, 0]
+            # Pieces of words, numbers and marks are no candidates, however likely.
             scores = logits[:, self.whole_words.ids]
-            best = self.whole_words.best(scores, [words[row] for row in rows], self.candidates)
+            asked_words = [words[row] for row in rows]
+            best = self.whole_words.best(scores, asked_words, self.candidates)
             for row, proposed in zip(rows, best, strict=True):
                 proposals[row] = proposed
         return proposals

@@ -78,7 +78,12 @@ class WholeWords:
         asked = functional.normalize(torch.stack(means), dim=1)
         return self.best(asked @ self.directions.T, words, count)
 
-    def best(self, scores: Tensor, words: Sequence[str], count: int) -> list[list[str]]:
+    def best(
+        self,
+        scores: Tensor,
+        words: Sequence[str],
+        count: int,
+    ) -> list[list[str]]:
         """For each of the words the `count` whole words of the highest `scores` (B, N).
 
         Without the word itself, and written in the case of its letters.
@@ -88,6 +93,7 @@ class WholeWords:
         order = scores.topk(num_candidates).indices.tolist()
         proposals = []
         for word, indices in zip(words, order, strict=True):
+            # The word itself is the nearest to itself.
             others = [self.words[index] for index in indices]
             written = [
                 in_case_of(word, other) for other in others if other.casefold() != word.casefold()

@@ -36,12 +36,20 @@ class ReplaceByEmbedding:
         tokenizer = open_tokenizer(preprocess(model, MaskedLm, [], MAX_TOKENS))
         with reading(model), quiet():
             network = transformers.AutoModel.from_pretrained(locate(model))
+        # Of the whole model only its embeddings are kept.
         table = network.get_input_embeddings().weight.detach()
         return partial(propose, WholeWords(tokenizer, table), self.candidates)
 
 
-def propose(whole_words: WholeWords, candidates: int, places: Sequence[Place]) -> list[list[str]]:
+def propose(
+    whole_words: WholeWords,
+    candidates: int,
+    places: Sequence[Place],
+) -> list[list[str]]:
     """The nearest words of each place's word; each different word is looked up once."""
-    words = list(dict.fromkeys(words[place] for words, place in places))
-    nearest = dict(zip(words, whole_words.nearest(words, candidates), strict=True))
-    return [nearest[words[place]] for words, place in places]
+    asked = [words[place] for words, place in places]
+    different = list(dict.fromkeys(asked))
+    nearest = whole_words.nearest(different, candidates)
+    # The sentence does not matter here, so a word has one answer.
+    by_word = dict(zip(different, nearest, strict=True))
+    return [by_word[word] for word in asked]

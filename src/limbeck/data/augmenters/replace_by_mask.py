@@ -59,6 +59,7 @@ def load(name: str) -> Any:
         network, report = transformers.AutoModelForMaskedLM.from_pretrained(
             locate(name), attn_implementation="eager", dtype=torch.float32, output_loading_info=True
         )
+    # `transformers` draws weights that a folder lacks, and warns of it at most.
     missing = sorted(report["missing_keys"])
     if missing:
         raise ValueError(

@@ -124,10 +124,12 @@ def residual_network(
 
     `channels`: of the images. `deep`: bottleneck blocks, whose output has four times the width.
     """
+    # The paper's two kinds of block: from 50 layers on a basic one would cost too much.
     branch = bottleneck if deep else basic
     expansion = 4 if deep else 1
     blocks: list[nn.Module] = []
     in_channels = width
+    # Half the pixels a side and twice the channels from stage to stage (section 3.3).
     for stage, size in enumerate(sizes):
         stage_width = width << stage
         out_channels = expansion * stage_width
@@ -135,6 +137,7 @@ def residual_network(
             stride = 2 if stage > 0 and index == 0 else 1
             layers = branch(in_channels, stage_width, stride)
             shortcut: list[nn.Module] = []
+            # Only where the shapes differ: elsewhere the shortcut is x itself.
             if stride != 1 or in_channels != out_channels:
                 shortcut = convolution(in_channels, out_channels, 1, stride)
             blocks.append(Residual(layers, shortcut))

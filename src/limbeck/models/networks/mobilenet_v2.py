@@ -77,11 +77,14 @@ class _InvertedResidual(nn.Module):
         super().__init__()
         wide = expansion * in_channels
         layers: list[nn.Module] = []
+        # The first block's expansion is 1: it would widen nothing.
         if expansion > 1:
             layers += [*convolution(in_channels, wide, 1), nn.ReLU6()]
         layers += [*convolution(wide, wide, 3, stride, groups=wide), nn.ReLU6()]
+        # Without an activation, which would lose what a narrow layer holds (section 3.2).
         layers += convolution(wide, out_channels, 1)
         self.branch = nn.Sequential(*layers)
+        # Where the shape changes there is no shortcut at all, unlike in a ResNet.
         self.is_residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+# From 28 or 32 pixels a side to 7 or 8.
 NUM_STAGES = 3
 
 
@@ -24,6 +25,7 @@ class SmallCnn:
         blocks = nn.ModuleList()
         in_channels = channels
         for stage in range(NUM_STAGES):
+            # Twice the channels for a quarter of the pixels: each stage costs about the same.
             out_channels = self.width << stage
             for index in range(self.depth):
                 stride = 2 if stage > 0 and index == 0 else 1
@@ -38,6 +40,7 @@ def block(
     stride: int,
 ) -> nn.Module:
     """A convolution, its batch norm and a ReLU."""
+    # No bias: the norm that follows would take it off again.
     convolution = nn.Conv2d(
         in_channels,
         out_channels,
