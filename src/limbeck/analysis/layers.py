@@ -141,6 +141,7 @@ def statistics_for(
         if layer.input is not None or layer.is_dynamic:
             statistics[layer.input or layer] = InputStatistics()
     for module in products.values():
+        # Each factor has a quantizer of its own.
         for factor in module.children():
             statistics[factor] = InputStatistics()
     return statistics
@@ -167,6 +168,7 @@ def describe(layer: Quantized, statistics: StatisticsByReader) -> dict[str, Any]
     read = statistics.get(layer.input or layer)
     weight = layer.float_weight().detach()
     grid = layer.quantizer.grid
+    # What shares a scale is a row: neighbouring values of an output channel.
     groups = weight.reshape(layer.quantizer.groups, -1)
     # Without integers at the input there is no integer product that could saturate.
     share, bound = overflow(layer) if read else (0.0, 0.0)

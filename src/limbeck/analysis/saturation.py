@@ -64,6 +64,7 @@ def safe_nats(layer: Quantized, curvature: Tensor) -> float | None:
     """
     if layer.quantizer.grid != GRIDS["int8"]:
         return None
+    # A copy, since the layer goes on with its own.
     quantizer = copy.deepcopy(layer.quantizer)
     quantizer.grid = GRIDS[SAFE]
     # Fewer levels over the same range: each step is as much larger.

@@ -91,6 +91,7 @@ class InputStatistics:
         step: Tensor | float,
     ) -> None:
         """Count one more tensor, quantized with steps of the size `step`."""
+        # Its power serves the root mean square of `peak`, too.
         self.signal.add(x, rounded)
         self.low = min(self.low, float(x.min()))
         self.high = max(self.high, float(x.max()))
@@ -133,6 +134,7 @@ def _see_static(
 ) -> None:
     step = quantizer.scale
     assert isinstance(step, Tensor)
+    # A quantizer's input and output are the tensor before and after the grid.
     sums.add(inputs[0], output, step)
 
 

@@ -108,6 +108,7 @@ def milliseconds(model: TimedModel) -> tuple[Times, float]:
         if name in keys:
             for form in (INTEGERS, FLOAT):
                 times[owner][form] += medians[keys[name], form]
+    # What is left holds for every plan: norms, activations, copies between layers.
     accounted = sum(row[INTEGERS] for row in times.values())
     return times, medians["whole"] - accounted
 
@@ -172,6 +173,7 @@ def alone(
     """The layer as a model with the one input `x`, in INTEGERS or in FLOAT."""
     if form == FLOAT:
         return nn.Sequential(model.plain.get_submodule(name))
+    # A copy, since the layer is given quantizers that the search's model must not have.
     layer = copy.deepcopy(model.layer(name))
     activations = model.schemes[name].activations
     is_linear = isinstance(layer, QuantizedLinear)

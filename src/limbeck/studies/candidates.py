@@ -77,6 +77,7 @@ def gather(
     for name, layer in judged.layers.items():
         count = layer.weight.numel()
         scales = layer.quantizer.groups
+        # The kind that it was before its module was swapped: `QuantizedLinear` is a Linear.
         kinds[name] = type(layer).__name__.removeprefix("Quantized")
         counts[name] = count
         # Kept in float, a module loses nothing, and is not judged.
@@ -110,6 +111,7 @@ def stored_bytes(
     grid = GRIDS[form]
     # As the export does: a small tensor keeps a byte a code.
     is_packed = bool(grid.planes) and count * grid.bits / 8 > SMALLEST_PACKED
+    # Each digit of a code fills bytes of its own (`core.grids`).
     if is_packed:
         codes = sum(-(-count // digits_per_byte(base)) for base in grid.planes)
     else:

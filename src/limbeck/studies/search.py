@@ -93,6 +93,7 @@ def search(
     plan = best_plan(candidates, budget)
 
     # 4. What is told of it.
+    # Beside the plan, what one format for all modules would cost and lose.
     uniform = {form: dict.fromkeys(plan, form) for form in formats}
     return {
         "budget": {"unit": budget.unit, "limit": budget.limit},
@@ -169,6 +170,7 @@ def recipe_block(
             scheme = unquantized
         else:
             scheme = schemes[name].model_copy(update={"weights": form})
+        # What `quantize` says for all need not be said again.
         if scheme != default:
             modules[name] = scheme.model_dump(mode="json", exclude_none=True)
     return {"quantize": {"modules": modules}}

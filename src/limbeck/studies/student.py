@@ -78,6 +78,7 @@ class SearchedStudent:
 
     def model(self) -> nn.Module:
         """A new float model, in eval mode, on the CPU."""
+        # A new one each time: whoever asks swaps its modules.
         if self.weights is None:
             return self.start.load().eval()
         return self.start.trained(self.weights).eval()

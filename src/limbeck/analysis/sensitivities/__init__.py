@@ -66,6 +66,7 @@ class JudgedModel:
     @property
     def units(self) -> int:
         """How many units count, over all batches."""
+        # Padding, and units that were cut off, do not count.
         return sum(int(batch.mask.sum()) for batch in self.batches)
 
     def second_order(self, curvature: Mapping[str, Tensor]) -> Scores:
@@ -116,6 +117,7 @@ def rounding_error(layer: Quantized, quantizer: FakeQuantizer) -> Tensor:
 
 def expected_loss(curvature: Tensor, error: Tensor) -> float:
     """1/2 sum_w c_w e_w^2, summed in float64."""
+    # Millions of small terms: in float32 the sum would lose them.
     total = (curvature * error.square()).sum(dtype=torch.float64)
     return 0.5 * float(total)
 

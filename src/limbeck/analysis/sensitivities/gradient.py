@@ -66,6 +66,7 @@ def fisher(
         for batch in track(batches, cost, tell):
             logits = run_model(model, batch).logits
             root = counted_root(likelihood, logits.detach(), batch)
+            # Its gradient in a weight, squared, is in expectation F of that weight.
             drawn = (root * logits).sum()
             # A module that does not run has no gradient at all.
             gradients = torch.autograd.grad(drawn, weights, allow_unused=True)
@@ -105,5 +106,6 @@ def signs(rows: np.ndarray, *shape: int) -> Tensor:
 
 def cost(batch: Batch) -> float:
     """What a pass over a batch takes, relative to others."""
+    # Tokens or pixels, padding among them: what a forward pass takes time for.
     first_input = next(iter(batch.inputs.values()))
     return float(first_input.numel())

@@ -48,6 +48,7 @@ class Hessian:
                 forms = quadratic_forms(judged, batch, weights, draw)
                 for name, value in zip(traces, forms, strict=True):
                     traces[name] += value
+        # The mean over draws, for one unit and one weight.
         count = DRAWS * judged.units
         curvature = {}
         for name, trace in traces.items():
@@ -73,6 +74,7 @@ def quadratic_forms(
     """
     signs = random_signs(weights, draw)
     logits = run_model(judged.model, batch).logits
+    # Of answers with themselves: 0 and flat here, so that its curvature says how it grows.
     likelihood = LIKELIHOODS[judged.likelihood]
     nats = likelihood.divergence(logits.detach(), logits)
     total = (nats * batch.mask).sum()

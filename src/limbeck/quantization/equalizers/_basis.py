@@ -40,6 +40,7 @@ class Site:
 
     def put(self, key: str, module: nn.Module) -> None:
         """Let what is read pass through `module`, after what the basis has already."""
+        # One module in all readers' chains: saved and exported once, and changed once for all.
         for layer in self.layers.values():
             layer.basis = layer.basis or nn.Sequential()
             layer.basis.add_module(key, module)

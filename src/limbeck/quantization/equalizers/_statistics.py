@@ -46,6 +46,7 @@ def _of_input(
     x: Tensor = inputs[0]
     if layer.basis is not None:
         x = layer.basis(x)
+    # A sentence's tokens are rows as any others.
     rows = x.float().flatten(0, -2)
     return measure(rows)
 
@@ -98,6 +99,7 @@ def _gather(
     ) -> None:
         key = id(layer)
         value = of_call(layer, inputs, output)
+        # Of earlier batches, or of an earlier call of a layer that runs more than once.
         if key in gathered:
             value = join(gathered[key], value)
         gathered[key] = value
@@ -106,6 +108,7 @@ def _gather(
     was_training = model.training
     try:
         with torch.no_grad():
+            # In eval mode dropout is off, and batch norms are those of the artifact.
             for forward in forwards:
                 forward(model.eval())
     finally:

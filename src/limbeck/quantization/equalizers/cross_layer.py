@@ -89,6 +89,7 @@ class CrossLayer:
         """Equalize until the ranges stand still; no row is looked at."""
         found = pairs(model, flow)
         with torch.no_grad():
+            # A pair's range changes again when its neighbours are equalized.
             for _ in range(MOST_ROUNDS):
                 largest_move = max(equalize(pair) for pair in found)
                 if largest_move < STANDS_STILL:
@@ -107,6 +108,7 @@ def pairs(model: nn.Module, flow: Flow) -> list[Pair]:
         if flow.calls[name] != 1:
             continue
         reader, is_rectified = only_reader(model, flow, name)
+        # A linear layer reads the last axis of what a convolution makes, not its channels.
         if reader in layers and type(layers[reader]) is type(layer):
             found.append(Pair(layer, layers[reader], is_rectified))
     return found
@@ -189,6 +191,7 @@ def pads(layer: Layer) -> bool:
 
 def by_input(weight: Tensor, layer: Layer) -> Tensor:
     """(groups, O of one, D of one, window) a view of a layer's weight (O, D of one, ...)."""
+    # The rows of a group follow one another, as the channels do that it reads.
     window = weight[0, 0].numel()
     return weight.view(num_groups(layer), -1, weight.shape[1], window)
 

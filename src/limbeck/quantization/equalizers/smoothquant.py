@@ -57,6 +57,7 @@ class Smoothquant:
         forwards: Forwards,
     ) -> None:
         """Scales for what the calibration rows make."""
+        # Found anew: nothing is kept from `arrange`, which another process may have run.
         found = self.sites(model, flow)
         readers = [site.first for site in found]
         # The readers of a tensor read the same: one stands for all.

@@ -24,6 +24,7 @@ def second_moment(inputs: Tensor) -> Tensor:
     """G = X^T X, (..., D, D) float64, of inputs (..., N, D)."""
     *layers, _, width = inputs.shape
     moment = inputs.new_zeros((*layers, width, width), dtype=torch.float64)
+    # Sums in float32 would lose digits that the inverse of G needs.
     for part in inputs.split(POSITIONS, -2):
         wide = part.double()
         moment += wide.mT @ wide
@@ -48,6 +49,7 @@ def at_nearest(
     grid: Grid,
 ) -> Tensor:
     """Weights (..., O, D) at their nearest levels; `scales` (..., O, D) are those of each."""
+    # Weights lie on symmetric grids.
     zero_point = scales.new_zeros(())
     codes = quantize(weight, scales, zero_point, grid)
     return dequantize(codes, scales, zero_point)

@@ -109,7 +109,7 @@ class Adaround:
         steps = weight / scales
         low = steps.floor().clamp(grid.low, grid.high)
         high = (steps.floor() + 1).clamp(grid.low, grid.high)
-        # What every row has to beat.
+        # At an end of the grid both are one level, and the choice changes nothing.
         nearest_error = output_error(at_nearest(weight, scales, grid) - weight, moment)
         problem = RowProblem(
             start=(steps - low).clamp(0, 1),

@@ -62,7 +62,7 @@ class Gptq:
         scales = column_scales(scale, weight.shape[-1])
         moment = second_moment(inputs)
         order = self.order_of(moment)
-        # `order` as an index of columns, and of rows.
+        # `order` as an index of columns, and of rows: G is ordered by both.
         columns = order.unsqueeze(-2)
         rows = order.unsqueeze(-1)
         ordered_moment = moment.take_along_dim(rows, -2).take_along_dim(columns, -1)
