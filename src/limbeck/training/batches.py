@@ -1,30 +1,50 @@
-"""Which rows of a batch each of several processes reads, and their outputs put together again."""
+"""Which rows of a batch each of several processes reads, and their outputs put together again.
+
+The shares of a batch are neighbours; one after the other, in the order of the processes, they are
+the whole batch again.
+"""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from limbeck.data.batches import shard
 from limbeck.models.processes import gather_rows, process_index
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
 def parts_of(num_rows: int, count: int) -> tuple[int, ...]:
-    """How many rows of a batch each of `count` processes reads: as even as can be, the first more."""
-    return tuple(len(part) for part in np.array_split(np.arange(num_rows), count))
+    """How many rows of a batch each of `count` processes reads: as even as can be, the first more.
+
+    Example:
+        >>> parts_of(5, 2)
+        (3, 2)
+    """
+    shares = np.array_split(np.arange(num_rows), count)
+    return tuple(len(share) for share in shares)
 
 
 def rows_of_process(batch: Batch, index: int, count: int) -> Batch:
     """The rows of a batch that process `index` of `count` reads, padded as the whole batch is."""
     counts = parts_of(len(batch.rows), count)
     start = sum(counts[:index])
-    own = slice(start, start + counts[index])
-    mixed = None if batch.mixed is None else (batch.mixed[0][own], batch.mixed[1])
+    stop = start + counts[index]
+    own = slice(start, stop)
+    # Where a row is one unit there are no positions; only `mixup` gives rows a second label.
+    positions = None
+    if batch.positions is not None:
+        positions = batch.positions[own]
+    mixed = None
+    if batch.mixed is not None:
+        # One share of the second label holds for the whole batch, and is no tensor of rows.
+        other_labels, share = batch.mixed
+        mixed = (other_labels[own], share)
     return replace(
         batch,
         inputs={name: value[own] for name, value in batch.inputs.items()},
-        positions=None if batch.positions is None else batch.positions[own],
+        positions=positions,
         labels=batch.labels[own],
         mask=batch.mask[own],
         rows=batch.rows[own],
@@ -33,13 +53,27 @@ def rows_of_process(batch: Batch, index: int, count: int) -> Batch:
 
 
 def gathered(outputs: Outputs, batch: Batch, count: int) -> Outputs:
-    """The outputs of all processes as those of the whole `batch`, with gradients for one's own."""
+    """The outputs of all processes as those of the whole `batch`, with gradients for one's own.
+
+    Args:
+        outputs: of the rows that this process has read.
+        batch: whole, as every process holds it.
+        count: how many processes there are.
+
+    Raises:
+        Interrupted: a process of the run is gone.
+    """
     counts = parts_of(len(batch.rows), count)
     assert len(outputs.logits) == counts[process_index()]
-    places = outputs.places
-    return Outputs(
-        gather_rows(outputs.logits, counts),
-        batch.mask,
-        {tap: gather_rows(value, counts) for tap, value in outputs.inner.items()},
-        None if places is None else gather_rows(places.to(torch.uint8), counts).bool(),
-    )
+    # All processes gather the same tensors in this order, by which alone they are matched.
+    logits = gather_rows(outputs.logits, counts)
+    inner = {}
+    for tap, value in outputs.inner.items():
+        inner[tap] = gather_rows(value, counts)
+    places = None
+    if outputs.places is not None:
+        # As bytes: not every backend of torch.distributed gathers bools.
+        flags = gather_rows(outputs.places.to(torch.uint8), counts)
+        places = flags.bool()
+    # The mask is known everywhere: it is part of the batch.
+    return Outputs(logits=logits, mask=batch.mask, inner=inner, places=places)

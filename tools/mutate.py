@@ -1,0 +1,159 @@
+"""Does some test fail for each small mistake? `python tools/mutate.py [--jobs 2] [WORD ...]`
+
+Each mutation changes one operator, bound or argument of a file, in a copy of src and tests; the
+tests that are named beside it must then fail. Prints a line for each and ends with the count;
+exit status 1 where one survives. WORD: only those whose file or reason holds it.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+LOOP = "tests/oracles/test_loop.py"
+LOSSES = "tests/oracles/test_output_losses.py tests/oracles/test_loss_values.py"
+CONTRACTS = "tests/contracts/test_losses.py"
+RANGES = "tests/oracles/test_range_values.py tests/contracts/test_ranges.py"
+BATCHES = "tests/contracts/test_sources.py tests/oracles/test_loop.py"
+TASKS = "tests/contracts/test_tasks.py"
+VERDICT = "tests/oracles/test_verdict.py"
+EXPORT = "tests/contracts/test_exporters.py"
+KEYS = "tests/test_stage_keys.py"
+
+
+class Mutation(NamedTuple):
+    """`before` stands once in the file below src/limbeck, and becomes `after`."""
+
+    what: str
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+MUTATIONS = [
+    # Losses.
+    Mutation("kl without T^2", "losses/kl.py", "temperature**2 * masked", "temperature * masked", LOSSES),
+    Mutation("kl turned round", "losses/kl.py", "divergence(log_p, log_q)", "divergence(log_q, log_p)", LOSSES),
+    Mutation("kl on the student's mask", "losses/kl.py", "student.mask & teacher.mask", "student.mask", CONTRACTS),
+    Mutation("reverse kl turned round", "losses/reverse_kl.py", "divergence(log_q, log_p)", "divergence(log_p, log_q)", LOSSES),
+    Mutation("mixture swapped", "losses/jensen_shannon.py", "math.log(beta)", "math.log1p(-beta)", LOSSES),
+    Mutation("ends of beta swapped", "losses/jensen_shannon.py", "if beta == 0:", "if beta == 1:", LOSSES),
+    Mutation("sum for mean over labels", "losses/logit_mse.py", ".square().mean(-1)", ".square().sum(-1)", LOSSES),
+    Mutation("teacher not detached", "losses/__init__.py", "wide(teacher.logits.detach())", "wide(teacher.logits)", CONTRACTS),
+    Mutation("unknown labels count", "losses/cross_entropy.py", "student.mask & (batch.labels >= 0)", "student.mask", CONTRACTS),
+    Mutation("mean over all units", "losses/__init__.py", "total / mask.sum().clamp_min(1)", "total / mask.numel()", CONTRACTS),
+    Mutation("others not weighted", "losses/dkd.py", "self.beta * of_others", "of_others", LOSSES),
+    Mutation("a step not divided", "losses/__init__.py", "student_logits / temperature", "student_logits", LOSSES),
+    Mutation("weight 0 computed", "distillation/objective.py", "total + weight * factor * part", "total + factor * part", "tests/oracles/test_objective.py"),
+    # Ranges and codes.
+    Mutation("lowest end ignored", "quantization/affine.py", "torch.maximum(low / grid.low, high / grid.high)", "high / grid.high", RANGES),
+    Mutation("zero not in the interval", "quantization/affine.py", "low.clamp_max(0)", "low", RANGES),
+    Mutation("one step too many", "quantization/affine.py", "num_steps = grid.high - grid.low", "num_steps = grid.high - grid.low + 1", RANGES),
+    Mutation("the worst kept", "quantization/ranges/mse.py", "error < best_error", "error > best_error", RANGES),
+    Mutation("the other end cut", "quantization/ranges/percentile.py", "count - 1 - cut", "count - 1", RANGES),
+    Mutation("the largest for the mean", "quantization/ranges/moving_average.py", "ordered.mean(0)", "ordered[-1]", RANGES),
+    Mutation("n not counted", "quantization/fake.py", "1 / math.sqrt(count * grid.high)", "1.0", "tests/oracles/test_learned_ranges.py"),
+    Mutation("gradient outside the grid", "quantization/fake.py", "to_x = passed(gradient, levels, ctx.grid)", "to_x = gradient", "tests/oracles/test_affine.py tests/oracles/test_learned_ranges.py"),
+    # The loop.
+    Mutation("warm-up twice as long", "training/loop.py", "(progress + 1e-3) / warmup", "(progress + 1e-3) / (2 * warmup)", LOOP),
+    Mutation("the rate does not fall to 0", "training/loop.py", "falling = (1 - progress) /", "falling = (1.1 - progress) /", LOOP),
+    Mutation("vectors decay", "training/loop.py", '{"params": vectors, "weight_decay": 0.0}', '{"params": vectors, "weight_decay": weight_decay}', LOOP),
+    Mutation("nothing decays", "training/loop.py", '{"params": matrices, "weight_decay": weight_decay}', '{"params": matrices, "weight_decay": 0.0}', LOOP),
+    Mutation("clipping at twice the bound", "training/loop.py", "self.parameters, job.settings.gradient_clip", "self.parameters, 2 * job.settings.gradient_clip", LOOP),
+    Mutation("schedules end a step early", "training/loop.py", "progress = step / total\n        #", "progress = (step + 1) / total\n        #", LOOP),
+    Mutation("dropout alike in every step", "training/loop.py", "job.settings.seed * SEED_STRIDE + step", "job.settings.seed * SEED_STRIDE", "tests/invariants/test_masked_lm.py tests/oracles/test_loop.py"),
+    # The order of rows, splits.
+    Mutation("rows not shuffled", "data/batches.py", "order = generator.permutation(len(sizes))", "order = np.arange(len(sizes))", BATCHES),
+    Mutation("every epoch alike", "data/batches.py", "default_rng([seed, epoch])", "default_rng([seed, 0])", BATCHES),
+    Mutation("batches over the budget", "data/batches.py", "(len(batch) + 1) > budget", "len(batch) > budget", BATCHES),
+    Mutation("a drawn split not shuffled", "data/sampling.py", "generator.permutation(members).tolist()", "list(members)", BATCHES),
+    Mutation("calibration rows are test's", "pipeline/steps/quantizing.py", 'encoded = run.encode("train", task)', 'encoded = run.encode("test", task)', "tests/oracles/test_keys.py"),
+    # Keys.
+    Mutation("preprocessing not in a label's key", "pipeline/steps/teacher_outputs.py", '"preprocess": digest(guide.task.preprocess),', "", "tests/oracles/test_keys.py"),
+    Mutation("components not in the key", "pipeline/stage.py", "code_digest([function.__module__], self.components)", "code_digest([function.__module__])", KEYS),
+    Mutation("imports not followed", "pipeline/code_digest.py", "waiting += imports_of(module)", "pass", KEYS),
+    # Metrics and the verdict.
+    Mutation("precision and recall swapped", "tasks/metrics.py", "precision = ratio(hits, predicted)\n    recall = ratio(hits, true)", "precision = ratio(hits, true)\n    recall = ratio(hits, predicted)", TASKS),
+    Mutation("F1 without its 2", "tasks/metrics.py", "ratio(2 * hits, predicted + true)", "ratio(hits, predicted + true)", TASKS),
+    Mutation("confusion turned", "tasks/metrics.py", "labels[known] * num_labels + decisions[known]", "decisions[known] * num_labels + labels[known]", TASKS),
+    Mutation("an entity one word short", "tasks/metrics.py", "found.append((kind, start, index))", "found.append((kind, start, index - 1))", TASKS),
+    Mutation("ties won", "tasks/metrics.py", "negatives.cumsum(1) - negatives / 2", "negatives.cumsum(1)", TASKS),
+    Mutation("a drop is a rise", "evaluation/verdict.py", 'drops = resampled["teacher"] - resampled[judged]', 'drops = resampled[judged] - resampled["teacher"]', VERDICT),
+    Mutation("any speed will do", "evaluation/verdict.py", "speedup < asked.min_speedup", "speedup < 0", VERDICT),
+    Mutation("chance is good enough", "evaluation/bootstrap.py", "(values <= other).mean() <= ALPHA", "(values <= other).mean() <= 1", VERDICT),
+    Mutation("a one-sided interval", "evaluation/bootstrap.py", "[ALPHA / 2, 1 - ALPHA / 2]", "[ALPHA, 1 - ALPHA / 2]", VERDICT),
+    Mutation("the data not a resample", "evaluation/bootstrap.py", "(1 + num_larger) / (1 + len(drops))", "num_larger / len(drops)", VERDICT),
+    # Export.
+    Mutation("flips not counted", "artifact/parity.py", "flips <= allowed_flips and", "", EXPORT),
+    Mutation("no file digest compared", "artifact/manifest.py", "if file_digest(file) != digest:", "if False:", EXPORT),
+    Mutation("scales of the wrong axis", "exporters/onnx_ops.py", "op.DequantizeLinear(codes, scale, axis=axis)", "op.DequantizeLinear(codes, scale, axis=0)", "tests/contracts/test_format_parity.py"),
+    Mutation("low level left out", "exporters/onnx_ops.py", "offset = 0 if parts else low", "offset = 0", "tests/contracts/test_format_parity.py"),
+]  # fmt: skip
+
+
+def survives(mutation: Mutation) -> str | None:
+    """What is wrong where no test fails for a mutation; None where one does."""
+    source = (ROOT / "src" / "limbeck" / mutation.file).read_text(encoding="utf-8")
+    if source.count(mutation.before) != 1:
+        return f"`{mutation.before}` stands {source.count(mutation.before)} times in the file"
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in (
+            "src",
+            "tests",
+            "docs",
+            "recipes",
+            "pyproject.toml",
+            "CONTRIBUTING.md",
+            "README.md",
+        ):
+            whole = ROOT / name
+            if whole.is_dir():
+                shutil.copytree(whole, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(whole, copy / name)
+        changed = source.replace(mutation.before, mutation.after)
+        (copy / "src" / "limbeck" / mutation.file).write_text(changed, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, *mutation.tests.split()],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy / "src")},
+            capture_output=True,
+            text=True,
+        )
+    # 1: tests ran and some failed. Anything else (no test, a broken import) proves nothing.
+    return None if done.returncode == 1 else f"pytest ended with {done.returncode}"
+
+
+def main() -> int:
+    """Run the mutations that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    chosen = [
+        mutation
+        for mutation in MUTATIONS
+        if not arguments.words
+        or any(word in f"{mutation.file} {mutation.what}" for word in arguments.words)
+    ]
+    caught = 0
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for mutation, problem in zip(chosen, pool.map(survives, chosen), strict=True):
+            caught += problem is None
+            said = "caught" if problem is None else f"SURVIVES: {problem}"
+            print(f"{said:8}  {mutation.file}: {mutation.what}", flush=True)
+    print(f"{caught} of {len(chosen)} caught")
+    return caught != len(chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
