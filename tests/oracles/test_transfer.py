@@ -10,7 +10,8 @@ from PIL import Image
 from limbeck.core import registry
 from limbeck.core.store import Store
 from limbeck.data.splits import Splits, load_splits
-from limbeck.pipeline import context, stages
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.teacher import prepare_teacher, tuning_job, tuning_steps
 from limbeck.recipe.model import Data, Recipe
 from limbeck.recipe.reading import parse
 
@@ -145,10 +146,10 @@ distill: {}
 
 def tuned_on(recipe: Recipe) -> tuple[str, int]:
     """The teacher's key, and how many rows it was tuned on."""
-    bench = context.Bench(recipe, Store())
-    ready = stages.teacher_stage(bench, recipe)
-    job = stages.tuning_job(bench, ready.load(), ready.task, stages.tuning(bench, recipe))
-    return ready.key, len(job.encoded)
+    bench = RunContext(recipe, Store())
+    ready = prepare_teacher(recipe, bench)
+    job = tuning_job(bench, ready.load(), ready.task, tuning_steps(recipe, bench))
+    return ready.key, len(job.rows.encoded)
 
 
 def test_the_teacher_is_tuned_on_labelled_rows_alone_and_outlives_the_transfer_set(
@@ -156,7 +157,7 @@ def test_the_teacher_is_tuned_on_labelled_rows_alone_and_outlives_the_transfer_s
 ) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     recipe = parse(RECIPE)
-    bench = context.Bench(recipe, Store())
+    bench = RunContext(recipe, Store())
     key, count = tuned_on(recipe)
     assert count == len(bench.data.labelled) < len(bench.data.train)
     assert tuned_on(parse(RECIPE, overrides=[f"data.transfer={tmp_path}"])) == (key, count)
