@@ -1,8 +1,7 @@
 """Random students, teachers and batches for every loss of the registry, for the contract's tests and the device's.
 
-Shapes: B rows, W units, V labels, D width, P places, N heads, C channels, S pixels a side. A loss that reads the teacher is taken for a divergence (0
-at identity) that is blind to the row's own labels, and labels for one class a unit, unless it is named below. Losses are in eval mode: what one
-remembers from batch to batch stays as it is.
+Shapes: B rows, W units, V labels, D width, P places, N heads, C channels, S pixels a side. What labels
+are drawn, and what is asked of a loss, its own class says. Losses are in eval mode: what one remembers from batch to batch stays as it is.
 """
 
 import math
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from limbeck.core import registry
-from limbeck.losses import FeatureLoss
+from limbeck.losses import FeatureLoss, Loss
 from limbeck.models.attention import PROBABILITIES
 from limbeck.models.taps import HIDDEN, MAPS, OF_ATTENTION, PLACES, Outputs, Tap
 from limbeck.tasks import UNKNOWN, Batch
@@ -25,21 +24,13 @@ PROGRESS = 0.5  # of the training; what follows no schedule is blind to it
 NAMES = [
     name for name in registry.names("losses") if "peer" not in registry.load("losses", name).reads
 ]  # what runs a model: test_mutual.py
-NO_DIVERGENCE = {
-    "soft_cross_entropy",
-    "contrastive",
-}  # larger by the teacher's entropy; against other units
-READS_LABELS = {"dkd"}  # the target class is the row's, where it is known
-SETS = {"binary_cross_entropy"}  # labels (B, W, V) of 0 and 1
-PAIRS = {"cosine_error"}  # labels as of numbers, of a pair's first unit; the logits are vectors
-NUMBERS = {
-    "mean_squared_error",
-    *PAIRS,
-}  # labels (B, W) of floats, NaN where there is none; one logit
-READERS = [name for name in NAMES if registry.load("losses", name).reads]
+CLASSES = {name: registry.load("losses", name) for name in NAMES}
+READERS = [name for name in NAMES if CLASSES[name].reads]
 HARD = [name for name in NAMES if name not in READERS]
 WITH_TEMPERATURE = [name for name in NAMES if "temperature" in registry.keys("losses", name)]
-DIVERGENCES = [name for name in READERS if name not in NO_DIVERGENCE]
+DIVERGENCES = [name for name in READERS if CLASSES[name].zero_at_identity]
+BLIND_TO_LABELS = [name for name in READERS if CLASSES[name].labels == "none"]
+NUMBERS = ("number", "similarity")  # kinds of labels that are measured
 
 Case = tuple[Outputs, Outputs, Batch]
 
@@ -56,6 +47,19 @@ PADDED: dict[str, tuple[int, ...]] = {
 }
 
 
+class Called(torch.nn.Module):
+    """A loss without parameters that is no module."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(
+        self, student: Outputs, teacher: Outputs, batch: Batch, progress: float
+    ) -> torch.Tensor:
+        return self.loss(student, teacher, batch, progress)
+
+
 def make(name: str, dtype: torch.dtype = torch.float64, **keys: float | str) -> torch.nn.Module:
     """The loss with its defaults but for `keys`, bound to two pairs of layers, or to one where it compares one."""
     torch.manual_seed(0)
@@ -64,14 +68,16 @@ def make(name: str, dtype: torch.dtype = torch.float64, **keys: float | str) -> 
         student, teacher, _ = case(name)
         count = 1 if loss.matching.layers == 1 else len(LAYERS)
         loss.bind([(f"own.{i}", f"theirs.{i}") for i in LAYERS[:count]], student, teacher)
-    return loss.to(dtype).eval()
+    module = loss if isinstance(loss, torch.nn.Module) else Called(loss)
+    return module.to(dtype).eval()
 
 
 def case(name: str, dtype: torch.dtype = torch.float64) -> Case:
     """Random student, teacher and batch for a loss; row 1 ends in a unit and two places that only the student lacks, row 2 in such that only the
     teacher lacks; the student lacks the whole of row 3, and the teacher that of row 4."""
     generator = torch.Generator().manual_seed(0)
-    width = 1 if name in NUMBERS - PAIRS else V
+    kind = CLASSES[name].labels
+    width = 1 if kind == "number" else V
 
     def draw(*shape: int) -> torch.Tensor:
         return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
@@ -93,9 +99,9 @@ def case(name: str, dtype: torch.dtype = torch.float64) -> Case:
     own[1, -1] = theirs[2, -1] = own[3] = theirs[4] = False
     own_places[1, -2:] = their_places[2, -2:] = own_places[3] = their_places[4] = False
     labels = torch.randint(0, V, (B, W), generator=generator)
-    if name in SETS:
+    if kind == "set":
         labels = torch.randint(0, 2, (B, W, V), generator=generator).float()
-    if name in NUMBERS:
+    if kind in NUMBERS:
         labels = draw(B, W).float()
     student = Outputs(draw(B, W, width), own, inner("own"), own_places)
     teacher = Outputs(draw(B, W, width), theirs, inner("theirs"), their_places)
@@ -104,7 +110,13 @@ def case(name: str, dtype: torch.dtype = torch.float64) -> Case:
 
 def unlabelled(name: str, labels: torch.Tensor) -> torch.Tensor:
     """As many labels that say nothing."""
-    return torch.full_like(labels, math.nan if name in NUMBERS else UNKNOWN)
+    return torch.full_like(labels, math.nan if CLASSES[name].labels in NUMBERS else UNKNOWN)
+
+
+def kinds_read(name: str) -> set[str]:
+    """The kinds of tensor that a loss compares."""
+    loss = registry.create("losses", name)
+    return {"logits", *(loss.kinds if isinstance(loss, FeatureLoss) else ())}
 
 
 def leaves(outputs: Outputs) -> list[torch.Tensor]:

@@ -41,10 +41,10 @@ PLUGIN = '''"""A loss of somebody else."""
 
 from typing import ClassVar
 
-from limbeck.losses import masked_mean
+from limbeck.losses import PlainLoss, masked_mean
 
 
-class Distant:
+class Distant(PlainLoss):
     """No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)

@@ -1,21 +1,23 @@
 """What every loss keeps, whatever it measures. A new file in losses/ is tested here without a line of this file changing.
 
-What is drawn for each, and what a loss is taken for, stands in `loss_cases.py`.
+What is drawn for each stands in `loss_cases.py`; what is asked of it, its class says.
 """
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from loss_cases import (
+    BLIND_TO_LABELS,
+    CLASSES,
     DIVERGENCES,
     HARD,
     NAMES,
     PADDED,
     PROGRESS,
     READERS,
-    READS_LABELS,
     WITH_TEMPERATURE,
     B,
     Case,
@@ -23,6 +25,7 @@ from loss_cases import (
     V,
     W,
     case,
+    kinds_read,
     leaves,
     make,
     mapped,
@@ -33,11 +36,12 @@ from loss_cases import (
 from limbeck.core import registry
 from limbeck.core.schedules import schedule
 from limbeck.distillation.objective import Objective, Term
-from limbeck.losses import FeatureLoss
+from limbeck.losses import LabelKind
 from limbeck.models.attention import PROBABILITIES
 from limbeck.models.running import run_model
 from limbeck.models.taps import HIDDEN, MAPS, PLACES, Outputs, Tap
 from limbeck.tasks import UNKNOWN, Batch
+from limbeck.tasks.likelihood import LIKELIHOODS
 
 
 def away(kind: str, outputs: Outputs) -> torch.Tensor:
@@ -71,6 +75,17 @@ def gradients(name: str, given: Case) -> tuple[torch.Tensor, Outputs, Outputs]:
     value = make(name)(student, teacher, batch, PROGRESS)
     value.backward()
     return value.detach(), student, teacher
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_says_what_it_reads_and_what_it_is_for(name: str) -> None:
+    """As `limbeck.losses.Loss` asks; `PlainLoss` has what is usual."""
+    loss = CLASSES[name]
+    assert loss.labels in get_args(LabelKind)
+    assert loss.reads or loss.labels != "none"
+    assert loss.likelihoods
+    assert set(loss.likelihoods) <= LIKELIHOODS.keys()
+    assert isinstance(loss.zero_at_identity, bool)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -242,7 +257,7 @@ def test_unlabelled_rows_are_inert_for_hard_losses(name: str) -> None:
     assert loss(student, teacher, nothing_known, PROGRESS) == 0
 
 
-@pytest.mark.parametrize("name", [name for name in READERS if name not in READS_LABELS])
+@pytest.mark.parametrize("name", BLIND_TO_LABELS)
 def test_labels_do_not_matter_to_a_loss_that_reads_the_teacher(name: str) -> None:
     """Unlabelled rows teach in full."""
     student, teacher, batch = case(name)
@@ -265,7 +280,7 @@ def test_gradcheck(name: str) -> None:
         for _, parameter in own
     ]
 
-    kinds = {"logits", *(loss.kinds if isinstance(loss, FeatureLoss) else ())}
+    kinds = kinds_read(name)
     read = [tap for tap in student.inner if tap.kind in kinds]
 
     def value(*tensors: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,8 @@ schedule (of a temperature) is read at `progress` inside the call; nothing is se
 
 - `reads` names what a loss needs of the teacher: "logits", kinds of `models.taps.Tap`, or
   nothing for a hard loss, which compares the student with the labels.
+- What else a recipe and the tests of the contract have to know, the loss's class says; `PlainLoss`
+  says it for most. No list of losses is kept anywhere.
 - Padded units, and units without a label or without a teacher's answer, change nothing. Where no
   unit counts, the loss is 0 and its gradient is finite.
 - A training step must not make the host wait for the device. So shapes are fixed: what does not
@@ -18,7 +20,7 @@ schedule (of a temperature) is read at `progress` inside the call; nothing is se
 """
 
 from collections.abc import Iterator
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +30,29 @@ from limbeck.losses._matching import LayerPairs, Matching
 from limbeck.models.taps import Outputs, Tap
 from limbeck.tasks import Batch
 
+# What the labels are that a loss reads.
+#   none        it reads none
+#   index       (B, W) int64: one of V labels, UNKNOWN where there is none
+#   set         (B, W, V) float32: 1 for each label that the unit has, 0 for the others, or UNKNOWN
+#   number      (B, W) float32, NaN where there is none; the logits are (B, W, 1)
+#   similarity  as `number`, of a pair at the first of its two units, whose logits are vectors
+LabelKind = Literal["none", "index", "set", "number", "similarity"]
+
 
 class Loss(Protocol):
-    """One file of this folder, one loss. The constructor's arguments are its recipe keys."""
+    """One file of this folder, one loss. The constructor's arguments are its recipe keys.
+
+    `reads`: what it needs of the teacher, as above.
+    `labels`: what labels it reads. A soft loss reads "none": rows without a label teach in full.
+    `likelihoods`: of a loss on the teacher's logits alone, the tasks that it is for, by what their
+    logits mean (`tasks.likelihood`). A recipe of another task is refused.
+    `zero_at_identity`: whether a soft loss is 0 where the student is as the teacher is.
+    """
 
     reads: ClassVar[tuple[str, ...]]
+    labels: ClassVar[LabelKind]
+    likelihoods: ClassVar[tuple[str, ...]]
+    zero_at_identity: ClassVar[bool]
 
     def __call__(
         self,
@@ -41,6 +61,15 @@ class Loss(Protocol):
         batch: Batch,
         progress: float,
     ) -> Tensor: ...
+
+
+class PlainLoss:
+    """What most losses are: soft, 0 at identity, and for one label of several. A loss that is
+    otherwise says so in its class."""
+
+    labels: ClassVar[LabelKind] = "none"
+    likelihoods: ClassVar[tuple[str, ...]] = ("categorical",)
+    zero_at_identity: ClassVar[bool] = True
 
 
 @runtime_checkable

@@ -22,7 +22,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from limbeck.losses import masked_mean, matched, zero_where_not
+from limbeck.losses import PlainLoss, masked_mean, matched, zero_where_not
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.attention import PROBABILITIES
 from limbeck.models.taps import Outputs
@@ -32,7 +32,7 @@ from limbeck.tasks import Batch
 SMALLEST = 1e-12
 
 
-class Attention(nn.Module):
+class Attention(PlainLoss, nn.Module):
     """`measure`: a row of the table above. `layers`: how many of the student's layers are matched;
     0 means all. `map_by`: how they find the teacher's (`losses._matching`). `map`: the student's
     modules to the teacher's by name, in place of both: layers, or attention modules themselves."""

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import masked_mean, matched, rows_that_count, same_size
+from limbeck.losses import PlainLoss, masked_mean, matched, rows_that_count, same_size
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import MAPS, Outputs
 from limbeck.tasks import Batch
 
 
-class AttentionTransfer(nn.Module):
+class AttentionTransfer(PlainLoss, nn.Module):
     """`layers`: how many of the student's layers are matched; 0 means all. `map_by`: how they find
     the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by name, in
     place of both."""

@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import masked_mean, wide
+from limbeck.losses import PlainLoss, masked_mean, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class BernoulliKl(nn.Module):
+class BernoulliKl(PlainLoss, nn.Module):
     """`temperature`: T > 0, a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
+    likelihoods: ClassVar[tuple[str, ...]] = ("categorical", "bernoulli")
 
     def __init__(self, temperature: ScheduledAbove0 = 2.0) -> None:
         super().__init__()

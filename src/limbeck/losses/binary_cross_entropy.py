@@ -14,15 +14,16 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import masked_mean, wide
+from limbeck.losses import LabelKind, PlainLoss, masked_mean, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import UNKNOWN, Batch
 
 
-class BinaryCrossEntropy(nn.Module):
+class BinaryCrossEntropy(PlainLoss, nn.Module):
     """Hard labels, any number a unit; reads no teacher. No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ()
+    labels: ClassVar[LabelKind] = "set"
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Nats a unit, summed over its labels."""

@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import flat_units, index_of_true, masked_mean, matched
+from limbeck.losses import PlainLoss, flat_units, index_of_true, masked_mean, matched
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
 
-class Contrastive(nn.Module):
+class Contrastive(PlainLoss, nn.Module):
     """`width`: of the embeddings. `temperature`: tau > 0, a number or a schedule over the training.
     `memory`: how many past embeddings are kept, 0 for none. `map_by`: how the one layer of each
     model is found: the last, or the most alike (`losses._matching`). `map`: one of the student's
@@ -41,6 +41,7 @@ class Contrastive(nn.Module):
     """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", HIDDEN)
+    zero_at_identity: ClassVar[bool] = False
 
     def __init__(
         self,

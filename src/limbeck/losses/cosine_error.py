@@ -8,15 +8,16 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from limbeck.losses import masked_mean, paired_units
+from limbeck.losses import LabelKind, PlainLoss, masked_mean, paired_units
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class CosineError(nn.Module):
+class CosineError(PlainLoss, nn.Module):
     """Hard labels; reads no teacher. No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ()
+    labels: ClassVar[LabelKind] = "similarity"
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Squared cosines a pair."""

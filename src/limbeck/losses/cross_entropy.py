@@ -6,15 +6,16 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import masked_mean, wide
+from limbeck.losses import LabelKind, PlainLoss, masked_mean, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class CrossEntropy(nn.Module):
+class CrossEntropy(PlainLoss, nn.Module):
     """Hard labels (B, W); reads no teacher. No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ()
+    labels: ClassVar[LabelKind] = "index"
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Nats a unit."""

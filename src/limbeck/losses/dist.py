@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.linalg import vector_norm
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import masked_mean, softened, zero_where_not
+from limbeck.losses import PlainLoss, masked_mean, softened, zero_where_not
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
@@ -30,7 +30,7 @@ NO_VARIATION = 1e-8
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-class Dist(nn.Module):
+class Dist(PlainLoss, nn.Module):
     """`inter`: the weight of the correlation over a unit's labels. `intra`: of that over a label's
     units. `temperature`: T > 0, a number or a schedule over the training."""
 

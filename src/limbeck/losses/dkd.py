@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import masked_mean, softened
+from limbeck.losses import LabelKind, PlainLoss, masked_mean, softened
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
@@ -29,11 +29,12 @@ from limbeck.tasks import Batch
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-class Dkd(nn.Module):
+class Dkd(PlainLoss, nn.Module):
     """`alpha`: the weight of the target's part. `beta`: of the others' part. `temperature`: T > 0,
     a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
+    labels: ClassVar[LabelKind] = "index"
 
     def __init__(
         self,

@@ -19,7 +19,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from limbeck.losses import make_projector, masked_mean, matched, rows_that_count, same_size
+from limbeck.losses import (
+    PlainLoss,
+    make_projector,
+    masked_mean,
+    matched,
+    rows_that_count,
+    same_size,
+)
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import MAPS, Outputs
 from limbeck.tasks import Batch
@@ -27,7 +34,7 @@ from limbeck.tasks import Batch
 SMALLEST_POWER = 1e-12  # of a teacher's flow that is 0 everywhere: the error is divided by it
 
 
-class Fsp(nn.Module):
+class Fsp(PlainLoss, nn.Module):
     """`layers`: how many of the student's layers are matched, 2 or more; 0 means all. `map_by`: how
     they find the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by
     name and in their order, in place of both."""

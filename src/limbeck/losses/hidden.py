@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import make_projector, masked_mean, matched
+from limbeck.losses import PlainLoss, make_projector, masked_mean, matched
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import HIDDEN, PLACES, Outputs
 from limbeck.tasks import Batch
@@ -27,7 +27,7 @@ from limbeck.tasks import Batch
 SMALLEST_POWER = 1e-12  # of a teacher's map that is 0 everywhere: the error is divided by it
 
 
-class Hidden(nn.Module):
+class Hidden(PlainLoss, nn.Module):
     """Keys:
 
     - `layers`: how many of the student's layers are matched; 0 means all.

@@ -20,16 +20,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import flat_units, masked_mean, paired_units
+from limbeck.losses import LabelKind, PlainLoss, flat_units, masked_mean, paired_units
 from limbeck.models.taps import Outputs
 from limbeck.tasks import UNKNOWN, Batch
 
 
-class InBatchSoftmax(nn.Module):
+class InBatchSoftmax(PlainLoss, nn.Module):
     """Hard labels; reads no teacher. `temperature`: tau > 0, a number or a schedule over the
     training."""
 
     reads: ClassVar[tuple[str, ...]] = ()
+    labels: ClassVar[LabelKind] = "index"
 
     def __init__(self, temperature: ScheduledAbove0 = 0.05) -> None:
         super().__init__()

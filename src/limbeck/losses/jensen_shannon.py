@@ -23,13 +23,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import masked_mean, softened
+from limbeck.losses import PlainLoss, masked_mean, softened
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class JensenShannon(nn.Module):
+class JensenShannon(PlainLoss, nn.Module):
     """`beta`: the teacher's share of the mixture m, 0 to 1. `temperature`: T > 0, a number or a
     schedule over the training."""
 

@@ -12,13 +12,13 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import masked_mean, softened
+from limbeck.losses import PlainLoss, masked_mean, softened
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class Kl(nn.Module):
+class Kl(PlainLoss, nn.Module):
     """`temperature`: T > 0, a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)

@@ -18,15 +18,16 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from limbeck.losses import masked_mean, wide
+from limbeck.losses import PlainLoss, masked_mean, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class LogitMse(nn.Module):
+class LogitMse(PlainLoss, nn.Module):
     """No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
+    likelihoods: ClassVar[tuple[str, ...]] = ("categorical", "bernoulli", "gaussian")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Squared logits a label."""

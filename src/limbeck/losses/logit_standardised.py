@@ -17,7 +17,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import masked_mean, softened, wide
+from limbeck.losses import PlainLoss, masked_mean, softened, wide
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
@@ -26,7 +26,7 @@ from limbeck.tasks import Batch
 SMALLEST_VARIANCE = 1e-6
 
 
-class LogitStandardised(nn.Module):
+class LogitStandardised(PlainLoss, nn.Module):
     """`temperature`: T > 0, a number or a schedule over the training; the paper's base
     temperature."""
 

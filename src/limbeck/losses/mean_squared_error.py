@@ -8,15 +8,16 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from limbeck.losses import masked_mean, wide
+from limbeck.losses import LabelKind, PlainLoss, masked_mean, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class MeanSquaredError(nn.Module):
+class MeanSquaredError(PlainLoss, nn.Module):
     """A number a unit; reads no teacher. No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ()
+    labels: ClassVar[LabelKind] = "number"
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Squared error a unit, in the squared unit of the labels."""

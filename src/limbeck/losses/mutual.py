@@ -21,14 +21,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import Loss, masked_mean, softened
+from limbeck.losses import Loss, PlainLoss, masked_mean, softened
 from limbeck.models.likelihood import divergence
 from limbeck.models.running import run_model
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class Mutual(nn.Module):
+class Mutual(PlainLoss, nn.Module):
     """`temperature`: T > 0, a number or a schedule over the training. `learns`: for which share of
     the training, 0 to 1, the peer learns too."""
 

@@ -20,12 +20,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from limbeck.losses import masked_mean, wide
+from limbeck.losses import PlainLoss, masked_mean, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class RankHinge(nn.Module):
+class RankHinge(PlainLoss, nn.Module):
     """`margin`: the gap between two logits that is enough. `top`: how many of the teacher's first
     labels must lead those behind them."""
 

@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from limbeck.losses import masked_mean, matched, zero_where_not
+from limbeck.losses import PlainLoss, masked_mean, matched, zero_where_not
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.attention import FACTORS
 from limbeck.models.likelihood import divergence
@@ -27,7 +27,7 @@ from limbeck.models.taps import Outputs, Tap
 from limbeck.tasks import Batch
 
 
-class Relation(nn.Module):
+class Relation(PlainLoss, nn.Module):
     """`heads`: the number of relation heads R, a divisor of both widths; 0 takes the largest that
     is not above the teacher's attention heads. `layers`: how many of the student's layers are
     matched. `map_by`: how they find the teacher's (`losses._matching`). `map`: the student's

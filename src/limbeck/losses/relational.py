@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import flat_units, index_of_true, masked_mean, matched
+from limbeck.losses import PlainLoss, flat_units, index_of_true, masked_mean, matched
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
@@ -28,7 +28,7 @@ from limbeck.tasks import Batch
 SMALLEST = 1e-12
 
 
-class Relational(nn.Module):
+class Relational(PlainLoss, nn.Module):
     """`distance`, `angle`: the weights of the two parts (1 to 2 in the paper). `units`: how many
     are compared, at most. `layers`: how many of the student's layers are matched. `map_by`: how
     they find the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by

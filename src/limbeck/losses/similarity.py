@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import flat_units, matched
+from limbeck.losses import PlainLoss, flat_units, matched
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
 from limbeck.models.taps import HIDDEN, Outputs
 from limbeck.tasks import Batch
 
 
-class Similarity(nn.Module):
+class Similarity(PlainLoss, nn.Module):
     """`layers`: how many of the student's layers are matched; 0 means all. `map_by`: how they find
     the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by name, in
     place of both."""

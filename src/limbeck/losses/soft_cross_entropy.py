@@ -12,15 +12,16 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import masked_mean, softened
+from limbeck.losses import PlainLoss, masked_mean, softened
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class SoftCrossEntropy(nn.Module):
+class SoftCrossEntropy(PlainLoss, nn.Module):
     """`temperature`: T > 0, a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
+    zero_at_identity: ClassVar[bool] = False
 
     def __init__(self, temperature: ScheduledAbove0 = 2.0) -> None:
         super().__init__()

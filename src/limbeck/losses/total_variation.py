@@ -14,12 +14,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from limbeck.losses import masked_mean, softened
+from limbeck.losses import PlainLoss, masked_mean, softened
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class TotalVariation(nn.Module):
+class TotalVariation(PlainLoss, nn.Module):
     """No keys."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)

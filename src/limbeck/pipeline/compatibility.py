@@ -8,18 +8,23 @@ a rounding is made for, whether a range learns a clipping bound, what a loss rea
 from typing import Any
 
 from limbeck.core import registry
+from limbeck.losses import Loss
 from limbeck.quantization.roundings import LayerRounding, mismatch
 from limbeck.recipe import validate
 from limbeck.recipe.components import NamedComponent, known_keys, named_components
 from limbeck.recipe.model import Quantize, Recipe
-from limbeck.tasks.likelihood import LIKELIHOODS
+
+# What a loss reads that compares answers and nothing inside the models.
+LOGITS_ALONE = ("logits",)
 
 
 def check_components(recipe: Recipe) -> None:
-    """Refuse a recipe whose components do not exist, take their keys or fit together.
+    """Refuse a recipe whose components do not exist, do not take their keys or do not fit together.
 
-    Raises ValueError with file, line, column, key and cure.
+    Raises:
+        ValueError: with file, line, column, key and cure.
     """
+    # Each by itself first: what does not exist cannot be asked what it fits.
     for component in named_components(recipe):
         _check_component(recipe, component)
     validate.check_task(recipe)
@@ -34,7 +39,10 @@ def check_components(recipe: Recipe) -> None:
 def resolved(recipe: Recipe) -> Recipe:
     """The recipe with every default of its components written out, after `check_components`.
 
-    Resolving a resolved recipe changes nothing. Raises ValueError.
+    Resolving a resolved recipe changes nothing.
+
+    Raises:
+        ValueError: as `check_components`.
     """
     check_components(recipe)
     content = recipe.dump()
@@ -49,6 +57,7 @@ def resolved(recipe: Recipe) -> Recipe:
         for key, parameter in registry.keys(component.family, component.name).items():
             if parameter.default is not parameter.empty:
                 keys.setdefault(key, parameter.default)
+        # The weight is the objective's key, which the loss's constructor does not have.
         if component.family == "losses":
             keys.setdefault("weight", 1.0)
     return Recipe.model_validate(content)
@@ -62,7 +71,11 @@ def _keys_at(content: Any, path: list[str]) -> dict[str, Any]:
 
 
 def _check_component(recipe: Recipe, component: NamedComponent) -> None:
-    """Create a component, and tell its complaint at its place."""
+    """Create a component, and tell its complaint at its place.
+
+    Raises:
+        ValueError: it cannot be created.
+    """
     try:
         _create(component)
     except registry.WrongKey as error:
@@ -77,7 +90,11 @@ def _check_component(recipe: Recipe, component: NamedComponent) -> None:
 
 
 def _create(component: NamedComponent) -> None:
-    """Create a component, or only load it where more than its keys is needed. Raises ValueError."""
+    """Create a component, or only load it where more than its keys is needed.
+
+    Raises:
+        ValueError: it does not exist, or refuses a key.
+    """
     family, name, options = component.family, component.name, component.options
     ours = registry.names("networks")
     if family == "networks" and name not in ours:
@@ -95,29 +112,45 @@ def _create(component: NamedComponent) -> None:
 
 def _check_soft_losses(recipe: Recipe) -> None:
     """A loss on distributions over labels says nothing where the logits are none."""
-    task = registry.load("tasks", recipe.task)
-    fitting = LIKELIHOODS[task.likelihood].soft_losses
-    if not fitting or not recipe.distill:
+    if not recipe.distill:
         return
+    likelihood = registry.load("tasks", recipe.task).likelihood
     for name in recipe.distill.losses:
-        reads_logits_alone = registry.load("losses", name).reads == ("logits",)
-        if reads_logits_alone and name not in fitting:
-            raise recipe.mistake(
-                ["distill", "losses", name],
-                f"`{name}` compares distributions over labels, and the logits of `{recipe.task}` "
-                f"are none. Take {' or '.join(fitting)}",
-            )
+        if _is_for(likelihood, registry.load("losses", name)):
+            continue
+        fitting = [each for each in registry.names("losses") if _compares(likelihood, each)]
+        raise recipe.mistake(
+            ["distill", "losses", name],
+            f"`{name}` compares distributions over labels, and the logits of `{recipe.task}` "
+            f"are none. Take {' or '.join(fitting)}",
+        )
+
+
+def _is_for(likelihood: str, loss: Loss) -> bool:
+    """Whether a loss understands logits of this likelihood, or does not compare logits alone."""
+    return loss.reads != LOGITS_ALONE or likelihood in loss.likelihoods
+
+
+def _compares(likelihood: str, name: str) -> bool:
+    """Whether the loss of this name compares logits of this likelihood."""
+    loss = registry.load("losses", name)
+    return loss.reads == LOGITS_ALONE and likelihood in loss.likelihoods
 
 
 def _check_rounding(recipe: Recipe, settings: Quantize) -> None:
-    """A rounding may be made for some formats alone, or for trained models alone."""
+    """A rounding may be made for some formats alone, or for trained models alone.
+
+    Raises:
+        ValueError: this one is not made for what the recipe asks.
+    """
     name = settings.rounding_name
     rounding = registry.create("roundings", name, settings.options)
-    formats = [(["weights"], settings.weights)]
-    formats += [
-        (["modules", key, "weights"], each.weights) for key, each in settings.modules.items()
-    ]
-    formats += [(["progressive"], form) for form in settings.progressive]
+    # Every format that weights take at some time, with the path of its key.
+    formats: list[tuple[list[str], str]] = [(["weights"], settings.weights)]
+    for pattern, scheme in settings.modules.items():
+        formats.append((["modules", pattern, "weights"], scheme.weights))
+    for earlier in settings.progressive:
+        formats.append((["progressive"], earlier))
     for path, form in formats:
         problem = mismatch(rounding, form)
         if problem:
@@ -131,9 +164,14 @@ def _check_rounding(recipe: Recipe, settings: Quantize) -> None:
 
 
 def _check_clip_weight(recipe: Recipe, settings: Quantize) -> None:
-    """`clip_weight` acts on the bounds that one range learns, in training."""
+    """`clip_weight` acts on the bounds that one range learns, in training.
+
+    Raises:
+        ValueError: the recipe says it where nothing is learned.
+    """
     if settings.clip_weight is None:
         return
+    # After training the range may be open, and is not asked.
     if settings.when == "after" or not registry.load("ranges", settings.range_name).clipped_only:
         raise recipe.mistake(
             ["quantize", "clip_weight"],

@@ -37,12 +37,10 @@ class UnitLikelihood(Protocol):
     """What each likelihood answers.
 
     `labels_are_numbers`: whether a label is measured rather than chosen from a list.
-    `soft_losses`: the losses on a teacher's logits that fit; empty where every such loss does.
     """
 
     name: ClassVar[str]
     labels_are_numbers: ClassVar[bool]
-    soft_losses: ClassVar[Names]
 
     def log_probability(
         self,
@@ -106,7 +104,6 @@ class Categorical:
 
     name: ClassVar[str] = "categorical"
     labels_are_numbers: ClassVar[bool] = False
-    soft_losses: ClassVar[Names] = ()
 
     def log_probability(
         self,
@@ -175,7 +172,6 @@ class Bernoulli:
 
     name: ClassVar[str] = "bernoulli"
     labels_are_numbers: ClassVar[bool] = False
-    soft_losses: ClassVar[Names] = ("bernoulli_kl", "logit_mse")
 
     def log_probability(
         self,
@@ -255,7 +251,6 @@ class Gaussian:
 
     name: ClassVar[str] = "gaussian"
     labels_are_numbers: ClassVar[bool] = True
-    soft_losses: ClassVar[Names] = ("logit_mse",)
 
     def log_probability(
         self,
