@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contracts.test_tasks import EXAMPLES, TEXT, VOCABULARY
 from contracts.tiny_models import bert, logits
 from surgical import IMAGES, SENTENCES, cut, read, task_of, teacher
+from task_examples import EXAMPLES, TEXT, VOCABULARY
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import models as kinds
 from torch import nn

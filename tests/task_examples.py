@@ -1,0 +1,196 @@
+"""Tiny tasks, four rows and a raw input of each: what the contract of tasks is tested with."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from limbeck import tasks
+from limbeck.core import registry
+from limbeck.sources import Row
+from limbeck.tasks import (
+    Task,
+)
+from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.masked_lm import MaskedLm
+from limbeck.tasks.multi_label_classification import MultiLabelClassification
+from limbeck.tasks.ranking import Ranking
+from limbeck.tasks.sentence_embedding import SentenceEmbedding
+from limbeck.tasks.text_classification import TextClassification
+from limbeck.tasks.text_regression import TextRegression
+from limbeck.tasks.token_classification import TokenClassification
+
+PAD, MAX_TOKENS = 3, 12  # [PAD] is not 0, so that a pad id taken for granted shows
+TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+VOCABULARY = [
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[PAD]",
+    "Ada",
+    "Love",
+    "##lace",
+    "lives",
+    "in",
+    "New",
+    "York",
+    "##er",
+    ",",
+    ".",
+    "a",
+    "b",
+    "c",
+]
+
+
+def tokenizer_text(max_tokens: int = MAX_TOKENS, *, specials: tuple[str, ...] = ()) -> str:
+    """A WordPiece tokenizer as `models.preprocess` leaves it: truncation and padding set."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    ids = {token: index for index, token in enumerate(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = [("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=special
+    )
+    tokenizer.add_special_tokens(list(specials))
+    tokenizer.enable_truncation(max_tokens)
+    tokenizer.enable_padding(pad_id=PAD, pad_token="[PAD]")
+    return tokenizer.to_str()
+
+
+TEXT = TokenClassification(TAGS, tokenizer_text())
+INTENT = TextClassification(["call", "move", "rest"], tokenizer_text())
+SCORE = TextRegression(["0 to 5"], tokenizer_text())
+VECTOR = SentenceEmbedding(["0 to 5"], tokenizer_text())
+RANKED = Ranking([], tokenizer_text())
+SEVERAL = MultiLabelClassification(["call", "move", "rest"], tokenizer_text())
+MASKED = MaskedLm([], tokenizer_text(specials=("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")))
+IMAGE = ImageClassification(
+    ["cat", "dog", "eel"],
+    json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}),
+)
+
+
+def sentence(words: str, tags: str) -> Row:
+    return {"words": words.split(), "tags": tags.split()}
+
+
+def picture(seed: int, label: str) -> Row:
+    return {"image": np.random.default_rng(seed).integers(0, 256, (6, 5), np.uint8), "label": label}
+
+
+EXAMPLES: dict[str, tuple[Task, list[Row], Any]] = {
+    "token-classification": (
+        TEXT,
+        [
+            sentence("Ada Lovelace lives in New York .", "B-PER I-PER O O B-LOC I-LOC O"),
+            sentence("Lovelace", "B-PER"),
+            sentence("a b c a b c a b c a b c New York", "O O O O O O O O O O O O B-LOC I-LOC"),
+            sentence("in New Yorker", "O B-LOC I-LOC"),
+        ],
+        "Ada Lovelace lives in New York.",
+    ),
+    "image-classification": (
+        IMAGE,
+        [picture(0, "cat"), picture(1, "eel"), picture(2, "cat"), picture(3, "dog")],
+        picture(4, "cat")["image"],
+    ),
+}
+EXAMPLES["text-classification"] = (
+    INTENT,
+    [
+        {"text": "Ada lives in New York", "label": "move"},
+        {"text": "Ada", "label": "call"},
+        {"text": "a b c a b c a b c a b c New York", "label": "rest"},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": "move"},
+    ],
+    "Ada lives in New York.",
+)
+EXAMPLES["text-regression"] = (
+    SCORE,
+    [
+        {"text": "Ada lives in New York", "text_b": "Ada lives in York", "label": "3.5"},
+        {"text": "Ada", "label": "0.000"},
+        {"text": "a b c a b c a b c a b c New York", "label": "5"},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": "1"},
+    ],
+    {"text": "Ada lives in New York.", "text_b": "Ada"},
+)
+EXAMPLES["multi-label-classification"] = (
+    SEVERAL,
+    [
+        {"text": "Ada lives in New York", "label": ["move", "rest"]},
+        {"text": "Ada", "label": ["call"]},
+        {"text": "a b c a b c a b c a b c New York", "label": []},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": ["rest"]},
+    ],
+    "Ada lives in New York.",
+)
+EXAMPLES["sentence-embedding"] = (
+    VECTOR,
+    [
+        {"text": "Ada lives in New York", "text_b": "Ada lives in York", "label": "3.5"},
+        {"text": "Ada", "text_b": "a b c a b c a b c a b c New York", "label": "0"},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": "1"},
+        {"text": "New York", "text_b": "Yorker", "label": "5"},
+    ],
+    "Ada lives in New York.",
+)
+EXAMPLES["ranking"] = (
+    RANKED,
+    [
+        {"text": "Ada lives in New York", "text_b": "York", "label": "1"},
+        {"text": "Ada", "text_b": "a b c a b c a b c a b c New York", "label": "2"},
+        {"text": "in Yorker", "text_b": "Lovelace .", "label": "3"},
+        {"text": "New York", "text_b": "a , Yorker", "label": "4"},
+    ],
+    "Ada lives in New York.",
+)
+EXAMPLES["masked-lm"] = (  # no two of them fit into one row of the model
+    MASKED,
+    [
+        {"text": text}
+        for text in (
+            "Ada Lovelace lives in New York .",
+            "a b c a b c",
+            "in New Yorker , Ada lives",
+            "Lovelace lives in York .",
+        )
+    ],
+    "Ada lives in [MASK] York.",
+)
+VECTORS = SentenceEmbedding | Ranking
+
+OUTSIDE = '''"""Any number of labels for an image."""
+
+from limbeck.tasks.heads.several_labels import SeveralLabels
+from limbeck.tasks.inputs.image import ImageInput
+from limbeck.tasks.joined import JoinedTask
+
+
+class MultiLabelImages(JoinedTask):
+    """`labels` in order of the logits; `preprocess`: JSON of size, mean and standard deviation."""
+
+    input_type = ImageInput
+    head_type = SeveralLabels
+    auto_model = "AutoModelForImageClassification"
+'''
+
+
+def offer_multi_label_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Write a task that the package lacks into `folder`, with its EXAMPLES; returns its name."""
+    (folder / "multi_label_images.py").write_text(OUTSIDE, encoding="utf-8")
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(folder)])
+    name = "multi-label-images"
+    assert name in registry.names("tasks")
+    task = registry.load("tasks", name)(["cat", "dog", "eel"], IMAGE.preprocess)
+    monkeypatch.delitem(sys.modules, "limbeck.tasks.multi_label_images")
+    labels = (["cat", "eel"], [], ["dog"], ["cat", "dog"])
+    rows = [picture(seed, "") | {"label": label} for seed, label in enumerate(labels)]
+    monkeypatch.setitem(EXAMPLES, name, (task, rows, picture(4, "")["image"]))
+    return name
