@@ -33,7 +33,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from limbeck.pipeline.teacher_outputs import label_stage
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -43,12 +42,18 @@ from limbeck.core.store import Store
 from limbeck.data.batches import batch_plan
 from limbeck.distillation import objective
 from limbeck.evaluation.scores import quality
-from limbeck.models.taps import batch_of
-from limbeck.pipeline import compatibility, context, stages
+from limbeck.models.torch_batches import batch_of
+from limbeck.pipeline import compatibility
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.student import cut_student
+from limbeck.pipeline.steps.teacher import prepare_teacher
+from limbeck.pipeline.steps.teacher_outputs import TeacherAnswers, teacher_outputs
+from limbeck.pipeline.steps.training import Objectives, training_job
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read
 from limbeck.tasks import packed
 from limbeck.training import loop
+from limbeck.training.job import Watchers
 from limbeck.training.scoring import score_split
 
 
@@ -67,7 +72,7 @@ class Case:
 
     def __init__(self, recipe: Recipe, dtype: str, seed: int, rows: int) -> None:
         assert recipe.distill is not None
-        self.bench = bench = context.Bench(recipe, Store())
+        self.bench = bench = RunContext(recipe, Store())
         torch.set_num_threads(recipe.train.threads)
         labelled = bench.data.labelled
         bench.data = replace(
@@ -75,8 +80,8 @@ class Case:
             train=[labelled[i] for i in np.random.default_rng(0).permutation(len(labelled))[:rows]],
             num_unlabelled=0,
         )
-        self.ready = stages.teacher_stage(bench, recipe)
-        self.start = stages.student_stage(bench, recipe, self.ready)
+        self.ready = prepare_teacher(recipe, bench)
+        self.start = cut_student(recipe, bench, self.ready)
         self.settings = recipe.train.model_copy(
             update={"dtype": dtype, "seed": seed, "checkpoint_seconds": 1e9}
         )
@@ -92,9 +97,9 @@ class Case:
             objective.terms(self.task.hard_loss, distill),
         )
 
-    def answers(self) -> context.Answers:
+    def answers(self) -> TeacherAnswers:
         """limbeck's cache."""
-        return label_stage(self.bench, self.recipe, self.ready, self.start, self.terms)
+        return teacher_outputs(self.recipe, self.bench, self.ready, self.start, self.terms)
 
     def models(self) -> tuple[Any, Any]:
         """Student and teacher for the others; the student without autocast."""
@@ -155,10 +160,11 @@ def by_labelling(case: Case) -> Found:
 def by_limbeck(case: Case) -> Found:
     """From the cache."""
     memory.keep_freed_memory()
-    job = stages.training_job(case.bench, case.recipe, case.start, case.terms, case.answers())
+    objectives = Objectives(case.terms, case.answers())
+    job = training_job(case.recipe, case.bench, case.start, objectives)
     with tempfile.TemporaryDirectory() as folder:
         training = loop.Training(
-            replace(job, validate=None, validation_units=0.0, measure=loop.nothing), Path(folder)
+            replace(job, validation=None, watchers=Watchers()), Path(folder)
         )
         began = time.perf_counter()
         training.run()
@@ -310,7 +316,7 @@ def main() -> None:
     recipe = compatibility.resolved(
         read(arguments.recipe, [*arguments.overrides, f"train.epochs={arguments.epochs}"])
     )
-    rows = min(arguments.rows or sys.maxsize, len(context.Bench(recipe, Store()).data.labelled))
+    rows = min(arguments.rows or sys.maxsize, len(RunContext(recipe, Store()).data.labelled))
     dtypes = (
         [arguments.dtype]
         if arguments.dtype

@@ -12,8 +12,9 @@ from against_peers import INT8_EMBEDDINGS, figures, show
 
 from limbeck.core.store import Store
 from limbeck.evaluation.scores import quality
-from limbeck.pipeline import arm, compatibility, context
+from limbeck.pipeline import arm, compatibility
 from limbeck.pipeline.arms import derive_arms
+from limbeck.pipeline.context import RunContext
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import read
 
@@ -29,9 +30,9 @@ def main() -> None:
     parser.add_argument("--formats", default="int4,int3")
     arguments = parser.parse_args()
     recipe = compatibility.resolved(read(arguments.recipe, arguments.overrides))
-    bench = context.Bench(recipe, Store())
+    bench = RunContext(recipe, Store())
     own = derive_arms(recipe, 0)["kd" if recipe.distill else "plain"]
-    base = arm.run_arm(own, bench.store, bench=bench)
+    base = arm.run_arm(own, bench.store, run=bench)
     rows = {"float": (quality(base.scored, base.task)[base.task.metric], 0.0)}
     settings = {
         "when": "after",
@@ -45,7 +46,7 @@ def main() -> None:
             quantize = Quantize.model_validate({**settings, "weights": form, "rounding": way})
             asked = own.model_copy(update={"quantize": quantize, "export": ["onnx"]})
             rows[f"{form} {way}"] = figures(
-                base.task, arm.run_arm(asked, bench.store, bench=bench).scored.logits, base.scored
+                base.task, arm.run_arm(asked, bench.store, run=bench).scored.logits, base.scored
             )
     show(recipe.task, rows)
 

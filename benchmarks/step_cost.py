@@ -12,13 +12,16 @@ import time
 from pathlib import Path
 
 import numpy as np
-from limbeck.pipeline.teacher_outputs import label_stage
 
 from limbeck.core import memory
 from limbeck.core.store import Store
 from limbeck.distillation import objective
-from limbeck.pipeline import context, stages
 from limbeck.pipeline.arms import derive_arms
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.student import cut_student
+from limbeck.pipeline.steps.teacher import prepare_teacher
+from limbeck.pipeline.steps.teacher_outputs import teacher_outputs
+from limbeck.pipeline.steps.training import Objectives, training_job
 from limbeck.quantization import progressive
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read
@@ -27,16 +30,19 @@ from limbeck.training import loop
 TURN = 5  # steps, the first not counted
 
 
-def training(bench: context.Bench, derived: Recipe, folder: Path) -> loop.Training:
+def training(bench: RunContext, derived: Recipe, folder: Path) -> loop.Training:
     """An arm's training, its quantizers on."""
-    ready = stages.teacher_stage(bench, derived)
-    start = stages.student_stage(bench, derived, ready)
+    ready = prepare_teacher(derived, bench)
+    start = cut_student(derived, bench, ready)
     terms = objective.terms(start.task.hard_loss, derived.distill)
-    cache = label_stage(bench, derived, ready, start, terms) if derived.distill else None
-    made = loop.Training(stages.training_job(bench, derived, start, terms, cache), folder)
+    answers = None
+    if derived.distill:
+        answers = teacher_outputs(derived, bench, ready, start, terms)
+    job = training_job(derived, bench, start, Objectives(terms, answers))
+    made = loop.Training(job, folder)
     if derived.quantize:
         for step in progressive.beginnings(derived.quantize, len(made.batches)):
-            for listener in made.job.listeners:
+            for listener in made.job.watchers.before_step:
                 listener(step, len(made.batches))
     return made
 
@@ -48,7 +54,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
     recipe = read(arguments.recipe, arguments.overrides)
-    bench = context.Bench(recipe, Store())
+    bench = RunContext(recipe, Store())
     memory.keep_freed_memory()
     arms = {
         name: derived

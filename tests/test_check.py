@@ -9,18 +9,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from encoders import save_encoder
-from limbeck.pipeline.teacher_outputs import label_stages
 from test_cli import call, mistake
 
 from limbeck.core import registry
 from limbeck.core.store import Store
 from limbeck.data.batches import batch_plan, evaluation_batches, padded_size
-from limbeck.data.splits import read
+from limbeck.data.splits import load_splits
 from limbeck.distillation import objective
 from limbeck.models.attention import PROBABILITIES
 from limbeck.models.taps import HIDDEN
-from limbeck.pipeline import check, compatibility, context, forecast
-from limbeck.pipeline.stages import student_stage, teacher_stage
+from limbeck.pipeline import check, compatibility, forecast
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.student import cut_student
+from limbeck.pipeline.steps.teacher import prepare_teacher
+from limbeck.pipeline.steps.teacher_outputs import teacher_outputs
 from limbeck.recipe.model import Data, Recipe
 from limbeck.recipe.reading import parse
 from limbeck.sources.sklearn import Sklearn
@@ -164,7 +166,7 @@ def test_a_volume_counts_the_whole_from_a_part() -> None:
 
 
 def rehearsed(recipe: Recipe) -> dict[str, forecast.Cost]:
-    found = read(recipe.data, registry.load("tasks", recipe.task))
+    found = load_splits(recipe.data, registry.load("tasks", recipe.task))
     return {
         cost.stage: cost for cost in forecast.rehearse(compatibility.resolved(recipe), found, 0.0)
     }
@@ -242,18 +244,16 @@ student: {{from: teacher, surgery: drop_layers, layers: 1}}
 train: {{epochs: 1, threads: 1, batch_tokens: 256, dtype: float32}}
 distill: {{losses: {{attention: {{}}}}}}
 """)
-    bench = context.Bench(
+    bench = RunContext(
         compatibility.resolved(recipe), Store(), rows={"train": rows, "test": rows[:20]}
     )
     foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}[
         "label"
     ].disk_mb
-    ready = teacher_stage(bench, bench.recipe)
-    start = student_stage(bench, bench.recipe, ready)
+    ready = prepare_teacher(bench.recipe, bench)
+    start = cut_student(bench.recipe, bench, ready)
     known = len(bench.store.records)
-    label_stages(
-        bench,
-        bench.recipe,
+    teacher_outputs(bench.recipe, bench,
         ready,
         start,
         objective.terms(start.task.hard_loss, bench.recipe.distill),
@@ -285,13 +285,13 @@ teacher: {{model: {encoder}, epochs: 0}}
 student: {{from: teacher, surgery: trim_vocabulary}}
 train: {{epochs: 1, threads: 1, batch_tokens: 32, dtype: float32}}
 """)
-    bench = context.Bench(
+    bench = RunContext(
         compatibility.resolved(recipe), Store(), rows={"train": rows, "test": rows[:20]}
     )
     foreseen = {cost.stage: cost for cost in forecast.rehearse(bench.recipe, bench.data, 0.0)}[
         "student"
     ].disk_mb
-    cut = student_stage(bench, bench.recipe, teacher_stage(bench, bench.recipe))
+    cut = cut_student(bench.recipe, bench, prepare_teacher(bench.recipe, bench))
     assert foreseen == pytest.approx(
         sum(path.stat().st_size for path in cut.folder.iterdir()) / 2**20, rel=0.02
     )
@@ -302,7 +302,7 @@ def test_a_shape_that_does_not_fit_is_a_mistake(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nmore")
 
     monkeypatch.setattr(forecast.Rehearsal, "run", break_down)
-    found = read(Data(source="sklearn"), registry.load("tasks", "image-classification"))
+    found = load_splits(Data(source="sklearn"), registry.load("tasks", "image-classification"))
     with pytest.raises(
         ValueError, match=r"a batch cannot be computed: mat1 and mat2 shapes cannot be multiplied$"
     ):

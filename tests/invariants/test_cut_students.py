@@ -12,7 +12,9 @@ import limbeck
 from limbeck.core.files import read_json
 from limbeck.core.store import Store
 from limbeck.models.user_model import Own
-from limbeck.pipeline import context, stages
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.student import cut_student
+from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.recipe.model import Recipe
 
 TEXTS = [
@@ -72,9 +74,9 @@ def test_a_student_is_cut_from_a_model_that_is_not_its_teacher(tmp_path: Path) -
     assert found["arms"]["kd"]["parameters"] < found["arms"]["teacher"]["parameters"]
     untuned, cut = (
         load_file(tmp_path / "other" / "model.safetensors"),
-        context.Bench(asked, Store(tmp_path / "store"), rows=DATA),
+        RunContext(asked, Store(tmp_path / "store"), rows=DATA),
     )
-    start = load_file(stages.student_stage(cut, asked, None).folder / "model.safetensors")
+    start = load_file(cut_student(asked, cut, None).folder / "model.safetensors")
     for name in (
         "bert.embeddings.word_embeddings.weight",
         "bert.encoder.layer.1.output.dense.weight",
@@ -103,9 +105,9 @@ class Stack(nn.Module):
         return self.head((x * attention_mask.unsqueeze(-1)).mean(1))
 
 
-def bench(encoder: str, student: str, rows: list[dict[str, Any]], store: Path) -> context.Bench:
+def bench(encoder: str, student: str, rows: list[dict[str, Any]], store: Path) -> RunContext:
     own = {"mine": Own(Stack(), tokenizer=encoder)}
-    return context.Bench(
+    return RunContext(
         recipe("mine", student), Store(store), own, {"train": rows, "test": rows[:20]}
     )
 
@@ -120,7 +122,7 @@ def test_a_module_of_the_users_own_is_cut_and_built_again(tmp_path: Path) -> Non
         ("surgery: trim_vocabulary", "words"),
     ):
         own = bench(encoder, student, ROWS, tmp_path / "store")
-        net = stages.student_stage(own, own.recipe, stages.teacher_stage(own, own.recipe))
+        net = cut_student(own.recipe, own, prepare_teacher(own.recipe, own))
         assert name in read_json(net.folder / "structure.json")
         batch = net.task.encode(ROWS[:1])[0]
         assert net.load()(
@@ -136,6 +138,6 @@ def test_a_cut_depends_on_the_rows_only_where_it_reads_them(tmp_path: Path) -> N
         for rows in (ROWS, others):
             own = bench(encoder, f"surgery: drop_layers, {student}", rows, tmp_path / "store")
             keys.add(
-                stages.student_stage(own, own.recipe, stages.teacher_stage(own, own.recipe)).key
+                cut_student(own.recipe, own, prepare_teacher(own.recipe, own)).key
             )
         assert (len(keys) == 2) is differs

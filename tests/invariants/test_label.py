@@ -11,9 +11,13 @@ from limbeck import run
 from limbeck.core.events import Event, Started
 from limbeck.core.files import read_json
 from limbeck.core.store import Store, lock
-from limbeck.distillation import objective, teacher
-from limbeck.pipeline import compatibility, context, stages, teacher_outputs
+from limbeck.distillation import objective, teacher, teacher_cache
+from limbeck.pipeline import compatibility
+from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.runs import label
+from limbeck.pipeline.steps import teacher_outputs
+from limbeck.pipeline.steps.student import cut_student
+from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import parse
 from limbeck.tasks import Batch
@@ -28,14 +32,14 @@ distill: {losses: {kl: {}, hidden: {}}}
 """
 
 
-def cache(recipe: Recipe) -> teacher.Cache:
-    bench = context.Bench(recipe, Store())
-    ready = stages.teacher_stage(bench, recipe)
-    start = stages.student_stage(bench, recipe, ready)
-    found = teacher_outputs.label_stage(
-        bench, recipe, ready, start, objective.terms("cross_entropy", recipe.distill)
+def cache(recipe: Recipe) -> teacher_cache.TeacherCache:
+    bench = RunContext(recipe, Store())
+    ready = prepare_teacher(recipe, bench)
+    start = cut_student(recipe, bench, ready)
+    found = teacher_outputs.teacher_outputs(
+        recipe, bench, ready, start, objective.terms("cross_entropy", recipe.distill)
     ).open()
-    assert isinstance(found, teacher.Cache)
+    assert isinstance(found, teacher_cache.TeacherCache)
     return found
 
 
@@ -78,7 +82,7 @@ def test_a_labelling_that_was_stopped_goes_on_after_its_last_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(teacher_outputs, "PART_ROWS", 300)
-    whole, calls = teacher.label, list[int]()
+    whole, calls = teacher_outputs.write_cache, list[int]()
 
     def twice(*args: object) -> None:
         calls.append(1)
@@ -86,10 +90,10 @@ def test_a_labelling_that_was_stopped_goes_on_after_its_last_part(
             raise KeyboardInterrupt
         whole(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(teacher, "label", twice)
+    monkeypatch.setattr(teacher_outputs, "write_cache", twice)
     with pytest.raises(KeyboardInterrupt):
         label(parse(RECIPE))
-    monkeypatch.setattr(teacher, "label", whole)
+    monkeypatch.setattr(teacher_outputs, "write_cache", whole)
     assert started(parse(RECIPE)) == [
         "label, part 3 of 5",
         "label, part 4 of 5",
@@ -141,8 +145,8 @@ def test_the_largest_logits_and_the_mass_of_the_others_are_kept() -> None:
     logits = 4 * torch.randn(
         5, 3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    values, labels = teacher.largest(logits, 4)
-    found, wanted = teacher.restored(values, labels, 12).softmax(-1), logits.softmax(-1)
+    values, labels = teacher_cache.largest(logits, 4)
+    found, wanted = teacher_cache.restored(values, labels, 12).softmax(-1), logits.softmax(-1)
     for b in range(5):
         for w in range(3):
             first = sorted(range(12), key=lambda v, row=wanted[b, w]: -float(row[v]))

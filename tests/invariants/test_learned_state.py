@@ -45,7 +45,7 @@ def digests(arm: Arm) -> dict[str, str]:
     assert arm.artifact is not None
     return {
         path.name: file_digest(path)
-        for path in [arm.weights / WEIGHTS, *sorted(arm.artifact.iterdir())]
+        for path in [arm.weights / WEIGHTS, *sorted(arm.artifact.folder.iterdir())]
     }
 
 

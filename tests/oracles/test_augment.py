@@ -9,16 +9,20 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from limbeck.pipeline.teacher_outputs import label_stage
 from PIL import Image, ImageEnhance, ImageOps
 
 from limbeck.core.store import Store
 from limbeck.data import augment, randaugment
 from limbeck.data.warp import warped
-from limbeck.distillation import objective, teacher
-from limbeck.models.taps import Outputs, batch_of
-from limbeck.pipeline import compatibility, context, stages
-from limbeck.pipeline.arm import Bench, run_arm
+from limbeck.distillation import objective, teacher, teacher_cache
+from limbeck.models.taps import Outputs
+from limbeck.models.torch_batches import batch_of
+from limbeck.pipeline import compatibility
+from limbeck.pipeline.arm import run_arm
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.student import cut_student
+from limbeck.pipeline.steps.teacher import prepare_teacher
+from limbeck.pipeline.steps.teacher_outputs import refuse_other_inputs, teacher_outputs
 from limbeck.recipe.model import Distill, Train
 from limbeck.recipe.reading import parse
 from limbeck.tasks import UNKNOWN, Batch
@@ -361,14 +365,14 @@ def test_the_teacher_answers_the_views_that_the_student_reads(
 ) -> None:
     """Live, in every step; and nothing is labelled ahead."""
     seen: list[tuple[Any, Any]] = []
-    answer = teacher.Live.__call__
+    answer = teacher.LiveTeacher.__call__
 
-    def spy(self: teacher.Live, given: Batch) -> Any:
+    def spy(self: teacher.LiveTeacher, given: Batch) -> Any:
         found = answer(self, given)
         seen.append((given, found))
         return found
 
-    monkeypatch.setattr(teacher.Live, "__call__", spy)
+    monkeypatch.setattr(teacher.LiveTeacher, "__call__", spy)
     store = Store()
     arm = run_arm(parse(RECIPE), store)
     assert "label" not in [record["name"] for record in store.records]
@@ -377,7 +381,7 @@ def test_the_teacher_answers_the_views_that_the_student_reads(
     )
     steps = seen[1:]  # the first asks for the widths of the layers
     assert len(steps) == 3
-    bench = Bench(parse(RECIPE), store)
+    bench = RunContext(parse(RECIPE), store)
     encoded = bench.encode("train", arm.task)
     for given, found in steps:
         plain = torch.stack(
@@ -396,17 +400,17 @@ VIEWS = ["train.augment=[crop, flip]", "train.views=2", "train.epochs=5"]
 def test_cached_views_are_what_the_teacher_answers_live() -> None:
     """Pointwise, in every epoch; epoch e shows view e mod 2."""
     read = parse(RECIPE, overrides=VIEWS)
-    bench = context.Bench(read, Store())
-    ready = stages.teacher_stage(bench, read)
+    bench = RunContext(read, Store())
+    ready = prepare_teacher(read, bench)
     terms = objective.terms("cross_entropy", read.distill)
-    start = stages.student_stage(bench, read, ready)
+    start = cut_student(read, bench, ready)
     cached, asked = (
-        label_stage(bench, read, ready, start, terms).open(),
+        teacher_outputs(read, bench, ready, start, terms).open(),
         augment.views(read.train, ready.task),
     )
-    assert isinstance(cached, teacher.PerView)
+    assert isinstance(cached, teacher_cache.CachedViews)
     assert asked is not None
-    live = teacher.Live(ready.load().eval(), cached.caches[0].taps, torch.float32)
+    live = teacher.LiveTeacher(ready.load().eval(), cached.caches[0].taps, torch.float32)
     rows = np.array([5, 900, 31, 2])
     plain = batch_of(bench.encode("train", ready.task), rows, {})
     seen = [asked(plain, epoch, 7) for epoch in range(4)]
@@ -463,7 +467,7 @@ def test_a_teacher_of_other_pixels_cannot_share_views() -> None:
 
     read = parse(RECIPE)
     with pytest.raises(ValueError, match=r"train\.augment: .*another size or scale of pixels"):
-        label_stage(None, read, Net("a"), Net("b"), [])  # type: ignore[arg-type]
+        refuse_other_inputs(read, None, Net("a"), Net("b"), [])  # type: ignore[arg-type]
 
 
 def test_text_is_not_augmented() -> None:

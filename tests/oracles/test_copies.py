@@ -11,9 +11,11 @@ from transformers import AutoTokenizer, BertForMaskedLM
 
 from limbeck.core import registry
 from limbeck.core.store import Store
-from limbeck.pipeline import compatibility, context, copies
+from limbeck.pipeline import compatibility
 from limbeck.pipeline.check import check
+from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.runs import run_arms
+from limbeck.pipeline.steps import copies
 from limbeck.recipe.model import Augment
 from limbeck.recipe.reading import parse
 
@@ -183,7 +185,7 @@ def test_every_arm_takes_the_same_steps_and_the_teacher_sees_no_copy(
     corpus: Path, folder: str
 ) -> None:
     recipe, store = parse(text_of(corpus, folder)), Store()
-    bench = context.Bench(recipe, store)
+    bench = RunContext(recipe, store)
     assert compatibility.resolved(recipe).augment.options == {"model": None, "candidates": 15}  # type: ignore[union-attr]
     assert len(bench.data.labelled) == 390 < len(bench.data.train)
     assert all(row["tags"] == [None] * len(row["words"]) for row in bench.data.train[390:])
@@ -199,7 +201,7 @@ def test_a_stage_that_was_killed_goes_on_to_the_same_rows(
     corpus: Path, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     recipe = parse(text_of(corpus, folder))
-    whole = context.Bench(recipe, Store(tmp_path / "whole")).data
+    whole = RunContext(recipe, Store(tmp_path / "whole")).data
     asked: list[int] = []
     once = copies.copies
 
@@ -211,11 +213,11 @@ def test_a_stage_that_was_killed_goes_on_to_the_same_rows(
 
     monkeypatch.setattr(copies, "copies", killed)
     with pytest.raises(KeyboardInterrupt):
-        _ = context.Bench(recipe, Store(tmp_path / "killed")).data
-    again = context.Bench(recipe, Store(tmp_path / "killed")).data
+        _ = RunContext(recipe, Store(tmp_path / "killed")).data
+    again = RunContext(recipe, Store(tmp_path / "killed")).data
     assert asked == [0, 200, 200]
     assert again.train == whole.train
-    _ = context.Bench(recipe, Store(tmp_path / "killed")).data
+    _ = RunContext(recipe, Store(tmp_path / "killed")).data
     assert len(asked) == 3
 
 
