@@ -27,7 +27,6 @@ OF_THE_EXTRA_TRAIN = {
     "onnxscript",
     "sklearn",
     "scipy",
-    "jinja2",
 }
 
 # click's. Newer versions of typer carry a click of their own inside, whose class is another one.
