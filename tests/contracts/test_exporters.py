@@ -1,6 +1,7 @@
 """What every exporter keeps: the graph answers as the model does, holds integers only, and the scales that were learned; the artifact refuses tampering.
 
-A new exporter is tested without a line of this file changing, as long as what it writes is ONNX; another format skips the tests that read the graph.
+A new exporter is tested without a line of this file changing. What it writes is read as ONNX; of another format the tests ask what can be asked of any
+file: its answers, its size, and that other scales give other answers.
 """
 
 import copy
@@ -17,8 +18,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
-from test_tasks import TAGS, VOCABULARY, sentence, tokenizer_text
+from task_examples import TAGS, VOCABULARY, sentence, tokenizer_text
 from tiny_models import bert, cnn, logits, pixels, tokens
 from torch import nn
 
@@ -69,6 +71,8 @@ EXPORTERS = [
     for name in registry.names("exporters")
 ]
 INSTALLED = [name for name in registry.names("exporters") if installed(name)]
+# The first writes the graph that an artifact opens by default.
+INSTALLED.sort(key=lambda name: name != "onnx")
 
 
 def quantized(model: nn.Module, inputs: Inputs, activations: str, **keys: Any) -> nn.Module:
@@ -256,8 +260,24 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)))
 
 
+def is_exact(name: str) -> bool:
+    """Whether the first runtime of an exporter computes the trained integers, and nothing by itself."""
+    runtime = registry.load("exporters", name).runtimes[0]
+    return registry.load("runtimes", runtime).allowed_flips <= 0.001
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether the graph can be read here."""
+    try:
+        return bool(onnx.load(str(path)).graph.node)
+    except DecodeError:
+        return False
+
+
 def initializers(path: Path) -> dict[str, np.ndarray]:
-    """Every constant of the graph."""
+    """Every constant of the graph; the test is skipped where it is no ONNX."""
+    if not is_onnx(path):
+        pytest.skip(f"{path.name} is no ONNX: the exporter's own oracle reads it")
     graph = onnx.load(str(path)).graph
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     constants = {
@@ -280,7 +300,7 @@ def test_the_graph_answers_as_the_model_at_shapes_it_was_not_traced_with(
     """Relative error and decisions. OpenVINO quantizes activations by itself, by group, where they are dynamic."""
     build, _, others = KINDS[kind]
     run = opened(name, exported(kind, name))
-    allowed = 0.01 if name == "onnx" else 0.1
+    allowed = 0.01 if is_exact(name) else 0.1
     flips = units = 0
     for inputs in others:
         expected = logits(build(), inputs).numpy()
@@ -289,7 +309,7 @@ def test_the_graph_answers_as_the_model_at_shapes_it_was_not_traced_with(
         assert relative_error(found, expected) <= allowed
         flips += int((found.argmax(-1) != expected.argmax(-1)).sum())
         units += expected[..., 0].size
-    assert flips <= max(1, (0.001 if name == "onnx" else 0.05) * units)
+    assert flips <= max(1, (0.001 if is_exact(name) else 0.05) * units)
 
 
 @exporters
@@ -373,9 +393,10 @@ def test_other_scales_give_another_graph(
                 )
     exporter = registry.create("exporters", name)
     path = tmp_path / next(iter(exporter.export(convert_model(model), inputs, tmp_path).values()))
-    assert all(holds(path, array) for array in learned(model))
-    old = [array for array in learned(cnn_mixed()) if array.dtype == np.float32]
-    assert not any(holds(path, array) for array in old)
+    if is_onnx(path):
+        assert all(holds(path, array) for array in learned(model))
+        old = [array for array in learned(cnn_mixed()) if array.dtype == np.float32]
+        assert not any(holds(path, array) for array in old)
     run = opened(name, path)
     others = KINDS["cnn-mixed"][2]
     for each in others:
@@ -404,7 +425,8 @@ def test_the_file_is_within_two_percent_of_its_bits(
         for module in packed
     )
     budget = codes + sum(tensor.numel() * tensor.element_size() for tensor in others.values())
-    proto = onnx.load(str(exported(kind, name)))
+    # Names and nodes, which every format has: as ONNX writes them.
+    proto = onnx.load(str(exported(kind, name if is_onnx(exported(kind, name)) else "onnx")))
     for tensor in proto.graph.initializer:
         tensor.ClearField("raw_data")
     assert codes > 0.4 * budget

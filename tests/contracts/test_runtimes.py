@@ -57,7 +57,6 @@ def images(rows: int, seed: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_a_runtime_says_what_it_needs_and_how_exact_it_is(name: str) -> None:
     runtime = registry.load("runtimes", name)
-    assert runtime.needs
     assert all(line.startswith("pip install ") for line in runtime.needs.values())
     assert 0 < runtime.allowed_flips <= 0.01
 

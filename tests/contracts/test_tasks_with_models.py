@@ -12,8 +12,8 @@ from task_examples import (
     MAX_TOKENS,
     TAGS,
     TEXT,
-    VECTORS,
     VOCABULARY,
+    has_vectors,
     offer_multi_label_images,
     sentence,
 )
@@ -84,12 +84,13 @@ class Encoder(Reader):
 
 
 def model_for(task: Task) -> nn.Module:
-    if isinstance(task, VECTORS):
+    if has_vectors(task):
         return Embedder(Encoder(4)).eval()
     if "pixel_values" in task.input_names:
         return Looker(len(task.labels)).eval()
-    answers_each = {"TokenClassification", "MaskedLm"}
-    kind = Reader if type(task).__name__ in answers_each else Judge
+    (encoded,) = task.encode([task.row("Ada lives")])
+    # A task whose units have positions reads an answer at each.
+    kind = Judge if encoded.positions is None else Reader
     return kind(len(task.labels)).eval()
 
 

@@ -3,7 +3,8 @@ and the artifact's runtime run the same lines.
 
 A task joins an input (`inputs/`: how a row becomes what a model reads) and a head (`heads/`: what
 its logits are, and how they are judged). `joined.py` shows how; an outside task does the same in
-one file. What logits mean is the task's `likelihood` (`likelihood.py`).
+one file. Models read texts (`input_ids`, `attention_mask`) or images (`pixel_values`). What logits
+mean is the task's `likelihood` (`likelihood.py`).
 
 A row holds W units, each of which has one label: the words of a sentence, the one text, the one
 image. Shapes: B rows, T tokens, W units, V labels; over a whole split, N rows and P units.
@@ -117,7 +118,8 @@ class Reading(Protocol):
 class Judging(Protocol):
     """What logits are, and how they are judged.
 
-    `metric`: the name of the figure that a verdict is about; `metric_names`: of all figures.
+    `metric`: the name of the figure that a verdict is about; `metric_names`: of all figures. One of
+    which less is better has `error`, `loss`, `nats` or `perplexity` in its name (`metrics.sign`).
     `hard_loss`: the loss on the labels, a name in `losses/`. `likelihood`: a name in `LIKELIHOODS`.
     """
 
@@ -166,9 +168,12 @@ class Task(Reading, Judging, Protocol):
     """What the rest of the program asks a task; a new one need not write it: see `joined.py`.
 
     `auto_model`: the class of `transformers` that opens a model for the task.
+    `examples`: four rows with labels, no two of one content, for the tests of this contract; empty
+    where these have some, as for every task that joins an input and a head of limbeck's.
     """
 
     auto_model: ClassVar[str]
+    examples: ClassVar[Rows]
 
     @property
     def labels(self) -> Sequence[str]:

@@ -7,7 +7,8 @@
         head_type = OneLabel
         auto_model = "AutoModelForSequenceClassification"
 
-An outside task is one such file; an input or a head that is new may stand in the same file.
+An outside task is one such file. An input or a head that is new may stand in it too, under a name
+that begins with an underscore: the one public class of a file is the task.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ class JoinedTask:
     `preprocess`: the text of the artifact's `preprocess_file`, from which the input is made.
 
     A task's class says `input_type`, `head_type`, and in `auto_model` the class of `transformers`
-    that opens a model for it.
+    that opens a model for it; `examples`, where its input or head is new and no subclass of ours.
     """
 
     labels: Sequence[str]
@@ -75,6 +76,7 @@ class JoinedTask:
     input_type: ClassVar[type[Input]]
     head_type: ClassVar[type[Head]]
     auto_model: ClassVar[str]
+    examples: ClassVar[Rows] = ()
 
     # What input and head say of themselves is known of the class: a recipe is checked, and data are
     # read, before there are labels or a tokenizer to make a task with.

@@ -21,7 +21,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from limbeck.tasks.types import Array, Names
+from limbeck.tasks.types import Array
 
 # What `transformers` writes for "no label", and what torch's cross entropy ignores by default.
 UNKNOWN = -100

@@ -51,6 +51,7 @@ class MaskedLm:
     hard_loss: ClassVar[str] = "cross_entropy"
     likelihood: ClassVar[str] = "categorical"
     auto_model: ClassVar[str] = "AutoModelForMaskedLM"
+    examples: ClassVar[Rows] = ()
     preprocess_file: ClassVar[str] = TextInput.preprocess_file
     input_names: ClassVar[Names] = TextInput.input_names
     row_keys: ClassVar[Names] = ("text",)
