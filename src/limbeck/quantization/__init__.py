@@ -1,1 +1,4 @@
-"""Quantization changes the model: modules are swapped before training, fitted, trained or rounded, and converted to integers after it."""
+"""Quantization changes the model.
+
+Modules are swapped before training, fitted, trained or rounded, and converted to integers after it.
+"""

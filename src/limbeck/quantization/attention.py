@@ -47,6 +47,7 @@ class UnitRange(Still):
 
     def fit(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale (1) and zero point (1)."""
+        # The highest code stands for 1, which a row of scores with one token that counts reaches.
         scale = torch.full((1,), 1 / self.grid.high, device=self.device)
         return scale, torch.zeros_like(scale)
 
@@ -56,6 +57,7 @@ def quantized_products(range_class: type[Range], device: torch.device | None = N
 
     `device`: where the model lies, and so the state of its quantizers; the CPU where left out.
     """
+    # The quantizers take the place of identities in the float products.
     products = Products()
     products.query = FakeQuantizer(GRID, range_class, device=device)
     products.key = FakeQuantizer(GRID, range_class, device=device)
@@ -78,6 +80,7 @@ def attach(model: nn.Module, range_name: str, forward: Callable[[nn.Module], Any
     range_class = registry.load("ranges", range_name)
     device = next(model.parameters()).device
     make_products = partial(quantized_products, range_class, device)
+    # In eval mode and without gradients: the batch only shows which modules attend.
     was_training = model.training
     try:
         with torch.no_grad(), adding_products(make_products):

@@ -45,11 +45,10 @@ MARGIN = 1e-6
 
 
 class StraightThrough(torch.autograd.Function):
-    """(x, log_scale, zero_point, grid, to_levels, row_share) -> x^, of the shape of x.
+    """(x, log_scale, zero_point, grid, to_levels) -> x^, of the shape of x.
 
     `log_scale` and `zero_point` broadcast against x; `to_levels` rounds x / scale, to the nearest
-    level where it is None. `row_share`: the share of a batch's rows that x holds, where several
-    processes read them.
+    level where it is None.
 
     What this costs are passes over memory, and in PyTorch's CPU kernels a pass that makes or reads
     booleans costs as much as twenty others. So `passed` tells what is inside the grid without any,
@@ -64,7 +63,6 @@ class StraightThrough(torch.autograd.Function):
         zero_point: Tensor,
         grid: Grid,
         to_levels: Callable[[Tensor], Tensor] | None = None,
-        row_share: float = 1.0,
     ) -> Tensor:
         # 1. The codes, less their zero point.
         scale = log_scale.exp()
@@ -78,8 +76,10 @@ class StraightThrough(torch.autograd.Function):
         slope = torch.sub(codes, inside, out=inside)
         # 3. What the backward pass needs.
         ctx.grid = grid
-        # n counts the values of the whole batch, whichever process reads them.
-        count = max(1, x.numel() // scale.numel()) / row_share
+        # n counts the values of the whole batch, whichever process reads them. Weights, whose
+        # grids are symmetric, do not depend on how many rows are read.
+        share = 1.0 if grid.symmetric else row_share.value
+        count = max(1, x.numel() // scale.numel()) / share
         ctx.save_for_backward(slope, levels, scale)
         ctx.gradient_scale = 1 / math.sqrt(count * grid.high)
         return codes.mul_(scale)
@@ -91,13 +91,13 @@ class StraightThrough(torch.autograd.Function):
         to_x = passed(gradient, levels, ctx.grid)
         _, needs_scale, needs_zero_point, *_ = ctx.needs_input_grad
         if not needs_scale:
-            return to_x, None, None, None, None, None
+            return to_x, None, None, None, None
         factor = scale * ctx.gradient_scale
         to_log_scale = (slope * gradient).sum_to_size(scale.shape) * factor
         to_zero_point = None
         if needs_zero_point:
             to_zero_point = (to_x - gradient).sum_to_size(scale.shape) * factor
-        return to_x, to_log_scale, to_zero_point, None, None, None
+        return to_x, to_log_scale, to_zero_point, None, None
 
 
 def passed(values: Tensor, levels: Tensor, grid: Grid) -> Tensor:
@@ -263,11 +263,7 @@ class FakeQuantizer(nn.Module):
         if self.clipped_only:
             rows = Clip.apply(rows, *self.bounds())
             log_scale = log_scale.detach()
-        # Weights, whose grids are symmetric, do not depend on how many rows are read.
-        share = 1.0 if self.grid.symmetric else row_share.value
-        rounded = StraightThrough.apply(
-            rows, log_scale, zero_point, self.grid, self.to_levels, share
-        )
+        rounded = StraightThrough.apply(rows, log_scale, zero_point, self.grid, self.to_levels)
         return rounded.view(x.shape)
 
     def bounds(self) -> list[Tensor]:
@@ -352,8 +348,10 @@ def squared_bounds(model: nn.Module) -> Tensor:
     """
     ends: list[Tensor] = []
     for module in model.modules():
-        is_quantizer = isinstance(module, FakeQuantizer)
-        if is_quantizer and module.clipped_only and module.is_calibrated:
+        if not isinstance(module, FakeQuantizer) or not module.clipped_only:
+            continue
+        # Before its range is fitted, a bound is an arbitrary number that must not be pulled on.
+        if module.is_calibrated:
             ends += module.bounds()
     return torch.cat(ends).square().sum() if ends else zero_on_device_of(model)
 

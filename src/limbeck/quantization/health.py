@@ -111,7 +111,12 @@ class Examination:
     Calling it raises Diverged where a learned scale lets nothing pass.
     """
 
-    def __init__(self, model: nn.Module, forward: Callable[[nn.Module], Any], tell: Reporter) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        forward: Callable[[nn.Module], Any],
+        tell: Reporter,
+    ) -> None:
         self.model = model
         self.forward = forward
         self.tell = tell
@@ -120,10 +125,12 @@ class Examination:
     def __call__(self) -> None:
         if broken := broken_scales(self.model):
             raise Diverged(broken)
+        # One message for each problem, however many places have it.
         names = places(self.model)
         lines: dict[Problem, list[str]] = defaultdict(list)
         for quantizer, figures in observe(self.model, self.forward).items():
-            place, problem = names[quantizer], problem_of(quantizer, figures)
+            place = names[quantizer]
+            problem = problem_of(quantizer, figures)
             if problem is None or (place, problem) in self.told:
                 continue
             self.told.add((place, problem))
@@ -139,6 +146,7 @@ def problem_of(quantizer: FakeQuantizer, figures: CodeFigures) -> Problem | None
         return COLLAPSED
     if not figures.is_saturated:
         return None
+    # What pulls a range inwards, or leaves it behind, depends on how it is found.
     if quantizer.clipped_only:
         cure = "likely its bound is pressed too hard. Lower quantize.clip_weight"
     elif quantizer.range_class.learned:
@@ -155,7 +163,10 @@ def problem_of(quantizer: FakeQuantizer, figures: CodeFigures) -> Problem | None
 
 
 def broken_scales(model: nn.Module) -> str:
-    """The places of learned scales that let nothing pass, with cause and cure; empty if all is well."""
+    """The places of learned scales that let nothing pass, with cause and cure.
+
+    Empty where all is well.
+    """
     names = places(model)
     learned = [
         quantizer
@@ -164,10 +175,12 @@ def broken_scales(model: nn.Module) -> str:
     ]
     if not learned:
         return ""
+    # All are asked at once: each question by itself would wait for the device.
     counts = [is_broken(quantizer.scale).sum() for quantizer in learned]
     where = []
     for quantizer, count in zip(learned, torch.stack(counts).cpu().tolist(), strict=True):
         if count:
+            # The training ends here, so that reading an example costs nothing that matters.
             scale = quantizer.scale
             example = scale[is_broken(scale)][0].item()
             where.append(f"{names[quantizer]} ({count} of {len(scale)}: {example:g})")
@@ -229,6 +242,7 @@ def observe(
         if isinstance(module, FakeQuantizer) and module.is_calibrated
     }
     was_training = model.training
+    # (quantizer, number of values, figures on the device) of every tensor.
     seen: list[tuple[FakeQuantizer, int, torch.Tensor]] = []
 
     def look(quantizer: FakeQuantizer, x: torch.Tensor) -> None:
@@ -242,6 +256,7 @@ def observe(
     try:
         with torch.no_grad():
             forward(model.eval())
+            # Weights need no batch. With a norm folded in, what is rounded is not the parameter.
             for module in model.modules():
                 if isinstance(module, Quantized) and module.quantizer in totals:
                     look(module.quantizer, module.float_weight())

@@ -61,6 +61,7 @@ def dequantize(
     axis: int,
 ) -> Tensor:
     """codes * scale along `axis`, float32; `codes` int8 or int32."""
+    # Axes of length 1 beside the one that the scales lie along.
     shape = [1] * codes.ndim
     shape[axis] = -1
     return codes.float() * scale.view(shape)
@@ -162,6 +163,7 @@ def gru(
 
 def settings_of(form: list[int]) -> tuple[Any, ...]:
     """What torch's LSTM and GRU take after the weights, in inference."""
+    # An op of the dispatcher takes lists of one type: booleans come as integers.
     has_bias, num_layers, is_bidirectional, batch_first = form
     dropout = 0.0
     is_training = False
@@ -184,6 +186,7 @@ def _(
     form: list[int],
 ) -> tuple[Tensor, ...]:
     _, _, is_bidirectional, _ = form
+    # Both directions are laid side by side.
     width = state[0].shape[-1] * (1 + is_bidirectional)
     output = x.new_empty(*x.shape[:2], width)
     return output, *map(torch.empty_like, state)
@@ -197,6 +200,7 @@ class ActivationQuantizer(nn.Module):
 
     def __init__(self, quantizer: FakeQuantizer) -> None:
         super().__init__()
+        # Scalars, as QuantizeLinear wants them for a whole tensor.
         scale = quantizer.scale.reshape(())
         zero_point = quantizer.zero_point.reshape(())
         self.register_buffer("scale", scale.clone())
@@ -228,6 +232,7 @@ class Integer(nn.Module):
         super().__init__()
         self.grid = source.quantizer.grid
         self.shape = list(codes.shape)
+        # Eight bits are a byte already, and a grid of them has no planes.
         packed_bytes = codes.numel() * self.grid.bits / 8
         self.is_packed = bool(self.grid.planes) and packed_bytes > SMALLEST_PACKED
         store = grids_torch.pack if self.is_packed else grids_torch.as_bytes
@@ -242,6 +247,7 @@ class Integer(nn.Module):
 
     def share(self, other: "Integer") -> None:
         """Hold the very codes and scales of a module whose weight was tied to this one's."""
+        # The same tensors, not equal ones: a file and a graph then hold them once.
         self.stored = other.stored
         self.scale = other.scale
 
@@ -280,6 +286,7 @@ class IntegerLinear(Integer):
         codes = source.quantizer.codes(source.float_weight())
         self.by_row = is_expanded(source) or source.is_tied
         super().__init__(source, codes if self.by_row else codes.t())
+        # The norm behind the product goes into the codes and into the bias.
         shift = source.shift()
         bias = None if shift is None else shift.detach().clone()
         self.register_buffer("bias", bias)
@@ -329,8 +336,10 @@ class IntegerEmbedding(Integer):
         return self.expanded()
 
     def forward(self, ids: Tensor) -> Tensor:
+        # Dequantizing the whole table first would cost as much memory as a float one.
         rows = self.levels(functional.embedding(ids, self.codes))
         num_rows = self.shape[0]
+        # One scale a row needs no cutting into groups, and gives the smaller graph.
         if len(self.scale) == num_rows:
             return rows * self.scale[ids].unsqueeze(-1)
         # (..., groups of a row, values of a group) times (..., groups of a row, 1).
@@ -359,6 +368,7 @@ class IntegerConvolution(Integer):
         self.has_codes = source.input is not None
         bias = source.folded_bias().detach()
         if self.has_codes:
+            # The accumulator counts in steps of (input scale x weight scale).
             step = source.bias_scale()
             self.register_buffer("bias_scale", step.clone())
             bias = torch.round(bias / step).to(torch.int32)

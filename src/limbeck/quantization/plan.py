@@ -21,6 +21,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 QUANTIZABLE = (nn.Linear, nn.Embedding, *CONVOLUTIONS)
 RECURRENT = (nn.LSTM, nn.GRU)
 
+# What `keep_float` asks for.
 FLOAT = Scheme(weights="float", activations="float")
 
 
@@ -52,6 +53,7 @@ def quantizable_weights(model: nn.Module) -> dict[str, Weight]:
 
 def chosen_weights(weights: Mapping[str, Weight], pattern: str) -> list[str]:
     """The names of the weights that a pattern names, by themselves or by their module."""
+    # A pattern that names an LSTM means all its matrices; one of them has a name of its own.
     matches = []
     for name, weight in weights.items():
         is_named = fnmatch.fnmatchcase(name, pattern)
@@ -82,6 +84,7 @@ def plan_schemes(model: nn.Module, quantize: Quantize, activations: str) -> dict
     patterns = {**quantize.modules, **dict.fromkeys(quantize.keep_float, FLOAT)}
     others = other_modules(model, weights)
     for pattern, scheme in patterns.items():
+        # A norm may be named: it stays float, whatever the pattern asks.
         matches = chosen_weights(weights, pattern)
         unquantizable = fnmatch.filter(others, pattern)
         if not matches and not unquantizable:
@@ -92,6 +95,7 @@ def plan_schemes(model: nn.Module, quantize: Quantize, activations: str) -> dict
             asked = {name: others[name] for name in unquantizable}
             check_asked(pattern, not matches, asked, quantize.keep_float)
         schemes |= dict.fromkeys(matches, scheme)
+    # Checked at the end, since a later pattern may mend what an earlier one asks.
     check_tied(weights, schemes)
     check_schemes(weights, schemes, quantize)
     return {name: scheme for name, scheme in schemes.items() if scheme.weights != "float"}
@@ -123,6 +127,7 @@ def check_asked(
         ValueError: with the module's name and type.
     """
     for name, module in modules.items():
+        # Whoever keeps it in float knows that it is.
         if any(fnmatch.fnmatch(name, kept) for kept in keep_float):
             continue
         if is_only or has_matrix(module):
@@ -148,6 +153,7 @@ def check_tied(weights: Mapping[str, Weight], schemes: dict[str, Scheme]) -> Non
     Raises:
         ValueError: with the names and schemes of both.
     """
+    # The file holds a shared weight once, so its codes must serve all who read it.
     first_holder: dict[int, str] = {}
     for name, weight in weights.items():
         other = first_holder.setdefault(id(weight.tensor), name)
@@ -200,6 +206,7 @@ def check_module(name: str, weight: Weight, scheme: Scheme) -> None:
             f"quantize: `{name}` is a convolution; its activations can be uint8 or float, "
             "not uint8-dynamic"
         )
+    # What stays float can be anything.
     if scheme.weights == "float":
         return
     if isinstance(module, CONVOLUTIONS) and module.padding_mode != "zeros":
@@ -229,6 +236,7 @@ def check_group(name: str, weight: Weight, group: int, activations: str) -> None
     """
     width = weight.tensor[0].numel()
     if width % group:
+        # Multiples of 8 alone, so that the list fits a message.
         fitting = [str(size) for size in range(8, width + 1, 8) if width % size == 0]
         raise ValueError(
             f"quantize: `{name}`: {width} weights a channel are not whole groups of {group}. "

@@ -141,8 +141,10 @@ def changes(settings: Quantize) -> list[tuple[str, Any]]:
 
     The key `correction` stands for one more of the rewrites, beside those that were chosen.
     """
-    formats = {scheme.weights for scheme in settings.modules.values()}
-    formats.add(settings.weights)
+    formats: set[str] = {settings.weights}
+    for scheme in settings.modules.values():
+        formats.add(scheme.weights)
+    # What is left in float has no bits to speak of.
     formats.discard("float")
     has_few_bits = any(GRIDS[name].bits < MANY_BITS for name in formats)
     found: list[tuple[str, Any]] = []

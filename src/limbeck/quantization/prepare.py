@@ -101,9 +101,11 @@ def prepare_model(
     by_value = rounding if isinstance(rounding, Rounding) else None
     swapped = swap_weights(model, flow, schemes, range_class, by_value)
     connect_inputs(swapped, flow, schemes, outputs, range_class)
+    # Wrapped last, so that a product is swapped before it gets its wrapper.
     for name, quantizer in outputs.items():
         module = model.get_submodule(name)
         replace(model, name, QuantizedOutput(module, quantizer))
+    # Every rewrite finds its place now, so that saved weights fit the model when it is loaded.
     for equalizer in equalizers:
         equalizer.arrange(model, flow)
     return flow
@@ -122,6 +124,7 @@ def swap_weights(
     """
     weights = quantizable_weights(model)
     num_holders = Counter(id(weights[name].tensor) for name in schemes)
+    # By identity: tensors that hold equal numbers may still be trained apart.
     quantizers: dict[int, FakeQuantizer] = {}
     swapped: dict[str, Quantized] = {}
     for name, scheme in schemes.items():
@@ -166,6 +169,7 @@ def connect_inputs(
             continue
         made_quantized = outputs.get(maker_of.get(tensor, ""))
         if made_quantized is not None:
+            # Quantizing twice would change nothing and cost a node of the graph.
             module.reads_codes = True
             module.input = made_quantized
             continue
@@ -207,6 +211,7 @@ def swap(
         norm_name = None if is_tied else norm_after(model, flow, name)
         swapped = swap_product(model, module, quantizer, norm_name)
     swapped.is_tied = is_tied
+    # A new module is in training mode, whatever the model is in.
     swapped.train(model.training)
     replace(model, name, swapped)
     return swapped
@@ -222,6 +227,7 @@ def swap_product(
     norm: Any = None
     if norm_name:
         norm = model.get_submodule(norm_name)
+        # Its place stays, so that the model's own forward finds something to call.
         replace(model, norm_name, nn.Identity())
     for kind, form in PRODUCTS.items():
         if isinstance(product, kind):
@@ -252,6 +258,7 @@ def output_places(
             # The largest of some values of a grid lies on that grid.
             places[name] = places[source]
             continue
+        # A ReLU6 lets nothing pass above 6, which the grid can do in its place.
         bound = module.max_val if isinstance(module, nn.ReLU6) else None
         places[name] = FakeQuantizer(
             GRIDS["uint8"],
@@ -290,6 +297,7 @@ def quantized_tensors(
 
 def last_of(model: nn.Module, flow: Flow, name: str) -> str:
     """The norm or the ReLU that the convolution `name` runs into, or the convolution itself."""
+    # Runtimes fuse all three into one integer kernel, whose output is quantized once.
     last = norm_after(model, flow, name) or name
     return flow.reader(model, last, (nn.ReLU, nn.ReLU6)) or last
 

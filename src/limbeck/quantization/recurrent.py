@@ -75,6 +75,7 @@ class QuantizedRecurrence(nn.Module):
                 "quantize: an LSTM or GRU reads a packed sequence, or one without rows. "
                 "Pad it to (B, T, D), or name it in `keep_float`"
             )
+        # torch's functions, unlike its modules, want a state.
         if state is None:
             state = self.first_state(x)
         weights = self.weights()
@@ -100,6 +101,7 @@ class QuantizedRecurrence(nn.Module):
 
     def first_state(self, x: Tensor) -> Any:
         """Zeros: (layers x directions, B, hidden), twice for an LSTM."""
+        # On the device and in the type of x.
         num_rows = x.shape[0] if self.batch_first else x.shape[1]
         num_directions = 2 if self.bidirectional else 1
         zeros = x.new_zeros(
@@ -111,6 +113,7 @@ class QuantizedRecurrence(nn.Module):
 
     def weights(self) -> list[Tensor]:
         """Every parameter in torch's order, quantized ones rounded."""
+        # The functions know matrices and biases by their order alone.
         weights = []
         for name in self.names:
             held = getattr(self, name)

@@ -63,6 +63,7 @@ class Quantized(nn.Module):
 
     def read(self, x: Tensor) -> Tensor:
         """The input as the integer kernel will see it."""
+        # The change of basis comes first: it is there to make what is rounded easier to round.
         if self.basis is not None:
             x = self.basis(x)
         # Until the weight is calibrated all stays float, so that ranges are fitted to float values.
@@ -74,6 +75,7 @@ class Quantized(nn.Module):
 
     def calibrate_weight(self) -> None:
         """Fit the weight's range to the weight as it stands."""
+        # A forward pass of the quantizer alone, since a model's own might not reach every row.
         self.quantizer.begin()
         self.quantizer(self.float_weight())
         self.quantizer.finish()
@@ -140,6 +142,7 @@ class Normed(Quantized):
         norm: Norm | None = None,
     ) -> None:
         super().__init__(quantizer)
+        # Shared with the float module, so that optimizers and checkpoints see one parameter.
         self.weight = product.weight
         self.bias = product.bias
         self.norm = norm
@@ -257,6 +260,7 @@ class QuantizedConvolution(Normed):
         norm: Norm | None = None,
     ) -> None:
         super().__init__(convolution, quantizer, norm)
+        # Without the padding mode: integers know zeros alone (`plan`).
         self.geometry: dict[str, Any] = {
             "stride": convolution.stride,
             "padding": convolution.padding,
@@ -268,7 +272,7 @@ class QuantizedConvolution(Normed):
         stride = self.geometry["stride"]
         padding = self.geometry["padding"]
         dilation = self.geometry["dilation"]
-        kernel = self.weight.shape[2:]
+        kernel: tuple[int, ...] = self.weight.shape[2:]
         if self.weight.ndim == 3:
             # `unfold` knows images alone: a sequence is an image of one row.
             x = x.unsqueeze(2)
@@ -289,6 +293,7 @@ class QuantizedConvolution(Normed):
         bias = self.no_bias() if shift is None else shift
         if self.input is None or not self.input.is_calibrated:
             return bias
+        # As the kernel adds it, so that eval mode shows what is exported.
         step = self.bias_scale()
         return torch.round(bias / step) * step
 
