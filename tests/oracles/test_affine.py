@@ -3,6 +3,7 @@
 A code is round(x / scale) + zero_point with ties to even, saturated to the grid.
 """
 
+import copy
 import math
 from typing import Any
 
@@ -18,6 +19,7 @@ from limbeck.core import registry
 from limbeck.core.grids import GRIDS, Grid
 from limbeck.quantization.affine import dequantize, quantize, squared_error
 from limbeck.quantization.fake import FakeQuantizer, StraightThrough, dynamic
+from limbeck.quantization.host_copy import HostCopy
 
 TYPES = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8}
 scales = st.floats(2.0**-20, 1e4, width=32).map(lambda value: torch.tensor(value))
@@ -403,3 +405,37 @@ def test_dynamic_passes_the_gradient_straight_through() -> None:
     torch.testing.assert_close(found.detach(), dynamic(x.detach(), GRIDS["uint8"]))
     found.sum().backward()
     assert torch.equal(x.grad, torch.ones(50))
+
+
+def test_what_the_host_keeps_of_a_tensor_follows_every_write() -> None:
+    """In place, through a detached view as checkpoints write, replaced, and in a copy."""
+    flag, kept = torch.tensor(False), HostCopy()
+    assert kept.of(flag) is False
+    flag.fill_(True)
+    assert kept.of(flag) is True
+    flag.detach().copy_(torch.tensor(False))
+    assert kept.of(flag) is False
+    assert kept.of(torch.tensor(True)) is True
+    # A copy of a tensor counts its writes anew: a copied memory of them would be wrong.
+    holder: dict[str, Any] = {"flag": torch.tensor(False), "kept": HostCopy()}
+    holder["kept"].of(holder["flag"])
+    holder["flag"].fill_(True)
+    twin = copy.deepcopy(holder)
+    assert twin["kept"].of(twin["flag"]) is True
+
+
+def test_a_number_that_was_not_written_is_not_asked_again() -> None:
+    class Counted:
+        """Counts how often it is read."""
+
+        _version = 0
+        reads = 0
+
+        def item(self) -> int:
+            self.reads += 1
+            return 7
+
+    tensor: Any = Counted()
+    kept = HostCopy()
+    assert [kept.of(tensor) for _ in range(3)] == [7, 7, 7]
+    assert tensor.reads == 1

@@ -14,7 +14,6 @@ import limbeck
 from limbeck.core.errors import Diverged
 from limbeck.core.events import Note
 from limbeck.models.weights import model_state
-from limbeck.pipeline import stages
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.health import Examination, broken_scales, places
@@ -267,9 +266,10 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, value: float, at: int) -> None:
     def call(self: Progressive, step: int, total: int) -> None:
         listen(self, step, total)
         if step == at:
-            move(self.own[2][0].quantizer, lambda scale: torch.full_like(scale, value))
+            module = list(self.final_grids)[2]
+            move(module.quantizer, lambda scale: torch.full_like(scale, value))
 
-    monkeypatch.setattr(stages.Progressive, "__call__", call)
+    monkeypatch.setattr(Progressive, "__call__", call)
 
 
 def test_a_loss_that_is_not_finite_names_the_scale_behind_it(
