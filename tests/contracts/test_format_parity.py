@@ -97,7 +97,23 @@ CASES = [
     for kind in BUILD
     if legal(kind, name, *model)
 ]
-cases = pytest.mark.parametrize(("kind", "name", "activations", "group"), CASES)
+# By default one graph of recurrent layers, and those whose scales and activations differ most of the others.
+RECURRENT_MODELS = [("uint8", None)]
+OTHER_MODELS = [("uint8", None), ("uint8-dynamic", None), ("float", 32)]
+
+
+def is_default(kind: str, model: tuple[str, int | None]) -> bool:
+    """Whether a case is tested by default; the graphs of the others take 8 s each to trace."""
+    return model in (RECURRENT_MODELS if kind in RECURRENT else OTHER_MODELS)
+
+
+cases = pytest.mark.parametrize(
+    ("kind", "name", "activations", "group"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] * (not is_default(case[0], case[2:])))
+        for case in CASES
+    ],
+)
 
 
 def inputs(rows: int, seed: int) -> dict[str, torch.Tensor]:
@@ -300,7 +316,10 @@ def wide(group: int | None) -> nn.Module:
     return quantized(layers, {"vectors": torch.randn(2, 2, 512)}, "float", modules=schemes)
 
 
-@pytest.mark.parametrize("group", [None, 32, 64, 128])
+SLOW_GROUPS = [pytest.param(group, marks=pytest.mark.slow) for group in (64, 128)]
+
+
+@pytest.mark.parametrize("group", [None, 32, *SLOW_GROUPS])
 def test_a_layer_takes_its_bits_and_its_scales_in_the_file(
     tmp_path: Path, group: int | None
 ) -> None:

@@ -172,7 +172,14 @@ def quantized(folder: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     return model.eval(), inputs
 
 
-@kinds
+# EfficientNet has squeeze and excitation, SiLU and depthwise convolutions; ViT layer norms, GELU and patches.
+EXPORTED = ("efficientnet", "vit")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in EXPORTED)) for kind in KINDS],
+)
 def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(
     kind: str, folder: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -41,6 +41,15 @@ TOY: dict[str, dict[str, Any]] = {
     "small_cnn": {"width": 8},
 }
 contract = pytest.mark.parametrize("name", registry.names("networks"))
+# The deepest take 8 s each to trace and to compile; resnet18 and small_cnn are exported by default.
+DEEP = ("mobilenet_v2", "resnet50")
+exported_contract = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in DEEP))
+        for name in registry.names("networks")
+    ],
+)
 
 
 def built(name: str, channels: int = 1) -> nn.Module:
@@ -101,7 +110,7 @@ def test_a_network_gives_logits_and_has_layers(name: str, channels: int, side: i
     )
 
 
-@contract
+@exported_contract
 @pytest.mark.parametrize("name_of_runtime", ["onnxruntime", "openvino"])
 def test_the_artifact_s_graph_answers_as_the_fake_quantized_model(
     exported: Callable[[str], Path], name: str, name_of_runtime: str
@@ -116,7 +125,7 @@ def test_the_artifact_s_graph_answers_as_the_fake_quantized_model(
     assert (found.argmax(1) != expected.argmax(1)).sum() <= 1
 
 
-@contract
+@exported_contract
 def test_every_convolution_and_addition_runs_on_integers(
     exported: Callable[[str], Path], name: str
 ) -> None:

@@ -87,7 +87,14 @@ def test_channels_that_hardly_count_go(importance: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# The deepest networks take 5 to 8 s each to trace.
+DEEP = ("mobilenet_v2", "resnet50")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in DEEP)) for name in NETWORKS],
+)
 def test_a_network_survives_its_folder_and_is_exported(name: str, tmp_path: Path) -> None:
     whole = network(name)
     student = cut("prune_channels", {"share": 0.5}, whole, IMAGES).student
