@@ -19,15 +19,14 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from limbeck.artifact import latency
 from limbeck.artifact.inputs import raw
 from limbeck.artifact.load import load
-from limbeck.artifact.predictor import Graph, run_graph
-from limbeck.artifact.runtimes import open_graph
+from limbeck.artifact.predictor import run_graph
+from limbeck.artifact.runtimes import Graph, open_graph
 from limbeck.core.store import Store
 from limbeck.evaluation.scores import quality
 from limbeck.exporters.onnx_graph import to_onnx
 from limbeck.exporters.onnx_ops import dynamic_quantize_linear
 from limbeck.models.torch_batches import batch_of
-from limbeck.pipeline import runs
-from limbeck.pipeline.arm import Arm, run_arm
+from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.latency import pytorch_answerer
@@ -37,7 +36,6 @@ from limbeck.tasks import Scored
 
 def float_graph(arm: Arm, bench: RunContext, path: Path) -> Path:
     """A float arm exported as it is."""
-    assert arm.model is not None
     batch = batch_of(bench.encode("test", arm.task), np.arange(4), arm.task.padding)
     to_onnx(
         arm.model().eval(), dict(batch.inputs), path, dynamic_translation=dynamic_quantize_linear
@@ -76,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = read(arguments.recipe, arguments.overrides)
     bench = RunContext(recipe, Store())
-    arms = {"teacher": runs.teacher_arm(bench)}
+    arms = {"teacher": run_teacher_arm(bench)}
     derived = derive_arms(recipe, 0)
     arms |= {
         name: run_arm(derived[name], bench.store, run=bench)
@@ -102,7 +100,7 @@ def main() -> None:
             )
         artifact = arms["joint"].artifact
         assert artifact is not None
-        answers["joint, limbeck artifact"] = load(artifact, threads=1).predict
+        answers["joint, limbeck artifact"] = load(artifact.folder, threads=1).predict
         for title, name in (
             ("teacher, PyTorch float32", "teacher"),
             ("joint, limbeck artifact", "joint"),

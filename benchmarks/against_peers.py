@@ -23,8 +23,8 @@ from torch import nn
 
 from limbeck.artifact import latency
 from limbeck.artifact.manifest import checked_manifest
-from limbeck.artifact.predictor import Graph, run_graph
-from limbeck.artifact.runtimes import open_graph
+from limbeck.artifact.predictor import run_graph
+from limbeck.artifact.runtimes import Graph, open_graph
 from limbeck.core.store import Store
 from limbeck.evaluation.scores import quality
 from limbeck.models.likelihood import LIKELIHOODS
@@ -153,7 +153,6 @@ def of_seed(
     derived = derive_arms(recipe, seed)
     own = derived["kd" if recipe.distill else "plain"]
     arm = run_arm(own, bench.store, run=bench)
-    assert arm.model is not None
     with_rows = own.model_copy(update={"quantize": Quantize(when="after")})
     file, calibration = (
         float_graph(arm, bench, folder / "float.onnx"),
@@ -171,8 +170,9 @@ def of_seed(
         quantized = run_arm(asked, bench.store, run=bench)
         found[title] = figures(arm.task, quantized.scored.logits, arm.scored)
         assert quantized.artifact is not None
-        for graph in checked_manifest(quantized.artifact)["graphs"]:
-            opened = open_graph(quantized.artifact / graph["file"], graph["runtime"], THREADS)
+        folder_of_artifact = quantized.artifact.folder
+        for graph in checked_manifest(folder_of_artifact)["graphs"]:
+            opened = open_graph(folder_of_artifact / graph["file"], graph["runtime"], THREADS)
             graphs[f"{title}, {graph['runtime']}"] = opened
     ways = {
         "int8 ONNX Runtime, dynamic": by_onnxruntime(subject),
