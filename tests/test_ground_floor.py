@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import limbeck
+from limbeck.artifact.inputs import read_inputs
 from limbeck.core import files, machine, memory, windows
 
 ROOMS = ("core", "sources", "tasks", "recipe", "evaluation", "artifact", "reports")
@@ -153,3 +154,9 @@ def test_room_is_looked_for_where_it_cannot_be_claimed(
     with pytest.raises(OSError, match="No space left") as caught:
         files.reserve(tmp_path / "large")
     assert caught.value.filename == str(tmp_path / "large")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_text(tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_bytes("\ufeffIt rains.\r\nIt pours.\r\n".encode())
+    assert list(read_inputs(str(path), [], images=False)) == ["It rains.", "It pours."]

@@ -34,7 +34,9 @@ def read_inputs(source: str | None, lines: Iterable[str], *, images: bool) -> It
         return
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
     for file in files:
-        with open(file, encoding="utf-8") as text:
+        # utf-8-sig: many editors on Windows begin a file with a byte order mark, which plain utf-8
+        # would leave at the head of the first text.
+        with open(file, encoding="utf-8-sig") as text:
             yield from map(text_or_pair, _not_blank(text))
 
 

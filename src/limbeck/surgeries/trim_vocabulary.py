@@ -87,7 +87,8 @@ class TrimVocabulary:
             is_pair = not isinstance(content, str) and "words" not in row
             yield from content if is_pair else [content]
         for path in self.files:
-            with open(path, encoding="utf-8") as lines:
+            # utf-8-sig: a byte order mark is no part of the first line.
+            with open(path, encoding="utf-8-sig") as lines:
                 for line in lines:
                     yield line.strip()
 
