@@ -1,8 +1,19 @@
-"""What every test stands on: a cache of its own, no network, and property tests that do not depend on this machine's speed."""
+"""What every test stands on: a cache of its own, no network, and property tests that do not depend on this machine's speed.
 
+Where torch is not installed, the test files of the rooms that need it are left out and those of the
+ground floor run. `LIMBECK_TEST_BLOCK=fcntl,resource` takes modules away that other systems lack.
+"""
+
+import functools
+import importlib.util
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
+
+# Before anything is imported that would import them: None makes an import fail.
+if "LIMBECK_TEST_BLOCK" in os.environ:
+    sys.modules.update(dict.fromkeys(os.environ["LIMBECK_TEST_BLOCK"].split(",")))  # type: ignore[arg-type]
 
 # Libraries read these once, when they are imported: a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,6 +27,43 @@ from hypothesis import settings
 
 settings.register_profile("limbeck", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("limbeck")
+
+
+# What only the extras `train` and `dev` bring, by the names that Python imports. The ground floor
+# needs none of them: a test file that imports one is a test of the upper floor.
+UPPER_FLOOR = {
+    "accelerate",
+    "datasets",
+    "ml_dtypes",
+    "nbformat",
+    "onnx",
+    "onnxscript",
+    "scipy",
+    "seqeval",
+    "sklearn",
+    "torch",
+    "transformers",
+}
+WITH_TORCH = importlib.util.find_spec("torch") is not None
+
+# Its conftest makes a device of torch's, and a conftest's import is no test file's.
+collect_ignore = [] if WITH_TORCH else ["device"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Leave out a test file whose import ends at a package of the upper floor, and no other."""
+    report = yield
+    if WITH_TORCH or not report.failed:
+        return report
+    error = report.call.excinfo.value.__cause__
+    if isinstance(error, ModuleNotFoundError) and error.name in UPPER_FLOOR:
+        where = str(collector.path)
+        report.outcome = "skipped"
+        report.longrepr = (where, None, f"Skipped: {error.name} is not installed")
+    return report
 
 
 LONGEST = ("test_docs.py", "test_kill.py")
@@ -37,9 +85,41 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """On toy sizes a second thread costs more than it brings, and the more so beside another program."""
+    if not WITH_TORCH:
+        yield
+        return
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_torchlib() -> Iterator[None]:
+    """torch.onnx.export parses the source of all its 500 translations at every call, 0.7 s: here once a process.
+
+    Each export still gets a registry of its own, to which it adds what it translates itself.
+    """
+    if not WITH_TORCH:
+        yield
+        return
+    from torch.onnx._internal.exporter import _registration
+
+    registry = _registration.ONNXRegistry
+    parsed = functools.cache(registry.from_torchlib)
+
+    def from_torchlib(
+        opset_version: int = _registration._constants.TORCHLIB_OPSET,
+    ) -> _registration.ONNXRegistry:
+        fresh = registry()
+        fresh._opset_version = opset_version
+        fresh.functions = {
+            target: list(metas) for target, metas in parsed(opset_version).functions.items()
+        }
+        return fresh
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "from_torchlib", staticmethod(from_torchlib))
+        yield

@@ -19,6 +19,8 @@ from limbeck.core import registry
 from limbeck.data.splits import Splits, load_splits
 from limbeck.recipe.reading import parse
 
+pytest.importorskip("torch")  # a check asks what every component takes
+
 RECIPE = """
 task: {task}
 data: {{{data}}}

@@ -11,6 +11,8 @@ from limbeck.core.errors import Diverged
 from limbeck.core.files import read_json
 from limbeck.recipe.reading import parse
 
+pytest.importorskip("torch")  # every test here trains
+
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 (RECIPE,) = (
     block

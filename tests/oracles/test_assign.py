@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from limbeck.analysis.assign import assign, smallest, total, within
 
+pytest.importorskip("scipy")  # the integer programme is its
+
 FORMATS = ("fine", "middle", "coarse")
 LOSSES = st.lists(
     st.lists(st.sampled_from([0.0, 1e-9, 3e-7, 1e-4, 0.02, 0.5, 11.0]), min_size=3, max_size=3),
