@@ -11,6 +11,7 @@ import pytest
 
 import limbeck
 from limbeck.core import registry
+from limbeck.core.events import Event, Note
 from limbeck.core.store import Store
 from limbeck.pipeline import code_digest, compatibility
 from limbeck.pipeline.context import RunContext
@@ -116,6 +117,22 @@ def test_a_changed_plug_in_runs_what_depends_on_it(
     soft = {"train (kd, seed 0)": 1, "train (joint, seed 0)": 1, "evaluate": 2, "export": 1}
     assert stages_run("distant") == soft
     monkeypatch.delitem(sys.modules, "somebody")
+
+
+def test_stages_of_an_earlier_layout_are_left_and_told(cache_folder: Path, tmp_path: Path) -> None:
+    old = cache_folder / "teacher-0123456789abcdef01234567"
+    old.mkdir(parents=True)
+    (old / "stage.json").write_text('{"revision": 6}')
+    notes: list[str] = []
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+
+    text = RECIPE.replace("LOSS", "kl").replace("[plain, kd, joint]", "[plain]")
+    limbeck.run(parse(text), tmp_path / "run", rows={"train": rows()}, tell=tell)
+    assert any("cache: 1 stages of an earlier version" in note for note in notes)
+    assert (old / "stage.json").read_text() == '{"revision": 6}'
 
 
 def test_words_do_not_count_and_code_does(tmp_path: Path) -> None:

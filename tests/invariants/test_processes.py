@@ -55,9 +55,9 @@ def start(recipe: Path, out: Path, processes: int, *overrides: str) -> subproces
     )
 
 
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    """What the student's training left."""
-    (folder,) = out.with_name(out.name + "-cache").glob("train-*")
+def weights(out: Path, stage: str = "train") -> dict[str, torch.Tensor]:
+    """What the student's training left, or the teacher's."""
+    (folder,) = out.with_name(out.name + "-cache").glob(f"{stage}-*")
     return load_file(folder / "model.safetensors")
 
 
@@ -104,26 +104,27 @@ def images(tmp_path: Path) -> Path:
     return recipe
 
 
-@pytest.mark.parametrize("kind", ["images", "texts"])
+@pytest.mark.parametrize("kind", ["images", pytest.param("texts", marks=pytest.mark.slow)])
 def test_two_processes_end_with_the_weights_of_one(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Batch norm, a loss between rows, learned steps and the error term included.
 
-    The sums of two halves round otherwise than one sum: 1e-3 of a weight's size after 30 steps.
+    The sums of two halves round otherwise than one sum. A float training stays within 1e-5 of one
+    process; in a quantized one a value at the edge of two levels falls either way, and weights
+    differ by up to 2e-4 after 26 steps (docs/log.md).
     """
     recipe: Path = request.getfixturevalue(kind)
     one, two = tmp_path / "one", tmp_path / "two"
     finish(start(recipe, one, 1))
     said = finish(start(recipe, two, 2))
     assert said.count("train (joint, seed 0)") >= 1
-    first, second = weights(one), weights(two)
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        size = tensor.float().abs().max().item()
-        torch.testing.assert_close(
-            second[name].float(), tensor.float(), atol=1e-3 * size + 1e-5, rtol=0, msg=name
-        )
+    for stage, tolerance in (("teacher", 1e-5), ("train", 5e-4)):
+        first, second = weights(one, stage), weights(two, stage)
+        assert first.keys() == second.keys()
+        for name, tensor in first.items():
+            difference = (second[name].float() - tensor.float()).abs().max().item()
+            assert difference <= tolerance, (stage, name)
     # Process 0 alone writes: each stage is there once, and nothing half done is left.
     cache = two.with_name("two-cache")
     names = Counter(path.name.split("-")[0] for path in cache.iterdir() if path.name != "locks")
@@ -135,6 +136,7 @@ def test_two_processes_end_with_the_weights_of_one(
     assert not list(cache.glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_all_and_the_run_goes_on(images: Path, tmp_path: Path) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     finish(start(images, calm, 2, "train.epochs=4"))
@@ -152,13 +154,15 @@ def test_a_process_that_dies_ends_all_and_the_run_goes_on(images: Path, tmp_path
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_more_processes_than_rows_is_refused(images: Path, tmp_path: Path) -> None:
     process = start(images, tmp_path / "out", 2, "train.batch_rows=1")
     said = finish(process, status=1)
     assert "2 processes share each batch, and one of these batches has 1 row" in said
-    assert "Traceback (most recent call last)" not in said.split("torch.distributed")[0]
+    assert str(Path("limbeck", "pipeline")) not in said  # no traceback of ours
 
 
+@pytest.mark.slow
 def test_a_teacher_split_over_processes_answers_as_a_whole_one(texts: Path, tmp_path: Path) -> None:
     whole, split = tmp_path / "whole", tmp_path / "split"
     finish(start(texts, whole, 1, "teacher.epochs=0"))
@@ -170,6 +174,7 @@ def test_a_teacher_split_over_processes_answers_as_a_whole_one(texts: Path, tmp_
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_teacher_is_split_over_several_processes_alone(texts: Path, tmp_path: Path) -> None:
     process = start(texts, tmp_path / "out", 1, "teacher.epochs=0", "teacher.placement=sharded")
     assert "Start the run with torchrun --nproc_per_node 2" in finish(process, status=2)
@@ -205,6 +210,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_each_process_holds_half_of_a_model_split_over_two(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

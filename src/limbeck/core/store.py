@@ -24,6 +24,7 @@ from limbeck.core.files import digest, sync, write_json
 from limbeck.core.memory import peak_mb, release_freed_memory
 
 CACHE = "LIMBECK_CACHE"  # the environment variable that names the cache folder
+STAGE_FILE = "stage.json"  # of every finished stage: its inputs, for who wants to know what it was
 DEFAULT_CACHE = "~/.cache/limbeck"
 
 # Hex digits, 96 bits: that any two of a billion stages share a key has a chance below 1e-11.
@@ -146,7 +147,7 @@ class Store:
         for leftover in partial.rglob("*.tmp"):  # of a write that a kill interrupted
             leftover.unlink()
         build(partial)
-        write_json(partial / "stage.json", inputs)
+        write_json(partial / STAGE_FILE, inputs)
         # A finished name is trusted without a look: all below must be on the disk before it.
         for path in [partial, *partial.rglob("*")]:
             sync(path)

@@ -11,7 +11,7 @@ from torch import nn
 
 from limbeck.core.events import Reporter, silent
 from limbeck.core.files import read_json, write_bytes, write_json
-from limbeck.core.store import Store, lock
+from limbeck.core.store import STAGE_FILE, Store, lock
 from limbeck.data.splits import Splits
 from limbeck.exporters.requirements import require_exporters
 from limbeck.models import processes
@@ -40,6 +40,7 @@ def run(
     """A recipe to a run folder: every arm, the verdict, the report, the artifact.
 
     Args:
+        recipe: as it was read; components' defaults need not be written out.
         out: the run folder; made where it is not there.
         name: the report's title.
         tell: is given every event (`limbeck.core.events`), and is called by no other thread.
@@ -51,38 +52,51 @@ def run(
 
     Raises:
         ValueError: something does not fit together; what, where, and the line to write instead.
+        Held: another run writes to the folder `out`.
         Interrupted: the process was asked to stop; the same call goes on from there.
     """
+    # 1. Whatever can be refused without data, models or time.
     recipe = compatibility.resolved(recipe)
     require_runtimes(recipe)
-    own = wrapped(models)
-    context = RunContext(recipe, Store(tell=tell), own, rows)
-    _ = context.place  # a device that is not here is told before the data are read
-    if processes.process_index() > 0:
-        return _run_beside(context, Path(out))
+    own_models = wrapped(models)
+    context = RunContext(recipe, Store(tell=tell), own=own_models, rows=rows)
+    # The place is opened when it is first asked for: a device that is not here is told now, before
+    # the data are read. It also starts the other processes' group, which the next line asks about.
+    _ = context.place
     folder = Path(out)
+    if processes.process_index() > 0:
+        return _run_beside(context, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / "run.lock", wait=False):
+        # 2. What was asked for, so that a run that ends early can be understood.
         write_bytes(folder / "recipe.yaml", write(recipe).encode())
         write_quarantine(context.data, folder)
+        tell_of_older_stages(context.store)
+        # 3. The work.
         arms = run_arms(context)
-        context.is_alone = True  # the other processes have done their part
+        # The other processes have done their part, and no stage waits for them any more.
+        context.is_alone = True
+        # 4. What it came to.
         report = describe(context, arms, name)
-        report["from_python"] = {"models": sorted(own), "rows": rows is not None}
+        report["from_python"] = {"models": sorted(own_models), "rows": rows is not None}
         curves = learning_curves(arms)
         write_json(folder / "stages.json", context.store.records)
-        lines = "".join(json.dumps(point) + "\n" for point in curves)
-        write_bytes(folder / "metrics.jsonl", lines.encode())
+        lines = [json.dumps(point) + "\n" for point in curves]
+        write_bytes(folder / "metrics.jsonl", "".join(lines).encode())
         page.write(report, curves, folder)
-        install(folder, final_arm(arms)[0])
+        # 5. What is handed out: the first seed's, for seeds are there to measure chance.
+        shipped = final_arm(arms)[0]
+        install(folder, shipped)
     processes.wait_for_all()
     return report
 
 
 def _run_beside(context: RunContext, folder: Path) -> dict[str, Any]:
-    """What any process but the first does: it trains along, and reads what the first has written."""
+    """What any process but the first does: it trains along, and reads what the first writes."""
+    # One process tells: its lines would come once for each.
     context.store.tell = silent
     run_arms(context)
+    # Process 0 comes here once the report is written.
     processes.wait_for_all()
     report: dict[str, Any] = read_json(folder / "report.json")
     return report
@@ -93,8 +107,13 @@ def label(recipe: Recipe, tell: Reporter = silent) -> None:
 
     Several processes may share the work.
 
+    Args:
+        recipe: as it was read.
+        tell: is given every event (`limbeck.core.events`).
+
     Raises:
         ValueError: a recipe in which no teacher is asked, or none whose answers can be kept.
+        Interrupted: the process was asked to stop; the same call goes on from there.
     """
     recipe = compatibility.resolved(recipe)
     if recipe.distill is None:
@@ -104,43 +123,78 @@ def label(recipe: Recipe, tell: Reporter = silent) -> None:
         )
     if recipe.train.augment and not recipe.train.views:
         raise ValueError(
-            "label: `train.augment` changes the images by epoch, and the teacher answers them live. "
-            "Say how many `train.views` there are"
+            "label: `train.augment` changes the images by epoch, and the teacher answers them "
+            "live. Say how many `train.views` there are"
         )
     context = RunContext(recipe, Store(tell=tell))
     use_machine(recipe)
-    teacher = prepare_teacher(recipe, context) if recipe.teacher else None
-    ask_teachers(recipe, context, teacher, cut_student(recipe, context, teacher))
+    teacher = None
+    if recipe.teacher:
+        teacher = prepare_teacher(recipe, context)
+    # Which layers of the teacher are kept depends on the student's, which need not be trained.
+    student = cut_student(recipe, context, teacher)
+    ask_teachers(recipe, context, teacher, student)
 
 
 def require_runtimes(recipe: Recipe) -> None:
-    """Raises ValueError, before any work, where what opens an artifact is not installed."""
-    require_exporters(recipe.export if recipe.quantize else ())
+    """Ask, before any work, for what writes and opens an artifact.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    # What is not quantized leaves no artifact (`install`).
+    exporters = recipe.export if recipe.quantize else ()
+    require_exporters(exporters)
 
 
 def run_arms(run: RunContext) -> dict[str, list[Arm]]:
-    """The teacher, and every arm with every seed; without a verdict the recipe is the one arm."""
+    """The teacher, and every arm with every seed; without a verdict the recipe is the one arm.
+
+    Returns:
+        The seeds of each arm, by its name.
+    """
     recipe = run.recipe
     arms: dict[str, list[Arm]] = {}
     if recipe.teacher:
+        # One for all arms and seeds, which share its stage in the store.
         arms["teacher"] = [run_teacher_arm(run)]
     if recipe.verdict is None:
-        arms[arm_title(recipe)] = [run_arm(recipe, run.store, run=run)]
+        arm = run_arm(recipe, run.store, run=run)
+        arms[arm_title(recipe)] = [arm]
         return arms
     for seed in range(recipe.verdict.seeds):
-        for name, derived in derive_arms(recipe, seed).items():
-            arms.setdefault(name, []).append(run_arm(derived, run.store, run=run))
+        derived = derive_arms(recipe, seed)
+        for name, arm_recipe in derived.items():
+            arm = run_arm(arm_recipe, run.store, run=run)
+            arms.setdefault(name, []).append(arm)
     return arms
 
 
 def learning_curves(arms: Arms) -> list[dict[str, Any]]:
     """What every training logged, each point with its arm and seed."""
-    return [
-        {"arm": name, "seed": seeds[0].recipe.train.seed + number, **point}
-        for name, seeds in arms.items()
-        for number, seed in enumerate(seeds)
-        for point in seed.history
-    ]
+    curves: list[dict[str, Any]] = []
+    for name, seeds in arms.items():
+        # The seeds of an arm follow one another (`derive_arms`).
+        first = seeds[0].recipe.train.seed
+        for number, arm in enumerate(seeds):
+            where = {"arm": name, "seed": first + number}
+            curves += [where | point for point in arm.history]
+    return curves
+
+
+def tell_of_older_stages(store: Store) -> None:
+    """Say that stages of an earlier version lie in the cache: they are left alone, and not used.
+
+    Their keys hold no digest of the code that made them, so nobody can tell what they hold now.
+    """
+    older = 0
+    for path in store.folder.glob(f"*/{STAGE_FILE}"):
+        older += "code" not in read_json(path)
+    if older:
+        store.tell_once(
+            f"cache: {older} stages of an earlier version of limbeck lie in {store.folder}. They "
+            "are not used, and left as they are; remove them if that version is gone"
+        )
 
 
 def write_quarantine(splits: Splits, folder: Path) -> None:
@@ -150,9 +204,14 @@ def write_quarantine(splits: Splits, folder: Path) -> None:
     """
     path = folder / "quarantine.jsonl"
     path.unlink(missing_ok=True)
-    if splits.quarantined:
-        lines = [json.dumps(row, ensure_ascii=False, default=str) for row in splits.quarantined]
-        write_bytes(path, "".join(line + "\n" for line in lines).encode())
+    if not splits.quarantined:
+        return
+    lines: list[str] = []
+    for row in splits.quarantined:
+        # A bad row may hold anything, so what JSON has no word for is written as Python prints it.
+        text = json.dumps(row, ensure_ascii=False, default=str)
+        lines.append(text + "\n")
+    write_bytes(path, "".join(lines).encode())
 
 
 def install(folder: Path, arm: Arm) -> None:
@@ -161,12 +220,15 @@ def install(folder: Path, arm: Arm) -> None:
     One whose parity does not hold is not handed out. A student that was not quantized leaves its
     float model in place of an artifact, as a folder that a recipe can name.
     """
+    # What an earlier run left, or a kill, must not be taken for this run's.
     for name in ("artifact", "artifact.tmp", "model", "model.tmp"):
         shutil.rmtree(folder / name, ignore_errors=True)
     if arm.artifact is None:
-        (folder / "model.tmp").mkdir()
-        arm.student.save(arm.model(), folder / "model.tmp")
-        os.rename(folder / "model.tmp", folder / "model")
+        unfinished = folder / "model.tmp"
+        unfinished.mkdir()
+        arm.student.save(arm.model(), unfinished)
+        os.rename(unfinished, folder / "model")
     elif all(row["holds"] for row in arm.artifact.parity):
-        shutil.copytree(arm.artifact.folder, folder / "artifact.tmp")
-        os.rename(folder / "artifact.tmp", folder / "artifact")
+        unfinished = folder / "artifact.tmp"
+        shutil.copytree(arm.artifact.folder, unfinished)
+        os.rename(unfinished, folder / "artifact")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import load_file
 from torch import nn
@@ -15,11 +15,10 @@ from limbeck.models.create import network_header
 from limbeck.models.folders import load_model, save_model
 from limbeck.models.layers import layer_names
 from limbeck.models.weights import WEIGHTS, model_state, restore_state, save_tensors
+from limbeck.pipeline.context import RunContext
 from limbeck.tasks import Task
 
-if TYPE_CHECKING:
-    from limbeck.pipeline.context import RunContext
-
+# The names of a model's layers, in its folder.
 LAYERS = "layers.json"
 
 
@@ -27,6 +26,8 @@ LAYERS = "layers.json"
 class StoredModel:
     """A model's folder.
 
+    folder: of the stage that made the model.
+    task: bound to the model's preprocessing.
     save: (model, folder) writes such a folder for a model of the same kind.
     blank: makes a module of the user's own, which no folder can; None for any other.
     """
@@ -39,6 +40,7 @@ class StoredModel:
     @property
     def key(self) -> str:
         """What the model depends on, as part of other keys."""
+        # The store names a folder after the digest of all that.
         return self.folder.name
 
     @property
@@ -51,6 +53,7 @@ class StoredModel:
         """The model with the weights of the folder, on the CPU."""
         if self.blank is None:
             return load_model(self.folder, self.task)
+        # A copy of the user's module, which a surgery may have cut since: the folder tells how.
         model = self.blank()
         structure.apply(model, structure.read(self.folder))
         restore_state(model, load_file(self.folder / WEIGHTS))
@@ -64,23 +67,26 @@ class StoredModel:
 
 
 def saver(
-    run: "RunContext", task: Task, name: str, options: dict[str, Any]
+    run: RunContext, task: Task, name: str, options: dict[str, Any]
 ) -> Callable[[nn.Module, Path], None]:
     """How a model that the recipe calls `name` is written to a folder."""
     return partial(_save, run, task, name, options)
 
 
 def _save(
-    run: "RunContext",
+    run: RunContext,
     task: Task,
     name: str,
     options: dict[str, Any],
     model: nn.Module,
     folder: Path,
 ) -> None:
+    """See `saver`."""
     if name in run.own:
+        # No config describes a user's module: what it differs in from the original is kept.
         save_tensors(model_state(model), folder / WEIGHTS)
-        structure.write(structure.difference(model, run.own[name].create()), folder)
+        difference = structure.difference(model, run.own[name].create())
+        structure.write(difference, folder)
         write_bytes(folder / task.preprocess_file, task.preprocess.encode())
     else:
         header = network_header(name, options, task)

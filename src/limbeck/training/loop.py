@@ -1,8 +1,9 @@
-"""The one training loop: it minimises an objective over batches, and calls listeners before each step.
+"""The one training loop: it minimises an objective over batches.
 
-It knows neither distillation nor bits. Everything that a step depends on is a pure function of
-(seed, step): the batch and its augmented views, the learning rate, dropout. A killed training goes
-on from its checkpoint to the same bytes.
+Before each step it calls listeners, which may change the model. It knows neither distillation nor
+bits. Everything that a step depends on is a pure function of (seed, step): the batch and its
+augmented views, the learning rate, dropout. A killed training goes on from its checkpoint to the
+same bytes.
 
 No step waits for the device: losses are read where they are logged, and whether they are finite is
 remembered on the device until then. On a CPU, where reading is free, both are looked at in every
@@ -42,17 +43,34 @@ from limbeck.training.checkpoints import (
 from limbeck.training.devices import autocast
 from limbeck.training.job import Job
 
-LOG_POINTS = 100  # loss terms are logged this many times a training, and at the end of every epoch
-PROBES = 20  # what costs a pass backward for each term is measured this many times a training
-DRAW_STREAM = 1  # the generator of a step's draw is not the stream that orders an epoch's rows
-SEED_STRIDE = 1_000_003  # a prime: the steps of one seed do not meet those of the next
+# Loss terms are logged about this many times a training, since the host waits for the device to
+# read them, and at the end of every epoch.
+LOG_POINTS = 100
+# What costs a pass backward for each term is measured about this many times a training.
+PROBES = 20
+# The generator of a step's draw is not the stream that orders an epoch's rows.
+DRAW_STREAM = 1
+# More than the steps of a training, so that those of one seed do not meet those of the next.
+SEED_STRIDE = 1_000_003
+
+# Significant digits of a logged loss, and decimals of a metric: more would be noise.
+DIGITS = 6
+
 NOTHING_TO_LEARN = (
     "every loss term has the weight 0 here, and nothing is left to learn from. Give one a weight"
 )
 
 
 class Training:
-    """A job under way. `folder` is the stage's, where checkpoints are written."""
+    """A job under way.
+
+    Args:
+        job: what is trained; model and objective lie on its device already.
+        folder: the stage's, where checkpoints are written.
+
+    Raises:
+        ValueError: a batch has fewer rows than there are processes.
+    """
 
     def __init__(self, job: Job, folder: Path) -> None:
         self.job = job
@@ -62,9 +80,11 @@ class Training:
         self.sizes = packed.sizes(job.rows.encoded)
         self.batches = all_batches(job.settings, job.rows.encoded, self.sizes)
         self.history: History = []
-        if processes.num_processes() > 1:
+        count = processes.num_processes()
+        if count > 1:
+            # The replacements share the parameters that the optimizer already holds.
             processes.normalise_over_processes(job.model)
-            refuse_small_batches([rows for _, rows in self.batches], processes.num_processes())
+            refuse_small_batches([rows for _, rows in self.batches], count)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -86,27 +106,34 @@ class Training:
             Diverged: a loss term is not finite.
             Interrupted: the process was asked to stop, and wrote its checkpoint.
         """
+        job = self.job
         total = len(self.batches)
         saved = time.monotonic()
         start = self.load()
         meter = Meter(self.work(start))
         heap = memory.Heap()
+        # Inside, a signal only asks to stop: no step is left half done.
         with deferred_interrupt() as stop:
             for step in range(start, total):
-                is_due = time.monotonic() - saved >= self.job.settings.checkpoint_seconds
+                # 1. Save, where it is time or where this is the end.
+                is_due = time.monotonic() - saved >= job.settings.checkpoint_seconds
                 if stop.requested or is_due:
                     self.save(step)
                     saved = time.monotonic()
                 if stop.requested:
                     raise Interrupted(
-                        f"stopped before step {step} of {total}; the same command goes on from there"
+                        f"stopped before step {step} of {total}; "
+                        "the same command goes on from there"
                     )
-                for listener in self.job.watchers.before_step:
+                # 2. Listeners, whose time (calibration takes seconds) is that of no kind of step.
+                for listener in job.watchers.before_step:
                     listener(step, total)
                 meter.advance(SETUP, 0)
+                # 3. The step.
                 self.step(step, total)
-                meter.advance(self.job.kind(step, total), self.units(step))
+                meter.advance(job.kind(step, total), self.units(step))
                 heap.tidy()
+                # 4. What follows it.
                 if self.ends_epoch(step):
                     self.end_epoch(step)
                     meter.advance(VALIDATION, self.validation_units)
@@ -121,10 +148,11 @@ class Training:
 
     def units(self, step: int) -> float:
         """What the step's batch costs: its padded tokens, or its images."""
-        return padded_size(self.sizes, self.batches[step][1])
+        _, rows = self.batches[step]
+        return padded_size(self.sizes, rows)
 
     def work(self, start: int) -> dict[str, float]:
-        """The units of every kind of work from step `start` on."""
+        """The units of every kind of work from step `start` on, for the time left."""
         total = len(self.batches)
         work = {VALIDATION: 0.0}
         for step in range(start, total):
@@ -136,28 +164,34 @@ class Training:
 
     def show(self, step: int, meter: Meter) -> None:
         """Tell how far it is."""
-        epoch = self.batches[step][0] + 1
-        self.job.tell(
-            Progress(
-                step + 1,
-                len(self.batches),
-                meter.time_left_s(),
-                epoch,
-                self.job.settings.epochs,
-                self.last_logged("losses"),
-                self.last_logged("validation"),
-            )
+        epoch, _ = self.batches[step]
+        # People count from 1.
+        progress = Progress(
+            step=step + 1,
+            steps=len(self.batches),
+            time_left_s=meter.time_left_s(),
+            epoch=epoch + 1,
+            epochs=self.job.settings.epochs,
+            losses=self.last_logged("losses"),
+            metrics=self.last_logged("validation"),
         )
+        self.job.tell(progress)
 
     def last_logged(self, what: str) -> dict[str, float]:
         """The latest figures of one kind in the history; empty before the first."""
-        points = (point[what] for point in reversed(self.history) if what in point)
-        return next(points, {})
+        for point in reversed(self.history):
+            if what in point:
+                return point[what]
+        return {}
 
     def step(self, step: int, total: int) -> None:
-        """One batch forward and backward."""
+        """One batch forward and backward.
+
+        Raises:
+            Diverged: a loss term is not finite, or none has a gradient.
+        """
         job = self.job
-        epoch, rows = self.batches[step]
+        epoch, _ = self.batches[step]
         progress = step / total
         # 1. What chance decides in a step is decided by (seed, step), and by the process, whose
         #    rows are others'.
@@ -169,16 +203,18 @@ class Training:
         job.model.train()
         student = self.forward(batch)
         teacher = self.answers(batch)
-        loss, parts = job.objective(
-            student, student if teacher is None else teacher, batch, progress
-        )
+        # Where no loss reads a teacher, none looks at what stands in its place.
+        compared = student if teacher is None else teacher
+        loss, parts = job.objective(student, compared, batch, progress)
         if self.reading_is_free:
             self.refuse_divergence(step, total)
         if not loss.requires_grad:
             raise Diverged(f"step {step} of {total}: {NOTHING_TO_LEARN}")
         # 3. What looks at single gradients does so before the pass backward frees the graph.
-        is_probed = step % max(1, total // PROBES) == 0
-        measures = job.watchers.measure(student, teacher, parts, progress) if is_probed else {}
+        is_probed = is_one_of(PROBES, step, total)
+        measures = {}
+        if is_probed:
+            measures = job.watchers.measure(student, teacher, parts, progress)
         # 4. Backward.
         loss.backward()
         processes.average_gradients(self.parameters)
@@ -186,18 +222,24 @@ class Training:
         self.optimizer.step()
         self.optimizer.zero_grad()
         # 5. The only place where the host waits for the device.
-        if is_probed or step % max(1, total // LOG_POINTS) == 0 or self.ends_epoch(step):
+        is_logged = is_probed or is_one_of(LOG_POINTS, step, total) or self.ends_epoch(step)
+        if is_logged:
             self.refuse_divergence(step, total)
             self.log(step, epoch, parts | {"total": loss}, measures)
 
     def batch(self, step: int) -> Batch:
-        """The step's whole batch on the device, drawn and augmented."""
+        """The step's whole batch, drawn and augmented on the host, then moved to the device.
+
+        On the host, so that it is the same for every device, and in one copy.
+        """
         job = self.job
         epoch, rows = self.batches[step]
-        generator = np.random.default_rng([job.settings.seed, step, DRAW_STREAM])
         encoded = [job.rows.encoded[row] for row in rows]
-        drawn = job.rows.draw(collate(encoded, rows, job.rows.padding), generator)
-        return job.rows.view(to_device(to_torch(drawn), job.device), epoch, step)
+        batch = collate(encoded, rows, job.rows.padding)
+        generator = np.random.default_rng([job.settings.seed, step, DRAW_STREAM])
+        drawn = job.rows.draw(batch, generator)
+        seen = job.rows.view(to_torch(drawn), epoch, step)
+        return to_device(seen, job.device)
 
     def forward(self, batch: Batch) -> Outputs:
         """The model's outputs on every row of `batch`, whichever process reads which."""
@@ -207,6 +249,7 @@ class Training:
             with autocast(job.device, job.dtype):
                 return run_model(job.model, batch, job.taps)
         own = rows_of_process(batch, processes.process_index(), count)
+        # Quantizers that count the values of a batch (LSQ) count those of the whole.
         share = len(own.rows) / len(batch.rows)
         with autocast(job.device, job.dtype), processes.row_share.set_to(share):
             outputs = run_model(job.model, own, job.taps)
@@ -215,30 +258,44 @@ class Training:
     def answers(self, batch: Batch) -> Outputs | None:
         """The teacher's outputs on the device; None where no loss asks it."""
         answers = self.job.teacher(batch)
-        return None if answers is None else to_device(answers, self.job.device)
+        if answers is None:
+            return None
+        # A cache answers on the CPU.
+        return to_device(answers, self.job.device)
 
     def set_learning_rate(self, progress: float) -> None:
-        """The rate at a share of the training."""
+        """Set the rate of a share of the training; it is computed, for a checkpoint has none."""
         settings = self.job.settings
         rate = settings.learning_rate * warmup_then_linear(progress, settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
     def refuse_divergence(self, step: int, total: int) -> None:
-        """Raises Diverged with the step and what else is known, where a loss was not finite."""
+        """Look whether a loss was not finite, in this step or since the last look.
+
+        Raises:
+            Diverged: it was; with the step and what else is known.
+        """
         try:
             self.job.objective.raise_if_diverged()
         except Diverged as error:
+            # On a GPU the look comes some steps after it happened.
+            progress = step / total if error.progress is None else error.progress
+            broken_step = round(progress * total)
+            lines = [f"step {broken_step} of {total}: {error}"]
             causes = self.job.watchers.diagnose()
-            at = error.progress if error.progress is not None else step / total
-            lines = [f"step {round(at * total)} of {total}: {error}", causes]
-            raise Diverged("\n".join(filter(None, lines))) from None
+            if causes:
+                lines.append(causes)
+            raise Diverged("\n".join(lines)) from None
 
     def log(
         self, step: int, epoch: int, parts: dict[str, torch.Tensor], measures: dict[str, float]
     ) -> None:
         """Note the losses of a step, and what was measured beside them."""
-        losses = {name: shortened(part.item()) for name, part in parts.items()}
+        # All of them in one copy: each copy is a wait.
+        stacked = torch.stack([part.detach().float() for part in parts.values()])
+        values = stacked.cpu().tolist()
+        losses = {name: shortened(value) for name, value in zip(parts, values, strict=True)}
         point: dict[str, Any] = {
             "step": step + 1,
             "steps": len(self.batches),
@@ -251,17 +308,24 @@ class Training:
 
     def ends_epoch(self, step: int) -> bool:
         """Whether `step` is the last of its epoch."""
-        is_last = step + 1 == len(self.batches)
-        return is_last or self.batches[step + 1][0] != self.batches[step][0]
+        if step + 1 == len(self.batches):
+            return True
+        epoch, _ = self.batches[step]
+        next_epoch, _ = self.batches[step + 1]
+        return next_epoch != epoch
 
     def end_epoch(self, step: int) -> None:
         """Validate and tell."""
-        epoch = self.batches[step][0]
+        epoch, _ = self.batches[step]
+        # The last step of an epoch is always logged.
         losses = self.history[-1]["losses"]
-        metrics = self.job.validation.metrics() if self.job.validation else {}
+        metrics = {}
+        if self.job.validation:
+            metrics = self.job.validation.metrics()
+        # Validation's batches have other shapes: what they freed fits no step of the training.
         memory.release_freed_memory()
         if metrics:
-            rounded = {name: round(value, 6) for name, value in metrics.items()}
+            rounded = {name: round(value, DIGITS) for name, value in metrics.items()}
             self.history.append({"step": step + 1, "epoch": epoch, "validation": rounded})
         self.job.tell(EpochEnded(epoch + 1, self.job.settings.epochs, losses, metrics))
 
@@ -269,7 +333,11 @@ class Training:
         """Write the checkpoint from which `step` is the next to run; process 0 alone does."""
         if processes.process_index() == 0:
             write_checkpoint(
-                self.folder, self.modules, self.optimizer, step=step, history=self.history
+                self.folder,
+                self.modules,
+                self.optimizer,
+                step=step,
+                history=self.history,
             )
 
     def load(self) -> int:
@@ -283,9 +351,20 @@ class Training:
         return start
 
 
+def is_one_of(count: int, step: int, total: int) -> bool:
+    """Whether `step` is one of about `count` spread evenly over `total`; the first one is.
+
+    Example:
+        >>> [step for step in range(10) if is_one_of(3, step, 10)]
+        [0, 3, 6, 9]
+    """
+    every = max(1, total // count)
+    return step % every == 0
+
+
 def shortened(value: float) -> float:
     """Six digits, as a history keeps them."""
-    return float(f"{value:.6g}")
+    return float(f"{value:.{DIGITS}g}")
 
 
 def all_batches(
@@ -293,31 +372,44 @@ def all_batches(
 ) -> list[tuple[int, np.ndarray]]:
     """(epoch, indices of its rows) of every step of a training."""
     budget = batch_budget(settings, encoded)
-    return [
-        (epoch, rows)
-        for epoch in range(settings.epochs)
-        for rows in batch_plan(sizes, budget, seed=settings.seed, epoch=epoch)
-    ]
+    batches: list[tuple[int, np.ndarray]] = []
+    for epoch in range(settings.epochs):
+        plan = batch_plan(sizes, budget, seed=settings.seed, epoch=epoch)
+        batches += [(epoch, rows) for rows in plan]
+    return batches
 
 
 def batch_budget(settings: Train, encoded: Sequence[Encoded]) -> int:
     """What a batch may cost: padded tokens of texts, or images."""
-    return settings.batch_tokens if encoded[0].has_tokens else settings.batch_rows
+    if encoded[0].has_tokens:
+        return settings.batch_tokens
+    return settings.batch_rows
 
 
 def refuse_small_batches(batches: Sequence[np.ndarray], count: int) -> None:
-    """Raises ValueError where a batch has fewer rows than there are processes."""
+    """Refuse to share batches that are too small.
+
+    Raises:
+        ValueError: a batch has fewer rows than there are processes.
+    """
     smallest = min(len(rows) for rows in batches)
-    if smallest < count:
-        raise ValueError(
-            f"train: {count} processes share each batch, and one of these batches has {smallest} "
-            f"row{'s' * (smallest > 1)}. Raise train.batch_tokens or train.batch_rows, or start at "
-            f"most {smallest} process{'es' * (smallest > 1)} (torchrun --nproc_per_node)"
-        )
+    if smallest >= count:
+        return
+    is_one = smallest == 1
+    row_count = "1 row" if is_one else f"{smallest} rows"
+    process_count = "1 process" if is_one else f"{smallest} processes"
+    raise ValueError(
+        f"train: {count} processes share each batch, and one of these batches has {row_count}. "
+        "Raise train.batch_tokens or train.batch_rows, or start at most "
+        f"{process_count} (torchrun --nproc_per_node)"
+    )
 
 
 def make_optimizer(model: nn.Module, objective: nn.Module, settings: Train) -> torch.optim.AdamW:
-    """AdamW over everything that is trained; fused, since one kernel for all tensors is faster."""
+    """AdamW (Loshchilov and Hutter, 2017, arXiv 1711.05101) over everything that is trained.
+
+    Fused, since one kernel for all tensors is faster.
+    """
     groups = parameter_groups(model, objective, settings.weight_decay)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
@@ -325,11 +417,12 @@ def make_optimizer(model: nn.Module, objective: nn.Module, settings: Train) -> t
 def parameter_groups(
     model: nn.Module, objective: nn.Module, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and scales do not."""
-    modules = (model, objective)
-    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim > 1]
-    vectors = [p for p in trained if p.ndim <= 1]
+    """The groups of an optimizer: matrices decay; biases, norms and scales do not."""
+    parameters = [*model.parameters(), *objective.parameters()]
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    # Pulled to 0, a norm or a scale would shrink what passes it.
+    matrices = [parameter for parameter in trained if parameter.ndim > 1]
+    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
     return [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -340,6 +433,10 @@ def warmup_then_linear(progress: float, warmup: float) -> float:
     """The learning rate's factor, in [0, 1].
 
     Linear from 0 to 1 over the share `warmup` of the training, then linear to 0 at its end.
+
+    Args:
+        progress: the share of the training that is done, in [0, 1).
+        warmup: in [0, 1].
     """
     if warmup == 0:
         return 1 - progress

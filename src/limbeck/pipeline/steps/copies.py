@@ -1,5 +1,6 @@
-"""Copies of the labelled texts with words replaced, for the teacher to label (TinyBERT, Jiao et al.,
-2020, arXiv 1909.10351, algorithm 1):
+"""Copies of the labelled texts with words replaced, for the teacher to label.
+
+TinyBERT (Jiao et al., 2020, arXiv 1909.10351, algorithm 1):
 
     for each of N copies, for each word: with the probability p_t (`share`), put one of its K
     candidates in its place
@@ -16,38 +17,57 @@ not see them. Given to the distilled arms alone, they would be compared with arm
 Deviation: the paper's authors leave stop words out; algorithm 1 does not.
 """
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from limbeck.core import registry
 from limbeck.core.events import track
 from limbeck.core.files import write_bytes
+from limbeck.core.store import Store
 from limbeck.data.augmenters import Place, Propose
 from limbeck.data.splits import Splits
 from limbeck.data.transfer import without_labels
 from limbeck.pipeline.stage import Stage
-from limbeck.recipe.model import Augment
+from limbeck.recipe.model import Augment, Recipe
 from limbeck.sources import Row
 from limbeck.tasks.inputs.words import WORD
 
-if TYPE_CHECKING:
-    from limbeck.pipeline.context import RunContext
+# Rows in one file: what a kill loses at most.
+CHUNK = 200
 
-CHUNK = 200  # rows in one file: what a kill loses at most
+
+class Copying(Protocol):
+    """What copies need of a run (`pipeline.context`, which imports this file)."""
+
+    recipe: Recipe
+    store: Store
+
+    @property
+    def task_class(self) -> Any: ...
+
+    @property
+    def task_component(self) -> list[tuple[str, str]]: ...
+
+    def reference(self, name: str, options: dict[str, Any]) -> Any: ...
+
+    def compute(self, stage: Stage) -> Path: ...
 
 
 @dataclass(frozen=True)
 class Draw:
     """Which words of one text a copy replaces.
 
-    key: of the text in its row. is_replaced: (words) bool. fate: (words) which candidate each
-    word gets, as a share of their list, in [0, 1).
+    key: of the text in its row.
+    is_replaced: (words) bool.
+    fate: (words) which candidate each word gets, as a share of their list, in [0, 1): drawn for
+        every word, so that what one gets does not hang on the candidates of another.
     """
 
     key: str
@@ -61,24 +81,32 @@ class Draw:
         return places
 
 
-def with_copies(splits: Splits, run: "RunContext") -> Splits:
-    """The data with copies of its labelled rows behind the other rows of train."""
+def with_copies(splits: Splits, run: Copying) -> Splits:
+    """The data with copies of its labelled rows behind the other rows of train.
+
+    Raises:
+        ValueError: the augmenter's model cannot be had, or cannot be asked.
+    """
     recipe = run.recipe
     settings = recipe.augment
     assert settings is not None and recipe.teacher is not None
     augmenter = registry.create("augmenters", settings.method, settings.options)
+    # The teacher's own name, before it is tuned: copies must not hang on a training.
     model = augmenter.model or recipe.teacher.model
 
     def build(folder: Path) -> None:
+        # Loaded here, and not where the copies are found.
         propose = augmenter.open(model)
         starts = range(0, len(splits.labelled), CHUNK)
         for start in track(starts, lambda start: 1.0, run.store.tell):
             path = folder / f"rows-{start:08}.jsonl"
-            if not path.exists():  # a kill leaves the files before the one it met
-                chunk = splits.labelled[start : start + CHUNK]
-                rows = copies(chunk, start, settings, run.task_class, propose)
-                lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-                write_bytes(path, "".join(lines).encode())
+            # A kill leaves the files before the one that it met.
+            if path.exists():
+                continue
+            chunk = splits.labelled[start : start + CHUNK]
+            rows = copies(chunk, start, settings, run.task_class, propose)
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+            write_bytes(path, "".join(lines).encode())
 
     stage = Stage(
         name="augment",
@@ -92,6 +120,7 @@ def with_copies(splits: Splits, run: "RunContext") -> Splits:
         components=[*run.task_component, ("augmenters", settings.method)],
     )
     rows = read_rows(run.compute(stage))
+    # No copy at all is allowed, and seldom meant.
     note = f"augment: {len(rows)} copies of {len(splits.labelled)} rows ({settings.method})"
     return replace(
         splits,
@@ -103,62 +132,79 @@ def with_copies(splits: Splits, run: "RunContext") -> Splits:
 
 def read_rows(folder: Path) -> list[Row]:
     """The copies that the stage wrote, in order."""
-    # Not `splitlines`: a text may hold other characters that it takes for the end of a line.
-    return [
-        json.loads(line)
-        for path in sorted(folder.glob("rows-*.jsonl"))
-        for line in path.read_text(encoding="utf-8").split("\n")
-        if line
-    ]
+    rows: list[Row] = []
+    for path in sorted(folder.glob("rows-*.jsonl")):
+        text = path.read_text(encoding="utf-8")
+        # Not `splitlines`: a text may hold other characters that it takes for the end of a line.
+        rows += [json.loads(line) for line in text.split("\n") if line]
+    return rows
 
 
 def foreseen(splits: Splits, settings: Augment) -> Splits:
     """The data as large as it will be at most, for a forecast: each copy is its row."""
+    # A copy is about as long as its row: a word is replaced by a word.
     rows = splits.labelled * settings.copies
     num_unlabelled = splits.num_unlabelled + len(rows)
     return replace(splits, train=splits.train + rows, num_unlabelled=num_unlabelled)
 
 
 def copies(
-    rows: Sequence[Row], first: int, settings: Augment, task: Any, propose: Propose
+    rows: Sequence[Row],
+    first: int,
+    settings: Augment,
+    task: Any,
+    propose: Propose,
 ) -> Iterator[Row]:
     """The copies of some rows, row after row, without labels.
 
     Args:
+        rows: with one text or two, or with words.
         first: the number of the first of `rows` in the whole.
+        settings: the recipe's `augment`.
+        task: the task's class, which says which keys are labels.
         propose: candidates for many places at once, which one pass of a model answers.
     """
+    # 1. What every copy of every row replaces.
     texts = [words_of(row) for row in rows]
-    draws = [
-        [list(draw(words, settings, first + number, copy)) for copy in range(settings.copies)]
-        for number, words in enumerate(texts)
-    ]
+    draws: list[list[list[Draw]]] = []
+    for number, words in enumerate(texts):
+        numbers = range(settings.copies)
+        draws.append([list(draw(words, settings, first + number, copy)) for copy in numbers])
+    # 2. By what, for all at once.
     candidates = candidates_of(texts, draws, propose)
+    # 3. The copies.
     for number, row in enumerate(rows):
-        seen = [texts[number]]
+        original = texts[number]
+        seen = [original]
         for of_copy in draws[number]:
-            words = {
-                each.key: replaced(texts[number][each.key], each, candidates[number, each.key])
-                for each in of_copy
-            }
-            if words in seen:
+            changed: dict[str, list[str]] = {}
+            for drawn in of_copy:
+                words_that_fit = candidates[number, drawn.key]
+                changed[drawn.key] = replaced(original[drawn.key], drawn, words_that_fit)
+            # Labelled twice, a text would only count twice.
+            if changed in seen:
                 continue
-            seen.append(words)
-            copy = {key: written(row[key], replacing) for key, replacing in words.items()}
+            seen.append(changed)
+            copy = {key: written(row[key], words) for key, words in changed.items()}
             yield without_labels(copy, task)
 
 
 def candidates_of(
-    texts: Sequence[dict[str, list[str]]], draws: Sequence[Sequence[list[Draw]]], propose: Propose
+    texts: Sequence[dict[str, list[str]]],
+    draws: Sequence[Sequence[list[Draw]]],
+    propose: Propose,
 ) -> dict[tuple[int, str], dict[int, list[str]]]:
     """What may stand in each place that some copy replaces: (row, text) to place to words."""
+    # A dict, since several copies may replace the same place, which is asked once.
     places: dict[tuple[int, str, int], Place] = {}
     for number, of_row in enumerate(draws):
-        for each in (each for copy in of_row for each in copy):
-            for place in each.places:
-                places[number, each.key, place] = (texts[number][each.key], place)
+        for drawn in itertools.chain.from_iterable(of_row):
+            words = texts[number][drawn.key]
+            for place in drawn.places:
+                places[number, drawn.key, place] = (words, place)
+    proposed = propose(list(places.values()))
     candidates: dict[tuple[int, str], dict[int, list[str]]] = defaultdict(dict)
-    for (number, key, place), words in zip(places, propose(list(places.values())), strict=True):
+    for (number, key, place), words in zip(places, proposed, strict=True):
         candidates[number, key][place] = words
     return candidates
 
@@ -167,25 +213,42 @@ def words_of(row: Row) -> dict[str, list[str]]:
     """The words of each text of a row."""
     if "words" in row:
         return {"words": row["words"]}
-    return {key: WORD.findall(row[key]) for key in ("text", "text_b") if key in row}
+    texts: dict[str, list[str]] = {}
+    for key in ("text", "text_b"):
+        if key in row:
+            texts[key] = WORD.findall(row[key])
+    return texts
 
 
-def draw(words: dict[str, list[str]], settings: Augment, row: int, copy: int) -> Iterator[Draw]:
-    """Which words of a row's texts one copy replaces."""
+def draw(
+    words: dict[str, list[str]],
+    settings: Augment,
+    row: int,
+    copy: int,
+) -> Iterator[Draw]:
+    """Which words of a row's texts one copy replaces; `row` and `copy` are their numbers."""
+    # A stream of its own for each copy: whatever else was drawn before, it is the same.
     generator = np.random.default_rng([settings.seed, row, copy])
     for key, text in words.items():
         is_drawn = generator.random(len(text)) < settings.share
+        # Numbers and marks have no synonyms.
         is_word = np.array([word.isalpha() for word in text], bool)
-        yield Draw(key, is_drawn & is_word, generator.random(len(text)))
+        fate = generator.random(len(text))
+        yield Draw(key, is_drawn & is_word, fate)
 
 
-def replaced(words: Sequence[str], drawn: Draw, candidates: Mapping[int, list[str]]) -> list[str]:
+def replaced(
+    words: Sequence[str],
+    drawn: Draw,
+    candidates: Mapping[int, list[str]],
+) -> list[str]:
     """The words with one candidate in each drawn place that has any."""
     changed = list(words)
     for place in drawn.places:
         others = candidates[place]
         if others:
-            changed[place] = others[int(drawn.fate[place] * len(others))]
+            chosen = int(drawn.fate[place] * len(others))
+            changed[place] = others[chosen]
     return changed
 
 
