@@ -1,11 +1,20 @@
-"""Everything that can be wrong, found before training: recipe, data, models, shapes, quantization patterns, export, room; and a forecast."""
+"""Everything that can be wrong with a recipe, found before any training.
+
+In this order, each step only where the ones before it found no mistake that hides it:
+
+1. The components that the recipe names exist, take their keys and fit together.
+2. The data can be read.
+3. Each model can be had.
+4. The whole run in small (`forecast`): shapes, patterns of modules, quantization, export.
+5. This machine has the disk and the memory that the forecast comes to.
+"""
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limbeck.core import memory, registry
 from limbeck.core.events import Event, Note, duration
@@ -15,7 +24,11 @@ from limbeck.data.splits import Splits, load_splits
 from limbeck.pipeline import compatibility
 from limbeck.recipe.model import Recipe
 
-ROOM = 1.1  # what must be free, over what is forecast
+if TYPE_CHECKING:
+    from limbeck.pipeline.forecast import Cost
+
+# What must be free, over what is forecast: a tenth more, for a forecast from a sample errs.
+ROOM = 1.1
 
 
 @dataclass
@@ -35,74 +48,113 @@ class Checked:
 
 
 def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
-    """Check a recipe. `rehearse`: run its stages on a few batches too, which needs torch and up to a minute."""
+    """Check a recipe, its data and, by a rehearsal, everything else.
+
+    Args:
+        recipe: as it was read; it need not be resolved.
+        rehearse: look at the models too, and run every stage on a few batches, in a minute at most.
+
+    Returns:
+        The mistakes, and what is worth telling. No mistake of the user raises.
+    """
     checked = Checked()
+    # 1. Without its components a recipe means nothing: the rest would only repeat these mistakes.
     checked.attempt(partial(compatibility.check_components, recipe))
     if checked.mistakes:
         return checked
+    # 2. Data.
     task_class = registry.load("tasks", recipe.task)
     began = time.perf_counter()
-    found = checked.attempt(lambda: load_splits(recipe.data, task_class))
-    seconds = time.perf_counter() - began
-    if found:
-        checked.lines += [f"data: {note}" for note in found.notes]
-        checked.lines.append(
-            f"data: {len(found.train):,} train, {len(found.validation):,} validation, {len(found.test):,} test rows"
-        )
-        checked.lines += [f"labels: {some(found.labels)}"] if found.labels else []
-    if rehearse:
-        check_models(recipe, checked)
-        if found and not checked.mistakes:
-            checked.attempt(
-                lambda: check_costs(compatibility.resolved(recipe), found, seconds, checked)
-            )
+    splits = checked.attempt(partial(load_splits, recipe.data, task_class))
+    reading_seconds = time.perf_counter() - began
+    if splits:
+        checked.lines += describe_data(splits)
+    if not rehearse:
+        return checked
+    # 3. Models, though the data may be wrong: one call tells both mistakes.
+    check_models(recipe, checked)
+    # 4. The run in small needs all of them.
+    if splits and not checked.mistakes:
+        checked.attempt(partial(check_costs, recipe, splits, reading_seconds, checked))
     return checked
 
 
+def describe_data(splits: Splits) -> list[str]:
+    """What was read, in lines for the terminal: notes, the rows of each split, the labels."""
+    lines = [f"data: {note}" for note in splits.notes]
+    num_train = len(splits.train)
+    num_validation = len(splits.validation)
+    num_test = len(splits.test)
+    lines.append(
+        f"data: {num_train:,} train, {num_validation:,} validation, {num_test:,} test rows"
+    )
+    if splits.labels:
+        lines.append(f"labels: {some(splits.labels)}")
+    return lines
+
+
 def check_models(recipe: Recipe, checked: Checked) -> None:
-    """Whether each model can be had, so that a wrong name is told together with wrong data. Components have been checked already."""
+    """Note each model that cannot be had; networks of ours were checked with the components."""
+    # Imported here: `check --data-only` needs neither torch nor transformers.
     from limbeck.models.create import is_network, require
 
     stages = [recipe.teacher, *recipe.teachers, recipe.assistant, recipe.student]
     names = [stage.model for stage in stages if stage and stage.model]
+    # Teacher and student may be one model, whose mistake is told once.
     for name in dict.fromkeys(names):
         if not is_network(name):
             checked.attempt(partial(require, name))
 
 
-def check_costs(recipe: Recipe, found: Splits, reading_seconds: float, checked: Checked) -> None:
-    """Rehearse, and compare the forecast with this machine."""
+def check_costs(recipe: Recipe, splits: Splits, reading_seconds: float, checked: Checked) -> None:
+    """Rehearse the run, tell its forecast, and compare that with what this machine has.
+
+    Args:
+        recipe: whose components were checked.
+        splits: the whole data, which took `reading_seconds` to read.
+        checked: is given the lines, and a mistake for each thing that is too small.
+
+    Raises:
+        ValueError: whatever would have stopped the run.
+    """
+    # Imported here, as in `check_models`.
     from limbeck.distillation import binding
     from limbeck.pipeline import forecast
 
     def tell(event: Event) -> None:
+        # Of all that the rehearsed stages tell, only the pairs of layers are the run's own too.
         if isinstance(event, Note) and binding.MATCHED in event.text:
             checked.lines.append(event.text)
 
-    costs = forecast.rehearse(recipe, found, reading_seconds, tell)
-    seconds, peak_mb, disk_mb = (
-        sum(c.seconds for c in costs),
-        max(c.peak_mb for c in costs),
-        sum(c.disk_mb for c in costs),
-    )
-    checked.lines += ["", f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}"]
-    rows = [(c.stage, c.seconds, c.peak_mb, c.disk_mb) for c in costs] + [
-        ("total", seconds, peak_mb, disk_mb)
-    ]
-    checked.lines += [
-        f"{stage:18} {duration(spent):>12} {memory:7,.0f} MB {disk:7,.0f} MB"
-        for stage, spent, memory, disk in rows
-    ]
-    checked.lines.append("(nothing reused; on this machine as busy as it is now)")
+    resolved = compatibility.resolved(recipe)
+    costs = forecast.rehearse(resolved, splits, reading_seconds, tell)
+    total = forecast.summed(costs)
+    checked.lines += describe_costs(costs, total)
     folder = Store().folder
-    free_mb = shutil.disk_usage(folder).free / 2**20
-    memory_mb = memory.total_mb()
-    if disk_mb * ROOM > free_mb:
+    free_mb = shutil.disk_usage(folder).free / memory.MB
+    if total.disk_mb * ROOM > free_mb:
         checked.mistakes.append(
-            f"{folder}: {disk_mb:,.0f} MB are needed and {free_mb:,.0f} MB are free. Free some, or let LIMBECK_CACHE name a folder on another disk"
+            f"{folder}: {total.disk_mb:,.0f} MB are needed and {free_mb:,.0f} MB are free. "
+            "Free some, or let LIMBECK_CACHE name a folder on another disk"
         )
-    if peak_mb * ROOM > memory_mb:
+    memory_mb = memory.total_mb()
+    if total.peak_mb * ROOM > memory_mb:
         checked.mistakes.append(
-            f"memory: {peak_mb:,.0f} MB are needed and this machine has {memory_mb:,.0f} MB. Lower train.batch_tokens, train.batch_rows or "
+            f"memory: {total.peak_mb:,.0f} MB are needed and this machine has "
+            f"{memory_mb:,.0f} MB. Lower train.batch_tokens, train.batch_rows or "
             "train.max_tokens, or take a smaller model"
         )
+
+
+def describe_costs(costs: Sequence["Cost"], total: "Cost") -> list[str]:
+    """The table of a forecast: a line a stage, then the total."""
+    lines = ["", f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}"]
+    lines += [_cost_line(cost.stage, cost) for cost in costs]
+    lines.append(_cost_line("total", total))
+    lines.append("(nothing reused; on this machine as busy as it is now)")
+    return lines
+
+
+def _cost_line(title: str, cost: "Cost") -> str:
+    time_needed = duration(cost.seconds)
+    return f"{title:18} {time_needed:>12} {cost.peak_mb:7,.0f} MB {cost.disk_mb:7,.0f} MB"
