@@ -1,9 +1,10 @@
-"""Several processes that train one model on parts of each batch (data-parallel), and end with the weights of one process.
+"""Several processes that train one model on parts of each batch (data-parallel).
 
-Every process runs the same steps. In a step each reads its own rows of the batch, then the outputs
-of all rows are gathered, so that every process computes the same losses over the whole batch:
-counts, comparisons between rows and memory banks need no second version. What a process adds to a
-gradient comes from its own rows alone; the mean over the processes, times their number, is the sum.
+They end with the weights that one process would reach. Every process runs the same steps. In a
+step each reads its own rows of the batch, then the outputs of all rows are gathered, so that every
+process computes the same losses over the whole batch: counts, comparisons between rows and memory
+banks need no second version. What a process adds to a gradient comes from its own rows alone; the
+mean over the processes, times their number, is the sum.
 
     forward    `gather_rows`: (b, ...) of each process -> (B, ...) everywhere, in order of the batch
     backward   of the gathered gradient, the process's own rows times the number of processes
@@ -70,6 +71,7 @@ class RowShare:
             self.value = 1.0
 
 
+# One of the process: quantizers deep in a model read it, which no argument reaches.
 row_share = RowShare()
 
 
@@ -79,14 +81,16 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor, counts: tuple[int, ...]) -> torch.Tensor:
         index = process_index()
-        ctx.own = (sum(counts[:index]), sum(counts[: index + 1]))
+        start = sum(counts[:index])
+        ctx.own = (start, start + counts[index])
         # Collectives want equal shapes: every part is filled up to the longest and cut again.
         filled = rows.new_zeros((max(counts), *rows.shape[1:]))
         filled[: len(rows)] = rows
         parts = [torch.empty_like(filled) for _ in counts]
         with told_when_lost():
             distributed.all_gather(parts, filled)
-        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        cut = [part[:count] for part, count in zip(parts, counts, strict=True)]
+        return torch.cat(cut)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -148,14 +152,20 @@ class _WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or num_processes() == 1:
             return super().forward(x)
+        # 1. Everything but the channels is averaged over: rows, and places of a map.
         axes = [0, *range(2, x.ndim)]
         shape = (1, -1, *[1] * (x.ndim - 2))
-        count = sum_over_processes(x.new_full((1,), float(x.numel() // x.shape[1])))
+        # Processes may have shares of unlike size, so values are counted, and sums added.
+        num_values = float(x.numel() // x.shape[1])
+        count = sum_over_processes(x.new_full((1,), num_values))
+        # 2. Moments in float32, which a sum over a whole batch needs under autocast too; in two
+        #    passes, as one process does it: E[x^2] - E[x]^2 loses digits where the mean is large.
         mean = sum_over_processes(x.float().sum(axes)) / count
         centred = x.float() - mean.view(shape)
-        # In two passes, as one process does it: E[x^2] - E[x]^2 loses digits where the mean is large.
         variance = sum_over_processes(centred.square().sum(axes)) / count
+        # One value alone has no unbiased variance.
         self._follow(mean, variance * count / (count - 1).clamp_min(1))
+        # 3. The norm itself.
         normed = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             normed = normed * self.weight.view(shape) + self.bias.view(shape)
@@ -183,6 +193,7 @@ class WholeBatchNorm2d(_WholeBatchNorm, nn.BatchNorm2d):
     """`nn.BatchNorm2d` over the rows of all processes."""
 
 
+# By exact type: a subclass may normalise otherwise.
 FORMS: dict[type[nn.Module], type[_WholeBatchNorm]] = {
     nn.BatchNorm1d: WholeBatchNorm1d,
     nn.BatchNorm2d: WholeBatchNorm2d,
@@ -199,6 +210,8 @@ def normalise_over_processes(model: nn.Module) -> None:
             form = FORMS.get(type(child))
             if form is None:
                 continue
+            # Not by the constructor, which would draw new parameters: the attributes of the old
+            # module, its parameters, buffers and hooks among them, become those of the new one.
             whole: Any = form.__new__(form)
             whole.__dict__.update(child.__dict__)
             setattr(parent, name, whole)
@@ -219,10 +232,12 @@ def average_gradients(parameters: list[nn.Parameter]) -> None:
     with told_when_lost():
         distributed.all_reduce(flat)
     flat /= num_processes()
+    # Copied back into the tensors that the optimizer reads.
     start = 0
-    for each in gradients:
-        each.copy_(flat[start : start + each.numel()].view_as(each))
-        start += each.numel()
+    for gradient in gradients:
+        stop = start + gradient.numel()
+        gradient.copy_(flat[start:stop].view_as(gradient))
+        start = stop
 
 
 def broadcast_value(value: Any) -> Any:
@@ -233,6 +248,7 @@ def broadcast_value(value: Any) -> Any:
     """
     if num_processes() == 1:
         return value
+    # A list, whose items the other processes have replaced.
     held = [value]
     with told_when_lost():
         distributed.broadcast_object_list(held, src=0)

@@ -1,7 +1,9 @@
 """One recipe in a straight line: data, teacher, student, training, quantization, scores, artifact.
 
-Every line of `run_arm` is one step (`steps/`); `forecast` walks the same list with a context that
-counts, and the verdict's arms are derived recipes (`arms.py`) that walk it too.
+Every line of `run_arm` is one step (`steps/`), which asks the store (`RunContext.compute`) for the
+folder of its result; data are read when the first step asks for them. `forecast` walks the same
+list with a context that counts, and the verdict's arms are derived recipes (`arms.py`) that walk it
+too.
 """
 
 import os
@@ -41,6 +43,7 @@ class Arm:
     weights: the folder of the final weights.
     model: builds the final model, fake-quantized where the recipe quantizes.
     scored: its answers on the test split.
+    history: what its training logged.
     artifact: None where nothing was quantized.
     notes: lines about what was chosen.
     """
@@ -62,13 +65,15 @@ class Arm:
     @property
     def num_parameters(self) -> int:
         """Of the float model."""
-        return sum(parameter.numel() for parameter in self.student.load().parameters())
+        model = self.student.load()
+        return sum(parameter.numel() for parameter in model.parameters())
 
     @property
     def num_bytes(self) -> int:
         """On disk: of one graph and what it needs beside it, or of the float weights."""
         if self.artifact is not None:
             return self.artifact.num_bytes
+        # Training changes the values of the student's weights, not how many there are.
         return os.path.getsize(self.student.folder / WEIGHTS)
 
 
@@ -76,6 +81,8 @@ def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> A
     """One recipe, from data to test answers and, where it quantizes, a proven artifact.
 
     Args:
+        recipe: resolved, where `run` is given.
+        store: where results are kept and found.
         run: what several arms share; made of the recipe and the store where left out.
 
     Raises:
@@ -86,13 +93,20 @@ def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> A
         recipe = compatibility.resolved(recipe)
         run = RunContext(recipe, store)
     use_machine(recipe)
-    teacher = prepare_teacher(recipe, run) if recipe.teacher else None
+    # 1. Who teaches whom.
+    teacher = None
+    if recipe.teacher:
+        teacher = prepare_teacher(recipe, run)
     student = cut_student(recipe, run, teacher)
     objectives = ask_teachers(recipe, run, teacher, student)
+    # 2. The training, in which a joint recipe quantizes.
     trained = train_student(recipe, run, student, objectives)
+    # 3. Quantization after training; the other recipes pass through unchanged.
     recipe, notes = choose_quantization(recipe, run, student, trained)
     weights = quantize_trained(recipe, run, student, trained)
+    # 4. The weights are final: only now does the arm read the test split.
     scored = score_student(recipe, run, student, weights)
+    # 5. The artifact, held against those answers.
     model = final_model(recipe, run, student, weights)
     artifact = None
     if recipe.quantize:
@@ -111,6 +125,8 @@ def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> A
 
 def use_machine(recipe: Recipe) -> None:
     """Set what belongs to the process: threads, and that freed memory is kept for the next step."""
+    # Before every recipe: the last may have measured latency with another number of threads, and
+    # another number gives other bits.
     torch.set_num_threads(recipe.train.threads)
     memory.keep_freed_memory()
 
@@ -118,28 +134,53 @@ def use_machine(recipe: Recipe) -> None:
 def ask_teachers(
     recipe: Recipe, run: RunContext, teacher: StoredModel | None, student: StoredModel
 ) -> Objectives:
-    """The losses of a recipe, and the answers that they are compared with."""
+    """The losses of a recipe, and the answers that they are compared with.
+
+    Args:
+        recipe: the arm's.
+        run: what the arms share.
+        teacher: the recipe's, ready to be asked; None without one.
+        student: before its training.
+
+    Raises:
+        ValueError: a loss cannot compare these two models.
+    """
     terms = objective.terms(student.task.hard_loss, recipe.distill)
-    guide = train_assistant(recipe, run) if recipe.assistant else teacher
-    asks = any(term.loss.reads for term in terms)
-    if guide is None or not asks:
+    guide = teacher
+    if recipe.assistant:
+        guide = train_assistant(recipe, run)
+    # A hard loss reads nothing of a teacher, which then need not be asked.
+    asks_teacher = any(term.loss.reads for term in terms)
+    if guide is None or not asks_teacher:
         return Objectives(terms, None)
-    return Objectives(terms, teacher_outputs(recipe, run, guide, student, terms))
+    answers = teacher_outputs(recipe, run, guide, student, terms)
+    return Objectives(terms, answers)
 
 
 def train_assistant(recipe: Recipe, run: RunContext) -> StoredModel:
     """The assistant, taught by the teachers as the student will be by it; float."""
-    changes = {"student": recipe.assistant, "assistant": None, "quantize": None, "verdict": None}
-    return store_trained(run, *train_alone(recipe.model_copy(update=changes), run))
+    # Its recipe is the student's with the assistant in the student's place.
+    changes = {
+        "student": recipe.assistant,
+        "assistant": None,
+        "quantize": None,
+        "verdict": None,
+    }
+    its_recipe = recipe.model_copy(update=changes)
+    assistant, trained = train_alone(its_recipe, run)
+    return store_trained(run, assistant, trained)
 
 
 def train_alone(recipe: Recipe, run: RunContext) -> tuple[StoredModel, Path]:
     """A student before its training, and the folder with its weights after it; nothing else."""
     use_machine(recipe)
-    teacher = prepare_teacher(recipe, run) if recipe.teacher else None
+    teacher = None
+    if recipe.teacher:
+        teacher = prepare_teacher(recipe, run)
     student = cut_student(recipe, run, teacher)
     objectives = ask_teachers(recipe, run, teacher, student)
-    return student, train_student(recipe, run, student, objectives)
+    trained = train_student(recipe, run, student, objectives)
+    return student, trained
 
 
 def run_teacher_arm(run: RunContext) -> Arm:

@@ -11,21 +11,34 @@ def derive_arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
     """The recipe of every arm asked for; all with the same data, student and steps.
 
     Args:
+        recipe: resolved, with a verdict.
         seed: the number of the seed, from 0; added to the recipe's own.
+
+    Returns:
+        Recipes without a verdict, by the name of the arm, in the order asked for.
     """
     assert recipe.verdict is not None
-    train = recipe.train.model_copy(update={"seed": recipe.train.seed + seed})
+    changed_seed = {"seed": recipe.train.seed + seed}
+    train = recipe.train.model_copy(update=changed_seed)
+    # The teacher stays in all: the student may be cut from it.
     changes: dict[str, dict[str, Any]] = {
-        "plain": {"distill": None, "quantize": None, "teachers": [], "assistant": None},
+        "plain": {
+            "distill": None,
+            "quantize": None,
+            "teachers": [],
+            "assistant": None,
+        },
         "kd": {"quantize": None},
     }
     if recipe.quantize:
         changes["kd+ptq"] = {"quantize": after_training(recipe.quantize)}
         changes["joint"] = {"quantize": in_training(recipe.quantize)}
-    return {
-        name: recipe.model_copy(update={**changes[name], "train": train, "verdict": None})
-        for name in recipe.verdict.arms
-    }
+    derived: dict[str, Recipe] = {}
+    for name in recipe.verdict.arms:
+        # Without a verdict a recipe is one arm, as `run_arm` takes it.
+        update = {**changes[name], "train": train, "verdict": None}
+        derived[name] = recipe.model_copy(update=update)
+    return derived
 
 
 def after_training(settings: Quantize) -> Quantize:
@@ -36,12 +49,20 @@ def after_training(settings: Quantize) -> Quantize:
     is the best that can be had without joint training.
     """
     keys = settings.model_dump(by_alias=True)
-    keys |= {"when": "after", "clip_weight": None, "progressive": [], "switch_at": []}
+    keys |= {
+        "when": "after",
+        "clip_weight": None,
+        "progressive": [],
+        "switch_at": [],
+    }
+    # Null leaves a key open, and what is open is tried.
     for key, default_in_training in TRAINED.items():
         if keys[key] == default_in_training:
             keys[key] = None
-    if keys["range"] and registry.load("ranges", keys["range"]).learned:
+    name = keys["range"]
+    if name and registry.load("ranges", name).learned:
         keys["range"] = None
+    # Validated anew: `model_copy` would take any value.
     return Quantize.model_validate(keys)
 
 
@@ -54,17 +75,20 @@ def in_training(settings: Quantize) -> Quantize:
     keys = settings.model_dump(by_alias=True)
     keys |= {"when": "train", "equalize": {}}
     if settings.rounding and _is_by_layer(settings.rounding):
+        # Its own keys, which stand beside ours in the recipe, go with it.
         keys = {key: value for key, value in keys.items() if key not in settings.options}
         keys["rounding"] = TRAINED["rounding"]
     return Quantize.model_validate(keys)
 
 
 def _is_by_layer(rounding: str) -> bool:
-    return issubclass(registry.load("roundings", rounding), LayerRounding)
+    """Whether a rounding takes whole layers, with what they read, after the training."""
+    rounding_class = registry.load("roundings", rounding)
+    return issubclass(rounding_class, LayerRounding)
 
 
 def arm_title(recipe: Recipe) -> str:
-    """The arm that a recipe is."""
+    """The arm that a recipe is: plain, kd, kd+ptq, joint, or quantized (without a teacher)."""
     if recipe.quantize is None:
         return "kd" if recipe.distill else "plain"
     if recipe.distill is None:
@@ -74,5 +98,6 @@ def arm_title(recipe: Recipe) -> str:
 
 def training_title(recipe: Recipe) -> str:
     """The arm whose training this is: quantizing afterwards shares the float arm's training."""
-    is_quantized_after = recipe.quantize is not None and recipe.quantize.when == "after"
-    return arm_title(recipe.model_copy(update={"quantize": None}) if is_quantized_after else recipe)
+    if recipe.quantize is not None and recipe.quantize.when == "after":
+        recipe = recipe.model_copy(update={"quantize": None})
+    return arm_title(recipe)

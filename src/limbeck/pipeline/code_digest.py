@@ -16,19 +16,35 @@ from pathlib import Path
 from limbeck.core import registry
 
 OURS = "limbeck"
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+# The nodes of a syntax tree that may begin with a docstring.
+DOCUMENTED = (
+    ast.Module,
+    ast.ClassDef,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+)
 
 
-def code_digest(modules: Iterable[str], components: Iterable[tuple[str, str]] = ()) -> str:
+def code_digest(
+    modules: Iterable[str],
+    components: Iterable[tuple[str, str]] = (),
+) -> str:
     """SHA-256 (hex) of the code that `modules` and `components` reach.
 
     Args:
         modules: by dotted name, usually the one of a stage's function.
         components: (family, name in a recipe) of those that are loaded by name.
     """
-    starts = {*modules, *(module_of(family, name) for family, name in components)}
-    reached = sorted(frozenset().union(*(modules_reached(start) for start in starts)))
-    lines = [f"{name} {tree_digest(source_file(name))}" for name in reached]
+    # 1. Every module, whoever reaches it.
+    starts = set(modules)
+    for family, name in components:
+        starts.add(module_of(family, name))
+    reached: set[str] = set()
+    for start in starts:
+        reached |= modules_reached(start)
+    # 2. Their code, in an order that does not hang on who reached what.
+    lines = [f"{name} {tree_digest(source_file(name))}" for name in sorted(reached)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -41,17 +57,23 @@ def module_of(family: str, name: str) -> str:
 @cache
 def modules_reached(start: str) -> frozenset[str]:
     """`start` and every module of its package, or of limbeck, that it imports, however far away."""
-    packages = {OURS, start.split(".")[0]}
+    packages = {OURS, _package_of(start)}
     reached: set[str] = set()
     waiting = [start]
     while waiting:
         module = waiting.pop()
-        if module in reached or module.split(".")[0] not in packages:
+        # Modules import in circles too.
+        if module in reached or _package_of(module) not in packages:
             continue
         reached.add(module)
         waiting += _packages_of(module)
         waiting += imports_of(module)
     return frozenset(reached)
+
+
+def _package_of(module: str) -> str:
+    """The outermost package that a module is in."""
+    return module.split(".")[0]
 
 
 def _packages_of(module: str) -> list[str]:
@@ -64,18 +86,17 @@ def _packages_of(module: str) -> list[str]:
 def imports_of(module: str) -> tuple[str, ...]:
     """The modules that a module's code imports, inside its functions too."""
     tree = ast.parse(source_file(module).read_bytes())
-    return tuple(
-        name
-        for node in _nodes_that_run(tree)
-        for name in _names_imported(node, module)
-        if _is_module(name)
-    )
+    names: list[str] = []
+    for node in _nodes_that_run(tree):
+        names += _names_imported(node, module)
+    return tuple(name for name in names if _is_module(name))
 
 
 def _nodes_that_run(node: ast.AST) -> Iterator[ast.AST]:
     """Every node, but those that only a type checker reads."""
     yield node
     for child in ast.iter_child_nodes(node):
+        # Its name may be bare or an attribute of `typing`: the printed tree has both.
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             continue
         yield from _nodes_that_run(child)
@@ -87,11 +108,16 @@ def _names_imported(node: ast.AST, module: str) -> list[str]:
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
         return []
+    # `from a import b` runs `a`, and `a.b` where that is a module.
     base = node.module or ""
     if node.level:
-        here = module.split(".") if _is_package(module) else module.split(".")[:-1]
+        # `from .c import d`: one dot is the package that the file stands in, each other its parent.
+        here = module.split(".")
+        if not _is_package(module):
+            here = here[:-1]
         parents = here[: len(here) - node.level + 1]
-        base = ".".join([*parents, *([base] if base else [])])
+        named = [node.module] if node.module else []
+        base = ".".join(parents + named)
     return [base, *(f"{base}.{alias.name}" for alias in node.names)]
 
 
@@ -99,34 +125,36 @@ def _names_imported(node: ast.AST, module: str) -> list[str]:
 def _is_module(name: str) -> bool:
     """Whether a dotted name of ours, or of a plug-in, is a module and not something inside one."""
     try:
-        found = importlib.util.find_spec(name)
+        spec = importlib.util.find_spec(name)
     except (ModuleNotFoundError, ValueError):
-        return False  # `a.b.c` where `a.b` is no package
-    return found is not None and found.origin is not None and found.origin.endswith(".py")
+        # `a.b.c` where `a.b` is no package.
+        return False
+    # Not what is compiled or built in, which has no source to look at.
+    if spec is None or spec.origin is None:
+        return False
+    return spec.origin.endswith(".py")
 
 
 def _is_package(module: str) -> bool:
+    """Whether a module is a folder's `__init__.py`."""
     return source_file(module).name == "__init__.py"
 
 
 @cache
 def source_file(module: str) -> Path:
     """The file of a module. Raises ModuleNotFoundError where there is none."""
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"{module} has no source file", name=module)
-    return Path(found.origin)
-
-
-def tree_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's syntax tree, without docstrings and comments."""
-    status = path.stat()
-    return _tree_digest(path, status.st_mtime_ns, status.st_size)
+    return Path(spec.origin)
 
 
 @cache
-def _tree_digest(path: Path, modified_ns: int, size: int) -> str:
-    """Made once for a file as it is: parsing all of limbeck takes half a second."""
+def tree_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's syntax tree, without docstrings and comments.
+
+    Made once a process, which runs the code that it has loaded, whatever is edited meanwhile.
+    """
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if not isinstance(node, DOCUMENTED):

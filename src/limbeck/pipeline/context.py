@@ -1,4 +1,4 @@
-"""What every stage of a run shares: the recipe, the data, the store, the device, the user's models."""
+"""What every stage of a run shares: the recipe, data, store, device and the user's models."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +21,7 @@ from limbeck.models.preprocessing import preprocess
 from limbeck.models.user_model import Own
 from limbeck.pipeline import model_reference
 from limbeck.pipeline.stage import Stage
+from limbeck.pipeline.steps.copies import with_copies
 from limbeck.recipe.model import Recipe
 from limbeck.sources import Row
 from limbeck.tasks import Encoded, Task, packed
@@ -29,10 +30,15 @@ from limbeck.training.devices import Place, open_place
 from limbeck.training.job import Job
 from limbeck.training.loop import Training
 
-PACKED_ROWS = 50_000  # from this many texts on, tokens are kept in flat files of the store
-PACKED_CHUNK = 10_000  # rows encoded at a time
-LOOKS_PER_SECOND = 20  # how often a process looks whether process 0 has finished a stage
+# From this many texts on, tokens are kept in flat files of the store: below, their objects take
+# tens of MB, and reading them from memory is simpler.
+PACKED_ROWS = 50_000
+# Rows encoded at a time: so many objects stand in memory before they are flat.
+PACKED_CHUNK = 10_000
+# How often a process looks whether process 0 has finished a stage.
+LOOKS_PER_SECOND = 20
 
+# (job, the stage's folder) -> what was logged.
 Trainer = Callable[[Job, Path], History]
 WhenStarted = Callable[[Stage], None]
 WhenBuilt = Callable[[Stage, Path], None]
@@ -49,8 +55,10 @@ def note_nothing(*_: object) -> None:
 
 @dataclass
 class RunContext:
-    """One run.
+    """One run: what its arms share.
 
+    recipe: the run's, resolved; those of its arms are derived from it.
+    store: where stages are kept and found.
     own: the user's models from Python, by name.
     rows: rows by split, where they come from Python.
     train: trains a job in a stage's folder; a forecast takes a few steps instead.
@@ -58,6 +66,7 @@ class RunContext:
         its folder.
     surgery_rows: what a surgery may look at; the training rows where left out.
     is_alone: whether the other processes of the run have ended their part.
+    encodings, fingerprints: what `encode` and `fingerprint` have computed.
     """
 
     recipe: Recipe
@@ -79,6 +88,11 @@ class RunContext:
 
         Of several processes, process 0 builds; the others build along where the stage is shared.
 
+        Args:
+            stage: what to build, and all that it depends on.
+            wait: whether to wait for another run that is at this very stage; a run of several
+                processes always waits.
+
         Raises:
             Held: another run is at it, and `wait` is False.
             Interrupted: another process of this run is gone.
@@ -90,6 +104,8 @@ class RunContext:
         return self._build_together(stage)
 
     def _build(self, stage: Stage, build: Callable[[Path], None], *, wait: bool = True) -> Path:
+        """The stage's folder, filled by `build` in this process where it is not there."""
+        # The store calls `build` only for what is new, and says so in no other way.
         is_new = False
 
         def observed(folder: Path) -> None:
@@ -114,11 +130,13 @@ class RunContext:
         entry = self.store.entry(stage.name, stage.key)
         while not entry.is_dir():
             time.sleep(1 / LOOKS_PER_SECOND)
+        # Found now: this notes it in the records, as process 0 does.
         return self._build(stage, stage.build)
 
     def _build_together(self, stage: Stage) -> Path:
         """Every process builds; only what process 0 writes is kept."""
         if processes.process_index() == 0:
+            # Only within the store's lock is it known whether there is something to build.
             is_told = False
 
             def build(folder: Path) -> None:
@@ -128,6 +146,7 @@ class RunContext:
                 stage.build(folder)
 
             entry = self._build(stage, build)
+            # The others wait for a word in any case.
             if not is_told:
                 processes.broadcast_value(None)
             processes.wait_for_all()
@@ -135,6 +154,7 @@ class RunContext:
         folder = processes.broadcast_value(None)
         if folder is not None:
             stage.build(Path(folder))
+        # The folder has its final name once process 0 is here.
         processes.wait_for_all()
         return self.store.entry(stage.name, stage.key)
 
@@ -151,13 +171,18 @@ class RunContext:
 
     def environment(self) -> dict[str, Any]:
         """What two machines must share to compute the same bits."""
-        versions = machine.versions()
+        installed = machine.versions()
+        # Of all packages these two compute a model's floats.
+        versions: dict[str, str] = {}
+        for package in ("torch", "transformers"):
+            if package in installed:
+                versions[package] = installed[package]
+        # Of the CPU only its features: two with the same ones are taken to compute alike.
+        _, features = machine.cpu()
         return {
             "threads": self.recipe.train.threads,
-            "cpu": list(machine.cpu()[1]),
-            "versions": {
-                name: versions[name] for name in ("torch", "transformers") if name in versions
-            },
+            "cpu": list(features),
+            "versions": versions,
             "processes": processes.num_processes(),
             **self.place.describe(),
         }
@@ -176,9 +201,11 @@ class RunContext:
 
     @cached_property
     def data(self) -> Splits:
-        """The splits, with copies of their rows where the recipe augments."""
-        from limbeck.pipeline.steps.copies import with_copies
+        """The splits, with copies of their rows where the recipe augments.
 
+        Raises:
+            ValueError: the data cannot be read, or do not fit the task.
+        """
         splits = load_splits(self.recipe.data, self.task_class, self.rows)
         if self.recipe.augment:
             splits = with_copies(splits, self)
@@ -196,18 +223,30 @@ class RunContext:
         """A split as `task` reads it, encoded once for each preprocessing.
 
         Many texts are packed into a stage of their own, so that they are mapped and not held.
+
+        Args:
+            split: "train", "labelled", "validation" or "test".
+            task: with the preprocessing of the model that is to read it.
         """
+        # A run has one task, so that its preprocessing tells the encodings apart.
         key = digest([split, task.preprocess])
-        if key not in self.encodings:
-            rows = getattr(self.data, split)
-            has_one_text = task.auto_model != "AutoModel"  # packed files hold one text a row
-            is_packed = len(rows) >= PACKED_ROWS and self.reads_tokens and has_one_text
-            self.encodings[key] = self._packed(split, task) if is_packed else task.encode(rows)
+        if key in self.encodings:
+            return self.encodings[key]
+        rows: list[Row] = getattr(self.data, split)
+        # Packed files hold one text a row, and an encoder's rows (`AutoModel`) may be pairs.
+        has_one_text = task.auto_model != "AutoModel"
+        is_packed = len(rows) >= PACKED_ROWS and self.reads_tokens and has_one_text
+        if is_packed:
+            self.encodings[key] = self._packed(split, task)
+        else:
+            self.encodings[key] = task.encode(rows)
         return self.encodings[key]
 
     def _packed(self, split: str, task: Task) -> Sequence[Encoded]:
-        rows = getattr(self.data, split)
+        """A split of many texts, from flat files of the store."""
+        rows: list[Row] = getattr(self.data, split)
         starts = range(0, len(rows), PACKED_CHUNK)
+        # A generator: nothing is encoded where the stage is found, and one chunk at a time else.
         chunks = (task.encode(rows[start : start + PACKED_CHUNK]) for start in starts)
 
         def build(folder: Path) -> None:
@@ -238,28 +277,48 @@ class RunContext:
             ValueError: a user's model of texts came without a tokenizer.
         """
         labels = self.data.labels
+        labelled = self.data.labelled
         own = self.own.get(model_name)
-        if own is not None and own.tokenizer is None:
-            if self.reads_tokens:
-                raise ValueError(
-                    f"model `{model_name}`: say which tokenizer it reads: "
-                    "Own(module, tokenizer=FOLDER)"
-                )
-            return self.task_class(labels, self.task_class.input_type.fit_preprocess(self.data.labelled))
-        name = own.tokenizer if own and own.tokenizer else model_name
+        has_no_folder = own is not None and own.tokenizer is None
+        if has_no_folder and self.reads_tokens:
+            raise ValueError(
+                f"model `{model_name}`: say which tokenizer it reads: Own(module, tokenizer=FOLDER)"
+            )
+        if has_no_folder:
+            # Nothing says how its inputs are scaled, so the labelled rows do.
+            text = self.task_class.input_type.fit_preprocess(labelled)
+            return self.task_class(labels, text)
+        name = model_name
+        if own is not None and own.tokenizer:
+            name = own.tokenizer
         max_tokens = self.recipe.train.max_tokens
-        text = preprocess(name, self.task_class, self.data.labelled, max_tokens)
+        text = preprocess(name, self.task_class, labelled, max_tokens)
         return self.task_class(labels, text)
 
     def create(self, name: str, options: dict[str, Any], task: Task, *, seed: int) -> nn.Module:
-        """The model a recipe names, with a head for the task's labels."""
+        """The model a recipe names, with a head for the task's labels.
+
+        Args:
+            name: one of the user's models, a network of ours, a folder or a hub id.
+            options: the recipe's keys beside the name.
+            task: with this model's preprocessing.
+            seed: of new weights.
+
+        Raises:
+            ValueError: the model cannot be had, or cannot be called as models are.
+        """
         if name not in self.own:
             return create_model(name, options, task, seed=seed)
-        self.own[name].check(task, self.encode("train", task), name)
-        return self.own[name].create()
+        own = self.own[name]
+        own.check(task, self.encode("train", task), name)
+        return own.create()
 
     def reference(self, name: str, options: dict[str, Any]) -> Any:
-        """What a model's name stands for, as part of a key."""
+        """What a model's name stands for, as part of a key.
+
+        Raises:
+            ValueError: no model has this name.
+        """
         if name in self.own:
             return self.own[name].reference()
         return model_reference.reference(name, options)
@@ -273,5 +332,7 @@ class RunContext:
 
     def model_components(self, name: str | None) -> list[tuple[str, str]]:
         """The network of ours that a model's name stands for, if it is one."""
-        is_ours = name is not None and name not in self.own and is_network(name)
-        return [("networks", name)] if is_ours and name is not None else []
+        if name is None or name in self.own:
+            return []
+        # Models of other packages count by these packages' versions.
+        return [("networks", name)] if is_network(name) else []

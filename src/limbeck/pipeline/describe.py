@@ -16,10 +16,12 @@ from limbeck.pipeline.latency import measure_arms
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.steps.scoring import score_teacher
 from limbeck.pipeline.steps.teacher import further_teachers
+from limbeck.pipeline.stored_model import StoredModel
 from limbeck.recipe.model import Recipe, Verdict
 from limbeck.recipe.reading import write
 from limbeck.tasks import SelfSupervised, metrics
 
+# Of report.json, whose JSON Schema is `limbeck schema report`.
 SCHEMA = 1
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
 Resampled = dict[str, dict[str, np.ndarray]]  # (R) values of each metric, by arm
@@ -31,37 +33,46 @@ def final_arm(arms: Arms) -> list[Arm]:
 
 
 def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
-    """report.json: every arm's figures, the verdict, parity, stages, machine."""
+    """report.json: every arm's figures, the verdict, parity, stages, machine.
+
+    Args:
+        run: what the arms shared.
+        arms: every seed of each arm.
+        name: the report's title.
+    """
     recipe = run.recipe
     settings = recipe.verdict or Verdict()
-    # 1. One resample of the test rows serves every arm, so that differences are paired.
+    # 1. One resample of the test rows serves every arm, so that differences are paired. Rows are
+    #    drawn, not units: the words of a sentence are no independent samples.
     shipped = final_arm(arms)[0]
-    weights = resample(len(shipped.scored.offsets) - 1, settings.resamples)
-    resampled = {
-        arm: resampled_metrics([seed.scored for seed in seeds], weights, shipped.task)
-        for arm, seeds in arms.items()
-    }
+    num_rows = len(shipped.scored.offsets) - 1
+    weights = resample(num_rows, settings.resamples)
+    resampled: Resampled = {}
+    for arm, seeds in arms.items():
+        answers = [seed.scored for seed in seeds]
+        resampled[arm] = resampled_metrics(answers, weights, shipped.task)
     # 2. What takes time: layers, then milliseconds, with nothing else running.
     layers = describe_layers(run, arms)
     latency, speed = measure_arms(run, arms, settings.latency_rows, settings.latency_threads)
     # 3. Figures of each arm, and the verdict over them.
-    rows = {
-        arm: describe_arm(seeds, resampled[arm], latency[arm], arms.get("teacher"))
-        for arm, seeds in arms.items()
-    }
+    teachers = arms.get("teacher")
+    rows: dict[str, Any] = {}
+    for arm, seeds in arms.items():
+        rows[arm] = describe_arm(seeds, resampled[arm], latency[arm], teachers)
     parity = describe_parity(arms)
     verdict = None
     if recipe.verdict:
         chance = resampled_constant(recipe, shipped, weights)
         verdict = judge(recipe, rows, resampled, parity, chance)
+    metric = {
+        "name": recipe.judged_metric,
+        "higher_is_better": metrics.sign(recipe.judged_metric) > 0,
+    }
     return {
         "schema": SCHEMA,
         "name": name,
         "task": recipe.task,
-        "metric": {
-            "name": recipe.judged_metric,
-            "higher_is_better": metrics.sign(recipe.judged_metric) > 0,
-        },
+        "metric": metric,
         "arms": rows,
         "verdict": verdict,
         "parity": parity,
@@ -85,24 +96,29 @@ def describe_layers(run: RunContext, arms: Arms) -> dict[str, Any] | None:
     """What the layers of the shipped model lose, of its first seed; None where it is float."""
     name = judged_arm(arms)
     arm = arms[name][0]
-    return {"arm": name, **analyse_layers(run, arm)} if arm.artifact else None
+    if arm.artifact is None:
+        return None
+    return {"arm": name, **analyse_layers(run, arm)}
 
 
 def describe_parity(arms: Arms) -> list[dict[str, Any]]:
     """Parity of every artifact in every runtime that it offers."""
-    return [
-        {"arm": arm, "seed": seed.recipe.train.seed, **row}
-        for arm, seeds in arms.items()
-        for seed in seeds
-        if seed.artifact
-        for row in seed.artifact.parity
-    ]
+    rows: list[dict[str, Any]] = []
+    for arm, seeds in arms.items():
+        for seed in seeds:
+            if seed.artifact:
+                which = {"arm": arm, "seed": seed.recipe.train.seed}
+                rows += [which | row for row in seed.artifact.parity]
+    return rows
 
 
 def resampled_constant(
     recipe: Recipe, shipped: Arm, weights: np.ndarray
 ) -> dict[str, np.ndarray] | None:
-    """(R) resampled metrics of the best constant answer; None for a task without labels of rows."""
+    """(R) resampled metrics of the best constant answer; None for a task without labels of rows.
+
+    The verdict holds teacher and student against it: who is no better has learned nothing.
+    """
     if isinstance(shipped.task, SelfSupervised):
         return None
     constant = best_constant_answer(shipped.scored, shipped.task, recipe.judged_metric)
@@ -112,30 +128,32 @@ def resampled_constant(
 def notes_of_other_teachers(run: RunContext) -> list[str]:
     """What the teachers beside the first, and an assistant, score on the test split."""
     recipe = run.recipe
-    others = {
-        f"teacher {number} ({settings.model})": teacher
-        for number, (settings, teacher) in enumerate(
-            zip(recipe.teachers, further_teachers(recipe, run), strict=True), start=2
-        )
-    }
+    # Nothing is trained here: the arms have asked for all of these, and the store has them.
+    teachers = further_teachers(recipe, run)
+    others: dict[str, StoredModel] = {}
+    # The recipe's `teacher` is the first.
+    for number, teacher in enumerate(teachers, start=2):
+        settings = recipe.teachers[number - 2]
+        others[f"teacher {number} ({settings.model})"] = teacher
     if recipe.assistant:
         others["assistant"] = train_assistant(recipe, run)
     metric = recipe.judged_metric
     notes = []
     for title, model in others.items():
-        value = quality(score_teacher(run, model), model.task)[metric]
+        scored = score_teacher(run, model)
+        value = quality(scored, model.task)[metric]
         notes.append(f"{title}: {metric} {value:.4f}")
     return notes
 
 
 def notes_of_arms(arms: Arms) -> list[str]:
     """What each arm has to say of itself."""
-    return [
-        f"{arm}, seed {seed.recipe.train.seed}: {note}"
-        for arm, seeds in arms.items()
-        for seed in seeds
-        for note in seed.notes
-    ]
+    notes: list[str] = []
+    for arm, seeds in arms.items():
+        for seed in seeds:
+            title = f"{arm}, seed {seed.recipe.train.seed}"
+            notes += [f"{title}: {note}" for note in seed.notes]
+    return notes
 
 
 def judge(
@@ -145,26 +163,41 @@ def judge(
     parity: list[dict[str, Any]],
     chance: dict[str, np.ndarray] | None,
 ) -> dict[str, Any]:
-    """The verdict over the arms' rows; parity that does not hold fails it whatever the figures."""
+    """The verdict over the arms' rows; parity that does not hold fails it whatever the figures.
+
+    Args:
+        recipe: the run's, with a verdict.
+        rows: report.json's `arms`.
+        resampled: (R) values of each metric, by arm.
+        parity: of every artifact, as `describe_parity` gives it.
+        chance: (R) metrics of the best constant answer; None where a task has none.
+    """
     assert recipe.verdict is not None
-    final = judged_arm(rows)
+    # 1. The figures, turned so that higher is better: a rise of an error is a drop.
     metric = recipe.judged_metric
-    sign = metrics.sign(metric)  # a rise of an error is a drop
+    sign = metrics.sign(metric)
+    means = {arm: sign * row["mean"][metric] for arm, row in rows.items()}
+    values = {arm: sign * of_arm[metric] for arm, of_arm in resampled.items()}
+    constant = sign * chance[metric] if chance else None
+    # 2. What was won: the medians of latency, of which the mean would hang on a few slow answers.
+    teacher = rows["teacher"]
+    student = rows[judged_arm(rows)]
     verdict = judge_arms(
-        {arm: sign * row["mean"][metric] for arm, row in rows.items()},
-        {arm: sign * values[metric] for arm, values in resampled.items()},
+        means,
+        values,
         recipe.verdict,
-        chance=sign * chance[metric] if chance else None,
-        speedup=rows["teacher"]["latency_ms"]["p50"] / rows[final]["latency_ms"]["p50"],
-        compression=rows["teacher"]["bytes"] / rows[final]["bytes"],
+        chance=constant,
+        speedup=teacher["latency_ms"]["p50"] / student["latency_ms"]["p50"],
+        compression=teacher["bytes"] / student["bytes"],
     )
-    broken = [
-        f"parity fails: {row['arm']} in {row['runtime']} decides {row['flips']} of "
-        f"{row['units']} otherwise"
-        for row in parity
-        if not row["holds"]
-    ]
-    reasons = verdict["reasons"] + broken
+    # 3. What is shipped must decide as what was judged.
+    reasons = list(verdict["reasons"])
+    for row in parity:
+        if not row["holds"]:
+            reasons.append(
+                f"parity fails: {row['arm']} in {row['runtime']} decides {row['flips']} of "
+                f"{row['units']} otherwise"
+            )
     return verdict | {"reasons": reasons, "kept": not reasons}
 
 
@@ -174,18 +207,29 @@ def describe_arm(
     latency: dict[str, Any],
     teachers: list[Arm] | None,
 ) -> dict[str, Any]:
-    """One row of report.json's arms."""
+    """One row of report.json's arms.
+
+    Args:
+        seeds: the arm, trained with each seed.
+        resampled: (R) values of each of its metrics.
+        latency: its `latency_ms`.
+        teachers: the teacher's arm, which it is compared with; None without a teacher.
+    """
     rows = [describe_seed(seed) for seed in seeds]
-    names = rows[0]["metrics"]
+    means: dict[str, float] = {}
+    for name in rows[0]["metrics"]:
+        of_seeds = [row["metrics"][name] for row in rows]
+        means[name] = float(np.mean(of_seeds))
     # Of a task without labels of rows only figures are kept, no decisions that could agree.
     has_decisions = not isinstance(seeds[0].task, SelfSupervised)
     agreed = None
     if teachers and has_decisions:
         teacher = teachers[0].scored
-        agreed = float(np.mean([agreement(each.scored, teacher, each.task) for each in seeds]))
+        of_seeds = [agreement(each.scored, teacher, each.task) for each in seeds]
+        agreed = float(np.mean(of_seeds))
     return {
         "seeds": rows,
-        "mean": {name: float(np.mean([row["metrics"][name] for row in rows])) for name in names},
+        "mean": means,
         "ci95": {name: interval(values) for name, values in resampled.items()},
         "parameters": seeds[0].num_parameters,
         "bytes": seeds[0].num_bytes,

@@ -1,13 +1,16 @@
-"""What a run will take: its own steps, rehearsed on a few batches of the right size in a cache that is
-thrown away, scaled to the whole work.
+"""What a run will take: its own steps, rehearsed in small and scaled to the whole work.
 
-The rehearsal walks `run_arm` as the run does, with a context that counts: a training takes a few
-steps, and every stage that was built is scaled by what it says of its work (`stage.Work`).
+They are rehearsed on a few batches of the right size, in a cache that is thrown away. The
+rehearsal walks `run_arm` as the run does, with a context that counts: a training takes a few steps,
+and every stage that was built is scaled by what it says of its work (`stage.Work`).
 
 Seconds: each kind of work (float steps, quantized steps, passes without training, one row in a
 runtime) is timed a unit (a padded token, or an image), and the units of the whole are counted on a
-sample of encoded rows. Memory: the peak of this process, whose batches are among the largest, with
-what the rows not encoded here will hold, and the holes that batches of many lengths leave in a heap.
+sample of encoded rows (`volumes`).
+
+Memory: the peak of this process, whose batches are among the largest, with what the rows not
+encoded here will hold, and the holes that batches of many lengths leave in a heap.
+
 Nothing is taken as found in the cache. What the rehearsal raises, the run would have raised later.
 """
 
@@ -27,7 +30,6 @@ from limbeck.artifact.load import load
 from limbeck.core import memory
 from limbeck.core.events import Reporter, silent
 from limbeck.core.files import read_json
-from limbeck.core.memory import peak_mb
 from limbeck.core.store import Store
 from limbeck.data.batches import batch_plan, evaluation_budget, padded_size
 from limbeck.data.splits import Splits
@@ -36,7 +38,7 @@ from limbeck.models.taps import HIDDEN
 from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm, use_machine
 from limbeck.pipeline.arms import arm_title, derive_arms, training_title
 from limbeck.pipeline.context import RunContext
-from limbeck.pipeline.latency import answerers_of
+from limbeck.pipeline.latency import Answer, answerers_of
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
@@ -50,22 +52,27 @@ from limbeck.training.job import Job, measure_nothing
 from limbeck.training.loop import Training, batch_budget
 from limbeck.training.scoring import score_split
 
+# All of these are compromises: a rehearsal should take a minute at most, and err little.
 BATCHES = 3  # drawn for the rehearsal, beside the largest
 SAMPLE_ROWS = 4000  # encoded to count units, at most
 SAMPLE_SECONDS = 1.5  # spent on encoding them, at most
 LEAST_SAMPLE = 64  # rows that are encoded however long they take
-TEST_ROWS = 32
-TIMED_ANSWERS = 20
+TEST_ROWS = 32  # of validation and test, and rows that are copied for `augment`
+TIMED_ANSWERS = 20  # rows that each runtime answers
 # A checkpoint holds the weights and two moments of each; the finished weights stand beside it.
 CHECKPOINT_SIZE = 4
-WARMUP_ROWS = 10  # of `artifact.latency`, which come before those that are timed
+# Of `artifact.latency`, which come before those that are timed.
+WARMUP_ROWS = 10
 
 
 @dataclass(frozen=True)
 class Cost:
     """One stage of the run, all its arms and seeds together.
 
-    `peak_mb` is the process's so far, as report.json has it.
+    stage: its title in the forecast.
+    seconds: in all.
+    peak_mb: the most that the process holds until then, as report.json has it.
+    disk_mb: what the stage leaves in the cache.
     """
 
     stage: str
@@ -80,47 +87,68 @@ def rehearse(
     """The cost of every stage of a run.
 
     Args:
-        splits: the whole data, which took `reading_seconds` to read.
+        recipe: resolved.
+        splits: the whole data.
+        reading_seconds: how long it took to read them.
         tell: hears what the stages tell.
+
+    Returns:
+        A cost for each name of a stage, in the order in which they come.
 
     Raises:
         ValueError: whatever would stop the run, with the stage that it would stop in.
     """
+    # Below the cache, so that disk and speed of the disk are those of the run.
     cache = Store().folder
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=cache) as folder:
         rehearsal = Rehearsal(recipe, splits, reading_seconds, Path(folder), tell)
         try:
             return rehearsal.run()
-        except (RuntimeError, IndexError) as error:  # what torch raises for shapes that do not fit
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"{rehearsal.doing}: a batch cannot be computed: {reason}") from None
-        except ValueError as error:
-            stage = rehearsal.doing.split()[0]
+        # What torch raises for shapes that do not fit.
+        except (RuntimeError, IndexError) as error:
+            first_line = str(error).strip().splitlines()[0]
             raise ValueError(
-                f"{rehearsal.doing}: {str(error).removeprefix(f'{stage}: ')}"
+                f"{rehearsal.doing}: a batch cannot be computed: {first_line}"
             ) from None
+        except ValueError as error:
+            # Some messages name their stage already.
+            stage = rehearsal.doing.split()[0]
+            reason = str(error).removeprefix(f"{stage}: ")
+            raise ValueError(f"{rehearsal.doing}: {reason}") from None
 
 
 class Rehearsal:
-    """A run in small. `doing`: what is under way, for an error."""
+    """A run in small, and what it tells of the whole.
+
+    `context` calls it back: `note_start` where a stage is about to be built, `measure_training` in
+    place of a training, `add_stage` where a stage is built.
+    """
 
     def __init__(
-        self, recipe: Recipe, splits: Splits, reading_seconds: float, folder: Path, tell: Reporter
+        self,
+        recipe: Recipe,
+        splits: Splits,
+        reading_seconds: float,
+        folder: Path,
+        tell: Reporter,
     ) -> None:
         self.recipe = recipe
         self.splits = splits
         self.reading_seconds = reading_seconds
         self.costs: list[Cost] = []
+        # By split and preprocessing.
         self.volumes: dict[tuple[str, str], Volume] = {}
+        # What is under way, for an error: models are the first that can fail.
         self.doing = "model"
         # Of memory: holes of the heap, and the teacher's cache, which counts as this process's once
         # it was read.
         self.holes_mb = 0.0
         self.mapped_mb = 0.0
-        # Of the arm and the training under way.
+        # Of the arm under way: its recipe, and how often the run computes its stages.
         self.arm = recipe
         self.seeds = 1
+        # Of the stage under way: what its training takes in the whole, and what it took here.
         self.training_seconds = 0.0
         self.measuring_seconds = 0.0
         self.context = RunContext(
@@ -133,32 +161,42 @@ class Rehearsal:
 
     def run(self) -> list[Cost]:
         """Data, teacher, every arm, the shipped arm's layers, latency."""
-        recipe, context = self.recipe, self.context
+        recipe = self.recipe
+        context = self.context
         use_machine(recipe)
         arms = {arm_title(recipe): recipe}
+        num_seeds = 1
         if recipe.verdict:
             arms = derive_arms(recipe, 0)
+            num_seeds = recipe.verdict.seeds
+        # 1. Data in small.
         if recipe.augment:
             self.augment()
         context.data = self.sample()
-        # A vocabulary is cut to what many rows use.
+        # A surgery cuts a vocabulary to the words that rows use: a few rows would use too few.
         context.surgery_rows = spread(self.splits.train, SAMPLE_ROWS)
         self.add("data", self.reading_seconds, 0)
+        # 2. The teacher, once for all seeds.
         done: dict[str, Arm] = {}
         if recipe.teacher:
             self.doing = "teacher"
             done["teacher"] = run_teacher_arm(context)
-        self.seeds = recipe.verdict.seeds if recipe.verdict else 1
+        # 3. Every arm, once for each seed in the run.
+        self.seeds = num_seeds
         for name, derived in arms.items():
             self.arm = derived
             done[name] = run_arm(derived, context.store, run=context)
+        # 4. What follows the arms, again once.
         self.seeds = 1
         shipped = done[judged_arm(done)]
         if shipped.artifact:
             analyse_layers(context, shipped)
         self.measure_latency(list(done.values()))
-        encoding = sum(volume.seconds * volume.scale for volume in self.volumes.values())
-        self.add("data", encoding, 0)
+        # 5. Encoding, of which only now is known which models read what.
+        encoding_seconds = 0.0
+        for volume in self.volumes.values():
+            encoding_seconds += volume.seconds * volume.scale
+        self.add("data", encoding_seconds, 0)
         return self.summed()
 
     # The data in small.
@@ -167,7 +205,9 @@ class Rehearsal:
         """Copies of a few rows; from here on the data is as large as with all of them."""
         settings = self.recipe.augment
         assert settings is not None
-        few = Splits(spread(self.splits.labelled, TEST_ROWS), [], [], self.splits.labels)
+        rows = spread(self.splits.labelled, TEST_ROWS)
+        few = Splits(rows, [], [], self.splits.labels)
+        # For the stage that it builds, which is scaled; the copies themselves are left.
         with_copies(few, self.context)
         self.splits = foreseen(self.splits, settings)
 
@@ -177,10 +217,21 @@ class Rehearsal:
         The first row is one of them, which images take their size from.
         """
         splits = self.splits
+        # 1. The student's task. What is fitted to images is fitted to the first of them here: all
+        #    would take too long.
         beginning = splits.train[: SAMPLE_ROWS // 4]
-        self.context.data = Splits(beginning, splits.validation, splits.test, splits.labels)
-        teacher = self.recipe.teacher.model if self.recipe.teacher else ""
-        task = self.context.new_task(self.recipe.student.origin or teacher)
+        self.context.data = Splits(
+            train=beginning,
+            validation=splits.validation,
+            test=splits.test,
+            labels=splits.labels,
+        )
+        origin = self.recipe.student.origin
+        if origin is None:
+            assert self.recipe.teacher is not None
+            origin = self.recipe.teacher.model
+        task = self.context.new_task(origin)
+        # 2. The batches of a training on a sample.
         chosen = spread(splits.train, SAMPLE_ROWS)
         volume = self.volume("train", task, chosen)
         sizes = volume.sizes
@@ -192,39 +243,66 @@ class Rehearsal:
             longest = max(sizes[row] for row in rows)
             return longest * padded_size(sizes, rows)
 
-        wanted = np.concatenate([*plan[:BATCHES], max(plan, key=weight)])
-        rows = [splits.train[0], *(chosen[row] for row in dict.fromkeys(wanted.tolist()))]
+        # 3. The rows of a few of them, each once.
+        heaviest = max(plan, key=weight)
+        wanted = np.concatenate([*plan[:BATCHES], heaviest])
+        numbers = dict.fromkeys(wanted.tolist())
+        rows = [splits.train[0]]
+        rows += [chosen[number] for number in numbers]
         return Splits(
-            rows,
-            spread(splits.validation, TEST_ROWS),
-            spread(splits.test, TEST_ROWS),
-            splits.labels,
+            train=rows,
+            validation=spread(splits.validation, TEST_ROWS),
+            test=spread(splits.test, TEST_ROWS),
+            labels=splits.labels,
         )
 
-    def volume(self, split: str, task: Task, rows: list[Row] | None = None) -> Volume:
-        """A split's whole size for a task, from rows encoded for a second or so."""
+    def volume(
+        self,
+        split: str,
+        task: Task,
+        rows: list[Row] | None = None,
+    ) -> Volume:
+        """A split's whole size for a task, from rows encoded for a second or so.
+
+        Args:
+            split: "train", "labelled", "validation" or "test".
+            task: with the preprocessing of the model that reads it.
+            rows: a sample of the split; drawn here where left out.
+        """
         key = (split, task.preprocess)
-        if key not in self.volumes:
-            whole: list[Row] = getattr(self.splits, split)
-            began = time.perf_counter()
-            encoded: list[Encoded] = []
-            for row in spread(whole, SAMPLE_ROWS) if rows is None else rows:
-                encoded += task.encode([row])
-                is_late = time.perf_counter() - began > SAMPLE_SECONDS
-                if is_late and len(encoded) >= LEAST_SAMPLE:
-                    break
-            self.volumes[key] = Volume(len(whole), encoded, time.perf_counter() - began)
+        if key in self.volumes:
+            return self.volumes[key]
+        whole: list[Row] = getattr(self.splits, split)
+        if rows is None:
+            rows = spread(whole, SAMPLE_ROWS)
+        began = time.perf_counter()
+        encoded: list[Encoded] = []
+        for row in rows:
+            encoded += task.encode([row])
+            is_late = time.perf_counter() - began > SAMPLE_SECONDS
+            if is_late and len(encoded) >= LEAST_SAMPLE:
+                break
+        seconds = time.perf_counter() - began
+        self.volumes[key] = Volume(len(whole), encoded, seconds)
         return self.volumes[key]
 
     def units_of_epoch(self, split: str, task: Task) -> float:
         """Padded units of one epoch over the whole."""
         volume = self.volume(split, task)
-        return volume.trained(batch_budget(self.recipe.train, volume.encoded))
+        budget = batch_budget(self.recipe.train, volume.encoded)
+        return volume.trained(budget)
 
-    def units_of_pass(self, split: str, task: Task, *, one_by_one: bool = False) -> float:
+    def units_of_pass(
+        self,
+        split: str,
+        task: Task,
+        *,
+        one_by_one: bool = False,
+    ) -> float:
         """Padded units of one pass over the whole split without training."""
         volume = self.volume(split, task)
-        return volume.passed(1 if one_by_one else evaluation_budget(volume.encoded))
+        budget = 1 if one_by_one else evaluation_budget(volume.encoded)
+        return volume.passed(budget)
 
     # A training in small.
 
@@ -234,20 +312,23 @@ class Rehearsal:
         # What is measured now and then in the whole would be measured in every step here.
         watchers = replace(job.watchers, measure=measure_nothing)
         training = Training(replace(job, watchers=watchers), folder)
-        pace = quantized_pace = self.pace(training)
-        switch = 1.0
-        setup = 0.0
+        # 1. Seconds a unit: of float steps until quantization begins, if it does, of others after.
+        pace = self.pace(training)
+        setup_seconds = 0.0
         settings = self.arm.quantize
         if job.watchers.before_step and settings:
-            switch = settings.start
-            setup, quantized_pace = self.measure_switch(job, training)
-        assert self.stage.work.task is not None and self.stage.work.split is not None
+            setup_seconds, quantized_pace = self.measure_switch(job, training)
+            pace = settings.start * pace + (1 - settings.start) * quantized_pace
+        # 2. The units of an epoch, and of the validation after it.
+        split = self.stage.work.split
         task = self.stage.work.task
-        step = switch * pace + (1 - switch) * quantized_pace
-        epoch = self.units_of_epoch(self.stage.work.split, task) * step
-        epoch += self.units_of_pass("validation", task) * self.pace_of_pass(job.model, task)
-        self.training_seconds = job.settings.epochs * epoch + setup
+        assert split is not None and task is not None
+        pass_pace = self.pace_of_pass(job.model, task)
+        epoch_seconds = self.units_of_epoch(split, task) * pace
+        epoch_seconds += self.units_of_pass("validation", task) * pass_pace
+        self.training_seconds = job.settings.epochs * epoch_seconds + setup_seconds
         self.measuring_seconds = time.perf_counter() - began
+        # Nothing is logged: the history of a rehearsal is read by nobody.
         return []
 
     def measure_switch(self, job: Job, training: Training) -> tuple[float, float]:
@@ -260,24 +341,31 @@ class Rehearsal:
             for listener in job.watchers.before_step:
                 listener(step, total)
         seconds = time.perf_counter() - began
-        return seconds * self.calibration_scale(settings.calibration_rows), self.pace(training)
+        scale = self.calibration_scale(settings.calibration_rows)
+        return seconds * scale, self.pace(training)
 
     def pace(self, training: Training) -> float:
         """Seconds a unit of a step: every full batch of the sample once, after one to warm up."""
-        steps = [step for step, (epoch, _) in enumerate(training.batches) if epoch == 0]
+        epochs = [epoch for epoch, _ in training.batches]
+        steps = [step for step, epoch in enumerate(epochs) if epoch == 0]
         # What is left over at the end of the sample is rare in the whole.
-        full = max(training.units(step) for step in steps) / 2
-        steps = [step for step in steps if training.units(step) >= full]
+        full_units = max(training.units(step) for step in steps) / 2
+        steps = [step for step in steps if training.units(step) >= full_units]
         total = len(training.batches)
-        seconds = [seconds_of(partial(training.step, step, total)) for step in [steps[0], *steps]]
+        run_step = training.step
+        run_step(steps[0], total)
+        seconds = [seconds_of(partial(run_step, step, total)) for step in steps]
+        # Texts come in batches of many lengths, which leave holes; `memory.Heap` bounds them.
         if training.job.rows.encoded[0].has_tokens:
             holes_mb = (memory.SPREAD - 1) * memory.resident_mb()
             self.holes_mb = max(self.holes_mb, holes_mb)
-        return sum(seconds[1:]) / sum(training.units(step) for step in steps)
+        units = sum(training.units(step) for step in steps)
+        return sum(seconds) / units
 
     def pace_of_pass(self, model: torch.nn.Module, task: Task) -> float:
         """Seconds a unit of a pass without training."""
         encoded = self.context.encode("validation", task)
+        # The first pass also allocates and fills caches.
         score_split(model, encoded[:2], task)
         seconds = seconds_of(lambda: score_split(model, encoded, task))
         return seconds / units_of(encoded)
@@ -287,7 +375,9 @@ class Rehearsal:
     def note_start(self, stage: Stage) -> None:
         """What is under way, for an error, and for the training within."""
         self.stage = stage
-        self.training_seconds = self.measuring_seconds = 0.0
+        self.training_seconds = 0.0
+        self.measuring_seconds = 0.0
+        # Of an arm's own stages the arm is told too; the others are shared.
         if stage.name == "train":
             self.doing = f"train ({training_title(self.arm)})"
         elif stage.name in ("choose", "quantize", "evaluate", "export"):
@@ -297,19 +387,18 @@ class Rehearsal:
 
     def add_stage(self, stage: Stage, folder: Path) -> None:
         """Note what a stage of the whole run costs, from the small one that was just built."""
-        seconds = float(self.context.store.records[-1]["seconds"])
+        # The store has just noted it.
+        record = self.context.store.records[-1]
+        seconds = float(record["seconds"])
         num_bytes = float(bytes_of(folder))
+        # A few measured steps are no part of the run: the whole training stands in their place.
+        trained_seconds = seconds - self.measuring_seconds + self.training_seconds
         if stage.name == "train":
-            self.add(
-                f"train ({training_title(self.arm)})",
-                seconds - self.measuring_seconds + self.training_seconds,
-                num_bytes,
-                times=self.seeds,
-            )
+            title = f"train ({training_title(self.arm)})"
+            self.add(title, trained_seconds, num_bytes, times=self.seeds)
         elif stage.name == "teacher":
             size = CHECKPOINT_SIZE if self.training_seconds else 1
-            seconds += self.training_seconds - self.measuring_seconds
-            self.add("teacher", seconds, size * num_bytes)
+            self.add("teacher", trained_seconds, size * num_bytes)
         elif stage.name == "augment":
             scale = len(self.splits.labelled) / TEST_ROWS
             self.add("augment", seconds * scale, num_bytes * scale)
@@ -320,20 +409,26 @@ class Rehearsal:
         elif stage.name in ("student", "assistant"):
             self.add(stage.name, seconds, num_bytes)
         elif stage.work.calibration_rows is not None:
+            # The bytes of weights do not grow with the rows.
             scale = self.calibration_scale(stage.work.calibration_rows)
             self.add(stage.name, seconds * scale, num_bytes, times=self.seeds)
         else:
-            self.add(stage.name, self.scaled(stage, seconds), 0, times=self.seeds)
+            whole_seconds = self.scaled(stage, seconds)
+            self.add(stage.name, whole_seconds, 0, times=self.seeds)
 
     def scaled(self, stage: Stage, seconds: float) -> float:
         """A stage's seconds on the sample to those on the whole split that it passes over."""
         work = stage.work
         if work.split is None or work.task is None:
             return seconds
-        once = min(seconds, seconds_of(work.once)) if work.once else 0.0
-        here = units_of(self.context.encode(work.split, work.task), one_by_one=work.one_by_one)
+        once_seconds = 0.0
+        if work.once:
+            # On a busy machine the second time may take longer than the whole stage did.
+            once_seconds = min(seconds, seconds_of(work.once))
+        encoded = self.context.encode(work.split, work.task)
+        here = units_of(encoded, one_by_one=work.one_by_one)
         whole = self.units_of_pass(work.split, work.task, one_by_one=work.one_by_one)
-        return once + (seconds - once) * whole / here
+        return once_seconds + (seconds - once_seconds) * whole / here
 
     def add_label(self, stage: Stage, folder: Path, seconds: float) -> None:
         """The teacher's outputs over the sample; arms share those over the whole."""
@@ -342,35 +437,52 @@ class Rehearsal:
         encoded = list(self.context.encode("train", task))
         here = Volume(len(encoded), encoded, 0.0)
         whole = self.volume("train", task)
+        # Files are named `tap.<n>.npy`, `tap.<n>.scale.npy` and so on; the others hold something
+        # for each unit, as those of hidden tensors do.
         taps = read_json(folder / "taps.json")["taps"]
-        kinds = {f"tap.{number}": kind for number, (kind, _) in enumerate(taps)}
+        kinds: dict[str, str] = {}
+        for number, (kind, _) in enumerate(taps):
+            kinds[f"tap.{number}"] = kind
         num_bytes = 0.0
         for path in folder.iterdir():
-            kind = kinds.get(".".join(path.name.split(".")[:2]), HIDDEN)
-            num_bytes += path.stat().st_size * whole.cells(kind) / here.cells(kind)
-        self.mapped_mb += num_bytes / 2**20
+            name = ".".join(path.name.split(".")[:2])
+            kind = kinds.get(name, HIDDEN)
+            # Cells of attention grow with the square of a text's length, others do not.
+            scale = whole.cells(kind) / here.cells(kind)
+            num_bytes += path.stat().st_size * scale
+        self.mapped_mb += num_bytes / memory.MB
         self.add("label", self.scaled(stage, seconds), num_bytes)
 
     def add_export(self, artifact: Path, seconds: float) -> None:
         """Writing the graphs, and answering every test row by itself in each runtime."""
+        # The rows of the sample were answered within the stage.
         rows = len(self.splits.test) - len(self.context.data.test)
-        runtimes = [graph["runtime"] for graph in read_json(artifact / "manifest.json")["graphs"]]
-        answers = [load(artifact, runtime=runtime, threads=1).predict for runtime in runtimes]
-        parity = rows * sum(self.answer_seconds(answers))
-        self.add("export", seconds + parity, 2 * bytes_of(artifact), times=self.seeds)
+        manifest = read_json(artifact / "manifest.json")
+        answers: list[Answer] = []
+        for graph in manifest["graphs"]:
+            predictor = load(artifact, runtime=graph["runtime"], threads=1)
+            answers.append(predictor.predict)
+        parity_seconds = rows * sum(self.answer_seconds(answers))
+        # What is shipped is copied into the run folder: as much again, at most.
+        num_bytes = 2 * bytes_of(artifact)
+        self.add("export", seconds + parity_seconds, num_bytes, times=self.seeds)
 
     def calibration_scale(self, wanted: int) -> float:
         """Calibration rows of the run over those of the rehearsal."""
-        here = len(self.context.data.train)
-        return min(wanted, len(self.splits.train)) / min(wanted, here)
+        here = min(wanted, len(self.context.data.train))
+        whole = min(wanted, len(self.splits.train))
+        return whole / here
 
-    def answer_seconds(self, answers: Sequence[Callable[[Any], Any]]) -> list[float]:
+    def answer_seconds(self, answers: Sequence[Answer]) -> list[float]:
         """Seconds that one raw row takes each of `answers`."""
-        rows = [raw(row) for row in self.context.data.test[:TIMED_ANSWERS]]
+        timed = self.context.data.test[:TIMED_ANSWERS]
+        rows = [raw(row) for row in timed]
         seconds = []
         for answer in answers:
+            # The first answer also allocates and fills caches.
             answer(rows[0])
-            seconds.append(seconds_of(partial(answer_all, answer, rows)) / len(rows))
+            of_all = seconds_of(partial(answer_all, answer, rows))
+            seconds.append(of_all / len(rows))
         return seconds
 
     def measure_latency(self, arms: Sequence[Arm]) -> None:
@@ -378,39 +490,59 @@ class Rehearsal:
         self.doing = "latency"
         settings = self.recipe.verdict or Verdict()
         rows = min(settings.latency_rows, len(self.splits.test)) + WARMUP_ROWS
-        answers = [answer for arm in arms for answer in answerers_of(arm, 1).values()]
-        self.add("latency", rows * sum(self.answer_seconds(answers)), 0)
+        answers: list[Answer] = []
+        for arm in arms:
+            answers += answerers_of(arm, 1).values()
+        seconds = rows * sum(self.answer_seconds(answers))
+        self.add("latency", seconds, 0)
 
     # Sums.
 
-    def add(self, stage: str, seconds: float, disk_bytes: float, *, times: int = 1) -> None:
-        """Note what a stage costs, with the memory of this moment."""
+    def add(
+        self,
+        stage: str,
+        seconds: float,
+        disk_bytes: float,
+        *,
+        times: int = 1,
+    ) -> None:
+        """Note what a stage costs, with the memory of this moment; `times`: how often it is run."""
         unread_mb = sum(volume.unread_mb() for volume in self.volumes.values())
-        held_mb = peak_mb() + unread_mb + self.mapped_mb + self.holes_mb
-        self.costs.append(Cost(stage, times * seconds, held_mb, times * disk_bytes / 2**20))
+        held_mb = memory.peak_mb() + unread_mb + self.mapped_mb + self.holes_mb
+        cost = Cost(
+            stage=stage,
+            seconds=times * seconds,
+            peak_mb=held_mb,
+            disk_mb=times * disk_bytes / memory.MB,
+        )
+        self.costs.append(cost)
 
     def summed(self) -> list[Cost]:
         """One cost for each name, in the order in which the names came."""
-        names = dict.fromkeys(cost.stage for cost in self.costs)
-        return [summed([cost for cost in self.costs if cost.stage == name]) for name in names]
+        by_stage: dict[str, list[Cost]] = {}
+        for cost in self.costs:
+            by_stage.setdefault(cost.stage, []).append(cost)
+        return [summed(costs) for costs in by_stage.values()]
 
 
 def summed(costs: Sequence[Cost]) -> Cost:
-    """The costs of one stage's arms and seeds together."""
+    """Several costs as one, under the first one's name."""
     return Cost(
-        costs[0].stage,
-        sum(cost.seconds for cost in costs),
-        max(cost.peak_mb for cost in costs),
-        sum(cost.disk_mb for cost in costs),
+        stage=costs[0].stage,
+        seconds=sum(cost.seconds for cost in costs),
+        # They come one after the other: the highest peak is that of all.
+        peak_mb=max(cost.peak_mb for cost in costs),
+        disk_mb=sum(cost.disk_mb for cost in costs),
     )
 
 
 def bytes_of(folder: Path) -> int:
-    """On disk."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Of all files in a folder, on disk."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files)
 
 
-def answer_all(answer: Callable[[Any], Any], rows: Sequence[Any]) -> None:
+def answer_all(answer: Answer, rows: Sequence[Any]) -> None:
     """Each row by itself."""
     for row in rows:
         answer(row)

@@ -21,38 +21,63 @@ from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.steps.speed_references import speed_references
 from limbeck.tasks import collate
 
+# From raw input to decoded answer.
 Answer = Callable[[Any], Any]
-Answerers = dict[tuple[str, str], Answer]  # by arm, or format of a reference, and runtime
+# By (arm, or format of a reference; runtime).
+Answerers = dict[tuple[str, str], Answer]
+# What a float arm's runtime is called in a report.
 PYTORCH = "pytorch"
 
 
 def measure_arms(
-    run: RunContext, arms: Mapping[str, list[Arm]], num_rows: int, threads: int
+    run: RunContext,
+    arms: Mapping[str, list[Arm]],
+    num_rows: int,
+    threads: int,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
     """How long every arm takes for one row, and how the shipped artifact compares.
 
-    Float arms answer in PyTorch, artifacts in the fastest runtime that they offer.
+    Float arms answer in PyTorch, artifacts in the fastest runtime that they offer; of each arm the
+    first seed, since time does not hang on the values of weights.
+
+    Args:
+        run: what the arms share.
+        arms: every seed of each arm.
+        num_rows: how many rows of the test split are timed.
+        threads: with which all answer.
 
     Returns:
         (p50 and p99 in milliseconds by arm, report.json's `speed`; None for a float arm).
     """
+    # No stage of the store: what a machine takes today is measured today.
     began = time.perf_counter()
     run.store.tell(Started("latency"))
     torch.set_num_threads(threads)
+    # 1. Everything is opened before anything is timed.
     answerers: Answerers = {}
-    for name, (arm, *_) in arms.items():
-        for runtime, answer in answerers_of(arm, threads).items():
+    for name, seeds in arms.items():
+        for runtime, answer in answerers_of(seeds[0], threads).items():
             answerers[name, runtime] = answer
-    rows = [inputs.raw(row) for row in run.data.test[:num_rows]]
+    # 2. The arms, in turn.
+    timed = run.data.test[:num_rows]
+    rows = [inputs.raw(row) for row in timed]
     best = fastest(answerers, rows)
+    # 3. The shipped artifact beside its references.
     shipped = judged_arm(arms)
-    own = {key: answer for key, answer in answerers.items() if key[0] == shipped}
+    own: Answerers = {}
+    for (name, runtime), answer in answerers.items():
+        if name == shipped:
+            own[name, runtime] = answer
     compared = compare(run, arms[shipped][0], own, rows, threads)
-    run.store.tell(Ended("latency", round(time.perf_counter() - began, 3)))
-    summaries = {
-        name: latency.summary(milliseconds, threads=threads, runtime=runtime)
-        for name, (runtime, milliseconds) in best.items()
-    }
+    seconds = time.perf_counter() - began
+    run.store.tell(Ended("latency", round(seconds, 3)))
+    summaries: dict[str, dict[str, Any]] = {}
+    for name, (runtime, milliseconds) in best.items():
+        summaries[name] = latency.summary(
+            milliseconds,
+            threads=threads,
+            runtime=runtime,
+        )
     return summaries, compared
 
 
@@ -61,8 +86,13 @@ def answerers_of(arm: Arm, threads: int) -> dict[str, Answer]:
     if arm.artifact is None:
         return {PYTORCH: pytorch_answerer(arm)}
     folder = arm.artifact.folder
-    runtimes = [graph["runtime"] for graph in read_json(folder / "manifest.json")["graphs"]]
-    return {runtime: load(folder, runtime=runtime, threads=threads).predict for runtime in runtimes}
+    manifest = read_json(folder / "manifest.json")
+    answerers: dict[str, Answer] = {}
+    for graph in manifest["graphs"]:
+        runtime = graph["runtime"]
+        predictor = load(folder, runtime=runtime, threads=threads)
+        answerers[runtime] = predictor.predict
+    return answerers
 
 
 def pytorch_answerer(arm: Arm) -> Answer:
@@ -72,45 +102,80 @@ def pytorch_answerer(arm: Arm) -> Answer:
 
     def answer(given: Any) -> Any:
         row = task.row(given)
-        batch = to_torch(collate(task.encode([row]), np.zeros(1, int), task.padding))
+        encoded = task.encode([row])
+        batch = to_torch(collate(encoded, np.zeros(1, int), task.padding))
         with torch.inference_mode():
-            return task.decode(row, run_model(model, batch).logits[0].numpy())
+            outputs = run_model(model, batch)
+            # An arm's model lies on the CPU, as a verdict is measured there.
+            return task.decode(row, outputs.logits[0].numpy())
 
     return answer
 
 
-def fastest(answerers: Answerers, rows: list[Any]) -> dict[str, tuple[str, np.ndarray]]:
+def fastest(
+    answerers: Answerers,
+    rows: list[Any],
+) -> dict[str, tuple[str, np.ndarray]]:
     """Of each name the runtime whose median is the smallest; all take turns.
+
+    Args:
+        answerers: by (name, runtime).
+        rows: raw inputs.
 
     Returns:
         (runtime, milliseconds of each row) by name.
     """
-    titles = {key: "/".join(key) for key in answerers}
-    measured = latency.latencies({titles[key]: each for key, each in answerers.items()}, rows)
+    # `latencies` knows its answerers by one word each.
+    by_title: dict[str, Answer] = {}
+    for (name, runtime), answer in answerers.items():
+        by_title[f"{name}/{runtime}"] = answer
+    measured = latency.latencies(by_title, rows)
     best: dict[str, tuple[str, np.ndarray]] = {}
-    for key, title in titles.items():
-        name, runtime = key
-        milliseconds = measured[title]
-        if name not in best or np.median(milliseconds) < np.median(best[name][1]):
+    smallest: dict[str, float] = {}
+    for name, runtime in answerers:
+        milliseconds = measured[f"{name}/{runtime}"]
+        median = float(np.median(milliseconds))
+        if median < smallest.get(name, np.inf):
+            smallest[name] = median
             best[name] = (runtime, milliseconds)
     return best
 
 
 def compare(
-    run: RunContext, arm: Arm, own: Answerers, rows: list[Any], threads: int
+    run: RunContext,
+    arm: Arm,
+    own: Answerers,
+    rows: list[Any],
+    threads: int,
 ) -> dict[str, Any] | None:
     """report.json's `speed`: the artifact beside the same student in int8 and in float32.
 
-    It is a round of its own: what answers right after PyTorch takes up to a tenth longer. None for
-    a float arm.
+    It is a round of its own: what answers right after PyTorch takes up to a tenth longer.
+
+    Args:
+        run: what the arms share.
+        arm: the shipped one.
+        own: what answers of it, by (its name, runtime).
+        rows: raw inputs.
+        threads: with which all answer.
+
+    Returns:
+        None for a float arm.
     """
     if arm.artifact is None:
         return None
+    # Graphs of the references are read while they answer, and thrown away with the folder.
     with tempfile.TemporaryDirectory(prefix="speed-references-") as folder:
         references = speed_references(
-            arm.recipe, run, arm.student, arm.artifact.folder, Path(folder), threads
+            arm.recipe,
+            run,
+            arm.student,
+            arm.artifact.folder,
+            Path(folder),
+            threads,
         )
         best = fastest(own | references.answerers, rows)
+    # `own` is of one arm.
     (name,) = {owner for owner, _ in own}
     others = {form: best[form] for form in references.bytes}
     return {

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def analyse_layers(run: RunContext, arm: "Arm") -> dict[str, Any]:
-    """The layers of an arm's quantized model on its test rows (`analysis.layers.measure`)."""
+    """The layers of an arm's quantized model on its test rows (`analysis.layers.measure`).
+
+    Args:
+        run: what the arms share.
+        arm: one that quantizes.
+    """
     settings = arm.recipe.quantize
     assert settings is not None
     encoded = run.encode("test", arm.task)
@@ -86,6 +91,7 @@ def judge_layers(
             "formats": sorted(judged.formats),
             "range": settings.range,
             "rows": settings.calibration_rows,
+            # Which weights share a scale, which a recipe may say of each module.
             "groups": {name: layer.quantizer.groups for name, layer in judged.layers.items()},
             **run.environment(),
         },

@@ -5,8 +5,8 @@ from typing import Any
 
 from limbeck.core.files import digest, file_digest
 from limbeck.models import timm_models
+from limbeck.models.create import is_network
 from limbeck.models.hub import locate, quiet, reading
-from limbeck.models.load import is_network
 
 # Weights, configurations and tokenizers; a README beside them changes nothing.
 COUNTED = (".json", ".safetensors", ".txt", ".model")
@@ -15,16 +15,23 @@ COUNTED = (".json", ".safetensors", ".txt", ".model")
 def reference(name: str, options: dict[str, Any]) -> Any:
     """A network's options, a folder's bytes, or a hub id at its commit.
 
+    Args:
+        name: as a recipe has it.
+        options: the recipe's keys beside the name, which only networks of ours take.
+
     Raises:
         ValueError: it is none of them.
     """
     if is_network(name):
         return {"network": name, "options": options}
     if name.startswith(timm_models.PREFIX):
-        return {"timm": name, "version": timm_models.library().__version__}
+        version = timm_models.library().__version__
+        return {"timm": name, "version": version}
     folder = Path(locate(name))
     if folder.is_dir():
+        # Its bytes and not its path: a folder may be moved, or filled anew.
         return {"folder": folder_reference(folder)}
+    # Imported here: it takes seconds, and networks of ours do without.
     import transformers
 
     with reading(name), quiet():
@@ -34,5 +41,8 @@ def reference(name: str, options: dict[str, Any]) -> Any:
 
 def folder_reference(folder: Path) -> str:
     """SHA-256 (hex) of the files of a model's folder that count."""
-    wanted = sorted(path for path in folder.iterdir() if path.suffix in COUNTED)
-    return digest({path.name: file_digest(path) for path in wanted})
+    digests: dict[str, str] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in COUNTED:
+            digests[path.name] = file_digest(path)
+    return digest(digests)

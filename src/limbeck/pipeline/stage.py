@@ -1,7 +1,7 @@
 """A stage: one step of a run whose result is kept in the store and found again.
 
 A stage is (name, inputs, function). Its key is made from the digests of its inputs and of the code
-that its function reaches (`code_digest`).
+that its function reaches (`code_digest`): whatever of these changes, the stage is built anew.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ from limbeck.tasks import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How a stage's seconds grow with the data, for the forecast.
+    """How a stage's seconds grow with the data, for the forecast, which builds it on a few rows.
 
     split, task: they grow as a pass over this split, as this task reads it; constant without.
-    one_by_one: that pass takes one row at a time.
-    calibration_rows: they grow with at most as many training rows.
+    one_by_one: whether that pass takes one row at a time.
+    calibration_rows: they grow with the training rows, up to so many.
     once: does again what takes as long however many rows there are (loading a model).
     """
 
@@ -33,7 +33,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One step.
+    """One step of a run, before it is known whether the store has its result already.
 
     name: the beginning of its folder's name in the store.
     inputs: plain data that says all the result depends on beside the code.
@@ -55,6 +55,11 @@ class Stage:
 
     @property
     def key(self) -> dict[str, Any]:
-        """Everything that the result depends on."""
-        function = self.build.func if isinstance(self.build, partial) else self.build
-        return {**self.inputs, "code": code_digest([function.__module__], self.components)}
+        """Everything that the result depends on, as plain data."""
+        function = self.build
+        # A partial is an object of functools, and would say so when asked for its module.
+        if isinstance(function, partial):
+            function = function.func
+        # The whole module counts, not the function alone: what it calls stands beside it.
+        code = code_digest([function.__module__], self.components)
+        return {**self.inputs, "code": code}

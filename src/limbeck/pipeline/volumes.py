@@ -1,4 +1,9 @@
-"""How much work a whole split is, told from a sample of its encoded rows."""
+"""How much work a whole split is, told from a sample of its encoded rows.
+
+A unit of work is a padded token of a text, or an image (`core.events`). Rows of similar length
+share a batch, so how much is padded depends on how many rows there are to choose from: a sample has
+fewer, and its batches are made smaller by as much.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +22,20 @@ from limbeck.distillation import ragged_cache
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
 
-OBJECT_BYTES = 100  # about what a Python object takes beside its content
-ROW_BYTES = 400  # about what the objects around one encoded row take
+# About what a Python object takes beside its content (a numpy array's header).
+OBJECT_BYTES = 100
+# About what the objects around one encoded row take (its dataclass, its dict of inputs).
+ROW_BYTES = 400
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A split as one model reads it: `rows` in the whole, some of them `encoded` in `seconds`."""
+    """A split as one model reads it.
+
+    rows: how many there are in the whole.
+    encoded: some of them, encoded.
+    seconds: how long that took.
+    """
 
     rows: int
     encoded: list[Encoded]
@@ -43,30 +55,45 @@ class Volume:
         """Padded units of an epoch of the whole.
 
         A sample smaller than a pool of batches is cut finer, so that rows as similar meet.
+
+        Args:
+            budget: the most that a padded batch may cost.
         """
-        pool = LENGTH_POOL * budget / float(np.mean(self.sizes))
-        share = min(1.0, len(self.encoded) / min(pool, self.rows))
-        finer = max(1, int(budget * share))
-        return self._padded(batch_plan(self.sizes, finer, seed=0, epoch=0))
+        # Rows are sorted within a pool: how many rows it has in the whole decides how alike the
+        # neighbours are.
+        mean_size = float(np.mean(self.sizes))
+        pool_rows = LENGTH_POOL * budget / mean_size
+        share = min(1.0, len(self.encoded) / min(pool_rows, self.rows))
+        finer_budget = max(1, int(budget * share))
+        # Any seed and epoch will do: only how rows are shuffled depends on them.
+        plan = batch_plan(self.sizes, finer_budget, seed=0, epoch=0)
+        return self._padded(plan)
 
     def passed(self, budget: int) -> float:
         """Padded units of a pass over the whole.
 
         The whole is cut by size: the sample is cut as much finer as it is smaller.
+
+        Args:
+            budget: the most that a padded batch may cost.
         """
-        finer = max(1, int(budget / self.scale))
-        return self._padded(in_order(self.sizes, finer))
+        finer_budget = max(1, int(budget / self.scale))
+        batches = in_order(self.sizes, finer_budget)
+        return self._padded(batches)
 
     def _padded(self, batches: Sequence[np.ndarray]) -> float:
-        return self.scale * sum(padded_size(self.sizes, rows) for rows in batches)
+        """The whole's units, from the sample's batches."""
+        units = sum(padded_size(self.sizes, rows) for rows in batches)
+        return self.scale * units
 
     def cells(self, kind: str) -> float:
-        """What a teacher's cache holds of the whole, of a kind of output."""
+        """What a teacher's cache holds of the whole, of a kind of output (`ragged_cache`)."""
         counts = ragged_cache.count_cells(kind, self.encoded, np.array(self.sizes))
         return self.scale * int(counts.sum())
 
     def unread_mb(self) -> float:
-        """What the rows will hold that are not encoded yet. Images hold nothing."""
+        """The memory of the rows that are not encoded yet."""
+        # Images are kept as they were read, and become inputs batch by batch.
         if not self.encoded[0].has_tokens:
             return 0.0
         held = sum(_held_bytes(row) for row in self.encoded)
@@ -76,18 +103,22 @@ class Volume:
 def _held_bytes(row: Encoded) -> int:
     """What one encoded text takes in memory."""
     arrays = (*row.inputs.values(), row.labels)
-    return sum(array.nbytes + OBJECT_BYTES for array in arrays) + ROW_BYTES
+    num_bytes = sum(array.nbytes + OBJECT_BYTES for array in arrays)
+    return num_bytes + ROW_BYTES
 
 
 def units_of(encoded: Sequence[Encoded], *, one_by_one: bool = False) -> float:
     """Padded units of one pass over these very rows."""
     sizes = [row.size for row in encoded]
-    return sum(padded_size(sizes, rows) for rows in evaluation_batches(encoded, one_by_one))
+    batches = evaluation_batches(encoded, one_by_one)
+    return sum(padded_size(sizes, rows) for rows in batches)
 
 
 def spread(rows: list[Row], count: int) -> list[Row]:
     """At most `count` rows, drawn by a fixed seed, in their order."""
     if len(rows) <= count:
         return rows
-    chosen = np.random.default_rng(0).choice(len(rows), count, replace=False)
+    # Not every n-th row: a file may repeat its labels in that rhythm.
+    generator = np.random.default_rng(0)
+    chosen = generator.choice(len(rows), count, replace=False)
     return [rows[number] for number in np.sort(chosen)]

@@ -1,1 +1,4 @@
-"""The one training loop, its checkpoints and devices, and passes over a split without training. It knows neither distillation nor bits."""
+"""The one training loop, its checkpoints and devices, and passes over a split without training.
+
+It knows neither distillation nor bits.
+"""

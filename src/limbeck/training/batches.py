@@ -22,7 +22,8 @@ def parts_of(num_rows: int, count: int) -> tuple[int, ...]:
         >>> parts_of(5, 2)
         (3, 2)
     """
-    shares = np.array_split(np.arange(num_rows), count)
+    rows = np.arange(num_rows)
+    shares = [shard(rows, index, count) for index in range(count)]
     return tuple(len(share) for share in shares)
 
 

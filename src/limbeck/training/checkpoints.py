@@ -17,14 +17,22 @@ from torch import nn
 from limbeck.core.files import write_bytes
 from limbeck.models.weights import model_state, restore_state
 
+# In a stage's folder. The store deletes the folder `checkpoint` once the stage is whole.
 FILE = "checkpoint/last.safetensors"
 
+# What the optimizer's tensors are called in the file, beside those of the modules.
+OPTIMIZER = "optimizer"
+
+# What was logged, point after point, as plain data.
 History = list[dict[str, Any]]
 
 
 def trained_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     """The parameters of an optimizer, group after group: their order names its state in a file."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters: list[nn.Parameter] = []
+    for group in optimizer.param_groups:
+        parameters += group["params"]
+    return parameters
 
 
 def write_checkpoint(
@@ -40,25 +48,36 @@ def write_checkpoint(
     Args:
         folder: of the stage under way.
         modules: what is trained, by the name of its part of the file.
+        optimizer: over the parameters of `modules`.
+        step: how many steps are done.
+        history: what was logged in them.
     """
-    tensors = {
-        f"{part}.{name}": tensor
-        for part, module in modules.items()
-        for name, tensor in model_state(module).items()
-    }
+    tensors: dict[str, torch.Tensor] = {}
+    for part, module in modules.items():
+        for name, tensor in model_state(module).items():
+            tensors[f"{part}.{name}"] = tensor
+    # An optimizer knows its parameters by identity, which no file keeps: they are numbered.
     for index, parameter in enumerate(trained_parameters(optimizer)):
         for key, value in optimizer.state[parameter].items():
-            tensors[f"optimizer.{index}.{key}"] = value
+            tensors[f"{OPTIMIZER}.{index}.{key}"] = value
     on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    # A header of safetensors holds strings alone.
+    header = {"step": str(step), "history": json.dumps(history)}
     path = folder / FILE
     path.parent.mkdir(exist_ok=True)
-    write_bytes(path, save(on_cpu, {"step": str(step), "history": json.dumps(history)}))
+    # One file, so that weights and step cannot be of two different moments.
+    write_bytes(path, save(on_cpu, header))
 
 
 def read_checkpoint(
     folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> tuple[int, History]:
-    """Put the last checkpoint back into `modules` and `optimizer`.
+    """Put the last checkpoint back into `modules` and `optimizer`, in place.
+
+    Args:
+        folder: of the stage under way.
+        modules: as `write_checkpoint` got them; on any device.
+        optimizer: over the parameters of `modules`.
 
     Returns:
         (the step to run next, the history); (0, []) where there is no checkpoint.
@@ -73,21 +92,20 @@ def read_checkpoint(
         header = file.metadata()
         names = list(file.keys())
         tensors = {name: file.get_tensor(name) for name in names}
-    parts: dict[str, dict[str, torch.Tensor]] = {name: {} for name in (*modules, "optimizer")}
+    # 1. The tensors of each part, under their names there.
+    parts: dict[str, dict[str, torch.Tensor]] = {OPTIMIZER: {}}
+    for part in modules:
+        parts[part] = {}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = tensor
+    # 2. The modules, whose parameters stay the objects that the optimizer knows.
     for part, module in modules.items():
         restore_state(module, parts[part])
-    for index, parameter in enumerate(trained_parameters(optimizer)):
-        prefix = f"{index}."
-        saved = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in parts["optimizer"].items()
-            if name.startswith(prefix)
-        }
-        if saved:
-            optimizer.state[parameter] = {
-                key: value.to(parameter.device) for key, value in saved.items()
-            }
+    # 3. The optimizer's state of each parameter.
+    parameters = trained_parameters(optimizer)
+    for name, tensor in parts[OPTIMIZER].items():
+        index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        optimizer.state[parameter][key] = tensor.to(parameter.device)
     return int(header["step"]), json.loads(header["history"])

@@ -1,8 +1,10 @@
-"""Where a training computes: on which device, in which of several processes, in which number format.
+"""Where a training computes: on which device, in which process, in which number format.
 
-`accelerate` owns the device. This file makes the accelerator, moves a model and moves a batch;
-nothing else in limbeck names a device, and every tensor that a component makes is made on the
-device of its input. Scores that a verdict or parity stands on are computed on the CPU in float32.
+`accelerate` owns the device. This file makes the accelerator and moves a model; a batch is moved by
+`models.torch_batches.to_device`. Nothing else in limbeck names a device, and every tensor that a
+component makes is made on the device of its input.
+
+Scores that a verdict or parity stands on are computed on the CPU in float32.
 """
 
 import contextlib
@@ -17,13 +19,23 @@ from limbeck.core import machine
 
 Model = TypeVar("Model", bound=nn.Module)
 
-# Read by accelerate itself: how a device that no recipe can name (a test's, an experiment's) is chosen.
+# Read by accelerate itself: how a device that no recipe can name (a test's, an experiment's) is
+# chosen.
 OVERRIDE = "ACCELERATE_TORCH_DEVICE"
+# The number of this process on its machine, as `torchrun` tells it.
+LOCAL_RANK = "LOCAL_RANK"
 CPU_BUILD = (
     "this PyTorch ({version}) was built without {kind}. Install the build of torch for your "
     "{maker} (pytorch.org, Get Started, lists the command), or say `train.device: cpu`"
 )
-MAKERS = {"cuda": "NVIDIA or AMD GPU", "xpu": "Intel GPU", "mps": "Mac"}
+# Whose hardware each kind of device is; torch calls AMD's `cuda` too.
+MAKERS = {
+    "cuda": "NVIDIA or AMD GPU",
+    "xpu": "Intel GPU",
+    "mps": "Mac",
+}
+# What `auto` looks for, in this order; a machine has seldom more than one of them.
+PREFERRED = ("cuda", "mps", "xpu")
 
 
 def resolve(choice: str) -> torch.device:
@@ -39,24 +51,33 @@ def resolve(choice: str) -> torch.device:
     if choice == "auto":
         if os.environ.get(OVERRIDE):
             return torch.device(os.environ[OVERRIDE])
-        here = [kind for kind in ("cuda", "mps", "xpu") if is_available(kind)]
+        here = [kind for kind in PREFERRED if is_available(kind)]
         return _numbered(torch.device(here[0] if here else "cpu"))
     device = torch.device(choice)
     if device.type != "cpu" and not is_available(device.type):
         raise ValueError(f"train.device: {choice}: {_why_not(device.type)}")
+    # Of the choices that a recipe may make, only `cuda:N` has a number.
     if device.index is not None and device.index >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise ValueError(
-            f"train.device: {choice}: this machine has {count} GPU{'s' * (count > 1)}, "
-            f"numbered from 0. Say cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}, or auto"
-        )
+        raise ValueError(f"train.device: {choice}: {_which_numbers()}")
     return _numbered(device)
+
+
+def _which_numbers() -> str:
+    """How many GPUs there are, and which numbers may be said."""
+    count = torch.cuda.device_count()
+    if count > 1:
+        return (
+            f"this machine has {count} GPUs, numbered from 0. Say cuda:0 to cuda:{count - 1}, "
+            "or auto"
+        )
+    return f"this machine has {count} GPU, numbered from 0. Say cuda:0, or auto"
 
 
 def _numbered(device: torch.device) -> torch.device:
     """A GPU with its number: of several processes, each takes the one that `torchrun` gives it."""
     if device.type in ("cuda", "xpu") and device.index is None:
-        return torch.device(device.type, int(os.environ.get("LOCAL_RANK", 0)))
+        number = int(os.environ.get(LOCAL_RANK, 0))
+        return torch.device(device.type, number)
     return device
 
 
@@ -69,15 +90,17 @@ def is_available(kind: str) -> bool:
 
 def _why_not(kind: str) -> str:
     """Why a kind of device is not to be had, and the cure."""
+    maker = MAKERS[kind]
     is_built = {
+        # `hip` is the version of AMD's library, in a build for AMD's GPUs.
         "cuda": torch.backends.cuda.is_built() or torch.version.hip is not None,
         "mps": torch.backends.mps.is_built(),
         "xpu": torch.xpu._is_compiled(),
     }
     if not is_built[kind]:
-        return CPU_BUILD.format(version=torch.__version__, kind=kind.upper(), maker=MAKERS[kind])
+        return CPU_BUILD.format(version=torch.__version__, kind=kind.upper(), maker=maker)
     return (
-        f"no {MAKERS[kind]} is visible to PyTorch here. Look at its driver and at "
+        f"no {maker} is visible to PyTorch here. Look at its driver and at "
         "CUDA_VISIBLE_DEVICES, or say `train.device: cpu`"
     )
 
@@ -85,15 +108,20 @@ def _why_not(kind: str) -> str:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 natively."""
     if device.type == "cuda":
+        # Not where it is emulated (NVIDIA's before Ampere), which saves no time.
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         return machine.has_bfloat16()
+    # Intel's GPUs have it; of Apple's the newer ones do, and torch does not tell which these are.
     return device.type == "xpu"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one run computes. `accelerator` is the one of this process (`accelerate.Accelerator`)."""
+    """Where one run computes.
+
+    accelerator: the one of this process (`accelerate.Accelerator`).
+    """
 
     accelerator: Any
 
@@ -121,14 +149,19 @@ class Place:
         Raises:
             ValueError: bfloat16 is asked of a GPU without it.
         """
+        on_cpu = self.device.type == "cpu"
         if choice == "auto":
-            is_worth_it = reads_text or self.device.type != "cpu"
-            choice = "bfloat16" if is_worth_it and has_bfloat16(self.device) else "float32"
-        elif choice == "bfloat16" and self.device.type != "cpu" and not has_bfloat16(self.device):
-            raise ValueError(
-                f"train.dtype: {self.device} has no bfloat16. Say `train.dtype: float32`, or auto"
-            )
-        return torch.bfloat16 if choice == "bfloat16" else torch.float32
+            is_worth_it = reads_text or not on_cpu
+            is_wanted = is_worth_it and has_bfloat16(self.device)
+        else:
+            is_wanted = choice == "bfloat16"
+            # A CPU without it emulates it: slow, but a recipe may ask for it.
+            if is_wanted and not on_cpu and not has_bfloat16(self.device):
+                raise ValueError(
+                    f"train.dtype: {self.device} has no bfloat16. "
+                    "Say `train.dtype: float32`, or auto"
+                )
+        return torch.bfloat16 if is_wanted else torch.float32
 
     def describe(self) -> dict[str, str]:
         """The device's kind and name, for the key of what was trained on it; empty for the CPU.
@@ -137,10 +170,12 @@ class Place:
         """
         if self.device.type == "cpu":
             return {}
-        name = self.device.type
-        if self.device.type == "cuda":
+        kind = self.device.type
+        name = kind
+        if kind == "cuda":
+            # Two kinds of GPU may add up in another order, and end with other last bits.
             name = torch.cuda.get_device_name(self.device)
-        return {"device": self.device.type, "device_name": name}
+        return {"device": kind, "device_name": name}
 
 
 def open_place(choice: str) -> Place:
@@ -159,6 +194,7 @@ def open_place(choice: str) -> Place:
         AcceleratorState._reset_state(reset_partial_state=True)
     if device.type == "cpu":
         return Place(Accelerator(cpu=True))
+    # A variable and no argument: accelerate has none that names one device of several.
     with _environment(OVERRIDE, str(device)):
         return Place(Accelerator())
 
@@ -175,6 +211,7 @@ def _environment(name: str, value: str) -> Any:
     try:
         yield
     finally:
+        # Put back, for `resolve` reads it too: the next run would take it for the user's wish.
         if before is None:
             del os.environ[name]
         else:

@@ -17,10 +17,18 @@ from limbeck.models.taps import Outputs, Tap
 from limbeck.recipe.model import Train
 from limbeck.tasks import Batch, Encoded
 
+# (batch in numpy arrays, generator) -> the batch to train on.
 Draw = Callable[[Batch, np.random.Generator], Batch]
+# (batch on the device, epoch, step) -> the batch with its images augmented.
 View = Callable[[Batch, int, int], Batch]
-Measure = Callable[[Outputs, Outputs | None, Mapping[str, torch.Tensor], float], dict[str, float]]
+# (student, teacher, parts of the loss, progress) -> figures by name.
+Measure = Callable[
+    [Outputs, Outputs | None, Mapping[str, torch.Tensor], float],
+    dict[str, float],
+]
+# (step, how many there are) -> its kind of work.
 KindOfStep = Callable[[int, int], str]
+# (step, how many there are).
 BeforeStep = Callable[[int, int], None]
 
 
@@ -33,12 +41,21 @@ class Minimised(Protocol):
     """
 
     def __call__(
-        self, student: Outputs, teacher: Outputs, batch: Batch, progress: float
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
 
     def raise_if_diverged(self) -> None:
-        """Raises Diverged, naming the first part that was not finite; waits for the device."""
+        """Look at what was remembered since the last look; this waits for the device.
 
+        Raises:
+            Diverged: a part was not finite; names the first.
+        """
+
+    # As `nn.Module` has it: the optimizer trains these beside the model's.
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
 
 
@@ -75,8 +92,11 @@ def no_teacher(batch: Batch) -> None:
 class TrainingRows:
     """The rows, and what each step makes of them.
 
-    `draw(batch, generator)` makes of a numpy batch the one to train on (masked words, say), by a
-    generator that (seed, step) alone decides. `view(batch, epoch, step)` augments its images.
+    encoded: every row of the split, encoded.
+    padding: of each input, what fills it up to the longest row of a batch.
+    draw: (batch, generator) makes of a numpy batch the one to train on (masked words, say), by a
+        generator that (seed, step) alone decides.
+    view: (batch, epoch, step) augments its images.
     """
 
     encoded: Sequence[Encoded]
@@ -87,7 +107,11 @@ class TrainingRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """`metrics()` is asked at the end of every epoch; `units` is what asking costs."""
+    """What is asked at the end of every epoch.
+
+    metrics: computes the figures by name.
+    units: what asking costs, in padded tokens or images, for the time left.
+    """
 
     metrics: Callable[[], dict[str, float]]
     units: float
@@ -105,6 +129,7 @@ class Watchers:
 
     before_step: Sequence[BeforeStep] = ()
     measure: Measure = measure_nothing
+    # `str()` is the empty text: nothing to add.
     diagnose: Callable[[], str] = str
 
 
@@ -112,12 +137,19 @@ class Watchers:
 class Job:
     """One training, on the device where `model` lies.
 
+    objective: what is minimised (`Minimised`), on the same device.
+    settings: the recipe's `train`.
+    dtype: what matrix products are computed in.
     taps: what is read inside the model for the losses.
     teacher: answers a batch, from its cache or live; None where no loss asks it.
+    watchers: who looks on.
+    validation: what is asked after every epoch; None for nothing.
     kind: (step, total) -> the step's kind of work, for the time left (`core.events`).
+    tell: hears how far it is.
     """
 
     model: nn.Module
+    # Not `Minimised`: it is a module too, and Python has no type for both at once.
     objective: Any
     rows: TrainingRows
     settings: Train

@@ -1,4 +1,7 @@
-"""A model's answers on a split, in evaluation mode and float32, on the device where the model lies."""
+"""A model's answers on a split: in evaluation mode, in float32, on the model's own device.
+
+Shapes: W units of a row, V labels.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,9 +29,12 @@ def score_split(
     """The model's logits on every row, or what a self-supervised task keeps of them.
 
     Args:
+        model: on any device; its mode is kept.
         encoded: the split as `task` reads it.
+        task: says how rows are padded, and what is kept of their logits.
         one_by_one: batches of one row, for a model that quantizes dynamically: in a batch, a row's
             answer would depend on its neighbours.
+        tell: hears how far it is.
 
     Returns:
         The answers in the order of `encoded`, on the host.
@@ -39,24 +45,36 @@ def score_split(
     batches = evaluation_batches(encoded, one_by_one)
     cost = partial(padded_size, packed.sizes(encoded))
     device = device_of(model)
-    with torch.inference_mode():
+    # Not inference mode: a tensor that a module keeps from here for its next call could not be
+    # saved for a pass backward then.
+    with torch.no_grad():
         for rows in track(batches, cost, tell):
             chosen = [encoded[row] for row in rows]
             batch = collate(chosen, rows, task.padding)
             outputs = run_model(model, to_device(to_torch(batch), device))
             logits = outputs.logits.cpu().numpy()
+            # Batches are sorted by length, and answers are wanted in the order of the split.
             for row, each, values, mask in zip(rows, chosen, logits, batch.mask, strict=True):
                 answers[row] = kept_of(task, each, masked(values, mask))
     model.train(was_training)
-    return Scored(np.concatenate(answers), packed.flat_labels(encoded), unit_offsets(encoded))
+    return Scored(
+        np.concatenate(answers),
+        packed.flat_labels(encoded),
+        unit_offsets(encoded),
+    )
 
 
 def kept_of(task: Task, row: Encoded, logits: np.ndarray) -> np.ndarray:
     """The answers of one row, (W, V) without padding, or what the task keeps of them."""
-    answers = logits[: len(row.labels)]
-    return task.reduce(answers, row.labels) if isinstance(task, SelfSupervised) else answers
+    num_units = len(row.labels)
+    answers = logits[:num_units]
+    # Of a vocabulary, all logits of a split would fill the memory: only figures are kept.
+    if isinstance(task, SelfSupervised):
+        return task.reduce(answers, row.labels)
+    return answers
 
 
 def masked(logits: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Logits with the units that were cut off set to 0, which decides for the first label."""
-    return np.where(mask[:, None], logits, 0)
+    counts = mask[:, None]
+    return np.where(counts, logits, 0)

@@ -19,12 +19,18 @@ from limbeck.recipe import reading
 from limbeck.recipe.model import Recipe
 from limbeck.tasks import Scored, Task
 
+# The proof, in the folder of the stage; the artifact's manifest does not cover it.
 PARITY = "parity.json"
 
 
 @dataclass(frozen=True)
 class ProvenArtifact:
-    """An artifact's folder; one row of parity for each runtime; the bytes that one graph needs."""
+    """An artifact, and what was proven of it.
+
+    folder: the artifact's.
+    parity: a row for each runtime, as report.json has it.
+    num_bytes: of the first graph and all that it needs.
+    """
 
     folder: Path
     parity: list[dict[str, Any]]
@@ -42,12 +48,16 @@ def export_artifact(
     """The artifact of an arm that quantizes, scored again on the whole test split.
 
     Args:
+        recipe: the arm's, with nothing left open.
+        run: what the arms share.
         weights: the folder whose name stands for the weights.
         model: builds the fake-quantized model.
         scored: its answers on the test split, which the artifact is held against.
+        task: with the student's preprocessing.
     """
     settings = recipe.quantize
     assert settings is not None
+    # Portable: paths of this machine would make two artifacts of one.
     text = reading.write(recipe, portable=True)
 
     def build(folder: Path) -> None:
@@ -56,8 +66,10 @@ def export_artifact(
         content = writing.Artifact(
             model(), task, recipe.task, text, recipe.export, metrics, formats
         )
+        # Beside what else the stage writes: of an artifact's folder the manifest covers every file.
         artifact = folder / "artifact"
         writing.write(content, run.encode("test", task), artifact)
+        # From raw rows, in a fresh process for each graph.
         proof = parity.prove(artifact, scored, run.data.test, task, _graphs(artifact), folder)
         write_json(folder / PARITY, proof)
 
@@ -81,18 +93,24 @@ def export_artifact(
         work=Work(split="test", task=task, one_by_one=True),
     )
     folder = run.compute(stage)
+    artifact = folder / "artifact"
     return ProvenArtifact(
-        folder / "artifact", read_json(folder / PARITY), _bytes_of_one(folder / "artifact")
+        folder=artifact,
+        parity=read_json(folder / PARITY),
+        num_bytes=_bytes_of_one(artifact),
     )
 
 
 def _graphs(artifact: Path) -> Sequence[dict[str, str]]:
+    """What the manifest says of each graph: its runtime, its role, its file."""
     graphs: Sequence[dict[str, str]] = read_json(artifact / "manifest.json")["graphs"]
     return graphs
 
 
 def _bytes_of_one(artifact: Path) -> int:
     """The bytes of the first graph and of what it needs beside it."""
+    # Each runtime opens one of them, so that nobody needs all.
     first, *others = [graph["file"] for graph in _graphs(artifact)]
+    # Two runtimes may open the same file.
     left_out = set(others) - {first}
     return sum(path.stat().st_size for path in artifact.iterdir() if path.name not in left_out)

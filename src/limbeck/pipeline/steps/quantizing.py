@@ -1,4 +1,9 @@
-"""Quantization of a student: its modules swapped, its calibration rows, and all of it afterwards."""
+"""Quantization of a student: modules swapped, calibration rows, and all of it after training.
+
+Both ways begin with `prepare`. A joint training (`when: train`) calls it before its first step, and
+calibrates where quantization begins; `choose_quantization` and `quantize_trained` do their work
+after the training (`when: after`).
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,6 +32,7 @@ from limbeck.quantization.prepare import prepare_model, quantization_components
 from limbeck.recipe.model import Quantize, Recipe
 from limbeck.tasks import Batch, Encoded, Task
 
+# Runs a model on one batch of calibration rows.
 Forward = Callable[[nn.Module], Any]
 
 
@@ -47,22 +53,34 @@ def prepare(recipe: Recipe, run: RunContext, model: nn.Module, task: Task) -> Fl
     """Swap the planned modules of a float model, in place; who reads what.
 
     What the recipe leaves open must have been chosen (`choose_quantization`).
+
+    Raises:
+        ValueError: a pattern of the recipe fits no module, or a module cannot be quantized so.
     """
     settings = recipe.quantize
     assert settings is not None
-    forward = calibration(recipe, run, task)[0]
+    # One batch is enough to see which module reads what another one makes.
+    forward, *_ = calibration(recipe, run, task)
     schemes = plan_schemes(model, settings, activations(recipe, run))
     if settings.when == "after":
+        # Not in training, which needs each batch's own statistics.
         fold_before(model, schemes, forward)
     components = quantization_components(settings)
-    flow = prepare_model(model, schemes, settings.range_name, forward, **components)
+    flow = prepare_model(
+        model,
+        schemes,
+        settings.range_name,
+        forward,
+        **components,
+    )
+    # After the modules: attention multiplies what they make.
     if settings.attention != "float":
         attention.attach(model, settings.range_name, forward)
     return flow
 
 
 def calibration(recipe: Recipe, run: RunContext, task: Task) -> list[Forward]:
-    """Forwards over the training rows that ranges are fitted on."""
+    """Forwards over the training rows that ranges are fitted on, a batch each."""
     batches = batches_of(calibration_rows(recipe, run, task), task)
     return [partial(_run_where_it_lies, batch=batch) for batch in batches]
 
@@ -77,14 +95,25 @@ def calibration_rows(recipe: Recipe, run: RunContext, task: Task) -> list[Encode
     assert recipe.quantize is not None
     encoded = run.encode("train", task)
     generator = np.random.default_rng(recipe.train.seed)
-    drawn = generator.permutation(len(encoded))[: recipe.quantize.calibration_rows]
+    # The beginning of one order: more rows are these and others.
+    order = generator.permutation(len(encoded))
+    drawn = order[: recipe.quantize.calibration_rows]
     return [encoded[row] for row in drawn]
 
 
 def choose_quantization(
-    recipe: Recipe, run: RunContext, student: StoredModel, trained: Path
+    recipe: Recipe,
+    run: RunContext,
+    student: StoredModel,
+    trained: Path,
 ) -> tuple[Recipe, list[str]]:
     """The recipe with what its post-training quantization leaves open filled in by trial.
+
+    Args:
+        recipe: the arm's.
+        run: what the arms share.
+        student: before its training.
+        trained: the folder with its trained weights.
 
     Returns:
         (the recipe, what was chosen in a line; none where nothing was open).
@@ -92,31 +121,29 @@ def choose_quantization(
     settings = recipe.quantize
     if settings is None or not settings.open:
         return recipe, []
-    assert recipe.quantize is not None
+    task = student.task
+
+    def load() -> nn.Module:
+        return run.place.move_model(student.trained(trained))
+
+    def prepare_with(model: nn.Module, filled: Quantize) -> Flow:
+        changed = recipe.model_copy(update={"quantize": filled})
+        return prepare(changed, run, model, task)
 
     def build(folder: Path) -> None:
-        rows = calibration_rows(recipe, run, student.task)
-        batches = [
-            to_device(batch, run.place.device) for batch in batches_of(rows[::2], student.task)
-        ]
-        # The half that ranges are fitted on is not the half that they are judged on.
-        judged = [
-            to_device(batch, run.place.device)
-            for batch in batches_of(rows[1::2] or rows, student.task)
-        ]
-
-        def prepare_with(model: nn.Module, filled: Quantize) -> Flow:
-            changed = recipe.model_copy(update={"quantize": filled})
-            return prepare(changed, run, model, student.task)
-
-        subject = post_training.TrialModel(
-            load=lambda: run.place.move_model(student.trained(trained)),
+        rows = calibration_rows(recipe, run, task)
+        # The half that ranges are fitted on is not the half that they are judged on; one row alone
+        # must do for both.
+        fitted = _on_device(rows[::2], run, task)
+        judged = _on_device(rows[1::2] or rows, run, task)
+        trial_model = post_training.TrialModel(
+            load=load,
             prepare=prepare_with,
-            fitted=[partial(run_model, batch=batch) for batch in batches],
+            fitted=[partial(run_model, batch=batch) for batch in fitted],
             judged=judged,
-            likelihood=student.task.likelihood,
+            likelihood=task.likelihood,
         )
-        choice = post_training.choose(subject, settings, run.store.tell)
+        choice = post_training.choose(trial_model, settings, run.store.tell)
         write_json(folder / "choice.json", choice)
 
     stage = Stage(
@@ -129,22 +156,49 @@ def choose_quantization(
     choice = read_json(run.compute(stage) / "choice.json")
     line = f"quantize: {choice['text']}"
     run.store.tell(Note(line))
+    # From here on nothing is open, and the arm's recipe says what was done.
     chosen = settings.with_chosen(**choice["chosen"])
-    return recipe.model_copy(update={"quantize": chosen}), [line]
+    filled_recipe = recipe.model_copy(update={"quantize": chosen})
+    return filled_recipe, [line]
 
 
-def quantize_trained(recipe: Recipe, run: RunContext, student: StoredModel, trained: Path) -> Path:
-    """The folder with the final weights: quantized now where the recipe says so, else as trained."""
+def _on_device(rows: list[Encoded], run: RunContext, task: Task) -> list[Batch]:
+    """Rows in batches on the run's device, which every trial reads again."""
+    batches = batches_of(rows, task)
+    return [to_device(batch, run.place.device) for batch in batches]
+
+
+def quantize_trained(
+    recipe: Recipe,
+    run: RunContext,
+    student: StoredModel,
+    trained: Path,
+) -> Path:
+    """The folder with the final weights: quantized now if the recipe says so, else as trained.
+
+    Args:
+        recipe: the arm's, with nothing left open.
+        run: what the arms share.
+        student: before its training.
+        trained: the folder with its trained weights.
+    """
     settings = recipe.quantize
     if settings is None or settings.when == "train":
         return trained
 
     def build(folder: Path) -> None:
+        # Ranges and roundings are fitted on the run's device; what is saved is saved from the CPU.
         model = run.place.move_model(student.trained(trained))
         flow = prepare(recipe, run, model, student.task)
-        rows = calibration(recipe, run, student.task)
+        forwards = calibration(recipe, run, student.task)
         components = quantization_components(settings)
-        quantize_after_training(model, flow, rows, **components, tell=run.store.tell)
+        quantize_after_training(
+            model,
+            flow,
+            forwards,
+            **components,
+            tell=run.store.tell,
+        )
         save_tensors(model_state(model.cpu()), folder / WEIGHTS)
 
     stage = Stage(
@@ -161,6 +215,7 @@ def _inputs(recipe: Recipe, run: RunContext, trained: Path) -> dict[str, Any]:
     """What quantizing after training depends on."""
     assert recipe.quantize is not None
     return {
+        # The store names a folder after the digest of all that its weights depend on.
         "trained": trained.name,
         "quantize": recipe.quantize.model_dump(mode="json"),
         "data": run.fingerprint("train"),
@@ -171,14 +226,17 @@ def _inputs(recipe: Recipe, run: RunContext, trained: Path) -> dict[str, Any]:
 
 def quantization_code(settings: Quantize) -> Sequence[tuple[str, str]]:
     """The range, the rounding and the rewrites that a recipe names, once all are chosen."""
-    return [
+    components = [
         ("ranges", settings.range_name),
         ("roundings", settings.rounding_name),
-        *(("equalizers", name) for name in settings.equalize or ()),
     ]
+    components += [("equalizers", name) for name in settings.equalize or ()]
+    return components
 
 
 def _all_tried() -> list[tuple[str, str]]:
-    """What a choice by trial may come to."""
-    families = ("ranges", "roundings", "equalizers")
-    return [(family, name) for family in families for name in registry.names(family)]
+    """What a choice by trial may come to: a change in any of them may change the choice."""
+    components: list[tuple[str, str]] = []
+    for family in ("ranges", "roundings", "equalizers"):
+        components += [(family, name) for name in registry.names(family)]
+    return components

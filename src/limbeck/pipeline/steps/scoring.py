@@ -21,16 +21,28 @@ from limbeck.tasks import Scored, Task, packed
 from limbeck.tasks.packed import unit_offsets
 from limbeck.training.scoring import score_split
 
+# The logits of every unit of the split, in the folder of the stage.
 PREDICTIONS = "logits.npy"
 
 
 def final_model(
     recipe: Recipe, run: RunContext, student: StoredModel, weights: Path
 ) -> Callable[[], nn.Module]:
-    """Builds the model that an arm led to, in evaluation mode, fake-quantized where it quantizes."""
+    """What builds the model that an arm led to: in evaluation mode, on the CPU.
+
+    It is fake-quantized where the recipe quantizes.
+
+    Args:
+        recipe: the arm's, with nothing left open.
+        run: what the arms share.
+        student: before its training.
+        weights: the folder with the final weights.
+    """
 
     def build() -> nn.Module:
         model = student.load()
+        # Scales and codes are buffers and parameters of the swapped modules, which must be there
+        # to take them.
         if recipe.quantize:
             prepare(recipe, run, model, student.task)
         restore_state(model, load_file(weights / WEIGHTS))
@@ -40,9 +52,10 @@ def final_model(
 
 
 def score_student(recipe: Recipe, run: RunContext, student: StoredModel, weights: Path) -> Scored:
-    """The final weights' answers on the test split."""
+    """The final weights' answers on the test split; the arguments are those of `final_model`."""
     settings = recipe.quantize
-    # A dynamic range is that of what stands together in a batch: alone, a row has its own.
+    # A dynamic range is that of what stands together in a batch: alone, a row has its own, as in
+    # the artifact, which answers one row at a time.
     one_by_one = settings is not None and activations(recipe, run) == "uint8-dynamic"
     model = final_model(recipe, run, student, weights)
     components = quantization_code(settings) if settings else ()
@@ -66,14 +79,23 @@ def score(
     """Test answers as a stage of their own.
 
     Args:
+        run: what the arms share.
         weights: the folder whose name stands for the weights.
         model: loads what answers.
+        task: with the model's preprocessing.
         components: (family, name) of what the model holds that is loaded by name.
+        one_by_one: whether each row is answered by itself.
     """
     encoded = run.encode("test", task)
 
     def build(folder: Path) -> None:
-        scored = score_split(model(), encoded, task, one_by_one=one_by_one, tell=run.store.tell)
+        scored = score_split(
+            model(),
+            encoded,
+            task,
+            one_by_one=one_by_one,
+            tell=run.store.tell,
+        )
         np.save(folder / PREDICTIONS, scored.logits)
 
     stage = Stage(
@@ -89,4 +111,5 @@ def score(
         work=Work(split="test", task=task, one_by_one=one_by_one, once=model),
     )
     logits = np.load(run.compute(stage) / PREDICTIONS)
+    # Labels are those of the data, and need not be kept.
     return Scored(logits, packed.flat_labels(encoded), unit_offsets(encoded))

@@ -1,9 +1,10 @@
-"""Is the format slower than what it replaces? The same student with int8 weights, and in float32,
-exported as the artifact is and timed beside it.
+"""Is the format slower than what it replaces?
 
-Time does not hang on the values of weights: a reference is the untrained student, with the module
-plan of the artifact's arm but int8 weights, a scale for each output channel and integer activations
-(`int8`), or with no quantizer at all (`float`), in each runtime that the artifact offers.
+The same student with int8 weights, and in float32, is exported as the artifact is and timed beside
+it. Time does not hang on the values of weights: a reference is the untrained student, with the
+module plan of the artifact's arm but int8 weights, a scale for each output channel and integer
+activations (`int8`), or with no quantizer at all (`float`), in each runtime that the artifact
+offers.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,8 @@ from limbeck.tasks import Batch, apart, collate
 
 INT8 = "int8"
 FLOAT = "float"
-EXAMPLES = 4  # rows to trace with
+# Rows to trace with, and to fit ranges to, whose values time does not hang on.
+EXAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class SpeedReferences:
 class UntrainedStudent:
     """A student before its training, how a recipe quantizes it, and a few rows.
 
-    schemes: by module name. example: the rows to trace with.
+    student: before its training.
+    range_name: the recipe's range.
+    schemes: of each module that is quantized, by its name.
+    example: the rows to trace with.
     """
 
     student: StoredModel
@@ -73,6 +78,7 @@ class UntrainedStudent:
     def quantized(self, schemes: dict[str, Scheme]) -> nn.Module:
         """The student with these schemes, its ranges fitted to the rows; float with none."""
         model = self.student.load().eval()
+        # On the rows that it is traced with: a scale must be there, whatever it is.
         if schemes:
             forward = partial(run_model, batch=self.example)
             prepare_model(model, schemes, self.range_name, forward)
@@ -91,29 +97,42 @@ def speed_references(
     """The references that say something new: int8 where some scheme is another; float always.
 
     Args:
-        folder: takes their graphs, which the answerers read while they live.
+        recipe: of the artifact's arm.
+        run: what the arms share.
+        student: before its training.
+        artifact: its folder.
+        folder: takes the references' graphs, which the answerers read while they live.
+        threads: with which they answer.
     """
     untrained = UntrainedStudent.of(recipe, run, student)
     schemes = untrained.schemes
-    whole = {name: in_int8(scheme) for name, scheme in schemes.items()}
+    all_int8 = {name: in_int8(scheme) for name, scheme in schemes.items()}
+    # Where the artifact is int8 throughout, that reference would be the artifact again.
+    forms = [FLOAT] if all_int8 == schemes else [INT8, FLOAT]
     # What the artifact itself reads texts and images with.
     task = load(artifact).task
     formats: list[str] = list(dict.fromkeys(scheme.weights for scheme in schemes.values()))
     references = SpeedReferences(formats, {}, {})
     inputs = dict(apart(untrained.example.inputs))
-    for form in [INT8, FLOAT] if whole != schemes else [FLOAT]:
-        model = untrained.quantized(whole if form == INT8 else {})
+    for form in forms:
+        model = untrained.quantized(all_int8 if form == INT8 else {})
         place = folder / form
         place.mkdir()
-        for runtime, file in write_graphs(model, recipe.export, inputs, place).items():
+        # By the recipe's own exporters, so that nothing but the format differs.
+        graphs = write_graphs(model, recipe.export, inputs, place)
+        for runtime, file in graphs.items():
             graph = open_graph(place / file, runtime, threads)
             predictor = Predictor(task, graph, runtime, place)
             references.answerers[form, runtime] = predictor.predict
+            # The first graph's, as the artifact's own bytes are those of one graph.
             references.bytes.setdefault(form, (place / file).stat().st_size)
     return references
 
 
 def in_int8(scheme: Scheme) -> Scheme:
     """A scheme with int8 weights: a scale a channel, activations that an integer product takes."""
-    is_dynamic = scheme.activations == "uint8-dynamic"
-    return Scheme(weights="int8", activations="uint8-dynamic" if is_dynamic else "uint8")
+    activations_format = scheme.activations
+    # Beside float activations weights would be multiplied in float, and int8 save no time.
+    if activations_format == "float":
+        activations_format = "uint8"
+    return Scheme(weights="int8", activations=activations_format)

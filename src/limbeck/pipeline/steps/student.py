@@ -17,7 +17,16 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
     """The student's weights before training, and its preprocessing.
 
     A surgery may have changed the preprocessing: a cut vocabulary is another tokenizer.
+
+    Args:
+        recipe: the arm's.
+        run: what the arms share.
+        teacher: the recipe's; the student is cut from it where the recipe names no other origin.
+
+    Raises:
+        ValueError: the model cannot be had, or cannot be cut so.
     """
+    # 1. What it starts from: the teacher as it was tuned, or another model.
     settings = recipe.student
     origin: dict[str, Any]
     if settings.origin is None:
@@ -30,6 +39,7 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
     else:
         task = run.new_task(settings.origin)
         name = settings.origin
+        # Keys beside `from` are the surgery's.
         options = settings.options if settings.model else {}
         load = partial(run.create, name, options, task, seed=recipe.train.seed)
         origin = {
@@ -37,44 +47,57 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
             "seed": recipe.train.seed,
             "labels": run.data.labels,
         }
+    # 2. How it is cut, if it is.
     surgery: Surgery | None = None
+    components = [*run.task_component, *run.model_components(name)]
     if settings.surgery:
         surgery = registry.create("surgeries", settings.surgery, settings.options)
         origin |= _read_by(surgery, run)
+        components.append(("surgeries", settings.surgery))
 
     def build(folder: Path) -> None:
         rows = run.data.train if run.surgery_rows is None else run.surgery_rows
         model = load()
-        cut = surgery.cut(model, Evidence(task, rows)) if surgery else Cut(model)
+        if surgery is None:
+            cut = Cut(model)
+        else:
+            cut = surgery.cut(model, Evidence(task, rows))
         text = task.preprocess if cut.preprocess is None else cut.preprocess
         cut_task = run.task_class(run.data.labels, text)
-        saver(run, cut_task, name, options)(cut.student, folder)
+        save = saver(run, cut_task, name, options)
+        save(cut.student, folder)
 
     stage = Stage(
         name="student",
         inputs={
             **origin,
+            # The surgery's keys are among these.
             "student": settings.model_dump(mode="json"),
             "preprocess": digest(task.preprocess),
         },
         build=build,
-        components=[
-            *run.task_component,
-            *run.model_components(name),
-            *([("surgeries", settings.surgery)] if settings.surgery else []),
-        ],
+        components=components,
     )
+    # 3. The folder says what the student reads: a surgery may have written another tokenizer.
     folder = run.compute(stage)
     text = (folder / task.preprocess_file).read_bytes().decode()
     if text != task.preprocess:
         task = run.task_class(run.data.labels, text)
     own = run.own.get(name)
-    return StoredModel(folder, task, saver(run, task, name, options), own.create if own else None)
+    return StoredModel(
+        folder,
+        task,
+        save=saver(run, task, name, options),
+        blank=own.create if own else None,
+    )
 
 
 def _read_by(surgery: Surgery, run: RunContext) -> dict[str, Any]:
     """What a cut depends on beside the model and its keys: files, and rows that it looks at."""
-    inputs: dict[str, Any] = {path: file_digest(Path(path)) for path in surgery.files}
+    inputs: dict[str, Any] = {}
+    for path in surgery.files:
+        inputs[path] = file_digest(Path(path))
+    # How important a part is, is computed on this machine, and may differ in the last bits.
     if surgery.reads_rows:
         inputs |= {"data": run.fingerprint("train"), **run.environment()}
     return inputs

@@ -15,13 +15,20 @@ from limbeck.pipeline.steps.validation import validation
 from limbeck.pipeline.stored_model import StoredModel, saver
 from limbeck.recipe.model import Recipe, Train
 from limbeck.tasks import SelfSupervised, Task
+from limbeck.training.checkpoints import History
 from limbeck.training.job import Job, TrainingRows, keep_rows, keep_view
 
+# What a training logged, in the folder of its stage.
 HISTORY = "history.json"
 
 
 def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
-    """The tuned, frozen teacher of a recipe that has one."""
+    """The tuned, frozen teacher of a recipe that has one.
+
+    Raises:
+        ValueError: the model cannot be had, or does not fit the task.
+        Interrupted: the process was asked to stop within its training.
+    """
     settings = recipe.teacher
     assert settings is not None
     task = run.new_task(settings.model)
@@ -32,6 +39,7 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
         "preprocess": digest(task.preprocess),
         "labels": run.data.labels,
     }
+    # One that is taken as it is depends on the data by its labels and preprocessing alone.
     if settings.epochs:
         inputs |= {
             "data": run.fingerprint("labelled"),
@@ -42,10 +50,12 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
 
     def build(folder: Path) -> None:
         model = run.create(settings.model, settings.options, task, seed=steps.seed)
-        history = []
+        history: History = []
         if settings.epochs:
             model = run.place.move_model(model)
-            history = run.train(tuning_job(run, model, task, steps), folder)
+            job = tuning_job(run, model, task, steps)
+            history = run.train(job, folder)
+        # All processes train along; one writes.
         if process_index() == 0:
             save(model.cpu(), folder)
             write_json(folder / HISTORY, history)
@@ -62,16 +72,19 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
         is_shared=settings.epochs > 0,
         work=Work(split=_tuning_split(run), task=task),
     )
+    folder = run.compute(stage)
     own = run.own.get(settings.model)
-    return StoredModel(run.compute(stage), task, save, own.create if own else None)
+    return StoredModel(folder, task, save, blank=own.create if own else None)
 
 
 def further_teachers(recipe: Recipe, run: RunContext) -> list[StoredModel]:
     """The teachers beside the first."""
-    return [
-        prepare_teacher(recipe.model_copy(update={"teacher": other}), run)
-        for other in recipe.teachers
-    ]
+    teachers: list[StoredModel] = []
+    for settings in recipe.teachers:
+        # Each as the only teacher of a recipe.
+        its_recipe = recipe.model_copy(update={"teacher": settings})
+        teachers.append(prepare_teacher(its_recipe, run))
+    return teachers
 
 
 def tuning_steps(recipe: Recipe, run: RunContext) -> Train:
@@ -82,19 +95,30 @@ def tuning_steps(recipe: Recipe, run: RunContext) -> Train:
     settings = recipe.teacher
     assert settings is not None
     changes = {
+        # 0 is no training at all, which `train` has no number for.
         "epochs": max(1, settings.epochs),
         "learning_rate": settings.learning_rate or recipe.train.learning_rate,
         "seed": run.recipe.train.seed,
+        # They count the views that the teacher answers for the student; its own training sees
+        # another one in every epoch.
         "views": None,
     }
     return recipe.train.model_copy(update=changes)
 
 
 def tuning_job(run: RunContext, model: nn.Module, task: Task, steps: Train) -> Job:
-    """The teacher's fine-tuning on labels, ready to run; `model` lies on the run's device."""
+    """The teacher's fine-tuning on labels, ready to run.
+
+    Args:
+        run: what the arms share.
+        model: on the run's device.
+        task: with this model's preprocessing.
+        steps: as `tuning_steps` gives them.
+    """
+    objective = Objective(hard_terms(task.hard_loss))
     return Job(
         model=model,
-        objective=run.place.move_model(Objective(hard_terms(task.hard_loss))),
+        objective=run.place.move_model(objective),
         rows=training_rows(run, _tuning_split(run), task, steps),
         settings=steps,
         device=run.place.device,
@@ -111,11 +135,14 @@ def _tuning_split(run: RunContext) -> str:
 
 def training_rows(run: RunContext, split: str, task: Task, steps: Train) -> TrainingRows:
     """A split's rows, with what a task draws anew in each step, and the augmented views."""
+    # A self-supervised task masks other words in every step.
+    draw = task.draw if isinstance(task, SelfSupervised) else keep_rows
+    view = augment.views(steps, task) or keep_view
     return TrainingRows(
         encoded=run.encode(split, task),
         padding=task.padding,
-        draw=task.draw if isinstance(task, SelfSupervised) else keep_rows,
-        view=augment.views(steps, task) or keep_view,
+        draw=draw,
+        view=view,
     )
 
 
@@ -124,4 +151,6 @@ def steps_in_key(settings: Train) -> dict[str, Any]:
 
     The device and the threads are part of `RunContext.environment`, as this machine has them.
     """
-    return settings.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "device"})
+    # A resumed training ends with the same bytes, however often it was saved.
+    without = {"checkpoint_seconds", "threads", "device"}
+    return settings.model_dump(mode="json", exclude=without)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +34,11 @@ from limbeck.quantization.progressive import Progressive, beginnings
 from limbeck.quantization.swap import squared_error
 from limbeck.recipe.model import Quantize, Recipe
 from limbeck.tasks import Task, collate
-from limbeck.training.job import BeforeStep, Job, Watchers, all_alike
+from limbeck.training.job import BeforeStep, Job, Watchers, all_alike, no_teacher
 
-EXAMPLE_ROWS = 2  # on which the losses are bound to both models' shapes before step 0
+# On which the losses are bound to both models' shapes before step 0. Two, since an axis of one row
+# would fit every other.
+EXAMPLE_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -47,39 +50,51 @@ class Objectives:
 
 
 def train_student(
-    recipe: Recipe, run: RunContext, student: StoredModel, objectives: Objectives
+    recipe: Recipe,
+    run: RunContext,
+    student: StoredModel,
+    objectives: Objectives,
 ) -> Path:
-    """The folder with the trained weights, and the history of the training."""
+    """The folder with the trained weights, and the history of the training.
+
+    Args:
+        recipe: the arm's.
+        run: what the arms share.
+        student: before its training.
+        objectives: what it learns.
+
+    Raises:
+        ValueError: a loss does not fit the two models, or a pattern no module.
+        Diverged: a loss term is not finite.
+        Interrupted: the process was asked to stop; the same call goes on.
+    """
     joint = joint_settings(recipe)
     answers = objectives.answers
 
     def build(folder: Path) -> None:
         job = training_job(recipe, run, student, objectives)
         history = run.train(job, folder)
+        # All processes train along; one writes.
         if process_index() == 0:
             write_json(folder / HISTORY, history)
             save_tensors(model_state(job.model.cpu()), folder / WEIGHTS)
 
+    # How a recipe quantizes after training is left out: such an arm shares its float training.
+    inputs: dict[str, Any] = {
+        "student": student.key,
+        "labels": answers.key if answers else None,
+        "data": run.fingerprint("train"),
+        "train": steps_in_key(recipe.train),
+        "distill": recipe.distill.model_dump(mode="json") if recipe.distill else None,
+        "quantize": joint.model_dump(mode="json") if joint else None,
+        "dtype": str(run.dtype()),
+        **run.environment(),
+    }
     stage = Stage(
         name="train",
-        inputs={
-            "student": student.key,
-            "labels": answers.key if answers else None,
-            "data": run.fingerprint("train"),
-            "train": steps_in_key(recipe.train),
-            "distill": recipe.distill.model_dump(mode="json") if recipe.distill else None,
-            "quantize": joint.model_dump(mode="json") if joint else None,
-            "dtype": str(run.dtype()),
-            **run.environment(),
-        },
+        inputs=inputs,
         build=build,
-        components=[
-            *run.task_component,
-            *run.model_components(recipe.student.origin or _teacher_model(recipe)),
-            ("losses", student.task.hard_loss),
-            *(("losses", name) for name in (recipe.distill.losses if recipe.distill else ())),
-            *(quantization_code(joint) if joint else ()),
-        ],
+        components=_components(recipe, run, student.task),
         title=f"train ({training_title(recipe)}, seed {recipe.train.seed})",
         is_shared=True,
         work=Work(split="train", task=student.task),
@@ -87,20 +102,43 @@ def train_student(
     return run.compute(stage)
 
 
-def _teacher_model(recipe: Recipe) -> str | None:
-    return recipe.teacher.model if recipe.teacher else None
+def _components(recipe: Recipe, run: RunContext, task: Task) -> list[tuple[str, str]]:
+    """(family, name) of what a training loads by name."""
+    # The network that the student is, or is cut from.
+    name = recipe.student.origin
+    if name is None and recipe.teacher:
+        name = recipe.teacher.model
+    components = [*run.task_component, *run.model_components(name)]
+    components.append(("losses", task.hard_loss))
+    if recipe.distill:
+        components += [("losses", loss) for loss in recipe.distill.losses]
+    joint = joint_settings(recipe)
+    if joint:
+        components += quantization_code(joint)
+    return components
 
 
 def joint_settings(recipe: Recipe) -> Quantize | None:
     """How the student is quantized while it trains; None where it is not."""
     settings = recipe.quantize
-    return settings if settings and settings.when == "train" else None
+    if settings and settings.when == "train":
+        return settings
+    return None
 
 
 def training_job(
-    recipe: Recipe, run: RunContext, student: StoredModel, objectives: Objectives
+    recipe: Recipe,
+    run: RunContext,
+    student: StoredModel,
+    objectives: Objectives,
 ) -> Job:
-    """The training, ready to run: losses bound to both models, modules swapped where it quantizes."""
+    """The training, ready to run: losses bound to both models, modules swapped if it quantizes.
+
+    Its arguments are those of `train_student`.
+
+    Raises:
+        ValueError: a loss does not fit the two models, or a pattern no module.
+    """
     task = student.task
     terms = objectives.terms
     answers = objectives.answers
@@ -118,6 +156,7 @@ def training_job(
     joint = joint_settings(recipe)
     listeners: list[BeforeStep] = []
     penalties: dict[str, Penalty] = {}
+    # What is asked of ranges before each validation; nothing of a float model.
     examine = None
     kind = all_alike
     if joint:
@@ -130,7 +169,16 @@ def training_job(
     objective = run.place.move_model(Objective(terms, penalties))
     is_balanced = recipe.distill is not None and recipe.distill.balance == "gradients"
     conflict = ConflictProbe(
-        objective, first_layer(model), run.store.tell, is_balanced, task.likelihood
+        objective,
+        first_layer(model),
+        run.store.tell,
+        balanced=is_balanced,
+        likelihood=task.likelihood,
+    )
+    watchers = Watchers(
+        before_step=listeners,
+        measure=conflict,
+        diagnose=partial(broken_scales, model),
     )
     return Job(
         model=model,
@@ -140,10 +188,8 @@ def training_job(
         device=run.place.device,
         dtype=run.dtype(),
         taps=taps,
-        teacher=answer or (lambda batch: None),
-        watchers=Watchers(
-            before_step=listeners, measure=conflict, diagnose=partial(broken_scales, model)
-        ),
+        teacher=answer or no_teacher,
+        watchers=watchers,
         validation=validation(run, model, task, recipe.train.epochs, first=examine),
         kind=kind,
         tell=run.store.tell,
@@ -156,6 +202,7 @@ def _quantization_switch(
     """Turns quantization on, format after format, at the steps that the recipe says."""
     assert recipe.quantize is not None
 
+    # Calibration rows are read anew at each call: no batch is held between.
     def fit_ranges() -> None:
         calibrate(model, calibration(recipe, run, task))
 
@@ -164,19 +211,24 @@ def _quantization_switch(
 
 def penalties_of(settings: Quantize, model: nn.Module) -> dict[str, Penalty]:
     """The error term of the weights, and of clipping bounds where they are learned."""
+    # Each has its weight's schedule, and is computed only where that is not 0 (`Objective`).
     penalties: dict[str, Penalty] = {
         "quantization": (schedule(settings.error_weight), partial(squared_error, model))
     }
     range_class = registry.load("ranges", settings.range_name)
+    # A bound that only clipped values move is kept from growing by its penalty alone (PACT).
     if range_class.clipped_only:
-        weight = range_class.clip_weight if settings.clip_weight is None else settings.clip_weight
+        weight = settings.clip_weight
+        if weight is None:
+            weight = range_class.clip_weight
         penalties["clipping"] = (schedule(weight), partial(squared_bounds, model))
     return penalties
 
 
 def kind_of_step(settings: Quantize, step: int, total: int) -> str:
     """What a joint training's step costs, for the time left."""
-    return QUANTIZED if step >= beginnings(settings, total)[0] else STEP
+    first_quantized, *_ = beginnings(settings, total)
+    return QUANTIZED if step >= first_quantized else STEP
 
 
 def store_trained(run: RunContext, student: StoredModel, trained: Path) -> StoredModel:
@@ -185,6 +237,7 @@ def store_trained(run: RunContext, student: StoredModel, trained: Path) -> Store
     def build(folder: Path) -> None:
         student.save(student.trained(trained), folder)
 
+    # The model as a teacher's folder is: one that can be loaded by itself.
     stage = Stage(
         name="assistant",
         inputs={"student": student.key, "trained": trained.name},
