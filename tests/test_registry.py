@@ -199,6 +199,24 @@ def test_a_plug_in_that_cannot_be_imported_is_told(
         registry.load("toys", "odict")
 
 
+def test_a_plug_in_that_is_no_class_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(monkeypatch, "odict", "collections")
+    told = r"^toys: the plug-in `odict` \(collections\) is a module, not a class\. An entry point names"
+    with pytest.raises(ValueError, match=told):
+        registry.load("toys", "odict")
+
+
+def test_a_plug_in_for_another_version_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing it fails in its own code."""
+    (tmp_path / "outdated.py").write_text("class Outdated(removed.Base):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plug_in(monkeypatch, "outdated", "outdated:Outdated")
+    with pytest.raises(ValueError, match=r"cannot be imported: name 'removed' is not defined"):
+        registry.load("toys", "outdated")
+
+
 @pytest.mark.parametrize(
     ("word", "choices", "expected"),
     [
@@ -284,25 +302,37 @@ def test_a_component_is_asked_for_by_its_own_room_or_one_above() -> None:
     assert not complaints
 
 
-# What CONTRIBUTING.md teaches.
+# What CONTRIBUTING.md teaches; that its examples work, `test_examples.py` shows.
 
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
+EXAMPLES = GUIDE.parent / "docs" / "examples"
+TAUGHT = {
+    "a loss": ["losses"],
+    "a range": ["ranges"],
+    "a task": ["tasks"],
+    "an exporter": ["exporters", "runtimes"],
+}
 
 
-@pytest.mark.parametrize(
-    ("one", "family"),
-    [
-        ("a loss", "losses"),
-        ("a range", "ranges"),
-        ("a task", "tasks"),
-        ("an exporter", "exporters"),
-    ],
-)
-def test_the_guide_adds_each_kind_in_four_steps(one: str, family: str) -> None:
+@pytest.mark.parametrize(("one", "families"), TAUGHT.items(), ids=list(TAUGHT))
+def test_the_guide_adds_each_kind_in_four_steps(one: str, families: list[str]) -> None:
     section = GUIDE.read_text(encoding="utf-8").split(f"## Add {one}\n")[1].split("\n## ")[0]
     assert re.findall(r"^(\d)\. ", section, re.MULTILINE) == ["1", "2", "3", "4"]
-    home = registry.FAMILIES[family].replace(".", "/")
-    assert f"`src/limbeck/{home}/NAME.py`" in section
-    contract = f"src/limbeck/{home}/__init__.py"
-    assert f"`{contract}`" in section
-    assert (GUIDE.parent / contract).read_text(encoding="utf-8").startswith('"""')
+    for family in families:
+        home = registry.FAMILIES[family].replace(".", "/")
+        assert f"`src/limbeck/{home}/NAME.py`" in section
+        contract = f"src/limbeck/{home}/__init__.py"
+        assert f"`{contract}`" in section
+        assert (GUIDE.parent / contract).read_text(encoding="utf-8").startswith('"""')
+        (example,) = (EXAMPLES / family).glob("*.py")
+        assert f"`docs/examples/{family}/{example.name}`" in section
+
+
+def test_every_example_is_in_the_guide() -> None:
+    taught = [family for families in TAUGHT.values() for family in families]
+    assert sorted(taught) == sorted(folder.name for folder in EXAMPLES.iterdir())
+
+
+def test_the_guide_shows_a_whole_example() -> None:
+    (shown,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    assert shown == (EXAMPLES / "losses" / "hellinger.py").read_text(encoding="utf-8")

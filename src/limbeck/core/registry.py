@@ -7,7 +7,9 @@ begins with an underscore holds what components share. The names of tasks have d
 files have underscores (`token-classification`).
 
 Plug-ins of other packages are entry points of the group `limbeck.<family>`, under names that are
-not ours. A recipe can never import code.
+not ours, spelt as a recipe spells them; what they name is what the file would hold. A recipe can
+never import code. `docs/examples` has one of five families, and `tests/test_examples.py` tries
+each both ways: as a file of ours, and as a plug-in.
 
 A module may ask for a component of its own room or of a room below it; `tests/test_registry.py`
 keeps that, since import-linter does not see what is loaded by name.
@@ -19,7 +21,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,10 @@ FAMILIES = {
     "exporters": "exporters",
     "runtimes": "artifact.runtimes",
 }
+
+# What importing the code of others may raise, which may be broken in more ways than ours: a plug-in
+# that is written for another version of limbeck, Python or torch.
+BROKEN = (AttributeError, ImportError, NameError, SyntaxError, TypeError, ValueError)
 
 
 class WrongKey(ValueError):
@@ -87,13 +93,30 @@ def load(family: str, name: str) -> Any:
     if module:
         return getattr(importlib.import_module(module), class_name(name))
     (point,) = plug_ins
-    try:  # code of others, which may be broken in more ways than ours
-        return point.load()
-    except (AttributeError, ImportError) as error:
-        raise ValueError(
-            f"{family}: the plug-in `{name}` ({point.value}) cannot be imported: {error}. An entry "
-            f'point names a module and a class: {name} = "package.module:{class_name(name)}"'
-        ) from error
+    return _load_plug_in(family, point)
+
+
+def _load_plug_in(family: str, point: EntryPoint) -> Any:
+    """What an entry point names. Raises ValueError where it cannot be imported or is no class."""
+    try:
+        component = point.load()
+    except BROKEN as error:
+        reason = f"cannot be imported: {error}"
+        raise ValueError(_why_refused(family, point, reason)) from error
+    # A module, where the colon and the class are forgotten.
+    if not callable(component):
+        reason = f"is a {type(component).__name__}, not a class"
+        raise ValueError(_why_refused(family, point, reason))
+    return component
+
+
+def _why_refused(family: str, point: EntryPoint, reason: str) -> str:
+    """The message for a plug-in that gives no component."""
+    line = f'{point.name} = "package.module:{class_name(point.name)}"'
+    return (
+        f"{family}: the plug-in `{point.name}` ({point.value}) {reason}. An entry point names a "
+        f"module and a class: {line}"
+    )
 
 
 def create(family: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
