@@ -1,5 +1,11 @@
-"""Every command of the README and the guide is run as printed, in order, in one folder; the notebook is run; every recipe is read."""
+"""The commands and the Python of README, guide and notebook are what limbeck takes, and every recipe is read.
 
+The slow tests run all of it as printed, in order, in one folder: three minutes.
+"""
+
+import ast
+import importlib
+import inspect
 import os
 import re
 import shlex
@@ -10,9 +16,13 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import typer
 from nbclient import NotebookClient
 from PIL import Image
 
+import limbeck
+from limbeck.cli import main
+from limbeck.core import registry
 from limbeck.pipeline import compatibility
 from limbeck.recipe.reading import parse, read, write
 
@@ -55,6 +65,64 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+PRINTED = [
+    line
+    for path in (ROOT / "README.md", ROOT / "docs" / "guide.md")
+    for line in commands(path)
+    if line not in BUILT_BY_CI
+]
+
+
+@pytest.mark.parametrize("line", PRINTED)
+def test_a_command_of_readme_or_guide_is_one_that_limbeck_takes(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its verb, options and values are parsed, and its recipe is read with its overrides."""
+    monkeypatch.chdir(ROOT)
+    program, verb, *arguments = shlex.split(line)
+    assert program == "limbeck"
+    app = typer.main.get_command(main.app)
+    assert isinstance(app, typer.core.TyperGroup)
+    given = app.commands[verb].make_context(verb, list(arguments)).params
+    recipes = [argument for argument in arguments if argument.endswith(".yaml")]
+    if recipes and "recipe" in given:
+        overrides = [argument for argument in arguments if re.match(r"\w+\.\w+=", argument)]
+        compatibility.resolved(read(ROOT / recipes[0], overrides))
+    if verb == "list":
+        family, *names = arguments
+        assert set(names) <= set(registry.names(family))
+
+
+def python_blocks() -> list[str]:
+    """The Python of README, guide and notebook."""
+    notebook = nbformat.read(ROOT / "docs" / "flow.ipynb", as_version=4)
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    whole = "\n".join(line for cell in cells for line in cell.splitlines() if line[:1] not in "%!")
+    printed = blocks(ROOT / "README.md", "python") + blocks(ROOT / "docs" / "guide.md", "python")
+    return [*printed, whole]
+
+
+@pytest.mark.parametrize("number", range(3), ids=["readme", "guide", "notebook"])
+def test_the_python_that_is_printed_calls_what_there_is(number: int) -> None:
+    """Every name of `limbeck` that it uses, with arguments that this takes."""
+    used = 0
+    for node in ast.walk(ast.parse(python_blocks()[number])):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("limbeck"):
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:  # a name of the module, or a module below it
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+            used += 1
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if isinstance(node, ast.Call) and re.fullmatch(r"limbeck\.\w+", called):
+            function = getattr(limbeck, called.removeprefix("limbeck."))
+            keywords = {keyword.arg: None for keyword in node.keywords if keyword.arg}
+            inspect.signature(function).bind(*node.args, **keywords)
+            used += 1
+    assert used
+
+
+@pytest.mark.slow
 def test_the_commands_of_readme_and_guide_run_as_printed(folder: Path) -> None:
     lines = commands(ROOT / "README.md") + commands(ROOT / "docs" / "guide.md")
     assert set(BUILT_BY_CI) <= set(lines)
@@ -72,6 +140,7 @@ def commands_of_the_demo(output: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs_as_printed(folder: Path) -> None:
     (block,) = blocks(ROOT / "README.md", "python")
     kept, *_, label = run([sys.executable, "-c", block], folder).split()
@@ -79,6 +148,7 @@ def test_the_python_of_the_readme_runs_as_printed(folder: Path) -> None:
     assert label in set("0123456789")
 
 
+@pytest.mark.slow
 def test_the_python_of_the_guide_runs_as_printed(folder: Path) -> None:
     (block,) = blocks(ROOT / "docs" / "guide.md", "python")
     assert set(run([sys.executable, "-c", block], folder).split()) <= {"bright", "dark"}
@@ -91,16 +161,27 @@ def test_the_recipes_of_the_guide_are_recipes() -> None:
     assert found
 
 
-def test_the_notebook_was_executed_and_runs(tmp_path: Path) -> None:
-    notebook = nbformat.read(ROOT / "docs" / "flow.ipynb", as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+def check_outputs(code: list[nbformat.NotebookNode]) -> None:
+    """Five pictures and a verdict."""
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", []))
-    parameters.source = 'TEACHER_EPOCHS, EPOCHS, OUT = 2, 2, "run"'
-    NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in code for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
     assert "verdict: " in "".join(output.get("text", "") for output in outputs)
+
+
+def test_the_notebook_was_executed() -> None:
+    notebook = nbformat.read(ROOT / "docs" / "flow.ipynb", as_version=4)
+    check_outputs([cell for cell in notebook.cells if cell.cell_type == "code"])
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    notebook = nbformat.read(ROOT / "docs" / "flow.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", []))
+    parameters.source = 'TEACHER_EPOCHS, EPOCHS, OUT = 2, 2, "run"'
+    NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    check_outputs(code)
 
 
 @pytest.mark.parametrize(
