@@ -84,12 +84,12 @@ def quantized(model: nn.Module, inputs: Inputs, activations: str, **keys: Any) -
 
 @cache
 def bert_static() -> nn.Module:
-    return quantized(bert(WORDS), tokens(4, 13, WORDS), "uint8")
+    return quantized(bert(WORDS, layers=1), tokens(4, 13, WORDS), "uint8")
 
 
 @cache
 def bert_attention() -> nn.Module:
-    model, inputs = bert(WORDS), tokens(4, 13, WORDS)
+    model, inputs = bert(WORDS, layers=1), tokens(4, 13, WORDS)
     prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "minmax", lambda m: m(**inputs))
     attention.attach(model, "minmax", lambda m: m(**inputs))
     calibrate(model, [lambda m: m(**inputs)])
@@ -98,7 +98,7 @@ def bert_attention() -> nn.Module:
 
 @cache
 def bert_dynamic() -> nn.Module:
-    return quantized(bert(WORDS), tokens(4, 13, WORDS), "uint8-dynamic")
+    return quantized(bert(WORDS, layers=1), tokens(4, 13, WORDS), "uint8-dynamic")
 
 
 @cache
