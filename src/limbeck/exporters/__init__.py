@@ -17,13 +17,14 @@ from torch import nn
 
 
 class Exporter(Protocol):
-    """What every component of this folder offers. Its constructor takes its recipe keys."""
+    """What every component of this folder offers. It has no keys: a recipe names it in `export`."""
 
     runtimes: ClassVar[tuple[str, ...]]
-    """The runtimes that open what `export` writes, by their names in `artifact.runtimes`."""
+    """The runtimes that open what `export` writes, by their names in `artifact.runtimes`. Two
+    exporters of one recipe may not share any."""
 
     needs: ClassVar[Mapping[str, str]]
-    """Top-level package that `export` imports -> the command line that installs it."""
+    """Top-level package that `export` imports -> the `pip install` line that installs it."""
 
     def export(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], folder: Path
@@ -32,10 +33,12 @@ class Exporter(Protocol):
 
         inputs: an example of the model's inputs by name, two rows or more, to trace with. The graph
             must take any number of rows, and any number of tokens.
-        folder: that of the artifact; exporters that ran before left their files there.
+        folder: that of the artifact; exporters that ran before left their files there. Whatever
+            else lies there belongs to the artifact, too: leave nothing that is not needed.
 
         Returns runtime -> name of its file, for every one of `runtimes`. The same model must give
-        the same bytes: no time, no path.
+        the same bytes: no time, no path. The file may be 2 % larger than the codes in their bits,
+        the scales and the parameters that stayed float, beside names and nodes.
 
         Raises ValueError where the graph would not compute what was trained.
         """

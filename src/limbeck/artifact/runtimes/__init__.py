@@ -23,20 +23,20 @@ class Runtime(Protocol):
     """What every file of this folder offers."""
 
     needs: ClassVar[Mapping[str, str]]
-    """Top-level package that `open` imports -> the command line that installs it."""
+    """Top-level package that `open` imports -> the `pip install` line that installs it."""
 
     allowed_flips: ClassVar[float]
     """Share of a test set's decisions that may differ from the trained model's (`artifact.parity`).
 
     It allows for what this runtime computes otherwise by design; the reason stands beside the
-    number.
+    number. At most 0.01, and 0.001 where it computes the trained integers as they are.
     """
 
     def open(self, path: Path, threads: int) -> Graph:
         """Load a graph for `threads` CPU threads.
 
-        The arrays that the result returns belong to the caller: a later call must not overwrite
-        them.
+        What it returns answers any number of rows with float32 logits, and ignores inputs that the
+        graph does not read. The logits belong to the caller: a later call must not overwrite them.
         """
         ...
 
