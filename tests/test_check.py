@@ -180,7 +180,9 @@ def test_the_forecast_grows_with_epochs_and_seeds(monkeypatch: pytest.MonkeyPatc
     large = rehearsed(
         parse(text, overrides=["train.epochs=4", "verdict.seeds=6", "teacher.epochs=3"])
     )
-    assert large["train (plain)"].seconds == pytest.approx(6 * small["train (plain)"].seconds)
+    assert large["train (plain)"].seconds == pytest.approx(
+        6 * small["train (plain)"].seconds, rel=0.05
+    )
     assert 2 * small["teacher"].seconds < large["teacher"].seconds < 3 * small["teacher"].seconds
     batches = 21  # of 64 in 1,295 rows
     validation = small["train (plain)"].seconds / 4 - batches
@@ -188,10 +190,11 @@ def test_the_forecast_grows_with_epochs_and_seeds(monkeypatch: pytest.MonkeyPatc
 
 
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    def timed(work: Callable[[], object]) -> tuple[object, float]:
-        return work(), 1.0
+    def seconds_of(work: Callable[[], object]) -> float:
+        work()
+        return 1.0
 
-    monkeypatch.setattr(forecast, "timed", timed)
+    monkeypatch.setattr(forecast, "seconds_of", seconds_of)
 
 
 def test_text_is_rehearsed_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +256,9 @@ distill: {{losses: {{attention: {{}}}}}}
     ready = prepare_teacher(bench.recipe, bench)
     start = cut_student(bench.recipe, bench, ready)
     known = len(bench.store.records)
-    teacher_outputs(bench.recipe, bench,
+    teacher_outputs(
+        bench.recipe,
+        bench,
         ready,
         start,
         objective.terms(start.task.hard_loss, bench.recipe.distill),

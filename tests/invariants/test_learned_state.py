@@ -13,7 +13,7 @@ from limbeck.core.store import Store
 from limbeck.models.weights import WEIGHTS
 from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import run_arm
-from limbeck.pipeline.context import Arm
+from limbeck.pipeline.arm import Arm
 from limbeck.recipe.reading import parse
 
 RECIPE = """

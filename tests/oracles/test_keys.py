@@ -70,11 +70,11 @@ def test_a_label_is_kept_for_one_preprocessing(run: RunContext, tmp_path: Path) 
     request = TeacherRequest([], torch.float32)
     keys = []
     for each in (task, other, task):
-        labelling = Labelling(run.recipe, run, StoredModel(folder, each, save), request)
+        labelling = Labelling(run.recipe, run, StoredModel(folder, "small_cnn", each, save), request)
         stage = labelling._stage(part, nn.Identity, {}, "label", 1)
         keys.append(run.store.entry(stage.name, stage.key))
     assert keys[0] == keys[2] != keys[1]
     bfloat16 = replace(request, dtype=torch.bfloat16)
-    labelling = Labelling(run.recipe, run, StoredModel(folder, task, save), bfloat16)
+    labelling = Labelling(run.recipe, run, StoredModel(folder, "small_cnn", task, save), bfloat16)
     stage = labelling._stage(part, nn.Identity, {}, "label", 1)
     assert run.store.entry(stage.name, stage.key) not in keys

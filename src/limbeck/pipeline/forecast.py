@@ -323,6 +323,9 @@ class Rehearsal:
         split = self.stage.work.split
         task = self.stage.work.task
         assert split is not None and task is not None
+        # The sample does not know which of its rows have no label; the whole does.
+        if self.stage.name == "teacher" and self.splits.num_unlabelled:
+            split = "labelled"
         pass_pace = self.pace_of_pass(job.model, task)
         epoch_seconds = self.units_of_epoch(split, task) * pace
         epoch_seconds += self.units_of_pass("validation", task) * pass_pace

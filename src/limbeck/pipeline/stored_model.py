@@ -27,12 +27,14 @@ class StoredModel:
     """A model's folder.
 
     folder: of the stage that made the model.
+    name: what the recipe calls it, or the one that it was cut from.
     task: bound to the model's preprocessing.
     save: (model, folder) writes such a folder for a model of the same kind.
     blank: makes a module of the user's own, which no folder can; None for any other.
     """
 
     folder: Path
+    name: str
     task: Task
     save: Callable[[nn.Module, Path], None]
     blank: Callable[[], nn.Module] | None = None

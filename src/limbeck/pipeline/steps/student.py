@@ -86,6 +86,7 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
     own = run.own.get(name)
     return StoredModel(
         folder,
+        name,
         task,
         save=saver(run, task, name, options),
         blank=own.create if own else None,

@@ -74,7 +74,8 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
     )
     folder = run.compute(stage)
     own = run.own.get(settings.model)
-    return StoredModel(folder, task, save, blank=own.create if own else None)
+    blank = own.create if own else None
+    return StoredModel(folder, settings.model, task, save, blank)
 
 
 def further_teachers(recipe: Recipe, run: RunContext) -> list[StoredModel]:

@@ -348,26 +348,34 @@ class Labelling:
         }
         if num_parts > 1:
             inputs["rows"] = [part.start, part.stop]
-        settings = self.recipe.teacher
         return Stage(
             name="label",
             inputs=inputs,
             build=build,
             components=[
                 *run.task_component,
-                *run.model_components(settings.model if settings else None),
+                *run.model_components(guide.name),
             ],
             title=title,
             # Of a model that is split over the processes, none can answer alone.
-            is_shared=settings is not None and settings.placement == "sharded",
+            is_shared=is_sharded(self.recipe, guide),
             work=Work(split="train", task=guide.task, once=guide.load),
         )
+
+
+def is_sharded(recipe: Recipe, guide: StoredModel) -> bool:
+    """Whether the recipe splits this teacher's weights over the processes."""
+    teachers = [recipe.teacher, *recipe.teachers]
+    # An assistant goes by the name of what it was cut from, and is small: it stands whole.
+    is_assistant = recipe.assistant is not None
+    placements = {each.model: each.placement for each in teachers if each}
+    return not is_assistant and placements.get(guide.name) == "sharded"
 
 
 def load_frozen(recipe: Recipe, run: RunContext, guide: StoredModel) -> nn.Module:
     """The model that is asked, on the run's device, or split over its processes."""
     model = guide.load().eval()
-    if recipe.teacher and recipe.teacher.placement == "sharded":
+    if is_sharded(recipe, guide):
         return shard_model(model, run.place.device)
     return run.place.move_model(model)
 

@@ -1,7 +1,7 @@
 """The student's training: distilled, and quantized while it trains where the recipe says so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -244,4 +244,4 @@ def store_trained(run: RunContext, student: StoredModel, trained: Path) -> Store
         build=build,
         components=run.task_component,
     )
-    return StoredModel(run.compute(stage), student.task, student.save, student.blank)
+    return replace(student, folder=run.compute(stage))
