@@ -1,6 +1,6 @@
 """What every surgery keeps: the teacher stays as it was, the identity is exact, a smaller student trains, quantizes, is saved and exported.
 
-A new surgery is tested by the contract once IDENTITY and SMALLER hold its keys.
+A new surgery is tested without a line changing: its class has `identity` and `smaller`, as IDENTITY and SMALLER have for ours.
 """
 
 import copy
@@ -61,6 +61,11 @@ READS_IMAGES: dict[str, dict[str, Any]] = {
     "same": {},
 }  # keys that cut nothing from a network of ours
 
+for outside in NAMES:
+    if outside not in IDENTITY:
+        IDENTITY[outside] = registry.load("surgeries", outside).identity
+        SMALLER[outside] = registry.load("surgeries", outside).smaller
+
 
 def cases(of: dict[str, list[dict[str, Any]]]) -> Any:
     """Every surgery with each of its keys."""
@@ -78,10 +83,6 @@ def count(model: nn.Module) -> int:
 
 def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def test_every_surgery_has_its_cases() -> None:
-    assert list(IDENTITY) == list(SMALLER) == NAMES
 
 
 @cases(IDENTITY)

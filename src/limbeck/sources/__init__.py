@@ -46,7 +46,12 @@ def fail(row: BadRow) -> None:
 
 
 class Source(Protocol):
-    """One way to read rows; its constructor's arguments are the keys of a recipe's `data`."""
+    """One way to read rows; its constructor's arguments are the keys of a recipe's `data`.
+
+    An outside source of files, whose key is `path`, may have `samples`: file name -> its text or
+    bytes, a little that it reads, with a row in train and one that is unlabelled. The tests of this
+    contract write them into the folder `path`; for ours they have some.
+    """
 
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The rows of each split that there is. Raises ValueError for what cannot be read."""
