@@ -27,7 +27,7 @@ MOST_FILE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Entry:
     """An image that is to be read.
 
     `place`: where it is named, for messages. `name`: its path below the folder or archive.
@@ -113,7 +113,7 @@ def opened(base: Path) -> Iterator[tuple[Path, list[str], OpenImage]]:
         yield archive, _images(file.namelist()), lambda name: _member_bytes(file, name)
 
 
-def from_table(table: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iterator[Entry]:
+def from_table(table: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iterator[_Entry]:
     """The images that the table lists. Raises ValueError where it has no column `file`."""
     source = Csv(str(table))
     header = source.header(table)
@@ -129,7 +129,7 @@ def from_table(table: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Itera
         name = record["file"]
         split = SPLIT_OF_NAME[record.get("split", "train")]
         label = None if split == "unlabelled" else _label(record)
-        yield Entry(f"{place}: {name}", name, split, label)
+        yield _Entry(f"{place}: {name}", name, split, label)
 
 
 def _problem(record: Mapping[str, str], names: Sequence[str], known: set[str]) -> str | None:
@@ -151,7 +151,7 @@ def _label(record: Mapping[str, str]) -> str:
     return record.get("label", PurePosixPath(record["file"]).parent.name)
 
 
-def from_folders(root: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iterator[Entry]:
+def from_folders(root: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iterator[_Entry]:
     """Split and class by the folders that an image lies in."""
     for name in names:
         place = f"{root}/{name}"
@@ -160,12 +160,12 @@ def from_folders(root: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iter
         splits = [SPLIT_OF_NAME[folder] for folder in folders if folder in SPLIT_OF_NAME]
         split = splits[0] if splits else "train"
         if split == "unlabelled":
-            yield Entry(place, name, split, None)
+            yield _Entry(place, name, split, None)
         elif not folders or folders[-1] in SPLIT_OF_NAME:
             problem = "lies in no folder of a class. Move it into one"
             on_bad_row(BadRow(place, problem, {"file": name}))
         else:
-            yield Entry(place, name, split, folders[-1])
+            yield _Entry(place, name, split, folders[-1])
 
 
 def _images(names: Iterable[str]) -> list[str]:
