@@ -53,13 +53,13 @@ def test_a_wrong_temperature_is_told_under_its_own_key(written: str, told: str) 
             "model: large",
             "model: large, epoch: 2",
             "r.yaml:3:25: teacher.epoch: `large` is none of our networks (mobilenet_v2, resnet18, resnet50, small_cnn), and only these take keys. ",
-            "Did you mean `epochs`? Choices: model, weight, epochs, learning_rate",
+            "Did you mean `epochs`? Choices: model, weight, epochs, placement, learning_rate",
         ),
         (
             "model: large",
             "model: small_cnn, epoch: 2",
             "r.yaml:3:29: teacher.epoch: `small_cnn` (networks) has no key `epoch`. ",
-            "Did you mean `epochs`? Choices: model, weight, epochs, learning_rate, width, depth",
+            "Did you mean `epochs`? Choices: model, weight, epochs, placement, learning_rate, width, depth",
         ),
         (
             "model: large",
@@ -246,6 +246,7 @@ def test_check_components_asks_the_registry_for_every_component(
         ("roundings", "nearest", {}),
         ("exporters", "onnx"),
         ("exporters", "openvino"),
+        ("losses", "kl"),  # whether it reads what this task's model says
         ("roundings", "nearest", {}),  # whether it can act while training
     ]
 

@@ -247,10 +247,39 @@ def route_attention(model: nn.Module) -> None:
 
     AttentionInterface.register(IMPLEMENTATION, attend)
     # Masks as the eager implementation has them: floats to add, 0 or the lowest number.
+    make_masks_without_waits()
     AttentionMaskInterface.register(IMPLEMENTATION, AttentionMaskInterface()["eager"])
     for part in transformers_models(model):
         if part.config._attn_implementation != IMPLEMENTATION:
             part.set_attn_implementation(IMPLEMENTATION)
+
+
+def make_masks_without_waits() -> None:
+    """Let `transformers` make the mask of a batch that lies on a GPU without looking at it.
+
+    By default it asks whether any token is padding, and leaves the mask out where none is: the host
+    then stands still in every forward pass. On a CPU, where asking is free, it goes on to ask.
+    """
+    from transformers import AttentionMaskInterface
+
+    for name in ("eager", "sdpa"):
+        make_mask = AttentionMaskInterface()[name]
+        if not isinstance(make_mask, _MaskWithoutWait):
+            AttentionMaskInterface.register(name, _MaskWithoutWait(make_mask))
+
+
+@dataclass(frozen=True)
+class _MaskWithoutWait:
+    """See `make_masks_without_waits`."""
+
+    make_mask: Callable[..., Any]
+
+    def __call__(self, *positional: Any, **named: Any) -> Any:
+        padding = named.get("attention_mask")
+        choices = dict(named)
+        if padding is not None and padding.device.type != "cpu":
+            choices["allow_is_bidirectional_skip"] = False
+        return self.make_mask(*positional, **choices)
 
 
 def unreached(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from limbeck.models import structure
+from limbeck.models.attention import make_masks_without_waits
 from limbeck.models.embedder import Embedder
 from limbeck.models.hub import having, locate, quiet, reading
 from limbeck.models.weights import WEIGHTS
@@ -32,6 +33,7 @@ def from_transformers(name: str, task: Any) -> nn.Module:
     """
     import transformers
 
+    make_masks_without_waits()
     is_headless = task.auto_model == "AutoModel"
     # The labels of a self-supervised task are the model's own vocabulary.
     has_labels = not (is_headless or isinstance(task, SelfSupervised))

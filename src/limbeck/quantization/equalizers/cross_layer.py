@@ -1,6 +1,6 @@
-"""Cross-layer equalization: two neighbouring layers share the range of each channel between them
-(Nagel et al., 2019, arXiv 1906.04721, equations 9 to 11). With r the largest weight that makes (1)
-or reads (2) channel i:
+"""Even out the weights of two neighbouring layers, channel by channel, so that one grid suits all
+channels of each (cross-layer equalization, Nagel et al., 2019, arXiv 1906.04721, equations 9 to
+11). With r the largest weight that makes (1) or reads (2) channel i:
 
     s_i = sqrt(r1_i / r2_i),    W1_i, b1_i / s_i,    W2_i s_i
 
@@ -47,7 +47,7 @@ CARRIES_NOTHING = 1e-3
 
 
 @dataclass(frozen=True)
-class Pair:
+class _Pair:
     """Two layers, the second reading what the first makes, through a ReLU or as it is."""
 
     first: Layer
@@ -57,7 +57,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class CrossLayer:
-    """`absorb`: whether large shifts move into the next layer, too."""
+    """`absorb`: whether large shifts of a batch norm move into the next layer's bias too, as above.
+    Not exact."""
 
     absorb: bool = False
 
@@ -99,7 +100,7 @@ class CrossLayer:
                     absorb(pair)
 
 
-def pairs(model: nn.Module, flow: Flow) -> list[Pair]:
+def pairs(model: nn.Module, flow: Flow) -> list[_Pair]:
     """Neighbours, in the order in which they run."""
     layers = untied_layers(model, flow)
     found = []
@@ -110,7 +111,7 @@ def pairs(model: nn.Module, flow: Flow) -> list[Pair]:
         reader, is_rectified = only_reader(model, flow, name)
         # A linear layer reads the last axis of what a convolution makes, not its channels.
         if reader in layers and type(layers[reader]) is type(layer):
-            found.append(Pair(layer, layers[reader], is_rectified))
+            found.append(_Pair(layer, layers[reader], is_rectified))
     return found
 
 
@@ -138,7 +139,7 @@ def only_reader(
     return "", is_rectified
 
 
-def equalize(pair: Pair) -> float:
+def equalize(pair: _Pair) -> float:
     """Move the ranges of a pair together; returns the largest |log s|."""
     first = pair.first
     second = pair.second
@@ -163,7 +164,7 @@ def equalize(pair: Pair) -> float:
     return float(scale.log().abs().amax())
 
 
-def absorb(pair: Pair) -> None:
+def absorb(pair: _Pair) -> None:
     """Move what a ReLU always lets through of the first layer's shift into the second's."""
     norm = pair.first.norm
     second = pair.second
