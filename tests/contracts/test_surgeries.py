@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contracts.test_tasks import TAGS, TEXT
-from contracts.tiny_models import cnn, logits, pixels, tokens
+from contracts.test_tasks import TAGS, TEXT, VOCABULARY
+from contracts.tiny_models import bert, cnn, logits, pixels, tokens
 from surgical import HEADS, IMAGES, LAYERS, SENTENCES, UNITS, cut, read, task_of, teacher
 from torch import nn
 
@@ -193,7 +193,10 @@ def test_a_student_trains_quantized_and_is_exported(
     name: str, keys: dict[str, Any], tmp_path: Path
 ) -> None:
     """A joint training in small: its loss falls, and the graph then answers as the fake-quantized student."""
-    student, inputs = cut(name, keys).student, tokens(4, 13, 10)
+    # Every layer takes 2 s to trace: as few as the cut leaves something of.
+    layers = 1 + keys.get("layers", 0)
+    whole = bert(len(VOCABULARY), layers=layers, labels=len(TAGS))
+    student, inputs = cut(name, keys, whole).student, tokens(4, 13, 10)
     forward = partial(lambda model, **given: model(**given), **inputs)
     prepare_model(student, plan_schemes(student, Quantize(), "uint8"), "lsq", forward)
     calibrate(student, [forward])
