@@ -229,7 +229,11 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], Inputs, list[Inputs]]] = {
     "cnn-static": (cnn_static, pixels(4), [pixels(rows, seed=9) for rows in (1, 9)]),
     "cnn-mixed": (cnn_mixed, pixels(4), [pixels(1, seed=seed) for seed in range(9, 14)]),
 }
-kinds = pytest.mark.parametrize("kind", list(KINDS))
+# What test_format_parity holds for each layer, and other kinds for the rest of an encoder.
+SLOW_KINDS = ("bert-low-dynamic", "bert-float8")
+kinds = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW_KINDS)) for kind in KINDS]
+)
 exporters = pytest.mark.parametrize("name", EXPORTERS)
 
 
