@@ -1,9 +1,12 @@
-"""An artifact beside what a user has without limbeck: the same float model through ONNX Runtime's own dynamic int8 quantization.
+"""An artifact beside what a user has without limbeck: the same float model through ONNX Runtime's
+own dynamic int8 quantization.
 
     python benchmarks/against_dynamic.py RECIPE [key=value ...] [--rows N]
 
-Takes the teacher and the joint student of a recipe (from the store), exports the float teacher and the float distilled student, quantizes both with
-`onnxruntime.quantization.quantize_dynamic`, and times all in turns on raw test rows: quality, bytes, p50, ratio to the PyTorch float32 teacher.
+Takes the teacher and the joint student of a recipe (from the store), exports the float teacher and
+the float distilled student, quantizes both with
+`onnxruntime.quantization.quantize_dynamic`, and times all in turns on raw test rows: quality,
+bytes, p50, ratio to the PyTorch float32 teacher.
 """
 
 import argparse

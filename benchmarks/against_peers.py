@@ -1,12 +1,18 @@
-"""Quantizing after training beside other tools: the same float students, the same calibration rows, the whole test split.
+"""Quantizing after training beside other tools: the same float students, the same calibration
+rows, the whole test split.
 
     python benchmarks/against_peers.py RECIPE [key=value ...] [--seeds N]
 
-Takes the float students of a recipe (`kd`, or `plain` where it has no `distill`; from the store, or trained) for N seeds, and quantizes each in
-int8 and in int4 weights (groups of 32, activations float, int8 embeddings) by limbeck, ONNX Runtime (dynamic), NNCF (its post-training quantization,
-and its weight compression with scale estimation, in OpenVINO) and torchao. Prints quality and the divergence from the float model, by seed and on the
-mean; then what an answer of each takes, in turns on the first test rows of every seed, one row at a time on one thread: milliseconds of the model
-alone, and how many times as fast it is as the fastest of the other tools in int8. Needs `pip install nncf openvino torchao`.
+Takes the float students of a recipe (`kd`, or `plain` where it has no `distill`; from the store,
+or trained) for N seeds, and quantizes each in
+int8 and in int4 weights (groups of 32, activations float, int8 embeddings) by limbeck, ONNX
+Runtime (dynamic), NNCF (its post-training quantization,
+and its weight compression with scale estimation, in OpenVINO) and torchao. Prints quality and the
+divergence from the float model, by seed and on the
+mean; then what an answer of each takes, in turns on the first test rows of every seed, one row at
+a time on one thread: milliseconds of the model
+alone, and how many times as fast it is as the fastest of the other tools in int8. Needs `pip
+install nncf openvino torchao`.
 """
 
 import argparse
@@ -55,7 +61,8 @@ OWN: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Float:
-    """A trained float student, as a module and as an ONNX file, with the rows that quantizers calibrate on and those that judge."""
+    """A trained float student, as a module and as an ONNX file, with the rows that quantizers
+    calibrate on and those that judge."""
 
     model: Callable[[], nn.Module]
     file: Path
@@ -76,8 +83,10 @@ def by_onnxruntime(subject: Float) -> Graph:
 def by_nncf(subject: Float, folder: Path, bits: int) -> Graph:
     """Static int8 for transformers, or int4 weights, in OpenVINO.
 
-    The model is read from PyTorch, since what reads its data (scale estimation) takes the weights of a matrix product to be transposed, as
-    PyTorch has them and ONNX has not: on a square matrix of an ONNX file it answers nonsense (NNCF issue 3494).
+    The model is read from PyTorch, since what reads its data (scale estimation) takes the weights
+    of a matrix product to be transposed, as
+    PyTorch has them and ONNX has not: on a square matrix of an ONNX file it answers nonsense (NNCF
+    issue 3494).
     """
     import nncf
     import openvino

@@ -2,9 +2,12 @@
 
     python benchmarks/against_static.py [NETWORK ...] [--side 28] [--channels 1] [--runs 300]
 
-Every network (random weights: speed does not depend on them) is exported twice: calibrated and written by limbeck, and as float32 quantized by
-`onnxruntime.quantization.quantize_static` (QDQ, uint8 activations, int8 weights per channel, after its own `quant_pre_process`). Both and the float32
-graph run in turns in one process, batch 1, one thread. Prints medians, the median of the pairwise ratios, and the ops of each optimized graph.
+Every network (random weights: speed does not depend on them) is exported twice: calibrated and
+written by limbeck, and as float32 quantized by
+`onnxruntime.quantization.quantize_static` (QDQ, uint8 activations, int8 weights per channel, after
+its own `quant_pre_process`). Both and the float32
+graph run in turns in one process, batch 1, one thread. Prints medians, the median of the pairwise
+ratios, and the ops of each optimized graph.
 """
 
 import argparse
@@ -57,7 +60,8 @@ def graphs(name: str, images: torch.Tensor, folder: Path) -> dict[str, Path]:
     export(model.eval(), inputs, paths["float32"])
     quant_pre_process(str(paths["float32"]), str(folder / "prepared.onnx"))
     quantize_static(
-        str(folder / "prepared.onnx"), str(paths["static"]), Reader(images.numpy()), quant_format=QuantFormat.QDQ, per_channel=True,
+        str(folder / "prepared.onnx"), str(paths["static"]), Reader(images.numpy()),
+        quant_format=QuantFormat.QDQ, per_channel=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
     )  # fmt: skip
     prepare_model(model, plan_schemes(model, Quantize(), "uint8"), "minmax", lambda m: m(**inputs))

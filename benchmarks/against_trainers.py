@@ -1,18 +1,29 @@
-"""Distilling beside other trainers: the same student and teacher, the same batches of the same rows, optimizer, schedule, clipping and losses.
+"""Distilling beside other trainers: the same student and teacher, the same batches of the same
+rows, optimizer, schedule, clipping and losses.
 
-    python benchmarks/against_trainers.py RECIPE [key=value ...] [--rows N] [--epochs N] [--rounds N] [--dtype NAME]
+    python benchmarks/against_trainers.py RECIPE [key=value ...] [--rows N] [--epochs N] [--rounds
+    N] [--dtype NAME]
 
-RECIPE distils a text classifier, as recipes/text-classification-banking77-minilm3-joint.yaml does: N of its training rows (0: all), in float, by
-cross entropy and its `kl` alone. By limbeck, from its cache; by a Trainer of `transformers` whose `compute_loss` asks the teacher; by TextBrewer: its
-GeneralDistiller asks the teacher, its BasicDistiller caches (`is_caching_logits`: the first epoch's batches, for every epoch). Each as its users get
-it: limbeck with eager attention and freed memory kept, the others with the attention that `transformers` takes by default. The others get batches
-ready collated. Nobody validates, saves or probes meanwhile. A round is one training of each, by a seed of its own, in a process of its own.
+RECIPE distils a text classifier, as recipes/text-classification-banking77-minilm3-joint.yaml does:
+N of its training rows (0: all), in float, by
+cross entropy and its `kl` alone. By limbeck, from its cache; by a Trainer of `transformers` whose
+`compute_loss` asks the teacher; by TextBrewer: its
+GeneralDistiller asks the teacher, its BasicDistiller caches (`is_caching_logits`: the first
+epoch's batches, for every epoch). Each as its users get
+it: limbeck with eager attention and freed memory kept, the others with the attention that
+`transformers` takes by default. The others get batches
+ready collated. Nobody validates, saves or probes meanwhile. A round is one training of each, by a
+seed of its own, in a process of its own.
 
-Prints, on the median of the rounds, examples a second in training and their ratio to limbeck's, the peak of the process's memory, the seconds of
-filling a cache, and the epochs after which limbeck's has paid; and the mean test accuracy, answered in float32 (beside the cache, the teacher's).
+Prints, on the median of the rounds, examples a second in training and their ratio to limbeck's,
+the peak of the process's memory, the seconds of
+filling a cache, and the epochs after which limbeck's has paid; and the mean test accuracy,
+answered in float32 (beside the cache, the teacher's).
 
-All compute in float32, and in bfloat16 by autocast where the CPU has it: the Trainer's `bf16` leaves the teacher in float32, and TextBrewer 0.2.1
-knows apex's fp16 alone, so autocast is wrapped around those models here. TextBrewer leaves T^2 out of its loss: its weight holds it here. It imports
+All compute in float32, and in bfloat16 by autocast where the CPU has it: the Trainer's `bf16`
+leaves the teacher in float32, and TextBrewer 0.2.1
+knows apex's fp16 alone, so autocast is wrapped around those models here. TextBrewer leaves T^2 out
+of its loss: its weight holds it here. It imports
 tensorboardX, for which an empty module stands in. Needs `pip install textbrewer`.
 """
 
@@ -163,9 +174,7 @@ def by_limbeck(case: Case) -> Found:
     objectives = Objectives(case.terms, case.answers())
     job = training_job(case.recipe, case.bench, case.start, objectives)
     with tempfile.TemporaryDirectory() as folder:
-        training = loop.Training(
-            replace(job, validation=None, watchers=Watchers()), Path(folder)
-        )
+        training = loop.Training(replace(job, validation=None, watchers=Watchers()), Path(folder))
         began = time.perf_counter()
         training.run()
     return case.found(job.model, began)
@@ -200,8 +209,10 @@ def by_trainer(case: Case) -> Found:
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            folder, num_train_epochs=1, bf16=case.dtype == torch.bfloat16, max_grad_norm=case.settings.gradient_clip, seed=case.settings.seed,
-            use_cpu=True, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
+            folder, num_train_epochs=1, bf16=case.dtype == torch.bfloat16,
+            max_grad_norm=case.settings.gradient_clip, seed=case.settings.seed,
+            use_cpu=True, report_to="none", save_strategy="no", logging_strategy="no",
+            disable_tqdm=True,
         )  # fmt: skip
         optimizer, factor = case.optimizer(student, len(batches))
         trainer = Distilling(
@@ -216,7 +227,8 @@ def by_trainer(case: Case) -> Found:
 
 
 def by_textbrewer(case: Case, *, cached: bool) -> Found:
-    """`cached`: by the distiller that can. Its cache is full when it has asked the teacher for the last time."""
+    """`cached`: by the distiller that can. Its cache is full when it has asked the teacher for the
+    last time."""
     sys.modules["tensorboardX"] = stand_in = types.ModuleType("tensorboardX")
     vars(stand_in)["SummaryWriter"] = None
     import textbrewer

@@ -1,9 +1,13 @@
-"""What a weight format costs beside int8: time to load, time of an answer, bytes. The recipe's student untrained, since none hangs on its weights.
+"""What a weight format costs beside int8: time to load, time of an answer, bytes. The recipe's
+student untrained, since none hangs on its weights.
 
-    python benchmarks/low_bits.py RECIPE [key=value ...] [--formats int8,int4,...] [--only '*embeddings*'] [--rows N] [--loads N]
+    python benchmarks/low_bits.py RECIPE [key=value ...] [--formats int8,int4,...] [--only
+    '*embeddings*'] [--rows N] [--loads N]
 
-Each format in turn for the weights of all modules, or of those that --only matches (the others stay int8), with integer activations, in ONNX Runtime
-on one thread. Prints the median milliseconds to load the graph, p50 from raw input to answer, and the bytes of the graph, each with its ratio to
+Each format in turn for the weights of all modules, or of those that --only matches (the others
+stay int8), with integer activations, in ONNX Runtime
+on one thread. Prints the median milliseconds to load the graph, p50 from raw input to answer, and
+the bytes of the graph, each with its ratio to
 int8. Loads and answers take turns, so that a slow minute hits all formats alike.
 """
 

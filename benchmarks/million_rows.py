@@ -1,8 +1,10 @@
-"""A million rows of text: what `limbeck check` takes, and how long a training waits for its first step, before and after its tokens are cached.
+"""A million rows of text: what `limbeck check` takes, and how long a training waits for its first
+step, before and after its tokens are cached.
 
     python benchmarks/million_rows.py MODEL [--rows N]
 
-MODEL: an encoder's folder or hub id. The rows are drawn words with two labels, written to a temporary folder with a cache of its own.
+MODEL: an encoder's folder or hub id. The rows are drawn words with two labels, written to a
+temporary folder with a cache of its own.
 Prints seconds and the peak memory of each process.
 """
 
@@ -66,7 +68,8 @@ def check(recipe: Path) -> None:
 
 
 def first_step(recipe: Path, out: Path, title: str) -> None:
-    """Seconds from the start of `limbeck run` to its first step, and of it those for encoding; then it is stopped."""
+    """Seconds from the start of `limbeck run` to its first step, and of it those for encoding;
+    then it is stopped."""
     began = time.perf_counter()
     process = subprocess.Popen(
         command("run", recipe, "--out", str(out)),

@@ -1,9 +1,13 @@
-"""A searched plan beside the uniform ones, rounded after training and not trained again: is the search worth it?
+"""A searched plan beside the uniform ones, rounded after training and not trained again: is the
+search worth it?
 
-    python benchmarks/mixed_precision.py RECIPE [key=value ...] [--bits 4.5] [--sensitivity gradient] [--rows N]
+    python benchmarks/mixed_precision.py RECIPE [key=value ...] [--bits 4.5] [--sensitivity
+    gradient] [--rows N]
 
-Searches at the budget, then quantizes the recipe's float student by the plan, by int4 and by int8 throughout, and scores each on the test split (or
-its first N rows): the task's metric, KL to the float model in nats a unit, average bits, bytes, and the seconds of the search.
+Searches at the budget, then quantizes the recipe's float student by the plan, by int4 and by int8
+throughout, and scores each on the test split (or
+its first N rows): the task's metric, KL to the float model in nats a unit, average bits, bytes,
+and the seconds of the search.
 """
 
 import argparse

@@ -1,9 +1,12 @@
-"""Roundings by layer beside the nearest level, end to end: the same float student, weights alone in few bits, after training.
+"""Roundings by layer beside the nearest level, end to end: the same float student, weights alone
+in few bits, after training.
 
     python benchmarks/roundings.py RECIPE [key=value ...] [--formats int4,int3]
 
-Takes the float student of a recipe (`kd`, or `plain` where it has no `distill`; from the store, or trained) and quantizes its weights per channel
-(`mse` ranges, activations float, int8 embeddings). Prints the task's metric and the divergence from the float model on the test split.
+Takes the float student of a recipe (`kd`, or `plain` where it has no `distill`; from the store, or
+trained) and quantizes its weights per channel
+(`mse` ranges, activations float, int8 embeddings). Prints the task's metric and the divergence
+from the float model on the test split.
 """
 
 import argparse

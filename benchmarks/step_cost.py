@@ -1,9 +1,13 @@
-"""What distilling and quantizing add to a training step: the same student, the same batches, the arms taking turns of several steps in one process.
+"""What distilling and quantizing add to a training step: the same student, the same batches, the
+arms taking turns of several steps in one process.
 
-    python benchmarks/step_cost.py recipes/token-classification-conll2003-minilm3-joint.yaml [key=value ...] [--steps N]
+    python benchmarks/step_cost.py recipes/token-classification-conll2003-minilm3-joint.yaml
+    [key=value ...] [--steps N]
 
-Prints the median milliseconds of a step of each arm and the median of the pairwise ratios to `plain`. The first step of a turn is not counted: it
-finds the caches full of another arm's weights, as no training of its own does. The teacher and its cache come from the store.
+Prints the median milliseconds of a step of each arm and the median of the pairwise ratios to
+`plain`. The first step of a turn is not counted: it
+finds the caches full of another arm's weights, as no training of its own does. The teacher and its
+cache come from the store.
 """
 
 import argparse

@@ -5,14 +5,17 @@ ground floor run. `LIMBECK_TEST_BLOCK=fcntl,resource` takes modules away that ot
 """
 
 import functools
+import importlib
 import importlib.util
 import os
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-# Before anything is imported that would import them: None makes an import fail.
+# Before anything is imported that would import them: None makes an import fail. Only filelock keeps
+# its `fcntl`: where there is none it has the system's own lock, and this system has no other.
 if "LIMBECK_TEST_BLOCK" in os.environ:
+    importlib.import_module("filelock")
     sys.modules.update(dict.fromkeys(os.environ["LIMBECK_TEST_BLOCK"].split(",")))  # type: ignore[arg-type]
 
 # Libraries read these once, when they are imported: a fixture would come too late.

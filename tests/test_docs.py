@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 BUILT_BY_CI = (
     "make demo",
     "make test",
+    'pip install "torch<2.14" --index-url https://download.pytorch.org/whl/cpu',
     'pip install "limbeck[train]"',
 )  # .ci/run does these on a bare checkout
 

@@ -1,7 +1,10 @@
-"""Draw the house: `python tools/architecture.py` writes the picture and the table of docs/architecture.md from the code.
+"""Draw the house: `python tools/architecture.py` writes the picture and the table of
+docs/architecture.md from the code.
 
-The picture is the rooms (folders of src/limbeck) as they import one another, with every arrow that follows from two
-others left out; the table is what each room says of itself. A test keeps the page as this script would write it.
+The picture is the rooms (folders of src/limbeck) as they import one another, with every arrow that
+follows from two
+others left out; the table is what each room says of itself. A test keeps the page as this script
+would write it.
 """
 
 import ast

@@ -1,4 +1,5 @@
-"""Every range, rounding, equalizer and sensitivity on another device: a CPU's figures, and results that lie there."""
+"""Every range, rounding, equalizer and sensitivity on another device, with and without float64: a
+CPU's figures, and results that lie there."""
 
 from typing import Any
 
@@ -23,6 +24,11 @@ from limbeck.tasks import Batch
 CPU = torch.device("cpu")
 # A step of Adam divides by roots, and sums are taken in another order; all else is the same bits.
 CLOSE = {"rtol": 1e-5, "atol": 1e-7}
+
+
+@pytest.fixture
+def probe(probe_of_any_width: Probe) -> Probe:
+    return probe_of_any_width
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

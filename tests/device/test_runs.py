@@ -1,6 +1,5 @@
 """Whole runs on a second device type: the CPU's weights and answers, and no step that waits for the device."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,7 @@ def sentences(task: str) -> dict[str, list[dict[str, object]]]:
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often each training step that logs nothing made the host wait."""
     monkeypatch.setattr(loop, "LOG_POINTS", 2)
     monkeypatch.setattr(loop, "PROBES", 2)
@@ -83,7 +82,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             counts.append(len(probe.syncs) - before)
 
     monkeypatch.setattr(loop.Training, "step", counted)
-    yield counts
+    return counts
 
 
 PROBES: list[Probe] = []

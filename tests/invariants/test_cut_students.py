@@ -137,7 +137,5 @@ def test_a_cut_depends_on_the_rows_only_where_it_reads_them(tmp_path: Path) -> N
         keys = set()
         for rows in (ROWS, others):
             own = bench(encoder, f"surgery: drop_layers, {student}", rows, tmp_path / "store")
-            keys.add(
-                cut_student(own.recipe, own, prepare_teacher(own.recipe, own)).key
-            )
+            keys.add(cut_student(own.recipe, own, prepare_teacher(own.recipe, own)).key)
         assert (len(keys) == 2) is differs

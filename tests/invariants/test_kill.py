@@ -102,6 +102,11 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    kill_at_random(tmp_path, 4)
+
+
+@pytest.mark.nightly
 def test_fifty_kills(tmp_path: Path) -> None:
     kill_at_random(tmp_path, 50)
 

@@ -12,8 +12,7 @@ from limbeck.core.files import file_digest
 from limbeck.core.store import Store
 from limbeck.models.weights import WEIGHTS
 from limbeck.pipeline import compatibility
-from limbeck.pipeline.arm import run_arm
-from limbeck.pipeline.arm import Arm
+from limbeck.pipeline.arm import Arm, run_arm
 from limbeck.recipe.reading import parse
 
 RECIPE = """

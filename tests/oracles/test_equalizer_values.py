@@ -189,7 +189,9 @@ def test_awq_is_the_best_of_its_grid_and_never_worse_than_none(
             quantizer, weight * s
         ).double().t()  # Q(W s) (X / s), by the inputs themselves
         errors.append(float((made - x64 @ weight.double().t()).square().sum()))
-        assert output_error(swapped[0], s, x.t() @ x) == pytest.approx(errors[-1], rel=1e-3, abs=1e-4)
+        assert output_error(swapped[0], s, x.t() @ x) == pytest.approx(
+            errors[-1], rel=1e-3, abs=1e-4
+        )
     equalizer.apply(swapped, flow, [lambda m: m(x)])
     s = 1 / swapped[0].basis.awq.factor
     made = (x64 / s) @ rounded(quantizer, weight * s).double().t()

@@ -70,7 +70,9 @@ def test_a_label_is_kept_for_one_preprocessing(run: RunContext, tmp_path: Path) 
     request = TeacherRequest([], torch.float32)
     keys = []
     for each in (task, other, task):
-        labelling = Labelling(run.recipe, run, StoredModel(folder, "small_cnn", each, save), request)
+        labelling = Labelling(
+            run.recipe, run, StoredModel(folder, "small_cnn", each, save), request
+        )
         stage = labelling._stage(part, nn.Identity, {}, "label", 1)
         keys.append(run.store.entry(stage.name, stage.key))
     assert keys[0] == keys[2] != keys[1]

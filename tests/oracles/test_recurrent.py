@@ -143,7 +143,9 @@ def test_the_graph_answers_as_the_model_and_holds_codes_alone(
     path = tmp_path / exporter.export(converted, {"x": x()}, tmp_path)["onnxruntime"]
     for rows, length in ((B, T), (1, 9), (5, 1)):
         wanted = model(x(rows, length, 5))
-        found = torch.from_numpy(open_graph(path, "onnxruntime", 1)({"x": x(rows, length, 5).numpy()}))
+        found = torch.from_numpy(
+            open_graph(path, "onnxruntime", 1)({"x": x(rows, length, 5).numpy()})
+        )
         assert (found - wanted).square().mean().sqrt() <= 0.005 * wanted.square().mean().sqrt()
         torch.testing.assert_close(converted(x(rows, length, 5)), wanted, atol=1e-4, rtol=1e-4)
     check_kernels(converted, path)

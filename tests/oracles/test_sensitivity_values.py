@@ -34,7 +34,9 @@ class Softmax(nn.Module):
         return self.layer(x)
 
 
-def probe(model: nn.Module, x: torch.Tensor, formats: tuple[str, ...] = ("int8", "int4")) -> JudgedModel:
+def probe(
+    model: nn.Module, x: torch.Tensor, formats: tuple[str, ...] = ("int8", "int4")
+) -> JudgedModel:
     prepare_model(
         model,
         {"layer": Scheme(weights="int8", activations="float")},
@@ -60,7 +62,10 @@ def against() -> tuple[JudgedModel, np.ndarray, dict[str, np.ndarray]]:
     return (
         given,
         curvature,
-        {form: rounding_error(layer, fitted(layer, form))[0].double().numpy() for form in given.formats},
+        {
+            form: rounding_error(layer, fitted(layer, form))[0].double().numpy()
+            for form in given.formats
+        },
     )
 
 

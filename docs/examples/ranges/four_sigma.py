@@ -8,6 +8,7 @@ the squared error is least at 3.9 deviations (Banner et al., 2018, arXiv 1810.05
 
 from torch import maximum, minimum
 
+from limbeck.models.precision import back_like, in_float64
 from limbeck.quantization.affine import fit_interval
 from limbeck.quantization.ranges import Fit, Sample
 
@@ -20,10 +21,10 @@ class FourSigma(Sample):
     def fit(self) -> Fit:
         """(scale, zero point), each (G)."""
         lowest, highest = self.extremes()
-        # In float64: the order of batches must not change a sum, nor large values overflow it.
-        values = self.values().double()
+        # In float64, which not every device has: large values must not overflow a sum.
+        values = in_float64(self.values())
         mean = values.mean(1)
         reach = DEVIATIONS * values.std(1, correction=0)
-        low = maximum(mean - reach, lowest.double())
-        high = minimum(mean + reach, highest.double())
-        return fit_interval(low.float(), high.float(), self.grid)
+        low = maximum(lowest, back_like(mean - reach, lowest))
+        high = minimum(highest, back_like(mean + reach, highest))
+        return fit_interval(low, high, self.grid)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from limbeck.analysis.sensitivities import expected_loss, rounding_error
 from limbeck.core.grids import GRIDS
+from limbeck.models.precision import in_float64
 from limbeck.quantization.swap import Quantized
 
 # The most that two weights of one sign may add up to: 255 x 128 = 32,640 fits int16, 255 x 129
@@ -46,7 +47,7 @@ def overflow(layer: Quantized) -> tuple[float, float]:
     positive = pairs.clamp_min(0).sum(2)
     negative = pairs.clamp_max(0).neg().sum(2)
     can_saturate = torch.maximum(positive, negative) > MOST_PAIR
-    share = float(can_saturate.double().mean())
+    share = float(in_float64(can_saturate).mean())
     largest = max(_largest_pair(codes), _largest_pair(-codes))
     return share, largest * GRIDS["uint8"].high / INT16
 

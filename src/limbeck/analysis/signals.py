@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.core.grids import GRIDS
+from limbeck.models.precision import in_float64
 from limbeck.quantization.fake import dynamic
 from limbeck.quantization.swap import Quantized
 
@@ -38,8 +39,8 @@ class Signal:
     def add(self, exact: Tensor, rounded: Tensor) -> None:
         """Count one more tensor: its float values, and the quantized ones of the same shape."""
         # In float32 the squares of a million values lose the small ones.
-        wide = exact.double()
-        difference = rounded.double() - wide
+        wide = in_float64(exact)
+        difference = in_float64(rounded) - wide
         self.power += float(wide.square().sum())
         self.noise += float(difference.square().sum())
 

@@ -74,13 +74,14 @@ def component(family_name: str, name: str) -> list["RenderableType"]:
     ]
     if family_name in FAMILIES_WITHOUT_KEYS:
         return parts
-    parts += ["\n" + reflowed(text) for text in key_documentation(described)]
     rows = []
     for key, parameter in registry.keys(family_name, name).items():
         rows.append((key, kind(parameter), default(parameter)))
-    if rows:
-        parts.append(table(("key", "type", "default"), rows))
-    return parts
+    # Of a component without keys the class's docstring is for readers of its code.
+    if not rows:
+        return [*parts, "\nIt has no keys: name it alone."]
+    parts += ["\n" + reflowed(text) for text in key_documentation(described)]
+    return [*parts, table(("key", "type", "default"), rows)]
 
 
 def key_documentation(described: type) -> list[str]:

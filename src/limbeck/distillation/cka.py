@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from limbeck.models.precision import in_float64
 from limbeck.models.running import run_model
 from limbeck.models.taps import hidden_of
 from limbeck.models.torch_batches import device_of, to_device
@@ -36,8 +37,8 @@ class Side:
 def linear_cka(x: Tensor, y: Tensor) -> float:
     """CKA of (N, D) and (N, E) on the CPU; 0 where one of them is constant."""
     # float64: centring cancels most digits of maps whose mean is far from 0.
-    x = x.double()
-    y = y.double()
+    x = in_float64(x)
+    y = in_float64(y)
     x = x - x.mean(0)
     y = y - y.mean(0)
     x_norm = (x.T @ x).norm()

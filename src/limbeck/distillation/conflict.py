@@ -34,6 +34,7 @@ from limbeck.distillation.objective import Objective
 from limbeck.losses import masked_mean
 from limbeck.models.layers import layer_names
 from limbeck.models.likelihood import LIKELIHOODS
+from limbeck.models.precision import widest_dtype
 from limbeck.models.taps import Outputs
 
 DROWNS = 0.97  # a term's share of all pulls from which on the others count for nothing
@@ -201,7 +202,7 @@ def products_of(gradients: dict[str, Gradient]) -> dict[tuple[str, str], Tensor]
 def dot(one: Gradient, other: Gradient) -> Tensor:
     """The inner product of two gradients, a scalar."""
     # Squares of small gradients leave float32's range.
-    dtype = widest_dtype(one[0])
+    dtype = widest_dtype(one[0].device)
     total = one[0].new_zeros((), dtype=dtype)
     for first, second in zip(one, other, strict=True):
         products = first.to(dtype) * second.to(dtype)
@@ -213,11 +214,6 @@ def on_host(scalars: list[Tensor]) -> list[float]:
     """The scalars' values, in one wait for the device."""
     if not scalars:
         return []
-    dtype = widest_dtype(scalars[0])
+    dtype = widest_dtype(scalars[0].device)
     together = torch.stack([scalar.to(dtype) for scalar in scalars])
     return together.cpu().tolist()
-
-
-def widest_dtype(tensor: Tensor) -> torch.dtype:
-    """float64, or float32 on a Mac's GPU, which has nothing wider."""
-    return torch.float32 if tensor.device.type == "mps" else torch.float64

@@ -1,14 +1,13 @@
 """One ONNX graph, `model.onnx`, for ONNX Runtime.
 
-The converted model (`quantization.integer`) is traced once by torch.export. Its ops become
-QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear and MatMulInteger with the very codes and
-scales that were trained (`onnx_ops`): nothing is recomputed, and no float copy of a quantized
-weight is left. Codes of fewer than 8 bits lie packed in the file; the graph unpacks them with ops
-on constants, which a runtime computes once, when it loads the graph, and then multiplies int8. A
+Quantization becomes the standard operators QuantizeLinear, DequantizeLinear,
+DynamicQuantizeLinear and MatMulInteger, with the very integers and scales that were trained:
+nothing is recomputed, and no float copy of a quantized weight is left. Integers of fewer than 8
+bits lie packed in the file; the graph unpacks them when it is loaded, and then multiplies int8. A
 float8 lies there as its byte, and the graph multiplies floats.
 
-A quantized matrix product or convolution that ONNX Runtime does not fuse into an integer kernel
-fails the export (`onnx_kernels`): it would be slower than the float model that it replaces.
+A quantized matrix product or convolution that ONNX Runtime does not compute in integers fails the
+export: it would be slower than the float model that it replaces.
 """
 
 from collections.abc import Mapping
@@ -24,7 +23,11 @@ from limbeck.exporters.onnx_ops import dynamic_quantize_linear
 
 
 class Onnx:
-    """No keys."""
+    """Traces the converted model (`quantization.integer`) once by torch.export.
+
+    `onnx_ops` says what each of its operators becomes, `onnx_kernels` what ONNX Runtime has to make
+    of them.
+    """
 
     runtimes: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     needs: ClassVar[Mapping[str, str]] = NEEDS

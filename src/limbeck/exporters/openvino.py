@@ -1,8 +1,9 @@
-"""The graph for OpenVINO.
+"""A graph for OpenVINO, in ONNX's format.
 
-Static activations: it reads the same `model.onnx` as ONNX Runtime. Dynamic activations: a graph of
-its own over the same integer weights, `model-openvino.onnx`, in which DequantizeLinear stands
-before each matrix product and OpenVINO quantizes the activations by itself, in groups.
+Where activations have fixed scales, it reads the same `model.onnx` as ONNX Runtime. Where they are
+scaled anew for every input (`uint8-dynamic`), it reads a graph of its own over the same integer
+weights, `model-openvino.onnx`: there DequantizeLinear stands before each matrix product, and
+OpenVINO quantizes the activations by itself, in groups.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from limbeck.quantization.integer import IntegerLinear
 
 
 class Openvino:
-    """No keys."""
+    """Names the graph of `onnx` where it serves OpenVINO too, or writes another."""
 
     runtimes: ClassVar[tuple[str, ...]] = ("openvino",)
     needs: ClassVar[Mapping[str, str]] = NEEDS

@@ -1,17 +1,19 @@
-"""Attention maps of matched layers, A (B, N, P, P): what each of P places looks at, with N heads,
-over the places that count.
+"""Attend where the teacher attends: the attention maps of matched layers are compared. A map
+A (B, N, P, P) says how much of its attention each of P tokens gives to each other one, in each of
+N heads. Only tokens that count are compared: no padding, and where the two tokenizers differ only
+the first token of each word.
 
     mse   mean over layers of sum (A_s - A_t)^2 / sum A_t^2
-    kl    mean over layers, heads and places of KL(A_t || A_s), in nats
+    kl    mean over layers, heads and tokens of KL(A_t || A_s), in nats
 
-`mse` is TinyBERT's (Jiao et al., 2020, arXiv 1909.10351, equation 7), `kl` MiniLM's (Wang et al.,
-2020, arXiv 2002.10957, equation 3). Heads meet in their order where both models have as many; else
-the mean over the heads of each is compared.
+A_s is the student's map, A_t the teacher's. `mse` is TinyBERT's (Jiao et al., 2020, arXiv
+1909.10351, equation 7), `kl` MiniLM's (Wang et al., 2020, arXiv 2002.10957, equation 3). Heads meet
+in their order where both models have as many; else the mean over the heads of each is compared.
 
 Deviations:
 - TinyBERT compares scores before the softmax, whose size differs from model to model; here both
   measures compare probabilities.
-- They are normalised anew over the places that count, since between two tokenizers only the first
+- They are normalised anew over the tokens that count, since between two tokenizers only the first
   token of each word does.
 - `mse` is divided by the mean square of the teacher's map, as in `hidden`.
 - MiniLM takes the last layer alone: write `{layers: 1}`.
@@ -33,9 +35,17 @@ SMALLEST = 1e-12
 
 
 class Attention(PlainLoss, nn.Module):
-    """`measure`: a row of the table above. `layers`: how many of the student's layers are matched;
-    0 means all. `map_by`: how they find the teacher's (`losses._matching`). `map`: the student's
-    modules to the teacher's by name, in place of both: layers, or attention modules themselves."""
+    """Keys:
+
+    - `measure`: how two maps are compared: `mse`, the squared error relative to the teacher's
+      squares, or `kl`, the divergence of what each token attends to.
+    - `layers`: how many of the student's layers learn; 0 means as many as both models have.
+    - `map_by`: how layers are paired: `uniform` (evenly spaced in both models, the last ones kept),
+      `last` (the last ones of both, in their order) or `similarity` (evenly spaced in the student,
+      with those of the teacher whose hidden states are most alike by linear CKA, in their order).
+    - `map`: pairs of modules by name, the student's to the teacher's, in place of both keys:
+      layers, or attention modules themselves.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", PROBABILITIES)
 

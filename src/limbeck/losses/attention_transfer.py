@@ -1,5 +1,6 @@
-"""Attention transfer between convolutional networks (Zagoruyko and Komodakis, 2017,
-arXiv 1612.03928, equation 2): where a map A (C, H, W) is large,
+"""Respond to the same places of an image as the teacher: where the maps of matched convolutional
+layers are large is compared (attention transfer, Zagoruyko and Komodakis, 2017, arXiv 1612.03928,
+equation 2). Of a map A (C, H, W)
 
     Q = sum over channels c of | A_c |^2, at each pixel
     L = mean over layers of || Q_s / || Q_s || - Q_t / || Q_t || ||^2
@@ -24,9 +25,14 @@ from limbeck.tasks import Batch
 
 
 class AttentionTransfer(PlainLoss, nn.Module):
-    """`layers`: how many of the student's layers are matched; 0 means all. `map_by`: how they find
-    the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by name, in
-    place of both."""
+    """Keys:
+
+    - `layers`: how many of the student's layers learn; 0 means as many as both models have.
+    - `map_by`: how layers are paired: `uniform` (evenly spaced in both models, the last ones kept),
+      `last` (the last ones of both, in their order) or `similarity` (evenly spaced in the student,
+      with those of the teacher whose hidden states are most alike by linear CKA, in their order).
+    - `map`: pairs of modules by name, the student's to the teacher's, in place of both keys.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", MAPS)
 

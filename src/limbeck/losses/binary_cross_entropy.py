@@ -20,7 +20,7 @@ from limbeck.tasks import UNKNOWN, Batch
 
 
 class BinaryCrossEntropy(PlainLoss, nn.Module):
-    """Hard labels, any number a unit; reads no teacher. No keys."""
+    """Reads labels of which a unit may have any number, and no teacher."""
 
     reads: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[LabelKind] = "set"

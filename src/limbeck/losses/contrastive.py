@@ -1,7 +1,8 @@
-"""Contrastive representation distillation (Tian, Krishnan and Isola, 2020, arXiv 1910.10699):
-among units of other classes, the student's embedding points at the teacher's of the same unit.
-With s = normalise(W_s h_s), t = normalise(W_t h_t), temperature tau, and a memory M of t of past
-units,
+"""Tell each text or image from those of other classes, as the teacher embeds them: the student's
+embedding is to be nearer to the teacher's of the same one than to the teacher's of the others
+(contrastive representation distillation, CRD, Tian, Krishnan and Isola, 2020, arXiv 1910.10699).
+What is embedded is a unit: a text, an image, or a word when tagging. With hidden states h,
+s = normalise(W_s h_s), t = normalise(W_t h_t), temperature tau, and a memory M of t of past units,
 
     L = - log [ exp(s_i t_i / tau) / (exp(s_i t_i / tau) + sum_j exp(s_i t_j / tau)) ]
 
@@ -32,13 +33,19 @@ from limbeck.tasks import Batch
 
 
 class Contrastive(PlainLoss, nn.Module):
-    """`width`: of the embeddings. `temperature`: tau > 0, a number or a schedule over the training.
-    `memory`: how many past embeddings are kept, 0 for none. `map_by`: how the one layer of each
-    model is found: the last, or the most alike (`losses._matching`). `map`: one of the student's
-    modules to one of the teacher's by name, in its place.
+    """Keys:
 
-    `memory` (M, width), `classes` (M) and `filled` hold the last units, the newest first.
+    - `width`: how many numbers an embedding has; 128 is that of the authors' code.
+    - `temperature`: tau > 0, a number or a schedule over the training. The lower, the more the
+      nearest of the others count.
+    - `memory`: how many past embeddings are kept, 0 for none.
+    - `map_by`: which of the teacher's layers the student's last one learns from: the last (`last`,
+      and `uniform` too) or the one whose hidden states are most alike by linear CKA (`similarity`).
+    - `map`: one pair of modules by name, the student's to the teacher's, in place of `map_by`.
     """
+
+    # The buffers `memory` (M, width), `classes` (M) and `filled` hold the last units, the newest
+    # first.
 
     reads: ClassVar[tuple[str, ...]] = ("logits", HIDDEN)
     zero_at_identity: ClassVar[bool] = False

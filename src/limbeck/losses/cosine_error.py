@@ -14,7 +14,7 @@ from limbeck.tasks import Batch
 
 
 class CosineError(PlainLoss, nn.Module):
-    """Hard labels; reads no teacher. No keys."""
+    """Reads labels that are one number a pair of units, and no teacher."""
 
     reads: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[LabelKind] = "similarity"

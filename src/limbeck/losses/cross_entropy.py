@@ -12,7 +12,7 @@ from limbeck.tasks import Batch
 
 
 class CrossEntropy(PlainLoss, nn.Module):
-    """Hard labels (B, W); reads no teacher. No keys."""
+    """Reads labels (B, W), one class a unit, and no teacher."""
 
     reads: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[LabelKind] = "index"

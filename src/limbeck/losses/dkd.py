@@ -1,6 +1,7 @@
-"""Decoupled knowledge distillation: what the target class gets (the paper's TCKD), and how the
-others share the rest (its NCKD), each with a weight of its own (Zhao et al., 2022,
-arXiv 2203.08679):
+"""Match the teacher in two parts that are weighted apart: how probable the right class is (the
+paper's TCKD), and how the other classes share the rest (its NCKD). `kl` ties the weight of the
+second to how unsure the teacher is (decoupled knowledge distillation, Zhao et al., 2022,
+arXiv 2203.08679).
 
     T^2 [ alpha KL(b(teacher) || b(student)) + beta KL(c(teacher) || c(student)) ]
     p = softmax(logits / T), t the target: b = (p_t, 1 - p_t), c_v = p_v / (1 - p_t) for v != t
@@ -30,8 +31,13 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Dkd(PlainLoss, nn.Module):
-    """`alpha`: the weight of the target's part. `beta`: of the others' part. `temperature`: T > 0,
-    a number or a schedule over the training."""
+    """Keys:
+
+    - `alpha`: the weight of the first part, the right class against all others.
+    - `beta`: the weight of the second part, the others among themselves.
+    - `temperature`: T > 0, a number or a schedule over the training. The higher, the more the
+      improbable classes count.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
     labels: ClassVar[LabelKind] = "index"

@@ -1,5 +1,6 @@
-"""The flow of the solution procedure (Yim, Joo, Bae and Kim, CVPR 2017, equations 1 and 2): how
-the channels of one layer go with those of the next,
+"""Let features develop from layer to layer as the teacher's do: for two layers that follow one
+another, which channels of the second respond to the same pixels as which channels of the first (the
+flow of the solution procedure, Yim, Joo, Bae and Kim, CVPR 2017, equations 1 and 2),
 
     G = 1 / (H W) sum over pixels of F_a F_b^T,   (C_a, C_b)
     L = mean over pairs of following layers of || G_s - G_t ||^2 / || G_t ||^2
@@ -35,9 +36,15 @@ SMALLEST_POWER = 1e-12  # of a teacher's flow that is 0 everywhere: the error is
 
 
 class Fsp(PlainLoss, nn.Module):
-    """`layers`: how many of the student's layers are matched, 2 or more; 0 means all. `map_by`: how
-    they find the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by
-    name and in their order, in place of both."""
+    """Keys:
+
+    - `layers`: how many of the student's layers learn, 2 or more; 0 means as many as both have.
+    - `map_by`: how layers are paired: `uniform` (evenly spaced in both models, the last ones kept),
+      `last` (the last ones of both, in their order) or `similarity` (evenly spaced in the student,
+      with those of the teacher whose hidden states are most alike by linear CKA, in their order).
+    - `map`: pairs of modules by name, the student's to the teacher's, first layer first, in place
+      of both keys.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", MAPS)
 

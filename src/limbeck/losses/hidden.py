@@ -1,16 +1,16 @@
-"""Hidden maps of matched layers, the student's through a learned linear projector W, over the
-units that count (FitNets, Romero et al., 2015, arXiv 1412.6550; TinyBERT, Jiao et al., 2020,
-arXiv 1909.10351, equation 8):
+"""Match the teacher's hidden states, layer by layer: the student's go through a learned linear
+projector W to the teacher's width (FitNets, Romero et al., 2015, arXiv 1412.6550; TinyBERT, Jiao et
+al., 2020, arXiv 1909.10351, equation 8). Over the units or tokens that count:
 
     mse      mean over layers of || h_s W - h_t ||^2 / D_t
     cosine   mean over layers of 1 - cos(h_s W, h_t)
 
-h_s and h_t are the student's and the teacher's maps, D_t the teacher's width. `cosine` is
+h_s and h_t are the student's and the teacher's hidden states, D_t the teacher's width. `cosine` is
 DistilBERT's (Sanh et al., 2019, arXiv 1910.01108, section 3). W starts as the identity where the
 widths agree, and is dropped at export.
 
-Deviation: for `mse` each teacher map is divided by its root mean square over the batch, so that
-one weight serves layers and teachers of any scale.
+Deviation: for `mse` the teacher's states of each layer are divided by their root mean square over
+the batch, so that one weight serves layers and teachers of any scale.
 """
 
 from typing import ClassVar, Literal
@@ -30,10 +30,13 @@ SMALLEST_POWER = 1e-12  # of a teacher's map that is 0 everywhere: the error is 
 class Hidden(PlainLoss, nn.Module):
     """Keys:
 
-    - `layers`: how many of the student's layers are matched; 0 means all.
-    - `map_by`: how the student's layers find the teacher's (`losses._matching`).
-    - `map`: the student's modules to the teacher's by name, in place of both.
-    - `measure`: the row of the table above.
+    - `layers`: how many of the student's layers learn; 0 means as many as both models have.
+    - `map_by`: how layers are paired: `uniform` (evenly spaced in both models, the last ones kept),
+      `last` (the last ones of both, in their order) or `similarity` (evenly spaced in the student,
+      with those of the teacher whose hidden states are most alike by linear CKA, in their order).
+    - `map`: pairs of modules by name, the student's to the teacher's, in place of both keys.
+    - `measure`: how two hidden states are compared: `mse`, the squared error, or `cosine`, the
+      angle between them, which leaves their length free.
     - `each`: what is compared: `unit`, the labelled positions (words when tagging, else one vector
       a text or an image), or `place`, every token of such a text, for which teacher and student
       must share a tokenizer.

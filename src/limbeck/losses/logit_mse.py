@@ -24,7 +24,7 @@ from limbeck.tasks import Batch
 
 
 class LogitMse(PlainLoss, nn.Module):
-    """No keys."""
+    """Serves any likelihood: classes, sets of labels and numbers."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
     likelihoods: ClassVar[tuple[str, ...]] = ("categorical", "bernoulli", "gaussian")

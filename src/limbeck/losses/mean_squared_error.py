@@ -14,7 +14,7 @@ from limbeck.tasks import Batch
 
 
 class MeanSquaredError(PlainLoss, nn.Module):
-    """A number a unit; reads no teacher. No keys."""
+    """Reads labels that are one number a unit, and no teacher."""
 
     reads: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[LabelKind] = "number"

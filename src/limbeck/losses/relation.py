@@ -1,11 +1,13 @@
-"""Relations among queries, among keys and among values (MiniLMv2, Wang et al., 2021,
-arXiv 2012.15828, equations 4 to 6): with the heads of X in {Q, K, V} put side by side and split
-anew into R relation heads of d channels,
+"""Relate tokens to one another as the teacher's attention does: how alike the queries of every two
+tokens of a text are is compared, and so are their keys, and their values (MiniLMv2, Wang et al.,
+2021, arXiv 2012.15828, equations 4 to 6). Q, K and V are what an attention layer makes of its
+tokens, a row for each. With the heads of X in {Q, K, V} put side by side and split anew into R
+relation heads of d channels,
 
     R_X = softmax(X X^T / sqrt(d))
-    L = mean over X, relation heads and places of KL(R_X of the teacher || R_X of the student)
+    L = mean over X, relation heads and tokens of KL(R_X of the teacher || R_X of the student)
 
-in nats, over the places that count. Neither the widths nor the numbers of heads need to agree. One
+in nats, over the tokens that count. Neither the widths nor the numbers of heads need to agree. One
 layer of each model, as in the paper: the last of both by default, where the paper takes an upper
 middle one of a large teacher (`map`).
 
@@ -28,10 +30,16 @@ from limbeck.tasks import Batch
 
 
 class Relation(PlainLoss, nn.Module):
-    """`heads`: the number of relation heads R, a divisor of both widths; 0 takes the largest that
-    is not above the teacher's attention heads. `layers`: how many of the student's layers are
-    matched. `map_by`: how they find the teacher's (`losses._matching`). `map`: the student's
-    modules to the teacher's by name, in place of both."""
+    """Keys:
+
+    - `heads`: the number of relation heads R, a divisor of both widths; 0 takes the largest that is
+      not above the teacher's attention heads.
+    - `layers`: how many of the student's layers learn; 0 means as many as both models have.
+    - `map_by`: how layers are paired: `uniform` (evenly spaced in both models, the last ones kept),
+      `last` (the last ones of both, in their order) or `similarity` (evenly spaced in the student,
+      with those of the teacher whose hidden states are most alike by linear CKA, in their order).
+    - `map`: pairs of modules by name, the student's to the teacher's, in place of both keys.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", *FACTORS)
 

@@ -1,5 +1,6 @@
-"""Relational distillation (Park et al., 2019, arXiv 1904.05068, equations 4 to 9): distances
-between pairs of units, and angles in triplets of them.
+"""Keep the teacher's distances and angles between the texts or images of a batch (relational
+knowledge distillation, Park et al., 2019, arXiv 1904.05068, equations 4 to 9). A unit is a text, an
+image, or a word when tagging; x_i is the hidden state of unit i.
 
     psi_D(i, j) = || x_i - x_j || / mu,   mu the mean distance over the pairs
     psi_A(i, j, k) = cosine of the angle that x_i and x_k make at x_j
@@ -29,10 +30,16 @@ SMALLEST = 1e-12
 
 
 class Relational(PlainLoss, nn.Module):
-    """`distance`, `angle`: the weights of the two parts (1 to 2 in the paper). `units`: how many
-    are compared, at most. `layers`: how many of the student's layers are matched. `map_by`: how
-    they find the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by
-    name, in place of both."""
+    """Keys:
+
+    - `distance`, `angle`: the weights of the two parts (1 to 2 in the paper).
+    - `units`: how many units of a batch are compared, at most.
+    - `layers`: how many of the student's layers learn; 0 means as many as both models have.
+    - `map_by`: how layers are paired: `uniform` (evenly spaced in both models, the last ones kept),
+      `last` (the last ones of both, in their order) or `similarity` (evenly spaced in the student,
+      with those of the teacher whose hidden states are most alike by linear CKA, in their order).
+    - `map`: pairs of modules by name, the student's to the teacher's, in place of both keys.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", HIDDEN)
 

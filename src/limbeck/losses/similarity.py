@@ -1,6 +1,6 @@
-"""Similarity-preserving distillation (Tung and Mori, 2019, arXiv 1907.09682, equations 1 to 4):
-units that are alike to the teacher are alike to the student. Of the hidden maps A (N, D) of the N
-counted units of a batch
+"""Find the texts or images of a batch alike that the teacher finds alike (similarity-preserving
+distillation, Tung and Mori, 2019, arXiv 1907.09682, equations 1 to 4). Of the hidden states
+A (N, D) of the N counted units of a batch (texts, images, or words when tagging)
 
     G = A A^T, each row divided by its length
     L = mean over layers of (1 / N) || G_t - G_s ||_F^2
@@ -27,9 +27,14 @@ from limbeck.tasks import Batch
 
 
 class Similarity(PlainLoss, nn.Module):
-    """`layers`: how many of the student's layers are matched; 0 means all. `map_by`: how they find
-    the teacher's (`losses._matching`). `map`: the student's modules to the teacher's by name, in
-    place of both."""
+    """Keys:
+
+    - `layers`: how many of the student's layers learn; 0 means as many as both models have.
+    - `map_by`: how layers are paired: `uniform` (evenly spaced in both models, the last ones kept),
+      `last` (the last ones of both, in their order) or `similarity` (evenly spaced in the student,
+      with those of the teacher whose hidden states are most alike by linear CKA, in their order).
+    - `map`: pairs of modules by name, the student's to the teacher's, in place of both keys.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", HIDDEN)
 

@@ -20,7 +20,7 @@ from limbeck.tasks import Batch
 
 
 class TotalVariation(PlainLoss, nn.Module):
-    """No keys."""
+    """Compares probabilities as they are, at temperature 1."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 

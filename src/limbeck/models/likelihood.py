@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
+from limbeck.models.precision import in_float64
 from limbeck.models.running import run_model
 from limbeck.tasks import Batch
 from limbeck.tasks.likelihood import TOLERANCE, UNKNOWN
@@ -271,9 +272,9 @@ def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def wide_logits(model: nn.Module, batches: Sequence[Batch]) -> list[Tensor]:
-    """(B, W, V) of each batch, without gradients.
+    """(B, W, V) of each batch, without gradients, in float64 (`in_float64`).
 
-    In float64: the divergence that one int8 weight causes is of the size of float32's rounding.
+    Wide, because the divergence that one int8 weight causes is of the size of float32's rounding.
     """
     with torch.no_grad():
-        return [run_model(model, batch).logits.double() for batch in batches]
+        return [in_float64(run_model(model, batch).logits) for batch in batches]

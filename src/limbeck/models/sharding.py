@@ -1,8 +1,8 @@
 """A model whose weights are split over the processes of a run, for one that fits no single device.
 
-FSDP2 (`torch.distributed.fsdp.fully_shard`; Zhao et al., 2023, arXiv 2304.11277): each process holds
-an n-th of every weight, and gathers the whole of one layer just before it runs. All processes must
-run the same forward passes.
+FSDP2 (`torch.distributed.fsdp.fully_shard`; Zhao et al., 2023, arXiv 2304.11277): each process
+holds an n-th of every weight, and gathers the whole of one layer just before it runs. All processes
+must run the same forward passes.
 """
 
 from typing import TypeVar

@@ -211,5 +211,7 @@ def trial_of(
     nats = []
     for expected, found, batch in zip(float_logits, logits, trial_model.judged, strict=True):
         by_unit = LIKELIHOODS[trial_model.likelihood].divergence(expected, found)
-        nats.append(by_unit[batch.mask])
+        # Where float64 is, which need not be the batch's device.
+        mask = batch.mask.to(by_unit.device)
+        nats.append(by_unit[mask])
     return Trial(chosen, torch.cat(nats))

@@ -85,8 +85,8 @@ def _check_teaching(recipe: "Recipe") -> None:
         )
     if recipe.teacher and recipe.teacher.placement == "sharded" and recipe.teacher.epochs:
         raise ValueError(
-            "`placement: sharded` splits a teacher that is tuned already. Say `epochs: 0`, or leave "
-            "`placement` out"
+            "`placement: sharded` splits a teacher that is tuned already. Say `epochs: 0`, or "
+            "leave `placement` out"
         )
     # Copies have no labels: without a teacher no loss would read them.
     if recipe.augment and not recipe.distill:

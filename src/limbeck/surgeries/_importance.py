@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.core import registry
+from limbeck.models.precision import widest_dtype
 from limbeck.models.running import run_model
 from limbeck.models.taps import Outputs
 from limbeck.models.torch_batches import device_of
@@ -149,7 +150,7 @@ def sums_of_parts(values: Tensor, size: int) -> Tensor:
 
 def wide(values: Tensor) -> Tensor:
     """In float64, or in float32 on a device that lacks it (Apple's)."""
-    return values.float() if values.device.type == "mps" else values.double()
+    return values.to(widest_dtype(values.device))
 
 
 def reader(model: nn.Module, name: str) -> nn.Linear:

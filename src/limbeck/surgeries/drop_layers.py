@@ -36,7 +36,11 @@ Pairs = dict[int, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class DropLayers:
-    """`layers`: how many to keep. `keep`: which, as above."""
+    """Keys:
+
+    - `layers`: how many to keep.
+    - `keep`: which: `even`, `first`, `last` or `importance`, as above.
+    """
 
     layers: int
     keep: Literal["even", "first", "last", "importance"] = "even"

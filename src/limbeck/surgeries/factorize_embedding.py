@@ -1,5 +1,6 @@
-"""The word embeddings W (V, D) as a table (V, E) and a projection (E, D): V E + E D weights in
-place of V D (ALBERT, Lan et al., 2019, arXiv 1909.11942, section 3.1).
+"""Replace the table of word embeddings by two small matrices (ALBERT, Lan et al., 2019, arXiv
+1909.11942, section 3.1): W (V, D), a row for each of V words, becomes the product of a table (V, E)
+and a projection (E, D), with V E + E D weights in place of V D.
 
 ALBERT trains both from scratch; here they start at the nearest product of rank E (Eckart and Young,
 1936), the truncated singular value decomposition W ~ (U sqrt(S)) (V sqrt(S))^T. The root goes to
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from limbeck.models.factorized import FactorizedEmbedding
+from limbeck.models.precision import in_float64
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._embeddings import word_embeddings
 
@@ -62,7 +64,7 @@ def factorized(embedding: nn.Embedding, rank: int) -> FactorizedEmbedding:
     """The nearest product, on the embedding's device."""
     # In float64 and on the CPU: not every device has float64, and a student should not depend on
     # where it was cut.
-    weight = embedding.weight.detach().cpu().double()
+    weight = in_float64(embedding.weight.detach().cpu())
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
     # The first values are the largest, so what is cut off is the smallest error of this rank.
     root = values[:rank].sqrt()

@@ -34,9 +34,13 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 
 @dataclass(frozen=True)
 class PruneChannels:
-    """`share`: of the channels to keep, above 0 and at most 1. `importance`: how they are judged.
+    """Keys:
 
-    `multiple`: channels stay in multiples of it, so that kernels fill their registers.
+    - `share`: of the channels to keep, above 0 and at most 1.
+    - `importance`: how the channels that stay are chosen: by `magnitude`, the size of their
+      weights, or by `gradient`, how much the task's loss would change without them.
+    - `multiple`: the number of channels that stay is a multiple of it, so that kernels fill their
+      registers.
     """
 
     share: float

@@ -4,11 +4,11 @@ really smaller matrices, each layer the same number.
     a head    its rows of query, key and value, its columns of the output projection
     a unit    its row of the first feed-forward layer, its column of the second
 
-Importance is `gradient` or `activation` (`_importance`; Michel et al., 2019, arXiv 1905.10650;
-Molchanov et al., 2019, arXiv 1906.10771), or `magnitude`: the norm of all weights that would go,
-which needs no rows.
+Importance is `gradient` or `activation` on some training rows (Michel et al., 2019, arXiv
+1905.10650; Molchanov et al., 2019, arXiv 1906.10771), or `magnitude`: the norm of all weights that
+would go, which needs no rows.
 
-Layers are known by their structure (`_encoder`): BERT, RoBERTa, ELECTRA, DistilBERT, MPNet and
+Layers are known by their structure: BERT, RoBERTa, ELECTRA, DistilBERT, MPNet and
 whatever is built alike; others are refused by name. Every layer chooses for itself, but where all
 share a relative position bias by head (MPNet), all keep the same heads: those of the largest sum
 over the layers, each scaled to norm 1 (as Michel et al., section 4.1). The width D of the residual
@@ -42,10 +42,14 @@ SHARED_BIAS = "relative_attention_bias"
 
 @dataclass(frozen=True)
 class PruneWidth:
-    """`heads`, `intermediate`: how many of each layer's attention heads and feed-forward units to
-    keep; all where one is left out.
+    """Keys:
 
-    `importance`: how they are judged. `layers`: how many layers to keep, evenly spaced, after that.
+    - `heads`, `intermediate`: how many of each layer's attention heads and feed-forward units to
+      keep; all where one is left out.
+    - `importance`: how those that stay are chosen: by `gradient`, how much the task's loss would
+      change without them; by `activation`, how large their outputs are; or by `magnitude`, how
+      large their weights are.
+    - `layers`: how many layers to keep, evenly spaced, after that; all where it is left out.
     """
 
     heads: int | None = None

@@ -11,7 +11,7 @@ from limbeck.surgeries import Cut, Evidence
 
 @dataclass(frozen=True)
 class Same:
-    """No keys."""
+    """Cuts nothing."""
 
     reads_rows: ClassVar[bool] = False
     files: ClassVar[tuple[str, ...]] = ()

@@ -2,19 +2,26 @@
 embeddings, and tokens of the tokenizer with them (Abdaoui, Pradel and Sigel, 2020, arXiv
 2010.05609: "Load What You Need", for the languages of a multilingual BERT; here for a task).
 
-Kept is every token that occurs in the training rows (at their full length) or in the lines of
-`corpus`; special and added tokens, the unknown one, all single characters and bytes, so that any
-text still falls into pieces; and the first ids up to that of padding, which so stays where models
-expect it. The others are numbered anew in their order.
+What stays:
 
-On the texts that were seen, pieces and answers are exactly those of the teacher. That is checked,
-and what a text whose pieces would change might hold is kept as well. Elsewhere a word that is gone
-is read in smaller pieces. Output layers stay.
+- every token that occurs in the training rows, at their full length, or in the lines of `corpus`;
+- special and added tokens, and the unknown one;
+- all single characters and bytes, so that any text can still be split;
+- the first ids, up to that of padding, which models expect where it was.
 
-    WordPiece    the longest match of a seen word is a seen token, unless the word is unknown
-    BPE          of the merges those stay that make a kept token, and what they merge is kept; the
-                 others never act on a seen text
-    Unigram      the best pieces of a seen text stay the best of fewer
+The tokens that stay get new ids, in their old order. Output layers stay as they are.
+
+A text that was seen is split into the same tokens as before, and gets the same answer. That is
+checked: where the smaller tokenizer splits a seen text otherwise, every token that is a part of
+that text is kept too, and the check begins again. A text that was not seen may hold a word
+that is gone, which is then split into smaller pieces.
+
+Why seen texts are split as before, by the kind of tokenizer:
+
+    WordPiece    takes the longest token that fits; in a word that it can split, that one stays
+    BPE          keeps the merges that make a kept token, with the tokens that they merge; the
+                 others did nothing in a seen text
+    Unigram      takes the most probable split, which is still there among fewer
 """
 
 import copy
@@ -44,7 +51,8 @@ TextOrWords = str | tuple[str, ...]
 
 @dataclass(frozen=True)
 class TrimVocabulary:
-    """`corpus`: a file of further texts, one a line, whose tokens stay too."""
+    """`corpus`: a file of further texts, one a line, whose tokens stay too: texts without labels of
+    the kind that the student will read."""
 
     corpus: str | None = None
 

@@ -12,11 +12,12 @@ text is cut. Texts of several documents may meet, as in RoBERTa's FULL-SENTENCES
 separator between them. A text that holds the mask token itself is a question: its units are those
 tokens, without a label. There is no next-sentence task.
 
-No input and head are joined here: the labels are made from the inputs, and are their vocabulary. Of
-an answer two numbers a token are kept, because logits of 30,000 tokens would fill the memory.
-
 Shapes: T tokens, W masked tokens of a row, P of all rows, V the vocabulary, B and N rows.
 """
+
+# This task joins no input with a head, as the others do: its labels are made from its inputs, and
+# are their vocabulary. Of an answer it keeps two numbers a token, because logits of 30,000 tokens
+# would fill the memory.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

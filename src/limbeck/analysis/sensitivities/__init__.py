@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
+from limbeck.models.precision import in_float64
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Normed, Quantized
 from limbeck.tasks import Batch
@@ -118,7 +119,7 @@ def rounding_error(layer: Quantized, quantizer: FakeQuantizer) -> Tensor:
 def expected_loss(curvature: Tensor, error: Tensor) -> float:
     """1/2 sum_w c_w e_w^2, summed in float64."""
     # Millions of small terms: in float32 the sum would lose them.
-    total = (curvature * error.square()).sum(dtype=torch.float64)
+    total = in_float64(curvature * error.square()).sum()
     return 0.5 * float(total)
 
 

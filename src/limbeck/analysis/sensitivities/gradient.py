@@ -36,7 +36,7 @@ from limbeck.tasks import Batch
 
 
 class Gradient:
-    """One backward pass for all modules and formats; it has no keys."""
+    """Estimates all modules and formats from one backward pass over the rows."""
 
     def __call__(self, judged: JudgedModel) -> Scores:
         """Nats a unit, 0 or more."""

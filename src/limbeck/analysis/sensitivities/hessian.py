@@ -36,7 +36,7 @@ Step = tuple[int, Batch]
 
 
 class Hessian:
-    """One average curvature a module; it has no keys."""
+    """Estimates one average curvature a module."""
 
     def __call__(self, judged: JudgedModel) -> Scores:
         """Nats a unit, 0 or more."""

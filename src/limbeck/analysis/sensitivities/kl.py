@@ -1,4 +1,4 @@
-"""The divergence itself: one module is rounded, all others stay float, and the outputs compared.
+"""Measure how far the model's answers move when one module is rounded and all others stay float:
 
     KL(p || q) = sum_v p_v (log p_v - log q_v)    a unit
 
@@ -24,7 +24,7 @@ from limbeck.quantization.swap import Quantized
 
 
 class Kl:
-    """Measures every module and format; it has no keys."""
+    """Measures every module in every format."""
 
     def __call__(self, judged: JudgedModel) -> Scores:
         """Nats a unit, 0 or more."""
@@ -55,7 +55,9 @@ def summed_divergence(judged: JudgedModel, exact: list[Tensor]) -> float:
     total = 0.0
     for float_logits, logits, batch in zip(exact, rounded, judged.batches, strict=True):
         nats = likelihood.divergence(float_logits, logits)
-        total += float((nats * batch.mask).sum())
+        # Where float64 is, which need not be the batch's device.
+        mask = batch.mask.to(nats.device)
+        total += float((nats * mask).sum())
     return total
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.models.precision import back_like, in_float64
 from limbeck.quantization.equalizers import Forwards
 from limbeck.quantization.swap import Quantized, QuantizedConvolution
 
@@ -62,8 +63,8 @@ def mean_outputs(
     """
     sums = _gather(model, layers, forwards, _sum_and_count, torch.add)
     means = []
-    for total, count in sums:
-        means.append((total / count).float())
+    for layer, (total, count) in zip(layers, sums, strict=True):
+        means.append(back_like(total / count, layer.weight))
     return means
 
 
@@ -72,12 +73,12 @@ def _sum_and_count(
     inputs: Any,
     output: Tensor,
 ) -> Tensor:
-    """(2, O) float64: the sum of each output channel, and how many values it has."""
+    """(2, O) float64 (`in_float64`): the sum of each output channel, and how many values it has."""
     # A convolution has its channels before its positions, (B, O, ...).
     if isinstance(layer, QuantizedConvolution):
         output = output.movedim(1, -1)
     # In float64: a shift of the mean is small beside the values.
-    rows = output.double().flatten(0, -2)
+    rows = in_float64(output).flatten(0, -2)
     count = torch.full_like(rows[0], len(rows))
     return torch.stack([rows.sum(0), count])
 

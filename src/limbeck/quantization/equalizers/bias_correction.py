@@ -1,6 +1,6 @@
-"""Empirical bias correction: rounding shifts the mean of what a layer makes, and the shift is taken
-out of its bias, or out of the shift of the batch norm that was folded into it
-(Nagel et al., 2019, arXiv 1906.04721, section 4.2 and appendix D):
+"""Take out of each layer's bias what quantization added to the mean of its outputs (empirical bias
+correction, Nagel et al., 2019, arXiv 1906.04721, section 4.2 and appendix D); of a layer into which
+a batch norm was folded, out of the norm's shift:
 
     b + E[y] - E[y^]    by output channel, over the calibration rows
 
@@ -26,7 +26,7 @@ from limbeck.quantization.equalizers._statistics import mean_outputs
 
 @dataclass
 class BiasCorrection:
-    """Has no keys. `means`: E[y] of every layer, (O) each, once `observe` has run."""
+    """`means`: E[y] of every layer, (O) each, once `observe` has run."""
 
     means: list[Tensor] = field(default_factory=list, init=False)
 

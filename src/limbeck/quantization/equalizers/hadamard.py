@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.models.dataflow import Flow
+from limbeck.models.precision import back_like, in_float64
 from limbeck.quantization.equalizers import Forwards
 from limbeck.quantization.equalizers._basis import Rotation, Site, sites
 
@@ -37,9 +38,9 @@ LARGEST = 64
 
 @dataclass(frozen=True)
 class Hadamard:
-    """`block`: how many channels are mixed, a power of two.
+    """`block`: how many neighbouring channels are mixed, a power of two that divides their number.
 
-    Left open, it is the largest one up to LARGEST that divides a tensor's channels.
+    Left open, it is the largest such power up to 64.
     """
 
     block: int | None = None
@@ -87,7 +88,8 @@ class Hadamard:
                 rotations[id(rotation)] = rotation
                 turn_weights(site, rotation)
         for rotation in rotations.values():
-            rotation.matrix.copy_(orthogonal(len(rotation.matrix)))
+            turned = orthogonal(len(rotation.matrix))
+            rotation.matrix.copy_(back_like(turned, rotation.matrix))
 
     def size(self, site: Site) -> int:
         """The block for a tensor. Raises ValueError where `block` does not divide its channels."""
@@ -114,14 +116,15 @@ def is_power_of_two(number: int) -> bool:
 
 def turn_weights(site: Site, rotation: Rotation) -> None:
     """The weights of a site's readers times H; a rotation that has turned already is undone."""
-    target = orthogonal(len(rotation.matrix)).to(rotation.matrix.device)
-    turn = rotation.matrix.double().t() @ target
+    matrix = in_float64(rotation.matrix)
+    target = orthogonal(len(matrix)).to(matrix.device)
+    turn = matrix.t() @ target
     for layer in site.layers.values():
         weight = layer.weight.data
         # In float64, so that a rotation leaves the float function as it was to its last digits.
-        blocks = weight.double().unflatten(1, (-1, len(turn)))
+        blocks = in_float64(weight).unflatten(1, (-1, len(turn)))
         turned = blocks @ turn
-        weight.copy_(turned.flatten(1))
+        weight.copy_(back_like(turned.flatten(1), weight))
 
 
 def orthogonal(size: int) -> Tensor:

@@ -1,5 +1,6 @@
-"""SmoothQuant: outliers of activations move into the weights
-(Xiao et al., 2022, arXiv 2211.10438, equations 3 and 4):
+"""Move the outliers of activations into the weights, which are easier to quantize: channels with
+large activations are divided by a scale s, and the weights that meet them multiplied by it
+(SmoothQuant, Xiao et al., 2022, arXiv 2211.10438, equations 3 and 4):
 
     s_j = max|X_j|^alpha / max|W_j|^(1 - alpha),    X^ = X / s,    W^ = W s
 

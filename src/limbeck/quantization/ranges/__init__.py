@@ -45,6 +45,10 @@ class Range(Protocol):
     def fit(self) -> Fit:
         """(scale, zero point), on the device of what was observed.
 
+        Zero is exactly on the grid (but for `binary`, which has none), and an input that is n times
+        as large has n times the scale. `affine.fit_interval` gives both of any interval. What wants
+        float64 asks `models.precision`: not every device has it.
+
         Raises ValueError before any batch, and for values that are not finite.
         """
         ...

@@ -24,6 +24,7 @@ from typing import ClassVar
 
 import torch
 
+from limbeck.models.precision import back_like, in_float64
 from limbeck.quantization.affine import SMALLEST, fit_interval, squared_error
 from limbeck.quantization.ranges import Fit, Sample
 from limbeck.quantization.ranges.mse import least_error
@@ -45,10 +46,10 @@ class LsqPlus(Sample):
         low, high = self.extremes()
         values = self.values()
         widest, zero = fit_interval(low, high, self.grid)
-        deviation, mean = torch.std_mean(values.double(), 1, correction=0)
+        deviation, mean = torch.std_mean(in_float64(values), 1, correction=0)
         reach = mean.abs() + DEVIATIONS * deviation
         scale = reach / -self.grid.low
-        scale = scale.clamp_min(SMALLEST).float()
+        scale = back_like(scale.clamp_min(SMALLEST), widest)
         # Wider than the extremes, levels would be wasted.
         scale = scale.minimum(widest)
         error = squared_error(values, scale, zero, self.grid)

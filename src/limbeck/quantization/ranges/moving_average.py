@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from limbeck.models.precision import back_like, in_float64
 from limbeck.quantization.affine import fit_interval
 from limbeck.quantization.ranges import Fit, Sample
 
@@ -31,5 +32,5 @@ class MovingAverage(Sample):
 def mean_over_batches(ends: list[Tensor]) -> Tensor:
     """(G) the mean of one end of each batch, each (G)."""
     # Sorted, and in float64: the order of batches must not change the sum.
-    ordered = torch.stack(ends).double().sort(0).values
-    return ordered.mean(0).float()
+    ordered = in_float64(torch.stack(ends)).sort(0).values
+    return back_like(ordered.mean(0), ends[0])

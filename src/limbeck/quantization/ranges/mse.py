@@ -14,6 +14,7 @@ mean |x| (XNOR-Net, Rastegari et al., 2016, arXiv 1603.05279, equation 6).
 
 import torch
 
+from limbeck.models.precision import back_like, in_float64
 from limbeck.quantization.affine import SMALLEST, fit_interval, squared_error
 from limbeck.quantization.ranges import Fit, Sample
 
@@ -36,8 +37,8 @@ def least_error(sample: Sample) -> Fit:
     grid = sample.grid
     if grid.step > 1:
         # In float64: the order of batches must not change the mean.
-        mean = values.double().abs().mean(1)
-        scale = mean.float().clamp_min(SMALLEST)
+        mean = in_float64(values).abs().mean(1)
+        scale = back_like(mean, values).clamp_min(SMALLEST)
         return scale, torch.zeros_like(scale)
     best_scale, best_zero = fit_interval(low, high, grid)
     best_error = squared_error(values, best_scale, best_zero, grid)

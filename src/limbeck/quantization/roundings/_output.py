@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from limbeck.core.grids import Grid
+from limbeck.models.precision import in_float64
 from limbeck.quantization.affine import dequantize, quantize
 
 # Inputs taken to float64 at a time, to bound the memory that takes.
@@ -21,19 +22,19 @@ POSITIONS = 2048
 
 
 def second_moment(inputs: Tensor) -> Tensor:
-    """G = X^T X, (..., D, D) float64, of inputs (..., N, D)."""
+    """G = X^T X, (..., D, D) float64 (`in_float64`), of inputs (..., N, D)."""
     *layers, _, width = inputs.shape
-    moment = inputs.new_zeros((*layers, width, width), dtype=torch.float64)
+    moment = in_float64(inputs.new_zeros((*layers, width, width)))
     # Sums in float32 would lose digits that the inverse of G needs.
     for part in inputs.split(POSITIONS, -2):
-        wide = part.double()
+        wide = in_float64(part)
         moment += wide.mT @ wide
     return moment
 
 
 def output_error(error: Tensor, moment: Tensor) -> Tensor:
     """(..., O) e G e^T, of the error (..., O, D) of the weights and the moment G (..., D, D)."""
-    error = error.double()
+    error = in_float64(error)
     return ((error @ moment) * error).sum(-1)
 
 
@@ -69,4 +70,5 @@ def better_rows(
     nearest = at_nearest(weight, scales, grid)
     error = output_error(solved - weight, moment)
     is_better = error < output_error(nearest - weight, moment)
-    return torch.where(is_better.unsqueeze(-1), solved, nearest)
+    is_better = is_better.unsqueeze(-1).to(solved.device)
+    return torch.where(is_better, solved, nearest)

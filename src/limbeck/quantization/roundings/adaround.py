@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from limbeck.core.grids import Grid
+from limbeck.models.precision import back_like
 from limbeck.quantization.roundings import INTEGERS
 from limbeck.quantization.roundings._output import (
     at_nearest,
@@ -54,7 +55,7 @@ TINY = 1e-30
 
 
 @dataclass(frozen=True)
-class RowProblem:
+class _RowProblem:
     """What the rows of a layer choose between, (..., O, D) where nothing else is said.
 
     start: h at the start, where the float weights lie between their two levels.
@@ -111,17 +112,17 @@ class Adaround:
         high = (steps.floor() + 1).clamp(grid.low, grid.high)
         # At an end of the grid both are one level, and the choice changes nothing.
         nearest_error = output_error(at_nearest(weight, scales, grid) - weight, moment)
-        problem = RowProblem(
+        problem = _RowProblem(
             start=(steps - low).clamp(0, 1),
             error=low * scales - weight,
             step=(high - low) * scales,
-            moment=moment.float(),
-            nearest_error=nearest_error.clamp_min(TINY).float(),
+            moment=back_like(moment, weight),
+            nearest_error=back_like(nearest_error.clamp_min(TINY), weight),
         )
         chosen = torch.where(self.choose(problem), high, low)
         return better_rows(chosen * scales, weight, scales, grid, moment)
 
-    def choose(self, problem: RowProblem) -> Tensor:
+    def choose(self, problem: _RowProblem) -> Tensor:
         """(..., O, D) bool, whether each weight goes up."""
         error = problem.error
         step = problem.step

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from limbeck.core.grids import Grid
+from limbeck.models.precision import back_like, in_float64
 from limbeck.quantization.affine import quantize
 from limbeck.quantization.roundings._output import better_rows, column_scales, second_moment
 
@@ -67,13 +68,13 @@ class Gptq:
         rows = order.unsqueeze(-1)
         ordered_moment = moment.take_along_dim(rows, -2).take_along_dim(columns, -1)
         codes = self.codes(
-            weight.double().take_along_dim(columns, -1),
-            scales.double().take_along_dim(columns, -1),
+            in_float64(weight).take_along_dim(columns, -1),
+            in_float64(scales).take_along_dim(columns, -1),
             grid,
             self.factor(ordered_moment),
         )
         back = order.argsort(-1).unsqueeze(-2)
-        solved = codes.take_along_dim(back, -1).float() * scales
+        solved = back_like(codes.take_along_dim(back, -1), scales) * scales
         return better_rows(solved, weight, scales, grid, moment)
 
     def order_of(self, moment: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from limbeck.quantization.grids_torch import nearest_level
 
 
 class Nearest:
-    """Has no keys."""
+    """Rounds in training and evaluation alike."""
 
     def round(
         self,

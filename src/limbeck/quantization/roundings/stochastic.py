@@ -22,7 +22,7 @@ from limbeck.quantization.roundings import INTEGERS
 
 
 class Stochastic:
-    """Has no keys."""
+    """Draws in training alone."""
 
     formats: ClassVar[tuple[str, ...]] = INTEGERS
 

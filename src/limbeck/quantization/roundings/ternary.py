@@ -1,5 +1,5 @@
-"""Ternary weight networks (Li et al., 2016, arXiv 1605.04711, section 2). With a threshold for each
-group of weights,
+"""Weights of -1, 0 and 1 times a scale: those below a threshold become 0 (ternary weight networks,
+Li et al., 2016, arXiv 1605.04711, section 2). For each group of weights,
 
     threshold = 0.7 mean |w|
     code = sign(w) where |w| > threshold, else 0
@@ -29,7 +29,7 @@ THRESHOLD = 0.7
 
 
 class Ternary:
-    """Has no keys."""
+    """Chooses the scale along with the integers."""
 
     formats: ClassVar[tuple[str, ...]] = ("ternary",)
 
