@@ -1,5 +1,6 @@
 """What `pip install limbeck` runs: without torch, on systems that lack `fcntl` and `resource`, in any locale."""
 
+import ast
 import ctypes
 import os
 import subprocess
@@ -20,6 +21,32 @@ MODULES = [
     for room in ROOMS
     for path in sorted((PACKAGE / room).rglob("*.py"))
 ]
+
+# What tests the ground floor alone. A file whose import fails for want of torch is left out where
+# there is none, without an error: what came to need it by mistake must be told here.
+TESTS = Path(__file__).parent
+GROUND_TESTS = [
+    "contracts/test_sources.py",
+    "contracts/test_tasks.py",
+    "oracles/test_collapse.py",
+    "oracles/test_likelihood.py",
+    "oracles/test_task_masked_lm.py",
+    "oracles/test_task_multi_label_classification.py",
+    "oracles/test_task_ranking.py",
+    "oracles/test_task_sentence_embedding.py",
+    "oracles/test_task_text_regression.py",
+    "oracles/test_verdict.py",
+    "task_examples.py",
+    "test_ground_floor.py",
+    "test_packed.py",
+    "test_progress.py",
+    "test_recipe.py",
+    "test_registry.py",
+    "test_report.py",
+    "test_speed.py",
+    "test_store.py",
+]
+OF_THE_EXTRA_TRAIN = {"accelerate", "onnx", "scipy", "seqeval", "sklearn", "torch", "transformers"}
 
 # Lines end as Windows ends them, and a word is no ASCII.
 RECIPE = (
@@ -160,3 +187,23 @@ def test_a_byte_order_mark_is_no_part_of_the_first_text(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_bytes("\ufeffIt rains.\r\nIt pours.\r\n".encode())
     assert list(read_inputs(str(path), [], images=False)) == ["It rains.", "It pours."]
+
+
+def imported(path: Path) -> list[str]:
+    """The modules, and what is taken from them, that a file imports at any depth."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+@pytest.mark.parametrize("name", GROUND_TESTS)
+def test_a_test_of_the_ground_floor_needs_no_room_above_it(name: str) -> None:
+    rooms_above = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - set(ROOMS)
+    for module in imported(TESTS / name):
+        first, _, rest = module.partition(".")
+        assert first not in OF_THE_EXTRA_TRAIN, module
+        assert first != "limbeck" or rest.split(".")[0] not in rooms_above, module
