@@ -127,8 +127,8 @@ def refusal(kind: str, name: str) -> str:
 
 
 TAKEN = [(kind, name) for name in NAMES for kind in MODELS if not refusal(kind, name)]
-# A correction runs every layer of MobileNetV2 once more: 3 s a test; the other networks have it by default.
-SLOW = [("mobilenet_v2", "bias_correction")]
+# A correction runs every layer once more, 1 to 3 s a test; smaller networks have it by default.
+SLOW = [("mobilenet_v2", "bias_correction"), ("resnet18", "bias_correction")]
 taken = pytest.mark.parametrize(
     ("kind", "name"),
     [pytest.param(*case, marks=[pytest.mark.slow] * (case in SLOW)) for case in TAKEN],

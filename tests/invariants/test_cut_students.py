@@ -36,7 +36,7 @@ def recipe(teacher: str, student: str, rest: str = "", origin: str = "teacher") 
 
 def test_a_cut_student_is_the_next_teacher_and_loses_its_words(tmp_path: Path) -> None:
     encoder = save_encoder(
-        tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=32, layers=2
+        tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=32, layers=1
     )
     first = limbeck.run(
         recipe(encoder, "surgery: prune_width, heads: 1, intermediate: 20"),

@@ -24,6 +24,7 @@ SHORT = [
     "teacher.width=6",
     "student.width=4",
     "train.epochs=5",
+    "train.batch_rows=128",
     "train.threads=1",
 ]
 

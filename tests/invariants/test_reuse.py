@@ -15,7 +15,7 @@ task: image-classification
 data: {source: sklearn, dataset: digits, unlabelled: 0.3}
 teacher: {model: small_cnn, width: 6, epochs: 1}
 student: {model: small_cnn, width: 4}
-train: {epochs: 1, learning_rate: 4.0e-3, threads: 1}
+train: {epochs: 1, learning_rate: 4.0e-3, threads: 1, batch_rows: 128}
 distill: {losses: {soft_cross_entropy: {}, hidden: {}}}
 """
 
@@ -64,6 +64,7 @@ def test_a_student_without_labels_learns_from_the_teacher_alone(tmp_path: Path) 
             "data.unlabelled=0.9",
             "teacher.epochs=40",
             "train.epochs=12",
+            "train.batch_rows=64",
             "distill.task_weight=0",
         ],
     )
@@ -77,7 +78,7 @@ def test_quantizing_without_a_teacher_is_legal(tmp_path: Path) -> None:
 task: image-classification
 data: {source: sklearn, dataset: digits}
 student: {model: small_cnn, width: 4}
-train: {epochs: 2, learning_rate: 4.0e-3, threads: 1}
+train: {epochs: 2, learning_rate: 4.0e-3, threads: 1, batch_rows: 128}
 quantize: {when: after, range: percentile, activations: uint8, keep_float: [classifier]}
 """
     report = run(parse(text), tmp_path / "run")

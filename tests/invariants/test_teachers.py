@@ -16,7 +16,7 @@ task: image-classification
 data: {source: sklearn, dataset: digits}
 teacher: {model: small_cnn, width: 8, epochs: 3}
 student: {model: small_cnn, width: 4}
-train: {epochs: 2, learning_rate: 4.0e-3, threads: 1}
+train: {epochs: 2, learning_rate: 4.0e-3, threads: 1, batch_rows: 128}
 distill: {losses: {kl: {}, hidden: {layers: 1}}}
 """
 SEVERAL = f"{RECIPE}teachers:\n  - {{model: small_cnn, width: 6, epochs: 2}}\n  - {{model: small_cnn, width: 5, epochs: 1, weight: 0.5}}\n"
