@@ -327,6 +327,12 @@ def test_a_docstrings_paragraphs_are_broken_by_the_terminal_alone() -> None:
     assert catalogue.reflowed(text) == shown
 
 
+def test_a_word_before_a_colon_begins_an_entry_only_after_a_sentence() -> None:
+    text = "That is\nchecked: the\nend.\nsteps: of Adam,\nfor each.\nrate: of it."
+    shown = "That is checked: the end.\nsteps: of Adam, for each.\nrate: of it."
+    assert catalogue.reflowed(text) == shown
+
+
 def test_doctor_needs_no_torch(tmp_path: Path) -> None:
     code = "import sys\nfrom limbeck.cli import doctor\nprint('\\n'.join(doctor.lines()))\nassert 'torch' not in sys.modules"
     environment = {**os.environ, "LIMBECK_CACHE": str(tmp_path / "not" / "there")}

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 FAMILIES_WITHOUT_KEYS = ("ranges", "tasks")
 
 FORMULA = "    "  # the indentation of what a docstring sets apart
-# The beginning of an entry: `- `, or the keys that are explained, "`layers`: " or "steps: ".
-ENTRY = re.compile(r"- |`\w+`(, `\w+`)*: |\w+(, \w+)*: ")
+# The beginning of an entry: `- `, or the keys that are explained, "`layers`: ".
+ENTRY = re.compile(r"- |`\w+`(, `\w+`)*: ")
+# Keys without marks, "steps: ". Any word before a colon looks so where a line happens to begin with
+# it, but an explanation begins where the sentence before it has ended.
+BARE_ENTRY = re.compile(r"\w+(, \w+)*: ")
+ENDS = (".", ":", ";")
 
 
 def documentation(family: str, name: str) -> str:
@@ -103,7 +107,9 @@ def reflowed(text: str) -> str:
         # A formula ends a paragraph, and no line goes on with it.
         is_formula = line.startswith(FORMULA)
         follows_text = bool(lines) and lines[-1] != "" and not lines[-1].startswith(FORMULA)
-        begins = is_formula or not line.strip() or ENTRY.match(line) is not None
+        is_bare = BARE_ENTRY.match(line) is not None and bool(lines) and lines[-1].endswith(ENDS)
+        is_entry = ENTRY.match(line) is not None or is_bare
+        begins = is_formula or not line.strip() or is_entry
         if follows_text and not begins:
             lines[-1] += " " + line.strip()
         else:
