@@ -1,5 +1,5 @@
-"""Relate tokens to one another as the teacher's attention does: how alike the queries of every two
-tokens of a text are is compared, and so are their keys, and their values (MiniLMv2, Wang et al.,
+"""Relate tokens to one another as the teacher's attention does: what is compared is how alike the
+queries of every two tokens of a text are, and their keys, and their values (MiniLMv2, Wang et al.,
 2021, arXiv 2012.15828, equations 4 to 6). Q, K and V are what an attention layer makes of its
 tokens, a row for each. With the heads of X in {Q, K, V} put side by side and split anew into R
 relation heads of d channels,

@@ -51,8 +51,7 @@ TextOrWords = str | tuple[str, ...]
 
 @dataclass(frozen=True)
 class TrimVocabulary:
-    """`corpus`: a file of further texts, one a line, whose tokens stay too: texts without labels of
-    the kind that the student will read."""
+    """`corpus`: a file of further texts without labels, one a line, whose tokens stay too."""
 
     corpus: str | None = None
 

@@ -11,7 +11,7 @@ the steps goes without the term. In the end, h above 1/2 is up.
 
 Deviations:
 
-- The first term is a quadratic form of W~ - W (`_output`), whose gradient over all inputs at once
+- The first term is a quadratic form of W~ - W, whose gradient over all inputs at once
   costs less than the paper's over a batch of them. Nothing is drawn, and as every step sees all
   inputs there are some hundred steps, where the paper takes thousands.
 - The gradient is written out instead of taken by autograd, which would keep every step's tensors.
