@@ -1,7 +1,9 @@
 """Keeps the house style over src/limbeck: budgets, forbidden constructs, types, docstrings, no pickle, lazy optional imports.
 
-A code line is a line that holds a token other than a comment and is no part of a docstring. A rule takes the source files and
-returns complaints, `file:line: what and how much`; each is itself tested on snippets that break it and on one that does not.
+A code line is a line that holds a token other than a comment and is no part of a docstring; a
+token counts where it begins. A rule takes the source files and returns complaints,
+`file:line: what and how much`; each is itself tested on snippets that break it and on one that does
+not.
 """
 
 import ast
@@ -10,7 +12,7 @@ import math
 import re
 import statistics
 import tokenize
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +24,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "limbeck"
 MAX_FUNCTION_MEDIAN, MAX_FUNCTION_P95, MAX_FUNCTION = 8, 35, 60
 MAX_FILE_P95, MAX_FILE = 300, 450
 MAX_PARAMETERS = 6
-WINDOW_LINES, MAX_REPEATED_SHARE = 8, 0.03
+WINDOW_LINES, MAX_REPEATED_SHARE = 8, 0.02
+MAX_CHARACTERS = 100
+# Tokens do not change with how lines are broken: fewer a line means one step a line, and fewer a
+# function that it was not merely laid out on more lines.
+MAX_TOKENS_OF_LINE = 8.5
+MAX_FUNCTION_TOKENS_MEDIAN, MAX_FUNCTION_TOKENS_P95, MAX_FUNCTION_TOKENS = 70, 236, 517
+MIN_COMMENT_SHARE = 0.08
 OPTIONAL = {
     "torch",
     "pyarrow",
@@ -81,10 +89,25 @@ class Source:
         return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
 
     @cached_property
+    def all_tokens(self) -> list[tokenize.TokenInfo]:
+        return list(tokenize.generate_tokens(io.StringIO(self.text).readline))
+
+    @cached_property
+    def comments(self) -> set[int]:
+        """The numbers of the lines that hold a comment."""
+        return {token.start[0] for token in self.all_tokens if token.type == tokenize.COMMENT}
+
+    @cached_property
+    def tokens(self) -> dict[int, int]:
+        """How many tokens begin on each code line."""
+        starts = Counter(token.start[0] for token in self.all_tokens if token.type not in LAYOUT)
+        return {line: starts[line] for line in self.code}
+
+    @cached_property
     def code(self) -> dict[int, str]:
         """Code lines by number, each as its tokens with one space between."""
         parts: dict[int, list[str]] = defaultdict(list)
-        for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
+        for token in self.all_tokens:
             if token.type not in LAYOUT:
                 for offset, part in enumerate(token.string.split("\n")):
                     parts[token.start[0] + offset].append(part.strip())
@@ -116,6 +139,19 @@ def code_lines(source: Source, function: Function) -> int:
     return sum(
         line in source.code for line in range(function.lineno, (function.end_lineno or 0) + 1)
     )
+
+
+def code_tokens(source: Source, function: Function) -> int:
+    lines = range(function.lineno, (function.end_lineno or 0) + 1)
+    return sum(source.tokens.get(line, 0) for line in lines)
+
+
+def rooms(sources: list[Source]) -> dict[str, list[Source]]:
+    """The files of each folder."""
+    by_folder: dict[str, list[Source]] = defaultdict(list)
+    for source in sources:
+        by_folder[source.name.rpartition("/")[0] or "."].append(source)
+    return by_folder
 
 
 def percentile_95(values: list[int]) -> int:
@@ -252,6 +288,81 @@ def repetition_budget(sources: list[Source]) -> list[str]:
     return [
         share,
         *(" = ".join(f"{name}:{numbers[0]}" for name, numbers in where) for where in repeated),
+    ]
+
+
+def line_length(sources: list[Source]) -> list[str]:
+    """At most 100 characters a line, in docstrings and comments too."""
+    return [
+        f"{source.name}:{number}: {len(line)} characters, at most {MAX_CHARACTERS}"
+        for source in sources
+        for number, line in enumerate(source.text.splitlines(), 1)
+        if len(line) > MAX_CHARACTERS
+    ]
+
+
+def line_token_budget(sources: list[Source]) -> list[str]:
+    """Tokens a code line, on average over the package: one step a line."""
+
+    def mean(files: list[Source]) -> float:
+        num_lines = sum(len(source.code) for source in files)
+        num_tokens = sum(sum(source.tokens.values()) for source in files)
+        return num_tokens / max(1, num_lines)
+
+    if mean(sources) <= MAX_TOKENS_OF_LINE:
+        return []
+    means = {room: mean(files) for room, files in rooms(sources).items()}
+    total = f"{mean(sources):.2f} tokens a code line, at most {MAX_TOKENS_OF_LINE}. By room:"
+    by_room = [
+        f"{room}: {means[room]:.2f}" for room in sorted(means, key=lambda room: -means[room])
+    ]
+    return [total, *by_room]
+
+
+def function_token_budget(sources: list[Source]) -> list[str]:
+    """Tokens a function: the median, the 95th percentile, the largest."""
+    sizes = {
+        source.at(f, f"`{f.name}` has %d tokens"): code_tokens(source, f)
+        for source in sources
+        for f in source.functions
+    }
+    largest = sorted(sizes, key=lambda place: -sizes[place])
+    found = [
+        f"{place % sizes[place]}, at most {MAX_FUNCTION_TOKENS}"
+        for place in largest
+        if sizes[place] > MAX_FUNCTION_TOKENS
+    ]
+    median, p95 = statistics.median(sizes.values()), percentile_95(list(sizes.values()))
+    if median > MAX_FUNCTION_TOKENS_MEDIAN:
+        found.append(
+            f"the median of {len(sizes)} functions is {median} tokens, "
+            f"at most {MAX_FUNCTION_TOKENS_MEDIAN}"
+        )
+    if p95 > MAX_FUNCTION_TOKENS_P95:
+        found.append(
+            f"95 % of {len(sizes)} functions must have at most {MAX_FUNCTION_TOKENS_P95} tokens, "
+            f"not {p95}. The largest:"
+        )
+        found += [
+            place % sizes[place] for place in largest if sizes[place] > MAX_FUNCTION_TOKENS_P95
+        ]
+    return found
+
+
+def comment_budget(sources: list[Source]) -> list[str]:
+    """Lines with a comment, as a share of code lines over the package."""
+
+    def share(files: list[Source]) -> float:
+        num_lines = sum(len(source.code) for source in files)
+        return sum(len(source.comments) for source in files) / max(1, num_lines)
+
+    if share(sources) >= MIN_COMMENT_SHARE:
+        return []
+    shares = {room: share(files) for room, files in rooms(sources).items()}
+    total = f"comments are {share(sources):.1%} of code lines, at least {MIN_COMMENT_SHARE:.0%}:"
+    return [
+        total,
+        *(f"{room}: {shares[room]:.1%}" for room in sorted(shares, key=shares.__getitem__)),
     ]
 
 
@@ -490,6 +601,10 @@ RULES: list[Rule] = [
     file_budget,
     parameter_budget,
     repetition_budget,
+    line_length,
+    line_token_budget,
+    function_token_budget,
+    comment_budget,
     no_kwargs_pass_through,
     no_star_import,
     no_global,
@@ -554,6 +669,31 @@ BAD = [
         {"a.py": function_of(8), "b.py": "x = 1  # why\n" + function_of(8)},
         "a.py:1 = b.py:2",
     ),
+    (line_length, {"a.py": f"x = 1\n# {'-' * 99}"}, "a.py:2: 101 characters, at most 100"),
+    (line_length, {"a.py": f"'''A.\n{'-' * 101}\n'''"}, "a.py:2: 101 characters"),
+    (line_token_budget, {"a.py": "f(a, b, c, d)\n"}, "10.00 tokens a code line, at most 8.5"),
+    (line_token_budget, {"losses/a.py": "f(a, b, c, d)\n"}, "losses: 10.00"),
+    (
+        function_token_budget,
+        {"a.py": f"def f():\n  return [{'x, ' * 256}]"},
+        "a.py:1: `f` has 520 tokens, at most 517",
+    ),
+    (
+        function_token_budget,
+        {"a.py": f"def f():\n  return [{'x, ' * 32}]"},
+        "the median of 1 functions is 72 tokens, at most 70",
+    ),
+    (
+        function_token_budget,
+        {
+            "a.py": "".join(
+                f"def f{i}(): return [{'x, ' * n}]\n" for i, n in enumerate([1] * 9 + [115])
+            )
+        },
+        "a.py:10: `f9` has 238 tokens",
+    ),
+    (comment_budget, {"a.py": "x = 1\n" * 13 + "y = 1  # why\n"}, "comments are 7.1% of code"),
+    (comment_budget, {"losses/a.py": "x = 1\n"}, "losses: 0.0%"),
     (
         no_kwargs_pass_through,
         {"a.py": "def f(**options):\n  return g(1, **options)"},
@@ -635,7 +775,7 @@ BAD = [
 GOOD = '''"""A module."""
 from typing import TYPE_CHECKING
 
-import numpy as np
+import numpy as np  # a reason
 
 from limbeck import other
 
