@@ -9,8 +9,9 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # Before anything is imported that would import them: None makes an import fail. Only filelock keeps
 # its `fcntl`: where there is none it has the system's own lock, and this system has no other.
@@ -69,14 +70,6 @@ def pytest_make_collect_report(
     return report
 
 
-LONGEST = ("test_docs.py", "test_kill.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no worker is left alone with them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
-
-
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """LIMBECK_CACHE, empty for each test."""
@@ -125,4 +118,24 @@ def one_torchlib() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "from_torchlib", staticmethod(from_torchlib))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_timed_rows() -> Iterator[None]:
+    """What a run times on 200 test rows, 1 s of each toy run, is timed on the first 40: two blocks.
+
+    `bench` and runs in processes of their own time as many as users' do.
+    """
+    from limbeck.artifact import latency
+
+    measured = latency.latencies
+
+    def of_the_first(
+        answerers: Mapping[str, latency.Answer], rows: Sequence[Any], *, warmup: int = 10
+    ) -> Any:
+        return measured(answerers, rows[: 2 * latency.BLOCK], warmup=min(warmup, 2))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "latencies", of_the_first)
         yield
