@@ -35,7 +35,7 @@ task: multi-label-classification
 data: {{source: csv, path: {tmp_path / "texts"}, label_separator: ";"}}
 teacher: {{model: {teacher}, epochs: 40, learning_rate: 4.0e-3}}
 student: {{from: teacher, surgery: drop_layers, layers: 1}}
-train: {{epochs: 40, learning_rate: 4.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
+train: {{epochs: 40, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{bernoulli_kl: {{}}}}}}
 quantize: {{when: train, range: lsq, error_weight: 1.0e-4, start: 0.5}}
 verdict: {{arms: [joint], max_drop: 0.2}}

@@ -38,9 +38,9 @@ def test_a_score_of_pairs_is_learned_and_proven(
     text = f"""
 task: text-regression
 data: {{source: jsonl, path: {tmp_path / "pairs"}, text_b: text_b}}
-teacher: {{model: {teacher}, epochs: 40, learning_rate: 5.0e-3}}
+teacher: {{model: {teacher}, epochs: 60}}
 student: {{from: teacher, surgery: drop_layers, layers: 1}}
-train: {{epochs: 40, learning_rate: 5.0e-3, batch_tokens: 256, threads: 1, dtype: float32}}
+train: {{epochs: 60, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{logit_mse: {{}}}}}}
 quantize: {{when: train, range: lsq, error_weight: 1.0e-4, start: 0.5}}
 verdict: {{arms: [joint], max_drop: 0.2, metric: root_mean_square_error}}

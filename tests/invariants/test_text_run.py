@@ -99,16 +99,16 @@ def test_a_text_classifier_learns_and_is_proven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = write_intents(tmp_path / "intents")
-    teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=1)
+    teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)
     student = save_encoder(
-        tmp_path / "student", words, vocabulary=60, width=16, layers=1, lowercase=True
+        tmp_path / "student", words, vocabulary=60, width=16, layers=2, lowercase=True
     )
     text = f"""
 task: text-classification
 data: {{source: csv, path: {tmp_path / "intents"}, on_bad_row: quarantine}}
-teacher: {{model: {teacher}, epochs: 12, learning_rate: 4.0e-3}}
+teacher: {{model: {teacher}, epochs: 40, learning_rate: 1.0e-3}}
 student: {{model: {student}}}
-train: {{epochs: 20, learning_rate: 5.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
+train: {{epochs: 48, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
 quantize: {{when: train, range: lsq, error_weight: 1.0e-4, start: 0.5, attention: uint8}}
 verdict: {{arms: [joint], max_drop: 0.2}}

@@ -125,7 +125,7 @@ def write_pairs(folder: Path) -> None:
 
 def test_vectors_are_learned_and_proven_by_a_narrower_student(tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs")
-    teacher = save_encoder(tmp_path / "teacher", WORDS, vocabulary=60, width=32, layers=1)
+    teacher = save_encoder(tmp_path / "teacher", WORDS, vocabulary=60, width=32, layers=2)
     student = save_encoder(tmp_path / "student", WORDS, vocabulary=60, width=16, layers=1)
     text = f"""
 task: sentence-embedding

@@ -140,7 +140,7 @@ def test_a_search_is_learned_and_proven_by_a_narrower_student(
 ) -> None:
     write_search(tmp_path / "search")
     words = [*ITEMS, *ITEMS.values()]
-    teacher = save_encoder(tmp_path / "teacher", words, vocabulary=60, width=32, layers=1)
+    teacher = save_encoder(tmp_path / "teacher", words, vocabulary=60, width=32, layers=2)
     student = save_encoder(tmp_path / "student", words, vocabulary=60, width=16, layers=1)
     text = f"""
 task: ranking
