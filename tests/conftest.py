@@ -139,3 +139,11 @@ def few_timed_rows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "latencies", of_the_first)
         yield
+
+
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without the float model's graph that its artifact is timed beside: an encoder's takes 3 s to trace."""
+    from limbeck.pipeline import latency
+
+    monkeypatch.setattr(latency, "compare", lambda *_: None)

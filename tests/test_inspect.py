@@ -221,6 +221,7 @@ def test_a_layer_is_safe_just_where_saturating_products_are_exact(form: str, is_
     assert (saturating(np.full(64, 255), np.sort(codes, 1)) == codes.sum(1) * 255).all() == is_safe
 
 
+@pytest.mark.slow
 def test_a_run_in_int7_is_safe_to_the_codes_of_its_artifact(tmp_path: Path) -> None:
     limbeck.run(
         limbeck.parse(RECIPE.split(", weights")[0] + ", weights: int7}\n"), tmp_path / "run"
@@ -371,6 +372,7 @@ def test_a_long_name_is_shortened_to_a_pattern_that_matches_it() -> None:
     assert fnmatch.fnmatch(name, inspect.shortened(name))
 
 
+@pytest.mark.usefixtures("untimed")
 def test_the_products_of_attention_have_a_row_a_module(tmp_path: Path) -> None:
     words = [f"word{i}" for i in range(30)]
     folder = save_encoder(tmp_path / "encoder", words, vocabulary=90, width=16, layers=1)

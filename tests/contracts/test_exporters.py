@@ -230,7 +230,7 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], Inputs, list[Inputs]]] = {
     "cnn-mixed": (cnn_mixed, pixels(4), [pixels(1, seed=seed) for seed in range(9, 14)]),
 }
 # What test_format_parity holds for each layer, and other kinds for the rest of an encoder.
-SLOW_KINDS = ("bert-low-dynamic", "bert-float8")
+SLOW_KINDS = ("bert-low", "bert-low-dynamic", "bert-groups", "bert-float8")
 kinds = pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW_KINDS)) for kind in KINDS]
 )

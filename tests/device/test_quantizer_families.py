@@ -189,11 +189,11 @@ class Words(nn.Module):
 def judged(device: torch.device, likelihood: str) -> JudgedModel:
     torch.manual_seed(0)
     model = Words().eval().to(device)
-    ids = torch.randint(0, 20, (12, 6), generator=torch.Generator().manual_seed(1))
-    units = torch.ones(4, 1)
+    ids = torch.randint(0, 20, (6, 6), generator=torch.Generator().manual_seed(1))
+    units = torch.ones(3, 1)
     batches = []
-    for start in range(0, 12, 4):
-        rows = np.arange(start, start + 4)
+    for start in range(0, 6, 3):
+        rows = np.arange(start, start + 3)
         batch = Batch({"x": ids[rows]}, None, units.long(), units.bool(), rows)
         batches.append(to_device(batch, device))
     scheme = Scheme(weights="int8", activations="float")

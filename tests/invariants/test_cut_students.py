@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from encoders import save_encoder
 from safetensors.torch import load_file
@@ -34,6 +35,7 @@ def recipe(teacher: str, student: str, rest: str = "", origin: str = "teacher") 
     )
 
 
+@pytest.mark.usefixtures("untimed")
 def test_a_cut_student_is_the_next_teacher_and_loses_its_words(tmp_path: Path) -> None:
     encoder = save_encoder(
         tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=32, layers=1

@@ -157,6 +157,8 @@ def test_the_largest_logits_and_the_mass_of_the_others_are_kept() -> None:
                 )
 
 
+# Trainings of 7 s; what the cache keeps of each unit is held to slow code above.
+@pytest.mark.slow
 def test_training_on_the_largest_logits_is_training_on_all_of_them(tmp_path: Path) -> None:
     """Half of the labels, with a teacher that knows a little: pointwise, and in where the training ends."""
     known = ["teacher.epochs=8", "train.epochs=4", "distill.losses={kl: {}}"]

@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import pytest
 from encoders import save_encoder
 
 import limbeck
@@ -25,6 +26,7 @@ def write_texts(folder: Path) -> None:
                 )
 
 
+@pytest.mark.usefixtures("untimed")
 def test_label_sets_are_learned_and_proven(tmp_path: Path) -> None:
     write_texts(tmp_path / "texts")
     teacher = save_encoder(

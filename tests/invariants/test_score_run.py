@@ -30,6 +30,7 @@ def write_pairs(folder: Path) -> None:
     (folder / "unlabelled.jsonl").write_text('{"text": "sun", "text_b": "sun rain"}\n')
 
 
+@pytest.mark.usefixtures("untimed")
 def test_a_score_of_pairs_is_learned_and_proven(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

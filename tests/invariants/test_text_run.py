@@ -95,6 +95,8 @@ def write_intents(folder: Path) -> list[str]:
     return sorted(words)
 
 
+# 25 s; test_cut_students runs the same head from a teacher to an artifact's answer.
+@pytest.mark.slow
 def test_a_text_classifier_learns_and_is_proven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

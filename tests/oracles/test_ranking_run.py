@@ -121,6 +121,7 @@ def write_search(folder: Path) -> None:
 WITHIN = "similarity: {map: {embedding: embedding}, weight: 0.1}, relational: {map: {embedding: embedding}, weight: 0.1}"
 
 
+@pytest.mark.usefixtures("untimed")
 @pytest.mark.parametrize(
     "distill",
     [
