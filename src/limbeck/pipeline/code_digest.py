@@ -84,12 +84,16 @@ def _packages_of(module: str) -> list[str]:
 
 @cache
 def imports_of(module: str) -> tuple[str, ...]:
-    """The modules that a module's code imports, inside its functions too."""
+    """The modules of its own package and of limbeck that a module imports, in its functions too."""
     tree = ast.parse(source_file(module).read_bytes())
-    names: list[str] = []
+    names: set[str] = set()
     for node in _nodes_that_run(tree):
-        names += _names_imported(node, module)
-    return tuple(name for name in names if _is_module(name))
+        names.update(_names_imported(node, module))
+    # Others are not followed, and to ask whether each of them is a module would import them.
+    followed = {OURS, _package_of(module)}
+    return tuple(
+        name for name in sorted(names) if _package_of(name) in followed and _is_module(name)
+    )
 
 
 def _nodes_that_run(node: ast.AST) -> Iterator[ast.AST]:
