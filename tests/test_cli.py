@@ -167,24 +167,26 @@ def test_a_read_only_folder(
     folder: str,
     recipe: Path,
     tmp_path: Path,
+    cache_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Root may write anywhere: there the system's refusal is played."""
-    (tmp_path / folder).mkdir(exist_ok=True)
-    (tmp_path / folder).chmod(0o500)
+    locked = {"out": tmp_path / "out", "cache": cache_folder}[folder]
+    locked.mkdir(exist_ok=True)
+    locked.chmod(0o500)
     if os.geteuid() == 0:
         mkdir = Path.mkdir
 
         def refuse(path: Path, *arguments: Any, **options: Any) -> None:
-            if path.is_relative_to(tmp_path / folder):
+            if path.is_relative_to(locked):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
             mkdir(path, *arguments, **options)
 
         monkeypatch.setattr(Path, "mkdir", refuse)
     told = mistake(capsys, "run", recipe, "--out", tmp_path / "out")
     assert "may not be written or read" in told
-    (tmp_path / folder).chmod(0o700)
+    locked.chmod(0o700)
 
 
 def test_two_runs_on_one_folder(

@@ -162,10 +162,6 @@ quantize: {{when: after, range: four_sigma}}
     assert '"label": "5"' in answer
 
 
-def test_each_example_keeps_its_contract_where_it_is_dropped(tmp_path: Path) -> None:
-    assert contracts(drop(tmp_path / "packages"), FEW) > 60
-
-
 def test_a_run_uses_what_an_installed_package_offers(tmp_path: Path) -> None:
     path = install(tmp_path / "packages")
     assert "Squared Hellinger distance" in limbeck(path, "list", "losses")

@@ -400,7 +400,7 @@ def test_a_stage_is_durable_before_its_name(
     entry = Store().stage("train", {}, build)
     before = synced[: synced.index("rename")]
     assert {f"{entry.name}.partial", "sub", "result", "stage.json"} <= set(before)
-    assert synced[len(before) :] == ["rename", "cache"]
+    assert synced[len(before) :] == ["rename", cache_folder.name]
 
 
 STEPS = """

@@ -202,7 +202,13 @@ def judged(device: torch.device, likelihood: str) -> JudgedModel:
     return JudgedModel(model.eval(), batches, ("int8", "int3"), likelihood=likelihood)
 
 
-@pytest.mark.parametrize("likelihood", ["categorical", "bernoulli", "gaussian"])
+@pytest.mark.parametrize(
+    "likelihood",
+    [
+        "categorical",
+        *(pytest.param(other, marks=pytest.mark.slow) for other in ("bernoulli", "gaussian")),
+    ],
+)
 @pytest.mark.parametrize("name", registry.names("sensitivities"))
 def test_a_model_is_judged_where_it_lies(name: str, likelihood: str, probe: Probe) -> None:
     scores: list[Scores] = []

@@ -26,6 +26,8 @@ def write_texts(folder: Path) -> None:
                 )
 
 
+# 11 s; the contracts of tasks hold its head, and test_ranking_run goes the same way from a teacher to an answer.
+@pytest.mark.slow
 @pytest.mark.usefixtures("untimed")
 def test_label_sets_are_learned_and_proven(tmp_path: Path) -> None:
     write_texts(tmp_path / "texts")

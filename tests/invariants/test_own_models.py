@@ -146,6 +146,7 @@ def test_a_module_of_the_map_that_is_not_there_is_told(tmp_path: Path) -> None:
         limbeck.run(recipe, tmp_path, models=own_models(), rows={"train": digits(300)})
 
 
+@pytest.mark.usefixtures("untimed")
 def test_a_dataset_of_texts_with_an_own_encoder(tmp_path: Path) -> None:
     texts = [
         f"{word} {other}"

@@ -38,6 +38,7 @@ def history(cache: Path, out: Path) -> list[dict[str, Any]]:
     return [point for point in read_json(cache / entry / "history.json") if "losses" in point]
 
 
+@pytest.mark.usefixtures("untimed")
 def test_self_study_hears_no_teacher_and_tutoring_does(tmp_path: Path, cache_folder: Path) -> None:
     limbeck.run(parse(RECIPE, overrides=SHORT), tmp_path / "run")
     points = history(cache_folder, tmp_path / "run")

@@ -106,7 +106,8 @@ def images(tmp_path: Path) -> Path:
     return recipe
 
 
-@pytest.mark.parametrize("kind", ["images", pytest.param("texts", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["images", "texts"])
 def test_two_processes_end_with_the_weights_of_one(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_student_without_labels_learns_from_the_teacher_alone(tmp_path: Path) 
     assert report["arms"]["kd"]["mean"]["accuracy"] > 0.5
 
 
+@pytest.mark.usefixtures("untimed")
 def test_quantizing_without_a_teacher_is_legal(tmp_path: Path) -> None:
     text = """
 task: image-classification

@@ -30,6 +30,8 @@ def write_pairs(folder: Path) -> None:
     (folder / "unlabelled.jsonl").write_text('{"text": "sun", "text_b": "sun rain"}\n')
 
 
+# 15 s; the contracts of tasks hold its head, and test_ranking_run goes the same way from a teacher to an answer.
+@pytest.mark.slow
 @pytest.mark.usefixtures("untimed")
 def test_a_score_of_pairs_is_learned_and_proven(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -80,7 +80,7 @@ def load(family: str, name: str) -> Any:
     where a plug-in cannot be imported.
     """
     plug_ins = _plug_ins(family).select(name=name)
-    module = _modules(family).get(name)
+    module = _module(family, name)
     offers = [module] if module else []
     offers += [point.value for point in plug_ins]
     if not offers:
@@ -190,14 +190,30 @@ def _entry_points(
 
 def _modules(family: str) -> dict[str, str]:
     """Our own components of `family`: name to module."""
-    home = FAMILIES.get(family, family)
     modules = {}
-    for stem, file in _files(family).items():
-        if class_name(stem) in _defined_classes(file):
-            # Tasks are spelt as the model hubs spell them.
-            name = stem.replace("_", "-") if family == "tasks" else stem
-            modules[name] = f"limbeck.{home}.{stem}"
+    for stem in _files(family):
+        name = _spelt(family, stem)
+        module = _module(family, name)
+        if module:
+            modules[name] = module
     return modules
+
+
+def _module(family: str, name: str) -> str | None:
+    """The module of a component of ours; None where no file of that name defines its class."""
+    stem = file_stem(family, name)
+    file = _files(family).get(stem)
+    # `token_classification` has a file, and is no name.
+    if file is None or _spelt(family, stem) != name:
+        return None
+    if class_name(stem) not in _defined_classes(file):
+        return None
+    return f"limbeck.{FAMILIES.get(family, family)}.{stem}"
+
+
+def _spelt(family: str, stem: str) -> str:
+    """A component's name by its file's: tasks are spelt as the model hubs spell them."""
+    return stem.replace("_", "-") if family == "tasks" else stem
 
 
 def _files(family: str) -> dict[str, Path]:

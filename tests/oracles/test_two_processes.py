@@ -1,0 +1,90 @@
+"""A step that two processes share has the gradients and the moments of one process's step."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+
+from limbeck.models import processes
+
+COUNTS = (5, 3)  # rows of each process
+
+
+def model() -> nn.Module:
+    """A convolution, its batch norm, and a head, as they are before the step."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU()]
+    layers += [nn.Flatten(), nn.Linear(3 * 4 * 4, 6), nn.BatchNorm1d(6, momentum=None)]
+    return nn.Sequential(*layers).double()
+
+
+def images() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(sum(COUNTS), 1, 6, 6, dtype=torch.float64, generator=generator)
+
+
+def loss(outputs: torch.Tensor) -> torch.Tensor:
+    """Between rows, so that it is no mean over parts of the batch."""
+    return F.cross_entropy(outputs @ outputs.T, torch.arange(len(outputs)))
+
+
+def state(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Gradients, and what batch norms hold."""
+    gradients = {
+        f"gradient of {name}": parameter.grad
+        for name, parameter in net.named_parameters()
+        if parameter.grad is not None
+    }
+    return gradients | dict(net.named_buffers())
+
+
+def step_of_one_process(rank: int, out: Path) -> None:
+    """What each of the two does: the rank and the address are in the environment."""
+    torch.distributed.init_process_group("gloo")
+    net = model()
+    processes.normalise_over_processes(net)
+    own = net(images().split(COUNTS)[rank])
+    loss(processes.gather_rows(own, COUNTS)).backward()
+    processes.average_gradients(list(net.parameters()))
+    save_file(state(net), out)
+    torch.distributed.destroy_process_group()
+
+
+def test_a_shared_step_is_the_step_of_one_process(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    outs = [tmp_path / "first.safetensors", tmp_path / "second.safetensors"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(out)],
+            env={**os.environ, **address, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, out in enumerate(outs)
+    ]
+    for process in started:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    net = model()
+    loss(net(images())).backward()
+    expected = state(net)
+    assert len(expected) == 8 + 6  # two of each: weights and biases of 4 layers; 3 of 2 norms
+    for out in outs:
+        found = load_file(out)
+        assert found.keys() == expected.keys()
+        for name, tensor in expected.items():
+            # Moments are taken in float32.
+            torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-6, msg=name)
+
+
+if __name__ == "__main__":
+    step_of_one_process(int(sys.argv[1]), Path(sys.argv[2]))
