@@ -37,6 +37,7 @@ GROUND_TESTS = [
     "oracles/test_task_text_regression.py",
     "oracles/test_verdict.py",
     "task_examples.py",
+    "test_artifact.py",
     "test_ground_floor.py",
     "test_packed.py",
     "test_progress.py",

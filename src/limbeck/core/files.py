@@ -80,8 +80,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The plain data of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The plain data of a JSON file. Raises ValueError for what is none, or is nested too deep."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        # No ValueError of its own accord: a file could end a program with it that handles those.
+        raise ValueError(f"{path}: brackets are nested too deep to be read") from error
 
 
 def sync(path: Path) -> None:

@@ -1,0 +1,210 @@
+"""An artifact without torch: a folder made by hand, whose graph is a table of numbers that a runtime of the test's own opens."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from task_examples import tokenizer_text
+
+import limbeck
+from limbeck.artifact import golden, manifest, parity
+from limbeck.artifact.manifest import BrokenArtifact
+from limbeck.core.files import read_json, write_json
+from limbeck.evaluation.scores import quality
+from limbeck.tasks import Scored
+from limbeck.tasks.text_classification import TextClassification
+
+LABELS = ["place", "person"]
+# The logits of a text are the sums of its tokens' rows: ids as in task_examples.VOCABULARY.
+ROWS = {"New": (3.0, 0.0), "York": (2.0, 0.0), "Ada": (0.0, 4.0), "lives": (0.5, 0.25)}
+TEXTS = ["Ada lives in New York", "New York", "Ada", "lives"]
+
+RUNTIME = '''"""Sums of table rows."""
+
+import numpy as np
+
+
+class Table:
+    """Opens `.npy` files."""
+
+    needs = {"numpy": "pip install numpy"}
+    allowed_flips = 0.001
+
+    def open(self, path, threads):
+        table = np.load(path)
+
+        def run(inputs):
+            mask = inputs["attention_mask"][..., None]
+            return (table[inputs["input_ids"]] * mask).sum(1).astype(np.float32)
+
+        return run
+'''
+ENTRY_POINTS = "[limbeck.runtimes]\ntable = table_runtime:Table\n"
+
+
+@pytest.fixture(autouse=True)
+def table_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package with the runtime, for this process and for those that it starts."""
+    site = tmp_path / "site"
+    (site / "table-1.dist-info").mkdir(parents=True)
+    (site / "table_runtime.py").write_text(RUNTIME)
+    (site / "table-1.dist-info" / "METADATA").write_text("Name: table\nVersion: 1\n")
+    (site / "table-1.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(site)
+    paths = [str(site), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    sys.modules.pop("table_runtime", None)
+
+
+def task() -> TextClassification:
+    return TextClassification(LABELS, tokenizer_text())
+
+
+def table() -> np.ndarray:
+    """(tokens, 2) the graph's numbers."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_text())
+    rows = np.zeros((tokenizer.get_vocab_size(), len(LABELS)))
+    for word, logits in ROWS.items():
+        rows[tokenizer.token_to_id(word)] = logits
+    return rows
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    write_json(folder / "labels.json", LABELS)
+    (folder / "tokenizer.json").write_text(tokenizer_text(), encoding="utf-8")
+    np.save(folder / "model.npy", table())
+    encoded = task().encode([{"text": TEXTS[0]}])[0]
+    example = {name: value[None] for name, value in encoded.inputs.items()}
+    files = {"table": "model.npy"}
+    golden.write(example, files, folder)
+    manifest.write(folder, "text-classification", manifest.graphs_of(files))
+    return folder
+
+
+def test_it_answers_raw_texts(artifact: Path) -> None:
+    predictor = limbeck.load(artifact)
+    assert predictor.runtime == "table"
+    answer = predictor.predict("Ada lives in New York")
+    # 5.5 for a place, 4.25 for a person.
+    place = 1 / (1 + np.exp(4.25 - 5.5))
+    assert answer["label"] == "place"
+    assert answer["probability"] == pytest.approx(place, abs=1e-6)
+    assert answer["probabilities"]["person"] == pytest.approx(1 - place, abs=1e-6)
+    assert predictor.predict(["Ada"])["label"] == "person"
+    with pytest.raises(ValueError, match="int"):
+        predictor.predict(7)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.npy", "labels.json", "tokenizer.json", "golden.safetensors"]
+)
+def test_a_changed_or_missing_file_is_named(artifact: Path, name: str) -> None:
+    content = (artifact / name).read_bytes()
+    (artifact / name).write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+    with pytest.raises(BrokenArtifact, match=f"{name}: changed since the export"):
+        limbeck.load(artifact)
+    (artifact / name).unlink()
+    with pytest.raises(BrokenArtifact, match=f"`{name}` is missing"):
+        limbeck.load(artifact)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, "this version of limbeck reads schema 1"),
+        ({"task": "text-classificatoin"}, "names a task or a graph that is not here"),
+        ({"task": ["text-classification"]}, "manifest"),
+        ({"graphs": []}, "names a task or a graph that is not here"),
+        ({"graphs": [{"runtime": "table"}]}, "not a manifest of limbeck"),
+        ({"graphs": [{"runtime": "table", "file": "other.npy"}]}, "leaves a file out"),
+        ({"files": {}}, "leaves a file out"),
+        ({"files": None}, "not a manifest of limbeck"),
+        ({"files": [1, 2]}, "not a manifest of limbeck"),
+    ],
+)
+def test_a_manifest_that_does_not_hold_is_refused(
+    artifact: Path, change: dict[str, object], message: str
+) -> None:
+    write_json(artifact / "manifest.json", read_json(artifact / "manifest.json") | change)
+    with pytest.raises(BrokenArtifact, match=message):
+        limbeck.load(artifact)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"schema": 1', "\udcff", "[" * 100_000])
+def test_what_is_no_manifest_is_refused(artifact: Path, content: str) -> None:
+    (artifact / "manifest.json").write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(BrokenArtifact, match="not a manifest of limbeck"):
+        limbeck.load(artifact)
+
+
+def test_a_file_outside_the_folder_vouches_for_nothing(artifact: Path) -> None:
+    outside = artifact.parent / "labels.json"
+    outside.write_bytes((artifact / "labels.json").read_bytes())
+    content = read_json(artifact / "manifest.json")
+    content["files"]["../labels.json"] = content["files"]["labels.json"]
+    write_json(artifact / "manifest.json", content)
+    with pytest.raises(BrokenArtifact, match=r"labels.json` is missing"):
+        limbeck.load(artifact)
+
+
+def test_what_is_no_artifact_and_what_it_does_not_offer(artifact: Path) -> None:
+    with pytest.raises(ValueError, match=r"no manifest.json here.*RUN/artifact"):
+        limbeck.load(artifact.parent)
+    with pytest.raises(ValueError, match=r"no graph for `tabel`.*`table`"):
+        limbeck.load(artifact, runtime="tabel")
+
+
+def test_a_runtime_that_is_gone_is_said(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if not each.endswith("site")])
+    with pytest.raises(ValueError, match="runtimes has no component `table`"):
+        limbeck.load(artifact)
+
+
+@pytest.mark.parametrize("spoilt", ["sum(1)[:, ::-1]", "sum(1).clip(0, np.nan)", "sum(1)[:, :1]"])
+def test_a_machine_that_computes_otherwise_is_refused(
+    artifact: Path, tmp_path: Path, spoilt: str
+) -> None:
+    file = tmp_path / "site" / "table_runtime.py"
+    file.write_text(RUNTIME.replace("sum(1)", spoilt))
+    del sys.modules["table_runtime"]
+    with pytest.raises(BrokenArtifact, match="table computes other answers here"):
+        limbeck.load(artifact)
+
+
+def scored(rows: np.ndarray) -> Scored:
+    """What a model with these numbers answers to TEXTS; it is right about three of them."""
+    encoded = task().encode([{"text": text} for text in TEXTS])
+    logits = np.stack([rows[each.inputs["input_ids"]].sum(0) for each in encoded])
+    return Scored(logits.astype(np.float32), np.array([0, 0, 1, 1]), np.arange(5))
+
+
+def test_a_graph_is_proven_in_a_process_of_its_own(artifact: Path, tmp_path: Path) -> None:
+    rows = [{"text": text, "label": "place"} for text in TEXTS]
+    graphs = read_json(artifact / "manifest.json")["graphs"]
+    (proof,) = parity.prove(artifact, scored(table()), rows, task(), graphs, tmp_path)
+    assert (proof["rows"], proof["flips"], proof["holds"]) == (4, 0, True)
+    assert proof["max_abs_logit_difference"] == 0
+    # A model that answers the other label to every text is not the one that this graph holds.
+    (proof,) = parity.prove(
+        artifact, scored(table()[:, ::-1].copy()), rows, task(), graphs, tmp_path
+    )
+    assert (proof["flips"], proof["agreement"], proof["holds"]) == (4, 0, False)
+    assert proof["metric_difference"] == 0.75 - 0.25
+
+
+def test_a_graph_that_does_not_load_is_no_proof(artifact: Path, tmp_path: Path) -> None:
+    (artifact / "model.npy").write_bytes(b"no numbers")
+    graphs = read_json(artifact / "manifest.json")["graphs"]
+    with pytest.raises(ValueError, match=r"does not load in table: .*model.npy: changed"):
+        parity.prove(artifact, scored(table()), [{"text": "Ada"}], task(), graphs, tmp_path)
+
+
+def test_figures_of_the_made_up_model() -> None:
+    assert quality(scored(table()), task())["accuracy"] == 0.75
