@@ -10,8 +10,9 @@ With t = x / s + z, the gradients are:
   the number of values that share the scale, Q_P the grid's highest level.
 
 Inside reaches half a step beyond the outermost levels, for `binary` to 2 s. BinaryConnect
-(arXiv 1511.00363, section 2.4) and XNOR-Net (arXiv 1603.05279, section 3.1) stop at 1, whatever the
-size of the weights; at the scale, the mean |w|, two normal weights of five would never move again.
+(Courbariaux et al., 2015, arXiv 1511.00363, section 2.4) and XNOR-Net (arXiv 1603.05279, section
+3.1) stop at 1, whatever the size of the weights; at the scale, the mean |w|, two normal weights of
+five would never move again.
 
 Two ranges differ on affine grids:
 
