@@ -98,6 +98,15 @@ def test_rows_of_small_strata_are_drawn_as_often_as_any() -> None:
     assert abs(sum(row["label"] != "often" for row in drawn) - 50) < 1
 
 
+def test_rows_that_come_in_turns_are_drawn_as_often_as_one_another() -> None:
+    """Ten sources of a corpus that take turns: every tenth row in order would be one source's."""
+    rows = [{"label": "a", "source": number % 10} for number in range(1000)]
+    _, drawn = stratified_split(rows, 0.1, lambda row: row["label"])
+    by_source = Counter(row["source"] for row in drawn)
+    assert len(by_source) == 10
+    assert max(by_source.values()) < 25
+
+
 def read_text(path: Path) -> Splits:
     return load_splits(Data(source="conll", path=str(path)), TokenClassification)
 

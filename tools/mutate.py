@@ -20,7 +20,7 @@ LOOP = "tests/oracles/test_loop.py"
 LOSSES = "tests/oracles/test_output_losses.py tests/oracles/test_loss_values.py"
 CONTRACTS = "tests/contracts/test_losses.py"
 RANGES = "tests/oracles/test_range_values.py tests/contracts/test_ranges.py"
-BATCHES = "tests/contracts/test_sources.py tests/oracles/test_loop.py"
+BATCHES = "tests/test_splits.py tests/oracles/test_loop.py"
 TASKS = "tests/contracts/test_tasks.py"
 VERDICT = "tests/oracles/test_verdict.py"
 EXPORT = "tests/contracts/test_exporters.py"
@@ -68,7 +68,7 @@ MUTATIONS = [
     Mutation("nothing decays", "training/loop.py", '{"params": matrices, "weight_decay": weight_decay}', '{"params": matrices, "weight_decay": 0.0}', LOOP),
     Mutation("clipping at twice the bound", "training/loop.py", "self.parameters, job.settings.gradient_clip", "self.parameters, 2 * job.settings.gradient_clip", LOOP),
     Mutation("schedules end a step early", "training/loop.py", "progress = step / total\n        #", "progress = (step + 1) / total\n        #", LOOP),
-    Mutation("dropout alike in every step", "training/loop.py", "job.settings.seed * SEED_STRIDE + step", "job.settings.seed * SEED_STRIDE", "tests/invariants/test_masked_lm.py tests/oracles/test_loop.py"),
+    Mutation("dropout alike in every step", "training/loop.py", "job.settings.seed * SEED_STRIDE + step", "job.settings.seed * SEED_STRIDE", LOOP),
     # The order of rows, splits.
     Mutation("rows not shuffled", "data/batches.py", "order = generator.permutation(len(sizes))", "order = np.arange(len(sizes))", BATCHES),
     Mutation("every epoch alike", "data/batches.py", "default_rng([seed, epoch])", "default_rng([seed, 0])", BATCHES),
@@ -93,7 +93,7 @@ MUTATIONS = [
     # Export.
     Mutation("flips not counted", "artifact/parity.py", "flips <= allowed_flips and", "", EXPORT),
     Mutation("no file digest compared", "artifact/manifest.py", "if file_digest(file) != digest:", "if False:", EXPORT),
-    Mutation("scales of the wrong axis", "exporters/onnx_ops.py", "op.DequantizeLinear(codes, scale, axis=axis)", "op.DequantizeLinear(codes, scale, axis=0)", "tests/contracts/test_format_parity.py"),
+    Mutation("scales of the wrong axis", "exporters/onnx_ops.py", "op.DequantizeLinear(codes, scale, axis=axis)", "op.DequantizeLinear(codes, scale, axis=0)", "tests/oracles/test_tied_weights.py"),
     Mutation("low level left out", "exporters/onnx_ops.py", "offset = 0 if parts else low", "offset = 0", "tests/contracts/test_format_parity.py"),
 ]  # fmt: skip
 

@@ -63,6 +63,34 @@ def test_the_rate_rises_over_the_warm_up_and_falls_to_nothing(
     assert loop.warmup_then_linear(progress, warmup) == pytest.approx(factor)
 
 
+class Drawing(Network):
+    """Keeps what chance gives it in each step, as dropout would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[float] = []
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        self.drawn.append(float(torch.rand(())))
+        return super().forward(pixel_values)
+
+
+def test_chance_is_new_in_every_step_and_the_same_in_every_training(tmp_path: Path) -> None:
+    """So that a training which goes on from step 4 drops what an unbroken one does."""
+    whole, resumed = Drawing(), Drawing()
+    training = loop.Training(job(whole), tmp_path)
+    for step in range(8):
+        training.step(step, 8)
+    training = loop.Training(job(resumed), tmp_path)
+    for step in range(4, 8):
+        training.step(step, 8)
+    assert len(set(whole.drawn)) == 8
+    assert resumed.drawn == whole.drawn[4:]
+    other = Drawing()
+    loop.Training(job(other, seed=1), tmp_path).step(0, 8)
+    assert other.drawn[0] not in whole.drawn
+
+
 def test_every_step_has_the_rate_of_its_progress(tmp_path: Path) -> None:
     training = loop.Training(job(Network(), learning_rate=0.5, warmup=0.25), tmp_path)
     rates = []
