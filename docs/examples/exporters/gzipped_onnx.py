@@ -13,7 +13,7 @@ from limbeck.exporters.onnx import Onnx
 
 
 class GzippedOnnx:
-    """No keys."""
+    """The exporter. It has no keys."""
 
     runtimes: ClassVar[tuple[str, ...]] = ("gzipped",)
     needs: ClassVar[Mapping[str, str]] = Onnx.needs

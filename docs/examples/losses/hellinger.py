@@ -15,7 +15,7 @@ from limbeck.tasks import Batch
 
 
 class Hellinger(PlainLoss):
-    """No keys."""
+    """The loss. It has no keys."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 

@@ -75,9 +75,14 @@ def branches(stage: Schema, named_by: Mapping[str, str]) -> Schema:
 
 def keys(family: str, name: str) -> tuple[dict[str, Schema], list[str]]:
     """(the schema of each of a component's keys, the keys without a default)."""
-    properties = {}
-    required = []
-    for key, parameter in registry.keys(family, name).items():
+    properties: dict[str, Schema] = {}
+    required: list[str] = []
+    try:
+        parameters = registry.keys(family, name)
+    except ValueError:
+        # A plug-in that is broken: a recipe that names it is told, and no other.
+        return properties, required
+    for key, parameter in parameters.items():
         properties[key] = TypeAdapter(parameter.annotation).json_schema()
         if parameter.default is parameter.empty:
             required.append(key)
@@ -90,7 +95,7 @@ def component(family: str, name: str, shared: Schema) -> Schema:
     """The schema of a component that stands under its name: its keys, beside those of `shared`."""
     properties, required = keys(family, name)
     return {
-        "description": catalogue.summary(catalogue.documentation(family, name)),
+        "description": catalogue.summary_of(family, name),
         "type": ["object", "null"],
         "properties": shared | properties,
         "required": required,

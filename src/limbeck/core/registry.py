@@ -19,6 +19,7 @@ import importlib
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
@@ -26,8 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 import limbeck
+from limbeck.core.contract import lacks
 from limbeck.core.wording import suggest
 
 # Family -> its package below `limbeck`. The entry points of plug-ins name the family:
@@ -47,9 +50,27 @@ FAMILIES = {
     "runtimes": "artifact.runtimes",
 }
 
-# What importing the code of others may raise, which may be broken in more ways than ours: a plug-in
-# that is written for another version of limbeck, Python or torch.
-BROKEN = (AttributeError, ImportError, NameError, SyntaxError, TypeError, ValueError)
+# Family -> the Protocols of its package; a component keeps one of them. What a network offers is a
+# model's forward, which no class says.
+CONTRACTS = {
+    "sources": ("Source",),
+    "tasks": ("Task",),
+    "augmenters": ("Augmenter",),
+    "surgeries": ("Surgery",),
+    "losses": ("Loss",),
+    "ranges": ("Range",),
+    "roundings": ("Rounding", "LayerRounding"),
+    "equalizers": ("Equalizer",),
+    "sensitivities": ("Sensitivity",),
+    "exporters": ("Exporter",),
+    "runtimes": ("Runtime",),
+}
+
+# Keys that a recipe writes beside a component's own, in the same map.
+TAKEN = {"losses": ("weight",)}
+
+# Package -> the plug-in that was loaded from it, for the message where its code fails (`blame`).
+_loaded: dict[str, str] = {}
 
 
 class WrongKey(ValueError):
@@ -76,8 +97,8 @@ def names(family: str) -> list[str]:
 def load(family: str, name: str) -> Any:
     """The class behind `name`.
 
-    Raises ValueError for an unknown name, with the nearest ones; where two packages offer it; and
-    where a plug-in cannot be imported.
+    Raises ValueError for an unknown name, with the nearest ones; where two packages offer it; where
+    a plug-in cannot be imported; and where the class lacks what its family asks for.
     """
     plug_ins = _plug_ins(family).select(name=name)
     module = _module(family, name)
@@ -91,23 +112,55 @@ def load(family: str, name: str) -> Any:
             "Uninstall all but one"
         )
     if module:
-        return getattr(importlib.import_module(module), class_name(name))
-    (point,) = plug_ins
-    return _load_plug_in(family, point)
+        component = getattr(importlib.import_module(module), class_name(name))
+    else:
+        (point,) = plug_ins
+        component = _load_plug_in(family, point)
+    _check_contract(family, name, component)
+    return component
 
 
 def _load_plug_in(family: str, point: EntryPoint) -> Any:
     """What an entry point names. Raises ValueError where it cannot be imported or is no class."""
     try:
         component = point.load()
-    except BROKEN as error:
-        reason = f"cannot be imported: {error}"
+    # The code of others may be broken in any way, and may even leave the program.
+    except (Exception, SystemExit) as error:
+        reason = f"cannot be imported: {type(error).__name__}: {error}"
         raise ValueError(_why_refused(family, point, reason)) from error
-    # A module, where the colon and the class are forgotten.
-    if not callable(component):
+    # A module, where the colon and the class are forgotten; a function or an object.
+    if not inspect.isclass(component):
         reason = f"is a {type(component).__name__}, not a class"
         raise ValueError(_why_refused(family, point, reason))
+    _loaded[component.__module__.split(".")[0]] = f"{family}: the plug-in `{point.name}`"
     return component
+
+
+@cache
+def _check_contract(family: str, name: str, component: type) -> None:
+    """Raise ValueError where a class lacks what its family asks for."""
+    contracts = CONTRACTS.get(family)
+    if not contracts:
+        return
+    package = importlib.import_module(f"limbeck.{FAMILIES[family]}")
+    missing = [lacks(component, getattr(package, contract)) for contract in contracts]
+    if all(missing):
+        what = f"{component.__module__}.{component.__qualname__}"
+        raise ValueError(
+            f"{family}: `{name}` ({what}) is not complete: {'; '.join(missing[0])}. "
+            f"`{package.__name__}.{contracts[0]}` says what each is"
+        )
+
+
+def blame(error: BaseException) -> str | None:
+    """The plug-in whose code an error passed through, the line and the error; None without one."""
+    told = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = frame.f_globals.get("__name__", "").split(".")[0]
+        if package in _loaded:
+            code = frame.f_code
+            told = f"{_loaded[package]} failed in `{code.co_name}` ({code.co_filename}:{line})"
+    return told and f"{told}: {type(error).__name__}: {error}"
 
 
 def _why_refused(family: str, point: EntryPoint, reason: str) -> str:
@@ -145,11 +198,44 @@ def create(family: str, name: str, options: Mapping[str, Any] | None = None) -> 
 
 
 def keys(family: str, name: str) -> dict[str, inspect.Parameter]:
-    """The recipe keys of a component: its constructor's parameters by name."""
-    parameters = inspect.signature(load(family, name)).parameters
+    """The recipe keys of a component: its constructor's parameters by name.
+
+    Raises ValueError for a component that cannot be loaded, and for a parameter that can be no key.
+    """
+    component = load(family, name)
+    try:
+        parameters = inspect.signature(component, eval_str=True).parameters
+    # Annotations of others, which may be any text.
+    except Exception as error:
+        raise ValueError(
+            f"`{name}` ({family}): the types of its keys cannot be read: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     # `*args, **kwargs` is what a class without a constructor of its own shows.
     catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {key: each for key, each in parameters.items() if each.kind not in catch_all}
+    found = {key: each for key, each in parameters.items() if each.kind not in catch_all}
+    for key, parameter in found.items():
+        _check_parameter(family, name, parameter)
+        if key in TAKEN.get(family, ()):
+            raise ValueError(
+                f"`{name}` ({family}): the key `{key}` is taken: a recipe writes it beside the "
+                f"keys of every one of {family}. Call the argument otherwise"
+            )
+    return found
+
+
+def _check_parameter(family: str, name: str, parameter: inspect.Parameter) -> None:
+    """Raise ValueError for a constructor's parameter whose type pydantic cannot check."""
+    try:
+        if parameter.annotation is parameter.empty:
+            raise PydanticUserError("it has none", code=None)
+        _adapter(parameter.annotation)
+    except PydanticUserError as error:
+        told = str(error).splitlines()[0]
+        raise ValueError(
+            f"`{name}` ({family}): the type of its key `{parameter.name}` cannot be checked: "
+            f"{told}. Write it as `{parameter.name}: float`, with a plain type of Python"
+        ) from error
 
 
 def folders(family: str) -> list[Path]:
@@ -236,7 +322,8 @@ def _why_unknown(family: str, name: str) -> str:
     file = _files(family).get(file_stem(family, name))
     defined = _defined_classes(file) if file else []
     if file is None or class_name(name) in defined:
-        return f"{family} has no component `{name}`. {suggest(name, names(family))}"
+        told = f"{family} has no component `{name}`. {suggest(name, names(family))}"
+        return told + _offered_elsewhere(name)
     return (
         f"{file}: this file of {family} defines no class `{class_name(name)}`, so it holds no "
         f"component. It defines {', '.join(defined) or 'no class'}. Give the class the name of its "
@@ -244,8 +331,30 @@ def _why_unknown(family: str, name: str) -> str:
     )
 
 
+def _offered_elsewhere(name: str) -> str:
+    """A sentence for a plug-in of that name whose group is none of ours."""
+    for point in entry_points(name=name):
+        room, _, family = point.group.partition(".")
+        if room == "limbeck" and family not in FAMILIES:
+            return (
+                f". An installed package offers one in the group `{point.group}`, which is none "
+                f"of ours: {', '.join(FAMILIES)}"
+            )
+    return ""
+
+
 def _validated(value: Any, annotation: Any) -> Any:
     """A key's value as its annotation says. Raises pydantic's ValidationError."""
-    adapter = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
     # Only true and false are taken strictly: they would pass as 1 and 0.
-    return adapter.validate_python(value, strict=isinstance(value, bool))
+    return _adapter(annotation).validate_python(value, strict=isinstance(value, bool))
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    """What checks a value. Raises PydanticUserError for what is no type that it knows."""
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        # A dataclass, such as a grid, which has a configuration of its own.
+        return TypeAdapter(annotation)

@@ -79,6 +79,7 @@ class Objective(nn.Module):
             weight = term.weight(progress)
             if weight:
                 part = loss_over_labels(term.loss, student, teacher, batch, progress)
+                check_value(term.name, part)
                 parts[term.name] = part
                 total = total + weight * factor * part
         # Penalties of the model itself have no factor: none balances them.
@@ -145,6 +146,22 @@ class Objective(nn.Module):
         for name, (weight_schedule, _) in self.penalties.items():
             weights[name] = weight_schedule(progress)
         return weights
+
+
+def check_value(name: str, value: Any) -> None:
+    """Raise ValueError for what a loss must not return: no float alone. Nothing waits for it."""
+    if not isinstance(value, Tensor):
+        found = f"a {type(value).__name__}"
+    elif value.ndim:
+        found = f"a tensor of shape {tuple(value.shape)}"
+    elif not value.is_floating_point():
+        found = f"a tensor of {value.dtype}"
+    else:
+        return
+    raise ValueError(
+        f"the loss `{name}` returned {found}; "
+        "it is to return one float: a scalar tensor, the mean over the units that count"
+    )
 
 
 def loss_over_labels(

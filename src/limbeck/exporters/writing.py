@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,5 +92,19 @@ def write_graphs(
     for name in exporters:
         # Later exporters may name a file that an earlier one wrote (`exporters.openvino`).
         exporter = registry.create("exporters", name)
-        graph_files |= exporter.export(converted, inputs, folder)
+        written = exporter.export(converted, inputs, folder)
+        check_written(name, exporter.runtimes, written, folder)
+        graph_files |= written
     return graph_files
+
+
+def check_written(name: str, runtimes: Sequence[str], written: Any, folder: Path) -> None:
+    """Raise ValueError where an exporter, perhaps somebody else's, did not write what it says."""
+    if not isinstance(written, dict) or set(written) != set(runtimes):
+        raise ValueError(
+            f"the exporter `{name}` returned {written!r} from `export`; "
+            f"it is to return the file of each of its runtimes: {', '.join(runtimes)}"
+        )
+    for file in written.values():
+        if not (folder / file).is_file():
+            raise ValueError(f"the exporter `{name}` names the file {file!r} and did not write it")

@@ -36,7 +36,7 @@ from limbeck.models.processes import row_share
 from limbeck.quantization.affine import dequantize, quantize
 from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.host_copy import HostCopy
-from limbeck.quantization.ranges import Range
+from limbeck.quantization.ranges import Fit, Range
 from limbeck.quantization.roundings import Rounding
 from limbeck.quantization.roundings.nearest import Nearest
 
@@ -309,10 +309,11 @@ class FakeQuantizer(nn.Module):
         """Fit the range to what was observed, and quantize from now on.
 
         Raises:
-            ValueError: nothing was observed, or values that are not finite.
+            ValueError: nothing was observed, or values that are not finite; or the range gave no
+                scale and zero point for each group.
         """
         assert self.observer is not None
-        scale, zero_point = self.observer.fit()
+        scale, zero_point = self.checked(self.observer.fit())
         with torch.no_grad():
             self.log_scale.copy_(scale.log())
             self.zero.copy_(zero_point)
@@ -323,6 +324,28 @@ class FakeQuantizer(nn.Module):
         # Read now, where the host waits anyway, so that no training step has to.
         _ = self.is_calibrated, self.is_never_negative if self.groups == 1 else None
         self.observer = None
+
+    def checked(self, fit: Fit) -> Fit:
+        """What a range, perhaps somebody else's, fitted. Raises ValueError where it is wrong."""
+        name = self.range_class.__name__
+        is_pair = isinstance(fit, tuple) and len(fit) == 2
+        if not is_pair or not all(isinstance(each, Tensor) for each in fit):
+            raise ValueError(
+                f"the range `{name}` returned {type(fit).__name__} from `fit`; "
+                "it is to return two tensors: a scale and a zero point for each group"
+            )
+        expected = tuple(self.log_scale.shape)
+        for what, values in zip(("scale", "zero point"), fit, strict=True):
+            if tuple(values.shape) != expected:
+                raise ValueError(
+                    f"the range `{name}` gave a {what} of shape {tuple(values.shape)}; "
+                    f"{expected[0]} groups were observed, so {expected} was expected"
+                )
+            if not bool(values.isfinite().all()):
+                raise ValueError(f"the range `{name}` gave a {what} that is not finite")
+        if not bool((fit[0] > 0).all()):
+            raise ValueError(f"the range `{name}` gave a scale that is not above 0")
+        return fit
 
     def codes(self, x: Tensor) -> Tensor:
         """The integers of `x`, in its shape, as float32."""

@@ -62,4 +62,21 @@ def open_graph(path: Path, runtime: str, threads: int) -> Graph:
     opener = registry.create("runtimes", runtime)
     require_packages(opener.needs, "name another runtime that the artifact offers")
     graph: Graph = opener.open(path, threads)
-    return graph
+    return _checked(graph, runtime)
+
+
+def _checked(graph: Graph, runtime: str) -> Graph:
+    """A graph that refuses logits which are none: a runtime may be somebody else's."""
+
+    def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        logits = graph(inputs)
+        rows = len(next(iter(inputs.values())))
+        if not isinstance(logits, np.ndarray) or logits.ndim < 2 or len(logits) != rows:
+            found = getattr(logits, "shape", type(logits).__name__)
+            raise ValueError(
+                f"the runtime `{runtime}` answered {rows} rows with {found}; "
+                "it is to return an array of logits whose first axis is the rows"
+            )
+        return logits
+
+    return run

@@ -1,0 +1,95 @@
+"""Does a class offer what its family asks for? Told where a recipe names it, not in a training.
+
+A family's contract is a Protocol in its package: class variables and methods, among others.
+"""
+
+import inspect
+from typing import Any, ClassVar, get_origin
+
+
+def lacks(component: type, contract: type) -> list[str]:
+    """What `component` lacks of `contract`, as words for a message; nothing where it has all."""
+    missing = []
+    for name in _members(contract):
+        if not _has(component, name):
+            missing.append(f"it has no `{name}`")
+        elif not _takes_its_arguments(component, contract, name):
+            expected = ", ".join(_positional(contract, name))
+            missing.append(f"its `{name}` does not take ({expected})")
+    return missing
+
+
+def _members(contract: type) -> list[str]:
+    """The class variables and methods that a Protocol asks for, its parents' first.
+
+    Not its properties and fields: what `__init__` sets cannot be seen of a class.
+    """
+    names: dict[str, None] = {}
+    for each in reversed(contract.__mro__):
+        if not getattr(each, "_is_protocol", False):
+            continue
+        annotations = vars(each).get("__annotations__", {})
+        own = [name for name, kind in annotations.items() if get_origin(kind) is ClassVar]
+        own += [name for name in vars(each) if _is_method(each, name)]
+        names |= dict.fromkeys(own)
+    return list(names)
+
+
+def _is_method(owner: type, name: str) -> bool:
+    """Whether a Protocol's attribute is a method that components write themselves."""
+    is_python_s = name.startswith("_") and name != "__call__"
+    return not is_python_s and inspect.isfunction(_unwrapped(owner, name))
+
+
+def _has(component: type, name: str) -> bool:
+    """Whether a class, or what it makes, has the attribute."""
+    if name == "__call__":
+        # `type` has one, so that every class can be called.
+        return any(name in vars(each) for each in component.__mro__)
+    # A field of a dataclass without a default is an annotation alone.
+    fields = [vars(each).get("__annotations__", {}) for each in component.__mro__]
+    return hasattr(component, name) or any(name in each for each in fields)
+
+
+def _takes_its_arguments(component: type, contract: type, name: str) -> bool:
+    """Whether a method can be called with as many arguments as the contract's."""
+    if not inspect.isfunction(_unwrapped(contract, name)):
+        return True
+    # torch's `__call__` takes anything and hands it to `forward`.
+    own = "forward" if name == "__call__" and hasattr(component, "forward") else name
+    method = _unwrapped(component, own)
+    if not inspect.isfunction(method):
+        return True
+    parameters = inspect.signature(method)
+    arguments: list[Any] = list(_positional(contract, name))
+    if not isinstance(inspect.getattr_static(component, own), staticmethod):
+        arguments.insert(0, "self")
+    keywords = {
+        each.name: each
+        for each in inspect.signature(_unwrapped(contract, name)).parameters.values()
+        if each.kind is each.KEYWORD_ONLY and each.default is each.empty
+    }
+    try:
+        parameters.bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    return True
+
+
+def _positional(contract: type, name: str) -> list[str]:
+    """The names of the arguments that a contract's method is given by place."""
+    parameters = inspect.signature(_unwrapped(contract, name)).parameters.values()
+    names = [
+        each.name
+        for each in parameters
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        and each.default is each.empty
+    ]
+    is_static = isinstance(inspect.getattr_static(contract, name), staticmethod)
+    return names if is_static else names[1:]
+
+
+def _unwrapped(owner: type, name: str) -> Any:
+    """The function behind a method, or what else stands there; None for an annotation alone."""
+    found = inspect.getattr_static(owner, name, None)
+    return found.__func__ if isinstance(found, staticmethod | classmethod) else found
