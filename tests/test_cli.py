@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -14,10 +16,11 @@ from encoders import save_encoder
 
 import limbeck
 from limbeck.cli import catalogue, doctor, exits, main, speed_probe
-from limbeck.core import registry
+from limbeck.core import registry, shell
 from limbeck.core.files import reserve
 from limbeck.core.store import lock
 from limbeck.pipeline import runs
+from limbeck.reports import summary
 
 RECIPE = """
 task: image-classification
@@ -303,6 +306,84 @@ def test_list(family: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "has no component `nothing`" in mistake(capsys, "list", family, "nothing")
 
 
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_list_breaks_no_name(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert call("list") == call("list", "tasks") == call("list", "sources", "csv") == 0
+    shown = capsys.readouterr().out
+    assert all(len(line) <= int(columns) for line in shown.splitlines() if "/" not in line)
+    words = re.findall(r"[\w-]+", shown)
+    for family in ("tasks", "losses", "sources", "surgeries"):
+        assert set(registry.names(family)) <= set(words)
+    assert set(registry.keys("sources", "csv")) <= set(words)
+
+
+def test_a_component_names_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """A user's wheel has no `src`, so that the whole path is told."""
+    assert call("list", "tasks", "text-classification") == 0
+    shown = "".join(capsys.readouterr().out.split())
+    path = Path(limbeck.__file__).parent / "tasks" / "text_classification.py"
+    assert f"Itscode:{path}" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--bits", "99"], "--bits 99 limits nothing: the widest format has 8 bits"),
+        (["--bits", "8.5"], "int8 8, int4 4, int3 3, int2 2, ternary 1.6"),
+        (["--bits", "33", "--formats", "int8,float"], "has 32 bits"),
+    ],
+)
+def test_bits_that_limit_nothing_are_refused_with_the_choices(
+    arguments: list[str], told: str, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in mistake(capsys, "search", recipe, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("started", "on_path", "program"),
+    [
+        (".venv/bin/limbeck", "", ".venv/bin/limbeck"),
+        (".venv/bin/limbeck", ".venv/bin", "limbeck"),
+        (".venv/bin/limbeck", "other", ".venv/bin/limbeck"),
+        ("my env/limbeck", "", "'my env/limbeck'"),
+        ("site/limbeck/__main__.py", "", f"{shlex.quote(sys.executable)} -m limbeck"),
+        ("site/limbeck/__main__.py", "other", "limbeck"),
+        ("ipykernel_launcher.py", "", "limbeck"),
+    ],
+)
+def test_a_printed_command_starts_the_program_that_printed_it(
+    started: str, on_path: str, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (".venv/bin", "other"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "limbeck").touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.setenv("PATH", str(tmp_path / on_path) if on_path else "")
+    assert shell.command("bench", Path("my run/artifact")) == f"{program} bench 'my run/artifact'"
+
+
+def test_what_is_to_be_done_next_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "it's mine"
+    data.mkdir()
+    (data / "train.csv").write_text("text,label\n" + "it rains,a\nit snows,b\n" * 9)
+    monkeypatch.chdir(tmp_path)
+    assert call("init", data, "--out", "my recipe.yaml") == 0
+    following = capsys.readouterr().out.partition("Next:")[2].splitlines()
+    commands = [shlex.split(line)[1:] for line in following if line]
+    assert commands == [["check", "my recipe.yaml"], ["run", "my recipe.yaml"]]
+    printed = summary.commands(Path("my demo"))
+    assert [shlex.split(line)[1] for line in printed[2:]] == ["bench", "list", "run"]
+    assert shlex.split(printed[2])[2] == "my demo/artifact"
+    assert shlex.split(printed[4])[-1] == "my demo-short"
+    assert "--out 'my run'" in mistake(capsys, "report", "my run")
+
+
 def test_a_components_formula_paper_and_keys_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("list", "losses", "kl") == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -368,6 +449,7 @@ def test_an_extra_that_is_incomplete_is_named(monkeypatch: pytest.MonkeyPatch) -
             "numpy>=1",
             "numpy; extra == 'train'",
             "no-such-package>=2 ; extra == 'search'",
+            "no-such-package>=2 ; extra == 'dev'",
         ],
     )
     assert [line.split(maxsplit=1)[1] for line in doctor.extras()] == [

@@ -13,6 +13,8 @@ import pytest
 import limbeck
 from limbeck.artifact.inputs import read_inputs
 from limbeck.core import files, machine, memory, windows
+from limbeck.sources._images import decode
+from limbeck.tasks.inputs.image import ImageInput
 
 ROOMS = ("core", "sources", "tasks", "recipe", "evaluation", "artifact", "reports")
 PACKAGE = Path(limbeck.__file__).parent
@@ -188,6 +190,114 @@ def test_a_byte_order_mark_is_no_part_of_the_first_text(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_bytes("\ufeffIt rains.\r\nIt pours.\r\n".encode())
     assert list(read_inputs(str(path), [], images=False)) == ["It rains.", "It pours."]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("images", [False, True])
+def test_lines_may_end_as_windows_ends_them(ends: str, images: bool) -> None:
+    """Standard input is not translated on Linux, and a program of Windows may begin it with a mark."""
+    lines = [f"\ufeffa.png{ends}", ends, f"b c.png{ends}", "d.png"]
+    assert list(read_inputs(None, lines, images=images)) == ["a.png", "b c.png", "d.png"]
+
+
+def test_text_that_is_not_utf_8_is_told_with_its_cure(tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_bytes("Es regnet in München.\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"texts.txt: b'\\xfc.*' is not UTF-8. Save the text as"):
+        list(read_inputs(str(path), [], images=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a.png", "a.png: there is no such file. Mend its path"),
+        ("a.png\r", "there is no such file"),
+        ("file/a.png", "there is no such file"),
+        ("a" * 5000, "there is no such file"),
+        (".", "this is a folder"),
+        ("file", "not a readable image: it is of no known format. Replace it with a whole PNG"),
+    ],
+)
+def test_an_image_that_is_missing_is_not_called_broken(
+    name: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no image")
+    task = ImageInput('{"height": 8, "width": 8, "channels": 1, "mean": [0], "std": [1]}')
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        task.row(str(tmp_path / name))
+    assert told in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
+def test_bytes_of_no_image_are_told_without_an_address_of_memory() -> None:
+    with pytest.raises(ValueError, match=r"^not a readable image: it is of no known format\. Repl"):
+        decode(b"no image")
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+import limbeck
+for name in ("run", "run_arm"):
+    try:
+        getattr(limbeck, name)
+    except ModuleNotFoundError as error:
+        print(error, error.name, error.__cause__, error.__suppress_context__)
+from limbeck.cli import main
+sys.exit(main.exit_status(sys.argv[1:]))
+"""
+
+
+def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`limbeck ARGUMENTS`, after what Python says of the verbs that train."""
+    command = [sys.executable, "-c", WITHOUT_TORCH, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def checked_recipe(tmp_path: Path) -> str:
+    """A recipe on texts, with its data."""
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(map(csv_line, range(40))))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"task: text-classification\ndata: {{source: csv, path: '{tmp_path}'}}\n"
+        "teacher: {model: any/model}\nstudent: {from: teacher, surgery: drop_layers, layers: 3}\n"
+        "distill: {losses: {kl: {}}}\n"
+    )
+    return str(path)
+
+
+def csv_line(number: int) -> str:
+    return f"text {number},{'ab'[number % 2]}\n"
+
+
+def test_data_are_checked_without_torch(checked_recipe: str) -> None:
+    done = without_torch("check", "--data-only", checked_recipe)
+    assert done.returncode == 0, done.stderr
+    python, *said = done.stdout.splitlines()[1:]
+    assert python == (
+        "limbeck.run_arm needs the package torch, which is not installed. "
+        'pip install "limbeck[train]" torch None True'
+    )
+    assert said[0].startswith("without torch the keys of these were not checked: kl, drop_layers")
+    assert said[-1] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data.txt=words", "data.txt: `csv` (sources) has no key `txt`. Did you mean `text`?"),
+        ("distill.losses={kll: {}}", "losses has no component `kll`. Did you mean `kl`?"),
+        ("data.path=/nowhere", "/nowhere"),
+        ("verdict={arms: [plain, kd], metric: f2}", "has no metric `f2`"),
+    ],
+)
+def test_mistakes_in_data_and_names_are_told_without_torch(
+    override: str, told: str, checked_recipe: str
+) -> None:
+    done = without_torch("check", "--data-only", checked_recipe, override)
+    assert done.returncode == 2
+    assert told in done.stderr
 
 
 def imported(path: Path) -> list[str]:

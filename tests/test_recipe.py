@@ -154,6 +154,18 @@ def test_a_date_is_a_word(text: str) -> None:
             "Did you mean `weights`?",
         ),
         (
+            "epochs: 1\n",
+            "r.yaml:7:1: epochs: unknown key. ",
+            "Did you mean `train.epochs` or `teacher.epochs`? Choices: task, data",
+        ),
+        ("temperature: 1\n", "r.yaml:7:1: temperature: unknown key. Choices", "task, data"),
+        ("max_drop:\n", "r.yaml:7:1: max_drop: unknown key. ", "mean `verdict.max_drop`? Choi"),
+        (
+            "train.epochs: 1\n",
+            "r.yaml:7:1: train.epochs: unknown key. ",
+            "A file says `train: {epochs: ...}`",
+        ),
+        (
             "qqq: 1\n",
             "r.yaml:7:1: qqq: unknown key. ",
             "Choices: task, data, augment, teacher, teachers, assistant, student, train, distill, quantize, verdict, export",
@@ -171,11 +183,11 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
     [
         (
             "  seed: many\n",
-            "r.yaml:7:3: train.seed: Input should be a valid integer, unable to parse string as an integer, not 'many'",
+            "r.yaml:7:3: train.seed: Input should be a whole number, not 'many'",
         ),
         (
             "  seed: 1.5\n",
-            "r.yaml:7:3: train.seed: Input should be a valid integer, got a number with a fractional part, not 1.5",
+            "r.yaml:7:3: train.seed: Input should be a whole number, not 1.5",
         ),
         (
             "  seed: -1\n",
@@ -211,9 +223,16 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
         ),
         (
             "distill: {losses: {kl: 2}}\n",
-            "r.yaml:7:20: distill.losses.kl: Input should be a valid dictionary, not 2",
+            "r.yaml:7:20: distill.losses.kl: Input should be keys with values, such as {key: value}, not 2",
         ),
-        ("export: onnx\n", "r.yaml:7:1: export: Input should be a valid list, not 'onnx'"),
+        (
+            "export: onnx\n",
+            "r.yaml:7:1: export: Input should be a list, such as [a, b], not 'onnx'",
+        ),
+        (
+            "  seed:\n",
+            "r.yaml:7:3: train.seed: Input should be a whole number, and nothing stands here. Fill it in, or leave the key out",
+        ),
         ("export: []\n", "r.yaml:7:1: export: an empty list. Name one, or leave the key out"),
         ("1: 2\n", "r.yaml:7:1: 1: Keys should be strings, not 1"),
         (
@@ -238,7 +257,7 @@ def test_wrong_type_or_range(extra: str, expected: str) -> None:
 def test_a_stage_is_a_mapping(stage: str) -> None:
     base = BASE[: BASE.index("train:")]
     assert message(f"{stage}: 3\n", base=base).startswith(
-        f"r.yaml:5:1: {stage}: Input should be a valid dictionary"
+        f"r.yaml:5:1: {stage}: Input should be keys with values, such as {{key: value}}, not 3"
     )
 
 
@@ -248,6 +267,9 @@ def test_a_stage_is_a_mapping(stage: str) -> None:
         ("", "r.yaml: a recipe is a mapping of stages"),
         ("- task\n", "r.yaml: a recipe is a mapping of stages"),
         ("task: [\n", "r.yaml: not valid YAML"),
+        ("train:\n\tseed: 1\n", "r.yaml:2:1: a tab, where YAML takes spaces alone. Use spaces"),
+        ("train:\n  seed: 1\n\tepochs: 1\n", "r.yaml:3:1: a tab, "),
+        ("task:\t[\n", "r.yaml:1:6: a tab, where YAML takes spaces alone. Use spaces"),
         ("a: 1\n---\nb: 2\n", "r.yaml: not valid YAML"),
         (
             "task: !!python/object/apply:os.getcwd []\n",
@@ -430,16 +452,47 @@ def test_read_applies_overrides(tmp_path: Path) -> None:
     assert read(str(path), ["train.epochs=2"]).train.epochs == 2
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "latin-1"])
-def test_read_tells_what_cannot_be_read(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "mine.yaml"
-    if kind == "folder":
-        path.mkdir()
-    if kind == "latin-1":
-        path.write_bytes(BASE.replace("somewhere", "où").encode("latin-1"))
-    with pytest.raises(ValueError, match=r"no such recipe|cannot be read as a recipe") as caught:
+NO_RECIPE = "no such recipe. `limbeck init DATA` writes one for data of yours"
+UNREADABLE = "cannot be read as a recipe: "
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("mine.yaml", None, NO_RECIPE),
+        ("m" * 300, None, NO_RECIPE),
+        ("latin-1", BASE.replace("somewhere", "où").encode("latin-1"), f"{UNREADABLE}line 2: b'"),
+        ("utf-16", BASE.encode("utf-16"), f"{UNREADABLE}it is UTF-16. Save the file as UTF-8"),
+    ],
+)
+def test_read_tells_what_cannot_be_read(
+    name: str, content: bytes | None, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"\S") as caught:
         read(path)
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith(f"{path}: {told}")
+    assert "Errno" not in str(caught.value)
+
+
+def test_a_folder_is_no_recipe_and_what_is_in_it_may_be_one(tmp_path: Path) -> None:
+    for name in ("recipe.yaml", "a.yaml"):
+        with pytest.raises(ValueError, match=r"it is a folder\. Name a file, such as ") as caught:
+            read(tmp_path)
+        assert str(caught.value).endswith(str(tmp_path / name))
+        (tmp_path / "a.yaml").write_text(BASE)
+
+
+def test_a_recipe_is_not_read_from_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^-: .* not read from standard input.*/dev/stdin"):
+        read("-")
+    (tmp_path / "-").write_text(BASE)
+    assert read("-").task == "token-classification"
 
 
 # Overrides.
@@ -480,11 +533,40 @@ def test_an_override_can_drop_a_stage() -> None:
         ),
         ("task.name=x", "override `task.name=x`: `task` holds no keys"),
         ("train.epochz=2", "unknown key. Did you mean `epochs`?"),
-        ("train.epochs=few", "train.epochs: Input should be a valid integer"),
+        ("train.epochs=few", "train.epochs: Input should be a whole number, not 'few'"),
     ],
 )
 def test_wrong_override(override: str, told: str) -> None:
     assert told in message("", override)
+
+
+@pytest.mark.parametrize(
+    ("extra", "overrides", "place"),
+    [
+        # What an override wrote, whole or in part, is told with it.
+        ("", ["epochs=3"], "override `epochs=3`: epochs: unknown key. Did you mean `train.epochs`"),
+        ("  seed: 1\n", ["train.seed=x"], "override `train.seed=x`: train.seed: "),
+        ("", ["train=3"], "override `train=3`: train: "),
+        ("", ["train={seed: x}"], "override `train={seed: x}`: train.seed: "),
+        ("", ["trian.seed=1"], "override `trian.seed=1`: trian: unknown key. Did you mean `train`"),
+        ("", ["assistant.seed=1"], "override `assistant.seed=1`: assistant: say either "),
+        ("", ["train.seed=x", "train.seed=y"], "override `train.seed=y`: train.seed: "),
+        # What the file says is told with its line, beside whatever override.
+        ("  seed: x\n", ["train.epochs=3"], "r.yaml:7:3: train.seed: "),
+        ("  seed: x\n", ["data.path=here"], "r.yaml:7:3: train.seed: "),
+    ],
+)
+def test_a_mistake_of_an_override_is_not_the_files(
+    extra: str, overrides: list[str], place: str
+) -> None:
+    assert message(extra, *overrides).startswith(place)
+
+
+def test_a_later_check_knows_the_override_too() -> None:
+    found = parse("", "distill.losses.kl.temperatur=2").mistake(
+        ["distill", "losses", "kl", "temperatur"], "no such key"
+    )
+    assert str(found).startswith("override `distill.losses.kl.temperatur=2`: distill.losses.kl.")
 
 
 def test_an_override_that_is_no_yaml_is_the_users_mistake() -> None:

@@ -32,5 +32,16 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module `limbeck` has no `{name}`; it has {', '.join(__all__)}")
-    module = importlib.import_module(f"limbeck.{_MODULES[name]}")
+    try:
+        module = importlib.import_module(f"limbeck.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "limbeck":
+            raise
+        # A bare install brings what an artifact needs, and no training.
+        raise ModuleNotFoundError(
+            f"limbeck.{name} needs the package {package}, which is not installed. "
+            'pip install "limbeck[train]"',
+            name=error.name,
+        ) from None
     return getattr(module, name)

@@ -20,8 +20,19 @@ def read_inputs(source: str | None, lines: Iterable[str], *, images: bool) -> It
     lines: of standard input, read where `source` is None: texts, or paths of images.
     images: whether the artifact reads images.
 
-    Raises ValueError for a path that does not exist, and for a folder without images.
+    Raises ValueError for a path that does not exist, for a folder without images, and for text that
+    is not UTF-8.
     """
+    try:
+        yield from _read(source, lines, images=images)
+    except UnicodeDecodeError as error:
+        value = error.object[error.start : error.end]
+        place = source or "standard input"
+        raise ValueError(f"{place}: {value!r} is not UTF-8. Save the text as UTF-8") from None
+
+
+def _read(source: str | None, lines: Iterable[str], *, images: bool) -> Iterator[Any]:
+    """As `read_inputs`; bytes that are not UTF-8 raise UnicodeDecodeError."""
     if source is None:
         given = _not_blank(lines)
         yield from given if images else map(text_or_pair, given)
@@ -41,8 +52,10 @@ def read_inputs(source: str | None, lines: Iterable[str], *, images: bool) -> It
 
 
 def _not_blank(lines: Iterable[str]) -> Iterator[str]:
-    """The lines that hold more than space, without their ends."""
-    return (line.rstrip("\n") for line in lines if line.strip())
+    """The lines that hold more than space, without their ends, be they of Windows or of Unix."""
+    # A byte order mark begins what some programs of Windows write into a pipe.
+    without_ends = (line.rstrip("\r\n").removeprefix("\ufeff") for line in lines)
+    return (line for line in without_ends if line.strip())
 
 
 def _image_files(path: Path) -> list[Path]:

@@ -8,7 +8,9 @@ import ast
 import inspect
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args, get_origin
 
 from limbeck.core import registry, wording
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 # The constructors of these families take what a run gives them: labels, a grid.
 FAMILIES_WITHOUT_KEYS = ("ranges", "tasks")
+
+# Columns of a terminal below which a table would break the names in it.
+NARROWEST_TABLE = 72
 
 FORMULA = "    "  # the indentation of what a docstring sets apart
 # The beginning of an entry: `- `, or the keys that are explained, "`layers`: ".
@@ -31,14 +36,22 @@ ENDS = (".", ":", ";")
 
 def documentation(family: str, name: str) -> str:
     """The module docstring of a component; of the family itself where `name` is `__init__`."""
-    for folder in registry.folders(family):
-        path = folder / f"{registry.file_stem(family, name)}.py"
-        if path.is_file():
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            return (ast.get_docstring(tree) or "").strip()
+    path = file(family, name)
+    if path is not None:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        return (ast.get_docstring(tree) or "").strip()
     # A plug-in of another package: where its file lies is known once it is imported.
     module = sys.modules[registry.load(family, name).__module__]
     return (module.__doc__ or "").strip()
+
+
+def file(family: str, name: str) -> Path | None:
+    """The file of a component of ours; None for that of another package."""
+    for folder in registry.folders(family):
+        path = folder / f"{registry.file_stem(family, name)}.py"
+        if path.is_file():
+            return path
+    return None
 
 
 def summary(text: str) -> str:
@@ -55,7 +68,7 @@ def families() -> list["RenderableType"]:
         names = ", ".join(registry.names(family))
         rows.append((family, summary(documentation(family, "__init__")), names))
     return [
-        table(("family", "what", "components"), rows),
+        *listing(("family", "what", "components"), rows),
         "\nlimbeck list FAMILY says what each does, limbeck list FAMILY NAME what keys it takes",
     ]
 
@@ -64,8 +77,31 @@ def family(name: str) -> list["RenderableType"]:
     """A family's components with their summaries. Raises ValueError for an unknown family."""
     if name not in registry.FAMILIES:
         raise ValueError(f"no family `{name}`. {wording.suggest(name, registry.FAMILIES)}")
-    rows = [(each, summary(documentation(name, each))) for each in registry.names(name)]
-    return [table((name, "what it does"), rows)]
+    rows = [(each, summary_of(name, each)) for each in registry.names(name)]
+    return listing((name, "what it does"), rows)
+
+
+def summary_of(family: str, name: str) -> str:
+    """What a component does; why it cannot be used where it is a plug-in that is broken."""
+    try:
+        return summary(documentation(family, name))
+    except ValueError as error:
+        return f"cannot be used: {error}"
+
+
+def listing(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list["RenderableType"]:
+    """A table; in a narrow terminal each row's first cell as a title, and the others below it."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if Console().width >= NARROWEST_TABLE:
+        return [table(head, rows)]
+    parts: list[RenderableType] = []
+    for title, *cells in rows:
+        parts.append(Text(title))
+        parts += [Padding(Text(cell), (0, 0, 0, 2)) for cell in cells if cell]
+    return parts
 
 
 def component(family_name: str, name: str) -> list["RenderableType"]:
@@ -76,16 +112,18 @@ def component(family_name: str, name: str) -> list["RenderableType"]:
         f"{family_name}/{name}\n",
         reflowed(documentation(family_name, name)),
     ]
+    path = file(family_name, name)
+    code = [f"\nIts code: {path}"] if path else []
     if family_name in FAMILIES_WITHOUT_KEYS:
-        return parts
+        return [*parts, *code]
     rows = []
     for key, parameter in registry.keys(family_name, name).items():
         rows.append((key, kind(parameter), default(parameter)))
     # Of a component without keys the class's docstring is for readers of its code.
     if not rows:
-        return [*parts, "\nIt has no keys: name it alone."]
+        return [*parts, "\nIt has no keys: name it alone.", *code]
     parts += ["\n" + reflowed(text) for text in key_documentation(described)]
-    return [*parts, table(("key", "type", "default"), rows)]
+    return [*parts, *listing(("key", "type", "default"), rows), *code]
 
 
 def key_documentation(described: type) -> list[str]:

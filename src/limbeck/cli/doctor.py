@@ -18,6 +18,9 @@ PACKAGES = ("torch", "transformers", "onnxruntime", "openvino", "tokenizers", "n
 # `numpy>=1 ; extra == 'train'`, as a package's metadata name what belongs to an extra.
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*;\s*extra\s*==\s*['\"]([\w-]+)['\"]")
 
+# What works on limbeck itself; no recipe needs it.
+OF_DEVELOPERS = ("dev",)
+
 TITLE_WIDTH = 12  # of the column that says what a line is about
 MB_PER_GB = 2**10
 BYTES_PER_GB = 2**30
@@ -131,6 +134,8 @@ def extras() -> Iterator[str]:
     for package, extra in REQUIREMENT.findall(metadata):
         packages_of.setdefault(extra, []).append(package)
     for extra, packages in packages_of.items():
+        if extra in OF_DEVELOPERS:
+            continue
         missing = [package for package in packages if not installed_version(package)]
         if missing:
             state = f'without {", ".join(missing)}: pip install "limbeck[{extra}]"'

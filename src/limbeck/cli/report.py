@@ -8,12 +8,13 @@ from limbeck.cli.options import RunFolder
 def report(folder: RunFolder) -> None:
     """Draw a run's report.html anew from its report.json."""
     from limbeck.core.files import read_json
+    from limbeck.core.shell import quoted
     from limbeck.reports import page
 
     figures = folder / "report.json"
     if not figures.is_file():
         raise ValueError(
-            f"{folder}: no report.json here. `limbeck run RECIPE --out {folder}` writes one"
+            f"{folder}: no report.json here. `limbeck run RECIPE --out {quoted(folder)}` writes one"
         )
     # With the training curves, which lie beside the figures in metrics.jsonl.
     page.redraw(read_json(figures), folder)

@@ -57,11 +57,12 @@ class Search:
         from limbeck.core.store import Store
         from limbeck.recipe.reading import read
         from limbeck.studies import report
-        from limbeck.studies.budget import parse_budget, parse_formats
+        from limbeck.studies.budget import check_bits, parse_budget, parse_formats
         from limbeck.studies.search import search
 
         budget = parse_budget(self.bits, self.size, self.milliseconds)
         formats = parse_formats(self.formats, budget.unit)
+        check_bits(budget, formats)
         recipe = read(self.recipe, self.overrides)
         with resumable(), on_stderr() as tell:
             found = search(recipe, budget, formats, self.sensitivity, Store(tell=tell))

@@ -12,6 +12,7 @@ from pathlib import Path
 from limbeck.cli.starter_recipe import Guess, render
 from limbeck.cli.starter_tables import SOURCE_OF_SUFFIX, look_at_table
 from limbeck.core import registry
+from limbeck.core.shell import command
 from limbeck.core.wording import some
 from limbeck.recipe.reading import parse
 from limbeck.sources._images import SUFFIXES
@@ -67,8 +68,8 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
         f"wrote {out}",
         "",
         "Next:",
-        f"  limbeck check {out}",
-        f"  limbeck run {out}",
+        f"  {command('check', out)}",
+        f"  {command('run', out)}",
     ]
 
 

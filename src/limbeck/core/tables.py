@@ -22,6 +22,9 @@ def table(
 
     has_numbers = numbers < len(head)
     table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=has_numbers)
+    for column in table.columns:
+        # A word that is wider than its column goes on below: cut off it would name nothing.
+        column.overflow = "fold"
     for column in table.columns[numbers:]:
         column.justify = "right"
     for row in rows:

@@ -112,8 +112,22 @@ def load(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
         root = loader.get_single_node()
         content = loader.construct_document(root) if root else None
     except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        if mark and _is_at_tab(text, mark):
+            raise ValueError(
+                f"{place(mark)}: a tab, where YAML takes spaces alone. Use spaces"
+            ) from None
         raise ValueError(f"{origin}: not valid YAML: {error}") from None
     return root, content
+
+
+def _is_at_tab(text: str, mark: yaml.Mark) -> bool:
+    """Whether the line of a mistake has a tab at its place, or before the first word."""
+    line = text.splitlines()[mark.line : mark.line + 1]
+    if not line:
+        return False
+    indentation = line[0][: len(line[0]) - len(line[0].lstrip())]
+    return "\t" in indentation or line[0][mark.column : mark.column + 1] == "\t"
 
 
 def place(mark: yaml.Mark) -> str:

@@ -9,6 +9,7 @@ In this order, each step only where the ones before it found no mistake that hid
 5. This machine has the disk and the memory that the forecast comes to.
 """
 
+import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from limbeck.core.store import Store
 from limbeck.core.wording import some
 from limbeck.data.splits import Splits, load_splits
 from limbeck.pipeline import compatibility
+from limbeck.recipe import validate
+from limbeck.recipe.components import named_components
 from limbeck.recipe.model import Recipe
 
 if TYPE_CHECKING:
@@ -59,7 +62,10 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     """
     checked = Checked()
     # 1. Without its components a recipe means nothing: the rest would only repeat these mistakes.
-    checked.attempt(partial(compatibility.check_components, recipe))
+    if rehearse or importlib.util.find_spec("torch"):
+        checked.attempt(partial(compatibility.check_components, recipe))
+    else:
+        checked.attempt(partial(check_without_torch, recipe, checked))
     if checked.mistakes:
         return checked
     # 2. Data.
@@ -77,6 +83,27 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     if splits and not checked.mistakes:
         checked.attempt(partial(check_costs, recipe, splits, reading_seconds, checked))
     return checked
+
+
+def check_without_torch(recipe: Recipe, checked: Checked) -> None:
+    """Check of the components what can be asked where torch is not installed; tell the rest.
+
+    Raises ValueError for a component that does not exist, and for keys that do not fit together.
+    """
+    unasked = []
+    for component in named_components(recipe):
+        try:
+            compatibility.check_component(recipe, component)
+        except ModuleNotFoundError:
+            unasked.append(component.name)
+    validate.check_task(recipe)
+    validate.check_formats(recipe)
+    validate.check_rewrites(recipe)
+    if unasked:
+        checked.lines.append(
+            f"without torch the keys of these were not checked: {some(unasked)}. "
+            'pip install "limbeck[train]"'
+        )
 
 
 def describe_data(splits: Splits) -> list[str]:

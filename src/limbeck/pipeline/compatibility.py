@@ -5,14 +5,16 @@ component is created once from its keys, and what only components know is compar
 a rounding is made for, whether a range learns a clipping bound, what a loss reads.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limbeck.core import registry
-from limbeck.losses import Loss
-from limbeck.quantization.roundings import LayerRounding, mismatch
 from limbeck.recipe import validate
 from limbeck.recipe.components import NamedComponent, known_keys, named_components
 from limbeck.recipe.model import Quantize, Recipe
+
+# This file is imported where torch is not installed, by `limbeck check --data-only`.
+if TYPE_CHECKING:
+    from limbeck.losses import Loss
 
 # What a loss reads that compares answers and nothing inside the models.
 LOGITS_ALONE = ("logits",)
@@ -26,7 +28,7 @@ def check_components(recipe: Recipe) -> None:
     """
     # Each by itself first: what does not exist cannot be asked what it fits.
     for component in named_components(recipe):
-        _check_component(recipe, component)
+        check_component(recipe, component)
     validate.check_task(recipe)
     _check_soft_losses(recipe)
     if recipe.quantize:
@@ -70,7 +72,7 @@ def _keys_at(content: Any, path: list[str]) -> dict[str, Any]:
     return content
 
 
-def _check_component(recipe: Recipe, component: NamedComponent) -> None:
+def check_component(recipe: Recipe, component: NamedComponent) -> None:
     """Create a component, and tell its complaint at its place.
 
     Raises:
@@ -126,7 +128,7 @@ def _check_soft_losses(recipe: Recipe) -> None:
         )
 
 
-def _is_for(likelihood: str, loss: Loss) -> bool:
+def _is_for(likelihood: str, loss: "Loss") -> bool:
     """Whether a loss understands logits of this likelihood, or does not compare logits alone."""
     return loss.reads != LOGITS_ALONE or likelihood in loss.likelihoods
 
@@ -143,6 +145,8 @@ def _check_rounding(recipe: Recipe, settings: Quantize) -> None:
     Raises:
         ValueError: this one is not made for what the recipe asks.
     """
+    from limbeck.quantization.roundings import LayerRounding, mismatch
+
     name = settings.rounding_name
     rounding = registry.create("roundings", name, settings.options)
     # Every format that weights take at some time, with the path of its key.

@@ -9,28 +9,62 @@ from limbeck.core.yaml12 import place
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The YAML nodes that a recipe was read from; none where it was built in Python.
+class Override:
+    """`train.epochs=2` of a command line: the `text`, and the `path` of the key that it sets."""
 
-    Any two are equal: where a recipe stood is no part of what it says.
+    text: str
+
+    @property
+    def path(self) -> list[str]:
+        """The names from the stage to the key."""
+        return self.text.partition("=")[0].split(".")
+
+    def wrote(self, path: Sequence[str], num_in_text: int) -> bool:
+        """Whether a mistake at `path` is of this override.
+
+        It is where the override set that key or one above it, and where it made a key of the path
+        that the recipe's text lacks. `num_in_text`: so many keys of the path stand in the text.
+        """
+        num_shared = 0
+        for own, other in zip(self.path, path, strict=False):
+            if own != other:
+                break
+            num_shared += 1
+        return num_shared == len(self.path) or num_shared > num_in_text
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The YAML nodes that a recipe was read from, and the overrides of a command line.
+
+    Neither is there where it was built in Python. Any two are equal: where a recipe stood is no
+    part of what it says.
     """
 
     root: yaml.Node | None = field(default=None, compare=False)
+    overrides: Sequence[Override] = field(default=(), compare=False)
 
     def locate(self, path: Sequence[str], message: str) -> str:
         """'file:line:column: key.key: message', at the deepest key of `path` in the text.
 
-        Keys that an override added, or a default, stand nowhere: their parent's place is told.
+        A default stands nowhere: its parent's place is told. What an override wrote is told as
+        'override `key.key=value`: key.key: message'.
         """
         node = self.root
         # A recipe that was built in Python has no text, and thus no line.
         told_place = place(node.start_mark) if node else "recipe"
+        num_in_text = 0
         for part in path:
             step = _child(node, part)
             if step is None:
                 break
             mark, node = step
             told_place = place(mark)
+            num_in_text += 1
+        for override in self.overrides:
+            # The last that wrote the key counts.
+            if override.wrote(path, num_in_text):
+                told_place = f"override `{override.text}`"
         return f"{told_place}: {'.'.join(path) or 'recipe'}: {message}"
 
 

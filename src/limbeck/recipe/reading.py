@@ -3,7 +3,9 @@
 Each mistake is told by file, line, column and key, with the nearest valid name.
 """
 
-from collections.abc import Iterator
+import errno
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -12,11 +14,38 @@ from pydantic import ValidationError
 
 from limbeck.core import wording
 from limbeck.core.yaml12 import Yaml12Dumper, load
-from limbeck.recipe.components import known_keys
+from limbeck.recipe.components import STAGES, known_keys
 from limbeck.recipe.model import Recipe
-from limbeck.recipe.origin import Origin
+from limbeck.recipe.origin import Origin, Override
 
 MOST_PROBLEMS = 3  # told at once: those after them are often consequences of the first
+# Where a key that stands outside of every stage may belong, the likeliest first. `teachers` and
+# `assistant` have the keys of `teacher` and `student`.
+STAGES_OF_A_KEY = (
+    "train",
+    "data",
+    "teacher",
+    "student",
+    "distill",
+    "quantize",
+    "verdict",
+    "augment",
+)
+
+# What pydantic's kinds of mistake ask for, in the words of YAML instead of Python's.
+EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "string_type": "a word",
+    "list_type": "a list, such as [a, b]",
+    "dict_type": "keys with values, such as {key: value}",
+    "model_type": "keys with values, such as {key: value}",
+    "model_attributes_type": "keys with values, such as {key: value}",
+}
+
 LINE_WIDTH = 120  # characters after which the writer of YAML breaks a line
 
 
@@ -27,13 +56,10 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: no such recipe. `limbeck list` shows what a recipe can name; "
-            "recipes/ holds examples"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a recipe: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: cannot be read as a recipe: {_why_no_text(error)}") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {_why_unreadable(Path(path), error)}") from None
     return parse(text, origin=str(path), overrides=overrides)
 
 
@@ -51,14 +77,45 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
         )
     for override in overrides or []:
         _override(content, override)
+    place = Origin(root, tuple(map(Override, overrides or [])))
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
         problems = error.errors()[:MOST_PROBLEMS]
-        lines = [_explain(Origin(root), problem) for problem in problems]
+        lines = [_explain(place, problem) for problem in problems]
         raise ValueError("\n".join(lines)) from None
-    recipe._origin = Origin(root)
+    recipe._origin = place
     return recipe
+
+
+def _why_unreadable(path: Path, error: OSError) -> str:
+    """Why the system gave no text, and the cure."""
+    if str(path) == "-":
+        return (
+            "no file of this name, and a recipe is not read from standard input. Write it to a "
+            "file, or name /dev/stdin where the system has that"
+        )
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return (
+            "no such recipe. `limbeck init DATA` writes one for data of yours; `limbeck list` "
+            "shows what a recipe can name"
+        )
+    if path.is_dir():
+        inside = sorted(path.glob("*.yaml"))
+        example = inside[0] if inside else path / "recipe.yaml"
+        return f"cannot be read as a recipe: it is a folder. Name a file, such as {example}"
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"cannot be read as a recipe: {reason}"
+
+
+def _why_no_text(error: UnicodeDecodeError) -> str:
+    """Where the bytes are no UTF-8, and the cure."""
+    # Some editors of Windows save UTF-16, which begins with one of these two marks.
+    if error.object.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it is UTF-16. Save the file as UTF-8"
+    line = error.object.count(b"\n", 0, error.start) + 1
+    value = error.object[error.start : error.end]
+    return f"line {line}: {value!r} is not UTF-8. Save the file as UTF-8"
 
 
 def write(recipe: Recipe, *, portable: bool = False) -> str:
@@ -123,12 +180,34 @@ def _explain(origin: Origin, problem: Any) -> str:
     path = [str(part) for part in problem["loc"]]
     # Pydantic puts this before the message of a ValueError that one of our rules raised.
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in EXPECTED:
+        message = f"Input should be {EXPECTED[problem['type']]}"
     if problem["type"] == "extra_forbidden":
-        message = f"unknown key. {wording.suggest(path[-1], known_keys(path[:-1]))}"
+        message = f"unknown key. {_nearest_keys(path)}"
     elif problem["type"] == "too_short":
         message = "an empty list. Name one, or leave the key out"
     elif problem["type"] == "missing":
         message = "this key is required"
+    elif "input" in problem and problem["input"] is None:
+        message = f"{message}, and nothing stands here. Fill it in, or leave the key out"
     elif "input" in problem and not isinstance(problem["input"], dict):
         message = f"{message}, not {problem['input']!r}"
     return origin.locate(path, message)
+
+
+def _nearest_keys(path: Sequence[str]) -> str:
+    """What an unknown key may have been meant to be, and the keys that there are."""
+    stage, key = path[:-1], path[-1]
+    choices = known_keys(stage)
+    if stage:
+        return wording.suggest(key, choices)
+    # 1. `train.epochs: 2` in a file, as a command line has it.
+    name, _, rest = key.partition(".")
+    if rest and name in STAGES:
+        return f"A file says `{name}: {{{rest}: ...}}`"
+    # 2. The key of a stage, written without it.
+    stages = [name for name in STAGES_OF_A_KEY if key in known_keys([name])]
+    if not stages:
+        return wording.suggest(key, choices)
+    meant = " or ".join(f"`{name}.{key}`" for name in stages)
+    return f"Did you mean {meant}? Choices: {', '.join(choices)}"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from limbeck.core.shell import command
 from limbeck.reports import speed
 
 Json = dict[str, Any]
@@ -98,18 +99,19 @@ def places(out: Path, *, has_layers: bool) -> list[str]:
     found += [f"{name:9} {out / name}" for name in ("artifact", "model") if (out / name).is_dir()]
     if has_layers:
         # The page has them too, without milliseconds.
-        found.append(f"layers    limbeck inspect {out}")
+        found.append(f"layers    {command('inspect', out)}")
     return found
 
 
 def commands(out: Path) -> list[str]:
     """What to try after the demo."""
     shorter = out.with_name(out.name + "-short")
+    overrides = ("train.epochs=10", "verdict.max_drop=0.06")
+    again = command("run", out / "recipe.yaml", *overrides, "--out", shorter)
     return [
         "",
         "Next:",
-        f"  limbeck bench {out / 'artifact'}",
-        "  limbeck list losses",
-        f"  limbeck run {out / 'recipe.yaml'} "
-        f"train.epochs=10 verdict.max_drop=0.06 --out {shorter}",
+        f"  {command('bench', out / 'artifact')}",
+        f"  {command('list', 'losses')}",
+        f"  {again}",
     ]

@@ -1,6 +1,8 @@
 """What sources of images share: from a file, its bytes, or an array of pixels to checked uint8."""
 
+import errno
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,10 +46,26 @@ def decode(raw: str | bytes | Path, mode: str | None = None, size: int | None = 
             "Make the image smaller"
         ) from None
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-        reason = str(error).replace("\n", " ")[:120].rstrip(". ")
-        raise ValueError(
-            f"not a readable image: {reason}. Replace it with a whole PNG, JPEG or similar file"
-        ) from None
+        raise ValueError(_why_unreadable(error)) from None
+
+
+def _why_unreadable(error: OSError | SyntaxError) -> str:
+    """What is wrong with a file that Pillow or the system refused, and the cure."""
+    from PIL import UnidentifiedImageError
+
+    # 1. The system's refusals have a number, which Pillow's lack: the path is at fault.
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return "there is no such file. Mend its path"
+    if number == errno.EISDIR:
+        return "this is a folder, and an image is a file. Name the images in it"
+    if number is not None:
+        return f"the file cannot be read: {os.strerror(number)}"
+    # 2. What the file holds. Pillow's own sentence for a strange format has an address of memory.
+    reason = str(error).replace("\n", " ")[:120].rstrip(". ")
+    if isinstance(error, UnidentifiedImageError):
+        reason = "it is of no known format"
+    return f"not a readable image: {reason}. Replace it with a whole PNG, JPEG or similar file"
 
 
 def as_array(

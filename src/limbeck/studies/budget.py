@@ -1,6 +1,7 @@
 """What a search may spend, and the formats it chooses from, as the command line gives them."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limbeck.core import wording
@@ -20,6 +21,8 @@ CHOICES = [form for form in GRIDS if GRIDS[form].symmetric] + ["float"]
 
 # The units in words, for messages.
 UNITS = {"bits": "bits a weight", "bytes": "bytes", "milliseconds": "milliseconds"}
+
+FLOAT_BITS = 32.0  # of a weight that stays float
 
 # The bytes of a size's unit: KB as files are often measured, KiB as memory is.
 SIZES = {
@@ -72,6 +75,27 @@ def parse_budget(
     if not 0 < budget.limit < float("inf"):
         raise ValueError(f"search: --{budget.unit} is a number above 0, not {budget.limit:g}")
     return budget
+
+
+def code_bits(form: str) -> float:
+    """The bits of one weight's code."""
+    return FLOAT_BITS if form == "float" else GRIDS[form].bits
+
+
+def check_bits(budget: Budget, formats: Sequence[str]) -> None:
+    """Refuse bits that no choice of formats reaches: every module would stay as wide as can be.
+
+    Raises:
+        ValueError: the budget is above the bits of the widest of `formats`.
+    """
+    bits_of = {form: code_bits(form) for form in formats}
+    widest = max(bits_of.values())
+    if budget.unit == "bits" and budget.limit > widest:
+        choices = ", ".join(f"{form} {bits:g}" for form, bits in bits_of.items())
+        raise ValueError(
+            f"search: --bits {budget.limit:g} limits nothing: the widest format has {widest:g} "
+            f"bits. Name fewer than that, or wider --formats. Bits of these: {choices}"
+        )
 
 
 def num_bytes(text: str) -> float:

@@ -16,11 +16,9 @@ from limbeck.core.events import Ended, Reporter, Started
 from limbeck.core.grids import GRIDS, digits_per_byte
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.integer import SMALLEST_PACKED
-from limbeck.studies.budget import CHOICES, UNITS, Budget
+from limbeck.studies.budget import CHOICES, UNITS, Budget, code_bits
 
-# A float weight, and the float32 scale of a group.
-FLOAT_BITS = 32.0
-FLOAT_BYTES = 4
+FLOAT_BYTES = 4  # of a float weight, and of the float32 scale of a group
 
 
 @dataclass(frozen=True)
@@ -88,11 +86,6 @@ def gather(
     costs: dict[str, Table] = {"bits": bits, "bytes": stored}
     rest = {"bits": 0.0, "bytes": float_bytes(judged)}
     return Candidates(kinds, counts, losses, costs, rest)
-
-
-def code_bits(form: str) -> float:
-    """The bits of one weight's code."""
-    return FLOAT_BITS if form == "float" else GRIDS[form].bits
 
 
 def stored_bytes(

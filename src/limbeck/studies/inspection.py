@@ -14,6 +14,7 @@ from torch import nn
 
 from limbeck.analysis import timing
 from limbeck.core.files import read_json
+from limbeck.core.shell import quoted
 from limbeck.core.store import Store
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.user_model import Own, wrapped
@@ -62,8 +63,8 @@ def inspect_run(
 def finished_report(folder: Path) -> dict[str, Any]:
     """The report of a finished run. Raises ValueError where the folder holds none."""
     path = folder / "report.json"
-    again = f"`limbeck run {folder / 'recipe.yaml'} --out {folder}`"
-    anew = f"`limbeck run RECIPE --out {folder}` makes one"
+    again = f"`limbeck run {quoted(folder / 'recipe.yaml')} --out {quoted(folder)}`"
+    anew = f"`limbeck run RECIPE --out {quoted(folder)}` makes one"
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder. {anew}")
     if not path.is_file():

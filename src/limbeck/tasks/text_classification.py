@@ -1,6 +1,8 @@
 """One label for a text, or for a pair of texts. Metric: accuracy; macro F1 beside it.
 
-How a pair is read, and where that deviates from BERT, `inputs/text.py` says.
+A pair is read as the tokenizer joins it (`[CLS] a [SEP] b [SEP]`); of the two the longer is cut
+first. Deviation from BERT: no segment ids, so that a teacher and a student of any family read the
+same inputs.
 """
 
 from limbeck.tasks.heads.one_label import OneLabel
