@@ -42,13 +42,15 @@ def _is_method(owner: type, name: str) -> bool:
 
 
 def _has(component: type, name: str) -> bool:
-    """Whether a class, or what it makes, has the attribute."""
-    if name == "__call__":
-        # `type` has one, so that every class can be called.
-        return any(name in vars(each) for each in component.__mro__)
-    # A field of a dataclass without a default is an annotation alone.
-    fields = [vars(each).get("__annotations__", {}) for each in component.__mro__]
-    return hasattr(component, name) or any(name in each for each in fields)
+    """Whether a class, or what it makes, has the attribute.
+
+    Not by the class of classes, by which every class can be called.
+    """
+    for each in component.__mro__:
+        # A field of a dataclass without a default is an annotation alone.
+        if name in vars(each) or name in vars(each).get("__annotations__", {}):
+            return True
+    return False
 
 
 def _takes_its_arguments(component: type, contract: type, name: str) -> bool:
@@ -56,7 +58,7 @@ def _takes_its_arguments(component: type, contract: type, name: str) -> bool:
     if not inspect.isfunction(_unwrapped(contract, name)):
         return True
     # torch's `__call__` takes anything and hands it to `forward`.
-    own = "forward" if name == "__call__" and hasattr(component, "forward") else name
+    own = "forward" if name == "__call__" and _has(component, "forward") else name
     method = _unwrapped(component, own)
     if not inspect.isfunction(method):
         return True

@@ -206,7 +206,7 @@ def keys(family: str, name: str) -> dict[str, inspect.Parameter]:
     try:
         parameters = inspect.signature(component, eval_str=True).parameters
     # Annotations of others, which may be any text.
-    except Exception as error:
+    except (AttributeError, NameError, SyntaxError, TypeError) as error:
         raise ValueError(
             f"`{name}` ({family}): the types of its keys cannot be read: "
             f"{type(error).__name__}: {error}"

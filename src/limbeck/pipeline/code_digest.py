@@ -222,8 +222,8 @@ def _is_module(name: str) -> bool:
     """Whether a dotted name of ours, or of a plug-in, is a module and not something inside one."""
     try:
         spec = importlib.util.find_spec(name)
-    except Exception:
-        # `a.b.c` where `a.b` is no package, or a plug-in's `a` cannot be imported: any error.
+    except (ImportError, AttributeError, ValueError):
+        # `a.b.c` where `a.b` is no package, or a plug-in's `a` cannot be imported.
         return False
     # Not what is compiled or built in, which has no source to look at.
     if spec is None or spec.origin is None:
