@@ -384,6 +384,38 @@ def test_what_is_to_be_done_next_can_be_pasted(
     assert "--out 'my run'" in mistake(capsys, "report", "my run")
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["init", LONG], "no file or folder has so long a name"),
+        (["report", LONG], "no file or folder has so long a name"),
+        (["inspect", LONG], "no file or folder has so long a name"),
+        (["predict", LONG], "no file or folder has so long a name"),
+        (["run", "r.yaml", "--out", LONG], "no file or folder has so long a name"),
+        (["check", LONG], "no such recipe"),
+        (["init", ".", "--out", "."], "this is a folder. Name the file to write, NAME.yaml"),
+        (["init", ".", "--out", "nowhere/r.yaml"], "there is no folder nowhere. Make it"),
+        (["search", "r.yaml", "--bits", "4", "--out", "nowhere/b.yaml"], "there is no folder"),
+        (["run", "."], "it is a folder. Name a file"),
+        (["run", "-"], "not read from standard input"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_words(
+    arguments: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = mistake(capsys, *arguments)
+    assert told in said
+    assert "Errno" not in said
+
+
 def test_a_components_formula_paper_and_keys_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("list", "losses", "kl") == 0
     shown = " ".join(capsys.readouterr().out.split())

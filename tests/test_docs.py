@@ -30,8 +30,9 @@ ROOT = Path(__file__).parent.parent
 BUILT_BY_CI = (
     "make demo",
     "make test",
+    ". .venv/bin/activate",
     'pip install "torch<2.14" --index-url https://download.pytorch.org/whl/cpu',
-    'pip install "limbeck[train]"',
+    'pip install ".[train]"',
 )  # .ci/run does these on a bare checkout
 
 
@@ -132,6 +133,23 @@ def test_the_commands_of_readme_and_guide_run_as_printed(folder: Path) -> None:
     assert said["limbeck predict demo/artifact some-images"].count('"label"') == 3
     for line in commands_of_the_demo(said["limbeck demo --out demo"]):
         run(shlex.split(line), folder)
+
+
+def test_an_installation_that_is_printed_is_one_from_a_clone() -> None:
+    """There is no package index to take limbeck from."""
+    readme = (ROOT / "README.md").read_text()
+    installs = [line for line in commands(ROOT / "README.md") if line.startswith("pip install")]
+    assert installs[1:] == ['pip install ".[train]"']
+    assert "limbeck is on no package index yet" in readme
+    assert ". .venv/bin/activate" in readme
+
+
+def test_the_guide_says_of_every_verb_whether_it_needs_torch() -> None:
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    _, _, after = guide.partition("## What works without torch")
+    table, _, _ = after.partition("\n## ")
+    for verb in main.VERBS:
+        assert f"`{verb}`" in table
 
 
 def commands_of_the_demo(output: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def _read(source: str | None, lines: Iterable[str], *, images: bool) -> Iterator
         yield from given if images else map(text_or_pair, given)
         return
     path = Path(source)
-    if not path.exists():
+    # Unlike `path.exists`, this is false for a name that is too long, such as a text.
+    if not os.path.exists(path):
         raise ValueError(f"{path}: no such file or folder")
     if images:
         yield from map(str, _image_files(path))

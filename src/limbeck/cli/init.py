@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[Path, typer.Argument(help="The data: a file or a folder.")]
-NewRecipe = Annotated[Path, typer.Option("--out", help="The recipe to write.")]
+from limbeck.cli.options import nameable, writable
+
+Data = Annotated[Path, typer.Argument(help="The data: a file or a folder.", callback=nameable)]
+NewRecipe = Annotated[Path, typer.Option("--out", help="The recipe to write.", callback=writable)]
 TeacherModel = Annotated[
     str | None, typer.Option("--model", help="The teacher, for texts: a hub id or a folder.")
 ]

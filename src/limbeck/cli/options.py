@@ -1,21 +1,52 @@
-"""The arguments that several verbs take, each with its help text."""
+"""The arguments that several verbs take, each with its help text.
 
+A path that no system can have, or a file that cannot be written, is refused here in words: before
+the work, and not by the number that the system has for it.
+"""
+
+import errno
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def nameable(path: Path | None) -> Path | None:
+    """The path, whether something is there or not. Raises ValueError where its name is too long."""
+    try:
+        if path is not None:
+            path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{path}: no file or folder has so long a name") from None
+    return path
+
+
+def writable(path: Path | None) -> Path | None:
+    """A file's path, in a folder that is here. Raises ValueError."""
+    path = nameable(path)
+    if path is None:
+        return None
+    if path.is_dir():
+        raise ValueError(f"{path}: this is a folder. Name the file to write, {path / 'NAME.yaml'}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}. Make it, or choose another")
+    return path
+
 
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Keys of the recipe with other values, such as train.epochs=2."),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", callback=nameable)]
 RunFolderToWrite = Annotated[
-    Path | None, typer.Option("--out", help="The run folder to write, or to go on with.")
+    Path | None,
+    typer.Option("--out", help="The run folder to write, or to go on with.", callback=nameable),
 ]
 ArtifactFolder = Annotated[
-    Path, typer.Argument(help="The folder of an artifact, such as RUN/artifact.")
+    Path,
+    typer.Argument(help="The folder of an artifact, such as RUN/artifact.", callback=nameable),
 ]
 Runtime = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from limbeck.cli.exits import resumable
-from limbeck.cli.options import AsJson, Overrides, RecipeFile
+from limbeck.cli.options import AsJson, Overrides, RecipeFile, writable
 
 Bits = Annotated[
     float | None, typer.Option(help="The budget is so many bits a weight, on average.")
@@ -25,7 +25,8 @@ Sensitivity = Annotated[
     str, typer.Option(help="How a module's loss is estimated: gradient, kl or hessian.")
 ]
 BlockFile = Annotated[
-    Path | None, typer.Option("--out", help="A file for the block that the recipe takes.")
+    Path | None,
+    typer.Option("--out", help="A file for the block that the recipe takes.", callback=writable),
 ]
 
 
