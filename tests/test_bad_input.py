@@ -147,6 +147,8 @@ Case = tuple[
 BAD: dict[str, Case] = {
     # files and columns
     "no such folder": (f"{CSV}, path: nowhere", {}, ("data.path: `nowhere` is not here", "should hold train.csv")),
+    "a path too long": (f"{CSV}, path: {'x' * 300}", {}, ("data: no file or folder has so long a name: xxx", "Mend the path")),
+    "a split's name too long": (f"{CSV}, train: {'x' * 300}", {"train.csv": GOOD}, ("no file or folder has so long a name",)),
     "no train file": (CSV, {"test.csv": GOOD, "trian.csv": GOOD}, ("no train.csv here", "Rename a file", "trian.csv")),
     "a named file that is not here": (f"{CSV}, test: tset.csv", {"train.csv": GOOD, "test.csv": GOOD}, ("no file `tset.csv`", "Did you mean `test.csv`?")),
     "two names for one split": (CSV, {"train.csv": GOOD, "dev.csv": GOOD, "valid.csv": GOOD}, ("valid.csv and dev.csv", "data.validation")),

@@ -4,6 +4,7 @@ A source without a test split gives up a fifth of train, one without a validatio
 what is left: drawn by a fixed seed, stratified by label, and said so in a note.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -95,17 +96,36 @@ def load_splits(
     """
     # 1. Read.
     bad = BadRows(asked.on_bad_row)
-    source = registry.create("sources", asked.source, relocated(asked.options))
-    splits = source.read(bad) if rows is None else source.take(rows, bad)
-    if asked.transfer:
-        more = transfer.rows(relocate(asked.transfer), task, bad)
-        splits = splits | {"unlabelled": [*splits.get("unlabelled", []), *more]}
+    try:
+        splits = _read(asked, task, rows, bad)
+    except OSError as error:
+        # Of all that a system refuses, this alone is a mistake in the recipe.
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ValueError(
+            f"data: no file or folder has so long a name: {error.filename}. Mend the path"
+        ) from None
     # 2. Leave out what is too much.
     limited = limit_unlabelled(splits, asked.unlabelled_rows)
     # 3. Draw what lacks, and check all.
     checked = check(splits, task, f"`{asked.source}`")
     notes = bad.notes + limited + checked.notes
     return replace(checked, notes=notes, num_bad=bad.count, quarantined=bad.kept)
+
+
+def _read(
+    asked: Data,
+    task: Any,
+    rows: Mapping[str, Iterable[Mapping[str, Any]]] | None,
+    bad: BadRows,
+) -> dict[str, list[Row]]:
+    """The rows of the source and those of `transfer`, by split."""
+    source = registry.create("sources", asked.source, relocated(asked.options))
+    splits: dict[str, list[Row]] = source.read(bad) if rows is None else source.take(rows, bad)
+    if not asked.transfer:
+        return splits
+    more = transfer.rows(relocate(asked.transfer), task, bad)
+    return splits | {"unlabelled": [*splits.get("unlabelled", []), *more]}
 
 
 def limit_unlabelled(splits: dict[str, list[Row]], most: int | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from safetensors import SafetensorError
 def locate(name: str) -> str:
     """A folder's path with ~ expanded, or the hub id as it is."""
     path = Path(name).expanduser()
-    return str(path) if path.exists() else name
+    # Unlike `path.exists`, this is false for a name that is too long.
+    return str(path) if os.path.exists(path) else name
 
 
 def first_line(error: Exception) -> str:
