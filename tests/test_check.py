@@ -23,7 +23,7 @@ from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.teacher_outputs import teacher_outputs
-from limbeck.recipe.model import Data, Recipe
+from limbeck.recipe.model import Data, Recipe, Train
 from limbeck.recipe.reading import parse
 from limbeck.sources.sklearn import Sklearn
 from limbeck.tasks import Encoded
@@ -121,7 +121,7 @@ def test_what_does_not_fit(resource: str, told: str, monkeypatch: pytest.MonkeyP
         forecast.Cost("teacher", 5.0, 10.0, 10.0),
         forecast.Cost("train (kd)", 5.0, 1e9 if resource == "memory" else 10.0, 10.0),
     ]
-    monkeypatch.setattr(forecast, "rehearse", lambda recipe, found, seconds, tell: costs)
+    monkeypatch.setattr(forecast, "rehearse", lambda *_, **__: costs)
     monkeypatch.setattr(
         shutil,
         "disk_usage",
@@ -319,3 +319,79 @@ def test_rows_are_spread_over_the_split() -> None:
     assert forecast.spread(rows, 10**6) is rows
     assert len(forecast.spread(rows, 100)) == 100
     assert len({row["label"] for row in forecast.spread(rows, 100)}) == 10
+
+
+TWO_PROCESSES = {
+    "RANK": "0",
+    "WORLD_SIZE": "2",
+    "LOCAL_RANK": "0",
+    "MASTER_ADDR": "127.0.0.1",
+    # Nobody listens there: a check waits for no other process.
+    "MASTER_PORT": "1",
+}
+ALONE = """
+task: image-classification
+data: {source: sklearn, dataset: digits}
+student: {model: small_cnn, width: 2}
+train: {epochs: 1, learning_rate: 4.0e-3, threads: 1, device: cpu, batch_rows: ROWS}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_refused"),
+    [
+        # 1,294 training rows: the last batch has 44, and the rehearsal's sample another number.
+        (50, False),
+        # The last batch has 1 row, which the sample has not.
+        (431, True),
+    ],
+)
+def test_under_torchrun_the_real_batches_are_judged(
+    rows: int,
+    is_refused: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in TWO_PROCESSES.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(ALONE.replace("ROWS", str(rows)))
+    if is_refused:
+        said = mistake(capsys, "check", path)
+        assert "2 processes share each batch, and one of these batches has 1 row" in said
+        assert said.rstrip().endswith("or run without torchrun")
+        return
+    assert call("check", path) == 0
+    assert "each batch will be shared by 2" in capsys.readouterr().out
+
+
+def test_sizes_that_are_estimated_refuse_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    rehearsal = SimpleNamespace(
+        seeds=1,
+        judged=set(),
+        num_processes=2,
+        volume=lambda split, task: SimpleNamespace(encoded=[SimpleNamespace(has_tokens=True)]),
+        sizes_of_whole=lambda split, task: ([9, 9, 9], False),
+        context=SimpleNamespace(store=SimpleNamespace(tell_once=told.append)),
+    )
+    settings = Train(batch_tokens=9, epochs=1)
+    judge = partial(forecast.Rehearsal.judge_batches, rehearsal, settings, "train")
+    judge(SimpleNamespace(preprocess="a"))
+    judge(SimpleNamespace(preprocess="a"))
+    (note,) = told
+    assert note.startswith(f"{forecast.ESTIMATED}: train: 2 processes share each batch")
+    rehearsal.sizes_of_whole = lambda split, task: ([9, 9, 9], True)
+    with pytest.raises(ValueError, match="one of these batches has 1 row"):
+        judge(SimpleNamespace(preprocess="b"))
+
+
+def test_variables_that_do_not_fit_are_a_mistake_of_a_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(ALONE.replace("ROWS", "50"))
+    assert "WORLD_SIZE=2 is set, and RANK is not" in mistake(capsys, "check", path)

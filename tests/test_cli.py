@@ -104,7 +104,7 @@ def test_jobs_are_no_option_under_torchrun_either(
     verb: str, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Processes share one training; there is no second way to start some."""
-    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     assert "No such option: --jobs" in mistake(capsys, verb, recipe, "--jobs", "2")
 

@@ -6,6 +6,10 @@ import pytest
 import torch
 
 from limbeck.cli.main import main
+from limbeck.core import machine
+from limbeck.core.store import Store
+from limbeck.pipeline import runs
+from limbeck.pipeline.context import RunContext
 from limbeck.recipe.reading import parse
 from limbeck.training import devices
 
@@ -62,9 +66,59 @@ def test_a_number_beyond_the_gpus_is_told(monkeypatch: pytest.MonkeyPatch) -> No
         devices.resolve("cuda:2")
 
 
-def test_a_device_of_no_such_name_is_told() -> None:
-    with pytest.raises(ValueError, match="device"):
-        parse(RECIPE.replace("DEVICE", "gpu"))
+@pytest.mark.parametrize(
+    ("device", "nearest"),
+    [
+        ("gpu", "cuda"),
+        ("CPU", "cpu"),
+        ("cpu:0", "cpu"),
+        ("'cuda:-1'", "cuda"),
+        ("'cuda:'", "cuda"),
+        ("'GPU:01'", "cuda:1"),
+        ("rocm", "cuda"),
+        ("cdua", "cuda"),
+        ("tpu", None),
+        ("0", None),
+        ("[cuda]", None),
+        ("true", None),
+    ],
+)
+def test_a_device_of_no_such_name_is_told_with_the_nearest(
+    device: str, nearest: str | None
+) -> None:
+    with pytest.raises(ValueError, match="train\\.device: ") as refused:
+        parse(RECIPE.replace("DEVICE", device))
+    said = str(refused.value)
+    hint = f"Did you mean `{nearest}`? " if nearest else ""
+    assert f"train.device: {hint}The device is one of auto, cpu, cuda, cuda:N" in said
+    assert "pattern" not in said
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "'cuda:3'", "mps", "xpu"])
+def test_a_device_that_has_a_name_is_taken(device: str) -> None:
+    assert parse(RECIPE.replace("DEVICE", device)).train.device == device.strip("'")
+
+
+def test_more_threads_than_cores_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
+    assert machine.note_of_threads(2) is None
+    assert "3 threads share the 2 cores" in str(machine.note_of_threads(3))
+    told: list[object] = []
+    store = Store(tell=told.append)
+    run = RunContext(parse(RECIPE.replace("DEVICE", "cpu"), overrides=["train.threads=3"]), store)
+    runs.tell_of_threads(run)
+    runs.tell_of_threads(run)
+    assert len(told) == 1
+
+
+def test_a_gpu_needs_to_know_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(devices, "is_available", lambda kind: True)
+    with pytest.raises(ValueError, match="LOCAL_RANK, which says whose GPU is whose, is not"):
+        devices.open_place("cuda")
 
 
 def test_bfloat16_is_asked_only_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,6 +319,14 @@ def test_wrong_recipe(base: str, expected: str) -> None:
             "verdict: {}\n",
             "the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`",
         ),
+        (
+            "verdict: {arms: [joint]}\n",
+            "the arm `joint` is quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`",
+        ),
+        (
+            "verdict: {arms: [kd, kd+ptq]}\n",
+            "the arm `kd+ptq` is quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [kd]}`",
+        ),
     ],
 )
 def test_stages_that_need_each_other(extra: str, needs: str) -> None:

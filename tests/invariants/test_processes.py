@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,13 +41,17 @@ WORDS = ["Ada", "lives", "in", "York", "and", "Bo", "met", "Cy", "there", "."]
 TAGS = {"Ada": "B-PER", "Bo": "B-PER", "Cy": "B-PER", "York": "B-LOC"}
 
 
-def start(recipe: Path, out: Path, processes: int, *overrides: str) -> subprocess.Popen[str]:
+def start(
+    recipe: Path, out: Path, processes: int, *overrides: str, verb: str = "run"
+) -> subprocess.Popen[str]:
     """`limbeck run`, in one process or under torchrun, with a cache of its own beside `out`."""
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone"]
         launcher += [f"--nproc_per_node={processes}"]
-    command = [*launcher, "-m", "limbeck", "run", str(recipe), "--out", str(out), *overrides]
+    command = [*launcher, "-m", "limbeck", verb, str(recipe), *overrides]
+    if verb == "run":
+        command += ["--out", str(out)]
     environment = {
         **os.environ,
         "LIMBECK_CACHE": str(out.with_name(out.name + "-cache")),
@@ -165,6 +170,50 @@ def test_more_processes_than_rows_is_refused(images: Path, tmp_path: Path) -> No
     said = finish(process, status=1)
     assert "2 processes share each batch, and one of these batches has 1 row" in said
     assert str(Path("limbeck", "pipeline")) not in said  # no traceback of ours
+    assert said.count("limbeck: ") == 1
+    assert "or run without torchrun" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["images", "texts"])
+def test_what_a_run_of_two_accepts_a_check_of_two_accepts_once(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    recipe: Path = request.getfixturevalue(kind)
+    process = start(recipe, tmp_path / "out", 2, verb="check")
+    said = finish(process)
+    assert said.splitlines().count("ok") == 1
+    assert said.count("data: ") == len({line for line in said.splitlines() if "data: " in line})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_waits_for_others_is_ended_by_a_signal(
+    signum: int, images: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-m", "limbeck", "run", str(images), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **address, "RANK": "0", "WORLD_SIZE": "2"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    assert f"waiting for 1 of 2 processes at 127.0.0.1:{port}" in process.stderr.readline()
+    process.send_signal(signum)
+    assert process.wait(timeout=20) == 3
+
+
+@pytest.mark.slow
+def test_a_verb_that_trains_nothing_answers_once() -> None:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [sys.executable, *launcher, "-m", "limbeck", "list", "losses"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.count("total_variation") == 1
 
 
 @pytest.mark.slow

@@ -3,12 +3,14 @@
 import contextlib
 import errno
 import signal
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 import typer
 
+from limbeck.core import launch, registry
 from limbeck.core.errors import Interrupted
 
 # Exit statuses.
@@ -17,6 +19,10 @@ VERDICT_FAILED = 1
 MISTAKE = 2  # the user's, as click answers a wrong command
 RESUMABLE = 3
 INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended: 128 + SIGINT
+
+# What a process waits for `torchrun` to end it, which looks ten times a second; processes that meet
+# the same mistake meet it within a second or two.
+OTHERS_FIRST_SECONDS = 4.0
 
 # Modules of the extra `train`: one that is missing is the installation's fault, not ours.
 OF_THE_EXTRA_TRAIN = {
@@ -43,7 +49,8 @@ def exit_status(command: Callable[[], Any]) -> int:
     except typer.Exit as leaving:
         return leaving.exit_code
     except UsageError as error:
-        error.show()
+        if is_ours_to_tell():
+            error.show()
         return MISTAKE
     except (KeyboardInterrupt, typer.Abort):
         return interrupted()
@@ -52,13 +59,38 @@ def exit_status(command: Callable[[], Any]) -> int:
     except Interrupted as error:
         typer.echo(f"limbeck: {error}", err=True)
         return RESUMABLE
-    except (OSError, ModuleNotFoundError, ValueError) as error:
-        typer.echo(f"limbeck: {mistake(error)}", err=True)
+    except ValueError as error:
+        tell(str(error))
+        return MISTAKE
+    except Exception as error:
+        tell(registry.blame(error) or mistake(error))
         return MISTAKE
     # Newer versions of typer answer Ctrl-C themselves, and give the status back.
     if result == INTERRUPTED:
         return interrupted()
     return result if isinstance(result, int) else DONE
+
+
+def tell(message: str) -> None:
+    """Print why a command was refused, on stderr; once for all processes of a run."""
+    if is_ours_to_tell():
+        typer.echo(f"limbeck: {message}", err=True)
+
+
+def is_ours_to_tell() -> bool:
+    """Whether no other process of this run tells what stopped this one.
+
+    What stops all of them is told by process 0, and `torchrun` ends the others once it has left. A
+    process that is still there after a while was stopped by something of its own, such as a GPU
+    that is not there.
+    """
+    if launch.process_index() == 0:
+        return True
+    try:
+        time.sleep(OTHERS_FIRST_SECONDS)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def interrupted() -> int:
@@ -78,7 +110,7 @@ def mistake(error: Exception) -> str:
             f"this needs the package {error.name}, which is not installed. "
             'pip install "limbeck[train]"'
         )
-    return str(error)
+    raise error
 
 
 def refusal(error: OSError) -> str:

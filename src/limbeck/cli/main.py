@@ -7,6 +7,7 @@ interrupted (`exits`).
 is imported inside its function.
 """
 
+import contextlib
 import inspect as signatures
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from limbeck.cli.report import report
 from limbeck.cli.run import run
 from limbeck.cli.schema import schema
 from limbeck.cli.search import Search
+from limbeck.core import launch
 
 # In the order of the help: what a newcomer needs first.
 VERBS: dict[str, Callable[..., Any]] = {
@@ -45,6 +47,9 @@ VERBS: dict[str, Callable[..., Any]] = {
     "doctor": doctor,
     "schema": schema,
 }
+
+# Those in which several processes (`torchrun`) share the work.
+TOGETHER = ("run", "demo", "label")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,7 +96,24 @@ def exit_status(arguments: Sequence[str] | None = None) -> int:
     return exits.exit_status(lambda: app(arguments, standalone_mode=False))
 
 
+def verb_of(arguments: Sequence[str]) -> str | None:
+    """The verb of `limbeck ARGUMENTS`; None where help is asked for, or nothing."""
+    if {"-h", "--help"} & set(arguments):
+        return None
+    return next((word for word in arguments if not word.startswith("-")), None)
+
+
 def main() -> None:
     """Run the process's command line, and leave with its exit status."""
     exits.answer_sigterm_as_ctrl_c()
-    sys.exit(exit_status())
+    verb = verb_of(sys.argv[1:])
+    if verb in TOGETHER:
+        sys.exit(exit_status())
+    # Of several processes (`torchrun`) the first alone does the rest, and waits for no other.
+    if launch.process_index() > 0:
+        sys.exit(exits.DONE)
+    # `check` needs their number, for which it judges.
+    is_check = verb == "check"
+    with contextlib.nullcontext() if is_check else launch.alone():
+        status = exit_status()
+    sys.exit(status)

@@ -7,6 +7,7 @@ import typer
 
 from limbeck.cli.exits import VERDICT_FAILED, resumable
 from limbeck.cli.options import Overrides, RecipeFile, RunFolderToWrite
+from limbeck.core import launch
 
 if TYPE_CHECKING:
     from limbeck.recipe.model import Recipe
@@ -33,6 +34,8 @@ def run_to_verdict(recipe: "Recipe", folder: Path, title: str, *, next_steps: bo
     from limbeck.core.console import on_stderr
     from limbeck.reports.summary import lines
 
+    # For what it refuses: later it would come after the seconds that importing torch takes.
+    launch.read()
     with resumable(), on_stderr() as tell:
         # Within: importing torch takes seconds, in which Ctrl-C may come.
         from limbeck.models import processes

@@ -64,6 +64,17 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def note_of_threads(threads: int) -> str | None:
+    """What to tell of more threads than cores; None where there are as many cores."""
+    cores = usable_cores()
+    if threads <= cores:
+        return None
+    return (
+        f"train.threads: {threads} threads share the {cores} cores that this process may use, and "
+        f"wait for one another. Say `train.threads: {cores}`"
+    )
+
+
 def has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 natively."""
     return any(feature in BFLOAT16 for feature in cpu()[1])

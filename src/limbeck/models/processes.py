@@ -178,9 +178,10 @@ class _WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
             return
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        share = self.momentum
+        share: float | torch.Tensor | None = self.momentum
         if share is None:  # torch's cumulative average
-            share = 1.0 / float(self.num_batches_tracked)
+            # A tensor on the device: to read the count here would be to wait for it.
+            share = self.num_batches_tracked.to(mean.dtype).reciprocal()
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance, share)
 

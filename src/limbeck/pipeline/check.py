@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from limbeck.core import memory, registry
+from limbeck.core import launch, machine, memory, registry
 from limbeck.core.events import Event, Note, duration
 from limbeck.core.store import Store
 from limbeck.core.wording import some
@@ -55,6 +55,7 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
 
     Args:
         recipe: as it was read; it need not be resolved.
+            Under `torchrun` it is judged for so many processes, and rehearsed in this one alone.
         rehearse: look at the models too, and run every stage on a few batches, in a minute at most.
 
     Returns:
@@ -78,6 +79,7 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     if not rehearse:
         return checked
     # 3. Models, though the data may be wrong: one call tells both mistakes.
+    checked.attempt(launch.read)
     check_models(recipe, checked)
     # 4. The run in small needs all of them.
     if splits and not checked.mistakes:
@@ -149,14 +151,26 @@ def check_costs(recipe: Recipe, splits: Splits, reading_seconds: float, checked:
     from limbeck.pipeline import forecast
 
     def tell(event: Event) -> None:
-        # Of all that the rehearsed stages tell, only the pairs of layers are the run's own too.
-        if isinstance(event, Note) and binding.MATCHED in event.text:
+        # Of all that the rehearsed stages tell, only these are the run's own too.
+        kept = (binding.MATCHED, forecast.ESTIMATED)
+        if isinstance(event, Note) and any(phrase in event.text for phrase in kept):
             checked.lines.append(event.text)
 
     resolved = compatibility.resolved(recipe)
-    costs = forecast.rehearse(resolved, splits, reading_seconds, tell)
+    note = machine.note_of_threads(recipe.train.threads)
+    if note:
+        checked.lines.append(note)
+    num_processes = launch.read().num_processes
+    with launch.alone():
+        costs = forecast.rehearse(
+            resolved, splits, reading_seconds, tell, num_processes=num_processes
+        )
     total = forecast.summed(costs)
     checked.lines += describe_costs(costs, total)
+    if num_processes > 1:
+        checked.lines.append(
+            f"(in one process; each batch will be shared by {num_processes}, which takes less time)"
+        )
     folder = Store().folder
     free_mb = shutil.disk_usage(folder).free / memory.MB
     if total.disk_mb * ROOM > free_mb:

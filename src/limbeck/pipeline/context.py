@@ -162,8 +162,8 @@ class RunContext:
 
     @cached_property
     def place(self) -> Place:
-        """The device. Raises ValueError where this machine lacks it."""
-        return open_place(self.recipe.train.device)
+        """The device. Raises ValueError where this machine lacks it, or processes do not come."""
+        return open_place(self.recipe.train.device, self.store.tell)
 
     def dtype(self) -> torch.dtype:
         """What trainings multiply in."""

@@ -27,9 +27,9 @@ import torch
 
 from limbeck.artifact.inputs import raw
 from limbeck.artifact.load import load
-from limbeck.core import memory
+from limbeck.core import memory, registry
 from limbeck.core.events import Reporter, silent
-from limbeck.core.files import read_json
+from limbeck.core.files import digest, read_json
 from limbeck.core.store import Store
 from limbeck.data.batches import batch_plan, evaluation_budget, padded_size
 from limbeck.data.splits import Splits
@@ -37,19 +37,19 @@ from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.taps import HIDDEN
 from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm, use_machine
 from limbeck.pipeline.arms import arm_title, derive_arms, training_title
-from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.context import PACKED_ROWS, RunContext
 from limbeck.pipeline.latency import Answer, answerers_of
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
 from limbeck.pipeline.volumes import Volume, spread, units_of
 from limbeck.quantization.progressive import beginnings
-from limbeck.recipe.model import Recipe, Verdict
+from limbeck.recipe.model import Recipe, Train, Verdict
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, Task
+from limbeck.tasks import Encoded, Task, packed
 from limbeck.training.checkpoints import History
 from limbeck.training.job import Job, measure_nothing
-from limbeck.training.loop import Training, batch_budget
+from limbeck.training.loop import Training, all_batches, batch_budget, refuse_small_batches
 from limbeck.training.scoring import score_split
 
 # All of these are compromises: a rehearsal should take a minute at most, and err little.
@@ -59,6 +59,8 @@ SAMPLE_SECONDS = 1.5  # spent on encoding them, at most
 LEAST_SAMPLE = 64  # rows that are encoded however long they take
 TEST_ROWS = 32  # of validation and test, and rows that are copied for `augment`
 TIMED_ANSWERS = 20  # rows that each runtime answers
+# Before what is told of the whole and known from a sample alone.
+ESTIMATED = "by an estimate from some of the texts, the run may be refused"
 # A checkpoint holds the weights and two moments of each; the finished weights stand beside it.
 CHECKPOINT_SIZE = 4
 # Of `artifact.latency`, which come before those that are timed.
@@ -82,7 +84,12 @@ class Cost:
 
 
 def rehearse(
-    recipe: Recipe, splits: Splits, reading_seconds: float, tell: Reporter = silent
+    recipe: Recipe,
+    splits: Splits,
+    reading_seconds: float,
+    tell: Reporter = silent,
+    *,
+    num_processes: int = 1,
 ) -> list[Cost]:
     """The cost of every stage of a run.
 
@@ -91,6 +98,7 @@ def rehearse(
         splits: the whole data.
         reading_seconds: how long it took to read them.
         tell: hears what the stages tell.
+        num_processes: that the run will have; the rehearsal is this process's alone.
 
     Returns:
         A cost for each name of a stage, in the order in which they come.
@@ -103,14 +111,14 @@ def rehearse(
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=cache) as folder:
         rehearsal = Rehearsal(recipe, splits, reading_seconds, Path(folder), tell)
+        rehearsal.share_batches(num_processes)
         try:
             return rehearsal.run()
         # What torch raises for shapes that do not fit.
         except (RuntimeError, IndexError) as error:
             first_line = str(error).strip().splitlines()[0]
-            raise ValueError(
-                f"{rehearsal.doing}: a batch cannot be computed: {first_line}"
-            ) from None
+            told = registry.blame(error) or f"a batch cannot be computed: {first_line}"
+            raise ValueError(f"{rehearsal.doing}: {told}") from None
         except ValueError as error:
             # Some messages name their stage already.
             stage = rehearsal.doing.split()[0]
@@ -139,6 +147,9 @@ class Rehearsal:
         self.costs: list[Cost] = []
         # By split and preprocessing.
         self.volumes: dict[tuple[str, str], Volume] = {}
+        # How many processes share each batch of the run, and the trainings looked at for that.
+        self.num_processes = 1
+        self.judged: set[str] = set()
         # What is under way, for an error: models are the first that can fail.
         self.doing = "model"
         # Of memory: holes of the heap, and the teacher's cache, which counts as this process's once
@@ -198,6 +209,19 @@ class Rehearsal:
             encoding_seconds += volume.seconds * volume.scale
         self.add("data", encoding_seconds, 0)
         return self.summed()
+
+    def share_batches(self, num_processes: int) -> None:
+        """Judge the run as one of several processes; the rehearsal stays in this one."""
+        self.num_processes = num_processes
+        if num_processes == 1 or not self.recipe.teacher:
+            return
+        # This process has nobody to split a teacher with.
+        whole = {"placement": "whole"}
+        teachers = [teacher.model_copy(update=whole) for teacher in self.recipe.teachers]
+        changes = {"teacher": self.recipe.teacher.model_copy(update=whole), "teachers": teachers}
+        self.recipe = self.recipe.model_copy(update=changes)
+        self.context.recipe = self.recipe
+        self.arm = self.recipe
 
     # The data in small.
 
@@ -326,6 +350,8 @@ class Rehearsal:
         # The sample does not know which of its rows have no label; the whole does.
         if self.stage.name == "teacher" and self.splits.num_unlabelled:
             split = "labelled"
+        if self.num_processes > 1:
+            self.judge_batches(job.settings, split, task)
         pass_pace = self.pace_of_pass(job.model, task)
         epoch_seconds = self.units_of_epoch(split, task) * pace
         epoch_seconds += self.units_of_pass("validation", task) * pass_pace
@@ -333,6 +359,47 @@ class Rehearsal:
         self.measuring_seconds = time.perf_counter() - began
         # Nothing is logged: the history of a rehearsal is read by nobody.
         return []
+
+    def judge_batches(self, settings: Train, split: str, task: Task) -> None:
+        """Look whether each batch of the whole training has a row for each process.
+
+        Raises:
+            ValueError: one has not. Where sizes are estimated it is told instead, for the run may
+                draw better.
+        """
+        seeds = range(settings.seed, settings.seed + self.seeds)
+        steps = settings.model_dump(include={"epochs", "batch_tokens", "batch_rows"})
+        key = digest([split, task.preprocess, steps, list(seeds)])
+        # Arms share their batches.
+        if key in self.judged:
+            return
+        self.judged.add(key)
+        encoded = self.volume(split, task).encoded
+        sizes, is_exact = self.sizes_of_whole(split, task)
+        plans: list[np.ndarray] = []
+        for seed in seeds:
+            seeded = settings.model_copy(update={"seed": seed})
+            plans += [rows for _, rows in all_batches(seeded, encoded, sizes)]
+        try:
+            refuse_small_batches(plans, self.num_processes)
+        except ValueError as error:
+            if is_exact:
+                raise
+            self.context.store.tell_once(f"{ESTIMATED}: {error}")
+
+    def sizes_of_whole(self, split: str, task: Task) -> tuple[list[int], bool]:
+        """(what each row of the whole split costs a batch, whether this is exact)."""
+        volume = self.volume(split, task)
+        # Every image costs the same.
+        if not volume.encoded[0].has_tokens:
+            return [volume.sizes[0]] * volume.rows, True
+        # More texts than these take long. The copies of `augment` are not made yet, and only about
+        # as long as their rows.
+        if volume.rows < PACKED_ROWS and not self.recipe.augment:
+            rows: list[Row] = getattr(self.splits, split)
+            return packed.sizes(task.encode(rows)), True
+        generator = np.random.default_rng(0)
+        return generator.choice(volume.sizes, volume.rows).tolist(), False
 
     def measure_switch(self, job: Job, training: Training) -> tuple[float, float]:
         """(seconds that turning quantization on takes, seconds a unit of a quantized step)."""

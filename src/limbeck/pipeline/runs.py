@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from limbeck.core import machine
 from limbeck.core.events import Reporter, silent
 from limbeck.core.files import read_json, write_bytes, write_json
 from limbeck.core.store import STAGE_FILE, Store, lock
@@ -66,6 +67,7 @@ def run(
     folder = Path(out)
     if processes.process_index() > 0:
         return _run_beside(context, folder)
+    tell_of_threads(context)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / "run.lock", wait=False):
         # 2. What was asked for, so that a run that ends early can be understood.
@@ -127,6 +129,11 @@ def label(recipe: Recipe, tell: Reporter = silent) -> None:
             "live. Say how many `train.views` there are"
         )
     context = RunContext(recipe, Store(tell=tell))
+    _ = context.place
+    if processes.process_index() > 0:
+        # One process tells, as in `run`.
+        context.store.tell = silent
+    tell_of_threads(context)
     use_machine(recipe)
     teacher = None
     if recipe.teacher:
@@ -180,6 +187,13 @@ def learning_curves(arms: Arms) -> list[dict[str, Any]]:
             where = {"arm": name, "seed": first + number}
             curves += [where | point for point in arm.history]
     return curves
+
+
+def tell_of_threads(run: RunContext) -> None:
+    """Say that there are more threads than cores, which only costs time."""
+    note = machine.note_of_threads(run.recipe.train.threads)
+    if note:
+        run.store.tell_once(note)
 
 
 def tell_of_older_stages(store: Store) -> None:

@@ -161,7 +161,9 @@ class Train(Stage):
     warmup: Fraction = 0.1
     weight_decay: float = Field(0.01, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps|xpu)$")
+    # Checked by `validate.check_device`, which knows a better message than pydantic; the pattern is
+    # for the JSON Schema alone.
+    device: str = Field("auto", json_schema_extra={"pattern": f"^({validate.DEVICES})$"})
     # float16 is missing on purpose: it would need its losses scaled against underflow.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int = Field(2, ge=1)
@@ -171,6 +173,12 @@ class Train(Stage):
         Literal["flip", "crop", "rotate", "brightness", "cutout", "randaugment", "mixup"]
     ] = []
     views: int | None = Field(None, ge=1)
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def is_a_device(cls, device: object) -> object:
+        """Refuse a device of no such name, or of another type."""
+        return validate.check_device(device)
 
     @field_validator("augment")
     @classmethod

@@ -10,6 +10,7 @@ These rules look at shape, names and the task alone. There are two moments:
 """
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,22 @@ from limbeck.tasks import SelfSupervised
 
 if TYPE_CHECKING:  # the models call this module
     from limbeck.recipe.model import Quantize, Recipe, Student, Train
+
+# What `train.device` may be.
+DEVICES = r"auto|cpu|cuda(:[0-9]+)?|mps|xpu"
+# What other programs and vendors call these devices. torch calls AMD's GPUs `cuda` too.
+OTHER_NAMES = {
+    "gpu": "cuda",
+    "nvidia": "cuda",
+    "rocm": "cuda",
+    "hip": "cuda",
+    "amd": "cuda",
+    "metal": "mps",
+    "apple": "mps",
+    "intel": "xpu",
+    "default": "auto",
+    "any": "auto",
+}
 
 
 def check_student(student: "Student") -> None:
@@ -55,20 +72,58 @@ def check_views(train: "Train") -> None:
         )
 
 
+def check_device(device: object) -> object:
+    """A device that a training may name, as it is. Raises ValueError, with the nearest one."""
+    if isinstance(device, str) and re.fullmatch(DEVICES, device):
+        return device
+    nearest = nearest_device(str(device)) if isinstance(device, str) else None
+    hint = f"Did you mean `{nearest}`? " if nearest else ""
+    raise ValueError(
+        f"{hint}The device is one of auto, cpu, cuda, cuda:N (GPU number N, from 0), mps, xpu"
+    )
+
+
+def nearest_device(word: str) -> str | None:
+    """What was probably meant by a word that is no device; None where nothing is near.
+
+    >>> [nearest_device(word) for word in ("gpu", "CPU", "cpu:0", "cuda:-1", "GPU:1", "tpu9")]
+    ['cuda', 'cpu', 'cpu', 'cuda', 'cuda:1', None]
+    """
+    word = word.strip().lower()
+    kind, _, number = word.partition(":")
+    kind = OTHER_NAMES.get(kind, kind)
+    close = difflib.get_close_matches(kind, ["auto", "cpu", "cuda", "mps", "xpu"], cutoff=0.7)
+    if not close:
+        return None
+    # Of all kinds only `cuda` has a number.
+    is_numbered = close[0] == "cuda" and number.isdecimal() and number.isascii()
+    return f"cuda:{int(number)}" if is_numbered else close[0]
+
+
 def check_stages(recipe: "Recipe") -> None:
     """Every stage has those that it builds on. Raises ValueError."""
     _check_teaching(recipe)
     if recipe.student.origin is None and not recipe.teacher:
         raise ValueError("`student: {from: teacher}` needs a `teacher`")
     if recipe.verdict:
-        quantized_arms = {"kd+ptq", "joint"} & set(recipe.verdict.arms)
-        if quantized_arms and not recipe.quantize:
-            raise ValueError(
-                "the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, "
-                "or say `verdict: {arms: [plain, kd]}`"
-            )
+        _check_arms(recipe.verdict.arms, is_quantized=recipe.quantize is not None)
         if not recipe.teacher:
             raise ValueError("`verdict` compares with a `teacher`")
+
+
+def _check_arms(arms: Sequence[str], *, is_quantized: bool) -> None:
+    """Arms that are quantized need `quantize`. Raises ValueError."""
+    wrong = [arm for arm in arms if arm in ("kd+ptq", "joint")]
+    if is_quantized or not wrong:
+        return
+    # Of the arms that were asked for those that are left; all that need no `quantize`, else.
+    left = [arm for arm in arms if arm not in wrong] or ["plain", "kd"]
+    named = " and ".join(f"`{arm}`" for arm in wrong)
+    subject = f"the arm {named} is" if len(wrong) == 1 else f"the arms {named} are"
+    raise ValueError(
+        f"{subject} quantized, and there is no `quantize`. Add it, "
+        f"or say `verdict: {{arms: [{', '.join(left)}]}}`"
+    )
 
 
 def _check_teaching(recipe: "Recipe") -> None:

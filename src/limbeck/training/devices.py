@@ -15,15 +15,18 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from limbeck.core import machine
+from limbeck.core import launch, machine
+from limbeck.core.events import Reporter, silent
+from limbeck.training import rendezvous
 
 Model = TypeVar("Model", bound=nn.Module)
 
 # Read by accelerate itself: how a device that no recipe can name (a test's, an experiment's) is
 # chosen.
 OVERRIDE = "ACCELERATE_TORCH_DEVICE"
-# The number of this process on its machine, as `torchrun` tells it.
-LOCAL_RANK = "LOCAL_RANK"
+# Read by accelerate too, which complains where it is not set, and sets threads that
+# `train.threads` sets anew.
+THREADS = "OMP_NUM_THREADS"
 CPU_BUILD = (
     "this PyTorch ({version}) was built without {kind}. Install the build of torch for your "
     "{maker} (pytorch.org, Get Started, lists the command), or say `train.device: cpu`"
@@ -76,7 +79,7 @@ def _which_numbers() -> str:
 def _numbered(device: torch.device) -> torch.device:
     """A GPU with its number: of several processes, each takes the one that `torchrun` gives it."""
     if device.type in ("cuda", "xpu") and device.index is None:
-        number = int(os.environ.get(LOCAL_RANK, 0))
+        number = int(os.environ.get(launch.LOCAL_RANK, 0))
         return torch.device(device.type, number)
     return device
 
@@ -178,25 +181,57 @@ class Place:
         return {"device": kind, "device_name": name}
 
 
-def open_place(choice: str) -> Place:
+def open_place(choice: str, tell: Reporter = silent) -> Place:
     """The place that `train.device` names, in this process; the accelerator is made here alone.
 
+    Of several processes (`torchrun`) each waits here until all have come.
+
+    Args:
+        choice: as `resolve` takes it.
+        tell: hears for which processes this one waits.
+
     Raises:
-        ValueError: the machine lacks the device (see `resolve`).
+        ValueError: the machine lacks the device (see `resolve`), or the environment's variables
+            name processes that do not fit, or do not come.
     """
-    from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
 
+    own = launch.read()
     device = resolve(choice)
-    # One process may train on several devices after another, and accelerate keeps its first.
+    if _is_distributed():
+        return Place(_accelerator(device))
+    # One process may train on several devices after another, and accelerate keeps its first; it
+    # may also have computed alone (`check`) before it joins the others.
     known = PartialState._shared_state.get("device")
-    if known is not None and torch.device(known) != device and not _is_distributed():
+    if known is not None and (torch.device(known) != device or own.num_processes > 1):
         AcceleratorState._reset_state(reset_partial_state=True)
+    if own.num_processes == 1:
+        # accelerate would make a group of one process, for which other variables may be missing.
+        with launch.alone():
+            return Place(_accelerator(device))
+    if device.type != "cpu" and not os.environ.get(launch.LOCAL_RANK):
+        raise ValueError(
+            f"environment variables: {launch.WORLD_SIZE}={own.num_processes} is set, and "
+            f"{launch.LOCAL_RANK}, which says whose GPU is whose, is not. {launch.cure()}"
+        )
+    # Held until accelerate has made the group, since process 0 serves it.
+    store = rendezvous.meet(own, tell)
+    accelerator = _accelerator(device)
+    del store
+    return Place(accelerator)
+
+
+def _accelerator(device: torch.device) -> Any:
+    """accelerate's object for one device."""
+    from accelerate import Accelerator
+
     if device.type == "cpu":
-        return Place(Accelerator(cpu=True))
+        threads = os.environ.get(THREADS) or str(torch.get_num_threads())
+        with _environment(THREADS, threads):
+            return Accelerator(cpu=True)
     # A variable and no argument: accelerate has none that names one device of several.
     with _environment(OVERRIDE, str(device)):
-        return Place(Accelerator())
+        return Accelerator()
 
 
 def _is_distributed() -> bool:

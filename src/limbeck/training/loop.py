@@ -395,13 +395,14 @@ def refuse_small_batches(batches: Sequence[np.ndarray], count: int) -> None:
     smallest = min(len(rows) for rows in batches)
     if smallest >= count:
         return
-    is_one = smallest == 1
-    row_count = "1 row" if is_one else f"{smallest} rows"
-    process_count = "1 process" if is_one else f"{smallest} processes"
+    row_count = "1 row" if smallest == 1 else f"{smallest} rows"
+    # `torchrun` with one process would be a longer way to say the same.
+    start = "run without torchrun"
+    if smallest > 1:
+        start = f"start at most {smallest} processes (torchrun --nproc_per_node {smallest})"
     raise ValueError(
         f"train: {count} processes share each batch, and one of these batches has {row_count}. "
-        "Raise train.batch_tokens or train.batch_rows, or start at most "
-        f"{process_count} (torchrun --nproc_per_node)"
+        f"Raise train.batch_tokens or train.batch_rows, or {start}"
     )
 
 
