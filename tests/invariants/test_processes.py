@@ -202,10 +202,11 @@ def test_a_process_that_waits_for_others_is_ended_by_a_signal(
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr
-    assert f"waiting for 1 of 2 processes at 127.0.0.1:{port}" in process.stderr.readline()
-    process.send_signal(signum)
-    assert process.wait(timeout=20) == 3
+    with process:
+        assert process.stderr
+        assert f"waiting for 1 of 2 processes at 127.0.0.1:{port}" in process.stderr.readline()
+        process.send_signal(signum)
+        assert process.wait(timeout=20) == 3
 
 
 @pytest.mark.slow
