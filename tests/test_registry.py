@@ -213,7 +213,9 @@ def test_a_plug_in_for_another_version_is_told(
     (tmp_path / "outdated.py").write_text("class Outdated(removed.Base):\n    pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     plug_in(monkeypatch, "outdated", "outdated:Outdated")
-    with pytest.raises(ValueError, match=r"cannot be imported: NameError: name 'removed' is not defined"):
+    with pytest.raises(
+        ValueError, match=r"cannot be imported: NameError: name 'removed' is not defined"
+    ):
         registry.load("toys", "outdated")
 
 
