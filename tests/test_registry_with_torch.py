@@ -23,7 +23,7 @@ def test_every_component_reads_alike(family: str) -> None:
 def test_a_torch_module_without_a_constructor_has_no_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "import torch\n\n\nclass Bare(torch.nn.Module):\n    pass\n"
+    code = "import torch\nfrom limbeck.losses import PlainLoss\n\n\nclass Bare(torch.nn.Module, PlainLoss):\n    reads = ()\n"
     (tmp_path / "bare.py").write_text(code, encoding="utf-8")
     monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
     assert type(registry.create("losses", "bare")).__name__ == "Bare"

@@ -131,6 +131,7 @@ def test_a_class_that_is_none_is_told_before_anything_runs(
         ("student.mask)", "batch.nothing)", "mine` failed in `__call__`"),
         ("return masked", "return {}['x'] if 1 else masked", "KeyError: 'x'"),
         ("= power", "= {}['y']", "KeyError: 'y'"),
+        ("return masked", "raise SystemExit(0)\n        masked", "failed in `__call__`"),
         ("student.mask)", "student.mask).view(7, 7)", "losses: the plug-in `mine` failed in"),
     ],
 )
@@ -163,7 +164,8 @@ def test_a_misspelt_group_is_told(
 def test_a_broken_plug_in_that_nobody_names_breaks_nothing(
     offer: Offer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for text in ("raise SystemExit(0)", LOSS.replace("float", "'Unknown'")):
+    factory = LOSS.replace("power: float = 2.0", "power: list[int] = PlainLoss()")
+    for text in ("raise SystemExit(0)", LOSS.replace("float", "'Unknown'"), factory):
         offer(text)
         for verb in (["list"], ["list", "losses"], ["schema"]):
             assert main.exit_status(verb) == 0, capsys.readouterr()
@@ -254,3 +256,12 @@ def test_a_runtime_that_answers_no_logits_is_named(
     graph = open_graph(tmp_path, "mine", 1)
     with pytest.raises(ValueError, match=f"the runtime `mine` answered 3 rows with {found}"):
         graph({"x": np.zeros((3, 4), np.float32)})
+
+
+def test_a_choice_by_trial_passes_over_what_is_broken(offer: Offer) -> None:
+    from limbeck.pipeline.steps.quantizing import _all_tried
+
+    offer("class Mine:\n    pass", family="roundings")
+    tried = _all_tried()
+    assert ("roundings", "nearest") in tried
+    assert ("roundings", "mine") not in tried

@@ -62,6 +62,13 @@ def exit_status(command: Callable[[], Any]) -> int:
     except ValueError as error:
         tell(str(error))
         return MISTAKE
+    except SystemExit as error:
+        # Ours leave by `typer.Exit`; a plug-in's `sys.exit(0)` would be taken for success.
+        told = registry.blame(error)
+        if told is None:
+            raise
+        tell(told)
+        return MISTAKE
     except Exception as error:
         tell(registry.blame(error) or mistake(error))
         return MISTAKE

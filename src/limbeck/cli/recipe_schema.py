@@ -4,10 +4,13 @@ Pydantic writes the schema of the stages. Here each place that names a component
 are installed, and each stage the keys of the component that it names.
 """
 
+import contextlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from limbeck.cli import catalogue
 from limbeck.core import registry
@@ -87,8 +90,15 @@ def keys(family: str, name: str) -> tuple[dict[str, Schema], list[str]]:
         if parameter.default is parameter.empty:
             required.append(key)
         else:
-            properties[key]["default"] = parameter.default
+            _add_default(properties[key], parameter)
     return properties, required
+
+
+def _add_default(schema: Schema, parameter: inspect.Parameter) -> None:
+    """Say a key's default, where JSON has it: not what a dataclass's factory makes."""
+    adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation)
+    with contextlib.suppress(PydanticSerializationError):
+        schema["default"] = adapter.dump_python(parameter.default, mode="json", warnings=False)
 
 
 def component(family: str, name: str, shared: Schema) -> Schema:

@@ -94,6 +94,18 @@ def names(family: str) -> list[str]:
     return sorted(plug_ins | _modules(family).keys())
 
 
+def usable(family: str) -> list[str]:
+    """The names of the components that load: one that nobody names may be broken."""
+    found = []
+    for name in names(family):
+        try:
+            load(family, name)
+        except ValueError:
+            continue
+        found.append(name)
+    return found
+
+
 def load(family: str, name: str) -> Any:
     """The class behind `name`.
 

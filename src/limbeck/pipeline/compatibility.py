@@ -120,7 +120,7 @@ def _check_soft_losses(recipe: Recipe) -> None:
     for name in recipe.distill.losses:
         if _is_for(likelihood, registry.load("losses", name)):
             continue
-        fitting = [each for each in registry.names("losses") if _compares(likelihood, each)]
+        fitting = [each for each in registry.usable("losses") if _compares(likelihood, each)]
         raise recipe.mistake(
             ["distill", "losses", name],
             f"`{name}` compares distributions over labels, and the logits of `{recipe.task}` "

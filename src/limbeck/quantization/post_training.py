@@ -165,7 +165,7 @@ def changes(settings: Quantize) -> list[tuple[str, Any]]:
 def ranges_to_try() -> list[str]:
     """Every range that is fitted and not learned, but for the first."""
     names = []
-    for name in registry.names("ranges"):
+    for name in registry.usable("ranges"):
         if name != FIRST["range"] and not registry.load("ranges", name).learned:
             names.append(name)
     return names

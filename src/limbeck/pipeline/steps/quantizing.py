@@ -238,5 +238,5 @@ def _all_tried() -> list[tuple[str, str]]:
     """What a choice by trial may come to: a change in any of them may change the choice."""
     components: list[tuple[str, str]] = []
     for family in ("ranges", "roundings", "equalizers"):
-        components += [(family, name) for name in registry.names(family)]
+        components += [(family, name) for name in registry.usable(family)]
     return components
