@@ -11,6 +11,8 @@ from limbeck.recipe import reading
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read
 
+pytest.importorskip("torch")  # most components here need it
+
 # Line numbers of the messages below count from these six lines.
 BASE = """\
 task: token-classification
