@@ -214,7 +214,12 @@ def keys(family: str, name: str) -> dict[str, inspect.Parameter]:
 
     Raises ValueError for a component that cannot be loaded, and for a parameter that can be no key.
     """
-    component = load(family, name)
+    return dict(_keys_of(family, name, load(family, name)))
+
+
+@cache
+def _keys_of(family: str, name: str, component: type) -> Mapping[str, inspect.Parameter]:
+    """As `keys`; a class is looked at once. Pydantic takes half a millisecond for its types."""
     try:
         parameters = inspect.signature(component, eval_str=True).parameters
     # Annotations of others, which may be any text.
@@ -288,13 +293,11 @@ def _entry_points(
 
 def _modules(family: str) -> dict[str, str]:
     """Our own components of `family`: name to module."""
-    modules = {}
-    for stem in _files(family):
-        name = _spelt(family, stem)
-        module = _module(family, name)
-        if module:
-            modules[name] = module
-    return modules
+    return {
+        _spelt(family, stem): _module_name(family, stem)
+        for stem, file in _files(family).items()
+        if class_name(stem) in _defined_classes(file)
+    }
 
 
 def _module(family: str, name: str) -> str | None:
@@ -306,6 +309,11 @@ def _module(family: str, name: str) -> str | None:
         return None
     if class_name(stem) not in _defined_classes(file):
         return None
+    return _module_name(family, stem)
+
+
+def _module_name(family: str, stem: str) -> str:
+    """The dotted name of a file of a family."""
     return f"limbeck.{FAMILIES.get(family, family)}.{stem}"
 
 

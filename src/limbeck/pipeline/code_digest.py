@@ -40,7 +40,6 @@ DOCUMENTED = (
     ast.AsyncFunctionDef,
 )
 
-
 # A dotted name of a module inside a package.
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
@@ -113,17 +112,18 @@ def imports_of(module: str) -> tuple[str, ...]:
     return tuple(name for name in followed if _is_module(name))
 
 
-def versions_used(module: str) -> list[str]:
+@cache
+def versions_used(module: str) -> tuple[str, ...]:
     """`name==version` of the installed packages that a plug-in's module imports."""
     package = _package_of(module)
     if package == OURS:
-        return []
+        return ()
     used: set[str] = set()
     for name in _named_in(module):
         imported = _package_of(name)
         if not is_followed(imported, package):
             used.update(_distributions().get(imported, ()))
-    return [f"{name}=={metadata.version(name)}" for name in sorted(used)]
+    return tuple(f"{name}=={metadata.version(name)}" for name in sorted(used))
 
 
 @cache
