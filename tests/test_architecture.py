@@ -1,18 +1,16 @@
 """docs/architecture.md shows the house as it is, and its table names files that are there."""
 
-import importlib.util
 import re
 from pathlib import Path
+
+from tool import load_tool
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 
 
 def test_the_picture_is_what_the_script_draws() -> None:
-    spec = importlib.util.spec_from_file_location("architecture", ROOT / "tools/architecture.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_tool("architecture")
     text = PAGE.read_text(encoding="utf-8")
     told = "the picture is old: run `python tools/architecture.py`"
     assert script.page_with(text, script.generated()) == text, told

@@ -38,10 +38,9 @@ def __getattr__(name: str) -> Any:
         package = (error.name or "").partition(".")[0]
         if package == "limbeck":
             raise
+        from limbeck.core import wording
+
         # A bare install brings what an artifact needs, and no training.
-        raise ModuleNotFoundError(
-            f"limbeck.{name} needs the package {package}, which is not installed. "
-            'pip install "limbeck[train]"',
-            name=error.name,
-        ) from None
+        message = wording.needs_package(f"limbeck.{name}", package)
+        raise ModuleNotFoundError(message, name=error.name) from None
     return getattr(module, name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from limbeck.core import launch, registry
+from limbeck.core import launch, registry, wording
 from limbeck.core.errors import Interrupted
 
 # Exit statuses.
@@ -113,10 +113,7 @@ def mistake(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         if error.name not in OF_THE_EXTRA_TRAIN:
             raise error
-        return (
-            f"this needs the package {error.name}, which is not installed. "
-            'pip install "limbeck[train]"'
-        )
+        return wording.needs_package("this", error.name)
     raise error
 
 

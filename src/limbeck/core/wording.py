@@ -28,3 +28,14 @@ def some(words: Sequence[str], most: int = MOST_WORDS) -> str:
     shown = ", ".join(words[:most])
     num_hidden = len(words) - most
     return f"{shown} and {num_hidden} more" if num_hidden > 0 else shown
+
+
+def needs_package(what: str, package: str) -> str:
+    """The sentence for `what` needs a package that the extra `train` brings.
+
+    >>> needs_package("this", "torch")
+    'this needs the package torch, which is not installed. pip install "limbeck[train]"'
+    """
+    return (
+        f'{what} needs the package {package}, which is not installed. pip install "limbeck[train]"'
+    )
