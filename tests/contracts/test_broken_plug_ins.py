@@ -1,10 +1,12 @@
 """A plug-in that is broken in its own way is named, with what it should be; no traceback, and no silence."""
 
 import importlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,17 @@ import torch
 from commands import call, mistake
 from tiny_models import cnn, pixels
 
+from limbeck.analysis.sensitivities import JudgedModel, check_scores
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS
+from limbeck.data import augmenters
 from limbeck.exporters.writing import write_graphs
+from limbeck.models import networks
 from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.ranges.minmax import Minmax
+from limbeck.quantization.swap import Normed
+from limbeck.surgeries import Cut, check_cut
 
 LOSS = '''"""A loss."""
 
@@ -80,8 +88,16 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         ("def mine(*_): ...", "offered:mine", "is a function, not a class"),
         (LOSS + "\n\nthing = Mine()", "offered:thing", "is a Mine, not a class"),
         (LOSS, "offered", "is a module, not a class"),
-        ("class Mine:\n    pass", "offered:Mine", "it has no `reads`; it has no `labels`"),
-        (LOSS.replace("reads =", "read ="), "offered:Mine", "not complete: it has no `reads`"),
+        (
+            "class Mine:\n    pass",
+            "offered:Mine",
+            "its class has no `reads`; its class has no `labels`",
+        ),
+        (
+            LOSS.replace("reads =", "read ="),
+            "offered:Mine",
+            "not complete: its class has no `reads`",
+        ),
         (
             LOSS.replace(", batch, progress", ""),
             "offered:Mine",
@@ -107,17 +123,25 @@ def test_a_class_that_is_none_is_told_before_anything_runs(
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("return masked", "return None and masked", "the loss `mine` returned a NoneType"),
-        ("return masked", "return 1.0 or masked", "the loss `mine` returned a float"),
+        (
+            "return masked",
+            "return None and masked",
+            "the loss `mine` returned None from `__call__`",
+        ),
+        (
+            "return masked",
+            "return 1.0 or masked",
+            "the loss `mine` returned a float from `__call__`",
+        ),
         (
             "return masked",
             "return distance.sum((0, 1)) if 1 else masked",
-            "a tensor of shape (10,)",
+            "a Tensor of shape (10,) and torch.float32",
         ),
         (
             "student.mask)",
             "student.mask).long()",
-            "the loss `mine` returned a tensor of torch.int64",
+            "returned a Tensor of shape () and torch.int64",
         ),
         ("student.mask)", "batch.nothing)", "mine` failed in `__call__`"),
         ("return masked", "return {}['x'] if 1 else masked", "KeyError: 'x'"),
@@ -176,9 +200,9 @@ class Mine(Minmax):
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ("None", "returned NoneType from `fit`"),
-        ("scale", "returned Tensor from `fit`"),
-        ("(float(scale), 0.0)", "returned tuple from `fit`"),
+        ("None", "returned None from `fit`"),
+        ("scale", "returned a Tensor of .* from `fit`"),
+        ("(float(scale), 0.0)", "returned a tuple from `fit`"),
         ("(scale.sum(), zero)", r"a scale of shape \(\); 1 groups were observed"),
         ("(scale * float('nan'), zero)", "a scale that is not finite"),
         ("(scale, zero / 0)", "a zero point that is not finite"),
@@ -208,7 +232,7 @@ class Mine:
     ("returned", "message"),
     [
         ("None", "returned None from `export`"),
-        ("'model.onnx'", "it is to return the file of each of its runtimes: onnxruntime"),
+        ("'model.onnx'", "to return a dict of the file of each of its runtimes: onnxruntime"),
         ("{'openvino': 'model.onnx'}", "of each of its runtimes: onnxruntime"),
         ("{'onnxruntime': 'model.onnx'}", "names the file 'model.onnx' and did not write it"),
     ],
@@ -234,10 +258,10 @@ class Mine:
 @pytest.mark.parametrize(
     ("returned", "found"),
     [
-        ("None", "NoneType"),
-        ("[[1.0, 2.0]] * 3", "list"),
-        ("inputs['x'][:, 0]", r"\(3,\)"),
-        ("inputs['x'][:2]", r"\(2, 4\)"),
+        ("None", "None"),
+        ("[[1.0, 2.0]] * 3", "a list"),
+        ("inputs['x'][:, 0]", r"a ndarray of shape \(3,\)"),
+        ("inputs['x'][:2]", r"a ndarray of shape \(2, 4\)"),
     ],
 )
 def test_a_runtime_that_answers_no_logits_is_named(
@@ -245,7 +269,7 @@ def test_a_runtime_that_answers_no_logits_is_named(
 ) -> None:
     offer(RUNTIME.replace("RETURNED", returned), family="runtimes")
     graph = open_graph(tmp_path, "mine", 1)
-    with pytest.raises(ValueError, match=f"the runtime `mine` answered 3 rows with {found}"):
+    with pytest.raises(ValueError, match=f"the runtime `mine` returned {found}.* of 3 rows"):
         graph({"x": np.zeros((3, 4), np.float32)})
 
 
@@ -256,3 +280,213 @@ def test_a_choice_by_trial_passes_over_what_is_broken(offer: Offer) -> None:
     tried = _all_tried()
     assert ("roundings", "nearest") in tried
     assert ("roundings", "mine") not in tried
+
+
+SOURCE = """
+import numpy as np
+
+
+class Mine:
+    def __init__(self, rows: int = 40) -> None:
+        self.rows = rows
+
+    def read(self, on_bad_row):
+        pixels = np.zeros((8, 8), np.uint8)
+        good = [{"image": pixels, "label": str(n % 2)} for n in range(self.rows)]
+        return RETURNED
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("None", "the source `mine` returned None from `read`"),
+        ("good", "the source `mine` returned a list from `read`; it is to return a dict"),
+        ("{}", "the source `mine` returned the splits none from `read`"),
+        ("{'train': good, 'dev': good}", "returned the splits train, dev from `read`"),
+        ("{'train': iter(good)}", "returned a list_iterator as train, not a list of rows"),
+        ("{'train': [*good, None]}", "returned None as row 41 of train, not a dict"),
+        ("{'train': [{'image': None, 'label': 'a'}]}", "row 1 of the train split of `mine`: its"),
+        ("{'train': [{**good[0], 'label': 3}]}", "its `label` is an int; a str"),
+        ("open('/nowhere/rows.csv')", "(sources: the plug-in `mine` failed in `read` ("),
+        ("int('three')", "invalid literal for int() with base 10: 'three' (sources: the plug-in"),
+        ("(_ for _ in ()).throw(ValueError())", "ValueError (sources: the plug-in `mine`"),
+        ("{}['train']", "sources: the plug-in `mine` failed in `read`"),
+    ],
+)
+def test_a_source_that_reads_no_rows_is_named(
+    returned: str, message: str, offer: Offer, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    offer(SOURCE.replace("RETURNED", returned), family="sources")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        RECIPE.replace("{source: sklearn, dataset: digits}", "{source: mine}").replace(
+            "{losses: {mine: {}}}", "{losses: {kl: {}}}"
+        )
+    )
+    assert message in refused("check", recipe)
+
+
+def test_a_method_that_cannot_be_called_as_its_family_does_is_told(
+    offer: Offer, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    offer(SOURCE.replace(", on_bad_row", ""), family="sources")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("{source: sklearn, dataset: digits}", "{source: mine}"))
+    assert "its `read` does not take (on_bad_row)" in refused("check", recipe)
+
+
+def test_a_class_variable_of_another_type_is_told(offer: Offer) -> None:
+    offer(LOSS.replace('("logits",)', '"logits"'))
+    with pytest.raises(ValueError, match=r"its `reads` is 'logits', not tuple\[str, ...\]"):
+        registry.load("losses", "mine")
+    offer(ROUNDING.replace("RETURNED", "steps"), family="roundings")
+    with pytest.raises(ValueError, match="its `formats` is 'int8', not tuple"):
+        registry.load("roundings", "mine")
+
+
+KEYS = """
+from dataclasses import dataclass, field
+from enum import Enum
+from limbeck.losses import PlainLoss, masked_mean
+
+
+class Kind(Enum):
+    ONE = "one"
+    TWO = "two"
+
+
+@dataclass
+class Mine(PlainLoss):
+    kind: Kind = Kind.TWO
+    layers: list[int] = field(default_factory=lambda: [1, 2])
+    reads = ("logits",)
+
+    def __call__(self, student, teacher, batch, progress):
+        assert self.kind is Kind.ONE
+        assert self.layers == [1, 2]
+        return masked_mean((student.logits - teacher.logits).abs().sum(-1), student.mask)
+"""
+
+
+def test_keys_may_be_enums_and_have_factories(
+    offer: Offer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    offer(KEYS)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("mine: {}", "mine: {kind: one}"))
+    assert call("check", recipe) == 0, capsys.readouterr()
+    assert call("list", "losses", "mine") == 0
+    shown = capsys.readouterr().out
+    assert "[1, 2]" in shown
+    assert "'two'" in shown
+    assert call("schema") == 0
+    recipe.write_text(RECIPE.replace("mine: {}", "mine: {kind: three}"))
+    assert "Input should be 'one' or 'two'" in mistake(capsys, "check", recipe)
+
+
+def test_a_default_that_no_recipe_can_write_is_told(offer: Offer) -> None:
+    offer(LOSS.replace("power: float = 2.0", "power: dict = {1: object()}"))
+    with pytest.raises(ValueError, match="no recipe can write the default of its key `power`"):
+        registry.keys("losses", "mine")
+
+
+NETWORK = """
+from torch import nn
+
+
+class Mine:
+    def build(self, num_labels, channels):
+        return RETURNED
+"""
+
+
+@pytest.mark.parametrize("returned", ["None", "nn.Linear", "(nn.Linear(2, 2), None)"])
+def test_a_network_that_is_no_module_is_named(returned: str, offer: Offer) -> None:
+    offer(NETWORK.replace("RETURNED", returned), family="networks")
+    with pytest.raises(ValueError, match=r"the network `mine` returned .* from `build`"):
+        networks.build("mine", {}, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "cut", [None, cnn(8), Cut(None), Cut(cnn(8), {}), (cnn(8), None)], ids=lambda _: ""
+)
+def test_a_surgery_that_cuts_no_student_is_named(cut: object) -> None:
+    with pytest.raises(ValueError, match=r"the surgery `mine` returned .* from `cut`"):
+        check_cut("mine", cut)
+    check_cut("mine", Cut(cnn(8)))
+
+
+ROUNDING = """
+import torch
+
+
+class Mine:
+    formats = "int8"
+
+    def round(self, steps, grid, *, training):
+        return RETURNED
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("None", "returned None from `round`"),
+        ("steps.round()[:1]", r"returned a Tensor of shape \(1, 3\) .* floats of shape \(2, 3\)"),
+        ("steps.round().long()", "returned .* and torch.int64 from `round`"),
+        ("steps * float('nan')", "gave values from `round` that are not finite"),
+    ],
+)
+def test_a_rounding_that_gives_no_levels_is_named(
+    returned: str, message: str, offer: Offer
+) -> None:
+    offer(ROUNDING.replace("RETURNED", returned).replace('"int8"', '("int8",)'), "roundings")
+    rounding = registry.create("roundings", "mine")
+    quantizer = FakeQuantizer(GRIDS["int8"], Minmax, 2, rounding=rounding)
+    layer = Normed(torch.nn.Linear(3, 2), quantizer)
+    with pytest.raises(ValueError, match=f"the rounding `Mine` {message}"):
+        layer.calibrate_weight()
+
+
+def test_a_rounding_by_layer_that_gives_no_weights_is_named() -> None:
+    class Mine:
+        def solve(self, weight: Any, scale: Any, grid: Any, inputs: Any) -> Any:
+            return weight.transpose(1, 2)
+
+    layer = Normed(torch.nn.Linear(3, 2), FakeQuantizer(GRIDS["int8"], Minmax, 2))
+    layer.calibrate_weight()
+    with pytest.raises(ValueError, match=r"the rounding `Mine` returned .* from `solve`"):
+        layer.round_with(Mine(), torch.ones(5, 3))
+
+
+@pytest.mark.parametrize(
+    ("opened", "message"),
+    [
+        (None, "returned None from `open`"),
+        (lambda places: None, "a list of words for each of 2 places"),
+        (lambda places: [["a"]], "a list of words for each of 2 places"),
+        (lambda places: ["a", "b"], "returned a str .*words for each place"),
+        (lambda places: [["a"], [1]], "words for each place"),
+    ],
+)
+def test_an_augmenter_that_proposes_no_words_is_named(opened: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"the augmenter `mine` .*{message}"):
+        augmenters.checked("mine", opened)([(["one"], 0), (["two"], 0)])
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (None, "returned None"),
+        ({}, "the scores of each of 1 modules"),
+        ({"0": 1.0}, "a number for each of int8"),
+        ({"0": {"int8": torch.tensor(1.0)}}, "gave 0 in int8 the score tensor"),
+        ({"0": {"int8": math.nan}}, "a finite float was expected"),
+    ],
+)
+def test_a_sensitivity_that_leaves_modules_unjudged_is_named(scores: Any, message: str) -> None:
+    layer = Normed(torch.nn.Linear(3, 2), FakeQuantizer(GRIDS["int8"], Minmax, 2))
+    judged = JudgedModel(torch.nn.Sequential(layer), [], ["int8"])
+    with pytest.raises(ValueError, match=f"the sensitivity `mine` .*{message}"):
+        check_scores("mine", scores, judged)

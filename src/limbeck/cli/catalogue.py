@@ -13,6 +13,8 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args, get_origin
 
+from pydantic_core import to_jsonable_python
+
 from limbeck.core import registry, wording
 from limbeck.core.tables import table
 
@@ -165,4 +167,7 @@ def kind(parameter: inspect.Parameter) -> str:
 
 def default(parameter: inspect.Parameter) -> str:
     """A key's default, or that there is none."""
-    return "required" if parameter.default is parameter.empty else repr(parameter.default)
+    if parameter.default is parameter.empty:
+        return "required"
+    # As a recipe would write it: an Enum by its value.
+    return repr(to_jsonable_python(parameter.default))

@@ -60,7 +60,7 @@ def exit_status(command: Callable[[], Any]) -> int:
         typer.echo(f"limbeck: {error}", err=True)
         return RESUMABLE
     except ValueError as error:
-        tell(str(error))
+        tell(registry.words_of(error))
         return MISTAKE
     except SystemExit as error:
         # Ours leave by `typer.Exit`; a plug-in's `sys.exit(0)` would be taken for success.
@@ -70,7 +70,7 @@ def exit_status(command: Callable[[], Any]) -> int:
         tell(told)
         return MISTAKE
     except Exception as error:
-        tell(registry.blame(error) or mistake(error))
+        tell(mistake(error))
         return MISTAKE
     # Newer versions of typer answer Ctrl-C themselves, and give the status back.
     if result == INTERRUPTED:
@@ -107,9 +107,12 @@ def interrupted() -> int:
 
 
 def mistake(error: Exception) -> str:
-    """A foreseen mistake in a sentence. Raises the error itself where it was not foreseen."""
+    """A mistake in a sentence. Raises the error itself where it was not foreseen."""
     if isinstance(error, OSError):
         return refusal(error)
+    told = registry.blame(error)
+    if told is not None:
+        return told
     if isinstance(error, ModuleNotFoundError):
         if error.name not in OF_THE_EXTRA_TRAIN:
             raise error
@@ -143,7 +146,7 @@ def refusal(error: OSError) -> str:
             f"{place}: a file stands where a folder should be. "
             f"Remove it, or choose another folder. {cache}"
         )
-    return str(error)
+    return registry.words_of(error)
 
 
 @contextlib.contextmanager

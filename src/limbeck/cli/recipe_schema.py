@@ -4,13 +4,11 @@ Pydantic writes the schema of the stages. Here each place that names a component
 are installed, and each stage the keys of the component that it names.
 """
 
-import contextlib
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic_core import PydanticSerializationError
+from pydantic_core import to_jsonable_python
 
 from limbeck.cli import catalogue
 from limbeck.core import registry
@@ -90,15 +88,8 @@ def keys(family: str, name: str) -> tuple[dict[str, Schema], list[str]]:
         if parameter.default is parameter.empty:
             required.append(key)
         else:
-            _add_default(properties[key], parameter)
+            properties[key]["default"] = to_jsonable_python(parameter.default)
     return properties, required
-
-
-def _add_default(schema: Schema, parameter: inspect.Parameter) -> None:
-    """Say a key's default, where JSON has it: not what a dataclass's factory makes."""
-    adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation)
-    with contextlib.suppress(PydanticSerializationError):
-        schema["default"] = adapter.dump_python(parameter.default, mode="json", warnings=False)
 
 
 def component(family: str, name: str, shared: Schema) -> Schema:

@@ -1,10 +1,15 @@
-"""Does a class offer what its family asks for? Told where a recipe names it, not in a training.
+"""Does a class offer what its family asks for, and do its methods return it?
 
-A family's contract is a Protocol in its package: class variables and methods, among others.
+A family's contract is a Protocol in its package: class variables and methods, among others. What a
+class lacks is told where a recipe names it, not in a training. What its methods return is checked
+by the one place of each family that calls them, and told by `wrong_return`.
 """
 
 import inspect
-from typing import Any, ClassVar, get_origin
+from functools import cache
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 
 def lacks(component: type, contract: type) -> list[str]:
@@ -12,11 +17,45 @@ def lacks(component: type, contract: type) -> list[str]:
     missing = []
     for name in _members(contract):
         if not _has(component, name):
-            missing.append(f"it has no `{name}`")
+            missing.append(f"its class has no `{name}`")
+        elif name in _class_variables(contract):
+            missing += _wrong_value(component, contract, name)
         elif not _takes_its_arguments(component, contract, name):
             expected = ", ".join(_positional(contract, name))
             missing.append(f"its `{name}` does not take ({expected})")
     return missing
+
+
+def offers(component: type, contract: type) -> bool:
+    """Whether `component` has something under every name that `contract` asks for."""
+    return all(_has(component, name) for name in _members(contract))
+
+
+def wrong_return(component: str, method: str, returned: Any, expected: str) -> ValueError:
+    """The mistake of a component, perhaps somebody else's, that returned something else.
+
+    >>> wrong_return("the loss `mine`", "__call__", 1, "a scalar tensor").args[0]
+    'the loss `mine` returned an int from `__call__`; it is to return a scalar tensor'
+    """
+    found = described(returned)
+    return ValueError(f"{component} returned {found} from `{method}`; it is to return {expected}")
+
+
+def described(value: Any) -> str:
+    """What a value is, for a message: its type, its shape and its dtype where it has them.
+
+    >>> described(None), described([1, 2])
+    ('None', 'a list')
+    """
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    shape = getattr(value, "shape", None)
+    if shape is None:
+        return f"{article} {kind}"
+    dtype = getattr(value, "dtype", "objects")
+    return f"{article} {kind} of shape {tuple(shape)} and {dtype}"
 
 
 def _members(contract: type) -> list[str]:
@@ -33,6 +72,38 @@ def _members(contract: type) -> list[str]:
         own += [name for name in vars(each) if _is_method(each, name)]
         names |= dict.fromkeys(own)
     return list(names)
+
+
+@cache
+def _class_variables(contract: type) -> dict[str, Any]:
+    """The types of the class variables that a Protocol asks for."""
+    hints = get_type_hints(contract)
+    return {name: kind for name, kind in hints.items() if get_origin(kind) is ClassVar}
+
+
+def _wrong_value(component: type, contract: type, name: str) -> list[str]:
+    """Why a class variable is not what the contract says: a text where a tuple is asked for."""
+    value = getattr(component, name, None)
+    (kind,) = get_args(_class_variables(contract)[name])
+    # A property of the class's objects cannot be seen here, nor a field without a default.
+    if value is None or isinstance(value, property) or inspect.isdatadescriptor(value):
+        return []
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError:
+        return [f"its `{name}` is {value!r}, not {_spelt(kind)}"]
+    return []
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What checks a class variable."""
+    return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
+
+
+def _spelt(kind: Any) -> str:
+    """A type as Python writes it."""
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
 
 
 def _is_method(owner: type, name: str) -> bool:

@@ -21,6 +21,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
@@ -28,9 +29,10 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 import limbeck
-from limbeck.core.contract import lacks
+from limbeck.core import contract
 from limbeck.core.wording import suggest
 
 # Family -> its package below `limbeck`. The entry points of plug-ins name the family:
@@ -50,12 +52,12 @@ FAMILIES = {
     "runtimes": "artifact.runtimes",
 }
 
-# Family -> the Protocols of its package; a component keeps one of them. What a network offers is a
-# model's forward, which no class says.
+# Family -> the Protocols of its package; a component keeps one of them.
 CONTRACTS = {
     "sources": ("Source",),
     "tasks": ("Task",),
     "augmenters": ("Augmenter",),
+    "networks": ("Network",),
     "surgeries": ("Surgery",),
     "losses": ("Loss",),
     "ranges": ("Range",),
@@ -64,6 +66,13 @@ CONTRACTS = {
     "sensitivities": ("Sensitivity",),
     "exporters": ("Exporter",),
     "runtimes": ("Runtime",),
+}
+
+# Family -> Protocols that a component may keep beside that: whole where it has all of the names.
+ADDITIONS = {
+    "tasks": ("SelfSupervised",),
+    "roundings": ("Limited", "ScaledRounding"),
+    "equalizers": ("Correction",),
 }
 
 # Keys that a recipe writes beside a component's own, in the same map.
@@ -151,28 +160,56 @@ def _load_plug_in(family: str, point: EntryPoint) -> Any:
 @cache
 def _check_contract(family: str, name: str, component: type) -> None:
     """Raise ValueError where a class lacks what its family asks for."""
-    contracts = CONTRACTS.get(family)
-    if not contracts:
+    names_of_contracts = CONTRACTS.get(family)
+    if not names_of_contracts:
         return
     package = importlib.import_module(f"limbeck.{FAMILIES[family]}")
-    missing = [lacks(component, getattr(package, contract)) for contract in contracts]
-    if all(missing):
+    contracts = [getattr(package, each) for each in names_of_contracts]
+    missing = [contract.lacks(component, each) for each in contracts]
+    lacking = missing[0] if all(missing) else []
+    additions = [getattr(package, each) for each in ADDITIONS.get(family, ())]
+    for each in additions:
+        if contract.offers(component, each):
+            lacking = lacking + contract.lacks(component, each)
+    if lacking:
         what = f"{component.__module__}.{component.__qualname__}"
         raise ValueError(
-            f"{family}: `{name}` ({what}) is not complete: {'; '.join(missing[0])}. "
-            f"`{package.__name__}.{contracts[0]}` says what each is"
+            f"{family}: `{name}` ({what}) is not complete: {'; '.join(lacking)}. "
+            f"`{package.__name__}.{names_of_contracts[0]}` says what each is"
         )
 
 
 def blame(error: BaseException) -> str | None:
     """The plug-in whose code an error passed through, the line and the error; None without one."""
+    told = _last_frame(error)[0]
+    return told and f"{told}: {type(error).__name__}: {error}"
+
+
+def words_of(error: BaseException) -> str:
+    """An error's message; with the place where a plug-in's own code raised it.
+
+    Such a message may be meant for the user, come from a library that knows nothing of plug-ins,
+    or be empty.
+    """
+    told, is_last = _last_frame(error)
+    words = str(error) or type(error).__name__
+    return f"{words} ({told})" if told and is_last else words
+
+
+def _last_frame(error: BaseException) -> tuple[str | None, bool]:
+    """The last place in a plug-in that an error passed through, and whether none of ours came
+    after it."""
     told = None
+    is_last = False
     for frame, line in traceback.walk_tb(error.__traceback__):
         package = frame.f_globals.get("__name__", "").split(".")[0]
         if package in _loaded:
             code = frame.f_code
             told = f"{_loaded[package]} failed in `{code.co_name}` ({code.co_filename}:{line})"
-    return told and f"{told}: {type(error).__name__}: {error}"
+            is_last = True
+        elif package == "limbeck":
+            is_last = False
+    return told, is_last
 
 
 def _why_refused(family: str, point: EntryPoint, reason: str) -> str:
@@ -231,6 +268,11 @@ def _keys_of(family: str, name: str, component: type) -> Mapping[str, inspect.Pa
     # `*args, **kwargs` is what a class without a constructor of its own shows.
     catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     found = {key: each for key, each in parameters.items() if each.kind not in catch_all}
+    # In its signature a dataclass shows a factory by an object that stands for any.
+    for field in fields(component) if is_dataclass(component) else ():
+        if field.name in found and field.default_factory is not MISSING:
+            default = field.default_factory()
+            found[field.name] = found[field.name].replace(default=default)
     for key, parameter in found.items():
         _check_parameter(family, name, parameter)
         if key in TAKEN.get(family, ()):
@@ -253,6 +295,14 @@ def _check_parameter(family: str, name: str, parameter: inspect.Parameter) -> No
             f"`{name}` ({family}): the type of its key `{parameter.name}` cannot be checked: "
             f"{told}. Write it as `{parameter.name}: float`, with a plain type of Python"
         ) from error
+    if parameter.default is not parameter.empty:
+        try:
+            to_jsonable_python(parameter.default)
+        except PydanticSerializationError as error:
+            raise ValueError(
+                f"`{name}` ({family}): no recipe can write the default of its key "
+                f"`{parameter.name}`, {parameter.default!r}. Take a number, a text, a list or a map"
+            ) from error
 
 
 def folders(family: str) -> list[Path]:

@@ -4,11 +4,25 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limbeck.core import wording
+import numpy as np
+
+from limbeck.core import registry, wording
+from limbeck.core.contract import described
 from limbeck.data.bad_rows import EXAMPLES
 from limbeck.sources import Row
 from limbeck.tasks import SelfSupervised
 from limbeck.tasks.likelihood import LIKELIHOODS
+
+# What a row holds under each key, and its name in a message; keys of others hold anything.
+KINDS: dict[str, tuple[Any, str]] = {
+    "text": (str, "a str"),
+    "text_b": (str, "a str"),
+    "words": (list | tuple, "a list of str"),
+    "tags": (list | tuple, "a list of str or None"),
+    "image": (np.ndarray, "an array of uint8"),
+    "label": (str | list | None, "a str, or None where it is unknown,"),
+}
+ANY = (object, "anything")
 
 
 def check_keys(
@@ -17,7 +31,7 @@ def check_keys(
     task: Any,
     origin: str,
 ) -> None:
-    """Raise ValueError where a row lacks a key that the task reads.
+    """Raise ValueError where a row lacks a key that the task reads, or holds no such value.
 
     `origin`: where the rows come from, for the message.
     """
@@ -30,6 +44,13 @@ def check_keys(
                 f"This task reads rows of {' and '.join(task.row_keys)}. "
                 "Take a source or a task that fits the other"
             )
+        for key in task.row_keys:
+            kinds, expected = KINDS.get(key, ANY)
+            if not isinstance(row[key], kinds):
+                raise ValueError(
+                    f"data: row {number} of the {split} split of {origin}: its `{key}` is "
+                    f"{described(row[key])}; {expected} was expected"
+                )
 
 
 def labels_of(
@@ -42,7 +63,9 @@ def labels_of(
     try:
         return task.find_labels(splits[split])
     except ValueError as error:
-        raise ValueError(f"data: the {split} split of {origin}: {error}") from None
+        raise ValueError(
+            f"data: the {split} split of {origin}: {registry.words_of(error)}"
+        ) from None
 
 
 def check_filled(

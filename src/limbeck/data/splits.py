@@ -28,7 +28,7 @@ from limbeck.data.checks import (
 from limbeck.data.paths import relocate, relocated
 from limbeck.data.sampling import drawn_rows, stratified_split
 from limbeck.recipe.model import Data
-from limbeck.sources import Row
+from limbeck.sources import Row, check_read
 
 # The shares of train that are drawn where a source lacks a split. In this order: the test split
 # must not depend on whether there is a validation split.
@@ -122,6 +122,7 @@ def _read(
     """The rows of the source and those of `transfer`, by split."""
     source = registry.create("sources", asked.source, relocated(asked.options))
     splits: dict[str, list[Row]] = source.read(bad) if rows is None else source.take(rows, bad)
+    check_read(asked.source, splits)
     if not asked.transfer:
         return splits
     more = transfer.rows(relocate(asked.transfer), task, bad)

@@ -41,7 +41,7 @@ def match_layers(
             # Before `bind`, since what is read of the models depends on the pairs.
             loss.pairs = loss.matching.pairs(student, teacher, measure_once)
         except ValueError as error:
-            raise ValueError(f"distill.losses.{name}: {error}") from None
+            raise ValueError(f"distill.losses.{name}: {registry.words_of(error)}") from None
         arrows = [
             f"{student_layer} <- {teacher_layer}" for student_layer, teacher_layer in loss.pairs
         ]
@@ -111,7 +111,7 @@ def bind_losses(
         try:
             loss.bind(loss.pairs, student, teacher)
         except ValueError as error:
-            raise ValueError(f"distill.losses.{name}: {error}") from None
+            raise ValueError(f"distill.losses.{name}: {registry.words_of(error)}") from None
     return taps
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.core import registry
+from limbeck.core.contract import wrong_return
 from limbeck.core.errors import Diverged
 from limbeck.core.schedules import Schedule, schedule
 from limbeck.losses import Loss
@@ -150,18 +151,10 @@ class Objective(nn.Module):
 
 def check_value(name: str, value: Any) -> None:
     """Raise ValueError for what a loss must not return: no float alone. Nothing waits for it."""
-    if not isinstance(value, Tensor):
-        found = f"a {type(value).__name__}"
-    elif value.ndim:
-        found = f"a tensor of shape {tuple(value.shape)}"
-    elif not value.is_floating_point():
-        found = f"a tensor of {value.dtype}"
-    else:
+    if isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point():
         return
-    raise ValueError(
-        f"the loss `{name}` returned {found}; "
-        "it is to return one float: a scalar tensor, the mean over the units that count"
-    )
+    expected = "one float: a scalar tensor, the mean over the units that count"
+    raise wrong_return(f"the loss `{name}`", "__call__", value, expected)
 
 
 def loss_over_labels(

@@ -15,6 +15,7 @@ from torch import nn
 from limbeck.artifact import golden, manifest
 from limbeck.artifact.card import card
 from limbeck.core import registry
+from limbeck.core.contract import wrong_return
 from limbeck.core.files import write_bytes, write_json
 from limbeck.quantization.conversion import convert_model
 from limbeck.tasks import Encoded, Task, apart, collate
@@ -101,10 +102,8 @@ def write_graphs(
 def check_written(name: str, runtimes: Sequence[str], written: Any, folder: Path) -> None:
     """Raise ValueError where an exporter, perhaps somebody else's, did not write what it says."""
     if not isinstance(written, dict) or set(written) != set(runtimes):
-        raise ValueError(
-            f"the exporter `{name}` returned {written!r} from `export`; "
-            f"it is to return the file of each of its runtimes: {', '.join(runtimes)}"
-        )
+        expected = f"a dict of the file of each of its runtimes: {', '.join(runtimes)}"
+        raise wrong_return(f"the exporter `{name}`", "export", written, expected)
     for file in written.values():
         if not (folder / file).is_file():
             raise ValueError(f"the exporter `{name}` names the file {file!r} and did not write it")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from limbeck.core import registry, wording
-from limbeck.models import timm_models
+from limbeck.models import networks, timm_models
 from limbeck.models.hub import locate, quiet, reading
 from limbeck.models.pretrained import from_transformers
 
@@ -34,8 +34,7 @@ def create_model(
     # Networks, and heads that are not in the folder, draw from torch's global generator.
     torch.manual_seed(seed)
     if is_network(name):
-        network = registry.create("networks", name, options)
-        return network.build(len(task.labels), task.input.settings["channels"])
+        return networks.build(name, options, len(task.labels), task.input.settings["channels"])
     if options:
         key = next(iter(options))
         suggestion = wording.suggest(name, registry.names("networks"))
@@ -81,5 +80,9 @@ def build_network(header: dict[str, Any]) -> nn.Module:
     """A network, with new weights, by its header."""
     if header["name"].startswith(timm_models.PREFIX):
         return timm_models.create(header["name"], header["labels"], pretrained=False)
-    network = registry.create("networks", header["name"], header["options"])
-    return network.build(header["labels"], header["channels"])
+    return networks.build(
+        header["name"],
+        header["options"],
+        header["labels"],
+        header["channels"],
+    )

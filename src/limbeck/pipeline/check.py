@@ -46,7 +46,7 @@ class Checked:
         try:
             return check()
         except ValueError as error:
-            self.mistakes.append(str(error))
+            self.mistakes.append(registry.words_of(error))
             return None
 
 

@@ -7,6 +7,8 @@ a rounding is made for, whether a range learns a clipping bound, what a loss rea
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
+
 from limbeck.core import registry
 from limbeck.recipe import validate
 from limbeck.recipe.components import NamedComponent, known_keys, named_components
@@ -58,7 +60,8 @@ def resolved(recipe: Recipe) -> Recipe:
         keys = _keys_at(content, component.path)
         for key, parameter in registry.keys(component.family, component.name).items():
             if parameter.default is not parameter.empty:
-                keys.setdefault(key, parameter.default)
+                # As a recipe would write it: an Enum by its value.
+                keys.setdefault(key, to_jsonable_python(parameter.default))
         # The weight is the objective's key, which the loss's constructor does not have.
         if component.family == "losses":
             keys.setdefault("weight", 1.0)
@@ -88,7 +91,7 @@ def check_component(recipe: Recipe, component: NamedComponent) -> None:
             message = str(registry.WrongKey(error.reason, error.key, choices))
         raise recipe.mistake([*component.path, error.key], message) from None
     except ValueError as error:
-        raise recipe.mistake(component.path, str(error)) from None
+        raise recipe.mistake(component.path, registry.words_of(error)) from None
 
 
 def _create(component: NamedComponent) -> None:

@@ -122,7 +122,7 @@ def rehearse(
         except ValueError as error:
             # Some messages name their stage already.
             stage = rehearsal.doing.split()[0]
-            reason = str(error).removeprefix(f"{stage}: ")
+            reason = registry.words_of(error).removeprefix(f"{stage}: ")
             raise ValueError(f"{rehearsal.doing}: {reason}") from None
 
 

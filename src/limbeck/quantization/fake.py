@@ -31,13 +31,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.core.contract import wrong_return
 from limbeck.core.grids import Grid
 from limbeck.models.processes import row_share
 from limbeck.quantization.affine import dequantize, quantize
 from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.host_copy import HostCopy
 from limbeck.quantization.ranges import Fit, Range
-from limbeck.quantization.roundings import Rounding
+from limbeck.quantization.roundings import Rounding, check_rounded
 from limbeck.quantization.roundings.nearest import Nearest
 
 # A share of a bound: ten times float32's relative rounding error, so that the highest level stays
@@ -290,7 +291,9 @@ class FakeQuantizer(nn.Module):
 
     def to_levels(self, steps: Tensor) -> Tensor:
         """Values divided by their scale, rounded to levels, not yet clamped to the grid."""
-        return self.rounding.round(steps, self.grid, training=self.training)
+        levels = self.rounding.round(steps, self.grid, training=self.training)
+        check_rounded(self.rounding, "round", levels, steps)
+        return levels
 
     @property
     def column(self) -> tuple[int, ...]:
@@ -330,16 +333,14 @@ class FakeQuantizer(nn.Module):
         name = self.range_class.__name__
         is_pair = isinstance(fit, tuple) and len(fit) == 2
         if not is_pair or not all(isinstance(each, Tensor) for each in fit):
-            raise ValueError(
-                f"the range `{name}` returned {type(fit).__name__} from `fit`; "
-                "it is to return two tensors: a scale and a zero point for each group"
-            )
-        expected = tuple(self.log_scale.shape)
+            expected = "two tensors: a scale and a zero point for each group"
+            raise wrong_return(f"the range `{name}`", "fit", fit, expected)
+        shape = tuple(self.log_scale.shape)
         for what, values in zip(("scale", "zero point"), fit, strict=True):
-            if tuple(values.shape) != expected:
+            if tuple(values.shape) != shape:
                 raise ValueError(
                     f"the range `{name}` gave a {what} of shape {tuple(values.shape)}; "
-                    f"{expected[0]} groups were observed, so {expected} was expected"
+                    f"{shape[0]} groups were observed, so {shape} was expected"
                 )
             if not bool(values.isfinite().all()):
                 raise ValueError(f"the range `{name}` gave a {what} that is not finite")
@@ -356,7 +357,9 @@ class FakeQuantizer(nn.Module):
         values = self.rows(x.detach().float())
         scale = self.scale.view(self.column)
         zero_point = self.zero_point.view(self.column)
-        levels = self.rounding.round(values / scale, self.grid, training=False)
+        steps = values / scale
+        levels = self.rounding.round(steps, self.grid, training=False)
+        check_rounded(self.rounding, "round", levels, steps)
         return (levels + zero_point).view(x.shape)
 
 

@@ -22,7 +22,12 @@ from limbeck.quantization.fake import (
     dynamic,
     zero_on_device_of,
 )
-from limbeck.quantization.roundings import LayerRounding, ScaledRounding
+from limbeck.quantization.roundings import (
+    LayerRounding,
+    ScaledRounding,
+    check_finite,
+    check_rounded,
+)
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
@@ -85,7 +90,10 @@ class Quantized(nn.Module):
             weight = self.float_weight().detach()
             rows = weight.float().reshape(self.quantizer.groups, -1)
             scale = rounding.scale(rows)
+            check_rounded(rounding, "scale", scale, rows[:, 0])
+            check_finite(rounding, "scale", scale.log())
             self.quantizer.log_scale.data.copy_(scale.log())
+        check_finite(rounding, "round", self.quantizer.codes(self.float_weight()))
 
     def float_weight(self) -> Tensor:
         """What the integers stand for, (O, ...)."""
@@ -121,6 +129,8 @@ class Quantized(nn.Module):
             self.quantizer.grid,
             inputs_by_part.transpose(0, 1),
         )
+        check_rounded(rounding, "solve", rounded, rows)
+        check_finite(rounding, "solve", rounded)
         self.put(rounded.view_as(weight))
 
 

@@ -19,7 +19,11 @@ next row. A file that cannot be read at all is a ValueError.
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from limbeck.core.contract import described, wrong_return
+
 Row = dict[str, Any]
+
+SPLITS = ("train", "validation", "test", "unlabelled")
 
 
 class BadRow(ValueError):
@@ -53,6 +57,28 @@ class Source(Protocol):
     contract write them into the folder `path`; for ours they have some.
     """
 
-    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
+    def read(self, on_bad_row: OnBadRow) -> dict[str, list[Row]]:
         """The rows of each split that there is. Raises ValueError for what cannot be read."""
         ...
+
+
+def check_read(name: str, splits: Any) -> None:
+    """Raise ValueError where a source, perhaps somebody else's, did not return rows by split."""
+    source = f"the source `{name}`"
+    if not isinstance(splits, dict):
+        expected = "a dict of the list of rows of each split"
+        raise wrong_return(source, "read", splits, expected)
+    unknown = set(splits).difference(SPLITS)
+    if unknown or "train" not in splits:
+        raise ValueError(
+            f"{source} returned the splits {', '.join(map(str, splits)) or 'none'} from `read`; "
+            f"it is to return train, and of {', '.join(SPLITS[1:])} those that there are"
+        )
+    for split, rows in splits.items():
+        if not isinstance(rows, list):
+            raise ValueError(f"{source} returned {described(rows)} as {split}, not a list of rows")
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row, dict):
+                raise ValueError(
+                    f"{source} returned {described(row)} as row {number} of {split}, not a dict"
+                )

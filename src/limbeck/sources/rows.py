@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.sources import BadRow, OnBadRow, Row, fail
+from limbeck.sources import SPLITS, BadRow, OnBadRow, Row, fail
 from limbeck.sources._images import as_array
 
-SPLITS = ("train", "validation", "test", "unlabelled")
 SHOWN_CHARACTERS = 200  # of each cell of a bad row, which may be an image or a book
 
 

@@ -11,11 +11,12 @@ units), L layers.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
+from limbeck.core.contract import wrong_return
 from limbeck.data.batches import batches_of
 from limbeck.data.sampling import drawn_rows
 from limbeck.models.torch_batches import to_device
@@ -48,6 +49,15 @@ class Evidence:
     def batches_on(self, device: torch.device) -> list[Batch]:
         """The batches on the device of a model."""
         return [to_device(batch, device) for batch in self.batches]
+
+
+def check_cut(name: str, cut: Any) -> None:
+    """Raise ValueError where a surgery, perhaps somebody else's, returned no student."""
+    is_cut = isinstance(cut, Cut) and isinstance(cut.student, nn.Module)
+    if not is_cut or not isinstance(cut.preprocess, str | None):
+        found = cut.student if isinstance(cut, Cut) and not is_cut else cut
+        expected = "a `limbeck.surgeries.Cut` of a torch module, and of a text or None"
+        raise wrong_return(f"the surgery `{name}`", "cut", found, expected)
 
 
 # What every surgery has; those of plug-ins need not inherit from it.

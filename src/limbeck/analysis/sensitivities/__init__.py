@@ -7,14 +7,16 @@ plan's loss is the sum of its modules'. None of them needs a label.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from limbeck.core.contract import wrong_return
 from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
 from limbeck.models.precision import in_float64
@@ -86,6 +88,24 @@ class JudgedModel:
     def _num_weights(self, pair: tuple[str, str]) -> float:
         """What a module and a format take, relative to others."""
         return self.layers[pair[0]].weight.numel()
+
+
+def check_scores(name: str, scores: Any, judged: JudgedModel) -> None:
+    """Raise ValueError where a sensitivity, perhaps somebody else's, left a module unjudged."""
+    sensitivity = f"the sensitivity `{name}`"
+    if not isinstance(scores, dict) or set(scores) != set(judged.layers):
+        expected = f"a dict of the scores of each of {len(judged.layers)} modules"
+        raise wrong_return(sensitivity, "__call__", scores, expected)
+    for module, of_module in scores.items():
+        if not isinstance(of_module, dict) or set(of_module) != set(judged.formats):
+            expected = f"a dict of a number for each of {', '.join(judged.formats)}, by module"
+            raise wrong_return(sensitivity, "__call__", of_module, expected)
+        for form, nats in of_module.items():
+            if not isinstance(nats, float) or not math.isfinite(nats):
+                raise ValueError(
+                    f"{sensitivity} gave {module} in {form} the score {nats!r}; "
+                    "a finite float was expected, in nats a unit"
+                )
 
 
 def fitted(layer: Quantized, form: str) -> FakeQuantizer:

@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from limbeck.core import registry
+from limbeck.core.contract import wrong_return
 
 # Input arrays by name to the array of logits. Names that the graph does not read are ignored.
 Graph = Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -72,11 +73,8 @@ def _checked(graph: Graph, runtime: str) -> Graph:
         logits = graph(inputs)
         rows = len(next(iter(inputs.values())))
         if not isinstance(logits, np.ndarray) or logits.ndim < 2 or len(logits) != rows:
-            found = getattr(logits, "shape", type(logits).__name__)
-            raise ValueError(
-                f"the runtime `{runtime}` answered {rows} rows with {found}; "
-                "it is to return an array of logits whose first axis is the rows"
-            )
+            expected = f"an array of logits of {rows} rows"
+            raise wrong_return(f"the runtime `{runtime}`", "open(...)(inputs)", logits, expected)
         return logits
 
     return run

@@ -6,13 +6,37 @@ sentence and the place alone, never on what is asked beside it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
+
+from limbeck.core.contract import wrong_return
 
 # The words of a sentence, and the index of the one that is to be replaced.
 Place = tuple[Sequence[str], int]
 
 # For each place the words that may stand there, the likeliest first; none where nothing fits.
 Propose = Callable[[Sequence[Place]], list[list[str]]]
+
+
+def checked(name: str, propose: Any) -> Propose:
+    """What an augmenter, perhaps somebody else's, opened; it refuses candidates that are none.
+
+    Raises ValueError where it opened nothing that can be asked.
+    """
+    augmenter = f"the augmenter `{name}`"
+    if not callable(propose):
+        raise wrong_return(augmenter, "open", propose, "a function of places")
+
+    def run(places: Sequence[Place]) -> list[list[str]]:
+        proposed = propose(places)
+        if not isinstance(proposed, list) or len(proposed) != len(places):
+            expected = f"a list of words for each of {len(places)} places"
+            raise wrong_return(augmenter, "open(...)(places)", proposed, expected)
+        for words in proposed:
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise wrong_return(augmenter, "open(...)(places)", words, "words for each place")
+        return proposed
+
+    return run
 
 
 class Augmenter(Protocol):

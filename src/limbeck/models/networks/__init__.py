@@ -1,5 +1,29 @@
-"""Small networks of our own, one a file, by name.
+"""Small networks of our own, one a file, by name."""
 
-`build(num_labels, channels)` gives a torch module with new weights. Its `blocks` are its layers,
-its input is called `pixel_values` (B, C, H, W), and its output is logits (B, V).
-"""
+from typing import Any, Protocol
+
+from torch import nn
+
+from limbeck.core import registry
+from limbeck.core.contract import wrong_return
+
+
+class Network(Protocol):
+    """One file, one network; its constructor's arguments are its recipe keys."""
+
+    def build(self, num_labels: int, channels: int) -> nn.Module:
+        """A torch module with new weights, drawn from torch's global generator.
+
+        Its input is called `pixel_values` (B, C, H, W), and its output is logits (B, V). Its
+        `blocks` are its layers, which losses on hidden maps and surgeries find by that name.
+        """
+        ...
+
+
+def build(name: str, options: dict[str, Any], num_labels: int, channels: int) -> nn.Module:
+    """A network by its name and its recipe keys. Raises ValueError where it gives no module."""
+    network: Network = registry.create("networks", name, options)
+    model = network.build(num_labels, channels)
+    if not isinstance(model, nn.Module):
+        raise wrong_return(f"the network `{name}`", "build", model, "a torch module")
+    return model

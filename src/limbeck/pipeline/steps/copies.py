@@ -31,7 +31,7 @@ from limbeck.core import registry
 from limbeck.core.events import track
 from limbeck.core.files import write_bytes
 from limbeck.core.store import Store
-from limbeck.data.augmenters import Place, Propose
+from limbeck.data.augmenters import Place, Propose, checked
 from limbeck.data.splits import Splits
 from limbeck.data.transfer import without_labels
 from limbeck.pipeline.stage import Stage
@@ -96,7 +96,7 @@ def with_copies(splits: Splits, run: Copying) -> Splits:
 
     def build(folder: Path) -> None:
         # Loaded here, and not where the copies are found.
-        propose = augmenter.open(model)
+        propose = checked(settings.method, augmenter.open(model))
         starts = range(0, len(splits.labelled), CHUNK)
         for start in track(starts, lambda start: 1.0, run.store.tell):
             path = folder / f"rows-{start:08}.jsonl"

@@ -10,7 +10,7 @@ from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.stored_model import StoredModel, saver
 from limbeck.recipe.model import Recipe
-from limbeck.surgeries import Cut, Evidence, Surgery
+from limbeck.surgeries import Cut, Evidence, Surgery, check_cut
 
 
 def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) -> StoredModel:
@@ -62,6 +62,7 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
             cut = Cut(model)
         else:
             cut = surgery.cut(model, Evidence(task, rows))
+            check_cut(settings.surgery or "", cut)
         text = task.preprocess if cut.preprocess is None else cut.preprocess
         cut_task = run.task_class(run.data.labels, text)
         save = saver(run, cut_task, name, options)

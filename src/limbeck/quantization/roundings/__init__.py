@@ -12,10 +12,11 @@ Shapes: N positions, O outputs, D inputs of a layer (of a convolution channels x
 before them are parts of a grouped convolution, or none.
 """
 
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from limbeck.core.contract import wrong_return
 from limbeck.core.grids import GRIDS, Grid
 
 
@@ -94,6 +95,31 @@ class LayerRounding(Protocol):
             (..., O, D), each a level of the grid times its scale.
         """
         ...
+
+
+def check_rounded(
+    rounding: object,
+    method: str,
+    rounded: Any,
+    values: Tensor,
+) -> None:
+    """Raise ValueError where a rounding, perhaps somebody else's, gave no value for each.
+
+    Nothing waits for the device: whether the values are finite is asked by `check_finite`.
+    """
+    is_tensor = isinstance(rounded, Tensor) and rounded.is_floating_point()
+    if not is_tensor or rounded.shape != values.shape:
+        expected = f"floats of shape {tuple(values.shape)}"
+        raise wrong_return(f"the rounding `{type(rounding).__name__}`", method, rounded, expected)
+
+
+def check_finite(rounding: object, method: str, rounded: Tensor) -> None:
+    """Raise ValueError where a rounding gave values that are not finite; the host waits for it."""
+    if not bool(rounded.isfinite().all()):
+        raise ValueError(
+            f"the rounding `{type(rounding).__name__}` gave values from `{method}` that are not "
+            "finite, for weights that are"
+        )
 
 
 def mismatch(rounding: object, weights: str) -> str | None:
