@@ -1,5 +1,6 @@
 """`train.device`: what each choice stands for, and what is said where it is not to be had."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,12 @@ def test_bfloat16_is_asked_only_where_it_is(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_gpu_gives_its_name_to_the_key() -> None:
     place = devices.open_place("cuda")
     assert place.describe()["device_name"] == torch.cuda.get_device_name()
+
+
+def test_variables_of_accelerate_change_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    place = devices.open_place("cpu")
+    assert place.accelerator.mixed_precision == "no"
+    assert place.accelerator.distributed_type.value == "NO"
+    assert os.environ["ACCELERATE_MIXED_PRECISION"] == "fp8"

@@ -217,3 +217,26 @@ def test_a_port_that_is_taken_is_told(say: Setter) -> None:
         own = Launch(0, 2, "127.0.0.1", taken.getsockname()[1])
         with pytest.raises(ValueError, match="process 0 cannot listen there"):
             rendezvous.meet(own, print, give_up_seconds=1)
+
+
+def test_a_host_that_nobody_knows_is_told_at_once(say: Setter) -> None:
+    say()
+    for index in (0, 1):
+        own = Launch(index, 2, "no-such-host.invalid", 29500)
+        with pytest.raises(ValueError, match=r"no-such-host\.invalid: no machine of that name"):
+            rendezvous.meet(own, print)
+
+
+def test_a_process_that_is_ended_with_others_does_not_promise_to_go_on(
+    say: Setter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop() -> None:
+        with exits.resumable():
+            raise KeyboardInterrupt
+
+    say(**WELL)
+    assert exits.exit_status(stop) == 3
+    assert "What another one says is why" in capsys.readouterr().err
+    say()
+    assert exits.exit_status(stop) == 3
+    assert capsys.readouterr().err == "limbeck: stopped; the same command goes on from here\n"

@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
+from limbeck.distillation.conflict import ConflictProbe, products_of
+from limbeck.distillation.objective import Objective
 from limbeck.models import processes
 
 COUNTS = (5, 3)  # rows of each process
@@ -44,15 +46,25 @@ def state(net: nn.Module) -> dict[str, torch.Tensor]:
     return gradients | dict(net.named_buffers())
 
 
+def products(net: nn.Module, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What `distill.balance` looks at: two terms' gradients in the first layer, by one another."""
+    probe = ConflictProbe(Objective([]), [net.get_parameter("0.weight")], print)
+    terms = {"task": loss(outputs), "square": outputs.square().mean()}
+    found = products_of({name: probe.gradient(term) for name, term in terms.items()})
+    return {f"product of {one} and {other}": value for (one, other), value in found.items()}
+
+
 def step_of_one_process(rank: int, out: Path) -> None:
     """What each of the two does: the rank and the address are in the environment."""
     torch.distributed.init_process_group("gloo")
     net = model()
     processes.normalise_over_processes(net)
     own = net(images().split(COUNTS)[rank])
-    loss(processes.gather_rows(own, COUNTS)).backward()
+    outputs = processes.gather_rows(own, COUNTS)
+    probed = products(net, outputs)
+    loss(outputs).backward()
     processes.average_gradients(list(net.parameters()))
-    save_file(state(net), out)
+    save_file(state(net) | probed, out)
     torch.distributed.destroy_process_group()
 
 
@@ -75,9 +87,12 @@ def test_a_shared_step_is_the_step_of_one_process(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
     net = model()
-    loss(net(images())).backward()
-    expected = state(net)
-    assert len(expected) == 8 + 6  # two of each: weights and biases of 4 layers; 3 of 2 norms
+    outputs = net(images())
+    expected = products(net, outputs)
+    loss(outputs).backward()
+    expected |= state(net)
+    # Three products; weights and biases of 4 layers; 3 buffers of 2 norms.
+    assert len(expected) == 3 + 8 + 6
     for out in outs:
         found = load_file(out)
         assert found.keys() == expected.keys()

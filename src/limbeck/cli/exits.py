@@ -20,9 +20,16 @@ MISTAKE = 2  # the user's, as click answers a wrong command
 RESUMABLE = 3
 INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended: 128 + SIGINT
 
-# What a process waits for `torchrun` to end it, which looks ten times a second; processes that meet
-# the same mistake meet it within a second or two.
-OTHERS_FIRST_SECONDS = 4.0
+# What a process waits for `torchrun` to end it, once process 0 has left. Processes that meet the
+# same mistake meet it within a second or two, but leaving can take several where cores are few.
+OTHERS_FIRST_SECONDS = 15.0
+
+STOPPED = "stopped; the same command goes on from here"
+# Why is known to the process that ended first; one that was killed has said nothing.
+STOPPED_WITH_OTHERS = (
+    "stopped, as all processes of this run are where one has ended. What another one says is why; "
+    "if none says anything, the same command goes on from here"
+)
 
 # Modules of the extra `train`: one that is missing is the installation's fault, not ours.
 OF_THE_EXTRA_TRAIN = {
@@ -155,7 +162,7 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted("stopped; the same command goes on from here") from None
+        raise Interrupted(STOPPED_WITH_OTHERS if launch.is_one_of_several() else STOPPED) from None
 
 
 def answer_sigterm_as_ctrl_c() -> None:

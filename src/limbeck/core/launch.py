@@ -116,6 +116,14 @@ def process_index() -> int:
         return 0
 
 
+def is_one_of_several() -> bool:
+    """Whether other processes train with this one; not where the variables do not fit."""
+    try:
+        return read().num_processes > 1
+    except ValueError:
+        return False
+
+
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Inside, no variable says that there are several processes."""

@@ -35,6 +35,7 @@ from limbeck.losses import masked_mean
 from limbeck.models.layers import layer_names
 from limbeck.models.likelihood import LIKELIHOODS
 from limbeck.models.precision import widest_dtype
+from limbeck.models.processes import mean_over_processes
 from limbeck.models.taps import Outputs
 
 DROWNS = 0.97  # a term's share of all pulls from which on the others count for nothing
@@ -116,7 +117,8 @@ class ConflictProbe:
         for gradient, parameter in zip(found, self.layer, strict=True):
             # A term need not reach every matrix of the layer.
             gradients.append(torch.zeros_like(parameter) if gradient is None else gradient)
-        return gradients
+        # Of the whole batch, whichever process read which of its rows.
+        return mean_over_processes(gradients)
 
     def warn_of_drowning(
         self,

@@ -218,27 +218,36 @@ def normalise_over_processes(model: nn.Module) -> None:
             setattr(parent, name, whole)
 
 
+def mean_over_processes(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The mean of all processes' tensors, which have the same shapes everywhere; one collective.
+
+    Raises:
+        Interrupted: a process of the run is gone.
+    """
+    if num_processes() == 1 or not tensors:
+        return tensors
+    flat = torch.cat([each.flatten() for each in tensors])
+    with told_when_lost():
+        distributed.all_reduce(flat)
+    flat /= num_processes()
+    parts = flat.split([each.numel() for each in tensors])
+    return [part.view_as(each) for part, each in zip(parts, tensors, strict=True)]
+
+
 def average_gradients(parameters: list[nn.Parameter]) -> None:
-    """Give every process the mean of all processes' gradients, in place; one collective in all.
+    """Give every process the mean of all processes' gradients, in place.
 
     A parameter without a gradient has none on any process: all run the same graph.
 
     Raises:
         Interrupted: a process of the run is gone.
     """
-    gradients = [each.grad for each in parameters if each.grad is not None]
-    if num_processes() == 1 or not gradients:
+    if num_processes() == 1:
         return
-    flat = torch.cat([each.flatten() for each in gradients])
-    with told_when_lost():
-        distributed.all_reduce(flat)
-    flat /= num_processes()
-    # Copied back into the tensors that the optimizer reads.
-    start = 0
-    for gradient in gradients:
-        stop = start + gradient.numel()
-        gradient.copy_(flat[start:stop].view_as(gradient))
-        start = stop
+    gradients = [each.grad for each in parameters if each.grad is not None]
+    # Into the tensors that the optimizer reads.
+    for gradient, mean in zip(gradients, mean_over_processes(gradients), strict=True):
+        gradient.copy_(mean)
 
 
 def broadcast_value(value: Any) -> Any:

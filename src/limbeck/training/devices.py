@@ -9,6 +9,7 @@ Scores that a verdict or parity stands on are computed on the CPU in float32.
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -227,10 +228,10 @@ def _accelerator(device: torch.device) -> Any:
 
     if device.type == "cpu":
         threads = os.environ.get(THREADS) or str(torch.get_num_threads())
-        with _environment(THREADS, threads):
+        with _environment({THREADS: threads}):
             return Accelerator(cpu=True)
     # A variable and no argument: accelerate has none that names one device of several.
-    with _environment(OVERRIDE, str(device)):
+    with _environment({OVERRIDE: str(device)}):
         return Accelerator()
 
 
@@ -239,18 +240,24 @@ def _is_distributed() -> bool:
 
 
 @contextlib.contextmanager
-def _environment(name: str, value: str) -> Any:
-    """Inside, the environment variable `name` is `value`."""
-    before = os.environ.get(name)
-    os.environ[name] = value
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Inside, the environment variables are `values`, and accelerate's others are not set.
+
+    They would ask for a precision or a placement that the recipe does not name.
+    """
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith("ACCELERATE_"):
+            del os.environ[name]
+    os.environ.update(values)
     try:
         yield
     finally:
-        # Put back, for `resolve` reads it too: the next run would take it for the user's wish.
-        if before is None:
+        # Put back, for `resolve` reads them too: the next run would take them for the user's wish.
+        for name in values:
             del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name in before.keys() - os.environ.keys():
+            os.environ[name] = before[name]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:

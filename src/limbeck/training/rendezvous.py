@@ -78,8 +78,10 @@ def meet(own: Launch, tell: Reporter, *, give_up_seconds: float = GIVE_UP_SECOND
         group.
 
     Raises:
-        ValueError: they did not all come, or two have one number; with the cure.
+        ValueError: they did not all come, two have one number, or no machine has that name; with
+            the cure.
     """
+    _check_host(own)
     patience = Patience(own, tell, give_up_seconds)
     store = _open(own, patience)
     try:
@@ -119,6 +121,17 @@ def _open(own: Launch, patience: Patience) -> Any:
             f"{own.address}: process 0 cannot listen there; another program does, or another "
             f"process with {launch.RANK}=0. Say another {launch.HOST} or {launch.PORT}. "
             f"{launch.cure()}"
+        ) from error
+
+
+def _check_host(own: Launch) -> None:
+    """Raise ValueError where no machine has the name: torch would ask for it over and over."""
+    try:
+        socket.getaddrinfo(own.host, own.port)
+    except OSError as error:
+        raise ValueError(
+            f"{launch.HOST}={own.host}: no machine of that name is known here ({error.strerror}). "
+            f"Say the name or the number of the machine of process 0. {launch.cure()}"
         ) from error
 
 
