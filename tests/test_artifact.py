@@ -119,9 +119,14 @@ def test_a_changed_or_missing_file_is_named(artifact: Path, name: str) -> None:
     ("change", "message"),
     [
         ({"schema": 2}, "this version of limbeck reads schema 1"),
-        ({"task": "text-classificatoin"}, "names a task or a graph that is not here"),
-        ({"task": ["text-classification"]}, "manifest"),
-        ({"graphs": []}, "names a task or a graph that is not here"),
+        ({"task": "text-classificatoin"}, "no package here offers the task `text-classificatoin`"),
+        (
+            {"task": "their-task", "plug_ins": {"tasks/their-task": "Their.Package"}},
+            "The package Their.Package offered it where the artifact was made",
+        ),
+        ({"task": "their-task", "plug_ins": 3}, "Install the package that offers it"),
+        ({"task": ["text-classification"]}, "no package here offers the task"),
+        ({"graphs": []}, "names no graph"),
         ({"graphs": [{"runtime": "table"}]}, "not a manifest of limbeck"),
         ({"graphs": [{"runtime": "table", "file": "other.npy"}]}, "leaves a file out"),
         ({"files": {}}, "leaves a file out"),
@@ -163,7 +168,7 @@ def test_what_is_no_artifact_and_what_it_does_not_offer(artifact: Path) -> None:
 
 def test_a_runtime_that_is_gone_is_said(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [each for each in sys.path if not each.endswith("site")])
-    with pytest.raises(ValueError, match="runtimes has no component `table`"):
+    with pytest.raises(ValueError, match="no package here offers the runtime `table`"):
         limbeck.load(artifact)
 
 

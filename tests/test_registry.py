@@ -161,7 +161,7 @@ def test_a_component_that_two_packages_offer_is_an_error(monkeypatch: pytest.Mon
     plug_in(monkeypatch, "ball", "collections:OrderedDict")
     with pytest.raises(
         ValueError,
-        match=r"more than one component `ball`: limbeck\.toys\.ball and collections:OrderedDict",
+        match=r"more than one component `ball`: limbeck's own limbeck\.toys\.ball; collections:",
     ):
         registry.load("toys", "ball")
     assert registry.load("toys", "soft_toy").__name__ == "SoftToy"

@@ -21,9 +21,13 @@ from limbeck.core.grids import GRIDS
 from limbeck.data import augmenters
 from limbeck.exporters.writing import write_graphs
 from limbeck.models import networks
+from limbeck.models.dataflow import Flow
+from limbeck.quantization.after_training import apply_rewrite
 from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.post_training import components_tried
 from limbeck.quantization.ranges.minmax import Minmax
 from limbeck.quantization.swap import Normed
+from limbeck.recipe.model import Quantize
 from limbeck.surgeries import Cut, check_cut
 
 LOSS = '''"""A loss."""
@@ -274,12 +278,13 @@ def test_a_runtime_that_answers_no_logits_is_named(
 
 
 def test_a_choice_by_trial_passes_over_what_is_broken(offer: Offer) -> None:
-    from limbeck.pipeline.steps.quantizing import _all_tried
-
-    offer("class Mine:\n    pass", family="roundings")
-    tried = _all_tried()
-    assert ("roundings", "nearest") in tried
-    assert ("roundings", "mine") not in tried
+    offer("class Mine:\n    pass", family="ranges")
+    tried = components_tried(Quantize(when="after"))
+    assert ("ranges", "mse") in tried
+    assert ("roundings", "gptq") in tried
+    assert ("ranges", "mine") not in tried
+    named = components_tried(Quantize(when="after", range="mse", rounding="nearest", equalize={}))
+    assert named == [("ranges", "mse"), ("roundings", "nearest")]
 
 
 SOURCE = """
@@ -482,7 +487,7 @@ def test_an_augmenter_that_proposes_no_words_is_named(opened: Any, message: str)
         ({}, "the scores of each of 1 modules"),
         ({"0": 1.0}, "a number for each of int8"),
         ({"0": {"int8": torch.tensor(1.0)}}, "gave 0 in int8 the score tensor"),
-        ({"0": {"int8": math.nan}}, "a finite float was expected"),
+        ({"0": {"int8": math.nan}}, "a finite float of 0 or more"),
     ],
 )
 def test_a_sensitivity_that_leaves_modules_unjudged_is_named(scores: Any, message: str) -> None:
@@ -490,3 +495,100 @@ def test_a_sensitivity_that_leaves_modules_unjudged_is_named(scores: Any, messag
     judged = JudgedModel(torch.nn.Sequential(layer), [], ["int8"])
     with pytest.raises(ValueError, match=f"the sensitivity `mine` .*{message}"):
         check_scores("mine", scores, judged)
+
+
+EQUALIZER = """
+import torch
+from torch import nn
+
+
+class Mine:
+    def arrange(self, model, flow):
+        pass
+
+    @torch.no_grad()
+    def apply(self, model, flow, forwards):
+        LINE
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("model.extra = nn.Linear(1, 1)", "added or took away parameters in `apply`"),
+        ("model[0].weight.mul_(3)", "changed what the float model answers by"),
+        ("model[0].weight.fill_(float('nan'))", "changed what the float model answers by nan"),
+    ],
+)
+def test_a_rewrite_that_is_none_is_named(line: str, message: str, offer: Offer) -> None:
+    offer(EQUALIZER.replace("LINE", line), family="equalizers")
+    rewrite = registry.create("equalizers", "mine")
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=f"the equalizer `Mine` {message}"):
+        apply_rewrite(rewrite, model, Flow(), [lambda net: net(torch.ones(4, 3))])
+
+
+TASK = """
+import numpy as np
+from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.heads.one_label import OneLabelWithAuc
+
+
+class _Head(OneLabelWithAuc):
+    pass
+    CHANGE
+
+
+class Mine(ImageClassification):
+    head_type = _Head
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("def ranked(self, scored, weights): return None", "returned None from `ranked`"),
+        ("def ranked(self, scored, weights): return {}", "its `metric_names` are"),
+        ("def statistics(self, scored): return np.ones(3)", "from `statistics`; it is to return"),
+        ("def metrics(self, totals): return {'kappa': totals[..., 0]}", "computes kappa"),
+        ("def decode(self, row, logits): return {'p': logits[0]}", "answered from `decode` with"),
+        ("def details(self, scored): return {1: np.ones(2)}", "answered from `details` with"),
+        ("def decisions(self, scored): return None", "returned None from `decisions`"),
+        ("metric = 'kappa'", "says metric = 'kappa'"),
+        ("likelihood = 'gamma'", "says likelihood = 'gamma'"),
+        ("hard_loss = 'no_such'", "says hard_loss = 'no_such'"),
+        ("metric_names = 'kappa'", "its `metric_names` is 'kappa', not tuple"),
+    ],
+)
+def test_a_task_that_cannot_judge_is_named_before_a_training(
+    change: str, message: str, offer: Offer, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    offer(TASK.replace("CHANGE", change), family="tasks")
+    recipe = tmp_path / "recipe.yaml"
+    text = RECIPE.replace("image-classification", "mine").replace("mine: {}", "kl: {}")
+    recipe.write_text(text)
+    assert message in refused("check", recipe)
+
+
+def test_a_task_without_a_head_is_not_complete(offer: Offer) -> None:
+    joined = "from limbeck.tasks.joined import JoinedTask\n\n\nclass Mine(JoinedTask):\n    pass"
+    offer(joined, family="tasks")
+    with pytest.raises(ValueError, match=r"its class has no `metric` \(.*no attribute 'head_type'"):
+        registry.load("tasks", "mine")
+
+
+def test_the_task_of_a_plug_in_is_spelt_as_ours(
+    offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(TASK.replace("CHANGE", "pass"), family="tasks")
+    point = EntryPoint("star_image", "offered:Mine", "limbeck.tasks")
+    monkeypatch.setattr(registry, "entry_points", EntryPoints([point]).select)
+    assert "star-image" in registry.names("tasks")
+    assert registry.load("tasks", "star-image").__name__ == "Mine"
+
+
+def test_a_misspelt_key_of_a_rewrite_is_told(refused: Callable[..., str], tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    quantize = "quantize: {when: after, equalize: {cross_layer: {absrb: true}}}"
+    recipe.write_text(RECIPE.replace("mine: {}", "kl: {}") + quantize)
+    assert "Did you mean `absorb`?" in refused("check", recipe)

@@ -18,6 +18,7 @@ from limbeck.core.files import file_digest
 from limbeck.models.create import create_model
 from limbeck.models.weights import WEIGHTS, model_state
 from limbeck.pipeline import compatibility
+from limbeck.pipeline.check import check
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import parse
 from limbeck.tasks.text_classification import TextClassification
@@ -60,6 +61,8 @@ train: {{epochs: {epochs}, learning_rate: 5.0e-3, batch_tokens: 256, max_tokens:
 
 def test_an_encoder_learns_from_texts_and_is_a_teacher_after(tmp_path: Path) -> None:
     asked = recipe(tmp_path / "texts", write_texts(tmp_path / "texts"), epochs=40)
+    # It packs rows: more rows than what the model reads.
+    assert check(asked).mistakes == []
     report = limbeck.run(asked, tmp_path / "run")
     mean, (seed,) = report["arms"]["plain"]["mean"], report["arms"]["plain"]["seeds"]
     shares = frequencies(tmp_path / "texts")

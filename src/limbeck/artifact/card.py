@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from limbeck.artifact.manifest import plug_ins_of
 from limbeck.core import registry
 
 Json = dict[str, Any]
@@ -50,6 +51,9 @@ def card(
         "Trained and quantized by `limbeck`. "
         "This folder is complete: it runs without the code that trained it."
     )
+    packages = sorted(set(plug_ins_of(task, graphs).values()))
+    if packages:
+        lines += ["", f"It is opened with {', '.join(packages)}, which must be installed beside."]
     lines += _table("format", "value", formats)
     lines += _table("quality on the test split", "value", qualities)
     # A regression and an embedding have none.

@@ -18,6 +18,9 @@ from limbeck.core.files import file_digest, read_json, write_json
 MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"
 SCHEMA = 1
+# The manifest's key for the packages of others without which the artifact cannot be opened; it is
+# there only where there are some.
+PLUG_INS = "plug_ins"
 
 
 class BrokenArtifact(ValueError):
@@ -40,6 +43,9 @@ def write(folder: Path, task: str, graphs: Sequence[Mapping[str, str]]) -> None:
     paths = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST]
     digests = {path.name: file_digest(path) for path in paths}
     content = {"schema": SCHEMA, "task": task, "graphs": list(graphs), "files": digests}
+    plug_ins = plug_ins_of(task, graphs)
+    if plug_ins:
+        content[PLUG_INS] = plug_ins
     write_json(folder / MANIFEST, content)
 
 
@@ -56,15 +62,17 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest: dict[str, Any] = read_json(path)
-        complete = _is_complete(manifest)
+        known = manifest["task"] in registry.names("tasks")
+        complete = known and _is_complete(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise BrokenArtifact(
             f"{path}: not a manifest of limbeck ({error}). Export the artifact again"
         ) from None
+    if not known:
+        raise BrokenArtifact(f"{path}: {_why_no_task(manifest)}")
     if not complete:
         raise BrokenArtifact(
-            f"{path}: names a task or a graph that is not here, or leaves a file out. "
-            "Export the artifact again"
+            f"{path}: names no graph, or leaves a file out. Export the artifact again"
         )
     # A later schema may mean other things by the same names.
     if manifest.get("schema") != SCHEMA:
@@ -77,15 +85,38 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def _why_no_task(manifest: dict[str, Any]) -> str:
+    """The message for a task that nothing offers that is installed here."""
+    task = manifest["task"]
+    plug_ins = manifest.get(PLUG_INS)
+    package = plug_ins.get(f"tasks/{task}") if isinstance(plug_ins, dict) else None
+    cure = "Install the package that offers it, or export the artifact again"
+    if package:
+        cure = f"The package {package} offered it where the artifact was made. Install it here"
+    return f"no package here offers the task `{task}`. {cure}"
+
+
+def plug_ins_of(task: str, graphs: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """FAMILY/NAME -> the package that offers it, of what opens an artifact and is not limbeck's."""
+    needed = [("tasks", task)]
+    needed += [("runtimes", graph["runtime"]) for graph in graphs]
+    found = {}
+    for family, name in needed:
+        package = registry.package_of(family, name)
+        if package:
+            found[f"{family}/{name}"] = package
+    return found
+
+
 def _is_complete(manifest: dict[str, Any]) -> bool:
-    """Whether the task is known and every file that loading reads is vouched for by a digest.
+    """Whether there is a graph, and every file that loading reads is vouched for by a digest.
 
     Raises ValueError, KeyError or TypeError for what has not the shape of a manifest.
     """
     listed = dict(manifest["files"]).keys()
     # Both keys are read, so that a graph without one of them is refused here.
     graphs = [(graph["runtime"], graph["file"]) for graph in manifest["graphs"]]
-    if not graphs or manifest["task"] not in registry.names("tasks"):
+    if not graphs:
         return False
     task = registry.load("tasks", manifest["task"])
     needed = {"labels.json", GOLDEN, task.preprocess_file}

@@ -83,11 +83,12 @@ def _class_variables(contract: type) -> dict[str, Any]:
 
 def _wrong_value(component: type, contract: type, name: str) -> list[str]:
     """Why a class variable is not what the contract says: a text where a tuple is asked for."""
-    value = getattr(component, name, None)
     (kind,) = get_args(_class_variables(contract)[name])
-    # A property of the class's objects cannot be seen here, nor a field without a default.
-    if value is None or isinstance(value, property) or inspect.isdatadescriptor(value):
-        return []
+    try:
+        # A recipe is checked by the class, before there is an object.
+        value = getattr(component, name)
+    except AttributeError as error:
+        return [f"its class has no `{name}` ({error})"]
     try:
         _adapter(kind).validate_python(value)
     except ValidationError:

@@ -99,7 +99,7 @@ class WrongKey(ValueError):
 def names(family: str) -> list[str]:
     """Every component of `family`, sorted, as a recipe spells it."""
     # Entry points are metadata of installed packages: reading them imports nothing.
-    plug_ins = _plug_ins(family).names
+    plug_ins = {_spelt(family, point.name) for point in _plug_ins(family)}
     return sorted(plug_ins | _modules(family).keys())
 
 
@@ -121,16 +121,17 @@ def load(family: str, name: str) -> Any:
     Raises ValueError for an unknown name, with the nearest ones; where two packages offer it; where
     a plug-in cannot be imported; and where the class lacks what its family asks for.
     """
-    plug_ins = _plug_ins(family).select(name=name)
+    plug_ins = [point for point in _plug_ins(family) if _spelt(family, point.name) == name]
     module = _module(family, name)
-    offers = [module] if module else []
-    offers += [point.value for point in plug_ins]
+    offers = [f"limbeck's own {module}"] if module else []
+    offers += [f"{point.value} of {_package_of(point)}" for point in plug_ins]
     if not offers:
         raise ValueError(_why_unknown(family, name))
     if len(offers) > 1:
         raise ValueError(
-            f"{family} has more than one component `{name}`: {' and '.join(offers)}. "
-            "Uninstall all but one"
+            f"{family} has more than one component `{name}`: {'; '.join(offers)}. "
+            f"Leave one: `pip uninstall {_package_of(plug_ins[-1])}`, or name its entry point "
+            "otherwise"
         )
     if module:
         component = getattr(importlib.import_module(module), class_name(name))
@@ -214,7 +215,9 @@ def _last_frame(error: BaseException) -> tuple[str | None, bool]:
 
 def _why_refused(family: str, point: EntryPoint, reason: str) -> str:
     """The message for a plug-in that gives no component."""
-    line = f'{point.name} = "package.module:{class_name(point.name)}"'
+    # The name may be anything, and a class's may not.
+    name = class_name(re.sub(r"\W", "_", point.name))
+    line = f'{point.name} = "package.module:{name}"'
     return (
         f"{family}: the plug-in `{point.name}` ({point.value}) {reason}. An entry point names a "
         f"module and a class: {line}"
@@ -322,6 +325,19 @@ def file_stem(family: str, name: str) -> str:
 def class_name(name: str) -> str:
     """`soft_cross_entropy` to `SoftCrossEntropy`."""
     return "".join(word.capitalize() for word in re.split("[-_]", name))
+
+
+def package_of(family: str, name: str) -> str | None:
+    """The installed package that offers a component, as `pip` calls it; None for limbeck's own."""
+    for point in _plug_ins(family):
+        if _spelt(family, point.name) == name:
+            return _package_of(point)
+    return None
+
+
+def _package_of(point: EntryPoint) -> str:
+    """The installed package that offers an entry point, as `pip` calls it."""
+    return point.dist.name if point.dist else point.module.split(".")[0]
 
 
 def _plug_ins(family: str) -> EntryPoints:

@@ -46,7 +46,7 @@ from limbeck.pipeline.volumes import Volume, spread, units_of
 from limbeck.quantization.progressive import beginnings
 from limbeck.recipe.model import Recipe, Train, Verdict
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, Task, packed
+from limbeck.tasks import Encoded, Task, check_answers, packed
 from limbeck.training.checkpoints import History
 from limbeck.training.job import Job, measure_nothing
 from limbeck.training.loop import Training, all_batches, batch_budget, refuse_small_batches
@@ -200,6 +200,8 @@ class Rehearsal:
         # 4. What follows the arms, again once.
         self.seeds = 1
         shipped = done[judged_arm(done)]
+        self.doing = "evaluate"
+        check_answers(shipped.task, context.data.test, shipped.scored)
         if shipped.artifact:
             analyse_layers(context, shipped)
         self.measure_latency(list(done.values()))

@@ -27,6 +27,9 @@ from limbeck.quantization.swap import (
 # Positions (tokens, or pixels) that a layer is rounded for: five for each input of the widest
 # layers of a BERT of the usual size (3072), whose second moments are estimated from them.
 MAX_POSITIONS = 16384
+# Of the length of the logits: what a rewrite may change a float model's answers by. Rewrites are
+# exact but for rounding in float32; absorbing biases cuts off one value in a thousand.
+MOST_CHANGE = 0.1
 
 
 def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) -> None:
@@ -87,7 +90,7 @@ def quantize_after_training(
             rewrites.append(equalizer)
     # 1. The float model is rewritten, and observed as it is to be matched.
     for rewrite in rewrites:
-        rewrite.apply(model, flow, forwards)
+        apply_rewrite(rewrite, model, flow, forwards)
     for correction in corrections:
         correction.observe(model, flow, forwards)
     # 2. It is quantized.
@@ -97,6 +100,46 @@ def quantize_after_training(
     # 3. What is left of the error is corrected.
     for correction in corrections:
         correction.apply(model, flow, forwards)
+
+
+def apply_rewrite(
+    rewrite: Equalizer,
+    model: nn.Module,
+    flow: Flow,
+    forwards: Sequence[Callable[[nn.Module], Any]],
+) -> None:
+    """Rewrite a float model in place, and look whether it still answers as before.
+
+    Raises:
+        ValueError: it does not, or it has other parameters: the rewrite, perhaps somebody else's,
+            is at fault.
+    """
+    name = f"the equalizer `{type(rewrite).__name__}`"
+    parameters = [key for key, _ in model.named_parameters()]
+    before = answers(model, forwards[0])
+    rewrite.apply(model, flow, forwards)
+    if [key for key, _ in model.named_parameters()] != parameters:
+        raise ValueError(
+            f"{name} added or took away parameters in `apply`; they are given their place in "
+            "`arrange`, so that saved weights fit the model"
+        )
+    change = float((answers(model, forwards[0]) - before).norm() / before.norm())
+    # Not so where it is NaN.
+    if not change < MOST_CHANGE:
+        raise ValueError(
+            f"{name} changed what the float model answers by {change:.0%} in `apply`; it is to "
+            "leave the function as it was"
+        )
+
+
+@torch.no_grad()
+def answers(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Tensor:
+    """The logits of one batch of calibration rows, in evaluation mode; the model's mode is kept."""
+    was_training = model.training
+    output = forward(model.eval())
+    model.train(was_training)
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    return logits.float()
 
 
 def round_layers(

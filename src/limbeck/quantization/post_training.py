@@ -162,6 +162,23 @@ def changes(settings: Quantize) -> list[tuple[str, Any]]:
     return found
 
 
+def components_tried(settings: Quantize) -> list[tuple[str, str]]:
+    """(family, name) of all that a choice may come to: a change in any of them may change it."""
+    tried = {
+        "ranges": [settings.range] if settings.range else [],
+        "equalizers": list(settings.equalize or {}),
+        "roundings": [settings.rounding_name],
+    }
+    if "range" in settings.open:
+        tried["ranges"] = [FIRST["range"], *ranges_to_try()]
+    if "equalize" in settings.open:
+        rewrites = [*REWRITES, *REWRITES_OF_FEW_BITS, CORRECTION]
+        tried["equalizers"] = sorted({name for rewrite in rewrites for name in rewrite})
+    if "rounding" in settings.open:
+        tried["roundings"] = [FIRST["rounding"], *ROUNDINGS_OF_FEW_BITS]
+    return [(family, name) for family, names in tried.items() for name in names]
+
+
 def ranges_to_try() -> list[str]:
     """Every range that is fitted and not learned, but for the first."""
     names = []

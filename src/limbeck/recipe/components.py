@@ -109,6 +109,9 @@ def known_keys(path: Sequence[str]) -> list[str]:
     # No model of pydantic's: a typed mapping, which takes the keys of any loss.
     if list(path[:2]) == ["distill", "losses"]:
         return list(LossKeys.__annotations__)
+    # Below its name stand a rewrite's own keys alone.
+    if list(path[:2]) == ["quantize", "equalize"]:
+        return []
     stage = ".".join(part for part in path[:2] if not part.isdecimal())
     fields = STAGES[stage].model_fields
     # `from` is called `from_` in Python alone.

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.core import registry, wording
 from limbeck.core.grids import GRIDS
-from limbeck.tasks import SelfSupervised
+from limbeck.tasks import SelfSupervised, Task
+from limbeck.tasks.likelihood import LIKELIHOODS
 
 if TYPE_CHECKING:  # the models call this module
     from limbeck.recipe.model import Quantize, Recipe, Student, Train
@@ -163,6 +164,7 @@ def check_task(recipe: "Recipe") -> None:
             f"`{recipe.task}` reads no texts, and words are replaced. "
             "For images there is train.augment",
         )
+    _check_names_of_task(recipe, task)
     metric = recipe.verdict.metric if recipe.verdict else None
     if metric and metric not in task.metric_names:
         nearest = wording.suggest(metric, task.metric_names)
@@ -172,6 +174,21 @@ def check_task(recipe: "Recipe") -> None:
     # The class is asked: a task is made when the labels of the data are known.
     if issubclass(task, SelfSupervised):
         _check_pre_training(recipe)
+
+
+def _check_names_of_task(recipe: "Recipe", task: type[Task]) -> None:
+    """What a task, perhaps somebody else's, names of limbeck's must be there."""
+    named = {
+        "metric": (task.metric, task.metric_names),
+        "hard_loss": (task.hard_loss, registry.names("losses")),
+        "likelihood": (task.likelihood, list(LIKELIHOODS)),
+    }
+    for what, (name, choices) in named.items():
+        if name not in choices:
+            nearest = wording.suggest(name, choices)
+            raise recipe.mistake(
+                ["task"], f"the class of `{recipe.task}` says {what} = {name!r}. {nearest}"
+            )
 
 
 def _check_pre_training(recipe: "Recipe") -> None:

@@ -101,10 +101,10 @@ def check_scores(name: str, scores: Any, judged: JudgedModel) -> None:
             expected = f"a dict of a number for each of {', '.join(judged.formats)}, by module"
             raise wrong_return(sensitivity, "__call__", of_module, expected)
         for form, nats in of_module.items():
-            if not isinstance(nats, float) or not math.isfinite(nats):
+            if not isinstance(nats, float) or not 0 <= nats < math.inf:
                 raise ValueError(
                     f"{sensitivity} gave {module} in {form} the score {nats!r}; "
-                    "a finite float was expected, in nats a unit"
+                    "a finite float of 0 or more was expected, in nats a unit"
                 )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from limbeck.core import registry
 from limbeck.core.contract import wrong_return
+from limbeck.core.wording import suggest
 
 # Input arrays by name to the array of logits. Names that the graph does not read are ignored.
 Graph = Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -60,6 +61,12 @@ def open_graph(path: Path, runtime: str, threads: int) -> Graph:
 
     Raises ValueError where the runtime, or a package that it needs, is not installed.
     """
+    if runtime not in registry.names("runtimes"):
+        suggestion = suggest(runtime, registry.names("runtimes"))
+        raise ValueError(
+            f"no package here offers the runtime `{runtime}`. Install the one that does, or name "
+            f"another runtime that the artifact offers. {suggestion}"
+        )
     opener = registry.create("runtimes", runtime)
     require_packages(opener.needs, "name another runtime that the artifact offers")
     graph: Graph = opener.open(path, threads)

@@ -13,8 +13,21 @@ from limbeck.core.contract import wrong_return
 # The words of a sentence, and the index of the one that is to be replaced.
 Place = tuple[Sequence[str], int]
 
+MISSING = object()
+
 # For each place the words that may stand there, the likeliest first; none where nothing fits.
 Propose = Callable[[Sequence[Place]], list[list[str]]]
+
+
+def model_of(name: str, augmenter: "Augmenter") -> str | None:
+    """The model that an augmenter, perhaps somebody else's, asks. Raises ValueError without one."""
+    model = getattr(augmenter, "model", MISSING)
+    if not isinstance(model, str | None):
+        raise ValueError(
+            f"the augmenter `{name}` has no attribute `model`: the folder or hub id of the model "
+            "that is asked, or None for the teacher's"
+        )
+    return model
 
 
 def checked(name: str, propose: Any) -> Propose:

@@ -31,7 +31,7 @@ from limbeck.core import registry
 from limbeck.core.events import track
 from limbeck.core.files import write_bytes
 from limbeck.core.store import Store
-from limbeck.data.augmenters import Place, Propose, checked
+from limbeck.data.augmenters import Place, Propose, checked, model_of
 from limbeck.data.splits import Splits
 from limbeck.data.transfer import without_labels
 from limbeck.pipeline.stage import Stage
@@ -92,7 +92,7 @@ def with_copies(splits: Splits, run: Copying) -> Splits:
     assert settings is not None and recipe.teacher is not None
     augmenter = registry.create("augmenters", settings.method, settings.options)
     # The teacher's own name, before it is tuned: copies must not hang on a training.
-    model = augmenter.model or recipe.teacher.model
+    model = model_of(settings.method, augmenter) or recipe.teacher.model
 
     def build(folder: Path) -> None:
         # Loaded here, and not where the copies are found.

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from limbeck.core import registry
 from limbeck.core.events import Note
 from limbeck.core.files import read_json, write_json
 from limbeck.data.batches import batches_of
@@ -150,7 +149,7 @@ def choose_quantization(
         name="choose",
         inputs=_inputs(recipe, run, trained),
         build=build,
-        components=[*run.task_component, *_all_tried()],
+        components=[*run.task_component, *post_training.components_tried(settings)],
         work=Work(calibration_rows=settings.calibration_rows),
     )
     choice = read_json(run.compute(stage) / "choice.json")
@@ -231,12 +230,4 @@ def quantization_code(settings: Quantize) -> Sequence[tuple[str, str]]:
         ("roundings", settings.rounding_name),
     ]
     components += [("equalizers", name) for name in settings.equalize or ()]
-    return components
-
-
-def _all_tried() -> list[tuple[str, str]]:
-    """What a choice by trial may come to: a change in any of them may change the choice."""
-    components: list[tuple[str, str]] = []
-    for family in ("ranges", "roundings", "equalizers"):
-        components += [(family, name) for name in registry.usable(family)]
     return components
