@@ -54,7 +54,7 @@ def require(name: str) -> None:
     import transformers
 
     with reading(name), quiet():
-        transformers.AutoConfig.from_pretrained(locate(name))
+        transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
 
 
 def network_header(

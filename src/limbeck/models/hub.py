@@ -8,6 +8,14 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+# The switch of transformers, which its refusals name. It is off at every call: left open, the
+# library asks on the terminal, and "y" on standard input would run what lies in a folder.
+SWITCH = "trust_remote_code"
+
+
+class ForeignCode(ValueError):
+    """A model that cannot be had without running Python code out of its folder."""
+
 
 def locate(name: str) -> str:
     """A folder's path with ~ expanded, or the hub id as it is."""
@@ -28,6 +36,15 @@ def reading(name: str) -> Iterator[None]:
         yield
     # Which one depends on what is missing: a folder or hub id, a fitting weight, a key of a config,
     # a whole file.
+    except ValueError as error:
+        if SWITCH not in str(error):
+            raise
+        raise ForeignCode(
+            f"model `{name}`: its folder asks to run Python code of its own (`auto_map`), and "
+            "limbeck runs no code that lies beside weights. Build the model in Python and hand it "
+            "over, limbeck.run(recipe, models={'mine': model}), or name a model whose architecture "
+            "transformers knows itself"
+        ) from None
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         raise ValueError(
             f"model `{name}`: neither a network of ours, nor a model folder, "
@@ -45,6 +62,8 @@ def having(name: str, auto_model: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
+        if SWITCH in str(error):
+            raise  # `reading` knows what that is
         raise ValueError(
             f"model `{name}`: not to be had as {auto_model}: {first_line(error)}"
         ) from None

@@ -35,7 +35,9 @@ def preprocess(
     import transformers
 
     with reading(name), quiet():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(locate(name))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            locate(name), trust_remote_code=False
+        )
     # The artifact runs on `tokenizers` alone, so all that is asked of it is written into its file.
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(min(max_tokens, tokenizer.model_max_length))

@@ -38,7 +38,7 @@ def from_transformers(name: str, task: Any) -> nn.Module:
     # The labels of a self-supervised task are the model's own vocabulary.
     has_labels = not (is_headless or isinstance(task, SelfSupervised))
     with reading(name), quiet():
-        config = transformers.AutoConfig.from_pretrained(locate(name))
+        config = transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
         is_tuned = not has_labels or set(config.id2label.values()) == set(task.labels)
         if not is_tuned:
             name_labels(config, task.labels)
@@ -81,9 +81,13 @@ def read_weights(
     edits = structure.read(Path(locate(name)))
     if not edits:
         return auto.from_pretrained(
-            locate(name), config=config, ignore_mismatched_sizes=not is_tuned, **settings
+            locate(name),
+            config=config,
+            ignore_mismatched_sizes=not is_tuned,
+            trust_remote_code=False,
+            **settings,
         )
-    model = auto.from_config(config, **settings)
+    model = auto.from_config(config, trust_remote_code=False, **settings)
     structure.apply(model, edits_for(model, edits))
     # By our own hand: `from_pretrained` would refuse shapes that its config does not tell.
     fill(model, load_file(Path(locate(name)) / WEIGHTS))

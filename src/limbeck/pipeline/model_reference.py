@@ -35,7 +35,7 @@ def reference(name: str, options: dict[str, Any]) -> Any:
     import transformers
 
     with reading(name), quiet():
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
     return {"hub": name, "commit": config._commit_hash}
 
 

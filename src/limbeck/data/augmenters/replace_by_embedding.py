@@ -35,7 +35,9 @@ class ReplaceByEmbedding:
 
         tokenizer = open_tokenizer(preprocess(model, MaskedLm, [], MAX_TOKENS))
         with reading(model), quiet():
-            network = transformers.AutoModel.from_pretrained(locate(model))
+            network = transformers.AutoModel.from_pretrained(
+                locate(model), attn_implementation="eager", trust_remote_code=False
+            )
         # Of the whole model only its embeddings are kept.
         table = network.get_input_embeddings().weight.detach()
         return partial(propose, WholeWords(tokenizer, table), self.candidates)

@@ -57,7 +57,11 @@ def load(name: str) -> Any:
 
     with reading(name), quiet(), having(name, MaskedLm.auto_model):
         network, report = transformers.AutoModelForMaskedLM.from_pretrained(
-            locate(name), attn_implementation="eager", dtype=torch.float32, output_loading_info=True
+            locate(name),
+            attn_implementation="eager",
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     # `transformers` draws weights that a folder lacks, and warns of it at most.
     missing = sorted(report["missing_keys"])
