@@ -1,6 +1,7 @@
 """Parity: does an exported graph decide as the model that was trained?
 
-Every runtime's graph is loaded in a fresh process and fed the raw rows of the whole test split.
+Every runtime's graph is loaded in a fresh process and fed the raw rows of the whole test split,
+images from their files, so that what a user's file goes through is judged too.
 Parity holds when both are true of its answers and those of the fake-quantized model (CPU, float32,
 eval mode):
 

@@ -25,10 +25,11 @@ from limbeck.data.checks import (
     labels_of,
     repeated,
 )
+from limbeck.data.image_modes import in_one_mode
 from limbeck.data.paths import relocate, relocated
 from limbeck.data.sampling import drawn_rows, stratified_split
 from limbeck.recipe.model import Data
-from limbeck.sources import Row, check_read
+from limbeck.sources import DecodesImages, Row, check_read
 
 # The shares of train that are drawn where a source lacks a split. In this order: the test split
 # must not depend on whether there is a validation split.
@@ -42,6 +43,7 @@ class Splits:
     `train`: the labelled rows first, then the `num_unlabelled` others.
     `labels`: those of train, in the order of the logits.
     `notes`: what was drawn, left out or looks odd.
+    `reading`: how image files become pixels (`mode`, `size`, `background`), for the artifact.
     `num_bad`: how many rows could not be used. `quarantined`: those rows with their place, problem
     and content, where the recipe asked for them.
 
@@ -58,6 +60,7 @@ class Splits:
     num_bad: int = 0
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     num_unlabelled: int = 0
+    reading: dict[str, Any] = field(default_factory=dict)
 
     @property
     def labelled(self) -> list[Row]:
@@ -71,6 +74,9 @@ class Splits:
         # By key, not in the order in which a source happened to fill a row.
         for row in rows:
             for key, value in sorted(row.items()):
+                # The same pixels from another place are the same data.
+                if key == "file":
+                    continue
                 sha.update(field_bytes(key, value))
         return sha.hexdigest()
 
@@ -97,7 +103,7 @@ def load_splits(
     # 1. Read.
     bad = BadRows(asked.on_bad_row)
     try:
-        splits = _read(asked, task, rows, bad)
+        splits, told, reading = _read(asked, task, rows, bad)
     except OSError as error:
         # Of all that a system refuses, this alone is a mistake in the recipe.
         if error.errno != errno.ENAMETOOLONG:
@@ -109,8 +115,8 @@ def load_splits(
     limited = limit_unlabelled(splits, asked.unlabelled_rows)
     # 3. Draw what lacks, and check all.
     checked = check(splits, task, f"`{asked.source}`")
-    notes = bad.notes + limited + checked.notes
-    return replace(checked, notes=notes, num_bad=bad.count, quarantined=bad.kept)
+    notes = bad.notes + told + limited + checked.notes
+    return replace(checked, notes=notes, num_bad=bad.count, quarantined=bad.kept, reading=reading)
 
 
 def _read(
@@ -118,15 +124,25 @@ def _read(
     task: Any,
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None,
     bad: BadRows,
-) -> dict[str, list[Row]]:
-    """The rows of the source and those of `transfer`, by split."""
+) -> tuple[dict[str, list[Row]], list[str], dict[str, Any]]:
+    """The rows of the source and those of `transfer`, by split; what is to be told of them; and how
+    image files became pixels."""
     source = registry.create("sources", asked.source, relocated(asked.options))
     splits: dict[str, list[Row]] = source.read(bad) if rows is None else source.take(rows, bad)
     check_read(asked.source, splits)
-    if not asked.transfer:
-        return splits
-    more = transfer.rows(relocate(asked.transfer), task, bad)
-    return splits | {"unlabelled": [*splits.get("unlabelled", []), *more]}
+    notes: list[str] = []
+    reading: dict[str, Any] = {}
+    if isinstance(source, DecodesImages):
+        notes += source.notes
+        reading = source.reading()
+    if asked.transfer:
+        more = transfer.rows(relocate(asked.transfer), task, bad)
+        splits = splits | {"unlabelled": [*splits.get("unlabelled", []), *more]}
+    if "image" in task.row_keys:
+        splits, mode, told = in_one_mode(splits)
+        notes += told
+        reading = reading | {"mode": mode}
+    return splits, notes, reading
 
 
 def limit_unlabelled(splits: dict[str, list[Row]], most: int | None) -> list[str]:

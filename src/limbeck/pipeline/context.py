@@ -25,6 +25,7 @@ from limbeck.pipeline.steps.copies import with_copies
 from limbeck.recipe.model import Recipe
 from limbeck.sources import Row
 from limbeck.tasks import Encoded, Task, packed
+from limbeck.tasks.inputs.image import ImageInput
 from limbeck.training.checkpoints import History
 from limbeck.training.devices import Place, open_place
 from limbeck.training.job import Job
@@ -287,13 +288,19 @@ class RunContext:
         if has_no_folder:
             # Nothing says how its inputs are scaled, so the labelled rows do.
             text = self.task_class.input_type.fit_preprocess(labelled)
-            return self.task_class(labels, text)
+            return self.task_class(labels, self._reading_files(text))
         name = model_name
         if own is not None and own.tokenizer:
             name = own.tokenizer
         max_tokens = self.recipe.train.max_tokens
         text = preprocess(name, self.task_class, labelled, max_tokens)
-        return self.task_class(labels, text)
+        return self.task_class(labels, self._reading_files(text))
+
+    def _reading_files(self, text: str) -> str:
+        """A model's preprocessing that begins at a file, as the source did."""
+        if self.task_class.preprocess_file != ImageInput.preprocess_file:
+            return text
+        return ImageInput.with_reading(text, self.data.reading)
 
     def create(self, name: str, options: dict[str, Any], task: Task, *, seed: int) -> nn.Module:
         """The model a recipe names, with a head for the task's labels.

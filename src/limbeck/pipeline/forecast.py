@@ -251,6 +251,7 @@ class Rehearsal:
             validation=splits.validation,
             test=splits.test,
             labels=splits.labels,
+            reading=splits.reading,
         )
         origin = self.recipe.student.origin
         if origin is None:
@@ -280,6 +281,7 @@ class Rehearsal:
             validation=spread(splits.validation, TEST_ROWS),
             test=spread(splits.test, TEST_ROWS),
             labels=splits.labels,
+            reading=splits.reading,
         )
 
     def volume(

@@ -7,7 +7,8 @@ A source has one method, `read(on_bad_row) -> {split: rows}`. A split is `train`
 - `text`, `label`, and `text_b` where rows are pairs, for tasks on texts. The label is a string;
   text regression reads a number from it, and where a row has several labels it is a list;
 - `text` alone for masked language modelling;
-- `image` (H, W) or (H, W, 3) uint8, and `label`, for image classification.
+- `image` (H, W) or (H, W, 3) uint8, and `label`, for image classification. `file` says where the
+  image lies, as (folder or archive, name in it); it is no part of what the row holds.
 
 A label or tag of None is unknown: such a row is learned from the teacher alone.
 
@@ -17,7 +18,7 @@ next row. A file that cannot be read at all is a ValueError.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from limbeck.core.contract import described, wrong_return
 
@@ -60,6 +61,19 @@ class Source(Protocol):
     def read(self, on_bad_row: OnBadRow) -> dict[str, list[Row]]:
         """The rows of each split that there is. Raises ValueError for what cannot be read."""
         ...
+
+
+@runtime_checkable
+class DecodesImages(Protocol):
+    """What a source adds that makes pixels of image files.
+
+    `notes`: what is to be told of the rows that were read. `reading()`: how a file becomes pixels
+    (`size`, `background`), which the artifact does to a user's file too.
+    """
+
+    notes: list[str]
+
+    def reading(self) -> dict[str, Any]: ...
 
 
 def check_read(name: str, splits: Any) -> None:

@@ -3,53 +3,88 @@
 import errno
 import io
 import os
+import struct
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from limbeck.sources import BadRow, OnBadRow, Row
 from limbeck.sources._labels import LabelParser
+from limbeck.sources._pixels import WHITE, of_8_bits, of_array, upright
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".webp", ".avif"),
+    *(".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
+    *(".jp2", ".j2k", ".j2c", ".jpx", ".jpf"),
+}
 # Of one file's arrays, unpacked: 8 GiB. A small archive can announce any size; what is larger is
 # refused before memory is asked for.
 MOST_BYTES = 8 << 30
+# What Pillow's readers raise for a damaged file: SyntaxError for a PNG or an EXIF block, and the
+# others where a damaged number is taken for a size, an offset, a type or a key.
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError),
+    *(OverflowError, MemoryError, AssertionError, NotImplementedError, RuntimeError),
+)
 
 
-def decode(raw: str | bytes | Path, mode: str | None = None, size: int | None = None) -> np.ndarray:
+def decode(
+    raw: str | bytes | Path,
+    mode: str | None = None,
+    size: int | None = None,
+    ground: str = WHITE,
+    done: set[str] | None = None,
+) -> np.ndarray:
     """(H, W) or (H, W, 3) uint8 of an image file, given by its path or as its bytes.
 
     `mode`: `L` (grey) or `RGB`; left out, as the file has it. `size`: the image is resized to a
-    square of that many pixels (bilinear).
+    square of that many pixels (bilinear). `ground`: the colour below transparent pixels. `done` is
+    told what was done to the pixels, in the words of `_pixels`.
 
-    Raises ValueError for a file that is no image, is broken, cut off or of more than 8 bits, and
-    for one of so many pixels that it is taken for a decompression bomb.
+    Raises ValueError for a file that is no image, is broken or cut off, and for one of so many
+    pixels that it is taken for a decompression bomb.
     """
     from PIL import Image
 
     file = io.BytesIO(raw) if isinstance(raw, bytes) else Path(raw)
+    done = set() if done is None else done
+    with warnings.catch_warnings():
+        # What Pillow finds odd in a file (EXIF, a palette) is no matter of the pixels; of an image
+        # of up to twice its limit it only warns.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        picture = _first_frame(file, done)
+        return as_array(picture, mode, size, ground, done)
+
+
+def _first_frame(file: Path | io.BytesIO, done: set[str]) -> "Image.Image":
+    """The first frame of a file, decoded and upright. Raises ValueError for what is no image."""
+    from PIL import Image
+
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns of an image of up to twice its limit.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
-                return as_array(picture, mode, size)
+        # Upright here already: some formats read their EXIF block from the file.
+        with Image.open(file) as picture:
+            return upright(picture, done)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(
             f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, a decompression bomb by all signs. "
             "Make the image smaller"
         ) from None
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+    except UNREADABLE as error:
         raise ValueError(_why_unreadable(error)) from None
 
 
-def _why_unreadable(error: OSError | SyntaxError) -> str:
+def _why_unreadable(error: Exception) -> str:
     """What is wrong with a file that Pillow or the system refused, and the cure."""
     from PIL import UnidentifiedImageError
 
@@ -62,33 +97,121 @@ def _why_unreadable(error: OSError | SyntaxError) -> str:
     if number is not None:
         return f"the file cannot be read: {os.strerror(number)}"
     # 2. What the file holds. Pillow's own sentence for a strange format has an address of memory.
-    reason = str(error).replace("\n", " ")[:120].rstrip(". ")
+    reason = str(error).replace("\n", " ")[:120].rstrip(". ") or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         reason = "it is of no known format"
     return f"not a readable image: {reason}. Replace it with a whole PNG, JPEG or similar file"
 
 
 def as_array(
-    picture: "Image.Image", mode: str | None = None, size: int | None = None
+    picture: "Image.Image",
+    mode: str | None = None,
+    size: int | None = None,
+    ground: str = WHITE,
+    done: set[str] | None = None,
 ) -> np.ndarray:
-    """(H, W) or (H, W, 3) uint8 of a picture of Pillow; `mode` and `size` as in `decode`.
+    """(H, W) or (H, W, 3) uint8 of a picture of Pillow; the other arguments as in `decode`.
 
-    Raises ValueError for one of more than 8 bits.
+    Raises ValueError for pixels of which nobody can say how they look.
     """
+    done = set() if done is None else done
+    flat = of_8_bits(upright(picture, done), ground, done)
+    return np.asarray(fitted(flat, mode, size))
+
+
+def fitted(picture: "Image.Image", mode: str | None, size: int | None) -> "Image.Image":
+    """A picture in a mode and, squeezed to a square, in a size; None leaves it as it is."""
     from PIL import Image
 
-    # The modes I, I;16 and F: Pillow would cut their pixels off at 255 without a word.
-    if picture.mode[0] in "IF":
-        raise ValueError(
-            f"pixels of mode {picture.mode}, more than 8 bits. Save the image with 8 bits a channel"
-        )
-    # Pictures with a palette, with transparency or in CMYK are colours to a network.
-    if mode is None:
-        mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
-    picture = picture.convert(mode)
-    if size:
+    # In this order: an artifact does the same to the file that a user sends.
+    if mode is not None:
+        picture = picture.convert(mode)
+    if size is not None:
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(picture)
+    return picture
+
+
+@dataclass
+class ImageReader:
+    """Decodes the images of one set, and counts what was done to their pixels.
+
+    `size`, `ground`: as in `decode`. `counts`: how many images each thing was done to.
+    """
+
+    size: int | None = None
+    ground: str = WHITE
+    counts: Counter[str] = field(default_factory=Counter)
+    num_images: int = 0
+
+    def __call__(self, raw: Any) -> np.ndarray:
+        """The pixels of a path, of a file's bytes, of a picture of Pillow or of an array. Raises
+        ValueError."""
+        done: set[str] = set()
+        image = pixels_of(raw, None, self.size, self.ground, done)
+        self.num_images += 1
+        self.counts.update(done)
+        return image
+
+    def notes(self) -> list[str]:
+        """What was done, a line for each thing."""
+        total = f"{self.num_images:,}"
+        return [f"{count:,} of {total} images {what}" for what, count in self.counts.items()]
+
+
+def pixels_of(
+    raw: Any,
+    mode: str | None = None,
+    size: int | None = None,
+    ground: str = WHITE,
+    done: set[str] | None = None,
+) -> np.ndarray:
+    """As `decode`, of a picture of Pillow and of an array too. Raises ValueError."""
+    from PIL import Image
+
+    if isinstance(raw, str | bytes | Path):
+        return decode(raw, mode, size, ground, done)
+    done = set() if done is None else done
+    if isinstance(raw, Image.Image):
+        return as_array(raw, mode, size, ground, done)
+    if not isinstance(raw, np.ndarray):
+        raise ValueError(
+            "an image is a path, the bytes of an image file, a picture of Pillow or an array, "
+            f"not {type(raw).__name__}"
+        )
+    image = of_array(raw, ground, done)
+    return image if mode is None and size is None else as_array(Image.fromarray(image), mode, size)
+
+
+def file_of(root: Path, name: str) -> tuple[str, str]:
+    """Where an image lies: the folder or archive, from the root of the disk, and its name there."""
+    return str(root.absolute()), name
+
+
+def mode_of(image: np.ndarray) -> str:
+    """Pillow's name for grey or colour, of pixels (H, W) or (H, W, 3)."""
+    return "L" if image.ndim == 2 else "RGB"
+
+
+def common_mode(rows_of: Mapping[str, Sequence[Row]]) -> str | None:
+    """The mode of most images of train, colour where as many are grey; None without images."""
+    modes = Counter(mode_of(row["image"]) for row in rows_of.get("train", ()))
+    if not modes:
+        return None
+    return "L" if modes["L"] > modes["RGB"] else "RGB"
+
+
+def mode_note(modes: Counter[str], mode: str) -> list[str]:
+    """That images of two modes became one; nothing where they had it all. `modes`: how many of
+    each there were."""
+    num_others = modes.total() - modes[mode]
+    if not num_others:
+        return []
+    names = {"L": "grey", "RGB": "in colour"}
+    other = names["RGB" if mode == "L" else "L"]
+    return [
+        f"{num_others:,} of {modes.total():,} images are {other}, and most of train {names[mode]}: "
+        f"all are read {'in grey' if mode == 'L' else 'in colour'}"
+    ]
 
 
 def checked_labels(images: np.ndarray, labels: np.ndarray, place: str) -> np.ndarray:
@@ -96,7 +219,7 @@ def checked_labels(images: np.ndarray, labels: np.ndarray, place: str) -> np.nda
 
     Raises ValueError where images or labels have another shape.
     """
-    has_colours = images.ndim == 4 and images.shape[3] == 3
+    has_colours = images.ndim == 4 and images.shape[3] in (1, 2, 3, 4)
     if not (images.ndim == 3 or has_colours) or 0 in images.shape[1:]:
         raise ValueError(
             f"{place}: images of shape {images.shape}. "
@@ -122,7 +245,7 @@ def pixel_rows(
 ) -> list[Row]:
     """A row for each image and its label, which is None where there are no `labels`.
 
-    `images`: uint8, or floats from 0 to 1, which become 0 to 255.
+    `images`: uint8, or of another type that `_pixels.narrowed` reads.
     """
     if labels is None:
         checked_labels(images, np.zeros(len(images)), place)
@@ -133,7 +256,7 @@ def pixel_rows(
     rows: list[Row] = []
     for number, (image, cell) in enumerate(zip(images, cells, strict=True), 1):
         try:
-            row: Row = {"image": as_uint8(image), "label": None}
+            row: Row = {"image": of_array(image, WHITE, set()), "label": None}
             if labels is not None:
                 row["label"] = parser.parse_one(cell, "label")
         except ValueError as error:
@@ -141,29 +264,6 @@ def pixel_rows(
             continue
         rows.append(row)
     return rows
-
-
-def as_uint8(image: np.ndarray) -> np.ndarray:
-    """An image of floats from 0 to 1 as 0 to 255; uint8 as it is.
-
-    Raises ValueError for other types, for NaN and for floats of another range.
-    """
-    if image.dtype == np.uint8:
-        return image
-    # Wider integers may be 0 to 255 or 12-bit scans: which one cannot be seen from one image.
-    if image.dtype.kind != "f":
-        raise ValueError(f"pixels of {image.dtype}. Save them as uint8, or as floats from 0 to 1")
-    is_finite = np.isfinite(image)
-    if not is_finite.all():
-        index = np.argwhere(~is_finite)[0]
-        where = ", ".join(map(str, index))
-        value = image[tuple(index)]
-        raise ValueError(f"pixel ({where}) is {value}. Replace it, or leave the image out")
-    if image.min() < 0 or image.max() > 1:
-        raise ValueError(
-            f"pixels from {image.min():g} to {image.max():g}. Scale floats to 0..1, or save uint8"
-        )
-    return np.round(image * 255).astype(np.uint8)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -3,20 +3,33 @@
 The folders of the classes lie in `train`, `valid` and `test`, or all in one place. Or a table
 `split.csv` says of each image (`file`, its path below the folder) its `label` (where the column is
 left out: the name of its folder) and its `split` (left out: train). Images of `unlabelled` need no
-class. Every image is decoded at once and held as uint8, in grey where the first one is grey.
+class. Every image is decoded at once and held as uint8, in grey where most of train are grey;
+`_pixels` says what becomes of 16 bits, transparency and the like.
 """
 
 import contextlib
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import SPLIT_OF_NAME
-from limbeck.sources._images import SUFFIXES, decode, listed
+from limbeck.sources._images import (
+    SUFFIXES,
+    ImageReader,
+    common_mode,
+    decode,
+    file_of,
+    listed,
+    mode_note,
+    mode_of,
+)
+from limbeck.sources._pixels import WHITE, colour_of
 from limbeck.sources.csv import Csv
 
 ARCHIVE = "images.zip"
@@ -46,11 +59,18 @@ OpenImage = Callable[[str], bytes]
 @dataclass(frozen=True)
 class ImageFolder:
     """`path`: the folder or archive. `size`: images are resized on reading to a square of that many
-    pixels a side; left out, they stay as large as they are.
+    pixels a side; left out, they stay as large as they are. `background`: the colour below
+    transparent pixels, by a name or number of CSS.
     """
 
     path: str
     size: int | None = None
+    background: str = WHITE
+    notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def reading(self) -> dict[str, Any]:
+        """How a file becomes pixels, for the artifact, which does the same."""
+        return {"size": self.size, "background": self.background}
 
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The images of each split. Raises ValueError."""
@@ -63,7 +83,8 @@ class ImageFolder:
         if self.size is not None and self.size < 1:
             raise ValueError(f"data.size: a number of pixels above 0, not {self.size}")
         table = base / TABLE
-        mode: str | None = None
+        colour_of(self.background)
+        decoded = ImageReader(self.size, self.background)
         rows_of: dict[str, list[Row]] = {}
         with opened(base) as (root, names, read_image):
             # The table has the last word: there the images may lie in any folders.
@@ -73,21 +94,37 @@ class ImageFolder:
                 entries = from_folders(root, names, on_bad_row)
             for entry in entries:
                 try:
-                    image = decode(read_image(entry.name), mode, self.size)
+                    image = decoded(read_image(entry.name))
                 except ValueError as error:
                     content = {"file": entry.name, "label": entry.label}
                     on_bad_row(BadRow(entry.place, str(error), content))
                     continue
-                # A network takes one number of channels: all images follow the first.
-                mode = mode or ("L" if image.ndim == 2 else "RGB")
-                row = {"image": image, "label": entry.label}
+                # Where it lies, by which parity reads it again as a user would send it.
+                row = {"image": image, "label": entry.label, "file": file_of(root, entry.name)}
                 rows_of.setdefault(entry.split, []).append(row)
+            self.notes[:] = decoded.notes() + self._in_one_mode(rows_of, read_image)
         if "train" not in rows_of:
             raise ValueError(
                 f"{root}: no image of train here. "
                 f"Expected CLASS/NAME.png or train/CLASS/NAME.png; files here: {listed(names)}"
             )
         return rows_of
+
+    def _in_one_mode(
+        self, rows_of: Mapping[str, Sequence[Row]], read_image: OpenImage
+    ) -> list[str]:
+        """Decode those images again that are not in the mode of most; gives a note of them."""
+        mode = common_mode(rows_of)
+        rows = [row for split_rows in rows_of.values() for row in split_rows]
+        modes = Counter(mode_of(row["image"]) for row in rows)
+        if mode is None:
+            return []
+        for row in rows:
+            # From the file, because an artifact, too, changes the mode before it resizes.
+            if mode_of(row["image"]) != mode:
+                raw = read_image(row["file"][1])
+                row["image"] = decode(raw, mode, self.size, self.background)
+        return mode_note(modes, mode)
 
 
 @contextlib.contextmanager

@@ -2,26 +2,31 @@
 
 `rows` are dicts, or a `datasets.Dataset`. A recipe with `data: {source: rows}` says with its keys
 which column holds what. An index into a dataset's `ClassLabel` becomes the name it stands for; an
-image is an array of uint8 or a picture of Pillow; None is unknown.
+image is a path, the bytes of a file, a picture of Pillow or an array, and becomes the pixels that
+its file has; None is unknown.
 """
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from limbeck.sources import SPLITS, BadRow, OnBadRow, Row, fail
-from limbeck.sources._images import as_array
+from limbeck.sources._images import ImageReader, file_of
+from limbeck.sources._pixels import WHITE, colour_of
 
+KEYS = ("text", "text_b", "label", "words", "tags", "image")
 SHOWN_CHARACTERS = 200  # of each cell of a bad row, which may be an image or a book
 
 
 @dataclass(frozen=True)
 class Rows:
     """Each key names the column that holds it: `text`, `text_b` (the second text of a pair),
-    `label`, `words`, `tags`, `image`. A column that a row lacks is not read.
+    `label`, `words`, `tags`, `image`. A column that a row lacks is not read. `background`: the
+    colour below transparent pixels, by a name or number of CSS.
     """
 
     text: str = "text"
@@ -30,6 +35,12 @@ class Rows:
     words: str = "words"
     tags: str = "tags"
     image: str = "image"
+    background: str = WHITE
+    notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def reading(self) -> dict[str, Any]:
+        """How a file becomes pixels, for the artifact, which does the same."""
+        return {"background": self.background}
 
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """Raises ValueError: these rows come with `take`."""
@@ -51,20 +62,34 @@ class Rows:
                 f"rows: splits are {', '.join(SPLITS)}, and train must be there; "
                 f"these are {', '.join(splits) or 'none'}"
             )
-        return {split: self._split(split, given, on_bad_row) for split, given in splits.items()}
+        colour_of(self.background)
+        decode = ImageReader(ground=self.background)
+        rows_of = {}
+        for split, given in splits.items():
+            rows_of[split] = self._split(split, given, on_bad_row, decode)
+        self.notes[:] = decode.notes()
+        return rows_of
 
     def _split(
-        self, split: str, given_rows: Iterable[Mapping[str, Any]], on_bad_row: OnBadRow
+        self,
+        split: str,
+        given_rows: Iterable[Mapping[str, Any]],
+        on_bad_row: OnBadRow,
+        decode: ImageReader,
     ) -> list[Row]:
         """The rows of one split."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns = {key: getattr(self, key) for key in KEYS}
         names = {key: class_names(given_rows, columns[key]) for key in ("label", "tags")}
         rows = []
         for number, given in enumerate(given_rows, 1):
             row: Row = {}
             try:
                 for key, column in columns.items():
-                    if column in given:
+                    if column not in given:
+                        continue
+                    if key == "image":
+                        row |= image_cells(given[column], decode)
+                    else:
                         row[key] = cell_value(key, given[column], names.get(key))
             except ValueError as error:
                 # As text: a cell may hold what JSON cannot.
@@ -90,8 +115,6 @@ def cell_value(key: str, given: Any, names: Sequence[str] | None) -> Any:
 
     `names`: what whole numbers among labels stand for. Raises ValueError.
     """
-    if key == "image":
-        return pixels(given)
     if key == "label":
         if isinstance(given, list | tuple):
             return [label_name(label, names) for label in given]
@@ -120,21 +143,20 @@ def label_name(given: Any, names: Sequence[str] | None) -> str | None:
     return str(given)
 
 
-def pixels(given: Any) -> np.ndarray:
-    """(H, W) or (H, W, 3) uint8 of an array or a picture. Raises ValueError for anything else."""
-    from PIL import Image
-
-    array = as_array(given) if isinstance(given, Image.Image) else given
-    # Floats are refused: whether they go to 1 or to 255 is not for us to guess.
-    if not isinstance(array, np.ndarray):
-        shape = type(given).__name__
-    elif array.dtype != np.uint8 or (array.ndim != 2 and array.shape[2:] != (3,)):
-        shape = f"{array.shape} of {array.dtype}"
-    else:
-        return array
-    raise ValueError(
-        f"image: (H, W) or (H, W, 3) of uint8, or a picture of Pillow, is needed, not {shape}"
-    )
+def image_cells(given: Any, decode: ImageReader) -> Row:
+    """The pixels of an image, and where its file lies if that is known. Raises ValueError."""
+    raw = given
+    # How a `datasets.Dataset` gives an image that it has not decoded.
+    if isinstance(given, Mapping) and given.keys() <= {"bytes", "path"}:
+        raw = given["path"] if given.get("bytes") is None else given["bytes"]
+    try:
+        cells: Row = {"image": decode(raw)}
+    except ValueError as error:
+        raise ValueError(f"image: {error}") from None
+    if isinstance(raw, str | Path):
+        path = Path(raw)
+        cells["file"] = file_of(path.parent, path.name)
+    return cells
 
 
 def class_names(split: Any, column: str) -> list[str] | None:

@@ -5,6 +5,10 @@ the mean, over the standard deviation of each channel. Another size is resized b
 (`resample`, else bilinear). Where there is an `edge`, the shorter side is resized to that and the
 centre is cropped, as is usual where a classifier of ImageNet is evaluated.
 
+Before that, `reading` says what the source of the training images did to a file: `mode` (`L` or
+`RGB`, where it is not what the model reads), `size` (squeezed to a square of that many pixels) and
+`background` (the colour below transparent pixels, white where left out).
+
 Shapes: C channels, H height, W width.
 """
 
@@ -18,11 +22,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from limbeck.sources import Row
-from limbeck.sources._images import decode
+from limbeck.sources._images import pixels_of
+from limbeck.sources._pixels import WHITE
 from limbeck.tasks.packed import Images
 from limbeck.tasks.types import Array, Names, Rows
 
-# Images that mean and standard deviation are taken from, so that a large split costs no more time.
+# Mean and standard deviation are taken from so many images at most, so that a large split costs no
+# more time.
 FITTED_IMAGES = 2000
 
 # A constant image has a standard deviation of 0, by which nothing can be divided.
@@ -32,7 +38,7 @@ SMALLEST_STD = 1e-3
 @dataclass(frozen=True)
 class ImageInput:
     """`preprocess`: JSON with `height`, `width`, `channels` (1 or 3), `mean` and `std`, and perhaps
-    `resample` and `edge`. Of a row: `image`, (H, W) or (H, W, 3) uint8."""
+    `resample`, `edge` and `reading`. Of a row: `image`, (H, W) or (H, W, 3) uint8."""
 
     preprocess: str
 
@@ -43,12 +49,12 @@ class ImageInput:
     @staticmethod
     def fit_preprocess(rows: Rows) -> str:
         """`preprocess` for these training rows: the size of the first image, mean and standard
-        deviation of the pixels by channel, in [0, 1]."""
+        deviation of the pixels by channel, in [0, 1], of a seeded sample of every class."""
         first = rows[0]["image"]
         channels = 1 if first.ndim == 2 else first.shape[2]
         counts = np.zeros((channels, 256), np.int64)
         # Of 256 levels, counts give mean and variance exactly, without a float for each pixel.
-        for row in rows[:FITTED_IMAGES]:
+        for row in sample(rows, FITTED_IMAGES):
             pixels = row["image"].reshape(-1, channels)
             counts += histograms(pixels)
         shares = counts / counts.sum(1, keepdims=True)
@@ -65,6 +71,32 @@ class ImageInput:
             "std": std.round(4).tolist(),
         }
         return json.dumps(settings)
+
+    @staticmethod
+    def with_reading(preprocess: str, reading: dict[str, Any]) -> str:
+        """`preprocess` that also does to a file what the source of the training images did.
+
+        `reading`: `mode`, `size` and `background`, of which only what changes a pixel is written.
+        """
+        plain = ImageInput(preprocess)
+        kept = {}
+        if reading.get("mode") not in (None, plain.mode):
+            kept["mode"] = reading["mode"]
+        size = reading.get("size")
+        if size is not None and not plain.squeezes_to(size):
+            kept["size"] = size
+        if reading.get("background", WHITE) != WHITE:
+            kept["background"] = reading["background"]
+        if not kept:
+            return preprocess
+        return json.dumps(plain.settings | {"reading": kept})
+
+    def squeezes_to(self, size: int) -> bool:
+        """Whether the model's own resize is a bilinear one to a square of so many pixels."""
+        settings = self.settings
+        is_bilinear = settings.get("resample", "bilinear") == "bilinear"
+        is_square = settings["height"] == settings["width"] == size
+        return is_square and is_bilinear and "edge" not in settings
 
     @staticmethod
     def content(row: Row) -> Any:
@@ -87,26 +119,19 @@ class ImageInput:
         return {}
 
     def row(self, raw: Any) -> Row:
-        """A row from a path, the bytes of an image file, or an array of uint8.
+        """A row from a path, the bytes of an image file, a picture of Pillow, or an array.
 
-        Raises ValueError for what is no image.
+        Its pixels are those that training made of the same file. Raises ValueError for what is no
+        image.
         """
-        if isinstance(raw, Array):
-            is_image = raw.ndim == 2 or raw.shape[2:] == (3,)
-            if raw.dtype != np.uint8 or not is_image:
-                raise ValueError(
-                    "an image array is (H, W) or (H, W, 3) of uint8, "
-                    f"not {raw.shape} of {raw.dtype}"
-                )
-            return {"image": raw}
-        if not isinstance(raw, str | bytes | Path):
-            raise ValueError(
-                "an image is a path, the bytes of an image file or an array of uint8, "
-                f"not {type(raw).__name__}"
-            )
+        reading = self.settings.get("reading", {})
+        mode = reading.get("mode", self.mode)
+        ground = reading.get("background", WHITE)
         try:
-            return {"image": decode(raw, self.mode)}
+            return {"image": pixels_of(raw, mode, reading.get("size"), ground)}
         except ValueError as error:
+            if not isinstance(raw, str | bytes | Path):
+                raise
             name = "the bytes given" if isinstance(raw, bytes) else raw
             raise ValueError(f"{name}: {error}") from None
 
@@ -165,3 +190,20 @@ def histograms(pixels: Array) -> Array:
     """(C, 256) how often each channel of uint8 pixels (P, C) has each value."""
     by_channel = [np.bincount(channel, minlength=256) for channel in pixels.T]
     return np.stack(by_channel)
+
+
+def sample(rows: Rows, most: int) -> Rows:
+    """About `most` of many rows, drawn by a fixed seed, each class by its share and at least one of
+    it: a file may hold one class after the other."""
+    if len(rows) <= most:
+        return rows
+    members: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        members.setdefault(str(row.get("label")), []).append(number)
+    generator = np.random.default_rng(0)
+    drawn: list[int] = []
+    # In the order of the first rows, which is the data's own.
+    for numbers in members.values():
+        count = max(1, round(most * len(numbers) / len(rows)))
+        drawn += generator.permutation(numbers)[:count].tolist()
+    return [rows[number] for number in sorted(drawn)]
