@@ -21,7 +21,7 @@ from limbeck.core import registry
 from limbeck.models import structure
 from limbeck.models.folders import load_model, save_model
 from limbeck.models.layers import blocks, evenly, layer_names
-from limbeck.models.pretrained import from_transformers
+from limbeck.models.pretrained import Asked, from_transformers
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.plan import plan_schemes
@@ -181,7 +181,9 @@ def test_a_student_takes_a_head_of_other_labels(
         preprocess_file="tokenizer.json",
         text=found.preprocess or TEXT.preprocess,
     )
-    model: Any = from_transformers(str(tmp_path), type(TEXT)(["O", "B-X", "I-X"], TEXT.preprocess))
+    model: Any = from_transformers(
+        str(tmp_path), Asked(type(TEXT)(["O", "B-X", "I-X"], TEXT.preprocess))
+    )
     assert model.classifier.out_features == 3
     own, kept = model.bert.state_dict(), found.student.bert.state_dict()  # type: ignore[union-attr, operator]
     assert own.keys() == kept.keys()

@@ -19,7 +19,7 @@ from limbeck.losses.cosine_error import CosineError
 from limbeck.models.embedder import Embedder
 from limbeck.models.folders import load_model, save_model
 from limbeck.models.preprocessing import preprocess
-from limbeck.models.pretrained import from_transformers
+from limbeck.models.pretrained import Asked, from_transformers
 from limbeck.models.running import run_model
 from limbeck.models.taps import Outputs, hidden_of
 from limbeck.models.torch_batches import to_torch
@@ -74,7 +74,7 @@ def test_a_folder_keeps_the_encoder_and_a_classifier_opens_it(surgery: Any, tmp_
     text = preprocess(folder, SentenceEmbedding, [], 32)
     embedding, classes = SentenceEmbedding(["0 to 1"], text), TextClassification(["a", "b"], text)
     for number, (first, second) in enumerate(((embedding, classes), (classes, embedding))):
-        made = surgery.cut(from_transformers(folder, first), Evidence(first, [])).student
+        made = surgery.cut(from_transformers(folder, Asked(first)), Evidence(first, [])).student
         place = tmp_path / str(number)
         place.mkdir()
         save_model(made, place, network=None, preprocess_file="tokenizer.json", text=text)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from limbeck.models.folders import save_model
 from limbeck.models.layers import blocks
-from limbeck.models.pretrained import from_transformers
+from limbeck.models.pretrained import Asked, from_transformers
 from limbeck.surgeries import Evidence
 from limbeck.surgeries._importance import importance
 from limbeck.surgeries.drop_layers import influence
@@ -146,7 +146,8 @@ def test_a_cut_answers_as_the_same_model_with_the_parts_silenced(name: str, tmp_
         student, tmp_path, network=None, preprocess_file=TEXT.preprocess_file, text=TEXT.preprocess
     )
     assert torch.equal(
-        logits(from_transformers(str(tmp_path), TEXT).eval(), INPUTS), logits(student, INPUTS)
+        logits(from_transformers(str(tmp_path), Asked(TEXT)).eval(), INPUTS),
+        logits(student, INPUTS),
     )
 
 

@@ -1,6 +1,7 @@
 """A recipe's model by name: one of our networks, a `transformers` model by folder or hub id, or
 `timm:NAME`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from limbeck.core import registry, wording
 from limbeck.models import networks, timm_models
 from limbeck.models.hub import locate, quiet, reading
-from limbeck.models.pretrained import from_transformers
+from limbeck.models.pretrained import Asked, from_transformers, say_nothing
 
 
 def is_network(name: str) -> bool:
@@ -23,11 +24,13 @@ def create_model(
     task: Any,
     *,
     seed: int,
+    tell: Callable[[str], None] = say_nothing,
+    needs_head: bool = False,
 ) -> nn.Module:
     """The model that a recipe names, with a head for the task's labels.
 
     `options`: the keys beside the name, which only our networks have. `seed`: new weights are drawn
-    from it.
+    from it. `tell`, `needs_head`: see `pretrained.Asked`.
 
     Raises ValueError for a name that cannot be had, or for a key that the model does not take.
     """
@@ -41,7 +44,7 @@ def create_model(
         raise ValueError(f"`{name}` is no network of ours, so `{key}` is no key here. {suggestion}")
     if name.startswith(timm_models.PREFIX):
         return timm_models.create(name, len(task.labels), pretrained=True)
-    return from_transformers(name, task)
+    return from_transformers(name, Asked(task, tell, needs_head))
 
 
 def require(name: str) -> None:

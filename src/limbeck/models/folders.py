@@ -19,7 +19,7 @@ from limbeck.models import structure
 from limbeck.models.create import build_network
 from limbeck.models.embedder import Embedder
 from limbeck.models.hub import quiet
-from limbeck.models.pretrained import from_transformers
+from limbeck.models.pretrained import Asked, from_transformers
 from limbeck.models.weights import WEIGHTS, model_state, restore_state, save_tensors
 
 NETWORK = "network.json"
@@ -72,7 +72,7 @@ def load_model(folder: Path, task: Any) -> nn.Module:
     Raises ValueError where the files do not fit one another.
     """
     if not (folder / NETWORK).exists():
-        return from_transformers(str(folder), task)
+        return from_transformers(str(folder), Asked(task, is_ours=True))
     # Architecture, edits, weights: each fits only what was there before.
     model = build_network(read_json(folder / NETWORK))
     structure.apply(model, structure.read(folder))

@@ -3,7 +3,8 @@
 A model that a surgery cut is rebuilt first: its folder holds structure.json (`models.structure`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,19 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from limbeck.core.wording import some
 from limbeck.models import structure
 from limbeck.models.attention import make_masks_without_waits
+from limbeck.models.complete import Filling, check_complete, encoder_prefix, filling, in_encoder
 from limbeck.models.embedder import Embedder
+from limbeck.models.heads import (
+    are_names,
+    matched_names,
+    name_labels,
+    names_of,
+    reorder_head,
+    why_new,
+)
 from limbeck.models.hub import having, locate, quiet, reading
 from limbeck.models.weights import WEIGHTS
 from limbeck.tasks import SelfSupervised
@@ -22,44 +33,104 @@ from limbeck.tasks import SelfSupervised
 POOLER = "pooler."
 
 
-def from_transformers(name: str, task: Any) -> nn.Module:
+def say_nothing(_: str) -> None:
+    """Nobody listens."""
+
+
+# How every line begins that is told of a model, which `limbeck check` shows too.
+MODEL = "model `"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a model's folder or hub id.
+
+    task: whose head the model shall have.
+    tell: is given a line where something of the model is new, or is read otherwise than it stands.
+    needs_head: whether a new head is refused, because nothing will tune it.
+    is_ours: whether limbeck wrote the folder: then the names of its outputs are labels, whatever
+        they are called.
+    """
+
+    task: Any
+    tell: Callable[[str], None] = say_nothing
+    needs_head: bool = False
+    is_ours: bool = False
+
+    @property
+    def is_headless(self) -> bool:
+        """Whether the task reads an encoder's vectors."""
+        return bool(self.task.auto_model == "AutoModel")
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the head's outputs are labels; of a self-supervised task they are words."""
+        return not (self.is_headless or isinstance(self.task, SelfSupervised))
+
+
+def from_transformers(name: str, asked: Asked) -> nn.Module:
     """A pretrained model with the task's head, in float32.
 
     A head that was tuned for the same labels keeps its weights, in the order of the task's labels;
-    any other is drawn anew by torch's random generator.
+    any other is drawn anew by torch's random generator, and told.
 
-    Raises ValueError for a folder or hub id that cannot be read, or a model that has no form for
-    the task.
+    Raises ValueError for a folder or hub id that cannot be read or whose weights do not fill the
+    encoder, for a model that has no form for the task, and for a new head where one is needed.
     """
     import transformers
 
     make_masks_without_waits()
-    is_headless = task.auto_model == "AutoModel"
-    # The labels of a self-supervised task are the model's own vocabulary.
-    has_labels = not (is_headless or isinstance(task, SelfSupervised))
+    task = asked.task
     with reading(name), quiet():
         config = transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
-        is_tuned = not has_labels or set(config.id2label.values()) == set(task.labels)
-        if not is_tuned:
+        head_names = names_of(config) if asked.has_labels else []
+        matched = head_labels(head_names, asked)
+        if asked.has_labels and matched is None:
             name_labels(config, task.labels)
         with having(name, task.auto_model):
-            model = read_weights(name, task.auto_model, config, is_tuned=is_tuned)
+            model, found = read_weights(name, task.auto_model, config, is_tuned=matched is not None)
         if config.model_type == "efficientnet":
             # Its pooling window is larger than the map that it pools, which torch takes for the
             # mean of the whole map and runtimes refuse.
             model.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)
-    if is_headless:
+    check_complete(model, found, f"model `{name}`")
+    if asked.is_headless:
         return Embedder(model)
-    if not has_labels:
+    reason = why_new(head_names, task.labels) if matched is None else None
+    missing = [key for key in found.missing if not in_encoder(key, encoder_prefix(model))]
+    # A file without a head mostly has a config without names, which is no reason then.
+    if missing and (reason is None or not are_names(head_names)):
+        reason = f"`{missing[0]}` is not among its weights"
+    if reason:
+        tell_of_head(name, asked, reason)
+    if matched is None or not asked.has_labels:
         return model
-    head_labels = [config.id2label[index] for index in range(len(task.labels))]
-    return reorder_head(model, head_labels, task.labels)
+    if matched != head_names:
+        asked.tell(f"{MODEL}{name}`: its head's {some(head_names)} are read as {some(matched)}")
+    return reorder_head(model, matched, task.labels, encoder_prefix(model))
 
 
-def name_labels(config: Any, labels: Sequence[str]) -> None:
-    """Write the labels, in this order, to a config of transformers."""
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
+def head_labels(head_names: Sequence[str], asked: Asked) -> list[str] | None:
+    """The task's label of each output of a head; empty for a head without labels, None where it was
+    made for others."""
+    if not asked.has_labels:
+        return []
+    labels = list(asked.task.labels)
+    if asked.is_ours and sorted(head_names) == sorted(labels):
+        return list(head_names)
+    return matched_names(head_names, labels)
+
+
+def tell_of_head(name: str, asked: Asked, reason: str) -> None:
+    """Tell that a head is new. Raises ValueError where nothing will tune it."""
+    if asked.needs_head:
+        raise ValueError(
+            f"model `{name}`: it is taken as tuned already (epochs: 0), and has no head for this "
+            f"data: {reason}. Tune it (epochs: 3), or name its outputs by the data's labels in "
+            "config.json (id2label)"
+        )
+    if not asked.is_ours:
+        asked.tell(f"{MODEL}{name}`: its head is new, since {reason}")
 
 
 def read_weights(
@@ -68,10 +139,11 @@ def read_weights(
     config: Any,
     *,
     is_tuned: bool,
-) -> Any:
-    """A model of the class `auto_model` of transformers with the weights of the folder or hub id.
+) -> tuple[Any, Filling]:
+    """A model of the class `auto_model` of transformers with the weights of the folder or hub id,
+    and what they left open.
 
-    `is_tuned`: False lets a head of another size be drawn anew.
+    `is_tuned`: False draws the head anew, whatever head the weights have.
     """
     import transformers
 
@@ -80,18 +152,48 @@ def read_weights(
     settings = {"attn_implementation": "eager", "dtype": torch.float32}
     edits = structure.read(Path(locate(name)))
     if not edits:
-        return auto.from_pretrained(
+        model, info = auto.from_pretrained(
             locate(name),
             config=config,
-            ignore_mismatched_sizes=not is_tuned,
+            output_loading_info=True,
+            # Which tensors may differ is not its question: see `check_complete`.
+            ignore_mismatched_sizes=True,
             trust_remote_code=False,
             **settings,
         )
+        found = filling(model, info)
+        if not is_tuned:
+            renew_head(model, found, auto.from_config, settings)
+        return model, found
     model = auto.from_config(config, trust_remote_code=False, **settings)
     structure.apply(model, edits_for(model, edits))
     # By our own hand: `from_pretrained` would refuse shapes that its config does not tell.
-    fill(model, load_file(Path(locate(name)) / WEIGHTS))
-    return model
+    tensors = load_file(Path(locate(name)) / WEIGHTS)
+    return model, Filling(fill(model, tensors, with_head=is_tuned), [])
+
+
+def renew_head(
+    model: Any,
+    found: Filling,
+    blank: Callable[..., Any],
+    settings: dict[str, Any],
+) -> None:
+    """Draw those tensors of a head anew that a file has filled: they stand for other labels.
+
+    `blank`: makes a model of a config with new weights.
+    """
+    prefix = encoder_prefix(model)
+    filled = []
+    for key in model.state_dict():
+        if not key.startswith(prefix) and key not in found.missing:
+            filled.append(key)
+    # A file without a head, the usual case, has cost its random numbers already.
+    if not (filled and prefix):
+        return
+    fresh = blank(model.config, trust_remote_code=False, **settings).state_dict()
+    with torch.no_grad():
+        for key in filled:
+            model.state_dict()[key].copy_(fresh[key])
 
 
 def edits_for(model: Any, edits: structure.Edits) -> structure.Edits:
@@ -113,18 +215,27 @@ def edits_for(model: Any, edits: structure.Edits) -> structure.Edits:
     return renamed
 
 
-def fill(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+def fill(
+    model: Any,
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    with_head: bool,
+) -> list[str]:
     """Copy the weights of a folder into a cut model, by name with or without the encoder's prefix.
 
-    A head of another task or of other labels stays new, and so does a pooler that the folder lacks.
+    A head of another task or of other labels (`with_head` is False) stays new, and so does a pooler
+    that the folder lacks. Returns what stays new.
 
     Raises ValueError where a tensor of the encoder is missing or has another shape.
     """
     prefix = f"{model.base_model_prefix}."
     by_short_name = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    around_encoder = encoder_prefix(model)
     wanted = model.state_dict()
     fitting = {}
     for name, value in wanted.items():
+        if not with_head and not name.startswith(around_encoder):
+            continue
         tensor = by_short_name.get(name.removeprefix(prefix))
         if tensor is not None and tensor.shape == value.shape:
             fitting[name] = tensor
@@ -139,27 +250,4 @@ def fill(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
             f"the weights of {type(model).__name__} do not fit {structure.FILE}: `{missing[0]}`"
         )
     model.load_state_dict(fitting, strict=False)
-
-
-def reorder_head(
-    model: nn.Module,
-    head_labels: Sequence[str],
-    wanted_labels: Sequence[str],
-) -> nn.Module:
-    """Let the outputs of a tuned classifier, named by `head_labels`, follow `wanted_labels`."""
-    if list(head_labels) == list(wanted_labels):
-        return model
-    # For each wanted output, the old one that answers for the label.
-    order = [list(head_labels).index(label) for label in wanted_labels]
-    candidates = []
-    for module in model.modules():
-        if isinstance(module, nn.Linear) and module.out_features == len(head_labels):
-            candidates.append(module)
-    # Modules come in the order of the forward, so the classifier is the last that fits.
-    head = candidates[-1]
-    with torch.no_grad():
-        head.weight.copy_(head.weight[order].clone())
-        if head.bias is not None:
-            head.bias.copy_(head.bias[order].clone())
-    name_labels(model.config, wanted_labels)
-    return model
+    return [name for name in wanted if name not in fitting]

@@ -148,11 +148,12 @@ def check_costs(recipe: Recipe, splits: Splits, reading_seconds: float, checked:
     """
     # Imported here, as in `check_models`.
     from limbeck.distillation import binding
+    from limbeck.models import pretrained
     from limbeck.pipeline import forecast
 
     def tell(event: Event) -> None:
         # Of all that the rehearsed stages tell, only these are the run's own too.
-        kept = (binding.MATCHED, forecast.ESTIMATED)
+        kept = (binding.MATCHED, forecast.ESTIMATED, pretrained.MODEL)
         if isinstance(event, Note) and any(phrase in event.text for phrase in kept):
             checked.lines.append(event.text)
 

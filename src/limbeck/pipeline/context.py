@@ -302,7 +302,15 @@ class RunContext:
             return text
         return ImageInput.with_reading(text, self.data.reading)
 
-    def create(self, name: str, options: dict[str, Any], task: Task, *, seed: int) -> nn.Module:
+    def create(
+        self,
+        name: str,
+        options: dict[str, Any],
+        task: Task,
+        *,
+        seed: int,
+        needs_head: bool = False,
+    ) -> nn.Module:
         """The model a recipe names, with a head for the task's labels.
 
         Args:
@@ -310,12 +318,21 @@ class RunContext:
             options: the recipe's keys beside the name.
             task: with this model's preprocessing.
             seed: of new weights.
+            needs_head: whether nothing will tune the model, so that its head must be there.
 
         Raises:
-            ValueError: the model cannot be had, or cannot be called as models are.
+            ValueError: the model cannot be had, has no head where one is needed, or cannot be
+                called as models are.
         """
         if name not in self.own:
-            return create_model(name, options, task, seed=seed)
+            return create_model(
+                name,
+                options,
+                task,
+                seed=seed,
+                tell=self.store.tell_once,
+                needs_head=needs_head,
+            )
         own = self.own[name]
         own.check(task, self.encode("train", task), name)
         return own.create()

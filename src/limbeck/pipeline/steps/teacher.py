@@ -49,7 +49,13 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
         }
 
     def build(folder: Path) -> None:
-        model = run.create(settings.model, settings.options, task, seed=steps.seed)
+        model = run.create(
+            settings.model,
+            settings.options,
+            task,
+            seed=steps.seed,
+            needs_head=not (settings.epochs or learns_along(recipe)),
+        )
         history: History = []
         if settings.epochs:
             model = run.place.move_model(model)
@@ -127,6 +133,12 @@ def tuning_job(run: RunContext, model: nn.Module, task: Task, steps: Train) -> J
         validation=validation(run, model, task, steps.epochs),
         tell=run.store.tell,
     )
+
+
+def learns_along(recipe: Recipe) -> bool:
+    """Whether a copy of the teacher learns beside the student (`losses.mutual`), from a new head
+    too."""
+    return recipe.distill is not None and "mutual" in recipe.distill.losses
 
 
 def _tuning_split(run: RunContext) -> str:
