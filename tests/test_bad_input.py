@@ -191,7 +191,7 @@ BAD: dict[str, Case] = {
     "an empty test": (CSV, {"train.csv": GOOD, "test.csv": "text,label\n"}, ("the test split of `csv` is empty", "leave it out and it is drawn")),
     "an empty train file": (CSV, {"train.csv": "", "test.csv": GOOD}, ("the train split of `csv` is empty",)),
     "one class only": (CSV, {"train.csv": GOOD.replace("weather", "call")}, ("one class only (call)", "Add rows of another")),
-    "a test label that train lacks": (CSV, {"train.csv": GOOD, "test.csv": GOOD.replace(",call", ",cal")}, ("the test split has labels that train lacks: cal", "Did you mean `call`?")),
+    "a test label that train lacks": (f"{CSV}, on_bad_row: fail", {"train.csv": GOOD, "test.csv": GOOD.replace(",call", ",cal")}, ("the test split of `csv`: row 1: train lacks the label cal", "Did you mean `call`?")),
     "rows of another task": (f"{NPZ}, path: data.npz", {"data.npz": arrays()}, ("row 1 of the train split of `npz` has no `text`", "it holds image, label", "Take a source or a task")),
     # images
     "a broken image": (FOLDER, images(a__10_png=b"no image at all"), ("a/10.png: not a readable image", "Replace it")),

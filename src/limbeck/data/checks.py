@@ -9,9 +9,8 @@ import numpy as np
 from limbeck.core import registry, wording
 from limbeck.core.contract import described
 from limbeck.data.bad_rows import EXAMPLES
+from limbeck.data.drawing import has_labels
 from limbeck.sources import Row
-from limbeck.tasks import SelfSupervised
-from limbeck.tasks.likelihood import LIKELIHOODS
 
 # What a row holds under each key, and its name in a message; keys of others hold anything.
 KINDS: dict[str, tuple[Any, str]] = {
@@ -71,9 +70,13 @@ def labels_of(
 def check_filled(
     splits: Mapping[str, list[Row]],
     drawn: Sequence[str],
+    single: Sequence[str],
     origin: str,
 ) -> None:
-    """Raise ValueError where a split is empty. `drawn`: those that the source did not have."""
+    """Raise ValueError where a split is empty.
+
+    `drawn`: those that the source did not have. `single`: labels that one row alone had.
+    """
     for split in ("train", "validation", "test"):
         if splits[split]:
             continue
@@ -81,6 +84,8 @@ def check_filled(
         cure = "Add rows to it, or leave it out and it is drawn from train"
         if split in drawn:
             cure = "Too few rows a label to draw it from; add some"
+            if single:
+                cure += f". {len(single)} labels have one row alone, which stays in train"
         raise ValueError(f"data: the {split} split of {origin} is empty. {cure}")
 
 
@@ -90,36 +95,34 @@ def check_labels(
     task: Any,
     origin: str,
 ) -> None:
-    """Raise ValueError where train has one class only, or another split a label that it lacks.
+    """Raise ValueError where train has one class only, or a label of another split is none.
 
-    `labels`: those of train. Numbers are no classes: any may be in any split.
+    `labels`: those of train.
     """
     # Numbers are no classes: two rows of one number are no mistake.
-    are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
-    if len(labels) < 2 and not (are_numbers or issubclass(task, SelfSupervised)):
+    if len(labels) < 2 and has_labels(task):
         raise ValueError(
             f"data: train has one class only ({', '.join(labels)}); "
             "nothing can be learned from it. Add rows of another"
         )
+    # Asked of numbers too: a label that is none is found here, before anything is trained.
     for split in ("validation", "test"):
-        # Asked of numbers too: a label that is none is found here, before anything is trained.
-        unknown = set(labels_of(splits, split, task, origin)) - set(labels)
-        if unknown and not are_numbers:
-            raise ValueError(
-                f"data: the {split} split has labels that train lacks: "
-                f"{wording.some(sorted(unknown))}. {wording.suggest(min(unknown), labels)}"
-            )
+        labels_of(splits, split, task, origin)
 
 
 def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
-    """A warning for each split whose rows are in train too: a score on what was learned by heart
-    says little."""
+    """A warning for each split whose rows are in train too, and for test rows that are in
+    validation: a score on what was learned by heart, or chosen by, says little."""
     trained = [*splits["train"], *splits.get("unlabelled", [])]
-    # Hashes, not contents: a large split would be held in memory twice.
-    hashes = {hash(task.content(row)) for row in trained}
     notes = []
-    for split in ("validation", "test"):
+    for split, others, place in (
+        ("validation", trained, "train"),
+        ("test", trained, "train"),
+        ("test", splits.get("validation", []), "validation"),
+    ):
         rows = splits.get(split, [])
+        # Hashes, not contents: a large split would be held in memory twice.
+        hashes = {hash(task.content(row)) for row in others}
         copies = []
         for number, row in enumerate(rows, 1):
             if hash(task.content(row)) in hashes:
@@ -127,8 +130,16 @@ def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
         if copies:
             examples = "; ".join(shown(number, row) for number, row in copies[:EXAMPLES])
             notes.append(
-                f"warning: {len(copies)} of {len(rows)} {split} rows are in train too, "
+                f"warning: {len(copies)} of {len(rows)} {split} rows are in {place} too, "
                 f"for example {examples}"
+            )
+        groups = {row["group"] for row in others if "group" in row}
+        shared = [row["group"] for row in rows if row.get("group") in groups]
+        if shared:
+            names = wording.some(sorted(set(shared)), EXAMPLES)
+            notes.append(
+                f"warning: {len(shared)} of {len(rows)} {split} rows are of a group that {place} "
+                f"has too ({names})"
             )
     return notes
 

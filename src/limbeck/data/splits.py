@@ -1,7 +1,8 @@
 """Rows of a source to checked splits: train, validation and test.
 
 A source without a test split gives up a fifth of train, one without a validation split a tenth of
-what is left: drawn by a fixed seed, stratified by label, and said so in a note.
+what is left: drawn by a fixed seed, stratified by label, equal inputs and equal groups together
+(`drawing`), and said so in a note.
 """
 
 import errno
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.core import registry
+from limbeck.core import registry, wording
 from limbeck.core.files import digest
 from limbeck.data import transfer
 from limbeck.data.bad_rows import BadRows
@@ -25,9 +26,11 @@ from limbeck.data.checks import (
     labels_of,
     repeated,
 )
+from limbeck.data.drawing import draw, seldom
 from limbeck.data.image_modes import in_one_mode
 from limbeck.data.paths import relocate, relocated
-from limbeck.data.sampling import drawn_rows, stratified_split
+from limbeck.data.sampling import drawn_rows
+from limbeck.data.unseen import leave_out, notes_on, unseen_labels
 from limbeck.recipe.model import Data
 from limbeck.sources import DecodesImages, Row, check_read
 
@@ -41,7 +44,7 @@ class Splits:
     """Checked splits.
 
     `train`: the labelled rows first, then the `num_unlabelled` others.
-    `labels`: those of train, in the order of the logits.
+    `labels`: in the order of the logits: those of train, and what validation or test have beside.
     `notes`: what was drawn, left out or looks odd.
     `reading`: how image files become pixels (`mode`, `size`, `background`), for the artifact.
     `num_bad`: how many rows could not be used. `quarantined`: those rows with their place, problem
@@ -98,10 +101,10 @@ def load_splits(
     `asked`: the recipe's stage. `task`: a task's class. `rows`: rows from Python, by split, which
     the source then takes in place of reading its own.
 
-    Raises ValueError for a bad row, an empty split, or a label that train lacks.
+    Raises ValueError for a bad row, an empty split, or one class alone.
     """
     # 1. Read.
-    bad = BadRows(asked.on_bad_row)
+    bad = BadRows(asked.on_bad_row or "fail")
     try:
         splits, told, reading = _read(asked, task, rows, bad)
     except OSError as error:
@@ -114,7 +117,8 @@ def load_splits(
     # 2. Leave out what is too much.
     limited = limit_unlabelled(splits, asked.unlabelled_rows)
     # 3. Draw what lacks, and check all.
-    checked = check(splits, task, f"`{asked.source}`")
+    origin = f"`{asked.source}`"
+    checked = check(splits, task, origin, bad if asked.on_bad_row else None)
     notes = bad.notes + told + limited + checked.notes
     return replace(checked, notes=notes, num_bad=bad.count, quarantined=bad.kept, reading=reading)
 
@@ -168,31 +172,59 @@ def check(
     splits: dict[str, list[Row]],
     task: Any,
     origin: str,
+    bad: BadRows | None = None,
 ) -> Splits:
     """Rows by split as checked splits; a split that lacks is drawn from train.
 
-    `origin`: where the rows come from, for messages. Raises ValueError as `load_splits` does.
+    `origin`: where the rows come from, for messages. `bad`: what becomes of rows whose label train
+    lacks; left out, they stay and are told. Raises ValueError as `load_splits` does.
     """
-    # Before anything is drawn, so that a message has the row's number in the user's own split.
+    # 1. Before anything is drawn, so that a message has the row's number in the user's own split.
     for split, rows in splits.items():
         check_keys(rows, split, task, origin)
     labels = labels_of(splits, "train", task, origin)
     # The caller's dict stays as it is.
     splits = dict(splits)
+    if bad:
+        leave_out(splits, labels, task, origin, bad)
+    # 2. Draw what lacks.
     notes = []
     drawn = [split for split in DRAWN_SHARES if split not in splits]
+    single = seldom(splits["train"], task) if drawn else []
     for split in drawn:
         share = DRAWN_SHARES[split]
-        splits["train"], splits[split] = stratified_split(splits["train"], share, task.stratum)
+        splits["train"], splits[split], odd = draw(splits["train"], share, task)
         notes.append(f"{split}: {len(splits[split])} rows drawn from train (seeded, stratified)")
-    check_filled(splits, drawn, origin)
+        notes += odd
+    if single:
+        notes.append(
+            f"warning: {len(single)} labels have one row alone ({wording.some(single)}), which "
+            "stays in train: no drawn row asks for them"
+        )
+    # 3. Check and tell.
+    check_filled(splits, drawn, single, origin)
     check_labels(splits, labels, task, origin)
+    unseen = unseen_labels(splits, labels, task, origin)
+    if unseen:
+        notes += notes_on(unseen, splits, labels, task)
+        # A model may have a logit for what it never saw; it learns not to answer so.
+        every = splits["train"] + splits["validation"] + splits["test"]
+        labels = task.find_labels(every)
+    notes += repeated(splits, task)
+    splits = {split: _without_groups(rows) for split, rows in splits.items()}
     unlabelled = splits.get("unlabelled", [])
     return Splits(
         splits["train"] + unlabelled,
         splits["validation"],
         splits["test"],
         labels,
-        notes + repeated(splits, task) + alike(labels),
+        notes + alike(labels),
         num_unlabelled=len(unlabelled),
     )
+
+
+def _without_groups(rows: list[Row]) -> list[Row]:
+    """The rows without their group, which nothing but the drawing reads."""
+    if not any("group" in row for row in rows):
+        return rows
+    return [{key: value for key, value in row.items() if key != "group"} for row in rows]

@@ -82,7 +82,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "machine": machine.describe(),
         "versions": machine.versions(),
         "notes": run.data.notes + notes_of_other_teachers(run) + notes_of_arms(arms),
-        "bad_rows": {"policy": recipe.data.on_bad_row, "count": run.data.num_bad},
+        "bad_rows": {"policy": recipe.data.on_bad_row or "fail", "count": run.data.num_bad},
         "recipe": write(recipe),
     }
 

@@ -70,13 +70,14 @@ class Data(ComponentStage):
 
     - `source`: the reader of the files, with its own keys.
     - `on_bad_row`: a row that cannot be used stops the run (`fail`), is left out (`skip`), or is
-      left out and written to `quarantine.jsonl` (`quarantine`).
+      left out and written to `quarantine.jsonl` (`quarantine`). Left open, it stops the run, but a
+      label of validation or test that train lacks is told alone, and counts as an error.
     - `transfer`: texts or images without labels from elsewhere, as a file or folder.
     - `unlabelled_rows`: how many rows without labels are taken at most; all where left open.
     """
 
     source: str
-    on_bad_row: Literal["fail", "skip", "quarantine"] = "fail"
+    on_bad_row: Literal["fail", "skip", "quarantine"] | None = None
     transfer: str | None = None
     unlabelled_rows: int | None = Field(None, ge=0)
 

@@ -1,9 +1,12 @@
 """A label from what a cell holds: a word, a number, a list, several in one text."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
+# A whole number as people and pandas write it. `01` is none: it may be a code, another than `1`.
+WHOLE = re.compile(r"(-?(?:0|[1-9]\d{0,17}))(?:\.0+)?", re.ASCII)
 NO_LABEL = "no label. Give it one, or put the row into the split `unlabelled`"
 
 
@@ -22,6 +25,9 @@ class LabelParser:
         self.known: dict[str, str] = {name: name for name in self.names}
         # A number is an index, even where another class has it for a name.
         self.known |= {str(index): name for index, name in enumerate(self.names)}
+        # The value of a whole number -> the label that was met first with it: where one row of a
+        # column has no label, pandas writes the others' 1 as 1.0, in that file alone.
+        self.of_value: dict[int, str] = {}
 
     def parse(self, value: Any, column: str) -> str | list[str]:
         """The label of a cell, or the list of its labels, each once, where rows have several.
@@ -55,13 +61,19 @@ class LabelParser:
             raise ValueError(f"{column}: {NO_LABEL}")
         if label in self.known:  # met before, without the blanks around it
             return self.known[label]
+        whole = WHOLE.fullmatch(label)
         if self.names:
+            if whole and whole[1] in self.known:  # an index that pandas wrote as 1.0
+                return self.known[whole[1]]
             raise ValueError(
                 f"{column}: `{label}` is none of data.label_names ({', '.join(self.names[:12])}), "
                 "nor an index into them"
             )
-        self.known[label] = label
-        return label
+        if whole:
+            self.known[label] = self.of_value.setdefault(int(whole[1]), label)
+        else:
+            self.known[label] = label
+        return self.known[label]
 
 
 def _number_as_text(value: Any, column: str) -> str:

@@ -16,17 +16,19 @@ import numpy as np
 
 from limbeck.sources import SPLITS, BadRow, OnBadRow, Row, fail
 from limbeck.sources._images import ImageReader, file_of
+from limbeck.sources._labels import LabelParser
 from limbeck.sources._pixels import WHITE, colour_of
 
-KEYS = ("text", "text_b", "label", "words", "tags", "image")
+KEYS = ("text", "text_b", "label", "words", "tags", "image", "group")
 SHOWN_CHARACTERS = 200  # of each cell of a bad row, which may be an image or a book
 
 
 @dataclass(frozen=True)
 class Rows:
     """Each key names the column that holds it: `text`, `text_b` (the second text of a pair),
-    `label`, `words`, `tags`, `image`. A column that a row lacks is not read. `background`: the
-    colour below transparent pixels, by a name or number of CSS.
+    `label`, `words`, `tags`, `image`, `group` (rows of one group, such as a patient, are drawn into
+    one split together). A column that a row lacks is not read. `background`: the colour below
+    transparent pixels, by a name or number of CSS.
     """
 
     text: str = "text"
@@ -35,6 +37,7 @@ class Rows:
     words: str = "words"
     tags: str = "tags"
     image: str = "image"
+    group: str = "group"
     background: str = WHITE
     notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -64,9 +67,11 @@ class Rows:
             )
         colour_of(self.background)
         decode = ImageReader(ground=self.background)
+        # One for all splits, so that a label is the same object in each of them.
+        parser = LabelParser(None)
         rows_of = {}
         for split, given in splits.items():
-            rows_of[split] = self._split(split, given, on_bad_row, decode)
+            rows_of[split] = self._split(split, given, on_bad_row, decode, parser)
         self.notes[:] = decode.notes()
         return rows_of
 
@@ -76,6 +81,7 @@ class Rows:
         given_rows: Iterable[Mapping[str, Any]],
         on_bad_row: OnBadRow,
         decode: ImageReader,
+        parser: LabelParser,
     ) -> list[Row]:
         """The rows of one split."""
         columns = {key: getattr(self, key) for key in KEYS}
@@ -90,7 +96,8 @@ class Rows:
                     if key == "image":
                         row |= image_cells(given[column], decode)
                     else:
-                        row[key] = cell_value(key, given[column], names.get(key))
+                        labels = Labels(parser, names.get(key))
+                        row[key] = cell_value(key, given[column], labels)
             except ValueError as error:
                 # As text: a cell may hold what JSON cannot.
                 content = {key: repr(cell)[:SHOWN_CHARACTERS] for key, cell in given.items()}
@@ -110,37 +117,52 @@ def _unknown(row: Row) -> Row:
     return {"label": None}
 
 
-def cell_value(key: str, given: Any, names: Sequence[str] | None) -> Any:
-    """What a row holds under `key`, from what was given.
+@dataclass(frozen=True)
+class Labels:
+    """How labels are read: by `parser`, or where `names` are given and a label is a whole number,
+    as an index into these."""
 
-    `names`: what whole numbers among labels stand for. Raises ValueError.
-    """
+    parser: LabelParser
+    names: Sequence[str] | None
+
+    def name(self, given: Any) -> str | None:
+        """A label by its name; None where it is unknown. Raises ValueError."""
+        # -1 is how the data sets of the Hub mark a test set whose labels are kept secret.
+        if is_missing(given) or (self.names is not None and given == -1):
+            return None
+        if self.names is not None and isinstance(given, int):
+            return str(self.names[given])
+        if isinstance(given, np.generic):
+            given = given.item()
+        return self.parser.parse_one(given, "label")
+
+
+def is_missing(given: Any) -> bool:
+    """Whether a cell is what Python, numpy or pandas write for no value."""
+    # The types of pandas.NA and pandas.NaT, by name: pandas need not be installed.
+    if given is None or type(given).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(given, float | np.floating) and bool(np.isnan(given))
+
+
+def cell_value(key: str, given: Any, labels: Labels) -> Any:
+    """What a row holds under `key`, from what was given. Raises ValueError."""
+    if key == "group":
+        return str(given)
     if key == "label":
         if isinstance(given, list | tuple):
-            return [label_name(label, names) for label in given]
-        return label_name(given, names)
+            return [labels.name(label) for label in given]
+        return labels.name(given)
     if key in ("words", "tags"):
         # A string is a sequence too, of its characters.
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"{key}: a list of {key} is needed, not {given!r}")
         if key == "words":
             return [str(word) for word in given]
-        return [label_name(tag, names) for tag in given]
+        return [labels.name(tag) for tag in given]
     if not isinstance(given, str) or not given.strip():
         raise ValueError(f"{key}: a text is needed, not {given!r}")
     return given
-
-
-def label_name(given: Any, names: Sequence[str] | None) -> str | None:
-    """A label by its name; None where it is unknown. Raises ValueError."""
-    # -1 is how the data sets of the Hub mark a test set whose labels are kept secret.
-    if given is None or (names is not None and given == -1):
-        return None
-    if names is not None and isinstance(given, int):
-        return str(names[given])
-    if not isinstance(given, str | int | float | np.number):
-        raise ValueError(f"label: {given!r} is no label. A label is a word or a number")
-    return str(given)
 
 
 def image_cells(given: Any, decode: ImageReader) -> Row:

@@ -7,6 +7,7 @@
 Rows whose label is unknown count nowhere. Shapes: N rows of one unit each, V labels.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from limbeck.tasks import Scored
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
 from limbeck.tasks.metrics import label_report, macro_auc, precision_recall_f1, ratio
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
+
+# Not all that `float` takes: `nan`, `1e5` and `1_0` are names.
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -149,9 +153,11 @@ class OneLabelWithAuc(OneOfSeveral):
         return {"auc": macro_auc(probabilities, labels, weights[:, known])}
 
 
-def sort_key(label: str) -> tuple[int, int, str]:
-    """Numbers by value, before words by letter."""
-    if label.isdecimal():
-        # By letter, "10" would come before "2".
-        return (0, int(label), "")
-    return (1, 0, label)
+def sort_key(label: str) -> tuple[int, float, str]:
+    """Numbers by value, before words by letter.
+
+    Numbers of one value (`1` and `01`) go by letter: a set has them in an order of its own, another
+    in every process.
+    """
+    # By letter, "10" would come before "2".
+    return (0, float(label), label) if NUMBER.fullmatch(label) else (1, 0.0, label)

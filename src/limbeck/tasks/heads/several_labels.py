@@ -22,6 +22,7 @@ import numpy as np
 
 from limbeck.sources import Row
 from limbeck.tasks import Scored
+from limbeck.tasks.heads.one_label import sort_key
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, sigmoid
 from limbeck.tasks.metrics import average_precisions, precision_recall_f1, ratio, report
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
@@ -44,7 +45,10 @@ class SeveralLabels:
 
     @staticmethod
     def find_labels(rows: Rows) -> list[str]:
-        """Every label, sorted. Raises ValueError for a row whose label is no list."""
+        """Every label, sorted: numbers by value, then words.
+
+        Raises ValueError for a row whose label is no list.
+        """
         labels: set[str] = set()
         for number, row in enumerate(rows, 1):
             label = row["label"]
@@ -55,7 +59,7 @@ class SeveralLabels:
                     'Say what stands between them: data.label_separator: ";" (a list needs it too)'
                 )
             labels.update(label or ())
-        return sorted(labels)
+        return sorted(labels, key=sort_key)
 
     @staticmethod
     def stratum(row: Row) -> str:

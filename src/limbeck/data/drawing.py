@@ -1,0 +1,113 @@
+"""Which rows of train may be drawn into a split that a source lacks, and which go together.
+
+Equal inputs go together, and rows of one `group` (a patient, a user, a document): a score on what
+was learned by heart says little. A label's last rows stay in train, as nothing else teaches it.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from limbeck.data.sampling import stratified_split
+from limbeck.sources import Row
+from limbeck.tasks import SelfSupervised
+from limbeck.tasks.likelihood import LIKELIHOODS
+
+
+def draw(rows: Sequence[Row], share: float, task: Any) -> tuple[list[Row], list[Row], list[str]]:
+    """The rows that stay, those that are drawn, and notes on what could not be kept together.
+
+    `share`, in [0, 1], of the rows is drawn by a fixed seed, stratified by the task.
+    """
+    units = drawable(rows, task)
+    staying, leaving = stratified_split(rows, share, task.stratum, units)
+    if leaving or len(rows) * share < 1:
+        return staying, leaving, []
+    # Units so large that none is ever due, or each the only one of a label.
+    if any("group" in row for row in rows):
+        smallest: set[int] = set()
+        if units:
+            fewest = min(units, key=len)
+            smallest.update(fewest)
+        leaving = [row for index, row in enumerate(rows) if index in smallest]
+        staying = [row for index, row in enumerate(rows) if index not in smallest]
+        return staying, leaving, []
+    # A split with known inputs is better than none: how many is counted and told elsewhere.
+    by_row = _without_last([[index] for index in range(len(rows))], rows, task)
+    staying, leaving = stratified_split(rows, share, task.stratum, by_row)
+    notes = (
+        ["warning: too few inputs that differ, so equal ones are drawn apart"] if leaving else []
+    )
+    return staying, leaving, notes
+
+
+def has_labels(task: Any) -> bool:
+    """Whether rows have labels of a list: numbers have none, nor what is learned from itself."""
+    are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
+    return not are_numbers and not issubclass(task, SelfSupervised)
+
+
+def drawable(rows: Sequence[Row], task: Any) -> list[list[int]]:
+    """The indices of the rows that may be drawn, those that go together in a list each."""
+    return _without_last(together(rows, task), rows, task)
+
+
+def together(rows: Sequence[Row], task: Any) -> list[list[int]]:
+    """The indices of all rows; those of equal inputs, or of one group, in a list each."""
+    # Each row points at an earlier one of its list, or at itself (disjoint sets): a row may join
+    # a group and another group's input.
+    parents = list(range(len(rows)))
+
+    def root(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
+
+    first_of: dict[Hashable, int] = {}
+    for index, row in enumerate(rows):
+        # Hashes of contents, not contents: a large split would be held in memory twice.
+        keys: list[Hashable] = [("input", hash(task.content(row)))]
+        if "group" in row:
+            keys.append(("group", row["group"]))
+        for key in keys:
+            earlier, later = sorted((root(first_of.setdefault(key, index)), root(index)))
+            parents[later] = earlier
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in range(len(rows)):
+        members[root(index)].append(index)
+    return list(members.values())
+
+
+def _without_last(
+    units: Sequence[Sequence[int]], rows: Sequence[Row], task: Any
+) -> list[list[int]]:
+    """The units without those that are the only one of a label."""
+    if not has_labels(task):
+        return [list(unit) for unit in units]
+    labels_of = [_labels([rows[index] for index in unit], task) for unit in units]
+    num_units: dict[str, int] = defaultdict(int)
+    for labels in labels_of:
+        for label in labels:
+            num_units[label] += 1
+    drawable = []
+    for unit, labels in zip(units, labels_of, strict=True):
+        if all(num_units[label] > 1 for label in labels):
+            drawable.append(list(unit))
+    return drawable
+
+
+def _labels(rows: Sequence[Row], task: Any) -> frozenset[str]:
+    """The labels of a few rows."""
+    return frozenset(task.find_labels(rows))
+
+
+def seldom(rows: Sequence[Row], task: Any) -> list[str]:
+    """The labels that one row alone has."""
+    if not has_labels(task):
+        return []
+    counts: dict[str, int] = defaultdict(int)
+    for row in rows:
+        for label in _labels([row], task):
+            counts[label] += 1
+    return [label for label, count in counts.items() if count == 1]
