@@ -97,7 +97,7 @@ def test_it_answers_raw_texts(artifact: Path) -> None:
     assert answer["label"] == "place"
     assert answer["probability"] == pytest.approx(place, abs=1e-6)
     assert answer["probabilities"]["person"] == pytest.approx(1 - place, abs=1e-6)
-    assert predictor.predict(["Ada"])["label"] == "person"
+    assert predictor.predict(["Ada"])[0]["label"] == "person"
     with pytest.raises(ValueError, match="int"):
         predictor.predict(7)
 

@@ -551,10 +551,9 @@ def test_an_artifact_answers_raw_inputs_as_the_model_does(
     found = np.concatenate([predictor.logits(row) for row in rows])
     assert relative_error(found, scored.logits) < 0.01
     row = rows[1]
-    answer = predictor.predict(row["words"] if "words" in row else row["image"])
-    assert answer == task.decode(
-        task.row(row["words"] if "words" in row else row["image"]), predictor.logits(row)
-    )
+    raw = tuple(row["words"]) if "words" in row else row["image"]
+    assert predictor.predict(raw) == task.decode(task.row(raw), predictor.logits(row))
+    assert predictor.predict([row, raw]) == [predictor.predict(raw)] * 2
 
 
 @artifacts

@@ -146,6 +146,6 @@ verdict: {{arms: [joint], max_drop: 0.2}}
     one, two = (np.array(predictor.predict(each)["embedding"]) for each in ("sun rain", "rain sun"))
     assert len(one) == 16
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-4)
-    both = predictor.predict(["sun rain", "rain sun"])
+    both = predictor.predict(("sun rain", "rain sun"))
     assert both["similarity"] == pytest.approx(one @ two, abs=0.02)
-    assert both["similarity"] > predictor.predict(["sun rain", "wind snow"])["similarity"]
+    assert both["similarity"] > predictor.predict(("sun rain", "wind snow"))["similarity"]

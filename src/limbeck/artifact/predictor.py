@@ -1,20 +1,36 @@
 """An open artifact: from raw input to decoded answer.
 
-W: labelled places of a row (the words of a sentence when tagging, else one), V: classes.
+One input gives one answer, a list of inputs a list of answers, as `transformers`' pipelines and
+scikit-learn's estimators have it. W: labelled places of a row (the words of a sentence when
+tagging, else one), V: classes.
 """
 
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limbeck.artifact.batches import depends_on_company, in_batches, run_batch
+from limbeck.artifact.batches import run_graph as run_graph
+from limbeck.artifact.manifest import GOLDEN
 from limbeck.artifact.runtimes import Graph
 from limbeck.sources import Row
 from limbeck.tasks import Encoded, Task
+from limbeck.tasks.likelihood import sigmoid, softmax
+
+# Batches whose rows are sorted by length together: with 16 a batch has hardly any padding left, and
+# an answer waits for no more than 16 batches.
+SORTED_BATCHES = 16
+
+# What an input may be called in a dict, by the key of a row that its task reads.
+NAMES = {"text": ("text", "text_b"), "words": ("words", "text"), "image": ("image",)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """A loaded artifact. `runtime` is the name of what runs its `graph`."""
 
@@ -23,38 +39,150 @@ class Predictor:
     runtime: str
     folder: Path
 
+    def __repr__(self) -> str:
+        # As in a recipe: the file of a component is called as it is.
+        name = type(self.task).__module__.rpartition(".")[2].replace("_", "-")
+        return f"<limbeck artifact {self.folder}: {name}, {self.runtime}>"
+
     @property
     def reads_images(self) -> bool:
         """Whether it answers images; else it answers texts."""
         return "pixel_values" in self.task.input_names
 
-    def predict(self, raw: Any) -> dict[str, Any]:
-        """Answer one input with what the task decodes, such as a label and probabilities.
+    @property
+    def labels(self) -> list[str]:
+        """The labels, in the order of `predict_proba`'s last axis."""
+        return list(self.task.labels)
 
-        raw: a text, a list of words, the path or the bytes of an image, or a uint8 array.
+    def predict(self, inputs: Any, *, batch_size: int = 1) -> Any:
+        """Answer one input, or a list of them, with what the task decodes: dicts, ready for JSON.
 
-        Raises ValueError for an input that is none of these.
+        inputs: a text; a pair of texts, as a tuple or as a dict of `text` and `text_b`; a sentence
+            as a tuple of words; the path or the bytes of an image, or a uint8 array; a dict of a
+            row (`text`, `words`, `image`), of which other keys are not read. A list of any of
+            these gives the list of their answers.
+        batch_size: how many of a list are run at once: faster, by the same answers (where a graph
+            cannot, they are run one by one, with a warning).
+
+        Raises ValueError for an input that is none of these, with its place in the list.
         """
-        row = self.task.row(raw)
-        return self.task.decode(row, self.logits(row))
+        if not is_list(inputs):
+            row = self.row(inputs)
+            return self.task.decode(row, self.logits(row))
+        answers = []
+        for rows, logits in self._parts(inputs, batch_size):
+            pairs = zip(rows, logits, strict=True)
+            answers += [self.task.decode(row, of_row) for row, of_row in pairs]
+        return answers
+
+    def predict_proba(self, inputs: Any, *, batch_size: int = 1) -> Any:
+        """The probabilities of every label, float64, in the order of `labels`.
+
+        inputs, batch_size: as in `predict`.
+
+        Returns (V) for one input and (N, V) for a list of N; where a row has several units (words),
+        (W, V) for one and a list of these for a list.
+
+        Raises ValueError for a task whose answers are numbers or vectors.
+        """
+        probabilities = {"categorical": softmax, "bernoulli": sigmoid}.get(self.task.likelihood)
+        if probabilities is None:
+            raise ValueError(
+                f"{self}: its answers are numbers, which have no probabilities. Call `predict`"
+            )
+        rows = inputs if is_list(inputs) else [inputs]
+        answers = []
+        for _, logits in self._parts(rows, batch_size):
+            answers += [probabilities(of_row.astype(np.float64)) for of_row in logits]
+        if not self._has_several_units:
+            answers = [of_row[0] for of_row in answers]
+        if not is_list(inputs):
+            return answers[0]
+        return answers if self._has_several_units else np.reshape(answers, (-1, len(self.labels)))
 
     def logits(self, row: Row) -> np.ndarray:
         """(W, V) logits of one row; 0 where a word was cut off because its text is too long."""
-        encoded = self.task.encode([row])[0]
-        return run_graph(self.graph, encoded)
+        return run_batch(self.graph, [self.encoded(row)], self.task.padding)[0]
+
+    def batch_logits(self, rows: Sequence[Row], batch_size: int) -> list[np.ndarray]:
+        """The (W, V) logits of each row, run `batch_size` at a time where that changes no answer.
+
+        All rows are held encoded: a caller with many hands over a part at a time.
+        """
+        encoded = [self.encoded(row) for row in rows]
+        if batch_size > 1 and self.why_one_by_one:
+            batch_size = 1
+        return in_batches(self.graph, encoded, self.task.padding, batch_size)
+
+    def row(self, raw: Any) -> Row:
+        """A row, without a label, of an input as `predict` takes it. Raises ValueError."""
+        return self.task.row(self._content(raw) if isinstance(raw, dict) else raw)
+
+    def encoded(self, row: Row) -> Encoded:
+        """What the model reads of a row. Raises ValueError where that is nothing."""
+        # By itself: some tasks pack neighbouring rows into one.
+        encoded = self.task.encode([row])
+        if not len(encoded) or encoded[0].size == 0:
+            raise ValueError("the tokenizer finds no token in this text")
+        return encoded[0]
+
+    @cached_property
+    def why_one_by_one(self) -> str | None:
+        """Why rows are not run together, for a message; None where they are."""
+        from safetensors.numpy import load_file
+
+        golden = load_file(self.folder / GOLDEN)
+        example = {name: golden[f"input.{name}"] for name in self.task.input_names}
+        if not depends_on_company(self.graph, example, self.task.padding):
+            return None
+        return (
+            f"{self.folder}: what this graph answers to a row depends on the rows beside it, as "
+            "with activations of uint8-dynamic, whose steps are taken from the whole batch. Its "
+            "inputs are answered one by one. quantize.activations=uint8 exports a graph that can "
+            "be batched"
+        )
+
+    @property
+    def _has_several_units(self) -> bool:
+        """Whether a row has a unit for each of its words or hidden tokens."""
+        return "words" in self.task.row_keys or "label" not in self.task.row_keys
+
+    def _content(self, raw: dict[str, Any]) -> Any:
+        """What the task reads of a dict. Raises ValueError where nothing is."""
+        # A task of somebody else may read dicts of its own.
+        expected = next((NAMES[key] for key in NAMES if key in self.task.row_keys), None)
+        if expected is None:
+            return raw
+        if expected[0] == "text":
+            # The task itself says what is missing.
+            return {name: raw[name] for name in expected if name in raw} or raw
+        for name in expected:
+            if name in raw:
+                return tuple(raw[name]) if name == "words" else raw[name]
+        raise ValueError(
+            f"{' or '.join(expected)} is needed in a dict, not {', '.join(map(str, raw))}"
+        )
+
+    def _parts(
+        self, inputs: Sequence[Any], batch_size: int
+    ) -> Iterator[tuple[list[Row], list[np.ndarray]]]:
+        """Rows and their logits, as many at a time as are sorted together. Raises ValueError."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size: at least 1, not {batch_size}")
+        if batch_size > 1 and len(inputs) > 1 and self.why_one_by_one:
+            warnings.warn(self.why_one_by_one, stacklevel=3)
+        size = SORTED_BATCHES * batch_size
+        for start in range(0, len(inputs), size):
+            rows = []
+            for place in range(start, min(start + size, len(inputs))):
+                try:
+                    rows.append(self.row(inputs[place]))
+                except ValueError as error:
+                    raise ValueError(f"inputs[{place}]: {error}") from None
+            yield rows, self.batch_logits(rows, batch_size)
 
 
-def run_graph(graph: Graph, encoded: Encoded) -> np.ndarray:
-    """(W, V) logits of one encoded row."""
-    if encoded.has_tokens and encoded.inputs["input_ids"].ndim == 2:
-        # One row of several texts (a query and its passages) is a batch already.
-        return graph(encoded.inputs)
-    # A graph takes rows: this batch has one.
-    batch = {name: value[None] for name, value in encoded.inputs.items()}
-    logits = graph(batch)
-    if encoded.positions is None:
-        return logits
-    # A word that was cut off has the position -1: it reads token 0 here and is then set to 0.
-    positions = np.maximum(encoded.positions, 0)
-    is_kept = (encoded.positions >= 0)[:, None]
-    return np.where(is_kept, logits[0][positions], 0)
+def is_list(inputs: Any) -> bool:
+    """Whether several inputs were given. A tuple is one: a pair, or a sentence of words."""
+    is_one = isinstance(inputs, str | bytes | bytearray | tuple)
+    return isinstance(inputs, Sequence) and not is_one
