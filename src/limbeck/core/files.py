@@ -5,9 +5,51 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+# What may stand in a file's place: a pipe waits for ever for somebody to write, and a device such
+# as /dev/zero has no end.
+STRANGE = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# Names under which a shell hands over what is open already: `<(command)`, or `< FILE`.
+HANDED_OVER = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+
+
+def require_file(path: str | Path) -> None:
+    """Raise ValueError for a pipe, a socket or a device, also behind a link.
+
+    A name behind which nothing stands passes: opening it says so.
+    """
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except (OSError, ValueError):  # a name with a NUL in it is a ValueError
+        return
+    if kind in STRANGE:
+        raise ValueError(
+            f"{path}: this is {STRANGE[kind]}, and no file. "
+            "Write what it gives to a file, and name that"
+        )
+
+
+def require_file_or_stream(path: str | Path) -> None:
+    """As `require_file`, but for a stream that the shell has opened: it is read once, in order."""
+    if not str(path).startswith(HANDED_OVER):
+        require_file(path)
+
+
+def read_at_most(file: BinaryIO, most: int, place: str) -> bytes:
+    """All bytes of an open file. Raises ValueError where there are more than `most`."""
+    content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{place}: more than {most:,} bytes, and at most so many are read")
+    return content
 
 
 def digest(value: Any) -> str:
@@ -23,7 +65,8 @@ def digest(value: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
+    """SHA-256 (hex) of a file's bytes. Raises ValueError for what is no file."""
+    require_file(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -81,6 +124,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """The plain data of a JSON file. Raises ValueError for what is none, or is nested too deep."""
+    require_file(path)
     text = path.read_text(encoding="utf-8")
     try:
         return json.loads(text)

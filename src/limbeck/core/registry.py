@@ -18,6 +18,7 @@ keeps that, since import-linter does not see what is loaded by name.
 import importlib
 import inspect
 import re
+import reprlib
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -27,12 +28,11 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 import limbeck
-from limbeck.core import contract
+from limbeck.core import contract, key_values
 from limbeck.core.wording import suggest
 
 # Family -> its package below `limbeck`. The entry points of plug-ins name the family:
@@ -237,10 +237,10 @@ def create(family: str, name: str, options: Mapping[str, Any] | None = None) -> 
             raise WrongKey(f"`{name}` ({family}) has no key `{key}`", key, parameters)
         try:
             # Converts what YAML lacks too: a list to a tuple, a whole number to a float.
-            checked[key] = _validated(value, parameters[key].annotation)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise WrongKey(f"`{key}` of `{name}` ({family}) is {value!r}: {reason}", key) from None
+            checked[key] = key_values.checked(value, parameters[key].annotation)
+        except ValueError as error:
+            shown = reprlib.repr(value)  # it may go on for pages
+            raise WrongKey(f"`{key}` of `{name}` ({family}) is {shown}: {error}", key) from None
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in checked:
             raise ValueError(
@@ -291,7 +291,7 @@ def _check_parameter(family: str, name: str, parameter: inspect.Parameter) -> No
     try:
         if parameter.annotation is parameter.empty:
             raise PydanticUserError("it has none", code=None)
-        _adapter(parameter.annotation)
+        key_values.adapter(parameter.annotation)
     except PydanticUserError as error:
         told = str(error).splitlines()[0]
         raise ValueError(
@@ -427,20 +427,3 @@ def _offered_elsewhere(name: str) -> str:
                 f"of ours: {', '.join(FAMILIES)}"
             )
     return ""
-
-
-def _validated(value: Any, annotation: Any) -> Any:
-    """A key's value as its annotation says. Raises pydantic's ValidationError."""
-    # Only true and false are taken strictly: they would pass as 1 and 0.
-    return _adapter(annotation).validate_python(value, strict=isinstance(value, bool))
-
-
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    """What checks a value. Raises PydanticUserError for what is no type that it knows."""
-    try:
-        return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
-    except PydanticUserError as error:
-        if error.code != "type-adapter-config-unused":
-            raise
-        # A dataclass, such as a grid, which has a configuration of its own.
-        return TypeAdapter(annotation)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 MOST_CHOICES = 24  # in a message: a longer list would hide the hint before it
 MOST_WORDS = 12
+MOST_COMPARED = 2000  # with a misspelt word: a table may have a hundred thousand columns
 
 
 def suggest(word: str, choices: Iterable[object]) -> str:
@@ -15,7 +16,7 @@ def suggest(word: str, choices: Iterable[object]) -> str:
     """
     listed = [str(choice) for choice in choices]
     # Two words are close where 60 % of their letters match in order, difflib's default.
-    close = difflib.get_close_matches(word, listed, n=1)
+    close = difflib.get_close_matches(word, listed[:MOST_COMPARED], n=1)
     hint = f"Did you mean `{close[0]}`? " if close else ""
     shown = ", ".join(listed[:MOST_CHOICES]) or "none"
     num_hidden = len(listed) - MOST_CHOICES

@@ -14,6 +14,14 @@ from limbeck.core.schedules import NUMBER
 
 TAG = "tag:yaml.org,2002:"
 
+# What a recipe may hold: characters, and keys and values with aliases written out. A recipe of
+# every key has 200 of them, and one with a thousand names of labels a thousand more.
+MOST_CHARACTERS = 200_000
+MOST_NODES = 50_000
+MOST_DEPTH = 50
+MOST_DIGITS = 100
+TOO_DEEP = f"more than {MOST_DEPTH} keys or lists inside each other. A recipe is three keys deep"
+
 
 class Yaml12(yaml.SafeLoader):
     """SafeLoader of YAML 1.2's core schema; a mapping holds a key once."""
@@ -36,7 +44,9 @@ class Scalar(NamedTuple):
 
 
 def _to_int(text: str) -> int:
-    """An integer, octal after 0o and hexadecimal after 0x."""
+    """An integer, octal after 0o and hexadecimal after 0x. Raises ValueError for an endless one."""
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits. Write at most {MOST_DIGITS}")
     bases = {"0o": 8, "0x": 16}
     return int(text, bases.get(text[:2], 10))
 
@@ -67,19 +77,24 @@ def _construct_scalar(loader: Yaml12, node: yaml.ScalarNode) -> Any:
     if not re.fullmatch(kind.pattern, text):
         problem = f"`{text}` is no {node.tag.removeprefix(TAG)}"
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-    return kind.convert(text)
+    try:
+        return kind.convert(text)
+    except ValueError as error:
+        raise ValueError(f"{place(node.start_mark)}: {error}") from None
 
 
 def _construct_mapping(loader: Yaml12, node: yaml.MappingNode) -> dict[Any, Any]:
     """A mapping; PyYAML alone would keep the last of two equal keys without a word."""
-    seen = []  # no set: YAML allows keys that are lists
+    seen = set()
     for key, _ in node.value:
-        if key.value in seen:
+        # A key that is a list is none that can be looked up; PyYAML refuses it below.
+        name = key.value if isinstance(key, yaml.ScalarNode) else id(key)
+        if name in seen:
             raise ValueError(
                 f"{place(key.start_mark)}: {key.value}: this key is here a second time. "
                 "Keep one of them"
             )
-        seen.append(key.value)
+        seen.add(name)
     # Deep: what is below must be complete when the recipe is validated.
     return loader.construct_mapping(node, deep=True)
 
@@ -106,10 +121,15 @@ def load(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
 
     `origin` names the text in messages. Raises ValueError with line and column.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(
+            f"{origin}: {len(text):,} characters of YAML, and at most {MOST_CHARACTERS:,} are read"
+        )
     try:
         loader = Yaml12(text)
         loader.name = origin  # marks carry it into messages
-        root = loader.get_single_node()
+        _check_brackets(text, origin)
+        root = _composed(loader, origin)
         content = loader.construct_document(root) if root else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -119,6 +139,64 @@ def load(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
             ) from None
         raise ValueError(f"{origin}: not valid YAML: {error}") from None
     return root, content
+
+
+def _check_brackets(text: str, origin: str) -> None:
+    """Raise ValueError for brackets too deep; PyYAML's time grows with the square of the depth."""
+    if text.count("[") + text.count("{") <= MOST_DEPTH:
+        return
+    depth = 0
+    # Events come one after the other, so a text of brackets is read no further than it is refused.
+    loader = Yaml12(text)
+    loader.name = origin
+    while loader.check_event():
+        event = loader.get_event()
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise ValueError(f"{origin}:{event.start_mark.line + 1}: {TOO_DEEP}")
+
+
+def _composed(loader: Yaml12, origin: str) -> yaml.Node | None:
+    """The nodes of the one document. Raises ValueError where they are too deep or too many."""
+    try:
+        root = loader.get_single_node()
+    except RecursionError:
+        raise ValueError(f"{origin}: {TOO_DEEP}") from None
+    if root:
+        _count(root, {}, 0)
+    return root
+
+
+def _count(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
+    """How many keys and values a node stands for, its aliases written out.
+
+    `known`: the number of each node that was counted, None of one that is being counted: an alias
+    to itself would have no end. Raises ValueError.
+    """
+    if id(node) in known:
+        counted = known[id(node)]
+        if counted is None:
+            raise ValueError(
+                f"{place(node.start_mark)}: an alias to what it stands in. Write it out"
+            )
+        return counted
+    known[id(node)] = None
+    if depth > MOST_DEPTH:
+        raise ValueError(f"{place(node.start_mark)}: {TOO_DEEP}")
+    inside: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        inside = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        inside = node.value
+    number = 1 + sum(_count(each, known, depth + 1) for each in inside)
+    if number > MOST_NODES:
+        raise ValueError(
+            f"{place(node.start_mark)}: more than {MOST_NODES:,} keys and values, aliases written "
+            "out. Is this a recipe?"
+        )
+    known[id(node)] = number
+    return number
 
 
 def _is_at_tab(text: str, mark: yaml.Mark) -> bool:

@@ -27,7 +27,19 @@ from limbeck.core.schedules import Scheduled
 from limbeck.recipe import validate
 from limbeck.recipe.origin import Origin
 
+# Bounds that no training reaches: a number above them is a slip, or would take all memory before
+# anything is said.
+MOST_ROWS = 10**9
+MOST_EPOCHS = 10**6
+MOST_THREADS = 1024
+MOST_SEED = 2**63  # torch's generators take no more than twice that
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Epochs = Annotated[int, Field(le=MOST_EPOCHS)]
+Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
+LearningRate = Annotated[float, Field(gt=0, le=1000)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+Group = Annotated[int, Field(ge=2, le=10**6)]
 Weight = Scheduled  # a number, or a schedule such as "linear(1.0, 0.5)"
 
 Activations = Literal["uint8", "uint8-dynamic", "float"]
@@ -79,7 +91,7 @@ class Data(ComponentStage):
     source: str
     on_bad_row: Literal["fail", "skip", "quarantine"] | None = None
     transfer: str | None = None
-    unlabelled_rows: int | None = Field(None, ge=0)
+    unlabelled_rows: int | None = Field(None, ge=0, le=MOST_ROWS)
 
 
 class Augment(ComponentStage):
@@ -92,9 +104,9 @@ class Augment(ComponentStage):
     """
 
     method: str
-    copies: int = Field(5, ge=1)
+    copies: int = Field(5, ge=1, le=1000)
     share: Fraction = 0.4
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class Teacher(ComponentStage):
@@ -110,9 +122,9 @@ class Teacher(ComponentStage):
 
     model: str
     weight: float = Field(1.0, gt=0)
-    epochs: int = Field(3, ge=0)
+    epochs: Epochs = Field(3, ge=0)
     placement: Literal["whole", "sharded"] = "whole"
-    learning_rate: float | None = Field(None, gt=0)
+    learning_rate: LearningRate | None = None
 
 
 class Student(ComponentStage):
@@ -154,11 +166,13 @@ class Train(Stage):
     - `views`: how many variants of each image there are; where left open, another every epoch.
     """
 
-    epochs: int = Field(3, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    batch_tokens: int = Field(1024, ge=1)
-    batch_rows: int = Field(64, ge=1)
-    max_tokens: int = Field(256, ge=8)  # two of them are special, and a word may take several
+    epochs: Epochs = Field(3, ge=1)
+    learning_rate: LearningRate = 1e-3
+    batch_tokens: int = Field(1024, ge=1, le=10**8)
+    batch_rows: int = Field(64, ge=1, le=10**6)
+    max_tokens: int = Field(
+        256, ge=8, le=10**6
+    )  # two of them are special, and a word may take several
     warmup: Fraction = 0.1
     weight_decay: float = Field(0.01, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
@@ -167,13 +181,13 @@ class Train(Stage):
     device: str = Field("auto", json_schema_extra={"pattern": f"^({validate.DEVICES})$"})
     # float16 is missing on purpose: it would need its losses scaled against underflow.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int = Field(2, ge=1)
-    seed: int = Field(0, ge=0)
-    checkpoint_seconds: float = Field(60, ge=0)
+    threads: Threads = 2
+    seed: Seed = 0
+    checkpoint_seconds: float = Field(60, ge=0, le=10**8)
     augment: list[
         Literal["flip", "crop", "rotate", "brightness", "cutout", "randaugment", "mixup"]
     ] = []
-    views: int | None = Field(None, ge=1)
+    views: int | None = Field(None, ge=1, le=10**4)
 
     @field_validator("device", mode="before")
     @classmethod
@@ -219,7 +233,7 @@ class Distill(Stage):
     combine: Literal["mean", "best"] = "mean"
     balance: Literal["weights", "gradients"] = "weights"
     cache: Literal["float16", "int8"] = "float16"
-    top_k: int = Field(0, ge=0)
+    top_k: int = Field(0, ge=0, le=10**7)
     losses: dict[str, LossKeys] = {"kl": {}}  # Hinton's, for one label of several
 
 
@@ -231,7 +245,7 @@ class Scheme(Stage):
 
     weights: WeightFormat = "int8"
     activations: Activations = "uint8"
-    group: int | None = Field(None, ge=2)
+    group: Group | None = None
 
 
 # What `when: train` takes where a recipe says nothing; after training these are chosen by trial.
@@ -268,7 +282,7 @@ class Quantize(ComponentStage):
     weights: WeightFormat = "int8"
     activations: Activations | None = None
     attention: Literal["uint8", "float"] = "float"
-    group: int | None = Field(None, ge=2)
+    group: Group | None = None
     range: str | None = None
     rounding: str | None = None
     equalize: dict[str, dict[str, Any]] | None = None
@@ -277,7 +291,7 @@ class Quantize(ComponentStage):
     start: Fraction = 0.0
     progressive: list[EarlierFormat] = []
     switch_at: list[Fraction] = []
-    calibration_rows: int = Field(256, ge=1)
+    calibration_rows: int = Field(256, ge=1, le=MOST_ROWS)
     keep_float: list[str] = []
     modules: dict[str, Scheme] = {}
 
@@ -332,13 +346,13 @@ class Verdict(Stage):
 
     arms: list[Literal["plain", "kd", "kd+ptq", "joint"]] = ["plain", "kd", "kd+ptq", "joint"]
     metric: str | None = None
-    seeds: int = Field(1, ge=1)
+    seeds: int = Field(1, ge=1, le=1000)
     max_drop: float = Field(0.01, ge=0)
     min_speedup: float = Field(1.0, ge=0)
     # Below 100 the 2.5 % ends of an interval would be one or two resamples.
-    resamples: int = Field(2000, ge=100)
-    latency_rows: int = Field(200, ge=1)
-    latency_threads: int = Field(1, ge=1)
+    resamples: int = Field(2000, ge=100, le=10**5)
+    latency_rows: int = Field(200, ge=1, le=10**6)
+    latency_threads: Threads = 1
 
 
 class Recipe(Stage):

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from limbeck.core import wording
+from limbeck.core.files import read_at_most, require_file_or_stream
 from limbeck.core.yaml12 import Yaml12Dumper, load
 from limbeck.recipe.components import STAGES, known_keys
 from limbeck.recipe.model import Recipe
@@ -46,6 +47,8 @@ EXPECTED = {
     "model_attributes_type": "keys with values, such as {key: value}",
 }
 
+MOST_BYTES = 1 << 20  # of a recipe's file
+
 LINE_WIDTH = 120  # characters after which the writer of YAML breaks a line
 
 
@@ -54,8 +57,10 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises ValueError that says where in the file the mistake is and how to mend it.
     """
+    require_file_or_stream(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            text = read_at_most(file, MOST_BYTES, str(path)).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: cannot be read as a recipe: {_why_no_text(error)}") from None
     except OSError as error:

@@ -27,6 +27,10 @@ Row = dict[str, Any]
 SPLITS = ("train", "validation", "test", "unlabelled")
 
 
+MOST_PROBLEM = 600  # characters of what is wrong with a row
+MOST_CURE = 200  # of them at its end
+
+
 class BadRow(ValueError):
     """A row that cannot be used.
 
@@ -35,6 +39,9 @@ class BadRow(ValueError):
     """
 
     def __init__(self, place: str, problem: str, content: Any = None) -> None:
+        if len(problem) > MOST_PROBLEM:
+            # It may name what a cell holds, and that may be a book; its end is the cure.
+            problem = f"{problem[: MOST_PROBLEM - MOST_CURE]} ... {problem[-MOST_CURE:]}"
         super().__init__(f"{place}: {problem}")
         self.place = place
         self.problem = problem

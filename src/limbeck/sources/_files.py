@@ -1,10 +1,12 @@
 """What readers of files share: which file holds which split, and the lines of a UTF-8 file."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.core import wording
+from limbeck.core.files import require_file
 from limbeck.sources import BadRow
 
 # The names, without suffix, that a split's file may have: what the data sets of the Hub, CoNLL
@@ -87,6 +89,11 @@ def _usual_files(folder: Path, split: str, suffix: str, taken: set[Path]) -> lis
     return next(iter(usable.values()), [])
 
 
+# Of one line, 32 MiB: a book is a twentieth of it. A file without line ends, of a terabyte perhaps,
+# would else be one line in memory.
+MOST_LINE_BYTES = 32 << 20
+
+
 @dataclass
 class Lines:
     """The lines of a UTF-8 file, each with its line end; `number` is that of the last one read.
@@ -104,9 +111,15 @@ class Lines:
     def __iter__(self) -> Iterator[str]:
         # Bytes, so that a line that cannot be decoded does not end the file, and so that a line
         # ends at a line feed alone: text mode would end it at a lone carriage return too.
+        require_file(self.path)
         with open(self.path, "rb") as file:
-            for raw in file:
+            while raw := file.readline(MOST_LINE_BYTES + 1):
                 self.number += 1
+                if len(raw) > MOST_LINE_BYTES:
+                    raise ValueError(
+                        f"{self.path}:{self.number}: a line of more than {MOST_LINE_BYTES:,} "
+                        "bytes. A row is a line: put line ends between the rows"
+                    )
                 yield self._decoded(raw)
 
     def check(self) -> None:
@@ -156,11 +169,11 @@ def checked_header(header: Sequence[str], path: Path) -> list[str]:
     """
     names = [name.strip() for name in header]
     # A column of a row is found by its name, so a second one could not be reached.
-    for name in names:
-        if names.count(name) > 1:
+    # Counted at once: a table may have a hundred thousand.
+    for name, count in Counter(names).items():
+        if count > 1:
             raise ValueError(
-                f"{path}:1: the column `{name}` is here {names.count(name)} times. "
-                "Rename all but one"
+                f"{path}:1: the column `{name}` is here {count} times. Rename all but one"
             )
     if not any(names):
         raise ValueError(

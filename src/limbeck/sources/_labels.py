@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from limbeck.sources._unicode import checked_unicode
+
 # A whole number as people and pandas write it. `01` is none: it may be a code, another than `1`.
 WHOLE = re.compile(r"(-?(?:0|[1-9]\d{0,17}))(?:\.0+)?", re.ASCII)
 NO_LABEL = "no label. Give it one, or put the row into the split `unlabelled`"
@@ -59,6 +61,7 @@ class LabelParser:
     def _new_label(self, label: str, column: str) -> str:
         if not label:
             raise ValueError(f"{column}: {NO_LABEL}")
+        checked_unicode(column, label)
         if label in self.known:  # met before, without the blanks around it
             return self.known[label]
         whole = WHOLE.fullmatch(label)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from limbeck.sources import OnBadRow, Row, fail
-from limbeck.sources._images import MOST_BYTES, listed, pixel_rows
+from limbeck.sources._images import BOMB_RATIO, MOST_BYTES, is_bomb, listed, pixel_rows
 from limbeck.sources._labels import LabelParser
 
 SPLIT_OF_NAME = {"train": "train", "t10k": "test"}  # MNIST has no validation split
@@ -92,10 +92,11 @@ def load_idx(path: Path, axes: int) -> np.ndarray:
             lengths = head[4:].ljust(4 * axes, b"\0")
             shape = struct.unpack(f">{axes}I", lengths)
             expected = math.prod(shape)
-            if expected > MOST_BYTES:
+            if expected > MOST_BYTES or is_bomb(expected, path.stat().st_size):
                 raise ValueError(
                     f"{path}: byte 5: {expected:,} bytes are announced, "
-                    f"and at most {MOST_BYTES:,} are read. Download it again"
+                    f"and at most {MOST_BYTES:,} are read, or {BOMB_RATIO} times what is packed. "
+                    "Download it again"
                 )
             # One byte more than there should be, so that a file that goes on is noticed.
             content = file.read(expected + 1)

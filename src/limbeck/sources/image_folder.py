@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from limbeck.core import wording
+from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import SPLIT_OF_NAME
 from limbeck.sources._images import (
@@ -219,6 +220,7 @@ def _images(names: Iterable[str]) -> list[str]:
 
 def _file_bytes(path: Path) -> bytes:
     """The bytes of a file. Raises ValueError where it is larger than an image is."""
+    require_file(path)
     num_bytes = path.stat().st_size
     if num_bytes > MOST_FILE_BYTES:
         raise ValueError(

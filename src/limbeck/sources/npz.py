@@ -5,19 +5,22 @@ The arrays are named as in MedMNIST (Yang et al., 2023, arXiv:2110.14795): `trai
 without labels are `unlabelled_images`.
 """
 
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from limbeck.sources import OnBadRow, Row, fail
-from limbeck.sources._images import MOST_BYTES, listed, pixel_rows
+from limbeck.sources._images import BOMB_RATIO, MOST_BYTES, is_bomb, listed, pixel_rows
 from limbeck.sources._labels import LabelParser
 
 # The beginnings of MedMNIST's names.
 SPLIT_OF_NAME = {"train": "train", "val": "validation", "test": "test"}
+MOST_ARRAYS = 1000  # of an archive: ten are read
 UNLABELLED = "unlabelled_images"
 
 
@@ -56,6 +59,38 @@ class Npz:
         return rows_of
 
 
+def _check_sizes(archive: zipfile.ZipFile, packed: int) -> None:
+    """Raise ValueError where an array is larger than what the archive holds, or all of them are too
+    large. `packed`: bytes of the archive's file."""
+    members = archive.infolist()
+    if len(members) > MOST_ARRAYS:
+        raise ValueError(f"{len(members):,} arrays, and at most {MOST_ARRAYS} are read")
+    num_bytes = sum(member.file_size for member in members)
+    if num_bytes > MOST_BYTES or is_bomb(num_bytes, packed):
+        raise ValueError(
+            f"its arrays take {num_bytes:,} bytes of {packed:,} packed ones; at most "
+            f"{MOST_BYTES:,} are read, and {BOMB_RATIO} times the packed ones"
+        )
+    for member in members:
+        with archive.open(member) as file:
+            shape, dtype = _announced(file)
+        # numpy asks for the memory that the header announces, be it a terabyte.
+        if math.prod(shape) * dtype.itemsize > member.file_size:
+            raise ValueError(
+                f"{member.filename} announces the shape {shape}, and has {member.file_size:,} bytes"
+            )
+
+
+def _announced(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, type) by the header of a .npy member. Raises ValueError where it has none."""
+    major, _ = np.lib.format.read_magic(file)
+    reads = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    if major not in reads:
+        raise ValueError(f"an array of the format version {major}; 1 and 2 are read")
+    shape, _, dtype = reads[major](file)
+    return shape, dtype
+
+
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of a file, by name.
 
@@ -65,11 +100,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         # The table of contents first: it says how large the arrays are before they are unpacked.
         with zipfile.ZipFile(path) as archive:
-            num_bytes = sum(member.file_size for member in archive.infolist())
-        if num_bytes > MOST_BYTES:
-            raise ValueError(
-                f"its arrays take {num_bytes:,} bytes, and at most {MOST_BYTES:,} are read"
-            )
+            _check_sizes(archive, path.stat().st_size)
         # Objects are stored as pickles, which run code when they are read.
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

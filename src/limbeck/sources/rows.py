@@ -18,6 +18,7 @@ from limbeck.sources import SPLITS, BadRow, OnBadRow, Row, fail
 from limbeck.sources._images import ImageReader, file_of
 from limbeck.sources._labels import LabelParser
 from limbeck.sources._pixels import WHITE, colour_of
+from limbeck.sources._unicode import checked_unicode
 
 KEYS = ("text", "text_b", "label", "words", "tags", "image", "group")
 SHOWN_CHARACTERS = 200  # of each cell of a bad row, which may be an image or a book
@@ -158,11 +159,11 @@ def cell_value(key: str, given: Any, labels: Labels) -> Any:
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"{key}: a list of {key} is needed, not {given!r}")
         if key == "words":
-            return [str(word) for word in given]
+            return [checked_unicode(key, str(word)) for word in given]
         return [labels.name(tag) for tag in given]
     if not isinstance(given, str) or not given.strip():
         raise ValueError(f"{key}: a text is needed, not {given!r}")
-    return given
+    return checked_unicode(key, given)
 
 
 def image_cells(given: Any, decode: ImageReader) -> Row:

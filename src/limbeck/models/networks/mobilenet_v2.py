@@ -9,7 +9,9 @@ pixel of 28 or 32.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from limbeck.models.networks._residual import Stacked, convolution
@@ -37,7 +39,7 @@ class MobilenetV2:
     Below 1 the last layer keeps its 1,280 channels, as in the paper.
     """
 
-    width: float = 1.0
+    width: Annotated[float, Field(gt=0, le=16)] = 1.0
 
     def build(self, num_labels: int, channels: int) -> nn.Module:
         """The network with new weights, for images of `channels` channels."""

@@ -5,7 +5,9 @@ What differs from the paper's network for ImageNet stands in `_residual`: the st
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from torch import nn
 
 from limbeck.models.networks._residual import residual_network
@@ -18,7 +20,7 @@ SIZES = (2, 2, 2, 2)
 class Resnet18:
     """`width`: channels of the first stage, doubled in each of the three others."""
 
-    width: int = 64
+    width: Annotated[int, Field(ge=1, le=1024)] = 64
 
     def build(self, num_labels: int, channels: int) -> nn.Module:
         """The network with new weights, for images of `channels` channels."""

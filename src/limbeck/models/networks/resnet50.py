@@ -6,7 +6,9 @@ where a block has its stride.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from torch import nn
 
 from limbeck.models.networks._residual import residual_network
@@ -19,7 +21,7 @@ SIZES = (3, 4, 6, 3)
 class Resnet50:
     """`width`: channels of the first stage, doubled in each of the three others."""
 
-    width: int = 64
+    width: Annotated[int, Field(ge=1, le=512)] = 64
 
     def build(self, num_labels: int, channels: int) -> nn.Module:
         """The network with new weights, for images of `channels` channels."""

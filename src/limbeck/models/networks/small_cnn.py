@@ -6,7 +6,9 @@ It is the smallest student here, and trains in seconds on a CPU.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor, nn
 
 # From 28 or 32 pixels a side to 7 or 8.
@@ -17,8 +19,8 @@ NUM_STAGES = 3
 class SmallCnn:
     """`width`: channels of the first stage. `depth`: blocks of each stage."""
 
-    width: int = 16
-    depth: int = 1
+    width: Annotated[int, Field(ge=1, le=1024)] = 16
+    depth: Annotated[int, Field(ge=1, le=100)] = 1
 
     def build(self, num_labels: int, channels: int) -> nn.Module:
         """The network with new weights, for images of `channels` channels."""
