@@ -44,6 +44,12 @@ RunFolderToWrite = Annotated[
     Path | None,
     typer.Option("--out", help="The run folder to write, or to go on with.", callback=nameable),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Write over what the run folder holds of another recipe, or of others."
+    ),
+]
 ArtifactFolder = Annotated[
     Path,
     typer.Argument(help="The folder of an artifact, such as RUN/artifact.", callback=nameable),

@@ -6,30 +6,38 @@ from typing import TYPE_CHECKING
 import typer
 
 from limbeck.cli.exits import VERDICT_FAILED, resumable
-from limbeck.cli.options import Overrides, RecipeFile, RunFolderToWrite
+from limbeck.cli.options import Overrides, Overwrite, RecipeFile, RunFolderToWrite
 from limbeck.core import launch
 
 if TYPE_CHECKING:
     from limbeck.recipe.model import Recipe
 
 
-def run(recipe: RecipeFile, overrides: Overrides = None, out: RunFolderToWrite = None) -> None:
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    out: RunFolderToWrite = None,
+    overwrite: Overwrite = False,
+) -> None:
     """Run a recipe to a verdict.
 
     The same command goes on after an interruption. Without --out, the run folder is runs/ and the
-    recipe's name.
+    recipe's name. One that holds the finished run of another recipe is refused.
     """
     from limbeck.recipe.reading import read
 
     folder = out or Path("runs") / recipe.stem
-    run_to_verdict(read(recipe, overrides), folder, recipe.stem)
+    run_to_verdict(read(recipe, overrides), folder, recipe.stem, overwrite=overwrite)
 
 
-def run_to_verdict(recipe: "Recipe", folder: Path, title: str, *, next_steps: bool = False) -> None:
+def run_to_verdict(
+    recipe: "Recipe", folder: Path, title: str, *, overwrite: bool, next_steps: bool = False
+) -> None:
     """Run a recipe and print the table of its arms.
 
-    `title`: the report's. `next_steps`: say what can be done with the artifact. Raises `typer.Exit`
-    with VERDICT_FAILED where the verdict or an artifact's parity failed.
+    `title`: the report's. `overwrite`: whether what the folder holds of others may be lost.
+    `next_steps`: say what can be done with the artifact. Raises `typer.Exit` with VERDICT_FAILED
+    where the verdict or an artifact's parity failed.
     """
     from limbeck.core.console import on_stderr
     from limbeck.reports.summary import lines
@@ -39,8 +47,10 @@ def run_to_verdict(recipe: "Recipe", folder: Path, title: str, *, next_steps: bo
     with resumable(), on_stderr() as tell:
         # Within: importing torch takes seconds, in which Ctrl-C may come.
         from limbeck.models import processes
-        from limbeck.pipeline import runs
+        from limbeck.pipeline import run_folder, runs
 
+        if not overwrite:
+            run_folder.refuse_to_lose(recipe, folder)
         report = runs.run(recipe, folder, name=title, tell=tell)
     # Of several processes (torchrun) each has the report, and one prints it.
     if processes.process_index() == 0:

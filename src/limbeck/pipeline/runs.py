@@ -42,7 +42,8 @@ def run(
 
     Args:
         recipe: as it was read; components' defaults need not be written out.
-        out: the run folder; made where it is not there.
+        out: the run folder; made where it is not there. What a run left there is replaced: the
+            command line asks first (`run_folder`).
         name: the report's title.
         tell: is given every event (`limbeck.core.events`), and is called by no other thread.
         models: the user's own modules, by the name that the recipe gives as `model`.
