@@ -330,6 +330,47 @@ def test_a_bad_row_can_be_left_out_and_is_counted(name: str, tmp_path: Path) -> 
     assert found.quarantined == []
 
 
+@pytest.mark.parametrize(
+    ("num_bad", "more"), [(2, ""), (4, "And 1 more row. "), (9, "And 6 more rows. ")]
+)
+def test_the_first_bad_rows_are_told_and_how_many_more(
+    num_bad: int, more: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who mends one must not run into the next."""
+    lines = table()
+    lines[3:3] = ["it rains,", ",call", "it, rains,weather", *["it pours,"] * 6][:num_bad]
+    assert check(prepare(tmp_path, CSV, {"train.csv": "\n".join(lines)})) == 2
+    told = capsys.readouterr().err.splitlines()
+    place = f"{tmp_path}/files/train.csv"
+    assert told[0].startswith(f"limbeck: {place}:4: label: no label")
+    assert told[1].startswith(f"{place}:5: text: no text")
+    if num_bad > 2:
+        assert told[2].startswith(f"{place}:6: 3 columns, but the header has 2")
+    assert told[-1].startswith(f"  {more}To leave such rows out: data.on_bad_row: skip")
+    assert len(told) == min(num_bad, 3) + 1
+
+
+def test_bad_rows_and_a_file_that_cannot_be_read_are_told_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files: Files = {"train.csv": with_row("it rains,"), "test.csv": "a,b\n1,2\n"}
+    assert check(prepare(tmp_path, CSV, files)) == 2
+    told = capsys.readouterr().err
+    assert "train.csv:3: label: no label" in told
+    assert "test.csv: no column for the text" in told
+
+
+def test_a_wrong_key_of_a_model_hides_no_mistake_of_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = prepare(tmp_path, CSV, {"train.csv": with_row("it rains,")})
+    recipe.write_text(recipe.read_text().replace("small_cnn}", "small_cnn, wdth: 4, dpth: 2}"))
+    assert check(recipe) == 2
+    told = capsys.readouterr().err
+    assert "student.wdth: `small_cnn` (networks) has no key `wdth`" in told
+    assert "train.csv:3: label: no label" in told
+
+
 def test_bad_rows_are_kept_apart_with_place_and_reason(tmp_path: Path) -> None:
     content = with_row("it rains,", at=3).replace("call Ada 1", " ")
     found = read(prepare(tmp_path, CSV, {"train.csv": content}), "quarantine")

@@ -337,6 +337,44 @@ def test_stages_that_need_each_other(extra: str, needs: str) -> None:
 def test_at_most_three_problems_are_told_at_once() -> None:
     told = message("  a: 1\n  b: 1\n  c: 1\n  d: 1\n").split("\n")
     assert [line.split(": ")[0] for line in told] == ["r.yaml:7:3", "r.yaml:8:3", "r.yaml:9:3"]
+    assert [line.endswith(" (and 1 more)") for line in told] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (
+            "teacher: {modle: large}",
+            "teacher.model: this key is required. Did you mean `model` by `modle`?",
+        ),
+        (
+            "teachers: [{modle: large}]",
+            "teachers.0.model: this key is required. Did you mean `model` by `modle`?",
+        ),
+        (
+            "augment: {metod: replace_by_mask}",
+            "augment.method: this key is required. Did you mean `method` by `metod`?",
+        ),
+        ("teacher: {width: 3}", "teacher.model: this key is required"),
+        ("assistant: {modle: small}", "or `model`. Did you mean `model` by `modle`?"),
+        ("assistant: {form: teacher, surgery: same}", "Did you mean `from` by `form`?"),
+        ("assistant: {from: teacher, surgry: same}", "Did you mean `surgery` by `surgry`?"),
+    ],
+)
+def test_a_missing_key_with_a_slip_beside_it(stage: str, expected: str) -> None:
+    """A component's stage takes keys of the component's, so that the slip is no unknown key."""
+    base = BASE if stage[0] == "a" else BASE.replace("teacher: {model: large}\n", "")
+    assert message(f"{stage}\n", base=base).endswith(expected)
+
+
+def test_a_wrong_key_of_the_data_is_told_beside_one_of_another_stage() -> None:
+    told = message(base=BASE.replace("path:", "pth:").replace("{model: large}", "{modle: large}"))
+    lines = told.splitlines()
+    assert lines[0].startswith("r.yaml:3:1: teacher.model: this key is required")
+    assert lines[1].startswith(
+        "r.yaml:2:23: data.pth: `conll` (sources) has no key `pth`. Did you mean `path`?"
+    )
+    assert len(lines) == 2
 
 
 @pytest.mark.parametrize(

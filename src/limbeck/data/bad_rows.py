@@ -5,7 +5,7 @@ from typing import Any
 
 from limbeck.sources import BadRow
 
-# Bad rows that a note shows: enough to see a pattern, few enough for a line.
+# Bad rows that are shown: enough to see a pattern, few enough for a line.
 EXAMPLES = 3
 
 
@@ -13,8 +13,8 @@ EXAMPLES = 3
 class BadRows:
     """Called with every bad row.
 
-    `policy`: `fail` at the first, `skip` them, or `quarantine` (skip, and keep their content).
-    `count`: how many were left out. `places`: the first of them in words. `kept`: place, problem
+    `policy`: `fail` once all are read, `skip` them, or `quarantine` (skip, and keep their content).
+    `count`: how many there were. `places`: the first of them in words. `kept`: place, problem
     and content of each, for `quarantine`.
     """
 
@@ -24,12 +24,7 @@ class BadRows:
     kept: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, row: BadRow) -> None:
-        """Leave the row out. Raises ValueError where the policy is `fail`."""
-        if self.policy == "fail":
-            raise ValueError(
-                f"{row}.\n  To leave such rows out: data.on_bad_row: skip, "
-                "or quarantine to keep them in a file beside the report"
-            )
+        """Leave the row out."""
         # Counted in any case; held in memory only where they are asked for.
         self.count += 1
         if self.count <= EXAMPLES:
@@ -38,9 +33,24 @@ class BadRows:
             self.kept.append({"place": row.place, "problem": row.problem, "row": row.content})
 
     @property
+    def refusal(self) -> str:
+        """Why the rows are refused, and the cure; nothing where none is, or none is to be."""
+        if self.policy != "fail" or not self.count:
+            return ""
+        lines = [f"{place}." for place in self.places]
+        num_hidden = self.count - len(self.places)
+        rows = "row" if num_hidden == 1 else "rows"
+        more = f"And {num_hidden:,} more {rows}. " if num_hidden else ""
+        cure = (
+            "To leave such rows out: data.on_bad_row: skip, "
+            "or quarantine to keep them in a file beside the report"
+        )
+        return "\n".join([*lines, f"  {more}{cure}"])
+
+    @property
     def notes(self) -> list[str]:
         """How many rows were left out, and the first of them; nothing where there were none."""
-        if not self.count:
+        if self.policy == "fail" or not self.count:
             return []
         where = " (quarantine.jsonl)" if self.policy == "quarantine" else ""
         examples = "; ".join(self.places)

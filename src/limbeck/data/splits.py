@@ -114,6 +114,13 @@ def load_splits(
         raise ValueError(
             f"data: no file or folder has so long a name: {error.filename}. Mend the path"
         ) from None
+    except ValueError as error:
+        # A file that cannot be read may come after rows that cannot be used: both are to be mended.
+        if not bad.refusal:
+            raise
+        raise ValueError(f"{bad.refusal}\n{registry.words_of(error)}") from None
+    if bad.refusal:
+        raise ValueError(bad.refusal)
     # 2. Leave out what is too much.
     limited = limit_unlabelled(splits, asked.unlabelled_rows)
     # 3. Draw what lacks, and check all.

@@ -3,7 +3,7 @@
 In this order, each step only where the ones before it found no mistake that hides it:
 
 1. The components that the recipe names exist, take their keys and fit together.
-2. The data can be read.
+2. The data can be read: by a task and a source that are right, even where others are not.
 3. Each model can be had.
 4. The whole run in small (`forecast`): shapes, patterns of modules, quantization, export.
 5. This machine has the disk and the memory that the forecast comes to.
@@ -24,7 +24,7 @@ from limbeck.core.wording import some
 from limbeck.data.splits import Splits, load_splits
 from limbeck.pipeline import compatibility
 from limbeck.recipe import validate
-from limbeck.recipe.components import named_components
+from limbeck.recipe.components import mistake_of, named_components
 from limbeck.recipe.model import Recipe
 
 if TYPE_CHECKING:
@@ -62,21 +62,22 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
         The mistakes, and what is worth telling. No mistake of the user raises.
     """
     checked = Checked()
-    # 1. Without its components a recipe means nothing: the rest would only repeat these mistakes.
+    # 1. Without its task and source a recipe means nothing: the rest would only repeat mistakes.
     if rehearse or importlib.util.find_spec("torch"):
         checked.attempt(partial(compatibility.check_components, recipe))
     else:
         checked.attempt(partial(check_without_torch, recipe, checked))
-    if checked.mistakes:
+    if checked.mistakes and not can_read_data(recipe):
         return checked
-    # 2. Data.
+    # 2. Data, though a component of the training may be wrong.
+    are_components_right = not checked.mistakes
     task_class = registry.load("tasks", recipe.task)
     began = time.perf_counter()
     splits = checked.attempt(partial(load_splits, recipe.data, task_class))
     reading_seconds = time.perf_counter() - began
     if splits:
         checked.lines += describe_data(splits)
-    if not rehearse:
+    if not rehearse or not are_components_right:
         return checked
     # 3. Models, though the data may be wrong: one call tells both mistakes.
     checked.attempt(launch.read)
@@ -85,6 +86,16 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     if splits and not checked.mistakes:
         checked.attempt(partial(check_costs, recipe, splits, reading_seconds, checked))
     return checked
+
+
+def can_read_data(recipe: Recipe) -> bool:
+    """Of a recipe with a mistake: whether only components of the training are wrong."""
+    try:
+        wrong = [each.path[0] for each in named_components(recipe) if mistake_of(each)]
+        validate.check_task(recipe)
+    except (ModuleNotFoundError, ValueError):
+        return False
+    return bool(wrong) and not {"task", "data"} & set(wrong)
 
 
 def check_without_torch(recipe: Recipe, checked: Checked) -> None:

@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from limbeck.core import registry
 from limbeck.recipe import validate
-from limbeck.recipe.components import NamedComponent, known_keys, named_components
+from limbeck.recipe.components import NamedComponent, mistake_of, named_components
 from limbeck.recipe.model import Quantize, Recipe
 
 # This file is imported where torch is not installed, by `limbeck check --data-only`.
@@ -29,8 +29,16 @@ def check_components(recipe: Recipe) -> None:
         ValueError: with file, line, column, key and cure.
     """
     # Each by itself first: what does not exist cannot be asked what it fits.
+    mistakes = []
     for component in named_components(recipe):
-        check_component(recipe, component)
+        found = mistake_of(component)
+        if found:
+            mistakes.append(str(recipe.mistake(*found)))
+        # A task or a source that is not there is told alone: what else is named may hang on it.
+        if found and found[0] in (["task"], ["data"]):
+            break
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
     validate.check_task(recipe)
     _check_soft_losses(recipe)
     if recipe.quantize:
@@ -81,38 +89,9 @@ def check_component(recipe: Recipe, component: NamedComponent) -> None:
     Raises:
         ValueError: it cannot be created.
     """
-    try:
-        _create(component)
-    except registry.WrongKey as error:
-        message = str(error)
-        if error.choices is not None:
-            # Our own keys stand beside the component's: what was meant may be one of them.
-            choices = [*known_keys(component.path), *error.choices]
-            message = str(registry.WrongKey(error.reason, error.key, choices))
-        raise recipe.mistake([*component.path, error.key], message) from None
-    except ValueError as error:
-        raise recipe.mistake(component.path, registry.words_of(error)) from None
-
-
-def _create(component: NamedComponent) -> None:
-    """Create a component, or only load it where more than its keys is needed.
-
-    Raises:
-        ValueError: it does not exist, or refuses a key.
-    """
-    family, name, options = component.family, component.name, component.options
-    ours = registry.names("networks")
-    if family == "networks" and name not in ours:
-        # A hub id or a folder, which is looked for later; it takes no keys.
-        if options:
-            reason = (
-                f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys"
-            )
-            raise registry.WrongKey(reason, next(iter(options)), [])
-    elif options is None:
-        registry.load(family, name)
-    else:
-        registry.create(family, name, options)
+    found = mistake_of(component)
+    if found:
+        raise recipe.mistake(*found)
 
 
 def _check_soft_losses(recipe: Recipe) -> None:

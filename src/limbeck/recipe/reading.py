@@ -3,6 +3,7 @@
 Each mistake is told by file, line, column and key, with the nearest valid name.
 """
 
+import difflib
 import errno
 import os
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,8 @@ from pydantic import ValidationError
 from limbeck.core import wording
 from limbeck.core.files import read_at_most, require_file_or_stream
 from limbeck.core.yaml12 import Yaml12Dumper, load
-from limbeck.recipe.components import STAGES, known_keys
-from limbeck.recipe.model import Recipe
+from limbeck.recipe.components import STAGES, NamedComponent, known_keys, mistake_of
+from limbeck.recipe.model import Data, Recipe
 from limbeck.recipe.origin import Origin, Override
 
 MOST_PROBLEMS = 3  # told at once: those after them are often consequences of the first
@@ -86,8 +87,11 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        problems = error.errors()[:MOST_PROBLEMS]
-        lines = [_explain(place, problem) for problem in problems]
+        problems = error.errors()
+        lines = [_explain(place, problem) for problem in problems[:MOST_PROBLEMS]]
+        if len(problems) > MOST_PROBLEMS:
+            lines[-1] += f" (and {len(problems) - MOST_PROBLEMS} more)"
+        lines += _mistakes_of_the_data(place, content, problems)
         raise ValueError("\n".join(lines)) from None
     recipe._origin = place
     return recipe
@@ -192,12 +196,41 @@ def _explain(origin: Origin, problem: Any) -> str:
     elif problem["type"] == "too_short":
         message = "an empty list. Name one, or leave the key out"
     elif problem["type"] == "missing":
-        message = "this key is required"
+        message = f"this key is required{_meant(path, problem['input'])}"
     elif "input" in problem and problem["input"] is None:
         message = f"{message}, and nothing stands here. Fill it in, or leave the key out"
     elif "input" in problem and not isinstance(problem["input"], dict):
         message = f"{message}, not {problem['input']!r}"
     return origin.locate(path, message)
+
+
+def _meant(path: Sequence[str], given: Any) -> str:
+    """Which of the keys that stand beside a missing one was meant to be it; empty for none.
+
+    A component's stage takes keys that only the component knows, so that one with a slip in it is
+    no mistake by itself.
+    """
+    *stage, missing = path
+    others = [key for key in given if isinstance(key, str) and key not in known_keys(stage)]
+    close = difflib.get_close_matches(missing, others, n=1)
+    return f". Did you mean `{missing}` by `{close[0]}`?" if close else ""
+
+
+def _mistakes_of_the_data(origin: Origin, content: Any, problems: Sequence[Any]) -> list[str]:
+    """What is wrong with the keys of `data`'s source, told where other stages are wrong too.
+
+    Of a recipe whose stages are right, all components are asked.
+    """
+    wrong = {problem["loc"][0] if problem["loc"] else "" for problem in problems}
+    # The empty place is the recipe's own: its stages are right one by one.
+    if wrong & {"", "data"}:
+        return []
+    data = Data.model_validate(content["data"])
+    try:
+        found = mistake_of(NamedComponent(["data"], "sources", data.source, data.options))
+    except ModuleNotFoundError:  # a plug-in's, which the verb would tell that reads the data
+        return []
+    return [origin.locate(*found)] if found else []
 
 
 def _nearest_keys(path: Sequence[str]) -> str:

@@ -42,11 +42,11 @@ OTHER_NAMES = {
 def check_student(student: "Student") -> None:
     """Either `from` and `surgery`, or `model`. Raises ValueError."""
     if (student.from_ is None) == (student.model is None):
-        raise ValueError("say either `from: teacher` with a `surgery`, or `model`")
+        raise ValueError(f"say either `from: teacher` with a `surgery`, or `model`{_slip(student)}")
     if (student.from_ is None) != (student.surgery is None):
         raise ValueError(
             "`surgery` goes with `from`, which says what it cuts: `from: teacher`, "
-            "or another model's folder or hub id"
+            f"or another model's folder or hub id{_slip(student)}"
         )
     # A folder may have any name; one that is nearly `teacher` is more likely a slip.
     is_slip = difflib.get_close_matches(student.from_ or "", ["teacher"])
@@ -55,6 +55,18 @@ def check_student(student: "Student") -> None:
             f"from: `{student.from_}`: did you mean `teacher`? "
             f"The folder of another model of that name is `./{student.from_}`"
         )
+
+
+def _slip(student: "Student") -> str:
+    """`. Did you mean ...?` where a key of the student is nearly one of ours; else nothing.
+
+    It is no unknown key by itself, since a surgery or a network may have it.
+    """
+    for key in student.options:
+        close = difflib.get_close_matches(key, ["from", "surgery", "model"], n=1)
+        if close:
+            return f". Did you mean `{close[0]}` by `{key}`?"
+    return ""
 
 
 def check_mixup(names: Sequence[str]) -> None:
