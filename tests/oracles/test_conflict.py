@@ -153,13 +153,29 @@ def test_a_term_that_drowns_the_others_is_told_once_with_a_weight_that_does_not(
     model, weighed = Two(), objective(task=1.0, kl=4000.0)
     student, teacher, batch = given(model)
     events: list[Event] = []
-    probe = ConflictProbe(weighed, first_layer(model), events.append)
+    keys = {"kl": "distill.losses.kl.weight"}
+    probe = ConflictProbe(weighed, first_layer(model), events.append, keys=keys)
     for step in range(IN_A_ROW + 3):
         shares = probe(student, teacher, weighed(student, teacher, batch, step / 10)[1], step / 10)
     (note,) = [event.text for event in events if isinstance(event, Note)]
     assert "`kl` drowns the others" in note
+    assert "Lower distill.losses.kl.weight, its weight, to about" in note
     fair = float(note.rsplit(" ", 1)[1])
     assert fair == pytest.approx(4000 * shares["pull.task"] / shares["pull.kl"], rel=0.05)
+
+
+def test_a_term_without_a_weight_of_its_own_is_told_with_the_others_weights() -> None:
+    """The labels', where no teacher teaches."""
+    model, weighed = Two(), objective(task=4000.0, kl=1.0)
+    student, teacher, batch = given(model)
+    events: list[Event] = []
+    probe = ConflictProbe(weighed, first_layer(model), events.append)
+    for step in range(IN_A_ROW):
+        shares = probe(student, teacher, weighed(student, teacher, batch, step / 10)[1], step / 10)
+    (note,) = [event.text for event in events if isinstance(event, Note)]
+    assert "Multiply the weights of the others by about" in note
+    factor = float(note.rsplit(" ", 1)[1])
+    assert factor == pytest.approx(shares["pull.task"] / shares["pull.kl"], rel=0.05)
 
 
 def test_measuring_changes_nothing_of_a_training(tmp_path: Path) -> None:

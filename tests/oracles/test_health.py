@@ -12,8 +12,10 @@ from torch import nn
 
 import limbeck
 from limbeck.core.errors import Diverged
-from limbeck.core.events import Note
+from limbeck.core.events import Event, Note
+from limbeck.core.store import Store
 from limbeck.models.weights import model_state
+from limbeck.pipeline.steps.warnings import keeping_warnings, warnings_of
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.health import Examination, broken_scales, places
@@ -299,7 +301,7 @@ def test_a_scale_that_vanished_under_a_finite_loss_stops_the_run_at_the_epoch_s_
 def test_a_run_tells_a_warning_as_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poisoned(monkeypatch, 4.0, 4)
     notes: list[Any] = []
-    limbeck.run(
+    report = limbeck.run(
         parse(RECIPE),
         tmp_path / "run",
         tell=lambda event: notes.append(event) if isinstance(event, Note) else None,
@@ -308,3 +310,25 @@ def test_a_run_tells_a_warning_as_a_note(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(warnings) >= 1
     assert "weights of `blocks.2.0`" in warnings[0]
     assert sum("weights of `blocks.2.0`" in note for note in warnings) == 1
+    # Who reads the report days later was not there when it was told.
+    assert f"quantized, seed 0: {warnings[0]}" in report["notes"]
+    assert (
+        "weights of `blocks.2.0`"
+        in (tmp_path / "run" / "report.html").read_text().partition("Notes")[2]
+    )
+
+
+def test_a_warning_is_kept_beside_the_weights_once(tmp_path: Path) -> None:
+    """One that a resumed training tells again has other figures, and is the same warning."""
+    told: list[Event] = []
+    store = Store(tmp_path / "cache", tell=told.append)
+    assert warnings_of(tmp_path) == []
+    with keeping_warnings(store, tmp_path):
+        store.tell(Note("going on from step 3 of 4"))
+        store.tell(Note("warning: 98.1% at 2.3e-06"))
+    with keeping_warnings(store, tmp_path):
+        store.tell(Note("warning: 97.0% at 1e+10"))
+        store.tell(Note("warning: of something else"))
+    store.tell(Note("warning: of what is no training"))
+    assert warnings_of(tmp_path) == ["warning: 98.1% at 2.3e-06", "warning: of something else"]
+    assert len(told) == 5

@@ -50,8 +50,8 @@ class ConflictProbe:
     """Measures a training (`training.job.Watchers.measure`).
 
     `layer`: the parameters that gradients are taken of. `balanced`: whether it sets the
-    objective's factors. `likelihood`: the task's. `drowning`: for each term, in how many probes in
-    a row it left the others nothing.
+    objective's factors. `likelihood`: the task's. `keys`: of the recipe, by the term whose weight
+    they are. `drowning`: for each term, in how many probes in a row it left the others nothing.
     """
 
     objective: Objective
@@ -59,6 +59,7 @@ class ConflictProbe:
     tell: Reporter
     balanced: bool = False
     likelihood: str = "categorical"
+    keys: Mapping[str, str] = field(default_factory=dict)
     drowning: dict[str, int] = field(default_factory=dict)
 
     def __call__(
@@ -132,9 +133,13 @@ class ConflictProbe:
             if self.drowning[name] == IN_A_ROW:
                 # The weight at which it pulls as all others together.
                 fair = weights[name] * (1 - share) / share
+                key = self.keys.get(name)
+                cure = f"Lower {key}, its weight, to about {fair:.2g}"
+                if key is None:
+                    cure = f"Multiply the weights of the others by about {share / (1 - share):.2g}"
                 text = (
                     f"warning: the term `{name}` drowns the others: {share:.1%} of the gradient "
-                    f"is its. Lower its weight to about {fair:.2g}"
+                    f"comes from it, and the student hardly learns from the rest. {cure}"
                 )
                 self.tell(Note(text))
 

@@ -29,6 +29,7 @@ from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import HISTORY, prepare_teacher
 from limbeck.pipeline.steps.teacher_outputs import teacher_outputs
 from limbeck.pipeline.steps.training import Objectives, store_trained, train_student
+from limbeck.pipeline.steps.warnings import warnings_of
 from limbeck.pipeline.stored_model import StoredModel
 from limbeck.recipe.model import Recipe
 from limbeck.tasks import Scored, Task
@@ -45,7 +46,7 @@ class Arm:
     scored: its answers on the test split.
     history: what its training logged.
     artifact: None where nothing was quantized.
-    notes: lines about what was chosen.
+    notes: warnings of its training, and lines about what was chosen.
     """
 
     recipe: Recipe
@@ -119,7 +120,7 @@ def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> A
         scored=scored,
         history=read_json(trained / HISTORY),
         artifact=artifact,
-        notes=notes,
+        notes=[*warnings_of(trained), *notes],
     )
 
 
@@ -193,4 +194,5 @@ def run_teacher_arm(run: RunContext) -> Arm:
         model=teacher.load,
         scored=score_teacher(run, teacher),
         history=read_json(teacher.folder / HISTORY),
+        notes=warnings_of(teacher.folder),
     )

@@ -147,13 +147,15 @@ def notes_of_other_teachers(run: RunContext) -> list[str]:
 
 
 def notes_of_arms(arms: Arms) -> list[str]:
-    """What each arm has to say of itself."""
-    notes: list[str] = []
+    """What each arm has to say of itself; arms that share a training say it together."""
+    arms_of: dict[tuple[int, str], list[str]] = {}
     for arm, seeds in arms.items():
         for seed in seeds:
-            title = f"{arm}, seed {seed.recipe.train.seed}"
-            notes += [f"{title}: {note}" for note in seed.notes]
-    return notes
+            for note in seed.notes:
+                arms_of.setdefault((seed.recipe.train.seed, note), []).append(arm)
+    return [
+        f"{' and '.join(names)}, seed {seed}: {note}" for (seed, note), names in arms_of.items()
+    ]
 
 
 def judge(

@@ -12,6 +12,7 @@ from limbeck.models.processes import process_index
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.validation import validation
+from limbeck.pipeline.steps.warnings import keeping_warnings
 from limbeck.pipeline.stored_model import StoredModel, saver
 from limbeck.recipe.model import Recipe, Train
 from limbeck.tasks import SelfSupervised, Task
@@ -59,8 +60,9 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
         history: History = []
         if settings.epochs:
             model = run.place.move_model(model)
-            job = tuning_job(run, model, task, steps)
-            history = run.train(job, folder)
+            with keeping_warnings(run.store, folder):
+                job = tuning_job(run, model, task, steps)
+                history = run.train(job, folder)
         # All processes train along; one writes.
         if process_index() == 0:
             save(model.cpu(), folder)

@@ -26,6 +26,7 @@ from limbeck.pipeline.steps.quantizing import calibration, prepare, quantization
 from limbeck.pipeline.steps.teacher import HISTORY, steps_in_key, training_rows
 from limbeck.pipeline.steps.teacher_outputs import TeacherAnswers
 from limbeck.pipeline.steps.validation import validation
+from limbeck.pipeline.steps.warnings import keeping_warnings
 from limbeck.pipeline.stored_model import StoredModel
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.fake import squared_bounds
@@ -72,8 +73,9 @@ def train_student(
     answers = objectives.answers
 
     def build(folder: Path) -> None:
-        job = training_job(recipe, run, student, objectives)
-        history = run.train(job, folder)
+        with keeping_warnings(run.store, folder):
+            job = training_job(recipe, run, student, objectives)
+            history = run.train(job, folder)
         # All processes train along; one writes.
         if process_index() == 0:
             write_json(folder / HISTORY, history)
@@ -174,6 +176,7 @@ def training_job(
         run.store.tell,
         balanced=is_balanced,
         likelihood=task.likelihood,
+        keys=keys_of_weights(recipe),
     )
     watchers = Watchers(
         before_step=listeners,
@@ -223,6 +226,16 @@ def penalties_of(settings: Quantize, model: nn.Module) -> dict[str, Penalty]:
             weight = range_class.clip_weight
         penalties["clipping"] = (schedule(weight), partial(squared_bounds, model))
     return penalties
+
+
+def keys_of_weights(recipe: Recipe) -> dict[str, str]:
+    """The recipe's key of each term's weight; the labels have one where a teacher teaches too."""
+    keys = {"quantization": "quantize.error_weight", "clipping": "quantize.clip_weight"}
+    if recipe.distill:
+        keys["task"] = "distill.task_weight"
+        for name in recipe.distill.losses:
+            keys[name] = f"distill.losses.{name}.weight"
+    return keys
 
 
 def kind_of_step(settings: Quantize, step: int, total: int) -> str:
