@@ -236,8 +236,8 @@ def test_pictures_become_arrays() -> None:
             "rows['train']:1: words: a list of words is needed, not 'I am'",
         ),
         (
-            {"image": np.zeros((2, 2)), "label": "a"},
-            "rows['train']:1: image: (H, W) or (H, W, 3) of uint8",
+            {"image": np.zeros((2, 2, 5)), "label": "a"},
+            "rows['train']:1: image: an image array is (H, W) or (H, W, 3) of uint8",
         ),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 from limbeck.models import timm_models
 from limbeck.models.create import is_network
 from limbeck.models.hub import locate, quiet, reading
+from limbeck.models.positions import num_positions
 from limbeck.models.processors import image_settings
 
 
@@ -15,11 +16,14 @@ def preprocess(
     task_class: Any,
     rows: Sequence[Any],
     max_tokens: int,
+    *,
+    is_own: bool = False,
 ) -> str:
     """The preprocessing of the model `name`: its tokenizer, or how it wants images.
 
     `rows`: the training rows, from which one of our networks takes the size and the moments of
-    images. `max_tokens`: where texts are cut, or earlier where the model takes fewer.
+    images. `max_tokens`: where texts are cut, or earlier where the tokenizer says so or the model
+    has fewer positions; `is_own`: the tokenizer alone is the folder's, the model is the user's.
 
     Raises ValueError where it cannot be read, or where the model does not read what the task has.
     """
@@ -40,7 +44,12 @@ def preprocess(
         )
     # The artifact runs on `tokenizers` alone, so all that is asked of it is written into its file.
     backend = tokenizer.backend_tokenizer
-    backend.enable_truncation(min(max_tokens, tokenizer.model_max_length))
+    length = min(max_tokens, tokenizer.model_max_length)
+    positions = None if is_own else num_positions(name)
+    if positions is not None:
+        length = min(length, positions)
+    # Dialogues, of which the end counts, come with tokenizers that cut from the left.
+    backend.enable_truncation(length, direction=tokenizer.truncation_side)
     # To the longest of a batch, whatever the published file says: a fixed length wastes work.
     backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     return backend.to_str()

@@ -21,15 +21,20 @@ from limbeck.core import launch, machine, memory, registry
 from limbeck.core.events import Event, Note, duration
 from limbeck.core.store import Store
 from limbeck.core.wording import some
+from limbeck.data.sampling import drawn_rows
 from limbeck.data.splits import Splits, load_splits
 from limbeck.pipeline import compatibility
+from limbeck.pipeline.token_counts import count_tokens
 from limbeck.recipe import validate
 from limbeck.recipe.components import mistake_of, named_components
 from limbeck.recipe.model import Recipe
+from limbeck.tasks.inputs.tokenized import TokenizedInput
 
 if TYPE_CHECKING:
     from limbeck.pipeline.forecast import Cost
 
+# So many texts show what a tokenizer knows, within a second.
+SAMPLE_TEXTS = 2000
 # What must be free, over what is forecast: a tenth more, for a forecast from a sample errs.
 ROOM = 1.1
 
@@ -83,6 +88,8 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     checked.attempt(launch.read)
     check_models(recipe, checked)
     # 4. The run in small needs all of them.
+    if splits and not checked.mistakes:
+        checked.attempt(partial(check_texts, recipe, splits, checked))
     if splits and not checked.mistakes:
         checked.attempt(partial(check_costs, recipe, splits, reading_seconds, checked))
     return checked
@@ -138,12 +145,42 @@ def check_models(recipe: Recipe, checked: Checked) -> None:
     # Imported here: `check --data-only` needs neither torch nor transformers.
     from limbeck.models.create import is_network, require
 
-    stages = [recipe.teacher, *recipe.teachers, recipe.assistant, recipe.student]
-    names = [stage.model for stage in stages if stage and stage.model]
-    # Teacher and student may be one model, whose mistake is told once.
-    for name in dict.fromkeys(names):
+    for name in model_names(recipe):
         if not is_network(name):
             checked.attempt(partial(require, name))
+
+
+def model_names(recipe: Recipe) -> list[str]:
+    """Every model that a recipe names, once: teacher and student may be one."""
+    stages = [recipe.teacher, *recipe.teachers, recipe.assistant, recipe.student]
+    return list(dict.fromkeys(stage.model for stage in stages if stage and stage.model))
+
+
+def check_texts(recipe: Recipe, splits: Splits, checked: Checked) -> None:
+    """Tell how much of a sample of the texts each model reads and knows.
+
+    Raises ValueError where a model has no tokenizer that can be read.
+    """
+    # Imported here, as in `check_models`.
+    from limbeck.models.preprocessing import preprocess
+
+    task_class = registry.load("tasks", recipe.task)
+    if task_class.preprocess_file != TokenizedInput.preprocess_file:
+        return
+    rows = drawn_rows(splits.train, SAMPLE_TEXTS)
+    which = "train" if len(rows) == len(splits.train) else f"{SAMPLE_TEXTS:,} rows of train"
+    for name in model_names(recipe):
+        text = preprocess(name, task_class, [], recipe.train.max_tokens)
+        task = task_class(splits.labels, text)
+        counts = count_tokens(task, rows, task.encode(rows))
+        # A task that makes its rows of several has none of these.
+        if not counts.rows:
+            continue
+        share = f"{counts.unknown_share:.1%}"
+        checked.lines.append(
+            f"texts: {share} of the tokens are unknown to the tokenizer of `{name}`"
+        )
+        checked.lines += counts.unknown_note(which) + counts.cut_note(which)
 
 
 def check_costs(recipe: Recipe, splits: Splits, reading_seconds: float, checked: Checked) -> None:
@@ -160,11 +197,11 @@ def check_costs(recipe: Recipe, splits: Splits, reading_seconds: float, checked:
     # Imported here, as in `check_models`.
     from limbeck.distillation import binding
     from limbeck.models import pretrained
-    from limbeck.pipeline import forecast
+    from limbeck.pipeline import context, forecast
 
     def tell(event: Event) -> None:
         # Of all that the rehearsed stages tell, only these are the run's own too.
-        kept = (binding.MATCHED, forecast.ESTIMATED, pretrained.MODEL)
+        kept = (binding.MATCHED, forecast.ESTIMATED, pretrained.MODEL, context.SHORTER)
         if isinstance(event, Note) and any(phrase in event.text for phrase in kept):
             checked.lines.append(event.text)
 

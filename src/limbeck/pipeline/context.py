@@ -1,8 +1,9 @@
 """What every stage of a run shares: the recipe, data, store, device and the user's models."""
 
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 
 from limbeck.core import machine, registry
 from limbeck.core.events import Note
-from limbeck.core.files import digest
+from limbeck.core.files import digest, read_json, write_json
 from limbeck.core.store import Store
 from limbeck.data.splits import Splits, load_splits
 from limbeck.models import processes
@@ -22,9 +23,10 @@ from limbeck.models.user_model import Own
 from limbeck.pipeline import model_reference
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import with_copies
+from limbeck.pipeline.token_counts import TokenCounts, count_tokens
 from limbeck.recipe.model import Recipe
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, Task, packed
+from limbeck.tasks import Encoded, SelfSupervised, Task, packed
 from limbeck.tasks.inputs.image import ImageInput
 from limbeck.training.checkpoints import History
 from limbeck.training.devices import Place, open_place
@@ -36,6 +38,10 @@ from limbeck.training.loop import Training
 PACKED_ROWS = 50_000
 # Rows encoded at a time: so many objects stand in memory before they are flat.
 PACKED_CHUNK = 10_000
+# Begins what is told of a model that reads fewer tokens than the recipe asks for.
+SHORTER = "reads a text up to"
+# Beside them, how much of the texts is read.
+COUNTS = "tokens.json"
 # How often a process looks whether process 0 has finished a stage.
 LOOKS_PER_SECOND = 20
 
@@ -68,6 +74,7 @@ class RunContext:
     surgery_rows: what a surgery may look at; the training rows where left out.
     is_alone: whether the other processes of the run have ended their part.
     encodings, fingerprints: what `encode` and `fingerprint` have computed.
+    token_notes: for each of the encodings, what was cut and what is unknown.
     """
 
     recipe: Recipe
@@ -81,6 +88,7 @@ class RunContext:
     is_alone: bool = False
     encodings: dict[str, Sequence[Encoded]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    token_notes: dict[str, list[str]] = field(default_factory=dict)
 
     # Stages.
 
@@ -238,20 +246,44 @@ class RunContext:
         has_one_text = task.auto_model != "AutoModel"
         is_packed = len(rows) >= PACKED_ROWS and self.reads_tokens and has_one_text
         if is_packed:
-            self.encodings[key] = self._packed(split, task)
+            self.encodings[key], counts = self._packed(split, task)
         else:
             self.encodings[key] = task.encode(rows)
+            counts = count_tokens(task, rows, self.encodings[key])
+        # The labelled rows are rows of train.
+        notes = [] if split == "labelled" else counts.cut_note(split) + counts.unknown_note(split)
+        self.token_notes[key] = notes
+        for note in notes:
+            self.store.tell_once(f"data: {note}")
         return self.encodings[key]
 
-    def _packed(self, split: str, task: Task) -> Sequence[Encoded]:
-        """A split of many texts, from flat files of the store."""
+    def notes_of_tokens(self, task: Task) -> list[str]:
+        """What was cut of the texts as `task` reads them, and whether its tokenizer knows them."""
+        notes: list[str] = []
+        if not self.reads_tokens or isinstance(task, SelfSupervised):
+            return notes
+        for split in ("train", "test"):
+            self.encode(split, task)
+            notes += self.token_notes[digest([split, task.preprocess])]
+        return notes
+
+    def _packed(self, split: str, task: Task) -> tuple[Sequence[Encoded], TokenCounts]:
+        """A split of many texts, from flat files of the store, and what of it is read."""
         rows: list[Row] = getattr(self.data, split)
-        starts = range(0, len(rows), PACKED_CHUNK)
-        # A generator: nothing is encoded where the stage is found, and one chunk at a time else.
-        chunks = (task.encode(rows[start : start + PACKED_CHUNK]) for start in starts)
+        counts = TokenCounts()
+
+        def chunks() -> Iterator[Sequence[Encoded]]:
+            nonlocal counts
+            for start in range(0, len(rows), PACKED_CHUNK):
+                chunk = rows[start : start + PACKED_CHUNK]
+                encoded = task.encode(chunk)
+                counts += count_tokens(task, chunk, encoded)
+                yield encoded
 
         def build(folder: Path) -> None:
-            packed.pack(chunks, folder)
+            # One chunk at a time; nothing is encoded where the stage is found.
+            packed.pack(chunks(), folder)
+            write_json(folder / COUNTS, asdict(counts))
 
         inputs = {
             "data": self.fingerprint(split),
@@ -267,7 +299,8 @@ class RunContext:
             components=self.task_component,
             title=f"encode {split}",
         )
-        return packed.open_packed(self.compute(stage))
+        folder = self.compute(stage)
+        return packed.open_packed(folder), TokenCounts(**read_json(folder / COUNTS))
 
     # Models by name.
 
@@ -293,7 +326,14 @@ class RunContext:
         if own is not None and own.tokenizer:
             name = own.tokenizer
         max_tokens = self.recipe.train.max_tokens
-        text = preprocess(name, self.task_class, labelled, max_tokens)
+        text = preprocess(name, self.task_class, labelled, max_tokens, is_own=own is not None)
+        if self.reads_tokens:
+            limit = json.loads(text)["truncation"]["max_length"]
+            if limit < max_tokens:
+                self.store.tell_once(
+                    f"model `{name}`: {SHORTER} {limit} tokens, fewer than the {max_tokens} "
+                    "of train.max_tokens"
+                )
         return self.task_class(labels, self._reading_files(text))
 
     def _reading_files(self, text: str) -> str:

@@ -81,7 +81,12 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "stages": [_without_entry(record) for record in run.store.records],
         "machine": machine.describe(),
         "versions": machine.versions(),
-        "notes": run.data.notes + notes_of_other_teachers(run) + notes_of_arms(arms),
+        "notes": [
+            *run.data.notes,
+            *run.notes_of_tokens(shipped.task),
+            *notes_of_other_teachers(run),
+            *notes_of_arms(arms),
+        ],
         "bad_rows": {"policy": recipe.data.on_bad_row or "fail", "count": run.data.num_bad},
         "recipe": write(recipe),
     }

@@ -40,6 +40,7 @@ from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._embeddings import word_embeddings
 from limbeck.surgeries._tokenizer_json import TokenizerJson
 from limbeck.tasks.inputs.tokenized import open_tokenizer
+from limbeck.tasks.inputs.words import read_words
 
 # Texts that are encoded in one call: enough to keep all cores at work, few enough that their
 # encodings take little memory.
@@ -146,11 +147,12 @@ def pieces(tokenizer: str, texts: Sequence[TextOrWords]) -> Iterator[list[int]]:
     for are_words, group in groupby(texts, lambda each: not isinstance(each, str)):
         alike = list(group)
         for start in range(0, len(alike), TEXTS_AT_ONCE):
-            encodings = opened.encode_batch(
-                alike[start : start + TEXTS_AT_ONCE],
-                is_pretokenized=are_words,
-                add_special_tokens=False,
-            )
+            some: list[Any] = alike[start : start + TEXTS_AT_ONCE]
+            if are_words:
+                read = read_words(opened, some, add_special_tokens=False)
+                encodings = [encoding for encoding, _ in read]
+            else:
+                encodings = opened.encode_batch(some, add_special_tokens=False)
             for encoding in encodings:
                 yield encoding.ids
 

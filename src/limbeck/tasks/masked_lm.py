@@ -93,14 +93,6 @@ class MaskedLm:
         return self.input.padding
 
     @cached_property
-    def uncut(self) -> Any:
-        """The tokenizer without truncation."""
-        # A second one: truncation is a state of the tokenizer.
-        tokenizer = TextInput(self.preprocess).tokenizer
-        tokenizer.no_truncation()
-        return tokenizer
-
-    @cached_property
     def labels(self) -> list[str]:
         """The vocabulary in order of the logits."""
         tokenizer = self.input.tokenizer
@@ -158,7 +150,7 @@ class MaskedLm:
         # [CLS] and [SEP] come to the texts once they are together.
         room = max_tokens - tokenizer.num_special_tokens_to_add(False)
         texts = [row["text"] for row in rows]
-        pieces = self.uncut.encode_batch(texts, add_special_tokens=False)
+        pieces = self.input.uncut.encode_batch(texts, add_special_tokens=False)
         for group in neighbours(pieces, room):
             yield tokenizer.post_process(Encoding.merge(group))
 

@@ -13,6 +13,7 @@ from limbeck.data.batches import EVALUATION_TOKENS, in_order
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import batch_of, device_of, to_device
 from limbeck.tasks import UNKNOWN, Encoded
+from limbeck.tasks.inputs.words import read_words
 from limbeck.tasks.masked_lm import MaskedLm
 
 
@@ -59,8 +60,8 @@ class Masks:
         None where the word is several pieces, which one mask cannot stand for, or lies beyond the
         model's length.
         """
-        encoding = self.task.input.tokenizer.encode(words, is_pretokenized=True)
-        positions = [index for index, word in enumerate(encoding.word_ids) if word == place]
+        ((encoding, word_ids),) = read_words(self.task.input.tokenizer, [words])
+        positions = [index for index, word in enumerate(word_ids) if word == place]
         # Some tokenizers read a word alone in other pieces than within a sentence.
         alone = self.whole_words.pieces([words[place]])[0]
         if len(positions) != 1 or len(alone) != 1:

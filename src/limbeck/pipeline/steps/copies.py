@@ -37,7 +37,7 @@ from limbeck.data.transfer import without_labels
 from limbeck.pipeline.stage import Stage
 from limbeck.recipe.model import Augment, Recipe
 from limbeck.sources import Row
-from limbeck.tasks.inputs.words import WORD
+from limbeck.tasks.inputs.scripts import word_pattern
 
 # Rows in one file: what a kill loses at most.
 CHUNK = 200
@@ -216,7 +216,7 @@ def words_of(row: Row) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
     for key in ("text", "text_b"):
         if key in row:
-            texts[key] = WORD.findall(row[key])
+            texts[key] = word_pattern().findall(row[key])
     return texts
 
 
@@ -257,4 +257,4 @@ def written(original: Any, words: list[str]) -> Any:
     if not isinstance(original, str):
         return words
     following = iter(words)
-    return WORD.sub(lambda match: next(following), original)
+    return word_pattern().sub(lambda match: next(following), original)

@@ -26,6 +26,13 @@ class SeparateTextsInput(TokenizedInput):
         """Raises ValueError for what is no text or pair of texts, and for an empty text."""
         return text_row(raw)
 
+    def full_lengths(self, rows: Rows) -> list[int]:
+        lengths = []
+        for row in rows:
+            encodings = self.uncut.encode_batch(single_texts_of(row))
+            lengths.append(sum(map(len, encodings)))
+        return lengths
+
     def encode(
         self,
         rows: Rows,

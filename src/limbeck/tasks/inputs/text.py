@@ -28,6 +28,10 @@ class TextInput(TokenizedInput):
         """Raises ValueError for what is no text or pair of texts, and for an empty text."""
         return text_row(raw)
 
+    def full_lengths(self, rows: Rows) -> list[int]:
+        texts = [texts_of(row) for row in rows]
+        return [len(encoding) for encoding in self.uncut.encode_batch(texts)]
+
     def encode(
         self,
         rows: Rows,

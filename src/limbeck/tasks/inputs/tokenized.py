@@ -2,7 +2,7 @@
 or two texts. Shapes: T tokens.
 """
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from limbeck.sources import Row
-from limbeck.tasks.types import Inputs, Names
+from limbeck.tasks.types import Inputs, Names, Rows
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,17 @@ class TokenizedInput(ABC):
     def tokenizer(self) -> Any:
         """Truncates at the maximum length, and does not pad: `collate` does."""
         return open_tokenizer(self.preprocess)
+
+    @cached_property
+    def uncut(self) -> Any:
+        """The tokenizer without truncation, which is a state of it: so this is a second one."""
+        tokenizer = open_tokenizer(self.preprocess)
+        tokenizer.no_truncation()
+        return tokenizer
+
+    @abstractmethod
+    def full_lengths(self, rows: Rows) -> list[int]:
+        """How many tokens each row has, special ones included, where nothing is cut."""
 
     @cached_property
     def padding(self) -> dict[str, int]:

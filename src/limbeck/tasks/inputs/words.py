@@ -4,23 +4,23 @@ A word is read at its first token, as in BERT (Devlin et al., 2018, arXiv 1810.0
 Two tokenizers agree on words, so a teacher and a student with different ones are compared word by
 word. A word of no token, and one that the maximum length cut off, has the position -1.
 
+A tokenizer that marks the space before a word by itself (byte-level BPE without `add_prefix_space`)
+reads the words joined by spaces, since one by one they would all lose their marks.
+
 Shapes: W words, T tokens.
 """
 
-import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
 
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
+from limbeck.tasks.inputs.scripts import Span, pieces, stretch_pattern, word_pattern
 from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of
 from limbeck.tasks.types import Array, Names, Rows
-
-# A word, with what joins its parts (`New-York`, `3.14`, `O'Hara`), or one sign that is no space:
-# CoNLL-2003, too, has each mark of punctuation as a word of its own.
-WORD = re.compile(r"\w+(?:[-'./,:]\w+)*|[^\w\s]")
 
 
 class WordsInput(TokenizedInput):
@@ -37,12 +37,9 @@ class WordsInput(TokenizedInput):
     def row(self, raw: Any) -> Row:
         """A row from a text, or from a list of words. Raises ValueError where there is no word."""
         if isinstance(raw, str):
-            matches = list(WORD.finditer(raw))
-            row = {
-                "words": [match.group() for match in matches],
-                "text": raw,
-                "spans": [match.span() for match in matches],
-            }
+            spans = self.spans(raw)
+            words = [raw[start:end] for start, end in spans]
+            row = {"words": words, "text": raw, "spans": spans}
         elif isinstance(raw, list | tuple):
             row = {"words": [str(word) for word in raw]}
         else:
@@ -51,21 +48,88 @@ class WordsInput(TokenizedInput):
             raise ValueError("a text without a single word has nothing to tag")
         return row
 
+    def spans(self, text: str) -> list[Span]:
+        """Where the words of a text begin and end, in characters."""
+        found = []
+        for match in word_pattern().finditer(text):
+            start, end = match.span()
+            # Without a tokenizer (rows from elsewhere, before there is a model) it stays whole.
+            if not self.preprocess or not stretch_pattern().match(match.group()):
+                found.append((start, end))
+                continue
+            encoding = self.uncut.encode(match.group(), add_special_tokens=False)
+            starts = [first for first, _ in encoding.offsets]
+            found += [(start + a, start + b) for a, b in pieces(match.group(), starts)]
+        return found
+
+    def full_lengths(self, rows: Rows) -> list[int]:
+        read = read_words(self.uncut, [row["words"] for row in rows])
+        return [len(encoding) for encoding, _ in read]
+
     def encode(
         self,
         rows: Rows,
         labels: Sequence[Array],
     ) -> list[Encoded]:
         """Inputs (T) of each row; `labels` (W)."""
-        # In one call, which the tokenizer spreads over the processor's cores.
         sentences = [row["words"] for row in rows]
-        encodings = self.tokenizer.encode_batch(sentences, is_pretokenized=True)
         encoded = []
-        for words, encoding, label in zip(sentences, encodings, labels, strict=True):
+        for words, read, label in zip(
+            sentences, read_words(self.tokenizer, sentences), labels, strict=True
+        ):
+            encoding, word_ids = read
             # Not the encoding's own number of words: those that were cut off count too.
-            positions = first_tokens(encoding.word_ids, len(words))
+            positions = first_tokens(word_ids, len(words))
             encoded.append(Encoded(inputs_of(encoding), positions, label))
         return encoded
+
+
+def read_words(
+    tokenizer: Any,
+    sentences: Sequence[Sequence[str]],
+    *,
+    add_special_tokens: bool = True,
+) -> list[tuple[Any, list[int | None]]]:
+    """Each sentence's encoding, and the word that each of its tokens belongs to (None: special)."""
+    loses_spaces = marks_spaces_itself(tokenizer)
+    given = [" ".join(words) for words in sentences] if loses_spaces else sentences
+    # In one call, which the tokenizer spreads over the processor's cores.
+    encodings = tokenizer.encode_batch(
+        given, is_pretokenized=not loses_spaces, add_special_tokens=add_special_tokens
+    )
+    if not loses_spaces:
+        return [(encoding, encoding.word_ids) for encoding in encodings]
+    return [
+        (encoding, words_of_tokens(encoding, words))
+        for words, encoding in zip(sentences, encodings, strict=True)
+    ]
+
+
+def marks_spaces_itself(tokenizer: Any) -> bool:
+    """Whether a tokenizer reads words that are given one by one without the space before them."""
+    together = looked_up(tokenizer, "a b")
+    return together != looked_up(tokenizer, "a") + looked_up(tokenizer, "b")
+
+
+def looked_up(tokenizer: Any, text: str) -> str:
+    """A text as the tokenizer looks it up, with its own marks (`Ġ`, `▁`)."""
+    if tokenizer.normalizer is not None:
+        text = tokenizer.normalizer.normalize_str(text)
+    if tokenizer.pre_tokenizer is None:
+        return text
+    return "".join(part for part, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text))
+
+
+def words_of_tokens(encoding: Any, words: Sequence[str]) -> list[int | None]:
+    """The word of each token of the joined words; None for a special one."""
+    # Where each word ends in the text: its length, and the space before the next one.
+    ends = np.array(list(accumulate(len(word) + 1 for word in words))) - 1
+    word_ids: list[int | None] = []
+    for (start, _), is_special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True):
+        # The space before a word is the beginning of its first token.
+        word = int(np.searchsorted(ends, start, side="right"))
+        word_ids.append(None if is_special else min(word, len(words) - 1))
+    return word_ids
 
 
 def first_tokens(word_ids: Sequence[int | None], num_words: int) -> Array:

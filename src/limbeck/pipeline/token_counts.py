@@ -1,0 +1,124 @@
+"""How much of its texts a model reads: what is cut off, and what its tokenizer does not know."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from limbeck.sources import Row
+from limbeck.tasks import Encoded, SelfSupervised, Task
+from limbeck.tasks.inputs.tokenized import TokenizedInput
+
+# From this share of unknown tokens on, a text says little: of English with names and signs in it,
+# WordPiece does not know 0.1 % at most; of a script that it was not made for, most.
+MANY_UNKNOWN = 0.05
+
+MULTILINGUAL = (
+    "FacebookAI/xlm-roberta-base",
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+    "google-bert/bert-base-multilingual-cased",
+)
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Of some rows: `rows`; `cut_rows`, those that were longer than `limit` tokens; `tokens` that
+    are read; `cut_tokens` that are not; of the read ones `ordinary`, no special ones, and `unknown`
+    among these. `side`: where a text is cut. `windows`: a longer text is read in several."""
+
+    rows: int = 0
+    cut_rows: int = 0
+    tokens: int = 0
+    cut_tokens: int = 0
+    ordinary: int = 0
+    unknown: int = 0
+    limit: int = 0
+    side: str = "right"
+
+    @property
+    def unknown_share(self) -> float:
+        """Of the ordinary tokens, in [0, 1]."""
+        return self.unknown / max(1, self.ordinary)
+
+    def __add__(self, other: "TokenCounts") -> "TokenCounts":
+        return TokenCounts(
+            self.rows + other.rows,
+            self.cut_rows + other.cut_rows,
+            self.tokens + other.tokens,
+            self.cut_tokens + other.cut_tokens,
+            self.ordinary + other.ordinary,
+            self.unknown + other.unknown,
+            other.limit,
+            other.side,
+        )
+
+    def cut_note(self, split: str) -> list[str]:
+        """What was cut of a split; nothing where nothing was."""
+        if not self.cut_rows:
+            return []
+        share = self.cut_tokens / (self.tokens + self.cut_tokens)
+        end = "end" if self.side == "right" else "beginning"
+        return [
+            f"{split}: {self.cut_rows:,} of {self.rows:,} texts are longer than {self.limit} "
+            f"tokens and lose their {end}, {share:.1%} of all tokens"
+        ]
+
+    def unknown_note(self, split: str) -> list[str]:
+        """A warning where many tokens are unknown."""
+        if self.unknown_share < MANY_UNKNOWN:
+            return []
+        return [
+            f"warning: {self.unknown_share:.1%} of the tokens of {split} are unknown to the "
+            "tokenizer, which was not made for their script or language, so that the model cannot "
+            f"tell them apart. Take a multilingual model, such as {', '.join(MULTILINGUAL)}"
+        ]
+
+
+def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) -> TokenCounts:
+    """The counts of rows and of what a task made of them, row by row; all 0 for a task that reads
+    no texts, or whose rows are not its data's."""
+    reader = task.input
+    if isinstance(task, SelfSupervised) or not isinstance(reader, TokenizedInput):
+        return TokenCounts()
+    truncation = reader.tokenizer.truncation
+    unknown_id, special_ids = ids_of(reader.preprocess)
+    read = [row.inputs["attention_mask"].sum() for row in encoded]
+    # 1. Of what is read.
+    ids = np.concatenate([row.inputs["input_ids"].reshape(-1) for row in encoded])
+    num_special = int(np.isin(ids, special_ids).sum())
+    # 2. Of what is cut: only a row that fills the length can have lost something.
+    limit = truncation["max_length"]
+    candidates = [
+        number for number, row in enumerate(encoded) if row.inputs["input_ids"].shape[-1] >= limit
+    ]
+    lengths = reader.full_lengths([rows[number] for number in candidates])
+    lost = [int(length - read[number]) for number, length in zip(candidates, lengths, strict=True)]
+    return TokenCounts(
+        rows=len(rows),
+        cut_rows=sum(1 for each in lost if each > 0),
+        tokens=int(sum(read)),
+        cut_tokens=sum(each for each in lost if each > 0),
+        ordinary=len(ids) - num_special,
+        unknown=int((ids == unknown_id).sum()),
+        limit=limit,
+        side=truncation["direction"].lower(),
+    )
+
+
+@cache
+def ids_of(preprocess: str) -> tuple[int, tuple[int, ...]]:
+    """The id of the unknown token in a `tokenizer.json`, -1 where there is none, and those of the
+    other special ones, padding among them."""
+    from tokenizers import Tokenizer
+
+    content = json.loads(preprocess)
+    tokenizer = Tokenizer.from_str(preprocess)
+    model = content["model"]
+    # SentencePiece's Unigram has it as an id, the others as a token.
+    unknown = model.get("unk_id")
+    if model.get("unk_token") is not None:
+        unknown = tokenizer.token_to_id(model["unk_token"])
+    special = [token["id"] for token in content["added_tokens"] if token["special"]]
+    return -1 if unknown is None else unknown, tuple(set(special) - {unknown})

@@ -1,0 +1,234 @@
+# ruff: noqa: RUF001 (letters of other scripts are the point)
+"""What a model reads of a text: its tokens, how many, and the words of any script at their places."""
+
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from encoders import save_encoder
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+from limbeck.data.splits import Splits
+from limbeck.models.positions import num_positions
+from limbeck.models.preprocessing import preprocess
+from limbeck.pipeline.check import Checked, check_texts
+from limbeck.pipeline.token_counts import count_tokens
+from limbeck.recipe.reading import parse
+from limbeck.tasks.inputs.scripts import word_pattern
+from limbeck.tasks.text_classification import TextClassification
+from limbeck.tasks.token_classification import TokenClassification
+
+LABELS = ["O", "B-LOC", "I-LOC"]
+
+
+def byte_level(*, add_prefix_space: bool = False, trim_offsets: bool = True) -> Tokenizer:
+    """A byte-level BPE that knows every byte, and a few words with the mark of a space."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *alphabet]
+    merges = [("Ġ", "i"), ("Ġi", "n"), ("Ġ", "Y"), ("i", "n"), ("Y", "o"), ("ĠY", "o")]
+    tokens += [first + second for first, second in merges]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", 2), ("<s>", 0), trim_offsets=trim_offsets, add_prefix_space=add_prefix_space
+    )
+    tokenizer.add_special_tokens(tokens[:4])
+    tokenizer.enable_padding(pad_id=1, pad_token="<pad>")
+    return tokenizer
+
+
+def words_of(max_length: int = 64, side: str = "right", **options: bool) -> TokenClassification:
+    tokenizer = byte_level(**options)
+    tokenizer.enable_truncation(max_length, direction=side)
+    return TokenClassification(LABELS, tokenizer.to_str())
+
+
+SENTENCES = [
+    ["I", "live", "in", "York", "in", "York"],
+    ["in", "東京", "🙂", "in", "Å", "York"],
+    ["one"],
+]
+
+
+@pytest.mark.parametrize("trim_offsets", [False, True])
+@pytest.mark.parametrize("words", SENTENCES, ids=len)
+def test_words_have_the_tokens_of_the_joined_text(words: list[str], trim_offsets: bool) -> None:
+    task = words_of(trim_offsets=trim_offsets)
+    (row,) = task.encode([{"words": words, "tags": [None] * len(words)}])
+    expected = task.input.tokenizer.encode(" ".join(words))
+    assert row.inputs["input_ids"].tolist() == expected.ids
+    # Each word is read at its first token: what lies before has the words before it.
+    assert row.positions is not None
+    for number, position in enumerate(row.positions):
+        before = task.input.tokenizer.decode(expected.ids[1:position])
+        assert before.split() == words[:number]
+
+
+def test_a_tokenizer_with_a_prefix_space_reads_words_one_by_one() -> None:
+    """As before: its marks are there already."""
+    task = words_of(add_prefix_space=True)
+    (row,) = task.encode([{"words": SENTENCES[0], "tags": [None] * 6}])
+    expected = task.input.tokenizer.encode(SENTENCES[0], is_pretokenized=True)
+    assert row.inputs["input_ids"].tolist() == expected.ids
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_words_that_are_cut_off_have_no_place(side: str) -> None:
+    words = [f"w{number}" for number in range(30)]
+    whole = words_of(999)
+    cut = words_of(20, side)
+    row = {"words": words, "tags": [None] * 30}
+    all_ids = whole.encode([row])[0].inputs["input_ids"][1:-1]
+    (found,) = cut.encode([row])
+    kept = all_ids[-18:] if side == "left" else all_ids[:18]
+    assert found.inputs["input_ids"][1:-1].tolist() == kept.tolist()
+    assert found.positions is not None
+    is_cut = found.positions < 0
+    assert 0 < is_cut.sum() < 30
+    assert is_cut[0] == (side == "left")
+    assert is_cut[-1] == (side == "right")
+    counts = count_tokens(cut, [row], [found])
+    assert (counts.rows, counts.cut_rows, counts.tokens) == (1, 1, 20)
+    assert counts.cut_tokens == len(all_ids) - 18
+    end = "beginning" if side == "left" else "end"
+    (note,) = counts.cut_note("test")
+    assert note.startswith(f"test: 1 of 1 texts are longer than 20 tokens and lose their {end}, ")
+
+
+def roberta(folder: Path, **options: Any) -> str:
+    """A RoBERTa of 66 positions, whose tokenizer says no length."""
+    from transformers import PreTrainedTokenizerFast, RobertaConfig
+
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=byte_level(), pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>", **options,
+    )  # fmt: skip
+    tokenizer.save_pretrained(folder)
+    RobertaConfig(
+        vocab_size=tokenizer.vocab_size, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+        intermediate_size=8, max_position_embeddings=66, pad_token_id=1,
+    ).save_pretrained(folder)  # fmt: skip
+    return str(folder)
+
+
+def test_texts_are_cut_at_the_positions_that_the_model_has(tmp_path: Path) -> None:
+    name = roberta(tmp_path)
+    assert num_positions(name) == 64
+    for asked, expected in ((256, 64), (64, 64), (32, 32)):
+        text = preprocess(name, TextClassification, [], asked)
+        task = TextClassification(["a", "b"], text)
+        (row,) = task.encode([{"text": "word " * 99, "label": "a"}])
+        assert row.size == expected
+    # Of a user's own module the folder is the tokenizer's alone.
+    text = preprocess(name, TextClassification, [], 256, is_own=True)
+    assert json.loads(text)["truncation"]["max_length"] == 256
+
+
+def test_texts_are_cut_from_the_side_that_the_tokenizer_says(tmp_path: Path) -> None:
+    name = roberta(tmp_path, truncation_side="left", model_max_length=12)
+    task = TextClassification(["a", "b"], preprocess(name, TextClassification, [], 256))
+    (row,) = task.encode([{"text": "the beginning, then the end", "label": "a"}])
+    assert task.input.tokenizer.decode(row.inputs["input_ids"].tolist()) == "en the end"
+
+
+def test_what_was_cut_and_what_is_unknown_is_counted(tmp_path: Path) -> None:
+    name = save_encoder(tmp_path, ["ab", "cd"], vocabulary=12, width=8, layers=1)
+    task = TextClassification(["a", "b"], preprocess(name, TextClassification, [], 8))
+    texts = ["ab cd", "ab " * 10, "cd " * 6, "ሰላም ab"]
+    rows = [{"text": text, "label": "a"} for text in texts]
+    counts = count_tokens(task, rows, task.encode(rows))
+    assert (counts.rows, counts.cut_rows, counts.limit) == (4, 1, 8)
+    assert (counts.tokens, counts.cut_tokens) == (4 + 8 + 8 + 4, 4)
+    assert (counts.ordinary, counts.unknown) == (2 + 6 + 6 + 2, 1)
+    assert counts.cut_note("train") == [
+        "train: 1 of 4 texts are longer than 8 tokens and lose their end, 14.3% of all tokens"
+    ]
+    assert "6.2% of the tokens of train are unknown" in counts.unknown_note("train")[0]
+    twice = counts + counts
+    assert (twice.rows, twice.cut_tokens, twice.unknown_share) == (8, 8, counts.unknown_share)
+
+
+def test_check_says_what_the_tokenizer_does_not_know(tmp_path: Path) -> None:
+    name = save_encoder(tmp_path, ["salam", "addis"], vocabulary=30, width=8, layers=1)
+    recipe = parse(
+        f"{{task: text-classification, data: {{source: rows}}, student: {{model: {name}}}}}"
+    )
+
+    def lines(text: str) -> list[str]:
+        rows = [{"text": text, "label": label} for label in "abab"]
+        checked = Checked()
+        check_texts(recipe, Splits(rows, rows, rows, ["a", "b"]), checked)
+        return checked.lines
+
+    (line,) = lines("salam addis")
+    assert line == f"texts: 0.0% of the tokens are unknown to the tokenizer of `{name}`"
+    line, warning = lines("ሰላም አዲስ አበባ salam")
+    assert line == f"texts: 75.0% of the tokens are unknown to the tokenizer of `{name}`"
+    assert "Take a multilingual model, such as FacebookAI/xlm-roberta-base" in warning
+
+
+# Scripts
+
+# A text and its words, parted by spaces.
+TEXTS = {
+    "English": ("Ada's in New-York, 3.14!", "Ada's in New-York , 3.14 !"),
+    "Hindi": ("मैं दिल्ली में रहता हूँ।", "मैं दिल्ली में रहता हूँ ।"),
+    "Arabic with points": ("أعيش في القاهِرَة.", "أعيش في القاهِرَة ."),
+    "Persian with a joiner": ("می\u200cخواهم بروم", "می\u200cخواهم بروم"),
+    "Hebrew, direction marked": ("\u202bשָׁלוֹם\u202c ירושלים\u200f!", "שָׁלוֹם ירושלים !"),
+    "Chinese": ("我住在北京。", "我 住 在 北 京 。"),
+    "Chinese and English": ("我用Python3。", "我 用 Python3 。"),
+    "Korean": ("서울에 살아요.", "서울에 살아요 ."),
+    "accents apart": (unicodedata.normalize("NFD", "Málaga é."), "Ma\u0301laga e\u0301 ."),
+    "emoji": ("👩‍👩‍👧 in 🇩🇪🇫🇷 👍🏽❤️ 1️⃣", "👩‍👩‍👧 in 🇩🇪 🇫🇷 👍🏽 ❤️ 1️⃣"),
+    "Ethiopic": ("ሰላም፡አዲስ አበባ", "ሰላም ፡ አዲስ አበባ"),
+    "Tamil": ("சென்னை நகரம்", "சென்னை நகரம்"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_words_of_any_script_lie_where_the_user_wrote_them(name: str) -> None:
+    text, expected = TEXTS[name]
+    task = words_of()
+    row = task.row(text)
+    assert row["words"] == expected.split(" ")
+    assert [text[start:end] for start, end in row["spans"]] == row["words"]
+    assert word_pattern().findall(text) == row["words"]
+    # An entity of the last two words, at the user's own characters.
+    tags = [0] * len(row["words"])
+    tags[-2:] = [1, 2]
+    answer = task.decode(row, 9 * np.eye(3)[tags])
+    (entity,) = answer["entities"]
+    assert text[entity["start"] : entity["end"]] == entity["text"]
+    assert entity["start"] == row["spans"][-2][0]
+    assert entity["end"] == row["spans"][-1][1]
+
+
+def test_a_script_without_spaces_is_cut_where_the_tokenizer_cuts() -> None:
+    """Never between a character and its mark; without a tokenizer it stays whole."""
+    text = "ผมอยู่ที่กรุงเทพฯ in 東京タワー"
+    vocabulary = [
+        ("<unk>", 0.0),
+        ("ผม", -1.0),
+        ("อยู่", -1.0),
+        ("ที่", -1.0),
+        ("กรุงเทพ", -1.0),
+        ("ฯ", -1.0),
+        ("タワー", -1.0),
+    ]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, 0))
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(pad_id=0, pad_token="<unk>")
+    row = TokenClassification(LABELS, tokenizer.to_str()).row(text)
+    assert row["words"] == ["ผม", "อยู่", "ที่", "กรุงเทพ", "ฯ", "in", "東", "京", "タワー"]
+    assert [text[start:end] for start, end in row["spans"]] == row["words"]
+    whole = TokenClassification(LABELS, "").row(text)
+    assert whole["words"][0] == "ผมอยู่ที่กรุงเทพฯ"
+    # Bytes: a piece for each, of which a mark begins no word.
+    found = words_of().row("กรุงเทพ")
+    assert "".join(found["words"]) == "กรุงเทพ"
+    assert not any(unicodedata.category(word[0]) == "Mn" for word in found["words"])
