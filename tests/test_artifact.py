@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from limbeck.artifact import golden, manifest, parity
 from limbeck.artifact.manifest import BrokenArtifact
 from limbeck.core.files import read_json, write_json
 from limbeck.evaluation.scores import quality
+from limbeck.reports.summary import parity_lines
 from limbeck.tasks import Scored
 from limbeck.tasks.text_classification import TextClassification
 
@@ -202,6 +204,25 @@ def test_a_graph_is_proven_in_a_process_of_its_own(artifact: Path, tmp_path: Pat
     )
     assert (proof["flips"], proof["agreement"], proof["holds"]) == (4, 0, False)
     assert proof["metric_difference"] == 0.75 - 0.25
+    assert "most in row " in parity_lines([proof | {"arm": "joint", "seed": 0}])[0]
+
+
+@pytest.mark.parametrize(("change", "holds"), [(0.01, True), (2.9, False), (np.nan, False)])
+def test_equal_decisions_over_other_logits_are_no_parity(change: float, holds: bool) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (4000, 2)).astype(np.float32)
+    logits[:, 0] += np.where(logits[:, 0] > logits[:, 1], 9, -9)
+    trained = Scored(logits, rng.integers(0, 2, 4000), np.arange(4001))
+    # Both logits of some rows move together, so that every decision stays.
+    moved = logits.copy()
+    moved[100:110] += change
+    proof = parity.compare(trained, replace(trained, logits=moved), task(), "onnxruntime")
+    if np.isfinite(change):
+        assert proof["flips"] == 0
+    assert proof["holds"] is holds
+    if change == 2.9:
+        assert 100 <= proof["worst_row"] < 110
+        assert proof["logit_difference"] == pytest.approx(2.9, rel=1e-5)
 
 
 def test_a_graph_that_does_not_load_is_no_proof(artifact: Path, tmp_path: Path) -> None:

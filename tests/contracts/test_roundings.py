@@ -345,12 +345,9 @@ def test_a_model_of_every_kind_of_layer_is_rounded_for_what_its_layers_read(
         if isinstance(module, QuantizedEmbedding):
             assert torch.equal(module.weight, own.weight)
             continue
-        codes, scale = (
-            module.quantizer.codes(module.float_weight()),
-            module.quantizer.scale.unsqueeze(1),
-        )
+        codes, scale = module.codes(), module.scale().unsqueeze(1)
         on_grid = (codes.view(len(scale), -1) * scale).view_as(codes)
-        assert torch.equal(module.quantizer(module.float_weight()), on_grid)
+        torch.testing.assert_close(module.rounded_weight(), on_grid, rtol=1e-6, atol=0)
         torch.testing.assert_close(module.float_weight(), on_grid, rtol=1e-6, atol=0)
         norm = {"first.0": model.first[1], "depthwise.0": model.depthwise[1]}.get(
             path.replace(".module", "")
@@ -360,7 +357,8 @@ def test_a_model_of_every_kind_of_layer_is_rounded_for_what_its_layers_read(
             if norm is None
             else (norm.weight / (norm.running_var + norm.eps).sqrt()).view(-1, 1, 1, 1)
         )
-        changed += not torch.equal(module.quantizer.codes((own.weight * factor).detach()), codes)
+        signed = own.weight * torch.as_tensor(factor).sign()
+        changed += not torch.equal(module.quantizer.codes(signed.detach()), codes)
         assert (on_grid - own.weight * factor).abs().max() < 4 * scale.max()
     assert changed >= 2
     converted = convert_model(swapped)

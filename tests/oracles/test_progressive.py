@@ -18,7 +18,7 @@ from limbeck.models.weights import model_state, restore_state
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.progressive import Progressive, beginnings
+from limbeck.quantization.progressive import REFITTED, Progressive, beginnings
 from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
@@ -119,7 +119,7 @@ def test_at_a_switch_the_weights_that_change_are_fitted_anew_and_nothing_else(
     for name, module in weights(model).items():
         if name != "blocks.0.0":
             fresh = registry.load("ranges", range_name)(GRIDS["int4"])
-            fresh.observe(module.float_weight().detach().flatten(1))
+            fresh.observe(module.coded_weight().detach().flatten(1))
             torch.testing.assert_close(module.quantizer.scale, fresh.fit()[0])
 
 
@@ -161,3 +161,17 @@ quantize: {weights: int2, progressive: [int8, int4], start: 0.1}
     assert report["parity"][0]["agreement"] > 0.99
     assert report["arms"]["quantized"]["mean"]["accuracy"] > 0.6
     assert "int2" in (tmp_path / "run" / "artifact" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("start", [0.0, 0.2])
+def test_ranges_are_fitted_anew_early_on_where_there_are_norms(start: float) -> None:
+    settings = Quantize(start=start)
+    for model, shares in ((tiny_models.cnn(), (0.0, *REFITTED)), (nn.Linear(2, 2), (0.0,))):
+        calls: list[None] = []
+        switch = Progressive(settings, model, lambda calls=calls: calls.append(None))
+        fitted = []
+        for step in range(100):
+            before = len(calls)
+            switch(step, 100)
+            fitted += [step] * (len(calls) - before)
+        assert fitted == [round(100 * (start + share * (1 - start))) for share in shares]

@@ -21,7 +21,7 @@ from limbeck.models.weights import model_state, restore_state
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.integer import Integer, IntegerLinear
+from limbeck.quantization.integer import Integer, IntegerConvolution, IntegerLinear
 from limbeck.quantization.plan import QUANTIZABLE, plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.swap import (
@@ -186,7 +186,7 @@ def test_a_folded_norm_is_exact_whatever_its_gamma(gamma: float) -> None:
 def reference_linear(module: QuantizedLinear, x: torch.Tensor) -> np.ndarray:
     assert module.input is not None
     x_scale, x_zero = module.input.scale.item(), int(module.input.zero_point.item())
-    weight_scale = module.quantizer.scale.numpy()
+    weight_scale = module.scale().numpy()
     x_codes = codes(x, x_scale, x_zero, "uint8")
     weight_codes = codes(module.weight, weight_scale[:, None], 0, "int8")
     out = np.zeros((*x.shape[:-1], len(weight_scale)))
@@ -276,7 +276,7 @@ def test_weights_in_groups_are_their_codes_times_the_group_s_scale(
         (sequence(nn.Conv2d(4, 6, 3)), x.view(1, 4, 3, 6)),
     ):
         swapped = calibrated(model, on(given), "float", "mse", weights=name, group=group)
-        scale = swapped[0].quantizer.scale.numpy()
+        scale = swapped[0].scale().numpy()
         assert len(scale) == (model[0].weight.numel() // group if group else len(model[0].weight))
         with torch.no_grad():
             model[0].weight.copy_(torch.tensor(by_groups(model[0].weight, scale, name)))
@@ -313,7 +313,7 @@ def reference_conv(
     """One output at a time, stride and padding written out; padded pixels hold the zero point."""
     assert module.input is not None
     x_scale, x_zero = module.input.scale.item(), int(module.input.zero_point.item())
-    weight_scale = module.quantizer.scale.numpy()
+    weight_scale = module.scale().numpy()
     (stride, _), (padding, _) = module.geometry["stride"], module.geometry["padding"]
     x_codes = np.pad(
         codes(x, x_scale, x_zero, "uint8"),
@@ -521,7 +521,7 @@ def test_a_converted_model_holds_int8_codes_and_no_float_weight(
         source, integer = model.get_submodule(name), converted.get_submodule(name)
         assert integer.codes.dtype == torch.int8
         assert integer.codes.abs().max() <= 127
-        assert torch.equal(integer.scale, source.quantizer.scale)
+        assert torch.equal(integer.scale, source.scale())
         assert sorted(integer.codes.shape) == sorted(source.weight.shape)
         own = [
             tensor
@@ -843,3 +843,67 @@ def test_dynamic_layers_have_no_static_quantizer() -> None:
     linears = [module for module in converted.modules() if isinstance(module, IntegerLinear)]
     assert all(module.is_dynamic and isinstance(module.input, nn.Identity) for module in linears)
     assert activation_quantizers(prepared(bert(), on_inputs(TOKENS), "uint8-dynamic")) == []
+
+
+# What a norm has seen, and what an accumulator can hold.
+
+
+@pytest.mark.parametrize("gamma", [2.0, -0.5])
+@pytest.mark.parametrize("weights", ["int8", "int4", "binary"])
+def test_training_and_integers_round_the_same_weight(weights: str, gamma: float) -> None:
+    """int4 reaches from -8 to 7: a negative gamma turns the weight before it is rounded."""
+    model = sequence(nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3))
+    with torch.no_grad():
+        model[1].weight.fill_(gamma)
+        # A weight at each end, so that the ends of the grid count.
+        model[0].weight[:, 0, 0, 0], model[0].weight[:, 0, 0, 1] = 1.0, -1.0
+    x = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    model = calibrated(model, on(x), activations="float", weights=weights)
+    (module,) = (each for each in model.modules() if isinstance(each, QuantizedConv2d))
+    norm, rounded = module.norm, module.training_weight().detach()
+    sigma = torch.sqrt(norm.running_var + norm.eps).view(-1, 1, 1, 1)
+    torch.testing.assert_close(module.rounded_weight().detach(), rounded * gamma / sigma)
+    steps = module.codes() * module.scale().view(-1, 1, 1, 1)
+    torch.testing.assert_close(module.rounded_weight().detach(), steps.detach())
+    # In training the norm takes the batch's own moments, of what the rounded weight makes.
+    product = nn.functional.conv2d(x, rounded, module.bias, padding=1)
+    expected = nn.functional.batch_norm(product, None, None, norm.weight, norm.bias, training=True)
+    torch.testing.assert_close(model.train()(x), expected)
+
+
+def test_norms_that_have_seen_nothing_take_the_moments_of_calibration_rows() -> None:
+    conv = nn.Conv2d(1, 3, 3)
+    x = torch.randn(8, 1, 6, 6, generator=torch.Generator().manual_seed(0)) + 5
+    with torch.no_grad():
+        made = conv(x)
+    layers = [conv, nn.BatchNorm2d(3), nn.ReLU(), nn.Dropout(0.9), nn.BatchNorm2d(3)]
+    model = calibrated(nn.Sequential(*layers), on(x)).eval()
+    first, last = (each for each in model.modules() if isinstance(each, nn.BatchNorm2d))
+    torch.testing.assert_close(first.running_mean, made.mean((0, 2, 3)))
+    torch.testing.assert_close(first.running_var, made.var((0, 2, 3)))
+    assert first.momentum == last.momentum == 0.1
+    seen = last.running_mean.clone()
+    calibrate(model, [on(x[:2])])
+    assert torch.equal(last.running_mean, seen)  # it has seen a batch
+
+
+@pytest.mark.parametrize("with_norm", [False, True])
+def test_a_bias_that_the_accumulator_cannot_hold_widens_the_step(with_norm: bool) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3) if with_norm else nn.ReLU(), nn.Conv2d(3, 2, 1)
+    )
+    x = torch.rand(4, 2, 6, 6, generator=torch.Generator().manual_seed(0)) * 3
+    with torch.no_grad():
+        model[0].weight[1] = 0
+        model[0].weight[2] *= 1e-12
+        model(x)  # the norm has seen a batch
+        model[int(with_norm)].bias.fill_(2.0)
+        expected = model.eval()(x)
+    found = calibrated(model, on(x))
+    torch.testing.assert_close(found(x).detach(), expected, atol=0.1, rtol=0.05)
+    integers = convert_model(found)
+    torch.testing.assert_close(integers(x), found(x).detach(), atol=1e-4, rtol=1e-4)
+    first, _ = (each for each in integers.modules() if isinstance(each, IntegerConvolution))
+    counted = first.bias.double().abs() + 255 * first.codes.double().abs().sum((1, 2, 3))
+    assert (counted < 2**31).all()
+    assert first.bias.double().abs().max() > 2**30  # widened no more than was needed

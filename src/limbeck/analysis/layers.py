@@ -175,7 +175,7 @@ def describe(layer: Quantized, statistics: StatisticsByReader) -> dict[str, Any]
     return {
         "kind": type(layer).__name__.removeprefix("Quantized"),
         "weights": next(name for name, other in GRIDS.items() if other == grid),
-        "weight_db": signal_of(weight, layer.quantizer(weight)).decibels,
+        "weight_db": signal_of(weight, layer.rounded_weight().detach()).decibels,
         "weight_range": [float(weight.min()), float(weight.max())],
         "weight_peak": peak(groups),
         "input_db": read.signal.decibels if read else None,

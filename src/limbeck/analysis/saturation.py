@@ -37,7 +37,7 @@ def overflow(layer: Quantized) -> tuple[float, float]:
         Runtimes lay weights out in an order of their own, so that any two may become neighbours:
         only up to 1 can no input saturate the layer.
     """
-    codes = layer.quantizer.codes(layer.float_weight()).flatten(1)
+    codes = layer.codes().flatten(1)
     # A pair at least, and whole pairs: the zeros beside the weights add nothing.
     count = codes.shape[1]
     missing = max(2 - count, count % 2)

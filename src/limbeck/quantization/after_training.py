@@ -15,8 +15,10 @@ from limbeck.core.events import STEP, Meter, Progress, Reporter, silent
 from limbeck.models.dataflow import Flow
 from limbeck.quantization.equalizers import Correction, Equalizer
 from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.fold import NORMS
 from limbeck.quantization.roundings import LayerRounding, Rounding
 from limbeck.quantization.swap import (
+    Normed,
     Quantized,
     QuantizedConvolution,
     QuantizedLinear,
@@ -42,16 +44,18 @@ def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) 
     """
     was_training = model.training
     model.eval()
+    batches = list(forwards)
     activations = activation_quantizers(model)
     # 1. Back to the float model: a layer's range must not depend on the old ranges before it.
     for module in model.modules():
         if isinstance(module, FakeQuantizer):
             module.calibrated.fill_(False)
+    take_first_moments(model, batches)
     # 2. Activations first, as long as weights are float too.
     for quantizer in activations:
         quantizer.begin()
     with torch.no_grad():
-        for forward in forwards:
+        for forward in batches:
             forward(model)
         for quantizer in activations:
             quantizer.finish()
@@ -60,6 +64,47 @@ def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) 
             if isinstance(module, Quantized):
                 module.calibrate_weight()
     model.train(was_training)
+
+
+def take_first_moments(
+    model: nn.Module,
+    forwards: Sequence[Callable[[nn.Module], Any]],
+) -> None:
+    """Let batch norms that have seen no batch take the moments of calibration rows, in place.
+
+    Theirs are 0 and 1, which say nothing of what passes: ranges fitted to that would be wrong from
+    the first step on.
+    """
+    blank = [module for module in model.modules() if isinstance(module, NORMS) and is_blank(module)]
+    if not blank:
+        return
+    # The norm of a product takes moments where the product is in training, and nothing else is:
+    # dropout would draw.
+    for module in model.modules():
+        if isinstance(module, NORMS) or (isinstance(module, Normed) and module.norm is not None):
+            module.train()
+    shares = [norm.momentum for norm in blank]
+    for norm in blank:
+        norm.momentum = None  # the mean of all batches
+    with torch.no_grad():
+        for forward in forwards:
+            forward(model)
+    for norm, share in zip(blank, shares, strict=True):
+        norm.momentum = share
+    model.eval()
+
+
+def is_blank(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> bool:
+    """Whether a norm's moments are those that it was made with."""
+    # Not by its count of batches, which older files of weights lack.
+    if norm.running_mean is None or norm.running_var is None:
+        return False
+    return bool((norm.running_mean == 0).all() and (norm.running_var == 1).all())
+
+
+def has_norms(model: nn.Module) -> bool:
+    """Whether a model holds batch norms, whose moments follow a training slowly."""
+    return any(isinstance(module, NORMS) for module in model.modules())
 
 
 def quantize_after_training(

@@ -256,10 +256,10 @@ def observe(
     try:
         with torch.no_grad():
             forward(model.eval())
-            # Weights need no batch. With a norm folded in, what is rounded is not the parameter.
+            # Weights need no batch.
             for module in model.modules():
                 if isinstance(module, Quantized) and module.quantizer in totals:
-                    look(module.quantizer, module.float_weight())
+                    look(module.quantizer, module.coded_weight())
     finally:
         for handle in handles:
             handle.remove()

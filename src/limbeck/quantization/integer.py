@@ -237,7 +237,7 @@ class Integer(nn.Module):
         self.is_packed = bool(self.grid.planes) and packed_bytes > SMALLEST_PACKED
         store = grids_torch.pack if self.is_packed else grids_torch.as_bytes
         self.register_buffer("stored", store(codes, self.grid))
-        self.register_buffer("scale", source.quantizer.scale.clone())
+        self.register_buffer("scale", source.scale().clone())
         self.is_expanded = is_expanded(source)
         self.basis: nn.Module = source.basis or nn.Identity()
         self.input: nn.Module = nn.Identity()
@@ -283,7 +283,7 @@ class IntegerLinear(Integer):
     bias: Tensor | None
 
     def __init__(self, source: QuantizedLinear) -> None:
-        codes = source.quantizer.codes(source.float_weight())
+        codes = source.codes()
         self.by_row = is_expanded(source) or source.is_tied
         super().__init__(source, codes if self.by_row else codes.t())
         # The norm behind the product goes into the codes and into the bias.
@@ -327,7 +327,7 @@ class IntegerEmbedding(Integer):
     """Rows of a table (V, D). Codes are gathered first, then the gathered rows dequantized."""
 
     def __init__(self, source: QuantizedEmbedding) -> None:
-        codes = source.quantizer.codes(source.float_weight())
+        codes = source.codes()
         super().__init__(source, codes)
 
     @property
@@ -361,7 +361,9 @@ class IntegerConvolution(Integer):
     bias_scale: Tensor
 
     def __init__(self, source: QuantizedConvolution) -> None:
-        codes = source.quantizer.codes(source.float_weight())
+        # As a forward pass of it would.
+        source.make_room()
+        codes = source.codes()
         super().__init__(source, codes)
         self.convolve = source.convolve
         self.geometry: dict[str, Any] = source.geometry
@@ -392,7 +394,7 @@ class IntegerMatrix(Integer):
     """A matrix (O, D) of a recurrent layer, dequantized by ops that a runtime folds."""
 
     def __init__(self, source: QuantizedMatrix) -> None:
-        codes = source.quantizer.codes(source.float_weight())
+        codes = source.codes()
         super().__init__(source, codes)
 
     def forward(self) -> Tensor:

@@ -9,6 +9,8 @@ takes a format before the last only where that has more levels than its own.
   interval that suits 8 bits would cover values that 2 bits must clip (docs/log.md).
 - The optimizer's moments are kept: no gain was seen from forgetting a scale's.
 - Activations keep what they have learned, since their grid does not change.
+- Where there are batch norms, all ranges are fitted anew a few times early on (`refits`): a learned
+  step moves by a few thousandths a training step, and a zero point not at all.
 
 All is a pure function of the step, so that a resumed training finds its grids.
 """
@@ -19,8 +21,14 @@ from torch import nn
 
 from limbeck.core.events import Note, Reporter, silent
 from limbeck.core.grids import GRIDS, Grid
+from limbeck.quantization.after_training import has_norms
 from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize
+
+# Shares of the quantized training. A network that has yet to learn changes most at first: digits,
+# three seeds, quantized from step 0: .942 without the first moments of norms and without these,
+# .975 with the moments, .980 with both (.981 after training).
+REFITTED = (0.05, 0.1, 0.2, 0.4)
 
 
 def beginnings(settings: Quantize, total: int) -> list[int]:
@@ -41,13 +49,23 @@ def beginnings(settings: Quantize, total: int) -> list[int]:
     return [first + steps * part // num_parts for part in range(num_parts)]
 
 
+def refits(begin: int, total: int) -> list[int]:
+    """The steps, after `begin` of `total`, at which all ranges are fitted anew.
+
+    Example:
+        >>> refits(0, 100)
+        [5, 10, 20, 40]
+    """
+    return [begin + int(share * (total - begin)) for share in REFITTED]
+
+
 class Progressive:
     """Puts weights on the grid of each step; a training calls it before the step.
 
     Args:
         settings: the recipe's section.
         model: prepared, on its final grids.
-        calibrate: fits every range of the model; called where quantization begins.
+        calibrate: fits every range of the model; called where quantization begins, and at `refits`.
         tell: hears of every switch.
     """
 
@@ -59,6 +77,7 @@ class Progressive:
         tell: Reporter = silent,
     ) -> None:
         self.settings = settings
+        self.has_norms = has_norms(model)
         self.final_grids: dict[Quantized, Grid] = {}
         for module in model.modules():
             if isinstance(module, Quantized):
@@ -78,9 +97,11 @@ class Progressive:
             for module, final in self.final_grids.items():
                 module.quantizer.grid = self.grid(final, phase)
         # 2. The ranges, in the steps where the grid is new: a checkpoint holds those of all others.
-        if step == begins[0]:
+        first = begins[0]
+        is_refit = self.has_norms and step in refits(first, total)
+        if step == first or is_refit:
             self.calibrate()
-        elif step in begins:
+        if step in begins[1:]:
             self.switch(phase_at(step - 1, begins), phase)
             formats = [*self.settings.progressive, self.settings.weights]
             text = f"  weights are {formats[phase]} from step {step} of {total} on"

@@ -57,13 +57,23 @@ def metric_lines(report: Json) -> list[str]:
 
 
 def parity_lines(parity: list[Json]) -> list[str]:
-    """Whether each graph decides as the trained model."""
-    return [
-        f"parity {'holds' if row['holds'] else 'FAILS'}: "
-        f"{row['arm']}, seed {row['seed']}, {row['runtime']}: "
-        f"{row['flips']} of {row['units']} decisions differ"
-        for row in parity
-    ]
+    """Whether each graph answers as the trained model; where it does not, the worst row."""
+    lines = []
+    for row in parity:
+        line = (
+            f"parity {'holds' if row['holds'] else 'FAILS'}: "
+            f"{row['arm']}, seed {row['seed']}, {row['runtime']}: "
+            f"{row['flips']} of {row['units']} decisions differ"
+        )
+        # Reports of earlier versions know the decisions alone.
+        if not row["holds"] and "worst_row" in row:
+            share = row["logit_difference"] / (row["logit_spread"] or 1.0)
+            line += (
+                f", logits by {share:.1%} of their spread; "
+                f"most in row {row['worst_row'] + 1} of the test split"
+            )
+        lines.append(line)
+    return lines
 
 
 def verdict_lines(verdict: Json | None) -> list[str]:

@@ -122,7 +122,7 @@ def fitted(layer: Quantized, form: str) -> FakeQuantizer:
     quantizer.eval()
     with torch.no_grad():
         quantizer.begin()
-        quantizer(layer.float_weight())
+        quantizer(layer.coded_weight())
         quantizer.finish()
     return quantizer
 
@@ -130,10 +130,10 @@ def fitted(layer: Quantized, form: str) -> FakeQuantizer:
 def rounding_error(layer: Quantized, quantizer: FakeQuantizer) -> Tensor:
     """Q(w) - w in units of the layer's parameter, of its shape."""
     with torch.no_grad():
-        weight = layer.float_weight()
+        weight = layer.coded_weight()
         error = quantizer(weight) - weight
-        # A folded norm scales the parameter before it is rounded: the error is scaled back.
-        return error / layer.factors() if isinstance(layer, Normed) else error
+        # With a norm folded in, the signs of whole channels may be turned.
+        return error * layer.signs() if isinstance(layer, Normed) and layer.norm else error
 
 
 def expected_loss(curvature: Tensor, error: Tensor) -> float:
