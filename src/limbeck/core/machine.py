@@ -11,7 +11,41 @@ from typing import Any
 from limbeck.core import memory
 
 # Packages whose version can change a figure.
-PACKAGES = ("limbeck", "torch", "transformers", "tokenizers", "onnxruntime", "openvino", "numpy")
+PACKAGES = (
+    "limbeck",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "pillow",
+)
+
+# Of these the ones that a result hangs on before it is exported: they compute a model's floats,
+# draw random numbers, part texts into tokens and resize images.
+COMPUTING = ("torch", "transformers", "tokenizers", "numpy", "pillow")
+
+# Environment variables by which the libraries below torch choose their instructions, their order of
+# sums or their number format, and so the last bits of a result.
+VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "KMP_DETERMINISTIC_REDUCTION",
+    "MKL_CBWR",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_DYNAMIC",
+    "OMP_THREAD_LIMIT",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
 
 # Flags of /proc/cpuinfo that change numerics or speed.
 FEATURES = (
@@ -100,6 +134,22 @@ def _installed_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return installed
+
+
+def numerics() -> dict[str, Any]:
+    """What two machines must share to compute the same bits, as far as no torch is needed to say.
+
+    Of the CPU its features: two with the same ones are taken to compute alike.
+    """
+    name, features = cpu()
+    installed = versions()
+    return {
+        "system": [sys.platform, platform.machine()],
+        # Where the system does not tell the features, the name stands for them.
+        "cpu": list(features) or name,
+        "versions": {package: installed.get(package) for package in COMPUTING},
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
 
 
 def describe() -> dict[str, Any]:

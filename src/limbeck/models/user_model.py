@@ -40,7 +40,8 @@ SHOWN_LABELS = 12
 @dataclass(frozen=True)
 class Own:
     """`module`: the user's. `tokenizer`: for a task on text, the folder or hub id of the tokenizer
-    that the module was made for.
+    that the module was made for. `version`: what its code is called, where limbeck cannot read it
+    (a class typed into an interpreter, or compiled): say another one after each change.
 
     Example:
         >>> own = Own(torch.nn.Linear(4, 2))
@@ -50,6 +51,7 @@ class Own:
 
     module: nn.Module
     tokenizer: str | None = None
+    version: str | None = None
 
     def create(self) -> nn.Module:
         """A copy to train."""
@@ -58,8 +60,7 @@ class Own:
     def reference(self) -> dict[str, Any]:
         """What the module is, as part of a cache key: a digest of how it prints, and its weights.
 
-        Its code is no part of it. Where a forward changes and no weight does, let the module print
-        otherwise (a class's name, `extra_repr`), or an earlier training is taken for this one.
+        What it does with them is said beside it (`pipeline.own_code`).
         """
         # How it prints tells layers apart that have the same weights, such as two activations.
         sha = hashlib.sha256(repr(self.module).encode())

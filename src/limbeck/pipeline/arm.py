@@ -12,25 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from limbeck.core import memory
 from limbeck.core.files import read_json
 from limbeck.core.store import Store
 from limbeck.distillation import objective
 from limbeck.models.weights import WEIGHTS
 from limbeck.pipeline import compatibility
-from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.steps.exporting import ProvenArtifact, export_artifact
 from limbeck.pipeline.steps.quantizing import choose_quantization, quantize_trained
 from limbeck.pipeline.steps.scoring import final_model, score_student, score_teacher
 from limbeck.pipeline.steps.student import cut_student
-from limbeck.pipeline.steps.teacher import HISTORY, prepare_teacher
+from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.teacher_outputs import teacher_outputs
 from limbeck.pipeline.steps.training import Objectives, store_trained, train_student
 from limbeck.pipeline.steps.warnings import warnings_of
-from limbeck.pipeline.stored_model import StoredModel
+from limbeck.pipeline.stored_model import HISTORY, StoredModel
 from limbeck.recipe.model import Recipe
 from limbeck.tasks import Scored, Task
 
@@ -122,14 +120,6 @@ def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> A
         artifact=artifact,
         notes=[*warnings_of(trained), *notes],
     )
-
-
-def use_machine(recipe: Recipe) -> None:
-    """Set what belongs to the process: threads, and that freed memory is kept for the next step."""
-    # Before every recipe: the last may have measured latency with another number of threads, and
-    # another number gives other bits.
-    torch.set_num_threads(recipe.train.threads)
-    memory.keep_freed_memory()
 
 
 def ask_teachers(

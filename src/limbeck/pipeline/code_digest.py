@@ -109,7 +109,7 @@ def imports_of(module: str) -> tuple[str, ...]:
     """The modules that are followed from a module: what it imports, in its functions too."""
     package = _package_of(module)
     followed = [name for name in _named_in(module) if is_followed(_package_of(name), package)]
-    return tuple(name for name in followed if _is_module(name))
+    return tuple(name for name in followed if is_module(name))
 
 
 @cache
@@ -122,7 +122,7 @@ def versions_used(module: str) -> tuple[str, ...]:
     for name in _named_in(module):
         imported = _package_of(name)
         if not is_followed(imported, package):
-            used.update(_distributions().get(imported, ()))
+            used.update(distributions().get(imported, ()))
     return tuple(f"{name}=={metadata.version(name)}" for name in sorted(used))
 
 
@@ -147,14 +147,14 @@ def is_followed(imported: str, package: str) -> bool:
         return True
     if package == OURS or imported in sys.stdlib_module_names:
         return False
-    owners = set(_distributions().get(imported, ()))
-    if not owners or owners & set(_distributions().get(package, ())):
+    owners = set(distributions().get(imported, ()))
+    if not owners or owners & set(distributions().get(package, ())):
         return True
     return any(_is_editable(name) for name in owners)
 
 
 @cache
-def _distributions() -> Mapping[str, Sequence[str]]:
+def distributions() -> Mapping[str, Sequence[str]]:
     """Package -> the distributions that bring it. It reads the lists of all that is installed."""
     return metadata.packages_distributions()
 
@@ -171,7 +171,7 @@ def _named_in(module: str) -> tuple[str, ...]:
     tree = ast.parse(source_of(module))
     names: set[str] = set()
     for node in _nodes_that_run(tree):
-        names.update(_names_imported(node, module))
+        names.update(names_imported(node, module))
         names.update(_names_in_text(node, module))
     return tuple(sorted(names))
 
@@ -198,7 +198,7 @@ def _nodes_that_run(node: ast.AST) -> Iterator[ast.AST]:
         yield from _nodes_that_run(child)
 
 
-def _names_imported(node: ast.AST, module: str) -> list[str]:
+def names_imported(node: ast.AST, module: str) -> list[str]:
     """What an import statement may name: modules, and what may be a module or a name in one."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
@@ -218,7 +218,7 @@ def _names_imported(node: ast.AST, module: str) -> list[str]:
 
 
 @cache
-def _is_module(name: str) -> bool:
+def is_module(name: str) -> bool:
     """Whether a dotted name of ours, or of a plug-in, is a module and not something inside one."""
     try:
         spec = importlib.util.find_spec(name)
@@ -260,11 +260,16 @@ def tree_digest(module: str) -> str:
 
     Made once a process, which runs the code that it has loaded, whatever is edited meanwhile.
     """
-    tree = ast.parse(source_of(module))
+    tree = without_docstrings(ast.parse(source_of(module)))
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def without_docstrings(tree: ast.Module) -> ast.Module:
+    """The tree, changed in place."""
     for node in ast.walk(tree):
         if not isinstance(node, DOCUMENTED):
             continue
         if ast.get_docstring(node, clean=False) is not None:
             # A body may not be empty: what is left of a class that is its docstring alone.
             node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return tree

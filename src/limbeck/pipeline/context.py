@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.core import machine, registry
+from limbeck.core import machine, memory, registry
 from limbeck.core.events import Note
 from limbeck.core.files import digest, read_json, write_json
 from limbeck.core.store import Store
@@ -20,7 +20,7 @@ from limbeck.models import processes
 from limbeck.models.create import create_model, is_network
 from limbeck.models.preprocessing import preprocess
 from limbeck.models.user_model import Own
-from limbeck.pipeline import model_reference
+from limbeck.pipeline import model_reference, own_code
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import with_copies
 from limbeck.pipeline.token_counts import TokenCounts, count_tokens
@@ -29,7 +29,7 @@ from limbeck.sources import Row
 from limbeck.tasks import Encoded, SelfSupervised, Task, packed
 from limbeck.tasks.inputs.image import ImageInput
 from limbeck.training.checkpoints import History
-from limbeck.training.devices import Place, open_place
+from limbeck.training.devices import Place, arithmetic, open_place
 from limbeck.training.job import Job
 from limbeck.training.loop import Training
 
@@ -56,6 +56,14 @@ def train_to_the_end(job: Job, folder: Path) -> History:
     return Training(job, folder).run()
 
 
+def use_machine(recipe: Recipe) -> None:
+    """Set what belongs to the process: threads, and that freed memory is kept for the next step."""
+    # Whoever computed last may have measured latency with another number of threads, and another
+    # number gives other bits. A fresh process has as many as the machine has cores.
+    torch.set_num_threads(recipe.train.threads)
+    memory.keep_freed_memory()
+
+
 def note_nothing(*_: object) -> None:
     """No one counts the stages of a run."""
 
@@ -73,8 +81,8 @@ class RunContext:
         its folder.
     surgery_rows: what a surgery may look at; the training rows where left out.
     is_alone: whether the other processes of the run have ended their part.
-    encodings, fingerprints: what `encode` and `fingerprint` have computed.
     token_notes: for each of the encodings, what was cut and what is unknown.
+    encodings, fingerprints, references: what `encode`, `fingerprint` and `reference` have computed.
     """
 
     recipe: Recipe
@@ -89,6 +97,7 @@ class RunContext:
     encodings: dict[str, Sequence[Encoded]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     token_notes: dict[str, list[str]] = field(default_factory=dict)
+    references: dict[str, Any] = field(default_factory=dict)
 
     # Stages.
 
@@ -106,6 +115,8 @@ class RunContext:
             Held: another run is at it, and `wait` is False.
             Interrupted: another process of this run is gone.
         """
+        # Every stage's key says so: not what this process computed with before.
+        use_machine(self.recipe)
         if self.is_alone or processes.num_processes() == 1:
             return self._build(stage, stage.build, wait=wait)
         if not stage.is_shared:
@@ -180,18 +191,11 @@ class RunContext:
 
     def environment(self) -> dict[str, Any]:
         """What two machines must share to compute the same bits."""
-        installed = machine.versions()
-        # Of all packages these two compute a model's floats.
-        versions: dict[str, str] = {}
-        for package in ("torch", "transformers"):
-            if package in installed:
-                versions[package] = installed[package]
-        # Of the CPU only its features: two with the same ones are taken to compute alike.
-        _, features = machine.cpu()
         return {
+            # `compute` sets them, whatever this process used before.
             "threads": self.recipe.train.threads,
-            "cpu": list(features),
-            "versions": versions,
+            **machine.numerics(),
+            "arithmetic": arithmetic(),
             "processes": processes.num_processes(),
             **self.place.describe(),
         }
@@ -384,8 +388,26 @@ class RunContext:
             ValueError: no model has this name.
         """
         if name in self.own:
-            return self.own[name].reference()
-        return model_reference.reference(name, options)
+            return {**self.own[name].reference(), **self.code_reference(name)}
+        key = digest([name, options])
+        # Once a run: all its stages are of one and the same model.
+        if key not in self.references:
+            self.references[key] = model_reference.reference(name, options)
+        return self.references[key]
+
+    def code_reference(self, name: str) -> dict[str, Any]:
+        """The code of a user's module, as part of a key; of any other model nothing.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        if name not in self.own:
+            return {}
+        key = digest(["own", name])
+        if key not in self.references:
+            self.references[key] = own_code.reference(self.own[name], name)
+        code: dict[str, Any] = self.references[key]
+        return code
 
     # Which code counts.
 

@@ -35,9 +35,9 @@ from limbeck.data.batches import batch_plan, evaluation_budget, padded_size
 from limbeck.data.splits import Splits
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.taps import HIDDEN
-from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm, use_machine
+from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms, training_title
-from limbeck.pipeline.context import PACKED_ROWS, RunContext
+from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
 from limbeck.pipeline.latency import Answer, answerers_of
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.stage import Stage

@@ -1,5 +1,8 @@
 """What a recipe's model name stands for, as part of a key."""
 
+import hashlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,27 @@ from limbeck.models import timm_models
 from limbeck.models.create import is_network
 from limbeck.models.hub import locate, quiet, reading
 
-# Weights, configurations and tokenizers; a README beside them changes nothing.
-COUNTED = (".json", ".safetensors", ".txt", ".model")
+# What lies in a model's folder and is never read: words and pictures about it, and weights that
+# only other programs open. Everything else counts: one file too many costs a training, one too few
+# answers from another model.
+NEVER_READ = (
+    ".md",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".gif",
+    ".gguf",
+    ".h5",
+    ".msgpack",
+    ".ot",
+    ".onnx",
+    ".tflite",
+    ".mlmodel",
+)
+
+# Hex digits of git's name of a file's content, and of the SHA-256 that the hub has for large ones.
+GIT_NAME = 40
+SHA256_NAME = 64
 
 
 def reference(name: str, options: dict[str, Any]) -> Any:
@@ -33,16 +55,69 @@ def reference(name: str, options: dict[str, Any]) -> Any:
         return {"folder": folder_reference(folder)}
     # Imported here: it takes seconds, and networks of ours do without.
     import transformers
+    from transformers.utils.hub import cached_file
 
     with reading(name), quiet():
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-    return {"hub": name, "commit": config._commit_hash}
+        # Where the hub's cache keeps this commit.
+        path = cached_file(name, "config.json")
+    altered = altered_files(Path(path).parent) if path else {}
+    return {"hub": name, "commit": config._commit_hash, "altered": altered}
 
 
 def folder_reference(folder: Path) -> str:
-    """SHA-256 (hex) of the files of a model's folder that count."""
-    digests: dict[str, str] = {}
+    """SHA-256 (hex) of the files below a model's folder that may be read."""
+    return digest({name: file_digest(path) for name, path in files_below(folder)})
+
+
+def altered_files(snapshot: Path) -> dict[str, str]:
+    """Name and SHA-256 of the files of a commit in the hub's cache that are not the hub's.
+
+    The cache names a file by what it holds, so that one that was changed there by hand is seen. One
+    that is not downloaded yet is as the commit says.
+    """
+    altered: dict[str, str] = {}
+    for name, path in files_below(snapshot):
+        content_name = path.resolve().name
+        is_named = path.is_symlink() and len(content_name) in (GIT_NAME, SHA256_NAME)
+        if not is_named or not has_name(path, content_name):
+            altered[name] = file_digest(path)
+    return altered
+
+
+def has_name(path: Path, content_name: str) -> bool:
+    """Whether a file's content is the one that the hub calls so."""
+    if len(content_name) == SHA256_NAME:
+        return file_digest(path) == content_name
+    # Of small files git's own name: the SHA-1 of a header and the bytes.
+    content = path.read_bytes()
+    header = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest() == content_name
+
+
+def files_below(folder: Path) -> list[tuple[str, Path]]:
+    """(name with slashes, path) of each file that may be read, sorted; links are followed."""
+    files = [(path.relative_to(folder).as_posix(), path) for path in walk(folder, set())]
+    return sorted(files)
+
+
+def walk(folder: Path, seen: set[str]) -> Iterator[Path]:
+    """The regular files below a folder that may be read.
+
+    Args:
+        folder: where to look.
+        seen: folders that were walked: links may lead in a circle.
+    """
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
     for path in sorted(folder.iterdir()):
-        if path.suffix in COUNTED:
-            digests[path.name] = file_digest(path)
-    return digest(digests)
+        # Hidden: a version control's, an editor's, a system's.
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from walk(path, seen)
+        # No pipe or device, which has no end.
+        elif path.is_file() and path.suffix.lower() not in NEVER_READ:
+            yield path

@@ -18,9 +18,9 @@ from limbeck.exporters.requirements import require_exporters
 from limbeck.models import processes
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline import compatibility
-from limbeck.pipeline.arm import Arm, ask_teachers, run_arm, run_teacher_arm, use_machine
+from limbeck.pipeline.arm import Arm, ask_teachers, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms
-from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.describe import Arms, describe, final_arm
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
@@ -162,6 +162,8 @@ def run_arms(run: RunContext) -> dict[str, list[Arm]]:
         The seeds of each arm, by its name.
     """
     recipe = run.recipe
+    # Before the teacher too: what it computes beside its stages is to be that of `label`.
+    use_machine(recipe)
     arms: dict[str, list[Arm]] = {}
     if recipe.teacher:
         # One for all arms and seeds, which share its stage in the store.

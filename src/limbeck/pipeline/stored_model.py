@@ -9,7 +9,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from limbeck.core.files import read_json, write_bytes, write_json
+from limbeck.core.files import file_digest, read_json, write_bytes, write_json
+from limbeck.core.store import STAGE_FILE
 from limbeck.models import structure
 from limbeck.models.create import network_header
 from limbeck.models.folders import load_model, save_model
@@ -20,6 +21,12 @@ from limbeck.tasks import Task
 
 # The names of a model's layers, in its folder.
 LAYERS = "layers.json"
+
+# What a training logged, in the folder of its stage.
+HISTORY = "history.json"
+
+# Files of a model's stage that are no part of the model.
+BESIDE = (HISTORY, STAGE_FILE)
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,15 @@ class StoredModel:
         """What the model depends on, as part of other keys."""
         # The store names a folder after the digest of all that.
         return self.folder.name
+
+    def content(self) -> dict[str, str]:
+        """The digest of each file of the model itself; what was logged beside it says nothing of
+        what it answers."""
+        contents: dict[str, str] = {}
+        for path in sorted(self.folder.iterdir()):
+            if path.is_file() and path.name not in BESIDE:
+                contents[path.name] = file_digest(path)
+        return contents
 
     @property
     def layers(self) -> list[str]:

@@ -13,8 +13,8 @@ from limbeck.analysis import timing
 from limbeck.data.batches import in_order
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import batch_of
-from limbeck.pipeline.arm import ask_teachers, use_machine
-from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.arm import ask_teachers
+from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.steps.quantizing import activations, calibration_rows
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher

@@ -260,6 +260,19 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
             os.environ[name] = before[name]
 
 
+def arithmetic() -> dict[str, Any]:
+    """How torch computes in this process, as far as it can be asked: whoever calls limbeck from
+    Python may have set it, and other settings give other bits."""
+    return {
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "default_dtype": str(torch.get_default_dtype()),
+        "matmul": torch.get_float32_matmul_precision(),
+        "mkldnn": torch.backends.mkldnn.enabled,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "tf32": [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32],
+    }
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
     """Inside, matrix products are computed in `dtype`; nothing changes where it is float32."""
     if dtype == torch.float32:

@@ -55,6 +55,8 @@ class Copying(Protocol):
     @property
     def task_component(self) -> list[tuple[str, str]]: ...
 
+    def environment(self) -> dict[str, Any]: ...
+
     def reference(self, name: str, options: dict[str, Any]) -> Any: ...
 
     def compute(self, stage: Stage) -> Path: ...
@@ -115,6 +117,8 @@ def with_copies(splits: Splits, run: Copying) -> Splits:
             "model": run.reference(model, {}),
             "rows": splits.fingerprint("labelled"),
             "task": recipe.task,
+            # Which words are nearest, or likeliest, is computed.
+            **run.environment(),
         },
         build=build,
         components=[*run.task_component, ("augmenters", settings.method)],

@@ -219,7 +219,7 @@ def _inputs(recipe: Recipe, run: RunContext, trained: Path) -> dict[str, Any]:
         "quantize": recipe.quantize.model_dump(mode="json"),
         "data": run.fingerprint("train"),
         "activations": activations(recipe, run),
-        **run.place.describe(),
+        **run.environment(),
     }
 
 

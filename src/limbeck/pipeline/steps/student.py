@@ -28,14 +28,13 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
     """
     # 1. What it starts from: the teacher as it was tuned, or another model.
     settings = recipe.student
-    origin: dict[str, Any]
     if settings.origin is None:
         assert teacher is not None and recipe.teacher is not None
         task = teacher.task
         name = recipe.teacher.model
         options = recipe.teacher.options
         load = teacher.load
-        origin = {"teacher": teacher.key}
+        origin: dict[str, Any] = {"teacher": teacher.key}
     else:
         task = run.new_task(settings.origin)
         name = settings.origin
@@ -75,6 +74,9 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
             # The surgery's keys are among these.
             "student": settings.model_dump(mode="json"),
             "preprocess": digest(task.preprocess),
+            # Weights may be drawn, and how important a part is be computed: on this machine, with
+            # last bits of its own.
+            **run.environment(),
         },
         build=build,
         components=components,
@@ -99,7 +101,6 @@ def _read_by(surgery: Surgery, run: RunContext) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for path in surgery.files:
         inputs[path] = file_digest(Path(path))
-    # How important a part is, is computed on this machine, and may differ in the last bits.
     if surgery.reads_rows:
-        inputs |= {"data": run.fingerprint("train"), **run.environment()}
+        inputs["data"] = run.fingerprint("train")
     return inputs

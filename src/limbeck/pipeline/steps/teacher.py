@@ -13,14 +13,11 @@ from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.validation import validation
 from limbeck.pipeline.steps.warnings import keeping_warnings
-from limbeck.pipeline.stored_model import StoredModel, saver
+from limbeck.pipeline.stored_model import HISTORY, StoredModel, saver
 from limbeck.recipe.model import Recipe, Train
 from limbeck.tasks import SelfSupervised, Task
 from limbeck.training.checkpoints import History
 from limbeck.training.job import Job, TrainingRows, keep_rows, keep_view
-
-# What a training logged, in the folder of its stage.
-HISTORY = "history.json"
 
 
 def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
@@ -39,14 +36,18 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
         "model": run.reference(settings.model, settings.options),
         "preprocess": digest(task.preprocess),
         "labels": run.data.labels,
+        # Of a network, or a head that its folder lacks, the weights are drawn, here and now.
+        "seed": steps.seed,
+        **run.environment(),
     }
     # One that is taken as it is depends on the data by its labels and preprocessing alone.
     if settings.epochs:
         inputs |= {
             "data": run.fingerprint("labelled"),
+            # What it scores after each epoch is part of its history.
+            "validation": run.fingerprint("validation"),
             "train": steps_in_key(steps),
             "dtype": str(run.dtype()),
-            **run.environment(),
         }
 
     def build(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from limbeck.core.files import digest, file_digest
+from limbeck.core.files import digest
 from limbeck.core.store import Held
 from limbeck.data import augment
 from limbeck.distillation import cka
@@ -30,7 +30,6 @@ from limbeck.models.processes import process_index
 from limbeck.models.sharding import shard_model
 from limbeck.models.taps import Outputs
 from limbeck.models.torch_batches import batch_of
-from limbeck.models.weights import WEIGHTS
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.teacher import further_teachers
@@ -334,7 +333,10 @@ class Labelling:
 
         inputs: dict[str, Any] = {
             # The weights themselves: a teacher that was tuned anew to the same ones answers alike.
-            "teacher": file_digest(guide.folder / WEIGHTS),
+            # Its history is left out, and what it was made of.
+            "teacher": guide.content(),
+            "model": run.code_reference(guide.name),
+            "sharded": is_sharded(self.recipe, guide),
             "preprocess": digest(guide.task.preprocess),
             "data": run.fingerprint("train"),
             "task": self.recipe.task,

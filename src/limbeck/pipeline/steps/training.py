@@ -23,11 +23,11 @@ from limbeck.pipeline.arms import training_title
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.quantizing import calibration, prepare, quantization_code
-from limbeck.pipeline.steps.teacher import HISTORY, steps_in_key, training_rows
+from limbeck.pipeline.steps.teacher import steps_in_key, training_rows
 from limbeck.pipeline.steps.teacher_outputs import TeacherAnswers
 from limbeck.pipeline.steps.validation import validation
 from limbeck.pipeline.steps.warnings import keeping_warnings
-from limbeck.pipeline.stored_model import StoredModel
+from limbeck.pipeline.stored_model import HISTORY, StoredModel
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.fake import squared_bounds
 from limbeck.quantization.health import Examination, broken_scales
@@ -86,6 +86,8 @@ def train_student(
         "student": student.key,
         "labels": answers.key if answers else None,
         "data": run.fingerprint("train"),
+        # What it scores after each epoch is part of its history.
+        "validation": run.fingerprint("validation"),
         "train": steps_in_key(recipe.train),
         "distill": recipe.distill.model_dump(mode="json") if recipe.distill else None,
         "quantize": joint.model_dump(mode="json") if joint else None,
