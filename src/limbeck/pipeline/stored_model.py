@@ -17,6 +17,7 @@ from limbeck.models.folders import load_model, save_model
 from limbeck.models.layers import layer_names
 from limbeck.models.weights import WEIGHTS, model_state, restore_state, save_tensors
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.steps.warnings import WARNINGS
 from limbeck.tasks import Task
 
 # The names of a model's layers, in its folder.
@@ -26,7 +27,7 @@ LAYERS = "layers.json"
 HISTORY = "history.json"
 
 # Files of a model's stage that are no part of the model.
-BESIDE = (HISTORY, STAGE_FILE)
+BESIDE = (HISTORY, WARNINGS, STAGE_FILE)
 
 
 @dataclass(frozen=True)
