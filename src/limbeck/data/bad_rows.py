@@ -47,6 +47,11 @@ class BadRows:
         )
         return "\n".join([*lines, f"  {more}{cure}"])
 
+    def refuse(self) -> None:
+        """Raise ValueError where there were bad rows and the policy is `fail`."""
+        if self.refusal:
+            raise ValueError(self.refusal)
+
     @property
     def notes(self) -> list[str]:
         """How many rows were left out, and the first of them; nothing where there were none."""

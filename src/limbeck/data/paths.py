@@ -1,6 +1,11 @@
-"""Where the folder lies that recipes call ../shared/data: the variable LIMBECK_DATA says it."""
+"""Where the files of a recipe's data lie.
+
+A relative path is read from the folder that limbeck is started in. The folder that recipes call
+../shared/data lies where the variable LIMBECK_DATA says.
+"""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +26,33 @@ def relocated(options: dict[str, Any]) -> dict[str, Any]:
     for key, value in options.items():
         found[key] = relocate(value) if isinstance(value, str) else value
     return found
+
+
+def where_looked(options: Mapping[str, Any], error: str, beside: Path | None) -> str:
+    """Where a path was looked for that an error says is missing, and the cure; empty for another.
+
+    `options`: the keys of `data`. `error`: a message, in which `data.path: ` and the path stand.
+    `beside`: the folder of the recipe, where a user may have expected it to be looked for.
+    """
+    for key, value in options.items():
+        if not isinstance(value, str):
+            continue
+        path = relocate(value)
+        looked_for = Path(path).expanduser()
+        if f"data.{key}: `{path}`" not in error or looked_for.exists():
+            continue
+        told = [f"It was looked for at {os.path.abspath(looked_for)}."]
+        if path != value:
+            told.append("LIMBECK_DATA names the folder that this recipe calls ../shared/data.")
+        elif value.startswith(SHARED):
+            told.append("LIMBECK_DATA may name the folder that this recipe calls ../shared/data.")
+        elif not looked_for.is_absolute():
+            told.append(
+                "A relative path is read from the folder that limbeck is started in, "
+                "not from the recipe's."
+            )
+            found = beside / looked_for if beside else looked_for
+            if found.exists():
+                told.append(f"Beside the recipe it is there: data.{key}={os.path.relpath(found)}")
+        return " ".join(told)
+    return ""

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from limbeck.data.checks import (
 )
 from limbeck.data.drawing import draw, seldom
 from limbeck.data.image_modes import in_one_mode
-from limbeck.data.paths import relocate, relocated
+from limbeck.data.paths import relocate, relocated, where_looked
 from limbeck.data.sampling import drawn_rows
 from limbeck.data.unseen import leave_out, notes_on, unseen_labels
 from limbeck.recipe.model import Data
@@ -97,11 +98,13 @@ def load_splits(
     asked: Data,
     task: Any,
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+    *,
+    beside: Path | None = None,
 ) -> Splits:
     """The checked splits of a recipe's data.
 
     `asked`: the recipe's stage. `task`: a task's class. `rows`: rows from Python, by split, which
-    the source then takes in place of reading its own.
+    the source then takes in place of reading its own. `beside`: the recipe's folder, for a message.
 
     Raises ValueError for a bad row, an empty split, or one class alone.
     """
@@ -118,11 +121,10 @@ def load_splits(
         ) from None
     except ValueError as error:
         # A file that cannot be read may come after rows that cannot be used: both are to be mended.
-        if not bad.refusal:
-            raise
-        raise ValueError(f"{bad.refusal}\n{registry.words_of(error)}") from None
-    if bad.refusal:
-        raise ValueError(bad.refusal)
+        words = registry.words_of(error)
+        told = [bad.refusal, words, where_looked(asked.model_dump(), words, beside)]
+        raise ValueError("\n".join(filter(None, told))) from None
+    bad.refuse()
     # 2. Leave out what is too much.
     limited = limit_unlabelled(splits, asked.unlabelled_rows)
     # 3. Draw what lacks, and check all.
@@ -196,6 +198,7 @@ def check(
     splits = dict(splits)
     if bad:
         leave_out(splits, labels, task, origin, bad)
+        bad.refuse()
     # 2. Draw what lacks.
     notes = []
     drawn = [split for split in DRAWN_SHARES if split not in splits]

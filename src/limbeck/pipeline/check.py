@@ -78,7 +78,8 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     are_components_right = not checked.mistakes
     task_class = registry.load("tasks", recipe.task)
     began = time.perf_counter()
-    splits = checked.attempt(partial(load_splits, recipe.data, task_class))
+    load = partial(load_splits, recipe.data, task_class, beside=recipe.folder)
+    splits = checked.attempt(load)
     reading_seconds = time.perf_counter() - began
     if splits:
         checked.lines += describe_data(splits)

@@ -73,7 +73,8 @@ def resolved(recipe: Recipe) -> Recipe:
         # The weight is the objective's key, which the loss's constructor does not have.
         if component.family == "losses":
             keys.setdefault("weight", 1.0)
-    return Recipe.model_validate(content)
+    # A message about the data still says where the recipe stood.
+    return recipe.with_content(content)
 
 
 def _keys_at(content: Any, path: list[str]) -> dict[str, Any]:

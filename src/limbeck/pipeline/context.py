@@ -219,7 +219,8 @@ class RunContext:
         Raises:
             ValueError: the data cannot be read, or do not fit the task.
         """
-        splits = load_splits(self.recipe.data, self.task_class, self.rows)
+        recipe = self.recipe
+        splits = load_splits(recipe.data, self.task_class, self.rows, beside=recipe.folder)
         if self.recipe.augment:
             splits = with_copies(splits, self)
         for note in splits.notes:

@@ -9,6 +9,7 @@ The class docstrings below are shown by editors: they become the descriptions of
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -394,6 +395,18 @@ class Recipe(Stage):
     def dump(self) -> dict[str, Any]:
         """Plain data, every default written out, with the keys that a recipe file has."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def with_content(self, content: dict[str, Any]) -> "Recipe":
+        """The recipe that plain data say, which stands where this one does."""
+        recipe = Recipe.model_validate(content)
+        recipe._origin = self._origin
+        return recipe
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the file that it was read from; None where it was built in Python."""
+        root = self._origin.root
+        return Path(root.start_mark.name).parent if root else None
 
     def mistake(self, path: Sequence[str], message: str) -> ValueError:
         """The error that tells `message` at the place of the key at `path`, to be raised."""
