@@ -2,6 +2,7 @@
 
 import ast
 import ctypes
+import io
 import os
 import subprocess
 import sys
@@ -189,22 +190,28 @@ def test_room_is_looked_for_where_it_cannot_be_claimed(
 def test_a_byte_order_mark_is_no_part_of_the_first_text(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_bytes("\ufeffIt rains.\r\nIt pours.\r\n".encode())
-    assert list(read_inputs(str(path), [], images=False)) == ["It rains.", "It pours."]
+    assert list(read_inputs(str(path), None, images=False)) == ["It rains.", "It pours."]
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 @pytest.mark.parametrize("images", [False, True])
 def test_lines_may_end_as_windows_ends_them(ends: str, images: bool) -> None:
     """Standard input is not translated on Linux, and a program of Windows may begin it with a mark."""
-    lines = [f"\ufeffa.png{ends}", ends, f"b c.png{ends}", "d.png"]
-    assert list(read_inputs(None, lines, images=images)) == ["a.png", "b c.png", "d.png"]
+    lines = "".join([f"\ufeffa.png{ends}", ends, f"b c.png{ends}", "d.png"])
+    assert list(read_inputs(None, io.BytesIO(lines.encode()), images=images)) == [
+        "a.png",
+        "b c.png",
+        "d.png",
+    ]
 
 
 def test_text_that_is_not_utf_8_is_told_with_its_cure(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_bytes("Es regnet in München.\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"texts.txt: b'\\xfc.*' is not UTF-8. Save the text as"):
-        list(read_inputs(str(path), [], images=False))
+    with pytest.raises(
+        ValueError, match=r"texts.txt:1: character 15: the byte 0xfc is not UTF-8. Save the text as"
+    ):
+        list(read_inputs(str(path), None, images=False))
 
 
 @pytest.mark.parametrize(

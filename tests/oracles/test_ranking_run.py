@@ -158,7 +158,7 @@ verdict: {{arms: [joint], max_drop: 0.2}}
     (parity,) = report["parity"]
     assert (parity["holds"], parity["units"]) == (True, 56)
     (tmp_path / "asked.jsonl").write_text(
-        '{"text": "sun rain", "text_b": "wet hot"}\n{"text": "sun rain", "text_b": "far cold"}\nsun rain\n'
+        '{"text": "sun rain", "text_b": "wet hot"}\n{"text": "sun rain", "text_b": "far cold"}\n"sun rain"\n'
     )
     assert (
         main.exit_status(

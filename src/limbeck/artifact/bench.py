@@ -83,7 +83,7 @@ def _inputs(
     if test_rows is not None:
         return "the test split in order", test_rows[:MOST_ROWS]
     if source is not None:
-        inputs = read_inputs(source, sys.stdin, images=predictor.reads_images)
+        inputs = read_inputs(source, sys.stdin.buffer, images=predictor.reads_images)
         return f"{source} in order", list(islice(inputs, MOST_ROWS))
     drawn = _drawn_images(predictor) if predictor.reads_images else _drawn_texts()
     return "drawn at random", drawn

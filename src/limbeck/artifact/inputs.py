@@ -1,96 +1,277 @@
-"""Raw inputs of an artifact: what the command line reads, and rows as a user would send them."""
+"""Raw inputs of an artifact: what the command line reads, and rows as a user would send them.
+
+A row of a table or of JSON lines has its text in one column (`COLUMNS`), and its other columns come
+back with the answer. What cannot be read is an item with a problem: every row is answered.
+"""
 
 import io
-import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limbeck.artifact.records import (
+    FORMAT_OF_SUFFIX,
+    SURROGATE,
+    Record,
+    format_of,
+    listed,
+    read_records,
+    stream_records,
+)
+from limbeck.core import wording, yaml12
 from limbeck.sources import Row
 from limbeck.sources._images import SUFFIXES
+from limbeck.sources._table import TEXT, cell_text
+
+# The columns that are read where neither an option nor the artifact's recipe names one.
+COLUMNS = {
+    "words": ("words", "tokens", *TEXT),
+    "text": (*TEXT, "words"),
+    "image": ("image", "file", "path", "file_name", "filename"),
+}
 
 
-def read_inputs(source: str | None, lines: Iterable[str], *, images: bool) -> Iterator[Any]:
-    """The raw inputs of `limbeck predict` and `limbeck bench`, in order; blank lines are skipped.
+@dataclass(frozen=True)
+class Item:
+    """One row to answer.
 
-    source: a file or folder. For images: an image, or a folder that is searched to its depths. For
-        texts: a file with one text a line, or a folder with such files, `*.txt`.
-    lines: of standard input, read where `source` is None: texts, or paths of images.
-    images: whether the artifact reads images.
-
-    Raises ValueError for a path that does not exist, for a folder without images, and for text that
-    is not UTF-8.
+    `line`: of its file, from 1; of Parquet and JSON arrays the row, of images their place. `raw`:
+    the input. `shown`: how the answer names it. `others`: the row's other columns. `problem`: why
+    it cannot be answered. `file`: where several are read.
     """
+
+    line: int
+    raw: Any
+    shown: Any
+    others: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+    file: str | None = None
+
+
+def recipe_data(folder: Path) -> dict[str, Any]:
+    """The keys of `data` in an artifact's recipe.yaml; none where there is no recipe."""
+    path = folder / "recipe.yaml"
+    if not path.is_file():
+        return {}
+    _, recipe = yaml12.load(path.read_text(encoding="utf-8"), str(path))
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows become inputs.
+
+    `kind`: what the artifact reads: `text`, `words` or `image`.
+    `columns`: of the command line, by what they hold (`text`, `text_b`, `image`).
+    `recipe`: the keys of the recipe's `data`, whose columns are taken where they are there.
+    `form`: a format of `records.FORMATS`; left out, by the file's suffix.
+    """
+
+    kind: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    form: str | None = None
+
+    def item(self, record: Record, place: Path | None = None) -> Item:
+        """A record as an item. `place`: the folder that paths of images are relative to."""
+        content = record.content
+        if record.problem:
+            return Item(record.line, None, content, problem=record.problem)
+        if not isinstance(content, dict):
+            return Item(record.line, _from(content, place, self.kind), content)
+        try:
+            found = self.found(content)
+            cells = {name: self.cell(content[column], column) for name, column in found.items()}
+        except ValueError as error:
+            return Item(record.line, None, content, problem=str(error))
+        others = {name: cell for name, cell in content.items() if name not in found.values()}
+        if "text_b" in cells:
+            return Item(record.line, cells, cells, others)
+        ((name, cell),) = cells.items()
+        shown = shown_cell(content[found[name]], cell)
+        return Item(record.line, _from(cell, place, self.kind), shown, others)
+
+    def found(self, content: Mapping[str, Any]) -> dict[str, str]:
+        """Which column of a row holds what. Raises ValueError where none holds the input."""
+        main = "image" if self.kind == "image" else "text"
+        for name, given in self.columns.items():
+            if given not in content:
+                suggestion = wording.suggest(given, content)
+                raise ValueError(f"no column `{given}` (--{_option(name)}) here. {suggestion}")
+        asked = self.columns.get(main)
+        candidates = (asked,) if asked else (self.recipe.get(main), *COLUMNS[self.kind])
+        column = next((name for name in candidates if name in content), None)
+        if column is None and len(content) == 1:
+            (only,) = content
+            column = only if isinstance(content[only], str | bytes) else None
+        if column is None:
+            raise ValueError(
+                f"no column of the {main} here ({', '.join(COLUMNS[self.kind][:3])}, ...). Its "
+                f"columns: {listed(list(content))}. Name it with --{main} COLUMN"
+            )
+        found = {main: column}
+        asked = self.columns.get("text_b")
+        candidates = (asked,) if asked else (self.recipe.get("text_b"), "text_b")
+        second = next((name for name in candidates if name in content), None)
+        if self.kind == "text" and second not in (None, column):
+            found["text_b"] = second
+        return found
+
+    def cell(self, value: Any, column: str) -> Any:
+        """What a cell holds, for the task. Raises ValueError."""
+        if self.kind == "image":
+            # Tables of the Hub hold a file's bytes beside its path.
+            inner = value.get("bytes") or value.get("path") if isinstance(value, dict) else value
+            if isinstance(inner, str | bytes) and inner:
+                return inner
+            raise ValueError(f"{column}: neither a path of an image nor its bytes")
+        if self.kind == "words" and isinstance(value, list):
+            words = [cell_text(word, column) for word in value]
+            return tuple(words)
+        return cell_text(value, column)
+
+
+def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Item]:
+    """The rows of `limbeck predict` in order, each with its number.
+
+    source: a file or folder; None, or `-`, is standard input. For images: an image, a table of
+        their paths, or a folder that is searched to its depths. For texts: a table, JSON lines or
+        one text a line, by the suffix, or a folder with such files.
+    stdin: standard input, in bytes.
+
+    Raises ValueError for a path that does not exist, a folder without anything to read, and a file
+    that cannot be read at all.
+    """
+    if source in (None, "-"):
+        form = reading.form or "lines"
+        for record in _of_table(stream_records(stdin, form, _delimiter(reading)), form, reading):
+            yield checked(reading.item(record))
+        return
+    path = Path(str(source))
     try:
-        yield from _read(source, lines, images=images)
-    except UnicodeDecodeError as error:
-        value = error.object[error.start : error.end]
-        place = source or "standard input"
-        raise ValueError(f"{place}: {value!r} is not UTF-8. Save the text as UTF-8") from None
-
-
-def _read(source: str | None, lines: Iterable[str], *, images: bool) -> Iterator[Any]:
-    """As `read_inputs`; bytes that are not UTF-8 raise UnicodeDecodeError."""
-    if source is None:
-        given = _not_blank(lines)
-        yield from given if images else map(text_or_pair, given)
+        path.stat()
+    except (OSError, ValueError):  # of a name that is too long, such as a text, or holds a NUL
+        raise ValueError(f"{path}: no such file or folder") from None
+    if reading.kind == "image" and (path.is_dir() or format_of(path) == "lines"):
+        for number, file in enumerate(_image_files(path), 1):
+            yield Item(number, str(file), str(file))
         return
-    path = Path(source)
-    # Unlike `path.exists`, this is false for a name that is too long, such as a text.
-    if not os.path.exists(path):
-        raise ValueError(f"{path}: no such file or folder")
-    if images:
-        yield from map(str, _image_files(path))
-        return
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    files = _table_files(path) if path.is_dir() else [path]
     for file in files:
-        # utf-8-sig: many editors on Windows begin a file with a byte order mark, which plain utf-8
-        # would leave at the head of the first text.
-        with open(file, encoding="utf-8-sig") as text:
-            yield from map(text_or_pair, _not_blank(text))
+        form = reading.form or format_of(file)
+        try:
+            for record in _of_table(read_records(file, form, _delimiter(reading)), form, reading):
+                item = checked(reading.item(record, file.parent))
+                yield item if len(files) == 1 else _of_file(item, str(file))
+        except ValueError as error:
+            # A reader of training data names the file already.
+            named = str(error).startswith(str(file))
+            raise ValueError(str(error) if named else f"{file}: {error}") from None
 
 
-def _not_blank(lines: Iterable[str]) -> Iterator[str]:
-    """The lines that hold more than space, without their ends, be they of Windows or of Unix."""
-    # A byte order mark begins what some programs of Windows write into a pipe.
-    without_ends = (line.rstrip("\r\n").removeprefix("\ufeff") for line in lines)
-    return (line for line in without_ends if line.strip())
+def _of_table(records: Iterable[Record], form: str, reading: Reading) -> Iterator[Record]:
+    """The records. Raises ValueError where all of them, of a table, lack the column."""
+    has_header = form in ("csv", "tsv", "parquet")
+    for record in records:
+        if has_header and not record.problem:
+            reading.found(record.content)
+            has_header = False
+        yield record
+
+
+def shown_cell(content: Any, cell: Any) -> Any:
+    """How an answer names its input: bytes by the path that stands beside them, if one does."""
+    if not isinstance(cell, bytes):
+        return cell
+    return content.get("path") if isinstance(content, dict) else None
+
+
+def checked(item: Item) -> Item:
+    """The item, with a problem where its text is blank or holds half of a character pair."""
+    if item.problem:
+        return item
+    # A pair is a dict, a sentence of words a tuple.
+    texts = list(item.raw.values()) if isinstance(item.raw, dict) else item.raw
+    for text in texts if isinstance(texts, list | tuple) else [texts]:
+        problem = None
+        if isinstance(text, str) and (wrong := SURROGATE.search(text)):
+            problem = (
+                f"character {wrong.start() + 1}: half of a character pair, U+{ord(wrong.group()):X}"
+                ", which is no text. Remove it"
+            )
+        elif isinstance(text, str) and not text.strip():
+            problem = "an empty line has nothing to answer"
+        if problem:
+            return Item(item.line, None, item.shown, item.others, problem)
+    return item
+
+
+def read_inputs(source: str | None, stdin: Any, *, images: bool) -> Iterator[Any]:
+    """The raw inputs of `limbeck bench`, in order; blank lines are skipped.
+
+    source, stdin: as in `read_items`. images: whether the artifact reads images.
+
+    Raises ValueError as `read_items` does, and for the first row that cannot be read.
+    """
+    for item in read_items(source, stdin, Reading("image" if images else "text")):
+        if isinstance(item.shown, str) and not item.shown.strip():
+            continue
+        if item.problem:
+            place = source or "standard input"
+            raise ValueError(f"{place}:{item.line}: {item.problem}")
+        yield item.raw
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _delimiter(reading: Reading) -> str | None:
+    """That of the recipe's csv, where it names one."""
+    return reading.recipe.get("delimiter")
+
+
+def _from(content: Any, place: Path | None, kind: str) -> Any:
+    """An input; a relative path of an image is that beside its table, where it is there."""
+    if kind == "image" and isinstance(content, str) and place is not None:
+        beside = place / content
+        return str(beside) if len(content) < 4096 and beside.is_file() else content
+    return content
+
+
+def _of_file(item: Item, file: str) -> Item:
+    return Item(item.line, item.raw, item.shown, item.others, item.problem, file)
 
 
 def _image_files(path: Path) -> list[Path]:
     """The image at `path`, or the images below the folder, sorted by path. Raises ValueError."""
-    if not path.is_dir():
-        return [path]
+    return _files(path, SUFFIXES, path.rglob, "image") if path.is_dir() else [path]
+
+
+def _table_files(path: Path) -> list[Path]:
+    """The texts and tables in a folder, sorted by name. Raises ValueError."""
+    return _files(path, set(FORMAT_OF_SUFFIX), path.glob, "file of texts")
+
+
+def _files(
+    path: Path, suffixes: Iterable[str], search: Callable[[str], Iterable[Path]], what: str
+) -> list[Path]:
     # Sorted, because a folder lists its files in no order that two machines share.
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in search("*") if file.suffix.lower() in suffixes)
+    # What begins with a dot is left by systems and editors.
+    files = [file for file in files if not is_hidden(file.relative_to(path))]
     if not files:
-        raise ValueError(f"{path}: no image here. Suffixes: {', '.join(sorted(SUFFIXES))}")
+        raise ValueError(f"{path}: no {what} here. Suffixes: {', '.join(sorted(suffixes))}")
     return files
 
 
-def text_or_pair(line: str) -> Any:
-    """What a line of input says: the line itself, or the text or pair in its JSON object.
-
-    >>> text_or_pair('{"text": "It rains.", "text_b": "Is it wet?"}')
-    {'text': 'It rains.', 'text_b': 'Is it wet?'}
-    >>> text_or_pair('{"text": "It rains."}')
-    'It rains.'
-    >>> text_or_pair('{It rains.')
-    '{It rains.'
-    """
-    if not line.lstrip().startswith("{"):
-        return line
-    try:
-        content = json.loads(line)
-    except ValueError:
-        return line  # a text that happens to begin with a brace
-    keys = content.keys()
-    if keys == {"text"}:
-        return content["text"]
-    return content if keys == {"text", "text_b"} else line
+def is_hidden(path: Path) -> bool:
+    """Whether a file, or a folder on its way, begins with a dot."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def raw(row: Row) -> Any:
@@ -99,7 +280,7 @@ def raw(row: Row) -> Any:
         # A user sends a sentence, and the task splits it.
         return " ".join(row["words"])
     if "text_b" in row:
-        return [row["text"], row["text_b"]]
+        return (row["text"], row["text_b"])
     if "text" in row:
         return row["text"]
     # As a file, so that decoding it is part of what is timed.

@@ -50,6 +50,13 @@ class Predictor:
         return "pixel_values" in self.task.input_names
 
     @property
+    def kind(self) -> str:
+        """What it reads: `text`, `words` (it tags a sentence) or `image`."""
+        if self.reads_images:
+            return "image"
+        return "words" if "words" in self.task.row_keys else "text"
+
+    @property
     def labels(self) -> list[str]:
         """The labels, in the order of `predict_proba`'s last axis."""
         return list(self.task.labels)
@@ -104,12 +111,11 @@ class Predictor:
         """(W, V) logits of one row; 0 where a word was cut off because its text is too long."""
         return run_batch(self.graph, [self.encoded(row)], self.task.padding)[0]
 
-    def batch_logits(self, rows: Sequence[Row], batch_size: int) -> list[np.ndarray]:
+    def batch_logits(self, encoded: Sequence[Encoded], batch_size: int) -> list[np.ndarray]:
         """The (W, V) logits of each row, run `batch_size` at a time where that changes no answer.
 
-        All rows are held encoded: a caller with many hands over a part at a time.
+        A caller with many rows hands over a part at a time.
         """
-        encoded = [self.encoded(row) for row in rows]
         if batch_size > 1 and self.why_one_by_one:
             batch_size = 1
         return in_batches(self.graph, encoded, self.task.padding, batch_size)
@@ -174,12 +180,15 @@ class Predictor:
         size = SORTED_BATCHES * batch_size
         for start in range(0, len(inputs), size):
             rows = []
+            encoded = []
             for place in range(start, min(start + size, len(inputs))):
                 try:
-                    rows.append(self.row(inputs[place]))
+                    row = self.row(inputs[place])
+                    encoded.append(self.encoded(row))
+                    rows.append(row)
                 except ValueError as error:
                     raise ValueError(f"inputs[{place}]: {error}") from None
-            yield rows, self.batch_logits(rows, batch_size)
+            yield rows, self.batch_logits(encoded, batch_size)
 
 
 def is_list(inputs: Any) -> bool:

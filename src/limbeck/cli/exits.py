@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -62,7 +64,7 @@ def exit_status(command: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return interrupted()
     except BrokenPipeError:  # `limbeck list | head` has read enough
-        return DONE
+        return output_closed()
     except Interrupted as error:
         typer.echo(f"limbeck: {error}", err=True)
         return RESUMABLE
@@ -70,6 +72,9 @@ def exit_status(command: Callable[[], Any]) -> int:
         tell(registry.words_of(error))
         return MISTAKE
     except SystemExit as error:
+        # click answers a closed pipe by leaving with 1.
+        if isinstance(error.__context__, BrokenPipeError):
+            return output_closed()
         # Ours leave by `typer.Exit`; a plug-in's `sys.exit(0)` would be taken for success.
         told = registry.blame(error)
         if told is None:
@@ -83,6 +88,20 @@ def exit_status(command: Callable[[], Any]) -> int:
     if result == INTERRUPTED:
         return interrupted()
     return result if isinstance(result, int) else DONE
+
+
+def output_closed() -> int:
+    """The exit status where who reads standard output has read enough.
+
+    What is left goes nowhere: Python writes it once more when it leaves, and would tell of the
+    closed pipe with an exit status of its own.
+    """
+    # Without a file behind it, as in a test, there is nothing to write to.
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return DONE
 
 
 def tell(message: str) -> None:

@@ -24,7 +24,7 @@ from limbeck.cli.init import init
 from limbeck.cli.inspect import inspect
 from limbeck.cli.label import label
 from limbeck.cli.list import list_components
-from limbeck.cli.predict import predict
+from limbeck.cli.predict import Predict
 from limbeck.cli.report import report
 from limbeck.cli.run import run
 from limbeck.cli.schema import schema
@@ -38,7 +38,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "check": check,
     "label": label,
     "init": init,
-    "predict": predict,
+    "predict": Predict,
     "bench": bench,
     "inspect": inspect,
     "search": Search,

@@ -1,33 +1,147 @@
-"""`limbeck predict`: an artifact's answers, one JSON object a line."""
+"""`limbeck predict`: an artifact's answers, a line for every row."""
 
 import sys
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from limbeck.cli.options import ArtifactFolder, Runtime, Threads
+from limbeck.cli.options import ArtifactFolder, Runtime, Threads, writable
 
 Source = Annotated[
     str | None,
-    typer.Argument(help="Texts or images: a file or folder; left out, standard input is read."),
+    typer.Argument(
+        help="Texts or images: a file (csv, tsv, jsonl, json, parquet, or a text a line) or a "
+        "folder; left out, or -, standard input is read."
+    ),
+]
+AnswerFile = Annotated[
+    Path | None,
+    typer.Option("--out", help="A file for the answers, .jsonl or .csv.", callback=writable),
+]
+Batch = Annotated[
+    int, typer.Option(min=1, help="How many rows are run at once; the answers stay the same.")
+]
+Form = Annotated[
+    str | None,
+    typer.Option("--format", help="lines, csv, tsv, jsonl, json or parquet, whatever the suffix."),
+]
+TextColumn = Annotated[str | None, typer.Option("--text", help="The column of the text.")]
+SecondColumn = Annotated[
+    str | None, typer.Option("--text-b", help="The column of a pair's second text.")
+]
+ImageColumn = Annotated[
+    str | None, typer.Option("--image", help="The column of an image's path, or of its bytes.")
 ]
 
 
-def predict(
-    artifact: ArtifactFolder, source: Source = None, runtime: Runtime = None, threads: Threads = 1
-) -> None:
-    """Answer texts or images with an artifact, as JSON lines.
+@dataclass(frozen=True)
+class Predict:
+    """Answer every row of texts or images with an artifact, in order, as JSON lines or csv.
 
-    Texts stand one a line. Standard input holds texts, or paths of images.
+    A row that cannot be answered gets a line with its number and an error. Without --out the
+    answers go to standard output.
     """
-    import json
 
-    from limbeck.artifact.inputs import read_inputs
-    from limbeck.artifact.load import load
+    # A class, whose fields are the verb's arguments: more of them than a function should take.
+    artifact: ArtifactFolder
+    source: Source = None
+    out: AnswerFile = None
+    batch: Batch = 1
+    threads: Threads = 1
+    runtime: Runtime = None
+    form: Form = None
+    text: TextColumn = None
+    text_b: SecondColumn = None
+    image: ImageColumn = None
 
-    predictor = load(artifact, runtime=runtime, threads=threads)
-    for raw in read_inputs(source, iter(sys.stdin), images=predictor.reads_images):
-        answer = {"input": raw, **predictor.predict(raw)}
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
-        # Whoever writes a line into a pipe waits for its answer.
-        sys.stdout.flush()
+    def __post_init__(self) -> None:
+        """Answer. Raises ValueError for what cannot be opened at all."""
+        from limbeck.artifact import answers
+        from limbeck.artifact.inputs import Reading, read_items, recipe_data
+        from limbeck.artifact.load import load
+
+        suffix = checked_suffix(self.out)
+        form = checked_format(self.form)
+        predictor = load(self.artifact, runtime=self.runtime, threads=self.threads)
+        if self.batch > 1 and predictor.why_one_by_one:
+            typer.echo(f"limbeck: {predictor.why_one_by_one}", err=True)
+        given = {"text": self.text, "text_b": self.text_b, "image": self.image}
+        columns = {name: column for name, column in given.items() if column}
+        data = recipe_data(predictor.folder)
+        reading = Reading(predictor.kind, columns, data, form)
+        from_stdin = self.source in (None, "-")
+        items = read_items(self.source, sys.stdin.buffer if from_stdin else None, reading)
+        lines = answers.answer_lines(predictor, items, self.batch, one_by_one=from_stdin)
+        errors = Errors()
+        lines = errors.watched(lines)
+        if suffix == ".csv":
+            text = answers.csv_lines(lines, answers.answer_keys(predictor))
+        else:
+            text = answers.json_lines(lines)
+        write(text, self.out)
+        errors.tell()
+
+
+@dataclass
+class Errors:
+    """How many rows there were, and how many could not be answered."""
+
+    rows: int = 0
+    errors: int = 0
+    first: str = ""
+
+    def watched(self, lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The lines, which are counted on their way."""
+        for line in lines:
+            self.rows += 1
+            if "error" in line:
+                self.errors += 1
+                self.first = self.first or f"line {line['line']}: {line['error']}"
+            yield line
+
+    def tell(self) -> None:
+        """Say on stderr what could not be answered."""
+        if self.errors:
+            told = f"{self.errors:,} of {self.rows:,} rows could not be answered; {self.first}"
+            typer.echo(f"limbeck: {told}", err=True)
+
+
+def write(lines: Iterable[str], out: Path | None) -> None:
+    """Write lines as UTF-8: to a file, which is whole or not there, or to standard output."""
+    if out is None:
+        # Bytes, because JSON is UTF-8 whatever the locale.
+        for line in lines:
+            sys.stdout.buffer.write(line.encode())
+            # Whoever writes a line into a pipe waits for its answer.
+            sys.stdout.buffer.flush()
+        return
+    # Beside it until it is whole; the source may be the file itself.
+    unfinished = out.with_name(f"{out.name}.tmp")
+    try:
+        with open(unfinished, "wb") as file:
+            for line in lines:
+                file.write(line.encode())
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def checked_suffix(out: Path | None) -> str:
+    """The format of the answers. Raises ValueError for a file of another."""
+    suffix = out.suffix.lower() if out else ".jsonl"
+    if suffix not in (".jsonl", ".ndjson", ".json", ".csv"):
+        raise ValueError(f"--out {out}: answers are written as .jsonl or .csv. Name such a file")
+    return suffix
+
+
+def checked_format(form: str | None) -> str | None:
+    """The format of the source. Raises ValueError for one of another name."""
+    from limbeck.artifact.records import FORMATS
+    from limbeck.core import wording
+
+    if form is not None and form not in FORMATS:
+        raise ValueError(f"--format {form}: no such format. {wording.suggest(form, FORMATS)}")
+    return form

@@ -1,0 +1,311 @@
+"""Rows of a file or of standard input, one at a time, each with its number: csv, tsv, JSON lines,
+JSON, Parquet, and plain lines.
+
+A row that cannot be read is handed on as what is wrong with it, in its place, so that whoever
+answers rows answers every one. Memory does not grow with the file, a JSON array aside. The readers
+of training data (`limbeck.sources`) differ in that: they check all rows before the first is used.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from limbeck.core.files import require_file_or_stream
+
+# What a file's suffix says of its rows; any other file holds one text a line.
+FORMAT_OF_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".txt": "lines",
+}
+FORMATS = tuple(dict.fromkeys(FORMAT_OF_SUFFIX.values()))
+# Of one line, so that a file without a line's end cannot fill the memory.
+MOST_CHARACTERS = 1 << 25
+# Lines that a quoted field may go on for: behind a quote that is never closed, a file's rows are
+# read again from the next line on.
+MOST_LINES_OF_A_RECORD = 1000
+DELIMITERS = ",;\t|"
+SURROGATE = re.compile("[\ud800-\udfff]")
+SHOWN_KEYS = 24  # columns that a message lists
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row as it was found. `line`: of its file, from 1 (of Parquet and JSON arrays, the row).
+    `content`: a text, or a dict of its cells by column. `problem`: what is wrong with it, with the
+    cure."""
+
+    line: int
+    content: Any
+    problem: str | None = None
+
+
+def format_of(path: Path) -> str:
+    """What the suffix of a file says of its rows; `.gz` behind it is looked through."""
+    name = path.with_suffix("") if path.suffix == ".gz" else path
+    return FORMAT_OF_SUFFIX.get(name.suffix.lower(), "lines")
+
+
+def read_records(path: Path, form: str, delimiter: str | None = None) -> Iterator[Record]:
+    """The rows of a file of the format `form`.
+
+    delimiter: of a csv; left out, the first of comma, semicolon, tab and bar that its header holds.
+
+    Raises ValueError for a file that cannot be read at all.
+    """
+    if form == "parquet":
+        yield from _parquet_records(path)
+        return
+    require_file_or_stream(path)
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        try:
+            yield from stream_records(file, form, delimiter)
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: not a whole gzip file: {error}. Copy it again") from None
+
+
+def stream_records(file: Any, form: str, delimiter: str | None = None) -> Iterator[Record]:
+    """The rows of bytes that come one after the other, such as those of standard input."""
+    if form == "parquet":
+        raise ValueError("Parquet is read from a file, not from standard input. Name the file")
+    # A line of a csv may end in a carriage return alone; in a text that is a character.
+    lines = numbered_lines(file, newline="" if form == "csv" else "\n")
+    if form in ("csv", "tsv"):
+        yield from _table_records(lines, "\t" if form == "tsv" else delimiter, form == "csv")
+    elif form == "json":
+        yield from _json_records(lines)
+    else:
+        yield from _line_records(lines, form == "jsonl")
+
+
+def numbered_lines(file: BinaryIO, newline: str) -> Iterator[tuple[int, str]]:
+    """(number, line with its end) of UTF-8 or, where it begins with that mark, of UTF-16.
+
+    A byte that is not UTF-8 becomes U+DC80 to U+DCFF (`surrogateescape`), which `unreadable` finds.
+    A line of more than `MOST_CHARACTERS` is cut there.
+    """
+    head = file.read1(2) if isinstance(file, io.BufferedReader) else file.read(2)
+    is_utf16 = head in (b"\xff\xfe", b"\xfe\xff")
+    text = io.TextIOWrapper(
+        io.BufferedReader(_Joined(head, file)),
+        encoding="utf-16" if is_utf16 else "utf-8-sig",
+        errors="replace" if is_utf16 else "surrogateescape",
+        newline=newline,
+    )
+    number = 0
+    while line := text.readline(MOST_CHARACTERS + 1):
+        number += 1
+        yield number, line
+        while len(line) > MOST_CHARACTERS and not line.endswith("\n"):
+            line = text.readline(MOST_CHARACTERS + 1)
+
+
+class _Joined(io.RawIOBase):
+    """Bytes that were read already, and the file that they were read from."""
+
+    def __init__(self, head: bytes, file: Any) -> None:
+        self.head = head
+        self.file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.head:
+            part, self.head = self.head[: len(buffer)], self.head[len(buffer) :]
+        elif isinstance(self.file, io.BufferedReader):
+            # What is there: who writes a line into a pipe waits for its answer.
+            part = self.file.read1(len(buffer))
+        else:
+            part = self.file.read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def unreadable(line: str) -> str | None:
+    """What is wrong with a line as text, with the cure; None where nothing is."""
+    if len(line) > MOST_CHARACTERS:
+        return f"a line of more than {MOST_CHARACTERS:,} characters. Break it into several"
+    wrong = SURROGATE.search(line)
+    if wrong is None:
+        return None
+    byte = ord(wrong.group()) - 0xDC00
+    return (
+        f"character {wrong.start() + 1}: the byte 0x{byte:02x} is not UTF-8. Save the text as UTF-8"
+    )
+
+
+def _line_records(lines: Iterable[tuple[int, str]], is_json: bool) -> Iterator[Record]:
+    """Texts, or JSON objects, one a line. Where the first is an object, all must be."""
+    is_first = True
+    for number, line in lines:
+        text = line.rstrip("\r\n")
+        problem = unreadable(text)
+        if problem:
+            yield Record(number, text[:MOST_CHARACTERS], problem)
+            continue
+        record = Record(number, text)
+        if is_json or text.lstrip().startswith("{"):
+            record = _json_record(number, text)
+            # A text may begin with a brace; a broken line among objects is a mistake.
+            if record.problem and not is_json:
+                record = Record(number, text)
+            is_json = is_json or (is_first and isinstance(record.content, dict))
+        is_first = is_first and not text.strip()
+        yield record
+
+
+def _json_record(number: int, line: str) -> Record:
+    """One object, or text in quotes, of JSON lines."""
+    if not line.strip():
+        return Record(number, line)
+    try:
+        content = json.loads(line)
+    except json.JSONDecodeError as error:
+        problem = f"character {error.colno}: not JSON: {error.msg}. Write one object a line"
+        return Record(number, line, problem)
+    except (ValueError, RecursionError):
+        problem = "a number too long, or brackets too deep, to read. Write one flat object a line"
+        return Record(number, line, problem)
+    if not isinstance(content, dict | str):
+        kind = type(content).__name__
+        return Record(number, line, f"a {kind}, not an object. Write {{...}} with columns as keys")
+    return Record(number, content)
+
+
+def _json_records(lines: Iterator[tuple[int, str]]) -> Iterator[Record]:
+    """The objects or texts of one array, or of JSON lines under the suffix of JSON."""
+    number, first = next(lines, (1, ""))
+    if not first.lstrip().startswith("["):
+        yield from _line_records(_again([(number, first)], lines), True)
+        return
+    text = first + "".join(line for _, line in lines)
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a JSON array: {error}. Write an array of objects") from None
+    for number, row in enumerate(rows, 1):
+        problem = None
+        if not isinstance(row, dict | str):
+            problem = f"a {type(row).__name__}, not an object. Write {{...}} with columns as keys"
+        yield Record(number, row, problem)
+
+
+def _again(
+    before: Iterable[tuple[int, str]], lines: Iterable[tuple[int, str]]
+) -> Iterator[tuple[int, str]]:
+    yield from before
+    yield from lines
+
+
+def _parquet_records(path: Path) -> Iterator[Record]:
+    from limbeck.sources import fail
+    from limbeck.sources.parquet import Parquet
+
+    table = Parquet(str(path))
+    columns = table.header(path)
+    for number, cells in table.records(path, columns, fail):
+        yield Record(number, cells)
+
+
+def _table_records(
+    lines: Iterator[tuple[int, str]], delimiter: str | None, is_quoted: bool
+) -> Iterator[Record]:
+    """The records of a table whose first line that is not blank names the columns."""
+    # The library's limit of 131,072 is for a whole process; lines are limited above.
+    csv.field_size_limit(sys.maxsize)
+    waiting: deque[tuple[int, str]] = deque()
+    header: list[str] | None = None
+    while taken := _next_line(waiting, lines):
+        number, line = taken
+        if header is None:
+            if not line.strip():
+                continue
+            delimiter = delimiter or next((mark for mark in DELIMITERS if mark in line), ",")
+        fields, problem = _fields(taken, waiting, lines, delimiter or ",", is_quoted)
+        if header is None:
+            if problem:
+                raise ValueError(f"line {number}: {problem}")
+            header = [name.strip() for name in fields]
+            check_header(header, number)
+            continue
+        is_blank = fields in ([], [""])
+        if not problem and not is_blank and len(fields) != len(header):
+            problem = (
+                f"{len(fields)} columns, but the header has {len(header)} "
+                f"({listed(header)}). Put a field that holds {delimiter!r} into double quotes"
+            )
+        if problem:
+            yield Record(number, line.rstrip("\r\n")[:MOST_CHARACTERS], problem)
+        elif is_blank:
+            yield Record(number, dict.fromkeys(header, ""))
+        else:
+            yield Record(number, dict(zip(header, fields, strict=True)))
+
+
+def _fields(
+    taken: tuple[int, str],
+    waiting: deque[tuple[int, str]],
+    lines: Iterator[tuple[int, str]],
+    delimiter: str,
+    is_quoted: bool,
+) -> tuple[list[str], str | None]:
+    """The fields of the record that begins with the line `taken`, and what is wrong with it.
+
+    Of a broken record, the lines after its first are put back: they may be rows of their own.
+    """
+    used = [taken]
+    if not is_quoted:
+        return taken[1].rstrip("\r\n").split(delimiter), unreadable(taken[1])
+
+    def following() -> Iterator[str]:
+        yield taken[1]
+        while len(used) < MOST_LINES_OF_A_RECORD and (more := _next_line(waiting, lines)):
+            used.append(more)
+            yield more[1]
+
+    try:
+        fields = next(csv.reader(following(), delimiter=delimiter, strict=True), [])
+        problem = unreadable("".join(line for _, line in used))
+    except csv.Error as error:
+        fields = []
+        problem = f"broken quoting: {error}. "
+        problem += 'Close the quotes of a field, and write "" for a quote inside it'
+        if "end of data" in str(error):
+            problem = "a quote that begins here is never closed. "
+            problem += 'Close it, or write "" for a quote inside a quoted field'
+    if problem:
+        waiting.extendleft(reversed(used[1:]))
+    return fields, problem
+
+
+def _next_line(
+    waiting: deque[tuple[int, str]], lines: Iterator[tuple[int, str]]
+) -> tuple[int, str] | None:
+    return waiting.popleft() if waiting else next(lines, None)
+
+
+def check_header(header: Sequence[str], number: int) -> None:
+    """Raise ValueError for two columns of one name."""
+    seen = set()
+    for name in header:
+        if name in seen:
+            raise ValueError(f"line {number}: the column `{name}` is here twice. Rename one")
+        seen.add(name)
+
+
+def listed(columns: Sequence[str]) -> str:
+    """The first columns of many, for a message."""
+    return ", ".join(map(str, columns[:SHOWN_KEYS])) or "none"
