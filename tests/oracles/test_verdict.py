@@ -159,6 +159,15 @@ def test_what_is_no_better_than_a_constant_answer_is_not_kept(
     assert found["kept"] is not bool(at_chance)
 
 
+def test_the_constant_answer_is_told_by_its_score_on_the_test_split() -> None:
+    """As the arms are: the mean of its resamples is another number by chance."""
+    found = judged(np.full(999, 0.5), chance=np.full(999, 0.4015), constant=0.4)
+    assert found["reasons"][0].startswith(
+        "`joint` is not shown to be better than one answer for every row (0.4000): a lead, where it has one, may be chance"
+    )
+    assert found["drop"] == pytest.approx(0.5)
+
+
 def test_better_than_a_constant_answer_must_be_shown() -> None:
     """At more than 5 % of the resamples where the constant wins, it is not."""
     assert judged(np.full(999, 0.0), chance=np.where(np.arange(999) < 60, 0.95, 0.5))["reasons"]

@@ -15,6 +15,8 @@ import numpy as np
 from limbeck.evaluation.bootstrap import ALPHA, interval, is_shown_better, p_of_larger_drop
 from limbeck.recipe.model import Verdict
 
+# Stands among the arms' means for the best answer that is the same for every row (`chance.py`).
+CONSTANT = "constant"
 # The first of these that was run is judged and shipped: the later in the flow, the earlier here.
 JUDGED = ("joint", "quantized", "kd+ptq", "kd", "plain", "teacher")
 
@@ -36,18 +38,25 @@ def judge_arms(
     """report.json's verdict, from each arm's mean metric and its resampled values (R), both signed
     so that higher is better.
 
-    `chance`: (R) the metric of the best constant answer, None where a task has none; `speedup`:
+    `means` may hold the metric of the best constant answer too, as CONSTANT. `chance`: (R) its
+    resampled values, None where a task has no such answer; `speedup`:
     times as fast as the teacher; `compression`: the teacher's bytes over the student's.
 
     The student is kept when the bootstrap rejects, at 5 %, that it drops by more than
     `asked.max_drop`, when it is as fast as asked, and when teacher and student are better than
     chance: what knows nothing has nothing to lose.
     """
-    judged = judged_arm(means)
+    judged = judged_arm(name for name in means if name != CONSTANT)
     # In each resample both are scored on the same rows: what is hard for both cancels.
     drops = resampled["teacher"] - resampled[judged]
     p_noninferior = p_of_larger_drop(drops, asked.max_drop)
-    reasons = at_chance({arm: resampled[arm] for arm in ("teacher", judged)}, chance)
+    reasons = []
+    if chance is not None:
+        compared = {arm: resampled[arm] for arm in ("teacher", judged)}
+        # On the test split itself, as the table of arms shows theirs: the mean of the resamples
+        # is another number, by their own chance.
+        level = means.get(CONSTANT, float(chance.mean()))
+        reasons = at_chance(compared, chance, level)
     if p_noninferior > ALPHA:
         reasons.append(
             f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
@@ -72,14 +81,15 @@ def judge_arms(
     return verdict
 
 
-def at_chance(resampled: dict[str, np.ndarray], chance: np.ndarray | None) -> list[str]:
-    """A reason against each arm that is not shown to be better than one answer for every row."""
-    if chance is None:
-        return []
-    # `chance` is negative for a metric of which less is better.
+def at_chance(resampled: dict[str, np.ndarray], chance: np.ndarray, level: float) -> list[str]:
+    """A reason against each arm that is not shown to be better than one answer for every row.
+
+    `level`: the metric of the best such answer on the test split.
+    """
+    # It is negative for a metric of which less is better.
     told = (
-        f"is not shown to be better than one answer for every row ({abs(chance.mean()):.4f}): "
-        "it has learned nothing that this test set can show"
+        f"is not shown to be better than one answer for every row ({abs(level):.4f}): a lead, "
+        "where it has one, may be chance. It has learned nothing that this test set can show"
     )
     poor = [arm for arm, values in resampled.items() if not is_shown_better(values, chance)]
     return [f"`{arm}` {told}" for arm in poor]

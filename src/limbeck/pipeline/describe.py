@@ -9,7 +9,7 @@ from limbeck.core import machine
 from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.scores import agreement, quality
-from limbeck.evaluation.verdict import judge_arms, judged_arm
+from limbeck.evaluation.verdict import CONSTANT, judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.latency import measure_arms
@@ -24,6 +24,8 @@ from limbeck.tasks import SelfSupervised, metrics
 # Of report.json, whose JSON Schema is `limbeck schema report`.
 SCHEMA = 1
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
+# Of the best constant answer: each metric on the test split, and its (R) resampled values.
+Chance = tuple[dict[str, float], dict[str, np.ndarray]]
 Resampled = dict[str, dict[str, np.ndarray]]  # (R) values of each metric, by arm
 
 
@@ -62,7 +64,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     parity = describe_parity(arms)
     verdict = None
     if recipe.verdict:
-        chance = resampled_constant(recipe, shipped, weights)
+        chance = constant_metrics(recipe, shipped, weights)
         verdict = judge(recipe, rows, resampled, parity, chance)
     metric = {
         "name": recipe.judged_metric,
@@ -117,17 +119,16 @@ def describe_parity(arms: Arms) -> list[dict[str, Any]]:
     return rows
 
 
-def resampled_constant(
-    recipe: Recipe, shipped: Arm, weights: np.ndarray
-) -> dict[str, np.ndarray] | None:
-    """(R) resampled metrics of the best constant answer; None for a task without labels of rows.
+def constant_metrics(recipe: Recipe, shipped: Arm, weights: np.ndarray) -> Chance | None:
+    """Every metric of the best constant answer; None for a task without labels of rows.
 
     The verdict holds teacher and student against it: who is no better has learned nothing.
     """
     if isinstance(shipped.task, SelfSupervised):
         return None
     constant = best_constant_answer(shipped.scored, shipped.task, recipe.judged_metric)
-    return resampled_metrics([constant], weights, shipped.task)
+    resampled = resampled_metrics([constant], weights, shipped.task)
+    return quality(constant, shipped.task), resampled
 
 
 def notes_of_other_teachers(run: RunContext) -> list[str]:
@@ -168,7 +169,7 @@ def judge(
     rows: dict[str, Any],
     resampled: Resampled,
     parity: list[dict[str, Any]],
-    chance: dict[str, np.ndarray] | None,
+    chance: Chance | None,
 ) -> dict[str, Any]:
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures.
 
@@ -177,7 +178,7 @@ def judge(
         rows: report.json's `arms`.
         resampled: (R) values of each metric, by arm.
         parity: of every artifact, as `describe_parity` gives it.
-        chance: (R) metrics of the best constant answer; None where a task has none.
+        chance: of the best constant answer; None where a task has none.
     """
     assert recipe.verdict is not None
     # 1. The figures, turned so that higher is better: a rise of an error is a drop.
@@ -185,7 +186,11 @@ def judge(
     sign = metrics.sign(metric)
     means = {arm: sign * row["mean"][metric] for arm, row in rows.items()}
     values = {arm: sign * of_arm[metric] for arm, of_arm in resampled.items()}
-    constant = sign * chance[metric] if chance else None
+    constant = None
+    if chance:
+        on_split, of_resamples = chance
+        means[CONSTANT] = sign * on_split[metric]
+        constant = sign * of_resamples[metric]
     # 2. What was won: the medians of latency, of which the mean would hang on a few slow answers.
     teacher = rows["teacher"]
     student = rows[judged_arm(rows)]
