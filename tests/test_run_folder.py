@@ -142,3 +142,35 @@ def test_an_artifact_is_no_run_folder(
     out = finished_run(tmp_path / "out")
     (out / "manifest.json").write_text("{}")
     assert "this is an artifact" in mistake(capsys, "run", recipe, "--out", out)
+
+
+@pytest.mark.parametrize("verb", ["inspect", "report"])
+def test_an_artifact_in_a_run_s_place(
+    verb: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its recipe is no reason to run it into the artifact."""
+    artifact = finished_run(tmp_path / "out") / "artifact"
+    artifact.mkdir()
+    (artifact / "manifest.json").write_text("{}")
+    (artifact / "recipe.yaml").write_text(RECIPE)
+    told = mistake(capsys, verb, artifact)
+    assert f"{artifact}: this is an artifact, not a run" in told
+    assert told.endswith(f"limbeck {verb} {tmp_path / 'out'}`")
+    monkeypatch.chdir(artifact)
+    assert mistake(capsys, verb, ".").endswith(f"limbeck {verb} ..`")
+    (tmp_path / "out" / "report.json").unlink()
+    assert mistake(capsys, verb, artifact).endswith(f"limbeck {verb} RUN`")
+
+
+@pytest.mark.parametrize("verb", ["bench", "predict"])
+def test_a_run_in_an_artifact_s_place(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = finished_run(tmp_path / "out") / "artifact"
+    assert mistake(capsys, verb, artifact.parent).endswith("A run leaves one in RUN/artifact")
+    artifact.mkdir()
+    (artifact / "manifest.json").write_text("{}")
+    assert mistake(capsys, verb, artifact.parent).endswith(f"A run leaves one in {artifact}")

@@ -8,12 +8,14 @@
 It holds no time and no path, so that the same training writes the same bytes.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from limbeck.core import registry
 from limbeck.core.files import file_digest, read_json, write_json
+from limbeck.core.shell import command
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"
@@ -56,9 +58,10 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
+        below = folder / "artifact"
         raise ValueError(
             f"{folder}: no {MANIFEST} here, so this is no artifact. "
-            "A run leaves one in RUN/artifact"
+            f"A run leaves one in {below if (below / MANIFEST).is_file() else 'RUN/artifact'}"
         )
     try:
         manifest: dict[str, Any] = read_json(path)
@@ -83,6 +86,18 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     for name, digest in manifest["files"].items():
         _check_file(folder, name, digest)
     return manifest
+
+
+def refuse_artifact(folder: Path, verb: str) -> None:
+    """Raise ValueError where a verb that reads a run was given an artifact; with the run above."""
+    if not (folder / MANIFEST).is_file():
+        return
+    # Of `.` the folder above is `..`, and of `run/artifact` it is `run`.
+    run = Path(os.path.normpath(folder / ".."))
+    cure = f"Name the folder of a run, which holds report.json, as in `{command(verb, 'RUN')}`"
+    if (run / "report.json").is_file():
+        cure = f"Its run is the folder above: `{command(verb, run)}`"
+    raise ValueError(f"{folder}: this is an artifact, not a run. {cure}")
 
 
 def _why_no_task(manifest: dict[str, Any]) -> str:

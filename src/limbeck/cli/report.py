@@ -7,10 +7,12 @@ from limbeck.cli.options import RunFolder
 
 def report(folder: RunFolder) -> None:
     """Draw a run's report.html anew from its report.json."""
+    from limbeck.artifact.manifest import refuse_artifact
     from limbeck.core.files import read_json
     from limbeck.core.shell import quoted
     from limbeck.reports import page
 
+    refuse_artifact(folder, "report")
     figures = folder / "report.json"
     if not figures.is_file():
         raise ValueError(

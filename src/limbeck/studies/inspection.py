@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from limbeck.analysis import timing
+from limbeck.artifact.manifest import refuse_artifact
 from limbeck.core.files import read_json
 from limbeck.core.shell import quoted
 from limbeck.core.store import Store
@@ -67,6 +68,7 @@ def finished_report(folder: Path) -> dict[str, Any]:
     anew = f"`limbeck run RECIPE --out {quoted(folder)}` makes one"
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder. {anew}")
+    refuse_artifact(folder, "inspect")
     if not path.is_file():
         # A run that was interrupted has written its recipe, and the report comes last.
         is_begun = (folder / "recipe.yaml").is_file()
