@@ -23,8 +23,9 @@ from limbeck.artifact.records import (
 )
 from limbeck.core import wording, yaml12
 from limbeck.sources import Row
+from limbeck.sources._cells import cell_text
 from limbeck.sources._images import SUFFIXES
-from limbeck.sources._table import TEXT, cell_text
+from limbeck.sources._table import TEXT
 
 # The columns that are read where neither an option nor the artifact's recipe names one.
 COLUMNS = {

@@ -216,7 +216,7 @@ def _parquet_records(path: Path) -> Iterator[Record]:
 
     table = Parquet(str(path))
     columns = table.header(path)
-    for number, cells in table.records(path, columns, fail):
+    for number, (_, cells) in enumerate(table.records(path, columns, fail), 1):
         yield Record(number, cells)
 
 

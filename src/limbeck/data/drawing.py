@@ -24,11 +24,9 @@ def draw(rows: Sequence[Row], share: float, task: Any) -> tuple[list[Row], list[
     if leaving or len(rows) * share < 1:
         return staying, leaving, []
     # Units so large that none is ever due, or each the only one of a label.
-    if any("group" in row for row in rows):
-        smallest: set[int] = set()
-        if units:
-            fewest = min(units, key=len)
-            smallest.update(fewest)
+    if units and any("group" in row for row in rows):
+        fewest = min(units, key=len)
+        smallest = set(fewest)
         leaving = [row for index, row in enumerate(rows) if index in smallest]
         staying = [row for index, row in enumerate(rows) if index not in smallest]
         return staying, leaving, []

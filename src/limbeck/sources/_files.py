@@ -1,92 +1,25 @@
-"""What readers of files share: which file holds which split, and the lines of a UTF-8 file."""
+"""What readers of text files share: their lines, their header, their records."""
 
+import codecs
+import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from limbeck.core import wording
-from limbeck.core.files import require_file
 from limbeck.sources import BadRow
+from limbeck.sources._unpacked import open_bytes
 
-# The names, without suffix, that a split's file may have: what the data sets of the Hub, CoNLL
-# (`valid`), GLUE (`dev`) and MedMNIST (`val`) call theirs.
-SPLIT_NAMES = {
-    "train": ["train"],
-    "validation": ["valid", "validation", "val", "dev"],
-    "test": ["test"],
-    "unlabelled": ["unlabelled"],
+# What the first bytes of a file say of its encoding. The marks of UTF-32 begin as those of UTF-16.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
 }
-SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in names}
-
-
-def find_splits(
-    path: str, suffix: str, given_names: Mapping[str, str | None]
-) -> dict[str, list[Path]]:
-    """The files that hold each split.
-
-    `path`: a folder, or one file, which is all train. In a folder a split is one file
-    (`train.csv`) or pieces (`train-*.csv`). `suffix`: with its dot. `given_names`: the split's
-    file, where it has another name than the usual ones.
-
-    Raises ValueError for a path or a given file that is not there, for a folder without train, and
-    where two names could be one split.
-    """
-    folder = Path(path).expanduser()
-    given = {split: folder / name for split, name in given_names.items() if name}
-    if not folder.exists():
-        raise ValueError(
-            f"data.path: `{path}` is not here. It should hold train{suffix}, test{suffix}, "
-            f"valid{suffix}, or be one file"
-        )
-    if folder.is_file():
-        if given:
-            raise ValueError(
-                f"data.{next(iter(given))}: names a file of the folder data.path, but `{path}` is "
-                "a file. Give the folder"
-            )
-        return {"train": [folder]}
-
-    # 1. The files that a recipe's keys name.
-    names_here = sorted(file.name for file in folder.iterdir() if file.suffix == suffix)
-    for split, file in given.items():
-        if not file.is_file():
-            raise ValueError(
-                f"data.{split}: {folder} holds no file `{file.name}`. "
-                f"{wording.suggest(file.name, names_here)}"
-            )
-    files_of = {split: [file] for split, file in given.items()}
-
-    # 2. Those of the usual names, for the other splits.
-    for split in SPLIT_NAMES:
-        # A file that a key gives to one split is no other's, whatever its name.
-        files = [] if split in given else _usual_files(folder, split, suffix, set(given.values()))
-        if files:
-            files_of[split] = files
-    if "train" not in files_of:
-        raise ValueError(
-            f"{folder}: no train{suffix} here. Rename a file, or name it with data.train. "
-            f"Files here: {', '.join(names_here[:12]) or 'none'}"
-        )
-    return files_of
-
-
-def _usual_files(folder: Path, split: str, suffix: str, taken: set[Path]) -> list[Path]:
-    """The files of a split by its usual names. Raises ValueError where several could be meant."""
-    candidates: dict[str, list[Path]] = {}
-    for name in SPLIT_NAMES[split]:
-        whole = folder / f"{name}{suffix}"
-        if whole.is_file():
-            candidates[name] = [whole]
-        # `train-00000-of-00002.parquet`, as the Hub stores large splits.
-        candidates[f"{name}-*"] = sorted(folder.glob(f"{name}-*{suffix}"))
-    usable = {name: files for name, files in candidates.items() if files and not taken & set(files)}
-    if len(usable) > 1:
-        names = " and ".join(f"{name}{suffix}" for name in usable)
-        raise ValueError(
-            f"{folder}: both {names} could be the {split} split. Say which with data.{split}"
-        )
-    return next(iter(usable.values()), [])
+HEAD_BYTES = 1 << 16  # by which the ends of lines are told
 
 
 # Of one line, 32 MiB: a book is a twentieth of it. A file without line ends, of a terabyte perhaps,
@@ -96,31 +29,46 @@ MOST_LINE_BYTES = 32 << 20
 
 @dataclass
 class Lines:
-    """The lines of a UTF-8 file, each with its line end; `number` is that of the last one read.
+    """The lines of a text file, each with its line end; `number` is that of the last one read.
 
-    A line that cannot be used (bytes that are not UTF-8, a NUL character) is passed on all the
-    same, with U+FFFD for what cannot be decoded, and `check` then raises what is wrong with it. An
-    iterator that raised would be at its end, and `csv.reader`, which pulls the lines itself, could
-    not go on with the next one.
+    `encoding`: left out, UTF-8, or what a byte order mark says. A line ends at a line feed, or
+    where the file has none at a carriage return, as old spreadsheets write it.
+
+    A line that cannot be used (bytes that are not of the encoding, a NUL character) is passed on
+    all the same, with U+FFFD for what cannot be decoded, and `check` then raises what is wrong with
+    it. An iterator that raised would be at its end, and `csv.reader`, which pulls the lines itself,
+    could not go on with the next one.
     """
 
     path: Path
+    encoding: str | None = None
     number: int = 0
     problem: BadRow | None = None
 
     def __iter__(self) -> Iterator[str]:
-        # Bytes, so that a line that cannot be decoded does not end the file, and so that a line
-        # ends at a line feed alone: text mode would end it at a lone carriage return too.
-        require_file(self.path)
-        with open(self.path, "rb") as file:
-            while raw := file.readline(MOST_LINE_BYTES + 1):
+        with open_bytes(self.path) as file:
+            head = file.peek(HEAD_BYTES)[:HEAD_BYTES]  # type: ignore[attr-defined]
+            encoding = self.encoding or _encoding_of(head)
+            # A character of two or four bytes holds line feeds that end no line.
+            if encoding.replace("_", "-").lower().startswith(("utf-16", "utf-32")):
+                yield from self._wide_lines(file, encoding)
+                return
+            # Bytes, so that a line that cannot be decoded does not end the file, and so that a line
+            # ends at a line feed alone: text mode would end it at a lone carriage return too.
+            end = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
+            for raw in _ended_by(end, file, str(self.path)):
                 self.number += 1
-                if len(raw) > MOST_LINE_BYTES:
-                    raise ValueError(
-                        f"{self.path}:{self.number}: a line of more than {MOST_LINE_BYTES:,} "
-                        "bytes. A row is a line: put line ends between the rows"
-                    )
-                yield self._decoded(raw)
+                yield self._decoded(raw, encoding)
+
+    def _wide_lines(self, file: BinaryIO, encoding: str) -> Iterator[str]:
+        """The lines of a file in UTF-16 or UTF-32."""
+        with io.TextIOWrapper(file, encoding, errors="replace", newline="\n") as text:
+            # A character is two bytes or more.
+            while line := text.readline(MOST_LINE_BYTES // 2):
+                self.number += 1
+                if "\ufffd" in line or "\0" in line:
+                    self._keep(0, f"not {encoding}. Save the file as UTF-8", line)
+                yield line
 
     def check(self) -> None:
         """Raise BadRow for the first bad line since the last call."""
@@ -129,17 +77,23 @@ class Lines:
         if problem:
             raise problem
 
-    def _decoded(self, raw: bytes) -> str:
-        # Editors of Windows put a byte order mark before the first line.
-        encoding = "utf-8-sig" if self.number == 1 else "utf-8"
+    def _decoded(self, raw: bytes, encoding: str) -> str:
+        # The mark stands before the first line alone.
+        if encoding == "utf-8-sig" and self.number > 1:
+            encoding = "utf-8"
         try:
             line = raw.decode(encoding)
         except UnicodeDecodeError as error:
             # A few bytes after the wrong one help to find the word in an editor.
             value = raw[error.start : error.start + 4]
-            line = raw.decode("utf-8", "replace")
-            self._keep(error.start, f"{value!r} is not UTF-8. Save the file as UTF-8", line)
+            line = raw.decode(encoding, "replace")
+            name = "UTF-8" if encoding.startswith("utf-8") else encoding
+            self._keep(error.start, f"{value!r} is not {name}. Save the file as UTF-8", line)
             return line
+        except LookupError:
+            raise ValueError(
+                f"data.encoding: there is no `{encoding}`. Take utf-8, cp1252, utf-16 or another"
+            ) from None
         if "\0" in line:
             self._keep(line.index("\0"), "a NUL character. Remove it", line)
         return line
@@ -148,6 +102,40 @@ class Lines:
         """Keep what is wrong with this line, unless something was wrong before it."""
         place = f"{self.path}:{self.number}:{index + 1}"
         self.problem = self.problem or BadRow(place, problem, line)
+
+
+def _encoding_of(head: bytes) -> str:
+    """UTF-8, with or without its mark, or what another mark says."""
+    for mark, encoding in MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    return "utf-8"
+
+
+def _ended_by(end: bytes, file: BinaryIO, place: str) -> Iterator[bytes]:
+    """The lines of a file, each with its `end`. Raises ValueError for one that is too long."""
+    problem = (
+        f"a line of more than {MOST_LINE_BYTES:,} bytes. "
+        "A row is a line: put line ends between the rows"
+    )
+    number = 0
+    if end == b"\n":
+        while raw := file.readline(MOST_LINE_BYTES + 1):
+            number += 1
+            if len(raw) > MOST_LINE_BYTES:
+                raise ValueError(f"{place}:{number}: {problem}")
+            yield raw
+        return
+    rest = b""
+    while block := file.read(HEAD_BYTES):
+        *lines, rest = (rest + block).split(end)
+        for line in lines:
+            number += 1
+            yield line + end
+        if len(rest) > MOST_LINE_BYTES:
+            raise ValueError(f"{place}:{number + 1}: {problem}")
+    if rest:
+        yield rest
 
 
 def record(header: Sequence[str], cells: Sequence[str], cure: str) -> dict[str, str]:
@@ -168,10 +156,10 @@ def checked_header(header: Sequence[str], path: Path) -> list[str]:
     Raises ValueError where two are equal or all of them are empty.
     """
     names = [name.strip() for name in header]
-    # A column of a row is found by its name, so a second one could not be reached.
-    # Counted at once: a table may have a hundred thousand.
+    # A column of a row is found by its name, so a second one could not be reached. Columns without
+    # a name, which spreadsheets leave behind, are reached by none.
     for name, count in Counter(names).items():
-        if count > 1:
+        if count > 1 and name:
             raise ValueError(
                 f"{path}:1: the column `{name}` is here {count} times. Rename all but one"
             )

@@ -1,8 +1,8 @@
 """Rows of a text, or a pair of texts, and a label, from files with columns.
 
 What csv, tsv, jsonl and parquet share: which column holds the text and which the label, and what a
-cell must hold. A format adds how its header and its records are read. A cell of text is a string or
-a list of words.
+cell must hold (`_cells`). A format adds how its header and its records are read. A cell of text is
+a string or a list of words. Words with a tag each are rows of words and tags.
 """
 
 from abc import ABC, abstractmethod
@@ -13,33 +13,46 @@ from typing import Any, ClassVar
 
 from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Row, fail
-from limbeck.sources._files import find_splits
+from limbeck.sources._cells import TAGS, WORDS, TextCells, WordCells, word_columns
 from limbeck.sources._labels import LabelParser
+from limbeck.sources._split_files import SPLIT_OF_NAME as WORDS_OF
+from limbeck.sources._split_files import find_splits, split_of
+from limbeck.sources._tags import check_scheme
 
 # The names of columns that are taken where a recipe names none, in this order. `limbeck init`
 # guesses by them too.
 TEXT = ("text", "sentence", "utterance", "instruction", "question", "content", "review", "tokens")
 LABEL = ("label", "labels", "intent", "category", "class", "sentiment", "target", "score")
 ID = "id"
-
-SHOWN_CHARACTERS = 40  # of a cell that is no text, in its message
+SPLIT = "split"
 
 
 @dataclass(frozen=True)
 class Table(ABC):
     """The keys that every kind of table has.
 
-    `path`: a folder with a `train` file and, where they exist, `valid`, `test` and `unlabelled`
-    files (or pieces of one, `train-*`); or one file, of which all rows are train.
+    `path`: a folder or zip archive with a `train` file and, where they exist, `valid`, `test` and
+    `unlabelled` files (or pieces of one, `train-*`); or one file, of which all rows are train.
     `train`, `validation`, `test`, `unlabelled`: that split's file in the folder, where it has
     another name than these.
+    `split`: the column that says which split a row is in; left out, the column `split` of a single
+    file, where it holds nothing but names of splits.
     `text`: the column of the text; left out, the first of text, sentence, utterance, instruction,
     question, content, review and tokens that is there.
     `text_b`: the column of a second text, where a row is a pair.
     `label`: the column of the label; left out, the first of label, labels, intent, category, class,
     sentiment, target and score that is there. Rows of `unlabelled` need none.
+    `words`, `tags`: the columns of a sentence's words and of their tags, each a list or a text with
+    spaces between; left out, `tokens` or `words` and the first of tags, ner_tags, slots and labels
+    that is a list as long, where no column is a label.
+    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too).
+    `label_columns`: in place of `label` a column for each label, with 0 or 1 or the share of
+    annotators. Of one label a row it is the largest, of several (`label_separator`) those of at
+    least one half.
+    `group`: the column of what a row belongs to, such as a patient or a document: a drawn split
+    keeps such rows together.
     `id`: a column in which no value may stand twice; left out, `id` where there is one.
-    `label_names`: what the labels 0, 1, ... mean, in order.
+    `label_names`: what the labels or tags 0, 1, ... mean, in order.
     `label_separator`: give it where a row has any number of labels: a text is split there, a list
     (jsonl, parquet) is taken as it is.
     """
@@ -51,15 +64,19 @@ class Table(ABC):
     id: str | None = None
     label_names: list[str] | None = None
     label_separator: str | None = None
+    label_columns: list[str] | None = None
+    words: str | None = None
+    tags: str | None = None
+    scheme: str = "iob2"
+    group: str | None = None
+    split: str | None = None
     train: str | None = None
     validation: str | None = None
     test: str | None = None
     unlabelled: str | None = None
 
-    suffix: ClassVar[str]
-    # Between a file's name and a record's number in a message. `file:3` is a line that an editor
-    # can go to; a format without lines says `: row `.
-    number_mark: ClassVar[str] = ":"
+    # Of a format's files, the usual one first.
+    suffixes: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def header(self, path: Path) -> list[str]:
@@ -68,11 +85,12 @@ class Table(ABC):
     @abstractmethod
     def records(
         self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(line or row number from 1, cells by column: at least `columns`) of each record."""
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(its line, or `row 3`; cells by column: at least `columns`) of each record."""
 
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The rows of each split. Raises ValueError."""
+        check_scheme(self.scheme)
         given_names = {
             "train": self.train,
             "validation": self.validation,
@@ -81,72 +99,125 @@ class Table(ABC):
         }
         # One for all files, so that a label is the same object in every split.
         labels = LabelParser(self.label_names, self.label_separator)
-        rows_of = {}
-        for split, files in find_splits(self.path, self.suffix, given_names).items():
-            split_labels = None if split == "unlabelled" else labels
-            rows_of[split] = [
-                row for file in files for row in self._rows(file, split_labels, on_bad_row)
-            ]
+        rows_of: dict[str, list[Row]] = {}
+        files_of = find_splits(self.path, self.suffixes, given_names)
+        is_one_file = sum(map(len, files_of.values())) == 1
+        for split, files in files_of.items():
+            rows_of.setdefault(split, [])
+            for file in files:
+                column = self._split_column(file, is_one_file=is_one_file)
+                for row_split, row in self._rows(file, split, column, labels, on_bad_row):
+                    rows_of.setdefault(row_split, []).append(row)
         return rows_of
 
-    def _rows(self, path: Path, labels: LabelParser | None, on_bad_row: OnBadRow) -> Iterator[Row]:
-        """The rows of one file; without `labels` their label is None."""
+    def _split_column(self, path: Path, *, is_one_file: bool) -> str | None:
+        """The column that says the split, if any. Raises ValueError."""
+        header = self.header(path)
+        if self.split:
+            return find_column(header, self.split, "split", (), path)
+        if SPLIT not in header or not is_one_file:
+            return None
+        # A column of that name may mean anything else.
+        values = {str(record[SPLIT]) for _, record in self.records(path, [SPLIT], _ignore)}
+        splits = {split_of(value) for value in values}
+        return SPLIT if None not in splits and "train" in splits else None
+
+    def _rows(
+        self,
+        path: Path,
+        split: str,
+        split_column: str | None,
+        labels: LabelParser,
+        on_bad_row: OnBadRow,
+    ) -> Iterator[tuple[str, Row]]:
+        """The split and the row of each record of a file of `split`."""
         # 1. Which columns are read.
         header = self.header(path)
         if not header:
             return
-        text_columns = {"text": find_column(header, self.text, "text", TEXT, path)}
-        if self.text_b:
-            text_columns["text_b"] = find_column(header, self.text_b, "text_b", (), path)
-        columns = list(text_columns.values())
-        label_column = ""
-        if labels:
-            label_column = find_column(header, self.label, "label", LABEL, path)
-            columns.append(label_column)
+        cells = self._cells(path, header, labels, is_labelled=split != "unlabelled")
+        columns = cells.columns
         id_column = find_column(header, self.id, "id", (), path) if self.id else ID
         has_ids = id_column in header
         if has_ids:
             columns.append(id_column)
+        if split_column:
+            columns.append(split_column)
 
         # 2. Each record as a row of ours.
-        number_of_id: dict[str, int] = {}
-        for number, record in self.records(path, columns, on_bad_row):
+        first_of_id: dict[str, str] = {}
+        for where, record in self.records(path, columns, on_bad_row):
             try:
-                row: Row = {}
-                for key, column in text_columns.items():
-                    row[key] = cell_text(record[column], column)
-                row["label"] = labels.parse(record[label_column], label_column) if labels else None
+                row_split = split
+                if split_column:
+                    row_split = _checked_split(record[split_column], split_column)
+                row = cells.row(record, is_labelled=row_split != "unlabelled")
                 if has_ids:
-                    _check_id(str(record[id_column]), id_column, number, number_of_id)
+                    _check_id(str(record[id_column]), id_column, where, first_of_id)
             except ValueError as error:
-                on_bad_row(BadRow(f"{path}{self.number_mark}{number}", str(error), record))
+                # `file:3` is a line that an editor can go to.
+                gap = "" if where.isdigit() else " "
+                on_bad_row(BadRow(f"{path}:{gap}{where}", str(error), record))
                 continue
-            yield row
+            yield row_split, row
+
+    def _cells(
+        self, path: Path, header: Sequence[str], labels: LabelParser, *, is_labelled: bool
+    ) -> TextCells | WordCells:
+        """How a record of a file becomes a row. Raises ValueError for a column that lacks."""
+        group = find_column(header, self.group, "group", (), path) if self.group else None
+        tagged = self._word_columns(path, header)
+        if tagged:
+            words, tags = tagged
+            if is_labelled and tags not in header:
+                find_column(header, tags, "tags", (), path)
+            return WordCells(words, tags if is_labelled else None, labels, self.scheme, group)
+        texts = {"text": find_column(header, self.text, "text", TEXT, path)}
+        if self.text_b:
+            texts["text_b"] = find_column(header, self.text_b, "text_b", (), path)
+        if not is_labelled:
+            return TextCells(texts, [], labels, group)
+        if self.label_columns:
+            for column in self.label_columns:
+                find_column(header, column, "label_columns", (), path)
+            return TextCells(texts, list(self.label_columns), labels, group, are_shares=True)
+        label = find_column(header, self.label, "label", LABEL, path)
+        return TextCells(texts, [label], labels, group)
+
+    def _word_columns(self, path: Path, header: Sequence[str]) -> tuple[str, str] | None:
+        """The columns of words and tags; None where rows are texts. Raises ValueError."""
+        if self.words or self.tags:
+            words = find_column(header, self.words, "words", WORDS, path)
+            return words, self.tags or find_column(header, None, "tags", TAGS, path)
+        is_text = self.text or self.label or self.label_columns or self.label_separator
+        first = next((record for _, record in self.records(path, (), _ignore)), None)
+        if is_text or first is None:
+            return None
+        has_label = any(name in first and not isinstance(first[name], list) for name in LABEL)
+        return None if has_label else word_columns(first)
 
 
-def _check_id(value: str, column: str, number: int, number_of_id: dict[str, int]) -> None:
-    """Remember the id of row `number`. Raises ValueError where an earlier row has it."""
-    first = number_of_id.setdefault(value, number)
-    if first != number:
+def _ignore(row: BadRow) -> None:
+    """Where a file is looked at before it is read, its bad rows are told by the reading."""
+
+
+def _checked_split(value: Any, column: str) -> str:
+    """The split that a cell names. Raises ValueError."""
+    split = split_of(str(value))
+    if split is None:
+        hint = wording.suggest(str(value), WORDS_OF)
+        raise ValueError(f"{column}: `{value}` is no split. {hint}")
+    return split
+
+
+def _check_id(value: str, column: str, where: str, first_of_id: dict[str, str]) -> None:
+    """Remember the id of a row. Raises ValueError where an earlier row has it."""
+    first = first_of_id.setdefault(value, where)
+    if first != where:
+        number = first.removeprefix("row ")
         raise ValueError(
-            f"{column}: `{value}` is also the {column} of row {first}. Keep one of the two rows"
+            f"{column}: `{value}` is also the {column} of row {number}. Keep one of the two rows"
         )
-
-
-def cell_text(value: Any, column: str) -> str:
-    """A cell as text; a list of words is joined by blanks. Raises ValueError where it is none."""
-    if isinstance(value, list) and all(isinstance(word, str) for word in value):
-        value = " ".join(value)
-    if not isinstance(value, str) and value is not None:
-        raise ValueError(
-            f"{column}: {str(value)[:SHOWN_CHARACTERS]!r} is no text, nor a list of words. "
-            "Write it in quotes"
-        )
-    if not value or value.isspace():
-        raise ValueError(f"{column}: no text here. Fill it in, or remove the row")
-    if "\0" in value:  # JSON and Parquet can hold one; in lines it was found before
-        raise ValueError(f"{column}: a NUL character. Remove it")
-    return value
 
 
 def find_column(

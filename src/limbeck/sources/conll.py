@@ -1,11 +1,13 @@
 """Words in columns, one word a line, a blank line between sentences, as in CoNLL-2003 (Tjong Kim
 Sang and De Meulder, 2003).
 
-The first column is the word, the last its tag in IOB2: `B-PER` begins a span of type PER, `I-PER`
-goes on with it, `O` is outside of any. `-DOCSTART-` lines separate documents and hold no sentence.
-Unlabelled sentences may also be plain text, words and punctuation marks between spaces.
+Columns part at tabs where a line has some, else at spaces: those of ASCII alone, as a number may
+hold a no-break space. The first column is the word, the last its tag (`_tags`: IOB2 unless
+`scheme` says otherwise). `-DOCSTART-` lines separate documents and hold no sentence. Unlabelled
+sentences may also be plain text, words and punctuation marks between spaces.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,48 +15,52 @@ from pathlib import Path
 
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import Lines
+from limbeck.sources._split_files import find_splits
+from limbeck.sources._tags import TagProblem, as_iob2, check_scheme
 
-# The names of the corpus as it is passed on in plain text; `unlabelled` is ours.
-FILES = {
-    "train": "train.txt",
-    "validation": "valid.txt",
-    "test": "test.txt",
-    "unlabelled": "unlabelled.txt",
-}
+# What people call such files: `train.txt` first, `eng.train` and `esp.testa` last.
+SUFFIXES = (
+    *(".txt", ".conll", ".iob2", ".iob", ".bio", ".bioes", ".tsv", ".data", ".annotated", ""),
+    *(".train", ".valid", ".dev", ".devel", ".test", ".testa", ".testb"),
+)
+SPACES = re.compile("[ \t]+")
+BLANKS = " \t\r\n"
 SENTENCE_ENDS = {".", "!", "?"}  # where they stand alone, between spaces
 
 
 @dataclass(frozen=True)
 class Conll:
-    """`path`: a folder with train.txt, test.txt and, where they exist, valid.txt and
-    unlabelled.txt (there the word's column is enough).
+    """`path`: a folder with train.txt and, where they exist, test.txt, valid.txt and unlabelled.txt
+    (there the word's column is enough); or one file, of which all rows are train.
+    `train`, `validation`, `test`: that split's file in the folder, where it has another name.
     `unlabelled`: a file of plain text, read instead of the folder's unlabelled.txt.
+    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too).
+    `word_column`, `tag_column`: their numbers from 1; left out, the first and the last.
+    `comments`: what lines begin with that are none, such as `#`.
+    `encoding`: of the files, where they are not UTF-8.
     """
 
     path: str
     unlabelled: str | None = None
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    scheme: str = "iob2"
+    word_column: int = 1
+    tag_column: int | None = None
+    comments: str | None = None
+    encoding: str | None = None
 
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The sentences of each split. Raises ValueError."""
-        folder = Path(self.path).expanduser()
-        if not folder.is_dir():
-            raise ValueError(
-                f"data.path: `{self.path}` is no folder. "
-                "It should hold train.txt and test.txt in CoNLL columns"
-            )
-        file_of = {split: folder / name for split, name in FILES.items()}
-        # Corpora in this form come with a test split; validation rows can be drawn from train.
-        for split in ("train", "test"):
-            if not file_of[split].is_file():
-                raise ValueError(
-                    f"{folder}: no {FILES[split]} here. Expected: {', '.join(FILES.values())} "
-                    "(the last two where they exist)"
-                )
+        check_scheme(self.scheme)
+        given_names = {"train": self.train, "validation": self.validation, "test": self.test}
         rows_of = {}
-        for split, file in file_of.items():
-            if file.is_file():
-                is_tagged = split != "unlabelled"
-                rows_of[split] = list(sentences(file, on_bad_row, tagged=is_tagged))
+        for split, files in find_splits(self.path, SUFFIXES, given_names).items():
+            is_tagged = split != "unlabelled"
+            rows_of[split] = [
+                row for file in files for row in self.sentences(file, on_bad_row, tagged=is_tagged)
+            ]
         if self.unlabelled is not None:
             text = Path(self.unlabelled).expanduser()
             if not text.is_file():
@@ -65,40 +71,98 @@ class Conll:
             rows_of["unlabelled"] = list(plain_sentences(text, on_bad_row))
         return rows_of
 
+    def sentences(
+        self, path: Path, on_bad_row: OnBadRow = fail, *, tagged: bool = True
+    ) -> Iterator[Row]:
+        """The sentences of one file; every tag is None where the file is not `tagged`.
 
-def sentences(path: Path, on_bad_row: OnBadRow = fail, *, tagged: bool) -> Iterator[Row]:
-    """The sentences of one file; every tag is None where the file is not `tagged`.
+        A sentence with a mistake is left out as a whole, and its first mistake goes to
+        `on_bad_row`.
+        """
+        sentence = _Sentence([], [], [])
+        lines = Lines(path, self.encoding)
+        # A blank line more, for the last sentence of a file that does not end with one.
+        for line in chain(lines, [""]):
+            if self.comments and line.startswith(self.comments):
+                continue
+            columns = split_columns(line)
+            # 1. At a sentence's end: hand it on, or say what is wrong with it.
+            if not columns or columns[0] == "-DOCSTART-":
+                if sentence.words:
+                    yield from self._finished(sentence, path, on_bad_row, tagged=tagged)
+                sentence = _Sentence([], [], [])
+                continue
+            # 2. One word more. A bad one stays in its sentence, so that who mends it sees all.
+            try:
+                lines.check()
+                word, tag = self._word_and_tag(columns, tagged=tagged)
+            except BadRow as row:
+                sentence.problem = sentence.problem or row
+                word, tag = columns[0], ""
+            except ValueError as error:
+                problem = BadRow(f"{path}:{lines.number}:1", str(error))
+                sentence.problem = sentence.problem or problem
+                word, tag = columns[0], ""
+            sentence.words.append(word)
+            sentence.tags.append(tag)
+            sentence.places.append((lines.number, self.tag_column or len(columns)))
 
-    A sentence with a mistake is left out as a whole, and its first mistake goes to `on_bad_row`.
-    """
-    words: list[str] = []
-    tags: list[str | None] = []
+    def _word_and_tag(self, columns: Sequence[str], *, tagged: bool) -> tuple[str, str]:
+        """Raises ValueError where a column lacks, or the word is of space alone."""
+        needed = max(self.word_column, self.tag_column or 2) if tagged else self.word_column
+        if len(columns) < needed:
+            if self.word_column == 1 and not self.tag_column:
+                raise ValueError(
+                    f"`{columns[0]}` has no tag. "
+                    "Each line is a word, then columns, the last the tag; blank lines end a "
+                    "sentence"
+                )
+            raise ValueError(f"{len(columns)} columns here, and column {needed} is asked for")
+        word = columns[self.word_column - 1]
+        if not word.strip():
+            raise ValueError(f"the word {word!r} is of space alone. Mend it, or remove the line")
+        if not tagged:
+            return word, ""
+        return word, columns[self.tag_column - 1 if self.tag_column else -1]
+
+    def _finished(
+        self, sentence: "_Sentence", path: Path, on_bad_row: OnBadRow, *, tagged: bool
+    ) -> Iterator[Row]:
+        """The row of a sentence, or none: what is wrong with it goes to `on_bad_row`."""
+        tags: list[str | None] = [None] * len(sentence.words)
+        problem = sentence.problem
+        if tagged and not problem:
+            try:
+                tags = [*as_iob2(sentence.tags, self.scheme)]
+            except TagProblem as error:
+                line, column = sentence.places[error.number]
+                problem = BadRow(f"{path}:{line}: column {column}", str(error))
+        if problem:
+            problem.content = {"words": sentence.words, "tags": sentence.tags}
+            on_bad_row(problem)
+        else:
+            yield {"words": sentence.words, "tags": tags}
+
+
+@dataclass
+class _Sentence:
+    """A sentence that is being read; `places`: the line and the tag's column of each word."""
+
+    words: list[str]
+    tags: list[str]
+    places: list[tuple[int, int]]
     problem: BadRow | None = None
-    lines = Lines(path)
-    # A blank line more, for the last sentence of a file that does not end with one.
-    for line in chain(lines, [""]):
-        columns = line.split()
-        # 1. At a sentence's end: hand it on, or say what is wrong with it.
-        if not columns or columns[0] == "-DOCSTART-":
-            if problem:
-                problem.content = {"words": words, "tags": tags}
-                on_bad_row(problem)
-            elif words:
-                yield {"words": words, "tags": tags}
-            words = []
-            tags = []
-            problem = None
-            continue
-        # 2. One word more. A bad one stays in its sentence, so that who mends it sees all of it.
-        words.append(columns[0])
-        tag = None
-        try:
-            lines.check()
-            if tagged:
-                tag = checked_tag(columns, tags, f"{path}:{lines.number}")
-        except BadRow as row:
-            problem = problem or row
-        tags.append(tag)
+
+
+def split_columns(line: str) -> list[str]:
+    """The columns of a line; none where it is blank."""
+    line = line.strip(BLANKS)
+    if not line:
+        return []
+    # A word before a tab may hold a space.
+    if "\t" in line:
+        return [column.strip(BLANKS) for column in line.split("\t")]
+    return SPACES.split(line)
 
 
 def plain_sentences(path: Path, on_bad_row: OnBadRow = fail) -> Iterator[Row]:
@@ -125,30 +189,3 @@ def cut_at_ends(words: Iterable[str]) -> Iterator[list[str]]:
             sentence = []
     if sentence:
         yield sentence
-
-
-def checked_tag(columns: Sequence[str], before: Sequence[str | None], place: str) -> str:
-    """The last column as an IOB2 tag.
-
-    `before`: the tags of the sentence up to here. Raises BadRow for what is no tag and for a span
-    that goes on without having begun.
-    """
-    tag = columns[-1]
-    if len(columns) < 2:
-        raise BadRow(
-            f"{place}:1",
-            f"`{columns[0]}` has no tag. "
-            "Each line is a word, then columns, the last the tag; blank lines end a sentence",
-        )
-    place = f"{place}: column {len(columns)}"
-    prefix, span_type = tag[:2], tag[2:]
-    if tag != "O" and (prefix not in ("B-", "I-") or not span_type):
-        raise BadRow(place, f"`{tag}` is no IOB2 tag. Write O, B-TYPE or I-TYPE")
-    previous = before[-1] if before else "O"
-    # None is the tag of a word before that was bad itself.
-    if prefix == "I-" and (previous is None or previous[2:] != span_type):
-        raise BadRow(
-            place,
-            f"`{tag}` follows `{previous}`. In IOB2 a span begins with B-{span_type}",
-        )
-    return tag

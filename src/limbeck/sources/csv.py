@@ -14,6 +14,11 @@ from limbeck.sources import BadRow, OnBadRow, fail
 from limbeck.sources._files import Lines, checked_header, record
 from limbeck.sources._table import Table
 
+# Python stops at 131,072 characters unless told otherwise; a document may be longer. Without any
+# limit a quote that is not closed would swallow a file of any size.
+MOST_FIELD_CHARACTERS = 1 << 24
+csv.field_size_limit(MOST_FIELD_CHARACTERS)
+
 
 @dataclass(frozen=True)
 class Csv(Table):
@@ -21,18 +26,20 @@ class Csv(Table):
 
     `delimiter`: the one character between fields.
     `columns`: the names of the columns, where the file has no header.
+    `encoding`: of the files, where they are not UTF-8.
     """
 
     delimiter: str = ","
     columns: list[str] | None = None
+    encoding: str | None = None
 
-    suffix: ClassVar[str] = ".csv"
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
 
     def header(self, path: Path) -> list[str]:
         """The columns of a file; none where it is empty. Raises ValueError."""
         if self.columns:
             return checked_header(self.columns, path)
-        first = next(self._rows_of_fields(Lines(path), fail), None)
+        first = next(self._rows_of_fields(Lines(path, self.encoding), fail), None)
         if first is None:
             return []
         _, fields = first
@@ -40,16 +47,16 @@ class Csv(Table):
 
     def records(
         self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         """(its first line, its cells by column) of each record."""
         header = self.header(path)
         cure = f"Put a field that holds `{self.delimiter}` into double quotes"
-        rows_of_fields = self._rows_of_fields(Lines(path), on_bad_row)
+        rows_of_fields = self._rows_of_fields(Lines(path, self.encoding), on_bad_row)
         if not self.columns:
             next(rows_of_fields)  # the header itself
         for number, fields in rows_of_fields:
             try:
-                yield number, record(header, fields, cure)
+                yield str(number), record(header, fields, cure)
             except ValueError as error:
                 on_bad_row(BadRow(f"{path}:{number}", str(error), fields))
 
@@ -81,8 +88,7 @@ class Csv(Table):
 
 def _quoting_problem(error: str) -> str:
     """What is wrong with the quotes, and the cure."""
-    # Python stops at a field of 131,072 characters: a quote that is not closed swallows the rest
-    # of the file up to there, or up to its end.
+    # A quote that is not closed swallows the rest of the file, up to the longest field.
     if "end of data" in error or "field limit" in error:
         return (
             "a quote that begins here is never closed. "

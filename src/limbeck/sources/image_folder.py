@@ -1,10 +1,11 @@
 """Images in folders named by their class, in a folder or a zip archive (`images.zip`).
 
-The folders of the classes lie in `train`, `valid` and `test`, or all in one place. Or a table
-`split.csv` says of each image (`file`, its path below the folder) its `label` (where the column is
-left out: the name of its folder) and its `split` (left out: train). Images of `unlabelled` need no
-class. Every image is decoded at once and held as uint8, in grey where most of train are grey;
-`_pixels` says what becomes of 16 bits, transparency and the like.
+The folders of the classes lie in `train`, `valid` and `test`, or all in one place; a folder below a
+class is a group, such as a patient (`_image_layout`). Or a table `split.csv` says of each image
+(`file`, its path below the folder) its `label` (where the column is left out: the name of its
+folder), its `split` (left out: train) and its `group`. Images of `unlabelled` need no class. Every
+image is decoded at once and held as uint8, in grey where most of train are grey; `_pixels` says
+what becomes of 16 bits, transparency and the like.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from typing import Any
 from limbeck.core import wording
 from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
-from limbeck.sources._files import SPLIT_OF_NAME
+from limbeck.sources._image_layout import placed
 from limbeck.sources._images import (
     SUFFIXES,
     ImageReader,
@@ -31,6 +32,7 @@ from limbeck.sources._images import (
     mode_of,
 )
 from limbeck.sources._pixels import WHITE, colour_of
+from limbeck.sources._split_files import SPLIT_OF_NAME, split_of
 from limbeck.sources.csv import Csv
 
 ARCHIVE = "images.zip"
@@ -52,6 +54,7 @@ class _Entry:
     name: str
     split: str
     label: str | None
+    group: str | None = None
 
 
 OpenImage = Callable[[str], bytes]
@@ -102,6 +105,8 @@ class ImageFolder:
                     continue
                 # Where it lies, by which parity reads it again as a user would send it.
                 row = {"image": image, "label": entry.label, "file": file_of(root, entry.name)}
+                if entry.group is not None:
+                    row["group"] = entry.group
                 rows_of.setdefault(entry.split, []).append(row)
             self.notes[:] = decoded.notes() + self._in_one_mode(rows_of, read_image)
         if "train" not in rows_of:
@@ -165,22 +170,27 @@ def from_table(table: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Itera
             on_bad_row(BadRow(place, problem, record))
             continue
         name = record["file"]
-        split = SPLIT_OF_NAME[record.get("split", "train")]
+        split = _split(record)
         label = None if split == "unlabelled" else _label(record)
-        yield _Entry(f"{place}: {name}", name, split, label)
+        yield _Entry(f"{place}: {name}", name, str(split), label, record.get("group"))
 
 
 def _problem(record: Mapping[str, str], names: Sequence[str], known: set[str]) -> str | None:
     """What is wrong with a record of the table, and the cure; None where nothing is."""
     name = record["file"]
-    split = record.get("split", "train")
-    if split not in SPLIT_OF_NAME:
+    if _split(record) is None:
+        split = record["split"]
         return f"split: `{split}` is none. {wording.suggest(split, SPLIT_OF_NAME)}"
     if name not in known:
         return f"file: no image `{name}` here. {wording.suggest(name, names)}"
-    if not _label(record) and SPLIT_OF_NAME[split] != "unlabelled":
+    if not _label(record) and _split(record) != "unlabelled":
         return "label: no label. Give it one, or the split `unlabelled`"
     return None
+
+
+def _split(record: Mapping[str, str]) -> str | None:
+    """The split of a record; None for a word that is none."""
+    return split_of(record.get("split", "train"))
 
 
 def _label(record: Mapping[str, str]) -> str:
@@ -191,19 +201,15 @@ def _label(record: Mapping[str, str]) -> str:
 
 def from_folders(root: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iterator[_Entry]:
     """Split and class by the folders that an image lies in."""
-    for name in names:
-        place = f"{root}/{name}"
-        folders = PurePosixPath(name).parts[:-1]
-        # The outermost folder that is named as a split; `train/dogs/big/a.png` is train's.
-        splits = [SPLIT_OF_NAME[folder] for folder in folders if folder in SPLIT_OF_NAME]
-        split = splits[0] if splits else "train"
-        if split == "unlabelled":
-            yield _Entry(place, name, split, None)
-        elif not folders or folders[-1] in SPLIT_OF_NAME:
+    for image in placed(names):
+        place = f"{root}/{image.name}"
+        if image.split == "unlabelled":
+            yield _Entry(place, image.name, image.split, None)
+        elif image.label is None:
             problem = "lies in no folder of a class. Move it into one"
-            on_bad_row(BadRow(place, problem, {"file": name}))
+            on_bad_row(BadRow(place, problem, {"file": image.name}))
         else:
-            yield _Entry(place, name, split, folders[-1])
+            yield _Entry(place, image.name, image.split, image.label, image.group)
 
 
 def _images(names: Iterable[str]) -> list[str]:

@@ -1,17 +1,28 @@
 """Texts and labels in JSON lines (jsonlines.org): one object a line.
 
+Or in one JSON document: a list of objects, or an object of such lists by split
+(`{"train": [...], "test": [...]}`), whose records then have the column `split`. A list in place of
+an object has the columns `column_1`, `column_2`, ...
+
 The columns are the keys of the first object; another may have more keys, in any order.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 from limbeck.sources import BadRow, OnBadRow, fail
 from limbeck.sources._files import Lines, checked_header
-from limbeck.sources._table import Table
+from limbeck.sources._split_files import split_of
+from limbeck.sources._table import SPLIT, Table
+
+OPENING = ("[", "{")
+MOST_LINES = 10**7  # of a document, which is held in memory as a whole
+# Names of the one list of rows in an object.
+LISTS = ("data", "rows", "examples", "instances", "items", "records")
 
 MOST_DEPTH = 50  # of lists and objects in a line: what is read is two deep
 TOO_DEEP = "a number too long or objects too deep to read. Write one flat object a line"
@@ -25,10 +36,10 @@ SURROGATE = (
 class Jsonl(Table):
     """The keys of every table, and no other."""
 
-    suffix: ClassVar[str] = ".jsonl"
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".json", ".ndjson")
 
     def header(self, path: Path) -> list[str]:
-        """The keys of the first line that is an object; none where the file is empty.
+        """The keys of the first object; none where the file is empty.
 
         Raises BadRow for the first bad line where no line is an object.
         """
@@ -43,14 +54,24 @@ class Jsonl(Table):
 
     def records(
         self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(its line, its object) of each line that is not blank."""
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(its line, its object) of each line that is not blank, or of each row of a document."""
+        document = document_of(path)
+        if document is not None:
+            for number, record in enumerate(document, 1):
+                where = f"row {number}"
+                place = f"{path}: {where}"
+                try:
+                    yield where, _with_columns(_checked(record, place), place, columns)
+                except BadRow as row:
+                    on_bad_row(row)
+            return
         lines = Lines(path)
         for line in lines:
             try:
                 lines.check()
                 if not line.isspace():
-                    yield lines.number, _object(line, f"{path}:{lines.number}", columns)
+                    yield str(lines.number), _object(line, f"{path}:{lines.number}", columns)
             except BadRow as row:
                 on_bad_row(row)
 
@@ -86,6 +107,76 @@ def _parts(value: Any) -> list[Any]:
     return [part for part in inside if isinstance(part, dict | list)]
 
 
+def document_of(path: Path) -> list[Any] | None:
+    """The rows of a file that is one JSON document; None where it is lines, or no JSON."""
+    # 1. Lines of JSON have a whole object in the first one, and more lines.
+    lines = (line for line in Lines(path) if not line.isspace())
+    first = next(lines, "")
+    if not first.lstrip().startswith(OPENING):
+        return None
+    try:
+        content = json.loads(first)
+        if next(lines, None) is not None:
+            return None
+    except (ValueError, RecursionError):
+        # 2. Else the whole is one, or its lines are told one by one.
+        try:
+            whole = first + "".join(islice(lines, MOST_LINES))
+            content = json.loads(whole)
+        except (ValueError, RecursionError):
+            return None
+    return _rows_of(content)
+
+
+def _rows_of(content: Any) -> list[Any] | None:
+    """The rows of a document: a list of them, or a list for each split, or the one list in it."""
+    if isinstance(content, list):
+        return content if content and all(map(_is_row, content)) else None
+    if not isinstance(content, dict):
+        return None
+    lists: dict[str, list[Any]] = {}
+    for key, value in content.items():
+        if isinstance(value, list) and value and all(map(_is_row, value)):
+            lists[key] = value
+    if lists and all(split_of(key) for key in lists):
+        return [{**_named(row), SPLIT: split} for split, rows in lists.items() for row in rows]
+    return next((lists[name] for name in LISTS if name in lists), None)
+
+
+def _is_row(value: Any) -> bool:
+    """Whether a value is a row: an object, or a list of cells as long as a table is wide."""
+    is_list = isinstance(value, list) and len(value) > 1
+    return isinstance(value, dict) or (is_list and isinstance(value[0], str))
+
+
+def _named(row: Any) -> dict[str, Any]:
+    """A row as an object."""
+    if isinstance(row, dict):
+        return row
+    return {f"column_{number}": cell for number, cell in enumerate(row, 1)}
+
+
+def _with_columns(row: Any, place: str, columns: Sequence[str]) -> dict[str, Any]:
+    """A row as an object, which has `columns` among its keys. Raises BadRow."""
+    found = _named(row)
+    # A key that is missing is not taken for an empty cell: it may be misspelt.
+    missing = [name for name in columns if name not in found]
+    if missing:
+        problem = f"no key `{missing[0]}` here. Its keys: {', '.join(found) or 'none'}"
+        raise BadRow(place, problem, found)
+    return found
+
+
+def _checked(row: Any, place: str) -> Any:
+    """A row of a document. Raises BadRow where it is nested too deep, or is no Unicode."""
+    line = json.dumps(row)
+    if is_deeper(row, MOST_DEPTH, line):
+        raise BadRow(place, TOO_DEEP, line)
+    if has_lone_surrogate(row, line):
+        raise BadRow(place, SURROGATE, line)
+    return row
+
+
 def _object(line: str, place: str, columns: Sequence[str]) -> dict[str, Any]:
     """A line's object, which has `columns` among its keys. Raises BadRow."""
     line = line.rstrip()  # or an error at the end of the line would be placed on the next one
@@ -104,9 +195,4 @@ def _object(line: str, place: str, columns: Sequence[str]) -> dict[str, Any]:
         kind = type(found).__name__
         problem = f"a {kind}, not an object. Write {{...}} with the columns as keys"
         raise BadRow(place, problem, line)
-    # A key that is missing is not taken for an empty cell: it may be misspelt.
-    missing = [name for name in columns if name not in found]
-    if missing:
-        problem = f"no key `{missing[0]}` here. Its keys: {', '.join(found) or 'none'}"
-        raise BadRow(place, problem, found)
-    return found
+    return _with_columns(found, place, columns)

@@ -19,8 +19,7 @@ BATCH_ROWS = 10_000
 class Parquet(Table):
     """The keys of every table, and no other."""
 
-    suffix: ClassVar[str] = ".parquet"
-    number_mark: ClassVar[str] = ": row "
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
 
     def header(self, path: Path) -> list[str]:
         """The columns of a file. Raises ValueError."""
@@ -29,16 +28,17 @@ class Parquet(Table):
 
     def records(
         self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         """(its number from 1, its cells of `columns`) of each row."""
-        # Two keys of a recipe may name one column, and pyarrow would give it twice.
+        # Two keys of a recipe may name one column, and pyarrow would give it twice. None asked for
+        # are all.
         wanted = list(dict.fromkeys(columns))
         number = 0
         with _opened(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+            for batch in file.iter_batches(BATCH_ROWS, columns=wanted or None):
                 for record in batch.to_pylist():
                     number += 1
-                    yield number, record
+                    yield f"row {number}", record
 
 
 @contextlib.contextmanager

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.sources import BadRow, OnBadRow, Row, fail
-from limbeck.sources._files import Lines, find_splits
+from limbeck.sources._files import Lines
+from limbeck.sources._split_files import find_splits
+
+SUFFIXES = (".txt", ".tokens", ".text", ".raw")  # WikiText has `wiki.train.tokens`
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Text:
         """The texts of each split. Raises ValueError."""
         given_names = {"train": self.train, "validation": self.validation, "test": self.test}
         texts_of: dict[str, list[Row]] = {}
-        for split, files in find_splits(self.path, ".txt", given_names).items():
+        for split, files in find_splits(self.path, SUFFIXES, given_names).items():
             texts_of[split] = [row for file in files for row in texts(file, on_bad_row)]
         return texts_of
 

@@ -20,34 +20,36 @@ class Tsv(Table):
     """Beside the keys of every table:
 
     `columns`: the names of the columns, where the file has no header.
+    `encoding`: of the files, where they are not UTF-8.
     """
 
     columns: list[str] | None = None
+    encoding: str | None = None
 
-    suffix: ClassVar[str] = ".tsv"
+    suffixes: ClassVar[tuple[str, ...]] = (".tsv", ".tab", ".txt")
 
     def header(self, path: Path) -> list[str]:
         """The columns of a file; none where it is empty. Raises ValueError."""
         if self.columns:
             return checked_header(self.columns, path)
-        lines = Lines(path)
+        lines = Lines(path, self.encoding)
         first = next(iter(lines), None)
         lines.check()
         return [] if first is None else checked_header(_fields(first), path)
 
     def records(
         self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         """(its line, its cells by column) of each line that is not blank."""
         header = self.header(path)
-        lines = Lines(path)
+        lines = Lines(path, self.encoding)
         for line in lines:
             is_header = lines.number == 1 and not self.columns
             if is_header or line.isspace():
                 continue
             try:
                 lines.check()
-                yield lines.number, record(header, _fields(line), CURE)
+                yield str(lines.number), record(header, _fields(line), CURE)
             # A BadRow is a ValueError that knows its place already.
             except BadRow as row:
                 on_bad_row(row)

@@ -1,0 +1,174 @@
+"""What a record's cells must hold, and the row that they become."""
+
+import ast
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from limbeck.sources import Row
+from limbeck.sources._labels import LabelParser
+from limbeck.sources._tags import as_iob2
+
+# The names of columns of words and of their tags, in the order in which they are looked for.
+WORDS = ("tokens", "words")
+TAGS = ("tags", "ner_tags", "slots", "labels", "ner", "pos_tags", "label", "bio_tags", "entities")
+
+SHOWN_CHARACTERS = 40  # of a cell that is no text, in its message
+HALF = 0.5  # a label that half of the annotators gave
+
+
+@dataclass(frozen=True)
+class TextCells:
+    """Rows of a text, or of a pair, and a label.
+
+    `texts`: a column for each key of a row. `label_columns`: one, or with `are_shares` one for each
+    label; none where rows have no label.
+    """
+
+    texts: Mapping[str, str]
+    label_columns: Sequence[str]
+    labels: LabelParser
+    group: str | None = None
+    are_shares: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        others = [*self.label_columns, *([self.group] if self.group else [])]
+        return [*self.texts.values(), *others]
+
+    def row(self, record: Mapping[str, Any], *, is_labelled: bool) -> Row:
+        """The row of a record. Raises ValueError for a cell that cannot be used."""
+        row: Row = {key: cell_text(record[column], column) for key, column in self.texts.items()}
+        row["label"] = self._label(record) if is_labelled and self.label_columns else None
+        return _with_group(row, record, self.group)
+
+    def _label(self, record: Mapping[str, Any]) -> str | list[str]:
+        if not self.are_shares:
+            (column,) = self.label_columns
+            return self.labels.parse(record[column], column)
+        shares = {column: _share(record[column], column) for column in self.label_columns}
+        if self.labels.separator is not None:
+            return [column for column, share in shares.items() if share >= HALF]
+        most = max(shares.values())
+        best = [column for column, share in shares.items() if share == most]
+        if len(best) > 1:
+            raise ValueError(
+                f"{' and '.join(best[:2])} are both {most:g}, and a row has one label. Mend it, or "
+                'say that it has several: data.label_separator: ";"'
+            )
+        return best[0]
+
+
+@dataclass(frozen=True)
+class WordCells:
+    """Rows of words and their tags; `tags`: None where they are unknown."""
+
+    words: str
+    tags: str | None
+    labels: LabelParser
+    scheme: str
+    group: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        return [column for column in (self.words, self.tags, self.group) if column]
+
+    def row(self, record: Mapping[str, Any], *, is_labelled: bool) -> Row:
+        """The row of a record. Raises ValueError for a cell that cannot be used."""
+        words = [str(word) for word in as_list(record[self.words], self.words)]
+        if not words:
+            raise ValueError(f"{self.words}: no word here. Remove the row")
+        blank = [number for number, word in enumerate(words, 1) if not word.strip()]
+        if blank:
+            raise ValueError(f"{self.words}: word {blank[0]} is of space alone. Mend it")
+        tags: list[str | None] = [None] * len(words)
+        if is_labelled and self.tags:
+            given = as_list(record[self.tags], self.tags)
+            if len(given) != len(words):
+                raise ValueError(
+                    f"{self.tags}: {len(given)} tags for {len(words)} words. Give each word one"
+                )
+            names = [self.labels.parse_one(tag, self.tags) for tag in given]
+            tags = [*self._checked(names)]
+        return _with_group({"words": words, "tags": tags}, record, self.group)
+
+    def _checked(self, names: Sequence[str]) -> list[str]:
+        if all(name.isdecimal() for name in names):
+            raise ValueError(
+                f"{self.tags}: `{names[0]}` is a number. Say what 0, 1, ... mean with "
+                "data.label_names: [O, B-TYPE, I-TYPE, ...]"
+            )
+        try:
+            return as_iob2(names, self.scheme)
+        except ValueError as error:
+            raise ValueError(f"{self.tags}: {error}") from None
+
+
+def _with_group(row: Row, record: Mapping[str, Any], group: str | None) -> Row:
+    if group:
+        row["group"] = str(record[group])
+    return row
+
+
+def word_columns(record: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The columns of words and of their tags, both lists, of a record; None where it has none."""
+    for words in WORDS:
+        given = record.get(words)
+        if not isinstance(given, list) or not all(isinstance(word, str) for word in given):
+            continue
+        for tags in TAGS:
+            cells = record.get(tags)
+            if isinstance(cells, list) and len(cells) == len(given) > 0:
+                return words, tags
+    return None
+
+
+def as_list(cell: Any, column: str) -> list[Any]:
+    """A cell as a list: one, one as Python or JSON write it, or words with spaces between.
+
+    Raises ValueError.
+    """
+    if isinstance(cell, str):
+        if not cell.startswith("["):
+            return cell.split()
+        try:
+            cell = ast.literal_eval(cell)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise ValueError(f"{column}: {cell[:SHOWN_CHARACTERS]!r} is no list") from None
+    if not isinstance(cell, list):
+        raise ValueError(f"{column}: {str(cell)[:SHOWN_CHARACTERS]!r} is no list")
+    return cell
+
+
+def _share(cell: Any, column: str) -> float:
+    """A cell as a share from 0 to 1. Raises ValueError."""
+    if isinstance(cell, bool):
+        return float(cell)
+    if isinstance(cell, str) and cell.strip().lower() in ("true", "false"):
+        return float(cell.strip().lower() == "true")
+    try:
+        share = float(cell)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ValueError(f"{column}: {cell!r} is no share. Write 0, 1 or a number between")
+    return share
+
+
+def cell_text(value: Any, column: str) -> str:
+    """A cell as text; a list of words is joined by blanks. Raises ValueError where it is none."""
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        value = " ".join(value)
+    if not isinstance(value, str) and value is not None:
+        raise ValueError(
+            f"{column}: {str(value)[:SHOWN_CHARACTERS]!r} is no text, nor a list of words. "
+            "Write it in quotes"
+        )
+    if not value or value.isspace():
+        raise ValueError(f"{column}: no text here. Fill it in, or remove the row")
+    if "\0" in value:  # JSON and Parquet can hold one; in lines it was found before
+        raise ValueError(f"{column}: a NUL character. Remove it")
+    return value

@@ -1,0 +1,94 @@
+"""Split, class and group of an image, by the folders that it lies in.
+
+    train/CLASS/x.png, Training/CLASS/x.png, training_set/CLASS/x.png    by split, then by class
+    CLASS/x.png, set/CLASS/x.png                                        by class alone
+    CLASS/train/x.png                                                   by class, then by split
+    train/CLASS/PATIENT/x.png, CLASS/PATIENT/x.png                      what is below is a group
+
+A folder that all images lie in says nothing. A class may be called `test` inside a split, or beside
+other classes: folders are splits where all of them are called so, or train and another one are.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from limbeck.sources._split_files import split_of
+
+Folders = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An image: `label` is None where it lies in no folder of a class."""
+
+    name: str
+    split: str
+    label: str | None
+    group: str | None = None
+
+
+def placed(names: Sequence[str]) -> list[Placed]:
+    """Where each image belongs; those of folders beside the splits are left out."""
+    folders_of = {name: PurePosixPath(name).parts[:-1] for name in names}
+    folders_of = _below_common(folders_of)
+    # 1. The split: the outermost folders, those just below, or none.
+    split_of_image: dict[str, str] = {}
+    if _are_splits(folders[0] for folders in folders_of.values() if folders):
+        for name, folders in folders_of.items():
+            split = split_of(folders[0]) if folders else None
+            if split:
+                split_of_image[name] = split
+        folders_of = {name: folders_of[name][1:] for name in split_of_image}
+        folders_of = _below_common(folders_of)
+    elif _splits_below(folders_of.values()):
+        for name, folders in folders_of.items():
+            split_of_image[name] = split_of(folders[1]) or "train"
+            folders_of[name] = folders[:1] + folders[2:]
+    else:
+        for name, folders in folders_of.items():
+            is_unlabelled = bool(folders) and split_of(folders[0]) == "unlabelled"
+            split_of_image[name] = "unlabelled" if is_unlabelled else "train"
+
+    # 2. The class, and what is below it.
+    below = {folders[1] for folders in folders_of.values() if len(folders) > 1}
+    images = []
+    for name, folders in folders_of.items():
+        label = folders[0] if folders else None
+        # One name below every class, such as `images`, groups nothing.
+        group = folders[1] if len(folders) > 1 and len(below) > 1 else None
+        images.append(Placed(name, split_of_image[name], label, group))
+    return images
+
+
+def _below_common(folders_of: dict[str, Folders]) -> dict[str, Folders]:
+    """Without the outermost folders that all images share, as long as another one is below and the
+    shared one is no split."""
+    while folders_of:
+        all_folders = list(folders_of.values())
+        first = all_folders[0][:1]
+        is_shared = all(folders[:1] == first and len(folders) > 1 for folders in all_folders)
+        if not is_shared or split_of(first[0]):
+            break
+        folders_of = {name: folders[1:] for name, folders in folders_of.items()}
+    return folders_of
+
+
+def _are_splits(folders: Iterable[str]) -> bool:
+    """Whether folders beside one another are splits, not classes."""
+    splits = [split_of(folder) for folder in set(folders)]
+    if not splits:
+        return False
+    is_split = "train" in splits and bool({"validation", "test"} & set(splits))
+    return is_split or (None not in splits and "train" in splits)
+
+
+def _splits_below(all_folders: Iterable[Folders]) -> bool:
+    """Whether the folders of every class are splits."""
+    below: dict[str, set[str]] = {}
+    for folders in all_folders:
+        if len(folders) < 2:
+            return False
+        below.setdefault(folders[0], set()).add(folders[1])
+    # Of several classes all: of one, `test` may be a patient's name.
+    return len(below) > 1 and all(_are_splits(names) for names in below.values())

@@ -1,0 +1,77 @@
+"""Tags of words as they are written down, turned into IOB2.
+
+    iob2     B- begins every span, I- goes on with it (Ratnaparkhi, 1998)
+    iob1     I- is any word of a span, B- begins one right behind another of its type (Ramshaw and
+             Marcus, 1995, arXiv cmp-lg/9505040), as CoNLL-2003 was published
+    bioes    B- I- E- of spans of several words, S- of one (also as BILOU: L- for E-, U- for S-)
+
+O is outside of any span in all of them.
+"""
+
+from collections.abc import Sequence
+
+from limbeck.core import wording
+
+SCHEMES = ("iob2", "iob1", "bioes")
+OUTSIDE = "O"
+# The prefixes of `bioes` and of BILOU, in IOB2.
+OF_BIOES = {"B-": "B-", "I-": "I-", "E-": "I-", "L-": "I-", "S-": "B-", "U-": "B-"}
+
+
+class TagProblem(ValueError):
+    """A tag that cannot be read; `number`: of its word, from 0."""
+
+    def __init__(self, number: int, problem: str) -> None:
+        super().__init__(problem)
+        self.number = number
+
+
+def check_scheme(scheme: str) -> None:
+    """Raise ValueError where there is no such scheme."""
+    if scheme not in SCHEMES:
+        raise ValueError(f"data.scheme: `{scheme}` is none. {wording.suggest(scheme, SCHEMES)}")
+
+
+def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
+    """The tags of a sentence in IOB2.
+
+    Raises TagProblem for what is no tag of the scheme, and in IOB2 for a span that goes on without
+    having begun.
+    """
+    read: list[str] = []
+    before = OUTSIDE
+    for number, tag in enumerate(tags):
+        prefix, span_type = tag[:2], tag[2:]
+        known = OF_BIOES if scheme == "bioes" else ("B-", "I-")
+        if tag != OUTSIDE and (prefix not in known or not span_type):
+            if scheme == "bioes":
+                raise TagProblem(number, f"`{tag}` is no tag. Write O, B-, I-, E- or S-TYPE")
+            raise TagProblem(number, f"`{tag}` is no IOB2 tag. Write O, B-TYPE or I-TYPE")
+        goes_on = before != OUTSIDE and before[2:] == span_type
+        if tag == OUTSIDE:
+            read.append(tag)
+        elif scheme == "bioes":
+            read.append(OF_BIOES[prefix] + span_type)
+        elif prefix == "I-" and not goes_on:
+            if scheme == "iob2":
+                raise TagProblem(
+                    number,
+                    f"`{tag}` follows `{before}`. In IOB2 a span begins with B-{span_type}",
+                )
+            read.append(f"B-{span_type}")
+        else:
+            read.append(tag)
+        before = tag
+    return read
+
+
+def scheme_of(sentences: Sequence[Sequence[str]]) -> str | None:
+    """The scheme that sentences of tags are written in; None where they are in none of these."""
+    for scheme in SCHEMES:
+        try:
+            for tags in sentences:
+                as_iob2(tags, scheme)
+        except TagProblem:
+            continue
+        return scheme
+    return None
