@@ -20,6 +20,7 @@ from limbeck.cli.bench import bench
 from limbeck.cli.check import check
 from limbeck.cli.demo import demo
 from limbeck.cli.doctor import doctor
+from limbeck.cli.evaluate import Evaluate
 from limbeck.cli.init import init
 from limbeck.cli.inspect import inspect
 from limbeck.cli.label import label
@@ -39,6 +40,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "label": label,
     "init": init,
     "predict": Predict,
+    "evaluate": Evaluate,
     "bench": bench,
     "inspect": inspect,
     "search": Search,

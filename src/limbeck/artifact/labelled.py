@@ -1,0 +1,142 @@
+"""Labelled rows for an artifact: a file as its user has it, its inputs and their labels.
+
+Tables are read as `limbeck predict` reads them, with a column more; sentences in CoNLL columns,
+folders and archives of images as the sources of training data read them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from limbeck.artifact.inputs import Item, Reading, read_items
+from limbeck.artifact.records import FORMAT_OF_SUFFIX, format_of, listed
+from limbeck.sources import BadRow, OnBadRow, Row
+from limbeck.sources._labels import LabelParser
+from limbeck.sources._table import LABEL
+from limbeck.sources.conll import Conll
+from limbeck.sources.image_folder import ImageFolder
+from limbeck.sources.npz import Npz
+
+TAGS = ("tags", "ner_tags", "labels", "slots")
+
+
+@dataclass
+class Labels:
+    """What the labels of a file are, by the artifact's own and its recipe.
+
+    `known`: the artifact's, in their order. `recipe`: the keys of its recipe's `data`. `column`:
+    the column of the command line. `unknown`: labels that the artifact does not have, with the
+    number of units that have them.
+    """
+
+    known: list[str]
+    kind: str
+    likelihood: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    column: str | None = None
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        has_several = self.likelihood == "bernoulli"
+        separator = self.recipe.get("label_separator") or ";"
+        self.parser = LabelParser(None, separator if has_several else None)
+        # Met first, so that 1.0 in a file is the label 1 that the artifact has.
+        for label in self.known:
+            self.parser.parse_one(label, "label")
+        names = self.recipe.get("label_names") or []
+        self.names = {str(index): str(name) for index, name in enumerate(names)}
+        self.is_known = set(self.known)
+
+    def find(self, content: Mapping[str, Any]) -> str:
+        """The column of the label. Raises ValueError where there is none."""
+        usual = TAGS if self.kind == "words" else LABEL
+        candidates = (self.column,) if self.column else (self.recipe.get("label"), *usual)
+        for name in candidates:
+            if name in content:
+                return str(name)
+        raise ValueError(
+            f"no column of the {'tags' if self.kind == 'words' else 'label'} here "
+            f"({', '.join(map(str, candidates[:4]))}, ...). Other columns than the input's: "
+            f"{listed(list(content))}. Name it with --label COLUMN"
+        )
+
+    def of(self, row: Row, value: Any, column: str) -> Row:
+        """The row with its label, or its tags. Raises ValueError for what is none."""
+        if self.kind != "words":
+            label = self.parser.parse(value, column)
+            label = [self.named(each) for each in label] if isinstance(label, list) else label
+            label = self.named(label) if isinstance(label, str) else label
+            self.count(label if isinstance(label, list) else [label])
+            return {**row, "label": label}
+        tags = value.split() if isinstance(value, str) else value
+        if not isinstance(tags, list) or len(tags) != len(row["words"]):
+            raise ValueError(f"{column}: {len(row['words'])} words need as many tags")
+        tags = [self.named(self.parser.parse_one(tag, column)) for tag in tags]
+        self.count(tags)
+        return {**row, "tags": tags}
+
+    def named(self, label: str) -> str:
+        """A label by its name, where it is the number of one."""
+        return label if label in self.is_known else self.names.get(label, label)
+
+    def count(self, labels: list[str]) -> None:
+        """Remember those that the artifact does not have."""
+        if self.likelihood != "gaussian":
+            self.unknown.update(label for label in labels if label not in self.is_known)
+
+
+def labelled_rows(
+    source: str,
+    reading: Reading,
+    labels: Labels,
+    to_row: Callable[[Any], Row],
+    on_bad_row: OnBadRow,
+) -> Iterator[Row]:
+    """The rows of a file or folder with their labels.
+
+    to_row: an input to a row, as the artifact does. on_bad_row: is handed what cannot be used.
+
+    Raises ValueError for a source that cannot be read, or has no column of labels.
+    """
+    path = Path(source)
+    is_table = path.suffix.lower() in FORMAT_OF_SUFFIX and format_of(path) != "lines"
+    if reading.kind == "words" and not is_table and reading.form is None and path.is_file():
+        for sentence in Conll(source).sentences(path, on_bad_row):
+            yield labels.of(to_row(tuple(sentence["words"])), sentence["tags"], "tag")
+        return
+    if reading.kind == "image" and (path.is_dir() or path.suffix.lower() in (".zip", ".npz")):
+        for raw, label in _images(path, on_bad_row):
+            yield labels.of(to_row(raw), label, "label")
+        return
+    is_first = True
+    for item in read_items(source, None, reading):
+        if is_first and not item.problem:
+            labels.find(item.others)
+            is_first = False
+        try:
+            yield _labelled(item, labels, to_row)
+        except ValueError as error:
+            place = f"{item.file or source}:{item.line}"
+            on_bad_row(BadRow(place, str(error), item.shown))
+
+
+def _labelled(item: Item, labels: Labels, to_row: Callable[[Any], Row]) -> Row:
+    """The row of an item. Raises ValueError."""
+    if item.problem:
+        raise ValueError(item.problem)
+    column = labels.find(item.others)
+    return labels.of(to_row(item.raw), item.others[column], column)
+
+
+def _images(path: Path, on_bad_row: OnBadRow) -> Iterator[tuple[Any, Any]]:
+    """(image as a user would send it, its label) of a folder or archive: those of its test split,
+    or of all where there is none."""
+    source = Npz(str(path)) if path.suffix.lower() == ".npz" else ImageFolder(str(path))
+    splits = source.read(on_bad_row)
+    for row in splits.get("test") or splits["train"]:
+        root, name = row.get("file", ("", ""))
+        file = Path(root, name)
+        # From its file, which the artifact reads as it read those of training.
+        yield (file if name and file.is_file() else row["image"]), row["label"]

@@ -1,0 +1,120 @@
+"""`limbeck evaluate`: what an artifact scores on a labelled file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from limbeck.cli.options import ArtifactFolder, AsJson, Runtime, Threads
+from limbeck.cli.predict import Batch, Form, ImageColumn, SecondColumn, TextColumn, checked_format
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Labelled rows: csv, tsv, jsonl, json, parquet, CoNLL columns, or images in folders."
+    ),
+]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="The column of the label.")]
+OnBad = Annotated[
+    str, typer.Option("--on-bad-row", help="fail, or skip: leave bad rows out, and count them.")
+]
+Resamples = Annotated[int, typer.Option(min=1, help="Resamples of the rows, for the intervals.")]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score an artifact on a labelled file: metrics with 95 % intervals, and a report by label.
+
+    Labels that the artifact does not have count as errors, and are told.
+    """
+
+    # A class, whose fields are the verb's arguments: more of them than a function should take.
+    artifact: ArtifactFolder
+    source: Source
+    batch: Batch = 1
+    threads: Threads = 1
+    runtime: Runtime = None
+    form: Form = None
+    text: TextColumn = None
+    text_b: SecondColumn = None
+    image: ImageColumn = None
+    label: LabelColumn = None
+    on_bad_row: OnBad = "fail"
+    resamples: Resamples = 2000
+    as_json: AsJson = False
+
+    def __post_init__(self) -> None:
+        """Score, and tell. Raises ValueError for what cannot be read."""
+        import json
+
+        from rich.console import Console
+
+        from limbeck.artifact import labelled
+        from limbeck.artifact.evaluate import evaluate
+        from limbeck.artifact.inputs import Reading, recipe_data
+        from limbeck.artifact.load import load
+        from limbeck.sources import BadRow, fail
+
+        if self.on_bad_row not in ("fail", "skip"):
+            raise ValueError(f"--on-bad-row {self.on_bad_row}: write fail or skip")
+        form = checked_format(self.form)
+        predictor = load(self.artifact, runtime=self.runtime, threads=self.threads)
+        if self.batch > 1 and predictor.why_one_by_one:
+            typer.echo(f"limbeck: {predictor.why_one_by_one}", err=True)
+        given = {"text": self.text, "text_b": self.text_b, "image": self.image}
+        columns = {name: column for name, column in given.items() if column}
+        data = recipe_data(predictor.folder)
+        reading = Reading(predictor.kind, columns, data, form)
+        labels = labelled.Labels(
+            predictor.labels, predictor.kind, predictor.task.likelihood, data, self.label
+        )
+        bad: list[BadRow] = []
+        on_bad_row = bad.append if self.on_bad_row == "skip" else fail
+        rows = labelled.labelled_rows(self.source, reading, labels, predictor.row, on_bad_row)
+        found = evaluate(
+            predictor, rows, labels.unknown, batch_size=self.batch, resamples=self.resamples
+        )
+        figures = {
+            "artifact": str(self.artifact),
+            "source": self.source,
+            "runtime": predictor.runtime,
+            **found,
+            "bad_rows": len(bad),
+        }
+        if self.as_json:
+            typer.echo(json.dumps(figures, ensure_ascii=False))
+            return
+        console = Console(highlight=False, soft_wrap=True)
+        for line in lines(figures, [str(row) for row in bad]):
+            console.print(line, markup=False)
+
+
+def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
+    """What a terminal shows of the figures."""
+    from limbeck.core.tables import table
+
+    words = f" ({figures['units']:,} labelled places)"
+    has_units = figures["units"] != figures["rows"]
+    yield f"{figures['source']}: {figures['rows']:,} rows{words * has_units}, {figures['runtime']}"
+    rows = []
+    for name, value in figures["metrics"].items():
+        low, high = figures["ci95"][name]
+        rows.append((name, f"{value:.4f}", f"{low:.4f} to {high:.4f}"))
+    yield table(("metric", "value", "95 % interval"), rows, numbers=1)
+    yield f"one answer for every row: {figures['metric']} {figures['chance']:.4f}"
+    report = figures.get("per_label", [])
+    if report:
+        names = ("precision", "recall", "f1")
+        rows = []
+        for row in report:
+            rows.append(
+                (row["label"], *(f"{row[name]:.3f}" for name in names), str(row["support"]))
+            )
+        yield table(("label", *names, "support"), rows, numbers=1)
+    unknown = figures["unknown_labels"]
+    if unknown:
+        told = ", ".join(f"{label} ({count:,})" for label, count in list(unknown.items())[:12])
+        yield f"labels that the artifact does not have, which count as errors: {told}"
+    if bad:
+        yield f"{len(bad):,} bad rows were left out; the first: {bad[0]}"
