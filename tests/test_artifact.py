@@ -1,5 +1,7 @@
 """An artifact without torch: a folder made by hand, whose graph is a table of numbers that a runtime of the test's own opens."""
 
+import errno
+import io
 import os
 import sys
 from dataclasses import replace
@@ -7,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from task_examples import tokenizer_text
 
 import limbeck
 from limbeck.artifact import golden, manifest, parity
 from limbeck.artifact.manifest import BrokenArtifact
-from limbeck.core.files import read_json, write_json
+from limbeck.core.files import file_digest, read_json, write_json
 from limbeck.evaluation.scores import quality
 from limbeck.reports.summary import parity_lines
 from limbeck.tasks import Scored
@@ -151,6 +154,75 @@ def test_what_is_no_manifest_is_refused(artifact: Path, content: str) -> None:
         limbeck.load(artifact)
 
 
+def renewed(folder: Path) -> None:
+    """The digests of whoever alters files and manifest alike."""
+    content = read_json(folder / "manifest.json")
+    content["files"] = {name: file_digest(folder / name) for name in content["files"]}
+    write_json(folder / "manifest.json", content)
+
+
+def saved(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.json", b'["place"]'),
+        ("labels.json", b'["place", "place"]'),
+        ("labels.json", b'["place", 3]'),
+        ("labels.json", b'["place", "person", "rain"]'),
+        ("labels.json", b"{}"),
+        ("labels.json", b"[" * 3000),
+        ("labels.json", b'"\xff"'),
+        ("tokenizer.json", b""),
+        ("tokenizer.json", b"{}"),
+        ("tokenizer.json", b"\xff\xfe"),
+        ("golden.safetensors", b""),
+        ("golden.safetensors", b"\x02" + bytes(7) + b"{}"),
+        ("golden.safetensors", b"\xff" * 64),
+        ("model.npy", b"no numbers"),
+        ("model.npy", saved(np.zeros(3))),
+        ("model.npy", saved(table()[:-2])),  # the last words of the tokenizer have no row
+        ("model.npy", saved(table().repeat(2, 1))),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused_though_their_digests_hold(
+    artifact: Path, name: str, content: bytes
+) -> None:
+    (artifact / name).write_bytes(content)
+    renewed(artifact)
+    with pytest.raises(BrokenArtifact):
+        limbeck.load(artifact)
+
+
+def test_golden_inputs_of_another_type_are_refused(artifact: Path) -> None:
+    tensors = load_file(artifact / "golden.safetensors")
+    tensors["input.input_ids"] = tensors["input.input_ids"].astype(np.int32)
+    save_file(tensors, artifact / "golden.safetensors")
+    renewed(artifact)
+    with pytest.raises(BrokenArtifact, match="makes `input_ids` of another type or shape"):
+        limbeck.load(artifact)
+
+
+def test_a_failing_disk_is_told_as_that(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(artifact / "model.npy"))
+
+    monkeypatch.setattr("limbeck.artifact.load.open_graph", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        limbeck.load(artifact)
+
+
+def test_a_terabyte_of_zeros_is_not_hashed(artifact: Path) -> None:
+    with open(artifact / "model.npy", "r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(BrokenArtifact, match="1,099,511,627,776 bytes, and at most"):
+        limbeck.load(artifact)
+
+
 def test_a_file_outside_the_folder_vouches_for_nothing(artifact: Path) -> None:
     outside = artifact.parent / "labels.json"
     outside.write_bytes((artifact / "labels.json").read_bytes())
@@ -162,7 +234,7 @@ def test_a_file_outside_the_folder_vouches_for_nothing(artifact: Path) -> None:
 
 
 def test_what_is_no_artifact_and_what_it_does_not_offer(artifact: Path) -> None:
-    with pytest.raises(ValueError, match=r"no manifest.json here.*RUN/artifact"):
+    with pytest.raises(ValueError, match=r"no manifest.json here.*A run leaves one in .*artifact"):
         limbeck.load(artifact.parent)
     with pytest.raises(ValueError, match=r"no graph for `tabel`.*`table`"):
         limbeck.load(artifact, runtime="tabel")

@@ -1,19 +1,25 @@
 """Open an artifact: raw text or images in, labels, spans and probabilities out.
 
 It needs numpy, safetensors, the packages of the chosen runtime, and tokenizers or Pillow. Loading
-checks the SHA-256 of every file (`manifest`) and replays the golden inputs (`golden`), so that an
-artifact that was changed, or that computes something else on this machine, is refused.
+checks the SHA-256 of every file (`manifest`), replays the golden inputs (`golden`) and answers an
+input of its own (`rehearsal`), so that an artifact that was changed, whose files do not belong
+together, or that computes something else on this machine, is refused.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from limbeck.artifact.golden import replay
-from limbeck.artifact.manifest import checked_manifest
+from limbeck.artifact.manifest import BrokenArtifact, checked_manifest
 from limbeck.artifact.predictor import Predictor
-from limbeck.artifact.runtimes import open_graph
+from limbeck.artifact.rehearsal import rehearse
+from limbeck.artifact.runtimes import open_graph, require_runtime
 from limbeck.core import registry, wording
 from limbeck.core.files import read_json
 from limbeck.tasks import Task
+
+MOST_REASON = 300  # characters of what a library says: some go on for pages
 
 
 def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) -> Predictor:
@@ -41,16 +47,46 @@ def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) ->
             f"{folder}: this artifact has no graph for `{runtime}`. "
             f"{wording.suggest(runtime, graph_files)}"
         )
-    task = load_task(folder, manifest["task"])
-    graph = open_graph(folder / graph_files[runtime], runtime, threads)
-    replay(folder, graph, runtime)
+    require_runtime(runtime)
+    with _unbroken(folder):
+        task = load_task(folder, manifest["task"])
+        graph = open_graph(folder / graph_files[runtime], runtime, threads)
+        replay(folder, graph, runtime)
+        rehearse(folder, task, graph)
     return Predictor(task, graph, runtime, folder)
+
+
+@contextlib.contextmanager
+def _unbroken(folder: Path) -> Iterator[None]:
+    """Turn whatever a library raises for a file that it cannot read into a BrokenArtifact.
+
+    tokenizers raises bare Exceptions, ONNX Runtime a dozen classes of its own, and a damaged number
+    may be taken for a size, an index or a key by any of them.
+    """
+    try:
+        yield
+    except BrokenArtifact:
+        raise
+    except Exception as error:
+        # What the system refuses, such as a failing disk, is told as that.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        # A plug-in's code may have raised it: then that is named, with its line.
+        told = registry.blame(error) or f"{type(error).__name__}: {error}"
+        reason = " ".join(told.split())[:MOST_REASON]
+        raise BrokenArtifact(
+            f"{folder}: its files do not make an artifact: {reason}. "
+            "Copy or export the artifact again"
+        ) from error
 
 
 def load_task(folder: Path, name: str) -> Task:
     """The task `name` with the labels and the preprocessing that `folder` holds."""
     task_class = registry.load("tasks", name)
     labels = read_json(folder / "labels.json")
+    is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not is_list or len(set(labels)) < len(labels):
+        raise BrokenArtifact(f"{folder / 'labels.json'}: not a list of labels, each once")
     preprocess = (folder / task_class.preprocess_file).read_text(encoding="utf-8")
     task: Task = task_class(labels, preprocess)
     return task

@@ -20,6 +20,8 @@ from limbeck.core.shell import command
 MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"
 SCHEMA = 1
+# Of one file, 16 GiB: a sparse terabyte would be hashed for ten minutes before it is refused.
+MOST_FILE_BYTES = 16 << 30
 # The manifest's key for the packages of others without which the artifact cannot be opened; it is
 # there only where there are some.
 PLUG_INS = "plug_ins"
@@ -67,7 +69,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = read_json(path)
         known = manifest["task"] in registry.names("tasks")
         complete = known and _is_complete(manifest)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenArtifact(
             f"{path}: not a manifest of limbeck ({error}). Export the artifact again"
         ) from None
@@ -141,11 +143,18 @@ def _is_complete(manifest: dict[str, Any]) -> bool:
 
 def _check_file(folder: Path, name: str, digest: str) -> None:
     """Compare one file with its digest. Raises BrokenArtifact."""
+    if not isinstance(name, str) or "\0" in name:
+        raise BrokenArtifact(f"{folder}: `{name!r}` is no name of a file. Copy the folder again")
     file = folder / name
     # A name such as `../labels.json` would let a manifest vouch for a file of somebody else.
     is_inside = file.resolve().is_relative_to(folder.resolve())
     if not is_inside or not file.is_file():
         raise BrokenArtifact(f"{folder}: `{name}` is missing. Copy the whole artifact folder again")
+    if file.stat().st_size > MOST_FILE_BYTES:
+        raise BrokenArtifact(
+            f"{file}: {file.stat().st_size:,} bytes, and at most {MOST_FILE_BYTES:,} are read. "
+            "Copy the whole artifact folder again"
+        )
     if file_digest(file) != digest:
         raise BrokenArtifact(
             f"{file}: changed since the export (its SHA-256 is not the manifest's). "

@@ -3,17 +3,23 @@
 It holds every tensor that changes while training (model, objective, optimizer), and in its JSON
 header the step to run next and the history, so that a killed training goes on to the same bytes.
 Tensors are written from the CPU, and go back to the device of what they are copied into.
+
+The header has a SHA-256 of all of that: a file that a disk has altered is left aside, and the
+training begins anew.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from limbeck.core.events import Note, Reporter, silent
 from limbeck.core.files import write_bytes
 from limbeck.models.weights import model_state, restore_state
 
@@ -22,6 +28,18 @@ FILE = "checkpoint/last.safetensors"
 
 # What the optimizer's tensors are called in the file, beside those of the modules.
 OPTIMIZER = "optimizer"
+
+# The key of the header for the SHA-256 of everything else.
+DIGEST = "sha256"
+
+# What a file raises that is no checkpoint, or is cut off; a disk's own errors are told as such.
+UNREADABLE = (SafetensorError, ValueError, KeyError, TypeError, RecursionError)
+MOST_REASON = 200  # characters of it that are told
+
+
+class Broken(ValueError):
+    """A checkpoint that is not what was written."""
+
 
 # What was logged, point after point, as plain data.
 History = list[dict[str, Any]]
@@ -63,14 +81,28 @@ def write_checkpoint(
     on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     # A header of safetensors holds strings alone.
     header = {"step": str(step), "history": json.dumps(history)}
+    header[DIGEST] = content_digest(on_cpu, header)
     path = folder / FILE
     path.parent.mkdir(exist_ok=True)
     # One file, so that weights and step cannot be of two different moments.
     write_bytes(path, save(on_cpu, header))
 
 
+def content_digest(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str]) -> str:
+    """SHA-256 (hex) of names, types, shapes and bytes of tensors on the CPU, and of the header."""
+    sha = hashlib.sha256(json.dumps([header["step"], header["history"]]).encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        # As bytes: numpy has no bfloat16. A tensor without an axis cannot be viewed otherwise.
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
 def read_checkpoint(
-    folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+    folder: Path,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    tell: Reporter = silent,
 ) -> tuple[int, History]:
     """Put the last checkpoint back into `modules` and `optimizer`, in place.
 
@@ -78,9 +110,10 @@ def read_checkpoint(
         folder: of the stage under way.
         modules: as `write_checkpoint` got them; on any device.
         optimizer: over the parameters of `modules`.
+        tell: is told of a checkpoint that is broken.
 
     Returns:
-        (the step to run next, the history); (0, []) where there is no checkpoint.
+        (the step to run next, the history); (0, []) where there is no checkpoint, or a broken one.
 
     Raises:
         ValueError: the checkpoint is of another model.
@@ -88,24 +121,61 @@ def read_checkpoint(
     path = folder / FILE
     if not path.exists():
         return 0, []
-    with safe_open(path, "pt") as file:
-        header = file.metadata()
-        names = list(file.keys())
-        tensors = {name: file.get_tensor(name) for name in names}
+    try:
+        tensors, step, history = _whole(path)
+        optimizer_state = _by_parameter(tensors, trained_parameters(optimizer))
+    except UNREADABLE as error:
+        told = " ".join(str(error).split())[:MOST_REASON]
+        tell(Note(f"  warning: {path} is broken ({told}); the training begins anew"))
+        return 0, []
     # 1. The tensors of each part, under their names there.
-    parts: dict[str, dict[str, torch.Tensor]] = {OPTIMIZER: {}}
-    for part in modules:
-        parts[part] = {}
+    parts: dict[str, dict[str, torch.Tensor]] = {part: {} for part in modules}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
+        if part != OPTIMIZER:
+            parts.setdefault(part, {})[rest] = tensor
     # 2. The modules, whose parameters stay the objects that the optimizer knows.
     for part, module in modules.items():
         restore_state(module, parts[part])
     # 3. The optimizer's state of each parameter.
-    parameters = trained_parameters(optimizer)
-    for name, tensor in parts[OPTIMIZER].items():
-        index, _, key = name.partition(".")
-        parameter = parameters[int(index)]
+    for parameter, key, tensor in optimizer_state:
         optimizer.state[parameter][key] = tensor.to(parameter.device)
-    return int(header["step"]), json.loads(header["history"])
+    return step, history
+
+
+def _whole(path: Path) -> tuple[dict[str, torch.Tensor], int, History]:
+    """(tensors, the step to run next, the history) of a file.
+
+    Raises Broken where they are not what was written, and UNREADABLE for what is no such file.
+    """
+    with safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if header.get(DIGEST) != content_digest(tensors, header):
+        raise Broken("its bytes are not those that were written")
+    step = int(header["step"])
+    history = json.loads(header["history"])
+    if step < 0 or not isinstance(history, list):
+        raise Broken("it has no step and no history")
+    return tensors, step, history
+
+
+def _by_parameter(
+    tensors: Mapping[str, torch.Tensor], parameters: list[nn.Parameter]
+) -> list[tuple[nn.Parameter, str, torch.Tensor]]:
+    """The optimizer's state: (parameter, key, tensor). Raises Broken for a parameter of no number,
+    or a tensor that is not as large as its parameter."""
+    state = []
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part != OPTIMIZER:
+            continue
+        index, _, key = rest.partition(".")
+        if not index.isdigit() or int(index) >= len(parameters):
+            raise Broken(f"`{name}` is of no parameter")
+        parameter = parameters[int(index)]
+        # A count of steps is one number, a mean as large as what it is the mean of.
+        if tensor.numel() != 1 and tensor.shape != parameter.shape:
+            raise Broken(f"`{name}` is {tuple(tensor.shape)}, not {tuple(parameter.shape)}")
+        state.append((parameter, key, tensor))
+    return state

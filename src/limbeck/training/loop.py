@@ -344,7 +344,8 @@ class Training:
         """Take up the checkpoint, if there is one; the step to run next."""
         # All processes wait for one another first, so that none reads what another still writes.
         processes.wait_for_all()
-        start, self.history = read_checkpoint(self.folder, self.modules, self.optimizer)
+        trained = (self.folder, self.modules, self.optimizer)
+        start, self.history = read_checkpoint(*trained, self.job.tell)
         processes.wait_for_all()
         if start:
             self.job.tell(Note(f"  going on from step {start} of {len(self.batches)}"))

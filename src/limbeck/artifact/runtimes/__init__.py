@@ -56,20 +56,25 @@ def require_packages(needs: Mapping[str, str], otherwise: str) -> None:
             raise ValueError(f"the package `{package}` is not installed. {install}, or {otherwise}")
 
 
-def open_graph(path: Path, runtime: str, threads: int) -> Graph:
-    """Open the graph at `path` in the runtime of that name.
-
-    Raises ValueError where the runtime, or a package that it needs, is not installed.
-    """
+def require_runtime(runtime: str) -> None:
+    """Raise ValueError where the runtime of that name, or a package that it needs, is missing."""
     if runtime not in registry.names("runtimes"):
         suggestion = suggest(runtime, registry.names("runtimes"))
         raise ValueError(
             f"no package here offers the runtime `{runtime}`. Install the one that does, or name "
             f"another runtime that the artifact offers. {suggestion}"
         )
-    opener = registry.create("runtimes", runtime)
-    require_packages(opener.needs, "name another runtime that the artifact offers")
-    graph: Graph = opener.open(path, threads)
+    needs = registry.load("runtimes", runtime).needs
+    require_packages(needs, "name another runtime that the artifact offers")
+
+
+def open_graph(path: Path, runtime: str, threads: int) -> Graph:
+    """Open the graph at `path` in the runtime of that name.
+
+    Raises ValueError where the runtime, or a package that it needs, is not installed.
+    """
+    require_runtime(runtime)
+    graph: Graph = registry.create("runtimes", runtime).open(path, threads)
     return _checked(graph, runtime)
 
 
