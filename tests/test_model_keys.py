@@ -223,3 +223,19 @@ def test_equal_weights_in_another_network_are_another_teacher() -> None:
     header = other / "network.json"
     header.write_text(header.read_text().replace('"channels"', '"channels" '))
     assert moved.content() != first
+
+
+# Entries that were changed.
+
+
+def test_flipped_weights_are_not_answered_from() -> None:
+    """The stage is made anew, with the bytes of before; those that follow are still right."""
+    first = asked(context())
+    weights = context().store.folder / first["teacher"] / "model.safetensors"
+    right = weights.read_bytes()
+    weights.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    run = context()
+    assert asked(run) == first
+    built = [record["name"] for record in run.store.records if not record["reused"]]
+    assert built == ["teacher"]
+    assert weights.read_bytes() == right

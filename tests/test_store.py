@@ -331,7 +331,12 @@ def test_a_finished_stage_holds_no_checkpoint_and_no_leftovers(cache_folder: Pat
         fill(folder)
 
     entry = Store().stage("train", {}, build)
-    assert sorted(path.name for path in entry.rglob("*")) == ["result", "stage.json", "sub"]
+    assert sorted(path.name for path in entry.rglob("*")) == [
+        "files.json",
+        "result",
+        "stage.json",
+        "sub",
+    ]
     assert not partial.exists()
 
 
@@ -354,7 +359,7 @@ def test_a_failed_build_keeps_its_folder_for_the_next(
         found.stage("train", {}, fail)
     assert found.records == []
     entry = found.stage("train", {}, resume)
-    assert sorted(path.name for path in entry.iterdir()) == ["result", "stage.json"]
+    assert sorted(path.name for path in entry.iterdir()) == ["files.json", "result", "stage.json"]
 
 
 def test_a_stage_can_use_another(cache_folder: Path) -> None:
@@ -382,7 +387,7 @@ def test_a_kill_while_the_checkpoint_is_deleted_leaves_no_part_of_it(
         with pytest.raises(SystemExit):
             Store().stage("train", {}, build)
     entry = Store().stage("train", {}, forbidden)
-    assert os.listdir(entry) == ["stage.json"]
+    assert sorted(os.listdir(entry)) == ["files.json", "stage.json"]
 
 
 def test_a_stage_is_durable_before_its_name(

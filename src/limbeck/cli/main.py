@@ -17,6 +17,7 @@ import typer
 
 from limbeck.cli import exits
 from limbeck.cli.bench import bench
+from limbeck.cli.cache import cache
 from limbeck.cli.check import check
 from limbeck.cli.demo import demo
 from limbeck.cli.doctor import doctor
@@ -46,6 +47,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "search": Search,
     "report": report,
     "list": list_components,
+    "cache": cache,
     "doctor": doctor,
     "schema": schema,
 }

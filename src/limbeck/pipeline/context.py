@@ -147,8 +147,9 @@ class RunContext:
         """
         if processes.process_index() == 0:
             return self._build(stage, stage.build)
-        entry = self.store.entry(stage.name, stage.key)
-        while not entry.is_dir():
+        key = stage.key
+        # Nor one that is broken, which process 0 makes anew.
+        while not self.store.has(stage.name, key):
             time.sleep(1 / LOOKS_PER_SECOND)
         # Found now: this notes it in the records, as process 0 does.
         return self._build(stage, stage.build)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.core import machine
+from limbeck.core import entries, machine
 from limbeck.core.events import Reporter, silent
 from limbeck.core.files import read_json, write_bytes, write_json
 from limbeck.core.store import STAGE_FILE, Store, lock
@@ -202,15 +202,16 @@ def tell_of_threads(run: RunContext) -> None:
 def tell_of_older_stages(store: Store) -> None:
     """Say that stages of an earlier version lie in the cache: they are left alone, and not used.
 
-    Their keys hold no digest of the code that made them, so nobody can tell what they hold now.
+    They hold no digest of their files, so nobody can tell whether these are as they were written.
     """
     older = 0
     for path in store.folder.glob(f"*/{STAGE_FILE}"):
-        older += "code" not in read_json(path)
+        is_finished = not path.parent.suffix
+        older += is_finished and not (path.parent / entries.FILES).exists()
     if older:
         store.tell_once(
             f"cache: {older} stages of an earlier version of limbeck lie in {store.folder}. They "
-            "are not used, and left as they are; remove them if that version is gone"
+            "are not used, and left as they are; `limbeck cache prune` removes what is old"
         )
 
 
@@ -247,5 +248,9 @@ def install(folder: Path, arm: Arm) -> None:
         os.rename(unfinished, folder / "model")
     elif all(row["holds"] for row in arm.artifact.parity):
         unfinished = folder / "artifact.tmp"
-        shutil.copytree(arm.artifact.folder, unfinished)
+        try:
+            entries.copy_part(arm.artifact.folder, unfinished)
+        except ValueError:
+            shutil.rmtree(unfinished)
+            raise
         os.rename(unfinished, folder / "artifact")

@@ -9,6 +9,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
+from limbeck.core.entries import FILES
 from limbeck.core.files import file_digest, read_json, write_bytes, write_json
 from limbeck.core.store import STAGE_FILE
 from limbeck.models import structure
@@ -27,7 +28,7 @@ LAYERS = "layers.json"
 HISTORY = "history.json"
 
 # Files of a model's stage that are no part of the model.
-BESIDE = (HISTORY, WARNINGS, STAGE_FILE)
+BESIDE = (HISTORY, WARNINGS, STAGE_FILE, FILES)
 
 
 @dataclass(frozen=True)
