@@ -232,3 +232,88 @@ def test_a_script_without_spaces_is_cut_where_the_tokenizer_cuts() -> None:
     found = words_of().row("กรุงเทพ")
     assert "".join(found["words"]) == "กรุงเทพ"
     assert not any(unicodedata.category(word[0]) == "Mn" for word in found["words"])
+
+
+# Windows
+
+
+@pytest.fixture(scope="module")
+def windowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, TextClassification]:
+    folder = tmp_path_factory.mktemp("encoder")
+    name = save_encoder(folder, ["ab", "cd", "ef"], vocabulary=20, width=8, layers=1)
+    text = preprocess(name, TextClassification, [], 12, long_texts="windows")
+    return name, TextClassification(["a", "b"], text)
+
+
+LONG = [
+    {"text": "ab cd", "label": "a"},
+    {"text": "ab cd ef " * 9, "label": "b"},
+    {"text": "ef " * 11, "label": "b"},
+]
+
+
+def test_a_long_text_is_read_in_windows_that_overlap(
+    windowed: tuple[str, TextClassification],
+) -> None:
+    _, task = windowed
+    encoded = task.encode(LONG)
+    assert [len(row.labels) for row in encoded] == [1, 4, 2]
+    assert [row.labels.tolist() for row in encoded] == [[0], [1] * 4, [1, 1]]
+    # Joined again without what each shares with the one before it, they are the whole text.
+    whole = task.input.uncut.encode(LONG[1]["text"]).ids[1:-1]
+    joined: list[int] = []
+    for ids, mask in zip(*encoded[1].inputs.values(), strict=True):
+        own = ids[mask == 1][1:-1].tolist()
+        assert joined == [] or joined[-3:] == own[:3]
+        joined += own[3:] if joined else own
+    assert joined == whole
+    counts = count_tokens(task, LONG, encoded)
+    assert counts.cut_tokens == 0
+    assert counts.cut_note("train") == [
+        "train: 2 of 3 texts are longer than 12 tokens and are read in windows, 6 in all"
+    ]
+    with pytest.raises(ValueError, match="windows are read of single texts"):
+        task.encode([{"text": "ab", "text_b": "cd", "label": "a"}])
+
+
+def test_the_answer_to_a_long_text_is_the_mean_over_its_windows(
+    windowed: tuple[str, TextClassification],
+) -> None:
+    import torch
+
+    from limbeck.artifact.batches import in_batches
+    from limbeck.models.create import create_model
+    from limbeck.training.scoring import score_split
+
+    name, task = windowed
+    model = create_model(name, {}, task, seed=0).eval()
+    encoded = task.encode(LONG)
+
+    def graph(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        with torch.no_grad():
+            given = {key: torch.from_numpy(value) for key, value in inputs.items()}
+            return model(**given).logits.numpy()
+
+    expected = []
+    for row in encoded:
+        of_windows = []
+        for ids, mask in zip(*row.inputs.values(), strict=True):
+            alone = {"input_ids": ids[mask == 1][None], "attention_mask": mask[mask == 1][None]}
+            of_windows.append(graph(alone)[0])
+        expected.append(np.mean(of_windows, 0))
+    scored = score_split(model, encoded, task)
+    np.testing.assert_allclose(scored.logits, expected, atol=1e-5)
+    assert scored.labels.tolist() == [0, 1, 1]
+    assert scored.offsets.tolist() == [0, 1, 2, 3]
+    for batch_size in (1, 3):
+        found = in_batches(graph, encoded, task.padding, batch_size)
+        np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
+
+
+def test_windows_are_refused_where_nothing_is_averaged() -> None:
+    from limbeck.recipe import validate
+
+    keys = "data: {source: rows}, student: {model: any}, train: {long_texts: windows}"
+    with pytest.raises(ValueError, match=r"token-classification` does not answer once a text"):
+        validate.check_task(parse(f"{{task: token-classification, {keys}}}"))
+    validate.check_task(parse(f"{{task: text-classification, {keys}}}"))

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from limbeck.models.running import capture
+from limbeck.models.running import call, capture
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import QuantizedOutput
 from limbeck.tasks import Batch
@@ -41,9 +41,9 @@ def paired_outputs(
     The names come in the order in which the modules run; one that does not run is left out.
     """
     with capture(plain, names) as exact:
-        plain(**batch.inputs)
+        call(plain, batch)
     with capture(quantized, names) as rounded:
-        quantized(**batch.inputs)
+        call(quantized, batch)
     # The hooks have filled the dict in the order of running.
     return {name: (exact[name], rounded[name]) for name in rounded}
 

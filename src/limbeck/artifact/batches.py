@@ -15,6 +15,7 @@ import numpy as np
 
 from limbeck.artifact.runtimes import Graph
 from limbeck.tasks import Encoded, pad
+from limbeck.tasks.packed import averaged
 
 # The root mean square difference, over that of the logits, from which a graph counts as dependent.
 # Static graphs differed by 0, or by the order of float additions (1e-6); dynamic ones by 2e-3.
@@ -45,7 +46,7 @@ def run_batch(
     for row, of_row in zip(encoded, parts, strict=True):
         own = logits[start : start + len(of_row)]
         start += len(of_row)
-        by_row.append(own if row.positions is None else _at(own[0], row.positions))
+        by_row.append(averaged(row, own) if row.positions is None else _at(own[0], row.positions))
     return by_row
 
 

@@ -10,6 +10,9 @@ from limbeck.models.hub import locate, quiet, reading
 from limbeck.models.positions import num_positions
 from limbeck.models.processors import image_settings
 
+# Windows of a long text share a quarter of their length, so that what one cuts another reads whole.
+OVERLAP = 4
+
 
 def preprocess(
     name: str,
@@ -18,12 +21,14 @@ def preprocess(
     max_tokens: int,
     *,
     is_own: bool = False,
+    long_texts: str = "cut",
 ) -> str:
     """The preprocessing of the model `name`: its tokenizer, or how it wants images.
 
     `rows`: the training rows, from which one of our networks takes the size and the moments of
     images. `max_tokens`: where texts are cut, or earlier where the tokenizer says so or the model
-    has fewer positions; `is_own`: the tokenizer alone is the folder's, the model is the user's.
+    has fewer positions; `is_own`: the tokenizer alone is the folder's, the model is the user's;
+    `long_texts`: `cut`, or `windows`, which overlap by a quarter.
 
     Raises ValueError where it cannot be read, or where the model does not read what the task has.
     """
@@ -49,7 +54,8 @@ def preprocess(
     if positions is not None:
         length = min(length, positions)
     # Dialogues, of which the end counts, come with tokenizers that cut from the left.
-    backend.enable_truncation(length, direction=tokenizer.truncation_side)
+    stride = length // OVERLAP if long_texts == "windows" else 0
+    backend.enable_truncation(length, stride=stride, direction=tokenizer.truncation_side)
     # To the longest of a batch, whatever the published file says: a fixed length wastes work.
     backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     return backend.to_str()

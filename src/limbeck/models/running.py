@@ -11,7 +11,7 @@ from limbeck.core.wording import suggest
 from limbeck.models.attention import recorded
 from limbeck.models.taps import OF_ATTENTION, Outputs, Tap
 from limbeck.models.units import by_unit, holds_texts, places_of, shape_tap
-from limbeck.tasks import Batch
+from limbeck.tasks import Batch, apart
 
 
 def run_model(
@@ -33,7 +33,7 @@ def run_model(
         recorded(model, attending) as attention,
         answering_at(model, batch.positions) as is_by_unit,
     ):
-        logits = logits_of(model(**batch.inputs))
+        logits = logits_of(call(model, batch))
     # By tap: several may read one module, each in its own shape.
     inner = {}
     for tap in taps:
@@ -43,8 +43,16 @@ def run_model(
     # A model of several texts a row answers once for each: they are its units already.
     if not is_by_unit and not holds_texts(batch):
         logits = by_unit(logits, batch.positions)
+    if batch.windows:
+        logits = logits.unflatten(0, batch.mask.shape)
     # Losses are computed in float32, whatever the model multiplied in.
     return Outputs(logits.float(), batch.mask, inner, places_of(batch, inner))
+
+
+def call(model: nn.Module, batch: Batch) -> Any:
+    """What a model returns for the inputs of a batch; of windows, for all of them side by side."""
+    # Models of one text a row know no axis of windows.
+    return model(**(apart(batch.inputs) if batch.windows else batch.inputs))
 
 
 def logits_of(result: Any) -> torch.Tensor:

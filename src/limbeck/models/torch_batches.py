@@ -26,6 +26,7 @@ def to_torch(batch: Batch) -> Batch:
         torch.from_numpy(batch.labels),
         torch.from_numpy(batch.mask),
         batch.rows,
+        windows=batch.windows,
     )
 
 

@@ -171,7 +171,9 @@ def check_texts(recipe: Recipe, splits: Splits, checked: Checked) -> None:
     rows = drawn_rows(splits.train, SAMPLE_TEXTS)
     which = "train" if len(rows) == len(splits.train) else f"{SAMPLE_TEXTS:,} rows of train"
     for name in model_names(recipe):
-        text = preprocess(name, task_class, [], recipe.train.max_tokens)
+        text = preprocess(
+            name, task_class, [], recipe.train.max_tokens, long_texts=recipe.train.long_texts
+        )
         task = task_class(splits.labels, text)
         counts = count_tokens(task, rows, task.encode(rows))
         # A task that makes its rows of several has none of these.
@@ -198,11 +200,11 @@ def check_costs(recipe: Recipe, splits: Splits, reading_seconds: float, checked:
     # Imported here, as in `check_models`.
     from limbeck.distillation import binding
     from limbeck.models import pretrained
-    from limbeck.pipeline import context, forecast
+    from limbeck.pipeline import forecast
 
     def tell(event: Event) -> None:
         # Of all that the rehearsed stages tell, only these are the run's own too.
-        kept = (binding.MATCHED, forecast.ESTIMATED, pretrained.MODEL, context.SHORTER)
+        kept = (binding.MATCHED, forecast.ESTIMATED, pretrained.MODEL)
         if isinstance(event, Note) and any(phrase in event.text for phrase in kept):
             checked.lines.append(event.text)
 

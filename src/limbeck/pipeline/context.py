@@ -38,8 +38,6 @@ from limbeck.training.loop import Training
 PACKED_ROWS = 50_000
 # Rows encoded at a time: so many objects stand in memory before they are flat.
 PACKED_CHUNK = 10_000
-# Begins what is told of a model that reads fewer tokens than the recipe asks for.
-SHORTER = "reads a text up to"
 # Beside them, how much of the texts is read.
 COUNTS = "tokens.json"
 # How often a process looks whether process 0 has finished a stage.
@@ -248,8 +246,10 @@ class RunContext:
         if key in self.encodings:
             return self.encodings[key]
         rows: list[Row] = getattr(self.data, split)
-        # Packed files hold one text a row, and an encoder's rows (`AutoModel`) may be pairs.
+        # Packed files hold one text a row, and an encoder's rows (`AutoModel`) may be pairs; a
+        # row of windows is several, too.
         has_one_text = task.auto_model != "AutoModel"
+        has_one_text = has_one_text and self.recipe.train.long_texts == "cut"
         is_packed = len(rows) >= PACKED_ROWS and self.reads_tokens and has_one_text
         if is_packed:
             self.encodings[key], counts = self._packed(split, task)
@@ -332,13 +332,20 @@ class RunContext:
         if own is not None and own.tokenizer:
             name = own.tokenizer
         max_tokens = self.recipe.train.max_tokens
-        text = preprocess(name, self.task_class, labelled, max_tokens, is_own=own is not None)
+        text = preprocess(
+            name,
+            self.task_class,
+            labelled,
+            max_tokens,
+            is_own=own is not None,
+            long_texts=self.recipe.train.long_texts,
+        )
         if self.reads_tokens:
             limit = json.loads(text)["truncation"]["max_length"]
             if limit < max_tokens:
                 self.store.tell_once(
-                    f"model `{name}`: {SHORTER} {limit} tokens, fewer than the {max_tokens} "
-                    "of train.max_tokens"
+                    f"model `{name}`: reads a text up to {limit} tokens, "
+                    f"fewer than the {max_tokens} of train.max_tokens"
                 )
         return self.task_class(labels, self._reading_files(text))
 

@@ -20,6 +20,7 @@ from limbeck.pipeline.arm import Arm
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.steps.speed_references import speed_references
 from limbeck.tasks import collate
+from limbeck.tasks.packed import averaged
 
 # From raw input to decoded answer.
 Answer = Callable[[Any], Any]
@@ -107,7 +108,7 @@ def pytorch_answerer(arm: Arm) -> Answer:
         with torch.inference_mode():
             outputs = run_model(model, batch)
             # An arm's model lies on the CPU, as a verdict is measured there.
-            return task.decode(row, outputs.logits[0].numpy())
+            return task.decode(row, averaged(encoded[0], outputs.logits[0].numpy()))
 
     return answer
 

@@ -26,7 +26,8 @@ MULTILINGUAL = (
 class TokenCounts:
     """Of some rows: `rows`; `cut_rows`, those that were longer than `limit` tokens; `tokens` that
     are read; `cut_tokens` that are not; of the read ones `ordinary`, no special ones, and `unknown`
-    among these. `side`: where a text is cut. `windows`: a longer text is read in several."""
+    among these. `side`: where a text is cut. `windows`: how many longer texts are read in, none
+    where they are cut."""
 
     rows: int = 0
     cut_rows: int = 0
@@ -34,6 +35,7 @@ class TokenCounts:
     cut_tokens: int = 0
     ordinary: int = 0
     unknown: int = 0
+    windows: int = 0
     limit: int = 0
     side: str = "right"
 
@@ -50,6 +52,7 @@ class TokenCounts:
             self.cut_tokens + other.cut_tokens,
             self.ordinary + other.ordinary,
             self.unknown + other.unknown,
+            self.windows + other.windows,
             other.limit,
             other.side,
         )
@@ -58,12 +61,14 @@ class TokenCounts:
         """What was cut of a split; nothing where nothing was."""
         if not self.cut_rows:
             return []
+        longer = (
+            f"{split}: {self.cut_rows:,} of {self.rows:,} texts are longer than {self.limit} tokens"
+        )
+        if self.windows:
+            return [f"{longer} and are read in windows, {self.windows:,} in all"]
         share = self.cut_tokens / (self.tokens + self.cut_tokens)
         end = "end" if self.side == "right" else "beginning"
-        return [
-            f"{split}: {self.cut_rows:,} of {self.rows:,} texts are longer than {self.limit} "
-            f"tokens and lose their {end}, {share:.1%} of all tokens"
-        ]
+        return [f"{longer} and lose their {end}, {share:.1%} of all tokens"]
 
     def unknown_note(self, split: str) -> list[str]:
         """A warning where many tokens are unknown."""
@@ -95,11 +100,14 @@ def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) ->
     ]
     lengths = reader.full_lengths([rows[number] for number in candidates])
     lost = [int(length - read[number]) for number, length in zip(candidates, lengths, strict=True)]
+    num_windows = [len(row.labels) for row in encoded if row.windows and len(row.labels) > 1]
+    lost = [] if num_windows else [each for each in lost if each > 0]
     return TokenCounts(
         rows=len(rows),
-        cut_rows=sum(1 for each in lost if each > 0),
+        cut_rows=len(num_windows) or len(lost),
         tokens=int(sum(read)),
-        cut_tokens=sum(each for each in lost if each > 0),
+        cut_tokens=sum(lost),
+        windows=sum(num_windows),
         ordinary=len(ids) - num_special,
         unknown=int((ids == unknown_id).sum()),
         limit=limit,

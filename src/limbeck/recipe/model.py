@@ -156,7 +156,8 @@ class Train(Stage):
     """How long and how every arm is trained, alike for all.
 
     - `batch_tokens`: tokens a batch, padding included (text); `batch_rows`: rows a batch (images).
-    - `max_tokens`: a longer text is cut.
+    - `max_tokens`: a longer text is cut, or read in overlapping windows of that length, whose
+      answers are averaged (`long_texts`: `cut` or `windows`).
     - `warmup`: the share of the steps in which the learning rate rises.
     - `device`: `auto` is a GPU where there is one (cuda, else mps, else xpu), else the CPU.
     - `dtype`: `auto` is bfloat16 where the hardware multiplies it (on a CPU for texts alone), else
@@ -174,6 +175,7 @@ class Train(Stage):
     max_tokens: int = Field(
         256, ge=8, le=10**6
     )  # two of them are special, and a word may take several
+    long_texts: Literal["cut", "windows"] = "cut"
     warmup: Fraction = 0.1
     weight_decay: float = Field(0.01, ge=0)
     gradient_clip: float = Field(1.0, gt=0)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from limbeck.core import registry, wording
 from limbeck.core.grids import GRIDS
 from limbeck.tasks import SelfSupervised, Task
+from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.likelihood import LIKELIHOODS
 
 if TYPE_CHECKING:  # the models call this module
@@ -175,6 +176,14 @@ def check_task(recipe: "Recipe") -> None:
             ["augment"],
             f"`{recipe.task}` reads no texts, and words are replaced. "
             "For images there is train.augment",
+        )
+    # Words lie in one window or two, and pairs and vectors have no window in common.
+    reads_one_text = issubclass(getattr(task, "input_type", object), TextInput)
+    if recipe.train.long_texts == "windows" and not reads_one_text:
+        raise recipe.mistake(
+            ["train", "long_texts"],
+            f"`{recipe.task}` does not answer once a text, and only such answers are averaged over "
+            "windows. Leave it out",
         )
     _check_names_of_task(recipe, task)
     metric = recipe.verdict.metric if recipe.verdict else None

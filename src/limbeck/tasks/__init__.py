@@ -37,11 +37,13 @@ class Encoded:
     `positions`: (W) the token at which each unit is read, -1 where it was cut off; None where the
     model answers once for the unit. Then a row of several units has inputs (W, T).
     `labels`: (W) or (W, V), as the task's likelihood has them.
+    `windows`: the W units are windows (W, T) of one long text, whose answers are averaged.
     """
 
     inputs: Inputs
     positions: Array | None
     labels: Array
+    windows: bool = False
 
     @property
     def has_tokens(self) -> bool:
@@ -66,6 +68,7 @@ class Batch:
     `mixed`: where each row is a mixture of two, the labels (B, W) of the second and the share, in
     [0, 1], of the first, whose labels are `labels`.
     `view`: the number of the augmented view that the images show.
+    `windows`: as in `Encoded`.
     """
 
     inputs: dict[str, Any]
@@ -75,6 +78,7 @@ class Batch:
     rows: Array
     mixed: tuple[Any, float] | None = None
     view: int = 0
+    windows: bool = False
 
 
 @dataclass(frozen=True)
@@ -317,7 +321,7 @@ def collate(
     if encoded[0].positions is None:
         num_units = np.array([len(row.labels) for row in encoded])
         mask = np.arange(labels.shape[1]) < num_units[:, None]
-        return Batch(inputs, None, labels, mask, rows)
+        return Batch(inputs, None, labels, mask, rows, windows=encoded[0].windows)
     given = [row.positions for row in encoded if row.positions is not None]
     positions = pad(given, -1)
     # -1 is no place to read from; what is read at 0 instead is masked.

@@ -220,6 +220,19 @@ def flat_labels(rows: Sequence[Encoded]) -> Array:
     return np.concatenate([row.labels for row in rows])
 
 
+def labels_of_answers(encoded: Sequence[Encoded]) -> tuple[Array, Array]:
+    """The labels and offsets of a split's answers, as `Scored` has them: a unit each, but one for
+    all windows of a text, whose answers are averaged."""
+    if len(encoded) and encoded[0].windows:
+        return np.concatenate([row.labels[:1] for row in encoded]), np.arange(len(encoded) + 1)
+    return flat_labels(encoded), unit_offsets(encoded)
+
+
+def averaged(row: Encoded, logits: Array) -> Array:
+    """The logits of a row's units (W, V); of the windows of one text their mean (1, V)."""
+    return logits.mean(0, keepdims=True) if row.windows else logits
+
+
 def unit_offsets(encoded: Sequence[Encoded]) -> Array:
     """(N + 1) the first unit of each row in the flat layout of `Scored`."""
     return starts_of(unit_counts(encoded))

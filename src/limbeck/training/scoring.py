@@ -15,7 +15,7 @@ from limbeck.data.batches import evaluation_batches, padded_size
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import device_of, to_device, to_torch
 from limbeck.tasks import Encoded, Scored, SelfSupervised, Task, collate, packed
-from limbeck.tasks.packed import unit_offsets
+from limbeck.tasks.packed import averaged, labels_of_answers
 
 
 def score_split(
@@ -57,11 +57,7 @@ def score_split(
             for row, each, values, mask in zip(rows, chosen, logits, batch.mask, strict=True):
                 answers[row] = kept_of(task, each, masked(values, mask))
     model.train(was_training)
-    return Scored(
-        np.concatenate(answers),
-        packed.flat_labels(encoded),
-        unit_offsets(encoded),
-    )
+    return Scored(np.concatenate(answers), *labels_of_answers(encoded))
 
 
 def kept_of(task: Task, row: Encoded, logits: np.ndarray) -> np.ndarray:
@@ -71,7 +67,7 @@ def kept_of(task: Task, row: Encoded, logits: np.ndarray) -> np.ndarray:
     # Of a vocabulary, all logits of a split would fill the memory: only figures are kept.
     if isinstance(task, SelfSupervised):
         return task.reduce(answers, row.labels)
-    return answers
+    return averaged(row, answers)
 
 
 def masked(logits: np.ndarray, mask: np.ndarray) -> np.ndarray:

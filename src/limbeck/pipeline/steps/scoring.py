@@ -17,8 +17,8 @@ from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.quantizing import activations, prepare, quantization_code
 from limbeck.pipeline.stored_model import StoredModel
 from limbeck.recipe.model import Recipe
-from limbeck.tasks import Scored, Task, packed
-from limbeck.tasks.packed import unit_offsets
+from limbeck.tasks import Scored, Task
+from limbeck.tasks.packed import labels_of_answers
 from limbeck.training.scoring import score_split
 
 # The logits of every unit of the split, in the folder of the stage.
@@ -112,4 +112,4 @@ def score(
     )
     logits = np.load(run.compute(stage) / PREDICTIONS)
     # Labels are those of the data, and need not be kept.
-    return Scored(logits, packed.flat_labels(encoded), unit_offsets(encoded))
+    return Scored(logits, *labels_of_answers(encoded))

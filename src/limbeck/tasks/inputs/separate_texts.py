@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, pad
+from limbeck.tasks import Encoded
 from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of, text_row, texts_of
-from limbeck.tasks.types import Array, Inputs, Names, Rows
+from limbeck.tasks.types import Array, Names, Rows
 
 
 class SeparateTextsInput(TokenizedInput):
@@ -49,15 +49,6 @@ class SeparateTextsInput(TokenizedInput):
             # No positions: the model answers once for each text.
             encoded.append(Encoded(self.together(inputs), None, label))
         return encoded
-
-    def together(self, texts: Sequence[Inputs]) -> Inputs:
-        """(W, T) inputs from those (T) of each text, padded to the longest."""
-        together = {}
-        for name in texts[0]:
-            # The attention mask is filled with 0: padding is not read.
-            filling = self.padding.get(name, 0)
-            together[name] = pad([text[name] for text in texts], filling)
-        return together
 
 
 def single_texts_of(row: Row) -> list[str]:

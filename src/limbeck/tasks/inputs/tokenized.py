@@ -3,6 +3,7 @@ or two texts. Shapes: T tokens.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from limbeck.sources import Row
+from limbeck.tasks import pad
 from limbeck.tasks.types import Inputs, Names, Rows
 
 
@@ -37,6 +39,15 @@ class TokenizedInput(ABC):
     @abstractmethod
     def full_lengths(self, rows: Rows) -> list[int]:
         """How many tokens each row has, special ones included, where nothing is cut."""
+
+    def together(self, texts: Sequence[Inputs]) -> Inputs:
+        """(W, T) inputs from those (T) of each text, padded to the longest."""
+        together = {}
+        for name in texts[0]:
+            # The attention mask is filled with 0: padding is not read.
+            filling = self.padding.get(name, 0)
+            together[name] = pad([text[name] for text in texts], filling)
+        return together
 
     @cached_property
     def padding(self) -> dict[str, int]:
