@@ -1,6 +1,8 @@
 """A recipe's model by name: one of our networks, a `transformers` model by folder or hub id, or
 `timm:NAME`."""
 
+import difflib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ from torch import nn
 
 from limbeck.core import registry, wording
 from limbeck.models import networks, timm_models
-from limbeck.models.hub import locate, quiet, reading
+from limbeck.models.hub import ForeignCode, is_path, is_within_reach, locate, quiet, reading
 from limbeck.models.pretrained import Asked, from_transformers, say_nothing
 
 
@@ -56,8 +58,38 @@ def require(name: str) -> None:
         return
     import transformers
 
-    with reading(name), quiet():
-        transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
+    is_folder = os.path.isdir(locate(name))
+    why = None
+    if not is_folder and is_path(name):
+        why = f"there is no folder {os.path.abspath(os.path.expanduser(name))}"
+    elif not is_folder and not is_within_reach(name):
+        why = "it is not in the hub's cache, and the hub does not answer here"
+    try:
+        if why:
+            raise ValueError(
+                f"model `{name}`: neither a network of ours, nor a model folder, nor a hub id that "
+                f"can be reached: {why}"
+            )
+        with reading(name), quiet():
+            transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
+    except ForeignCode:
+        raise
+    except ValueError as error:
+        if is_folder:
+            raise
+        raise ValueError(f"{error}. {_where_to_get(name)}") from None
+
+
+def _where_to_get(name: str) -> str:
+    """The cure for a model that is not to be had: the nearest network of ours, or a folder."""
+    told = f"Networks of ours: {', '.join(registry.names('networks'))}"
+    near = difflib.get_close_matches(name, registry.names("networks"), n=1)
+    if near:
+        told = f"Did you mean `{near[0]}`? {told}"
+    told = f"{told}. Or name a folder with the model's config.json, weights and tokenizer"
+    if is_path(name):
+        return f"{told}; a relative path is read from the folder that limbeck is started in"
+    return f"{told}: where there is a network, `hf download {name} --local-dir FOLDER` makes one"
 
 
 def network_header(

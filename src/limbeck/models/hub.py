@@ -3,6 +3,9 @@
 import contextlib
 import io
 import os
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,10 @@ from safetensors import SafetensorError
 # The switch of transformers, which its refusals name. It is off at every call: left open, the
 # library asks on the terminal, and "y" on standard input would run what lies in a folder.
 SWITCH = "trust_remote_code"
+
+
+# How long the hub may take to answer. Its own library tries six times, and again for each file.
+SECONDS_TO_ANSWER = 5.0
 
 
 class ForeignCode(ValueError):
@@ -22,6 +29,31 @@ def locate(name: str) -> str:
     path = Path(name).expanduser()
     # Unlike `path.exists`, this is false for a name that is too long.
     return str(path) if os.path.exists(path) else name
+
+
+def is_path(name: str) -> bool:
+    """Whether a model's name can be a path alone: a hub id is NAME or OWNER/NAME."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def is_within_reach(name: str) -> bool:
+    """Whether a hub id is in the hub's cache, or the hub can be asked for it."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    # It gives a mark of its own for a file of which it knows that the hub does not have it.
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return True
+    if constants.HF_HUB_OFFLINE:
+        return False
+    # Whether a proxy can reach it, only the proxy knows.
+    if urllib.request.getproxies():
+        return True
+    hub = urllib.parse.urlsplit(constants.ENDPOINT)
+    try:
+        with socket.create_connection((hub.hostname, hub.port or 443), SECONDS_TO_ANSWER):
+            return True
+    except OSError:
+        return False
 
 
 def first_line(error: Exception) -> str:

@@ -144,11 +144,18 @@ def describe_data(splits: Splits) -> list[str]:
 def check_models(recipe: Recipe, checked: Checked) -> None:
     """Note each model that cannot be had; networks of ours were checked with the components."""
     # Imported here: `check --data-only` needs neither torch nor transformers.
-    from limbeck.models.create import is_network, require
+    from limbeck.models.create import require
 
-    for name in model_names(recipe):
-        if not is_network(name):
-            checked.attempt(partial(require, name))
+    told = set()
+    for path, name in compatibility.named_models(recipe):
+        # Teacher and student may be one model, whose mistake is told once.
+        if name in told:
+            continue
+        told.add(name)
+        try:
+            require(name)
+        except ValueError as error:
+            checked.mistakes.append(str(recipe.mistake(path, str(error))))
 
 
 def model_names(recipe: Recipe) -> list[str]:

@@ -5,6 +5,7 @@ component is created once from its keys, and what only components know is compar
 a rounding is made for, whether a range learns a clipping bound, what a loss reads.
 """
 
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
@@ -93,6 +94,36 @@ def check_component(recipe: Recipe, component: NamedComponent) -> None:
     found = mistake_of(component)
     if found:
         raise recipe.mistake(*found)
+
+
+def named_models(recipe: Recipe) -> Iterator[tuple[list[str], str]]:
+    """(path, name) of each model that is none of our networks."""
+    ours = registry.names("networks")
+    for component in named_components(recipe):
+        if component.family != "networks" or component.name in ours:
+            continue
+        # A student's may be what it is cut from.
+        keys = _keys_at(recipe.dump(), component.path)
+        key = "from" if keys.get("from") == component.name else "model"
+        yield [*component.path, key], component.name
+
+
+def require_models(recipe: Recipe, own: Collection[str] = ()) -> None:
+    """Ask, before any work, for each model by folder or hub id. `own`: names of the user's modules.
+
+    Raises:
+        ValueError: one is not to be had; with its key and the cure.
+    """
+    # Imported here: `check --data-only` needs neither torch nor transformers.
+    from limbeck.models.create import require
+
+    for path, name in named_models(recipe):
+        if name in own:
+            continue
+        try:
+            require(name)
+        except ValueError as error:
+            raise recipe.mistake(path, str(error)) from None
 
 
 def _check_soft_losses(recipe: Recipe) -> None:

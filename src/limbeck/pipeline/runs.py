@@ -61,6 +61,7 @@ def run(
     recipe = compatibility.resolved(recipe)
     require_runtimes(recipe)
     own_models = wrapped(models)
+    compatibility.require_models(recipe, own_models)
     context = RunContext(recipe, Store(tell=tell), own=own_models, rows=rows)
     # The place is opened when it is first asked for: a device that is not here is told now, before
     # the data are read. It also starts the other processes' group, which the next line asks about.
