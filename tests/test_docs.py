@@ -101,10 +101,11 @@ def python_blocks() -> list[str]:
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     whole = "\n".join(line for cell in cells for line in cell.splitlines() if line[:1] not in "%!")
     printed = blocks(ROOT / "README.md", "python") + blocks(ROOT / "docs" / "guide.md", "python")
+    printed += blocks(ROOT / "docs" / "api.md", "python")
     return [*printed, whole]
 
 
-@pytest.mark.parametrize("number", range(3), ids=["readme", "guide", "notebook"])
+@pytest.mark.parametrize("number", range(4), ids=["readme", "guide", "api", "notebook"])
 def test_the_python_that_is_printed_calls_what_there_is(number: int) -> None:
     """Every name of `limbeck` that it uses, with arguments that this takes."""
     used = 0

@@ -41,6 +41,7 @@ GROUND_TESTS = [
     "oracles/test_verdict.py",
     "task_examples.py",
     "test_answers.py",
+    "test_api.py",
     "test_artifact.py",
     "test_evaluate.py",
     "test_ground_floor.py",

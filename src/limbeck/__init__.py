@@ -1,8 +1,8 @@
 """limbeck distils a large teacher and quantizes the student in one training.
 
-It proves what the small model kept. `run(recipe, out)` does the whole of it, and `load(artifact)`
-answers with the result; every stage is also a function of its own module. Nothing heavy is imported
-before it is used: `import limbeck` needs no torch.
+It proves what the small model kept. `run("recipe.yaml")` does the whole of it, and `load(artifact)`
+answers with the result (docs/api.md); every stage is also a function of its own module. Nothing
+heavy is imported before it is used: `import limbeck` needs no torch.
 """
 
 import importlib
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from limbeck.artifact.load import load
     from limbeck.models.user_model import Own
     from limbeck.pipeline.arm import run_arm
-    from limbeck.pipeline.runs import run
+    from limbeck.pipeline.from_python import run
     from limbeck.recipe.reading import parse, read
+    from limbeck.reports.typed import read_report
 
 __version__ = "0.1.0"
-__all__ = ["Own", "load", "parse", "read", "run", "run_arm"]
+__all__ = ["Own", "load", "parse", "read", "read_report", "run", "run_arm"]
 
 # Public name -> its module, which is imported when the name is first asked for.
 _MODULES = {
@@ -24,7 +25,8 @@ _MODULES = {
     "load": "artifact.load",
     "parse": "recipe.reading",
     "read": "recipe.reading",
-    "run": "pipeline.runs",
+    "read_report": "reports.typed",
+    "run": "pipeline.from_python",
     "run_arm": "pipeline.arm",
 }
 
@@ -44,3 +46,8 @@ def __getattr__(name: str) -> Any:
         message = wording.needs_package(f"limbeck.{name}", package)
         raise ModuleNotFoundError(message, name=error.name) from None
     return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    """What is public, imported yet or not."""
+    return sorted([*__all__, "__version__"])

@@ -103,7 +103,7 @@ def labelled_rows(
     path = Path(source)
     is_table = path.suffix.lower() in FORMAT_OF_SUFFIX and format_of(path) != "lines"
     if reading.kind == "words" and not is_table and reading.form is None and path.is_file():
-        for sentence in Conll(source).sentences(path, on_bad_row):
+        for sentence in _columns(source, labels.recipe).sentences(path, on_bad_row):
             yield labels.of(to_row(tuple(sentence["words"])), sentence["tags"], "tag")
         return
     if reading.kind == "image" and (path.is_dir() or path.suffix.lower() in (".zip", ".npz")):
@@ -128,6 +128,20 @@ def _labelled(item: Item, labels: Labels, to_row: Callable[[Any], Row]) -> Row:
         raise ValueError(item.problem)
     column = labels.find(item.others)
     return labels.of(to_row(item.raw), item.others[column], column)
+
+
+def _columns(source: str, recipe: Mapping[str, Any]) -> Conll:
+    """The reader of CoNLL columns, as the recipe set it."""
+    is_conll = recipe.get("source") == "conll"
+    keys = recipe if is_conll else {}
+    return Conll(
+        source,
+        scheme=keys.get("scheme") or "iob2",
+        word_column=keys.get("word_column") or 1,
+        tag_column=keys.get("tag_column"),
+        comments=keys.get("comments"),
+        encoding=keys.get("encoding"),
+    )
 
 
 def _images(path: Path, on_bad_row: OnBadRow) -> Iterator[tuple[Any, Any]]:

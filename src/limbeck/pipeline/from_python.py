@@ -1,0 +1,54 @@
+"""`limbeck.run`: a recipe, or its file, to a report with attributes."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from limbeck.core.events import Reporter, silent
+from limbeck.models.user_model import Own
+from limbeck.pipeline import runs
+from limbeck.recipe.model import Recipe
+from limbeck.recipe.reading import read
+from limbeck.reports.typed import Report
+
+
+def run(
+    recipe: Recipe | str | Path,
+    out: str | Path | None = None,
+    *,
+    name: str | None = None,
+    tell: Reporter = silent,
+    models: Mapping[str, nn.Module | Own] | None = None,
+    rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+) -> Report:
+    """A recipe to a run folder: every arm, the verdict, the report, the artifact.
+
+    Args:
+        recipe: as `limbeck.read` or `parse` gives it, or the path of its file.
+        out: the run folder; for a path left out, runs/ and the recipe's name, as on the command
+            line.
+        name: the report's title; left out, the name of the recipe's file, or "run".
+        tell: is given every event (`limbeck.core.events`), and is called by no other thread.
+        models: the user's own modules, by the name that the recipe gives as `model`.
+        rows: dicts, or a `datasets.Dataset`, by split, for the source `rows`.
+
+    Returns:
+        report.json's content, a dict whose main figures are attributes: `report.verdict.kept`.
+
+    Raises:
+        ValueError: something does not fit together; what, where, and the line to write instead.
+        Held: another run writes to the folder `out`.
+        Interrupted: the process was asked to stop; the same call goes on from there.
+    """
+    title = name or "run"
+    if not isinstance(recipe, Recipe):
+        path = Path(recipe)
+        title = name or path.stem
+        out = out or Path("runs") / path.stem
+        recipe = read(path)
+    if out is None:
+        raise ValueError('out: name the run folder, such as limbeck.run(recipe, "runs/first")')
+    report = runs.run(recipe, out, name=title, tell=tell, models=models, rows=rows)
+    return Report(report)

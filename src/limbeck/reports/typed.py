@@ -1,0 +1,131 @@
+"""report.json with attributes: `report.verdict.kept` beside `report["verdict"]["kept"]`.
+
+The dict is what report.json holds, unchanged; the attributes are read from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from limbeck.core.files import read_json
+from limbeck.core.shell import quoted
+
+Figures = TypeVar("Figures")
+Bounds = list[float]
+
+
+@dataclass(frozen=True)
+class ArmReport:
+    """An arm. `mean`, `ci95`: each metric over the seeds, and its interval. `latency_ms`: p50 and
+    p99 of one row. `agreement`: the share of decisions that are the teacher's."""
+
+    mean: dict[str, float]
+    ci95: dict[str, Bounds]
+    seeds: list[dict[str, Any]]
+    parameters: int
+    bytes: int
+    latency_ms: dict[str, Any]
+    agreement: float | None
+
+
+@dataclass(frozen=True)
+class VerdictReport:
+    """Whether the student is kept, and why not. `drop`: the teacher's metric less the student's.
+    `kd_gain`, `joint_gain`: over their control arms, None where one of the two was not run."""
+
+    kept: bool
+    reasons: list[str]
+    drop: float
+    drop_ci95: Bounds
+    max_drop: float
+    p_noninferior: float
+    speedup: float
+    compression: float
+    kd_gain: float | None
+    kd_gain_ci95: Bounds | None
+    joint_gain: float | None
+    joint_gain_ci95: Bounds | None
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Whether an exported graph decides as the trained model: `flips` of `units` differ."""
+
+    arm: str
+    seed: int
+    runtime: str
+    units: int
+    flips: int
+    agreement: float
+    metric_difference: float
+    holds: bool
+
+
+class Report(dict[str, Any]):
+    """The content of report.json, whose main figures are attributes too."""
+
+    def __repr__(self) -> str:
+        verdict = self.verdict
+        outcome = "no verdict"
+        if verdict:
+            outcome = "KEPT" if verdict.kept else "NOT KEPT"
+        return f"<limbeck report {self.name}: {self.task}, {', '.join(self.arms)}; {outcome}>"
+
+    @property
+    def name(self) -> str:
+        """Its title."""
+        return str(self["name"])
+
+    @property
+    def task(self) -> str:
+        """The task, as a recipe names it."""
+        return str(self["task"])
+
+    @property
+    def metric(self) -> str:
+        """The metric that the verdict is about."""
+        return str(self["metric"]["name"])
+
+    @property
+    def arms(self) -> dict[str, ArmReport]:
+        """The figures of each arm, the teacher's among them, by its name."""
+        return {name: picked(ArmReport, arm) for name, arm in self["arms"].items()}
+
+    @property
+    def verdict(self) -> VerdictReport | None:
+        """What was judged; None for a recipe without a verdict."""
+        verdict = self["verdict"]
+        return picked(VerdictReport, verdict) if verdict else None
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether the student is kept; None without a verdict."""
+        return self.verdict.kept if self.verdict else None
+
+    @property
+    def parity(self) -> list[ParityReport]:
+        """A row for every exported graph."""
+        return [picked(ParityReport, row) for row in self["parity"]]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the run warns of."""
+        return list(self["notes"])
+
+
+def picked(kind: type[Figures], content: Mapping[str, Any]) -> Figures:
+    """The dataclass `kind` from the keys that it names; a key that is not there is None."""
+    values = [content.get(each.name) for each in fields(kind)]  # type: ignore[arg-type]
+    return kind(*values)
+
+
+def read_report(folder: str | Path) -> Report:
+    """The report of a finished run. Raises ValueError where the folder holds none."""
+    path = Path(folder) / "report.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{folder}: no report.json here. `limbeck run RECIPE --out {quoted(Path(folder))}` "
+            "writes one"
+        )
+    return Report(read_json(path))

@@ -1,0 +1,90 @@
+"""What `import limbeck` offers, and the report with attributes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import limbeck
+from limbeck.core.files import write_json
+from limbeck.reports.typed import Report
+
+PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+ARM = {
+    "mean": {"accuracy": 0.9},
+    "ci95": {"accuracy": [0.8, 0.95]},
+    "seeds": [{"seed": 0}],
+    "parameters": 7,
+    "bytes": 11,
+    "latency_ms": {"p50": 1.5},
+    "agreement": None,
+}
+VERDICT = {
+    "kept": False,
+    "reasons": ["slow"],
+    "drop": 0.01,
+    "drop_ci95": [0.0, 0.02],
+    "max_drop": 0.05,
+    "p_noninferior": 0.03,
+    "speedup": 0.5,
+    "compression": 4.0,
+    "kd_gain": None,
+    "kd_gain_ci95": None,
+    "joint_gain": 0.1,
+    "joint_gain_ci95": [0.05, 0.2],
+}
+PARITY = {"arm": "joint", "seed": 3, "runtime": "onnxruntime", "units": 60, "flips": 1}
+CONTENT = {
+    "name": "first",
+    "task": "text-classification",
+    "metric": {"name": "accuracy", "higher_is_better": True},
+    "arms": {"teacher": ARM | {"bytes": 44}, "joint": ARM},
+    "verdict": VERDICT,
+    "parity": [PARITY | {"agreement": 0.98, "metric_difference": 0.01, "holds": True}],
+    "notes": ["warning: few rows"],
+}
+
+
+def test_dir_lists_what_is_public_and_the_page_tells_of_it() -> None:
+    names = dir(limbeck)
+    assert names == sorted({*limbeck.__all__, "__version__"})
+    told = PAGE.read_text()
+    for name in limbeck.__all__:
+        assert re.search(rf"limbeck\.{name}\b", told), name
+    with pytest.raises(AttributeError, match="`limbeck` has no `lod`; it has Own, load"):
+        limbeck.lod  # noqa: B018
+
+
+def test_a_report_has_attributes_and_stays_what_it_was(tmp_path: Path) -> None:
+    write_json(tmp_path / "report.json", CONTENT)
+    report = limbeck.read_report(tmp_path)
+    assert report == CONTENT
+    assert json.loads(json.dumps(report)) == CONTENT
+    assert report.verdict is not None
+    assert (report.kept, report.verdict.kept, report.verdict.reasons) == (False, False, ["slow"])
+    assert (report.verdict.speedup, report.verdict.joint_gain_ci95) == (0.5, [0.05, 0.2])
+    assert (report.task, report.metric, report.notes) == (
+        "text-classification",
+        "accuracy",
+        ["warning: few rows"],
+    )
+    assert (report.arms["joint"].bytes, report.arms["teacher"].bytes) == (11, 44)
+    assert report.arms["joint"].ci95["accuracy"] == [0.8, 0.95]
+    (parity,) = report.parity
+    assert (parity.runtime, parity.seed, parity.flips, parity.holds) == ("onnxruntime", 3, 1, True)
+    assert repr(report) == "<limbeck report first: text-classification, teacher, joint; NOT KEPT>"
+    assert str(report) == repr(report)
+
+
+def test_a_report_without_a_verdict() -> None:
+    report = Report(CONTENT | {"verdict": None})
+    assert (report.verdict, report.kept) == (None, None)
+    assert repr(report).endswith("; no verdict>")
+    kept = Report(CONTENT | {"verdict": VERDICT | {"kept": True}})
+    assert repr(kept).endswith("; KEPT>")
+
+
+def test_a_folder_without_a_report_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no report.json here. `limbeck run RECIPE --out"):
+        limbeck.read_report(tmp_path)

@@ -1,0 +1,51 @@
+"""`limbeck.run` takes the path of a recipe, and gives a report with attributes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch  # noqa: F401  # left out without it: what runs needs it
+
+import limbeck
+from limbeck.pipeline import runs
+from limbeck.recipe.model import Recipe
+
+TEXT = "{task: masked-lm, data: {source: text, path: texts}, student: {model: small}}"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, Path, str]]:
+    """What is asked of the pipeline, which is left out."""
+    asked: list[tuple[Recipe, Path, str]] = []
+
+    def run(recipe: Recipe, out: str | Path, *, name: str, **rest: Any) -> dict[str, Any]:
+        asked.append((recipe, Path(out), name))
+        return {"verdict": None}
+
+    monkeypatch.setattr(runs, "run", run)
+    return asked
+
+
+def test_a_recipe_may_be_a_path(
+    calls: list[tuple[Recipe, Path, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(TEXT)
+    report = limbeck.run("mine.yaml")
+    assert (report.kept, report["verdict"]) == (None, None)
+    limbeck.run(tmp_path / "mine.yaml", "here", name="title")
+    limbeck.run(limbeck.parse(TEXT), "there")
+    assert [(out, name) for _, out, name in calls] == [
+        (Path("runs/mine"), "mine"),
+        (Path("here"), "title"),
+        (Path("there"), "run"),
+    ]
+    assert {recipe.task for recipe, _, _ in calls} == {"masked-lm"}
+
+
+def test_a_recipe_without_a_file_needs_a_folder(calls: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"out: name the run folder, such as limbeck\.run"):
+        limbeck.run(limbeck.parse(TEXT))
+    with pytest.raises(ValueError, match=r"no such recipe"):
+        limbeck.run("nowhere.yaml")
+    assert not calls
