@@ -395,3 +395,11 @@ def test_variables_that_do_not_fit_are_a_mistake_of_a_check(
     path = tmp_path / "recipe.yaml"
     path.write_text(ALONE.replace("ROWS", "50"))
     assert "WORLD_SIZE=2 is set, and RANK is not" in mistake(capsys, "check", path)
+
+
+def test_the_forecast_says_that_the_cache_saves_time() -> None:
+    total = SimpleNamespace(stage="total", seconds=1.0, peak_mb=1.0, disk_mb=1.0)
+    last = check.describe_costs([], total)[-1]
+    assert (
+        "as long as the cache holds none of it: a stage that is there already takes no time" in last
+    )

@@ -17,7 +17,7 @@ from encoders import save_encoder
 
 import limbeck
 from limbeck.cli import catalogue, doctor, exits, main, speed_probe
-from limbeck.core import registry, shell
+from limbeck.core import registry, shell, tables
 from limbeck.core.files import reserve
 from limbeck.core.store import lock
 from limbeck.pipeline import runs
@@ -494,3 +494,21 @@ def test_a_report_of_progress_is_json(
         "epoch",
         "end",
     ]
+
+
+def test_a_component_in_a_family_s_place(capsys: pytest.CaptureFixture[str]) -> None:
+    told = mistake(capsys, "list", "kl")
+    assert "no family `kl`. It is a component: `limbeck list losses kl`" in told
+    assert "Did you mean `losses`?" in mistake(capsys, "list", "loses")
+
+
+def test_a_narrow_terminal_breaks_no_word_of_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    head = ("layer", "weights", "bytes", "ms", "float ms", "nats", "out dB", "overflow")
+    row = ("*.attention.output.dense", "int8", "1,234,567", "0.1234", "0.1234", "1e-03", "40", "0")
+    tables.wide_console().print(tables.table(head, [row], numbers=2))
+    shown = capsys.readouterr().out
+    for word in (*head, *row):
+        assert word in shown

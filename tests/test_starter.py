@@ -294,3 +294,21 @@ def test_a_source_that_is_not_here_is_named(
     )
     with pytest.raises(ValueError, match="looks like `csv`, which this version cannot read"):
         starter.write(tmp_path, tmp_path / "recipe.yaml", None)
+
+
+def test_an_empty_label_is_not_among_the_labels_that_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "train.csv"
+    data.write_text("text,label\n" + "good,pos\nbad,neg\nnothing,\n" * 9)
+    assert call("init", data, "--out", tmp_path / "r.yaml") == 0
+    told = capsys.readouterr()
+    assert "(first rows: neg, pos)" in told.out + told.err + (tmp_path / "r.yaml").read_text()
+
+
+def test_bytes_that_are_not_utf_8_are_told_with_their_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "train.csv"
+    data.write_bytes(b"text,label\ngood,pos\ncaf\xe9,neg\n")
+    assert f"{data}:3: b'\\xe9' is not UTF-8" in mistake(capsys, "init", data)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, get_args, get_origin
 from pydantic_core import to_jsonable_python
 
 from limbeck.core import registry, wording
+from limbeck.core.shell import command
 from limbeck.core.tables import table
 
 if TYPE_CHECKING:
@@ -78,7 +79,13 @@ def families() -> list["RenderableType"]:
 def family(name: str) -> list["RenderableType"]:
     """A family's components with their summaries. Raises ValueError for an unknown family."""
     if name not in registry.FAMILIES:
-        raise ValueError(f"no family `{name}`. {wording.suggest(name, registry.FAMILIES)}")
+        told = f"no family `{name}`. "
+        # Who knows a component's name need not know its family.
+        holding = [each for each in registry.FAMILIES if name in registry.names(each)]
+        if holding:
+            lines = " or ".join(f"`{command('list', each, name)}`" for each in holding)
+            told += f"It is a component: {lines}. "
+        raise ValueError(told + wording.suggest(name, registry.FAMILIES))
     rows = [(each, summary_of(name, each)) for each in registry.names(name)]
     return listing((name, "what it does"), rows)
 

@@ -25,8 +25,10 @@ FACTORS = ("query", "key", "value", "probabilities", "output")
 FACTOR_HEAD = ("attention", "q dB", "k dB", "v dB", "P dB", "out dB")
 
 LEGEND = (
-    "nats lost by that layer's rounding; dB: signal to noise of weights, of the input,",
-    "of the output (against float, what has added up so far); peak: largest value over rms",
+    "nats: by how much rounding that layer moves the answer of a unit (a row, or a tagged word);",
+    "dB: how much larger weights (w), input (in) and output (out) are than what rounding changed",
+    "of them, 20 dB are ten times (the output: against float, what has added up so far);",
+    "peak: the largest value over the root mean square; clipped: values beyond the range",
 )
 
 # Layers, attention modules and changed rows as report.json has them.
@@ -41,16 +43,15 @@ def inspect(folder: RunFolder, as_json: AsJson = False) -> None:
     """
     import json
 
-    from rich.console import Console
-
+    from limbeck.core.tables import wide_console
     from limbeck.studies.inspection import inspect_run
 
     inspected = inspect_run(folder)
     if as_json:
         typer.echo(json.dumps(inspected))
         return
-    # rich would colour numbers, and take the [brackets] of a name for markup.
-    console = Console(highlight=False)
+    console = wide_console()
+    # rich would take the [brackets] of a name for markup.
     for line in lines(inspected):
         console.print(line, markup=False)
 

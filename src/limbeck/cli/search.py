@@ -52,10 +52,9 @@ class Search:
         """Search, and tell what was found. Raises ValueError."""
         import json
 
-        from rich.console import Console
-
         from limbeck.core.console import on_stderr
         from limbeck.core.store import Store
+        from limbeck.core.tables import wide_console
         from limbeck.recipe.reading import read
         from limbeck.studies import report
         from limbeck.studies.budget import check_bits, parse_budget, parse_formats
@@ -72,7 +71,7 @@ class Search:
         if self.as_json:
             typer.echo(json.dumps(found))
             return
-        console = Console(highlight=False)
+        console = wide_console()
         for line in report.lines(found):
             # A line of the block that is broken would be another YAML.
             console.print(line, markup=False, soft_wrap=True)

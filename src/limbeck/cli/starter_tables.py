@@ -76,7 +76,7 @@ def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
     # 3. Why.
     guess.reasons.append(
         f"columns {some(list(records[0]), SHOWN)}: `{text}` is the text, `{label}` the label "
-        f"(first rows: {some(labels, SHOWN)})"
+        f"(first rows: {some([each for each in labels if each], SHOWN)})"
     )
     if len(files) == 1 or train is None:
         guess.reasons.append("one file: validation and test rows are drawn from it")
@@ -221,7 +221,20 @@ def first_lines(path: Path) -> list[str]:
             return list(islice(file, ROWS))
     except UnicodeDecodeError as error:
         value = error.object[error.start : error.end]
-        raise ValueError(f"{path}: {value!r} is not UTF-8. Save the file as UTF-8") from None
+        number = bad_line(path)
+        raise ValueError(
+            f"{path}:{number}: {value!r} is not UTF-8. Save the file as UTF-8"
+        ) from None
+
+
+def bad_line(path: Path) -> int:
+    """The number, from 1, of a file's first line that is not UTF-8."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            # Only bytes that are no UTF-8 are lost on the way to text and back.
+            if line.decode("utf-8", "ignore").encode() != line:
+                return number
+    return 1
 
 
 SOURCE_OF_SUFFIX = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}

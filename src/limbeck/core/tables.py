@@ -5,7 +5,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # rich takes 50 ms to import, and is used where something is shown alone
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
+
+WIDTH = 100  # characters that a table of numbers may take
+
+
+def wide_console() -> "Console":
+    """Where tables of numbers are printed: a narrow terminal breaks their lines, and not, as rich
+    would, the words of each cell."""
+    from rich.console import Console
+
+    # rich would colour numbers.
+    console = Console(highlight=False)
+    console.width = max(console.width, WIDTH)
+    return console
 
 
 def table(

@@ -251,7 +251,10 @@ def describe_costs(costs: Sequence["Cost"], total: "Cost") -> list[str]:
     lines = ["", f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}"]
     lines += [_cost_line(cost.stage, cost) for cost in costs]
     lines.append(_cost_line("total", total))
-    lines.append("(nothing reused; on this machine as busy as it is now)")
+    lines.append(
+        "(as long as the cache holds none of it: a stage that is there already takes no time; "
+        "on this machine as busy as it is now)"
+    )
     return lines
 
 

@@ -93,7 +93,7 @@ def figures(report: Json) -> list[Json]:
             "name": "Speed-up",
             "value": times(verdict.get("speedup")),
             # What was asked is said even where it was not reached: the verdict says that.
-            "detail": f"at least {asked:g}{TIMES} asked" if asked else "over the teacher, p50",
+            "detail": f"at least {asked:g}{TIMES} asked" if asked else "over the teacher, medians",
         },
         {
             "name": "Compression",

@@ -32,7 +32,7 @@ def arm_lines(report: Json) -> list[str]:
     width = max(9, len(metric))
     table = [
         "",
-        f"{'arm':10} {metric:>{width}}   {'95 % interval':17} {'bytes':>12} {'p50 ms':>9}  runtime",
+        f"{'arm':10} {metric:>{width}}   {'95 % interval':17} {'bytes':>12} median ms  runtime",
     ]
     for name, arm in report["arms"].items():
         # A run always measures these two; the page alone reads reports without them.
