@@ -33,6 +33,8 @@ FORMAT_OF_SUFFIX = {
 FORMATS = tuple(dict.fromkeys(FORMAT_OF_SUFFIX.values()))
 # Of one line, so that a file without a line's end cannot fill the memory.
 MOST_CHARACTERS = 1 << 25
+# Of a longer line, what is passed over to find its end: a terabyte of zeros has none.
+MOST_LEFT_OUT = 1 << 28
 # Lines that a quoted field may go on for: behind a quote that is never closed, a file's rows are
 # read again from the next line on.
 MOST_LINES_OF_A_RECORD = 1000
@@ -108,8 +110,14 @@ def numbered_lines(file: BinaryIO, newline: str) -> Iterator[tuple[int, str]]:
     while line := text.readline(MOST_CHARACTERS + 1):
         number += 1
         yield number, line
+        left_out = 0
         while len(line) > MOST_CHARACTERS and not line.endswith("\n"):
             line = text.readline(MOST_CHARACTERS + 1)
+            left_out += len(line)
+            if left_out > MOST_LEFT_OUT:
+                raise ValueError(
+                    f"line {number}: {left_out:,} characters and no end of the line. Is this text?"
+                )
 
 
 class _Joined(io.RawIOBase):

@@ -155,8 +155,11 @@ def refusal(error: OSError) -> str:
         f"The cache is {default_folder()}; LIMBECK_CACHE names another folder, "
         "--out another run folder"
     )
-    # numpy gives no error number for a full disk: "8 requested and 0 written".
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error)
+    # numpy gives no error number for a full disk: "8 requested and 0 written". Where there is a
+    # number it is right.
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or (
+        error.errno is None and "requested and" in str(error)
+    )
     if is_full:
         return (
             f"{place}: no space left on this disk. Free some and give the same command again: "
@@ -166,6 +169,11 @@ def refusal(error: OSError) -> str:
         return (
             f"{place}: may not be written or read ({error.strerror}). "
             f"Choose a folder of your own. {cache}"
+        )
+    if error.errno == errno.EIO:
+        return (
+            f"{place}: the disk failed while it was read or written ({error.strerror}); it is not "
+            f"full. Look at the disk, and give the same command again elsewhere. {cache}"
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return (

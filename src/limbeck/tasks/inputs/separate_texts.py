@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
-from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of, text_row, texts_of
+from limbeck.tasks.inputs.long_texts import full_length
+from limbeck.tasks.inputs.tokenized import (
+    TokenizedInput,
+    inputs_of,
+    single_texts_of,
+    text_row,
+    texts_of,
+)
 from limbeck.tasks.types import Array, Names, Rows
 
 
@@ -29,8 +36,7 @@ class SeparateTextsInput(TokenizedInput):
     def full_lengths(self, rows: Rows) -> list[int]:
         lengths = []
         for row in rows:
-            encodings = self.uncut.encode_batch(single_texts_of(row))
-            lengths.append(sum(map(len, encodings)))
+            lengths.append(sum(full_length(text, self.uncut) for text in single_texts_of(row)))
         return lengths
 
     def encode(
@@ -41,7 +47,7 @@ class SeparateTextsInput(TokenizedInput):
         """Inputs (W, T) of each row, W its number of texts; `labels` (W)."""
         texts_by_row = [single_texts_of(row) for row in rows]
         # All texts in one call, which the tokenizer spreads over the processor's cores.
-        flat = [text for texts in texts_by_row for text in texts]
+        flat = [self.cut(text) for texts in texts_by_row for text in texts]
         encodings = iter(self.tokenizer.encode_batch(flat))
         encoded = []
         for texts, label in zip(texts_by_row, labels, strict=True):
@@ -49,8 +55,3 @@ class SeparateTextsInput(TokenizedInput):
             # No positions: the model answers once for each text.
             encoded.append(Encoded(self.together(inputs), None, label))
         return encoded
-
-
-def single_texts_of(row: Row) -> list[str]:
-    """The one text or the two of a row."""
-    return [row[key] for key in ("text", "text_b") if key in row]

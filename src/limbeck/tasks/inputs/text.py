@@ -13,7 +13,14 @@ import numpy as np
 
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
-from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of, text_row, texts_of
+from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, full_length
+from limbeck.tasks.inputs.tokenized import (
+    TokenizedInput,
+    inputs_of,
+    single_texts_of,
+    text_row,
+    texts_of,
+)
 from limbeck.tasks.types import Array, Names, Rows
 
 
@@ -27,8 +34,16 @@ class TextInput(TokenizedInput):
         return texts_of(row)
 
     def row(self, raw: Any) -> Row:
-        """Raises ValueError for what is no text or pair of texts, and for an empty text."""
-        return text_row(raw)
+        """Raises ValueError for what is no text or pair of texts, for an empty text, and for one of
+        megabytes where all of it would be read in windows."""
+        row = text_row(raw)
+        num_characters = sum(map(len, single_texts_of(row)))
+        if num_characters > MOST_CHARACTERS and self.preprocess and self.reads_windows:
+            raise ValueError(
+                f"a text of {num_characters:,} characters, and at most {MOST_CHARACTERS:,} are "
+                "read in windows. Send it a part at a time"
+            )
+        return row
 
     @property
     def reads_windows(self) -> bool:
@@ -36,8 +51,11 @@ class TextInput(TokenizedInput):
         return bool(self.tokenizer.truncation["stride"])
 
     def full_lengths(self, rows: Rows) -> list[int]:
-        texts = [texts_of(row) for row in rows]
-        return [len(encoding) for encoding in self.uncut.encode_batch(texts)]
+        rows_of_texts = [single_texts_of(row) for row in rows]
+        if all(len(text) <= MOST_CHARACTERS for texts in rows_of_texts for text in texts):
+            encodings = self.uncut.encode_batch([texts_of(row) for row in rows])
+            return [len(encoding) for encoding in encodings]
+        return [sum(full_length(text, self.uncut) for text in texts) for texts in rows_of_texts]
 
     def encode(
         self,
@@ -47,6 +65,8 @@ class TextInput(TokenizedInput):
         """Inputs (T) of each row; `labels` (1) or (1, V)."""
         # In one call, which the tokenizer spreads over the processor's cores.
         texts = [texts_of(row) for row in rows]
+        if not self.reads_windows:
+            texts = [self.cut(given) for given in texts]
         encodings = self.tokenizer.encode_batch(texts)
         encoded = []
         # No positions: the model answers once for a text, not at one of its tokens.

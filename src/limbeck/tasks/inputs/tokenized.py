@@ -12,6 +12,7 @@ import numpy as np
 
 from limbeck.sources import Row
 from limbeck.tasks import pad
+from limbeck.tasks.inputs.long_texts import cut
 from limbeck.tasks.types import Inputs, Names, Rows
 
 
@@ -35,6 +36,12 @@ class TokenizedInput(ABC):
         tokenizer = open_tokenizer(self.preprocess)
         tokenizer.no_truncation()
         return tokenizer
+
+    def cut(self, given: Any) -> Any:
+        """A text, or a pair of texts, without what its tokens cannot be made of: megabytes."""
+        if isinstance(given, str):
+            return cut(given, self.tokenizer, self.uncut)
+        return tuple(cut(text, self.tokenizer, self.uncut) for text in given)
 
     @abstractmethod
     def full_lengths(self, rows: Rows) -> list[int]:
@@ -81,6 +88,11 @@ def texts_of(row: Row) -> Any:
     if "text_b" in row:
         return row["text"], row["text_b"]
     return row["text"]
+
+
+def single_texts_of(row: Row) -> list[str]:
+    """The one text or the two of a row."""
+    return [row[key] for key in ("text", "text_b") if key in row]
 
 
 def text_row(raw: Any) -> Row:

@@ -18,6 +18,7 @@ import numpy as np
 
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
+from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS
 from limbeck.tasks.inputs.scripts import Span, pieces, stretch_pattern, word_pattern
 from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of
 from limbeck.tasks.types import Array, Names, Rows
@@ -37,6 +38,11 @@ class WordsInput(TokenizedInput):
     def row(self, raw: Any) -> Row:
         """A row from a text, or from a list of words. Raises ValueError where there is no word."""
         if isinstance(raw, str):
+            if len(raw) > MOST_CHARACTERS:
+                raise ValueError(
+                    f"a text of {len(raw):,} characters, and at most {MOST_CHARACTERS:,} are "
+                    "tagged at once. Send it a paragraph at a time"
+                )
             spans = self.spans(raw)
             words = [raw[start:end] for start, end in spans]
             row = {"words": words, "text": raw, "spans": spans}
