@@ -44,7 +44,7 @@ import torch
 
 import limbeck
 from limbeck.artifact import manifest
-from limbeck.artifact.manifest import BrokenArtifact
+from limbeck.core import entries
 from limbeck.core.files import file_digest, read_json, write_json
 from limbeck.core.memory import resident_mb
 from limbeck.core.store import Store
@@ -162,7 +162,7 @@ def ask_artifact(expected: list[str]) -> Ask:
     def ask(folder: Path, renewed: bool) -> str:
         try:
             given = answers(folder)
-        except BrokenArtifact:
+        except ValueError:  # a BrokenArtifact is one; so is a runtime that nobody offers
             return "refused"
         if renewed:
             return "another"
@@ -200,13 +200,24 @@ def store_targets(home: Path) -> list[Target]:
             found = Store(folder).stage("training", {"seed": 0}, fill)
         except ValueError:
             return "refused"
+        if renewed:
+            return "another"  # as whoever writes new digests may have it
         now = {path.name: path.read_bytes() for path in sorted(found.iterdir())}
         content = {name for name in whole if name in ("weights.npy", "plan.json")}
         if any(now.get(name) != whole[name] for name in content):
             return "silent"
         return "harmless" if now == before else "made anew"
 
-    return [Target(f"store: {name}", home, f"{entry}/{name}", ask, None) for name in whole]
+    def renew(folder: Path) -> None:
+        (folder / entry / entries.FILES).unlink()
+        entries.seal(folder / entry, entry)
+
+    return [
+        Target(
+            f"store: {name}", home, f"{entry}/{name}", ask, None if name == entries.FILES else renew
+        )
+        for name in whole
+    ]
 
 
 def layer() -> tuple[dict[str, torch.nn.Module], torch.optim.Optimizer]:

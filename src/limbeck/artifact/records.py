@@ -34,7 +34,7 @@ FORMATS = tuple(dict.fromkeys(FORMAT_OF_SUFFIX.values()))
 # Of one line, so that a file without a line's end cannot fill the memory.
 MOST_CHARACTERS = 1 << 25
 # Of a longer line, what is passed over to find its end: a terabyte of zeros has none.
-MOST_LEFT_OUT = 1 << 28
+MOST_LEFT_OUT = 1 << 27
 # Lines that a quoted field may go on for: behind a quote that is never closed, a file's rows are
 # read again from the next line on.
 MOST_LINES_OF_A_RECORD = 1000
