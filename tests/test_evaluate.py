@@ -22,6 +22,7 @@ from limbeck.sources import Row, fail
 from limbeck.tasks import Scored
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
+from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.text_regression import TextRegression
 from limbeck.tasks.token_classification import TokenClassification
 
@@ -156,6 +157,22 @@ def test_scores_are_numbers(tmp_path: Path) -> None:
     # Answers on 0 to 4: 3, 4 and 5 tokens are 1.5, 2 and 2.5; the errors are 0, 1 and 1.
     assert found["metrics"]["root_mean_square_error"] == pytest.approx(np.sqrt(2 / 3))
     assert found["metrics"]["spearman"] == pytest.approx(1)
+
+
+def test_a_long_text_in_windows_is_one_row(tmp_path: Path) -> None:
+    tokenizer = json.loads(tokenizer_text())
+    tokenizer["truncation"]["stride"] = 2
+    task: Any = TextClassification(["a", "b"], json.dumps(tokenizer))
+
+    def graph(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        return np.tile(np.float32([2, -2]), (len(inputs["input_ids"]), 1))
+
+    predictor = written(task, graph, tmp_path, "Ada")
+    (tmp_path / "test.csv").write_text(f"text,label\n{'Ada ' * 40},a\nAda,b\n")
+    rows, labels = rows_of(predictor, tmp_path / "test.csv", "categorical")
+    found = evaluate(predictor, rows, labels.unknown, resamples=20)
+    assert (found["rows"], found["units"], found["metrics"]["accuracy"]) == (2, 2, 0.5)
+    assert predictor.predict_proba([row["text"] for row in rows]).shape == (2, 2)
 
 
 def test_images_are_folders_of_classes_or_an_archive(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from PIL import Image
 from test_artifact import artifact as artifact
 from test_artifact import table_runtime as table_runtime
 
+import limbeck
 from limbeck.artifact import records
-from limbeck.artifact.answers import to_json
+from limbeck.artifact.answers import answer_lines, to_json
 from limbeck.artifact.inputs import Item, Reading, read_items
+from limbeck.artifact.predictor import Predictor
 
 Json = dict[str, Any]
 
@@ -307,6 +309,24 @@ def test_batches_leave_every_line_as_it_is(
     assert sum("error" in each for each in alone) > 20
     for batch in (3, 64):
         assert answers(capsys, artifact, "rows.txt", "--batch", batch, "--threads", 2) == alone
+
+
+def test_a_row_that_the_runtime_refuses_ends_no_stream(artifact: Path) -> None:
+    loaded = limbeck.load(artifact)
+
+    def graph(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        if inputs["input_ids"].shape[1] > 5:
+            raise ValueError("more tokens than positions")
+        return loaded.graph(inputs)
+
+    predictor = Predictor(loaded.task, graph, "table", artifact)
+    texts = ["Ada", "Ada lives in New York", "New York"] * 3
+    items = [Item(number, text, text) for number, text in enumerate(texts, 1)]
+    for batch_size in (1, 4):
+        lines = list(answer_lines(predictor, items, batch_size, one_by_one=True))
+        assert [line["line"] for line in lines] == list(range(1, 10))
+        assert [line.get("label") for line in lines] == ["person", None, "place"] * 3
+        assert lines[1]["error"] == "more tokens than positions"
 
 
 def test_memory_does_not_grow_with_the_lines(tmp_path: Path) -> None:

@@ -73,9 +73,15 @@ def _answered(predictor: Predictor, items: Sequence[Item], batch_size: int) -> l
             rows[place] = row
         except ValueError as error:
             answers[place] = {"error": str(error)}
-    logits = predictor.batch_logits(encoded, batch_size)
-    for (place, row), of_row in zip(rows.items(), logits, strict=True):
-        answers[place] = predictor.task.decode(row, of_row)
+    try:
+        logits = predictor.batch_logits(encoded, batch_size)
+        for (place, row), of_row in zip(rows.items(), logits, strict=True):
+            answers[place] = predictor.task.decode(row, of_row)
+    except ValueError as error:
+        # One row ended its batch: which one, each alone says.
+        if len(items) == 1 and batch_size == 1:
+            return [{"error": str(error)}]
+        return [answer for item in items for answer in _answered(predictor, [item], 1)]
     return answers
 
 

@@ -54,7 +54,8 @@ def evaluate(
     while part := list(islice(remaining, batch_size * SORTED_BATCHES)):
         encoded = [predictor.encoded(row) for row in part]
         logits += predictor.batch_logits(encoded, batch_size)
-        labels += [row.labels for row in encoded]
+        # The windows of a long text have its one label each, and one answer together.
+        labels += [row.labels[:1] if row.windows else row.labels for row in encoded]
         plain += [_without_input(row) for row in part]
     if not logits:
         raise ValueError("no row to evaluate: every one is bad, or there is none")

@@ -36,9 +36,17 @@ class Onnxruntime:
         )
         # ONNX Runtime refuses an input that the graph does not have, such as unused token types.
         names = {argument.name for argument in session.get_inputs()}
+        # Each is an Exception of its own, with nothing above it.
+        state = onnxruntime.capi.onnxruntime_pybind11_state
+        refusals = (state.Fail, state.InvalidArgument, state.RuntimeException)
 
         def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
             known = {name: value for name, value in inputs.items() if name in names}
-            return session.run(None, known)[0]
+            try:
+                return session.run(None, known)[0]
+            except refusals as error:
+                # Such as a text of more tokens than the model has positions.
+                reason = str(error).splitlines()[0]
+                raise ValueError(f"ONNX Runtime cannot run this input: {reason}") from None
 
         return run
