@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from limbeck.artifact.rescore import read_rows, write_rows
 from limbeck.core import registry
 from limbeck.core.store import Store
-from limbeck.data.splits import load_splits
+from limbeck.data.splits import Splits, load_splits
 from limbeck.recipe.model import Data
 from limbeck.sources._images import SUFFIXES, decode, pixels_of
 from limbeck.tasks.image_classification import ImageClassification
@@ -305,3 +305,12 @@ def test_a_damaged_image_is_a_mistake_and_nothing_else() -> None:
 def test_a_suffix_of_every_format_is_known() -> None:
     assert {".png", ".jpg", ".gif", ".bmp", ".tif", ".tiff", ".webp"} <= SUFFIXES
     assert {".pgm", ".ppm", ".pbm", ".jp2", ".j2k"} <= SUFFIXES
+
+
+def test_where_a_file_lies_is_no_part_of_the_data(tmp_path: Path) -> None:
+    found = load_splits(Data(source="image_folder", path=str(mixed(tmp_path))), ImageClassification)
+    moved = {"train": [dict(row) for row in found.train]}
+    for row in moved["train"]:
+        del row["file"]
+    again = Splits(moved["train"], found.validation, found.test, found.labels)
+    assert again.fingerprint("train") == found.fingerprint("train")

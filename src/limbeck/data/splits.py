@@ -77,12 +77,11 @@ class Splits:
         sha = hashlib.sha256(digest(self.labels).encode())
         # By key, not in the order in which a source happened to fill a row.
         for row in rows:
+            # The same pixels from another place are the same data.
+            fields = [(key, row[key]) for key in sorted(row) if key != "file"]
             # How many there are says where the row ends: a key may be left out.
-            sha.update(f"{len(row)} ".encode())
-            for key, value in sorted(row.items()):
-                # The same pixels from another place are the same data.
-                if key == "file":
-                    continue
+            sha.update(f"{len(fields)} ".encode())
+            for key, value in fields:
                 sha.update(field_bytes(key, value))
         return sha.hexdigest()
 
