@@ -89,7 +89,7 @@ def test_data_only_needs_no_torch_and_no_model(
         ("data.dataset=digit", "digits"),
         ("quantize.keep_float=[nonsense.*]", "`nonsense.*` matches no module"),
         ("quantize.activations=uint8-dynamic", "is a convolution"),
-        ("student.depth=0", "the student has no ModuleList of layers"),
+        ("student.depth=0", "Input should be greater than or equal to 1"),
         ("distill.losses.hidden.layers=9", "cannot keep 9 of 3 layers"),
     ],
 )

@@ -198,7 +198,9 @@ def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(
         is_exact = (
             name == "onnxruntime"
         )  # OpenVINO fuses the rounding of one layer into the next, and random weights amplify that
-        assert relative_error(found, expected) < (1e-3 if is_exact else 0.15)
+        # A value at the edge of two levels may fall to either side in a row or two of ONNX Runtime's.
+        assert relative_error(found, expected) < (0.02 if is_exact else 0.15)
+        assert np.median(np.abs(found - expected).max(1)) < (1e-5 if is_exact else 0.15)
         assert (found.argmax(1) != expected.argmax(1)).sum() <= (0 if is_exact else 2)
     ops = optimized_ops(tmp_path / "model.onnx")
     assert not {"Conv", "FusedConv"} & set(ops)

@@ -123,7 +123,9 @@ def head_labels(head_names: Sequence[str], asked: Asked) -> list[str] | None:
 
 def tell_of_head(name: str, asked: Asked, reason: str) -> None:
     """Tell that a head is new. Raises ValueError where nothing will tune it."""
-    if asked.needs_head:
+    # Of a model that is pre-trained the head is new; as a teacher it is only what a student is cut
+    # from.
+    if asked.needs_head and asked.has_labels:
         raise ValueError(
             f"model `{name}`: it is taken as tuned already (epochs: 0), and has no head for this "
             f"data: {reason}. Tune it (epochs: 3), or name its outputs by the data's labels in "

@@ -203,8 +203,13 @@ class Normed(Quantized):
         return self.weight if self.norm is None else self.weight * self.factors()
 
     def rounded_weight(self) -> Tensor:
-        rounded = super().rounded_weight()
-        return rounded if self.norm is None else rounded * self.factors().abs()
+        if self.norm is None:
+            return super().rounded_weight()
+        if torch.is_grad_enabled() or not self.quantizer.is_calibrated:
+            return super().rounded_weight() * self.factors().abs()
+        # To the bit what is exported: a last bit can tip the rounding of what the layer makes.
+        rows = self.codes().flatten(1).view(self.quantizer.groups, -1)
+        return (rows * self.scale().unsqueeze(1)).view_as(self.weight)
 
     def scale(self) -> Tensor:
         scale = super().scale()
