@@ -28,9 +28,11 @@ ROWS = [{"text": text, "label": text.split()[0]} for text in TEXTS * 3]
 DATA: dict[str, Any] = {"train": ROWS, "test": ROWS[:20]}
 
 
-def recipe(teacher: str, student: str, rest: str = "", origin: str = "teacher") -> Recipe:
+def recipe(
+    teacher: str, student: str, rest: str = "", origin: str = "teacher", epochs: int = 0
+) -> Recipe:
     return limbeck.parse(
-        f"task: text-classification\ndata: {{source: rows}}\nteacher: {{model: {teacher}, epochs: 0}}\n"
+        f"task: text-classification\ndata: {{source: rows}}\nteacher: {{model: {teacher}, epochs: {epochs}}}\n"
         f"student: {{from: {origin}, {student}}}\ntrain: {{epochs: 3, threads: 1, dtype: float32, learning_rate: 5.0e-3}}\n{rest}"
     )
 
@@ -41,7 +43,7 @@ def test_a_cut_student_is_the_next_teacher_and_loses_its_words(tmp_path: Path) -
         tmp_path / "encoder", [*TEXTS, "unheard of words"], vocabulary=60, width=32, layers=1
     )
     first = limbeck.run(
-        recipe(encoder, "surgery: prune_width, heads: 1, intermediate: 20"),
+        recipe(encoder, "surgery: prune_width, heads: 1, intermediate: 20", epochs=1),
         tmp_path / "first",
         rows=DATA,
     )
@@ -70,7 +72,7 @@ def test_a_student_is_cut_from_a_model_that_is_not_its_teacher(tmp_path: Path) -
         tmp_path / "other", [*TEXTS, "unheard of words"], vocabulary=70, width=16, layers=3
     )
     rest = "distill: {losses: {kl: {}, hidden: {weight: 0.1}}}\nverdict: {arms: [plain, kd], max_drop: 1}\n"
-    asked = recipe(teacher, "surgery: drop_layers, layers: 2", rest, origin=other)
+    asked = recipe(teacher, "surgery: drop_layers, layers: 2", rest, origin=other, epochs=1)
     found = limbeck.run(asked, tmp_path / "run", rows=DATA)
     assert read_json(tmp_path / "run" / "model" / "config.json")["num_hidden_layers"] == 2
     assert found["arms"]["kd"]["parameters"] < found["arms"]["teacher"]["parameters"]
