@@ -31,7 +31,7 @@ from limbeck.artifact.runtimes import Graph, open_graph
 from limbeck.core import registry
 from limbeck.core.files import file_digest, folder_digest, read_json, write_json
 from limbeck.evaluation.scores import Scored
-from limbeck.exporters import writing
+from limbeck.exporters import onnx_kernels, writing
 from limbeck.exporters.onnx_kernels import check_kernels, optimized_ops
 from limbeck.exporters.requirements import require_exporters, runtimes_of
 from limbeck.models.weights import model_state
@@ -450,8 +450,18 @@ def test_quantized_products_run_in_integer_kernels(
         ("groups", "float8")
     )  # weights alone are stored in few bits
     check_kernels(convert_model(KINDS[kind][0]()), path)
+
+
+def test_a_product_without_an_integer_kernel_is_told(
+    exported: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = exported("bert-static", "onnx")
+    ops = optimized_ops(path)
+    kernel = next(name for name in onnx_kernels.INTEGER_KERNELS if ops[name])
+    fewer = ops - Counter({kernel: 1})
+    monkeypatch.setattr(onnx_kernels, "optimized_ops", lambda _: fewer)
     with pytest.raises(ValueError, match=r"products are quantized, but ONNX Runtime runs only"):
-        check_kernels(convert_model(bert_static()), exported("cnn-static", "onnx"))
+        check_kernels(convert_model(bert_static()), path)
 
 
 @kinds

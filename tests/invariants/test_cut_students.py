@@ -106,7 +106,8 @@ class Stack(nn.Module):
         x = self.words(input_ids)
         for layer in self.layers:
             x = x + layer(x).tanh()
-        return self.head((x * attention_mask.unsqueeze(-1)).mean(1))
+        mask = attention_mask.unsqueeze(-1)
+        return self.head((x * mask).sum(1) / mask.sum(1))
 
 
 def bench(encoder: str, student: str, rows: list[dict[str, Any]], store: Path) -> RunContext:

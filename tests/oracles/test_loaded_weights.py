@@ -84,7 +84,10 @@ def test_a_prefix_that_a_class_with_a_head_writes_is_no_other_name(
         encoder, tmp_path / "other", lambda w: {f"bert.{key}": value for key, value in w.items()}
     )
     model, told = made(folder, task)
-    assert told == ["its head is new, since `classifier.weight` is not among its weights"]
+    line = "its head is new, since `classifier.weight` is not among its weights"
+    assert told == [line]
+    _, told = made(folder, task, needs_head=True)
+    assert told == [f"{line}, and nothing tunes it (epochs: 0)"]
     own = load_file(encoder / "model.safetensors")["embeddings.word_embeddings.weight"]
     assert torch.equal(model.bert.embeddings.word_embeddings.weight, own)
 

@@ -142,6 +142,7 @@ def test_a_cut_answers_as_the_same_model_with_the_parts_silenced(name: str, tmp_
         - sum(each.numel() for each in student.parameters())
         == LAYERS * one + bias
     )
+    student.config.id2label = dict(enumerate(TEXT.labels))
     save_model(
         student, tmp_path, network=None, preprocess_file=TEXT.preprocess_file, text=TEXT.preprocess
     )

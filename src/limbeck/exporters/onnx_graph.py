@@ -1,8 +1,11 @@
 """A converted model to a file of ONNX, by torch.export and onnxscript."""
 
+import contextlib
+import io
 import logging
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 from torch import nn
 
 from limbeck.exporters import onnx_ops
+from limbeck.models.running import logits_of
 
 # What `to_onnx` imports -> how it is installed: the `needs` of an exporter that writes ONNX.
 NEEDS = {
@@ -19,6 +23,12 @@ NEEDS = {
 
 # The first opset with Gelu. `onnx_ops` is written in it, too.
 OPSET = 20
+
+# A line of code in what torch.export says.
+PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+
+# Of the first line of a reason.
+MOST_LETTERS = 200
 
 
 class _Forward(nn.Module):
@@ -31,9 +41,7 @@ class _Forward(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         by_name = dict(zip(self.names, inputs, strict=True))
-        result = self.model(**by_name)
-        # A network of our own returns logits, one of `transformers` an object that holds them.
-        return result if isinstance(result, torch.Tensor) else result.logits
+        return logits_of(self.model(**by_name))
 
 
 def to_onnx(
@@ -52,7 +60,7 @@ def to_onnx(
 
     # It warns that torchvision is absent, at every export.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), tracing(model):
         warnings.simplefilter("ignore")  # the deprecations of torch's own exporter
         program = torch.onnx.export(
             _Forward(model, list(inputs)).eval(),
@@ -73,6 +81,29 @@ def to_onnx(
     optimize_ir(program.model, should_fold=_may_fold)
     program.save(str(path))
     _remove_traces(path)
+
+
+@contextlib.contextmanager
+def tracing(model: nn.Module) -> Iterator[None]:
+    """Turn what torch.export raises, a page with the whole graph, into one sentence with the line.
+
+    Raises ValueError for a model that cannot be traced.
+    """
+    try:
+        # It prints the graphs of the ways that it tried.
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    except RuntimeError as error:
+        cause = error.__cause__ or error
+        text = f"{type(cause).__name__}: {cause}"
+        # By then the line is part of the text alone.
+        places = [f"{file}:{line}" for file, line in PLACE.findall(text) if "/torch/" not in file]
+        where = f" ({places[-1]})" if places else ""
+        raise ValueError(
+            f"export: {type(model).__name__} cannot be traced as a graph for any batch"
+            f"{where}: {text.splitlines()[0][:MOST_LETTERS]}. A branch on values, a length that "
+            "is fixed, or an operation without a translation cannot be exported"
+        ) from None
 
 
 def _free_axes(inputs: dict[str, torch.Tensor]) -> tuple[dict[int, Any], ...]:

@@ -9,6 +9,7 @@ from limbeck.models.create import is_network
 from limbeck.models.hub import locate, quiet, reading
 from limbeck.models.positions import num_positions
 from limbeck.models.processors import image_settings
+from limbeck.models.tokenizers import padding_token, read_tokenizer
 
 # Windows of a long text share a quarter of their length, so that what one cuts another reads whole.
 OVERLAP = 4
@@ -41,12 +42,7 @@ def preprocess(
             f"model `{name}`: this network of ours reads images. "
             "Texts need a `transformers` model, by folder or hub id"
         )
-    import transformers
-
-    with reading(name), quiet():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            locate(name), trust_remote_code=False
-        )
+    tokenizer = read_tokenizer(name)
     # The artifact runs on `tokenizers` alone, so all that is asked of it is written into its file.
     backend = tokenizer.backend_tokenizer
     length = min(max_tokens, tokenizer.model_max_length)
@@ -57,7 +53,8 @@ def preprocess(
     stride = length // OVERLAP if long_texts == "windows" else 0
     backend.enable_truncation(length, stride=stride, direction=tokenizer.truncation_side)
     # To the longest of a batch, whatever the published file says: a fixed length wastes work.
-    backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    pad_id, pad_token = padding_token(tokenizer)
+    backend.enable_padding(pad_id=pad_id, pad_token=pad_token)
     return backend.to_str()
 
 

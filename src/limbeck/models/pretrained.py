@@ -26,6 +26,7 @@ from limbeck.models.heads import (
     why_new,
 )
 from limbeck.models.hub import having, locate, quiet, reading
+from limbeck.models.sentence_modules import check_sentence_modules
 from limbeck.models.weights import WEIGHTS
 from limbeck.tasks import SelfSupervised
 
@@ -47,7 +48,7 @@ class Asked:
 
     task: whose head the model shall have.
     tell: is given a line where something of the model is new, or is read otherwise than it stands.
-    needs_head: whether a new head is refused, because nothing will tune it.
+    needs_head: whether nothing will tune a new head: one for other labels is then refused.
     is_ours: whether limbeck wrote the folder: then the names of its outputs are labels, whatever
         they are called.
     """
@@ -81,8 +82,11 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
 
     make_masks_without_waits()
     task = asked.task
+    if asked.is_headless:
+        check_sentence_modules(name)
     with reading(name), quiet():
         config = transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
+        suit_classification(config, task)
         head_names = names_of(config) if asked.has_labels else []
         matched = head_labels(head_names, asked)
         if asked.has_labels and matched is None:
@@ -99,15 +103,26 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
     reason = why_new(head_names, task.labels) if matched is None else None
     missing = [key for key in found.missing if not in_encoder(key, encoder_prefix(model))]
     # A file without a head mostly has a config without names, which is no reason then.
-    if missing and (reason is None or not are_names(head_names)):
+    is_bare = bool(missing) and (reason is None or not are_names(head_names))
+    if is_bare:
         reason = f"`{missing[0]}` is not among its weights"
     if reason:
-        tell_of_head(name, asked, reason)
+        tell_of_head(name, asked, reason, is_bare=is_bare)
     if matched is None or not asked.has_labels:
         return model
     if matched != head_names:
         asked.tell(f"{MODEL}{name}`: its head's {some(head_names)} are read as {some(matched)}")
     return reorder_head(model, matched, task.labels, encoder_prefix(model))
+
+
+def suit_classification(config: Any, task: Any) -> None:
+    """Let a model that was made to generate answer once: it keeps no keys and values, and knows
+    which of a text's tokens are padding."""
+    settings = config.to_dict()
+    # Encoders have the first key too, where it does nothing.
+    if settings.get("use_cache") and settings.get("pad_token_id") is None:
+        config.use_cache = False
+        config.pad_token_id = task.padding.get("input_ids", 0)
 
 
 def head_labels(head_names: Sequence[str], asked: Asked) -> list[str] | None:
@@ -121,18 +136,29 @@ def head_labels(head_names: Sequence[str], asked: Asked) -> list[str] | None:
     return matched_names(head_names, labels)
 
 
-def tell_of_head(name: str, asked: Asked, reason: str) -> None:
-    """Tell that a head is new. Raises ValueError where nothing will tune it."""
+def tell_of_head(
+    name: str,
+    asked: Asked,
+    reason: str,
+    *,
+    is_bare: bool,
+) -> None:
+    """Tell that a head is new. `is_bare`: the file has none at all.
+
+    Raises ValueError where nothing will tune it and the file has one, for other labels: whoever
+    names it takes it for a tuned model.
+    """
     # Of a model that is pre-trained the head is new; as a teacher it is only what a student is cut
     # from.
-    if asked.needs_head and asked.has_labels:
+    if asked.needs_head and asked.has_labels and not is_bare:
         raise ValueError(
             f"model `{name}`: it is taken as tuned already (epochs: 0), and has no head for this "
             f"data: {reason}. Tune it (epochs: 3), or name its outputs by the data's labels in "
             "config.json (id2label)"
         )
     if not asked.is_ours:
-        asked.tell(f"{MODEL}{name}`: its head is new, since {reason}")
+        untuned = ", and nothing tunes it (epochs: 0)" if asked.needs_head else ""
+        asked.tell(f"{MODEL}{name}`: its head is new, since {reason}{untuned}")
 
 
 def read_weights(
@@ -246,7 +272,9 @@ def fill(
     if not any(name.startswith(POOLER) for name in by_short_name):
         # An `Embedder` was saved without one.
         encoder = [name for name in encoder if not name.startswith((POOLER, prefix + POOLER))]
-    missing = [name for name in encoder if name not in fitting]
+    # Buffers that a class computes for itself (rotary frequencies) lie in no file.
+    trained = dict(model.named_parameters(remove_duplicate=False))
+    missing = [name for name in encoder if name in trained and name not in fitting]
     if missing:
         raise ValueError(
             f"the weights of {type(model).__name__} do not fit {structure.FILE}: `{missing[0]}`"

@@ -1,7 +1,7 @@
 """Run a model on a batch and read its logits, and what taps name inside it."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,8 +56,20 @@ def call(model: nn.Module, batch: Batch) -> Any:
 
 
 def logits_of(result: Any) -> torch.Tensor:
-    """The logits in what a model's call returns: a tensor, or an output object of transformers."""
-    return result if isinstance(result, torch.Tensor) else result.logits
+    """The logits in what a model's call returns.
+
+    That is the tensor itself, or what is called `logits` in a mapping, a dataclass, or an output
+    object of transformers. Raises AttributeError for anything else, a tuple too: its order says
+    nothing.
+    """
+    logits: torch.Tensor
+    if isinstance(result, torch.Tensor):
+        logits = result
+    elif isinstance(result, Mapping) and "logits" in result:
+        logits = result["logits"]
+    else:
+        logits = result.logits
+    return logits
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from limbeck.data.splits import Splits, load_splits
 from limbeck.models import processes
 from limbeck.models.create import create_model, is_network
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.probe import NUM_ROWS, check_answers
 from limbeck.models.user_model import Own
 from limbeck.pipeline import model_reference, own_code
 from limbeck.pipeline.stage import Stage
@@ -378,7 +379,7 @@ class RunContext:
                 called as models are.
         """
         if name not in self.own:
-            return create_model(
+            model = create_model(
                 name,
                 options,
                 task,
@@ -386,6 +387,10 @@ class RunContext:
                 tell=self.store.tell_once,
                 needs_head=needs_head,
             )
+            # Networks of ours are tested.
+            if not is_network(name):
+                check_answers(model, task, task.encode(self.data.train[:NUM_ROWS]), name)
+            return model
         own = self.own[name]
         own.check(task, self.encode("train", task), name)
         return own.create()

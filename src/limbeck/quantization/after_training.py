@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from limbeck.core.events import STEP, Meter, Progress, Reporter, silent
 from limbeck.models.dataflow import Flow
+from limbeck.models.running import logits_of
 from limbeck.quantization.equalizers import Correction, Equalizer
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.fold import NORMS
@@ -183,7 +184,7 @@ def answers(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Tensor:
     was_training = model.training
     output = forward(model.eval())
     model.train(was_training)
-    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    logits = logits_of(output)
     return logits.float()
 
 

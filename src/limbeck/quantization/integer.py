@@ -367,6 +367,9 @@ class IntegerConvolution(Integer):
         super().__init__(source, codes)
         self.convolve = source.convolve
         self.geometry: dict[str, Any] = source.geometry
+        self.kernel_size = source.kernel_size
+        self.stride = source.stride
+        self.dilation = source.dilation
         self.has_codes = source.input is not None
         bias = source.folded_bias().detach()
         if self.has_codes:

@@ -6,9 +6,11 @@ all weights by name.
 """
 
 import fnmatch
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from limbeck.core import registry, wording
@@ -41,7 +43,7 @@ def quantizable_weights(model: nn.Module) -> dict[str, Weight]:
     """
     weights: dict[str, Weight] = {}
     for name, module in model.named_modules():
-        if isinstance(module, QUANTIZABLE):
+        if isinstance(module, QUANTIZABLE) and computes_as_usual(module):
             weights[name] = Weight(name, module, module.weight)
         elif isinstance(module, RECURRENT):
             for key, parameter in module.named_parameters():
@@ -49,6 +51,37 @@ def quantizable_weights(model: nn.Module) -> dict[str, Weight]:
                 if key.startswith("weight_"):
                     weights[f"{name}.{key}"] = Weight(name, module, parameter)
     return weights
+
+
+def computes_as_usual(module: Any) -> bool:
+    """Whether a linear layer, table or convolution computes what torch's own does.
+
+    Its quantized form does that and no more. A subclass may scale a table (BART), shift what is
+    looked up in it, or normalise a kernel before it is used (BiT): such a one stays float.
+    """
+    kind: Any = next(each for each in QUANTIZABLE if isinstance(module, each))
+    if type(module).forward is kind.forward:
+        return True
+    example = example_for(module)
+    try:
+        with torch.no_grad():
+            return torch.equal(module(example), kind.forward(module, example))
+    # A forward that takes something else than its base class.
+    except (TypeError, ValueError, IndexError, RuntimeError, AttributeError, AssertionError):
+        return False
+
+
+def example_for(module: Any) -> Tensor:
+    """Something that a linear layer, table or convolution can read, on its device."""
+    if isinstance(module, nn.Embedding):
+        return torch.arange(2, device=module.weight.device).unsqueeze(0) % module.num_embeddings
+    shape = [1, module.weight.shape[1]]
+    if isinstance(module, CONVOLUTIONS):
+        # Grouped kernels hold a part of the channels; a map is as large as a dilated kernel.
+        sides = [d * k for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        shape = [1, module.in_channels, *sides]
+    values = torch.arange(math.prod(shape), dtype=torch.float32, device=module.weight.device)
+    return values.reshape(shape).sin().to(module.weight.dtype)
 
 
 def chosen_weights(weights: Mapping[str, Weight], pattern: str) -> list[str]:

@@ -95,6 +95,7 @@ def prepare_model(
         Who reads and who makes which tensor, by the names of the float model.
     """
     flow = watch(model, forward)
+    schemes = called(model, flow, schemes)
     range_class = registry.load("ranges", range_name)
     # The places of outputs are found in the float model: names and types change below.
     outputs = output_places(model, flow, schemes, range_class)
@@ -109,6 +110,21 @@ def prepare_model(
     for equalizer in equalizers:
         equalizer.arrange(model, flow)
     return flow
+
+
+def called(
+    model: nn.Module,
+    flow: Flow,
+    schemes: dict[str, Scheme],
+) -> dict[str, Scheme]:
+    """The schemes of weights whose modules ran.
+
+    A weight that is read past its module (`functional.linear(x, self.layer.weight)`, and what
+    `nn.MultiheadAttention` does with its output projection) would lie in the file as integers and
+    be multiplied as floats: it stays float, as it is computed.
+    """
+    weights = quantizable_weights(model)
+    return {name: each for name, each in schemes.items() if flow.calls[weights[name].owner]}
 
 
 def swap_weights(

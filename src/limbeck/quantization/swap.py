@@ -322,6 +322,10 @@ class QuantizedConvolution(Normed):
             "dilation": convolution.dilation,
             "groups": convolution.groups,
         }
+        # For a model that pads by itself, as its kernel wants it (MobileNet with `tf_padding`).
+        self.kernel_size = convolution.kernel_size
+        self.stride = convolution.stride
+        self.dilation = convolution.dilation
 
     def positions(self, x: Tensor) -> Tensor:
         stride = self.geometry["stride"]

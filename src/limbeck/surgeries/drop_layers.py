@@ -58,6 +58,9 @@ class DropLayers:
         """
         student = copy.deepcopy(teacher)
         names = blocks(student)
+        num_passes = passes(student, names)
+        if num_passes > len(names):
+            return Cut(with_fewer_passes(student, self.layers, num_passes, len(names)))
         # Before anything is chosen: it refuses a number of layers that cannot be kept.
         kept = evenly(self.layers, len(names))
         if self.layers < len(names):
@@ -86,8 +89,49 @@ class DropLayers:
         return sorted(most.indices.cpu().tolist())
 
 
+def passes(model: nn.Module, names: Sequence[str]) -> int:
+    """How many layers a forward goes through, `names` those that have weights: ALBERT goes through
+    one of them again and again (Lan et al., 2020, arXiv 1909.11942, section 3.1)."""
+    config = getattr(model, "config", None)
+    if getattr(config, "num_hidden_groups", None) is None:
+        return len(names)
+    return max(len(names), int(getattr(config, "num_hidden_layers", 0)))
+
+
+def with_fewer_passes(
+    student: Any,
+    wanted: int,
+    num_passes: int,
+    num_layers: int,
+) -> nn.Module:
+    """`student`, changed in place to go through its one layer `wanted` times.
+
+    Raises ValueError where it has fewer passes, or several layers that are shared.
+    """
+    # It refuses a number that cannot be kept.
+    evenly(wanted, num_passes)
+    if num_layers > 1 and wanted < num_passes:
+        raise ValueError(
+            f"drop_layers: the {num_passes} passes of {type(student).__name__} share {num_layers} "
+            "layers, so none can be left out"
+        )
+    student.config.num_hidden_layers = wanted
+    return student
+
+
 def check_same_shape(model: nn.Module, names: Sequence[str]) -> None:
-    """Raise ValueError where the layers differ in shape: what one makes, not every other reads."""
+    """Raise ValueError where the layers differ in shape: what one makes, not every other reads.
+
+    So too where a layer's parts lie in several lists side by side (XLM's do), of which one alone
+    would be cut.
+    """
+    around = model.get_submodule(names[0].rpartition(".")[0].rpartition(".")[0])
+    lists = [each for each in around.children() if isinstance(each, nn.ModuleList)]
+    if sum(len(each) == len(names) for each in lists) > 1:
+        raise ValueError(
+            f"drop_layers: the layers of {type(model).__name__} lie in several lists side by side, "
+            "so none can be left out"
+        )
     shapes = set()
     for name in names:
         layer = model.get_submodule(name)
@@ -112,7 +156,24 @@ def keep_layers(
     # A model of transformers; our networks have no config.
     config = getattr(student, "config", None)
     if config is not None:
+        for key in lists_by_layer(config, len(names)):
+            values = getattr(config, key)
+            setattr(config, key, [values[index] for index in kept])
         config.num_hidden_layers = len(kept)
+        # A model that generates finds its keys and values of earlier tokens by a layer's number
+        # among all; to classify it needs none.
+        config.use_cache = False
+
+
+def lists_by_layer(config: Any, num_layers: int) -> list[str]:
+    """The keys of a config that have a value for each layer, such as `layer_types`: which of them
+    attend to neighbours alone."""
+    found = []
+    for key, value in config.to_dict().items():
+        is_by_layer = "layer" in key or key == "attention_window"
+        if is_by_layer and isinstance(value, list) and len(value) == num_layers:
+            found.append(key)
+    return found
 
 
 def influence(
