@@ -26,7 +26,7 @@ from limbeck.data.splits import Splits, load_splits
 from limbeck.pipeline import compatibility
 from limbeck.pipeline.token_counts import count_tokens
 from limbeck.recipe import validate
-from limbeck.recipe.components import mistake_of, named_components
+from limbeck.recipe.components import named_components
 from limbeck.recipe.model import Recipe
 from limbeck.tasks.inputs.tokenized import TokenizedInput
 
@@ -99,7 +99,9 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
 def can_read_data(recipe: Recipe) -> bool:
     """Of a recipe with a mistake: whether only components of the training are wrong."""
     try:
-        wrong = [each.path[0] for each in named_components(recipe) if mistake_of(each)]
+        wrong = [
+            each.path[0] for each in named_components(recipe) if compatibility.mistake_of(each)
+        ]
         validate.check_task(recipe)
     except (ModuleNotFoundError, ValueError):
         return False

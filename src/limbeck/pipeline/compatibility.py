@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from limbeck.core import registry
 from limbeck.recipe import validate
-from limbeck.recipe.components import NamedComponent, mistake_of, named_components
+from limbeck.recipe.components import NamedComponent, key_message, named_components
 from limbeck.recipe.model import Quantize, Recipe
 
 # This file is imported where torch is not installed, by `limbeck check --data-only`.
@@ -124,6 +124,38 @@ def require_models(recipe: Recipe, own: Collection[str] = ()) -> None:
             require(name)
         except ValueError as error:
             raise recipe.mistake(path, str(error)) from None
+
+
+def mistake_of(component: NamedComponent) -> tuple[list[str], str] | None:
+    """(path, message) of why a component cannot be created, with the cure; None where it can."""
+    try:
+        _create(component)
+    except registry.WrongKey as error:
+        return [*component.path, error.key], key_message(component.path, error)
+    except ValueError as error:
+        return component.path, registry.words_of(error)
+    return None
+
+
+def _create(component: NamedComponent) -> None:
+    """Create a component, or only load it where more than its keys is needed.
+
+    Raises:
+        ValueError: it does not exist, or refuses a key.
+    """
+    family, name, options = component.family, component.name, component.options
+    ours = registry.names("networks")
+    if family == "networks" and name not in ours:
+        # A hub id or a folder, which is looked for later; it takes no keys.
+        if options:
+            reason = (
+                f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys"
+            )
+            raise registry.WrongKey(reason, next(iter(options)), [])
+    elif options is None:
+        registry.load(family, name)
+    else:
+        registry.create(family, name, options)
 
 
 def _check_soft_losses(recipe: Recipe) -> None:

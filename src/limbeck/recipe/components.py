@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from limbeck.core import registry
+from limbeck.core.registry import WrongKey
 from limbeck.recipe.model import (
     Augment,
     Data,
@@ -119,38 +119,10 @@ def known_keys(path: Sequence[str]) -> list[str]:
     return [field.alias or name for name, field in fields.items()]
 
 
-def mistake_of(component: NamedComponent) -> tuple[list[str], str] | None:
-    """(path, message) of why a component cannot be created, with the cure; None where it can."""
-    try:
-        _create(component)
-    except registry.WrongKey as error:
-        message = str(error)
-        if error.choices is not None:
-            # Our own keys stand beside the component's: what was meant may be one of them.
-            choices = [*known_keys(component.path), *error.choices]
-            message = str(registry.WrongKey(error.reason, error.key, choices))
-        return [*component.path, error.key], message
-    except ValueError as error:
-        return component.path, registry.words_of(error)
-    return None
-
-
-def _create(component: NamedComponent) -> None:
-    """Create a component, or only load it where more than its keys is needed.
-
-    Raises:
-        ValueError: it does not exist, or refuses a key.
-    """
-    family, name, options = component.family, component.name, component.options
-    ours = registry.names("networks")
-    if family == "networks" and name not in ours:
-        # A hub id or a folder, which is looked for later; it takes no keys.
-        if options:
-            reason = (
-                f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys"
-            )
-            raise registry.WrongKey(reason, next(iter(options)), [])
-    elif options is None:
-        registry.load(family, name)
-    else:
-        registry.create(family, name, options)
+def key_message(path: Sequence[str], error: WrongKey) -> str:
+    """The message for a wrong key of the component at `path`; ours stand beside its own, and one of
+    them may have been meant."""
+    if error.choices is None:
+        return str(error)
+    choices = [*known_keys(path), *error.choices]
+    return str(WrongKey(error.reason, error.key, choices))

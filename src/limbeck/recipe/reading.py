@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from limbeck.core import wording
+from limbeck.core import registry, wording
 from limbeck.core.files import read_at_most, require_file_or_stream
 from limbeck.core.yaml12 import Yaml12Dumper, load
-from limbeck.recipe.components import STAGES, NamedComponent, known_keys, mistake_of
+from limbeck.recipe.components import STAGES, key_message, known_keys
 from limbeck.recipe.model import Data, Recipe
 from limbeck.recipe.origin import Origin, Override
 
@@ -227,10 +227,14 @@ def _mistakes_of_the_data(origin: Origin, content: Any, problems: Sequence[Any])
         return []
     data = Data.model_validate(content["data"])
     try:
-        found = mistake_of(NamedComponent(["data"], "sources", data.source, data.options))
+        registry.create("sources", data.source, data.options)
     except ModuleNotFoundError:  # a plug-in's, which the verb would tell that reads the data
         return []
-    return [origin.locate(*found)] if found else []
+    except registry.WrongKey as error:
+        return [origin.locate(["data", error.key], key_message(["data"], error))]
+    except ValueError as error:
+        return [origin.locate(["data"], registry.words_of(error))]
+    return []
 
 
 def _nearest_keys(path: Sequence[str]) -> str:

@@ -97,7 +97,7 @@ class Rows:
                     if key == "image":
                         row |= image_cells(given[column], decode)
                     else:
-                        labels = Labels(parser, names.get(key))
+                        labels = _Labels(parser, names.get(key))
                         row[key] = cell_value(key, given[column], labels)
             except ValueError as error:
                 # As text: a cell may hold what JSON cannot.
@@ -119,7 +119,7 @@ def _unknown(row: Row) -> Row:
 
 
 @dataclass(frozen=True)
-class Labels:
+class _Labels:
     """How labels are read: by `parser`, or where `names` are given and a label is a whole number,
     as an index into these."""
 
@@ -146,7 +146,7 @@ def is_missing(given: Any) -> bool:
     return isinstance(given, float | np.floating) and bool(np.isnan(given))
 
 
-def cell_value(key: str, given: Any, labels: Labels) -> Any:
+def cell_value(key: str, given: Any, labels: _Labels) -> Any:
     """What a row holds under `key`, from what was given. Raises ValueError."""
     if key == "group":
         return str(given)
