@@ -101,8 +101,9 @@ def test_every_module_has_a_finite_loss_of_0_or_more_in_every_format(
         assert module == "unused" or row["int2"] > 0
 
 
-def test_what_no_output_depends_on_costs_nothing(name: str) -> None:
-    assert set(scores(name, probe(Words))["unused"].values()) == {0.0}
+def test_what_never_runs_is_not_judged(name: str) -> None:
+    """It stays float: nothing says how it would be read."""
+    assert "unused" not in scores(name, probe(Words))
 
 
 @pytest.mark.parametrize("kind", [Words, Pixels])
