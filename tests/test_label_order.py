@@ -23,9 +23,10 @@ print(Tags.find_labels([{"tags": ["O", "B-x", "I-x", "B-01", "I-1", "B-1"]}]))
 def test_the_order_hangs_on_no_hash() -> None:
     orders = set()
     for seed in ("1", "3", "5"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [sys.executable, "-c", SCRIPT]
-        orders.add(subprocess.check_output(command, env=environment, text=True))
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONIOENCODING": "utf-8"}
+        # Through a pipe: an argument would be encoded by the locale.
+        command = [sys.executable, "-"]
+        orders.add(subprocess.check_output(command, env=environment, input=SCRIPT.encode()))
     assert len(orders) == 1
 
 
