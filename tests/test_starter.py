@@ -197,9 +197,8 @@ def test_words_in_columns(tmp_path: Path) -> None:
             "looks like a label",
         ),
         ("broken.jsonl", '{"text": 1\n', "broken.jsonl:1:11: not JSON"),
-        ("list.jsonl", "[1]\n", "list.jsonl:1: not an object"),
-        ("latin.csv", b"text,label\ncaf\xe9,x\n", "is not UTF-8"),
-        ("broken.parquet", "x", "not a readable parquet file"),
+        ("list.jsonl", "[1]\n", "list.jsonl:1: a list, not an object"),
+        ("broken.parquet", "x", "not a Parquet file that can be read"),
         ("train.txt", "a text a line\n", None),
     ],
 )
@@ -309,6 +308,11 @@ def test_an_empty_label_is_not_among_the_labels_that_are_shown(
 def test_bytes_that_are_not_utf_8_are_told_with_their_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Windows-1252 is what such a table most often is; of what is neither the line is named."""
     data = tmp_path / "train.csv"
-    data.write_bytes(b"text,label\ngood,pos\ncaf\xe9,neg\n")
-    assert f"{data}:3: b'\\xe9' is not UTF-8" in mistake(capsys, "init", data)
+    data.write_bytes(b"text,label\ngood,pos\ncaf\xe9,neg\n" * 4)
+    guess = starter.look(data)
+    assert guess.options["encoding"] == "cp1252"
+    assert f"{data}:3:4: not UTF-8, read as Windows-1252" in guess.reasons
+    data.write_bytes(b"text,label\ngood,pos\ncaf\x81,neg\n")
+    assert f"{data}:3:4: b'\\x81,ne' is not UTF-8" in mistake(capsys, "init", data)

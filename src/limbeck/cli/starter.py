@@ -4,34 +4,38 @@ What the data are is guessed from names and from the first rows (`starter_tables
 then reads every row. What was seen stands in the recipe as comments (`starter_recipe`).
 """
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 from limbeck.cli.starter_recipe import Guess, render
-from limbeck.cli.starter_tables import SOURCE_OF_SUFFIX, look_at_table
+from limbeck.cli.starter_tables import look_at_table, source_of
+from limbeck.cli.starter_words import look_at_words
 from limbeck.core import registry
 from limbeck.core.shell import command
 from limbeck.core.wording import some
 from limbeck.recipe.reading import parse
+from limbeck.sources._image_layout import placed
 from limbeck.sources._images import SUFFIXES
+from limbeck.sources._split_files import split_of
+from limbeck.sources._unpacked import bare_name, files_in, is_archive
+from limbeck.sources.conll import SUFFIXES as WORD_SUFFIXES
 
-LINES = 200  # of a file with words in columns that are looked at
 MOST_FILES = 20_000  # of a folder that are looked at: a listing of millions takes minutes
 SHOWN = 5  # classes that a reason names
-SHOWN_TAGS = 6
 SHOWN_FILES = 8
+MOST_TOLD = 40  # files that a line tells
+TAB_LINES = 20
 
 # Pixels a side. Images larger than the first are to be read as squares of the second: a first run
 # should take minutes.
 LARGE_IMAGE = 96
 IMAGE_SIZE = 64
 
-TAG = re.compile("O|[BI]-.+")  # IOB2
 EXPECTED = (
-    "Expected: a .csv, .tsv, .jsonl or .parquet file, or a folder with train, valid and test files "
-    "of one of these; a folder with train.txt and test.txt in CoNLL columns; a folder of images in "
+    "Expected: a .csv, .tsv, .jsonl, .json or .parquet file, or a folder or .zip with train, valid "
+    "and test files of one of these, or of words with tags in CoNLL columns; a folder of images in "
     "folders named by their class; train-images-idx3-ubyte files; or an .npz file with "
     "train_images and train_labels"
 )
@@ -77,28 +81,54 @@ def look(data: Path) -> Guess:
     """What a file or folder holds. Raises ValueError where it is nothing that can be read."""
     if not data.exists():
         raise ValueError(f"{data}: no such file or folder. {EXPECTED}")
-    guess = look_at_file(data) if data.is_file() else look_at_folder(data)
-    if guess is not None:
-        return guess
-    names = [data.name]
+    is_folder = data.is_dir() or is_archive(data)
+    guess = look_at_folder(data) if is_folder else look_at_file(data)
+    if guess is None:
+        names = [data.name]
+        if is_folder:
+            names = [path.name for path in files_in(data)][:SHOWN_FILES]
+        raise ValueError(
+            f"{data}: nothing here that can be read ({', '.join(names) or 'an empty folder'}). "
+            f"{EXPECTED}"
+        )
+    guess.reasons += told_files(guess, data, is_folder=is_folder)
+    return guess
+
+
+def told_files(guess: Guess, data: Path, *, is_folder: bool) -> list[str]:
+    """Which files are read as what, and which are not, in a line each."""
+    read = [f"{file.name} ({split})" for split, files in guess.files.items() for file in files]
+    lines = [f"read: {some(read, MOST_TOLD)}"] if read else []
+    known = {file for files in guess.files.values() for file in files} | set(guess.files_beside)
+    if not is_folder or not read:
+        return lines
+    left = [file.relative_to(data).as_posix() for file in files_in(data) if file not in known]
     if data.is_dir():
-        names = sorted(path.name for path in data.iterdir())[:SHOWN_FILES]
-    raise ValueError(
-        f"{data}: nothing here that can be read ({', '.join(names) or 'an empty folder'}). "
-        f"{EXPECTED}"
-    )
+        left += [f"{path.name}/" for path in sorted(data.iterdir()) if path.is_dir()]
+    return [*lines, f"not read: {some(left, MOST_TOLD)}"] if left else lines
 
 
 def look_at_file(path: Path) -> Guess | None:
-    """A table, an archive of arrays, or an archive of images; None for anything else."""
+    """A table, words in columns, or an archive of arrays; None for anything else."""
     suffix = path.suffix.lower()
-    if suffix in SOURCE_OF_SUFFIX:
-        return look_at_table(path, [path])
+    source = source_of(path)
     if suffix == ".npz":
         return image_guess("npz", path, "an archive of arrays: train_images, train_labels")
-    if suffix == ".zip":
-        return image_guess("image_folder", path, "an archive of images")
-    return None
+    if source in (None, "tsv"):
+        words = look_at_words(path, [path])
+        if words:
+            return words
+    if source:
+        return look_at_table(path, [path])
+    return look_at_table(path, [path], "tsv") if _has_tabs(path) else None
+
+
+def _has_tabs(path: Path) -> bool:
+    """Whether every line of a file of no known kind has as many tabs, at least one."""
+    with open(path, "rb") as file:
+        lines = [line for line in islice(file, TAB_LINES) if line.strip()]
+    counts = {line.count(b"\t") for line in lines}
+    return len(counts) == 1 and 0 not in counts
 
 
 def image_guess(source: str, path: Path, reason: str) -> Guess:
@@ -107,59 +137,79 @@ def image_guess(source: str, path: Path, reason: str) -> Guess:
 
 
 def look_at_folder(folder: Path) -> Guess | None:
-    """IDX, CoNLL columns, images, tables, or the one archive that is there, in this order."""
-    here = sorted(path for path in folder.iterdir() if path.is_file())
+    """IDX, words in columns, images, tables, or the one archive that is there, in this order."""
+    here = files_in(folder)
     if any(path.name.startswith("train-images-idx3-ubyte") for path in here):
         return image_guess("idx", folder, "IDX files, as MNIST has them")
-    if (folder / "train.txt").is_file():
-        return look_at_conll(folder)
-    some_files = islice(folder.rglob("*"), MOST_FILES)
-    images = [path for path in some_files if path.suffix.lower() in SUFFIXES]
-    if images or (folder / "images.zip").is_file():
-        return look_at_images(folder, images)
-    tables = [path for path in here if path.suffix.lower() in SOURCE_OF_SUFFIX]
+    columns = [path for path in here if _may_have_words(path)]
+    words = look_at_words(folder, columns) if columns else None
+    if words:
+        return words
+    names = _images_in(folder, here)
+    if names or (folder / "images.zip").is_file():
+        return look_at_images(folder, names)
+    # Of several kinds of tables the one of train, then that of most files.
+    tables = [path for path in here if source_of(path)]
     if tables:
-        # Of several kinds, the one of most files.
-        suffixes = [path.suffix.lower() for path in tables]
-        kind = max(dict.fromkeys(suffixes), key=suffixes.count)
-        return look_at_table(folder, [path for path in tables if path.suffix.lower() == kind])
-    archives = [path for path in here if path.suffix.lower() == ".npz"]
-    return look_at_file(archives[0]) if len(archives) == 1 else None
-
-
-def look_at_conll(folder: Path) -> Guess:
-    """Words in columns. Raises ValueError for a train.txt whose lines do not end with a tag."""
-    path = folder / "train.txt"
-    rows = []
-    # A guess needs no clean file: `limbeck check` names the bytes that are not UTF-8.
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        for line in islice(file, LINES):
-            if line.strip() and not line.startswith("-DOCSTART-"):
-                rows.append(line.split())
-    if not rows or not all(len(row) > 1 and TAG.fullmatch(row[-1]) for row in rows):
+        sources = [source_of(path) for path in tables]
+        trained = [source_of(path) for path in tables if split_of(path.stem) == "train"]
+        kind = (trained or [max(dict.fromkeys(sources), key=sources.count)])[0]
+        return look_at_table(folder, [path for path in tables if source_of(path) == kind])
+    if columns:
+        if all(_has_tabs(path) for path in columns if path.is_file()):
+            return look_at_table(folder, columns, "tsv")
         raise ValueError(
-            f"{path}: these lines are not words with tags (O, B-TYPE, I-TYPE) in columns. "
+            f"{columns[0]}: these lines are not words with tags (O, B-TYPE, I-TYPE) in columns. "
             f"{EXPECTED}"
         )
-    tags = sorted({row[-1] for row in rows})
-    reason = f"one word a line, its tag in column {len(rows[0])} ({', '.join(tags[:SHOWN_TAGS])})"
-    return Guess("token-classification", "conll", folder, reasons=[reason])
+    archives = [path for path in here if path.suffix.lower() in (".npz", ".zip")]
+    return look(archives[0]) if len(archives) == 1 and folder.is_dir() else None
 
 
-def look_at_images(folder: Path, images: Sequence[Path]) -> Guess:
+def _may_have_words(path: Path) -> bool:
+    """Whether a file's name is one of words in columns."""
+    name = bare_name(path).lower()
+    return path.suffix.lower() not in (".md", ".zip") and (
+        name.endswith(tuple(suffix for suffix in WORD_SUFFIXES if suffix))
+        or ("." not in name and split_of(name) is not None)
+    )
+
+
+def _images_in(folder: Path, here: Sequence[Path]) -> list[str]:
+    """The names of images below a folder or in an archive."""
+    files = here if is_archive(folder) else list(islice(folder.rglob("*"), MOST_FILES))
+    names = [path.relative_to(folder).as_posix() for path in files]
+    return [
+        name
+        for name in sorted(names)
+        if Path(name).suffix.lower() in SUFFIXES and "/." not in f"/{name}"
+    ]
+
+
+def look_at_images(folder: Path, names: Sequence[str]) -> Guess:
     """Images in folders named by their class; large ones are to be read smaller.
 
-    `images`: those that were found; none where they are in an archive.
+    `names`: of the images that were found; none where they are in an archive beside others.
     """
-    if not images:
+    if not names:
         return image_guess("image_folder", folder, "images.zip")
-    classes = sorted({path.parent.name for path in images})
+    images = placed(names)
+    classes = sorted({image.label for image in images if image.label is not None})
     guess = image_guess(
         "image_folder",
         folder,
-        f"{len(images):,} images in {len(classes)} folders ({some(classes, SHOWN)})",
+        f"{len(names):,} images in {len(classes)} folders ({some(classes, SHOWN)})",
     )
-    side = max(image_size(images[0]))
+    counts = Counter(image.split for image in images)
+    told = [f"{count:,} images ({split})" for split, count in counts.items()]
+    guess.reasons.append(f"read: {', '.join(told)}")
+    if len(images) < len(names):
+        guess.reasons.append(f"not read: {len(names) - len(images):,} images beside the splits")
+    if any(image.group for image in images):
+        guess.reasons.append("a folder below a class is a group: drawn splits keep it together")
+    if is_archive(folder):
+        return guess
+    side = max(image_size(folder / names[0]))
     if side > LARGE_IMAGE:
         guess.options["size"] = IMAGE_SIZE
         guess.reasons.append(

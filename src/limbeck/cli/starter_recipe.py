@@ -68,7 +68,7 @@ class Guess:
     """What data look like: the recipe's `task` and `data`.
 
     `options`: keys of the source beside its path. `reasons`: what was seen, told and written as
-    comments.
+    comments. `files`: those of each split that will be read; `files_beside`: what else was read.
     """
 
     task: str
@@ -76,6 +76,8 @@ class Guess:
     path: Path
     options: dict[str, Any] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    files: dict[str, list[Path]] = field(default_factory=dict)
+    files_beside: list[Path] = field(default_factory=list)
 
 
 def render(guess: Guess, model: str | None) -> str:

@@ -1,246 +1,357 @@
-"""What a file with columns looks like: its delimiter, its header, which column is what.
+"""What files with columns look like: delimiter, encoding, header, and which one holds which split.
 
-Guesses are made from the names of the columns and from the first rows alone.
+Guesses are made from the names of the columns and from the first rows alone (`starter_columns`).
 """
 
 import csv
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from limbeck.cli.starter_columns import choose, num_words
 from limbeck.cli.starter_recipe import Guess
+from limbeck.core import registry
 from limbeck.core.wording import some
-from limbeck.sources._table import LABEL, TEXT
+from limbeck.sources import BadRow
+from limbeck.sources._files import Lines
+from limbeck.sources._split_files import find_splits, split_of
+from limbeck.sources._unpacked import bare_name
 
-ROWS = 200  # looked at, of each file
+ROWS = 2000  # looked at, of each file: data are often sorted
 SHOWN = 5  # columns or labels that a reason names
-SEPARATOR = ";"  # between the labels of a row that has several
 DELIMITERS = ",;\t|"
 DELIMITER_LINES = 20  # by which the delimiter is chosen
+WINDOWS = "cp1252"  # what spreadsheets save a table in that is not UTF-8
 LONGEST_NAME = 4  # words; a first line with more in a cell is a sentence, so it names no columns
-
-# The names that a source takes by itself, and those that people use beside them. `tokens` is left
-# out: a column of that name more often holds words to be tagged than a text.
-TEXT_NAMES = (
-    *(name for name in TEXT if name != "tokens"),
-    "tweet",
-    "message",
-    "comment",
-    "body",
-    "query",
-)
-LABEL_NAMES = (*LABEL, "topic", "tag")
+# Names of files that say what the labels 0, 1, ... mean: one a line, or a list in JSON.
+NAME_FILES = ("labels", "label_list", "tags", "classes", "label_names", "tag_names", "categories")
 
 Record = Mapping[str, Any]
-# (the first records, keys of the source that reads them)
-Records = tuple[list[Record], dict[str, Any]]
+SOURCE_OF_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
 
 
-def look_at_table(path: Path, files: Sequence[Path]) -> Guess:
+def source_of(path: Path) -> str | None:
+    """The source of tables that reads a file, by its suffix; None for any other file."""
+    return SOURCE_OF_SUFFIX.get(Path(bare_name(path)).suffix.lower())
+
+
+def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) -> Guess:
     """What files with columns, all of one kind, hold.
 
-    `path`: the file, or the folder that they lie in. Raises ValueError where no column can be the
-    text or the label, or a file cannot be read.
+    `path`: the file, or the folder or archive that they lie in. `source`: that reads them; left
+    out, by their suffix. Raises ValueError where no column can be the text or the label, or a file
+    cannot be read.
     """
-    # 1. Which file is looked at.
-    train = next((file for file in files if file.stem.lower().startswith("train")), None)
-    chosen = train or max(files, key=lambda file: file.stat().st_size)
-    guess = Guess("text-classification", SOURCE_OF_SUFFIX[chosen.suffix.lower()], path)
-    if path.is_dir() and train is None:
-        guess.path = chosen
+    guess = Guess("text-classification", source or str(source_of(files[0])), path)
+    # 1. Which file is which split.
+    suffixes = registry.load("sources", guess.source).suffixes
+    splits = split_files(path, files, suffixes, guess.options)
+    train = splits.get("train") or _most_like_texts(files, guess.source)
+    if "train" not in splits and len(files) > 1:
         guess.reasons.append(
-            f"no train{chosen.suffix} here, so only the largest file is read: {chosen.name}"
+            f"no train{Path(bare_name(train)).suffix} here, so only one file is read: {train.name}"
         )
-
+    if "train" not in splits:
+        guess.path = train
+        splits = {"train": train}
     # 2. Which column is what, and what its values say of the task.
-    records, options = READERS[guess.source](chosen)
-    text, label = choose_columns(records, str(chosen))
-    labels = sorted({str(record[label]) for record in records})
-    if has_several_labels(records, label):
-        guess.task = "multi-label-classification"
-        options["label_separator"] = SEPARATOR
-        guess.reasons.append(f"a row of `{label}` holds several labels")
-    elif are_scores(labels):
-        guess.task = "text-regression"
+    records, options = read_records(train, guess.source)
+    found = choose(records, str(train))
+    guess.task = found.task
+    guess.options |= options | found.options
+    if "encoding" in options:
+        problem = bad_encoding(train)
         guess.reasons.append(
-            f"the values of `{label}` are numbers with fractions: scores, not classes"
+            f"{problem.place if problem else train}: not UTF-8, read as Windows-1252"
         )
-    guess.options = {**options, "text": text, "label": label}
-    second_text = text.replace("1", "2")  # sentence1 and sentence2, question1 and question2
-    if second_text != text and second_text in records[0]:
-        guess.options["text_b"] = second_text
-
-    # 3. Why.
-    guess.reasons.append(
-        f"columns {some(list(records[0]), SHOWN)}: `{text}` is the text, `{label}` the label "
-        f"(first rows: {some([each for each in labels if each], SHOWN)})"
-    )
-    if len(files) == 1 or train is None:
+    if found.reason:
+        guess.reasons.append(found.reason)
+    _add_names(guess, records, train.parent)
+    guess.reasons.append(_columns_told(records, guess.options))
+    # 3. Which other splits can be read as train is.
+    _check_splits(guess, splits, files)
+    if len(splits) == 1 and "split" not in guess.options and "split" not in records[0]:
         guess.reasons.append("one file: validation and test rows are drawn from it")
+    guess.files = files_read(guess, suffixes)
     return guess
 
 
-def has_several_labels(records: Sequence[Record], label: str) -> bool:
-    """Whether a row has several labels: a list, or words with a semicolon between them."""
-    cells = [record[label] for record in records]
-    return any(isinstance(cell, list) or SEPARATOR in str(cell) for cell in cells)
+def split_files(
+    path: Path, files: Sequence[Path], suffixes: Sequence[str], options: dict[str, Any]
+) -> dict[str, Path]:
+    """The first file of each split; none where there is no train.
 
-
-def are_scores(labels: Sequence[str]) -> bool:
-    """Whether labels are numbers, and not all of them whole."""
-    try:
-        return not all(float(label).is_integer() for label in labels)
-    except ValueError:  # a word
-        return False
-
-
-def choose_columns(records: Sequence[Record], place: str) -> tuple[str, str]:
-    """(the column of the text, that of the label).
-
-    They are found by their names; else the text is the column of most words, and the label that of
-    the fewest values. `place`: the file, for messages. Raises ValueError.
+    Where several files could be one split, the largest is named in `options`.
     """
-    if not records:
-        raise ValueError(f"{place}: no row here")
-    columns = list(records[0])
-    column_of = {column.lower().strip(): column for column in columns}
-    texts = [column_of[name] for name in TEXT_NAMES if name in column_of]
-    text = texts[0] if texts else max(columns, key=lambda column: num_words(records, column))
-    labels = [column_of[name] for name in LABEL_NAMES if name in column_of]
-    for label in labels:
-        if label != text:
-            return text, label
-    num_values = {}
-    for column in columns:
-        values = {str(record.get(column, "")) for record in records}
-        # A column of one value says nothing, and one of nearly as many values as rows is an id.
-        if column != text and 2 <= len(values) <= max(2, len(records) // 2):
-            num_values[column] = len(values)
-    if not num_values:
-        raise ValueError(
-            f"{place}: none of the columns {', '.join(columns)} looks like a label "
-            "(two values or more, each in several rows)"
-        )
-    return text, min(num_values, key=lambda column: num_values[column])
+    if len(files) == 1 and not path.is_dir():
+        return {"train": files[0]}
+    given: dict[str, str | None] = {}
+    while True:
+        try:
+            found = find_splits(str(path), suffixes, given)
+        except ValueError as error:
+            named = None
+            for split in ("train", "validation", "test"):
+                if f"with data.{split}" in str(error) and split not in given:
+                    same = [file for file in files if split_of(_stem(file)) == split]
+                    named = (split, max(same, key=_size)) if same else None
+            if named is None:
+                return {}
+            given[named[0]] = named[1].relative_to(path).as_posix()
+            continue
+        options |= {split: name for split, name in given.items() if name}
+        return {split: chosen[0] for split, chosen in found.items()}
 
 
-def num_words(records: Sequence[Record], column: str) -> int:
-    """How many words a column holds."""
-    return sum(len(str(record.get(column, "")).split()) for record in records)
+def files_read(guess: Guess, suffixes: Sequence[str]) -> dict[str, list[Path]]:
+    """The files of each split that the source will read."""
+    given = {name: guess.options.get(name) for name in ("train", "validation", "test")}
+    if guess.source != "conll":
+        given["unlabelled"] = guess.options.get("unlabelled")
+    return find_splits(str(guess.path), suffixes, given)
 
 
-def read_csv(path: Path) -> Records:
-    """The first records; the delimiter is found, and whether the first line names the columns."""
-    lines = first_lines(path)
+def _stem(file: Path) -> str:
+    return Path(bare_name(file)).stem
 
-    def fewest(mark: str) -> int:
-        """How often a mark stands in the line that has fewest of it."""
-        return min((line.count(mark) for line in lines[:DELIMITER_LINES]), default=0)
 
-    # The delimiter stands in every line, a comma of a text only in some.
-    delimiter = max(DELIMITERS, key=fewest)
-    fields = list(csv.reader(io.StringIO("".join(lines)), delimiter=delimiter))
-    records, options = with_header(fields)
-    if delimiter != ",":  # which the source takes by itself
-        options = {"delimiter": delimiter, **options}
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _most_like_texts(files: Sequence[Path], source: str) -> Path:
+    """The largest file whose text has several words a row; the largest where none has."""
+    by_size = sorted(files, key=_size, reverse=True)
+    for file in by_size:
+        try:
+            records, _ = read_records(file, source)
+            text = choose(records, str(file)).options.get("text")
+        except ValueError:
+            continue
+        if text is None or num_words(records, text) >= 2 * len(records):
+            return file
+    return by_size[0]
+
+
+def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
+    """Which column is what, with the first labels."""
+    columns = some(list(records[0]), SHOWN)
+    if "words" in options:
+        return f"columns {columns}"
+    if "label" not in options:
+        return f"columns {columns}: `{options['text']}` is the text"
+    label = options["label"]
+    labels = sorted({str(record.get(label)) for record in records} - {"", "None"})
+    second = f" and `{options['text_b']}` are the texts" if "text_b" in options else " is the text"
+    return (
+        f"columns {columns}: `{options['text']}`{second}, `{label}` the label "
+        f"(first rows: {some(labels, SHOWN)})"
+    )
+
+
+def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) -> None:
+    """Give those splits another file, or none, that cannot be read as train is."""
+    if not _is_readable(splits.get("test"), guess):
+        test = splits.pop("test", None)
+        labelled = [
+            file
+            for file in files
+            if file != test and split_of(_stem(file)) == "test" and _is_readable(file, guess)
+        ]
+        if test and labelled:
+            splits["test"] = labelled[0]
+        elif test and "validation" in splits and _is_readable(splits["validation"], guess):
+            splits["test"] = splits.pop("validation")
+        elif test and _is_readable(test, guess, labelled=False):
+            splits["unlabelled"] = test
+            guess.options["unlabelled"] = test.name
+        elif test:
+            guess.path = splits["train"]
+            splits_read = {"train": splits["train"]}
+            splits.clear()
+            splits.update(splits_read)
+        if test:
+            guess.reasons.append(f"{test.name} has no labels: it is not the test split")
+        if "test" in splits:
+            guess.options["test"] = splits["test"].name
+    validation = splits.get("validation")
+    if validation and not _is_readable(validation, guess):
+        guess.reasons.append(f"{validation.name} has other columns, or no labels")
+        del splits["validation"]
+        guess.path = splits["train"]
+        for key in ("test", "train", "unlabelled"):
+            guess.options.pop(key, None)
+        for split in [split for split in splits if split != "train"]:
+            del splits[split]
+
+
+def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> bool:
+    """Whether the first rows of a file can be read by the keys of a guess; True for no file."""
+    if file is None:
+        return True
+    keys = ("train", "validation", "test", "unlabelled", "path")
+    options = {key: value for key, value in guess.options.items() if key not in keys}
+    if not labelled:
+        options = {key: value for key, value in options.items() if "label" not in key}
+    source = registry.create("sources", guess.source, {**options, "path": str(file)})
+    try:
+        columns = [
+            options[key] for key in ("text", "text_b", "words", "tags", "label") if key in options
+        ]
+        columns += options.get("label_columns", [])
+        rows = list(islice(source.records(file, columns, _ignore), ROWS))
+        wide = set(columns) <= set(source.header(file))
+    except (ValueError, KeyError):
+        return False
+    if not wide or not rows:
+        return False
+    if not labelled or "label" not in options:
+        return True
+    # -1 is how labels are told that are kept secret.
+    labels = {str(record.get(options["label"])).strip() for _, record in rows}
+    return bool(labels - {"", "-1", "None", "nan"})
+
+
+def _ignore(row: BadRow) -> None:
+    """A guess needs no clean file: `limbeck check` tells what is wrong."""
+
+
+def _add_names(guess: Guess, records: Sequence[Record], folder: Path) -> None:
+    """What the numbers mean by which tags are written. Raises ValueError where nothing says so."""
+    if guess.task != "token-classification":
+        return
+    tags = guess.options["tags"]
+    numbers = {str(tag) for record in records for tag in record.get(tags) or []}
+    if not all(number.isdecimal() for number in numbers):
+        return
+    for name in NAME_FILES:
+        for suffix in (".txt", ".json"):
+            file = folder / f"{name}{suffix}"
+            if file.is_file():
+                text = file.read_text(encoding="utf-8-sig")
+                names = json.loads(text) if suffix == ".json" else text.split()
+                guess.options["label_names"] = [str(name) for name in names]
+                guess.reasons.append(f"{file.name} says what the numbers of `{tags}` mean")
+                guess.files_beside.append(file)
+                return
+    raise ValueError(
+        f"{guess.path}: the tags of `{tags}` are numbers, and nothing says what they mean. Write "
+        f"their names to {folder / 'labels.txt'}, one a line"
+    )
+
+
+def read_records(path: Path, source: str) -> tuple[list[Record], dict[str, Any]]:
+    """(the first records of a file, the keys of the source that reads them).
+
+    Raises ValueError for a file that cannot be read.
+    """
+    options = _csv_options(path, source) if source in ("csv", "tsv") else {}
+    reader = registry.create("sources", source, {**options, "path": str(path)})
+    header = reader.header(path)
+    if not header:
+        raise ValueError(f"{path}: no row here")
+    records = [record for _, record in islice(reader.records(path, header, _ignore), ROWS)]
     return records, options
 
 
-def read_tsv(path: Path) -> Records:
-    """The first records of lines that are split at tabs, without quoting."""
-    return with_header([line.rstrip("\r\n").split("\t") for line in first_lines(path)])
+def _csv_options(path: Path, source: str) -> dict[str, Any]:
+    """Encoding, delimiter and columns of a table, where they are not the usual ones.
+
+    Raises ValueError for bytes that are neither UTF-8 nor Windows-1252.
+    """
+    options: dict[str, Any] = {}
+    problem = bad_encoding(path)
+    if problem:
+        if bad_encoding(path, WINDOWS):
+            raise problem
+        options["encoding"] = WINDOWS
+    lines = list(islice(Lines(path, options.get("encoding")), DELIMITER_LINES))
+    lines = [line for line in lines if line.strip()]
+    marks = "\t" if source == "tsv" else DELIMITERS
+    # A tsv has no quotes; in a csv a field may hold the mark, or go on in the next line.
+    rows_by = {mark: _split(lines, mark, is_quoted=source == "csv") for mark in marks}
+
+    def likely(mark: str) -> tuple[bool, bool, int]:
+        """The delimiter stands in every line, equally often; a comma of a text only in some."""
+        rows = rows_by[mark]
+        widths = {len(row) for row in rows}
+        names = {cell.strip().lower() for cell in rows[0]} if rows else set()
+        fewest = min(widths, default=0)
+        return len(widths) == 1 and fewest > 1, bool(names & KNOWN), fewest
+
+    delimiter = max(marks, key=likely)
+    if delimiter not in (",", "\t") or (source == "csv" and delimiter == "\t"):
+        options["delimiter"] = delimiter
+    names = _names_of_columns(rows_by[delimiter])
+    if names:
+        options["columns"] = names
+    return options
 
 
-def with_header(rows: Sequence[Sequence[str]]) -> Records:
-    """Records of rows of cells; the key `columns` where the first line does not name them."""
+def bad_encoding(path: Path, encoding: str | None = None) -> BadRow | None:
+    """The first line of a file that is not of the encoding; None where all are."""
+    lines = Lines(path, encoding)
+    for _ in lines:
+        if lines.problem and " is not " in lines.problem.problem:
+            return lines.problem
+    return None
+
+
+def _split(lines: Sequence[str], mark: str, *, is_quoted: bool) -> list[list[str]]:
+    """The cells of the first records; the last one, which may be cut off, is left out."""
+    if not is_quoted:
+        return [line.rstrip("\r\n").split(mark) for line in lines]
+    rows = [row for row in csv.reader(lines, delimiter=mark) if row]
+    return rows[:-1] if len(rows) > 2 else rows
+
+
+def _names_of_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Names for columns that the first line does not name; none where it does."""
     if not rows:
-        return [], {}
-    first = rows[0]
-    if any(is_value(cell) for cell in first):
-        names = [f"column_{number}" for number in range(1, len(first) + 1)]
-        options: dict[str, Any] = {"columns": names}
-    else:
-        names = list(first)
-        options = {}
-        rows = rows[1:]
-    # A row of another length is for `limbeck check` to tell.
-    records = [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names)]
-    return [*records], options
+        return []
+    first = [cell.strip().strip('"') for cell in rows[0]]
+    known = {cell.lower() for cell in first} & KNOWN
+    # A cell that comes again below is a value, as `ham` in a column of labels.
+    below = [row for row in rows[1:] if len(row) == len(first)]
+    comes_again = any(
+        cell and sum(row[number].strip().strip('"') == cell for row in below) > 1
+        for number, cell in enumerate(first)
+    )
+    named = [cell for cell in first if cell]
+    are_values = not named or any(is_value(cell) for cell in named)
+    if not comes_again and (known or not are_values):
+        return []
+    if known and not any(len(cell.split()) > LONGEST_NAME for cell in first):
+        return []
+    return [f"column_{number}" for number in range(1, len(first) + 1)]
 
 
 def is_value(cell: str) -> bool:
-    """Whether a cell of the first line is no name of a column: a sentence, a number, nothing."""
+    """Whether a cell of the first line is no name of a column: a sentence, or a number."""
     is_number = cell.strip().lstrip("-").replace(".", "", 1).isdigit()
-    return len(cell.split()) > LONGEST_NAME or not cell.strip() or is_number
+    return len(cell.split()) > LONGEST_NAME or is_number
 
 
-def read_jsonl(path: Path) -> Records:
-    """The first records of one object a line. Raises ValueError for a line that is none."""
-    records: list[Record] = []
-    for number, line in enumerate(first_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            content = json.loads(line.rstrip())
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}:{number}:{error.colno}: not JSON: {error.msg}. Write one object a line"
-            ) from None
-        if not isinstance(content, dict):
-            raise ValueError(
-                f"{path}:{number}: not an object. Write {{...}} with the columns as keys"
-            )
-        records.append(content)
-    return records, {}
-
-
-def read_parquet(path: Path) -> Records:
-    """The first records. Raises ValueError where pyarrow is not installed or refuses the file."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise ValueError(
-            f"{path}: pyarrow, which reads parquet files, is not installed. pip install pyarrow"
-        ) from None
-    try:
-        batch = next(parquet.ParquetFile(path).iter_batches(ROWS))
-    except (pyarrow.ArrowException, OSError, StopIteration) as error:
-        raise ValueError(f"{path}: not a readable parquet file: {error}") from None
-    return batch.to_pylist(), {}
-
-
-def first_lines(path: Path) -> list[str]:
-    """At most ROWS lines, with their ends. Raises ValueError for bytes that are not UTF-8."""
-    try:
-        # Line ends as they are: a field in quotes may hold some.
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return list(islice(file, ROWS))
-    except UnicodeDecodeError as error:
-        value = error.object[error.start : error.end]
-        number = bad_line(path)
-        raise ValueError(
-            f"{path}:{number}: {value!r} is not UTF-8. Save the file as UTF-8"
-        ) from None
-
-
-def bad_line(path: Path) -> int:
-    """The number, from 1, of a file's first line that is not UTF-8."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            # Only bytes that are no UTF-8 are lost on the way to text and back.
-            if line.decode("utf-8", "ignore").encode() != line:
-                return number
-    return 1
-
-
-SOURCE_OF_SUFFIX = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
-READERS: dict[str, Callable[[Path], Records]] = {
-    "csv": read_csv,
-    "tsv": read_tsv,
-    "jsonl": read_jsonl,
-    "parquet": read_parquet,
+# Names by which a first line is a header for sure.
+KNOWN = {
+    "text",
+    "label",
+    "sentence",
+    "sentence1",
+    "id",
+    "index",
+    "category",
+    "tweet",
+    "v1",
+    "target",
 }

@@ -1,0 +1,280 @@
+"""Which column of a table is what, by its name and by what the first rows hold."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from limbeck.sources._cells import word_columns
+from limbeck.sources._labels import WHOLE
+from limbeck.sources._split_files import split_of
+from limbeck.sources._table import LABEL, TEXT
+from limbeck.sources._tags import scheme_of
+
+Record = Mapping[str, Any]
+
+# The names that a source takes by itself, and those that people use beside them. `tokens` is left
+# out: a column of that name more often holds words to be tagged than a text.
+TEXT_NAMES = (
+    *(name for name in TEXT if name != "tokens"),
+    *(
+        "tweet",
+        "message",
+        "comment",
+        "comment_text",
+        "body",
+        "query",
+        "description",
+        "sms",
+        "title",
+    ),
+)
+# First and second text of a pair, in the words of GLUE, SNLI, SICK, STS and others.
+PAIRS = (
+    *(("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("sentence_a", "sentence_b")),
+    *(("sent_a", "sent_b"), ("sent1", "sent2"), ("text_a", "text_b"), ("text1", "text2")),
+    *(("text_1", "text_2"), ("text", "text_b"), ("premise", "hypothesis"), ("s1", "s2")),
+    *(("question1", "question2"), ("question_1", "question_2"), ("#1 string", "#2 string")),
+    *(("question", "sentence"), ("question", "passage"), ("question", "context")),
+    *(("question", "answer"), ("query", "passage"), ("query", "document"), ("claim", "evidence")),
+    *(("title", "description"), ("title", "text"), ("title", "body"), ("title", "content")),
+    *(("context", "response"), ("anchor", "positive"), ("input1", "input2")),
+)
+# Some that stand for a label before others: the label that annotators agreed on, of them all.
+LABEL_NAMES = (
+    *("gold_label", *LABEL, "quality", "is_duplicate", "topic", "tag", "polarity", "emotion"),
+    *("rating", "stars", "genres", "genre", "type", "y", "class index", "v1"),
+)
+SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
+ID = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|number|no|key|timestamp|date|time|url)\d*$")
+GROUP = re.compile(r"^(patient|user|subject|speaker|author|document|doc|customer|session)(_?id)?$")
+SEPARATORS = (";", "|", ",")
+MOST_CLASSES = 30  # columns of 0 and 1, or of shares, that are taken for labels
+
+
+@dataclass
+class Columns:
+    """What a table holds: the task, and the keys of its source that say so.
+
+    `reason`: in words.
+    """
+
+    task: str
+    options: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+def choose(records: Sequence[Record], place: str) -> Columns:
+    """What the first records hold. `place`: the file, for messages. Raises ValueError."""
+    if not records:
+        raise ValueError(f"{place}: no row here")
+    tagged = _tagged(records)
+    if tagged:
+        return tagged
+    texts = _texts(records)
+    options: dict[str, Any] = {"text": texts[0]}
+    shares = _share_columns(records, texts)
+    if shares:
+        found = _of_shares(records, shares, options)
+    else:
+        found = _of_label(records, _label(records, texts, place), options)
+    if len(texts) > 1:
+        found.options["text_b"] = texts[1]
+    group = [name for name in records[0] if GROUP.match(_plain(name))]
+    taken = {*texts, found.options.get("label")}
+    for name in group:
+        values = [str(record.get(name)) for record in records]
+        if name not in taken and 1 < len(set(values)) < len(values):
+            found.options["group"] = name
+    split = next((name for name in records[0] if _plain(name) in ("split", "fold", "set")), None)
+    if split and split not in taken:
+        splits = {split_of(str(record.get(split))) for record in records}
+        if None not in splits:
+            found.options["split"] = split
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
+
+
+def is_id(name: str, values: Sequence[Any]) -> bool:
+    """Whether a column counts or names rows: by its name, or by whole numbers that only rise."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
+    if _plain(name) in LABEL_NAMES:
+        return False
+    if not plain or plain.startswith("unnamed") or ID.search(plain):
+        return True
+    texts = [str(value) for value in values]
+    if len(texts) < 3 or not all(WHOLE.fullmatch(text) for text in texts):
+        return False
+    numbers = [int(float(text)) for text in texts]
+    return len(set(numbers)) == len(numbers) > 2 and numbers == sorted(numbers)
+
+
+def _tagged(records: Sequence[Record]) -> Columns | None:
+    """Words with a tag each: lists of one length, where no column is one label."""
+    first = records[0]
+    has_label = any(name in first and not isinstance(first[name], list) for name in LABEL)
+    columns = None if has_label else word_columns(first)
+    if not columns:
+        return None
+    words, tags = columns
+    options: dict[str, Any] = {"words": words, "tags": tags}
+    sentences = [record.get(tags) or [] for record in records]
+    named = [[str(tag) for tag in tags] for tags in sentences]
+    if not any(name.isdecimal() for tags in named for name in tags):
+        scheme = scheme_of(named)
+        if scheme and scheme != "iob2":
+            options["scheme"] = scheme
+    return Columns("token-classification", options, f"`{words}` are words, `{tags}` their tags")
+
+
+def _texts(records: Sequence[Record]) -> list[str]:
+    """The column of the text, or the two of a pair."""
+    columns = list(records[0])
+    column_of = {_plain(column): column for column in columns}
+    for first, second in PAIRS:
+        if first in column_of and second in column_of:
+            pair = [column_of[first], column_of[second]]
+            if all(num_words(records, column) for column in pair):
+                return pair
+    named = [column_of[name] for name in TEXT_NAMES if name in column_of]
+    if named:
+        return named[:1]
+    return [max(columns, key=lambda column: num_words(records, column))]
+
+
+def num_words(records: Sequence[Record], column: str) -> int:
+    """How many words a column holds."""
+    return sum(len(str(record.get(column, "")).split()) for record in records)
+
+
+def _values(records: Sequence[Record], column: str) -> list[Any]:
+    """The cells of a column that hold something."""
+    cells = [record.get(column) for record in records]
+    return [cell for cell in cells if cell is not None and str(cell).strip()]
+
+
+def _label(records: Sequence[Record], texts: Sequence[str], place: str) -> str:
+    """The column of the label. Raises ValueError where none can be."""
+    others = [name for name in records[0] if name not in texts and _values(records, name)]
+    column_of = {_plain(name): name for name in others}
+    for name in LABEL_NAMES:
+        if name in column_of:
+            return column_of[name]
+    ends = [name for name in others if _plain(name).endswith(LABEL)]
+    ends = [name for name in ends if not is_id(name, _values(records, name))]
+    if ends:
+        return ends[0]
+    num_values = {}
+    for name in others:
+        values = _values(records, name)
+        count = len({str(value) for value in values})
+        # A column of one value says nothing, and one of nearly as many values as rows is an id.
+        if not is_id(name, values) and 2 <= count <= max(2, len(records) // 2):
+            num_values[name] = count
+    if not num_values:
+        raise ValueError(
+            f"{place}: none of the columns {', '.join(records[0])} looks like a label "
+            "(two values or more, each in several rows)"
+        )
+
+    # Of as many values, numbers: a column of words may be where a row comes from.
+    def by_values(name: str) -> tuple[int, bool]:
+        are_words = not all(WHOLE.fullmatch(str(value)) for value in _values(records, name))
+        return num_values[name], are_words
+
+    return min(num_values, key=by_values)
+
+
+def _of_label(records: Sequence[Record], label: str, options: dict[str, Any]) -> Columns:
+    """The task by the values of the one column of labels."""
+    options["label"] = label
+    cells = _values(records, label)
+    if all(_is_unknown(cell) for cell in cells):
+        cells = []
+    separator = _separator(cells)
+    if separator:
+        options["label_separator"] = separator
+        return Columns(
+            "multi-label-classification", options, f"a row of `{label}` holds several labels"
+        )
+    if are_scores({str(cell) for cell in cells}, label):
+        return Columns(
+            "text-regression",
+            options,
+            f"the values of `{label}` are numbers with fractions: scores, not classes",
+        )
+    return Columns("text-classification", options)
+
+
+def _is_unknown(cell: Any) -> bool:
+    return str(cell) in ("-1", "-1.0", "-", "?", "")
+
+
+def _separator(cells: Sequence[Any]) -> str | None:
+    """What stands between the labels of a cell; None where a cell is one label."""
+    if any(isinstance(cell, list) for cell in cells):
+        return SEPARATORS[0]
+    texts = [str(cell).strip() for cell in cells]
+    if texts and all(text.startswith("[") and text.endswith("]") for text in texts):
+        return SEPARATORS[0]
+    for separator in SEPARATORS:
+        joined = [text for text in texts if separator in text]
+        parts = [part.strip() for text in joined for part in text.split(separator)]
+        alone = {text for text in texts if separator not in text}
+        # Parts that come again, in other company or alone: else the mark belongs to a name.
+        comes_again = len(set(parts)) < len(parts) and len(set(joined)) > 1
+        if joined and (alone & set(parts) or (comes_again and separator != ",")):
+            return separator
+    return None
+
+
+def are_scores(labels: Iterable[str], name: str = "") -> bool:
+    """Whether labels are numbers that measure: not all of them whole, or many, of a score."""
+    labels = set(labels)
+    try:
+        numbers = {float(label) for label in labels}
+    except ValueError:  # a word
+        return False
+    has_fractions = any(not number.is_integer() for number in numbers)
+    return bool(numbers) and (has_fractions or (_plain(name) in SCORE_NAMES and len(numbers) > 10))
+
+
+def _share_columns(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
+    """Columns that each say of one label whether, or by what share of annotators, a row has it."""
+    names = {_plain(name) for name in records[0]}
+    if names & set(LABEL_NAMES):
+        return []
+    found = []
+    for name in records[0]:
+        values = _values(records, name)
+        if name in texts or len(values) < len(records) or is_id(name, values):
+            continue
+        shares = [_share(value) for value in values]
+        if all(share is not None for share in shares):
+            found.append(name)
+    return found if 2 <= len(found) <= MOST_CLASSES else []
+
+
+def _share(value: Any) -> float | None:
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        return {"true": 1.0, "false": 0.0}.get(str(value).strip().lower())
+    return share if 0 <= share <= 1 else None
+
+
+def _of_shares(
+    records: Sequence[Record], columns: Sequence[str], options: dict[str, Any]
+) -> Columns:
+    """One label a row where the shares of each are one whole, else several."""
+    options["label_columns"] = list(columns)
+    rows = [[_share(record[name]) or 0.0 for name in columns] for record in records]
+    told = f"`{columns[0]}` to `{columns[-1]}` are a column for each label"
+    # Shares are rounded to two digits, or to one.
+    if all(abs(sum(row) - 1) < 0.05 and row.count(max(row)) == 1 for row in rows):
+        return Columns("text-classification", options, f"{told}, and a row has one")
+    options["label_separator"] = SEPARATORS[0]
+    return Columns("multi-label-classification", options, f"{told}, and a row has any number")

@@ -1,0 +1,170 @@
+"""Folders and files as people publish them, and what `limbeck init` is to make of each.
+
+`tools/layouts.py` writes them as a table into the guide; `test_layouts.py` makes each, writes its recipe and checks it.
+"""
+
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Files = dict[str, str | bytes]
+WORDS = ("rain", "card", "train", "music", "money", "paris", "door", "light")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`data`: the file below the folder that init is given; left out, the folder. `options`: some of the source's keys that the recipe must have. `unread`: files that are to be told as not read."""
+
+    name: str
+    files: Callable[[], Files]
+    task: str
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
+    unread: tuple[str, ...] = ()
+
+
+def text(number: int) -> str:
+    return f"please tell me about the {WORDS[number % 8]} number {number} of this town"
+
+
+def rows(labels: str = "ab", start: int = 0, count: int = 40) -> list[tuple[str, str]]:
+    return [(text(start + number), labels[number % len(labels)]) for number in range(count)]
+
+
+def table(header: str, make: Callable[[int], str], start: int = 0, count: int = 40) -> str:
+    lines = [header] if header else []
+    return "\n".join([*lines, *(make(start + number) for number in range(count))]) + "\n"
+
+
+def csv(start: int = 0, count: int = 40) -> str:
+    return table("text,label", lambda n: f"{text(n)},{'ab'[n % 2]}", start, count)
+
+
+def pairs(first: str, second: str, label: str = "label", mark: str = "\t") -> Files:
+    def make(number: int) -> str:
+        return mark.join([str(number), text(number), text(number + 500), "01"[number % 2]])
+
+    header = mark.join(["index", first, second, label])
+    unlabelled = table(mark.join(["index", first, second]), lambda n: make(n)[:-2], 300)
+    return {
+        "train.tsv": table(header, make),
+        "dev.tsv": table(header, make, 100),
+        "test.tsv": unlabelled,
+    }
+
+
+def conll(start: int = 0, separator: str = " ", tags: tuple[str, ...] = ("B-PER", "I-PER")) -> str:
+    lines = []
+    for number in range(start, start + 24):
+        lines += [f"Ada{number}{separator}{tags[0]}", f"Love{separator}{tags[1]}"]
+        lines += [f"sings{separator}O", f"York{number}{separator}{tags[-1][0]}-LOC"]
+        lines += [f".{separator}O", ""]
+    return "\n".join(lines)
+
+
+def iob2(start: int = 0) -> str:
+    return conll(start).replace("I-LOC", "B-LOC")
+
+
+def tagged(words: str, tags: str, names: list[str] | None = None, start: int = 0) -> str:
+    lines = []
+    for number in range(start, start + 30):
+        found: list[Any] = ["B-PER", "I-PER", "O"]
+        if names:
+            found = [names.index(tag) for tag in found]
+        lines.append(
+            json.dumps({"id": number, words: [f"Ada{number}", "Love", "sings"], tags: found})
+        )
+    return "\n".join(lines)
+
+
+def objects(start: int = 0) -> list[dict[str, Any]]:
+    return [{"text": a, "label": b} for a, b in rows(start=start)]
+
+
+def packed(**files: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "."), content)
+    return file.getvalue()
+
+
+def png(number: int) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def images(*folders: str, each: int = 12) -> Files:
+    found: Files = {}
+    for number, folder in enumerate(folders):
+        for index in range(each):
+            found[f"{folder}/{index}.png"] = png(100 * number + index)
+    return found
+
+
+def shares(number: int) -> str:
+    return f"{number},{text(number)},{number % 2},{number // 2 % 2},{number % 3 // 2}"
+
+
+TEXT = "text-classification"
+SEVERAL = "multi-label-classification"
+TAGS = "token-classification"
+SCORE = "text-regression"
+PICTURES = "image-classification"
+NAMES = ["O", "B-PER", "I-PER"]
+PAIR = {"text": "sentence1", "text_b": "sentence2", "label": "label", "test": "dev.tsv"}
+
+LAYOUTS = [
+    Layout("TRAIN.csv, DEV.csv, TEST.csv", lambda: {"TRAIN.csv": csv(), "DEV.csv": csv(100), "TEST.csv": csv(200), "README.md": "x"}, TEXT, "csv", {"text": "text", "label": "label"}, unread=("README.md",)),
+    Layout("train_10k.csv, test.csv", lambda: {"train_10k.csv": csv(), "test.csv": csv(200)}, TEXT, "csv"),
+    Layout("train-00000-of-00002.csv, -00001-", lambda: {"train-00000-of-00002.csv": csv(), "train-00001-of-00002.csv": csv(50), "test-00000-of-00001.csv": csv(200)}, TEXT, "csv"),
+    Layout("train.csv.gz, test.csv.gz", lambda: {"train.csv.gz": gzip.compress(csv().encode()), "test.csv.gz": gzip.compress(csv(200).encode())}, TEXT, "csv"),
+    Layout("data.zip of train.csv and test.csv", lambda: {"data.zip": packed(train__csv=csv(), test__csv=csv(200))}, TEXT, "csv", data="data.zip"),
+    Layout("a csv of carriage returns", lambda: {"all.csv": csv().replace("\n", "\r")}, TEXT, "csv", data="all.csv"),
+    Layout("a csv in UTF-16", lambda: {"all.csv": csv().encode("utf-16")}, TEXT, "csv", data="all.csv"),
+    Layout("a csv in Windows-1252", lambda: {"all.csv": csv().replace("please", "café").encode("cp1252")}, TEXT, "csv", {"encoding": "cp1252"}, data="all.csv"),
+    Layout("a csv of semicolons", lambda: {"train.csv": csv().replace(",", ";"), "test.csv": csv(200).replace(",", ";")}, TEXT, "csv", {"delimiter": ";"}),
+    Layout("a csv with an index and no name for it", lambda: {"train.csv": table(",text,label", lambda n: f"{n},{text(n)},{'ab'[n % 2]}")}, TEXT, "csv", {"text": "text", "label": "label"}),
+    Layout("a csv with empty columns (v1, v2)", lambda: {"spam.csv": table("v1,v2,,,", lambda n: f"{'ab'[n % 2]},{text(n)},,,")}, TEXT, "csv", {"text": "v2", "label": "v1"}, data="spam.csv"),
+    Layout("label and text between tabs, no header", lambda: {"SMSCollection": table("", lambda n: f"{('ham', 'spam')[n % 2]}\t{text(n)}")}, TEXT, "tsv", {"text": "column_2", "label": "column_1"}, data="SMSCollection"),
+    Layout("a csv with a column `split`", lambda: {"all.csv": table("text,label,split", lambda n: f"{text(n)},{'ab'[n % 2]},{('train', 'train', 'train', 'test')[n // 2 % 4]}")}, TEXT, "csv", {"split": "split"}, data="all.csv"),
+    Layout("GLUE: sentence1, sentence2, test.tsv without labels", lambda: pairs("sentence1", "sentence2"), TEXT, "tsv", PAIR, unread=("test.tsv",)),
+    Layout("premise and hypothesis", lambda: pairs("premise", "hypothesis", "gold_label"), TEXT, "tsv", {"text": "premise", "text_b": "hypothesis", "label": "gold_label"}),
+    Layout("question1 and question2", lambda: pairs("question1", "question2", "is_duplicate"), TEXT, "tsv", {"text_b": "question2", "label": "is_duplicate"}),
+    Layout("sent_A and sent_B", lambda: pairs("sent_A", "sent_B"), TEXT, "tsv", {"text": "sent_A", "text_b": "sent_B"}),
+    Layout("no header in train, another in test (CoLA)", lambda: {"train.tsv": table("", lambda n: f"src{n % 5}\t{n % 2}\t\t{text(n)}"), "dev.tsv": table("", lambda n: f"src{n % 5}\t{n % 2}\t\t{text(n)}", 100), "test.tsv": table("index\tsentence", lambda n: f"{n}\t{text(n)}", 200)}, TEXT, "tsv", {"text": "column_4", "label": "column_2", "test": "dev.tsv"}, unread=("test.tsv",)),
+    Layout("test.csv without labels and no valid.csv", lambda: {"train.csv": csv(), "test.csv": table("text", text, 200)}, TEXT, "csv", {"unlabelled": "test.csv"}),
+    Layout("test_labeled.tsv beside test.tsv", lambda: {**pairs("sentence1", "sentence2"), "test_labeled.tsv": pairs("sentence1", "sentence2")["dev.tsv"]}, TEXT, "tsv", {"test": "test_labeled.tsv"}, unread=("test.tsv",)),
+    Layout("scores of pairs", lambda: {"train.csv": table("id,sentence1,sentence2,score", lambda n: f"{n},{text(n)},{text(n + 500)},{n % 9 / 2}")}, SCORE, "csv", {"text_b": "sentence2", "label": "score"}),
+    Layout("labels between bars", lambda: {"movies.csv": table("movieId,title,genres", lambda n: f"{n},{text(n)},{('Drama', 'Drama|War', 'War|Comedy', 'Comedy')[n % 4]}"), "links.csv": table("movieId,imdbId", lambda n: f"{n},{n + 7000}", count=80)}, SEVERAL, "csv", {"label": "genres", "label_separator": "|"}, unread=("links.csv",)),
+    Layout("a column of 0 and 1 for each label", lambda: {"train.csv": table("id,comment_text,toxic,rude,threat", shares), "test.csv": table("id,comment_text,toxic,rude,threat", shares, 200)}, SEVERAL, "csv", {"label_columns": ["toxic", "rude", "threat"]}),
+    Layout("shares of annotators", lambda: {"train.csv": table("text,joy,anger", lambda n: f"{text(n)},{(0.25, 0.9)[n % 2]},{(0.75, 0.1)[n % 2]}")}, TEXT, "csv", {"label_columns": ["joy", "anger"]}),
+    Layout("patients in a column", lambda: {"notes.csv": table("patient_id,text,label", lambda n: f"p{n // 4},{text(n)},{'ab'[n % 2]}")}, TEXT, "csv", {"group": "patient_id"}, data="notes.csv"),
+    Layout("one JSON array", lambda: {"all.json": json.dumps(objects(), indent=1)}, TEXT, "jsonl", data="all.json"),
+    Layout("one JSON object of splits", lambda: {"all.json": json.dumps({"train": objects(), "test": objects(200)})}, TEXT, "jsonl", data="all.json"),
+    Layout("one JSON object of lists (CLINC)", lambda: {"all.json": json.dumps({"train": rows(), "val": rows(start=100), "test": rows(start=200)})}, TEXT, "jsonl", {"text": "column_1", "label": "column_2"}, data="all.json"),
+    Layout("jsonl: tokens and labels", lambda: {"train.jsonl": tagged("tokens", "labels"), "test.jsonl": tagged("tokens", "labels", start=90)}, TAGS, "jsonl", {"words": "tokens", "tags": "labels"}),
+    Layout("jsonl: words and slots", lambda: {"train.jsonl": tagged("words", "slots")}, TAGS, "jsonl", {"words": "words", "tags": "slots"}),
+    Layout("jsonl: ner_tags as numbers, labels.txt", lambda: {"train.jsonl": tagged("tokens", "ner_tags", NAMES), "labels.txt": "\n".join(NAMES)}, TAGS, "jsonl", {"label_names": NAMES}),
+    Layout("eng.train, eng.testa, eng.testb (IOB1)", lambda: {"eng.train": conll(tags=("I-PER", "I-PER")), "eng.testa": conll(90, tags=("I-PER", "I-PER")), "eng.testb": conll(200, tags=("I-PER", "I-PER"))}, TAGS, "conll", {"scheme": "iob1"}),
+    Layout("train.tsv, devel.tsv, test.tsv of words", lambda: {"train.tsv": iob2().replace(" ", "\t"), "devel.tsv": iob2(90).replace(" ", "\t"), "test.tsv": iob2(200).replace(" ", "\t")}, TAGS, "conll"),
+    Layout("train.iob2 alone", lambda: {"train.iob2": iob2()}, TAGS, "conll"),
+    Layout("train.txt, dev.txt, test.txt of words", lambda: {"train.txt": iob2(), "dev.txt": iob2(90), "test.txt": iob2(200)}, TAGS, "conll"),
+    Layout("words with numbers and comments (GermEval)", lambda: {"train.tsv": "\n".join(f"# {n}\n1\tAda{n}\tB-PER\tO\n2\tsings\tO\tO\n" for n in range(30))}, TAGS, "conll", {"comments": "#", "word_column": 2, "tag_column": 3}),
+    Layout("Training/CLASS, Testing/CLASS", lambda: images("Training/cat", "Training/dog", "Testing/cat", "Testing/dog"), PICTURES, "image_folder"),
+    Layout("Train, Val and Test in one folder", lambda: images("set/Train/cat", "set/Train/dog", "set/Val/cat", "set/Val/dog", "set/Test/cat", "set/Test/dog"), PICTURES, "image_folder"),
+    Layout("CLASS/patient/x.png, hidden files", lambda: {**images(*(f"{name}/p{n}" for name in ("cat", "dog") for n in range(8)), each=3), "cat/.thumb.png": b"x", "__MACOSX/cat/._1.png": b"x"}, PICTURES, "image_folder"),
+    Layout("a class called test inside a split", lambda: images("train/test", "train/control", "valid/test", "valid/control"), PICTURES, "image_folder"),
+]  # fmt: skip
