@@ -160,6 +160,8 @@ LAYOUTS = [
     Layout("jsonl: ner_tags as numbers, labels.txt", lambda: {"train.jsonl": tagged("tokens", "ner_tags", NAMES), "labels.txt": "\n".join(NAMES)}, TAGS, "jsonl", {"label_names": NAMES}),
     Layout("eng.train, eng.testa, eng.testb (IOB1)", lambda: {"eng.train": conll(tags=("I-PER", "I-PER")), "eng.testa": conll(90, tags=("I-PER", "I-PER")), "eng.testb": conll(200, tags=("I-PER", "I-PER"))}, TAGS, "conll", {"scheme": "iob1"}),
     Layout("train.tsv, devel.tsv, test.tsv of words", lambda: {"train.tsv": iob2().replace(" ", "\t"), "devel.tsv": iob2(90).replace(" ", "\t"), "test.tsv": iob2(200).replace(" ", "\t")}, TAGS, "conll"),
+    Layout("words with comments as wide as they (MultiCoNER)", lambda: {"en_train.conll": "\n".join(f"# id a{n} domain=en\nAda{n} _ _ B-PER\nsings _ _ O\n" for n in range(30))}, TAGS, "conll", {"comments": "#"}),
+    Layout("labels of test in a file without texts", lambda: {"train.csv": table("id,comment_text,toxic,rude", lambda n: shares(n)[:-2]), "test.csv": table("id,comment_text", lambda n: f"{n},{text(n)}", 200), "test_labels.csv": table("id,toxic,rude", lambda n: f"{n},-1,-1", 200)}, SEVERAL, "csv", {"label_columns": ["toxic", "rude"], "test": None}, unread=("test.csv", "test_labels.csv")),
     Layout("train.iob2 alone", lambda: {"train.iob2": iob2()}, TAGS, "conll"),
     Layout("train.txt, dev.txt, test.txt of words", lambda: {"train.txt": iob2(), "dev.txt": iob2(90), "test.txt": iob2(200)}, TAGS, "conll"),
     Layout("words with numbers and comments (GermEval)", lambda: {"train.tsv": "\n".join(f"# {n}\n1\tAda{n}\tB-PER\tO\n2\tsings\tO\tO\n" for n in range(30))}, TAGS, "conll", {"comments": "#", "word_column": 2, "tag_column": 3}),

@@ -250,6 +250,23 @@ def test_tags_may_be_numbers_with_names(tmp_path: Path) -> None:
         read("jsonl", tmp_path)
 
 
+def test_numbers_of_the_hub_are_read_by_their_names(tmp_path: Path) -> None:
+    """As `datasets` describes a column in a file's schema, in its older words and in its newer."""
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    label = {"names": NAMES, "_type": "ClassLabel"}
+    for tags in ({"feature": label, "_type": "List"}, [label]):
+        described = {"info": {"features": {"ner_tags": tags, "tokens": [{"dtype": "string"}]}}}
+        rows = [
+            {"tokens": row["words"], "ner_tags": [NAMES.index(tag) for tag in row["tags"]]}
+            for row in SENTENCES
+        ]
+        table = arrow.Table.from_pylist(rows)
+        table = table.replace_schema_metadata({"huggingface": json.dumps(described)})
+        parquet.write_table(table, tmp_path / "train.parquet")
+        assert read("parquet", tmp_path)["train"] == SENTENCES
+
+
 def test_words_and_tags_may_be_texts(tmp_path: Path) -> None:
     lines = "sentence,word_labels\nAda Love sings,B-PER I-PER O\nYork,\"['B-LOC']\"\n"
     write(tmp_path, train__csv=lines)

@@ -80,6 +80,12 @@ def choose(records: Sequence[Record], place: str) -> Columns:
         found = _of_label(records, _label(records, texts, place), options)
     if len(texts) > 1:
         found.options["text_b"] = texts[1]
+    words = word_columns(records[0])
+    if words and found.options.get("label") not in words:
+        found.reason += (
+            f"`{words[0]}` have tags too, `{words[1]}`: to learn those, task: token-classification "
+            f"and data: words: {words[0]}, tags: {words[1]} in place of text and label"
+        )
     group = [name for name in records[0] if GROUP.match(_plain(name))]
     taken = {*texts, found.options.get("label")}
     for name in group:

@@ -80,10 +80,25 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     guess.reasons.append(_columns_told(records, guess.options))
     # 3. Which other splits can be read as train is.
     _check_splits(guess, splits, files)
-    if len(splits) == 1 and "split" not in guess.options and "split" not in records[0]:
+    if len(splits) <= 1 and "split" not in guess.options and "split" not in records[0]:
         guess.reasons.append("one file: validation and test rows are drawn from it")
     guess.files = files_read(guess, suffixes)
+    # 4. What the source would take beside them, such as a file of nothing but labels.
+    for split, chosen in guess.files.items():
+        is_labelled = split != "unlabelled"
+        if not all(_is_readable(file, guess, labelled=is_labelled) for file in chosen):
+            guess.reasons.append(f"{chosen[0].name} ({split}) has other columns than {train.name}")
+            _read_alone(guess, train)
+            guess.files = files_read(guess, suffixes)
+            break
     return guess
+
+
+def _read_alone(guess: Guess, train: Path) -> None:
+    """Read nothing but the file of train, and draw the other splits from it."""
+    guess.path = train
+    for key in ("train", "validation", "test", "unlabelled"):
+        guess.options.pop(key, None)
 
 
 def split_files(
@@ -176,10 +191,8 @@ def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) 
             splits["unlabelled"] = test
             guess.options["unlabelled"] = test.name
         elif test:
-            guess.path = splits["train"]
-            splits_read = {"train": splits["train"]}
+            _read_alone(guess, splits["train"])
             splits.clear()
-            splits.update(splits_read)
         if test:
             guess.reasons.append(f"{test.name} has no labels: it is not the test split")
         if "test" in splits:
@@ -187,12 +200,8 @@ def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) 
     validation = splits.get("validation")
     if validation and not _is_readable(validation, guess):
         guess.reasons.append(f"{validation.name} has other columns, or no labels")
-        del splits["validation"]
-        guess.path = splits["train"]
-        for key in ("test", "train", "unlabelled"):
-            guess.options.pop(key, None)
-        for split in [split for split in splits if split != "train"]:
-            del splits[split]
+        _read_alone(guess, splits["train"])
+        splits.clear()
 
 
 def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> bool:

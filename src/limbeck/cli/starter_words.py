@@ -61,8 +61,7 @@ def layout_of(path: Path) -> tuple[dict[str, Any], int, set[str]] | None:
     if not widths:
         return None
     width = widths.most_common(1)[0][0]
-    odd = [row for row in rows if row and len(row) != width]
-    if any(row[0].startswith(COMMENT) for row in odd):
+    if _has_comments(rows, width):
         keys["comments"] = COMMENT
         kept = zip(rows, first, strict=True)
         rows = [row for row, line in kept if not line.startswith(COMMENT)]
@@ -96,3 +95,19 @@ def layout_of(path: Path) -> tuple[dict[str, Any], int, set[str]] | None:
     if column > 2 and all(row[0].isdecimal() for sentence in sentences for row in sentence):
         keys["word_column"] = 2
     return keys, column, seen
+
+
+def _has_comments(rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether lines that begin with a mark are no words: they have other numbers of columns than
+    `width`, or begin most sentences."""
+    num_begun = 0
+    num_sentences = 0
+    before: Sequence[str] = ()
+    for row in rows:
+        if row and not before:
+            num_sentences += 1
+            num_begun += row[0].startswith(COMMENT)
+        if row and row[0].startswith(COMMENT) and len(row) != width:
+            return True
+        before = row
+    return num_begun > 1 and 2 * num_begun > num_sentences

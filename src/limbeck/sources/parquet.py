@@ -1,7 +1,11 @@
-"""Texts and labels in Apache Parquet files, read by pyarrow (pip install 'limbeck[parquet]')."""
+"""Texts and labels in Apache Parquet files, read by pyarrow (pip install 'limbeck[parquet]').
+
+Where the library `datasets` wrote a file, the numbers of a `ClassLabel` are read by their names.
+"""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +17,7 @@ from limbeck.sources._table import Table
 # Rows that are held as Python objects at a time: large enough that a batch's overhead does not
 # show, and a few megabytes of text.
 BATCH_ROWS = 10_000
+HUB = b"huggingface"  # the key of the schema's metadata under which `datasets` describes columns
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,46 @@ class Parquet(Table):
         wanted = list(dict.fromkeys(columns))
         number = 0
         with _opened(path) as file:
+            names_of = {} if self.label_names else class_names(file.schema_arrow.metadata)
             for batch in file.iter_batches(BATCH_ROWS, columns=wanted or None):
                 for record in batch.to_pylist():
                     number += 1
+                    for column, names in names_of.items():
+                        if column in record:
+                            record[column] = named(record[column], names)
                     yield f"row {number}", record
+
+
+def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """What the numbers of a column stand for, where the library `datasets` wrote it into a file."""
+    try:
+        written = json.loads((metadata or {}).get(HUB, b"{}"))
+        features = written.get("info", {}).get("features", {})
+        found = {column: _names_in(feature) for column, feature in features.items()}
+    except (ValueError, AttributeError, RecursionError):  # another program's, or broken
+        return {}
+    return {column: names for column, names in found.items() if names}
+
+
+def _names_in(feature: Any) -> list[str]:
+    """The names of a column's feature; none where it is no `ClassLabel`, nor a list of these."""
+    # Older versions write a list of one feature, newer ones a feature of a feature.
+    while isinstance(feature, list) and feature:
+        feature = feature[0]
+    if not isinstance(feature, dict):
+        return []
+    if feature.get("_type") == "ClassLabel":
+        return [str(name) for name in feature.get("names", [])]
+    return _names_in(feature.get("feature"))
+
+
+def named(cell: Any, names: Sequence[str]) -> Any:
+    """A cell with names in place of its numbers; None for -1, which is a label kept secret."""
+    if isinstance(cell, list):
+        return [named(part, names) for part in cell]
+    if not isinstance(cell, int) or cell >= len(names):
+        return cell
+    return names[cell] if cell >= 0 else None
 
 
 @contextlib.contextmanager
