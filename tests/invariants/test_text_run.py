@@ -111,7 +111,7 @@ task: text-classification
 data: {{source: csv, path: {tmp_path / "intents"}, on_bad_row: quarantine}}
 teacher: {{model: {teacher}, epochs: 40, learning_rate: 1.0e-3}}
 student: {{model: {student}}}
-train: {{epochs: 48, learning_rate: 2.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
+train: {{epochs: 48, learning_rate: 5.0e-3, batch_tokens: 128, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}, hidden: {{}}}}}}
 quantize: {{when: train, range: lsq, error_weight: 1.0e-4, start: 0.5, attention: uint8}}
 verdict: {{arms: [joint], max_drop: 0.2}}
