@@ -16,11 +16,33 @@ CARD_FILES = {
     "manifest.json": "SHA-256 of every file, and the list of graphs",
 }
 
+# How raw input becomes the graph's inputs, by the task's `preprocess_file`.
+INPUTS = {
+    "tokenizer.json": """\
+tokenizer = Tokenizer.from_file("tokenizer.json")
+tokenizer.no_padding()
+encoding = tokenizer.encode("a text")  # a pair: encode(one, other); is_pretokenized=True: words
+ids = numpy.array([encoding.ids])
+inputs = {"input_ids": ids, "attention_mask": numpy.ones_like(ids)}""",
+    # What else a file may ask for (`edge`, `reading`) only an artifact made from such images has.
+    "preprocess.json": """\
+settings = json.loads(Path("preprocess.json").read_text(encoding="utf-8"))
+picture = Image.open("picture.png").convert("L" if settings["channels"] == 1 else "RGB")
+picture = picture.resize((settings["width"], settings["height"]), Image.Resampling.BILINEAR)
+pixels = numpy.asarray(picture).reshape(settings["height"], settings["width"], -1) / 255
+pixels = (pixels - settings["mean"]) / settings["std"]
+inputs = {"pixel_values": pixels.transpose(2, 0, 1)[None].astype(numpy.float32)}""",
+}
+IMPORTS = {
+    "tokenizer.json": "from tokenizers import Tokenizer",
+    "preprocess.json": "from PIL import Image",
+}
+
 # What to do with the logits, by the task's `likelihood`.
 LOGITS = {
-    "categorical": "the largest on the last axis is the index of a label",
-    "bernoulli": "a label is given where its number is above 0",
-    "gaussian": "a vector, or a score as a share of the range in labels.json",
+    "categorical": "print([labels[index] for index in logits[0].argmax(-1).flat])",
+    "bernoulli": "print([labels[index] for index in numpy.flatnonzero(logits[0] > 0)])",
+    "gaussian": "print(logits[0])  # a vector, or a score as a share of the range in labels.json",
 }
 
 
@@ -61,10 +83,11 @@ def card(
         text = json.dumps(labels, ensure_ascii=False)
         lines += _fenced(f"## Labels ({len(labels)})", "json", text)
     lines += _with_limbeck()
-    # What runs a graph of another kind is not ONNX Runtime, whose lines these are.
-    if onnx_files:
-        likelihood = registry.load("tasks", task).likelihood
-        lines += _with_onnxruntime(onnx_files[0], LOGITS[likelihood])
+    # What runs a graph of another kind is not ONNX Runtime, whose lines these are; and what a
+    # plug-in's input makes of a row, only the plug-in knows.
+    task_class = registry.load("tasks", task)
+    if onnx_files and task_class.preprocess_file in INPUTS:
+        lines += _with_onnxruntime(onnx_files[0], task_class, named=bool(labels))
     meanings = {f"`{file}`": meaning for file, meaning in files.items()}
     lines += _table("file", "what it is", meanings)
     return "\n".join([*lines, ""])
@@ -99,13 +122,22 @@ def _with_limbeck() -> list[str]:
     return _fenced("## With limbeck", "python", code)
 
 
-def _with_onnxruntime(file: str, meaning: str) -> list[str]:
-    """How its graph is run without this package. `meaning`: what the logits say."""
-    code = (
-        "import json\nimport onnxruntime\n\n"
-        f'session = onnxruntime.InferenceSession("{file}")\n'
-        'labels = json.load(open("labels.json", encoding="utf-8"))\n'
-        "print([(tensor.name, tensor.type, tensor.shape) for tensor in session.get_inputs()])\n"
-        f"# logits = session.run(None, {{name: array, ...}})[0]: {meaning}"
-    )
-    return _fenced("## With ONNX Runtime alone", "python", code)
+def _with_onnxruntime(file: str, task_class: Any, *, named: bool) -> list[str]:
+    """How its graph is run without this package: a program that runs in the folder.
+
+    named: whether the logits are of labels, which an embedding's and a word's are not.
+    """
+    preprocess_file = task_class.preprocess_file
+    code = [
+        "import json",
+        "from pathlib import Path\n",
+        "import numpy",
+        "import onnxruntime",
+        f"{IMPORTS[preprocess_file]}\n",
+        INPUTS[preprocess_file],
+        f'session = onnxruntime.InferenceSession("{file}")',
+        "logits = session.run(None, inputs)[0]",
+        'labels = json.loads(Path("labels.json").read_text(encoding="utf-8"))',
+        LOGITS[task_class.likelihood] if named else "print(logits[0])",
+    ]
+    return _fenced("## With ONNX Runtime alone", "python", "\n".join(code))

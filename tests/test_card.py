@@ -1,0 +1,99 @@
+"""The program in an artifact's README.md runs without limbeck, and answers as `predict` does."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from task_examples import IMAGE, INTENT, SCORE, SEVERAL, TEXT, VOCABULARY
+
+import limbeck
+from limbeck.artifact import golden, manifest
+from limbeck.artifact.card import card
+from limbeck.core.files import write_json
+from limbeck.tasks import Task
+
+onnx = pytest.importorskip("onnx")
+
+TASKS = {
+    "text-classification": INTENT,
+    "token-classification": TEXT,
+    "multi-label-classification": SEVERAL,
+    "text-regression": SCORE,
+    "image-classification": IMAGE,
+}
+
+
+def graph(name: str, task: Task) -> bytes:
+    """A model of random weights: each token's row of a table, or the pixels times a matrix."""
+    helper, numbers = onnx.helper, onnx.TensorProto
+    generator = np.random.default_rng(0)
+    if "pixel_values" in task.input_names:
+        inputs = [("pixel_values", numbers.FLOAT, ["rows", 1, 6, 5])]
+        weights = generator.standard_normal((30, len(task.labels)), np.float32)
+        nodes = [
+            helper.make_node("Flatten", ["pixel_values"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ]
+    else:
+        inputs = [
+            (each, numbers.INT64, ["rows", "tokens"]) for each in ("input_ids", "attention_mask")
+        ]
+        weights = generator.standard_normal((len(VOCABULARY), len(task.labels)), np.float32)
+        one = "token" not in name
+        nodes = [
+            helper.make_node("Gather", ["weights", "input_ids"], ["each" if one else "logits"])
+        ]
+        if one:
+            nodes.append(helper.make_node("ReduceMean", ["each"], ["logits"], axes=[1], keepdims=0))
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "toy",
+            [helper.make_tensor_value_info(*each) for each in inputs],
+            [helper.make_tensor_value_info("logits", numbers.FLOAT, None)],
+            [onnx.numpy_helper.from_array(weights, "weights")],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_its_program_answers_as_predict_does(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = TASKS[name]
+    (tmp_path / "model.onnx").write_bytes(graph(name, task))
+    (tmp_path / task.preprocess_file).write_text(task.preprocess, encoding="utf-8")
+    write_json(tmp_path / "labels.json", list(task.labels))
+    files = {"onnxruntime": "model.onnx"}
+    raw = "Ada lives in New York"
+    if "pixel_values" in task.input_names:
+        from PIL import Image
+
+        raw = str(tmp_path / "picture.png")
+        pixels = np.random.default_rng(1).integers(0, 256, (12, 20, 3), np.uint8)
+        Image.fromarray(pixels).save(raw)
+    (encoded,) = task.encode([task.row(raw)])
+    golden.write({key: value[None] for key, value in encoded.inputs.items()}, files, tmp_path)
+    graphs = manifest.graphs_of(files)
+    text = card(task=name, labels=list(task.labels), metrics={}, formats={}, graphs=graphs)
+    manifest.write(tmp_path, name, graphs)
+
+    (program,) = re.findall(r"## With ONNX Runtime alone\n\n```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(program.replace('"a text"', repr(raw)), names)
+    answer = limbeck.load(tmp_path).predict(raw)
+
+    printed = capsys.readouterr().out.strip()
+    if name == "token-classification":
+        # At the first and the last token stand the tokenizer's own marks.
+        assert eval(printed)[1:-1] == answer["tags"]
+    elif name == "text-regression":
+        share = float(np.asarray(names["logits"]).item())
+        assert answer["score"] == pytest.approx(np.clip(5 * share, 0, 5), abs=1e-5)
+    else:
+        assert eval(printed) == answer.get("labels", [answer.get("label")])
