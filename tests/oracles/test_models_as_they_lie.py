@@ -1,4 +1,4 @@
-"""Models that nobody here made: padding that answers hang on, folders without a tokenizer, poolings of sentences, shared layers, own modules of many kinds."""
+"""Models that nobody here made: padding that answers hang on, folders without a tokenizer, shared layers, own modules of many kinds."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,6 @@ from limbeck.recipe.model import Quantize
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.drop_layers import DropLayers
 from limbeck.tasks.image_classification import ImageClassification
-from limbeck.tasks.sentence_embedding import SentenceEmbedding
 from limbeck.tasks.text_classification import TextClassification
 
 WORDS = ["sun", "rain", "wind", "snow"]
@@ -111,44 +110,6 @@ def test_a_folder_without_a_tokenizer_is_refused(encoder: Path, tmp_path: Path) 
     (tmp_path / "config.json").write_bytes((encoder / "config.json").read_bytes())
     with pytest.raises(ValueError, match=rf"no tokenizer in {tmp_path}"):
         preprocess(str(tmp_path), TextClassification, [], 32)
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "message"),
-    [
-        ("Pooling", {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, None),
-        ("Pooling", {"pooling_mode": "mean"}, None),
-        (
-            "Pooling",
-            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
-            r"1_Pooling/config\.json pools by cls_token, and",
-        ),
-        ("Pooling", {"pooling_mode_max_tokens": True}, r"pools by max_tokens and mean_tokens, and"),
-        ("Pooling", {"pooling_mode": "cls"}, r"pools by cls, and"),
-        ("Dense", {}, r"modules\.json has a module `Dense` behind its encoder"),
-    ],
-)
-def test_a_sentence_model_of_another_pooling_is_refused(
-    encoder: Path, tmp_path: Path, kind: str, settings: dict[str, Any], message: str | None
-) -> None:
-    for file in encoder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(settings))
-    kinds = {"": "Transformer", "1_Pooling": kind, "2_Normalize": "Normalize"}
-    modules = [
-        {"path": path, "type": f"sentence_transformers.models.{name}"}
-        for path, name in kinds.items()
-    ]
-    (tmp_path / "modules.json").write_text(json.dumps(modules))
-    text = preprocess(str(tmp_path), SentenceEmbedding, [], 32)
-    if message is None:
-        create_model(str(tmp_path), {}, SentenceEmbedding(["0 to 1"], text), seed=0)
-        return
-    with pytest.raises(ValueError, match=message):
-        create_model(str(tmp_path), {}, SentenceEmbedding(["0 to 1"], text), seed=0)
-    # A classifier has a head of its own and reads no pooling.
-    create_model(str(tmp_path), {}, TextClassification(["a", "b"], text), seed=0)
 
 
 # Layers that are shared.

@@ -20,6 +20,7 @@ from limbeck.models.create import build_network
 from limbeck.models.embedder import Embedder
 from limbeck.models.hub import quiet
 from limbeck.models.pretrained import Asked, from_transformers
+from limbeck.models.sentence_modules import write_poolings
 from limbeck.models.weights import WEIGHTS, model_state, restore_state, save_tensors
 
 NETWORK = "network.json"
@@ -40,8 +41,9 @@ def save_model(
 
     Raises OSError where the disk is full or fails.
     """
-    # The mean and the norm around an encoder have no weights; the task says that they are there.
+    # Poolings and the norm around an encoder have no weights; the task says that they are there.
     if isinstance(model, Embedder):
+        write_poolings(model.poolings, model.config, folder)
         model = model.encoder
     if network is None:
         save_pretrained(model, folder)

@@ -56,6 +56,21 @@ def is_within_reach(name: str) -> bool:
         return False
 
 
+def file_of(name: str, file: str) -> Path | None:
+    """A file of a model's folder or hub id; None where it has none, or where the hub's cache lacks
+    it and the hub does not answer."""
+    folder = Path(locate(name))
+    if folder.is_dir():
+        return folder / file if (folder / file).is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name, file))
+    except EntryNotFoundError:
+        return None
+
+
 def first_line(error: Exception) -> str:
     """The first line of a message, at most 300 characters: transformers' go on for a page."""
     return str(error).strip().splitlines()[0][:300]

@@ -26,7 +26,7 @@ from limbeck.models.heads import (
     why_new,
 )
 from limbeck.models.hub import having, locate, quiet, reading
-from limbeck.models.sentence_modules import check_sentence_modules
+from limbeck.models.sentence_modules import read_poolings
 from limbeck.models.weights import WEIGHTS
 from limbeck.tasks import SelfSupervised
 
@@ -82,8 +82,8 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
 
     make_masks_without_waits()
     task = asked.task
-    if asked.is_headless:
-        check_sentence_modules(name)
+    with reading(name):
+        poolings = read_poolings(name, asked.tell) if asked.is_headless else ()
     with reading(name), quiet():
         config = transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
         suit_classification(config, task)
@@ -99,7 +99,7 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
             model.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)
     check_complete(model, found, f"model `{name}`")
     if asked.is_headless:
-        return Embedder(model)
+        return Embedder(model, poolings)
     reason = why_new(head_names, task.labels) if matched is None else None
     missing = [key for key in found.missing if not in_encoder(key, encoder_prefix(model))]
     # A file without a head mostly has a config without names, which is no reason then.
