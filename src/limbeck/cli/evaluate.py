@@ -6,8 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from limbeck.cli.answering import (
+    Batch,
+    Form,
+    ImageColumn,
+    SecondColumn,
+    TextColumn,
+    opened,
+    reading_for,
+)
 from limbeck.cli.options import ArtifactFolder, AsJson, Runtime, Threads
-from limbeck.cli.predict import Batch, Form, ImageColumn, SecondColumn, TextColumn, checked_format
 
 Source = Annotated[
     str,
@@ -52,22 +60,15 @@ class Evaluate:
 
         from limbeck.artifact import labelled
         from limbeck.artifact.evaluate import evaluate
-        from limbeck.artifact.inputs import Reading, recipe_data
-        from limbeck.artifact.load import load
         from limbeck.sources import BadRow, fail
 
         if self.on_bad_row not in ("fail", "skip"):
             raise ValueError(f"--on-bad-row {self.on_bad_row}: write fail or skip")
-        form = checked_format(self.form)
-        predictor = load(self.artifact, runtime=self.runtime, threads=self.threads)
-        if self.batch > 1 and predictor.why_one_by_one:
-            typer.echo(f"limbeck: {predictor.why_one_by_one}", err=True)
-        given = {"text": self.text, "text_b": self.text_b, "image": self.image}
-        columns = {name: column for name, column in given.items() if column}
-        data = recipe_data(predictor.folder)
-        reading = Reading(predictor.kind, columns, data, form)
+        predictor = opened(self.artifact, self.runtime, self.threads, self.batch)
+        columns = {"text": self.text, "text_b": self.text_b, "image": self.image}
+        reading = reading_for(predictor, columns, self.form)
         labels = labelled.Labels(
-            predictor.labels, predictor.kind, predictor.task.likelihood, data, self.label
+            predictor.labels, predictor.kind, predictor.task.likelihood, reading.recipe, self.label
         )
         bad: list[BadRow] = []
         on_bad_row = bad.append if self.on_bad_row == "skip" else fail

@@ -8,6 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from limbeck.cli.answering import (
+    Batch,
+    Form,
+    ImageColumn,
+    SecondColumn,
+    TextColumn,
+    opened,
+    reading_for,
+)
 from limbeck.cli.options import ArtifactFolder, Runtime, Threads, writable
 
 Source = Annotated[
@@ -20,20 +29,6 @@ Source = Annotated[
 AnswerFile = Annotated[
     Path | None,
     typer.Option("--out", help="A file for the answers, .jsonl or .csv.", callback=writable),
-]
-Batch = Annotated[
-    int, typer.Option(min=1, help="How many rows are run at once; the answers stay the same.")
-]
-Form = Annotated[
-    str | None,
-    typer.Option("--format", help="lines, csv, tsv, jsonl, json or parquet, whatever the suffix."),
-]
-TextColumn = Annotated[str | None, typer.Option("--text", help="The column of the text.")]
-SecondColumn = Annotated[
-    str | None, typer.Option("--text-b", help="The column of a pair's second text.")
-]
-ImageColumn = Annotated[
-    str | None, typer.Option("--image", help="The column of an image's path, or of its bytes.")
 ]
 
 
@@ -60,18 +55,12 @@ class Predict:
     def __post_init__(self) -> None:
         """Answer. Raises ValueError for what cannot be opened at all."""
         from limbeck.artifact import answers
-        from limbeck.artifact.inputs import Reading, read_items, recipe_data
-        from limbeck.artifact.load import load
+        from limbeck.artifact.inputs import read_items
 
         suffix = checked_suffix(self.out)
-        form = checked_format(self.form)
-        predictor = load(self.artifact, runtime=self.runtime, threads=self.threads)
-        if self.batch > 1 and predictor.why_one_by_one:
-            typer.echo(f"limbeck: {predictor.why_one_by_one}", err=True)
-        given = {"text": self.text, "text_b": self.text_b, "image": self.image}
-        columns = {name: column for name, column in given.items() if column}
-        data = recipe_data(predictor.folder)
-        reading = Reading(predictor.kind, columns, data, form)
+        predictor = opened(self.artifact, self.runtime, self.threads, self.batch)
+        columns = {"text": self.text, "text_b": self.text_b, "image": self.image}
+        reading = reading_for(predictor, columns, self.form)
         from_stdin = self.source in (None, "-")
         items = read_items(self.source, sys.stdin.buffer if from_stdin else None, reading)
         lines = answers.answer_lines(predictor, items, self.batch, one_by_one=from_stdin)
@@ -135,13 +124,3 @@ def checked_suffix(out: Path | None) -> str:
     if suffix not in (".jsonl", ".ndjson", ".json", ".csv"):
         raise ValueError(f"--out {out}: answers are written as .jsonl or .csv. Name such a file")
     return suffix
-
-
-def checked_format(form: str | None) -> str | None:
-    """The format of the source. Raises ValueError for one of another name."""
-    from limbeck.artifact.records import FORMATS
-    from limbeck.core import wording
-
-    if form is not None and form not in FORMATS:
-        raise ValueError(f"--format {form}: no such format. {wording.suggest(form, FORMATS)}")
-    return form
