@@ -17,6 +17,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from limbeck.artifact.answers import answer_lines, json_lines
+from limbeck.artifact.columns import ColumnFinder
 from limbeck.artifact.inputs import Item, Reading, read_items, recipe_data
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Predictor
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     predictor = load(asked.artifact, threads=asked.threads)
-    reading = Reading(predictor.kind, recipe=recipe_data(asked.artifact))
+    reading = Reading(ColumnFinder(predictor.kind, {}, recipe_data(asked.artifact)))
     items = list(islice(read_items(asked.source, None, reading), asked.rows))
     print(predictor, f"{asked.threads} threads, {len(items)} rows")
     if predictor.why_one_by_one:

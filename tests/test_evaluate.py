@@ -13,6 +13,7 @@ from test_answers import PIXELS, image_graph, tag_graph, written
 from test_artifact import artifact as artifact
 from test_artifact import table_runtime as table_runtime
 
+from limbeck.artifact.columns import ColumnFinder
 from limbeck.artifact.evaluate import evaluate
 from limbeck.artifact.inputs import Reading
 from limbeck.artifact.labelled import Labels, labelled_rows
@@ -57,15 +58,15 @@ def test_a_csv_is_scored_as_a_verdict_scores(
 def test_labels_that_the_artifact_lacks_are_errors_and_told(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "test.csv").write_text(CSV + "Ada Ada,animal\nin,animal\n.,Place\n")
+    (tmp_path / "test.csv").write_text(CSV + "Ada Ada,animal\nin,animal\n.,Plaza\n")
     found = scores(capsys, artifact, tmp_path / "test.csv")
-    assert found["unknown_labels"] == {"Place": 1, "animal": 2}
+    assert found["unknown_labels"] == {"Plaza": 1, "animal": 2}
     assert found["metrics"]["accuracy"] == pytest.approx(4 / 8)
     rows = {row["label"]: row for row in found["per_label"]}
     assert (rows["animal"]["recall"], rows["animal"]["support"]) == (0, 2)
     assert call("evaluate", artifact, tmp_path / "test.csv", "--resamples", 50) == 0
     told = capsys.readouterr().out
-    assert "does not have, which count as errors: Place (1), animal (2)" in told
+    assert "does not have, which count as errors: Plaza (1), animal (2)" in told
     assert "accuracy" in told and "0.5000" in told and "macro average" in told
 
 
@@ -103,7 +104,9 @@ def test_numbers_and_names_of_labels_are_one(
 
 def rows_of(predictor: Predictor, path: Path, likelihood: str) -> tuple[list[Row], Labels]:
     labels = Labels(predictor.labels, predictor.kind, likelihood)
-    found = labelled_rows(str(path), Reading(predictor.kind), labels, predictor.row, fail)
+    found = labelled_rows(
+        str(path), Reading(ColumnFinder(predictor.kind, {}, {})), labels, predictor.row, fail
+    )
     return list(found), labels
 
 

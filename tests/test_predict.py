@@ -21,6 +21,7 @@ from test_artifact import table_runtime as table_runtime
 import limbeck
 from limbeck.artifact import records
 from limbeck.artifact.answers import answer_lines, to_json
+from limbeck.artifact.columns import ColumnFinder
 from limbeck.artifact.inputs import Item, Reading, read_items
 from limbeck.artifact.predictor import Predictor
 
@@ -34,7 +35,7 @@ def answers(capsys: pytest.CaptureFixture[str], *arguments: Any) -> list[Json]:
 
 
 def items(path: Path, kind: str = "text", **keys: Any) -> list[Item]:
-    return list(read_items(str(path), None, Reading(kind, **keys)))
+    return list(read_items(str(path), None, Reading(ColumnFinder(kind, {}, {}), **keys)))
 
 
 @pytest.fixture(autouse=True)
@@ -262,7 +263,7 @@ def test_images_are_a_file_a_folder_or_a_table(tmp_path: Path) -> None:
     assert (one.raw, one.shown, one.others) == (str(folder / "b.png"), "b.png", {"label": "x"})
     assert two.raw == "missing.png"
     record = records.Record(1, {"image": {"bytes": b"x", "path": "p.png"}, "label": 3})
-    item = Reading("image").item(record)
+    item = Reading(ColumnFinder("image", {}, {})).item(record)
     assert (item.raw, item.shown, item.others) == (b"x", "p.png", {"label": 3})
 
 
@@ -335,7 +336,7 @@ def test_memory_does_not_grow_with_the_lines(tmp_path: Path) -> None:
         file.write("id,text\n")
         file.writelines(f"{number},Ada lives in New York {number}\n" for number in range(30_000))
     tracemalloc.start()
-    count = sum(1 for _ in read_items("rows.csv", None, Reading("text")))
+    count = sum(1 for _ in read_items("rows.csv", None, Reading(ColumnFinder("text", {}, {}))))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 30_000

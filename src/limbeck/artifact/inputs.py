@@ -1,38 +1,34 @@
 """Raw inputs of an artifact: what the command line reads, and rows as a user would send them.
 
-A row of a table or of JSON lines has its text in one column (`COLUMNS`), and its other columns come
+A row of a table or of JSON lines has its text in one column (`columns`), and its other columns come
 back with the answer. What cannot be read is an item with a problem: every row is answered.
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limbeck.artifact.columns import ColumnFinder
 from limbeck.artifact.records import (
     FORMAT_OF_SUFFIX,
     SURROGATE,
+    Dialect,
     Record,
     format_of,
-    listed,
     read_records,
     stream_records,
 )
-from limbeck.core import wording, yaml12
+from limbeck.core import yaml12
 from limbeck.sources import Row
 from limbeck.sources._cells import cell_text
 from limbeck.sources._images import SUFFIXES
-from limbeck.sources._table import TEXT
-
-# The columns that are read where neither an option nor the artifact's recipe names one.
-COLUMNS = {
-    "words": ("words", "tokens", *TEXT),
-    "text": (*TEXT, "words"),
-    "image": ("image", "file", "path", "file_name", "filename"),
-}
+from limbeck.tasks import Task
+from limbeck.tasks.inputs.text import TextInput
+from limbeck.tasks.joined import JoinedTask
 
 
 @dataclass(frozen=True)
@@ -62,20 +58,55 @@ def recipe_data(folder: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def needs_pair(task: Task, recipe: Mapping[str, Any]) -> bool:
+    """Whether an artifact reads nothing but pairs of texts: one that reads two texts as one, and
+    was trained on two. A task that reads texts by themselves may be given one alone."""
+    is_joined = isinstance(task, JoinedTask) and task.input_type is TextInput
+    return is_joined and bool(recipe.get("text_b"))
+
+
+def tell_nobody(note: str) -> None:
+    """Where no command line is there to tell."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How rows become inputs.
 
-    `kind`: what the artifact reads: `text`, `words` or `image`.
-    `columns`: of the command line, by what they hold (`text`, `text_b`, `image`).
-    `recipe`: the keys of the recipe's `data`, whose columns are taken where they are there.
-    `form`: a format of `records.FORMATS`; left out, by the file's suffix.
+    `finder`: which columns hold them. `form`: a format of `records.FORMATS`; left out, by the
+    file's suffix. `names`: of a table's columns, where its first line does not name them. `tell`:
+    is told once of each choice that was made by what stood out.
     """
 
-    kind: str
-    columns: Mapping[str, str] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    finder: ColumnFinder
     form: str | None = None
+    names: Sequence[str] | None = None
+    tell: Callable[[str], None] = tell_nobody
+    told: set[str] = field(default_factory=set, init=False)
+
+    @property
+    def kind(self) -> str:
+        """What the artifact reads: `text`, `words` or `image`."""
+        return self.finder.kind
+
+    @property
+    def dialect(self) -> Dialect:
+        """How tables are written: as those of the recipe, where they do not say it themselves."""
+        recipe = self.finder.recipe
+        return Dialect(recipe.get("delimiter"), recipe.get("encoding"), self.names_for)
+
+    def names_for(self, fields: list[str]) -> list[str] | None:
+        """As `ColumnFinder.names_for`; what was found is told."""
+        names = self.finder.names_for(fields, self.names)
+        if names and self.names is None:
+            self.say(f"the first line is read as a row, whose columns are {', '.join(names)}")
+        return names
+
+    def say(self, note: str) -> None:
+        """Tell a note that was not told before; an empty one is none."""
+        if note and note not in self.told:
+            self.told.add(note)
+            self.tell(note)
 
     def item(self, record: Record, place: Path | None = None) -> Item:
         """A record as an item. `place`: the folder that paths of images are relative to."""
@@ -98,29 +129,9 @@ class Reading:
 
     def found(self, content: Mapping[str, Any]) -> dict[str, str]:
         """Which column of a row holds what. Raises ValueError where none holds the input."""
-        main = "image" if self.kind == "image" else "text"
-        for name, given in self.columns.items():
-            if given not in content:
-                suggestion = wording.suggest(given, content)
-                raise ValueError(f"no column `{given}` (--{_option(name)}) here. {suggestion}")
-        asked = self.columns.get(main)
-        candidates = (asked,) if asked else (self.recipe.get(main), *COLUMNS[self.kind])
-        column = next((name for name in candidates if name in content), None)
-        if column is None and len(content) == 1:
-            (only,) = content
-            column = only if isinstance(content[only], str | bytes) else None
-        if column is None:
-            raise ValueError(
-                f"no column of the {main} here ({', '.join(COLUMNS[self.kind][:3])}, ...). Its "
-                f"columns: {listed(list(content))}. Name it with --{main} COLUMN"
-            )
-        found = {main: column}
-        asked = self.columns.get("text_b")
-        candidates = (asked,) if asked else (self.recipe.get("text_b"), "text_b")
-        second = next((name for name in candidates if name in content), None)
-        if self.kind == "text" and second not in (None, column):
-            found["text_b"] = second
-        return found
+        found = self.finder.find(content)
+        self.say(found.note)
+        return found.columns
 
     def cell(self, value: Any, column: str) -> Any:
         """What a cell holds, for the task. Raises ValueError."""
@@ -149,7 +160,7 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
     """
     if source in (None, "-"):
         form = reading.form or "lines"
-        for record in _of_table(stream_records(stdin, form, _delimiter(reading)), form, reading):
+        for record in _of_table(stream_records(stdin, form, reading.dialect), form, reading):
             yield checked(reading.item(record))
         return
     path = Path(str(source))
@@ -165,7 +176,7 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
     for file in files:
         form = reading.form or format_of(file)
         try:
-            for record in _of_table(read_records(file, form, _delimiter(reading)), form, reading):
+            for record in _of_table(read_records(file, form, reading.dialect), form, reading):
                 item = checked(reading.item(record, file.parent))
                 yield item if len(files) == 1 else _of_file(item, str(file))
         except ValueError as error:
@@ -218,22 +229,14 @@ def read_inputs(source: str | None, stdin: Any, *, images: bool) -> Iterator[Any
 
     Raises ValueError as `read_items` does, and for the first row that cannot be read.
     """
-    for item in read_items(source, stdin, Reading("image" if images else "text")):
+    finder = ColumnFinder("image" if images else "text", {}, {})
+    for item in read_items(source, stdin, Reading(finder)):
         if isinstance(item.shown, str) and not item.shown.strip():
             continue
         if item.problem:
             place = source or "standard input"
             raise ValueError(f"{place}:{item.line}: {item.problem}")
         yield item.raw
-
-
-def _option(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _delimiter(reading: Reading) -> str | None:
-    """That of the recipe's csv, where it names one."""
-    return reading.recipe.get("delimiter")
 
 
 def _from(content: Any, place: Path | None, kind: str) -> Any:

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from limbeck.artifact.inputs import Item, Reading, read_items
+from limbeck.artifact.inputs import Item, Reading, read_items, tell_nobody
 from limbeck.artifact.records import FORMAT_OF_SUFFIX, format_of, listed
 from limbeck.sources import BadRow, OnBadRow, Row
+from limbeck.sources._cells import TAGS, TextCells, as_list
+from limbeck.sources._column_names import LABEL_NAMES, plain
 from limbeck.sources._labels import LabelParser
 from limbeck.sources._table import LABEL
+from limbeck.sources._tags import as_iob2
 from limbeck.sources.conll import Conll
 from limbeck.sources.image_folder import ImageFolder
 from limbeck.sources.npz import Npz
-
-TAGS = ("tags", "ner_tags", "labels", "slots")
 
 
 @dataclass
@@ -27,8 +28,8 @@ class Labels:
     """What the labels of a file are, by the artifact's own and its recipe.
 
     `known`: the artifact's, in their order. `recipe`: the keys of its recipe's `data`. `column`:
-    the column of the command line. `unknown`: labels that the artifact does not have, with the
-    number of units that have them.
+    the column of the command line. `say`: is told of each choice that was made by what stood out.
+    `unknown`: labels that the artifact does not have, with the number of units that have them.
     """
 
     known: list[str]
@@ -36,6 +37,7 @@ class Labels:
     likelihood: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
     column: str | None = None
+    say: Callable[[str], None] = tell_nobody
     unknown: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -48,38 +50,87 @@ class Labels:
         names = self.recipe.get("label_names") or []
         self.names = {str(index): str(name) for index, name in enumerate(names)}
         self.is_known = set(self.known)
+        # Letters in another case are the same name, unless the artifact tells them apart.
+        folded = Counter(label.casefold() for label in self.known)
+        self.by_case = {label.casefold(): label for label in self.known}
+        self.by_case = {name: label for name, label in self.by_case.items() if folded[name] == 1}
 
-    def find(self, content: Mapping[str, Any]) -> str:
-        """The column of the label. Raises ValueError where there is none."""
-        usual = TAGS if self.kind == "words" else LABEL
-        candidates = (self.column,) if self.column else (self.recipe.get("label"), *usual)
-        for name in candidates:
+    def find(self, content: Mapping[str, Any]) -> list[str]:
+        """The column of the label, or one for each label. Raises ValueError where there is none."""
+        if self.column and self.column in content:
+            return [self.column]
+        if self.column:
+            raise ValueError(
+                f"no column `{self.column}` (--label) here. Other columns than the input's: "
+                f"{listed(list(content))}"
+            )
+        columns = [str(name) for name in self.recipe.get("label_columns") or []]
+        if columns and set(columns) <= set(content):
+            return columns
+        for name in (self.recipe.get("label"), *(TAGS if self.kind == "words" else LABEL)):
             if name in content:
-                return str(name)
+                return [str(name)]
+        if self.likelihood == "bernoulli" and self.is_known <= set(content):
+            self.say("each label is read from the column of its name")
+            return self.known
+        column_of = {plain(name): name for name in content}
+        usual = TAGS if self.kind == "words" else (*LABEL_NAMES, *LABEL)
+        named = [column_of[name] for name in dict.fromkeys(usual) if name in column_of]
+        if len(named) == 1:
+            self.say(f"the label is read from the column `{named[0]}`")
+            return named
         raise ValueError(
             f"no column of the {'tags' if self.kind == 'words' else 'label'} here "
-            f"({', '.join(map(str, candidates[:4]))}, ...). Other columns than the input's: "
+            f"({', '.join(map(str, usual[:4]))}, ...). Other columns than the input's: "
             f"{listed(list(content))}. Name it with --label COLUMN"
         )
 
-    def of(self, row: Row, value: Any, column: str) -> Row:
-        """The row with its label, or its tags. Raises ValueError for what is none."""
+    def of(self, row: Row, content: Mapping[str, Any], columns: list[str]) -> Row:
+        """The row with the label, or the tags, that stand in `columns`. Raises ValueError."""
+        if len(columns) > 1:
+            cells = TextCells({}, columns, self.parser, are_shares=True)
+            return self.labelled(row, cells.label(content))
+        (column,) = columns
+        value = content[column]
         if self.kind != "words":
-            label = self.parser.parse(value, column)
-            label = [self.named(each) for each in label] if isinstance(label, list) else label
-            label = self.named(label) if isinstance(label, str) else label
-            self.count(label if isinstance(label, list) else [label])
-            return {**row, "label": label}
-        tags = value.split() if isinstance(value, str) else value
-        if not isinstance(tags, list) or len(tags) != len(row["words"]):
+            is_one = self.parser.separator is None and isinstance(value, list) and len(value) == 1
+            return self.labelled(row, self.parser.parse(value[0] if is_one else value, column))
+        tags = as_list(value, column)
+        if len(tags) != len(row["words"]):
             raise ValueError(f"{column}: {len(row['words'])} words need as many tags")
-        tags = [self.named(self.parser.parse_one(tag, column)) for tag in tags]
+        names = [self.parser.parse_one(tag, column) for tag in tags]
+        names = [self.names.get(name, name) for name in names]
+        try:
+            names = as_iob2(names, self.recipe.get("scheme") or "iob2")
+        except ValueError as error:
+            raise ValueError(f"{column}: {error}") from None
+        return self.tagged(row, names)
+
+    def labelled(self, row: Row, label: str | list[str]) -> Row:
+        """The row with a label, or several, by the names that the artifact has for them."""
+        if isinstance(label, list):
+            labels = list(dict.fromkeys(self.named(each) for each in label))
+            self.count(labels)
+            return {**row, "label": labels}
+        label = self.named(label)
+        self.count([label])
+        return {**row, "label": label}
+
+    def tagged(self, row: Row, tags: list[str]) -> Row:
+        """The row with its tags, by the names that the artifact has for them."""
+        tags = [self.named(tag) for tag in tags]
         self.count(tags)
         return {**row, "tags": tags}
 
     def named(self, label: str) -> str:
-        """A label by its name, where it is the number of one."""
-        return label if label in self.is_known else self.names.get(label, label)
+        """A label by its name, where it is the number of one, or is written in other letters."""
+        if label in self.is_known or self.likelihood == "gaussian":
+            return label
+        name = self.names.get(label, label)
+        same = self.by_case.get(name.casefold(), name)
+        if same != name:
+            self.say(f"the label `{name}` is read as `{same}`, which the artifact has")
+        return same
 
     def count(self, labels: list[str]) -> None:
         """Remember those that the artifact does not have."""
@@ -104,11 +155,11 @@ def labelled_rows(
     is_table = path.suffix.lower() in FORMAT_OF_SUFFIX and format_of(path) != "lines"
     if reading.kind == "words" and not is_table and reading.form is None and path.is_file():
         for sentence in _columns(source, labels.recipe).sentences(path, on_bad_row):
-            yield labels.of(to_row(tuple(sentence["words"])), sentence["tags"], "tag")
+            yield labels.tagged(to_row(tuple(sentence["words"])), sentence["tags"])
         return
     if reading.kind == "image" and (path.is_dir() or path.suffix.lower() in (".zip", ".npz")):
         for raw, label in _images(path, on_bad_row):
-            yield labels.of(to_row(raw), label, "label")
+            yield labels.labelled(to_row(raw), label)
         return
     is_first = True
     for item in read_items(source, None, reading):
@@ -126,8 +177,7 @@ def _labelled(item: Item, labels: Labels, to_row: Callable[[Any], Row]) -> Row:
     """The row of an item. Raises ValueError."""
     if item.problem:
         raise ValueError(item.problem)
-    column = labels.find(item.others)
-    return labels.of(to_row(item.raw), item.others[column], column)
+    return labels.of(to_row(item.raw), item.others, labels.find(item.others))
 
 
 def _columns(source: str, recipe: Mapping[str, Any]) -> Conll:

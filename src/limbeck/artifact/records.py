@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -60,10 +60,29 @@ def format_of(path: Path) -> str:
     return FORMAT_OF_SUFFIX.get(name.suffix.lower(), "lines")
 
 
-def read_records(path: Path, form: str, delimiter: str | None = None) -> Iterator[Record]:
-    """The rows of a file of the format `form`.
+def _first_line(fields: list[str]) -> list[str] | None:
+    return None
 
-    delimiter: of a csv; left out, the first of comma, semicolon, tab and bar that its header holds.
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the files of an artifact's user are written, as far as they do not say it themselves.
+
+    `delimiter`: of a csv, where its first line holds one; else the first of comma, semicolon, tab
+    and bar that it holds. `encoding`: of lines that are not UTF-8. `names_for`: the first line's
+    fields to the names of the columns, where that line is a row; None where it is the header.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    names_for: Callable[[list[str]], list[str] | None] = _first_line
+
+
+AS_IT_SAYS = Dialect()
+
+
+def read_records(path: Path, form: str, dialect: Dialect = AS_IT_SAYS) -> Iterator[Record]:
+    """The rows of a file of the format `form`.
 
     Raises ValueError for a file that cannot be read at all.
     """
@@ -73,19 +92,21 @@ def read_records(path: Path, form: str, delimiter: str | None = None) -> Iterato
     require_file_or_stream(path)
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         try:
-            yield from stream_records(file, form, delimiter)
+            yield from stream_records(file, form, dialect)
         except (EOFError, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: not a whole gzip file: {error}. Copy it again") from None
 
 
-def stream_records(file: Any, form: str, delimiter: str | None = None) -> Iterator[Record]:
+def stream_records(file: Any, form: str, dialect: Dialect = AS_IT_SAYS) -> Iterator[Record]:
     """The rows of bytes that come one after the other, such as those of standard input."""
     if form == "parquet":
         raise ValueError("Parquet is read from a file, not from standard input. Name the file")
     # A line of a csv may end in a carriage return alone; in a text that is a character.
     lines = numbered_lines(file, newline="" if form == "csv" else "\n")
+    if dialect.encoding:
+        lines = _decoded(lines, dialect.encoding)
     if form in ("csv", "tsv"):
-        yield from _table_records(lines, "\t" if form == "tsv" else delimiter, form == "csv")
+        yield from _table_records(lines, dialect, is_quoted=form == "csv")
     elif form == "json":
         yield from _json_records(lines)
     else:
@@ -118,6 +139,21 @@ def numbered_lines(file: BinaryIO, newline: str) -> Iterator[tuple[int, str]]:
                 raise ValueError(
                     f"line {number}: {left_out:,} characters and no end of the line. Is this text?"
                 )
+
+
+def _decoded(lines: Iterable[tuple[int, str]], encoding: str) -> Iterator[tuple[int, str]]:
+    """The lines, of which those that are not UTF-8 are read in another encoding.
+
+    A line at a time: who wrote a table in Windows-1252 for a training may send UTF-8 later.
+    """
+    for number, line in lines:
+        if not SURROGATE.search(line):
+            yield number, line
+            continue
+        try:
+            yield number, line.encode("utf-8", "surrogateescape").decode(encoding)
+        except (UnicodeError, LookupError):  # as before, and told as what is not UTF-8
+            yield number, line
 
 
 class _Joined(io.RawIOBase):
@@ -229,26 +265,30 @@ def _parquet_records(path: Path) -> Iterator[Record]:
 
 
 def _table_records(
-    lines: Iterator[tuple[int, str]], delimiter: str | None, is_quoted: bool
+    lines: Iterator[tuple[int, str]], dialect: Dialect, *, is_quoted: bool
 ) -> Iterator[Record]:
-    """The records of a table whose first line that is not blank names the columns."""
+    """The records of a table whose first line that is not blank names the columns, unless the
+    dialect does."""
     # The library's limit of 131,072 is for a whole process; lines are limited above.
     csv.field_size_limit(sys.maxsize)
     waiting: deque[tuple[int, str]] = deque()
     header: list[str] | None = None
+    delimiter = "\t"
     while taken := _next_line(waiting, lines):
         number, line = taken
         if header is None:
             if not line.strip():
                 continue
-            delimiter = delimiter or next((mark for mark in DELIMITERS if mark in line), ",")
-        fields, problem = _fields(taken, waiting, lines, delimiter or ",", is_quoted)
+            delimiter = _delimiter_of(line, dialect) if is_quoted else delimiter
+        fields, problem = _fields(taken, waiting, lines, delimiter, is_quoted)
         if header is None:
             if problem:
                 raise ValueError(f"line {number}: {problem}")
-            header = [name.strip() for name in fields]
+            names = dialect.names_for(fields)
+            header = [name.strip() for name in names or fields]
             check_header(header, number)
-            continue
+            if names is None:
+                continue
         is_blank = fields in ([], [""])
         if not problem and not is_blank and len(fields) != len(header):
             problem = (
@@ -261,6 +301,12 @@ def _table_records(
             yield Record(number, dict.fromkeys(header, ""))
         else:
             yield Record(number, dict(zip(header, fields, strict=True)))
+
+
+def _delimiter_of(line: str, dialect: Dialect) -> str:
+    """The delimiter of a csv by its first line."""
+    marks = (dialect.delimiter or "", *DELIMITERS)
+    return next((mark for mark in marks if mark and mark in line), ",")
 
 
 def _fields(
@@ -306,10 +352,10 @@ def _next_line(
 
 
 def check_header(header: Sequence[str], number: int) -> None:
-    """Raise ValueError for two columns of one name."""
+    """Raise ValueError for two columns of one name; spreadsheets leave some without any."""
     seen = set()
     for name in header:
-        if name in seen:
+        if name and name in seen:
             raise ValueError(f"line {number}: the column `{name}` is here twice. Rename one")
         seen.add(name)
 

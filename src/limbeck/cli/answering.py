@@ -3,7 +3,7 @@
 An artifact is opened, and the options and its recipe say how the rows of a file become its inputs.
 """
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,24 @@ SecondColumn = Annotated[
 ImageColumn = Annotated[
     str | None, typer.Option("--image", help="The column of an image's path, or of its bytes.")
 ]
+NamesOfColumns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        help="The names of a table's columns, commas between, where its first line is a row.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """The options that say how a file is read."""
+
+    form: str | None
+    columns: str | None
+    text: str | None
+    text_b: str | None
+    image: str | None
 
 
 def opened(artifact: Path, runtime: str | None, threads: int, batch: int) -> "Predictor":
@@ -38,23 +56,31 @@ def opened(artifact: Path, runtime: str | None, threads: int, batch: int) -> "Pr
 
     predictor = load(artifact, runtime=runtime, threads=threads)
     if batch > 1 and predictor.why_one_by_one:
-        typer.echo(f"limbeck: {predictor.why_one_by_one}", err=True)
+        tell(predictor.why_one_by_one)
     return predictor
 
 
-def reading_for(
-    predictor: "Predictor", columns: Mapping[str, str | None], form: str | None
-) -> "Reading":
-    """How rows become inputs of an artifact.
+def reading_for(predictor: "Predictor", asked: ReadingOptions) -> "Reading":
+    """How rows become inputs of an artifact. What is chosen on the way is told on stderr.
 
-    `columns`: the options `text`, `text_b` and `image`. `form`: the option `--format`. Raises
-    ValueError for a format of another name.
+    Raises ValueError for a format of another name.
     """
-    from limbeck.artifact.inputs import Reading, recipe_data
+    from limbeck.artifact.columns import ColumnFinder
+    from limbeck.artifact.inputs import Reading, needs_pair, recipe_data
     from limbeck.artifact.records import FORMATS
     from limbeck.core import wording
 
-    if form is not None and form not in FORMATS:
-        raise ValueError(f"--format {form}: no such format. {wording.suggest(form, FORMATS)}")
-    given = {name: column for name, column in columns.items() if column}
-    return Reading(predictor.kind, given, recipe_data(predictor.folder), form)
+    if asked.form is not None and asked.form not in FORMATS:
+        suggestion = wording.suggest(asked.form, FORMATS)
+        raise ValueError(f"--format {asked.form}: no such format. {suggestion}")
+    given = {"text": asked.text, "text_b": asked.text_b, "image": asked.image}
+    columns = {name: column for name, column in given.items() if column}
+    recipe = recipe_data(predictor.folder)
+    finder = ColumnFinder(predictor.kind, columns, recipe, needs_pair(predictor.task, recipe))
+    names = [name.strip() for name in asked.columns.split(",")] if asked.columns else None
+    return Reading(finder, asked.form, names, tell)
+
+
+def tell(note: str) -> None:
+    """Say something on stderr, beside the answers."""
+    typer.echo(f"limbeck: {note}", err=True)

@@ -10,6 +10,8 @@ from limbeck.cli.answering import (
     Batch,
     Form,
     ImageColumn,
+    NamesOfColumns,
+    ReadingOptions,
     SecondColumn,
     TextColumn,
     opened,
@@ -44,6 +46,7 @@ class Evaluate:
     threads: Threads = 1
     runtime: Runtime = None
     form: Form = None
+    columns: NamesOfColumns = None
     text: TextColumn = None
     text_b: SecondColumn = None
     image: ImageColumn = None
@@ -65,10 +68,15 @@ class Evaluate:
         if self.on_bad_row not in ("fail", "skip"):
             raise ValueError(f"--on-bad-row {self.on_bad_row}: write fail or skip")
         predictor = opened(self.artifact, self.runtime, self.threads, self.batch)
-        columns = {"text": self.text, "text_b": self.text_b, "image": self.image}
-        reading = reading_for(predictor, columns, self.form)
+        asked = ReadingOptions(self.form, self.columns, self.text, self.text_b, self.image)
+        reading = reading_for(predictor, asked)
         labels = labelled.Labels(
-            predictor.labels, predictor.kind, predictor.task.likelihood, reading.recipe, self.label
+            predictor.labels,
+            predictor.kind,
+            predictor.task.likelihood,
+            reading.finder.recipe,
+            self.label,
+            reading.say,
         )
         bad: list[BadRow] = []
         on_bad_row = bad.append if self.on_bad_row == "skip" else fail

@@ -12,6 +12,8 @@ from limbeck.cli.answering import (
     Batch,
     Form,
     ImageColumn,
+    NamesOfColumns,
+    ReadingOptions,
     SecondColumn,
     TextColumn,
     opened,
@@ -48,6 +50,7 @@ class Predict:
     threads: Threads = 1
     runtime: Runtime = None
     form: Form = None
+    columns: NamesOfColumns = None
     text: TextColumn = None
     text_b: SecondColumn = None
     image: ImageColumn = None
@@ -59,8 +62,8 @@ class Predict:
 
         suffix = checked_suffix(self.out)
         predictor = opened(self.artifact, self.runtime, self.threads, self.batch)
-        columns = {"text": self.text, "text_b": self.text_b, "image": self.image}
-        reading = reading_for(predictor, columns, self.form)
+        asked = ReadingOptions(self.form, self.columns, self.text, self.text_b, self.image)
+        reading = reading_for(predictor, asked)
         from_stdin = self.source in (None, "-")
         items = read_items(self.source, sys.stdin.buffer if from_stdin else None, reading)
         lines = answers.answer_lines(predictor, items, self.batch, one_by_one=from_stdin)

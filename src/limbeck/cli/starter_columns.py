@@ -6,45 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limbeck.sources._cells import word_columns
+from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
 from limbeck.sources._labels import WHOLE
 from limbeck.sources._split_files import split_of
-from limbeck.sources._table import LABEL, TEXT
+from limbeck.sources._table import LABEL
 from limbeck.sources._tags import scheme_of
 
 Record = Mapping[str, Any]
 
-# The names that a source takes by itself, and those that people use beside them. `tokens` is left
-# out: a column of that name more often holds words to be tagged than a text.
-TEXT_NAMES = (
-    *(name for name in TEXT if name != "tokens"),
-    *(
-        "tweet",
-        "message",
-        "comment",
-        "comment_text",
-        "body",
-        "query",
-        "description",
-        "sms",
-        "title",
-    ),
-)
-# First and second text of a pair, in the words of GLUE, SNLI, SICK, STS and others.
-PAIRS = (
-    *(("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("sentence_a", "sentence_b")),
-    *(("sent_a", "sent_b"), ("sent1", "sent2"), ("text_a", "text_b"), ("text1", "text2")),
-    *(("text_1", "text_2"), ("text", "text_b"), ("premise", "hypothesis"), ("s1", "s2")),
-    *(("question1", "question2"), ("question_1", "question_2"), ("#1 string", "#2 string")),
-    *(("question", "sentence"), ("question", "passage"), ("question", "context")),
-    *(("question", "answer"), ("query", "passage"), ("query", "document"), ("claim", "evidence")),
-    *(("title", "description"), ("title", "text"), ("title", "body"), ("title", "content")),
-    *(("context", "response"), ("anchor", "positive"), ("input1", "input2")),
-)
-# Some that stand for a label before others: the label that annotators agreed on, of them all.
-LABEL_NAMES = (
-    *("gold_label", *LABEL, "quality", "is_duplicate", "topic", "tag", "polarity", "emotion"),
-    *("rating", "stars", "genres", "genre", "type", "y", "class index", "v1"),
-)
 SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
 ID = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|number|no|key|timestamp|date|time|url)\d*$")
 GROUP = re.compile(r"^(patient|user|subject|speaker|author|document|doc|customer|session)(_?id)?$")
@@ -86,13 +55,13 @@ def choose(records: Sequence[Record], place: str) -> Columns:
             f"`{words[0]}` have tags too, `{words[1]}`: to learn those, task: token-classification "
             f"and data: words: {words[0]}, tags: {words[1]} in place of text and label"
         )
-    group = [name for name in records[0] if GROUP.match(_plain(name))]
+    group = [name for name in records[0] if GROUP.match(plain(name))]
     taken = {*texts, found.options.get("label")}
     for name in group:
         values = [str(record.get(name)) for record in records]
         if name not in taken and 1 < len(set(values)) < len(values):
             found.options["group"] = name
-    split = next((name for name in records[0] if _plain(name) in ("split", "fold", "set")), None)
+    split = next((name for name in records[0] if plain(name) in ("split", "fold", "set")), None)
     if split and split not in taken:
         splits = {split_of(str(record.get(split))) for record in records}
         if None not in splits:
@@ -100,16 +69,12 @@ def choose(records: Sequence[Record], place: str) -> Columns:
     return found
 
 
-def _plain(name: str) -> str:
-    return name.strip().lower()
-
-
 def is_id(name: str, values: Sequence[Any]) -> bool:
     """Whether a column counts or names rows: by its name, or by whole numbers that only rise."""
-    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
-    if _plain(name) in LABEL_NAMES:
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
+    if plain(name) in LABEL_NAMES:
         return False
-    if not plain or plain.startswith("unnamed") or ID.search(plain):
+    if not parted or parted.startswith("unnamed") or ID.search(parted):
         return True
     texts = [str(value) for value in values]
     if len(texts) < 3 or not all(WHOLE.fullmatch(text) for text in texts):
@@ -139,12 +104,10 @@ def _tagged(records: Sequence[Record]) -> Columns | None:
 def _texts(records: Sequence[Record]) -> list[str]:
     """The column of the text, or the two of a pair."""
     columns = list(records[0])
-    column_of = {_plain(column): column for column in columns}
-    for first, second in PAIRS:
-        if first in column_of and second in column_of:
-            pair = [column_of[first], column_of[second]]
-            if all(num_words(records, column) for column in pair):
-                return pair
+    column_of = {plain(column): column for column in columns}
+    for pair in pairs_in(columns):
+        if all(num_words(records, column) for column in pair):
+            return list(pair)
     named = [column_of[name] for name in TEXT_NAMES if name in column_of]
     if named:
         return named[:1]
@@ -165,11 +128,11 @@ def _values(records: Sequence[Record], column: str) -> list[Any]:
 def _label(records: Sequence[Record], texts: Sequence[str], place: str) -> str:
     """The column of the label. Raises ValueError where none can be."""
     others = [name for name in records[0] if name not in texts and _values(records, name)]
-    column_of = {_plain(name): name for name in others}
+    column_of = {plain(name): name for name in others}
     for name in LABEL_NAMES:
         if name in column_of:
             return column_of[name]
-    ends = [name for name in others if _plain(name).endswith(LABEL)]
+    ends = [name for name in others if plain(name).endswith(LABEL)]
     ends = [name for name in ends if not is_id(name, _values(records, name))]
     if ends:
         return ends[0]
@@ -245,12 +208,12 @@ def are_scores(labels: Iterable[str], name: str = "") -> bool:
     except ValueError:  # a word
         return False
     has_fractions = any(not number.is_integer() for number in numbers)
-    return bool(numbers) and (has_fractions or (_plain(name) in SCORE_NAMES and len(numbers) > 10))
+    return bool(numbers) and (has_fractions or (plain(name) in SCORE_NAMES and len(numbers) > 10))
 
 
 def _share_columns(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
     """Columns that each say of one label whether, or by what share of annotators, a row has it."""
-    names = {_plain(name) for name in records[0]}
+    names = {plain(name) for name in records[0]}
     if names & set(LABEL_NAMES):
         return []
     found = []

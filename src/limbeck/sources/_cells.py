@@ -1,13 +1,12 @@
 """What a record's cells must hold, and the row that they become."""
 
-import ast
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from limbeck.sources import Row
-from limbeck.sources._labels import LabelParser
+from limbeck.sources._labels import LabelParser, written_list
 from limbeck.sources._tags import as_iob2
 
 # The names of columns of words and of their tags, in the order in which they are looked for.
@@ -41,10 +40,11 @@ class TextCells:
     def row(self, record: Mapping[str, Any], *, is_labelled: bool) -> Row:
         """The row of a record. Raises ValueError for a cell that cannot be used."""
         row: Row = {key: cell_text(record[column], column) for key, column in self.texts.items()}
-        row["label"] = self._label(record) if is_labelled and self.label_columns else None
+        row["label"] = self.label(record) if is_labelled and self.label_columns else None
         return _with_group(row, record, self.group)
 
-    def _label(self, record: Mapping[str, Any]) -> str | list[str]:
+    def label(self, record: Mapping[str, Any]) -> str | list[str]:
+        """The label of a record, or the list of its labels. Raises ValueError."""
         if not self.are_shares:
             (column,) = self.label_columns
             return self.labels.parse(record[column], column)
@@ -127,7 +127,7 @@ def word_columns(record: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def as_list(cell: Any, column: str) -> list[Any]:
-    """A cell as a list: one, one as Python or JSON write it, or words with spaces between.
+    """A cell as a list: one, one as Python, JSON or numpy write it, or words with spaces between.
 
     Raises ValueError.
     """
@@ -135,8 +135,8 @@ def as_list(cell: Any, column: str) -> list[Any]:
         if not cell.startswith("["):
             return cell.split()
         try:
-            cell = ast.literal_eval(cell)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            cell = written_list(cell)
+        except ValueError:
             raise ValueError(f"{column}: {cell[:SHOWN_CHARACTERS]!r} is no list") from None
     if not isinstance(cell, list):
         raise ValueError(f"{column}: {str(cell)[:SHOWN_CHARACTERS]!r} is no list")

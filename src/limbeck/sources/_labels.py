@@ -1,5 +1,6 @@
 """A label from what a cell holds: a word, a number, a list, several in one text."""
 
+import ast
 import math
 import re
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from limbeck.sources._unicode import checked_unicode
 
 # A whole number as people and pandas write it. `01` is none: it may be a code, another than `1`.
 WHOLE = re.compile(r"(-?(?:0|[1-9]\d{0,17}))(?:\.0+)?", re.ASCII)
+BETWEEN_QUOTES = re.compile(r"""(['"])\s+(['"])""")
+BARE_NUMBERS = re.compile(r"\[\s*\d+(\s+\d+)+\s*\]")
 NO_LABEL = "no label. Give it one, or put the row into the split `unlabelled`"
 
 
@@ -39,8 +42,7 @@ class LabelParser:
         if self.separator is None:
             return self.parse_one(value, column)
         if isinstance(value, str):
-            # An empty cell is a row that has none of the labels.
-            parts = value.split(self.separator) if value.strip() else []
+            parts = _parts_of(value.strip(), self.separator)
         elif isinstance(value, list):
             parts = value
         else:
@@ -77,6 +79,38 @@ class LabelParser:
         else:
             self.known[label] = label
         return self.known[label]
+
+
+def _parts_of(text: str, separator: str) -> list[Any]:
+    """The labels of a cell: parted by the separator, or a list as a csv has it. An empty cell is a
+    row that has none."""
+    if not text.startswith("[") or not text.endswith("]"):
+        return text.split(separator) if text else []
+    try:
+        return written_list(text)
+    except ValueError:  # words without quotes
+        inner = text[1:-1]
+        parts = inner.split(separator if separator in inner else ",")
+        return [part.strip() for part in parts]
+
+
+def written_list(text: str) -> list[Any]:
+    """A list as Python, JSON or numpy write it into a cell. Raises ValueError for any other text.
+
+    >>> written_list("['joy' 'anger']")
+    ['joy', 'anger']
+    """
+    # numpy writes no commas, and Python would join texts that stand side by side.
+    text = BETWEEN_QUOTES.sub(r"\1, \2", text)
+    if BARE_NUMBERS.fullmatch(text):
+        text = f"[{', '.join(text[1:-1].split())}]"
+    try:
+        content = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise ValueError("no list") from None
+    if not isinstance(content, list):
+        raise ValueError("no list")
+    return content
 
 
 def _number_as_text(value: Any, column: str) -> str:
