@@ -52,7 +52,7 @@ def test_dir_lists_what_is_public_and_the_page_tells_of_it() -> None:
     told = PAGE.read_text()
     for name in limbeck.__all__:
         assert re.search(rf"limbeck\.{name}\b", told), name
-    with pytest.raises(AttributeError, match="`limbeck` has no `lod`; it has Own, load"):
+    with pytest.raises(AttributeError, match="`limbeck` has no `lod`; it has Own, check"):
         limbeck.lod  # noqa: B018
 
 

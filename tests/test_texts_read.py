@@ -161,7 +161,7 @@ def test_check_says_what_the_tokenizer_does_not_know(tmp_path: Path) -> None:
     def lines(text: str) -> list[str]:
         rows = [{"text": text, "label": label} for label in "abab"]
         checked = Checked()
-        check_texts(recipe, Splits(rows, rows, rows, ["a", "b"]), checked)
+        check_texts(recipe, Splits(rows, rows, rows, ["a", "b"]), checked, {})
         return checked.lines
 
     (line,) = lines("salam addis")

@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from limbeck.artifact.load import load
     from limbeck.models.user_model import Own
     from limbeck.pipeline.arm import run_arm
-    from limbeck.pipeline.from_python import run
+    from limbeck.pipeline.from_python import check, run
     from limbeck.recipe.reading import parse, read
     from limbeck.reports.typed import read_report
 
 __version__ = "0.1.0"
-__all__ = ["Own", "load", "parse", "read", "read_report", "run", "run_arm"]
+__all__ = ["Own", "check", "load", "parse", "read", "read_report", "run", "run_arm"]
 
 # Public name -> its module, which is imported when the name is first asked for.
 _MODULES = {
     "Own": "models.user_model",
+    "check": "pipeline.from_python",
     "load": "artifact.load",
     "parse": "recipe.reading",
     "read": "recipe.reading",

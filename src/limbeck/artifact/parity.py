@@ -129,3 +129,19 @@ def compare(scored: Scored, rescored: Scored, task: Task, runtime: str) -> dict[
         "metric_difference": metric_difference,
         "holds": bool(holds),
     }
+
+
+def refuse_other_answers(proofs: Sequence[dict[str, Any]]) -> None:
+    """Refuse a graph that answers otherwise than the model to most of the rows of a rehearsal.
+
+    A few may differ there: what is nearly untrained tells labels apart by last bits.
+
+    Raises ValueError with the runtime.
+    """
+    for proof in proofs:
+        if proof["far_off"] > proof["units"] / 2:
+            raise ValueError(
+                f"the graph answers otherwise in {proof['runtime']} than the model that it is of, "
+                f"in {proof['far_off']} of {proof['units']} answers. Export for another runtime, "
+                "or take another student"
+            )

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from limbeck.exporters import onnx_ops
+from limbeck.models.probe import OURS, PLACE, line_of
 from limbeck.models.running import logits_of
 
 # What `to_onnx` imports -> how it is installed: the `needs` of an exporter that writes ONNX.
@@ -24,8 +25,8 @@ NEEDS = {
 # The first opset with Gelu. `onnx_ops` is written in it, too.
 OPSET = 20
 
-# A line of code in what torch.export says.
-PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+# The name of an operation without a translation, in what the exporter says.
+NODE = re.compile(r"translating node %(\w+)")
 
 # Of the first line of a reason.
 MOST_LETTERS = 200
@@ -58,16 +59,21 @@ def to_onnx(
     """
     from onnxscript.optimizer import optimize_ir
 
-    # It warns that torchvision is absent, at every export.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad(), tracing(model):
+    forward = _Forward(model, list(inputs)).eval()
+    # Clones: two names of one tensor would be traced as one input.
+    example = tuple(value.clone() for value in inputs.values())
+    axes = (_free_axes(inputs),)
+
+    def place_of(text: str) -> str | None:
+        return line_of_node(forward, example, text)
+
+    with warnings.catch_warnings(), torch.no_grad(), tracing(model, place_of):
         warnings.simplefilter("ignore")  # the deprecations of torch's own exporter
         program = torch.onnx.export(
-            _Forward(model, list(inputs)).eval(),
-            # Clones: two names of one tensor would be traced as one input.
-            tuple(value.clone() for value in inputs.values()),
+            forward,
+            example,
             dynamo=True,
-            dynamic_shapes=(_free_axes(inputs),),
+            dynamic_shapes=axes,
             input_names=list(inputs),
             output_names=["logits"],
             opset_version=OPSET,
@@ -81,29 +87,65 @@ def to_onnx(
     optimize_ir(program.model, should_fold=_may_fold)
     program.save(str(path))
     _remove_traces(path)
+    _check_free_axes(path, inputs, type(model).__name__)
 
 
 @contextlib.contextmanager
-def tracing(model: nn.Module) -> Iterator[None]:
+def tracing(model: nn.Module, place_of: Callable[[str], str | None]) -> Iterator[None]:
     """Turn what torch.export raises, a page with the whole graph, into one sentence with the line.
+
+    place_of: the line of the operation that a message without one names, where it names one.
 
     Raises ValueError for a model that cannot be traced.
     """
     try:
-        # It prints the graphs of the ways that it tried.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with silence():
             yield
     except RuntimeError as error:
         cause = error.__cause__ or error
         text = f"{type(cause).__name__}: {cause}"
-        # By then the line is part of the text alone.
-        places = [f"{file}:{line}" for file, line in PLACE.findall(text) if "/torch/" not in file]
-        where = f" ({places[-1]})" if places else ""
+        # Its last frame, or what is left of it as text alone.
+        places = [f"{file}:{line}" for file, line in PLACE.findall(text) if not OURS.search(file)]
+        place = places[-1] if places else line_of(cause) or place_of(text)
+        where = f" ({place})" if place else ""
         raise ValueError(
             f"export: {type(model).__name__} cannot be traced as a graph for any batch"
             f"{where}: {text.splitlines()[0][:MOST_LETTERS]}. A branch on values, a length that "
             "is fixed, or an operation without a translation cannot be exported"
         ) from None
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep the graphs of all ways that torch tried off the terminal, and what it logs of them."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def line_of_node(
+    forward: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    text: str,
+) -> str | None:
+    """`FILE:LINE` of the operation that has no translation, by its name in torch's message."""
+    named = NODE.search(text)
+    if named is None:
+        return None
+    with silence():
+        # For the example's own sizes: only names are looked for.
+        program = torch.export.export(forward, example, strict=False)
+        graph = program.run_decompositions().graph
+    for node in graph.nodes:
+        if node.name == named[1]:
+            found = PLACE.findall(node.meta.get("stack_trace") or "")
+            places = [f"{file}:{line}" for file, line in found if not OURS.search(file)]
+            return places[-1] if places else None
+    return None
 
 
 def _free_axes(inputs: dict[str, torch.Tensor]) -> tuple[dict[int, Any], ...]:
@@ -116,6 +158,28 @@ def _free_axes(inputs: dict[str, torch.Tensor]) -> tuple[dict[int, Any], ...]:
         is_text = value.ndim == 2
         axes.append({0: batch, 1: tokens} if is_text else {0: batch})
     return tuple(axes)
+
+
+def _check_free_axes(path: Path, inputs: dict[str, torch.Tensor], told: str) -> None:
+    """Refuse a graph for as many rows, or tokens, as the example has: a loop over them leaves it.
+
+    told: what to call the model.
+
+    Raises ValueError.
+    """
+    import onnx
+
+    for tensor in onnx.load(str(path)).graph.input:
+        free = (0, 1) if inputs[tensor.name].ndim == 2 else (0,)
+        for axis in free:
+            size = tensor.type.tensor_type.shape.dim[axis].dim_value
+            if size:
+                what = "tokens" if axis else "rows"
+                raise ValueError(
+                    f"export: {told} cannot be traced as a graph for any batch: its graph is for "
+                    f"{size} {what} and no other number. A loop over the {what}, or their number "
+                    "taken as a constant, cannot be exported"
+                )
 
 
 def _may_fold(node: Any) -> bool | None:

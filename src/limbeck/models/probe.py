@@ -7,7 +7,10 @@ Funnel pools neighbours, and a forward may look at its whole batch: such models 
 by name.
 """
 
+import re
+import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +22,8 @@ from limbeck.models.hub import first_line
 from limbeck.models.running import run_model
 from limbeck.models.taps import Outputs
 from limbeck.models.torch_batches import batch_of, device_of, to_device
-from limbeck.tasks import Encoded, Task
+from limbeck.models.units import holds_texts
+from limbeck.tasks import Batch, Encoded, Task
 
 # Of the largest output. Float32 sums in another order differ by about 1e-6 of it, and what hangs on
 # padding by tenths.
@@ -39,6 +43,13 @@ FAULTS = (
     TypeError,
     ValueError,
 )
+
+# A part of the path of every installed package.
+INSTALLED = "site-packages"
+
+# A line of code in a traceback that is told as text, and the files of torch and of ourselves.
+PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+OURS = re.compile(r"[/\\](torch|limbeck)[/\\]")
 
 
 def check_answers(
@@ -78,6 +89,55 @@ def check_answers(
         )
 
 
+def check_step(model: nn.Module, batch: Batch, told: str) -> None:
+    """Forward and backward of a training step; the model is one to throw away.
+
+    A forward may take another way in training, and write over what the backward needs.
+
+    Raises ValueError for a model that fails.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            run_backward(model.train(), batch)
+        except FAULTS as error:
+            # Of what fails in the backward the forward's line is known to torch alone.
+            place = line_of(error) or line_of_backward(model, batch)
+            where = f" ({place})" if place else ""
+            raise ValueError(
+                f"model `{told}`: {class_of(model)} fails in a training step: "
+                f"{type(error).__name__}: {said(error)}{where}"
+            ) from None
+
+
+def run_backward(model: nn.Module, batch: Batch) -> None:
+    """The gradients of the logits' sum. Raises ValueError where there are none."""
+    logits = run_model(model, batch).logits
+    if not logits.requires_grad:
+        raise ValueError(
+            "its logits have no gradient, so nothing of it can be trained (torch.no_grad, detach, "
+            "or frozen parameters)"
+        )
+    logits.sum().backward()
+
+
+def line_of_backward(model: nn.Module, batch: Batch) -> str | None:
+    """`FILE:LINE` of the forward to which the operation belongs whose gradient cannot be had."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            with torch.autograd.detect_anomaly(check_nan=False):
+                run_backward(model, batch)
+        # It is known already; what torch warns of on the way is where.
+        except FAULTS:
+            pass
+    places = []
+    for each in told:
+        places += [f"{file}:{line}" for file, line in PLACE.findall(str(each.message))]
+    # Ours call the model's forward, and torch's are called by it.
+    outside = [place for place in places if not OURS.search(place)]
+    return outside[-1] if outside else None
+
+
 def two_rows(encoded: Sequence[Encoded]) -> tuple[Encoded, Encoded]:
     """A short row and a longer one, where rows have lengths."""
     by_size = sorted(encoded[:NUM_ROWS], key=lambda row: row.size)
@@ -106,6 +166,21 @@ def answer(model: nn.Module, task: Task, rows: Sequence[Encoded]) -> Outputs:
         return run_model(model, to_device(batch, device_of(model)))
 
 
+def check_shape(logits: torch.Tensor, batch: Batch) -> None:
+    """Raise ValueError where logits are none of a batch's: (rows, labels), of words (rows, tokens,
+    labels), of several texts a row (rows, texts, width)."""
+    expected = batch.mask.shape[:1]
+    if batch.windows:
+        expected = torch.Size([batch.mask.numel()])
+    elif batch.positions is not None or holds_texts(batch):
+        expected = next(iter(batch.inputs.values())).shape[:2]
+    if logits.ndim != len(expected) + 1 or logits.shape[:-1] != expected:
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)} for a batch of {len(batch.mask)}, where "
+            f"({', '.join(map(str, expected))}, labels) is expected"
+        )
+
+
 def largest_difference(alone: Outputs, beside: Outputs) -> float:
     """Between the answers to the first row, where it has units: a share of the largest output."""
     num_units = int(alone.mask[0].sum())
@@ -128,9 +203,7 @@ def class_of(model: nn.Module) -> str:
 
 def fault_of(model: nn.Module, error: Exception) -> str:
     """What a forward raised, and the line of the model's own code that it came from."""
-    message = f"{class_of(model)} fails on two rows: {type(error).__name__}: {said(error)}"
-    place = line_of(error)
-    return f"{message} ({place})" if place else message
+    return f"{class_of(model)} fails on two rows: {type(error).__name__}: {said_where(error)}"
 
 
 def said(error: Exception) -> str:
@@ -138,11 +211,23 @@ def said(error: Exception) -> str:
     return first_line(error) if str(error).strip() else "without a word"
 
 
+def said_where(error: Exception) -> str:
+    """What an error says, with the line that it comes from where that is not ours."""
+    place = line_of(error)
+    return f"{said(error)} ({place})" if place else said(error)
+
+
 def line_of(error: BaseException) -> str | None:
-    """`FILE:LINE` of the last frame that is neither torch's nor ours; None without one."""
-    place = None
+    """`FILE:LINE` of the last frame of a user's file, or else of a package that is neither torch
+    nor ours; None without one."""
+    own = None
+    of_package = None
     for frame, line in traceback.walk_tb(error.__traceback__):
         package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in ("torch", "limbeck"):
-            place = f"{frame.f_code.co_filename}:{line}"
-    return place
+        if package in ("torch", "limbeck") or package in sys.stdlib_module_names:
+            continue
+        place = f"{frame.f_code.co_filename}:{line}"
+        of_package = place
+        if INSTALLED not in frame.f_code.co_filename:
+            own = place
+    return own or of_package

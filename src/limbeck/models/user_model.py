@@ -28,10 +28,18 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
-from limbeck.models.probe import FAULTS, check_answers, line_of, said
-from limbeck.models.running import run_model
+from limbeck.models.probe import (
+    FAULTS,
+    check_answers,
+    check_shape,
+    check_step,
+    said,
+    said_where,
+)
+from limbeck.models.running import call, logits_of, run_model
 from limbeck.models.torch_batches import batch_of, device_of, to_device
 from limbeck.models.weights import model_state
 from limbeck.tasks import Encoded, Task
@@ -61,8 +69,7 @@ class Own:
         # In eval mode torch's own transformer layers would compute past the modules inside them,
         # and so past what quantization puts in their place.
         torch.backends.mha.set_fastpath_enabled(False)
-        release_computed(self.module)
-        return with_plain_weights(copy.deepcopy(self.module))
+        return with_plain_weights(copied(self.module))
 
     def reference(self) -> dict[str, Any]:
         """What the module is, as part of a cache key: a digest of how it prints, and its weights.
@@ -83,26 +90,34 @@ class Own:
         task: Task,
         encoded: Sequence[Encoded],
         name: str,
+        *,
+        is_trained: bool = True,
     ) -> None:
-        """One forward on two rows. `name`: what the recipe calls the model.
+        """One forward on two rows, and where it `is_trained` a training step without its end.
+
+        `name`: what the recipe calls the model.
 
         Raises ValueError where the module cannot be called so, or its logits are of another shape.
         """
-        rows = np.arange(len(encoded[:2]))
-        batch = to_device(batch_of(encoded, rows, task.padding), device_of(self.module))
+        device = device_of(self.module)
+        alone, batch = [
+            to_device(batch_of(encoded, np.arange(count), task.padding), device)
+            for count in (1, len(encoded[:2]))
+        ]
         model = self.create().eval()
         try:
             with torch.no_grad():
+                # A `squeeze` takes the axis of the rows along where there is one.
+                for each in (alone, batch):
+                    check_shape(logits_of(call(model, each)), each)
                 outputs = run_model(model, batch)
         # What a call with other inputs, or an output without logits, raises; and what the module
         # raises by itself.
         except FAULTS as error:
             inputs = ", ".join(batch.inputs)
-            place = line_of(error)
-            where = f" ({place})" if place else ""
             raise ValueError(
                 f"model `{name}`: cannot be called with {inputs} to give logits: "
-                f"{type(error).__name__}: {said(error)}{where}. "
+                f"{type(error).__name__}: {said_where(error)}. "
                 "Wrap it; see limbeck.models.user_model"
             ) from None
         num_logits = outputs.logits.shape[-1]
@@ -115,14 +130,27 @@ class Own:
                 f"{num_labels} labels ({', '.join(task.labels[:SHOWN_LABELS])})"
             )
         check_answers(model, task, encoded, name)
+        if is_trained:
+            check_step(model, batch, name)
 
 
-def release_computed(module: nn.Module) -> None:
-    """Compute the weights of the older `weight_norm` anew, without their history: with it torch
-    copies no tensor. A forward computes them anew in any case."""
-    with torch.no_grad():
-        for part, hook in older_norms(module):
-            setattr(part, hook.name, hook.compute_weight(part))
+def copied(module: nn.Module) -> nn.Module:
+    """A copy of a module; the module is not changed. Raises ValueError where torch makes none."""
+    # Tensors with a history, which torch does not copy: a forward has left them (`weight_norm`, or
+    # attention that is kept to be looked at), and computes them anew.
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(module, memo)
+    # A lock, a stream, or a tensor with a history that lies deeper.
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{type(module).__name__} cannot be copied, and limbeck trains a copy: {said(error)}. "
+            "Let it hold modules, parameters, buffers and plain values alone"
+        ) from None
 
 
 def with_plain_weights(module: nn.Module) -> nn.Module:
@@ -133,19 +161,38 @@ def with_plain_weights(module: nn.Module) -> nn.Module:
     """
     for part in module.modules():
         if parametrize.is_parametrized(part):
-            for name in list(part.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+            leave_parametrizations(part)
     for part, hook in older_norms(module):
-        remove_weight_norm(part, hook.name)
+        remove = remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm
+        remove(part, hook.name)
     return module
 
 
-def older_norms(module: nn.Module) -> list[tuple[nn.Module, WeightNorm]]:
-    """The parts of a module with a weight that the older `weight_norm` computes before a call."""
-    found = []
+def leave_parametrizations(part: nn.Module) -> None:
+    """Let a module hold what its parametrizations come to.
+
+    torch's `remove_parametrizations` also takes the name off the class, which a copy shares with
+    the module that it is of: that one could no longer be called.
+    """
+    weights = {}
+    for name, sources in part.get_submodule("parametrizations").named_children():
+        weight = getattr(part, name).detach().clone()
+        is_trained = any(source.requires_grad for source in sources.parameters(recurse=False))
+        weights[name] = nn.Parameter(weight, requires_grad=is_trained)
+    # The class that torch has put before it; its only base is the module's own.
+    part.__class__ = type(part).__bases__[0]
+    del part._modules["parametrizations"]
+    for name, parameter in weights.items():
+        part.register_parameter(name, parameter)
+
+
+def older_norms(module: nn.Module) -> list[tuple[nn.Module, WeightNorm | SpectralNorm]]:
+    """The parts of a module with a weight that an older norm of torch computes before a call."""
+    found: list[tuple[nn.Module, WeightNorm | SpectralNorm]] = []
     for part in module.modules():
-        hooks = [hook for hook in part._forward_pre_hooks.values() if isinstance(hook, WeightNorm)]
-        found += [(part, hook) for hook in hooks]
+        for hook in part._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm | SpectralNorm):
+                found.append((part, hook))
     return found
 
 
@@ -154,4 +201,23 @@ def wrapped(models: Mapping[str, nn.Module | Own] | None) -> dict[str, Own]:
     owns = {}
     for name, model in (models or {}).items():
         owns[name] = model if isinstance(model, Own) else Own(model)
+        check_made(owns[name].module, name)
     return owns
+
+
+def check_made(module: nn.Module, name: str) -> None:
+    """Refuse what is no module, or has weights that are made when it is first called.
+
+    Raises ValueError.
+    """
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"model `{name}`: {type(module).__name__} is no torch.nn.Module. Give the module "
+            "itself, or limbeck.Own(module, tokenizer=FOLDER)"
+        )
+    for part, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if nn.parameter.is_lazy(tensor):
+            raise ValueError(
+                f"model `{name}`: `{part}` has no size yet (a lazy layer). Call the module once "
+                "on a batch, and hand it over then"
+            )

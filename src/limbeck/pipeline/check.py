@@ -12,7 +12,7 @@ In this order, each step only where the ones before it found no mistake that hid
 import importlib.util
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,12 @@ from limbeck.recipe.model import Recipe
 from limbeck.tasks.inputs.tokenized import TokenizedInput
 
 if TYPE_CHECKING:
+    from limbeck.models.user_model import Own
     from limbeck.pipeline.forecast import Cost
+
+# A user's own modules by name, and rows by split, as `limbeck.check` is given them.
+Models = Mapping[str, "Own"]
+Rows = Mapping[str, Iterable[Mapping[str, Any]]]
 
 # So many texts show what a tokenizer knows, within a second.
 SAMPLE_TEXTS = 2000
@@ -46,6 +51,16 @@ class Checked:
     lines: list[str] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
 
+    @property
+    def ok(self) -> bool:
+        """Whether there is no mistake."""
+        return not self.mistakes
+
+    def __str__(self) -> str:
+        """All that the command prints."""
+        mistakes = [f"limbeck: {mistake}" for mistake in self.mistakes]
+        return "\n".join([*self.lines, *(mistakes or ["ok"])])
+
     def attempt(self, check: Callable[[], Any]) -> Any:
         """The result of a check, or None with its mistake noted."""
         try:
@@ -55,13 +70,21 @@ class Checked:
             return None
 
 
-def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
+def check(
+    recipe: Recipe,
+    *,
+    rehearse: bool = True,
+    models: Models | None = None,
+    rows: Rows | None = None,
+) -> Checked:
     """Check a recipe, its data and, by a rehearsal, everything else.
 
     Args:
         recipe: as it was read; it need not be resolved.
             Under `torchrun` it is judged for so many processes, and rehearsed in this one alone.
         rehearse: look at the models too, and run every stage on a few batches, in a minute at most.
+        models: modules of the user's own, by the name that the recipe gives as `model`.
+        rows: by split, for the source `rows`.
 
     Returns:
         The mistakes, and what is worth telling. No mistake of the user raises.
@@ -78,7 +101,7 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
     are_components_right = not checked.mistakes
     task_class = registry.load("tasks", recipe.task)
     began = time.perf_counter()
-    load = partial(load_splits, recipe.data, task_class, beside=recipe.folder)
+    load = partial(load_splits, recipe.data, task_class, rows, beside=recipe.folder)
     splits = checked.attempt(load)
     reading_seconds = time.perf_counter() - began
     if splits:
@@ -87,12 +110,13 @@ def check(recipe: Recipe, *, rehearse: bool = True) -> Checked:
         return checked
     # 3. Models, though the data may be wrong: one call tells both mistakes.
     checked.attempt(launch.read)
-    check_models(recipe, checked)
+    own = models or {}
+    check_models(recipe, checked, own)
     # 4. The run in small needs all of them.
     if splits and not checked.mistakes:
-        checked.attempt(partial(check_texts, recipe, splits, checked))
+        checked.attempt(partial(check_texts, recipe, splits, checked, own))
     if splits and not checked.mistakes:
-        checked.attempt(partial(check_costs, recipe, splits, reading_seconds, checked))
+        checked.attempt(partial(check_costs, recipe, splits, reading_seconds, checked, own))
     return checked
 
 
@@ -143,15 +167,18 @@ def describe_data(splits: Splits) -> list[str]:
     return lines
 
 
-def check_models(recipe: Recipe, checked: Checked) -> None:
-    """Note each model that cannot be had; networks of ours were checked with the components."""
+def check_models(recipe: Recipe, checked: Checked, own: Collection[str] = ()) -> None:
+    """Note each model that cannot be had; networks of ours were checked with the components.
+
+    `own`: names of the user's modules.
+    """
     # Imported here: `check --data-only` needs neither torch nor transformers.
     from limbeck.models.create import require
 
     told = set()
     for path, name in compatibility.named_models(recipe):
         # Teacher and student may be one model, whose mistake is told once.
-        if name in told:
+        if name in told or name in own:
             continue
         told.add(name)
         try:
@@ -166,24 +193,23 @@ def model_names(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(stage.model for stage in stages if stage and stage.model))
 
 
-def check_texts(recipe: Recipe, splits: Splits, checked: Checked) -> None:
+def check_texts(recipe: Recipe, splits: Splits, checked: Checked, own: Models) -> None:
     """Tell how much of a sample of the texts each model reads and knows.
 
     Raises ValueError where a model has no tokenizer that can be read.
     """
     # Imported here, as in `check_models`.
-    from limbeck.models.preprocessing import preprocess
+    from limbeck.pipeline.context import RunContext
 
     task_class = registry.load("tasks", recipe.task)
     if task_class.preprocess_file != TokenizedInput.preprocess_file:
         return
     rows = drawn_rows(splits.train, SAMPLE_TEXTS)
     which = "train" if len(rows) == len(splits.train) else f"{SAMPLE_TEXTS:,} rows of train"
+    context = RunContext(recipe, Store(), own=own)
+    context.data = splits
     for name in model_names(recipe):
-        text = preprocess(
-            name, task_class, [], recipe.train.max_tokens, long_texts=recipe.train.long_texts
-        )
-        task = task_class(splits.labels, text)
+        task = context.new_task(name)
         counts = count_tokens(task, rows, task.encode(rows))
         # A task that makes its rows of several has none of these.
         if not counts.rows:
@@ -195,13 +221,20 @@ def check_texts(recipe: Recipe, splits: Splits, checked: Checked) -> None:
         checked.lines += counts.unknown_note(which) + counts.cut_note(which)
 
 
-def check_costs(recipe: Recipe, splits: Splits, reading_seconds: float, checked: Checked) -> None:
+def check_costs(
+    recipe: Recipe,
+    splits: Splits,
+    reading_seconds: float,
+    checked: Checked,
+    own: Models,
+) -> None:
     """Rehearse the run, tell its forecast, and compare that with what this machine has.
 
     Args:
         recipe: whose components were checked.
         splits: the whole data, which took `reading_seconds` to read.
         checked: is given the lines, and a mistake for each thing that is too small.
+        own: the user's modules by name.
 
     Raises:
         ValueError: whatever would have stopped the run.
@@ -224,7 +257,7 @@ def check_costs(recipe: Recipe, splits: Splits, reading_seconds: float, checked:
     num_processes = launch.read().num_processes
     with launch.alone():
         costs = forecast.rehearse(
-            resolved, splits, reading_seconds, tell, num_processes=num_processes
+            resolved, splits, reading_seconds, tell, num_processes=num_processes, own=own
         )
     total = forecast.summed(costs)
     checked.lines += describe_costs(costs, total)

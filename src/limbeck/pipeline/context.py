@@ -392,7 +392,7 @@ class RunContext:
                 check_answers(model, task, task.encode(self.data.train[:NUM_ROWS]), name)
             return model
         own = self.own[name]
-        own.check(task, self.encode("train", task), name)
+        own.check(task, self.encode("train", task), name, is_trained=not needs_head)
         return own.create()
 
     def reference(self, name: str, options: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ Nothing is taken as found in the cache. What the rehearsal raises, the run would
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from limbeck.artifact import parity
 from limbeck.artifact.inputs import raw
 from limbeck.artifact.load import load
 from limbeck.core import memory, registry
@@ -34,7 +35,9 @@ from limbeck.core.store import Store
 from limbeck.data.batches import batch_plan, evaluation_budget, padded_size
 from limbeck.data.splits import Splits
 from limbeck.evaluation.verdict import judged_arm
+from limbeck.models.probe import said_where
 from limbeck.models.taps import HIDDEN
+from limbeck.models.user_model import Own
 from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms, training_title
 from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
@@ -42,6 +45,7 @@ from limbeck.pipeline.latency import Answer, answerers_of
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
+from limbeck.pipeline.steps.exporting import PARITY
 from limbeck.pipeline.volumes import Volume, spread, units_of
 from limbeck.quantization.progressive import beginnings
 from limbeck.recipe.model import Recipe, Train, Verdict
@@ -90,6 +94,7 @@ def rehearse(
     tell: Reporter = silent,
     *,
     num_processes: int = 1,
+    own: Mapping[str, Own] | None = None,
 ) -> list[Cost]:
     """The cost of every stage of a run.
 
@@ -99,6 +104,7 @@ def rehearse(
         reading_seconds: how long it took to read them.
         tell: hears what the stages tell.
         num_processes: that the run will have; the rehearsal is this process's alone.
+        own: the user's modules by name.
 
     Returns:
         A cost for each name of a stage, in the order in which they come.
@@ -110,14 +116,14 @@ def rehearse(
     cache = Store().folder
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=cache) as folder:
-        rehearsal = Rehearsal(recipe, splits, reading_seconds, Path(folder), tell)
+        store = Store(Path(folder) / "cache", tell=tell)
+        rehearsal = Rehearsal(recipe, splits, reading_seconds, store, own or {})
         rehearsal.share_batches(num_processes)
         try:
             return rehearsal.run()
         # What torch raises for shapes that do not fit.
         except (RuntimeError, IndexError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            told = registry.blame(error) or f"a batch cannot be computed: {first_line}"
+            told = registry.blame(error) or f"a batch cannot be computed: {said_where(error)}"
             raise ValueError(f"{rehearsal.doing}: {told}") from None
         except ValueError as error:
             # Some messages name their stage already.
@@ -138,8 +144,8 @@ class Rehearsal:
         recipe: Recipe,
         splits: Splits,
         reading_seconds: float,
-        folder: Path,
-        tell: Reporter,
+        store: Store,
+        own: Mapping[str, Own],
     ) -> None:
         self.recipe = recipe
         self.splits = splits
@@ -164,7 +170,8 @@ class Rehearsal:
         self.measuring_seconds = 0.0
         self.context = RunContext(
             recipe,
-            Store(folder / "cache", tell=tell),
+            store,
+            own=own,
             train=self.measure_training,
             when_started=self.note_start,
             when_built=self.add_stage,
@@ -479,6 +486,7 @@ class Rehearsal:
         elif stage.name == "label":
             self.add_label(stage, folder, seconds)
         elif stage.name == "export":
+            parity.refuse_other_answers(read_json(folder / PARITY))
             self.add_export(folder / "artifact", seconds)
         elif stage.name in ("student", "assistant"):
             self.add(stage.name, seconds, num_bytes)

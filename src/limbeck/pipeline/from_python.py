@@ -1,4 +1,5 @@
-"""`limbeck.run`: a recipe, or its file, to a report with attributes."""
+"""`limbeck.run` and `limbeck.check`: a recipe, or its file, to a report with attributes, or to what
+is wrong with it."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 from torch import nn
 
 from limbeck.core.events import Reporter, silent
-from limbeck.models.user_model import Own
+from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline import runs
+from limbeck.pipeline.check import Checked
+from limbeck.pipeline.check import check as check_recipe
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read
 from limbeck.reports.typed import Report
@@ -52,3 +55,31 @@ def run(
         raise ValueError('out: name the run folder, such as limbeck.run(recipe, "runs/first")')
     report = runs.run(recipe, out, name=title, tell=tell, models=models, rows=rows)
     return Report(report)
+
+
+def check(
+    recipe: Recipe | str | Path,
+    *,
+    models: Mapping[str, nn.Module | Own] | None = None,
+    rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+    data_only: bool = False,
+) -> Checked:
+    """What `limbeck check` finds, before any training, with modules and rows of the user's own.
+
+    Args:
+        recipe, models, rows: as `run` takes them.
+        data_only: look at recipe and data alone: no model, no forecast.
+
+    Returns:
+        `ok`, `mistakes` and `lines`; printed, it is what the command prints.
+
+    Raises:
+        ValueError: the recipe's file cannot be read as one.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = read(Path(recipe))
+    try:
+        own = wrapped(models)
+    except ValueError as error:
+        return Checked(mistakes=[str(error)])
+    return check_recipe(recipe, rehearse=not data_only, models=own, rows=rows)

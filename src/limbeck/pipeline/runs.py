@@ -24,6 +24,7 @@ from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.describe import Arms, describe, final_arm
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
+from limbeck.pipeline.steps.tracing import trace_own_student
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import write
 from limbeck.reports import page
@@ -76,7 +77,8 @@ def run(
         write_bytes(folder / "recipe.yaml", write(recipe).encode())
         write_quarantine(context.data, folder)
         tell_of_older_stages(context.store)
-        # 3. The work.
+        # 3. The work; what would fail at its end comes first.
+        trace_own_student(context)
         arms = run_arms(context)
         # The other processes have done their part, and no stage waits for them any more.
         context.is_alone = True
