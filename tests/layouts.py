@@ -118,6 +118,92 @@ def shares(number: int) -> str:
     return f"{number},{text(number)},{number % 2},{number // 2 % 2},{number % 3 // 2}"
 
 
+def prose(start: int = 0, count: int = 60) -> str:
+    return (
+        "\n".join(
+            f"{text(n)}{' and of many others'[: 7 + n % 12]}." for n in range(start, start + count)
+        )
+        + "\n"
+    )
+
+
+def texts(*folders: str, suffix: str = ".txt", extra: str = "") -> Files:
+    found: Files = {}
+    for number, folder in enumerate(folders):
+        for index in range(12):
+            content = f"{text(100 * number + index)}{extra}\r\nA second line.\n"
+            found[f"{folder}/{index}_7{suffix}"] = content.encode("latin-1")
+    return found
+
+
+def words_a_row(number: int) -> str:
+    lines = ["Ada,NNP,B-per", "Löve,NNP,I-per", "sings,VBZ,O", '",",",",O']
+    return "\n".join(
+        f"{f'Sentence: {number}' if place == 0 else ''},{line}" for place, line in enumerate(lines)
+    )
+
+
+def conll_u(start: int = 0) -> str:
+    lines = []
+    for number in range(start, start + 20):
+        lines += [f"# sent_id = {number}", "# text = I can't sing"]
+        for place, word, tag in (
+            ("1", f"I{number}", "PRON"),
+            ("2-3", "can't", "_"),
+            ("2", "ca", "AUX"),
+            ("3", "n't", "PART"),
+            ("3.1", "x", "X"),
+            ("4", "sing", "VERB"),
+        ):
+            lines.append("\t".join([place, word, word, tag, *"_" * 6]))
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def spans(make: Callable[[int], dict[str, Any]], start: int = 0) -> str:
+    return "\n".join(json.dumps(make(n)) for n in range(start, start + 30))
+
+
+def doccano(number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "text": f"Ada{number} Love lives in York.",
+        "label": [
+            [0, len(f"Ada{number} Love"), "PER"],
+            [len(f"Ada{number} Love lives in "), len(f"Ada{number} Love lives in York"), "LOC"],
+        ],
+    }
+
+
+def spacy(number: int) -> dict[str, Any]:
+    return {"text": f"York has number {number}", "entities": [[0, 4, "LOC"]] if number % 5 else []}
+
+
+def label_studio(number: int) -> dict[str, Any]:
+    parts = [{"start": 0, "end": 4, "text": "York", "labels": ["LOC"]}]
+    return {"text": f"York has number {number}", "id": number, "label": parts, "annotator": 1}
+
+
+def idx(shape: tuple[int, ...], seed: int) -> bytes:
+    values = np.random.default_rng(seed).integers(0, 256 if len(shape) > 1 else 2, shape, np.uint8)
+    return (
+        bytes([0, 0, 8, len(shape)])
+        + b"".join(n.to_bytes(4, "big") for n in shape)
+        + values.tobytes()
+    )
+
+
+def npz() -> bytes:
+    file = io.BytesIO()
+    generator = np.random.default_rng(0)
+    np.savez(
+        file,
+        train_images=generator.integers(0, 256, (40, 6, 6), np.uint8),
+        train_labels=np.arange(40) % 2,
+    )
+    return file.getvalue()
+
+
 TEXT = "text-classification"
 SEVERAL = "multi-label-classification"
 TAGS = "token-classification"
@@ -168,5 +254,24 @@ LAYOUTS = [
     Layout("Training/CLASS, Testing/CLASS", lambda: images("Training/cat", "Training/dog", "Testing/cat", "Testing/dog"), PICTURES, "image_folder"),
     Layout("Train, Val and Test in one folder", lambda: images("set/Train/cat", "set/Train/dog", "set/Val/cat", "set/Val/dog", "set/Test/cat", "set/Test/dog"), PICTURES, "image_folder"),
     Layout("CLASS/patient/x.png, hidden files", lambda: {**images(*(f"{name}/p{n}" for name in ("cat", "dog") for n in range(8)), each=3), "cat/.thumb.png": b"x", "__MACOSX/cat/._1.png": b"x"}, PICTURES, "image_folder"),
+    Layout("CLASS/x.png beside a list", lambda: {**images("cat", "dog"), "labels.csv": "id,label\n1,cat\n", "cat/notes.txt": "x"}, PICTURES, "image_folder", unread=("cat/notes.txt", "labels.csv")),
+    Layout("train-images.idx3-ubyte (a copy of MNIST)", lambda: {"train-images.idx3-ubyte": idx((40, 6, 6), 0), "train-labels.idx1-ubyte": idx((40,), 1), "t10k.txt": "x", "README.md": "x"}, PICTURES, "idx", unread=("README.md", "t10k.txt")),
+    Layout("one .npz beside notes", lambda: {"set.npz": npz(), "README.md": "x"}, PICTURES, "npz", unread=("README.md",)),
+    Layout("texts as files in class folders (20 Newsgroups)", lambda: texts("20news-bydate-train/alt.atheism", "20news-bydate-train/sci.med", "20news-bydate-test/alt.atheism", "20news-bydate-test/sci.med", suffix="", extra=" café"), TEXT, "text_folder", {"encoding": "cp1252"}),
+    Layout("train/pos, train/neg, train/unsup (IMDb)", lambda: {**texts("train/pos", "train/neg", "train/unsup", "test/pos", "test/neg"), "imdb.vocab": "x", "README": "x", "train/urls_pos.txt": "x", "train/labeledBow.feat": "x"}, TEXT, "text_folder", unread=("README", "imdb.vocab", "train/labeledBow.feat", "train/urls_pos.txt")),
+    Layout("train.txt and valid.txt of plain lines", lambda: {"train.txt": prose(), "valid.txt": prose(200, 20), "LICENSE.md": "x"}, "masked-lm", "text", unread=("LICENSE.md",)),
+    Layout("wiki.train.tokens, wiki.valid.tokens (WikiText)", lambda: {f"wiki.{split}.tokens": prose(n, 40) for n, split in ((0, "train"), (100, "valid"), (200, "test"))}, "masked-lm", "text"),
+    Layout("one corpus.txt", lambda: {"corpus.txt": prose()}, "masked-lm", "text", data="corpus.txt"),
+    Layout("train.txt, val.txt, test.txt of text;label", lambda: {f"{split}.txt": table("", lambda n: f"{text(n)};{('joy', 'anger', 'fear')[n % 3]}", start) for start, split in ((0, "train"), (100, "val"), (200, "test"))}, TEXT, "csv", {"delimiter": ";", "train": "train.txt", "validation": "val.txt", "test": "test.txt", "text": "column_1", "label": "column_2"}),
+    Layout("a word a row: Sentence #, Word, POS, Tag", lambda: {"ner_dataset.csv": table("Sentence #,Word,POS,Tag", words_a_row).encode("latin-1")}, TAGS, "csv", {"encoding": "cp1252", "sentence": "Sentence #", "words": "Word", "tags": "Tag"}, data="ner_dataset.csv"),
+    Layout("a word a row: sentence_id, words, labels", lambda: {f"{split}.csv": table("sentence_id,words,labels", lambda n: f"{n // 3},w{n},{('B-PER', 'I-PER', 'O')[n % 3]}", start, 60) for start, split in ((0, "train"), (90, "test"))}, TAGS, "csv", {"sentence": "sentence_id", "words": "words", "tags": "labels"}),
+    Layout("CoNLL-U beside its texts (Universal Dependencies)", lambda: {"en_x-ud-train.conllu": conll_u(), "en_x-ud-dev.conllu": conll_u(50), "en_x-ud-train.txt": "I can't sing. " * 9}, TAGS, "conll", {"scheme": "single", "word_column": 2, "tag_column": 4, "comments": "#", "train": "en_x-ud-train.conllu"}, unread=("en_x-ud-train.txt",)),
+    Layout("a word and its part of speech a line", lambda: {"train.pos": "", "train.txt": "\n".join(f"The DT\ndog{n} NN\nsings VB\n" for n in range(30))}, TAGS, "conll", {"scheme": "single"}, unread=("train.pos",)),
+    Layout("the tag before the word (MIT)", lambda: {"engtrain.bio": "\n".join(f"O\ttell\nB-Dish\tsoup{n}\nI-Dish\tof\n" for n in range(30))}, TAGS, "conll", {"word_column": 2, "tag_column": 1}),
+    Layout("a tag that is not the last column", lambda: {"train.txt": "\n".join(f"Ada{n} NNP B-PER x\nLove NNP I-PER y\n. . O z\n" for n in range(30))}, TAGS, "conll", {"tag_column": 3}),
+    Layout("jsonl: label of [start, end, name] (doccano)", lambda: {"all.jsonl": spans(doccano)}, TAGS, "jsonl", {"text": "text", "spans": "label"}, data="all.jsonl"),
+    Layout("jsonl: entities of [start, end, name]", lambda: {"train.jsonl": spans(spacy), "dev.jsonl": spans(spacy, 50)}, TAGS, "jsonl", {"text": "text", "spans": "entities"}),
+    Layout("JSON of [text, {entities}] (spaCy)", lambda: {"train.json": json.dumps([[spacy(n)["text"], {"entities": spacy(n)["entities"]}] for n in range(40)])}, TAGS, "jsonl", {"text": "column_1", "spans": "column_2"}),
+    Layout("JSON-MIN of Label Studio", lambda: {"export.json": json.dumps([label_studio(n) for n in range(40)])}, TAGS, "jsonl", {"text": "text", "spans": "label"}, data="export.json"),
     Layout("a class called test inside a split", lambda: images("train/test", "train/control", "valid/test", "valid/control"), PICTURES, "image_folder"),
 ]  # fmt: skip

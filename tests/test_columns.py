@@ -230,3 +230,62 @@ def test_training_reads_written_lists_too() -> None:
     assert parser.parse("[1, 2]", "y") == ["1", "2"]
     assert parser.parse("joy; anger", "y") == ["joy", "anger"]
     assert parser.parse(" ", "y") == []
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_texts_as_files_are_answered_and_scored_as_in_training(
+    artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("person/0", "Ada\nlives\n"), ("place/1", "New\nYork\n")):
+        for split in ("test", "train"):
+            Path("set", split, name).parent.mkdir(parents=True)
+            Path("set", split, name).write_text(text)
+            Path("set", split, f"{name}1").write_text(text)
+    (artifact / "recipe.yaml").write_text("data: {source: text_folder, path: set}\n")
+    assert call("predict", artifact, "set") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["file"], line["input"]) for line in lines[1:3]] == [
+        ("set/test/person/01", "Ada\nlives\n"),
+        ("set/test/place/1", "New\nYork\n"),
+    ]
+    assert call("predict", artifact, "set/test/place/1") == 0
+    assert json.loads(capsys.readouterr().out)["input"] == "New\nYork\n"
+    (artifact / "recipe.yaml").unlink()
+    assert call("evaluate", artifact, "set", "--json") == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert (scored["rows"], scored["metrics"]["accuracy"]) == (4, 1)
+
+
+def test_a_word_a_row_is_a_sentence(tmp_path: Path) -> None:
+    recipe = {"source": "csv", "sentence": "S #", "words": "Word", "tags": "Tag"}
+    (tmp_path / "a.csv").write_text("S #,Word,Tag\nS1,Ada,B-PER\n,sings,O\nx\nS2,York,O\n")
+    reading = Reading(ColumnFinder("words", {}, recipe))
+    items = list(read_items(str(tmp_path / "a.csv"), None, reading))
+    assert [(item.line, item.raw) for item in items] == [
+        (2, ("Ada", "sings")),
+        (4, None),
+        (5, ("York",)),
+    ]
+    labels = Labels(["O", "B-PER", "I-PER"], "words", "categorical", recipe)
+    first = items[0]
+    assert labels.find(first.others) == ["Tag"]
+    row = labels.of({"words": list(first.raw)}, first.others, ["Tag"])
+    assert row["tags"] == ["B-PER", "O"]
+
+
+def test_a_list_that_a_csv_holds_is_words_as_in_training(tmp_path: Path) -> None:
+    recipe = {"source": "csv", "words": "toks", "tags": "ner"}
+    (tmp_path / "a.csv").write_text("toks,ner\n\"['New', 'York']\",\"['B-LOC', 'I-LOC']\"\n")
+    (item,) = read_items(str(tmp_path / "a.csv"), None, Reading(ColumnFinder("words", {}, recipe)))
+    assert item.raw == ("New", "York")
+
+
+def test_spans_are_tags_of_a_text() -> None:
+    labels = Labels(["O", "B-PER", "I-PER"], "words", "categorical", {"spans": "label"})
+    content = {"label": [[0, 8, "PER"]], "id": 7}
+    assert labels.find(content) == ["label"]
+    row = labels.of({"text": "Ada Love sings", "words": ["x"]}, content, ["label"])
+    assert (row["words"], row["tags"]) == (["Ada", "Love", "sings"], ["B-PER", "I-PER", "O"])
+    assert labels.unknown == {}
+    none = labels.of({"text": "Ada", "words": ["Ada"]}, {"entities": []}, ["entities"])
+    assert none["tags"] == ["O"]

@@ -116,6 +116,10 @@ SAMPLES: dict[str, Callable[[], dict[str, str | bytes]]] = {
         "unlabelled.parquet": as_parquet([{"text": "York"}]),
     },
     "text": lambda: {"train.txt": "Ada lives .\n\n York\n", "valid.txt": "York\n", "unlabelled.txt": "York\n"},
+    "text_folder": lambda: {
+        **{f"{split}/{name}/{n}.txt": f"{name} {split} {n}\r\n" for split in ("train", "test") for name in ("pos", "neg") for n in range(4)},
+        "train/unsup/0.txt": "York\n", "train/list.txt": "x",
+    },
     "npz": lambda: {"images.npz": as_npz()},
     "idx": lambda: {
         "train-images-idx3-ubyte.gz": as_idx(IMAGES), "train-labels-idx1-ubyte.gz": as_idx(CLASSES), "unlabelled-images-idx3-ubyte": raw_idx(IMAGES),

@@ -91,8 +91,11 @@ class ColumnFinder:
         """The column that an option or the recipe names, or that is called `text_b` as ours is."""
         if key in self.asked:
             return self.asked[key]
-        own = ("text_b",) if key == "text_b" else ()
-        candidates = (self.recipe.get(key), *own)
+        candidates = [self.recipe.get(key)]
+        if key == "text_b":
+            candidates.append("text_b")
+        if self.kind == "words":
+            candidates.append(self.recipe.get("words"))
         return next((name for name in candidates if name in content), None)
 
     def _pairs(self, content: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -174,7 +177,7 @@ class ColumnFinder:
         """Whether a first line holds a name of a column; a sentence beside it is a row all the
         same, unless the recipe or an option says so."""
         asked = [*self.asked.values(), *trained]
-        keys = ("text", "text_b", "label", "words", "tags", "id", "group")
+        keys = ("text", "text_b", "label", "words", "tags", "sentence", "id", "group")
         asked += [str(self.recipe[key]) for key in keys if self.recipe.get(key)]
         if set(asked) & set(first):
             return True

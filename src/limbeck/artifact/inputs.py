@@ -7,6 +7,7 @@ back with the answer. What cannot be read is an item with a problem: every row i
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from limbeck.artifact.records import (
     stream_records,
 )
 from limbeck.core import yaml12
-from limbeck.sources import Row
-from limbeck.sources._cells import cell_text
+from limbeck.sources import Row, text_folder
+from limbeck.sources._cells import as_list, as_sentences, cell_text
 from limbeck.sources._images import SUFFIXES
 from limbeck.tasks import Task
 from limbeck.tasks.inputs.text import TextInput
@@ -102,6 +103,11 @@ class Reading:
             self.say(f"the first line is read as a row, whose columns are {', '.join(names)}")
         return names
 
+    @property
+    def reads_whole_files(self) -> bool:
+        """Whether a file is one text, as it was in training."""
+        return self.form is None and self.finder.recipe.get("source") == "text_folder"
+
     def say(self, note: str) -> None:
         """Tell a note that was not told before; an empty one is none."""
         if note and note not in self.told:
@@ -141,9 +147,10 @@ class Reading:
             if isinstance(inner, str | bytes) and inner:
                 return inner
             raise ValueError(f"{column}: neither a path of an image nor its bytes")
-        if self.kind == "words" and isinstance(value, list):
-            words = [cell_text(word, column) for word in value]
-            return tuple(words)
+        # A list, or a text that training would read as one.
+        is_words = isinstance(value, list) or column == self.finder.recipe.get("words")
+        if self.kind == "words" and is_words and value:
+            return tuple(cell_text(str(word), column) for word in as_list(value, column))
         return cell_text(value, column)
 
 
@@ -154,6 +161,8 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
         their paths, or a folder that is searched to its depths. For texts: a table, JSON lines or
         one text a line, by the suffix, or a folder with such files.
     stdin: standard input, in bytes.
+
+    Where training read a text of each file, so is it here.
 
     Raises ValueError for a path that does not exist, a folder without anything to read, and a file
     that cannot be read at all.
@@ -172,6 +181,9 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
         for number, file in enumerate(_image_files(path), 1):
             yield Item(number, str(file), str(file))
         return
+    if reading.reads_whole_files and (path.is_dir() or text_folder.is_text_name(path.name)):
+        yield from _whole_files(path, reading)
+        return
     files = _table_files(path) if path.is_dir() else [path]
     for file in files:
         form = reading.form or format_of(file)
@@ -185,9 +197,48 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
             raise ValueError(str(error) if named else f"{file}: {error}") from None
 
 
+def _whole_files(path: Path, reading: Reading) -> Iterator[Item]:
+    """Each file, or each that may be a text below a folder, as one text. Raises ValueError for a
+    folder without any."""
+    names = text_folder.names_in(path) if path.is_dir() else [""]
+    if not names:
+        raise ValueError(f"{path}: no file of a text here. Suffixes: .txt, .eml, or none")
+    for number, name in enumerate(names, 1):
+        file = str(path / name)
+        try:
+            text = text_folder.read_text(Path(file), reading.finder.recipe.get("encoding"))
+        except ValueError as error:
+            yield Item(number, None, None, problem=str(error), file=file)
+            continue
+        yield checked(Item(number, text, text, file=file))
+
+
+def _in_sentences(records: Iterable[Record], recipe: Mapping[str, Any]) -> Iterator[Record]:
+    """Records of a word each, as those of a sentence each, where the recipe names its column."""
+    sentence = recipe.get("sentence")
+    lists = [str(recipe[key]) for key in ("words", "tags") if recipe.get(key)]
+
+    def is_word(record: Record) -> bool:
+        return (
+            not record.problem and isinstance(record.content, dict) and sentence in record.content
+        )
+
+    for are_words, group in groupby(records, is_word):
+        if not are_words:
+            yield from group
+            continue
+        numbered = ((str(record.line), record.content) for record in group)
+        first = next(numbered)
+        columns = [column for column in lists if column in first[1]]
+        for line, content in as_sentences(chain([first], numbered), str(sentence), columns):
+            yield Record(int(line), content)
+
+
 def _of_table(records: Iterable[Record], form: str, reading: Reading) -> Iterator[Record]:
     """The records. Raises ValueError where all of them, of a table, lack the column."""
     has_header = form in ("csv", "tsv", "parquet")
+    if reading.kind == "words" and reading.finder.recipe.get("sentence"):
+        records = _in_sentences(records, reading.finder.recipe)
     for record in records:
         if has_header and not record.problem:
             reading.found(record.content)

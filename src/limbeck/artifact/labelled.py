@@ -16,11 +16,13 @@ from limbeck.sources import BadRow, OnBadRow, Row
 from limbeck.sources._cells import TAGS, TextCells, as_list
 from limbeck.sources._column_names import LABEL_NAMES, plain
 from limbeck.sources._labels import LabelParser
+from limbeck.sources._spans import AROUND, SpanCells, is_span
 from limbeck.sources._table import LABEL
 from limbeck.sources._tags import as_iob2
 from limbeck.sources.conll import Conll
 from limbeck.sources.image_folder import ImageFolder
 from limbeck.sources.npz import Npz
+from limbeck.sources.text_folder import TextFolder, names_in, of_classes
 
 
 @dataclass
@@ -67,7 +69,10 @@ class Labels:
         columns = [str(name) for name in self.recipe.get("label_columns") or []]
         if columns and set(columns) <= set(content):
             return columns
-        for name in (self.recipe.get("label"), *(TAGS if self.kind == "words" else LABEL)):
+        candidates = [self.recipe.get("label"), *LABEL]
+        if self.kind == "words":
+            candidates = [self.recipe.get("tags"), self.recipe.get("spans"), *TAGS, "spans"]
+        for name in candidates:
             if name in content:
                 return [str(name)]
         if self.likelihood == "bernoulli" and self.is_known <= set(content):
@@ -95,6 +100,8 @@ class Labels:
         if self.kind != "words":
             is_one = self.parser.separator is None and isinstance(value, list) and len(value) == 1
             return self.labelled(row, self.parser.parse(value[0] if is_one else value, column))
+        if "text" in row and _are_spans(value):
+            return self._of_spans(row["text"], value, column)
         tags = as_list(value, column)
         if len(tags) != len(row["words"]):
             raise ValueError(f"{column}: {len(row['words'])} words need as many tags")
@@ -105,6 +112,13 @@ class Labels:
         except ValueError as error:
             raise ValueError(f"{column}: {error}") from None
         return self.tagged(row, names)
+
+    def _of_spans(self, text: str, cell: Any, column: str) -> Row:
+        """The words and tags of a text whose spans are given. Raises ValueError."""
+        row = SpanCells("text", column, self.parser).row(
+            {"text": text, column: cell}, is_labelled=True
+        )
+        return self.tagged(row, row["tags"])
 
     def labelled(self, row: Row, label: str | list[str]) -> Row:
         """The row with a label, or several, by the names that the artifact has for them."""
@@ -161,6 +175,11 @@ def labelled_rows(
         for raw, label in _images(path, on_bad_row):
             yield labels.labelled(to_row(raw), label)
         return
+    if reading.kind == "text" and path.is_dir() and _is_text_folder(path, reading):
+        texts = TextFolder(source, labels.recipe.get("encoding")).read(on_bad_row)
+        for row in texts.get("test") or texts["train"]:
+            yield labels.labelled(to_row(row["text"]), row["label"])
+        return
     is_first = True
     for item in read_items(source, None, reading):
         if is_first and not item.problem:
@@ -171,6 +190,19 @@ def labelled_rows(
         except ValueError as error:
             place = f"{item.file or source}:{item.line}"
             on_bad_row(BadRow(place, str(error), item.shown))
+
+
+def _are_spans(cell: Any) -> bool:
+    """Whether a cell holds the spans of a text; of none, an empty list is all there is."""
+    if isinstance(cell, dict):
+        return any(key in cell for key in AROUND)
+    return isinstance(cell, list) and all(is_span(part) for part in cell)
+
+
+def _is_text_folder(path: Path, reading: Reading) -> bool:
+    """Whether a folder holds texts as files in folders of classes, and no table."""
+    tables = [file for file in path.iterdir() if file.suffix.lower() in FORMAT_OF_SUFFIX]
+    return reading.form is None and not tables and of_classes(names_in(path))
 
 
 def _labelled(item: Item, labels: Labels, to_row: Callable[[Any], Row]) -> Row:

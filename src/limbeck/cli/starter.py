@@ -11,6 +11,7 @@ from pathlib import Path
 
 from limbeck.cli.starter_recipe import Guess, render
 from limbeck.cli.starter_tables import look_at_table, source_of
+from limbeck.cli.starter_texts import look_at_lines, look_at_text_folder, told_below
 from limbeck.cli.starter_words import look_at_words
 from limbeck.core import registry
 from limbeck.core.shell import command
@@ -21,12 +22,14 @@ from limbeck.sources._images import SUFFIXES
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import bare_name, files_in, is_archive
 from limbeck.sources.conll import SUFFIXES as WORD_SUFFIXES
+from limbeck.sources.idx import files_of as idx_files
 
 MOST_FILES = 20_000  # of a folder that are looked at: a listing of millions takes minutes
 SHOWN = 5  # classes that a reason names
 SHOWN_FILES = 8
 MOST_TOLD = 40  # files that a line tells
 TAB_LINES = 20
+IDX_TRAIN = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 
 # Pixels a side. Images larger than the first are to be read as squares of the second: a first run
 # should take minutes.
@@ -38,6 +41,13 @@ EXPECTED = (
     "and test files of one of these, or of words with tags in CoNLL columns; a folder of images in "
     "folders named by their class; train-images-idx3-ubyte files; or an .npz file with "
     "train_images and train_labels"
+)
+
+
+NO_CLASSES = (
+    "{folder}: images that lie in no folder of a class ({first}, ...). Move each into a folder "
+    "named by its class; or write split.csv beside them, with the columns file (its path below "
+    "the folder), label and, where it is known, split"
 )
 
 
@@ -82,7 +92,7 @@ def look(data: Path) -> Guess:
     if not data.exists():
         raise ValueError(f"{data}: no such file or folder. {EXPECTED}")
     is_folder = data.is_dir() or is_archive(data)
-    guess = look_at_folder(data) if is_folder else look_at_file(data)
+    guess = look_at(data)
     if guess is None:
         names = [data.name]
         if is_folder:
@@ -95,11 +105,18 @@ def look(data: Path) -> Guess:
     return guess
 
 
+def look_at(data: Path) -> Guess | None:
+    """What a file, a folder or an archive holds; None where it is nothing that can be read."""
+    return look_at_folder(data) if data.is_dir() or is_archive(data) else look_at_file(data)
+
+
 def told_files(guess: Guess, data: Path, *, is_folder: bool) -> list[str]:
     """Which files are read as what, and which are not, in a line each."""
     read = [f"{file.name} ({split})" for split, files in guess.files.items() for file in files]
     lines = [f"read: {some(read, MOST_TOLD)}"] if read else []
     known = {file for files in guess.files.values() for file in files} | set(guess.files_beside)
+    # An archive in the folder is read where a file in it is.
+    known |= {parent for file in known for parent in file.parents}
     if not is_folder or not read:
         return lines
     left = [file.relative_to(data).as_posix() for file in files_in(data) if file not in known]
@@ -113,14 +130,18 @@ def look_at_file(path: Path) -> Guess | None:
     suffix = path.suffix.lower()
     source = source_of(path)
     if suffix == ".npz":
-        return image_guess("npz", path, "an archive of arrays: train_images, train_labels")
+        guess = image_guess("npz", path, "an archive of arrays: train_images, train_labels")
+        guess.files = {"train": [path]}
+        return guess
     if source in (None, "tsv"):
         words = look_at_words(path, [path])
         if words:
             return words
     if source:
         return look_at_table(path, [path])
-    return look_at_table(path, [path], "tsv") if _has_tabs(path) else None
+    if _has_tabs(path):
+        return look_at_table(path, [path], "tsv")
+    return look_at_lines(path, [path])
 
 
 def _has_tabs(path: Path) -> bool:
@@ -139,8 +160,11 @@ def image_guess(source: str, path: Path, reason: str) -> Guess:
 def look_at_folder(folder: Path) -> Guess | None:
     """IDX, words in columns, images, tables, or the one archive that is there, in this order."""
     here = files_in(folder)
-    if any(path.name.startswith("train-images-idx3-ubyte") for path in here):
-        return image_guess("idx", folder, "IDX files, as MNIST has them")
+    if any(path.name.startswith(IDX_TRAIN) for path in here):
+        guess = image_guess("idx", folder, "IDX files, as MNIST has them")
+        read = idx_files(folder)
+        guess.files = {split: files for split, files in read.items() if files}
+        return guess
     columns = [path for path in here if _may_have_words(path)]
     words = look_at_words(folder, columns) if columns else None
     if words:
@@ -155,15 +179,21 @@ def look_at_folder(folder: Path) -> Guess | None:
         trained = [source_of(path) for path in tables if split_of(path.stem) == "train"]
         kind = (trained or [max(dict.fromkeys(sources), key=sources.count)])[0]
         return look_at_table(folder, [path for path in tables if source_of(path) == kind])
+    texts = look_at_text_folder(folder)
+    if texts:
+        return texts
+    if columns and all(_has_tabs(path) for path in columns if path.is_file()):
+        return look_at_table(folder, columns, "tsv")
+    lines = look_at_lines(folder, here)
+    if lines:
+        return lines
     if columns:
-        if all(_has_tabs(path) for path in columns if path.is_file()):
-            return look_at_table(folder, columns, "tsv")
         raise ValueError(
             f"{columns[0]}: these lines are not words with tags (O, B-TYPE, I-TYPE) in columns. "
             f"{EXPECTED}"
         )
     archives = [path for path in here if path.suffix.lower() in (".npz", ".zip")]
-    return look(archives[0]) if len(archives) == 1 and folder.is_dir() else None
+    return look_at(archives[0]) if len(archives) == 1 and folder.is_dir() else None
 
 
 def _may_have_words(path: Path) -> bool:
@@ -200,11 +230,15 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess:
         folder,
         f"{len(names):,} images in {len(classes)} folders ({some(classes, SHOWN)})",
     )
-    counts = Counter(image.split for image in images)
-    told = [f"{count:,} images ({split})" for split, count in counts.items()]
-    guess.reasons.append(f"read: {', '.join(told)}")
-    if len(images) < len(names):
-        guess.reasons.append(f"not read: {len(names) - len(images):,} images beside the splits")
+    if not classes:
+        raise ValueError(NO_CLASSES.format(folder=folder, first=names[0]))
+    split_of_image = {image.name: image.split for image in images}
+    if folder.is_dir():
+        guess.reasons += told_below(folder, split_of_image, "images")
+    else:
+        counts = Counter(split_of_image.values())
+        told = [f"{count:,} images ({split})" for split, count in counts.items()]
+        guess.reasons.append(f"read: {', '.join(told)}")
     if any(image.group for image in images):
         guess.reasons.append("a folder below a class is a group: drawn splits keep it together")
     if is_archive(folder):

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from limbeck.sources._cells import word_columns
+from limbeck.sources._cells import TAG, WORD, as_sentences, word_columns
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
 from limbeck.sources._labels import WHOLE
+from limbeck.sources._spans import AROUND, is_span
 from limbeck.sources._split_files import split_of
 from limbeck.sources._table import LABEL
 from limbeck.sources._tags import scheme_of
@@ -17,6 +18,11 @@ Record = Mapping[str, Any]
 SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
 ID = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|number|no|key|timestamp|date|time|url)\d*$")
 GROUP = re.compile(r"^(patient|user|subject|speaker|author|document|doc|customer|session)(_?id)?$")
+# Of a table with a word a row: what its sentence is.
+SENTENCE = (
+    *("sentence #", "sentence#", "sentence_id", "sentence id", "sent_id", "sentence_idx"),
+    *("sentence_number", "sentence_no", "sent_no", "sentence", "sentenceid", "sid"),
+)
 SEPARATORS = (";", "|", ",")
 MOST_CLASSES = 30  # columns of 0 and 1, or of shares, that are taken for labels
 
@@ -37,9 +43,10 @@ def choose(records: Sequence[Record], place: str) -> Columns:
     """What the first records hold. `place`: the file, for messages. Raises ValueError."""
     if not records:
         raise ValueError(f"{place}: no row here")
-    tagged = _tagged(records)
-    if tagged:
-        return tagged
+    for look in (_words_a_row, _spans, _tagged):
+        tagged = look(records, place)
+        if tagged:
+            return tagged
     texts = _texts(records)
     options: dict[str, Any] = {"text": texts[0]}
     shares = _share_columns(records, texts)
@@ -83,7 +90,70 @@ def is_id(name: str, values: Sequence[Any]) -> bool:
     return len(set(numbers)) == len(numbers) > 2 and numbers == sorted(numbers)
 
 
-def _tagged(records: Sequence[Record]) -> Columns | None:
+def _words_a_row(records: Sequence[Record], place: str) -> Columns | None:
+    """A table with one word a row, and a column that says where a sentence begins."""
+    column_of = {plain(name): name for name in records[0]}
+    words, tags, sentence = (
+        next((column_of[name] for name in names if name in column_of), None)
+        for names in (WORD, TAG, SENTENCE)
+    )
+    if not (words and tags and sentence):
+        return None
+    cells = [str(record.get(words) or "") for record in records]
+    # A sentence in one of these columns is a text.
+    if any(len(cell.split()) > 1 for cell in cells) or isinstance(records[0][words], list):
+        return None
+    options = {"sentence": sentence, "words": words, "tags": tags}
+    pairs = as_sentences((("", dict(record)) for record in records), sentence, [words, tags])
+    named = [[str(tag) for tag in record[tags]] for _, record in pairs]
+    scheme = scheme_of(named)
+    if scheme is None:
+        scheme = "single"
+    if scheme != "iob2":
+        options["scheme"] = scheme
+    reason = f"a word a row: `{words}`, its tag `{tags}`; `{sentence}` names its sentence"
+    return Columns("token-classification", options, reason)
+
+
+def _spans(records: Sequence[Record], place: str) -> Columns | None:
+    """Texts whose spans are given by characters. Raises ValueError for a layout of another tool,
+    with the cure."""
+    first = records[0]
+    if isinstance(first.get("annotations"), list) and isinstance(first.get("data"), dict):
+        raise ValueError(
+            f"{place}: an export of Label Studio with its tasks. Export it as JSON-MIN, or as "
+            "CONLL2003, which are read"
+        )
+    # Of a text with an intent and slots the intent is learned, as of one with tags.
+    if any(name in first and not isinstance(first[name], list) for name in LABEL):
+        return None
+    for name in first:
+        cells = [record.get(name) for record in records]
+        spans = [spans for cell in cells if (spans := _span_parts(cell))]
+        if not spans or not all(is_span(part) for parts in spans for part in parts):
+            continue
+        texts = [key for key, cell in first.items() if isinstance(cell, str)]
+        usual = [key for key in texts if plain(key) in TEXT_NAMES]
+        if not texts:
+            raise ValueError(
+                f"{place}: the spans of `{name}` count words, as far as can be seen, and those of "
+                "characters in a text are read. Write a tag for each word: tokens and tags, two "
+                "lists of one length"
+            )
+        options = {"text": (usual or texts)[0], "spans": name}
+        return Columns("token-classification", options, f"`{name}` are spans of a text")
+    return None
+
+
+def _span_parts(cell: Any) -> list[Any]:
+    """The lists or objects in a cell that may hold spans."""
+    if isinstance(cell, dict):
+        cell = next((cell[key] for key in AROUND if key in cell), None)
+    parts = cell if isinstance(cell, list) else []
+    return parts if all(isinstance(part, list | dict) for part in parts) else []
+
+
+def _tagged(records: Sequence[Record], place: str) -> Columns | None:
     """Words with a tag each: lists of one length, where no column is one label."""
     first = records[0]
     has_label = any(name in first and not isinstance(first[name], list) for name in LABEL)

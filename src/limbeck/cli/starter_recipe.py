@@ -44,6 +44,12 @@ train: {epochs: 25, learning_rate: 4.0e-3, batch_rows: 64, threads: THREADS, see
 # Learn from the teacher's answers as well as from the labels.
 distill: {losses: {kl: {temperature: 4.0, weight: "linear(1.0, 0.5)"}}}
 """
+MASKED_STAGES = """\
+# Its pre-training goes on; RUN/model is then the next recipe's teacher or student.
+student: {model: MODEL}
+train: {epochs: 1, learning_rate: 2.0e-4, batch_tokens: 2048, max_tokens: 256, threads: THREADS, \
+seed: 0}
+"""
 TAIL = """\
 # int8 weights and uint8 activations, from half of the training on.
 quantize: {when: train, weights: int8, activations: uint8, range: lsq, error_weight: 1.0e-4, \
@@ -86,14 +92,14 @@ def render(guess: Guess, model: str | None) -> str:
     # A reason may hold a value of the data, and with it a line break that would end the comment.
     comments = [f"# {' '.join(reason.split())}\n" for reason in guess.reasons]
     head = HEAD.format(task=guess.task, comments="".join(comments), data=flow(data))
-    is_image = guess.task == "image-classification"
-    stages = IMAGE_STAGES if is_image else TEXT_STAGES
+    by_task = {"image-classification": IMAGE_STAGES + TAIL, "masked-lm": MASKED_STAGES}
+    stages = by_task.get(guess.task, TEXT_STAGES + TAIL)
     # Not `format`, as above: the braces of YAML would have to be doubled. The model comes last: its
     # name may hold any letters, the words that are replaced among them.
     stages = stages.replace("SOFT", LOSS_OF_TASK.get(guess.task, CATEGORICAL_LOSS))
     stages = stages.replace("THREADS", str(machine.usable_cores()))
     stages = stages.replace("MODEL", flow(model or TEXT_MODEL))
-    return head + stages + TAIL
+    return head + stages
 
 
 def flow(value: str | Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from limbeck.cli.starter_recipe import Guess
 from limbeck.core import registry
 from limbeck.core.wording import some
 from limbeck.sources import BadRow
+from limbeck.sources._cells import as_list
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._unpacked import bare_name
@@ -161,7 +162,7 @@ def _most_like_texts(files: Sequence[Path], source: str) -> Path:
 def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
     """Which column is what, with the first labels."""
     columns = some(list(records[0]), SHOWN)
-    if "words" in options:
+    if "words" in options or "spans" in options:
         return f"columns {columns}"
     if "label" not in options:
         return f"columns {columns}: `{options['text']}` is the text"
@@ -211,11 +212,14 @@ def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> b
     keys = ("train", "validation", "test", "unlabelled", "path")
     options = {key: value for key, value in guess.options.items() if key not in keys}
     if not labelled:
-        options = {key: value for key, value in options.items() if "label" not in key}
+        known = ("tags", "spans")
+        options = {k: v for k, v in options.items() if "label" not in k and k not in known}
     source = registry.create("sources", guess.source, {**options, "path": str(file)})
     try:
         columns = [
-            options[key] for key in ("text", "text_b", "words", "tags", "label") if key in options
+            options[key]
+            for key in ("text", "text_b", "words", "tags", "sentence", "spans", "label")
+            if key in options
         ]
         columns += options.get("label_columns", [])
         rows = list(islice(source.records(file, columns, _ignore), ROWS))
@@ -237,10 +241,10 @@ def _ignore(row: BadRow) -> None:
 
 def _add_names(guess: Guess, records: Sequence[Record], folder: Path) -> None:
     """What the numbers mean by which tags are written. Raises ValueError where nothing says so."""
-    if guess.task != "token-classification":
+    if "tags" not in guess.options:
         return
     tags = guess.options["tags"]
-    numbers = {str(tag) for record in records for tag in record.get(tags) or []}
+    numbers = {str(tag) for record in records for tag in as_list(record.get(tags) or [], tags)}
     if not all(number.isdecimal() for number in numbers):
         return
     for name in NAME_FILES:

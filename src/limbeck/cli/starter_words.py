@@ -1,7 +1,7 @@
 """What files of words in columns look like: which column is what, and the scheme of the tags."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,20 @@ from limbeck.cli.starter_recipe import Guess
 from limbeck.cli.starter_tables import files_read, split_files
 from limbeck.core.wording import some
 from limbeck.sources._files import Lines
+from limbeck.sources._split_files import split_of
 from limbeck.sources._tags import OUTSIDE, scheme_of
-from limbeck.sources.conll import SUFFIXES, split_columns
+from limbeck.sources.conll import NO_WORD, SUFFIXES, split_columns
 
 LINES = 1000  # looked at
 SHOWN_TAGS = 6
 COMMENT = "#"
 # A table has a line a row; words in columns have blank lines between the sentences.
 LONGEST_SENTENCE = 400
+# Universal Dependencies: a word's number, form, lemma and universal part of speech, and six more.
+CONLL_U = ".conllu"
+CONLL_U_COLUMNS = 10
+CONLL_U_TAG = 4
+MOST_TAGS = 60  # of a word each: the Penn Treebank has 45
 
 
 def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
@@ -25,8 +31,8 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
 
     `path`: the file, or the folder or archive that they lie in.
     """
-    options: dict[str, Any] = {}
-    splits = split_files(path, files, SUFFIXES, options)
+    options = _own_names(files) if path.is_dir() else {}
+    splits = _given(path, options) or split_files(path, files, SUFFIXES, options)
     train = splits.get("train") or (files[0] if len(files) == 1 else None)
     if train is None:
         return None
@@ -38,10 +44,28 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
     guess.reasons.append(
         f"one word a line, its tag in column {column} ({some(sorted(tags), SHOWN_TAGS)})"
     )
-    if "scheme" in keys:
+    if keys.get("scheme") == "single":
+        guess.reasons.append("every word has a tag of its own, as parts of speech are")
+    elif "scheme" in keys:
         guess.reasons.append(f"its spans are written in {keys['scheme'].upper()}")
     guess.files = files_read(guess, SUFFIXES)
     return guess
+
+
+def _own_names(files: Sequence[Path]) -> dict[str, Any]:
+    """The splits' files of Universal Dependencies, by the keys that name them, where a plain text
+    of the same name lies beside each."""
+    annotated = [file for file in files if file.suffix.lower() == CONLL_U]
+    named: dict[str, Any] = {}
+    for file in annotated:
+        split = split_of(file.stem)
+        if split in ("train", "validation", "test"):
+            named[split] = file.name
+    return named if "train" in named and len(annotated) < len(files) else {}
+
+
+def _given(path: Path, options: Mapping[str, Any]) -> dict[str, Path]:
+    return {split: path / name for split, name in options.items()}
 
 
 def layout_of(path: Path) -> tuple[dict[str, Any], int, set[str]] | None:
@@ -66,24 +90,17 @@ def layout_of(path: Path) -> tuple[dict[str, Any], int, set[str]] | None:
         kept = zip(rows, first, strict=True)
         rows = [row for row, line in kept if not line.startswith(COMMENT)]
     # 2. Sentences, and the last column that holds tags.
-    sentences: list[list[list[str]]] = [[]]
-    for row in rows:
-        if not row or row[0].startswith("-DOCSTART-"):
-            sentences.append([])
-        elif len(row) == width:
-            sentences[-1].append(row)
-    # The last one may be cut off, which hurts nothing.
-    sentences = [sentence for sentence in sentences if sentence]
+    sentences = _sentences(rows, width)
     if width < 2 or not sentences or max(map(len, sentences)) > LONGEST_SENTENCE:
         return None
     found: dict[int, tuple[str, set[str]]] = {}
-    for column in range(width, 1, -1):
+    for column in range(width, 0, -1):
         tags = [[row[column - 1] for row in sentence] for sentence in sentences]
         scheme = scheme_of(tags)
         if scheme:
             found[column] = (scheme, {tag for sentence in tags for tag in sentence})
     if not found:
-        return None
+        return _single(sentences, width, keys)
     # A column of nested spans may hold none in the first lines.
     with_spans = [column for column, (_, seen) in found.items() if seen != {OUTSIDE}]
     column = (with_spans or list(found))[0]
@@ -92,9 +109,47 @@ def layout_of(path: Path) -> tuple[dict[str, Any], int, set[str]] | None:
         keys["tag_column"] = column
     if scheme != "iob2":
         keys["scheme"] = scheme
-    if column > 2 and all(row[0].isdecimal() for sentence in sentences for row in sentence):
+    if column == 1 or (column > 2 and _are_numbered(sentences)):
         keys["word_column"] = 2
     return keys, column, seen
+
+
+def _sentences(rows: Sequence[Sequence[str]], width: int) -> list[list[Sequence[str]]]:
+    """The lines of each sentence that have `width` columns and are a word."""
+    sentences: list[list[Sequence[str]]] = [[]]
+    for row in rows:
+        if not row or row[0].startswith("-DOCSTART-"):
+            sentences.append([])
+        elif len(row) == width and not (width > 2 and NO_WORD.fullmatch(row[0])):
+            sentences[-1].append(row)
+    # The last one may be cut off, which hurts nothing.
+    return [sentence for sentence in sentences if sentence]
+
+
+def _are_numbered(sentences: Sequence[Sequence[Sequence[str]]]) -> bool:
+    """Whether the first column numbers the words."""
+    return all(row[0].isdecimal() for sentence in sentences for row in sentence)
+
+
+def _single(
+    sentences: Sequence[Sequence[Sequence[str]]], width: int, keys: dict[str, Any]
+) -> tuple[dict[str, Any], int, set[str]] | None:
+    """The layout where each word has a tag that is no span's, such as its part of speech; None
+    where no column holds such tags."""
+    words = [row for sentence in sentences for row in sentence]
+    if len(sentences) < 2 or len(words) < 2 * len(sentences):
+        return None
+    is_conll_u = width == CONLL_U_COLUMNS and _are_numbered(sentences)
+    column = CONLL_U_TAG if is_conll_u else width
+    tags = {row[column - 1] for row in words}
+    are_few = 2 <= len(tags) <= min(MOST_TAGS, len(words) // 2)
+    # A cell with a space is a text, and numbers may measure anything.
+    if not are_few or any(" " in row[0] or row[column - 1].isdecimal() for row in words):
+        return None
+    keys["scheme"] = "single"
+    if is_conll_u:
+        keys |= {"word_column": 2, "tag_column": column}
+    return keys, column, tags
 
 
 def _has_comments(rows: Sequence[Sequence[str]], width: int) -> bool:

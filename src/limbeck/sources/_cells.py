@@ -1,7 +1,7 @@
 """What a record's cells must hold, and the row that they become."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from limbeck.sources._tags import as_iob2
 # The names of columns of words and of their tags, in the order in which they are looked for.
 WORDS = ("tokens", "words")
 TAGS = ("tags", "ner_tags", "slots", "labels", "ner", "pos_tags", "label", "bio_tags", "entities")
+# The same of a table with one word a row.
+WORD = ("word", "token", *WORDS)
+TAG = ("tag", "ner_tag", "pos_tag", "bio", *TAGS)
 
 SHOWN_CHARACTERS = 40  # of a cell that is no text, in its message
 HALF = 0.5  # a label that half of the annotators gave
@@ -41,7 +44,7 @@ class TextCells:
         """The row of a record. Raises ValueError for a cell that cannot be used."""
         row: Row = {key: cell_text(record[column], column) for key, column in self.texts.items()}
         row["label"] = self.label(record) if is_labelled and self.label_columns else None
-        return _with_group(row, record, self.group)
+        return with_group(row, record, self.group)
 
     def label(self, record: Mapping[str, Any]) -> str | list[str]:
         """The label of a record, or the list of its labels. Raises ValueError."""
@@ -93,7 +96,7 @@ class WordCells:
                 )
             names = [self.labels.parse_one(tag, self.tags) for tag in given]
             tags = [*self._checked(names)]
-        return _with_group({"words": words, "tags": tags}, record, self.group)
+        return with_group({"words": words, "tags": tags}, record, self.group)
 
     def _checked(self, names: Sequence[str]) -> list[str]:
         if all(name.isdecimal() for name in names):
@@ -107,7 +110,8 @@ class WordCells:
             raise ValueError(f"{self.tags}: {error}") from None
 
 
-def _with_group(row: Row, record: Mapping[str, Any], group: str | None) -> Row:
+def with_group(row: Row, record: Mapping[str, Any], group: str | None) -> Row:
+    """The row with what it belongs to, where a column says that."""
     if group:
         row["group"] = str(record[group])
     return row
@@ -172,3 +176,25 @@ def cell_text(value: Any, column: str) -> str:
     if "\0" in value:  # JSON and Parquet can hold one; in lines it was found before
         raise ValueError(f"{column}: a NUL character. Remove it")
     return value
+
+
+def as_sentences(
+    records: Iterable[tuple[str, dict[str, Any]]], sentence: str, columns: Sequence[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Records of one word each as records of a sentence, by its first record's place.
+
+    `sentence`: the column that names it; an empty cell is the sentence of the record before.
+    `columns`: those that become lists. The other cells are the first record's.
+    """
+    found: tuple[str, dict[str, Any]] | None = None
+    for where, record in records:
+        name = record[sentence]
+        is_new = name not in (None, "") and (found is None or name != found[1][sentence])
+        if found is None or is_new:
+            if found:
+                yield found
+            found = where, record | {column: [] for column in columns}
+        for column in columns:
+            found[1][column].append(record[column])
+    if found:
+        yield found

@@ -1,9 +1,10 @@
-"""Split, class and group of an image, by the folders that it lies in.
+"""Split, class and group of a file (an image, a text), by the folders that it lies in.
 
     train/CLASS/x.png, Training/CLASS/x.png, training_set/CLASS/x.png    by split, then by class
     CLASS/x.png, set/CLASS/x.png                                        by class alone
     CLASS/train/x.png                                                   by class, then by split
     train/CLASS/PATIENT/x.png, CLASS/PATIENT/x.png                      what is below is a group
+    unlabelled/x.png, train/unsup/x.txt                                 without a class
 
 A folder that all images lie in says nothing. A class may be called `test` inside a split, or beside
 other classes: folders are splits where all of them are called so, or train and another one are.
@@ -34,6 +35,7 @@ def placed(names: Sequence[str]) -> list[Placed]:
     folders_of = _below_common(folders_of)
     # 1. The split: the outermost folders, those just below, or none.
     split_of_image: dict[str, str] = {}
+    has_splits = True
     if _are_splits(folders[0] for folders in folders_of.values() if folders):
         for name, folders in folders_of.items():
             split = split_of(folders[0]) if folders else None
@@ -46,6 +48,7 @@ def placed(names: Sequence[str]) -> list[Placed]:
             split_of_image[name] = split_of(folders[1]) or "train"
             folders_of[name] = folders[:1] + folders[2:]
     else:
+        has_splits = False
         for name, folders in folders_of.items():
             is_unlabelled = bool(folders) and split_of(folders[0]) == "unlabelled"
             split_of_image[name] = "unlabelled" if is_unlabelled else "train"
@@ -57,7 +60,11 @@ def placed(names: Sequence[str]) -> list[Placed]:
         label = folders[0] if folders else None
         # One name below every class, such as `images`, groups nothing.
         group = folders[1] if len(folders) > 1 and len(below) > 1 else None
-        images.append(Placed(name, split_of_image[name], label, group))
+        split = split_of_image[name]
+        # Beside the classes of a split, as IMDb has its texts without labels.
+        if has_splits and label is not None and split_of(label) == "unlabelled":
+            split, label = "unlabelled", None
+        images.append(Placed(name, split, label, group))
     return images
 
 

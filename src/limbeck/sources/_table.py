@@ -13,8 +13,18 @@ from typing import Any, ClassVar
 
 from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Row, fail
-from limbeck.sources._cells import TAGS, WORDS, TextCells, WordCells, word_columns
+from limbeck.sources._cells import (
+    TAG,
+    TAGS,
+    WORD,
+    WORDS,
+    TextCells,
+    WordCells,
+    as_sentences,
+    word_columns,
+)
 from limbeck.sources._labels import LabelParser
+from limbeck.sources._spans import SpanCells
 from limbeck.sources._split_files import SPLIT_OF_NAME as WORDS_OF
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._tags import check_scheme
@@ -45,7 +55,11 @@ class Table(ABC):
     `words`, `tags`: the columns of a sentence's words and of their tags, each a list or a text with
     spaces between; left out, `tokens` or `words` and the first of tags, ner_tags, slots and labels
     that is a list as long, where no column is a label.
-    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too).
+    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too), or single (a tag for every word).
+    `sentence`: the column of a sentence's name or number, where a row is one word: rows of the same
+    value, or of none, are of one sentence.
+    `spans`: in place of `tags` the column of a text's spans: lists of its first character, the one
+    behind its last, and its label (or objects of `start`, `end`, `label`).
     `label_columns`: in place of `label` a column for each label, with 0 or 1 or the share of
     annotators. Of one label a row it is the largest, of several (`label_separator`) those of at
     least one half.
@@ -67,6 +81,8 @@ class Table(ABC):
     label_columns: list[str] | None = None
     words: str | None = None
     tags: str | None = None
+    sentence: str | None = None
+    spans: str | None = None
     scheme: str = "iob2"
     group: str | None = None
     split: str | None = None
@@ -143,10 +159,16 @@ class Table(ABC):
             columns.append(id_column)
         if split_column:
             columns.append(split_column)
+        if self.sentence:
+            columns.append(find_column(header, self.sentence, "sentence", (), path))
 
         # 2. Each record as a row of ours.
         first_of_id: dict[str, str] = {}
-        for where, record in self.records(path, columns, on_bad_row):
+        records = self.records(path, columns, on_bad_row)
+        if self.sentence and isinstance(cells, WordCells):
+            lists = [column for column in (cells.words, cells.tags) if column]
+            records = as_sentences(records, self.sentence, lists)
+        for where, record in records:
             try:
                 row_split = split
                 if split_column:
@@ -163,9 +185,14 @@ class Table(ABC):
 
     def _cells(
         self, path: Path, header: Sequence[str], labels: LabelParser, *, is_labelled: bool
-    ) -> TextCells | WordCells:
+    ) -> TextCells | WordCells | SpanCells:
         """How a record of a file becomes a row. Raises ValueError for a column that lacks."""
         group = find_column(header, self.group, "group", (), path) if self.group else None
+        if self.spans:
+            text = find_column(header, self.text, "text", TEXT, path)
+            if is_labelled:
+                find_column(header, self.spans, "spans", (), path)
+            return SpanCells(text, self.spans if is_labelled else None, labels, group)
         tagged = self._word_columns(path, header)
         if tagged:
             words, tags = tagged
@@ -186,9 +213,10 @@ class Table(ABC):
 
     def _word_columns(self, path: Path, header: Sequence[str]) -> tuple[str, str] | None:
         """The columns of words and tags; None where rows are texts. Raises ValueError."""
-        if self.words or self.tags:
-            words = find_column(header, self.words, "words", WORDS, path)
-            return words, self.tags or find_column(header, None, "tags", TAGS, path)
+        if self.words or self.tags or self.sentence:
+            usual_words, usual_tags = (WORD, TAG) if self.sentence else (WORDS, TAGS)
+            words = find_column(header, self.words, "words", usual_words, path)
+            return words, self.tags or find_column(header, None, "tags", usual_tags, path)
         is_text = self.text or self.label or self.label_columns or self.label_separator
         first = next((record for _, record in self.records(path, (), _ignore)), None)
         if is_text or first is None:

@@ -4,6 +4,8 @@
     iob1     I- is any word of a span, B- begins one right behind another of its type (Ramshaw and
              Marcus, 1995, arXiv cmp-lg/9505040), as CoNLL-2003 was published
     bioes    B- I- E- of spans of several words, S- of one (also as BILOU: L- for E-, U- for S-)
+    single   a tag for every word, which is a span of its own, as parts of speech are: `NOUN` is
+             read as B-NOUN
 
 O is outside of any span in all of them.
 """
@@ -12,7 +14,8 @@ from collections.abc import Sequence
 
 from limbeck.core import wording
 
-SCHEMES = ("iob2", "iob1", "bioes")
+SCHEMES = ("iob2", "iob1", "bioes", "single")
+SPAN_SCHEMES = SCHEMES[:-1]
 OUTSIDE = "O"
 # The prefixes of `bioes` and of BILOU, in IOB2.
 OF_BIOES = {"B-": "B-", "I-": "I-", "E-": "I-", "L-": "I-", "S-": "B-", "U-": "B-"}
@@ -38,6 +41,8 @@ def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
     Raises TagProblem for what is no tag of the scheme, and in IOB2 for a span that goes on without
     having begun.
     """
+    if scheme == "single":
+        return [_single(number, tag) for number, tag in enumerate(tags)]
     read: list[str] = []
     before = OUTSIDE
     for number, tag in enumerate(tags):
@@ -65,9 +70,15 @@ def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
     return read
 
 
+def _single(number: int, tag: str) -> str:
+    if not tag:
+        raise TagProblem(number, "no tag. Give the word one, or O")
+    return tag if tag == OUTSIDE else f"B-{tag}"
+
+
 def scheme_of(sentences: Sequence[Sequence[str]]) -> str | None:
-    """The scheme that sentences of tags are written in; None where they are in none of these."""
-    for scheme in SCHEMES:
+    """The scheme of spans that sentences of tags are written in; None where they are in none."""
+    for scheme in SPAN_SCHEMES:
         try:
             for tags in sentences:
                 as_iob2(tags, scheme)

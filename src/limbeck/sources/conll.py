@@ -20,10 +20,23 @@ from limbeck.sources._tags import TagProblem, as_iob2, check_scheme
 
 # What people call such files: `train.txt` first, `eng.train` and `esp.testa` last.
 SUFFIXES = (
-    *(".txt", ".conll", ".iob2", ".iob", ".bio", ".bioes", ".tsv", ".data", ".annotated", ""),
+    *(
+        ".txt",
+        ".conll",
+        ".conllu",
+        ".iob2",
+        ".iob",
+        ".bio",
+        ".bioes",
+        ".tsv",
+        ".data",
+        ".annotated",
+        "",
+    ),
     *(".train", ".valid", ".dev", ".devel", ".test", ".testa", ".testb"),
 )
 SPACES = re.compile("[ \t]+")
+NO_WORD = re.compile(r"\d+[-.]\d+")
 BLANKS = " \t\r\n"
 SENTENCE_ENDS = {".", "!", "?"}  # where they stand alone, between spaces
 
@@ -34,8 +47,10 @@ class Conll:
     (there the word's column is enough); or one file, of which all rows are train.
     `train`, `validation`, `test`: that split's file in the folder, where it has another name.
     `unlabelled`: a file of plain text, read instead of the folder's unlabelled.txt.
-    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too).
-    `word_column`, `tag_column`: their numbers from 1; left out, the first and the last.
+    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too), or single (a tag for every word).
+    `word_column`, `tag_column`: their numbers from 1; left out, the first and the last. Where the
+    first column numbers the words, lines of `3-4` (what stands for words 3 and 4) and `3.1` (a word
+    that is not written) are left out, as CoNLL-U has them.
     `comments`: what lines begin with that are none, such as `#`.
     `encoding`: of the files, where they are not UTF-8.
     """
@@ -91,6 +106,8 @@ class Conll:
                 if sentence.words:
                     yield from self._finished(sentence, path, on_bad_row, tagged=tagged)
                 sentence = _Sentence([], [], [])
+                continue
+            if self.word_column > 1 and NO_WORD.fullmatch(columns[0]):
                 continue
             # 2. One word more. A bad one stays in its sentence, so that who mends it sees all.
             try:

@@ -65,9 +65,20 @@ class Idx:
         return rows_of
 
 
+def files_of(folder: Path) -> dict[str, list[Path]]:
+    """The files of each split that there are."""
+    found = {}
+    for name, split in (*SPLIT_OF_NAME.items(), ("unlabelled", "unlabelled")):
+        files = [locate(folder, f"{name}-{kind}-ubyte") for kind in (IMAGES, LABELS)]
+        found[split] = [file for file in files if file]
+    return found
+
+
 def locate(folder: Path, name: str) -> Path | None:
-    """The file of that name, plain or gzipped, or None."""
-    for path in (folder / name, folder / f"{name}.gz"):
+    """The file of that name, plain or gzipped, or None; some copies have `train-images.idx3-ubyte`
+    for `train-images-idx3-ubyte`."""
+    dotted = name.replace("-idx", ".idx")
+    for path in (folder / name, folder / f"{name}.gz", folder / dotted, folder / f"{dotted}.gz"):
         if path.is_file():
             return path
     return None

@@ -30,6 +30,7 @@ import numpy as np
 from limbeck.core import registry
 from limbeck.core.events import track
 from limbeck.core.files import write_bytes
+from limbeck.core.scripts import word_pattern
 from limbeck.core.store import Store
 from limbeck.data.augmenters import Place, Propose, checked, model_of
 from limbeck.data.splits import Splits
@@ -37,7 +38,6 @@ from limbeck.data.transfer import without_labels
 from limbeck.pipeline.stage import Stage
 from limbeck.recipe.model import Augment, Recipe
 from limbeck.sources import Row
-from limbeck.tasks.inputs.scripts import word_pattern
 
 # Rows in one file: what a kill loses at most.
 CHUNK = 200

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from limbeck.core.scripts import Span, pieces, stretch_pattern, word_pattern
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
 from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS
-from limbeck.tasks.inputs.scripts import Span, pieces, stretch_pattern, word_pattern
 from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of
 from limbeck.tasks.types import Array, Names, Rows
 

@@ -1,0 +1,166 @@
+"""Rows of words and tags from texts whose spans are given by their characters.
+
+Tools of annotation write them as lists, `[0, 3, "PER"]` (spaCy, doccano), or as objects with
+`start`, `end` and `label` (Prodigy, Label Studio, doccano). The end is the character behind the
+last. Words are those of a raw text that is to be tagged (`core.scripts`), cut where a span begins
+or ends inside one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from limbeck.core.scripts import word_pattern
+from limbeck.sources import Row
+from limbeck.sources._cells import cell_text, with_group
+from limbeck.sources._labels import LabelParser, written_list
+from limbeck.sources._tags import OUTSIDE
+
+# What tools call the parts of a span.
+STARTS = ("start", "start_offset", "begin", "start_char", "start_index")
+ENDS = ("end", "end_offset", "stop", "end_char", "end_index")
+NAMES = ("label", "labels", "tag", "type", "entity_group", "entity", "class", "name", "category")
+# The keys of an object around a row's spans: spaCy's training data.
+AROUND = ("entities", "spans")
+
+Span = tuple[int, int, Any]
+SHOWN_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class SpanCells:
+    """Rows of words and tags. `spans`: the column of a text's spans; None where nobody knows."""
+
+    text: str
+    spans: str | None
+    labels: LabelParser
+    group: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        return [column for column in (self.text, self.spans, self.group) if column]
+
+    def row(self, record: Mapping[str, Any], *, is_labelled: bool) -> Row:
+        """The row of a record. Raises ValueError for a cell that cannot be used."""
+        text = cell_text(record[self.text], self.text)
+        spans: list[Span] = []
+        if is_labelled and self.spans:
+            try:
+                spans = placed_in(text, spans_of(record[self.spans]))
+            except ValueError as error:
+                raise ValueError(f"{self.spans}: {error}") from None
+            spans = [
+                (start, end, self.labels.parse_one(name, self.spans)) for start, end, name in spans
+            ]
+        words, tags = words_and_tags(text, spans)
+        unknown: list[str | None] = [None] * len(words)
+        is_known = is_labelled and self.spans
+        return with_group(
+            {"words": words, "tags": tags if is_known else unknown}, record, self.group
+        )
+
+
+def spans_of(cell: Any) -> list[Span]:
+    """The spans of a cell, in order of their first character.
+
+    Raises ValueError for what is no list of spans.
+    """
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        cell = written_list(cell.strip())
+    if isinstance(cell, dict):
+        cell = next((cell[key] for key in AROUND if key in cell), cell)
+    if cell is None:
+        cell = []
+    if not isinstance(cell, list):
+        raise ValueError(f"{str(cell)[:SHOWN_CHARACTERS]!r} is no list of spans")
+    return sorted((_span(part) for part in cell), key=lambda span: span[:2])
+
+
+def is_span(part: Any) -> bool:
+    """Whether a value is a span: a list of three, or an object of start, end and label."""
+    try:
+        _span(part)
+    except ValueError:
+        return False
+    return True
+
+
+def _span(part: Any) -> Span:
+    if isinstance(part, dict):
+        start, end, name = (_first(part, keys) for keys in (STARTS, ENDS, NAMES))
+    elif isinstance(part, list | tuple) and len(part) == 3:
+        start, end, name = part
+    else:
+        start = None
+    # Label Studio has a list of labels for each span.
+    if start is not None and isinstance(name, list) and len(name) == 1:
+        (name,) = name
+    are_numbers = start is not None and type(start) is type(end) is int
+    if not are_numbers or not isinstance(name, str | int):
+        raise ValueError(
+            f"{str(part)[:SHOWN_CHARACTERS]!r} is no span. Write [START, END, LABEL], the "
+            "characters counted from 0"
+        )
+    return start, end, name
+
+
+def _first(part: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    return next((part[key] for key in keys if key in part), None)
+
+
+def placed_in(text: str, spans: Sequence[Span]) -> list[Span]:
+    """The spans without blanks at their ends. Raises ValueError for one that is not in the text, is
+    of blanks alone, or begins inside another."""
+    placed: list[Span] = []
+    for start, end, name in spans:
+        if not 0 <= start < end <= len(text):
+            raise ValueError(
+                f"[{start}, {end}] is no part of a text of {len(text)} characters. The end is the "
+                "character behind the last one"
+            )
+        part = text[start:end]
+        first = start + len(part) - len(part.lstrip())
+        last = end - len(part) + len(part.rstrip())
+        if first >= last:
+            raise ValueError(f"[{start}, {end}] holds no word")
+        if placed and placed[-1] == (first, last, name):
+            continue
+        if placed and first < placed[-1][1]:
+            raise ValueError(
+                f"[{start}, {end}, {name}] begins inside the span before it, and a word has one "
+                "tag. Keep one of the two"
+            )
+        placed.append((first, last, name))
+    return placed
+
+
+def words_and_tags(text: str, spans: Sequence[Span]) -> tuple[list[str], list[str]]:
+    """The words of a text and their tags in IOB2.
+
+    >>> words_and_tags("Ada Love sings.", [(0, 8, "PER")])
+    (['Ada', 'Love', 'sings', '.'], ['B-PER', 'I-PER', 'O', 'O'])
+    """
+    edges = sorted({edge for start, end, _ in spans for edge in (start, end)})
+    words: list[str] = []
+    tags: list[str] = []
+    waiting = list(spans)
+    for match in word_pattern().finditer(text):
+        first, last = match.span()
+        inside = [edge for edge in edges if first < edge < last]
+        for start, end in pairwise([first, *inside, last]):
+            while waiting and waiting[0][1] <= start:
+                waiting.pop(0)
+            words.append(text[start:end])
+            if not waiting or end <= waiting[0][0]:
+                tags.append(OUTSIDE)
+                continue
+            span_start, _, name = waiting[0]
+            tags.append(f"B-{name}" if _is_first(text, span_start, start) else f"I-{name}")
+    return words, tags
+
+
+def _is_first(text: str, span_start: int, start: int) -> bool:
+    """Whether no word stands between a span's first character and `start`."""
+    return word_pattern().search(text, span_start, start) is None

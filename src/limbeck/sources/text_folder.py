@@ -1,0 +1,107 @@
+"""Texts in files of their own, in folders named by their class, as IMDb (Maas et al., 2011) and 20
+Newsgroups (Lang, 1995) are published.
+
+The folders of the classes lie in `train`, `valid` and `test`, or all in one place; a folder below a
+class is a group, such as a speaker; texts of `unlabelled`, or of `train/unsup`, need no class
+(`_image_layout`). A file is one text, whatever its line ends.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from limbeck.core.files import require_file
+from limbeck.sources import BadRow, OnBadRow, Row, fail
+from limbeck.sources._cells import cell_text
+from limbeck.sources._image_layout import placed
+
+# What files of one text are called; 20 Newsgroups has numbers alone, mails hash sums behind a dot.
+SUFFIXES = ("", ".txt", ".text", ".eml")
+SHORTEST_HASH = 8
+MOST_BYTES = 32 << 20  # of one text: a book is a twentieth of it
+MARK = "\ufeff"
+
+
+@dataclass(frozen=True)
+class TextFolder:
+    """`path`: the folder. `encoding`: of the files, where they are not UTF-8."""
+
+    path: str
+    encoding: str | None = None
+
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
+        """The texts of each split. Raises ValueError."""
+        root = Path(self.path).expanduser()
+        if not root.is_dir():
+            raise ValueError(
+                f"data.path: `{self.path}` is no folder. It should hold a folder for each class, "
+                "with a file for each text (unpack an archive)"
+            )
+        rows_of: dict[str, list[Row]] = {}
+        for text in placed(names_in(root)):
+            # Lists and notes beside the classes are no texts.
+            if text.label is None and text.split != "unlabelled":
+                continue
+            row: Row = {"label": text.label}
+            try:
+                row["text"] = cell_text(read_text(root / text.name, self.encoding), "text")
+            except ValueError as error:
+                on_bad_row(BadRow(str(root / text.name), str(error), {"file": text.name}))
+                continue
+            if text.group is not None:
+                row["group"] = text.group
+            rows_of.setdefault(text.split, []).append(row)
+        if "train" not in rows_of:
+            raise ValueError(
+                f"{root}: no text of train here. Expected CLASS/NAME.txt or train/CLASS/NAME.txt"
+            )
+        return rows_of
+
+
+def names_in(root: Path) -> list[str]:
+    """The files below a folder that may be texts, sorted; hidden ones are left out."""
+    return sorted(_names(root))
+
+
+def _names(root: Path) -> Iterator[str]:
+    for path in root.rglob("*"):
+        name = path.relative_to(root).as_posix()
+        is_hidden = any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+        if is_text_name(name) and not is_hidden and path.is_file():
+            yield name
+
+
+def is_text_name(name: str) -> bool:
+    """Whether a file's name is one of a text."""
+    suffix = PurePosixPath(name).suffix.lower()
+    is_hash = len(suffix) > SHORTEST_HASH and set(suffix[1:]) <= set("0123456789abcdef")
+    return suffix in SUFFIXES or is_hash
+
+
+def read_text(path: Path, encoding: str | None) -> str:
+    """The text of a file. Raises ValueError for one that is too large, or in another encoding."""
+    require_file(path)
+    num_bytes = path.stat().st_size
+    if num_bytes > MOST_BYTES:
+        raise ValueError(f"{num_bytes:,} bytes, and at most {MOST_BYTES:,} are one text. Part it")
+    try:
+        text = path.read_bytes().decode(encoding or "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"byte {error.start + 1}: {error.object[error.start : error.start + 1]!r} is not "
+            f"{error.encoding}. Name the files' own with data.encoding"
+        ) from None
+    except LookupError:
+        raise ValueError(
+            f"data.encoding: there is no `{encoding}`. Take utf-8, cp1252, latin-1 or another"
+        ) from None
+    return text.removeprefix(MARK).replace("\r\n", "\n")
+
+
+def of_classes(names: Sequence[str]) -> bool:
+    """Whether files lie in the folders of two classes or more, a file for each text."""
+    counts: dict[str, int] = {}
+    for text in placed(names):
+        if text.label is not None:
+            counts[text.label] = counts.get(text.label, 0) + 1
+    return len(counts) > 1 and all(count > 1 for count in counts.values())

@@ -1,0 +1,158 @@
+"""Spans given by characters, a word a row, a tag for every word, and texts as files: what becomes of them, by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limbeck.core import registry
+from limbeck.sources import BadRow, Row
+from limbeck.sources._spans import placed_in, spans_of, words_and_tags
+from limbeck.sources._tags import as_iob2
+
+
+def read(source: str, path: Path, **keys: Any) -> dict[str, list[Row]]:
+    return dict(registry.create("sources", source, {**keys, "path": str(path)}).read())
+
+
+@pytest.mark.parametrize(
+    ("text", "spans", "tagged"),
+    [
+        ("Ada Love sings.", [(0, 8, "PER")], "Ada/B-PER Love/I-PER sings/O ./O"),
+        # The blanks around a name are no part of it.
+        (" Ada ", [(0, 5, "PER")], "Ada/B-PER"),
+        # Words are cut where a span begins or ends inside one.
+        ("New-York's", [(4, 8, "LOC")], "New-/O York/B-LOC 's/O"),
+        ("AdaLove", [(0, 3, "PER"), (3, 7, "PER")], "Ada/B-PER Love/B-PER"),
+        ("我住北京", [(2, 4, "LOC")], "我/O 住/O 北/B-LOC 京/I-LOC"),
+        ("no span", [], "no/O span/O"),
+    ],
+)
+def test_spans_become_words_and_tags(text: str, spans: Any, tagged: str) -> None:
+    words, tags = words_and_tags(text, placed_in(text, spans))
+    assert " ".join(f"{word}/{tag}" for word, tag in zip(words, tags, strict=True)) == tagged
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        [[0, 3, "PER"], [4, 8, "LOC"]],
+        [[4, 8, "LOC"], [0, 3, "PER"]],
+        {"entities": [(0, 3, "PER"), (4, 8, "LOC")]},
+        [{"start": 0, "end": 3, "label": "PER"}, {"start": 4, "end": 8, "label": "LOC"}],
+        [
+            {"id": 1, "label": "PER", "start_offset": 0, "end_offset": 3},
+            {"id": 2, "label": "LOC", "start_offset": 4, "end_offset": 8},
+        ],
+        [
+            {"start": 0, "end": 3, "text": "Ada", "labels": ["PER"]},
+            {"start": 4, "end": 8, "text": "York", "labels": ["LOC"]},
+        ],
+        "[[0, 3, 'PER'], [4, 8, 'LOC']]",
+    ],
+)
+def test_spans_as_tools_write_them(cell: Any) -> None:
+    assert spans_of(cell) == [(0, 3, "PER"), (4, 8, "LOC")]
+    assert spans_of(None) == spans_of([]) == []
+
+
+@pytest.mark.parametrize(
+    ("spans", "problem"),
+    [
+        ([[0, 99, "PER"]], r"\[0, 99\] is no part of a text of 8 characters"),
+        ([[-1, 2, "PER"]], "is no part"),
+        ([[2, 2, "PER"]], "is no part"),
+        ([[3, 4, "PER"]], "holds no word"),
+        ([[0, 8, "PER"], [4, 8, "LOC"]], "begins inside the span before it"),
+        ([[0, "3", "PER"]], "is no span"),
+        ([[0, 3]], "is no span"),
+        ("Ada", "is no list of spans"),
+        ([[0, 3, ""]], "no label"),
+    ],
+)
+def test_a_bad_span_is_told_with_its_line(spans: Any, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+    path.write_text(json.dumps({"text": "Ada Love", "entities": spans}) + "\n")
+    with pytest.raises(BadRow, match=rf"all.jsonl:1: entities: .*{problem}"):
+        read("jsonl", path, spans="entities")
+
+
+def test_equal_spans_are_one_and_unlabelled_texts_have_none(tmp_path: Path) -> None:
+    spans = [[0, 3, "PER"], [0, 3, "PER"]]
+    (tmp_path / "train.jsonl").write_text(json.dumps({"text": "Ada sings", "label": spans}))
+    (tmp_path / "unlabelled.jsonl").write_text(json.dumps({"text": "York"}))
+    splits = read("jsonl", tmp_path, spans="label")
+    assert splits == {
+        "train": [{"words": ["Ada", "sings"], "tags": ["B-PER", "O"]}],
+        "unlabelled": [{"words": ["York"], "tags": [None]}],
+    }
+
+
+def test_rows_of_one_word_are_joined_by_their_sentence(tmp_path: Path) -> None:
+    text = (
+        'Sentence #,Word,Tag\nSentence: 1,Ada,B-PER\n,Love,I-PER\n,",",O\nSentence: 2,York,B-LOC\n'
+    )
+    (tmp_path / "kaggle.csv").write_text(text)
+    keys = {"sentence": "Sentence #", "words": "Word", "tags": "Tag"}
+    expected = [
+        {"words": ["Ada", "Love", ","], "tags": ["B-PER", "I-PER", "O"]},
+        {"words": ["York"], "tags": ["B-LOC"]},
+    ]
+    assert read("csv", tmp_path / "kaggle.csv", **keys) == {"train": expected}
+    (tmp_path / "ids.csv").write_text(
+        'sid,word,tag\n1,Ada,B-PER\n1,Love,I-PER\n1,",",O\n2,York,B-LOC\n'
+    )
+    assert read("csv", tmp_path / "ids.csv", sentence="sid") == {"train": expected}
+    (tmp_path / "bad.csv").write_text("sid,word,tag\n1,Ada,B-PER\n1,Love,I-LOC\n")
+    with pytest.raises(BadRow, match=r"bad.csv:2: tag: `I-LOC` follows `B-PER`"):
+        read("csv", tmp_path / "bad.csv", sentence="sid")
+    with pytest.raises(ValueError, match=r"no column `s` \(data.sentence\)"):
+        read("csv", tmp_path / "bad.csv", sentence="s")
+
+
+def test_a_tag_for_every_word_is_a_span_of_its_own() -> None:
+    assert as_iob2(["DET", "NOUN", "NOUN", "O"], "single") == ["B-DET", "B-NOUN", "B-NOUN", "O"]
+    with pytest.raises(ValueError, match="no tag"):
+        as_iob2(["DET", ""], "single")
+
+
+def test_conll_u_leaves_out_what_is_no_word(tmp_path: Path) -> None:
+    lines = ["# text = I can't", "1\tI\t_\tPRON", "2-3\tcan't\t_\t_", "2\tca\t_\tAUX"]
+    lines += ["3\tn't\t_\tPART", "3.1\tx\t_\tX", "", "1\t3-4\t_\tNUM", ""]
+    (tmp_path / "a.conllu").write_text("\n".join(lines))
+    keys = {"scheme": "single", "word_column": 2, "tag_column": 4, "comments": "#"}
+    assert read("conll", tmp_path / "a.conllu", **keys)["train"] == [
+        {"words": ["I", "ca", "n't"], "tags": ["B-PRON", "B-AUX", "B-PART"]},
+        {"words": ["3-4"], "tags": ["B-NUM"]},
+    ]
+
+
+def test_texts_are_whole_files_of_classes(tmp_path: Path) -> None:
+    files = {
+        "aclImdb/train/pos/0_9.txt": "good\r\nfilm\n",
+        "aclImdb/train/neg/1_1.txt": "bad",
+        "aclImdb/train/unsup/2_0.txt": "who knows",
+        "aclImdb/test/pos/3_8.txt": "fine",
+        "aclImdb/train/urls.txt": "http",
+        "aclImdb/README": "x",
+        "aclImdb/train/pos/.hidden.txt": "x",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content.encode())
+    expected = {
+        "train": [{"label": "neg", "text": "bad"}, {"label": "pos", "text": "good\nfilm\n"}],
+        "unlabelled": [{"label": None, "text": "who knows"}],
+        "test": [{"label": "pos", "text": "fine"}],
+    }
+    assert read("text_folder", tmp_path / "aclImdb") == expected
+    (tmp_path / "aclImdb/train/pos/4.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(BadRow, match=r"4.txt: byte 4: b'\\xe9' is not utf-8. .* data.encoding"):
+        read("text_folder", tmp_path / "aclImdb")
+    found = read("text_folder", tmp_path / "aclImdb", encoding="latin-1")
+    assert {"label": "pos", "text": "café"} in found["train"]
+    with pytest.raises(ValueError, match="there is no `klingon`"):
+        read("text_folder", tmp_path / "aclImdb", encoding="klingon")
+    with pytest.raises(ValueError, match="is no folder"):
+        read("text_folder", tmp_path / "aclImdb" / "README")
