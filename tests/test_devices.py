@@ -49,7 +49,7 @@ def test_a_device_that_this_build_lacks_names_the_build(
     assert left.value.code == 2
     said = capsys.readouterr().err
     assert f"train.device: {device}: this PyTorch ({torch.__version__}) was built without" in said
-    assert "Install the build of torch for your" in said
+    assert "install the build of torch for it" in said
     assert not list(tmp_path.glob("o/*"))
 
 

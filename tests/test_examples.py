@@ -17,7 +17,7 @@ import pytest
 from encoders import save_encoder
 from PIL import Image
 
-from limbeck.core import registry
+from limbeck.core import registry, wording
 from limbeck.core.files import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def install(folder: Path) -> Path:
         family = file.parent.name
         shutil.copy(file, package)
         name = file.stem.replace("_", "-") if family == "tasks" else file.stem
-        target = f"stranger.{file.stem}:{registry.class_name(file.stem)}"
+        target = f"stranger.{file.stem}:{wording.class_name(file.stem)}"
         lines.append(f"[limbeck.{family}]\n{name} = {target}\n")
     information = folder / "stranger-1.2.dist-info"
     information.mkdir()

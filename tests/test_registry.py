@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import limbeck
-from limbeck.core import registry, wording
+from limbeck.core import plug_ins, registry, wording
 
 SOFT_TOY = '''"""A toy."""
 
@@ -58,7 +58,7 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def plug_in(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """Pretend that another distribution offers a toy."""
     points = EntryPoints([EntryPoint(name=name, value=value, group="limbeck.toys")])
-    monkeypatch.setattr(registry, "entry_points", points.select)
+    monkeypatch.setattr(plug_ins, "entry_points", points.select)
 
 
 def test_names_are_the_files_sorted() -> None:

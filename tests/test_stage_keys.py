@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import limbeck
-from limbeck.core import registry
+from limbeck.core import plug_ins
 from limbeck.core.events import Event, Note
 from limbeck.core.store import Store
 from limbeck.pipeline import code_digest, compatibility
@@ -110,7 +110,7 @@ def test_a_changed_plug_in_runs_what_depends_on_it(
     (tmp_path / "somebody.py").write_text(PLUGIN, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("distant", "somebody:Distant", "limbeck.losses")
-    monkeypatch.setattr(registry, "entry_points", EntryPoints([point]).select)
+    monkeypatch.setattr(plug_ins, "entry_points", EntryPoints([point]).select)
     importlib.invalidate_caches()
     assert stages_run("distant").keys() == ALL
     change("somebody")

@@ -467,7 +467,7 @@ def no_hasattr(sources: list[Source]) -> list[str]:
 # Where the code of strangers is run, which may fail in any way: plug-ins are imported in the one, and
 # errors that passed through them are told by the other. Files of strangers are opened by a third,
 # where tokenizers raises bare Exceptions.
-RUN_STRANGERS = {"core/registry.py", "cli/exits.py", "artifact/load.py"}
+RUN_STRANGERS = {"core/plug_ins.py", "cli/exits.py", "artifact/load.py"}
 
 
 def no_broad_except(sources: list[Source]) -> list[str]:

@@ -16,18 +16,20 @@ from tiny_models import cnn, pixels
 
 from limbeck.analysis.sensitivities import JudgedModel, check_scores
 from limbeck.artifact.runtimes import open_graph
-from limbeck.core import registry
+from limbeck.core import plug_ins, registry
 from limbeck.core.grids import GRIDS
 from limbeck.data import augmenters
 from limbeck.exporters.writing import write_graphs
 from limbeck.models import networks
 from limbeck.models.dataflow import Flow
+from limbeck.pipeline.check import Checked, can_read_data, check_without_torch
 from limbeck.quantization.after_training import apply_rewrite
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.post_training import components_tried
 from limbeck.quantization.ranges.minmax import Minmax
 from limbeck.quantization.swap import Normed
 from limbeck.recipe.model import Quantize
+from limbeck.recipe.reading import parse
 from limbeck.surgeries import Cut, check_cut
 
 LOSS = '''"""A loss."""
@@ -69,7 +71,7 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
         importlib.invalidate_caches()
         sys.modules.pop("offered", None)
         point = EntryPoint("mine", target, f"limbeck.{family}")
-        monkeypatch.setattr(registry, "entry_points", EntryPoints([point]).select)
+        monkeypatch.setattr(plug_ins, "entry_points", EntryPoints([point]).select)
 
     yield install
     sys.modules.pop("offered", None)
@@ -87,7 +89,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         ("raise RuntimeError('no licence')", "offered:Mine", "RuntimeError: no licence"),
         ("raise SystemExit(0)", "offered:Mine", "cannot be imported: SystemExit: 0"),
         ("raise OSError('libfoo.so')", "offered:Mine", "plug-in `mine` (offered:Mine) cannot be"),
-        ("import nope", "offered:Mine", "No module named 'nope'"),
+        ("import nope", "offered:Mine", "needs: the package that brings `nope`"),
         ("def", "offered:Mine", "cannot be imported: SyntaxError"),
         ("def mine(*_): ...", "offered:mine", "is a function, not a class"),
         (LOSS + "\n\nthing = Mine()", "offered:thing", "is a Mine, not a class"),
@@ -102,6 +104,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
             "offered:Mine",
             "not complete: its class has no `reads`",
         ),
+        (LOSS.replace('"logits",', '"logit",'), "offered:Mine", "its `reads` is ('logit',), not"),
         (
             LOSS.replace(", batch, progress", ""),
             "offered:Mine",
@@ -147,6 +150,9 @@ def test_a_class_that_is_none_is_told_before_anything_runs(
             "student.mask).long()",
             "returned a Tensor of shape () and torch.int64",
         ),
+        ("student.mask)", "student.mask).detach()", "the loss `mine` has no gradient"),
+        ("distance =", "student.logits.mul_(0); distance =", "changes in place what it is given"),
+        ("student.mask)", "student.mask) / 0", "No weight was changed before it"),
         ("student.mask)", "batch.nothing)", "mine` failed in `__call__`"),
         ("return masked", "return {}['x'] if 1 else masked", "KeyError: 'x'"),
         ("= power", "= {}['y']", "KeyError: 'y'"),
@@ -169,15 +175,41 @@ def test_code_that_fails_or_returns_something_else_is_named(
     assert message in refused("run", recipe, "--out", tmp_path / "run")
 
 
+def test_one_that_needs_torch_is_as_one_of_ours_without_it(
+    offer: Offer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not to blame."""
+    offer("import torch\n" + LOSS)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert call("list", "losses") == 0
+    assert "needs the package torch" in " ".join(capsys.readouterr().out.split())
+    checked = Checked()
+    check_without_torch(parse(RECIPE), checked)
+    (told,) = checked.lines
+    assert told.startswith("without torch the keys of these were not checked: mine")
+    wrong = parse(RECIPE.replace("mine: {}", "mine: {}, minee: {}"))
+    assert can_read_data(wrong)
+    with pytest.raises(ValueError, match="Did you mean `mine`"):
+        check_without_torch(wrong, checked)
+
+
 def test_a_misspelt_group_is_told(
-    offer: Offer, refused: Callable[..., str], tmp_path: Path
+    offer: Offer,
+    refused: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     offer(LOSS, family="loss")
+    information = tmp_path / "offered-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: offered\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[limbeck.loss]\nmine = offered:Mine\n")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    assert "offers one in the group `limbeck.loss`, which is none of ours" in refused(
-        "check", recipe
-    )
+    told = "offered offers `mine` in the group `limbeck.loss`, which is no family. Did you mean"
+    assert told in refused("check", recipe)
+    assert call("list") == 0
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_broken_plug_in_that_nobody_names_breaks_nothing(
@@ -343,7 +375,7 @@ def test_a_method_that_cannot_be_called_as_its_family_does_is_told(
 
 def test_a_class_variable_of_another_type_is_told(offer: Offer) -> None:
     offer(LOSS.replace('("logits",)', '"logits"'))
-    with pytest.raises(ValueError, match=r"its `reads` is 'logits', not tuple\[str, ...\]"):
+    with pytest.raises(ValueError, match=r"its `reads` is 'logits', not tuple\["):
         registry.load("losses", "mine")
     offer(ROUNDING.replace("RETURNED", "steps"), family="roundings")
     with pytest.raises(ValueError, match="its `formats` is 'int8', not tuple"):
@@ -582,7 +614,7 @@ def test_the_task_of_a_plug_in_is_spelt_as_ours(
 ) -> None:
     offer(TASK.replace("CHANGE", "pass"), family="tasks")
     point = EntryPoint("star_image", "offered:Mine", "limbeck.tasks")
-    monkeypatch.setattr(registry, "entry_points", EntryPoints([point]).select)
+    monkeypatch.setattr(plug_ins, "entry_points", EntryPoints([point]).select)
     assert "star-image" in registry.names("tasks")
     assert registry.load("tasks", "star-image").__name__ == "Mine"
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from limbeck.artifact.golden import replay
-from limbeck.artifact.manifest import BrokenArtifact, checked_manifest
+from limbeck.artifact.manifest import BrokenArtifact, checked_manifest, why_not_offered
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.rehearsal import rehearse
 from limbeck.artifact.runtimes import open_graph, require_runtime
-from limbeck.core import registry, wording
+from limbeck.core import plug_ins, registry, wording
 from limbeck.core.files import read_json
 from limbeck.tasks import Task
 
@@ -47,6 +47,10 @@ def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) ->
             f"{folder}: this artifact has no graph for `{runtime}`. "
             f"{wording.suggest(runtime, graph_files)}"
         )
+    if runtime not in registry.names("runtimes"):
+        others = [each for each in graph_files if each != runtime]
+        otherwise = f". The artifact offers others: {', '.join(others)}" if others else ""
+        raise ValueError(f"{folder}: {why_not_offered(manifest, 'runtimes', runtime)}{otherwise}")
     require_runtime(runtime)
     with _unbroken(folder):
         task = load_task(folder, manifest["task"])
@@ -72,7 +76,7 @@ def _unbroken(folder: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         # A plug-in's code may have raised it: then that is named, with its line.
-        told = registry.blame(error) or f"{type(error).__name__}: {error}"
+        told = plug_ins.blame(error) or f"{type(error).__name__}: {error}"
         reason = " ".join(told.split())[:MOST_REASON]
         raise BrokenArtifact(
             f"{folder}: its files do not make an artifact: {reason}. "

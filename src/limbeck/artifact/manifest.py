@@ -74,7 +74,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: not a manifest of limbeck ({error}). Export the artifact again"
         ) from None
     if not known:
-        raise BrokenArtifact(f"{path}: {_why_no_task(manifest)}")
+        raise BrokenArtifact(f"{path}: {why_not_offered(manifest, 'tasks', manifest['task'])}")
     if not complete:
         raise BrokenArtifact(
             f"{path}: names no graph, or leaves a file out. Export the artifact again"
@@ -102,15 +102,14 @@ def refuse_artifact(folder: Path, verb: str) -> None:
     raise ValueError(f"{folder}: this is an artifact, not a run. {cure}")
 
 
-def _why_no_task(manifest: dict[str, Any]) -> str:
-    """The message for a task that nothing offers that is installed here."""
-    task = manifest["task"]
+def why_not_offered(manifest: Mapping[str, Any], family: str, name: str) -> str:
+    """The message for a task or runtime of an artifact that nothing offers that is installed."""
     plug_ins = manifest.get(PLUG_INS)
-    package = plug_ins.get(f"tasks/{task}") if isinstance(plug_ins, dict) else None
+    package = plug_ins.get(f"{family}/{name}") if isinstance(plug_ins, dict) else None
     cure = "Install the package that offers it, or export the artifact again"
     if package:
         cure = f"The package {package} offered it where the artifact was made. Install it here"
-    return f"no package here offers the task `{task}`. {cure}"
+    return f"no package here offers the {family.removesuffix('s')} `{name}`. {cure}"
 
 
 def plug_ins_of(task: str, graphs: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, get_args, get_origin
 
 from pydantic_core import to_jsonable_python
 
-from limbeck.core import registry, wording
+from limbeck.core import plug_ins, registry, wording
 from limbeck.core.shell import command
 from limbeck.core.tables import table
 
@@ -72,6 +72,7 @@ def families() -> list["RenderableType"]:
         rows.append((family, summary(documentation(family, "__init__")), names))
     return [
         *listing(("family", "what", "components"), rows),
+        *plug_ins.strays(registry.FAMILIES),
         "\nlimbeck list FAMILY says what each does, limbeck list FAMILY NAME what keys it takes",
     ]
 
@@ -94,6 +95,8 @@ def summary_of(family: str, name: str) -> str:
     """What a component does; why it cannot be used where it is a plug-in that is broken."""
     try:
         return summary(documentation(family, name))
+    except ModuleNotFoundError as error:
+        return f"cannot be used: {wording.needs_package('it', str(error.name))}"
     except ValueError as error:
         return f"cannot be used: {error}"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from limbeck.core import launch, registry, wording
+from limbeck.core import launch, plug_ins, wording
 from limbeck.core.errors import Interrupted
 
 # Exit statuses.
@@ -32,17 +32,6 @@ STOPPED_WITH_OTHERS = (
     "stopped, as all processes of this run are where one has ended. What another one says is why; "
     "if none says anything, the same command goes on from here"
 )
-
-# Modules of the extra `train`: one that is missing is the installation's fault, not ours.
-OF_THE_EXTRA_TRAIN = {
-    "torch",
-    "transformers",
-    "accelerate",
-    "onnx",
-    "onnxscript",
-    "sklearn",
-    "scipy",
-}
 
 # click's. Newer versions of typer carry a click of their own inside, whose class is another one.
 UsageError: Any = typer.BadParameter.__base__
@@ -69,14 +58,14 @@ def exit_status(command: Callable[[], Any]) -> int:
         typer.echo(f"limbeck: {error}", err=True)
         return RESUMABLE
     except ValueError as error:
-        tell(registry.words_of(error))
+        tell(plug_ins.words_of(error))
         return MISTAKE
     except SystemExit as error:
         # click answers a closed pipe by leaving with 1.
         if isinstance(error.__context__, BrokenPipeError):
             return output_closed()
         # Ours leave by `typer.Exit`; a plug-in's `sys.exit(0)` would be taken for success.
-        told = registry.blame(error)
+        told = plug_ins.blame(error)
         if told is None:
             raise
         tell(told)
@@ -136,11 +125,11 @@ def mistake(error: Exception) -> str:
     """A mistake in a sentence. Raises the error itself where it was not foreseen."""
     if isinstance(error, OSError):
         return refusal(error)
-    told = registry.blame(error)
+    told = plug_ins.blame(error)
     if told is not None:
         return told
     if isinstance(error, ModuleNotFoundError):
-        if error.name not in OF_THE_EXTRA_TRAIN:
+        if error.name not in wording.OF_THE_EXTRA_TRAIN:
             raise error
         return wording.needs_package("this", error.name)
     raise error
@@ -180,7 +169,7 @@ def refusal(error: OSError) -> str:
             f"{place}: a file stands where a folder should be. "
             f"Remove it, or choose another folder. {cache}"
         )
-    return registry.words_of(error)
+    return plug_ins.words_of(error)
 
 
 @contextlib.contextmanager

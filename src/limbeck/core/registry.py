@@ -20,11 +20,9 @@ import inspect
 import re
 import reprlib
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +30,8 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 import limbeck
-from limbeck.core import contract, key_values
-from limbeck.core.wording import suggest
+from limbeck.core import contract, key_values, plug_ins
+from limbeck.core.wording import class_name, suggest
 
 # Family -> its package below `limbeck`. The entry points of plug-ins name the family:
 # `limbeck.losses`, `limbeck.ranges`.
@@ -78,9 +76,6 @@ ADDITIONS = {
 # Keys that a recipe writes beside a component's own, in the same map.
 TAKEN = {"losses": ("weight",)}
 
-# Package -> the plug-in that was loaded from it, for the message where its code fails (`blame`).
-_loaded: dict[str, str] = {}
-
 
 class WrongKey(ValueError):
     """A recipe key that a component does not take, or whose value it refuses.
@@ -99,8 +94,8 @@ class WrongKey(ValueError):
 def names(family: str) -> list[str]:
     """Every component of `family`, sorted, as a recipe spells it."""
     # Entry points are metadata of installed packages: reading them imports nothing.
-    plug_ins = {_spelt(family, point.name) for point in _plug_ins(family)}
-    return sorted(plug_ins | _modules(family).keys())
+    of_others = {_spelt(family, point.name) for point in plug_ins.offered(family)}
+    return sorted(of_others | _modules(family).keys())
 
 
 def usable(family: str) -> list[str]:
@@ -109,7 +104,7 @@ def usable(family: str) -> list[str]:
     for name in names(family):
         try:
             load(family, name)
-        except ValueError:
+        except (ModuleNotFoundError, ValueError):
             continue
         found.append(name)
     return found
@@ -121,40 +116,24 @@ def load(family: str, name: str) -> Any:
     Raises ValueError for an unknown name, with the nearest ones; where two packages offer it; where
     a plug-in cannot be imported; and where the class lacks what its family asks for.
     """
-    plug_ins = [point for point in _plug_ins(family) if _spelt(family, point.name) == name]
+    points = [point for point in plug_ins.offered(family) if _spelt(family, point.name) == name]
     module = _module(family, name)
     offers = [f"limbeck's own {module}"] if module else []
-    offers += [f"{point.value} of {_package_of(point)}" for point in plug_ins]
+    offers += [f"{point.value} of {plug_ins.package_of(point)}" for point in points]
     if not offers:
         raise ValueError(_why_unknown(family, name))
     if len(offers) > 1:
         raise ValueError(
             f"{family} has more than one component `{name}`: {'; '.join(offers)}. "
-            f"Leave one: `pip uninstall {_package_of(plug_ins[-1])}`, or name its entry point "
-            "otherwise"
+            f"Leave one: `pip uninstall {plug_ins.package_of(points[-1])}`, or name its entry "
+            "point otherwise"
         )
     if module:
         component = getattr(importlib.import_module(module), class_name(name))
     else:
-        (point,) = plug_ins
-        component = _load_plug_in(family, point)
+        (point,) = points
+        component = plug_ins.load(family, point)
     _check_contract(family, name, component)
-    return component
-
-
-def _load_plug_in(family: str, point: EntryPoint) -> Any:
-    """What an entry point names. Raises ValueError where it cannot be imported or is no class."""
-    try:
-        component = point.load()
-    # The code of others may be broken in any way, and may even leave the program.
-    except (Exception, SystemExit) as error:
-        reason = f"cannot be imported: {type(error).__name__}: {error}"
-        raise ValueError(_why_refused(family, point, reason)) from error
-    # A module, where the colon and the class are forgotten; a function or an object.
-    if not inspect.isclass(component):
-        reason = f"is a {type(component).__name__}, not a class"
-        raise ValueError(_why_refused(family, point, reason))
-    _loaded[component.__module__.split(".")[0]] = f"{family}: the plug-in `{point.name}`"
     return component
 
 
@@ -178,50 +157,6 @@ def _check_contract(family: str, name: str, component: type) -> None:
             f"{family}: `{name}` ({what}) is not complete: {'; '.join(lacking)}. "
             f"`{package.__name__}.{names_of_contracts[0]}` says what each is"
         )
-
-
-def blame(error: BaseException) -> str | None:
-    """The plug-in whose code an error passed through, the line and the error; None without one."""
-    told = _last_frame(error)[0]
-    return told and f"{told}: {type(error).__name__}: {error}"
-
-
-def words_of(error: BaseException) -> str:
-    """An error's message; with the place where a plug-in's own code raised it.
-
-    Such a message may be meant for the user, come from a library that knows nothing of plug-ins,
-    or be empty.
-    """
-    told, is_last = _last_frame(error)
-    words = str(error) or type(error).__name__
-    return f"{words} ({told})" if told and is_last else words
-
-
-def _last_frame(error: BaseException) -> tuple[str | None, bool]:
-    """The last place in a plug-in that an error passed through, and whether none of ours came
-    after it."""
-    told = None
-    is_last = False
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        package = frame.f_globals.get("__name__", "").split(".")[0]
-        if package in _loaded:
-            code = frame.f_code
-            told = f"{_loaded[package]} failed in `{code.co_name}` ({code.co_filename}:{line})"
-            is_last = True
-        elif package == "limbeck":
-            is_last = False
-    return told, is_last
-
-
-def _why_refused(family: str, point: EntryPoint, reason: str) -> str:
-    """The message for a plug-in that gives no component."""
-    # The name may be anything, and a class's may not.
-    name = class_name(re.sub(r"\W", "_", point.name))
-    line = f'{point.name} = "package.module:{name}"'
-    return (
-        f"{family}: the plug-in `{point.name}` ({point.value}) {reason}. An entry point names a "
-        f"module and a class: {line}"
-    )
 
 
 def create(family: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
@@ -322,39 +257,12 @@ def file_stem(family: str, name: str) -> str:
     return name.replace("-", "_") if family == "tasks" else name
 
 
-def class_name(name: str) -> str:
-    """`soft_cross_entropy` to `SoftCrossEntropy`."""
-    return "".join(word.capitalize() for word in re.split("[-_]", name))
-
-
 def package_of(family: str, name: str) -> str | None:
     """The installed package that offers a component, as `pip` calls it; None for limbeck's own."""
-    for point in _plug_ins(family):
+    for point in plug_ins.offered(family):
         if _spelt(family, point.name) == name:
-            return _package_of(point)
+            return plug_ins.package_of(point)
     return None
-
-
-def _package_of(point: EntryPoint) -> str:
-    """The installed package that offers an entry point, as `pip` calls it."""
-    return point.dist.name if point.dist else point.module.split(".")[0]
-
-
-def _plug_ins(family: str) -> EntryPoints:
-    """What other packages offer of `family`."""
-    return _entry_points(entry_points, f"limbeck.{family}", tuple(sys.path))
-
-
-@cache
-def _entry_points(
-    read: Callable[..., EntryPoints], group: str, path: tuple[str, ...]
-) -> EntryPoints:
-    """The entry points of a group, read once for each search path.
-
-    A run asks a hundred times, and each time the metadata of every installed package would be
-    opened: 10 ms.
-    """
-    return read(group=group)
 
 
 def _modules(family: str) -> dict[str, str]:
@@ -409,21 +317,10 @@ def _why_unknown(family: str, name: str) -> str:
     defined = _defined_classes(file) if file else []
     if file is None or class_name(name) in defined:
         told = f"{family} has no component `{name}`. {suggest(name, names(family))}"
-        return told + _offered_elsewhere(name)
+        elsewhere = [each for each in plug_ins.strays(FAMILIES) if f"`{name}`" in each]
+        return ". ".join([told, *elsewhere])
     return (
         f"{file}: this file of {family} defines no class `{class_name(name)}`, so it holds no "
         f"component. It defines {', '.join(defined) or 'no class'}. Give the class the name of its "
         "file, in CapWords"
     )
-
-
-def _offered_elsewhere(name: str) -> str:
-    """A sentence for a plug-in of that name whose group is none of ours."""
-    for point in entry_points(name=name):
-        room, _, family = point.group.partition(".")
-        if room == "limbeck" and family not in FAMILIES:
-            return (
-                f". An installed package offers one in the group `{point.group}`, which is none "
-                f"of ours: {', '.join(FAMILIES)}"
-            )
-    return ""

@@ -1,11 +1,23 @@
-"""Lists of choices, as an error message shows them."""
+"""How names, lists of choices and missing packages read in a message."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 MOST_CHOICES = 24  # in a message: a longer list would hide the hint before it
 MOST_WORDS = 12
 MOST_COMPARED = 2000  # with a misspelt word: a table may have a hundred thousand columns
+
+# Modules of the extra `train`: one that is missing is the installation's fault, not ours.
+OF_THE_EXTRA_TRAIN = {
+    "torch",
+    "transformers",
+    "accelerate",
+    "onnx",
+    "onnxscript",
+    "sklearn",
+    "scipy",
+}
 
 
 def suggest(word: str, choices: Iterable[object]) -> str:
@@ -40,3 +52,8 @@ def needs_package(what: str, package: str) -> str:
     return (
         f'{what} needs the package {package}, which is not installed. pip install "limbeck[train]"'
     )
+
+
+def class_name(name: str) -> str:
+    """`soft_cross_entropy` to `SoftCrossEntropy`."""
+    return "".join(word.capitalize() for word in re.split("[-_]", name))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.core import registry, wording
+from limbeck.core import plug_ins, wording
 from limbeck.core.contract import described
 from limbeck.data.bad_rows import EXAMPLES
 from limbeck.data.drawing import has_labels
@@ -63,7 +63,7 @@ def labels_of(
         return task.find_labels(splits[split])
     except ValueError as error:
         raise ValueError(
-            f"data: the {split} split of {origin}: {registry.words_of(error)}"
+            f"data: the {split} split of {origin}: {plug_ins.words_of(error)}"
         ) from None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.core import registry, wording
+from limbeck.core import plug_ins, registry, wording
 from limbeck.core.files import digest
 from limbeck.data import transfer
 from limbeck.data.bad_rows import BadRows
@@ -120,7 +120,7 @@ def load_splits(
         ) from None
     except ValueError as error:
         # A file that cannot be read may come after rows that cannot be used: both are to be mended.
-        words = registry.words_of(error)
+        words = plug_ins.words_of(error)
         told = [bad.refusal, words, where_looked(asked.model_dump(), words, beside)]
         raise ValueError("\n".join(filter(None, told))) from None
     bad.refuse()

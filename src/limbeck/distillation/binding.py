@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck.core import registry
+from limbeck.core import plug_ins, registry
 from limbeck.distillation.objective import Term
 from limbeck.losses import FeatureLoss, PeerLoss
 from limbeck.models.running import run_model
@@ -41,7 +41,7 @@ def match_layers(
             # Before `bind`, since what is read of the models depends on the pairs.
             loss.pairs = loss.matching.pairs(student, teacher, measure_once)
         except ValueError as error:
-            raise ValueError(f"distill.losses.{name}: {registry.words_of(error)}") from None
+            raise ValueError(f"distill.losses.{name}: {plug_ins.words_of(error)}") from None
         arrows = [
             f"{student_layer} <- {teacher_layer}" for student_layer, teacher_layer in loss.pairs
         ]
@@ -111,7 +111,7 @@ def bind_losses(
         try:
             loss.bind(loss.pairs, student, teacher)
         except ValueError as error:
-            raise ValueError(f"distill.losses.{name}: {registry.words_of(error)}") from None
+            raise ValueError(f"distill.losses.{name}: {plug_ins.words_of(error)}") from None
     return taps
 
 

@@ -79,8 +79,14 @@ class Objective(nn.Module):
         for term, factor in zip(self.terms, self.factors, strict=True):
             weight = term.weight(progress)
             if weight:
+                before = versions(student, teacher, batch)
                 part = loss_over_labels(term.loss, student, teacher, batch, progress)
-                check_value(term.name, part)
+                check_value(term.name, part, student)
+                if versions(student, teacher, batch) != before:
+                    raise ValueError(
+                        f"the loss `{term.name}` changes in place what it is given (logits or "
+                        "labels), which the other losses read too. Compute with a copy"
+                    )
                 parts[term.name] = part
                 total = total + weight * factor * part
         # Penalties of the model itself have no factor: none balances them.
@@ -129,9 +135,14 @@ class Objective(nn.Module):
         # A resumed or repeated training starts anew, and is told anew.
         self.diverged_at = {}
         first = min(diverged, key=diverged.__getitem__)
+        cure = "Lower train.learning_rate or this term's weight"
+        if diverged[first] == 0:
+            cure = (
+                "No weight was changed before it, so no learning rate cures that: look at what "
+                "this loss computes, and at the answers of the two models"
+            )
         raise Diverged(
-            f"the loss term `{first}` is not finite. "
-            "Lower train.learning_rate or this term's weight",
+            f"the loss term `{first}` is not finite. {cure}",
             progress=diverged[first],
         )
 
@@ -149,12 +160,24 @@ class Objective(nn.Module):
         return weights
 
 
-def check_value(name: str, value: Any) -> None:
-    """Raise ValueError for what a loss must not return: no float alone. Nothing waits for it."""
-    if isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point():
-        return
-    expected = "one float: a scalar tensor, the mean over the units that count"
-    raise wrong_return(f"the loss `{name}`", "__call__", value, expected)
+def check_value(name: str, value: Any, student: Outputs) -> None:
+    """Raise ValueError for what a loss must not return: what is no float alone, and what teaches
+    nothing. Nothing waits for it."""
+    if not isinstance(value, Tensor) or value.ndim != 0 or not value.is_floating_point():
+        expected = "one float: a scalar tensor, the mean over the units that count"
+        raise wrong_return(f"the loss `{name}`", "__call__", value, expected)
+    if student.logits.requires_grad and not value.requires_grad:
+        raise ValueError(
+            f"the loss `{name}` has no gradient, so it teaches nothing: is it computed from "
+            "`student`, without `detach`, `item`, `argmax` or `torch.no_grad`?"
+        )
+
+
+def versions(student: Outputs, teacher: Outputs, batch: Batch) -> list[int]:
+    """How often each tensor that a loss is given was changed in place. Nothing waits for it."""
+    tensors = (student.logits, teacher.logits, student.mask, batch.labels)
+    # What was computed in inference mode keeps no count, and refuses to be changed outside it.
+    return [tensor._version for tensor in tensors if not tensor.is_inference()]
 
 
 def loss_over_labels(

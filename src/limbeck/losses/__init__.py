@@ -39,6 +39,10 @@ from limbeck.tasks import Batch
 LabelKind = Literal["none", "index", "set", "number", "similarity"]
 
 
+# What a loss may read of the teacher: the kinds of `models.taps` beside its logits.
+Read = Literal["logits", "hidden", "places", "maps", "attention", "queries", "keys", "values"]
+
+
 class Loss(Protocol):
     """One file of this folder, one loss. The constructor's arguments are its recipe keys.
 
@@ -49,7 +53,7 @@ class Loss(Protocol):
     `zero_at_identity`: whether a soft loss is 0 where the student is as the teacher is.
     """
 
-    reads: ClassVar[tuple[str, ...]]
+    reads: ClassVar[tuple[Read, ...]]
     labels: ClassVar[LabelKind]
     likelihoods: ClassVar[tuple[str, ...]]
     zero_at_identity: ClassVar[bool]

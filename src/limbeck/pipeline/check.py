@@ -9,6 +9,7 @@ In this order, each step only where the ones before it found no mistake that hid
 5. This machine has the disk and the memory that the forecast comes to.
 """
 
+import contextlib
 import importlib.util
 import shutil
 import time
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from limbeck.core import launch, machine, memory, registry
+from limbeck.core import launch, machine, memory, plug_ins, registry
 from limbeck.core.events import Event, Note, duration
 from limbeck.core.store import Store
 from limbeck.core.wording import some
@@ -66,7 +67,7 @@ class Checked:
         try:
             return check()
         except ValueError as error:
-            self.mistakes.append(registry.words_of(error))
+            self.mistakes.append(plug_ins.words_of(error))
             return None
 
 
@@ -122,14 +123,17 @@ def check(
 
 def can_read_data(recipe: Recipe) -> bool:
     """Of a recipe with a mistake: whether only components of the training are wrong."""
+    wrong = set()
+    for each in named_components(recipe):
+        # Without torch most components of a training can be asked nothing.
+        with contextlib.suppress(ModuleNotFoundError):
+            if compatibility.mistake_of(each):
+                wrong.add(each.path[0])
     try:
-        wrong = [
-            each.path[0] for each in named_components(recipe) if compatibility.mistake_of(each)
-        ]
         validate.check_task(recipe)
-    except (ModuleNotFoundError, ValueError):
+    except ValueError:
         return False
-    return bool(wrong) and not {"task", "data"} & set(wrong)
+    return bool(wrong) and not {"task", "data"} & wrong
 
 
 def check_without_torch(recipe: Recipe, checked: Checked) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
-from limbeck.core import registry
+from limbeck.core import plug_ins, registry
 from limbeck.recipe import validate
 from limbeck.recipe.components import NamedComponent, key_message, named_components
 from limbeck.recipe.model import Quantize, Recipe
@@ -133,7 +133,7 @@ def mistake_of(component: NamedComponent) -> tuple[list[str], str] | None:
     except registry.WrongKey as error:
         return [*component.path, error.key], key_message(component.path, error)
     except ValueError as error:
-        return component.path, registry.words_of(error)
+        return component.path, plug_ins.words_of(error)
     return None
 
 

@@ -28,7 +28,7 @@ import torch
 from limbeck.artifact import parity
 from limbeck.artifact.inputs import raw
 from limbeck.artifact.load import load
-from limbeck.core import memory, registry
+from limbeck.core import memory, plug_ins
 from limbeck.core.events import Reporter, silent
 from limbeck.core.files import digest, read_json
 from limbeck.core.store import Store
@@ -123,12 +123,12 @@ def rehearse(
             return rehearsal.run()
         # What torch raises for shapes that do not fit.
         except (RuntimeError, IndexError) as error:
-            told = registry.blame(error) or f"a batch cannot be computed: {said_where(error)}"
+            told = plug_ins.blame(error) or f"a batch cannot be computed: {said_where(error)}"
             raise ValueError(f"{rehearsal.doing}: {told}") from None
         except ValueError as error:
             # Some messages name their stage already.
             stage = rehearsal.doing.split()[0]
-            reason = registry.words_of(error).removeprefix(f"{stage}: ")
+            reason = plug_ins.words_of(error).removeprefix(f"{stage}: ")
             raise ValueError(f"{rehearsal.doing}: {reason}") from None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from limbeck.core import registry, wording
+from limbeck.core import plug_ins, registry, wording
 from limbeck.core.files import read_at_most, require_file_or_stream
 from limbeck.core.yaml12 import Yaml12Dumper, load
 from limbeck.recipe.components import STAGES, key_message, known_keys
@@ -233,7 +233,7 @@ def _mistakes_of_the_data(origin: Origin, content: Any, problems: Sequence[Any])
     except registry.WrongKey as error:
         return [origin.locate(["data", error.key], key_message(["data"], error))]
     except ValueError as error:
-        return [origin.locate(["data"], registry.words_of(error))]
+        return [origin.locate(["data"], plug_ins.words_of(error))]
     return []
 
 

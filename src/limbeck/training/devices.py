@@ -29,14 +29,15 @@ OVERRIDE = "ACCELERATE_TORCH_DEVICE"
 # `train.threads` sets anew.
 THREADS = "OMP_NUM_THREADS"
 CPU_BUILD = (
-    "this PyTorch ({version}) was built without {kind}. Install the build of torch for your "
-    "{maker} (pytorch.org, Get Started, lists the command), or say `train.device: cpu`"
+    "this PyTorch ({version}) was built without {kind}. On a machine with an {maker} install "
+    "the build of torch for it (pytorch.org, Get Started, lists the command); else say "
+    "`train.device: cpu`"
 )
 # Whose hardware each kind of device is; torch calls AMD's `cuda` too.
 MAKERS = {
     "cuda": "NVIDIA or AMD GPU",
     "xpu": "Intel GPU",
-    "mps": "Mac",
+    "mps": "Apple chip",
 }
 # What `auto` looks for, in this order; a machine has seldom more than one of them.
 PREFERRED = ("cuda", "mps", "xpu")
