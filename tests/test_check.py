@@ -309,7 +309,8 @@ def test_a_shape_that_does_not_fit_is_a_mistake(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(forecast.Rehearsal, "run", break_down)
     found = load_splits(Data(source="sklearn"), registry.load("tasks", "image-classification"))
     with pytest.raises(
-        ValueError, match=r"a batch cannot be computed: mat1 and mat2 shapes cannot be multiplied .*test_check"
+        ValueError,
+        match=r"a batch cannot be computed: mat1 and mat2 shapes cannot be multiplied .*test_check",
     ):
         forecast.rehearse(parse(RECIPE), found, 0.0)
 
