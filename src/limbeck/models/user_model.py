@@ -40,6 +40,7 @@ from limbeck.models.probe import (
     said_where,
 )
 from limbeck.models.running import call, logits_of, run_model
+from limbeck.models.split_attention import split_attention
 from limbeck.models.torch_batches import batch_of, device_of, to_device
 from limbeck.models.weights import model_state
 from limbeck.tasks import Encoded, Task
@@ -65,11 +66,15 @@ class Own:
     version: str | None = None
 
     def create(self) -> nn.Module:
-        """A copy to train, whose weights are plain parameters (`with_plain_weights`)."""
+        """A copy to train, whose weights are plain parameters (`with_plain_weights`), those of
+        attention in linear layers (`split_attention`).
+
+        Raises ValueError where the module cannot be copied.
+        """
         # In eval mode torch's own transformer layers would compute past the modules inside them,
         # and so past what quantization puts in their place.
         torch.backends.mha.set_fastpath_enabled(False)
-        return with_plain_weights(copied(self.module))
+        return split_attention(with_plain_weights(copied(self.module)))
 
     def reference(self) -> dict[str, Any]:
         """What the module is, as part of a cache key: a digest of how it prints, and its weights.

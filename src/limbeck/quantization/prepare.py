@@ -119,9 +119,9 @@ def called(
 ) -> dict[str, Scheme]:
     """The schemes of weights whose modules ran.
 
-    A weight that is read past its module (`functional.linear(x, self.layer.weight)`, and what
-    `nn.MultiheadAttention` does with its output projection) would lie in the file as integers and
-    be multiplied as floats: it stays float, as it is computed.
+    A weight that is read past its module (`functional.linear(x, self.layer.weight)`, and what an
+    `nn.MultiheadAttention` that is not split does with its output projection) would lie in the
+    file as integers and be multiplied as floats: it stays float, as it is computed.
     """
     weights = quantizable_weights(model)
     return {name: each for name, each in schemes.items() if flow.calls[weights[name].owner]}
