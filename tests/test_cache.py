@@ -5,11 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from limbeck.cli.exits import refusal
 from limbeck.cli.main import exit_status
 from limbeck.core import entries, store
 from limbeck.core.events import Event, Note
@@ -167,6 +171,104 @@ def test_a_cache_that_may_not_be_written_is_read(
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(OSError, match=os.strerror(code)):
         Store().stage("train", INPUTS, forbidden)
+
+
+def as_somebody_else(work: Callable[[], object]) -> int:
+    """Run `work` in a process that is not root's, and give its status."""
+    with warnings.catch_warnings():
+        # Of a process with threads, which the child does not use.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        status = 1
+        try:
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            work()
+            status = 0
+        except BaseException:
+            os.write(1, traceback.format_exc().encode())
+        os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="users and modes of Linux")
+def test_a_folder_that_may_only_be_read_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not in the test's own folder, which is root's alone.
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder) / "cache"
+        monkeypatch.setenv(store.CACHE, str(cache))
+        entry = made()
+        other = made("other")
+        (other / "weights").write_bytes(b"9876543210")
+        Path(folder).chmod(0o755)
+        for path in [cache, *cache.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+
+        def work() -> None:
+            assert Store().stage("train", INPUTS, forbidden) == entry
+            assert Store().has("train", INPUTS)
+            assert not Store().has("other", INPUTS)
+            # What is not there, or is broken, cannot be made here.
+            for name in ("new", "other"):
+                with pytest.raises(PermissionError) as caught:
+                    Store().stage(name, INPUTS, fill)
+                assert "may not be written" in refusal(caught.value)
+            assert exit_status(["cache", "verify"]) == 1
+            assert exit_status(["cache", "list"]) == 0
+
+        assert as_somebody_else(work) == 0
+        for path in [cache, *cache.rglob("*")]:
+            path.chmod(0o755)
+
+
+def test_a_disk_that_fails_is_no_full_one(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = made()
+
+    def failing(path: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(entries, "file_digest", failing)
+    # What cannot be read back is not used, and what cannot be written again is told as that.
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        Store().stage("train", INPUTS, fill)
+    assert caught.value.filename.startswith(str(entry.parent))
+    told = refusal(caught.value)
+    assert "the disk failed" in told
+    assert "it is not full" in told
+    assert "no space" not in told
+
+
+# An entry that is under way.
+
+
+def test_a_part_that_was_altered_while_a_run_was_stopped_is_seen(cache_folder: Path) -> None:
+    calls: list[str] = []
+
+    def build(folder: Path) -> None:
+        for name in ("first", "second"):
+            if entries.is_kept(folder / name):
+                continue
+            calls.append(name)
+            if calls == ["first", "second"]:
+                raise KeyboardInterrupt
+            (folder / name).write_bytes(name.encode())
+            entries.keep(folder / name)
+
+    with pytest.raises(KeyboardInterrupt):
+        Store().stage("augment", INPUTS, build)
+    (partial,) = cache_folder.glob("augment-*.partial")
+    flip(partial / "first", b"tsrif")
+    entry = Store().stage("augment", INPUTS, build)
+    assert calls == ["first", "second", "first", "second"]
+    assert (entry / "first").read_bytes() == b"first"
+    assert not (entry / "checkpoint").exists()
+    # One that nobody altered is not made again.
+    assert Store().stage("augment", INPUTS, forbidden) == entry
 
 
 def test_a_disk_that_is_full_leaves_no_entry(

@@ -8,6 +8,7 @@ from commands import mistake
 
 from limbeck.pipeline import runs
 from limbeck.pipeline.compatibility import resolved
+from limbeck.pipeline.run_folder import clear_leftovers
 from limbeck.recipe.reading import parse, write
 
 RECIPE = """
@@ -174,3 +175,10 @@ def test_a_run_in_an_artifact_s_place(
     artifact.mkdir()
     (artifact / "manifest.json").write_text("{}")
     assert mistake(capsys, verb, artifact.parent).endswith(f"A run leaves one in {artifact}")
+
+
+def test_what_a_killed_write_left_is_cleared(tmp_path: Path) -> None:
+    for name in ("report.json.123.tmp", "metrics.jsonl.9.tmp", "mine.tmp", "report.json"):
+        (tmp_path / name).write_text("half")
+    clear_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.tmp", "report.json"]

@@ -48,6 +48,25 @@ def seal(folder: Path, entry_name: str) -> None:
     write_json(folder / FILES, {"entry": entry_name, "files": files})
 
 
+def keep(file: Path) -> None:
+    """Note the digest of a part of an entry under way, by which whoever goes on knows it again."""
+    write_json(_note(file), file_digest(file))
+
+
+def is_kept(file: Path) -> bool:
+    """Whether a part of an entry under way is there, and as it was when it was noted."""
+    try:
+        return file.is_file() and bool(read_json(_note(file)) == file_digest(file))
+    except (FileNotFoundError, ValueError):  # of a kill in between, or of an earlier version
+        return False
+
+
+def _note(file: Path) -> Path:
+    notes = file.parent / CHECKPOINT
+    notes.mkdir(exist_ok=True)
+    return notes / f"{file.name}.sha256"
+
+
 def fault(entry: Path) -> str | None:
     """What is wrong with a finished entry, in words; None where all is as it was written."""
     try:

@@ -67,6 +67,13 @@ def refuse_to_lose(recipe: Recipe, folder: Path) -> None:
         )
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove the half-written files of a run that was killed; whoever holds the lock may."""
+    for name in WRITTEN:
+        for leftover in folder.glob(f"{name}.*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+
 def finished_recipe(folder: Path) -> dict[str, Any] | None:
     """The recipe, as plain data, of the finished run that the folder holds; None for none."""
     try:

@@ -22,6 +22,7 @@ from limbeck.pipeline.arm import Arm, ask_teachers, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms
 from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.describe import Arms, describe, final_arm
+from limbeck.pipeline.run_folder import clear_leftovers
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.tracing import trace_own_student
@@ -73,6 +74,7 @@ def run(
     tell_of_threads(context)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / "run.lock", wait=False):
+        clear_leftovers(folder)
         # 2. What was asked for, so that a run that ends early can be understood.
         write_bytes(folder / "recipe.yaml", write(recipe).encode())
         write_quarantine(context.data, folder)

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from limbeck.core import registry
+from limbeck.core import entries, registry
 from limbeck.core.events import track
 from limbeck.core.files import write_bytes
 from limbeck.core.scripts import word_pattern
@@ -102,13 +102,14 @@ def with_copies(splits: Splits, run: Copying) -> Splits:
         starts = range(0, len(splits.labelled), CHUNK)
         for start in track(starts, lambda start: 1.0, run.store.tell):
             path = folder / f"rows-{start:08}.jsonl"
-            # A kill leaves the files before the one that it met.
-            if path.exists():
+            # A kill leaves the files before the one that it met; who alters them is seen.
+            if entries.is_kept(path):
                 continue
             chunk = splits.labelled[start : start + CHUNK]
             rows = copies(chunk, start, settings, run.task_class, propose)
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
             write_bytes(path, "".join(lines).encode())
+            entries.keep(path)
 
     stage = Stage(
         name="augment",
