@@ -465,9 +465,9 @@ def no_hasattr(sources: list[Source]) -> list[str]:
 
 
 # Where the code of strangers is run, which may fail in any way: plug-ins are imported in the one, and
-# errors that passed through them are told by the other. Files of strangers are opened by a third,
-# where tokenizers raises bare Exceptions.
-RUN_STRANGERS = {"core/plug_ins.py", "cli/exits.py", "artifact/load.py"}
+# errors that passed through them are told by the other. What libraries raise over the files of
+# strangers, tokenizers' bare Exceptions among them, a third turns into errors of ours.
+RUN_STRANGERS = {"core/plug_ins.py", "cli/exits.py", "core/foreign.py"}
 
 
 def no_broad_except(sources: list[Source]) -> list[str]:

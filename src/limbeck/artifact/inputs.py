@@ -24,6 +24,7 @@ from limbeck.artifact.records import (
     stream_records,
 )
 from limbeck.core import yaml12
+from limbeck.core.files import read_at_most, require_file
 from limbeck.sources import Row, text_folder
 from limbeck.sources._cells import as_list, as_sentences, cell_text
 from limbeck.sources._images import SUFFIXES
@@ -54,7 +55,10 @@ def recipe_data(folder: Path) -> dict[str, Any]:
     path = folder / "recipe.yaml"
     if not path.is_file():
         return {}
-    _, recipe = yaml12.load(path.read_text(encoding="utf-8"), str(path))
+    require_file(path)
+    with open(path, "rb") as file:
+        content = read_at_most(file, yaml12.MOST_CHARACTERS, str(path))
+    _, recipe = yaml12.load(content.decode("utf-8", "replace"), str(path))
     data = recipe.get("data") if isinstance(recipe, dict) else None
     return data if isinstance(data, dict) else {}
 

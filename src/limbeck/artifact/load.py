@@ -6,8 +6,6 @@ input of its own (`rehearsal`), so that an artifact that was changed, whose file
 together, or that computes something else on this machine, is refused.
 """
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from limbeck.artifact.golden import replay
@@ -15,11 +13,10 @@ from limbeck.artifact.manifest import BrokenArtifact, checked_manifest, why_not_
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.rehearsal import rehearse
 from limbeck.artifact.runtimes import open_graph, require_runtime
-from limbeck.core import plug_ins, registry, wording
+from limbeck.core import registry, wording
 from limbeck.core.files import read_json
+from limbeck.core.foreign import told_as
 from limbeck.tasks import Task
-
-MOST_REASON = 300  # characters of what a library says: some go on for pages
 
 
 def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) -> Predictor:
@@ -52,36 +49,19 @@ def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) ->
         otherwise = f". The artifact offers others: {', '.join(others)}" if others else ""
         raise ValueError(f"{folder}: {why_not_offered(manifest, 'runtimes', runtime)}{otherwise}")
     require_runtime(runtime)
-    with _unbroken(folder):
+
+    def broken(reason: str) -> BrokenArtifact:
+        return BrokenArtifact(
+            f"{folder}: its files do not make an artifact: {reason}. "
+            "Copy or export the artifact again"
+        )
+
+    with told_as(broken, passing=BrokenArtifact):
         task = load_task(folder, manifest["task"])
         graph = open_graph(folder / graph_files[runtime], runtime, threads)
         replay(folder, graph, runtime)
         rehearse(folder, task, graph)
     return Predictor(task, graph, runtime, folder)
-
-
-@contextlib.contextmanager
-def _unbroken(folder: Path) -> Iterator[None]:
-    """Turn whatever a library raises for a file that it cannot read into a BrokenArtifact.
-
-    tokenizers raises bare Exceptions, ONNX Runtime a dozen classes of its own, and a damaged number
-    may be taken for a size, an index or a key by any of them.
-    """
-    try:
-        yield
-    except BrokenArtifact:
-        raise
-    except Exception as error:
-        # What the system refuses, such as a failing disk, is told as that.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        # A plug-in's code may have raised it: then that is named, with its line.
-        told = plug_ins.blame(error) or f"{type(error).__name__}: {error}"
-        reason = " ".join(told.split())[:MOST_REASON]
-        raise BrokenArtifact(
-            f"{folder}: its files do not make an artifact: {reason}. "
-            "Copy or export the artifact again"
-        ) from error
 
 
 def load_task(folder: Path, name: str) -> Task:

@@ -22,6 +22,9 @@ GOLDEN = "golden.safetensors"
 SCHEMA = 1
 # Of one file, 16 GiB: a sparse terabyte would be hashed for ten minutes before it is refused.
 MOST_FILE_BYTES = 16 << 30
+# Of one file of text, such as a tokenizer: the largest vocabularies take 40 MB.
+MOST_TEXT_BYTES = 256 << 20
+TEXT_SUFFIXES = (".json", ".yaml", ".md", ".txt")
 # The manifest's key for the packages of others without which the artifact cannot be opened; it is
 # there only where there are some.
 PLUG_INS = "plug_ins"
@@ -149,9 +152,10 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
     is_inside = file.resolve().is_relative_to(folder.resolve())
     if not is_inside or not file.is_file():
         raise BrokenArtifact(f"{folder}: `{name}` is missing. Copy the whole artifact folder again")
-    if file.stat().st_size > MOST_FILE_BYTES:
+    most = MOST_TEXT_BYTES if file.suffix in TEXT_SUFFIXES else MOST_FILE_BYTES
+    if file.stat().st_size > most:
         raise BrokenArtifact(
-            f"{file}: {file.stat().st_size:,} bytes, and at most {MOST_FILE_BYTES:,} are read. "
+            f"{file}: {file.stat().st_size:,} bytes, and at most {most:,} are read. "
             "Copy the whole artifact folder again"
         )
     if file_digest(file) != digest:

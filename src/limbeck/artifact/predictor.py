@@ -18,6 +18,7 @@ from limbeck.artifact.batches import depends_on_company, in_batches, run_batch
 from limbeck.artifact.batches import run_graph as run_graph
 from limbeck.artifact.manifest import GOLDEN
 from limbeck.artifact.runtimes import Graph
+from limbeck.core.foreign import told_as
 from limbeck.sources import Row
 from limbeck.tasks import Encoded, Task
 from limbeck.tasks.likelihood import sigmoid, softmax
@@ -122,12 +123,15 @@ class Predictor:
 
     def row(self, raw: Any) -> Row:
         """A row, without a label, of an input as `predict` takes it. Raises ValueError."""
-        return self.task.row(self._content(raw) if isinstance(raw, dict) else raw)
+        content = self._content(raw) if isinstance(raw, dict) else raw
+        with told_as(_refused):
+            return self.task.row(content)
 
     def encoded(self, row: Row) -> Encoded:
         """What the model reads of a row. Raises ValueError where that is nothing."""
         # By itself: some tasks pack neighbouring rows into one.
-        encoded = self.task.encode([row])
+        with told_as(_refused):
+            encoded = self.task.encode([row])
         if not len(encoded) or encoded[0].size == 0:
             raise ValueError("the tokenizer finds no token in this text")
         return encoded[0]
@@ -189,6 +193,10 @@ class Predictor:
                 except ValueError as error:
                     raise ValueError(f"inputs[{place}]: {error}") from None
             yield rows, self.batch_logits(encoded, batch_size)
+
+
+def _refused(reason: str) -> ValueError:
+    return ValueError(f"the preprocessing fails on this input: {reason}")
 
 
 def is_list(inputs: Any) -> bool:

@@ -18,26 +18,36 @@ STRANGE = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+DEAD_LINK = "a link that leads nowhere"
 # Of a JSON file of ours: the labels of a vocabulary of 250,000 words take 4 MB.
 MOST_JSON_BYTES = 64 << 20
 # Names under which a shell hands over what is open already: `<(command)`, or `< FILE`.
 HANDED_OVER = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 
 
-def require_file(path: str | Path) -> None:
-    """Raise ValueError for a pipe, a socket or a device, also behind a link.
-
-    A name behind which nothing stands passes: opening it says so.
-    """
+def kind_in_place(path: str | Path) -> str | None:
+    """What stands in the place of a file: `a pipe`, also behind a link; None for a file, a folder,
+    and for nothing at all."""
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
     except (OSError, ValueError):  # a name with a NUL in it is a ValueError
+        return DEAD_LINK if os.path.islink(path) else None
+    return STRANGE.get(kind)
+
+
+def require_file(path: str | Path) -> None:
+    """Raise ValueError for a pipe, a socket or a device, also behind a link, and for a link that
+    leads nowhere.
+
+    A name behind which nothing stands passes: opening it says so.
+    """
+    kind = kind_in_place(path)
+    if kind is None:
         return
-    if kind in STRANGE:
-        raise ValueError(
-            f"{path}: this is {STRANGE[kind]}, and no file. "
-            "Write what it gives to a file, and name that"
-        )
+    cure = "Write what it gives to a file, and name that"
+    if kind == DEAD_LINK:
+        cure = "Put the file there that it should lead to"
+    raise ValueError(f"{path}: this is {kind}, and no file. {cure}")
 
 
 def require_file_or_stream(path: str | Path) -> None:
@@ -128,12 +138,14 @@ def read_json(path: Path) -> Any:
     """The plain data of a JSON file. Raises ValueError for what is none, or is nested too deep."""
     require_file(path)
     with open(path, "rb") as file:
-        text = read_at_most(file, MOST_JSON_BYTES, str(path)).decode("utf-8")
+        content = read_at_most(file, MOST_JSON_BYTES, str(path))
     try:
-        return json.loads(text)
+        return json.loads(content.decode("utf-8"))
     except RecursionError as error:
         # No ValueError of its own accord: a file could end a program with it that handles those.
         raise ValueError(f"{path}: brackets are nested too deep to be read") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
 
 
 def sync(path: Path) -> None:

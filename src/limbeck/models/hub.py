@@ -11,8 +11,13 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from limbeck.core.foreign import told_as
+from limbeck.models.bounds import bounded
+
 # The switch of transformers, which its refusals name. It is off at every call: left open, the
 # library asks on the terminal, and "y" on standard input would run what lies in a folder.
+# How a line of a model begins.
+MODEL = "model `"
 SWITCH = "trust_remote_code"
 
 
@@ -73,19 +78,35 @@ def file_of(name: str, file: str) -> Path | None:
 
 def first_line(error: Exception) -> str:
     """The first line of a message, at most 300 characters: transformers' go on for a page."""
-    return str(error).strip().splitlines()[0][:300]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn what `transformers` raises for a model that cannot be read into a ValueError."""
+    """Turn what `transformers` raises for a model that cannot be read into a ValueError; one of a
+    folder that asks for more than any model is, is not read at all."""
+
+    def broken(reason: str) -> ValueError:
+        return ValueError(
+            f"model `{name}`: its files cannot be read: {reason}. Copy the folder again"
+        )
+
+    with told_as(broken), bounded(name, Path(locate(name))), _told(name):
+        yield
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """The errors that say why in a word of `transformers`."""
     try:
         yield
     # Which one depends on what is missing: a folder or hub id, a fitting weight, a key of a config,
     # a whole file.
     except ValueError as error:
-        if SWITCH not in str(error):
+        if str(error).startswith(MODEL):
             raise
+        if SWITCH not in str(error):
+            raise ValueError(f"{MODEL}{name}`: {first_line(error)}") from None
         raise ForeignCode(
             f"model `{name}`: its folder asks to run Python code of its own (`auto_map`), and "
             "limbeck runs no code that lies beside weights. Build the model in Python and hand it "

@@ -11,6 +11,7 @@ from limbeck.models.hub import SWITCH, first_line, locate, quiet, reading
 
 # SentencePiece makes one piece, the mark of a space, out of nothing.
 FEWEST = 2
+UNKNOWN_TEXT = "\u2603 \U0001f9ff \ue000"
 
 
 def read_tokenizer(name: str) -> Any:
@@ -36,6 +37,8 @@ def read_tokenizer(name: str) -> Any:
             if SWITCH in str(error):
                 raise  # `reading` knows what that is
             raise ValueError(f"model `{name}`: {where}: {first_line(error)}. {cure}") from None
+        # A text of which it knows nothing: a tokenizer whose own words are missing fails now.
+        tokenizer(UNKNOWN_TEXT)
     if len(words_of(tokenizer)) < FEWEST:
         raise ValueError(
             f"model `{name}`: {where}: it would be special tokens alone, to which every word is "
