@@ -18,13 +18,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from limbeck.cli import starter
 from limbeck.core import registry
 from limbeck.core.files import read_json, require_file, require_file_or_stream
 from limbeck.core.wording import suggest
+from limbeck.data.bad_rows import BadRows
 from limbeck.recipe import reading
-from limbeck.sources import BadRow
+from limbeck.sources import BadRow, _tags, conll, jsonl
 from limbeck.sources._files import Lines
-from limbeck.sources._images import decode, is_bomb
+from limbeck.sources._images import decode, is_bomb, size_of
 
 MB = 2**20
 FILES = {"csv": "train.csv", "tsv": "train.tsv", "jsonl": "train.jsonl", "parquet": "train.parquet", "conll": "train.txt", "text": "train.txt", "npz": "", "idx": "train-images-idx3-ubyte", "image_folder": "a/1.png"}  # fmt: skip
@@ -121,7 +123,177 @@ def test_a_line_of_a_book_is_read(tmp_path: Path) -> None:
     assert [len(line) for line in Lines(tmp_path / "train.txt")] == [20_000_001, 1]
 
 
+@pytest.mark.parametrize("kind", [*STRANGE, "a link that leads nowhere", "a folder"])
+@pytest.mark.parametrize("name", ["test.csv", "dev.csv", "TRAIN_10k.csv"])
+def test_what_is_called_as_a_split_and_is_none_is_not_passed_over(
+    tmp_path: Path, kind: str, name: str
+) -> None:
+    """Else test rows would be drawn from train without a word."""
+    (tmp_path / "train.csv").write_text("text,label\na,b\n")
+    put = {**STRANGE, "a folder": Path.mkdir, "a link that leads nowhere": dead_link}[kind]
+    put(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name}: this is {kind}, and no file\. "):
+        registry.create("sources", "csv", {"path": str(tmp_path)}).read()
+    # What is called otherwise is nobody's.
+    (tmp_path / name).rename(tmp_path / "notes.csv")
+    assert len(registry.create("sources", "csv", {"path": str(tmp_path)}).read()["train"]) == 1
+
+
+def dead_link(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def deep(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+NAMES = ["train.csv", "train.tsv", "train.jsonl", "train.json", "train.txt", "train.iob2", "eng.train", "train", "data.bin", "labels.txt", "a/1.png", "data.npz", "data.zip", "train.csv.gz", "train-images-idx3-ubyte"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*STRANGE, "a terabyte", "a terabyte of UTF-16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_init_looks_at_no_such_file(tmp_path: Path, name: str, kind: str) -> None:
+    file = tmp_path / "data" / name
+    file.parent.mkdir(parents=True)
+    (STRANGE | {"a terabyte": terabyte, "a terabyte of UTF-16": wide})[kind](file)
+    for data in (tmp_path / "data", file):
+        with pytest.raises(ValueError, match="data"):
+            starter.look(data)
+
+
+def wide(path: Path) -> None:
+    """The mark of UTF-16, then zeros."""
+    path.write_bytes(b"\xff\xfe")
+    os.truncate(path, 1 << 40)
+
+
+def test_names_of_tags_are_read_only_so_far(tmp_path: Path) -> None:
+    rows = '{"tokens": ["a", "b"], "ner_tags": [0, 1]}\n' * 4
+    (tmp_path / "train.jsonl").write_text(rows)
+    terabyte(tmp_path / "labels.txt")
+    with pytest.raises(ValueError, match=r"labels\.txt:1: a line of more than 33,554,432 bytes"):
+        starter.look(tmp_path)
+    (tmp_path / "labels.txt").unlink()
+    for content in (deep(3000), '{"O": 1}', "{"):
+        (tmp_path / "labels.json").write_text(content)
+        with pytest.raises(ValueError, match=r"labels\.json: no list of names"):
+            starter.look(tmp_path)
+
+
 # Tables.
+
+
+@pytest.mark.parametrize(("source", "mark"), [("csv", ","), ("tsv", "\t")])
+def test_a_row_of_millions_of_cells_is_a_bad_row(tmp_path: Path, source: str, mark: str) -> None:
+    lines = [f"text{mark}label", f"a{mark}b", f"ab{mark}" * 1_000_001, f"c{mark}d"]
+    (tmp_path / f"train.{source}").write_text("\n".join(lines) + "\n")
+    bad: list[BadRow] = []
+    rows = registry.create("sources", source, {"path": str(tmp_path)}).read(bad.append)
+    assert [row["text"] for row in rows["train"]] == ["a", "c"]
+    (row,) = bad
+    assert row.place == f"{tmp_path}/train.{source}:3:1"
+    assert "1,000,001 cells" in row.problem
+
+
+SENTENCES = {
+    "jsonl": '{"words": WORDS, "tags": TAGS}',
+    "a list in quotes": '{"words": "WORDS", "tags": "TAGS"}',
+}
+
+
+@pytest.mark.parametrize("kind", SENTENCES)
+def test_a_sentence_of_a_million_words_is_a_bad_row(tmp_path: Path, kind: str) -> None:
+    def row(count: int) -> str:
+        words, tags = (json.dumps([word] * count) for word in ("York", "O"))
+        line = SENTENCES[kind]
+        if "quotes" in kind:
+            words, tags = words.replace('"', "'"), tags.replace('"', "'")
+        return line.replace("WORDS", words).replace("TAGS", tags) + "\n"
+
+    (tmp_path / "train.jsonl").write_text(row(2) + row(150_000) + row(3))
+    bad: list[BadRow] = []
+    options = {"path": str(tmp_path), "words": "words", "tags": "tags"}
+    rows = registry.create("sources", "jsonl", options).read(bad.append)
+    assert [len(row["words"]) for row in rows["train"]] == [2, 3]
+    assert bad[0].place == f"{tmp_path}/train.jsonl:2"
+    assert "Break" in bad[0].problem
+
+
+def test_a_file_without_blank_lines_is_no_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (_tags, conll):
+        monkeypatch.setattr(module, "MOST_WORDS", 1000)
+    (tmp_path / "train.txt").write_text("It O\n\n" + "York O\n" * 1100 + "\nrains O\n")
+    bad: list[BadRow] = []
+    rows = registry.create("sources", "conll", {"path": str(tmp_path)}).read(bad.append)
+    assert [row["words"] for row in rows["train"]] == [["It"], ["rains"]]
+    assert bad[0].place == f"{tmp_path}/train.txt:3"
+    assert "with a blank line between them" in bad[0].problem
+    assert len(bad[0].content["words"]) == 20
+
+
+def test_a_line_of_a_million_columns_is_a_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("It O\n\n" + "York " * 1_000_000 + "O\n\nrains O\n")
+    bad: list[BadRow] = []
+    rows = registry.create("sources", "conll", {"path": str(tmp_path)}).read(bad.append)
+    assert [row["words"] for row in rows["train"]] == [["It"], ["rains"]]
+    assert "more than 1000 columns" in bad[0].problem
+
+
+def test_a_line_of_plain_words_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("It O\n")
+    (tmp_path / "plain.txt").write_text("York " * 150_000 + ". It rains .\n")
+    options = {"path": str(tmp_path), "unlabelled": str(tmp_path / "plain.txt")}
+    rows = registry.create("sources", "conll", options).read()["unlabelled"]
+    assert [len(row["words"]) for row in rows] == [100_000, 50_001, 3]
+
+
+def test_a_sentence_from_python_of_a_million_words() -> None:
+    source = registry.create("sources", "rows", {})
+    row = {"words": ["York"] * 100_001, "tags": ["O"] * 100_001}
+    with pytest.raises(BadRow, match=r"rows\['train'\]:1: a sentence of 100,001 words"):
+        source.take({"train": [row]})
+
+
+@pytest.mark.parametrize("content", ["[" + "[],\n" * 300 + "[]]", "[" + "[]," * 300 + "[]]"])
+def test_a_document_of_millions_of_lists_is_not_held(
+    tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "MOST_CONTAINERS", 200)
+    (tmp_path / "train.json").write_text(content)
+    with pytest.raises(ValueError, match=r"train\.json: more than 200 lists and objects in one"):
+        registry.create("sources", "jsonl", {"path": str(tmp_path)}).read()
+
+
+def test_a_document_of_brackets_is_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonl, "MOST_OPEN", 50)
+    (tmp_path / "train.json").write_text("[\n" * 5000)
+    with pytest.raises(BadRow, match=r"train\.json:1:2: not JSON"):
+        registry.create("sources", "jsonl", {"path": str(tmp_path)}).read()
+
+
+def test_rows_that_are_all_bad_are_not_counted_to_the_end() -> None:
+    counted = BadRows()
+    rows = [BadRow(f"train.csv:{number}", "two columns") for number in range(200_000)]
+    with pytest.raises(ValueError, match=r"99,997 more rows.*Nothing was read after train\.csv:99999"):  # fmt: skip
+        list(map(counted, rows))
+    skipped = BadRows("skip")
+    for row in rows:
+        skipped(row)
+    assert skipped.count == 200_000
+
+
+@pytest.mark.parametrize("label", ["1" + "0" * 400, "-1" + "0" * 400, "1e999", "NaN", "Infinity"])
+def test_a_label_that_no_float_holds_is_a_bad_row(tmp_path: Path, label: str) -> None:
+    (tmp_path / "train.jsonl").write_text(f'{{"text": "a", "label": {label}}}\n')
+    with pytest.raises(BadRow, match=r"train\.jsonl:1: label: ") as caught:
+        registry.create("sources", "jsonl", {"path": str(tmp_path)}).read()
+    assert len(caught.value.problem) < 400
+    options = {"path": str(tmp_path), "label_columns": ["label", "more"]}
+    (tmp_path / "train.jsonl").write_text(f'{{"text": "a", "label": {label}, "more": 1}}\n')
+    with pytest.raises(BadRow, match=r"label: .* is no share"):
+        registry.create("sources", "jsonl", options).read()
 
 
 def test_a_hundred_thousand_columns(tmp_path: Path) -> None:
@@ -136,10 +308,6 @@ def test_a_hundred_thousand_columns(tmp_path: Path) -> None:
 
 def test_a_name_is_compared_with_the_first_of_many() -> None:
     assert suggest("c7x", (f"c{n}" for n in range(100_000))).startswith("Did you mean `c")
-
-
-def deep(depth: int) -> str:
-    return "[" * depth + "]" * depth
 
 
 LINES = {
@@ -241,6 +409,22 @@ def test_an_image_of_air_is_refused_before_it_is_unpacked(tmp_path: Path) -> Non
     for raw in (content, tmp_path / "a.png"):
         with pytest.raises(ValueError, match=r"200 times as many bytes as the file has"):
             decode(raw)
+
+
+def test_init_asks_an_image_for_its_size_alone(tmp_path: Path) -> None:
+    for number, content in enumerate((png(60_000, 60_000, b""), b"no image", b"")):
+        file = tmp_path / f"{number}.png"
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{number}\.png: "):
+            size_of(file)
+    (tmp_path / "3.png").write_bytes(png(30, 20, b""))
+    assert size_of(tmp_path / "3.png") == (30, 20)
+
+
+def test_a_folder_called_as_an_image_is_a_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "a" / "1.png").mkdir(parents=True)
+    with pytest.raises(BadRow, match=r"1\.png: this is a folder"):
+        registry.create("sources", "image_folder", {"path": str(tmp_path)}).read()
 
 
 def test_a_gzip_of_air_is_refused(tmp_path: Path) -> None:

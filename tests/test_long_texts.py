@@ -6,8 +6,9 @@ import pytest
 from task_examples import tokenizer_text
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, at_space, cut, full_length
+from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, at_space, cut, full_length, parts
 from limbeck.tasks.inputs.words import WordsInput
+from limbeck.tasks.masked_lm import MaskedLm
 
 WORDS = ["Ada", "lives", "in", "New", "York"]
 
@@ -58,6 +59,23 @@ def test_a_cut_goes_through_no_word() -> None:
     assert at_space("one two three", 11, is_left=False) == "one two thr"
     assert at_space("a" * 80 + " bbb ccc", 86, is_left=False) == "a" * 80 + " bbb"
     assert at_space("ccc bbb " + "a" * 80, 86, is_left=True) == "bbb " + "a" * 80
+
+
+@pytest.mark.parametrize("what", ["words", "no spaces"])
+def test_a_text_of_megabytes_is_read_in_parts(what: str) -> None:
+    text = text_of(what) * 8
+    found = list(parts(text))
+    assert "".join(found) == text
+    assert max(map(len, found)) <= 1 << 16
+    assert list(parts("Ada lives")) == ["Ada lives"]
+
+
+def test_masked_words_of_a_text_of_megabytes_are_those_of_its_tokens() -> None:
+    """Neighbouring texts are packed together anyway, so that its parts are one text again."""
+    task = MaskedLm([], tokenizer_text())
+    whole = task.input.uncut.encode(text := "Ada lives in York " * 60_000, add_special_tokens=False)
+    read = [token for piece in task.pieces([text]) for token in piece.ids]
+    assert read == whole.ids
 
 
 def test_the_length_of_a_long_text_is_told_by_its_first_part() -> None:

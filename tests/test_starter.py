@@ -1,5 +1,6 @@
 """`limbeck init`: what is guessed from tiny files of every kind, and that the recipe that is written is read and runs."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -148,7 +149,9 @@ def test_without_a_train_file_the_largest_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_idx_files(tmp_path: Path, suffix: str) -> None:
-    (tmp_path / f"train-images-idx3-ubyte{suffix}").write_bytes(b"")
+    head = bytes([0, 0, 8, 3])
+    content = gzip.compress(head) if suffix else head
+    (tmp_path / f"train-images-idx3-ubyte{suffix}").write_bytes(content)
     guess = starter.look(tmp_path)
     assert (guess.task, guess.source) == ("image-classification", "idx")
 

@@ -14,15 +14,19 @@ from limbeck.cli.starter_tables import look_at_table, source_of
 from limbeck.cli.starter_texts import look_at_lines, look_at_text_folder, told_below
 from limbeck.cli.starter_words import look_at_words
 from limbeck.core import registry
+from limbeck.core.files import require_file
 from limbeck.core.shell import command
 from limbeck.core.wording import some
 from limbeck.recipe.reading import parse
+from limbeck.sources._files import Lines
 from limbeck.sources._image_layout import placed
-from limbeck.sources._images import SUFFIXES
+from limbeck.sources._images import SUFFIXES, size_of
 from limbeck.sources._split_files import split_of
-from limbeck.sources._unpacked import bare_name, files_in, is_archive
+from limbeck.sources._unpacked import bare_name, files_in, is_archive, strange_in
 from limbeck.sources.conll import SUFFIXES as WORD_SUFFIXES
+from limbeck.sources.idx import check_head
 from limbeck.sources.idx import files_of as idx_files
+from limbeck.sources.npz import check_sizes
 
 MOST_FILES = 20_000  # of a folder that are looked at: a listing of millions takes minutes
 SHOWN = 5  # classes that a reason names
@@ -97,6 +101,7 @@ def look(data: Path) -> Guess:
         names = [data.name]
         if is_folder:
             names = [path.name for path in files_in(data)][:SHOWN_FILES]
+            names += [f"{path.name}, {kind}" for path, kind in strange_in(data).items()]
         raise ValueError(
             f"{data}: nothing here that can be read ({', '.join(names) or 'an empty folder'}). "
             f"{EXPECTED}"
@@ -121,6 +126,7 @@ def told_files(guess: Guess, data: Path, *, is_folder: bool) -> list[str]:
         return lines
     left = [file.relative_to(data).as_posix() for file in files_in(data) if file not in known]
     if data.is_dir():
+        left += [f"{path.name}, {kind}" for path, kind in strange_in(data).items()]
         left += [f"{path.name}/" for path in sorted(data.iterdir()) if path.is_dir()]
     return [*lines, f"not read: {some(left, MOST_TOLD)}"] if left else lines
 
@@ -130,6 +136,8 @@ def look_at_file(path: Path) -> Guess | None:
     suffix = path.suffix.lower()
     source = source_of(path)
     if suffix == ".npz":
+        require_file(path)
+        check_sizes(path)
         guess = image_guess("npz", path, "an archive of arrays: train_images, train_labels")
         guess.files = {"train": [path]}
         return guess
@@ -146,9 +154,8 @@ def look_at_file(path: Path) -> Guess | None:
 
 def _has_tabs(path: Path) -> bool:
     """Whether every line of a file of no known kind has as many tabs, at least one."""
-    with open(path, "rb") as file:
-        lines = [line for line in islice(file, TAB_LINES) if line.strip()]
-    counts = {line.count(b"\t") for line in lines}
+    lines = [line for line in islice(Lines(path), TAB_LINES) if line.strip()]
+    counts = {line.count("\t") for line in lines}
     return len(counts) == 1 and 0 not in counts
 
 
@@ -163,6 +170,8 @@ def look_at_folder(folder: Path) -> Guess | None:
     if any(path.name.startswith(IDX_TRAIN) for path in here):
         guess = image_guess("idx", folder, "IDX files, as MNIST has them")
         read = idx_files(folder)
+        for file in read["train"][:1]:
+            check_head(file, 3)
         guess.files = {split: files for split, files in read.items() if files}
         return guess
     columns = [path for path in here if _may_have_words(path)]
@@ -243,7 +252,7 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess:
         guess.reasons.append("a folder below a class is a group: drawn splits keep it together")
     if is_archive(folder):
         return guess
-    side = max(image_size(folder / names[0]))
+    side = max(size_of(folder / names[0]))
     if side > LARGE_IMAGE:
         guess.options["size"] = IMAGE_SIZE
         guess.reasons.append(
@@ -251,15 +260,3 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess:
             "which is quick; raise data.size later"
         )
     return guess
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Pixels across and down. Raises ValueError for what is no image."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        # Only the head of the file is read.
-        with Image.open(path) as picture:
-            return picture.size
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path}: not a readable image: {error}") from None

@@ -300,7 +300,7 @@ def _share_columns(records: Sequence[Record], texts: Sequence[str]) -> list[str]
 def _share(value: Any) -> float | None:
     try:
         share = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return {"true": 1.0, "false": 0.0}.get(str(value).strip().lower())
     return share if 0 <= share <= 1 else None
 

@@ -6,6 +6,7 @@ Guesses are made from the names of the columns and from the first rows alone (`s
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from limbeck.cli.starter_columns import choose, num_words
 from limbeck.cli.starter_recipe import Guess
 from limbeck.core import registry
+from limbeck.core.files import read_at_most
 from limbeck.core.wording import some
 from limbeck.sources import BadRow
 from limbeck.sources._cells import as_list
@@ -20,6 +22,8 @@ from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._unpacked import bare_name
 
+MOST_LOOKED_AT = 64 << 20  # characters, for the encoding
+MOST_BAD = 10_000  # rows
 ROWS = 2000  # looked at, of each file: data are often sorted
 SHOWN = 5  # columns or labels that a reason names
 DELIMITERS = ",;\t|"
@@ -27,6 +31,7 @@ DELIMITER_LINES = 20  # by which the delimiter is chosen
 WINDOWS = "cp1252"  # what spreadsheets save a table in that is not UTF-8
 LONGEST_NAME = 4  # words; a first line with more in a cell is a sentence, so it names no columns
 # Names of files that say what the labels 0, 1, ... mean: one a line, or a list in JSON.
+MOST_NAMES_BYTES = 16 << 20
 NAME_FILES = ("labels", "label_list", "tags", "classes", "label_names", "tag_names", "categories")
 
 Record = Mapping[str, Any]
@@ -222,7 +227,7 @@ def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> b
             if key in options
         ]
         columns += options.get("label_columns", [])
-        rows = list(islice(source.records(file, columns, _ignore), ROWS))
+        rows = list(islice(source.records(file, columns, _Patience()), ROWS))
         wide = set(columns) <= set(source.header(file))
     except (ValueError, KeyError):
         return False
@@ -235,8 +240,19 @@ def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> b
     return bool(labels - {"", "-1", "None", "nan"})
 
 
-def _ignore(row: BadRow) -> None:
-    """A guess needs no clean file: `limbeck check` tells what is wrong."""
+@dataclass
+class _Patience:
+    """Called with every bad row: a guess needs no clean file, and `limbeck check` tells of them.
+
+    Raises the row once there were so many that there is nothing to guess by.
+    """
+
+    count: int = 0
+
+    def __call__(self, row: BadRow) -> None:
+        self.count += 1
+        if self.count > MOST_BAD:
+            raise row
 
 
 def _add_names(guess: Guess, records: Sequence[Record], folder: Path) -> None:
@@ -251,9 +267,7 @@ def _add_names(guess: Guess, records: Sequence[Record], folder: Path) -> None:
         for suffix in (".txt", ".json"):
             file = folder / f"{name}{suffix}"
             if file.is_file():
-                text = file.read_text(encoding="utf-8-sig")
-                names = json.loads(text) if suffix == ".json" else text.split()
-                guess.options["label_names"] = [str(name) for name in names]
+                guess.options["label_names"] = _names_in(file)
                 guess.reasons.append(f"{file.name} says what the numbers of `{tags}` mean")
                 guess.files_beside.append(file)
                 return
@@ -261,6 +275,21 @@ def _add_names(guess: Guess, records: Sequence[Record], folder: Path) -> None:
         f"{guess.path}: the tags of `{tags}` are numbers, and nothing says what they mean. Write "
         f"their names to {folder / 'labels.txt'}, one a line"
     )
+
+
+def _names_in(file: Path) -> list[str]:
+    """The names that a file holds. Raises ValueError where it is no list of names."""
+    with open(file, "rb") as opened:
+        text = read_at_most(opened, MOST_NAMES_BYTES, str(file)).decode("utf-8-sig")
+    if file.suffix != ".json":
+        return text.split()
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list):
+        raise ValueError(f'{file}: no list of names. Write them as ["O", "B-TYPE", ...]')
+    return [str(name) for name in names]
 
 
 def read_records(path: Path, source: str) -> tuple[list[Record], dict[str, Any]]:
@@ -273,7 +302,7 @@ def read_records(path: Path, source: str) -> tuple[list[Record], dict[str, Any]]
     header = reader.header(path)
     if not header:
         raise ValueError(f"{path}: no row here")
-    records = [record for _, record in islice(reader.records(path, header, _ignore), ROWS)]
+    records = [record for _, record in islice(reader.records(path, header, _Patience()), ROWS)]
     return records, options
 
 
@@ -312,9 +341,13 @@ def _csv_options(path: Path, source: str) -> dict[str, Any]:
 
 
 def bad_encoding(path: Path, encoding: str | None = None) -> BadRow | None:
-    """The first line of a file that is not of the encoding; None where all are."""
+    """The first line that is not of the encoding; None where all are that are looked at."""
     lines = Lines(path, encoding)
-    for _ in lines:
+    num_characters = 0
+    for line in lines:
+        num_characters += len(line)
+        if num_characters > MOST_LOOKED_AT:
+            return None
         if lines.problem and " is not " in lines.problem.problem:
             return lines.problem
     return None

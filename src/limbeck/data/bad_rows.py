@@ -7,6 +7,8 @@ from limbeck.sources import BadRow
 
 # Bad rows that are shown: enough to see a pattern, few enough for a line.
 EXAMPLES = 3
+# By then the file is another one than was meant: a quote that is never closed makes each line one.
+MOST_COUNTED = 100_000
 
 
 @dataclass
@@ -24,11 +26,13 @@ class BadRows:
     kept: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, row: BadRow) -> None:
-        """Leave the row out."""
+        """Leave the row out. Raises ValueError where there were so many that all may be bad."""
         # Counted in any case; held in memory only where they are asked for.
         self.count += 1
         if self.count <= EXAMPLES:
             self.places.append(str(row))
+        if self.policy == "fail" and self.count == MOST_COUNTED:
+            raise ValueError(f"{self.refusal}. Nothing was read after {row.place}")
         if self.policy == "quarantine":
             self.kept.append({"place": row.place, "problem": row.problem, "row": row.content})
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from limbeck.sources import Row
-from limbeck.sources._labels import LabelParser, written_list
-from limbeck.sources._tags import as_iob2
+from limbeck.sources._labels import MOST_LIST_CHARACTERS, LabelParser, written_list
+from limbeck.sources._tags import as_iob2, check_length
 
 # The names of columns of words and of their tags, in the order in which they are looked for.
 WORDS = ("tokens", "words")
@@ -84,6 +84,7 @@ class WordCells:
         words = [str(word) for word in as_list(record[self.words], self.words)]
         if not words:
             raise ValueError(f"{self.words}: no word here. Remove the row")
+        check_length(words)
         blank = [number for number, word in enumerate(words, 1) if not word.strip()]
         if blank:
             raise ValueError(f"{self.words}: word {blank[0]} is of space alone. Mend it")
@@ -138,6 +139,11 @@ def as_list(cell: Any, column: str) -> list[Any]:
     if isinstance(cell, str):
         if not cell.startswith("["):
             return cell.split()
+        if len(cell) > MOST_LIST_CHARACTERS:
+            raise ValueError(
+                f"{column}: a list of {len(cell):,} characters, and at most "
+                f"{MOST_LIST_CHARACTERS:,} are read. Break the row into several"
+            )
         try:
             cell = written_list(cell)
         except ValueError:
@@ -155,10 +161,11 @@ def _share(cell: Any, column: str) -> float:
         return float(cell.strip().lower() == "true")
     try:
         share = float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         share = math.nan
     if not 0 <= share <= 1:
-        raise ValueError(f"{column}: {cell!r} is no share. Write 0, 1 or a number between")
+        shown = repr(cell)[:SHOWN_CHARACTERS]
+        raise ValueError(f"{column}: {shown} is no share. Write 0, 1 or a number between")
     return share
 
 

@@ -19,12 +19,19 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
+SHOWN_CHARACTERS = 200  # of a line that is not read
 HEAD_BYTES = 1 << 16  # by which the ends of lines are told
 
 
 # Of one line, 32 MiB: a book is a twentieth of it. A file without line ends, of a terabyte perhaps,
 # would else be one line in memory.
 MOST_LINE_BYTES = 32 << 20
+TOO_LONG = (
+    f"a line of more than {MOST_LINE_BYTES:,} bytes. "
+    "A row is a line: put line ends between the rows"
+)
+# Of one line, delimiters: Python takes sixty bytes for a cell, however short it is.
+MOST_CELLS = 1_000_000
 
 
 @dataclass
@@ -64,10 +71,27 @@ class Lines:
         """The lines of a file in UTF-16 or UTF-32."""
         with io.TextIOWrapper(file, encoding, errors="replace", newline="\n") as text:
             # A character is two bytes or more.
-            while line := text.readline(MOST_LINE_BYTES // 2):
+            most = MOST_LINE_BYTES // 2
+            while line := text.readline(most + 1):
                 self.number += 1
+                if len(line) > most:
+                    raise ValueError(f"{self.path}:{self.number}: {TOO_LONG}")
                 if "\ufffd" in line or "\0" in line:
                     self._keep(0, f"not {encoding}. Save the file as UTF-8", line)
+                yield line
+
+    def narrow(self, delimiter: str) -> Iterator[str]:
+        """The lines, but an empty one in place of each that parts into too many cells."""
+        for line in self:
+            num_cells = line.count(delimiter)
+            if num_cells > MOST_CELLS:
+                problem = (
+                    f"{num_cells:,} cells, parted by {delimiter!r}, and at most {MOST_CELLS:,} are "
+                    "read. Is this a table, and is that what parts its cells?"
+                )
+                self._keep(0, problem, line[:SHOWN_CHARACTERS])
+                yield "\n"
+            else:
                 yield line
 
     def check(self) -> None:
@@ -114,16 +138,12 @@ def _encoding_of(head: bytes) -> str:
 
 def _ended_by(end: bytes, file: BinaryIO, place: str) -> Iterator[bytes]:
     """The lines of a file, each with its `end`. Raises ValueError for one that is too long."""
-    problem = (
-        f"a line of more than {MOST_LINE_BYTES:,} bytes. "
-        "A row is a line: put line ends between the rows"
-    )
     number = 0
     if end == b"\n":
         while raw := file.readline(MOST_LINE_BYTES + 1):
             number += 1
             if len(raw) > MOST_LINE_BYTES:
-                raise ValueError(f"{place}:{number}: {problem}")
+                raise ValueError(f"{place}:{number}: {TOO_LONG}")
             yield raw
         return
     rest = b""
@@ -133,7 +153,7 @@ def _ended_by(end: bytes, file: BinaryIO, place: str) -> Iterator[bytes]:
             number += 1
             yield line + end
         if len(rest) > MOST_LINE_BYTES:
-            raise ValueError(f"{place}:{number + 1}: {problem}")
+            raise ValueError(f"{place}:{number + 1}: {TOO_LONG}")
     if rest:
         yield rest
 

@@ -43,6 +43,10 @@ UNREADABLE = (
 # thousandth.
 BOMB_BYTES = 64 << 20
 BOMB_RATIO = 200
+TOO_LARGE = (
+    f"more than {{:,}} pixels, or {BOMB_RATIO} times as many bytes as the file has: a "
+    "decompression bomb by all signs. Make the image smaller"
+)
 
 
 def is_bomb(unpacked: int, packed: int) -> bool:
@@ -81,6 +85,23 @@ def decode(
         return as_array(picture, mode, size, ground, done)
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """Pixels across and down of an image file, by its head alone. Raises ValueError with the path
+    for what is no image."""
+    from PIL import Image
+
+    require_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                return picture.size
+    except Image.DecompressionBombError:
+        raise ValueError(f"{path}: {TOO_LARGE.format(Image.MAX_IMAGE_PIXELS)}") from None
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: {_why_unreadable(error)}") from None
+
+
 def _first_frame(file: Path | io.BytesIO, done: set[str]) -> "Image.Image":
     """The first frame of a file, decoded and upright. Raises ValueError for what is no image."""
     from PIL import Image
@@ -95,10 +116,7 @@ def _first_frame(file: Path | io.BytesIO, done: set[str]) -> "Image.Image":
             # Upright here already: some formats read their EXIF block from the file.
             return upright(picture, done)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(
-            f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, or {BOMB_RATIO} times as many bytes as "
-            "the file has: a decompression bomb by all signs. Make the image smaller"
-        ) from None
+        raise ValueError(TOO_LARGE.format(Image.MAX_IMAGE_PIXELS)) from None
     except UNREADABLE as error:
         raise ValueError(_why_unreadable(error)) from None
 

@@ -1,7 +1,6 @@
 """A label from what a cell holds: a word, a number, a list, several in one text."""
 
 import ast
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,10 @@ from limbeck.sources._unicode import checked_unicode
 WHOLE = re.compile(r"(-?(?:0|[1-9]\d{0,17}))(?:\.0+)?", re.ASCII)
 BETWEEN_QUOTES = re.compile(r"""(['"])\s+(['"])""")
 BARE_NUMBERS = re.compile(r"\[\s*\d+(\s+\d+)+\s*\]")
+# Of a list that is written as a text: Python takes a thousand bytes for each of its numbers.
+MOST_LIST_CHARACTERS = 1 << 20
+MOST_NUMBER = 1e300
+SHOWN_CHARACTERS = 200
 NO_LABEL = "no label. Give it one, or put the row into the split `unlabelled`"
 
 
@@ -100,6 +103,8 @@ def written_list(text: str) -> list[Any]:
     >>> written_list("['joy' 'anger']")
     ['joy', 'anger']
     """
+    if len(text) > MOST_LIST_CHARACTERS:
+        raise ValueError("a longer list than is read")
     # numpy writes no commas, and Python would join texts that stand side by side.
     text = BETWEEN_QUOTES.sub(r"\1, \2", text)
     if BARE_NUMBERS.fullmatch(text):
@@ -119,7 +124,9 @@ def _number_as_text(value: Any, column: str) -> str:
         raise ValueError(f"{column}: {NO_LABEL}")
     if isinstance(value, bool):
         return str(value)
-    if isinstance(value, int | float) and math.isfinite(value):
+    # A whole number of hundreds of digits is one that JSON can write, and no float can hold.
+    if isinstance(value, int | float) and abs(value) <= MOST_NUMBER:
         # pandas writes class 1 as 1.0 where a row of the column has no label.
         return str(int(value) if float(value).is_integer() else value)
-    raise ValueError(f"{column}: {value!r} is no label. A label is a word or a number")
+    shown = repr(value)[:SHOWN_CHARACTERS]
+    raise ValueError(f"{column}: {shown} is no label. A label is a word or a number")

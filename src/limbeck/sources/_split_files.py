@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.core import wording
+from limbeck.core.files import require_file
 from limbeck.sources._unpacked import PACKED, bare_name, files_in, is_archive, is_there
 
 # The words for a split in names of files and folders and in columns: what the data sets of the Hub,
@@ -76,6 +77,7 @@ def find_splits(
             )
         return {"train": [folder]}
 
+    _refuse_strange(folder, suffixes)
     # 1. The files that a recipe's keys name.
     files = files_in(folder)
     here = [file.name for file in files if _suffix_number(file, suffixes) is not None]
@@ -101,6 +103,26 @@ def find_splits(
             f"Files here: {', '.join(here[:12]) or 'none'}"
         )
     return files_of
+
+
+def _refuse_strange(folder: Path, suffixes: Sequence[str]) -> None:
+    """Raise ValueError for what is called as the file of a split and is none: it would be passed
+    over, and another split be drawn in its place."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        number = _suffix_number(path, suffixes)
+        is_split = number is not None and split_of(bare_name(path)) is not None
+        if not is_split or path.name.startswith("."):
+            continue
+        require_file(path)
+        # `train` and `eng.train` are usual names of folders too.
+        suffix = suffixes[number or 0]
+        if path.is_dir() and suffix and not split_of(suffix):
+            raise ValueError(
+                f"{path}: this is a folder, and no file. Name the folder with data.path, or give "
+                "it another name"
+            )
 
 
 def _holds_files(path: Path) -> bool:

@@ -17,6 +17,9 @@ from limbeck.core import wording
 SCHEMES = ("iob2", "iob1", "bioes", "single")
 SPAN_SCHEMES = SCHEMES[:-1]
 OUTSIDE = "O"
+# Of one row. A chapter has 10,000 words; a file without blank lines is one sentence.
+MOST_WORDS = 100_000
+MOST_WORD_CHARACTERS = 1 << 20
 # The prefixes of `bioes` and of BILOU, in IOB2.
 OF_BIOES = {"B-": "B-", "I-": "I-", "E-": "I-", "L-": "I-", "S-": "B-", "U-": "B-"}
 
@@ -33,6 +36,17 @@ def check_scheme(scheme: str) -> None:
     """Raise ValueError where there is no such scheme."""
     if scheme not in SCHEMES:
         raise ValueError(f"data.scheme: `{scheme}` is none. {wording.suggest(scheme, SCHEMES)}")
+
+
+def check_length(words: Sequence[str]) -> None:
+    """Raise ValueError where words are too many, or too long, for one sentence."""
+    num_characters = sum(map(len, words))
+    if len(words) > MOST_WORDS or num_characters > MOST_WORD_CHARACTERS:
+        raise ValueError(
+            f"a sentence of {len(words):,} words and {num_characters:,} characters; at most "
+            f"{MOST_WORDS:,} words of {MOST_WORD_CHARACTERS:,} characters are read as one. "
+            "Break it into several"
+        )
 
 
 def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
-from limbeck.core.files import require_file
+from limbeck.core.files import kind_in_place, require_file
 
 PACKED = (".gz", ".zip")
 BUFFER_BYTES = 1 << 16
@@ -42,6 +42,15 @@ def files_in(path: Path) -> list[Path]:
     with _opened_archive(path) as archive:
         names = [member.filename for member in archive.infolist() if not member.is_dir()]
     return sorted(path / name for name in names if not _hidden(name))
+
+
+def strange_in(path: Path) -> dict[Path, str]:
+    """What stands in a folder in the place of a file (`a pipe`), by its path; hidden ones are left
+    out. In an archive nothing is strange."""
+    if is_archive(path):
+        return {}
+    kinds = {file: kind_in_place(file) for file in path.iterdir() if not _hidden(file.name)}
+    return {file: kind for file, kind in sorted(kinds.items()) if kind}
 
 
 def is_there(path: Path) -> bool:

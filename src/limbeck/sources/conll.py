@@ -16,7 +16,7 @@ from pathlib import Path
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits
-from limbeck.sources._tags import TagProblem, as_iob2, check_scheme
+from limbeck.sources._tags import MOST_WORDS, TagProblem, as_iob2, check_length, check_scheme
 
 # What people call such files: `train.txt` first, `eng.train` and `esp.testa` last.
 SUFFIXES = (
@@ -37,7 +37,10 @@ SUFFIXES = (
 )
 SPACES = re.compile("[ \t]+")
 NO_WORD = re.compile(r"\d+[-.]\d+")
+WORD = re.compile(r"\S+")
+MOST_COLUMNS = 1000
 BLANKS = " \t\r\n"
+SHOWN_WORDS = 20  # of a sentence that is too long
 SENTENCE_ENDS = {".", "!", "?"}  # where they stand alone, between spaces
 
 
@@ -120,6 +123,9 @@ class Conll:
                 problem = BadRow(f"{path}:{lines.number}:1", str(error))
                 sentence.problem = sentence.problem or problem
                 word, tag = columns[0], ""
+            # What is too long for a sentence is not kept, but for the word by which that is seen.
+            if len(sentence.words) > MOST_WORDS:
+                continue
             sentence.words.append(word)
             sentence.tags.append(tag)
             sentence.places.append((lines.number, self.tag_column or len(columns)))
@@ -135,6 +141,8 @@ class Conll:
                     "sentence"
                 )
             raise ValueError(f"{len(columns)} columns here, and column {needed} is asked for")
+        if len(columns) > MOST_COLUMNS:
+            raise ValueError(f"more than {MOST_COLUMNS} columns. Write one word a line")
         word = columns[self.word_column - 1]
         if not word.strip():
             raise ValueError(f"the word {word!r} is of space alone. Mend it, or remove the line")
@@ -148,6 +156,16 @@ class Conll:
         """The row of a sentence, or none: what is wrong with it goes to `on_bad_row`."""
         tags: list[str | None] = [None] * len(sentence.words)
         problem = sentence.problem
+        try:
+            check_length(sentence.words)
+        except ValueError as error:
+            line, _ = sentence.places[0]
+            cure = "with a blank line between them"
+            problem = BadRow(f"{path}:{line}", f"{error}, {cure}")
+            sentence.words, sentence.tags = (
+                sentence.words[:SHOWN_WORDS],
+                sentence.tags[:SHOWN_WORDS],
+            )
         if tagged and not problem:
             try:
                 tags = [*as_iob2(sentence.tags, self.scheme)]
@@ -178,8 +196,8 @@ def split_columns(line: str) -> list[str]:
         return []
     # A word before a tab may hold a space.
     if "\t" in line:
-        return [column.strip(BLANKS) for column in line.split("\t")]
-    return SPACES.split(line)
+        return [column.strip(BLANKS) for column in line.split("\t", MOST_COLUMNS)]
+    return SPACES.split(line, MOST_COLUMNS)
 
 
 def plain_sentences(path: Path, on_bad_row: OnBadRow = fail) -> Iterator[Row]:
@@ -192,7 +210,8 @@ def plain_sentences(path: Path, on_bad_row: OnBadRow = fail) -> Iterator[Row]:
             row.content = {"text": line}
             on_bad_row(row)
             continue
-        for words in cut_at_ends(line.split()):
+        # One word after the other: a line may hold millions.
+        for words in cut_at_ends(match.group() for match in WORD.finditer(line)):
             yield {"words": words, "tags": [None] * len(words)}
 
 
@@ -201,7 +220,7 @@ def cut_at_ends(words: Iterable[str]) -> Iterator[list[str]]:
     sentence: list[str] = []
     for word in words:
         sentence.append(word)
-        if word in SENTENCE_ENDS:
+        if word in SENTENCE_ENDS or len(sentence) == MOST_WORDS:
             yield sentence
             sentence = []
     if sentence:

@@ -67,7 +67,8 @@ class Csv(Table):
         if len(self.delimiter) != 1:
             raise ValueError(f"data.delimiter: one character, not {self.delimiter!r}")
         # `strict`: without it a quote in a wrong place is quietly taken for a character.
-        reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        narrow = lines.narrow(self.delimiter)
+        reader = csv.reader(narrow, delimiter=self.delimiter, strict=True)
         while True:
             # A record may take several lines; it is named by the one where it begins.
             number = reader.line_num + 1

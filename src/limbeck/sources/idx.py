@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from limbeck.core.files import require_file
 from limbeck.sources import OnBadRow, Row, fail
 from limbeck.sources._images import BOMB_RATIO, MOST_BYTES, is_bomb, listed, pixel_rows
 from limbeck.sources._labels import LabelParser
@@ -79,9 +80,28 @@ def locate(folder: Path, name: str) -> Path | None:
     for `train-images-idx3-ubyte`."""
     dotted = name.replace("-idx", ".idx")
     for path in (folder / name, folder / f"{name}.gz", folder / dotted, folder / f"{dotted}.gz"):
+        require_file(path)
         if path.is_file():
             return path
     return None
+
+
+def check_head(path: Path, axes: int) -> None:
+    """Raise ValueError for a file that does not begin as one of uint8 with that many `axes`."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            _check_magic(file.read(4), axes, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be unpacked: {error}. Download it again") from None
+
+
+def _check_magic(magic: bytes, axes: int, path: Path) -> None:
+    """Raise ValueError unless these are the first four bytes of such a file."""
+    if magic != bytes([0, 0, 8, axes]):
+        raise ValueError(
+            f"{path}: byte 1: begins with {magic.hex()}, not 000008{axes:02x} "
+            f"(IDX, uint8, {axes} axes). Download it again"
+        )
 
 
 def load_idx(path: Path, axes: int) -> np.ndarray:
@@ -93,12 +113,7 @@ def load_idx(path: Path, axes: int) -> np.ndarray:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             # Two zeros, type and axes in one byte each; then 4 bytes for each axis.
             head = file.read(4 + 4 * axes)
-            magic = head[:4]
-            if magic != bytes([0, 0, 8, axes]):
-                raise ValueError(
-                    f"{path}: byte 1: begins with {magic.hex()}, not 000008{axes:02x} "
-                    f"(IDX, uint8, {axes} axes). Download it again"
-                )
+            _check_magic(head[:4], axes, path)
             # A head that is cut off is filled up with zeros: the file is then refused below.
             lengths = head[4:].ljust(4 * axes, b"\0")
             shape = struct.unpack(f">{axes}I", lengths)

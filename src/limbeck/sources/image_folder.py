@@ -87,6 +87,7 @@ class ImageFolder:
         if self.size is not None and self.size < 1:
             raise ValueError(f"data.size: a number of pixels above 0, not {self.size}")
         table = base / TABLE
+        require_file(table)
         colour_of(self.background)
         decoded = ImageReader(self.size, self.background)
         rows_of: dict[str, list[Row]] = {}
@@ -139,8 +140,10 @@ def opened(base: Path) -> Iterator[tuple[Path, list[str], OpenImage]]:
 
     Raises ValueError for a broken archive.
     """
+    require_file(base)
     # Where both are there the archive is read, not what may have been unpacked of it.
     archive = base if base.is_file() else base / ARCHIVE
+    require_file(archive)
     if not archive.is_file():
         paths = (path.relative_to(base).as_posix() for path in base.rglob("*"))
         yield base, _images(paths), lambda name: _file_bytes(base / name)
@@ -227,6 +230,8 @@ def _images(names: Iterable[str]) -> list[str]:
 def _file_bytes(path: Path) -> bytes:
     """The bytes of a file. Raises ValueError where it is larger than an image is."""
     require_file(path)
+    if path.is_dir():
+        raise ValueError("this is a folder, and an image is a file. Rename the folder")
     num_bytes = path.stat().st_size
     if num_bytes > MOST_FILE_BYTES:
         raise ValueError(

@@ -7,10 +7,11 @@ an object has the columns `column_1`, `column_2`, ...
 The columns are the keys of the first object; another may have more keys, in any order.
 """
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,10 @@ from limbeck.sources._split_files import split_of
 from limbeck.sources._table import SPLIT, Table
 
 OPENING = ("[", "{")
-MOST_LINES = 10**7  # of a document, which is held in memory as a whole
+# Of a document: lists and objects, each of which takes Python a hundred bytes; and how many may be
+# open at a time, smileys in texts among them.
+MOST_CONTAINERS = 5_000_000
+MOST_OPEN = 50_000
 # Names of the one list of rows in an object.
 LISTS = ("data", "rows", "examples", "instances", "items", "records")
 
@@ -108,24 +112,49 @@ def _parts(value: Any) -> list[Any]:
 
 
 def document_of(path: Path) -> list[Any] | None:
-    """The rows of a file that is one JSON document; None where it is lines, or no JSON."""
+    """The rows of a file that is one JSON document; None where it is lines, or no JSON.
+
+    Raises ValueError for a document of more lists and objects than is read.
+    """
     # 1. Lines of JSON have a whole object in the first one, and more lines.
     lines = (line for line in Lines(path) if not line.isspace())
     first = next(lines, "")
     if not first.lstrip().startswith(OPENING):
         return None
+    # One line can hold a whole document.
+    _joined(first, iter(()), path)
     try:
         content = json.loads(first)
         if next(lines, None) is not None:
             return None
     except (ValueError, RecursionError):
         # 2. Else the whole is one, or its lines are told one by one.
+        whole = _joined(first, lines, path)
         try:
-            whole = first + "".join(islice(lines, MOST_LINES))
-            content = json.loads(whole)
+            content = None if whole is None else json.loads(whole)
         except (ValueError, RecursionError):
             return None
     return _rows_of(content)
+
+
+def _joined(first: str, lines: Iterator[str], path: Path) -> str | None:
+    """The lines as one text; None where their brackets lie too deep for any document. Raises
+    ValueError for more of them than is read."""
+    whole = io.StringIO()
+    num_opened = 0
+    num_closed = 0
+    for line in chain([first], lines):
+        num_opened += line.count("[") + line.count("{")
+        num_closed += line.count("]") + line.count("}")
+        if num_opened - num_closed > MOST_OPEN:
+            return None
+        if num_opened > MOST_CONTAINERS:
+            raise ValueError(
+                f"{path}: more than {MOST_CONTAINERS:,} lists and objects in one JSON document, "
+                "which is held in memory as a whole. Write one object a line (.jsonl)"
+            )
+        whole.write(line)
+    return whole.getvalue()
 
 
 def _rows_of(content: Any) -> list[Any] | None:

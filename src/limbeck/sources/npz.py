@@ -5,15 +5,18 @@ The arrays are named as in MedMNIST (Yang et al., 2023, arXiv:2110.14795): `trai
 without labels are `unlabelled_images`.
 """
 
+import contextlib
 import math
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from limbeck.core.files import require_file
 from limbeck.sources import OnBadRow, Row, fail
 from limbeck.sources._images import BOMB_RATIO, MOST_BYTES, is_bomb, listed, pixel_rows
 from limbeck.sources._labels import LabelParser
@@ -34,6 +37,7 @@ class Npz:
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The images of each split. Raises ValueError."""
         path = Path(self.path).expanduser()
+        require_file(path)
         if not path.is_file():
             raise ValueError(
                 f"data.path: `{self.path}` is no file. It should hold "
@@ -91,19 +95,32 @@ def _announced(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
+def check_sizes(path: Path) -> None:
+    """Raise ValueError for a file that is no archive of arrays, or holds more than is read.
+
+    The table of contents says how large the arrays are before they are unpacked.
+    """
+    with _told(path), zipfile.ZipFile(path) as archive:
+        _check_sizes(archive, path.stat().st_size)
+
+
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of a file, by name.
 
     Raises ValueError for a file that is no archive, is cut off, or holds Python objects or more
     than `MOST_BYTES`.
     """
+    check_sizes(path)
+    # Objects are stored as pickles, which run code when they are read.
+    with _told(path), np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what is raised over a broken archive into a ValueError."""
     try:
-        # The table of contents first: it says how large the arrays are before they are unpacked.
-        with zipfile.ZipFile(path) as archive:
-            _check_sizes(archive, path.stat().st_size)
-        # Objects are stored as pickles, which run code when they are read.
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        yield
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(

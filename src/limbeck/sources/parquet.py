@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from limbeck.core.files import require_file
 from limbeck.sources import OnBadRow
 from limbeck.sources._files import checked_header
 from limbeck.sources._table import Table
@@ -92,6 +93,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(
             "data.source: parquet files need pyarrow. pip install 'limbeck[parquet]'"
         ) from None
+    require_file(path)
     try:
         with parquet.ParquetFile(path) as file:
             yield file

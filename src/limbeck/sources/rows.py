@@ -18,6 +18,7 @@ from limbeck.sources import SPLITS, BadRow, OnBadRow, Row, fail
 from limbeck.sources._images import ImageReader, file_of
 from limbeck.sources._labels import LabelParser
 from limbeck.sources._pixels import WHITE, colour_of
+from limbeck.sources._tags import check_length
 from limbeck.sources._unicode import checked_unicode
 
 KEYS = ("text", "text_b", "label", "words", "tags", "image", "group")
@@ -159,7 +160,9 @@ def cell_value(key: str, given: Any, labels: _Labels) -> Any:
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"{key}: a list of {key} is needed, not {given!r}")
         if key == "words":
-            return [checked_unicode(key, str(word)) for word in given]
+            words = [checked_unicode(key, str(word)) for word in given]
+            check_length(words)
+            return words
         return [labels.name(tag) for tag in given]
     if not isinstance(given, str) or not given.strip():
         raise ValueError(f"{key}: a text is needed, not {given!r}")

@@ -33,7 +33,7 @@ class Tsv(Table):
         if self.columns:
             return checked_header(self.columns, path)
         lines = Lines(path, self.encoding)
-        first = next(iter(lines), None)
+        first = next(lines.narrow("\t"), None)
         lines.check()
         return [] if first is None else checked_header(_fields(first), path)
 
@@ -43,9 +43,9 @@ class Tsv(Table):
         """(its line, its cells by column) of each line that is not blank."""
         header = self.header(path)
         lines = Lines(path, self.encoding)
-        for line in lines:
+        for line in lines.narrow("\t"):
             is_header = lines.number == 1 and not self.columns
-            if is_header or line.isspace():
+            if is_header or (line.isspace() and not lines.problem):
                 continue
             try:
                 lines.check()

@@ -28,6 +28,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -36,6 +37,7 @@ from torch import nn
 from limbeck.data.paths import relocate
 from limbeck.models.structure import put
 from limbeck.models.torch_batches import move
+from limbeck.sources._files import Lines
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._embeddings import word_embeddings
 from limbeck.surgeries._tokenizer_json import TokenizerJson
@@ -95,10 +97,10 @@ class TrimVocabulary:
             is_pair = not isinstance(content, str) and "words" not in row
             yield from content if is_pair else [content]
         for path in self.files:
-            # utf-8-sig: a byte order mark is no part of the first line.
-            with open(path, encoding="utf-8-sig") as lines:
-                for line in lines:
-                    yield line.strip()
+            lines = Lines(Path(path))
+            for line in lines:
+                lines.check()
+                yield line.strip()
 
 
 def trimmed(

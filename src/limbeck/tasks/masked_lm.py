@@ -28,6 +28,7 @@ import numpy as np
 
 from limbeck.sources import Row
 from limbeck.tasks import Batch, Encoded, Scored, collate
+from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, parts
 from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
 from limbeck.tasks.metrics import ratio
@@ -150,9 +151,18 @@ class MaskedLm:
         # [CLS] and [SEP] come to the texts once they are together.
         room = max_tokens - tokenizer.num_special_tokens_to_add(False)
         texts = [row["text"] for row in rows]
-        pieces = self.input.uncut.encode_batch(texts, add_special_tokens=False)
-        for group in neighbours(pieces, room):
+        for group in neighbours(self.pieces(texts), room):
             yield tokenizer.post_process(Encoding.merge(group))
+
+    def pieces(self, texts: Sequence[str]) -> Iterator[Any]:
+        """The encodings of texts, without special tokens; a text of megabytes in parts, because the
+        whole would fill the memory."""
+        if all(len(text) <= MOST_CHARACTERS for text in texts):
+            yield from self.input.uncut.encode_batch(texts, add_special_tokens=False)
+            return
+        for text in texts:
+            for part in parts(text):
+                yield self.input.uncut.encode(part, add_special_tokens=False)
 
     def masked(
         self,

@@ -6,6 +6,7 @@ tokens that are kept, and as many again, are certain: what follows a space does 
 stands before it.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 # Shorter texts are handed to the tokenizer as they are. T tokens of running text take 5 T
@@ -34,6 +35,20 @@ def cut(text: str, truncating: Any, uncut: Any) -> str:
             return part
         length *= 4
     return at_space(text, most, is_left) if len(text) > most else text
+
+
+def parts(text: str) -> Iterator[str]:
+    """A text, or where it is one of megabytes its parts, which end at spaces."""
+    if len(text) <= MOST_CHARACTERS:
+        yield text
+        return
+    start = 0
+    while start < len(text):
+        part = text[start : start + WHOLE_CHARACTERS]
+        if start + len(part) < len(text):
+            part = at_space(part, len(part), is_left=False)
+        yield part
+        start += len(part)
 
 
 def at_space(text: str, length: int, is_left: bool) -> str:
