@@ -18,6 +18,15 @@ TASKS = [
     for number in range(8)
 ]
 GLINER = [{"tokenized_text": ["Ada", "sings"], "ner": [[0, 0, "PER"]]} for _ in range(8)]
+KINDS = ("labels", "text")
+STSA = "".join(f"{n % 2} {text(n)}\n" for n in range(40))
+CLUENER = "".join(
+    json.dumps({"text": text(n), "label": {"name": {"please": [[0, 5]]}}}) + "\n" for n in range(9)
+)
+PIXELS = "\n".join(
+    ["label," + ",".join(f"pixel{n}" for n in range(8))]
+    + [",".join(str(n * k % 256) for k in range(9)) for n in range(40)]
+)
 
 
 @pytest.mark.parametrize(
@@ -28,10 +37,26 @@ GLINER = [{"tokenized_text": ["Ada", "sings"], "ner": [[0, 0, "PER"]]} for _ in 
         ({"export.json": json.dumps(TASKS)}, ["export of Label Studio", "JSON-MIN"]),
         ({"train.json": json.dumps(GLINER)}, ["spans of `ner` count words"]),
         ({"a.txt": prose(), "b.txt": prose(90)}, ["none of which is train.txt (a.txt, b.txt)"]),
-        ({"1.png": png(1), "2.png": png(2)}, ["in no folder of a class", "split.csv"]),
+        ({"1.png": png(1), "2.png": png(2)}, ["in no folder of two classes", "split.csv"]),
         ({"train.txt": "a b c\nd e f\ng h i\n"}, ["not words with tags"]),
+        (
+            {f"{split}_{what}.txt": prose() for split in ("test", "train") for what in KINDS},
+            ["texts in train_text.txt", "paste train_labels.txt train_text.txt > train.tsv"],
+        ),
+        ({"train.label": TREC, "test.label": TREC}, ["look like labels", "> test.tsv"]),
+        ({"stsa.train": STSA}, ["one of 2 words (0, 1)", "> stsa.train.tsv"]),
+        ({"r.pos": prose(), "r.neg": prose(90)}, ["a file of texts for each class, r.pos and"]),
+        ({"all.json": CLUENER}, ["`label` holds objects", "[START, END, NAME]"]),
+        ({"train/seq.in": "a b\n", "train/seq.out": "O O\n"}, ["seq.out", '"tokens": [...]']),
+        ({"a/b/c.bin": "x"}, ["folders alone (a/)"]),
+        ({"train.csv": PIXELS}, ["9 columns of numbers", "numpy.savez"]),
+        ({"0/images/a.png": png(0), "0/labels/a.txt": "0 1"}, ["a file of boxes each", "YOLO"]),
+        ({"a.arrow": b"ARROW1", "state.json": "{}"}, ["library `datasets`", "to_parquet"]),
+        ({"data.xlsx": b"PK\0"}, ["a spreadsheet. Save it as csv"]),
+        ({"aclImdb.tar.gz": b"\x1f\x8b"}, ["an archive. Unpack it: tar xf"]),
+        ({"batch.pkl": b"\x80\0"}, ["a pickle, which runs code"]),
     ],
-    ids=["fasttext", "trec", "label studio", "gliner", "books", "images", "columns"],
+    ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
 )
 def test_it_is_told(
     files: dict[str, str | bytes],
@@ -40,6 +65,8 @@ def test_it_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, content in files.items():
-        (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    said = mistake(capsys, "init", tmp_path, "--out", tmp_path / "recipe.yaml")
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    said = mistake(capsys, "init", tmp_path / "data", "--out", tmp_path / "recipe.yaml")
     assert all(part in said for part in told), said

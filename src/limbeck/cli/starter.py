@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from limbeck.cli.starter_foreign import refuse_by_name
 from limbeck.cli.starter_recipe import Guess, render
 from limbeck.cli.starter_tables import look_at_table, source_of
 from limbeck.cli.starter_texts import look_at_lines, look_at_text_folder, told_below
@@ -48,10 +49,15 @@ EXPECTED = (
 )
 
 
+BOXES = (
+    "{folder}: images with a file of boxes each (labels/NAME.txt, as YOLO has them). Finding "
+    "things in an image is no task here; cut the boxes out, and put each into a folder named by "
+    "its class"
+)
 NO_CLASSES = (
-    "{folder}: images that lie in no folder of a class ({first}, ...). Move each into a folder "
-    "named by its class; or write split.csv beside them, with the columns file (its path below "
-    "the folder), label and, where it is known, split"
+    "{folder}: images that lie in no folder of two classes or more ({first}, ...). Move each into "
+    "a folder named by its class; or write split.csv beside them, with the columns file (its path "
+    "below the folder), label and, where it is known, split"
 )
 
 
@@ -98,6 +104,7 @@ def look(data: Path) -> Guess:
     is_folder = data.is_dir() or is_archive(data)
     guess = look_at(data)
     if guess is None:
+        refuse_by_name(data, files_in(data) if is_folder else [data])
         names = [data.name]
         if is_folder:
             names = [path.name for path in files_in(data)][:SHOWN_FILES]
@@ -133,6 +140,8 @@ def told_files(guess: Guess, data: Path, *, is_folder: bool) -> list[str]:
 
 def look_at_file(path: Path) -> Guess | None:
     """A table, words in columns, or an archive of arrays; None for anything else."""
+    if ".tar." in path.name.lower():
+        return None
     suffix = path.suffix.lower()
     source = source_of(path)
     if suffix == ".npz":
@@ -181,6 +190,10 @@ def look_at_folder(folder: Path) -> Guess | None:
     names = _images_in(folder, here)
     if names or (folder / "images.zip").is_file():
         return look_at_images(folder, names)
+    # What the library `datasets` saves has JSON beside it that is no table.
+    saved = [path for path in here if path.suffix == ".arrow"]
+    if saved:
+        refuse_by_name(folder, saved)
     # Of several kinds of tables the one of train, then that of most files.
     tables = [path for path in here if source_of(path)]
     if tables:
@@ -197,6 +210,7 @@ def look_at_folder(folder: Path) -> Guess | None:
     if lines:
         return lines
     if columns:
+        refuse_by_name(folder, columns)
         raise ValueError(
             f"{columns[0]}: these lines are not words with tags (O, B-TYPE, I-TYPE) in columns. "
             f"{EXPECTED}"
@@ -239,8 +253,9 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess:
         folder,
         f"{len(names):,} images in {len(classes)} folders ({some(classes, SHOWN)})",
     )
-    if not classes:
-        raise ValueError(NO_CLASSES.format(folder=folder, first=names[0]))
+    if len(classes) < 2:
+        has_boxes = any(file.parent.name == "labels" for file in islice(folder.rglob("*.txt"), 9))
+        raise ValueError((BOXES if has_boxes else NO_CLASSES).format(folder=folder, first=names[0]))
     split_of_image = {image.name: image.split for image in images}
     if folder.is_dir():
         guess.reasons += told_below(folder, split_of_image, "images")

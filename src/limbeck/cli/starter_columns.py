@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from limbeck.sources._cells import TAG, WORD, as_sentences, word_columns
+from limbeck.cli.starter_foreign import refuse_cells
+from limbeck.sources._cells import TAG, WORD, as_list, as_sentences, word_columns
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
 from limbeck.sources._labels import WHOLE
 from limbeck.sources._spans import AROUND, is_span
@@ -23,7 +24,9 @@ SENTENCE = (
     *("sentence #", "sentence#", "sentence_id", "sentence id", "sent_id", "sentence_idx"),
     *("sentence_number", "sentence_no", "sent_no", "sentence", "sentenceid", "sid"),
 )
+UNNAMED = re.compile(r"column_\d+")
 SEPARATORS = (";", "|", ",")
+SPLIT_NAMES = ("split", "fold", "set", "partition")
 MOST_CLASSES = 30  # columns of 0 and 1, or of shares, that are taken for labels
 
 
@@ -47,13 +50,15 @@ def choose(records: Sequence[Record], place: str) -> Columns:
         tagged = look(records, place)
         if tagged:
             return tagged
-    texts = _texts(records)
+    texts = _texts(records, place)
     options: dict[str, Any] = {"text": texts[0]}
     shares = _share_columns(records, texts)
     if shares:
         found = _of_shares(records, shares, options)
     else:
-        found = _of_label(records, _label(records, texts, place), options)
+        label = _label(records, texts, place)
+        refuse_cells(place, records, label)
+        found = _of_label(records, label, options)
     if len(texts) > 1:
         found.options["text_b"] = texts[1]
     words = word_columns(records[0])
@@ -68,11 +73,15 @@ def choose(records: Sequence[Record], place: str) -> Columns:
         values = [str(record.get(name)) for record in records]
         if name not in taken and 1 < len(set(values)) < len(values):
             found.options["group"] = name
-    split = next((name for name in records[0] if plain(name) in ("split", "fold", "set")), None)
+    split = next((name for name in records[0] if plain(name).endswith(SPLIT_NAMES)), None)
     if split and split not in taken:
         splits = {split_of(str(record.get(split))) for record in records}
         if None not in splits:
             found.options["split"] = split
+        elif "train" in splits:
+            other = next(v for r in records if split_of(v := str(r.get(split))) is None)
+            found.reason += f" `{split}` would be the split, but `{other}` is the name of none"
+            found.reason = found.reason.strip()
     return found
 
 
@@ -158,11 +167,12 @@ def _tagged(records: Sequence[Record], place: str) -> Columns | None:
     first = records[0]
     has_label = any(name in first and not isinstance(first[name], list) for name in LABEL)
     columns = None if has_label else word_columns(first)
+    columns = columns or _written_words(records)
     if not columns:
         return None
     words, tags = columns
     options: dict[str, Any] = {"words": words, "tags": tags}
-    sentences = [record.get(tags) or [] for record in records]
+    sentences = [as_list(record.get(tags) or [], tags) for record in records]
     named = [[str(tag) for tag in tags] for tags in sentences]
     if not any(name.isdecimal() for tags in named for name in tags):
         scheme = scheme_of(named)
@@ -171,8 +181,35 @@ def _tagged(records: Sequence[Record], place: str) -> Columns | None:
     return Columns("token-classification", options, f"`{words}` are words, `{tags}` their tags")
 
 
-def _texts(records: Sequence[Record]) -> list[str]:
-    """The column of the text, or the two of a pair."""
+def _written_words(records: Sequence[Record]) -> tuple[str, str] | None:
+    """The columns of words and of their tags in texts: a list as Python writes it, or words with
+    spaces between; None where there are none."""
+    for tags in records[0]:
+        cells = [record.get(tags) for record in records]
+        if plain(tags) not in TAG or not all(isinstance(cell, str) for cell in cells):
+            continue
+        lists = _lists(records, tags)
+        has_spans = any(str(tag).startswith(("B-", "I-")) for parts in lists for tag in parts)
+        if not has_spans or scheme_of([[str(tag) for tag in parts] for parts in lists]) is None:
+            continue
+        counts = [len(parts) for parts in lists]
+        for words in records[0]:
+            if words != tags and [len(parts) for parts in _lists(records, words)] == counts:
+                # Of several such columns (parts of speech) the words are the first.
+                return (words, tags) if max(counts) > 1 else None
+    return None
+
+
+def _lists(records: Sequence[Record], column: str) -> list[list[Any]]:
+    """The cells of a column as lists; none where one is no text."""
+    try:
+        return [as_list(record.get(column), column) for record in records]
+    except ValueError:
+        return []
+
+
+def _texts(records: Sequence[Record], place: str) -> list[str]:
+    """The column of the text, or the two of a pair. Raises ValueError where there is none."""
     columns = list(records[0])
     column_of = {plain(column): column for column in columns}
     for pair in pairs_in(columns):
@@ -181,7 +218,47 @@ def _texts(records: Sequence[Record]) -> list[str]:
     named = [column_of[name] for name in TEXT_NAMES if name in column_of]
     if named:
         return named[:1]
-    return [max(columns, key=lambda column: num_words(records, column))]
+    unnamed = _unnamed_pair(records)
+    if unnamed:
+        return unnamed
+    others = [column for column in columns if plain(column) not in LABEL_NAMES] or columns
+
+    # Chinese has no spaces between its words.
+    def length(column: str) -> tuple[int, int]:
+        return num_words(records, column), sum(len(str(record.get(column))) for record in records)
+
+    text = max(others, key=length)
+    if len(columns) > 2 and all(_is_number(value) for value in _values(records, text)):
+        raise ValueError(
+            f"{place}: {len(columns)} columns of numbers, and none of text. Rows of pixels are "
+            "read as images from an archive: numpy.savez('images.npz', train_images=..., "
+            "train_labels=...), the images as (rows, height, width) of uint8"
+        )
+    return [text]
+
+
+def _unnamed_pair(records: Sequence[Record]) -> list[str]:
+    """The two columns of a table without a header that hold texts of about one length; none where
+    it has more of them, or one."""
+    if not all(UNNAMED.fullmatch(column) for column in records[0]):
+        return []
+    lengths = {}
+    for column in records[0]:
+        cells = [str(record.get(column) or "") for record in records]
+        are_texts = [len(cell.split()) > 1 or not cell.isascii() for cell in cells]
+        # Of some hundred dates or places most come again.
+        if 2 * sum(are_texts) > len(cells) and 2 * len(set(cells)) > len(cells):
+            lengths[column] = sum(map(len, cells))
+    is_pair = len(lengths) == 2 and 2 * min(lengths.values()) > max(lengths.values())
+    return list(lengths) if is_pair else []
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def num_words(records: Sequence[Record], column: str) -> int:
@@ -245,7 +322,9 @@ def _of_label(records: Sequence[Record], label: str, options: dict[str, Any]) ->
             options,
             f"the values of `{label}` are numbers with fractions: scores, not classes",
         )
-    return Columns("text-classification", options)
+    unknown = sum(_is_unknown(cell) for cell in cells)
+    told = f"{unknown:,} of the first rows have `-` or the like for a label: a class of its own"
+    return Columns("text-classification", options, told if unknown else "")
 
 
 def _is_unknown(cell: Any) -> bool:

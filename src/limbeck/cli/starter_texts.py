@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from limbeck.cli.starter_columns import choose
+from limbeck.cli.starter_foreign import refuse_by_name, refuse_labels
 from limbeck.cli.starter_recipe import Guess
 from limbeck.cli.starter_tables import DELIMITERS, WINDOWS, read_records
 from limbeck.core.wording import some
@@ -22,7 +23,6 @@ MOST_TEXTS = 300_000  # files below a folder that are looked at
 MOST_DECODED = 3000  # of them, by which the encoding is told
 SHOWN = 5
 MOST_TOLD = 40
-FASTTEXT = "__label__"
 SHORTEST_LINE = 15  # characters a line of prose has on average
 MOST_LABELS = 60
 
@@ -91,7 +91,7 @@ def look_at_lines(path: Path, files: Sequence[Path]) -> Guess | None:
     lines = [line for line in lines if line]
     if _is_delimited(lines):
         return _of_table(path, splits)
-    _refuse_labels(train, lines)
+    refuse_labels(train, lines)
     if not _is_prose(lines):
         return None
     guess = Guess("masked-lm", "text", path)
@@ -114,6 +114,7 @@ def _splits(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
         pass
     if len(files) == 1:
         return {"train": list(files)}
+    refuse_by_name(path, files)
     names = some([file.name for file in files], SHOWN)
     raise ValueError(
         f"{path}: files of text, none of which is train.txt ({names}). Join those of one kind in "
@@ -130,26 +131,6 @@ def _is_prose(lines: Sequence[str]) -> bool:
     width, count = widths.most_common(1)[0]
     are_columns = width > 1 and count > 0.9 * len(lines) and len(lines) > 2
     return not are_columns and sum(map(len, lines)) >= SHORTEST_LINE * len(lines)
-
-
-def _refuse_labels(path: Path, lines: Sequence[str]) -> None:
-    """Raise ValueError for labels that stand before the texts, with a command that parts them."""
-    table = path.with_suffix(".tsv").name
-    if lines and all(line.startswith(FASTTEXT) for line in lines):
-        cure = f"sed -E 's/^{FASTTEXT}([^ ]+) /\\1\\t/' {path.name} > {table}"
-        raise ValueError(
-            f"{path}: lines of fastText, {FASTTEXT}NAME and the text. Write them as a table, with "
-            f"a tab between label and text: {cure} (of several labels a line, join them with ;)"
-        )
-    first = Counter(line.split()[0] for line in lines)
-    is_wide = all(len(line.split()) > 1 for line in lines)
-    are_few = 2 <= len(first) <= min(MOST_LABELS, len(lines) // 5)
-    if len(lines) >= 20 and is_wide and are_few:
-        raise ValueError(
-            f"{path}: each line begins with one of {len(first)} words ({some(list(first), SHOWN)}),"
-            " which look like labels. Write them as a table, with a tab between label and text: "
-            f"sed -E 's/ /\\t/' {path.name} > {table}"
-        )
 
 
 def _is_delimited(lines: Sequence[str]) -> bool:

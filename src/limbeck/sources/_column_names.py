@@ -20,6 +20,8 @@ TEXT_NAMES = (
         "description",
         "sms",
         "title",
+        "text_a",
+        "utt",
     ),
 )
 # First and second text of a pair, in the words of GLUE, SNLI, SICK, STS and others.

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from limbeck.sources._split_files import split_of
 
 Folders = tuple[str, ...]
+GENERIC = {"images", "imgs", "img", "image", "jpegimages"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,16 @@ def placed(names: Sequence[str]) -> list[Placed]:
         if has_splits and label is not None and split_of(label) == "unlabelled":
             split, label = "unlabelled", None
         images.append(Placed(name, split, label, group))
-    return images
+    return _without_generic(images)
+
+
+def _without_generic(images: list[Placed]) -> list[Placed]:
+    """Without those of a folder that is called `images` where train has classes: of these nobody
+    knows the class, as in the test split of Tiny ImageNet."""
+    classes = {image.label for image in images if image.split == "train"} - {None}
+    if not classes - GENERIC:
+        return images
+    return [image for image in images if image.label not in GENERIC or image.label in classes]
 
 
 def _below_common(folders_of: dict[str, Folders]) -> dict[str, Folders]:

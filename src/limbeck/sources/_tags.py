@@ -7,7 +7,8 @@
     single   a tag for every word, which is a span of its own, as parts of speech are: `NOUN` is
              read as B-NOUN
 
-O is outside of any span in all of them.
+O is outside of any span in all of them. Where spans have no types (`B`, `I`) all are of one:
+ENTITY.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ OUTSIDE = "O"
 # Of one row. A chapter has 10,000 words; a file without blank lines is one sentence.
 MOST_WORDS = 100_000
 MOST_WORD_CHARACTERS = 1 << 20
+UNTYPED = "ENTITY"
 # The prefixes of `bioes` and of BILOU, in IOB2.
 OF_BIOES = {"B-": "B-", "I-": "I-", "E-": "I-", "L-": "I-", "S-": "B-", "U-": "B-"}
 
@@ -59,7 +61,8 @@ def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
         return [_single(number, tag) for number, tag in enumerate(tags)]
     read: list[str] = []
     before = OUTSIDE
-    for number, tag in enumerate(tags):
+    for number, given in enumerate(tags):
+        tag = f"{given}-{UNTYPED}" if f"{given}-" in OF_BIOES else given
         prefix, span_type = tag[:2], tag[2:]
         known = OF_BIOES if scheme == "bioes" else ("B-", "I-")
         if tag != OUTSIDE and (prefix not in known or not span_type):
