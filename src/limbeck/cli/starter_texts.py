@@ -31,7 +31,7 @@ def look_at_text_folder(folder: Path) -> Guess | None:
     """A file for each text in folders of classes; None for any other folder."""
     if not folder.is_dir():
         return None
-    names = list(islice(names_in(folder), MOST_TEXTS))
+    names = names_in(folder, MOST_TEXTS)
     if not of_classes(names):
         return None
     texts = [text for text in placed(names) if text.label or text.split == "unlabelled"]
@@ -68,7 +68,7 @@ def told_below(folder: Path, split_of_name: Mapping[str, str], what: str) -> lis
     counts = Counter(split_of_name.values())
     lines = [f"read: {', '.join(f'{count:,} {what} ({split})' for split, count in counts.items())}"]
     left = []
-    for path in islice(sorted(folder.rglob("*")), MOST_TEXTS):
+    for path in sorted(islice(folder.rglob("*"), MOST_TEXTS)):
         name = path.relative_to(folder).as_posix()
         is_hidden = any(part.startswith((".", "__MACOSX")) for part in Path(name).parts)
         if path.is_file() and name not in split_of_name and not is_hidden:

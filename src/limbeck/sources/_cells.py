@@ -7,7 +7,7 @@ from typing import Any
 
 from limbeck.sources import Row
 from limbeck.sources._labels import MOST_LIST_CHARACTERS, LabelParser, written_list
-from limbeck.sources._tags import as_iob2, check_length
+from limbeck.sources._tags import MOST_WORDS, as_iob2, check_length
 
 # The names of columns of words and of their tags, in the order in which they are looked for.
 WORDS = ("tokens", "words")
@@ -191,7 +191,8 @@ def as_sentences(
     """Records of one word each as records of a sentence, by its first record's place.
 
     `sentence`: the column that names it; an empty cell is the sentence of the record before.
-    `columns`: those that become lists. The other cells are the first record's.
+    `columns`: those that become lists. The other cells are the first record's. Raises ValueError
+    for a sentence that does not end.
     """
     found: tuple[str, dict[str, Any]] | None = None
     for where, record in records:
@@ -203,5 +204,11 @@ def as_sentences(
             found = where, record | {column: [] for column in columns}
         for column in columns:
             found[1][column].append(record[column])
+            # A table whose sentences have no names is one sentence, of any length.
+            if len(found[1][column]) > MOST_WORDS:
+                raise ValueError(
+                    f"{sentence}: more than {MOST_WORDS:,} words from record {found[0]} on without "
+                    "another name. Name each sentence"
+                )
     if found:
         yield found

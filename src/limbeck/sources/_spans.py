@@ -6,6 +6,8 @@ last. Words are those of a raw text that is to be tagged (`core.scripts`), cut w
 or ends inside one.
 """
 
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +17,7 @@ from limbeck.core.scripts import word_pattern
 from limbeck.sources import Row
 from limbeck.sources._cells import cell_text, with_group
 from limbeck.sources._labels import LabelParser, written_list
-from limbeck.sources._tags import OUTSIDE
+from limbeck.sources._tags import OUTSIDE, check_length
 
 # What tools call the parts of a span.
 STARTS = ("start", "start_offset", "begin", "start_char", "start_index")
@@ -45,6 +47,8 @@ class SpanCells:
     def row(self, record: Mapping[str, Any], *, is_labelled: bool) -> Row:
         """The row of a record. Raises ValueError for a cell that cannot be used."""
         text = cell_text(record[self.text], self.text)
+        # Before its words are looked for.
+        check_length([text])
         spans: list[Span] = []
         if is_labelled and self.spans:
             try:
@@ -55,6 +59,7 @@ class SpanCells:
                 (start, end, self.labels.parse_one(name, self.spans)) for start, end, name in spans
             ]
         words, tags = words_and_tags(text, spans)
+        check_length(words)
         unknown: list[str | None] = [None] * len(words)
         is_known = is_labelled and self.spans
         return with_group(
@@ -145,13 +150,13 @@ def words_and_tags(text: str, spans: Sequence[Span]) -> tuple[list[str], list[st
     edges = sorted({edge for start, end, _ in spans for edge in (start, end)})
     words: list[str] = []
     tags: list[str] = []
-    waiting = list(spans)
+    waiting = deque(spans)
     for match in word_pattern().finditer(text):
         first, last = match.span()
-        inside = [edge for edge in edges if first < edge < last]
+        inside = edges[bisect_right(edges, first) : bisect_left(edges, last)]
         for start, end in pairwise([first, *inside, last]):
             while waiting and waiting[0][1] <= start:
-                waiting.pop(0)
+                waiting.popleft()
             words.append(text[start:end])
             if not waiting or end <= waiting[0][0]:
                 tags.append(OUTSIDE)

@@ -8,6 +8,7 @@ class is a group, such as a speaker; texts of `unlabelled`, or of `train/unsup`,
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from limbeck.core.files import require_file
@@ -58,9 +59,10 @@ class TextFolder:
         return rows_of
 
 
-def names_in(root: Path) -> list[str]:
-    """The files below a folder that may be texts, sorted; hidden ones are left out."""
-    return sorted(_names(root))
+def names_in(root: Path, most: int | None = None) -> list[str]:
+    """The files below a folder that may be texts, sorted, of which at most so many are looked for;
+    hidden ones are left out."""
+    return sorted(islice(_names(root), most))
 
 
 def _names(root: Path) -> Iterator[str]:
