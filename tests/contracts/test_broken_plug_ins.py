@@ -14,7 +14,7 @@ import torch
 from commands import call, mistake
 from tiny_models import cnn, pixels
 
-from limbeck.analysis.sensitivities import JudgedModel, check_scores
+from limbeck.analysis.sensitivities import JudgedModel, check_scores, judge
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import plug_ins, registry
 from limbeck.core.grids import GRIDS
@@ -527,6 +527,50 @@ def test_a_sensitivity_that_leaves_modules_unjudged_is_named(scores: Any, messag
     judged = JudgedModel(torch.nn.Sequential(layer), [], ["int8"])
     with pytest.raises(ValueError, match=f"the sensitivity `mine` .*{message}"):
         check_scores("mine", scores, judged)
+
+
+def rescale(judged: JudgedModel) -> None:
+    # Past the counter of writes in place.
+    judged.model[0].weight.data.mul_(2)  # type: ignore[union-attr, index, operator]
+
+
+def freeze(judged: JudgedModel) -> None:
+    judged.model.requires_grad_(False)
+
+
+def start_training(judged: JudgedModel) -> None:
+    judged.model.train()
+
+
+def take_other_quantizer(judged: JudgedModel) -> None:
+    judged.layers["0"].quantizer = FakeQuantizer(GRIDS["int8"], Minmax, 2)
+
+
+def take_other_layer(judged: JudgedModel) -> None:
+    judged.model[0] = torch.nn.Linear(3, 2)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (rescale, "`0.weight` is not what it was"),
+        (freeze, "requires_grad of `0.weight` is not"),
+        (start_training, "the mode of `Sequential` is not"),
+        (take_other_quantizer, "the quantizer of `0` is not"),
+        (take_other_layer, "`0.weight` is not"),
+    ],
+)
+def test_a_sensitivity_that_changes_the_model_is_named(change: Any, what: str) -> None:
+    layer = Normed(torch.nn.Linear(3, 2), FakeQuantizer(GRIDS["int8"], Minmax, 2))
+    judged = JudgedModel(torch.nn.Sequential(layer).eval(), [], ["int8"])
+
+    def changing(judged: JudgedModel) -> Any:
+        change(judged)
+        return {"0": {"int8": 0.5}}
+
+    assert judge("mine", lambda _: {"0": {"int8": 0.5}}, judged) == {"0": {"int8": 0.5}}
+    with pytest.raises(ValueError, match=f"sensitivity `mine` changed the model that.*: {what}"):
+        judge("mine", changing, judged)
 
 
 EQUALIZER = """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.analysis import layers
 from limbeck.analysis.changed_answers import LEAVES, MOST_ROWS
-from limbeck.analysis.sensitivities import JudgedModel, Scores, check_scores
+from limbeck.analysis.sensitivities import JudgedModel, Scores, judge
 from limbeck.core import registry
 from limbeck.core.files import read_json, write_json
 from limbeck.pipeline.context import RunContext
@@ -79,8 +79,7 @@ def judge_layers(
     sensitivity_of = registry.create("sensitivities", sensitivity)
 
     def build(folder: Path) -> None:
-        scores = sensitivity_of(judged)
-        check_scores(sensitivity, scores, judged)
+        scores = judge(sensitivity, sensitivity_of, judged)
         write_json(folder / "scores.json", scores)
 
     stage = Stage(

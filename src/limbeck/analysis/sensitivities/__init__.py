@@ -7,6 +7,7 @@ plan's loss is the sum of its modules'. None of them needs a label.
 """
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from limbeck.core.contract import wrong_return
 from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
 from limbeck.models.precision import in_float64
+from limbeck.models.weights import model_state
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Normed, Quantized
 from limbeck.tasks import Batch
@@ -88,6 +90,43 @@ class JudgedModel:
     def _num_weights(self, pair: tuple[str, str]) -> float:
         """What a module and a format take, relative to others."""
         return self.layers[pair[0]].weight.numel()
+
+
+def judge(name: str, sensitivity: Sensitivity, judged: JudgedModel) -> Scores:
+    """The scores of a sensitivity, perhaps somebody else's, called `name`.
+
+    Raises ValueError where it leaves a module unjudged, or the model other than it was: what is
+    quantized afterwards would be another model than the one that was trained.
+    """
+    before = condition(judged.model)
+    scores = sensitivity(judged)
+    check_scores(name, scores, judged)
+    after = condition(judged.model)
+    for what in dict.fromkeys([*before, *after]):
+        if before.get(what) != after.get(what):
+            raise ValueError(
+                f"the sensitivity `{name}` changed the model that it judges: {what} is not what it "
+                "was. Let it work on a copy, or put back what it changes"
+            )
+    return scores
+
+
+def condition(model: nn.Module) -> dict[str, str]:
+    """What a sensitivity must leave as it was, by what it is: the bytes of each weight and whether
+    it learns, each module's mode, and the quantizer that it rounds with."""
+    found = {}
+    for name, tensor in model_state(model).items():
+        flat = tensor.cpu().contiguous().flatten()
+        # As bytes, since numpy lacks bfloat16.
+        content = hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
+        found[f"`{name}`"] = f"{tensor.dtype} {tuple(tensor.shape)} {content}"
+    for name, parameter in model.named_parameters():
+        found[f"requires_grad of `{name}`"] = str(parameter.requires_grad)
+    for name, module in model.named_modules():
+        found[f"the mode of `{name or type(module).__name__}`"] = str(module.training)
+        if isinstance(module, Quantized):
+            found[f"the quantizer of `{name}`"] = str(id(module.quantizer))
+    return found
 
 
 def check_scores(name: str, scores: Any, judged: JudgedModel) -> None:
