@@ -193,14 +193,10 @@ def idx(shape: tuple[int, ...], seed: int) -> bytes:
     )
 
 
-def npz() -> bytes:
+def npz(images: str = "train_images", labels: str = "train_labels") -> bytes:
     file = io.BytesIO()
-    generator = np.random.default_rng(0)
-    np.savez(
-        file,
-        train_images=generator.integers(0, 256, (40, 6, 6), np.uint8),
-        train_labels=np.arange(40) % 2,
-    )
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 6, 6), np.uint8)
+    np.savez(file, **{images: pixels, labels: np.arange(40) % 2})
     return file.getvalue()
 
 
@@ -284,5 +280,11 @@ LAYOUTS = [
     Layout("a sentence and a list of tags in a csv", lambda: {"ner.csv": table("Sentence #,Sentence,POS,Tag", lambda n: f"""Sentence: {n},Ada Love sings,"['NNP', 'NNP', 'VB']","['B-per', 'I-per', 'O']\"""")}, TAGS, "csv", {"words": "Sentence", "tags": "Tag"}, data="ner.csv"),
     Layout("spans without types, B and I (BioBERT)", lambda: {f"{split}.tsv": "\n".join(f"Ada{n}\tB\nLove\tI\nsings\tO\n" for n in range(30)) for split in ("train", "devel", "test")}, TAGS, "conll"),
     Layout("classes in train alone, images below (Tiny ImageNet)", lambda: {**images("train/n01/images", "train/n02/images"), "val/images/0.png": png(0), "val/val_annotations.txt": "0.png\tn01\n"}, PICTURES, "image_folder", unread=("val/images/0.png", "val/val_annotations.txt")),
+    Layout("a sentiment beside its confidence and counts", lambda: {"Tweets.csv": table("tweet_id,airline_sentiment,airline_sentiment_confidence,name,retweet_count,text", lambda n: f"57{n},{('good', 'bad')[n % 2]},{(1.0, 0.6)[n % 2]},user{n},0,{text(n)}")}, TEXT, "csv", {"text": "text", "label": "airline_sentiment"}),
+    Layout("a type for each word of a span (Few-NERD)", lambda: {f"{split}.txt": "\n".join(f"Ada{n}\tperson-actor\nLove\tperson-actor\nsings\tO\n" for n in range(30)) for split in ("train", "dev")}, TAGS, "conll", {"scheme": "io"}),
+    Layout("a csv with spans in a list", lambda: {"train.csv": table("text,entities", lambda n: f"York has {n},\"[(0, 4, 'LOC')]\"")}, TAGS, "csv", {"text": "text", "spans": "entities"}),
+    Layout("JSON of classes and annotations", lambda: {"train.json": json.dumps({"classes": ["LOC"], "annotations": [[spacy(n)["text"], {"entities": spacy(n)["entities"]}] for n in range(40)]})}, TAGS, "jsonl", {"text": "column_1", "spans": "column_2"}),
+    Layout("files in a folder data (the Hub)", lambda: {"data/train-00000-of-00001.csv": csv(), "data/test-00000-of-00001.csv": csv(200), "README.md": "x"}, TEXT, "csv", unread=("README.md",)),
+    Layout("x_train and y_train in an .npz (Keras)", lambda: {"mnist.npz": npz("x_train", "y_train")}, PICTURES, "npz", data="mnist.npz"),
     Layout("a class called test inside a split", lambda: images("train/test", "train/control", "valid/test", "valid/control"), PICTURES, "image_folder"),
 ]  # fmt: skip

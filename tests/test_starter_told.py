@@ -23,6 +23,9 @@ STSA = "".join(f"{n % 2} {text(n)}\n" for n in range(40))
 CLUENER = "".join(
     json.dumps({"text": text(n), "label": {"name": {"please": [[0, 5]]}}}) + "\n" for n in range(9)
 )
+ANGLES = "text,tags\n" + "".join(
+    f"{text(n)},{('<python>', '<python><sql>', '<sql>')[n % 3]}\n" for n in range(30)
+)
 PIXELS = "\n".join(
     ["label," + ",".join(f"pixel{n}" for n in range(8))]
     + [",".join(str(n * k % 256) for k in range(9)) for n in range(40)]
@@ -52,6 +55,8 @@ PIXELS = "\n".join(
         ({"train.csv": PIXELS}, ["9 columns of numbers", "numpy.savez"]),
         ({"0/images/a.png": png(0), "0/labels/a.txt": "0 1"}, ["a file of boxes each", "YOLO"]),
         ({"a.arrow": b"ARROW1", "state.json": "{}"}, ["library `datasets`", "to_parquet"]),
+        ({"train.csv": ANGLES}, ["several labels a row in angles (<python>)", "sed"]),
+        ({"emnist-train-images-idx3-ubyte": b"\0"}, ["IDX files under other names"]),
         ({"data.xlsx": b"PK\0"}, ["a spreadsheet. Save it as csv"]),
         ({"aclImdb.tar.gz": b"\x1f\x8b"}, ["an archive. Unpack it: tar xf"]),
         ({"batch.pkl": b"\x80\0"}, ["a pickle, which runs code"]),

@@ -117,6 +117,15 @@ def test_a_tag_for_every_word_is_a_span_of_its_own() -> None:
         as_iob2(["DET", ""], "single")
 
 
+def test_types_side_by_side_are_one_span_and_bare_letters_are_of_one_type() -> None:
+    tags = ["PER", "PER", "O", "PER", "LOC", "LOC"]
+    assert as_iob2(tags, "io") == ["B-PER", "I-PER", "O", "B-PER", "B-LOC", "I-LOC"]
+    assert as_iob2(["B", "I", "O", "B"]) == ["B-ENTITY", "I-ENTITY", "O", "B-ENTITY"]
+    assert as_iob2(["B", "E", "S"], "bioes") == ["B-ENTITY", "I-ENTITY", "B-ENTITY"]
+    with pytest.raises(ValueError, match="`I-ENTITY` follows `O`"):
+        as_iob2(["O", "I"])
+
+
 def test_conll_u_leaves_out_what_is_no_word(tmp_path: Path) -> None:
     lines = ["# text = I can't", "1\tI\t_\tPRON", "2-3\tcan't\t_\t_", "2\tca\t_\tAUX"]
     lines += ["3\tn't\t_\tPART", "3.1\tx\t_\tX", "", "1\t3-4\t_\tNUM", ""]
@@ -154,5 +163,22 @@ def test_texts_are_whole_files_of_classes(tmp_path: Path) -> None:
     assert {"label": "pos", "text": "café"} in found["train"]
     with pytest.raises(ValueError, match="there is no `klingon`"):
         read("text_folder", tmp_path / "aclImdb", encoding="klingon")
+    (tmp_path / "aclImdb/test/pos/3_8.txt").rename(tmp_path / "aclImdb/test/3_8.txt")
+    with pytest.raises(ValueError, match="the texts of test lie in no folder of a class"):
+        read("text_folder", tmp_path / "aclImdb")
     with pytest.raises(ValueError, match="is no folder"):
         read("text_folder", tmp_path / "aclImdb" / "README")
+
+
+def test_images_of_a_split_without_classes_are_left_out_and_told(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("train/cat/0.png", "train/dog/1.png", "test/2.png", "val/images/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    source = registry.create("sources", "image_folder", {"path": str(tmp_path)})
+    assert {split: len(rows) for split, rows in source.read().items()} == {"train": 2}
+    assert sorted(source.notes) == [
+        "1 images of test lie in no folder of a class, and are not read",
+        "1 images of validation lie in no folder of a class, and are not read",
+    ]

@@ -4,6 +4,7 @@ What the data are is guessed from names and from the first rows (`starter_tables
 then reads every row. What was seen stands in the recipe as comments (`starter_recipe`).
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
@@ -20,7 +21,7 @@ from limbeck.core.shell import command
 from limbeck.core.wording import some
 from limbeck.recipe.reading import parse
 from limbeck.sources._files import Lines
-from limbeck.sources._image_layout import placed
+from limbeck.sources._image_layout import placed, without_classes
 from limbeck.sources._images import SUFFIXES, size_of
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import bare_name, files_in, is_archive, strange_in
@@ -102,7 +103,7 @@ def look(data: Path) -> Guess:
     if not data.exists():
         raise ValueError(f"{data}: no such file or folder. {EXPECTED}")
     is_folder = data.is_dir() or is_archive(data)
-    guess = look_at(data)
+    guess = look_at(data) or (look_below(data) if data.is_dir() else None)
     if guess is None:
         refuse_by_name(data, files_in(data) if is_folder else [data])
         names = [data.name]
@@ -115,6 +116,20 @@ def look(data: Path) -> Guess:
         )
     guess.reasons += told_files(guess, data, is_folder=is_folder)
     return guess
+
+
+def look_below(folder: Path) -> Guess | None:
+    """What the one folder below holds that can be read, as a repository keeps its data; None where
+    it is none, or several are."""
+    guesses = []
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        with contextlib.suppress(ValueError):
+            guess = look_at(path)
+            if guess:
+                guesses.append(guess)
+    return guesses[0] if len(guesses) == 1 else None
 
 
 def look_at(data: Path) -> Guess | None:
@@ -134,7 +149,11 @@ def told_files(guess: Guess, data: Path, *, is_folder: bool) -> list[str]:
     left = [file.relative_to(data).as_posix() for file in files_in(data) if file not in known]
     if data.is_dir():
         left += [f"{path.name}, {kind}" for path, kind in strange_in(data).items()]
-        left += [f"{path.name}/" for path in sorted(data.iterdir()) if path.is_dir()]
+        left += [
+            f"{path.name}/"
+            for path in sorted(data.iterdir())
+            if path.is_dir() and path not in known
+        ]
     return [*lines, f"not read: {some(left, MOST_TOLD)}"] if left else lines
 
 
@@ -247,6 +266,8 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess:
     if not names:
         return image_guess("image_folder", folder, "images.zip")
     images = placed(names)
+    unknown = without_classes(images)
+    images = [image for image in images if image.split not in unknown]
     classes = sorted({image.label for image in images if image.label is not None})
     guess = image_guess(
         "image_folder",

@@ -8,7 +8,7 @@ from typing import Any
 from limbeck.cli.starter_foreign import refuse_cells
 from limbeck.sources._cells import TAG, WORD, as_list, as_sentences, word_columns
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
-from limbeck.sources._labels import WHOLE
+from limbeck.sources._labels import WHOLE, written_list
 from limbeck.sources._spans import AROUND, is_span
 from limbeck.sources._split_files import split_of
 from limbeck.sources._table import LABEL
@@ -24,6 +24,7 @@ SENTENCE = (
     *("sentence #", "sentence#", "sentence_id", "sentence id", "sent_id", "sentence_idx"),
     *("sentence_number", "sentence_no", "sent_no", "sentence", "sentenceid", "sid"),
 )
+ANGLES = re.compile(r"(<[^<>]*>)*")
 UNNAMED = re.compile(r"column_\d+")
 SEPARATORS = (";", "|", ",")
 SPLIT_NAMES = ("split", "fold", "set", "partition")
@@ -117,7 +118,7 @@ def _words_a_row(records: Sequence[Record], place: str) -> Columns | None:
     named = [[str(tag) for tag in record[tags]] for _, record in pairs]
     scheme = scheme_of(named)
     if scheme is None:
-        scheme = "single"
+        scheme = "io" if any("O" in tags for tags in named) else "single"
     if scheme != "iob2":
         options["scheme"] = scheme
     reason = f"a word a row: `{words}`, its tag `{tags}`; `{sentence}` names its sentence"
@@ -158,8 +159,13 @@ def _span_parts(cell: Any) -> list[Any]:
     """The lists or objects in a cell that may hold spans."""
     if isinstance(cell, dict):
         cell = next((cell[key] for key in AROUND if key in cell), None)
+    if isinstance(cell, str) and cell.startswith("["):
+        try:
+            cell = written_list(cell)
+        except ValueError:
+            return []
     parts = cell if isinstance(cell, list) else []
-    return parts if all(isinstance(part, list | dict) for part in parts) else []
+    return parts if all(isinstance(part, list | tuple | dict) for part in parts) else []
 
 
 def _tagged(records: Sequence[Record], place: str) -> Columns | None:
@@ -332,10 +338,18 @@ def _is_unknown(cell: Any) -> bool:
 
 
 def _separator(cells: Sequence[Any]) -> str | None:
-    """What stands between the labels of a cell; None where a cell is one label."""
+    """What stands between the labels of a cell; None where a cell is one label.
+
+    Raises ValueError for labels in angles.
+    """
     if any(isinstance(cell, list) for cell in cells):
         return SEPARATORS[0]
     texts = [str(cell).strip() for cell in cells]
+    if any("><" in text for text in texts) and all(ANGLES.fullmatch(text) for text in texts):
+        raise ValueError(
+            f"several labels a row in angles ({texts[0]}). Write a mark between them, as in "
+            "python;sql: sed 's/></;/g', without the first and the last"
+        )
     if texts and all(text.startswith("[") and text.endswith("]") for text in texts):
         return SEPARATORS[0]
     for separator in SEPARATORS:
@@ -362,9 +376,11 @@ def are_scores(labels: Iterable[str], name: str = "") -> bool:
 
 def _share_columns(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
     """Columns that each say of one label whether, or by what share of annotators, a row has it."""
-    names = {plain(name) for name in records[0]}
-    if names & set(LABEL_NAMES):
-        return []
+    for name in records[0]:
+        # `airline_sentiment` beside its confidence is the label.
+        is_label = plain(name).endswith(LABEL) and not all(map(_is_number, _values(records, name)))
+        if plain(name) in LABEL_NAMES or (is_label and name not in texts):
+            return []
     found = []
     for name in records[0]:
         values = _values(records, name)

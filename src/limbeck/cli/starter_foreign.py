@@ -62,6 +62,13 @@ def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
             lines = [line.strip() for line in islice(Lines(file, "latin-1"), LINES)]
             refuse_labels(file, [line for line in lines if line])
     below = sorted(path.iterdir()) if path.is_dir() else []
+    arrays = [file.name for file in files if "images-idx3-ubyte" in file.name]
+    if arrays:
+        raise ValueError(
+            f"{path}: IDX files under other names ({some(arrays, SHOWN)}). Rename them to "
+            "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+            "t10k-labels-idx1-ubyte (and .gz behind it where they are packed)"
+        )
     folders = [f"{each.name}/" for each in below if each.is_dir()]
     if (path / "train" / "seq.in").is_file():
         raise ValueError(

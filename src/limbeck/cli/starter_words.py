@@ -46,6 +46,8 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
     )
     if keys.get("scheme") == "single":
         guess.reasons.append("every word has a tag of its own, as parts of speech are")
+    elif keys.get("scheme") == "io":
+        guess.reasons.append("each word of a span has its type, and words beside it go on with it")
     elif "scheme" in keys:
         guess.reasons.append(f"its spans are written in {keys['scheme'].upper()}")
     guess.files = files_read(guess, SUFFIXES)
@@ -146,7 +148,8 @@ def _single(
     # A cell with a space is a text, and numbers may measure anything.
     if not are_few or any(" " in row[0] or row[column - 1].isdecimal() for row in words):
         return None
-    keys["scheme"] = "single"
+    # Parts of speech leave no word without one; of types of spans most words have none.
+    keys["scheme"] = "io" if OUTSIDE in tags else "single"
     if is_conll_u:
         keys |= {"word_column": 2, "tag_column": column}
     return keys, column, tags

@@ -11,7 +11,7 @@ other classes: folders are splits where all of them are called so, or train and 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from limbeck.sources._split_files import split_of
@@ -70,12 +70,22 @@ def placed(names: Sequence[str]) -> list[Placed]:
 
 
 def _without_generic(images: list[Placed]) -> list[Placed]:
-    """Without those of a folder that is called `images` where train has classes: of these nobody
-    knows the class, as in the test split of Tiny ImageNet."""
+    """A folder that is called `images` is no class where train has others: of what lies in it
+    nobody knows the class, as in the test split of Tiny ImageNet."""
     classes = {image.label for image in images if image.split == "train"} - {None}
     if not classes - GENERIC:
         return images
-    return [image for image in images if image.label not in GENERIC or image.label in classes]
+    generic = GENERIC - classes
+    return [
+        replace(image, label=None, group=None) if image.label in generic else image
+        for image in images
+    ]
+
+
+def without_classes(images: Sequence[Placed]) -> set[str]:
+    """The splits beside train of whose files none has a class: those of a contest's test split."""
+    splits = {image.split for image in images} - {"train", "unlabelled"}
+    return splits - {image.split for image in images if image.label is not None}
 
 
 def _below_common(folders_of: dict[str, Folders]) -> dict[str, Folders]:

@@ -55,7 +55,8 @@ class Table(ABC):
     `words`, `tags`: the columns of a sentence's words and of their tags, each a list or a text with
     spaces between; left out, `tokens` or `words` and the first of tags, ner_tags, slots and labels
     that is a list as long, where no column is a label.
-    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too), or single (a tag for every word).
+    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too); io (a type for each word of a
+    span); single (a tag for every word).
     `sentence`: the column of a sentence's name or number, where a row is one word: rows of the same
     value, or of none, are of one sentence.
     `spans`: in place of `tags` the column of a text's spans: lists of its first character, the one

@@ -7,6 +7,8 @@
     single   a tag for every word, which is a span of its own, as parts of speech are: `NOUN` is
              read as B-NOUN
 
+    io       a type for every word of a span: words of one type side by side are one span
+
 O is outside of any span in all of them. Where spans have no types (`B`, `I`) all are of one:
 ENTITY.
 """
@@ -15,8 +17,8 @@ from collections.abc import Sequence
 
 from limbeck.core import wording
 
-SCHEMES = ("iob2", "iob1", "bioes", "single")
-SPAN_SCHEMES = SCHEMES[:-1]
+SCHEMES = ("iob2", "iob1", "bioes", "io", "single")
+SPAN_SCHEMES = SCHEMES[:3]
 OUTSIDE = "O"
 # Of one row. A chapter has 10,000 words; a file without blank lines is one sentence.
 MOST_WORDS = 100_000
@@ -57,8 +59,10 @@ def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
     Raises TagProblem for what is no tag of the scheme, and in IOB2 for a span that goes on without
     having begun.
     """
-    if scheme == "single":
-        return [_single(number, tag) for number, tag in enumerate(tags)]
+    if scheme in ("io", "single"):
+        types = [_checked_type(number, tag) for number, tag in enumerate(tags)]
+        goes_on = scheme == "io"
+        return [_of_type(types, number, goes_on=goes_on) for number in range(len(types))]
     read: list[str] = []
     before = OUTSIDE
     for number, given in enumerate(tags):
@@ -87,10 +91,19 @@ def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
     return read
 
 
-def _single(number: int, tag: str) -> str:
+def _checked_type(number: int, tag: str) -> str:
     if not tag:
         raise TagProblem(number, "no tag. Give the word one, or O")
-    return tag if tag == OUTSIDE else f"B-{tag}"
+    return tag
+
+
+def _of_type(types: Sequence[str], number: int, *, goes_on: bool) -> str:
+    """The tag of a word by the types of all; `goes_on`: whether a span of the word before does."""
+    name = types[number]
+    if name == OUTSIDE:
+        return OUTSIDE
+    is_same = goes_on and number > 0 and types[number - 1] == name
+    return f"I-{name}" if is_same else f"B-{name}"
 
 
 def scheme_of(sentences: Sequence[Sequence[str]]) -> str | None:

@@ -50,7 +50,8 @@ class Conll:
     (there the word's column is enough); or one file, of which all rows are train.
     `train`, `validation`, `test`: that split's file in the folder, where it has another name.
     `unlabelled`: a file of plain text, read instead of the folder's unlabelled.txt.
-    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too), or single (a tag for every word).
+    `scheme`: of the tags: iob2, iob1 or bioes (BILOU too); io (a type for each word of a
+    span); single (a tag for every word).
     `word_column`, `tag_column`: their numbers from 1; left out, the first and the last. Where the
     first column numbers the words, lines of `3-4` (what stands for words 3 and 4) and `3.1` (a word
     that is not written) are left out, as CoNLL-U has them.

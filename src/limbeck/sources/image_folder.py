@@ -20,7 +20,7 @@ from typing import Any
 from limbeck.core import wording
 from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
-from limbeck.sources._image_layout import placed
+from limbeck.sources._image_layout import placed, without_classes
 from limbeck.sources._images import (
     SUFFIXES,
     ImageReader,
@@ -91,12 +91,13 @@ class ImageFolder:
         colour_of(self.background)
         decoded = ImageReader(self.size, self.background)
         rows_of: dict[str, list[Row]] = {}
+        left_out: list[str] = []
         with opened(base) as (root, names, read_image):
             # The table has the last word: there the images may lie in any folders.
             if table.is_file():
                 entries = from_table(table, names, on_bad_row)
             else:
-                entries = from_folders(root, names, on_bad_row)
+                entries = from_folders(root, names, on_bad_row, left_out)
             for entry in entries:
                 try:
                     image = decoded(read_image(entry.name))
@@ -109,7 +110,7 @@ class ImageFolder:
                 if entry.group is not None:
                     row["group"] = entry.group
                 rows_of.setdefault(entry.split, []).append(row)
-            self.notes[:] = decoded.notes() + self._in_one_mode(rows_of, read_image)
+            self.notes[:] = left_out + decoded.notes() + self._in_one_mode(rows_of, read_image)
         if "train" not in rows_of:
             raise ValueError(
                 f"{root}: no image of train here. "
@@ -202,10 +203,21 @@ def _label(record: Mapping[str, str]) -> str:
     return record.get("label", PurePosixPath(record["file"]).parent.name)
 
 
-def from_folders(root: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iterator[_Entry]:
-    """Split and class by the folders that an image lies in."""
-    for image in placed(names):
+def from_folders(
+    root: Path, names: Sequence[str], on_bad_row: OnBadRow, notes: list[str]
+) -> Iterator[_Entry]:
+    """Split and class by the folders that an image lies in; `notes`: gets what is left out."""
+    images = placed(names)
+    left_out = without_classes(images)
+    for split, count in Counter(image.split for image in images).items():
+        if split in left_out:
+            notes.append(
+                f"{count:,} images of {split} lie in no folder of a class, and are not read"
+            )
+    for image in images:
         place = f"{root}/{image.name}"
+        if image.split in left_out:
+            continue
         if image.split == "unlabelled":
             yield _Entry(place, image.name, image.split, None)
         elif image.label is None:

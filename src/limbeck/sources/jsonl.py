@@ -169,7 +169,10 @@ def _rows_of(content: Any) -> list[Any] | None:
             lists[key] = value
     if lists and all(split_of(key) for key in lists):
         return [{**_named(row), SPLIT: split} for split, rows in lists.items() for row in rows]
-    return next((lists[name] for name in LISTS if name in lists), None)
+    named = next((lists[name] for name in LISTS if name in lists), None)
+    # A list of texts with their spans; of objects they would be the boxes of images.
+    pairs = lists.get("annotations", [])
+    return named or (pairs if pairs and isinstance(pairs[0], list) else None)
 
 
 def _is_row(value: Any) -> bool:

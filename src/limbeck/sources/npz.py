@@ -23,6 +23,7 @@ from limbeck.sources._labels import LabelParser
 
 # The beginnings of MedMNIST's names.
 SPLIT_OF_NAME = {"train": "train", "val": "validation", "test": "test"}
+KERAS = {"x": "images", "y": "labels"}
 MOST_ARRAYS = 1000  # of an archive: ten are read
 UNLABELLED = "unlabelled_images"
 
@@ -43,7 +44,7 @@ class Npz:
                 f"data.path: `{self.path}` is no file. It should hold "
                 "train_images, train_labels, test_images, test_labels (.npz)"
             )
-        arrays = load_arrays(path)
+        arrays = {_usual(name): array for name, array in load_arrays(path).items()}
         parser = LabelParser(self.label_names)
         rows_of = {}
         for name, split in SPLIT_OF_NAME.items():
@@ -61,6 +62,14 @@ class Npz:
             place = f"{path}: unlabelled"
             rows_of["unlabelled"] = pixel_rows(arrays[UNLABELLED], None, parser, place, on_bad_row)
         return rows_of
+
+
+def _usual(name: str) -> str:
+    """The name of an array as MedMNIST has it, of `x_train` and `y_train` as Keras has them."""
+    letter, _, split = name.partition("_")
+    split = split.replace("valid", "val")
+    kind = KERAS.get(letter)
+    return f"{split}_{kind}" if kind and split in SPLIT_OF_NAME else name
 
 
 def _check_sizes(archive: zipfile.ZipFile, packed: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._cells import cell_text
-from limbeck.sources._image_layout import placed
+from limbeck.sources._image_layout import placed, without_classes
 
 # What files of one text are called; 20 Newsgroups has numbers alone, mails hash sums behind a dot.
 SUFFIXES = ("", ".txt", ".text", ".eml")
@@ -39,7 +39,15 @@ class TextFolder:
                 "with a file for each text (unpack an archive)"
             )
         rows_of: dict[str, list[Row]] = {}
-        for text in placed(names_in(root)):
+        texts = placed(names_in(root))
+        unknown = without_classes(texts)
+        if unknown:
+            split = min(unknown)
+            raise ValueError(
+                f"{root}: the texts of {split} lie in no folder of a class. Move each into one, or "
+                "all of them into a folder `unlabelled`"
+            )
+        for text in texts:
             # Lists and notes beside the classes are no texts.
             if text.label is None and text.split != "unlabelled":
                 continue
