@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+import toy_images
+from toy_images import images
 
 from limbeck.core import machine
 from limbeck.core.files import file_digest
@@ -20,27 +21,14 @@ from limbeck.pipeline.runs import run_arms
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.recipe.reading import parse
 
-RECIPE = """
-task: image-classification
-data: {source: rows}
-teacher: {model: small_cnn, width: 4, depth: 1, epochs: 1}
-student: {model: small_cnn, width: 2, depth: 1}
-train: {epochs: 1, threads: 3, batch_rows: 16, device: cpu}
-distill: {losses: {kl: {}}}
-verdict: {arms: [kd], seeds: 1, latency_rows: 2}
+RECIPE = f"""{toy_images.RECIPE}
+distill: {{losses: {{kl: {{}}}}}}
+verdict: {{arms: [kd], seeds: 1, latency_rows: 2}}
 """
 
 
-def images(count: int, shade: int = 0) -> list[dict[str, object]]:
-    generator = np.random.default_rng(shade)
-    return [
-        {"image": generator.integers(0, 256, (8, 8), np.uint8), "label": str(number % 3)}
-        for number in range(count)
-    ]
-
-
 def context(*overrides: str, validation: int = 1) -> RunContext:
-    recipe = compatibility.resolved(parse(RECIPE, overrides=list(overrides)))
+    recipe = compatibility.resolved(parse(RECIPE, overrides=["train.threads=3", *overrides]))
     rows = {"train": images(48), "validation": images(9, validation), "test": images(9, 2)}
     return RunContext(recipe, Store(), rows=rows)
 

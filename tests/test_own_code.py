@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from limbeck import Own
-from limbeck.pipeline import own_code
+from limbeck.pipeline import code_digest, own_code
+from limbeck.pipeline.own_walk import Walk
 
 HELPERS = """
 FACTOR = 2
@@ -95,7 +96,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
         # Not what lists all installed packages, which takes a second.
-        digests = vars(own_code.code_digest)
+        digests = vars(code_digest)
         for function in ("modules_reached", "imports_of", "_named_in", "_spec", "tree_digest"):
             digests[function].cache_clear()
 
@@ -177,7 +178,7 @@ def test_the_code_that_runs_counts_and_not_a_file_that_was_changed_since(
 
 
 def test_hash_order_is_not_part_of_it() -> None:
-    reader, other = own_code._Reader(), own_code._Reader()
+    reader, other = Walk(own_code.VISITS), Walk(own_code.VISITS)
     reader.visit({"a", "b", "c", (1, 2)}, "set")
     other.visit({(1, 2), "c", "b", "a"}, "set")
     assert reader.sha.hexdigest() == other.sha.hexdigest()

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
-import numpy as np
 import pytest
+import toy_images
+from toy_images import images
 
 import limbeck
 from limbeck.core import plug_ins
@@ -19,15 +20,10 @@ from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.runs import run_arms
 from limbeck.recipe.reading import parse
 
-RECIPE = """
-task: image-classification
-data: {source: rows}
-teacher: {model: small_cnn, width: 4, depth: 1, epochs: 1}
-student: {model: small_cnn, width: 2, depth: 1}
-train: {epochs: 1, threads: 1, batch_rows: 16, device: cpu}
-distill: {losses: {LOSS: {}}}
-quantize: {when: train, range: lsq, start: 0.5}
-verdict: {arms: [plain, kd, joint], seeds: 1, latency_rows: 2}
+RECIPE = f"""{toy_images.RECIPE}
+distill: {{losses: {{LOSS: {{}}}}}}
+quantize: {{when: train, range: lsq, start: 0.5}}
+verdict: {{arms: [plain, kd, joint], seeds: 1, latency_rows: 2}}
 """
 ALL = {
     "teacher",
@@ -56,18 +52,10 @@ class Distant(PlainLoss):
 '''
 
 
-def rows() -> list[dict[str, object]]:
-    generator = np.random.default_rng(0)
-    return [
-        {"image": generator.integers(0, 256, (8, 8), np.uint8), "label": str(number % 3)}
-        for number in range(60)
-    ]
-
-
 def stages_run(loss: str = "kl") -> dict[str, int]:
     """How often each stage was built, and not found, by a run of the recipe."""
     recipe = compatibility.resolved(parse(RECIPE.replace("LOSS", loss)))
-    context = RunContext(recipe, Store(), rows={"train": rows()})
+    context = RunContext(recipe, Store(), rows={"train": images(60)})
     run_arms(context)
     names = [record["name"] for record in context.store.records if not record["reused"]]
     return {name: names.count(name) for name in names}
@@ -130,7 +118,7 @@ def test_stages_of_an_earlier_layout_are_left_and_told(cache_folder: Path, tmp_p
             notes.append(event.text)
 
     text = RECIPE.replace("LOSS", "kl").replace("[plain, kd, joint]", "[plain]")
-    limbeck.run(parse(text), tmp_path / "run", rows={"train": rows()}, tell=tell)
+    limbeck.run(parse(text), tmp_path / "run", rows={"train": images(60)}, tell=tell)
     assert any("cache: 1 stages of an earlier version" in note for note in notes)
     assert (old / "stage.json").read_text() == '{"revision": 6}'
 

@@ -225,10 +225,12 @@ class Normed(Quantized):
 
     def training_weight(self) -> Tensor:
         """Q(W) for a training step, before the norm is folded in; it is kept for the penalty."""
-        weight = self.coded_weight()
+        # `coded_weight` with the signs at hand, which turn the rounded weight back.
+        signs = None if self.norm is None else self.signs()
+        weight = self.weight if signs is None else self.weight * signs
         rounded = self.quantizer(weight)
         self.remember(rounded, weight)
-        return rounded if self.norm is None else rounded * self.signs()
+        return rounded if signs is None else rounded * signs
 
     def put(self, weight: Tensor) -> None:
         # The parameter is the weight before the norm is folded in.
