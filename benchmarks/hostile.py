@@ -28,8 +28,9 @@ GUIDE = HERE.parent / "docs" / "guide.md"
 BEGIN = "<!-- made by benchmarks/hostile.py: begin -->"
 END = "<!-- made by benchmarks/hostile.py: end -->"
 SECONDS, MB = 2.0, 300.0  # what a case may take more than good input of the same verb
-STOPPED_AFTER = 40.0  # seconds; a case that hangs is ended
+STOPPED_AFTER = 120.0  # seconds; a case that hangs is ended
 MOST_MEMORY = 6 << 30  # of a process, so that a case that fails here does not take the machine down
+MOST_BYTES = 256 << 20  # of what is said: an answer repeats its input
 MOST_LETTERS = 180  # of what was said that the guide shows
 
 
@@ -78,7 +79,7 @@ def run(command: Command, folder: Path) -> Ending:
         with os.fdopen(reads) as report:
             told = json.load(report)
         said.seek(0)
-        words_said = said.read(4_000_000).decode(errors="replace")
+        words_said = said.read(MOST_BYTES).decode(errors="replace")
     return Ending(told["status"], told["seconds"], told["mb"], words_said)
 
 

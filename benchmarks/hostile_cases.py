@@ -185,13 +185,6 @@ def tiff(width: int, height: int, count: int = 1) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
 
 
-def gif_of_frames(count: int) -> bytes:
-    """A GIF of one pixel whose frames go on."""
-    head = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6)
-    frame = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
-    return head + frame * count + b";"
-
-
 def bmp(width: int, height: int) -> bytes:
     """A BMP file without pixels."""
     head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 0, 0, 0, 0, 0, 0)
@@ -313,8 +306,6 @@ CONTENTS: dict[str, tuple[str, str, Content]] = {
     "TIFF that announces 2^28 strips": ("image_folder", "a/1.tif", lambda: tiff(64, 64, 1 << 28)),
     "BMP that announces 30,000 x 30,000": ("image_folder", "a/1.bmp", lambda: bmp(30_000, 30_000)),
 }  # fmt: skip
-# As those above, but with nothing wrong in them that has to be refused.
-HARMLESS = {"a GIF of 100,000 frames": ("a/1.gif", lambda: gif_of_frames(100_000))}
 
 
 def put_content(source: str, name: str, make: Content) -> Callable[[Path], Command]:
@@ -416,15 +407,15 @@ NUMBERS = [
 DIGITS = "task: image-classification\ndata: {source: sklearn, dataset: digits}\nteacher: {model: small_cnn}\nstudent: {model: small_cnn}\ndistill: {}\nquantize: {}\nverdict: {}\n"  # fmt: skip
 
 # YAML that is small and is not.
-YAML = {
-    "YAML 3,000 deep": f"task: {deep(3000)}\n",
-    "YAML 3,000 blocks deep": "".join(f"{' ' * n}a:\n" for n in range(3000)),
-    "YAML of a billion laughs": "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 30)) + "data: *a29\n",
-    "YAML that holds itself": "task: &a [*a]\n",
-    "YAML of 100,000 keys": "".join(f"k{n}: 1\n" for n in range(100_000)),
-    "YAML of 10 MB": "task: " + "a" * 10_000_000,
-    "YAML of a number of a million digits": "task: " + "9" * 1_000_000,
-    "YAML that makes a Python object": "task: !!python/object/apply:os.system [id]\n",
+YAML: dict[str, Callable[[], str]] = {
+    "YAML 3,000 deep": lambda: f"task: {deep(3000)}\n",
+    "YAML 3,000 blocks deep": lambda: "".join(f"{' ' * n}a:\n" for n in range(3000)),
+    "YAML of a billion laughs": lambda: "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 30)) + "data: *a29\n",
+    "YAML that holds itself": lambda: "task: &a [*a]\n",
+    "YAML of 100,000 keys": lambda: "".join(f"k{n}: 1\n" for n in range(100_000)),
+    "YAML of 10 MB": lambda: "task: " + "a" * 10_000_000,
+    "YAML of a number of a million digits": lambda: "task: " + "9" * 1_000_000,
+    "YAML that makes a Python object": lambda: "task: !!python/object/apply:os.system [id]\n",
 }  # fmt: skip
 
 
@@ -437,10 +428,10 @@ def recipes() -> Iterator[Case]:
             return Command(["check", "recipe.yaml", "--data-only"])
 
         yield Case(kind, "the recipe", strange)
-    for kind, content in YAML.items():
+    for kind, make in YAML.items():
 
-        def written(folder: Path, content: str = content) -> Command:
-            text(folder / "recipe.yaml", content)
+        def written(folder: Path, make: Callable[[], str] = make) -> Command:
+            text(folder / "recipe.yaml", make())
             return Command(["check", "recipe.yaml", "--data-only"])
 
         yield Case(kind, "the recipe", written)
@@ -456,24 +447,24 @@ def recipes() -> Iterator[Case]:
 # Models.
 
 # What their config.json says in place of what it should.
-CONFIGS: dict[str, dict[str, Any]] = {
-    "1e8 layers": {"num_hidden_layers": 10**8},
-    "layers of a width of 1e8": {"hidden_size": 10**8},
-    "inner layers of a width of 1e10": {"intermediate_size": 10**10},
-    "1e10 positions": {"max_position_embeddings": 10**10},
-    "a vocabulary of 1e12": {"vocab_size": 10**12},
-    "1e8 types of tokens": {"type_vocab_size": 10**8},
-    "a list of a million types of layers": {"model_type": "modernbert", "num_hidden_layers": 2, "layer_types": ["full_attention"] * 10**6},
-    "1e8 layers in stages (depths)": {"model_type": "convnext", "depths": [10**8, 1, 1, 1], "hidden_sizes": [8, 8, 8, 8]},
-    "a million stages (depths, hidden_sizes)": {"model_type": "convnext", "num_stages": 10**6, "depths": [1] * 10**6, "hidden_sizes": [8] * 10**6},
-    "stages of a width of 1e8 (hidden_sizes)": {"model_type": "resnet", "depths": [1, 1], "hidden_sizes": [10**8, 10**8]},
-    "a million widths of blocks": {"model_type": "funnel", "block_sizes": [4] * 10**6},
-    "a width of -1": {"hidden_size": -1},
-    "a width that is a text": {"hidden_size": "wide"},
-    "a width of a thousand digits": {"hidden_size": 10**1000},
-    "labels that are a million": {"id2label": {str(n): f"l{n}" for n in range(10**6)}},
-    "itself inside, 500 deep": {"text_config": json.loads('{"a":' * 500 + "1" + "}" * 500)},
-    "a list in place of an object": {"": []},
+CONFIGS: dict[str, Callable[[], dict[str, Any]]] = {
+    "1e8 layers": lambda: {"num_hidden_layers": 10**8},
+    "layers of a width of 1e8": lambda: {"hidden_size": 10**8},
+    "inner layers of a width of 1e10": lambda: {"intermediate_size": 10**10},
+    "1e10 positions": lambda: {"max_position_embeddings": 10**10},
+    "a vocabulary of 1e12": lambda: {"vocab_size": 10**12},
+    "1e8 types of tokens": lambda: {"type_vocab_size": 10**8},
+    "a list of a million types of layers": lambda: {"model_type": "modernbert", "num_hidden_layers": 2, "layer_types": ["full_attention"] * 10**6},
+    "1e8 layers in stages (depths)": lambda: {"model_type": "convnext", "depths": [10**8, 1, 1, 1], "hidden_sizes": [8, 8, 8, 8]},
+    "a million stages (depths, hidden_sizes)": lambda: {"model_type": "convnext", "num_stages": 10**6, "depths": [1] * 10**6, "hidden_sizes": [8] * 10**6},
+    "stages of a width of 1e8 (hidden_sizes)": lambda: {"model_type": "resnet", "depths": [1, 1], "hidden_sizes": [10**8, 10**8]},
+    "a million widths of blocks": lambda: {"model_type": "funnel", "block_sizes": [4] * 10**6},
+    "a width of -1": lambda: {"hidden_size": -1},
+    "a width that is a text": lambda: {"hidden_size": "wide"},
+    "a width of a thousand digits": lambda: {"hidden_size": 10**1000},
+    "labels that are a million": lambda: {"id2label": {str(n): f"l{n}" for n in range(10**6)}},
+    "itself inside, 500 deep": lambda: {"text_config": json.loads('{"a":' * 500 + "1" + "}" * 500)},
+    "a list in place of an object": lambda: {"": []},
 }  # fmt: skip
 
 
@@ -492,9 +483,10 @@ def model_recipe(folder: Path, model: str = "model") -> Command:
 
 def models(model: Path) -> Iterator[Case]:
     """Folders of a tiny model of which one file is not as it should be."""
-    for what, said in CONFIGS.items():
+    for what, make in CONFIGS.items():
 
-        def config(folder: Path, said: dict[str, Any] = said) -> Command:
+        def config(folder: Path, make: Callable[[], dict[str, Any]] = make) -> Command:
+            said = make()
             path = copied(model, folder) / "config.json"
             old = json.loads(path.read_text())
             if "model_type" in said:
@@ -561,7 +553,7 @@ MODEL_FILES: dict[str, Callable[[Path], object]] = {
     "tokenizer.json of another kind": edited("tokenizer.json", lambda content: content | {"model": {"type": "Nothing"}}),
     "tokenizer.json with ids of 2^32": edited("tokenizer.json", lambda content: content | {"model": content["model"] | {"vocab": {word: 2**32 - 1 - n for n, word in enumerate(content["model"]["vocab"])}}}),
     "tokenizer.json without its unknown word": edited("tokenizer.json", lambda content: content | {"model": content["model"] | {"unk_token": "nothing"}}),
-    "tokenizer_config.json with a length of 1e400": lambda folder: text(folder / "tokenizer_config.json", '{"model_max_length": 1' + "0" * 400 + "}"),
+    "tokenizer.json with other ids than the model has": edited("tokenizer.json", lambda content: content | {"model": content["model"] | {"vocab": {word: 1000 + n for n, word in enumerate(content["model"]["vocab"])}}}),
 }  # fmt: skip
 
 
@@ -570,21 +562,21 @@ MODEL_FILES: dict[str, Callable[[Path], object]] = {
 
 def predictions(artifact: Path) -> Iterator[Case]:
     """What `predict`, `evaluate` and `bench` of a text artifact are given; its stream goes on."""
-    streams: dict[str, bytes] = {
-        "standard input that is not UTF-8": b"it rains\n\xff\xfe\xfa\nit snows\n",
-        "half a character in a text": b'{"text": "a \\ud800 b"}\n{"text": "it snows"}\n',
-        "JSON 3,000 deep": b'{"text": "it rains"}\n{"text": ' + deep(3000).encode() + b'}\n{"text": "it snows"}\n',
-        "JSON of a number of a million digits": b'{"text": "it rains"}\n{"text": ' + b"9" * 1_000_000 + b'}\n{"text": "it snows"}\n',
-        "a text of 20 MB": b"it rains " * 2_200_000 + b"\nit snows\n",
-        "a text of 20 MB without a space": b"a" * 20_000_000 + b"\nit snows\n",
-        "a line of 100 MB": b"a" * 100_000_000 + b"\nit snows\n",
-        "a NUL in a text": b"it \0 rains\nit snows\n",
-        "a million marks over one letter": b"a" + "\u0301".encode() * 1_000_000 + b"\nit snows\n",
+    streams: dict[str, Callable[[], bytes]] = {
+        "standard input that is not UTF-8": lambda: b"it rains\n\xff\xfe\xfa\nit snows\n",
+        "half a character in a text": lambda: b'{"text": "a \\ud800 b"}\n{"text": "it snows"}\n',
+        "JSON 3,000 deep": lambda: b'{"text": "it rains"}\n{"text": ' + deep(3000).encode() + b'}\n{"text": "it snows"}\n',
+        "JSON of a number of a million digits": lambda: b'{"text": "it rains"}\n{"text": ' + b"9" * 1_000_000 + b'}\n{"text": "it snows"}\n',
+        "a text of 20 MB": lambda: b"it rains " * 2_200_000 + b"\nit snows\n",
+        "a text of 20 MB without a space": lambda: b"a" * 20_000_000 + b"\nit snows\n",
+        "a line of 100 MB": lambda: b"a" * 100_000_000 + b"\nit snows\n",
+        "a NUL in a text": lambda: b"it \0 rains\nit snows\n",
+        "a million marks over one letter": lambda: b"a" + "\u0301".encode() * 1_000_000 + b"\nit snows\n",
     }  # fmt: skip
-    for kind, stdin in streams.items():
+    for kind, lines in streams.items():
 
-        def streamed(folder: Path, stdin: bytes = stdin) -> Command:
-            return Command(["predict", str(artifact)], stdin, 0, "it snows")
+        def streamed(folder: Path, lines: Callable[[], bytes] = lines) -> Command:
+            return Command(["predict", str(artifact)], lines(), 0, "it snows")
 
         yield Case(kind, "predict", streamed)
     for verb in ("predict", "evaluate", "bench"):

@@ -34,7 +34,8 @@ FORMATS = tuple(dict.fromkeys(FORMAT_OF_SUFFIX.values()))
 # Of one line, so that a file without a line's end cannot fill the memory.
 MOST_CHARACTERS = 1 << 25
 # Of a longer line, what is passed over to find its end: a terabyte of zeros has none.
-MOST_LEFT_OUT = 1 << 27
+MOST_LEFT_OUT = 1 << 26
+SHOWN_CHARACTERS = 200
 # Lines that a quoted field may go on for: behind a quote that is never closed, a file's rows are
 # read again from the next line on.
 MOST_LINES_OF_A_RECORD = 1000
@@ -191,6 +192,11 @@ def unreadable(line: str) -> str | None:
     )
 
 
+def shown(line: str) -> str:
+    """A line that cannot be read, for its answer: of one that is too long the beginning."""
+    return line[:SHOWN_CHARACTERS] if len(line) > MOST_CHARACTERS else line
+
+
 def _line_records(lines: Iterable[tuple[int, str]], is_json: bool) -> Iterator[Record]:
     """Texts, or JSON objects, one a line. Where the first is an object, all must be."""
     is_first = True
@@ -198,7 +204,7 @@ def _line_records(lines: Iterable[tuple[int, str]], is_json: bool) -> Iterator[R
         text = line.rstrip("\r\n")
         problem = unreadable(text)
         if problem:
-            yield Record(number, text[:MOST_CHARACTERS], problem)
+            yield Record(number, shown(text), problem)
             continue
         record = Record(number, text)
         if is_json or text.lstrip().startswith("{"):
@@ -296,7 +302,7 @@ def _table_records(
                 f"({listed(header)}). Put a field that holds {delimiter!r} into double quotes"
             )
         if problem:
-            yield Record(number, line.rstrip("\r\n")[:MOST_CHARACTERS], problem)
+            yield Record(number, shown(line.rstrip("\r\n")), problem)
         elif is_blank:
             yield Record(number, dict.fromkeys(header, ""))
         else:

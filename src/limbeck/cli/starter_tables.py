@@ -6,7 +6,6 @@ Guesses are made from the names of the columns and from the first rows alone (`s
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from limbeck.cli.starter_recipe import Guess
 from limbeck.core import registry
 from limbeck.core.files import read_at_most
 from limbeck.core.wording import some
-from limbeck.sources import BadRow
+from limbeck.sources import BadRow, Patience
 from limbeck.sources._cells import as_list
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._unpacked import bare_name
 
-MOST_LOOKED_AT = 64 << 20  # characters, for the encoding
-MOST_BAD = 10_000  # rows
+MOST_LOOKED_AT = 16 << 20  # characters, for the encoding
 ROWS = 2000  # looked at, of each file: data are often sorted
 SHOWN = 5  # columns or labels that a reason names
 DELIMITERS = ",;\t|"
@@ -227,7 +225,7 @@ def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> b
             if key in options
         ]
         columns += options.get("label_columns", [])
-        rows = list(islice(source.records(file, columns, _Patience()), ROWS))
+        rows = list(islice(source.records(file, columns, Patience()), ROWS))
         wide = set(columns) <= set(source.header(file))
     except (ValueError, KeyError):
         return False
@@ -238,21 +236,6 @@ def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> b
     # -1 is how labels are told that are kept secret.
     labels = {str(record.get(options["label"])).strip() for _, record in rows}
     return bool(labels - {"", "-1", "None", "nan"})
-
-
-@dataclass
-class _Patience:
-    """Called with every bad row: a guess needs no clean file, and `limbeck check` tells of them.
-
-    Raises the row once there were so many that there is nothing to guess by.
-    """
-
-    count: int = 0
-
-    def __call__(self, row: BadRow) -> None:
-        self.count += 1
-        if self.count > MOST_BAD:
-            raise row
 
 
 def _add_names(guess: Guess, records: Sequence[Record], folder: Path) -> None:
@@ -302,7 +285,7 @@ def read_records(path: Path, source: str) -> tuple[list[Record], dict[str, Any]]
     header = reader.header(path)
     if not header:
         raise ValueError(f"{path}: no row here")
-    records = [record for _, record in islice(reader.records(path, header, _Patience()), ROWS)]
+    records = [record for _, record in islice(reader.records(path, header, Patience()), ROWS)]
     return records, options
 
 

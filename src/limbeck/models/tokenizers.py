@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.models.hub import SWITCH, first_line, locate, quiet, reading
+from limbeck.tasks.inputs.tokenized import UNKNOWN_TEXT
 
 # SentencePiece makes one piece, the mark of a space, out of nothing.
 FEWEST = 2
-UNKNOWN_TEXT = "\u2603 \U0001f9ff \ue000"
 
 
 def read_tokenizer(name: str) -> Any:

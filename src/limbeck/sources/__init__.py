@@ -18,6 +18,7 @@ next row. A file that cannot be read at all is a ValueError.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from limbeck.core.contract import described, wrong_return
@@ -27,6 +28,7 @@ Row = dict[str, Any]
 SPLITS = ("train", "validation", "test", "unlabelled")
 
 
+MOST_BAD = 10_000  # rows, until a file is looked at no further
 MOST_PROBLEM = 600  # characters of what is wrong with a row
 MOST_CURE = 200  # of them at its end
 
@@ -55,6 +57,23 @@ OnBadRow = Callable[[BadRow], None]
 def fail(row: BadRow) -> None:
     """Stop at the first bad row. Raises it."""
     raise row
+
+
+@dataclass
+class Patience:
+    """Called with every bad row of a file that is looked at before it is read, when they are told.
+
+    Raises the first of them once there were so many that there is nothing to see.
+    """
+
+    count: int = 0
+    first: BadRow | None = None
+
+    def __call__(self, row: BadRow) -> None:
+        self.count += 1
+        self.first = self.first or row
+        if self.count > MOST_BAD:
+            raise self.first
 
 
 class Source(Protocol):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from limbeck.core import wording
-from limbeck.sources import BadRow, OnBadRow, Row, fail
+from limbeck.sources import BadRow, OnBadRow, Patience, Row, fail
 from limbeck.sources._cells import (
     TAG,
     TAGS,
@@ -135,7 +135,7 @@ class Table(ABC):
         if SPLIT not in header or not is_one_file:
             return None
         # A column of that name may mean anything else.
-        values = {str(record[SPLIT]) for _, record in self.records(path, [SPLIT], _ignore)}
+        values = {str(record[SPLIT]) for _, record in self.records(path, [SPLIT], Patience())}
         splits = {split_of(value) for value in values}
         return SPLIT if None not in splits and "train" in splits else None
 
@@ -219,15 +219,11 @@ class Table(ABC):
             words = find_column(header, self.words, "words", usual_words, path)
             return words, self.tags or find_column(header, None, "tags", usual_tags, path)
         is_text = self.text or self.label or self.label_columns or self.label_separator
-        first = next((record for _, record in self.records(path, (), _ignore)), None)
+        first = next((record for _, record in self.records(path, (), Patience())), None)
         if is_text or first is None:
             return None
         has_label = any(name in first and not isinstance(first[name], list) for name in LABEL)
         return None if has_label else word_columns(first)
-
-
-def _ignore(row: BadRow) -> None:
-    """Where a file is looked at before it is read, its bad rows are told by the reading."""
 
 
 def _checked_split(value: Any, column: str) -> str:

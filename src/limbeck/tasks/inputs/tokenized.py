@@ -10,10 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from limbeck.core.foreign import told_as
 from limbeck.sources import Row
 from limbeck.tasks import pad
 from limbeck.tasks.inputs.long_texts import cut
 from limbeck.tasks.types import Inputs, Names, Rows
+
+# Which no tokenizer has words for.
+UNKNOWN_TEXT = "\u2603 \U0001f9ff \ue000"
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,26 @@ class TokenizedInput(ABC):
 
 
 def open_tokenizer(text: str) -> Any:
-    """The tokenizer of a `tokenizer.json`, truncating as it says, without padding."""
+    """The tokenizer of a `tokenizer.json`, truncating as it says, without padding.
+
+    Raises ValueError for one that fails on a text.
+    """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str(text)
-    # A file may pad to the longest of a call, but rows that are called together need not be
-    # batched together.
-    tokenizer.no_padding()
+    with told_as(_broken):
+        tokenizer = Tokenizer.from_str(text)
+        # A file may pad to the longest of a call, but rows that are called together need not be
+        # batched together.
+        tokenizer.no_padding()
+        # A tokenizer without its own word for the unknown fails at the first such text.
+        tokenizer.encode(UNKNOWN_TEXT)
     return tokenizer
+
+
+def _broken(reason: str) -> ValueError:
+    return ValueError(
+        f"tokenizer.json: no tokenizer that works: {reason}. Copy the model's tokenizer again"
+    )
 
 
 def inputs_of(encoding: Any) -> Inputs:
