@@ -60,6 +60,12 @@ def test_a_pair_must_stand_out() -> None:
     }
     asked = {"text": "question2", "text_b": "question1"}
     assert found("question1", "question2", recipe=PAIR, needs_pair=True, **asked) == asked
+    # The second is ours by its name, whatever else could be a pair.
+    plain = {"source": "csv", "text_b": "text_b"}
+    assert found("title", "text", "text_b", recipe=plain, needs_pair=True) == {
+        "text": "text",
+        "text_b": "text_b",
+    }
     note = finder.find({"s1": "x", "s2": "y"}).note
     assert note == "the pair of texts is read from the columns `s1` and `s2`"
     assert finder.find({"premise": "x", "hypothesis": "y"}).note == ""
@@ -271,6 +277,23 @@ def test_a_word_a_row_is_a_sentence(tmp_path: Path) -> None:
     assert labels.find(first.others) == ["Tag"]
     row = labels.of({"words": list(first.raw)}, first.others, ["Tag"])
     assert row["tags"] == ["B-PER", "O"]
+
+
+def test_words_in_columns_are_sentences_as_in_training(tmp_path: Path) -> None:
+    recipe = {"source": "conll", "word_column": 2, "tag_column": 4, "comments": "#"}
+    lines = ["# id", "1\tI\t_\tX", "2-3\tcan't\t_\t_", "2\tca\t_\tX", "", "1", "", "1\tYork"]
+    (tmp_path / "a.conllu").write_text("\n".join(lines))
+    reading = Reading(ColumnFinder("words", {}, recipe))
+    one, bad, last = read_items(str(tmp_path / "a.conllu"), None, reading)
+    assert (one.line, one.raw, last.line, last.raw) == (1, ("I", "ca"), 3, ("York",))
+    assert "column 2 is asked for" in str(bad.problem)
+    reading = Reading(ColumnFinder("words", {}, {"source": "conll"}))
+    (tmp_path / "a.tsv").write_text("New\tB-LOC\nYork\tI-LOC\n")
+    (tmp_path / "b.tsv").write_text("id\ttext\n1\tNew York\n")
+    assert [item.raw for item in read_items(str(tmp_path / "a.tsv"), None, reading)] == [
+        ("New", "York")
+    ]
+    assert [item.raw for item in read_items(str(tmp_path / "b.tsv"), None, reading)] == ["New York"]
 
 
 def test_a_list_that_a_csv_holds_is_words_as_in_training(tmp_path: Path) -> None:

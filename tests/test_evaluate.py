@@ -125,6 +125,12 @@ def test_sentences_are_columns_or_json_lines(tmp_path: Path) -> None:
         figures.append(evaluate(predictor, rows, labels.unknown, resamples=20))
     assert figures[0] == figures[1]
     assert (figures[0]["rows"], figures[0]["units"]) == (2, 5)
+    (tmp_path / "test.tsv").write_text("New\tB-LOC\nYork\tI-LOC\n")
+    labels = Labels(predictor.labels, "words", "categorical", {"source": "conll"})
+    reading = Reading(ColumnFinder("words", {}, {}))
+    path = str(tmp_path / "test.tsv")
+    (row,) = labelled_rows(path, reading, labels, predictor.row, fail)
+    assert (row["words"], row["tags"]) == (["New", "York"], ["B-LOC", "I-LOC"])
     (tmp_path / "bad.jsonl").write_text('{"tokens": ["New", "York"], "tags": ["O"]}\n')
     with pytest.raises(ValueError, match=r"bad.jsonl:1: tags: 2 words need as many tags"):
         rows_of(predictor, tmp_path / "bad.jsonl", "categorical")

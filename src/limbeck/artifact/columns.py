@@ -76,6 +76,8 @@ class ColumnFinder:
                 raise ValueError(f"no column `{given}` (--{_option(name)}) here. {suggestion}")
         main = self._named(self.main, content)
         second = self._named("text_b", content) if self.kind == "text" else None
+        if second and not main:
+            main = next((name for name in TEXT if name in content and name != second), None)
         if self.recipe.get("text_b") and self.kind == "text" and not (main and second):
             pairs = self._pairs(content)
             if len(pairs) == 1:
@@ -101,7 +103,7 @@ class ColumnFinder:
     def _pairs(self, content: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The pairs of columns that could be meant, each once."""
         pairs = [pair for pair in pairs_in(content) if set(self.asked.values()) <= set(pair)]
-        return list(dict.fromkeys(pairs or self._completed(content)))
+        return list(dict.fromkeys(pairs))
 
     def _no_pair(self, content: Mapping[str, Any], pairs: Sequence[tuple[str, str]]) -> ValueError:
         """Why no pair of columns is read."""
@@ -112,12 +114,6 @@ class ColumnFinder:
             f"{told}: this artifact was trained on pairs of texts, {trained}. Columns here: "
             f"{listed(list(content))}. Name them with --text COLUMN --text-b COLUMN"
         )
-
-    def _completed(self, content: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """The pair of two columns of which each is named by an option, the recipe or ours."""
-        main = self._named("text", content) or next((n for n in TEXT if n in content), None)
-        second = self._named("text_b", content)
-        return [(main, second)] if main and second and main != second else []
 
     def _usual(self, content: Mapping[str, Any]) -> Found:
         """The column of a usual name, else what stands out. Raises ValueError."""

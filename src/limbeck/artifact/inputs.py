@@ -23,6 +23,7 @@ from limbeck.artifact.records import (
     read_records,
     stream_records,
 )
+from limbeck.artifact.word_columns import are_word_columns, sentences
 from limbeck.core import yaml12
 from limbeck.core.files import read_at_most, require_file
 from limbeck.sources import Row, text_folder
@@ -37,9 +38,9 @@ from limbeck.tasks.joined import JoinedTask
 class Item:
     """One row to answer.
 
-    `line`: of its file, from 1; of Parquet and JSON arrays the row, of images their place. `raw`:
-    the input. `shown`: how the answer names it. `others`: the row's other columns. `problem`: why
-    it cannot be answered. `file`: where several are read.
+    `line`: of its file, from 1; of Parquet and JSON arrays the row, of images and of sentences in
+    columns their place. `raw`: the input. `shown`: how the answer names it. `others`: the row's
+    other columns. `problem`: why it cannot be answered. `file`: where several are read.
     """
 
     line: int
@@ -112,6 +113,11 @@ class Reading:
         """Whether a file is one text, as it was in training."""
         return self.form is None and self.finder.recipe.get("source") == "text_folder"
 
+    def reads_word_columns(self, path: Path) -> bool:
+        """Whether a file holds words in columns, as those of training did."""
+        is_file = self.form is None and self.kind == "words" and path.is_file()
+        return is_file and are_word_columns(path, self.finder.recipe)
+
     def say(self, note: str) -> None:
         """Tell a note that was not told before; an empty one is none."""
         if note and note not in self.told:
@@ -166,7 +172,7 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
         one text a line, by the suffix, or a folder with such files.
     stdin: standard input, in bytes.
 
-    Where training read a text of each file, so is it here.
+    Where training read a text of each file, or words in columns, so is it here.
 
     Raises ValueError for a path that does not exist, a folder without anything to read, and a file
     that cannot be read at all.
@@ -187,6 +193,10 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
         return
     if reading.reads_whole_files and (path.is_dir() or text_folder.is_text_name(path.name)):
         yield from _whole_files(path, reading)
+        return
+    if reading.reads_word_columns(path):
+        for number, (words, problem) in enumerate(sentences(path, reading.finder.recipe), 1):
+            yield Item(number, tuple(words), words, problem=problem)
         return
     files = _table_files(path) if path.is_dir() else [path]
     for file in files:

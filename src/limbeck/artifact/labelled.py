@@ -12,6 +12,7 @@ from typing import Any
 
 from limbeck.artifact.inputs import Item, Reading, read_items, tell_nobody
 from limbeck.artifact.records import FORMAT_OF_SUFFIX, format_of, listed
+from limbeck.artifact.word_columns import are_word_columns, column_reader
 from limbeck.sources import BadRow, OnBadRow, Row
 from limbeck.sources._cells import TAGS, TextCells, as_list
 from limbeck.sources._column_names import LABEL_NAMES, plain
@@ -19,7 +20,6 @@ from limbeck.sources._labels import LabelParser
 from limbeck.sources._spans import AROUND, SpanCells, is_span
 from limbeck.sources._table import LABEL
 from limbeck.sources._tags import as_iob2
-from limbeck.sources.conll import Conll
 from limbeck.sources.image_folder import ImageFolder
 from limbeck.sources.npz import Npz
 from limbeck.sources.text_folder import TextFolder, names_in, of_classes
@@ -167,8 +167,9 @@ def labelled_rows(
     """
     path = Path(source)
     is_table = path.suffix.lower() in FORMAT_OF_SUFFIX and format_of(path) != "lines"
+    is_table = is_table and not are_word_columns(path, labels.recipe)
     if reading.kind == "words" and not is_table and reading.form is None and path.is_file():
-        for sentence in _columns(source, labels.recipe).sentences(path, on_bad_row):
+        for sentence in column_reader(source, labels.recipe).sentences(path, on_bad_row):
             yield labels.tagged(to_row(tuple(sentence["words"])), sentence["tags"])
         return
     if reading.kind == "image" and (path.is_dir() or path.suffix.lower() in (".zip", ".npz")):
@@ -210,20 +211,6 @@ def _labelled(item: Item, labels: Labels, to_row: Callable[[Any], Row]) -> Row:
     if item.problem:
         raise ValueError(item.problem)
     return labels.of(to_row(item.raw), item.others, labels.find(item.others))
-
-
-def _columns(source: str, recipe: Mapping[str, Any]) -> Conll:
-    """The reader of CoNLL columns, as the recipe set it."""
-    is_conll = recipe.get("source") == "conll"
-    keys = recipe if is_conll else {}
-    return Conll(
-        source,
-        scheme=keys.get("scheme") or "iob2",
-        word_column=keys.get("word_column") or 1,
-        tag_column=keys.get("tag_column"),
-        comments=keys.get("comments"),
-        encoding=keys.get("encoding"),
-    )
 
 
 def _images(path: Path, on_bad_row: OnBadRow) -> Iterator[tuple[Any, Any]]:
