@@ -289,11 +289,33 @@ def test_words_in_columns_are_sentences_as_in_training(tmp_path: Path) -> None:
     assert "column 2 is asked for" in str(bad.problem)
     reading = Reading(ColumnFinder("words", {}, {"source": "conll"}))
     (tmp_path / "a.tsv").write_text("New\tB-LOC\nYork\tI-LOC\n")
+    (tmp_path / "a.txt").write_text("New B-LOC\nYork I-LOC\n\nAda B-PER\n")
+    (tmp_path / "b.txt").write_text("Ada lives in York\nNew York\nAda\n")
+    found = [item.raw for item in read_items(str(tmp_path / "a.txt"), None, reading)]
+    assert found == [("New", "York"), ("Ada",)]
+    assert len(list(read_items(str(tmp_path / "b.txt"), None, reading))) == 3
     (tmp_path / "b.tsv").write_text("id\ttext\n1\tNew York\n")
     assert [item.raw for item in read_items(str(tmp_path / "a.tsv"), None, reading)] == [
         ("New", "York")
     ]
     assert [item.raw for item in read_items(str(tmp_path / "b.tsv"), None, reading)] == ["New York"]
+
+
+def test_a_json_document_is_read_as_in_training(tmp_path: Path) -> None:
+    documents = [
+        {"train": [{"text": "Ada"}], "test": [{"text": "York"}]},
+        {"classes": ["x"], "annotations": [["Ada", {"entities": []}], ["York", {"entities": []}]]},
+        [["Ada", "x"], ["York", "y"]],
+    ]
+    for number, document in enumerate(documents):
+        recipe = {"source": "jsonl", "text": "column_1"} if number else {}
+        (tmp_path / "a.json").write_text(json.dumps(document))
+        reading = Reading(ColumnFinder("text", {}, recipe))
+        items = list(read_items(str(tmp_path / "a.json"), None, reading))
+        assert [(item.line, item.raw) for item in items] == [(1, "Ada"), (2, "York")]
+    (tmp_path / "a.json").write_bytes(b'[{"text": "caf\xe9"}, {"text": "York"}]')
+    with pytest.raises(ValueError, match=r"a.json:1:15: b'.xe9.*is not UTF-8"):
+        list(read_items(str(tmp_path / "a.json"), None, reading))
 
 
 def test_a_list_that_a_csv_holds_is_words_as_in_training(tmp_path: Path) -> None:
@@ -310,5 +332,7 @@ def test_spans_are_tags_of_a_text() -> None:
     row = labels.of({"text": "Ada Love sings", "words": ["x"]}, content, ["label"])
     assert (row["words"], row["tags"]) == (["Ada", "Love", "sings"], ["B-PER", "I-PER", "O"])
     assert labels.unknown == {}
+    written = labels.of({"text": "Ada", "words": ["x"]}, {"label": "[(0, 3, 'PER')]"}, ["label"])
+    assert written["tags"] == ["B-PER"]
     none = labels.of({"text": "Ada", "words": ["Ada"]}, {"entities": []}, ["entities"])
     assert none["tags"] == ["O"]

@@ -4,6 +4,7 @@ Tables are read as `limbeck predict` reads them, with a column more; sentences i
 folders and archives of images as the sources of training data read them.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from limbeck.artifact.word_columns import are_word_columns, column_reader
 from limbeck.sources import BadRow, OnBadRow, Row
 from limbeck.sources._cells import TAGS, TextCells, as_list
 from limbeck.sources._column_names import LABEL_NAMES, plain
-from limbeck.sources._labels import LabelParser
+from limbeck.sources._labels import LabelParser, written_list
 from limbeck.sources._spans import AROUND, SpanCells, is_span
 from limbeck.sources._table import LABEL
 from limbeck.sources._tags import as_iob2
@@ -197,6 +198,9 @@ def _are_spans(cell: Any) -> bool:
     """Whether a cell holds the spans of a text; of none, an empty list is all there is."""
     if isinstance(cell, dict):
         return any(key in cell for key in AROUND)
+    if isinstance(cell, str) and cell.startswith("["):
+        with contextlib.suppress(ValueError):
+            cell = written_list(cell)
     return isinstance(cell, list) and all(is_span(part) for part in cell)
 
 

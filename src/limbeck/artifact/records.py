@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from limbeck.core.files import require_file_or_stream
+from limbeck.sources.jsonl import document_of, named_row
 
 # What a file's suffix says of its rows; any other file holds one text a line.
 FORMAT_OF_SUFFIX = {
@@ -91,11 +92,21 @@ def read_records(path: Path, form: str, dialect: Dialect = AS_IT_SAYS) -> Iterat
         yield from _parquet_records(path)
         return
     require_file_or_stream(path)
+    rows = document_of(path) if form == "json" and path.is_file() else None
+    if rows is not None:
+        yield from _row_records(rows)
+        return
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         try:
             yield from stream_records(file, form, dialect)
         except (EOFError, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: not a whole gzip file: {error}. Copy it again") from None
+
+
+def _row_records(rows: Sequence[Any]) -> Iterator[Record]:
+    """The rows of a JSON document, as training reads them."""
+    for number, row in enumerate(rows, 1):
+        yield Record(number, named_row(row))
 
 
 def stream_records(file: Any, form: str, dialect: Dialect = AS_IT_SAYS) -> Iterator[Record]:

@@ -1,6 +1,7 @@
 """Words in columns, one a line, as an artifact's recipe had them in training."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +9,33 @@ from limbeck.artifact.columns import COLUMNS
 from limbeck.sources import BadRow
 from limbeck.sources._column_names import plain
 from limbeck.sources._files import Lines
-from limbeck.sources.conll import SUFFIXES, Conll
+from limbeck.sources.conll import SUFFIXES, Conll, split_columns
 
 # A .txt may as well hold a text a line.
+LINES = 40  # by which a .txt is told to be words, one a line
 OF_WORDS = {".tsv", *SUFFIXES} - {".txt", ""}
 
 
 def are_word_columns(path: Path, recipe: Mapping[str, Any]) -> bool:
     """Whether a file holds words in columns, by its suffix and by what was trained on."""
-    if recipe.get("source") != "conll" or path.suffix.lower() not in OF_WORDS:
+    suffix = path.suffix.lower()
+    if recipe.get("source") != "conll" or suffix not in (".txt", *OF_WORDS):
         return False
-    if path.suffix.lower() != ".tsv":
+    if suffix == ".txt":
+        return _is_in_columns(path)
+    if suffix != ".tsv":
         return True
     # A table has its columns' names in the first line.
     first = next(iter(Lines(path)), "")
     return not {plain(field) for field in first.split("\t")} & set(COLUMNS["words"])
+
+
+def _is_in_columns(path: Path) -> bool:
+    """Whether the first lines of a file that are not blank have as many columns each, two or more;
+    texts have not."""
+    lines = islice(Lines(path), LINES)
+    rows = [columns for line in lines if (columns := split_columns(line))]
+    return len(rows) > 2 and len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
 
 
 def column_reader(source: str, recipe: Mapping[str, Any]) -> Conll:

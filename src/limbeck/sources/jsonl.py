@@ -114,10 +114,12 @@ def _parts(value: Any) -> list[Any]:
 def document_of(path: Path) -> list[Any] | None:
     """The rows of a file that is one JSON document; None where it is lines, or no JSON.
 
-    Raises ValueError for a document of more lists and objects than is read.
+    Raises ValueError for a document of more lists and objects than is read, and for bytes in it
+    that are not UTF-8.
     """
     # 1. Lines of JSON have a whole object in the first one, and more lines.
-    lines = (line for line in Lines(path) if not line.isspace())
+    reader = Lines(path)
+    lines = (line for line in reader if not line.isspace())
     first = next(lines, "")
     if not first.lstrip().startswith(OPENING):
         return None
@@ -134,7 +136,10 @@ def document_of(path: Path) -> list[Any] | None:
             content = None if whole is None else json.loads(whole)
         except (ValueError, RecursionError):
             return None
-    return _rows_of(content)
+    rows = _rows_of(content)
+    if rows is not None:
+        reader.check()
+    return rows
 
 
 def _joined(first: str, lines: Iterator[str], path: Path) -> str | None:
@@ -168,7 +173,7 @@ def _rows_of(content: Any) -> list[Any] | None:
         if isinstance(value, list) and value and all(map(_is_row, value)):
             lists[key] = value
     if lists and all(split_of(key) for key in lists):
-        return [{**_named(row), SPLIT: split} for split, rows in lists.items() for row in rows]
+        return [{**named_row(row), SPLIT: split} for split, rows in lists.items() for row in rows]
     named = next((lists[name] for name in LISTS if name in lists), None)
     # A list of texts with their spans; of objects they would be the boxes of images.
     pairs = lists.get("annotations", [])
@@ -181,7 +186,7 @@ def _is_row(value: Any) -> bool:
     return isinstance(value, dict) or (is_list and isinstance(value[0], str))
 
 
-def _named(row: Any) -> dict[str, Any]:
+def named_row(row: Any) -> dict[str, Any]:
     """A row as an object."""
     if isinstance(row, dict):
         return row
@@ -190,7 +195,7 @@ def _named(row: Any) -> dict[str, Any]:
 
 def _with_columns(row: Any, place: str, columns: Sequence[str]) -> dict[str, Any]:
     """A row as an object, which has `columns` among its keys. Raises BadRow."""
-    found = _named(row)
+    found = named_row(row)
     # A key that is missing is not taken for an empty cell: it may be misspelt.
     missing = [name for name in columns if name not in found]
     if missing:
