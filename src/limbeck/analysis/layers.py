@@ -12,12 +12,14 @@ says where rows go astray, and `saturation` what overflows on some CPUs.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from limbeck.analysis.changed_answers import changed_answers
+from limbeck.analysis.float_products import float_products
 from limbeck.analysis.saturation import overflow, safe_nats
 from limbeck.analysis.sensitivities import expected_loss, rounding_error
 from limbeck.analysis.sensitivities.gradient import fisher
@@ -38,6 +40,7 @@ from limbeck.analysis.signals import (
 from limbeck.core.grids import GRIDS
 from limbeck.data.batches import in_order
 from limbeck.models.attention import Products
+from limbeck.models.running import run_model
 from limbeck.models.torch_batches import batch_of
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Quantized
@@ -67,7 +70,8 @@ def measure(
 
     Returns:
         Plain data, `report.json`'s `layers`: `rows` that the signals are taken from, a row for
-        each of the `layers` and of the modules that do `attention`, and `changed` answers.
+        each of the `layers` and of the modules that do `attention`, the `float_products` by weight,
+        and `changed` answers.
     """
     plain = without_quantizers(plain)
     layers = modules_of(quantized, Quantized)
@@ -113,6 +117,7 @@ def measure(
         "rows": sum(len(batch.rows) for batch in batches),
         "layers": rows,
         "attention": attention,
+        "float_products": float_products(quantized, partial(run_model, batch=batches[0])),
         "changed": changed_answers(quantized, plain, task, encoded, answers),
     }
 

@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -67,6 +67,7 @@ def lines(inspected: dict[str, Any]) -> list["RenderableType"]:
     ]
     if inspected["attention"]:
         shown.append(attention_table(inspected["attention"]))
+    shown += float_lines(inspected.get("float_products") or {})
     return [*shown, *LEGEND, *changed_lines(inspected["changed"]), *overflow_lines(layers)]
 
 
@@ -139,6 +140,15 @@ def attention_table(modules: Sequence[Row]) -> "RenderableType":
         cells = [decibels(module[f"{factor}_db"]) for factor in FACTORS]
         rows.append((shortened(module["name"]), *cells))
     return table(FACTOR_HEAD, rows, numbers=1)
+
+
+def float_lines(products: Mapping[str, int]) -> list["RenderableType"]:
+    """What is still multiplied in floats, by weight."""
+    if not products:
+        return []
+    from limbeck.analysis.float_products import in_words
+
+    return [f"\nin float: {in_words(products)}"]
 
 
 def changed_lines(changed: dict[str, Any]) -> list["RenderableType"]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from limbeck.analysis.float_products import in_words
 from limbeck.core import machine
 from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
 from limbeck.evaluation.chance import best_constant_answer
@@ -88,6 +89,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
             *run.notes_of_tokens(shipped.task),
             *notes_of_other_teachers(run),
             *notes_of_arms(arms),
+            *notes_of_floats(layers),
         ],
         "bad_rows": {"policy": recipe.data.on_bad_row or "fail", "count": run.data.num_bad},
         "recipe": write(recipe),
@@ -162,6 +164,12 @@ def notes_of_arms(arms: Arms) -> list[str]:
     return [
         f"{' and '.join(names)}, seed {seed}: {note}" for (seed, note), names in arms_of.items()
     ]
+
+
+def notes_of_floats(layers: Mapping[str, Any] | None) -> list[str]:
+    """What of the shipped model is still multiplied in floats; nothing of a float model."""
+    products = (layers or {}).get("float_products") or {}
+    return [f"in float: {in_words(products)}"] if products else []
 
 
 def judge(

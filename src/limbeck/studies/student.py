@@ -22,6 +22,7 @@ from limbeck.pipeline.steps.training import train_student
 from limbeck.pipeline.stored_model import StoredModel
 from limbeck.quantization import attention
 from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize, Recipe, Scheme
 from limbeck.tasks import Batch, Encoded
 
@@ -125,9 +126,14 @@ def timed_model(
     # Stable: of rows of one length, such as images, the middle one by number.
     by_size = np.argsort(sizes, kind="stable")
     middle = by_size[[len(by_size) // 2]]
+    # A weight that is read past its layer stays float (`prepare.called`), and is not timed.
+    modules = dict(swapped.named_modules())
+    timed = {
+        name: each for name, each in schemes.items() if isinstance(modules.get(name), Quantized)
+    }
     # The plan's weights are not known yet: all integer formats take one time.
     whole = student.prepared(with_value(schemes, weights=timing.INTEGERS))
     if student.settings.attention != "float":
         attention.attach(whole, student.settings.range_name, student.forward(middle))
     inputs = student.batch(middle).inputs
-    return timing.TimedModel(swapped, student.model(), whole, schemes, inputs)
+    return timing.TimedModel(swapped, student.model(), whole, timed, inputs)

@@ -2,16 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from limbeck.analysis.float_products import float_products, in_words
 from limbeck.artifact import parity
 from limbeck.core.files import read_json, write_json
 from limbeck.evaluation.scores import quality
 from limbeck.exporters import writing
 from limbeck.exporters.requirements import package_versions, runtimes_of
+from limbeck.models.running import run_model
+from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.quantizing import activations, quantization_code
@@ -62,9 +67,15 @@ def export_artifact(
 
     def build(folder: Path) -> None:
         formats = {"weights": settings.weights, "activations": activations(recipe, run)}
+        student = model()
+        row = batch_of(run.encode("test", task), np.arange(1), task.padding)
+        products = float_products(student, partial(run_model, batch=row))
+        # Only where there is something to tell.
+        if products:
+            formats["in float"] = in_words(products)
         metrics = quality(scored, task)
         content = writing.Artifact(
-            model(), task, recipe.task, text, recipe.export, metrics, formats
+            student, task, recipe.task, text, recipe.export, metrics, formats
         )
         # Beside what else the stage writes: of an artifact's folder the manifest covers every file.
         artifact = folder / "artifact"
