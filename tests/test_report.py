@@ -713,9 +713,9 @@ def test_card_without_onnx_has_no_onnx_recipe() -> None:
 @pytest.mark.parametrize(
     ("task", "labels", "told"),
     [
-        ("token-classification", ["O", "B-LOC"], "the index of a label"),
-        ("multi-label-classification", ["wet", "warm"], "above 0"),
-        ("ranking", [], "a vector"),
+        ("token-classification", ["O", "B-LOC"], "logits[0].argmax(-1)"),
+        ("multi-label-classification", ["wet", "warm"], "flatnonzero(logits[0] > 0)"),
+        ("ranking", [], "print(logits[0])"),
     ],
 )
 def test_a_card_says_what_the_logits_are(task: str, labels: list[str], told: str) -> None:

@@ -68,7 +68,8 @@ def needs_pair(task: Task, recipe: Mapping[str, Any]) -> bool:
     """Whether an artifact reads nothing but pairs of texts: one that reads two texts as one, and
     was trained on two. A task that reads texts by themselves may be given one alone."""
     is_joined = isinstance(task, JoinedTask) and task.input_type is TextInput
-    return is_joined and bool(recipe.get("text_b"))
+    # The recipe of rows from Python names the second text of a pair whether they had one or not.
+    return is_joined and bool(recipe.get("text_b")) and recipe.get("source") != "rows"
 
 
 def tell_nobody(note: str) -> None:

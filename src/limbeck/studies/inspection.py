@@ -5,7 +5,6 @@ The run's stages are found again in the store, and what the layers lose is mostl
 then stand in the run's report.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def finished_report(folder: Path) -> dict[str, Any]:
     try:
         report: dict[str, Any] = read_json(path)
         return {**report, "schema": report["schema"]}  # every report has one
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path}: not the report of a run. {again} writes it again") from None
 
 
