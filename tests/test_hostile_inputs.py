@@ -421,6 +421,23 @@ def test_init_asks_an_image_for_its_size_alone(tmp_path: Path) -> None:
     assert size_of(tmp_path / "3.png") == (30, 20)
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(ran) (w) file closefile\n"
+
+
+@pytest.mark.parametrize(
+    "content", [EPS, b"%PDF-1.4\n", b"8BPS\0\1" + bytes(30), b"\0\0\1\0\1\0" + bytes(40)]
+)
+def test_an_image_that_is_called_so_and_is_a_program_is_not_run(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow goes by a file's first bytes, and hands PostScript to Ghostscript."""
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_: pytest.fail("it ran"))
+    (tmp_path / "a.png").write_bytes(content)
+    for look in (decode, size_of):
+        with pytest.raises(ValueError, match="it is of no known format"):
+            look(tmp_path / "a.png")
+
+
 def test_a_folder_called_as_an_image_is_a_bad_row(tmp_path: Path) -> None:
     (tmp_path / "a" / "1.png").mkdir(parents=True)
     with pytest.raises(BadRow, match=r"1\.png: this is a folder"):

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from limbeck.core import machine, memory, registry
 from limbeck.core.events import Note
 from limbeck.core.files import digest, read_json, write_json
+from limbeck.core.foreign import told_as
 from limbeck.core.store import Store
 from limbeck.data.splits import Splits, load_splits
 from limbeck.models import processes
@@ -255,7 +256,8 @@ class RunContext:
         if is_packed:
             self.encodings[key], counts = self._packed(split, task)
         else:
-            self.encodings[key] = task.encode(rows)
+            with told_as(partial(_why_unread, split)):
+                self.encodings[key] = task.encode(rows)
             counts = count_tokens(task, rows, self.encodings[key])
         # The labelled rows are rows of train.
         notes = [] if split == "labelled" else counts.cut_note(split) + counts.unknown_note(split)
@@ -283,7 +285,8 @@ class RunContext:
             nonlocal counts
             for start in range(0, len(rows), PACKED_CHUNK):
                 chunk = rows[start : start + PACKED_CHUNK]
-                encoded = task.encode(chunk)
+                with told_as(partial(_why_unread, split)):
+                    encoded = task.encode(chunk)
                 counts += count_tokens(task, chunk, encoded)
                 yield encoded
 
@@ -436,3 +439,7 @@ class RunContext:
             return []
         # Models of other packages count by these packages' versions.
         return [("networks", name)] if is_network(name) else []
+
+
+def _why_unread(split: str, reason: str) -> ValueError:
+    return ValueError(f"data: a row of {split} cannot be read by the model's tokenizer: {reason}")

@@ -9,6 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ SUFFIXES = {
     *(".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
     *(".jp2", ".j2k", ".j2c", ".jpx", ".jpf"),
 }
+# What Pillow may take a file for, whatever it is called: of the others one runs a program (EPS),
+# and few have readers that many people use.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000")
 # Of one file's arrays, unpacked: 8 GiB. A small archive can announce any size; what is larger is
 # refused before memory is asked for.
 MOST_BYTES = 8 << 30
@@ -85,6 +89,15 @@ def decode(
         return as_array(picture, mode, size, ground, done)
 
 
+@cache
+def formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow has."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def size_of(path: Path) -> tuple[int, int]:
     """Pixels across and down of an image file, by its head alone. Raises ValueError with the path
     for what is no image."""
@@ -94,7 +107,7 @@ def size_of(path: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with Image.open(path, formats=formats()) as picture:
                 return picture.size
     except Image.DecompressionBombError:
         raise ValueError(f"{path}: {TOO_LARGE.format(Image.MAX_IMAGE_PIXELS)}") from None
@@ -108,7 +121,7 @@ def _first_frame(file: Path | io.BytesIO, done: set[str]) -> "Image.Image":
 
     try:
         num_bytes = file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())
-        with Image.open(file) as picture:
+        with Image.open(file, formats=formats()) as picture:
             width, height = picture.size
             # Pillow has four bytes a pixel of colour, before anything is resized.
             if is_bomb(4 * width * height, num_bytes):

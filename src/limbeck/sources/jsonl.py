@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
-from limbeck.sources import BadRow, OnBadRow, fail
+from limbeck.sources import BadRow, OnBadRow, Patience, fail
 from limbeck.sources._files import Lines, checked_header
 from limbeck.sources._split_files import split_of
 from limbeck.sources._table import SPLIT, Table
@@ -47,7 +47,7 @@ class Jsonl(Table):
 
         Raises BadRow for the first bad line where no line is an object.
         """
-        first = next(self.records(path, (), lambda row: None), None)
+        first = next(self.records(path, (), Patience()), None)
         if first is None:
             # Once more, to say what is wrong with the lines that there are.
             first = next(self.records(path, (), fail), None)
