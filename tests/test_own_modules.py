@@ -16,6 +16,7 @@ import limbeck
 from limbeck.artifact.parity import refuse_other_answers
 from limbeck.core import registry
 from limbeck.models.user_model import Own, wrapped
+from limbeck.quantization.prepare import prepare_model
 from limbeck.tasks.image_classification import ImageClassification
 
 IMAGES = ImageClassification(
@@ -210,6 +211,13 @@ def test_modules_that_cannot_be_had_are_refused_by_name() -> None:
         wrapped({"mine": nn.LazyLinear(2)})
     with pytest.raises(ValueError, match=r"`mine`: type is no torch\.nn\.Module"):
         wrapped({"mine": Base})  # type: ignore[dict-item]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_scripted_part_is_named_where_it_would_be_quantized() -> None:
+    module = nn.Sequential(nn.Flatten(), torch.jit.script(nn.Linear(16, 2)))
+    with pytest.raises(ValueError, match=r"quantize: `1` is compiled by torch\.jit, and its"):
+        prepare_model(module, {}, "minmax", lambda each: each(torch.randn(2, 4, 4)))
 
 
 # `limbeck.check`.

@@ -32,6 +32,15 @@ TOLERANCE = 1e-3
 # Rows among which the shortest and the longest are looked for.
 NUM_ROWS = 32
 
+# What answers each row by itself.
+OF_TEXTS = (
+    "Take a model that hides padding by its attention mask, such as BERT, RoBERTa or ModernBERT"
+)
+OF_IMAGES = (
+    "Let it compute each row by itself: batch norms with running statistics, no random numbers, "
+    "no mean over the batch"
+)
+
 # What a forward may raise that was not made for these inputs. Longformer asserts.
 FAULTS = (
     ArithmeticError,
@@ -78,14 +87,15 @@ def check_answers(
             model.train(was_training)
     difference = largest_difference(alone, beside)
     if difference > TOLERANCE:
-        what = (
-            "how far it is padded, or on its neighbours" if short.has_tokens else "its neighbours"
+        what, cure = (
+            ("how far it is padded, or on its neighbours", OF_TEXTS)
+            if short.has_tokens
+            else ("its neighbours", OF_IMAGES)
         )
         raise ValueError(
             f"model `{told}`: the answer of {class_of(model)} to a row hangs on {what} in a batch "
             f"(by {difference:.1%} of the largest output), so what is trained would not be what "
-            "an artifact answers. Take a model that hides padding by its attention mask, such as "
-            "BERT, RoBERTa or ModernBERT"
+            f"an artifact answers. {cure}"
         )
 
 

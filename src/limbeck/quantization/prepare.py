@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import nn
 
 from limbeck.core import registry
@@ -94,6 +95,7 @@ def prepare_model(
     Returns:
         Who reads and who makes which tensor, by the names of the float model.
     """
+    refuse_scripted(model)
     flow = watch(model, forward)
     schemes = called(model, flow, schemes)
     range_class = registry.load("ranges", range_name)
@@ -110,6 +112,16 @@ def prepare_model(
     for equalizer in equalizers:
         equalizer.arrange(model, flow)
     return flow
+
+
+def refuse_scripted(model: nn.Module) -> None:
+    """Raise ValueError for a part that torch.jit has compiled: its layers cannot be replaced."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(
+                f"quantize: `{name or type(model).__name__}` is compiled by torch.jit, and its "
+                "layers cannot be replaced. Hand over the module that it was made of"
+            )
 
 
 def called(
