@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_cli import call
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 import limbeck
@@ -95,6 +96,14 @@ class Distances(Base):
         return -torch.cdist(self.hidden(pixel_values), self.head.weight)
 
 
+class ThreeAxes(Base):
+    """pytorch/pytorch#152018: torch's product of attention, without an axis of heads."""
+
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        x = pixel_values[:, 0]
+        return self.head(self.hidden(functional.scaled_dot_product_attention(x, x, x)))
+
+
 class Keeping(Base):
     """Keeps what it has computed, with its history."""
 
@@ -137,6 +146,9 @@ def test_what_cannot_be_trained_is_named_with_its_line(module: nn.Module, messag
     ("module", "message"),
     [
         (RowByRow(), r"its graph is for 4 rows and no other number"),
+        pytest.param(
+            ThreeAxes(), rf"{at('functional.scaled_dot')}: .*scaled", marks=pytest.mark.slow
+        ),
         pytest.param(Distances(), rf"{at('-torch.cdist(self')}: .*cdist", marks=pytest.mark.slow),
     ],
     ids=lambda value: type(value).__name__,

@@ -139,8 +139,9 @@ def line_of_node(
     with silence():
         # For the example's own sizes: only names are looked for.
         program = torch.export.export(forward, example, strict=False)
-        graph = program.run_decompositions().graph
-    for node in graph.nodes:
+        # Some operations are translated as they are, others after they were taken apart.
+        nodes = [*program.graph.nodes, *program.run_decompositions().graph.nodes]
+    for node in nodes:
         if node.name == named[1]:
             found = PLACE.findall(node.meta.get("stack_trace") or "")
             places = [f"{file}:{line}" for file, line in found if not OURS.search(file)]
@@ -178,7 +179,8 @@ def _check_free_axes(path: Path, inputs: dict[str, torch.Tensor], told: str) -> 
                 raise ValueError(
                     f"export: {told} cannot be traced as a graph for any batch: its graph is for "
                     f"{size} {what} and no other number. A loop over the {what}, or their number "
-                    "taken as a constant, cannot be exported"
+                    "taken as a constant (`len(x)`, where `x.shape[0]` stays free), cannot be "
+                    "exported"
                 )
 
 
