@@ -14,6 +14,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,9 @@ class Row:
         marks = ("limbeck:", '{"line"')
         found = [line for line in lines if line.startswith(marks) and "it snows" not in line]
         line = (found or lines[-1:])[-1].removeprefix("limbeck: ")
-        return line.split('"error": ')[-1].rstrip("}")
+        line = line.split('"error": ')[-1].rstrip("}")
+        # A line in a package, and a folder of this run, without where this machine keeps them.
+        return re.sub(r"/\S+/site-packages/|/\S*/tmp\w+/", "", line)
 
 
 def run(command: Command, folder: Path) -> Ending:
@@ -145,7 +148,8 @@ def line_of(rows: Sequence[Row]) -> str:
         by_verb.setdefault(verb, []).append(place)
     places = [f"{verb} ({', '.join(each)})" if any(each) else verb for verb, each in by_verb.items()]  # fmt: skip
     ends = sorted({row.wrong or str(row.ending.status) for row in rows})
-    said = rows[0].told.replace("|", "/").replace("`", "'")
+    told = rows[0].told.encode("ascii", "backslashreplace").decode()
+    said = told.replace("|", "/").replace("`", "'")
     said = said if len(said) <= MOST_LETTERS else said[:MOST_LETTERS] + " ..."
     seconds, mb = max(row.seconds for row in rows), max(row.mb for row in rows)
     cells = [rows[0].case.kind, "; ".join(places), ", ".join(ends), f"{seconds:.1f}", f"{mb:.0f}", said]  # fmt: skip

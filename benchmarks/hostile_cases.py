@@ -299,6 +299,7 @@ CONTENTS: dict[str, tuple[str, str, Content]] = {
     "an archive of images that unpack to 1 GB": ("image_folder", "images.zip", lambda: zip_bomb("a/1.png", 1 << 30)),
     "Parquet with a footer of 2 GB announced": ("parquet", "", lambda: parquet_of(lambda content: with_footer(content, (1 << 31) - 1))),
     "Parquet cut off in the middle": ("parquet", "", lambda: parquet_of(lambda content: content[:300] + content[-300:])),
+    "PostScript called a .png": ("image_folder", "", lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%BeginBinary: -40\n"),
     "PNG that announces 60,000 x 60,000": ("image_folder", "", lambda: png(60_000, 60_000, rows=0)),
     "PNG of 13,000 x 13,000 zeros": ("image_folder", "", lambda: png(13_000, 13_000)),
     "PNG with a comment that unpacks to 256 MB": ("image_folder", "", text_bomb),

@@ -99,7 +99,6 @@ def test_a_config_that_is_no_object(encoder: Path, content: str) -> None:
 STRANGE: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
     "a device": lambda path: path.symlink_to("/dev/zero"),
-    "a link that leads nowhere": lambda path: path.symlink_to(path.name),
 }
 
 
@@ -109,6 +108,20 @@ def test_what_is_no_file_is_not_waited_for(encoder: Path, kind: str, name: str) 
     (encoder / name).unlink(missing_ok=True)
     STRANGE[kind](encoder / name)
     with pytest.raises(ValueError, match=rf"{name}: this is {kind}, and no file"):
+        create(encoder)
+
+
+def test_a_link_to_weights_that_were_removed_is_in_nobodys_way(encoder: Path) -> None:
+    (encoder / "tf_model.h5").symlink_to("removed")
+    os.mkfifo(encoder / ".lock")
+    create(encoder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_link_that_leads_nowhere_is_no_file_of_the_model(encoder: Path, name: str) -> None:
+    (encoder / name).unlink()
+    (encoder / name).symlink_to(name)
+    with pytest.raises(ValueError, match="model `"):
         create(encoder)
 
 

@@ -130,8 +130,8 @@ def having(name: str, auto_model: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if SWITCH in str(error):
-            raise  # `reading` knows what that is
+        if SWITCH in str(error) or str(error).startswith(MODEL):
+            raise  # `reading` knows what that is, or it is told already
         raise ValueError(
             f"model `{name}`: not to be had as {auto_model}: {first_line(error)}"
         ) from None
