@@ -39,8 +39,11 @@ from limbeck.tasks import Batch
 LabelKind = Literal["none", "index", "set", "number", "similarity"]
 
 
-# What a loss may read of the teacher: the kinds of `models.taps` beside its logits.
-Read = Literal["logits", "hidden", "places", "maps", "attention", "queries", "keys", "values"]
+# What a loss may read of the teacher: its logits, the kinds of `models.taps`, and of a teacher that
+# learns along all that it is.
+Read = Literal[
+    "logits", "hidden", "places", "maps", "attention", "queries", "keys", "values", "peer"
+]
 
 
 class Loss(Protocol):
