@@ -116,14 +116,15 @@ def _why_refused(family: str, point: EntryPoint, reason: str) -> str:
     )
 
 
-def strays(families: Collection[str]) -> list[str]:
-    """A sentence for each plug-in whose group is that of no family: nobody would find it."""
+def strays(families: Collection[str], name: str | None = None) -> list[str]:
+    """A sentence for each plug-in, or each of that name, whose group is that of no family: nobody
+    would find it."""
     told = []
     # Python 3.11 gives all groups at once as texts alone.
     points = [point for each in distributions() for point in each.entry_points]
     for point in points:
         room, _, family = point.group.partition(".")
-        if room == "limbeck" and family not in families:
+        if room == "limbeck" and family not in families and name in (None, point.name):
             told.append(
                 f"{package_of(point)} offers `{point.name}` in the group `{point.group}`, which is "
                 f"no family. {wording.suggest(family, families)}"

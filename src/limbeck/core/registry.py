@@ -317,8 +317,7 @@ def _why_unknown(family: str, name: str) -> str:
     defined = _defined_classes(file) if file else []
     if file is None or class_name(name) in defined:
         told = f"{family} has no component `{name}`. {suggest(name, names(family))}"
-        elsewhere = [each for each in plug_ins.strays(FAMILIES) if f"`{name}`" in each]
-        return ". ".join([told, *elsewhere])
+        return ". ".join([told, *plug_ins.strays(FAMILIES, name)])
     return (
         f"{file}: this file of {family} defines no class `{class_name(name)}`, so it holds no "
         f"component. It defines {', '.join(defined) or 'no class'}. Give the class the name of its "
