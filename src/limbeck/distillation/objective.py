@@ -76,13 +76,13 @@ class Objective(nn.Module):
         # On the outputs' device, as everything that is added to it.
         total = student.logits.new_zeros(())
         parts: dict[str, Tensor] = {}
+        given = versions(student, teacher, batch)
         for term, factor in zip(self.terms, self.factors, strict=True):
             weight = term.weight(progress)
             if weight:
-                before = versions(student, teacher, batch)
                 part = loss_over_labels(term.loss, student, teacher, batch, progress)
                 check_value(term.name, part, student)
-                if versions(student, teacher, batch) != before:
+                if versions(student, teacher, batch) != given:
                     raise ValueError(
                         f"the loss `{term.name}` changes in place what it is given (logits or "
                         "labels), which the other losses read too. Compute with a copy"
