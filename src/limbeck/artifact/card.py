@@ -24,11 +24,12 @@ tokenizer.no_padding()
 encoding = tokenizer.encode("a text")  # a pair: encode(one, other); is_pretokenized=True: words
 ids = numpy.array([encoding.ids])
 inputs = {"input_ids": ids, "attention_mask": numpy.ones_like(ids)}""",
-    # What else a file may ask for (`edge`, `reading`) only an artifact made from such images has.
     "preprocess.json": """\
+# Where preprocess.json has them, limbeck also does what `edge` (a crop) and `reading` say.
 settings = json.loads(Path("preprocess.json").read_text(encoding="utf-8"))
 picture = Image.open("picture.png").convert("L" if settings["channels"] == 1 else "RGB")
-picture = picture.resize((settings["width"], settings["height"]), Image.Resampling.BILINEAR)
+method = Image.Resampling[settings.get("resample", "bilinear").upper()]
+picture = picture.resize((settings["width"], settings["height"]), method)
 pixels = numpy.asarray(picture).reshape(settings["height"], settings["width"], -1) / 255
 pixels = (pixels - settings["mean"]) / settings["std"]
 inputs = {"pixel_values": pixels.transpose(2, 0, 1)[None].astype(numpy.float32)}""",
