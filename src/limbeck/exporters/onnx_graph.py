@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from limbeck.exporters import onnx_ops
-from limbeck.models.probe import OURS, PLACE, line_of
+from limbeck.models.probe import line_of, place_in
 from limbeck.models.running import logits_of
 
 # What `to_onnx` imports -> how it is installed: the `needs` of an exporter that writes ONNX.
@@ -85,9 +85,9 @@ def to_onnx(
         )
     assert program is not None
     optimize_ir(program.model, should_fold=_may_fold)
+    _check_free_axes(program.model.graph, inputs, type(model).__name__)
     program.save(str(path))
     _remove_traces(path)
-    _check_free_axes(path, inputs, type(model).__name__)
 
 
 @contextlib.contextmanager
@@ -105,8 +105,7 @@ def tracing(model: nn.Module, place_of: Callable[[str], str | None]) -> Iterator
         cause = error.__cause__ or error
         text = f"{type(cause).__name__}: {cause}"
         # Its last frame, or what is left of it as text alone.
-        places = [f"{file}:{line}" for file, line in PLACE.findall(text) if not OURS.search(file)]
-        place = places[-1] if places else line_of(cause) or place_of(text)
+        place = place_in(text) or line_of(cause) or place_of(text)
         where = f" ({place})" if place else ""
         raise ValueError(
             f"export: {type(model).__name__} cannot be traced as a graph for any batch"
@@ -143,9 +142,7 @@ def line_of_node(
         nodes = [*program.graph.nodes, *program.run_decompositions().graph.nodes]
     for node in nodes:
         if node.name == named[1]:
-            found = PLACE.findall(node.meta.get("stack_trace") or "")
-            places = [f"{file}:{line}" for file, line in found if not OURS.search(file)]
-            return places[-1] if places else None
+            return place_in(node.meta.get("stack_trace") or "")
     return None
 
 
@@ -161,20 +158,19 @@ def _free_axes(inputs: dict[str, torch.Tensor]) -> tuple[dict[int, Any], ...]:
     return tuple(axes)
 
 
-def _check_free_axes(path: Path, inputs: dict[str, torch.Tensor], told: str) -> None:
+def _check_free_axes(graph: Any, inputs: dict[str, torch.Tensor], told: str) -> None:
     """Refuse a graph for as many rows, or tokens, as the example has: a loop over them leaves it.
 
-    told: what to call the model.
+    graph: as onnxscript holds it. told: what to call the model.
 
     Raises ValueError.
     """
-    import onnx
-
-    for tensor in onnx.load(str(path)).graph.input:
+    for tensor in graph.inputs:
         free = (0, 1) if inputs[tensor.name].ndim == 2 else (0,)
         for axis in free:
-            size = tensor.type.tensor_type.shape.dim[axis].dim_value
-            if size:
+            size = tensor.shape[axis]
+            # A free length has a name.
+            if isinstance(size, int):
                 what = "tokens" if axis else "rows"
                 raise ValueError(
                     f"export: {told} cannot be traced as a graph for any batch: its graph is for "

@@ -140,12 +140,7 @@ def line_of_backward(model: nn.Module, batch: Batch) -> str | None:
         # It is known already; what torch warns of on the way is where.
         except FAULTS:
             pass
-    places = []
-    for each in told:
-        places += [f"{file}:{line}" for file, line in PLACE.findall(str(each.message))]
-    # Ours call the model's forward, and torch's are called by it.
-    outside = [place for place in places if not OURS.search(place)]
-    return outside[-1] if outside else None
+    return place_in("\n".join(str(each.message) for each in told))
 
 
 def two_rows(encoded: Sequence[Encoded]) -> tuple[Encoded, Encoded]:
@@ -225,6 +220,14 @@ def said_where(error: Exception) -> str:
     """What an error says, with the line that it comes from where that is not ours."""
     place = line_of(error)
     return f"{said(error)} ({place})" if place else said(error)
+
+
+def place_in(text: str) -> str | None:
+    """`FILE:LINE` of the last frame of a traceback that is told as text and is neither torch's nor
+    ours; None without one."""
+    # Ours call the model's forward, and torch's are called by it.
+    places = [f"{file}:{line}" for file, line in PLACE.findall(text) if not OURS.search(file)]
+    return places[-1] if places else None
 
 
 def line_of(error: BaseException) -> str | None:
