@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.core import registry
-from limbeck.core.files import file_digest, read_json, write_json
+from limbeck.core.files import MOST_TEXT_BYTES, file_digest, read_json, write_json
 from limbeck.core.shell import command
 
 MANIFEST = "manifest.json"
@@ -22,8 +22,6 @@ GOLDEN = "golden.safetensors"
 SCHEMA = 1
 # Of one file, 16 GiB: a sparse terabyte would be hashed for ten minutes before it is refused.
 MOST_FILE_BYTES = 16 << 30
-# Of one file of text, such as a tokenizer: the largest vocabularies take 40 MB.
-MOST_TEXT_BYTES = 256 << 20
 TEXT_SUFFIXES = (".json", ".yaml", ".md", ".txt")
 # The manifest's key for the packages of others without which the artifact cannot be opened; it is
 # there only where there are some.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limbeck.cli.starter_foreign import refuse_cells
-from limbeck.sources._cells import TAG, WORD, as_list, as_sentences, word_columns
+from limbeck.sources._cells import TAG, WORD, as_list, as_sentences, share_of, word_columns
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
 from limbeck.sources._labels import WHOLE, written_list
 from limbeck.sources._spans import AROUND, is_span
@@ -394,10 +394,9 @@ def _share_columns(records: Sequence[Record], texts: Sequence[str]) -> list[str]
 
 def _share(value: Any) -> float | None:
     try:
-        share = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return {"true": 1.0, "false": 0.0}.get(str(value).strip().lower())
-    return share if 0 <= share <= 1 else None
+        return share_of(value, "")
+    except ValueError:
+        return None
 
 
 def _of_shares(

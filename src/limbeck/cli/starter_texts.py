@@ -15,6 +15,7 @@ from limbeck.core.wording import some
 from limbeck.sources._files import Lines
 from limbeck.sources._image_layout import placed
 from limbeck.sources._split_files import find_splits
+from limbeck.sources._unpacked import is_hidden
 from limbeck.sources.text import SUFFIXES as TEXT_SUFFIXES
 from limbeck.sources.text_folder import names_in, of_classes, read_text
 
@@ -70,8 +71,7 @@ def told_below(folder: Path, split_of_name: Mapping[str, str], what: str) -> lis
     left = []
     for path in sorted(islice(folder.rglob("*"), MOST_TEXTS)):
         name = path.relative_to(folder).as_posix()
-        is_hidden = any(part.startswith((".", "__MACOSX")) for part in Path(name).parts)
-        if path.is_file() and name not in split_of_name and not is_hidden:
+        if path.is_file() and name not in split_of_name and not is_hidden(name):
             left.append(name)
     return [*lines, f"not read: {some(left, MOST_TOLD)}"] if left else lines
 

@@ -21,6 +21,8 @@ STRANGE = {
 DEAD_LINK = "a link that leads nowhere"
 # Of a JSON file of ours: the labels of a vocabulary of 250,000 words take 4 MB.
 MOST_JSON_BYTES = 64 << 20
+# Of one file of text beside a model, such as a tokenizer: the largest vocabularies take 40 MB.
+MOST_TEXT_BYTES = 256 << 20
 # Names under which a shell hands over what is open already: `<(command)`, or `< FILE`.
 HANDED_OVER = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 

@@ -11,12 +11,16 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from limbeck.core.files import DEAD_LINK, kind_in_place, read_json, require_file
+from limbeck.core.files import (
+    DEAD_LINK,
+    MOST_TEXT_BYTES,
+    kind_in_place,
+    read_json,
+    require_file,
+)
 
 CONFIG = "config.json"
-# Of one file of text: the largest vocabularies take 40 MB.
 TEXT_SUFFIXES = (".json", ".txt", ".jinja")
-MOST_TEXT_BYTES = 256 << 20
 # Of one file of weights, 64 GiB: a sparse terabyte would be hashed for an hour.
 MOST_FILE_BYTES = 64 << 30
 

@@ -14,12 +14,11 @@ from safetensors import SafetensorError
 from limbeck.core.foreign import told_as
 from limbeck.models.bounds import bounded
 
+# How a message about a model begins: one that does is told already.
+MODEL = "model `"
 # The switch of transformers, which its refusals name. It is off at every call: left open, the
 # library asks on the terminal, and "y" on standard input would run what lies in a folder.
-# How a line of a model begins.
-MODEL = "model `"
 SWITCH = "trust_remote_code"
-
 
 # How long the hub may take to answer. Its own library tries six times, and again for each file.
 SECONDS_TO_ANSWER = 5.0

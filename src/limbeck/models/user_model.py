@@ -42,7 +42,7 @@ from limbeck.models.probe import (
 from limbeck.models.running import call, logits_of, run_model
 from limbeck.models.split_attention import split_attention
 from limbeck.models.torch_batches import batch_of, device_of, to_device
-from limbeck.models.weights import model_state
+from limbeck.models.weights import content_of, model_state
 from limbeck.tasks import Encoded, Task
 
 # Labels of the data that a message shows.
@@ -85,9 +85,7 @@ class Own:
         sha = hashlib.sha256(repr(self.module).encode())
         for name, tensor in model_state(self.module).items():
             sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            # As bytes, since numpy lacks bfloat16.
-            flat = tensor.cpu().contiguous().flatten()
-            sha.update(flat.view(torch.uint8).numpy().tobytes())
+            sha.update(content_of(tensor))
         return {"own": sha.hexdigest()}
 
     def check(

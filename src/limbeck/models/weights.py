@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -18,6 +19,13 @@ def model_state(module: nn.Module) -> dict[str, Tensor]:
     # `named_parameters` leaves out what it has given before.
     named = [*module.named_parameters(), *module.named_buffers()]
     return {name: tensor.detach() for name, tensor in named}
+
+
+def content_of(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor of any type, for a digest."""
+    # As bytes: numpy has no bfloat16. A tensor without an axis cannot be viewed otherwise.
+    flat = tensor.detach().cpu().contiguous().flatten()
+    return flat.view(torch.uint8).numpy().data
 
 
 def restore_state(module: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from limbeck.models.weights import content_of
 from limbeck.pipeline.own_walk import Visits, Walk
 
 # They change no result, and hold what cannot be read: locks, streams, other objects.
@@ -55,9 +56,7 @@ def visit_tensor(walk: Walk, value: torch.Tensor, where: str) -> None:
     """A tensor that is no weight of a module."""
     walk.emit("tensor", str(value.dtype), tuple(value.shape), value.requires_grad)
     if value.device.type != "meta":
-        flat = value.detach().cpu().contiguous().flatten()
-        # As bytes, since numpy lacks bfloat16.
-        walk.sha.update(flat.view(torch.uint8).numpy().tobytes())
+        walk.sha.update(content_of(value))
 
 
 def visit_array(walk: Walk, value: np.ndarray, where: str) -> None:

@@ -51,7 +51,7 @@ class TextCells:
         if not self.are_shares:
             (column,) = self.label_columns
             return self.labels.parse(record[column], column)
-        shares = {column: _share(record[column], column) for column in self.label_columns}
+        shares = {column: share_of(record[column], column) for column in self.label_columns}
         if self.labels.separator is not None:
             return [column for column, share in shares.items() if share >= HALF]
         most = max(shares.values())
@@ -153,7 +153,7 @@ def as_list(cell: Any, column: str) -> list[Any]:
     return cell
 
 
-def _share(cell: Any, column: str) -> float:
+def share_of(cell: Any, column: str) -> float:
     """A cell as a share from 0 to 1. Raises ValueError."""
     if isinstance(cell, bool):
         return float(cell)

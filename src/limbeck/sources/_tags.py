@@ -4,10 +4,9 @@
     iob1     I- is any word of a span, B- begins one right behind another of its type (Ramshaw and
              Marcus, 1995, arXiv cmp-lg/9505040), as CoNLL-2003 was published
     bioes    B- I- E- of spans of several words, S- of one (also as BILOU: L- for E-, U- for S-)
+    io       a type for every word of a span: words of one type side by side are one span
     single   a tag for every word, which is a span of its own, as parts of speech are: `NOUN` is
              read as B-NOUN
-
-    io       a type for every word of a span: words of one type side by side are one span
 
 O is outside of any span in all of them. Where spans have no types (`B`, `I`) all are of one:
 ENTITY.

@@ -38,10 +38,11 @@ def files_in(path: Path) -> list[Path]:
     Raises ValueError for a broken archive.
     """
     if not is_archive(path):
-        return sorted(file for file in path.iterdir() if file.is_file() and not _hidden(file.name))
+        shown = (file for file in path.iterdir() if not is_hidden(file.name))
+        return sorted(file for file in shown if file.is_file())
     with _opened_archive(path) as archive:
         names = [member.filename for member in archive.infolist() if not member.is_dir()]
-    return sorted(path / name for name in names if not _hidden(name))
+    return sorted(path / name for name in names if not is_hidden(name))
 
 
 def strange_in(path: Path) -> dict[Path, str]:
@@ -49,7 +50,7 @@ def strange_in(path: Path) -> dict[Path, str]:
     out. In an archive nothing is strange."""
     if is_archive(path):
         return {}
-    kinds = {file: kind_in_place(file) for file in path.iterdir() if not _hidden(file.name)}
+    kinds = {file: kind_in_place(file) for file in path.iterdir() if not is_hidden(file.name)}
     return {file: kind for file, kind in sorted(kinds.items()) if kind}
 
 
@@ -156,6 +157,6 @@ def _archive_of(path: Path) -> Path | None:
     return None
 
 
-def _hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether a file is hidden, or is what macOS adds to an archive."""
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)

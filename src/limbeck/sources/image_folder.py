@@ -33,6 +33,7 @@ from limbeck.sources._images import (
 )
 from limbeck.sources._pixels import WHITE, colour_of
 from limbeck.sources._split_files import SPLIT_OF_NAME, split_of
+from limbeck.sources._unpacked import is_hidden
 from limbeck.sources.csv import Csv
 
 ARCHIVE = "images.zip"
@@ -232,9 +233,7 @@ def _images(names: Iterable[str]) -> list[str]:
     images = []
     for name in names:
         path = PurePosixPath(name)
-        # Hidden files, and the folder that macOS adds to an archive, hold no images of the user.
-        is_hidden = any(part.startswith(("__MACOSX", ".")) for part in path.parts)
-        if path.suffix.lower() in SUFFIXES and not is_hidden:
+        if path.suffix.lower() in SUFFIXES and not is_hidden(name):
             images.append(str(path))
     return sorted(images)
 

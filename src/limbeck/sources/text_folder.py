@@ -15,6 +15,7 @@ from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._cells import cell_text
 from limbeck.sources._image_layout import placed, without_classes
+from limbeck.sources._unpacked import is_hidden
 
 # What files of one text are called; 20 Newsgroups has numbers alone, mails hash sums behind a dot.
 SUFFIXES = ("", ".txt", ".text", ".eml")
@@ -76,8 +77,7 @@ def names_in(root: Path, most: int | None = None) -> list[str]:
 def _names(root: Path) -> Iterator[str]:
     for path in root.rglob("*"):
         name = path.relative_to(root).as_posix()
-        is_hidden = any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
-        if is_text_name(name) and not is_hidden and path.is_file():
+        if is_text_name(name) and not is_hidden(name) and path.is_file():
             yield name
 
 

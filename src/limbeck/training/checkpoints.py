@@ -21,7 +21,7 @@ from torch import nn
 
 from limbeck.core.events import Note, Reporter, silent
 from limbeck.core.files import write_bytes
-from limbeck.models.weights import model_state, restore_state
+from limbeck.models.weights import content_of, model_state, restore_state
 
 # In a stage's folder. The store deletes the folder `checkpoint` once the stage is whole.
 FILE = "checkpoint/last.safetensors"
@@ -93,8 +93,7 @@ def content_digest(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str
     sha = hashlib.sha256(json.dumps([header["step"], header["history"]]).encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        # As bytes: numpy has no bfloat16. A tensor without an axis cannot be viewed otherwise.
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        sha.update(content_of(tensor))
     return sha.hexdigest()
 
 

@@ -21,7 +21,7 @@ from limbeck.core.contract import wrong_return
 from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
 from limbeck.models.precision import in_float64
-from limbeck.models.weights import model_state
+from limbeck.models.weights import content_of, model_state
 from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.swap import Normed, Quantized
 from limbeck.tasks import Batch
@@ -116,9 +116,7 @@ def condition(model: nn.Module) -> dict[str, str]:
     it learns, each module's mode, and the quantizer that it rounds with."""
     found = {}
     for name, tensor in model_state(model).items():
-        flat = tensor.cpu().contiguous().flatten()
-        # As bytes, since numpy lacks bfloat16.
-        content = hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
+        content = hashlib.sha256(content_of(tensor)).hexdigest()
         found[f"`{name}`"] = f"{tensor.dtype} {tuple(tensor.shape)} {content}"
     for name, parameter in model.named_parameters():
         found[f"requires_grad of `{name}`"] = str(parameter.requires_grad)
