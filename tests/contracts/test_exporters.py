@@ -792,3 +792,17 @@ def test_how_many_decisions_may_differ(name: str, units: int, flips: int, holds:
         Scored(own, labels, offsets), Scored(other, labels, offsets), IMAGE, name
     )
     assert (found["flips"], found["holds"]) == (flips, holds)
+
+
+@pytest.mark.parametrize(("flips", "holds"), [(1, True), (2, False)])
+def test_a_close_call_that_falls_otherwise_counts(flips: int, holds: bool) -> None:
+    """Though no logit is far off."""
+    labels = np.zeros(1000, np.int64)
+    own = np.tile([0.0, 1.0, 0.995, 0.0, 0.0], (1000, 1))
+    other = own.copy()
+    other[:flips, 2] = 1.005
+    offsets = np.arange(1001)
+    found = parity.compare(
+        Scored(own, labels, offsets), Scored(other, labels, offsets), IMAGE, "onnxruntime"
+    )
+    assert (found["flips"], found["far_off"], found["holds"]) == (flips, 0, holds)
