@@ -162,6 +162,7 @@ quantize: {{when: after, range: four_sigma}}
     assert '"label": "5"' in answer
 
 
+@pytest.mark.slow
 def test_a_run_uses_what_an_installed_package_offers(tmp_path: Path) -> None:
     path = install(tmp_path / "packages")
     assert "Squared Hellinger distance" in limbeck(path, "list", "losses")

@@ -132,6 +132,7 @@ def test_what_cannot_be_inspected_is_said(tmp_path: Path) -> None:
         inspection.inspect_run(tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_a_model_from_python_is_asked_for_and_taken(tmp_path: Path) -> None:
     class Mine(nn.Sequential):
         def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -372,6 +373,7 @@ def test_a_long_name_is_shortened_to_a_pattern_that_matches_it() -> None:
     assert fnmatch.fnmatch(name, inspect.shortened(name))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untimed")
 def test_the_products_of_attention_have_a_row_a_module(tmp_path: Path) -> None:
     words = [f"word{i}" for i in range(30)]

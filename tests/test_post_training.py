@@ -64,6 +64,7 @@ def test_what_is_open_is_chosen_told_and_kept() -> None:
     assert again == settings
 
 
+@pytest.mark.slow
 def test_what_the_recipe_says_stays() -> None:
     settings, choice, _, _ = chosen("quantize.range=percentile", "quantize.equalize={}")
     assert {(trial["range"], *trial["equalize"]) for trial in choice["trials"]} == {("percentile",)}

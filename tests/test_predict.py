@@ -330,6 +330,7 @@ def test_a_row_that_the_runtime_refuses_ends_no_stream(artifact: Path) -> None:
         assert lines[1]["error"] == "more tokens than positions"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_lines(tmp_path: Path) -> None:
     """A million lines in all are 35 MB; a part of them is read here."""
     with open(tmp_path / "rows.csv", "w") as file:

@@ -104,6 +104,7 @@ def test_another_budget_trains_and_estimates_nothing_again(path: Path, tmp_path:
     assert all(stages(Budget("bytes", 10_000)))
 
 
+@pytest.mark.slow
 def test_the_bytes_of_a_plan_are_those_that_the_converted_model_holds(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ def test_a_twin_in_int8_has_a_scale_a_channel_and_reads_integers() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_small_formats_is_timed_beside_int8_and_float(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_run_of_small_formats_is_timed_beside_int8_and_float(
     assert '<li class="bad">SLOWER than int8' in page.render(found, [])
 
 
+@pytest.mark.slow
 def test_in_int8_throughout_there_is_nothing_to_compare_but_float(tmp_path: Path) -> None:
     plan = RECIPE.split(", weights: int4")[0] + "}"
     found = limbeck.run(limbeck.parse(plan), tmp_path / "run")

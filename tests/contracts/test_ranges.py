@@ -60,11 +60,14 @@ HARD_INPUTS = {
 }
 
 
-@pytest.mark.parametrize("values", HARD_INPUTS.values(), ids=list(HARD_INPUTS))
-def test_hard_inputs_give_a_finite_positive_scale_and_an_exact_zero(
-    name: str, grid: Grid, values: torch.Tensor
-) -> None:
-    check(*fit(name, grid, values), grid, 2)
+def test_hard_inputs_give_a_finite_positive_scale_and_an_exact_zero(name: str, grid: Grid) -> None:
+    # One test for all: a thousand tests of 2 ms each cost 8 ms each beside it.
+    for kind, values in HARD_INPUTS.items():
+        try:
+            check(*fit(name, grid, values), grid, 2)
+        except (AssertionError, ValueError) as error:
+            error.add_note(f"values: {kind}")
+            raise
 
 
 def test_the_largest_float32_values_give_a_finite_scale(name: str, grid: Grid) -> None:
@@ -127,10 +130,10 @@ def test_a_larger_input_gives_a_proportional_scale(name: str, grid: Grid) -> Non
     assert torch.equal(zero, same_zero)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_values_that_are_not_finite_are_refused(name: str, grid: Grid, value: float) -> None:
-    with pytest.raises(ValueError, match="not finite"):
-        fit(name, grid, normal(), torch.tensor([[1.0], [value], [2.0]]))
+def test_values_that_are_not_finite_are_refused(name: str, grid: Grid) -> None:
+    for value in (float("nan"), float("inf"), float("-inf")):
+        with pytest.raises(ValueError, match="not finite"):
+            fit(name, grid, normal(), torch.tensor([[1.0], [value], [2.0]]))
 
 
 def test_a_value_that_the_sample_skips_is_still_seen(name: str, grid: Grid) -> None:

@@ -190,7 +190,15 @@ def test_a_student_takes_a_head_of_other_labels(
     assert all(torch.equal(own[key], kept[key]) for key in own)
 
 
-@cases({name: keys[:1] for name, keys in SMALLER.items()})
+# 3 to 5 s each: every surgery's with the slow ones, and a width's, which changes most shapes, always.
+EXPORTED = [
+    pytest.param(name, keys[0], id=name, marks=[pytest.mark.slow] * (name != "prune_width"))
+    for name, keys in SMALLER.items()
+    if keys
+]
+
+
+@pytest.mark.parametrize(("name", "keys"), EXPORTED)
 def test_a_student_trains_quantized_and_is_exported(
     name: str, keys: dict[str, Any], tmp_path: Path
 ) -> None:

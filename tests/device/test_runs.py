@@ -95,13 +95,8 @@ def run(name: str, model: str, store: Path) -> Arm:
     return run_arm(recipe, context.store, run=context)
 
 
-DEFAULT = "tags, joint"  # it has the most taps; the others in the slow tests
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != DEFAULT)) for name in RECIPES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_run_on_another_device_is_the_run_on_the_cpu(
     name: str, tmp_path: Path, probe: Probe, waits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

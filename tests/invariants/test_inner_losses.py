@@ -48,6 +48,7 @@ def check(arm: Arm, losses: list[str]) -> None:
     assert not any(b"projector" in path.read_bytes() for path in arm.artifact.folder.glob("*.onnx"))
 
 
+@pytest.mark.slow
 def test_words_meet_across_tokenizers(tmp_path: Path) -> None:
     words = write_corpus(tmp_path / "corpus")
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=3)

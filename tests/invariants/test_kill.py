@@ -104,6 +104,7 @@ def kill_at_random(tmp_path: Path, kills: int) -> None:
         assert finish(cache, out) == expected, f"after {killed} kills"
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     kill_at_random(tmp_path, 1)
 

@@ -80,6 +80,7 @@ def test_a_stopped_training_ends_with_the_same_bytes(
     assert again.history == calm.history
 
 
+@pytest.mark.slow
 def test_offsets_and_bounds_are_among_what_is_kept() -> None:
     names = {}
     for name in ("lsq", "lsq_plus"):

@@ -57,6 +57,7 @@ def test_an_unchanged_run_trains_nothing(tmp_path: Path) -> None:
     assert {event.stage for event in told if isinstance(event, Started)} == {"latency"}
 
 
+@pytest.mark.slow
 def test_a_student_without_labels_learns_from_the_teacher_alone(tmp_path: Path) -> None:
     recipe = parse(
         RECIPE,

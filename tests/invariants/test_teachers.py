@@ -32,6 +32,7 @@ def trained(folder: Path) -> str:
     return entry
 
 
+@pytest.mark.slow
 def test_several_teachers_teach_together(tmp_path: Path) -> None:
     report = run(parse(SEVERAL), tmp_path / "several")
     assert [stage["name"] for stage in report["stages"]].count("label") == 3
@@ -69,6 +70,7 @@ def test_an_assistant_learns_from_the_teacher_and_teaches_the_student(tmp_path: 
     assert trained(tmp_path / "run") != trained(tmp_path / "without")
 
 
+@pytest.mark.slow
 def test_the_control_arm_has_no_assistant(tmp_path: Path) -> None:
     settings = "quantize: {range: minmax}\nverdict: {arms: [plain, kd], max_drop: 1.0}\n"
     names = [

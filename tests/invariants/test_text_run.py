@@ -40,6 +40,7 @@ def write_corpus(folder: Path) -> list[str]:
     return sorted(words)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untimed")
 def test_a_student_with_another_tokenizer_learns_and_is_proven(tmp_path: Path) -> None:
     words = write_corpus(tmp_path / "corpus")

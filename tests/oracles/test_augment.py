@@ -438,6 +438,7 @@ def test_a_training_on_cached_views_is_the_one_with_a_live_teacher() -> None:
     assert np.allclose(*losses, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_views_are_answered_once_for_all_arms_and_runs() -> None:
     store = Store()
     run_arm(parse(RECIPE, overrides=VIEWS), store)

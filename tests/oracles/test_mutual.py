@@ -85,6 +85,7 @@ def test_after_its_share_the_teacher_stands_still() -> None:
     assert total.item() == pytest.approx(kl(peer(PIXELS), student(PIXELS)).item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_teacher_as_it_was_and_the_copy_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

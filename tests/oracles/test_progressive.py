@@ -140,6 +140,7 @@ def test_a_fresh_model_finds_its_grids_at_any_step(step: int) -> None:
             assert torch.equal(tensor, model_state(again)[name]), (each, name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untimed")
 def test_a_run_with_progressive_bits_ends_in_the_final_format(tmp_path: Path) -> None:
     """Through the whole pipeline: the artifact holds int2, parity holds, and each switch is told once."""

@@ -133,6 +133,7 @@ WITHIN = "similarity: {map: {embedding: embedding}, weight: 0.1}, relational: {m
         pytest.param(
             f"{{task_weight: 0, losses: {{{WITHIN}, in_batch_softmax: {{temperature: 0.1}}}}}}",
             id="within the batch, at another temperature",
+            marks=pytest.mark.slow,
         ),
     ],
 )
