@@ -266,17 +266,17 @@ def scored(rows: np.ndarray) -> Scored:
 
 def test_a_graph_is_proven_in_a_process_of_its_own(artifact: Path, tmp_path: Path) -> None:
     rows = [{"text": text, "label": "place"} for text in TEXTS]
-    graphs = read_json(artifact / "manifest.json")["graphs"]
-    (proof,) = parity.prove(artifact, scored(table()), rows, task(), graphs, tmp_path)
+    (proof,) = parity.prove(artifact, scored(table()), rows, task(), tmp_path)
     assert (proof["rows"], proof["flips"], proof["holds"]) == (4, 0, True)
     assert proof["max_abs_logit_difference"] == 0
     # A model that answers the other label to every text is not the one that this graph holds.
-    (proof,) = parity.prove(
-        artifact, scored(table()[:, ::-1].copy()), rows, task(), graphs, tmp_path
-    )
+    (proof,) = parity.prove(artifact, scored(table()[:, ::-1].copy()), rows, task(), tmp_path)
     assert (proof["flips"], proof["agreement"], proof["holds"]) == (4, 0, False)
     assert proof["metric_difference"] == 0.75 - 0.25
-    assert "most in row " in parity_lines([proof | {"arm": "joint", "seed": 0}])[0]
+    told = "\n".join(parity_lines([proof | {"arm": "joint", "seed": 0}]))
+    assert "because 4 of 4 decisions differ, and at most 1 may" in told
+    assert "because accuracy differs by +0.5000, and may by 0.2520" in told
+    assert "because 4 of 4 answers have logits off by more than 5.0% of their spread" in told
 
 
 @pytest.mark.parametrize(("change", "holds"), [(0.01, True), (2.9, False), (np.nan, False)])
@@ -297,11 +297,73 @@ def test_equal_decisions_over_other_logits_are_no_parity(change: float, holds: b
         assert proof["logit_difference"] == pytest.approx(2.9, rel=1e-5)
 
 
+# Of 100 answers, which last bits move: how many by .3 and by how many decisions, in three draws.
+OWN = [(0, 0), (20, 2), (17, 1)]
+
+
+@pytest.mark.parametrize(
+    ("moved", "by", "flips", "failure"),
+    [
+        # As last bits do, or a little more often.
+        (20, 0.3, 2, None),
+        (40, 0.3, 3, None),
+        (41, 0.3, 0, None),
+        # Too often, too far, or deciding otherwise more often than one decision more.
+        (42, 0.3, 0, "42 of 100 answers have logits off by more than 5.0% of their spread, and"),
+        (2, 2.9, 0, "2 of 100 answers have logits off by more than"),
+        (20, 0.3, 4, "4 of 100 decisions differ, and at most 3 may"),
+    ],
+)
+def test_a_graph_may_move_as_far_as_last_bits_move_the_model(
+    moved: int, by: float, flips: int, failure: str | None
+) -> None:
+    trained = unsteady(0, 0, 0)
+    own = parity.differences_of(trained, [unsteady(n, 0.3, k).logits for n, k in OWN], task())
+    assert (own.flips, own.far_off, own.largest) == (2, 20, pytest.approx(0.3, abs=1e-6))
+    rescored = unsteady(moved, by, flips)
+    alone = parity.compare(trained, rescored, task(), "onnxruntime")
+    assert not alone["holds"]
+    proof = parity.compare(trained, rescored, task(), "onnxruntime", own)
+    assert proof["holds"] is (failure is None)
+    told = "\n".join(parity_lines([proof | {"arm": "joint", "seed": 0}]))
+    assert (failure or "the graph moves no further") in told
+    assert "and 2 of 100 decisions, when the last bit" in told
+
+
+def unsteady(moved: int, by: float, flips: int) -> Scored:
+    """100 answers, all right, of logits around 0 and 1; some moved, some that decide otherwise."""
+    logits = np.tile(np.float32([1.0, 0.0]), (100, 1))
+    logits[50:, 0] = 0.01
+    logits[:moved] += np.float32(by)
+    logits[100 - flips :] = [0.0, 0.01]
+    return Scored(logits, np.zeros(100, np.int64), np.arange(101))
+
+
+def test_the_model_is_asked_what_last_bits_do_where_a_graph_differs(
+    artifact: Path, tmp_path: Path
+) -> None:
+    rows = [{"text": text, "label": "place"} for text in TEXTS]
+    answers = scored(table())
+    asked = []
+
+    def moved() -> list[np.ndarray]:
+        asked.append(1)
+        return [answers.logits + 0.5]
+
+    parity.prove(artifact, answers, rows, task(), tmp_path, moved)
+    assert asked == []
+    # The graph's answers are these less 0.5, which last bits do as well.
+    (proof,) = parity.prove(
+        artifact, replace(answers, logits=answers.logits + 0.5), rows, task(), tmp_path, moved
+    )
+    assert asked == [1]
+    assert not proof["holds"]
+
+
 def test_a_graph_that_does_not_load_is_no_proof(artifact: Path, tmp_path: Path) -> None:
     (artifact / "model.npy").write_bytes(b"no numbers")
-    graphs = read_json(artifact / "manifest.json")["graphs"]
     with pytest.raises(ValueError, match=r"does not load in table: .*model.npy: changed"):
-        parity.prove(artifact, scored(table()), [{"text": "Ada"}], task(), graphs, tmp_path)
+        parity.prove(artifact, scored(table()), [{"text": "Ada"}], task(), tmp_path)
 
 
 def test_figures_of_the_made_up_model() -> None:

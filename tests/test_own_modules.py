@@ -275,7 +275,7 @@ def test_check_from_python_finds_what_the_command_finds(
 
 
 def test_a_graph_that_answers_otherwise_stops_the_rehearsal() -> None:
-    proof = {"runtime": "onnxruntime", "units": 10, "far_off": 5}
+    proof = {"runtime": "onnxruntime", "units": 10, "unexplained": 5}
     refuse_other_answers([proof])
     with pytest.raises(ValueError, match=r"otherwise in onnxruntime .* in 6 of 10 answers"):
-        refuse_other_answers([proof, proof | {"far_off": 6}])
+        refuse_other_answers([proof, proof | {"unexplained": 6}])

@@ -746,7 +746,7 @@ def test_the_proof_holds_in_a_fresh_process_and_leaves_nothing_behind(
     task, _, rows, build, _ = ARTIFACTS[kind]
     scored = score_split(build(), task.encode(rows), task, one_by_one=True)
     graphs = read_json(written(kind) / "manifest.json")["graphs"]
-    found = parity.prove(written(kind), scored, rows, task, graphs, tmp_path)
+    found = parity.prove(written(kind), scored, rows, task, tmp_path)
     assert [row["runtime"] for row in found] == [graph["runtime"] for graph in graphs]
     for row in found:
         assert row["rows"] == len(rows)

@@ -214,10 +214,8 @@ def judge(
     reasons = list(verdict["reasons"])
     for row in parity:
         if not row["holds"]:
-            reasons.append(
-                f"parity fails: {row['arm']} in {row['runtime']} decides {row['flips']} of "
-                f"{row['units']} otherwise"
-            )
+            failures = "; ".join(row["failures"])
+            reasons.append(f"parity fails: {row['arm']} in {row['runtime']}: {failures}")
     return verdict | {"reasons": reasons, "kept": not reasons}
 
 

@@ -65,15 +65,23 @@ def parity_lines(parity: list[Json]) -> list[str]:
             f"{row['arm']}, seed {row['seed']}, {row['runtime']}: "
             f"{row['flips']} of {row['units']} decisions differ"
         )
-        # Reports of earlier versions know the decisions alone.
-        if not row["holds"] and "worst_row" in row:
-            share = row["logit_difference"] / (row["logit_spread"] or 1.0)
-            line += (
-                f", logits by {share:.1%} of their spread; "
-                f"most in row {row['worst_row'] + 1} of the test split"
-            )
         lines.append(line)
+        # Reports of earlier versions have neither.
+        lines += [f"  because {failure}" for failure in row.get("failures", [])]
+        if row.get("last_bits"):
+            lines.append(f"  {by_last_bits(row)}")
     return lines
+
+
+def by_last_bits(row: Json) -> str:
+    """What the trained model differs from itself, where a row of parity was judged by it."""
+    own = row["last_bits"]
+    share = own["largest"] / (row["logit_spread"] or 1.0)
+    return (
+        f"its own logits move by up to {share:.1%} of their spread, and {own['flips']} of "
+        f"{row['units']} decisions, when the last bit of what the trained model rounds is moved"
+        + ("; the graph moves no further. Longer training steadies it" if row["holds"] else "")
+    )
 
 
 def verdict_lines(verdict: Json | None) -> list[str]:

@@ -20,12 +20,16 @@ from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.quantizing import activations, quantization_code
+from limbeck.quantization.last_bits import move_last_bits
 from limbeck.recipe import reading
 from limbeck.recipe.model import Recipe
 from limbeck.tasks import Scored, Task
+from limbeck.training.scoring import score_split
 
 # The proof, in the folder of the stage; the artifact's manifest does not cover it.
 PARITY = "parity.json"
+# How often a model is asked what last bits change in its answers.
+DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,9 @@ def export_artifact(
         # Beside what else the stage writes: of an artifact's folder the manifest covers every file.
         artifact = folder / "artifact"
         writing.write(content, run.encode("test", task), artifact)
+        moved = partial(with_moved_bits, recipe, run, model, task)
         # From raw rows, in a fresh process for each graph.
-        proof = parity.prove(artifact, scored, run.data.test, task, _graphs(artifact), folder)
+        proof = parity.prove(artifact, scored, run.data.test, task, folder, moved)
         write_json(folder / PARITY, proof)
 
     stage = Stage(
@@ -110,6 +115,20 @@ def export_artifact(
         parity=read_json(folder / PARITY),
         num_bytes=_bytes_of_one(artifact),
     )
+
+
+def with_moved_bits(
+    recipe: Recipe, run: RunContext, model: Callable[[], nn.Module], task: Task
+) -> list[np.ndarray]:
+    """The logits of `model` on the test split with last bits moved, once for each draw."""
+    encoded = run.encode("test", task)
+    # As `score_student` asks it.
+    one_by_one = activations(recipe, run) == "uint8-dynamic"
+    draws = []
+    for seed in range(DRAWS):
+        moved = move_last_bits(model(), seed)
+        draws.append(score_split(moved, encoded, task, one_by_one=one_by_one).logits)
+    return draws
 
 
 def _graphs(artifact: Path) -> Sequence[dict[str, str]]:
