@@ -1,14 +1,23 @@
 """Which column of a table is what, by its name and by what the first rows hold."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limbeck.cli.starter_foreign import refuse_cells
-from limbeck.sources._cells import TAG, WORD, as_list, as_sentences, share_of, word_columns
+from limbeck.cli.starter_foreign import refuse_cells, refuse_choices
+from limbeck.cli.starter_labels import (
+    Columns,
+    is_number,
+    label_column,
+    of_label,
+    of_shares,
+    share_columns,
+    told_label,
+    values_of,
+)
+from limbeck.sources._cells import TAG, WORD, as_list, as_sentences, word_columns
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
-from limbeck.sources._labels import WHOLE, written_list
+from limbeck.sources._labels import written_list
 from limbeck.sources._spans import AROUND, is_span
 from limbeck.sources._split_files import split_of
 from limbeck.sources._table import LABEL
@@ -16,50 +25,111 @@ from limbeck.sources._tags import scheme_of
 
 Record = Mapping[str, Any]
 
-SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
-ID = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|number|no|key|timestamp|date|time|url)\d*$")
-GROUP = re.compile(r"^(patient|user|subject|speaker|author|document|doc|customer|session)(_?id)?$")
+# What several rows belong to. Of the second kind a column without `id` is a text.
+GROUP = re.compile(
+    r"(patient|user|subject|speaker|author|document|doc|customer|session|participant)(_?id)?"
+    r"|(sentence|dialog|dialogue|conversation|conv|thread|article|paragraph|passage|story|caption"
+    r"|prompt|question|query|recording|video|case|post)_?(id|no|number|idx)"
+)
 # Of a table with a word a row: what its sentence is.
 SENTENCE = (
     *("sentence #", "sentence#", "sentence_id", "sentence id", "sent_id", "sentence_idx"),
     *("sentence_number", "sentence_no", "sent_no", "sentence", "sentenceid", "sid"),
 )
-ANGLES = re.compile(r"(<[^<>]*>)*")
 UNNAMED = re.compile(r"column_\d+")
-SEPARATORS = (";", "|", ",")
-SPLIT_NAMES = ("split", "fold", "set", "partition")
-MOST_CLASSES = 30  # columns of 0 and 1, or of shares, that are taken for labels
-
-
-@dataclass
-class Columns:
-    """What a table holds: the task, and the keys of its source that say so.
-
-    `reason`: in words.
-    """
-
-    task: str
-    options: dict[str, Any] = field(default_factory=dict)
-    reason: str = ""
+SPLIT_NAMES = ("split", "splits", "fold", "set", "subset", "partition", "usage", "phase")
+FOLD = re.compile(r"(k?_?fold|cv)(_?(id|no|number))?")
+MOST_SPLIT_WORDS = 3  # of a cell that names a split
 
 
 def choose(records: Sequence[Record], place: str) -> Columns:
     """What the first records hold. `place`: the file, for messages. Raises ValueError."""
     if not records:
         raise ValueError(f"{place}: no row here")
+    # 1. What says which rows are which is neither text nor label.
+    split, told = split_column(records)
+    apart = {split, *(name for name in records[0] if FOLD.fullmatch(plain(name)))}
+    kept: list[Record] = [
+        {name: cell for name, cell in record.items() if name not in apart} for record in records
+    ]
+    if not kept[0]:
+        raise ValueError(f"{place}: none of its columns is a text or a label")
+    # 2. What is learned, and of what.
+    found = _task_of(kept, place)
+    _add_group(found, kept)
+    # 3. The splits, or why the column that looks like them is not read.
+    if split and not told:
+        found.options["split"] = split
+    reasons = [found.reason, told]
+    reasons += [
+        f"`{name}` numbers folds and is not read. For test rows write a column split: train, test"
+        for name in apart
+        if name and name != split
+    ]
+    found.reason = "; ".join(filter(None, reasons))
+    return found
+
+
+def split_column(records: Sequence[Record]) -> tuple[str | None, str]:
+    """The column that says which split a row is in, and why it cannot be read as such; None where
+    there is none.
+
+    By its values alone, where some are train and others not; or by its name, where each value names
+    a split.
+    """
+    for name in records[0]:
+        cells = [str(record.get(name)).strip() for record in records]
+        values = dict.fromkeys(cells)
+        if any(len(value.split()) > MOST_SPLIT_WORDS for value in values):
+            continue
+        splits = {split_of(value) for value in values}
+        is_named = plain(name).endswith(SPLIT_NAMES)
+        # A model may well learn to tell `train` from `test`, where a column is called so.
+        is_label = plain(name) in LABEL_NAMES and not is_named
+        are_several = "train" in splits and len(splits) > 1
+        if is_label or not (is_named or (are_several and None not in splits)):
+            continue
+        if None not in splits:
+            return name, ""
+        if "train" in splits:
+            other = next(value for value in values if split_of(value) is None)
+            return name, f"`{name}` would be the split, but `{other}` is the name of none"
+    return None, ""
+
+
+def _add_group(found: Columns, records: Sequence[Record]) -> None:
+    """Name the column of what a row belongs to, where there is one."""
+    taken = {str(value) for value in found.options.values()}
+    for name in records[0]:
+        if not GROUP.fullmatch(plain(name)) or name in taken:
+            continue
+        values = [str(record.get(name)) for record in records]
+        # One value groups nothing, and one for each row is a key.
+        if 1 < len(set(values)) < len(values):
+            found.options["group"] = name
+            told = f"a drawn split keeps rows of one `{name}` together"
+            found.reason = "; ".join(filter(None, [found.reason, told]))
+
+
+def _task_of(records: Sequence[Record], place: str) -> Columns:
+    """The task, and the columns of texts and label. Raises ValueError."""
     for look in (_words_a_row, _spans, _tagged):
         tagged = look(records, place)
         if tagged:
             return tagged
+    # Before a column is taken for a text: the question alone would be one.
+    refuse_choices(place, records)
     texts = _texts(records, place)
     options: dict[str, Any] = {"text": texts[0]}
-    shares = _share_columns(records, texts)
+    shares = share_columns(records, texts)
     if shares:
-        found = _of_shares(records, shares, options)
+        found = of_shares(records, shares, options)
     else:
-        label = _label(records, texts, place)
+        label = label_column(records, texts, place)
         refuse_cells(place, records, label)
-        found = _of_label(records, label, options)
+        found = of_label(records, label, options)
+        reasons = [found.reason, told_label(records, texts, label)]
+        found.reason = "; ".join(filter(None, reasons))
     if len(texts) > 1:
         found.options["text_b"] = texts[1]
     words = word_columns(records[0])
@@ -68,36 +138,7 @@ def choose(records: Sequence[Record], place: str) -> Columns:
             f"`{words[0]}` have tags too, `{words[1]}`: to learn those, task: token-classification "
             f"and data: words: {words[0]}, tags: {words[1]} in place of text and label"
         )
-    group = [name for name in records[0] if GROUP.match(plain(name))]
-    taken = {*texts, found.options.get("label")}
-    for name in group:
-        values = [str(record.get(name)) for record in records]
-        if name not in taken and 1 < len(set(values)) < len(values):
-            found.options["group"] = name
-    split = next((name for name in records[0] if plain(name).endswith(SPLIT_NAMES)), None)
-    if split and split not in taken:
-        splits = {split_of(str(record.get(split))) for record in records}
-        if None not in splits:
-            found.options["split"] = split
-        elif "train" in splits:
-            other = next(v for r in records if split_of(v := str(r.get(split))) is None)
-            found.reason += f" `{split}` would be the split, but `{other}` is the name of none"
-            found.reason = found.reason.strip()
     return found
-
-
-def is_id(name: str, values: Sequence[Any]) -> bool:
-    """Whether a column counts or names rows: by its name, or by whole numbers that only rise."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
-    if plain(name) in LABEL_NAMES:
-        return False
-    if not parted or parted.startswith("unnamed") or ID.search(parted):
-        return True
-    texts = [str(value) for value in values]
-    if len(texts) < 3 or not all(WHOLE.fullmatch(text) for text in texts):
-        return False
-    numbers = [int(float(text)) for text in texts]
-    return len(set(numbers)) == len(numbers) > 2 and numbers == sorted(numbers)
 
 
 def _words_a_row(records: Sequence[Record], place: str) -> Columns | None:
@@ -234,7 +275,7 @@ def _texts(records: Sequence[Record], place: str) -> list[str]:
         return num_words(records, column), sum(len(str(record.get(column))) for record in records)
 
     text = max(others, key=length)
-    if len(columns) > 2 and all(_is_number(value) for value in _values(records, text)):
+    if len(columns) > 2 and all(is_number(value) for value in values_of(records, text)):
         raise ValueError(
             f"{place}: {len(columns)} columns of numbers, and none of text. Rows of pixels are "
             "read as images from an archive: numpy.savez('images.npz', train_images=..., "
@@ -259,155 +300,6 @@ def _unnamed_pair(records: Sequence[Record]) -> list[str]:
     return list(lengths) if is_pair else []
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 def num_words(records: Sequence[Record], column: str) -> int:
     """How many words a column holds."""
     return sum(len(str(record.get(column, "")).split()) for record in records)
-
-
-def _values(records: Sequence[Record], column: str) -> list[Any]:
-    """The cells of a column that hold something."""
-    cells = [record.get(column) for record in records]
-    return [cell for cell in cells if cell is not None and str(cell).strip()]
-
-
-def _label(records: Sequence[Record], texts: Sequence[str], place: str) -> str:
-    """The column of the label. Raises ValueError where none can be."""
-    others = [name for name in records[0] if name not in texts and _values(records, name)]
-    column_of = {plain(name): name for name in others}
-    for name in LABEL_NAMES:
-        if name in column_of:
-            return column_of[name]
-    ends = [name for name in others if plain(name).endswith(LABEL)]
-    ends = [name for name in ends if not is_id(name, _values(records, name))]
-    if ends:
-        return ends[0]
-    num_values = {}
-    for name in others:
-        values = _values(records, name)
-        count = len({str(value) for value in values})
-        # A column of one value says nothing, and one of nearly as many values as rows is an id.
-        if not is_id(name, values) and 2 <= count <= max(2, len(records) // 2):
-            num_values[name] = count
-    if not num_values:
-        raise ValueError(
-            f"{place}: none of the columns {', '.join(records[0])} looks like a label "
-            "(two values or more, each in several rows)"
-        )
-
-    # Of as many values, numbers: a column of words may be where a row comes from.
-    def by_values(name: str) -> tuple[int, bool]:
-        are_words = not all(WHOLE.fullmatch(str(value)) for value in _values(records, name))
-        return num_values[name], are_words
-
-    return min(num_values, key=by_values)
-
-
-def _of_label(records: Sequence[Record], label: str, options: dict[str, Any]) -> Columns:
-    """The task by the values of the one column of labels."""
-    options["label"] = label
-    cells = _values(records, label)
-    if all(_is_unknown(cell) for cell in cells):
-        cells = []
-    separator = _separator(cells)
-    if separator:
-        options["label_separator"] = separator
-        return Columns(
-            "multi-label-classification", options, f"a row of `{label}` holds several labels"
-        )
-    if are_scores({str(cell) for cell in cells}, label):
-        return Columns(
-            "text-regression",
-            options,
-            f"the values of `{label}` are numbers with fractions: scores, not classes",
-        )
-    unknown = sum(_is_unknown(cell) for cell in cells)
-    told = f"{unknown:,} of the first rows have `-` or the like for a label: a class of its own"
-    return Columns("text-classification", options, told if unknown else "")
-
-
-def _is_unknown(cell: Any) -> bool:
-    return str(cell) in ("-1", "-1.0", "-", "?", "")
-
-
-def _separator(cells: Sequence[Any]) -> str | None:
-    """What stands between the labels of a cell; None where a cell is one label.
-
-    Raises ValueError for labels in angles.
-    """
-    if any(isinstance(cell, list) for cell in cells):
-        return SEPARATORS[0]
-    texts = [str(cell).strip() for cell in cells]
-    if any("><" in text for text in texts) and all(ANGLES.fullmatch(text) for text in texts):
-        raise ValueError(
-            f"several labels a row in angles ({texts[0]}). Write a mark between them, as in "
-            "python;sql: sed 's/></;/g', without the first and the last"
-        )
-    if texts and all(text.startswith("[") and text.endswith("]") for text in texts):
-        return SEPARATORS[0]
-    for separator in SEPARATORS:
-        joined = [text for text in texts if separator in text]
-        parts = [part.strip() for text in joined for part in text.split(separator)]
-        alone = {text for text in texts if separator not in text}
-        # Parts that come again, in other company or alone: else the mark belongs to a name.
-        comes_again = len(set(parts)) < len(parts) and len(set(joined)) > 1
-        if joined and (alone & set(parts) or (comes_again and separator != ",")):
-            return separator
-    return None
-
-
-def are_scores(labels: Iterable[str], name: str = "") -> bool:
-    """Whether labels are numbers that measure: not all of them whole, or many, of a score."""
-    labels = set(labels)
-    try:
-        numbers = {float(label) for label in labels}
-    except ValueError:  # a word
-        return False
-    has_fractions = any(not number.is_integer() for number in numbers)
-    return bool(numbers) and (has_fractions or (plain(name) in SCORE_NAMES and len(numbers) > 10))
-
-
-def _share_columns(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
-    """Columns that each say of one label whether, or by what share of annotators, a row has it."""
-    for name in records[0]:
-        # `airline_sentiment` beside its confidence is the label.
-        is_label = plain(name).endswith(LABEL) and not all(map(_is_number, _values(records, name)))
-        if plain(name) in LABEL_NAMES or (is_label and name not in texts):
-            return []
-    found = []
-    for name in records[0]:
-        values = _values(records, name)
-        if name in texts or len(values) < len(records) or is_id(name, values):
-            continue
-        shares = [_share(value) for value in values]
-        if all(share is not None for share in shares):
-            found.append(name)
-    return found if 2 <= len(found) <= MOST_CLASSES else []
-
-
-def _share(value: Any) -> float | None:
-    try:
-        return share_of(value, "")
-    except ValueError:
-        return None
-
-
-def _of_shares(
-    records: Sequence[Record], columns: Sequence[str], options: dict[str, Any]
-) -> Columns:
-    """One label a row where the shares of each are one whole, else several."""
-    options["label_columns"] = list(columns)
-    rows = [[_share(record[name]) or 0.0 for name in columns] for record in records]
-    told = f"`{columns[0]}` to `{columns[-1]}` are a column for each label"
-    # Shares are rounded to two digits, or to one.
-    if all(abs(sum(row) - 1) < 0.05 and row.count(max(row)) == 1 for row in rows):
-        return Columns("text-classification", options, f"{told}, and a row has one")
-    options["label_separator"] = SEPARATORS[0]
-    return Columns("multi-label-classification", options, f"{told}, and a row has any number")

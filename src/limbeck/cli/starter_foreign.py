@@ -1,12 +1,16 @@
 """Files that limbeck does not read, and what to do with them: told by name by `limbeck init`."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from limbeck.core.shell import command
 from limbeck.core.wording import some
 from limbeck.sources._files import Lines
+from limbeck.sources._split_files import split_of
+from limbeck.sources._unpacked import bare_name
 
 LINES = 1000  # looked at, of a file
 MOST_BYTES = 4096  # by which a file is told to be no text
@@ -15,6 +19,14 @@ MOST_LABELS = 60
 FEWEST_LINES = 20
 SHOWN = 5
 SHOWN_FOLDERS = 8
+# Choices of a question, a column each (`choice0`, `ending_1`, `answerA`, `sol2`), or in one list.
+CHOICE = re.compile(
+    r"(choice|option|opt|answer|ending|sol|solution|alternative|candidate|distractor)"
+    r"[ _]?(\d|[A-Ea-e])",
+    re.IGNORECASE,
+)
+LETTERS = ("A", "B", "C")
+CHOICES = ("choices", "options", "endings", "candidates", "alternatives", "mc1_targets")
 
 # What a suffix stands for, and the cure.
 CURES = {
@@ -153,3 +165,65 @@ def refuse_cells(place: str, records: Sequence[Mapping[str, object]], label: str
             f'{{"text": ..., "{label}": [[START, END, NAME], ...]}}, the end behind the last '
             "character; one label as a word"
         )
+
+
+def refuse_without_train(path: Path, files: Sequence[Path]) -> None:
+    """Raise ValueError where all files of a folder speak of other splits than train: a test split
+    that is trained on leaves nothing to be judged by."""
+    splits = {file: split_of(Path(bare_name(file)).stem) or split_of(file.name) for file in files}
+    if not files or path in splits or None in splits.values() or "train" in splits.values():
+        return
+    # The largest, as it is the one that rows can best be drawn from.
+    here = [f"{file.name} ({split})" for file, split in splits.items()]
+    raise ValueError(
+        f"{path}: no file of train among {some(here, SHOWN)}. Put the one of train beside them, "
+        "with the word train in its name. Or, to draw train, validation and test from one of these "
+        f"files, give that alone: {command('init', max(files, key=_size))}"
+    )
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; 0 of one in an archive, whose size stands elsewhere."""
+    return file.stat().st_size if file.is_file() else 0
+
+
+def refuse_choices(place: str, records: Sequence[Mapping[str, object]]) -> None:
+    """Raise ValueError for questions with choices, whose label is the number of one of them: of
+    the question alone it cannot be told, and the choices would be left unread."""
+    if isinstance(records[0].get("paragraphs"), list):
+        raise ValueError(
+            f"{place}: passages with questions, whose answers are parts of the passages (SQuAD). "
+            "No task of this version finds answers"
+        )
+    # 1. A column for each choice, by its name; of numbers they would be labels.
+    columns = [name for name in records[0] if CHOICE.fullmatch(str(name).strip())]
+    are_texts = any(not _is_number(record.get(name)) for record in records for name in columns)
+    # 2. All choices in one list.
+    in_lists = [name for name in records[0] if str(name).strip().lower() in CHOICES]
+    in_lists = [name for name in in_lists if _holds_texts(records[0][name])]
+    # 3. Columns that are called A, B, C as exams call them.
+    if not columns and set(LETTERS) <= {str(name).strip() for name in records[0]}:
+        columns = list(LETTERS)
+        are_texts = not any(_is_number(record.get(name)) for record in records for name in columns)
+    if not (len(columns) > 1 and are_texts) and not in_lists:
+        return
+    shown = some(in_lists or columns, SHOWN)
+    raise ValueError(
+        f"{place}: a question with choices ({shown}), of which a label says the right one. No task "
+        "of this version chooses among texts of its own for each row. Write a row for each choice, "
+        "with the columns question, choice, label (right or wrong) and group (the question's "
+        "number): that is text-classification of pairs, text: question, text_b: choice"
+    )
+
+
+def _holds_texts(cell: object) -> bool:
+    """Whether a cell is a list of several texts, or an object that holds one."""
+    if isinstance(cell, Mapping):
+        return any(_holds_texts(value) for value in cell.values())
+    if not isinstance(cell, list):
+        return False
+    return len(cell) > 1 and all(isinstance(part, str | Mapping) for part in cell)
+
+
+def _is_number(cell: object) -> bool:
+    return str(cell).strip().lstrip("-").replace(".", "", 1).isdigit()

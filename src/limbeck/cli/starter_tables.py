@@ -5,12 +5,14 @@ Guesses are made from the names of the columns and from the first rows alone (`s
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from limbeck.cli.starter_columns import choose, num_words
+from limbeck.cli.starter_foreign import refuse_without_train
 from limbeck.cli.starter_recipe import Guess
 from limbeck.core import registry
 from limbeck.core.files import read_at_most
@@ -19,10 +21,12 @@ from limbeck.sources import BadRow, Patience
 from limbeck.sources._cells import as_list
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
+from limbeck.sources._table import ID, NO_ID
 from limbeck.sources._unpacked import bare_name
 
 MOST_LOOKED_AT = 16 << 20  # characters, for the encoding
 ROWS = 2000  # looked at, of each file: data are often sorted
+MOST_IDS = 100_000  # of each file that are compared
 SHOWN = 5  # columns or labels that a reason names
 DELIMITERS = ",;\t|"
 DELIMITER_LINES = 20  # by which the delimiter is chosen
@@ -60,6 +64,8 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     # 1. Which file is which split.
     suffixes = registry.load("sources", guess.source).suffixes
     splits = split_files(path, files, suffixes, guess.options)
+    if "train" not in splits:
+        refuse_without_train(path, files)
     train = splits.get("train") or _most_like_texts(files, guess.source)
     if "train" not in splits and len(files) > 1:
         guess.reasons.append(
@@ -83,6 +89,8 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     _add_names(guess, records, train.parent)
     guess.reasons.append(_columns_told(records, guess.options))
     # 3. Which other splits can be read as train is.
+    _keep_columns(guess, splits)
+    _switch_off_id(guess, splits)
     _check_splits(guess, splits, files)
     if len(splits) <= 1 and "split" not in guess.options and "split" not in records[0]:
         guess.reasons.append("one file: validation and test rows are drawn from it")
@@ -96,6 +104,43 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
             guess.files = files_read(guess, suffixes)
             break
     return guess
+
+
+def _keep_columns(guess: Guess, splits: Mapping[str, Path]) -> None:
+    """Leave out the columns of group and split that not all files have."""
+    reader = registry.create("sources", guess.source, {**_keys(guess), "path": ""})
+    for key in ("group", "split"):
+        column = guess.options.get(key)
+        lack = [file for file in splits.values() if column and column not in reader.header(file)]
+        # A source would refuse the file for the column that it lacks.
+        if lack:
+            del guess.options[key]
+            guess.reasons.append(f"`{column}` is not read as the {key}: {lack[0].name} lacks it")
+
+
+def _switch_off_id(guess: Guess, splits: Mapping[str, Path]) -> None:
+    """Say that a column `id` is no key, where several rows share a value of it."""
+    reader = registry.create("sources", guess.source, {**_keys(guess), "path": ""})
+    for file in splits.values():
+        if ID not in reader.header(file) or "sentence" in guess.options:
+            continue
+        # Not the first rows alone: ids begin anew with each part that was joined.
+        rows = islice(reader.records(file, [ID], Patience()), MOST_IDS)
+        counts = Counter(str(record[ID]) for _, record in rows)
+        num_shared = sum(count for count in counts.values() if count > 1)
+        if num_shared:
+            guess.options["id"] = NO_ID
+            guess.reasons.append(
+                f"`id` is no key: {num_shared:,} rows of {file.name} share theirs with another. "
+                "Where such rows belong together: data.group: id"
+            )
+            return
+
+
+def _keys(guess: Guess) -> dict[str, Any]:
+    """The keys of a guess by which one file of it is read."""
+    of_the_set = ("train", "validation", "test", "unlabelled", "path", "on_bad_row")
+    return {key: value for key, value in guess.options.items() if key not in of_the_set}
 
 
 def _read_alone(guess: Guess, train: Path) -> None:
@@ -150,7 +195,9 @@ def _size(file: Path) -> int:
 
 def _most_like_texts(files: Sequence[Path], source: str) -> Path:
     """The largest file whose text has several words a row; the largest where none has."""
-    by_size = sorted(files, key=_size, reverse=True)
+    # A file that speaks of another split is not trained on while there are others.
+    unnamed = [file for file in files if split_of(_stem(file)) is None]
+    by_size = sorted(unnamed or files, key=_size, reverse=True)
     for file in by_size:
         try:
             records, _ = read_records(file, source)
@@ -212,8 +259,7 @@ def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> b
     """Whether the first rows of a file can be read by the keys of a guess; True for no file."""
     if file is None:
         return True
-    keys = ("train", "validation", "test", "unlabelled", "path")
-    options = {key: value for key, value in guess.options.items() if key not in keys}
+    options = _keys(guess)
     if not labelled:
         known = ("tags", "spans")
         options = {k: v for k, v in options.items() if "label" not in k and k not in known}

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from limbeck.cli.starter_columns import choose
-from limbeck.cli.starter_foreign import refuse_by_name, refuse_labels
+from limbeck.cli.starter_foreign import refuse_by_name, refuse_labels, refuse_without_train
 from limbeck.cli.starter_recipe import Guess
 from limbeck.cli.starter_tables import DELIMITERS, WINDOWS, read_records
 from limbeck.core.wording import some
@@ -112,6 +112,7 @@ def _splits(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
         return find_splits(str(path), TEXT_SUFFIXES, {})
     except ValueError:
         pass
+    refuse_without_train(path, files)
     if len(files) == 1:
         return {"train": list(files)}
     refuse_by_name(path, files)

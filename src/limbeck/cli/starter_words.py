@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from limbeck.cli.starter_foreign import refuse_without_train
 from limbeck.cli.starter_recipe import Guess
 from limbeck.cli.starter_tables import files_read, split_files
 from limbeck.core.wording import some
@@ -33,12 +34,16 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
     """
     options = _own_names(files) if path.is_dir() else {}
     splits = _given(path, options) or split_files(path, files, SUFFIXES, options)
+    if not splits and len(files) > 1 and layout_of(files[0]):
+        refuse_without_train(path, files)
     train = splits.get("train") or (files[0] if len(files) == 1 else None)
     if train is None:
         return None
     found = layout_of(train)
     if found is None:
         return None
+    if not splits:
+        refuse_without_train(path, files)
     keys, column, tags = found
     guess = Guess("token-classification", "conll", path if splits else train, options | keys)
     guess.reasons.append(

@@ -34,6 +34,7 @@ from limbeck.sources._tags import check_scheme
 TEXT = ("text", "sentence", "utterance", "instruction", "question", "content", "review", "tokens")
 LABEL = ("label", "labels", "intent", "category", "class", "sentiment", "target", "score")
 ID = "id"
+NO_ID = "none"
 SPLIT = "split"
 
 
@@ -66,7 +67,8 @@ class Table(ABC):
     least one half.
     `group`: the column of what a row belongs to, such as a patient or a document: a drawn split
     keeps such rows together.
-    `id`: a column in which no value may stand twice; left out, `id` where there is one.
+    `id`: a column in which no value may stand twice in a file; left out, `id` where there is one;
+    `none`: there is no such column, and `id` is one like any other.
     `label_names`: what the labels or tags 0, 1, ... mean, in order.
     `label_separator`: give it where a row has any number of labels: a text is split there, a list
     (jsonl, parquet) is taken as it is.
@@ -154,8 +156,8 @@ class Table(ABC):
             return
         cells = self._cells(path, header, labels, is_labelled=split != "unlabelled")
         columns = cells.columns
-        id_column = find_column(header, self.id, "id", (), path) if self.id else ID
-        has_ids = id_column in header
+        has_ids = ID in header if self.id is None else self.id != NO_ID or NO_ID in header
+        id_column = find_column(header, self.id or ID, "id", (), path) if has_ids else ID
         if has_ids:
             columns.append(id_column)
         if split_column:
@@ -241,7 +243,8 @@ def _check_id(value: str, column: str, where: str, first_of_id: dict[str, str]) 
     if first != where:
         number = first.removeprefix("row ")
         raise ValueError(
-            f"{column}: `{value}` is also the {column} of row {number}. Keep one of the two rows"
+            f"{column}: `{value}` is also the {column} of row {number}. Keep one of the two rows; "
+            f"or, where rows may share a value of this column, data.id: {NO_ID}"
         )
 
 

@@ -1,0 +1,257 @@
+"""Which column of a table is the label, by its name and values, and which task those are for."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from limbeck.core.wording import some
+from limbeck.sources._cells import share_of
+from limbeck.sources._column_names import LABEL_NAMES, plain
+from limbeck.sources._labels import WHOLE
+from limbeck.sources._table import LABEL
+
+SHOWN = 5
+Record = Mapping[str, Any]
+
+SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
+ID = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|number|no|key|timestamp|date|time|url)\d*$")
+ANGLES = re.compile(r"(<[^<>]*>)*")
+SEPARATORS = (";", "|", ",")
+# Where a row comes from, which is seldom what is to be learned.
+ORIGINS = (
+    *("corpus", "source", "domain", "dataset", "lang", "language", "country", "region", "location"),
+    *("file", "filename", "year", "site", "platform", "annotator", "keyword"),
+)
+# Numbers that say how sure somebody was, or when and where, and no score of the text.
+NO_SCORES = re.compile(r"conf|prob|weight|agree|kappa|lat(itude)?$|lon(gitude)?$|time|date|price")
+FEW_ROWS = 200
+ROWS_A_CLASS = 5  # at least, of a column of classes that has no name of a label
+MOST_CLASSES = 30  # columns of 0 and 1, or of shares, that are taken for labels
+
+
+@dataclass
+class Columns:
+    """What a table holds: the task, and the keys of its source that say so.
+
+    `reason`: in words.
+    """
+
+    task: str
+    options: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+def is_id(name: str, values: Sequence[Any]) -> bool:
+    """Whether a column counts or names rows: by its name, or by whole numbers that only rise."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
+    if plain(name) in LABEL_NAMES:
+        return False
+    if not parted or parted.startswith("unnamed") or ID.search(parted):
+        return True
+    texts = [str(value) for value in values]
+    if len(texts) < 3 or not all(WHOLE.fullmatch(text) for text in texts):
+        return False
+    numbers = [int(float(text)) for text in texts]
+    return len(set(numbers)) == len(numbers) > 2 and numbers == sorted(numbers)
+
+
+def values_of(records: Sequence[Record], column: str) -> list[Any]:
+    """The cells of a column that hold something."""
+    cells = [record.get(column) for record in records]
+    return [cell for cell in cells if cell is not None and str(cell).strip()]
+
+
+def label_column(records: Sequence[Record], texts: Sequence[str], place: str) -> str:
+    """The column of the label. Raises ValueError where none can be."""
+    others = [name for name in records[0] if name not in texts and values_of(records, name)]
+    column_of = {plain(name): name for name in others}
+    for name in LABEL_NAMES:
+        if name in column_of:
+            return column_of[name]
+    ends = [name for name in others if plain(name).endswith(LABEL)]
+    ends = [name for name in ends if not is_id(name, values_of(records, name))]
+    if ends:
+        return ends[0]
+    chosen = _candidates(records, others)
+    if not chosen:
+        raise ValueError(
+            f"{place}: none of the columns {', '.join(records[0])} looks like a label "
+            "(two values or more, each in several rows)"
+        )
+    return chosen[0]
+
+
+def told_label(records: Sequence[Record], texts: Sequence[str], label: str) -> str:
+    """What to say of a label that was taken for its values alone, where others could be it or where
+    it most likely is none; nothing of one by its name."""
+    others = [name for name in records[0] if name not in texts and values_of(records, name)]
+    if plain(label) in LABEL_NAMES or plain(label).endswith(LABEL):
+        return ""
+    # Nothing is in doubt where there was one choice alone.
+    rest = [name for name in _candidates(records, others) if name != label]
+    # Of an origin there may be no other choice, and it is doubtful all the same.
+    if _is_origin(label):
+        doubt = f"`{label}` may say no more than where a row comes from. No column is called label"
+        return f"{doubt}: name the right one with data.label"
+    if not rest:
+        return ""
+    return (
+        f"no column is called label: `{label}` is taken, and {_listed(rest)} could be it. Name the "
+        "right one with data.label"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Columns in a message: the first of them, and how many more there are."""
+    return some([f"`{name}`" for name in names], SHOWN)
+
+
+def _is_origin(name: str) -> bool:
+    """Whether a column says where a row comes from, by its name."""
+    return plain(name).endswith(ORIGINS)
+
+
+def _candidates(records: Sequence[Record], others: Sequence[str]) -> list[str]:
+    """The columns that may be the label, the likeliest first: classes of several rows each, scores,
+    classes of few rows, and last what says where a row comes from."""
+    classes: dict[str, tuple[int, bool]] = {}
+    scores = []
+    for name in others:
+        values = values_of(records, name)
+        if is_id(name, values):
+            continue
+        count = len({str(value) for value in values})
+        # Numbers with fractions measure, however seldom one comes again.
+        if _measures(values) and count > 1 and not NO_SCORES.search(plain(name)):
+            scores.append(name)
+        # A column of one value says nothing, and one of nearly as many values as rows is an id.
+        elif 2 <= count <= max(2, len(records) // 2):
+            # Of as many values, numbers: a column of words may be where a row comes from.
+            are_words = not all(WHOLE.fullmatch(str(value)) for value in values)
+            classes[name] = (count, are_words)
+    # The fewer values, the likelier are they classes; what names an origin comes last all the same.
+    by_values = sorted(classes, key=lambda name: classes[name])
+    labels = [name for name in by_values if not _is_origin(name)]
+    most = max(2, len(records) // ROWS_A_CLASS)
+    sure = [name for name in labels if classes[name][0] <= most]
+    # In a few rows a class may be seldom; in many it is a word, or a name.
+    seldom = [name for name in labels if name not in sure and len(records) < FEW_ROWS]
+    return [*sure, *scores, *seldom, *(name for name in by_values if _is_origin(name))]
+
+
+def _measures(values: Sequence[Any]) -> bool:
+    """Whether values are numbers with fractions."""
+    return bool(values) and are_scores({str(value) for value in values})
+
+
+def of_label(records: Sequence[Record], label: str, options: dict[str, Any]) -> Columns:
+    """The task by the values of the one column of labels."""
+    options["label"] = label
+    cells = values_of(records, label)
+    if all(_is_unknown(cell) for cell in cells):
+        cells = []
+    separator = _separator(cells)
+    if separator:
+        options["label_separator"] = separator
+        return Columns(
+            "multi-label-classification", options, f"a row of `{label}` holds several labels"
+        )
+    if are_scores({str(cell) for cell in cells}, label):
+        return Columns(
+            "text-regression",
+            options,
+            f"the values of `{label}` are numbers with fractions: scores, not classes",
+        )
+    unknown = sum(_is_unknown(cell) for cell in cells)
+    told = f"{unknown:,} of the first rows have `-` or the like for a label: a class of its own"
+    return Columns("text-classification", options, told if unknown else "")
+
+
+def _is_unknown(cell: Any) -> bool:
+    return str(cell) in ("-1", "-1.0", "-", "?", "")
+
+
+def _separator(cells: Sequence[Any]) -> str | None:
+    """What stands between the labels of a cell; None where a cell is one label.
+
+    Raises ValueError for labels in angles.
+    """
+    if any(isinstance(cell, list) for cell in cells):
+        return SEPARATORS[0]
+    texts = [str(cell).strip() for cell in cells]
+    if any("><" in text for text in texts) and all(ANGLES.fullmatch(text) for text in texts):
+        raise ValueError(
+            f"several labels a row in angles ({texts[0]}). Write a mark between them, as in "
+            "python;sql: sed 's/></;/g', without the first and the last"
+        )
+    if texts and all(text.startswith("[") and text.endswith("]") for text in texts):
+        return SEPARATORS[0]
+    for separator in SEPARATORS:
+        joined = [text for text in texts if separator in text]
+        parts = [part.strip() for text in joined for part in text.split(separator)]
+        alone = {text for text in texts if separator not in text}
+        # Parts that come again, in other company or alone: else the mark belongs to a name.
+        comes_again = len(set(parts)) < len(parts) and len(set(joined)) > 1
+        if joined and (alone & set(parts) or (comes_again and separator != ",")):
+            return separator
+    return None
+
+
+def are_scores(labels: Iterable[str], name: str = "") -> bool:
+    """Whether labels are numbers that measure: not all of them whole, or many, of a score."""
+    labels = set(labels)
+    try:
+        numbers = {float(label) for label in labels}
+    except ValueError:  # a word
+        return False
+    has_fractions = any(not number.is_integer() for number in numbers)
+    return bool(numbers) and (has_fractions or (plain(name) in SCORE_NAMES and len(numbers) > 10))
+
+
+def share_columns(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
+    """Columns that each say of one label whether, or by what share of annotators, a row has it."""
+    for name in records[0]:
+        # `airline_sentiment` beside its confidence is the label.
+        is_label = plain(name).endswith(LABEL) and not all(map(is_number, values_of(records, name)))
+        if plain(name) in LABEL_NAMES or (is_label and name not in texts):
+            return []
+    found = []
+    for name in records[0]:
+        values = values_of(records, name)
+        if name in texts or len(values) < len(records) or is_id(name, values):
+            continue
+        shares = [_share(value) for value in values]
+        if all(share is not None for share in shares):
+            found.append(name)
+    return found if 2 <= len(found) <= MOST_CLASSES else []
+
+
+def _share(value: Any) -> float | None:
+    try:
+        return share_of(value, "")
+    except ValueError:
+        return None
+
+
+def of_shares(
+    records: Sequence[Record], columns: Sequence[str], options: dict[str, Any]
+) -> Columns:
+    """One label a row where the shares of each are one whole, else several."""
+    options["label_columns"] = list(columns)
+    rows = [[_share(record[name]) or 0.0 for name in columns] for record in records]
+    told = f"`{columns[0]}` to `{columns[-1]}` are a column for each label"
+    # Shares are rounded to two digits, or to one.
+    if all(abs(sum(row) - 1) < 0.05 and row.count(max(row)) == 1 for row in rows):
+        return Columns("text-classification", options, f"{told}, and a row has one")
+    options["label_separator"] = SEPARATORS[0]
+    return Columns("multi-label-classification", options, f"{told}, and a row has any number")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a cell is a number, or a text that is one."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
