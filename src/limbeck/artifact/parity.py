@@ -117,6 +117,7 @@ def differences_of(scored: Scored, moved: Sequence[np.ndarray], task: Task) -> L
                 largest=float(by_unit.max()),
             )
         )
+    # Whoever asks for a graph's own sake (a test, a tool) has no model at hand.
     if not each:
         return LastBits()
     return LastBits(

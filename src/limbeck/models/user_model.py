@@ -42,6 +42,7 @@ from limbeck.models.probe import (
 from limbeck.models.running import call, logits_of, run_model
 from limbeck.models.split_attention import split_attention
 from limbeck.models.torch_batches import batch_of, device_of, to_device
+from limbeck.models.vocabulary import check_vocabulary
 from limbeck.models.weights import content_of, model_state
 from limbeck.tasks import Encoded, Task
 
@@ -108,6 +109,7 @@ class Own:
             for count in (1, len(encoded[:2]))
         ]
         model = self.create().eval()
+        check_vocabulary(model, task, encoded, name)
         try:
             with torch.no_grad():
                 # A `squeeze` takes the axis of the rows along where there is one.

@@ -22,6 +22,7 @@ from limbeck.models.create import create_model, is_network
 from limbeck.models.preprocessing import preprocess
 from limbeck.models.probe import NUM_ROWS, check_answers
 from limbeck.models.user_model import Own
+from limbeck.models.vocabulary import check_vocabulary
 from limbeck.pipeline import model_reference, own_code
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import with_copies
@@ -392,7 +393,9 @@ class RunContext:
             )
             # Networks of ours are tested.
             if not is_network(name):
-                check_answers(model, task, task.encode(self.data.train[:NUM_ROWS]), name)
+                encoded = task.encode(self.data.train[:NUM_ROWS])
+                check_vocabulary(model, task, encoded, name)
+                check_answers(model, task, encoded, name)
             return model
         own = self.own[name]
         own.check(task, self.encode("train", task), name, is_trained=not needs_head)

@@ -81,6 +81,7 @@ def run(
         tell_of_older_stages(context.store)
         # 3. The work; what would fail at its end comes first.
         trace_own_student(context)
+        cut_named_student(context)
         arms = run_arms(context)
         # The other processes have done their part, and no stage waits for them any more.
         context.is_alone = True
@@ -141,12 +142,25 @@ def label(recipe: Recipe, tell: Reporter = silent) -> None:
         context.store.tell = silent
     tell_of_threads(context)
     use_machine(recipe)
+    cut_named_student(context)
     teacher = None
     if recipe.teacher:
         teacher = prepare_teacher(recipe, context)
     # Which layers of the teacher are kept depends on the student's, which need not be trained.
     student = cut_student(recipe, context, teacher)
     ask_teachers(recipe, context, teacher, student)
+
+
+def cut_named_student(context: RunContext) -> None:
+    """Make a student that is no teacher's before any teacher is tuned: what is refused of it is
+    told in seconds. The arms find it made.
+
+    Raises:
+        ValueError: the model cannot be had, or cannot be cut so.
+    """
+    # One that is cut from the teacher is cut from it as it was tuned.
+    if context.recipe.student.origin is not None:
+        cut_student(context.recipe, context, None)
 
 
 def require_runtimes(recipe: Recipe) -> None:

@@ -13,6 +13,7 @@ from limbeck.data.augmenters import Place, Propose
 from limbeck.data.augmenters._whole_words import MAX_TOKENS, WholeWords
 from limbeck.models.hub import locate, quiet, reading
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.vocabulary import check_table
 from limbeck.tasks.inputs.tokenized import open_tokenizer
 from limbeck.tasks.masked_lm import MaskedLm
 
@@ -40,6 +41,8 @@ class ReplaceByEmbedding:
             )
         # Of the whole model only its embeddings are kept.
         table = network.get_input_embeddings().weight.detach()
+        # A word's embedding is read from the table without the model, by which nothing fails.
+        check_table(table, tokenizer, model)
         return partial(propose, WholeWords(tokenizer, table), self.candidates)
 
 

@@ -20,6 +20,7 @@ from limbeck.data.augmenters._masks import Masks
 from limbeck.data.augmenters._whole_words import MAX_TOKENS, WholeWords
 from limbeck.models.hub import having, locate, quiet, reading
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.vocabulary import check_table
 from limbeck.tasks.masked_lm import MaskedLm
 
 
@@ -44,6 +45,7 @@ class ReplaceByMask:
         task = MaskedLm([], preprocess(model, MaskedLm, [], MAX_TOKENS))
         network = load(model)
         table = network.get_input_embeddings().weight.detach()
+        check_table(table, task.input.tokenizer, model)
         whole_words = WholeWords(task.input.tokenizer, table)
         return Masks(task, network, whole_words, self.candidates, task.mask_id)
 
