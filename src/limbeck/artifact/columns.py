@@ -70,20 +70,24 @@ class ColumnFinder:
 
     def find(self, content: Mapping[str, Any]) -> Found:
         """The columns of a row. Raises ValueError where none holds the input, or several could."""
+        # 1. A name on the command line that no column has is a slip of the keyboard.
         for name, given in self.asked.items():
             if given not in content:
                 suggestion = wording.suggest(given, content)
                 raise ValueError(f"no column `{given}` (--{_option(name)}) here. {suggestion}")
+        # 2. By the option, else by the recipe.
         main = self._named(self.main, content)
         second = self._named("text_b", content) if self.kind == "text" else None
         if second and not main:
             main = next((name for name in TEXT if name in content and name != second), None)
+        # 3. Trained on pairs: half of one under a usual name would be answered, and wrongly.
         if self.recipe.get("text_b") and self.kind == "text" and not (main and second):
             pairs = self._pairs(content)
             if len(pairs) == 1:
                 return _of_pair(pairs[0])
             if self.needs_pair:
                 raise self._no_pair(content, pairs)
+        # 4. One text.
         found = Found({self.main: main}) if main else self._usual(content)
         if second not in (None, *found.columns.values()):
             found.columns["text_b"] = str(second)
@@ -117,6 +121,7 @@ class ColumnFinder:
 
     def _usual(self, content: Mapping[str, Any]) -> Found:
         """The column of a usual name, else what stands out. Raises ValueError."""
+        # The names of our own documentation come before those of others.
         for name in COLUMNS[self.kind]:
             if name in content:
                 return Found({self.main: name})
@@ -130,6 +135,7 @@ class ColumnFinder:
         note = f"the {self.main} is read from the column `{{}}`"
         if len(named) == 1:
             return Found({self.main: named[0]}, note.format(named[0]))
+        # A table of one column holds nothing else that could be meant.
         if len(content) == 1:
             (only,) = content
             if isinstance(content[only], str | bytes):
@@ -153,12 +159,15 @@ class ColumnFinder:
                     f"--columns names {len(given)} columns ({listed(given)}), and the first line "
                     f"has {len(first)}. Name each one"
                 )
+            # Who names the columns may still have left the header in.
             return None if first == list(given) else list(given)
+        # A headerless table in training: what is sent later looks the same.
         trained = [str(name) for name in self.recipe.get("columns") or []]
         if self._is_header(first, trained):
             return None
         if len(trained) == len(first):
             return trained
+        # One column without a name is the input; of several it cannot be told which.
         is_sentence = any(len(field.split()) > MOST_WORDS for field in first)
         if len(first) == 1 and (trained or is_sentence):
             return [self.asked.get(self.main, self.main)]

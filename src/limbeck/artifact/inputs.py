@@ -137,6 +137,7 @@ class Reading:
             cells = {name: self.cell(content[column], column) for name, column in found.items()}
         except ValueError as error:
             return Item(record.line, None, content, problem=str(error))
+        # They come back with the answer: an id, a date, the label that is to be compared.
         others = {name: cell for name, cell in content.items() if name not in found.values()}
         if "text_b" in cells:
             return Item(record.line, cells, cells, others)
@@ -178,6 +179,7 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
     Raises ValueError for a path that does not exist, a folder without anything to read, and a file
     that cannot be read at all.
     """
+    # 1. Standard input has no suffix: lines, unless an option says otherwise.
     if source in (None, "-"):
         form = reading.form or "lines"
         for record in _of_table(stream_records(stdin, form, reading.dialect), form, reading):
@@ -188,6 +190,7 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
         path.stat()
     except (OSError, ValueError):  # of a name that is too long, such as a text, or holds a NUL
         raise ValueError(f"{path}: no such file or folder") from None
+    # 2. Files that are one input each, or words in columns, as in training.
     if reading.kind == "image" and (path.is_dir() or format_of(path) == "lines"):
         for number, file in enumerate(_image_files(path), 1):
             yield Item(number, str(file), str(file))
@@ -199,6 +202,7 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
         for number, (words, problem) in enumerate(sentences(path, reading.finder.recipe), 1):
             yield Item(number, tuple(words), words, problem=problem)
         return
+    # 3. Tables and lines, file after file.
     files = _table_files(path) if path.is_dir() else [path]
     for file in files:
         form = reading.form or format_of(file)
@@ -223,6 +227,7 @@ def _whole_files(path: Path, reading: Reading) -> Iterator[Item]:
         try:
             text = text_folder.read_text(Path(file), reading.finder.recipe.get("encoding"))
         except ValueError as error:
+            # One file that is no text does not end the others' answers.
             yield Item(number, None, None, problem=str(error), file=file)
             continue
         yield checked(Item(number, text, text, file=file))
@@ -243,6 +248,7 @@ def _in_sentences(records: Iterable[Record], recipe: Mapping[str, Any]) -> Itera
             yield from group
             continue
         numbered = ((str(record.line), record.content) for record in group)
+        # Looked at for its columns, and put back before the rest.
         first = next(numbered)
         columns = [column for column in lists if column in first[1]]
         for line, content in as_sentences(chain([first], numbered), str(sentence), columns):
@@ -255,6 +261,7 @@ def _of_table(records: Iterable[Record], form: str, reading: Reading) -> Iterato
     if reading.kind == "words" and reading.finder.recipe.get("sentence"):
         records = _in_sentences(records, reading.finder.recipe)
     for record in records:
+        # Of rows with the same columns the first says for all that the input is missing.
         if has_header and not record.problem:
             reading.found(record.content)
             has_header = False

@@ -60,6 +60,7 @@ class Labels:
 
     def find(self, content: Mapping[str, Any]) -> list[str]:
         """The column of the label, or one for each label. Raises ValueError where there is none."""
+        # 1. What the command line names is taken, or its absence is a mistake.
         if self.column and self.column in content:
             return [self.column]
         if self.column:
@@ -67,6 +68,7 @@ class Labels:
                 f"no column `{self.column}` (--label) here. Other columns than the input's: "
                 f"{listed(list(content))}"
             )
+        # 2. What training read: all of its columns, or the one.
         columns = [str(name) for name in self.recipe.get("label_columns") or []]
         if columns and set(columns) <= set(content):
             return columns
@@ -76,6 +78,7 @@ class Labels:
         for name in candidates:
             if name in content:
                 return [str(name)]
+        # 3. What stands out, and is told; of several candidates none does.
         if self.likelihood == "bernoulli" and self.is_known <= set(content):
             self.say("each label is read from the column of its name")
             return self.known
@@ -99,6 +102,7 @@ class Labels:
         (column,) = columns
         value = content[column]
         if self.kind != "words":
+            # Sets of the Hub hold even a single label as a list.
             is_one = self.parser.separator is None and isinstance(value, list) and len(value) == 1
             return self.labelled(row, self.parser.parse(value[0] if is_one else value, column))
         if "text" in row and _are_spans(value):
@@ -106,6 +110,7 @@ class Labels:
         tags = as_list(value, column)
         if len(tags) != len(row["words"]):
             raise ValueError(f"{column}: {len(row['words'])} words need as many tags")
+        # Tags as numbers stand for the names that the recipe lists.
         names = [self.parser.parse_one(tag, column) for tag in tags]
         names = [self.names.get(name, name) for name in names]
         try:
@@ -169,6 +174,7 @@ def labelled_rows(
     path = Path(source)
     is_table = path.suffix.lower() in FORMAT_OF_SUFFIX and format_of(path) != "lines"
     is_table = is_table and not are_word_columns(path, labels.recipe)
+    # 1. What is no table: words in columns, images, texts in files of their own.
     if reading.kind == "words" and not is_table and reading.form is None and path.is_file():
         for sentence in column_reader(source, labels.recipe).sentences(path, on_bad_row):
             yield labels.tagged(to_row(tuple(sentence["words"])), sentence["tags"])
@@ -178,10 +184,12 @@ def labelled_rows(
             yield labels.labelled(to_row(raw), label)
         return
     if reading.kind == "text" and path.is_dir() and _is_text_folder(path, reading):
+        # A folder as published has a test split; one of new texts is all that there is.
         texts = TextFolder(source, labels.recipe.get("encoding")).read(on_bad_row)
         for row in texts.get("test") or texts["train"]:
             yield labels.labelled(to_row(row["text"]), row["label"])
         return
+    # 2. Tables. That the column of labels is missing is told once, not for every row.
     is_first = True
     for item in read_items(source, None, reading):
         if is_first and not item.problem:

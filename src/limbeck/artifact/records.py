@@ -131,6 +131,7 @@ def numbered_lines(file: BinaryIO, newline: str) -> Iterator[tuple[int, str]]:
     A byte that is not UTF-8 becomes U+DC80 to U+DCFF (`surrogateescape`), which `unreadable` finds.
     A line of more than `MOST_CHARACTERS` is cut there.
     """
+    # Standard input cannot go back, so that what was looked at is put before the rest.
     head = file.read1(2) if isinstance(file, io.BufferedReader) else file.read(2)
     is_utf16 = head in (b"\xff\xfe", b"\xfe\xff")
     text = io.TextIOWrapper(
@@ -143,6 +144,7 @@ def numbered_lines(file: BinaryIO, newline: str) -> Iterator[tuple[int, str]]:
     while line := text.readline(MOST_CHARACTERS + 1):
         number += 1
         yield number, line
+        # The rest of a line that is too long is passed over: the next row is answered.
         left_out = 0
         while len(line) > MOST_CHARACTERS and not line.endswith("\n"):
             line = text.readline(MOST_CHARACTERS + 1)
@@ -217,6 +219,7 @@ def _line_records(lines: Iterable[tuple[int, str]], is_json: bool) -> Iterator[R
         if problem:
             yield Record(number, shown(text), problem)
             continue
+        # Plain lines may be JSON lines: nobody says so on standard input.
         record = Record(number, text)
         if is_json or text.lstrip().startswith("{"):
             record = _json_record(number, text)
@@ -252,6 +255,7 @@ def _json_records(lines: Iterator[tuple[int, str]]) -> Iterator[Record]:
     if not first.lstrip().startswith("["):
         yield from _line_records(_again([(number, first)], lines), True)
         return
+    # An array is one text, and is held whole.
     text = first + "".join(line for _, line in lines)
     try:
         rows = json.loads(text)
@@ -297,8 +301,10 @@ def _table_records(
             if not line.strip():
                 continue
             delimiter = _delimiter_of(line, dialect) if is_quoted else delimiter
+        # A quoted field may go on over several lines, which then are one record.
         fields, problem = _fields(taken, waiting, lines, delimiter, is_quoted)
         if header is None:
+            # Without a header no row has a meaning.
             if problem:
                 raise ValueError(f"line {number}: {problem}")
             names = dialect.names_for(fields)
@@ -314,6 +320,7 @@ def _table_records(
             )
         if problem:
             yield Record(number, shown(line.rstrip("\r\n")), problem)
+        # A blank line is a row too, or the answers would no longer stand beside their lines.
         elif is_blank:
             yield Record(number, dict.fromkeys(header, ""))
         else:
@@ -357,6 +364,7 @@ def _fields(
         if "end of data" in str(error):
             problem = "a quote that begins here is never closed. "
             problem += 'Close it, or write "" for a quote inside a quoted field'
+    # `extendleft` turns the order round.
     if problem:
         waiting.extendleft(reversed(used[1:]))
     return fields, problem

@@ -34,6 +34,7 @@ def _is_in_columns(path: Path) -> bool:
     """Whether the first lines of a file that are not blank have as many columns each, two or more;
     texts have not."""
     lines = islice(Lines(path), LINES)
+    # Two lines may agree by chance; a blank line between sentences has no columns.
     rows = [columns for line in lines if (columns := split_columns(line))]
     return len(rows) > 2 and len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
 
@@ -41,6 +42,7 @@ def _is_in_columns(path: Path) -> bool:
 def column_reader(source: str, recipe: Mapping[str, Any]) -> Conll:
     """The reader of words in columns, as the recipe set it."""
     is_conll = recipe.get("source") == "conll"
+    # Another source's recipe has keys of the same names with another meaning.
     keys = recipe if is_conll else {}
     return Conll(
         source,
@@ -56,6 +58,7 @@ def sentences(path: Path, recipe: Mapping[str, Any]) -> Iterator[tuple[list[str]
     """(words, what is wrong with them or None) of each sentence of a file, in order."""
     bad: list[BadRow] = []
     for row in column_reader(str(path), recipe).sentences(path, bad.append, tagged=False):
+        # Bad sentences are told in their place, before the next good one.
         yield from _told(bad)
         yield row["words"], None
     yield from _told(bad)
