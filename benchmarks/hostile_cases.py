@@ -278,6 +278,8 @@ CONTENTS: dict[str, tuple[str, str, Content]] = {
     "JSON of a label 1e999": ("jsonl", "", lambda: rows_of_json('{"text": "a", "label": 1e999}')),
     "JSON of a label NaN": ("jsonl", "", lambda: rows_of_json('{"text": "a", "label": NaN}')),
     "JSON of 100,000 keys": ("jsonl", "", lambda: json.dumps({f"k{n}": n for n in range(100_000)}) + "\n"),
+    "a JSON document of 5 million empty objects": ("jsonl", "", lambda: "[" + "{},\n" * 5_000_000 + "{}]"),
+    "a JSON document of 5 million empty lists": ("jsonl", "", lambda: "[" + "[]," * 5_000_000 + "[]]"),
     "half a character in a text": ("jsonl", "", lambda: rows_of_json('{"text": "a \\ud800 b", "label": "a"}')),
     "half a character in a label": ("jsonl", "", lambda: rows_of_json('{"text": "a", "label": "\\udc80"}')),
     "half a character in a key": ("jsonl", "", lambda: '{"\\ud800": "b", "text": "a", "label": "c"}\n{"tex": 1}\n'),

@@ -21,9 +21,12 @@ from limbeck.sources._split_files import split_of
 from limbeck.sources._table import SPLIT, Table
 
 OPENING = ("[", "{")
-# Of a document: lists and objects, each of which takes Python a hundred bytes; and how many may be
-# open at a time, smileys in texts among them.
-MOST_CONTAINERS = 5_000_000
+# Of a document, bytes of lists and objects as Python holds them, the least that each takes with its
+# place in another (an empty list, an object of one key); and how many may be open at a time. Those
+# within texts, smileys, are counted too.
+MOST_BYTES = 250_000_000
+LIST_BYTES = 90
+OBJECT_BYTES = 230
 MOST_OPEN = 50_000
 # Names of the one list of rows in an object.
 LISTS = ("data", "rows", "examples", "instances", "items", "records")
@@ -148,15 +151,20 @@ def _joined(first: str, lines: Iterator[str], path: Path) -> str | None:
     whole = io.StringIO()
     num_opened = 0
     num_closed = 0
+    num_bytes = 0
     for line in chain([first], lines):
-        num_opened += line.count("[") + line.count("{")
+        num_lists = line.count("[")
+        num_objects = line.count("{")
+        num_opened += num_lists + num_objects
+        num_bytes += num_lists * LIST_BYTES + num_objects * OBJECT_BYTES
         num_closed += line.count("]") + line.count("}")
         if num_opened - num_closed > MOST_OPEN:
             return None
-        if num_opened > MOST_CONTAINERS:
+        if num_bytes > MOST_BYTES:
             raise ValueError(
-                f"{path}: more than {MOST_CONTAINERS:,} lists and objects in one JSON document, "
-                "which is held in memory as a whole. Write one object a line (.jsonl)"
+                f"{path}: {num_opened:,} lists and objects or more in one JSON document, which is "
+                f"held in memory as a whole: they take over {MOST_BYTES:,} bytes. Write one object "
+                "a line (.jsonl)"
             )
         whole.write(line)
     return whole.getvalue()
