@@ -50,6 +50,20 @@ def test_a_slow_minute_that_hits_both_leaves_the_ratio() -> None:
     assert ratio == low == high == 2.0
 
 
+@pytest.mark.parametrize(("rows", "has_interval"), [(10, False), (100, False), (101, True)])
+def test_few_rows_have_no_interval(rows: int, has_interval: bool) -> None:
+    """Of five blocks the range holds the true median in 1 - 2 / 2^5, which is under 95 %."""
+    milliseconds = np.linspace(1.0, 1.1, rows)
+    artifact = ("onnxruntime", 2 * milliseconds)
+    found = speed_ratio.compare(artifact, {"float": ("onnxruntime", milliseconds[::-1])})
+    (twin,) = found["twins"]
+    assert (twin["ratio_ci95"] is not None) == twin["slower"] == has_interval
+    (told,) = speed.sentences(found | {"formats": ["int8"]})
+    few = f"; {rows} rows were timed, too few for an interval: verdict.latency_rows=120 or more"
+    assert (few in told and " [" not in told) == (not has_interval)
+    assert told.startswith("SLOWER than") == has_interval
+
+
 def test_the_sentences_tell_both_times_and_the_cure() -> None:
     slow, fast = speed.sentences(compared(1.0, 8.0, noise=0.0))
     assert slow == (

@@ -5,6 +5,9 @@ blocks of the ratio of the two medians of a block, so that a slow minute, which 
 it. Its interval runs from one block's rank to another's, as that of the sign test does: with n
 blocks the ranks n/2 -+ 0.98 sqrt(n), the normal approximation of the central 95 % of Binomial(n,
 1/2).
+
+The range of fewer than six blocks holds the true median less often than in 95 %: 1 - 2 / 2^n of the
+times, which is .94 for five. Then there is no interval, and nothing is called slower.
 """
 
 import math
@@ -19,6 +22,9 @@ from limbeck.artifact.latency import BLOCK
 SLOWER = 1.05
 # And only where the lower end of the interval exceeds this, so that noise is not called slower.
 SURE = 1.0
+
+# The fewest blocks whose range is an interval of 95 %.
+FEWEST_BLOCKS = 6
 
 Timed = tuple[str, np.ndarray]  # runtime, milliseconds of each row
 
@@ -38,14 +44,22 @@ def compare(artifact: Timed, references: Mapping[str, Timed]) -> dict[str, Any]:
             "p50": _median(reference_milliseconds),
             "ratio": ratio,
             "ratio_ci95": interval,
-            "slower": ratio > SLOWER and interval[0] > SURE,
+            "slower": interval is not None and ratio > SLOWER and interval[0] > SURE,
         }
         rows.append(row)
-    return {"runtime": runtime, "p50": _median(milliseconds), "twins": rows}
+    return {
+        "runtime": runtime,
+        "p50": _median(milliseconds),
+        "rows": len(milliseconds),
+        "twins": rows,
+    }
 
 
-def paired_ratio(milliseconds: np.ndarray, reference: np.ndarray) -> tuple[float, list[float]]:
-    """How many times as long as `reference` the first takes, and the 95 % interval [low, high].
+def paired_ratio(
+    milliseconds: np.ndarray, reference: np.ndarray
+) -> tuple[float, list[float] | None]:
+    """How many times as long as `reference` the first takes, and the 95 % interval [low, high];
+    None where too few rows were timed for one.
 
     Both are milliseconds of the same rows (rows,), measured in turns of BLOCK rows.
     """
@@ -56,9 +70,10 @@ def paired_ratio(milliseconds: np.ndarray, reference: np.ndarray) -> tuple[float
         ratios.append(float(ratio))
     ratios.sort()
     num_blocks = len(ratios)
+    if num_blocks < FEWEST_BLOCKS:
+        return _median(ratios), None
     # 0.98 is half of 1.96, the two-sided 95 % point of the normal distribution.
     rank = math.floor(num_blocks / 2 - 0.98 * math.sqrt(num_blocks))
-    rank = max(0, rank)  # a few blocks have no such rank: the interval is their range
     interval = [round(ratios[rank], 3), round(ratios[-1 - rank], 3)]
     return _median(ratios), interval
 

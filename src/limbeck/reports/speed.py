@@ -8,6 +8,8 @@ from typing import Any
 
 # Form in report.json -> its name for a reader.
 TITLES = {"int8": "int8 weights", "float": "float32"}
+# Six blocks of rows (`artifact.speed_ratio`).
+ROWS_FOR_INTERVAL = 120
 # What to write instead, by the form of the reference that is faster.
 CURES = {
     "int8": (
@@ -31,12 +33,18 @@ def sentences(speed: Mapping[str, Any] | None) -> list[str]:
 def sentence(speed: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
     """How the artifact compares with one reference, a row of `twins`."""
     title = TITLES[reference["form"]]
-    low, high = reference["ratio_ci95"]
+    interval = reference["ratio_ci95"]
+    bounds = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     compared = (
         f"{', '.join(speed['formats'])} takes {speed['p50']:.3f} ms, "
-        f"{reference['ratio']:.2f} [{low:.2f}, {high:.2f}] times as long as "
+        f"{reference['ratio']:.2f}{bounds} times as long as "
         f"the same student in {title} ({reference['p50']:.3f} ms)"
     )
+    if not interval:
+        compared += (
+            f"; {speed['rows']} rows were timed, too few for an interval: "
+            f"verdict.latency_rows={ROWS_FOR_INTERVAL} or more gives one"
+        )
     if reference["slower"]:
         return f"SLOWER than {title}: {compared}. {CURES[reference['form']]}"
     return f"speed: {compared}"
