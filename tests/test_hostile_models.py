@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,9 +19,10 @@ pytest.importorskip("torch")
 
 from encoders import save_encoder
 
-from limbeck.models import bounds
+from limbeck.models import bounds, hub
 from limbeck.models.create import create_model, require
-from limbeck.models.preprocessing import preprocess
+from limbeck.models.positions import num_positions
+from limbeck.models.preprocessing import EXAMPLE, preprocess
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.text_classification import TextClassification
 
@@ -38,7 +41,7 @@ def encoder(whole: Path, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def create(folder: Path, *, images: bool = False) -> None:
+def create(folder: Path | str, *, images: bool = False) -> None:
     """As a run does: the config, the tokenizer, the model."""
     require(str(folder))
     if images:
@@ -46,6 +49,24 @@ def create(folder: Path, *, images: bool = False) -> None:
     else:
         task = TextClassification(["a", "b"], preprocess(str(folder), TextClassification, [], 32))
     create_model(str(folder), {}, task, seed=0)
+
+
+def in_hub_cache(encoder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The folder as `owner/tiny` in a cache of the hub, as its library lays it out."""
+    commit = "0" * 40
+    snapshot = cache / "models--owner--tiny" / "snapshots" / commit
+    shutil.copytree(encoder, snapshot)
+    refs = cache / "models--owner--tiny" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(commit)
+    from huggingface_hub import constants
+    from transformers.utils import hub
+
+    for module in (constants, hub):
+        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+            if name in vars(module):
+                monkeypatch.setattr(module, name, str(cache))
+    return "owner/tiny"
 
 
 def test_what_is_not_altered_is_read(encoder: Path) -> None:
@@ -87,6 +108,76 @@ def test_a_config_out_of_bounds_is_refused(
     (encoder / "config.json").write_text(json.dumps(content | said))
     with pytest.raises(ValueError, match=told):
         create(encoder, images=said.get("model_type") in ("convnext", "resnet"))
+
+
+@pytest.mark.parametrize("what", ["layers", "many layers", "width", "positions", "deep", "labels"])
+def test_a_config_of_the_hub_has_the_same_bounds(
+    encoder: Path, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "MOST_TENSORS", 300)
+    monkeypatch.setattr(bounds, "MOST_LABELS", 1000)
+    said, told = CONFIGS[what]
+    content = json.loads((encoder / "config.json").read_text())
+    (encoder / "config.json").write_text(json.dumps(content | said))
+    name = in_hub_cache(encoder, tmp_path / "hub", monkeypatch)
+    with pytest.raises(ValueError, match=told):
+        create(name)
+
+
+def test_a_model_of_the_hub_is_read_within_bounds(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "MOST_NUMBERS_BEYOND", 100)
+    name = in_hub_cache(encoder, tmp_path / "hub", monkeypatch)
+    create(name)
+    snapshot = hub.folder_of(name)
+    assert snapshot is not None
+    # Its weights come after its config: until then only its shapes are asked for.
+    (snapshot / "model.safetensors").unlink()
+    assert num_positions(name) == 128
+
+
+class Timm(ModuleType):
+    """What limbeck calls of timm, which is not installed here."""
+
+    __version__ = "1"
+
+    def is_model(self, name: str) -> bool:
+        return name == "resnet18"
+
+    def list_models(self, pattern: str) -> list[str]:
+        return ["resnet18"] if pattern == "*resnet18*" else []
+
+    def create_model(self, name: str, **_: Any) -> None:
+        raise AssertionError(f"{name} was opened")
+
+
+@pytest.mark.parametrize("name", ["hf-hub:owner/resnet18", "hf_hub:owner/resnet18", "local-dir:/tmp/resnet18", "resnet18:x", "a/b"])  # fmt: skip
+def test_timm_reads_no_config_of_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", Timm("timm"))
+    with pytest.raises(ValueError, match="timm has no model of this name"):
+        require(f"timm:{name}")
+
+
+# Images.
+
+
+def test_a_folder_of_images_without_its_processor_names_the_file(tmp_path: Path) -> None:
+    import transformers
+
+    transformers.ResNetConfig(hidden_sizes=[8], depths=[1]).save_pretrained(tmp_path)
+    missing = (
+        r"no preprocessor_config\.json beside its config\.json.*one as the model was trained: \{"
+    )
+    with pytest.raises(ValueError, match=missing):
+        preprocess(str(tmp_path), ImageClassification, [], 32)
+    example = json.loads(EXAMPLE)
+    (tmp_path / "preprocessor_config.json").write_text(EXAMPLE)
+    settings = json.loads(preprocess(str(tmp_path), ImageClassification, [], 32))
+    assert (settings["height"], settings["mean"]) == (224, example["image_mean"])
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(ValueError, match="preprocessor_config"):
+        preprocess(str(tmp_path), ImageClassification, [], 32)
 
 
 @pytest.mark.parametrize("content", ["[]", "[" * 3000 + "]" * 3000, "{", "7"])

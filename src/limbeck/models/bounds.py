@@ -20,6 +20,7 @@ from limbeck.core.files import (
 )
 
 CONFIG = "config.json"
+WEIGHTS_SUFFIXES = (".safetensors", ".bin")
 TEXT_SUFFIXES = (".json", ".txt", ".jinja")
 # Of one file of weights, 64 GiB: a sparse terabyte would be hashed for an hour.
 MOST_FILE_BYTES = 64 << 30
@@ -108,18 +109,18 @@ def _problem(path: str, value: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def bounded(name: str, folder: Path) -> Iterator[None]:
+def bounded(name: str, folder: Path | None) -> Iterator[None]:
     """Check a folder; then refuse a model that is much larger than the weights in it, as soon as
     that is seen.
 
-    A hub id is read as it is. Raises ValueError, also in the `with` block.
+    `folder`: the model's own, or a hub id's in the hub's cache; None checks nothing.
+
+    Raises ValueError, also in the `with` block.
     """
-    if not folder.is_dir():
+    if folder is None or not folder.is_dir():
         yield
         return
     check_folder(name, folder)
-    sizes = [file.stat().st_size for file in folder.glob("*") if file.is_file()]
-    most_numbers = 2 * sum(sizes) + MOST_NUMBERS_BEYOND
     num_tensors = 0
     num_numbers = 0
 
@@ -127,10 +128,19 @@ def bounded(name: str, folder: Path) -> Iterator[None]:
         nonlocal num_tensors, num_numbers
         num_tensors += 1
         num_numbers += 0 if tensor is None else tensor.numel()
-        if num_tensors > MOST_TENSORS or num_numbers > most_numbers:
+        if num_tensors <= MOST_TENSORS and num_numbers <= MOST_NUMBERS_BEYOND:
+            return
+        # Looked at only now: the weights of a hub id come after its config.
+        files = [file for file in folder.glob("*") if file.is_file()]
+        num_bytes = sum(file.stat().st_size for file in files)
+        # Until then its shapes alone are asked for, which take no memory.
+        has_weights = any(file.suffix in WEIGHTS_SUFFIXES for file in files)
+        is_shape = tensor is not None and tensor.is_meta and not has_weights
+        is_larger = num_numbers > 2 * num_bytes + MOST_NUMBERS_BEYOND
+        if num_tensors > MOST_TENSORS or (is_larger and not is_shape):
             raise ValueError(
                 f"model `{name}`: {CONFIG} asks for a model of over {num_tensors:,} tensors and "
-                f"{num_numbers:,} numbers, and its files have {sum(sizes):,} bytes. The config is "
+                f"{num_numbers:,} numbers, and its files have {num_bytes:,} bytes. The config is "
                 "another model's: copy both again"
             )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from limbeck.core.foreign import told_as
-from limbeck.models.bounds import bounded
+from limbeck.models.bounds import CONFIG, bounded
 
 # How a message about a model begins: one that does is told already.
 MODEL = "model `"
@@ -60,6 +60,30 @@ def is_within_reach(name: str) -> bool:
         return False
 
 
+def folder_of(name: str) -> Path | None:
+    """Where a model's files lie: its folder, or that of its commit in the hub's cache.
+
+    A config that is not there yet is downloaded, so that it can be judged before it is read. None
+    where there is none, which transformers tells by itself.
+    """
+    folder = Path(locate(name))
+    if folder.is_dir():
+        return folder
+    if is_path(name):
+        return None
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        # The cache first: it asks nobody, and this is called for every part of a model.
+        cached = try_to_load_from_cache(name, CONFIG)
+        config = cached if isinstance(cached, str) else hf_hub_download(name, CONFIG)
+    # No such name, nothing there, or nobody who answers.
+    except (EntryNotFoundError, OSError, ValueError):
+        return None
+    return Path(config).parent
+
+
 def file_of(name: str, file: str) -> Path | None:
     """A file of a model's folder or hub id; None where it has none, or where the hub's cache lacks
     it and the hub does not answer."""
@@ -90,7 +114,7 @@ def reading(name: str) -> Iterator[None]:
             f"model `{name}`: its files cannot be read: {reason}. Copy the folder again"
         )
 
-    with told_as(broken), bounded(name, Path(locate(name))), _told(name):
+    with told_as(broken), bounded(name, folder_of(name)), _told(name):
         yield
 
 

@@ -6,13 +6,18 @@ from typing import Any
 
 from limbeck.models import timm_models
 from limbeck.models.create import is_network
-from limbeck.models.hub import locate, quiet, reading
+from limbeck.models.hub import file_of, locate, quiet, reading
 from limbeck.models.positions import num_positions
 from limbeck.models.processors import image_settings
 from limbeck.models.tokenizers import padding_token, read_tokenizer
 
 # Windows of a long text share a quarter of their length, so that what one cuts another reads whole.
 OVERLAP = 4
+
+# Where `transformers` looks for what a model wants of images; the second is that of models that
+# read texts too.
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+EXAMPLE = '{"size": 224, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}'
 
 
 def preprocess(
@@ -69,7 +74,17 @@ def image_processor(name: str) -> dict[str, Any]:
     from transformers.image_processing_base import ImageProcessingMixin
 
     with reading(name), quiet():
-        config, _ = ImageProcessingMixin.get_image_processor_dict(locate(name))
+        try:
+            config, _ = ImageProcessingMixin.get_image_processor_dict(locate(name))
+        except OSError:
+            if any(file_of(name, file) for file in PROCESSOR_FILES):
+                raise
+            raise ValueError(
+                f"model `{name}`: no {PROCESSOR_FILES[0]} beside its config.json. It says which "
+                "size, mean and deviation the model's images have, which config.json does not. "
+                "Copy it from where the model comes from, or write one as the model was trained: "
+                + EXAMPLE
+            ) from None
     try:
         return image_settings(config)
     except ValueError as error:

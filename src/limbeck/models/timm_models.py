@@ -34,17 +34,8 @@ def create(
     Raises ValueError for a name that timm does not know.
     """
     timm = library()
-    timm_name = name.removeprefix(PREFIX)
-    # The part behind the dot names weights of one architecture.
-    architecture = timm_name.split(".")[0]
-    if not timm.is_model(architecture):
-        near = timm.list_models(f"*{architecture}*")[:8]
-        raise ValueError(
-            f"model `{name}`: timm has no model of this name. "
-            f"Near it: {', '.join(near) or 'none; timm.list_models() lists all'}"
-        )
     model = timm.create_model(
-        timm_name,
+        _known(timm, name),
         pretrained=pretrained,
         num_classes=num_labels,
     )
@@ -52,10 +43,13 @@ def create(
 
 
 def settings(name: str) -> dict[str, Any]:
-    """The settings of `preprocess.json` that the model was trained with."""
+    """The settings of `preprocess.json` that the model was trained with.
+
+    Raises ValueError for a name that timm does not know.
+    """
     timm = library()
     # With random weights: nothing is downloaded for the settings.
-    model = timm.create_model(name.removeprefix(PREFIX))
+    model = timm.create_model(_known(timm, name))
     config = timm.data.resolve_data_config({}, model=model)
     channels, height, width = config["input_size"]
     return {
@@ -67,6 +61,26 @@ def settings(name: str) -> dict[str, Any]:
         "std": list(config["std"]),
         "resample": config["interpolation"],
     }
+
+
+def _known(timm: Any, name: str) -> str:
+    """The name in timm's own list. Raises ValueError for any other.
+
+    timm would read a config from the hub or a folder as well (`hf-hub:OWNER/NAME`,
+    `local-dir:FOLDER`), which could ask for any number of layers.
+    """
+    timm_name = name.removeprefix(PREFIX)
+    # The part behind the dot names weights of one architecture.
+    architecture = timm_name.split(".")[0]
+    if ":" in timm_name or not timm.is_model(architecture):
+        # Of the hub's name the part that may be one of timm's.
+        part = architecture.rpartition("/")[2].rpartition(":")[2]
+        near = timm.list_models(f"*{part}*")[:8]
+        raise ValueError(
+            f"model `{name}`: timm has no model of this name. "
+            f"Near it: {', '.join(near) or 'none; timm.list_models() lists all'}"
+        )
+    return timm_name
 
 
 class _Named(nn.Module):
