@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.data.batches import batch_plan, in_order
+from limbeck.data.drawing import draw, drawable
 from limbeck.data.sampling import stratified_split
 from limbeck.data.splits import Splits, load_splits
 from limbeck.recipe.model import Data
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.token_classification import TokenClassification
 
 Folder = Callable[..., Path]
@@ -132,6 +134,45 @@ def test_a_drawn_split_is_never_refused_for_a_label_it_took(folder: Folder) -> N
         sentences = ["Ada B-PER\n"] * 20
         sentences[place] += "Love I-PER\n"
         read_text(folder(train="\n".join(sentences), test="Ada B-PER\n"))
+
+
+def test_of_every_label_a_row_stays_in_train() -> None:
+    """Every group begins with `a`, so that the draw does not see the few of `b` behind it."""
+    lost = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        with_b = set(rng.choice(20, 2, replace=False).tolist())
+        rows = []
+        for group in range(20):
+            labels = ["a"] * 3 + ["b" if group in with_b else "a"]
+            for number, label in enumerate(labels):
+                rows.append({"text": f"{group} {number}", "label": label, "group": group})
+        units = drawable(rows, TextClassification)
+        plain, _ = stratified_split(rows, 0.5, TextClassification.stratum, units)
+        lost += "b" not in {row["label"] for row in plain}
+        staying, leaving, _ = draw(rows, 0.5, TextClassification)
+        assert {row["label"] for row in staying} == {"a", "b"}
+        assert {row["group"] for row in staying}.isdisjoint(row["group"] for row in leaving)
+        assert len(leaving) > 30
+    assert lost > 0
+
+
+def test_what_a_drawn_split_lacks_is_told() -> None:
+    rows = [{"text": f"a {n}", "label": "a"} for n in range(100)]
+    rows += [{"text": f"{label} {n}", "label": label} for label in "bc" for n in range(2)]
+    rows += [{"text": "d", "label": "d"}]
+    found = load_splits(Data(source="rows"), TextClassification, rows={"train": rows})
+    notes = [note for note in found.notes if "no drawn row" in note]
+    lacking = {
+        split: sorted({"a", "b", "c"} - {row["label"] for row in of_split})
+        for split, of_split in (("test", found.test), ("validation", found.validation))
+    }
+    assert any(lacking.values())
+    for split, labels in lacking.items():
+        told = [note for note in notes if note.startswith(f"{split}: no drawn row has ")]
+        assert len(told) == bool(labels)
+        for label in labels:
+            assert label in told[0] and "of 4 labels" in told[0]
 
 
 @pytest.mark.parametrize("split", ["test", "valid"])

@@ -20,7 +20,7 @@ def draw(rows: Sequence[Row], share: float, task: Any) -> tuple[list[Row], list[
     `share`, in [0, 1], of the rows is drawn by a fixed seed, stratified by the task.
     """
     units = drawable(rows, task)
-    staying, leaving = stratified_split(rows, share, task.stratum, units)
+    staying, leaving = _split_keeping_labels(rows, share, task, units)
     if leaving or len(rows) * share < 1:
         return staying, leaving, []
     # Units so large that none is ever due, or each the only one of a label.
@@ -32,11 +32,40 @@ def draw(rows: Sequence[Row], share: float, task: Any) -> tuple[list[Row], list[
         return staying, leaving, []
     # A split with known inputs is better than none: how many is counted and told elsewhere.
     by_row = _without_last([[index] for index in range(len(rows))], rows, task)
-    staying, leaving = stratified_split(rows, share, task.stratum, by_row)
+    staying, leaving = _split_keeping_labels(rows, share, task, by_row)
     notes = (
         ["warning: too few inputs that differ, so equal ones are drawn apart"] if leaving else []
     )
     return staying, leaving, notes
+
+
+def _split_keeping_labels(
+    rows: Sequence[Row], share: float, task: Any, units: Sequence[list[int]]
+) -> tuple[list[Row], list[Row]]:
+    """As `sampling.stratified_split`, but of every label a row stays.
+
+    A unit is of its first row's label, so that all units of another label can be due at once.
+    """
+    units = list(units)
+    every = _labels(rows, task) if has_labels(task) else frozenset()
+    while True:
+        staying, leaving = stratified_split(rows, share, task.stratum, units)
+        lost = every - _labels(staying, task) if every else every
+        # Each turn keeps a unit back, so that it ends.
+        for label in sorted(lost):
+            having = [unit for unit in units if label in _labels([rows[i] for i in unit], task)]
+            if having:
+                units.remove(min(having, key=len))
+        if not lost:
+            return staying, leaving
+
+
+def lacking(rows: Sequence[Row], labels: Sequence[str], task: Any) -> list[str]:
+    """Those of `labels` that no row of a drawn split has."""
+    if not has_labels(task):
+        return []
+    there = _labels(rows, task)
+    return [label for label in labels if label not in there]
 
 
 def has_labels(task: Any) -> bool:

@@ -27,7 +27,7 @@ from limbeck.data.checks import (
     labels_of,
     repeated,
 )
-from limbeck.data.drawing import draw, seldom
+from limbeck.data.drawing import draw, lacking, seldom
 from limbeck.data.image_modes import in_one_mode
 from limbeck.data.paths import relocate, relocated, where_looked
 from limbeck.data.sampling import drawn_rows
@@ -214,6 +214,14 @@ def check(
         )
     # 3. Check and tell.
     check_filled(splits, drawn, single, origin)
+    for split in drawn:
+        # What one row alone has is told already.
+        rest = [label for label in lacking(splits[split], labels, task) if label not in single]
+        if rest:
+            notes.append(
+                f"{split}: no drawn row has {wording.some(rest)}, of {len(labels)} labels: its "
+                "figures say nothing of them"
+            )
     check_labels(splits, labels, task, origin)
     unseen = unseen_labels(splits, labels, task, origin)
     if unseen:
