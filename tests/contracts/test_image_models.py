@@ -227,7 +227,7 @@ def test_a_processor_that_says_too_little_is_refused(
 
 
 def test_a_model_without_a_processor_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"neither a network of ours, nor a model folder"):
+    with pytest.raises(ValueError, match=r"no preprocessor_config\.json beside"):
         preprocess(str(tmp_path), ImageClassification, [], 0)
 
 
