@@ -11,7 +11,16 @@ from torch import nn
 
 from limbeck.core import registry, wording
 from limbeck.models import networks, timm_models
-from limbeck.models.hub import ForeignCode, is_path, is_within_reach, locate, quiet, reading
+from limbeck.models.hub import (
+    ForeignCode,
+    folder_of,
+    is_path,
+    is_within_reach,
+    locate,
+    quiet,
+    reading,
+)
+from limbeck.models.other_folders import check_is_whole
 from limbeck.models.pretrained import Asked, from_transformers, say_nothing
 
 
@@ -71,6 +80,9 @@ def require(name: str) -> None:
                 f"can be reached: {why}"
             )
         with reading(name), quiet():
+            folder = folder_of(name)
+            if folder is not None:
+                check_is_whole(name, folder)
             transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
     except ForeignCode:
         raise

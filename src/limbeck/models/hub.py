@@ -137,6 +137,12 @@ def _told(name: str) -> Iterator[None]:
             "transformers knows itself"
         ) from None
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
+        # A folder with a config is a model's: a file is missing, or broken.
+        if (Path(locate(name)) / CONFIG).is_file():
+            reason = first_line(error).rstrip(".")
+            raise ValueError(
+                f"{MODEL}{name}`: its files cannot be read: {reason}. Copy the folder again"
+            ) from None
         raise ValueError(
             f"model `{name}`: neither a network of ours, nor a model folder, "
             f"nor a hub id that can be reached: {first_line(error)}"

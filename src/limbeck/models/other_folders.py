@@ -1,0 +1,71 @@
+"""Folders that hold a model, but none that `transformers` makes whole: an adapter beside a base
+model, weights in the numbers of another quantizer, a folder of folders. Each is told as what it is,
+with the way to a model.
+
+As users meet them: huggingface/peft issues 298 and 523, huggingface/optimum issue 1914,
+sentence-transformers issues 546 and 658.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from limbeck.core.files import read_json
+from limbeck.models.bounds import CONFIG
+
+ADAPTER = "adapter_config.json"
+MODULES = "modules.json"
+
+# Folders inside that a message names.
+SHOWN = 3
+
+
+def check_is_whole(name: str, folder: Path) -> None:
+    """Raise ValueError for a folder that is not a model by itself, with what it is.
+
+    `name`: as the recipe has it.
+    """
+    # First: an adapter may lie beside the config of its base, which would be read without it.
+    if (folder / ADAPTER).is_file():
+        raise ValueError(
+            f"model `{name}`: it is an adapter{_base_of(folder)} ({ADAPTER}), no model by itself. "
+            "Merge it in Python: AutoPeftModelFor...from_pretrained(FOLDER).merge_and_unload()"
+            ".save_pretrained(MERGED), and name MERGED with the tokenizer in it (where the weights "
+            f"are merged already, remove {ADAPTER})"
+        )
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"model `{name}`: no {CONFIG} in {folder}{_where_else(folder)}")
+    config = read_json(folder / CONFIG)
+    settings = config.get("quantization_config") if isinstance(config, dict) else None
+    if settings:
+        method = settings.get("quant_method") if isinstance(settings, dict) else None
+        raise ValueError(
+            f"model `{name}`: its weights are quantized already ({method or 'quantization_config'} "
+            f"in {CONFIG}), and limbeck trains and quantizes float weights. Name the model that "
+            "they were made of"
+        )
+
+
+def _base_of(folder: Path) -> str:
+    """Of which model a folder's adapter is, where it says so."""
+    settings: Any = read_json(folder / ADAPTER)
+    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+    return f" of `{base}`" if isinstance(base, str) and base else ""
+
+
+def _where_else(folder: Path) -> str:
+    """A sentence on where a folder without a config has one, or what it lacks."""
+    inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}") if path.is_file())
+    # A pooling of sentence-transformers has a config too, and is no model.
+    inside = [each for each in inside if "Pooling" not in each and "Dense" not in each]
+    if inside and (folder / MODULES).is_file():
+        # Named by itself the encoder would be read without its pooling.
+        return (
+            f": that of its encoder lies in {inside[0]}, as old sentence-transformers write it. "
+            f'Move the files of {inside[0]} beside {MODULES}, and write "path": "" for it there'
+        )
+    if inside:
+        return f". There is one in {', '.join(inside[:SHOWN])}: name that folder"
+    return (
+        ". A model's folder has config.json, its weights (model.safetensors) and its tokenizer: "
+        "model.save_pretrained(FOLDER), tokenizer.save_pretrained(FOLDER)"
+    )

@@ -1,0 +1,50 @@
+"""Folders that people name for a model and that are none by themselves, as public threads of other projects tell them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from limbeck.models.create import require
+
+BERT = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+LORA = {"peft_type": "LORA", "base_model_name_or_path": "owner/base"}
+OLD = [
+    {"idx": 0, "name": "0", "path": "0_Transformer", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+]  # fmt: skip
+NOTHING = r"has config\.json, its weights \(model\.safetensors\) and its tokenizer"
+
+# What lies in the folder, and what is said of it.
+FOLDERS: dict[str, tuple[dict[str, Any], str]] = {
+    "an adapter": ({"adapter_config.json": LORA}, r"an adapter of `owner/base` .*merge_and_unload"),
+    "an adapter beside its base": ({"adapter_config.json": LORA, "config.json": BERT}, "an adapter of"),
+    "an adapter of nobody": ({"adapter_config.json": []}, r"it is an adapter \(adapter_config\.json\)"),
+    "checkpoints": ({"checkpoint-500/config.json": BERT, "checkpoint-90/config.json": BERT}, r"There is one in checkpoint-500, checkpoint-90: name that folder"),
+    "sentence-transformers of old": ({"modules.json": OLD, "0_Transformer/config.json": BERT, "1_Pooling/config.json": {}}, r"encoder lies in 0_Transformer.*Move the files.*beside modules\.json"),
+    "four bits": ({"config.json": BERT | {"quantization_config": {"quant_method": "bitsandbytes"}}}, r"quantized already \(bitsandbytes in config\.json\)"),
+    "numbers of their own": ({"config.json": BERT | {"quantization_config": 4}}, r"quantized already \(quantization_config in"),
+    "a graph alone": ({"onnx/model.json": {}}, NOTHING),
+    "a pooling alone": ({"1_Pooling/config.json": {}}, NOTHING),
+}  # fmt: skip
+
+
+def written(folder: Path, files: dict[str, Any]) -> str:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+    return str(folder)
+
+
+@pytest.mark.parametrize("what", FOLDERS)
+def test_a_folder_that_is_no_model_is_told_as_what_it_is(what: str, tmp_path: Path) -> None:
+    files, told = FOLDERS[what]
+    with pytest.raises(ValueError, match=rf"^model `.*{told}"):
+        require(written(tmp_path, files))
+
+
+def test_a_config_without_such_settings_is_a_model(tmp_path: Path) -> None:
+    require(written(tmp_path, {"config.json": BERT | {"quantization_config": None}}))
