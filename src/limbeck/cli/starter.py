@@ -5,15 +5,16 @@ then reads every row. What was seen stands in the recipe as comments (`starter_r
 """
 
 import contextlib
-from collections import Counter
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from limbeck.cli.starter_below import look_at_split_folders
 from limbeck.cli.starter_foreign import refuse_by_name
+from limbeck.cli.starter_images import image_guess, images_in, look_at_images, no_classes
+from limbeck.cli.starter_names import without_notes
 from limbeck.cli.starter_recipe import Guess, render
 from limbeck.cli.starter_tables import look_at_table, source_of
-from limbeck.cli.starter_texts import look_at_lines, look_at_text_folder, told_below
+from limbeck.cli.starter_texts import look_at_lines, look_at_text_folder
 from limbeck.cli.starter_words import look_at_words
 from limbeck.core import registry
 from limbeck.core.files import require_file
@@ -21,8 +22,6 @@ from limbeck.core.shell import command
 from limbeck.core.wording import some
 from limbeck.recipe.reading import parse
 from limbeck.sources._files import Lines
-from limbeck.sources._image_layout import placed, without_classes
-from limbeck.sources._images import SUFFIXES, size_of
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import bare_name, files_in, is_archive, strange_in
 from limbeck.sources.conll import SUFFIXES as WORD_SUFFIXES
@@ -37,28 +36,11 @@ MOST_TOLD = 40  # files that a line tells
 TAB_LINES = 20
 IDX_TRAIN = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 
-# Pixels a side. Images larger than the first are to be read as squares of the second: a first run
-# should take minutes.
-LARGE_IMAGE = 96
-IMAGE_SIZE = 64
-
 EXPECTED = (
     "Expected: a .csv, .tsv, .jsonl, .json or .parquet file, or a folder or .zip with train, valid "
     "and test files of one of these, or of words with tags in CoNLL columns; a folder of images in "
     "folders named by their class; train-images-idx3-ubyte files; or an .npz file with "
     "train_images and train_labels"
-)
-
-
-BOXES = (
-    "{folder}: images with a file of boxes each (labels/NAME.txt, as YOLO has them). Finding "
-    "things in an image is no task here; cut the boxes out, and put each into a folder named by "
-    "its class"
-)
-NO_CLASSES = (
-    "{folder}: images that lie in no folder of two classes or more ({first}, ...). Move each into "
-    "a folder named by its class; or write split.csv beside them, with the columns file (its path "
-    "below the folder), label and, where it is known, split"
 )
 
 
@@ -106,6 +88,9 @@ def look(data: Path) -> Guess:
     guess = look_at(data) or (look_below(data) if data.is_dir() else None)
     if guess is None:
         refuse_by_name(data, files_in(data) if is_folder else [data])
+        pictures = images_in(data, files_in(data)) if is_folder else []
+        if pictures:
+            raise ValueError(no_classes(data, pictures))
         names = [data.name]
         if is_folder:
             names = [path.name for path in files_in(data)][:SHOWN_FILES]
@@ -120,8 +105,9 @@ def look(data: Path) -> Guess:
 
 def look_below(folder: Path) -> Guess | None:
     """What the one folder below holds that can be read, as a repository keeps its data; None where
-    it is none, or several are."""
+    it is none. Raises ValueError where several can be read."""
     guesses = []
+    found: list[Path] = []
     for path in sorted(folder.iterdir()):
         if not path.is_dir() or path.name.startswith("."):
             continue
@@ -129,12 +115,22 @@ def look_below(folder: Path) -> Guess | None:
             guess = look_at(path)
             if guess:
                 guesses.append(guess)
-    return guesses[0] if len(guesses) == 1 else None
+                found.append(path)
+    if len(guesses) > 1:
+        names = [f"{path.name}/" for path in found]
+        raise ValueError(
+            f"{folder}: several folders here hold data ({some(names, SHOWN)}). Give one of them: "
+            f"{command('init', found[0])}"
+        )
+    return guesses[0] if guesses else None
 
 
 def look_at(data: Path) -> Guess | None:
     """What a file, a folder or an archive holds; None where it is nothing that can be read."""
-    return look_at_folder(data) if data.is_dir() or is_archive(data) else look_at_file(data)
+    if not data.is_dir() and not is_archive(data):
+        return look_at_file(data)
+    guess = look_at_folder(data)
+    return guess or (look_at_split_folders(data) if data.is_dir() else None)
 
 
 def told_files(guess: Guess, data: Path, *, is_folder: bool) -> list[str]:
@@ -149,11 +145,12 @@ def told_files(guess: Guess, data: Path, *, is_folder: bool) -> list[str]:
     left = [file.relative_to(data).as_posix() for file in files_in(data) if file not in known]
     if data.is_dir():
         left += [f"{path.name}, {kind}" for path, kind in strange_in(data).items()]
-        left += [
-            f"{path.name}/"
-            for path in sorted(data.iterdir())
-            if path.is_dir() and path not in known
-        ]
+        for path in sorted(data.iterdir()):
+            if path.is_dir() and path not in known:
+                left.append(f"{path.name}/")
+            elif path.is_dir():
+                files = [file for file in files_in(path) if file not in known]
+                left += [file.relative_to(data).as_posix() for file in files]
     return [*lines, f"not read: {some(left, MOST_TOLD)}"] if left else lines
 
 
@@ -187,14 +184,9 @@ def _has_tabs(path: Path) -> bool:
     return len(counts) == 1 and 0 not in counts
 
 
-def image_guess(source: str, path: Path, reason: str) -> Guess:
-    """Images that `source` reads."""
-    return Guess("image-classification", source, path, reasons=[reason])
-
-
 def look_at_folder(folder: Path) -> Guess | None:
     """IDX, words in columns, images, tables, or the one archive that is there, in this order."""
-    here = files_in(folder)
+    here = without_notes(files_in(folder))
     if any(path.name.startswith(IDX_TRAIN) for path in here):
         guess = image_guess("idx", folder, "IDX files, as MNIST has them")
         read = idx_files(folder)
@@ -206,9 +198,11 @@ def look_at_folder(folder: Path) -> Guess | None:
     words = look_at_words(folder, columns) if columns else None
     if words:
         return words
-    names = _images_in(folder, here)
+    names = images_in(folder, files_in(folder))
     if names or (folder / "images.zip").is_file():
-        return look_at_images(folder, names)
+        images = look_at_images(folder, names)
+        if images:
+            return images
     # What the library `datasets` saves has JSON beside it that is no table.
     saved = [path for path in here if path.suffix == ".arrow"]
     if saved:
@@ -225,6 +219,9 @@ def look_at_folder(folder: Path) -> Guess | None:
         return texts
     if columns and all(_has_tabs(path) for path in columns if path.is_file()):
         return look_at_table(folder, columns, "tsv")
+    # A lone table may have no suffix, as SMSSpamCollection.
+    if len(here) == 1 and "." not in here[0].name and _has_tabs(here[0]):
+        return look_at_table(here[0], here, "tsv")
     lines = look_at_lines(folder, here)
     if lines:
         return lines
@@ -245,54 +242,3 @@ def _may_have_words(path: Path) -> bool:
         name.endswith(tuple(suffix for suffix in WORD_SUFFIXES if suffix))
         or ("." not in name and split_of(name) is not None)
     )
-
-
-def _images_in(folder: Path, here: Sequence[Path]) -> list[str]:
-    """The names of images below a folder or in an archive."""
-    files = here if is_archive(folder) else list(islice(folder.rglob("*"), MOST_FILES))
-    names = [path.relative_to(folder).as_posix() for path in files]
-    return [
-        name
-        for name in sorted(names)
-        if Path(name).suffix.lower() in SUFFIXES and "/." not in f"/{name}"
-    ]
-
-
-def look_at_images(folder: Path, names: Sequence[str]) -> Guess:
-    """Images in folders named by their class; large ones are to be read smaller.
-
-    `names`: of the images that were found; none where they are in an archive beside others.
-    """
-    if not names:
-        return image_guess("image_folder", folder, "images.zip")
-    images = placed(names)
-    unknown = without_classes(images)
-    images = [image for image in images if image.split not in unknown]
-    classes = sorted({image.label for image in images if image.label is not None})
-    guess = image_guess(
-        "image_folder",
-        folder,
-        f"{len(names):,} images in {len(classes)} folders ({some(classes, SHOWN)})",
-    )
-    if len(classes) < 2:
-        has_boxes = any(file.parent.name == "labels" for file in islice(folder.rglob("*.txt"), 9))
-        raise ValueError((BOXES if has_boxes else NO_CLASSES).format(folder=folder, first=names[0]))
-    split_of_image = {image.name: image.split for image in images}
-    if folder.is_dir():
-        guess.reasons += told_below(folder, split_of_image, "images")
-    else:
-        counts = Counter(split_of_image.values())
-        told = [f"{count:,} images ({split})" for split, count in counts.items()]
-        guess.reasons.append(f"read: {', '.join(told)}")
-    if any(image.group for image in images):
-        guess.reasons.append("a folder below a class is a group: drawn splits keep it together")
-    if is_archive(folder):
-        return guess
-    side = max(size_of(folder / names[0]))
-    if side > LARGE_IMAGE:
-        guess.options["size"] = IMAGE_SIZE
-        guess.reasons.append(
-            f"the first image has {side} pixels a side: read as {IMAGE_SIZE} x {IMAGE_SIZE}, "
-            "which is quick; raise data.size later"
-        )
-    return guess

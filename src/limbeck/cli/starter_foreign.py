@@ -103,17 +103,22 @@ def _is_text(file: Path) -> bool:
 def _refuse_columns_in_files(path: Path, files: Sequence[Path]) -> None:
     """Texts in one file, their labels in another: train_text.txt and train_labels.txt."""
     names = {file.name for file in files}
-    # As the cure shows it: that of train, where there is one.
+    pastes = []
+    # Train first, as the message names its files.
     for labels in sorted((name for name in names if "label" in name), key=_not_of_train):
         for word in ("labels", "label"):
             for text in ("text", "texts", "sentences", "data"):
                 other = labels.replace(word, text)
                 if word in labels and other in names and other != labels:
                     table = f"{other.partition(text)[0].rstrip('_.-') or 'train'}.tsv"
-                    raise ValueError(
-                        f"{path}: texts in {other}, their labels in {labels}. Put them into one "
-                        f"table, for each split: paste {labels} {other} > {table}"
-                    )
+                    pastes.append((labels, other, table))
+    if pastes:
+        labels, other, _ = pastes[0]
+        commands = "; ".join(f"paste {first} {second} > {to}" for first, second, to in pastes)
+        raise ValueError(
+            f"{path}: texts in {other}, their labels in {labels}. Put them into one table for each "
+            f"split, in that folder: {commands}"
+        )
 
 
 def _not_of_train(name: str) -> tuple[bool, str]:
@@ -145,6 +150,9 @@ def refuse_labels(path: Path, lines: Sequence[str]) -> None:
             f"{path}: lines of fastText, {FASTTEXT}NAME and the text. Write them as a table, with "
             f"a tab between label and text: {cure} (of several labels a line, join them with ;)"
         )
+    # Where a tab parts label and text already, another at the first space would spoil both.
+    if any("\t" in line for line in lines):
+        return
     first = Counter(line.split()[0] for line in lines)
     is_wide = all(len(line.split()) > 1 for line in lines)
     are_few = 2 <= len(first) <= min(MOST_LABELS, len(lines) // 5)

@@ -4,7 +4,6 @@ Guesses are made from the names of the columns and from the first rows alone (`s
 """
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -13,12 +12,11 @@ from typing import Any
 
 from limbeck.cli.starter_columns import choose, num_words
 from limbeck.cli.starter_foreign import refuse_without_train
+from limbeck.cli.starter_names import add_names, likest
 from limbeck.cli.starter_recipe import Guess
 from limbeck.core import registry
-from limbeck.core.files import read_at_most
 from limbeck.core.wording import some
 from limbeck.sources import BadRow, Patience
-from limbeck.sources._cells import as_list
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._table import ID, NO_ID
@@ -32,9 +30,6 @@ DELIMITERS = ",;\t|"
 DELIMITER_LINES = 20  # by which the delimiter is chosen
 WINDOWS = "cp1252"  # what spreadsheets save a table in that is not UTF-8
 LONGEST_NAME = 4  # words; a first line with more in a cell is a sentence, so it names no columns
-# Names of files that say what the labels 0, 1, ... mean: one a line, or a list in JSON.
-MOST_NAMES_BYTES = 16 << 20
-NAME_FILES = ("labels", "label_list", "tags", "classes", "label_names", "tag_names", "categories")
 
 Record = Mapping[str, Any]
 SOURCE_OF_SUFFIX = {
@@ -86,11 +81,10 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
         )
     if found.reason:
         guess.reasons.append(found.reason)
-    _add_names(guess, records, train.parent)
+    add_names(guess, records, train.parent)
     guess.reasons.append(_columns_told(records, guess.options))
     # 3. Which other splits can be read as train is.
-    _keep_columns(guess, splits)
-    _switch_off_id(guess, splits)
+    check_keys(guess, splits)
     _check_splits(guess, splits, files)
     if len(splits) <= 1 and "split" not in guess.options and "split" not in records[0]:
         guess.reasons.append("one file: validation and test rows are drawn from it")
@@ -98,12 +92,18 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     # 4. What the source would take beside them, such as a file of nothing but labels.
     for split, chosen in guess.files.items():
         is_labelled = split != "unlabelled"
-        if not all(_is_readable(file, guess, labelled=is_labelled) for file in chosen):
+        if not all(is_readable(file, guess, labelled=is_labelled) for file in chosen):
             guess.reasons.append(f"{chosen[0].name} ({split}) has other columns than {train.name}")
             _read_alone(guess, train)
             guess.files = files_read(guess, suffixes)
             break
     return guess
+
+
+def check_keys(guess: Guess, splits: Mapping[str, Path]) -> None:
+    """Leave out the keys of columns that not all files have, and of ids that are no key."""
+    _keep_columns(guess, splits)
+    _switch_off_id(guess, splits)
 
 
 def _keep_columns(guess: Guess, splits: Mapping[str, Path]) -> None:
@@ -168,7 +168,9 @@ def split_files(
             for split in ("train", "validation", "test"):
                 if f"with data.{split}" in str(error) and split not in given:
                     same = [file for file in files if split_of(_stem(file)) == split]
-                    named = (split, max(same, key=_size)) if same else None
+                    same = same or [file for file in files if split_of(file.name) == split]
+                    trained = path / str(given["train"]) if "train" in given else None
+                    named = (split, likest(same, trained)[0]) if same else None
             if named is None:
                 return {}
             given[named[0]] = named[1].relative_to(path).as_posix()
@@ -227,18 +229,18 @@ def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
 
 def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) -> None:
     """Give those splits another file, or none, that cannot be read as train is."""
-    if not _is_readable(splits.get("test"), guess):
+    if not is_readable(splits.get("test"), guess):
         test = splits.pop("test", None)
         labelled = [
             file
             for file in files
-            if file != test and split_of(_stem(file)) == "test" and _is_readable(file, guess)
+            if file != test and split_of(_stem(file)) == "test" and is_readable(file, guess)
         ]
         if test and labelled:
             splits["test"] = labelled[0]
-        elif test and "validation" in splits and _is_readable(splits["validation"], guess):
+        elif test and "validation" in splits and is_readable(splits["validation"], guess):
             splits["test"] = splits.pop("validation")
-        elif test and _is_readable(test, guess, labelled=False):
+        elif test and is_readable(test, guess, labelled=False):
             splits["unlabelled"] = test
             guess.options["unlabelled"] = test.name
         elif test:
@@ -249,13 +251,13 @@ def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) 
         if "test" in splits:
             guess.options["test"] = splits["test"].name
     validation = splits.get("validation")
-    if validation and not _is_readable(validation, guess):
+    if validation and not is_readable(validation, guess):
         guess.reasons.append(f"{validation.name} has other columns, or no labels")
         _read_alone(guess, splits["train"])
         splits.clear()
 
 
-def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> bool:
+def is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> bool:
     """Whether the first rows of a file can be read by the keys of a guess; True for no file."""
     if file is None:
         return True
@@ -282,43 +284,6 @@ def _is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> b
     # -1 is how labels are told that are kept secret.
     labels = {str(record.get(options["label"])).strip() for _, record in rows}
     return bool(labels - {"", "-1", "None", "nan"})
-
-
-def _add_names(guess: Guess, records: Sequence[Record], folder: Path) -> None:
-    """What the numbers mean by which tags are written. Raises ValueError where nothing says so."""
-    if "tags" not in guess.options:
-        return
-    tags = guess.options["tags"]
-    numbers = {str(tag) for record in records for tag in as_list(record.get(tags) or [], tags)}
-    if not all(number.isdecimal() for number in numbers):
-        return
-    for name in NAME_FILES:
-        for suffix in (".txt", ".json"):
-            file = folder / f"{name}{suffix}"
-            if file.is_file():
-                guess.options["label_names"] = _names_in(file)
-                guess.reasons.append(f"{file.name} says what the numbers of `{tags}` mean")
-                guess.files_beside.append(file)
-                return
-    raise ValueError(
-        f"{guess.path}: the tags of `{tags}` are numbers, and nothing says what they mean. Write "
-        f"their names to {folder / 'labels.txt'}, one a line"
-    )
-
-
-def _names_in(file: Path) -> list[str]:
-    """The names that a file holds. Raises ValueError where it is no list of names."""
-    with open(file, "rb") as opened:
-        text = read_at_most(opened, MOST_NAMES_BYTES, str(file)).decode("utf-8-sig")
-    if file.suffix != ".json":
-        return text.split()
-    try:
-        names = json.loads(text)
-    except (ValueError, RecursionError):
-        names = None
-    if not isinstance(names, list):
-        raise ValueError(f'{file}: no list of names. Write them as ["O", "B-TYPE", ...]')
-    return [str(name) for name in names]
 
 
 def read_records(path: Path, source: str) -> tuple[list[Record], dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What files of words in columns look like: which column is what, and the scheme of the tags."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from limbeck.cli.starter_foreign import refuse_without_train
 from limbeck.cli.starter_recipe import Guess
 from limbeck.cli.starter_tables import files_read, split_files
 from limbeck.core.wording import some
+from limbeck.sources import SPLITS, OnBadRow, Patience, Row
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import split_of
 from limbeck.sources._tags import OUTSIDE, scheme_of
-from limbeck.sources.conll import NO_WORD, SUFFIXES, split_columns
+from limbeck.sources.conll import NO_WORD, SUFFIXES, Conll, split_columns
 
 LINES = 1000  # looked at
+SENTENCES = 50_000  # of each file, for what is wrong with its tags
 SHOWN_TAGS = 6
 COMMENT = "#"
 # A table has a line a row; words in columns have blank lines between the sentences.
@@ -55,8 +57,86 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
         guess.reasons.append("each word of a span has its type, and words beside it go on with it")
     elif "scheme" in keys:
         guess.reasons.append(f"its spans are written in {keys['scheme'].upper()}")
+    types = {tag[2:] for tag in tags}
+    if splits:
+        _choose_files(guess, splits, files, types)
+    _judge_scheme(guess, splits or {"train": train})
     guess.files = files_read(guess, SUFFIXES)
     return guess
+
+
+def _choose_files(
+    guess: Guess, splits: dict[str, Path], files: Sequence[Path], types: set[str]
+) -> None:
+    """Give a split whose file cannot be read as train is another of its files, where one can; with
+    none, read train alone.
+
+    `types`: of the spans of train.
+    """
+    for split in [split for split in splits if split in ("validation", "test")]:
+        first = _problems(splits[split], guess.options, types)
+        if not any(first):
+            continue
+        same = [file for file in files if split_of(file.name) == split]
+        problems = {file: _problems(file, guess.options, types) for file in same}
+        best = min(problems, key=lambda file: problems[file], default=splits[split])
+        # A file of words alone is bad from its first sentence on.
+        if has_no_tags(best, guess.options):
+            guess.reasons.append(f"{best.name} has no tags: it is not the {split} split")
+            _read_alone(guess, splits)
+            return
+        if best != splits[split] and problems[best] < first:
+            old = splits[split].name
+            splits[split] = best
+            guess.options[split] = best.relative_to(guess.path).as_posix()
+            told = f"{best.name} is read for {split}, as {old} has other tags or none"
+            guess.reasons.append(told)
+
+
+def _read_alone(guess: Guess, splits: dict[str, Path]) -> None:
+    """Read nothing but the file of train."""
+    guess.path = splits["train"]
+    splits.clear()
+    for split in ("train", "validation", "test"):
+        guess.options.pop(split, None)
+
+
+def _sentences_of(file: Path, options: Mapping[str, Any], on_bad_row: OnBadRow) -> Iterator[Row]:
+    """The first sentences of a file, as the source will read them."""
+    keys = {key: value for key, value in options.items() if key not in SPLITS}
+    reader = Conll(path=str(file), **keys)
+    return islice(reader.sentences(file, on_bad_row), SENTENCES)
+
+
+def _problems(file: Path, options: Mapping[str, Any], types: set[str]) -> tuple[int, int]:
+    """(sentences of a file that cannot be read, types of its spans that train lacks)."""
+    bad = Patience()
+    seen: set[str] = set()
+    for row in _sentences_of(file, options, bad):
+        seen.update(str(tag)[2:] for tag in row["tags"])
+    return bad.count, len(seen - types)
+
+
+def has_no_tags(file: Path, options: Mapping[str, Any]) -> bool:
+    """Whether no sentence of a file can be read with its tags."""
+    return next(_sentences_of(file, options, Patience()), None) is None
+
+
+def _judge_scheme(guess: Guess, splits: Mapping[str, Path]) -> None:
+    """Read IOB2 with some spans that begin with I- as IOB1, which takes both."""
+    if "scheme" in guess.options:
+        return
+    counts = {"iob2": 0, "iob1": 0}
+    for scheme in counts:
+        for split, file in splits.items():
+            if split != "unlabelled":
+                found = _problems(file, {**guess.options, "scheme": scheme}, set())
+                counts[scheme] += found[0]
+    # Sentences that no scheme can read stay bad rows, with their lines.
+    num_stray = counts["iob2"] - counts["iob1"]
+    if num_stray:
+        guess.options["scheme"] = "iob1"
+        guess.reasons.append(f"in {num_stray} sentences a span begins with I-: read as IOB1")
 
 
 def _own_names(files: Sequence[Path]) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class BadRows:
         """Why the rows are refused, and the cure; nothing where none is, or none is to be."""
         if self.policy != "fail" or not self.count:
             return ""
-        lines = [f"{place}." for place in self.places]
+        # A suggestion ends with its own question mark.
+        lines = [place if place.endswith(("?", ".")) else f"{place}." for place in self.places]
         num_hidden = self.count - len(self.places)
         rows = "row" if num_hidden == 1 else "rows"
         more = f"And {num_hidden:,} more {rows}. " if num_hidden else ""

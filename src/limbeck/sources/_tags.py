@@ -81,7 +81,8 @@ def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
             if scheme == "iob2":
                 raise TagProblem(
                     number,
-                    f"`{tag}` follows `{before}`. In IOB2 a span begins with B-{span_type}",
+                    f"`{tag}` follows `{before}`. In IOB2 a span begins with B-{span_type}; where "
+                    "I- may begin one, data.scheme: iob1",
                 )
             read.append(f"B-{span_type}")
         else:
