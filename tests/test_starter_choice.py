@@ -1,13 +1,16 @@
 """Which columns `limbeck init` takes for text, label, split, group and id, by sets as they were published: what is no label is never learned in silence."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import call
 from layouts import prose, text
 
 from limbeck.cli import starter
 from limbeck.cli.starter_columns import Columns, choose
+from limbeck.cli.starter_recipe import Guess, render
 from limbeck.data.bad_rows import BadRows
 from limbeck.sources.csv import Csv
 
@@ -121,6 +124,57 @@ def test_columns_of_numbers_are_no_choices() -> None:
 def test_passages_with_questions_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="No task of this version finds answers"):
         chosen(2, title=text, paragraphs=lambda n: [{"context": text(n), "qas": []}])
+
+
+@pytest.mark.parametrize(
+    ("labels", "mark"),
+    [
+        (("neutral", "entailment"), "-"),  # SNLI: no majority
+        (("neutral", "entailment"), "?"),
+        (("+", "0"), None),  # a class of its own
+    ],
+)
+def test_a_mark_of_no_label_is_no_class(
+    labels: tuple[str, str], mark: str | None, tmp_path: Path
+) -> None:
+    cells = [labels[n % 2] if n % 20 else mark or "-" for n in range(200)]
+    write_table(tmp_path / "all.csv", "text,label", [f"{text(n)},{c}" for n, c in enumerate(cells)])
+    guess = starter.look(tmp_path / "all.csv")
+    on_bad_row = "skip" if mark else None
+    assert (guess.options.get("no_label"), guess.options.get("on_bad_row")) == (mark, on_bad_row)
+    bad = BadRows("skip")
+    rows = Csv(str(tmp_path / "all.csv"), no_label=mark).read(bad)["train"]
+    assert (len(rows), bad.count) == ((190, 10) if mark else (200, 0))
+
+
+def test_rows_without_a_label_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{text(n)},{'ab'[n % 2] if n % 10 else ''}" for n in range(60)]
+    write_table(tmp_path / "all.csv", "text,label", rows)
+    out = tmp_path / "recipe.yaml"
+    assert call("init", tmp_path / "all.csv", "--out", out) == 0
+    assert "6 of the first rows have no label and are left out" in capsys.readouterr().out
+    assert call("check", out, "--data-only") == 0
+    assert "6 bad rows left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("config", "layers"),
+    [
+        ({"num_hidden_layers": 2}, 1),
+        ({"n_layers": 4}, 2),
+        ({"num_hidden_layers": 12}, 3),
+        ({}, 3),
+        (None, 3),
+        ([1], 3),
+    ],
+)
+def test_the_student_has_no_more_layers_than_half(config: Any, layers: int, tmp_path: Path) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    recipe = render(Guess("text-classification", "csv", Path("data")), str(tmp_path))
+    assert f"layers: {layers}}}" in recipe
 
 
 ROWS = [f"{n // 2:04d},{text(n)},{'ab'[n % 2]}" for n in range(40)]

@@ -46,7 +46,8 @@ class Labels:
     def __post_init__(self) -> None:
         has_several = self.likelihood == "bernoulli"
         separator = self.recipe.get("label_separator") or ";"
-        self.parser = LabelParser(None, separator if has_several else None)
+        no_label = self.recipe.get("no_label")
+        self.parser = LabelParser(None, separator if has_several else None, no_label)
         # Met first, so that 1.0 in a file is the label 1 that the artifact has.
         for label in self.known:
             self.parser.parse_one(label, "label")

@@ -1,6 +1,7 @@
 """Which column of a table is the label, by its name and values, and which task those are for."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ Record = Mapping[str, Any]
 
 SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
 ID = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|number|no|key|timestamp|date|time|url)\d*$")
+NO_LABELS = ("-", "?")
+MOST_UNKNOWN = 0.2  # of the rows: what more have is a class
 ANGLES = re.compile(r"(<[^<>]*>)*")
 SEPARATORS = (";", "|", ",")
 # Where a row comes from, which is seldom what is to be learned.
@@ -163,9 +166,33 @@ def of_label(records: Sequence[Record], label: str, options: dict[str, Any]) -> 
             options,
             f"the values of `{label}` are numbers with fractions: scores, not classes",
         )
-    unknown = sum(_is_unknown(cell) for cell in cells)
-    told = f"{unknown:,} of the first rows have `-` or the like for a label: a class of its own"
-    return Columns("text-classification", options, told if unknown else "")
+    return Columns("text-classification", options, _leave_out(records, cells, options))
+
+
+def _leave_out(records: Sequence[Record], cells: Sequence[Any], options: dict[str, Any]) -> str:
+    """Leave out the rows whose label nobody knows; what is to be told of them."""
+    reasons = []
+    num_empty = len(records) - len(cells)
+    if cells and num_empty:
+        options["on_bad_row"] = "skip"
+        reasons.append(f"{num_empty:,} of the first rows have no label and are left out")
+    unknown = Counter(str(cell) for cell in cells if _is_unknown(cell))
+    others = {str(cell) for cell in cells} - set(unknown)
+    for mark, count in unknown.items():
+        # Beside + and 0 a minus is a class, and beside words it is the mark of none.
+        are_words = all(any(letter.isalpha() for letter in name) for name in others)
+        if mark in NO_LABELS and are_words and count < MOST_UNKNOWN * len(cells):
+            options |= {"no_label": mark, "on_bad_row": "skip"}
+            reasons.append(
+                f"{count:,} of the first rows have `{mark}` for a label: left out, as no label "
+                "(data.no_label; without it and on_bad_row it is a class of its own)"
+            )
+        else:
+            reasons.append(
+                f"{count:,} of the first rows have `{mark}` or the like for a label: a class of "
+                "its own"
+            )
+    return "; ".join(reasons)
 
 
 def _is_unknown(cell: Any) -> bool:

@@ -1,5 +1,6 @@
 """A first recipe as text, from what data look like."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +9,17 @@ from typing import Any
 import yaml
 
 from limbeck.core import machine
+from limbeck.core.files import read_at_most
 from limbeck.core.yaml12 import Yaml12Dumper
 
 # The teacher of texts where none is asked for: six layers and 23 million parameters, which a CPU
 # can train.
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
+MOST_LAYERS = 3  # of the student
+# What families of models call the number of their layers in config.json.
+NUM_LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
+MOST_CONFIG_BYTES = 1 << 20
 WIDEST = 10**6  # characters of a line of YAML, so that a value is never broken into two
 
 HEAD = """\
@@ -28,8 +34,8 @@ TEXT_STAGES = """\
 # The large model, tuned on the data first: a hub id or a folder; `epochs: 0` where it is already \
 tuned.
 teacher: {model: MODEL, epochs: 3}
-# The small model: three of the teacher's layers.
-student: {from: teacher, surgery: drop_layers, layers: 3}
+# The small model: LAYERS of the teacher's layers.
+student: {from: teacher, surgery: drop_layers, layers: LAYERS}
 train: {epochs: 6, learning_rate: 2.0e-4, batch_tokens: 1024, threads: THREADS, seed: 0}
 
 # Learn from the teacher's answers as well as from the labels.
@@ -97,9 +103,27 @@ def render(guess: Guess, model: str | None) -> str:
     # Not `format`, as above: the braces of YAML would have to be doubled. The model comes last: its
     # name may hold any letters, the words that are replaced among them.
     stages = stages.replace("SOFT", LOSS_OF_TASK.get(guess.task, CATEGORICAL_LOSS))
+    stages = stages.replace("LAYERS", str(_student_layers(model)))
     stages = stages.replace("THREADS", str(machine.usable_cores()))
     stages = stages.replace("MODEL", flow(model or TEXT_MODEL))
     return head + stages
+
+
+def _student_layers(model: str | None) -> int:
+    """How many layers the student keeps: half of the teacher's, where these are told by its folder,
+    and three at most."""
+    config = Path(model or TEXT_MODEL) / "config.json"
+    if not config.is_file():
+        return MOST_LAYERS
+    try:
+        with open(config, "rb") as opened:
+            content = json.loads(read_at_most(opened, MOST_CONFIG_BYTES, str(config)))
+    # What is wrong with the model is told where it is read.
+    except (OSError, ValueError, RecursionError):
+        return MOST_LAYERS
+    counts = [content.get(name) for name in NUM_LAYERS] if isinstance(content, dict) else []
+    count = next((count for count in counts if isinstance(count, int)), 2 * MOST_LAYERS)
+    return max(1, min(MOST_LAYERS, count // 2))
 
 
 def flow(value: str | Mapping[str, Any]) -> str:

@@ -22,11 +22,18 @@ class LabelParser:
     """Reads labels.
 
     `names`: what the numbers 0, 1, ... stand for; where they are given, no other label is allowed.
+    `no_label`: what a cell holds in place of a label that nobody knows.
     `separator`: a row has any number of labels, with this text between them in a cell.
     """
 
-    def __init__(self, names: Sequence[str] | None, separator: str | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str] | None,
+        separator: str | None = None,
+        no_label: str | None = None,
+    ) -> None:
         self.separator = separator
+        self.no_label = no_label
         self.names = list(names or [])
         # What a cell may hold -> its label. Labels that are met are added, so that equal labels
         # are one object and a million rows do not hold a million strings.
@@ -64,7 +71,7 @@ class LabelParser:
         return self._new_label(text.strip(), column) if known is None else known
 
     def _new_label(self, label: str, column: str) -> str:
-        if not label:
+        if not label or label == self.no_label:
             raise ValueError(f"{column}: {NO_LABEL}")
         checked_unicode(column, label)
         if label in self.known:  # met before, without the blanks around it

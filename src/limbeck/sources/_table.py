@@ -70,6 +70,8 @@ class Table(ABC):
     `id`: a column in which no value may stand twice in a file; left out, `id` where there is one;
     `none`: there is no such column, and `id` is one like any other.
     `label_names`: what the labels or tags 0, 1, ... mean, in order.
+    `no_label`: what a cell holds where a row has no label, such as `-` where annotators did not
+    agree: a bad row, as one with an empty cell is.
     `label_separator`: give it where a row has any number of labels: a text is split there, a list
     (jsonl, parquet) is taken as it is.
     """
@@ -81,6 +83,7 @@ class Table(ABC):
     id: str | None = None
     label_names: list[str] | None = None
     label_separator: str | None = None
+    no_label: str | None = None
     label_columns: list[str] | None = None
     words: str | None = None
     tags: str | None = None
@@ -117,7 +120,7 @@ class Table(ABC):
             "unlabelled": self.unlabelled,
         }
         # One for all files, so that a label is the same object in every split.
-        labels = LabelParser(self.label_names, self.label_separator)
+        labels = LabelParser(self.label_names, self.label_separator, self.no_label)
         rows_of: dict[str, list[Row]] = {}
         files_of = find_splits(self.path, self.suffixes, given_names)
         is_one_file = sum(map(len, files_of.values())) == 1
