@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -53,8 +53,21 @@ def save_model(
     # On the meta device a blank model costs no memory; only its shapes are compared.
     with torch.device("meta"), quiet():
         blank = type(model)(model.config) if network is None else build_network(network)
-    structure.write(structure.difference(model, blank), folder)
+    edits = structure.difference(model, blank)
+    structure.write(edits, folder)
+    if edits and network is None:
+        name_as_in_model(model, folder)
     write_bytes(folder / preprocess_file, text.encode())
+
+
+def name_as_in_model(model: nn.Module, folder: Path) -> None:
+    """Write the weights again where `transformers` gave them the names of older files, as it does
+    for ESM's norms: a cut model is filled by the names that its own modules have."""
+    state = model_state(model)
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        is_renamed = any(name not in state for name in file.keys())  # noqa: SIM118, no dict
+    if is_renamed:
+        save_tensors(state, folder / WEIGHTS)
 
 
 def save_pretrained(model: Any, folder: Path) -> None:

@@ -274,10 +274,14 @@ def fill(
         encoder = [name for name in encoder if not name.startswith((POOLER, prefix + POOLER))]
     # Buffers that a class computes for itself (rotary frequencies) lie in no file.
     trained = dict(model.named_parameters(remove_duplicate=False))
-    missing = [name for name in encoder if name in trained and name not in fitting]
+    # A table that encoder and decoder share lies in the file by one of its names.
+    given = {id(trained[name]) for name in fitting if name in trained}
+    is_tied = {name for name, parameter in trained.items() if id(parameter) in given}
+    unfilled = [name for name in wanted if name not in fitting and name not in is_tied]
+    missing = [name for name in unfilled if name in trained and name in encoder]
     if missing:
         raise ValueError(
             f"the weights of {type(model).__name__} do not fit {structure.FILE}: `{missing[0]}`"
         )
     model.load_state_dict(fitting, strict=False)
-    return [name for name in wanted if name not in fitting]
+    return unfilled

@@ -30,6 +30,9 @@ from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._importance import wide
 from limbeck.tasks import Batch
 
+# Parameters that a first layer may have more or fewer than the others: a norm has two, a table one.
+MOST_APART = 2
+
 # By a layer's number: what it reads, and what it makes.
 Pairs = dict[int, tuple[Tensor, Tensor]]
 
@@ -64,8 +67,9 @@ class DropLayers:
         # Before anything is chosen: it refuses a number of layers that cannot be kept.
         kept = evenly(self.layers, len(names))
         if self.layers < len(names):
-            check_same_shape(student, names)
-            kept = self.chosen(student, names, evidence)
+            first = num_first(student, names)
+            others = self.chosen(student, names[first:], self.layers - first, evidence)
+            kept = [*range(first), *(first + number for number in others)]
         keep_layers(student, names, kept)
         return Cut(student)
 
@@ -73,19 +77,20 @@ class DropLayers:
         self,
         student: nn.Module,
         names: Sequence[str],
+        count: int,
         evidence: Evidence,
     ) -> list[int]:
-        """The numbers of the layers that stay."""
+        """The numbers of the `count` layers among `names` that stay."""
         num_layers = len(names)
-        if self.keep == "first":
-            return list(range(self.layers))
+        if count == 0 or self.keep == "first":
+            return list(range(count))
         if self.keep == "last":
-            return list(range(num_layers - self.layers, num_layers))
+            return list(range(num_layers - count, num_layers))
         if self.keep == "even":
-            return evenly(self.layers, num_layers)
+            return evenly(count, num_layers)
         batches = evidence.batches_on(device_of(student))
         # In the teacher's order: `topk` gives them by importance.
-        most = influence(student, names, batches).topk(self.layers)
+        most = influence(student, names, batches).topk(count)
         return sorted(most.indices.cpu().tolist())
 
 
@@ -119,11 +124,14 @@ def with_fewer_passes(
     return student
 
 
-def check_same_shape(model: nn.Module, names: Sequence[str]) -> None:
-    """Raise ValueError where the layers differ in shape: what one makes, not every other reads.
+def num_first(model: nn.Module, names: Sequence[str]) -> int:
+    """How many layers at the beginning stay in any case: 1 where the first one alone is made
+    otherwise (ModernBERT's has no norm before its attention, T5's holds the table of distances that
+    all read), else 0.
 
-    So too where a layer's parts lie in several lists side by side (XLM's do), of which one alone
-    would be cut.
+    Raises ValueError where the others differ in shape: what one makes, not every other reads. So
+    too where a layer's parts lie in several lists side by side (XLM's do), of which one alone would
+    be cut.
     """
     around = model.get_submodule(names[0].rpartition(".")[0].rpartition(".")[0])
     lists = [each for each in around.children() if isinstance(each, nn.ModuleList)]
@@ -132,16 +140,25 @@ def check_same_shape(model: nn.Module, names: Sequence[str]) -> None:
             f"drop_layers: the layers of {type(model).__name__} lie in several lists side by side, "
             "so none can be left out"
         )
-    shapes = set()
-    for name in names:
-        layer = model.get_submodule(name)
-        shapes.add(tuple(parameter.shape for parameter in layer.parameters()))
+    first, *others = [shapes_of(model.get_submodule(name)) for name in names]
     # Layers of one shape read and make tensors of one shape, so any may follow any other.
-    if len(shapes) > 1:
+    if all(each == first for each in others):
+        return 0
+    # By name: a kernel of a stage that has one tensor more, or wider ones, is no such first layer.
+    alike = [first[key] == shape for key, shape in others[0].items() if key in first]
+    is_first_apart = all(each == others[0] for each in others) and all(alike)
+    is_nearly_alike = len(first.keys() ^ others[0].keys()) <= MOST_APART
+    if not (is_first_apart and is_nearly_alike):
         raise ValueError(
             f"drop_layers: the layers of {type(model).__name__} differ in shape, "
             "so none can be left out"
         )
+    return 1
+
+
+def shapes_of(layer: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter of a layer, by its name within."""
+    return {name: tuple(parameter.shape) for name, parameter in layer.named_parameters()}
 
 
 def keep_layers(
@@ -159,10 +176,38 @@ def keep_layers(
         for key in lists_by_layer(config, len(names)):
             values = getattr(config, key)
             setattr(config, key, [values[index] for index in kept])
-        config.num_hidden_layers = len(kept)
+        count_layers(student, len(names), len(kept))
+        keep_stages(config, len(names), len(kept))
         # A model that generates finds its keys and values of earlier tokens by a layer's number
         # among all; to classify it needs none.
         config.use_cache = False
+
+
+def count_layers(student: Any, num_layers: int, num_kept: int) -> None:
+    """Let the config say how many layers there are, where it is these that it counts: a decoder's,
+    or those of one stage, are known by structure.json alone.
+
+    Raises ValueError where it counts them in parts.
+    """
+    if getattr(student.config, "num_hidden_layers", None) != num_layers:
+        return
+    try:
+        student.config.num_hidden_layers = num_kept
+    except NotImplementedError:
+        # Funnel counts its layers by block, between which texts grow shorter.
+        raise ValueError(
+            f"drop_layers: the layers of {type(student).__name__} lie in blocks that its config "
+            "counts one by one, so none can be left out"
+        ) from None
+
+
+def keep_stages(config: Any, num_layers: int, num_kept: int) -> None:
+    """Let a config name as many stages as there are layers (BEiT, DINOv2): it names one of them,
+    the last, as what a backbone gives, and is not read again where that is gone."""
+    stages = getattr(config, "stage_names", None)
+    if stages is not None and len(stages) == num_layers + 1:
+        config.stage_names = stages[: num_kept + 1]
+        config.set_output_features_output_indices(None, None)
 
 
 def lists_by_layer(config: Any, num_layers: int) -> list[str]:

@@ -1,0 +1,137 @@
+"""Architectures of transformers that keep their layers, heads and weights in ways of their own: cut and back from a folder, or refused by name.
+
+The table of docs/guide.md has all of them; here stand those that limbeck got wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from encoders import save_encoder
+from torch import nn
+
+from limbeck.models.folders import load_model, save_model
+from limbeck.models.heads import name_labels
+from limbeck.models.preprocessing import preprocess
+from limbeck.models.running import logits_of
+from limbeck.surgeries import Evidence
+from limbeck.surgeries.drop_layers import DropLayers
+from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.text_classification import TextClassification
+
+WORDS = ["sun", "rain", "wind", "snow"]
+TEXTS = {"vocab_size": 64, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+# One way of padding, two layers of attention to neighbours and one to all.
+MODERN = {"num_hidden_layers": 4, "pad_token_id": 0, "local_attention": 8}
+T5 = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_heads": 2, "decoder_start_token_id": 0}
+ESM = {"position_embedding_type": "rotary", "mask_token_id": 4, "pad_token_id": 0}
+FUNNEL = {"d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 16, "block_sizes": [1, 1]}
+PICTURES = {"image_size": 16, "patch_size": 8, "num_hidden_layers": 3}
+IMAGE = json.dumps({"channels": 3, "height": 16, "width": 16})
+
+
+def config_of(name: str, sizes: dict[str, Any]) -> Any:
+    return transformers.CONFIG_MAPPING[name](**sizes)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "encoder"
+    return save_encoder(folder, WORDS, vocabulary=40, width=16, layers=1)
+
+
+@pytest.fixture(scope="module")
+def text_task(tokens: str) -> TextClassification:
+    return TextClassification(["a", "b"], preprocess(tokens, TextClassification, [], 32))
+
+
+def classifier(config: Any, kind: str) -> nn.Module:
+    torch.manual_seed(0)
+    name_labels(config, ["a", "b"])
+    model: nn.Module = getattr(transformers, f"AutoModelFor{kind}Classification").from_config(
+        config, attn_implementation="eager"
+    )
+    return model.eval()
+
+
+def kept_of(model: nn.Module, student: nn.Module, names: list[str]) -> list[int]:
+    """The numbers of the layers of `model` that `student` has, in a list called `names`."""
+    layers = [model.get_submodule(name).state_dict() for name in names]
+    kept = []
+    for layer in student.get_submodule(names[0].rpartition(".")[0]).children():
+        state = layer.state_dict()
+        same = [
+            number
+            for number, other in enumerate(layers)
+            if state.keys() == other.keys()
+            and all(torch.equal(state[key], other[key]) for key in state)
+        ]
+        kept += same[:1]
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "layers", "keep", "expected"),
+    [
+        ("modernbert", TEXTS | MODERN, "model.layers.{}", "even", [0, 3]),
+        ("modernbert", TEXTS | MODERN, "model.layers.{}", "first", [0, 1]),
+        (
+            "t5",
+            T5 | {"num_layers": 4, "num_decoder_layers": 1, "vocab_size": 64},
+            "transformer.encoder.block.{}",
+            "even",
+            [0, 3],
+        ),
+        # Its longest list is the decoder's, which the config counts apart.
+        (
+            "t5",
+            T5 | {"num_layers": 1, "num_decoder_layers": 4, "vocab_size": 64},
+            "transformer.decoder.block.{}",
+            "last",
+            [0, 3],
+        ),
+        ("esm", TEXTS | ESM | {"num_hidden_layers": 4}, "esm.encoder.layer.{}", "even", [1, 3]),
+    ],
+)
+def test_cut_texts_come_back(
+    text_task: TextClassification,
+    tmp_path: Path,
+    name: str,
+    sizes: dict[str, Any],
+    layers: str,
+    keep: Any,
+    expected: list[int],
+) -> None:
+    model = classifier(config_of(name, sizes), "Sequence")
+    student = DropLayers(2, keep).cut(model, Evidence(text_task, [])).student.eval()
+    assert kept_of(model, student, [layers.format(number) for number in range(4)]) == expected
+    ids = torch.arange(12).view(2, 6) % 30 + 5
+    if name == "t5":
+        ids[:, -1] = 1  # its head reads the end of the sentence
+    comes_back(student, text_task, tmp_path, input_ids=ids, attention_mask=torch.ones_like(ids))
+
+
+def comes_back(student: nn.Module, task: Any, folder: Path, **inputs: torch.Tensor) -> None:
+    save_model(
+        student, folder, network=None, preprocess_file=task.preprocess_file, text=task.preprocess
+    )
+    again = load_model(folder, task).eval()
+    with torch.no_grad():
+        assert torch.equal(logits_of(student(**inputs)), logits_of(again(**inputs)))
+
+
+@pytest.mark.parametrize("name", ["beit", "dinov2"])
+def test_cut_images_come_back(tmp_path: Path, name: str) -> None:
+    sizes = {key: value for key, value in TEXTS.items() if key != "vocab_size"}
+    model = classifier(config_of(name, sizes | PICTURES), "Image")
+    task = ImageClassification(["a", "b"], IMAGE)
+    student = DropLayers(2).cut(model, Evidence(task, [])).student.eval()
+    comes_back(student, task, tmp_path, pixel_values=torch.rand(2, 3, 16, 16))
+
+
+def test_layers_that_are_counted_by_block_are_not_left_out(text_task: TextClassification) -> None:
+    model = classifier(config_of("funnel", FUNNEL | {"vocab_size": 64}), "Sequence")
+    with pytest.raises(ValueError, match="FunnelForSequenceClassification lie in blocks"):
+        DropLayers(1).cut(model, Evidence(text_task, []))
