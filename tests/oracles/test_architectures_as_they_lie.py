@@ -10,11 +10,14 @@ import pytest
 import torch
 import transformers
 from encoders import save_encoder
+from safetensors.torch import save_file
 from torch import nn
 
+from limbeck.models.create import create_model
 from limbeck.models.folders import load_model, save_model
 from limbeck.models.heads import name_labels
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.probe import check_answers
 from limbeck.models.running import logits_of
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.drop_layers import DropLayers
@@ -22,6 +25,7 @@ from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.text_classification import TextClassification
 
 WORDS = ["sun", "rain", "wind", "snow"]
+ROWS = [{"text": " ".join(WORDS[: 1 + n % 4] * 2), "label": "ab"[n % 2]} for n in range(8)]
 TEXTS = {"vocab_size": 64, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
 # One way of padding, two layers of attention to neighbours and one to all.
 MODERN = {"num_hidden_layers": 4, "pad_token_id": 0, "local_attention": 8}
@@ -135,3 +139,39 @@ def test_layers_that_are_counted_by_block_are_not_left_out(text_task: TextClassi
     model = classifier(config_of("funnel", FUNNEL | {"vocab_size": 64}), "Sequence")
     with pytest.raises(ValueError, match="FunnelForSequenceClassification lie in blocks"):
         DropLayers(1).cut(model, Evidence(text_task, []))
+
+
+def test_attention_by_blocks_is_that_of_short_texts(
+    tokens: str, text_task: TextClassification, tmp_path: Path
+) -> None:
+    sizes = TEXTS | {"num_hidden_layers": 1, "attention_type": "block_sparse", "sep_token_id": 3}
+    transformers.AutoModel.from_config(config_of("big_bird", sizes)).save_pretrained(tmp_path)
+    model = create_model(str(tmp_path), {}, text_task, seed=0)
+    before = [type(module) for module in model.modules()]
+    check_answers(model, text_task, text_task.encode(ROWS), "m")
+    assert [type(module) for module in model.modules()] == before
+
+
+def test_a_config_may_count_its_labels_apart(tmp_path: Path) -> None:
+    sizes = {
+        "hidden_sizes": [8, 8, 8, 8],
+        "depths": [1, 1, 1, 1],
+        "num_attention_heads": [1, 1, 1, 1],
+        "image_size": 32,
+    }
+    config = config_of("pvt", sizes)
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(stored | {"id2label": None}))
+    task = ImageClassification(["a", "b", "c"], IMAGE.replace("16", "32"))
+    model = create_model(str(tmp_path), {}, task, seed=0).eval()
+    with torch.no_grad():
+        assert logits_of(model(pixel_values=torch.rand(2, 3, 32, 32))).shape == (2, 3)
+
+
+def test_a_package_that_a_model_needs_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("transformers.models.dinat")
+    config_of("dinat", {"embed_dim": 8, "depths": [1], "num_heads": [1]}).save_pretrained(tmp_path)
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"needs a package .* not installed: .*natten"):
+        create_model(str(tmp_path), {}, ImageClassification(["a", "b"], IMAGE), seed=0)

@@ -48,12 +48,16 @@ def matched_names(names: Sequence[str], labels: Sequence[str]) -> list[str] | No
 
 
 def names_of(config: Any) -> list[str]:
-    """The names of a head's outputs, in their order."""
-    return [str(config.id2label[index]) for index in sorted(config.id2label)]
+    """The names of a head's outputs, in their order; none where the config has null for them."""
+    names = config.id2label or {}
+    return [str(names[index]) for index in sorted(names)]
 
 
 def name_labels(config: Any, labels: Sequence[str]) -> None:
     """Write the labels, in this order, to a config of transformers."""
+    if config.num_labels != len(labels):
+        # Mostly it counts the names below; PVT's is a number of its own.
+        config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
 

@@ -136,6 +136,11 @@ def _told(name: str) -> Iterator[None]:
             "over, limbeck.run(recipe, models={'mine': model}), or name a model whose architecture "
             "transformers knows itself"
         ) from None
+    except ImportError as error:
+        raise ValueError(
+            f"model `{name}`: transformers needs a package for it that is not installed: "
+            f"{first_line(error)}"
+        ) from None
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         # A folder with a config is a model's: a file is missing, or broken.
         if (Path(locate(name)) / CONFIG).is_file():
