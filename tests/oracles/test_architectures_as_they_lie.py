@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -13,6 +14,8 @@ from encoders import save_encoder
 from safetensors.torch import save_file
 from torch import nn
 
+from limbeck.artifact.runtimes import open_graph
+from limbeck.exporters.onnx import Onnx
 from limbeck.models.create import create_model
 from limbeck.models.folders import load_model, save_model
 from limbeck.models.heads import name_labels
@@ -175,3 +178,29 @@ def test_a_package_that_a_model_needs_is_told(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"needs a package .* not installed: .*natten"):
         create_model(str(tmp_path), {}, ImageClassification(["a", "b"], IMAGE), seed=0)
+
+
+class Starts(nn.Module):
+    """Reads its first token apart, without saying which axis goes, as MBart's decoder does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(8, 4)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        start: torch.Tensor = self.words(input_ids[:, :1].squeeze())
+        return start + self.words(input_ids).mean(1)
+
+
+def test_an_axis_of_one_row_is_not_squeezed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Starts().eval()
+    Onnx().export(model, {"input_ids": torch.ones(2, 5, dtype=torch.long)}, tmp_path)
+    answer = open_graph(tmp_path / "model.onnx", "onnxruntime", 1)
+    rows = torch.tensor([[3, 1, 4], [1, 5, 2]])
+    with torch.no_grad():
+        expected = model(rows).numpy()
+    for numbers in ([0], [1], [0, 1]):
+        found = answer({"input_ids": rows[numbers].numpy()})
+        assert found.shape == (len(numbers), 4)
+        assert np.allclose(found, expected[numbers], atol=1e-6)

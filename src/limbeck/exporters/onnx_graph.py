@@ -84,6 +84,7 @@ def to_onnx(
             optimize=False,
         )
     assert program is not None
+    _name_squeezed_axes(program.model.graph)
     optimize_ir(program.model, should_fold=_may_fold)
     _check_free_axes(program.model.graph, inputs, type(model).__name__)
     program.save(str(path))
@@ -178,6 +179,33 @@ def _check_free_axes(graph: Any, inputs: dict[str, torch.Tensor], told: str) -> 
                     "taken as a constant (`len(x)`, where `x.shape[0]` stays free), cannot be "
                     "exported"
                 )
+
+
+def _name_squeezed_axes(graph: Any) -> None:
+    """Say which axes a `squeeze()` takes away: those of length 1 in any batch.
+
+    Without axes a runtime takes the axis of the rows away, too, where there is one row (MBart).
+
+    graph: as onnxscript holds it; changed in place.
+    """
+    from onnxscript import ir
+
+    for node in list(graph):
+        is_bare = node.op_type == "Squeeze" and not any(node.inputs[1:])
+        if not is_bare or node.inputs[0].shape is None:
+            continue
+        axes = [axis for axis, size in enumerate(node.inputs[0].shape) if size == 1]
+        name = f"{node.outputs[0].name}_axes"
+        constant = ir.tensor(axes, ir.DataType.INT64, name=name)
+        value = ir.Value(
+            name=name,
+            type=ir.TensorType(ir.DataType.INT64),
+            shape=ir.Shape([len(axes)]),
+            const_value=constant,
+        )
+        graph.register_initializer(value)
+        node.resize_inputs(2)
+        node.replace_input_with(1, value)
 
 
 def _may_fold(node: Any) -> bool | None:
