@@ -11,9 +11,12 @@ import pytest
 import torch
 import transformers
 from encoders import save_encoder
+from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import save_file
 from torch import nn
 
+from limbeck.artifact import golden
+from limbeck.artifact.batches import depends_on_company
 from limbeck.artifact.runtimes import open_graph
 from limbeck.exporters.onnx import Onnx
 from limbeck.models.create import create_model
@@ -204,3 +207,33 @@ def test_an_axis_of_one_row_is_not_squeezed(tmp_path: Path) -> None:
         found = answer({"input_ids": rows[numbers].numpy()})
         assert found.shape == (len(numbers), 4)
         assert np.allclose(found, expected[numbers], atol=1e-6)
+
+
+# Where BART, MBart and T5 read their answer: each text has one end, before it the language's mark.
+END, LANGUAGE = 2, 9
+
+
+def of_the_end(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    ids = inputs["input_ids"]
+    if ((ids == END).sum(1) != 1).any():
+        raise ValueError("cannot be reshaped")
+    return np.stack([ids.sum(1), (ids**2).sum(1)], 1).astype(np.float32)
+
+
+def test_inputs_that_nobody_sent_have_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [[3, 4, 5, 6, LANGUAGE, END], [7, 8, LANGUAGE, END, 0, 0], [6, 3, 8, LANGUAGE, END, 0]]
+    ids = np.array(rows)
+    example = {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64)}
+    monkeypatch.setattr(golden, "open_graph", lambda *_, **__: of_the_end)
+    golden.write(example, {"onnxruntime": "model.onnx"}, tmp_path)
+    written = load_arrays(tmp_path / golden.GOLDEN)
+    drawn = written["input.input_ids"]
+    assert (drawn[:, -2:] == [LANGUAGE, END]).all()
+    assert not np.isin(drawn[:, :-2], [LANGUAGE, END]).any()
+    assert not (drawn == ids).all(1).any()
+    assert (written["input.attention_mask"] == 1).all()
+    assert np.array_equal(written["output.onnxruntime"], of_the_end({"input_ids": drawn}))
+    inputs = {"input_ids": drawn, "attention_mask": np.ones_like(drawn)}
+    assert not depends_on_company(of_the_end, inputs, {"input_ids": 0, "attention_mask": 0})

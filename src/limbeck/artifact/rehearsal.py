@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.artifact.batches import run_graph
+from limbeck.artifact.golden import ENDS
 from limbeck.artifact.manifest import GOLDEN, BrokenArtifact
 from limbeck.artifact.runtimes import Graph
 from limbeck.tasks import SelfSupervised, Task
@@ -38,7 +39,7 @@ def rehearse(folder: Path, task: Task, graph: Graph) -> None:
     if not isinstance(task, SelfSupervised):
         json.dumps(task.decode(row, logits))
     if encoded.has_tokens:
-        _try_longest(folder, task, graph)
+        _try_longest(folder, task, graph, np.atleast_2d(encoded.inputs["input_ids"])[0])
 
 
 def _raw(task: Task) -> Any:
@@ -76,8 +77,9 @@ def _form_of(value: np.ndarray) -> str:
     return f"{value.dtype} {value.shape}" if is_image else str(value.dtype)
 
 
-def _try_longest(folder: Path, task: Task, graph: Graph) -> None:
-    """Run the longest text that the tokenizer leaves, of its last word. Raises BrokenArtifact."""
+def _try_longest(folder: Path, task: Task, graph: Graph, known: np.ndarray) -> None:
+    """Run the longest text that the tokenizer leaves, of its last word. It begins and ends as
+    `known` does, since some heads look for the end. Raises BrokenArtifact."""
     tokenizer = task.input.tokenizer
     truncation = tokenizer.truncation
     if truncation is None:
@@ -85,4 +87,7 @@ def _try_longest(folder: Path, task: Task, graph: Graph) -> None:
     length = min(truncation["max_length"], MOST_TOKENS)
     last = max(tokenizer.get_vocab(with_added_tokens=True).values())
     ids = np.full((1, length), last, np.int64)
+    num_ends = min(ENDS, length // 2, len(known))
+    ids[0, :num_ends] = known[:num_ends]
+    ids[0, length - num_ends :] = known[len(known) - num_ends :]
     graph({"input_ids": ids, "attention_mask": np.ones_like(ids)})
