@@ -83,8 +83,10 @@ def with_ends(
     for name, ids in example.items():
         if ids.dtype.kind == "f" or ids.ndim != 2 or ids.max() <= 1:
             continue
+        # Texts that are shorter than the longest end before their padding.
         mask = example.get("attention_mask", np.ones_like(ids))
         ends = common_ends([row[:length] for row, length in zip(ids, mask.sum(1), strict=True)])
+        # Elsewhere they would be a second end.
         others = np.setdiff1d(ids, list(ends.values()))
         if len(others):
             inputs[name] = generator.choice(others, ids.shape)

@@ -120,6 +120,13 @@ def optimized_ops(path: Path) -> Counter[str]:
         options.log_severity_level = (
             3  # errors only: it warns that the file fits this machine alone
         )
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Each is an Exception of its own, with nothing above it.
+        state = onnxruntime.capi.onnxruntime_pybind11_state
+        refusals = (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException)
+        try:
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except refusals as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"export: ONNX Runtime does not open the graph: {reason}") from None
         graph = onnx.load(options.optimized_model_filepath).graph
     return Counter(node.op_type for node in graph.node)

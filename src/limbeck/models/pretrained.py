@@ -115,6 +115,13 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
     return reorder_head(model, matched, task.labels, encoder_prefix(model))
 
 
+def model_type(model: Any) -> str | None:
+    """What `config.json` calls a model's architecture; None where it has no config."""
+    inner = model.encoder if isinstance(model, Embedder) else model
+    kind = getattr(getattr(inner, "config", None), "model_type", None)
+    return None if kind is None else str(kind)
+
+
 def suit_classification(config: Any, task: Any) -> None:
     """Let a model that was made to generate answer once: it keeps no keys and values, and knows
     which of a text's tokens are padding."""

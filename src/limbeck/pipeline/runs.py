@@ -22,6 +22,7 @@ from limbeck.pipeline.arm import Arm, ask_teachers, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms
 from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.describe import Arms, describe, final_arm
+from limbeck.pipeline.exportable import looking_ahead
 from limbeck.pipeline.run_folder import clear_leftovers
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
@@ -65,6 +66,7 @@ def run(
     own_models = wrapped(models)
     compatibility.require_models(recipe, own_models)
     context = RunContext(recipe, Store(tell=tell), own=own_models, rows=rows)
+    context.when_started = looking_ahead(context)
     # The place is opened when it is first asked for: a device that is not here is told now, before
     # the data are read. It also starts the other processes' group, which the next line asks about.
     _ = context.place
@@ -136,6 +138,7 @@ def label(recipe: Recipe, tell: Reporter = silent) -> None:
             "live. Say how many `train.views` there are"
         )
     context = RunContext(recipe, Store(tell=tell))
+    context.when_started = looking_ahead(context)
     _ = context.place
     if processes.process_index() > 0:
         # One process tells, as in `run`.

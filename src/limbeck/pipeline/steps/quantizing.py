@@ -56,10 +56,15 @@ def prepare(recipe: Recipe, run: RunContext, model: nn.Module, task: Task) -> Fl
     Raises:
         ValueError: a pattern of the recipe fits no module, or a module cannot be quantized so.
     """
-    settings = recipe.quantize
-    assert settings is not None
     # One batch is enough to see which module reads what another one makes.
     forward, *_ = calibration(recipe, run, task)
+    return prepare_on(recipe, run, model, forward)
+
+
+def prepare_on(recipe: Recipe, run: RunContext, model: nn.Module, forward: Forward) -> Flow:
+    """The same, with `forward` to run a batch of rows of any kind."""
+    settings = recipe.quantize
+    assert settings is not None
     schemes = plan_schemes(model, settings, activations(recipe, run))
     if settings.when == "after":
         # Not in training, which needs each batch's own statistics.
