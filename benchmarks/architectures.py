@@ -9,8 +9,9 @@ with a time limit:
 
     load    the encoder's file gets a new head, and answers a row alone as beside a longer one
     cut     one of its two layers is left out, and comes back from its folder
-    joint   three quantized training steps, with a loss that stays finite
-    export  the ONNX graph, with every quantized product in an integer kernel
+    joint   some quantized training steps, with a loss that stays finite
+    export  the ONNX graph, with every quantized product in an integer kernel, and its answers to
+            inputs that nobody sent
     parity  the graph answers as the model does, over other batches, lengths and padding
 """
 
@@ -40,8 +41,8 @@ FORK = multiprocessing.get_context("fork")
 # One that takes longer is stuck.
 LIMIT_S = 240
 
-# How far the graph may be from the model, as a share: a rounding that falls the other way.
-MOST_ERROR = 0.03
+# Quantized steps.
+NUM_STEPS = 8
 # A reason is one cell of a table.
 MOST_LETTERS = 230
 
@@ -61,6 +62,14 @@ WORDS = [
 ]
 SIDE = 32
 
+RECIPE = """
+task: {task}
+data: {{source: rows}}
+student: {{model: "{model}"}}
+train: {{threads: 1, max_tokens: 48}}
+quantize: {{}}
+"""
+
 # Every size of every configuration, small; one that has no such key ignores it.
 SMALL: dict[str, Any] = {
     "vocab_size": 64,
@@ -77,7 +86,8 @@ SMALL: dict[str, Any] = {
     "patch_size": 8,
 }
 
-IN_STAGES = {key: SMALL[key] for key in ("initializer_range", "image_size")}
+# Narrow stages of many kernels amplify what the others pass on.
+IN_STAGES = {"initializer_range": 0.05, "image_size": SIDE}
 
 # What an architecture needs beside, by its name in `transformers`.
 TEXTS: dict[str, dict[str, Any]] = {
@@ -85,10 +95,14 @@ TEXTS: dict[str, dict[str, Any]] = {
     "bart": {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "encoder_attention_heads": 2, "decoder_attention_heads": 2},
     "bert": {},
     "big_bird": {"attention_type": "original_full"},
+    "big_bird:block_sparse": {"attention_type": "block_sparse", "block_size": 4, "num_random_blocks": 1},
+    "bigbird_pegasus": {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "attention_type": "original_full"},
+    "biogpt": {},
     "bloom": {"n_layer": 2, "n_head": 2},
     "camembert": {},
     "canine": {"num_hash_buckets": 64},
     "convbert": {"embedding_size": 32, "head_ratio": 1},
+    "ctrl": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "dff": 64},
     "data2vec-text": {},
     "deberta": {"pos_att_type": ["c2p", "p2c"], "relative_attention": True, "type_vocab_size": 0},
     "deberta-v2": {"pos_att_type": ["c2p", "p2c"], "relative_attention": True, "position_buckets": 8, "type_vocab_size": 0},
@@ -100,41 +114,65 @@ TEXTS: dict[str, dict[str, Any]] = {
     "falcon": {"head_dim": None},
     "flaubert": {"emb_dim": 32, "n_layers": 2, "n_heads": 2},
     "fnet": {},
-    "funnel": {
-        "num_hidden_layers": None,"d_model": 32, "block_sizes": [1, 1], "n_head": 2, "d_head": 16, "d_inner": 64, "num_decoder_layers": 1},
+    "funnel": {"num_hidden_layers": None, "hidden_size": None, "num_attention_heads": None, "architectures": ["FunnelBaseModel"], "d_model": 32, "block_sizes": [1, 1], "n_head": 2, "d_head": 16, "d_inner": 64, "num_decoder_layers": 1},
     "gemma": {},
+    "gemma2": {},
+    "gemma3_text": {},
+    "glm": {},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "gpt_bigcode": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "gpt_neo": {"num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]},
     "gpt_neox": {},
+    "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "rotary_dim": 8},
     "gte": {},
     "ibert": {},
+    "jamba": {"num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False, "mamba_d_state": 4},
     "layoutlm": {},
-    "lilt": {},
+    "layoutlmv3": {"coordinate_size": 4, "shape_size": 8},
+    "lilt": {"hidden_size": 48},
     "llama": {},
     "longformer": {"attention_window": 8},
     "luke": {"entity_vocab_size": 8, "entity_emb_size": 16},
+    "markuplm": {},
+    "mbart": {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "encoder_attention_heads": 2, "decoder_attention_heads": 2},
     "megatron-bert": {},
     "mistral": {},
-    "mobilebert": {"embedding_size": 32, "true_hidden_size": 32, "intra_bottleneck_size": 16, "num_feedforward_networks": 1},
+    "mixtral": {"num_local_experts": 2, "num_experts_per_tok": 1},
+    "mobilebert": {"embedding_size": 16, "intra_bottleneck_size": 16, "num_feedforward_networks": 2},
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8},
+    "modernbert-decoder": {"global_attn_every_n_layers": 2, "local_attention": 8},
     "mpnet": {},
+    "mpt": {"d_model": 32, "n_heads": 2, "n_layers": 2, "max_seq_len": 64},
     "mra": {},
-    "mt5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "decoder_start_token_id": 0, "eos_token_id": 2, "num_heads": 2},
+    "mt5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_hidden_layers": None, "num_layers": 3, "num_decoder_layers": 3, "decoder_start_token_id": 0, "eos_token_id": 2, "num_heads": 2},
     "nomic_bert": {},
-    "nystromformer": {"num_landmarks": 4, "segment_means_seq_len": 64},
+    "nystromformer": {"num_landmarks": 64, "segment_means_seq_len": 64, "conv_kernel_size": 5},
+    "nystromformer:512": {"num_landmarks": 4, "segment_means_seq_len": 512, "conv_kernel_size": 5},
+    "olmo2": {},
+    "openai-gpt": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "perceiver": {"num_latents": 8, "d_latents": 32, "d_model": 32, "num_self_attends_per_block": 2, "num_self_attention_heads": 2, "num_cross_attention_heads": 2},
+    "perceiver:masked_lm": {"num_latents": 8, "d_latents": 32, "d_model": 32, "num_self_attends_per_block": 2, "num_self_attention_heads": 2, "num_cross_attention_heads": 2},
+    "phi": {},
+    "phi3": {},
     "qwen2": {},
     "qwen3": {},
     "reformer": {"attn_layers": ["local"], "axial_pos_embds": False, "is_decoder": False},
     "rembert": {"input_embedding_size": 16, "output_embedding_size": 16},
     "roberta": {},
     "roberta-prelayernorm": {},
+    "roc_bert": {"pronunciation_vocab_size": 64, "shape_vocab_size": 64, "pronunciation_embed_dim": 16, "shape_embed_dim": 16},
     "roformer": {"embedding_size": 32},
+    "smollm3": {},
     "squeezebert": {"embedding_size": 32, "q_groups": 1, "k_groups": 1, "v_groups": 1},
-    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "decoder_start_token_id": 0, "eos_token_id": 2, "num_heads": 2},
+    "stablelm": {},
+    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_hidden_layers": None, "num_layers": 3, "num_decoder_layers": 3, "decoder_start_token_id": 0, "eos_token_id": 2, "num_heads": 2},
+    "tapas": {},
+    "umt5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_hidden_layers": None, "num_layers": 3, "num_decoder_layers": 3, "decoder_start_token_id": 0, "eos_token_id": 2, "num_heads": 2},
     "xlm": {"emb_dim": 32, "n_layers": 2, "n_heads": 2},
     "xlm-roberta": {},
     "xlm-roberta-xl": {},
-    "xlnet": {
-        "max_position_embeddings": None,"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64},
+    "xlnet": {"max_position_embeddings": None, "d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "yoso": {"use_expectation": True},
 }  # fmt: skip
@@ -142,9 +180,10 @@ STAGES = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
 IMAGES: dict[str, dict[str, Any]] = {
     "beit": {},
     "bit": {**STAGES, "embedding_size": 8, "num_groups": 2},
+    "clip": {},
     "convnext": STAGES,
     "convnextv2": STAGES,
-    "cvt": {"embed_dim": [8, 16, 16], "depth": [1, 1, 1], "num_heads": [1, 2, 2]},
+    "cvt": {"embed_dim": [8, 16, 16], "depth": [3, 3, 3], "num_heads": [1, 2, 2]},
     "data2vec-vision": {},
     "deit": {},
     "dinov2": {},
@@ -152,27 +191,39 @@ IMAGES: dict[str, dict[str, Any]] = {
     "donut-swin": {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 2, "patch_size": 4},
     "efficientnet": {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320},
     "focalnet": {"embed_dim": 16, "depths": [1, 1], "focal_levels": [2, 2], "focal_windows": [3, 3], "patch_size": 4},
-    "hgnet_v2": {},
+    "hgnet_v2": {"depths": [1, 1, 1, 1], "stem_channels": [3, 8, 8], "stage_in_channels": [8, 16, 16, 32], "stage_mid_channels": [8, 8, 8, 8], "stage_out_channels": [16, 16, 32, 32], "stage_num_blocks": [1, 1, 2, 1], "stage_numb_of_layers": [2, 2, 2, 2], "hidden_sizes": [16, 16, 32, 32], "embedding_size": 8},
     "hiera": {"embed_dim": 16, "depths": [1, 1], "num_heads": [1, 2], "image_size": [64, 64], "patch_size": [7, 7], "masked_unit_size": [8, 8], "query_stride": [2, 2], "num_query_pool": 1},
     "ijepa": {},
+    "imagegpt": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
     "levit": {"hidden_sizes": [16, 16, 16], "depths": [1, 1, 1], "num_attention_heads": [2, 2, 2], "key_dim": [8, 8, 8], "patch_size": 16, "image_size": 64},
     "mobilenet_v1": {"depth_multiplier": 0.25, "tf_padding": True},
     "mobilenet_v2": {"depth_multiplier": 0.25, "tf_padding": True},
     "mobilevit": {"hidden_sizes": [16, 16, 16], "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 32], "patch_size": 2, "num_attention_heads": 2},
-    "mobilevitv2": {"patch_size": 2, "width_multiplier": 0.25},
+    "mobilevitv2": {"depths": None, "width_multiplier": 0.25, "n_attn_blocks": [1, 1, 1], "image_size": 64},
     "poolformer": {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "patch_size": 7},
-    "pvt": {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2], "patch_sizes": [4, 2, 2, 2]},
+    "pp_lcnet": {},
+    "pvt": {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2], "patch_sizes": [4, 2, 2, 2], "image_size": 64},
     "pvt_v2": {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]},
     "regnet": {**STAGES, "embedding_size": 8, "groups_width": 4},
     "resnet": {**STAGES, "embedding_size": 8, "layer_type": "basic"},
     "segformer": {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 16},
     "siglip": {},
+    "siglip2": {},
     "swiftformer": {"depths": [1, 1, 1, 1], "embed_dims": [8, 8, 16, 16]},
     "swin": {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 2, "patch_size": 4},
     "swinv2": {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 2, "patch_size": 4},
+    "textnet": {"hidden_sizes": [8, 8, 16, 16, 16], "conv_layer_kernel_sizes": [[[3, 3]], [[3, 3]], [[3, 3]], [[3, 3]]], "conv_layer_strides": [[2], [2], [2], [2]], "stem_out_channels": 8},
     "vit": {},
     "vit_msn": {},
 }  # fmt: skip
+
+
+# Files of these are published with a head, and what reads a text or an image is part of it.
+WITH_HEADS = {
+    "perceiver": "AutoModelForSequenceClassification",
+    "perceiver:masked_lm": "AutoModelForMaskedLM",
+    "pp_lcnet": "AutoModelForImageClassification",
+}
 
 
 def config_of(name: str) -> Any:
@@ -180,13 +231,14 @@ def config_of(name: str) -> Any:
     import transformers
 
     needs = TEXTS[name] if name in TEXTS else IMAGES[name]
+    # Behind a colon stands which of an architecture's ways is meant.
+    kind: Any = transformers.CONFIG_MAPPING[name.partition(":")[0]]
     # What works in stages counts its layers by stage, and names no sizes but those.
     has_stages = not needs.keys().isdisjoint({"depths", "depth", "depth_multiplier"})
     given = (IN_STAGES if has_stages else SMALL) | needs
     # None stands for a size that the architecture does not let itself be told.
     given = {key: value for key, value in given.items() if value is not None}
-    kind: Any = transformers.CONFIG_MAPPING[name]
-    if name == "siglip":
+    if name in ("clip", "siglip", "siglip2"):
         return kind(vision_config=given, text_config=SMALL)
     # A list of heads, say, in place of their number.
     return kind(**given)
@@ -223,11 +275,14 @@ def write_model(name: str, folder: Path) -> None:
 
     config = config_of(name)
     torch.manual_seed(0)
-    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    model = getattr(transformers, WITH_HEADS.get(name, "AutoModel")).from_config(config)
+    if name in IMAGES:
+        meet_images(model, config_side(config))
+    model.save_pretrained(folder)
     if name in TEXTS:
         write_tokenizer(folder)
         return
-    size = config.vision_config.image_size if name == "siglip" else config_side(config)
+    size = config_side(config)
     settings = {
         "size": {"height": size, "width": size},
         "image_mean": [0.5] * 3,
@@ -240,8 +295,41 @@ def write_model(name: str, folder: Path) -> None:
 
 def config_side(config: Any) -> int:
     """The side of the images that a model reads."""
-    side = config.to_dict().get("image_size", SIDE)
+    settings = config.to_dict()
+    side = settings.get("vision_config", settings).get("image_size", SIDE)
     return int(side[0] if isinstance(side, (list, tuple)) else side)
+
+
+def meet_images(model: Any, side: int) -> None:
+    """Let batch norms take the moments of some images, as those of any trained model have.
+
+    At 0 and 1, where they begin, what they read grows or fades by the layer, up to 10^7 times, and
+    one rounding that falls the other way decides the answer.
+    """
+    import torch
+
+    pixels = np.stack([picture(np.random.default_rng(number), side) for number in range(64)])
+    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+            module.momentum = None  # the mean over all batches
+    model.train()
+    # Models of texts and images have none, and are called in another way.
+    has_norms = any(isinstance(each, torch.nn.BatchNorm2d) for each in model.modules())
+    with torch.no_grad():
+        if has_norms:
+            model((values - 0.5) / 0.25)
+    model.eval()
+
+
+def picture(generator: np.random.Generator, side: int) -> np.ndarray:
+    """Pixels (side, side, 3) of colours in large squares, as pictures have; noise is alike
+    everywhere once it is averaged."""
+    squares = generator.integers(0, 256, (4, 4, 3)).astype(np.float64)
+    size = -(-side // len(squares))
+    large = np.kron(squares, np.ones((size, size, 1)))[:side, :side]
+    grainy = large + generator.normal(0, 10, large.shape)
+    return grainy.clip(0, 255).astype(np.uint8)
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
@@ -254,7 +342,9 @@ def rows_of(name: str) -> list[dict[str, Any]]:
             words = generator.choice(WORDS, 2 + number % 9)
             rows.append({"text": " ".join(words), "label": label})
         else:
-            pixels = generator.integers(0, 256, (40, 40, 3)).astype(np.uint8)
+            pixels = picture(generator, 40)
+            # Something to be learned: answers that are all alike tell nothing apart.
+            pixels[..., number % 3] //= 4
             rows.append({"image": pixels, "label": label})
     return rows
 
@@ -298,7 +388,8 @@ class Trial:
         again = load_model(place, self.task).eval()
         inputs = self.batch(4)
         one, other = self.logits(student, inputs), self.logits(again, inputs)
-        assert torch.equal(one, other), "the cut model comes back as another"
+        # Where a tensor lies in memory moves the last bits of a sum.
+        assert torch.allclose(one, other, atol=1e-5), "the cut model comes back as another"
         assert not torch.equal(one, self.logits(self.model.eval(), inputs)), "nothing was cut"
         self.model = student
 
@@ -318,7 +409,7 @@ class Trial:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         labels = torch.tensor([int(row.labels[0]) for row in self.encoded])
         model.train()
-        for _ in range(3):
+        for _ in range(NUM_STEPS):
             loss = torch.nn.functional.cross_entropy(self.raw_logits(model, inputs), labels)
             assert torch.isfinite(loss), f"the loss is {loss}"
             optimizer.zero_grad()
@@ -327,24 +418,65 @@ class Trial:
         model.eval()
 
     def export(self) -> None:
+        from limbeck.artifact import golden
         from limbeck.core import registry
         from limbeck.quantization.conversion import convert_model
 
         inputs = self.batch(4)
-        registry.create("exporters", "onnx").export(convert_model(self.model), inputs, self.folder)
+        exporter = registry.create("exporters", "onnx")
+        files = exporter.export(convert_model(self.model), inputs, self.folder)
+        # Inputs that nobody sent, which every artifact holds.
+        golden.write({name: value.numpy() for name, value in inputs.items()}, files, self.folder)
 
     def parity(self) -> None:
         from limbeck.artifact.runtimes import open_graph
 
         graph = open_graph(self.folder / "model.onnx", "onnxruntime", 1)
-        worst = 0.0
-        for rows in ([0], [8], [1, 5, 8], list(range(24))):
+        numbers = list(range(len(self.encoded)))
+        expected = np.concatenate([self.logits(self.model, self.batch_of([n])) for n in numbers])
+
+        def answers(rows: list[int]) -> np.ndarray:
             inputs = self.batch_of(rows)
-            expected = self.logits(self.model, inputs).numpy()
-            found = graph({key: value.numpy() for key, value in inputs.items()})
-            spread = float(np.abs(expected).max())
-            worst = max(worst, float(np.abs(found - expected).max()) / spread)
-        assert worst < MOST_ERROR, f"the graph is off by {worst:.1%} of the largest output"
+            return graph({key: value.numpy() for key, value in inputs.items()})
+
+        # Each row alone, beside a longer one, and beside all.
+        self.judge(expected, np.concatenate([answers([number]) for number in numbers]))
+        self.judge(expected, np.concatenate([answers([number, 8])[:1] for number in numbers]))
+        self.judge(expected, answers(numbers))
+
+    def judge(self, expected: np.ndarray, found: np.ndarray) -> None:
+        """Assert that two tables of logits (P, V) are those of one model, as a run judges it: in
+        one row of them a rounding may fall the other way."""
+        from limbeck.artifact.parity import compare
+        from limbeck.tasks import Scored
+
+        labels = np.zeros(len(expected), np.int64)
+        offsets = np.arange(len(expected) + 1)
+        scored = Scored(expected, labels, offsets)
+        row = compare(scored, Scored(found, labels, offsets), self.task, "onnxruntime")
+        told = (
+            f"{row['far_off']} of {row['rows']} answers are off by more than 5 % of their spread, "
+            f"one by {row['max_abs_logit_difference'] / row['logit_spread']:.1f} of it"
+        )
+        assert row["holds"], told
+
+    def foretold(self) -> Exception | None:
+        """What a run says of the model before it trains anything; None where it says nothing."""
+        from limbeck.core.store import Store
+        from limbeck.pipeline.compatibility import resolved
+        from limbeck.pipeline.context import RunContext
+        from limbeck.pipeline.exportable import require_usable
+        from limbeck.recipe.reading import parse
+
+        kind = "text-classification" if self.name in TEXTS else "image-classification"
+        recipe = parse(RECIPE.format(task=kind, model=self.folder / "model"))
+        rows = {"train": rows_of(self.name) * 4, "test": rows_of(self.name)}
+        run = RunContext(resolved(recipe), Store(self.folder / "store"), rows=rows)
+        try:
+            require_usable(run)
+        except ValueError as error:
+            return error
+        return None
 
     def batch(self, count: int) -> dict[str, Any]:
         return self.batch_of(list(range(count)))
@@ -385,8 +517,11 @@ def attempt(name: str) -> dict[str, str]:
                 run()
                 row[step] = "yes"
             except Exception as error:
-                # A refusal is a ValueError; the export's own errors `check` turns into one.
-                is_told = isinstance(error, ValueError) or step == "export"
+                # A refusal is a ValueError; what fails late has to be refused before any training.
+                is_told = isinstance(error, ValueError)
+                if step in ("export", "parity"):
+                    error = trial.foretold() or error
+                    is_told = isinstance(error, ValueError)
                 row[step] = "refused" if is_told else "FAILS"
                 reason = f"{step}: {one_line(error, str(folder))}"
                 row["reason"] = "; ".join(filter(None, [row["reason"], reason]))
