@@ -7,11 +7,13 @@ import pytest
 from commands import call
 from layouts import images, prose, text
 
+from limbeck.artifact.records import Dialect, read_records
 from limbeck.cli import starter
 from limbeck.data.bad_rows import BadRows
 from limbeck.recipe.reading import read
 from limbeck.sources import BadRow
 from limbeck.sources._tags import TagProblem, as_iob2
+from limbeck.sources.csv import Csv
 
 
 def put(folder: Path, **files: str) -> Path:
@@ -226,6 +228,30 @@ def test_texts_and_labels_in_two_files(tmp_path: Path) -> None:
     options = read(out).data.options
     assert (options["label"], options["label_names"]) == ("column_1", ["anger", "joy"])
     assert call("check", out, "--data-only") == 0
+
+
+def test_quotes_that_are_characters(tmp_path: Path) -> None:
+    """dair-ai's emotion: `init` wrote a recipe that its own check refused for such lines."""
+    lines = [f'"so" good {text(n)};{("joy", "anger")[n % 2]}' for n in range(40)]
+    put(tmp_path, train_DOT_txt="\n".join(lines), test_DOT_txt="\n".join(lines[:9]))
+    out = tmp_path / "recipe.yaml"
+    assert call("init", tmp_path, "--out", out) == 0
+    assert read(out).data.options["quoting"] == "none"
+    assert call("check", out, "--data-only") == 0
+    quoted = "text,label\n" + '"a, b and ""c""",x\n"d e f",y\n' * 9
+    put(tmp_path, all_DOT_csv=quoted)
+    assert "quoting" not in starter.look(tmp_path / "all.csv").options
+    with pytest.raises(ValueError, match=r"data.quoting: `single` is none. Choices: double, none"):
+        Csv(str(tmp_path / "all.csv"), quoting="single").read()
+
+
+def test_an_artifact_reads_quotes_as_its_recipe_says(tmp_path: Path) -> None:
+    path = put(tmp_path, all_DOT_csv='text,label\na "so" good,x\n"b,y\n') / "all.csv"
+    found = list(read_records(path, "csv", Dialect(has_quotes=False)))
+    assert [row.content for row in found] == [
+        {"text": 'a "so" good', "label": "x"},
+        {"text": '"b', "label": "y"},
+    ]
 
 
 def test_a_suggestion_ends_with_its_own_mark() -> None:

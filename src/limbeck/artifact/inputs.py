@@ -100,7 +100,9 @@ class Reading:
     def dialect(self) -> Dialect:
         """How tables are written: as those of the recipe, where they do not say it themselves."""
         recipe = self.finder.recipe
-        return Dialect(recipe.get("delimiter"), recipe.get("encoding"), self.names_for)
+        has_quotes = recipe.get("quoting") != "none"
+        delimiter, encoding = recipe.get("delimiter"), recipe.get("encoding")
+        return Dialect(delimiter, encoding, self.names_for, has_quotes)
 
     def names_for(self, fields: list[str]) -> list[str] | None:
         """As `ColumnFinder.names_for`; what was found is told."""

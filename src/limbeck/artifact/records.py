@@ -73,11 +73,13 @@ class Dialect:
     `delimiter`: of a csv, where its first line holds one; else the first of comma, semicolon, tab
     and bar that it holds. `encoding`: of lines that are not UTF-8. `names_for`: the first line's
     fields to the names of the columns, where that line is a row; None where it is the header.
+    `has_quotes`: whether a quote in a csv begins a field that may hold its delimiter.
     """
 
     delimiter: str | None = None
     encoding: str | None = None
     names_for: Callable[[list[str]], list[str] | None] = _first_line
+    has_quotes: bool = True
 
 
 AS_IT_SAYS = Dialect()
@@ -302,7 +304,8 @@ def _table_records(
                 continue
             delimiter = _delimiter_of(line, dialect) if is_quoted else delimiter
         # A quoted field may go on over several lines, which then are one record.
-        fields, problem = _fields(taken, waiting, lines, delimiter, is_quoted)
+        has_quotes = is_quoted and dialect.has_quotes
+        fields, problem = _fields(taken, waiting, lines, delimiter, has_quotes)
         if header is None:
             # Without a header no row has a meaning.
             if problem:

@@ -21,6 +21,7 @@ from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._table import ID, NO_ID
 from limbeck.sources._unpacked import bare_name
+from limbeck.sources.csv import Csv
 
 MOST_LOOKED_AT = 16 << 20  # characters, for the encoding
 ROWS = 2000  # looked at, of each file: data are often sorted
@@ -331,7 +332,27 @@ def _csv_options(path: Path, source: str) -> dict[str, Any]:
     names = _names_of_columns(rows_by[delimiter])
     if names:
         options["columns"] = names
+    if source == "csv" and _has_bare_quotes(path, options):
+        options["quoting"] = "none"
     return options
+
+
+def _has_bare_quotes(path: Path, options: Mapping[str, Any]) -> bool:
+    """Whether quotes are characters of the texts: records cannot be read with quoted fields, and
+    all of them can be read without."""
+    counts = []
+    for quoting in ("double", "none"):
+        reader = Csv(str(path), **{**options, "quoting": quoting})
+        bad = Patience()
+        try:
+            header = reader.header(path)
+            for _ in islice(reader.records(path, header, bad), ROWS):
+                pass
+        # Of a file that is broken from its first line on nothing is said here.
+        except ValueError:
+            return False
+        counts.append(bad.count)
+    return counts[0] > 0 == counts[1]
 
 
 def bad_encoding(path: Path, encoding: str | None = None) -> BadRow | None:

@@ -8,8 +8,9 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, fail
 from limbeck.sources._files import Lines, checked_header, record
 from limbeck.sources._table import Table
@@ -17,6 +18,9 @@ from limbeck.sources._table import Table
 # Python stops at 131,072 characters unless told otherwise; a document may be longer. Without any
 # limit a quote that is not closed would swallow a file of any size.
 MOST_FIELD_CHARACTERS = 1 << 24
+DOUBLE = "double"
+# What the library calls each kind of quoting.
+QUOTINGS: dict[str, Literal[0, 3]] = {DOUBLE: csv.QUOTE_MINIMAL, "none": csv.QUOTE_NONE}
 csv.field_size_limit(MOST_FIELD_CHARACTERS)
 
 
@@ -27,11 +31,13 @@ class Csv(Table):
     `delimiter`: the one character between fields.
     `columns`: the names of the columns, where the file has no header.
     `encoding`: of the files, where they are not UTF-8.
+    `quoting`: `double`, as above; `none` where a quote is a character like any other, as in a tsv.
     """
 
     delimiter: str = ","
     columns: list[str] | None = None
     encoding: str | None = None
+    quoting: str = DOUBLE
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
 
@@ -66,9 +72,13 @@ class Csv(Table):
         """(its first line, its fields) of each record that is not blank."""
         if len(self.delimiter) != 1:
             raise ValueError(f"data.delimiter: one character, not {self.delimiter!r}")
+        if self.quoting not in QUOTINGS:
+            suggestion = wording.suggest(self.quoting, QUOTINGS)
+            raise ValueError(f"data.quoting: `{self.quoting}` is none. {suggestion}")
         # `strict`: without it a quote in a wrong place is quietly taken for a character.
         narrow = lines.narrow(self.delimiter)
-        reader = csv.reader(narrow, delimiter=self.delimiter, strict=True)
+        quoting = QUOTINGS[self.quoting]
+        reader = csv.reader(narrow, delimiter=self.delimiter, quoting=quoting, strict=True)
         while True:
             # A record may take several lines; it is named by the one where it begins.
             number = reader.line_num + 1
