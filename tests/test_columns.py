@@ -71,6 +71,21 @@ def test_a_pair_must_stand_out() -> None:
     assert finder.find({"premise": "x", "hypothesis": "y"}).note == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [("good film\tpos\n", "tsv"), ("good film\n", "lines"), ("a\tb\tc\n", "lines"), ("", "lines")],
+)
+def test_a_table_called_as_a_text_is_read_as_in_training(
+    content: str, form: str, tmp_path: Path
+) -> None:
+    """GermEval 2018: test.txt holds text and labels between tabs, which were classified too."""
+    path = tmp_path / "test.txt"
+    path.write_text(content)
+    recipe = {"source": "tsv", "columns": ["column_1", "column_2"]}
+    assert Reading(ColumnFinder("text", {}, recipe)).form_of(path) == form
+    assert Reading(ColumnFinder("text", {}, {"source": "text"})).form_of(path) == "lines"
+
+
 def test_an_artifact_of_single_texts_reads_no_pair() -> None:
     single = {"source": "csv", "text": "message", "label": "y"}
     assert found("title", "text", recipe=single) == {"text": "text"}

@@ -28,6 +28,7 @@ from limbeck.core import yaml12
 from limbeck.core.files import read_at_most, require_file
 from limbeck.sources import Row, text_folder
 from limbeck.sources._cells import as_list, as_sentences, cell_text
+from limbeck.sources._files import Lines
 from limbeck.sources._images import SUFFIXES
 from limbeck.tasks import Task
 from limbeck.tasks.inputs.text import TextInput
@@ -147,6 +148,18 @@ class Reading:
         shown = shown_cell(content[found[name]], cell)
         return Item(record.line, _from(cell, place, self.kind), shown, others)
 
+    def form_of(self, path: Path) -> str:
+        """The format of a file: by its suffix, or the table that training read under such a one
+        (`train.txt` of text and label between tabs), where its first line has as many columns."""
+        form, recipe = format_of(path), self.finder.recipe
+        source, columns = recipe.get("source"), recipe.get("columns") or []
+        if form != "lines" or source not in ("csv", "tsv") or len(columns) < 2:
+            return form
+        mark = "\t" if source == "tsv" else recipe.get("delimiter") or ","
+        first = next(iter(Lines(path, recipe.get("encoding"))), "")
+        # A line of text alone is one to be answered as it stands.
+        return str(source) if first.count(mark) == len(columns) - 1 else form
+
     def found(self, content: Mapping[str, Any]) -> dict[str, str]:
         """Which column of a row holds what. Raises ValueError where none holds the input."""
         found = self.finder.find(content)
@@ -207,7 +220,7 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
     # 3. Tables and lines, file after file.
     files = _table_files(path) if path.is_dir() else [path]
     for file in files:
-        form = reading.form or format_of(file)
+        form = reading.form or reading.form_of(file)
         try:
             for record in _of_table(read_records(file, form, reading.dialect), form, reading):
                 item = checked(reading.item(record, file.parent))

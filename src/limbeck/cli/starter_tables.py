@@ -346,6 +346,8 @@ def _has_bare_quotes(path: Path, options: Mapping[str, Any]) -> bool:
         bad = Patience()
         try:
             header = reader.header(path)
+            if not header:
+                return False
             for _ in islice(reader.records(path, header, bad), ROWS):
                 pass
         # Of a file that is broken from its first line on nothing is said here.
