@@ -20,11 +20,11 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from limbeck.artifact import latency
-from limbeck.artifact.inputs import raw
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import run_graph
+from limbeck.artifact.rows.inputs import raw
 from limbeck.artifact.runtimes import Graph, open_graph
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.evaluation.scores import quality
 from limbeck.exporters.onnx_graph import to_onnx
 from limbeck.exporters.onnx_ops import dynamic_quantize_linear

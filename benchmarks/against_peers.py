@@ -31,13 +31,13 @@ from limbeck.artifact import latency
 from limbeck.artifact.manifest import checked_manifest
 from limbeck.artifact.predictor import run_graph
 from limbeck.artifact.runtimes import Graph, open_graph
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.evaluation.scores import quality
 from limbeck.models.likelihood import LIKELIHOODS
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.quantizing import calibration_rows
 from limbeck.recipe.model import Quantize, Recipe
 from limbeck.recipe.reading import read

@@ -48,14 +48,14 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from limbeck.core import machine, memory
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
+from limbeck.core.system import machine, memory
 from limbeck.data.batches import batch_plan
 from limbeck.distillation import objective
 from limbeck.evaluation.scores import quality
 from limbeck.models.torch_batches import batch_of
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.teacher_outputs import TeacherAnswers, teacher_outputs

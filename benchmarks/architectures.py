@@ -359,9 +359,9 @@ class Trial:
 
     def load(self) -> None:
         from limbeck.core import registry
+        from limbeck.models.anatomy.probe import check_answers
         from limbeck.models.create import create_model
         from limbeck.models.preprocessing import preprocess
-        from limbeck.models.probe import check_answers
 
         kind = "text-classification" if self.name in TEXTS else "image-classification"
         source = self.folder / "model"
@@ -418,7 +418,7 @@ class Trial:
         model.eval()
 
     def export(self) -> None:
-        from limbeck.artifact import golden
+        from limbeck.artifact.proof import golden
         from limbeck.core import registry
         from limbeck.quantization.conversion import convert_model
 
@@ -447,7 +447,7 @@ class Trial:
     def judge(self, expected: np.ndarray, found: np.ndarray) -> None:
         """Assert that two tables of logits (P, V) are those of one model, as a run judges it: in
         one row of them a rounding may fall the other way."""
-        from limbeck.artifact.parity import compare
+        from limbeck.artifact.proof.parity import compare
         from limbeck.tasks import Scored
 
         labels = np.zeros(len(expected), np.int64)
@@ -462,10 +462,10 @@ class Trial:
 
     def foretold(self) -> Exception | None:
         """What a run says of the model before it trains anything; None where it says nothing."""
-        from limbeck.core.store import Store
-        from limbeck.pipeline.compatibility import resolved
+        from limbeck.core.cache.store import Store
         from limbeck.pipeline.context import RunContext
-        from limbeck.pipeline.exportable import require_usable
+        from limbeck.pipeline.preflight.compatibility import resolved
+        from limbeck.pipeline.preflight.exportable import require_usable
         from limbeck.recipe.reading import parse
 
         kind = "text-classification" if self.name in TEXTS else "image-classification"

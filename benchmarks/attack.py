@@ -46,10 +46,10 @@ import torch
 
 import limbeck
 from limbeck.artifact import manifest
-from limbeck.core import entries
+from limbeck.core.cache import entries
+from limbeck.core.cache.store import Store
 from limbeck.core.files import file_digest, folder_digest, read_json, write_json
-from limbeck.core.memory import resident_mb
-from limbeck.core.store import Store
+from limbeck.core.system.memory import resident_mb
 from limbeck.training.checkpoints import (
     DIGEST,
     FILE,

@@ -17,11 +17,11 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from limbeck.artifact.answers import answer_lines, json_lines
-from limbeck.artifact.columns import ColumnFinder
-from limbeck.artifact.inputs import Item, Reading, read_items, recipe_data
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Predictor
-from limbeck.core.memory import resident_mb
+from limbeck.artifact.rows.columns import ColumnFinder
+from limbeck.artifact.rows.inputs import Item, Reading, read_items, recipe_data
+from limbeck.core.system.memory import resident_mb
 
 TURNS = 3
 

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from limbeck.core import entries
-from limbeck.core.store import Store
+from limbeck.core.cache import entries
+from limbeck.core.cache.store import Store
 
 REPEATS = 5
 

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from limbeck.artifact import latency
-from limbeck.artifact.inputs import raw
 from limbeck.artifact.predictor import Predictor
+from limbeck.artifact.rows.inputs import raw
 from limbeck.artifact.runtimes import open_graph
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.exporters.onnx import Onnx
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.speed_references import UntrainedStudent, in_int8
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher

@@ -15,10 +15,10 @@ import argparse
 import numpy as np
 from against_peers import figures
 
-from limbeck.core.store import Store
-from limbeck.pipeline import compatibility
+from limbeck.core.cache.store import Store
 from limbeck.pipeline.arms import after_training
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.quantizing import activations, calibration
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.plan import plan_schemes

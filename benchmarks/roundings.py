@@ -13,11 +13,12 @@ import argparse
 
 from against_peers import INT8_EMBEDDINGS, figures, show
 
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.evaluation.scores import quality
-from limbeck.pipeline import arm, compatibility
+from limbeck.pipeline import arm
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import read
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck.core import memory
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
+from limbeck.core.system import memory
 from limbeck.distillation import objective
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import RunContext

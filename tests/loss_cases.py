@@ -13,7 +13,7 @@ import torch
 
 from limbeck.core import registry
 from limbeck.losses import FeatureLoss, Loss
-from limbeck.models.attention import PROBABILITIES
+from limbeck.models.anatomy.attention import PROBABILITIES
 from limbeck.models.taps import HIDDEN, MAPS, OF_ATTENTION, PLACES, Outputs, Tap
 from limbeck.tasks import UNKNOWN, Batch
 

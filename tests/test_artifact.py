@@ -13,8 +13,9 @@ from safetensors.numpy import load_file, save_file
 from task_examples import tokenizer_text
 
 import limbeck
-from limbeck.artifact import golden, manifest, parity
+from limbeck.artifact import manifest
 from limbeck.artifact.manifest import BrokenArtifact
+from limbeck.artifact.proof import golden, parity
 from limbeck.core.files import file_digest, read_json, write_json
 from limbeck.evaluation.scores import quality
 from limbeck.reports.summary import parity_lines

@@ -10,12 +10,12 @@ import torch
 from encoders import save_encoder
 from safetensors.torch import load_file, save_file
 
+from limbeck.core.cache.store import Store
 from limbeck.core.events import EpochEnded, Event, Started
-from limbeck.core.store import Store
 from limbeck.models.create import create_model
 from limbeck.models.preprocessing import preprocess
-from limbeck.pipeline import compatibility, exportable
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility, exportable
 from limbeck.pipeline.runs import run
 from limbeck.pipeline.stage import Stage
 from limbeck.recipe.reading import parse

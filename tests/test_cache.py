@@ -15,10 +15,10 @@ import pytest
 
 from limbeck.cli.exits import refusal
 from limbeck.cli.main import exit_status
-from limbeck.core import entries, store
+from limbeck.core.cache import entries, store
+from limbeck.core.cache.store import Store
 from limbeck.core.events import Event, Note
 from limbeck.core.files import read_json, write_json
-from limbeck.core.store import Store
 
 INPUTS = {"seed": 0}
 
@@ -358,7 +358,7 @@ def test_prune_by_age_and_by_size(cache_folder: Path, capsys: pytest.CaptureFixt
 
 USING = """
 import sys
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 found = Store()
 found.stage("train", {"seed": 0}, None)
 print("using", flush=True)

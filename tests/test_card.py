@@ -12,8 +12,9 @@ import pytest
 from task_examples import IMAGE, INTENT, SCORE, SEVERAL, TEXT, VOCABULARY
 
 import limbeck
-from limbeck.artifact import golden, manifest
+from limbeck.artifact import manifest
 from limbeck.artifact.card import card
+from limbeck.artifact.proof import golden
 from limbeck.core.files import write_json
 from limbeck.tasks import Task
 from limbeck.tasks.image_classification import ImageClassification

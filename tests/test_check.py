@@ -12,14 +12,14 @@ from encoders import save_encoder
 from test_cli import call, mistake
 
 from limbeck.core import registry
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.data.batches import batch_plan, evaluation_batches, padded_size
 from limbeck.data.splits import load_splits
 from limbeck.distillation import objective
-from limbeck.models.attention import PROBABILITIES
+from limbeck.models.anatomy.attention import PROBABILITIES
 from limbeck.models.taps import HIDDEN
-from limbeck.pipeline import check, compatibility, forecast
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import check, compatibility, forecast
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.teacher_outputs import teacher_outputs

@@ -17,9 +17,10 @@ from encoders import save_encoder
 
 import limbeck
 from limbeck.cli import catalogue, doctor, exits, main, speed_probe
-from limbeck.core import registry, shell, tables
+from limbeck.core import registry
+from limbeck.core.cache.store import lock
 from limbeck.core.files import reserve
-from limbeck.core.store import lock
+from limbeck.core.terminal import shell, tables
 from limbeck.pipeline import runs
 from limbeck.reports import summary
 

@@ -10,9 +10,9 @@ from commands import call, mistake
 from test_artifact import artifact as artifact
 from test_artifact import table_runtime as table_runtime
 
-from limbeck.artifact.columns import ColumnFinder
-from limbeck.artifact.inputs import Reading, read_items
-from limbeck.artifact.labelled import Labels
+from limbeck.artifact.rows.columns import ColumnFinder
+from limbeck.artifact.rows.inputs import Reading, read_items
+from limbeck.artifact.rows.labelled import Labels
 from limbeck.sources._labels import LabelParser
 from limbeck.sources._table import LABEL
 

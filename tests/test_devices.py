@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from limbeck.cli.main import main
-from limbeck.core import machine
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
+from limbeck.core.system import machine
 from limbeck.pipeline import runs
 from limbeck.pipeline.context import RunContext
 from limbeck.recipe.reading import parse

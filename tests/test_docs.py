@@ -23,7 +23,7 @@ from PIL import Image
 import limbeck
 from limbeck.cli import main
 from limbeck.core import registry
-from limbeck.pipeline import compatibility
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.reading import parse, read, write
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from encoders import save_encoder
 
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.pipeline import context
 from limbeck.pipeline.context import RunContext
 from limbeck.recipe.reading import parse

@@ -13,11 +13,11 @@ from test_answers import PIXELS, image_graph, tag_graph, written
 from test_artifact import artifact as artifact
 from test_artifact import table_runtime as table_runtime
 
-from limbeck.artifact.columns import ColumnFinder
 from limbeck.artifact.evaluate import evaluate
-from limbeck.artifact.inputs import Reading
-from limbeck.artifact.labelled import Labels, labelled_rows
 from limbeck.artifact.predictor import Predictor
+from limbeck.artifact.rows.columns import ColumnFinder
+from limbeck.artifact.rows.inputs import Reading
+from limbeck.artifact.rows.labelled import Labels, labelled_rows
 from limbeck.evaluation.bootstrap import interval, resample, resample_in_parts, resampled_metrics
 from limbeck.sources import Row, fail
 from limbeck.tasks import Scored

@@ -16,8 +16,8 @@ from limbeck.cli import main
 from limbeck.core import registry
 from limbeck.data.augmenters import replace_by_embedding, replace_by_mask
 from limbeck.models.create import create_model, require
-from limbeck.models.hub import ForeignCode
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.published.hub import ForeignCode
 from limbeck.pipeline.model_reference import reference
 
 CLASSES = ("Config", "Model", "ModelForSequenceClassification", "ModelForTokenClassification", "ModelForMaskedLM", "ModelForImageClassification", "ImageProcessor", "Processor")  # fmt: skip

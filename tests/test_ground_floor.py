@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import limbeck
-from limbeck.artifact.inputs import read_inputs
-from limbeck.core import files, machine, memory, windows
+from limbeck.artifact.rows.inputs import read_inputs
+from limbeck.core import files
+from limbeck.core.system import machine, memory, windows
 from limbeck.sources._images import decode
 from limbeck.tasks.inputs.image import ImageInput
 
@@ -73,7 +74,7 @@ for module in sys.argv[2:]:
     importlib.import_module(module)
 
 from limbeck.core.files import read_json, write_json
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.recipe.reading import read
 
 folder = Path(sys.argv[1])

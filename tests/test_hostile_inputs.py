@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limbeck.cli import starter
+from limbeck.cli.first_recipe import look as starter
 from limbeck.core import registry
 from limbeck.core.files import read_json, require_file, require_file_or_stream
 from limbeck.core.wording import suggest

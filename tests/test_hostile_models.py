@@ -19,10 +19,10 @@ pytest.importorskip("torch")
 
 from encoders import save_encoder
 
-from limbeck.models import bounds, hub
 from limbeck.models.create import create_model, require
-from limbeck.models.positions import num_positions
 from limbeck.models.preprocessing import EXAMPLE, preprocess
+from limbeck.models.published import bounds, hub
+from limbeck.models.published.positions import num_positions
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.text_classification import TextClassification
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from limbeck.artifact.rescore import read_rows, write_rows
+from limbeck.artifact.proof.rescore import read_rows, write_rows
 from limbeck.core import registry
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.data.splits import Splits, load_splits
 from limbeck.recipe.model import Data
 from limbeck.sources._images import SUFFIXES, decode, pixels_of

@@ -19,12 +19,12 @@ from torch import nn
 import limbeck
 from limbeck.analysis import changed_answers, layers, saturation, side_by_side, signals, timing
 from limbeck.cli import inspect, main
+from limbeck.core.cache.store import Store
 from limbeck.core.files import read_json
 from limbeck.core.grids import GRIDS
-from limbeck.core.store import Store
-from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import QuantizedLinear, QuantizedOutput
 from limbeck.quantization.ranges.minmax import Minmax
-from limbeck.quantization.swap import QuantizedLinear, QuantizedOutput
 from limbeck.recipe.reading import parse
 from limbeck.studies import inspection
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from limbeck.cli import exits, main
-from limbeck.core import launch
-from limbeck.core.launch import Launch
+from limbeck.core.system import launch
+from limbeck.core.system.launch import Launch
 from limbeck.training import rendezvous
 
 WELL = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}

@@ -11,12 +11,13 @@ import torch
 import toy_images
 from toy_images import images
 
-from limbeck.core import machine
+from limbeck.core.cache.store import Store
 from limbeck.core.files import file_digest
-from limbeck.core.store import Store
-from limbeck.pipeline import compatibility, runs
+from limbeck.core.system import machine
+from limbeck.pipeline import runs
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.model_reference import altered_files, folder_reference
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.runs import run_arms
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.recipe.reading import parse

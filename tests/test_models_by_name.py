@@ -9,7 +9,7 @@ from commands import mistake
 
 pytest.importorskip("torch")
 
-from limbeck.models import hub
+from limbeck.models.published import hub
 
 RECIPE = """\
 task: text-classification

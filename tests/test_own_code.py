@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from limbeck import Own
-from limbeck.pipeline import code_digest, own_code
-from limbeck.pipeline.own_walk import Walk
+from limbeck.pipeline.code import code_digest, own_code
+from limbeck.pipeline.code.own_walk import Walk
 
 HELPERS = """
 FACTOR = 2

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 import limbeck
-from limbeck.artifact.parity import refuse_other_answers
+from limbeck.artifact.proof.parity import refuse_other_answers
 from limbeck.core import registry
 from limbeck.models.user_model import Own, wrapped
 from limbeck.quantization.prepare import prepare_model

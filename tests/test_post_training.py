@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from limbeck.core.cache.store import Store
 from limbeck.core.events import Event, Note
 from limbeck.core.files import read_json
-from limbeck.core.store import Store
 from limbeck.pipeline.arm import run_arm
 from limbeck.quantization import post_training
 from limbeck.quantization.post_training import Trial

@@ -19,11 +19,11 @@ from test_artifact import artifact as artifact
 from test_artifact import table_runtime as table_runtime
 
 import limbeck
-from limbeck.artifact import records
 from limbeck.artifact.answers import answer_lines, to_json
-from limbeck.artifact.columns import ColumnFinder
-from limbeck.artifact.inputs import Item, Reading, read_items
 from limbeck.artifact.predictor import Predictor
+from limbeck.artifact.rows import records
+from limbeck.artifact.rows.columns import ColumnFinder
+from limbeck.artifact.rows.inputs import Item, Reading, read_items
 
 Json = dict[str, Any]
 

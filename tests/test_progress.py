@@ -12,7 +12,6 @@ import sys
 import pytest
 from rich.console import Console
 
-from limbeck.core.console import JsonLines, LiveLine
 from limbeck.core.events import (
     COST,
     FORWARD,
@@ -30,6 +29,7 @@ from limbeck.core.events import (
     duration,
     track,
 )
+from limbeck.core.terminal.console import JsonLines, LiveLine
 
 
 class Clock:
@@ -173,7 +173,7 @@ def test_few_epochs_leave_a_line() -> None:
 
 SCRIPT = """
 import time
-from limbeck.core.console import *
+from limbeck.core.terminal.console import *
 from limbeck.core.events import *
 with on_stderr() as tell:
     tell(Started("train (kd, seed 0)"))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from limbeck.core import registry
-from limbeck.pipeline import compatibility
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe import reading
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read

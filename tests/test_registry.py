@@ -79,7 +79,7 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "os", "..store", "soft_toy.SoftToy", "limbeck.core.store", "__init__"]
+    "name", ["", "os", "..store", "soft_toy.SoftToy", "limbeck.core.cache.store", "__init__"]
 )
 def test_a_name_cannot_leave_the_family(name: str) -> None:
     with pytest.raises(ValueError, match="toys has no component"):

@@ -7,7 +7,7 @@ import pytest
 from commands import mistake
 
 from limbeck.pipeline import runs
-from limbeck.pipeline.compatibility import resolved
+from limbeck.pipeline.preflight.compatibility import resolved
 from limbeck.pipeline.run_folder import clear_leftovers
 from limbeck.recipe.reading import parse, write
 

@@ -10,7 +10,7 @@ import pytest
 from limbeck.cli.recipe_schema import recipe_schema
 from limbeck.core import registry
 from limbeck.core.yaml12 import load
-from limbeck.pipeline import compatibility
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.reading import parse, read
 
 ROOT = Path(__file__).parent.parent

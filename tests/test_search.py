@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from limbeck.cli import main
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.plan import plan_schemes
 from limbeck.recipe.model import Quantize
@@ -109,7 +109,7 @@ def test_the_bytes_of_a_plan_are_those_that_the_converted_model_holds(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from limbeck.pipeline.arm import run_arm
-    from limbeck.quantization.integer import Integer
+    from limbeck.quantization.modules.integer import Integer
 
     found = answer(capsys, path, "--bytes", "9kB")
     assert found["plan"]["bytes"] <= 9000

@@ -6,11 +6,11 @@ import pytest
 
 import limbeck
 from limbeck.artifact import speed_ratio
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.exporters.onnx_kernels import optimized_ops
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps import speed_references
 from limbeck.recipe.model import Scheme
 from limbeck.reports import page, summary

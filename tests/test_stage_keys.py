@@ -13,10 +13,11 @@ from toy_images import images
 
 import limbeck
 from limbeck.core import plug_ins
+from limbeck.core.cache.store import Store
 from limbeck.core.events import Event, Note
-from limbeck.core.store import Store
-from limbeck.pipeline import code_digest, compatibility
+from limbeck.pipeline.code import code_digest
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.runs import run_arms
 from limbeck.recipe.reading import parse
 

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from test_cli import call, mistake
 
-from limbeck.cli import starter, starter_recipe
+from limbeck.cli.first_recipe import look as starter
+from limbeck.cli.first_recipe import recipe_text as starter_recipe
 from limbeck.core import registry
-from limbeck.pipeline import compatibility
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.reading import parse, read
 
 SAYINGS = [
@@ -266,7 +267,7 @@ def test_a_models_name_is_written_as_it_is() -> None:
 
 def test_a_recipe_is_written_without_torch(tmp_path: Path) -> None:
     write_conll(tmp_path)
-    code = "import sys; from pathlib import Path\nfrom limbeck.cli.starter import write\n"
+    code = "import sys; from pathlib import Path\nfrom limbeck.cli.first_recipe.look import write\n"
     code += f"write(Path({str(tmp_path)!r}), Path({str(tmp_path / 'recipe.yaml')!r}), None)\n"
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

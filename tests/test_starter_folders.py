@@ -7,8 +7,8 @@ import pytest
 from commands import call
 from layouts import images, prose, text
 
-from limbeck.artifact.records import Dialect, read_records
-from limbeck.cli import starter
+from limbeck.artifact.rows.records import Dialect, read_records
+from limbeck.cli.first_recipe import look as starter
 from limbeck.data.bad_rows import BadRows
 from limbeck.recipe.reading import read
 from limbeck.sources import BadRow

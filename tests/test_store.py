@@ -17,7 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.core import files, store
+from limbeck.core import files
+from limbeck.core.cache import store
+from limbeck.core.cache.store import Store, lock
 from limbeck.core.errors import Interrupted
 from limbeck.core.events import Event
 from limbeck.core.files import (
@@ -28,8 +30,7 @@ from limbeck.core.files import (
     write_bytes,
     write_json,
 )
-from limbeck.core.signals import deferred_interrupt
-from limbeck.core.store import Store, lock
+from limbeck.core.system.signals import deferred_interrupt
 
 plain = st.recursive(
     st.none()
@@ -223,7 +224,7 @@ def test_a_reader_never_sees_a_part_and_a_kill_leaves_none(
 HOLDER = """
 import sys
 from pathlib import Path
-from limbeck.core.store import lock
+from limbeck.core.cache.store import lock
 with lock(Path(sys.argv[1]), wait=False):
     print("held", flush=True)
     sys.stdin.readline()
@@ -413,8 +414,8 @@ import sys, time
 from pathlib import Path
 from limbeck.core.errors import Interrupted
 from limbeck.core.files import read_json, write_bytes, write_json
-from limbeck.core.signals import deferred_interrupt
-from limbeck.core.store import Store
+from limbeck.core.system.signals import deferred_interrupt
+from limbeck.core.cache.store import Store
 
 def build(folder):
     checkpoint = folder / "checkpoint"

@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from limbeck.core.scripts import word_pattern
 from limbeck.data.splits import Splits
-from limbeck.models.positions import num_positions
 from limbeck.models.preprocessing import preprocess
-from limbeck.pipeline.check import Checked, check_texts
-from limbeck.pipeline.token_counts import count_tokens
+from limbeck.models.published.positions import num_positions
+from limbeck.pipeline.preflight.check import Checked, check_texts
+from limbeck.pipeline.preflight.token_counts import count_tokens
 from limbeck.recipe.reading import parse
 from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.token_classification import TokenClassification

@@ -9,7 +9,6 @@ would write it.
 
 import ast
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,26 +70,16 @@ def picture(arrows: dict[str, set[str]]) -> list[str]:
 
 
 def table() -> list[str]:
-    """What each room says of itself, and how many files it has."""
+    """What each room, and each folder within, says of itself, and how many files it has."""
     lines = ["| room | files | what is in it |", "|---|---|---|"]
     for room in reversed(GROUND + UPPER):
-        said = (
-            ast.get_docstring(
-                ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
-            )
-            or ""
-        )
-        first = " ".join(said.split("\n\n")[0].split())
-        families = defaultdict(int)
-        for path in (PACKAGE / room).rglob("*.py"):
-            families[path.parent.relative_to(PACKAGE / room).as_posix()] += (
-                path.name != "__init__.py"
-            )
-        own = families.pop(".", 0)
-        count = f"{own}" + "".join(
-            f", {name}/ {number}" for name, number in sorted(families.items()) if number
-        )
-        lines.append(f"| `{room}/` | {count} | {first} |")
+        inits = sorted((PACKAGE / room).rglob("__init__.py"), key=lambda init: init.parent)
+        for init in inits:
+            said = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+            first = " ".join(said.split("\n\n")[0].split())
+            count = len(list(init.parent.glob("*.py"))) - 1
+            name = init.parent.relative_to(PACKAGE).as_posix()
+            lines.append(f"| `{name}/` | {count} | {first} |")
     return lines
 
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from layouts import LAYOUTS, Layout  # noqa: E402 - the tests are no package
 
-from limbeck.cli import starter  # noqa: E402
+from limbeck.cli.first_recipe import look as starter  # noqa: E402
 
 PAGE = ROOT / "docs" / "guide.md"
 BEGIN = "<!-- made by tools/layouts.py: begin -->"

@@ -59,8 +59,8 @@ MUTATIONS = [
     Mutation("the worst kept", "quantization/ranges/mse.py", "error < best_error", "error > best_error", RANGES),
     Mutation("the other end cut", "quantization/ranges/percentile.py", "count - 1 - cut", "count - 1", RANGES),
     Mutation("the largest for the mean", "quantization/ranges/moving_average.py", "ordered.mean(0)", "ordered[-1]", RANGES),
-    Mutation("n not counted", "quantization/fake.py", "1 / math.sqrt(count * grid.high)", "1.0", "tests/oracles/test_learned_ranges.py"),
-    Mutation("gradient outside the grid", "quantization/fake.py", "to_x = passed(gradient, levels, ctx.grid)", "to_x = gradient", "tests/oracles/test_affine.py tests/oracles/test_learned_ranges.py"),
+    Mutation("n not counted", "quantization/modules/fake.py", "1 / math.sqrt(count * grid.high)", "1.0", "tests/oracles/test_learned_ranges.py"),
+    Mutation("gradient outside the grid", "quantization/modules/fake.py", "to_x = passed(gradient, levels, ctx.grid)", "to_x = gradient", "tests/oracles/test_affine.py tests/oracles/test_learned_ranges.py"),
     # The loop.
     Mutation("warm-up twice as long", "training/loop.py", "(progress + 1e-3) / warmup", "(progress + 1e-3) / (2 * warmup)", LOOP),
     Mutation("the rate does not fall to 0", "training/loop.py", "falling = (1 - progress) /", "falling = (1.1 - progress) /", LOOP),
@@ -78,7 +78,7 @@ MUTATIONS = [
     # Keys.
     Mutation("preprocessing not in a label's key", "pipeline/steps/teacher_outputs.py", '"preprocess": digest(guide.task.preprocess),', "", "tests/oracles/test_keys.py"),
     Mutation("components not in the key", "pipeline/stage.py", "code_digest([function.__module__], self.components)", "code_digest([function.__module__])", KEYS),
-    Mutation("imports not followed", "pipeline/code_digest.py", "waiting += imports_of(module)", "pass", KEYS),
+    Mutation("imports not followed", "pipeline/code/code_digest.py", "waiting += imports_of(module)", "pass", KEYS),
     # Metrics and the verdict.
     Mutation("precision and recall swapped", "tasks/metrics.py", "precision = ratio(hits, predicted)\n    recall = ratio(hits, true)", "precision = ratio(hits, true)\n    recall = ratio(hits, predicted)", TASKS),
     Mutation("F1 without its 2", "tasks/metrics.py", "ratio(2 * hits, predicted + true)", "ratio(hits, predicted + true)", TASKS),
@@ -91,7 +91,7 @@ MUTATIONS = [
     Mutation("a one-sided interval", "evaluation/bootstrap.py", "[ALPHA / 2, 1 - ALPHA / 2]", "[ALPHA, 1 - ALPHA / 2]", VERDICT),
     Mutation("the data not a resample", "evaluation/bootstrap.py", "(1 + num_larger) / (1 + len(drops))", "num_larger / len(drops)", VERDICT),
     # Export.
-    Mutation("flips not counted", "artifact/parity.py", "flips <= allowed_flips\n", "True\n", EXPORT),
+    Mutation("flips not counted", "artifact/proof/parity.py", "flips <= allowed_flips\n", "True\n", EXPORT),
     Mutation("no file digest compared", "artifact/manifest.py", "if file_digest(file) != digest:", "if False:", EXPORT),
     Mutation("scales of the wrong axis", "exporters/onnx_ops.py", "op.DequantizeLinear(codes, scale, axis=axis)", "op.DequantizeLinear(codes, scale, axis=0)", "tests/oracles/test_tied_weights.py"),
     Mutation("low level left out", "exporters/onnx_ops.py", "offset = 0 if parts else low", "offset = 0", "tests/contracts/test_format_parity.py"),

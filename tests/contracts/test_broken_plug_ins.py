@@ -21,13 +21,13 @@ from limbeck.core.grids import GRIDS
 from limbeck.data import augmenters
 from limbeck.exporters.writing import write_graphs
 from limbeck.models import networks
-from limbeck.models.dataflow import Flow
-from limbeck.pipeline.check import Checked, can_read_data, check_without_torch
+from limbeck.models.anatomy.dataflow import Flow
+from limbeck.pipeline.preflight.check import Checked, can_read_data, check_without_torch
 from limbeck.quantization.after_training import apply_rewrite
-from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import Normed
 from limbeck.quantization.post_training import components_tried
 from limbeck.quantization.ranges.minmax import Minmax
-from limbeck.quantization.swap import Normed
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
 from limbeck.surgeries import Cut, check_cut

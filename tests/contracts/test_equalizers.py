@@ -14,10 +14,10 @@ import torch
 from tiny_models import bert, cnn, logits, pixels, stirred, tokens
 from torch import nn
 
-from limbeck.artifact.golden import relative_error
+from limbeck.artifact.proof.golden import relative_error
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.models.weights import model_state, restore_state
 from limbeck.quantization.after_training import quantize_after_training
 from limbeck.quantization.conversion import convert_model

@@ -24,9 +24,9 @@ from task_examples import TAGS, VOCABULARY, sentence, tokenizer_text
 from tiny_models import bert, cnn, logits, pixels, tokens
 from torch import nn
 
-from limbeck.artifact import parity
 from limbeck.artifact.load import load
 from limbeck.artifact.manifest import BrokenArtifact
+from limbeck.artifact.proof import parity
 from limbeck.artifact.runtimes import Graph, open_graph
 from limbeck.core import registry
 from limbeck.core.files import file_digest, folder_digest, read_json, write_json
@@ -35,14 +35,14 @@ from limbeck.exporters import onnx_kernels, writing
 from limbeck.exporters.onnx_kernels import check_kernels, optimized_ops
 from limbeck.exporters.requirements import require_exporters, runtimes_of
 from limbeck.models.weights import model_state
-from limbeck.quantization import attention
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.integer import ActivationQuantizer, Integer, IntegerConvolution
+from limbeck.quantization.modules import attention
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.integer import ActivationQuantizer, Integer, IntegerConvolution
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize, Scheme
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.token_classification import TokenClassification

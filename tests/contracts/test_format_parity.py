@@ -25,8 +25,8 @@ from limbeck.core.grids import GRIDS
 from limbeck.exporters.onnx import Onnx
 from limbeck.exporters.onnx_kernels import optimized_ops
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import Quantized, QuantizedConvolution, QuantizedOutput
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import Quantized, QuantizedConvolution, QuantizedOutput
 from limbeck.recipe.model import Scheme, WeightFormat
 
 

@@ -12,15 +12,15 @@ import torch
 from tiny_models import logits, stirred
 from torch import nn
 
-from limbeck.artifact.golden import relative_error
+from limbeck.artifact.proof.golden import relative_error
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.exporters.onnx_kernels import optimized_ops
-from limbeck.models import processors, timm_models
+from limbeck.models.anatomy.layers import blocks
 from limbeck.models.create import create_model
 from limbeck.models.folders import load_model, save_model
-from limbeck.models.layers import blocks
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.published import processors, timm_models
 from limbeck.models.running import run_model
 from limbeck.models.taps import hidden_of
 from limbeck.models.torch_batches import to_torch

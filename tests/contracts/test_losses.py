@@ -37,7 +37,7 @@ from limbeck.core import registry
 from limbeck.core.schedules import schedule
 from limbeck.distillation.objective import Objective, Term
 from limbeck.losses import LabelKind
-from limbeck.models.attention import PROBABILITIES
+from limbeck.models.anatomy.attention import PROBABILITIES
 from limbeck.models.running import run_model
 from limbeck.models.taps import HIDDEN, MAPS, PLACES, Outputs, Tap
 from limbeck.tasks import UNKNOWN, Batch

@@ -14,23 +14,23 @@ import torch
 from tiny_models import logits, stirred
 from torch import nn
 
-from limbeck.artifact.golden import relative_error
+from limbeck.artifact.proof.golden import relative_error
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS
 from limbeck.exporters.onnx_graph import to_onnx
 from limbeck.exporters.onnx_kernels import optimized_ops
 from limbeck.exporters.onnx_ops import dynamic_quantize_linear
-from limbeck.models.layers import blocks
+from limbeck.models.anatomy.layers import blocks
 from limbeck.models.running import run_model
 from limbeck.models.taps import hidden_of
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import QuantizedOutput
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.ranges.lsq import Lsq
-from limbeck.quantization.swap import QuantizedOutput
 from limbeck.recipe.model import Quantize
 from limbeck.tasks import Batch
 

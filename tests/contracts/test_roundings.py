@@ -16,17 +16,17 @@ from limbeck.quantization.affine import dequantize
 from limbeck.quantization.affine import quantize as to_codes
 from limbeck.quantization.after_training import quantize_after_training
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.integer import Integer
-from limbeck.quantization.plan import plan_schemes
-from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.ranges.mse import Mse
-from limbeck.quantization.roundings import LayerRounding, Rounding, ScaledRounding, mismatch
-from limbeck.quantization.swap import (
+from limbeck.quantization.modules.integer import Integer
+from limbeck.quantization.modules.swap import (
     Quantized,
     QuantizedConv2d,
     QuantizedEmbedding,
     QuantizedLinear,
 )
+from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.ranges.mse import Mse
+from limbeck.quantization.roundings import LayerRounding, Rounding, ScaledRounding, mismatch
 from limbeck.recipe.model import Quantize
 
 MADE = {name: registry.create("roundings", name) for name in registry.names("roundings")}

@@ -10,9 +10,9 @@ from torch import nn
 
 from limbeck.analysis.sensitivities import JudgedModel
 from limbeck.core import registry
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.quantization.plan import QUANTIZABLE
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Scheme
 from limbeck.tasks import Batch
 

@@ -18,10 +18,10 @@ from torch import nn
 
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
-from limbeck.models import structure
+from limbeck.models.anatomy import structure
+from limbeck.models.anatomy.layers import blocks, evenly, layer_names
 from limbeck.models.folders import load_model, save_model
-from limbeck.models.layers import blocks, evenly, layer_names
-from limbeck.models.pretrained import Asked, from_transformers
+from limbeck.models.published.pretrained import Asked, from_transformers
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.plan import plan_schemes

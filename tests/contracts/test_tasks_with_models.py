@@ -21,7 +21,7 @@ from torch import nn
 
 from limbeck.core import registry
 from limbeck.evaluation.scores import quality
-from limbeck.models.embedder import Embedder
+from limbeck.models.published.embedder import Embedder
 from limbeck.models.running import run_model
 from limbeck.models.taps import hidden_of
 from limbeck.models.torch_batches import to_torch

@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from test_runs import RECIPES, WORDS, sentences
 
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.models.weights import WEIGHTS
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import Arm, run_arm
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.reading import parse
 
 pytestmark = pytest.mark.gpu

@@ -11,15 +11,15 @@ from torch import nn
 from torch.nn import functional
 
 from limbeck.models.weights import model_state, restore_state
-from limbeck.quantization import attention
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.fake import FakeQuantizer, squared_bounds
 from limbeck.quantization.health import Examination
+from limbeck.quantization.modules import attention
+from limbeck.quantization.modules.fake import FakeQuantizer, squared_bounds
+from limbeck.quantization.modules.swap import squared_error
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.progressive import Progressive
-from limbeck.quantization.swap import squared_error
 from limbeck.recipe.model import Quantize
 
 Inputs = dict[str, torch.Tensor]

@@ -8,11 +8,11 @@ from encoders import save_encoder
 from probe_device import Probe
 from safetensors.torch import load_file
 
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.models.weights import WEIGHTS
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import Arm, run_arm
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.reading import parse
 from limbeck.training import devices, loop
 

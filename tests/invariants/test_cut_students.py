@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import limbeck
+from limbeck.core.cache.store import Store
 from limbeck.core.files import read_json
-from limbeck.core.store import Store
 from limbeck.models.user_model import Own
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.steps.student import cut_student

@@ -7,11 +7,11 @@ from encoders import save_encoder
 from safetensors.numpy import load_file
 from test_text_run import write_corpus, write_intents
 
+from limbeck.core.cache.store import Store
 from limbeck.core.events import Note
-from limbeck.core.store import Store
 from limbeck.models.weights import WEIGHTS, model_state
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import Arm, run_arm
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.reading import parse
 
 INNER = "hidden: {measure: cosine, each: place}, attention: {map_by: similarity}, relation: {}"

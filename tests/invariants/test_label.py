@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from limbeck import run
+from limbeck.core.cache.store import Store, lock
 from limbeck.core.events import Event, Started
 from limbeck.core.files import read_json
-from limbeck.core.store import Store, lock
 from limbeck.distillation import objective, teacher, teacher_cache
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.runs import label
 from limbeck.pipeline.steps import teacher_outputs
 from limbeck.pipeline.steps.student import cut_student

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
+from limbeck.core.cache.store import Store
 from limbeck.core.events import EpochEnded, Note, Reporter, silent
 from limbeck.core.files import file_digest
-from limbeck.core.store import Store
 from limbeck.models.weights import WEIGHTS
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import Arm, run_arm
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.reading import parse
 
 RECIPE = """

@@ -17,8 +17,8 @@ from limbeck.core.events import EpochEnded, Note
 from limbeck.core.files import file_digest
 from limbeck.models.create import create_model
 from limbeck.models.weights import WEIGHTS, model_state
-from limbeck.pipeline import compatibility
-from limbeck.pipeline.check import check
+from limbeck.pipeline.preflight import compatibility
+from limbeck.pipeline.preflight.check import check
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import parse
 from limbeck.tasks.text_classification import TextClassification

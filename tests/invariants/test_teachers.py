@@ -7,8 +7,8 @@ import pytest
 from limbeck import run
 from limbeck.core.files import read_json
 from limbeck.distillation import teacher
-from limbeck.pipeline import compatibility
-from limbeck.pipeline.check import check
+from limbeck.pipeline.preflight import compatibility
+from limbeck.pipeline.preflight.check import check
 from limbeck.recipe.reading import parse, write
 
 RECIPE = """

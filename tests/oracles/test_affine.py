@@ -18,8 +18,8 @@ from onnx.reference import ReferenceEvaluator
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS, Grid
 from limbeck.quantization.affine import dequantize, quantize, squared_error
-from limbeck.quantization.fake import FakeQuantizer, StraightThrough, dynamic
 from limbeck.quantization.host_copy import HostCopy
+from limbeck.quantization.modules.fake import FakeQuantizer, StraightThrough, dynamic
 
 TYPES = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8}
 scales = st.floats(2.0**-20, 1e4, width=32).map(lambda value: torch.tensor(value))

@@ -15,15 +15,15 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import save_file
 from torch import nn
 
-from limbeck.artifact import golden
 from limbeck.artifact.batches import depends_on_company
+from limbeck.artifact.proof import golden
 from limbeck.artifact.runtimes import open_graph
 from limbeck.exporters.onnx import Onnx
+from limbeck.models.anatomy.probe import check_answers
 from limbeck.models.create import create_model
 from limbeck.models.folders import load_model, save_model
-from limbeck.models.heads import name_labels
 from limbeck.models.preprocessing import preprocess
-from limbeck.models.probe import check_answers
+from limbeck.models.published.heads import name_labels
 from limbeck.models.running import logits_of
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.drop_layers import DropLayers

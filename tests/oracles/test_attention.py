@@ -13,13 +13,13 @@ from torch import nn
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.exporters.onnx_kernels import check_kernels, optimized_ops
-from limbeck.models.attention import Products, attend
+from limbeck.models.anatomy.attention import Products, attend
 from limbeck.models.weights import model_state, restore_state
-from limbeck.quantization import attention
 from limbeck.quantization.after_training import calibrate
-from limbeck.quantization.attention import quantized_products
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.fake import FakeQuantizer
+from limbeck.quantization.modules import attention
+from limbeck.quantization.modules.attention import quantized_products
+from limbeck.quantization.modules.fake import FakeQuantizer
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.ranges.minmax import Minmax

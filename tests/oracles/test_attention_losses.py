@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from limbeck.core import registry
-from limbeck.models.attention import FACTORS, PROBABILITIES
+from limbeck.models.anatomy.attention import FACTORS, PROBABILITIES
 from limbeck.models.taps import Outputs, Tap
 from limbeck.tasks import Batch
 

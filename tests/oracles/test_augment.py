@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.data import augment, randaugment
 from limbeck.data.warp import warped
 from limbeck.distillation import objective, teacher, teacher_cache
 from limbeck.models.taps import Outputs
 from limbeck.models.torch_batches import batch_of
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.teacher_outputs import refuse_other_inputs, teacher_outputs

@@ -10,7 +10,7 @@ import torch
 
 from limbeck.core import registry
 from limbeck.losses.relational import chosen_units
-from limbeck.models.layers import evenly
+from limbeck.models.anatomy.layers import evenly
 from limbeck.models.taps import HIDDEN, Outputs, Tap
 from limbeck.models.weights import model_state, restore_state
 from limbeck.tasks import Batch

@@ -10,10 +10,10 @@ from contracts.test_augmenters import PLACES, SENTENCES, opened, save_masked
 from transformers import AutoTokenizer, BertForMaskedLM
 
 from limbeck.core import registry
-from limbeck.core.store import Store
-from limbeck.pipeline import compatibility
-from limbeck.pipeline.check import check
+from limbeck.core.cache.store import Store
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
+from limbeck.pipeline.preflight.check import check
 from limbeck.pipeline.runs import run_arms
 from limbeck.pipeline.steps import copies
 from limbeck.recipe.model import Augment

@@ -16,10 +16,10 @@ from torch import nn
 
 import limbeck
 from limbeck.losses.cosine_error import CosineError
-from limbeck.models.embedder import Embedder
 from limbeck.models.folders import load_model, save_model
 from limbeck.models.preprocessing import preprocess
-from limbeck.models.pretrained import Asked, from_transformers
+from limbeck.models.published.embedder import Embedder
+from limbeck.models.published.pretrained import Asked, from_transformers
 from limbeck.models.running import run_model
 from limbeck.models.taps import Outputs, hidden_of
 from limbeck.models.torch_batches import to_torch

@@ -12,16 +12,16 @@ from limbeck.core import registry
 from limbeck.exporters.onnx_graph import to_onnx
 from limbeck.exporters.onnx_kernels import optimized_ops
 from limbeck.exporters.onnx_ops import dynamic_quantize_linear
-from limbeck.models.dataflow import Flow, watch
+from limbeck.models.anatomy.dataflow import Flow, watch
 from limbeck.quantization.after_training import quantize_after_training
 from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.equalizers import Equalizer
 from limbeck.quantization.equalizers._basis import Rotation, Scale
 from limbeck.quantization.equalizers.awq import output_error, rounded, scale_of
 from limbeck.quantization.equalizers.hadamard import orthogonal
+from limbeck.quantization.modules.swap import QuantizedConv2d, find
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.swap import QuantizedConv2d, find
 from limbeck.recipe.model import Quantize
 
 

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForTokenClassification
 
 from limbeck.models.running import run_model
 from limbeck.models.taps import Tap, hidden_of
-from limbeck.quantization import attention
+from limbeck.quantization.modules import attention
 from limbeck.tasks import Batch
 
 SIZES: dict[str, int] = {

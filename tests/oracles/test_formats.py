@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from limbeck.core.grids import GRIDS, digits_per_byte
 from limbeck.quantization.grids_torch import as_bytes, nearest_level, pack, unpack
-from limbeck.quantization.integer import decode
+from limbeck.quantization.modules.integer import decode
 
 PACKED = {name: grid for name, grid in GRIDS.items() if grid.planes}
 BITS = {

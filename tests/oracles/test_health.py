@@ -11,18 +11,18 @@ from contracts import tiny_models
 from torch import nn
 
 import limbeck
+from limbeck.core.cache.store import Store
 from limbeck.core.errors import Diverged
 from limbeck.core.events import Event, Note
-from limbeck.core.store import Store
 from limbeck.models.weights import model_state
 from limbeck.pipeline.steps.warnings import keeping_warnings, warnings_of
 from limbeck.quantization.after_training import calibrate
-from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.health import Examination, broken_scales, places
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import Quantized, activation_quantizers
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.progressive import Progressive
-from limbeck.quantization.swap import Quantized, activation_quantizers
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
 

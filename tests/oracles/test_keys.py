@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.distillation.teacher import TeacherRequest
 from limbeck.models.weights import WEIGHTS
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.quantizing import calibration_rows
 from limbeck.pipeline.steps.teacher_outputs import Labelling
 from limbeck.pipeline.stored_model import StoredModel

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from limbeck.core.grids import GRIDS
-from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.last_bits import LAST_BIT, move_last_bits
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import QuantizedEmbedding, QuantizedLinear
 from limbeck.quantization.ranges.minmax import Minmax
-from limbeck.quantization.swap import QuantizedEmbedding, QuantizedLinear
 
 
 def calibrated(grid: str, values: torch.Tensor, groups: int = 1) -> FakeQuantizer:

@@ -19,11 +19,11 @@ from limbeck.quantization.affine import dequantize
 from limbeck.quantization.affine import quantize as to_codes
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.fake import FakeQuantizer, squared_bounds
-from limbeck.quantization.integer import ActivationQuantizer
+from limbeck.quantization.modules.fake import FakeQuantizer, squared_bounds
+from limbeck.quantization.modules.integer import ActivationQuantizer
+from limbeck.quantization.modules.swap import Quantized, activation_quantizers
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.swap import Quantized, activation_quantizers
 from limbeck.recipe.model import Quantize
 
 LEARNED = [name for name in registry.names("ranges") if registry.load("ranges", name).learned]

@@ -15,16 +15,16 @@ from torch.nn import functional
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.exporters import onnx_kernels
+from limbeck.models.anatomy.probe import check_answers
 from limbeck.models.create import create_model
 from limbeck.models.preprocessing import preprocess
-from limbeck.models.probe import check_answers
 from limbeck.models.running import logits_of
 from limbeck.models.user_model import Own
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.quantization.plan import plan_schemes, quantizable_weights
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.drop_layers import DropLayers

@@ -15,9 +15,9 @@ from limbeck.distillation.objective import Objective, Term, hard_terms, terms
 from limbeck.models.taps import Outputs, Tap
 from limbeck.models.weights import model_state
 from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.modules.swap import Quantized, QuantizedEmbedding, squared_error
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.swap import Quantized, QuantizedEmbedding, squared_error
 from limbeck.recipe.model import Distill, Quantize
 from limbeck.tasks import Batch
 

@@ -16,10 +16,10 @@ from limbeck.core.events import Note
 from limbeck.core.grids import GRIDS
 from limbeck.models.weights import model_state, restore_state
 from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.progressive import REFITTED, Progressive, beginnings
-from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
 

@@ -20,11 +20,9 @@ from limbeck.core.grids import GRIDS
 from limbeck.models.weights import model_state, restore_state
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.integer import Integer, IntegerConvolution, IntegerLinear
-from limbeck.quantization.plan import QUANTIZABLE, plan_schemes
-from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.swap import (
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.integer import Integer, IntegerConvolution, IntegerLinear
+from limbeck.quantization.modules.swap import (
     Quantized,
     QuantizedConv1d,
     QuantizedConv2d,
@@ -33,6 +31,8 @@ from limbeck.quantization.swap import (
     QuantizedOutput,
     activation_quantizers,
 )
+from limbeck.quantization.plan import QUANTIZABLE, plan_schemes
+from limbeck.quantization.prepare import prepare_model
 from limbeck.recipe.model import Quantize, Scheme
 
 RANGES = registry.names("ranges")

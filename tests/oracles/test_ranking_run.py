@@ -17,7 +17,7 @@ from limbeck.analysis.changed_answers import spelled
 from limbeck.cli import main
 from limbeck.losses.in_batch_softmax import InBatchSoftmax
 from limbeck.models.taps import Outputs
-from limbeck.pipeline import compatibility
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.reading import parse
 from limbeck.tasks import UNKNOWN, Batch
 from limbeck.tasks.heads.item_of_query import item_number

@@ -17,11 +17,11 @@ from limbeck.exporters.onnx_kernels import check_kernels, optimized_ops
 from limbeck.models.weights import model_state, restore_state
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.integer import Integer
+from limbeck.quantization.modules.integer import Integer
+from limbeck.quantization.modules.recurrent import QuantizedMatrix, QuantizedRecurrence
+from limbeck.quantization.modules.swap import squared_error
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.recurrent import QuantizedMatrix, QuantizedRecurrence
-from limbeck.quantization.swap import squared_error
 from limbeck.recipe.model import Quantize, Scheme
 
 B, T, V, D, H = 3, 6, 20, 10, 16

@@ -9,9 +9,10 @@ from torch import nn
 
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS, Grid
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arms import derive_arms
+from limbeck.pipeline.preflight import compatibility
 from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.ranges.mse import Mse
@@ -19,7 +20,6 @@ from limbeck.quantization.roundings.adaround import Adaround
 from limbeck.quantization.roundings.gptq import Gptq
 from limbeck.quantization.roundings.stochastic import Stochastic
 from limbeck.quantization.roundings.ternary import Ternary
-from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
 

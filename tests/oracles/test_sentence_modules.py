@@ -16,11 +16,11 @@ from torch import nn
 
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
-from limbeck.models import hub
 from limbeck.models.create import create_model
-from limbeck.models.embedder import POOLINGS, Embedder
 from limbeck.models.folders import load_model, save_model
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.published import hub
+from limbeck.models.published.embedder import POOLINGS, Embedder
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import to_torch
 from limbeck.pipeline.model_reference import reference

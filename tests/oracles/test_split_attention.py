@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck.models.split_attention import SplitAttention, split_attention
+from limbeck.models.anatomy.split_attention import SplitAttention, split_attention
 from limbeck.models.user_model import Own
 
 WIDTH, HEADS, ROWS, ASKING, ASKED = 12, 4, 4, 5, 7

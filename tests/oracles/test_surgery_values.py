@@ -12,9 +12,9 @@ from surgical import INPUTS, SENTENCES, TEXTS, cut, teacher
 from torch import nn
 from torch.nn import functional
 
+from limbeck.models.anatomy.layers import blocks
 from limbeck.models.folders import save_model
-from limbeck.models.layers import blocks
-from limbeck.models.pretrained import Asked, from_transformers
+from limbeck.models.published.pretrained import Asked, from_transformers
 from limbeck.surgeries import Evidence
 from limbeck.surgeries._importance import importance
 from limbeck.surgeries.drop_layers import influence

@@ -18,12 +18,12 @@ from limbeck.exporters.onnx_kernels import check_kernels
 from limbeck.models.weights import model_state
 from limbeck.quantization.after_training import calibrate, quantize_after_training
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.integer import Integer
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.integer import Integer
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.roundings.gptq import Gptq
-from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize, Scheme
 from limbeck.studies import candidates
 from limbeck.tasks import Batch

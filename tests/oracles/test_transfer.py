@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from limbeck.core import registry
-from limbeck.core.store import Store
+from limbeck.core.cache.store import Store
 from limbeck.data.splits import Splits, load_splits
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.steps.teacher import prepare_teacher, tuning_job, tuning_steps

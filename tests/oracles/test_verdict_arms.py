@@ -2,8 +2,8 @@
 
 import pytest
 
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arms import derive_arms
+from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import parse
 

@@ -17,8 +17,8 @@ from limbeck.core.events import Started
 from limbeck.data.augmenters.replace_by_embedding import ReplaceByEmbedding
 from limbeck.models.create import create_model
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.published.vocabulary import check_vocabulary, highest_id
 from limbeck.models.user_model import Own
-from limbeck.models.vocabulary import check_vocabulary, highest_id
 from limbeck.pipeline import runs
 from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.token_classification import TokenClassification

@@ -15,7 +15,7 @@ from torch import nn
 from limbeck.analysis.side_by_side import modules_of, paired_outputs, recipe_names
 from limbeck.analysis.signals import signal_of
 from limbeck.models.torch_batches import batch_of
-from limbeck.quantization.swap import Quantized
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.tasks import Batch, Encoded, Scored, Task, differs
 from limbeck.training.scoring import score_split
 

@@ -39,11 +39,11 @@ from limbeck.analysis.signals import (
 )
 from limbeck.core.grids import GRIDS
 from limbeck.data.batches import in_order
-from limbeck.models.attention import Products
+from limbeck.models.anatomy.attention import Products
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import batch_of
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import Quantized
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.tasks import Batch, Encoded, Scored, Task
 
 # Rows that the signals are taken from, a sample since each takes a pass of both models, and how

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from limbeck.analysis.sensitivities import expected_loss, rounding_error
 from limbeck.core.grids import GRIDS
 from limbeck.models.precision import in_float64
-from limbeck.quantization.swap import Quantized
+from limbeck.quantization.modules.swap import Quantized
 
 # The most that two weights of one sign may add up to: 255 x 128 = 32,640 fits int16, 255 x 129
 # does not.

@@ -6,8 +6,8 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from limbeck.models.running import call, capture
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import QuantizedOutput
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import QuantizedOutput
 from limbeck.tasks import Batch
 
 Kind = TypeVar("Kind", bound=nn.Module)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from limbeck.core.grids import GRIDS
 from limbeck.models.precision import in_float64
-from limbeck.quantization.fake import dynamic
-from limbeck.quantization.swap import Quantized
+from limbeck.quantization.modules.fake import dynamic
+from limbeck.quantization.modules.swap import Quantized
 
 # In steps of the grid. Rounding moves a value by half a step at most, so what moved further was
 # clipped; the thousandth is for the rounding of float32.

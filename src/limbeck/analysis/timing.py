@@ -26,14 +26,14 @@ from limbeck.core import registry
 from limbeck.core.grids import GRIDS
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.ranges.minmax import Minmax
-from limbeck.quantization.swap import (
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import (
     Quantized,
     QuantizedConvolution,
     QuantizedLinear,
     QuantizedOutput,
 )
+from limbeck.quantization.ranges.minmax import Minmax
 from limbeck.recipe.model import Scheme
 
 # Each graph runs as often; the median is told.

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.artifact.inputs import Item
 from limbeck.artifact.predictor import SORTED_BATCHES, Predictor
-from limbeck.artifact.records import SURROGATE
+from limbeck.artifact.rows.inputs import Item
+from limbeck.artifact.rows.records import SURROGATE
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
 

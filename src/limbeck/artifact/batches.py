@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from limbeck.artifact.golden import ENDS
+from limbeck.artifact.proof.golden import ENDS
 from limbeck.artifact.runtimes import Graph
 from limbeck.tasks import Encoded, pad
 from limbeck.tasks.packed import averaged

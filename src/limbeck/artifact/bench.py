@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.artifact.inputs import png, read_inputs
 from limbeck.artifact.latency import latencies, p50_and_p99
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Predictor
-from limbeck.core.memory import resident_mb
+from limbeck.artifact.rows.inputs import png, read_inputs
+from limbeck.core.system.memory import resident_mb
 
 NUM_DRAWN = 200  # inputs drawn at random: enough for a p99 that two of them exceed
 MOST_ROWS = 5 * NUM_DRAWN  # of a user's inputs: a minute at 60 ms each

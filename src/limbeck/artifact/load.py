@@ -8,10 +8,10 @@ together, or that computes something else on this machine, is refused.
 
 from pathlib import Path
 
-from limbeck.artifact.golden import replay
 from limbeck.artifact.manifest import BrokenArtifact, checked_manifest, why_not_offered
 from limbeck.artifact.predictor import Predictor
-from limbeck.artifact.rehearsal import rehearse
+from limbeck.artifact.proof.golden import replay
+from limbeck.artifact.proof.rehearsal import rehearse
 from limbeck.artifact.runtimes import open_graph, require_runtime
 from limbeck.core import registry, wording
 from limbeck.core.files import read_json

@@ -15,7 +15,7 @@ from typing import Any
 
 from limbeck.core import registry
 from limbeck.core.files import MOST_TEXT_BYTES, file_digest, read_json, write_json
-from limbeck.core.shell import command
+from limbeck.core.terminal.shell import command
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from limbeck.artifact.inputs import Reading
     from limbeck.artifact.predictor import Predictor
+    from limbeck.artifact.rows.inputs import Reading
 
 Batch = Annotated[
     int, typer.Option(min=1, help="How many rows are run at once; the answers stay the same.")
@@ -65,9 +65,9 @@ def reading_for(predictor: "Predictor", asked: ReadingOptions) -> "Reading":
 
     Raises ValueError for a format of another name.
     """
-    from limbeck.artifact.columns import ColumnFinder
-    from limbeck.artifact.inputs import Reading, needs_pair, recipe_data
-    from limbeck.artifact.records import FORMATS
+    from limbeck.artifact.rows.columns import ColumnFinder
+    from limbeck.artifact.rows.inputs import Reading, needs_pair, recipe_data
+    from limbeck.artifact.rows.records import FORMATS
     from limbeck.core import wording
 
     if asked.form is not None and asked.form not in FORMATS:

@@ -59,8 +59,8 @@ def read_test_split(artifact: Path) -> list[Any]:
     Raises ValueError where the split cannot be read from here.
     """
     from limbeck.artifact.bench import MOST_ROWS
-    from limbeck.artifact.inputs import raw
     from limbeck.artifact.manifest import checked_manifest
+    from limbeck.artifact.rows.inputs import raw
     from limbeck.core import registry
     from limbeck.data.splits import load_splits
     from limbeck.recipe.reading import read

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from limbeck.core.cache_folder import Found
+    from limbeck.core.cache.cache_folder import Found
 
 ACTIONS = ("list", "verify", "prune")
 
@@ -47,7 +47,7 @@ def cache(
     a stage anew. `prune` never touches what a run is using.
     """
     from limbeck.core import wording
-    from limbeck.core.store import default_folder
+    from limbeck.core.cache.store import default_folder
 
     if action not in ACTIONS:
         raise ValueError(f"cache: there is no `{action}`. {wording.suggest(action, ACTIONS)}")
@@ -64,7 +64,7 @@ def cache(
 
 def show(folder: Path) -> None:
     """Print each entry, the last used first, and the sum of each stage."""
-    from limbeck.core.cache_folder import WHOLE, found_in
+    from limbeck.core.cache.cache_folder import WHOLE, found_in
 
     found = found_in(folder)
     for entry in reversed(found):
@@ -78,7 +78,7 @@ def show(folder: Path) -> None:
 
 def verify(folder: Path) -> None:
     """Print what is wrong. Raises typer.Exit where something is."""
-    from limbeck.core.cache_folder import EARLIER, UNFINISHED, faults, found_in
+    from limbeck.core.cache.cache_folder import EARLIER, UNFINISHED, faults, found_in
 
     found = found_in(folder)
     num_checked = 0
@@ -107,7 +107,7 @@ def prune(
     is_rehearsal: bool,
 ) -> None:
     """Remove what is old or too much. Raises ValueError where nothing says what that is."""
-    from limbeck.core import cache_folder
+    from limbeck.core.cache import cache_folder
 
     if older_than is None and max_size is None:
         raise ValueError(

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, get_args, get_origin
 from pydantic_core import to_jsonable_python
 
 from limbeck.core import plug_ins, registry, wording
-from limbeck.core.shell import command
-from limbeck.core.tables import table
+from limbeck.core.terminal.shell import command
+from limbeck.core.terminal.tables import table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -19,7 +19,7 @@ def check(recipe: RecipeFile, overrides: Overrides = None, data_only: DataOnly =
     Each stage is also rehearsed on a few batches, in a minute at most, and time, memory and disk of
     the run are forecast.
     """
-    from limbeck.pipeline.check import check as check_recipe
+    from limbeck.pipeline.preflight.check import check as check_recipe
     from limbeck.recipe.reading import read
 
     checked = check_recipe(read(recipe, overrides), rehearse=not data_only)

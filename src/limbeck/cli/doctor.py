@@ -35,7 +35,7 @@ def doctor() -> None:
 def lines() -> Iterator[str]:
     """The lines of the answer, each as soon as it is known."""
     from limbeck.cli import speed_probe
-    from limbeck.core import machine
+    from limbeck.core.system import machine
 
     name, features = machine.cpu()
     yield titled("cpu", f"{name}, {machine.usable_cores()} of {os.cpu_count()} cores usable")
@@ -58,7 +58,7 @@ def titled(title: str, text: str) -> str:
 
 def int8_meaning(features: set[str]) -> str:
     """What the CPU's instructions mean for an int8 artifact."""
-    from limbeck.core import machine
+    from limbeck.core.system import machine
 
     exact = [name for name in machine.EXACT if name in features]
     if exact:
@@ -73,7 +73,7 @@ def int8_meaning(features: set[str]) -> str:
 
 def bfloat16_meaning() -> str:
     """What `train.dtype: auto` chooses on this CPU."""
-    from limbeck.core import machine
+    from limbeck.core.system import machine
 
     if machine.has_bfloat16():
         return "native: `train.dtype: auto` trains text in bfloat16"
@@ -82,7 +82,7 @@ def bfloat16_meaning() -> str:
 
 def memory_line() -> str:
     """How much memory there is, and how much of it is free where the system tells."""
-    from limbeck.core import memory
+    from limbeck.core.system import memory
 
     total_gb = memory.total_mb() / MB_PER_GB
     available_mb = memory.available_mb()
@@ -93,7 +93,7 @@ def memory_line() -> str:
 
 def cache_lines() -> Iterator[str]:
     """The cache's folder, its size, and the room beside it."""
-    from limbeck.core.store import default_folder
+    from limbeck.core.cache.store import default_folder
 
     folder = default_folder()
     stages = []

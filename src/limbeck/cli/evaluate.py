@@ -61,8 +61,8 @@ class Evaluate:
 
         from rich.console import Console
 
-        from limbeck.artifact import labelled
         from limbeck.artifact.evaluate import evaluate
+        from limbeck.artifact.rows import labelled
         from limbeck.sources import BadRow, fail
 
         if self.on_bad_row not in ("fail", "skip"):
@@ -101,7 +101,7 @@ class Evaluate:
 
 def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
     """What a terminal shows of the figures."""
-    from limbeck.core.tables import table
+    from limbeck.core.terminal.tables import table
 
     words = f" ({figures['units']:,} labelled places)"
     has_units = figures["units"] != figures["rows"]

@@ -12,8 +12,9 @@ from typing import Any
 
 import typer
 
-from limbeck.core import launch, plug_ins, wording
+from limbeck.core import plug_ins, wording
 from limbeck.core.errors import Interrupted
+from limbeck.core.system import launch
 
 # Exit statuses.
 DONE = 0
@@ -137,7 +138,7 @@ def mistake(error: Exception) -> str:
 
 def refusal(error: OSError) -> str:
     """What the system refused, for which file, and the cure."""
-    from limbeck.core.store import default_folder
+    from limbeck.core.cache.store import default_folder
 
     place = error.filename or "a file"
     cache = (

@@ -16,7 +16,7 @@ TeacherModel = Annotated[
 
 def init(data: Data, out: NewRecipe = Path("recipe.yaml"), model: TeacherModel = None) -> None:
     """Look at data and write a commented recipe for it."""
-    from limbeck.cli.starter import write
+    from limbeck.cli.first_recipe.look import write
 
     # What was guessed is told too, so that a wrong guess is seen before it trains something.
     for line in write(data, out, model):

@@ -43,7 +43,7 @@ def inspect(folder: RunFolder, as_json: AsJson = False) -> None:
     """
     import json
 
-    from limbeck.core.tables import wide_console
+    from limbeck.core.terminal.tables import wide_console
     from limbeck.studies.inspection import inspect_run
 
     inspected = inspect_run(folder)
@@ -73,7 +73,7 @@ def lines(inspected: dict[str, Any]) -> list["RenderableType"]:
 
 def costs_table(layers: Sequence[Row], rest_milliseconds: float) -> "RenderableType":
     """What each layer takes, what it loses and whether it can saturate; sums below."""
-    from limbeck.core.tables import table
+    from limbeck.core.terminal.tables import table
 
     rows = []
     for layer in layers:
@@ -102,7 +102,7 @@ def costs_table(layers: Sequence[Row], rest_milliseconds: float) -> "RenderableT
 
 def signals_table(layers: Sequence[Row]) -> "RenderableType":
     """How well each layer's grids hold its weights and what it reads."""
-    from limbeck.core.tables import table
+    from limbeck.core.terminal.tables import table
 
     rows = []
     for layer in layers:
@@ -133,7 +133,7 @@ def input_cells(layer: Row) -> tuple[str, str, str, str]:
 
 def attention_table(modules: Sequence[Row]) -> "RenderableType":
     """The signal to noise of each factor of attention's two products."""
-    from limbeck.core.tables import table
+    from limbeck.core.terminal.tables import table
 
     rows = []
     for module in modules:
@@ -153,7 +153,7 @@ def float_lines(products: Mapping[str, int]) -> list["RenderableType"]:
 
 def changed_lines(changed: dict[str, Any]) -> list["RenderableType"]:
     """The test rows whose answer changed, and where each leaves the float model."""
-    from limbeck.core.tables import table
+    from limbeck.core.terminal.tables import table
 
     shown: list[RenderableType] = [
         f"\n{changed['rows']} of {changed['of']} test rows are answered otherwise than in float"
@@ -191,7 +191,7 @@ def changed_lines(changed: dict[str, Any]) -> list["RenderableType"]:
 def overflow_lines(layers: Sequence[Row]) -> list["RenderableType"]:
     """Whether products can saturate, where, and the cure with its price."""
     from limbeck.analysis.saturation import SAFE
-    from limbeck.core import machine
+    from limbeck.core.system import machine
 
     # Above 1, some two weights of a channel add up to more than int16 holds.
     risky = [layer for layer in layers if layer["int16"] > 1]

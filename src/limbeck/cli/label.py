@@ -10,7 +10,7 @@ def label(recipe: RecipeFile, overrides: Overrides = None) -> None:
     Runs of the recipe then find them there. Start the command twice to share the work between two
     processes.
     """
-    from limbeck.core.console import on_stderr
+    from limbeck.core.terminal.console import on_stderr
     from limbeck.recipe.reading import read
 
     with resumable(), on_stderr() as tell:

@@ -31,7 +31,7 @@ from limbeck.cli.report import report
 from limbeck.cli.run import run
 from limbeck.cli.schema import schema
 from limbeck.cli.search import Search
-from limbeck.core import launch
+from limbeck.core.system import launch
 
 # In the order of the help: what a newcomer needs first.
 VERBS: dict[str, Callable[..., Any]] = {

@@ -58,7 +58,7 @@ class Predict:
     def __post_init__(self) -> None:
         """Answer. Raises ValueError for what cannot be opened at all."""
         from limbeck.artifact import answers
-        from limbeck.artifact.inputs import read_items
+        from limbeck.artifact.rows.inputs import read_items
 
         suffix = checked_suffix(self.out)
         predictor = opened(self.artifact, self.runtime, self.threads, self.batch)

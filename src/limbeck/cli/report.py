@@ -9,7 +9,7 @@ def report(folder: RunFolder) -> None:
     """Draw a run's report.html anew from its report.json."""
     from limbeck.artifact.manifest import refuse_artifact
     from limbeck.core.files import read_json
-    from limbeck.core.shell import quoted
+    from limbeck.core.terminal.shell import quoted
     from limbeck.reports import page
 
     refuse_artifact(folder, "report")

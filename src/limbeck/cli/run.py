@@ -7,7 +7,7 @@ import typer
 
 from limbeck.cli.exits import VERDICT_FAILED, resumable
 from limbeck.cli.options import Overrides, Overwrite, RecipeFile, RunFolderToWrite
-from limbeck.core import launch
+from limbeck.core.system import launch
 
 if TYPE_CHECKING:
     from limbeck.recipe.model import Recipe
@@ -39,7 +39,7 @@ def run_to_verdict(
     `next_steps`: say what can be done with the artifact. Raises `typer.Exit` with VERDICT_FAILED
     where the verdict or an artifact's parity failed.
     """
-    from limbeck.core.console import on_stderr
+    from limbeck.core.terminal.console import on_stderr
     from limbeck.reports.summary import lines
 
     # For what it refuses: later it would come after the seconds that importing torch takes.

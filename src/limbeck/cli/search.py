@@ -52,9 +52,9 @@ class Search:
         """Search, and tell what was found. Raises ValueError."""
         import json
 
-        from limbeck.core.console import on_stderr
-        from limbeck.core.store import Store
-        from limbeck.core.tables import wide_console
+        from limbeck.core.cache.store import Store
+        from limbeck.core.terminal.console import on_stderr
+        from limbeck.core.terminal.tables import wide_console
         from limbeck.recipe.reading import read
         from limbeck.studies import report
         from limbeck.studies.budget import check_bits, parse_budget, parse_formats

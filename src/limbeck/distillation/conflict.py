@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from limbeck.core.events import Note, Reporter
 from limbeck.distillation.objective import Objective
 from limbeck.losses import masked_mean
-from limbeck.models.layers import layer_names
+from limbeck.models.anatomy.layers import layer_names
 from limbeck.models.likelihood import LIKELIHOODS
 from limbeck.models.precision import widest_dtype
 from limbeck.models.processes import mean_over_processes

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from limbeck.core.files import reserve
-from limbeck.models.attention import FACTORS, PROBABILITIES
+from limbeck.models.anatomy.attention import FACTORS, PROBABILITIES
 from limbeck.models.taps import HIDDEN, MAPS
 from limbeck.tasks import Encoded, packed, pad
 

@@ -23,7 +23,7 @@ from limbeck.exporters.onnx_ops import dynamic_quantize_linear
 
 
 class Onnx:
-    """Traces the converted model (`quantization.integer`) once by torch.export.
+    """Traces the converted model (`quantization.modules.integer`) once by torch.export.
 
     `onnx_ops` says what each of its operators becomes, `onnx_kernels` what ONNX Runtime has to make
     of them.

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from limbeck.exporters import onnx_ops
-from limbeck.models.probe import line_of, place_in
+from limbeck.models.anatomy.probe import line_of, place_in
 from limbeck.models.running import logits_of
 
 # What `to_onnx` imports -> how it is installed: the `needs` of an exporter that writes ONNX.

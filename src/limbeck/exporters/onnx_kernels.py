@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.models.attention import Products
-from limbeck.quantization.integer import IntegerConvolution, IntegerLinear
+from limbeck.models.anatomy.attention import Products
+from limbeck.quantization.modules.integer import IntegerConvolution, IntegerLinear
 
 # Ops of an optimized graph that multiply integers; each takes the place of one product.
 INTEGER_KERNELS = (

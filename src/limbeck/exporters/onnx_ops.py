@@ -1,4 +1,4 @@
-"""Our torch ops (`quantization.integer`) in ONNX: what each becomes in a graph.
+"""Our torch ops (`quantization.modules.integer`) in ONNX: what each becomes in a graph.
 
 Each function is a translation for `torch.onnx.export`: it takes the values and constants of one op
 and returns the value that the ops it adds to the graph compute. C: input width, O: output width.

@@ -16,7 +16,7 @@ from torch import nn
 from limbeck.exporters.onnx import Onnx
 from limbeck.exporters.onnx_graph import NEEDS, to_onnx
 from limbeck.exporters.onnx_ops import weight_only_linear
-from limbeck.quantization.integer import IntegerLinear
+from limbeck.quantization.modules.integer import IntegerLinear
 
 
 class Openvino:

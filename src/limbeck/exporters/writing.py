@@ -1,6 +1,6 @@
 """A trained, quantized model to an artifact: a folder that answers without torch and without us.
 
-`artifact.parity` then proves that the folder decides as the model does.
+`artifact.proof.parity` then proves that the folder decides as the model does.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck.artifact import golden, manifest
+from limbeck.artifact import manifest
 from limbeck.artifact.card import card
+from limbeck.artifact.proof import golden
 from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 from limbeck.core.files import write_bytes, write_json

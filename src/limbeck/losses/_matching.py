@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from limbeck.models.layers import evenly
+from limbeck.models.anatomy.layers import evenly
 
 MapBy = Literal["uniform", "last", "similarity"]
 Likeness = Callable[[], np.ndarray]

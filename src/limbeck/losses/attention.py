@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from limbeck.losses import PlainLoss, masked_mean, matched, zero_where_not
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
-from limbeck.models.attention import PROBABILITIES
+from limbeck.models.anatomy.attention import PROBABILITIES
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from limbeck.losses import PlainLoss, masked_mean, matched, zero_where_not
 from limbeck.losses._matching import LayerPairs, MapBy, Matching
-from limbeck.models.attention import FACTORS
+from limbeck.models.anatomy.attention import FACTORS
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs, Tap
 from limbeck.tasks import Batch

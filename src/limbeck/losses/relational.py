@@ -111,7 +111,7 @@ def chosen_units(mask: Tensor, most: int) -> tuple[Tensor, Tensor]:
     and (K) which of them are units; where fewer count, the last slots are empty.
 
     All in their order where they are no more than `most`; else evenly spaced with the last kept,
-    as `models.layers.evenly` chooses them.
+    as `models.anatomy.layers.evenly` chooses them.
     """
     num_slots = min(most, len(mask))
     slots = torch.arange(num_slots, device=mask.device)

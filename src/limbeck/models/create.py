@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from limbeck.core import registry, wording
-from limbeck.models import networks, timm_models
-from limbeck.models.hub import (
+from limbeck.models import networks
+from limbeck.models.other_folders import check_is_whole
+from limbeck.models.published import timm_models
+from limbeck.models.published.hub import (
     ForeignCode,
     folder_of,
     is_path,
@@ -20,8 +22,7 @@ from limbeck.models.hub import (
     quiet,
     reading,
 )
-from limbeck.models.other_folders import check_is_whole
-from limbeck.models.pretrained import Asked, from_transformers, say_nothing
+from limbeck.models.published.pretrained import Asked, from_transformers, say_nothing
 
 
 def is_network(name: str) -> bool:

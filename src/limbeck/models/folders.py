@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from limbeck.core.files import read_json, write_bytes, write_json
-from limbeck.models import structure
+from limbeck.models.anatomy import structure
 from limbeck.models.create import build_network
-from limbeck.models.embedder import Embedder
-from limbeck.models.hub import quiet
-from limbeck.models.pretrained import Asked, from_transformers
-from limbeck.models.sentence_modules import write_poolings
+from limbeck.models.published.embedder import Embedder
+from limbeck.models.published.hub import quiet
+from limbeck.models.published.pretrained import Asked, from_transformers
+from limbeck.models.published.sentence_modules import write_poolings
 from limbeck.models.weights import WEIGHTS, model_state, restore_state, save_tensors
 
 NETWORK = "network.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.core.files import read_json
-from limbeck.models.bounds import CONFIG
+from limbeck.models.published.bounds import CONFIG
 
 ADAPTER = "adapter_config.json"
 MODULES = "modules.json"

@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from limbeck.models import timm_models
 from limbeck.models.create import is_network
-from limbeck.models.hub import file_of, locate, quiet, reading
-from limbeck.models.positions import num_positions
-from limbeck.models.processors import image_settings
-from limbeck.models.tokenizers import padding_token, read_tokenizer
+from limbeck.models.published import timm_models
+from limbeck.models.published.hub import file_of, locate, quiet, reading
+from limbeck.models.published.positions import num_positions
+from limbeck.models.published.processors import image_settings
+from limbeck.models.published.tokenizers import padding_token, read_tokenizer
 
 # Windows of a long text share a quarter of their length, so that what one cuts another reads whole.
 OVERLAP = 4

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from limbeck.core.wording import suggest
-from limbeck.models.attention import recorded
+from limbeck.models.anatomy.attention import recorded
 from limbeck.models.taps import OF_ATTENTION, Outputs, Tap
 from limbeck.models.units import by_unit, holds_texts, places_of, shape_tap
 from limbeck.tasks import Batch, apart

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from limbeck.models.layers import layer_names
+from limbeck.models.anatomy.layers import layer_names
 from limbeck.models.processes import num_processes
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import torch
 
-from limbeck.models.attention import FACTORS, PROBABILITIES
+from limbeck.models.anatomy.attention import FACTORS, PROBABILITIES
 
 # The kinds of the table above. A tap's kind says which shape a loss wants, not which module.
 HIDDEN, PLACES, MAPS = "hidden", "places", "maps"

@@ -7,7 +7,7 @@ that a row is one unit.
 
 import torch
 
-from limbeck.models.attention import PROBABILITIES
+from limbeck.models.anatomy.attention import PROBABILITIES
 from limbeck.models.taps import BY_PLACE, HIDDEN, MAPS, PLACES, Tap
 from limbeck.tasks import Batch
 

@@ -31,7 +31,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
-from limbeck.models.probe import (
+from limbeck.models.anatomy.probe import (
     FAULTS,
     check_answers,
     check_shape,
@@ -39,10 +39,10 @@ from limbeck.models.probe import (
     said,
     said_where,
 )
+from limbeck.models.anatomy.split_attention import split_attention
+from limbeck.models.published.vocabulary import check_vocabulary
 from limbeck.models.running import call, logits_of, run_model
-from limbeck.models.split_attention import split_attention
 from limbeck.models.torch_batches import batch_of, device_of, to_device
-from limbeck.models.vocabulary import check_vocabulary
 from limbeck.models.weights import content_of, model_state
 from limbeck.tasks import Encoded, Task
 
@@ -80,7 +80,7 @@ class Own:
     def reference(self) -> dict[str, Any]:
         """What the module is, as part of a cache key: a digest of how it prints, and its weights.
 
-        What it does with them is said beside it (`pipeline.own_code`).
+        What it does with them is said beside it (`pipeline.code.own_code`).
         """
         # How it prints tells layers apart that have the same weights, such as two activations.
         sha = hashlib.sha256(repr(self.module).encode())

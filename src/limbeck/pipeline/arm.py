@@ -14,12 +14,12 @@ from typing import Any
 
 from torch import nn
 
+from limbeck.core.cache.store import Store
 from limbeck.core.files import read_json
-from limbeck.core.store import Store
 from limbeck.distillation import objective
 from limbeck.models.weights import WEIGHTS
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.context import RunContext, use_machine
+from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.exporting import ProvenArtifact, export_artifact
 from limbeck.pipeline.steps.quantizing import choose_quantization, quantize_trained
 from limbeck.pipeline.steps.scoring import final_model, score_student, score_teacher

@@ -11,22 +11,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.core import machine, memory, registry
+from limbeck.core import registry
+from limbeck.core.cache.store import Store
 from limbeck.core.events import Note
 from limbeck.core.files import digest, read_json, write_json
 from limbeck.core.foreign import told_as
-from limbeck.core.store import Store
+from limbeck.core.system import machine, memory
 from limbeck.data.splits import Splits, load_splits
 from limbeck.models import processes
+from limbeck.models.anatomy.probe import NUM_ROWS, check_answers
 from limbeck.models.create import create_model, is_network
 from limbeck.models.preprocessing import preprocess
-from limbeck.models.probe import NUM_ROWS, check_answers
+from limbeck.models.published.vocabulary import check_vocabulary
 from limbeck.models.user_model import Own
-from limbeck.models.vocabulary import check_vocabulary
-from limbeck.pipeline import model_reference, own_code
+from limbeck.pipeline import model_reference
+from limbeck.pipeline.code import own_code
+from limbeck.pipeline.preflight.token_counts import TokenCounts, count_tokens
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import with_copies
-from limbeck.pipeline.token_counts import TokenCounts, count_tokens
 from limbeck.recipe.model import Recipe
 from limbeck.sources import Row
 from limbeck.tasks import Encoded, SelfSupervised, Task, packed

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.analysis.float_products import in_words
-from limbeck.core import machine
+from limbeck.core.system import machine
 from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.scores import agreement, quality

@@ -10,8 +10,8 @@ from torch import nn
 from limbeck.core.events import Reporter, silent
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline import runs
-from limbeck.pipeline.check import Checked
-from limbeck.pipeline.check import check as check_recipe
+from limbeck.pipeline.preflight.check import Checked
+from limbeck.pipeline.preflight.check import check as check_recipe
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read
 from limbeck.reports.typed import Report

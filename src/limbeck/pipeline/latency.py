@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from limbeck.artifact import inputs, latency, speed_ratio
+from limbeck.artifact import latency, speed_ratio
 from limbeck.artifact.load import load
+from limbeck.artifact.rows import inputs
 from limbeck.core.events import Ended, Started
 from limbeck.core.files import read_json
 from limbeck.evaluation.verdict import judged_arm

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.core.files import digest, file_digest
-from limbeck.models import timm_models
 from limbeck.models.create import is_network
-from limbeck.models.hub import locate, quiet, reading
+from limbeck.models.published import timm_models
+from limbeck.models.published.hub import locate, quiet, reading
 
 # What lies in a model's folder and is never read: words and pictures about it, and weights that
 # only other programs open. Everything else counts: one file too many costs a training, one too few

@@ -12,7 +12,7 @@ from typing import Any
 
 from limbeck.core import wording
 from limbeck.core.files import read_json
-from limbeck.pipeline.compatibility import resolved
+from limbeck.pipeline.preflight.compatibility import resolved
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import parse, write
 

@@ -9,20 +9,21 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.core import entries, machine
+from limbeck.core.cache import entries
+from limbeck.core.cache.store import STAGE_FILE, Store, lock
 from limbeck.core.events import Reporter, silent
 from limbeck.core.files import read_json, write_bytes, write_json
-from limbeck.core.store import STAGE_FILE, Store, lock
+from limbeck.core.system import machine
 from limbeck.data.splits import Splits
 from limbeck.exporters.requirements import require_exporters
 from limbeck.models import processes
 from limbeck.models.user_model import Own, wrapped
-from limbeck.pipeline import compatibility
 from limbeck.pipeline.arm import Arm, ask_teachers, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms
 from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.describe import Arms, describe, final_arm
-from limbeck.pipeline.exportable import looking_ahead
+from limbeck.pipeline.preflight import compatibility
+from limbeck.pipeline.preflight.exportable import looking_ahead
 from limbeck.pipeline.run_folder import clear_leftovers
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from limbeck.pipeline.code_digest import code_digest
+from limbeck.pipeline.code.code_digest import code_digest
 from limbeck.tasks import Task
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from limbeck.core.entries import FILES
+from limbeck.core.cache.entries import FILES
+from limbeck.core.cache.store import STAGE_FILE
 from limbeck.core.files import file_digest, read_json, write_bytes, write_json
-from limbeck.core.store import STAGE_FILE
-from limbeck.models import structure
+from limbeck.models.anatomy import structure
+from limbeck.models.anatomy.layers import layer_names
 from limbeck.models.create import network_header
 from limbeck.models.folders import load_model, save_model
-from limbeck.models.layers import layer_names
 from limbeck.models.weights import WEIGHTS, model_state, restore_state, save_tensors
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.steps.warnings import WARNINGS

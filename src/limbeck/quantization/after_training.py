@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.core.events import STEP, Meter, Progress, Reporter, silent
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.models.running import logits_of
 from limbeck.quantization.equalizers import Correction, Equalizer
-from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.fold import NORMS
-from limbeck.quantization.roundings import LayerRounding, Rounding
-from limbeck.quantization.swap import (
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import (
     Normed,
     Quantized,
     QuantizedConvolution,
@@ -26,6 +25,7 @@ from limbeck.quantization.swap import (
     activation_quantizers,
     find,
 )
+from limbeck.quantization.roundings import LayerRounding, Rounding
 
 # Positions (tokens, or pixels) that a layer is rounded for: five for each input of the widest
 # layers of a BERT of the usual size (3072), whose second moments are estimated from them.

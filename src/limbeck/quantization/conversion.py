@@ -4,11 +4,11 @@ import copy
 
 from torch import nn
 
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.integer import CONVERTED, ActivationQuantizer, Integer, gru, lstm
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.integer import CONVERTED, ActivationQuantizer, Integer, gru, lstm
+from limbeck.quantization.modules.recurrent import QuantizedRecurrence
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.quantization.prepare import replace
-from limbeck.quantization.recurrent import QuantizedRecurrence
-from limbeck.quantization.swap import Quantized
 
 
 def convert_model(model: nn.Module) -> nn.Module:

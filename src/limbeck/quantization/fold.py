@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.models.dataflow import Flow, watch
+from limbeck.models.anatomy.dataflow import Flow, watch
 
 PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)

@@ -24,8 +24,8 @@ from torch import nn
 from limbeck.core.errors import Diverged
 from limbeck.core.events import Note, Reporter
 from limbeck.quantization.affine import SMALLEST
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import Quantized, QuantizedOutput, activation_quantizers
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import Quantized, QuantizedOutput, activation_quantizers
 
 # The least squared error of normal values on 2 bits leaves a share of 0.14 outside: a healthy range
 # stays well below both.

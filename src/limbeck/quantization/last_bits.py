@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.quantization.swap import Quantized, activation_quantizers
+from limbeck.quantization.modules.swap import Quantized, activation_quantizers
 
 # The distance of neighbouring float32 numbers, of a number's own size.
 LAST_BIT = 2.0**-23

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from limbeck.core import registry
 from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.models.likelihood import LIKELIHOODS, wide_logits
 from limbeck.quantization.after_training import quantize_after_training
 from limbeck.quantization.prepare import quantization_components

@@ -3,9 +3,9 @@
 First of three steps: `prepare_model` swaps, `calibrate` fits the ranges (`after_training`), and
 once the weights are trained `convert_model` leaves integers (`conversion`).
 
-Nothing is traced. One forward pass with hooks (`models.dataflow`) shows which modules read the
-same tensor, so that they share its quantizer; which batch norm follows which product, so that it is
-folded in; and where a tensor is quantized:
+Nothing is traced. One forward pass with hooks (`models.anatomy.dataflow`) shows which modules read
+the same tensor, so that they share its quantizer; which batch norm follows which product, so that
+it is folded in; and where a tensor is quantized:
 
 - What a linear layer reads is quantized where it is read. The residual stream of a transformer
   stays float.
@@ -24,15 +24,12 @@ from torch import nn
 
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS
-from limbeck.models.dataflow import Flow, watch
+from limbeck.models.anatomy.dataflow import Flow, watch
 from limbeck.quantization.equalizers import Equalizer
-from limbeck.quantization.fake import FakeQuantizer
 from limbeck.quantization.fold import norm_after
-from limbeck.quantization.plan import CONVOLUTIONS, RECURRENT, quantizable_weights
-from limbeck.quantization.ranges import Range
-from limbeck.quantization.recurrent import QuantizedMatrix, QuantizedRecurrence
-from limbeck.quantization.roundings import LayerRounding, Rounding
-from limbeck.quantization.swap import (
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.recurrent import QuantizedMatrix, QuantizedRecurrence
+from limbeck.quantization.modules.swap import (
     Quantized,
     QuantizedConv1d,
     QuantizedConv2d,
@@ -40,6 +37,9 @@ from limbeck.quantization.swap import (
     QuantizedLinear,
     QuantizedOutput,
 )
+from limbeck.quantization.plan import CONVOLUTIONS, RECURRENT, quantizable_weights
+from limbeck.quantization.ranges import Range
+from limbeck.quantization.roundings import LayerRounding, Rounding
 from limbeck.recipe.model import Quantize, Scheme
 
 # The swapped form of each product, which may have a batch norm behind it.

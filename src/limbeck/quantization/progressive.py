@@ -22,7 +22,7 @@ from torch import nn
 from limbeck.core.events import Note, Reporter, silent
 from limbeck.core.grids import GRIDS, Grid
 from limbeck.quantization.after_training import has_norms
-from limbeck.quantization.swap import Quantized
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.recipe.model import Quantize
 
 # Shares of the quantized training. A network that has yet to learn changes most at first: digits,

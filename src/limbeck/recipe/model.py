@@ -3,7 +3,8 @@
 A recipe has stages; a stage holds its keys and, where it names a component (a source, a network, a
 surgery, a loss), also that component's keys. Nothing is deeper. The models check the type and the
 range of each key, and reject unknown ones. What keys must have in common is in `validate`; which
-components fit together is asked of the components themselves, in `pipeline.compatibility`.
+components fit together is asked of the components themselves, in
+`pipeline.preflight.compatibility`.
 
 The class docstrings below are shown by editors: they become the descriptions of the JSON Schema.
 """

@@ -5,8 +5,8 @@ These rules look at shape, names and the task alone. There are two moments:
 - When a recipe is read: rules of one stage, and which stages need which. The models call them
   (`check_student`, `check_mixup`, `check_views`, `check_stages`), and pydantic adds the place.
 - Before a run: rules that need the task or compare settings of a stage (`check_task`,
-  `check_formats`, `check_rewrites`). `pipeline.compatibility` calls them, after it knows that all
-  names exist. They tell the place themselves.
+  `check_formats`, `check_rewrites`). `pipeline.preflight.compatibility` calls them, after it knows
+  that all names exist. They tell the place themselves.
 """
 
 import difflib

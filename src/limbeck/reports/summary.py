@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from limbeck.core.shell import command
+from limbeck.core.terminal.shell import command
 from limbeck.reports import speed
 
 Json = dict[str, Any]

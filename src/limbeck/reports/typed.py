@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from limbeck.core.files import read_json
-from limbeck.core.shell import quoted
+from limbeck.core.terminal.shell import quoted
 
 Figures = TypeVar("Figures")
 Bounds = list[float]

@@ -14,8 +14,8 @@ from limbeck.analysis.assign import Plan, Table, assign, smallest, total, within
 from limbeck.analysis.sensitivities import JudgedModel, Scores
 from limbeck.core.events import Ended, Reporter, Started
 from limbeck.core.grids import GRIDS, digits_per_byte
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.integer import SMALLEST_PACKED
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.integer import SMALLEST_PACKED
 from limbeck.studies.budget import CHOICES, UNITS, Budget, code_bits
 
 FLOAT_BYTES = 4  # of a float weight, and of the float32 scale of a group

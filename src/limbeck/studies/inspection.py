@@ -13,9 +13,9 @@ from torch import nn
 
 from limbeck.analysis import timing
 from limbeck.artifact.manifest import refuse_artifact
+from limbeck.core.cache.store import Store
 from limbeck.core.files import read_json
-from limbeck.core.shell import quoted
-from limbeck.core.store import Store
+from limbeck.core.terminal.shell import quoted
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline.arm import Arm, run_arm

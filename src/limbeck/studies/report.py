@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from limbeck.analysis.assign import within
-from limbeck.core.tables import table
+from limbeck.core.terminal.tables import table
 from limbeck.core.yaml12 import Yaml12Dumper
 from limbeck.studies.budget import UNITS
 

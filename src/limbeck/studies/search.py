@@ -17,10 +17,10 @@ from typing import Any
 from limbeck.analysis.assign import Plan
 from limbeck.analysis.sensitivities import JudgedModel
 from limbeck.core import registry
-from limbeck.core.store import Store
-from limbeck.pipeline import compatibility
+from limbeck.core.cache.store import Store
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.layer_analysis import judge_layers
+from limbeck.pipeline.preflight import compatibility
 from limbeck.quantization.plan import chosen_weights, plan_schemes, quantizable_weights
 from limbeck.recipe.model import Quantize, Recipe, Scheme
 from limbeck.studies.budget import Budget

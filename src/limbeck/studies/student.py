@@ -20,9 +20,9 @@ from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.training import train_student
 from limbeck.pipeline.stored_model import StoredModel
-from limbeck.quantization import attention
+from limbeck.quantization.modules import attention
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.quantization.prepare import prepare_model
-from limbeck.quantization.swap import Quantized
 from limbeck.recipe.model import Quantize, Recipe, Scheme
 from limbeck.tasks import Batch, Encoded
 

@@ -2,7 +2,7 @@
 
 A surgery is called as `cut(teacher, evidence)`. The teacher stays as it is; the student lies on the
 teacher's device. What a model's config cannot tell of its new shape is found when it is saved
-(`limbeck.models.structure`).
+(`limbeck.models.anatomy.structure`).
 
 Shapes of this room: B rows, T tokens, D width of the hidden states, P parts that may be cut (heads,
 units), L layers.

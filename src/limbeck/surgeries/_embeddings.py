@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.models.factorized import FactorizedEmbedding
+from limbeck.models.anatomy.factorized import FactorizedEmbedding
 
 
 def word_embeddings(model: Any, surgery: str) -> tuple[str, nn.Embedding]:

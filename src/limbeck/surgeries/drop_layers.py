@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.models.dataflow import tensors_in
-from limbeck.models.layers import blocks, evenly
+from limbeck.models.anatomy.dataflow import tensors_in
+from limbeck.models.anatomy.layers import blocks, evenly
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import device_of
 from limbeck.surgeries import Cut, Evidence

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from limbeck.models.factorized import FactorizedEmbedding
+from limbeck.models.anatomy.factorized import FactorizedEmbedding
 from limbeck.models.precision import in_float64
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._embeddings import word_embeddings

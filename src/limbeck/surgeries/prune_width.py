@@ -22,8 +22,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from limbeck.models.layers import blocks
-from limbeck.models.structure import put
+from limbeck.models.anatomy.layers import blocks
+from limbeck.models.anatomy.structure import put
 from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._encoder import EncoderLayer, PartGroup, layer_of
 from limbeck.surgeries._importance import importance, reader, wide

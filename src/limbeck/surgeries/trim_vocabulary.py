@@ -35,7 +35,7 @@ import torch
 from torch import nn
 
 from limbeck.data.paths import relocate
-from limbeck.models.structure import put
+from limbeck.models.anatomy.structure import put
 from limbeck.models.torch_batches import move
 from limbeck.sources._files import Lines
 from limbeck.surgeries import Cut, Evidence

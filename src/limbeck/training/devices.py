@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from limbeck.core import launch, machine
 from limbeck.core.events import Reporter, silent
+from limbeck.core.system import launch, machine
 from limbeck.training import rendezvous
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -171,7 +171,7 @@ class Place:
     def describe(self) -> dict[str, str]:
         """The device's kind and name, for the key of what was trained on it; empty for the CPU.
 
-        The CPU's own features belong in every key (`core.machine`).
+        The CPU's own features belong in every key (`core.system.machine`).
         """
         if self.device.type == "cpu":
             return {}

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck.core import memory
 from limbeck.core.errors import Diverged, Interrupted
 from limbeck.core.events import SETUP, VALIDATION, EpochEnded, Meter, Note, Progress
-from limbeck.core.signals import deferred_interrupt
+from limbeck.core.system import memory
+from limbeck.core.system.signals import deferred_interrupt
 from limbeck.data.batches import batch_plan, padded_size
 from limbeck.models import processes
 from limbeck.models.running import run_model

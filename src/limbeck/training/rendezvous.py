@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import distributed
 
-from limbeck.core import launch
 from limbeck.core.events import Note, Reporter
-from limbeck.core.launch import Launch
+from limbeck.core.system import launch
+from limbeck.core.system.launch import Launch
 
 # Processes that `torchrun` starts arrive within seconds of one another; on several machines the
 # last one may have to read its programs from a slow disk.

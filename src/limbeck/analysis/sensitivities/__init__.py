@@ -22,8 +22,8 @@ from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
 from limbeck.models.precision import in_float64
 from limbeck.models.weights import content_of, model_state
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import Normed, Quantized
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import Normed, Quantized
 from limbeck.tasks import Batch
 
 # Nats a unit, by module and by format.

@@ -31,7 +31,7 @@ from limbeck.analysis.sensitivities import JudgedModel, Scores, differentiable
 from limbeck.core.events import Reporter, silent, track
 from limbeck.models.likelihood import LIKELIHOODS
 from limbeck.models.running import run_model
-from limbeck.quantization.swap import Quantized
+from limbeck.quantization.modules.swap import Quantized
 from limbeck.tasks import Batch
 
 

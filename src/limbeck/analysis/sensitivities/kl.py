@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from limbeck.analysis.sensitivities import JudgedModel, Scores, fitted
 from limbeck.core.events import track
 from limbeck.models.likelihood import LIKELIHOODS, wide_logits
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import Quantized
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import Quantized
 
 
 class Kl:

@@ -28,7 +28,8 @@ class Runtime(Protocol):
     """Top-level package that `open` imports -> the `pip install` line that installs it."""
 
     allowed_flips: ClassVar[float]
-    """Share of a test set's decisions that may differ from the trained model's (`artifact.parity`).
+    """Share of a test set's decisions that may differ from the trained model's
+    (`artifact.proof.parity`).
 
     It allows for what this runtime computes otherwise by design; the reason stands beside the
     number. At most 0.01, and 0.001 where it computes the trained integers as they are.

@@ -11,9 +11,9 @@ from functools import partial
 
 from limbeck.data.augmenters import Place, Propose
 from limbeck.data.augmenters._whole_words import MAX_TOKENS, WholeWords
-from limbeck.models.hub import locate, quiet, reading
 from limbeck.models.preprocessing import preprocess
-from limbeck.models.vocabulary import check_table
+from limbeck.models.published.hub import locate, quiet, reading
+from limbeck.models.published.vocabulary import check_table
 from limbeck.tasks.inputs.tokenized import open_tokenizer
 from limbeck.tasks.masked_lm import MaskedLm
 

@@ -18,9 +18,9 @@ import torch
 from limbeck.data.augmenters import Propose
 from limbeck.data.augmenters._masks import Masks
 from limbeck.data.augmenters._whole_words import MAX_TOKENS, WholeWords
-from limbeck.models.hub import having, locate, quiet, reading
 from limbeck.models.preprocessing import preprocess
-from limbeck.models.vocabulary import check_table
+from limbeck.models.published.hub import having, locate, quiet, reading
+from limbeck.models.published.vocabulary import check_table
 from limbeck.tasks.masked_lm import MaskedLm
 
 

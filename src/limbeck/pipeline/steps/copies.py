@@ -27,11 +27,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from limbeck.core import entries, registry
+from limbeck.core import registry
+from limbeck.core.cache import entries
+from limbeck.core.cache.store import Store
 from limbeck.core.events import track
 from limbeck.core.files import write_bytes
 from limbeck.core.scripts import word_pattern
-from limbeck.core.store import Store
 from limbeck.data.augmenters import Place, Propose, checked, model_of
 from limbeck.data.splits import Splits
 from limbeck.data.transfer import without_labels

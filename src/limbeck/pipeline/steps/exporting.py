@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from limbeck.analysis.float_products import float_products, in_words
-from limbeck.artifact import parity
+from limbeck.artifact.proof import parity
 from limbeck.core.files import read_json, write_json
 from limbeck.evaluation.scores import quality
 from limbeck.exporters import writing

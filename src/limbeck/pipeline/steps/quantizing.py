@@ -16,16 +16,17 @@ from torch import nn
 from limbeck.core.events import Note
 from limbeck.core.files import read_json, write_json
 from limbeck.data.batches import batches_of
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import device_of, to_device
 from limbeck.models.weights import WEIGHTS, model_state, save_tensors
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.stored_model import StoredModel
-from limbeck.quantization import attention, post_training
+from limbeck.quantization import post_training
 from limbeck.quantization.after_training import quantize_after_training
 from limbeck.quantization.fold import fold_before
+from limbeck.quantization.modules import attention
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model, quantization_components
 from limbeck.recipe.model import Quantize, Recipe

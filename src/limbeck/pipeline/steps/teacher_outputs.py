@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from limbeck.core.cache.store import Held
 from limbeck.core.files import digest
-from limbeck.core.store import Held
 from limbeck.data import augment
 from limbeck.distillation import cka
 from limbeck.distillation.binding import match_layers, refuse_other_tokens, taps_of

@@ -18,7 +18,7 @@ from limbeck.artifact.runtimes import open_graph
 from limbeck.core.files import digest, write_json
 from limbeck.exporters.requirements import package_versions
 from limbeck.exporters.writing import GOLDEN_ROWS, write_graphs
-from limbeck.models.probe import answer
+from limbeck.models.anatomy.probe import answer
 from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage

@@ -29,10 +29,10 @@ from limbeck.pipeline.steps.validation import validation
 from limbeck.pipeline.steps.warnings import keeping_warnings
 from limbeck.pipeline.stored_model import HISTORY, StoredModel
 from limbeck.quantization.after_training import calibrate
-from limbeck.quantization.fake import squared_bounds
 from limbeck.quantization.health import Examination, broken_scales
+from limbeck.quantization.modules.fake import squared_bounds
+from limbeck.quantization.modules.swap import squared_error
 from limbeck.quantization.progressive import Progressive, beginnings
-from limbeck.quantization.swap import squared_error
 from limbeck.recipe.model import Quantize, Recipe
 from limbeck.tasks import Task, collate
 from limbeck.training.job import BeforeStep, Job, Watchers, all_alike, no_teacher

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from limbeck.core.cache.store import Store
 from limbeck.core.events import Event, Note
 from limbeck.core.files import read_json, write_json
-from limbeck.core.store import Store
 from limbeck.models.processes import process_index
 
 WARNINGS = "warnings.json"  # in the folder of a training that told any

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 
 # Each runs some of the calibration rows.
 Forwards = Sequence[Callable[[nn.Module], Any]]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.quantization.equalizers._layers import untied_layers
-from limbeck.quantization.swap import QuantizedLinear, find
+from limbeck.quantization.modules.swap import QuantizedLinear, find
 
 
 @dataclass

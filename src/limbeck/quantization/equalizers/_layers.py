@@ -4,8 +4,8 @@ from collections import Counter
 
 from torch import Tensor, nn
 
-from limbeck.models.dataflow import Flow
-from limbeck.quantization.swap import QuantizedConvolution, QuantizedLinear, find
+from limbeck.models.anatomy.dataflow import Flow
+from limbeck.quantization.modules.swap import QuantizedConvolution, QuantizedLinear, find
 
 Layer = QuantizedConvolution | QuantizedLinear
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from limbeck.models.precision import back_like, in_float64
 from limbeck.quantization.equalizers import Forwards
-from limbeck.quantization.swap import Quantized, QuantizedConvolution
+from limbeck.quantization.modules.swap import Quantized, QuantizedConvolution
 
 # Of what a layer reads in one batch, (N, D).
 Measure = Callable[[Tensor], Tensor]

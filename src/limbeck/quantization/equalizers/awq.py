@@ -21,12 +21,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.quantization.equalizers import Forwards
 from limbeck.quantization.equalizers._basis import Site, arrange_scales, sites
 from limbeck.quantization.equalizers._statistics import of_inputs
-from limbeck.quantization.fake import FakeQuantizer
-from limbeck.quantization.swap import QuantizedLinear
+from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.swap import QuantizedLinear
 
 # Of the modules that hold the scales.
 KEY = "awq"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.quantization.equalizers import Forwards
 from limbeck.quantization.equalizers._layers import product_layers, shift_of
 from limbeck.quantization.equalizers._statistics import mean_outputs

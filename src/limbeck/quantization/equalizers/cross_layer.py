@@ -30,11 +30,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.quantization.equalizers import Forwards
 from limbeck.quantization.equalizers._layers import Layer, shift_of, untied_layers
 from limbeck.quantization.fold import NO_PADDING
-from limbeck.quantization.swap import QuantizedConvolution, find
+from limbeck.quantization.modules.swap import QuantizedConvolution, find
 
 # Rounds over all pairs, at most: a long chain passes its ranges on pair by pair.
 MOST_ROUNDS = 200

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from limbeck.models.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.models.precision import back_like, in_float64
 from limbeck.quantization.equalizers import Forwards
 from limbeck.quantization.equalizers._basis import Rotation, Site, sites

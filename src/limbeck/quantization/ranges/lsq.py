@@ -1,5 +1,5 @@
-"""Learned step size: the scale is a parameter, trained with the gradient of `quantization.fake`
-(LSQ, Esser et al., 2020, arXiv 1902.08153, equations 1 to 3).
+"""Learned step size: the scale is a parameter, trained with the gradient of
+`quantization.modules.fake` (LSQ, Esser et al., 2020, arXiv 1902.08153, equations 1 to 3).
 
 Deviations:
 

@@ -3,7 +3,7 @@
     x^ = (c - z) s,    c = clamp(round(x / s) + z)
 
 with the step s and the zero point z learned. s has the gradient of `lsq`. The paper's offset is
-beta = -z s; dx^/d beta is 1 where a value is clipped and 0 inside (`quantization.fake`).
+beta = -z s; dx^/d beta is 1 where a value is clipped and 0 inside (`quantization.modules.fake`).
 Activations start from the least squared error, weights (symmetric, no offset) from
 
     s = max(|mu - 3 sigma|, |mu + 3 sigma|) / 2^(b - 1)

@@ -3,8 +3,9 @@
     y = clip(x, 0, alpha),    s = alpha / (2^b - 1)
 
 dy/d alpha is 1 where x > alpha and 0 elsewhere: unlike in `lsq`, rounding inside tells the bound
-nothing (`quantization.fake.Clip`). What keeps it from growing is its regularizer lambda alpha^2,
-summed over the tensors, a loss term of its own (`clipping`); lambda is `quantize.clip_weight`.
+nothing (`quantization.modules.fake.Clip`). What keeps it from growing is its regularizer lambda
+alpha^2, summed over the tensors, a loss term of its own (`clipping`); lambda is
+`quantize.clip_weight`.
 
 The paper's tensors come out of a ReLU: there z = 0 and these are its equations. Of a tensor that
 is negative too, both ends clip: [-z s, (255 - z) s] with the integer zero point z of the start, so

@@ -1,7 +1,8 @@
 """How weights reach the grid: which integer a weight divided by its scale becomes.
 
 There are two kinds. A rounding of single values (`Rounding`) is a function of steps, weight over
-scale. It acts in training and after it, with the straight-through gradient of `quantization.fake`.
+scale. It acts in training and after it, with the straight-through gradient of
+`quantization.modules.fake`.
 
 A rounding by layer (`LayerRounding`) looks at all weights of a layer and at what the layer reads,
 after training only. What it gives lies on the grid already, so that from then on the nearest level

@@ -1,0 +1,2 @@
+"""Whether an artifact is what was trained:
+the same answers, in every graph, in a process of its own."""

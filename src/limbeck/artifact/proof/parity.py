@@ -1,0 +1,255 @@
+"""Parity: does an exported graph decide as the model that was trained?
+
+Every runtime's graph is loaded in a fresh process and fed the raw rows of the whole test split,
+images from their files, so that what a user's file goes through is judged too.
+Parity holds when both are true of its answers and those of the fake-quantized model (CPU, float32,
+eval mode):
+
+- at most max(1, share) decisions differ (`tasks.differs`), of all labelled words when tagging and
+  of all rows otherwise; the share is the runtime's `allowed_flips`;
+- the metric differs by at most 0.002 and what one row of the split can move it;
+- the logits differ by at most 5 % of their own spread, but in as many words or rows as may decide
+  otherwise: equal decisions over logits that are far off are a broken graph.
+
+Of numbers, whose decisions are the logits, the first of these says as much.
+
+No graph can be closer to the model than the model is to itself. Where one of these fails, the model
+is therefore asked again with the last bit of what it rounds moved (`quantization.last_bits`), three
+times, and the most that it differs from itself then (`LastBits`) is added to what is allowed:
+
+- to decisions and metric what last bits change;
+- to answers that are off by more than 5 %, twice as many as last bits move so far, since both are
+  counts of rare events; and none but those few may be off by more than twice the furthest of them.
+
+For a model that last bits do not move, which most are, that is nothing.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.artifact.proof.rescore import write_rows
+from limbeck.core import registry
+from limbeck.core.files import read_json
+from limbeck.evaluation.scores import quality
+from limbeck.sources import Row
+from limbeck.tasks import Scored, Task, differs, is_known
+
+# Far below what a test split of thousands of rows can tell from no difference.
+METRIC_TOLERANCE = 0.002
+# Of the logits' standard deviation: a value at the edge of two levels falls to either side, and a
+# few steps of eight bits are some hundredths of the spread.
+LOGIT_TOLERANCE = 0.05
+# Of the differences, the one that is told.
+LOGIT_PERCENTILE = 99.9
+# How far a graph may go beyond what the most of three draws of last bits does: counts as small as
+# these scatter by as much.
+BEYOND_LAST_BITS = 2
+
+
+@dataclass(frozen=True)
+class LastBits:
+    """The most that the trained model differs from itself where last bits are moved.
+
+    flips: decisions that differ.
+    metric: the difference of the metric, without its sign.
+    far_off: answers that are off by more than 5 % of the logits' spread.
+    largest: the largest difference of a logit.
+    """
+
+    flips: int = 0
+    metric: float = 0.0
+    far_off: int = 0
+    largest: float = 0.0
+
+
+def prove(
+    artifact: Path,
+    scored: Scored,
+    rows: Sequence[Row],
+    task: Task,
+    work: Path,
+    moved: Callable[[], Sequence[np.ndarray]] = tuple,
+) -> list[dict[str, Any]]:
+    """Parity of every graph with the trained model: a row of report.json's `parity` for each.
+
+    scored: what the fake-quantized model answers to all test `rows`.
+    work: a folder for temporary files.
+    moved: the same model's logits with last bits moved, once for each draw; asked where a graph
+        differs by more than is allowed without.
+
+    Raises ValueError where a graph does not load.
+    """
+    rows_file = work / "rows.jsonl.tmp"
+    write_rows(rows, rows_file)
+    proofs = []
+    last_bits: LastBits | None = None
+    for graph in read_json(artifact / "manifest.json")["graphs"]:
+        logits = _score_in_fresh_process(artifact, graph["runtime"], rows_file)
+        rescored = Scored(logits, scored.labels, scored.offsets)
+        proof = compare(scored, rescored, task, graph["runtime"])
+        if not proof["holds"]:
+            last_bits = last_bits or differences_of(scored, moved(), task)
+            proof = compare(scored, rescored, task, graph["runtime"], last_bits)
+        proofs.append(proof)
+    rows_file.unlink()
+    return proofs
+
+
+def differences_of(scored: Scored, moved: Sequence[np.ndarray], task: Task) -> LastBits:
+    """What `moved`, logits of the shape of `scored`'s, differ from them at most."""
+    metric = quality(scored, task)[task.metric]
+    spread = float(scored.logits.std(dtype=np.float64))
+    each = []
+    for logits in moved:
+        other = Scored(logits, scored.labels, scored.offsets)
+        by_unit = largest_by_unit(scored, other)
+        each.append(
+            LastBits(
+                flips=int(differs(task, scored, other).sum()),
+                metric=abs(quality(other, task)[task.metric] - metric),
+                far_off=num_beyond(by_unit, LOGIT_TOLERANCE * spread),
+                largest=float(by_unit.max()),
+            )
+        )
+    # Whoever asks for a graph's own sake (a test, a tool) has no model at hand.
+    if not each:
+        return LastBits()
+    return LastBits(
+        flips=max(one.flips for one in each),
+        metric=max(one.metric for one in each),
+        far_off=max(one.far_off for one in each),
+        largest=max(one.largest for one in each),
+    )
+
+
+def largest_by_unit(scored: Scored, other: Scored) -> np.ndarray:
+    """(P) the largest difference of a logit of each word or row."""
+    differences = np.abs(scored.logits.astype(np.float64) - other.logits)
+    largest: np.ndarray = differences.reshape(len(differences), -1).max(1)
+    return largest
+
+
+def num_beyond(by_unit: np.ndarray, bound: float) -> int:
+    """How many differences are larger than `bound`; one that is no number is."""
+    return len(by_unit) - int((by_unit <= bound).sum())
+
+
+def _score_in_fresh_process(artifact: Path, runtime: str, rows_file: Path) -> np.ndarray:
+    """The logits (P, V) that `artifact.proof.rescore` writes.
+
+    This process holds torch already; a fresh one shows that the artifact does without.
+    """
+    out = rows_file.with_name("rescored.tmp.npy")
+    module = "limbeck.artifact.proof.rescore"
+    command = [sys.executable, "-m", module, str(artifact), runtime, str(rows_file), str(out)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        # A process that the system kills, for memory for example, leaves no message.
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        raise ValueError(f"the artifact does not load in {runtime}: {lines[-1]}")
+    logits: np.ndarray = np.load(out)
+    out.unlink()
+    return logits
+
+
+def compare(
+    scored: Scored,
+    rescored: Scored,
+    task: Task,
+    runtime: str,
+    last_bits: LastBits | None = None,
+) -> dict[str, Any]:
+    """Hold what a graph answered (`rescored`) against what the trained model did (`scored`).
+
+    last_bits: what the model differs from itself; None where that was not asked.
+
+    Returns one row of report.json's `parity`; `holds` is the judgement, `failures` say in words
+    what it is that does not, the others are its figures.
+    """
+    own = last_bits or LastBits()
+    num_rows = len(scored.offsets) - 1
+    units = int(is_known(scored.labels).sum())
+    failures = []
+    # 1. Decisions. One may always differ: in a test split of ten rows it is a tenth of them.
+    flips = int(differs(task, scored, rescored).sum())
+    few = max(1, int(registry.load("runtimes", runtime).allowed_flips * units))
+    if flips > few + own.flips:
+        failures.append(f"{flips} of {units} decisions differ, and at most {few + own.flips} may")
+
+    # 2. The metric. One answer of n moves an accuracy by 1 / n.
+    metric_difference = quality(rescored, task)[task.metric] - quality(scored, task)[task.metric]
+    allowed_difference = METRIC_TOLERANCE + 1 / num_rows + own.metric
+    # So that a metric that is no number fails.
+    if not abs(metric_difference) <= allowed_difference:
+        failures.append(
+            f"{task.metric} differs by {metric_difference:+.4f}, "
+            f"and may by {allowed_difference:.4f}"
+        )
+
+    # 3. Logits, of which a few may be far off.
+    by_unit = largest_by_unit(scored, rescored)
+    spread = float(scored.logits.std(dtype=np.float64))
+    tolerance = LOGIT_TOLERANCE * spread
+    furthest = max(tolerance, BEYOND_LAST_BITS * own.largest)
+    far_off = num_beyond(by_unit, tolerance)
+    unexplained = num_beyond(by_unit, furthest)
+    worst_unit = int(by_unit.argmax())
+    worst_row = int(np.searchsorted(scored.offsets, worst_unit, side="right")) - 1
+    most = few + BEYOND_LAST_BITS * own.far_off
+    if unexplained > few:
+        failures.append(too_far(by_unit, spread, worst_row, bound=furthest, most=few))
+    elif far_off > most:
+        failures.append(too_far(by_unit, spread, worst_row, bound=tolerance, most=most))
+    differences = np.abs(scored.logits.astype(np.float64) - rescored.logits)
+    return {
+        "runtime": runtime,
+        "rows": num_rows,
+        "units": units,
+        "flips": flips,
+        "agreement": 1 - flips / units,
+        "max_abs_logit_difference": float(differences.max()),
+        "logit_difference": float(np.percentile(differences, LOGIT_PERCENTILE)),
+        "far_off": far_off,
+        "unexplained": unexplained,
+        "logit_spread": spread,
+        "worst_row": worst_row,
+        "metric_difference": metric_difference,
+        "last_bits": asdict(last_bits) if last_bits else None,
+        "holds": not failures,
+        "failures": failures,
+    }
+
+
+def too_far(by_unit: np.ndarray, spread: float, worst_row: int, *, bound: float, most: int) -> str:
+    """That more than `most` answers have a logit off by more than `bound`, and where the worst is.
+
+    by_unit: (P) the largest difference of each. spread: of all logits, the unit of what is told.
+    """
+    unit = spread or 1.0
+    return (
+        f"{num_beyond(by_unit, bound)} of {len(by_unit)} answers have logits off by more than "
+        f"{bound / unit:.1%} of their spread, and at most {most} may; the furthest is off by "
+        f"{by_unit.max() / unit:.1%}, in row {worst_row + 1} of the test split"
+    )
+
+
+def refuse_other_answers(proofs: Sequence[dict[str, Any]]) -> None:
+    """Refuse a graph that answers otherwise than the model to most of the rows of a rehearsal.
+
+    Half of them may differ there: what is nearly untrained tells labels apart by little.
+
+    Raises ValueError with the runtime.
+    """
+    for proof in proofs:
+        if proof["unexplained"] > proof["units"] / 2:
+            raise ValueError(
+                f"the graph answers otherwise in {proof['runtime']} than the model that it is "
+                f"of, in {proof['unexplained']} of {proof['units']} answers. Export for another "
+                "runtime, or take another student"
+            )

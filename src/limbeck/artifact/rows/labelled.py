@@ -1,0 +1,238 @@
+"""Labelled rows for an artifact: a file as its user has it, its inputs and their labels.
+
+Tables are read as `limbeck predict` reads them, with a column more; sentences in CoNLL columns,
+folders and archives of images as the sources of training data read them.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from limbeck.artifact.rows.inputs import Item, Reading, read_items, tell_nobody
+from limbeck.artifact.rows.records import FORMAT_OF_SUFFIX, format_of, listed
+from limbeck.artifact.rows.word_columns import are_word_columns, column_reader
+from limbeck.sources import BadRow, OnBadRow, Row
+from limbeck.sources._cells import TAGS, TextCells, as_list
+from limbeck.sources._column_names import LABEL_NAMES, plain
+from limbeck.sources._labels import LabelParser, written_list
+from limbeck.sources._spans import AROUND, SpanCells, is_span
+from limbeck.sources._table import LABEL
+from limbeck.sources._tags import as_iob2
+from limbeck.sources.image_folder import ImageFolder
+from limbeck.sources.npz import Npz
+from limbeck.sources.text_folder import TextFolder, names_in, of_classes
+
+
+@dataclass
+class Labels:
+    """What the labels of a file are, by the artifact's own and its recipe.
+
+    `known`: the artifact's, in their order. `recipe`: the keys of its recipe's `data`. `column`:
+    the column of the command line. `say`: is told of each choice that was made by what stood out.
+    `unknown`: labels that the artifact does not have, with the number of units that have them.
+    """
+
+    known: list[str]
+    kind: str
+    likelihood: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    column: str | None = None
+    say: Callable[[str], None] = tell_nobody
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        has_several = self.likelihood == "bernoulli"
+        separator = self.recipe.get("label_separator") or ";"
+        no_label = self.recipe.get("no_label")
+        self.parser = LabelParser(None, separator if has_several else None, no_label)
+        # Met first, so that 1.0 in a file is the label 1 that the artifact has.
+        for label in self.known:
+            self.parser.parse_one(label, "label")
+        names = self.recipe.get("label_names") or []
+        self.names = {str(index): str(name) for index, name in enumerate(names)}
+        self.is_known = set(self.known)
+        # Letters in another case are the same name, unless the artifact tells them apart.
+        folded = Counter(label.casefold() for label in self.known)
+        self.by_case = {label.casefold(): label for label in self.known}
+        self.by_case = {name: label for name, label in self.by_case.items() if folded[name] == 1}
+
+    def find(self, content: Mapping[str, Any]) -> list[str]:
+        """The column of the label, or one for each label. Raises ValueError where there is none."""
+        # 1. What the command line names is taken, or its absence is a mistake.
+        if self.column and self.column in content:
+            return [self.column]
+        if self.column:
+            raise ValueError(
+                f"no column `{self.column}` (--label) here. Other columns than the input's: "
+                f"{listed(list(content))}"
+            )
+        # 2. What training read: all of its columns, or the one.
+        columns = [str(name) for name in self.recipe.get("label_columns") or []]
+        if columns and set(columns) <= set(content):
+            return columns
+        candidates = [self.recipe.get("label"), *LABEL]
+        if self.kind == "words":
+            candidates = [self.recipe.get("tags"), self.recipe.get("spans"), *TAGS, "spans"]
+        for name in candidates:
+            if name in content:
+                return [str(name)]
+        # 3. What stands out, and is told; of several candidates none does.
+        if self.likelihood == "bernoulli" and self.is_known <= set(content):
+            self.say("each label is read from the column of its name")
+            return self.known
+        column_of = {plain(name): name for name in content}
+        usual = TAGS if self.kind == "words" else (*LABEL_NAMES, *LABEL)
+        named = [column_of[name] for name in dict.fromkeys(usual) if name in column_of]
+        if len(named) == 1:
+            self.say(f"the label is read from the column `{named[0]}`")
+            return named
+        raise ValueError(
+            f"no column of the {'tags' if self.kind == 'words' else 'label'} here "
+            f"({', '.join(map(str, usual[:4]))}, ...). Other columns than the input's: "
+            f"{listed(list(content))}. Name it with --label COLUMN"
+        )
+
+    def of(self, row: Row, content: Mapping[str, Any], columns: list[str]) -> Row:
+        """The row with the label, or the tags, that stand in `columns`. Raises ValueError."""
+        if len(columns) > 1:
+            cells = TextCells({}, columns, self.parser, are_shares=True)
+            return self.labelled(row, cells.label(content))
+        (column,) = columns
+        value = content[column]
+        if self.kind != "words":
+            # Sets of the Hub hold even a single label as a list.
+            is_one = self.parser.separator is None and isinstance(value, list) and len(value) == 1
+            return self.labelled(row, self.parser.parse(value[0] if is_one else value, column))
+        if "text" in row and _are_spans(value):
+            return self._of_spans(row["text"], value, column)
+        tags = as_list(value, column)
+        if len(tags) != len(row["words"]):
+            raise ValueError(f"{column}: {len(row['words'])} words need as many tags")
+        # Tags as numbers stand for the names that the recipe lists.
+        names = [self.parser.parse_one(tag, column) for tag in tags]
+        names = [self.names.get(name, name) for name in names]
+        try:
+            names = as_iob2(names, self.recipe.get("scheme") or "iob2")
+        except ValueError as error:
+            raise ValueError(f"{column}: {error}") from None
+        return self.tagged(row, names)
+
+    def _of_spans(self, text: str, cell: Any, column: str) -> Row:
+        """The words and tags of a text whose spans are given. Raises ValueError."""
+        row = SpanCells("text", column, self.parser).row(
+            {"text": text, column: cell}, is_labelled=True
+        )
+        return self.tagged(row, row["tags"])
+
+    def labelled(self, row: Row, label: str | list[str]) -> Row:
+        """The row with a label, or several, by the names that the artifact has for them."""
+        if isinstance(label, list):
+            labels = list(dict.fromkeys(self.named(each) for each in label))
+            self.count(labels)
+            return {**row, "label": labels}
+        label = self.named(label)
+        self.count([label])
+        return {**row, "label": label}
+
+    def tagged(self, row: Row, tags: list[str]) -> Row:
+        """The row with its tags, by the names that the artifact has for them."""
+        tags = [self.named(tag) for tag in tags]
+        self.count(tags)
+        return {**row, "tags": tags}
+
+    def named(self, label: str) -> str:
+        """A label by its name, where it is the number of one, or is written in other letters."""
+        if label in self.is_known or self.likelihood == "gaussian":
+            return label
+        name = self.names.get(label, label)
+        same = self.by_case.get(name.casefold(), name)
+        if same != name:
+            self.say(f"the label `{name}` is read as `{same}`, which the artifact has")
+        return same
+
+    def count(self, labels: list[str]) -> None:
+        """Remember those that the artifact does not have."""
+        if self.likelihood != "gaussian":
+            self.unknown.update(label for label in labels if label not in self.is_known)
+
+
+def labelled_rows(
+    source: str,
+    reading: Reading,
+    labels: Labels,
+    to_row: Callable[[Any], Row],
+    on_bad_row: OnBadRow,
+) -> Iterator[Row]:
+    """The rows of a file or folder with their labels.
+
+    to_row: an input to a row, as the artifact does. on_bad_row: is handed what cannot be used.
+
+    Raises ValueError for a source that cannot be read, or has no column of labels.
+    """
+    path = Path(source)
+    is_table = path.suffix.lower() in FORMAT_OF_SUFFIX and format_of(path) != "lines"
+    is_table = is_table and not are_word_columns(path, labels.recipe)
+    # 1. What is no table: words in columns, images, texts in files of their own.
+    if reading.kind == "words" and not is_table and reading.form is None and path.is_file():
+        for sentence in column_reader(source, labels.recipe).sentences(path, on_bad_row):
+            yield labels.tagged(to_row(tuple(sentence["words"])), sentence["tags"])
+        return
+    if reading.kind == "image" and (path.is_dir() or path.suffix.lower() in (".zip", ".npz")):
+        for raw, label in _images(path, on_bad_row):
+            yield labels.labelled(to_row(raw), label)
+        return
+    if reading.kind == "text" and path.is_dir() and _is_text_folder(path, reading):
+        # A folder as published has a test split; one of new texts is all that there is.
+        texts = TextFolder(source, labels.recipe.get("encoding")).read(on_bad_row)
+        for row in texts.get("test") or texts["train"]:
+            yield labels.labelled(to_row(row["text"]), row["label"])
+        return
+    # 2. Tables. That the column of labels is missing is told once, not for every row.
+    is_first = True
+    for item in read_items(source, None, reading):
+        if is_first and not item.problem:
+            labels.find(item.others)
+            is_first = False
+        try:
+            yield _labelled(item, labels, to_row)
+        except ValueError as error:
+            place = f"{item.file or source}:{item.line}"
+            on_bad_row(BadRow(place, str(error), item.shown))
+
+
+def _are_spans(cell: Any) -> bool:
+    """Whether a cell holds the spans of a text; of none, an empty list is all there is."""
+    if isinstance(cell, dict):
+        return any(key in cell for key in AROUND)
+    if isinstance(cell, str) and cell.startswith("["):
+        with contextlib.suppress(ValueError):
+            cell = written_list(cell)
+    return isinstance(cell, list) and all(is_span(part) for part in cell)
+
+
+def _is_text_folder(path: Path, reading: Reading) -> bool:
+    """Whether a folder holds texts as files in folders of classes, and no table."""
+    tables = [file for file in path.iterdir() if file.suffix.lower() in FORMAT_OF_SUFFIX]
+    return reading.form is None and not tables and of_classes(names_in(path))
+
+
+def _labelled(item: Item, labels: Labels, to_row: Callable[[Any], Row]) -> Row:
+    """The row of an item. Raises ValueError."""
+    if item.problem:
+        raise ValueError(item.problem)
+    return labels.of(to_row(item.raw), item.others, labels.find(item.others))
+
+
+def _images(path: Path, on_bad_row: OnBadRow) -> Iterator[tuple[Any, Any]]:
+    """(image as a user would send it, its label) of a folder or archive: those of its test split,
+    or of all where there is none."""
+    source = Npz(str(path)) if path.suffix.lower() == ".npz" else ImageFolder(str(path))
+    splits = source.read(on_bad_row)
+    for row in splits.get("test") or splits["train"]:
+        root, name = row.get("file", ("", ""))
+        file = Path(root, name)
+        # From its file, which the artifact reads as it read those of training.
+        yield (file if name and file.is_file() else row["image"]), row["label"]

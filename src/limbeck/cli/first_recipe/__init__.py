@@ -1,0 +1,1 @@
+"""`limbeck init DATA`: what data look like, and a first recipe for them."""

@@ -1,0 +1,237 @@
+"""Files that limbeck does not read, and what to do with them: told by name by `limbeck init`."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from limbeck.core.terminal.shell import command
+from limbeck.core.wording import some
+from limbeck.sources._files import Lines
+from limbeck.sources._split_files import split_of
+from limbeck.sources._unpacked import bare_name
+
+LINES = 1000  # looked at, of a file
+MOST_BYTES = 4096  # by which a file is told to be no text
+FASTTEXT = "__label__"
+MOST_LABELS = 60
+FEWEST_LINES = 20
+SHOWN = 5
+SHOWN_FOLDERS = 8
+# Choices of a question, a column each (`choice0`, `ending_1`, `answerA`, `sol2`), or in one list.
+CHOICE = re.compile(
+    r"(choice|option|opt|answer|ending|sol|solution|alternative|candidate|distractor)"
+    r"[ _]?(\d|[A-Ea-e])",
+    re.IGNORECASE,
+)
+LETTERS = ("A", "B", "C")
+CHOICES = ("choices", "options", "endings", "candidates", "alternatives", "mc1_targets")
+
+# What a suffix stands for, and the cure.
+CURES = {
+    ".xlsx": "a spreadsheet. Save it as csv",
+    ".xls": "a spreadsheet. Save it as csv",
+    ".ods": "a spreadsheet. Save it as csv",
+    ".arrow": "a data set of the library `datasets`. Write it as Parquet: "
+    "datasets.load_from_disk(FOLDER)[SPLIT].to_parquet('SPLIT.parquet')",
+    ".feather": "a table of Arrow. Write it as Parquet: pandas.read_feather(FILE).to_parquet(...)",
+    ".h5": "an archive of arrays. Write it with numpy.savez, with train_images and train_labels",
+    ".hdf5": "an archive of arrays. Write it with numpy.savez, with train_images and train_labels",
+    ".mat": "an archive of arrays. Write it with numpy.savez, with train_images and train_labels",
+    ".tfrecord": "records of TensorFlow. Write them as Parquet, or as images in folders",
+    ".pkl": "a pickle, which runs code when it is read. Write a table, or numpy.savez",
+    ".pickle": "a pickle, which runs code when it is read. Write a table, or numpy.savez",
+    ".p": "a pickle, which runs code when it is read. Write a table, or numpy.savez",
+    ".pt": "a pickle of PyTorch, which runs code when it is read. Write a table, or numpy.savez",
+    ".db": "a data base. Write the query's rows as csv",
+    ".sqlite": "a data base. Write the query's rows as csv",
+    ".xml": "XML. Write a table: csv, or jsonl with an object a line",
+    ".yml": "YAML. Write a table: csv, or jsonl with an object a line",
+    ".yaml": "YAML. Write a table: csv, or jsonl with an object a line",
+    ".tar": "an archive. Unpack it: tar xf FILE",
+    ".tgz": "an archive. Unpack it: tar xf FILE",
+    ".bz2": "a compressed file. Unpack it: bunzip2 FILE",
+    ".xz": "a compressed file. Unpack it: unxz FILE",
+    ".7z": "an archive. Unpack it: 7z x FILE",
+    ".rar": "an archive. Unpack it: unrar x FILE",
+}
+
+
+def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
+    """Raise ValueError with the cure, where files are of a kind that is known and not read.
+
+    `files`: those of the folder `path`, or the one file.
+    """
+    _refuse_columns_in_files(path, files)
+    _refuse_a_file_a_class(path, files)
+    for file in files:
+        suffix = ".tar" if ".tar." in file.name.lower() else file.suffix.lower()
+        if suffix in CURES:
+            raise ValueError(f"{file}: {CURES[suffix]}")
+    for file in files[:SHOWN]:
+        if file.is_file() and _is_text(file):
+            lines = [line.strip() for line in islice(Lines(file, "latin-1"), LINES)]
+            refuse_labels(file, [line for line in lines if line])
+    below = sorted(path.iterdir()) if path.is_dir() else []
+    arrays = [file.name for file in files if "images-idx3-ubyte" in file.name]
+    if arrays:
+        raise ValueError(
+            f"{path}: IDX files under other names ({some(arrays, SHOWN)}). Rename them to "
+            "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+            "t10k-labels-idx1-ubyte (and .gz behind it where they are packed)"
+        )
+    folders = [f"{each.name}/" for each in below if each.is_dir()]
+    if (path / "train" / "seq.in").is_file():
+        raise ValueError(
+            f"{path}: words in seq.in, their tags in seq.out, an intent in label. Write each line "
+            "of these as one of train.jsonl, valid.jsonl and test.jsonl: "
+            '{"tokens": [...], "tags": [...]} to tag, {"text": ..., "intent": ...} to classify'
+        )
+    if folders and not files:
+        raise ValueError(
+            f"{path}: folders alone ({some(folders, SHOWN_FOLDERS)}), and no files of images or "
+            "texts in folders of classes. Give the folder that holds train and test files"
+        )
+
+
+def _is_text(file: Path) -> bool:
+    with open(file, "rb") as stream:
+        return b"\0" not in stream.read(MOST_BYTES)
+
+
+def _refuse_columns_in_files(path: Path, files: Sequence[Path]) -> None:
+    """Texts in one file, their labels in another: train_text.txt and train_labels.txt."""
+    names = {file.name for file in files}
+    pastes = []
+    # Train first, as the message names its files.
+    for labels in sorted((name for name in names if "label" in name), key=_not_of_train):
+        for word in ("labels", "label"):
+            for text in ("text", "texts", "sentences", "data"):
+                other = labels.replace(word, text)
+                if word in labels and other in names and other != labels:
+                    table = f"{other.partition(text)[0].rstrip('_.-') or 'train'}.tsv"
+                    pastes.append((labels, other, table))
+    if pastes:
+        labels, other, _ = pastes[0]
+        commands = "; ".join(f"paste {first} {second} > {to}" for first, second, to in pastes)
+        raise ValueError(
+            f"{path}: texts in {other}, their labels in {labels}. Put them into one table for each "
+            f"split, in that folder: {commands}"
+        )
+
+
+def _not_of_train(name: str) -> tuple[bool, str]:
+    return "train" not in name, name
+
+
+def _refuse_a_file_a_class(path: Path, files: Sequence[Path]) -> None:
+    """A file of texts for each class: rt-polarity.pos and rt-polarity.neg."""
+    suffixes: dict[str, set[str]] = {}
+    for file in files:
+        suffixes.setdefault(file.stem, set()).add(file.suffix)
+    for stem, found in suffixes.items():
+        if {".pos", ".neg"} <= found:
+            raise ValueError(
+                f"{path}: a file of texts for each class, {stem}.pos and {stem}.neg. Put them into "
+                f"one table: (sed 's/^/pos\\t/' {stem}.pos; sed 's/^/neg\\t/' {stem}.neg) > "
+                "train.tsv"
+            )
+
+
+def refuse_labels(path: Path, lines: Sequence[str]) -> None:
+    """Raise ValueError for labels that stand before the texts, with a command that parts them."""
+    table = path.with_suffix(".tsv").name
+    if path.suffix not in (".txt", ".label"):
+        table = f"{path.name}.tsv"
+    if lines and all(line.startswith(FASTTEXT) for line in lines):
+        cure = f"sed -E 's/^{FASTTEXT}([^ ]+) /\\1\\t/' {path.name} > {table}"
+        raise ValueError(
+            f"{path}: lines of fastText, {FASTTEXT}NAME and the text. Write them as a table, with "
+            f"a tab between label and text: {cure} (of several labels a line, join them with ;)"
+        )
+    # Where a tab parts label and text already, another at the first space would spoil both.
+    if any("\t" in line for line in lines):
+        return
+    first = Counter(line.split()[0] for line in lines)
+    is_wide = all(len(line.split()) > 1 for line in lines)
+    are_few = 2 <= len(first) <= min(MOST_LABELS, len(lines) // 5)
+    if len(lines) >= FEWEST_LINES and is_wide and are_few:
+        raise ValueError(
+            f"{path}: each line begins with one of {len(first)} words ({some(list(first), SHOWN)}),"
+            " which look like labels. Write them as a table, with a tab between label and text: "
+            f"sed -E 's/ /\\t/' {path.name} > {table}"
+        )
+
+
+def refuse_cells(place: str, records: Sequence[Mapping[str, object]], label: str) -> None:
+    """Raise ValueError for labels that are objects, such as CLUENER's."""
+    cells = [record.get(label) for record in records]
+    if any(isinstance(cell, dict) for cell in cells):
+        raise ValueError(
+            f"{place}: `{label}` holds objects. Spans of a text are read as lists, "
+            f'{{"text": ..., "{label}": [[START, END, NAME], ...]}}, the end behind the last '
+            "character; one label as a word"
+        )
+
+
+def refuse_without_train(path: Path, files: Sequence[Path]) -> None:
+    """Raise ValueError where all files of a folder speak of other splits than train: a test split
+    that is trained on leaves nothing to be judged by."""
+    splits = {file: split_of(Path(bare_name(file)).stem) or split_of(file.name) for file in files}
+    if not files or path in splits or None in splits.values() or "train" in splits.values():
+        return
+    # The largest, as it is the one that rows can best be drawn from.
+    here = [f"{file.name} ({split})" for file, split in splits.items()]
+    raise ValueError(
+        f"{path}: no file of train among {some(here, SHOWN)}. Put the one of train beside them, "
+        "with the word train in its name. Or, to draw train, validation and test from one of these "
+        f"files, give that alone: {command('init', max(files, key=_size))}"
+    )
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; 0 of one in an archive, whose size stands elsewhere."""
+    return file.stat().st_size if file.is_file() else 0
+
+
+def refuse_choices(place: str, records: Sequence[Mapping[str, object]]) -> None:
+    """Raise ValueError for questions with choices, whose label is the number of one of them: of
+    the question alone it cannot be told, and the choices would be left unread."""
+    if isinstance(records[0].get("paragraphs"), list):
+        raise ValueError(
+            f"{place}: passages with questions, whose answers are parts of the passages (SQuAD). "
+            "No task of this version finds answers"
+        )
+    # 1. A column for each choice, by its name; of numbers they would be labels.
+    columns = [name for name in records[0] if CHOICE.fullmatch(str(name).strip())]
+    are_texts = any(not _is_number(record.get(name)) for record in records for name in columns)
+    # 2. All choices in one list.
+    in_lists = [name for name in records[0] if str(name).strip().lower() in CHOICES]
+    in_lists = [name for name in in_lists if _holds_texts(records[0][name])]
+    # 3. Columns that are called A, B, C as exams call them.
+    if not columns and set(LETTERS) <= {str(name).strip() for name in records[0]}:
+        columns = list(LETTERS)
+        are_texts = not any(_is_number(record.get(name)) for record in records for name in columns)
+    if not (len(columns) > 1 and are_texts) and not in_lists:
+        return
+    shown = some(in_lists or columns, SHOWN)
+    raise ValueError(
+        f"{place}: a question with choices ({shown}), of which a label says the right one. No task "
+        "of this version chooses among texts of its own for each row. Write a row for each choice, "
+        "with the columns question, choice, label (right or wrong) and group (the question's "
+        "number): that is text-classification of pairs, text: question, text_b: choice"
+    )
+
+
+def _holds_texts(cell: object) -> bool:
+    """Whether a cell is a list of several texts, or an object that holds one."""
+    if isinstance(cell, Mapping):
+        return any(_holds_texts(value) for value in cell.values())
+    if not isinstance(cell, list):
+        return False
+    return len(cell) > 1 and all(isinstance(part, str | Mapping) for part in cell)
+
+
+def _is_number(cell: object) -> bool:
+    return str(cell).strip().lstrip("-").replace(".", "", 1).isdigit()

@@ -1,0 +1,228 @@
+"""What folders and archives of images look like: which folders are classes, what lies beside."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from limbeck.cli.first_recipe.labels import label_column
+from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.texts import told_below
+from limbeck.core.terminal.shell import command
+from limbeck.core.wording import some
+from limbeck.sources import Patience
+from limbeck.sources._image_layout import placed, without_classes
+from limbeck.sources._images import SUFFIXES, size_of
+from limbeck.sources._split_files import split_of
+from limbeck.sources._unpacked import is_archive
+from limbeck.sources.csv import Csv
+from limbeck.sources.image_folder import TABLE, from_table
+
+MOST_ASIDE = 0.1  # of the images of the main folder, that may lie beside it
+MOST_PICTURES = 5  # that lie beside something else, such as a table
+ROWS = 200  # of a table that may list images
+MOST_FILES = 20_000  # of a folder that are looked at: a listing of millions takes minutes
+SHOWN = 5  # classes that a reason names
+
+# Pixels a side. Images larger than the first are to be read as squares of the second: a first run
+# should take minutes.
+LARGE_IMAGE = 96
+IMAGE_SIZE = 64
+
+BOXES = (
+    "{folder}: images with a file of boxes each (labels/NAME.txt, as YOLO has them). Finding "
+    "things in an image is no task here; cut the boxes out, and put each into a folder named by "
+    "its class"
+)
+LISTED = (
+    "{folder}: images that lie in no folders of classes, and a table that lists them. Write "
+    "split.csv of it, with the columns file (an image's path below the folder) and label: in that "
+    "folder, {cure}"
+)
+NO_CLASSES = (
+    "{folder}: images that lie in no folder of two classes or more ({first}, ...). Move each into "
+    "a folder named by its class; or write split.csv beside them, with the columns file (its path "
+    "below the folder), label and, where it is known, split"
+)
+
+
+def image_guess(source: str, path: Path, reason: str) -> Guess:
+    """Images that `source` reads."""
+    return Guess("image-classification", source, path, reasons=[reason])
+
+
+def images_in(folder: Path, here: Sequence[Path]) -> list[str]:
+    """The names of images below a folder or in an archive, whose files are `here`."""
+    files = here if is_archive(folder) else list(islice(folder.rglob("*"), MOST_FILES))
+    names = [path.relative_to(folder).as_posix() for path in files]
+    return [
+        name
+        for name in sorted(names)
+        if Path(name).suffix.lower() in SUFFIXES and "/." not in f"/{name}"
+    ]
+
+
+def look_at_images(folder: Path, names: Sequence[str]) -> Guess | None:
+    """Images in folders named by their class; large ones are to be read smaller. None for a few
+    pictures beside something else, as a repository has them.
+
+    `names`: of the images that were found; none where they are in an archive beside others. Raises
+    ValueError for images whose classes are not told by folders, with the cure.
+    """
+    if not names:
+        return image_guess("image_folder", folder, "images.zip")
+    # The table has the last word, as the source gives it.
+    if (folder / TABLE).is_file():
+        return _of_table(folder, names)
+    # A root of two folders is no set of two classes where one holds all classes.
+    main = _main_folder(names)
+    if main and folder.is_dir():
+        return _below(folder, main, names)
+    images = placed(names)
+    unknown = without_classes(images)
+    images = [image for image in images if image.split not in unknown]
+    classes = sorted({image.label for image in images if image.label is not None})
+    _refuse_splits(folder, classes)
+    if len(classes) < 2:
+        _refuse_flat(folder, names)
+        return None
+    told = f"{len(names):,} images in {len(classes)} folders ({some(classes, SHOWN)})"
+    guess = image_guess("image_folder", folder, told)
+    split_of_image = {image.name: image.split for image in images}
+    if folder.is_dir():
+        guess.reasons += told_below(folder, split_of_image, "images")
+    else:
+        counts = Counter(split_of_image.values())
+        read = [f"{count:,} images ({split})" for split, count in counts.items()]
+        guess.reasons.append(f"read: {', '.join(read)}")
+    if any(image.group for image in images):
+        guess.reasons.append("a folder below a class is a group: drawn splits keep it together")
+    if not is_archive(folder):
+        _make_small(guess, folder / names[0])
+    return guess
+
+
+def _make_small(guess: Guess, first: Path) -> None:
+    """Have large images read smaller, by the size of the first."""
+    side = max(size_of(first))
+    if side > LARGE_IMAGE:
+        guess.options["size"] = IMAGE_SIZE
+        guess.reasons.append(
+            f"the first image has {side} pixels a side: read as {IMAGE_SIZE} x {IMAGE_SIZE}, "
+            "which is quick; raise data.size later"
+        )
+
+
+def _main_folder(names: Sequence[str]) -> str | None:
+    """The one folder that holds folders of classes, where others beside it hold a few images and
+    no folders: `Dataset/0/x.png` beside `Examples/x.png`."""
+    below: dict[str, set[str]] = {}
+    counts: Counter[str] = Counter()
+    for name in names:
+        top, *inner = PurePosixPath(name).parts[:-1] or ("",)
+        counts[top] += 1
+        below.setdefault(top, set()).update(inner[:1])
+    nested = [top for top, folders in below.items() if len(folders) > 1]
+    if len(nested) != 1 or len(below) < 2 or any(split_of(top) for top in below):
+        return None
+    main = nested[0]
+    others = [top for top in below if top != main]
+    # Of a class with folders beside one without, both are large.
+    are_flat = not any(below[top] for top in others)
+    are_few = sum(counts[top] for top in others) < MOST_ASIDE * counts[main]
+    return main if are_flat and are_few and main else None
+
+
+def _below(folder: Path, main: str, names: Sequence[str]) -> Guess | None:
+    """What the folder `main` holds, and what is left out beside it."""
+    inside = [name.removeprefix(f"{main}/") for name in names if name.startswith(f"{main}/")]
+    guess = look_at_images(folder / main, inside)
+    tops = Counter(name.partition("/")[0] for name in names if not name.startswith(f"{main}/"))
+    left = [f"{top} ({count:,} images in no folder of a class)" for top, count in tops.items()]
+    if guess:
+        guess.reasons.append(f"beside {main}/, not read: {some(left, SHOWN)}")
+    return guess
+
+
+def _refuse_splits(folder: Path, classes: Sequence[str]) -> None:
+    """Raise ValueError where folders that look like classes are splits, and none of them train."""
+    if classes and all(split_of(name) for name in classes):
+        raise ValueError(
+            f"{folder}: the folders {some(classes, SHOWN)} are splits, and none of them is train. "
+            "Put the images of train into a folder train beside them; or, to draw validation and "
+            f"test rows from one of these, give that alone: {command('init', folder / classes[0])}"
+        )
+
+
+def _refuse_flat(folder: Path, names: Sequence[str]) -> None:
+    """Raise ValueError for images that lie in no folders of classes, unless they are few."""
+    if any(file.parent.name == "labels" for file in islice(folder.rglob("*.txt"), 9)):
+        raise ValueError(BOXES.format(folder=folder))
+    cure = _listing(folder, names) if folder.is_dir() else None
+    if cure:
+        raise ValueError(LISTED.format(folder=folder, cure=cure))
+    # A repository has a few pictures of its own.
+    if len(names) > MOST_PICTURES:
+        raise ValueError(no_classes(folder, names))
+
+
+def no_classes(folder: Path, names: Sequence[str]) -> str:
+    """What to say of images whose classes nothing tells."""
+    return NO_CLASSES.format(folder=folder, first=names[0])
+
+
+def _listing(folder: Path, names: Sequence[str]) -> str | None:
+    """The command that makes split.csv of a table that lists images with their classes; None where
+    there is no such table."""
+    of_name = {name: name for name in names}
+    of_stem = {PurePosixPath(name).stem: name for name in names}
+    of_stem |= {PurePosixPath(name).name: name for name in names}
+    for table in sorted(folder.glob("*.csv")):
+        records = [record for _, record in islice(_rows(table), ROWS)]
+        for column in records[0] if records else []:
+            cells = [str(record[column]).strip() for record in records]
+            found = [of_name.get(cell) or of_stem.get(cell) for cell in cells]
+            # A list may name images of test too, which lie elsewhere.
+            if 2 * sum(map(bool, found)) > len(cells):
+                image = next(name for name in found if name)
+                cell = cells[found.index(image)]
+                return _command(table, records, column, image.partition(cell))
+    return None
+
+
+def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The records of a csv; none of one that cannot be read as a table with a header."""
+    source = Csv(str(table))
+    try:
+        yield from source.records(table, source.header(table), Patience())
+    except ValueError:
+        return
+
+
+def _command(
+    table: Path, records: Sequence[Mapping[str, str]], column: str, parts: tuple[str, str, str]
+) -> str | None:
+    """awk, which writes the paths of images and their labels; `parts`: what stands before a cell in
+    its image's path, the cell, and what stands behind it."""
+    columns = list(records[0])
+    try:
+        label = label_column(records, [column], str(table))
+    except ValueError:
+        return None
+    before, _, behind = parts
+    name, number = columns.index(column) + 1, columns.index(label) + 1
+    program = f'NR==1{{print "file,label"}} NR>1{{print "{before}" ${name} "{behind}," ${number}}}'
+    return f"awk -F, '{program}' {table.name} > {TABLE}"
+
+
+def _of_table(folder: Path, names: Sequence[str]) -> Guess:
+    """Images that a table lists. Raises ValueError for a table without the column `file`."""
+    entries = list(from_table(folder / TABLE, names, Patience()))
+    classes = sorted({entry.label for entry in entries if entry.label is not None})
+    told = f"{TABLE} lists {len(entries):,} images in {len(classes)} classes"
+    guess = image_guess("image_folder", folder, f"{told} ({some(classes, SHOWN)})")
+    known = {entry.name: entry.split for entry in entries} | {TABLE: "table"}
+    guess.reasons += told_below(folder, known, "images")
+    if entries:
+        _make_small(guess, folder / entries[0].name)
+    return guess

@@ -1,0 +1,244 @@
+"""What `limbeck init DATA` does: look at data, and write a first recipe for them.
+
+What the data are is guessed from names and from the first rows (`starter_tables`); `limbeck check`
+then reads every row. What was seen stands in the recipe as comments (`starter_recipe`).
+"""
+
+import contextlib
+from itertools import islice
+from pathlib import Path
+
+from limbeck.cli.first_recipe.below import look_at_split_folders
+from limbeck.cli.first_recipe.foreign import refuse_by_name
+from limbeck.cli.first_recipe.images import image_guess, images_in, look_at_images, no_classes
+from limbeck.cli.first_recipe.names import without_notes
+from limbeck.cli.first_recipe.recipe_text import Guess, render
+from limbeck.cli.first_recipe.tables import look_at_table, source_of
+from limbeck.cli.first_recipe.texts import look_at_lines, look_at_text_folder
+from limbeck.cli.first_recipe.words import look_at_words
+from limbeck.core import registry
+from limbeck.core.files import require_file
+from limbeck.core.terminal.shell import command
+from limbeck.core.wording import some
+from limbeck.recipe.reading import parse
+from limbeck.sources._files import Lines
+from limbeck.sources._split_files import split_of
+from limbeck.sources._unpacked import bare_name, files_in, is_archive, strange_in
+from limbeck.sources.conll import SUFFIXES as WORD_SUFFIXES
+from limbeck.sources.idx import check_head
+from limbeck.sources.idx import files_of as idx_files
+from limbeck.sources.npz import check_sizes
+
+MOST_FILES = 20_000  # of a folder that are looked at: a listing of millions takes minutes
+SHOWN = 5  # classes that a reason names
+SHOWN_FILES = 8
+MOST_TOLD = 40  # files that a line tells
+TAB_LINES = 20
+IDX_TRAIN = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
+
+EXPECTED = (
+    "Expected: a .csv, .tsv, .jsonl, .json or .parquet file, or a folder or .zip with train, valid "
+    "and test files of one of these, or of words with tags in CoNLL columns; a folder of images in "
+    "folders named by their class; train-images-idx3-ubyte files; or an .npz file with "
+    "train_images and train_labels"
+)
+
+
+def write(data: Path, out: Path, model: str | None) -> list[str]:
+    """Write a recipe for `data` to `out`; what was seen and what to do next, as lines.
+
+    `model`: the teacher, for texts. Raises ValueError where `out` is there already, and where the
+    data are nothing that can be read.
+    """
+    if out.exists():
+        raise ValueError(f"{out}: this file is here already. Remove it, or choose another --out")
+    guess = look(data)
+    sources = registry.names("sources")
+    if guess.source not in sources:
+        raise ValueError(
+            f"{data}: this looks like `{guess.source}`, which this version cannot read. "
+            f"It reads {', '.join(sources)}"
+        )
+    tasks = registry.names("tasks")
+    if guess.task not in tasks:
+        raise ValueError(
+            f"{data}: this is for {guess.task}, a task that this version lacks. "
+            f"It has {', '.join(tasks)}"
+        )
+    text = render(guess, model)
+    parse(text, origin=str(out))  # before it is written: a file that cannot be read helps no one
+    out.write_text(text, encoding="utf-8")
+    reasons = [f"  {reason}" for reason in guess.reasons]
+    return [
+        f"{data}: {guess.task}, source {guess.source}",
+        *reasons,
+        f"wrote {out}",
+        "",
+        "Next:",
+        f"  {command('check', out)}",
+        f"  {command('run', out)}",
+    ]
+
+
+def look(data: Path) -> Guess:
+    """What a file or folder holds. Raises ValueError where it is nothing that can be read."""
+    if not data.exists():
+        raise ValueError(f"{data}: no such file or folder. {EXPECTED}")
+    is_folder = data.is_dir() or is_archive(data)
+    guess = look_at(data) or (look_below(data) if data.is_dir() else None)
+    if guess is None:
+        refuse_by_name(data, files_in(data) if is_folder else [data])
+        pictures = images_in(data, files_in(data)) if is_folder else []
+        if pictures:
+            raise ValueError(no_classes(data, pictures))
+        names = [data.name]
+        if is_folder:
+            names = [path.name for path in files_in(data)][:SHOWN_FILES]
+            names += [f"{path.name}, {kind}" for path, kind in strange_in(data).items()]
+        raise ValueError(
+            f"{data}: nothing here that can be read ({', '.join(names) or 'an empty folder'}). "
+            f"{EXPECTED}"
+        )
+    guess.reasons += told_files(guess, data, is_folder=is_folder)
+    return guess
+
+
+def look_below(folder: Path) -> Guess | None:
+    """What the one folder below holds that can be read, as a repository keeps its data; None where
+    it is none. Raises ValueError where several can be read."""
+    guesses = []
+    found: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        with contextlib.suppress(ValueError):
+            guess = look_at(path)
+            if guess:
+                guesses.append(guess)
+                found.append(path)
+    if len(guesses) > 1:
+        names = [f"{path.name}/" for path in found]
+        raise ValueError(
+            f"{folder}: several folders here hold data ({some(names, SHOWN)}). Give one of them: "
+            f"{command('init', found[0])}"
+        )
+    return guesses[0] if guesses else None
+
+
+def look_at(data: Path) -> Guess | None:
+    """What a file, a folder or an archive holds; None where it is nothing that can be read."""
+    if not data.is_dir() and not is_archive(data):
+        return look_at_file(data)
+    guess = look_at_folder(data)
+    return guess or (look_at_split_folders(data) if data.is_dir() else None)
+
+
+def told_files(guess: Guess, data: Path, *, is_folder: bool) -> list[str]:
+    """Which files are read as what, and which are not, in a line each."""
+    read = [f"{file.name} ({split})" for split, files in guess.files.items() for file in files]
+    lines = [f"read: {some(read, MOST_TOLD)}"] if read else []
+    known = {file for files in guess.files.values() for file in files} | set(guess.files_beside)
+    # An archive in the folder is read where a file in it is.
+    known |= {parent for file in known for parent in file.parents}
+    if not is_folder or not read:
+        return lines
+    left = [file.relative_to(data).as_posix() for file in files_in(data) if file not in known]
+    if data.is_dir():
+        left += [f"{path.name}, {kind}" for path, kind in strange_in(data).items()]
+        for path in sorted(data.iterdir()):
+            if path.is_dir() and path not in known:
+                left.append(f"{path.name}/")
+            elif path.is_dir():
+                files = [file for file in files_in(path) if file not in known]
+                left += [file.relative_to(data).as_posix() for file in files]
+    return [*lines, f"not read: {some(left, MOST_TOLD)}"] if left else lines
+
+
+def look_at_file(path: Path) -> Guess | None:
+    """A table, words in columns, or an archive of arrays; None for anything else."""
+    if ".tar." in path.name.lower():
+        return None
+    suffix = path.suffix.lower()
+    source = source_of(path)
+    if suffix == ".npz":
+        require_file(path)
+        check_sizes(path)
+        guess = image_guess("npz", path, "an archive of arrays: train_images, train_labels")
+        guess.files = {"train": [path]}
+        return guess
+    if source in (None, "tsv"):
+        words = look_at_words(path, [path])
+        if words:
+            return words
+    if source:
+        return look_at_table(path, [path])
+    if _has_tabs(path):
+        return look_at_table(path, [path], "tsv")
+    return look_at_lines(path, [path])
+
+
+def _has_tabs(path: Path) -> bool:
+    """Whether every line of a file of no known kind has as many tabs, at least one."""
+    lines = [line for line in islice(Lines(path), TAB_LINES) if line.strip()]
+    counts = {line.count("\t") for line in lines}
+    return len(counts) == 1 and 0 not in counts
+
+
+def look_at_folder(folder: Path) -> Guess | None:
+    """IDX, words in columns, images, tables, or the one archive that is there, in this order."""
+    here = without_notes(files_in(folder))
+    if any(path.name.startswith(IDX_TRAIN) for path in here):
+        guess = image_guess("idx", folder, "IDX files, as MNIST has them")
+        read = idx_files(folder)
+        for file in read["train"][:1]:
+            check_head(file, 3)
+        guess.files = {split: files for split, files in read.items() if files}
+        return guess
+    columns = [path for path in here if _may_have_words(path)]
+    words = look_at_words(folder, columns) if columns else None
+    if words:
+        return words
+    names = images_in(folder, files_in(folder))
+    if names or (folder / "images.zip").is_file():
+        images = look_at_images(folder, names)
+        if images:
+            return images
+    # What the library `datasets` saves has JSON beside it that is no table.
+    saved = [path for path in here if path.suffix == ".arrow"]
+    if saved:
+        refuse_by_name(folder, saved)
+    # Of several kinds of tables the one of train, then that of most files.
+    tables = [path for path in here if source_of(path)]
+    if tables:
+        sources = [source_of(path) for path in tables]
+        trained = [source_of(path) for path in tables if split_of(path.stem) == "train"]
+        kind = (trained or [max(dict.fromkeys(sources), key=sources.count)])[0]
+        return look_at_table(folder, [path for path in tables if source_of(path) == kind])
+    texts = look_at_text_folder(folder)
+    if texts:
+        return texts
+    if columns and all(_has_tabs(path) for path in columns if path.is_file()):
+        return look_at_table(folder, columns, "tsv")
+    # A lone table may have no suffix, as SMSSpamCollection.
+    if len(here) == 1 and "." not in here[0].name and _has_tabs(here[0]):
+        return look_at_table(here[0], here, "tsv")
+    lines = look_at_lines(folder, here)
+    if lines:
+        return lines
+    if columns:
+        refuse_by_name(folder, columns)
+        raise ValueError(
+            f"{columns[0]}: these lines are not words with tags (O, B-TYPE, I-TYPE) in columns. "
+            f"{EXPECTED}"
+        )
+    archives = [path for path in here if path.suffix.lower() in (".npz", ".zip")]
+    return look_at(archives[0]) if len(archives) == 1 and folder.is_dir() else None
+
+
+def _may_have_words(path: Path) -> bool:
+    """Whether a file's name is one of words in columns."""
+    name = bare_name(path).lower()
+    return path.suffix.lower() not in (".md", ".zip") and (
+        name.endswith(tuple(suffix for suffix in WORD_SUFFIXES if suffix))
+        or ("." not in name and split_of(name) is not None)
+    )

@@ -1,0 +1,140 @@
+"""A first recipe as text, from what data look like."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from limbeck.core.files import read_at_most
+from limbeck.core.system import machine
+from limbeck.core.yaml12 import Yaml12Dumper
+
+# The teacher of texts where none is asked for: six layers and 23 million parameters, which a CPU
+# can train.
+TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+MOST_LAYERS = 3  # of the student
+# What families of models call the number of their layers in config.json.
+NUM_LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
+MOST_CONFIG_BYTES = 1 << 20
+WIDEST = 10**6  # characters of a line of YAML, so that a value is never broken into two
+
+HEAD = """\
+# Written by `limbeck init`. Every key: docs/guide.md. Try `limbeck check` on this file before \
+`limbeck run`.
+task: {task}
+
+{comments}data: {data}
+
+"""
+TEXT_STAGES = """\
+# The large model, tuned on the data first: a hub id or a folder; `epochs: 0` where it is already \
+tuned.
+teacher: {model: MODEL, epochs: 3}
+# The small model: LAYERS of the teacher's layers.
+student: {from: teacher, surgery: drop_layers, layers: LAYERS}
+train: {epochs: 6, learning_rate: 2.0e-4, batch_tokens: 1024, threads: THREADS, seed: 0}
+
+# Learn from the teacher's answers as well as from the labels.
+distill: {losses: {SOFT}}
+"""
+IMAGE_STAGES = """\
+# The large model and the small one, both trained from random weights (`limbeck list networks`).
+teacher: {model: small_cnn, width: 32, depth: 2, epochs: 12}
+student: {model: small_cnn, width: 12, depth: 1}
+train: {epochs: 25, learning_rate: 4.0e-3, batch_rows: 64, threads: THREADS, seed: 0}
+
+# Learn from the teacher's answers as well as from the labels.
+distill: {losses: {kl: {temperature: 4.0, weight: "linear(1.0, 0.5)"}}}
+"""
+MASKED_STAGES = """\
+# Its pre-training goes on; RUN/model is then the next recipe's teacher or student.
+student: {model: MODEL}
+train: {epochs: 1, learning_rate: 2.0e-4, batch_tokens: 2048, max_tokens: 256, threads: THREADS, \
+seed: 0}
+"""
+TAIL = """\
+# int8 weights and uint8 activations, from half of the training on.
+quantize: {when: train, weights: int8, activations: uint8, range: lsq, error_weight: 1.0e-4, \
+start: 0.5}
+
+# Is it good enough? At most `max_drop` of the metric lost, at least `min_speedup` times as fast \
+as the teacher.
+verdict: {arms: [plain, kd, kd+ptq, joint], seeds: 1, max_drop: 0.03, min_speedup: 2}
+export: [onnx]
+"""
+
+# The loss between student and teacher: a divergence of what the task predicts.
+CATEGORICAL_LOSS = "kl: {temperature: 2.0, weight: 2.0}"
+LOSS_OF_TASK = {
+    "text-regression": "logit_mse: {}",
+    "multi-label-classification": "bernoulli_kl: {temperature: 1.0}",
+}
+
+
+@dataclass
+class Guess:
+    """What data look like: the recipe's `task` and `data`.
+
+    `options`: keys of the source beside its path. `reasons`: what was seen, told and written as
+    comments. `files`: those of each split that will be read; `files_beside`: what else was read.
+    """
+
+    task: str
+    source: str
+    path: Path
+    options: dict[str, Any] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    files: dict[str, list[Path]] = field(default_factory=dict)
+    files_beside: list[Path] = field(default_factory=list)
+
+
+def render(guess: Guess, model: str | None) -> str:
+    """The text of a recipe, with comments. `model`: the teacher, for texts."""
+    data = {"source": guess.source, "path": str(guess.path), **guess.options}
+    # A reason may hold a value of the data, and with it a line break that would end the comment.
+    comments = [f"# {' '.join(reason.split())}\n" for reason in guess.reasons]
+    head = HEAD.format(task=guess.task, comments="".join(comments), data=flow(data))
+    by_task = {"image-classification": IMAGE_STAGES + TAIL, "masked-lm": MASKED_STAGES}
+    stages = by_task.get(guess.task, TEXT_STAGES + TAIL)
+    # Not `format`, as above: the braces of YAML would have to be doubled. The model comes last: its
+    # name may hold any letters, the words that are replaced among them.
+    stages = stages.replace("SOFT", LOSS_OF_TASK.get(guess.task, CATEGORICAL_LOSS))
+    stages = stages.replace("LAYERS", str(_student_layers(model)))
+    stages = stages.replace("THREADS", str(machine.usable_cores()))
+    stages = stages.replace("MODEL", flow(model or TEXT_MODEL))
+    return head + stages
+
+
+def _student_layers(model: str | None) -> int:
+    """How many layers the student keeps: half of the teacher's, where these are told by its folder,
+    and three at most."""
+    config = Path(model or TEXT_MODEL) / "config.json"
+    if not config.is_file():
+        return MOST_LAYERS
+    try:
+        with open(config, "rb") as opened:
+            content = json.loads(read_at_most(opened, MOST_CONFIG_BYTES, str(config)))
+    # What is wrong with the model is told where it is read.
+    except (OSError, ValueError, RecursionError):
+        return MOST_LAYERS
+    counts = [content.get(name) for name in NUM_LAYERS] if isinstance(content, dict) else []
+    count = next((count for count in counts if isinstance(count, int)), 2 * MOST_LAYERS)
+    return max(1, min(MOST_LAYERS, count // 2))
+
+
+def flow(value: str | Mapping[str, Any]) -> str:
+    """A value as YAML on one line."""
+    text: str = yaml.dump(
+        value,
+        Dumper=Yaml12Dumper,
+        default_flow_style=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=WIDEST,
+    )
+    # After a text that stands by itself PyYAML writes a line of dots, the end of a document.
+    return text.removesuffix("...\n").strip()

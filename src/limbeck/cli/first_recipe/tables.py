@@ -1,0 +1,420 @@
+"""What files with columns look like: delimiter, encoding, header, and which one holds which split.
+
+Guesses are made from the names of the columns and from the first rows alone (`starter_columns`).
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from limbeck.cli.first_recipe.columns import choose, num_words
+from limbeck.cli.first_recipe.foreign import refuse_without_train
+from limbeck.cli.first_recipe.names import add_names, likest
+from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.core import registry
+from limbeck.core.wording import some
+from limbeck.sources import BadRow, Patience
+from limbeck.sources._files import Lines
+from limbeck.sources._split_files import find_splits, split_of
+from limbeck.sources._table import ID, NO_ID
+from limbeck.sources._unpacked import bare_name
+from limbeck.sources.csv import Csv
+
+MOST_LOOKED_AT = 16 << 20  # characters, for the encoding
+ROWS = 2000  # looked at, of each file: data are often sorted
+MOST_IDS = 100_000  # of each file that are compared
+SHOWN = 5  # columns or labels that a reason names
+DELIMITERS = ",;\t|"
+DELIMITER_LINES = 20  # by which the delimiter is chosen
+WINDOWS = "cp1252"  # what spreadsheets save a table in that is not UTF-8
+LONGEST_NAME = 4  # words; a first line with more in a cell is a sentence, so it names no columns
+
+Record = Mapping[str, Any]
+SOURCE_OF_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
+
+
+def source_of(path: Path) -> str | None:
+    """The source of tables that reads a file, by its suffix; None for any other file."""
+    return SOURCE_OF_SUFFIX.get(Path(bare_name(path)).suffix.lower())
+
+
+def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) -> Guess:
+    """What files with columns, all of one kind, hold.
+
+    `path`: the file, or the folder or archive that they lie in. `source`: that reads them; left
+    out, by their suffix. Raises ValueError where no column can be the text or the label, or a file
+    cannot be read.
+    """
+    guess = Guess("text-classification", source or str(source_of(files[0])), path)
+    # 1. Which file is which split.
+    suffixes = registry.load("sources", guess.source).suffixes
+    splits = split_files(path, files, suffixes, guess.options)
+    if "train" not in splits:
+        refuse_without_train(path, files)
+    train = splits.get("train") or _most_like_texts(files, guess.source)
+    if "train" not in splits and len(files) > 1:
+        guess.reasons.append(
+            f"no train{Path(bare_name(train)).suffix} here, so only one file is read: {train.name}"
+        )
+    if "train" not in splits:
+        guess.path = train
+        splits = {"train": train}
+    # 2. Which column is what, and what its values say of the task.
+    records, options = read_records(train, guess.source)
+    found = choose(records, str(train))
+    guess.task = found.task
+    guess.options |= options | found.options
+    if "encoding" in options:
+        problem = bad_encoding(train)
+        guess.reasons.append(
+            f"{problem.place if problem else train}: not UTF-8, read as Windows-1252"
+        )
+    if found.reason:
+        guess.reasons.append(found.reason)
+    add_names(guess, records, train.parent)
+    guess.reasons.append(_columns_told(records, guess.options))
+    # 3. Which other splits can be read as train is.
+    check_keys(guess, splits)
+    _check_splits(guess, splits, files)
+    if len(splits) <= 1 and "split" not in guess.options and "split" not in records[0]:
+        guess.reasons.append("one file: validation and test rows are drawn from it")
+    guess.files = files_read(guess, suffixes)
+    # 4. What the source would take beside them, such as a file of nothing but labels.
+    for split, chosen in guess.files.items():
+        is_labelled = split != "unlabelled"
+        if not all(is_readable(file, guess, labelled=is_labelled) for file in chosen):
+            guess.reasons.append(f"{chosen[0].name} ({split}) has other columns than {train.name}")
+            _read_alone(guess, train)
+            guess.files = files_read(guess, suffixes)
+            break
+    return guess
+
+
+def check_keys(guess: Guess, splits: Mapping[str, Path]) -> None:
+    """Leave out the keys of columns that not all files have, and of ids that are no key."""
+    _keep_columns(guess, splits)
+    _switch_off_id(guess, splits)
+
+
+def _keep_columns(guess: Guess, splits: Mapping[str, Path]) -> None:
+    """Leave out the columns of group and split that not all files have."""
+    reader = registry.create("sources", guess.source, {**_keys(guess), "path": ""})
+    for key in ("group", "split"):
+        column = guess.options.get(key)
+        lack = [file for file in splits.values() if column and column not in reader.header(file)]
+        # A source would refuse the file for the column that it lacks.
+        if lack:
+            del guess.options[key]
+            guess.reasons.append(f"`{column}` is not read as the {key}: {lack[0].name} lacks it")
+
+
+def _switch_off_id(guess: Guess, splits: Mapping[str, Path]) -> None:
+    """Say that a column `id` is no key, where several rows share a value of it."""
+    reader = registry.create("sources", guess.source, {**_keys(guess), "path": ""})
+    for file in splits.values():
+        if ID not in reader.header(file) or "sentence" in guess.options:
+            continue
+        # Not the first rows alone: ids begin anew with each part that was joined.
+        rows = islice(reader.records(file, [ID], Patience()), MOST_IDS)
+        counts = Counter(str(record[ID]) for _, record in rows)
+        num_shared = sum(count for count in counts.values() if count > 1)
+        if num_shared:
+            guess.options["id"] = NO_ID
+            guess.reasons.append(
+                f"`id` is no key: {num_shared:,} rows of {file.name} share theirs with another. "
+                "Where such rows belong together: data.group: id"
+            )
+            return
+
+
+def _keys(guess: Guess) -> dict[str, Any]:
+    """The keys of a guess by which one file of it is read."""
+    of_the_set = ("train", "validation", "test", "unlabelled", "path", "on_bad_row")
+    return {key: value for key, value in guess.options.items() if key not in of_the_set}
+
+
+def _read_alone(guess: Guess, train: Path) -> None:
+    """Read nothing but the file of train, and draw the other splits from it."""
+    guess.path = train
+    for key in ("train", "validation", "test", "unlabelled"):
+        guess.options.pop(key, None)
+
+
+def split_files(
+    path: Path, files: Sequence[Path], suffixes: Sequence[str], options: dict[str, Any]
+) -> dict[str, Path]:
+    """The first file of each split; none where there is no train.
+
+    Where several files could be one split, the largest is named in `options`.
+    """
+    if len(files) == 1 and not path.is_dir():
+        return {"train": files[0]}
+    given: dict[str, str | None] = {}
+    while True:
+        try:
+            found = find_splits(str(path), suffixes, given)
+        except ValueError as error:
+            named = None
+            for split in ("train", "validation", "test"):
+                if f"with data.{split}" in str(error) and split not in given:
+                    same = [file for file in files if split_of(_stem(file)) == split]
+                    same = same or [file for file in files if split_of(file.name) == split]
+                    trained = path / str(given["train"]) if "train" in given else None
+                    named = (split, likest(same, trained)[0]) if same else None
+            if named is None:
+                return {}
+            given[named[0]] = named[1].relative_to(path).as_posix()
+            continue
+        options |= {split: name for split, name in given.items() if name}
+        return {split: chosen[0] for split, chosen in found.items()}
+
+
+def files_read(guess: Guess, suffixes: Sequence[str]) -> dict[str, list[Path]]:
+    """The files of each split that the source will read."""
+    given = {name: guess.options.get(name) for name in ("train", "validation", "test")}
+    if guess.source != "conll":
+        given["unlabelled"] = guess.options.get("unlabelled")
+    return find_splits(str(guess.path), suffixes, given)
+
+
+def _stem(file: Path) -> str:
+    return Path(bare_name(file)).stem
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _most_like_texts(files: Sequence[Path], source: str) -> Path:
+    """The largest file whose text has several words a row; the largest where none has."""
+    # A file that speaks of another split is not trained on while there are others.
+    unnamed = [file for file in files if split_of(_stem(file)) is None]
+    by_size = sorted(unnamed or files, key=_size, reverse=True)
+    for file in by_size:
+        try:
+            records, _ = read_records(file, source)
+            text = choose(records, str(file)).options.get("text")
+        except ValueError:
+            continue
+        if text is None or num_words(records, text) >= 2 * len(records):
+            return file
+    return by_size[0]
+
+
+def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
+    """Which column is what, with the first labels."""
+    columns = some(list(records[0]), SHOWN)
+    if "words" in options or "spans" in options:
+        return f"columns {columns}"
+    if "label" not in options:
+        return f"columns {columns}: `{options['text']}` is the text"
+    label = options["label"]
+    labels = sorted({str(record.get(label)) for record in records} - {"", "None"})
+    second = f" and `{options['text_b']}` are the texts" if "text_b" in options else " is the text"
+    return (
+        f"columns {columns}: `{options['text']}`{second}, `{label}` the label "
+        f"(first rows: {some(labels, SHOWN)})"
+    )
+
+
+def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) -> None:
+    """Give those splits another file, or none, that cannot be read as train is."""
+    if not is_readable(splits.get("test"), guess):
+        test = splits.pop("test", None)
+        labelled = [
+            file
+            for file in files
+            if file != test and split_of(_stem(file)) == "test" and is_readable(file, guess)
+        ]
+        if test and labelled:
+            splits["test"] = labelled[0]
+        elif test and "validation" in splits and is_readable(splits["validation"], guess):
+            splits["test"] = splits.pop("validation")
+        elif test and is_readable(test, guess, labelled=False):
+            splits["unlabelled"] = test
+            guess.options["unlabelled"] = test.name
+        elif test:
+            _read_alone(guess, splits["train"])
+            splits.clear()
+        if test:
+            guess.reasons.append(f"{test.name} has no labels: it is not the test split")
+        if "test" in splits:
+            guess.options["test"] = splits["test"].name
+    validation = splits.get("validation")
+    if validation and not is_readable(validation, guess):
+        guess.reasons.append(f"{validation.name} has other columns, or no labels")
+        _read_alone(guess, splits["train"])
+        splits.clear()
+
+
+def is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> bool:
+    """Whether the first rows of a file can be read by the keys of a guess; True for no file."""
+    if file is None:
+        return True
+    options = _keys(guess)
+    if not labelled:
+        known = ("tags", "spans")
+        options = {k: v for k, v in options.items() if "label" not in k and k not in known}
+    source = registry.create("sources", guess.source, {**options, "path": str(file)})
+    try:
+        columns = [
+            options[key]
+            for key in ("text", "text_b", "words", "tags", "sentence", "spans", "label")
+            if key in options
+        ]
+        columns += options.get("label_columns", [])
+        rows = list(islice(source.records(file, columns, Patience()), ROWS))
+        wide = set(columns) <= set(source.header(file))
+    except (ValueError, KeyError):
+        return False
+    if not wide or not rows:
+        return False
+    if not labelled or "label" not in options:
+        return True
+    # -1 is how labels are told that are kept secret.
+    labels = {str(record.get(options["label"])).strip() for _, record in rows}
+    return bool(labels - {"", "-1", "None", "nan"})
+
+
+def read_records(path: Path, source: str) -> tuple[list[Record], dict[str, Any]]:
+    """(the first records of a file, the keys of the source that reads them).
+
+    Raises ValueError for a file that cannot be read.
+    """
+    options = _csv_options(path, source) if source in ("csv", "tsv") else {}
+    reader = registry.create("sources", source, {**options, "path": str(path)})
+    header = reader.header(path)
+    if not header:
+        raise ValueError(f"{path}: no row here")
+    records = [record for _, record in islice(reader.records(path, header, Patience()), ROWS)]
+    return records, options
+
+
+def _csv_options(path: Path, source: str) -> dict[str, Any]:
+    """Encoding, delimiter and columns of a table, where they are not the usual ones.
+
+    Raises ValueError for bytes that are neither UTF-8 nor Windows-1252.
+    """
+    options: dict[str, Any] = {}
+    problem = bad_encoding(path)
+    if problem:
+        if bad_encoding(path, WINDOWS):
+            raise problem
+        options["encoding"] = WINDOWS
+    lines = list(islice(Lines(path, options.get("encoding")), DELIMITER_LINES))
+    lines = [line for line in lines if line.strip()]
+    marks = "\t" if source == "tsv" else DELIMITERS
+    # A tsv has no quotes; in a csv a field may hold the mark, or go on in the next line.
+    rows_by = {mark: _split(lines, mark, is_quoted=source == "csv") for mark in marks}
+
+    def likely(mark: str) -> tuple[bool, bool, int]:
+        """The delimiter stands in every line, equally often; a comma of a text only in some."""
+        rows = rows_by[mark]
+        widths = {len(row) for row in rows}
+        names = {cell.strip().lower() for cell in rows[0]} if rows else set()
+        fewest = min(widths, default=0)
+        return len(widths) == 1 and fewest > 1, bool(names & KNOWN), fewest
+
+    delimiter = max(marks, key=likely)
+    if delimiter not in (",", "\t") or (source == "csv" and delimiter == "\t"):
+        options["delimiter"] = delimiter
+    names = _names_of_columns(rows_by[delimiter])
+    if names:
+        options["columns"] = names
+    if source == "csv" and _has_bare_quotes(path, options):
+        options["quoting"] = "none"
+    return options
+
+
+def _has_bare_quotes(path: Path, options: Mapping[str, Any]) -> bool:
+    """Whether quotes are characters of the texts: records cannot be read with quoted fields, and
+    all of them can be read without."""
+    counts = []
+    for quoting in ("double", "none"):
+        reader = Csv(str(path), **{**options, "quoting": quoting})
+        bad = Patience()
+        try:
+            header = reader.header(path)
+            if not header:
+                return False
+            for _ in islice(reader.records(path, header, bad), ROWS):
+                pass
+        # Of a file that is broken from its first line on nothing is said here.
+        except ValueError:
+            return False
+        counts.append(bad.count)
+    return counts[0] > 0 == counts[1]
+
+
+def bad_encoding(path: Path, encoding: str | None = None) -> BadRow | None:
+    """The first line that is not of the encoding; None where all are that are looked at."""
+    lines = Lines(path, encoding)
+    num_characters = 0
+    for line in lines:
+        num_characters += len(line)
+        if num_characters > MOST_LOOKED_AT:
+            return None
+        if lines.problem and " is not " in lines.problem.problem:
+            return lines.problem
+    return None
+
+
+def _split(lines: Sequence[str], mark: str, *, is_quoted: bool) -> list[list[str]]:
+    """The cells of the first records; the last one, which may be cut off, is left out."""
+    if not is_quoted:
+        return [line.rstrip("\r\n").split(mark) for line in lines]
+    rows = [row for row in csv.reader(lines, delimiter=mark) if row]
+    return rows[:-1] if len(rows) > 2 else rows
+
+
+def _names_of_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Names for columns that the first line does not name; none where it does."""
+    if not rows:
+        return []
+    first = [cell.strip().strip('"') for cell in rows[0]]
+    known = {cell.lower() for cell in first} & KNOWN
+    # A cell that comes again below is a value, as `ham` in a column of labels.
+    below = [row for row in rows[1:] if len(row) == len(first)]
+    comes_again = any(
+        cell and sum(row[number].strip().strip('"') == cell for row in below) > 1
+        for number, cell in enumerate(first)
+    )
+    named = [cell for cell in first if cell]
+    are_values = not named or any(is_value(cell) for cell in named)
+    if not comes_again and (known or not are_values):
+        return []
+    if known and not any(len(cell.split()) > LONGEST_NAME for cell in first):
+        return []
+    return [f"column_{number}" for number in range(1, len(first) + 1)]
+
+
+def is_value(cell: str) -> bool:
+    """Whether a cell of the first line is no name of a column: a sentence, or a number."""
+    is_number = cell.strip().lstrip("-").replace(".", "", 1).isdigit()
+    return len(cell.split()) > LONGEST_NAME or is_number
+
+
+# Names by which a first line is a header for sure.
+KNOWN = {
+    "text",
+    "label",
+    "sentence",
+    "sentence1",
+    "id",
+    "index",
+    "category",
+    "tweet",
+    "v1",
+    "target",
+}

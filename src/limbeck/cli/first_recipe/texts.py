@@ -1,0 +1,161 @@
+"""What texts outside of tables look like: a file a text in folders of classes, plain lines, and
+lines that hold their label in a way of their own.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from limbeck.cli.first_recipe.columns import choose
+from limbeck.cli.first_recipe.foreign import refuse_by_name, refuse_labels, refuse_without_train
+from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.tables import DELIMITERS, WINDOWS, read_records
+from limbeck.core.wording import some
+from limbeck.sources._files import Lines
+from limbeck.sources._image_layout import placed
+from limbeck.sources._split_files import find_splits
+from limbeck.sources._unpacked import is_hidden
+from limbeck.sources.text import SUFFIXES as TEXT_SUFFIXES
+from limbeck.sources.text_folder import names_in, of_classes, read_text
+
+LINES = 1000  # looked at, of a file
+MOST_TEXTS = 300_000  # files below a folder that are looked at
+MOST_DECODED = 3000  # of them, by which the encoding is told
+SHOWN = 5
+MOST_TOLD = 40
+SHORTEST_LINE = 15  # characters a line of prose has on average
+MOST_LABELS = 60
+
+
+def look_at_text_folder(folder: Path) -> Guess | None:
+    """A file for each text in folders of classes; None for any other folder."""
+    if not folder.is_dir():
+        return None
+    names = names_in(folder, MOST_TEXTS)
+    if not of_classes(names):
+        return None
+    texts = [text for text in placed(names) if text.label or text.split == "unlabelled"]
+    classes = sorted({text.label for text in texts if text.label})
+    guess = Guess("text-classification", "text_folder", folder)
+    guess.reasons.append(
+        f"{len(texts):,} files of a text in {len(classes)} folders ({some(classes, SHOWN)})"
+    )
+    sample = texts[:: max(1, len(texts) // MOST_DECODED)]
+    encoding = encoding_of([folder / text.name for text in sample])
+    if encoding:
+        guess.options["encoding"] = encoding
+        guess.reasons.append(f"not UTF-8, read as {encoding}")
+    if any(text.group for text in texts):
+        guess.reasons.append("a folder below a class is a group: drawn splits keep it together")
+    guess.reasons += told_below(folder, {text.name: text.split for text in texts}, "texts")
+    return guess
+
+
+def encoding_of(files: Sequence[Path]) -> str | None:
+    """The encoding of files that are not UTF-8; None where they are."""
+    for encoding in (None, WINDOWS):
+        try:
+            for file in files:
+                read_text(file, encoding)
+        except ValueError:
+            continue
+        return encoding
+    return "latin-1"
+
+
+def told_below(folder: Path, split_of_name: Mapping[str, str], what: str) -> list[str]:
+    """How many files below a folder are read for which split, and which are not, in a line each."""
+    counts = Counter(split_of_name.values())
+    lines = [f"read: {', '.join(f'{count:,} {what} ({split})' for split, count in counts.items())}"]
+    left = []
+    for path in sorted(islice(folder.rglob("*"), MOST_TEXTS)):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in split_of_name and not is_hidden(name):
+            left.append(name)
+    return [*lines, f"not read: {some(left, MOST_TOLD)}"] if left else lines
+
+
+def look_at_lines(path: Path, files: Sequence[Path]) -> Guess | None:
+    """Lines of text, with their label between marks or without any; None for another file.
+
+    `path`: the file, or the folder that they lie in. Raises ValueError for labels that are written
+    in a way that is not read, with the cure.
+    """
+    texts = [file for file in files if file.name.lower().endswith(TEXT_SUFFIXES)]
+    splits = _splits(path, texts)
+    if not splits:
+        return None
+    train = splits["train"][0]
+    lines = [line.strip() for line in islice(Lines(train), LINES)]
+    lines = [line for line in lines if line]
+    if _is_delimited(lines):
+        return _of_table(path, splits)
+    refuse_labels(train, lines)
+    if not _is_prose(lines):
+        return None
+    guess = Guess("masked-lm", "text", path)
+    guess.reasons.append(
+        "lines of text without labels: an encoder goes on with its pre-training on them"
+    )
+    guess.files = splits
+    return guess
+
+
+def _splits(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of each split; none where none is of train."""
+    if not path.is_dir():
+        return {"train": [path]} if files else {}
+    if not files:
+        return {}
+    try:
+        return find_splits(str(path), TEXT_SUFFIXES, {})
+    except ValueError:
+        pass
+    refuse_without_train(path, files)
+    if len(files) == 1:
+        return {"train": list(files)}
+    refuse_by_name(path, files)
+    names = some([file.name for file in files], SHOWN)
+    raise ValueError(
+        f"{path}: files of text, none of which is train.txt ({names}). Join those of one kind in "
+        f"one file, train.txt; or, where each is a text of a class, move it into a folder of that "
+        "name"
+    )
+
+
+def _is_prose(lines: Sequence[str]) -> bool:
+    """Whether lines are sentences: not as many columns in each, nor single words."""
+    if not lines:
+        return False
+    widths = Counter(len(line.split()) for line in lines)
+    width, count = widths.most_common(1)[0]
+    are_columns = width > 1 and count > 0.9 * len(lines) and len(lines) > 2
+    return not are_columns and sum(map(len, lines)) >= SHORTEST_LINE * len(lines)
+
+
+def _is_delimited(lines: Sequence[str]) -> bool:
+    """Whether each line is a text and a label with a mark between them."""
+    for mark in DELIMITERS:
+        rows = [line.split(mark) for line in lines]
+        if len(rows) > 2 and {len(row) for row in rows} == {2}:
+            values = [Counter(row[number].strip() for row in rows) for number in (0, 1)]
+            fewest = min(map(len, values))
+            return fewest <= max(2, min(MOST_LABELS, len(rows) // 4))
+    return False
+
+
+def _of_table(path: Path, splits: Mapping[str, Sequence[Path]]) -> Guess:
+    """A table under the suffix of a text, whose files the recipe names. Raises ValueError."""
+    train = splits["train"][0]
+    records, options = read_records(train, "csv")
+    found = choose(records, str(train))
+    guess = Guess(found.task, "csv", path, reasons=[found.reason] if found.reason else [])
+    if path.is_dir():
+        given = {split: files[0].name for split, files in splits.items()}
+        guess.options |= given
+    guess.options |= options | found.options
+    text, label = guess.options["text"], guess.options.get("label")
+    guess.reasons.append(f"a text and its label a line: `{text}` is the text, `{label}` the label")
+    guess.files = {split: list(files[:1]) for split, files in splits.items()}
+    return guess

@@ -1,0 +1,2 @@
+"""The cache on disk:
+entries that are whole or not there, the store of stages, the folder as a whole."""

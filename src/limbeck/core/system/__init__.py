@@ -1,0 +1,2 @@
+"""The machine and its processes:
+cores, memory, signals, and which of several processes this one is."""

@@ -1,0 +1,1 @@
+"""What a terminal shows and takes: a live line, tables, commands to paste."""

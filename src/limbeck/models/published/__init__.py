@@ -1,0 +1,2 @@
+"""Models as others publish them:
+folders and hub ids of transformers, sentence-transformers and timm."""

@@ -1,0 +1,303 @@
+"""Everything that can be wrong with a recipe, found before any training.
+
+In this order, each step only where the ones before it found no mistake that hides it:
+
+1. The components that the recipe names exist, take their keys and fit together.
+2. The data can be read: by a task and a source that are right, even where others are not.
+3. Each model can be had.
+4. The whole run in small (`forecast`): shapes, patterns of modules, quantization, export.
+5. This machine has the disk and the memory that the forecast comes to.
+"""
+
+import contextlib
+import importlib.util
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from limbeck.core import plug_ins, registry
+from limbeck.core.cache.store import Store
+from limbeck.core.events import Event, Note, duration
+from limbeck.core.system import launch, machine, memory
+from limbeck.core.wording import some
+from limbeck.data.sampling import drawn_rows
+from limbeck.data.splits import Splits, load_splits
+from limbeck.pipeline.preflight import compatibility
+from limbeck.pipeline.preflight.token_counts import count_tokens
+from limbeck.recipe import validate
+from limbeck.recipe.components import named_components
+from limbeck.recipe.model import Recipe
+from limbeck.tasks.inputs.tokenized import TokenizedInput
+
+if TYPE_CHECKING:
+    from limbeck.models.user_model import Own
+    from limbeck.pipeline.preflight.forecast import Cost
+
+# A user's own modules by name, and rows by split, as `limbeck.check` is given them.
+Models = Mapping[str, "Own"]
+Rows = Mapping[str, Iterable[Mapping[str, Any]]]
+
+# So many texts show what a tokenizer knows, within a second.
+SAMPLE_TEXTS = 2000
+# What must be free, over what is forecast: a tenth more, for a forecast from a sample errs.
+ROOM = 1.1
+
+
+@dataclass
+class Checked:
+    """What `check` found: `lines` for the terminal, and the mistakes."""
+
+    lines: list[str] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no mistake."""
+        return not self.mistakes
+
+    def __str__(self) -> str:
+        """All that the command prints."""
+        mistakes = [f"limbeck: {mistake}" for mistake in self.mistakes]
+        return "\n".join([*self.lines, *(mistakes or ["ok"])])
+
+    def attempt(self, check: Callable[[], Any]) -> Any:
+        """The result of a check, or None with its mistake noted."""
+        try:
+            return check()
+        except ValueError as error:
+            self.mistakes.append(plug_ins.words_of(error))
+            return None
+
+
+def check(
+    recipe: Recipe,
+    *,
+    rehearse: bool = True,
+    models: Models | None = None,
+    rows: Rows | None = None,
+) -> Checked:
+    """Check a recipe, its data and, by a rehearsal, everything else.
+
+    Args:
+        recipe: as it was read; it need not be resolved.
+            Under `torchrun` it is judged for so many processes, and rehearsed in this one alone.
+        rehearse: look at the models too, and run every stage on a few batches, in a minute at most.
+        models: modules of the user's own, by the name that the recipe gives as `model`.
+        rows: by split, for the source `rows`.
+
+    Returns:
+        The mistakes, and what is worth telling. No mistake of the user raises.
+    """
+    checked = Checked()
+    # 1. Without its task and source a recipe means nothing: the rest would only repeat mistakes.
+    if rehearse or importlib.util.find_spec("torch"):
+        checked.attempt(partial(compatibility.check_components, recipe))
+    else:
+        checked.attempt(partial(check_without_torch, recipe, checked))
+    if checked.mistakes and not can_read_data(recipe):
+        return checked
+    # 2. Data, though a component of the training may be wrong.
+    are_components_right = not checked.mistakes
+    task_class = registry.load("tasks", recipe.task)
+    began = time.perf_counter()
+    load = partial(load_splits, recipe.data, task_class, rows, beside=recipe.folder)
+    splits = checked.attempt(load)
+    reading_seconds = time.perf_counter() - began
+    if splits:
+        checked.lines += describe_data(splits)
+    if not rehearse or not are_components_right:
+        return checked
+    # 3. Models, though the data may be wrong: one call tells both mistakes.
+    checked.attempt(launch.read)
+    own = models or {}
+    check_models(recipe, checked, own)
+    # 4. The run in small needs all of them.
+    if splits and not checked.mistakes:
+        checked.attempt(partial(check_texts, recipe, splits, checked, own))
+    if splits and not checked.mistakes:
+        checked.attempt(partial(check_costs, recipe, splits, reading_seconds, checked, own))
+    return checked
+
+
+def can_read_data(recipe: Recipe) -> bool:
+    """Of a recipe with a mistake: whether only components of the training are wrong."""
+    wrong = set()
+    for each in named_components(recipe):
+        # Without torch most components of a training can be asked nothing.
+        with contextlib.suppress(ModuleNotFoundError):
+            if compatibility.mistake_of(each):
+                wrong.add(each.path[0])
+    try:
+        validate.check_task(recipe)
+    except ValueError:
+        return False
+    return bool(wrong) and not {"task", "data"} & wrong
+
+
+def check_without_torch(recipe: Recipe, checked: Checked) -> None:
+    """Check of the components what can be asked where torch is not installed; tell the rest.
+
+    Raises ValueError for a component that does not exist, and for keys that do not fit together.
+    """
+    unasked = []
+    for component in named_components(recipe):
+        try:
+            compatibility.check_component(recipe, component)
+        except ModuleNotFoundError:
+            unasked.append(component.name)
+    validate.check_task(recipe)
+    validate.check_formats(recipe)
+    validate.check_rewrites(recipe)
+    if unasked:
+        checked.lines.append(
+            f"without torch the keys of these were not checked: {some(unasked)}. "
+            'pip install "limbeck[train]"'
+        )
+
+
+def describe_data(splits: Splits) -> list[str]:
+    """What was read, in lines for the terminal: notes, the rows of each split, the labels."""
+    lines = [f"data: {note}" for note in splits.notes]
+    num_train = len(splits.train)
+    num_validation = len(splits.validation)
+    num_test = len(splits.test)
+    lines.append(
+        f"data: {num_train:,} train, {num_validation:,} validation, {num_test:,} test rows"
+    )
+    if splits.labels:
+        lines.append(f"labels: {some(splits.labels)}")
+    return lines
+
+
+def check_models(recipe: Recipe, checked: Checked, own: Collection[str] = ()) -> None:
+    """Note each model that cannot be had; networks of ours were checked with the components.
+
+    `own`: names of the user's modules.
+    """
+    # Imported here: `check --data-only` needs neither torch nor transformers.
+    from limbeck.models.create import require
+
+    told = set()
+    for path, name in compatibility.named_models(recipe):
+        # Teacher and student may be one model, whose mistake is told once.
+        if name in told or name in own:
+            continue
+        told.add(name)
+        try:
+            require(name)
+        except ValueError as error:
+            checked.mistakes.append(str(recipe.mistake(path, str(error))))
+
+
+def model_names(recipe: Recipe) -> list[str]:
+    """Every model that a recipe names, once: teacher and student may be one."""
+    stages = [recipe.teacher, *recipe.teachers, recipe.assistant, recipe.student]
+    return list(dict.fromkeys(stage.model for stage in stages if stage and stage.model))
+
+
+def check_texts(recipe: Recipe, splits: Splits, checked: Checked, own: Models) -> None:
+    """Tell how much of a sample of the texts each model reads and knows.
+
+    Raises ValueError where a model has no tokenizer that can be read.
+    """
+    # Imported here, as in `check_models`.
+    from limbeck.pipeline.context import RunContext
+
+    task_class = registry.load("tasks", recipe.task)
+    if task_class.preprocess_file != TokenizedInput.preprocess_file:
+        return
+    rows = drawn_rows(splits.train, SAMPLE_TEXTS)
+    which = "train" if len(rows) == len(splits.train) else f"{SAMPLE_TEXTS:,} rows of train"
+    context = RunContext(recipe, Store(), own=own)
+    context.data = splits
+    for name in model_names(recipe):
+        task = context.new_task(name)
+        counts = count_tokens(task, rows, task.encode(rows))
+        # A task that makes its rows of several has none of these.
+        if not counts.rows:
+            continue
+        share = f"{counts.unknown_share:.1%}"
+        checked.lines.append(
+            f"texts: {share} of the tokens are unknown to the tokenizer of `{name}`"
+        )
+        checked.lines += counts.unknown_note(which) + counts.cut_note(which)
+
+
+def check_costs(
+    recipe: Recipe,
+    splits: Splits,
+    reading_seconds: float,
+    checked: Checked,
+    own: Models,
+) -> None:
+    """Rehearse the run, tell its forecast, and compare that with what this machine has.
+
+    Args:
+        recipe: whose components were checked.
+        splits: the whole data, which took `reading_seconds` to read.
+        checked: is given the lines, and a mistake for each thing that is too small.
+        own: the user's modules by name.
+
+    Raises:
+        ValueError: whatever would have stopped the run.
+    """
+    # Imported here, as in `check_models`.
+    from limbeck.distillation import binding
+    from limbeck.models.published import pretrained
+    from limbeck.pipeline.preflight import forecast
+
+    def tell(event: Event) -> None:
+        # Of all that the rehearsed stages tell, only these are the run's own too.
+        kept = (binding.MATCHED, forecast.ESTIMATED, pretrained.MODEL)
+        if isinstance(event, Note) and any(phrase in event.text for phrase in kept):
+            checked.lines.append(event.text)
+
+    resolved = compatibility.resolved(recipe)
+    note = machine.note_of_threads(recipe.train.threads)
+    if note:
+        checked.lines.append(note)
+    num_processes = launch.read().num_processes
+    with launch.alone():
+        costs = forecast.rehearse(
+            resolved, splits, reading_seconds, tell, num_processes=num_processes, own=own
+        )
+    total = forecast.summed(costs)
+    checked.lines += describe_costs(costs, total)
+    if num_processes > 1:
+        checked.lines.append(
+            f"(in one process; each batch will be shared by {num_processes}, which takes less time)"
+        )
+    folder = Store().folder
+    free_mb = shutil.disk_usage(folder).free / memory.MB
+    if total.disk_mb * ROOM > free_mb:
+        checked.mistakes.append(
+            f"{folder}: {total.disk_mb:,.0f} MB are needed and {free_mb:,.0f} MB are free. "
+            "Free some, or let LIMBECK_CACHE name a folder on another disk"
+        )
+    memory_mb = memory.total_mb()
+    if total.peak_mb * ROOM > memory_mb:
+        checked.mistakes.append(
+            f"memory: {total.peak_mb:,.0f} MB are needed and this machine has "
+            f"{memory_mb:,.0f} MB. Lower train.batch_tokens, train.batch_rows or "
+            "train.max_tokens, or take a smaller model"
+        )
+
+
+def describe_costs(costs: Sequence["Cost"], total: "Cost") -> list[str]:
+    """The table of a forecast: a line a stage, then the total."""
+    lines = ["", f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}"]
+    lines += [_cost_line(cost.stage, cost) for cost in costs]
+    lines.append(_cost_line("total", total))
+    lines.append(
+        "(as long as the cache holds none of it: a stage that is there already takes no time; "
+        "on this machine as busy as it is now)"
+    )
+    return lines
+
+
+def _cost_line(title: str, cost: "Cost") -> str:
+    time_needed = duration(cost.seconds)
+    return f"{title:18} {time_needed:>12} {cost.peak_mb:7,.0f} MB {cost.disk_mb:7,.0f} MB"
