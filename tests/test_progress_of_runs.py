@@ -48,9 +48,9 @@ def test_the_events_of_a_run(tmp_path: Path) -> None:
     lasting = [event for event in told if not isinstance(event, Progress)]
     stages = [event.stage for event in lasting if isinstance(event, Started)]
     assert stages == [
+        "student",
         "teacher",
         "evaluate",
-        "student",
         "label",
         "train (kd, seed 0)",
         "evaluate",
