@@ -19,9 +19,11 @@ from limbeck.artifact.runtimes import open_graph
 from limbeck.core import plug_ins, registry
 from limbeck.core.grids import GRIDS
 from limbeck.data import augmenters
+from limbeck.data.checks import check_keys
 from limbeck.exporters.writing import write_graphs
 from limbeck.models import networks
 from limbeck.models.anatomy.dataflow import Flow
+from limbeck.models.user_model import check_created
 from limbeck.pipeline.preflight.check import Checked, can_read_data, check_without_torch
 from limbeck.quantization.after_training import apply_rewrite
 from limbeck.quantization.modules.fake import FakeQuantizer
@@ -31,6 +33,8 @@ from limbeck.quantization.ranges.minmax import Minmax
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
 from limbeck.surgeries import Cut, check_cut
+from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.inputs.image import ImageInput
 
 LOSS = '''"""A loss."""
 
@@ -443,6 +447,100 @@ def test_a_network_that_is_no_module_is_named(returned: str, offer: Offer) -> No
     offer(NETWORK.replace("RETURNED", returned), family="networks")
     with pytest.raises(ValueError, match=r"the network `mine` returned .* from `build`"):
         networks.build("mine", {}, 2, 1)
+
+
+MODULES = (
+    NETWORK.replace("RETURNED", "_Net(num_labels, channels)")
+    + """
+
+class _Net(nn.Module):
+    def __init__(self, labels, channels):
+        super().__init__()
+        self.head = nn.Linear(channels * 64, labels)
+
+    def forward(self, pixel_values):
+        return self.head(pixel_values.flatten(1))
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("_Net(num_labels, channels)", "nn.Sequential(nn.Flatten(), nn.Linear(64, 2))", "unexpe"),
+        ("self, pixel_values", "self, x", r"with pixel_values to .*`pixel_values` \(B, C, H, W\)"),
+        ("return self.head", "return {}['x']", r"`mine` failed in `forward` \(.*KeyError: 'x'"),
+        ("_Net(num_labels", "_Net(3", "3 values, but the data has 2 .*one output for"),
+        ("self.head(pixel_values.flatten(1))", "pixel_values.mean((2, 3))", "has 2 labels"),
+        (
+            "self.head(pixel_values.flatten(1))",
+            "pixel_values.flatten(1)[:, :2]",
+            "`mine`: .*nothing of it can be trained .it has no parameters",
+        ),
+        (
+            "self.head(pixel_values.flatten(1))",
+            "self.head(pixel_values.flatten(1)).detach()",
+            "no gradient, so .*torch.no_grad",
+        ),
+        (
+            "self.head(pixel_values.flatten(1))",
+            "self.head((pixel_values - pixel_values.mean(0)).flatten(1))",
+            r"`mine`: the answer of _Net to a row hangs on its neighbours .*by \d+\.\d%",
+        ),
+        ("nn.Linear(channels * 64, labels)", "nn.LazyLinear(labels)", "has no size yet"),
+    ],
+)
+def test_a_network_that_cannot_be_called_or_trained_is_named(
+    before: str, after: str, message: str, offer: Offer
+) -> None:
+    text = MODULES.replace(before, after, 1)
+    if "it has no parameters" in message:
+        text = text.replace("self.head = nn.Linear(channels * 64, labels)", "pass")
+    offer(text, family="networks")
+    generator = np.random.default_rng(0)
+    pictures = generator.integers(0, 256, (4, 8, 8), np.uint8)
+    rows = [{"image": image, "label": "ab"[number % 2]} for number, image in enumerate(pictures)]
+    task = ImageClassification(["a", "b"], ImageInput.fit_preprocess(rows))
+    model = networks.build("mine", {}, 2, 1)
+    before_it = torch.random.get_rng_state()
+    with pytest.raises(ValueError, match=message):
+        check_created(model, task, rows, "mine")
+    assert torch.equal(torch.random.get_rng_state(), before_it)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8)), r"its `image` is a ndarray of .*float64; an array of uint8.*255 \* im"),
+        (np.zeros((8, 8), np.int64), "and int64; an array of uint8"),
+        (np.zeros((8, 8), bool), "and bool; an array of uint8"),
+        (np.zeros((3, 8, 8), np.uint8), r"\(H, W\) or \(H, W, 3\).*`image.transpose\(1, 2, 0\)`"),
+        (np.zeros((8, 8, 4), np.uint8), r"of shape \(8, 8, 4\) and uint8"),
+        (np.zeros((0, 8), np.uint8), r"of shape \(0, 8\) and uint8"),
+        (np.zeros(8, np.uint8), r"of shape \(8,\) and uint8"),
+    ],
+)
+def test_pixels_of_another_type_or_shape_are_told(image: Any, message: str) -> None:
+    good = {"image": np.zeros((8, 8, 3), np.uint8), "label": "a"}
+    check_keys([good], "train", ImageClassification, "`mine`")
+    with pytest.raises(ValueError, match=f"row 2 of the train split of `mine`: .*{message}"):
+        check_keys([good, {**good, "image": image}], "train", ImageClassification, "`mine`")
+
+
+@pytest.mark.parametrize(
+    ("constructor", "message"),
+    [
+        ("def __init__(self): pass", r"its `__init__` does not take \(grid\)"),
+        ("def __init__(self, grid, share): pass", r"its `__init__` does not take \(grid\)"),
+        ("__init__ = object.__init__", r"its `__init__` does not take \(grid\)"),
+    ],
+)
+def test_a_range_that_cannot_be_made_of_a_grid_is_told(
+    constructor: str, message: str, offer: Offer
+) -> None:
+    offer(RANGE.replace("RETURNED", "scale, zero") + f"\n    {constructor}", family="ranges")
+    with pytest.raises(ValueError, match=f"`mine` .*is not complete: {message}"):
+        registry.load("ranges", "mine")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from limbeck.exporters.onnx_graph import to_onnx
 from limbeck.exporters.onnx_kernels import optimized_ops
 from limbeck.exporters.onnx_ops import dynamic_quantize_linear
 from limbeck.models.anatomy.layers import blocks
-from limbeck.models.running import run_model
+from limbeck.models.anatomy.probe import FAULTS
+from limbeck.models.running import logits_of, run_model
 from limbeck.models.taps import hidden_of
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.conversion import convert_model
@@ -93,6 +94,21 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return path
 
     return graph
+
+
+@contract
+@pytest.mark.parametrize("side", [8, 9, 28])
+def test_a_network_takes_images_of_any_size(name: str, side: int) -> None:
+    with torch.no_grad():
+        try:
+            found = built(name).eval()(**pixels(2, side=side))
+        except FAULTS as error:
+            pytest.fail(
+                f"the network `{name}` takes no images of {side} x {side} ({type(error).__name__}: {error}). `build` is not told "
+                "their size, so it must take any: pool over all pixels (nn.AdaptiveAvgPool2d(1)) before the last layer",
+                pytrace=False,
+            )
+    assert logits_of(found).shape == (2, 5)
 
 
 @contract

@@ -109,6 +109,9 @@ def _spelt(kind: Any) -> str:
 
 def _is_method(owner: type, name: str) -> bool:
     """Whether a Protocol's attribute is a method that components write themselves."""
+    if name == "__init__":
+        # Of a Protocol without a constructor `typing` puts one there.
+        return _unwrapped(owner, name).__module__ != "typing"
     is_python_s = name.startswith("_") and name != "__call__"
     return not is_python_s and inspect.isfunction(_unwrapped(owner, name))
 
@@ -126,14 +129,15 @@ def _has(component: type, name: str) -> bool:
 
 
 def _takes_its_arguments(component: type, contract: type, name: str) -> bool:
-    """Whether a method can be called with as many arguments as the contract's."""
+    """Whether a method, or the class itself, can be called with the arguments of the contract's."""
     if not inspect.isfunction(_unwrapped(contract, name)):
         return True
     # torch's `__call__` takes anything and hands it to `forward`.
     own = "forward" if name == "__call__" and _has(component, "forward") else name
     method = _unwrapped(component, own)
     if not inspect.isfunction(method):
-        return True
+        # A class that has no constructor of its own has `object`'s, which takes nothing.
+        return name != "__init__" or method is not object.__init__
     parameters = inspect.signature(method)
     arguments: list[Any] = list(_positional(contract, name))
     if not isinstance(inspect.getattr_static(component, own), staticmethod):

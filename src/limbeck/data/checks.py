@@ -18,7 +18,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "text_b": (str, "a str"),
     "words": (list | tuple, "a list of str"),
     "tags": (list | tuple, "a list of str or None"),
-    "image": (np.ndarray, "an array of uint8"),
+    "image": (np.ndarray, "an array of uint8, (H, W) or (H, W, 3),"),
     "label": (str | list | None, "a str, or None where it is unknown,"),
 }
 ANY = (object, "anything")
@@ -45,11 +45,30 @@ def check_keys(
             )
         for key in task.row_keys:
             kinds, expected = KINDS.get(key, ANY)
-            if not isinstance(row[key], kinds):
+            is_pixels = key != "image" or _is_image(row[key])
+            if not isinstance(row[key], kinds) or not is_pixels:
                 raise ValueError(
                     f"data: row {number} of the {split} split of {origin}: its `{key}` is "
-                    f"{described(row[key])}; {expected} was expected"
+                    f"{described(row[key])}; {expected} was expected{_cure(row[key])}"
                 )
+
+
+def _is_image(value: Any) -> bool:
+    """Whether a value is an image as sources give them: (H, W), (H, W, 1) or (H, W, 3) uint8."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.size == 0:
+        return False
+    return value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (1, 3))
+
+
+def _cure(value: Any) -> str:
+    """The line to write for pixels of another type or order; nothing for what is no array."""
+    if not isinstance(value, np.ndarray):
+        return ""
+    if value.dtype.kind == "f":
+        return ". Of pixels from 0 to 1: `(255 * image).round().astype(numpy.uint8)`"
+    if value.ndim == 3 and value.shape[0] in (1, 3):
+        return ". Channels come last: `image.transpose(1, 2, 0)`"
+    return ""
 
 
 def labels_of(

@@ -31,6 +31,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
+from limbeck.core import plug_ins, registry
 from limbeck.models.anatomy.probe import (
     FAULTS,
     check_answers,
@@ -40,11 +41,21 @@ from limbeck.models.anatomy.probe import (
     said_where,
 )
 from limbeck.models.anatomy.split_attention import split_attention
+from limbeck.models.create import is_network
 from limbeck.models.published.vocabulary import check_vocabulary
 from limbeck.models.running import call, logits_of, run_model
 from limbeck.models.torch_batches import batch_of, device_of, to_device
 from limbeck.models.weights import content_of, model_state
 from limbeck.tasks import Encoded, Task
+
+# What a module that cannot be called is told.
+WRAP = "Wrap it; see limbeck.models.user_model"
+
+# The same for a network of a plug-in.
+NETWORK = (
+    "A network's forward takes `pixel_values` (B, C, H, W), of any size, and gives logits (B, V): "
+    "see limbeck.models.networks.Network"
+)
 
 # Labels of the data that a message shows.
 SHOWN_LABELS = 12
@@ -96,10 +107,12 @@ class Own:
         name: str,
         *,
         is_trained: bool = True,
+        cure: str = WRAP,
     ) -> None:
         """One forward on two rows, and where it `is_trained` a training step without its end.
 
-        `name`: what the recipe calls the model.
+        `name`: what the recipe calls the model. `cure`: the line to write where it is not called
+        as models are.
 
         Raises ValueError where the module cannot be called so, or its logits are of another shape.
         """
@@ -120,10 +133,9 @@ class Own:
         # raises by itself.
         except FAULTS as error:
             inputs = ", ".join(batch.inputs)
+            reason = plug_ins.blame(error) or f"{type(error).__name__}: {said_where(error)}"
             raise ValueError(
-                f"model `{name}`: cannot be called with {inputs} to give logits: "
-                f"{type(error).__name__}: {said_where(error)}. "
-                "Wrap it; see limbeck.models.user_model"
+                f"model `{name}`: cannot be called with {inputs} to give logits: {reason}. {cure}"
             ) from None
         num_logits = outputs.logits.shape[-1]
         num_labels = len(task.labels)
@@ -132,7 +144,8 @@ class Own:
         if num_logits != num_labels and not is_encoder:
             raise ValueError(
                 f"model `{name}`: its logits have {num_logits} values, but the data has "
-                f"{num_labels} labels ({', '.join(task.labels[:SHOWN_LABELS])})"
+                f"{num_labels} labels ({', '.join(task.labels[:SHOWN_LABELS])}). Give its last "
+                "layer one output for each"
             )
         check_answers(model, task, encoded, name)
         if is_trained:
@@ -226,3 +239,30 @@ def check_made(module: nn.Module, name: str) -> None:
                 f"model `{name}`: `{part}` has no size yet (a lazy layer). Call the module once "
                 "on a batch, and hand it over then"
             )
+
+
+def check_created(
+    model: nn.Module,
+    task: Task,
+    rows: Sequence[dict[str, Any]],
+    name: str,
+    *,
+    is_trained: bool = True,
+) -> None:
+    """Look at a model that a recipe names, by some rows; networks of ours are tested.
+
+    `is_trained`: whether its weights are to be.
+
+    Raises ValueError for a model that cannot be called, or answers otherwise than a row at a time.
+    """
+    if not is_network(name):
+        encoded = task.encode(rows)
+        check_vocabulary(model, task, encoded, name)
+        check_answers(model, task, encoded, name)
+    # Somebody else's may be as wrong as a module that is handed over.
+    elif registry.package_of("networks", name):
+        check_made(model, name)
+        # The run's own random numbers must not move.
+        with torch.random.fork_rng(devices=[]):
+            own = Own(model)
+            own.check(task, task.encode(rows), name, is_trained=is_trained, cure=NETWORK)

@@ -19,11 +19,10 @@ from limbeck.core.foreign import told_as
 from limbeck.core.system import machine, memory
 from limbeck.data.splits import Splits, load_splits
 from limbeck.models import processes
-from limbeck.models.anatomy.probe import NUM_ROWS, check_answers
+from limbeck.models.anatomy.probe import NUM_ROWS
 from limbeck.models.create import create_model, is_network
 from limbeck.models.preprocessing import preprocess
-from limbeck.models.published.vocabulary import check_vocabulary
-from limbeck.models.user_model import Own
+from limbeck.models.user_model import Own, check_created
 from limbeck.pipeline import model_reference
 from limbeck.pipeline.code import own_code
 from limbeck.pipeline.preflight.token_counts import TokenCounts, count_tokens
@@ -393,11 +392,8 @@ class RunContext:
                 tell=self.store.tell_once,
                 needs_head=needs_head,
             )
-            # Networks of ours are tested.
-            if not is_network(name):
-                encoded = task.encode(self.data.train[:NUM_ROWS])
-                check_vocabulary(model, task, encoded, name)
-                check_answers(model, task, encoded, name)
+            rows = self.data.train[:NUM_ROWS]
+            check_created(model, task, rows, name, is_trained=not needs_head)
             return model
         own = self.own[name]
         own.check(task, self.encode("train", task), name, is_trained=not needs_head)

@@ -123,10 +123,9 @@ def run_backward(model: nn.Module, batch: Batch) -> None:
     """The gradients of the logits' sum. Raises ValueError where there are none."""
     logits = run_model(model, batch).logits
     if not logits.requires_grad:
-        raise ValueError(
-            "its logits have no gradient, so nothing of it can be trained (torch.no_grad, detach, "
-            "or frozen parameters)"
-        )
+        is_empty = next(model.parameters(), None) is None
+        why = "it has no parameters" if is_empty else "torch.no_grad, detach, or frozen parameters"
+        raise ValueError(f"its logits have no gradient, so nothing of it can be trained ({why})")
     logits.sum().backward()
 
 
@@ -195,7 +194,8 @@ def largest_difference(alone: Outputs, beside: Outputs) -> float:
     counts = alone.mask[0]
     one = alone.logits[0][counts]
     other = beside.logits[0, : len(counts)][counts]
-    largest = max(float(one.abs().max()), torch.finfo(torch.float32).tiny)
+    # Of both: rows from which their own mean is taken are all 0 alone.
+    largest = max(float(one.abs().max()), float(other.abs().max()), torch.finfo(torch.float32).tiny)
     return float((one - other).abs().max()) / largest
 
 

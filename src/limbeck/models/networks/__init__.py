@@ -14,7 +14,10 @@ class Network(Protocol):
     def build(self, num_labels: int, channels: int) -> nn.Module:
         """A torch module with new weights, drawn from torch's global generator.
 
-        Its input is called `pixel_values` (B, C, H, W), and its output is logits (B, V). Its
+        Its input is called `pixel_values` (B, C, H, W), and its output is logits (B, V). It takes
+        images of any height and width, for it is not told them: those of the data, or of
+        `data.size` (a pooling over all pixels, such as `AdaptiveAvgPool2d(1)`, before the last
+        layer; the tests give it 8 x 8, 9 x 9 and 28 x 28). It answers each row by itself. Its
         `blocks` are its layers, which losses on hidden maps and surgeries find by that name.
         """
         ...
