@@ -26,10 +26,12 @@ from limbeck.models.anatomy.dataflow import Flow
 from limbeck.models.user_model import check_created
 from limbeck.pipeline.preflight.check import Checked, can_read_data, check_without_torch
 from limbeck.quantization.after_training import apply_rewrite
+from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.modules.fake import FakeQuantizer
 from limbeck.quantization.modules.swap import Normed
 from limbeck.quantization.post_training import components_tried
 from limbeck.quantization.ranges.minmax import Minmax
+from limbeck.quantization.roundings import LAST_BITS, check_levels
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
 from limbeck.surgeries import Cut, check_cut
@@ -228,6 +230,7 @@ def test_a_broken_plug_in_that_nobody_names_breaks_nothing(
 
 RANGE = """
 from limbeck.quantization.ranges.minmax import Minmax
+from limbeck.quantization.roundings import LAST_BITS, check_levels
 
 
 class Mine(Minmax):
@@ -247,6 +250,8 @@ class Mine(Minmax):
         ("(scale * float('nan'), zero)", "a scale that is not finite"),
         ("(scale, zero / 0)", "a zero point that is not finite"),
         ("(-scale, zero)", "a scale that is not above 0"),
+        ("(scale, zero + 0.3)", r"gave \d+.3 as a zero point; a whole number from 0 to 255"),
+        ("(scale, zero - 300)", r"gave -\d+ as a zero point; a whole number from 0 to 255"),
     ],
 )
 def test_a_range_that_fits_nothing_is_named(returned: str, message: str, offer: Offer) -> None:
@@ -254,7 +259,7 @@ def test_a_range_that_fits_nothing_is_named(returned: str, message: str, offer: 
     quantizer = FakeQuantizer(GRIDS["uint8"], registry.load("ranges", "mine"))
     quantizer.begin()
     quantizer(torch.linspace(-1, 2, 50))
-    with pytest.raises(ValueError, match=f"the range `Mine` .*{message}"):
+    with pytest.raises(ValueError, match=f"the range `mine` .*{message}"):
         quantizer.finish()
 
 
@@ -571,6 +576,8 @@ class Mine:
         ("steps.round()[:1]", r"returned a Tensor of shape \(1, 3\) .* floats of shape \(2, 3\)"),
         ("steps.round().long()", "returned .* and torch.int64 from `round`"),
         ("steps * float('nan')", "gave values from `round` that are not finite"),
+        ("torch.round(steps * 2) / 2", r"gave -?\d*.5 from `round`, which is no level of the grid"),
+        ("steps", r"no level of the grid \(-127 to 127, integers 1 apart\).*nearest_level"),
     ],
 )
 def test_a_rounding_that_gives_no_levels_is_named(
@@ -580,19 +587,45 @@ def test_a_rounding_that_gives_no_levels_is_named(
     rounding = registry.create("roundings", "mine")
     quantizer = FakeQuantizer(GRIDS["int8"], Minmax, 2, rounding=rounding)
     layer = Normed(torch.nn.Linear(3, 2), quantizer)
-    with pytest.raises(ValueError, match=f"the rounding `Mine` {message}"):
+    with pytest.raises(ValueError, match=f"the rounding `mine` .*{message}"):
         layer.calibrate_weight()
 
 
-def test_a_rounding_by_layer_that_gives_no_weights_is_named() -> None:
-    class Mine:
-        def solve(self, weight: Any, scale: Any, grid: Any, inputs: Any) -> Any:
-            return weight.transpose(1, 2)
+BY_LAYER = """
+class Mine:
+    def solve(self, weight, scale, grid, inputs):
+        return RETURNED
+"""
 
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("weight.transpose(1, 2)", "returned .* from `solve`"),
+        ("weight * float('nan')", "from `solve` that are not finite"),
+        ("weight", "from `solve`, which is no level of the grid"),
+        ("((weight / scale).round() + 0.5) * scale", "from `solve`, which is no level of the grid"),
+    ],
+)
+def test_a_rounding_by_layer_that_gives_no_weights_is_named(
+    returned: str, message: str, offer: Offer
+) -> None:
+    offer(BY_LAYER.replace("RETURNED", returned), family="roundings")
     layer = Normed(torch.nn.Linear(3, 2), FakeQuantizer(GRIDS["int8"], Minmax, 2))
     layer.calibrate_weight()
-    with pytest.raises(ValueError, match=r"the rounding `Mine` returned .* from `solve`"):
-        layer.round_with(Mine(), torch.ones(5, 3))
+    with pytest.raises(ValueError, match=f"the rounding `mine` .*{message}"):
+        layer.round_with(registry.create("roundings", "mine"), torch.ones(5, 3))
+
+
+@pytest.mark.parametrize("weights", [name for name in GRIDS if name != "uint8"])
+def test_every_level_of_a_format_is_one_and_what_lies_between_is_told(weights: str) -> None:
+    grid = GRIDS[weights]
+    levels = nearest_level(torch.linspace(grid.low, grid.high, 1000), grid)
+    check_levels(Minmax, "round", levels, grid)
+    scale = torch.tensor(0.0123)
+    check_levels(Minmax, "round", levels * scale / scale, grid, tolerance=LAST_BITS)
+    with pytest.raises(ValueError, match="from `round`, which is no level"):
+        check_levels(Minmax, "round", torch.tensor([float(grid.high), 0.3]), grid)
 
 
 @pytest.mark.parametrize(
@@ -698,7 +731,7 @@ def test_a_rewrite_that_is_none_is_named(line: str, message: str, offer: Offer) 
     offer(EQUALIZER.replace("LINE", line), family="equalizers")
     rewrite = registry.create("equalizers", "mine")
     model = torch.nn.Sequential(torch.nn.Linear(3, 2))
-    with pytest.raises(ValueError, match=f"the equalizer `Mine` {message}"):
+    with pytest.raises(ValueError, match=f"the equalizer `mine` {message}"):
         apply_rewrite(rewrite, model, Flow(), [lambda net: net(torch.ones(4, 3))])
 
 

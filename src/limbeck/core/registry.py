@@ -73,6 +73,9 @@ ADDITIONS = {
     "equalizers": ("Correction",),
 }
 
+# (Family, class) -> what a recipe calls it, of every component that was loaded; for messages.
+_called: dict[tuple[str, type], str] = {}
+
 # Keys that a recipe writes beside a component's own, in the same map.
 TAKEN = {"losses": ("weight",)}
 
@@ -134,7 +137,13 @@ def load(family: str, name: str) -> Any:
         (point,) = points
         component = plug_ins.load(family, point)
     _check_contract(family, name, component)
+    _called[family, component] = name
     return component
+
+
+def name_of(family: str, component: type) -> str:
+    """What a recipe calls a class that was loaded; its own name where it was not."""
+    return _called.get((family, component), component.__name__)
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.core import registry
 from limbeck.core.events import STEP, Meter, Progress, Reporter, silent
 from limbeck.models.anatomy.dataflow import Flow
 from limbeck.models.running import logits_of
@@ -160,7 +161,7 @@ def apply_rewrite(
         ValueError: it does not, or it has other parameters: the rewrite, perhaps somebody else's,
             is at fault.
     """
-    name = f"the equalizer `{type(rewrite).__name__}`"
+    name = f"the equalizer `{registry.name_of('equalizers', type(rewrite))}`"
     parameters = [key for key, _ in model.named_parameters()]
     before = answers(model, forwards[0])
     rewrite.apply(model, flow, forwards)

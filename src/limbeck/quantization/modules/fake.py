@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 from limbeck.core.grids import Grid
 from limbeck.models.processes import row_share
@@ -330,7 +331,7 @@ class FakeQuantizer(nn.Module):
 
     def checked(self, fit: Fit) -> Fit:
         """What a range, perhaps somebody else's, fitted. Raises ValueError where it is wrong."""
-        name = self.range_class.__name__
+        name = registry.name_of("ranges", self.range_class)
         is_pair = isinstance(fit, tuple) and len(fit) == 2
         if not is_pair or not all(isinstance(each, Tensor) for each in fit):
             expected = "two tensors: a scale and a zero point for each group"
@@ -344,8 +345,19 @@ class FakeQuantizer(nn.Module):
                 )
             if not bool(values.isfinite().all()):
                 raise ValueError(f"the range `{name}` gave a {what} that is not finite")
-        if not bool((fit[0] > 0).all()):
+        scale, zero_point = fit
+        if not bool((scale > 0).all()):
             raise ValueError(f"the range `{name}` gave a scale that is not above 0")
+        is_level = zero_point == zero_point.round().clamp(self.grid.low, self.grid.high)
+        if self.grid.symmetric:
+            is_level = zero_point == 0
+        if not bool(is_level.all()):
+            found = float(zero_point[~is_level][0])
+            low, high = (0, 0) if self.grid.symmetric else (self.grid.low, self.grid.high)
+            raise ValueError(
+                f"the range `{name}` gave {found:g} as a zero point; a whole number from {low} to "
+                f"{high} is expected on this grid. `quantization.affine.fit_interval` gives one"
+            )
         return fit
 
     def codes(self, x: Tensor) -> Tensor:

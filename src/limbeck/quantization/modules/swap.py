@@ -23,9 +23,11 @@ from limbeck.quantization.modules.fake import (
     zero_on_device_of,
 )
 from limbeck.quantization.roundings import (
+    LAST_BITS,
     LayerRounding,
     ScaledRounding,
     check_finite,
+    check_levels,
     check_rounded,
 )
 
@@ -97,7 +99,7 @@ class Quantized(nn.Module):
             check_rounded(rounding, "scale", scale, rows[:, 0])
             check_finite(rounding, "scale", scale.log())
             self.quantizer.log_scale.data.copy_(scale.log())
-        check_finite(rounding, "round", self.codes())
+        check_levels(rounding, "round", self.codes(), self.quantizer.grid)
 
     def coded_weight(self) -> Tensor:
         """What the quantizer rounds, (O, ...): its steps are those of this weight."""
@@ -150,7 +152,8 @@ class Quantized(nn.Module):
             inputs_by_part.transpose(0, 1),
         )
         check_rounded(rounding, "solve", rounded, rows)
-        check_finite(rounding, "solve", rounded)
+        steps = rounded.unflatten(-1, (scale.shape[-1], -1)) / scale.unsqueeze(-1)
+        check_levels(rounding, "solve", steps, self.quantizer.grid, tolerance=LAST_BITS)
         self.put(rounded.view_as(weight))
 
 

@@ -17,14 +17,20 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 from limbeck.core.grids import GRIDS, Grid
+from limbeck.quantization.grids_torch import nearest_level
 
 
 def _has_whole_steps(grid: Grid) -> bool:
     """Whether the levels of weights on a grid are neighbouring integers."""
     return grid.symmetric and grid.step == 1 and not grid.is_floating
 
+
+# The share by which a level may change that is multiplied by a scale and divided again, in float32:
+# 1e-7 of it, or what bfloat16 is not asked to keep.
+LAST_BITS = 1e-4
 
 # The formats whose levels are one step apart: those a rounding up or down makes sense for.
 INTEGERS = tuple(name for name, grid in GRIDS.items() if _has_whole_steps(grid))
@@ -98,6 +104,11 @@ class LayerRounding(Protocol):
         ...
 
 
+def told(rounding: object) -> str:
+    """What messages call a rounding: its name in a recipe."""
+    return f"the rounding `{registry.name_of('roundings', type(rounding))}`"
+
+
 def check_rounded(
     rounding: object,
     method: str,
@@ -106,20 +117,46 @@ def check_rounded(
 ) -> None:
     """Raise ValueError where a rounding, perhaps somebody else's, gave no value for each.
 
-    Nothing waits for the device: whether the values are finite is asked by `check_finite`.
+    Nothing waits for the device: what the values are is asked by `check_finite` and `check_levels`.
     """
     is_tensor = isinstance(rounded, Tensor) and rounded.is_floating_point()
     if not is_tensor or rounded.shape != values.shape:
         expected = f"floats of shape {tuple(values.shape)}"
-        raise wrong_return(f"the rounding `{type(rounding).__name__}`", method, rounded, expected)
+        raise wrong_return(told(rounding), method, rounded, expected)
 
 
 def check_finite(rounding: object, method: str, rounded: Tensor) -> None:
     """Raise ValueError where a rounding gave values that are not finite; the host waits for it."""
     if not bool(rounded.isfinite().all()):
         raise ValueError(
-            f"the rounding `{type(rounding).__name__}` gave values from `{method}` that are not "
-            "finite, for weights that are"
+            f"{told(rounding)} gave values from `{method}` that are not finite, for weights that "
+            "are"
+        )
+
+
+def check_levels(
+    rounding: object,
+    method: str,
+    levels: Tensor,
+    grid: Grid,
+    *,
+    tolerance: float = 0.0,
+) -> None:
+    """Raise ValueError where a rounding gave values between the levels; the host waits for it.
+
+    `tolerance`: how far from a level a value may be that was multiplied by a scale, as a share.
+    """
+    check_finite(rounding, method, levels)
+    within = levels.clamp(grid.low, grid.high)
+    off = (within - nearest_level(within, grid)).abs()
+    is_between = off > tolerance * (1 + within.abs())
+    if bool(is_between.any()):
+        found = float(within[is_between][0])
+        apart = "float8 numbers" if grid.is_floating else f"integers {grid.step} apart"
+        raise ValueError(
+            f"{told(rounding)} gave {found:g} from `{method}`, which is no level of the grid "
+            f"({grid.low} to {grid.high}, {apart}). Every value must be one: "
+            "`quantization.grids_torch.nearest_level(steps, grid)` gives the nearest"
         )
 
 
