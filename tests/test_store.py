@@ -523,3 +523,27 @@ def test_only_the_inner_of_two_contexts_is_asked() -> None:
         with pytest.raises(KeyboardInterrupt), deferred_interrupt():
             signal.raise_signal(signal.SIGTERM)
         assert not outer.requested
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError(errno.EIO, "Input/output error"),
+        OSError("8 requested and 0 written"),  # numpy's words
+    ],
+)
+def test_a_full_or_failing_disk_is_told_with_its_folder(tmp_path: Path, error: OSError) -> None:
+    def build(folder: Path) -> None:
+        raise error
+
+    with pytest.raises(OSError, match="stage-") as caught:
+        Store(tmp_path).stage("stage", {"a": 1}, build)
+    assert Path(caught.value.filename).parent == tmp_path
+    assert caught.value.errno == (error.errno or errno.ENOSPC)
+    named = OSError(errno.ENOSPC, "No space left on device", "/elsewhere/file")
+    with pytest.raises(OSError, match="/elsewhere/file"), files.disk_named(tmp_path):
+        raise named
+    with pytest.raises(OSError, match="^other$"), files.disk_named(tmp_path):
+        raise OSError("other")

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, EntryPoints
@@ -14,15 +15,19 @@ import torch
 from commands import call, mistake
 from tiny_models import cnn, pixels
 
+import limbeck
 from limbeck.analysis.sensitivities import JudgedModel, check_scores, judge
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import plug_ins, registry
+from limbeck.core.errors import Interrupted
 from limbeck.core.grids import GRIDS
 from limbeck.data import augmenters
 from limbeck.data.checks import check_keys
-from limbeck.exporters.writing import write_graphs
+from limbeck.distillation.objective import check_reach
+from limbeck.exporters.writing import write_golden, write_graphs
 from limbeck.models import networks
 from limbeck.models.anatomy.dataflow import Flow
+from limbeck.models.taps import Outputs, Tap
 from limbeck.models.user_model import check_created
 from limbeck.pipeline.preflight.check import Checked, can_read_data, check_without_torch
 from limbeck.quantization.after_training import apply_rewrite
@@ -96,7 +101,10 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         ("raise SystemExit(0)", "offered:Mine", "cannot be imported: SystemExit: 0"),
         ("raise OSError('libfoo.so')", "offered:Mine", "plug-in `mine` (offered:Mine) cannot be"),
         ("import nope", "offered:Mine", "needs: the package that brings `nope`"),
-        ("def", "offered:Mine", "cannot be imported: SyntaxError"),
+        ("def", "offered:Mine", "offered.py:1). Mend its code there, or remove it: `pip uninstall"),
+        ("import sys; sys.exit(3)", "offered:Mine", "offered.py:1). Mend its code there"),
+        ("nothing = None.nothing", "offered:Mine", "offered.py:1). Mend its code there"),
+        (LOSS, "offered:Your", "An entry point names a module and a class: mine ="),
         ("def mine(*_): ...", "offered:mine", "is a function, not a class"),
         (LOSS + "\n\nthing = Mine()", "offered:thing", "is a Mine, not a class"),
         (LOSS, "offered", "is a module, not a class"),
@@ -156,7 +164,11 @@ def test_a_class_that_is_none_is_told_before_anything_runs(
             "student.mask).long()",
             "returned a Tensor of shape () and torch.int64",
         ),
-        ("student.mask)", "student.mask).detach()", "the loss `mine` has no gradient"),
+        (
+            "student.mask)",
+            "student.mask).detach()",
+            "the loss `mine` has no gradient that reaches the student",
+        ),
         ("distance =", "student.logits.mul_(0); distance =", "changes in place what it is given"),
         ("student.mask)", "student.mask) / 0", "No weight was changed before it"),
         ("student.mask)", "batch.nothing)", "mine` failed in `__call__`"),
@@ -179,6 +191,27 @@ def test_code_that_fails_or_returns_something_else_is_named(
     recipe.write_text(RECIPE)
     assert message in refused("check", recipe)
     assert message in refused("run", recipe, "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("is_leaf", [False, True])
+def test_a_gradient_must_reach_what_the_student_gave(is_leaf: bool) -> None:
+    weight = torch.ones(2, 1, 3, requires_grad=True)
+    logits = weight if is_leaf else weight * 2
+    hidden = logits * 3
+    mask = torch.ones(2, 1, dtype=torch.bool)
+    student = Outputs(logits, mask, {Tap("hidden", "0"): hidden})
+    projector = torch.ones(3, requires_grad=True)
+    for value in (logits.mean(), (hidden * projector).sum(), 0 * logits.sum() + projector.sum()):
+        check_reach("mine", value, student)
+    wrong = [
+        torch.tensor(logits.mean().item(), requires_grad=True),
+        (hidden.detach() * projector).sum(),
+    ]
+    for value in wrong:
+        with pytest.raises(ValueError, match="`mine` has no gradient that reaches the student"):
+            check_reach("mine", value, student)
+        # Where a student has none itself, as in a forward without gradients, no loss is to blame.
+        check_reach("mine", value, Outputs(logits.detach(), mask))
 
 
 def test_one_that_needs_torch_is_as_one_of_ours_without_it(
@@ -280,6 +313,12 @@ class Mine:
         ("'model.onnx'", "to return a dict of the file of each of its runtimes: onnxruntime"),
         ("{'openvino': 'model.onnx'}", "of each of its runtimes: onnxruntime"),
         ("{'onnxruntime': 'model.onnx'}", "names the file 'model.onnx' and did not write it"),
+        (
+            "{'onnxruntime': '../out.bin'}",
+            "the file '../out.bin'; the name of a file in the folder",
+        ),
+        ("{'onnxruntime': str(folder / 'm.onnx')}", "without any folder"),
+        ("{'onnxruntime': folder / 'm.onnx'}", "without any folder"),
     ],
 )
 def test_an_exporter_that_writes_nothing_is_named(
@@ -288,6 +327,50 @@ def test_an_exporter_that_writes_nothing_is_named(
     offer(EXPORTER.replace("RETURNED", returned), family="exporters")
     with pytest.raises(ValueError, match=f"the exporter `mine` .*{message}"):
         write_graphs(cnn(8), ["mine"], pixels(2), tmp_path)
+
+
+def test_an_exporter_whose_graph_does_not_open_is_named(offer: Offer, tmp_path: Path) -> None:
+    offer(EXPORTER, family="exporters")
+    (tmp_path / "out.bin").write_bytes(b"nothing")
+    arrays = {"pixel_values": np.zeros((2, 1, 8, 8), np.float32)}
+    told = r"the exporter `mine` wrote a graph that cannot be opened.*\(out.bin in onnxruntime\): "
+    with pytest.raises(ValueError, match=told):
+        write_golden(["mine"], arrays, {"onnxruntime": "out.bin"}, tmp_path)
+
+
+def test_what_a_plug_in_raises_is_told_to_python_as_on_the_command_line(
+    offer: Offer, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    source = SOURCE.replace("RETURNED", "{}['train']")
+    offer(source, family="sources")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        RECIPE.replace("{source: sklearn, dataset: digits}", "{source: mine}").replace(
+            "mine: {}", "kl: {}"
+        )
+    )
+    told = refused("check", recipe).removeprefix("limbeck: ")
+    assert "sources: the plug-in `mine` failed in `read` (" in told
+    assert limbeck.check(recipe).mistakes == [told]
+    with pytest.raises(ValueError, match=re.escape(told)) as caught:
+        limbeck.run(recipe, tmp_path / "run")
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize(
+    "raised", [KeyError("x"), RuntimeError("no"), SystemExit(0), ValueError(), AssertionError()]
+)
+def test_only_what_a_plug_in_raised_is_blamed_on_it(raised: BaseException, offer: Offer) -> None:
+    offer("class Mine:\n    def read(self, on_bad_row):\n        raise on_bad_row", "sources")
+    source = registry.create("sources", "mine")
+    with pytest.raises(ValueError, match="the plug-in `mine` failed in `read`"), plug_ins.blamed():
+        source.read(raised)
+    with pytest.raises(type(raised)) as caught, plug_ins.blamed():
+        raise raised.with_traceback(None)
+    assert caught.value is raised
+    for other in (KeyboardInterrupt(), Interrupted("stopped"), OSError(28, "full")):
+        with pytest.raises(type(other)), plug_ins.blamed():
+            source.read(other)
 
 
 RUNTIME = """

@@ -14,6 +14,7 @@ import typer
 
 from limbeck.core import plug_ins, wording
 from limbeck.core.errors import Interrupted
+from limbeck.core.files import is_disk_full
 from limbeck.core.system import launch
 
 # Exit statuses.
@@ -145,12 +146,7 @@ def refusal(error: OSError) -> str:
         f"The cache is {default_folder()}; LIMBECK_CACHE names another folder, "
         "--out another run folder"
     )
-    # numpy gives no error number for a full disk: "8 requested and 0 written". Where there is a
-    # number it is right.
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or (
-        error.errno is None and "requested and" in str(error)
-    )
-    if is_full:
+    if is_disk_full(error):
         return (
             f"{place}: no space left on this disk. Free some and give the same command again: "
             f"it goes on from what is stored. {cache}"

@@ -1,5 +1,6 @@
 """Files that are whole or not there: atomic writes, digests, JSON."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -7,6 +8,7 @@ import os
 import shutil
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -163,6 +165,27 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether a disk, or what a user may take of it, was full."""
+    # numpy gives no error number for it: "8 requested and 0 written". Where there is a number it
+    # is right.
+    if error.errno is None:
+        return "requested and" in str(error)
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def disk_named(folder: Path) -> Iterator[None]:
+    """Name `folder` where its disk is full, or fails, in the `with` block and no file is named."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename or not (is_disk_full(error) or error.errno == errno.EIO):
+            raise
+        number = error.errno or errno.ENOSPC
+        raise OSError(number, os.strerror(number), str(folder)) from error
 
 
 def _naming(path: Path, error: OSError) -> OSError:

@@ -4,16 +4,18 @@
 may be broken in any way.
 """
 
+import contextlib
 import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
 from typing import Any
 
 from limbeck.core import wording
+from limbeck.core.errors import Interrupted
 
 # Package -> the plug-in that was loaded from it, for the message where its code fails (`blame`).
 _loaded: dict[str, str] = {}
@@ -63,7 +65,12 @@ def load(family: str, point: EntryPoint) -> Any:
     # The code of others may be broken in any way, and may even leave the program.
     except (Exception, SystemExit) as error:
         reason = f"cannot be imported: {type(error).__name__}: {error}"
-        raise ValueError(_why_refused(family, point, reason)) from error
+        if _is_misnamed(error):
+            raise ValueError(_why_refused(family, point, reason)) from error
+        raise ValueError(
+            f"{family}: the plug-in `{point.name}` ({point.value}) {reason}{_place(error)}. Mend "
+            f"its code there, or remove it: `pip uninstall {package_of(point)}`"
+        ) from error
     # A module, where the colon and the class are forgotten; a function or an object.
     if not inspect.isclass(component):
         reason = f"is a {type(component).__name__}, not a class"
@@ -89,6 +96,29 @@ def words_of(error: BaseException) -> str:
     return f"{words} ({told})" if told and is_last else words
 
 
+@contextlib.contextmanager
+def blamed() -> Iterator[None]:
+    """Raise what the code of a plug-in raises in the `with` block as a ValueError that names it.
+
+    What goes on as it is: what nobody's plug-in raised, what the system refuses, an interruption.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except ValueError as error:
+        _, is_last = _last_frame(error)
+        if not is_last:
+            raise
+        raise ValueError(words_of(error)) from error
+    except (Exception, SystemExit) as error:
+        told_of_plug_in = blame(error)
+        is_refused = isinstance(error, OSError) and error.errno is not None
+        if told_of_plug_in is None or is_refused:
+            raise
+        raise ValueError(told_of_plug_in) from error
+
+
 def _last_frame(error: BaseException) -> tuple[str | None, bool]:
     """The last place in a plug-in that an error passed through, and whether none of ours came
     after it."""
@@ -103,6 +133,21 @@ def _last_frame(error: BaseException) -> tuple[str | None, bool]:
         elif package == "limbeck":
             is_last = False
     return told, is_last
+
+
+def _is_misnamed(error: BaseException) -> bool:
+    """Whether an entry point's module could be imported, and has nothing of the entry's name."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    own = frame.f_globals.get("__name__", "")
+    return isinstance(error, AttributeError) and own.startswith("importlib.metadata")
+
+
+def _place(error: BaseException) -> str:
+    """` (FILE:LINE)` of the line that failed to be imported; nothing where the error says it."""
+    if isinstance(error, SyntaxError):
+        return f" ({error.filename}:{error.lineno})" if error.filename else ""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f" ({frame.f_code.co_filename}:{line})"
 
 
 def _why_refused(family: str, point: EntryPoint, reason: str) -> str:

@@ -62,6 +62,8 @@ class Objective(nn.Module):
         # As a child module: projectors are trained, moved and checkpointed with the objective.
         self.losses = nn.ModuleList(modules)
         self.factors = nn.Buffer(torch.ones(len(terms)))
+        # The terms of which a gradient was seen to reach the student: each is looked at once.
+        self.reaching: set[str] = set()
         # No buffer: what went wrong in a killed training is no part of its checkpoint.
         self.diverged_at: dict[str, Tensor] = {}
 
@@ -82,6 +84,9 @@ class Objective(nn.Module):
             if weight:
                 part = loss_over_labels(term.loss, student, teacher, batch, progress)
                 check_value(term.name, part, student)
+                if term.name not in self.reaching:
+                    check_reach(term.name, part, student)
+                    self.reaching.add(term.name)
                 if versions(student, teacher, batch) != given:
                     raise ValueError(
                         f"the loss `{term.name}` changes in place what it is given (logits or "
@@ -167,10 +172,41 @@ def check_value(name: str, value: Any, student: Outputs) -> None:
         expected = "one float: a scalar tensor, the mean over the units that count"
         raise wrong_return(f"the loss `{name}`", "__call__", value, expected)
     if student.logits.requires_grad and not value.requires_grad:
-        raise ValueError(
-            f"the loss `{name}` has no gradient, so it teaches nothing: is it computed from "
-            "`student`, without `detach`, `item`, `argmax` or `torch.no_grad`?"
-        )
+        raise ValueError(without_gradient(name))
+
+
+def check_reach(name: str, value: Tensor, student: Outputs) -> None:
+    """Raise ValueError where the gradient of a loss comes to nothing that the student gave.
+
+    It may have one and teach nothing: that of a new tensor, or of a projector alone. The graph is
+    looked at and not run, so that nothing waits and no number changes.
+    """
+    given = [each for each in (student.logits, *student.inner.values()) if each.requires_grad]
+    if not given:
+        return
+    wanted = {each.grad_fn for each in given if each.grad_fn is not None}
+    leaves = {id(each) for each in given if each.grad_fn is None}
+    seen = set()
+    ahead = [value.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        # A leaf has no node of its own; the one that collects its gradient holds it.
+        if node in wanted or id(getattr(node, "variable", None)) in leaves:
+            return
+        seen.add(node)
+        ahead += [following for following, _ in node.next_functions]
+    if id(value) not in leaves:
+        raise ValueError(without_gradient(name))
+
+
+def without_gradient(name: str) -> str:
+    """What is told of a loss from which the student learns nothing."""
+    return (
+        f"the loss `{name}` has no gradient that reaches the student, so it teaches nothing: is it "
+        "computed from `student`, without `detach`, `item`, `argmax` or `torch.no_grad`?"
+    )
 
 
 def versions(student: Outputs, teacher: Outputs, batch: Batch) -> list[int]:

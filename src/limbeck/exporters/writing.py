@@ -3,8 +3,9 @@
 `artifact.proof.parity` then proves that the folder decides as the model does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from limbeck.artifact.proof import golden
 from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 from limbeck.core.files import write_bytes, write_json
+from limbeck.core.foreign import told_as
 from limbeck.quantization.conversion import convert_model
 from limbeck.tasks import Encoded, Task, apart, collate
 
@@ -65,7 +67,7 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
     write_bytes(folder / task.preprocess_file, task.preprocess.encode())
     write_json(folder / "labels.json", list(task.labels))
     write_bytes(folder / "recipe.yaml", artifact.recipe.encode())
-    golden.write(arrays, graph_files, folder)
+    write_golden(artifact.exporters, arrays, graph_files, folder)
     graphs = manifest.graphs_of(graph_files)
     text = card(
         task=artifact.task_name,
@@ -100,11 +102,44 @@ def write_graphs(
     return graph_files
 
 
+def write_golden(
+    exporters: Sequence[str],
+    arrays: Mapping[str, np.ndarray],
+    graph_files: Mapping[str, str],
+    folder: Path,
+) -> None:
+    """Write what every graph answers to a few inputs (`artifact.proof.golden`).
+
+    Raises ValueError where the graph of somebody else's exporter does not open, or fails.
+    """
+    others = [name for name in exporters if registry.package_of("exporters", name)]
+    if not others:
+        golden.write(arrays, graph_files, folder)
+        return
+    with told_as(partial(_why_unopened, others, graph_files)):
+        golden.write(arrays, graph_files, folder)
+
+
+def _why_unopened(others: Sequence[str], graph_files: Mapping[str, str], reason: str) -> ValueError:
+    files = " or ".join(f"{file} in {runtime}" for runtime, file in graph_files.items())
+    names = " or ".join(f"`{name}`" for name in others)
+    return ValueError(
+        f"the exporter {names} wrote a graph that cannot be opened, or answers nothing "
+        f"({files}): {reason}. Mend what `export` writes, or name the runtime that opens it"
+    )
+
+
 def check_written(name: str, runtimes: Sequence[str], written: Any, folder: Path) -> None:
     """Raise ValueError where an exporter, perhaps somebody else's, did not write what it says."""
     if not isinstance(written, dict) or set(written) != set(runtimes):
         expected = f"a dict of the file of each of its runtimes: {', '.join(runtimes)}"
         raise wrong_return(f"the exporter `{name}`", "export", written, expected)
     for file in written.values():
+        # Of another folder, or of one within, the manifest would not know it.
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ValueError(
+                f"the exporter `{name}` names the file {file!r}; the name of a file in the folder "
+                "that it was given is expected, without any folder"
+            )
         if not (folder / file).is_file():
             raise ValueError(f"the exporter `{name}` names the file {file!r} and did not write it")

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from limbeck.core import plug_ins
 from limbeck.core.events import Reporter, silent
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline import runs
@@ -53,7 +54,8 @@ def run(
         recipe = read(path)
     if out is None:
         raise ValueError('out: name the run folder, such as limbeck.run(recipe, "runs/first")')
-    report = runs.run(recipe, out, name=title, tell=tell, models=models, rows=rows)
+    with plug_ins.blamed():
+        report = runs.run(recipe, out, name=title, tell=tell, models=models, rows=rows)
     return Report(report)
 
 

@@ -59,6 +59,10 @@ DIGITS = 6
 NOTHING_TO_LEARN = (
     "every loss term has the weight 0 here, and nothing is left to learn from. Give one a weight"
 )
+NOTHING_TO_TRAIN = (
+    "the model's logits have no gradient, so nothing of it can be trained: it has no parameters, "
+    "or they are frozen"
+)
 
 
 class Training:
@@ -209,7 +213,8 @@ class Training:
         if self.reading_is_free:
             self.refuse_divergence(step, total)
         if not loss.requires_grad:
-            raise Diverged(f"step {step} of {total}: {NOTHING_TO_LEARN}")
+            why = NOTHING_TO_LEARN if student.logits.requires_grad else NOTHING_TO_TRAIN
+            raise Diverged(f"step {step} of {total}: {why}")
         # 3. What looks at single gradients does so before the pass backward frees the graph.
         is_probed = is_one_of(PROBES, step, total)
         measures = {}

@@ -27,7 +27,7 @@ import filelock
 
 from limbeck.core.cache import entries
 from limbeck.core.events import Ended, Note, Reporter, Started, silent
-from limbeck.core.files import digest, sync, write_json
+from limbeck.core.files import digest, disk_named, sync, write_json
 from limbeck.core.system.memory import peak_mb, release_freed_memory
 
 CACHE = "LIMBECK_CACHE"  # the environment variable that names the cache folder
@@ -218,9 +218,10 @@ class Store:
         partial.mkdir(parents=True, exist_ok=True)
         for leftover in partial.rglob("*.tmp"):  # of a write that a kill interrupted
             leftover.unlink()
-        build(partial)
-        write_json(partial / STAGE_FILE, inputs)
-        entries.seal(partial, entry.name)
+        with disk_named(partial):
+            build(partial)
+            write_json(partial / STAGE_FILE, inputs)
+            entries.seal(partial, entry.name)
         # What the digests say must be on the disk before the name is.
         for path in [partial, *partial.rglob("*")]:
             sync(path)

@@ -66,9 +66,10 @@ class Checked:
     def attempt(self, check: Callable[[], Any]) -> Any:
         """The result of a check, or None with its mistake noted."""
         try:
-            return check()
+            with plug_ins.blamed():
+                return check()
         except ValueError as error:
-            self.mistakes.append(plug_ins.words_of(error))
+            self.mistakes.append(str(error))
             return None
 
 

@@ -25,12 +25,11 @@ import torch
 from torch import nn
 
 from limbeck.artifact.batches import run_batch
-from limbeck.artifact.proof import golden
 from limbeck.artifact.proof.parity import BEYOND_LAST_BITS
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import plug_ins, registry
 from limbeck.data.batches import batches_of
-from limbeck.exporters.writing import GOLDEN_ROWS, write_graphs
+from limbeck.exporters.writing import GOLDEN_ROWS, write_golden, write_graphs
 from limbeck.models.anatomy.layers import layer_names
 from limbeck.models.anatomy.probe import FAULTS, NUM_ROWS, check_answers, two_rows
 from limbeck.models.create import is_network
@@ -188,7 +187,7 @@ def rehearse_export(recipe: Recipe, run: RunContext, candidate: Candidate) -> No
             inputs = apart(example.inputs)
             files = write_graphs(model, recipe.export, inputs, Path(folder))
             arrays = {name: value.numpy() for name, value in inputs.items()}
-            golden.write(arrays, files, Path(folder))
+            write_golden(recipe.export, arrays, files, Path(folder))
             for runtime, file in files.items():
                 answer = open_graph(Path(folder) / file, runtime, recipe.train.threads)
                 check_graph(model, task, encoded, partial(run_batch, answer))
