@@ -545,5 +545,5 @@ def test_a_full_or_failing_disk_is_told_with_its_folder(tmp_path: Path, error: O
     named = OSError(errno.ENOSPC, "No space left on device", "/elsewhere/file")
     with pytest.raises(OSError, match="/elsewhere/file"), files.disk_named(tmp_path):
         raise named
-    with pytest.raises(OSError, match="^other$"), files.disk_named(tmp_path):
+    with pytest.raises(OSError, match=r"^other$"), files.disk_named(tmp_path):
         raise OSError("other")

@@ -514,6 +514,42 @@ def test_keys_may_be_enums_and_have_factories(
     assert "Input should be 'one' or 'two'" in mistake(capsys, "check", recipe)
 
 
+BOUNDED = """
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+from pydantic import Field
+from limbeck.losses import PlainLoss
+
+
+class Mine(PlainLoss):
+    reads = ("logits",)
+
+    def __init__(
+        self,
+        power: Annotated[float, Field(gt=0, le=3.5)] = 2.0,
+        layers: Annotated[list[int], Field(min_length=1)] = [1],
+        width: Annotated[int, Interval(ge=1, lt=9), "a note"] = 1,
+    ) -> None:
+        pass
+
+    def __call__(self, student, teacher, batch, progress): ...
+"""
+
+
+def test_bounds_of_keys_and_the_place_of_the_code_are_listed(
+    offer: Offer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    offer(BOUNDED)
+    assert call("list", "losses", "mine") == 0
+    shown = capsys.readouterr().out
+    for expected in ("float, > 0, <= 3.5", "list[int], length >= 1", "int, >= 1, < 9"):
+        assert expected in shown
+    assert f"Its code: {tmp_path / 'offered.py'}" in shown.replace("\n", "").replace(
+        "Its code:/", "Its code: /"
+    )
+
+
 def test_a_default_that_no_recipe_can_write_is_told(offer: Offer) -> None:
     offer(LOSS.replace("power: float = 2.0", "power: dict = {1: object()}"))
     with pytest.raises(ValueError, match="no recipe can write the default of its key `power`"):

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
+from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
+from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from limbeck.core import plug_ins, registry, wording
@@ -29,6 +31,16 @@ FAMILIES_WITHOUT_KEYS = ("ranges", "tasks")
 NARROWEST_TABLE = 72
 
 FORMULA = "    "  # the indentation of what a docstring sets apart
+# Check -> where it holds its bound, and how that is written.
+BOUNDS = (
+    (Ge, "ge", ">="),
+    (Gt, "gt", ">"),
+    (Le, "le", "<="),
+    (Lt, "lt", "<"),
+    (MultipleOf, "multiple_of", "a multiple of"),
+    (MinLen, "min_length", "length >="),
+    (MaxLen, "max_length", "length <="),
+)
 # The beginning of an entry: `- `, or the keys that are explained, "`layers`: ".
 ENTRY = re.compile(r"- |`\w+`(, `\w+`)*: ")
 # Keys without marks, "steps: ". Any word before a colon looks so where a line happens to begin with
@@ -124,7 +136,8 @@ def component(family_name: str, name: str) -> list["RenderableType"]:
         f"{family_name}/{name}\n",
         reflowed(documentation(family_name, name)),
     ]
-    path = file(family_name, name)
+    # A class that was made in an interpreter lies in no file.
+    path = file(family_name, name) or sys.modules[described.__module__].__dict__.get("__file__")
     code = [f"\nIts code: {path}"] if path else []
     if family_name in FAMILIES_WITHOUT_KEYS:
         return [*parts, *code]
@@ -168,11 +181,30 @@ def reflowed(text: str) -> str:
 
 
 def kind(parameter: inspect.Parameter) -> str:
-    """A key's type as Python writes it, without the checks that `Annotated` adds."""
+    """A key's type as Python writes it, with the bounds that `Annotated` adds.
+
+    >>> by_name = inspect.Parameter.KEYWORD_ONLY
+    >>> kind(inspect.Parameter("width", by_name, annotation=Annotated[int, Ge(1)]))
+    'int, >= 1'
+    """
     annotation = parameter.annotation
+    checks: list[Any] = []
     if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return inspect.formatannotation(annotation).replace("typing.", "")
+        annotation, *added = get_args(annotation)
+        for each in added:
+            # pydantic's `Field`, and groups such as `Interval`, hold the checks they stand for.
+            held = each.metadata if isinstance(each, FieldInfo) else [each]
+            checks += list(each) if isinstance(each, GroupedMetadata) else held
+    name = inspect.formatannotation(annotation).replace("typing.", "")
+    return ", ".join([name, *filter(None, map(bound, checks))])
+
+
+def bound(check: object) -> str:
+    """A check of a key's value in a few symbols; nothing for one that has none."""
+    for kind_of_check, field, sign in BOUNDS:
+        if isinstance(check, kind_of_check):
+            return f"{sign} {getattr(check, field)}"
+    return ""
 
 
 def default(parameter: inspect.Parameter) -> str:
