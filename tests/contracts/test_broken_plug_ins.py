@@ -42,6 +42,7 @@ from limbeck.recipe.reading import parse
 from limbeck.surgeries import Cut, check_cut
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.inputs.image import ImageInput
+from limbeck.tasks.token_classification import TokenClassification
 
 LOSS = '''"""A loss."""
 
@@ -649,6 +650,27 @@ def test_pixels_of_another_type_or_shape_are_told(image: Any, message: str) -> N
     check_keys([good], "train", ImageClassification, "`mine`")
     with pytest.raises(ValueError, match=f"row 2 of the train split of `mine`: .*{message}"):
         check_keys([good, {**good, "image": image}], "train", ImageClassification, "`mine`")
+
+
+@pytest.mark.parametrize(
+    ("words", "tags", "message"),
+    [
+        (["a", 2], ["O", "O"], "its `words` holds an int; a list of str was expected"),
+        (["a", "b"], ["O", 1], "its `tags` holds an int; a list of str or None was expected"),
+        (["a", "b"], ["O"], "it has 2 `words` and 1 `tags`; a tag for each word was expected"),
+    ],
+)
+def test_lists_of_something_else_are_told(words: Any, tags: Any, message: str) -> None:
+    good = {"words": ["a", "b"], "tags": ["O", None]}
+    check_keys([good], "train", TokenClassification, "`mine`")
+    with pytest.raises(ValueError, match=f"row 2 of the train split of `mine`: {message}"):
+        check_keys([good, {"words": words, "tags": tags}], "train", TokenClassification, "`mine`")
+
+
+def test_a_list_of_labels_is_no_label() -> None:
+    rows = [{"label": "a"}, {"label": ["a", "b"]}]
+    with pytest.raises(ValueError, match="row 2: its label is a list, and this task reads one"):
+        ImageClassification.find_labels(rows)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ KINDS: dict[str, tuple[Any, str]] = {
     "label": (str | list | None, "a str, or None where it is unknown,"),
 }
 ANY = (object, "anything")
+# What the lists among them hold.
+INSIDE: dict[str, Any] = {"words": str, "tags": str | None, "label": str}
 
 
 def check_keys(
@@ -51,6 +53,23 @@ def check_keys(
                     f"data: row {number} of the {split} split of {origin}: its `{key}` is "
                     f"{described(row[key])}; {expected} was expected{_cure(row[key])}"
                 )
+        fault = _fault_inside(row, task.row_keys)
+        if fault:
+            raise ValueError(f"data: row {number} of the {split} split of {origin}: {fault}")
+
+
+def _fault_inside(row: Row, keys: Sequence[str]) -> str | None:
+    """What is wrong with the lists of a row; None where nothing is."""
+    lists = [key for key in keys if key in INSIDE and isinstance(row[key], list | tuple)]
+    for key in lists:
+        for value in row[key]:
+            if not isinstance(value, INSIDE[key]):
+                expected = KINDS[key][1] if key != "label" else "a list of str"
+                return f"its `{key}` holds {described(value)}; {expected} was expected"
+    if "words" in lists and "tags" in lists and len(row["words"]) != len(row["tags"]):
+        words, tags = len(row["words"]), len(row["tags"])
+        return f"it has {words} `words` and {tags} `tags`; a tag for each word was expected"
+    return None
 
 
 def _is_image(value: Any) -> bool:

@@ -39,7 +39,16 @@ class OneOfSeveral(ABC):
 
     @staticmethod
     def find_labels(rows: Rows) -> list[str]:
-        """Every label, sorted: numbers by value, then words."""
+        """Every label, sorted: numbers by value, then words.
+
+        Raises ValueError for a row whose label is a list.
+        """
+        for number, row in enumerate(rows, 1):
+            if isinstance(row["label"], list):
+                raise ValueError(
+                    f"row {number}: its label is a list, and this task reads one label of a row. "
+                    "Give one, or take a task that reads several (`limbeck list tasks`)"
+                )
         labels = {row["label"] for row in rows}
         # None is what an unlabelled row has, and no label.
         labels.discard(None)
