@@ -178,11 +178,14 @@ def is_disk_full(error: OSError) -> bool:
 
 @contextlib.contextmanager
 def disk_named(folder: Path) -> Iterator[None]:
-    """Name `folder` where its disk is full, or fails, in the `with` block and no file is named."""
+    """Name `folder` where its disk is full in the `with` block, and the system names no file.
+
+    Nothing else is named: what fails while it is read may lie on another disk.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename or not (is_disk_full(error) or error.errno == errno.EIO):
+        if error.filename or not is_disk_full(error):
             raise
         number = error.errno or errno.ENOSPC
         raise OSError(number, os.strerror(number), str(folder)) from error
