@@ -39,6 +39,8 @@ def test_a_run_of_small_formats_is_timed_beside_int8_and_float(
 ) -> None:
     monkeypatch.setattr(speed_ratio, "SLOWER", 0.0)  # whatever the times are
     monkeypatch.setattr(speed_ratio, "SURE", 0.0)
+    # Of the 40 rows that tests time, as many blocks as an interval needs.
+    monkeypatch.setattr(speed_ratio, "BLOCK", 5)
     found = limbeck.run(limbeck.parse(RECIPE), tmp_path / "run")
     told = found["speed"]
     assert told["arm"] == "quantized"
