@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 from limbeck.models.create import require
+from limbeck.models.published.hub import reading
 
 BERT = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 LORA = {"peft_type": "LORA", "base_model_name_or_path": "owner/base"}
@@ -48,3 +49,27 @@ def test_a_folder_that_is_no_model_is_told_as_what_it_is(what: str, tmp_path: Pa
 
 def test_a_config_without_such_settings_is_a_model(tmp_path: Path) -> None:
     require(written(tmp_path, {"config.json": BERT | {"quantization_config": None}}))
+
+
+def loaded(folder: str) -> Any:
+    from transformers import AutoModel
+
+    with reading(folder):
+        return AutoModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        ("tf_model.h5", "x", "TensorFlow's or Flax's alone"),
+        ("model.safetensors", "{}", "Copy the folder again"),
+    ],
+)  # fmt: skip
+def test_files_that_stand_for_weights_are_told(
+    file: str, content: str, told: str, tmp_path: Path
+) -> None:
+    folder = written(tmp_path, {"config.json": BERT})
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=told):
+        loaded(folder)

@@ -247,3 +247,10 @@ def test_beside_a_test_file_another_is_train(tmp_path: Path) -> None:
         tmp_path / "test.csv", "text,label", [f"{text(n)},{'ab'[n % 2]}" for n in range(90)]
     )
     assert starter.look(tmp_path).path.name == "reviews.csv"
+
+
+@pytest.mark.parametrize("name", ["label_id", "intentId", "class_idx", "target_id"])
+def test_a_number_of_a_label_is_the_label(name: str) -> None:
+    """ViHSD's `label_id` was an id, and no column a label."""
+    found = chosen(free_text=text, **{name: lambda n: n % 3})
+    assert (found.task, found.options["label"]) == ("text-classification", name)

@@ -258,3 +258,55 @@ def test_a_suggestion_ends_with_its_own_mark() -> None:
     bad = BadRows("fail")
     bad(BadRow("a.csv:3", "no such label. Did you mean `joy`?"))
     assert "`joy`?\n" in bad.refusal
+
+
+def tagged(*tags: str, count: int = 40) -> str:
+    """Sentences of as many words as there are tags, by lines."""
+    sentence = "".join(f"word\t{tag}\n" for tag in tags)
+    return f"{sentence}\n" * count
+
+
+def test_a_test_file_whose_labels_were_taken_away_gives_way(tmp_path: Path) -> None:
+    """IndoNLU's masked tests: a filler stands for every label, and reads as one."""
+    put(
+        tmp_path / "words",
+        train_preprocess_DOT_txt=tagged("B", "I", "I", "O", "I", "O"),
+        valid_preprocess_DOT_txt=tagged("I", "B", "I", "O"),
+        test_preprocess_DOT_txt=tagged("I", "B", "I", "O"),
+        test_preprocess_masked_label_DOT_txt=tagged("O", "O", "O", "O"),
+    )
+    guess = starter.look(tmp_path / "words")
+    assert [file.name for file in guess.files["test"]] == ["test_preprocess.txt"]
+    put(
+        tmp_path / "texts",
+        train_preprocess_DOT_tsv=tsv(),
+        test_preprocess_DOT_tsv=tsv(100),
+        test_preprocess_masked_label_DOT_tsv=tsv(100, 60),
+    )
+    guess = starter.look(tmp_path / "texts")
+    assert [file.name for file in guess.files["test"]] == ["test_preprocess.tsv"]
+
+
+def test_a_header_may_be_called_as_one_of_its_values(tmp_path: Path) -> None:
+    """korean-hate-speech: the column `hate` holds hate, offensive and none."""
+    lines = ["comments\tbiased\thate"]
+    for number in range(60):
+        lines.append(f"{text(number)}\t{number % 2 == 0}\t{('hate', 'none')[number // 2 % 2]}")
+    put(tmp_path, train_DOT_tsv="\n".join(lines) + "\n")
+    guess = starter.look(tmp_path)
+    assert guess.options["text"] == "comments"
+    assert "columns" not in guess.options
+
+
+def test_the_diagnosis_of_a_picture_is_its_label(tmp_path: Path) -> None:
+    """As HAM10000 lies: of the columns beside it, the sex has fewer values."""
+    put_images(tmp_path, "images", each=24)
+    names = sorted(file.stem for file in (tmp_path / "images").iterdir())
+    rows = [f"{name},{'fm'[n % 2]},{('nv', 'mel', 'bkl')[n % 3]}" for n, name in enumerate(names)]
+    put(tmp_path, meta_DOT_csv="image_id,sex,dx\n" + "\n".join(rows) + "\n")
+    with pytest.raises(ValueError, match=r'print "images/" \$1 ".*," \$3'):
+        starter.look(tmp_path)
+    # Where no name says it, the others are told.
+    put(tmp_path, meta_DOT_csv="image_id,sex,found\n" + "\n".join(rows) + "\n")
+    with pytest.raises(ValueError, match=r"`sex` is the label here, .*`found` could be it"):
+        starter.look(tmp_path)

@@ -38,6 +38,7 @@ PAIRS = (
 # Some that stand for a label before others: the label that annotators agreed on, of them all.
 LABEL_NAMES = (
     *("gold_label", *LABEL, "quality", "is_duplicate", "topic", "tag", "polarity", "emotion"),
+    *("diagnosis", "dx"),
     *("rating", "stars", "genres", "genre", "type", "y", "class index", "v1"),
 )
 

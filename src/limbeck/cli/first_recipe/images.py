@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from limbeck.cli.first_recipe.labels import label_column
+from limbeck.cli.first_recipe.labels import label_column, told_label
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.texts import told_below
 from limbeck.core.terminal.shell import command
@@ -212,7 +212,10 @@ def _command(
     before, _, behind = parts
     name, number = columns.index(column) + 1, columns.index(label) + 1
     program = f'NR==1{{print "file,label"}} NR>1{{print "{before}" ${name} "{behind}," ${number}}}'
-    return f"awk -F, '{program}' {table.name} > {TABLE}"
+    doubt = told_label(records, [column], label)
+    # What else could be the label, since the command leaves all other columns out.
+    told = f" (`{label}` is the label here, column {number}; {doubt})" if doubt else ""
+    return f"awk -F, '{program}' {table.name} > {TABLE}{told}"
 
 
 def _of_table(folder: Path, names: Sequence[str]) -> Guess:

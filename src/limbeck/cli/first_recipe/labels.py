@@ -76,6 +76,10 @@ def label_column(records: Sequence[Record], texts: Sequence[str], place: str) ->
     ends = [name for name in ends if not is_id(name, values_of(records, name))]
     if ends:
         return ends[0]
+    # `label_id` and `intentId` number labels, and not rows, where they come again.
+    numbered = [name for name in others if _numbers_labels(name, values_of(records, name))]
+    if numbered:
+        return numbered[0]
     chosen = _candidates(records, others)
     if not chosen:
         raise ValueError(
@@ -83,6 +87,15 @@ def label_column(records: Sequence[Record], texts: Sequence[str], place: str) ->
             "(two values or more, each in several rows)"
         )
     return chosen[0]
+
+
+def _numbers_labels(name: str, values: Sequence[Any]) -> bool:
+    """Whether a column is called as the number of a label, and has a few of them in many rows."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
+    stem, _, end = parted.rpartition("_")
+    count = len({str(value) for value in values})
+    is_few = 2 <= count <= max(2, len(values) // 2)
+    return end in ("id", "idx", "index") and stem in LABEL_NAMES and is_few
 
 
 def told_label(records: Sequence[Record], texts: Sequence[str], label: str) -> str:

@@ -30,6 +30,7 @@ SHOWN = 5  # columns or labels that a reason names
 DELIMITERS = ",;\t|"
 DELIMITER_LINES = 20  # by which the delimiter is chosen
 WINDOWS = "cp1252"  # what spreadsheets save a table in that is not UTF-8
+FEWEST_ROWS = 10  # by which classes of a column are told from other cells
 LONGEST_NAME = 4  # words; a first line with more in a cell is a sentence, so it names no columns
 
 Record = Mapping[str, Any]
@@ -392,11 +393,27 @@ def _names_of_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     )
     named = [cell for cell in first if cell]
     are_values = not named or any(is_value(cell) for cell in named)
+    # `hate` may be a column, and a value of it, beside others that are columns alone.
+    if not are_values and _names_classes(first, below):
+        return []
     if not comes_again and (known or not are_values):
         return []
     if known and not any(len(cell.split()) > LONGEST_NAME for cell in first):
         return []
     return [f"column_{number}" for number in range(1, len(first) + 1)]
+
+
+def _names_classes(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether a cell of the first line stands over a column of classes, and is none of them."""
+    if len(below) < FEWEST_ROWS:
+        return False
+    for number, cell in enumerate(first):
+        counts = Counter(row[number].strip().strip('"') for row in below)
+        # Values that all come again, a few of them: an id or a text has others in every row.
+        are_classes = min(counts.values()) > 1 and len(counts) <= len(below) // 4
+        if are_classes and cell and cell not in counts:
+            return True
+    return False
 
 
 def is_value(cell: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.cli.first_recipe.foreign import refuse_without_train
+from limbeck.cli.first_recipe.names import is_without_labels
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.tables import files_read, split_files
 from limbeck.core.wording import some
@@ -78,6 +79,8 @@ def _choose_files(
         if not any(first):
             continue
         same = [file for file in files if split_of(file.name) == split]
+        # One whose tags were taken away has nothing wrong with it, since all of its tags are O.
+        same = [file for file in same if not is_without_labels(file)] or same
         problems = {file: _problems(file, guess.options, types) for file in same}
         best = min(problems, key=lambda file: problems[file], default=splits[split])
         # A file of words alone is bad from its first sentence on.

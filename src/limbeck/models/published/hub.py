@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from limbeck.core.foreign import told_as
-from limbeck.models.published.bounds import CONFIG, bounded
+from limbeck.models.published.bounds import CONFIG, WEIGHTS_SUFFIXES, bounded
 
 # How a message about a model begins: one that does is told already.
 MODEL = "model `"
@@ -22,6 +22,12 @@ SWITCH = "trust_remote_code"
 
 # How long the hub may take to answer. Its own library tries six times, and again for each file.
 SECONDS_TO_ANSWER = 5.0
+
+# git-lfs.com/spec: what a pointer begins with, and how many bytes it has at most.
+POINTER = b"version https://git-lfs"
+MOST_OF_A_POINTER = 1024
+# Weights of other libraries.
+FOREIGN_WEIGHTS = {"tf_model.h5", "flax_model.msgpack", "rust_model.ot"}
 
 
 class ForeignCode(ValueError):
@@ -104,6 +110,26 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
+def cure_of(folder: Path) -> str:
+    """What to do about a model's folder whose files cannot be read."""
+    for file in sorted(folder.glob("*")):
+        # A clone without Git LFS has a few lines in the place of each large file.
+        if file.is_file() and file.stat().st_size < MOST_OF_A_POINTER:
+            if file.read_bytes().startswith(POINTER):
+                return (
+                    f"{file.name} is a pointer of Git LFS, and not the file that it stands for: "
+                    "`git lfs pull` in the folder brings that"
+                )
+    names = {file.name for file in folder.glob("*")}
+    if names & FOREIGN_WEIGHTS and not any(name.endswith(WEIGHTS_SUFFIXES) for name in names):
+        return (
+            "Its weights are TensorFlow's or Flax's alone, and limbeck reads PyTorch's: take a "
+            "folder with model.safetensors, or convert it with transformers 4 "
+            "(from_pretrained(..., from_tf=True) or from_flax=True, then save_pretrained)"
+        )
+    return "Copy the folder again"
+
+
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
     """Turn what `transformers` raises for a model that cannot be read into a ValueError; one of a
@@ -111,7 +137,7 @@ def reading(name: str) -> Iterator[None]:
 
     def broken(reason: str) -> ValueError:
         return ValueError(
-            f"model `{name}`: its files cannot be read: {reason}. Copy the folder again"
+            f"model `{name}`: its files cannot be read: {reason}. {cure_of(Path(locate(name)))}"
         )
 
     with told_as(broken), bounded(name, folder_of(name)), _told(name):
@@ -145,8 +171,9 @@ def _told(name: str) -> Iterator[None]:
         # A folder with a config is a model's: a file is missing, or broken.
         if (Path(locate(name)) / CONFIG).is_file():
             reason = first_line(error).rstrip(".")
+            cure = cure_of(Path(locate(name)))
             raise ValueError(
-                f"{MODEL}{name}`: its files cannot be read: {reason}. Copy the folder again"
+                f"{MODEL}{name}`: its files cannot be read: {reason}. {cure}"
             ) from None
         raise ValueError(
             f"model `{name}`: neither a network of ours, nor a model folder, "
