@@ -114,12 +114,12 @@ def cure_of(folder: Path) -> str:
     """What to do about a model's folder whose files cannot be read."""
     for file in sorted(folder.glob("*")):
         # A clone without Git LFS has a few lines in the place of each large file.
-        if file.is_file() and file.stat().st_size < MOST_OF_A_POINTER:
-            if file.read_bytes().startswith(POINTER):
-                return (
-                    f"{file.name} is a pointer of Git LFS, and not the file that it stands for: "
-                    "`git lfs pull` in the folder brings that"
-                )
+        is_short = file.is_file() and file.stat().st_size < MOST_OF_A_POINTER
+        if is_short and file.read_bytes().startswith(POINTER):
+            return (
+                f"{file.name} is a pointer of Git LFS, and not the file that it stands for: "
+                "`git lfs pull` in the folder brings that"
+            )
     names = {file.name for file in folder.glob("*")}
     if names & FOREIGN_WEIGHTS and not any(name.endswith(WEIGHTS_SUFFIXES) for name in names):
         return (
