@@ -11,7 +11,6 @@ from torch import nn
 
 from limbeck.core import registry, wording
 from limbeck.models import networks
-from limbeck.models.other_folders import check_is_whole
 from limbeck.models.published import timm_models
 from limbeck.models.published.hub import (
     ForeignCode,
@@ -22,6 +21,7 @@ from limbeck.models.published.hub import (
     quiet,
     reading,
 )
+from limbeck.models.published.other_folders import check_is_whole
 from limbeck.models.published.pretrained import Asked, from_transformers, say_nothing
 
 

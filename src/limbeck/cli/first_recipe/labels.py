@@ -47,7 +47,7 @@ class Columns:
 
 def is_id(name: str, values: Sequence[Any]) -> bool:
     """Whether a column counts or names rows: by its name, or by whole numbers that only rise."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
+    parted = _parted(name)
     if plain(name) in LABEL_NAMES:
         return False
     if not parted or parted.startswith("unnamed") or ID.search(parted):
@@ -59,15 +59,25 @@ def is_id(name: str, values: Sequence[Any]) -> bool:
     return len(set(numbers)) == len(numbers) > 2 and numbers == sorted(numbers)
 
 
+def _parted(name: str) -> str:
+    """A column's name in small letters, with a line where a capital begins a word: `intentId`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
+
+
 def values_of(records: Sequence[Record], column: str) -> list[Any]:
     """The cells of a column that hold something."""
     cells = [record.get(column) for record in records]
     return [cell for cell in cells if cell is not None and str(cell).strip()]
 
 
+def _beside(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
+    """The columns beside the texts that hold something."""
+    return [name for name in records[0] if name not in texts and values_of(records, name)]
+
+
 def label_column(records: Sequence[Record], texts: Sequence[str], place: str) -> str:
     """The column of the label. Raises ValueError where none can be."""
-    others = [name for name in records[0] if name not in texts and values_of(records, name)]
+    others = _beside(records, texts)
     column_of = {plain(name): name for name in others}
     for name in LABEL_NAMES:
         if name in column_of:
@@ -91,8 +101,7 @@ def label_column(records: Sequence[Record], texts: Sequence[str], place: str) ->
 
 def _numbers_labels(name: str, values: Sequence[Any]) -> bool:
     """Whether a column is called as the number of a label, and has a few of them in many rows."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
-    stem, _, end = parted.rpartition("_")
+    stem, _, end = _parted(name).rpartition("_")
     count = len({str(value) for value in values})
     is_few = 2 <= count <= max(2, len(values) // 2)
     return end in ("id", "idx", "index") and stem in LABEL_NAMES and is_few
@@ -101,7 +110,7 @@ def _numbers_labels(name: str, values: Sequence[Any]) -> bool:
 def told_label(records: Sequence[Record], texts: Sequence[str], label: str) -> str:
     """What to say of a label that was taken for its values alone, where others could be it or where
     it most likely is none; nothing of one by its name."""
-    others = [name for name in records[0] if name not in texts and values_of(records, name)]
+    others = _beside(records, texts)
     if plain(label) in LABEL_NAMES or plain(label).endswith(LABEL):
         return ""
     # Nothing is in doubt where there was one choice alone.

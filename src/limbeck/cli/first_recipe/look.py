@@ -1,7 +1,7 @@
 """What `limbeck init DATA` does: look at data, and write a first recipe for them.
 
-What the data are is guessed from names and from the first rows (`starter_tables`); `limbeck check`
-then reads every row. What was seen stands in the recipe as comments (`starter_recipe`).
+What the data are is guessed from names and from the first rows (`tables`); `limbeck check` then
+reads every row. What was seen stands in the recipe as comments (`recipe_text`).
 """
 
 import contextlib
@@ -29,7 +29,6 @@ from limbeck.sources.idx import check_head
 from limbeck.sources.idx import files_of as idx_files
 from limbeck.sources.npz import check_sizes
 
-MOST_FILES = 20_000  # of a folder that are looked at: a listing of millions takes minutes
 SHOWN = 5  # classes that a reason names
 SHOWN_FILES = 8
 MOST_TOLD = 40  # files that a line tells

@@ -1,6 +1,6 @@
 """What files with columns look like: delimiter, encoding, header, and which one holds which split.
 
-Guesses are made from the names of the columns and from the first rows alone (`starter_columns`).
+Guesses are made from the names of the columns and from the first rows alone (`columns`).
 """
 
 import csv
@@ -96,7 +96,7 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
         is_labelled = split != "unlabelled"
         if not all(is_readable(file, guess, labelled=is_labelled) for file in chosen):
             guess.reasons.append(f"{chosen[0].name} ({split}) has other columns than {train.name}")
-            _read_alone(guess, train)
+            read_alone(guess, train)
             guess.files = files_read(guess, suffixes)
             break
     return guess
@@ -145,7 +145,7 @@ def _keys(guess: Guess) -> dict[str, Any]:
     return {key: value for key, value in guess.options.items() if key not in of_the_set}
 
 
-def _read_alone(guess: Guess, train: Path) -> None:
+def read_alone(guess: Guess, train: Path) -> None:
     """Read nothing but the file of train, and draw the other splits from it."""
     guess.path = train
     for key in ("train", "validation", "test", "unlabelled"):
@@ -246,7 +246,7 @@ def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) 
             splits["unlabelled"] = test
             guess.options["unlabelled"] = test.name
         elif test:
-            _read_alone(guess, splits["train"])
+            read_alone(guess, splits["train"])
             splits.clear()
         if test:
             guess.reasons.append(f"{test.name} has no labels: it is not the test split")
@@ -255,7 +255,7 @@ def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) 
     validation = splits.get("validation")
     if validation and not is_readable(validation, guess):
         guess.reasons.append(f"{validation.name} has other columns, or no labels")
-        _read_alone(guess, splits["train"])
+        read_alone(guess, splits["train"])
         splits.clear()
 
 

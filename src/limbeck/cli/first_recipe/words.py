@@ -9,7 +9,7 @@ from typing import Any
 from limbeck.cli.first_recipe.foreign import refuse_without_train
 from limbeck.cli.first_recipe.names import is_without_labels
 from limbeck.cli.first_recipe.recipe_text import Guess
-from limbeck.cli.first_recipe.tables import files_read, split_files
+from limbeck.cli.first_recipe.tables import files_read, read_alone, split_files
 from limbeck.core.wording import some
 from limbeck.sources import SPLITS, OnBadRow, Patience, Row
 from limbeck.sources._files import Lines
@@ -86,7 +86,8 @@ def _choose_files(
         # A file of words alone is bad from its first sentence on.
         if has_no_tags(best, guess.options):
             guess.reasons.append(f"{best.name} has no tags: it is not the {split} split")
-            _read_alone(guess, splits)
+            read_alone(guess, splits["train"])
+            splits.clear()
             return
         if best != splits[split] and problems[best] < first:
             old = splits[split].name
@@ -94,14 +95,6 @@ def _choose_files(
             guess.options[split] = best.relative_to(guess.path).as_posix()
             told = f"{best.name} is read for {split}, as {old} has other tags or none"
             guess.reasons.append(told)
-
-
-def _read_alone(guess: Guess, splits: dict[str, Path]) -> None:
-    """Read nothing but the file of train."""
-    guess.path = splits["train"]
-    splits.clear()
-    for split in ("train", "validation", "test"):
-        guess.options.pop(split, None)
 
 
 def _sentences_of(file: Path, options: Mapping[str, Any], on_bad_row: OnBadRow) -> Iterator[Row]:

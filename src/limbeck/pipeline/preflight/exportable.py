@@ -39,11 +39,10 @@ from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import RunContext, WhenStarted
 from limbeck.pipeline.stage import Stage
-from limbeck.pipeline.steps.exporting import DRAWS
+from limbeck.pipeline.steps.exporting import with_moved_bits
 from limbeck.pipeline.steps.quantizing import activations, prepare_on
 from limbeck.pipeline.steps.teacher import learns_along
 from limbeck.quantization.after_training import calibrate
-from limbeck.quantization.last_bits import move_last_bits
 from limbeck.quantization.plan import plan_schemes
 from limbeck.recipe.model import Quantize, Recipe, Teacher
 from limbeck.surgeries import Evidence, Surgery, check_cut
@@ -276,26 +275,14 @@ def check_graph(
     if off <= MOST_OFF * spread:
         return
     # No graph can be closer to a model than that is to itself with last bits moved.
-    by_itself = moved_by_last_bits(model, task, rows, expected)
+    draws = with_moved_bits(partial(copy.deepcopy, model), rows, task, one_by_one=True)
+    by_itself = max(typical_difference(logits, expected) for logits in draws)
     if off <= BEYOND_LAST_BITS * by_itself:
         return
     raise ValueError(
         f"the graph answers otherwise than the model, half of the rows by {off:.3g} and more where "
         f"its logits spread by {spread:.3g}"
     )
-
-
-def moved_by_last_bits(
-    model: nn.Module, task: Task, rows: Sequence[Encoded], expected: np.ndarray
-) -> float:
-    """The typical difference of a quantized model from itself, `expected`, where the last bit of
-    what it rounds is moved: the most of a few draws."""
-    differences = []
-    for seed in range(DRAWS):
-        moved = move_last_bits(copy.deepcopy(model), seed)
-        logits = score_split(moved, rows, task, one_by_one=True).logits
-        differences.append(typical_difference(logits, expected))
-    return max(differences)
 
 
 def typical_difference(found: np.ndarray, expected: np.ndarray) -> float:

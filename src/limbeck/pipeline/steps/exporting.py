@@ -23,7 +23,7 @@ from limbeck.pipeline.steps.quantizing import activations, quantization_code
 from limbeck.quantization.last_bits import move_last_bits
 from limbeck.recipe import reading
 from limbeck.recipe.model import Recipe
-from limbeck.tasks import Scored, Task
+from limbeck.tasks import Encoded, Scored, Task
 from limbeck.training.scoring import score_split
 
 # The proof, in the folder of the stage; the artifact's manifest does not cover it.
@@ -72,7 +72,8 @@ def export_artifact(
     def build(folder: Path) -> None:
         formats = {"weights": settings.weights, "activations": activations(recipe, run)}
         student = model()
-        row = batch_of(run.encode("test", task), np.arange(1), task.padding)
+        encoded = run.encode("test", task)
+        row = batch_of(encoded, np.arange(1), task.padding)
         products = float_products(student, partial(run_model, batch=row))
         # Only where there is something to tell.
         if products:
@@ -83,8 +84,10 @@ def export_artifact(
         )
         # Beside what else the stage writes: of an artifact's folder the manifest covers every file.
         artifact = folder / "artifact"
-        writing.write(content, run.encode("test", task), artifact)
-        moved = partial(with_moved_bits, recipe, run, model, task)
+        writing.write(content, encoded, artifact)
+        # As `score_student` asks it.
+        one_by_one = activations(recipe, run) == "uint8-dynamic"
+        moved = partial(with_moved_bits, model, encoded, task, one_by_one=one_by_one)
         # From raw rows, in a fresh process for each graph.
         proof = parity.prove(artifact, scored, run.data.test, task, folder, moved)
         write_json(folder / PARITY, proof)
@@ -118,12 +121,13 @@ def export_artifact(
 
 
 def with_moved_bits(
-    recipe: Recipe, run: RunContext, model: Callable[[], nn.Module], task: Task
+    model: Callable[[], nn.Module],
+    encoded: Sequence[Encoded],
+    task: Task,
+    *,
+    one_by_one: bool,
 ) -> list[np.ndarray]:
-    """The logits of `model` on the test split with last bits moved, once for each draw."""
-    encoded = run.encode("test", task)
-    # As `score_student` asks it.
-    one_by_one = activations(recipe, run) == "uint8-dynamic"
+    """The logits of what `model` builds on some rows with last bits moved, once for each draw."""
     draws = []
     for seed in range(DRAWS):
         moved = move_last_bits(model(), seed)
