@@ -330,7 +330,7 @@ def test_a_line_that_is_no_text_is_named(tmp_path: Path) -> None:
     source, bad = registry.create("sources", "text", {"path": str(tmp_path / "all.text")}), []
     assert source.read(bad.append) == {"train": [{"text": "Ada"}, {"text": "in York"}]}
     assert [str(row).removeprefix(str(tmp_path)) for row in bad] == [
-        "/all.text:2:3: b'\\xffrk\\n' is not UTF-8. Save the file as UTF-8",
+        "/all.text:2:3: b'\\xffrk\\n' is not UTF-8. Save the file as UTF-8, or name its encoding with data.encoding",
         "/all.text:3:3: a NUL character. Remove it",
     ]
     with pytest.raises(ValueError, match=r"all\.text:2:3: .* is not UTF-8"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from limbeck.sources import BadRow
+from limbeck.sources._encodings import checked_codec, judge
 from limbeck.sources._unpacked import open_bytes
 
 # What the first bytes of a file say of its encoding. The marks of UTF-32 begin as those of UTF-16.
@@ -51,8 +52,11 @@ class Lines:
     encoding: str | None = None
     number: int = 0
     problem: BadRow | None = None
+    cure: str = ""
 
     def __iter__(self) -> Iterator[str]:
+        if self.encoding:
+            checked_codec("data.encoding", self.encoding)
         with open_bytes(self.path) as file:
             head = file.peek(HEAD_BYTES)[:HEAD_BYTES]  # type: ignore[attr-defined]
             encoding = self.encoding or _encoding_of(head)
@@ -112,12 +116,10 @@ class Lines:
             value = raw[error.start : error.start + 4]
             line = raw.decode(encoding, "replace")
             name = "UTF-8" if encoding.startswith("utf-8") else encoding
-            self._keep(error.start, f"{value!r} is not {name}. Save the file as UTF-8", line)
+            # Once a file: to judge a line takes a thousand times as long as to read it.
+            self.cure = self.cure or encoding_cure([raw])
+            self._keep(error.start, f"{value!r} is not {name}. {self.cure}", line)
             return line
-        except LookupError:
-            raise ValueError(
-                f"data.encoding: there is no `{encoding}`. Take utf-8, cp1252, utf-16 or another"
-            ) from None
         if "\0" in line:
             self._keep(line.index("\0"), "a NUL character. Remove it", line)
         return line
@@ -126,6 +128,13 @@ class Lines:
         """Keep what is wrong with this line, unless something was wrong before it."""
         place = f"{self.path}:{self.number}:{index + 1}"
         self.problem = self.problem or BadRow(place, problem, line)
+
+
+def encoding_cure(lines: Sequence[bytes]) -> str:
+    """What to do about lines that are not of the encoding that they are read in."""
+    judgement = judge(lines)
+    cure = "Save the file as UTF-8, or name its encoding with data.encoding"
+    return f"{cure}: {judgement.readings[0].told}" if judgement.is_sure else cure
 
 
 def _encoding_of(head: bytes) -> str:

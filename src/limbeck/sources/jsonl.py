@@ -41,7 +41,12 @@ SURROGATE = (
 
 @dataclass(frozen=True)
 class Jsonl(Table):
-    """The keys of every table, and no other."""
+    """Beside the keys of every table:
+
+    `encoding`: of the files, where they are not UTF-8, as JSON should be.
+    """
+
+    encoding: str | None = None
 
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".json", ".ndjson")
 
@@ -63,7 +68,7 @@ class Jsonl(Table):
         self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """(its line, its object) of each line that is not blank, or of each row of a document."""
-        document = document_of(path)
+        document = document_of(path, self.encoding)
         if document is not None:
             for number, record in enumerate(document, 1):
                 where = f"row {number}"
@@ -73,7 +78,7 @@ class Jsonl(Table):
                 except BadRow as row:
                     on_bad_row(row)
             return
-        lines = Lines(path)
+        lines = Lines(path, self.encoding)
         for line in lines:
             try:
                 lines.check()
@@ -114,14 +119,14 @@ def _parts(value: Any) -> list[Any]:
     return [part for part in inside if isinstance(part, dict | list)]
 
 
-def document_of(path: Path) -> list[Any] | None:
+def document_of(path: Path, encoding: str | None = None) -> list[Any] | None:
     """The rows of a file that is one JSON document; None where it is lines, or no JSON.
 
     Raises ValueError for a document of more lists and objects than is read, and for bytes in it
     that are not UTF-8.
     """
     # 1. Lines of JSON have a whole object in the first one, and more lines.
-    reader = Lines(path)
+    reader = Lines(path, encoding)
     lines = (line for line in reader if not line.isspace())
     first = next(lines, "")
     if not first.lstrip().startswith(OPENING):

@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._cells import cell_text
+from limbeck.sources._encodings import checked_codec
+from limbeck.sources._files import encoding_cure
 from limbeck.sources._image_layout import placed, without_classes
 from limbeck.sources._unpacked import is_hidden
 
@@ -95,15 +97,11 @@ def read_text(path: Path, encoding: str | None) -> str:
     if num_bytes > MOST_BYTES:
         raise ValueError(f"{num_bytes:,} bytes, and at most {MOST_BYTES:,} are one text. Part it")
     try:
-        text = path.read_bytes().decode(encoding or "utf-8")
+        text = path.read_bytes().decode(checked_codec("data.encoding", encoding or "utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(
             f"byte {error.start + 1}: {error.object[error.start : error.start + 1]!r} is not "
-            f"{error.encoding}. Name the files' own with data.encoding"
-        ) from None
-    except LookupError:
-        raise ValueError(
-            f"data.encoding: there is no `{encoding}`. Take utf-8, cp1252, latin-1 or another"
+            f"{error.encoding}. {encoding_cure(error.object.splitlines())}"
         ) from None
     return text.removeprefix(MARK).replace("\r\n", "\n")
 

@@ -19,6 +19,7 @@ from limbeck.artifact.rows.records import (
     SURROGATE,
     Dialect,
     Record,
+    encoding_for,
     format_of,
     read_records,
     stream_records,
@@ -240,7 +241,8 @@ def _whole_files(path: Path, reading: Reading) -> Iterator[Item]:
     for number, name in enumerate(names, 1):
         file = str(path / name)
         try:
-            text = text_folder.read_text(Path(file), reading.finder.recipe.get("encoding"))
+            encoding = encoding_for(Path(file), reading.finder.recipe.get("encoding"))
+            text = text_folder.read_text(Path(file), encoding)
         except ValueError as error:
             # One file that is no text does not end the others' answers.
             yield Item(number, None, None, problem=str(error), file=file)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from limbeck.core.files import require_file_or_stream
+from limbeck.sources._files import Lines
 from limbeck.sources.jsonl import document_of, named_row
 
 # What a file's suffix says of its rows; any other file holds one text a line.
@@ -94,7 +95,9 @@ def read_records(path: Path, form: str, dialect: Dialect = AS_IT_SAYS) -> Iterat
         yield from _parquet_records(path)
         return
     require_file_or_stream(path)
-    rows = document_of(path) if form == "json" and path.is_file() else None
+    rows = None
+    if form == "json" and path.is_file():
+        rows = document_of(path, encoding_for(path, dialect.encoding))
     if rows is not None:
         yield from _row_records(rows)
         return
@@ -103,6 +106,15 @@ def read_records(path: Path, form: str, dialect: Dialect = AS_IT_SAYS) -> Iterat
             yield from stream_records(file, form, dialect)
         except (EOFError, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: not a whole gzip file: {error}. Copy it again") from None
+
+
+def encoding_for(path: Path, encoding: str | None) -> str | None:
+    """The encoding of a recipe, where a file is not UTF-8; None where it is, as who wrote a table
+    in Windows-1252 for a training may send UTF-8 later."""
+    if not encoding:
+        return None
+    lines = Lines(path)
+    return encoding if any(lines.problem for _ in lines) else None
 
 
 def _row_records(rows: Sequence[Any]) -> Iterator[Record]:

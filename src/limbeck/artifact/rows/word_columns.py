@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.artifact.rows.columns import COLUMNS
+from limbeck.artifact.rows.records import encoding_for
 from limbeck.sources import BadRow
 from limbeck.sources._column_names import plain
 from limbeck.sources._files import Lines
@@ -50,7 +51,7 @@ def column_reader(source: str, recipe: Mapping[str, Any]) -> Conll:
         word_column=keys.get("word_column") or 1,
         tag_column=keys.get("tag_column"),
         comments=keys.get("comments"),
-        encoding=keys.get("encoding"),
+        encoding=encoding_for(Path(source), keys.get("encoding")),
     )
 
 

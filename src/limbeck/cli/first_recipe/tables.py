@@ -1,4 +1,4 @@
-"""What files with columns look like: delimiter, encoding, header, and which one holds which split.
+"""What files with columns look like: delimiter, header, and which one holds which split.
 
 Guesses are made from the names of the columns and from the first rows alone (`columns`).
 """
@@ -11,25 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.cli.first_recipe.columns import choose, num_words
+from limbeck.cli.first_recipe.encodings import add_encoding, encoding_of
 from limbeck.cli.first_recipe.foreign import refuse_without_train
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.core import registry
 from limbeck.core.wording import some
-from limbeck.sources import BadRow, Patience
+from limbeck.sources import Patience
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._table import ID, NO_ID
 from limbeck.sources._unpacked import bare_name
 from limbeck.sources.csv import Csv
 
-MOST_LOOKED_AT = 16 << 20  # characters, for the encoding
 ROWS = 2000  # looked at, of each file: data are often sorted
 MOST_IDS = 100_000  # of each file that are compared
 SHOWN = 5  # columns or labels that a reason names
 DELIMITERS = ",;\t|"
 DELIMITER_LINES = 20  # by which the delimiter is chosen
-WINDOWS = "cp1252"  # what spreadsheets save a table in that is not UTF-8
 FEWEST_ROWS = 10  # by which classes of a column are told from other cells
 LONGEST_NAME = 4  # words; a first line with more in a cell is a sentence, so it names no columns
 
@@ -76,11 +75,8 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     found = choose(records, str(train))
     guess.task = found.task
     guess.options |= options | found.options
-    if "encoding" in options:
-        problem = bad_encoding(train)
-        guess.reasons.append(
-            f"{problem.place if problem else train}: not UTF-8, read as Windows-1252"
-        )
+    if guess.source != "parquet":
+        add_encoding(guess, splits)
     if found.reason:
         guess.reasons.append(found.reason)
     add_names(guess, records, train.parent)
@@ -293,7 +289,12 @@ def read_records(path: Path, source: str) -> tuple[list[Record], dict[str, Any]]
 
     Raises ValueError for a file that cannot be read.
     """
-    options = _csv_options(path, source) if source in ("csv", "tsv") else {}
+    options: dict[str, Any] = {}
+    if source != "parquet":
+        encoding = encoding_of(path).name
+        options = {"encoding": encoding} if encoding else {}
+    if source in ("csv", "tsv"):
+        options = _csv_options(path, source, options)
     reader = registry.create("sources", source, {**options, "path": str(path)})
     header = reader.header(path)
     if not header:
@@ -302,17 +303,10 @@ def read_records(path: Path, source: str) -> tuple[list[Record], dict[str, Any]]
     return records, options
 
 
-def _csv_options(path: Path, source: str) -> dict[str, Any]:
-    """Encoding, delimiter and columns of a table, where they are not the usual ones.
-
-    Raises ValueError for bytes that are neither UTF-8 nor Windows-1252.
-    """
-    options: dict[str, Any] = {}
-    problem = bad_encoding(path)
-    if problem:
-        if bad_encoding(path, WINDOWS):
-            raise problem
-        options["encoding"] = WINDOWS
+def _csv_options(path: Path, source: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Delimiter and columns of a table, where they are not the usual ones, beside the keys that are
+    `known`."""
+    options = dict(known)
     lines = list(islice(Lines(path, options.get("encoding")), DELIMITER_LINES))
     lines = [line for line in lines if line.strip()]
     marks = "\t" if source == "tsv" else DELIMITERS
@@ -356,19 +350,6 @@ def _has_bare_quotes(path: Path, options: Mapping[str, Any]) -> bool:
             return False
         counts.append(bad.count)
     return counts[0] > 0 == counts[1]
-
-
-def bad_encoding(path: Path, encoding: str | None = None) -> BadRow | None:
-    """The first line that is not of the encoding; None where all are that are looked at."""
-    lines = Lines(path, encoding)
-    num_characters = 0
-    for line in lines:
-        num_characters += len(line)
-        if num_characters > MOST_LOOKED_AT:
-            return None
-        if lines.problem and " is not " in lines.problem.problem:
-            return lines.problem
-    return None
 
 
 def _split(lines: Sequence[str], mark: str, *, is_quoted: bool) -> list[list[str]]:

@@ -8,10 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from limbeck.cli.first_recipe.columns import choose
+from limbeck.cli.first_recipe.encodings import LATIN, WINDOWS, add_encoding, choices, encoding_of
 from limbeck.cli.first_recipe.foreign import refuse_by_name, refuse_labels, refuse_without_train
 from limbeck.cli.first_recipe.recipe_text import Guess
-from limbeck.cli.first_recipe.tables import DELIMITERS, WINDOWS, read_records
+from limbeck.cli.first_recipe.tables import DELIMITERS, read_records
 from limbeck.core.wording import some
+from limbeck.sources._encodings import judge
 from limbeck.sources._files import Lines
 from limbeck.sources._image_layout import placed
 from limbeck.sources._split_files import find_splits
@@ -42,26 +44,41 @@ def look_at_text_folder(folder: Path) -> Guess | None:
         f"{len(texts):,} files of a text in {len(classes)} folders ({some(classes, SHOWN)})"
     )
     sample = texts[:: max(1, len(texts) // MOST_DECODED)]
-    encoding = encoding_of([folder / text.name for text in sample])
-    if encoding:
-        guess.options["encoding"] = encoding
-        guess.reasons.append(f"not UTF-8, read as {encoding}")
+    _add_encoding_of_texts(guess, [folder / text.name for text in sample])
     if any(text.group for text in texts):
         guess.reasons.append("a folder below a class is a group: drawn splits keep it together")
     guess.reasons += told_below(folder, {text.name: text.split for text in texts}, "texts")
     return guess
 
 
-def encoding_of(files: Sequence[Path]) -> str | None:
-    """The encoding of files that are not UTF-8; None where they are."""
-    for encoding in (None, WINDOWS):
-        try:
-            for file in files:
-                read_text(file, encoding)
-        except ValueError:
-            continue
-        return encoding
-    return "latin-1"
+def _add_encoding_of_texts(guess: Guess, files: Sequence[Path]) -> None:
+    """Name the encoding of files of which some are not UTF-8. Raises ValueError where it cannot be
+    told."""
+    others = [file for file in files if not _reads([file], None)]
+    if not others:
+        return
+    num_bytes = sum(file.stat().st_size for file in files)
+    lines = (line for file in others for line in file.read_bytes().splitlines())
+    judgement = judge(lines, num_bytes)
+    if not judgement.is_sure:
+        raise ValueError(f"{others[0]}: {choices(judgement, others[0])}")
+    best = judgement.readings[0]
+    encoding = best.encoding
+    # Of thousands of mails some hold bytes that are no letters of Windows.
+    if encoding == WINDOWS and not _reads(files, WINDOWS):
+        encoding = LATIN
+    guess.options["encoding"] = encoding
+    guess.reasons.append(f"{others[0]}: not UTF-8, read as {encoding}: {best.shown!r}")
+
+
+def _reads(files: Sequence[Path], encoding: str | None) -> bool:
+    """Whether all files are texts in an encoding."""
+    try:
+        for file in files:
+            read_text(file, encoding)
+    except ValueError:
+        return False
+    return True
 
 
 def told_below(folder: Path, split_of_name: Mapping[str, str], what: str) -> list[str]:
@@ -87,7 +104,8 @@ def look_at_lines(path: Path, files: Sequence[Path]) -> Guess | None:
     if not splits:
         return None
     train = splits["train"][0]
-    lines = [line.strip() for line in islice(Lines(train), LINES)]
+    encoding = encoding_of(train).name
+    lines = [line.strip() for line in islice(Lines(train, encoding), LINES)]
     lines = [line for line in lines if line]
     if _is_delimited(lines):
         return _of_table(path, splits)
@@ -98,6 +116,7 @@ def look_at_lines(path: Path, files: Sequence[Path]) -> Guess | None:
     guess.reasons.append(
         "lines of text without labels: an encoder goes on with its pre-training on them"
     )
+    add_encoding(guess, {split: files[0] for split, files in splits.items()})
     guess.files = splits
     return guess
 

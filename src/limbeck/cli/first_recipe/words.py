@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from limbeck.cli.first_recipe.encodings import LATIN, add_encoding
 from limbeck.cli.first_recipe.foreign import refuse_without_train
 from limbeck.cli.first_recipe.names import is_without_labels
 from limbeck.cli.first_recipe.recipe_text import Guess
@@ -59,6 +60,7 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
     elif "scheme" in keys:
         guess.reasons.append(f"its spans are written in {keys['scheme'].upper()}")
     types = {tag[2:] for tag in tags}
+    add_encoding(guess, splits or {"train": train})
     if splits:
         _choose_files(guess, splits, files, types)
     _judge_scheme(guess, splits or {"train": train})
@@ -160,8 +162,8 @@ def layout_of(path: Path) -> tuple[dict[str, Any], int, set[str]] | None:
     lines = Lines(path)
     first = list(islice(lines, LINES))
     if lines.problem and "is not UTF-8" in lines.problem.problem:
-        keys["encoding"] = "latin-1"
-        first = list(islice(Lines(path, "latin-1"), LINES))
+        # Columns and tags are ASCII in whatever the words are written in.
+        first = list(islice(Lines(path, LATIN), LINES))
     rows = [split_columns(line) for line in first]
     # 1. Lines that are no words: `# id 17`, where the words have other numbers of columns.
     widths = Counter(len(row) for row in rows if row and not row[0].startswith("-DOCSTART-"))
