@@ -10,7 +10,7 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from encoders import save_encoder
 
 from limbeck.models.create import create_model, require
 from limbeck.models.preprocessing import EXAMPLE, preprocess
-from limbeck.models.published import bounds, hub
+from limbeck.models.published import bounds, hub, timm_models
 from limbeck.models.published.positions import num_positions
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.text_classification import TextClassification
@@ -148,6 +148,12 @@ class Timm(ModuleType):
     def list_models(self, pattern: str) -> list[str]:
         return ["resnet18"] if pattern == "*resnet18*" else []
 
+    def list_pretrained(self, pattern: str) -> list[str]:
+        return ["resnet18.a1_in1k"] if pattern == "resnet18.*" else []
+
+    def get_pretrained_cfg(self, name: str) -> Any:
+        return SimpleNamespace(hf_hub_id="timm/resnet18.a1_in1k")
+
     def create_model(self, name: str, **_: Any) -> None:
         raise AssertionError(f"{name} was opened")
 
@@ -156,6 +162,23 @@ class Timm(ModuleType):
 def test_timm_reads_no_config_of_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", Timm("timm"))
     with pytest.raises(ValueError, match="timm has no model of this name"):
+        require(f"timm:{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("resnet18.nope", r"no trained weights of this name\. It has: resnet18\.a1_in1k"),
+        ("resnet18", r"does not answer here.*hf download timm/resnet18\.a1_in1k"),
+        ("resnet18.a1_in1k", r"does not answer here.*hf download timm/resnet18\.a1_in1k"),
+    ],
+)
+def test_timm_weights_that_cannot_be_had(
+    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", Timm("timm"))
+    monkeypatch.setattr(timm_models, "is_within_reach", lambda *_: False)
+    with pytest.raises(ValueError, match=told):
         require(f"timm:{name}")
 
 

@@ -63,8 +63,7 @@ def require(name: str) -> None:
     """Raise ValueError where the config of a `transformers` model, or a `timm` model, cannot be
     read. No weights are loaded."""
     if name.startswith(timm_models.PREFIX):
-        # It raises for an unknown name, and for a machine without timm.
-        timm_models.settings(name)
+        timm_models.require(name)
         return
     import transformers
 

@@ -46,12 +46,12 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
 
 
-def is_within_reach(name: str) -> bool:
-    """Whether a hub id is in the hub's cache, or the hub can be asked for it."""
+def is_within_reach(name: str, file: str = "config.json") -> bool:
+    """Whether a file of a hub id is in the hub's cache, or the hub can be asked for it."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     # It gives a mark of its own for a file of which it knows that the hub does not have it.
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+    if isinstance(try_to_load_from_cache(name, file), str):
         return True
     if constants.HF_HUB_OFFLINE:
         return False

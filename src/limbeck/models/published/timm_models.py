@@ -7,7 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from limbeck.models.published.hub import is_within_reach
+
 PREFIX = "timm:"
+# What timm asks the hub for, first to last.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 def library() -> Any:
@@ -39,7 +43,26 @@ def create(
         pretrained=pretrained,
         num_classes=num_labels,
     )
-    return _Named(model)
+    return _Timm(model)
+
+
+def require(name: str) -> None:
+    """Raise ValueError for a name that timm does not know, and for weights that cannot be had."""
+    timm = library()
+    architecture, _, tag = _known(timm, name).partition(".")
+    names = timm.list_pretrained(f"{architecture}.*")
+    if not names or (tag and f"{architecture}.{tag}" not in names):
+        raise ValueError(
+            f"model `{name}`: timm has no trained weights of this name. "
+            f"It has: {', '.join(names[:8]) or f'none of {architecture}'}"
+        )
+    hub_id = timm.get_pretrained_cfg(_known(timm, name)).hf_hub_id
+    if hub_id and not any(is_within_reach(hub_id, file) for file in WEIGHTS):
+        raise ValueError(
+            f"model `{name}`: its weights are not in the hub's cache, and the hub does not answer "
+            f"here. Where there is a network, `hf download {hub_id}` puts them into a cache that "
+            "can be copied to this machine (HF_HOME names its folder)"
+        )
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -83,7 +106,7 @@ def _known(timm: Any, name: str) -> str:
     return timm_name
 
 
-class _Named(nn.Module):
+class _Timm(nn.Module):
     """A model whose input is called `pixel_values`, as those of `transformers` and ours are."""
 
     def __init__(self, model: nn.Module) -> None:
