@@ -226,6 +226,7 @@ def test_modules_that_cannot_be_had_are_refused_by_name() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 def test_a_scripted_part_is_named_where_it_would_be_quantized() -> None:
     module = nn.Sequential(nn.Flatten(), torch.jit.script(nn.Linear(16, 2)))
     with pytest.raises(ValueError, match=r"quantize: `1` is compiled by torch\.jit, and its"):

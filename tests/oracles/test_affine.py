@@ -285,7 +285,11 @@ def by_autograd(
             steps.abs() > grid.high, steps, levels
         )  # nothing lies between the largest and saturation
     rounded = levels.detach() + (steps - steps.detach())
-    return ((rounded + zero_point).clamp(grid.low, grid.high) - zero_point) * scale
+    # Not torch's clamp: from 2.14 on it gives nothing to what lies at an end, as the levels there do.
+    codes = rounded + zero_point
+    codes = torch.where(codes < grid.low, torch.full_like(codes, grid.low), codes)
+    codes = torch.where(codes > grid.high, torch.full_like(codes, grid.high), codes)
+    return (codes - zero_point) * scale
 
 
 @names
