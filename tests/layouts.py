@@ -256,6 +256,8 @@ LAYOUTS = [
     Layout("train-images.idx3-ubyte (a copy of MNIST)", lambda: {"train-images.idx3-ubyte": idx((40, 6, 6), 0), "train-labels.idx1-ubyte": idx((40,), 1), "t10k.txt": "x", "README.md": "x"}, PICTURES, "idx", unread=("README.md", "t10k.txt")),
     Layout("one .npz beside notes", lambda: {"set.npz": npz(), "README.md": "x"}, PICTURES, "npz", unread=("README.md",)),
     Layout("texts as files in class folders (20 Newsgroups)", lambda: texts("20news-bydate-train/alt.atheism", "20news-bydate-train/sci.med", "20news-bydate-test/alt.atheism", "20news-bydate-test/sci.med", suffix="", extra=" café"), TEXT, "text_folder", {"encoding": "cp1252"}),
+    Layout("pos.txt, neg.txt, neu.txt: a text a line", lambda: {f"{name}.txt": prose() for name in ("pos", "neg", "neu")}, TEXT, "class_files", {"classes": ["neg", "neu", "pos"]}),
+    Layout("rt-polarity.pos, rt-polarity.neg", lambda: {"rt-polarity.pos": prose(), "rt-polarity.neg": prose(90)}, TEXT, "class_files", {"classes": ["neg", "pos"]}),
     Layout("train/pos, train/neg, train/unsup (IMDb)", lambda: {**texts("train/pos", "train/neg", "train/unsup", "test/pos", "test/neg"), "imdb.vocab": "x", "README": "x", "train/urls_pos.txt": "x", "train/labeledBow.feat": "x"}, TEXT, "text_folder", unread=("README", "imdb.vocab", "train/labeledBow.feat", "train/urls_pos.txt")),
     Layout("train.txt and valid.txt of plain lines", lambda: {"train.txt": prose(), "valid.txt": prose(200, 20), "LICENSE.md": "x"}, "masked-lm", "text", unread=("LICENSE.md",)),
     Layout("wiki.train.tokens, wiki.valid.tokens (WikiText)", lambda: {f"wiki.{split}.tokens": prose(n, 40) for n, split in ((0, "train"), (100, "valid"), (200, "test"))}, "masked-lm", "text"),

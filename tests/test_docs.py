@@ -31,7 +31,7 @@ BUILT_BY_CI = (
     "make demo",
     "make test",
     ". .venv/bin/activate",
-    'pip install torch --index-url https://download.pytorch.org/whl/cpu',
+    "pip install torch --index-url https://download.pytorch.org/whl/cpu",
     'pip install ".[train]"',
 )  # .ci/run does these on a bare checkout
 

@@ -48,7 +48,6 @@ PIXELS = "\n".join(
         ),
         ({"train.label": TREC, "test.label": TREC}, ["look like labels", "> test.tsv"]),
         ({"stsa.train": STSA}, ["one of 2 words (0, 1)", "> stsa.train.tsv"]),
-        ({"r.pos": prose(), "r.neg": prose(90)}, ["a file of texts for each class, r.pos and"]),
         ({"all.json": CLUENER}, ["`label` holds objects", "[START, END, NAME]"]),
         ({"train/seq.in": "a b\n", "train/seq.out": "O O\n"}, ["seq.out", '"tokens": [...]']),
         ({"a/b/c.bin": "x"}, ["folders alone (a/)"]),

@@ -120,6 +120,10 @@ SAMPLES: dict[str, Callable[[], dict[str, str | bytes]]] = {
         **{f"{split}/{name}/{n}.txt": f"{name} {split} {n}\r\n" for split in ("train", "test") for name in ("pos", "neg") for n in range(4)},
         "train/unsup/0.txt": "York\n", "train/list.txt": "x",
     },
+    "class_files": lambda: {
+        **{f"{split}/{name}.txt": f"{name} {split}\r\n" * 3 for split in ("train", "test") for name in ("pos", "neg")},
+        "unlabelled.txt": "York\n",
+    },
     "npz": lambda: {"images.npz": as_npz()},
     "idx": lambda: {
         "train-images-idx3-ubyte.gz": as_idx(IMAGES), "train-labels-idx1-ubyte.gz": as_idx(CLASSES), "unlabelled-images-idx3-ubyte": raw_idx(IMAGES),

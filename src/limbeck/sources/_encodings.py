@@ -167,6 +167,18 @@ def checked_codec(key: str, name: str) -> str:
     return name
 
 
+def checked_unicode(key: str, text: str) -> str:
+    """The text. Raises ValueError where it holds half a character, which no file can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{key}: {error.object[error.start]!r} is half of a character (a lone surrogate). "
+            "Remove it, or decode the text with errors='replace'"
+        ) from None
+    return text
+
+
 def judge(lines: Iterable[bytes], num_bytes: int = 0) -> Judgement:
     """What lines that are not UTF-8 most likely are: as many of them as are enough. `num_bytes`:
     of all lines of the text, where these are some."""

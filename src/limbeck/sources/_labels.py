@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from limbeck.sources._unicode import checked_unicode
+from limbeck.sources._encodings import checked_unicode
 
 # A whole number as people and pandas write it. `01` is none: it may be a code, another than `1`.
 WHOLE = re.compile(r"(-?(?:0|[1-9]\d{0,17}))(?:\.0+)?", re.ASCII)

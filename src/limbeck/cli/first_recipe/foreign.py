@@ -64,7 +64,6 @@ def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
     `files`: those of the folder `path`, or the one file.
     """
     _refuse_columns_in_files(path, files)
-    _refuse_a_file_a_class(path, files)
     for file in files:
         suffix = ".tar" if ".tar." in file.name.lower() else file.suffix.lower()
         if suffix in CURES:
@@ -123,20 +122,6 @@ def _refuse_columns_in_files(path: Path, files: Sequence[Path]) -> None:
 
 def _not_of_train(name: str) -> tuple[bool, str]:
     return "train" not in name, name
-
-
-def _refuse_a_file_a_class(path: Path, files: Sequence[Path]) -> None:
-    """A file of texts for each class: rt-polarity.pos and rt-polarity.neg."""
-    suffixes: dict[str, set[str]] = {}
-    for file in files:
-        suffixes.setdefault(file.stem, set()).add(file.suffix)
-    for stem, found in suffixes.items():
-        if {".pos", ".neg"} <= found:
-            raise ValueError(
-                f"{path}: a file of texts for each class, {stem}.pos and {stem}.neg. Put them into "
-                f"one table: (sed 's/^/pos\\t/' {stem}.pos; sed 's/^/neg\\t/' {stem}.neg) > "
-                "train.tsv"
-            )
 
 
 def refuse_labels(path: Path, lines: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from limbeck.cli.first_recipe.images import image_guess, images_in, look_at_imag
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess, render
 from limbeck.cli.first_recipe.tables import look_at_table, source_of
-from limbeck.cli.first_recipe.texts import look_at_lines, look_at_text_folder
+from limbeck.cli.first_recipe.texts import look_at_class_files, look_at_lines, look_at_text_folder
 from limbeck.cli.first_recipe.words import look_at_words
 from limbeck.core import registry
 from limbeck.core.files import require_file
@@ -213,7 +213,7 @@ def look_at_folder(folder: Path) -> Guess | None:
         trained = [source_of(path) for path in tables if split_of(path.stem) == "train"]
         kind = (trained or [max(dict.fromkeys(sources), key=sources.count)])[0]
         return look_at_table(folder, [path for path in tables if source_of(path) == kind])
-    texts = look_at_text_folder(folder)
+    texts = look_at_text_folder(folder) or look_at_class_files(folder)
     if texts:
         return texts
     if columns and all(_has_tabs(path) for path in columns if path.is_file()):

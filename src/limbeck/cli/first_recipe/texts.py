@@ -10,9 +10,11 @@ from pathlib import Path
 from limbeck.cli.first_recipe.columns import choose
 from limbeck.cli.first_recipe.encodings import LATIN, WINDOWS, add_encoding, choices, encoding_of
 from limbeck.cli.first_recipe.foreign import refuse_by_name, refuse_labels, refuse_without_train
+from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.tables import DELIMITERS, read_records
 from limbeck.core.wording import some
+from limbeck.sources._class_files import class_files_in
 from limbeck.sources._encodings import judge
 from limbeck.sources._files import Lines
 from limbeck.sources._image_layout import placed
@@ -25,6 +27,19 @@ LINES = 1000  # looked at, of a file
 MOST_TEXTS = 300_000  # files below a folder that are looked at
 MOST_DECODED = 3000  # of them, by which the encoding is told
 SHOWN = 5
+# What people call classes that have a file each; another name may as well be a book's.
+CLASSES = {
+    *("pos", "neg", "neu", "positive", "negative", "neutral", "mixed", "good", "bad"),
+    *("spam", "ham", "subjective", "objective", "real", "fake", "true", "false", "yes", "no"),
+    *("hate", "offensive", "toxic", "normal", "none", "sarcastic", "ironic", "human", "machine"),
+    *("joy", "anger", "sadness", "fear", "love", "surprise", "disgust", "happy", "sad", "angry"),
+}
+# The names of files pass through the environment, where no letter of theirs means anything.
+TABLE_OF_FILES = (
+    'for f in *.txt; do c="${f%.txt}" awk '
+    """'{print ENVIRON["c"] "\\t" $0}' "$f"; done > train.tsv"""
+)
+MOST_FILES = 20  # classes that have one each
 MOST_TOLD = 40
 SHORTEST_LINE = 15  # characters a line of prose has on average
 MOST_LABELS = 60
@@ -48,6 +63,29 @@ def look_at_text_folder(folder: Path) -> Guess | None:
     if any(text.group for text in texts):
         guess.reasons.append("a folder below a class is a group: drawn splits keep it together")
     guess.reasons += told_below(folder, {text.name: text.split for text in texts}, "texts")
+    return guess
+
+
+def look_at_class_files(folder: Path) -> Guess | None:
+    """A file of texts for each class, that are called as classes are; None for any other folder."""
+    if not folder.is_dir():
+        return None
+    found = [file for file in class_files_in(folder) if without_notes([file.path])]
+    labels = sorted({file.label for file in found if file.label and file.split == "train"})
+    if sum(label.lower() in CLASSES for label in labels) < 2 or len(labels) > MOST_FILES:
+        return None
+    # A text of its own in each file of a folder is another layout.
+    counts = Counter((file.split, file.label) for file in found)
+    if max(counts.values()) > 1:
+        return None
+    guess = Guess("text-classification", "class_files", folder, {"classes": labels})
+    guess.reasons.append(f"a text a line, in a file for each class ({some(labels, SHOWN)})")
+    for file in found:
+        if file.label is None or file.label in labels:
+            guess.files.setdefault(file.split, []).append(file.path)
+    add_encoding(guess, {str(file.path): file.path for file in found})
+    if set(guess.files) <= {"train", "unlabelled"}:
+        guess.reasons.append("validation and test rows are drawn from those of train")
     return guess
 
 
@@ -137,9 +175,10 @@ def _splits(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     refuse_by_name(path, files)
     names = some([file.name for file in files], SHOWN)
     raise ValueError(
-        f"{path}: files of text, none of which is train.txt ({names}). Join those of one kind in "
-        f"one file, train.txt; or, where each is a text of a class, move it into a folder of that "
-        "name"
+        f"{path}: files of text, none of which is train.txt ({names}). Where each holds the texts "
+        f"of a class, one a line, write them as a table, in that folder: {TABLE_OF_FILES}. Where "
+        "each is one text, move it into a folder that is called as its class. To go on with the "
+        "pre-training of a model on all: mkdir all && cat *.txt > all/train.txt"
     )
 
 
