@@ -158,6 +158,48 @@ def test_a_table_of_images_becomes_split_csv(tmp_path: Path) -> None:
     assert "test/0.png" in reasons(guess)
 
 
+def test_images_of_a_contest_are_listed_by_its_tables(tmp_path: Path) -> None:
+    """APTOS: train_images/ID.png and test_images/ID.png, train.csv with labels and test.csv without. Of several tables with labels each is a split; what a name or a cell holds is no shell's."""
+    folder = 'it\'s $(touch bad) "x" & train_images'
+    put_images(tmp_path, folder, each=12)
+    (tmp_path / "test_images").mkdir()
+    for number in range(4):
+        (tmp_path / f"test_images/t{number}.png").write_bytes(
+            (tmp_path / folder / "0.png").read_bytes()
+        )
+    listed = "".join(f'"a, b",{n},{("pug", "collie")[n % 2]}\n' for n in range(8))
+    valid = "".join(f"b,{n},{('pug', 'collie')[n % 2]}\n" for n in range(8, 12))
+    put(
+        tmp_path,
+        test_DOT_csv="id_code\nt0\nt1\nt2\nt3\n",
+        train_DOT_csv=f"who,id_code,diagnosis\n{listed}\n",
+        valid_DOT_csv=f"who,id_code,diagnosis\n{valid}",
+    )
+    with pytest.raises(ValueError, match="a table that lists them") as caught:
+        starter.look(tmp_path)
+    subprocess.run(
+        str(caught.value).partition("in that folder, ")[2], shell=True, check=True, cwd=tmp_path
+    )
+    guess = starter.look(tmp_path)
+    assert "split.csv lists 12 images in 2 classes (collie, pug)" in reasons(guess)
+    assert "8 images (train), 4 images (validation)" in reasons(guess)
+    assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize("name", ["a b.txt", "$(touch bad).txt", "it's.txt", "-n.txt", "a=b.txt"])
+def test_the_names_in_a_cure_are_quoted(tmp_path: Path, name: str) -> None:
+    """The command that parts labels from texts works in the file's folder, whatever its name."""
+    lines = "".join(f"__label__{'ab'[n % 2]} a film of the year {n}\n" for n in range(30))
+    (tmp_path / name).write_text(lines)
+    with pytest.raises(ValueError, match="lines of fastText") as caught:
+        starter.look(tmp_path / name)
+    cure = str(caught.value).partition("label and text: ")[2].partition(" (of several")[0]
+    subprocess.run(cure, shell=True, check=True, cwd=tmp_path)
+    table = (tmp_path / name).with_suffix(".tsv")
+    assert table.read_text().splitlines()[0] == "a\ta film of the year 0"
+    assert not (tmp_path / "bad").exists()
+
+
 def test_a_picture_beside_data_is_no_set_of_images(tmp_path: Path) -> None:
     put_images(tmp_path, "docs", each=1)
     put(tmp_path, train_DOT_csv="text,label\n" + "a b c,x\nd e f,y\n" * 9)
@@ -304,7 +346,7 @@ def test_the_diagnosis_of_a_picture_is_its_label(tmp_path: Path) -> None:
     names = sorted(file.stem for file in (tmp_path / "images").iterdir())
     rows = [f"{name},{'fm'[n % 2]},{('nv', 'mel', 'bkl')[n % 3]}" for n, name in enumerate(names)]
     put(tmp_path, meta_DOT_csv="image_id,sex,dx\n" + "\n".join(rows) + "\n")
-    with pytest.raises(ValueError, match=r'print "images/" \$1 ".*," \$3'):
+    with pytest.raises(ValueError, match=r'\["meta.csv", 0, "images/", ".png", 2\]'):
         starter.look(tmp_path)
     # Where no name says it, the others are told.
     put(tmp_path, meta_DOT_csv="image_id,sex,found\n" + "\n".join(rows) + "\n")

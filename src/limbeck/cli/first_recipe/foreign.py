@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from limbeck.core.terminal.shell import command
+from limbeck.core.terminal.shell import command, quoted
 from limbeck.core.wording import some
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import split_of
@@ -113,11 +113,17 @@ def _refuse_columns_in_files(path: Path, files: Sequence[Path]) -> None:
                     pastes.append((labels, other, table))
     if pastes:
         labels, other, _ = pastes[0]
-        commands = "; ".join(f"paste {first} {second} > {to}" for first, second, to in pastes)
+        each = [[_operand(name) for name in names] for names in pastes]
+        commands = "; ".join(f"paste {first} {second} > {to}" for first, second, to in each)
         raise ValueError(
             f"{path}: texts in {other}, their labels in {labels}. Put them into one table for each "
             f"split, in that folder: {commands}"
         )
+
+
+def _operand(name: str) -> str:
+    """A file's name as a command takes it for one: one that begins with a dash is no option."""
+    return quoted(f"./{name}" if name.startswith("-") else name)
 
 
 def _not_of_train(name: str) -> tuple[bool, str]:
@@ -129,8 +135,9 @@ def refuse_labels(path: Path, lines: Sequence[str]) -> None:
     table = path.with_suffix(".tsv").name
     if path.suffix not in (".txt", ".label"):
         table = f"{path.name}.tsv"
+    table = _operand(table)
     if lines and all(line.startswith(FASTTEXT) for line in lines):
-        cure = f"sed -E 's/^{FASTTEXT}([^ ]+) /\\1\\t/' {path.name} > {table}"
+        cure = f"sed -E 's/^{FASTTEXT}([^ ]+) /\\1\\t/' {_operand(path.name)} > {table}"
         raise ValueError(
             f"{path}: lines of fastText, {FASTTEXT}NAME and the text. Write them as a table, with "
             f"a tab between label and text: {cure} (of several labels a line, join them with ;)"
@@ -145,7 +152,7 @@ def refuse_labels(path: Path, lines: Sequence[str]) -> None:
         raise ValueError(
             f"{path}: each line begins with one of {len(first)} words ({some(list(first), SHOWN)}),"
             " which look like labels. Write them as a table, with a tab between label and text: "
-            f"sed -E 's/ /\\t/' {path.name} > {table}"
+            f"sed -E 's/ /\\t/' {_operand(path.name)} > {table}"
         )
 
 

@@ -1,14 +1,16 @@
 """What folders and archives of images look like: which folders are classes, what lies beside."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from limbeck.cli.first_recipe.labels import label_column, told_label
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.texts import told_below
-from limbeck.core.terminal.shell import command
+from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources import Patience
 from limbeck.sources._image_layout import placed, without_classes
@@ -172,11 +174,12 @@ def no_classes(folder: Path, names: Sequence[str]) -> str:
 
 
 def _listing(folder: Path, names: Sequence[str]) -> str | None:
-    """The command that makes split.csv of a table that lists images with their classes; None where
-    there is no such table."""
+    """The command that makes split.csv of the tables that list images with their classes; None
+    where there is no such table."""
     of_name = {name: name for name in names}
     of_stem = {PurePosixPath(name).stem: name for name in names}
     of_stem |= {PurePosixPath(name).name: name for name in names}
+    listed = []
     for table in sorted(folder.glob("*.csv")):
         records = [record for _, record in islice(_rows(table), ROWS)]
         for column in records[0] if records else []:
@@ -186,8 +189,12 @@ def _listing(folder: Path, names: Sequence[str]) -> str | None:
             if 2 * sum(map(bool, found)) > len(cells):
                 image = next(name for name in found if name)
                 cell = cells[found.index(image)]
-                return _command(table, records, column, image.partition(cell))
-    return None
+                one = _listed(table, records, column, image.partition(cell))
+                listed += [one] if one else []
+                break
+    # Of several tables each is of the split that its name speaks of.
+    named = [one for one in listed if one.split]
+    return _command(named if len(named) > 1 else listed[:1]) if listed else None
 
 
 def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -199,10 +206,25 @@ def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
         return
 
 
-def _command(
+@dataclass(frozen=True)
+class _Listed:
+    """A table of images: `before` and `behind` a cell of column number `name` make an image's path,
+    `label` is the number of the label's column, `split` what the table's own name says. `doubt`:
+    what to tell of the label."""
+
+    table: str
+    name: int
+    before: str
+    behind: str
+    label: int
+    split: str | None
+    doubt: str
+
+
+def _listed(
     table: Path, records: Sequence[Mapping[str, str]], column: str, parts: tuple[str, str, str]
-) -> str | None:
-    """awk, which writes the paths of images and their labels; `parts`: what stands before a cell in
+) -> _Listed | None:
+    """A table that lists images; None where it has no label. `parts`: what stands before a cell in
     its image's path, the cell, and what stands behind it."""
     columns = list(records[0])
     try:
@@ -210,12 +232,31 @@ def _command(
     except ValueError:
         return None
     before, _, behind = parts
-    name, number = columns.index(column) + 1, columns.index(label) + 1
-    program = f'NR==1{{print "file,label"}} NR>1{{print "{before}" ${name} "{behind}," ${number}}}'
+    number = columns.index(label)
     doubt = told_label(records, [column], label)
     # What else could be the label, since the command leaves all other columns out.
-    told = f" (`{label}` is the label here, column {number}; {doubt})" if doubt else ""
-    return f"awk -F, '{program}' {table.name} > {TABLE}{told}"
+    told = f" (`{label}` is the label here, column {number + 1}; {doubt})" if doubt else ""
+    split = split_of(table.stem)
+    return _Listed(table.name, columns.index(column), before, behind, number, split, told)
+
+
+def _command(listed: Sequence[_Listed]) -> str:
+    """Python, which writes the paths of images, their labels and, of several tables, their splits:
+    a shell's tools know no quotes in a csv, and would run what a file's name holds."""
+    several = len(listed) > 1
+    tables = [
+        [one.table, one.name, one.before, one.behind, one.label, *([one.split] * several)]
+        for one in listed
+    ]
+    cells = "[b + r[n].strip() + e, r[c]" + (", s]" if several else "]")
+    columns = ["file", "label", *(["split"] * several)]
+    code = (
+        f'import csv; out = csv.writer(open("{TABLE}", "w", newline="", encoding="utf-8")); '
+        f"out.writerow({json.dumps(columns)}); [out.writerow({cells}) "
+        f"for t, n, b, e, c{', s' if several else ''} in {json.dumps(tables)} "
+        'for r in [*csv.reader(open(t, newline="", encoding="utf-8-sig"))][1:] if r]'
+    )
+    return script(code) + "".join(one.doubt for one in listed)
 
 
 def _of_table(folder: Path, names: Sequence[str]) -> Guess:

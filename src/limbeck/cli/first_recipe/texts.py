@@ -37,7 +37,7 @@ CLASSES = {
 # The names of files pass through the environment, where no letter of theirs means anything.
 TABLE_OF_FILES = (
     'for f in *.txt; do c="${f%.txt}" awk '
-    """'{print ENVIRON["c"] "\\t" $0}' "$f"; done > train.tsv"""
+    """'{print ENVIRON["c"] "\\t" $0}' "./$f"; done > train.tsv"""
 )
 MOST_FILES = 20  # classes that have one each
 MOST_TOLD = 40

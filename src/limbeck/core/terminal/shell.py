@@ -26,6 +26,11 @@ def quoted(word: str | Path) -> str:
     return shlex.quote(str(word))
 
 
+def script(code: str) -> str:
+    """A line that runs Python code, which may hold names of files as texts, on any system."""
+    return f"{quoted(sys.executable)} -c {quoted(code)}"
+
+
 def program() -> str:
     """What starts limbeck here: its name where that is found, else the path it was started by.
 
