@@ -17,6 +17,7 @@ from limbeck.sources._cells import cell_text
 from limbeck.sources._encodings import checked_codec
 from limbeck.sources._files import encoding_cure
 from limbeck.sources._image_layout import placed, without_classes
+from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import is_hidden
 
 # What files of one text are called; 20 Newsgroups has numbers alone, mails hash sums behind a dot.
@@ -108,6 +109,9 @@ def read_text(path: Path, encoding: str | None) -> str:
 
 def of_classes(names: Sequence[str]) -> bool:
     """Whether files lie in the folders of two classes or more, a file for each text."""
+    # `en/train.txt` beside `de/train.txt` are data sets, and no texts of two classes.
+    if all(split_of(PurePosixPath(name).stem) for name in names):
+        return False
     counts: dict[str, int] = {}
     for text in placed(names):
         if text.label is not None:

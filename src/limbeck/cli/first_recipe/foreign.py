@@ -25,6 +25,9 @@ CHOICE = re.compile(
     r"[ _]?(\d|[A-Ea-e])",
     re.IGNORECASE,
 )
+# Numbered parts, and what those of a cross-validation are called.
+PART = re.compile(r"(.*?[^\d])?0*(\d+)(\.[^.\d]+(?:\.gz)?)", re.DOTALL)
+FOLD = re.compile(r"fold|cv", re.IGNORECASE)
 LETTERS = ("A", "B", "C")
 CHOICES = ("choices", "options", "endings", "candidates", "alternatives", "mc1_targets")
 
@@ -167,19 +170,52 @@ def refuse_cells(place: str, records: Sequence[Mapping[str, object]], label: str
         )
 
 
+class WithoutTrain(ValueError):
+    """Files of a folder that speak of other splits than train."""
+
+
 def refuse_without_train(path: Path, files: Sequence[Path]) -> None:
-    """Raise ValueError where all files of a folder speak of other splits than train: a test split
+    """Raise WithoutTrain where all files of a folder speak of other splits than train: a test split
     that is trained on leaves nothing to be judged by."""
     splits = {file: split_of(Path(bare_name(file)).stem) or split_of(file.name) for file in files}
     if not files or path in splits or None in splits.values() or "train" in splits.values():
         return
     # The largest, as it is the one that rows can best be drawn from.
     here = [f"{file.name} ({split})" for file, split in splits.items()]
-    raise ValueError(
+    raise WithoutTrain(
         f"{path}: no file of train among {some(here, SHOWN)}. Put the one of train beside them, "
         "with the word train in its name. Or, to draw train, validation and test from one of these "
         f"files, give that alone: {command('init', max(files, key=_size))}"
     )
+
+
+def refuse_parts(path: Path, files: Sequence[Path]) -> None:
+    """Raise ValueError for the numbered parts of one table, such as the folds of a
+    cross-validation: one alone is a part of the rows."""
+    matches = [PART.fullmatch(bare_name(file)) for file in files]
+    parts = {int(match[2]): file for match, file in zip(matches, files, strict=True) if match}
+    beginnings = {match[1] for match in matches if match}
+    are_parts = len(parts) == len(files) > 1 and len(beginnings) == 1
+    if not are_parts or sorted(parts) not in _counted(len(parts)):
+        return
+    names = [parts[number].name for number in sorted(parts)]
+    last = names[-1] if FOLD.search(names[0]) else None
+    copies = [
+        f"cp {_operand(name)} {_operand(f'train-{number}{Path(name).suffix}')}"
+        for number, name in enumerate(names)
+        if name != last
+    ]
+    # Folds are drawn so that what belongs together is in one of them.
+    copies += [f"cp {_operand(last)} test{Path(last).suffix}"] if last else []
+    raise ValueError(
+        f"{path}: the parts of one table ({some(names, SHOWN)}). Name those of train, in that "
+        f"folder: {'; '.join(copies)}"
+    )
+
+
+def _counted(count: int) -> list[list[int]]:
+    """The numbers of so many parts, from 0 or from 1 on."""
+    return [list(range(first, first + count)) for first in (0, 1)]
 
 
 def _size(file: Path) -> int:

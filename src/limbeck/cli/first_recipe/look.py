@@ -4,12 +4,12 @@ What the data are is guessed from names and from the first rows (`tables`); `lim
 reads every row. What was seen stands in the recipe as comments (`recipe_text`).
 """
 
-import contextlib
 from itertools import islice
 from pathlib import Path
 
 from limbeck.cli.first_recipe.below import look_at_split_folders
-from limbeck.cli.first_recipe.foreign import refuse_by_name
+from limbeck.cli.first_recipe.folders import data_below
+from limbeck.cli.first_recipe.foreign import WithoutTrain, refuse_by_name
 from limbeck.cli.first_recipe.images import image_guess, images_in, look_at_images, no_classes
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess, render
@@ -84,7 +84,7 @@ def look(data: Path) -> Guess:
     if not data.exists():
         raise ValueError(f"{data}: no such file or folder. {EXPECTED}")
     is_folder = data.is_dir() or is_archive(data)
-    guess = look_at(data) or (look_below(data) if data.is_dir() else None)
+    guess = look_here_or_below(data)
     if guess is None:
         refuse_by_name(data, files_in(data) if is_folder else [data])
         pictures = images_in(data, files_in(data)) if is_folder else []
@@ -102,26 +102,28 @@ def look(data: Path) -> Guess:
     return guess
 
 
-def look_below(folder: Path) -> Guess | None:
-    """What the one folder below holds that can be read, as a repository keeps its data; None where
-    it is none. Raises ValueError where several can be read."""
-    guesses = []
-    found: list[Path] = []
-    for path in sorted(folder.iterdir()):
-        if not path.is_dir() or path.name.startswith("."):
-            continue
-        with contextlib.suppress(ValueError):
-            guess = look_at(path)
-            if guess:
-                guesses.append(guess)
-                found.append(path)
-    if len(guesses) > 1:
-        names = [f"{path.name}/" for path in found]
-        raise ValueError(
-            f"{folder}: several folders here hold data ({some(names, SHOWN)}). Give one of them: "
-            f"{command('init', found[0])}"
-        )
-    return guesses[0] if guesses else None
+def look_here_or_below(data: Path) -> Guess | None:
+    """What a file, a folder or an archive holds, or the one folder below it that can be read; None
+    where nothing can. Raises ValueError where several folders hold data."""
+    without_train: ValueError | None = None
+    guess = None
+    try:
+        guess = look_at(data)
+    except WithoutTrain as error:
+        without_train = error
+    if guess or not data.is_dir():
+        return guess
+    below = data_below(data, look_at)
+    if without_train:
+        # A test split beside the folders of its set: of that alone nothing can be learned.
+        if below.guesses:
+            raise ValueError(f"{data}: no file of train here, and folders hold data {below.told}")
+        raise without_train
+    if len(below.guesses) + len(below.refusals) > 1:
+        raise ValueError(f"{data}: several folders here hold data {below.told}")
+    for refusal in below.refusals.values():
+        raise refusal
+    return next(iter(below.guesses.values()), None)
 
 
 def look_at(data: Path) -> Guess | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from limbeck.cli.first_recipe.columns import choose, num_words
 from limbeck.cli.first_recipe.encodings import add_encoding, encoding_of
-from limbeck.cli.first_recipe.foreign import refuse_without_train
+from limbeck.cli.first_recipe.foreign import refuse_parts, refuse_without_train
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.core import registry
@@ -62,14 +62,10 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     splits = split_files(path, files, suffixes, guess.options)
     if "train" not in splits:
         refuse_without_train(path, files)
+        refuse_parts(path, files)
     train = splits.get("train") or _most_like_texts(files, guess.source)
-    if "train" not in splits and len(files) > 1:
-        guess.reasons.append(
-            f"no train{Path(bare_name(train)).suffix} here, so only one file is read: {train.name}"
-        )
     if "train" not in splits:
-        guess.path = train
-        splits = {"train": train}
+        splits = _named_splits(guess, train, files)
     # 2. Which column is what, and what its values say of the task.
     records, options = read_records(train, guess.source)
     found = choose(records, str(train))
@@ -223,6 +219,27 @@ def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
         f"columns {columns}: `{options['text']}`{second}, `{label}` the label "
         f"(first rows: {some(labels, SHOWN)})"
     )
+
+
+def _named_splits(guess: Guess, train: Path, files: Sequence[Path]) -> dict[str, Path]:
+    """The files of the splits where train is called otherwise: `posts.csv` beside
+    `posts_test.csv`; the recipe names each."""
+    splits = {"train": train}
+    for split in ("validation", "test"):
+        same = [file for file in files if split_of(_stem(file)) == split and file != train]
+        if same:
+            splits[split] = likest(same, train)[0]
+    suffix = Path(bare_name(train)).suffix
+    if len(splits) > 1:
+        guess.options |= {
+            split: file.relative_to(guess.path).as_posix() for split, file in splits.items()
+        }
+        guess.reasons.append(f"no train{suffix} here: {train.name} is read for it")
+        return splits
+    if len(files) > 1:
+        guess.reasons.append(f"no train{suffix} here, so only one file is read: {train.name}")
+    guess.path = train
+    return splits
 
 
 def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) -> None:
