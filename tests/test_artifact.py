@@ -208,6 +208,18 @@ def test_golden_inputs_of_another_type_are_refused(artifact: Path) -> None:
         limbeck.load(artifact)
 
 
+def test_large_rows_are_fewer_golden_inputs(artifact: Path) -> None:
+    example = {
+        "input_ids": np.ones((64, 2000), np.int64),
+        "attention_mask": np.ones((64, 2000), np.int64),
+    }
+    golden.write(example, {"table": "model.npy"}, artifact)
+    assert load_file(artifact / "golden.safetensors")["input.input_ids"].shape == (16, 2000)
+    one = {name: np.ones((4, 70_000), np.int64) for name in example}
+    golden.write(one, {"table": "model.npy"}, artifact)
+    assert load_file(artifact / "golden.safetensors")["input.input_ids"].shape == (1, 70_000)
+
+
 def test_a_failing_disk_is_told_as_that(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error", str(artifact / "model.npy"))
