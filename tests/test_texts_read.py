@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from encoders import save_encoder
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from limbeck.core.scripts import word_pattern
 from limbeck.data.splits import Splits
@@ -133,6 +133,74 @@ def test_texts_are_cut_from_the_side_that_the_tokenizer_says(tmp_path: Path) -> 
     task = TextClassification(["a", "b"], preprocess(name, TextClassification, [], 256))
     (row,) = task.encode([{"text": "the beginning, then the end", "label": "a"}])
     assert task.input.tokenizer.decode(row.inputs["input_ids"].tolist()) == "en the end"
+
+
+@pytest.mark.parametrize("tokenizer_class", ["PreTrainedTokenizerFast", "GPT2Tokenizer"])
+@pytest.mark.parametrize("model_type", ["qwen2", "gpt2", "olmo2", "llama", "roberta"])
+def test_texts_are_parted_as_the_file_says(
+    tmp_path: Path, model_type: str, tokenizer_class: str
+) -> None:
+    """huggingface/transformers 45920: its classes put pre-tokenizers of their own in place of the file's."""
+    import transformers
+
+    transformers.CONFIG_MAPPING[model_type]().save_pretrained(tmp_path)
+    tokenizer = byte_level()
+    # Digits one by one, and no space before a word: what none of the classes does.
+    digits = pre_tokenizers.Split(Regex(r"\d|\p{L}+|\s+"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.no_padding()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config = {"tokenizer_class": tokenizer_class, "pad_token": "<pad>", "eos_token": "</s>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    text = preprocess(str(tmp_path), TextClassification, [], 64, is_own=True)
+    task = TextClassification(["a", "b"], text)
+    (row,) = task.encode([{"text": "in 2023 Yo", "label": "a"}])
+    assert row.inputs["input_ids"].tolist() == tokenizer.encode("in 2023 Yo").ids
+
+
+def test_words_of_a_file_that_its_architecture_does_not_use_are_read(tmp_path: Path) -> None:
+    """Whole words beside a config of Qwen2: `transformers` 5 made a BPE without merges of them, and every text was empty."""
+    import transformers
+
+    transformers.Qwen2Config().save_pretrained(tmp_path)
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "sun", "rain"])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
+    )
+    fast.save_pretrained(tmp_path)
+    text = preprocess(str(tmp_path), TextClassification, [], 64, is_own=True)
+    (row,) = TextClassification(["a", "b"], text).encode([{"text": "rain sun snow", "label": "a"}])
+    assert row.inputs["input_ids"].tolist() == [3, 2, 1]
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_a_config_beside_a_tokenizer_has_the_last_word_on_case(
+    tmp_path: Path, lowercase: bool
+) -> None:
+    name = save_encoder(tmp_path, ["Sun", "sun"], vocabulary=20, width=8, layers=1, lowercase=True)
+    file = tmp_path / "tokenizer_config.json"
+    changed = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase}
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    normalizer = json.loads(preprocess(name, TextClassification, [], 64))["normalizer"]
+    assert normalizer["lowercase"] is lowercase
+
+
+def test_texts_without_a_token_are_counted(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE({"<pad>": 0, "a": 1, "b": 2}, []))
+    tokenizer.add_special_tokens(["<pad>"])
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding()
+    task = TextClassification(["x"], tokenizer.to_str())
+    rows = [{"text": text, "label": "x"} for text in ("ab", "東京", "b", "東", "京", "a")]
+    counts = count_tokens(task, rows, task.encode(rows))
+    assert (counts.rows, counts.wordless, counts.unknown) == (6, 3, 0)
+    (told,) = counts.unknown_note("test")
+    assert told.startswith("warning: 3 of 6 texts of test have no token in the tokenizer")
+    assert (counts + counts).wordless == 6
 
 
 def test_what_was_cut_and_what_is_unknown_is_counted(tmp_path: Path) -> None:

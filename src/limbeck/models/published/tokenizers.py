@@ -1,14 +1,31 @@
 """Whether a tokenizer of `transformers` is one that an artifact can run.
 
 Where a folder has a config.json and no tokenizer, `transformers` makes one of the special tokens
-alone, by the name of the architecture, and every word is unknown to it.
+alone, by the name of the architecture, and every word is unknown to it. Where it has a
+tokenizer.json, `transformers` 5 takes the words from it, and for many architectures not how it
+parts a text into words (huggingface/transformers 45920): the file is followed here.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
-from limbeck.models.published.hub import SWITCH, first_line, locate, quiet, reading
+from limbeck.core.files import MOST_TEXT_BYTES, read_at_most
+from limbeck.models.published.hub import SWITCH, file_of, first_line, locate, quiet, reading
 from limbeck.tasks.inputs.tokenized import UNKNOWN_TEXT
+
+FILE = "tokenizer.json"
+# The parts of the file that make ids of a text.
+PARTS = ("normalizer", "pre_tokenizer", "model")
+# Of these tokenizer_config.json has the last word, as it had when the model was trained.
+OF_THE_CONFIG = {
+    "add_prefix_space",
+    "clean_text",
+    "handle_chinese_chars",
+    "lowercase",
+    "strip_accents",
+    "trim_offsets",
+}
 
 # SentencePiece makes one piece, the mark of a space, out of nothing.
 FEWEST = 2
@@ -37,6 +54,8 @@ def read_tokenizer(name: str) -> Any:
             if SWITCH in str(error):
                 raise  # `reading` knows what that is
             raise ValueError(f"model `{name}`: {where}: {first_line(error)}. {cure}") from None
+        if tokenizer.is_fast and not follows_file(tokenizer, name):
+            tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
         # A text of which it knows nothing: a tokenizer whose own words are missing fails now.
         tokenizer(UNKNOWN_TEXT)
     if len(words_of(tokenizer)) < FEWEST:
@@ -51,6 +70,33 @@ def read_tokenizer(name: str) -> Any:
             "a model with a tokenizer.json"
         )
     return tokenizer
+
+
+def follows_file(tokenizer: Any, name: str) -> bool:
+    """Whether a tokenizer makes ids of texts as the model's tokenizer.json does; True where it has
+    no such file."""
+    from tokenizers import Tokenizer
+
+    path = file_of(name, FILE)
+    if path is None:
+        return True
+    with open(path, "rb") as file:
+        text = read_at_most(file, MOST_TEXT_BYTES, str(path)).decode("utf-8")
+    # Read and written again: a file may leave out what has its usual value.
+    published = json.loads(Tokenizer.from_str(text).to_str())
+    found = json.loads(tokenizer.backend_tokenizer.to_str())
+    return all(_without_config(found[part]) == _without_config(published[part]) for part in PARTS)
+
+
+def _without_config(part: Any) -> Any:
+    """A part of a tokenizer.json, less the settings that tokenizer_config.json may change."""
+    if isinstance(part, list):
+        return [_without_config(each) for each in part]
+    # Of a model's vocabulary every word counts.
+    if not isinstance(part, dict) or "vocab" in part:
+        return part
+    kept = {key: value for key, value in part.items() if key not in OF_THE_CONFIG}
+    return {key: _without_config(value) for key, value in kept.items()}
 
 
 def words_of(tokenizer: Any) -> set[str]:

@@ -26,8 +26,8 @@ MULTILINGUAL = (
 class TokenCounts:
     """Of some rows: `rows`; `cut_rows`, those that were longer than `limit` tokens; `tokens` that
     are read; `cut_tokens` that are not; of the read ones `ordinary`, no special ones, and `unknown`
-    among these. `side`: where a text is cut. `windows`: how many longer texts are read in, none
-    where they are cut."""
+    among these; `wordless`, the rows that have no ordinary token. `side`: where a text is cut.
+    `windows`: how many longer texts are read in, none where they are cut."""
 
     rows: int = 0
     cut_rows: int = 0
@@ -35,6 +35,7 @@ class TokenCounts:
     cut_tokens: int = 0
     ordinary: int = 0
     unknown: int = 0
+    wordless: int = 0
     windows: int = 0
     limit: int = 0
     side: str = "right"
@@ -52,6 +53,7 @@ class TokenCounts:
             self.cut_tokens + other.cut_tokens,
             self.ordinary + other.ordinary,
             self.unknown + other.unknown,
+            self.wordless + other.wordless,
             self.windows + other.windows,
             other.limit,
             other.side,
@@ -71,13 +73,17 @@ class TokenCounts:
         return [f"{longer} and lose their {end}, {share:.1%} of all tokens"]
 
     def unknown_note(self, split: str) -> list[str]:
-        """A warning where many tokens are unknown."""
-        if self.unknown_share < MANY_UNKNOWN:
-            return []
+        """Warnings where many tokens are unknown, or many texts have none."""
+        told = []
+        if self.unknown_share >= MANY_UNKNOWN:
+            told.append(f"{self.unknown_share:.1%} of the tokens of {split} are unknown to")
+        if self.wordless >= MANY_UNKNOWN * max(1, self.rows):
+            told.append(f"{self.wordless:,} of {self.rows:,} texts of {split} have no token in")
         return [
-            f"warning: {self.unknown_share:.1%} of the tokens of {split} are unknown to the "
-            "tokenizer, which was not made for their script or language, so that the model cannot "
-            f"tell them apart. Take a multilingual model, such as {', '.join(MULTILINGUAL)}"
+            f"warning: {each} the tokenizer, which was not made for their script or language, so "
+            "that the model cannot tell them apart. Take a multilingual model, such as "
+            f"{', '.join(MULTILINGUAL)}"
+            for each in told
         ]
 
 
@@ -92,7 +98,9 @@ def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) ->
     read = [row.inputs["attention_mask"].sum() for row in encoded]
     # 1. Of what is read.
     ids = np.concatenate([row.inputs["input_ids"].reshape(-1) for row in encoded])
-    num_special = int(np.isin(ids, special_ids).sum())
+    is_ordinary = ~np.isin(ids, special_ids)
+    ends = np.cumsum([row.inputs["input_ids"].size for row in encoded])
+    by_row = np.diff(np.cumsum(is_ordinary)[ends - 1], prepend=0)
     # 2. Of what is cut: only a row that fills the length can have lost something.
     limit = truncation["max_length"]
     candidates = [
@@ -108,8 +116,9 @@ def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) ->
         tokens=int(sum(read)),
         cut_tokens=sum(lost),
         windows=sum(num_windows),
-        ordinary=len(ids) - num_special,
+        ordinary=int(is_ordinary.sum()),
         unknown=int((ids == unknown_id).sum()),
+        wordless=int((by_row == 0).sum()),
         limit=limit,
         side=truncation["direction"].lower(),
     )
