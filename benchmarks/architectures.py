@@ -13,25 +13,29 @@ with a time limit:
     export  the ONNX graph, with every quantized product in an integer kernel, and its answers to
             inputs that nobody sent
     parity  the graph answers as the model does, over other batches, lengths and padding
+    tags    the same, but for the cut, with a head that answers for each word
 """
 
 import contextlib
+import copy
 import importlib
 import io
 import json
 import multiprocessing
 import re
+import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-STEPS = ("load", "cut", "joint", "export", "parity")
+TAGS = "token-classification"
+STEPS = ("load", "cut", "joint", "export", "parity", "tags")
 GUIDE = Path(__file__).parents[1] / "docs" / "guide.md"
 BEGIN = "<!-- made by benchmarks/architectures.py: begin -->"
 END = "<!-- made by benchmarks/architectures.py: end -->"
@@ -332,15 +336,19 @@ def picture(generator: np.random.Generator, side: int) -> np.ndarray:
     return grainy.clip(0, 255).astype(np.uint8)
 
 
-def rows_of(name: str) -> list[dict[str, Any]]:
-    """Texts of many lengths, or pictures, with labels."""
+def rows_of(name: str, kind: str) -> list[dict[str, Any]]:
+    """Texts of many lengths, or pictures, with labels; for tags, words with one each."""
     generator = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     for number in range(24):
         label = "abc"[number % 3]
-        if name in TEXTS:
-            words = generator.choice(WORDS, 2 + number % 9)
-            rows.append({"text": " ".join(words), "label": label})
+        if kind == TAGS:
+            words = [str(word) for word in generator.choice(WORDS, 2 + number % 9)]
+            tags = ["O" if WORDS.index(word) % 3 else "B-x" for word in words]
+            rows.append({"words": words, "tags": tags})
+        elif name in TEXTS:
+            text = " ".join(generator.choice(WORDS, 2 + number % 9))
+            rows.append({"text": text, "label": label})
         else:
             pixels = picture(generator, 40)
             # Something to be learned: answers that are all alike tell nothing apart.
@@ -352,9 +360,11 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 class Trial:
     """One architecture on its way; each step leaves what the next one needs."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, kind: str) -> None:
+        """`folder` holds the model; `kind`: the task's name in a recipe."""
         self.name = name
         self.folder = folder
+        self.kind = kind
         self.told: list[str] = []
 
     def load(self) -> None:
@@ -363,12 +373,11 @@ class Trial:
         from limbeck.models.create import create_model
         from limbeck.models.preprocessing import preprocess
 
-        kind = "text-classification" if self.name in TEXTS else "image-classification"
         source = self.folder / "model"
-        task_class = registry.load("tasks", kind)
-        rows = rows_of(self.name)
+        task_class = registry.load("tasks", self.kind)
+        rows = rows_of(self.name, self.kind)
         text = preprocess(str(source), task_class, rows, 48)
-        self.task = task_class(["a", "b", "c"], text)
+        self.task = task_class(["O", "B-x"] if self.kind == TAGS else ["a", "b", "c"], text)
         self.encoded = self.task.encode(rows)
         self.model = create_model(str(source), {}, self.task, seed=0, tell=self.told.append)
         check_answers(self.model, self.task, self.encoded, "MODEL")
@@ -396,6 +405,8 @@ class Trial:
     def joint(self) -> None:
         import torch
 
+        from limbeck.models.running import run_model
+        from limbeck.models.torch_batches import batch_of
         from limbeck.quantization.after_training import calibrate
         from limbeck.quantization.plan import plan_schemes
         from limbeck.quantization.prepare import prepare_model
@@ -407,10 +418,12 @@ class Trial:
         prepare_model(model, plan, "lsq", lambda m: m(**inputs))
         calibrate(model, [lambda m: m(**inputs)])
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        labels = torch.tensor([int(row.labels[0]) for row in self.encoded])
+        batch = batch_of(self.encoded, np.arange(24), self.task.padding)
+        labels = batch.labels[batch.mask]
         model.train()
         for _ in range(NUM_STEPS):
-            loss = torch.nn.functional.cross_entropy(self.raw_logits(model, inputs), labels)
+            logits = run_model(model, batch).logits[batch.mask]
+            loss = torch.nn.functional.cross_entropy(logits, labels)
             assert torch.isfinite(loss), f"the loss is {loss}"
             optimizer.zero_grad()
             loss.backward()
@@ -430,32 +443,49 @@ class Trial:
 
     def parity(self) -> None:
         from limbeck.artifact.runtimes import open_graph
+        from limbeck.models.torch_batches import batch_of
+        from limbeck.models.units import by_unit
+        from limbeck.tasks import Scored
+        from limbeck.training.scoring import score_split
 
         graph = open_graph(self.folder / "model.onnx", "onnxruntime", 1)
         numbers = list(range(len(self.encoded)))
-        expected = np.concatenate([self.logits(self.model, self.batch_of([n])) for n in numbers])
+        expected = score_split(self.model, self.encoded, self.task, one_by_one=True)
 
-        def answers(rows: list[int]) -> np.ndarray:
-            inputs = self.batch_of(rows)
-            return graph({key: value.numpy() for key, value in inputs.items()})
+        def answers(rows: list[int]) -> list[np.ndarray]:
+            """The logits (units, labels) of each row."""
+            import torch
+
+            batch = batch_of(self.encoded, np.array(rows), self.task.padding)
+            found = graph({name: value.numpy() for name, value in batch.inputs.items()})
+            units = by_unit(torch.from_numpy(found), batch.positions)
+            return [each[mask].numpy() for each, mask in zip(units, batch.mask, strict=True)]
 
         # Each row alone, beside a longer one, and beside all.
-        self.judge(expected, np.concatenate([answers([number]) for number in numbers]))
-        self.judge(expected, np.concatenate([answers([number, 8])[:1] for number in numbers]))
-        self.judge(expected, answers(numbers))
+        alone = [answers([number])[0] for number in numbers]
+        beside = [answers([number, 8])[0] for number in numbers]
+        for found in (alone, beside, answers(numbers)):
+            logits = np.concatenate(found)
+            self.judge(expected, Scored(logits, expected.labels, expected.offsets))
 
-    def judge(self, expected: np.ndarray, found: np.ndarray) -> None:
-        """Assert that two tables of logits (P, V) are those of one model, as a run judges it: in
-        one row of them a rounding may fall the other way."""
-        from limbeck.artifact.proof.parity import compare
-        from limbeck.tasks import Scored
+    def judge(self, expected: Any, found: Any) -> None:
+        """Assert that two `Scored` are of one model, as a run judges it: in one row of them a
+        rounding may fall the other way, or in as many as last bits move in the model itself."""
+        from limbeck.artifact.proof.parity import compare, differences_of
+        from limbeck.quantization.last_bits import move_last_bits
+        from limbeck.training.scoring import score_split
 
-        labels = np.zeros(len(expected), np.int64)
-        offsets = np.arange(len(expected) + 1)
-        scored = Scored(expected, labels, offsets)
-        row = compare(scored, Scored(found, labels, offsets), self.task, "onnxruntime")
+        row = compare(expected, found, self.task, "onnxruntime")
+        if not row["holds"]:
+            models = [move_last_bits(copy.deepcopy(self.model), seed) for seed in range(3)]
+            moved = [
+                score_split(model, self.encoded, self.task, one_by_one=True).logits
+                for model in models
+            ]
+            last_bits = differences_of(expected, moved, self.task)
+            row = compare(expected, found, self.task, "onnxruntime", last_bits)
         told = (
-            f"{row['far_off']} of {row['rows']} answers are off by more than 5 % of their spread, "
+            f"{row['far_off']} of {row['units']} answers are off by more than 5 % of their spread, "
             f"one by {row['max_abs_logit_difference'] / row['logit_spread']:.1f} of it"
         )
         assert row["holds"], told
@@ -468,9 +498,9 @@ class Trial:
         from limbeck.pipeline.preflight.exportable import require_usable
         from limbeck.recipe.reading import parse
 
-        kind = "text-classification" if self.name in TEXTS else "image-classification"
-        recipe = parse(RECIPE.format(task=kind, model=self.folder / "model"))
-        rows = {"train": rows_of(self.name) * 4, "test": rows_of(self.name)}
+        recipe = parse(RECIPE.format(task=self.kind, model=self.folder / "model"))
+        found = rows_of(self.name, self.kind)
+        rows = {"train": found * 4, "test": found}
         run = RunContext(resolved(recipe), Store(self.folder / "store"), rows=rows)
         try:
             require_usable(run)
@@ -499,36 +529,45 @@ class Trial:
 
 
 def attempt(name: str) -> dict[str, str]:
-    """The row of one architecture: what became of each step, and the first reason."""
+    """The row of one architecture: what became of each step, and the first reason of each task."""
     row = dict.fromkeys(STEPS, "") | {"name": name, "reason": ""}
+    kind = "text-classification" if name in TEXTS else "image-classification"
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_model(name, folder / "model")
-        trial = Trial(name, folder)
-        steps: dict[str, Callable[[], None]] = {
-            "load": trial.load,
-            "cut": trial.cut,
-            "joint": trial.joint,
-            "export": trial.export,
-            "parity": trial.parity,
-        }
-        for step, run in steps.items():
-            try:
-                run()
-                row[step] = "yes"
-            except Exception as error:
-                # A refusal is a ValueError; what fails late has to be refused before any training.
-                is_told = isinstance(error, ValueError)
-                if step in ("export", "parity"):
-                    error = trial.foretold() or error
-                    is_told = isinstance(error, ValueError)
-                row[step] = "refused" if is_told else "FAILS"
-                reason = f"{step}: {one_line(error, str(folder))}"
-                row["reason"] = "; ".join(filter(None, [row["reason"], reason]))
-                # A model that cannot be cut may still be quantized whole.
-                if step != "cut":
-                    break
+        outcomes, reasons = walk(Trial(name, folder, kind), STEPS[:-1])
+        row |= outcomes
+        if name in TEXTS:
+            # The cut is the same with another head.
+            steps = [step for step in STEPS[:-1] if step != "cut"]
+            shutil.rmtree(folder / "store", ignore_errors=True)
+            outcomes, others = walk(Trial(name, folder, TAGS), steps)
+            bad = [outcome for outcome in outcomes.values() if outcome != "yes"]
+            row["tags"] = bad[0] if bad else "yes"
+            reasons += [f"tags: {reason}" for reason in others if reason not in reasons]
+        row["reason"] = "; ".join(reasons)
     return row
+
+
+def walk(trial: Trial, steps: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """What became of the steps up to the first that does not work, and why."""
+    outcomes, reasons = {}, []
+    for step in steps:
+        try:
+            getattr(trial, step)()
+            outcomes[step] = "yes"
+        except Exception as error:
+            # A refusal is a ValueError; what fails late has to be refused before any training.
+            is_told = isinstance(error, ValueError)
+            if step in ("export", "parity"):
+                error = trial.foretold() or error
+                is_told = isinstance(error, ValueError)
+            outcomes[step] = "refused" if is_told else "FAILS"
+            reasons.append(f"{step}: {one_line(error, str(trial.folder))}")
+            # A model that cannot be cut may still be quantized whole.
+            if step != "cut":
+                break
+    return outcomes, reasons
 
 
 def one_line(error: Exception, path: str) -> str:

@@ -19,6 +19,8 @@ MODEL = "model `"
 # The switch of transformers, which its refusals name. It is off at every call: left open, the
 # library asks on the terminal, and "y" on standard input would run what lies in a folder.
 SWITCH = "trust_remote_code"
+# How transformers begins to say that an architecture lacks a head; it goes on for a page.
+WITHOUT_HEAD = "Unrecognized configuration class"
 
 # How long the hub may take to answer. Its own library tries six times, and again for each file.
 SECONDS_TO_ANSWER = 5.0
@@ -193,9 +195,10 @@ def having(name: str, auto_model: str) -> Iterator[None]:
     except ValueError as error:
         if SWITCH in str(error) or str(error).startswith(MODEL):
             raise  # `reading` knows what that is, or it is told already
-        raise ValueError(
-            f"model `{name}`: not to be had as {auto_model}: {first_line(error)}"
-        ) from None
+        why = first_line(error)
+        if why.startswith(WITHOUT_HEAD):
+            why = "transformers has no head of this task for its architecture. Take another encoder"
+        raise ValueError(f"model `{name}`: not to be had as {auto_model}: {why}") from None
 
 
 @contextlib.contextmanager
