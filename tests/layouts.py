@@ -221,6 +221,7 @@ LAYOUTS = [
     Layout("a csv in GBK (Chinese)", lambda: {"all.csv": csv().replace("please tell me about", "请告诉我这个城市的").encode("gbk")}, TEXT, "csv", {"encoding": "gb18030"}, data="all.csv"),
     Layout("posts.csv and posts_test.csv", lambda: {"posts.csv": csv(), "posts_test.csv": csv(90)}, TEXT, "csv", {"train": "posts.csv", "test": "posts_test.csv"}),
     Layout("a repository with data/v1/train.csv", lambda: {"data/v1/train.csv": csv(), "data/v1/test.csv": csv(90), "README.md": "x", "src/main.py": "x"}, TEXT, "csv", unread=("README.md", "src/")),
+    Layout("a csv with comments above its header", lambda: {"all.csv": "# source: a web page\n# made in 2020, by hand\n" + csv()}, TEXT, "csv", {"skip_lines": 2}, data="all.csv"),
     Layout("a csv of semicolons", lambda: {"train.csv": csv().replace(",", ";"), "test.csv": csv(200).replace(",", ";")}, TEXT, "csv", {"delimiter": ";"}),
     Layout("a csv with an index and no name for it", lambda: {"train.csv": table(",text,label", lambda n: f"{n},{text(n)},{'ab'[n % 2]}")}, TEXT, "csv", {"text": "text", "label": "label"}),
     Layout("a csv with empty columns (v1, v2)", lambda: {"spam.csv": table("v1,v2,,,", lambda n: f"{'ab'[n % 2]},{text(n)},,,")}, TEXT, "csv", {"text": "v2", "label": "v1"}, data="spam.csv"),

@@ -39,6 +39,7 @@ MOST_CELLS = 1_000_000
 class Lines:
     """The lines of a text file, each with its line end; `number` is that of the last one read.
 
+    `skip_lines`: at the beginning, that are left out, such as a title and where a table comes from.
     `encoding`: left out, UTF-8, or what a byte order mark says. A line ends at a line feed, or
     where the file has none at a carriage return, as old spreadsheets write it.
 
@@ -50,11 +51,21 @@ class Lines:
 
     path: Path
     encoding: str | None = None
+    skip_lines: int = 0
     number: int = 0
     problem: BadRow | None = None
     cure: str = ""
 
     def __iter__(self) -> Iterator[str]:
+        if self.skip_lines < 0:
+            raise ValueError(f"data.skip_lines: {self.skip_lines} is no number of lines. Take 0")
+        for line in self._all_lines():
+            if self.number > self.skip_lines:
+                yield line
+            else:
+                self.problem = None
+
+    def _all_lines(self) -> Iterator[str]:
         if self.encoding:
             checked_codec("data.encoding", self.encoding)
         with open_bytes(self.path) as file:

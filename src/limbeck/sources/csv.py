@@ -31,6 +31,7 @@ class Csv(Table):
     `delimiter`: the one character between fields.
     `columns`: the names of the columns, where the file has no header.
     `encoding`: of the files, where they are not UTF-8.
+    `skip_lines`: how many lines above the header are no part of the table, such as a title.
     `quoting`: `double`, as above; `none` where a quote is a character like any other, as in a tsv.
     """
 
@@ -38,6 +39,7 @@ class Csv(Table):
     columns: list[str] | None = None
     encoding: str | None = None
     quoting: str = DOUBLE
+    skip_lines: int = 0
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
 
@@ -45,7 +47,7 @@ class Csv(Table):
         """The columns of a file; none where it is empty. Raises ValueError."""
         if self.columns:
             return checked_header(self.columns, path)
-        first = next(self._rows_of_fields(Lines(path, self.encoding), fail), None)
+        first = next(self._rows_of_fields(Lines(path, self.encoding, self.skip_lines), fail), None)
         if first is None:
             return []
         _, fields = first
@@ -57,7 +59,9 @@ class Csv(Table):
         """(its first line, its cells by column) of each record."""
         header = self.header(path)
         cure = f"Put a field that holds `{self.delimiter}` into double quotes"
-        rows_of_fields = self._rows_of_fields(Lines(path, self.encoding), on_bad_row)
+        rows_of_fields = self._rows_of_fields(
+            Lines(path, self.encoding, self.skip_lines), on_bad_row
+        )
         if not self.columns:
             next(rows_of_fields)  # the header itself
         for number, fields in rows_of_fields:
@@ -81,7 +85,7 @@ class Csv(Table):
         reader = csv.reader(narrow, delimiter=self.delimiter, quoting=quoting, strict=True)
         while True:
             # A record may take several lines; it is named by the one where it begins.
-            number = reader.line_num + 1
+            number = self.skip_lines + reader.line_num + 1
             try:
                 fields = next(reader)
                 lines.check()

@@ -21,10 +21,12 @@ class Tsv(Table):
 
     `columns`: the names of the columns, where the file has no header.
     `encoding`: of the files, where they are not UTF-8.
+    `skip_lines`: how many lines above the header are no part of the table, such as a title.
     """
 
     columns: list[str] | None = None
     encoding: str | None = None
+    skip_lines: int = 0
 
     suffixes: ClassVar[tuple[str, ...]] = (".tsv", ".tab", ".txt")
 
@@ -32,7 +34,7 @@ class Tsv(Table):
         """The columns of a file; none where it is empty. Raises ValueError."""
         if self.columns:
             return checked_header(self.columns, path)
-        lines = Lines(path, self.encoding)
+        lines = Lines(path, self.encoding, self.skip_lines)
         first = next(lines.narrow("\t"), None)
         lines.check()
         return [] if first is None else checked_header(_fields(first), path)
@@ -42,9 +44,9 @@ class Tsv(Table):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """(its line, its cells by column) of each line that is not blank."""
         header = self.header(path)
-        lines = Lines(path, self.encoding)
+        lines = Lines(path, self.encoding, self.skip_lines)
         for line in lines.narrow("\t"):
-            is_header = lines.number == 1 and not self.columns
+            is_header = lines.number == self.skip_lines + 1 and not self.columns
             if is_header or (line.isspace() and not lines.problem):
                 continue
             try:

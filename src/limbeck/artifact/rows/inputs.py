@@ -104,7 +104,19 @@ class Reading:
         recipe = self.finder.recipe
         has_quotes = recipe.get("quoting") != "none"
         delimiter, encoding = recipe.get("delimiter"), recipe.get("encoding")
-        return Dialect(delimiter, encoding, self.names_for, has_quotes)
+        above = int(recipe.get("skip_lines") or 0)
+        return Dialect(delimiter, encoding, self.names_for, has_quotes, above, self.begins_table)
+
+    def begins_table(self, line: str) -> bool:
+        """Whether a line is the first of a table as training had it: the columns' names, or as many
+        cells."""
+        recipe = self.finder.recipe
+        columns = recipe.get("columns")
+        if columns:
+            mark = "\t" if recipe.get("source") == "tsv" else recipe.get("delimiter") or ","
+            return line.count(mark) >= len(columns) - 1
+        named = [str(recipe[key]) for key in ("text", "text_b", "words") if recipe.get(key)]
+        return bool(named) and all(name in line for name in named)
 
     def names_for(self, fields: list[str]) -> list[str] | None:
         """As `ColumnFinder.names_for`; what was found is told."""

@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,6 +64,10 @@ def format_of(path: Path) -> str:
     return FORMAT_OF_SUFFIX.get(name.suffix.lower(), "lines")
 
 
+def _never(line: str) -> bool:
+    return False
+
+
 def _first_line(fields: list[str]) -> list[str] | None:
     return None
 
@@ -75,12 +80,15 @@ class Dialect:
     and bar that it holds. `encoding`: of lines that are not UTF-8. `names_for`: the first line's
     fields to the names of the columns, where that line is a row; None where it is the header.
     `has_quotes`: whether a quote in a csv begins a field that may hold its delimiter.
+    `skip_lines`: how many lines may stand above a table; `begins`: whether a line is its first.
     """
 
     delimiter: str | None = None
     encoding: str | None = None
     names_for: Callable[[list[str]], list[str] | None] = _first_line
     has_quotes: bool = True
+    skip_lines: int = 0
+    begins: Callable[[str], bool] = _never
 
 
 AS_IT_SAYS = Dialect()
@@ -132,11 +140,20 @@ def stream_records(file: Any, form: str, dialect: Dialect = AS_IT_SAYS) -> Itera
     if dialect.encoding:
         lines = _decoded(lines, dialect.encoding)
     if form in ("csv", "tsv"):
-        yield from _table_records(lines, dialect, is_quoted=form == "csv")
+        yield from _table_records(_below_title(lines, dialect), dialect, is_quoted=form == "csv")
     elif form == "json":
         yield from _json_records(lines)
     else:
         yield from _line_records(lines, form == "jsonl")
+
+
+def _below_title(lines: Iterator[tuple[int, str]], dialect: Dialect) -> Iterator[tuple[int, str]]:
+    """The lines of a table, without those above it: a file that is sent later may have none."""
+    if not dialect.skip_lines:
+        return lines
+    first = list(islice(lines, dialect.skip_lines + 1))
+    begins = (number for number, (_, line) in enumerate(first) if dialect.begins(line))
+    return chain(first[next(begins, 0) :], lines)
 
 
 def numbered_lines(file: BinaryIO, newline: str) -> Iterator[tuple[int, str]]:

@@ -3,7 +3,6 @@
 Guesses are made from the names of the columns and from the first rows alone (`columns`).
 """
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -13,6 +12,7 @@ from typing import Any
 from limbeck.cli.first_recipe.columns import choose, num_words
 from limbeck.cli.first_recipe.encodings import add_encoding, encoding_of
 from limbeck.cli.first_recipe.foreign import refuse_parts, refuse_without_train
+from limbeck.cli.first_recipe.header import lines_above, parted
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.core import registry
@@ -75,6 +75,8 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
         add_encoding(guess, splits)
     if found.reason:
         guess.reasons.append(found.reason)
+    if "skip_lines" in options:
+        guess.reasons.append(f"{train}: {options['skip_lines']} lines above the table are left out")
     add_names(guess, records, train.parent)
     guess.reasons.append(_columns_told(records, guess.options))
     # 3. Which other splits can be read as train is.
@@ -325,10 +327,13 @@ def _csv_options(path: Path, source: str, known: Mapping[str, Any]) -> dict[str,
     `known`."""
     options = dict(known)
     lines = list(islice(Lines(path, options.get("encoding")), DELIMITER_LINES))
-    lines = [line for line in lines if line.strip()]
     marks = "\t" if source == "tsv" else DELIMITERS
+    above = lines_above(lines, marks, is_quoted=source == "csv")
+    if above:
+        options["skip_lines"] = above
+    lines = [line for line in lines[above:] if line.strip()]
     # A tsv has no quotes; in a csv a field may hold the mark, or go on in the next line.
-    rows_by = {mark: _split(lines, mark, is_quoted=source == "csv") for mark in marks}
+    rows_by = {mark: parted(lines, mark, is_quoted=source == "csv") for mark in marks}
 
     def likely(mark: str) -> tuple[bool, bool, int]:
         """The delimiter stands in every line, equally often; a comma of a text only in some."""
@@ -367,14 +372,6 @@ def _has_bare_quotes(path: Path, options: Mapping[str, Any]) -> bool:
             return False
         counts.append(bad.count)
     return counts[0] > 0 == counts[1]
-
-
-def _split(lines: Sequence[str], mark: str, *, is_quoted: bool) -> list[list[str]]:
-    """The cells of the first records; the last one, which may be cut off, is left out."""
-    if not is_quoted:
-        return [line.rstrip("\r\n").split(mark) for line in lines]
-    rows = [row for row in csv.reader(lines, delimiter=mark) if row]
-    return rows[:-1] if len(rows) > 2 else rows
 
 
 def _names_of_columns(rows: Sequence[Sequence[str]]) -> list[str]:
