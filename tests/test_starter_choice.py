@@ -9,8 +9,8 @@ from commands import call
 from layouts import prose, text
 
 from limbeck.cli.first_recipe import look as starter
-from limbeck.cli.first_recipe.columns import Columns, choose
 from limbeck.cli.first_recipe.recipe_text import Guess, render
+from limbeck.cli.first_recipe.table_columns.columns import Columns, choose
 from limbeck.data.bad_rows import BadRows
 from limbeck.sources.csv import Csv
 

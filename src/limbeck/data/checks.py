@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from limbeck.core.contract import described
 from limbeck.data.bad_rows import EXAMPLES
 from limbeck.data.drawing import has_labels
 from limbeck.sources import Row
+from limbeck.sources._labels import NULL_WORDS, joined_by
 
 # What a row holds under each key, and its name in a message; keys of others hold anything.
 KINDS: dict[str, tuple[Any, str]] = {
@@ -22,6 +24,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "label": (str | list | None, "a str, or None where it is unknown,"),
 }
 ANY = (object, "anything")
+LEAST_COUNTED = 0.9  # of the numbers of groups are there where groups are counted through
 # What the lists among them hold.
 INSIDE: dict[str, Any] = {"words": str, "tags": str | None, "label": str}
 
@@ -171,15 +174,50 @@ def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
                 f"warning: {len(copies)} of {len(rows)} {split} rows are in {place} too, "
                 f"for example {examples}"
             )
-        groups = {row["group"] for row in others if "group" in row}
-        shared = [row["group"] for row in rows if row.get("group") in groups]
-        if shared:
-            names = wording.some(sorted(set(shared)), EXAMPLES)
-            notes.append(
-                f"warning: {len(shared)} of {len(rows)} {split} rows are of a group that {place} "
-                f"has too ({names})"
-            )
+        notes += shared_groups(rows, others, split, place)
     return notes
+
+
+def shared_groups(rows: Sequence[Row], others: Sequence[Row], split: str, place: str) -> list[str]:
+    """A warning for rows of a group that other rows have too, such as a patient's; a note where
+    their groups are numbered anew.
+
+    `split`, `place`: where the rows and the others are.
+    """
+    of_others = dict.fromkeys(row["group"] for row in others if "group" in row)
+    shared = [row["group"] for row in rows if row.get("group") in of_others]
+    if not shared:
+        return []
+    first, last = numbered(rows), numbered(others)
+    # Dialogue 7 of each file is another dialogue. Of patients that are in both files either some
+    # numbers lack, or both end with the same one.
+    if first and last and first[0] == last[0] and first[1] != last[1]:
+        return [
+            f"the groups of {split} are numbered from {first[0]} to {first[1]} in their order, "
+            f"those of {place} to {last[1]}: taken for numbers that begin anew in each file, and "
+            "for no leak"
+        ]
+    names = wording.some(sorted(set(shared)), EXAMPLES)
+    told = (
+        f"warning: {len(shared)} of {len(rows)} {split} rows are of a group that {place} has too "
+        f"({names})"
+    )
+    is_doubtful = first is not None and first == last
+    return [told + ", unless their numbers begin anew in each file" * is_doubtful]
+
+
+def numbered(rows: Sequence[Row]) -> tuple[int, int] | None:
+    """The first and the last number of groups that are counted through, each group's rows behind
+    those of the one before; None where they are not."""
+    # One for each run of rows: what comes again later is no count.
+    runs = [group for group, _ in groupby(row["group"] for row in rows if "group" in row)]
+    if not all(group.isdecimal() and group.isascii() for group in runs):
+        return None
+    numbers = [int(group) for group in runs]
+    # A few rows lack where they could not be used.
+    is_dense = len(numbers) > LEAST_COUNTED * (numbers[-1] - numbers[0])
+    is_rising = all(before < after for before, after in pairwise(numbers))
+    return (numbers[0], numbers[-1]) if is_rising and is_dense and numbers[0] in (0, 1) else None
 
 
 def alike(labels: Sequence[str]) -> list[str]:
@@ -195,6 +233,37 @@ def alike(labels: Sequence[str]) -> list[str]:
     if not pairs:
         return []
     return [f"warning: labels that differ only by case or space: {'; '.join(pairs[:EXAMPLES])}"]
+
+
+def doubtful(
+    splits: Mapping[str, Sequence[Row]],
+    labels: Sequence[str],
+    task: Any,
+) -> list[str]:
+    """A warning for each label that programs write where there is none, and one for labels that are
+    several in one: both may be meant, and most are not."""
+    if not has_labels(task) or "label" not in task.row_keys:
+        return []
+    notes = []
+    for label in labels:
+        if label not in NULL_WORDS:
+            continue
+        rows = [row for split in ("train", "validation", "test") for row in splits[split]]
+        count = sum(label in task.find_labels([row]) for row in rows)
+        notes.append(
+            f"warning: {count} of {len(rows)} rows have the label `{label}`, which programs write "
+            f"where there is none. Is it a class, or missing? Missing: data.no_label: {label!r} "
+            "and data.on_bad_row: skip. A class: give it another name"
+        )
+    joined = joined_by(labels) if task.likelihood == "categorical" else None
+    if joined:
+        mark, words = joined
+        notes.append(
+            f"warning: the {len(labels)} labels are {len(words)} words joined by `{mark}` "
+            f"({wording.some(words)}). Where a row has several labels: "
+            f"task: multi-label-classification, data.label_separator: {mark!r}"
+        )
+    return notes
 
 
 def shown(number: int, row: Row) -> str:

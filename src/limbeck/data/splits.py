@@ -24,6 +24,7 @@ from limbeck.data.checks import (
     check_filled,
     check_keys,
     check_labels,
+    doubtful,
     labels_of,
     repeated,
 )
@@ -230,6 +231,7 @@ def check(
         every = splits["train"] + splits["validation"] + splits["test"]
         labels = task.find_labels(every)
     notes += repeated(splits, task)
+    doubts = doubtful(splits, labels, task)
     splits = {split: _without_groups(rows) for split, rows in splits.items()}
     unlabelled = splits.get("unlabelled", [])
     return Splits(
@@ -237,7 +239,7 @@ def check(
         splits["validation"],
         splits["test"],
         labels,
-        notes + alike(labels),
+        notes + alike(labels) + doubts,
         num_unlabelled=len(unlabelled),
     )
 

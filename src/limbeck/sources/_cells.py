@@ -1,6 +1,7 @@
 """What a record's cells must hold, and the row that they become."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ class TextCells:
     """Rows of a text, or of a pair, and a label.
 
     `texts`: a column for each key of a row. `label_columns`: one, or with `are_shares` one for each
-    label; none where rows have no label.
+    label, with `are_votes` one for each annotator; none where rows have no label.
     """
 
     texts: Mapping[str, str]
@@ -33,6 +34,7 @@ class TextCells:
     labels: LabelParser
     group: str | None = None
     are_shares: bool = False
+    are_votes: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -48,6 +50,8 @@ class TextCells:
 
     def label(self, record: Mapping[str, Any]) -> str | list[str]:
         """The label of a record, or the list of its labels. Raises ValueError."""
+        if self.are_votes:
+            return self._most_voted(record)
         if not self.are_shares:
             (column,) = self.label_columns
             return self.labels.parse(record[column], column)
@@ -62,6 +66,32 @@ class TextCells:
                 'say that it has several: data.label_separator: ";"'
             )
         return best[0]
+
+    def _most_voted(self, record: Mapping[str, Any]) -> str:
+        """The label that more annotators gave than any other. Raises ValueError for a tie."""
+        votes: Counter[str] = Counter()
+        for column in self.label_columns:
+            if not is_empty(record[column], self.labels.no_label):
+                votes[self.labels.parse_one(record[column], column)] += 1
+        if not votes:
+            raise ValueError(f"{', '.join(self.label_columns[:2])}, ...: no label in any of these")
+        (best, count), *others = votes.most_common(2)
+        if others and others[0][1] == count:
+            second = others[0][0]
+            raise ValueError(
+                f"`{best}` and `{second}` have {count} votes each, and a row has one label. Mend "
+                "it, or leave such rows out"
+            )
+        return best
+
+
+def is_empty(cell: Any, no_label: str | None = None) -> bool:
+    """Whether a cell holds no label: nothing, NaN, or what stands for none."""
+    # NaN alone is not equal to itself.
+    if cell is None or cell != cell:
+        return True
+    text = str(cell).strip()
+    return not text or text == no_label
 
 
 @dataclass(frozen=True)

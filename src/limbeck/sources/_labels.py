@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from limbeck.sources._encodings import checked_unicode
@@ -15,6 +15,17 @@ BARE_NUMBERS = re.compile(r"\[\s*\d+(\s+\d+)+\s*\]")
 MOST_LIST_CHARACTERS = 1 << 20
 MOST_NUMBER = 1e300
 SHOWN_CHARACTERS = 200
+# What may stand between the labels of a cell, and how many more labels than words that makes.
+JOINING = (";", "|", ",", "_", "+", "/", "&", "-", " ")
+LABELS_A_WORD = 2
+MANY_LABELS_A_WORD = 4
+FEWEST_JOINS = 4
+# What pandas reads as a missing value, and programs write for one; each may be a class all the
+# same, and the last four of NULL_WORDS often are.
+MISSING_WORDS = (
+    *("nan", "NaN", "-nan", "-NaN", "<NA>", "#N/A", "#NA", "#N/A N/A", "NaT", "null", "NULL"),
+)
+NULL_WORDS = (*MISSING_WORDS, "None", "NA", "N/A", "n/a")
 NO_LABEL = "no label. Give it one, or put the row into the split `unlabelled`"
 
 
@@ -137,3 +148,30 @@ def _number_as_text(value: Any, column: str) -> str:
         return str(int(value) if float(value).is_integer() else value)
     shown = repr(value)[:SHOWN_CHARACTERS]
     raise ValueError(f"{column}: {shown} is no label. A label is a word or a number")
+
+
+def joined_by(labels: Iterable[str]) -> tuple[str, list[str]] | None:
+    """(the mark, the words) by which labels are several in one, such as `hateful_offensive`; None
+    where they are not.
+
+    So they are where there are many more labels than words in them, and half of the words stand
+    alone too, or they are joined in twos and in threes. `card_arrival` beside `card_linking` is no
+    join: most of its words stand once; nor is `small_red` in a list of all sizes and colours.
+
+    >>> joined_by(["abusive", "hateful", "normal", "abusive_hateful", "abusive_hateful_normal",
+    ...            "abusive_normal", "hateful_normal"])
+    ('_', ['abusive', 'hateful', 'normal'])
+    """
+    given = {label for label in labels if label}
+    for mark in JOINING:
+        joined = [label for label in given if mark in label]
+        parts = {part.strip() for label in given for part in label.split(mark)}
+        alone = parts & given
+        are_words = all(part and not part.isdecimal() for part in parts)
+        if not are_words or len(joined) < FEWEST_JOINS:
+            continue
+        stand_alone = len(given) >= LABELS_A_WORD * len(parts) and 2 * len(alone) >= len(parts)
+        sizes = {label.count(mark) for label in joined}
+        if stand_alone or (len(given) >= MANY_LABELS_A_WORD * len(parts) and len(sizes) > 1):
+            return mark, sorted(parts)
+    return None

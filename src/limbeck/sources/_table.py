@@ -65,6 +65,8 @@ class Table(ABC):
     `label_columns`: in place of `label` a column for each label, with 0 or 1 or the share of
     annotators. Of one label a row it is the largest, of several (`label_separator`) those of at
     least one half.
+    `vote_columns`: in place of `label` a column for each annotator, who gave one label or none: a
+    row's label is what most of them say, and one without a majority is a bad row.
     `group`: the column of what a row belongs to, such as a patient or a document: a drawn split
     keeps such rows together.
     `id`: a column in which no value may stand twice in a file; left out, `id` where there is one;
@@ -85,6 +87,7 @@ class Table(ABC):
     label_separator: str | None = None
     no_label: str | None = None
     label_columns: list[str] | None = None
+    vote_columns: list[str] | None = None
     words: str | None = None
     tags: str | None = None
     sentence: str | None = None
@@ -113,6 +116,7 @@ class Table(ABC):
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The rows of each split. Raises ValueError."""
         check_scheme(self.scheme)
+        self._check_votes()
         given_names = {
             "train": self.train,
             "validation": self.validation,
@@ -131,6 +135,20 @@ class Table(ABC):
                 for row_split, row in self._rows(file, split, column, labels, on_bad_row):
                     rows_of.setdefault(row_split, []).append(row)
         return rows_of
+
+    def _check_votes(self) -> None:
+        """Raise ValueError where votes are read beside what they would be in place of."""
+        others = {
+            "label": self.label,
+            "label_columns": self.label_columns,
+            "label_separator": self.label_separator,
+        }
+        both = [f"data.{key}" for key, value in others.items() if value]
+        if self.vote_columns and both:
+            raise ValueError(
+                f"data.vote_columns stands in place of {' and '.join(both)}: the votes give a row "
+                "one label. Leave one of the two out"
+            )
 
     def _split_column(self, path: Path, *, is_one_file: bool) -> str | None:
         """The column that says the split, if any. Raises ValueError."""
@@ -214,6 +232,10 @@ class Table(ABC):
             for column in self.label_columns:
                 find_column(header, column, "label_columns", (), path)
             return TextCells(texts, list(self.label_columns), labels, group, are_shares=True)
+        if self.vote_columns:
+            for column in self.vote_columns:
+                find_column(header, column, "vote_columns", (), path)
+            return TextCells(texts, list(self.vote_columns), labels, group, are_votes=True)
         label = find_column(header, self.label, "label", LABEL, path)
         return TextCells(texts, [label], labels, group)
 
@@ -223,7 +245,8 @@ class Table(ABC):
             usual_words, usual_tags = (WORD, TAG) if self.sentence else (WORDS, TAGS)
             words = find_column(header, self.words, "words", usual_words, path)
             return words, self.tags or find_column(header, None, "tags", usual_tags, path)
-        is_text = self.text or self.label or self.label_columns or self.label_separator
+        of_label = (self.label, self.label_columns, self.vote_columns, self.label_separator)
+        is_text = self.text or any(of_label)
         first = next((record for _, record in self.records(path, (), Patience())), None)
         if is_text or first is None:
             return None

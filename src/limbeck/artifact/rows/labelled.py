@@ -53,6 +53,7 @@ class Labels:
             self.parser.parse_one(label, "label")
         names = self.recipe.get("label_names") or []
         self.names = {str(index): str(name) for index, name in enumerate(names)}
+        self.votes = [str(name) for name in self.recipe.get("vote_columns") or []]
         self.is_known = set(self.known)
         # Letters in another case are the same name, unless the artifact tells them apart.
         folded = Counter(label.casefold() for label in self.known)
@@ -73,6 +74,8 @@ class Labels:
         columns = [str(name) for name in self.recipe.get("label_columns") or []]
         if columns and set(columns) <= set(content):
             return columns
+        if self.votes and set(self.votes) <= set(content):
+            return self.votes
         candidates = [self.recipe.get("label"), *LABEL]
         if self.kind == "words":
             candidates = [self.recipe.get("tags"), self.recipe.get("spans"), *TAGS, "spans"]
@@ -98,7 +101,8 @@ class Labels:
     def of(self, row: Row, content: Mapping[str, Any], columns: list[str]) -> Row:
         """The row with the label, or the tags, that stand in `columns`. Raises ValueError."""
         if len(columns) > 1:
-            cells = TextCells({}, columns, self.parser, are_shares=True)
+            votes = columns == self.votes
+            cells = TextCells({}, columns, self.parser, are_shares=not votes, are_votes=votes)
             return self.labelled(row, cells.label(content))
         (column,) = columns
         value = content[column]

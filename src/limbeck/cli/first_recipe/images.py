@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from limbeck.cli.first_recipe.labels import label_column, told_label
 from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.table_columns.beside import told_label
+from limbeck.cli.first_recipe.table_columns.labels import label_column
 from limbeck.cli.first_recipe.texts import told_below
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some

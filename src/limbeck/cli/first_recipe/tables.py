@@ -9,12 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from limbeck.cli.first_recipe.columns import choose, num_words
 from limbeck.cli.first_recipe.encodings import add_encoding, encoding_of
 from limbeck.cli.first_recipe.foreign import refuse_parts, refuse_without_train
 from limbeck.cli.first_recipe.header import lines_above, parted
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.table_columns.columns import choose, num_words
 from limbeck.core import registry
 from limbeck.core.wording import some
 from limbeck.sources import Patience
@@ -280,7 +280,7 @@ def is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> bo
         return True
     options = _keys(guess)
     if not labelled:
-        known = ("tags", "spans")
+        known = ("tags", "spans", "vote_columns")
         options = {k: v for k, v in options.items() if "label" not in k and k not in known}
     source = registry.create("sources", guess.source, {**options, "path": str(file)})
     try:
@@ -289,7 +289,7 @@ def is_readable(file: Path | None, guess: Guess, *, labelled: bool = True) -> bo
             for key in ("text", "text_b", "words", "tags", "sentence", "spans", "label")
             if key in options
         ]
-        columns += options.get("label_columns", [])
+        columns += options.get("label_columns", []) + options.get("vote_columns", [])
         rows = list(islice(source.records(file, columns, Patience()), ROWS))
         wide = set(columns) <= set(source.header(file))
     except (ValueError, KeyError):

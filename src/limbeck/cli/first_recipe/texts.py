@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from limbeck.cli.first_recipe.columns import choose
 from limbeck.cli.first_recipe.encodings import LATIN, WINDOWS, add_encoding, choices, encoding_of
 from limbeck.cli.first_recipe.foreign import refuse_by_name, refuse_labels, refuse_without_train
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.table_columns.columns import choose
 from limbeck.cli.first_recipe.tables import DELIMITERS, read_records
 from limbeck.core.wording import some
 from limbeck.sources._class_files import class_files_in

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from limbeck.core.wording import some
 from limbeck.sources._cells import share_of
 from limbeck.sources._column_names import LABEL_NAMES, plain
-from limbeck.sources._labels import WHOLE
+from limbeck.sources._labels import MISSING_WORDS, NULL_WORDS, WHOLE, joined_by
 from limbeck.sources._table import LABEL
 
-SHOWN = 5
 Record = Mapping[str, Any]
 
 SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
@@ -47,10 +45,10 @@ class Columns:
 
 def is_id(name: str, values: Sequence[Any]) -> bool:
     """Whether a column counts or names rows: by its name, or by whole numbers that only rise."""
-    parted = _parted(name)
+    words = parted(name)
     if plain(name) in LABEL_NAMES:
         return False
-    if not parted or parted.startswith("unnamed") or ID.search(parted):
+    if not words or words.startswith("unnamed") or ID.search(words):
         return True
     texts = [str(value) for value in values]
     if len(texts) < 3 or not all(WHOLE.fullmatch(text) for text in texts):
@@ -59,7 +57,7 @@ def is_id(name: str, values: Sequence[Any]) -> bool:
     return len(set(numbers)) == len(numbers) > 2 and numbers == sorted(numbers)
 
 
-def _parted(name: str) -> str:
+def parted(name: str) -> str:
     """A column's name in small letters, with a line where a capital begins a word: `intentId`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
 
@@ -70,14 +68,14 @@ def values_of(records: Sequence[Record], column: str) -> list[Any]:
     return [cell for cell in cells if cell is not None and str(cell).strip()]
 
 
-def _beside(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
+def beside(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
     """The columns beside the texts that hold something."""
     return [name for name in records[0] if name not in texts and values_of(records, name)]
 
 
 def label_column(records: Sequence[Record], texts: Sequence[str], place: str) -> str:
     """The column of the label. Raises ValueError where none can be."""
-    others = _beside(records, texts)
+    others = beside(records, texts)
     column_of = {plain(name): name for name in others}
     for name in LABEL_NAMES:
         if name in column_of:
@@ -90,7 +88,7 @@ def label_column(records: Sequence[Record], texts: Sequence[str], place: str) ->
     numbered = [name for name in others if _numbers_labels(name, values_of(records, name))]
     if numbered:
         return numbered[0]
-    chosen = _candidates(records, others)
+    chosen = candidates(records, others)
     if not chosen:
         raise ValueError(
             f"{place}: none of the columns {', '.join(records[0])} looks like a label "
@@ -101,43 +99,18 @@ def label_column(records: Sequence[Record], texts: Sequence[str], place: str) ->
 
 def _numbers_labels(name: str, values: Sequence[Any]) -> bool:
     """Whether a column is called as the number of a label, and has a few of them in many rows."""
-    stem, _, end = _parted(name).rpartition("_")
+    stem, _, end = parted(name).rpartition("_")
     count = len({str(value) for value in values})
     is_few = 2 <= count <= max(2, len(values) // 2)
     return end in ("id", "idx", "index") and stem in LABEL_NAMES and is_few
 
 
-def told_label(records: Sequence[Record], texts: Sequence[str], label: str) -> str:
-    """What to say of a label that was taken for its values alone, where others could be it or where
-    it most likely is none; nothing of one by its name."""
-    others = _beside(records, texts)
-    if plain(label) in LABEL_NAMES or plain(label).endswith(LABEL):
-        return ""
-    # Nothing is in doubt where there was one choice alone.
-    rest = [name for name in _candidates(records, others) if name != label]
-    # Of an origin there may be no other choice, and it is doubtful all the same.
-    if _is_origin(label):
-        doubt = f"`{label}` may say no more than where a row comes from. No column is called label"
-        return f"{doubt}: name the right one with data.label"
-    if not rest:
-        return ""
-    return (
-        f"no column is called label: `{label}` is taken, and {_listed(rest)} could be it. Name the "
-        "right one with data.label"
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Columns in a message: the first of them, and how many more there are."""
-    return some([f"`{name}`" for name in names], SHOWN)
-
-
-def _is_origin(name: str) -> bool:
+def is_origin(name: str) -> bool:
     """Whether a column says where a row comes from, by its name."""
     return plain(name).endswith(ORIGINS)
 
 
-def _candidates(records: Sequence[Record], others: Sequence[str]) -> list[str]:
+def candidates(records: Sequence[Record], others: Sequence[str]) -> list[str]:
     """The columns that may be the label, the likeliest first: classes of several rows each, scores,
     classes of few rows, and last what says where a row comes from."""
     classes: dict[str, tuple[int, bool]] = {}
@@ -157,12 +130,12 @@ def _candidates(records: Sequence[Record], others: Sequence[str]) -> list[str]:
             classes[name] = (count, are_words)
     # The fewer values, the likelier are they classes; what names an origin comes last all the same.
     by_values = sorted(classes, key=lambda name: classes[name])
-    labels = [name for name in by_values if not _is_origin(name)]
+    labels = [name for name in by_values if not is_origin(name)]
     most = max(2, len(records) // ROWS_A_CLASS)
     sure = [name for name in labels if classes[name][0] <= most]
     # In a few rows a class may be seldom; in many it is a word, or a name.
     seldom = [name for name in labels if name not in sure and len(records) < FEW_ROWS]
-    return [*sure, *scores, *seldom, *(name for name in by_values if _is_origin(name))]
+    return [*sure, *scores, *seldom, *(name for name in by_values if is_origin(name))]
 
 
 def _measures(values: Sequence[Any]) -> bool:
@@ -179,9 +152,14 @@ def of_label(records: Sequence[Record], label: str, options: dict[str, Any]) -> 
     separator = _separator(cells)
     if separator:
         options["label_separator"] = separator
-        return Columns(
-            "multi-label-classification", options, f"a row of `{label}` holds several labels"
-        )
+        told = f"a row of `{label}` holds several labels"
+        if separator not in SEPARATORS:
+            count = len({str(cell) for cell in cells})
+            told += (
+                f", joined by `{separator}`: {count} in all. To take each join for a class: task: "
+                "text-classification, without data.label_separator"
+            )
+        return Columns("multi-label-classification", options, told)
     if are_scores({str(cell) for cell in cells}, label):
         return Columns(
             "text-regression",
@@ -198,12 +176,15 @@ def _leave_out(records: Sequence[Record], cells: Sequence[Any], options: dict[st
     if cells and num_empty:
         options["on_bad_row"] = "skip"
         reasons.append(f"{num_empty:,} of the first rows have no label and are left out")
-    unknown = Counter(str(cell) for cell in cells if _is_unknown(cell))
+    unknown = Counter(
+        str(cell) for cell in cells if _is_unknown(cell) or str(cell).strip() in NULL_WORDS
+    )
     others = {str(cell) for cell in cells} - set(unknown)
     for mark, count in unknown.items():
         # Beside + and 0 a minus is a class, and beside words it is the mark of none.
         are_words = all(any(letter.isalpha() for letter in name) for name in others)
-        if mark in NO_LABELS and are_words and count < MOST_UNKNOWN * len(cells):
+        is_none = mark in NO_LABELS or mark in MISSING_WORDS
+        if is_none and are_words and count < MOST_UNKNOWN * len(cells):
             options |= {"no_label": mark, "on_bad_row": "skip"}
             reasons.append(
                 f"{count:,} of the first rows have `{mark}` for a label: left out, as no label "
@@ -212,7 +193,7 @@ def _leave_out(records: Sequence[Record], cells: Sequence[Any], options: dict[st
         else:
             reasons.append(
                 f"{count:,} of the first rows have `{mark}` or the like for a label: a class of "
-                "its own"
+                "its own. Where it means that nobody knows: data.no_label and on_bad_row: skip"
             )
     return "; ".join(reasons)
 
@@ -236,6 +217,9 @@ def _separator(cells: Sequence[Any]) -> str | None:
         )
     if texts and all(text.startswith("[") and text.endswith("]") for text in texts):
         return SEPARATORS[0]
+    joining = joined_by(texts)
+    if joining:
+        return joining[0]
     for separator in SEPARATORS:
         joined = [text for text in texts if separator in text]
         parts = [part.strip() for text in joined for part in text.split(separator)]

@@ -1,0 +1,170 @@
+"""Which column of a table is what, by its name and by what the first rows hold."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from limbeck.cli.first_recipe.foreign import refuse_cells, refuse_choices
+from limbeck.cli.first_recipe.table_columns.beside import (
+    add_group,
+    of_votes,
+    told_label,
+    vote_columns,
+)
+from limbeck.cli.first_recipe.table_columns.labels import (
+    Columns,
+    is_number,
+    label_column,
+    of_label,
+    of_shares,
+    share_columns,
+    values_of,
+)
+from limbeck.cli.first_recipe.table_columns.tagged import look_at_tags
+from limbeck.sources._cells import word_columns
+from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
+from limbeck.sources._split_files import split_of
+
+Record = Mapping[str, Any]
+
+UNNAMED = re.compile(r"column_\d+")
+SPLIT_NAMES = ("split", "splits", "fold", "set", "subset", "partition", "usage", "phase")
+FOLD = re.compile(r"(k?_?fold|cv)(_?(id|no|number))?")
+MOST_SPLIT_WORDS = 3  # of a cell that names a split
+
+
+def choose(records: Sequence[Record], place: str) -> Columns:
+    """What the first records hold. `place`: the file, for messages. Raises ValueError."""
+    if not records:
+        raise ValueError(f"{place}: no row here")
+    # 1. What says which rows are which is neither text nor label.
+    split, told = split_column(records)
+    apart = {split, *(name for name in records[0] if FOLD.fullmatch(plain(name)))}
+    kept: list[Record] = [
+        {name: cell for name, cell in record.items() if name not in apart} for record in records
+    ]
+    if not kept[0]:
+        raise ValueError(f"{place}: none of its columns is a text or a label")
+    # 2. What is learned, and of what.
+    found = _task_of(kept, place)
+    add_group(found, kept)
+    # 3. The splits, or why the column that looks like them is not read.
+    if split and not told:
+        found.options["split"] = split
+    reasons = [found.reason, told]
+    reasons += [
+        f"`{name}` numbers folds and is not read. For test rows write a column split: train, test"
+        for name in apart
+        if name and name != split
+    ]
+    found.reason = "; ".join(filter(None, reasons))
+    return found
+
+
+def split_column(records: Sequence[Record]) -> tuple[str | None, str]:
+    """The column that says which split a row is in, and why it cannot be read as such; None where
+    there is none.
+
+    By its values alone, where some are train and others not; or by its name, where each value names
+    a split.
+    """
+    for name in records[0]:
+        cells = [str(record.get(name)).strip() for record in records]
+        values = dict.fromkeys(cells)
+        if any(len(value.split()) > MOST_SPLIT_WORDS for value in values):
+            continue
+        splits = {split_of(value) for value in values}
+        is_named = plain(name).endswith(SPLIT_NAMES)
+        # A model may well learn to tell `train` from `test`, where a column is called so.
+        is_label = plain(name) in LABEL_NAMES and not is_named
+        are_several = "train" in splits and len(splits) > 1
+        if is_label or not (is_named or (are_several and None not in splits)):
+            continue
+        if None not in splits:
+            return name, ""
+        if "train" in splits:
+            other = next(value for value in values if split_of(value) is None)
+            return name, f"`{name}` would be the split, but `{other}` is the name of none"
+    return None, ""
+
+
+def _task_of(records: Sequence[Record], place: str) -> Columns:
+    """The task, and the columns of texts and label. Raises ValueError."""
+    tagged = look_at_tags(records, place)
+    if tagged:
+        return tagged
+    # Before a column is taken for a text: the question alone would be one.
+    refuse_choices(place, records)
+    texts = _texts(records, place)
+    options: dict[str, Any] = {"text": texts[0]}
+    votes = vote_columns(records, texts)
+    shares = [] if votes else share_columns(records, texts)
+    if votes:
+        found = of_votes(records, votes, options)
+    elif shares:
+        found = of_shares(records, shares, options)
+    else:
+        label = label_column(records, texts, place)
+        refuse_cells(place, records, label)
+        found = of_label(records, label, options)
+        reasons = [found.reason, told_label(records, texts, label)]
+        found.reason = "; ".join(filter(None, reasons))
+    if len(texts) > 1:
+        found.options["text_b"] = texts[1]
+    words = word_columns(records[0])
+    if words and found.options.get("label") not in words:
+        found.reason += (
+            f"`{words[0]}` have tags too, `{words[1]}`: to learn those, task: token-classification "
+            f"and data: words: {words[0]}, tags: {words[1]} in place of text and label"
+        )
+    return found
+
+
+def _texts(records: Sequence[Record], place: str) -> list[str]:
+    """The column of the text, or the two of a pair. Raises ValueError where there is none."""
+    columns = list(records[0])
+    column_of = {plain(column): column for column in columns}
+    for pair in pairs_in(columns):
+        if all(num_words(records, column) for column in pair):
+            return list(pair)
+    named = [column_of[name] for name in TEXT_NAMES if name in column_of]
+    if named:
+        return named[:1]
+    unnamed = _unnamed_pair(records)
+    if unnamed:
+        return unnamed
+    others = [column for column in columns if plain(column) not in LABEL_NAMES] or columns
+
+    # Chinese has no spaces between its words.
+    def length(column: str) -> tuple[int, int]:
+        return num_words(records, column), sum(len(str(record.get(column))) for record in records)
+
+    text = max(others, key=length)
+    if len(columns) > 2 and all(is_number(value) for value in values_of(records, text)):
+        raise ValueError(
+            f"{place}: {len(columns)} columns of numbers, and none of text. Rows of pixels are "
+            "read as images from an archive: numpy.savez('images.npz', train_images=..., "
+            "train_labels=...), the images as (rows, height, width) of uint8"
+        )
+    return [text]
+
+
+def _unnamed_pair(records: Sequence[Record]) -> list[str]:
+    """The two columns of a table without a header that hold texts of about one length; none where
+    it has more of them, or one."""
+    if not all(UNNAMED.fullmatch(column) for column in records[0]):
+        return []
+    lengths = {}
+    for column in records[0]:
+        cells = [str(record.get(column) or "") for record in records]
+        are_texts = [len(cell.split()) > 1 or not cell.isascii() for cell in cells]
+        # Of some hundred dates or places most come again.
+        if 2 * sum(are_texts) > len(cells) and 2 * len(set(cells)) > len(cells):
+            lengths[column] = sum(map(len, cells))
+    is_pair = len(lengths) == 2 and 2 * min(lengths.values()) > max(lengths.values())
+    return list(lengths) if is_pair else []
+
+
+def num_words(records: Sequence[Record], column: str) -> int:
+    """How many words a column holds."""
+    return sum(len(str(record.get(column, "")).split()) for record in records)
