@@ -19,6 +19,7 @@ TABLE = "text,label\n" + ROWS
         (TABLE, 0),
         ("# source: a page, made by hand\n# in 2020\n" + TABLE, 2),
         ("# one, two\n" + TABLE, 1),  # as many cells as the table
+        ("# columns: text, label\n" + TABLE, 1),
         ("Reviews of 2020\n" + TABLE, 1),
         ("Reviews of 2020,\n" + TABLE, 1),  # as a spreadsheet saves a title
         ("Reviews of 2020\n\n" + TABLE, 2),
@@ -45,9 +46,7 @@ def test_what_is_no_part_of_a_table_is_left_out(content: str, skipped: int, tmp_
         return
     assert guess.options.get("skip_lines", 0) == skipped
     if skipped:
-        assert (
-            f"{tmp_path}/train.csv: {skipped} lines above the table are left out" in guess.reasons
-        )
+        assert f"{tmp_path}/train.csv: lines above the table, left out: {skipped}" in guess.reasons
         keys = {key: value for key, value in guess.options.items() if key != "on_bad_row"}
         rows = read("csv", guess.path, **keys)["train"]
         assert (len(rows), rows[0]) == (20, {"text": "good film 0", "label": "a"})

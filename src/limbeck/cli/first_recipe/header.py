@@ -41,10 +41,10 @@ def _above(lines: Sequence[str], mark: str, *, is_quoted: bool) -> int | None:
 
 
 def _is_comment(row: Sequence[str], below: Sequence[str]) -> bool:
-    """Whether a row begins as a comment does, and the one below it names columns: `#1 String` is a
-    column."""
+    """Whether a row begins as a comment does, and the one below it names more columns that are
+    known: `#1 String` is a column."""
     names, names_below = ({plain(cell) for cell in cells} for cells in (row, below))
-    return row[0].startswith(COMMENT) and bool(KNOWN & names_below) and not KNOWN & names
+    return row[0].startswith(COMMENT) and len(KNOWN & names_below) > len(KNOWN & names)
 
 
 def _is_title(row: Sequence[str], below: Sequence[str]) -> bool:

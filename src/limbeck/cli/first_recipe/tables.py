@@ -76,7 +76,7 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     if found.reason:
         guess.reasons.append(found.reason)
     if "skip_lines" in options:
-        guess.reasons.append(f"{train}: {options['skip_lines']} lines above the table are left out")
+        guess.reasons.append(f"{train}: lines above the table, left out: {options['skip_lines']}")
     add_names(guess, records, train.parent)
     guess.reasons.append(_columns_told(records, guess.options))
     # 3. Which other splits can be read as train is.
