@@ -246,7 +246,8 @@ def test_beside_a_test_file_another_is_train(tmp_path: Path) -> None:
     write_table(
         tmp_path / "test.csv", "text,label", [f"{text(n)},{'ab'[n % 2]}" for n in range(90)]
     )
-    assert starter.look(tmp_path).path.name == "reviews.csv"
+    guess = starter.look(tmp_path)
+    assert (guess.options["train"], guess.options["test"]) == ("reviews.csv", "test.csv")
 
 
 @pytest.mark.parametrize("name", ["label_id", "intentId", "class_idx", "target_id"])

@@ -2,8 +2,9 @@
 
 Tools of annotation write them as lists, `[0, 3, "PER"]` (spaCy, doccano), or as objects with
 `start`, `end` and `label` (Prodigy, Label Studio, doccano). The end is the character behind the
-last. Words are those of a raw text that is to be tagged (`core.scripts`), cut where a span begins
-or ends inside one.
+last. A list of characters, `[0, 1, 2]`, has a span for each run of them, all of one label (toxic
+spans: Pavlopoulos et al., 2021, SemEval task 5). Words are those of a raw text that is to be tagged
+(`core.scripts`), cut where a span begins or ends inside one.
 """
 
 from bisect import bisect_left, bisect_right
@@ -25,6 +26,8 @@ ENDS = ("end", "end_offset", "stop", "end_char", "end_index")
 NAMES = ("label", "labels", "tag", "type", "entity_group", "entity", "class", "name", "category")
 # The keys of an object around a row's spans: spaCy's training data.
 AROUND = ("entities", "spans")
+
+RUN = "span"  # the label of characters that have none
 
 Span = tuple[int, int, Any]
 SHOWN_CHARACTERS = 40
@@ -80,7 +83,27 @@ def spans_of(cell: Any) -> list[Span]:
         cell = []
     if not isinstance(cell, list):
         raise ValueError(f"{str(cell)[:SHOWN_CHARACTERS]!r} is no list of spans")
+    if are_characters(cell):
+        return runs_of(cell)
     return sorted((_span(part) for part in cell), key=lambda span: span[:2])
+
+
+def are_characters(cell: Sequence[Any]) -> bool:
+    """Whether a list holds the numbers of characters, in order."""
+    are_numbers = bool(cell) and all(type(part) is int for part in cell)
+    return are_numbers and all(first < second for first, second in pairwise(cell))
+
+
+def runs_of(characters: Sequence[int]) -> list[Span]:
+    """A span for each run of characters beside one another.
+
+    >>> runs_of([0, 1, 2, 7, 8])
+    [(0, 3, 'span'), (7, 9, 'span')]
+    """
+    starts = [n for n in range(len(characters)) if n == 0 or characters[n] - characters[n - 1] > 1]
+    ends = [*starts[1:], len(characters)]
+    edges = zip(starts, ends, strict=True)
+    return [(characters[start], characters[end - 1] + 1, RUN) for start, end in edges]
 
 
 def is_span(part: Any) -> bool:

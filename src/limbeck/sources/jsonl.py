@@ -4,7 +4,8 @@ Or in one JSON document: a list of objects, or an object of such lists by split
 (`{"train": [...], "test": [...]}`), whose records then have the column `split`. A list in place of
 an object has the columns `column_1`, `column_2`, ...
 
-The columns are the keys of the first object; another may have more keys, in any order.
+The columns are the keys of the first object; another may have more keys, in any order. What lies in
+an object in it has a column for each of its values: `utterance.text`.
 """
 
 import io
@@ -31,6 +32,7 @@ MOST_OPEN = 50_000
 # Names of the one list of rows in an object.
 LISTS = ("data", "rows", "examples", "instances", "items", "records")
 
+MOST_NESTED = 4  # objects in each other whose values are columns
 MOST_DEPTH = 50  # of lists and objects in a line: what is read is two deep
 TOO_DEEP = "a number too long or objects too deep to read. Write one flat object a line"
 SURROGATE = (
@@ -74,7 +76,7 @@ class Jsonl(Table):
                 where = f"row {number}"
                 place = f"{path}: {where}"
                 try:
-                    yield where, _with_columns(_checked(record, place), place, columns)
+                    yield where, _with_columns(flat(_checked(record, place)), place, columns)
                 except BadRow as row:
                     on_bad_row(row)
             return
@@ -83,7 +85,8 @@ class Jsonl(Table):
             try:
                 lines.check()
                 if not line.isspace():
-                    yield str(lines.number), _object(line, f"{path}:{lines.number}", columns)
+                    place = f"{path}:{lines.number}"
+                    yield str(lines.number), _with_columns(_object(line, place), place, columns)
             except BadRow as row:
                 on_bad_row(row)
 
@@ -206,6 +209,26 @@ def named_row(row: Any) -> dict[str, Any]:
     return {f"column_{number}": cell for number, cell in enumerate(row, 1)}
 
 
+def flat(row: Any, most_deep: int = MOST_NESTED) -> Any:
+    """A row whose objects of plain values are a column for each of these: `utterance.text`.
+
+    >>> flat({"id": 1, "utterance": {"text": "hi", "by": {"name": "Ada"}}})
+    {'id': 1, 'utterance.text': 'hi', 'utterance.by.name': 'Ada'}
+    """
+    has_objects = isinstance(row, dict) and any(isinstance(cell, dict) for cell in row.values())
+    if not has_objects or most_deep == 0:
+        return row
+    found: dict[str, Any] = {}
+    for key, cell in row.items():
+        inside = flat(cell, most_deep - 1) if isinstance(cell, dict) else None
+        # Lists in an object are a layout of their own, such as spans by their names.
+        if not inside or any(isinstance(value, list | dict) for value in inside.values()):
+            found[key] = cell
+        else:
+            found |= {f"{key}.{name}": value for name, value in inside.items()}
+    return found
+
+
 def _with_columns(row: Any, place: str, columns: Sequence[str]) -> dict[str, Any]:
     """A row as an object, which has `columns` among its keys. Raises BadRow."""
     found = named_row(row)
@@ -227,8 +250,8 @@ def _checked(row: Any, place: str) -> Any:
     return row
 
 
-def _object(line: str, place: str, columns: Sequence[str]) -> dict[str, Any]:
-    """A line's object, which has `columns` among its keys. Raises BadRow."""
+def _object(line: str, place: str) -> dict[str, Any]:
+    """A line's object. Raises BadRow."""
     line = line.rstrip()  # or an error at the end of the line would be placed on the next one
     try:
         found = json.loads(line)
@@ -245,4 +268,4 @@ def _object(line: str, place: str, columns: Sequence[str]) -> dict[str, Any]:
         kind = type(found).__name__
         problem = f"a {kind}, not an object. Write {{...}} with the columns as keys"
         raise BadRow(place, problem, line)
-    return _with_columns(found, place, columns)
+    return flat(found)

@@ -31,6 +31,7 @@ from limbeck.sources import Row, text_folder
 from limbeck.sources._cells import as_list, as_sentences, cell_text
 from limbeck.sources._files import Lines
 from limbeck.sources._images import SUFFIXES
+from limbeck.sources.jsonl import flat
 from limbeck.tasks import Task
 from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.joined import JoinedTask
@@ -144,6 +145,10 @@ class Reading:
     def item(self, record: Record, place: Path | None = None) -> Item:
         """A record as an item. `place`: the folder that paths of images are relative to."""
         content = record.content
+        # Where training had no column of an object in another, these come back as they were sent.
+        named = [str(self.finder.recipe.get(key) or "") for key in ("text", "text_b", "label")]
+        if any("." in name for name in named):
+            content = flat(content)
         if record.problem:
             return Item(record.line, None, content, problem=record.problem)
         if not isinstance(content, dict):

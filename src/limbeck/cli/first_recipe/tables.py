@@ -14,7 +14,9 @@ from limbeck.cli.first_recipe.foreign import refuse_parts, refuse_without_train
 from limbeck.cli.first_recipe.header import lines_above, parted
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.steps import refuse_dialogues, refuse_joined
 from limbeck.cli.first_recipe.table_columns.columns import choose, num_words
+from limbeck.cli.first_recipe.table_columns.labels import Columns
 from limbeck.core import registry
 from limbeck.core.wording import some
 from limbeck.sources import Patience
@@ -68,7 +70,8 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
         splits = _named_splits(guess, train, files)
     # 2. Which column is what, and what its values say of the task.
     records, options = read_records(train, guess.source)
-    found = choose(records, str(train))
+    refuse_dialogues(list(splits.values()), records, guess.source)
+    found = _chosen(records, train, files, guess.source)
     guess.task = found.task
     guess.options |= options | found.options
     if guess.source != "parquet":
@@ -221,6 +224,22 @@ def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
         f"columns {columns}: `{options['text']}`{second}, `{label}` the label "
         f"(first rows: {some(labels, SHOWN)})"
     )
+
+
+def _chosen(records: Sequence[Record], train: Path, files: Sequence[Path], source: str) -> Columns:
+    """What the records of train hold. Raises ValueError, with the command that joins tables where
+    another one has the labels, or the texts."""
+    of_train = [file for file in files if split_of(_stem(file)) == "train"]
+    found: Columns | ValueError
+    try:
+        found = choose(records, str(train))
+    except ValueError as error:
+        found = error
+    if source == "csv" and len(files) > 1 and (isinstance(found, ValueError) or len(of_train) > 1):
+        refuse_joined({file: read_records(file, source)[0] for file in files})
+    if isinstance(found, ValueError):
+        raise found
+    return found
 
 
 def _named_splits(guess: Guess, train: Path, files: Sequence[Path]) -> dict[str, Path]:

@@ -4,6 +4,7 @@ A tag stands for each word, so that the words are the column whose lists are as 
 in row after row, whatever it is called.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from limbeck.core.wording import some
 from limbeck.sources._cells import TAG, WORD, as_list, as_sentences, word_columns
 from limbeck.sources._column_names import TEXT_NAMES, plain
 from limbeck.sources._labels import written_list
-from limbeck.sources._spans import AROUND, is_span
+from limbeck.sources._spans import AROUND, are_characters, is_span, runs_of
 from limbeck.sources._table import LABEL
 from limbeck.sources._tags import OUTSIDE, scheme_of
 
@@ -25,6 +26,9 @@ SENTENCE = (
 )
 LEAST_MATCHED = 0.9  # of the rows have as many words as tags: the others are bad rows
 SHOWN = 3
+
+
+CHARACTERS = re.compile(r"span|offset|char|position")
 
 
 def look_at_tags(records: Sequence[Record], place: str) -> Columns | None:
@@ -68,7 +72,8 @@ def _spans(records: Sequence[Record], place: str) -> Columns | None:
     """Texts whose spans are given by characters. Raises ValueError for a layout of another tool,
     with the cure."""
     first = records[0]
-    if isinstance(first.get("annotations"), list) and isinstance(first.get("data"), dict):
+    has_data = any(name.partition(".")[0] == "data" for name in first)
+    if isinstance(first.get("annotations"), list) and has_data:
         raise ValueError(
             f"{place}: an export of Label Studio with its tasks. Export it as JSON-MIN, or as "
             "CONLL2003, which are read"
@@ -78,7 +83,9 @@ def _spans(records: Sequence[Record], place: str) -> Columns | None:
         return None
     for name in first:
         cells = [record.get(name) for record in records]
-        spans = [spans for cell in cells if (spans := _span_parts(cell))]
+        # Numbers alone may as well be labels.
+        has_runs = CHARACTERS.search(plain(name)) is not None
+        spans = [spans for cell in cells if (spans := _span_parts(cell, has_runs=has_runs))]
         if not spans or not all(is_span(part) for parts in spans for part in parts):
             continue
         texts = [key for key, cell in first.items() if isinstance(cell, str)]
@@ -94,8 +101,9 @@ def _spans(records: Sequence[Record], place: str) -> Columns | None:
     return None
 
 
-def _span_parts(cell: Any) -> list[Any]:
-    """The lists or objects in a cell that may hold spans."""
+def _span_parts(cell: Any, *, has_runs: bool) -> list[Any]:
+    """The lists or objects in a cell that may hold spans. `has_runs`: whether a list of numbers is
+    one of characters."""
     if isinstance(cell, dict):
         cell = next((cell[key] for key in AROUND if key in cell), None)
     if isinstance(cell, str) and cell.startswith("["):
@@ -104,6 +112,8 @@ def _span_parts(cell: Any) -> list[Any]:
         except ValueError:
             return []
     parts = cell if isinstance(cell, list) else []
+    if has_runs and are_characters(parts):
+        return list(runs_of(parts))
     return parts if all(isinstance(part, list | tuple | dict) for part in parts) else []
 
 

@@ -1,0 +1,182 @@
+"""Tables that need a step before they are read: a command of Python that makes another table."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from limbeck.cli.first_recipe.foreign import refuse_choices
+from limbeck.cli.first_recipe.table_columns.columns import choose
+from limbeck.cli.first_recipe.table_columns.labels import is_id
+from limbeck.core.terminal.shell import command, script
+from limbeck.core.wording import some
+from limbeck.sources._column_names import plain
+from limbeck.sources._spans import ENDS, STARTS
+from limbeck.sources._split_files import split_of
+from limbeck.sources._unpacked import bare_name
+from limbeck.sources.jsonl import document_of
+
+Record = Mapping[str, Any]
+
+SHOWN = 5
+MADE = "rows"  # the folder that a command makes, below that of the data
+TEXT_WORDS = 2  # of a turn, in the middle
+
+READ = {
+    "csv": 'csv.DictReader(open(f, newline="", encoding="utf-8-sig"))',
+    "lines": '[json.loads(line) for line in open(f, encoding="utf-8") if line.strip()]',
+    "document": "(lambda d: d if isinstance(d, list) else max((v for v in d.values() "
+    'if isinstance(v, list)), key=len))(json.load(open(f, encoding="utf-8")))',
+    "parquet": "__import__('pyarrow.parquet').parquet.read_table(f).to_pylist()",
+}
+
+
+def refuse_dialogues(files: Sequence[Path], records: Sequence[Record], source: str) -> None:
+    """Raise ValueError for rows that are a dialogue each, whose turns have the texts and labels;
+    with the command that writes a row for each turn.
+
+    `files`: those of the splits, which `source` reads.
+    """
+    if not records:
+        return
+    # Their lists are texts too.
+    refuse_choices(str(files[0]), records)
+    turns = _turns(records)
+    if not turns:
+        return
+    form = source
+    if source == "jsonl":
+        form = "lines" if document_of(files[0]) is None else "document"
+    lists, are_objects = turns
+    if are_objects:
+        each = f"for t in r[{json.dumps(lists[0])}]"
+    else:
+        zipped = ", ".join(f"r[{json.dumps(name)}]" for name in lists)
+        each = f"for t in [dict(zip({json.dumps(lists)}, c)) for c in zip({zipped})]"
+    kept = f"{{k: v for k, v in r.items() if k not in {json.dumps(lists)}}}"
+    rows = f'[{{"dialogue_id": str(n), **{kept}, **t}} for n, r in enumerate(rows) {each}]'
+    code = (
+        f'import json, os; os.makedirs("{MADE}", exist_ok=True); '
+        f'[open("{MADE}/" + o + ".jsonl", "w", encoding="utf-8").writelines('
+        f'json.dumps(row) + "\\n" for row in {rows}) '
+        f"for f, o in {json.dumps(_outputs(files))} for rows in [list({READ[form]})]]"
+    )
+    shown = some(lists, SHOWN)
+    raise ValueError(
+        f"{files[0]}: a row is a dialogue, whose turns ({shown}) have the texts. Write a row for "
+        f"each turn, in that folder: {script(code)} && {command('init', MADE)}"
+    )
+
+
+def _turns(records: Sequence[Record]) -> tuple[list[str], bool] | None:
+    """(the columns of turns, whether a turn is an object); None where rows have none."""
+    first = records[0]
+    # Beside a text of their own, rows may have lists of anything.
+    if any(_is_text([record.get(name) for record in records]) for name in first):
+        return None
+    for name in first:
+        cells = [record.get(name) for record in records]
+        parts = [part for cell in cells if isinstance(cell, list) for part in cell]
+        if not parts or not all(isinstance(cell, list) for cell in cells):
+            continue
+        # Objects of a place in a text are spans, and no turns.
+        if all(isinstance(part, dict) for part in parts) and _has_texts(parts):
+            return [name], True
+        if not _is_text(parts):
+            continue
+        counts = [len(cell) for cell in cells if isinstance(cell, list)]
+        beside = [
+            other for other in first if [_length(record.get(other)) for record in records] == counts
+        ]
+        if len(beside) > 1 and max(counts) > 1:
+            return beside, False
+    return None
+
+
+def _has_texts(parts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether objects hold a text each, beside something else; those of a place in a text are spans
+    of it."""
+    if len(parts[0]) < 2 or set(parts[0]) & {*STARTS, *ENDS}:
+        return False
+    return any(_is_text([part.get(key) for part in parts]) for key in parts[0])
+
+
+def _is_text(cells: Sequence[Any]) -> bool:
+    """Whether cells are texts, of several words in the middle."""
+    return all(isinstance(cell, str) for cell in cells) and _are_sentences(cells)
+
+
+def _are_sentences(texts: Sequence[str]) -> bool:
+    counts = sorted(len(text.split()) for text in texts)
+    return counts[len(counts) // 2] > TEXT_WORDS
+
+
+def _length(cell: Any) -> int | None:
+    return len(cell) if isinstance(cell, list) else None
+
+
+def _outputs(files: Sequence[Path]) -> list[list[str]]:
+    """(a file's name, that of what is made of it without its suffix) of each."""
+    return [[file.name, split_of(file.stem) or Path(bare_name(file)).stem] for file in files]
+
+
+def refuse_joined(tables: Mapping[Path, Sequence[Record]]) -> None:
+    """Raise ValueError for tables of which one has the texts and another the labels, by a column of
+    ids that both have; with the command that joins them.
+
+    `tables`: the first rows of each csv of a folder.
+    """
+    joins = []
+    for texts, of_texts in tables.items():
+        for labels, of_labels in tables.items():
+            key = _key(of_texts, of_labels)
+            if texts != labels and key and _can_be_read(of_labels, of_texts[0], key):
+                joins.append((texts, labels, key))
+    if not joins:
+        return
+    joins.sort(key=lambda join: split_of(join[1].stem) != "train")
+    # A text file of each split beside one of labels: those of one split belong together.
+    alike = [one for one in joins if split_of(one[0].stem) == split_of(one[1].stem)]
+    given: dict[str, list[str]] = {}
+    for texts, labels, key in alike or joins:
+        out = split_of(labels.stem) or "train"
+        given.setdefault(out, [texts.name, labels.name, key, f"{MADE}/{out}.csv"])
+    code = (
+        f'import csv, os; os.makedirs("{MADE}", exist_ok=True); '
+        'read = lambda f: list(csv.DictReader(open(f, newline="", encoding="utf-8-sig"))); '
+        'write = lambda f, rows: (w := csv.DictWriter(open(f, "w", newline="", encoding="utf-8"), '
+        "rows[0]), w.writeheader(), w.writerows(rows)); "
+        "[write(o, [{**t[r[k]], **r} for r in read(b) if r[k] in t]) "
+        f"for a, b, k, o in {json.dumps(list(given.values()))} "
+        "for t in [{r[k]: r for r in read(a)}]]"
+    )
+    texts, labels, key = (alike or joins)[0]
+    raise ValueError(
+        f"{texts.parent}: the texts of {texts.name} and the labels of {labels.name} belong "
+        f"together by `{key}`. Join them, in that folder: {script(code)} && "
+        f"{command('init', MADE)}"
+    )
+
+
+def _key(texts: Sequence[Record], labels: Sequence[Record]) -> str | None:
+    """The column of ids that two tables share, unique among the texts; None where there is none."""
+    for name in texts[0] if texts and labels else []:
+        if name not in labels[0] or not is_id(plain(name), [record[name] for record in texts]):
+            continue
+        known = [record[name] for record in texts]
+        # Of both only the first rows are looked at, in orders of their own.
+        shared = {record[name] for record in labels} & set(known)
+        if len(set(known)) == len(known) and shared:
+            return name
+    return None
+
+
+def _can_be_read(labels: Sequence[Record], text: Record, key: str) -> bool:
+    """Whether rows with the texts beside them have a text and a label, and without have not."""
+    joined = [{**text, **record} for record in labels]
+    label = next((name for name in labels[0] if name != key and name not in text), None)
+    try:
+        found = choose(joined, "")
+    except ValueError:
+        return False
+    return label is not None and found.options.get("label") in labels[0]
