@@ -9,6 +9,7 @@ from limbeck.artifact.rows.columns import ColumnFinder
 from limbeck.artifact.rows.inputs import Reading, read_items
 from limbeck.cli.first_recipe import look as starter
 from limbeck.core import registry
+from limbeck.data.checks import misread
 from limbeck.sources._encodings import checked_codec, judge
 
 # Four rows of a shop's reviews in each, made up for this.
@@ -198,6 +199,31 @@ def test_who_trains_on_windows_may_send_utf_8(tmp_path: Path) -> None:
     texts = {"source": "text_folder", "encoding": "cp1252"}
     (item,) = read_items(str(tmp_path / "d.txt"), None, Reading(ColumnFinder("text", {}, texts)))
     assert item.raw == "déjà vu"
+
+
+@pytest.mark.parametrize(
+    ("texts", "written", "named", "right"),
+    [
+        (RUSSIAN, "cp1251", "cp1252", "cp1251"),
+        (RUSSIAN, "cp1251", "latin-1", "cp1251"),
+        (POLISH, "cp1250", "cp1252", "cp1250"),
+        (RUSSIAN, "cp1251", "cp1251", None),
+        (TEXTS["cp1252"], "cp1252", "cp1252", None),
+        (TEXTS["cp1252"], "cp1252", "cp1250", "cp1252"),
+        (["good film", "bad film"], "ascii", "cp1252", None),
+    ],
+)
+def test_a_wrong_encoding_in_a_recipe_is_told(
+    texts: list[str], written: str, named: str, right: str | None
+) -> None:
+    """Recipes that `limbeck init` wrote when all files were Windows-1252 to it."""
+    read_as = [{"text": text.encode(written).decode(named)} for text in texts]
+    told = misread(read_as, named)
+    assert bool(told) == (right is not None)
+    if right:
+        assert told[0].startswith(f"warning: data.encoding: {named} (")
+        assert f"reads as no language, and {right} ('" in told[0]
+    assert misread(read_as, None) == []
 
 
 @pytest.mark.parametrize("name", ["latin99", "base64", "rot13", "undefined", "a\0b"])

@@ -12,6 +12,7 @@ from limbeck.core.contract import described
 from limbeck.data.bad_rows import EXAMPLES
 from limbeck.data.drawing import has_labels
 from limbeck.sources import Row
+from limbeck.sources._encodings import doubt_of
 from limbeck.sources._labels import NULL_WORDS, joined_by
 
 # What a row holds under each key, and its name in a message; keys of others hold anything.
@@ -27,6 +28,7 @@ ANY = (object, "anything")
 LEAST_COUNTED = 0.9  # of the numbers of groups are there where groups are counted through
 # What the lists among them hold.
 INSIDE: dict[str, Any] = {"words": str, "tags": str | None, "label": str}
+ENCODED_ROWS = 2000  # by which an encoding is judged
 
 
 def check_keys(
@@ -176,6 +178,16 @@ def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
             )
         notes += shared_groups(rows, others, split, place)
     return notes
+
+
+def misread(rows: Sequence[Row], encoding: Any) -> list[str]:
+    """A warning for texts that were read in an encoding which is not theirs, by all signs: trained
+    on, they would be letters that nobody wrote."""
+    if not encoding:
+        return []
+    texts = (row.get("text") or " ".join(row.get("words") or []) for row in rows[:ENCODED_ROWS])
+    doubt = doubt_of(str(encoding), texts)
+    return [f"warning: {doubt}"] if doubt else []
 
 
 def shared_groups(rows: Sequence[Row], others: Sequence[Row], split: str, place: str) -> list[str]:

@@ -26,6 +26,7 @@ from limbeck.data.checks import (
     check_labels,
     doubtful,
     labels_of,
+    misread,
     repeated,
 )
 from limbeck.data.drawing import draw, lacking, seldom
@@ -147,6 +148,7 @@ def _read(
     check_read(asked.source, splits)
     notes: list[str] = []
     reading: dict[str, Any] = {}
+    notes += misread(splits["train"], asked.options.get("encoding"))
     if isinstance(source, DecodesImages):
         notes += source.notes
         reading = source.reading()

@@ -213,6 +213,25 @@ def judge(lines: Iterable[bytes], num_bytes: int = 0) -> Judgement:
     return Judgement(readings, is_sure)
 
 
+def doubt_of(encoding: str, texts: Iterable[str]) -> str:
+    """What to tell of texts that were read in an encoding, where another one reads them as a
+    language far more likely; empty where nothing is."""
+    known = {codecs.lookup(name).name for names in ENCODINGS.values() for name in names}
+    # Of an encoding that is not among the readings nothing can be told.
+    if codecs.lookup(encoding).name not in {*known, "iso8859-1"}:
+        return ""
+    lines = [text.encode(encoding, "replace") for text in texts]
+    judgement = judge(lines, sum(map(len, lines)))
+    if not judgement.is_sure:
+        return ""
+    best = judgement.readings[0]
+    read = b"\n".join(lines)
+    if read.decode(encoding) == read.decode(best.encoding, "replace"):
+        return ""
+    shown = Reading(encoding, 0.0, read.decode(encoding)).told
+    return f"data.encoding: {shown} reads as no language, and {best.told} as one. Name that"
+
+
 def _is_sure(readings: Sequence[Reading], num_high: int) -> bool:
     if not readings or readings[0].nats < LEAST:
         return False
