@@ -364,6 +364,37 @@ def test_nothing_is_moved_across_an_activation_that_does_not_scale(between: nn.M
         )
 
 
+class Shifted(nn.ReLU):
+    """max(x, -1), which does not scale with x."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + 1) - 1
+
+
+def test_nothing_is_moved_across_a_subclass_that_computes_otherwise() -> None:
+    model = sequence(nn.Linear(6, 8), Shifted(), nn.Linear(8, 3))
+    with pytest.raises(ValueError, match="cross_layer"):
+        prepared(model, normal(5, 6), [registry.create("equalizers", "cross_layer")])
+
+
+class Halved(nn.LayerNorm):
+    """Does not scale with its weight alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).clamp(-0.5, 0.5)
+
+
+def test_a_norm_that_computes_otherwise_holds_no_division() -> None:
+    torch.manual_seed(0)
+    model, given = Attention(rest=False).eval(), normal(2, 7, 16)
+    model.norm = Halved(16).eval()
+    chosen = [registry.create("equalizers", "smoothquant")]
+    swapped, flow = prepared(model, given, chosen)
+    quantize_after_training(swapped, flow, [lambda m: m(given)], equalizers=chosen)
+    assert torch.equal(swapped.norm.weight, model.norm.weight)
+    assert loss(swapped.eval(), model, given) < 0.05
+
+
 @pytest.mark.parametrize("padding", [0, 1])
 def test_absorbing_moves_what_a_relu_always_passes(padding: int) -> None:
     """c = max(0, beta - 3 |gamma|): the function stays where activations exceed c; with padding nothing is moved."""

@@ -40,11 +40,26 @@ def folded(model: nn.Module, given: torch.Tensor) -> nn.Module:
     return model
 
 
+class Rectified(nn.BatchNorm2d):
+    """As inplace-abn and timm have it: the activation is part of the norm."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(super().forward(x))
+
+
+class Wide(nn.BatchNorm2d):
+    """Another start, and nothing more."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-3)
+
+
 CASES: dict[str, tuple[list[nn.Module], torch.Tensor]] = {
     "linear": ([nn.BatchNorm1d(6), nn.Linear(6, 5)], x(4, 6)),
     "no bias": ([nn.BatchNorm1d(6), nn.Linear(6, 5, bias=False)], x(4, 6)),
     "convolution": ([nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3)], x(2, 4, 5, 5)),
     "grouped": ([nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3, groups=2, bias=False)], x(2, 4, 5, 5)),
+    "of a subclass": ([Wide(4), nn.Conv2d(4, 6, 3)], x(2, 4, 5, 5)),
     "a row": ([nn.BatchNorm1d(4), nn.Conv1d(4, 8, 3, groups=4, stride=2)], x(2, 4, 9)),
     "after a ReLU": ([nn.Linear(6, 6), nn.ReLU(), nn.BatchNorm1d(6), nn.Linear(6, 5)], x(4, 6)),
 }
@@ -86,6 +101,7 @@ LEFT: dict[str, tuple[Any, torch.Tensor]] = {
         lambda: stirred(nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 5)),
         x(4, 6),
     ),
+    "with an activation": (lambda: stirred(Rectified(4), nn.Conv2d(4, 6, 3)), x(2, 4, 5, 5)),
     "behind another product": (
         lambda: stirred(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 5)),
         x(4, 6),
@@ -101,3 +117,12 @@ def test_a_norm_that_cannot_be_folded_stays(build: Any, given: torch.Tensor) -> 
         type(module) for module in model.modules()
     ]
     assert torch.equal(found(given), model(given))
+
+
+def test_a_norm_with_an_activation_is_not_folded_into_what_it_reads() -> None:
+    model = stirred(nn.Conv2d(4, 6, 3), Rectified(6), nn.Conv2d(6, 2, 1))
+    given = x(2, 4, 5, 5)
+    found = copy.deepcopy(model)
+    prepare_model(found, plan_schemes(found, Quantize(), "uint8"), "minmax", lambda m: m(given))
+    calibrate(found, [lambda m: m(given)])
+    torch.testing.assert_close(found(given), model(given), atol=0.05, rtol=0.05)

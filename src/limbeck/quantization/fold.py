@@ -15,10 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.models.anatomy.dataflow import Flow, watch
+from limbeck.models.anatomy.dataflow import Flow, is_usual, watch
+from limbeck.models.processes import WholeBatchNorm1d, WholeBatchNorm2d
 
 PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+# Those that a forward of torch's or of several processes stands for.
+USUAL_NORMS = (*NORMS, WholeBatchNorm1d, WholeBatchNorm2d)
 # How torch spells that a convolution, of one axis or two, pads nothing.
 NO_PADDING: tuple[Any, ...] = ("valid", (0,), (0, 0))
 
@@ -32,7 +35,7 @@ def norm_after(
 
     None where there is none.
     """
-    reader = flow.reader(model, name, NORMS)
+    reader = flow.reader(model, name, USUAL_NORMS)
     if reader is None:
         return None
     norm: Any = model.get_submodule(reader)
@@ -73,8 +76,8 @@ def norm_before(
     maker = maker_of(flow, tensor)
     if maker is None:
         return None
-    norm = model.get_submodule(maker)
-    if not isinstance(norm, NORMS):
+    norm: Any = model.get_submodule(maker)
+    if not is_usual(norm, USUAL_NORMS):
         return None
     if not is_over_channels(norm, flow.ranks.get(tensor), product):
         return None

@@ -24,7 +24,7 @@ from torch import nn
 
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS
-from limbeck.models.anatomy.dataflow import Flow, watch
+from limbeck.models.anatomy.dataflow import Flow, is_usual, watch
 from limbeck.quantization.equalizers import Equalizer
 from limbeck.quantization.fold import norm_after
 from limbeck.quantization.modules.fake import FakeQuantizer
@@ -282,7 +282,7 @@ def output_places(
     for name in sorted(names, key=list(flow.makes).index):
         module = model.get_submodule(name)
         source = maker_of.get(flow.reads.get(name, -1))
-        if isinstance(module, MAX_POOLS) and source in places:
+        if is_usual(module, MAX_POOLS) and source in places:
             # The largest of some values of a grid lies on that grid.
             places[name] = places[source]
             continue

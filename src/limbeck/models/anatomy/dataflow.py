@@ -42,15 +42,23 @@ class Flow:
     ) -> str | None:
         """The module of one of `kinds` that reads what the module `name` makes.
 
-        None where it is of another kind, or where several modules read it.
+        None where it is of another kind (`is_usual`), or where several modules read it.
         """
         # None for a module that makes nothing; no tensor has this number.
         made = self.makes.get(name)
         readers = [other for other, tensor in self.reads.items() if tensor == made]
         if len(readers) != 1:
             return None
-        is_of_kind = isinstance(model.get_submodule(readers[0]), kinds)
+        is_of_kind = is_usual(model.get_submodule(readers[0]), kinds)
         return readers[0] if is_of_kind else None
+
+
+def is_usual(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a module is of one of `kinds`, and computes what that does.
+
+    A subclass with a forward of its own may do more: normalise and rectify in one, say.
+    """
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
 class _Operations(TorchFunctionMode):

@@ -8,11 +8,12 @@ section 4).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from limbeck.models.anatomy.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow, is_usual
 from limbeck.quantization.equalizers._layers import untied_layers
 from limbeck.quantization.modules.swap import QuantizedLinear, find
 
@@ -138,8 +139,8 @@ def _norm_for(
     readers: Sequence[str],
 ) -> nn.LayerNorm | None:
     """The layer norm `maker`, if `readers` are all that use what it makes, and each ran once."""
-    norm = find(model, maker) if maker else None
-    if not isinstance(norm, nn.LayerNorm) or norm.weight is None:
+    norm: Any = find(model, maker) if maker else None
+    if norm is None or not is_usual(norm, (nn.LayerNorm,)) or norm.weight is None:
         return None
     made = flow.makes[maker]
     has_other_readers = flow.uses[made] != len(readers)

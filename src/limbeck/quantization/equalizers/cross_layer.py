@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from limbeck.models.anatomy.dataflow import Flow
+from limbeck.models.anatomy.dataflow import Flow, is_usual
 from limbeck.quantization.equalizers import Forwards
 from limbeck.quantization.equalizers._layers import Layer, shift_of, untied_layers
 from limbeck.quantization.fold import NO_PADDING
@@ -133,7 +133,7 @@ def only_reader(
             break
         name = readers[0]
         module = find(model, name)
-        if not isinstance(module, (nn.ReLU, nn.Identity)):
+        if not is_usual(module, (nn.ReLU, nn.Identity)):
             return name, is_rectified
         is_rectified |= isinstance(module, nn.ReLU)
     return "", is_rectified
