@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -248,6 +249,38 @@ def test_timm_is_asked_for_by_its_extra() -> None:
         create_model("timm:resnet18", {}, task, seed=0)
     with pytest.raises(ValueError, match=r"limbeck\[vision\]"):
         preprocess("timm:resnet18", ImageClassification, [], 0)
+
+
+class NormAct(nn.BatchNorm2d):
+    """A batch norm and its activation in one, as timm's is."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), nn.SiLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.drop(super().forward(x)))
+
+
+def test_norms_of_timm_are_parted_from_their_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), NormAct(4), nn.Flatten(), nn.LazyLinear(2))
+        model(torch.ones(2, 3, 8, 8))
+        return model
+
+    timm = SimpleNamespace(
+        layers=SimpleNamespace(BatchNormAct2d=NormAct),
+        is_model=lambda name: True,
+        create_model=lambda name, **_: build(),
+    )
+    monkeypatch.setattr(timm_models, "library", lambda: timm)
+    made = timm_models.create("timm:one", 2, pretrained=False)
+    assert not any(isinstance(module, NormAct) for module in made.modules())
+    whole = build()
+    pixels = torch.randn(4, 3, 8, 8)
+    assert torch.equal(made.train()(pixels), whole.train()(pixels))
+    assert torch.equal(made.eval()(pixels), whole.eval()(pixels))
 
 
 @pytest.mark.gpu

@@ -43,6 +43,7 @@ def create(
         pretrained=pretrained,
         num_classes=num_labels,
     )
+    _part_norms(timm, model)
     return _Timm(model)
 
 
@@ -104,6 +105,23 @@ def _known(timm: Any, name: str) -> str:
             f"Near it: {', '.join(near) or 'none; timm.list_models() lists all'}"
         )
     return timm_name
+
+
+def _part_norms(timm: Any, model: nn.Module) -> None:
+    """Put a batch norm and an activation in the place of each module that is both, in place.
+
+    A product can take in a batch norm alone (`quantization.fold`).
+    """
+    for name, module in list(model.named_modules()):
+        if type(module) is not timm.layers.BatchNormAct2d:
+            continue
+        norm = nn.BatchNorm2d(module.num_features, module.eps, module.momentum)
+        # Its tensors, and what it was told of affine weights and running moments.
+        for key in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            setattr(norm, key, getattr(module, key))
+        norm.affine = module.affine
+        norm.track_running_stats = module.track_running_stats
+        model.set_submodule(name, nn.Sequential(norm, module.drop, module.act))
 
 
 class _Timm(nn.Module):
