@@ -33,7 +33,7 @@ from limbeck.data.drawing import draw, lacking, seldom
 from limbeck.data.image_modes import in_one_mode
 from limbeck.data.paths import relocate, relocated, where_looked
 from limbeck.data.sampling import drawn_rows
-from limbeck.data.unseen import leave_out, notes_on, unseen_labels
+from limbeck.data.unseen import notes_on, refuse, unseen_labels
 from limbeck.recipe.model import Data
 from limbeck.sources import DecodesImages, Row, check_read
 
@@ -189,8 +189,9 @@ def check(
 ) -> Splits:
     """Rows by split as checked splits; a split that lacks is drawn from train.
 
-    `origin`: where the rows come from, for messages. `bad`: what becomes of rows whose label train
-    lacks; left out, they stay and are told. Raises ValueError as `load_splits` does.
+    `origin`: where the rows come from, for messages. `bad`: where it refuses bad rows, those whose
+    label train lacks are refused too; else they stay and are told. Raises ValueError as
+    `load_splits` does.
     """
     # 1. Before anything is drawn, so that a message has the row's number in the user's own split.
     for split, rows in splits.items():
@@ -198,9 +199,8 @@ def check(
     labels = labels_of(splits, "train", task, origin)
     # The caller's dict stays as it is.
     splits = dict(splits)
-    if bad:
-        leave_out(splits, labels, task, origin, bad)
-        bad.refuse()
+    if bad and bad.policy == "fail":
+        refuse(splits, labels, task, origin, bad)
     # 2. Draw what lacks.
     notes = []
     drawn = [split for split in DRAWN_SHARES if split not in splits]

@@ -1,13 +1,12 @@
 """Labels of validation or test that train lacks: no model can answer with them.
 
-Such a row counts as an error, as a user would count it, and it is told. `data.on_bad_row` leaves
-the row out (`skip`, `quarantine`) or refuses it (`fail`) where a recipe says so.
+Such a row counts as an error, as a user would count it, and it is told. `data.on_bad_row: fail`
+refuses it. `skip` and `quarantine` leave it where it is: they are for rows that cannot be read, and
+a test split without its hardest rows would be another one, and easier.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from limbeck.core import wording
 from limbeck.data.bad_rows import BadRows
@@ -36,31 +35,29 @@ def unseen_labels(
     return unseen
 
 
-def leave_out(
-    splits: dict[str, list[Row]],
+def refuse(
+    splits: Mapping[str, list[Row]],
     labels: Sequence[str],
     task: Any,
     origin: str,
     bad: BadRows,
 ) -> None:
-    """Leave out the rows whose labels train lacks; each is handed to `bad`.
+    """Refuse rows whose labels train lacks, together with what else is bad.
 
-    Raises ValueError where bad rows are refused.
+    Raises ValueError where there is one.
     """
     for split, unknown in unseen_labels(splits, labels, task, origin).items():
-        staying = []
         for number, row in enumerate(splits[split], 1):
             here = [label for label in task.find_labels([row]) if label in unknown]
             if not here:
-                staying.append(row)
                 continue
             problem = (
                 f"train lacks the label {wording.some(here)}. "
-                f"{wording.suggest(here[0], labels)}. Mend it, or add such rows to train"
+                f"{wording.suggest(here[0], labels)}. Mend it, add such rows to train, or leave "
+                "data.on_bad_row out, and it counts as an error"
             )
-            place = f"the {split} split of {origin}: row {number}"
-            bad(BadRow(place, problem, _as_json(row)))
-        splits[split] = staying
+            bad(BadRow(f"the {split} split of {origin}: row {number}", problem, {}))
+    bad.refuse()
 
 
 def notes_on(
@@ -79,13 +76,8 @@ def notes_on(
         num_rows = sum(not set(unknown).isdisjoint(task.find_labels([row])) for row in rows)
         notes.append(
             f"warning: {num_rows} of {len(rows)} {split} rows have labels that train lacks "
-            f"({wording.some(unknown)}): they count as errors. To leave them out: "
-            "data.on_bad_row: skip; to refuse them: fail. "
+            f"({wording.some(unknown)}): they count as errors. To refuse them: "
+            "data.on_bad_row: fail. "
             f"{wording.suggest(unknown[0], labels)}"
         )
     return notes
-
-
-def _as_json(row: Row) -> dict[str, Any]:
-    """A row without its pixels."""
-    return {key: value for key, value in row.items() if not isinstance(value, np.ndarray)}

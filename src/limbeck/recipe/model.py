@@ -84,8 +84,8 @@ class Data(ComponentStage):
 
     - `source`: the reader of the files, with its own keys.
     - `on_bad_row`: a row that cannot be used stops the run (`fail`), is left out (`skip`), or is
-      left out and written to `quarantine.jsonl` (`quarantine`). Left open, it stops the run, but a
-      label of validation or test that train lacks is told alone, and counts as an error.
+      left out and written to `quarantine.jsonl` (`quarantine`). Left open, it stops the run. A row
+      of validation or test whose label train lacks counts as an error, and is refused by `fail`.
     - `transfer`: texts or images without labels from elsewhere, as a file or folder.
     - `unlabelled_rows`: how many rows without labels are taken at most; all where left open.
     """
