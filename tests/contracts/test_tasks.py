@@ -421,7 +421,9 @@ def test_precision_recall_and_f1_are_told_apart() -> None:
 
 def test_the_report_by_label_of_a_worked_example() -> None:
     """Precision 3/4 and 1/6, recall 3/9 and 1/2; all counts together 4 of 10 and of 11."""
-    rows = metrics.report(np.array([3, 1]), np.array([4, 6]), np.array([9, 2]), ["x", "y"])
+    rows = metrics.report(
+        (np.array([3, 1]), np.array([4, 6]), np.array([9, 2])), ["x", "y"], np.ones(2, bool)
+    )
     expected = {
         "x": (3 / 4, 1 / 3, 6 / 13, 9),
         "y": (1 / 6, 1 / 2, 2 / 8, 2),

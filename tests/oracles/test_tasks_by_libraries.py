@@ -84,13 +84,20 @@ def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) ->
     figures = quality(scored, task)
     assert figures["accuracy"] == pytest.approx(accuracy_score(true, decided))
     assert figures["macro_f1"] == pytest.approx(
-        f1_score(true, decided, average="macro", labels=range(4), zero_division=0)
+        f1_score(true, decided, average="macro", zero_division=0)
     )
     found = task.details(scored)
     assert found["confusion"]["counts"] == confusion_matrix(true, decided, labels=range(4)).tolist()
     report = classification_report(
-        true, decided, labels=range(4), target_names=labels, output_dict=True, zero_division=0
+        true,
+        decided,
+        labels=range(4),
+        target_names=labels,
+        output_dict=True,
+        zero_division=np.nan,
     )
+    there = classification_report(true, decided, output_dict=True, zero_division=0)
+    report |= {name: there[name] for name in ("macro avg", "weighted avg")}
     report["micro average"] = dict.fromkeys(
         ("precision", "recall", "f1-score"), accuracy_score(true, decided)
     ) | {"support": len(true)}
@@ -100,10 +107,15 @@ def test_figures_are_those_of_scikit_learn(pair: tuple[list[int], list[int]]) ->
             .replace("macro average", "macro avg")
             .replace("weighted average", "weighted avg")
         ]
-        own = [row["precision"], row["recall"], row["f1"], row["support"]]
-        assert own == pytest.approx(
-            [expected[key] for key in ("precision", "recall", "f1-score", "support")]
+        assert numbers(row) == pytest.approx(
+            [expected[key] for key in ("precision", "recall", "f1-score", "support")], nan_ok=True
         )
+
+
+def numbers(row: dict[str, float | None]) -> list[float]:
+    """The figures of a label, NaN where they are undefined."""
+    figures = [row[key] for key in ("precision", "recall", "f1", "support")]
+    return [math.nan if figure is None else figure for figure in figures]
 
 
 @given(st.integers(2, 40), st.integers(2, 4), st.integers(0, 10_000))
@@ -123,7 +135,9 @@ def test_auc_is_that_of_scikit_learn_with_ties_and_weights(
             for label in ([1] if num_labels == 2 else range(num_labels))
             if len(set((labels == label)[weight > 0].tolist())) == 2
         ]
-        assert found == pytest.approx(np.mean(expected) if expected else 0.0, abs=1e-9)
+        assert found == pytest.approx(
+            np.mean(expected) if expected else math.nan, abs=1e-9, nan_ok=True
+        )
 
 
 def test_nats_of_masked_words_are_those_of_scipy() -> None:
@@ -158,13 +172,18 @@ def test_figures_of_several_labels_are_those_of_scikit_learn(rows: int, seed: in
     assert found == pytest.approx(
         wanted | {"exact_match": accuracy_score(labels, decided), "lrap": ranking}
     )
-    report = classification_report(
-        labels, decided, target_names=several_labels.LABELS, output_dict=True, zero_division=0
-    )
+    reports = [
+        classification_report(
+            labels, decided, target_names=several_labels.LABELS, output_dict=True, zero_division=by
+        )
+        for by in (np.nan, 0)
+    ]
     for row in several_labels.TASK.details(given_rows)["per_label"]:
-        expected = report[row["label"].replace("average", "avg")]
-        assert [row["precision"], row["recall"], row["f1"], row["support"]] == pytest.approx(
-            [expected[key] for key in ("precision", "recall", "f1-score", "support")]
+        is_mean = row["label"] in ("macro average", "weighted average")
+        expected = reports[is_mean][row["label"].replace("average", "avg")]
+        own = np.nan_to_num(numbers(row)) if is_mean else numbers(row)
+        assert list(own) == pytest.approx(
+            [expected[key] for key in ("precision", "recall", "f1-score", "support")], nan_ok=True
         )
 
 
@@ -178,12 +197,14 @@ def test_correlations_of_numbers_are_those_of_scipy_on_resampled_rows(rows: int,
     for draw, weight in enumerate(weights):
         x, y = np.repeat(values, weight), np.repeat(labels, weight)
         varies = len(set(x)) > 1 and len(set(y)) > 1
-        assert found["pearson"][draw] == pytest.approx(pearsonr(x, y)[0] if varies else 0, abs=1e-6)
+        assert found["pearson"][draw] == pytest.approx(
+            pearsonr(x, y)[0] if varies else math.nan, abs=1e-6, nan_ok=True
+        )
         assert found["spearman"][draw] == pytest.approx(
-            spearmanr(x, y)[0] if varies else 0, abs=1e-9
+            spearmanr(x, y)[0] if varies else math.nan, abs=1e-9, nan_ok=True
         )
         assert found["root_mean_square_error"][draw] == pytest.approx(
-            5 * math.sqrt(np.mean((x - y) ** 2)) if len(x) else 0, abs=1e-6
+            5 * math.sqrt(np.mean((x - y) ** 2)) if len(x) else math.nan, abs=1e-6, nan_ok=True
         )
 
 

@@ -51,7 +51,7 @@ def card(
     *,
     task: str,
     labels: list[str],
-    metrics: dict[str, float],
+    metrics: dict[str, float | None],
     formats: dict[str, str],
     graphs: list[Json],
 ) -> str:
@@ -64,7 +64,9 @@ def card(
     formats: what -> format, such as weights -> int8.
     graphs: of the manifest, each with `runtime`, `role` and `file`.
     """
-    qualities = {name: f"{value:.4f}" for name, value in metrics.items()}
+    qualities = {
+        name: "undefined" if value is None else f"{value:.4f}" for name, value in metrics.items()
+    }
     files = {graph["file"]: f"the {graph['role']} graph for {graph['runtime']}" for graph in graphs}
     files |= CARD_FILES
     onnx_files = [graph["file"] for graph in graphs if graph["file"].endswith(".onnx")]

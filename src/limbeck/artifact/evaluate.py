@@ -12,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 
 from limbeck.artifact.predictor import SORTED_BATCHES, Predictor
-from limbeck.evaluation.bootstrap import interval, resample_in_parts, resampled_metrics
+from limbeck.evaluation.bootstrap import resample_in_parts, resampled_metrics, told_interval
 from limbeck.evaluation.chance import best_constant_answer
-from limbeck.evaluation.scores import quality
+from limbeck.evaluation.scores import told_quality
 from limbeck.sources import Row
 from limbeck.tasks import Scored, SelfSupervised, Task
 from limbeck.tasks.joined import JoinedTask
@@ -71,7 +71,7 @@ def evaluate(
 
 
 def figures_of(scored: Scored, task: Task, resamples: int) -> dict[str, Any]:
-    """Every figure of answers on a split, ready for JSON."""
+    """Every figure of answers on a split, ready for JSON; None where one is undefined there."""
     num_rows = len(scored.offsets) - 1
     parts: dict[str, list[np.ndarray]] = {}
     at_once = max(1, min(resamples, MOST_NUMBERS // num_rows))
@@ -79,13 +79,15 @@ def figures_of(scored: Scored, task: Task, resamples: int) -> dict[str, Any]:
         for name, values in resampled_metrics([scored], weights, task).items():
             parts.setdefault(name, []).append(values)
     constant = best_constant_answer(scored, task, task.metric)
+    metrics = told_quality(scored, task)
+    ends = {name: told_interval(np.concatenate(values)) for name, values in parts.items()}
     return {
         "rows": num_rows,
         "units": len(scored.labels),
         "metric": task.metric,
-        "metrics": quality(scored, task),
-        "ci95": {name: interval(np.concatenate(values)) for name, values in parts.items()},
-        "chance": quality(constant, task)[task.metric],
+        "metrics": metrics,
+        "ci95": {name: None if metrics[name] is None else ends[name] for name in metrics},
+        "chance": told_quality(constant, task)[task.metric],
         **task.details(scored),
     }
 

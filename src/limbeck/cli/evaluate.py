@@ -108,17 +108,21 @@ def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
     yield f"{figures['source']}: {figures['rows']:,} rows{words * has_units}, {figures['runtime']}"
     rows = []
     for name, value in figures["metrics"].items():
-        low, high = figures["ci95"][name]
-        rows.append((name, f"{value:.4f}", f"{low:.4f} to {high:.4f}"))
+        ends = figures["ci95"][name] or (None, None)
+        low, high = (shown(end, 4) for end in ends)
+        rows.append((name, shown(value, 4), f"{low} to {high}" if value is not None else "-"))
     yield table(("metric", "value", "95 % interval"), rows, numbers=1)
-    yield f"one answer for every row: {figures['metric']} {figures['chance']:.4f}"
+    yield f"one answer for every row: {figures['metric']} {shown(figures['chance'], 4)}"
+    undefined = [name for name, value in figures["metrics"].items() if value is None]
+    if undefined:
+        yield f"undefined on these rows (-): {', '.join(undefined)}"
     report = figures.get("per_label", [])
     if report:
         names = ("precision", "recall", "f1")
         rows = []
         for row in report:
             rows.append(
-                (row["label"], *(f"{row[name]:.3f}" for name in names), str(row["support"]))
+                (row["label"], *(shown(row[name], 3) for name in names), str(row["support"]))
             )
         yield table(("label", *names, "support"), rows, numbers=1)
     unknown = figures["unknown_labels"]
@@ -127,3 +131,8 @@ def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
         yield f"labels that the artifact does not have, which count as errors: {told}"
     if bad:
         yield f"{len(bad):,} bad rows were left out; the first: {bad[0]}"
+
+
+def shown(value: float | None, digits: int) -> str:
+    """A figure in a table; a dash where it is undefined."""
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -40,7 +40,8 @@ def resampled_metrics(
     weights: np.ndarray,
     task: Task,
 ) -> dict[str, np.ndarray]:
-    """(R) values of every metric, averaged over the seeds' answers; `weights` (R, N)."""
+    """(R) values of every metric, averaged over the seeds' answers, NaN where one is undefined;
+    `weights` (R, N)."""
     by_seed = [figures(task, scored, weights) for scored in seeds]
     # The same rows are drawn for every seed, because what a seed changes is not the test set.
     means = {}
@@ -54,6 +55,12 @@ def interval(values: np.ndarray) -> list[float]:
     # The same share is left out on either side.
     ends = np.quantile(values, [ALPHA / 2, 1 - ALPHA / 2])
     return [float(end) for end in ends]
+
+
+def told_interval(values: np.ndarray) -> list[float] | None:
+    """The `interval` of the values that are defined; None where none is."""
+    known = values[~np.isnan(values)]
+    return interval(known) if len(known) else None
 
 
 def p_of_larger_drop(drops: np.ndarray, max_drop: float) -> float:

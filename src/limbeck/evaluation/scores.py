@@ -7,12 +7,25 @@ from limbeck.tasks.likelihood import is_known
 
 
 def quality(scored: Scored, task: Task) -> dict[str, float]:
-    """Every metric of the task on a split, by name."""
+    """Every metric of the task on a split, by name, to compare answers by.
+
+    One that is undefined there is 0: answers that do not vary order nothing, and a correlation of 0
+    is what they are worth beside others.
+    """
+    known = told_quality(scored, task)
+    return {name: value or 0.0 for name, value in known.items()}
+
+
+def told_quality(scored: Scored, task: Task) -> dict[str, float | None]:
+    """Every metric of the task on a split, by name, as a user is told them: None where it is
+    undefined, as the AUC of rows of one label is."""
     num_rows = len(scored.offsets) - 1
     every_row_once = np.ones((1, num_rows))
     # As the bootstrap computes them: a metric is written once.
     metrics = figures(task, scored, every_row_once)
-    return {name: float(values[0]) for name, values in metrics.items()}
+    return {
+        name: None if np.isnan(values[0]) else float(values[0]) for name, values in metrics.items()
+    }
 
 
 def agreement(

@@ -40,7 +40,7 @@ class Artifact:
     """The text of recipe.yaml."""
     exporters: Sequence[str]
     """By name; the first writes the graph that is opened by default."""
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     """For the card: name -> value on the test split."""
     formats: dict[str, str]
     """For the card: what -> format, such as weights -> int8."""

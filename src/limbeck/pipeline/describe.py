@@ -7,9 +7,9 @@ import numpy as np
 
 from limbeck.analysis.float_products import in_words
 from limbeck.core.system import machine
-from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
+from limbeck.evaluation.bootstrap import resample, resampled_metrics, told_interval
 from limbeck.evaluation.chance import best_constant_answer
-from limbeck.evaluation.scores import agreement, quality
+from limbeck.evaluation.scores import agreement, quality, told_quality
 from limbeck.evaluation.verdict import CONSTANT, judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
@@ -192,13 +192,14 @@ def judge(
     # 1. The figures, turned so that higher is better: a rise of an error is a drop.
     metric = recipe.judged_metric
     sign = metrics.sign(metric)
-    means = {arm: sign * row["mean"][metric] for arm, row in rows.items()}
-    values = {arm: sign * of_arm[metric] for arm, of_arm in resampled.items()}
+    # What is undefined is worth 0 beside others, as in `quality`.
+    means = {arm: sign * (row["mean"][metric] or 0.0) for arm, row in rows.items()}
+    values = {arm: sign * np.nan_to_num(of_arm[metric]) for arm, of_arm in resampled.items()}
     constant = None
     if chance:
         on_split, of_resamples = chance
         means[CONSTANT] = sign * on_split[metric]
-        constant = sign * of_resamples[metric]
+        constant = sign * np.nan_to_num(of_resamples[metric])
     # 2. What was won: the medians of latency, of which the mean would hang on a few slow answers.
     teacher = rows["teacher"]
     student = rows[judged_arm(rows)]
@@ -234,10 +235,10 @@ def describe_arm(
         teachers: the teacher's arm, which it is compared with; None without a teacher.
     """
     rows = [describe_seed(seed) for seed in seeds]
-    means: dict[str, float] = {}
+    means: dict[str, float | None] = {}
     for name in rows[0]["metrics"]:
-        of_seeds = [row["metrics"][name] for row in rows]
-        means[name] = float(np.mean(of_seeds))
+        values = [row["metrics"][name] for row in rows]
+        means[name] = None if None in values else float(np.mean(values))
     # Of a task without labels of rows only figures are kept, no decisions that could agree.
     has_decisions = not isinstance(seeds[0].task, SelfSupervised)
     agreed = None
@@ -248,7 +249,10 @@ def describe_arm(
     return {
         "seeds": rows,
         "mean": means,
-        "ci95": {name: interval(values) for name, values in resampled.items()},
+        "ci95": {
+            name: None if means[name] is None else told_interval(values)
+            for name, values in resampled.items()
+        },
         "parameters": seeds[0].num_parameters,
         "bytes": seeds[0].num_bytes,
         "latency_ms": latency,
@@ -260,6 +264,6 @@ def describe_seed(arm: Arm) -> dict[str, Any]:
     """The metrics of one seed, and its report by label."""
     return {
         "seed": arm.recipe.train.seed,
-        "metrics": quality(arm.scored, arm.task),
+        "metrics": told_quality(arm.scored, arm.task),
         **arm.task.details(arm.scored),
     }

@@ -139,7 +139,7 @@ def _has(arm: Json, metric: str) -> bool:
 def _seeds(arm: Json, metric: str) -> list[float]:
     """The metric of every seed that has it."""
     metrics = [seed["metrics"] for seed in arm["seeds"]]
-    return [values[metric] for values in metrics if metric in values]
+    return [values[metric] for values in metrics if values.get(metric) is not None]
 
 
 def allowed_metric(report: Json) -> float | None:

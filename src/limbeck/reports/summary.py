@@ -36,13 +36,19 @@ def arm_lines(report: Json) -> list[str]:
     ]
     for name, arm in report["arms"].items():
         # A run always measures these two; the page alone reads reports without them.
-        low, high = arm["ci95"][metric]
+        ends = arm["ci95"][metric]
+        interval = "[{:.4f}, {:.4f}]".format(*ends) if ends else "-"
         latency = arm["latency_ms"]
         table.append(
-            f"{name:10} {arm['mean'][metric]:{width}.4f}   [{low:.4f}, {high:.4f}]  "
+            f"{name:10} {_shown(arm['mean'][metric]):>{width}}   {interval:16}  "
             f"{arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
         )
     return [*table, ""]
+
+
+def _shown(value: float | None) -> str:
+    """A metric in a table; a dash where it is undefined."""
+    return "-" if value is None else f"{value:.4f}"
 
 
 def metric_lines(report: Json) -> list[str]:
@@ -51,7 +57,7 @@ def metric_lines(report: Json) -> list[str]:
         return []
     found = []
     for name, arm in report["arms"].items():
-        metrics = ", ".join(f"{key} {value:.4f}" for key, value in arm["mean"].items())
+        metrics = ", ".join(f"{key} {_shown(value)}" for key, value in arm["mean"].items())
         found.append(f"{name}: {metrics}")
     return found
 

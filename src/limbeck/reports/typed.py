@@ -17,11 +17,12 @@ Bounds = list[float]
 
 @dataclass(frozen=True)
 class ArmReport:
-    """An arm. `mean`, `ci95`: each metric over the seeds, and its interval. `latency_ms`: p50 and
-    p99 of one row. `agreement`: the share of decisions that are the teacher's."""
+    """An arm. `mean`, `ci95`: each metric over the seeds, and its interval; None where the test
+    split leaves it undefined. `latency_ms`: p50 and p99 of one row. `agreement`: the share of
+    decisions that are the teacher's."""
 
-    mean: dict[str, float]
-    ci95: dict[str, Bounds]
+    mean: dict[str, float | None]
+    ci95: dict[str, Bounds | None]
     seeds: list[dict[str, Any]]
     parameters: int
     bytes: int

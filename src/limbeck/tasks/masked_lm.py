@@ -31,7 +31,7 @@ from limbeck.tasks import Batch, Encoded, Scored, collate
 from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, parts
 from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
-from limbeck.tasks.metrics import ratio
+from limbeck.tasks.metrics import defined
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # Of the tokens, and of the chosen ones: section 3.1 of the paper.
@@ -248,12 +248,12 @@ class MaskedLm:
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 3) to nats a token, perplexity, and the share of right tokens in [0, 1]."""
         nats, right, tokens = np.moveaxis(totals, -1, 0)
-        mean = ratio(nats, tokens)
+        mean = defined(nats, tokens)
         return {
             "nats_per_token": mean,
             # Of the mean over tokens, not the mean of the tokens' own: as it is defined.
             "perplexity": np.exp(mean),
-            "accuracy": ratio(right, tokens),
+            "accuracy": defined(right, tokens),
         }
 
     def ranked(

@@ -1,12 +1,16 @@
 """Figures from counts and from ranks, in numpy.
 
-    precision   p = TP / predicted                  0 where a denominator is 0
+    precision   p = TP / predicted
     recall      r = TP / true
     F1          2 TP / (predicted + true), the harmonic mean of p and r
     AUC         P(positive scores above negative) + P(equal) / 2, the area under the ROC curve
                 (Hanley and McNeil, 1982)
     Pearson     cov(x, y) / sqrt(var(x) var(y))
     Spearman    Pearson's of the ranks; equal values share the mean of theirs (Spearman, 1904)
+
+A figure whose denominator is 0 is undefined, and is NaN here: the precision of a label that nobody
+answers, the AUC of rows of one label, the correlation with what does not vary. Nobody is shown a 0
+in its place; what a comparison takes it for, `evaluation/scores.py` says.
 
 Shapes: N rows, R resamples, V labels. `weights` (R, N): how often each row counts in a resample.
 """
@@ -48,6 +52,11 @@ def ratio(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=zeros, where=is_divided)
 
 
+def defined(part: Array, whole: Array) -> Array:
+    """part / whole, NaN where whole is 0."""
+    return np.where(np.asarray(whole) != 0, ratio(part, whole), np.nan)
+
+
 # From counts.
 
 
@@ -56,12 +65,23 @@ def precision_recall_f1(
     predicted: Array,
     true: Array,
 ) -> tuple[Array, Array, Array]:
-    """The three, each in [0, 1], for any shape of counts."""
-    precision = ratio(hits, predicted)
-    recall = ratio(hits, true)
+    """The three, each in [0, 1] or NaN, for any shape of counts."""
+    precision = defined(hits, predicted)
+    recall = defined(hits, true)
     # Not from precision and recall, which may both be 0.
-    f1 = ratio(2 * hits, predicted + true)
+    f1 = defined(2 * hits, predicted + true)
     return precision, recall, f1
+
+
+def macro(figures: Array, counted: Array) -> Array:
+    """The mean over the labels, on the last axis, that are `counted` (bool); NaN where none is.
+
+    Of these an undefined figure counts as 0, as in scikit-learn: that a label is never answered is
+    no reason to forget it. Of labels that exclude one another those count that stand in rows or
+    answers: a test set without one of them says nothing of it.
+    """
+    known = np.where(counted, np.nan_to_num(figures), 0)
+    return defined(known.sum(-1), counted.sum(-1))
 
 
 def label_report(
@@ -95,17 +115,17 @@ def per_label(counts: Array, names: Sequence[str]) -> list[Answer]:
     hits = np.diag(counts)
     predicted = counts.sum(0)
     true = counts.sum(1)
-    return report(hits, predicted, true, names)
+    return report((hits, predicted, true), names, predicted + true > 0)
 
 
 def report(
-    hits: Array,
-    predicted: Array,
-    true: Array,
+    counts: tuple[Array, Array, Array],
     names: Sequence[str],
+    counted: Array,
 ) -> list[Answer]:
-    """Precision, recall, F1 and support (the true ones) of every label, from counts (V) each; then
-    their micro average (of all counts), macro average and average weighted by support."""
+    """Precision, recall, F1 and support (the true ones) of every label; then
+    their micro average (of all counts), macro average (`macro`) and average weighted by support."""
+    hits, predicted, true = counts
     # (V, 3): precision, recall and F1 are the columns.
     figures = np.stack(precision_recall_f1(hits, predicted, true), 1)
     rows = []
@@ -113,11 +133,11 @@ def report(
         rows.append(report_row(name, figures[index], true[index]))
     total = true.sum()
     micro = precision_recall_f1(hits.sum(), predicted.sum(), total)
-    by_support = figures * true[:, None]
+    by_support = np.nan_to_num(figures) * true[:, None]
     # `ratio`, because a split may hold no label at all.
-    weighted = ratio(by_support.sum(0), np.full(3, total))
+    weighted = defined(by_support.sum(0), np.full(3, total))
     rows.append(report_row("micro average", np.array(micro), total))
-    rows.append(report_row("macro average", figures.mean(0), total))
+    rows.append(report_row("macro average", macro(figures.T, counted), total))
     rows.append(report_row("weighted average", weighted, total))
     return rows
 
@@ -127,8 +147,9 @@ def report_row(
     figures: Array,
     support: int,
 ) -> Answer:
-    """One row of a `report`; `figures` (3): precision, recall, F1."""
-    precision, recall, f1 = figures.tolist()
+    """One row of a `report`; `figures` (3): precision, recall, F1, None where undefined."""
+    known = [None if np.isnan(figure) else float(figure) for figure in figures]
+    precision, recall, f1 = known
     return {
         "label": name,
         "precision": precision,
@@ -193,21 +214,21 @@ def macro_auc(
     `labels` (N); of two labels, that of the second.
 
     As MedMNIST computes it (Yang et al., 2023, arXiv 2110.14795). A label that all rows or none of
-    a resample have is left out; 0 where none is left.
+    a resample have is left out; NaN where none is left.
     """
     num_labels = scores.shape[1]
     # Of two labels the first has the same AUC as the second, up to rounding.
     judged = range(num_labels) if num_labels > 2 else [1]
     # Nothing has no groups of equal scores.
     if not len(scores):
-        return np.zeros(len(weights))
+        return np.full(len(weights), np.nan)
     by_label = []
     for label in judged:
         auc = weighted_auc(scores[:, label], labels == label, weights)
         by_label.append(auc)
     aucs = np.stack(by_label, 1)
     num_left = (~np.isnan(aucs)).sum(1)
-    return ratio(np.nansum(aucs, 1), num_left)
+    return defined(np.nansum(aucs, 1), num_left)
 
 
 def average_precisions(scores: Array, true: Array) -> Array:
@@ -265,7 +286,7 @@ def ranks(
 
 
 def pearson(totals: Array) -> Array:
-    """Totals (..., 6) of 1, x, y, x^2, y^2 and xy to the correlation in [-1, 1]; 0 where x or y
+    """Totals (..., 6) of 1, x, y, x^2, y^2 and xy to the correlation in [-1, 1]; NaN where x or y
     does not vary."""
     count, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
     # Each times the squared count. Below 0 a sum of squares only falls by rounding.
@@ -274,7 +295,7 @@ def pearson(totals: Array) -> Array:
     covariance = count * xy - x * y
     spread = np.sqrt(variance_x * variance_y)
     varies = spread > SMALLEST_SPREAD * count * count
-    correlation = ratio(covariance, np.where(varies, spread, 0))
+    correlation = defined(covariance, np.where(varies, spread, 0))
     # By rounding it may be 1 + 1e-16.
     return np.clip(correlation, -1, 1)
 
@@ -301,10 +322,10 @@ def spearman(
     y: Array,
     weights: Array,
 ) -> Array:
-    """(R) the rank correlation of x and y, both (N), in [-1, 1]; 0 where one does not vary."""
+    """(R) the rank correlation of x and y, both (N), in [-1, 1]; NaN where one does not vary."""
     # Nothing has no groups of equal values.
     if not len(x):
-        return np.zeros(len(weights))
+        return np.full(len(weights), np.nan)
     # Less one half, about their mean, so that sums of squares lose no digits.
     a = weighted_ranks(x, weights) - 0.5
     b = weighted_ranks(y, weights) - 0.5

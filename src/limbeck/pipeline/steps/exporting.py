@@ -12,7 +12,7 @@ from torch import nn
 from limbeck.analysis.float_products import float_products, in_words
 from limbeck.artifact.proof import parity
 from limbeck.core.files import read_json, write_json
-from limbeck.evaluation.scores import quality
+from limbeck.evaluation.scores import told_quality
 from limbeck.exporters import writing
 from limbeck.exporters.requirements import package_versions, runtimes_of
 from limbeck.models.running import run_model
@@ -78,7 +78,7 @@ def export_artifact(
         # Only where there is something to tell.
         if products:
             formats["in float"] = in_words(products)
-        metrics = quality(scored, task)
+        metrics = told_quality(scored, task)
         content = writing.Artifact(
             student, task, recipe.task, text, recipe.export, metrics, formats
         )

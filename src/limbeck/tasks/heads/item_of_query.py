@@ -25,7 +25,7 @@ from limbeck.sources import Row
 from limbeck.tasks import Scored
 from limbeck.tasks.heads import vectors
 from limbeck.tasks.likelihood import UNKNOWN, is_known
-from limbeck.tasks.metrics import ranks, ratio
+from limbeck.tasks.metrics import defined, ranks
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # What both mismatches are mended by.
@@ -103,7 +103,7 @@ class ItemOfQuery:
         # The columns of `statistics` after the first are the metrics in their order.
         num_queries = totals[..., 0]
         named = enumerate(self.metric_names, 1)
-        return {name: ratio(totals[..., column], num_queries) for column, name in named}
+        return {name: defined(totals[..., column], num_queries) for column, name in named}
 
     def ranked(
         self,

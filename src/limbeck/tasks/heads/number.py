@@ -23,7 +23,7 @@ import numpy as np
 from limbeck.sources import Row
 from limbeck.tasks import Scored
 from limbeck.tasks.likelihood import LIKELIHOODS, is_known
-from limbeck.tasks.metrics import pearson, ratio, spearman
+from limbeck.tasks.metrics import defined, pearson, spearman
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # Between the two ends of a range, in the task's one label.
@@ -89,7 +89,7 @@ class Number:
         low, high = self.bounds
         num_known = totals[..., 0]
         squared_errors = totals[..., 6]
-        mean_square = ratio(squared_errors, num_known)
+        mean_square = defined(squared_errors, num_known)
         # Correlations do not see the unit; an error is told in that of the labels.
         return {
             "pearson": pearson(totals[..., :6]),

@@ -1,7 +1,7 @@
 """One label of several that exclude one another.
 
     accuracy   the share of rows whose largest logit is the true label's
-    macro F1   the mean of the labels' F1
+    macro F1   the mean of the labels' F1, of those that stand in rows or answers
     AUC        `tasks.metrics.macro_auc` of the probabilities, where a task asks for it
 
 Rows whose label is unknown count nowhere. Shapes: N rows of one unit each, V labels.
@@ -19,7 +19,7 @@ import numpy as np
 from limbeck.sources import Row
 from limbeck.tasks import Scored
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
-from limbeck.tasks.metrics import label_report, macro_auc, precision_recall_f1, ratio
+from limbeck.tasks.metrics import defined, label_report, macro, macro_auc, precision_recall_f1
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # Not all that `float` takes: `nan`, `1e5` and `1_0` are names.
@@ -109,13 +109,13 @@ class OneOfSeveral(ABC):
         return np.concatenate([hits, predicted, true], 1)
 
     def metrics(self, totals: Array) -> Figures:
-        """Totals (..., 3 V) to accuracy and macro F1, each in [0, 1]."""
+        """Totals (..., 3 V) to accuracy and macro F1, each in [0, 1], NaN without labelled rows."""
         hits, predicted, true = np.split(totals, 3, -1)
         _, _, f1 = precision_recall_f1(hits, predicted, true)
         # A row has one label, so that the true ones are as many as the labelled rows.
         num_rows = true.sum(-1)
-        accuracy = ratio(hits.sum(-1), num_rows)
-        return {"accuracy": accuracy, "macro_f1": f1.mean(-1)}
+        accuracy = defined(hits.sum(-1), num_rows)
+        return {"accuracy": accuracy, "macro_f1": macro(f1, predicted + true > 0)}
 
     @abstractmethod
     def ranked(

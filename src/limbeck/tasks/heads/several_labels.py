@@ -2,7 +2,7 @@
 probability above one half.
 
     micro_f1      F1 over all labels of all rows
-    macro_f1      the mean of the labels' F1
+    macro_f1      the mean of the labels' F1; of one that stands in no row and no answer it is 0
     exact_match   the share of rows with every label right (subset accuracy; Zhang and Zhou, 2014,
                   IEEE TKDE 26(8), section 2.2)
     lrap          label ranking average precision (Schapire and Singer, 2000, BoosTexter): of a
@@ -24,7 +24,7 @@ from limbeck.sources import Row
 from limbeck.tasks import Scored
 from limbeck.tasks.heads.one_label import sort_key
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, sigmoid
-from limbeck.tasks.metrics import average_precisions, precision_recall_f1, ratio, report
+from limbeck.tasks.metrics import average_precisions, defined, precision_recall_f1, report
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # Of `statistics`, the last columns: what is not told label by label.
@@ -131,10 +131,10 @@ class SeveralLabels:
         _, _, f1 = precision_recall_f1(hits, predicted, true)
         return {
             "micro_f1": micro_f1,
-            "macro_f1": f1.mean(-1),
-            "exact_match": ratio(exact, labelled),
+            "macro_f1": np.nan_to_num(f1).mean(-1),
+            "exact_match": defined(exact, labelled),
             # Not over all rows: one without a label has no order of labels that could be wrong.
-            "lrap": ratio(precisions, with_label),
+            "lrap": defined(precisions, with_label),
         }
 
     def ranked(
@@ -150,4 +150,6 @@ class SeveralLabels:
         totals = self.statistics(scored).sum(0)
         by_label = totals[:-NUM_ROW_FIGURES]
         hits, predicted, true = np.split(by_label, 3)
-        return {"per_label": report(hits, predicted, true, self.labels)}
+        # Each label is a decision of every row, whether some row has it or not.
+        counted = np.ones(len(self.labels), bool)
+        return {"per_label": report((hits, predicted, true), self.labels, counted)}

@@ -21,7 +21,7 @@ import numpy as np
 from limbeck.sources import Row
 from limbeck.tasks import Scored
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
-from limbeck.tasks.metrics import label_report, precision_recall_f1, ratio, spans
+from limbeck.tasks.metrics import defined, label_report, precision_recall_f1, spans
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # The tag of a word that is part of no entity.
@@ -130,7 +130,7 @@ class Tags:
             "f1": f1,
             "precision": precision,
             "recall": recall,
-            "token_micro_average": ratio(right, words),
+            "token_micro_average": defined(right, words),
         }
 
     def ranked(
