@@ -1,6 +1,7 @@
 """A file of weights that does not fill the model, and heads by the names of their outputs."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from limbeck.models.create import create_model
 from limbeck.models.folders import load_model, save_model
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.user_model import check_made
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.prune_width import PruneWidth
 from limbeck.tasks.text_classification import TextClassification
@@ -169,3 +171,60 @@ def test_a_cut_model_s_head_of_other_labels_is_drawn_anew_too(
     assert told == [OTHERS.format("left, right")]
     assert not torch.equal(found.classifier.weight, model.classifier.weight)
     assert torch.equal(found.bert.pooler.dense.weight, model.bert.pooler.dense.weight)
+
+
+# Weights that are no numbers.
+
+
+def broken(value: float, name: str) -> Callable[[Tensors], Tensors]:
+    """One number of the first tensor whose name ends so is another."""
+
+    def change(tensors: Tensors) -> Tensors:
+        tensor = next(tensor for key, tensor in tensors.items() if key.endswith(name))
+        tensor.view(-1)[3] = value
+        return tensors
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "problem"),
+    [
+        (math.nan, "layer.1.output.dense.weight", "holds a NaN"),
+        (math.inf, "embeddings.word_embeddings.weight", "holds an infinity"),
+        (-math.inf, "layer.2.output.LayerNorm.bias", "holds an infinity"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(
+    value: float, name: str, problem: str, encoder: Path, task: TextClassification, tmp_path: Path
+) -> None:
+    """The training blamed its loss for them, at the first step."""
+    folder = changed(encoder, tmp_path / "m", broken(value, name))
+    with pytest.raises(ValueError, match=f"{name.replace('.', '[.]')}` {problem}, in {folder}"):
+        made(folder, task)
+
+
+def test_the_file_of_several_is_named(
+    encoder: Path, task: TextClassification, tmp_path: Path
+) -> None:
+    folder = changed(encoder, tmp_path / "m", broken(math.nan, "layer.1.output.dense.weight"))
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    parts = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    of_part = {name: parts[".layer." in name] for name in tensors}
+    for part in parts:
+        own = {name: tensor for name, tensor in tensors.items() if of_part[name] == part}
+        save_file(own, folder / part, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": of_part}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=rf"holds a NaN, in .*{parts[1]}\. A training"):
+        made(folder, task)
+
+
+def test_own_modules_of_no_numbers_are_refused_and_masks_are_not() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    module.register_buffer("mask", torch.full((2, 2), -math.inf))
+    check_made(module, "own")
+    module[1].running_var[0] = math.nan
+    with pytest.raises(ValueError, match=r"model `own`: `1\.running_var` holds a NaN\. A training"):
+        check_made(module, "own")

@@ -42,6 +42,7 @@ from limbeck.models.anatomy.probe import (
 )
 from limbeck.models.anatomy.split_attention import split_attention
 from limbeck.models.create import is_network
+from limbeck.models.published.complete import check_finite
 from limbeck.models.published.vocabulary import check_vocabulary
 from limbeck.models.running import call, logits_of, run_model
 from limbeck.models.torch_batches import batch_of, device_of, to_device
@@ -224,7 +225,7 @@ def wrapped(models: Mapping[str, nn.Module | Own] | None) -> dict[str, Own]:
 
 
 def check_made(module: nn.Module, name: str) -> None:
-    """Refuse what is no module, or has weights that are made when it is first called.
+    """Refuse what is no module, or has weights that are no numbers, or are made at the first call.
 
     Raises ValueError.
     """
@@ -239,6 +240,7 @@ def check_made(module: nn.Module, name: str) -> None:
                 f"model `{name}`: `{part}` has no size yet (a lazy layer). Call the module once "
                 "on a batch, and hand it over then"
             )
+    check_finite(module, f"model `{name}`")
 
 
 def check_created(

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from limbeck.core.files import write_bytes
 
 WEIGHTS = "model.safetensors"
+# Of the others torch has no least and largest number.
+COMPARED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def model_state(module: nn.Module) -> dict[str, Tensor]:
@@ -26,6 +28,24 @@ def content_of(tensor: Tensor) -> memoryview:
     # As bytes: numpy has no bfloat16. A tensor without an axis cannot be viewed otherwise.
     flat = tensor.detach().cpu().contiguous().flatten()
     return flat.view(torch.uint8).numpy().data
+
+
+def not_finite(module: nn.Module) -> str | None:
+    """The first tensor that holds a NaN or an infinity, in words; None where all are finite.
+
+    Of buffers a NaN alone: masks of attention hold infinities.
+    """
+    buffers = {name for name, _ in module.named_buffers()}
+    for name, tensor in model_state(module).items():
+        if tensor.dtype not in COMPARED or tensor.is_meta or not tensor.numel():
+            continue
+        # Either is NaN where one number is; and no copy is made, as `isfinite` makes one.
+        low, high = tensor.aminmax()
+        if low.isnan():
+            return f"`{name}` holds a NaN"
+        if name not in buffers and not (low.isfinite() and high.isfinite()):
+            return f"`{name}` holds an infinity"
+    return None
 
 
 def restore_state(module: nn.Module, tensors: dict[str, Tensor]) -> None:

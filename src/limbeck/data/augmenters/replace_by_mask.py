@@ -19,6 +19,7 @@ from limbeck.data.augmenters import Propose
 from limbeck.data.augmenters._masks import Masks
 from limbeck.data.augmenters._whole_words import MAX_TOKENS, WholeWords
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.published.complete import check_finite
 from limbeck.models.published.hub import having, locate, quiet, reading
 from limbeck.models.published.vocabulary import check_table
 from limbeck.tasks.masked_lm import MaskedLm
@@ -74,4 +75,5 @@ def load(name: str) -> Any:
             "the folder `model` of a run with `task: masked-lm`, "
             "or take `method: replace_by_embedding`"
         )
+    check_finite(network, f"augment.model: `{name}`", name)
     return network.eval()

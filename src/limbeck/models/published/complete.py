@@ -1,4 +1,5 @@
-"""Whether a file of weights filled a model of `transformers`: only a head may be new.
+"""Whether a file of weights filled a model of `transformers`, and with numbers: only a head may be
+new.
 
 `transformers` draws what a file lacks from its random generator and goes on, so an encoder without
 its layers, or under other names, would be trained as if it were a pretrained one.
@@ -7,9 +8,14 @@ its layers, or under other names, would be trained as if it were a pretrained on
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
+
+from limbeck.core.files import read_json
+from limbeck.models.published.hub import folder_of
+from limbeck.models.weights import not_finite
 
 # A module of this name turns an encoder's first token into a summary. Files without a head lack it,
 # and it is drawn anew with the head.
@@ -100,6 +106,37 @@ def check_complete(model: Any, found: Filling, told: str) -> None:
             f"({len(surplus)} tensors). Correct the number of layers in config.json; "
             "`surgery: drop_layers` leaves layers out"
         )
+
+
+def check_finite(model: nn.Module, told: str, name: str | None = None) -> None:
+    """Refuse weights that hold a NaN or an infinity: every answer and every loss would be none.
+
+    `told`: the model, for a message. `name`: its folder or hub id; None where it has no files.
+    Raises ValueError with the tensor and its file.
+    """
+    problem = not_finite(model)
+    if problem is None:
+        return
+    tensor = problem.split("`")[1]
+    folder = folder_of(name) if name else None
+    file = _file_with(folder, tensor) if folder else None
+    where = f", in {file}" if file else ""
+    raise ValueError(
+        f"{told}: {problem}{where}. A training that diverged writes such weights, and so does a "
+        "copy that was cut off: take the file from its source again, or an earlier checkpoint"
+    )
+
+
+def _file_with(folder: Path, tensor: str) -> Path | None:
+    """The file of weights that a tensor of a model lies in, as far as names tell."""
+    indices = sorted(folder.glob("*.index.json"))
+    if indices:
+        files = read_json(indices[0]).get("weight_map", {})
+        # Files of an encoder alone leave out its prefix, and those of a head write it.
+        names = [name for name in files if tensor.endswith(name) or name.endswith(tensor)]
+        return folder / str(files[names[0]]) if names else None
+    whole = [folder / name for name in ("model.safetensors", "pytorch_model.bin")]
+    return next((file for file in whole if file.is_file()), None)
 
 
 def further_layers(model: nn.Module, unexpected: Sequence[str], prefix: str) -> list[str]:

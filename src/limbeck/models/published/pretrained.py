@@ -19,6 +19,7 @@ from limbeck.models.anatomy.attention import make_masks_without_waits
 from limbeck.models.published.complete import (
     Filling,
     check_complete,
+    check_finite,
     encoder_prefix,
     filling,
     in_encoder,
@@ -105,6 +106,7 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
             # mean of the whole map and runtimes refuse.
             model.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)
     check_complete(model, found, f"model `{name}`")
+    check_finite(model, f"model `{name}`", name)
     if asked.is_headless:
         return Embedder(model, poolings)
     reason = why_new(head_names, task.labels) if matched is None else None

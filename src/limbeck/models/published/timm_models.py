@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from limbeck.models.published.complete import check_finite
 from limbeck.models.published.hub import is_within_reach
 
 PREFIX = "timm:"
@@ -44,6 +45,7 @@ def create(
         num_classes=num_labels,
     )
     _part_norms(timm, model)
+    check_finite(model, f"model `{name}`")
     return _Timm(model)
 
 
