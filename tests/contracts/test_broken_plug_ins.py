@@ -14,6 +14,7 @@ import pytest
 import torch
 from commands import call, mistake
 from tiny_models import cnn, pixels
+from torch import nn
 
 import limbeck
 from limbeck.analysis.sensitivities import JudgedModel, check_scores, judge
@@ -23,7 +24,7 @@ from limbeck.core.errors import Interrupted
 from limbeck.core.grids import GRIDS
 from limbeck.data import augmenters
 from limbeck.data.checks import check_keys
-from limbeck.distillation.objective import check_reach
+from limbeck.distillation.objective import Objective, Term, check_reach
 from limbeck.exporters.writing import write_golden, write_graphs
 from limbeck.models import networks
 from limbeck.models.anatomy.dataflow import Flow
@@ -40,6 +41,7 @@ from limbeck.quantization.roundings import LAST_BITS, check_levels
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
 from limbeck.surgeries import Cut, check_cut
+from limbeck.tasks import Batch
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.inputs.image import ImageInput
 from limbeck.tasks.token_classification import TokenClassification
@@ -694,8 +696,56 @@ def test_a_range_that_cannot_be_made_of_a_grid_is_told(
 )
 def test_a_surgery_that_cuts_no_student_is_named(cut: object) -> None:
     with pytest.raises(ValueError, match=r"the surgery `mine` returned .* from `cut`"):
-        check_cut("mine", cut)
-    check_cut("mine", Cut(cnn(8)))
+        check_cut("mine", cut, cnn(8), "{}")
+    check_cut("mine", Cut(cnn(4)), cnn(8), "{}")
+
+
+class Other(nn.Conv2d):
+    """Has the tensors of a convolution, and computes something else."""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda model: nn.Linear(4, 2), r"with a Linear in the place of a \w+"),
+        (lambda model: model.add_module("extra", nn.Linear(4, 2)), "with a Linear as its `extra`, where the teacher has nothing"),
+        (lambda model: put_other(model), r"with a Other as its `[\w.]+`, where the teacher has a Conv2d"),
+    ],
+)  # fmt: skip
+def test_a_surgery_that_builds_another_model_is_told(change: Any, told: str) -> None:
+    student = cnn(8)
+    made = change(student)
+    with pytest.raises(ValueError, match=rf"the surgery `mine` returned a student {told}"):
+        check_cut("mine", Cut(made if isinstance(made, nn.Module) else student), cnn(8), "{}")
+
+
+def put_other(model: nn.Module) -> None:
+    place = next(name for name, each in model.named_modules() if isinstance(each, nn.Conv2d))
+    model.set_submodule(place, Other(1, 1, 1))
+
+
+@pytest.mark.parametrize(("text", "told"), [("{}", "without mean, size"), ("[1]", "no JSON object"), ("x", "no JSON object")])  # fmt: skip
+def test_a_surgery_with_another_preprocessing_is_told(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=f"the surgery `mine` returned a preprocessing .*{told}"):
+        check_cut("mine", Cut(cnn(8), text), cnn(8), '{"size": 1, "mean": 0}')
+
+
+@pytest.mark.parametrize("line", ["torch.set_grad_enabled(False)", "torch.set_default_dtype(torch.float64)"])  # fmt: skip
+def test_a_loss_that_switches_torch_is_told(line: str) -> None:
+    def switching(student: Outputs, *_: object) -> torch.Tensor:
+        loss = student.logits.sum()
+        eval(line, {"torch": torch})
+        return loss
+
+    outputs = Outputs(torch.ones(2, 1, 3, requires_grad=True), torch.ones(2, 1, dtype=torch.bool))
+    batch = Batch({}, None, torch.zeros(2, 1, dtype=torch.long), outputs.mask, np.arange(2))
+    objective = Objective([Term("mine", lambda _: 1.0, switching)])  # type: ignore[arg-type]
+    try:
+        with pytest.raises(ValueError, match="the loss `mine` leaves torch in another mode"):
+            objective(outputs, outputs, batch, 0.0)
+    finally:
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(torch.float32)
 
 
 ROUNDING = """
@@ -716,6 +766,7 @@ class Mine:
         ("None", "returned None from `round`"),
         ("steps.round()[:1]", r"returned a Tensor of shape \(1, 3\) .* floats of shape \(2, 3\)"),
         ("steps.round().long()", "returned .* and torch.int64 from `round`"),
+        ("steps.round().double()", r"and torch.float64 from .* \(2, 3\) and torch.float32"),
         ("steps * float('nan')", "gave values from `round` that are not finite"),
         ("torch.round(steps * 2) / 2", r"gave -?\d*.5 from `round`, which is no level of the grid"),
         ("steps", r"no level of the grid \(-127 to 127, integers 1 apart\).*nearest_level"),

@@ -79,18 +79,25 @@ class Objective(nn.Module):
         total = student.logits.new_zeros(())
         parts: dict[str, Tensor] = {}
         given = versions(student, teacher, batch)
+        modes = torch_modes()
         for term, factor in zip(self.terms, self.factors, strict=True):
             weight = term.weight(progress)
             if weight:
                 part = loss_over_labels(term.loss, student, teacher, batch, progress)
+                if torch_modes() != modes:
+                    raise ValueError(
+                        f"the loss `{term.name}` leaves torch in another mode than it was in "
+                        "(whether gradients are kept, or the default dtype), for all that comes "
+                        "after it. Change it in a `with` block: torch.no_grad(), torch.autocast()"
+                    )
                 check_value(term.name, part, student)
                 if term.name not in self.reaching:
                     check_reach(term.name, part, student)
                     self.reaching.add(term.name)
                 if versions(student, teacher, batch) != given:
                     raise ValueError(
-                        f"the loss `{term.name}` changes in place what it is given (logits or "
-                        "labels), which the other losses read too. Compute with a copy"
+                        f"the loss `{term.name}` changes in place what it is given (logits, "
+                        "mask or labels), which the other losses read too. Compute with a copy"
                     )
                 parts[term.name] = part
                 total = total + weight * factor * part
@@ -214,6 +221,11 @@ def versions(student: Outputs, teacher: Outputs, batch: Batch) -> list[int]:
     tensors = (student.logits, teacher.logits, student.mask, batch.labels)
     # What was computed in inference mode keeps no count, and refuses to be changed outside it.
     return [tensor._version for tensor in tensors if not tensor.is_inference()]
+
+
+def torch_modes() -> tuple[bool, bool, torch.dtype]:
+    """What a function can switch for the whole process and leave so."""
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
 
 
 def loss_over_labels(

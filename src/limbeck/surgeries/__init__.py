@@ -8,6 +8,7 @@ Shapes of this room: B rows, T tokens, D width of the hidden states, P parts tha
 units), L layers.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from torch import nn
 from limbeck.core.contract import wrong_return
 from limbeck.data.batches import batches_of
 from limbeck.data.sampling import drawn_rows
+from limbeck.models.anatomy.factorized import FactorizedEmbedding
 from limbeck.models.torch_batches import to_device
 from limbeck.sources import Row
 from limbeck.tasks import Batch, Task
@@ -51,13 +53,56 @@ class Evidence:
         return [to_device(batch, device) for batch in self.batches]
 
 
-def check_cut(name: str, cut: Any) -> None:
-    """Raise ValueError where a surgery, perhaps somebody else's, returned no student."""
+def check_cut(name: str, cut: Any, teacher: nn.Module, preprocess: str) -> None:
+    """Raise ValueError where a surgery, perhaps somebody else's, returned no student of `teacher`.
+
+    `preprocess`: the text of the teacher's preprocessing.
+    """
     is_cut = isinstance(cut, Cut) and isinstance(cut.student, nn.Module)
     if not is_cut or not isinstance(cut.preprocess, str | None):
         found = cut.student if isinstance(cut, Cut) and not is_cut else cut
         expected = "a `limbeck.surgeries.Cut` of a torch module, and of a text or None"
         raise wrong_return(f"the surgery `{name}`", "cut", found, expected)
+    _check_modules(name, cut.student, teacher)
+    if cut.preprocess is not None:
+        _check_preprocess(name, cut.preprocess, preprocess)
+
+
+def _check_modules(name: str, student: nn.Module, teacher: nn.Module) -> None:
+    """Raise ValueError for a module that the teacher has not: a model's folder holds what its
+    config says, less what was cut."""
+    others = dict(teacher.named_modules())
+    factorized = [
+        place
+        for place, module in student.named_modules()
+        if isinstance(module, FactorizedEmbedding)
+    ]
+    for place, module in student.named_modules():
+        is_factorized = any(f"{place}.".startswith(f"{each}.") for each in factorized)
+        if is_factorized or type(module) is type(others.get(place)):
+            continue
+        has = f"a {type(others[place]).__name__}" if place in others else "nothing"
+        where = f"as its `{place}`, where the teacher has" if place else "in the place of"
+        raise ValueError(
+            f"the surgery `{name}` returned a student with a {type(module).__name__} {where} {has}."
+            " A student is the teacher less some of it; a model of other modules is handed over by "
+            "`models={...}` from Python"
+        )
+
+
+def _check_preprocess(name: str, text: str, of_teacher: str) -> None:
+    """Raise ValueError for a preprocessing that does not say what the teacher's says."""
+    try:
+        missing = json.loads(of_teacher).keys() - json.loads(text).keys()
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"the surgery `{name}` returned a preprocessing that is no JSON object: {error}"
+        ) from None
+    if missing:
+        raise ValueError(
+            f"the surgery `{name}` returned a preprocessing without {', '.join(sorted(missing))}, "
+            "which the teacher's has"
+        )
 
 
 # What every surgery has; those of plug-ins need not inherit from it.

@@ -152,7 +152,7 @@ def make_student(recipe: Recipe, run: RunContext) -> Candidate | None:
     if surgery.reads_rows:
         return Candidate(model, task, name)
     cut = surgery.cut(model, Evidence(task, []))
-    check_cut(settings.surgery, cut)
+    check_cut(settings.surgery, cut, model, task.preprocess)
     return Candidate(cut.student, task, name)
 
 

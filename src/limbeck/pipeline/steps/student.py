@@ -61,7 +61,7 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
             cut = Cut(model)
         else:
             cut = surgery.cut(model, Evidence(task, rows))
-            check_cut(settings.surgery or "", cut)
+            check_cut(settings.surgery or "", cut, model, task.preprocess)
         text = task.preprocess if cut.preprocess is None else cut.preprocess
         cut_task = run.task_class(run.data.labels, text)
         save = saver(run, cut_task, name, options)

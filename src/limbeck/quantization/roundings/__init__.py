@@ -119,9 +119,9 @@ def check_rounded(
 
     Nothing waits for the device: what the values are is asked by `check_finite` and `check_levels`.
     """
-    is_tensor = isinstance(rounded, Tensor) and rounded.is_floating_point()
+    is_tensor = isinstance(rounded, Tensor) and rounded.dtype == values.dtype
     if not is_tensor or rounded.shape != values.shape:
-        expected = f"floats of shape {tuple(values.shape)}"
+        expected = f"floats of shape {tuple(values.shape)} and {values.dtype}"
         raise wrong_return(told(rounding), method, rounded, expected)
 
 
