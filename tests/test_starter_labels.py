@@ -63,6 +63,27 @@ def test_lists_of_labels_stay_labels() -> None:
     assert found.task == "multi-label-classification"
 
 
+def test_spans_inside_others_are_counted_and_told() -> None:
+    """Vitamins-NER: init wrote what check refused."""
+    found = chosen(
+        text=text,
+        entities=lambda n: [
+            {"start": 0, "end": 6, "label": "A"},
+            {"start": 7 * (n % 2), "end": 11, "label": "B"},
+        ],
+    )
+    assert found.options == {"text": "text", "spans": "entities", "overlaps": "longest"}
+    assert "in 150 of the first 300 rows some lie inside others" in found.reason
+
+
+def test_a_few_spans_outside_of_their_texts_are_told() -> None:
+    found = chosen(text=text, entities=lambda n: [[0, 6 if n % 50 else 999, "A"]])
+    assert found.options["on_bad_row"] == "skip"
+    assert "6 of them have a span that is no part of the text" in found.reason
+    # All of them are another way to count, which is told by check with its lines.
+    assert "on_bad_row" not in chosen(text=text, entities=lambda n: [[0, 999, "A"]]).options
+
+
 # Columns that could be the label.
 
 

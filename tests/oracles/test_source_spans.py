@@ -182,3 +182,17 @@ def test_images_of_a_split_without_classes_are_left_out_and_told(tmp_path: Path)
         "1 images of test lie in no folder of a class, and are not read",
         "1 images of validation lie in no folder of a class, and are not read",
     ]
+
+
+def test_of_spans_inside_others_the_longest_is_kept(tmp_path: Path) -> None:
+    """A disease inside an effect, an effect that goes on into a dose; what shares no word stays."""
+    text = "Hair loss stopped after one pill"
+    spans = [[0, 9, "ILL"], [0, 17, "EFFECT"], [10, 23, "TIME"], [24, 32, "DOSE"], [24, 32, "DOSE"]]
+    (tmp_path / "train.jsonl").write_text(json.dumps({"text": text, "label": spans}) + "\n")
+    rows = read("jsonl", tmp_path, text="text", spans="label", overlaps="longest")["train"]
+    (row,) = rows
+    assert row["tags"] == ["B-EFFECT", "I-EFFECT", "I-EFFECT", "O", "B-DOSE", "I-DOSE"]
+    with pytest.raises(ValueError, match=r"begins inside .*data\.overlaps: longest"):
+        read("jsonl", tmp_path, text="text", spans="label")
+    with pytest.raises(ValueError, match=r"data\.overlaps: `first` is none of refuse, longest"):
+        read("jsonl", tmp_path, spans="label", overlaps="first")

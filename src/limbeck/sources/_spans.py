@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from limbeck.core import wording
 from limbeck.core.scripts import word_pattern
 from limbeck.sources import Row
 from limbeck.sources._cells import cell_text, with_group
@@ -30,17 +31,23 @@ AROUND = ("entities", "spans")
 RUN = "span"  # the label of characters that have none
 
 Span = tuple[int, int, Any]
+# A word has one tag: of spans that share words a row is refused, or the longest is kept.
+REFUSE = "refuse"
+LONGEST = "longest"
+OVERLAPS = (REFUSE, LONGEST)
 SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
 class SpanCells:
-    """Rows of words and tags. `spans`: the column of a text's spans; None where nobody knows."""
+    """Rows of words and tags. `spans`: the column of a text's spans; None where nobody knows.
+    `overlaps`: what becomes of spans inside others (OVERLAPS)."""
 
     text: str
     spans: str | None
     labels: LabelParser
     group: str | None = None
+    overlaps: str = REFUSE
 
     @property
     def columns(self) -> list[str]:
@@ -55,7 +62,8 @@ class SpanCells:
         spans: list[Span] = []
         if is_labelled and self.spans:
             try:
-                spans = placed_in(text, spans_of(record[self.spans]))
+                spans = spans_of(record[self.spans])
+                spans = placed_in(text, longest(spans) if self.overlaps == LONGEST else spans)
             except ValueError as error:
                 raise ValueError(f"{self.spans}: {error}") from None
             spans = [
@@ -138,6 +146,26 @@ def _first(part: Mapping[str, Any], keys: Sequence[str]) -> Any:
     return next((part[key] for key in keys if key in part), None)
 
 
+def check_overlaps(overlaps: str) -> None:
+    """Raise ValueError for what is no way to treat spans inside others."""
+    if overlaps not in OVERLAPS:
+        hint = wording.suggest(overlaps, OVERLAPS)
+        raise ValueError(f"data.overlaps: `{overlaps}` is none of {', '.join(OVERLAPS)}. {hint}")
+
+
+def longest(spans: Sequence[Span]) -> list[Span]:
+    """Of spans that share characters the longest, of equally long ones the first, in order.
+
+    >>> longest([(0, 3, "A"), (0, 8, "B"), (5, 9, "C"), (10, 12, "D")])
+    [(0, 8, 'B'), (10, 12, 'D')]
+    """
+    kept: list[Span] = []
+    for start, end, name in sorted(spans, key=lambda span: span[0] - span[1]):
+        if all(end <= first or last <= start for first, last, _ in kept):
+            kept.append((start, end, name))
+    return sorted(kept, key=lambda span: span[:2])
+
+
 def placed_in(text: str, spans: Sequence[Span]) -> list[Span]:
     """The spans without blanks at their ends. Raises ValueError for one that is not in the text, is
     of blanks alone, or begins inside another."""
@@ -158,7 +186,7 @@ def placed_in(text: str, spans: Sequence[Span]) -> list[Span]:
         if placed and first < placed[-1][1]:
             raise ValueError(
                 f"[{start}, {end}, {name}] begins inside the span before it, and a word has one "
-                "tag. Keep one of the two"
+                f"tag. Keep one of the two, or the longest of such spans: data.overlaps: {LONGEST}"
             )
         placed.append((first, last, name))
     return placed

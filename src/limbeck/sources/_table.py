@@ -24,7 +24,7 @@ from limbeck.sources._cells import (
     word_columns,
 )
 from limbeck.sources._labels import LabelParser
-from limbeck.sources._spans import SpanCells
+from limbeck.sources._spans import REFUSE, SpanCells, check_overlaps
 from limbeck.sources._split_files import SPLIT_OF_NAME as WORDS_OF
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._tags import check_scheme
@@ -62,6 +62,8 @@ class Table(ABC):
     value, or of none, are of one sentence.
     `spans`: in place of `tags` the column of a text's spans: lists of its first character, the one
     behind its last, and its label (or objects of `start`, `end`, `label`).
+    `overlaps`: of spans that share words: `refuse` the row, or keep the `longest` (of equally long
+    ones the first), as a word has one tag.
     `label_columns`: in place of `label` a column for each label, with 0 or 1 or the share of
     annotators. Of one label a row it is the largest, of several (`label_separator`) those of at
     least one half.
@@ -92,6 +94,7 @@ class Table(ABC):
     tags: str | None = None
     sentence: str | None = None
     spans: str | None = None
+    overlaps: str = REFUSE
     scheme: str = "iob2"
     group: str | None = None
     split: str | None = None
@@ -116,6 +119,7 @@ class Table(ABC):
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The rows of each split. Raises ValueError."""
         check_scheme(self.scheme)
+        check_overlaps(self.overlaps)
         self._check_votes()
         given_names = {
             "train": self.train,
@@ -216,7 +220,8 @@ class Table(ABC):
             text = find_column(header, self.text, "text", TEXT, path)
             if is_labelled:
                 find_column(header, self.spans, "spans", (), path)
-            return SpanCells(text, self.spans if is_labelled else None, labels, group)
+            spans = self.spans if is_labelled else None
+            return SpanCells(text, spans, labels, group, self.overlaps)
         tagged = self._word_columns(path, header)
         if tagged:
             words, tags = tagged

@@ -18,7 +18,7 @@ from limbeck.sources import BadRow, OnBadRow, Row
 from limbeck.sources._cells import TAGS, TextCells, as_list
 from limbeck.sources._column_names import LABEL_NAMES, plain
 from limbeck.sources._labels import LabelParser, written_list
-from limbeck.sources._spans import AROUND, SpanCells, is_span
+from limbeck.sources._spans import AROUND, REFUSE, SpanCells, is_span
 from limbeck.sources._table import LABEL
 from limbeck.sources._tags import as_iob2
 from limbeck.sources.image_folder import ImageFolder
@@ -126,9 +126,9 @@ class Labels:
 
     def _of_spans(self, text: str, cell: Any, column: str) -> Row:
         """The words and tags of a text whose spans are given. Raises ValueError."""
-        row = SpanCells("text", column, self.parser).row(
-            {"text": text, column: cell}, is_labelled=True
-        )
+        overlaps = str(self.recipe.get("overlaps") or REFUSE)
+        cells = SpanCells("text", column, self.parser, overlaps=overlaps)
+        row = cells.row({"text": text, column: cell}, is_labelled=True)
         return self.tagged(row, row["tags"])
 
     def labelled(self, row: Row, label: str | list[str]) -> Row:

@@ -13,7 +13,16 @@ from limbeck.core.wording import some
 from limbeck.sources._cells import TAG, WORD, as_list, as_sentences, word_columns
 from limbeck.sources._column_names import TEXT_NAMES, plain
 from limbeck.sources._labels import written_list
-from limbeck.sources._spans import AROUND, are_characters, is_span, runs_of
+from limbeck.sources._spans import (
+    AROUND,
+    LONGEST,
+    are_characters,
+    is_span,
+    longest,
+    placed_in,
+    runs_of,
+    spans_of,
+)
 from limbeck.sources._table import LABEL
 from limbeck.sources._tags import OUTSIDE, scheme_of
 
@@ -25,6 +34,7 @@ SENTENCE = (
     *("sentence_number", "sentence_no", "sent_no", "sentence", "sentenceid", "sid"),
 )
 LEAST_MATCHED = 0.9  # of the rows have as many words as tags: the others are bad rows
+MOST_OUTSIDE = 0.1  # of the rows: where more spans are misplaced, they are counted otherwise
 SHOWN = 3
 
 
@@ -97,8 +107,41 @@ def _spans(records: Sequence[Record], place: str) -> Columns | None:
                 "lists of one length"
             )
         options = {"text": (usual or texts)[0], "spans": name}
-        return Columns("token-classification", options, f"`{name}` are spans of a text")
+        told = f"`{name}` are spans of a text"
+        num_shared = sum(_share_words(cell) for cell in cells)
+        if num_shared:
+            options["overlaps"] = LONGEST
+            told += (
+                f"; in {num_shared:,} of the first {len(cells):,} rows some lie inside others, and "
+                "a word has one tag: the longest are kept (data.overlaps)"
+            )
+        num_outside = sum(_is_outside(record, options) for record in records)
+        if 0 < num_outside < MOST_OUTSIDE * len(records):
+            options["on_bad_row"] = "skip"
+            told += (
+                f"; {num_outside:,} of them have a span that is no part of the text, or no words, "
+                "and are left out"
+            )
+        return Columns("token-classification", options, told)
     return None
+
+
+def _share_words(cell: Any) -> bool:
+    """Whether spans of a cell share characters; those that stand twice are one."""
+    try:
+        spans = list(dict.fromkeys(spans_of(cell)))
+    except ValueError:  # a bad row
+        return False
+    return len(longest(spans)) < len(spans)
+
+
+def _is_outside(record: Record, options: Mapping[str, Any]) -> bool:
+    """Whether a span of a record is no part of its text."""
+    try:
+        placed_in(str(record[options["text"]]), longest(spans_of(record[options["spans"]])))
+    except ValueError:
+        return True
+    return False
 
 
 def _span_parts(cell: Any, *, has_runs: bool) -> list[Any]:
