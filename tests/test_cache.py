@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.cli.exits import refusal
 from limbeck.cli.main import exit_status
+from limbeck.cli.refusals import refusal
 from limbeck.core.cache import entries, store
 from limbeck.core.cache.store import Store
 from limbeck.core.events import Event, Note

@@ -16,7 +16,7 @@ from commands import call, mistake
 from encoders import save_encoder
 
 import limbeck
-from limbeck.cli import catalogue, doctor, exits, main, speed_probe
+from limbeck.cli import catalogue, doctor, main, refusals, speed_probe
 from limbeck.core import registry
 from limbeck.core.cache.store import lock
 from limbeck.core.files import reserve
@@ -125,7 +125,7 @@ def test_a_full_disk_under_the_label_cache_is_found_before_it_is_mapped(
 
 
 def test_numpy_on_a_full_disk() -> None:
-    assert "no space left" in exits.refusal(OSError("8 requested and 0 written"))
+    assert "no space left" in refusals.refusal(OSError("8 requested and 0 written"))
 
 
 def test_a_file_where_the_run_folder_should_be(

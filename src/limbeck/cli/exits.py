@@ -1,7 +1,6 @@
 """How a verb ends: its exit status, and a sentence for a foreseen mistake, never a traceback."""
 
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -12,9 +11,10 @@ from typing import Any
 
 import typer
 
+from limbeck.cli import standard_output
+from limbeck.cli.refusals import refusal
 from limbeck.core import plug_ins, wording
 from limbeck.core.errors import Interrupted
-from limbeck.core.files import is_disk_full
 from limbeck.core.system import launch
 
 # Exit statuses.
@@ -39,13 +39,16 @@ STOPPED_WITH_OTHERS = (
 UsageError: Any = typer.BadParameter.__base__
 
 
-def exit_status(command: Callable[[], Any]) -> int:
+def exit_status(command: Callable[[], Any], verb: str | None = None) -> int:
     """Run a command, tell what stopped it on stderr, and give its exit status.
 
+    `verb`: what the command is called, for the cure of what the system refuses.
     An exception that is no foreseen mistake goes on: its traceback is what a bug report needs.
     """
     try:
         result = command()
+        # Here, where a full disk is told: Python does it last, and with a traceback.
+        sys.stdout.flush()
     except typer.Exit as leaving:
         return leaving.exit_code
     except UsageError as error:
@@ -71,6 +74,11 @@ def exit_status(command: Callable[[], Any]) -> int:
         if told is None:
             raise
         tell(told)
+        return MISTAKE
+    except OSError as error:
+        if error.filename == standard_output.NAME:
+            output_closed()
+        tell(refusal(error, verb))
         return MISTAKE
     except Exception as error:
         tell(mistake(error))
@@ -125,8 +133,6 @@ def interrupted() -> int:
 
 def mistake(error: Exception) -> str:
     """A mistake in a sentence. Raises the error itself where it was not foreseen."""
-    if isinstance(error, OSError):
-        return refusal(error)
     told = plug_ins.blame(error)
     if told is not None:
         return told
@@ -135,38 +141,6 @@ def mistake(error: Exception) -> str:
             raise error
         return wording.needs_package("this", error.name)
     raise error
-
-
-def refusal(error: OSError) -> str:
-    """What the system refused, for which file, and the cure."""
-    from limbeck.core.cache.store import default_folder
-
-    place = error.filename or "a file"
-    cache = (
-        f"The cache is {default_folder()}; LIMBECK_CACHE names another folder, "
-        "--out another run folder"
-    )
-    if is_disk_full(error):
-        return (
-            f"{place}: no space left on this disk. Free some and give the same command again: "
-            f"it goes on from what is stored. {cache}"
-        )
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return (
-            f"{place}: may not be written or read ({error.strerror}). "
-            f"Choose a folder of your own. {cache}"
-        )
-    if error.errno == errno.EIO:
-        return (
-            f"{place}: the disk failed while it was read or written ({error.strerror}); it is not "
-            f"full. Look at the disk, and give the same command again elsewhere. {cache}"
-        )
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return (
-            f"{place}: a file stands where a folder should be. "
-            f"Remove it, or choose another folder. {cache}"
-        )
-    return plug_ins.words_of(error)
 
 
 @contextlib.contextmanager

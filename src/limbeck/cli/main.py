@@ -31,6 +31,7 @@ from limbeck.cli.report import report
 from limbeck.cli.run import run
 from limbeck.cli.schema import schema
 from limbeck.cli.search import Search
+from limbeck.cli.standard_output import named_output
 from limbeck.core.system import launch
 
 # In the order of the help: what a newcomer needs first.
@@ -96,8 +97,10 @@ for name, verb in VERBS.items():
 
 def exit_status(arguments: Sequence[str] | None = None) -> int:
     """Run `limbeck ARGUMENTS` (those of the process where left out); its exit status."""
-    # Not standalone: click would tell mistakes itself, and leave the process.
-    return exits.exit_status(lambda: app(arguments, standalone_mode=False))
+    verb = verb_of(sys.argv[1:] if arguments is None else arguments)
+    with named_output():
+        # Not standalone: click would tell mistakes itself, and leave the process.
+        return exits.exit_status(lambda: app(arguments, standalone_mode=False), verb)
 
 
 def verb_of(arguments: Sequence[str]) -> str | None:

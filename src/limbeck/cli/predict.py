@@ -20,6 +20,7 @@ from limbeck.cli.answering import (
     reading_for,
 )
 from limbeck.cli.options import ArtifactFolder, Runtime, Threads, writable
+from limbeck.core.files import naming
 
 Source = Annotated[
     str | None,
@@ -113,7 +114,8 @@ def write(lines: Iterable[str], out: Path | None) -> None:
     # Beside it until it is whole; the source may be the file itself.
     unfinished = out.with_name(f"{out.name}.tmp")
     try:
-        with open(unfinished, "wb") as file:
+        # What fails while the rows are read has the name of another file.
+        with naming(out), open(unfinished, "wb") as file:
             for line in lines:
                 file.write(line.encode())
         unfinished.replace(out)

@@ -53,6 +53,7 @@ class Search:
         import json
 
         from limbeck.core.cache.store import Store
+        from limbeck.core.files import naming
         from limbeck.core.terminal.console import on_stderr
         from limbeck.core.terminal.tables import wide_console
         from limbeck.recipe.reading import read
@@ -67,7 +68,8 @@ class Search:
         with resumable(), on_stderr() as tell:
             found = search(recipe, budget, formats, self.sensitivity, Store(tell=tell))
         if self.out:
-            self.out.write_text(report.as_yaml(found), encoding="utf-8")
+            with naming(self.out):
+                self.out.write_text(report.as_yaml(found), encoding="utf-8")
         if self.as_json:
             typer.echo(json.dumps(found))
             return

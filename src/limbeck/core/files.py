@@ -62,7 +62,8 @@ def require_file_or_stream(path: str | Path) -> None:
 
 def read_at_most(file: BinaryIO, most: int, place: str) -> bytes:
     """All bytes of an open file. Raises ValueError where there are more than `most`."""
-    content = file.read(most + 1)
+    with naming(place):
+        content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"{place}: more than {most:,} bytes, and at most so many are read")
     return content
@@ -83,7 +84,7 @@ def digest(value: Any) -> str:
 def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes. Raises ValueError for what is no file."""
     require_file(path)
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -102,13 +103,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     # Two processes may write one file at a time: each has its own temporary.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # the bytes must be on the disk before the name is
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _naming(path, error) from None
+        with naming(path, instead=True):
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # the bytes must be on the disk before the name is
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
@@ -121,15 +121,12 @@ def reserve(path: Path) -> None:
     where there is no room.
     """
     size = path.stat().st_size
-    try:
-        with open(path, "r+b") as file:
-            if sys.platform == "linux":
-                os.posix_fallocate(file.fileno(), 0, size)
-            elif shutil.disk_usage(path.parent).free < size:
-                # Elsewhere nothing claims space: whether there is room now is all one can know.
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        raise _naming(path, error) from None
+    with naming(path), open(path, "r+b") as file:
+        if sys.platform == "linux":
+            os.posix_fallocate(file.fileno(), 0, size)
+        elif shutil.disk_usage(path.parent).free < size:
+            # Elsewhere nothing claims space: whether there is room now is all one can know.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -168,12 +165,12 @@ def sync(path: Path) -> None:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether a disk, or what a user may take of it, was full."""
+    """Whether a disk, or what a user may take of it or put into one file, was full."""
     # numpy gives no error number for it: "8 requested and 0 written". Where there is a number it
     # is right.
     if error.errno is None:
         return "requested and" in str(error)
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -191,6 +188,16 @@ def disk_named(folder: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(folder)) from error
 
 
-def _naming(path: Path, error: OSError) -> OSError:
-    """The same error with the file's name: of a full disk the system does not say which file."""
-    return OSError(error.errno, error.strerror, str(path))
+@contextlib.contextmanager
+def naming(path: str | Path, *, instead: bool = False) -> Iterator[None]:
+    """Name `path` in what the system refuses in the `with` block, where that names no file.
+
+    Of a file that is open already the system does not say which one it is. `instead`: in place of
+    another file's name too, as a temporary one's.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and not instead):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

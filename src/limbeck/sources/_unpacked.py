@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
-from limbeck.core.files import kind_in_place, require_file
+from limbeck.core.files import kind_in_place, naming, require_file
 
 PACKED = (".gz", ".zip")
 BUFFER_BYTES = 1 << 16
@@ -70,12 +70,33 @@ def open_bytes(path: Path) -> BinaryIO:
             raise ValueError(f"{path}: an archive of {len(members)} files, and one was expected")
         return _member(path, members[0].relative_to(path).as_posix())
     require_file(path)
-    file = open(path, "rb", buffering=BUFFER_BYTES)  # noqa: SIM115 - whoever asked for it closes it
+    file = io.BufferedReader(_Named(path), BUFFER_BYTES)
     if path.suffix.lower() != ".gz":
         return file
     stream = cast(IO[bytes], gzip.GzipFile(fileobj=file))
     unpacked = _Unpacked(stream, file.close, path.stat().st_size, path)
     return io.BufferedReader(unpacked, BUFFER_BYTES)
+
+
+class _Named(io.RawIOBase):
+    """The bytes of a file, which is named where the system fails to read on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = open(path, "rb", buffering=0)  # noqa: SIM115 - `close` closes it
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises OSError that names the file."""
+        with naming(self.path):
+            return self.file.readinto(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.file.close()
+        super().close()
 
 
 class _Unpacked(io.RawIOBase):
@@ -101,6 +122,7 @@ class _Unpacked(io.RawIOBase):
             content = self.stream.read(len(buffer))
         # RuntimeError is what zipfile raises for a member that needs a password.
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            refuse_failed_disk(error, self.path)
             raise ValueError(f"{self.path}: cannot be unpacked: {error}. Pack it again") from None
         self.left -= len(content)
         if self.left < 0:
@@ -118,6 +140,16 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
+def refuse_failed_disk(error: Exception, path: Path) -> None:
+    """Raise what the system refused, with the file's name: packing it again mends nothing.
+
+    An error of what the file holds has no number.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        with naming(path):
+            raise error
+
+
 def _member(archive_path: Path, name: str) -> BinaryIO:
     archive = _opened_archive(archive_path)
     try:
@@ -125,6 +157,7 @@ def _member(archive_path: Path, name: str) -> BinaryIO:
         stream = archive.open(info)
     except (OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         archive.close()
+        refuse_failed_disk(error, archive_path)
         raise ValueError(
             f"{archive_path}: `{name}` cannot be unpacked: {error}. Pack it again"
         ) from None
@@ -142,6 +175,7 @@ def _opened_archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
+        refuse_failed_disk(error, path)
         raise ValueError(
             f"{path}: not a zip archive that can be read: {error}. Pack it again"
         ) from None

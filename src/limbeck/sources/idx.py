@@ -20,6 +20,7 @@ from limbeck.core.files import require_file
 from limbeck.sources import OnBadRow, Row, fail
 from limbeck.sources._images import BOMB_RATIO, MOST_BYTES, is_bomb, listed, pixel_rows
 from limbeck.sources._labels import LabelParser
+from limbeck.sources._unpacked import refuse_failed_disk
 
 SPLIT_OF_NAME = {"train": "train", "t10k": "test"}  # MNIST has no validation split
 IMAGES, LABELS = "images-idx3", "labels-idx1"
@@ -92,6 +93,7 @@ def check_head(path: Path, axes: int) -> None:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             _check_magic(file.read(4), axes, path)
     except (OSError, EOFError, zlib.error) as error:
+        refuse_failed_disk(error, path)
         raise ValueError(f"{path}: cannot be unpacked: {error}. Download it again") from None
 
 
@@ -127,6 +129,7 @@ def load_idx(path: Path, axes: int) -> np.ndarray:
             # One byte more than there should be, so that a file that goes on is noticed.
             content = file.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:
+        refuse_failed_disk(error, path)
         raise ValueError(f"{path}: cannot be unpacked: {error}. Download it again") from None
     if len(content) != expected:
         found = "more" if len(content) > expected else f"only {len(content):,}"

@@ -20,6 +20,7 @@ from limbeck.core.files import require_file
 from limbeck.sources import OnBadRow, Row, fail
 from limbeck.sources._images import BOMB_RATIO, MOST_BYTES, is_bomb, listed, pixel_rows
 from limbeck.sources._labels import LabelParser
+from limbeck.sources._unpacked import refuse_failed_disk
 
 # The beginnings of MedMNIST's names.
 SPLIT_OF_NAME = {"train": "train", "val": "validation", "test": "test"}
@@ -131,6 +132,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        refuse_failed_disk(error, path)
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(
             f"{path}: not a numpy archive that can be read: {reason}. "

@@ -26,7 +26,7 @@ from limbeck.artifact.rows.records import (
 )
 from limbeck.artifact.rows.word_columns import are_word_columns, sentences
 from limbeck.core import yaml12
-from limbeck.core.files import read_at_most, require_file
+from limbeck.core.files import naming, read_at_most, require_file
 from limbeck.sources import Row, text_folder
 from limbeck.sources._cells import as_list, as_sentences, cell_text
 from limbeck.sources._files import Lines
@@ -215,8 +215,9 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
     # 1. Standard input has no suffix: lines, unless an option says otherwise.
     if source in (None, "-"):
         form = reading.form or "lines"
-        for record in _of_table(stream_records(stdin, form, reading.dialect), form, reading):
-            yield checked(reading.item(record))
+        with naming("standard input"):
+            for record in _of_table(stream_records(stdin, form, reading.dialect), form, reading):
+                yield checked(reading.item(record))
         return
     path = Path(str(source))
     try:

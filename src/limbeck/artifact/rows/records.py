@@ -19,7 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from limbeck.core.files import require_file_or_stream
+from limbeck.core.files import naming, require_file_or_stream
 from limbeck.sources._files import Lines
 from limbeck.sources.jsonl import document_of, named_row
 
@@ -109,7 +109,10 @@ def read_records(path: Path, form: str, dialect: Dialect = AS_IT_SAYS) -> Iterat
     if rows is not None:
         yield from _row_records(rows)
         return
-    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+    with (
+        naming(path),
+        gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file,
+    ):
         try:
             yield from stream_records(file, form, dialect)
         except (EOFError, gzip.BadGzipFile) as error:

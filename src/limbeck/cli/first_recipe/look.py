@@ -17,7 +17,7 @@ from limbeck.cli.first_recipe.tables import look_at_table, source_of
 from limbeck.cli.first_recipe.texts import look_at_class_files, look_at_lines, look_at_text_folder
 from limbeck.cli.first_recipe.words import look_at_words
 from limbeck.core import registry
-from limbeck.core.files import require_file
+from limbeck.core.files import naming, require_file
 from limbeck.core.terminal.shell import command
 from limbeck.core.wording import some
 from limbeck.recipe.reading import parse
@@ -66,7 +66,8 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
         )
     text = render(guess, model)
     parse(text, origin=str(out))  # before it is written: a file that cannot be read helps no one
-    out.write_text(text, encoding="utf-8")
+    with naming(out):
+        out.write_text(text, encoding="utf-8")
     reasons = [f"  {reason}" for reason in guess.reasons]
     return [
         f"{data}: {guess.task}, source {guess.source}",
