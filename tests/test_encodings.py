@@ -1,5 +1,6 @@
 """Texts that are not UTF-8: read as what they are where that is sure, and never as other letters without a word."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_what_cannot_be_told_is_refused_with_the_choices(tmp_path: Path) -> None
     data.write_bytes(b"text,label\n\xe5\xe4\xf1,a\n\xe5\xe4\xf1,b\n" * 4)
     with pytest.raises(
         ValueError,
-        match=r"cannot be told what it is: .* or .*iconv -f cp1255 -t UTF-8 '.*/my reviews\.csv' > ",
+        match=r"cannot be told what it is: .* or .*iconv -f cp1255 -t UTF-8 '.*/my reviews\.csv\.old' > '.*/my reviews\.csv'",
     ) as told:
         starter.look(data)
     assert str(told.value).startswith(f"{data}:2:1: not UTF-8")
@@ -133,8 +134,12 @@ def test_splits_of_two_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text(table(RUSSIAN))
     with pytest.raises(
         ValueError, match=r"train.csv is cp1251, test.csv is UTF-8.*iconv -f cp1251 -t UTF-8"
-    ):
+    ) as told:
         starter.look(tmp_path)
+    # The command works, and leaves the old file under a name that is not read.
+    subprocess.run(str(told.value).partition("as UTF-8: ")[2], shell=True, check=True)
+    assert "encoding" not in starter.look(tmp_path).options
+    (tmp_path / "train.csv").write_bytes(table(RUSSIAN).encode("cp1251"))
     # ASCII is either.
     (tmp_path / "test.csv").write_text("text,label\nfine,a\nbad,b\n")
     assert starter.look(tmp_path).options["encoding"] == "cp1251"

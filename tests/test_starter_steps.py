@@ -110,8 +110,19 @@ def test_dialogues_become_a_row_for_each_turn(
     assert "a row is a dialogue, whose turns" in message
     guess = starter.look(typed(message, tmp_path))
     assert sorted(guess.files) == ["test", "train"]
-    (line, *_) = (tmp_path / "rows/train.jsonl").read_text().splitlines()
+    (line, *_) = (tmp_path / "rows/it's train.jsonl").read_text().splitlines()
     assert json.loads(line)[guess.options["text"]] == TURNS[0]["text"]
+
+
+def test_all_pieces_of_dialogues_are_written(tmp_path: Path) -> None:
+    """In a script without spaces too."""
+    turns = [{"text": "我们今天去城里看电影", "act": "ab"[n % 2]} for n in range(6)]
+    for piece in (0, 1):
+        (tmp_path / f"train-0000{piece}-of-00002.jsonl").write_text(
+            as_lines([{"turns": turns}] * 8)
+        )
+    guess = starter.look(typed(refusal(tmp_path), tmp_path))
+    assert len(guess.files["train"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -97,11 +97,17 @@ class _Seen:
 def choices(judgement: Judgement, path: Path) -> str:
     """What to do where the likeliest encoding is not far ahead of another."""
     name = judgement.readings[0].encoding if judgement.readings else "ENCODING"
-    new = quoted(path.with_name(f"{path.stem}.utf8{path.suffix}"))
     return (
         f"not UTF-8, and it cannot be told what it is: {judgement.choices}. Write it as UTF-8 by "
-        f"the one that reads right: iconv -f {name} -t UTF-8 {quoted(path)} > {new}"
+        f"the one that reads right: {_as_utf8(path, name)}"
     )
+
+
+def _as_utf8(path: Path, name: str) -> str:
+    """The command that writes a file as UTF-8, and keeps the old one as one that is not read."""
+    old = quoted(path.with_name(f"{path.name}.old"))
+    file = quoted(path)
+    return f"mv {file} {old} && iconv -f {name} -t UTF-8 {old} > {file}"
 
 
 def bad_encoding(path: Path, encoding: str | None = None) -> BadRow | None:
@@ -138,9 +144,7 @@ def _check_alike(encodings: Mapping[Path, Encoding]) -> None:
         return
     file, name = next((file, name) for file, name in names.items() if name != "UTF-8")
     told = ", ".join(f"{file.name} is {name}" for file, name in names.items())
-    new = quoted(file.with_name(f"{file.name}.utf8"))
     raise ValueError(
         f"{file.parent}: {told}, and a recipe reads all its files in one encoding. Write those "
-        f"that are not as UTF-8: iconv -f {name} -t UTF-8 {quoted(file)} > {new} && "
-        f"mv {new} {quoted(file)}"
+        f"that are not as UTF-8: {_as_utf8(file, name)}"
     )

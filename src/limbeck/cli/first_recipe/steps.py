@@ -14,16 +14,19 @@ from limbeck.sources._column_names import plain
 from limbeck.sources._spans import ENDS, STARTS
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import bare_name
+from limbeck.sources.csv import MOST_FIELD_CHARACTERS
 from limbeck.sources.jsonl import document_of
 
 Record = Mapping[str, Any]
 
 SHOWN = 5
 MADE = "rows"  # the folder that a command makes, below that of the data
-TEXT_WORDS = 2  # of a turn, in the middle
+TEXT_WORDS = 2  # of a turn, in the middle: more are a sentence
+WORD_CHARACTERS = 3  # of a script without spaces between its words
+
+# How Python reads each kind of file.
 
 READ = {
-    "csv": 'csv.DictReader(open(f, newline="", encoding="utf-8-sig"))',
     "lines": '[json.loads(line) for line in open(f, encoding="utf-8") if line.strip()]',
     "document": "(lambda d: d if isinstance(d, list) else max((v for v in d.values() "
     'if isinstance(v, list)), key=len))(json.load(open(f, encoding="utf-8")))',
@@ -35,7 +38,7 @@ def refuse_dialogues(files: Sequence[Path], records: Sequence[Record], source: s
     """Raise ValueError for rows that are a dialogue each, whose turns have the texts and labels;
     with the command that writes a row for each turn.
 
-    `files`: those of the splits, which `source` reads.
+    `files`: the one of train first, which `source` reads.
     """
     if not records:
         return
@@ -107,8 +110,13 @@ def _is_text(cells: Sequence[Any]) -> bool:
 
 
 def _are_sentences(texts: Sequence[str]) -> bool:
-    counts = sorted(len(text.split()) for text in texts)
+    counts = sorted(max(len(text.split()), _num_wide(text) // WORD_CHARACTERS) for text in texts)
     return counts[len(counts) // 2] > TEXT_WORDS
+
+
+def _num_wide(text: str) -> int:
+    """How many letters beyond ASCII a text has."""
+    return 0 if text.isascii() else sum(not letter.isascii() for letter in text)
 
 
 def _length(cell: Any) -> int | None:
@@ -116,8 +124,11 @@ def _length(cell: Any) -> int | None:
 
 
 def _outputs(files: Sequence[Path]) -> list[list[str]]:
-    """(a file's name, that of what is made of it without its suffix) of each."""
-    return [[file.name, split_of(file.stem) or Path(bare_name(file)).stem] for file in files]
+    """(a file's name, that of what is made of it without its suffix) of the first of some files and
+    of those whose names speak of a split."""
+    train = files[0]
+    stems = {file: Path(bare_name(file)).stem for file in files}
+    return [[file.name, stem] for file, stem in stems.items() if file == train or split_of(stem)]
 
 
 def refuse_joined(tables: Mapping[Path, Sequence[Record]]) -> None:
@@ -142,7 +153,8 @@ def refuse_joined(tables: Mapping[Path, Sequence[Record]]) -> None:
         out = split_of(labels.stem) or "train"
         given.setdefault(out, [texts.name, labels.name, key, f"{MADE}/{out}.csv"])
     code = (
-        f'import csv, os; os.makedirs("{MADE}", exist_ok=True); '
+        f"import csv, os; csv.field_size_limit({MOST_FIELD_CHARACTERS}); "
+        f'os.makedirs("{MADE}", exist_ok=True); '
         'read = lambda f: list(csv.DictReader(open(f, newline="", encoding="utf-8-sig"))); '
         'write = lambda f, rows: (w := csv.DictWriter(open(f, "w", newline="", encoding="utf-8"), '
         "rows[0]), w.writeheader(), w.writerows(rows)); "
@@ -172,7 +184,7 @@ def _key(texts: Sequence[Record], labels: Sequence[Record]) -> str | None:
 
 
 def _can_be_read(labels: Sequence[Record], text: Record, key: str) -> bool:
-    """Whether rows with the texts beside them have a text and a label, and without have not."""
+    """Whether rows with the texts beside them have a text, and a label of their own."""
     joined = [{**text, **record} for record in labels]
     label = next((name for name in labels[0] if name != key and name not in text), None)
     try:

@@ -70,7 +70,7 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
         splits = _named_splits(guess, train, files)
     # 2. Which column is what, and what its values say of the task.
     records, options = read_records(train, guess.source)
-    refuse_dialogues(list(splits.values()), records, guess.source)
+    refuse_dialogues([train, *files], records, guess.source)
     found = _chosen(records, train, files, guess.source)
     guess.task = found.task
     guess.options |= options | found.options
