@@ -110,7 +110,7 @@ def test_what_cannot_be_told_is_refused_with_the_choices(tmp_path: Path) -> None
     data.write_bytes(b"text,label\n\xe5\xe4\xf1,a\n\xe5\xe4\xf1,b\n" * 4)
     with pytest.raises(
         ValueError,
-        match=r"cannot be told what it is: .* or .*iconv -f cp1255 -t UTF-8 '.*/my reviews\.csv\.old' > '.*/my reviews\.csv'",
+        match=r"cannot be told what it is: .* or .*iconv -f cp1251 -t UTF-8 '.*/my reviews\.csv\.old' > '.*/my reviews\.csv'",
     ) as told:
         starter.look(data)
     assert str(told.value).startswith(f"{data}:2:1: not UTF-8")

@@ -80,8 +80,8 @@ MUTATIONS = [
     Mutation("components not in the key", "pipeline/stage.py", "code_digest([function.__module__], self.components)", "code_digest([function.__module__])", KEYS),
     Mutation("imports not followed", "pipeline/code/code_digest.py", "waiting += imports_of(module)", "pass", KEYS),
     # Metrics and the verdict.
-    Mutation("precision and recall swapped", "tasks/metrics.py", "precision = ratio(hits, predicted)\n    recall = ratio(hits, true)", "precision = ratio(hits, true)\n    recall = ratio(hits, predicted)", TASKS),
-    Mutation("F1 without its 2", "tasks/metrics.py", "ratio(2 * hits, predicted + true)", "ratio(hits, predicted + true)", TASKS),
+    Mutation("precision and recall swapped", "tasks/metrics.py", "precision = defined(hits, predicted)\n    recall = defined(hits, true)", "precision = defined(hits, true)\n    recall = defined(hits, predicted)", TASKS),
+    Mutation("F1 without its 2", "tasks/metrics.py", "defined(2 * hits, predicted + true)", "defined(hits, predicted + true)", TASKS),
     Mutation("confusion turned", "tasks/metrics.py", "labels[known] * num_labels + decisions[known]", "decisions[known] * num_labels + labels[known]", TASKS),
     Mutation("an entity one word short", "tasks/metrics.py", "found.append((kind, start, index))", "found.append((kind, start, index - 1))", TASKS),
     Mutation("ties won", "tasks/metrics.py", "negatives.cumsum(1) - negatives / 2", "negatives.cumsum(1)", TASKS),
