@@ -18,6 +18,8 @@ from torch import nn
 
 import limbeck
 from limbeck.analysis.sensitivities import JudgedModel, check_scores, judge
+from limbeck.artifact.manifest import BrokenArtifact
+from limbeck.artifact.proof import golden
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import plug_ins, registry
 from limbeck.core.errors import Interrupted
@@ -299,6 +301,16 @@ def test_a_range_that_fits_nothing_is_named(returned: str, message: str, offer: 
         quantizer.finish()
 
 
+RUNTIME = """
+class Mine:
+    needs = {}
+    allowed_flips = 0.001
+
+    def open(self, path, threads):
+        return lambda inputs: RETURNED
+"""
+
+
 EXPORTER = """
 class Mine:
     runtimes = ("onnxruntime",)
@@ -338,7 +350,68 @@ def test_an_exporter_whose_graph_does_not_open_is_named(offer: Offer, tmp_path: 
     arrays = {"pixel_values": np.zeros((2, 1, 8, 8), np.float32)}
     told = r"the exporter `mine` wrote a graph that cannot be opened.*\(out.bin in onnxruntime\): "
     with pytest.raises(ValueError, match=told):
-        write_golden(["mine"], arrays, {"onnxruntime": "out.bin"}, tmp_path)
+        write_golden(["mine"], arrays, {"onnxruntime": "out.bin"}, tmp_path, (2, 10))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("(folder / 'more').mkdir()", "left `more`, which is a folder"),
+        ("(folder / 'more').symlink_to('/dev/zero')", "left `more`, which is a link"),
+        ("(folder / '..' / 'more.bin').write_bytes(b'x')", r"wrote more\.bin beside the folder"),
+    ],
+)
+def test_what_an_exporter_leaves_that_is_no_artifact_s_is_told(
+    line: str, message: str, offer: Offer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "home" / "artifact"
+    folder.mkdir(parents=True)
+    export = f"(folder / 'out.bin').write_bytes(b'x')\n        {line}\n        return"
+    source = EXPORTER.replace("return RETURNED", f"{export} {{'onnxruntime': 'out.bin'}}")
+    offer(source, family="exporters")
+    with pytest.raises(ValueError, match=f"the exporter `mine` {message}"):
+        write_graphs(cnn(8), ["mine"], pixels(2), folder)
+
+
+@pytest.mark.parametrize("returned", ["np.ones((rows, 3), 'f')", "np.ones((rows, 10, 1), 'f')"])
+def test_a_runtime_with_logits_of_another_shape_is_named(
+    returned: str, offer: Offer, tmp_path: Path
+) -> None:
+    source = RUNTIME.replace("RETURNED", returned.replace("rows", "len(inputs['x'])"))
+    offer("import numpy as np\n" + source, family="runtimes")
+    told = r"the runtime `mine` returned a ndarray of shape .*; it is to return .* \(4, 10\)"
+    with pytest.raises(ValueError, match=told):
+        write_golden(["onnx"], {"x": np.ones((4, 2))}, {"mine": "out.bin"}, tmp_path, (4, 10))
+
+
+def test_a_runtime_that_writes_into_its_inputs_spoils_no_others(
+    offer: Offer, tmp_path: Path
+) -> None:
+    offer(RUNTIME.replace("RETURNED", "inputs['x'].__imul__(0)"), family="runtimes")
+    given = {"x": np.ones((2, 4))}
+    assert not open_graph(tmp_path, "mine", 1)(given).any()
+    assert given["x"].all()
+
+
+def test_a_runtime_that_opens_nothing_is_named(offer: Offer, tmp_path: Path) -> None:
+    offer(RUNTIME.replace("lambda inputs: RETURNED", "None"), family="runtimes")
+    with pytest.raises(ValueError, match=r"the runtime `mine` returned None from `open`"):
+        open_graph(tmp_path, "mine", 1)
+
+
+@pytest.mark.parametrize("returned", ["inputs['x'] * np.nan", "inputs['x'] + np.random.rand()"])
+def test_a_runtime_that_answers_otherwise_is_not_blamed_on_the_machine(
+    returned: str, offer: Offer, tmp_path: Path
+) -> None:
+    source = "import numpy as np\n" + RUNTIME.replace("RETURNED", "inputs['x']")
+    offer(source, family="runtimes")
+    golden.write({"x": np.ones((2, 4))}, {"mine": "out.bin"}, tmp_path)
+    graph = open_graph(tmp_path, "mine", 1)
+    with pytest.raises(BrokenArtifact) as told:
+        golden.replay(tmp_path, lambda inputs: eval(returned, {"inputs": inputs, "np": np}), "mine")
+    assert "mine computes other answers here" in str(told.value)
+    assert str(told.value).endswith("Ask whoever offers the runtime, offered")
+    golden.replay(tmp_path, graph, "mine")
 
 
 def test_what_a_plug_in_raises_is_told_to_python_as_on_the_command_line(
@@ -374,16 +447,6 @@ def test_only_what_a_plug_in_raised_is_blamed_on_it(raised: BaseException, offer
     for other in (KeyboardInterrupt(), Interrupted("stopped"), OSError(28, "full")):
         with pytest.raises(type(other)), plug_ins.blamed():
             source.read(other)
-
-
-RUNTIME = """
-class Mine:
-    needs = {}
-    allowed_flips = 0.001
-
-    def open(self, path, threads):
-        return lambda inputs: RETURNED
-"""
 
 
 @pytest.mark.parametrize(

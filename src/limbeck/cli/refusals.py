@@ -90,6 +90,8 @@ def refusal(error: OSError, verb: str | None = "run") -> str:
         told = f"{place}: {SENTENCES[name].format(reason=error.strerror)}"
     else:
         return plug_ins.words_of(error)
+    # Behind the system's own words stands whose code met it, where that is a plug-in's.
+    told += plug_ins.words_of(error).removeprefix(str(error))
     return ". ".join([told, *_other_places(verb)])
 
 

@@ -3,7 +3,7 @@
 `artifact.proof.parity` then proves that the folder decides as the model does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 from limbeck.core.files import write_bytes, write_json
 from limbeck.core.foreign import told_as
+from limbeck.models.running import logits_of
 from limbeck.quantization.conversion import convert_model
 from limbeck.tasks import Encoded, Task, apart, collate
 
@@ -67,7 +68,8 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
     write_bytes(folder / task.preprocess_file, task.preprocess.encode())
     write_json(folder / "labels.json", list(task.labels))
     write_bytes(folder / "recipe.yaml", artifact.recipe.encode())
-    write_golden(artifact.exporters, arrays, graph_files, folder)
+    shape = answer_shape(artifact.model, inputs)
+    write_golden(artifact.exporters, arrays, graph_files, folder, shape)
     graphs = manifest.graphs_of(graph_files)
     text = card(
         task=artifact.task_name,
@@ -96,8 +98,10 @@ def write_graphs(
     for name in exporters:
         # Later exporters may name a file that an earlier one wrote (`exporters.openvino`).
         exporter = registry.create("exporters", name)
+        before = _names(folder.parent)
         written = exporter.export(converted, inputs, folder)
         check_written(name, exporter.runtimes, written, folder)
+        check_left(name, folder, _names(folder.parent) - before)
         graph_files |= written
     return graph_files
 
@@ -107,17 +111,33 @@ def write_golden(
     arrays: Mapping[str, np.ndarray],
     graph_files: Mapping[str, str],
     folder: Path,
+    shape: Sequence[int],
 ) -> None:
     """Write what every graph answers to a few inputs (`artifact.proof.golden`).
 
-    Raises ValueError where the graph of somebody else's exporter does not open, or fails.
+    `shape`: of the model's own answer to `arrays`.
+
+    Raises ValueError where the graph of somebody else's exporter does not open, or fails, or gives
+    logits of another shape.
     """
     others = [name for name in exporters if registry.package_of("exporters", name)]
-    if not others:
-        golden.write(arrays, graph_files, folder)
-        return
-    with told_as(partial(_why_unopened, others, graph_files)):
-        golden.write(arrays, graph_files, folder)
+    if others:
+        with told_as(partial(_why_unopened, others, graph_files)):
+            answers = golden.write(arrays, graph_files, folder)
+    else:
+        answers = golden.write(arrays, graph_files, folder)
+    for runtime, logits in answers.items():
+        # Of large rows the golden inputs are fewer.
+        expected = (len(logits), *shape[1:])
+        if logits.shape != expected:
+            told = f"logits of shape {expected}, as the model's are"
+            raise wrong_return(f"the runtime `{runtime}`", "open(...)(inputs)", logits, told)
+
+
+def answer_shape(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Sequence[int]:
+    """The shape of what a model answers."""
+    with torch.no_grad():
+        return logits_of(model(**inputs)).shape
 
 
 def _why_unopened(others: Sequence[str], graph_files: Mapping[str, str], reason: str) -> ValueError:
@@ -143,3 +163,24 @@ def check_written(name: str, runtimes: Sequence[str], written: Any, folder: Path
             )
         if not (folder / file).is_file():
             raise ValueError(f"the exporter `{name}` names the file {file!r} and did not write it")
+
+
+def check_left(name: str, folder: Path, beside: Collection[str]) -> None:
+    """Raise ValueError where an exporter left what an artifact cannot hold: a folder or a link in
+    `folder`, or anything `beside` it."""
+    if beside:
+        raise ValueError(
+            f"the exporter `{name}` wrote {', '.join(sorted(beside))} beside the folder that it "
+            "was given. An artifact is what lies in that folder"
+        )
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "no file"
+            raise ValueError(
+                f"the exporter `{name}` left `{path.name}`, which is {kind}, in the folder that it "
+                "was given. An artifact holds files alone"
+            )
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}

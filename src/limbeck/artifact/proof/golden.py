@@ -5,6 +5,7 @@ runtime. They are replayed whenever the artifact is loaded, because the same fil
 something else on another machine: int8 kernels saturate on CPUs without VNNI.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from limbeck.artifact.manifest import GOLDEN, BrokenArtifact
 from limbeck.artifact.runtimes import Graph, open_graph
+from limbeck.core import registry
 from limbeck.core.files import write_bytes
 
 # Relative error of the golden logits. A graph errs by less than 0.01 against the trained model on
@@ -30,13 +32,15 @@ def write(
     example: Mapping[str, np.ndarray],
     graph_files: Mapping[str, str],
     folder: Path,
-) -> None:
+) -> dict[str, np.ndarray]:
     """Draw inputs in the shapes of `example` and write what every graph answers to them.
 
     The inputs are random, by a fixed seed, and never a row of the user's data. Of large rows there
     are fewer than in `example`, at least one.
 
     graph_files: runtime -> file name of its graph in `folder`.
+
+    Returns the logits by runtime.
 
     Raises ValueError where a graph answers nothing.
     """
@@ -58,6 +62,7 @@ def write(
         outputs = answers(graphs, inputs)
     tensors = {f"input.{name}": value for name, value in inputs.items()}
     write_bytes(folder / GOLDEN, save(tensors | outputs))
+    return {name.removeprefix("output."): logits for name, logits in outputs.items()}
 
 
 def answers(graphs: Mapping[str, Graph], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -132,11 +137,16 @@ def replay(folder: Path, graph: Graph, runtime: str) -> None:
     error = relative_error(graph(inputs), tensors[f"output.{runtime}"])
     # Written so that an error of NaN is refused too.
     if not error <= TOLERANCE:
-        raise BrokenArtifact(
-            f"{folder}: {runtime} computes other answers here than where it was exported "
-            f"(relative error {error:.3f}, allowed {TOLERANCE}). "
+        package = registry.package_of("runtimes", runtime)
+        cure = (
             "A CPU without VNNI saturates products of int8 weights: "
             "quantize them as int7 (quantize.weights=int7), which cannot saturate"
+        )
+        if package or not math.isfinite(error):
+            cure = f"Ask whoever offers the runtime, {package or 'limbeck'}"
+        raise BrokenArtifact(
+            f"{folder}: {runtime} computes other answers here than where it was exported "
+            f"(relative error {error:.3f}, allowed {TOLERANCE}). {cure}"
         )
 
 

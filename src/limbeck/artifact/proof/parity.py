@@ -151,7 +151,8 @@ def _score_in_fresh_process(artifact: Path, runtime: str, rows_file: Path) -> np
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         # A process that the system kills, for memory for example, leaves no message.
-        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        ended = f"its process ended with status {result.returncode} and without a word"
+        lines = result.stderr.strip().splitlines() or [ended]
         raise ValueError(f"the artifact does not load in {runtime}: {lines[-1]}")
     logits: np.ndarray = np.load(out)
     out.unlink()

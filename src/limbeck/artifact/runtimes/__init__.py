@@ -76,14 +76,21 @@ def open_graph(path: Path, runtime: str, threads: int) -> Graph:
     """
     require_runtime(runtime)
     graph: Graph = registry.create("runtimes", runtime).open(path, threads)
+    if not callable(graph):
+        expected = "a function of inputs that gives logits"
+        raise wrong_return(f"the runtime `{runtime}`", "open", graph, expected)
     return _checked(graph, runtime)
 
 
 def _checked(graph: Graph, runtime: str) -> Graph:
     """A graph that refuses logits which are none: a runtime may be somebody else's."""
 
+    is_ours = registry.package_of("runtimes", runtime) is None
+
     def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        logits = graph(inputs)
+        # What is somebody else's may write into what it is given, and others read that too.
+        given = inputs if is_ours else {name: value.copy() for name, value in inputs.items()}
+        logits = graph(given)
         rows = len(next(iter(inputs.values())))
         if not isinstance(logits, np.ndarray) or logits.ndim < 2 or len(logits) != rows:
             expected = f"an array of logits of {rows} rows"

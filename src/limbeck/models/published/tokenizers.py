@@ -55,7 +55,9 @@ def read_tokenizer(name: str) -> Any:
                 raise  # `reading` knows what that is
             raise ValueError(f"model `{name}`: {where}: {first_line(error)}. {cure}") from None
         if tokenizer.is_fast and not follows_file(tokenizer, name):
-            tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+            tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(
+                folder, trust_remote_code=False
+            )
         # A text of which it knows nothing: a tokenizer whose own words are missing fails now.
         tokenizer(UNKNOWN_TEXT)
     if len(words_of(tokenizer)) < FEWEST:

@@ -29,7 +29,7 @@ from limbeck.artifact.proof.parity import BEYOND_LAST_BITS
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import plug_ins, registry
 from limbeck.data.batches import batches_of
-from limbeck.exporters.writing import GOLDEN_ROWS, write_golden, write_graphs
+from limbeck.exporters.writing import GOLDEN_ROWS, answer_shape, write_golden, write_graphs
 from limbeck.models.anatomy.layers import layer_names
 from limbeck.models.anatomy.probe import FAULTS, NUM_ROWS, check_answers, two_rows
 from limbeck.models.create import is_network
@@ -111,13 +111,25 @@ def require_usable(run: RunContext) -> None:
         return
     chosen = arm.model_copy(update={"quantize": arm.quantize.with_chosen()})
     check_plan(chosen, run, candidate)
-    if model_type(candidate.model) not in TESTED:
+    if has_others_exporter(chosen) or model_type(candidate.model) not in TESTED:
         rehearse_export(chosen, run, candidate)
 
 
 def is_looked_at(name: str, run: RunContext) -> bool:
-    """Whether a model is from elsewhere, and lies in a folder, on the hub or in timm."""
-    return name not in run.own and not is_network(name)
+    """Whether a model is made before it is needed: one from elsewhere, which lies in a folder, on
+    the hub or in timm, and one of ours that somebody else's exporter is to write."""
+    is_known = is_network(name) and not has_others_exporter(run.recipe)
+    return name not in run.own and not is_known
+
+
+def has_others_exporter(recipe: Recipe) -> bool:
+    """Whether somebody else's code writes a graph, or opens one."""
+    for name in recipe.export:
+        runtimes = registry.load("exporters", name).runtimes
+        others = [registry.package_of("runtimes", runtime) for runtime in runtimes]
+        if registry.package_of("exporters", name) or any(others):
+            return True
+    return False
 
 
 def make_teacher(settings: Teacher, run: RunContext) -> None:
@@ -179,16 +191,19 @@ def rehearse_export(recipe: Recipe, run: RunContext, candidate: Candidate) -> No
     model = shortened(candidate, encoded).eval()
     settings = fitting(recipe.quantize, model)
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as home:
+            folder = Path(home) / "artifact"
+            folder.mkdir()
             quantized = recipe.model_copy(update={"quantize": settings})
             quantize(quantized, run, model, batches_of(encoded, task))
             example = batch_of(encoded, np.arange(len(encoded[:GOLDEN_ROWS])), task.padding)
             inputs = apart(example.inputs)
-            files = write_graphs(model, recipe.export, inputs, Path(folder))
+            files = write_graphs(model, recipe.export, inputs, folder)
             arrays = {name: value.numpy() for name, value in inputs.items()}
-            write_golden(recipe.export, arrays, files, Path(folder))
+            shape = answer_shape(model, inputs)
+            write_golden(recipe.export, arrays, files, folder, shape)
             for runtime, file in files.items():
-                answer = open_graph(Path(folder) / file, runtime, recipe.train.threads)
+                answer = open_graph(folder / file, runtime, recipe.train.threads)
                 check_graph(model, task, encoded, partial(run_batch, answer))
     # What torch and the model itself raise where something does not fit.
     except FAULTS as error:
