@@ -110,7 +110,7 @@ def test_what_cannot_be_told_is_refused_with_the_choices(tmp_path: Path) -> None
     data.write_bytes(b"text,label\n\xe5\xe4\xf1,a\n\xe5\xe4\xf1,b\n" * 4)
     with pytest.raises(
         ValueError,
-        match=r"cannot be told what it is: .* or .*iconv -f cp1251 -t UTF-8 '.*/my reviews\.csv\.old' > '.*/my reviews\.csv'",
+        match=r"cannot be told what it is: .* or .*iconv -f cp1255 -t UTF-8 '.*/my reviews\.csv\.old' > '.*/my reviews\.csv'",
     ) as told:
         starter.look(data)
     assert str(told.value).startswith(f"{data}:2:1: not UTF-8")
@@ -246,3 +246,13 @@ def test_a_bad_row_names_the_encoding_that_reads_it(tmp_path: Path) -> None:
         ValueError, match=r"train.csv:2:1: .* is not UTF-8. .*data.encoding: koi8-u \('Сегодня мы"
     ):
         read("csv", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["it’s a film", "“quoted” – words", "a 5 € café – it’s “good”", "one naïve view"])  # fmt: skip
+@pytest.mark.parametrize("more", ["", " and so on for a hundred letters of plain ASCII" * 4])
+def test_english_with_curved_quotes_is_windows_1252(text: str, more: str) -> None:
+    """In Mac Roman the apostrophe is a letter of Spanish: `itís`."""
+    content = table([text + more], 40).encode("cp1252")
+    judgement = judge(content.splitlines(), len(content))
+    assert judgement.is_sure
+    assert judgement.readings[0].encoding == "cp1252"
