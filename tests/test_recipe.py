@@ -798,3 +798,10 @@ def test_a_word_that_reads_as_a_number_is_written_in_quotes(word: str) -> None:
     found = parse(base=BASE.replace("somewhere", f"'{word}'"))
     assert reading.parse(write(found)) == found
     assert yaml.safe_load(write(found))["data"]["path"] == word
+
+
+def test_a_section_that_quantizes_nothing_is_refused() -> None:
+    for keys in ("", "when: after, "):
+        with pytest.raises(ValueError, match="so nothing is quantized"):
+            parse(f"quantize: {{{keys}weights: float, activations: float}}\n")
+    parse("quantize: {weights: float, activations: float, modules: {'*.0': {}}}\n")

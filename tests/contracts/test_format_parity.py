@@ -366,3 +366,19 @@ def test_the_optimized_graph_of_few_bits_is_that_of_int8(
         assert found["MatMul"] + found["FusedMatMul"] + found["Gemm"] == GRIDS[name].is_floating, (
             name
         )
+
+
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_float_activations_stay_float(name: str, tmp_path: Path) -> None:
+    """ONNX Runtime makes one kernel of codes and a product, which rounds what it reads to eight bits unless it is told not to."""
+    torch.manual_seed(0)
+    layer = Branches({f"linear_{name}": BUILD["linear"]()})
+    scheme = Scheme(weights=name, activations="float")
+    built = quantized(layer, given(4, 0, {"linear"}), "float", modules={"layers.*": scheme})
+    Onnx().export(convert_model(built), given(3, 1, {"linear"}), tmp_path)
+    inputs = given(5, 2, {"linear"})
+    with torch.no_grad():
+        expected = built(**inputs).numpy()
+    graph = open_graph(tmp_path / Onnx.file, "onnxruntime", 1)
+    found = graph({key: value.numpy() for key, value in inputs.items()})
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())

@@ -11,7 +11,7 @@ The class docstrings below are shown by editors: they become the descriptions of
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -306,6 +306,19 @@ class Quantize(ComponentStage):
         if not isinstance(keys, dict) or keys.get("when", "train") != "train":
             return keys  # what is no mapping is refused later, with its place
         return keys | _missing(keys, TRAINED)
+
+    @model_validator(mode="after")
+    def something_is_quantized(self) -> Self:
+        """Refuse a section that leaves everything in float."""
+        formats = {self.weights, self.activations, self.attention}
+        for scheme in self.modules.values():
+            formats |= {scheme.weights, scheme.activations}
+        if formats == {"float"}:
+            raise ValueError(
+                "weights and activations are float, so nothing is quantized. Name a format of one "
+                "of them, or leave `quantize` out: the student then stays in float"
+            )
+        return self
 
     @property
     def open(self) -> list[str]:

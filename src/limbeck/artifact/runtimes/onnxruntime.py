@@ -26,6 +26,9 @@ class Onnxruntime:
         options.intra_op_num_threads = threads
         # Operators run one after another: a second pool of threads would only take cores away.
         options.inter_op_num_threads = 1
+        # Weights of few bits beside float activations become one kernel, which would round the
+        # activations to eight bits by itself: 1 is float32.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         options.log_severity_level = 3  # errors only; the warnings are about its own optimizer
         session = onnxruntime.InferenceSession(
             str(path),
