@@ -255,3 +255,15 @@ def test_a_number_of_a_label_is_the_label(name: str) -> None:
     """ViHSD's `label_id` was an id, and no column a label."""
     found = chosen(free_text=text, **{name: lambda n: n % 3})
     assert (found.task, found.options["label"]) == ("text-classification", name)
+
+
+def test_lists_behind_texts_are_no_texts_without_labels(tmp_path: Path) -> None:
+    """Opinion triplets (SemEval-Triplet-data) were taken for plain lines, and their labels pre-trained on."""
+    lines = [
+        f"the screen number {n} of it is good .####[([1, 2], [{n}], 'POS')]" for n in range(30)
+    ]
+    (tmp_path / "train_triplets.txt").write_text("\n".join(lines) + "\n")
+    with pytest.raises(
+        ValueError, match=r"behind each text stands `####` and a list, such as .*'POS'"
+    ):
+        starter.look(tmp_path)

@@ -14,6 +14,9 @@ from limbeck.sources._unpacked import bare_name
 
 LINES = 1000  # looked at, of a file
 MOST_BYTES = 4096  # by which a file is told to be no text
+# Marks and a list of Python at the end of a line, as opinion triplets are published
+# (`TEXT####[([3], [5], 'POS')]`).
+LIST_BEHIND = re.compile(r"([#|@$=]{2,})\[.*\]$")
 FASTTEXT = "__label__"
 MOST_LABELS = 60
 FEWEST_LINES = 20
@@ -134,7 +137,8 @@ def _not_of_train(name: str) -> tuple[bool, str]:
 
 
 def refuse_labels(path: Path, lines: Sequence[str]) -> None:
-    """Raise ValueError for labels that stand before the texts, with a command that parts them."""
+    """Raise ValueError for labels that stand before the texts, with a command that parts them, and
+    for lists behind them."""
     table = path.with_suffix(".tsv").name
     if path.suffix not in (".txt", ".label"):
         table = f"{path.name}.tsv"
@@ -144,6 +148,15 @@ def refuse_labels(path: Path, lines: Sequence[str]) -> None:
         raise ValueError(
             f"{path}: lines of fastText, {FASTTEXT}NAME and the text. Write them as a table, with "
             f"a tab between label and text: {cure} (of several labels a line, join them with ;)"
+        )
+    marks = [mark for line in lines for mark in LIST_BEHIND.findall(line)]
+    if lines and len(marks) == len(lines) and len(set(marks)) == 1:
+        raise ValueError(
+            f"{path}: behind each text stands `{marks[0]}` and a list, such as "
+            f"{lines[0].rpartition(marks[0])[2]!r}: labels of its words, such as opinions with "
+            "their targets. They are not read as they are: write a line "
+            '{"tokens": [...], "tags": [...]} for each text, with a tag for each word, or a table '
+            "of text and label"
         )
     # Where a tab parts label and text already, another at the first space would spoil both.
     if any("\t" in line for line in lines):

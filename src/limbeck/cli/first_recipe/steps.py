@@ -20,6 +20,7 @@ from limbeck.sources.jsonl import document_of
 Record = Mapping[str, Any]
 
 SHOWN = 5
+MOST_COLUMNS = 50  # of a dialogue: a cure that lists more is no cure
 MADE = "rows"  # the folder that a command makes, below that of the data
 TEXT_WORDS = 2  # of a turn, in the middle: more are a sentence
 WORD_CHARACTERS = 3  # of a script without spaces between its words
@@ -74,6 +75,9 @@ def refuse_dialogues(files: Sequence[Path], records: Sequence[Record], source: s
 def _turns(records: Sequence[Record]) -> tuple[list[str], bool] | None:
     """(the columns of turns, whether a turn is an object); None where rows have none."""
     first = records[0]
+    # One object with a key for each of many things is a table of these.
+    if len(first) > MOST_COLUMNS:
+        return None
     # Beside a text of their own, rows may have lists of anything.
     if any(_is_text([record.get(name) for record in records]) for name in first):
         return None

@@ -40,6 +40,7 @@ TABLE_OF_FILES = (
     """'{print ENVIRON["c"] "\\t" $0}' "./$f"; done > train.tsv"""
 )
 MOST_FILES = 20  # classes that have one each
+SHOWN_CHARACTERS = 60  # of a line
 MOST_TOLD = 40
 SHORTEST_LINE = 15  # characters a line of prose has on average
 MOST_LABELS = 60
@@ -152,7 +153,8 @@ def look_at_lines(path: Path, files: Sequence[Path]) -> Guess | None:
         return None
     guess = Guess("masked-lm", "text", path)
     guess.reasons.append(
-        "lines of text without labels: an encoder goes on with its pre-training on them"
+        "lines of text without labels: an encoder goes on with its pre-training on them. "
+        f"The first: {lines[0][:SHOWN_CHARACTERS]!r}"
     )
     add_encoding(guess, {split: files[0] for split, files in splits.items()})
     guess.files = splits

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from limbeck.core.wording import some
 from limbeck.sources._cells import share_of
 from limbeck.sources._column_names import LABEL_NAMES, plain
 from limbeck.sources._labels import MISSING_WORDS, NULL_WORDS, WHOLE, joined_by
@@ -16,6 +17,7 @@ Record = Mapping[str, Any]
 SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
 ID = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|number|no|key|timestamp|date|time|url)\d*$")
 NO_LABELS = ("-", "?")
+SHOWN = 12  # names of columns
 MOST_UNKNOWN = 0.2  # of the rows: what more have is a class
 ANGLES = re.compile(r"(<[^<>]*>)*")
 SEPARATORS = (";", "|", ",")
@@ -91,7 +93,7 @@ def label_column(records: Sequence[Record], texts: Sequence[str], place: str) ->
     chosen = candidates(records, others)
     if not chosen:
         raise ValueError(
-            f"{place}: none of the columns {', '.join(records[0])} looks like a label "
+            f"{place}: none of the columns {some(list(records[0]), SHOWN)} looks like a label "
             "(two values or more, each in several rows)"
         )
     return chosen[0]
