@@ -131,7 +131,7 @@ def test_a_broken_line_leaves_utf_8_what_it_is(tmp_path: Path) -> None:
 def test_splits_of_two_encodings_are_refused(tmp_path: Path) -> None:
     """One key reads all files, and the other's letters would be wrong."""
     (tmp_path / "train.csv").write_bytes(table(RUSSIAN).encode("cp1251"))
-    (tmp_path / "test.csv").write_text(table(RUSSIAN))
+    (tmp_path / "test.csv").write_text(table(RUSSIAN), encoding="utf-8")
     with pytest.raises(
         ValueError, match=r"train.csv is cp1251, test.csv is UTF-8.*iconv -f cp1251 -t UTF-8"
     ) as told:
@@ -197,10 +197,10 @@ def test_who_trains_on_windows_may_send_utf_8(tmp_path: Path) -> None:
             "пока",
         ]
     conll = {"source": "conll", "encoding": "cp1252", "scheme": "iob2"}
-    (tmp_path / "c.conll").write_text("Zoë B-PER\n")
+    (tmp_path / "c.conll").write_text("Zoë B-PER\n", encoding="utf-8")
     (item,) = read_items(str(tmp_path / "c.conll"), None, Reading(ColumnFinder("words", {}, conll)))
     assert item.shown == ["Zoë"]
-    (tmp_path / "d.txt").write_text("déjà vu")
+    (tmp_path / "d.txt").write_text("déjà vu", encoding="utf-8")
     texts = {"source": "text_folder", "encoding": "cp1252"}
     (item,) = read_items(str(tmp_path / "d.txt"), None, Reading(ColumnFinder("text", {}, texts)))
     assert item.raw == "déjà vu"

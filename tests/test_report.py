@@ -697,7 +697,7 @@ def test_card() -> None:
         "`tokenizer.json` or `preprocess.json`",
     ):
         assert expected in text
-    assert 'InferenceSession("model.onnx")' in text
+    assert 'InferenceSession("model.onnx", options)' in text
     assert "| `model.onnx` | the forward graph for onnxruntime |" in text
     assert '["O", "B-PER", "a`|```b"]' in text
     assert " ms" not in text
