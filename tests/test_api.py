@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,31 @@ def test_a_report_without_a_verdict() -> None:
 def test_a_folder_without_a_report_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no report.json here. `limbeck run RECIPE --out"):
         limbeck.read_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: limbeck.load("a", threads="2"), "threads: a whole number of 1 or more is expected, and not a str"),
+        (lambda: limbeck.load("a", threads=True), "threads: .* and not a bool"),
+        (lambda: limbeck.load(None), "folder: the path of an artifact is expected, and not None"),
+        (lambda: limbeck.read(3), "path: the path of a recipe is expected, and not an int"),
+        (lambda: limbeck.parse({"task": "x"}), "text: a recipe as YAML text is expected, and not a dict"),
+        (lambda: limbeck.parse("{}", overrides="train.epochs=2"), r"overrides: a list such as .* and not a str"),
+    ],
+)  # fmt: skip
+def test_an_argument_of_another_type_is_named(call: Callable[[], object], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        call()
+
+
+def test_no_threads_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match="threads: a whole number of 1 or more is expected, and not 0"
+    ):
+        limbeck.load("a", threads=0)
+
+
+def test_a_report_is_read_by_its_file_too(tmp_path: Path) -> None:
+    write_json(tmp_path / "report.json", {"arms": {}})
+    assert limbeck.read_report(tmp_path / "report.json") == limbeck.read_report(tmp_path)

@@ -49,3 +49,11 @@ def test_a_recipe_without_a_file_needs_a_folder(calls: list[Any]) -> None:
     with pytest.raises(ValueError, match=r"no such recipe"):
         limbeck.run("nowhere.yaml")
     assert not calls
+
+
+@pytest.mark.parametrize("given", [None, {"task": "x"}, 5])
+def test_a_recipe_of_another_type_is_named(given: Any) -> None:
+    with pytest.raises(TypeError, match="recipe: a recipe as"):
+        limbeck.run(given, "out")
+    with pytest.raises(TypeError, match="recipe: a recipe as"):
+        limbeck.check(given)

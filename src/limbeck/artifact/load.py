@@ -14,6 +14,7 @@ from limbeck.artifact.proof.golden import replay
 from limbeck.artifact.proof.rehearsal import rehearse
 from limbeck.artifact.runtimes import open_graph, require_runtime
 from limbeck.core import registry, wording
+from limbeck.core.contract import require_argument
 from limbeck.core.files import read_json
 from limbeck.core.foreign import told_as
 from limbeck.tasks import Task
@@ -26,13 +27,18 @@ def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) ->
         first of its manifest, which is the first that the recipe's `export` names.
     threads: of the CPU, for one answer.
 
-    Raises BrokenArtifact where the folder is not what was exported, and ValueError where it is no
-    artifact, offers no such runtime, or the runtime is not installed.
+    Raises BrokenArtifact where the folder is not what was exported, ValueError where it is no
+    artifact, offers no such runtime, or the runtime is not installed, and TypeError for arguments
+    of another type.
 
     ```
     limbeck.load("run/artifact").predict("Ada Lovelace lives in London.")
     ```
     """
+    require_argument("folder", folder, (str, Path), "the path of an artifact")
+    require_argument("threads", threads, (int,), "a whole number of 1 or more")
+    if threads < 1:
+        raise ValueError(f"threads: a whole number of 1 or more is expected, and not {threads}")
     folder = Path(folder)
     # Before anything of the folder is read or run.
     manifest = checked_manifest(folder)

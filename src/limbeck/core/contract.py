@@ -41,6 +41,17 @@ def wrong_return(component: str, method: str, returned: Any, expected: str) -> V
     return ValueError(f"{component} returned {found} from `{method}`; it is to return {expected}")
 
 
+def require_argument(name: str, value: Any, kinds: tuple[type, ...], expected: str) -> None:
+    """Raise TypeError where an argument of a public function is of another type.
+
+    >>> require_argument("threads", "2", (int,), "a whole number")
+    Traceback (most recent call last):
+    TypeError: threads: a whole number is expected, and not a str
+    """
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise TypeError(f"{name}: {expected} is expected, and not {described(value)}")
+
+
 def described(value: Any) -> str:
     """What a value is, for a message: its type, its shape and its dtype where it has them.
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from limbeck.core import plug_ins
+from limbeck.core.contract import require_argument
 from limbeck.core.events import Reporter, silent
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline import runs
@@ -16,6 +17,8 @@ from limbeck.pipeline.preflight.check import check as check_recipe
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read
 from limbeck.reports.typed import Report
+
+READ_BY = "a recipe as `limbeck.read` or `parse` gives it, or the path of its file"
 
 
 def run(
@@ -46,6 +49,9 @@ def run(
         Held: another run writes to the folder `out`.
         Interrupted: the process was asked to stop; the same call goes on from there.
     """
+    require_argument("recipe", recipe, (Recipe, str, Path), READ_BY)
+    if out is not None:
+        require_argument("out", out, (str, Path), "the path of a run folder")
     title = name or "run"
     if not isinstance(recipe, Recipe):
         path = Path(recipe)
@@ -78,6 +84,7 @@ def check(
     Raises:
         ValueError: the recipe's file cannot be read as one.
     """
+    require_argument("recipe", recipe, (Recipe, str, Path), READ_BY)
     if not isinstance(recipe, Recipe):
         recipe = read(Path(recipe))
     try:

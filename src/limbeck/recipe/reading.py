@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from limbeck.core import plug_ins, registry, wording
+from limbeck.core.contract import require_argument
 from limbeck.core.files import read_at_most, require_file_or_stream
 from limbeck.core.yaml12 import Yaml12Dumper, load
 from limbeck.recipe.components import STAGES, key_message, known_keys
@@ -58,6 +59,7 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises ValueError that says where in the file the mistake is and how to mend it.
     """
+    require_argument("path", path, (str, Path), "the path of a recipe")
     require_file_or_stream(path)
     try:
         with open(path, "rb") as file:
@@ -76,6 +78,10 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
     >>> parse(text, overrides=["train.epochs=2"]).train.epochs
     2
     """
+    require_argument("text", text, (str,), "a recipe as YAML text")
+    if overrides is not None:
+        told = 'a list such as ["train.epochs=2"]'
+        require_argument("overrides", overrides, (list, tuple), told)
     root, content = load(text, origin)
     if not isinstance(content, dict):
         raise ValueError(

@@ -14,6 +14,8 @@ from limbeck.core.terminal.shell import quoted
 Figures = TypeVar("Figures")
 Bounds = list[float]
 
+REPORT = "report.json"
+
 
 @dataclass(frozen=True)
 class ArmReport:
@@ -122,8 +124,11 @@ def picked(kind: type[Figures], content: Mapping[str, Any]) -> Figures:
 
 
 def read_report(folder: str | Path) -> Report:
-    """The report of a finished run. Raises ValueError where the folder holds none."""
-    path = Path(folder) / "report.json"
+    """The report of a finished run, by its folder or its report.json. Raises ValueError where there
+    is none."""
+    path = Path(folder)
+    if path.name != REPORT or not path.is_file():
+        path = path / REPORT
     if not path.is_file():
         raise ValueError(
             f"{folder}: no report.json here. `limbeck run RECIPE --out {quoted(Path(folder))}` "
