@@ -177,6 +177,25 @@ def test_words_of_a_file_that_its_architecture_does_not_use_are_read(tmp_path: P
     assert row.inputs["input_ids"].tolist() == [3, 2, 1]
 
 
+@pytest.mark.parametrize("prefix_space", [False, True])
+def test_a_config_beside_a_tokenizer_has_the_last_word_on_a_space_before_a_text(
+    tmp_path: Path, prefix_space: bool
+) -> None:
+    import transformers
+
+    transformers.RobertaConfig().save_pretrained(tmp_path)
+    tokenizer = byte_level(add_prefix_space=not prefix_space)
+    tokenizer.no_padding()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config = {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": prefix_space}
+    config |= {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    text = preprocess(str(tmp_path), TextClassification, [], 64, is_own=True)
+    (row,) = TextClassification(["a", "b"], text).encode([{"text": "in", "label": "a"}])
+    expected = byte_level(add_prefix_space=prefix_space).encode("in").ids
+    assert row.inputs["input_ids"].tolist() == expected
+
+
 @pytest.mark.parametrize("lowercase", [False, True])
 def test_a_config_beside_a_tokenizer_has_the_last_word_on_case(
     tmp_path: Path, lowercase: bool

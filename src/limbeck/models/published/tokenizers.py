@@ -91,13 +91,19 @@ def follows_file(tokenizer: Any, name: str) -> bool:
 
 
 def _without_config(part: Any) -> Any:
-    """A part of a tokenizer.json, less the settings that tokenizer_config.json may change."""
+    """A part of a tokenizer.json, less the settings that tokenizer_config.json may change, and less
+    those that are switched off, which some leave out."""
     if isinstance(part, list):
         return [_without_config(each) for each in part]
-    # Of a model's vocabulary every word counts.
-    if not isinstance(part, dict) or "vocab" in part:
+    if not isinstance(part, dict):
         return part
     kept = {key: value for key, value in part.items() if key not in OF_THE_CONFIG}
+    kept = {
+        key: value for key, value in kept.items() if value not in (None, "") and value is not False
+    }
+    # Of a model's vocabulary every word counts.
+    if "vocab" in part:
+        return kept
     return {key: _without_config(value) for key, value in kept.items()}
 
 
