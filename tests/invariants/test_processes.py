@@ -201,6 +201,8 @@ def test_a_process_that_waits_for_others_is_ended_by_a_signal(
         env={**os.environ, **address, "RANK": "0", "WORLD_SIZE": "2"},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores Ctrl-C, and so does what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         assert process.stderr
