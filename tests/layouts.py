@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,15 @@ class Layout:
     options: Mapping[str, Any] = field(default_factory=dict)
     data: str = ""
     unread: tuple[str, ...] = ()
+
+
+def put(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+    """The folder with files in it, by their names below it."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
 
 
 def text(number: int) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import call, mistake
-from layouts import csv, images, objects, png, tagged
+from layouts import csv, images, objects, png, put, tagged
 from PIL import Image
 from test_artifact import artifact as artifact
 from test_artifact import table_runtime as table_runtime
@@ -51,11 +51,7 @@ class Case:
     capsys: pytest.CaptureFixture[str]
 
     def write(self, files: dict[str, Any], name: str = "data") -> Path:
-        for file, content in files.items():
-            path = self.folder / name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return self.folder / name
+        return put(self.folder / name, files)
 
     def init(self, data: Path) -> Any:
         """The recipe that init writes, which check has accepted."""

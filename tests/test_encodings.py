@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from layouts import put
 from test_files_as_they_lie import read
 
 from limbeck.artifact.rows.columns import ColumnFinder
@@ -174,10 +175,8 @@ def test_every_kind_of_text_has_its_encoding(tmp_path: Path) -> None:
         "text": {"train.txt": "\n".join(RUSSIAN * 4)},
     }
     for source, files in made.items():
-        for name, content in files.items():
-            path = tmp_path / source / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.encode("cp1251"))
+        encoded = {name: content.encode("cp1251") for name, content in files.items()}
+        put(tmp_path / source, encoded)
         guess = starter.look(tmp_path / source)
         assert (guess.source, guess.options["encoding"]) == (source, "cp1251")
         rows = registry.create(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layouts import put
 from PIL import Image, ImageOps
 
 from limbeck.artifact.proof.rescore import read_rows, write_rows
@@ -135,11 +136,7 @@ def test_arrays_and_pictures_are_read_as_their_files_are(given: Any, expected: n
 
 
 def folder_of(tmp_path: Path, images: dict[str, bytes]) -> Path:
-    for name, content in images.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return tmp_path
+    return put(tmp_path, images)
 
 
 def noise(seed: int, shape: tuple[int, ...] = (24, 20, 3)) -> np.ndarray:

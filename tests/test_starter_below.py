@@ -4,17 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from layouts import conll, csv, prose
+from layouts import conll, csv, prose, put
 
 from limbeck.cli.first_recipe import look as starter
-
-
-def put(folder: Path, files: dict[str, str]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return folder
 
 
 def refusal(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import layouts
 import pytest
 from commands import call
 from layouts import images, prose, text
@@ -18,19 +19,12 @@ from limbeck.sources.csv import Csv
 
 def put(folder: Path, **files: str) -> Path:
     """The folder with files, whose names have `__` for a slash and `_DOT_` for a dot."""
-    for name, content in files.items():
-        path = folder / name.replace("__", "/").replace("_DOT_", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    return folder
+    names = {name: name.replace("__", "/").replace("_DOT_", ".") for name in files}
+    return layouts.put(folder, {names[name]: content for name, content in files.items()})
 
 
 def put_images(folder: Path, *folders: str, each: int = 3) -> Path:
-    for name, content in images(*folders, each=each).items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
+    return layouts.put(folder, images(*folders, each=each))
 
 
 def tsv(start: int = 0, count: int = 40, labels: bool = True) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from commands import mistake
-from layouts import png, prose, text
+from layouts import png, prose, put, text
 
 FASTTEXT = "".join(f"__label__{'ab'[n % 2]} {text(n)}\n" for n in range(30))
 TREC = "".join(f"{('DESC:manner', 'NUM:count', 'LOC:city')[n % 3]} {text(n)}\n" for n in range(60))
@@ -68,9 +68,6 @@ def test_it_is_told(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name, content in files.items():
-        path = tmp_path / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    put(tmp_path / "data", files)
     said = mistake(capsys, "init", tmp_path / "data", "--out", tmp_path / "recipe.yaml")
     assert all(part in said for part in told), said

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from layouts import put
 
 from limbeck.cli.first_recipe import look as starter
 from limbeck.core import registry
@@ -11,11 +12,8 @@ from limbeck.sources._class_files import class_files_in
 
 
 def write(folder: Path, **files: str) -> Path:
-    for name, content in files.items():
-        path = folder / name.replace("__", "/").replace("9", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return folder
+    names = {name: name.replace("__", "/").replace("9", ".") for name in files}
+    return put(folder, {names[name]: content for name, content in files.items()})
 
 
 def read(folder: Path, **keys: object) -> dict[str, list[tuple[str, str]]]:

@@ -18,6 +18,7 @@ from limbeck.cli.answering import (
     reading_for,
 )
 from limbeck.cli.options import ArtifactFolder, AsJson, Runtime, Threads
+from limbeck.core.wording import figure
 
 Source = Annotated[
     str,
@@ -109,10 +110,10 @@ def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
     rows = []
     for name, value in figures["metrics"].items():
         ends = figures["ci95"][name] or (None, None)
-        low, high = (shown(end, 4) for end in ends)
-        rows.append((name, shown(value, 4), f"{low} to {high}" if value is not None else "-"))
+        low, high = (figure(end) for end in ends)
+        rows.append((name, figure(value), f"{low} to {high}" if value is not None else "-"))
     yield table(("metric", "value", "95 % interval"), rows, numbers=1)
-    yield f"one answer for every row: {figures['metric']} {shown(figures['chance'], 4)}"
+    yield f"one answer for every row: {figures['metric']} {figure(figures['chance'])}"
     undefined = [name for name, value in figures["metrics"].items() if value is None]
     if undefined:
         yield f"undefined on these rows (-): {', '.join(undefined)}"
@@ -122,7 +123,7 @@ def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
         rows = []
         for row in report:
             rows.append(
-                (row["label"], *(shown(row[name], 3) for name in names), str(row["support"]))
+                (row["label"], *(figure(row[name], 3) for name in names), str(row["support"]))
             )
         yield table(("label", *names, "support"), rows, numbers=1)
     unknown = figures["unknown_labels"]
@@ -131,8 +132,3 @@ def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
         yield f"labels that the artifact does not have, which count as errors: {told}"
     if bad:
         yield f"{len(bad):,} bad rows were left out; the first: {bad[0]}"
-
-
-def shown(value: float | None, digits: int) -> str:
-    """A figure in a table; a dash where it is undefined."""
-    return "-" if value is None else f"{value:.{digits}f}"

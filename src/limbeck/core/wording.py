@@ -43,6 +43,15 @@ def some(words: Sequence[str], most: int = MOST_WORDS) -> str:
     return f"{shown} and {num_hidden} more" if num_hidden > 0 else shown
 
 
+def figure(value: float | None, digits: int = 4) -> str:
+    """A figure in a table; a dash where it is undefined.
+
+    >>> figure(0.25), figure(None)
+    ('0.2500', '-')
+    """
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
 def needs_package(what: str, package: str) -> str:
     """The sentence for `what` needs a package that the extra `train` brings.
 

@@ -3,6 +3,7 @@
 `artifact.proof.parity` then proves that the folder decides as the model does.
 """
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -121,10 +122,8 @@ def write_golden(
     logits of another shape.
     """
     others = [name for name in exporters if registry.package_of("exporters", name)]
-    if others:
-        with told_as(partial(_why_unopened, others, graph_files)):
-            answers = golden.write(arrays, graph_files, folder)
-    else:
+    told_of = told_as(partial(_why_unopened, others, graph_files))
+    with told_of if others else contextlib.nullcontext():
         answers = golden.write(arrays, graph_files, folder)
     for runtime, logits in answers.items():
         # Of large rows the golden inputs are fewer.

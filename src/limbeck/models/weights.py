@@ -30,8 +30,8 @@ def content_of(tensor: Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data
 
 
-def not_finite(module: nn.Module) -> str | None:
-    """The first tensor that holds a NaN or an infinity, in words; None where all are finite.
+def not_finite(module: nn.Module) -> tuple[str, str] | None:
+    """(the first tensor that holds a NaN or an infinity, which of them); None where all are finite.
 
     Of buffers a NaN alone: masks of attention hold infinities.
     """
@@ -42,9 +42,9 @@ def not_finite(module: nn.Module) -> str | None:
         # Either is NaN where one number is; and no copy is made, as `isfinite` makes one.
         low, high = tensor.aminmax()
         if low.isnan():
-            return f"`{name}` holds a NaN"
+            return name, "a NaN"
         if name not in buffers and not (low.isfinite() and high.isfinite()):
-            return f"`{name}` holds an infinity"
+            return name, "an infinity"
     return None
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.core.terminal.shell import command
+from limbeck.core.wording import figure
 from limbeck.reports import speed
 
 Json = dict[str, Any]
@@ -40,15 +41,10 @@ def arm_lines(report: Json) -> list[str]:
         interval = "[{:.4f}, {:.4f}]".format(*ends) if ends else "-"
         latency = arm["latency_ms"]
         table.append(
-            f"{name:10} {_shown(arm['mean'][metric]):>{width}}   {interval:16}  "
+            f"{name:10} {figure(arm['mean'][metric]):>{width}}   {interval:16}  "
             f"{arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
         )
     return [*table, ""]
-
-
-def _shown(value: float | None) -> str:
-    """A metric in a table; a dash where it is undefined."""
-    return "-" if value is None else f"{value:.4f}"
 
 
 def metric_lines(report: Json) -> list[str]:
@@ -57,7 +53,7 @@ def metric_lines(report: Json) -> list[str]:
         return []
     found = []
     for name, arm in report["arms"].items():
-        metrics = ", ".join(f"{key} {_shown(value)}" for key, value in arm["mean"].items())
+        metrics = ", ".join(f"{key} {figure(value)}" for key, value in arm["mean"].items())
         found.append(f"{name}: {metrics}")
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from limbeck.sources import BadRow
+from limbeck.sources import BadRow, OnBadRow
 from limbeck.sources._encodings import checked_codec, judge
 from limbeck.sources._unpacked import open_bytes
 
@@ -139,6 +139,26 @@ class Lines:
         """Keep what is wrong with this line, unless something was wrong before it."""
         place = f"{self.path}:{self.number}:{index + 1}"
         self.problem = self.problem or BadRow(place, problem, line)
+
+
+def filled_lines(lines: Lines, on_bad_row: OnBadRow) -> Iterator[str]:
+    """The lines that are not blank, without the blanks around them; bad ones go to `on_bad_row`."""
+    for line in lines:
+        try:
+            lines.check()
+        except BadRow as row:
+            on_bad_row(row)
+            continue
+        if line.strip():
+            yield line.strip()
+
+
+def folder_with(expected: str, path: str) -> Path:
+    """The folder of `data.path`. Raises ValueError where it is none; `expected`: what it holds."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"data.path: `{path}` is no folder. It should hold {expected}")
+    return folder
 
 
 def encoding_cure(lines: Sequence[bytes]) -> str:

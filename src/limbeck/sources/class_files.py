@@ -5,14 +5,11 @@ What a file holds is told by its name and its folders (`_class_files`). A line t
 one text. Those of `unlabelled.txt` need no class.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from limbeck.sources import BadRow, OnBadRow, Row, fail
-from limbeck.sources._cells import cell_text
-from limbeck.sources._class_files import ClassFile, class_files_in
-from limbeck.sources._files import Lines
+from limbeck.sources import OnBadRow, Row, fail
+from limbeck.sources._class_files import class_files_in
+from limbeck.sources._files import Lines, filled_lines, folder_with
 
 
 @dataclass(frozen=True)
@@ -27,12 +24,8 @@ class ClassFiles:
 
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The texts of each split. Raises ValueError."""
-        root = Path(self.path).expanduser()
-        if not root.is_dir():
-            raise ValueError(
-                f"data.path: `{self.path}` is no folder. It should hold a file for each class, "
-                "with a text a line: pos.txt, neg.txt"
-            )
+        expected = "a file for each class, with a text a line: pos.txt, neg.txt"
+        root = folder_with(expected, self.path)
         files = class_files_in(root)
         labels = sorted({file.label for file in files if file.label and file.split == "train"})
         missing = sorted(set(self.classes or []).difference(labels))
@@ -45,18 +38,7 @@ class ClassFiles:
         rows_of: dict[str, list[Row]] = {}
         for file in files:
             if file.label is None or not self.classes or file.label in self.classes:
-                rows_of.setdefault(file.split, []).extend(self._rows(file, on_bad_row))
+                texts = filled_lines(Lines(file.path, self.encoding), on_bad_row)
+                rows = [{"text": text, "label": file.label} for text in texts]
+                rows_of.setdefault(file.split, []).extend(rows)
         return rows_of
-
-    def _rows(self, file: ClassFile, on_bad_row: OnBadRow) -> Iterator[Row]:
-        """A row for each line that is not blank."""
-        lines = Lines(file.path, self.encoding)
-        for line in lines:
-            try:
-                lines.check()
-                if line.strip():
-                    yield {"text": cell_text(line.strip(), "text"), "label": file.label}
-            except BadRow as row:
-                on_bad_row(row)
-            except ValueError as error:
-                on_bad_row(BadRow(f"{file.path}:{lines.number}", str(error), line))

@@ -18,6 +18,7 @@ import numpy as np
 
 from limbeck.core.files import require_file
 from limbeck.sources import OnBadRow, Row, fail
+from limbeck.sources._files import folder_with
 from limbeck.sources._images import BOMB_RATIO, MOST_BYTES, is_bomb, listed, pixel_rows
 from limbeck.sources._labels import LabelParser
 from limbeck.sources._unpacked import refuse_failed_disk
@@ -35,12 +36,8 @@ class Idx:
 
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The images of each split. Raises ValueError."""
-        folder = Path(self.path).expanduser()
-        if not folder.is_dir():
-            raise ValueError(
-                f"data.path: `{self.path}` is no folder. It should hold "
-                "train-images-idx3-ubyte, train-labels-idx1-ubyte (or .gz)"
-            )
+        expected = "train-images-idx3-ubyte, train-labels-idx1-ubyte (or .gz)"
+        folder = folder_with(expected, self.path)
         parser = LabelParser(self.label_names)
         rows_of = {}
         for name, split in SPLIT_OF_NAME.items():

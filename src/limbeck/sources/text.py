@@ -4,12 +4,10 @@ Each line that is not blank is one text. `masked-lm` packs neighbouring lines to
 of the lines matters.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from limbeck.sources import BadRow, OnBadRow, Row, fail
-from limbeck.sources._files import Lines
+from limbeck.sources import OnBadRow, Row, fail
+from limbeck.sources._files import Lines, filled_lines
 from limbeck.sources._split_files import find_splits
 
 SUFFIXES = (".txt", ".tokens", ".text", ".raw")  # WikiText has `wiki.train.tokens`
@@ -34,17 +32,9 @@ class Text:
         given_names = {"train": self.train, "validation": self.validation, "test": self.test}
         texts_of: dict[str, list[Row]] = {}
         for split, files in find_splits(self.path, SUFFIXES, given_names).items():
-            texts_of[split] = [row for file in files for row in self._rows(file, on_bad_row)]
+            texts_of[split] = [
+                {"text": text}
+                for file in files
+                for text in filled_lines(Lines(file, self.encoding), on_bad_row)
+            ]
         return texts_of
-
-    def _rows(self, path: Path, on_bad_row: OnBadRow) -> Iterator[Row]:
-        """The lines of one file that are not blank, without the blanks around them."""
-        lines = Lines(path, self.encoding)
-        for line in lines:
-            try:
-                lines.check()
-            except BadRow as row:
-                on_bad_row(row)
-                continue
-            if line.strip():
-                yield {"text": line.strip()}

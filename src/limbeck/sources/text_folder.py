@@ -15,7 +15,7 @@ from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._cells import cell_text
 from limbeck.sources._encodings import checked_codec
-from limbeck.sources._files import encoding_cure
+from limbeck.sources._files import encoding_cure, folder_with
 from limbeck.sources._image_layout import placed, without_classes
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import is_hidden
@@ -36,12 +36,8 @@ class TextFolder:
 
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The texts of each split. Raises ValueError."""
-        root = Path(self.path).expanduser()
-        if not root.is_dir():
-            raise ValueError(
-                f"data.path: `{self.path}` is no folder. It should hold a folder for each class, "
-                "with a file for each text (unpack an archive)"
-            )
+        expected = "a folder for each class, with a file for each text (unpack an archive)"
+        root = folder_with(expected, self.path)
         rows_of: dict[str, list[Row]] = {}
         texts = placed(names_in(root))
         unknown = without_classes(texts)

@@ -117,13 +117,14 @@ def check_finite(model: nn.Module, told: str, name: str | None = None) -> None:
     problem = not_finite(model)
     if problem is None:
         return
-    tensor = problem.split("`")[1]
+    tensor, held = problem
     folder = folder_of(name) if name else None
     file = _file_with(folder, tensor) if folder else None
     where = f", in {file}" if file else ""
     raise ValueError(
-        f"{told}: {problem}{where}. A training that diverged writes such weights, and so does a "
-        "copy that was cut off: take the file from its source again, or an earlier checkpoint"
+        f"{told}: `{tensor}` holds {held}{where}. A training that diverged writes such weights, "
+        "and so does a copy that was cut off: take the file from its source again, or an earlier "
+        "checkpoint"
     )
 
 

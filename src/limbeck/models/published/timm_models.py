@@ -52,14 +52,15 @@ def create(
 def require(name: str) -> None:
     """Raise ValueError for a name that timm does not know, and for weights that cannot be had."""
     timm = library()
-    architecture, _, tag = _known(timm, name).partition(".")
+    timm_name = _known(timm, name)
+    architecture, _, tag = timm_name.partition(".")
     names = timm.list_pretrained(f"{architecture}.*")
     if not names or (tag and f"{architecture}.{tag}" not in names):
         raise ValueError(
             f"model `{name}`: timm has no trained weights of this name. "
             f"It has: {', '.join(names[:8]) or f'none of {architecture}'}"
         )
-    hub_id = timm.get_pretrained_cfg(_known(timm, name)).hf_hub_id
+    hub_id = timm.get_pretrained_cfg(timm_name).hf_hub_id
     if hub_id and not any(is_within_reach(hub_id, file) for file in WEIGHTS):
         raise ValueError(
             f"model `{name}`: its weights are not in the hub's cache, and the hub does not answer "

@@ -36,9 +36,7 @@ SENTENCE = (
 LEAST_MATCHED = 0.9  # of the rows have as many words as tags: the others are bad rows
 MOST_OUTSIDE = 0.1  # of the rows: where more spans are misplaced, they are counted otherwise
 SHOWN = 3
-
-
-CHARACTERS = re.compile(r"span|offset|char|position")
+CHARACTERS = re.compile(r"span|offset|char|position")  # in the names of columns of their numbers
 
 
 def look_at_tags(records: Sequence[Record], place: str) -> Columns | None:
