@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ def typed(message: str, folder: Path) -> Path:
     """The folder that the command of a refusal gives to `limbeck init`, once its first part was run."""
     line = message.partition("in that folder: ")[2]
     making, _, giving = line.partition(" && ")
-    subprocess.run(making.replace("python3.11", sys.executable), shell=True, check=True, cwd=folder)
+    subprocess.run(making, shell=True, check=True, cwd=folder)
     return folder / giving.rpartition(" ")[2]
 
 
