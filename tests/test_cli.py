@@ -385,6 +385,9 @@ LONG = "x" * 300
         (["search", "r.yaml", "--bits", "4", "--out", "nowhere/b.yaml"], "there is no folder"),
         (["run", "."], "it is a folder. Name a file"),
         (["run", "-"], "not read from standard input"),
+        (["run", "r.yaml", "--out", ""], '`limbeck run r.yaml --out ""`: an empty argument'),
+        (["init", ".", "--out="], "`limbeck init . --out=`: an empty argument"),
+        (["inspect", ""], '`limbeck inspect ""`: an empty argument'),
     ],
 )
 def test_what_the_system_refuses_is_told_in_words(

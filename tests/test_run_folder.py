@@ -145,6 +145,15 @@ def test_an_artifact_is_no_run_folder(
     assert "this is an artifact" in mistake(capsys, "run", recipe, "--out", out)
 
 
+def test_no_run_folder_lies_in_the_cache(cache_folder: Path) -> None:
+    recipe = parse(RECIPE)
+    with pytest.raises(ValueError, match=r": is the cache \(.*Name another folder with --out"):
+        runs.run(recipe, cache_folder)
+    with pytest.raises(ValueError, match=r"mine: lies in the cache"):
+        runs.run(recipe, cache_folder / "teacher-0" / ".." / "mine")
+    assert not (cache_folder / "mine").exists()
+
+
 @pytest.mark.parametrize("verb", ["inspect", "report"])
 def test_an_artifact_in_a_run_s_place(
     verb: str,

@@ -297,6 +297,19 @@ def test_a_stage_is_built_once(cache_folder: Path) -> None:
     assert lines[2:] == ["teacher: reused"]
 
 
+def test_a_stage_whose_code_leaves_the_folder_comes_back(
+    cache_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def build(partial: Path) -> None:
+        fill(partial)
+        os.chdir(partial)
+
+    Store().stage("teacher", {"seed": 0}, build)
+    assert Path.cwd() == tmp_path
+
+
 def test_other_inputs_or_another_name_are_another_stage(cache_folder: Path) -> None:
     entries = {
         Store().stage(name, {"seed": seed}, fill)

@@ -157,5 +157,10 @@ def answer_sigterm_as_ctrl_c() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
 
 
+def leave_sigterm_to_the_system() -> None:
+    """The command has ended: a SIGTERM that comes now ends the process, without a word."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt

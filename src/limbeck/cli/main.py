@@ -33,6 +33,7 @@ from limbeck.cli.schema import schema
 from limbeck.cli.search import Search
 from limbeck.cli.standard_output import named_output
 from limbeck.core.system import launch
+from limbeck.core.terminal.shell import PROGRAM
 
 # In the order of the help: what a newcomer needs first.
 VERBS: dict[str, Callable[..., Any]] = {
@@ -97,10 +98,27 @@ for name, verb in VERBS.items():
 
 def exit_status(arguments: Sequence[str] | None = None) -> int:
     """Run `limbeck ARGUMENTS` (those of the process where left out); its exit status."""
-    verb = verb_of(sys.argv[1:] if arguments is None else arguments)
-    with named_output():
+    words = sys.argv[1:] if arguments is None else arguments
+
+    def work() -> Any:
+        refuse_empty(words)
         # Not standalone: click would tell mistakes itself, and leave the process.
-        return exits.exit_status(lambda: app(arguments, standalone_mode=False), verb)
+        return app(words, standalone_mode=False)
+
+    with named_output():
+        return exits.exit_status(work, verb_of(words))
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Raise ValueError for an empty argument, which as a path would be the current folder."""
+    for place, word in enumerate(words):
+        if word and not (word.startswith("--") and word.endswith("=")):
+            continue
+        before = " ".join([PROGRAM, *words[:place], word or '""'])
+        raise ValueError(
+            f"`{before}`: an empty argument, as where a shell's variable is not set. Name the "
+            "file or folder (`.` is this one), or leave the argument out"
+        )
 
 
 def verb_of(arguments: Sequence[str]) -> str | None:
@@ -113,14 +131,22 @@ def verb_of(arguments: Sequence[str]) -> str | None:
 def main() -> None:
     """Run the process's command line, and leave with its exit status."""
     exits.answer_sigterm_as_ctrl_c()
+    try:
+        status = _status_of_process()
+    finally:
+        exits.leave_sigterm_to_the_system()
+    sys.exit(status)
+
+
+def _status_of_process() -> int:
+    """The exit status of the process's command, which may be one of several of a run."""
     verb = verb_of(sys.argv[1:])
     if verb in TOGETHER:
-        sys.exit(exit_status())
+        return exit_status()
     # Of several processes (`torchrun`) the first alone does the rest, and waits for no other.
     if launch.process_index() > 0:
-        sys.exit(exits.DONE)
+        return exits.DONE
     # `check` needs their number, for which it judges.
     is_check = verb == "check"
     with contextlib.nullcontext() if is_check else launch.alone():
-        status = exit_status()
-    sys.exit(status)
+        return exit_status()

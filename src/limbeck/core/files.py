@@ -189,6 +189,21 @@ def disk_named(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def same_folder() -> Iterator[None]:
+    """Come back to the current folder after the `with` block, whose code may be anybody's and leave
+    it: what a recipe names by a relative path lies below it."""
+    try:
+        before = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
 def naming(path: str | Path, *, instead: bool = False) -> Iterator[None]:
     """Name `path` in what the system refuses in the `with` block, where that names no file.
 

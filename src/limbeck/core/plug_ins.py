@@ -16,6 +16,7 @@ from typing import Any
 
 from limbeck.core import wording
 from limbeck.core.errors import Interrupted
+from limbeck.core.files import same_folder
 
 # Package -> the plug-in that was loaded from it, for the message where its code fails (`blame`).
 _loaded: dict[str, str] = {}
@@ -50,7 +51,8 @@ def load(family: str, point: EntryPoint) -> Any:
     of ours, and ValueError where it cannot be imported otherwise, or is no class.
     """
     try:
-        component = point.load()
+        with same_folder():
+            component = point.load()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing in wording.OF_THE_EXTRA_TRAIN:

@@ -67,6 +67,17 @@ def refuse_to_lose(recipe: Recipe, folder: Path) -> None:
         )
 
 
+def refuse_cache(folder: Path, cache: Path) -> None:
+    """Raise ValueError where a run would write among the stages of the cache."""
+    here, stages = folder.resolve(), cache.resolve()
+    if here == stages or stages in here.parents:
+        where = "is" if here == stages else "lies in"
+        raise ValueError(
+            f"{folder}: {where} the cache ({cache}), where stages are pruned. Name another folder "
+            "with --out, or another cache with LIMBECK_CACHE"
+        )
+
+
 def clear_leftovers(folder: Path) -> None:
     """Remove the half-written files of a run that was killed; whoever holds the lock may."""
     for name in WRITTEN:

@@ -24,7 +24,7 @@ from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.describe import Arms, describe, final_arm
 from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.preflight.exportable import looking_ahead
-from limbeck.pipeline.run_folder import clear_leftovers
+from limbeck.pipeline.run_folder import clear_leftovers, refuse_cache
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.tracing import trace_own_student
@@ -67,11 +67,12 @@ def run(
     own_models = wrapped(models)
     compatibility.require_models(recipe, own_models)
     context = RunContext(recipe, Store(tell=tell), own=own_models, rows=rows)
+    folder = Path(out)
+    refuse_cache(folder, context.store.folder)
     context.when_started = looking_ahead(context)
     # The place is opened when it is first asked for: a device that is not here is told now, before
     # the data are read. It also starts the other processes' group, which the next line asks about.
     _ = context.place
-    folder = Path(out)
     if processes.process_index() > 0:
         return _run_beside(context, folder)
     tell_of_threads(context)

@@ -27,7 +27,7 @@ import filelock
 
 from limbeck.core.cache import entries
 from limbeck.core.events import Ended, Note, Reporter, Started, silent
-from limbeck.core.files import digest, disk_named, sync, write_json
+from limbeck.core.files import digest, disk_named, same_folder, sync, write_json
 from limbeck.core.system.memory import peak_mb, release_freed_memory
 
 CACHE = "LIMBECK_CACHE"  # the environment variable that names the cache folder
@@ -218,7 +218,7 @@ class Store:
         partial.mkdir(parents=True, exist_ok=True)
         for leftover in partial.rglob("*.tmp"):  # of a write that a kill interrupted
             leftover.unlink()
-        with disk_named(partial):
+        with disk_named(partial), same_folder():
             build(partial)
             write_json(partial / STAGE_FILE, inputs)
             entries.seal(partial, entry.name)
