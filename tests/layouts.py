@@ -53,6 +53,10 @@ def table(header: str, make: Callable[[int], str], start: int = 0, count: int = 
     return "\n".join([*lines, *(make(start + number) for number in range(count))]) + "\n"
 
 
+def columns() -> dict[str, list[str]]:
+    return {"text": [text(n) for n in range(40)], "label": ["ab"[n % 2] for n in range(40)]}
+
+
 def csv(start: int = 0, count: int = 40) -> str:
     return table("text,label", lambda n: f"{text(n)},{'ab'[n % 2]}", start, count)
 
@@ -252,6 +256,14 @@ LAYOUTS = [
     Layout("one JSON array", lambda: {"all.json": json.dumps(objects(), indent=1)}, TEXT, "jsonl", data="all.json"),
     Layout("one JSON object of splits", lambda: {"all.json": json.dumps({"train": objects(), "test": objects(200)})}, TEXT, "jsonl", data="all.json"),
     Layout("one JSON object of lists (CLINC)", lambda: {"all.json": json.dumps({"train": rows(), "val": rows(start=100), "test": rows(start=200)})}, TEXT, "jsonl", {"text": "column_1", "label": "column_2"}, data="all.json"),
+    Layout("JSON: a list for each column", lambda: {"all.json": json.dumps(columns(), indent=1)}, TEXT, "jsonl", {"text": "text", "label": "label"}, data="all.json"),
+    Layout("JSON of pandas: an object for each column (to_json)", lambda: {"all.json": json.dumps({name: dict(enumerate(cells)) for name, cells in columns().items()})}, TEXT, "jsonl", {"text": "text", "label": "label"}, data="all.json"),
+    Layout("JSON of pandas: columns, index, data (orient=split)", lambda: {"all.json": json.dumps({"columns": ["text", "label"], "index": [*range(40)], "data": rows()})}, TEXT, "jsonl", {"text": "text", "label": "label"}, data="all.json"),
+    Layout("JSON: rows by their ids", lambda: {"all.json": json.dumps({f"id-{n}": row for n, row in enumerate(objects())})}, TEXT, "jsonl", {"text": "text", "label": "label"}, data="all.json"),
+    Layout("JSON: texts by their label", lambda: {"all.json": json.dumps({name: [text(n) for n in range(start, start + 20)] for start, name in ((0, "spam"), (20, "ham"))})}, TEXT, "jsonl", {"text": "text", "label": "label"}, data="all.json"),
+    Layout("JSON: rows by their label (FewRel)", lambda: {"train_wiki.json": json.dumps({name: [{"tokens": text(n).split(), "h": ["a"]} for n in range(start, start + 20)] for start, name in ((0, "P931"), (20, "P140"))})}, TEXT, "jsonl", {"text": "tokens", "label": "label"}),
+    Layout("JSON of Rasa: rasa_nlu_data, common_examples", lambda: {"nlu.json": json.dumps({"rasa_nlu_data": {"regex_features": [{"name": "zip", "pattern": "[0-9]{5}"}], "common_examples": [{"text": text(n), "intent": "ab"[n % 2]} for n in range(40)]}})}, TEXT, "jsonl", {"text": "text", "label": "intent"}),
+    Layout("jsonl: the one label in a list (doccano)", lambda: {"all.jsonl": spans(lambda n: {"id": n, "text": text(n), "label": ["ab"[n % 2]], "Comments": []})}, TEXT, "jsonl", {"text": "text", "label": "label"}, data="all.jsonl"),
     Layout("jsonl: tokens and labels", lambda: {"train.jsonl": tagged("tokens", "labels"), "test.jsonl": tagged("tokens", "labels", start=90)}, TAGS, "jsonl", {"words": "tokens", "tags": "labels"}),
     Layout("jsonl: words and slots", lambda: {"train.jsonl": tagged("words", "slots")}, TAGS, "jsonl", {"words": "words", "tags": "slots"}),
     Layout("jsonl: ner_tags as numbers, labels.txt", lambda: {"train.jsonl": tagged("tokens", "ner_tags", NAMES), "labels.txt": "\n".join(NAMES)}, TAGS, "jsonl", {"label_names": NAMES}),

@@ -31,8 +31,8 @@ from limbeck.data.splits import Splits, load_splits
 from limbeck.recipe.model import Data
 from limbeck.recipe.reading import read
 from limbeck.sources import BadRow
+from limbeck.sources._cells.labels import LabelParser
 from limbeck.sources._images import decode
-from limbeck.sources._labels import LabelParser
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.text_classification import TextClassification
 

@@ -13,7 +13,7 @@ from test_artifact import table_runtime as table_runtime
 from limbeck.artifact.rows.columns import ColumnFinder
 from limbeck.artifact.rows.inputs import Reading, read_items
 from limbeck.artifact.rows.labelled import Labels
-from limbeck.sources._labels import LabelParser
+from limbeck.sources._cells.labels import LabelParser
 from limbeck.sources._table import LABEL
 
 PAIR = {"source": "tsv", "text": "premise", "text_b": "hypothesis"}

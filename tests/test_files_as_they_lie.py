@@ -11,9 +11,9 @@ import pytest
 
 from limbeck.core import registry
 from limbeck.sources import Row
+from limbeck.sources._cells.tags import as_iob2, scheme_of
 from limbeck.sources._image_layout import placed
 from limbeck.sources._split_files import split_of
-from limbeck.sources._tags import as_iob2, scheme_of
 
 TABLE = "text,label\nit rains,weather\ncall Ada,call\n"
 ROWS = [{"text": "it rains", "label": "weather"}, {"text": "call Ada", "label": "call"}]

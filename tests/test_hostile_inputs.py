@@ -24,7 +24,8 @@ from limbeck.core.files import read_json, require_file, require_file_or_stream
 from limbeck.core.wording import suggest
 from limbeck.data.bad_rows import BadRows
 from limbeck.recipe import reading
-from limbeck.sources import BadRow, _tags, conll, jsonl
+from limbeck.sources import BadRow, conll, jsonl
+from limbeck.sources._cells import tags
 from limbeck.sources._files import Lines
 from limbeck.sources._images import decode, is_bomb, size_of
 
@@ -222,7 +223,7 @@ def test_a_sentence_of_a_million_words_is_a_bad_row(tmp_path: Path, kind: str) -
 def test_a_file_without_blank_lines_is_no_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (_tags, conll):
+    for module in (tags, conll):
         monkeypatch.setattr(module, "MOST_WORDS", 1000)
     (tmp_path / "train.txt").write_text("It O\n\n" + "York O\n" * 1100 + "\nrains O\n")
     bad: list[BadRow] = []

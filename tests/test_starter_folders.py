@@ -13,7 +13,7 @@ from limbeck.cli.first_recipe import look as starter
 from limbeck.data.bad_rows import BadRows
 from limbeck.recipe.reading import read
 from limbeck.sources import BadRow
-from limbeck.sources._tags import TagProblem, as_iob2
+from limbeck.sources._cells.tags import TagProblem, as_iob2
 from limbeck.sources.csv import Csv
 
 
@@ -187,9 +187,9 @@ def test_the_names_in_a_cure_are_quoted(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(lines)
     with pytest.raises(ValueError, match="lines of fastText") as caught:
         starter.look(tmp_path / name)
-    cure = str(caught.value).partition("label and text: ")[2].partition(" (of several")[0]
+    cure = str(caught.value).partition("in that folder: ")[2].rpartition(" && ")[0]
     subprocess.run(cure, shell=True, check=True, cwd=tmp_path)
-    table = (tmp_path / name).with_suffix(".tsv")
+    table = (tmp_path / "rows" / name).with_suffix(".tsv")
     assert table.read_text().splitlines()[0] == "a\ta film of the year 0"
     assert not (tmp_path / "bad").exists()
 

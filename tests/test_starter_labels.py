@@ -13,7 +13,7 @@ from limbeck.data.bad_rows import BadRows
 from limbeck.data.checks import repeated
 from limbeck.data.splits import Splits, load_splits
 from limbeck.recipe.model import Data
-from limbeck.sources._labels import joined_by
+from limbeck.sources._cells.labels import joined_by
 from limbeck.sources.csv import Csv
 
 TEXTS = registry.load("tasks", "text-classification")

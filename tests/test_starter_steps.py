@@ -80,7 +80,7 @@ def refusal(path: Path) -> str:
 def typed(message: str, folder: Path) -> Path:
     """The folder that the command of a refusal gives to `limbeck init`, once its first part was run."""
     line = message.partition("in that folder: ")[2]
-    making, _, giving = line.partition(" && ")
+    making, _, giving = line.rpartition(" && ")
     subprocess.run(making, shell=True, check=True, cwd=folder)
     return folder / giving.rpartition(" ")[2]
 
@@ -207,3 +207,24 @@ def test_runs_of_characters_are_spans(tmp_path: Path) -> None:
     assert rows[1]["tags"] == ["O"] * 4
     (tmp_path / "train.csv").write_text("topics,text\n" + lines)
     assert starter.look(tmp_path).task == "multi-label-classification"
+
+
+INTENTS = [
+    {"tag": tag, "patterns": [f"{word} {tag}" for word in ("hi", "I want a")], "responses": ["ok"]}
+    for tag in ("greeting", "refund", "hours")
+]
+
+
+@pytest.mark.parametrize("content", [{"intents": INTENTS}, INTENTS], ids=["intents", "a list"])
+def test_examples_of_an_intent_become_a_row_each(content: object, tmp_path: Path) -> None:
+    """They were one text: the patterns of each intent, joined."""
+    (tmp_path / "intents.json").write_text(json.dumps(content))
+    message = refusal(tmp_path)
+    assert "a row has a list of texts (patterns)" in message
+    guess = starter.look(typed(message, tmp_path))
+    assert (guess.options["text"], guess.options["label"]) == ("text", "tag")
+    lines = (tmp_path / "rows" / "intents.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines[:2]] == [
+        {"tag": "greeting", "text": "hi greeting"},
+        {"tag": "greeting", "text": "I want a greeting"},
+    ]

@@ -23,6 +23,7 @@ STSA = "".join(f"{n % 2} {text(n)}\n" for n in range(40))
 CLUENER = "".join(
     json.dumps({"text": text(n), "label": {"name": {"please": [[0, 5]]}}}) + "\n" for n in range(9)
 )
+FIQA = json.dumps([{"sentence": text(n), "info": [{"score": str(n % 3)}]} for n in range(9)])
 ANGLES = "text,tags\n" + "".join(
     f"{text(n)},{('<python>', '<python><sql>', '<sql>')[n % 3]}\n" for n in range(30)
 )
@@ -35,7 +36,7 @@ PIXELS = "\n".join(
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        ({"train.txt": FASTTEXT}, ["lines of fastText", "sed -E", "train.txt > train.tsv"]),
+        ({"train.txt": FASTTEXT}, ["lines of fastText", "sed -E", "train.txt > rows/train.tsv"]),
         ({"train.txt": TREC}, ["begins with one of 3 words", "DESC:manner", "sed -E"]),
         ({"export.json": json.dumps(TASKS)}, ["export of Label Studio", "JSON-MIN"]),
         ({"train.json": json.dumps(GLINER)}, ["spans of `ner` count words"]),
@@ -46,9 +47,13 @@ PIXELS = "\n".join(
             {f"{split}_{what}.txt": prose() for split in ("test", "train") for what in KINDS},
             ["texts in train_text.txt", "paste train_labels.txt train_text.txt > train.tsv"],
         ),
-        ({"train.label": TREC, "test.label": TREC}, ["look like labels", "> test.tsv"]),
-        ({"stsa.train": STSA}, ["one of 2 words (0, 1)", "> stsa.train.tsv"]),
+        (
+            {"train.label": TREC, "test.label": TREC},
+            ["look like labels", "> rows/test.tsv", "> rows/train.tsv"],
+        ),
+        ({"stsa.train": STSA}, ["one of 2 words (0, 1)", "> rows/stsa.train.tsv"]),
         ({"all.json": CLUENER}, ["`label` holds objects", "[START, END, NAME]"]),
+        ({"all.json": FIQA}, ["`info` holds objects"]),
         ({"train/seq.in": "a b\n", "train/seq.out": "O O\n"}, ["seq.out", '"tokens": [...]']),
         ({"a/b/c.bin": "x"}, ["folders alone (a/)"]),
         ({"train.csv": PIXELS}, ["9 columns of numbers", "numpy.savez"]),

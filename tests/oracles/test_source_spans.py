@@ -8,8 +8,8 @@ import pytest
 
 from limbeck.core import registry
 from limbeck.sources import BadRow, Row
-from limbeck.sources._spans import placed_in, spans_of, words_and_tags
-from limbeck.sources._tags import as_iob2
+from limbeck.sources._cells.spans import placed_in, spans_of, words_and_tags
+from limbeck.sources._cells.tags import as_iob2
 
 
 def read(source: str, path: Path, **keys: Any) -> dict[str, list[Row]]:

@@ -12,8 +12,8 @@ from limbeck.core.contract import described
 from limbeck.data.bad_rows import EXAMPLES
 from limbeck.data.drawing import has_labels
 from limbeck.sources import Row
+from limbeck.sources._cells.labels import NULL_WORDS, joined_by
 from limbeck.sources._encodings import doubt_of
-from limbeck.sources._labels import NULL_WORDS, joined_by
 
 # What a row holds under each key, and its name in a message; keys of others hold anything.
 KINDS: dict[str, tuple[Any, str]] = {

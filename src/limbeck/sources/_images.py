@@ -17,7 +17,7 @@ import numpy as np
 
 from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row
-from limbeck.sources._labels import LabelParser
+from limbeck.sources._cells.labels import LabelParser
 from limbeck.sources._pixels import WHITE, of_8_bits, of_array, upright
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Patience, Row, fail
-from limbeck.sources._cells import (
+from limbeck.sources._cells.labels import LabelParser
+from limbeck.sources._cells.record import (
     TAG,
     TAGS,
     WORD,
@@ -23,11 +24,10 @@ from limbeck.sources._cells import (
     as_sentences,
     word_columns,
 )
-from limbeck.sources._labels import LabelParser
-from limbeck.sources._spans import REFUSE, SpanCells, check_overlaps
+from limbeck.sources._cells.spans import REFUSE, SpanCells, check_overlaps
+from limbeck.sources._cells.tags import check_scheme
 from limbeck.sources._split_files import SPLIT_OF_NAME as WORDS_OF
 from limbeck.sources._split_files import find_splits, split_of
-from limbeck.sources._tags import check_scheme
 
 # The names of columns that are taken where a recipe names none, in this order. `limbeck init`
 # guesses by them too.

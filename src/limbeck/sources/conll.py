@@ -14,9 +14,9 @@ from itertools import chain
 from pathlib import Path
 
 from limbeck.sources import BadRow, OnBadRow, Row, fail
+from limbeck.sources._cells.tags import MOST_WORDS, TagProblem, as_iob2, check_length, check_scheme
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits
-from limbeck.sources._tags import MOST_WORDS, TagProblem, as_iob2, check_length, check_scheme
 
 # What people call such files: `train.txt` first, `eng.train` and `esp.testa` last.
 SUFFIXES = (

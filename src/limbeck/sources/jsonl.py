@@ -1,8 +1,7 @@
 """Texts and labels in JSON lines (jsonlines.org): one object a line.
 
-Or in one JSON document: a list of objects, or an object of such lists by split
-(`{"train": [...], "test": [...]}`), whose records then have the column `split`. A list in place of
-an object has the columns `column_1`, `column_2`, ...
+Or in one JSON document, of the layouts of `_json_documents`. A list in place of an object has the
+columns `column_1`, `column_2`, ...
 
 The columns are the keys of the first object; another may have more keys, in any order. What lies in
 an object in it has a column for each of its values: `utterance.text`.
@@ -18,8 +17,9 @@ from typing import Any, ClassVar
 
 from limbeck.sources import BadRow, OnBadRow, Patience, fail
 from limbeck.sources._files import Lines, checked_header
-from limbeck.sources._split_files import split_of
-from limbeck.sources._table import SPLIT, Table
+from limbeck.sources._json_documents import few_rows_of, named_row, rows_of
+from limbeck.sources._table import Table
+from limbeck.sources._unpacked import bare_name
 
 OPENING = ("[", "{")
 # Of a document, bytes of lists and objects as Python holds them, the least that each takes with its
@@ -29,8 +29,6 @@ MOST_BYTES = 250_000_000
 LIST_BYTES = 90
 OBJECT_BYTES = 230
 MOST_OPEN = 50_000
-# Names of the one list of rows in an object.
-LISTS = ("data", "rows", "examples", "instances", "items", "records")
 
 MOST_NESTED = 4  # objects in each other whose values are columns
 MOST_DEPTH = 50  # of lists and objects in a line: what is read is two deep
@@ -147,7 +145,9 @@ def document_of(path: Path, encoding: str | None = None) -> list[Any] | None:
             content = None if whole is None else json.loads(whole)
         except (ValueError, RecursionError):
             return None
-    rows = _rows_of(content)
+    # Where each line may be a row, so may the only one.
+    is_one = bare_name(path).lower().endswith(".json")
+    rows = rows_of(content) if is_one else few_rows_of(content)
     if rows is not None:
         reader.check()
     return rows
@@ -176,37 +176,6 @@ def _joined(first: str, lines: Iterator[str], path: Path) -> str | None:
             )
         whole.write(line)
     return whole.getvalue()
-
-
-def _rows_of(content: Any) -> list[Any] | None:
-    """The rows of a document: a list of them, or a list for each split, or the one list in it."""
-    if isinstance(content, list):
-        return content if content and all(map(_is_row, content)) else None
-    if not isinstance(content, dict):
-        return None
-    lists: dict[str, list[Any]] = {}
-    for key, value in content.items():
-        if isinstance(value, list) and value and all(map(_is_row, value)):
-            lists[key] = value
-    if lists and all(split_of(key) for key in lists):
-        return [{**named_row(row), SPLIT: split} for split, rows in lists.items() for row in rows]
-    named = next((lists[name] for name in LISTS if name in lists), None)
-    # A list of texts with their spans; of objects they would be the boxes of images.
-    pairs = lists.get("annotations", [])
-    return named or (pairs if pairs and isinstance(pairs[0], list) else None)
-
-
-def _is_row(value: Any) -> bool:
-    """Whether a value is a row: an object, or a list of cells as long as a table is wide."""
-    is_list = isinstance(value, list) and len(value) > 1
-    return isinstance(value, dict) or (is_list and isinstance(value[0], str))
-
-
-def named_row(row: Any) -> dict[str, Any]:
-    """A row as an object."""
-    if isinstance(row, dict):
-        return row
-    return {f"column_{number}": cell for number, cell in enumerate(row, 1)}
 
 
 def flat(row: Any, most_deep: int = MOST_NESTED) -> Any:

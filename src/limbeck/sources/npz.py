@@ -18,8 +18,8 @@ import numpy as np
 
 from limbeck.core.files import require_file
 from limbeck.sources import OnBadRow, Row, fail
+from limbeck.sources._cells.labels import LabelParser
 from limbeck.sources._images import BOMB_RATIO, MOST_BYTES, is_bomb, listed, pixel_rows
-from limbeck.sources._labels import LabelParser
 from limbeck.sources._unpacked import refuse_failed_disk
 
 # The beginnings of MedMNIST's names.

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from limbeck.sources import SPLITS, BadRow, OnBadRow, Row, fail
+from limbeck.sources._cells.labels import LabelParser
+from limbeck.sources._cells.tags import check_length
 from limbeck.sources._encodings import checked_unicode
 from limbeck.sources._images import ImageReader, file_of
-from limbeck.sources._labels import LabelParser
 from limbeck.sources._pixels import WHITE, colour_of
-from limbeck.sources._tags import check_length
 
 KEYS = ("text", "text_b", "label", "words", "tags", "image", "group")
 SHOWN_CHARACTERS = 200  # of each cell of a bad row, which may be an image or a book

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
-from limbeck.sources._cells import cell_text
+from limbeck.sources._cells.record import cell_text
 from limbeck.sources._encodings import checked_codec
 from limbeck.sources._files import encoding_cure, folder_with
 from limbeck.sources._image_layout import placed, without_classes

@@ -28,7 +28,7 @@ from limbeck.artifact.rows.word_columns import are_word_columns, sentences
 from limbeck.core import yaml12
 from limbeck.core.files import naming, read_at_most, require_file
 from limbeck.sources import Row, text_folder
-from limbeck.sources._cells import as_list, as_sentences, cell_text
+from limbeck.sources._cells.record import as_list, as_sentences, cell_text
 from limbeck.sources._files import Lines
 from limbeck.sources._images import SUFFIXES
 from limbeck.sources.jsonl import flat

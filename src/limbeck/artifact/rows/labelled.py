@@ -15,12 +15,12 @@ from limbeck.artifact.rows.inputs import Item, Reading, read_items, tell_nobody
 from limbeck.artifact.rows.records import FORMAT_OF_SUFFIX, format_of, listed
 from limbeck.artifact.rows.word_columns import are_word_columns, column_reader
 from limbeck.sources import BadRow, OnBadRow, Row
-from limbeck.sources._cells import TAGS, TextCells, as_list
+from limbeck.sources._cells.labels import LabelParser, written_list
+from limbeck.sources._cells.record import TAGS, TextCells, as_list
+from limbeck.sources._cells.spans import AROUND, REFUSE, SpanCells, is_span
+from limbeck.sources._cells.tags import as_iob2
 from limbeck.sources._column_names import LABEL_NAMES, plain
-from limbeck.sources._labels import LabelParser, written_list
-from limbeck.sources._spans import AROUND, REFUSE, SpanCells, is_span
 from limbeck.sources._table import LABEL
-from limbeck.sources._tags import as_iob2
 from limbeck.sources.image_folder import ImageFolder
 from limbeck.sources.npz import Npz
 from limbeck.sources.text_folder import TextFolder, names_in, of_classes

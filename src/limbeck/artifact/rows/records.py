@@ -21,7 +21,8 @@ from typing import Any, BinaryIO
 
 from limbeck.core.files import naming, require_file_or_stream
 from limbeck.sources._files import Lines
-from limbeck.sources.jsonl import document_of, named_row
+from limbeck.sources._json_documents import named_row
+from limbeck.sources.jsonl import document_of
 
 # What a file's suffix says of its rows; any other file holds one text a line.
 FORMAT_OF_SUFFIX = {

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from limbeck.cli.first_recipe.below import look_at_split_folders
 from limbeck.cli.first_recipe.folders import data_below
-from limbeck.cli.first_recipe.foreign import WithoutTrain, refuse_by_name
 from limbeck.cli.first_recipe.images import image_guess, images_in, look_at_images, no_classes
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess, render
+from limbeck.cli.first_recipe.refused.foreign import WithoutTrain, refuse_by_name
+from limbeck.cli.first_recipe.refused.tools import refuse_tools
 from limbeck.cli.first_recipe.tables import look_at_table, source_of
 from limbeck.cli.first_recipe.texts import look_at_class_files, look_at_lines, look_at_text_folder
 from limbeck.cli.first_recipe.words import look_at_words
@@ -189,6 +190,7 @@ def _has_tabs(path: Path) -> bool:
 def look_at_folder(folder: Path) -> Guess | None:
     """IDX, words in columns, images, tables, or the one archive that is there, in this order."""
     here = without_notes(files_in(folder))
+    refuse_tools(here)
     if any(path.name.startswith(IDX_TRAIN) for path in here):
         guess = image_guess("idx", folder, "IDX files, as MNIST has them")
         read = idx_files(folder)

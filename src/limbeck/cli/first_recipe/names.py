@@ -9,7 +9,7 @@ from typing import Any
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.core.files import read_at_most
 from limbeck.core.wording import some
-from limbeck.sources._cells import as_list
+from limbeck.sources._cells.record import as_list
 from limbeck.sources._split_files import SPLIT_OF_NAME
 from limbeck.sources._unpacked import bare_name
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.cli.first_recipe.encodings import add_encoding, encoding_of
-from limbeck.cli.first_recipe.foreign import refuse_parts, refuse_without_train
 from limbeck.cli.first_recipe.header import lines_above, parted
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
-from limbeck.cli.first_recipe.steps import refuse_dialogues, refuse_joined
+from limbeck.cli.first_recipe.refused.foreign import refuse_parts, refuse_without_train
+from limbeck.cli.first_recipe.refused.steps import refuse_dialogues, refuse_examples, refuse_joined
+from limbeck.cli.first_recipe.refused.tools import refuse_prodigy
 from limbeck.cli.first_recipe.table_columns.columns import choose, num_words
 from limbeck.cli.first_recipe.table_columns.labels import Columns
 from limbeck.core import registry
@@ -70,6 +71,8 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
         splits = _named_splits(guess, train, files)
     # 2. Which column is what, and what its values say of the task.
     records, options = read_records(train, guess.source)
+    refuse_prodigy(train, records)
+    refuse_examples([train, *files], records, guess.source)
     refuse_dialogues([train, *files], records, guess.source)
     found = _chosen(records, train, files, guess.source)
     guess.task = found.task
@@ -258,7 +261,9 @@ def _named_splits(guess: Guess, train: Path, files: Sequence[Path]) -> dict[str,
         guess.reasons.append(f"no train{suffix} here: {train.name} is read for it")
         return splits
     if len(files) > 1:
-        guess.reasons.append(f"no train{suffix} here, so only one file is read: {train.name}")
+        guess.reasons.append(
+            f"no train{suffix} here, so only the largest file is read: {train.name}"
+        )
     guess.path = train
     return splits
 

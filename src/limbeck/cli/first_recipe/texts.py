@@ -8,9 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from limbeck.cli.first_recipe.encodings import LATIN, WINDOWS, add_encoding, choices, encoding_of
-from limbeck.cli.first_recipe.foreign import refuse_by_name, refuse_labels, refuse_without_train
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.refused.foreign import refuse_by_name, refuse_without_train
+from limbeck.cli.first_recipe.refused.line_labels import refuse_lines
 from limbeck.cli.first_recipe.table_columns.columns import choose
 from limbeck.cli.first_recipe.tables import DELIMITERS, read_records
 from limbeck.core.wording import some
@@ -148,7 +149,7 @@ def look_at_lines(path: Path, files: Sequence[Path]) -> Guess | None:
     lines = [line for line in lines if line]
     if _is_delimited(lines):
         return _of_table(path, splits)
-    refuse_labels(train, lines)
+    refuse_lines([train, *(files[0] for split, files in splits.items() if split != "train")])
     if not _is_prose(lines):
         return None
     guess = Guess("masked-lm", "text", path)

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.cli.first_recipe.encodings import LATIN, add_encoding
-from limbeck.cli.first_recipe.foreign import refuse_without_train
 from limbeck.cli.first_recipe.names import is_without_labels
 from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.refused.foreign import refuse_without_train
 from limbeck.cli.first_recipe.tables import files_read, read_alone, split_files
 from limbeck.core.wording import some
 from limbeck.sources import SPLITS, OnBadRow, Patience, Row
+from limbeck.sources._cells.tags import OUTSIDE, scheme_of
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import split_of
-from limbeck.sources._tags import OUTSIDE, scheme_of
 from limbeck.sources.conll import NO_WORD, SUFFIXES, Conll, split_columns
 
 LINES = 1000  # looked at

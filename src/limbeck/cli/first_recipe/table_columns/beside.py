@@ -16,9 +16,9 @@ from limbeck.cli.first_recipe.table_columns.labels import (
     values_of,
 )
 from limbeck.core.wording import some
-from limbeck.sources._cells import is_empty
+from limbeck.sources._cells.labels import WHOLE
+from limbeck.sources._cells.record import is_empty
 from limbeck.sources._column_names import LABEL_NAMES, plain
-from limbeck.sources._labels import WHOLE
 from limbeck.sources._table import LABEL
 
 SHOWN = 5

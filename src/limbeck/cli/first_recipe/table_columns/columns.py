@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limbeck.cli.first_recipe.foreign import refuse_cells, refuse_choices
+from limbeck.cli.first_recipe.refused.foreign import refuse_cells, refuse_choices
 from limbeck.cli.first_recipe.table_columns.beside import (
     add_group,
     of_votes,
@@ -21,7 +21,7 @@ from limbeck.cli.first_recipe.table_columns.labels import (
     values_of,
 )
 from limbeck.cli.first_recipe.table_columns.tagged import look_at_tags
-from limbeck.sources._cells import word_columns
+from limbeck.sources._cells.record import word_columns
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
 from limbeck.sources._split_files import split_of
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limbeck.core.wording import some
-from limbeck.sources._cells import share_of
+from limbeck.sources._cells.labels import MISSING_WORDS, NULL_WORDS, WHOLE, joined_by
+from limbeck.sources._cells.record import share_of
 from limbeck.sources._column_names import LABEL_NAMES, plain
-from limbeck.sources._labels import MISSING_WORDS, NULL_WORDS, WHOLE, joined_by
 from limbeck.sources._table import LABEL
 
 Record = Mapping[str, Any]
@@ -209,8 +209,10 @@ def _separator(cells: Sequence[Any]) -> str | None:
 
     Raises ValueError for labels in angles.
     """
-    if any(isinstance(cell, list) for cell in cells):
-        return SEPARATORS[0]
+    lists = [cell for cell in cells if isinstance(cell, list)]
+    if lists:
+        # Some tools write the one label of a row as a list.
+        return None if all(len(cell) == 1 for cell in lists) else SEPARATORS[0]
     texts = [str(cell).strip() for cell in cells]
     if any("><" in text for text in texts) and all(ANGLES.fullmatch(text) for text in texts):
         raise ValueError(

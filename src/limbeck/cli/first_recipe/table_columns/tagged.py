@@ -10,10 +10,9 @@ from typing import Any
 
 from limbeck.cli.first_recipe.table_columns.labels import Columns
 from limbeck.core.wording import some
-from limbeck.sources._cells import TAG, WORD, as_list, as_sentences, word_columns
-from limbeck.sources._column_names import TEXT_NAMES, plain
-from limbeck.sources._labels import written_list
-from limbeck.sources._spans import (
+from limbeck.sources._cells.labels import written_list
+from limbeck.sources._cells.record import TAG, WORD, as_list, as_sentences, word_columns
+from limbeck.sources._cells.spans import (
     AROUND,
     LONGEST,
     are_characters,
@@ -23,8 +22,9 @@ from limbeck.sources._spans import (
     runs_of,
     spans_of,
 )
+from limbeck.sources._cells.tags import OUTSIDE, scheme_of
+from limbeck.sources._column_names import TEXT_NAMES, plain
 from limbeck.sources._table import LABEL
-from limbeck.sources._tags import OUTSIDE, scheme_of
 
 Record = Mapping[str, Any]
 

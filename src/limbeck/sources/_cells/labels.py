@@ -75,7 +75,9 @@ class LabelParser:
         return list(dict.fromkeys(labels))
 
     def parse_one(self, value: Any, column: str) -> str:
-        """The one label of a cell. Raises ValueError."""
+        """The one label of a cell, or of a list of one. Raises ValueError."""
+        if isinstance(value, list) and len(value) == 1:
+            (value,) = value
         text = value if isinstance(value, str) else _number_as_text(value, column)
         # Most cells hold a label that was met before, and need no further look.
         known = self.known.get(text)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from limbeck.sources import Row
-from limbeck.sources._labels import MOST_LIST_CHARACTERS, LabelParser, written_list
-from limbeck.sources._tags import MOST_WORDS, as_iob2, check_length
+from limbeck.sources._cells.labels import MOST_LIST_CHARACTERS, LabelParser, written_list
+from limbeck.sources._cells.tags import MOST_WORDS, as_iob2, check_length
 
 # The names of columns of words and of their tags, in the order in which they are looked for.
 WORDS = ("tokens", "words")

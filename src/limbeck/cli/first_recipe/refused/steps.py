@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.cli.first_recipe.foreign import refuse_choices
+from limbeck.cli.first_recipe.refused.foreign import refuse_choices
 from limbeck.cli.first_recipe.table_columns.columns import choose
 from limbeck.cli.first_recipe.table_columns.labels import is_id
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
-from limbeck.sources._column_names import plain
-from limbeck.sources._spans import ENDS, STARTS
+from limbeck.sources._cells.spans import ENDS, STARTS
+from limbeck.sources._column_names import LABEL_NAMES, plain
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import bare_name
 from limbeck.sources.csv import MOST_FIELD_CHARACTERS
@@ -24,15 +24,58 @@ MOST_COLUMNS = 50  # of a dialogue: a cure that lists more is no cure
 MADE = "rows"  # the folder that a command makes, below that of the data
 TEXT_WORDS = 2  # of a turn, in the middle: more are a sentence
 WORD_CHARACTERS = 3  # of a script without spaces between its words
+# What people call the texts that they list beside the label of them all.
+EXAMPLES = (
+    *("patterns", "examples", "utterances", "texts", "questions", "sentences", "phrases"),
+    *("queries", "samples", "expressions", "training_phrases", "inputs"),
+)
 
 # How Python reads each kind of file.
 
 READ = {
     "lines": '[json.loads(line) for line in open(f, encoding="utf-8") if line.strip()]',
-    "document": "(lambda d: d if isinstance(d, list) else max((v for v in d.values() "
-    'if isinstance(v, list)), key=len))(json.load(open(f, encoding="utf-8")))',
+    "document": '__import__("limbeck.sources.jsonl").sources.jsonl.document_of('
+    '__import__("pathlib").Path(f))',
     "parquet": "__import__('pyarrow.parquet').parquet.read_table(f).to_pylist()",
 }
+
+
+def refuse_examples(files: Sequence[Path], records: Sequence[Record], source: str) -> None:
+    """Raise ValueError for rows of a label and a list of its texts, as chatbots' intents.json is;
+    with the command that writes a row for each text.
+
+    `files`: the one of train first, which `source` reads.
+    """
+    lists = _examples(records)
+    if not lists:
+        return
+    kept = "{k: v for k, v in r.items() if not isinstance(v, list)}"
+    rows = f'[{{**{kept}, "text": t}} for r in rows for t in r[{json.dumps(lists)}]]'
+    raise ValueError(
+        f"{files[0]}: a row has a list of texts ({lists}). Write a row for each text, in that "
+        f"folder: {_rewriting(files, rows, source)} && {command('init', MADE)}"
+    )
+
+
+def _examples(records: Sequence[Record]) -> str | None:
+    """The column of lists of texts, in rows of a label and no text beside them; None where there
+    is none."""
+    if not records or any(_is_text([row.get(name) for row in records]) for name in records[0]):
+        return None
+    labels = [name for name in records[0] if plain(name) in (*LABEL_NAMES, "name")]
+    # As many labels as texts are those of a dialogue's turns.
+    cells = [record.get(label) for record in records for label in labels]
+    if not cells or not all(isinstance(cell, str) for cell in cells):
+        return None
+    for name in records[0]:
+        lists = [record.get(name) for record in records]
+        if plain(name) in EXAMPLES and all(map(_is_list_of_texts, lists)) and any(lists):
+            return name
+    return None
+
+
+def _is_list_of_texts(cell: Any) -> bool:
+    return isinstance(cell, list) and all(isinstance(text, str) for text in cell)
 
 
 def refuse_dialogues(files: Sequence[Path], records: Sequence[Record], source: str) -> None:
@@ -48,9 +91,6 @@ def refuse_dialogues(files: Sequence[Path], records: Sequence[Record], source: s
     turns = _turns(records)
     if not turns:
         return
-    form = source
-    if source == "jsonl":
-        form = "lines" if document_of(files[0]) is None else "document"
     lists, are_objects = turns
     if are_objects:
         each = f"for t in r[{json.dumps(lists[0])}]"
@@ -59,17 +99,26 @@ def refuse_dialogues(files: Sequence[Path], records: Sequence[Record], source: s
         each = f"for t in [dict(zip({json.dumps(lists)}, c)) for c in zip({zipped})]"
     kept = f"{{k: v for k, v in r.items() if k not in {json.dumps(lists)}}}"
     rows = f'[{{"dialogue_id": str(n), **{kept}, **t}} for n, r in enumerate(rows) {each}]'
+    shown = some(lists, SHOWN)
+    raise ValueError(
+        f"{files[0]}: a row is a dialogue, whose turns ({shown}) have the texts. Write a row for "
+        f"each turn, in that folder: {_rewriting(files, rows, source)} && {command('init', MADE)}"
+    )
+
+
+def _rewriting(files: Sequence[Path], rows: str, source: str) -> str:
+    """The command that writes `rows`, a list in Python that is made of the `rows` of a file, for
+    the first of some files and those of other splits."""
+    form = source
+    if source == "jsonl":
+        form = "lines" if document_of(files[0]) is None else "document"
     code = (
         f'import json, os; os.makedirs("{MADE}", exist_ok=True); '
         f'[open("{MADE}/" + o + ".jsonl", "w", encoding="utf-8").writelines('
         f'json.dumps(row) + "\\n" for row in {rows}) '
         f"for f, o in {json.dumps(_outputs(files))} for rows in [list({READ[form]})]]"
     )
-    shown = some(lists, SHOWN)
-    raise ValueError(
-        f"{files[0]}: a row is a dialogue, whose turns ({shown}) have the texts. Write a row for "
-        f"each turn, in that folder: {script(code)} && {command('init', MADE)}"
-    )
+    return script(code)
 
 
 def _turns(records: Sequence[Record]) -> tuple[list[str], bool] | None:

@@ -1,25 +1,17 @@
 """Files that limbeck does not read, and what to do with them: told by name by `limbeck init`."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
-from limbeck.core.terminal.shell import command, quoted
+from limbeck.cli.first_recipe.refused.line_labels import operand, refuse_lines
+from limbeck.cli.first_recipe.refused.tools import refuse_tools
+from limbeck.core.terminal.shell import command
 from limbeck.core.wording import some
-from limbeck.sources._files import Lines
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import bare_name
 
-LINES = 1000  # looked at, of a file
 MOST_BYTES = 4096  # by which a file is told to be no text
-# Marks and a list of Python at the end of a line, as opinion triplets are published
-# (`TEXT####[([3], [5], 'POS')]`).
-LIST_BEHIND = re.compile(r"([#|@$=]{2,})\[.*\]$")
-FASTTEXT = "__label__"
-MOST_LABELS = 60
-FEWEST_LINES = 20
 SHOWN = 5
 SHOWN_FOLDERS = 8
 # Choices of a question, a column each (`choice0`, `ending_1`, `answerA`, `sol2`), or in one list.
@@ -70,14 +62,12 @@ def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
     `files`: those of the folder `path`, or the one file.
     """
     _refuse_columns_in_files(path, files)
+    refuse_tools(files)
     for file in files:
         suffix = ".tar" if ".tar." in file.name.lower() else file.suffix.lower()
         if suffix in CURES:
             raise ValueError(f"{file}: {CURES[suffix]}")
-    for file in files[:SHOWN]:
-        if file.is_file() and _is_text(file):
-            lines = [line.strip() for line in islice(Lines(file, "latin-1"), LINES)]
-            refuse_labels(file, [line for line in lines if line])
+    refuse_lines([file for file in files[:SHOWN] if file.is_file() and _is_text(file)])
     below = sorted(path.iterdir()) if path.is_dir() else []
     arrays = [file.name for file in files if "images-idx3-ubyte" in file.name]
     if arrays:
@@ -119,7 +109,7 @@ def _refuse_columns_in_files(path: Path, files: Sequence[Path]) -> None:
                     pastes.append((labels, other, table))
     if pastes:
         labels, other, _ = pastes[0]
-        each = [[_operand(name) for name in names] for names in pastes]
+        each = [[operand(name) for name in names] for names in pastes]
         commands = "; ".join(f"paste {first} {second} > {to}" for first, second, to in each)
         raise ValueError(
             f"{path}: texts in {other}, their labels in {labels}. Put them into one table for each "
@@ -127,55 +117,15 @@ def _refuse_columns_in_files(path: Path, files: Sequence[Path]) -> None:
         )
 
 
-def _operand(name: str) -> str:
-    """A file's name as a command takes it for one: one that begins with a dash is no option."""
-    return quoted(f"./{name}" if name.startswith("-") else name)
-
-
 def _not_of_train(name: str) -> tuple[bool, str]:
     return "train" not in name, name
-
-
-def refuse_labels(path: Path, lines: Sequence[str]) -> None:
-    """Raise ValueError for labels that stand before the texts, with a command that parts them, and
-    for lists behind them."""
-    table = path.with_suffix(".tsv").name
-    if path.suffix not in (".txt", ".label"):
-        table = f"{path.name}.tsv"
-    table = _operand(table)
-    if lines and all(line.startswith(FASTTEXT) for line in lines):
-        cure = f"sed -E 's/^{FASTTEXT}([^ ]+) /\\1\\t/' {_operand(path.name)} > {table}"
-        raise ValueError(
-            f"{path}: lines of fastText, {FASTTEXT}NAME and the text. Write them as a table, with "
-            f"a tab between label and text: {cure} (of several labels a line, join them with ;)"
-        )
-    marks = [mark for line in lines for mark in LIST_BEHIND.findall(line)]
-    if lines and len(marks) == len(lines) and len(set(marks)) == 1:
-        raise ValueError(
-            f"{path}: behind each text stands `{marks[0]}` and a list, such as "
-            f"{lines[0].rpartition(marks[0])[2]!r}: labels of its words, such as opinions with "
-            "their targets. They are not read as they are: write a line "
-            '{"tokens": [...], "tags": [...]} for each text, with a tag for each word, or a table '
-            "of text and label"
-        )
-    # Where a tab parts label and text already, another at the first space would spoil both.
-    if any("\t" in line for line in lines):
-        return
-    first = Counter(line.split()[0] for line in lines)
-    is_wide = all(len(line.split()) > 1 for line in lines)
-    are_few = 2 <= len(first) <= min(MOST_LABELS, len(lines) // 5)
-    if len(lines) >= FEWEST_LINES and is_wide and are_few:
-        raise ValueError(
-            f"{path}: each line begins with one of {len(first)} words ({some(list(first), SHOWN)}),"
-            " which look like labels. Write them as a table, with a tab between label and text: "
-            f"sed -E 's/ /\\t/' {_operand(path.name)} > {table}"
-        )
 
 
 def refuse_cells(place: str, records: Sequence[Mapping[str, object]], label: str) -> None:
     """Raise ValueError for labels that are objects, such as CLUENER's."""
     cells = [record.get(label) for record in records]
-    if any(isinstance(cell, dict) for cell in cells):
+    parts = [part for cell in cells if isinstance(cell, list) for part in cell]
+    if any(isinstance(cell, dict) for cell in [*cells, *parts]):
         raise ValueError(
             f"{place}: `{label}` holds objects. Spans of a text are read as lists, "
             f'{{"text": ..., "{label}": [[START, END, NAME], ...]}}, the end behind the last '
@@ -214,12 +164,12 @@ def refuse_parts(path: Path, files: Sequence[Path]) -> None:
     names = [parts[number].name for number in sorted(parts)]
     last = names[-1] if FOLD.search(names[0]) else None
     copies = [
-        f"cp {_operand(name)} {_operand(f'train-{number}{Path(name).suffix}')}"
+        f"cp {operand(name)} {operand(f'train-{number}{Path(name).suffix}')}"
         for number, name in enumerate(names)
         if name != last
     ]
     # Folds are drawn so that what belongs together is in one of them.
-    copies += [f"cp {_operand(last)} test{Path(last).suffix}"] if last else []
+    copies += [f"cp {operand(last)} test{Path(last).suffix}"] if last else []
     raise ValueError(
         f"{path}: the parts of one table ({some(names, SHOWN)}). Name those of train, in that "
         f"folder: {'; '.join(copies)}"

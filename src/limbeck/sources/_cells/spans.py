@@ -17,9 +17,9 @@ from typing import Any
 from limbeck.core import wording
 from limbeck.core.scripts import word_pattern
 from limbeck.sources import Row
-from limbeck.sources._cells import cell_text, with_group
-from limbeck.sources._labels import LabelParser, written_list
-from limbeck.sources._tags import OUTSIDE, check_length
+from limbeck.sources._cells.labels import LabelParser, written_list
+from limbeck.sources._cells.record import cell_text, with_group
+from limbeck.sources._cells.tags import OUTSIDE, check_length
 
 # What tools call the parts of a span.
 STARTS = ("start", "start_offset", "begin", "start_char", "start_index")

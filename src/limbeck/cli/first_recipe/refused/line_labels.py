@@ -1,0 +1,123 @@
+"""Lines of text that hold their label: refused by `limbeck init` with a command that parts them."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from limbeck.core.terminal.shell import command, quoted, script
+from limbeck.core.wording import some
+from limbeck.sources._files import Lines
+
+LINES = 1000  # looked at, of a file
+FEWEST_LINES = 20
+MOST_LABELS = 60
+SHOWN = 5
+MADE = "rows"  # the folder that a command makes, below that of the data
+# Marks and a list of Python at the end of a line, as opinion triplets are published
+# (`TEXT####[([3], [5], 'POS')]`).
+LIST_BEHIND = re.compile(r"([#|@$=]{2,})\[.*\]$")
+FASTTEXT = "__label__"
+# A sentence and its phrases in brackets, each behind its label: `(3 (2 It) (4 (2 is) (4 good)))`.
+TREE = re.compile(r"\([0-9] .*\)$")
+# A word behind a mark at the end of a line: `Profit rose .@positive`.
+LABEL_BEHIND = re.compile(r"(@|#|~|\^|::|=>|->)\s?([A-Za-z][\w-]*|[0-9])$")
+# In Python, for shells differ in what they make of a backslash.
+PARTED_TREES = (
+    'import os, re; os.makedirs("{made}", exist_ok=True); '
+    '[open(o, "w", encoding="utf-8").writelines('
+    'line[1] + "\\t" + " ".join(re.findall(r" ([^() ]+)[)]", line)) + "\\n" '
+    'for line in open(f, encoding="utf-8") if line.strip()) for f, o in {files}]'
+)
+
+
+def refuse_lines(files: Sequence[Path]) -> None:
+    """Raise ValueError for files whose lines hold label and text in one, with the command that
+    makes tables of them. `files`: of one folder."""
+    for file in files:
+        lines = _lines(file)
+        _refuse_lists(file, lines)
+        kind = _kind(lines)
+        if kind is None:
+            continue
+        told, pattern = kind
+        alike = [other for other in files if (_kind(_lines(other)) or ("", ""))[1] == pattern]
+        raise ValueError(
+            f"{file}: {told}. Write them as a table, with a tab between label and text, in that "
+            f"folder: {_parting(alike, pattern)} && {command('init', MADE)}"
+        )
+
+
+def _lines(file: Path) -> list[str]:
+    lines = (line.strip() for line in islice(Lines(file, "latin-1"), LINES))
+    return [line for line in lines if line]
+
+
+def _kind(lines: Sequence[str]) -> tuple[str, str] | None:
+    """(in words, the pattern of `sed` that parts them) of lines with a label; None for others."""
+    if lines and all(line.startswith(FASTTEXT) for line in lines):
+        told = f"lines of fastText, {FASTTEXT}NAME and the text (of several labels a line, join "
+        return f"{told}them with ; first)", f"s/^{FASTTEXT}([^ ]+) /\\1\\t/"
+    if len(lines) < FEWEST_LINES:
+        return None
+    if all(map(TREE.match, lines)):
+        return "trees of phrases in brackets, each behind its label", ""
+    # Where a tab parts label and text already, another at the first space would spoil both.
+    if any("\t" in line for line in lines):
+        return None
+    first = Counter(line.split()[0] for line in lines)
+    if all(len(line.split()) > 1 for line in lines) and _are_few(first, lines):
+        told = f"each line begins with one of {len(first)} words ({some(list(first), SHOWN)})"
+        return f"{told}, which look like labels", "s/ /\\t/"
+    found = [match for line in lines if (match := LABEL_BEHIND.search(line))]
+    marks = {match[1] for match in found}
+    last = Counter(match[2] for match in found)
+    if len(found) == len(lines) and len(marks) == 1 and _are_few(last, lines):
+        (mark,) = marks
+        told = f"behind `{mark}` each line ends with one of {len(last)} words"
+        pattern = f"s/^(.*){re.escape(mark)} ?(.*)$/\\2\\t\\1/"
+        return f"{told} ({some(list(last), SHOWN)}), which look like labels", pattern
+    return None
+
+
+def _are_few(words: Counter[str], lines: Sequence[str]) -> bool:
+    return 2 <= len(words) <= min(MOST_LABELS, len(lines) // 5)
+
+
+def _parting(files: Sequence[Path], pattern: str) -> str:
+    """The command that writes a table for each file, into a folder beside them."""
+    tables = {file: f"{MADE}/{_stem(file)}.tsv" for file in files}
+    if not pattern:
+        names = json.dumps([[file.name, table] for file, table in tables.items()])
+        return script(PARTED_TREES.format(made=MADE, files=names))
+    # By bytes: in a locale of UTF-8 no pattern fits other letters.
+    steps = [
+        f"LC_ALL=C sed -E {quoted(pattern)} {operand(file.name)} > {operand(table)}"
+        for file, table in tables.items()
+    ]
+    return " && ".join([f"mkdir -p {MADE}", *steps])
+
+
+def _stem(file: Path) -> str:
+    """A file's name without a suffix that says nothing; `stsa.train` is a name."""
+    return file.stem if file.suffix in (".txt", ".label") else file.name
+
+
+def operand(name: str) -> str:
+    """A file's name as a command takes it for one: one that begins with a dash is no option."""
+    return quoted(f"./{name}" if name.startswith("-") else name)
+
+
+def _refuse_lists(path: Path, lines: Sequence[str]) -> None:
+    """Raise ValueError for lists behind the texts."""
+    marks = [mark for line in lines for mark in LIST_BEHIND.findall(line)]
+    if lines and len(marks) == len(lines) and len(set(marks)) == 1:
+        raise ValueError(
+            f"{path}: behind each text stands `{marks[0]}` and a list, such as "
+            f"{lines[0].rpartition(marks[0])[2]!r}: labels of its words, such as opinions with "
+            "their targets. They are not read as they are: write a line "
+            '{"tokens": [...], "tags": [...]} for each text, with a tag for each word, or a table '
+            "of text and label"
+        )

@@ -1,0 +1,136 @@
+"""What annotation tools, chatbots and old treebanks write: `limbeck init` gives the command that makes rows of it."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from layouts import put, text
+
+from limbeck.cli.first_recipe import look as starter
+from limbeck.cli.first_recipe.recipe_text import Guess
+
+RASA = """version: "3.1"
+nlu:
+- intent: greet
+  examples: |
+    - hey
+    - hello there [Ada](name)
+- synonym: hi
+  examples: |
+    - yo
+- intent: book/table
+  examples: |
+    - a table for [two]{"entity": "n"} at [8](time)
+    - see you
+"""
+# Of the second line in the file, whose first ends at character 24; of two pieces; of a relation.
+ANNOTATED = "Ada Lovelace met Babbage\nIn Paris it rained.\n"
+BRAT = "T1\tPER 0 12\tAda Lovelace\nT2\tLOC 28 33\tParis\nT3\tX 0 3;17 24\tAda Babbage\nR1\tMet Arg1:T1 Arg2:T1\n"
+
+
+def answers(more: Mapping[str, object]) -> str:
+    """Rows of Prodigy, of which every third was rejected."""
+    rows = [
+        {"text": text(n), "_input_hash": n, "answer": ("accept", "accept", "reject")[n % 3], **more}
+        for n in range(9)
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def typed(folder: Path) -> tuple[Guess, str]:
+    """What is found once the command of the refusal was run, and the refusal."""
+    with pytest.raises(ValueError, match="in that folder: ") as caught:
+        starter.look(folder)
+    line = str(caught.value).partition("in that folder: ")[2]
+    making, _, giving = line.rpartition(" && ")
+    subprocess.run(making, shell=True, check=True, cwd=folder)
+    return starter.look(folder / giving.rpartition(" ")[2]), str(caught.value)
+
+
+def first_rows(file: Path) -> list[object]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_examples_of_rasa(tmp_path: Path) -> None:
+    put(tmp_path, {"nlu.yml": RASA, "domain.yml": "intents:\n- greet\n"})
+    guess, told = typed(tmp_path)
+    assert "nlu.yml: intents of Rasa" in told
+    assert (guess.options["text"], guess.options["label"]) == ("text", "intent")
+    assert first_rows(tmp_path / "rows.jsonl") == [
+        {"intent": "greet", "text": "hey"},
+        {"intent": "greet", "text": "hello there Ada"},
+        {"intent": "book/table", "text": "a table for two at 8"},
+        {"intent": "book/table", "text": "see you"},
+    ]
+
+
+def test_spans_of_brat(tmp_path: Path) -> None:
+    put(tmp_path, {"1.txt": ANNOTATED, "1.ann": BRAT, "2.txt": "Nobody.\n", "2.ann": ""})
+    guess, told = typed(tmp_path)
+    assert "1.ann: spans of brat" in told
+    assert guess.options["spans"] == "entities"
+    assert first_rows(tmp_path / "rows.jsonl") == [
+        {"text": "Ada Lovelace met Babbage", "entities": [[0, 12, "PER"]]},
+        {"text": "In Paris it rained.", "entities": [[3, 8, "LOC"]]},
+        {"text": "Nobody.", "entities": []},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "label"),
+    [
+        ({"label": "good"}, "good"),
+        ({"options": [{"id": "a"}, {"id": "b"}], "accept": ["a"]}, ["a"]),
+    ],
+    ids=["labels", "choices"],
+)
+def test_rows_that_prodigy_s_user_rejected_are_left_out(
+    more: Mapping[str, object], label: object, tmp_path: Path
+) -> None:
+    put(tmp_path, {"all.jsonl": answers(more) + answers({**more, "label": "bad", "accept": ["b"]})})
+    guess, _ = typed(tmp_path)
+    assert guess.task == "text-classification"
+    rows = first_rows(tmp_path / "all-accepted.jsonl")
+    assert len(rows) == 12
+    assert rows[0] == {"text": text(0), "label": label}
+
+
+def test_rows_that_were_all_accepted_are_read(tmp_path: Path) -> None:
+    lines = answers({"label": "a"}) + answers({"label": "b"})
+    put(tmp_path, {"train.jsonl": lines.replace("reject", "accept")})
+    assert starter.look(tmp_path).options["label"] == "label"
+
+
+def test_labels_behind_a_mark(tmp_path: Path) -> None:
+    """Financial PhraseBank: `text .@label`, not UTF-8; a text may hold the mark, too."""
+    lines = [
+        f"Profit @ EUR {n} mn rose in the \xe9 period .@{('neutral', 'positive')[n % 2]}"
+        for n in range(40)
+    ]
+    put(
+        tmp_path,
+        {
+            f"Sentences_{name}.txt": "\n".join(lines).encode("latin-1")
+            for name in ("50Agree", "AllAgree")
+        },
+    )
+    guess, told = typed(tmp_path)
+    assert "behind `@` each line ends with one of 2 words (neutral, positive)" in told
+    assert guess.task == "text-classification"
+    assert sorted(path.name for path in (tmp_path / "rows").iterdir()) == [
+        "Sentences_50Agree.tsv",
+        "Sentences_AllAgree.tsv",
+    ]
+    table = (tmp_path / "rows" / "Sentences_AllAgree.tsv").read_text("latin-1").splitlines()
+    assert table[1] == "positive\tProfit @ EUR 1 mn rose in the \xe9 period ."
+
+
+def test_trees_of_phrases(tmp_path: Path) -> None:
+    """The Stanford Sentiment Treebank: a label was `(3`, and the text a tree."""
+    trees = "".join(f"({n % 5} (2 It) ({n % 5} (2 's) (3 film{n})))\n" for n in range(40))
+    put(tmp_path, {f"{split}.txt": trees for split in ("train", "dev", "test")})
+    guess, _ = typed(tmp_path)
+    assert sorted(guess.files) == ["test", "train", "validation"]
+    assert (tmp_path / "rows" / "dev.tsv").read_text().splitlines()[3] == "3\tIt 's film3"
