@@ -5,8 +5,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
-from layouts import put, text
+from layouts import images, png, put, text
 
 from limbeck.cli.first_recipe import look as starter
 from limbeck.cli.first_recipe.recipe_text import Guess
@@ -134,3 +135,97 @@ def test_trees_of_phrases(tmp_path: Path) -> None:
     guess, _ = typed(tmp_path)
     assert sorted(guess.files) == ["test", "train", "validation"]
     assert (tmp_path / "rows" / "dev.tsv").read_text().splitlines()[3] == "3\tIt 's film3"
+
+
+def listed(folder: Path) -> list[str]:
+    """The lines of split.csv once the command of the refusal was run, without the first; the folder is looked at again."""
+    with pytest.raises(ValueError, match="in that folder, ") as caught:
+        starter.look(folder)
+    subprocess.run(
+        str(caught.value).partition("in that folder, ")[2].partition(" (`")[0],
+        shell=True,
+        check=True,
+        cwd=folder,
+    )
+    assert starter.look(folder).task == "image-classification"
+    return (folder / "split.csv").read_text().splitlines()[1:]
+
+
+def test_images_whose_names_begin_with_a_class(tmp_path: Path) -> None:
+    """Dogs vs. Cats, Oxford Pets: images of no class, such as those of test, are left out."""
+    names = [f"train/{('cat', 'red_dog')[n % 2]}.{n}.png" for n in range(8)] + ["test1/1.png"]
+    put(tmp_path, {name: png(n) for n, name in enumerate(names)})
+    assert sorted(listed(tmp_path))[::4] == ["train/cat.0.png,cat", "train/red_dog.1.png,red_dog"]
+    assert len((tmp_path / "split.csv").read_text().splitlines()) == 9
+
+
+def test_parts_of_images_that_a_table_lists_are_no_classes(tmp_path: Path) -> None:
+    """HAM10000 was learned as part 1 against part 2."""
+    put(tmp_path, images("images_part_1", "images_part_2", each=6))
+    names = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.png"))
+    renamed = {
+        f"images_part_{1 + n % 2}/ISIC_{n}.png": (tmp_path / name).read_bytes()
+        for n, name in enumerate(names)
+    }
+    for name in names:
+        (tmp_path / name).unlink()
+    rows = "".join(f"ISIC_{n},{('nv', 'mel')[n // 6]}\n" for n in range(12))
+    put(tmp_path, renamed | {"metadata.csv": f"image_id,dx\n{rows}"})
+    lines = listed(tmp_path)
+    assert (lines[0], lines[7], len(lines)) == (
+        "images_part_1/ISIC_0.png,nv",
+        "images_part_2/ISIC_7.png,mel",
+        12,
+    )
+
+
+def test_numbered_folders_are_classes_where_no_table_says_otherwise(tmp_path: Path) -> None:
+    files = images("class_1", "class_2", each=6)
+    rows = "".join(f"{name},{Path(name).parent.name}\n" for name in files)
+    put(tmp_path, {**files, "list.csv": f"file,label\n{rows}"})
+    assert "2 folders (class_1, class_2)" in " ".join(starter.look(tmp_path).reasons)
+
+
+def test_pixels_in_the_cells_of_a_column(tmp_path: Path) -> None:
+    """FER-2013 was learned as texts of numbers."""
+    rows = [
+        f"{n % 3},{' '.join(str(n + k) for k in range(16))},{('Training', 'PublicTest')[n % 4 == 3]}"
+        for n in range(24)
+    ]
+    put(tmp_path, {"fer2013.csv": "emotion,pixels,Usage\n" + "\n".join(rows) + "\n"})
+    guess, told = typed(tmp_path)
+    assert "`pixels` holds images of 4 x 4 pixels" in told
+    assert guess.source == "npz"
+    with np.load(tmp_path / "images.npz") as arrays:
+        assert arrays["train_images"].shape == (18, 4, 4)
+        assert arrays["test_images"][0].ravel().tolist() == list(range(3, 19))
+        assert arrays["train_labels"].tolist()[:3] == ["0", "1", "2"]
+
+
+def test_tables_that_hold_a_class_each_are_joined(tmp_path: Path) -> None:
+    """Fake.csv and True.csv: which was fake, no column says."""
+    put(
+        tmp_path,
+        {
+            f"{name}.csv": "title,text\n" + "".join(f"t{n},{text(n)} {name}\n" for n in range(20))
+            for name in ("Fake", "True")
+        },
+    )
+    guess, told = typed(tmp_path)
+    assert "tables of the same columns" in told
+    assert guess.options["label"] == "label"
+    assert (tmp_path / "rows/all.csv").read_text().splitlines()[21] == f"t0,{text(0)} True,True"
+
+
+def test_the_validation_file_is_called_as_train_is(tmp_path: Path) -> None:
+    """CoLA has in_domain_train, in_domain_dev and a larger out_of_domain_dev."""
+    lines = "".join(f"gj04\t{n % 2}\t*\t{text(n)}\n" for n in range(30))
+    put(
+        tmp_path,
+        {
+            "in_domain_train.tsv": lines,
+            "in_domain_dev.tsv": lines,
+            "out_of_domain_dev.tsv": lines * 2,
+        },
+    )
+    assert starter.look(tmp_path).options["validation"] == "in_domain_dev.tsv"

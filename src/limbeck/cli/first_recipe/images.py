@@ -1,6 +1,7 @@
 """What folders and archives of images look like: which folders are classes, what lies beside."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,22 @@ NO_CLASSES = (
 )
 
 
+BY_NAME = (
+    "{folder}: images that lie in no folder of two classes or more ({first}, ...). Where the names "
+    "begin with the classes ({classes}), write split.csv beside them: in that folder, {cure}"
+)
+# A class and a number: `cat.0.jpg`, `Abyssinian_12.jpg`.
+CLASS_BEFORE = re.compile(r"(.*?[^\W\d_])[._ -]*[0-9][0-9._ -]*[.][A-Za-z0-9]+")
+NAMED = (
+    "import csv, glob, os, re; "
+    'out = csv.writer(open("%(table)s", "w", newline="", encoding="utf-8")); '
+    'out.writerow(["file", "label"]); [out.writerow([f.replace(os.sep, "/"), m[1]]) '
+    'for f in sorted(glob.glob("**/*.*", recursive=True)) '
+    'for m in [re.fullmatch(r"%(pattern)s", os.path.basename(f))] '
+    "if m and f.lower().endswith(%(of)r)]"
+)
+
+
 def image_guess(source: str, path: Path, reason: str) -> Guess:
     """Images that `source` reads."""
     return Guess("image-classification", source, path, reasons=[reason])
@@ -89,6 +106,7 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess | None:
     if len(classes) < 2:
         _refuse_flat(folder, names)
         return None
+    _refuse_parts(folder, names, classes)
     told = f"{len(names):,} images in {len(classes)} folders ({some(classes, SHOWN)})"
     guess = image_guess("image_folder", folder, told)
     split_of_image = {image.name: image.split for image in images}
@@ -157,6 +175,19 @@ def _refuse_splits(folder: Path, classes: Sequence[str]) -> None:
         )
 
 
+def _refuse_parts(folder: Path, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise ValueError where folders are the numbered parts of images that a table lists with their
+    classes (HAM10000_images_part_1)."""
+    stems = {name.rstrip("0123456789") for name in classes}
+    if len(stems) != 1 or stems == {""} or not folder.is_dir():
+        return
+    listed = _tables(folder, names)
+    # Of folders that are classes, a table may say the same once more.
+    labels = {label for one in listed for label in one.labels}
+    if listed and not labels & set(classes):
+        raise ValueError(LISTED.format(folder=folder, cure=_command(listed[:1])))
+
+
 def _refuse_flat(folder: Path, names: Sequence[str]) -> None:
     """Raise ValueError for images that lie in no folders of classes, unless they are few."""
     if any(file.parent.name == "labels" for file in islice(folder.rglob("*.txt"), 9)):
@@ -170,13 +201,29 @@ def _refuse_flat(folder: Path, names: Sequence[str]) -> None:
 
 
 def no_classes(folder: Path, names: Sequence[str]) -> str:
-    """What to say of images whose classes nothing tells."""
+    """What to say of images whose classes no folder tells; their names may (`cat.0.jpg`)."""
+    matches = [CLASS_BEFORE.fullmatch(PurePosixPath(name).name) for name in names]
+    counts = Counter(match[1] for match in matches if match)
+    several = [name for name, count in counts.items() if count > 1]
+    if len(several) > 1 and len(several) == len(counts) and folder.is_dir():
+        suffixes = tuple(sorted({PurePosixPath(name).suffix.lower() for name in names}))
+        cure = script(NAMED % {"table": TABLE, "pattern": CLASS_BEFORE.pattern, "of": suffixes})
+        told = some(several, SHOWN)
+        return BY_NAME.format(folder=folder, classes=told, first=names[0], cure=cure)
     return NO_CLASSES.format(folder=folder, first=names[0])
 
 
 def _listing(folder: Path, names: Sequence[str]) -> str | None:
     """The command that makes split.csv of the tables that list images with their classes; None
     where there is no such table."""
+    listed = _tables(folder, names)
+    # Of several tables each is of the split that its name speaks of.
+    named = [one for one in listed if one.split]
+    return _command(named if len(named) > 1 else listed[:1]) if listed else None
+
+
+def _tables(folder: Path, names: Sequence[str]) -> list["_Listed"]:
+    """The tables of a folder that list its images, with a label."""
     of_name = {name: name for name in names}
     of_stem = {PurePosixPath(name).stem: name for name in names}
     of_stem |= {PurePosixPath(name).name: name for name in names}
@@ -190,12 +237,12 @@ def _listing(folder: Path, names: Sequence[str]) -> str | None:
             if 2 * sum(map(bool, found)) > len(cells):
                 image = next(name for name in found if name)
                 cell = cells[found.index(image)]
-                one = _listed(table, records, column, image.partition(cell))
+                folders = {PurePosixPath(name).parent for name in found if name}
+                parts = image.partition(cell) if len(folders) == 1 else None
+                one = _listed(table, records, column, parts)
                 listed += [one] if one else []
                 break
-    # Of several tables each is of the split that its name speaks of.
-    named = [one for one in listed if one.split]
-    return _command(named if len(named) > 1 else listed[:1]) if listed else None
+    return listed
 
 
 def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -210,52 +257,70 @@ def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
 @dataclass(frozen=True)
 class _Listed:
     """A table of images: `before` and `behind` a cell of column number `name` make an image's path,
-    `label` is the number of the label's column, `split` what the table's own name says. `doubt`:
-    what to tell of the label."""
+    or None where they lie in several folders; `label` is the number of the label's column, whose
+    first values are `labels`; `split` what the table's own name says. `doubt`: what to tell of the
+    label."""
 
     table: str
     name: int
-    before: str
-    behind: str
+    around: tuple[str, str] | None
     label: int
+    labels: frozenset[str]
     split: str | None
     doubt: str
 
 
 def _listed(
-    table: Path, records: Sequence[Mapping[str, str]], column: str, parts: tuple[str, str, str]
+    table: Path,
+    records: Sequence[Mapping[str, str]],
+    column: str,
+    parts: tuple[str, str, str] | None,
 ) -> _Listed | None:
     """A table that lists images; None where it has no label. `parts`: what stands before a cell in
-    its image's path, the cell, and what stands behind it."""
+    its image's path, the cell, and what stands behind it; None for images of several folders."""
     columns = list(records[0])
     try:
         label = label_column(records, [column], str(table))
     except ValueError:
         return None
-    before, _, behind = parts
     number = columns.index(label)
     doubt = told_label(records, [column], label)
     # What else could be the label, since the command leaves all other columns out.
     told = f" (`{label}` is the label here, column {number + 1}; {doubt})" if doubt else ""
     split = split_of(table.stem)
-    return _Listed(table.name, columns.index(column), before, behind, number, split, told)
+    around = (parts[0], parts[2]) if parts else None
+    labels = frozenset(record[label] for record in records)
+    return _Listed(table.name, columns.index(column), around, number, labels, split, told)
 
 
 def _command(listed: Sequence[_Listed]) -> str:
     """Python, which writes the paths of images, their labels and, of several tables, their splits:
     a shell's tools know no quotes in a csv, and would run what a file's name holds."""
     several = len(listed) > 1
+    path = "b + r[n].strip() + e"
+    places = ""
+    is_there = ""
+    if not all(one.around for one in listed):
+        # By its name, with its suffix or without.
+        path = "at[r[n].strip()]"
+        places = (
+            'at = {k: f.replace(os.sep, "/") for f in glob.glob("**/*.*", recursive=True) '
+            "for g in [os.path.basename(f)] for k in (os.path.splitext(g)[0], g)}; "
+        )
+        is_there = " and r[n].strip() in at"
     tables = [
-        [one.table, one.name, one.before, one.behind, one.label, *([one.split] * several)]
+        [one.table, one.name, *(one.around or ("", "")), one.label, *([one.split] * several)]
         for one in listed
     ]
-    cells = "[b + r[n].strip() + e, r[c]" + (", s]" if several else "]")
+    cells = f"[{path}, r[c]" + (", s]" if several else "]")
     columns = ["file", "label", *(["split"] * several)]
     code = (
-        f'import csv; out = csv.writer(open("{TABLE}", "w", newline="", encoding="utf-8")); '
+        f"import csv, glob, os; {places}"
+        f'out = csv.writer(open("{TABLE}", "w", newline="", encoding="utf-8")); '
         f"out.writerow({json.dumps(columns)}); [out.writerow({cells}) "
         f"for t, n, b, e, c{', s' if several else ''} in {json.dumps(tables)} "
-        'for r in [*csv.reader(open(t, newline="", encoding="utf-8-sig"))][1:] if r]'
+        'for r in [*csv.reader(open(t, newline="", encoding="utf-8-sig"))][1:] '
+        f"if r{is_there}]"
     )
     return script(code) + "".join(one.doubt for one in listed)
 
@@ -264,6 +329,10 @@ def _of_table(folder: Path, names: Sequence[str]) -> Guess:
     """Images that a table lists. Raises ValueError for a table without the column `file`."""
     entries = list(from_table(folder / TABLE, names, Patience()))
     classes = sorted({entry.label for entry in entries if entry.label is not None})
+    if len(classes) < 2:
+        raise ValueError(
+            f"{folder / TABLE}: it lists {len(classes)} classes of images: two at least"
+        )
     told = f"{TABLE} lists {len(entries):,} images in {len(classes)} classes"
     guess = image_guess("image_folder", folder, f"{told} ({some(classes, SHOWN)})")
     known = {entry.name: entry.split for entry in entries} | {TABLE: "table"}

@@ -14,7 +14,13 @@ from limbeck.cli.first_recipe.header import lines_above, parted
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.refused.foreign import refuse_parts, refuse_without_train
-from limbeck.cli.first_recipe.refused.steps import refuse_dialogues, refuse_examples, refuse_joined
+from limbeck.cli.first_recipe.refused.steps import (
+    refuse_class_tables,
+    refuse_dialogues,
+    refuse_examples,
+    refuse_joined,
+    refuse_pixels,
+)
 from limbeck.cli.first_recipe.refused.tools import refuse_prodigy
 from limbeck.cli.first_recipe.table_columns.columns import choose, num_words
 from limbeck.cli.first_recipe.table_columns.labels import Columns
@@ -74,6 +80,7 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     refuse_prodigy(train, records)
     refuse_examples([train, *files], records, guess.source)
     refuse_dialogues([train, *files], records, guess.source)
+    refuse_pixels(train, records)
     found = _chosen(records, train, files, guess.source)
     guess.task = found.task
     guess.options |= options | found.options
@@ -171,7 +178,9 @@ def split_files(
                 if f"with data.{split}" in str(error) and split not in given:
                     same = [file for file in files if split_of(_stem(file)) == split]
                     same = same or [file for file in files if split_of(file.name) == split]
+                    trains = [file for file in files if split_of(_stem(file)) == "train"]
                     trained = path / str(given["train"]) if "train" in given else None
+                    trained = trained or (trains[0] if len(trains) == 1 else None)
                     named = (split, likest(same, trained)[0]) if same else None
             if named is None:
                 return {}
@@ -239,7 +248,10 @@ def _chosen(records: Sequence[Record], train: Path, files: Sequence[Path], sourc
     except ValueError as error:
         found = error
     if source == "csv" and len(files) > 1 and (isinstance(found, ValueError) or len(of_train) > 1):
-        refuse_joined({file: read_records(file, source)[0] for file in files})
+        tables = {file: read_records(file, source)[0] for file in files}
+        refuse_joined(tables)
+        if isinstance(found, ValueError) and not of_train:
+            refuse_class_tables(tables)
     if isinstance(found, ValueError):
         raise found
     return found

@@ -1,6 +1,7 @@
 """Tables that need a step before they are read: a command of Python that makes another table."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ SHOWN = 5
 MOST_COLUMNS = 50  # of a dialogue: a cure that lists more is no cure
 MADE = "rows"  # the folder that a command makes, below that of the data
 TEXT_WORDS = 2  # of a turn, in the middle: more are a sentence
+FEWEST_PIXELS = 16  # in a cell
 WORD_CHARACTERS = 3  # of a script without spaces between its words
 # What people call the texts that they list beside the label of them all.
 EXAMPLES = (
@@ -221,6 +223,76 @@ def refuse_joined(tables: Mapping[Path, Sequence[Record]]) -> None:
         f"together by `{key}`. Join them, in that folder: {script(code)} && "
         f"{command('init', MADE)}"
     )
+
+
+def refuse_class_tables(tables: Mapping[Path, Sequence[Record]]) -> None:
+    """Raise ValueError for tables of the same columns without a label, of which each holds the
+    rows of a class (True.csv, Fake.csv); with the command that makes one of them.
+
+    `tables`: the first rows of each csv of a folder.
+    """
+    headers = {tuple(records[0]) if records else () for records in tables.values()}
+    if len(headers) != 1 or len(tables) < 2 or any(split_of(table.stem) for table in tables):
+        return
+    names = [table.name for table in tables]
+    code = (
+        f"import csv, os; csv.field_size_limit({MOST_FIELD_CHARACTERS}); "
+        'rows = [{**r, "label": f[:-4]} '
+        f"for f in {json.dumps(names)} "
+        'for r in csv.DictReader(open(f, newline="", encoding="utf-8-sig"))]; '
+        f'os.makedirs("{MADE}", exist_ok=True); '
+        f'w = csv.DictWriter(open("{MADE}/all.csv", "w", newline="", encoding="utf-8"), rows[0]); '
+        "w.writeheader(); w.writerows(rows)"
+    )
+    raise ValueError(
+        f"{next(iter(tables)).parent}: tables of the same columns, none of which looks like a "
+        f"label ({some(names, SHOWN)}). Where each holds the rows of a class, join them, in that "
+        f"folder: {script(code)} && {command('init', MADE)}"
+    )
+
+
+def refuse_pixels(table: Path, records: Sequence[Record]) -> None:
+    """Raise ValueError for images that are written into the cells of one column (FER-2013), with
+    the command that makes an archive of arrays of them."""
+    first = records[0] if records else {}
+    found = [(column, _side([record.get(column) for record in records])) for column in first]
+    column, side = next(((column, side) for column, side in found if side), ("", 0))
+    labels = [name for name in first if plain(name) in LABEL_NAMES]
+    splits = [
+        name
+        for name in first
+        if name not in labels and all(split_of(str(record[name])) for record in records)
+    ]
+    if not side or len(labels) != 1:
+        return
+    split = f"split_of(r[{json.dumps(splits[0])}])" if splits else '"train"'
+    # MedMNIST, whose names of arrays are read, calls those of validation `val`.
+    code = (
+        "import csv, numpy as np; from limbeck.sources._split_files import split_of; "
+        f"csv.field_size_limit({MOST_FIELD_CHARACTERS}); d = {{}}; "
+        "[d.setdefault(s, []).append(r) "
+        f"for f in [{json.dumps(table.name)}] "
+        'for r in csv.DictReader(open(f, newline="", encoding="utf-8-sig")) '
+        f"for s in [{split}]]; "
+        f'np.savez("images.npz", **{{{{"validation": "val"}}.get(s, s) + "_images": '
+        f"np.array([r[{json.dumps(column)}].split() for r in rows], np.uint8)"
+        f".reshape(-1, {side}, {side}) for s, rows in d.items()}}, "
+        f'**{{{{"validation": "val"}}.get(s, s) + "_labels": '
+        f"np.array([r[{json.dumps(labels[0])}] for r in rows]) for s, rows in d.items()}})"
+    )
+    raise ValueError(
+        f"{table}: `{column}` holds images of {side} x {side} pixels. Write them as an archive of "
+        f"arrays, in that folder: {script(code)} && {command('init', 'images.npz')}"
+    )
+
+
+def _side(cells: Sequence[Any]) -> int:
+    """The side of the squares of pixels that cells hold; 0 where they hold anything else."""
+    rows = [str(cell).split() for cell in cells]
+    side = math.isqrt(len(rows[0]))
+    is_square = side**2 == len(rows[0]) >= FEWEST_PIXELS
+    is_pixels = all(len(row) == side**2 and all(map(str.isdecimal, row)) for row in rows)
+    return side if is_square and is_pixels else 0
 
 
 def _key(texts: Sequence[Record], labels: Sequence[Record]) -> str | None:
