@@ -132,10 +132,10 @@ def test_a_file_where_the_run_folder_should_be(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").write_text("")
-    assert "a file stands where a folder should be" in mistake(
+    assert "stands where a folder should be" in mistake(
         capsys, "run", recipe, "--out", tmp_path / "out"
     )
-    assert "a file stands where a folder should be" in mistake(
+    assert "stands where a folder should be" in mistake(
         capsys, "run", recipe, "--out", tmp_path / "out" / "below"
     )
 
@@ -144,7 +144,7 @@ def test_a_file_where_the_cache_should_be(
     recipe: Path, tmp_path: Path, cache_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache_folder.write_text("")
-    assert "a file stands where a folder should be" in mistake(
+    assert "stands where a folder should be" in mistake(
         capsys, "run", recipe, "--out", tmp_path / "out"
     )
 
@@ -387,6 +387,8 @@ LONG = "x" * 300
         (["run", "-"], "not read from standard input"),
         (["run", "r.yaml", "--out", ""], '`limbeck run r.yaml --out ""`: an empty argument'),
         (["init", ".", "--out="], "`limbeck init . --out=`: an empty argument"),
+        (["report", "~/nowhere"], "HOME/nowhere"),
+        (["run", "~/r.yaml", "--out=~/out"], "HOME/r.yaml: no such"),
         (["inspect", ""], '`limbeck inspect ""`: an empty argument'),
     ],
 )
@@ -398,6 +400,7 @@ def test_what_the_system_refuses_is_told_in_words(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "HOME")
     said = mistake(capsys, *arguments)
     assert told in said
     assert "Errno" not in said

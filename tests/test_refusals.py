@@ -32,7 +32,7 @@ SAID = {
     "ENOENT": "none can be made here",
     "EROFS": "may not be written or read (Read-only file system)",
     "EISDIR": "a folder stands where a file should be",
-    "ENOTDIR": "a file stands where a folder should be",
+    "ENOTDIR": "stands where a folder should be",
     "ENOMEM": "no memory left",
     "ENOLCK": "Choose a folder on another",
 }

@@ -32,7 +32,7 @@ STOPPED = "stopped; the same command goes on from here"
 # Why is known to the process that ended first; one that was killed has said nothing.
 STOPPED_WITH_OTHERS = (
     "stopped, as all processes of this run are where one has ended. What another one says is why; "
-    "if none says anything, the same command goes on from here"
+    "where none says more it was ended from outside, and the same command goes on from here"
 )
 
 # click's. Newer versions of typer carry a click of their own inside, whose class is another one.

@@ -11,6 +11,7 @@ import contextlib
 import inspect as signatures
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -98,7 +99,7 @@ for name, verb in VERBS.items():
 
 def exit_status(arguments: Sequence[str] | None = None) -> int:
     """Run `limbeck ARGUMENTS` (those of the process where left out); its exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
+    words = [at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
 
     def work() -> Any:
         refuse_empty(words)
@@ -107,6 +108,13 @@ def exit_status(arguments: Sequence[str] | None = None) -> int:
 
     with named_output():
         return exits.exit_status(work, verb_of(words))
+
+
+def at_home(word: str) -> str:
+    """An argument with the user's folder for `~`, which no shell expands in quotes, nor in
+    `--out=~/run`; else a folder of that name would be made."""
+    option, mark, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + mark + str(Path(value).expanduser()) if value.startswith("~/") else word
 
 
 def refuse_empty(words: Sequence[str]) -> None:

@@ -27,7 +27,10 @@ LOST = (
     "the disk that it lies on is gone, or another one now ({reason}). "
     "Mount it anew, and give the same command again"
 )
-NO_FOLDER = "a file stands where a folder should be. Remove it, or choose another folder"
+NO_FOLDER = (
+    "a file, or a link that leads nowhere, stands where a folder should be. Remove it, or choose "
+    "another folder"
+)
 NO_FILE = "a folder stands where a file should be. Remove it, or choose another name"
 IN_USE = "another program uses it ({reason}). Wait for it, or end it, and try again"
 TOO_MANY = (

@@ -125,7 +125,9 @@ def check_filled(
             continue
         # The user's own split, or one that was drawn: each has its cure.
         cure = "Add rows to it, or leave it out and it is drawn from train"
-        if split in drawn:
+        if split == "train":
+            cure = "Add rows to it: from them everything is learned"
+        elif split in drawn:
             cure = "Too few rows a label to draw it from; add some"
             if single:
                 cure += f". {len(single)} labels have one row alone, which stays in train"

@@ -83,21 +83,25 @@ class Objective(nn.Module):
         for term, factor in zip(self.terms, self.factors, strict=True):
             weight = term.weight(progress)
             if weight:
+                is_new = term.name not in self.reaching
+                before = logits_of_both(student, teacher) if is_new else []
                 part = loss_over_labels(term.loss, student, teacher, batch, progress)
                 if torch_modes() != modes:
                     raise ValueError(
                         f"the loss `{term.name}` leaves torch in another mode than it was in "
-                        "(whether gradients are kept, or the default dtype), for all that comes "
-                        "after it. Change it in a `with` block: torch.no_grad(), torch.autocast()"
+                        "(whether gradients are kept, the default dtype, the seed or the number "
+                        "of threads), for all that comes after it. Change it in a `with` block: "
+                        "torch.no_grad(), torch.autocast(), torch.random.fork_rng()"
                     )
                 check_value(term.name, part, student)
-                if term.name not in self.reaching:
+                if is_new:
                     check_reach(term.name, part, student)
                     self.reaching.add(term.name)
-                if versions(student, teacher, batch) != given:
+                is_changed = versions(student, teacher, batch) != given
+                if is_changed or not same_values(before, student, teacher):
                     raise ValueError(
-                        f"the loss `{term.name}` changes in place what it is given (logits, "
-                        "mask or labels), which the other losses read too. Compute with a copy"
+                        f"the loss `{term.name}` changes in place what it is given (inputs, "
+                        "logits, mask or labels), which others read too. Compute with a copy"
                     )
                 parts[term.name] = part
                 total = total + weight * factor * part
@@ -176,7 +180,7 @@ def check_value(name: str, value: Any, student: Outputs) -> None:
     """Raise ValueError for what a loss must not return: what is no float alone, and what teaches
     nothing. Nothing waits for it."""
     if not isinstance(value, Tensor) or value.ndim != 0 or not value.is_floating_point():
-        expected = "one float: a scalar tensor, the mean over the units that count"
+        expected = "a torch.Tensor of one float and no axis, the mean over the units that count"
         raise wrong_return(f"the loss `{name}`", "__call__", value, expected)
     if student.logits.requires_grad and not value.requires_grad:
         raise ValueError(without_gradient(name))
@@ -218,14 +222,30 @@ def without_gradient(name: str) -> str:
 
 def versions(student: Outputs, teacher: Outputs, batch: Batch) -> list[int]:
     """How often each tensor that a loss is given was changed in place. Nothing waits for it."""
-    tensors = (student.logits, teacher.logits, student.mask, batch.labels)
+    outputs = (student.logits, teacher.logits, student.mask, *student.inner.values())
+    tensors = [*outputs, *teacher.inner.values(), batch.labels, *batch.inputs.values()]
     # What was computed in inference mode keeps no count, and refuses to be changed outside it.
     return [tensor._version for tensor in tensors if not tensor.is_inference()]
 
 
-def torch_modes() -> tuple[bool, bool, torch.dtype]:
+def logits_of_both(student: Outputs, teacher: Outputs) -> list[Tensor]:
+    """Copies of the logits, which tell of writes that `versions` does not count (`tensor.data`).
+    On a CPU alone: elsewhere a comparison would wait for the device."""
+    both = (student.logits, teacher.logits)
+    return [logits.detach().clone() for logits in both if logits.device.type == "cpu"]
+
+
+def same_values(before: Sequence[Tensor], student: Outputs, teacher: Outputs) -> bool:
+    """Whether the logits still are what they were; True where no copies were made."""
+    now = logits_of_both(student, teacher) if before else []
+    pairs = zip(before, now, strict=True)
+    return all(torch.allclose(old, new, 0, 0, equal_nan=True) for old, new in pairs)
+
+
+def torch_modes() -> tuple[bool, bool, torch.dtype, int, int]:
     """What a function can switch for the whole process and leave so."""
-    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
+    modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype())
+    return *modes, torch.initial_seed(), torch.get_num_threads()
 
 
 def loss_over_labels(
