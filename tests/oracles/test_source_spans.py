@@ -10,6 +10,7 @@ from limbeck.core import registry
 from limbeck.sources import BadRow, Row
 from limbeck.sources._cells.spans import placed_in, spans_of, words_and_tags
 from limbeck.sources._cells.tags import as_iob2
+from limbeck.tasks.metrics import spans
 
 
 def read(source: str, path: Path, **keys: Any) -> dict[str, list[Row]]:
@@ -112,7 +113,15 @@ def test_rows_of_one_word_are_joined_by_their_sentence(tmp_path: Path) -> None:
 
 
 def test_a_tag_for_every_word_is_a_span_of_its_own() -> None:
-    assert as_iob2(["DET", "NOUN", "NOUN", "O"], "single") == ["B-DET", "B-NOUN", "B-NOUN", "O"]
+    assert as_iob2(["DET", "NOUN", "NOUN", "O"], "single") == ["DET", "NOUN", "NOUN", "O"]
+    assert spans(["NOUN", "NOUN", "O", "B-PER", "DET"]) == [
+        ("NOUN", 0, 1),
+        ("NOUN", 1, 2),
+        ("PER", 3, 4),
+        ("DET", 4, 5),
+    ]
+    with pytest.raises(ValueError, match="goes with spans of several words"):
+        as_iob2(["DET", "B-PER"], "single")
     with pytest.raises(ValueError, match="no tag"):
         as_iob2(["DET", ""], "single")
 
@@ -132,8 +141,8 @@ def test_conll_u_leaves_out_what_is_no_word(tmp_path: Path) -> None:
     (tmp_path / "a.conllu").write_text("\n".join(lines))
     keys = {"scheme": "single", "word_column": 2, "tag_column": 4, "comments": "#"}
     assert read("conll", tmp_path / "a.conllu", **keys)["train"] == [
-        {"words": ["I", "ca", "n't"], "tags": ["B-PRON", "B-AUX", "B-PART"]},
-        {"words": ["3-4"], "tags": ["B-NUM"]},
+        {"words": ["I", "ca", "n't"], "tags": ["PRON", "AUX", "PART"]},
+        {"words": ["3-4"], "tags": ["NUM"]},
     ]
 
 

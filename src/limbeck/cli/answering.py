@@ -18,7 +18,9 @@ Batch = Annotated[
 ]
 Form = Annotated[
     str | None,
-    typer.Option("--format", help="lines, csv, tsv, jsonl, json or parquet, whatever the suffix."),
+    typer.Option(
+        "--format", help="lines, csv, tsv, jsonl, json, parquet or conll, whatever the suffix."
+    ),
 ]
 TextColumn = Annotated[str | None, typer.Option("--text", help="The column of the text.")]
 SecondColumn = Annotated[

@@ -1,5 +1,6 @@
 """`limbeck evaluate`: what an artifact scores on a labelled file."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,12 +19,15 @@ from limbeck.cli.answering import (
     reading_for,
 )
 from limbeck.cli.options import ArtifactFolder, AsJson, Runtime, Threads
-from limbeck.core.wording import figure
+from limbeck.core.wording import figure, some
+
+MOST_UNKNOWN = 12  # labels that are told
 
 Source = Annotated[
     str,
     typer.Argument(
-        help="Labelled rows: csv, tsv, jsonl, json, parquet, CoNLL columns, or images in folders."
+        help="Labelled rows: csv, tsv, jsonl, json, parquet, CoNLL columns, or images in folders; "
+        "of a folder with a test split, that; -, standard input."
     ),
 ]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="The column of the label.")]
@@ -81,10 +85,16 @@ class Evaluate:
         )
         bad: list[BadRow] = []
         on_bad_row = bad.append if self.on_bad_row == "skip" else fail
-        rows = labelled.labelled_rows(self.source, reading, labels, predictor.row, on_bad_row)
-        found = evaluate(
-            predictor, rows, labels.unknown, batch_size=self.batch, resamples=self.resamples
+        rows = labelled.labelled_rows(
+            self.source, reading, labels, predictor.row, on_bad_row, sys.stdin.buffer
         )
+        try:
+            found = evaluate(
+                predictor, rows, labels.unknown, batch_size=self.batch, resamples=self.resamples
+            )
+        except BadRow as row:
+            cure = "`--on-bad-row skip` leaves out such rows, and counts them"
+            raise ValueError(f"{row}. Or {cure}") from None
         figures = {
             "artifact": str(self.artifact),
             "source": self.source,
@@ -128,7 +138,7 @@ def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
         yield table(("label", *names, "support"), rows, numbers=1)
     unknown = figures["unknown_labels"]
     if unknown:
-        told = ", ".join(f"{label} ({count:,})" for label, count in list(unknown.items())[:12])
+        told = some([f"{label} ({count:,})" for label, count in unknown.items()], MOST_UNKNOWN)
         yield f"labels that the artifact does not have, which count as errors: {told}"
     if bad:
         yield f"{len(bad):,} bad rows were left out; the first: {bad[0]}"

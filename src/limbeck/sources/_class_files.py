@@ -35,13 +35,13 @@ def class_files_in(root: Path) -> list[ClassFile]:
     found = []
     for path in paths:
         name = path.relative_to(root)
-        file = None if is_hidden(name.as_posix()) else _class_file(path, name.parts[:-1])
+        file = None if is_hidden(name.as_posix()) else class_file(path, name.parts[:-1])
         if file:
             found.append(file)
     return found
 
 
-def _class_file(path: Path, folders: tuple[str, ...]) -> ClassFile | None:
+def class_file(path: Path, folders: tuple[str, ...]) -> ClassFile | None:
     """What a file in `folders` holds by its name; None where that speaks of no class."""
     name = Path(bare_name(path))
     words = [folder for folder in folders if not _is_split(folder)]

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from limbeck.sources._cells.tags import type_of
 from limbeck.tasks.likelihood import is_known
 from limbeck.tasks.types import Answer, Array
 
@@ -163,6 +164,7 @@ def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """(type, first word, past the last) of every entity of a sentence.
 
     B- begins one. So does an I- of another type or after O, as in the shared task's `conlleval`.
+    A tag of no span, such as a part of speech, is one by itself.
     """
     found: list[tuple[str, int, int]] = []
     start = 0
@@ -175,7 +177,7 @@ def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
             kind = ""
         if tag != "O" and not continues:
             start = index
-            kind = tag[2:]
+            kind = type_of(tag)
     return found
 
 

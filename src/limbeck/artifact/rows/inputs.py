@@ -17,6 +17,7 @@ from limbeck.artifact.rows.columns import ColumnFinder
 from limbeck.artifact.rows.records import (
     FORMAT_OF_SUFFIX,
     SURROGATE,
+    WORD_COLUMNS,
     Dialect,
     Record,
     encoding_for,
@@ -24,7 +25,7 @@ from limbeck.artifact.rows.records import (
     read_records,
     stream_records,
 )
-from limbeck.artifact.rows.word_columns import are_word_columns, sentences
+from limbeck.artifact.rows.word_columns import are_word_columns, sentences, spooled
 from limbeck.core import yaml12
 from limbeck.core.files import naming, read_at_most, require_file
 from limbeck.sources import Row, text_folder
@@ -133,8 +134,10 @@ class Reading:
 
     def reads_word_columns(self, path: Path) -> bool:
         """Whether a file holds words in columns, as those of training did."""
-        is_file = self.form is None and self.kind == "words" and path.is_file()
-        return is_file and are_word_columns(path, self.finder.recipe)
+        if self.kind != "words" or not path.is_file():
+            return False
+        is_free = self.form is None and are_word_columns(path, self.finder.recipe)
+        return is_free or self.form == WORD_COLUMNS
 
     def say(self, note: str) -> None:
         """Tell a note that was not told before; an empty one is none."""
@@ -178,6 +181,17 @@ class Reading:
         # A line of text alone is one to be answered as it stands.
         return str(source) if first.count(mark) == len(columns) - 1 else form
 
+    def require_table(self, form: str, place: str) -> None:
+        """Raise ValueError where columns are named (--columns) for what has none, and where words
+        in columns are asked for and nothing is tagged."""
+        if form == WORD_COLUMNS:
+            raise ValueError(f"{place}: --format conll is for words to tag; this reads {self.kind}")
+        if self.names and form not in ("csv", "tsv"):
+            raise ValueError(
+                f"{place}: --columns names those of a table, and this is read as {form}. Say how "
+                "its columns part: --format tsv (tabs) or --format csv"
+            )
+
     def found(self, content: Mapping[str, Any]) -> dict[str, str]:
         """Which column of a row holds what. Raises ValueError where none holds the input."""
         found = self.finder.find(content)
@@ -215,6 +229,11 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
     # 1. Standard input has no suffix: lines, unless an option says otherwise.
     if source in (None, "-"):
         form = reading.form or "lines"
+        if form == WORD_COLUMNS:
+            with spooled(stdin) as file:
+                yield from read_items(str(file), None, reading)
+            return
+        reading.require_table(form, "standard input")
         with naming("standard input"):
             for record in _of_table(stream_records(stdin, form, reading.dialect), form, reading):
                 yield checked(reading.item(record))
@@ -240,6 +259,7 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
     files = _table_files(path) if path.is_dir() else [path]
     for file in files:
         form = reading.form or reading.form_of(file)
+        reading.require_table(form, str(file))
         try:
             for record in _of_table(read_records(file, form, reading.dialect), form, reading):
                 item = checked(reading.item(record, file.parent))

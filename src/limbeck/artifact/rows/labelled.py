@@ -1,7 +1,7 @@
 """Labelled rows for an artifact: a file as its user has it, its inputs and their labels.
 
 Tables are read as `limbeck predict` reads them, with a column more; sentences in CoNLL columns,
-folders and archives of images as the sources of training data read them.
+folders and archives of classes as the sources of training data read them (`published`).
 """
 
 import contextlib
@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from limbeck.artifact.rows.inputs import Item, Reading, read_items, tell_nobody
-from limbeck.artifact.rows.records import FORMAT_OF_SUFFIX, format_of, listed
-from limbeck.artifact.rows.word_columns import are_word_columns, column_reader
+from limbeck.artifact.rows.inputs import Reading, read_items, tell_nobody
+from limbeck.artifact.rows.published import class_of, rows_of_folder, test_files
+from limbeck.artifact.rows.records import WORD_COLUMNS, format_of, listed
+from limbeck.artifact.rows.word_columns import are_word_columns, column_reader, spooled
 from limbeck.sources import BadRow, OnBadRow, Row
 from limbeck.sources._cells.labels import LabelParser, written_list
 from limbeck.sources._cells.record import TAGS, TextCells, as_list
@@ -21,9 +22,6 @@ from limbeck.sources._cells.spans import AROUND, REFUSE, SpanCells, is_span
 from limbeck.sources._cells.tags import as_iob2
 from limbeck.sources._column_names import LABEL_NAMES, plain
 from limbeck.sources._table import LABEL
-from limbeck.sources.image_folder import ImageFolder
-from limbeck.sources.npz import Npz
-from limbeck.sources.text_folder import TextFolder, names_in, of_classes
 
 
 @dataclass
@@ -110,7 +108,8 @@ class Labels:
             # Sets of the Hub hold even a single label as a list.
             is_one = self.parser.separator is None and isinstance(value, list) and len(value) == 1
             return self.labelled(row, self.parser.parse(value[0] if is_one else value, column))
-        if "text" in row and _are_spans(value):
+        is_read_so = column == self.recipe.get("spans")
+        if "text" in row and (is_read_so or _are_spans(value)):
             return self._of_spans(row["text"], value, column)
         tags = as_list(value, column)
         if len(tags) != len(row["words"]):
@@ -169,39 +168,81 @@ def labelled_rows(
     labels: Labels,
     to_row: Callable[[Any], Row],
     on_bad_row: OnBadRow,
+    stdin: Any = None,
 ) -> Iterator[Row]:
-    """The rows of a file or folder with their labels.
+    """The rows of a file or folder with their labels; of a folder that has one, its test split.
 
-    to_row: an input to a row, as the artifact does. on_bad_row: is handed what cannot be used.
+    source, stdin: as in `read_items`. to_row: an input to a row, as the artifact does. on_bad_row:
+        is handed what cannot be used.
 
     Raises ValueError for a source that cannot be read, or has no column of labels.
     """
+    if source == "-" and reading.form == WORD_COLUMNS:
+        with spooled(stdin) as file:
+            yield from labelled_rows(str(file), reading, labels, to_row, on_bad_row)
+        return
     path = Path(source)
-    is_table = path.suffix.lower() in FORMAT_OF_SUFFIX and format_of(path) != "lines"
-    is_table = is_table and not are_word_columns(path, labels.recipe)
-    # 1. What is no table: words in columns, images, texts in files of their own.
-    if reading.kind == "words" and not is_table and reading.form is None and path.is_file():
+    is_free = reading.form is None and source != "-"
+    # 1. Words in columns, of which the tag is one.
+    if reading.kind == "words" and _are_in_columns(path, reading, labels):
         for sentence in column_reader(source, labels.recipe).sentences(path, on_bad_row):
             yield labels.tagged(to_row(tuple(sentence["words"])), sentence["tags"])
         return
-    if reading.kind == "image" and (path.is_dir() or path.suffix.lower() in (".zip", ".npz")):
-        for raw, label in _images(path, on_bad_row):
-            yield labels.labelled(to_row(raw), label)
+    # 2. Folders of classes, and archives of them.
+    found = None
+    if is_free:
+        found = rows_of_folder(path, reading.kind, labels.recipe, on_bad_row)
+    if found:
+        reading.say(found[0])
+        for row in found[1]:
+            yield labels.labelled(to_row(_as_sent(row)), row["label"])
         return
-    if reading.kind == "text" and path.is_dir() and _is_text_folder(path, reading):
-        # A folder as published has a test split; one of new texts is all that there is.
-        texts = TextFolder(source, labels.recipe.get("encoding")).read(on_bad_row)
-        for row in texts.get("test") or texts["train"]:
-            yield labels.labelled(to_row(row["text"]), row["label"])
+    # 3. Tables: of a folder those of its test split.
+    files = test_files(path, labels.recipe) if is_free and path.is_dir() else []
+    if files:
+        names = ", ".join(file.name for file in files)
+        reading.say(f"the test split of {path} is read: {names}")
+        for file in files:
+            yield from labelled_rows(str(file), reading, labels, to_row, on_bad_row)
         return
-    # 2. Tables. That the column of labels is missing is told once, not for every row.
+    if reading.kind == "image" and path.is_file() and format_of(path) == "lines":
+        raise ValueError(f"{path}: one image has no label. Name a folder of classes, or a table")
+    if path.is_dir():
+        reading.say(f"all files of rows in {path} are read: no split test was found among them")
+    yield from _of_tables(source, stdin, reading, labels, to_row, on_bad_row)
+
+
+def _are_in_columns(path: Path, reading: Reading, labels: Labels) -> bool:
+    """Whether a file holds words in columns: by its suffix, where that is none of a table."""
+    if not path.is_file() or reading.form not in (None, WORD_COLUMNS):
+        return False
+    is_table = format_of(path) != "lines" and not are_word_columns(path, labels.recipe)
+    return reading.form == WORD_COLUMNS or not is_table
+
+
+def _of_tables(
+    source: str,
+    stdin: Any,
+    reading: Reading,
+    labels: Labels,
+    to_row: Callable[[Any], Row],
+    on_bad_row: OnBadRow,
+) -> Iterator[Row]:
+    """The rows of a table, of lines of texts of one class, or of words from standard input."""
+    label = class_of(Path(source), labels.recipe)
     is_first = True
-    for item in read_items(source, None, reading):
+    for item in read_items(source, stdin, reading):
+        others = item.others
+        if label in labels.is_known:
+            others = {LABEL[0]: label}
+        # That the column of labels is missing is told once, not for every row.
         if is_first and not item.problem:
-            labels.find(item.others)
+            labels.find(others)
             is_first = False
         try:
-            yield _labelled(item, labels, to_row)
+            if item.problem:
+                raise ValueError(item.problem)
+            yield labels.of(to_row(item.raw), others, labels.find(others))
         except ValueError as error:
             place = f"{item.file or source}:{item.line}"
             on_bad_row(BadRow(place, str(error), item.shown))
@@ -217,26 +258,11 @@ def _are_spans(cell: Any) -> bool:
     return isinstance(cell, list) and all(is_span(part) for part in cell)
 
 
-def _is_text_folder(path: Path, reading: Reading) -> bool:
-    """Whether a folder holds texts as files in folders of classes, and no table."""
-    tables = [file for file in path.iterdir() if file.suffix.lower() in FORMAT_OF_SUFFIX]
-    return reading.form is None and not tables and of_classes(names_in(path))
-
-
-def _labelled(item: Item, labels: Labels, to_row: Callable[[Any], Row]) -> Row:
-    """The row of an item. Raises ValueError."""
-    if item.problem:
-        raise ValueError(item.problem)
-    return labels.of(to_row(item.raw), item.others, labels.find(item.others))
-
-
-def _images(path: Path, on_bad_row: OnBadRow) -> Iterator[tuple[Any, Any]]:
-    """(image as a user would send it, its label) of a folder or archive: those of its test split,
-    or of all where there is none."""
-    source = Npz(str(path)) if path.suffix.lower() == ".npz" else ImageFolder(str(path))
-    splits = source.read(on_bad_row)
-    for row in splits.get("test") or splits["train"]:
-        root, name = row.get("file", ("", ""))
-        file = Path(root, name)
-        # From its file, which the artifact reads as it read those of training.
-        yield (file if name and file.is_file() else row["image"]), row["label"]
+def _as_sent(row: Row) -> Any:
+    """A row of a source as a user would send it: an image as its file, which the artifact reads as
+    it read those of training."""
+    if "image" not in row:
+        return row["text"]
+    root, name = row.get("file", ("", ""))
+    file = Path(root, name)
+    return file if name and file.is_file() else row["image"]

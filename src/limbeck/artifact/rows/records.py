@@ -34,7 +34,9 @@ FORMAT_OF_SUFFIX = {
     ".parquet": "parquet",
     ".txt": "lines",
 }
-FORMATS = tuple(dict.fromkeys(FORMAT_OF_SUFFIX.values()))
+WORD_COLUMNS = "conll"
+FORMATS = (*dict.fromkeys(FORMAT_OF_SUFFIX.values()), WORD_COLUMNS)
+OF_ZIP = b"PK\3\4"  # with which an archive begins, whatever it is called
 # Of one line, so that a file without a line's end cannot fill the memory.
 MOST_CHARACTERS = 1 << 25
 # Of a longer line, what is passed over to find its end: a terabyte of zeros has none.
@@ -101,9 +103,16 @@ def read_records(path: Path, form: str, dialect: Dialect = AS_IT_SAYS) -> Iterat
     Raises ValueError for a file that cannot be read at all.
     """
     if form == "parquet":
+        if path.suffix == ".gz":
+            raise ValueError(f"{path}: Parquet in gzip, which is packed twice. gunzip it")
         yield from _parquet_records(path)
         return
     require_file_or_stream(path)
+    # A pipe has no beginning to look at.
+    if path.is_file():
+        with naming(path), open(path, "rb") as opened:
+            if opened.read(len(OF_ZIP)) == OF_ZIP:
+                raise ValueError(f"{path}: an archive. Unpack it, and name a file or folder of it")
     rows = None
     if form == "json" and path.is_file():
         rows = document_of(path, encoding_for(path, dialect.encoding))

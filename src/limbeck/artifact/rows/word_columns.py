@@ -1,5 +1,8 @@
 """Words in columns, one a line, as an artifact's recipe had them in training."""
 
+import contextlib
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -10,6 +13,7 @@ from limbeck.artifact.rows.records import encoding_for
 from limbeck.sources import BadRow
 from limbeck.sources._column_names import plain
 from limbeck.sources._files import Lines
+from limbeck.sources._unpacked import bare_name
 from limbeck.sources.conll import SUFFIXES, Conll, split_columns
 
 # A .txt may as well hold a text a line.
@@ -19,7 +23,7 @@ OF_WORDS = {".tsv", *SUFFIXES} - {".txt", ""}
 
 def are_word_columns(path: Path, recipe: Mapping[str, Any]) -> bool:
     """Whether a file holds words in columns, by its suffix and by what was trained on."""
-    suffix = path.suffix.lower()
+    suffix = Path(bare_name(path)).suffix.lower()
     if recipe.get("source") != "conll" or suffix not in (".txt", *OF_WORDS):
         return False
     if suffix == ".txt":
@@ -53,6 +57,16 @@ def column_reader(source: str, recipe: Mapping[str, Any]) -> Conll:
         comments=keys.get("comments"),
         encoding=encoding_for(Path(source), keys.get("encoding")),
     )
+
+
+@contextlib.contextmanager
+def spooled(stdin: Any) -> Iterator[Path]:
+    """Standard input as a file, for readers that look at a file more than once."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "standard input")
+        with open(file, "wb") as copy:
+            shutil.copyfileobj(stdin, copy)
+        yield file
 
 
 def sentences(path: Path, recipe: Mapping[str, Any]) -> Iterator[tuple[list[str], str | None]]:

@@ -13,7 +13,7 @@ from limbeck.cli.first_recipe.refused.foreign import refuse_without_train
 from limbeck.cli.first_recipe.tables import files_read, read_alone, split_files
 from limbeck.core.wording import some
 from limbeck.sources import SPLITS, OnBadRow, Patience, Row
-from limbeck.sources._cells.tags import OUTSIDE, scheme_of
+from limbeck.sources._cells.tags import OF_BIOES, OUTSIDE, scheme_of, type_of
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import split_of
 from limbeck.sources.conll import NO_WORD, SUFFIXES, Conll, split_columns
@@ -59,7 +59,7 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
         guess.reasons.append("each word of a span has its type, and words beside it go on with it")
     elif "scheme" in keys:
         guess.reasons.append(f"its spans are written in {keys['scheme'].upper()}")
-    types = {tag[2:] for tag in tags}
+    types = {tag[2:] if tag[:2] in OF_BIOES else tag for tag in tags}
     add_encoding(guess, splits or {"train": train})
     if splits:
         _choose_files(guess, splits, files, types)
@@ -111,7 +111,7 @@ def _problems(file: Path, options: Mapping[str, Any], types: set[str]) -> tuple[
     bad = Patience()
     seen: set[str] = set()
     for row in _sentences_of(file, options, bad):
-        seen.update(str(tag)[2:] for tag in row["tags"])
+        seen.update(type_of(str(tag)) for tag in row["tags"])
     return bad.count, len(seen - types)
 
 

@@ -1,12 +1,12 @@
-"""Tags of words as they are written down, turned into IOB2.
+"""Tags of words as they are written down, turned into IOB2 where they are of spans.
 
     iob2     B- begins every span, I- goes on with it (Ratnaparkhi, 1998)
     iob1     I- is any word of a span, B- begins one right behind another of its type (Ramshaw and
              Marcus, 1995, arXiv cmp-lg/9505040), as CoNLL-2003 was published
     bioes    B- I- E- of spans of several words, S- of one (also as BILOU: L- for E-, U- for S-)
     io       a type for every word of a span: words of one type side by side are one span
-    single   a tag for every word, which is a span of its own, as parts of speech are: `NOUN` is
-             read as B-NOUN
+    single   a tag for every word, which is a span of its own, as parts of speech are; it keeps its
+             name, NOUN
 
 O is outside of any span in all of them. Where spans have no types (`B`, `I`) all are of one:
 ENTITY.
@@ -23,6 +23,7 @@ OUTSIDE = "O"
 MOST_WORDS = 100_000
 MOST_WORD_CHARACTERS = 1 << 20
 UNTYPED = "ENTITY"
+IOB2 = ("B-", "I-")
 # The prefixes of `bioes` and of BILOU, in IOB2.
 OF_BIOES = {"B-": "B-", "I-": "I-", "E-": "I-", "L-": "I-", "S-": "B-", "U-": "B-"}
 
@@ -53,21 +54,22 @@ def check_length(words: Sequence[str]) -> None:
 
 
 def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
-    """The tags of a sentence in IOB2.
+    """The tags of a sentence in IOB2; those of `single` as they are.
 
     Raises TagProblem for what is no tag of the scheme, and in IOB2 for a span that goes on without
     having begun.
     """
-    if scheme in ("io", "single"):
+    if scheme == "single":
+        return [_checked_word(number, tag) for number, tag in enumerate(tags)]
+    if scheme == "io":
         types = [_checked_type(number, tag) for number, tag in enumerate(tags)]
-        goes_on = scheme == "io"
-        return [_of_type(types, number, goes_on=goes_on) for number in range(len(types))]
+        return [_of_type(types, number) for number in range(len(types))]
     read: list[str] = []
     before = OUTSIDE
     for number, given in enumerate(tags):
         tag = f"{given}-{UNTYPED}" if f"{given}-" in OF_BIOES else given
         prefix, span_type = tag[:2], tag[2:]
-        known = OF_BIOES if scheme == "bioes" else ("B-", "I-")
+        known = OF_BIOES if scheme == "bioes" else IOB2
         if tag != OUTSIDE and (prefix not in known or not span_type):
             if scheme == "bioes":
                 raise TagProblem(number, f"`{tag}` is no tag. Write O, B-, I-, E- or S-TYPE")
@@ -97,13 +99,26 @@ def _checked_type(number: int, tag: str) -> str:
     return tag
 
 
-def _of_type(types: Sequence[str], number: int, *, goes_on: bool) -> str:
-    """The tag of a word by the types of all; `goes_on`: whether a span of the word before does."""
+def _checked_word(number: int, tag: str) -> str:
+    if tag.startswith(IOB2):
+        raise TagProblem(
+            number, f"`{tag}` goes with spans of several words, and not with data.scheme: single"
+        )
+    return _checked_type(number, tag)
+
+
+def _of_type(types: Sequence[str], number: int) -> str:
+    """The tag of a word by the types of all: a span goes on where the word before has its type."""
     name = types[number]
     if name == OUTSIDE:
         return OUTSIDE
-    is_same = goes_on and number > 0 and types[number - 1] == name
+    is_same = number > 0 and types[number - 1] == name
     return f"I-{name}" if is_same else f"B-{name}"
+
+
+def type_of(tag: str) -> str:
+    """The type of a tag as rows have it: `PER` of `B-PER`, `NOUN` of itself."""
+    return tag[2:] if tag.startswith(IOB2) else tag
 
 
 def scheme_of(sentences: Sequence[Sequence[str]]) -> str | None:

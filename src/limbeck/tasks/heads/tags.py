@@ -1,4 +1,5 @@
-"""One tag for each word, by IOB2: B-TYPE begins an entity, I-TYPE goes on with it, O is outside.
+"""One tag for each word, by IOB2: B-TYPE begins an entity, I-TYPE goes on with it, O is outside; or
+any other, such as a part of speech, which is an entity of one word.
 
     precision, recall, F1   of entities: one counts when its words and its type are exactly right
                             (Tjong Kim Sang and De Meulder, 2003, CoNLL-2003 shared task)
@@ -19,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 
 from limbeck.sources import Row
+from limbeck.sources._cells.tags import type_of
 from limbeck.tasks import Scored
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
 from limbeck.tasks.metrics import defined, label_report, precision_recall_f1, spans
@@ -56,7 +58,7 @@ class Tags:
         """Sentences that hold the same types of entity."""
         # By type, not by number: sentences of the same counts would be too few to share out.
         tags = set(row["tags"]) - {None, OUTSIDE}
-        types = {tag[2:] for tag in tags}
+        types = {type_of(tag) for tag in tags}
         return " ".join(sorted(types))
 
     @cached_property
@@ -172,4 +174,4 @@ def entity(
 
 def sort_key(tag: str) -> tuple[bool, str, str]:
     """O, then by type, then B- before I-."""
-    return tag != OUTSIDE, tag[2:], tag
+    return tag != OUTSIDE, type_of(tag), tag
