@@ -335,8 +335,8 @@ def _of_table(folder: Path, names: Sequence[str]) -> Guess:
         )
     told = f"{TABLE} lists {len(entries):,} images in {len(classes)} classes"
     guess = image_guess("image_folder", folder, f"{told} ({some(classes, SHOWN)})")
-    known = {entry.name: entry.split for entry in entries} | {TABLE: "table"}
-    guess.reasons += told_below(folder, known, "images")
+    known = {entry.name: entry.split for entry in entries}
+    guess.reasons += told_below(folder, known, "images", [TABLE])
     if entries:
         _make_small(guess, folder / entries[0].name)
     return guess

@@ -121,14 +121,18 @@ def _reads(files: Sequence[Path], encoding: str | None) -> bool:
     return True
 
 
-def told_below(folder: Path, split_of_name: Mapping[str, str], what: str) -> list[str]:
-    """How many files below a folder are read for which split, and which are not, in a line each."""
+def told_below(
+    folder: Path, split_of_name: Mapping[str, str], what: str, beside: Sequence[str] = ()
+) -> list[str]:
+    """How many files below a folder are read for which split, and which are not, in a line each.
+    `beside`: what is read of no split."""
     counts = Counter(split_of_name.values())
     lines = [f"read: {', '.join(f'{count:,} {what} ({split})' for split, count in counts.items())}"]
     left = []
     for path in sorted(islice(folder.rglob("*"), MOST_TEXTS)):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in split_of_name and not is_hidden(name):
+        is_read = name in split_of_name or name in beside
+        if path.is_file() and not is_read and not is_hidden(name):
             left.append(name)
     return [*lines, f"not read: {some(left, MOST_TOLD)}"] if left else lines
 
