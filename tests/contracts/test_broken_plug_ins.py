@@ -181,7 +181,11 @@ def test_a_class_that_is_none_is_told_before_anything_runs(
             "[value.zero_() for value in batch.inputs.values()]; distance =",
             "changes in place what it is given",
         ),
-        ("distance =", "__import__('torch').manual_seed(0); distance =", "leaves torch in another mode"),
+        (
+            "distance =",
+            "__import__('torch').manual_seed(0); distance =",
+            "leaves torch in another mode",
+        ),
         ("student.mask)", "student.mask) / 0", "No weight was changed before it"),
         ("student.mask)", "batch.nothing)", "mine` failed in `__call__`"),
         ("return masked", "return {}['x'] if 1 else masked", "KeyError: 'x'"),

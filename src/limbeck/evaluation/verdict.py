@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from limbeck.evaluation import paired
 from limbeck.evaluation.bootstrap import ALPHA, interval, is_shown_better, p_of_larger_drop
 from limbeck.recipe.model import Verdict
 
@@ -32,6 +33,7 @@ def judge_arms(
     asked: Verdict,
     *,
     chance: np.ndarray | None,
+    changed: paired.Changes | None = None,
     speedup: float,
     compression: float,
 ) -> dict[str, Any]:
@@ -39,17 +41,28 @@ def judge_arms(
     so that higher is better.
 
     `means` may hold the metric of the best constant answer too, as CONSTANT. `chance`: (R) its
-    resampled values, None where a task has no such answer; `speedup`:
-    times as fast as the teacher; `compression`: the teacher's bytes over the student's.
+    resampled values, None where a task has no such answer; `changed`: the
+    rows that teacher and student answer otherwise, where the metric is the share of right rows;
+    `speedup`: times as fast as the teacher; `compression`: the teacher's bytes over the student's.
 
-    The student is kept when the bootstrap rejects, at 5 %, that it drops by more than
-    `asked.max_drop`, when it is as fast as asked, and when teacher and student are better than
-    chance: what knows nothing has nothing to lose.
+    The student is kept when a test rejects, at 5 %, that it drops by more than `asked.max_drop`
+    (`paired` for shares of right rows, else the bootstrap), when it is as fast as asked, and when
+    teacher and student are better than chance: what knows nothing has nothing to lose.
     """
     judged = judged_arm(name for name in means if name != CONSTANT)
     # In each resample both are scored on the same rows: what is hard for both cancels.
     drops = resampled["teacher"] - resampled[judged]
-    p_noninferior = p_of_larger_drop(drops, asked.max_drop)
+    test, p_noninferior, drop_ci95 = (
+        "paired bootstrap",
+        p_of_larger_drop(drops, asked.max_drop),
+        interval(drops),
+    )
+    more_rows = ""
+    if changed:
+        test = "Tango's score test"
+        p_noninferior = paired.p_of_larger_drop(changed, asked.max_drop)
+        drop_ci95 = paired.interval(changed)
+        more_rows = told_rows(changed, asked.max_drop)
     reasons = []
     if chance is not None:
         compared = {arm: resampled[arm] for arm in ("teacher", judged)}
@@ -60,6 +73,7 @@ def judge_arms(
     if p_noninferior > ALPHA:
         reasons.append(
             f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
+            f"{more_rows}"
         )
     if speedup < asked.min_speedup:
         reasons.append(f"{speedup:.1f} times as fast as the teacher, {asked.min_speedup:g} asked")
@@ -67,10 +81,10 @@ def judge_arms(
         "kept": not reasons,
         "reasons": reasons,
         "drop": means["teacher"] - means[judged],
-        "drop_ci95": interval(drops),
+        "drop_ci95": drop_ci95,
         "max_drop": asked.max_drop,
         "min_speedup": asked.min_speedup,
-        "test": "paired bootstrap",
+        "test": test,
         "p_noninferior": p_noninferior,
         "speedup": speedup,
         "compression": compression,
@@ -79,6 +93,22 @@ def judge_arms(
     verdict |= gain("kd", "kd", "plain", means, resampled)
     verdict |= gain("joint", "joint", "kd+ptq", means, resampled)
     return verdict
+
+
+def told_rows(changed: paired.Changes, max_drop: float) -> str:
+    """How many test rows would prove what these cannot; nothing where the drop itself is to blame,
+    or no number would."""
+    is_small = changed.lost - changed.won < max_drop * changed.rows
+    if max_drop == 0 or not is_small:
+        return ""
+    needed = paired.rows_to_prove(changed, max_drop, ALPHA)
+    if needed <= changed.rows:
+        return ""
+    num_changed = changed.lost + changed.won
+    return (
+        f": {changed.rows:,} test rows cannot prove it, with {num_changed:,} answered otherwise; "
+        f"about {needed:,} would where nothing is lost (80 % power)"
+    )
 
 
 def at_chance(resampled: dict[str, np.ndarray], chance: np.ndarray, level: float) -> list[str]:

@@ -9,6 +9,7 @@ from limbeck.analysis.float_products import in_words
 from limbeck.core.system import machine
 from limbeck.evaluation.bootstrap import resample, resampled_metrics, told_interval
 from limbeck.evaluation.chance import best_constant_answer
+from limbeck.evaluation.paired import Changes, changes
 from limbeck.evaluation.scores import agreement, quality, told_quality
 from limbeck.evaluation.verdict import CONSTANT, judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
@@ -22,6 +23,8 @@ from limbeck.recipe.model import Recipe, Verdict
 from limbeck.recipe.reading import write
 from limbeck.tasks import SelfSupervised, metrics
 
+# The metric of tasks with one label a row.
+ACCURACY = "accuracy"
 # Of report.json, whose JSON Schema is `limbeck schema report`.
 SCHEMA = 1
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
@@ -66,7 +69,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     verdict = None
     if recipe.verdict:
         chance = constant_metrics(recipe, shipped, weights)
-        verdict = judge(recipe, rows, resampled, parity, chance)
+        verdict = judge(recipe, rows, resampled, parity, chance, changed_rows(recipe, arms))
     metric = {
         "name": recipe.judged_metric,
         "higher_is_better": metrics.sign(recipe.judged_metric) > 0,
@@ -133,6 +136,17 @@ def constant_metrics(recipe: Recipe, shipped: Arm, weights: np.ndarray) -> Chanc
     return quality(constant, shipped.task), resampled
 
 
+def changed_rows(recipe: Recipe, arms: Arms) -> Changes | None:
+    """The test rows that teacher and judged arm answer otherwise, where the metric is the share of
+    rows that are right; None for another metric, and for several seeds, which share the rows."""
+    teachers, students = arms["teacher"], final_arm(arms)
+    scored = students[0].scored
+    has_one_label = len(scored.labels) == len(scored.offsets) - 1
+    if recipe.judged_metric != ACCURACY or len(students) > 1 or not has_one_label:
+        return None
+    return changes(teachers[0].scored, scored)
+
+
 def notes_of_other_teachers(run: RunContext) -> list[str]:
     """What the teachers beside the first, and an assistant, score on the test split."""
     recipe = run.recipe
@@ -178,6 +192,7 @@ def judge(
     resampled: Resampled,
     parity: list[dict[str, Any]],
     chance: Chance | None,
+    changed: Changes | None,
 ) -> dict[str, Any]:
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures.
 
@@ -187,6 +202,7 @@ def judge(
         resampled: (R) values of each metric, by arm.
         parity: of every artifact, as `describe_parity` gives it.
         chance: of the best constant answer; None where a task has none.
+        changed: rows that teacher and student answer otherwise; None where a row is no answer.
     """
     assert recipe.verdict is not None
     # 1. The figures, turned so that higher is better: a rise of an error is a drop.
@@ -208,6 +224,7 @@ def judge(
         values,
         recipe.verdict,
         chance=constant,
+        changed=changed,
         speedup=teacher["latency_ms"]["p50"] / student["latency_ms"]["p50"],
         compression=teacher["bytes"] / student["bytes"],
     )
