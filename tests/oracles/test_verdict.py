@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
+from limbeck.evaluation.paired import Changes
 from limbeck.evaluation.scores import quality
 from limbeck.evaluation.verdict import judge_arms
 from limbeck.recipe.model import Verdict
@@ -94,7 +95,6 @@ def judged(
         Verdict(max_drop=max_drop, min_speedup=4.0),
         chance=chance,
         speedup=speedup,
-        compression=3.0,
     )
 
 
@@ -105,12 +105,7 @@ def test_a_student_is_kept_when_a_larger_drop_is_ruled_out() -> None:
     assert found["p_noninferior"] == pytest.approx(1 / 1000)
     assert found["drop"] == pytest.approx(0.0199 / 2)
     assert found["drop_ci95"] == pytest.approx([0.0199 * 0.025, 0.0199 * 0.975])
-    assert (found["speedup"], found["compression"], found["max_drop"], found["min_speedup"]) == (
-        5.0,
-        3.0,
-        0.02,
-        4.0,
-    )
+    assert (found["speedup"], found["max_drop"], found["min_speedup"]) == (5.0, 0.02, 4.0)
     assert found["test"] == "paired bootstrap"
 
 
@@ -203,5 +198,24 @@ def test_a_gain_without_its_control_is_null() -> None:
 def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> None:
     means = {"teacher": 0.9} | {arm: 0.5 + 0.1 * index for index, arm in enumerate(present)}
     resampled = {arm: np.full(100, value) for arm, value in means.items()}
-    found = judge_arms(means, resampled, Verdict(), chance=None, speedup=2.0, compression=1.0)
+    found = judge_arms(means, resampled, Verdict(), chance=None, speedup=2.0)
     assert found["drop"] == pytest.approx(0.9 - means[final])
+
+
+def test_a_share_of_right_rows_has_its_own_test() -> None:
+    """Nothing changed in 60 rows: the bootstrap was sure of [0, 0]."""
+    nothing = np.zeros(100)
+    means = {"teacher": 0.9, "joint": 0.9}
+    resampled = {"teacher": nothing, "joint": nothing}
+    asked = Verdict(max_drop=0.03, min_speedup=0)
+    found = judge_arms(means, resampled, asked, chance=None, changed=Changes(0, 0, 60), speedup=2.0)
+    assert found["test"] == "Tango's score test"
+    assert found["drop_ci95"] == pytest.approx([-0.0602, 0.0602], abs=1e-4)
+    (reason,) = found["reasons"]
+    assert "60 test rows cannot prove it, with 0 answered otherwise; about 88 would" in reason
+    more = Changes(2, 2, 2000)
+    assert judge_arms(means, resampled, asked, chance=None, changed=more, speedup=2.0)["kept"]
+    # Where the drop itself is too large, more rows are no cure.
+    worse = Changes(9, 1, 60)
+    found = judge_arms(means, resampled, asked, chance=None, changed=worse, speedup=2.0)
+    assert "cannot prove" not in found["reasons"][0]

@@ -35,15 +35,14 @@ def judge_arms(
     chance: np.ndarray | None,
     changed: paired.Changes | None = None,
     speedup: float,
-    compression: float,
 ) -> dict[str, Any]:
     """report.json's verdict, from each arm's mean metric and its resampled values (R), both signed
     so that higher is better.
 
     `means` may hold the metric of the best constant answer too, as CONSTANT. `chance`: (R) its
-    resampled values, None where a task has no such answer; `changed`: the
-    rows that teacher and student answer otherwise, where the metric is the share of right rows;
-    `speedup`: times as fast as the teacher; `compression`: the teacher's bytes over the student's.
+    resampled values, None where a task has no such answer; `changed`: the rows that teacher and
+    student answer otherwise, where the metric is the share of right rows; `speedup`: times as fast
+    as the teacher.
 
     The student is kept when a test rejects, at 5 %, that it drops by more than `asked.max_drop`
     (`paired` for shares of right rows, else the bootstrap), when it is as fast as asked, and when
@@ -87,7 +86,6 @@ def judge_arms(
         "test": test,
         "p_noninferior": p_noninferior,
         "speedup": speedup,
-        "compression": compression,
     }
     # What the teacher was worth, and what quantizing inside the training was.
     verdict |= gain("kd", "kd", "plain", means, resampled)

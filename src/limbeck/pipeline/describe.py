@@ -226,8 +226,8 @@ def judge(
         chance=constant,
         changed=changed,
         speedup=teacher["latency_ms"]["p50"] / student["latency_ms"]["p50"],
-        compression=teacher["bytes"] / student["bytes"],
     )
+    verdict["compression"] = teacher["bytes"] / student["bytes"]
     # 3. What is shipped must decide as what was judged.
     reasons = list(verdict["reasons"])
     for row in parity:
