@@ -249,7 +249,7 @@ def cache_targets(home: Path, cache: Path, figures: list[Any]) -> list[Target]:
     def ask(folder: Path, renewed: bool) -> str:
         os.environ["LIMBECK_CACHE"] = str(folder)
         try:
-            again = run_texts(home, folder / "run")
+            again = run_texts(home, folder.with_name(f"{folder.name}-run"))
         except ValueError:
             return "refused"
         if renewed:

@@ -39,10 +39,10 @@ def test_weights_do_not_depend_on_what_was_cached_before(
         monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / cache))
         if warmed:
             run(parse(RECIPE, overrides=["train.epochs=2"]), tmp_path / "longer")
-        run(parse(RECIPE), tmp_path / cache / "run")
+        run(parse(RECIPE), tmp_path / f"{cache}-run")
         (trained,) = [
             stage["entry"]
-            for stage in read_json(tmp_path / cache / "run" / "stages.json")
+            for stage in read_json(tmp_path / f"{cache}-run" / "stages.json")
             if stage["name"].startswith("train")
         ]
         found.append(file_digest(tmp_path / cache / trained / "model.safetensors"))
