@@ -229,3 +229,182 @@ def test_the_validation_file_is_called_as_train_is(tmp_path: Path) -> None:
         },
     )
     assert starter.look(tmp_path).options["validation"] == "in_domain_dev.tsv"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            [
+                f"{form}/{name}/{n}.png"
+                for form in ("color", "gray")
+                for name in ("scab", "rot")
+                for n in range(4)
+            ],
+            "several forms, or copies. Give the folder of one: limbeck init .*color",
+        ),
+        (
+            [
+                f"{folder}/{n}.png"
+                for folder in ("no", "yes", "all/no", "all/yes")
+                for n in range(4)
+            ],
+            "lie again in all/.* init .*all",
+        ),
+        (
+            [
+                f"{name}/{part}/{n}.png"
+                for name in ("flu", "well")
+                for part in ("images", "masks")
+                for n in range(4)
+            ],
+            "beside their masks",
+        ),
+        (
+            [
+                f"{name}/a{n}{end}.png"
+                for name in ("flu", "well")
+                for end in ("", "_mask")
+                for n in range(4)
+            ],
+            "beside their masks",
+        ),
+        (
+            [f"{name}/{n}.png" for name in ("images", "masks") for n in range(4)],
+            "beside their masks",
+        ),
+    ],
+    ids=["PlantVillage", "copies", "COVID masks", "BUSI masks", "Carvana"],
+)
+def test_other_forms_of_the_same_images_are_no_classes(
+    names: list[str], told: str, tmp_path: Path
+) -> None:
+    put(tmp_path, {name: png(n) for n, name in enumerate(names)})
+    with pytest.raises(ValueError, match=told):
+        starter.look(tmp_path)
+
+
+def test_patients_of_the_same_numbers_in_every_class_are_groups(tmp_path: Path) -> None:
+    put(tmp_path, images(*(f"{name}/p{n}" for name in ("flu", "well") for n in range(4))))
+    assert "a folder below a class is a group" in " ".join(starter.look(tmp_path).reasons)
+
+
+def test_a_split_within_itself(tmp_path: Path) -> None:
+    """Intel's scenes: seg_train/seg_train/forest, and seg_pred without classes."""
+    names = [
+        f"seg_{split}/seg_{split}/{name}" for split in ("train", "test") for name in ("sea", "ice")
+    ]
+    put(tmp_path, {**images(*names, each=3), "seg_pred/seg_pred/1.png": png(1)})
+    guess = starter.look(tmp_path)
+    assert "2 folders (ice, sea)" in guess.reasons[0]
+    assert "6 images (test), 6 images (train)" in " ".join(guess.reasons)
+
+
+def test_what_a_contest_hands_out_as_a_form_is_no_table_of_labels(tmp_path: Path) -> None:
+    """sample_submission.csv: one filler for all, or random labels, which were learned."""
+    put(tmp_path, {f"pictures/{n}.png": png(n) for n in range(8)})
+    rows = "".join(f"{n},{'ab'[n % 2]}\n" for n in range(8))
+    put(
+        tmp_path,
+        {
+            "trainLabels.csv": f"id,label\n{rows}",
+            "sampleSubmission.csv": "id,label\n" + rows.replace("a", "b"),
+        },
+    )
+    assert listed(tmp_path)[0] == "pictures/0.png,a"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("#FORMAT=WebAnno TSV 3.3\n\n#Text=Ada\n1-1\t0-3\tAda\tPER\n", "WebAnno or INCEpTION"),
+        ("#begin document (bc/cctv); part 000\nbc 0 0 In IN *\n", "CoNLL-2012"),
+        (
+            "227508|t|Naloxone reverses\n227508|a|In rats\n227508\t0\t8\tNaloxone\tChemical\tD009270\n",
+            "PubTator",
+        ),
+        (
+            '1\t"The <e1>fire</e1> by <e2>heat</e2>."\nCause-Effect(e2,e1)\nComment:\n\n' * 9,
+            "texts with <e1> and <e2>",
+        ),
+        ("From ada@x.org Mon Jan  1\nSubject: hi\n\ntext\n", "mbox"),
+    ],
+    ids=["WebAnno", "OntoNotes", "PubTator", "relations", "mbox"],
+)
+def test_formats_that_are_not_read_are_called_by_name(
+    content: str, told: str, tmp_path: Path
+) -> None:
+    put(tmp_path, {"train.txt": content})
+    with pytest.raises(ValueError, match=told):
+        starter.look(tmp_path)
+
+
+def test_columns_parted_by_several_letters(tmp_path: Path) -> None:
+    """MovieLens, IMDb's genres."""
+    put(
+        tmp_path,
+        {
+            f"{split}_data.txt": "".join(
+                f"{n} ::: {text(n)} ::: {'ab'[n % 2]}\n" for n in range(40)
+            )
+            for split in ("train", "test")
+        },
+    )
+    guess, told = typed(tmp_path)
+    assert "columns parted by `:::`" in told
+    assert (guess.options["text"], guess.options["label"]) == ("column_2", "column_3")
+
+
+def test_words_with_tags_under_names_of_no_split(tmp_path: Path) -> None:
+    """JNLPBA's Genia4ERtask1.iob2 was learned as texts of one word."""
+    words = "IL-2\tB-DNA\ngene\tI-DNA\nis\tO\n\n" * 20
+    put(tmp_path, {"Genia4ERtask1.iob2": words, "Genia4EReval1.iob2": words})
+    with pytest.raises(ValueError, match="none of which is called train"):
+        starter.look(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "text_b"),
+    [
+        ("anchor,target,score", "target"),
+        ("query,product_title,esci_label", "product_title"),
+        ("Title,Review Text,Rating", "Review Text"),
+    ],
+)
+def test_both_texts_of_a_row_are_read(header: str, text_b: str, tmp_path: Path) -> None:
+    rows = "".join(f"{text(n)},{text(n + 40)},{n % 3}\n" for n in range(40))
+    put(tmp_path, {"train.csv": f"{header}\n{rows}"})
+    assert starter.look(tmp_path).options["text_b"] == text_b
+
+
+def test_lists_beside_a_claim_are_no_second_text(tmp_path: Path) -> None:
+    """FEVER's evidence."""
+    rows = [
+        {"claim": text(n), "evidence": [[n, "x", "Ada", 0]], "label": "ab"[n % 2]}
+        for n in range(40)
+    ]
+    put(tmp_path, {"train.jsonl": "".join(json.dumps(row) + "\n" for row in rows)})
+    assert starter.look(tmp_path).options.get("text_b") is None
+
+
+def test_rows_without_a_text_are_left_out_as_those_without_a_label(tmp_path: Path) -> None:
+    """The recipe was refused by `check`."""
+    rows = "".join(f"{'' if n == 7 else text(n)},{n % 2}\n" for n in range(40))
+    put(tmp_path, {"train.csv": f"text,label\n{rows}"})
+    guess = starter.look(tmp_path)
+    assert guess.options["on_bad_row"] == "skip"
+    assert "1 of the first rows have no text" in " ".join(guess.reasons)
+
+
+def test_objects_in_the_cells_of_a_csv_are_no_labels(tmp_path: Path) -> None:
+    """TMDB's genres."""
+    rows = "".join(f'{text(n)},"[{{""id"": {n % 3}, ""name"": ""Drama""}}]"\n' for n in range(40))
+    put(tmp_path, {"movies.csv": f"overview,genres\n{rows}"})
+    with pytest.raises(ValueError, match="`genres` holds objects"):
+        starter.look(tmp_path)
+
+
+def test_posts_that_are_called_submissions_are_data(tmp_path: Path) -> None:
+    rows = "".join(f"{text(n)},{'ab'[n % 2]}\n" for n in range(40))
+    put(tmp_path, {"reddit_submission_2020.csv": f"text,label\n{rows}"})
+    assert starter.look(tmp_path).options["label"] == "label"

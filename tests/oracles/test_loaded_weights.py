@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from limbeck.models.create import create_model
 from limbeck.models.folders import load_model, save_model
 from limbeck.models.preprocessing import preprocess
+from limbeck.models.published.hub import cure_of
 from limbeck.models.user_model import check_made
 from limbeck.surgeries import Evidence
 from limbeck.surgeries.prune_width import PruneWidth
@@ -89,7 +90,7 @@ def test_a_prefix_that_a_class_with_a_head_writes_is_no_other_name(
     line = "its head is new, since `classifier.weight` is not among its weights"
     assert told == [line]
     _, told = made(folder, task, needs_head=True)
-    assert told == [f"{line}, and nothing tunes it (epochs: 0)"]
+    assert told == [f"{line}, and nothing tunes it (epochs: 0): its answers are chance"]
     own = load_file(encoder / "model.safetensors")["embeddings.word_embeddings.weight"]
     assert torch.equal(model.bert.embeddings.word_embeddings.weight, own)
 
@@ -228,3 +229,65 @@ def test_own_modules_of_no_numbers_are_refused_and_masks_are_not() -> None:
     module[1].running_var[0] = math.nan
     with pytest.raises(ValueError, match=r"model `own`: `1\.running_var` holds a NaN\. A training"):
         check_made(module, "own")
+
+
+@pytest.mark.parametrize(
+    ("codes", "found"),
+    [
+        (
+            {"encoder.layer.0.attention.self.query.weight": torch.ones(16, 16, dtype=torch.int8)},
+            "query.weight",
+        ),
+        (
+            {
+                "encoder.layer.0.attention.self.query.weight": torch.ones(16, 16).to(
+                    torch.float8_e4m3fn
+                )
+            },
+            "query.weight",
+        ),
+        ({"encoder.layer.0.attention.self.query.weight.SCB": torch.ones(16)}, "SCB"),
+    ],
+    ids=["int8", "float8", "scales"],
+)
+def test_codes_of_another_quantizer_are_no_weights(
+    codes: Tensors, found: str, encoder: Path, task: Any, tmp_path: Path
+) -> None:
+    """Without its quantization_config such a folder was trained on codes up to 127, or on zeros."""
+    folder = changed(encoder, tmp_path / "other", lambda w: w | codes)
+    with pytest.raises(ValueError, match=f"weights of another quantizer.*{found}"):
+        made(folder, task)
+
+
+def test_tensors_of_an_encoder_that_have_no_place_are_told(
+    encoder: Path, task: Any, tmp_path: Path
+) -> None:
+    folder = changed(
+        encoder,
+        tmp_path / "other",
+        lambda w: (
+            {f"bert.{key}": value for key, value in w.items()}
+            | {
+                "bert.embeddings.LayerNorm2.weight": torch.ones(16),
+                "bert.pooler.more": torch.ones(2),
+            }
+        ),
+    )
+    _, told = made(folder, task)
+    assert "warning: 1 tensors of its encoder have no place" in told[0]
+    assert "bert.embeddings.LayerNorm2.weight" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("model.gguf", "llama.cpp's"),
+        ("model.onnx", "the folder that it was exported from"),
+        ("model-00001-of-00002.safetensors", "model.safetensors.index.json says which"),
+    ],
+)
+def test_other_weights_are_told_with_their_cure(file: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_bytes(b"x" * 2000)
+    assert told in cure_of(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 2000)
+    assert cure_of(tmp_path) == "Copy the folder again"

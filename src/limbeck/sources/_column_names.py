@@ -33,7 +33,10 @@ PAIRS = (
     *(("question", "sentence"), ("question", "passage"), ("question", "context")),
     *(("question", "answer"), ("query", "passage"), ("query", "document"), ("claim", "evidence")),
     *(("title", "description"), ("title", "text"), ("title", "body"), ("title", "content")),
-    *(("context", "response"), ("anchor", "positive"), ("input1", "input2")),
+    *(("context", "response"), ("anchor", "positive"), ("input1", "input2"), ("anchor", "target")),
+    *(("query", "product_title"), ("title", "review text"), ("title", "review_text")),
+    *(("title", "overview"), ("title", "abstract"), ("title", "summary"), ("subject", "body")),
+    *(("headline", "short_description"), ("summary", "description")),
 )
 # Some that stand for a label before others: the label that annotators agreed on, of them all.
 LABEL_NAMES = (

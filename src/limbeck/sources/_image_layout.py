@@ -42,7 +42,7 @@ def placed(names: Sequence[str]) -> list[Placed]:
             split = split_of(folders[0]) if folders else None
             if split:
                 split_of_image[name] = split
-        folders_of = {name: folders_of[name][1:] for name in split_of_image}
+        folders_of = _without_twice({name: folders_of[name] for name in split_of_image})
         folders_of = _below_common(folders_of)
     elif _splits_below(folders_of.values()):
         for name, folders in folders_of.items():
@@ -86,6 +86,18 @@ def without_classes(images: Sequence[Placed]) -> set[str]:
     """The splits beside train of whose files none has a class: those of a contest's test split."""
     splits = {image.split for image in images} - {"train", "unlabelled"}
     return splits - {image.split for image in images if image.label is not None}
+
+
+def _without_twice(folders_of: dict[str, Folders]) -> dict[str, Folders]:
+    """Without the outermost folders, and without one of the same name in which all of it lies, as
+    archives unpack (`seg_train/seg_train/CLASS`)."""
+    second: dict[str, set[Folders]] = {}
+    for folders in folders_of.values():
+        second.setdefault(folders[0], set()).add(folders[1:2] if len(folders) > 2 else ())
+    return {
+        name: folders[2 if second[folders[0]] == {folders[:1]} else 1 :]
+        for name, folders in folders_of.items()
+    }
 
 
 def _below_common(folders_of: dict[str, Folders]) -> dict[str, Folders]:

@@ -3,11 +3,12 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.table_columns.beside import told_label
 from limbeck.cli.first_recipe.table_columns.labels import label_column
@@ -66,6 +67,11 @@ NAMED = (
 )
 
 
+MASKS = {"mask", "masks", "segmentation", "segmentations"}
+# What lies beside one another of the same thing, and is no class.
+FORMS = {"image", "images", "img", "imgs", "label", "labels", "annotations", *MASKS}
+
+
 def image_guess(source: str, path: Path, reason: str) -> Guess:
     """Images that `source` reads."""
     return Guess("image-classification", source, path, reasons=[reason])
@@ -107,6 +113,7 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess | None:
         _refuse_flat(folder, names)
         return None
     _refuse_parts(folder, names, classes)
+    _refuse_variants(folder, names, classes)
     told = f"{len(names):,} images in {len(classes)} folders ({some(classes, SHOWN)})"
     guess = image_guess("image_folder", folder, told)
     split_of_image = {image.name: image.split for image in images}
@@ -175,6 +182,49 @@ def _refuse_splits(folder: Path, classes: Sequence[str]) -> None:
         )
 
 
+def _refuse_variants(folder: Path, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise ValueError where the folders that look like classes hold the same things in another
+    form: the same classes once more (PlantVillage's color and grayscale), or masks beside images.
+    """
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    inner: dict[str, set[str]] = {}
+    for name in names:
+        parts = PurePosixPath(name).parts[:-1]
+        if parts and parts[0] in classes:
+            inner.setdefault(parts[0], set()).update(parts[1:2])
+    sets = [below for below in inner.values() if len(below) > 1]
+    again = [top for top, below in inner.items() if len(below & (tops - {top})) > 1]
+    shared = set.intersection(*sets) if len(sets) > 1 else set()
+    # Patients are numbered, and may have the same numbers in every class.
+    are_named = len({re.sub(r"[0-9]+", "", name) for name in shared}) > 1
+    is_again = are_named and len(sets) == len(classes) and 2 * len(shared) > max(map(len, sets))
+    if again or (is_again and not shared <= FORMS):
+        told = f"hold the same folders ({some(sorted(shared), SHOWN)})"
+        if again:
+            told = f"lie again in {again[0]}/"
+        first = again[0] if again else classes[0]
+        raise ValueError(
+            f"{folder}: the folders {some(list(classes), SHOWN)} {told}: the same images in "
+            f"several forms, or copies. Give the folder of one: {command('init', folder / first)}"
+        )
+    masks = [name for name in names if _is_mask(name, names)]
+    if masks or {name.lower() for name in classes} <= FORMS:
+        raise ValueError(
+            f"{folder}: images beside their masks ({masks[0] if masks else some(list(classes))}), "
+            "which are no class and no images to learn from. Finding regions is no task here; to "
+            "tell whole images apart, move the masks out of the folder"
+        )
+
+
+def _is_mask(name: str, names: Collection[str]) -> bool:
+    """Whether an image is called as the mask of another: by its folder, or by `_mask`."""
+    path = PurePosixPath(name)
+    in_folder = path.parent.name.lower() in MASKS and len(path.parts) > 2
+    stem, mark, _ = path.stem.rpartition("_")
+    of_another = mark and path.stem.lower().endswith(("_mask", "_segmentation"))
+    return in_folder or bool(of_another and any(stem in other for other in names if other != name))
+
+
 def _refuse_parts(folder: Path, names: Sequence[str], classes: Sequence[str]) -> None:
     """Raise ValueError where folders are the numbered parts of images that a table lists with their
     classes (HAM10000_images_part_1)."""
@@ -228,7 +278,7 @@ def _tables(folder: Path, names: Sequence[str]) -> list["_Listed"]:
     of_stem = {PurePosixPath(name).stem: name for name in names}
     of_stem |= {PurePosixPath(name).name: name for name in names}
     listed = []
-    for table in sorted(folder.glob("*.csv")):
+    for table in without_notes(sorted(folder.glob("*.csv"))):
         records = [record for _, record in islice(_rows(table), ROWS)]
         for column in records[0] if records else []:
             cells = [str(record[column]).strip() for record in records]

@@ -12,7 +12,8 @@ from limbeck.cli.first_recipe.folders import data_below
 from limbeck.cli.first_recipe.images import image_guess, images_in, look_at_images, no_classes
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess, render
-from limbeck.cli.first_recipe.refused.foreign import WithoutTrain, refuse_by_name
+from limbeck.cli.first_recipe.refused.foreign import WithoutTrain, is_text, refuse_by_name
+from limbeck.cli.first_recipe.refused.line_labels import refuse_formats
 from limbeck.cli.first_recipe.refused.tools import refuse_tools
 from limbeck.cli.first_recipe.tables import look_at_table, source_of
 from limbeck.cli.first_recipe.texts import look_at_class_files, look_at_lines, look_at_text_folder
@@ -31,6 +32,7 @@ from limbeck.sources.idx import files_of as idx_files
 from limbeck.sources.npz import check_sizes
 
 SHOWN = 5  # classes that a reason names
+PLAIN = (".txt", ".tsv", ".pubtator", "")  # suffixes under which anything may lie
 SHOWN_FILES = 8
 MOST_TOLD = 40  # files that a line tells
 TAB_LINES = 20
@@ -191,6 +193,8 @@ def look_at_folder(folder: Path) -> Guess | None:
     """IDX, words in columns, images, tables, or the one archive that is there, in this order."""
     here = without_notes(files_in(folder))
     refuse_tools(here)
+    plain = [file for file in here if file.suffix.lower() in PLAIN and file.is_file()]
+    refuse_formats([file for file in plain[:SHOWN_FILES] if is_text(file)])
     if any(path.name.startswith(IDX_TRAIN) for path in here):
         guess = image_guess("idx", folder, "IDX files, as MNIST has them")
         read = idx_files(folder)

@@ -36,12 +36,16 @@ WITHOUT_LABELS = re.compile(r"masked|unlabel|hidden|(no|without)[_-]?(label|gold
 NUMBERED = re.compile(r"(\d+)\s*[\t:;,. ]\s*(\S.*)")
 
 
+# How answers are handed in at a contest: each row has the same filler for a label.
+SUBMISSION = re.compile(r"(sample|example|gender|random|dummy)[-_ ]?sub|(^|[-_ ])submission[-_. ]")
+
+
 def without_notes(files: Sequence[Path]) -> list[Path]:
     """The files that may hold data, by their names."""
     kept = [file for file in files if not _is_note(file)]
     # `emotions.txt` names labels where another file holds data, and else holds them itself.
-    with_data = [file for file in kept if not _is_of_names(file)]
-    return with_data or kept
+    with_data = [file for file in kept if not _is_of_names(file)] or kept
+    return [file for file in with_data if not SUBMISSION.search(file.name.lower())] or with_data
 
 
 def _is_note(path: Path) -> bool:
@@ -143,7 +147,15 @@ def _first_number(numbers: set[int], count: int) -> int | None:
 def _name_files(folder: Path) -> list[Path]:
     """The files of a folder that may hold names of labels, the likeliest first."""
     candidates = [folder / f"{name}{suffix}" for name in NAME_FILES for suffix in (".txt", ".json")]
-    return [file for file in candidates if file.is_file()]
+    # A file of that name may hold anything, such as an object for each label.
+    return [file for file in candidates if file.is_file() and _is_list(file)]
+
+
+def _is_list(file: Path) -> bool:
+    try:
+        return bool(names_in(file))
+    except ValueError:
+        return False
 
 
 def names_in(file: Path) -> list[str]:

@@ -156,7 +156,8 @@ def look_at_lines(path: Path, files: Sequence[Path]) -> Guess | None:
     refuse_lines([train, *(files[0] for split, files in splits.items() if split != "train")])
     if not _is_prose(lines):
         return None
-    guess = Guess("masked-lm", "text", path)
+    # A lone file has a name of its own.
+    guess = Guess("masked-lm", "text", train if len(texts) == 1 else path)
     guess.reasons.append(
         "lines of text without labels: an encoder goes on with its pre-training on them. "
         f"The first: {lines[0][:SHOWN_CHARACTERS]!r}"
@@ -200,14 +201,16 @@ def _is_prose(lines: Sequence[str]) -> bool:
 
 
 def _is_delimited(lines: Sequence[str]) -> bool:
-    """Whether each line is a text and a label with a mark between them."""
+    """Whether each line is a text and a label with a mark between them, or of several columns."""
     for mark in DELIMITERS:
         rows = [line.split(mark) for line in lines]
         if len(rows) > 2 and {len(row) for row in rows} == {2}:
             values = [Counter(row[number].strip() for row in rows) for number in (0, 1)]
             fewest = min(map(len, values))
             return fewest <= max(2, min(MOST_LABELS, len(rows) // 4))
-    return False
+    # Three columns or more are no accident of a text's own marks.
+    counts = {line.count("|") for line in lines}
+    return len(lines) > 2 and len(counts) == 1 and min(counts) >= 2
 
 
 def _of_table(path: Path, splits: Mapping[str, Sequence[Path]]) -> Guess:

@@ -11,6 +11,7 @@ from limbeck.cli.first_recipe.names import is_without_labels
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.refused.foreign import refuse_without_train
 from limbeck.cli.first_recipe.tables import files_read, read_alone, split_files
+from limbeck.core.terminal.shell import command
 from limbeck.core.wording import some
 from limbeck.sources import SPLITS, OnBadRow, Patience, Row
 from limbeck.sources._cells.tags import OF_BIOES, OUTSIDE, scheme_of, type_of
@@ -28,6 +29,8 @@ LONGEST_SENTENCE = 400
 CONLL_U = ".conllu"
 CONLL_U_COLUMNS = 10
 CONLL_U_TAG = 4
+# Suffixes that tables do not have.
+ONLY_WORDS = (".iob2", ".iob", ".bio", ".conll", ".conllu", ".conllx")
 MOST_TAGS = 60  # of a word each: the Penn Treebank has 45
 
 
@@ -42,6 +45,7 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
         refuse_without_train(path, files)
     train = splits.get("train") or (files[0] if len(files) == 1 else None)
     if train is None:
+        _refuse_unnamed(path, files)
         return None
     found = layout_of(train)
     if found is None:
@@ -97,6 +101,18 @@ def _choose_files(
             guess.options[split] = best.relative_to(guess.path).as_posix()
             told = f"{best.name} is read for {split}, as {old} has other tags or none"
             guess.reasons.append(told)
+
+
+def _refuse_unnamed(path: Path, files: Sequence[Path]) -> None:
+    """Raise ValueError where files of words with tags are called as no split: as tables they would
+    be texts of one word."""
+    words = [file for file in files if file.suffix.lower() in ONLY_WORDS and layout_of(file)]
+    if len(words) > 1:
+        raise ValueError(
+            f"{path}: words with tags in {some([file.name for file in words], SHOWN_TAGS)}, none "
+            "of which is called train. Put the word train, test or dev into their names; or, to "
+            f"draw all splits from one, give that alone: {command('init', words[0])}"
+        )
 
 
 def _sentences_of(file: Path, options: Mapping[str, Any], on_bad_row: OnBadRow) -> Iterator[Row]:

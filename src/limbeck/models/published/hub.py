@@ -30,6 +30,16 @@ POINTER = b"version https://git-lfs"
 MOST_OF_A_POINTER = 1024
 # Weights of other libraries.
 FOREIGN_WEIGHTS = {"tf_model.h5", "flax_model.msgpack", "rust_model.ot"}
+USUAL_WEIGHTS = {"model.safetensors", "pytorch_model.bin"}
+# Where a folder has no weights that are read, by what it has.
+OTHER_WEIGHTS = {
+    ".gguf": "Its weights ({file}) are llama.cpp's: take the folder that they were converted from",
+    ".onnx": "Its weights ({file}) are a graph's: take the folder that it was exported from",
+    ".safetensors": "Of weights in several files ({file}, ...) model.safetensors.index.json says "
+    "which is where: copy that too, or name a lone file model.safetensors",
+    ".bin": "Of weights in several files ({file}, ...) pytorch_model.bin.index.json says which is "
+    "where: copy that too, or name a lone file pytorch_model.bin",
+}
 
 
 class ForeignCode(ValueError):
@@ -129,6 +139,11 @@ def cure_of(folder: Path) -> str:
             "folder with model.safetensors, or convert it with transformers 4 "
             "(from_pretrained(..., from_tf=True) or from_flax=True, then save_pretrained)"
         )
+    is_whole = names & USUAL_WEIGHTS or any(name.endswith(".index.json") for name in names)
+    for suffix, told in () if is_whole else OTHER_WEIGHTS.items():
+        others = sorted(name for name in names if name.endswith(suffix))
+        if others:
+            return told.format(file=others[0])
     return "Copy the folder again"
 
 

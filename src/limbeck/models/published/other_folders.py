@@ -9,11 +9,17 @@ sentence-transformers issues 546 and 658.
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from limbeck.core.files import read_json
 from limbeck.models.published.bounds import CONFIG
 
 ADAPTER = "adapter_config.json"
 MODULES = "modules.json"
+
+# Of weights: whole numbers in place of floats, and floats of 8 bits.
+CODES = {"I8", "U8", "I32", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4"}
+OF_QUANTIZERS = (".SCB", ".weight_scale", ".weight_scale_inv", ".qweight", ".qzeros", ".absmax")
 
 # Folders inside that a message names.
 SHOWN = 3
@@ -43,6 +49,37 @@ def check_is_whole(name: str, folder: Path) -> None:
             f"in {CONFIG}), and limbeck trains and quantizes float weights. Name the model that "
             "they were made of"
         )
+
+
+def check_are_floats(name: str, folder: Path) -> None:
+    """Raise ValueError for weights that another quantizer wrote, whatever config.json says of them:
+    codes would be trained as if they were values.
+
+    `name`: as the recipe has it.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        found = _quantized_in(file)
+        if found:
+            raise ValueError(
+                f"model `{name}`: {file.name} holds weights of another quantizer (`{found}`), and "
+                "limbeck trains and quantizes float weights. Name the model that they were made of"
+            )
+
+
+def _quantized_in(file: Path) -> str | None:
+    """A tensor of a file that holds codes, or scales of codes; None where there is none."""
+    try:
+        with safe_open(file, framework="np") as tensors:
+            for tensor in tensors.keys():  # noqa: SIM118 - it is no dict
+                part = tensors.get_slice(tensor)
+                # Positions and the like are whole numbers too, in one row.
+                is_codes = part.get_dtype() in CODES and min(part.get_shape() or [1]) > 1
+                if is_codes or tensor.endswith(OF_QUANTIZERS):
+                    return str(tensor)
+    # What is wrong with the file is told where its weights are read.
+    except (SafetensorError, OSError):
+        return None
+    return None
 
 
 def _base_of(folder: Path) -> str:

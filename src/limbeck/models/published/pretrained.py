@@ -34,9 +34,12 @@ from limbeck.models.published.heads import (
     why_new,
 )
 from limbeck.models.published.hub import having, locate, quiet, reading
+from limbeck.models.published.other_folders import check_are_floats
 from limbeck.models.published.sentence_modules import read_poolings
 from limbeck.models.weights import WEIGHTS
 from limbeck.tasks import SelfSupervised
+
+SHOWN = 3  # names of tensors that a message lists
 
 # The name of the layer on top of BERT-like encoders that turns the first token into a summary.
 POOLER = "pooler."
@@ -92,6 +95,7 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
     task = asked.task
     with reading(name):
         poolings = read_poolings(name, asked.tell) if asked.is_headless else ()
+    check_are_floats(name, Path(locate(name)))
     with reading(name), quiet():
         config = transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
         suit_classification(config, task)
@@ -107,6 +111,8 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
             model.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)
     check_complete(model, found, f"model `{name}`")
     check_finite(model, f"model `{name}`", name)
+    if not asked.is_headless:
+        tell_left_out(model, found, asked, name)
     if asked.is_headless:
         return Embedder(model, poolings)
     reason = why_new(head_names, task.labels) if matched is None else None
@@ -122,6 +128,19 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
     if matched != head_names:
         asked.tell(f"{MODEL}{name}`: its head's {some(head_names)} are read as {some(matched)}")
     return reorder_head(model, matched, task.labels, encoder_prefix(model))
+
+
+def tell_left_out(model: Any, found: Filling, asked: Asked, name: str) -> None:
+    """Tell of tensors of a file that lie in the encoder by their names, and that it lacks."""
+    prefix = encoder_prefix(model)
+    # A pooler belongs to the head of another task.
+    names = [key for key in found.unexpected if prefix and key.startswith(prefix)]
+    names = [key for key in names if "pooler" not in key]
+    if names:
+        asked.tell(
+            f"{MODEL}{name}`: warning: {len(names)} tensors of its encoder have no place in "
+            f"{type(model).__name__} and are left out ({some(names, SHOWN)})"
+        )
 
 
 def model_type(model: Any) -> str | None:
@@ -177,7 +196,8 @@ def tell_of_head(
             "config.json (id2label)"
         )
     if not asked.is_ours:
-        untuned = ", and nothing tunes it (epochs: 0)" if asked.needs_head else ""
+        untuned = ", and nothing tunes it (epochs: 0): its answers are chance"
+        untuned = untuned if asked.needs_head else ""
         asked.tell(f"{MODEL}{name}`: its head is new, since {reason}{untuned}")
 
 

@@ -7,7 +7,10 @@ Ours divides a value by 255 instead; mean and std absorb factor and offset. Spec
 
 - A short edge with `crop_pct` p (ResNet, ConvNeXt): the shorter side is resized to edge / p and the
   centre is cropped; from 384 pixels on the whole image is squeezed to a square instead.
+- LeViT's short edge is resized to 256/224 of what its configuration says.
 - EfficientNet with `include_top` divides by std twice.
+
+What is done beyond that (channels in another order, padding) is refused by its key.
 """
 
 from typing import Any
@@ -19,6 +22,15 @@ CONVNEXT_SHARE = 224 / 256
 
 # From this edge on ConvNeXt's processor squeezes instead of cropping.
 SQUEEZED_EDGE = 384
+
+# What LeViT's processor makes of a short edge.
+LEVIT_EDGE = 256 / 224
+
+# Keys of processors that do more to an image.
+REFUSED = {
+    "do_flip_channel_order": "it reads blue, green and red in place of red, green and blue",
+    "do_pad": "it pads images",
+}
 
 # Pillow's number of bilinear, the processors' default.
 BILINEAR = 2
@@ -32,6 +44,9 @@ def image_settings(config: Json) -> Json:
 
     Raises ValueError, naming the key, for a configuration that says too little.
     """
+    for key, told in REFUSED.items():
+        if config.get(key):
+            raise ValueError(f"{key}: {told}, which this version does not do. Take another model")
     size = sides(config, "size")
     settings = {**cropping(config, size), **scaling(config)}
     if config.get("do_resize") is False:
@@ -49,7 +64,8 @@ def cropping(config: Json, size: Json) -> Json:
     """
     from PIL import Image
 
-    number = config.get("resample", BILINEAR)
+    number = config.get("resample")
+    number = BILINEAR if number is None else number
     settings: Json = {"resample": Image.Resampling(number).name.lower()}
     is_cropped = config.get("do_center_crop")
     if "shortest_edge" not in size:
@@ -60,6 +76,8 @@ def cropping(config: Json, size: Json) -> Json:
             )
         return settings | {"height": size["height"], "width": size["width"]}
     edge = size["shortest_edge"]
+    if kind_of(config).startswith("Levit"):
+        edge = int(LEVIT_EDGE * edge)
     square = {"height": edge, "width": edge}
     share = cropped_share(config)
     if share is not None:
@@ -73,10 +91,14 @@ def cropping(config: Json, size: Json) -> Json:
 
 def cropped_share(config: Json) -> float | None:
     """The share of the resized image's side that is cropped, for processors that say it so."""
-    kind = config.get("image_processor_type", config.get("feature_extractor_type", ""))
-    default = CONVNEXT_SHARE if str(kind).startswith("ConvNext") else None
+    default = CONVNEXT_SHARE if kind_of(config).startswith("ConvNext") else None
     share: float | None = config.get("crop_pct", default)
     return share
+
+
+def kind_of(config: Json) -> str:
+    """The class that the configuration is of."""
+    return str(config.get("image_processor_type", config.get("feature_extractor_type", "")))
 
 
 def sides(config: Json, key: str) -> Json:
@@ -101,6 +123,10 @@ def scaling(config: Json) -> Json:
     std = config.get("image_std")
     if not mean or not std:
         raise ValueError("`image_mean` and `image_std` are needed, a number for each channel")
+    if len(mean) != len(std) or not all(std):
+        raise ValueError(
+            f"`image_std` is {std}: a number above 0 is needed for each of the {len(mean)} channels"
+        )
     # The default of the processors: to [0, 1], as ours does.
     factor = config.get("rescale_factor", 1 / 255)
     if not config.get("do_rescale", True):

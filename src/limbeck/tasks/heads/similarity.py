@@ -38,7 +38,13 @@ class Similarity:
 
     @staticmethod
     def find_labels(rows: Rows) -> list[str]:
-        """One: the range. Raises ValueError for a label that is no number."""
+        """One: the range. Raises ValueError for a label that is no number, and for scores without a
+        pair that they could be of."""
+        if not any("text_b" in row for row in rows):
+            raise ValueError(
+                "scores of single texts, and none of a pair: name the column of the second text "
+                "with data.text_b"
+            )
         return [range_of(rows)]
 
     @staticmethod

@@ -24,6 +24,7 @@ CHOICE = re.compile(
 PART = re.compile(r"(.*?[^\d])?0*(\d+)(\.[^.\d]+(?:\.gz)?)", re.DOTALL)
 FOLD = re.compile(r"fold|cv", re.IGNORECASE)
 LETTERS = ("A", "B", "C")
+WRITTEN_OBJECT = re.compile(r"\s*(\[\s*)?\{\s*['\"]")
 CHOICES = ("choices", "options", "endings", "candidates", "alternatives", "mc1_targets")
 
 # What a suffix stands for, and the cure.
@@ -67,7 +68,7 @@ def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
         suffix = ".tar" if ".tar." in file.name.lower() else file.suffix.lower()
         if suffix in CURES:
             raise ValueError(f"{file}: {CURES[suffix]}")
-    refuse_lines([file for file in files[:SHOWN] if file.is_file() and _is_text(file)])
+    refuse_lines([file for file in files[:SHOWN] if file.is_file() and is_text(file)])
     below = sorted(path.iterdir()) if path.is_dir() else []
     arrays = [file.name for file in files if "images-idx3-ubyte" in file.name]
     if arrays:
@@ -90,7 +91,8 @@ def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
         )
 
 
-def _is_text(file: Path) -> bool:
+def is_text(file: Path) -> bool:
+    """Whether a file begins as a text does."""
     with open(file, "rb") as stream:
         return b"\0" not in stream.read(MOST_BYTES)
 
@@ -125,7 +127,10 @@ def refuse_cells(place: str, records: Sequence[Mapping[str, object]], label: str
     """Raise ValueError for labels that are objects, such as CLUENER's."""
     cells = [record.get(label) for record in records]
     parts = [part for cell in cells if isinstance(cell, list) for part in cell]
-    if any(isinstance(cell, dict) for cell in [*cells, *parts]):
+    are_written = [str(cell) for cell in cells if cell]
+    # As a csv holds them: `[{"id": 18, "name": "Drama"}]`.
+    is_written = bool(are_written) and all(map(WRITTEN_OBJECT.match, are_written))
+    if is_written or any(isinstance(cell, dict) for cell in [*cells, *parts]):
         raise ValueError(
             f"{place}: `{label}` holds objects. Spans of a text are read as lists, "
             f'{{"text": ..., "{label}": [[START, END, NAME], ...]}}, the end behind the last '

@@ -24,6 +24,19 @@ FASTTEXT = "__label__"
 TREE = re.compile(r"\([0-9] .*\)$")
 # A word behind a mark at the end of a line: `Profit rose .@positive`.
 LABEL_BEHIND = re.compile(r"(@|#|~|\^|::|=>|->)\s?([A-Za-z][\w-]*|[0-9])$")
+# What parts the columns of a line where one letter does not: MovieLens, IMDb's genres.
+MARKS = (":::", "::", "|||", "||", "<sep>", "[SEP]")
+# What begins a line of a format that is no table, and its cure.
+FORMATS = {
+    "#FORMAT=WebAnno": "WebAnno or INCEpTION. Export it as CoNLL 2002, which is read",
+    "#begin document": "CoNLL-2012 of OntoNotes, words with trees and spans in brackets. Write a "
+    "word and its tag a line (B-TYPE, I-TYPE, O)",
+    "From ": "mails in one file (mbox). Write a table of texts and labels, or a file for each mail "
+    "in folders of classes",
+    "@relation": "ARFF. Write a table: csv, with the names of @attribute in its first line",
+}
+PUBTATOR = re.compile(r"\d+\|[ta]\|")
+RELATION = re.compile(r".*<e1>.*</e2>")
 # In Python, for shells differ in what they make of a backslash.
 PARTED_TREES = (
     'import os, re; os.makedirs("{made}", exist_ok=True); '
@@ -33,11 +46,18 @@ PARTED_TREES = (
 )
 
 
+def refuse_formats(files: Sequence[Path]) -> None:
+    """Raise ValueError for files whose lines are of a known format that is none of those read."""
+    for file in files:
+        _refuse_formats(file, _lines(file))
+
+
 def refuse_lines(files: Sequence[Path]) -> None:
     """Raise ValueError for files whose lines hold label and text in one, with the command that
     makes tables of them. `files`: of one folder."""
     for file in files:
         lines = _lines(file)
+        _refuse_formats(file, lines)
         _refuse_lists(file, lines)
         kind = _kind(lines)
         if kind is None:
@@ -64,6 +84,11 @@ def _kind(lines: Sequence[str]) -> tuple[str, str] | None:
         return None
     if all(map(TREE.match, lines)):
         return "trees of phrases in brackets, each behind its label", ""
+    for mark in MARKS:
+        counts = {line.count(mark) for line in lines}
+        if len(counts) == 1 and 0 not in counts:
+            told = f"columns parted by `{mark}`"
+            return told, f"s/ ?{re.escape(mark).replace('/', chr(92) + '/')} ?/\\t/g"
     # Where a tab parts label and text already, another at the first space would spoil both.
     if any("\t" in line for line in lines):
         return None
@@ -108,6 +133,23 @@ def _stem(file: Path) -> str:
 def operand(name: str) -> str:
     """A file's name as a command takes it for one: one that begins with a dash is no option."""
     return quoted(f"./{name}" if name.startswith("-") else name)
+
+
+def _refuse_formats(file: Path, lines: Sequence[str]) -> None:
+    """Raise ValueError for lines of a known format that is none of those read here."""
+    for begin, told in FORMATS.items():
+        if lines and lines[0].lower().startswith(begin.lower()):
+            raise ValueError(f"{file}: {told}")
+    if any(map(PUBTATOR.match, lines[:SHOWN])):
+        raise ValueError(
+            f"{file}: PubTator: titles and abstracts (|t|, |a|), then spans. Write an object a "
+            'line: {"text": ..., "entities": [[START, END, TYPE], ...]}'
+        )
+    if sum(map(bool, map(RELATION.match, lines))) * 4 > len(lines) > 0:
+        raise ValueError(
+            f"{file}: texts with <e1> and <e2>, their relation in the next line. Write a table of "
+            "text and label: a row for each"
+        )
 
 
 def _refuse_lists(path: Path, lines: Sequence[str]) -> None:

@@ -111,6 +111,11 @@ def _task_of(records: Sequence[Record], place: str) -> Columns:
         found.reason = "; ".join(filter(None, reasons))
     if len(texts) > 1:
         found.options["text_b"] = texts[1]
+    num_blank = sum(any(not _filled(record.get(text)) for text in texts) for record in records)
+    if 0 < num_blank < len(records):
+        found.options["on_bad_row"] = "skip"
+        told = f"{num_blank:,} of the first rows have no text and are left out"
+        found.reason = "; ".join(filter(None, [found.reason, told]))
     words = word_columns(records[0])
     if words and found.options.get("label") not in words:
         found.reason += (
@@ -125,7 +130,7 @@ def _texts(records: Sequence[Record], place: str) -> list[str]:
     columns = list(records[0])
     column_of = {plain(column): column for column in columns}
     for pair in pairs_in(columns):
-        if all(num_words(records, column) for column in pair):
+        if all(_holds_texts(records, column) for column in pair):
             return list(pair)
     named = [column_of[name] for name in TEXT_NAMES if name in column_of]
     if named:
@@ -147,6 +152,17 @@ def _texts(records: Sequence[Record], place: str) -> list[str]:
             "train_labels=...), the images as (rows, height, width) of uint8"
         )
     return [text]
+
+
+def _filled(cell: Any) -> bool:
+    return cell is not None and bool(str(cell).strip())
+
+
+def _holds_texts(records: Sequence[Record], column: str) -> bool:
+    """Whether a column holds words, and no lists or objects."""
+    cells = [record.get(column) for record in records]
+    are_plain = not any(isinstance(cell, list | dict) for cell in cells)
+    return are_plain and num_words(records, column) > 0
 
 
 def _unnamed_pair(records: Sequence[Record]) -> list[str]:
