@@ -297,7 +297,9 @@ def test_gradcheck(name: str) -> None:
         tensor.clone().requires_grad_()
         for tensor in (student.logits, *(student.inner[tap] for tap in read), *started)
     ]
-    assert torch.autograd.gradcheck(value, inputs)
+    # Each number by itself takes seconds where there are hundreds; else in a random direction.
+    are_many = sum(tensor.numel() for tensor in inputs) > 100
+    assert torch.autograd.gradcheck(value, inputs, fast_mode=are_many)
 
 
 @pytest.mark.parametrize("name", NAMES)

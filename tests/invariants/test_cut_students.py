@@ -37,6 +37,7 @@ def recipe(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untimed")
 def test_a_cut_student_is_the_next_teacher_and_loses_its_words(tmp_path: Path) -> None:
     encoder = save_encoder(

@@ -73,6 +73,7 @@ def test_words_meet_across_tokenizers(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_texts_meet_token_by_token_where_the_tokenizer_is_one(tmp_path: Path) -> None:
     words = write_intents(tmp_path / "intents")
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=120, width=32, layers=2)

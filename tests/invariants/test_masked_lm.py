@@ -119,6 +119,7 @@ class Stop(Exception):
     """Ends a run where a test wants it."""
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def write_pairs(folder: Path) -> None:
     (folder / "unlabelled.jsonl").write_text('{"text": "sun", "text_b": "sun rain"}\n')
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untimed")
 def test_vectors_are_learned_and_proven_by_a_narrower_student(tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs")
