@@ -147,19 +147,24 @@ def _first_number(numbers: set[int], count: int) -> int | None:
 def _name_files(folder: Path) -> list[Path]:
     """The files of a folder that may hold names of labels, the likeliest first."""
     candidates = [folder / f"{name}{suffix}" for name in NAME_FILES for suffix in (".txt", ".json")]
-    # A file of that name may hold anything, such as an object for each label.
-    return [file for file in candidates if file.is_file() and _is_list(file)]
+    # JSON of that name may hold anything, such as an object for each label (CLUE's TNEWS).
+    here = [file for file in candidates if file.is_file()]
+    return [file for file in here if file.suffix == ".txt" or _is_list(file)]
 
 
 def _is_list(file: Path) -> bool:
     try:
         return bool(names_in(file))
-    except ValueError:
+    except NoNames:
         return False
 
 
+class NoNames(ValueError):
+    """A JSON file that holds something else than names."""
+
+
 def names_in(file: Path) -> list[str]:
-    """The names that a file holds. Raises ValueError where it is no list of names."""
+    """The names that a file holds. Raises NoNames for something else, ValueError for too much."""
     with open(file, "rb") as opened:
         text = read_at_most(opened, MOST_NAMES_BYTES, str(file)).decode("utf-8-sig")
     if file.suffix == ".json":
@@ -182,5 +187,5 @@ def _names_in_json(text: str, file: Path) -> list[str]:
     if isinstance(names, dict) and set(names) == {str(number) for number in range(len(names))}:
         names = [names[str(number)] for number in range(len(names))]
     if not isinstance(names, list):
-        raise ValueError(f'{file}: no list of names. Write them as ["O", "B-TYPE", ...]')
+        raise NoNames(f'{file}: no list of names. Write them as ["O", "B-TYPE", ...]')
     return [str(name) for name in names]
