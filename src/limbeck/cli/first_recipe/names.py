@@ -123,7 +123,11 @@ def _name_labels(guess: Guess, records: Sequence[Mapping[str, Any]], folder: Pat
         return
     numbers = {int(part) for part in parts}
     for file in _name_files(folder):
-        names = names_in(file)
+        try:
+            names = names_in(file)
+        # Labels do without: it may be an object for each (CLUE's TNEWS).
+        except NoNames:
+            continue
         first = _first_number(numbers, len(names))
         if first is not None:
             # Of labels from 1 on, as AG News has them, `0` is a name that no row has.
@@ -147,16 +151,7 @@ def _first_number(numbers: set[int], count: int) -> int | None:
 def _name_files(folder: Path) -> list[Path]:
     """The files of a folder that may hold names of labels, the likeliest first."""
     candidates = [folder / f"{name}{suffix}" for name in NAME_FILES for suffix in (".txt", ".json")]
-    # JSON of that name may hold anything, such as an object for each label (CLUE's TNEWS).
-    here = [file for file in candidates if file.is_file()]
-    return [file for file in here if file.suffix == ".txt" or _is_list(file)]
-
-
-def _is_list(file: Path) -> bool:
-    try:
-        return bool(names_in(file))
-    except NoNames:
-        return False
+    return [file for file in candidates if file.is_file()]
 
 
 class NoNames(ValueError):
