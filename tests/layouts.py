@@ -253,6 +253,7 @@ LAYOUTS = [
     Layout("a column of 0 and 1 for each label", lambda: {"train.csv": table("id,comment_text,toxic,rude,threat", shares), "test.csv": table("id,comment_text,toxic,rude,threat", shares, 200)}, SEVERAL, "csv", {"label_columns": ["toxic", "rude", "threat"]}),
     Layout("shares of annotators", lambda: {"train.csv": table("text,joy,anger", lambda n: f"{text(n)},{(0.25, 0.9)[n % 2]},{(0.75, 0.1)[n % 2]}")}, TEXT, "csv", {"label_columns": ["joy", "anger"]}),
     Layout("patients in a column", lambda: {"notes.csv": table("patient_id,text,label", lambda n: f"p{n // 4},{text(n)},{'ab'[n % 2]}")}, TEXT, "csv", {"group": "patient_id"}, data="notes.csv"),
+    Layout("a survey: Timestamp, and questions for a header", lambda: {"answers.csv": table("Timestamp,What is your opinion of the product?,Overall satisfaction (1-5)", lambda n: f"2023/01/{n % 9 + 10} 3:15:{n} PM GMT+1,{text(n)},{n % 5 + 1}")}, TEXT, "csv", {"columns": None, "text": "What is your opinion of the product?", "label": "Overall satisfaction (1-5)"}, data="answers.csv"),
     Layout("one JSON array", lambda: {"all.json": json.dumps(objects(), indent=1)}, TEXT, "jsonl", data="all.json"),
     Layout("one JSON object of splits", lambda: {"all.json": json.dumps({"train": objects(), "test": objects(200)})}, TEXT, "jsonl", data="all.json"),
     Layout("one JSON object of lists (CLINC)", lambda: {"all.json": json.dumps({"train": rows(), "val": rows(start=100), "test": rows(start=200)})}, TEXT, "jsonl", {"text": "column_1", "label": "column_2"}, data="all.json"),

@@ -3,6 +3,7 @@
 Guesses are made from the names of the columns and from the first rows alone (`columns`).
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -14,6 +15,7 @@ from limbeck.cli.first_recipe.header import lines_above, parted
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.refused.foreign import refuse_parts, refuse_without_train
+from limbeck.cli.first_recipe.refused.second_headers import refuse_second_headers
 from limbeck.cli.first_recipe.refused.steps import (
     refuse_class_tables,
     refuse_dialogues,
@@ -27,6 +29,7 @@ from limbeck.cli.first_recipe.table_columns.labels import Columns
 from limbeck.core import registry
 from limbeck.core.wording import some
 from limbeck.sources import Patience
+from limbeck.sources._cells.labels import NULL_WORDS
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._table import ID, NO_ID
@@ -40,6 +43,8 @@ DELIMITERS = ",;\t|"
 DELIMITER_LINES = 20  # by which the delimiter is chosen
 FEWEST_ROWS = 10  # by which classes of a column are told from other cells
 LONGEST_NAME = 4  # words; a first line with more in a cell is a sentence, so it names no columns
+FEWEST_ANSWERS = 5  # rows, by which a question above a column is told from a text in it
+NUMBER_OR_DATE = re.compile(r"[-+]?[0-9]")
 
 Record = Mapping[str, Any]
 SOURCE_OF_SUFFIX = {
@@ -78,6 +83,7 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     # 2. Which column is what, and what its values say of the task.
     records, options = read_records(train, guess.source)
     refuse_prodigy(train, records)
+    refuse_second_headers(train, records)
     refuse_examples([train, *files], records, guess.source)
     refuse_dialogues([train, *files], records, guess.source)
     refuse_pixels(train, records)
@@ -427,7 +433,7 @@ def _names_of_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     # `hate` may be a column, and a value of it, beside others that are columns alone.
     if not are_values and _names_classes(first, below):
         return []
-    if not comes_again and (known or not are_values):
+    if not comes_again and (known or not are_values or _asks(first, below)):
         return []
     if known and not any(len(cell.split()) > LONGEST_NAME for cell in first):
         return []
@@ -443,6 +449,24 @@ def _names_classes(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool
         # Values that all come again, a few of them: an id or a text has others in every row.
         are_classes = min(counts.values()) > 1 and len(counts) <= len(below) // 4
         if are_classes and cell and cell not in counts:
+            return True
+    return False
+
+
+def _asks(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether a cell of the first line is words over a column of numbers or dates, or a question
+    over a column of answers to choose from, as surveys are exported."""
+    if len(below) < FEWEST_ANSWERS or any(len(row) < len(first) for row in below):
+        return False
+    for number, cell in enumerate(first):
+        values = Counter(row[number].strip().strip('"') for row in below)
+        values.pop("", None)
+        is_word = bool(cell) and cell[0].isalpha() and cell not in NULL_WORDS
+        if is_word and values and all(NUMBER_OR_DATE.match(value) for value in values):
+            return True
+        is_question = len(cell.split()) > LONGEST_NAME
+        are_answers = 2 <= len(values) <= len(below) // 2
+        if is_question and are_answers and all(len(v.split()) <= LONGEST_NAME for v in values):
             return True
     return False
 

@@ -16,6 +16,7 @@ Record = Mapping[str, Any]
 
 SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
 ID = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|number|no|key|timestamp|date|time|url)\d*$")
+LONGEST_NAME = 4  # words of a column's name; with more it is a question or a sentence
 NO_LABELS = ("-", "?")
 SHOWN = 12  # names of columns
 MOST_UNKNOWN = 0.2  # of the rows: what more have is a class
@@ -50,7 +51,9 @@ def is_id(name: str, values: Sequence[Any]) -> bool:
     words = parted(name)
     if plain(name) in LABEL_NAMES:
         return False
-    if not words or words.startswith("unnamed") or ID.search(words):
+    # A question may end with any word: `How did you like our response time`.
+    is_named = ID.search(words) and len(words.split()) <= LONGEST_NAME
+    if not words or words.startswith("unnamed") or is_named:
         return True
     texts = [str(value) for value in values]
     if len(texts) < 3 or not all(WHOLE.fullmatch(text) for text in texts):
