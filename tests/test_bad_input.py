@@ -460,7 +460,8 @@ def test_labels_that_differ_only_by_case_or_space_are_told(tmp_path: Path) -> No
         "fail",
     )
     assert (
-        "warning: labels that differ only by case or space: `Wea ther` and `weather`" in found.notes
+        "warning: labels that differ only by case, space or the codes of letters: `Wea ther` and `weather`"
+        in found.notes
     )
 
 

@@ -1,12 +1,17 @@
 """Data as their publishers and tools write them: what `limbeck init` must not take them for, and the commands that it tells."""
 
+import string
 import subprocess
 from pathlib import Path
 
 import pytest
-from layouts import put, table, text
+from layouts import prose, put, table, text
 
 from limbeck.cli.first_recipe import look as starter
+from limbeck.cli.first_recipe.refused.tagged_words import refuse_tagged_words
+from limbeck.data import checks
+
+LETTERS = string.ascii_letters
 
 
 def refusal(path: Path) -> str:
@@ -68,3 +73,65 @@ def test_rows_that_go_on_with_a_header(below: str, tmp_path: Path) -> None:
     lines = (tmp_path / "answers.csv").read_text().splitlines()
     assert (lines[0], len(lines)) == ("Start Date,Q1,Q2", 41)
     assert starter.look(tmp_path / "answers.csv").options["label"] == "Q2"
+
+
+@pytest.mark.parametrize("first", ["From the balcony we saw ships.", "@relation, my word for it."])
+def test_a_text_may_begin_as_a_format_does(first: str, tmp_path: Path) -> None:
+    """A corpus whose first line begins with From was mails."""
+    lines = "".join(
+        f"{letter}. {line}\n" for letter, line in zip(LETTERS, prose().split("\n"), strict=False)
+    )
+    put(tmp_path, {"corpus.txt": f"{first}\n{lines}"})
+    assert starter.look(tmp_path / "corpus.txt").task == "masked-lm"
+    put(tmp_path, {"train.tsv": f"{first}\ta\n" + table("", lambda n: f"{text(n)}\t{'ab'[n % 2]}")})
+    assert starter.look(tmp_path / "train.tsv").task == "text-classification"
+
+
+def test_labels_that_only_look_alike_are_told_by_their_codes() -> None:
+    (told,) = checks.alike(["Caf\xe9", "Cafe\u0301", "bar", "\ufeffbar"])
+    assert told.endswith(r"`Caf\xe9` and `Cafe\u0301`; `bar` and `\ufeffbar`")
+
+
+@pytest.mark.parametrize(
+    ("line", "files", "scheme"),
+    [
+        ("\tThe/at town-hall/nn {n}/cd fell/vbd 1/2/cd ./.\n\n", ["ca01", "ca02"], "single"),
+        ("The_DT clerk_NN n{n}_NN said_VBD snake_case_NN ._.\n", ["train.txt"], "single"),
+        ("fly:O to:O york{n}:B-city <=> atis_flight\n", ["train.txt", "test.txt"], "iob2"),
+    ],
+    ids=["Brown", "Penn", "slots"],
+)
+def test_words_with_their_tags_behind_a_mark(
+    line: str, files: list[str], scheme: str, tmp_path: Path
+) -> None:
+    mark = line.split()[0][3]
+    words = line.format(n=0).partition("<=>")[0].split()
+    content = "".join(line.format(n=n) for n in range(30))
+    put(tmp_path, {**dict.fromkeys(files, content), "README": "The clerk fell. " * 9})
+    told = refusal(tmp_path)
+    assert f"words with a tag behind `{mark}` each" in told
+    cured(tmp_path, told)
+    guess = starter.look(tmp_path / "rows")
+    assert (guess.task, guess.options.get("scheme", "iob2")) == ("token-classification", scheme)
+    lines = (tmp_path / "rows" / "train.conll").read_text().split("\n\n")[0].splitlines()
+    assert [each.replace("\t", mark) for each in lines] == words
+    assert set(guess.files) == {Path(name).stem for name in files if "." in name} | {"train"}
+
+
+@pytest.mark.parametrize(
+    "line", ["+1 1:0.5 2:{n}.25 7:1 9:1\n", "at 10:15 we met http://x.org/{n} and/or left\n"]
+)
+def test_numbers_and_links_are_no_tags(line: str, tmp_path: Path) -> None:
+    refuse_tagged_words(tmp_path, [line.format(n=n) for n in range(60)], [tmp_path])
+
+
+def test_the_code_of_a_language_is_no_part_of_a_word(tmp_path: Path) -> None:
+    """WikiANN: `en:Ada<tab>B-PER`."""
+    words = "".join(f"en:Ada{n}\tB-PER\nen:'s\tO\nen:Re:Zero\tO\n\n" for n in range(20))
+    put(tmp_path, {"train": words, "test": words, "extra": words})
+    told = refusal(tmp_path)
+    assert "`en:` stands before each word" in told
+    cured(tmp_path, told)
+    guess = starter.look(tmp_path / "rows")
+    assert set(guess.files) == {"train", "test"}
+    assert (tmp_path / "rows" / "train").read_text() == words.replace("en:", "")

@@ -1,5 +1,6 @@
 """What is checked of splits, and what a user is warned of, before anything is trained on them."""
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
@@ -235,18 +236,33 @@ def numbered(rows: Sequence[Row]) -> tuple[int, int] | None:
 
 
 def alike(labels: Sequence[str]) -> list[str]:
-    """A warning for labels that differ by case or space alone, most likely by mistake."""
-    # By the letters alone, so that `B-PER` and `b-per ` meet.
-    by_letters: dict[str, list[str]] = defaultdict(list)
+    """A warning for labels that differ by case, space or how Unicode writes their letters alone,
+    most likely by mistake."""
+    groups: dict[str, list[str]] = defaultdict(list)
     for label in labels:
-        by_letters["".join(label.split()).casefold()].append(label)
+        groups[_letters(label)].append(label)
     pairs = []
-    for group in by_letters.values():
+    for group in groups.values():
         if len(group) > 1:
-            pairs.append(" and ".join(f"`{label}`" for label in group))
+            # What looks the same on a screen is told by the codes of its letters.
+            is_seen = len({_as_seen(label) for label in group}) == len(group)
+            shown = group if is_seen else [ascii(label)[1:-1] for label in group]
+            pairs.append(" and ".join(f"`{label}`" for label in shown))
     if not pairs:
         return []
-    return [f"warning: labels that differ only by case or space: {'; '.join(pairs[:EXAMPLES])}"]
+    told = "; ".join(pairs[:EXAMPLES])
+    return [f"warning: labels that differ only by case, space or the codes of letters: {told}"]
+
+
+def _as_seen(label: str) -> str:
+    """A label as a screen shows it: `é` is one letter or two, and marks of format are none."""
+    composed = unicodedata.normalize("NFC", label)
+    return "".join(letter for letter in composed if unicodedata.category(letter) != "Cf")
+
+
+def _letters(label: str) -> str:
+    """A label's letters alone, so that `B-PER` and `b-per ` meet."""
+    return _as_seen("".join(label.split()).casefold())
 
 
 def doubtful(

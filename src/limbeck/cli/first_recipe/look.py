@@ -177,6 +177,8 @@ def look_at_file(path: Path) -> Guess | None:
             return words
     if source:
         return look_at_table(path, [path])
+    if is_text(path):
+        refuse_formats([path])
     if _has_tabs(path):
         return look_at_table(path, [path], "tsv")
     return look_at_lines(path, [path])

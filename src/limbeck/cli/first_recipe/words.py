@@ -10,6 +10,7 @@ from limbeck.cli.first_recipe.encodings import LATIN, add_encoding
 from limbeck.cli.first_recipe.names import is_without_labels
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.refused.foreign import refuse_without_train
+from limbeck.cli.first_recipe.refused.tagged_words import refuse_languages
 from limbeck.cli.first_recipe.tables import files_read, read_alone, split_files
 from limbeck.core.terminal.shell import command
 from limbeck.core.wording import some
@@ -31,7 +32,7 @@ CONLL_U_COLUMNS = 10
 CONLL_U_TAG = 4
 # Suffixes that tables do not have.
 ONLY_WORDS = (".iob2", ".iob", ".bio", ".conll", ".conllu", ".conllx")
-MOST_TAGS = 60  # of a word each: the Penn Treebank has 45
+MOST_TAGS = 150  # of a word each: the Penn Treebank has 45, the Brown corpus more
 
 
 def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
@@ -53,6 +54,9 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
     if not splits:
         refuse_without_train(path, files)
     keys, column, tags = found
+    sentences = _sentences_of(train, options | keys, Patience())
+    words = [word for row in islice(sentences, LINES) for word in row["words"]]
+    refuse_languages(list(splits.values()) or [train], words)
     guess = Guess("token-classification", "conll", path if splits else train, options | keys)
     guess.reasons.append(
         f"one word a line, its tag in column {column} ({some(sorted(tags), SHOWN_TAGS)})"

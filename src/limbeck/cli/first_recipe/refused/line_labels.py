@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from limbeck.cli.first_recipe.refused.tagged_words import refuse_tagged_words
 from limbeck.core.terminal.shell import command, quoted, script
 from limbeck.core.wording import some
 from limbeck.sources._files import Lines
@@ -26,15 +27,29 @@ TREE = re.compile(r"\([0-9] .*\)$")
 LABEL_BEHIND = re.compile(r"(@|#|~|\^|::|=>|->)\s?([A-Za-z][\w-]*|[0-9])$")
 # What parts the columns of a line where one letter does not: MovieLens, IMDb's genres.
 MARKS = (":::", "::", "|||", "||", "<sep>", "[SEP]")
-# What begins a line of a format that is no table, and its cure.
-FORMATS = {
-    "#FORMAT=WebAnno": "WebAnno or INCEpTION. Export it as CoNLL 2002, which is read",
-    "#begin document": "CoNLL-2012 of OntoNotes, words with trees and spans in brackets. Write a "
-    "word and its tag a line (B-TYPE, I-TYPE, O)",
-    "From ": "mails in one file (mbox). Write a table of texts and labels, or a file for each mail "
-    "in folders of classes",
-    "@relation": "ARFF. Write a table: csv, with the names of @attribute in its first line",
-}
+# What begins a file of a format that is no table, what one of its next lines is like, and its cure:
+# a text may begin with any word.
+FORMATS = (
+    ("#FORMAT=WebAnno", "", "WebAnno or INCEpTION. Export it as CoNLL 2002, which is read"),
+    (
+        "#begin document",
+        "",
+        "CoNLL-2012 of OntoNotes, words with trees and spans in brackets. Write a word and its tag "
+        "a line (B-TYPE, I-TYPE, O)",
+    ),
+    (
+        r"From \S+ .*\d:\d\d|From \S+@",
+        r"[A-Z][A-Za-z-]*: ",
+        "mails in one file (mbox). Write a table of texts and labels, or a file for each mail in "
+        "folders of classes",
+    ),
+    (
+        "@relation ",
+        "@(attribute|data)",
+        "ARFF. Write a table: csv, with the names of @attribute in its first line",
+    ),
+)
+MOST_BEGIN = 20  # lines, of which one must fit a format
 PUBTATOR = re.compile(r"\d+\|[ta]\|")
 RELATION = re.compile(r".*<e1>.*</e2>")
 # In Python, for shells differ in what they make of a backslash.
@@ -49,7 +64,7 @@ PARTED_TREES = (
 def refuse_formats(files: Sequence[Path]) -> None:
     """Raise ValueError for files whose lines are of a known format that is none of those read."""
     for file in files:
-        _refuse_formats(file, _lines(file))
+        _refuse_formats(file, _lines(file), files)
 
 
 def refuse_lines(files: Sequence[Path]) -> None:
@@ -57,7 +72,7 @@ def refuse_lines(files: Sequence[Path]) -> None:
     makes tables of them. `files`: of one folder."""
     for file in files:
         lines = _lines(file)
-        _refuse_formats(file, lines)
+        _refuse_formats(file, lines, files)
         _refuse_lists(file, lines)
         kind = _kind(lines)
         if kind is None:
@@ -135,10 +150,13 @@ def operand(name: str) -> str:
     return quoted(f"./{name}" if name.startswith("-") else name)
 
 
-def _refuse_formats(file: Path, lines: Sequence[str]) -> None:
-    """Raise ValueError for lines of a known format that is none of those read here."""
-    for begin, told in FORMATS.items():
-        if lines and lines[0].lower().startswith(begin.lower()):
+def _refuse_formats(file: Path, lines: Sequence[str], files: Sequence[Path]) -> None:
+    """Raise ValueError for lines of a known format that is none of those read here. `files`: those
+    of one folder."""
+    refuse_tagged_words(file, lines, files)
+    for first, then, told in FORMATS:
+        is_begun = bool(lines) and re.match(first, lines[0], re.IGNORECASE)
+        if is_begun and any(re.match(then, line, re.IGNORECASE) for line in lines[1:MOST_BEGIN]):
             raise ValueError(f"{file}: {told}")
     if any(map(PUBTATOR.match, lines[:SHOWN])):
         raise ValueError(

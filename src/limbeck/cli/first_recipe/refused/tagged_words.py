@@ -1,0 +1,108 @@
+"""Words that are written together with something: their tags (`jury/NN said/VBD`), or the language
+that they are of (`en:jury`). Refused with a command that writes words in columns.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from limbeck.core.terminal.shell import command, script
+from limbeck.core.wording import some
+from limbeck.sources._split_files import split_of
+
+MADE = "rows"  # the folder that a command makes, below that of the data
+MARKS = ("/", "_", ":", "|")
+BEHIND = "<=>"  # before an intent at the end of a line, as slots are published
+FEWEST_WORDS = 40
+FEWEST_A_LINE = 2  # words in the middle
+LEAST_TAGGED = 0.98  # of the words
+WORDS_A_TAG = 4
+SHOWN = 6
+TAG = re.compile(r"[^\s\d]\S{0,19}")
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)?:(?=.)")
+
+
+def refuse_tagged_words(file: Path, lines: Sequence[str], files: Sequence[Path]) -> None:
+    """Raise ValueError for lines of words that have a tag each behind a mark.
+
+    `lines`: the first ones of `file`; `files`: those of its folder that are no notes.
+    """
+    words = [line.partition(BEHIND)[0].split() for line in lines]
+    found = next((mark for mark in MARKS if _are_tagged(words, mark)), None)
+    if not found:
+        return
+    tags = Counter(_tag(word, found) for line in words for word in line)
+    code = (
+        f"import glob, os; m = {json.dumps(found)}; "
+        f'os.makedirs("{MADE}", exist_ok=True); '
+        f'[open("{MADE}/" + o + ".conll", "w", encoding="utf-8").writelines('
+        '"".join("\\t".join(w.rpartition(m)[::2]) + "\\n" '
+        f'for w in line.partition("{BEHIND}")[0].split() if m in w[1:]) + "\\n" '
+        'for f in fs for line in open(f, encoding="utf-8") if line.strip()) '
+        f"for o, fs in {_outputs(file, files)}]"
+    )
+    shown = some([tag for tag, _ in tags.most_common()], SHOWN)
+    raise ValueError(
+        f"{file}: words with a tag behind `{found}` each ({shown}). Write a word and its tag a "
+        f"line, in that folder: {script(code)} && {command('init', MADE)}"
+    )
+
+
+def refuse_languages(files: Sequence[Path], words: Sequence[str]) -> None:
+    """Raise ValueError for words that all begin with the code of their language, as WikiANN's do: a
+    model would learn from `en:jury`.
+
+    `files`: of words in columns; `words`: of the first of them.
+    """
+    begins = {match[0] if (match := LANGUAGE.match(word)) else "" for word in words}
+    if len(begins) != 1 or "" in begins:
+        return
+    (begin,) = begins
+    code = (
+        f'import os; os.makedirs("{MADE}", exist_ok=True); '
+        f'[open("{MADE}/" + f, "w", encoding="utf-8").writelines('
+        f"line.removeprefix({json.dumps(begin)}) "
+        'for line in open(f, encoding="utf-8", newline="")) '
+        f"for f in {json.dumps([file.name for file in files])}]"
+    )
+    raise ValueError(
+        f"{files[0]}: `{begin}` stands before each word, the code of its language. Write the words "
+        f"without it, in that folder: {script(code)} && {command('init', MADE)}"
+    )
+
+
+def _are_tagged(lines: Sequence[Sequence[str]], mark: str) -> bool:
+    """Whether nearly all words have a tag behind the mark, one of a few."""
+    words = [word for line in lines for word in line]
+    if len(words) < FEWEST_WORDS or sorted(map(len, lines))[len(lines) // 2] < FEWEST_A_LINE:
+        return False
+    tags = Counter(tag for word in words if (tag := _tag(word, mark)))
+    if sum(tags.values()) < LEAST_TAGGED * len(words):
+        return False
+    # Of dates and shares what stands behind the mark is a number.
+    named = sum(count for tag, count in tags.items() if TAG.fullmatch(tag))
+    return 2 <= len(tags) <= len(words) // WORDS_A_TAG and 2 * named > len(words)
+
+
+def _tag(word: str, mark: str) -> str:
+    """What stands behind the mark in a word; nothing where no word is before it."""
+    before, _, tag = word.rpartition(mark)
+    return tag if before else ""
+
+
+def _outputs(file: Path, files: Sequence[Path]) -> str:
+    """In Python: (the name of a table, the files that it is made of), for each split that files are
+    called by; else one table of all."""
+    splits = {one.name: split_of(one.name) for one in files if one.suffix == file.suffix}
+    if split_of(file.name):
+        return json.dumps([[split, [name]] for name, split in splits.items() if split])
+    if len(files) == 1:
+        return json.dumps([["train", [file.name]]])
+    # Beside notes, as the 500 files of the Brown corpus lie.
+    return (
+        '[["train", [f for f in sorted(glob.glob("*")) if os.path.isfile(f) '
+        'for w in [open(f, encoding="utf-8", errors="replace").read().split()] '
+        f"if w and sum(m in x[1:] for x in w) > {LEAST_TAGGED - 0.08:.1f} * len(w)]]]"
+    )
