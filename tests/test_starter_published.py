@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from layouts import prose, put, table, text
+from commands import call
+from layouts import png, prose, put, table, text
 
 from limbeck.cli.first_recipe import look as starter
 from limbeck.cli.first_recipe.refused.tagged_words import refuse_tagged_words
@@ -135,3 +136,97 @@ def test_the_code_of_a_language_is_no_part_of_a_word(tmp_path: Path) -> None:
     guess = starter.look(tmp_path / "rows")
     assert set(guess.files) == {"train", "test"}
     assert (tmp_path / "rows" / "train").read_text() == words.replace("en:", "")
+
+
+def listed(folder: Path) -> list[str]:
+    """The lines of split.csv once the command of the refusal was run, without the first."""
+    told = refusal(folder)
+    command = told.partition("in that folder, ")[2]
+    if command:
+        subprocess.run(command, shell=True, check=True, cwd=folder)
+    else:
+        cured(folder, told)
+    lines = (folder / "split.csv").read_text().splitlines()
+    out = folder.parent / "recipe.yaml"
+    assert call("init", folder, "--out", out) == 0
+    assert call("check", out, "--data-only") == 0
+    return lines
+
+
+@pytest.mark.parametrize("table_in", ["", "truth/", "images/"])
+def test_a_column_for_each_class_beside_images(table_in: str, tmp_path: Path) -> None:
+    """ISIC 2018: MEL, NV, BCC, of which a row has one: MEL alone was the label, 0.0 or 1.0."""
+    folder = tmp_path / "isic"
+
+    def row(number: int) -> str:
+        shares = [f"{float(number % 3 == place):.1f}" for place in range(3)]
+        return ",".join([f"ISIC_{number:04d}", *(shares if number else ["0.0"] * 3)])
+
+    files = {f"images/ISIC_{n:04d}.png": png(n) for n in range(40)}
+    put(folder, {**files, f"{table_in}truth.csv": table("image,MEL,NV,BCC", row)})
+    lines = listed(folder)
+    # The image 0 has no class.
+    assert lines[:3] == ["file,label", "images/ISIC_0001.png,NV", "images/ISIC_0002.png,BCC"]
+    assert len(lines) == 40
+
+
+def test_several_labels_beside_images(tmp_path: Path) -> None:
+    """NIH: findings between bars and a patient for each image, beside a table of boxes."""
+    folder = tmp_path / "nih"
+    findings = ("Mass", "No Finding", "Mass|Hernia", "Hernia")
+    make = "Image Index,Finding Labels,Patient ID"
+    rows = table(make, lambda n: f"{n:04d}_000.png,{findings[n % 4]},{n // 8}")
+    boxes = table(
+        "Image Index,Finding Label,Bbox [x,y,w,h]",
+        lambda n: f"{n:04d}_000.png,{'ab'[n % 2]},1,2,3,4",
+        count=9,
+    )
+    files = {f"images/{n:04d}_000.png": png(n) for n in range(40)}
+    put(folder, {**files, "Data_Entry.csv": rows, "BBox_List.csv": boxes})
+    assert "several labels; an image has one class here" in refusal(folder)
+    lines = listed(folder)
+    assert lines[:3] == [
+        "file,label,group",
+        "images/0000_000.png,Mass,0",
+        "images/0001_000.png,No Finding,0",
+    ]
+    assert len(lines) == 31
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (("with_mask", "without_mask", "mask_weared_incorrect"), "{n}.png"),
+        (("with_mask", "without_mask"), "{n}_with_mask.png"),
+        (("train/mask", "train/no_mask", "test/mask", "test/no_mask"), "{n}.png"),
+    ],
+)
+def test_faces_with_masks_are_classes(folders: tuple[str, ...], names: str, tmp_path: Path) -> None:
+    put(tmp_path, {f"{folder}/{names.format(n=n)}": png(n) for folder in folders for n in range(9)})
+    classes = {Path(folder).name for folder in folders}
+    assert f"in {len(classes)} folders ({', '.join(sorted(classes))})" in reasons(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "a (1)_mask.png",
+        "a (1)_mask_1.png",
+        "a (1)_segmentation.png",
+        "a (1)_GT.png",
+        "masks/a (1).png",
+    ],
+)
+def test_masks_are_counted_and_left_out(mask: str, tmp_path: Path) -> None:
+    """BUSI: `benign (1)_mask.png` beside `benign (1).png`."""
+    folder = tmp_path / "busi"
+    below = "images/" if "/" in mask else ""
+    for start, name in ((0, "benign"), (50, "normal")):
+        for n in range(12):
+            put(folder, {f"set/{name}/{below}{name} ({n}).png": png(start + n)})
+            other = mask.replace("a (1)", f"{name} ({n})")
+            put(folder, {f"set/{name}/{other}": png(start + n + 90)})
+    assert "(24 masks among 48 files, such as set/benign/" in refusal(folder)
+    lines = listed(folder)
+    assert lines[:2] == ["file,label,split", f"set/benign/{below}benign (0).png,benign,train"]
+    assert len(lines) == 25

@@ -142,7 +142,7 @@ def listed(folder: Path) -> list[str]:
     with pytest.raises(ValueError, match="in that folder, ") as caught:
         starter.look(folder)
     subprocess.run(
-        str(caught.value).partition("in that folder, ")[2].partition(" (`")[0],
+        str(caught.value).partition("in that folder, ")[2],
         shell=True,
         check=True,
         cwd=folder,

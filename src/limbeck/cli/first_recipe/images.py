@@ -1,17 +1,14 @@
 """What folders and archives of images look like: which folders are classes, what lies beside."""
 
-import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess
-from limbeck.cli.first_recipe.table_columns.beside import told_label
-from limbeck.cli.first_recipe.table_columns.labels import label_column
+from limbeck.cli.first_recipe.refused.listed_images import listing, tables_of, told_listed
+from limbeck.cli.first_recipe.refused.masks import FORMS, refuse_masks
 from limbeck.cli.first_recipe.texts import told_below
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
@@ -20,12 +17,10 @@ from limbeck.sources._image_layout import placed, without_classes
 from limbeck.sources._images import SUFFIXES, size_of
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import is_archive
-from limbeck.sources.csv import Csv
 from limbeck.sources.image_folder import TABLE, from_table
 
 MOST_ASIDE = 0.1  # of the images of the main folder, that may lie beside it
 MOST_PICTURES = 5  # that lie beside something else, such as a table
-ROWS = 200  # of a table that may list images
 MOST_FILES = 20_000  # of a folder that are looked at: a listing of millions takes minutes
 SHOWN = 5  # classes that a reason names
 
@@ -38,11 +33,6 @@ BOXES = (
     "{folder}: images with a file of boxes each (labels/NAME.txt, as YOLO has them). Finding "
     "things in an image is no task here; cut the boxes out, and put each into a folder named by "
     "its class"
-)
-LISTED = (
-    "{folder}: images that lie in no folders of classes, and a table that lists them. Write "
-    "split.csv of it, with the columns file (an image's path below the folder) and label: in that "
-    "folder, {cure}"
 )
 NO_CLASSES = (
     "{folder}: images that lie in no folder of two classes or more ({first}, ...). Move each into "
@@ -65,11 +55,6 @@ NAMED = (
     'for m in [re.fullmatch(r"%(pattern)s", os.path.basename(f))] '
     "if m and f.lower().endswith(%(of)r)]"
 )
-
-
-MASKS = {"mask", "masks", "segmentation", "segmentations"}
-# What lies beside one another of the same thing, and is no class.
-FORMS = {"image", "images", "img", "imgs", "label", "labels", "annotations", *MASKS}
 
 
 def image_guess(source: str, path: Path, reason: str) -> Guess:
@@ -207,22 +192,7 @@ def _refuse_variants(folder: Path, names: Sequence[str], classes: Sequence[str])
             f"{folder}: the folders {some(list(classes), SHOWN)} {told}: the same images in "
             f"several forms, or copies. Give the folder of one: {command('init', folder / first)}"
         )
-    masks = [name for name in names if _is_mask(name, names)]
-    if masks or {name.lower() for name in classes} <= FORMS:
-        raise ValueError(
-            f"{folder}: images beside their masks ({masks[0] if masks else some(list(classes))}), "
-            "which are no class and no images to learn from. Finding regions is no task here; to "
-            "tell whole images apart, move the masks out of the folder"
-        )
-
-
-def _is_mask(name: str, names: Collection[str]) -> bool:
-    """Whether an image is called as the mask of another: by its folder, or by `_mask`."""
-    path = PurePosixPath(name)
-    in_folder = path.parent.name.lower() in MASKS and len(path.parts) > 2
-    stem, mark, _ = path.stem.rpartition("_")
-    of_another = mark and path.stem.lower().endswith(("_mask", "_segmentation"))
-    return in_folder or bool(of_another and any(stem in other for other in names if other != name))
+    refuse_masks(folder, names, classes)
 
 
 def _refuse_parts(folder: Path, names: Sequence[str], classes: Sequence[str]) -> None:
@@ -231,20 +201,20 @@ def _refuse_parts(folder: Path, names: Sequence[str], classes: Sequence[str]) ->
     stems = {name.rstrip("0123456789") for name in classes}
     if len(stems) != 1 or stems == {""} or not folder.is_dir():
         return
-    listed = _tables(folder, names)
+    listed = tables_of(folder, names)
     # Of folders that are classes, a table may say the same once more.
     labels = {label for one in listed for label in one.labels}
     if listed and not labels & set(classes):
-        raise ValueError(LISTED.format(folder=folder, cure=_command(listed[:1])))
+        raise ValueError(told_listed(folder, listed[:1]))
 
 
 def _refuse_flat(folder: Path, names: Sequence[str]) -> None:
     """Raise ValueError for images that lie in no folders of classes, unless they are few."""
     if any(file.parent.name == "labels" for file in islice(folder.rglob("*.txt"), 9)):
         raise ValueError(BOXES.format(folder=folder))
-    cure = _listing(folder, names) if folder.is_dir() else None
-    if cure:
-        raise ValueError(LISTED.format(folder=folder, cure=cure))
+    message = listing(folder, names) if folder.is_dir() else None
+    if message:
+        raise ValueError(message)
     # A repository has a few pictures of its own.
     if len(names) > MOST_PICTURES:
         raise ValueError(no_classes(folder, names))
@@ -261,118 +231,6 @@ def no_classes(folder: Path, names: Sequence[str]) -> str:
         told = some(several, SHOWN)
         return BY_NAME.format(folder=folder, classes=told, first=names[0], cure=cure)
     return NO_CLASSES.format(folder=folder, first=names[0])
-
-
-def _listing(folder: Path, names: Sequence[str]) -> str | None:
-    """The command that makes split.csv of the tables that list images with their classes; None
-    where there is no such table."""
-    listed = _tables(folder, names)
-    # Of several tables each is of the split that its name speaks of.
-    named = [one for one in listed if one.split]
-    return _command(named if len(named) > 1 else listed[:1]) if listed else None
-
-
-def _tables(folder: Path, names: Sequence[str]) -> list["_Listed"]:
-    """The tables of a folder that list its images, with a label."""
-    of_name = {name: name for name in names}
-    of_stem = {PurePosixPath(name).stem: name for name in names}
-    of_stem |= {PurePosixPath(name).name: name for name in names}
-    listed = []
-    for table in without_notes(sorted(folder.glob("*.csv"))):
-        records = [record for _, record in islice(_rows(table), ROWS)]
-        for column in records[0] if records else []:
-            cells = [str(record[column]).strip() for record in records]
-            found = [of_name.get(cell) or of_stem.get(cell) for cell in cells]
-            # A list may name images of test too, which lie elsewhere.
-            if 2 * sum(map(bool, found)) > len(cells):
-                image = next(name for name in found if name)
-                cell = cells[found.index(image)]
-                folders = {PurePosixPath(name).parent for name in found if name}
-                parts = image.partition(cell) if len(folders) == 1 else None
-                one = _listed(table, records, column, parts)
-                listed += [one] if one else []
-                break
-    return listed
-
-
-def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The records of a csv; none of one that cannot be read as a table with a header."""
-    source = Csv(str(table))
-    try:
-        yield from source.records(table, source.header(table), Patience())
-    except ValueError:
-        return
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """A table of images: `before` and `behind` a cell of column number `name` make an image's path,
-    or None where they lie in several folders; `label` is the number of the label's column, whose
-    first values are `labels`; `split` what the table's own name says. `doubt`: what to tell of the
-    label."""
-
-    table: str
-    name: int
-    around: tuple[str, str] | None
-    label: int
-    labels: frozenset[str]
-    split: str | None
-    doubt: str
-
-
-def _listed(
-    table: Path,
-    records: Sequence[Mapping[str, str]],
-    column: str,
-    parts: tuple[str, str, str] | None,
-) -> _Listed | None:
-    """A table that lists images; None where it has no label. `parts`: what stands before a cell in
-    its image's path, the cell, and what stands behind it; None for images of several folders."""
-    columns = list(records[0])
-    try:
-        label = label_column(records, [column], str(table))
-    except ValueError:
-        return None
-    number = columns.index(label)
-    doubt = told_label(records, [column], label)
-    # What else could be the label, since the command leaves all other columns out.
-    told = f" (`{label}` is the label here, column {number + 1}; {doubt})" if doubt else ""
-    split = split_of(table.stem)
-    around = (parts[0], parts[2]) if parts else None
-    labels = frozenset(record[label] for record in records)
-    return _Listed(table.name, columns.index(column), around, number, labels, split, told)
-
-
-def _command(listed: Sequence[_Listed]) -> str:
-    """Python, which writes the paths of images, their labels and, of several tables, their splits:
-    a shell's tools know no quotes in a csv, and would run what a file's name holds."""
-    several = len(listed) > 1
-    path = "b + r[n].strip() + e"
-    places = ""
-    is_there = ""
-    if not all(one.around for one in listed):
-        # By its name, with its suffix or without.
-        path = "at[r[n].strip()]"
-        places = (
-            'at = {k: f.replace(os.sep, "/") for f in glob.glob("**/*.*", recursive=True) '
-            "for g in [os.path.basename(f)] for k in (os.path.splitext(g)[0], g)}; "
-        )
-        is_there = " and r[n].strip() in at"
-    tables = [
-        [one.table, one.name, *(one.around or ("", "")), one.label, *([one.split] * several)]
-        for one in listed
-    ]
-    cells = f"[{path}, r[c]" + (", s]" if several else "]")
-    columns = ["file", "label", *(["split"] * several)]
-    code = (
-        f"import csv, glob, os; {places}"
-        f'out = csv.writer(open("{TABLE}", "w", newline="", encoding="utf-8")); '
-        f"out.writerow({json.dumps(columns)}); [out.writerow({cells}) "
-        f"for t, n, b, e, c{', s' if several else ''} in {json.dumps(tables)} "
-        'for r in [*csv.reader(open(t, newline="", encoding="utf-8-sig"))][1:] '
-        f"if r{is_there}]"
-    )
-    return script(code) + "".join(one.doubt for one in listed)
 
 
 def _of_table(folder: Path, names: Sequence[str]) -> Guess:

@@ -24,9 +24,9 @@ from limbeck.sources._table import LABEL
 SHOWN = 5
 # What several rows belong to. Of the second kind a column without `id` is a text.
 GROUP = re.compile(
-    r"(patient|user|subject|speaker|author|document|doc|customer|session|participant)(_?id)?"
+    r"(patient|user|subject|speaker|author|document|doc|customer|session|participant)([_ ]?id)?"
     r"|(sentence|dialog|dialogue|conversation|conv|thread|article|paragraph|passage|story|caption"
-    r"|prompt|question|query|recording|video|case|post)_?(id|no|number|idx)"
+    r"|prompt|question|query|recording|video|case|post|lesion)[_ ]?(id|no|number|idx)"
 )
 # A column of one annotator, by a number or letter behind the word: `ann_1`, `rater2`, `coder_b`.
 ANNOTATOR = re.compile(
