@@ -1,5 +1,6 @@
 """Answers of an artifact from Python: one for an input, a list for a list, in batches and alone."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,45 @@ def test_what_is_no_input_is_told_with_its_place(artifact: Path) -> None:
         predictor.predict({"txt": "Ada"})
     with pytest.raises(ValueError, match="batch_size: at least 1, not 0"):
         predictor.predict(TEXTS, batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "cure"),
+    [
+        ((text for text in TEXTS), "list(inputs), not a generator"),
+        ({"Ada": 1}.keys(), "list(inputs)"),
+        (np.array(TEXTS), "list(array)"),
+        (np.array(TEXTS, object), "list(array)"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "list(array)"),
+        ({"text": TEXTS}, "[{'text': text} for text in inputs['text']], not a dict"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_several_inputs_that_are_no_list_are_told_how_to_become_one(
+    inputs: Any, cure: str, artifact: Path
+) -> None:
+    predictor = limbeck.load(artifact)
+    for answer in (predictor.predict, predictor.predict_proba):
+        with pytest.raises(ValueError, match=re.escape(f"several inputs are a list: {cure}")):
+            answer(inputs)
+
+
+def test_columns_and_frames_of_pandas_are_told_how_to_become_a_list(artifact: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": TEXTS})
+    predictor = limbeck.load(artifact)
+    with pytest.raises(ValueError, match=r"frame\.to_dict\('records'\), not a DataFrame"):
+        predictor.predict(frame)
+    for column in (frame.text, pandas.Index(TEXTS)):
+        with pytest.raises(ValueError, match=r"list\(inputs\), not a[n]? (Series|Index)"):
+            predictor.predict_proba(column)
+    assert predictor.predict(frame.to_dict("records")) == predictor.predict(TEXTS)
+
+
+def test_half_a_character_is_told_with_its_place(artifact: Path) -> None:
+    predictor = limbeck.load(artifact)
+    with pytest.raises(ValueError, match=r"inputs\[1\]: text: '\\ud800' is half of a character"):
+        predictor.predict(["Ada", "a \ud800 b"])
 
 
 def test_probabilities_are_in_the_order_of_the_labels(artifact: Path) -> None:

@@ -213,6 +213,23 @@ def test_tags_of_a_dataset_get_their_names() -> None:
     }
 
 
+@pytest.mark.parametrize("form", ["numpy", "torch", "a stream"])
+def test_labels_of_a_dataset_get_their_names_in_any_format(form: str) -> None:
+    """As numbers of numpy they were classes called 0 and 1, and as tensors no labels."""
+    label = datasets.ClassLabel(names=["neg", "pos"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": label})
+    plain = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
+    given = plain.to_iterable_dataset() if form == "a stream" else plain.with_format(form)
+    found = Rows().take({"train": given})["train"]
+    assert found == [{"text": "a", "label": "pos"}, {"text": "b", "label": "neg"}]
+
+
+def test_a_transform_of_a_dataset_stays() -> None:
+    plain = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
+    given = plain.with_transform(lambda batch: {**batch, "text": ["c" for _ in batch["text"]]})
+    assert [row["text"] for row in Rows().take({"train": given})["train"]] == ["c", "c"]
+
+
 def test_pictures_become_arrays() -> None:
     found = Rows().take(
         {

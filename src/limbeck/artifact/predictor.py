@@ -6,7 +6,7 @@ tagging, else one), V: classes.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set, ValuesView
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,11 @@ from limbeck.artifact.batches import depends_on_company, in_batches, run_batch
 from limbeck.artifact.batches import run_graph as run_graph
 from limbeck.artifact.manifest import GOLDEN
 from limbeck.artifact.runtimes import Graph
+from limbeck.core.contract import described
 from limbeck.core.foreign import told_as
 from limbeck.sources import Row
+from limbeck.sources._encodings import checked_unicode
+from limbeck.sources.rows import is_of_pandas
 from limbeck.tasks import Encoded, Task
 from limbeck.tasks.likelihood import sigmoid, softmax
 
@@ -125,7 +128,12 @@ class Predictor:
         """A row, without a label, of an input as `predict` takes it. Raises ValueError."""
         content = self._content(raw) if isinstance(raw, dict) else raw
         with told_as(_refused):
-            return self.task.row(content)
+            row = self.task.row(content)
+        for key in ("text", "text_b", "words"):
+            for text in row.get(key, ()) if key == "words" else [row.get(key)]:
+                if isinstance(text, str):
+                    checked_unicode(key, text)
+        return row
 
     def encoded(self, row: Row) -> Encoded:
         """What the model reads of a row. Raises ValueError where that is nothing."""
@@ -200,6 +208,28 @@ def _refused(reason: str) -> ValueError:
 
 
 def is_list(inputs: Any) -> bool:
-    """Whether several inputs were given. A tuple is one: a pair, or a sentence of words."""
+    """Whether several inputs were given. A tuple is one: a pair, or a sentence of words.
+
+    Raises ValueError for several that are no list, with how to make one.
+    """
     is_one = isinstance(inputs, str | bytes | bytearray | tuple)
+    cure = _as_list(inputs)
+    if cure:
+        raise ValueError(f"several inputs are a list: {cure}, not {described(inputs)}")
     return isinstance(inputs, Sequence) and not is_one
+
+
+def _as_list(inputs: Any) -> str:
+    """How a list is made of inputs that are several and no list; nothing where they are not."""
+    if is_of_pandas(inputs, "DataFrame"):
+        return "frame.to_dict('records')"
+    if isinstance(inputs, np.ndarray):
+        # One image is an array of two dimensions or three, and none of words.
+        is_one = inputs.dtype.kind not in "USO" and inputs.ndim < 4
+        return "" if is_one or not inputs.ndim else "list(array)"
+    is_column = is_of_pandas(inputs, "Series", "Index")
+    if is_column or isinstance(inputs, Iterator | Set | ValuesView):
+        return "list(inputs)"
+    if isinstance(inputs, dict) and isinstance(inputs.get("text"), list):
+        return "[{'text': text} for text in inputs['text']]"
+    return ""

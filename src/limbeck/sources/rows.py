@@ -1,9 +1,9 @@
 """Rows from Python: `limbeck.run(recipe, out, rows={"train": rows, "test": rows})`.
 
-`rows` are dicts, or a `datasets.Dataset`. A recipe with `data: {source: rows}` says with its keys
-which column holds what. An index into a dataset's `ClassLabel` becomes the name it stands for; an
-image is a path, the bytes of a file, a picture of Pillow or an array, and becomes the pixels that
-its file has; None is unknown.
+`rows` are dicts, a dict of columns, a data frame of pandas, or a `datasets.Dataset`. A recipe with
+`data: {source: rows}` says with its keys which column holds what. An index into a dataset's
+`ClassLabel` becomes the name it stands for; an image is a path, the bytes of a file, a picture of
+Pillow or an array, and becomes the pixels that its file has; None is unknown.
 """
 
 import sys
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from limbeck.core.contract import described
 from limbeck.sources import SPLITS, BadRow, OnBadRow, Row, fail
 from limbeck.sources._cells.labels import LabelParser
 from limbeck.sources._cells.tags import check_length
@@ -59,8 +60,13 @@ class Rows:
     ) -> dict[str, list[Row]]:
         """The rows of each split, checked.
 
-        Raises ValueError for a split of another name and where there is no train.
+        Raises ValueError for a split of another name, for what is no rows, and where there is no
+        train.
         """
+        if not isinstance(splits, Mapping):
+            raise ValueError(
+                f"rows: a dict of splits is needed, rows={{'train': ...}}, not {described(splits)}"
+            )
         unknown = set(splits) - set(SPLITS)
         if unknown or "train" not in splits:
             raise ValueError(
@@ -89,7 +95,12 @@ class Rows:
         columns = {key: getattr(self, key) for key in KEYS}
         names = {key: class_names(given_rows, columns[key]) for key in ("label", "tags")}
         rows = []
-        for number, given in enumerate(given_rows, 1):
+        for number, given in enumerate(_each_row(given_rows, split), 1):
+            if not isinstance(given, Mapping) and not is_of_pandas(given, "Series"):
+                raise ValueError(
+                    f"rows[{split!r}]: row {number} is {described(given)}; a dict of its cells is "
+                    f"needed, such as {{{self.text!r}: ..., {self.label!r}: ...}}"
+                )
             row: Row = {}
             try:
                 for key, column in columns.items():
@@ -112,6 +123,48 @@ class Rows:
         return rows
 
 
+def is_of_pandas(value: Any, *names: str) -> bool:
+    """Whether a value is of one of these classes of pandas, which need not be installed."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, tuple(getattr(pandas, name) for name in names))
+
+
+def _each_row(given: Any, split: str) -> Iterable[Any]:
+    """The rows of a split as dicts: of a dict of columns, of a data frame, of a dataset whatever
+    its format, or as they are. Raises ValueError for what is none of these."""
+    datasets = sys.modules.get("datasets")
+    if datasets and isinstance(given, datasets.Dataset | datasets.IterableDataset):
+        # What a transform of the user's makes of its rows stays.
+        has_transform = dict(getattr(given, "format", {})).get("type") == "custom"
+        return given if has_transform else given.with_format(None)
+    if is_of_pandas(given, "DataFrame"):
+        return given.to_dict("records")
+    if isinstance(given, Mapping):
+        columns = {name: _as_column(cells, name, split) for name, cells in given.items()}
+        counts = {name: len(cells) for name, cells in columns.items()}
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"`{name}` {count:,}" for name, count in counts.items())
+            raise ValueError(f"rows[{split!r}]: columns of one length are needed; {told}")
+        rows = zip(*columns.values(), strict=True)
+        return (dict(zip(columns, cells, strict=True)) for cells in rows)
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ValueError(
+            f"rows[{split!r}]: rows are needed, a list of dicts or a data frame, not "
+            f"{described(given)}. A file is read by the recipe's own data.source and data.path"
+        )
+    return given
+
+
+def _as_column(cells: Any, name: str, split: str) -> list[Any]:
+    """The cells of a column. Raises ValueError for one cell alone."""
+    if isinstance(cells, str | bytes | Mapping) or not isinstance(cells, Iterable):
+        raise ValueError(
+            f"rows[{split!r}][{name!r}]: a list of cells is needed, one for each row, not "
+            f"{described(cells)}. Of one row alone: [{{...}}]"
+        )
+    return list(cells)
+
+
 def _unknown(row: Row) -> Row:
     """The label, or the tags, of a row that has none."""
     if "words" in row:
@@ -129,13 +182,16 @@ class _Labels:
 
     def name(self, given: Any) -> str | None:
         """A label by its name; None where it is unknown. Raises ValueError."""
+        # A number of numpy, or one in an array or a tensor of no dimensions.
+        if isinstance(given, np.generic) or getattr(given, "ndim", None) == 0:
+            given = given.item()
         # -1 is how the data sets of the Hub mark a test set whose labels are kept secret.
         if is_missing(given) or (self.names is not None and given == -1):
             return None
         if self.names is not None and isinstance(given, int):
+            if not 0 <= given < len(self.names):
+                raise ValueError(f"label: {given} is no index into {len(self.names)} names")
             return str(self.names[given])
-        if isinstance(given, np.generic):
-            given = given.item()
         return self.parser.parse_one(given, "label")
 
 
@@ -151,6 +207,9 @@ def cell_value(key: str, given: Any, labels: _Labels) -> Any:
     """What a row holds under `key`, from what was given. Raises ValueError."""
     if key == "group":
         return str(given)
+    # Lists are arrays in what pandas reads from Parquet.
+    if isinstance(given, np.ndarray) and given.ndim == 1:
+        given = given.tolist()
     if key == "label":
         if isinstance(given, list | tuple):
             return [labels.name(label) for label in given]
@@ -192,9 +251,10 @@ def class_names(split: Any, column: str) -> list[str] | None:
     """
     # Whoever has made a Dataset has imported the package; importing it here would be slow.
     datasets = sys.modules.get("datasets")
-    if datasets is None or not isinstance(split, datasets.Dataset):
+    if datasets is None or not isinstance(split, datasets.Dataset | datasets.IterableDataset):
         return None
-    feature = split.features.get(column)
+    # One that comes in a stream may not know them.
+    feature = (split.features or {}).get(column)
     while isinstance(feature, datasets.Sequence | datasets.List):  # the tags of a row are a list
         feature = feature.feature
     return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
