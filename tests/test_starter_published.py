@@ -1,9 +1,11 @@
 """Data as their publishers and tools write them: what `limbeck init` must not take them for, and the commands that it tells."""
 
+import shlex
 import string
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import call
 from layouts import png, prose, put, table, text
@@ -230,3 +232,64 @@ def test_masks_are_counted_and_left_out(mask: str, tmp_path: Path) -> None:
     lines = listed(folder)
     assert lines[:2] == ["file,label,split", f"set/benign/{below}benign (0).png,benign,train"]
     assert len(lines) == 25
+
+
+def test_numbers_with_a_comma_are_told(tmp_path: Path) -> None:
+    """As spreadsheets write them between semicolons: each was a class of its own."""
+    header = "satz1;satz2;score"
+    rows = {"train.csv": 0, "test.csv": 200}
+    for file, start in rows.items():
+        content = table(header, lambda n: f"{text(n)};{text(n + 500)};{n % 9 / 2:.1f}", start)
+        put(tmp_path, {file: content.replace(".", ",")})
+    told = refusal(tmp_path)
+    assert "numbers with a comma in `score` (0,0)" in told
+    cured(tmp_path, told)
+    guess = starter.look(tmp_path / "rows")
+    assert (guess.task, set(guess.files)) == ("text-regression", {"train", "test"})
+
+
+def test_shares_with_a_comma_are_told_and_lists_of_labels_are_not(tmp_path: Path) -> None:
+    shares = table("text;joy;anger", lambda n: f"{text(n)};0,{n % 9};0,{9 - n % 9}5")
+    put(tmp_path, {"a.csv": shares})
+    assert "in `joy`, `anger` (0,0)" in refusal(tmp_path / "a.csv")
+    put(tmp_path, {"b.csv": table("text,topics", lambda n: f'{text(n)},"{n % 3},{n % 4 + 3}"')})
+    assert starter.look(tmp_path / "b.csv").options["label"] == "topics"
+
+
+@pytest.mark.parametrize("name", ["blk_{n}", "-{n}x", "ISIC_{n:05d}", "scans/{n}{n}.jpg"])
+def test_a_column_of_names_is_no_text(name: str, tmp_path: Path) -> None:
+    """HDFS's anomaly_label.csv: the ids of blocks were learned from."""
+    put(tmp_path, {"a.csv": table("Block,Label", lambda n: f"{name.format(n=n)},{'ab'[n % 2]}")})
+    told = refusal(tmp_path / "a.csv")
+    assert f"`Block` only names what each row is about ({name.format(n=0)})" in told
+    # Beside texts it is passed over, and domains or molecules are texts of a word each.
+    header = "Block,Trace,Label"
+    put(
+        tmp_path,
+        {
+            "b.csv": table(header, lambda n: f"{name.format(n=n)},E{n % 5} E7,{'ab'[n % 2]}"),
+            "c.csv": table("domain,Label", lambda n: f"{text(n).split()[5]}{n}.org,{'ab'[n % 2]}"),
+        },
+    )
+    assert starter.look(tmp_path / "b.csv").options["text"] == "Trace"
+    assert starter.look(tmp_path / "c.csv").options["text"] == "domain"
+
+
+def test_arrays_of_images_and_of_labels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        np.save(tmp_path / f"x_{split}.npy", rng.integers(0, 256, (40, 6, 6), np.uint8))
+        np.save(tmp_path / f"y_{split}.npy", np.arange(40) % 2)
+    told = refusal(tmp_path)
+    cured(tmp_path, told)
+    out = tmp_path / "recipe.yaml"
+    assert call("init", tmp_path / "images.npz", "--out", out) == 0
+    assert call("check", out, "--data-only") == 0
+
+
+@pytest.mark.parametrize("names", [["a/1.dcm", "b/2.dcm"], ["1.dcm", "2.dcm"]])
+def test_medical_images_are_told(names: list[str], tmp_path: Path) -> None:
+    put(tmp_path, {**dict.fromkeys(names, b"\0" * 128 + b"DICM"), "labels.csv": "id,label\n1,0\n"})
+    told = refusal(tmp_path)
+    assert "a medical image (DICOM)" in told
+    compile(shlex.split(told.partition(": /")[2].rpartition(" && ")[0])[2], "cure", "exec")

@@ -14,6 +14,7 @@ from limbeck.cli.first_recipe.encodings import add_encoding, encoding_of
 from limbeck.cli.first_recipe.header import lines_above, parted
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.refused.decimal_commas import refuse_decimal_commas
 from limbeck.cli.first_recipe.refused.foreign import refuse_parts, refuse_without_train
 from limbeck.cli.first_recipe.refused.second_headers import refuse_second_headers
 from limbeck.cli.first_recipe.refused.steps import (
@@ -84,6 +85,7 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     records, options = read_records(train, guess.source)
     refuse_prodigy(train, records)
     refuse_second_headers(train, records)
+    refuse_decimal_commas([train, *files], records, options)
     refuse_examples([train, *files], records, guess.source)
     refuse_dialogues([train, *files], records, guess.source)
     refuse_pixels(train, records)

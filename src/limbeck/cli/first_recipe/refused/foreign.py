@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from limbeck.cli.first_recipe.refused.arrays import refuse_arrays, refuse_dicom
 from limbeck.cli.first_recipe.refused.line_labels import operand, refuse_lines
 from limbeck.cli.first_recipe.refused.tools import refuse_tools
 from limbeck.core.terminal.shell import command
@@ -37,7 +38,11 @@ CURES = {
     ".feather": "a table of Arrow. Write it as Parquet: pandas.read_feather(FILE).to_parquet(...)",
     ".h5": "an archive of arrays. Write it with numpy.savez, with train_images and train_labels",
     ".hdf5": "an archive of arrays. Write it with numpy.savez, with train_images and train_labels",
-    ".mat": "an archive of arrays. Write it with numpy.savez, with train_images and train_labels",
+    ".mat": "arrays of MATLAB, which scipy.io.loadmat(FILE) reads. Write images with numpy.savez, "
+    "as train_images (rows, height, width, channels) and train_labels; classes of images that lie "
+    "here as split.csv, with the columns file and label",
+    ".npy": "an array. Write images and their labels with numpy.savez, as train_images and "
+    "train_labels",
     ".tfrecord": "records of TensorFlow. Write them as Parquet, or as images in folders",
     ".pkl": "a pickle, which runs code when it is read. Write a table, or numpy.savez",
     ".pickle": "a pickle, which runs code when it is read. Write a table, or numpy.savez",
@@ -64,6 +69,8 @@ def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
     """
     _refuse_columns_in_files(path, files)
     refuse_tools(files)
+    refuse_arrays(path, files)
+    refuse_dicom(path, files)
     for file in files:
         suffix = ".tar" if ".tar." in file.name.lower() else file.suffix.lower()
         if suffix in CURES:
@@ -85,6 +92,9 @@ def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
             '{"tokens": [...], "tags": [...]} to tag, {"text": ..., "intent": ...} to classify'
         )
     if folders and not files:
+        inside = (file for file in path.glob("*/*") if file.suffix.lower() in CURES)
+        for file in sorted(inside)[:1]:
+            raise ValueError(f"{file}: {CURES[file.suffix.lower()]}")
         raise ValueError(
             f"{path}: folders alone ({some(folders, SHOWN_FOLDERS)}), and no files of images or "
             "texts in folders of classes. Give the folder that holds train and test files"

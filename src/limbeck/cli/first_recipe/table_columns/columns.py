@@ -23,6 +23,7 @@ from limbeck.cli.first_recipe.table_columns.labels import (
 from limbeck.cli.first_recipe.table_columns.tagged import look_at_tags
 from limbeck.sources._cells.record import word_columns
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
+from limbeck.sources._images import SUFFIXES as IMAGE_SUFFIXES
 from limbeck.sources._split_files import split_of
 
 Record = Mapping[str, Any]
@@ -30,6 +31,9 @@ Record = Mapping[str, Any]
 UNNAMED = re.compile(r"column_\d+")
 SPLIT_NAMES = ("split", "splits", "fold", "set", "subset", "partition", "usage", "phase")
 FOLD = re.compile(r"(k?_?fold|cv)(_?(id|no|number))?")
+FEWEST_NAMES = 10  # rows, by which names of what rows are about are told from texts
+FILE_ENDINGS = (*IMAGE_SUFFIXES, ".dcm", ".wav", ".mp3", ".mp4")
+NUMBER = re.compile(r"-?[0-9]+")
 MOST_SPLIT_WORDS = 3  # of a cell that names a split
 
 
@@ -139,19 +143,45 @@ def _texts(records: Sequence[Record], place: str) -> list[str]:
     if unnamed:
         return unnamed
     others = [column for column in columns if plain(column) not in LABEL_NAMES] or columns
+    named_rows = [name for name in others if names_rows(values_of(records, name))]
+    kept = [column for column in others if column not in named_rows] or others
 
-    # Chinese has no spaces between its words.
-    def length(column: str) -> tuple[int, int]:
-        return num_words(records, column), sum(len(str(record.get(column))) for record in records)
+    # Numbers are words too, and Chinese has no spaces between its words.
+    def length(column: str) -> tuple[int, int, int]:
+        cells = [str(record.get(column, "")) for record in records]
+        num_letters = sum(any(map(str.isalpha, word)) for cell in cells for word in cell.split())
+        return num_letters, num_words(records, column), sum(map(len, cells))
 
-    text = max(others, key=length)
-    if len(columns) > 2 and all(is_number(value) for value in values_of(records, text)):
+    text = max(kept, key=length)
+    are_numbers = all(is_number(value) for value in values_of(records, text))
+    if named_rows and len(columns) > 1 and (are_numbers or text in named_rows):
+        name = named_rows[0]
+        raise ValueError(
+            f"{place}: no column of texts: `{name}` only names what each row is about "
+            f"({values_of(records, name)[0]}). Give a table that holds the texts themselves, or, "
+            "where images are named, the folder that holds both"
+        )
+    if len(columns) > 2 and are_numbers:
         raise ValueError(
             f"{place}: {len(columns)} columns of numbers, and none of text. Rows of pixels are "
             "read as images from an archive: numpy.savez('images.npz', train_images=..., "
             "train_labels=...), the images as (rows, height, width) of uint8"
         )
     return [text]
+
+
+def names_rows(values: Sequence[Any]) -> bool:
+    """Whether values are names of files, or all differ by their numbers alone (`blk_17`): what they
+    name can be learned from, and they cannot."""
+    texts = [str(value).strip() for value in values]
+    if len(texts) < FEWEST_NAMES or any(len(text.split()) > 1 for text in texts):
+        return False
+    if all(text.lower().endswith(FILE_ENDINGS) for text in texts):
+        return True
+    # Of Chinese a word more is a sentence.
+    forms = {NUMBER.sub("#", text) for text in texts if text.isascii()}
+    are_letters = any(letter.isalpha() for form in forms for letter in form)
+    return len(forms) == 1 and are_letters and len(set(texts)) == len(texts)
 
 
 def _filled(cell: Any) -> bool:
