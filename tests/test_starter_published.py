@@ -293,3 +293,47 @@ def test_medical_images_are_told(names: list[str], tmp_path: Path) -> None:
     told = refusal(tmp_path)
     assert "a medical image (DICOM)" in told
     compile(shlex.split(told.partition(": /")[2].rpartition(" && ")[0])[2], "cure", "exec")
+
+
+LISTS = {
+    "Food-101": {
+        "food/meta/train.txt": [f"{'ab'[n % 2]}/{n}" for n in range(16)],
+        "food/meta/test.txt": [f"{'ab'[n % 2]}/{n}" for n in range(16, 24)],
+        "food/meta/classes.txt": ["a", "b"],
+    },
+    "DTD": {
+        f"food/labels/{split}{part}.txt": [f"{'ab'[n % 2]}/{n}.png" for n in numbers]
+        for split, numbers in (("train", range(16)), ("test", range(16, 24)))
+        for part in (1, 2, 10)
+    },
+    "with a label": {
+        "trainval.txt": [f"{'ab'[n % 2]}/{n}.png {n % 2}" for n in range(16)],
+        "test.txt": [f"{'ab'[n % 2]}/{n}.png {n % 2}" for n in range(16, 24)],
+    },
+    "CUB-200": {
+        "food/images.txt": [f"{n + 1} {'ab'[n % 2]}/{n}.png" for n in range(24)],
+        "food/train_test_split.txt": [f"{n + 1} {int(n < 16)}" for n in range(24)],
+        "food/image_class_labels.txt": [f"{n + 1} {n % 2}" for n in range(24)],
+    },
+}
+
+
+@pytest.mark.parametrize("lists", LISTS.values(), ids=LISTS)
+def test_the_split_as_published_is_told(lists: dict[str, list[str]], tmp_path: Path) -> None:
+    """The lists were "not read", and another split was drawn."""
+    folder = tmp_path / "set"
+    put(folder, {f"food/images/{'ab'[n % 2]}/{n}.png": png(n) for n in range(24)})
+    assert "as published" not in reasons(folder)
+    put(folder, {name: "\n".join(lines) + "\n" for name, lines in lists.items()})
+    told = reasons(folder)
+    assert "the split as published stands in " in told
+    cured(folder, told.splitlines()[1])
+    guess = starter.look(folder)
+    assert "read: 16 images (train), 8 images (test)" in "\n".join(guess.reasons)
+    assert "24 images in 2 classes (a, b)" in guess.reasons[0]
+
+
+def test_lists_of_something_else_are_no_splits(tmp_path: Path) -> None:
+    put(tmp_path, {f"{'ab'[n % 2]}/{n}.png": png(n) for n in range(24)})
+    put(tmp_path, {"train.txt": prose(), "test.txt": "0\n1\n", "split.txt": "1 0\n2 1\n"})
+    assert "as published" not in reasons(tmp_path)

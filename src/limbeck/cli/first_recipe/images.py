@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.refused.listed_images import listing, tables_of, told_listed
 from limbeck.cli.first_recipe.refused.masks import FORMS, refuse_masks
+from limbeck.cli.first_recipe.split_lists import told_lists
 from limbeck.cli.first_recipe.texts import told_below
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
@@ -103,6 +104,8 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess | None:
     guess = image_guess("image_folder", folder, told)
     split_of_image = {image.name: image.split for image in images}
     if folder.is_dir():
+        if set(split_of_image.values()) <= {"train", "unlabelled"}:
+            guess.reasons += told_lists(folder, names)
         guess.reasons += told_below(folder, split_of_image, "images")
     else:
         counts = Counter(split_of_image.values())
