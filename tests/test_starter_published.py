@@ -267,7 +267,9 @@ def test_a_column_of_names_is_no_text(name: str, tmp_path: Path) -> None:
     put(
         tmp_path,
         {
-            "b.csv": table(header, lambda n: f"{name.format(n=n)},E{n % 5} E7,{'ab'[n % 2]}"),
+            "b.csv": table(
+                header, lambda n: f"{name.format(n=n)},E{n % 5} E7 E{n % 3} E9,{'ab'[n % 2]}"
+            ),
             "c.csv": table("domain,Label", lambda n: f"{text(n).split()[5]}{n}.org,{'ab'[n % 2]}"),
         },
     )
@@ -337,3 +339,57 @@ def test_lists_of_something_else_are_no_splits(tmp_path: Path) -> None:
     put(tmp_path, {f"{'ab'[n % 2]}/{n}.png": png(n) for n in range(24)})
     put(tmp_path, {"train.txt": prose(), "test.txt": "0\n1\n", "split.txt": "1 0\n2 1\n"})
     assert "as published" not in reasons(tmp_path)
+
+
+def test_classes_beside_names_of_rows_are_no_texts(tmp_path: Path) -> None:
+    header = "Block,Component,Label"
+    content = table(header, lambda n: f"blk_{n},dfs.{('Node', 'Name')[n % 2]},{'ab'[n % 3 % 2]}")
+    put(tmp_path, {"a.csv": content})
+    assert "`Block` only names what each row is about" in refusal(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv"])
+def test_the_turns_of_a_dialogue_in_columns_are_joined(suffix: str, tmp_path: Path) -> None:
+    """EmoContext: the last turn alone was the text."""
+    mark = "\t" if suffix == ".txt" else ","
+    names = mark.join(["id", "turn1", "turn2", "turn3", "label"])
+
+    def row(number: int) -> str:
+        return mark.join([str(number), text(number), 'is "it" so', "yes it is", "ab"[number % 2]])
+
+    put(tmp_path, {f"train{suffix}": table(names, row), f"test{suffix}": table(names, row, 90)})
+    told = refusal(tmp_path)
+    assert "a row has 3 texts (turn1, turn2, turn3)" in told
+    assert "\t" not in told
+    cured(tmp_path, told)
+    guess = starter.look(tmp_path / "rows")
+    assert (guess.options["text"], set(guess.files)) == ("text", {"train", "test"})
+    first = (tmp_path / "rows" / "train.jsonl").read_text().splitlines()[0]
+    assert f'{text(0)} / is \\"it\\" so / yes it is' in first
+
+
+def test_parts_of_texts_are_no_classes(tmp_path: Path) -> None:
+    """Enron-Spam: enron1/ham, enron1/spam, enron2/ham: the class was the part."""
+    for part in ("enron1", "enron2"):
+        for name in ("ham", "spam"):
+            put(tmp_path, {f"mails/{part}/{name}/{n}.txt": f"{text(n)} {part}" for n in range(9)})
+    told = refusal(tmp_path)
+    assert "each of the folders enron1, enron2 holds ham, spam, which look like the classes" in told
+    cured(tmp_path, told)
+    assert "in 2 folders (ham, spam)" in reasons(tmp_path / "classes")
+    # Authors with works of the same numbers are classes.
+    for name in ("ada", "bob"):
+        put(tmp_path, {f"works/{name}/{n}/a.txt": f"{text(n)} {name}" for n in range(9)})
+    assert "in 2 folders (ada, bob)" in reasons(tmp_path / "works")
+
+
+def test_tags_between_spaces_are_tags(tmp_path: Path) -> None:
+    """Words in one column, as many tags in the other: the tags were no label and no text."""
+    row = "Ada\u00e9 {n} sings in York\tB-PER I-PER O O B-LOC"
+    put(tmp_path, {"train.tsv": table("", lambda n: row.format(n=n))})
+    guess = starter.look(tmp_path / "train.tsv")
+    assert guess.task == "token-classification"
+    assert (guess.options["words"], guess.options["tags"]) == ("column_1", "column_2")
+    out = tmp_path / "recipe.yaml"
+    assert call("init", tmp_path / "train.tsv", "--out", out) == 0
+    assert call("check", out, "--data-only") == 0

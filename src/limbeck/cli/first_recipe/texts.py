@@ -12,6 +12,7 @@ from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.refused.foreign import refuse_by_name, refuse_without_train
 from limbeck.cli.first_recipe.refused.line_labels import refuse_lines
+from limbeck.cli.first_recipe.refused.text_parts import refuse_parts_of_texts
 from limbeck.cli.first_recipe.table_columns.columns import choose
 from limbeck.cli.first_recipe.tables import DELIMITERS, read_records
 from limbeck.core.wording import some
@@ -56,6 +57,7 @@ def look_at_text_folder(folder: Path) -> Guess | None:
         return None
     texts = [text for text in placed(names) if text.label or text.split == "unlabelled"]
     classes = sorted({text.label for text in texts if text.label})
+    refuse_parts_of_texts(folder, texts)
     guess = Guess("text-classification", "text_folder", folder)
     guess.reasons.append(
         f"{len(texts):,} files of a text in {len(classes)} folders ({some(classes, SHOWN)})"

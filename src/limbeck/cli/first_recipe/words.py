@@ -198,6 +198,8 @@ def layout_of(path: Path) -> tuple[dict[str, Any], int, set[str]] | None:
     sentences = _sentences(rows, width)
     if width < 2 or not sentences or max(map(len, sentences)) > LONGEST_SENTENCE:
         return None
+    if width == 2 and _are_whole_sentences(sentences):
+        return None
     found: dict[int, tuple[str, set[str]]] = {}
     for column in range(width, 0, -1):
         tags = [[row[column - 1] for row in sentence] for sentence in sentences]
@@ -229,6 +231,13 @@ def _sentences(rows: Sequence[Sequence[str]], width: int) -> list[list[Sequence[
             sentences[-1].append(row)
     # The last one may be cut off, which hurts nothing.
     return [sentence for sentence in sentences if sentence]
+
+
+def _are_whole_sentences(sentences: Sequence[Sequence[Sequence[str]]]) -> bool:
+    """Whether a line holds all words of a sentence and, behind a tab, as many tags: a table."""
+    pairs = [[cell.split() for cell in row] for sentence in sentences for row in sentence]
+    num_alike = sum(len(first) == len(second) > 1 for first, second in pairs)
+    return 2 * num_alike > len(pairs)
 
 
 def _are_numbered(sentences: Sequence[Sequence[Sequence[str]]]) -> bool:

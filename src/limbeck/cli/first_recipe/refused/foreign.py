@@ -53,6 +53,8 @@ CURES = {
     ".xml": "XML. Write a table: csv, or jsonl with an object a line",
     ".yml": "YAML. Write a table: csv, or jsonl with an object a line",
     ".yaml": "YAML. Write a table: csv, or jsonl with an object a line",
+    ".fasta": "sequences of proteins or genes. Write a table of sequence and label",
+    ".fa": "sequences of proteins or genes. Write a table of sequence and label",
     ".tar": "an archive. Unpack it: tar xf FILE",
     ".tgz": "an archive. Unpack it: tar xf FILE",
     ".bz2": "a compressed file. Unpack it: bunzip2 FILE",

@@ -27,11 +27,9 @@ def refuse_masks(folder: Path, names: Sequence[str], classes: Sequence[str]) -> 
     told = f"({some(list(classes), SHOWN)})"
     if masks:
         told = f"({len(masks):,} masks among {len(names):,} files, such as {masks[0]})"
-    cure = "Move the masks out of the folder"
+    cure = "move the masks out of the folder"
     if masks and not are_forms and folder.is_dir():
-        cure = (
-            f"List the others, in that folder: {_listing(names, masks)} && {command('init', '.')}"
-        )
+        cure = f"in that folder: {_listing(names, masks)} && {command('init', '.')}"
     raise ValueError(
         f"{folder}: images beside their masks {told}, which are no class and no images to learn "
         "from. Finding regions is no task here. To tell whole images apart, without the masks, "

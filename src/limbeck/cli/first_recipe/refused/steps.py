@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from limbeck.cli.first_recipe.table_columns.labels import is_id
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources._cells.spans import ENDS, STARTS
-from limbeck.sources._column_names import LABEL_NAMES, plain
+from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, plain
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import bare_name
 from limbeck.sources.csv import MOST_FIELD_CHARACTERS
@@ -24,6 +25,8 @@ SHOWN = 5
 MOST_COLUMNS = 50  # of a dialogue: a cure that lists more is no cure
 MADE = "rows"  # the folder that a command makes, below that of the data
 TEXT_WORDS = 2  # of a turn, in the middle: more are a sentence
+NUMBERED = re.compile(r"(.*?[^0-9])[0-9]{1,2}")
+FEWEST_TURNS = 3  # columns; two are a pair
 FEWEST_PIXELS = 16  # in a cell
 WORD_CHARACTERS = 3  # of a script without spaces between its words
 # What people call the texts that they list beside the label of them all.
@@ -38,6 +41,8 @@ READ = {
     "lines": '[json.loads(line) for line in open(f, encoding="utf-8") if line.strip()]',
     "document": '__import__("limbeck.sources.jsonl").sources.jsonl.document_of('
     '__import__("pathlib").Path(f))',
+    "csv": 'csv.DictReader(open(f, newline="", encoding="utf-8-sig"))',
+    "tsv": 'csv.DictReader(open(f, newline="", encoding="utf-8-sig"), delimiter="\\t", quoting=3)',
     "parquet": "__import__('pyarrow.parquet').parquet.read_table(f).to_pylist()",
 }
 
@@ -108,6 +113,36 @@ def refuse_dialogues(files: Sequence[Path], records: Sequence[Record], source: s
     )
 
 
+def refuse_turn_columns(
+    files: Sequence[Path], records: Sequence[Record], source: str, options: Mapping[str, Any]
+) -> None:
+    """Raise ValueError for three columns of texts or more that are numbered, such as the turns of
+    EmoContext: of one alone the label cannot be told. With the command that joins them.
+
+    `files`: the one of train first, which `source` reads with the keys `options`.
+    """
+    first = records[0] if records else {}
+    if options or any(plain(name) in TEXT_NAMES for name in first):
+        return
+    numbered: dict[str, list[str]] = {}
+    for name in first:
+        match = NUMBERED.fullmatch(str(name))
+        if match and _is_text([record.get(name) for record in records]):
+            numbered.setdefault(match[1], []).append(name)
+    turns = max(numbered.values(), key=len, default=[])
+    if len(turns) < FEWEST_TURNS:
+        return
+    kept = f"{{k: v for k, v in r.items() if k not in {json.dumps(turns)}}}"
+    joined = f'" / ".join(r[k] for k in {json.dumps(turns)})'
+    rows = f'[{{**{kept}, "text": {joined}}} for r in rows]'
+    raise ValueError(
+        f"{files[0]}: a row has {len(turns)} texts ({some(turns, SHOWN)}), as the turns of a "
+        "dialogue have, and a row is one text, or a pair. Name one in a recipe (data.text), or two "
+        "(data.text, data.text_b), or join them, in that folder: "
+        f"{_rewriting(files, rows, source)} && {command('init', MADE)}"
+    )
+
+
 def _rewriting(files: Sequence[Path], rows: str, source: str) -> str:
     """The command that writes `rows`, a list in Python that is made of the `rows` of a file, for
     the first of some files and those of other splits."""
@@ -115,7 +150,7 @@ def _rewriting(files: Sequence[Path], rows: str, source: str) -> str:
     if source == "jsonl":
         form = "lines" if document_of(files[0]) is None else "document"
     code = (
-        f'import json, os; os.makedirs("{MADE}", exist_ok=True); '
+        f'import csv, json, os; os.makedirs("{MADE}", exist_ok=True); '
         f'[open("{MADE}/" + o + ".jsonl", "w", encoding="utf-8").writelines('
         f'json.dumps(row) + "\\n" for row in {rows}) '
         f"for f, o in {json.dumps(_outputs(files))} for rows in [list({READ[form]})]]"

@@ -12,6 +12,7 @@ from limbeck.cli.first_recipe.table_columns.beside import (
     vote_columns,
 )
 from limbeck.cli.first_recipe.table_columns.labels import (
+    ROWS_A_CLASS,
     Columns,
     is_number,
     label_column,
@@ -143,8 +144,7 @@ def _texts(records: Sequence[Record], place: str) -> list[str]:
     if unnamed:
         return unnamed
     others = [column for column in columns if plain(column) not in LABEL_NAMES] or columns
-    named_rows = [name for name in others if names_rows(values_of(records, name))]
-    kept = [column for column in others if column not in named_rows] or others
+    kept = _without_names_of_rows(records, others, place)
 
     # Numbers are words too, and Chinese has no spaces between its words.
     def length(column: str) -> tuple[int, int, int]:
@@ -154,13 +154,6 @@ def _texts(records: Sequence[Record], place: str) -> list[str]:
 
     text = max(kept, key=length)
     are_numbers = all(is_number(value) for value in values_of(records, text))
-    if named_rows and len(columns) > 1 and (are_numbers or text in named_rows):
-        name = named_rows[0]
-        raise ValueError(
-            f"{place}: no column of texts: `{name}` only names what each row is about "
-            f"({values_of(records, name)[0]}). Give a table that holds the texts themselves, or, "
-            "where images are named, the folder that holds both"
-        )
     if len(columns) > 2 and are_numbers:
         raise ValueError(
             f"{place}: {len(columns)} columns of numbers, and none of text. Rows of pixels are "
@@ -168,6 +161,29 @@ def _texts(records: Sequence[Record], place: str) -> list[str]:
             "train_labels=...), the images as (rows, height, width) of uint8"
         )
     return [text]
+
+
+def _without_names_of_rows(
+    records: Sequence[Record], columns: Sequence[str], place: str
+) -> Sequence[str]:
+    """The columns that may be texts: beside one that names what rows are about, those that are no
+    numbers and no classes. Raises ValueError where there are none."""
+    names = [name for name in columns if names_rows(values_of(records, name))]
+    if not names or len(records[0]) == 1:
+        return columns
+    values = {name: values_of(records, name) for name in columns if name not in names}
+    kept = [
+        name
+        for name, cells in values.items()
+        if not _are_classes(cells) and not all(map(is_number, cells))
+    ]
+    if not kept:
+        raise ValueError(
+            f"{place}: no column of texts: `{names[0]}` only names what each row is about "
+            f"({values_of(records, names[0])[0]}). Give a table that holds the texts themselves, "
+            "or, where images are named, the folder that holds both"
+        )
+    return kept
 
 
 def names_rows(values: Sequence[Any]) -> bool:
@@ -182,6 +198,13 @@ def names_rows(values: Sequence[Any]) -> bool:
     forms = {NUMBER.sub("#", text) for text in texts if text.isascii()}
     are_letters = any(letter.isalpha() for form in forms for letter in form)
     return len(forms) == 1 and are_letters and len(set(texts)) == len(texts)
+
+
+def _are_classes(values: Sequence[Any]) -> bool:
+    """Whether values are a few, and each of a few words."""
+    kinds = {str(value) for value in values}
+    are_short = all(len(kind.split()) <= MOST_SPLIT_WORDS for kind in kinds)
+    return are_short and len(kinds) <= max(2, len(values) // ROWS_A_CLASS)
 
 
 def _filled(cell: Any) -> bool:

@@ -191,7 +191,7 @@ def _by_length(records: Sequence[Record], place: str) -> tuple[tuple[str, str] |
     """
     for tags in records[0]:
         lists = _lists(records, tags)
-        if not _are_tags(tags, lists, records):
+        if not _are_tags(lists):
             continue
         counts = [len(parts) for parts in lists]
         others = {name: _lists(records, name) for name in records[0] if name != tags}
@@ -230,10 +230,8 @@ def _told_of(records: Sequence[Record], words: str, num_same: int) -> str:
     return told
 
 
-def _are_tags(column: str, lists: Sequence[Sequence[Any]], records: Sequence[Record]) -> bool:
-    """Whether a column holds tags of spans, a list of several for a row."""
-    if not plain(column).endswith(TAG) and not _is_written(records, column):
-        return False
+def _are_tags(lists: Sequence[Sequence[Any]]) -> bool:
+    """Whether a column holds tags of spans, several for a row: in lists, or between spaces."""
     if max(map(len, lists), default=0) < 2 or not _has_spans(lists):
         return False
     return scheme_of([[str(tag) for tag in parts] for parts in lists]) is not None
