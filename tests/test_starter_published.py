@@ -393,3 +393,70 @@ def test_tags_between_spaces_are_tags(tmp_path: Path) -> None:
     out = tmp_path / "recipe.yaml"
     assert call("init", tmp_path / "train.tsv", "--out", out) == 0
     assert call("check", out, "--data-only") == 0
+
+
+def test_labels_below_lines_that_name_their_group(tmp_path: Path) -> None:
+    """PubMed RCT: lines of ### and a number, then labels and sentences: they were plain texts."""
+
+    def abstract(number: int) -> str:
+        return f"###{number}\nAIMS\t{text(number)}\nRESULTS\tP ### < {number}\n\n"
+
+    for split in ("train", "dev"):
+        put(tmp_path, {f"{split}.txt": "".join(map(abstract, range(20)))})
+    told = refusal(tmp_path)
+    assert "a label (AIMS, RESULTS) and a text a line, below lines of ###" in told
+    cured(tmp_path, told)
+    guess = starter.look(tmp_path / "rows")
+    keys = [guess.options[key] for key in ("text", "label", "group")]
+    assert keys == ["text", "label", "document"]
+    lines = (tmp_path / "rows" / "train.tsv").read_text().splitlines()
+    assert lines[1:3] == [f"0\tAIMS\t{text(0)}", "0\tRESULTS\tP ### < 0"]
+
+
+def test_more_comments_than_words(tmp_path: Path) -> None:
+    """xSID: sentences of two words below three lines of comments."""
+    sentence = (
+        "# text: set alarm {n}\n# intent: alarm\n# slots: 4:9\n1\tset\tx\tO\n2\tit{n}\tx\tB-ref\n\n"
+    )
+    put(tmp_path, {"en.train.conll": "".join(sentence.format(n=n) for n in range(20))})
+    guess = starter.look(tmp_path)
+    assert (guess.options["comments"], guess.options["word_column"]) == ("#", 2)
+
+
+def test_tables_of_splits_beside_folders_of_classes(tmp_path: Path) -> None:
+    """EuroSAT, and GTSRB whose classes are called as some images are."""
+    folder = tmp_path / "set"
+    put(folder, {f"Train/{n % 2}/{n:03d}.png": png(n) for n in range(16)})
+    put(folder, {f"Meta/{n}.png": png(n + 90) for n in range(2)})
+    put(folder, {f"Test/{n:03d}.png": png(n + 50) for n in range(16, 24)})
+    header = "ClassId,Path"
+    put(
+        folder,
+        {
+            "Train.csv": table(header, lambda n: f"{n % 2},{n % 2}/{n:03d}.png", count=16),
+            "Test.csv": table(header, lambda n: f"{n % 2},Test/{n:03d}.png", 16, 8),
+        },
+    )
+    told = reasons(folder)
+    assert "the split as published stands in Train.csv, Test.csv" in told
+    cured(folder, told.splitlines()[1])
+    assert "16 images (train), 8 images (test)" in reasons(folder)
+
+
+def test_cifar_as_its_authors_publish_it(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-bin"
+    rng = np.random.default_rng(0)
+    batches = {
+        f"{name}.bin": rng.integers(0, 10, (20, 3073), np.uint8)
+        for name in ("data_batch_1", "data_batch_2", "test_batch")
+    }
+    put(folder, {name: batch.tobytes() for name, batch in batches.items()})
+    told = refusal(tmp_path)
+    cured(folder, told)
+    with np.load(folder / "images.npz") as arrays:
+        first = batches["data_batch_1.bin"][0]
+        assert arrays["train_images"].shape == (40, 32, 32, 3)
+        assert arrays["train_labels"][0] == first[0]
+        assert arrays["train_images"][0, 0, 1].tolist() == [first[2], first[1026], first[2050]]
+    put(tmp_path, {"py/data_batch_1": b"\x80", "py/test_batch": b"\x80"})
+    assert "CIFAR's version for Python, pickles" in refusal(tmp_path / "py")

@@ -12,7 +12,7 @@ from limbeck.cli.first_recipe.folders import data_below
 from limbeck.cli.first_recipe.images import image_guess, images_in, look_at_images, no_classes
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess, render
-from limbeck.cli.first_recipe.refused.arrays import refuse_dicom
+from limbeck.cli.first_recipe.refused.arrays import refuse_cifar, refuse_dicom
 from limbeck.cli.first_recipe.refused.foreign import WithoutTrain, is_text, refuse_by_name
 from limbeck.cli.first_recipe.refused.line_labels import refuse_formats
 from limbeck.cli.first_recipe.refused.tools import refuse_tools
@@ -197,6 +197,7 @@ def look_at_folder(folder: Path) -> Guess | None:
     here = without_notes(files_in(folder))
     refuse_tools(here)
     refuse_dicom(folder, here)
+    refuse_cifar(folder, here)
     plain = [file for file in here if file.suffix.lower() in PLAIN and file.is_file()]
     refuse_formats([file for file in plain[:SHOWN_FILES] if is_text(file)])
     if any(path.name.startswith(IDX_TRAIN) for path in here):

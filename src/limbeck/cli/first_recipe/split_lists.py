@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from limbeck.cli.first_recipe.refused.listed_images import command_of, tables_of
 from limbeck.core.terminal.shell import command, script
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import split_of
@@ -20,6 +21,10 @@ LINES = 200  # looked at, of a list
 MOST_LISTS = 200
 # Of train and validation together the latter is drawn anew.
 TOGETHER = ("trainval", "train_val", "train-val")
+TOLD = (
+    "the split as published stands in {shown}, and is not read, so that figures cannot be compared "
+    "with those of others. To take it, in that folder: {cure} && {init}"
+)
 # In Python: the image of each way to write it, from the end of its path on, with its suffix or
 # without; the class of each; and a writer of split.csv.
 BEGIN = (
@@ -68,12 +73,18 @@ def told_lists(folder: Path, names: Sequence[str]) -> list[str]:
         code = begin + OF_NUMBERS.format(images=json.dumps(images), splits=json.dumps(splits))
         shown = splits
     else:
+        return _told_tables(folder, names)
+    return [TOLD.format(shown=shown, cure=script(code), init=command("init", "."))]
+
+
+def _told_tables(folder: Path, names: Sequence[str]) -> list[str]:
+    """What to say of tables that list the images of a split each, with their classes (EuroSAT)."""
+    tables = [one for one in tables_of(folder, names) if one.split]
+    splits = {one.split for one in tables}
+    if "train" not in splits or not splits & {"validation", "test"}:
         return []
-    return [
-        f"the split as published stands in {shown}, and is not read, so that figures cannot be "
-        f"compared with those of others. To take it, in that folder: {script(code)} && "
-        f"{command('init', '.')}"
-    ]
+    shown = ", ".join(one.table for one in tables)
+    return [TOLD.format(shown=shown, cure=command_of(tables), init=command("init", "."))]
 
 
 def _is_image(folder: Path, first: str, suffixes: Sequence[str]) -> IsImage:

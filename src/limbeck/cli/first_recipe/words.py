@@ -186,7 +186,9 @@ def layout_of(path: Path) -> tuple[dict[str, Any], int, set[str]] | None:
         first = list(islice(Lines(path, LATIN), LINES))
     rows = [split_columns(line) for line in first]
     # 1. Lines that are no words: `# id 17`, where the words have other numbers of columns.
-    widths = Counter(len(row) for row in rows if row and not row[0].startswith("-DOCSTART-"))
+    words = [row for row in rows if row and not row[0].startswith("-DOCSTART-")]
+    # Of short sentences there may be more lines of comments than of words.
+    widths = Counter(len(row) for row in words if not row[0].startswith(COMMENT))
     if not widths:
         return None
     width = widths.most_common(1)[0][0]

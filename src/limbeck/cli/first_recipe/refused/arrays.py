@@ -14,6 +14,15 @@ IMAGES = re.compile(r"(^|[^a-z])(x|images?|imgs?|data|features?)([^a-z]|$)")
 LABELS = re.compile(r"(^|[^a-z])(y|labels?|targets?|classes)([^a-z]|$)")
 # As `npz` reads them; MedMNIST calls the arrays of validation `val`.
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test", None: "train"}
+# CIFAR-10 in its binary version: a byte of the label, then the red, green and blue ones.
+CIFAR = (
+    "import glob, numpy as np; a = {k: np.concatenate([np.fromfile(f, np.uint8).reshape(-1, 3073) "
+    'for f in sorted(glob.glob(g))]) for k, g in [["train", "data_batch_*.bin"], '
+    '["test", "test_batch.bin"]]}; '
+    'np.savez("images.npz", **{k + "_labels": v[:, 0] for k, v in a.items()}, '
+    '**{k + "_images": v[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) '
+    "for k, v in a.items()})"
+)
 # Of 16 bits each image's own range becomes that of a grey one; in MONOCHROME1 white is 0.
 DICOM = (
     "import glob, numpy as np, pydicom; from PIL import Image; "
@@ -44,6 +53,25 @@ def refuse_arrays(path: Path, files: Sequence[Path]) -> None:
     raise ValueError(
         f"{path}: arrays of images and of their labels in a file each. Write them as one archive, "
         f"in that folder: {script(code)} && {command('init', MADE)}"
+    )
+
+
+def refuse_cifar(path: Path, files: Sequence[Path]) -> None:
+    """Raise ValueError for CIFAR-10 as its authors publish it, with the command that makes an
+    archive of it, or what to get in place of pickles."""
+    below = [*files, *(path.glob("*/*_batch*") if path.is_dir() else [])]
+    batches = [file for file in below if file.name.startswith(("data_batch_", "test_batch"))]
+    if len(batches) < 2:
+        return
+    folder = batches[0].parent
+    if any(not file.suffix for file in batches):
+        raise ValueError(
+            f"{folder}: CIFAR's version for Python, pickles, which run code when they are read. "
+            "Get the binary version (cifar-10-binary.tar.gz), for which init gives a command"
+        )
+    raise ValueError(
+        f"{folder}: CIFAR-10's binary version. Write it as one archive of arrays, in that folder: "
+        f"{script(CIFAR)} && {command('init', MADE)}"
     )
 
 

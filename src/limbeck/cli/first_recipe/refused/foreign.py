@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from limbeck.cli.first_recipe.refused.arrays import refuse_arrays, refuse_dicom
+from limbeck.cli.first_recipe.refused.arrays import refuse_arrays, refuse_cifar, refuse_dicom
 from limbeck.cli.first_recipe.refused.line_labels import operand, refuse_lines
 from limbeck.cli.first_recipe.refused.tools import refuse_tools
 from limbeck.core.terminal.shell import command
@@ -72,6 +72,7 @@ def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
     _refuse_columns_in_files(path, files)
     refuse_tools(files)
     refuse_arrays(path, files)
+    refuse_cifar(path, files)
     refuse_dicom(path, files)
     for file in files:
         suffix = ".tar" if ".tar." in file.name.lower() else file.suffix.lower()

@@ -50,6 +50,15 @@ FORMATS = (
     ),
 )
 MOST_BEGIN = 20  # lines, of which one must fit a format
+GROUP = "###"
+GROUPED = (
+    'import os; os.makedirs("{made}", exist_ok=True); '
+    '[open("{made}/" + o + ".tsv", "w", encoding="utf-8").writelines('
+    '["document\\tlabel\\ttext\\n"] + [g.strip() + "\\t" + line + "\\n" '
+    'for block in ("\\n" + open(f, encoding="utf-8").read()).split("\\n{mark}")[1:] '
+    "for g, *lines in [block.splitlines()] for line in lines if line.strip()]) "
+    "for f, o in {files}]"
+)
 PUBTATOR = re.compile(r"\d+\|[ta]\|")
 RELATION = re.compile(r".*<e1>.*</e2>")
 # In Python, for shells differ in what they make of a backslash.
@@ -73,6 +82,7 @@ def refuse_lines(files: Sequence[Path]) -> None:
     for file in files:
         lines = _lines(file)
         _refuse_formats(file, lines, files)
+        _refuse_groups(file, lines, files)
         _refuse_lists(file, lines)
         kind = _kind(lines)
         if kind is None:
@@ -83,6 +93,23 @@ def refuse_lines(files: Sequence[Path]) -> None:
             f"{file}: {told}. Write them as a table, with a tab between label and text, in that "
             f"folder: {_parting(alike, pattern)} && {command('init', MADE)}"
         )
+
+
+def _refuse_groups(file: Path, lines: Sequence[str], files: Sequence[Path]) -> None:
+    """Raise ValueError for labels and texts with a tab between them, below lines that begin with
+    ### and name what the next ones belong to (PubMed RCT); with the command for tables."""
+    rows = [line.split("\t", 1) for line in lines if not line.startswith(GROUP)]
+    labels = Counter(row[0] for row in rows)
+    are_pairs = all(len(row) == 2 for row in rows) and len(rows) >= FEWEST_LINES
+    if len(rows) == len(lines) or not are_pairs or not _are_few(labels, [*map(str, rows)]):
+        return
+    names = json.dumps([[one.name, _stem(one)] for one in files])
+    code = GROUPED.format(made=MADE, mark=GROUP, files=names)
+    raise ValueError(
+        f"{file}: a label ({some(list(labels), SHOWN)}) and a text a line, below lines of {GROUP} "
+        "that say what they belong to. Write them as tables, with that as `document`, in that "
+        f"folder: {script(code)} && {command('init', MADE)}"
+    )
 
 
 def _lines(file: Path) -> list[str]:

@@ -72,27 +72,35 @@ def listing(folder: Path, names: Sequence[str]) -> str | None:
 def told_listed(folder: Path, listed: Sequence[Listed]) -> str:
     """What to say of images that tables list."""
     doubt = "".join(one.doubt for one in listed)
-    return LISTED.format(folder=folder, doubt=doubt, cure=_command(listed))
+    return LISTED.format(folder=folder, doubt=doubt, cure=command_of(listed))
 
 
 def tables_of(folder: Path, names: Sequence[str]) -> list[Listed]:
     """The tables of a folder that list its images, with a label; that of most images first."""
-    of_name = {name: name for name in names}
-    of_stem = {PurePosixPath(name).stem: name for name in names}
-    of_stem |= {PurePosixPath(name).name: name for name in names}
+    image_of = {way: name for name in names for way in _ways(name)}
     tables = [*sorted(folder.glob("*.csv")), *sorted(folder.glob("*/*.csv"))]
     listed = []
     for table in without_notes([path for path in tables if path.is_file()])[:MOST_TABLES]:
         records = [record for _, record in islice(_rows(table), ROWS)]
+        best: tuple[int, str, list[str | None]] = (0, "", [])
         for column in records[0] if records else []:
-            cells = [str(record[column]).strip() for record in records]
-            found = [of_name.get(cell) or of_stem.get(cell) for cell in cells]
-            # A list may name images of test too, which lie elsewhere.
-            if 2 * sum(map(bool, found)) > len(cells):
-                one = _listed(table.relative_to(folder), records, column, found)
-                listed += [one] if one else []
-                break
+            found = [image_of.get(str(record[column]).strip()) for record in records]
+            # The number of a class may be the name of an image too.
+            best = max(best, (len({*found} - {None}), column, found), key=lambda one: one[0])
+        # A list may name images of test too, which lie elsewhere.
+        if 2 * sum(map(bool, best[2])) > len(records):
+            one = _listed(table.relative_to(folder), records, best[1], best[2])
+            listed += [one] if one else []
     return sorted(listed, key=lambda one: -one.count)
+
+
+def _ways(name: str) -> Iterator[str]:
+    """How a table may write an image: its path or the end of it, with its suffix or without."""
+    parts = name.split("/")
+    for start in range(len(parts)):
+        end = "/".join(parts[start:])
+        yield end
+        yield end.removesuffix(PurePosixPath(end).suffix)
 
 
 def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -166,7 +174,7 @@ def _numbers(
     return columns.index(label), frozenset(record[label] for record in records)
 
 
-def _command(listed: Sequence[Listed]) -> str:
+def command_of(listed: Sequence[Listed]) -> str:
     """Python, which writes the paths of images, their labels and, of several tables, their splits:
     a shell's tools know no quotes in a csv, and would run what a file's name holds."""
     several = len(listed) > 1
@@ -179,7 +187,8 @@ def _command(listed: Sequence[Listed]) -> str:
         path = "at[r[n].strip()]"
         places = (
             'at = {k: f.replace(os.sep, "/") for f in glob.glob("**/*.*", recursive=True) '
-            "for g in [os.path.basename(f)] for k in (os.path.splitext(g)[0], g)}; "
+            "for p in [f.split(os.sep)] for i in range(len(p)) "
+            'for g in ["/".join(p[i:])] for k in (os.path.splitext(g)[0], g)}; '
         )
         checks.append("r[n].strip() in at")
     label = "r[c]"
