@@ -1,5 +1,6 @@
 """Data as their publishers and tools write them: what `limbeck init` must not take them for, and the commands that it tells."""
 
+import json
 import shlex
 import string
 import subprocess
@@ -460,3 +461,29 @@ def test_cifar_as_its_authors_publish_it(tmp_path: Path) -> None:
         assert arrays["train_images"][0, 0, 1].tolist() == [first[2], first[1026], first[2050]]
     put(tmp_path, {"py/data_batch_1": b"\x80", "py/test_batch": b"\x80"})
     assert "CIFAR's version for Python, pickles" in refusal(tmp_path / "py")
+
+
+def test_an_intent_behind_the_tags_of_a_sentence(tmp_path: Path) -> None:
+    """ATIS: `BOS words EOS`, a tab, a tag for each word and the intent for EOS."""
+    row = "BOS fly to york {n} EOS\tO O O B-city O flight"
+    for split in ("train", "test"):
+        content = table("", lambda n: row.format(n=n))
+        put(tmp_path, {f"atis-2.{split}.w-intent.iob": content})
+    told = refusal(tmp_path)
+    assert "then as many tags, the last an intent (flight)" in told
+    cured(tmp_path, told)
+    guess = starter.look(tmp_path / "rows")
+    assert (guess.task, set(guess.files)) == ("token-classification", {"train", "test"})
+    assert "`intent` is not learned: for that, task: text-classification" in guess.reasons[0]
+    first = (tmp_path / "rows" / "train.jsonl").read_text().splitlines()[0]
+    assert json.loads(first) == {
+        "tokens": ["fly", "to", "york", "0"],
+        "tags": ["O", "O", "B-city", "O"],
+        "intent": "flight",
+    }
+
+
+def test_numbered_questions_are_no_turns(tmp_path: Path) -> None:
+    rows = table("Q1,Q2,Q3,label", lambda n: f"{text(n)},{text(n)} too,{text(n)},{'ab'[n % 2]}")
+    put(tmp_path, {"a.csv": rows})
+    assert starter.look(tmp_path / "a.csv").options["text"] == "Q2"

@@ -25,6 +25,7 @@ from limbeck.cli.first_recipe.refused.steps import (
     refuse_pixels,
     refuse_turn_columns,
 )
+from limbeck.cli.first_recipe.refused.tagged_words import refuse_intents_behind_tags
 from limbeck.cli.first_recipe.refused.tools import refuse_prodigy
 from limbeck.cli.first_recipe.table_columns.columns import choose, num_words
 from limbeck.cli.first_recipe.table_columns.labels import Columns
@@ -89,6 +90,7 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     refuse_decimal_commas([train, *files], records, options)
     refuse_examples([train, *files], records, guess.source)
     refuse_dialogues([train, *files], records, guess.source)
+    refuse_intents_behind_tags([train, *files], records, options)
     refuse_turn_columns([train, *files], records, guess.source, options)
     refuse_pixels(train, records)
     found = _chosen(records, train, files, guess.source)

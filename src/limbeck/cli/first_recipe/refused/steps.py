@@ -25,7 +25,9 @@ SHOWN = 5
 MOST_COLUMNS = 50  # of a dialogue: a cure that lists more is no cure
 MADE = "rows"  # the folder that a command makes, below that of the data
 TEXT_WORDS = 2  # of a turn, in the middle: more are a sentence
-NUMBERED = re.compile(r"(.*?[^0-9])[0-9]{1,2}")
+NUMBERED = re.compile(
+    r"(turn|utterance|utt|message|msg|sentence|sent|text|tweet|post|reply|line|part)s?[ _-]?[0-9]+"
+)
 FEWEST_TURNS = 3  # columns; two are a pair
 FEWEST_PIXELS = 16  # in a cell
 WORD_CHARACTERS = 3  # of a script without spaces between its words
@@ -124,12 +126,8 @@ def refuse_turn_columns(
     first = records[0] if records else {}
     if options or any(plain(name) in TEXT_NAMES for name in first):
         return
-    numbered: dict[str, list[str]] = {}
-    for name in first:
-        match = NUMBERED.fullmatch(str(name))
-        if match and _is_text([record.get(name) for record in records]):
-            numbered.setdefault(match[1], []).append(name)
-    turns = max(numbered.values(), key=len, default=[])
+    named = [name for name in first if NUMBERED.fullmatch(plain(name))]
+    turns = [name for name in named if _is_text([record.get(name) for record in records])]
     if len(turns) < FEWEST_TURNS:
         return
     kept = f"{{k: v for k, v in r.items() if k not in {json.dumps(turns)}}}"

@@ -5,11 +5,13 @@ that they are of (`en:jury`). Refused with a command that writes words in column
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
+from limbeck.sources._cells.tags import scheme_of
 from limbeck.sources._split_files import split_of
 
 MADE = "rows"  # the folder that a command makes, below that of the data
@@ -70,6 +72,42 @@ def refuse_languages(files: Sequence[Path], words: Sequence[str]) -> None:
     raise ValueError(
         f"{files[0]}: `{begin}` stands before each word, the code of its language. Write the words "
         f"without it, in that folder: {script(code)} && {command('init', MADE)}"
+    )
+
+
+def refuse_intents_behind_tags(
+    files: Sequence[Path], records: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> None:
+    """Raise ValueError for words between BOS and EOS, and behind a tab as many tags, of which the
+    last is an intent, as ATIS is handed on; with the command that writes the three apart.
+
+    `files`: the one of train first, of which `records` are the first rows, read by `options`.
+    """
+    if not records or len(records[0]) != 2 or "columns" not in options:
+        return
+    pairs = [[str(cell).split() for cell in record.values()] for record in records]
+    ends = {(words[0], words[-1]) for words, _ in pairs if words}
+    tags = [tags[1:-1] for _, tags in pairs]
+    are_alike = all(len(words) == len(tags) > 2 for words, tags in pairs)
+    if not are_alike or ends != {("BOS", "EOS")} or not scheme_of(tags):
+        return
+    train = files[0]
+    stems = {file.name: split_of(file.stem) for file in files}
+    outputs = [[name, split or "train"] for name, split in stems.items() if split] or [
+        [train.name, "train"]
+    ]
+    code = (
+        f'import json, os; os.makedirs("{MADE}", exist_ok=True); '
+        f'[open("{MADE}/" + o + ".jsonl", "w", encoding="utf-8").writelines('
+        'json.dumps({"tokens": w[1:-1], "tags": t[1:-1], "intent": t[-1]}) + "\\n" '
+        'for line in open(f, encoding="utf-8") if line.strip() '
+        'for w, t in [[part.split() for part in line.split("\\t")]]) '
+        f"for f, o in {json.dumps(outputs)}]"
+    )
+    raise ValueError(
+        f"{train}: words between BOS and EOS, then as many tags, the last an intent "
+        f"({pairs[0][1][-1]}). Write the three apart, in that folder: {script(code)} && "
+        f"{command('init', MADE)}"
     )
 
 

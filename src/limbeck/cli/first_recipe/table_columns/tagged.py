@@ -180,6 +180,12 @@ def _tagged(records: Sequence[Record], place: str) -> Columns | None:
         if scheme and scheme != "iob2":
             options["scheme"] = scheme
     told = f"`{words}` are words, `{tags}` their tags{reason}"
+    labels = [name for name in first if plain(name) in LABEL and name not in columns]
+    if labels:
+        told += (
+            f"; `{labels[0]}` is not learned: for that, task: text-classification, with data.text: "
+            f"{words} and data.label: {labels[0]} in place of words and tags"
+        )
     return Columns("token-classification", options, told)
 
 
