@@ -294,7 +294,7 @@ def test_arrays_of_images_and_of_labels(tmp_path: Path) -> None:
 def test_medical_images_are_told(names: list[str], tmp_path: Path) -> None:
     put(tmp_path, {**dict.fromkeys(names, b"\0" * 128 + b"DICM"), "labels.csv": "id,label\n1,0\n"})
     told = refusal(tmp_path)
-    assert "a medical image (DICOM)" in told
+    assert f"{tmp_path / names[0]}: a medical image (DICOM)" in told
     compile(shlex.split(told.partition(": /")[2].rpartition(" && ")[0])[2], "cure", "exec")
 
 

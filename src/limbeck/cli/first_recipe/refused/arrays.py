@@ -59,7 +59,7 @@ def refuse_arrays(path: Path, files: Sequence[Path]) -> None:
 def refuse_cifar(path: Path, files: Sequence[Path]) -> None:
     """Raise ValueError for CIFAR-10 as its authors publish it, with the command that makes an
     archive of it, or what to get in place of pickles."""
-    below = [*files, *(path.glob("*/*_batch*") if path.is_dir() else [])]
+    below = [*files, *(sorted(path.glob("*/*_batch*")) if path.is_dir() else [])]
     batches = [file for file in below if file.name.startswith(("data_batch_", "test_batch"))]
     if len(batches) < 2:
         return
@@ -81,7 +81,7 @@ def refuse_dicom(path: Path, files: Sequence[Path]) -> None:
     `path`: a file, or a folder with folders of them; `files`: those that lie in it.
     """
     below = [file for file in files if file.suffix.lower() == ".dcm"]
-    below = below or (list(path.glob("*/*.dcm")) if path.is_dir() else [])
+    below = below or (sorted(path.glob("*/*.dcm")) if path.is_dir() else [])
     # Those that were written as pictures are read.
     if not below or below[0].with_suffix(".png").exists():
         return
