@@ -342,6 +342,11 @@ def test_lists_of_something_else_are_no_splits(tmp_path: Path) -> None:
     assert "as published" not in reasons(tmp_path)
 
 
+def test_numbers_of_rows_are_no_texts(tmp_path: Path) -> None:
+    put(tmp_path, {"a.csv": table("id,label", lambda n: f"{n},{'ab'[n % 2]}")})
+    assert "`id` only names what each row is about (0)" in refusal(tmp_path / "a.csv")
+
+
 def test_classes_beside_names_of_rows_are_no_texts(tmp_path: Path) -> None:
     header = "Block,Component,Label"
     content = table(header, lambda n: f"blk_{n},dfs.{('Node', 'Name')[n % 2]},{'ab'[n % 3 % 2]}")

@@ -14,6 +14,7 @@ from limbeck.cli.first_recipe.table_columns.beside import (
 from limbeck.cli.first_recipe.table_columns.labels import (
     ROWS_A_CLASS,
     Columns,
+    is_id,
     is_number,
     label_column,
     of_label,
@@ -168,22 +169,31 @@ def _without_names_of_rows(
 ) -> Sequence[str]:
     """The columns that may be texts: beside one that names what rows are about, those that are no
     numbers and no classes. Raises ValueError where there are none."""
-    names = [name for name in columns if names_rows(values_of(records, name))]
+    all_values = {name: values_of(records, name) for name in columns}
+    names = [
+        name
+        for name, cells in all_values.items()
+        # Of several columns of numbers each may be a pixel.
+        if names_rows(cells) or (len(columns) == 1 and cells and _numbers_rows(name, cells))
+    ]
     if not names or len(records[0]) == 1:
         return columns
-    values = {name: values_of(records, name) for name in columns if name not in names}
     kept = [
         name
-        for name, cells in values.items()
-        if not _are_classes(cells) and not all(map(is_number, cells))
+        for name, cells in all_values.items()
+        if name not in names and not _are_classes(cells) and not all(map(is_number, cells))
     ]
     if not kept:
         raise ValueError(
             f"{place}: no column of texts: `{names[0]}` only names what each row is about "
-            f"({values_of(records, names[0])[0]}). Give a table that holds the texts themselves, "
+            f"({all_values[names[0]][0]}). Give a table that holds the texts themselves, "
             "or, where images are named, the folder that holds both"
         )
     return kept
+
+
+def _numbers_rows(name: str, values: Sequence[Any]) -> bool:
+    return is_id(name, values) and all(map(is_number, values))
 
 
 def names_rows(values: Sequence[Any]) -> bool:
