@@ -48,7 +48,8 @@ def test_a_run_of_small_formats_is_timed_beside_int8_and_float(
     assert [twin["form"] for twin in told["twins"]] == ["int8", "float"]
     assert 0 < told["p50"] < 10 * found["arms"]["quantized"]["latency_ms"]["p50"]
     for twin in told["twins"]:
-        assert twin["ratio"] == pytest.approx(told["p50"] / twin["p50"], rel=0.3)
+        # The ratio is of interleaved turns; the two medians are not, and differ on a busy machine.
+        assert twin["low"] <= twin["ratio"] <= twin["high"]
         assert twin["runtime"] == "onnxruntime"
         assert told["bytes"][twin["form"]] > 0
     said = "\n".join(summary.lines(found, tmp_path / "run", next_steps=False))
