@@ -19,7 +19,7 @@ END = "<!-- made by tools/architecture.py: end -->"
 # From the ground up; the order that import-linter keeps (pyproject.toml).
 GROUND = ("core", "sources", "tasks", "recipe", "evaluation", "artifact", "reports")
 UPPER = (
-    "models", "data", "losses", "surgeries", "distillation", "quantization",
+    "baselines", "models", "data", "losses", "surgeries", "distillation", "quantization",
     "training", "exporters", "analysis", "pipeline", "studies", "cli",
 )  # fmt: skip
 

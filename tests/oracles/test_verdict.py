@@ -8,7 +8,7 @@ import pytest
 from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
 from limbeck.evaluation.paired import Changes
 from limbeck.evaluation.scores import quality
-from limbeck.evaluation.verdict import judge_arms
+from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, judge_arms
 from limbeck.recipe.model import Verdict
 from limbeck.tasks import Scored
 from limbeck.tasks.image_classification import ImageClassification
@@ -82,6 +82,8 @@ def judged(
     max_drop: float = 0.02,
     speedup: float = 5.0,
     chance: np.ndarray | None = None,
+    level: float | None = None,
+    name: str = CONSTANT,
     **arms: float,
 ) -> dict[str, Any]:
     """A teacher at 0.9 and a joint student that drops by `drops` in each resample."""
@@ -93,9 +95,13 @@ def judged(
         means,
         resampled,
         Verdict(max_drop=max_drop, min_speedup=4.0),
-        chance=chance,
+        bars=[] if chance is None else [bar(chance, name=name, level=level)],
         speedup=speedup,
     )
+
+
+def bar(values: np.ndarray, *, name: str = CONSTANT, level: float | None = None) -> Bar:
+    return Bar(name, "one answer for every row", values.mean() if level is None else level, values)
 
 
 def test_a_student_is_kept_when_a_larger_drop_is_ruled_out() -> None:
@@ -156,9 +162,9 @@ def test_what_is_no_better_than_a_constant_answer_is_not_kept(
 
 def test_the_constant_answer_is_told_by_its_score_on_the_test_split() -> None:
     """As the arms are: the mean of its resamples is another number by chance."""
-    found = judged(np.full(999, 0.5), chance=np.full(999, 0.4015), constant=0.4)
+    found = judged(np.full(999, 0.5), chance=np.full(999, 0.4015), level=0.4)
     assert found["reasons"][0].startswith(
-        "`joint` is not shown to be better than one answer for every row (0.4000): a lead, where it has one, may be chance"
+        "`joint` is not shown to be better than one answer for every row (0.4000): it has 0.4000. It has learned nothing"
     )
     assert found["drop"] == pytest.approx(0.5)
 
@@ -198,7 +204,7 @@ def test_a_gain_without_its_control_is_null() -> None:
 def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> None:
     means = {"teacher": 0.9} | {arm: 0.5 + 0.1 * index for index, arm in enumerate(present)}
     resampled = {arm: np.full(100, value) for arm, value in means.items()}
-    found = judge_arms(means, resampled, Verdict(), chance=None, speedup=2.0)
+    found = judge_arms(means, resampled, Verdict(), speedup=2.0)
     assert found["drop"] == pytest.approx(0.9 - means[final])
 
 
@@ -208,14 +214,53 @@ def test_a_share_of_right_rows_has_its_own_test() -> None:
     means = {"teacher": 0.9, "joint": 0.9}
     resampled = {"teacher": nothing, "joint": nothing}
     asked = Verdict(max_drop=0.03, min_speedup=0)
-    found = judge_arms(means, resampled, asked, chance=None, changed=Changes(0, 0, 60), speedup=2.0)
+    found = judge_arms(means, resampled, asked, changed=Changes(0, 0, 60), speedup=2.0)
     assert found["test"] == "Tango's score test"
     assert found["drop_ci95"] == pytest.approx([-0.0602, 0.0602], abs=1e-4)
     (reason,) = found["reasons"]
     assert "60 test rows cannot prove it, with 0 answered otherwise; about 88 would" in reason
     more = Changes(2, 2, 2000)
-    assert judge_arms(means, resampled, asked, chance=None, changed=more, speedup=2.0)["kept"]
+    assert judge_arms(means, resampled, asked, changed=more, speedup=2.0)["kept"]
     # Where the drop itself is too large, more rows are no cure.
     worse = Changes(9, 1, 60)
-    found = judge_arms(means, resampled, asked, chance=None, changed=worse, speedup=2.0)
+    found = judge_arms(means, resampled, asked, changed=worse, speedup=2.0)
     assert "cannot prove" not in found["reasons"][0]
+
+
+def test_a_good_student_is_not_refused_for_a_bad_teacher() -> None:
+    """A teacher below a linear model that the student beats is told, and no reason."""
+    found = judged(np.full(999, -0.05), chance=np.full(999, 0.92), name=BASELINE)
+    assert found["kept"]
+    (note,) = found["notes"]
+    assert note.startswith("`teacher` is not shown to be better than")
+    assert "it has 0.9000" in note
+    assert found["bars"] == [
+        {
+            "name": "baseline",
+            "words": "one answer for every row",
+            "level": pytest.approx(0.92),
+            "lead": pytest.approx(0.03),
+            "lead_ci95": pytest.approx([0.03, 0.03]),
+            "is_beaten": True,
+        }
+    ]
+
+
+def test_a_student_below_a_linear_model_is_not_kept() -> None:
+    found = judged(np.full(999, 0.0), chance=np.full(999, 0.99), name=BASELINE)
+    assert [reason.split("`")[1] for reason in found["reasons"]] == ["teacher", "joint"]
+    assert all("Train it longer" in reason for reason in found["reasons"])
+    assert not found["kept"]
+    assert not found["notes"]
+
+
+def test_an_error_below_a_bar_is_told_as_it_is() -> None:
+    """Signed so that more is better, an error is negative; a reader sees no sign."""
+    means = {"teacher": -0.3, "joint": -0.5}
+    resampled = {name: np.full(99, value) for name, value in means.items()}
+    found = judge_arms(
+        means, resampled, Verdict(max_drop=1), bars=[bar(np.full(99, -0.4))], speedup=1
+    )
+    (reason,) = found["reasons"]
+    assert "`joint`" in reason
+    assert "(0.4000): it has 0.5000" in reason

@@ -7,7 +7,8 @@ arm of a recipe without a teacher or a verdict), `teacher`.
 Which differences are more than chance, `bootstrap.py` says.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,32 @@ from limbeck.evaluation import paired
 from limbeck.evaluation.bootstrap import ALPHA, interval, is_shown_better, p_of_larger_drop
 from limbeck.recipe.model import Verdict
 
-# Stands among the arms' means for the best answer that is the same for every row (`chance.py`).
-CONSTANT = "constant"
 # The first of these that was run is judged and shipped: the later in the flow, the earlier here.
 JUDGED = ("joint", "quantized", "kd+ptq", "kd", "plain", "teacher")
 
 
+# What needs no network: the arm of a linear model, and one answer for every row (`chance.py`).
+BASELINE = "baseline"
+CONSTANT = "constant"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a model must be shown to beat: who does not has learned too little.
+
+    `name`: BASELINE or CONSTANT. `words`: what it is. `level`: its metric on the test split, and
+    `values`: (R) of the resamples, both signed so that higher is better.
+    """
+
+    name: str
+    words: str
+    level: float
+    values: np.ndarray
+
+
 def judged_arm(names: Iterable[str]) -> str:
     """Of the arms of a run, the one that is judged and shipped."""
-    return min(names, key=JUDGED.index)
+    return min((name for name in names if name in JUDGED), key=JUDGED.index)
 
 
 def judge_arms(
@@ -32,23 +50,22 @@ def judge_arms(
     resampled: dict[str, np.ndarray],
     asked: Verdict,
     *,
-    chance: np.ndarray | None,
+    bars: Sequence[Bar] = (),
     changed: paired.Changes | None = None,
     speedup: float,
 ) -> dict[str, Any]:
     """report.json's verdict, from each arm's mean metric and its resampled values (R), both signed
     so that higher is better.
 
-    `means` may hold the metric of the best constant answer too, as CONSTANT. `chance`: (R) its
-    resampled values, None where a task has no such answer; `changed`: the rows that teacher and
-    student answer otherwise, where the metric is the share of right rows; `speedup`: times as fast
-    as the teacher.
+    `bars`: what student and teacher must beat; `changed`: the rows that teacher and student answer
+    otherwise, where the metric is the share of right rows; `speedup`: times as fast as the teacher.
 
     The student is kept when a test rejects, at 5 %, that it drops by more than `asked.max_drop`
     (`paired` for shares of right rows, else the bootstrap), when it is as fast as asked, and when
-    teacher and student are better than chance: what knows nothing has nothing to lose.
+    it is better than every bar: what knows nothing has nothing to lose. A teacher below a bar that
+    the student beats is told, and is no reason against the student.
     """
-    judged = judged_arm(name for name in means if name != CONSTANT)
+    judged = judged_arm(means)
     # In each resample both are scored on the same rows: what is hard for both cancels.
     drops = resampled["teacher"] - resampled[judged]
     test, p_noninferior, drop_ci95 = (
@@ -62,13 +79,14 @@ def judge_arms(
         p_noninferior = paired.p_of_larger_drop(changed, asked.max_drop)
         drop_ci95 = paired.interval(changed)
         more_rows = told_rows(changed, asked.max_drop)
-    reasons = []
-    if chance is not None:
-        compared = {arm: resampled[arm] for arm in ("teacher", judged)}
-        # On the test split itself, as the table of arms shows theirs: the mean of the resamples
-        # is another number, by their own chance.
-        level = means.get(CONSTANT, float(chance.mean()))
-        reasons = at_chance(compared, chance, level)
+    reasons: list[str] = []
+    notes: list[str] = []
+    for bar in bars:
+        poor = [
+            arm for arm in ("teacher", judged) if not is_shown_better(resampled[arm], bar.values)
+        ]
+        told = [below(arm, means[arm], bar) for arm in dict.fromkeys(poor)]
+        (reasons if judged in poor else notes).extend(told)
     if p_noninferior > ALPHA:
         reasons.append(
             f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
@@ -79,6 +97,8 @@ def judge_arms(
     verdict = {
         "kept": not reasons,
         "reasons": reasons,
+        "notes": notes,
+        "bars": [beaten(bar, means[judged], resampled[judged]) for bar in bars],
         "drop": means["teacher"] - means[judged],
         "drop_ci95": drop_ci95,
         "max_drop": asked.max_drop,
@@ -109,18 +129,33 @@ def told_rows(changed: paired.Changes, max_drop: float) -> str:
     )
 
 
-def at_chance(resampled: dict[str, np.ndarray], chance: np.ndarray, level: float) -> list[str]:
-    """A reason against each arm that is not shown to be better than one answer for every row.
-
-    `level`: the metric of the best such answer on the test split.
-    """
-    # It is negative for a metric of which less is better.
-    told = (
-        f"is not shown to be better than one answer for every row ({abs(level):.4f}): a lead, "
-        "where it has one, may be chance. It has learned nothing that this test set can show"
+def below(arm: str, mean: float, bar: Bar) -> str:
+    """That an arm is not shown to be better than a bar, and what follows."""
+    # A level is negative for a metric of which less is better.
+    level = abs(bar.level)
+    own = f"{abs(mean):.4f}"
+    lead = f"it has {own}" if mean <= bar.level else f"its lead, at {own}, may be chance"
+    follows = {
+        CONSTANT: "It has learned nothing that this test set can show",
+        BASELINE: "Train it longer, on more rows, or start from a model that was trained before; "
+        "where nothing helps, the linear model is smaller and faster",
+    }
+    return (
+        f"`{arm}` is not shown to be better than {bar.words} ({level:.4f}): {lead}. "
+        f"{follows[bar.name]}"
     )
-    poor = [arm for arm, values in resampled.items() if not is_shown_better(values, chance)]
-    return [f"`{arm}` {told}" for arm in poor]
+
+
+def beaten(bar: Bar, mean: float, values: np.ndarray) -> dict[str, Any]:
+    """A bar as report.json has it, with the lead of the judged arm."""
+    return {
+        "name": bar.name,
+        "words": bar.words,
+        "level": abs(bar.level),
+        "lead": mean - bar.level,
+        "lead_ci95": interval(values - bar.values),
+        "is_beaten": is_shown_better(values, bar.values),
+    }
 
 
 def gain(

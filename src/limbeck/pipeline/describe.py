@@ -11,11 +11,12 @@ from limbeck.evaluation.bootstrap import resample, resampled_metrics, told_inter
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.paired import Changes, changes
 from limbeck.evaluation.scores import agreement, quality, told_quality
-from limbeck.evaluation.verdict import CONSTANT, judge_arms, judged_arm
+from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.latency import measure_arms
 from limbeck.pipeline.layer_analysis import analyse_layers
+from limbeck.pipeline.steps.baseline import Baseline, linear_baseline
 from limbeck.pipeline.steps.scoring import score_teacher
 from limbeck.pipeline.steps.teacher import further_teachers
 from limbeck.pipeline.stored_model import StoredModel
@@ -28,8 +29,6 @@ ACCURACY = "accuracy"
 # Of report.json, whose JSON Schema is `limbeck schema report`.
 SCHEMA = 1
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
-# Of the best constant answer: each metric on the test split, and its (R) resampled values.
-Chance = tuple[dict[str, float], dict[str, np.ndarray]]
 Resampled = dict[str, dict[str, np.ndarray]]  # (R) values of each metric, by arm
 
 
@@ -57,6 +56,9 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     for arm, seeds in arms.items():
         answers = [seed.scored for seed in seeds]
         resampled[arm] = resampled_metrics(answers, weights, shipped.task)
+    baseline = linear_baseline(run, shipped.task) if recipe.verdict else None
+    if baseline:
+        resampled[BASELINE] = resampled_metrics([baseline.scored], weights, shipped.task)
     # 2. What takes time: layers, then milliseconds, with nothing else running.
     layers = describe_layers(run, arms)
     latency, speed = measure_arms(run, arms, settings.latency_rows, settings.latency_threads)
@@ -65,11 +67,13 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for arm, seeds in arms.items():
         rows[arm] = describe_arm(seeds, resampled[arm], latency[arm], teachers)
+        if baseline and arm == "teacher":
+            rows[BASELINE] = describe_baseline(baseline, resampled[BASELINE], shipped, teachers)
     parity = describe_parity(arms)
     verdict = None
     if recipe.verdict:
-        chance = constant_metrics(recipe, shipped, weights)
-        verdict = judge(recipe, rows, resampled, parity, chance, changed_rows(recipe, arms))
+        bars = bars_of(recipe, shipped, weights, baseline, resampled)
+        verdict = judge(recipe, rows, resampled, parity, bars, changed_rows(recipe, arms))
     metric = {
         "name": recipe.judged_metric,
         "higher_is_better": metrics.sign(recipe.judged_metric) > 0,
@@ -124,16 +128,39 @@ def describe_parity(arms: Arms) -> list[dict[str, Any]]:
     return rows
 
 
-def constant_metrics(recipe: Recipe, shipped: Arm, weights: np.ndarray) -> Chance | None:
-    """Every metric of the best constant answer; None for a task without labels of rows.
+def bars_of(
+    recipe: Recipe,
+    shipped: Arm,
+    weights: np.ndarray,
+    baseline: Baseline | None,
+    resampled: Resampled,
+) -> list[Bar]:
+    """What teacher and student must beat: one answer for every row, and a linear model.
 
-    The verdict holds teacher and student against it: who is no better has learned nothing.
+    None of these for a task without labels of rows.
+
+    Args:
+        recipe: the run's, with a verdict.
+        shipped: the judged arm's first seed.
+        weights: (R, N) how often each row is drawn.
+        baseline: the linear model; None where the task has none.
+        resampled: (R) values of each metric, by arm, the baseline's among them.
     """
+    metric = recipe.judged_metric
+    sign = metrics.sign(metric)
     if isinstance(shipped.task, SelfSupervised):
-        return None
-    constant = best_constant_answer(shipped.scored, shipped.task, recipe.judged_metric)
-    resampled = resampled_metrics([constant], weights, shipped.task)
-    return quality(constant, shipped.task), resampled
+        return []
+    constant = best_constant_answer(shipped.scored, shipped.task, metric)
+    values = resampled_metrics([constant], weights, shipped.task)[metric]
+    level = quality(constant, shipped.task)[metric]
+    words = "one answer for every row"
+    bars = [Bar(CONSTANT, words, sign * level, sign * np.nan_to_num(values))]
+    if baseline:
+        level = quality(baseline.scored, shipped.task)[metric]
+        values = resampled[BASELINE][metric]
+        words = f"{baseline.title}, which needs no network"
+        bars.append(Bar(BASELINE, words, sign * level, sign * np.nan_to_num(values)))
+    return bars
 
 
 def changed_rows(recipe: Recipe, arms: Arms) -> Changes | None:
@@ -191,7 +218,7 @@ def judge(
     rows: dict[str, Any],
     resampled: Resampled,
     parity: list[dict[str, Any]],
-    chance: Chance | None,
+    bars: list[Bar],
     changed: Changes | None,
 ) -> dict[str, Any]:
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures.
@@ -201,7 +228,7 @@ def judge(
         rows: report.json's `arms`.
         resampled: (R) values of each metric, by arm.
         parity: of every artifact, as `describe_parity` gives it.
-        chance: of the best constant answer; None where a task has none.
+        bars: what teacher and student must beat.
         changed: rows that teacher and student answer otherwise; None where a row is no answer.
     """
     assert recipe.verdict is not None
@@ -211,11 +238,6 @@ def judge(
     # What is undefined is worth 0 beside others, as in `quality`.
     means = {arm: sign * (row["mean"][metric] or 0.0) for arm, row in rows.items()}
     values = {arm: sign * np.nan_to_num(of_arm[metric]) for arm, of_arm in resampled.items()}
-    constant = None
-    if chance:
-        on_split, of_resamples = chance
-        means[CONSTANT] = sign * on_split[metric]
-        constant = sign * np.nan_to_num(of_resamples[metric])
     # 2. What was won: the medians of latency, of which the mean would hang on a few slow answers.
     teacher = rows["teacher"]
     student = rows[judged_arm(rows)]
@@ -223,7 +245,7 @@ def judge(
         means,
         values,
         recipe.verdict,
-        chance=constant,
+        bars=bars,
         changed=changed,
         speedup=teacher["latency_ms"]["p50"] / student["latency_ms"]["p50"],
     )
@@ -273,6 +295,28 @@ def describe_arm(
         "parameters": seeds[0].num_parameters,
         "bytes": seeds[0].num_bytes,
         "latency_ms": latency,
+        "agreement": agreed,
+    }
+
+
+def describe_baseline(
+    baseline: Baseline,
+    resampled: dict[str, np.ndarray],
+    shipped: Arm,
+    teachers: list[Arm] | None,
+) -> dict[str, Any]:
+    """The row of the linear model; bytes and milliseconds are not known, as none is handed out."""
+    task = shipped.task
+    metrics_of = told_quality(baseline.scored, task)
+    agreed = agreement(baseline.scored, teachers[0].scored, task) if teachers else None
+    return {
+        "what": baseline.title,
+        "seeds": [{"seed": 0, "metrics": metrics_of, **task.details(baseline.scored)}],
+        "mean": metrics_of,
+        "ci95": {name: told_interval(values) for name, values in resampled.items()},
+        "parameters": baseline.num_parameters,
+        "bytes": None,
+        "latency_ms": None,
         "agreement": agreed,
     }
 

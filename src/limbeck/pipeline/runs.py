@@ -25,6 +25,7 @@ from limbeck.pipeline.describe import Arms, describe, final_arm
 from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.preflight.exportable import looking_ahead
 from limbeck.pipeline.run_folder import clear_leftovers, refuse_cache
+from limbeck.pipeline.steps.baseline import linear_baseline
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.tracing import trace_own_student
@@ -189,6 +190,8 @@ def run_arms(run: RunContext) -> dict[str, list[Arm]]:
     # Before the teacher too: what it computes beside its stages is to be that of `label`.
     use_machine(recipe)
     arms: dict[str, list[Arm]] = {}
+    if recipe.verdict:
+        tell_of_baseline(run)
     if recipe.teacher:
         # One for all arms and seeds, which share its stage in the store.
         arms["teacher"] = [run_teacher_arm(run)]
@@ -202,6 +205,18 @@ def run_arms(run: RunContext) -> dict[str, list[Arm]]:
             arm = run_arm(arm_recipe, run.store, run=run)
             arms.setdefault(name, []).append(arm)
     return arms
+
+
+def tell_of_baseline(run: RunContext) -> None:
+    """Fit the linear model first: in seconds it says what the networks have to beat."""
+    recipe = run.recipe
+    assert recipe.teacher is not None  # which a verdict asks for
+    baseline = linear_baseline(run, run.new_task(recipe.teacher.model))
+    if baseline:
+        run.store.tell_once(
+            f"baseline: {baseline.title}: {recipe.judged_metric} {baseline.on_validation:.4f} on "
+            "validation, without a network"
+        )
 
 
 def learning_curves(arms: Arms) -> list[dict[str, Any]]:

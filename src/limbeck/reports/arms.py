@@ -10,12 +10,17 @@ Json = dict[str, Any]
 # Every arm of a verdict, from the reference to what is judged, and what it is in a few words.
 ARMS = {
     "teacher": "the large model",
+    "baseline": "no network",
     "plain": "no teacher",
     "kd": "distilled",
     "kd+ptq": "quantized afterwards",
     "joint": "quantized in training",
     "quantized": "no distillation",
 }
+
+# The arm without a network; its colour comes after those of the networks.
+BASELINE = "baseline"
+BASELINE_COLOR = 6
 
 # The pixels of the little plot of a metric's interval; the template's is 150 wide.
 PLOT_LEFT, PLOT_RIGHT = 8, 142
@@ -32,9 +37,11 @@ def shipped_arm(arms: Json) -> str:
 
 def color_of(arm: str) -> int:
     """The number of an arm's colour in the style sheet: the same in every report."""
-    names = list(ARMS)
+    if arm == BASELINE:
+        return BASELINE_COLOR
+    names = [name for name in ARMS if name != BASELINE]
     # An arm of another version's report takes the colour of the last, which is plain ink.
-    return names.index(arm) if arm in ARMS else len(names) - 1
+    return names.index(arm) if arm in names else len(names) - 1
 
 
 def metric_title(name: str) -> str:
@@ -64,7 +71,7 @@ def _arm_row(name: str, arm: Json, teacher: Json, metric: str) -> Json:
     is_teacher = name == "teacher"  # and beside itself no ratio says anything
     return {
         "name": name,
-        "what": ARMS.get(name, ""),
+        "what": arm.get("what") or ARMS.get(name, ""),
         "mean": arm["mean"].get(metric),
         "interval": interval(_bounds(arm, metric)),
         "agreement": arm.get("agreement"),

@@ -6,7 +6,7 @@ than another, whichever way the metric points.
 
 from typing import Any
 
-from limbeck.reports.arms import metric_title, shipped_arm
+from limbeck.reports.arms import BASELINE, metric_title, shipped_arm
 from limbeck.reports.numbers import (
     INTERVAL,
     TIMES,
@@ -43,7 +43,20 @@ def sentence(report: Json) -> str:
     ]
     known = " and ".join(filter(None, ratios))
     end = f"; it is {known}" if known else ""
-    return f"{scored}{_against_teacher(report, shipped)}{_drop(report)}{end}."
+    text = f"{scored}{_against_teacher(report, shipped)}{_drop(report)}{end}."
+    return f"{without_network(report['verdict'])}{text}"
+
+
+def without_network(verdict: Json) -> str:
+    """That a linear model scores more than the judged arm, as a sentence with a space behind it;
+    nothing where it does not."""
+    for bar in verdict.get("bars", []):
+        if bar["name"] == BASELINE and bar["lead"] < 0:
+            return (
+                f"A linear model is better by {decimal(-bar['lead'])} ({bar['words']}: "
+                f"{decimal(bar['level'])}). "
+            )
+    return ""
 
 
 def _against_teacher(report: Json, shipped: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from limbeck.core.terminal.shell import command
 from limbeck.core.wording import figure
 from limbeck.reports import speed
+from limbeck.reports.outcome import without_network
 
 Json = dict[str, Any]
 
@@ -39,10 +40,12 @@ def arm_lines(report: Json) -> list[str]:
         # A run always measures these two; the page alone reads reports without them.
         ends = arm["ci95"][metric]
         interval = "[{:.4f}, {:.4f}]".format(*ends) if ends else "-"
-        latency = arm["latency_ms"]
+        measured = arm.get("what", "")  # what is not handed out has no bytes and no milliseconds
+        if arm["latency_ms"]:
+            latency = arm["latency_ms"]
+            measured = f"{arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
         table.append(
-            f"{name:10} {figure(arm['mean'][metric]):>{width}}   {interval:16}  "
-            f"{arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
+            f"{name:10} {figure(arm['mean'][metric]):>{width}}   {interval:16}  {measured}"
         )
     return [*table, ""]
 
@@ -92,11 +95,12 @@ def verdict_lines(verdict: Json | None) -> list[str]:
         return []
     low, high = verdict["drop_ci95"]
     sentences = [
-        f"verdict: {'KEPT' if verdict['kept'] else 'NOT KEPT'}. "
+        f"verdict: {'KEPT' if verdict['kept'] else 'NOT KEPT'}. {without_network(verdict)}"
         f"Drop {verdict['drop']:.4f} [{low:.4f}, {high:.4f}], allowed {verdict['max_drop']:g}; "
         f"{verdict['speedup']:.1f} times as fast, {verdict['compression']:.1f} times smaller"
     ]
     sentences += [f"  because {reason}" for reason in verdict["reasons"]]
+    sentences += [f"  although {note}" for note in verdict.get("notes", [])]
     for key, title in (("kd", "distillation"), ("joint", "joint training")):
         gain = verdict[f"{key}_gain"]
         if gain is not None:

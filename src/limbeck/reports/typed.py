@@ -20,25 +20,30 @@ REPORT = "report.json"
 @dataclass(frozen=True)
 class ArmReport:
     """An arm. `mean`, `ci95`: each metric over the seeds, and its interval; None where the test
-    split leaves it undefined. `latency_ms`: p50 and p99 of one row. `agreement`: the share of
+    split leaves it undefined. `bytes` and `latency_ms` (p50 and p99 of one row): None of the linear
+    model, which is not handed out. `agreement`: the share of
     decisions that are the teacher's."""
 
     mean: dict[str, float | None]
     ci95: dict[str, Bounds | None]
     seeds: list[dict[str, Any]]
     parameters: int
-    bytes: int
-    latency_ms: dict[str, Any]
+    bytes: int | None
+    latency_ms: dict[str, Any] | None
     agreement: float | None
 
 
 @dataclass(frozen=True)
 class VerdictReport:
-    """Whether the student is kept, and why not. `drop`: the teacher's metric less the student's.
+    """Whether the student is kept, and why not. `notes`: what is odd and no reason against it;
+    `bars`: what it must beat (one answer for every row, a linear model), and by how much it does.
+    `drop`: the teacher's metric less the student's.
     `kd_gain`, `joint_gain`: over their control arms, None where one of the two was not run."""
 
     kept: bool
     reasons: list[str]
+    notes: list[str]
+    bars: list[dict[str, Any]]
     drop: float
     drop_ci95: Bounds
     max_drop: float

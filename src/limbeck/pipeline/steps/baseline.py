@@ -1,0 +1,77 @@
+"""What a linear model scores on the same splits: who is no better needs no network."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.baselines.fitting import Labelled, best_baseline, fits
+from limbeck.core.files import read_json, write_json
+from limbeck.core.system import machine
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.stage import Stage
+from limbeck.pipeline.steps.scoring import PREDICTIONS
+from limbeck.tasks import Scored, Task
+from limbeck.tasks.packed import labels_of_answers
+
+# What it is, and what chose it, in the folder of the stage.
+ABOUT = "baseline.json"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """`title`: what it is, in words. `num_parameters`: its numbers. `on_validation`: the metric by
+    which its strength was chosen. `scored`: its answers on the test split."""
+
+    title: str
+    num_parameters: int
+    on_validation: float
+    scored: Scored
+
+
+def linear_baseline(run: RunContext, task: Task) -> Baseline | None:
+    """The baseline of a run's data; None for a task that has none.
+
+    Args:
+        run: what the arms share; its recipe says by which metric the strength is chosen.
+        task: with any model's preprocessing, of which only the labels are read.
+    """
+    if not fits(task):
+        return None
+    metric = run.recipe.judged_metric
+
+    def labelled(split: str) -> Labelled:
+        return Labelled(getattr(run.data, split), *labels_of_answers(run.encode(split, task)))
+
+    def build(folder: Path) -> None:
+        best, on_validation = best_baseline(
+            task, labelled("labelled"), labelled("validation"), metric
+        )
+        # Its weights are final: only now is the test split read.
+        np.save(folder / PREDICTIONS, best.answer(run.data.test))
+        about: dict[str, Any] = {
+            "title": best.title,
+            "num_parameters": best.num_parameters,
+            "on_validation": on_validation,
+        }
+        write_json(folder / ABOUT, about)
+
+    stage = Stage(
+        name="baseline",
+        inputs={
+            "data": [run.fingerprint(split) for split in ("labelled", "validation", "test")],
+            "metric": metric,
+            # Sums of floats hang on the number of threads.
+            "threads": run.recipe.train.threads,
+            "scikit-learn": version("scikit-learn"),
+            **machine.numerics(),
+        },
+        build=build,
+        components=run.task_component,
+    )
+    folder = run.compute(stage)
+    labels, offsets = labels_of_answers(run.encode("test", task))
+    about = read_json(folder / ABOUT)
+    return Baseline(**about, scored=Scored(np.load(folder / PREDICTIONS), labels, offsets))
