@@ -8,7 +8,7 @@ import pytest
 from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
 from limbeck.evaluation.paired import Changes
 from limbeck.evaluation.scores import quality
-from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, judge_arms
+from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_arms
 from limbeck.recipe.model import Verdict
 from limbeck.tasks import Scored
 from limbeck.tasks.image_classification import ImageClassification
@@ -84,6 +84,8 @@ def judged(
     chance: np.ndarray | None = None,
     level: float | None = None,
     name: str = CONSTANT,
+    undertrained: dict[str, list[str]] | None = None,
+    min_metric: float | None = None,
     **arms: float,
 ) -> dict[str, Any]:
     """A teacher at 0.9 and a joint student that drops by `drops` in each resample."""
@@ -91,13 +93,14 @@ def judged(
     resampled = {name: np.full(len(drops), value) for name, value in means.items()} | {
         "joint": 0.9 - drops
     }
-    return judge_arms(
-        means,
-        resampled,
-        Verdict(max_drop=max_drop, min_speedup=4.0),
-        bars=[] if chance is None else [bar(chance, name=name, level=level)],
+    found = Evidence(
+        means=means,
+        resampled=resampled,
         speedup=speedup,
+        bars=[] if chance is None else [bar(chance, name=name, level=level)],
+        undertrained=undertrained or {},
     )
+    return judge_arms(found, Verdict(max_drop=max_drop, min_speedup=4.0, min_metric=min_metric))
 
 
 def bar(values: np.ndarray, *, name: str = CONSTANT, level: float | None = None) -> Bar:
@@ -204,7 +207,7 @@ def test_a_gain_without_its_control_is_null() -> None:
 def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> None:
     means = {"teacher": 0.9} | {arm: 0.5 + 0.1 * index for index, arm in enumerate(present)}
     resampled = {arm: np.full(100, value) for arm, value in means.items()}
-    found = judge_arms(means, resampled, Verdict(), speedup=2.0)
+    found = judge_arms(Evidence(means=means, resampled=resampled, speedup=2.0), Verdict())
     assert found["drop"] == pytest.approx(0.9 - means[final])
 
 
@@ -214,17 +217,20 @@ def test_a_share_of_right_rows_has_its_own_test() -> None:
     means = {"teacher": 0.9, "joint": 0.9}
     resampled = {"teacher": nothing, "joint": nothing}
     asked = Verdict(max_drop=0.03, min_speedup=0)
-    found = judge_arms(means, resampled, asked, changed=Changes(0, 0, 60), speedup=2.0)
+
+    def judge(changed: Changes) -> dict[str, Any]:
+        return judge_arms(
+            Evidence(means=means, resampled=resampled, speedup=2.0, changed=changed), asked
+        )
+
+    found = judge(Changes(0, 0, 60))
     assert found["test"] == "Tango's score test"
     assert found["drop_ci95"] == pytest.approx([-0.0602, 0.0602], abs=1e-4)
     (reason,) = found["reasons"]
     assert "60 test rows cannot prove it, with 0 answered otherwise; about 88 would" in reason
-    more = Changes(2, 2, 2000)
-    assert judge_arms(means, resampled, asked, changed=more, speedup=2.0)["kept"]
+    assert judge(Changes(2, 2, 2000))["kept"]
     # Where the drop itself is too large, more rows are no cure.
-    worse = Changes(9, 1, 60)
-    found = judge_arms(means, resampled, asked, changed=worse, speedup=2.0)
-    assert "cannot prove" not in found["reasons"][0]
+    assert "cannot prove" not in judge(Changes(9, 1, 60))["reasons"][0]
 
 
 def test_a_good_student_is_not_refused_for_a_bad_teacher() -> None:
@@ -259,8 +265,37 @@ def test_an_error_below_a_bar_is_told_as_it_is() -> None:
     means = {"teacher": -0.3, "joint": -0.5}
     resampled = {name: np.full(99, value) for name, value in means.items()}
     found = judge_arms(
-        means, resampled, Verdict(max_drop=1), bars=[bar(np.full(99, -0.4))], speedup=1
+        Evidence(means=means, resampled=resampled, speedup=1, bars=[bar(np.full(99, -0.4))]),
+        Verdict(max_drop=1),
     )
     (reason,) = found["reasons"]
     assert "`joint`" in reason
     assert "(0.4000): it has 0.5000" in reason
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(None, True), (0.9, True), (0.91, False)])
+def test_a_metric_can_be_asked_for(asked: float | None, kept: bool) -> None:
+    found = judged(np.zeros(999), min_metric=asked)
+    assert found["kept"] is kept
+    assert found["reasons"] == ([] if kept else ["it scores 0.9000, 0.91 asked"])
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(0.4, True), (0.2, False)])
+def test_an_error_must_be_at_most_what_is_asked(asked: float, kept: bool) -> None:
+    means = {"teacher": -0.3, "joint": -0.3}
+    resampled = {name: np.full(99, value) for name, value in means.items()}
+    found = judge_arms(
+        Evidence(means=means, resampled=resampled, sign=-1, speedup=1), Verdict(min_metric=asked)
+    )
+    assert found["kept"] is kept
+
+
+def test_what_was_trained_too_little_is_not_kept() -> None:
+    said = {"teacher": ["was trained for 9 steps"], "joint": []}
+    found = judged(np.zeros(999), undertrained=said)
+    assert found["reasons"] == ["`teacher` was trained for 9 steps"]
+    # Beside a student that is shown to be better than its teacher, it is no reason.
+    found = judged(np.full(999, -0.05), undertrained=said)
+    assert (found["kept"], found["notes"]) == (True, ["`teacher` was trained for 9 steps"])
+    found = judged(np.full(999, -0.05), undertrained={"joint": ["never answers `c`"]})
+    assert found["reasons"] == ["`joint` never answers `c`"]

@@ -7,8 +7,8 @@ arm of a recipe without a teacher or a verdict), `teacher`.
 Which differences are more than chance, `bootstrap.py` says.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,72 +45,106 @@ def judged_arm(names: Iterable[str]) -> str:
     return min((name for name in names if name in JUDGED), key=JUDGED.index)
 
 
-def judge_arms(
-    means: dict[str, float],
-    resampled: dict[str, np.ndarray],
-    asked: Verdict,
-    *,
-    bars: Sequence[Bar] = (),
-    changed: paired.Changes | None = None,
-    speedup: float,
-) -> dict[str, Any]:
-    """report.json's verdict, from each arm's mean metric and its resampled values (R), both signed
-    so that higher is better.
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a verdict is made from; every metric signed so that higher is better.
 
-    `bars`: what student and teacher must beat; `changed`: the rows that teacher and student answer
-    otherwise, where the metric is the share of right rows; `speedup`: times as fast as the teacher.
+    `means`: the metric of each arm. `resampled`: its (R) values in the resamples.
+    `speedup`: how many times as fast as the teacher.
+    `sign`: -1 for a metric of which less is better.
+    `bars`: what student and teacher must beat.
+    `changed`: the rows that both answer otherwise, where the metric is the share of right rows.
+    `undertrained`: of teacher and student, what says that it was trained too little.
+    """
+
+    means: Mapping[str, float]
+    resampled: Mapping[str, np.ndarray]
+    speedup: float
+    sign: int = 1
+    bars: Sequence[Bar] = ()
+    changed: paired.Changes | None = None
+    undertrained: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> str:
+        """The arm that is judged."""
+        return judged_arm(self.means)
+
+    @property
+    def drops(self) -> np.ndarray:
+        """(R) by how much the judged arm is worse than the teacher: in each resample both are
+        scored on the same rows, so that what is hard for both cancels."""
+        return self.resampled["teacher"] - self.resampled[self.judged]
+
+
+def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
+    """report.json's verdict.
 
     The student is kept when a test rejects, at 5 %, that it drops by more than `asked.max_drop`
-    (`paired` for shares of right rows, else the bootstrap), when it is as fast as asked, and when
-    it is better than every bar: what knows nothing has nothing to lose. A teacher below a bar that
-    the student beats is told, and is no reason against the student.
+    (`paired` for shares of right rows, else the bootstrap), when it is as fast and as good as
+    asked, when it is better than every bar (what knows nothing has nothing to lose), and when
+    neither was trained too little. What is wrong with a teacher that the student is shown to beat
+    in that (a bar, or its own score) is told, and is no reason against the student.
     """
-    judged = judged_arm(means)
-    # In each resample both are scored on the same rows: what is hard for both cancels.
-    drops = resampled["teacher"] - resampled[judged]
+    judged, means, resampled = found.judged, found.means, found.resampled
+    reasons, notes = learned_too_little(found)
     test, p_noninferior, drop_ci95 = (
         "paired bootstrap",
-        p_of_larger_drop(drops, asked.max_drop),
-        interval(drops),
+        p_of_larger_drop(found.drops, asked.max_drop),
+        interval(found.drops),
     )
     more_rows = ""
-    if changed:
+    if found.changed:
         test = "Tango's score test"
-        p_noninferior = paired.p_of_larger_drop(changed, asked.max_drop)
-        drop_ci95 = paired.interval(changed)
-        more_rows = told_rows(changed, asked.max_drop)
-    reasons: list[str] = []
-    notes: list[str] = []
-    for bar in bars:
-        poor = [
-            arm for arm in ("teacher", judged) if not is_shown_better(resampled[arm], bar.values)
-        ]
-        told = [below(arm, means[arm], bar) for arm in dict.fromkeys(poor)]
-        (reasons if judged in poor else notes).extend(told)
+        p_noninferior = paired.p_of_larger_drop(found.changed, asked.max_drop)
+        drop_ci95 = paired.interval(found.changed)
+        more_rows = told_rows(found.changed, asked.max_drop)
     if p_noninferior > ALPHA:
         reasons.append(
             f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
             f"{more_rows}"
         )
-    if speedup < asked.min_speedup:
-        reasons.append(f"{speedup:.1f} times as fast as the teacher, {asked.min_speedup:g} asked")
+    if asked.min_metric is not None and means[judged] < found.sign * asked.min_metric:
+        reasons.append(f"it scores {abs(means[judged]):.4f}, {asked.min_metric:g} asked")
+    if found.speedup < asked.min_speedup:
+        reasons.append(
+            f"{found.speedup:.1f} times as fast as the teacher, {asked.min_speedup:g} asked"
+        )
     verdict = {
         "kept": not reasons,
         "reasons": reasons,
         "notes": notes,
-        "bars": [beaten(bar, means[judged], resampled[judged]) for bar in bars],
+        "bars": [beaten(bar, means[judged], resampled[judged]) for bar in found.bars],
         "drop": means["teacher"] - means[judged],
         "drop_ci95": drop_ci95,
         "max_drop": asked.max_drop,
         "min_speedup": asked.min_speedup,
         "test": test,
         "p_noninferior": p_noninferior,
-        "speedup": speedup,
+        "speedup": found.speedup,
     }
     # What the teacher was worth, and what quantizing inside the training was.
     verdict |= gain("kd", "kd", "plain", means, resampled)
     verdict |= gain("joint", "joint", "kd+ptq", means, resampled)
     return verdict
+
+
+def learned_too_little(found: Evidence) -> tuple[list[str], list[str]]:
+    """What teacher and student have not learned: as reasons against the student, and as notes,
+    where it concerns the teacher alone and the student does better."""
+    judged, resampled = found.judged, found.resampled
+    reasons: list[str] = []
+    notes: list[str] = []
+    for bar in found.bars:
+        compared = dict.fromkeys(("teacher", judged))
+        poor = [arm for arm in compared if not is_shown_better(resampled[arm], bar.values)]
+        told = [below(arm, found.means[arm], bar) for arm in poor]
+        (reasons if judged in poor else notes).extend(told)
+    is_better = is_shown_better(resampled[judged], resampled["teacher"])
+    for arm, words in found.undertrained.items():
+        told = [f"`{arm}` {each}" for each in words]
+        (notes if arm == "teacher" and is_better else reasons).extend(told)
+    return reasons, notes
 
 
 def told_rows(changed: paired.Changes, max_drop: float) -> str:
@@ -162,8 +196,8 @@ def gain(
     name: str,
     arm: str,
     control: str,
-    means: dict[str, float],
-    resampled: dict[str, np.ndarray],
+    means: Mapping[str, float],
+    resampled: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """`<name>_gain` of an arm over its control, with its interval; null where one of the two was
     not run."""

@@ -11,7 +11,8 @@ from limbeck.evaluation.bootstrap import resample, resampled_metrics, told_inter
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.paired import Changes, changes
 from limbeck.evaluation.scores import agreement, quality, told_quality
-from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, judge_arms, judged_arm
+from limbeck.evaluation.undertrained import never_answered, signs
+from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.latency import measure_arms
@@ -73,7 +74,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     verdict = None
     if recipe.verdict:
         bars = bars_of(recipe, shipped, weights, baseline, resampled)
-        verdict = judge(recipe, rows, resampled, parity, bars, changed_rows(recipe, arms))
+        verdict = judge(run, arms, rows, resampled, parity, bars)
     metric = {
         "name": recipe.judged_metric,
         "higher_is_better": metrics.sign(recipe.judged_metric) > 0,
@@ -213,24 +214,44 @@ def notes_of_floats(layers: Mapping[str, Any] | None) -> list[str]:
     return [f"in float: {in_words(products)}"] if products else []
 
 
+def undertrained(run: RunContext, arms: Arms) -> dict[str, list[str]]:
+    """What says of teacher and student that they were trained too little; by name, in words."""
+    recipe = run.recipe
+    metric = recipe.judged_metric
+    judged = judged_arm(arms)
+    found: dict[str, list[str]] = {}
+    for name, key in (("teacher", "teacher.epochs"), (judged, "train.epochs")):
+        # One seed's, that of the model which is handed out.
+        arm = arms[name][0]
+        words = signs(arm.history, metric, len(run.data.validation), key)
+        for label, count in never_answered(arm.scored, arm.task).items():
+            words.append(
+                f"never answers `{label}`, which {count} test rows have: train it longer, on more "
+                "rows of it"
+            )
+        found[name] = words
+    return found
+
+
 def judge(
-    recipe: Recipe,
+    run: RunContext,
+    arms: Arms,
     rows: dict[str, Any],
     resampled: Resampled,
     parity: list[dict[str, Any]],
     bars: list[Bar],
-    changed: Changes | None,
 ) -> dict[str, Any]:
     """The verdict over the arms' rows; parity that does not hold fails it whatever the figures.
 
     Args:
-        recipe: the run's, with a verdict.
+        run: what the arms shared; its recipe has a verdict.
+        arms: every seed of each arm.
         rows: report.json's `arms`.
         resampled: (R) values of each metric, by arm.
         parity: of every artifact, as `describe_parity` gives it.
         bars: what teacher and student must beat.
-        changed: rows that teacher and student answer otherwise; None where a row is no answer.
     """
+    recipe = run.recipe
     assert recipe.verdict is not None
     # 1. The figures, turned so that higher is better: a rise of an error is a drop.
     metric = recipe.judged_metric
@@ -241,14 +262,16 @@ def judge(
     # 2. What was won: the medians of latency, of which the mean would hang on a few slow answers.
     teacher = rows["teacher"]
     student = rows[judged_arm(rows)]
-    verdict = judge_arms(
-        means,
-        values,
-        recipe.verdict,
-        bars=bars,
-        changed=changed,
+    found = Evidence(
+        means=means,
+        resampled=values,
         speedup=teacher["latency_ms"]["p50"] / student["latency_ms"]["p50"],
+        sign=sign,
+        bars=bars,
+        changed=changed_rows(recipe, arms),
+        undertrained=undertrained(run, arms),
     )
+    verdict = judge_arms(found, recipe.verdict)
     verdict["compression"] = teacher["bytes"] / student["bytes"]
     # 3. What is shipped must decide as what was judged.
     reasons = list(verdict["reasons"])

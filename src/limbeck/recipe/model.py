@@ -356,6 +356,8 @@ class Verdict(Stage):
     - `metric`: what is compared; where left open, the task's own.
     - `seeds`: how often each arm is trained.
     - `max_drop`: how much of the teacher's metric the last arm may lose.
+    - `min_metric`: what its metric must be at least, or at most where less is better; nothing is
+      asked where left open.
     - `min_speedup`: how many times as fast as the teacher it must be.
     - `resamples`: of the test rows, for intervals.
     - `latency_rows`, `latency_threads`: how latency is measured.
@@ -365,6 +367,7 @@ class Verdict(Stage):
     metric: str | None = None
     seeds: int = Field(1, ge=1, le=1000)
     max_drop: float = Field(0.01, ge=0)
+    min_metric: float | None = None
     min_speedup: float = Field(1.0, ge=0)
     # Below 100 the 2.5 % ends of an interval would be one or two resamples.
     resamples: int = Field(2000, ge=100, le=10**5)

@@ -1,0 +1,114 @@
+"""Signs that a model was trained too little, each in words with its cure.
+
+They are no proof of a bad model: a verdict that finds one is not green, for what it kept may be
+what the teacher never learned. Shapes: P units, V labels.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from limbeck.sources._cells.tags import type_of
+from limbeck.tasks import Scored, Task, metrics
+from limbeck.tasks.likelihood import LIKELIHOODS, is_known
+
+# A label with fewer test units may well be missed by a good model.
+FEWEST_UNITS = 10
+# A training of fewer steps has hardly left its start, whatever its rate: with the usual warm-up of
+# a tenth, nine of a hundred and fifty steps are not even at full rate.
+FEWEST_STEPS = 100
+# What a metric rises by in the last quarter before it counts as rising: beyond two standard errors
+# of a share on so many validation rows (at most 1 / sqrt(n)), and beyond a hundredth.
+LEAST_RISE = 0.01
+
+History = Sequence[Mapping[str, Any]]
+
+
+def never_answered(scored: Scored, task: Task) -> dict[str, int]:
+    """The labels with at least ten test units that no unit gets, each with their number.
+
+    Of tags it is types of entities: `B-` and `I-` of one are one. None of numbers and vectors.
+    """
+    if LIKELIHOODS[task.likelihood].labels_are_numbers:
+        return {}
+    decisions = task.decisions(scored)
+    known = is_known(scored.labels)
+    if decisions.ndim == 1:
+        size = len(task.labels)
+        true = np.bincount(scored.labels[known], minlength=size)
+        answered = np.bincount(decisions[known], minlength=size)
+    else:
+        true = ((scored.labels > 0) & known).sum(0)
+        answered = (decisions & known).sum(0)
+    names = list(task.labels)
+    if "words" in task.row_keys:
+        names = [type_of(name) for name in names]
+    by_name: dict[str, list[int]] = {}
+    for name, of_label, given in zip(names, true.tolist(), answered.tolist(), strict=True):
+        counts = by_name.setdefault(name, [0, 0])
+        counts[0] += of_label
+        counts[1] += given
+    return {
+        name: of_label
+        for name, (of_label, given) in by_name.items()
+        if of_label >= FEWEST_UNITS and not given
+    }
+
+
+def steps_of(history: History) -> int:
+    """How many steps a training took; 0 where nothing was trained."""
+    return max((int(point["step"]) for point in history), default=0)
+
+
+def rise_at_the_end(history: History, metric: str, num_rows: int) -> float | None:
+    """By how much the metric on validation was still rising; None where it was not, or where that
+    many validation rows cannot show it.
+
+    The last epoch is compared with the best one of the first three quarters of the steps.
+    """
+    sign = metrics.sign(metric)
+    seen: list[tuple[int, float]] = []
+    for point in history:
+        value = point.get("validation", {}).get(metric)
+        if value is not None:
+            seen.append((int(point["step"]), sign * float(value)))
+    if not seen:
+        return None
+    end, last = seen[-1]
+    before = [value for step, value in seen if step <= 0.75 * end]
+    if not before:
+        return None
+    rise = last - max(before)
+    needed = max(LEAST_RISE, 1 / math.sqrt(num_rows))
+    return rise if rise > needed and last == max(value for _, value in seen) else None
+
+
+def signs(
+    history: History,
+    metric: str,
+    num_rows: int,
+    key: str,
+) -> list[str]:
+    """What a training's history says against its length, in words.
+
+    Args:
+        history: what it logged, as metrics.jsonl has it.
+        metric: that the verdict is about.
+        num_rows: of validation.
+        key: of the recipe, which lengthens it.
+    """
+    steps = steps_of(history)
+    if not steps:
+        return []
+    found = []
+    if steps < FEWEST_STEPS:
+        found.append(f"was trained for {steps} steps, which is too few: raise {key}")
+    rise = rise_at_the_end(history, metric, num_rows)
+    if rise is not None:
+        found.append(
+            f"was still learning when its training ended ({metric} on validation better by "
+            f"{rise:.4f} in the last quarter): raise {key}"
+        )
+    return found
