@@ -127,7 +127,7 @@ def test_every_stage_computes_with_the_recipes_threads() -> None:
     run.when_started = lambda stage: threads.update({stage.name: torch.get_num_threads()})
     torch.set_num_threads(1)
     run_arms(run)
-    assert set(threads) == {"teacher", "student", "label", "train", "evaluate"}
+    assert set(threads) == {"baseline", "teacher", "student", "label", "train", "evaluate"}
     assert set(threads.values()) == {3}
 
 

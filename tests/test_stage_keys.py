@@ -27,6 +27,7 @@ quantize: {{when: train, range: lsq, start: 0.5}}
 verdict: {{arms: [plain, kd, joint], seeds: 1, latency_rows: 2}}
 """
 ALL = {
+    "baseline",
     "teacher",
     "student",
     "label",

@@ -51,7 +51,7 @@ from limbeck.tasks import Encoded, SelfSupervised, Task, apart
 from limbeck.training.scoring import score_split
 
 # The stages that are wasted where the student cannot be exported.
-LONG = ("teacher", "label", "train")
+LONG = ("baseline", "teacher", "label", "train")
 
 # Encoders, as `config.json` calls them, of which our own tests write graphs: they are spared the
 # seconds.
