@@ -404,3 +404,36 @@ def test_the_forecast_says_that_the_cache_saves_time() -> None:
     assert (
         "as long as the cache holds none of it: a stage that is there already takes no time" in last
     )
+
+
+def test_test_rows_that_are_too_few_are_told() -> None:
+    """Where no answer changes, n rows still allow a drop of z^2 / (n + z^2), z = 1.645 one-sided."""
+    recipe = parse(RECIPE)
+    (told,) = check.note_of_few_rows(recipe, 60)
+    assert told.startswith("verdict: 60 test rows cannot prove that at most 0.01 is lost")
+    needed = int(told.split("; ")[1].split()[0])
+    allowed = 1.6448536**2 / (np.array([needed - 1, needed]) + 1.6448536**2)
+    assert allowed[0] > 0.01 >= allowed[1]
+    assert check.note_of_few_rows(recipe, needed) == []
+    # Of other metrics, and without a verdict, nothing is known.
+    assert check.note_of_few_rows(parse(RECIPE, overrides=["verdict.metric=auc"]), 60) == []
+    assert check.note_of_few_rows(parse(RECIPE.split("verdict")[0]), 60) == []
+
+
+def test_a_training_of_few_steps_is_told_with_what_to_write(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    assert call("check", path) == 0
+    said = capsys.readouterr().out.splitlines()
+    # 1,294 rows of train in batches of 64 are 21 steps an epoch.
+    assert (
+        "teacher: about 21 steps, which is too few. Write train.batch_rows=64 teacher.epochs=20, for about 400"
+        in said
+    )
+    (student,) = (line for line in said if line.startswith("train: about 42 steps"))
+    assert "train.epochs=20" in student
+    changes = ["train.epochs=20", "teacher.epochs=5"]
+    assert call("check", path, *changes) == 0
+    assert "too few" not in capsys.readouterr().out

@@ -16,6 +16,8 @@ import numpy as np
 
 from limbeck.tasks import Scored
 
+# The metric that is the share of right rows.
+METRIC = "accuracy"
 # Halvings of an interval of 2: beyond the precision of a float.
 HALVINGS = 60
 

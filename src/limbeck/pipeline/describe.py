@@ -7,6 +7,7 @@ import numpy as np
 
 from limbeck.analysis.float_products import in_words
 from limbeck.core.system import machine
+from limbeck.evaluation import paired
 from limbeck.evaluation.bootstrap import resample, resampled_metrics, told_interval
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.paired import Changes, changes
@@ -25,8 +26,6 @@ from limbeck.recipe.model import Recipe, Verdict
 from limbeck.recipe.reading import write
 from limbeck.tasks import SelfSupervised, metrics
 
-# The metric of tasks with one label a row.
-ACCURACY = "accuracy"
 # Of report.json, whose JSON Schema is `limbeck schema report`.
 SCHEMA = 1
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
@@ -170,7 +169,7 @@ def changed_rows(recipe: Recipe, arms: Arms) -> Changes | None:
     teachers, students = arms["teacher"], final_arm(arms)
     scored = students[0].scored
     has_one_label = len(scored.labels) == len(scored.offsets) - 1
-    if recipe.judged_metric != ACCURACY or len(students) > 1 or not has_one_label:
+    if recipe.judged_metric != paired.METRIC or len(students) > 1 or not has_one_label:
         return None
     return changes(teachers[0].scored, scored)
 

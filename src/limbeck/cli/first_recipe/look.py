@@ -10,6 +10,7 @@ from pathlib import Path
 from limbeck.cli.first_recipe.below import look_at_split_folders
 from limbeck.cli.first_recipe.folders import data_below
 from limbeck.cli.first_recipe.images import image_guess, images_in, look_at_images, no_classes
+from limbeck.cli.first_recipe.lengths import length_for
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess, render
 from limbeck.cli.first_recipe.refused.arrays import refuse_cifar, refuse_dicom
@@ -68,7 +69,9 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
             f"{data}: this is for {guess.task}, a task that this version lacks. "
             f"It has {', '.join(tasks)}"
         )
-    text = render(guess, model)
+    length, why = length_for(guess)
+    guess.reasons += [why] if why else []
+    text = render(guess, model, length)
     parse(text, origin=str(out))  # before it is written: a file that cannot be read helps no one
     with naming(out):
         out.write_text(text, encoding="utf-8")

@@ -33,19 +33,21 @@ task: {task}
 TEXT_STAGES = """\
 # The large model, tuned on the data first: a hub id or a folder; `epochs: 0` where it is already \
 tuned.
-teacher: {model: MODEL, epochs: 3}
+teacher: {model: MODEL, epochs: TEACHER_EPOCHS}
 # The small model: LAYERS of the teacher's layers.
 student: {from: teacher, surgery: drop_layers, layers: LAYERS}
-train: {epochs: 6, learning_rate: 2.0e-4, batch_tokens: 1024, threads: THREADS, seed: 0}
+train: {epochs: STUDENT_EPOCHS, learning_rate: 2.0e-4, batch_tokens: BUDGET, threads: THREADS, \
+seed: 0}
 
 # Learn from the teacher's answers as well as from the labels.
 distill: {losses: {SOFT}}
 """
 IMAGE_STAGES = """\
 # The large model and the small one, both trained from random weights (`limbeck list networks`).
-teacher: {model: small_cnn, width: 32, depth: 2, epochs: 12}
+teacher: {model: small_cnn, width: 32, depth: 2, epochs: TEACHER_EPOCHS}
 student: {model: small_cnn, width: 12, depth: 1}
-train: {epochs: 25, learning_rate: 4.0e-3, batch_rows: 64, threads: THREADS, seed: 0}
+train: {epochs: STUDENT_EPOCHS, learning_rate: 4.0e-3, batch_rows: BUDGET, threads: THREADS, \
+seed: 0}
 
 # Learn from the teacher's answers as well as from the labels.
 distill: {losses: {kl: {temperature: 4.0, weight: "linear(1.0, 0.5)"}}}
@@ -92,8 +94,31 @@ class Guess:
     files_beside: list[Path] = field(default_factory=list)
 
 
-def render(guess: Guess, model: str | None) -> str:
-    """The text of a recipe, with comments. `model`: the teacher, for texts."""
+@dataclass(frozen=True)
+class Length:
+    """`budget`: of a batch, in tokens or images. `teacher`, `student`: epochs of each."""
+
+    budget: int
+    teacher: int
+    student: int
+
+
+# Of texts from encoders that were trained before, and of images from random weights.
+TEXTS = Length(budget=1024, teacher=3, student=6)
+IMAGES = Length(budget=64, teacher=12, student=25)
+
+
+def usual_length(guess: Guess) -> Length:
+    """That of data with rows enough."""
+    return IMAGES if guess.task == "image-classification" else TEXTS
+
+
+def render(guess: Guess, model: str | None, length: Length | None = None) -> str:
+    """The text of a recipe, with comments.
+
+    `model`: the teacher, for texts. `length`: of the trainings; the usual one where left out.
+    """
+    length = length or usual_length(guess)
     data = {"source": guess.source, "path": str(guess.path), **guess.options}
     # A reason may hold a value of the data, and with it a line break that would end the comment.
     comments = [f"# {' '.join(reason.split())}\n" for reason in guess.reasons]
@@ -104,6 +129,9 @@ def render(guess: Guess, model: str | None) -> str:
     # name may hold any letters, the words that are replaced among them.
     stages = stages.replace("SOFT", LOSS_OF_TASK.get(guess.task, CATEGORICAL_LOSS))
     stages = stages.replace("LAYERS", str(_student_layers(model)))
+    stages = stages.replace("TEACHER_EPOCHS", str(length.teacher))
+    stages = stages.replace("STUDENT_EPOCHS", str(length.student))
+    stages = stages.replace("BUDGET", str(length.budget))
     stages = stages.replace("THREADS", str(machine.usable_cores()))
     stages = stages.replace("MODEL", flow(model or TEXT_MODEL))
     return head + stages

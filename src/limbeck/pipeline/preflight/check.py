@@ -25,6 +25,8 @@ from limbeck.core.system import launch, machine, memory
 from limbeck.core.wording import some
 from limbeck.data.sampling import drawn_rows
 from limbeck.data.splits import Splits, load_splits
+from limbeck.evaluation import paired
+from limbeck.evaluation.bootstrap import ALPHA
 from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.preflight.token_counts import count_tokens
 from limbeck.recipe import validate
@@ -109,6 +111,7 @@ def check(
     reading_seconds = time.perf_counter() - began
     if splits:
         checked.lines += describe_data(splits)
+        checked.lines += note_of_few_rows(recipe, len(splits.test))
     if not rehearse or not are_components_right:
         return checked
     # 3. Models, though the data may be wrong: one call tells both mistakes.
@@ -171,6 +174,23 @@ def describe_data(splits: Splits) -> list[str]:
     if splits.labels:
         lines.append(f"labels: {some(splits.labels)}")
     return lines
+
+
+def note_of_few_rows(recipe: Recipe, num_rows: int) -> list[str]:
+    """That so few test rows cannot prove what the verdict allows, whatever the student does."""
+    verdict = recipe.verdict
+    # Of other metrics no formula says how many rows would do.
+    if verdict is None or not verdict.max_drop or recipe.judged_metric != paired.METRIC:
+        return []
+    unchanged = paired.Changes(lost=0, won=0, rows=num_rows)
+    needed = paired.rows_to_prove(unchanged, verdict.max_drop, ALPHA)
+    if num_rows >= needed:
+        return []
+    return [
+        f"verdict: {num_rows:,} test rows cannot prove that at most {verdict.max_drop:g} is lost, "
+        f"even where no answer changes; {needed:,} would. Give more test rows, or allow more by "
+        "verdict.max_drop"
+    ]
 
 
 def check_models(recipe: Recipe, checked: Checked, own: Collection[str] = ()) -> None:
@@ -252,7 +272,7 @@ def check_costs(
 
     def tell(event: Event) -> None:
         # Of all that the rehearsed stages tell, only these are the run's own too.
-        kept = (binding.MATCHED, forecast.ESTIMATED, pretrained.MODEL)
+        kept = (binding.MATCHED, forecast.ESTIMATED, forecast.TOO_FEW, pretrained.MODEL)
         if isinstance(event, Note) and any(phrase in event.text for phrase in kept):
             checked.lines.append(event.text)
 

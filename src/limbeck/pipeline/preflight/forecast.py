@@ -14,6 +14,7 @@ encoded here will hold, and the holes that batches of many lengths leave in a he
 Nothing is taken as found in the cache. What the rehearsal raises, the run would have raised later.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ from limbeck.core.files import digest, read_json
 from limbeck.core.system import memory
 from limbeck.data.batches import batch_plan, evaluation_budget, padded_size
 from limbeck.data.splits import Splits
+from limbeck.evaluation.undertrained import FEWEST_STEPS
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.anatomy.probe import said_where
 from limbeck.models.taps import HIDDEN
@@ -66,6 +68,11 @@ TEST_ROWS = 32  # of validation and test, and rows that are copied for `augment`
 TIMED_ANSWERS = 20  # rows that each runtime answers
 # Before what is told of the whole and known from a sample alone.
 ESTIMATED = "by an estimate from some of the texts, the run may be refused"
+# Within what is told of a training that is too short.
+TOO_FEW = "steps, which is too few"
+# What a training of too few steps is to be raised to.
+ENOUGH_STEPS = 400
+LEAST_OF_EPOCH = 20
 # A checkpoint holds the weights and two moments of each; the finished weights stand beside it.
 CHECKPOINT_SIZE = 4
 # Of `artifact.latency`, which come before those that are timed.
@@ -368,9 +375,28 @@ class Rehearsal:
         epoch_seconds = self.units_of_epoch(split, task) * pace
         epoch_seconds += self.units_of_pass("validation", task) * pass_pace
         self.training_seconds = job.settings.epochs * epoch_seconds + setup_seconds
+        self.tell_of_few_steps(job.settings, split, task)
         self.measuring_seconds = time.perf_counter() - began
         # Nothing is logged: the history of a rehearsal is read by nobody.
         return []
+
+    def tell_of_few_steps(self, settings: Train, split: str, task: Task) -> None:
+        """Say, before it is trained, that a model will hardly have left its start."""
+        volume = self.volume(split, task)
+        budget = batch_budget(settings, volume.encoded)
+        steps = math.ceil(volume.trained(budget) / budget)
+        total = steps * settings.epochs
+        if total >= FEWEST_STEPS:
+            return
+        batch = "train.batch_tokens" if volume.encoded[0].has_tokens else "train.batch_rows"
+        # Smaller batches first: an epoch of a few is hardly one.
+        smaller = min(budget, max(*volume.sizes, round(volume.trained(budget) / LEAST_OF_EPOCH)))
+        epochs = math.ceil(ENOUGH_STEPS / max(steps, volume.trained(smaller) / smaller))
+        key = "teacher.epochs" if self.stage.name == "teacher" else "train.epochs"
+        self.context.store.tell_once(
+            f"{self.stage.name}: about {total} {TOO_FEW}. Write {batch}={smaller} "
+            f"{key}={epochs}, for about {ENOUGH_STEPS}"
+        )
 
     def judge_batches(self, settings: Train, split: str, task: Task) -> None:
         """Look whether each batch of the whole training has a row for each process.
