@@ -40,7 +40,7 @@ def labelled(rows: list[Row], labels: np.ndarray) -> Labelled:
 
 
 def score(task: Any, found: Any, split: Labelled) -> dict[str, float]:
-    return quality(Scored(found.answer(split.rows), split.labels, split.offsets), task)
+    return quality(Scored(found.logits(found.read(split.rows)), split.labels, split.offsets), task)
 
 
 def test_a_word_that_says_the_label_is_found_and_noise_is_not() -> None:
@@ -64,7 +64,7 @@ def test_its_logits_are_those_of_scikit_learn(labels: list[int]) -> None:
     task = TextClassification(COLOURS, "")
     read = WordCounts(rows).rows(rows)
     for found, strength in zip(linear_candidates(task, rows, drawn), (1, 10, 100), strict=True):
-        logits = found.answer(rows)
+        logits = found.logits(found.read(rows))
         probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         absent = np.setdiff1d(range(3), labels)
         assert (probability[:, absent] < 1e-9).all()
@@ -80,8 +80,8 @@ def test_unknown_labels_teach_nothing() -> None:
     hidden = np.where(np.arange(60) < 40, labels, -100)
     found = next(linear_candidates(task, rows, hidden))
     # The words of all rows count, their labels do not.
-    decided = found.answer(rows[:40]).argmax(1)
-    assert (decided == known.answer(rows[:40]).argmax(1)).all()
+    decided = found.logits(found.read(rows[:40])).argmax(1)
+    assert (decided == known.logits(known.read(rows[:40])).argmax(1)).all()
 
 
 def test_a_rare_label_of_several_is_found_by_weighing_both_answers_alike() -> None:
@@ -95,7 +95,7 @@ def test_a_rare_label_of_several_is_found_by_weighing_both_answers_alike() -> No
     task = MultiLabelClassification(["rare", "usual", "never"], "")
     split = labelled(rows, labels)
     found, _ = best_baseline(task, split, split, "macro_f1")
-    assert (found.answer(rows) > 0).T.tolist() == labels.astype(bool).T.tolist()
+    assert (found.logits(found.read(rows)) > 0).T.tolist() == labels.astype(bool).T.tolist()
 
 
 def test_a_number_is_read_off_words() -> None:
@@ -162,7 +162,7 @@ def test_a_table_of_tags_is_counted_by_hand() -> None:
     table = TagTable.fit(rows, tags, 3)
     # `new` is once 1 and twice 0; `New` is 1; what was never seen has the tag of most words.
     asked: list[Row] = [{"words": ["New", "NEW", "york", "York", "Paris"]}]
-    assert table.answer(asked).argmax(1).tolist() == [1, 0, 2, 2, 0]
+    assert table.logits(table.read(asked)).argmax(1).tolist() == [1, 0, 2, 2, 0]
     # The unknown tag of a word counts nowhere.
     assert TagTable.fit(rows, np.where(tags == 2, -100, tags), 3).tag("York") == 0
 
@@ -177,12 +177,12 @@ def test_every_task_has_a_baseline_or_says_that_it_has_none(name: str) -> None:
         return
     split = Labelled(rows, *labels_of_answers(task.encode(rows)))
     found, _ = best_baseline(task, split, split, task.metric)
-    logits = found.answer(rows)
+    logits = found.logits(found.read(rows))
     assert len(logits) == len(split.labels)
     assert np.isfinite(logits).all()
     assert found.num_parameters > 0
     # Each row by itself, whatever the others are: a pair, or a single text.
-    alone = np.concatenate([found.answer([row]) for row in rows])
+    alone = np.concatenate([found.logits(found.read([row])) for row in rows])
     assert alone == pytest.approx(logits, abs=1e-4)
 
 

@@ -34,8 +34,12 @@ class Candidate(Protocol):
     @property
     def num_parameters(self) -> int: ...
 
-    def answer(self, rows: Sequence[Row]) -> np.ndarray:
-        """(P, V) logits of the rows' units."""
+    def read(self, rows: Sequence[Row]) -> Any:
+        """What it looks at of the rows: the same for every strength."""
+        ...
+
+    def logits(self, read: Any) -> np.ndarray:
+        """(P, V) of the units of rows that were read."""
         ...
 
 
@@ -89,8 +93,11 @@ def best_baseline(
     """
     sign = metrics.sign(metric)
     best: tuple[Candidate, float] | None = None
+    read = None
     for candidate in candidates(task, train.sample(MOST_ROWS)):
-        logits = candidate.answer(validation.rows)
+        if read is None:
+            read = candidate.read(validation.rows)
+        logits = candidate.logits(read)
         scored = Scored(logits, validation.labels, validation.offsets)
         value = quality(scored, task)[metric]
         if best is None or sign * value > sign * best[1]:

@@ -38,9 +38,13 @@ class Linear:
     def num_parameters(self) -> int:
         return self.weights.size + self.bias.size
 
-    def answer(self, rows: Sequence[Row]) -> np.ndarray:
-        """(N, V) logits."""
-        return np.asarray(self.features.rows(rows) @ self.weights + self.bias, np.float32)
+    def read(self, rows: Sequence[Row]) -> Any:
+        """(N, F)."""
+        return self.features.rows(rows)
+
+    def logits(self, read: Any) -> np.ndarray:
+        """(N, V)."""
+        return np.asarray(read @ self.weights + self.bias, np.float32)
 
 
 def linear_candidates(

@@ -44,9 +44,13 @@ class TagTable:
         """How many words it knows."""
         return len(self.tags)
 
-    def answer(self, rows: Sequence[Row]) -> np.ndarray:
+    def read(self, rows: Sequence[Row]) -> list[str]:
+        """(P) the words."""
+        return [word for row in rows for word in row["words"]]
+
+    def logits(self, read: Sequence[str]) -> np.ndarray:
         """(P, V) 1 for the tag of each word, 0 for the others."""
-        chosen = [self.tag(word) for row in rows for word in row["words"]]
+        chosen = [self.tag(word) for word in read]
         return np.eye(self.num_tags, dtype=np.float32)[chosen]
 
     def tag(self, word: str) -> int:

@@ -30,9 +30,13 @@ class Directions:
     def num_parameters(self) -> int:
         return self.directions.size
 
-    def answer(self, rows: Sequence[Row]) -> np.ndarray:
-        """(P, D) a vector for each text of the rows."""
-        return np.asarray(self.features.texts(all_texts(rows)) @ self.directions, np.float32)
+    def read(self, rows: Sequence[Row]) -> Any:
+        """(P, F) of the texts of the rows."""
+        return self.features.texts(all_texts(rows))
+
+    def logits(self, read: Any) -> np.ndarray:
+        """(P, D) a vector for each text."""
+        return np.asarray(read @ self.directions, np.float32)
 
 
 def vector_candidates(rows: Sequence[Row]) -> Iterator[Directions]:
@@ -41,7 +45,8 @@ def vector_candidates(rows: Sequence[Row]) -> Iterator[Directions]:
 
     features = WordCounts(rows)
     read: Any = features.texts(all_texts(rows))
-    # There are no more directions than texts or features.
-    for size in sorted({min(size, *read.shape) for size in DIMENSIONS}):
-        model = TruncatedSVD(size, random_state=0).fit(read)
-        yield Directions(features, model.components_.T.astype(np.float32))
+    # There are no more directions than texts or features; the first of many are those of few.
+    sizes = sorted({min(size, *read.shape) for size in DIMENSIONS})
+    directions = TruncatedSVD(sizes[-1], random_state=0).fit(read).components_.T
+    for size in sizes:
+        yield Directions(features, directions[:, :size].astype(np.float32))

@@ -268,11 +268,11 @@ def check_costs(
     # Imported here, as in `check_models`.
     from limbeck.distillation import binding
     from limbeck.models.published import pretrained
-    from limbeck.pipeline.preflight import forecast
+    from limbeck.pipeline.preflight import few_steps, forecast
 
     def tell(event: Event) -> None:
         # Of all that the rehearsed stages tell, only these are the run's own too.
-        kept = (binding.MATCHED, forecast.ESTIMATED, forecast.TOO_FEW, pretrained.MODEL)
+        kept = (binding.MATCHED, forecast.ESTIMATED, few_steps.TOO_FEW, pretrained.MODEL)
         if isinstance(event, Note) and any(phrase in event.text for phrase in kept):
             checked.lines.append(event.text)
 

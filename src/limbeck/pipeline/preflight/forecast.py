@@ -14,7 +14,6 @@ encoded here will hold, and the holes that batches of many lengths leave in a he
 Nothing is taken as found in the cache. What the rehearsal raises, the run would have raised later.
 """
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +35,6 @@ from limbeck.core.files import digest, read_json
 from limbeck.core.system import memory
 from limbeck.data.batches import batch_plan, evaluation_budget, padded_size
 from limbeck.data.splits import Splits
-from limbeck.evaluation.undertrained import FEWEST_STEPS
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.anatomy.probe import said_where
 from limbeck.models.taps import HIDDEN
@@ -46,6 +44,7 @@ from limbeck.pipeline.arms import arm_title, derive_arms, training_title
 from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
 from limbeck.pipeline.latency import Answer, answerers_of
 from limbeck.pipeline.layer_analysis import analyse_layers
+from limbeck.pipeline.preflight import few_steps
 from limbeck.pipeline.preflight.volumes import Volume, spread, units_of
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
@@ -68,11 +67,6 @@ TEST_ROWS = 32  # of validation and test, and rows that are copied for `augment`
 TIMED_ANSWERS = 20  # rows that each runtime answers
 # Before what is told of the whole and known from a sample alone.
 ESTIMATED = "by an estimate from some of the texts, the run may be refused"
-# Within what is told of a training that is too short.
-TOO_FEW = "steps, which is too few"
-# What a training of too few steps is to be raised to.
-ENOUGH_STEPS = 400
-LEAST_OF_EPOCH = 20
 # A checkpoint holds the weights and two moments of each; the finished weights stand beside it.
 CHECKPOINT_SIZE = 4
 # Of `artifact.latency`, which come before those that are timed.
@@ -221,9 +215,7 @@ class Rehearsal:
             analyse_layers(context, shipped)
         self.measure_latency(list(done.values()))
         # 5. Encoding, of which only now is known which models read what.
-        encoding_seconds = 0.0
-        for volume in self.volumes.values():
-            encoding_seconds += volume.seconds * volume.scale
+        encoding_seconds = sum(each.seconds * each.scale for each in self.volumes.values())
         self.add("data", encoding_seconds, 0)
         return self.summed()
 
@@ -375,28 +367,10 @@ class Rehearsal:
         epoch_seconds = self.units_of_epoch(split, task) * pace
         epoch_seconds += self.units_of_pass("validation", task) * pass_pace
         self.training_seconds = job.settings.epochs * epoch_seconds + setup_seconds
-        self.tell_of_few_steps(job.settings, split, task)
+        few_steps.warn(self.volume(split, task), job.settings, self.stage, self.context.store)
         self.measuring_seconds = time.perf_counter() - began
         # Nothing is logged: the history of a rehearsal is read by nobody.
         return []
-
-    def tell_of_few_steps(self, settings: Train, split: str, task: Task) -> None:
-        """Say, before it is trained, that a model will hardly have left its start."""
-        volume = self.volume(split, task)
-        budget = batch_budget(settings, volume.encoded)
-        steps = math.ceil(volume.trained(budget) / budget)
-        total = steps * settings.epochs
-        if total >= FEWEST_STEPS:
-            return
-        batch = "train.batch_tokens" if volume.encoded[0].has_tokens else "train.batch_rows"
-        # Smaller batches first: an epoch of a few is hardly one.
-        smaller = min(budget, max(*volume.sizes, round(volume.trained(budget) / LEAST_OF_EPOCH)))
-        epochs = math.ceil(ENOUGH_STEPS / max(steps, volume.trained(smaller) / smaller))
-        key = "teacher.epochs" if self.stage.name == "teacher" else "train.epochs"
-        self.context.store.tell_once(
-            f"{self.stage.name}: about {total} {TOO_FEW}. Write {batch}={smaller} "
-            f"{key}={epochs}, for about {ENOUGH_STEPS}"
-        )
 
     def judge_batches(self, settings: Train, split: str, task: Task) -> None:
         """Look whether each batch of the whole training has a row for each process.

@@ -50,7 +50,7 @@ def linear_baseline(run: RunContext, task: Task) -> Baseline | None:
             task, labelled("labelled"), labelled("validation"), metric
         )
         # Its weights are final: only now is the test split read.
-        np.save(folder / PREDICTIONS, best.answer(run.data.test))
+        np.save(folder / PREDICTIONS, best.logits(best.read(run.data.test)))
         about: dict[str, Any] = {
             "title": best.title,
             "num_parameters": best.num_parameters,
