@@ -17,9 +17,9 @@ from limbeck.tasks.likelihood import is_known
 
 # Inverse strengths of regularization that validation chooses from, the strongest first: words are
 # many and each says much, pixels are few and say little.
-STRENGTHS = {"words": (1.0, 10.0, 100.0), "pixels": (1e-4, 1e-3, 1e-2, 1e-1, 1.0)}
+STRENGTHS = {"words": (1.0, 10.0, 100.0), "pixels": (1e-4, 1e-3, 1e-2, 1e-1)}
 TITLES = {"words": "words and characters", "pixels": "pixels"}
-ITERATIONS = 200
+ITERATIONS = 100
 TOLERANCE = 1e-3
 # The logit of a label that train lacks.
 NEVER = -30.0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from limbeck.baselines.fitting import Labelled, best_baseline, fits
 from limbeck.core.files import read_json, write_json
@@ -46,11 +47,13 @@ def linear_baseline(run: RunContext, task: Task) -> Baseline | None:
         return Labelled(getattr(run.data, split), *labels_of_answers(run.encode(split, task)))
 
     def build(folder: Path) -> None:
-        best, on_validation = best_baseline(
-            task, labelled("labelled"), labelled("validation"), metric
-        )
-        # Its weights are final: only now is the test split read.
-        np.save(folder / PREDICTIONS, best.logits(best.read(run.data.test)))
+        # Sums of floats hang on the number of threads, and torch does not set that of numpy.
+        with threadpool_limits(run.recipe.train.threads):
+            best, on_validation = best_baseline(
+                task, labelled("labelled"), labelled("validation"), metric
+            )
+            # Its weights are final: only now is the test split read.
+            np.save(folder / PREDICTIONS, best.logits(best.read(run.data.test)))
         about: dict[str, Any] = {
             "title": best.title,
             "num_parameters": best.num_parameters,
@@ -63,7 +66,6 @@ def linear_baseline(run: RunContext, task: Task) -> Baseline | None:
         inputs={
             "data": [run.fingerprint(split) for split in ("labelled", "validation", "test")],
             "metric": metric,
-            # Sums of floats hang on the number of threads.
             "threads": run.recipe.train.threads,
             "scikit-learn": version("scikit-learn"),
             **machine.numerics(),
