@@ -112,3 +112,20 @@ def test_a_class_that_transformers_lacks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"transformers has no OwnImageProcessor\. .*take that"):
         image_processor(name)
     assert image_processor(published(tmp_path, config, "bert"))["height"] == 28
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_class_for_torchvision_alone(named: bool, tmp_path: Path) -> None:
+    """DINOv3's: without torchvision its file is read as it stands."""
+    pytest.importorskip("transformers")
+    config = {"size": {"height": 28, "width": 28}, "do_resize": True, **STATISTICS}
+    kind = {"image_processor_type": "DINOv3ViTImageProcessorFast"} if named else {}
+    settings = image_processor(published(tmp_path, config | kind, "dinov3_vit"))
+    assert (settings["height"], settings["resample"]) == (28, "bilinear")
+
+
+def test_a_crop_before_the_resize_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    name = published(tmp_path, {"feature_extractor_type": "PerceiverFeatureExtractor"})
+    with pytest.raises(ValueError, match="Perceiver's processor crops the centre before"):
+        image_processor(name)

@@ -41,6 +41,8 @@ REFUSED = {
 
 # How transformers begins where it has no class for a processor.
 WITHOUT_CLASS = "Unrecognized image processor"
+# And where a class of its own cannot be imported.
+NOT_IMPORTED = "Could not load any image processor"
 
 # Pillow's number of bilinear, the processors' default.
 BILINEAR = 2
@@ -49,8 +51,10 @@ BILINEAR = 2
 def completed(config: Json, name: str) -> Json:
     """The configuration of the model `name` with what its class takes for granted.
 
-    As it stands where it names no class and transformers has none for the architecture. Raises
-    ValueError for a class that transformers lacks, and for a configuration that its class refuses.
+    As it stands where it names no class and transformers has none for the architecture, and where
+    the class needs torchvision, which is not installed: those are young, and write all of it.
+    Raises ValueError for a class that transformers lacks, and for a configuration that its class
+    refuses.
     """
     import transformers
 
@@ -62,7 +66,11 @@ def completed(config: Json, name: str) -> Json:
             processor: Any = transformers.AutoImageProcessor.from_pretrained(
                 locate(name), trust_remote_code=False
             )
+        except ImportError:
+            return config
         except ValueError as error:
+            if str(error).startswith(NOT_IMPORTED):
+                return config
             if not str(error).startswith(WITHOUT_CLASS):
                 raise
             if not kind:
@@ -86,6 +94,11 @@ def image_settings(config: Json) -> Json:
     for key, told in REFUSED.items():
         if config.get(key):
             raise ValueError(f"{key}: {told}, which this version does not do. Take another model")
+    if kind_of(config).startswith("Perceiver"):
+        raise ValueError(
+            "Perceiver's processor crops the centre before it resizes, which this version does not "
+            "do. Take another model"
+        )
     size = sides(config, "size")
     settings = {**cropping(config, size), **scaling(config)}
     if config.get("do_resize") is False:
