@@ -129,3 +129,17 @@ def test_a_crop_before_the_resize_is_refused(tmp_path: Path) -> None:
     name = published(tmp_path, {"feature_extractor_type": "PerceiverFeatureExtractor"})
     with pytest.raises(ValueError, match="Perceiver's processor crops the centre before"):
         image_processor(name)
+
+
+KINDS = (
+    *("Beit", "Bit", "CLIP", "ConvNext", "DeiT", "EfficientNet", "Levit", "MobileNetV1"),
+    *("MobileNetV2", "PoolFormer", "Pvt", "Segformer", "Siglip", "ViT"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_every_class_of_a_classifier_takes_for_granted(kind: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    name = published(tmp_path, {"image_processor_type": f"{kind}ImageProcessor"})
+    assert_same_pixels(name, getattr(transformers, f"{kind}ImageProcessorPil")())
