@@ -300,7 +300,7 @@ def test_words_in_columns_are_sentences_as_in_training(tmp_path: Path) -> None:
     (tmp_path / "a.conllu").write_text("\n".join(lines))
     reading = Reading(ColumnFinder("words", {}, recipe))
     one, bad, last = read_items(str(tmp_path / "a.conllu"), None, reading)
-    assert (one.line, one.raw, last.line, last.raw) == (1, ("I", "ca"), 3, ("York",))
+    assert (one.line, one.raw, last.line, last.raw) == (2, ("I", "ca"), 8, ("York",))
     assert "column 2 is asked for" in str(bad.problem)
     reading = Reading(ColumnFinder("words", {}, {"source": "conll"}))
     (tmp_path / "a.tsv").write_text("New\tB-LOC\nYork\tI-LOC\n")

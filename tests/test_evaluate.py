@@ -58,15 +58,16 @@ def test_a_csv_is_scored_as_a_verdict_scores(
 def test_labels_that_the_artifact_lacks_are_errors_and_told(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "test.csv").write_text(CSV + "Ada Ada,animal\nin,animal\n.,Plaza\n")
+    (tmp_path / "test.csv").write_text(CSV + "Ada Ada,animal\nin,animal\n.,places\n")
     found = scores(capsys, artifact, tmp_path / "test.csv")
-    assert found["unknown_labels"] == {"Plaza": 1, "animal": 2}
+    assert found["unknown_labels"] == {"animal": 2, "places": 1}
     assert found["metrics"]["accuracy"] == pytest.approx(4 / 8)
     rows = {row["label"]: row for row in found["per_label"]}
     assert (rows["animal"]["recall"], rows["animal"]["support"]) == (0, 2)
     assert call("evaluate", artifact, tmp_path / "test.csv", "--resamples", 50) == 0
     told = capsys.readouterr().out
-    assert "does not have, which count as errors: Plaza (1), animal (2)" in told
+    assert "does not have, which count as errors: animal (2), places (1; near: place)" in told
+    assert "it has place, person: write these where another name is meant" in told
     assert "accuracy" in told and "0.5000" in told and "macro average" in told
 
 

@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 from limbeck.artifact.proof.rescore import read_rows, write_rows
 from limbeck.core import registry
 from limbeck.core.cache.store import Store
-from limbeck.data.splits import Splits, load_splits
+from limbeck.data.image_modes import blank
+from limbeck.data.splits import Splits, check, load_splits
 from limbeck.recipe.model import Data
 from limbeck.sources._images import SUFFIXES, decode, pixels_of
 from limbeck.tasks.image_classification import ImageClassification
@@ -312,3 +313,35 @@ def test_where_a_file_lies_is_no_part_of_the_data(tmp_path: Path) -> None:
         del row["file"]
     again = Splits(moved["train"], found.validation, found.test, found.labels)
     assert again.fingerprint("train") == found.fingerprint("train")
+
+
+def test_images_on_which_there_is_nothing_to_see_are_warned_of() -> None:
+    """Floats from 0 to 1 that were made uint8: a model was trained on them without a word."""
+
+    def rows(make: Callable[[int], Any]) -> list[dict[str, Any]]:
+        return [{"image": make(n), "label": "ab"[n % 2]} for n in range(40)]
+
+    seen = rows(lambda n: noise(n, (6, 6)))
+    black = rows(lambda n: (noise(n, (6, 6)) / 255).astype(np.uint8))
+    flat = rows(lambda n: np.full((6, 6), 3 + n, np.uint8))
+    notes = check({"train": black, "test": seen}, ImageClassification, "rows").notes
+    (told,) = [note for note in notes if "are black" in note]
+    assert told.startswith("warning: ") and "(255 * image).round()" in told
+    (told,) = blank(flat)
+    assert "40 of 40 images of train that were looked at are of one colour" in told
+    assert not blank(seen) and not blank([{"text": "a"}])
+    assert not blank(seen + flat[:9])
+
+
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        (np.zeros((3, 12, 10), np.uint8), r"Channels come last: image.transpose\(1, 2, 0\)"),
+        (np.zeros((1, 12, 10)), "Channels come last"),
+        (np.zeros((12, 10), np.int64), r"image.astype\('uint8'\) where they are 0 to 255"),
+        (type("Tensor", (), {})(), r"not Tensor. Give image.numpy\(\), channels last"),
+    ],
+)
+def test_what_is_no_array_of_pixels_is_refused_with_the_cure(given: Any, cure: str) -> None:
+    with pytest.raises(ValueError, match=cure):
+        pixels_of(given)

@@ -234,9 +234,13 @@ def test_a_process_that_is_ended_with_others_does_not_promise_to_go_on(
         with exits.resumable():
             raise KeyboardInterrupt
 
-    say(**WELL)
+    say(**WELL | {"RANK": "0"})
     assert exits.exit_status(stop) == 3
     assert "What another one says is why" in capsys.readouterr().err
+    # Process 0 has said why it left.
+    say(**WELL | {"RANK": "1"})
+    assert exits.exit_status(stop) == 3
+    assert capsys.readouterr().err == ""
     say()
     assert exits.exit_status(stop) == 3
     assert capsys.readouterr().err == "limbeck: stopped; the same command goes on from here\n"

@@ -142,6 +142,27 @@ def test_what_cannot_be_trained_is_named_with_its_line(module: nn.Module, messag
         Own(module).check(IMAGES, IMAGES.encode(PICTURES), "mine", is_trained=False)
 
 
+class NormOfBatch(Base):
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def hidden(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        values = self.norm(pixel_values.flatten(1) if self.norm.num_features > 1 else pixel_values)
+        return super().hidden(values)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d])
+def test_a_batch_norm_of_the_batch_is_named(kind: Any) -> None:
+    """One of vectors fails on a row alone, one of maps answers otherwise."""
+    num_features = 16 if kind is nn.BatchNorm1d else 1
+    module = NormOfBatch(kind(num_features, track_running_stats=False))
+    with pytest.raises(ValueError, match="`norm`: batch norm without running statistics, which"):
+        Own(module).check(IMAGES, IMAGES.encode(PICTURES), "mine")
+    module = NormOfBatch(kind(num_features))
+    Own(module).check(IMAGES, IMAGES.encode(PICTURES), "mine")
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [

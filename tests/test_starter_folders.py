@@ -10,10 +10,12 @@ from layouts import images, prose, text
 
 from limbeck.artifact.rows.records import Dialect, read_records
 from limbeck.cli.first_recipe import look as starter
+from limbeck.cli.first_recipe import tables
 from limbeck.data.bad_rows import BadRows
 from limbeck.recipe.reading import read
 from limbeck.sources import BadRow
 from limbeck.sources._cells.tags import TagProblem, as_iob2
+from limbeck.sources._files import Lines
 from limbeck.sources.csv import Csv
 
 
@@ -279,6 +281,20 @@ def test_quotes_that_are_characters(tmp_path: Path) -> None:
     assert "quoting" not in starter.look(tmp_path / "all.csv").options
     with pytest.raises(ValueError, match=r"data.quoting: `single` is none. Choices: double, none"):
         Csv(str(tmp_path / "all.csv"), quoting="single").read()
+
+
+def test_a_quote_that_is_never_closed_is_read_to_the_end_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes all lines that follow; `limbeck init` read them three times over."""
+    (tmp_path / "train.csv").write_text('text,label\n"' + "a b c d\n" * 5000)
+    decoded = []
+    decode = Lines._decoded
+    monkeypatch.setattr(
+        Lines, "_decoded", lambda self, *args: decoded.append(1) or decode(self, *args)
+    )
+    assert tables.read_records(tmp_path / "train.csv", "csv") == ([], {})
+    assert len(decoded) < 2 * 5000
 
 
 def test_an_artifact_reads_quotes_as_its_recipe_says(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from limbeck.data.bad_rows import BadRows
 from limbeck.data.checks import repeated
 from limbeck.data.splits import Splits, load_splits
 from limbeck.recipe.model import Data
-from limbeck.sources._cells.labels import joined_by
+from limbeck.sources._cells.labels import LabelParser, joined_by
+from limbeck.sources._cells.record import TextCells
 from limbeck.sources.csv import Csv
 
 TEXTS = registry.load("tasks", "text-classification")
@@ -26,6 +27,38 @@ def passage(number: int) -> list[str]:
 
 def spans(number: int) -> list[str]:
     return ["O", "B", "I", *["O"] * (number % 4)]
+
+
+# Flags.
+
+
+@pytest.mark.parametrize(
+    ("one", "none"),
+    [("True", "False"), ("yes", "no"), ("Y", "N"), ("t", "f"), ("1.0", "0.0"), (True, False)],
+)
+def test_flags_are_a_column_for_each_label(one: Any, none: Any) -> None:
+    """Of `Y` and `N` one column was learned, as two classes."""
+    found = chosen(
+        text=text,
+        angry=lambda n: one if n % 3 else none,
+        glad=lambda n: one if n % 5 == 0 else none,
+    )
+    assert found.task == "multi-label-classification"
+    assert found.options["label_columns"] == ["angry", "glad"]
+    cells = TextCells({}, ["angry", "glad"], LabelParser(None, ";"), are_shares=True)
+    assert cells.label({"angry": one, "glad": none}) == ["angry"]
+
+
+@pytest.mark.parametrize("mark", ["x", "1"])
+def test_marks_beside_empty_cells_are_refused_with_the_cure(mark: str) -> None:
+    told = r"angry, glad have `.` in some rows and nothing in the others.*Write 1 and 0 in all"
+    with pytest.raises(ValueError, match=told):
+        chosen(
+            text=text,
+            angry=lambda n: mark if n % 3 else "",
+            glad=lambda n: mark if n % 5 == 0 else "",
+            source=lambda n: ("web", "mail")[n % 2],
+        )
 
 
 # Tags.

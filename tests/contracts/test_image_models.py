@@ -214,7 +214,7 @@ def test_a_quantized_model_runs_in_both_runtimes_as_it_was_trained(
         ({"size": None}, "`size` is None; expected a number"),
         ({"image_mean": None}, "`image_mean` and `image_std` are needed"),
         ({"do_resize": False}, "do_resize is false"),
-        ({"do_center_crop": True}, "do_center_crop after a resize to height and width"),
+        ({"size": {"longest_edge": 8}}, "`size` is {'longest_edge': 8}; expected a number"),
     ],
 )
 def test_a_processor_that_says_too_little_is_refused(

@@ -25,7 +25,7 @@ encoding = tokenizer.encode("a text")  # a pair: encode(one, other); is_pretoken
 ids = numpy.array([encoding.ids])
 inputs = {"input_ids": ids, "attention_mask": numpy.ones_like(ids)}""",
     "preprocess.json": """\
-# Where preprocess.json has them, limbeck also does what `edge` (a crop) and `reading` say.
+# Where preprocess.json has them, limbeck also does what `edge`, `squeeze` and `reading` say.
 settings = json.loads(Path("preprocess.json").read_text(encoding="utf-8"))
 picture = Image.open("picture.png").convert("L" if settings["channels"] == 1 else "RGB")
 method = Image.Resampling[settings.get("resample", "bilinear").upper()]

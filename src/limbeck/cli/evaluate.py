@@ -19,7 +19,7 @@ from limbeck.cli.answering import (
     reading_for,
 )
 from limbeck.cli.options import ArtifactFolder, AsJson, Runtime, Threads
-from limbeck.core.wording import figure, some
+from limbeck.core.wording import figure, nearest, some
 
 MOST_UNKNOWN = 12  # labels that are told
 
@@ -106,12 +106,12 @@ class Evaluate:
             typer.echo(json.dumps(figures, ensure_ascii=False))
             return
         console = Console(highlight=False, soft_wrap=True)
-        for line in lines(figures, [str(row) for row in bad]):
+        for line in lines(figures, [str(row) for row in bad], predictor.labels):
             console.print(line, markup=False)
 
 
-def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
-    """What a terminal shows of the figures."""
+def lines(figures: dict[str, Any], bad: list[str], labels: list[str]) -> Iterator[Any]:
+    """What a terminal shows of the figures. `labels`: those that the artifact has."""
     from limbeck.core.terminal.tables import table
 
     words = f" ({figures['units']:,} labelled places)"
@@ -138,7 +138,17 @@ def lines(figures: dict[str, Any], bad: list[str]) -> Iterator[Any]:
         yield table(("label", *names, "support"), rows, numbers=1)
     unknown = figures["unknown_labels"]
     if unknown:
-        told = some([f"{label} ({count:,})" for label, count in unknown.items()], MOST_UNKNOWN)
+        told = some([told_unknown(label, unknown, labels) for label in unknown], MOST_UNKNOWN)
         yield f"labels that the artifact does not have, which count as errors: {told}"
+        yield (
+            f"it has {some(labels, MOST_UNKNOWN)}: write these where another name is meant "
+            "(data.label_names for numbers), or leave such rows out"
+        )
     if bad:
         yield f"{len(bad):,} bad rows were left out; the first: {bad[0]}"
+
+
+def told_unknown(label: str, unknown: dict[str, int], labels: list[str]) -> str:
+    """A label that the artifact lacks, the number of its rows, and the nearest that it has."""
+    near = nearest(label, labels)
+    return f"{label} ({unknown[label]:,}{f'; near: {near}' if near else ''})"

@@ -60,7 +60,10 @@ def exit_status(command: Callable[[], Any], verb: str | None = None) -> int:
     except BrokenPipeError:  # `limbeck list | head` has read enough
         return output_closed()
     except Interrupted as error:
-        typer.echo(f"limbeck: {error}", err=True)
+        # Process 0 has mostly said why it left, and the others are ended for that; of one that was
+        # killed `torchrun` tells.
+        if launch.process_index() == 0:
+            typer.echo(f"limbeck: {error}", err=True)
         return RESUMABLE
     except ValueError as error:
         tell(plug_ins.words_of(error))

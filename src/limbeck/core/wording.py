@@ -27,13 +27,23 @@ def suggest(word: str, choices: Iterable[object]) -> str:
     'Did you mean `kl`? Choices: kl, hidden'
     """
     listed = [str(choice) for choice in choices]
-    # Two words are close where 60 % of their letters match in order, difflib's default.
-    close = difflib.get_close_matches(word, listed[:MOST_COMPARED], n=1)
-    hint = f"Did you mean `{close[0]}`? " if close else ""
+    close = nearest(word, listed)
+    hint = f"Did you mean `{close}`? " if close else ""
     shown = ", ".join(listed[:MOST_CHOICES]) or "none"
     num_hidden = len(listed) - MOST_CHOICES
     more = f", and {num_hidden} more" if num_hidden > 0 else ""
     return f"{hint}Choices: {shown}{more}"
+
+
+def nearest(word: str, choices: Sequence[str]) -> str | None:
+    """The choice that is most like a word; None where none is.
+
+    >>> nearest("kll", ["kl", "hidden"])
+    'kl'
+    """
+    # Two words are close where 60 % of their letters match in order, difflib's default.
+    close = difflib.get_close_matches(word, choices[:MOST_COMPARED], n=1)
+    return close[0] if close else None
 
 
 def some(words: Sequence[str], most: int = MOST_WORDS) -> str:

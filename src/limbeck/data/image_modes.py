@@ -1,12 +1,35 @@
-"""Images in one mode, grey or colour, because a network reads one number of channels."""
+"""Images in one mode, grey or colour, because a network reads one number of channels; and whether
+there is anything to see on them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from limbeck.sources import Row
 from limbeck.sources._images import as_array, common_mode, mode_note, mode_of
+
+LOOKED_AT = 500  # images, from the first to the last
+
+
+def blank(rows: Sequence[Row]) -> list[str]:
+    """A warning where images of train are black to a person, or mostly of one colour all over."""
+    rows = [row for row in rows[:: max(1, len(rows) // LOOKED_AT)] if "image" in row]
+    if not rows:
+        return []
+    if all(row["image"].max() <= 1 for row in rows):
+        return [
+            "warning: the images of train are black: no pixel of those that were looked at is "
+            "above 1 of 255. Floats from 0 to 1 that were made uint8 look so: give the floats "
+            "themselves, or (255 * image).round().astype('uint8')"
+        ]
+    flat = sum(np.ptp(row["image"]) == 0 for row in rows)
+    if 2 * flat <= len(rows):
+        return []
+    return [
+        f"warning: {flat:,} of {len(rows):,} images of train that were looked at are of one colour "
+        "all over. Look at their files, or at what made the arrays"
+    ]
 
 
 def in_one_mode(

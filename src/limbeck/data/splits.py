@@ -30,7 +30,7 @@ from limbeck.data.checks import (
     repeated,
 )
 from limbeck.data.drawing import draw, lacking, seldom
-from limbeck.data.image_modes import in_one_mode
+from limbeck.data.image_modes import blank, in_one_mode
 from limbeck.data.paths import relocate, relocated, where_looked
 from limbeck.data.sampling import drawn_rows
 from limbeck.data.unseen import notes_on, refuse, unseen_labels
@@ -233,7 +233,7 @@ def check(
         every = splits["train"] + splits["validation"] + splits["test"]
         labels = task.find_labels(every)
     notes += repeated(splits, task)
-    doubts = doubtful(splits, labels, task)
+    doubts = doubtful(splits, labels, task) + blank(splits["train"])
     splits = {split: _without_groups(rows) for split, rows in splits.items()}
     unlabelled = splits.get("unlabelled", [])
     return Splits(

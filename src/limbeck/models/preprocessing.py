@@ -8,7 +8,7 @@ from limbeck.models.create import is_network
 from limbeck.models.published import timm_models
 from limbeck.models.published.hub import file_of, locate, quiet, reading
 from limbeck.models.published.positions import num_positions
-from limbeck.models.published.processors import image_settings
+from limbeck.models.published.processors import completed, image_settings
 from limbeck.models.published.tokenizers import padding_token, read_tokenizer
 
 # Windows of a long text share a quarter of their length, so that what one cuts another reads whole.
@@ -85,6 +85,7 @@ def image_processor(name: str) -> dict[str, Any]:
                 "Copy it from where the model comes from, or write one as the model was trained: "
                 + EXAMPLE
             ) from None
+    config = completed(config, name)
     try:
         return image_settings(config)
     except ValueError as error:

@@ -37,6 +37,7 @@ from limbeck.models.anatomy.probe import (
     check_answers,
     check_shape,
     check_step,
+    norms_of_a_batch,
     said,
     said_where,
 )
@@ -136,7 +137,8 @@ class Own:
             inputs = ", ".join(batch.inputs)
             reason = plug_ins.blame(error) or f"{type(error).__name__}: {said_where(error)}"
             raise ValueError(
-                f"model `{name}`: cannot be called with {inputs} to give logits: {reason}. {cure}"
+                f"model `{name}`: cannot be called with {inputs} to give logits: {reason}. "
+                f"{norms_of_a_batch(model) or cure}"
             ) from None
         num_logits = outputs.logits.shape[-1]
         num_labels = len(task.labels)

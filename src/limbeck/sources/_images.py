@@ -224,9 +224,10 @@ def pixels_of(
     if isinstance(raw, Image.Image):
         return as_array(raw, mode, size, ground, done)
     if not isinstance(raw, np.ndarray):
+        cure = ". Give image.numpy(), channels last" if type(raw).__name__ == "Tensor" else ""
         raise ValueError(
             "an image is a path, the bytes of an image file, a picture of Pillow or an array, "
-            f"not {type(raw).__name__}"
+            f"not {type(raw).__name__}{cure}"
         )
     image = of_array(raw, ground, done)
     return image if mode is None and size is None else as_array(Image.fromarray(image), mode, size)

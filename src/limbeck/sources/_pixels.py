@@ -131,7 +131,8 @@ def narrowed(values: np.ndarray, done: set[str]) -> np.ndarray:
     # Wider integers may be 0 to 255 or 12-bit scans: which one cannot be seen from one image.
     if values.dtype.kind != "f":
         raise ValueError(
-            f"pixels of {values.dtype}. Save them as uint8 or uint16, or as floats from 0 to 1"
+            f"pixels of {values.dtype}. Save them as uint8 or uint16, or as floats from 0 to 1: "
+            "image.astype('uint8') where they are 0 to 255"
         )
     is_finite = np.isfinite(values)
     if not is_finite.all():
@@ -175,10 +176,12 @@ def of_array(values: np.ndarray, ground: str, done: set[str]) -> np.ndarray:
 
     channels = values.shape[2] if values.ndim == 3 else 0
     if values.ndim not in (2, 3) or channels > 4 or 0 in values.shape:
+        is_first = values.ndim == 3 and values.shape[0] in (1, 3)
+        cure = ". Channels come last: image.transpose(1, 2, 0)" if is_first else ""
         raise ValueError(
             "an image array is (H, W) or (H, W, 3) of uint8, uint16 or floats (a last axis of "
             f"1, 2 or 4 is grey, grey and alpha, or RGB and alpha), not {values.shape} of "
-            f"{values.dtype}"
+            f"{values.dtype}{cure}"
         )
     pixels = narrowed(values, done)
     if channels in (0, 3):

@@ -98,6 +98,14 @@ class Conll:
         A sentence with a mistake is left out as a whole, and its first mistake goes to
         `on_bad_row`.
         """
+        for _, row in self.numbered(path, tagged=tagged):
+            if isinstance(row, BadRow):
+                on_bad_row(row)
+            else:
+                yield row
+
+    def numbered(self, path: Path, *, tagged: bool = True) -> Iterator[tuple[int, Row | BadRow]]:
+        """(the line of its first word, the sentence or its first mistake) of each of one file."""
         sentence = _Sentence([], [], [])
         lines = Lines(path, self.encoding)
         # A blank line more, for the last sentence of a file that does not end with one.
@@ -108,7 +116,7 @@ class Conll:
             # 1. At a sentence's end: hand it on, or say what is wrong with it.
             if not columns or columns[0] == "-DOCSTART-":
                 if sentence.words:
-                    yield from self._finished(sentence, path, on_bad_row, tagged=tagged)
+                    yield sentence.places[0][0], self._finished(sentence, path, tagged=tagged)
                 sentence = _Sentence([], [], [])
                 continue
             if self.word_column > 1 and NO_WORD.fullmatch(columns[0]):
@@ -151,10 +159,8 @@ class Conll:
             return word, ""
         return word, columns[self.tag_column - 1 if self.tag_column else -1]
 
-    def _finished(
-        self, sentence: "_Sentence", path: Path, on_bad_row: OnBadRow, *, tagged: bool
-    ) -> Iterator[Row]:
-        """The row of a sentence, or none: what is wrong with it goes to `on_bad_row`."""
+    def _finished(self, sentence: "_Sentence", path: Path, *, tagged: bool) -> Row | BadRow:
+        """The row of a sentence, or what is wrong with it."""
         tags: list[str | None] = [None] * len(sentence.words)
         problem = sentence.problem
         try:
@@ -175,9 +181,8 @@ class Conll:
                 problem = BadRow(f"{path}:{line}: column {column}", str(error))
         if problem:
             problem.content = {"words": sentence.words, "tags": sentence.tags}
-            on_bad_row(problem)
-        else:
-            yield {"words": sentence.words, "tags": tags}
+            return problem
+        return {"words": sentence.words, "tags": tags}
 
 
 @dataclass

@@ -42,8 +42,8 @@ from limbeck.tasks.joined import JoinedTask
 class Item:
     """One row to answer.
 
-    `line`: of its file, from 1; of Parquet and JSON arrays the row, of images and of sentences in
-    columns their place. `raw`: the input. `shown`: how the answer names it. `others`: the row's
+    `line`: of its file, from 1, where the row begins; of Parquet and JSON arrays the row, of images
+    their place. `raw`: the input. `shown`: how the answer names it. `others`: the row's
     other columns. `problem`: why it cannot be answered. `file`: where several are read.
     """
 
@@ -252,8 +252,8 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
         yield from _whole_files(path, reading)
         return
     if reading.reads_word_columns(path):
-        for number, (words, problem) in enumerate(sentences(path, reading.finder.recipe), 1):
-            yield Item(number, tuple(words), words, problem=problem)
+        for line, words, problem in sentences(path, reading.finder.recipe):
+            yield Item(line, tuple(words), words, problem=problem)
         return
     # 3. Tables and lines, file after file.
     files = _table_files(path) if path.is_dir() else [path]

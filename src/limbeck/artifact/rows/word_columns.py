@@ -69,17 +69,11 @@ def spooled(stdin: Any) -> Iterator[Path]:
         yield file
 
 
-def sentences(path: Path, recipe: Mapping[str, Any]) -> Iterator[tuple[list[str], str | None]]:
-    """(words, what is wrong with them or None) of each sentence of a file, in order."""
-    bad: list[BadRow] = []
-    for row in column_reader(str(path), recipe).sentences(path, bad.append, tagged=False):
-        # Bad sentences are told in their place, before the next good one.
-        yield from _told(bad)
-        yield row["words"], None
-    yield from _told(bad)
-
-
-def _told(bad: list[BadRow]) -> Iterator[tuple[list[str], str | None]]:
-    for row in bad:
-        yield row.content["words"], str(row)
-    bad.clear()
+def sentences(path: Path, recipe: Mapping[str, Any]) -> Iterator[tuple[int, list[str], str | None]]:
+    """(the line of its first word, the words, what is wrong with them or None) of each sentence of
+    a file, in order."""
+    for line, row in column_reader(str(path), recipe).numbered(path, tagged=False):
+        if isinstance(row, BadRow):
+            yield line, row.content["words"], str(row)
+        else:
+            yield line, row["words"], None

@@ -17,6 +17,7 @@ MOST_LOOKED_AT = 16 << 20  # characters of a file
 WINDOWS = "cp1252"  # what spreadsheets of the West save a table in
 LATIN = "latin-1"  # the same but for curved quotes and dashes, and every byte is some letter in it
 HEAD_BYTES = 4096
+BLOCK_BYTES = 1 << 20
 WIDE_SHARE = 0.3  # of NUL bytes, every other one in a text of ASCII letters in UTF-16
 
 
@@ -42,6 +43,8 @@ def encoding_of(path: Path) -> Encoding:
         # The half of a letter that is nothing comes last where the file is little-endian.
         name = "utf-16-le" if head[1:2] == b"\0" else "utf-16-be"
         return Encoding(name, f"{path}: UTF-16 without its mark")
+    if _is_ascii(path):
+        return Encoding(None, is_ascii=True)
     seen = _Seen()
     for line in Lines(path, LATIN):
         seen.add(line)
@@ -64,6 +67,16 @@ def encoding_of(path: Path) -> Encoding:
         raise first or ValueError(f"{place}: {choices(judgement, path)}")
     name = "Windows-1252" if best.encoding == WINDOWS else best.encoding
     return Encoding(best.encoding, f"{place}: not UTF-8, read as {name}: {best.shown!r}")
+
+
+def _is_ascii(path: Path) -> bool:
+    """Whether as much of a file as is looked at is ASCII: by blocks, a tenth of the time that lines
+    take."""
+    with open_bytes(path) as file:
+        for _ in range(0, MOST_LOOKED_AT, BLOCK_BYTES):
+            if not file.read(BLOCK_BYTES).isascii():
+                return False
+    return True
 
 
 @dataclass

@@ -31,7 +31,7 @@ from limbeck.cli.first_recipe.table_columns.columns import choose, num_words
 from limbeck.cli.first_recipe.table_columns.labels import Columns
 from limbeck.core import registry
 from limbeck.core.wording import some
-from limbeck.sources import Patience
+from limbeck.sources import Patience, fail
 from limbeck.sources._cells.labels import NULL_WORDS
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
@@ -405,21 +405,21 @@ def _csv_options(path: Path, source: str, known: Mapping[str, Any]) -> dict[str,
 def _has_bare_quotes(path: Path, options: Mapping[str, Any]) -> bool:
     """Whether quotes are characters of the texts: records cannot be read with quoted fields, and
     all of them can be read without."""
-    counts = []
-    for quoting in ("double", "none"):
-        reader = Csv(str(path), **{**options, "quoting": quoting})
-        bad = Patience()
-        try:
+    bad = Patience()
+    try:
+        # Without comes first: it ends at the first row where fields are quoted, and a quote that is
+        # never closed takes the rest of the file with it.
+        for quoting, on_bad_row in (("none", fail), ("double", bad)):
+            reader = Csv(str(path), **{**options, "quoting": quoting})
             header = reader.header(path)
             if not header:
                 return False
-            for _ in islice(reader.records(path, header, bad), ROWS):
+            for _ in islice(reader.records(path, header, on_bad_row), ROWS):
                 pass
-        # Of a file that is broken from its first line on nothing is said here.
-        except ValueError:
-            return False
-        counts.append(bad.count)
-    return counts[0] > 0 == counts[1]
+    # Of a file that is broken from its first line on nothing is said here.
+    except ValueError:
+        return False
+    return bad.count > 0
 
 
 def _names_of_columns(rows: Sequence[Sequence[str]]) -> list[str]:

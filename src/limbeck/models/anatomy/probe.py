@@ -17,7 +17,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from limbeck.core.wording import some
 from limbeck.models.published.hub import first_line
 from limbeck.models.running import run_model
 from limbeck.models.taps import Outputs
@@ -40,6 +42,9 @@ OF_IMAGES = (
     "Let it compute each row by itself: batch norms with running statistics, no random numbers, "
     "no mean over the batch"
 )
+
+SHOWN = 3  # modules that a message names
+NORMS = "batch norm without running statistics, which track_running_stats=True gives it"
 
 # What a forward may raise that was not made for these inputs. Longformer asserts.
 FAULTS = (
@@ -92,11 +97,25 @@ def check_answers(
             if short.has_tokens
             else ("its neighbours", OF_IMAGES)
         )
+        norms = norms_of_a_batch(model)
+        cure = f"{norms}. {cure}" if norms else cure
         raise ValueError(
             f"model `{told}`: the answer of {class_of(model)} to a row hangs on {what} in a batch "
             f"(by {difference:.1%} of the largest output), so what is trained would not be what "
             f"an artifact answers. {cure}"
         )
+
+
+def norms_of_a_batch(model: nn.Module) -> str:
+    """A sentence that names the batch norms that take their statistics from the batch; nothing
+    where there are none."""
+    found = []
+    for name, part in model.named_modules():
+        if isinstance(part, _BatchNorm) and part.running_mean is None:
+            found.append(f"`{name}`")
+    if not found:
+        return ""
+    return f"{some(found, SHOWN)}: {NORMS}"
 
 
 def check_step(model: nn.Module, batch: Batch, told: str) -> None:

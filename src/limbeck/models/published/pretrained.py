@@ -196,9 +196,13 @@ def tell_of_head(
             "config.json (id2label)"
         )
     if not asked.is_ours:
-        untuned = ", and nothing tunes it (epochs: 0): its answers are chance"
-        untuned = untuned if asked.needs_head else ""
-        asked.tell(f"{MODEL}{name}`: its head is new, since {reason}{untuned}")
+        told = f"its head is new, since {reason}"
+        if asked.needs_head:
+            told = (
+                f"warning: {told}, and nothing tunes it (epochs: 0): its answers are chance. Tune "
+                "it (epochs: 3), unless a student is only cut from it"
+            )
+        asked.tell(f"{MODEL}{name}`: {told}")
 
 
 def read_weights(

@@ -5,6 +5,10 @@
 
 Ours divides a value by 255 instead; mean and std absorb factor and offset. Special cases:
 
+- A class takes for granted what a file leaves out, and says whether `size: 224` is a square or the
+  shorter side: `completed` asks it.
+- Height and width with `do_center_crop` (DeiT, BEiT): the whole image is squeezed to that size, and
+  the centre is cropped (`squeeze`).
 - A short edge with `crop_pct` p (ResNet, ConvNeXt): the shorter side is resized to edge / p and the
   centre is cropped; from 384 pixels on the whole image is squeezed to a square instead.
 - LeViT's short edge is resized to 256/224 of what its configuration says.
@@ -14,6 +18,9 @@ What is done beyond that (channels in another order, padding) is refused by its 
 """
 
 from typing import Any
+
+from limbeck.models.published.bounds import CONFIG
+from limbeck.models.published.hub import MODEL, file_of, locate, quiet, reading
 
 Json = dict[str, Any]
 
@@ -32,21 +39,66 @@ REFUSED = {
     "do_pad": "it pads images",
 }
 
+# How transformers begins where it has no class for a processor.
+WITHOUT_CLASS = "Unrecognized image processor"
+# And where a class of its own cannot be imported.
+NOT_IMPORTED = "Could not load any image processor"
+
 # Pillow's number of bilinear, the processors' default.
 BILINEAR = 2
+
+
+def completed(config: Json, name: str) -> Json:
+    """The configuration of the model `name` with what its class takes for granted.
+
+    As it stands where it names no class and transformers has none for the architecture, and where
+    the class needs torchvision, which is not installed: those are young, and write all of it.
+    Raises ValueError for a class that transformers lacks, and for a configuration that its class
+    refuses.
+    """
+    import transformers
+
+    kind = kind_of(config)
+    if not kind and file_of(name, CONFIG) is None:
+        return config
+    with reading(name), quiet():
+        try:
+            processor: Any = transformers.AutoImageProcessor.from_pretrained(
+                locate(name), trust_remote_code=False
+            )
+        except ImportError:
+            return config
+        except ValueError as error:
+            if str(error).startswith(NOT_IMPORTED):
+                return config
+            if not str(error).startswith(WITHOUT_CLASS):
+                raise
+            if not kind:
+                return config
+            raise ValueError(
+                f"{MODEL}{name}`: preprocessor_config.json: transformers has no {kind}. Where the "
+                "file's size, image_mean and image_std are all that it does, take that name out"
+            ) from None
+    found: Json = processor.to_dict()
+    return found
 
 
 def image_settings(config: Json) -> Json:
     """The settings of `preprocess.json`: height, width, channels, mean, std, resample.
 
-    And `edge`, what the shorter side is resized to before the centre is cropped, where there is
-    one.
+    And where the centre is cropped, what the shorter side (`edge`) or the whole image (`squeeze`)
+    is resized to before.
 
     Raises ValueError, naming the key, for a configuration that says too little.
     """
     for key, told in REFUSED.items():
         if config.get(key):
             raise ValueError(f"{key}: {told}, which this version does not do. Take another model")
+    if kind_of(config).startswith("Perceiver"):
+        raise ValueError(
+            "Perceiver's processor crops the centre before it resizes, which this version does not "
+            "do. Take another model"
+        )
     size = sides(config, "size")
     settings = {**cropping(config, size), **scaling(config)}
     if config.get("do_resize") is False:
@@ -58,7 +110,8 @@ def image_settings(config: Json) -> Json:
 
 
 def cropping(config: Json, size: Json) -> Json:
-    """How an image becomes a size: resample, height, width, and edge where its centre is cropped.
+    """How an image becomes a size: resample, height, width, and edge or squeeze where its centre is
+    cropped.
 
     `size`: the configuration's, with named sides.
     """
@@ -69,24 +122,21 @@ def cropping(config: Json, size: Json) -> Json:
     settings: Json = {"resample": Image.Resampling(number).name.lower()}
     is_cropped = config.get("do_center_crop")
     if "shortest_edge" not in size:
-        if is_cropped:
-            raise ValueError(
-                "do_center_crop after a resize to height and width is not supported; "
-                "give the size as {shortest_edge: N}"
-            )
-        return settings | {"height": size["height"], "width": size["width"]}
+        crop = sides(config, "crop_size") if is_cropped else size
+        if crop != size:
+            settings["squeeze"] = [size["height"], size["width"]]
+        return settings | {"height": crop["height"], "width": crop["width"]}
     edge = size["shortest_edge"]
     if kind_of(config).startswith("Levit"):
         edge = int(LEVIT_EDGE * edge)
-    square = {"height": edge, "width": edge}
+    crop = sides(config, "crop_size") if is_cropped else {"height": edge, "width": edge}
+    settings |= {"height": crop["height"], "width": crop["width"]}
     share = cropped_share(config)
-    if share is not None:
-        settings |= square
-        if edge < SQUEEZED_EDGE:
-            settings["edge"] = int(edge / share)
-        return settings
-    crop = sides(config, "crop_size") if is_cropped else square
-    return settings | {"height": crop["height"], "width": crop["width"], "edge": edge}
+    if share is None:
+        return settings | {"edge": edge}
+    if edge < SQUEEZED_EDGE:
+        settings["edge"] = int(edge / share)
+    return settings
 
 
 def cropped_share(config: Json) -> float | None:

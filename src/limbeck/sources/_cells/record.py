@@ -18,6 +18,11 @@ WORD = ("word", "token", *WORDS)
 TAG = ("tag", "ner_tag", "pos_tag", "bio", *TAGS)
 
 SHOWN_CHARACTERS = 40  # of a cell that is no text, in its message
+# What people and programs write for 1 and 0, in small letters.
+FLAGS = {
+    **dict.fromkeys(("true", "t", "yes", "y"), 1.0),
+    **dict.fromkeys(("false", "f", "no", "n"), 0.0),
+}
 HALF = 0.5  # a label that half of the annotators gave
 
 
@@ -187,15 +192,17 @@ def share_of(cell: Any, column: str) -> float:
     """A cell as a share from 0 to 1. Raises ValueError."""
     if isinstance(cell, bool):
         return float(cell)
-    if isinstance(cell, str) and cell.strip().lower() in ("true", "false"):
-        return float(cell.strip().lower() == "true")
+    if isinstance(cell, str) and cell.strip().lower() in FLAGS:
+        return FLAGS[cell.strip().lower()]
     try:
         share = float(cell)
     except (TypeError, ValueError, OverflowError):
         share = math.nan
     if not 0 <= share <= 1:
         shown = repr(cell)[:SHOWN_CHARACTERS]
-        raise ValueError(f"{column}: {shown} is no share. Write 0, 1 or a number between")
+        raise ValueError(
+            f"{column}: {shown} is no share. Write 0, 1 or a number between, or yes and no"
+        )
     return share
 
 

@@ -3,7 +3,8 @@
 What `preprocess.json` says: an image becomes (channels, height, width) float32 by value / 255, less
 the mean, over the standard deviation of each channel. Another size is resized by Pillow first
 (`resample`, else bilinear). Where there is an `edge`, the shorter side is resized to that and the
-centre is cropped, as is usual where a classifier of ImageNet is evaluated.
+centre is cropped, as is usual where a classifier of ImageNet is evaluated; where there is a
+`squeeze`, the whole image is resized to that height and width before.
 
 Before that, `reading` says what the source of the training images did to a file: `mode` (`L` or
 `RGB`, where it is not what the model reads), `size` (squeezed to a square of that many pixels) and
@@ -38,7 +39,7 @@ SMALLEST_STD = 1e-3
 @dataclass(frozen=True)
 class ImageInput:
     """`preprocess`: JSON with `height`, `width`, `channels` (1 or 3), `mean` and `std`, and perhaps
-    `resample`, `edge` and `reading`. Of a row: `image`, (H, W) or (H, W, 3) uint8."""
+    `resample`, `edge` or `squeeze`, and `reading`. Of a row: `image`, (H, W) or (H, W, 3) uint8."""
 
     preprocess: str
 
@@ -96,7 +97,7 @@ class ImageInput:
         settings = self.settings
         is_bilinear = settings.get("resample", "bilinear") == "bilinear"
         is_square = settings["height"] == settings["width"] == size
-        return is_square and is_bilinear and "edge" not in settings
+        return is_square and is_bilinear and not settings.keys() & {"edge", "squeeze"}
 
     @staticmethod
     def content(row: Row) -> Any:
@@ -170,17 +171,19 @@ class ImageInput:
         size = (settings["width"], settings["height"])
         method = Image.Resampling[settings.get("resample", "bilinear").upper()]
         if "edge" not in settings:
-            return picture if picture.size == size else picture.resize(size, method)
-        # 1. The shorter side to `edge`, the longer in proportion.
-        edge = settings["edge"]
-        width, height = picture.size
-        shorter = min(width, height)
-        if shorter != edge:
+            height, width = settings.get("squeeze", (settings["height"], settings["width"]))
+            new_size = (width, height)
+        else:
+            # The shorter side to `edge`, the longer in proportion.
+            edge = settings["edge"]
+            shorter = min(picture.size)
             # Cut off, not rounded, as torchvision does.
-            new_width = int(edge * width / shorter)
-            new_height = int(edge * height / shorter)
-            picture = picture.resize((new_width, new_height), method)
-        # 2. The middle of it.
+            new_size = (int(edge * picture.width / shorter), int(edge * picture.height / shorter))
+        if picture.size != new_size:
+            picture = picture.resize(new_size, method)
+        if picture.size == size:
+            return picture
+        # The middle of it.
         left = (picture.width - size[0]) // 2
         top = (picture.height - size[1]) // 2
         return picture.crop((left, top, left + size[0], top + size[1]))

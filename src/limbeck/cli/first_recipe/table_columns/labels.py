@@ -31,6 +31,7 @@ ORIGINS = (
 NO_SCORES = re.compile(r"conf|prob|weight|agree|kappa|lat(itude)?$|lon(gitude)?$|time|date|price")
 FEW_ROWS = 200
 ROWS_A_CLASS = 5  # at least, of a column of classes that has no name of a label
+MOST_OF_A_MARK = 3  # characters: x, yes
 MOST_CLASSES = 30  # columns of 0 and 1, or of shares, that are taken for labels
 
 
@@ -89,6 +90,7 @@ def label_column(records: Sequence[Record], texts: Sequence[str], place: str) ->
     ends = [name for name in ends if not is_id(name, values_of(records, name))]
     if ends:
         return ends[0]
+    _refuse_marks(records, others, place)
     # `label_id` and `intentId` number labels, and not rows, where they come again.
     numbered = [name for name in others if _numbers_labels(name, values_of(records, name))]
     if numbered:
@@ -100,6 +102,24 @@ def label_column(records: Sequence[Record], texts: Sequence[str], place: str) ->
             "(two values or more, each in several rows)"
         )
     return chosen[0]
+
+
+def _refuse_marks(records: Sequence[Record], others: Sequence[str], place: str) -> None:
+    """Raise ValueError where columns have a mark in some rows and nothing in the others: to a
+    recipe an empty cell is one that somebody forgot."""
+    columns_of: dict[str, list[str]] = {}
+    for name in others:
+        marks = {str(value).strip() for value in values_of(records, name)}
+        is_everywhere = len(values_of(records, name)) == len(records)
+        if len(marks) == 1 and not is_everywhere and len(min(marks)) <= MOST_OF_A_MARK:
+            columns_of.setdefault(min(marks), []).append(name)
+    for mark, columns in columns_of.items():
+        if len(columns) > 1:
+            raise ValueError(
+                f"{place}: {some(columns, SHOWN)} have `{mark}` in some rows and nothing in the "
+                "others, which looks like a column for each label. Write 1 and 0 in all files; in "
+                "pandas: table[columns] = table[columns].notna().astype(int)"
+            )
 
 
 def _numbers_labels(name: str, values: Sequence[Any]) -> bool:
