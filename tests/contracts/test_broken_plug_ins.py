@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from limbeck.analysis.sensitivities import JudgedModel, check_scores, judge
 from limbeck.artifact.manifest import BrokenArtifact
 from limbeck.artifact.proof import golden
 from limbeck.artifact.runtimes import open_graph
-from limbeck.core import plug_ins, registry
+from limbeck.core import contract, plug_ins, registry
+from limbeck.core.cache import store
 from limbeck.core.errors import Interrupted
 from limbeck.core.grids import GRIDS
 from limbeck.data import augmenters
@@ -40,6 +42,7 @@ from limbeck.quantization.modules.swap import Normed
 from limbeck.quantization.post_training import components_tried
 from limbeck.quantization.ranges.minmax import Minmax
 from limbeck.quantization.roundings import LAST_BITS, check_levels
+from limbeck.quantization.roundings.nearest import Nearest
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
 from limbeck.surgeries import Cut, check_cut
@@ -507,7 +510,7 @@ class Mine:
     ("returned", "message"),
     [
         ("None", "the source `mine` returned None from `read`"),
-        ("good", "the source `mine` returned a list from `read`; it is to return a dict"),
+        ("good", "the source `mine` returned a list from `read` ("),
         ("{}", "the source `mine` returned the splits none from `read`"),
         ("{'train': good, 'dev': good}", "returned the splits train, dev from `read`"),
         ("{'train': iter(good)}", "returned a list_iterator as train, not a list of rows"),
@@ -844,8 +847,11 @@ class Mine:
         ("steps.round()[:1]", r"returned a Tensor of shape \(1, 3\) .* floats of shape \(2, 3\)"),
         ("steps.round().long()", "returned .* and torch.int64 from `round`"),
         ("steps.round().double()", r"and torch.float64 from .* \(2, 3\) and torch.float32"),
-        ("steps * float('nan')", "gave values from `round` that are not finite"),
-        ("torch.round(steps * 2) / 2", r"gave -?\d*.5 from `round`, which is no level of the grid"),
+        ("steps * float('nan')", r"gave values from `round` \(.*\) that are not finite"),
+        (
+            "torch.round(steps * 2) / 2",
+            r"gave -?\d*.5 from `round` \(.*\), which is no level of the grid",
+        ),
         ("steps", r"no level of the grid \(-127 to 127, integers 1 apart\).*nearest_level"),
     ],
 )
@@ -871,9 +877,12 @@ class Mine:
     ("returned", "message"),
     [
         ("weight.transpose(1, 2)", "returned .* from `solve`"),
-        ("weight * float('nan')", "from `solve` that are not finite"),
-        ("weight", "from `solve`, which is no level of the grid"),
-        ("((weight / scale).round() + 0.5) * scale", "from `solve`, which is no level of the grid"),
+        ("weight * float('nan')", r"from `solve` \(.*offered.py:3\) that are not finite"),
+        ("weight", r"from `solve` \(.*\), which is no level of the grid"),
+        (
+            "((weight / scale).round() + 0.5) * scale",
+            r"from `solve` \(.*\), which is no level of the grid",
+        ),
     ],
 )
 def test_a_rounding_by_layer_that_gives_no_weights_is_named(
@@ -890,11 +899,11 @@ def test_a_rounding_by_layer_that_gives_no_weights_is_named(
 def test_every_level_of_a_format_is_one_and_what_lies_between_is_told(weights: str) -> None:
     grid = GRIDS[weights]
     levels = nearest_level(torch.linspace(grid.low, grid.high, 1000), grid)
-    check_levels(Minmax, "round", levels, grid)
+    check_levels(Nearest(), "round", levels, grid)
     scale = torch.tensor(0.0123)
-    check_levels(Minmax, "round", levels * scale / scale, grid, tolerance=LAST_BITS)
-    with pytest.raises(ValueError, match="from `round`, which is no level"):
-        check_levels(Minmax, "round", torch.tensor([float(grid.high), 0.3]), grid)
+    check_levels(Nearest(), "round", levels * scale / scale, grid, tolerance=LAST_BITS)
+    with pytest.raises(ValueError, match=r"from `round` \(.*nearest.py:\d+\), which is no level"):
+        check_levels(Nearest(), "round", torch.tensor([float(grid.high), 0.3]), grid)
 
 
 @pytest.mark.parametrize(
@@ -920,6 +929,8 @@ def test_an_augmenter_that_proposes_no_words_is_named(opened: Any, message: str)
         ({"0": 1.0}, "a number for each of int8"),
         ({"0": {"int8": torch.tensor(1.0)}}, "gave 0 in int8 the score tensor"),
         ({"0": {"int8": math.nan}}, "a finite float of 0 or more"),
+        ({"0": {"int8": np.float32(1)}}, r"`float\(score\)`"),
+        ({"0": {"int8": True}}, "a finite float of 0 or more"),
     ],
 )
 def test_a_sensitivity_that_leaves_modules_unjudged_is_named(scores: Any, message: str) -> None:
@@ -927,6 +938,33 @@ def test_a_sensitivity_that_leaves_modules_unjudged_is_named(scores: Any, messag
     judged = JudgedModel(torch.nn.Sequential(layer), [], ["int8"])
     with pytest.raises(ValueError, match=f"the sensitivity `mine` .*{message}"):
         check_scores("mine", scores, judged)
+
+
+def test_the_place_of_what_returned_it_is_told(offer: Offer, tmp_path: Path) -> None:
+    """Of every family: a function, a method, what torch calls by `forward`, a wrapped one."""
+    offer(EXPORTER.replace("RETURNED", "None"), family="exporters")
+    place = re.escape(f" ({tmp_path / 'offered.py'}:6); it is to return")
+    with pytest.raises(ValueError, match=f"returned None from `export`{place}"):
+        write_graphs(cnn(8), ["mine"], pixels(2), tmp_path)
+    offer(RUNTIME.replace("RETURNED", "None"), family="runtimes")
+    place = re.escape(f" ({tmp_path / 'offered.py'}:7); it is to return")
+    with pytest.raises(ValueError, match=f"returned None from .*{place}"):
+        open_graph(tmp_path, "mine", 1)({"x": np.zeros((3, 4), np.float32)})
+    here = int(contract.place(rescale).rpartition(":")[2].rstrip(")"))
+    assert Path(__file__).read_text().splitlines()[here - 1].startswith("def rescale(")
+    assert contract.place(partial(rescale, 1)) == contract.place(torch.no_grad()(rescale))
+    assert contract.place(MadeBy(1)) == contract.place(MadeBy.forward)
+    assert contract.place(3) == contract.place(dict.get) == ""
+
+
+class MadeBy(nn.Linear):
+    """Calls somebody's `forward`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
 
 
 def rescale(judged: JudgedModel) -> None:
@@ -1025,17 +1063,36 @@ class Mine(ImageClassification):
     [
         ("def ranked(self, scored, weights): return None", "returned None from `ranked`"),
         ("def ranked(self, scored, weights): return {}", "its `metric_names` are"),
-        ("def statistics(self, scored): return np.ones(3)", "from `statistics`; it is to return"),
+        ("def statistics(self, scored): return np.ones(3)", "offered.py:9); it is to return"),
+        ("def statistics(self, scored): return np.full((len(scored.labels), 30), 'a')", "of numbers"),
+        ("def statistics(self, scored): return np.full((len(scored.labels), 30), np.nan)", "computes NaN as `accuracy` by `statistics` ("),
+        ("def metrics(self, totals): return {'accuracy': 0.5, 'macro_f1': 0.5}", "gave a float as `accuracy` of `metrics` ("),
+        ("def metrics(self, totals): return {name: totals[:1, 0] * np.nan for name in ('accuracy', 'macro_f1')}", "computes NaN as `accuracy` by `metrics` ("),
+        ("def ranked(self, scored, weights): return {'auc': None}", "gave None as `auc` of `ranked` ("),
+        ("def decisions(self, scored): return super().decisions(scored)[:, None]", "359 decisions: numbers of labels of shape (359,)"),
+        ("def decisions(self, scored): return super().decisions(scored) + 0.5", "and float64 from `decisions` ("),
+        ("def decisions(self, scored): return super().decisions(scored) + 90", "for the labels 90 to 99 in `decisions` ("),
+        ("def details(self, scored): return [1]", "returned a list from `details`"),
+        ("def details(self, scored): return {'x': float('nan')}", "with what is no JSON: Out of range"),
+        ("def details(self, scored): return {'metrics': {}}", "gave `metrics` in `details`"),
+        ("def details(self, scored): return {'per_label': 3}", "are no tables of the report"),
+        ("def decode(self, row, logits): return None", "returned None from `decode`"),
+        ("def targets(self, row): return 3", "returned an int from `targets`"),
+        ("stratum = staticmethod(lambda row: [row['label']])", "returned a list from `stratum` ("),
+        ("find_labels = staticmethod(lambda rows: None)", "returned None from `find_labels`"),
+        ("find_labels = staticmethod(lambda rows: {row['label'] for row in rows})", "a set from `find_labels`"),
+        ("find_labels = staticmethod(lambda rows: [3, 4])", "a list of the labels' names, each a str"),
+        ("find_labels = staticmethod(lambda rows: ['0', '1', '0'])", "gave the label `0` more than once"),
         ("def metrics(self, totals): return {'kappa': totals[..., 0]}", "computes kappa"),
-        ("def decode(self, row, logits): return {'p': logits[0]}", "answered from `decode` with"),
-        ("def details(self, scored): return {1: np.ones(2)}", "answered from `details` with"),
+        ("def decode(self, row, logits): return {'p': logits[0]}", "answered from `decode` ("),
+        ("def details(self, scored): return {1: np.ones(2)}", "answered from `details` ("),
         ("def decisions(self, scored): return None", "returned None from `decisions`"),
         ("metric = 'kappa'", "says metric = 'kappa'"),
         ("likelihood = 'gamma'", "says likelihood = 'gamma'"),
         ("hard_loss = 'no_such'", "says hard_loss = 'no_such'"),
         ("metric_names = 'kappa'", "its `metric_names` is 'kappa', not tuple"),
     ],
-)
+)  # fmt: skip
 def test_a_task_that_cannot_judge_is_named_before_a_training(
     change: str, message: str, offer: Offer, refused: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -1043,7 +1100,11 @@ def test_a_task_that_cannot_judge_is_named_before_a_training(
     recipe = tmp_path / "recipe.yaml"
     text = RECIPE.replace("image-classification", "mine").replace("mine: {}", "kl: {}")
     recipe.write_text(text)
-    assert message in refused("check", recipe)
+    told = refused("check", recipe)
+    assert message in told
+    assert "`mine`" in told
+    assert message in refused("run", recipe, "--out", tmp_path / "run")
+    assert not list(store.Store().folder.glob(f"teacher*/{store.STAGE_FILE}"))
 
 
 def test_a_task_without_a_head_is_not_complete(offer: Offer) -> None:

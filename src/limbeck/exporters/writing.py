@@ -130,7 +130,9 @@ def write_golden(
         expected = (len(logits), *shape[1:])
         if logits.shape != expected:
             told = f"logits of shape {expected}, as the model's are"
-            raise wrong_return(f"the runtime `{runtime}`", "open(...)(inputs)", logits, told)
+            called = registry.method_of("runtimes", runtime, "open")
+            told_name = f"the runtime `{runtime}`"
+            raise wrong_return(told_name, "open(...)(inputs)", logits, told, called)
 
 
 def answer_shape(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Sequence[int]:
@@ -152,7 +154,8 @@ def check_written(name: str, runtimes: Sequence[str], written: Any, folder: Path
     """Raise ValueError where an exporter, perhaps somebody else's, did not write what it says."""
     if not isinstance(written, dict) or set(written) != set(runtimes):
         expected = f"a dict of the file of each of its runtimes: {', '.join(runtimes)}"
-        raise wrong_return(f"the exporter `{name}`", "export", written, expected)
+        called = registry.method_of("exporters", name, "export")
+        raise wrong_return(f"the exporter `{name}`", "export", written, expected, called)
     for file in written.values():
         # Of another folder, or of one within, the manifest would not know it.
         if not isinstance(file, str) or Path(file).name != file:

@@ -38,6 +38,7 @@ from limbeck.models.running import run_model
 from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import RunContext, WhenStarted
+from limbeck.pipeline.preflight.judging import require_judging
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.exporting import with_moved_bits
 from limbeck.pipeline.steps.quantizing import activations, prepare_on
@@ -84,6 +85,7 @@ def looking_ahead(run: RunContext) -> WhenStarted:
         is_done = True
         # The run's own random numbers must not move.
         with torch.random.fork_rng(devices=[]):
+            require_judging(run, run.data.test)
             require_usable(run)
 
     return look

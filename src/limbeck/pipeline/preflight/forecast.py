@@ -44,6 +44,7 @@ from limbeck.pipeline.arms import arm_title, derive_arms, training_title
 from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
 from limbeck.pipeline.latency import Answer, answerers_of
 from limbeck.pipeline.layer_analysis import analyse_layers
+from limbeck.pipeline.preflight.judging import require_judging
 from limbeck.pipeline.preflight.volumes import Volume, spread, units_of
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
@@ -195,6 +196,8 @@ class Rehearsal:
         # A surgery cuts a vocabulary to the words that rows use: a few rows would use too few.
         context.surgery_rows = spread(self.splits.train, SAMPLE_ROWS)
         self.add("data", self.reading_seconds, 0)
+        self.doing = "evaluate"
+        require_judging(context, self.splits.test)
         # 2. The teacher, once for all seeds.
         done: dict[str, Arm] = {}
         if recipe.teacher:
