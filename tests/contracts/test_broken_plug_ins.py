@@ -1,5 +1,6 @@
 """A plug-in that is broken in its own way is named, with what it should be; no traceback, and no silence."""
 
+import contextlib
 import importlib
 import math
 import re
@@ -36,6 +37,7 @@ from limbeck.models.taps import Outputs, Tap
 from limbeck.models.user_model import check_created
 from limbeck.pipeline.preflight.check import Checked, can_read_data, check_without_torch
 from limbeck.quantization.after_training import apply_rewrite
+from limbeck.quantization.equalizers import arrange
 from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.modules.fake import FakeQuantizer
 from limbeck.quantization.modules.swap import Normed
@@ -1032,15 +1034,83 @@ class Mine:
         ("model.extra = nn.Linear(1, 1)", "added or took away parameters in `apply`"),
         ("model[0].weight.mul_(3)", "changed what the float model answers by"),
         ("model[0].weight.fill_(float('nan'))", "changed what the float model answers by nan"),
+        (
+            "model.double()",
+            r"left `0.weight` as torch.float64 \(2, 3\) in `apply`; it was torch.fl",
+        ),
+        ("model.train()", "left the mode of `Sequential` as training in `apply`"),
     ],
 )
 def test_a_rewrite_that_is_none_is_named(line: str, message: str, offer: Offer) -> None:
     offer(EQUALIZER.replace("LINE", line), family="equalizers")
     rewrite = registry.create("equalizers", "mine")
-    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
-    with pytest.raises(ValueError, match=f"the equalizer `mine` {message}"):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2)).eval()
+    place = r"\(.*offered.py:10\)"
+    with pytest.raises(ValueError, match=f"the equalizer `mine` {place} {message}"):
         apply_rewrite(rewrite, model, Flow(), [lambda net: net(torch.ones(4, 3))])
 
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("model[0].weight.data.mul_(3)", "changed `0.weight` in `arrange`"),
+        ("model.half()", "changed `0.weight` in `arrange`"),
+        ("model.running.zero_()", "changed `running` in `arrange`"),
+        ("model.append(nn.ReLU())", r"changed what the model answers by \d+.\d% in `arrange`"),
+        ("model.append(nn.Identity())", ""),
+        ("model[0] = nn.Sequential(model[0])", ""),
+    ],
+)
+def test_a_rewrite_that_acts_before_its_turn_is_named(
+    line: str, message: str, offer: Offer
+) -> None:
+    offer(EQUALIZER.replace("        pass", f"        {line}"), family="equalizers")
+    rewrite = registry.create("equalizers", "mine")
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    model.register_buffer("running", torch.ones(2))
+    with torch.no_grad():
+        model[0].bias.copy_(torch.tensor([-9.0, 9.0]))
+    place = r"\(.*offered.py:7\)"
+    told = pytest.raises(ValueError, match=f"the equalizer `mine` {place} {message}")
+    with told if message else contextlib.nullcontext():
+        arrange(rewrite, model, Flow(), lambda net: net(torch.ones(4, 3)))
+
+
+def test_a_rounding_may_write_into_what_it_is_given(offer: Offer) -> None:
+    """Gradients and weights are those of a rounding that does not."""
+    offer(
+        ROUNDING.replace("RETURNED", "steps.round_()").replace('"int8"', '("int8",)'), "roundings"
+    )
+    found = []
+    for rounding in (Nearest(), registry.create("roundings", "mine")):
+        quantizer = FakeQuantizer(GRIDS["int8"], Minmax, 2, rounding=rounding)
+        weight = torch.linspace(-1, 1, 6).view(2, 3).requires_grad_()
+        quantizer.begin()
+        quantizer(weight)
+        quantizer.finish()
+        quantizer.log_scale.requires_grad_()
+        quantizer(weight).square().sum().backward()
+        found.append((weight.grad, quantizer.log_scale.grad))
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.any()
+        assert torch.equal(ours, theirs)
+
+
+def test_a_rounding_by_layer_may_write_into_what_it_is_given(offer: Offer) -> None:
+    offer(BY_LAYER.replace("return RETURNED", WRITES), family="roundings")
+    layer = Normed(torch.nn.Linear(3, 2), FakeQuantizer(GRIDS["int8"], Minmax, 2))
+    layer.calibrate_weight()
+    scale = layer.scale().clone()
+    expected = layer.quantizer(layer.weight).detach()
+    layer.round_with(registry.create("roundings", "mine"), torch.ones(5, 3))
+    assert torch.equal(layer.scale(), scale)
+    torch.testing.assert_close(layer.weight.detach(), expected)
+
+
+WRITES = """levels = (weight / scale).round().clamp(grid.low, grid.high) * scale
+        weight.zero_()
+        scale.zero_()
+        return levels"""
 
 TASK = """
 import numpy as np

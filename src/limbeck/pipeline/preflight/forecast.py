@@ -31,7 +31,7 @@ from limbeck.artifact.rows.inputs import raw
 from limbeck.core import plug_ins
 from limbeck.core.cache.store import Store
 from limbeck.core.events import Reporter, silent
-from limbeck.core.files import digest, read_json
+from limbeck.core.files import digest, folder_bytes, read_json
 from limbeck.core.system import memory
 from limbeck.data.batches import batch_plan, evaluation_budget, padded_size
 from limbeck.data.splits import Splits
@@ -475,7 +475,7 @@ class Rehearsal:
         # The store has just noted it.
         record = self.context.store.records[-1]
         seconds = float(record["seconds"])
-        num_bytes = float(bytes_of(folder))
+        num_bytes = float(folder_bytes(folder))
         # A few measured steps are no part of the run: the whole training stands in their place.
         trained_seconds = seconds - self.measuring_seconds + self.training_seconds
         if stage.name == "train":
@@ -550,7 +550,7 @@ class Rehearsal:
             answers.append(predictor.predict)
         parity_seconds = rows * sum(self.answer_seconds(answers))
         # What is shipped is copied into the run folder: as much again, at most.
-        num_bytes = 2 * bytes_of(artifact)
+        num_bytes = 2 * folder_bytes(artifact)
         self.add("export", seconds + parity_seconds, num_bytes, times=self.seeds)
 
     def calibration_scale(self, wanted: int) -> float:
@@ -620,12 +620,6 @@ def summed(costs: Sequence[Cost]) -> Cost:
         peak_mb=max(cost.peak_mb for cost in costs),
         disk_mb=sum(cost.disk_mb for cost in costs),
     )
-
-
-def bytes_of(folder: Path) -> int:
-    """Of all files in a folder, on disk."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files)
 
 
 def answer_all(answer: Answer, rows: Sequence[Any]) -> None:

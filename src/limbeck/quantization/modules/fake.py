@@ -39,7 +39,7 @@ from limbeck.quantization.affine import dequantize, quantize
 from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.host_copy import HostCopy
 from limbeck.quantization.ranges import Fit, Range
-from limbeck.quantization.roundings import Rounding, check_rounded
+from limbeck.quantization.roundings import Rounding, levels_of
 from limbeck.quantization.roundings.nearest import Nearest
 
 # A share of a bound: ten times float32's relative rounding error, so that the highest level stays
@@ -292,9 +292,7 @@ class FakeQuantizer(nn.Module):
 
     def to_levels(self, steps: Tensor) -> Tensor:
         """Values divided by their scale, rounded to levels, not yet clamped to the grid."""
-        levels = self.rounding.round(steps, self.grid, training=self.training)
-        check_rounded(self.rounding, "round", levels, steps)
-        return levels
+        return levels_of(self.rounding, steps, self.grid, training=self.training)
 
     @property
     def column(self) -> tuple[int, ...]:
@@ -372,8 +370,7 @@ class FakeQuantizer(nn.Module):
         scale = self.scale.view(self.column)
         zero_point = self.zero_point.view(self.column)
         steps = values / scale
-        levels = self.rounding.round(steps, self.grid, training=False)
-        check_rounded(self.rounding, "round", levels, steps)
+        levels = levels_of(self.rounding, steps, self.grid, training=False)
         return (levels + zero_point).view(x.shape)
 
 

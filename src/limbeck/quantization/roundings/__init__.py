@@ -114,6 +114,18 @@ def _place(rounding: object, method: str) -> str:
     return place(getattr(rounding, method))
 
 
+def levels_of(rounding: Rounding, steps: Tensor, grid: Grid, *, training: bool) -> Tensor:
+    """The level of each value, not yet clamped to the ends of the grid.
+
+    Raises ValueError where a rounding, perhaps somebody else's, gave no value for each.
+    """
+    # What is somebody else's may write into what it is given, and gradients are made of that too.
+    given = steps if registry.is_ours(rounding) else steps.clone()
+    levels = rounding.round(given, grid, training=training)
+    check_rounded(rounding, "round", levels, steps)
+    return levels
+
+
 def check_rounded(
     rounding: object,
     method: str,
