@@ -803,6 +803,99 @@ def put_other(model: nn.Module) -> None:
     model.set_submodule(place, Other(1, 1, 1))
 
 
+SURGERY = """
+import copy
+import torch
+from torch import nn
+from limbeck.surgeries import Cut
+
+
+class Mine:
+    reads_rows = READS
+    files = ()
+
+    def cut(self, teacher, evidence):
+        student = copy.deepcopy(teacher)
+        last = [module for module in student.modules() if isinstance(module, nn.Linear)][-1]
+        LINE
+        return Cut(student)
+"""
+
+
+@pytest.mark.parametrize("reads_rows", [False, True])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("last.weight = nn.Parameter(torch.zeros(10, 3))", "cannot run: RuntimeError: mat1 and"),
+        ("last.weight, last.bias = [nn.Parameter(each[:7].clone()) for each in (last.weight, last.bias)]", "of 7 logits; the data has 10 labels"),
+        ("last.weight.data[0] = torch.nan", "weight` holds a NaN"),
+        ("student.half()", "cannot run: RuntimeError"),
+        ("student = student.to('meta')", "without weights (on torch's device `meta`)"),
+        ("student.requires_grad_(False)", "cannot be trained: "),
+    ],
+)  # fmt: skip
+def test_a_surgery_whose_student_cannot_be_used_is_named_before_the_teacher_is_trained(
+    line: str,
+    message: str,
+    reads_rows: bool,
+    offer: Offer,
+    refused: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    offer(SURGERY.replace("LINE", line).replace("READS", str(reads_rows)), family="surgeries")
+    recipe = tmp_path / "recipe.yaml"
+    student = "student: {model: small_cnn, width: 2, depth: 1}"
+    text = RECIPE.replace("mine: {}", "kl: {}")
+    recipe.write_text(text.replace(student, "student: {from: teacher, surgery: mine}"))
+    told = refused("run", recipe, "--out", tmp_path / "run")
+    assert message in told
+    assert f"the surgery `mine` ({tmp_path / 'offered.py'}:12) returned a student" in told
+    assert not list(store.Store().folder.glob(f"teacher*/{store.STAGE_FILE}"))
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "when", "key", "message"),
+    [
+        ("ranges", "RANGE", "train", "range: mine", "the range `mine` (OFFERED:7) gave a scale that is not finite"),
+        ("roundings", "ROUNDING", "train", "rounding: mine", "the rounding `mine` returned None from `round` (OFFERED:8)"),
+        ("roundings", "BY_LAYER", "after", "rounding: mine", "the rounding `mine` returned None from `solve` (OFFERED:3)"),
+        ("equalizers", "EQUALIZER", "after", "equalize: {mine: {}}", "the equalizer `mine` (OFFERED:10) left"),
+        ("equalizers", "ARRANGER", "after", "equalize: {mine: {}}", "put other tensors into the model each time"),
+    ],
+)  # fmt: skip
+def test_what_quantizes_wrongly_is_named_before_the_teacher_is_trained(
+    family: str,
+    text: str,
+    when: str,
+    key: str,
+    message: str,
+    offer: Offer,
+    refused: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    source = {
+        "RANGE": RANGE.replace("RETURNED", "scale * float('nan'), zero"),
+        "ROUNDING": ROUNDING.replace("RETURNED", "None").replace('"int8"', '("int8",)'),
+        "BY_LAYER": BY_LAYER.replace("RETURNED", "None"),
+        "EQUALIZER": EQUALIZER.replace("LINE", "model.double()"),
+        "ARRANGER": EQUALIZER.replace("LINE", "pass").replace(
+            "        pass",
+            "        import random; model.add_module(str(random.random())[2:], nn.Linear(1, 1))",
+            1,
+        ),
+    }[text]
+    offer(source, family=family)
+    recipe = tmp_path / "recipe.yaml"
+    arm = "joint" if when == "train" else "kd+ptq"
+    recipe.write_text(
+        RECIPE.replace("mine: {}", "kl: {}").replace("[kd]", f"[{arm}]")
+        + f"quantize: {{when: {when}, {key}}}"
+    )
+    told = refused("run", recipe, "--out", tmp_path / "run")
+    assert message.replace("OFFERED", str(tmp_path / "offered.py")) in told
+    assert not list(store.Store().folder.glob(f"teacher*/{store.STAGE_FILE}"))
+
+
 @pytest.mark.parametrize(("text", "told"), [("{}", "without mean, size"), ("[1]", "no JSON object"), ("x", "no JSON object")])  # fmt: skip
 def test_a_surgery_with_another_preprocessing_is_told(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=f"the surgery `mine` returned a preprocessing .*{told}"):
@@ -1038,7 +1131,6 @@ class Mine:
             "model.double()",
             r"left `0.weight` as torch.float64 \(2, 3\) in `apply`; it was torch.fl",
         ),
-        ("model.train()", "left the mode of `Sequential` as training in `apply`"),
     ],
 )
 def test_a_rewrite_that_is_none_is_named(line: str, message: str, offer: Offer) -> None:

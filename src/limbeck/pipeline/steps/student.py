@@ -6,11 +6,13 @@ from typing import Any
 
 from limbeck.core import registry
 from limbeck.core.files import digest, file_digest
+from limbeck.models.anatomy.probe import NUM_ROWS
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.stored_model import StoredModel, saver
 from limbeck.recipe.model import Recipe
 from limbeck.surgeries import Cut, Evidence, Surgery, check_cut
+from limbeck.surgeries._student import check_student
 
 
 def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) -> StoredModel:
@@ -64,6 +66,8 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
             check_cut(settings.surgery or "", cut, model, task.preprocess)
         text = task.preprocess if cut.preprocess is None else cut.preprocess
         cut_task = run.task_class(run.data.labels, text)
+        if settings.surgery:
+            check_student(settings.surgery, cut.student, cut_task, cut_task.encode(rows[:NUM_ROWS]))
         save = saver(run, cut_task, name, options)
         save(cut.student, folder)
 

@@ -99,14 +99,16 @@ def arrange(equalizer: Equalizer, model: nn.Module, flow: Flow, forward: Forward
 
 @contextlib.contextmanager
 def keeping_form(equalizer: Equalizer, method: str, model: nn.Module) -> Iterator[None]:
-    """Raise ValueError where an equalizer leaves the tensors of a model in another type, or its
-    modules in another mode, than they had before the `with` block."""
+    """Raise ValueError where an equalizer leaves the tensors of a model in another type or shape
+    than they had before the `with` block; the model's mode is put back."""
     before = _form(model)
+    was_training = model.training
     yield
+    model.train(was_training)
     for what, form in _form(model).items():
         if before.get(what, form) != form:
             raise ValueError(
-                f"{told(equalizer, method)} left {what} as {form} in `{method}`; it was "
+                f"{told(equalizer, method)} left `{what}` as {form} in `{method}`; it was "
                 f"{before[what]}, and is to stay so"
             )
 
@@ -126,12 +128,7 @@ def relative_change(found: Tensor, before: Tensor) -> float:
 
 
 def _form(model: nn.Module) -> dict[str, str]:
-    """The type and the shape of each tensor, and the mode of each module."""
-    form = {
-        f"`{name}`": f"{tensor.dtype} {tuple(tensor.shape)}"
-        for name, tensor in model_state(model).items()
+    """The type and the shape of each tensor."""
+    return {
+        name: f"{tensor.dtype} {tuple(tensor.shape)}" for name, tensor in model_state(model).items()
     }
-    for name, module in model.named_modules():
-        mode = "training" if module.training else "evaluation"
-        form[f"the mode of `{name or type(module).__name__}`"] = mode
-    return form
