@@ -16,12 +16,10 @@ from limbeck.tasks import Encoded, Task
 
 def check_student(name: str, student: nn.Module, task: Task, encoded: Sequence[Encoded]) -> None:
     """Raise ValueError where a student cannot run or learn, or answers with other logits than the
-    task has; nothing is asked of a surgery of ours.
+    task has.
 
     `name`: of the surgery. `task`: with the student's preprocessing, by which `encoded` is read.
     """
-    if registry.package_of("surgeries", name) is None:
-        return
     told = f"the surgery `{name}`{place(registry.method_of('surgeries', name, 'cut'))}"
     if any(parameter.is_meta for parameter in student.parameters()):
         raise ValueError(f"{told} returned a student without weights (on torch's device `meta`)")

@@ -43,13 +43,13 @@ from limbeck.pipeline.preflight.judging import require_judging
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.exporting import with_moved_bits
 from limbeck.pipeline.steps.quantizing import activations, prepare_on, quantization_code
+from limbeck.pipeline.steps.student import cut_by
 from limbeck.pipeline.steps.teacher import learns_along
 from limbeck.quantization.after_training import calibrate, quantize_after_training
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import quantization_components
 from limbeck.recipe.model import Quantize, Recipe, Teacher
-from limbeck.surgeries import Evidence, Surgery, check_cut
-from limbeck.surgeries._student import check_student
+from limbeck.surgeries import Evidence, Surgery
 from limbeck.surgeries.drop_layers import DropLayers
 from limbeck.tasks import Encoded, SelfSupervised, Task, apart
 from limbeck.training.scoring import score_split
@@ -186,12 +186,8 @@ def make_student(recipe: Recipe, run: RunContext) -> Candidate | None:
     if surgery.reads_rows and registry.is_ours(surgery):
         return Candidate(model, task, name)
     rows = run.data.train[:NUM_ROWS] if surgery.reads_rows else []
-    cut = surgery.cut(model, Evidence(task, rows))
-    check_cut(settings.surgery, cut, model, task.preprocess)
-    if cut.preprocess is not None:
-        task = run.task_class(run.data.labels, cut.preprocess)
-    check_student(settings.surgery, cut.student, task, task.encode(run.data.train[:NUM_ROWS]))
-    return Candidate(cut.student, task, name)
+    student, task = cut_by(surgery, model, Evidence(task, rows), run)
+    return Candidate(student, task, name)
 
 
 def check_plan(recipe: Recipe, run: RunContext, candidate: Candidate) -> None:
