@@ -2,8 +2,11 @@
 
 import contextlib
 import importlib
+import json
 import math
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -449,6 +452,77 @@ def test_what_a_plug_in_raises_is_told_to_python_as_on_the_command_line(
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+class Leaving(BaseException):
+    """No Exception, as what asks a program to end."""
+
+
+PRINTING = """
+print("at the top")
+
+
+class Leaving(BaseException):
+    pass
+
+
+class Mine:
+    \"\"\"A source of somebody else.\"\"\"
+
+    def __init__(self, rows: int = 40) -> None:
+        pass
+
+    def read(self, on_bad_row):
+        print("while it reads")
+        raise Leaving("now")
+"""
+
+
+@pytest.mark.parametrize("verb", [("schema",), ("check", "recipe.yaml")])
+def test_what_a_plug_in_prints_is_no_answer_and_what_it_raises_no_traceback(
+    verb: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "offered.py").write_text(PRINTING)
+    information = tmp_path / "offered-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: offered\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[limbeck.sources]\nmine = offered:Mine\n")
+    source = RECIPE.replace("{source: sklearn, dataset: digits}", "{source: mine}")
+    (tmp_path / "recipe.yaml").write_text(source.replace("mine: {}", "kl: {}"))
+    home = Path(limbeck.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-m", "limbeck", *verb],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{home}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "at the top" in done.stderr
+    if verb == ("schema",):
+        assert "mine" in json.dumps(json.loads(done.stdout))
+        return
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "while it reads" in done.stderr
+    assert "the plug-in `mine` failed in `read` (" in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].endswith(": Leaving: now")
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_a_thread_that_is_left_running_keeps_no_process(seconds: float) -> None:
+    code = (
+        "import sys, threading, time\n"
+        "from limbeck.cli import exits\n"
+        "exits.THREADS_SECONDS = 0.2\n"
+        f"def wait(): time.sleep({seconds})\n"
+        "threading.Thread(target=wait, name='left').start()\n"
+        "print('answer')\n"
+        "exits.end_in_time(3)\n"
+        "sys.exit(3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25)
+    assert (done.returncode, done.stdout) == (3, "answer\n")
+    told = "limbeck: the thread `left`, which runs `wait` (<string>:4), still runs; the process"
+    assert done.stderr.startswith(told) if seconds else not done.stderr
+
+
 @pytest.mark.parametrize(
     "raised", [KeyError("x"), RuntimeError("no"), SystemExit(0), ValueError(), AssertionError()]
 )
@@ -460,6 +534,8 @@ def test_only_what_a_plug_in_raised_is_blamed_on_it(raised: BaseException, offer
     with pytest.raises(type(raised)) as caught, plug_ins.blamed():
         raise raised.with_traceback(None)
     assert caught.value is raised
+    with pytest.raises(ValueError, match=r"failed in `read` .*: Leaving: now"), plug_ins.blamed():
+        source.read(Leaving("now"))
     for other in (KeyboardInterrupt(), Interrupted("stopped"), OSError(28, "full")):
         with pytest.raises(type(other)), plug_ins.blamed():
             source.read(other)
