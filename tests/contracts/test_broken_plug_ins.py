@@ -33,7 +33,7 @@ from limbeck.core.grids import GRIDS
 from limbeck.data import augmenters
 from limbeck.data.checks import check_keys
 from limbeck.distillation.objective import Objective, Term, check_reach
-from limbeck.exporters.writing import write_golden, write_graphs
+from limbeck.exporters.writing import is_read, write_golden, write_graphs
 from limbeck.models import networks
 from limbeck.models.anatomy.dataflow import Flow
 from limbeck.models.taps import Outputs, Tap
@@ -390,6 +390,62 @@ def test_what_an_exporter_leaves_that_is_no_artifact_s_is_told(
     offer(source, family="exporters")
     with pytest.raises(ValueError, match=f"the exporter `mine` {message}"):
         write_graphs(cnn(8), ["mine"], pixels(2), folder)
+
+
+MORE = """
+import shutil
+
+
+class Mine:
+    runtimes = ("onnxruntime",)
+    needs = {}
+
+    def export(self, model, inputs, folder):
+        from limbeck.exporters.onnx import Onnx
+        before = sorted(path.name for path in folder.iterdir())
+        for name in Onnx().export(model, inputs, folder).values():
+            (folder / name).rename(folder / "mine.onnx")
+        LINE
+        return {"onnxruntime": "mine.onnx"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("(folder / 'log.txt').write_text('x')", "left `log.txt` in the folder of the artifact, and ev"),
+        ("(folder / 'earlier.xml').write_text('x')", "changed `earlier.xml`, which an exporter before"),
+        ("(folder / 'earlier.xml').unlink()", "changed `earlier.xml`, which an exporter before"),
+        ("(folder / 'mine.json').write_text('x')", ""),
+        ("pass", ""),
+    ],
+)  # fmt: skip
+def test_what_an_exporter_leaves_and_no_graph_reads_is_told(
+    line: str, message: str, offer: Offer, tmp_path: Path
+) -> None:
+    offer(MORE.replace("LINE", line), family="exporters")
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    if "earlier" in line:
+        (folder / "earlier.xml").write_text("<net/>")
+    told = pytest.raises(ValueError, match=f"the exporter `mine` {message}")
+    with told if message else contextlib.nullcontext():
+        write_graphs(cnn(8), ["mine"], pixels(2), folder)
+
+
+def test_a_file_without_which_a_graph_does_not_open_belongs_to_it(
+    offer: Offer, tmp_path: Path
+) -> None:
+    opener = "import numpy as np\n" + RUNTIME.replace(
+        "return lambda", "(path.parent / 'weights.dat').read_bytes()\n        return lambda"
+    )
+    offer(opener.replace("RETURNED", "np.ones((2, 10))"), family="runtimes")
+    (tmp_path / "graph.bin").write_bytes(b"x")
+    (tmp_path / "weights.dat").write_bytes(b"x")
+    (tmp_path / "log.txt").write_bytes(b"x")
+    given = ({"x": np.ones((2, 4))}, {"mine": "graph.bin"}, tmp_path)
+    assert is_read("weights.dat", *given)
+    assert not is_read("log.txt", *given)
 
 
 @pytest.mark.parametrize("returned", ["np.ones((rows, 3), 'f')", "np.ones((rows, 10, 1), 'f')"])
