@@ -10,6 +10,7 @@ import numpy as np
 from limbeck.core import registry
 from limbeck.core.contract import described, place, wrong_return
 from limbeck.sources import Row
+from limbeck.tasks.likelihood import UNKNOWN, is_known
 from limbeck.tasks.types import Array
 
 # dtypes of figures, as numpy letters them: bool, integers, floats.
@@ -20,6 +21,12 @@ DECISIONS = {
     "categorical": (WHOLE, "numbers of labels"),
     "bernoulli": ("b" + WHOLE, "True or False for each label"),
     "gaussian": (NUMBERS, "numbers"),
+}
+# What labels of a row are, by likelihood: their dtype where torch asks for one, axes, and in words.
+LABELS: dict[str, tuple[str | None, int, str]] = {
+    "categorical": ("int64", 1, "an array (W) of int64, numbers of labels"),
+    "bernoulli": ("float32", 2, "an array (W, V) of float32, 0 or 1 for each label"),
+    "gaussian": (None, 1, "an array (W) of numbers"),
 }
 # What a report puts beside a seed's details.
 TAKEN = ("seed", "metrics")
@@ -133,6 +140,46 @@ def check_labels(task: Any, labels: Any) -> None:
             f"{told(task)} gave the label `{twice[0]}` more than once in "
             f"`find_labels`{place(written(task, 'find_labels'))}; each is to stand there once"
         )
+
+
+def check_encoded(task: Any, encoded: Sequence[Any], flat: Array) -> None:
+    """Raise ValueError where rows (`Encoded`) have labels that their units or the task's likelihood
+    have not; `flat`: those of all rows, one after the other."""
+    dtype, num_axes, what = LABELS[task.likelihood]
+    head = getattr(task, "head", None)
+    method, called = ("targets", head.targets) if head else ("encode", task.encode)
+    for row in encoded:
+        labels = row.labels
+        of_units = units_of(row)
+        is_right = labels.ndim == num_axes and len(labels) == (of_units or len(labels))
+        if not is_right or (dtype and labels.dtype != dtype):
+            units = f"{of_units} unit" if of_units == 1 else "each unit"
+            expected = f"labels of {units} of the row: {what}"
+            raise wrong_return(told(task), method, labels, expected, called)
+        known = labels[is_known(labels)]
+        if task.likelihood == "categorical" and len(known):
+            lowest, highest = int(known.min()), int(known.max())
+            if lowest < 0 or highest >= len(task.labels):
+                raise ValueError(
+                    f"{told(task)} gave the label {lowest if lowest < 0 else highest} in "
+                    f"`{method}`{place(called)}; there are 0 to {len(task.labels) - 1}, and "
+                    f"{UNKNOWN} for one that nobody knows"
+                )
+
+    num_units = sum(len(row.labels) for row in encoded)
+    if len(flat) != num_units:
+        raise ValueError(
+            f"{told(task)} gave {len(flat)} labels in `{method}`{place(called)} for {num_units} "
+            f"units of {len(encoded)} rows; a unit has one"
+        )
+
+
+def units_of(row: Any) -> int | None:
+    """How many units the inputs of a row say that it has; None where they say nothing."""
+    if row.positions is not None:
+        return len(row.positions)
+    texts = row.inputs.get("input_ids")
+    return 1 if texts is None or texts.ndim == 1 else None
 
 
 def stratum_of(task: Any, row: Row) -> str:

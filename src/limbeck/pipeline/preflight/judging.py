@@ -13,7 +13,7 @@ from limbeck.core.contract import place
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.preflight.volumes import spread
 from limbeck.sources import Row
-from limbeck.tasks import Scored, Task, check_answers, figures, returned
+from limbeck.tasks import Encoded, Scored, Task, check_answers, figures, packed, returned
 from limbeck.tasks.packed import labels_of_answers
 from limbeck.training.scoring import kept_of
 
@@ -37,8 +37,12 @@ def require_judging(run: RunContext, rows: Sequence[Row]) -> None:
         assert recipe.teacher is not None
         name = recipe.teacher.model
     task = run.new_task(name)
+    trained = task.encode(spread(list(run.data.train), MOST_ROWS))
     some = spread(list(rows), MOST_ROWS)
-    scored = drawn_answers(task, some)
+    encoded = task.encode(some)
+    for each in (trained, encoded):
+        returned.check_encoded(task, each, packed.flat_labels(each))
+    scored = drawn_answers(task, encoded)
     check_answers(task, some, scored)
     metric = recipe.judged_metric
     every_row_once = np.ones((1, len(scored.offsets) - 1))
@@ -57,10 +61,9 @@ def require_judging(run: RunContext, rows: Sequence[Row]) -> None:
         )
 
 
-def drawn_answers(task: Task, rows: Sequence[Row]) -> Scored:
+def drawn_answers(task: Task, encoded: Sequence[Encoded]) -> Scored:
     """Answers to rows, of logits drawn from a normal distribution by a fixed seed."""
     generator = np.random.default_rng(0)
-    encoded = task.encode(rows)
     width = WIDTH if task.auto_model == "AutoModel" else len(task.labels)
     answers = []
     for each in encoded:
