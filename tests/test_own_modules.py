@@ -78,6 +78,28 @@ class Pair(Base):
         return super().forward(pixel_values), None
 
 
+class Scores(Base):
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        return {"scores": super().forward(pixel_values)}
+
+
+class Asking(Base):
+    def forward(self, pixel_values: torch.Tensor, temperature: float) -> Any:
+        return super().forward(pixel_values) / temperature
+
+
+class Divided(Base):
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        return super().forward(pixel_values) / (pixel_values.amax() * 0)
+
+
+class Cast(Base):
+    """Takes its inputs to the type of its weights, so that it can be called in any."""
+
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        return super().forward(pixel_values.to(self.body.weight.dtype))
+
+
 class ByValue(Base):
     def forward(self, pixel_values: torch.Tensor) -> Any:
         hidden = self.hidden(pixel_values)
@@ -130,7 +152,12 @@ def at(text: str) -> str:
         (Squeezed(), r"logits of shape \(2,\) for a batch of 1, where \(1, labels\) is expected"),
         (WithTime(), r"logits of shape \(1, 1, 2\) for a batch of 1, where \(1, labels\)"),
         (Detached(), r"its logits have no gradient, so nothing of it can be trained"),
-        (Pair(), r"'tuple' object has no attribute 'logits'\. Wrap it"),
+        (Pair(), r"returned a tuple; a tensor, or one that is called `logits`.*\. Wrap it"),
+        (Scores(), r"returned a dict of scores; a tensor, or one that is called `logits`.*Wrap it"),
+        (Asking(), r"missing 1 required positional argument: 'temperature'\. Wrap it"),
+        (Divided(), r"its logits on two rows hold a NaN or an infinity, though its weights"),
+        (Base().half(), r"its `body.weight` is torch.float16, .*Hand over `module.float\(\)`"),
+        (Base().double(), r"its `body.weight` is torch.float64, .*Hand over `module.float\(\)`"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -161,6 +188,48 @@ def test_a_batch_norm_of_the_batch_is_named(kind: Any) -> None:
         Own(module).check(IMAGES, IMAGES.encode(PICTURES), "mine")
     module = NormOfBatch(kind(num_features))
     Own(module).check(IMAGES, IMAGES.encode(PICTURES), "mine")
+
+
+def test_a_teacher_that_is_not_trained_may_be_of_any_type_that_it_can_be_called_in() -> None:
+    encoded = IMAGES.encode(PICTURES)
+    Own(Cast().half()).check(IMAGES, encoded, "mine", is_trained=False)
+    with pytest.raises(ValueError, match=r"no float32, as inputs are: hand over `module.float"):
+        Own(Base().half()).check(IMAGES, encoded, "mine", is_trained=False)
+
+
+def test_weights_that_are_not_there_are_told() -> None:
+    checked = limbeck.check(RECIPE, models={"mine": Base().to("meta")}, rows={"train": PICTURES})
+    (told,) = checked.mistakes
+    assert "`body.weight` has a shape and no values (it lies on torch's device `meta`)" in told
+
+
+def compiled_within() -> nn.Module:
+    module = Base()
+    module.compile(backend="eager")
+    return module
+
+
+def with_a_compiled_part() -> nn.Module:
+    module = Base()
+    module.head = torch.compile(module.head, backend="eager")  # type: ignore[assignment]
+    return module
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: torch.compile(Base(), backend="eager"), compiled_within, with_a_compiled_part]
+)
+def test_a_compiled_module_is_taken_as_what_it_was_made_of(make: Any, tmp_path: Path) -> None:
+    module = make()
+    taken = wrapped({"mine": Own(module, version="1")})["mine"]
+    assert taken.version == "1"
+    assert {type(part) for part in taken.module.modules()} == {Base, nn.Linear}
+    assert [name for name, _ in taken.module.named_modules()] == ["", "body", "head"]
+    images = torch.rand(3, 1, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(taken.module(images), module(images))
+    # Its code can be read, and its layers quantized.
+    report = limbeck.run(RECIPE, tmp_path, models={"mine": module}, rows={"train": PICTURES})
+    assert report.parity[0].holds
 
 
 @pytest.mark.parametrize(

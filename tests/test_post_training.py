@@ -1,6 +1,7 @@
 """What quantizing after training chooses for itself: the nearest to the float model, no choice that chance explains, nothing that was said."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,6 +63,21 @@ def test_what_is_open_is_chosen_told_and_kept() -> None:
     again, _, _, reused = chosen()
     assert all(reused)
     assert again == settings
+
+
+def test_a_rewrite_that_the_recipe_names_and_that_fits_nothing_is_told() -> None:
+    """One that is tried is passed over; a name in the recipe is the user's to mend."""
+
+    def prepare(model: Any, filled: Quantize) -> Any:
+        raise ValueError("cross_layer: nothing to rewrite")
+
+    trial_model: Any = SimpleNamespace(load=torch.nn.Identity, prepare=prepare)
+    way = {**post_training.FIRST, "equalize": {"cross_layer": {}}}
+    is_open = Quantize.model_validate({"when": "after"})
+    assert post_training.trial_of(trial_model, is_open, way, []) is None
+    named = Quantize.model_validate({"when": "after", "equalize": {"cross_layer": {}}})
+    with pytest.raises(ValueError, match="nothing to rewrite"):
+        post_training.trial_of(trial_model, named, way, [])
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -529,6 +530,21 @@ def test_handlers_come_back_after_an_error() -> None:
     with pytest.raises(Interrupted), deferred_interrupt():
         raise Interrupted
     assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_a_thread_that_is_not_the_main_one_handles_no_signals() -> None:
+    """As of a web server or a notebook: Python lets it install none."""
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def train() -> None:
+        with deferred_interrupt() as stop:
+            seen.append((stop.requested, signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]
 
 
 def test_only_the_inner_of_two_contexts_is_asked() -> None:

@@ -1,10 +1,15 @@
 """A plug-in that is broken in its own way is named, with what it should be; no traceback, and no silence."""
 
+import contextlib
 import importlib
+import json
 import math
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -21,25 +26,28 @@ from limbeck.analysis.sensitivities import JudgedModel, check_scores, judge
 from limbeck.artifact.manifest import BrokenArtifact
 from limbeck.artifact.proof import golden
 from limbeck.artifact.runtimes import open_graph
-from limbeck.core import plug_ins, registry
+from limbeck.core import contract, plug_ins, registry
+from limbeck.core.cache import store
 from limbeck.core.errors import Interrupted
 from limbeck.core.grids import GRIDS
 from limbeck.data import augmenters
 from limbeck.data.checks import check_keys
 from limbeck.distillation.objective import Objective, Term, check_reach
-from limbeck.exporters.writing import write_golden, write_graphs
+from limbeck.exporters.writing import is_read, write_golden, write_graphs
 from limbeck.models import networks
 from limbeck.models.anatomy.dataflow import Flow
 from limbeck.models.taps import Outputs, Tap
 from limbeck.models.user_model import check_created
 from limbeck.pipeline.preflight.check import Checked, can_read_data, check_without_torch
 from limbeck.quantization.after_training import apply_rewrite
+from limbeck.quantization.equalizers import arrange
 from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.modules.fake import FakeQuantizer
 from limbeck.quantization.modules.swap import Normed
 from limbeck.quantization.post_training import components_tried
 from limbeck.quantization.ranges.minmax import Minmax
 from limbeck.quantization.roundings import LAST_BITS, check_levels
+from limbeck.quantization.roundings.nearest import Nearest
 from limbeck.recipe.model import Quantize
 from limbeck.recipe.reading import parse
 from limbeck.surgeries import Cut, check_cut
@@ -384,6 +392,62 @@ def test_what_an_exporter_leaves_that_is_no_artifact_s_is_told(
         write_graphs(cnn(8), ["mine"], pixels(2), folder)
 
 
+MORE = """
+import shutil
+
+
+class Mine:
+    runtimes = ("onnxruntime",)
+    needs = {}
+
+    def export(self, model, inputs, folder):
+        from limbeck.exporters.onnx import Onnx
+        before = sorted(path.name for path in folder.iterdir())
+        for name in Onnx().export(model, inputs, folder).values():
+            (folder / name).rename(folder / "mine.onnx")
+        LINE
+        return {"onnxruntime": "mine.onnx"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("(folder / 'log.txt').write_text('x')", "left `log.txt` in the folder of the artifact, and ev"),
+        ("(folder / 'earlier.xml').write_text('x')", "changed `earlier.xml`, which an exporter before"),
+        ("(folder / 'earlier.xml').unlink()", "changed `earlier.xml`, which an exporter before"),
+        ("(folder / 'mine.json').write_text('x')", ""),
+        ("pass", ""),
+    ],
+)  # fmt: skip
+def test_what_an_exporter_leaves_and_no_graph_reads_is_told(
+    line: str, message: str, offer: Offer, tmp_path: Path
+) -> None:
+    offer(MORE.replace("LINE", line), family="exporters")
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    if "earlier" in line:
+        (folder / "earlier.xml").write_text("<net/>")
+    told = pytest.raises(ValueError, match=f"the exporter `mine` {message}")
+    with told if message else contextlib.nullcontext():
+        write_graphs(cnn(8), ["mine"], pixels(2), folder)
+
+
+def test_a_file_without_which_a_graph_does_not_open_belongs_to_it(
+    offer: Offer, tmp_path: Path
+) -> None:
+    opener = "import numpy as np\n" + RUNTIME.replace(
+        "return lambda", "(path.parent / 'weights.dat').read_bytes()\n        return lambda"
+    )
+    offer(opener.replace("RETURNED", "np.ones((2, 10))"), family="runtimes")
+    (tmp_path / "graph.bin").write_bytes(b"x")
+    (tmp_path / "weights.dat").write_bytes(b"x")
+    (tmp_path / "log.txt").write_bytes(b"x")
+    given = ({"x": np.ones((2, 4))}, {"mine": "graph.bin"}, tmp_path)
+    assert is_read("weights.dat", *given)
+    assert not is_read("log.txt", *given)
+
+
 @pytest.mark.parametrize("returned", ["np.ones((rows, 3), 'f')", "np.ones((rows, 10, 1), 'f')"])
 def test_a_runtime_with_logits_of_another_shape_is_named(
     returned: str, offer: Offer, tmp_path: Path
@@ -444,6 +508,77 @@ def test_what_a_plug_in_raises_is_told_to_python_as_on_the_command_line(
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+class Leaving(BaseException):
+    """No Exception, as what asks a program to end."""
+
+
+PRINTING = """
+print("at the top")
+
+
+class Leaving(BaseException):
+    pass
+
+
+class Mine:
+    \"\"\"A source of somebody else.\"\"\"
+
+    def __init__(self, rows: int = 40) -> None:
+        pass
+
+    def read(self, on_bad_row):
+        print("while it reads")
+        raise Leaving("now")
+"""
+
+
+@pytest.mark.parametrize("verb", [("schema",), ("check", "recipe.yaml")])
+def test_what_a_plug_in_prints_is_no_answer_and_what_it_raises_no_traceback(
+    verb: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "offered.py").write_text(PRINTING)
+    information = tmp_path / "offered-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: offered\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[limbeck.sources]\nmine = offered:Mine\n")
+    source = RECIPE.replace("{source: sklearn, dataset: digits}", "{source: mine}")
+    (tmp_path / "recipe.yaml").write_text(source.replace("mine: {}", "kl: {}"))
+    home = Path(limbeck.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-m", "limbeck", *verb],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{home}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "at the top" in done.stderr
+    if verb == ("schema",):
+        assert "mine" in json.dumps(json.loads(done.stdout))
+        return
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "while it reads" in done.stderr
+    assert "the plug-in `mine` failed in `read` (" in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].endswith(": Leaving: now")
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_a_thread_that_is_left_running_keeps_no_process(seconds: float) -> None:
+    code = (
+        "import sys, threading, time\n"
+        "from limbeck.cli import exits\n"
+        "exits.THREADS_SECONDS = 0.2\n"
+        f"def wait(): time.sleep({seconds})\n"
+        "threading.Thread(target=wait, name='left').start()\n"
+        "print('answer')\n"
+        "exits.end_in_time(3)\n"
+        "sys.exit(3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25)
+    assert (done.returncode, done.stdout) == (3, "answer\n")
+    told = "limbeck: the thread `left`, which runs `wait` (<string>:4), still runs; the process"
+    assert done.stderr.startswith(told) if seconds else not done.stderr
+
+
 @pytest.mark.parametrize(
     "raised", [KeyError("x"), RuntimeError("no"), SystemExit(0), ValueError(), AssertionError()]
 )
@@ -455,6 +590,8 @@ def test_only_what_a_plug_in_raised_is_blamed_on_it(raised: BaseException, offer
     with pytest.raises(type(raised)) as caught, plug_ins.blamed():
         raise raised.with_traceback(None)
     assert caught.value is raised
+    with pytest.raises(ValueError, match=r"failed in `read` .*: Leaving: now"), plug_ins.blamed():
+        source.read(Leaving("now"))
     for other in (KeyboardInterrupt(), Interrupted("stopped"), OSError(28, "full")):
         with pytest.raises(type(other)), plug_ins.blamed():
             source.read(other)
@@ -507,7 +644,7 @@ class Mine:
     ("returned", "message"),
     [
         ("None", "the source `mine` returned None from `read`"),
-        ("good", "the source `mine` returned a list from `read`; it is to return a dict"),
+        ("good", "the source `mine` returned a list from `read` ("),
         ("{}", "the source `mine` returned the splits none from `read`"),
         ("{'train': good, 'dev': good}", "returned the splits train, dev from `read`"),
         ("{'train': iter(good)}", "returned a list_iterator as train, not a list of rows"),
@@ -798,6 +935,99 @@ def put_other(model: nn.Module) -> None:
     model.set_submodule(place, Other(1, 1, 1))
 
 
+SURGERY = """
+import copy
+import torch
+from torch import nn
+from limbeck.surgeries import Cut
+
+
+class Mine:
+    reads_rows = READS
+    files = ()
+
+    def cut(self, teacher, evidence):
+        student = copy.deepcopy(teacher)
+        last = [module for module in student.modules() if isinstance(module, nn.Linear)][-1]
+        LINE
+        return Cut(student)
+"""
+
+
+@pytest.mark.parametrize("reads_rows", [False, True])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("last.weight = nn.Parameter(torch.zeros(10, 3))", "cannot run: RuntimeError: mat1 and"),
+        ("last.weight, last.bias = [nn.Parameter(each[:7].clone()) for each in (last.weight, last.bias)]", "of 7 logits; the data has 10 labels"),
+        ("last.weight.data[0] = torch.nan", "weight` holds a NaN"),
+        ("student.half()", "cannot run: RuntimeError"),
+        ("student = student.to('meta')", "without weights (on torch's device `meta`)"),
+        ("student.requires_grad_(False)", "cannot be trained: "),
+    ],
+)  # fmt: skip
+def test_a_surgery_whose_student_cannot_be_used_is_named_before_the_teacher_is_trained(
+    line: str,
+    message: str,
+    reads_rows: bool,
+    offer: Offer,
+    refused: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    offer(SURGERY.replace("LINE", line).replace("READS", str(reads_rows)), family="surgeries")
+    recipe = tmp_path / "recipe.yaml"
+    student = "student: {model: small_cnn, width: 2, depth: 1}"
+    text = RECIPE.replace("mine: {}", "kl: {}")
+    recipe.write_text(text.replace(student, "student: {from: teacher, surgery: mine}"))
+    told = refused("run", recipe, "--out", tmp_path / "run")
+    assert message in told
+    assert f"the surgery `mine` ({tmp_path / 'offered.py'}:12) returned a student" in told
+    assert not list(store.Store().folder.glob(f"teacher*/{store.STAGE_FILE}"))
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "when", "key", "message"),
+    [
+        ("ranges", "RANGE", "train", "range: mine", "the range `mine` (OFFERED:7) gave a scale that is not finite"),
+        ("roundings", "ROUNDING", "train", "rounding: mine", "the rounding `mine` returned None from `round` (OFFERED:8)"),
+        ("roundings", "BY_LAYER", "after", "rounding: mine", "the rounding `mine` returned None from `solve` (OFFERED:3)"),
+        ("equalizers", "EQUALIZER", "after", "equalize: {mine: {}}", "the equalizer `mine` (OFFERED:10) left"),
+        ("equalizers", "ARRANGER", "after", "equalize: {mine: {}}", "put other tensors into the model each time"),
+    ],
+)  # fmt: skip
+def test_what_quantizes_wrongly_is_named_before_the_teacher_is_trained(
+    family: str,
+    text: str,
+    when: str,
+    key: str,
+    message: str,
+    offer: Offer,
+    refused: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    source = {
+        "RANGE": RANGE.replace("RETURNED", "scale * float('nan'), zero"),
+        "ROUNDING": ROUNDING.replace("RETURNED", "None").replace('"int8"', '("int8",)'),
+        "BY_LAYER": BY_LAYER.replace("RETURNED", "None"),
+        "EQUALIZER": EQUALIZER.replace("LINE", "model.double()"),
+        "ARRANGER": EQUALIZER.replace("LINE", "pass").replace(
+            "        pass",
+            "        import random; model.add_module(str(random.random())[2:], nn.Linear(1, 1))",
+            1,
+        ),
+    }[text]
+    offer(source, family=family)
+    recipe = tmp_path / "recipe.yaml"
+    arm = "joint" if when == "train" else "kd+ptq"
+    recipe.write_text(
+        RECIPE.replace("mine: {}", "kl: {}").replace("[kd]", f"[{arm}]")
+        + f"quantize: {{when: {when}, {key}}}"
+    )
+    told = refused("run", recipe, "--out", tmp_path / "run")
+    assert message.replace("OFFERED", str(tmp_path / "offered.py")) in told
+    assert not list(store.Store().folder.glob(f"teacher*/{store.STAGE_FILE}"))
+
+
 @pytest.mark.parametrize(("text", "told"), [("{}", "without mean, size"), ("[1]", "no JSON object"), ("x", "no JSON object")])  # fmt: skip
 def test_a_surgery_with_another_preprocessing_is_told(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=f"the surgery `mine` returned a preprocessing .*{told}"):
@@ -844,8 +1074,11 @@ class Mine:
         ("steps.round()[:1]", r"returned a Tensor of shape \(1, 3\) .* floats of shape \(2, 3\)"),
         ("steps.round().long()", "returned .* and torch.int64 from `round`"),
         ("steps.round().double()", r"and torch.float64 from .* \(2, 3\) and torch.float32"),
-        ("steps * float('nan')", "gave values from `round` that are not finite"),
-        ("torch.round(steps * 2) / 2", r"gave -?\d*.5 from `round`, which is no level of the grid"),
+        ("steps * float('nan')", r"gave values from `round` \(.*\) that are not finite"),
+        (
+            "torch.round(steps * 2) / 2",
+            r"gave -?\d*.5 from `round` \(.*\), which is no level of the grid",
+        ),
         ("steps", r"no level of the grid \(-127 to 127, integers 1 apart\).*nearest_level"),
     ],
 )
@@ -871,9 +1104,12 @@ class Mine:
     ("returned", "message"),
     [
         ("weight.transpose(1, 2)", "returned .* from `solve`"),
-        ("weight * float('nan')", "from `solve` that are not finite"),
-        ("weight", "from `solve`, which is no level of the grid"),
-        ("((weight / scale).round() + 0.5) * scale", "from `solve`, which is no level of the grid"),
+        ("weight * float('nan')", r"from `solve` \(.*offered.py:3\) that are not finite"),
+        ("weight", r"from `solve` \(.*\), which is no level of the grid"),
+        (
+            "((weight / scale).round() + 0.5) * scale",
+            r"from `solve` \(.*\), which is no level of the grid",
+        ),
     ],
 )
 def test_a_rounding_by_layer_that_gives_no_weights_is_named(
@@ -890,11 +1126,11 @@ def test_a_rounding_by_layer_that_gives_no_weights_is_named(
 def test_every_level_of_a_format_is_one_and_what_lies_between_is_told(weights: str) -> None:
     grid = GRIDS[weights]
     levels = nearest_level(torch.linspace(grid.low, grid.high, 1000), grid)
-    check_levels(Minmax, "round", levels, grid)
+    check_levels(Nearest(), "round", levels, grid)
     scale = torch.tensor(0.0123)
-    check_levels(Minmax, "round", levels * scale / scale, grid, tolerance=LAST_BITS)
-    with pytest.raises(ValueError, match="from `round`, which is no level"):
-        check_levels(Minmax, "round", torch.tensor([float(grid.high), 0.3]), grid)
+    check_levels(Nearest(), "round", levels * scale / scale, grid, tolerance=LAST_BITS)
+    with pytest.raises(ValueError, match=r"from `round` \(.*nearest.py:\d+\), which is no level"):
+        check_levels(Nearest(), "round", torch.tensor([float(grid.high), 0.3]), grid)
 
 
 @pytest.mark.parametrize(
@@ -920,6 +1156,8 @@ def test_an_augmenter_that_proposes_no_words_is_named(opened: Any, message: str)
         ({"0": 1.0}, "a number for each of int8"),
         ({"0": {"int8": torch.tensor(1.0)}}, "gave 0 in int8 the score tensor"),
         ({"0": {"int8": math.nan}}, "a finite float of 0 or more"),
+        ({"0": {"int8": np.float32(1)}}, r"`float\(score\)`"),
+        ({"0": {"int8": True}}, "a finite float of 0 or more"),
     ],
 )
 def test_a_sensitivity_that_leaves_modules_unjudged_is_named(scores: Any, message: str) -> None:
@@ -927,6 +1165,33 @@ def test_a_sensitivity_that_leaves_modules_unjudged_is_named(scores: Any, messag
     judged = JudgedModel(torch.nn.Sequential(layer), [], ["int8"])
     with pytest.raises(ValueError, match=f"the sensitivity `mine` .*{message}"):
         check_scores("mine", scores, judged)
+
+
+def test_the_place_of_what_returned_it_is_told(offer: Offer, tmp_path: Path) -> None:
+    """Of every family: a function, a method, what torch calls by `forward`, a wrapped one."""
+    offer(EXPORTER.replace("RETURNED", "None"), family="exporters")
+    place = re.escape(f" ({tmp_path / 'offered.py'}:6); it is to return")
+    with pytest.raises(ValueError, match=f"returned None from `export`{place}"):
+        write_graphs(cnn(8), ["mine"], pixels(2), tmp_path)
+    offer(RUNTIME.replace("RETURNED", "None"), family="runtimes")
+    place = re.escape(f" ({tmp_path / 'offered.py'}:7); it is to return")
+    with pytest.raises(ValueError, match=f"returned None from .*{place}"):
+        open_graph(tmp_path, "mine", 1)({"x": np.zeros((3, 4), np.float32)})
+    here = int(contract.place(rescale).rpartition(":")[2].rstrip(")"))
+    assert Path(__file__).read_text().splitlines()[here - 1].startswith("def rescale(")
+    assert contract.place(partial(rescale, 1)) == contract.place(torch.no_grad()(rescale))
+    assert contract.place(MadeBy(1)) == contract.place(MadeBy.forward)
+    assert contract.place(3) == contract.place(dict.get) == ""
+
+
+class MadeBy(nn.Linear):
+    """Calls somebody's `forward`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
 
 
 def rescale(judged: JudgedModel) -> None:
@@ -994,15 +1259,82 @@ class Mine:
         ("model.extra = nn.Linear(1, 1)", "added or took away parameters in `apply`"),
         ("model[0].weight.mul_(3)", "changed what the float model answers by"),
         ("model[0].weight.fill_(float('nan'))", "changed what the float model answers by nan"),
+        (
+            "model.double()",
+            r"left `0.weight` as torch.float64 \(2, 3\) in `apply`; it was torch.fl",
+        ),
     ],
 )
 def test_a_rewrite_that_is_none_is_named(line: str, message: str, offer: Offer) -> None:
     offer(EQUALIZER.replace("LINE", line), family="equalizers")
     rewrite = registry.create("equalizers", "mine")
-    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
-    with pytest.raises(ValueError, match=f"the equalizer `mine` {message}"):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2)).eval()
+    place = r"\(.*offered.py:10\)"
+    with pytest.raises(ValueError, match=f"the equalizer `mine` {place} {message}"):
         apply_rewrite(rewrite, model, Flow(), [lambda net: net(torch.ones(4, 3))])
 
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("model[0].weight.data.mul_(3)", "changed `0.weight` in `arrange`"),
+        ("model.half()", "changed `0.weight` in `arrange`"),
+        ("model.running.zero_()", "changed `running` in `arrange`"),
+        ("model.append(nn.ReLU())", r"changed what the model answers by \d+.\d% in `arrange`"),
+        ("model.append(nn.Identity())", ""),
+        ("model[0] = nn.Sequential(model[0])", ""),
+    ],
+)
+def test_a_rewrite_that_acts_before_its_turn_is_named(
+    line: str, message: str, offer: Offer
+) -> None:
+    offer(EQUALIZER.replace("        pass", f"        {line}"), family="equalizers")
+    rewrite = registry.create("equalizers", "mine")
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    model.register_buffer("running", torch.ones(2))
+    with torch.no_grad():
+        model[0].bias.copy_(torch.tensor([-9.0, 9.0]))
+    place = r"\(.*offered.py:7\)"
+    told = pytest.raises(ValueError, match=f"the equalizer `mine` {place} {message}")
+    with told if message else contextlib.nullcontext():
+        arrange(rewrite, model, Flow(), lambda net: net(torch.ones(4, 3)))
+
+
+def test_a_rounding_may_write_into_what_it_is_given(offer: Offer) -> None:
+    """Gradients and weights are those of a rounding that does not."""
+    offer(
+        ROUNDING.replace("RETURNED", "steps.round_()").replace('"int8"', '("int8",)'), "roundings"
+    )
+    found = []
+    for rounding in (Nearest(), registry.create("roundings", "mine")):
+        quantizer = FakeQuantizer(GRIDS["int8"], Minmax, 2, rounding=rounding)
+        weight = torch.linspace(-1, 1, 6).view(2, 3).requires_grad_()
+        quantizer.begin()
+        quantizer(weight)
+        quantizer.finish()
+        quantizer.log_scale.requires_grad_()
+        quantizer(weight).square().sum().backward()
+        found.append((weight.grad, quantizer.log_scale.grad))
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.any()
+        assert torch.equal(ours, theirs)
+
+
+def test_a_rounding_by_layer_may_write_into_what_it_is_given(offer: Offer) -> None:
+    offer(BY_LAYER.replace("return RETURNED", WRITES), family="roundings")
+    layer = Normed(torch.nn.Linear(3, 2), FakeQuantizer(GRIDS["int8"], Minmax, 2))
+    layer.calibrate_weight()
+    scale = layer.scale().clone()
+    expected = layer.quantizer(layer.weight).detach()
+    layer.round_with(registry.create("roundings", "mine"), torch.ones(5, 3))
+    assert torch.equal(layer.scale(), scale)
+    torch.testing.assert_close(layer.weight.detach(), expected)
+
+
+WRITES = """levels = (weight / scale).round().clamp(grid.low, grid.high) * scale
+        weight.zero_()
+        scale.zero_()
+        return levels"""
 
 TASK = """
 import numpy as np
@@ -1025,17 +1357,41 @@ class Mine(ImageClassification):
     [
         ("def ranked(self, scored, weights): return None", "returned None from `ranked`"),
         ("def ranked(self, scored, weights): return {}", "its `metric_names` are"),
-        ("def statistics(self, scored): return np.ones(3)", "from `statistics`; it is to return"),
+        ("def statistics(self, scored): return np.ones(3)", "offered.py:9); it is to return"),
+        ("def statistics(self, scored): return np.full((len(scored.labels), 30), 'a')", "of numbers"),
+        ("def statistics(self, scored): return np.full((len(scored.labels), 30), np.nan)", "computes NaN as `accuracy` by `statistics` ("),
+        ("def metrics(self, totals): return {'accuracy': 0.5, 'macro_f1': 0.5}", "gave a float as `accuracy` of `metrics` ("),
+        ("def metrics(self, totals): return {name: totals[:1, 0] * np.nan for name in ('accuracy', 'macro_f1')}", "computes NaN as `accuracy` by `metrics` ("),
+        ("def ranked(self, scored, weights): return {'auc': None}", "gave None as `auc` of `ranked` ("),
+        ("def decisions(self, scored): return super().decisions(scored)[:, None]", "359 decisions: numbers of labels of shape (359,)"),
+        ("def decisions(self, scored): return super().decisions(scored) + 0.5", "and float64 from `decisions` ("),
+        ("def decisions(self, scored): return super().decisions(scored) + 90", "for the labels 90 to 99 in `decisions` ("),
+        ("def details(self, scored): return [1]", "returned a list from `details`"),
+        ("def details(self, scored): return {'x': float('nan')}", "with what is no JSON: Out of range"),
+        ("def details(self, scored): return {'metrics': {}}", "gave `metrics` in `details`"),
+        ("def details(self, scored): return {'per_label': 3}", "are no tables of the report"),
+        ("def decode(self, row, logits): return None", "returned None from `decode`"),
+        ("def targets(self, row): return 3", "returned an int from `targets`"),
+        ("def targets(self, row): return np.array([50])", "gave the label 50 in `targets` ("),
+        ("def targets(self, row): return np.array([-1])", "gave the label -1 in `targets` ("),
+        ("def targets(self, row): return np.array([1, 2])", "labels in `targets` ("),
+        ("def targets(self, row): return np.array([[1, 0]])", "an array (W) of int64, numbers"),
+        ("def targets(self, row): return super().targets(row).astype(np.int32)", "of shape (1,) and int32 from `targets` ("),
+        ("stratum = staticmethod(lambda row: [row['label']])", "returned a list from `stratum` ("),
+        ("find_labels = staticmethod(lambda rows: None)", "returned None from `find_labels`"),
+        ("find_labels = staticmethod(lambda rows: {row['label'] for row in rows})", "a set from `find_labels`"),
+        ("find_labels = staticmethod(lambda rows: [3, 4])", "a list of the labels' names, each a str"),
+        ("find_labels = staticmethod(lambda rows: ['0', '1', '0'])", "gave the label `0` more than once"),
         ("def metrics(self, totals): return {'kappa': totals[..., 0]}", "computes kappa"),
-        ("def decode(self, row, logits): return {'p': logits[0]}", "answered from `decode` with"),
-        ("def details(self, scored): return {1: np.ones(2)}", "answered from `details` with"),
+        ("def decode(self, row, logits): return {'p': logits[0]}", "answered from `decode` ("),
+        ("def details(self, scored): return {1: np.ones(2)}", "answered from `details` ("),
         ("def decisions(self, scored): return None", "returned None from `decisions`"),
         ("metric = 'kappa'", "says metric = 'kappa'"),
         ("likelihood = 'gamma'", "says likelihood = 'gamma'"),
         ("hard_loss = 'no_such'", "says hard_loss = 'no_such'"),
         ("metric_names = 'kappa'", "its `metric_names` is 'kappa', not tuple"),
     ],
-)
+)  # fmt: skip
 def test_a_task_that_cannot_judge_is_named_before_a_training(
     change: str, message: str, offer: Offer, refused: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -1043,7 +1399,11 @@ def test_a_task_that_cannot_judge_is_named_before_a_training(
     recipe = tmp_path / "recipe.yaml"
     text = RECIPE.replace("image-classification", "mine").replace("mine: {}", "kl: {}")
     recipe.write_text(text)
-    assert message in refused("check", recipe)
+    told = refused("check", recipe)
+    assert message in told
+    assert "`mine`" in told
+    assert message in refused("run", recipe, "--out", tmp_path / "run")
+    assert not list(store.Store().folder.glob(f"teacher*/{store.STAGE_FILE}"))
 
 
 def test_a_task_without_a_head_is_not_complete(offer: Offer) -> None:

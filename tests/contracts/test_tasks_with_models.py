@@ -26,12 +26,16 @@ from limbeck.models.published.embedder import Embedder
 from limbeck.models.running import run_model
 from limbeck.models.taps import hidden_of
 from limbeck.models.torch_batches import to_torch
+from limbeck.pipeline.preflight.judging import drawn_answers
 from limbeck.tasks import (
     UNKNOWN,
     SelfSupervised,
     Task,
+    check_answers,
     collate,
     figures,
+    packed,
+    returned,
 )
 from limbeck.tasks.likelihood import LIKELIHOODS
 from limbeck.training.scoring import masked, score_split
@@ -42,6 +46,19 @@ contract = pytest.mark.parametrize("name", registry.names("tasks"))
 def kept(task: Task, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """What `Scored` holds of logits."""
     return task.reduce(logits, labels) if isinstance(task, SelfSupervised) else logits
+
+
+@contract
+def test_what_is_asked_of_somebody_else_s_task_every_task_of_ours_answers(name: str) -> None:
+    task, rows, _ = EXAMPLES[name]
+    encoded = task.encode(rows)
+    returned.check_encoded(task, encoded, packed.flat_labels(encoded))
+    scored = drawn_answers(task, encoded)
+    check_answers(task, rows, scored)
+    (value,) = figures(task, scored, np.ones((1, len(encoded))))[task.metric]
+    assert np.isfinite(value)
+    returned.check_labels(task, type(task).find_labels(rows))
+    assert all(returned.stratum_of(task, row) == task.stratum(row) for row in rows)
 
 
 class Reader(nn.Module):

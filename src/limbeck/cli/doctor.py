@@ -94,13 +94,14 @@ def memory_line() -> str:
 def cache_lines() -> Iterator[str]:
     """The cache's folder, its size, and the room beside it."""
     from limbeck.core.cache.store import default_folder
+    from limbeck.core.files import folder_bytes
 
     folder = default_folder()
     stages = []
     if folder.is_dir():
         # Beside the stages lies the folder of their locks.
         stages = [path for path in folder.iterdir() if path.is_dir() and path.name != "locks"]
-    num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    num_bytes = folder_bytes(folder)
     yield titled(
         "cache",
         f"{folder}: {len(stages)} stages, {num_bytes / BYTES_PER_GB:.2f} GB "

@@ -4,7 +4,9 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -27,6 +29,9 @@ INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended: 128 + SIGIN
 # What a process waits for `torchrun` to end it, once process 0 has left. Processes that meet the
 # same mistake meet it within a second or two, but leaving can take several where cores are few.
 OTHERS_FIRST_SECONDS = 15.0
+
+# What threads have once a command is done.
+THREADS_SECONDS = 5.0
 
 STOPPED = "stopped; the same command goes on from here"
 # Why is known to the process that ended first; one that was killed has said nothing.
@@ -73,17 +78,17 @@ def exit_status(command: Callable[[], Any], verb: str | None = None) -> int:
         if isinstance(error.__context__, BrokenPipeError):
             return output_closed()
         # Ours leave by `typer.Exit`; a plug-in's `sys.exit(0)` would be taken for success.
-        told = plug_ins.blame(error)
-        if told is None:
-            raise
-        tell(told)
+        tell(mistake(error))
         return MISTAKE
     except OSError as error:
         if error.filename == standard_output.NAME:
             output_closed()
         tell(refusal(error, verb))
         return MISTAKE
-    except Exception as error:
+    except plug_ins.PASSING:
+        raise
+    # A plug-in may raise what is no Exception, to leave the program.
+    except BaseException as error:
         tell(mistake(error))
         return MISTAKE
     # Newer versions of typer answer Ctrl-C themselves, and give the status back.
@@ -134,7 +139,7 @@ def interrupted() -> int:
     return INTERRUPTED
 
 
-def mistake(error: Exception) -> str:
+def mistake(error: BaseException) -> str:
     """A mistake in a sentence. Raises the error itself where it was not foreseen."""
     told = plug_ins.blame(error)
     if told is not None:
@@ -153,6 +158,37 @@ def resumable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(STOPPED_WITH_OTHERS if launch.is_one_of_several() else STOPPED) from None
+
+
+def end_in_time(status: int) -> None:
+    """Let the process end with `status` a few seconds from now, whatever threads still run: Python
+    would wait for each that is no daemon, such as one that a plug-in started.
+
+    Threads that end by themselves, or once Python asks them to, are not disturbed.
+    """
+    if any(not each.daemon for each in threading.enumerate() if each != threading.main_thread()):
+        threading.Thread(target=_end, args=(status,), daemon=True).start()
+
+
+def _end(status: int) -> None:
+    """End the process, once its main thread has had the time to."""
+    time.sleep(THREADS_SECONDS)
+    frames = sys._current_frames()
+    for thread in threading.enumerate():
+        if thread.daemon or thread is threading.main_thread():
+            continue
+        codes = [frame.f_code for frame, _ in traceback.walk_stack(frames.get(thread.ident or 0))]
+        # The outermost function that is not Python's own is what the thread runs.
+        own = [code for code in codes if code.co_filename != threading.__file__]
+        where = ""
+        if own:
+            where = f", which runs `{own[-1].co_name}` ({own[-1].co_filename}:"
+            where += f"{own[-1].co_firstlineno}),"
+        told = f"the thread `{thread.name}`{where} still runs; the process ends without it"
+        typer.echo(f"limbeck: {told}", err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def answer_sigterm_as_ctrl_c() -> None:

@@ -143,6 +143,7 @@ def main() -> None:
         status = _status_of_process()
     finally:
         exits.leave_sigterm_to_the_system()
+    exits.end_in_time(status)
     sys.exit(status)
 
 

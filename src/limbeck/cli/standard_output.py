@@ -1,6 +1,7 @@
-"""Standard output, which is named where it cannot be written: a file on a full disk, perhaps.
+"""Standard output, which is named where it cannot be written: a file on a full disk, perhaps; of a
+file that is open already the system does not say which one it is.
 
-Of a file that is open already the system does not say which one it is.
+What a plug-in prints goes to standard error: a program reads answers, JSON or a schema here.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import io
 import sys
 from typing import Any
 
+from limbeck.core import plug_ins
 from limbeck.core.files import naming
 
 NAME = "standard output"
@@ -31,6 +33,13 @@ class _NamedOutput(io.RawIOBase):
             return self.file.write(content)
 
 
+class _OwnOutput(io.TextIOWrapper):
+    """Text of limbeck's own; a plug-in's goes to standard error."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text) if plug_ins.is_speaking() else super().write(text)
+
+
 def named_output() -> contextlib.AbstractContextManager[Any]:
     """In the `with` block, standard output is named in the errors of writing it.
 
@@ -44,7 +53,5 @@ def named_output() -> contextlib.AbstractContextManager[Any]:
         raw = _NamedOutput(output.fileno())
     except OSError:  # it is closed, or none of the system's
         return contextlib.nullcontext()
-    named_text = io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=output.encoding, errors=output.errors
-    )
+    named_text = _OwnOutput(io.BufferedWriter(raw), encoding=output.encoding, errors=output.errors)
     return contextlib.redirect_stdout(named_text)

@@ -5,6 +5,7 @@ class lacks is told where a recipe names it, not in a training. What its methods
 by the one place of each family that calls them, and told by `wrong_return`.
 """
 
+import functools
 import inspect
 from functools import cache
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
@@ -31,14 +32,36 @@ def offers(component: type, contract: type) -> bool:
     return all(_has(component, name) for name in _members(contract))
 
 
-def wrong_return(component: str, method: str, returned: Any, expected: str) -> ValueError:
+def wrong_return(
+    component: str, method: str, returned: Any, expected: str, called: Any = None
+) -> ValueError:
     """The mistake of a component, perhaps somebody else's, that returned something else.
+
+    `called`: what returned it, for the place of its code.
 
     >>> wrong_return("the loss `mine`", "__call__", 1, "a scalar tensor").args[0]
     'the loss `mine` returned an int from `__call__`; it is to return a scalar tensor'
     """
-    found = described(returned)
-    return ValueError(f"{component} returned {found} from `{method}`; it is to return {expected}")
+    found = f"{described(returned)} from `{method}`{place(called)}"
+    return ValueError(f"{component} returned {found}; it is to return {expected}")
+
+
+def place(called: Any) -> str:
+    """` (FILE:LINE)`, where the code of a function, a method or an object that can be called
+    begins; nothing where none is written in Python.
+
+    >>> place(place).rpartition("/")[2].partition(":")[0], place(len)
+    ('contract.py', '')
+    """
+    found = called
+    while isinstance(found, functools.partial):
+        found = found.func
+    if callable(found) and not inspect.isroutine(found):
+        # torch's `__call__` is not what somebody wrote.
+        found = getattr(found, "forward", type(found).__call__)
+    found = inspect.unwrap(found)
+    code = getattr(getattr(found, "__func__", found), "__code__", None)
+    return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
 
 
 def require_argument(name: str, value: Any, kinds: tuple[type, ...], expected: str) -> None:

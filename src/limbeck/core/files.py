@@ -135,6 +135,11 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, f"{text}\n".encode())
 
 
+def folder_bytes(folder: Path) -> int:
+    """What all files of a folder, and of those below it, take on disk."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def read_json(path: Path) -> Any:
     """The plain data of a JSON file. Raises ValueError for what is none, or is nested too deep."""
     require_file(path)

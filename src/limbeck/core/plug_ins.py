@@ -12,11 +12,18 @@ import traceback
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
+from types import FrameType
 from typing import Any
 
 from limbeck.core import wording
 from limbeck.core.errors import Interrupted
 from limbeck.core.files import same_folder
+
+# What is nobody's mistake: Ctrl-C, and the end of a generator.
+PASSING = (KeyboardInterrupt, GeneratorExit)
+
+# The module that asks who is printing.
+ASKING = "limbeck.cli.standard_output"
 
 # Package -> the plug-in that was loaded from it, for the message where its code fails (`blame`).
 _loaded: dict[str, str] = {}
@@ -51,7 +58,8 @@ def load(family: str, point: EntryPoint) -> Any:
     of ours, and ValueError where it cannot be imported otherwise, or is no class.
     """
     try:
-        with same_folder():
+        # What it prints is no answer of a command.
+        with same_folder(), contextlib.redirect_stdout(sys.stderr):
             component = point.load()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
@@ -64,8 +72,10 @@ def load(family: str, point: EntryPoint) -> Any:
             f"{family}: the plug-in `{point.name}` ({point.value}) {reason}. Install what "
             f"{package_of(point)} needs: the package that brings `{missing}`"
         ) from error
+    except PASSING:
+        raise
     # The code of others may be broken in any way, and may even leave the program.
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         reason = f"cannot be imported: {type(error).__name__}: {error}"
         if _is_misnamed(error):
             raise ValueError(_why_refused(family, point, reason)) from error
@@ -106,19 +116,34 @@ def blamed() -> Iterator[None]:
     """
     try:
         yield
-    except Interrupted:
+    except (Interrupted, *PASSING):
         raise
     except ValueError as error:
         _, is_last = _last_frame(error)
         if not is_last:
             raise
         raise ValueError(words_of(error)) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         told_of_plug_in = blame(error)
         is_refused = isinstance(error, OSError) and error.errno is not None
         if told_of_plug_in is None or is_refused:
             raise
         raise ValueError(told_of_plug_in) from error
+
+
+def is_speaking() -> bool:
+    """Whether it is a plug-in's code that prints: of the frames that are a plug-in's or ours, the
+    last before `standard_output` is asked."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        package = name.split(".")[0]
+        if package in _loaded:
+            return True
+        if package == "limbeck" and name not in (__name__, ASKING):
+            return False
+        frame = frame.f_back
+    return False
 
 
 def _last_frame(error: BaseException) -> tuple[str | None, bool]:

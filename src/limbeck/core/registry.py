@@ -146,6 +146,22 @@ def name_of(family: str, component: type) -> str:
     return _called.get((family, component), component.__name__)
 
 
+def is_ours(component: object) -> bool:
+    """Whether the class of a component is limbeck's own, and not somebody else's."""
+    return type(component).__module__.partition(".")[0] == "limbeck"
+
+
+def method_of(family: str, name: str, method: str) -> Any:
+    """A method of a component that was loaded, for the place of its code (`contract.place`); None
+    where none of the name was."""
+    for (kind, component), called in reversed(_called.items()):
+        if (kind, called) == (family, name):
+            # torch's `__call__` is not what somebody wrote.
+            written = getattr(component, "forward", None) if method == "__call__" else None
+            return written or getattr(component, method, None)
+    return None
+
+
 @cache
 def _check_contract(family: str, name: str, component: type) -> None:
     """Raise ValueError where a class lacks what its family asks for."""

@@ -15,6 +15,7 @@ from limbeck.data.drawing import has_labels
 from limbeck.sources import Row
 from limbeck.sources._cells.labels import NULL_WORDS, joined_by
 from limbeck.sources._encodings import doubt_of
+from limbeck.tasks import returned
 
 # What a row holds under each key, and its name in a message; keys of others hold anything.
 KINDS: dict[str, tuple[Any, str]] = {
@@ -104,7 +105,9 @@ def labels_of(
 ) -> list[str]:
     """The labels of a split. Raises ValueError for one that the task cannot read."""
     try:
-        return task.find_labels(splits[split])
+        labels = task.find_labels(splits[split])
+        returned.check_labels(task, labels)
+        return list(labels)
     except ValueError as error:
         raise ValueError(
             f"data: the {split} split of {origin}: {plug_ins.words_of(error)}"

@@ -6,11 +6,12 @@ was learned by heart says little. A label's last rows stay in train, as nothing 
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 from limbeck.data.sampling import stratified_split
 from limbeck.sources import Row
-from limbeck.tasks import SelfSupervised
+from limbeck.tasks import SelfSupervised, returned
 from limbeck.tasks.likelihood import LIKELIHOODS
 
 
@@ -49,7 +50,7 @@ def _split_keeping_labels(
     units = list(units)
     every = _labels(rows, task) if has_labels(task) else frozenset()
     while True:
-        staying, leaving = stratified_split(rows, share, task.stratum, units)
+        staying, leaving = stratified_split(rows, share, partial(returned.stratum_of, task), units)
         lost = every - _labels(staying, task) if every else every
         # Each turn keeps a unit back, so that it ends.
         for label in sorted(lost):

@@ -181,7 +181,8 @@ def check_value(name: str, value: Any, student: Outputs) -> None:
     nothing. Nothing waits for it."""
     if not isinstance(value, Tensor) or value.ndim != 0 or not value.is_floating_point():
         expected = "a torch.Tensor of one float and no axis, the mean over the units that count"
-        raise wrong_return(f"the loss `{name}`", "__call__", value, expected)
+        called = registry.method_of("losses", name, "__call__")
+        raise wrong_return(f"the loss `{name}`", "__call__", value, expected, called)
     if student.logits.requires_grad and not value.requires_grad:
         raise ValueError(without_gradient(name))
 

@@ -33,8 +33,10 @@ class Exporter(Protocol):
 
         inputs: an example of the model's inputs by name, two rows or more, to trace with. The graph
             must take any number of rows, and any number of tokens.
-        folder: that of the artifact; exporters that ran before left their files there. Whatever
-            else lies there belongs to the artifact, too: leave nothing that is not needed.
+        folder: that of the artifact; exporters that ran before left their files there, which stay
+            as they are. Whatever else lies there belongs to the artifact, too: leave nothing that
+            is not needed. A file beside the graph that opens without it, and that is not called
+            as the graph is (`model.bin` beside `model.xml`), is refused.
 
         Returns runtime -> name of its file, for every one of `runtimes`. The same model must give
         the same bytes: no time, no path. The file may be 2 % larger than the codes in their bits,

@@ -4,6 +4,8 @@
 """
 
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +19,10 @@ from torch import nn
 from limbeck.artifact import manifest
 from limbeck.artifact.card import card
 from limbeck.artifact.proof import golden
+from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
 from limbeck.core.contract import wrong_return
-from limbeck.core.files import write_bytes, write_json
+from limbeck.core.files import file_digest, write_bytes, write_json
 from limbeck.core.foreign import told_as
 from limbeck.models.running import logits_of
 from limbeck.quantization.conversion import convert_model
@@ -100,10 +103,14 @@ def write_graphs(
         # Later exporters may name a file that an earlier one wrote (`exporters.openvino`).
         exporter = registry.create("exporters", name)
         before = _names(folder.parent)
+        of_others = {path.name: file_digest(path) for path in folder.iterdir()}
         written = exporter.export(converted, inputs, folder)
         check_written(name, exporter.runtimes, written, folder)
         check_left(name, folder, _names(folder.parent) - before)
+        check_unchanged(name, folder, of_others)
         graph_files |= written
+    arrays = {name: value.numpy() for name, value in inputs.items()}
+    check_needed(exporters, arrays, graph_files, folder)
     return graph_files
 
 
@@ -130,7 +137,9 @@ def write_golden(
         expected = (len(logits), *shape[1:])
         if logits.shape != expected:
             told = f"logits of shape {expected}, as the model's are"
-            raise wrong_return(f"the runtime `{runtime}`", "open(...)(inputs)", logits, told)
+            called = registry.method_of("runtimes", runtime, "open")
+            told_name = f"the runtime `{runtime}`"
+            raise wrong_return(told_name, "open(...)(inputs)", logits, told, called)
 
 
 def answer_shape(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Sequence[int]:
@@ -152,7 +161,8 @@ def check_written(name: str, runtimes: Sequence[str], written: Any, folder: Path
     """Raise ValueError where an exporter, perhaps somebody else's, did not write what it says."""
     if not isinstance(written, dict) or set(written) != set(runtimes):
         expected = f"a dict of the file of each of its runtimes: {', '.join(runtimes)}"
-        raise wrong_return(f"the exporter `{name}`", "export", written, expected)
+        called = registry.method_of("exporters", name, "export")
+        raise wrong_return(f"the exporter `{name}`", "export", written, expected, called)
     for file in written.values():
         # Of another folder, or of one within, the manifest would not know it.
         if not isinstance(file, str) or Path(file).name != file:
@@ -179,6 +189,60 @@ def check_left(name: str, folder: Path, beside: Collection[str]) -> None:
                 f"the exporter `{name}` left `{path.name}`, which is {kind}, in the folder that it "
                 "was given. An artifact holds files alone"
             )
+
+
+def check_unchanged(name: str, folder: Path, before: Mapping[str, str]) -> None:
+    """Raise ValueError where an exporter changed what one before it wrote; `before`: the digest of
+    each of those files."""
+    for file, digest in before.items():
+        if not (folder / file).is_file() or file_digest(folder / file) != digest:
+            raise ValueError(
+                f"the exporter `{name}` changed `{file}`, which an exporter before it wrote. It "
+                "may read that file; let it write others"
+            )
+
+
+def check_needed(
+    exporters: Sequence[str],
+    arrays: Mapping[str, np.ndarray],
+    graph_files: Mapping[str, str],
+    folder: Path,
+) -> None:
+    """Raise ValueError for a file that somebody else's exporter left and that belongs to no graph:
+    it would be shipped with every artifact. It is not removed, for nobody here knows what it is.
+
+    A file belongs to a graph that cannot be opened without it, or by its name: `model.bin` and
+    `model.onnx.data` to `model.onnx`.
+    """
+    others = [name for name in exporters if registry.package_of("exporters", name)]
+    stems = tuple(Path(file).name.split(".")[0] for file in graph_files.values())
+    extra = sorted(name for name in _names(folder) if not name.startswith(stems))
+    for file in extra if others else ():
+        if is_read(file, arrays, graph_files, folder):
+            continue
+        names = " or ".join(f"`{name}`" for name in others)
+        raise ValueError(
+            f"the exporter {names} left `{file}` in the folder of the artifact, and every graph "
+            "there answers without it. Remove it at the end of `export`, or where it belongs to a "
+            f"graph begin its name as the graph's file ({', '.join(graph_files.values())})"
+        )
+
+
+def is_read(
+    file: str, arrays: Mapping[str, np.ndarray], graph_files: Mapping[str, str], folder: Path
+) -> bool:
+    """Whether some graph of a folder cannot be opened, or answers nothing, without a file."""
+    with tempfile.TemporaryDirectory() as home:
+        for path in folder.iterdir():
+            if path.name != file:
+                shutil.copyfile(path, Path(home) / path.name)
+        try:
+            with told_as(ValueError):
+                for runtime, graph in graph_files.items():
+                    open_graph(Path(home) / graph, runtime, 1)(dict(arrays))
+        except (ValueError, OSError):
+            return True
+    return False
 
 
 def _names(folder: Path) -> set[str]:

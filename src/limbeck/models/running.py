@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from limbeck.core.contract import described
 from limbeck.core.wording import suggest
 from limbeck.models.anatomy.attention import recorded
 from limbeck.models.taps import OF_ATTENTION, Outputs, Tap
@@ -62,14 +63,17 @@ def logits_of(result: Any) -> torch.Tensor:
     object of transformers. Raises AttributeError for anything else, a tuple too: its order says
     nothing.
     """
-    logits: torch.Tensor
     if isinstance(result, torch.Tensor):
-        logits = result
-    elif isinstance(result, Mapping) and "logits" in result:
-        logits = result["logits"]
-    else:
-        logits = result.logits
-    return logits
+        return result
+    is_map = isinstance(result, Mapping)
+    logits = result.get("logits") if is_map else getattr(result, "logits", None)
+    if isinstance(logits, torch.Tensor):
+        return logits
+    keys = f" of {', '.join(map(str, result))}" if is_map else ""
+    raise AttributeError(
+        f"its forward returned {described(result)}{keys}; a tensor, or one that is called "
+        "`logits`, is expected"
+    )
 
 
 @contextlib.contextmanager

@@ -14,14 +14,15 @@ adaptor of five lines:
         def forward(self, pixel_values):
             return self.network(pixel_values)["scores"]
 
-Its weights are where the training starts; the module itself is never changed. Losses find tensors
+Its weights are where the training starts, in float32; the module itself is never changed. What
+`torch.compile` has put around it is left out, as it computes the same. Losses find tensors
 inside it by module name (`distill.losses.hidden.map`).
 """
 
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,9 @@ NETWORK = (
     "A network's forward takes `pixel_values` (B, C, H, W), of any size, and gives logits (B, V): "
     "see limbeck.models.networks.Network"
 )
+
+# The part of what `torch.compile` returns that is the module.
+COMPILED = "_orig_mod"
 
 # Labels of the data that a message shows.
 SHOWN_LABELS = 12
@@ -118,6 +122,8 @@ class Own:
 
         Raises ValueError where the module cannot be called so, or its logits are of another shape.
         """
+        if is_trained:
+            check_precision(self.module, name)
         device = device_of(self.module)
         alone, batch = [
             to_device(batch_of(encoded, np.arange(count), task.padding), device)
@@ -136,6 +142,9 @@ class Own:
         except FAULTS as error:
             inputs = ", ".join(batch.inputs)
             reason = plug_ins.blame(error) or f"{type(error).__name__}: {said_where(error)}"
+            narrow = not_float32(model)
+            if narrow:
+                cure = f"Its `{narrow}` is no float32, as inputs are: hand over `module.float()`"
             raise ValueError(
                 f"model `{name}`: cannot be called with {inputs} to give logits: {reason}. "
                 f"{norms_of_a_batch(model) or cure}"
@@ -150,9 +159,52 @@ class Own:
                 f"{num_labels} labels ({', '.join(task.labels[:SHOWN_LABELS])}). Give its last "
                 "layer one output for each"
             )
+        if not outputs.logits[outputs.mask].isfinite().all():
+            raise ValueError(
+                f"model `{name}`: its logits on two rows hold a NaN or an infinity, though its "
+                "weights hold none. Look at what its forward divides by"
+            )
         check_answers(model, task, encoded, name)
         if is_trained:
             check_step(model, batch, name)
+
+
+def check_precision(module: nn.Module, name: str) -> None:
+    """Refuse to train weights that are no float32. Raises ValueError."""
+    wrong = not_float32(module)
+    if wrong:
+        raise ValueError(
+            f"model `{name}`: its `{wrong}` is {module.get_parameter(wrong).dtype}, and weights "
+            "are trained as float32 (`train.dtype` says what is multiplied in). Hand over "
+            "`module.float()`; a forward that turns its inputs to another type is to leave them"
+        )
+
+
+def not_float32(module: nn.Module) -> str | None:
+    """The first parameter that learns and is of another type than float32; None without one."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            return name
+    return None
+
+
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The module without what `torch.compile` has put around it, or around its parts: that computes
+    the same, cannot be read, and hides layers from a quantization. Itself where nothing has.
+
+    Raises ValueError where the module cannot be copied.
+    """
+    module = module._modules.get(COMPILED) or module
+    # By `module.compile()` the compiled call is kept inside; torch leaves it out of copies.
+    is_within = any(vars(part).get("_compiled_call_impl") for part in module.modules())
+    around = [name for name, part in module.named_modules() if COMPILED in part._modules]
+    if not (is_within or around):
+        return module
+    module = copied(module)
+    for name in around:
+        parent, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(parent), attribute, module.get_submodule(f"{name}.{COMPILED}"))
+    return module
 
 
 def copied(module: nn.Module) -> nn.Module:
@@ -221,13 +273,14 @@ def wrapped(models: Mapping[str, nn.Module | Own] | None) -> dict[str, Own]:
     """Modules as a caller gives them, each as an `Own`."""
     owns = {}
     for name, model in (models or {}).items():
-        owns[name] = model if isinstance(model, Own) else Own(model)
-        check_made(owns[name].module, name)
+        own = model if isinstance(model, Own) else Own(model)
+        check_made(own.module, name)
+        owns[name] = replace(own, module=uncompiled(own.module))
     return owns
 
 
 def check_made(module: nn.Module, name: str) -> None:
-    """Refuse what is no module, or has weights that are no numbers, or are made at the first call.
+    """Refuse what is no module, or has weights that are no numbers, or are not there yet.
 
     Raises ValueError.
     """
@@ -241,6 +294,12 @@ def check_made(module: nn.Module, name: str) -> None:
             raise ValueError(
                 f"model `{name}`: `{part}` has no size yet (a lazy layer). Call the module once "
                 "on a batch, and hand it over then"
+            )
+        if tensor.is_meta:
+            raise ValueError(
+                f"model `{name}`: `{part}` has a shape and no values (it lies on torch's device "
+                "`meta`). Load its weights, as by load_state_dict(weights, assign=True), and hand "
+                "it over then"
             )
     check_finite(module, f"model `{name}`")
 

@@ -11,11 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.core import registry
 from limbeck.core.events import STEP, Meter, Progress, Reporter, silent
 from limbeck.models.anatomy.dataflow import Flow
-from limbeck.models.running import logits_of
-from limbeck.quantization.equalizers import Correction, Equalizer
+from limbeck.quantization.equalizers import (
+    Correction,
+    Equalizer,
+    answers,
+    keeping_form,
+    relative_change,
+    told,
+)
 from limbeck.quantization.fold import NORMS
 from limbeck.quantization.modules.fake import FakeQuantizer
 from limbeck.quantization.modules.swap import (
@@ -139,14 +144,16 @@ def quantize_after_training(
     for rewrite in rewrites:
         apply_rewrite(rewrite, model, flow, forwards)
     for correction in corrections:
-        correction.observe(model, flow, forwards)
+        with keeping_form(correction, "observe", model):
+            correction.observe(model, flow, forwards)
     # 2. It is quantized.
     calibrate(model, forwards)
     if isinstance(rounding, LayerRounding):
         round_layers(model, flow, forwards, rounding, tell)
     # 3. What is left of the error is corrected.
     for correction in corrections:
-        correction.apply(model, flow, forwards)
+        with keeping_form(correction, "apply", model):
+            correction.apply(model, flow, forwards)
 
 
 def apply_rewrite(
@@ -161,32 +168,23 @@ def apply_rewrite(
         ValueError: it does not, or it has other parameters: the rewrite, perhaps somebody else's,
             is at fault.
     """
-    name = f"the equalizer `{registry.name_of('equalizers', type(rewrite))}`"
+    name = told(rewrite, "apply")
     parameters = [key for key, _ in model.named_parameters()]
     before = answers(model, forwards[0])
-    rewrite.apply(model, flow, forwards)
+    with keeping_form(rewrite, "apply", model):
+        rewrite.apply(model, flow, forwards)
     if [key for key, _ in model.named_parameters()] != parameters:
         raise ValueError(
             f"{name} added or took away parameters in `apply`; they are given their place in "
             "`arrange`, so that saved weights fit the model"
         )
-    change = float((answers(model, forwards[0]) - before).norm() / before.norm())
+    change = relative_change(answers(model, forwards[0]), before)
     # Not so where it is NaN.
     if not change < MOST_CHANGE:
         raise ValueError(
             f"{name} changed what the float model answers by {change:.0%} in `apply`; it is to "
             "leave the function as it was"
         )
-
-
-@torch.no_grad()
-def answers(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Tensor:
-    """The logits of one batch of calibration rows, in evaluation mode; the model's mode is kept."""
-    was_training = model.training
-    output = forward(model.eval())
-    model.train(was_training)
-    logits = logits_of(output)
-    return logits.float()
 
 
 def round_layers(

@@ -219,8 +219,9 @@ def trial_of(
     try:
         flow = trial_model.prepare(model, filled)
     except ValueError:
-        # A rewrite that fits nothing says so by an error. Without one the error is the user's.
-        if not chosen["equalize"]:
+        # A rewrite that fits nothing says so by an error, and is passed over where it is one of
+        # those to try. What the recipe names itself is the user's to mend.
+        if "equalize" not in settings.open or not chosen["equalize"]:
             raise
         return None
     components = quantization_components(filled)

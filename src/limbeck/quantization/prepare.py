@@ -25,7 +25,7 @@ from torch import nn
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS
 from limbeck.models.anatomy.dataflow import Flow, is_usual, watch
-from limbeck.quantization.equalizers import Equalizer
+from limbeck.quantization.equalizers import Equalizer, arrange
 from limbeck.quantization.fold import norm_after
 from limbeck.quantization.modules.fake import FakeQuantizer
 from limbeck.quantization.modules.recurrent import QuantizedMatrix, QuantizedRecurrence
@@ -110,7 +110,7 @@ def prepare_model(
         replace(model, name, QuantizedOutput(module, quantizer))
     # Every rewrite finds its place now, so that saved weights fit the model when it is loaded.
     for equalizer in equalizers:
-        equalizer.arrange(model, flow)
+        arrange(equalizer, model, flow, forward)
     return flow
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from limbeck.core import registry
 from limbeck.core.contract import described, wrong_return
 
 Row = dict[str, Any]
@@ -107,7 +108,8 @@ def check_read(name: str, splits: Any) -> None:
     source = f"the source `{name}`"
     if not isinstance(splits, dict):
         expected = "a dict of the list of rows of each split"
-        raise wrong_return(source, "read", splits, expected)
+        called = registry.method_of("sources", name, "read")
+        raise wrong_return(source, "read", splits, expected, called)
     unknown = set(splits).difference(SPLITS)
     if unknown or "train" not in splits:
         raise ValueError(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import nn
 
+from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 from limbeck.data.batches import batches_of
 from limbeck.data.sampling import drawn_rows
@@ -62,7 +63,8 @@ def check_cut(name: str, cut: Any, teacher: nn.Module, preprocess: str) -> None:
     if not is_cut or not isinstance(cut.preprocess, str | None):
         found = cut.student if isinstance(cut, Cut) and not is_cut else cut
         expected = "a `limbeck.surgeries.Cut` of a torch module, and of a text or None"
-        raise wrong_return(f"the surgery `{name}`", "cut", found, expected)
+        called = registry.method_of("surgeries", name, "cut")
+        raise wrong_return(f"the surgery `{name}`", "cut", found, expected, called)
     _check_modules(name, cut.student, teacher)
     if cut.preprocess is not None:
         _check_preprocess(name, cut.preprocess, preprocess)

@@ -10,15 +10,14 @@ A row holds W units, each of which has one label: the words of a sentence, the o
 image. Shapes: B rows, T tokens, W units, V labels; over a whole split, N rows and P units.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from limbeck.core.contract import wrong_return
 from limbeck.sources import Row
+from limbeck.tasks import returned
 from limbeck.tasks.likelihood import LIKELIHOODS
 from limbeck.tasks.likelihood import UNKNOWN as UNKNOWN
 from limbeck.tasks.likelihood import is_known as is_known
@@ -233,25 +232,22 @@ def figures(
 ) -> Figures:
     """(R) every metric of the task; a row counts as often as each row of `weights` (R, N) says."""
     # 1. From sums over rows: one product gives those of all resamples.
-    name = f"the task `{type(task).__name__}`"
     statistics = task.statistics(scored)
-    rows = len(scored.offsets) - 1
-    if not isinstance(statistics, np.ndarray) or statistics.shape[:-1] != (rows,):
-        expected = f"an array ({rows}, K): figures of each of {rows} rows"
-        raise wrong_return(name, "statistics", statistics, expected)
+    returned.check_statistics(task, statistics, len(scored.offsets) - 1)
     metrics = task.metrics(weights @ statistics)
+    returned.check_figures(task, "metrics", metrics, len(weights))
     # 2. From the order of scores, a part of the resamples at a time.
     num_parts = -(-len(weights) // RESAMPLES_AT_ONCE)
-    parts = [task.ranked(scored, part) for part in np.array_split(weights, num_parts)]
-    for found, method in ((metrics, "metrics"), (parts[0], "ranked")):
-        if not isinstance(found, dict):
-            raise wrong_return(name, method, found, "a dict of the values of each metric")
+    parts = []
+    for part in np.array_split(weights, num_parts):
+        parts.append(task.ranked(scored, part))
+        returned.check_figures(task, "ranked", parts[-1], len(part))
     for metric in parts[0]:
         metrics[metric] = np.concatenate([part[metric] for part in parts])
     if set(metrics) != set(task.metric_names):
         raise ValueError(
-            f"{name} computes {', '.join(metrics) or 'no metric'} in `metrics` and `ranked`; "
-            f"its `metric_names` are {', '.join(task.metric_names)}"
+            f"{returned.told(task)} computes {', '.join(metrics) or 'no metric'} in `metrics` and "
+            f"`ranked`; its `metric_names` are {', '.join(task.metric_names)}"
         )
     return metrics
 
@@ -262,31 +258,20 @@ def check_answers(
     scored: Scored,
 ) -> None:
     """Raise ValueError where a task, perhaps somebody else's, cannot judge or answer some rows."""
-    name = f"the task `{type(task).__name__}`"
-    # 1. What a report needs.
-    decisions = task.decisions(scored)
-    if not isinstance(decisions, np.ndarray) or len(decisions) != len(scored.labels):
-        expected = f"an array of {len(scored.labels)} decisions"
-        raise wrong_return(name, "decisions", decisions, expected)
+    # 1. What a report needs. Of a self-supervised task figures of the answers are kept, and a
+    #    decision is any number.
+    likelihood = "gaussian" if isinstance(task, SelfSupervised) else task.likelihood
+    returned.check_decisions(task, task.decisions(scored), scored.labels, likelihood)
     # Some tasks pack several rows into one, or cut one into several.
     num_rows = len(scored.offsets) - 1
     figures(task, scored, np.ones((1, num_rows)))
-    check_json(name, "details", task.details(scored))
+    returned.check_details(task, task.details(scored))
     # 2. What a user is answered. Of a self-supervised task no answers are kept.
     if isinstance(task, SelfSupervised):
         return
     for number, row in enumerate(rows):
         own = slice(scored.offsets[number], scored.offsets[number + 1])
-        check_json(name, "decode", task.decode(row, scored.logits[own]))
-
-
-def check_json(name: str, method: str, answer: Any) -> None:
-    """Raise ValueError for an answer that JSON cannot hold."""
-    try:
-        json.dumps(answer)
-    except TypeError as error:
-        # Such as: Object of type float32 is not JSON serializable.
-        raise ValueError(f"{name} answered from `{method}` with what is no JSON: {error}") from None
+        returned.check_json(task, "decode", task.decode(row, scored.logits[own]))
 
 
 def differs(

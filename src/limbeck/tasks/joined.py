@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, Judging, Reading, Scored
+from limbeck.tasks import Encoded, Judging, Reading, Scored, returned
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # What a `ClassProperty` reads.
@@ -141,6 +141,8 @@ class JoinedTask:
 
     def encode(self, rows: Rows) -> Sequence[Encoded]:
         labels = [self.head.targets(row) for row in rows]
+        for targets in labels:
+            returned.check_targets(self, targets)
         return self.input.encode(rows, labels)
 
     # The head's part.

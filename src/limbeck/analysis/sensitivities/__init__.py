@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from limbeck.core.contract import wrong_return
+from limbeck.core import registry
+from limbeck.core.contract import place, wrong_return
 from limbeck.core.events import Reporter, silent, track
 from limbeck.core.grids import GRIDS
 from limbeck.models.precision import in_float64
@@ -130,18 +131,21 @@ def condition(model: nn.Module) -> dict[str, str]:
 def check_scores(name: str, scores: Any, judged: JudgedModel) -> None:
     """Raise ValueError where a sensitivity, perhaps somebody else's, left a module unjudged."""
     sensitivity = f"the sensitivity `{name}`"
+    called = registry.method_of("sensitivities", name, "__call__")
     if not isinstance(scores, dict) or set(scores) != set(judged.layers):
         expected = f"a dict of the scores of each of {len(judged.layers)} modules"
-        raise wrong_return(sensitivity, "__call__", scores, expected)
+        raise wrong_return(sensitivity, "__call__", scores, expected, called)
     for module, of_module in scores.items():
         if not isinstance(of_module, dict) or set(of_module) != set(judged.formats):
             expected = f"a dict of a number for each of {', '.join(judged.formats)}, by module"
-            raise wrong_return(sensitivity, "__call__", of_module, expected)
+            raise wrong_return(sensitivity, "__call__", of_module, expected, called)
         for form, nats in of_module.items():
-            if not isinstance(nats, float) or not 0 <= nats < math.inf:
+            is_number = isinstance(nats, float | int) and not isinstance(nats, bool)
+            if not is_number or not 0 <= nats < math.inf:
                 raise ValueError(
-                    f"{sensitivity} gave {module} in {form} the score {nats!r}; "
-                    "a finite float of 0 or more was expected, in nats a unit"
+                    f"{sensitivity}{place(called)} gave {module} in {form} the score {nats!r}; "
+                    "a finite float of 0 or more was expected, in nats a unit (of a tensor or an "
+                    "array: `float(score)`)"
                 )
 
 

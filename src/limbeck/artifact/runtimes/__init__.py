@@ -75,10 +75,11 @@ def open_graph(path: Path, runtime: str, threads: int) -> Graph:
     Raises ValueError where the runtime, or a package that it needs, is not installed.
     """
     require_runtime(runtime)
-    graph: Graph = registry.create("runtimes", runtime).open(path, threads)
+    opener: Runtime = registry.create("runtimes", runtime)
+    graph = opener.open(path, threads)
     if not callable(graph):
         expected = "a function of inputs that gives logits"
-        raise wrong_return(f"the runtime `{runtime}`", "open", graph, expected)
+        raise wrong_return(f"the runtime `{runtime}`", "open", graph, expected, opener.open)
     return _checked(graph, runtime)
 
 
@@ -94,7 +95,8 @@ def _checked(graph: Graph, runtime: str) -> Graph:
         rows = len(next(iter(inputs.values())))
         if not isinstance(logits, np.ndarray) or logits.ndim < 2 or len(logits) != rows:
             expected = f"an array of logits of {rows} rows"
-            raise wrong_return(f"the runtime `{runtime}`", "open(...)(inputs)", logits, expected)
+            told = f"the runtime `{runtime}`"
+            raise wrong_return(told, "open(...)(inputs)", logits, expected, graph)
         return logits
 
     return run

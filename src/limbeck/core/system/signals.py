@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -20,9 +21,14 @@ def deferred_interrupt() -> Iterator[Stop]:
 
     So a loop can write its checkpoint between two steps, and then raise `Interrupted`. Raises
     KeyboardInterrupt at the end of the block where a request was not answered with an exception.
-    Works in the main thread alone, as all handlers of signals do.
+
+    Python lets the main thread alone handle signals. In any other, such as a web server's, none
+    reaches the loop: what they do is for the main thread to say, and nothing is put off.
     """
     stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
 
     def note(signum: int, frame: FrameType | None) -> None:
         stop.requested = True

@@ -8,6 +8,7 @@ sentence and the place alone, never on what is asked beside it.
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 
 # The words of a sentence, and the index of the one that is to be replaced.
@@ -37,16 +38,18 @@ def checked(name: str, propose: Any) -> Propose:
     """
     augmenter = f"the augmenter `{name}`"
     if not callable(propose):
-        raise wrong_return(augmenter, "open", propose, "a function of places")
+        called = registry.method_of("augmenters", name, "open")
+        raise wrong_return(augmenter, "open", propose, "a function of places", called)
 
     def run(places: Sequence[Place]) -> list[list[str]]:
         proposed = propose(places)
         if not isinstance(proposed, list) or len(proposed) != len(places):
             expected = f"a list of words for each of {len(places)} places"
-            raise wrong_return(augmenter, "open(...)(places)", proposed, expected)
+            raise wrong_return(augmenter, "open(...)(places)", proposed, expected, propose)
         for words in proposed:
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                raise wrong_return(augmenter, "open(...)(places)", words, "words for each place")
+                expected = "words for each place"
+                raise wrong_return(augmenter, "open(...)(places)", words, expected, propose)
         return proposed
 
     return run

@@ -28,5 +28,6 @@ def build(name: str, options: dict[str, Any], num_labels: int, channels: int) ->
     network: Network = registry.create("networks", name, options)
     model = network.build(num_labels, channels)
     if not isinstance(model, nn.Module):
-        raise wrong_return(f"the network `{name}`", "build", model, "a torch module")
+        told = f"the network `{name}`"
+        raise wrong_return(told, "build", model, "a torch module", network.build)
     return model

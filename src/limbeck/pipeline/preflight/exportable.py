@@ -36,16 +36,20 @@ from limbeck.models.create import is_network
 from limbeck.models.published.pretrained import model_type
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import batch_of
+from limbeck.models.weights import model_state
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import RunContext, WhenStarted
+from limbeck.pipeline.preflight.judging import require_judging
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.exporting import with_moved_bits
-from limbeck.pipeline.steps.quantizing import activations, prepare_on
+from limbeck.pipeline.steps.quantizing import activations, prepare_on, quantization_code
+from limbeck.pipeline.steps.student import cut_by
 from limbeck.pipeline.steps.teacher import learns_along
-from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.after_training import calibrate, quantize_after_training
 from limbeck.quantization.plan import plan_schemes
+from limbeck.quantization.prepare import quantization_components
 from limbeck.recipe.model import Quantize, Recipe, Teacher
-from limbeck.surgeries import Evidence, Surgery, check_cut
+from limbeck.surgeries import Evidence, Surgery
 from limbeck.surgeries.drop_layers import DropLayers
 from limbeck.tasks import Encoded, SelfSupervised, Task, apart
 from limbeck.training.scoring import score_split
@@ -84,6 +88,7 @@ def looking_ahead(run: RunContext) -> WhenStarted:
         is_done = True
         # The run's own random numbers must not move.
         with torch.random.fork_rng(devices=[]):
+            require_judging(run, run.data.test)
             require_usable(run)
 
     return look
@@ -111,15 +116,31 @@ def require_usable(run: RunContext) -> None:
         return
     chosen = arm.model_copy(update={"quantize": arm.quantize.with_chosen()})
     check_plan(chosen, run, candidate)
-    if has_others_exporter(chosen) or model_type(candidate.model) not in TESTED:
+    rehearse_others(chosen, run, candidate)
+    # Networks of ours are exported by our own tests.
+    is_tested = is_network(candidate.name) or model_type(candidate.model) in TESTED
+    if has_others_exporter(chosen) or not is_tested:
         rehearse_export(chosen, run, candidate)
 
 
 def is_looked_at(name: str, run: RunContext) -> bool:
     """Whether a model is made before it is needed: one from elsewhere, which lies in a folder, on
-    the hub or in timm, and one of ours that somebody else's exporter is to write."""
-    is_known = is_network(name) and not has_others_exporter(run.recipe)
+    the hub or in timm, and one of ours that somebody else's code is to cut, quantize or write."""
+    is_known = is_network(name) and not has_others(run.recipe)
     return name not in run.own and not is_known
+
+
+def has_others(recipe: Recipe) -> bool:
+    """Whether somebody else's code cuts, quantizes or writes the student."""
+    surgeries = [each.surgery for each in (recipe.student, recipe.assistant) if each]
+    is_cut = any(name and registry.package_of("surgeries", name) for name in surgeries)
+    return is_cut or has_others_exporter(recipe) or bool(others_of(recipe.quantize))
+
+
+def others_of(settings: Quantize | None) -> list[str]:
+    """What somebody else's code quantizes: the names of ranges, roundings and rewrites."""
+    named = quantization_code(settings.with_chosen()) if settings else ()
+    return [name for family, name in named if registry.package_of(family, name)]
 
 
 def has_others_exporter(recipe: Recipe) -> bool:
@@ -160,18 +181,61 @@ def make_student(recipe: Recipe, run: RunContext) -> Candidate | None:
     if not settings.surgery:
         return Candidate(model, task, name)
     surgery: Surgery = registry.create("surgeries", settings.surgery, settings.options)
-    # One that looks at rows would be misled by a few, and many take long: it has its turn later.
-    if surgery.reads_rows:
+    # One that looks at rows would be misled by a few, and many take long: ours have their turn
+    # later, and of somebody else's it is seen whether the student runs.
+    if surgery.reads_rows and registry.is_ours(surgery):
         return Candidate(model, task, name)
-    cut = surgery.cut(model, Evidence(task, []))
-    check_cut(settings.surgery, cut, model, task.preprocess)
-    return Candidate(cut.student, task, name)
+    rows = run.data.train[:NUM_ROWS] if surgery.reads_rows else []
+    student, task = cut_by(surgery, model, Evidence(task, rows), run)
+    return Candidate(student, task, name)
 
 
 def check_plan(recipe: Recipe, run: RunContext, candidate: Candidate) -> None:
     """Raise ValueError where a pattern of the recipe fits no module, or a format no weight."""
     assert recipe.quantize is not None
     plan_schemes(candidate.model, recipe.quantize, activations(recipe, run))
+
+
+def rehearse_others(recipe: Recipe, run: RunContext, candidate: Candidate) -> None:
+    """Quantize a copy of the student, by a few rows, where somebody else's code takes part.
+
+    Raises ValueError for what it returns or changes, with its name.
+    """
+    others = others_of(recipe.quantize)
+    if not others:
+        return
+    assert recipe.quantize is not None
+    task = candidate.task
+    batches = batches_of(task.encode(run.data.train[:NUM_ROWS]), task)
+    forwards: list[Callable[[nn.Module], Any]] = [
+        partial(run_model, batch=batch) for batch in batches
+    ]
+    model = copy.deepcopy(candidate.model).eval()
+    again = copy.deepcopy(model)
+    flow = prepare_on(recipe, run, model, forwards[0])
+    # Weights are saved of one and loaded into the other.
+    prepare_on(recipe, run, again, forwards[0])
+    if model_state(model).keys() != model_state(again).keys():
+        raise ValueError(
+            f"the equalizers {' and '.join(others)} put other tensors into the model each time "
+            "that they `arrange` it; saved weights are to find their place again"
+        )
+    calibrate(model, forwards)
+    is_joint = recipe.quantize.when == "train"
+    run_model(model.train(is_joint), batches[0])
+    if is_joint:
+        return
+    components = quantization_components(recipe.quantize)
+    rounding = components["rounding"]
+    rewrites = [each for each in components["equalizers"] if not registry.is_ours(each)]
+    # Ours may take minutes, and are tested.
+    quantize_after_training(
+        model,
+        flow,
+        forwards,
+        rounding=None if registry.is_ours(rounding) else rounding,
+        equalizers=rewrites,
+    )
 
 
 def rehearse_export(recipe: Recipe, run: RunContext, candidate: Candidate) -> None:

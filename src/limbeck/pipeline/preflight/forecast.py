@@ -31,7 +31,7 @@ from limbeck.artifact.rows.inputs import raw
 from limbeck.core import plug_ins
 from limbeck.core.cache.store import Store
 from limbeck.core.events import Reporter, silent
-from limbeck.core.files import digest, read_json
+from limbeck.core.files import digest, folder_bytes, read_json
 from limbeck.core.system import memory
 from limbeck.data.batches import batch_plan, evaluation_budget, padded_size
 from limbeck.data.splits import Splits
@@ -45,6 +45,7 @@ from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
 from limbeck.pipeline.latency import Answer, answerers_of
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.preflight import few_steps
+from limbeck.pipeline.preflight.judging import require_judging
 from limbeck.pipeline.preflight.volumes import Volume, spread, units_of
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
@@ -196,6 +197,8 @@ class Rehearsal:
         # A surgery cuts a vocabulary to the words that rows use: a few rows would use too few.
         context.surgery_rows = spread(self.splits.train, SAMPLE_ROWS)
         self.add("data", self.reading_seconds, 0)
+        self.doing = "evaluate"
+        require_judging(context, self.splits.test)
         # 2. The teacher, once for all seeds.
         done: dict[str, Arm] = {}
         if recipe.teacher:
@@ -472,7 +475,7 @@ class Rehearsal:
         # The store has just noted it.
         record = self.context.store.records[-1]
         seconds = float(record["seconds"])
-        num_bytes = float(bytes_of(folder))
+        num_bytes = float(folder_bytes(folder))
         # A few measured steps are no part of the run: the whole training stands in their place.
         trained_seconds = seconds - self.measuring_seconds + self.training_seconds
         if stage.name == "train":
@@ -547,7 +550,7 @@ class Rehearsal:
             answers.append(predictor.predict)
         parity_seconds = rows * sum(self.answer_seconds(answers))
         # What is shipped is copied into the run folder: as much again, at most.
-        num_bytes = 2 * bytes_of(artifact)
+        num_bytes = 2 * folder_bytes(artifact)
         self.add("export", seconds + parity_seconds, num_bytes, times=self.seeds)
 
     def calibration_scale(self, wanted: int) -> float:
@@ -617,12 +620,6 @@ def summed(costs: Sequence[Cost]) -> Cost:
         peak_mb=max(cost.peak_mb for cost in costs),
         disk_mb=sum(cost.disk_mb for cost in costs),
     )
-
-
-def bytes_of(folder: Path) -> int:
-    """Of all files in a folder, on disk."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files)
 
 
 def answer_all(answer: Answer, rows: Sequence[Any]) -> None:

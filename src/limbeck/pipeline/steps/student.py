@@ -4,13 +4,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from limbeck.core import registry
 from limbeck.core.files import digest, file_digest
+from limbeck.models.anatomy.probe import NUM_ROWS
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.stored_model import StoredModel, saver
 from limbeck.recipe.model import Recipe
-from limbeck.surgeries import Cut, Evidence, Surgery, check_cut
+from limbeck.surgeries import Evidence, Surgery, check_cut
+from limbeck.surgeries._student import check_student
+from limbeck.tasks import Task
 
 
 def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) -> StoredModel:
@@ -56,16 +61,11 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
 
     def build(folder: Path) -> None:
         rows = run.data.train if run.surgery_rows is None else run.surgery_rows
-        model = load()
-        if surgery is None:
-            cut = Cut(model)
-        else:
-            cut = surgery.cut(model, Evidence(task, rows))
-            check_cut(settings.surgery or "", cut, model, task.preprocess)
-        text = task.preprocess if cut.preprocess is None else cut.preprocess
-        cut_task = run.task_class(run.data.labels, text)
+        model, cut_task = load(), task
+        if surgery is not None:
+            model, cut_task = cut_by(surgery, model, Evidence(task, rows), run)
         save = saver(run, cut_task, name, options)
-        save(cut.student, folder)
+        save(model, folder)
 
     stage = Stage(
         name="student",
@@ -94,6 +94,25 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
         save=saver(run, task, name, options),
         blank=own.create if own else None,
     )
+
+
+def cut_by(
+    surgery: Surgery, model: nn.Module, evidence: Evidence, run: RunContext
+) -> tuple[nn.Module, Task]:
+    """The student that a surgery cuts of a model, and its task, by its own preprocessing.
+
+    Raises:
+        ValueError: the model cannot be cut so, or somebody else's surgery gave no student.
+    """
+    task = evidence.task
+    name = registry.name_of("surgeries", type(surgery))
+    cut = surgery.cut(model, evidence)
+    check_cut(name, cut, model, task.preprocess)
+    if cut.preprocess is not None:
+        task = run.task_class(run.data.labels, cut.preprocess)
+    if not registry.is_ours(surgery):
+        check_student(name, cut.student, task, task.encode(run.data.train[:NUM_ROWS]))
+    return cut.student, task
 
 
 def _read_by(surgery: Surgery, run: RunContext) -> dict[str, Any]:

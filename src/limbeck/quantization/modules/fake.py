@@ -32,14 +32,14 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.core import registry
-from limbeck.core.contract import wrong_return
+from limbeck.core.contract import place, wrong_return
 from limbeck.core.grids import Grid
 from limbeck.models.processes import row_share
 from limbeck.quantization.affine import dequantize, quantize
 from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.host_copy import HostCopy
 from limbeck.quantization.ranges import Fit, Range
-from limbeck.quantization.roundings import Rounding, check_rounded
+from limbeck.quantization.roundings import Rounding, levels_of
 from limbeck.quantization.roundings.nearest import Nearest
 
 # A share of a bound: ten times float32's relative rounding error, so that the highest level stays
@@ -292,9 +292,7 @@ class FakeQuantizer(nn.Module):
 
     def to_levels(self, steps: Tensor) -> Tensor:
         """Values divided by their scale, rounded to levels, not yet clamped to the grid."""
-        levels = self.rounding.round(steps, self.grid, training=self.training)
-        check_rounded(self.rounding, "round", levels, steps)
-        return levels
+        return levels_of(self.rounding, steps, self.grid, training=self.training)
 
     @property
     def column(self) -> tuple[int, ...]:
@@ -331,23 +329,25 @@ class FakeQuantizer(nn.Module):
 
     def checked(self, fit: Fit) -> Fit:
         """What a range, perhaps somebody else's, fitted. Raises ValueError where it is wrong."""
-        name = registry.name_of("ranges", self.range_class)
+        told = f"the range `{registry.name_of('ranges', self.range_class)}`"
+        fitting = self.range_class.fit
         is_pair = isinstance(fit, tuple) and len(fit) == 2
         if not is_pair or not all(isinstance(each, Tensor) for each in fit):
             expected = "two tensors: a scale and a zero point for each group"
-            raise wrong_return(f"the range `{name}`", "fit", fit, expected)
+            raise wrong_return(told, "fit", fit, expected, fitting)
+        told += place(fitting)
         shape = tuple(self.log_scale.shape)
         for what, values in zip(("scale", "zero point"), fit, strict=True):
             if tuple(values.shape) != shape:
                 raise ValueError(
-                    f"the range `{name}` gave a {what} of shape {tuple(values.shape)}; "
+                    f"{told} gave a {what} of shape {tuple(values.shape)}; "
                     f"{shape[0]} groups were observed, so {shape} was expected"
                 )
             if not bool(values.isfinite().all()):
-                raise ValueError(f"the range `{name}` gave a {what} that is not finite")
+                raise ValueError(f"{told} gave a {what} that is not finite")
         scale, zero_point = fit
         if not bool((scale > 0).all()):
-            raise ValueError(f"the range `{name}` gave a scale that is not above 0")
+            raise ValueError(f"{told} gave a scale that is not above 0")
         is_level = zero_point == zero_point.round().clamp(self.grid.low, self.grid.high)
         if self.grid.symmetric:
             is_level = zero_point == 0
@@ -355,7 +355,7 @@ class FakeQuantizer(nn.Module):
             found = float(zero_point[~is_level][0])
             low, high = (0, 0) if self.grid.symmetric else (self.grid.low, self.grid.high)
             raise ValueError(
-                f"the range `{name}` gave {found:g} as a zero point; a whole number from {low} to "
+                f"{told} gave {found:g} as a zero point; a whole number from {low} to "
                 f"{high} is expected on this grid. `quantization.affine.fit_interval` gives one"
             )
         return fit
@@ -370,8 +370,7 @@ class FakeQuantizer(nn.Module):
         scale = self.scale.view(self.column)
         zero_point = self.zero_point.view(self.column)
         steps = values / scale
-        levels = self.rounding.round(steps, self.grid, training=False)
-        check_rounded(self.rounding, "round", levels, steps)
+        levels = levels_of(self.rounding, steps, self.grid, training=False)
         return (levels + zero_point).view(x.shape)
 
 

@@ -145,9 +145,10 @@ class Quantized(nn.Module):
         rows = weight.reshape(num_parts, channels, width)
         scale = self.scale().view(num_parts, channels, -1)
         inputs_by_part = inputs.unflatten(1, (num_parts, width))
+        # It may be somebody else's, and write into what it is given.
         rounded = rounding.solve(
-            rows,
-            scale,
+            rows.clone(),
+            scale.clone(),
             self.quantizer.grid,
             inputs_by_part.transpose(0, 1),
         )

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from limbeck.core import registry
-from limbeck.core.contract import wrong_return
+from limbeck.core.contract import place, wrong_return
 from limbeck.core.grids import GRIDS, Grid
 from limbeck.quantization.grids_torch import nearest_level
 
@@ -109,6 +109,23 @@ def told(rounding: object) -> str:
     return f"the rounding `{registry.name_of('roundings', type(rounding))}`"
 
 
+def _place(rounding: object, method: str) -> str:
+    """Where the method of a rounding is written."""
+    return place(getattr(rounding, method))
+
+
+def levels_of(rounding: Rounding, steps: Tensor, grid: Grid, *, training: bool) -> Tensor:
+    """The level of each value, not yet clamped to the ends of the grid.
+
+    Raises ValueError where a rounding, perhaps somebody else's, gave no value for each.
+    """
+    # What is somebody else's may write into what it is given, and gradients are made of that too.
+    given = steps if registry.is_ours(rounding) else steps.clone()
+    levels = rounding.round(given, grid, training=training)
+    check_rounded(rounding, "round", levels, steps)
+    return levels
+
+
 def check_rounded(
     rounding: object,
     method: str,
@@ -122,15 +139,15 @@ def check_rounded(
     is_tensor = isinstance(rounded, Tensor) and rounded.dtype == values.dtype
     if not is_tensor or rounded.shape != values.shape:
         expected = f"floats of shape {tuple(values.shape)} and {values.dtype}"
-        raise wrong_return(told(rounding), method, rounded, expected)
+        raise wrong_return(told(rounding), method, rounded, expected, getattr(rounding, method))
 
 
 def check_finite(rounding: object, method: str, rounded: Tensor) -> None:
     """Raise ValueError where a rounding gave values that are not finite; the host waits for it."""
     if not bool(rounded.isfinite().all()):
         raise ValueError(
-            f"{told(rounding)} gave values from `{method}` that are not finite, for weights that "
-            "are"
+            f"{told(rounding)} gave values from `{method}`{_place(rounding, method)} that are not "
+            "finite, for weights that are"
         )
 
 
@@ -154,8 +171,8 @@ def check_levels(
         found = float(within[is_between][0])
         apart = "float8 numbers" if grid.is_floating else f"integers {grid.step} apart"
         raise ValueError(
-            f"{told(rounding)} gave {found:g} from `{method}`, which is no level of the grid "
-            f"({grid.low} to {grid.high}, {apart}). Every value must be one: "
+            f"{told(rounding)} gave {found:g} from `{method}`{_place(rounding, method)}, which is "
+            f"no level of the grid ({grid.low} to {grid.high}, {apart}). Every value must be one: "
             "`quantization.grids_torch.nearest_level(steps, grid)` gives the nearest"
         )
 
