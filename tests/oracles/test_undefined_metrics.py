@@ -143,7 +143,7 @@ def test_what_is_undefined_is_a_dash_and_null() -> None:
     assert found["ci95"]["accuracy"] is not None
     assert '"auc": null' in json.dumps(found["metrics"])
     assert "NaN" not in json.dumps(found)
-    shown = [*lines({"source": "f", "runtime": "r", "unknown_labels": {}, **found}, [])]
+    shown = [*lines({"source": "f", "runtime": "r", "unknown_labels": {}, **found}, [], CLASSES)]
     assert "undefined on these rows (-): auc" in shown
     cells = [cell for table in shown if not isinstance(table, str) for cell in columns(table)]
     assert cells.count("-") > 4

@@ -76,6 +76,7 @@ def one_label(
     weights = np.zeros((read.shape[1], num_labels), np.float32)
     bias = np.full(num_labels, NEVER, np.float32)
     seen = np.unique(labels)
+    # scikit-learn refuses a single class, which is its own answer.
     if len(seen) == 1:
         bias[seen] = 0
     else:
@@ -107,6 +108,7 @@ def several_labels(
             if has_label.all() or not has_label.any():
                 bias[label] = -NEVER if has_label.any() else NEVER
                 continue
+            # Weighed alike, a label of one row in a hundred is given at all.
             model = LogisticRegression(
                 C=strength, max_iter=ITERATIONS, tol=TOLERANCE, class_weight=class_weight
             )

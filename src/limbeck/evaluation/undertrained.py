@@ -35,6 +35,7 @@ def never_answered(scored: Scored, task: Task) -> dict[str, int]:
         return {}
     decisions = task.decisions(scored)
     known = is_known(scored.labels)
+    # One label of several has an index for each unit, several labels a column each.
     if decisions.ndim == 1:
         size = len(task.labels)
         true = np.bincount(scored.labels[known], minlength=size)
@@ -76,6 +77,7 @@ def rise_at_the_end(history: History, metric: str, num_rows: int) -> float | Non
             seen.append((int(point["step"]), sign * float(value)))
     if not seen:
         return None
+    # By steps, not epochs: the last epoch may be a short one.
     end, last = seen[-1]
     before = [value for step, value in seen if step <= 0.75 * end]
     if not before:
@@ -100,6 +102,7 @@ def signs(
         key: of the recipe, which lengthens it.
     """
     steps = steps_of(history)
+    # A teacher that came tuned was not trained here.
     if not steps:
         return []
     found = []

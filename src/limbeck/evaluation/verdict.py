@@ -87,7 +87,9 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
     in that (a bar, or its own score) is told, and is no reason against the student.
     """
     judged, means, resampled = found.judged, found.means, found.resampled
+    # 1. Has either learned anything? What knows nothing loses nothing.
     reasons, notes = learned_too_little(found)
+    # 2. How much was lost: of shares of right rows by an interval that holds at any size.
     test, p_noninferior, drop_ci95 = (
         "paired bootstrap",
         p_of_larger_drop(found.drops, asked.max_drop),
@@ -104,6 +106,7 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
             f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
             f"{more_rows}"
         )
+    # 3. What was asked for beside.
     if asked.min_metric is not None and means[judged] < found.sign * asked.min_metric:
         reasons.append(f"it scores {abs(means[judged]):.4f}, {asked.min_metric:g} asked")
     if found.speedup < asked.min_speedup:
@@ -136,6 +139,7 @@ def learned_too_little(found: Evidence) -> tuple[list[str], list[str]]:
     reasons: list[str] = []
     notes: list[str] = []
     for bar in found.bars:
+        # The teacher may itself be what is judged.
         compared = dict.fromkeys(("teacher", judged))
         poor = [arm for arm in compared if not is_shown_better(resampled[arm], bar.values)]
         told = [below(arm, found.means[arm], bar) for arm in poor]

@@ -150,6 +150,7 @@ def bars_of(
     sign = metrics.sign(metric)
     if isinstance(shipped.task, SelfSupervised):
         return []
+    # On the split itself, as the table of arms has it; the resamples' mean is another number.
     constant = best_constant_answer(shipped.scored, shipped.task, metric)
     values = resampled_metrics([constant], weights, shipped.task)[metric]
     level = quality(constant, shipped.task)[metric]

@@ -39,6 +39,7 @@ def length_for(guess: Guess) -> tuple[Length, str]:
         return usual, ""
     sizes = [1] * len(rows) if usual is IMAGES else [tokens_of(row) for row in rows]
     fewest = FEWEST_IMAGES if usual is IMAGES else max(sizes)
+    # Padding is left out: it makes steps more, not fewer.
     total = round(share * sum(sizes))
     budget = min(usual.budget, max(fewest, total // LEAST_OF_EPOCH))
     of_epoch = math.ceil(total / budget)
@@ -82,6 +83,7 @@ def weight(path: Path) -> int:
     if not path.is_dir():
         return path.stat().st_size
     files = list(islice((file for file in path.rglob("*") if file.is_file()), MOST_FILES))
+    # So many may be millions, which take long to look at.
     if len(files) == MOST_FILES:
         return MOST_BYTES + 1
     return sum(file.stat().st_size for file in files)
