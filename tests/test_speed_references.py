@@ -49,7 +49,8 @@ def test_a_run_of_small_formats_is_timed_beside_int8_and_float(
     assert 0 < told["p50"] < 10 * found["arms"]["quantized"]["latency_ms"]["p50"]
     for twin in told["twins"]:
         # The ratio is of interleaved turns; the two medians are not, and differ on a busy machine.
-        assert twin["low"] <= twin["ratio"] <= twin["high"]
+        low, high = twin["ratio_ci95"]
+        assert low <= twin["ratio"] <= high
         assert twin["runtime"] == "onnxruntime"
         assert told["bytes"][twin["form"]] > 0
     said = "\n".join(summary.lines(found, tmp_path / "run", next_steps=False))
