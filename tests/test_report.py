@@ -723,3 +723,44 @@ def test_a_card_says_what_the_logits_are(task: str, labels: list[str], told: str
     text = card(task=task, labels=labels, metrics={}, formats={}, graphs=graphs)
     assert told in text
     assert ("## Labels" in text) is bool(labels)
+
+
+def with_baseline(report: Json, level: float) -> Json:
+    """A report with the row of a linear model, as `pipeline.describe` writes it."""
+    metric = report["metric"]["name"]
+    report["arms"]["baseline"] = {
+        "what": "the most frequent tag of each word",
+        "seeds": [{"seed": 0, "metrics": {metric: level}}],
+        "mean": {metric: level},
+        "ci95": {metric: [level - 0.01, level + 0.01]},
+        "parameters": 31004,
+        "bytes": None,
+        "latency_ms": None,
+        "agreement": 0.9,
+    }
+    lead = report["arms"]["joint"]["mean"][metric] - level
+    words = "the most frequent tag of each word, which needs no network"
+    report["verdict"]["bars"] = [
+        {"name": "baseline", "words": words, "level": level, "lead": lead, "is_beaten": lead > 0}
+    ]
+    report["verdict"]["notes"] = ["`teacher` was trained for <9> steps"]
+    return report
+
+
+def test_a_linear_model_stands_in_the_table_without_bytes_and_milliseconds(report: Json) -> None:
+    source = page.render(with_baseline(report, 0.55), some_curves())
+    text = text_of(source)
+    assert "the most frequent tag of each word" in text
+    assert "0.5500" in text
+    assert "`teacher` was trained for <9> steps" in text
+    assert text.index("The joint model scores") < text.index("against the teacher")
+    assert "A linear model is better" not in text
+    assert 'class="key arm-6"' in source
+
+
+def test_a_verdict_begins_with_a_linear_model_that_is_better(report: Json) -> None:
+    text = text_of(page.render(with_baseline(report, 0.95), some_curves()))
+    assert (
+        "A linear model is better by 0.0529 (the most frequent tag of each word, which needs no "
+        "network: 0.9500). The joint model scores" in text
+    )
