@@ -1,6 +1,6 @@
 """Fit a baseline on train, with the strength that validation likes best, and let it answer.
 
-What rows hold says which baseline is theirs (`texts`, `pixels`, `tag_table`, `vectors`), and the
+What rows hold says which baseline is theirs (`words`, `pixels`, `tag_table`, `vectors`), and the
 task's likelihood what its answers are. Shapes: N rows, P units, V logits.
 """
 

@@ -16,9 +16,11 @@ from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 
 # A label with fewer test units may well be missed by a good model.
 FEWEST_UNITS = 10
-# A training of fewer steps has hardly left its start, whatever its rate: with the usual warm-up of
-# a tenth, nine of a hundred and fifty steps are not even at full rate.
+# A training of fewer steps has hardly left its start, whatever its rate.
 FEWEST_STEPS = 100
+# What a training that is too short is to be given: so many steps in all, and in an epoch.
+ENOUGH_STEPS = 400
+ENOUGH_OF_EPOCH = 20
 # What a metric rises by in the last quarter before it counts as rising: beyond two standard errors
 # of a share on so many validation rows (at most 1 / sqrt(n)), and beyond a hundredth.
 LEAST_RISE = 0.01

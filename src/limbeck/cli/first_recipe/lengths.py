@@ -12,15 +12,13 @@ from pathlib import Path
 from limbeck.cli.first_recipe.recipe_text import IMAGES, Guess, Length, usual_length
 from limbeck.core import registry
 from limbeck.data.splits import DRAWN_SHARES
+from limbeck.evaluation.undertrained import ENOUGH_OF_EPOCH, ENOUGH_STEPS
 from limbeck.recipe.model import Data
 from limbeck.sources import BadRow, Row
 
 # Larger data have steps enough, and would take a while to count.
 MOST_BYTES = 20_000_000
 MOST_FILES = 20_000
-# What a training should have at least: in all, and in an epoch.
-LEAST_STEPS = 400
-LEAST_OF_EPOCH = 20
 MOST_EPOCHS = 60
 # By a rule of thumb for subword tokenizers: characters of a token, and special tokens of a row.
 CHARACTERS_A_TOKEN = 4
@@ -41,9 +39,9 @@ def length_for(guess: Guess) -> tuple[Length, str]:
     fewest = FEWEST_IMAGES if usual is IMAGES else max(sizes)
     # Padding is left out: it makes steps more, not fewer.
     total = round(share * sum(sizes))
-    budget = min(usual.budget, max(fewest, total // LEAST_OF_EPOCH))
+    budget = min(usual.budget, max(fewest, total // ENOUGH_OF_EPOCH))
     of_epoch = math.ceil(total / budget)
-    needed = min(MOST_EPOCHS, math.ceil(LEAST_STEPS / of_epoch))
+    needed = min(MOST_EPOCHS, math.ceil(ENOUGH_STEPS / of_epoch))
     length = Length(budget, max(usual.teacher, needed), max(usual.student, needed))
     if length == usual:
         return usual, ""

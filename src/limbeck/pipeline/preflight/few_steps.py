@@ -3,7 +3,7 @@
 import math
 
 from limbeck.core.cache.store import Store
-from limbeck.evaluation.undertrained import FEWEST_STEPS
+from limbeck.evaluation.undertrained import ENOUGH_OF_EPOCH, ENOUGH_STEPS, FEWEST_STEPS
 from limbeck.pipeline.preflight.volumes import Volume
 from limbeck.pipeline.stage import Stage
 from limbeck.recipe.model import Train
@@ -11,9 +11,6 @@ from limbeck.training.loop import batch_budget
 
 # Within what is told.
 TOO_FEW = "steps, which is too few"
-# What such a training is to be raised to: in all, and in an epoch.
-ENOUGH = 400
-ENOUGH_OF_EPOCH = 20
 
 
 def warn(volume: Volume, settings: Train, stage: Stage, store: Store) -> None:
@@ -32,10 +29,10 @@ def warn(volume: Volume, settings: Train, stage: Stage, store: Store) -> None:
         return
     # Smaller batches first, as an epoch of three is hardly one; but each holds the longest text.
     smaller = min(budget, max(*volume.sizes, round(units / ENOUGH_OF_EPOCH)))
-    epochs = math.ceil(ENOUGH / math.ceil(units / smaller))
+    epochs = math.ceil(ENOUGH_STEPS / math.ceil(units / smaller))
     has_tokens = volume.encoded[0].has_tokens
     batch = "train.batch_tokens" if has_tokens else "train.batch_rows"
     store.tell_once(
         f"{stage.name}: about {total} {TOO_FEW}. Write {batch}={smaller} "
-        f"{stage.name}.epochs={epochs}, for about {ENOUGH}"
+        f"{stage.name}.epochs={epochs}, for about {ENOUGH_STEPS}"
     )
