@@ -30,13 +30,11 @@ VERDICT = {
     "p_noninferior": 0.03,
     "speedup": 0.5,
     "compression": 4.0,
-    "kd_gain": None,
-    "kd_gain_ci95": None,
-    "joint_gain": 0.1,
-    "joint_gain_ci95": [0.05, 0.2],
+    "gains": [{"name": "joint", "gain": 0.1, "ci95": [0.05, 0.2]}],
 }
 PARITY = {"arm": "joint", "seed": 3, "runtime": "onnxruntime", "units": 60, "flips": 1}
 CONTENT = {
+    "schema": 2,
     "name": "first",
     "task": "text-classification",
     "metric": {"name": "accuracy", "higher_is_better": True},
@@ -64,7 +62,7 @@ def test_a_report_has_attributes_and_stays_what_it_was(tmp_path: Path) -> None:
     assert json.loads(json.dumps(report)) == CONTENT
     assert report.verdict is not None
     assert (report.kept, report.verdict.kept, report.verdict.reasons) == (False, False, ["slow"])
-    assert (report.verdict.speedup, report.verdict.joint_gain_ci95) == (0.5, [0.05, 0.2])
+    assert (report.verdict.speedup, report.verdict.gains[0]["ci95"]) == (0.5, [0.05, 0.2])
     assert (report.task, report.metric, report.notes) == (
         "text-classification",
         "accuracy",
@@ -115,5 +113,5 @@ def test_no_threads_are_refused() -> None:
 
 
 def test_a_report_is_read_by_its_file_too(tmp_path: Path) -> None:
-    write_json(tmp_path / "report.json", {"arms": {}})
+    write_json(tmp_path / "report.json", {"schema": 2, "arms": {}})
     assert limbeck.read_report(tmp_path / "report.json") == limbeck.read_report(tmp_path)

@@ -219,7 +219,7 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
         ),
         (
             "quantize: {}\nverdict: {arms: [plain, kdd]}\n",
-            "r.yaml:8:25: verdict.arms.1: Input should be 'plain', 'kd', 'kd+ptq' or 'joint', not 'kdd'",
+            "r.yaml:8:25: verdict.arms.1: Input should be 'plain', 'cut', 'kd', 'ptq', 'qat', 'kd+ptq' or 'joint', not 'kdd'",
         ),
         (
             "distill: {losses: {kl: 2}}\n",
@@ -315,23 +315,51 @@ def test_wrong_recipe(base: str, expected: str) -> None:
     [
         ("distill: {}\n", "`distill` needs a `teacher`"),
         ("quantize: {}\nverdict: {}\n", "`verdict` compares with a `teacher`"),
+        ("verdict: {}\n", "`verdict` compares with a `teacher`"),
         (
-            "verdict: {}\n",
-            "the arms `kd+ptq` and `joint` are quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`",
-        ),
-        (
-            "verdict: {arms: [joint]}\n",
-            "the arm `joint` is quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain, kd]}`",
-        ),
-        (
-            "verdict: {arms: [kd, kd+ptq]}\n",
-            "the arm `kd+ptq` is quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [kd]}`",
+            "train: {epochs: 0}\n",
+            "`train.epochs: 0` trains nothing: the student is taken as it is and quantized afterwards. Say 1 or more, or `quantize: {when: after}` without `distill` and `verdict`",
         ),
     ],
 )
 def test_stages_that_need_each_other(extra: str, needs: str) -> None:
     alone = "task: t\ndata: {source: s}\nstudent: {model: small}\n"
     assert message(extra, base=alone) == f"r.yaml:1:1: recipe: {needs}"
+
+
+@pytest.mark.parametrize(
+    ("stages", "needs"),
+    [
+        (
+            "verdict: {arms: [plain, joint]}\n",
+            "the arm `joint` is quantized, and there is no `quantize`. Add it, or say `verdict: {arms: [plain]}`",
+        ),
+        (
+            "verdict: {arms: [ptq, qat]}\n",
+            "the arms `ptq` and `qat` are quantized, and there is no `quantize`. Add it, or leave `arms` out",
+        ),
+        (
+            "quantize: {}\nverdict: {arms: [kd, joint]}\n",
+            "the arm `kd` is distilled, and there is no `distill`. Add it, or say `verdict: {arms: [joint]}`",
+        ),
+        (
+            "student: {model: small}\nverdict: {arms: [cut]}\n",
+            "the arm `cut` starts from the tuned teacher's layers, and this student does not. Leave it out: `plain` is its control",
+        ),
+        (
+            "teacher: {model: large, epochs: 0}\nverdict: {arms: [plain]}\n",
+            "the arm `plain` starts from what was there before the teacher was tuned, and with `teacher: {epochs: 0}` nobody knows what that was. Name it: `student: {from: MODEL, surgery: ...}`; or compare with `cut`, which starts from the teacher's layers",
+        ),
+    ],
+)
+def test_an_arm_that_cannot_be_had_is_refused(stages: str, needs: str) -> None:
+    keys = {"task": "t", "data": "{source: s}", "teacher": "{model: large}"}
+    keys["student"] = "{from: teacher, surgery: same}"
+    for line in stages.splitlines():
+        key, value = line.split(": ", 1)
+        keys[key] = value
+    text = "".join(f"{key}: {value}\n" for key, value in keys.items())
+    assert message(base=text) == f"r.yaml:1:1: recipe: {needs}"
 
 
 def test_at_most_three_problems_are_told_at_once() -> None:

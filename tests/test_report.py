@@ -134,6 +134,11 @@ def milliseconds(p50: float, p99: float, runtime: str) -> Json:
     return {"p50": p50, "p99": p99, "threads": 2, "runtime": runtime}
 
 
+def a_gain(name: str, arm: str, control: str, gain: float, ends: list[float]) -> Json:
+    row = {"name": name, "arm": arm, "control": control}
+    return row | {"gain": gain, "ci95": ends, "at_chance": False}
+
+
 def a_report() -> Json:
     stages = [
         ("data", 1.2),
@@ -144,7 +149,7 @@ def a_report() -> Json:
         ("joint, seed 0", 512.7),
     ]
     return {
-        "schema": 1,
+        "schema": 2,
         "name": "CoNLL-2003, BERT-base to three layers",
         "task": "token-classification",
         "metric": {"name": "f1", "higher_is_better": True},
@@ -188,10 +193,10 @@ def a_report() -> Json:
             "max_drop": 0.01,
             "test": "paired bootstrap",
             "p_noninferior": 0.0012,
-            "kd_gain": 0.0242,
-            "kd_gain_ci95": [0.0193, 0.0287],
-            "joint_gain": 0.0127,
-            "joint_gain_ci95": [-0.0004, 0.0253],
+            "gains": [
+                a_gain("teacher", "kd", "plain", 0.0242, [0.0193, 0.0287]),
+                a_gain("joint", "joint", "kd+ptq", 0.0127, [-0.0004, 0.0253]),
+            ],
             "speedup": 12.04,
             "compression": 9.66,
             "min_speedup": 4,
@@ -509,19 +514,19 @@ def test_failed_verdict_gives_its_reasons(report: Json) -> None:
         "speedup": 0.8,
         "reasons": ["0.8x is below the 4x that were asked"],
     }
-    report["verdict"] |= {
-        "joint_gain": -0.02,
-        "joint_gain_ci95": [-0.03, -0.01],
-        "kd_gain": None,
-        "kd_gain_ci95": None,
-    }
-    del report["arms"]["plain"]
+    report["verdict"]["gains"] = [
+        a_gain("joint", "joint", "kd+ptq", -0.02, [-0.03, -0.01]),
+        a_gain("answers", "kd", "cut", 0.3, [0.2, 0.4]) | {"at_chance": True},
+    ]
     text = text_of(page.render(report, []))
     assert "✕ Not kept" in text
     assert "it is 1.25x slower and 9.66x smaller." in text
     assert "0.8x is below the 4x that were asked" in text
     assert "No, it hurt. joint is worse than kd+ptq by 0.0200 F1" in text
-    assert "Not measured. This run has no arm plain." in text
+    assert (
+        "No claim. Neither kd nor cut is shown to be better than one answer for every row." in text
+    )
+    assert "Did the teacher help?" not in text
 
 
 def test_a_metric_that_should_be_low_rises(report: Json) -> None:
@@ -668,9 +673,28 @@ def test_numbers(text: str, expected: str) -> None:
 
 
 def test_unknown_schema_is_refused(report: Json) -> None:
-    report["schema"] = 2
-    with pytest.raises(ValueError, match="schema 2"):
+    report["schema"] = 3
+    with pytest.raises(ValueError, match="schema 3"):
         page.render(report, [])
+
+
+@pytest.mark.parametrize(
+    ("student", "question"),
+    [
+        ("{from: teacher, surgery: drop_layers}", "Did its answers help?"),
+        ("{model: small_cnn}", "Did the teacher help?"),
+    ],
+)
+def test_a_report_of_schema_1_claims_what_its_arms_had(
+    report: Json, student: str, question: str
+) -> None:
+    """Its `plain` began with the tuned teacher's layers, where the student was cut from it."""
+    del report["verdict"]["gains"]
+    report |= {"schema": 1, "recipe": f"student: {student}"}
+    report["verdict"] |= {"kd_gain": 0.02, "kd_gain_ci95": [0.01, 0.03], "joint_gain": None}
+    text = text_of(page.render(report, []))
+    assert f"{question} Yes. kd beats plain by 0.0200 F1" in text
+    assert "Did joint training help?" not in text
 
 
 def test_write(report: Json, tmp_path: Any) -> None:

@@ -90,7 +90,7 @@ DIGITS = (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text
         ("temperature: 4.0", "temprature: 4.0"),
         ("kl:", "lk:"),
         ("linear(1.0, 0.5)", "linear(1.0)"),
-        ("epochs: 25", "epochs: 0"),
+        ("epochs: 25", "epochs: -1"),
         ("temperature: 4.0", "temperature: 0"),
         ("temperature: 4.0", "temperature: warm"),
         ("epochs: 25", "epoch: 25"),

@@ -119,7 +119,6 @@ def test_a_recipe_with_several_teachers_reads_back(tmp_path: Path) -> None:
 def test_float_arms_are_judged_without_a_quantized_one(tmp_path: Path) -> None:
     report = run(parse(RECIPE + "verdict: {arms: [plain, kd], max_drop: 1.0}\n"), tmp_path / "run")
     assert list(report["arms"]) == ["teacher", "baseline", "plain", "kd"]
-    assert report["verdict"]["kd_gain"] is not None
+    assert [row["name"] for row in report["verdict"]["gains"]] == ["teacher"]
     assert (tmp_path / "run" / "model").is_dir()
-    with pytest.raises(ValueError, match="there is no `quantize`"):
-        parse(RECIPE + "verdict: {}\n")
+    assert compatibility.resolved(parse(RECIPE + "verdict: {}\n")).verdict.arms == ["plain", "kd"]

@@ -179,21 +179,25 @@ def test_better_than_a_constant_answer_must_be_shown() -> None:
 
 
 def test_gains_are_over_their_controls() -> None:
-    found = judged(np.linspace(0, 0.01, 999), plain=0.80, kd=0.86, **{"kd+ptq": 0.87})
-    assert found["kd_gain"] == pytest.approx(0.06)
-    assert found["kd_gain_ci95"] == pytest.approx([0.06, 0.06])
-    assert found["joint_gain"] == pytest.approx(0.895 - 0.87)
-    assert found["joint_gain_ci95"] == pytest.approx(
-        [0.9 - 0.01 * 0.975 - 0.87, 0.9 - 0.01 * 0.025 - 0.87]
-    )
+    found = judged(np.linspace(0, 0.01, 999), plain=0.80, cut=0.84, kd=0.86, **{"kd+ptq": 0.87})
+    teacher, answers, joint = found["gains"]
+    assert (teacher["name"], teacher["arm"], teacher["control"]) == ("teacher", "kd", "plain")
+    assert teacher["gain"] == pytest.approx(0.06)
+    assert teacher["ci95"] == pytest.approx([0.06, 0.06])
+    assert (answers["name"], answers["control"]) == ("answers", "cut")
+    assert answers["gain"] == pytest.approx(0.02)
+    assert joint["gain"] == pytest.approx(0.895 - 0.87)
+    assert joint["ci95"] == pytest.approx([0.9 - 0.01 * 0.975 - 0.87, 0.9 - 0.01 * 0.025 - 0.87])
 
 
-def test_a_gain_without_its_control_is_null() -> None:
-    found = judged(np.full(999, 0.0), kd=0.8)
-    assert found["kd_gain"] is None
-    assert found["kd_gain_ci95"] is None
-    assert found["joint_gain"] is None
-    assert found["joint_gain_ci95"] is None
+def test_a_gain_without_its_control_is_not_told() -> None:
+    assert judged(np.full(999, 0.0), kd=0.8)["gains"] == []
+
+
+@pytest.mark.parametrize(("plain", "at_chance"), [(0.40, True), (0.60, False)])
+def test_no_gain_is_claimed_among_arms_at_chance(plain: float, at_chance: bool) -> None:
+    found = judged(np.full(999, 0.0), chance=np.full(999, 0.5), plain=plain, kd=0.45)
+    assert [row["at_chance"] for row in found["gains"]] == [at_chance]
 
 
 @pytest.mark.parametrize(

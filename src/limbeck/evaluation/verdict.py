@@ -1,10 +1,16 @@
 """Was it worth it, and is the model still good? What the figures of a run's arms mean.
 
-The arms: `plain` (the student without a teacher), `kd` (distilled, float), `kd+ptq` (the same
-weights, quantized after), `joint` (distilled and quantized in one training), `quantized` (the one
-arm of a recipe without a teacher or a verdict), `teacher`.
+The arms, by what each starts from and learns from:
 
-Which differences are more than chance, `bootstrap.py` says.
+- `teacher`: what is to be kept.
+- `plain`: the student from the weights that were there before the teacher was tuned; labels alone.
+- `cut`: the student from the tuned teacher's layers; labels alone.
+- `kd`: the student as the recipe says, from labels and the teacher's answers.
+- `ptq`: the teacher itself, quantized afterwards. `qat`: `plain`, quantized in its training.
+- `kd+ptq`: `kd`, quantized afterwards. `joint`: `kd`, quantized in its training.
+
+A gain is what one arm has over another that differs from it in one thing (`GAINS`). Which
+differences are more than chance, `bootstrap.py` says.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +24,14 @@ from limbeck.evaluation.bootstrap import ALPHA, interval, is_shown_better, p_of_
 from limbeck.recipe.model import Verdict
 
 # The first of these that was run is judged and shipped: the later in the flow, the earlier here.
-JUDGED = ("joint", "quantized", "kd+ptq", "kd", "plain", "teacher")
-
+JUDGED = ("joint", "kd+ptq", "qat", "ptq", "kd", "cut", "plain", "teacher")
+# What helped -> the arm that had it, and the one that lacked nothing else. `plain` had nothing of
+# the teacher, neither answers nor weights; `cut` its weights.
+GAINS = {
+    "teacher": ("kd", "plain"),
+    "answers": ("kd", "cut"),
+    "joint": ("joint", "kd+ptq"),
+}
 
 # What needs no network: the arm of a linear model, and one answer for every row (`chance.py`).
 BASELINE = "baseline"
@@ -126,9 +138,7 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
         "p_noninferior": p_noninferior,
         "speedup": found.speedup,
     }
-    # What the teacher was worth, and what quantizing inside the training was.
-    verdict |= gain("kd", "kd", "plain", means, resampled)
-    verdict |= gain("joint", "joint", "kd+ptq", means, resampled)
+    verdict["gains"] = gains(found)
     return verdict
 
 
@@ -196,19 +206,28 @@ def beaten(bar: Bar, mean: float, values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def gain(
-    name: str,
-    arm: str,
-    control: str,
-    means: Mapping[str, float],
-    resampled: Mapping[str, np.ndarray],
-) -> dict[str, Any]:
-    """`<name>_gain` of an arm over its control, with its interval; null where one of the two was
-    not run."""
-    if arm not in means or control not in means:
-        return {f"{name}_gain": None, f"{name}_gain_ci95": None}
-    differences = resampled[arm] - resampled[control]
-    return {
-        f"{name}_gain": means[arm] - means[control],
-        f"{name}_gain_ci95": interval(differences),
-    }
+def gains(found: Evidence) -> list[dict[str, Any]]:
+    """What helped, of the arms that were run: each gain with its interval.
+
+    `at_chance`: neither arm is shown to be better than one answer for every row, so that their
+    difference says nothing.
+    """
+    means, resampled = found.means, found.resampled
+    known: list[dict[str, Any]] = []
+    for name, (arm, control) in GAINS.items():
+        if arm not in means or control not in means:
+            continue
+        chance = [bar.values for bar in found.bars if bar.name == CONSTANT]
+        has_learned = [
+            is_shown_better(resampled[each], values) for each in (arm, control) for values in chance
+        ]
+        row = {
+            "name": name,
+            "arm": arm,
+            "control": control,
+            "gain": means[arm] - means[control],
+            "ci95": interval(resampled[arm] - resampled[control]),
+            "at_chance": bool(chance) and not any(has_learned),
+        }
+        known.append(row)
+    return known

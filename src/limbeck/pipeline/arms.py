@@ -4,11 +4,12 @@ from typing import Any
 
 from limbeck.core import registry
 from limbeck.quantization.roundings import LayerRounding
-from limbeck.recipe.model import TRAINED, Quantize, Recipe
+from limbeck.recipe.model import TEACHER, TRAINED, UNTUNED, Quantize, Recipe, Student
 
 
 def derive_arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
-    """The recipe of every arm asked for; all with the same data, student and steps.
+    """The recipe of every arm asked for; all with the same data, and all that train with the same
+    steps.
 
     Args:
         recipe: resolved, with a verdict.
@@ -17,28 +18,46 @@ def derive_arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
     Returns:
         Recipes without a verdict, by the name of the arm, in the order asked for.
     """
-    assert recipe.verdict is not None
-    changed_seed = {"seed": recipe.train.seed + seed}
-    train = recipe.train.model_copy(update=changed_seed)
-    # The teacher stays in all: the student may be cut from it.
-    changes: dict[str, dict[str, Any]] = {
-        "plain": {
-            "distill": None,
-            "quantize": None,
-            "teachers": [],
-            "assistant": None,
-        },
-        "kd": {"quantize": None},
-    }
-    if recipe.quantize:
-        changes["kd+ptq"] = {"quantize": after_training(recipe.quantize)}
-        changes["joint"] = {"quantize": in_training(recipe.quantize)}
+    assert recipe.verdict is not None and recipe.verdict.arms is not None
+    train = recipe.train.model_copy(update={"seed": recipe.train.seed + seed})
+    changes = changes_of_arms(recipe)
     derived: dict[str, Recipe] = {}
     for name in recipe.verdict.arms:
         # Without a verdict a recipe is one arm, as `run_arm` takes it.
-        update = {**changes[name], "train": train, "verdict": None}
+        update = {"train": train, **changes[name], "verdict": None}
         derived[name] = recipe.model_copy(update=update)
     return derived
+
+
+def changes_of_arms(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """What each arm changes of the recipe.
+
+    The teacher stays in all, for the student may be cut from it; in `plain` and `qat` only its
+    model's name and the weights that it began with are used.
+    """
+    labels_alone: dict[str, Any] = {"distill": None, "teachers": [], "assistant": None}
+    untuned = recipe.student
+    if untuned.from_ == TEACHER:
+        untuned = untuned.model_copy(update={"from_": UNTUNED})
+    changes: dict[str, dict[str, Any]] = {
+        "plain": {**labels_alone, "student": untuned, "quantize": None},
+        "cut": {**labels_alone, "quantize": None},
+        "kd": {"quantize": None},
+    }
+    if recipe.quantize is None:
+        return changes
+    after, within = after_training(recipe.quantize), in_training(recipe.quantize)
+    whole_teacher = Student.model_validate({"from": TEACHER, "surgery": "same"})
+    changes["ptq"] = {
+        **labels_alone,
+        "student": whole_teacher,
+        "train": recipe.train.model_copy(update={"epochs": 0}),
+        "quantize": after,
+    }
+    changes["qat"] = {**labels_alone, "student": untuned, "quantize": within}
+    changes["kd+ptq"] = {"quantize": after}
+    changes["joint"] = {"quantize": within}
+    return changes
 
 
 def after_training(settings: Quantize) -> Quantize:
@@ -88,12 +107,14 @@ def _is_by_layer(rounding: str) -> bool:
 
 
 def arm_title(recipe: Recipe) -> str:
-    """The arm that a recipe is: plain, kd, kd+ptq, joint, or quantized (without a teacher)."""
+    """The arm that a recipe without a verdict is: plain, cut, kd, ptq, qat, kd+ptq or joint."""
+    is_joint = recipe.quantize is not None and recipe.quantize.when == "train"
     if recipe.quantize is None:
-        return "kd" if recipe.distill else "plain"
+        without_answers = "cut" if recipe.student.from_ == TEACHER else "plain"
+        return "kd" if recipe.distill else without_answers
     if recipe.distill is None:
-        return "quantized"
-    return "joint" if recipe.quantize.when == "train" else "kd+ptq"
+        return "qat" if is_joint else "ptq"
+    return "joint" if is_joint else "kd+ptq"
 
 
 def training_title(recipe: Recipe) -> str:

@@ -24,10 +24,9 @@ from limbeck.pipeline.steps.teacher import further_teachers
 from limbeck.pipeline.stored_model import StoredModel
 from limbeck.recipe.model import Recipe, Verdict
 from limbeck.recipe.reading import write
+from limbeck.reports.earlier import SCHEMA
 from limbeck.tasks import SelfSupervised, metrics
 
-# Of report.json, whose JSON Schema is `limbeck schema report`.
-SCHEMA = 1
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
 Resampled = dict[str, dict[str, np.ndarray]]  # (R) values of each metric, by arm
 

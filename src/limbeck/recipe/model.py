@@ -36,6 +36,10 @@ MOST_EPOCHS = 10**6
 MOST_THREADS = 1024
 MOST_SEED = 2**63  # torch's generators take no more than twice that
 
+# What `student.from` says beside the name of a model.
+TEACHER = "teacher"
+UNTUNED = "untuned"
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Epochs = Annotated[int, Field(le=MOST_EPOCHS)]
 Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
@@ -132,7 +136,8 @@ class Teacher(ComponentStage):
 class Student(ComponentStage):
     """The model that is trained: either cut from another one, or one of its own.
 
-    - `from`: what it is cut from: `teacher`, or another model's folder or hub id.
+    - `from`: what it is cut from: `teacher`, as it was tuned; `untuned`, the same model before its
+      tuning; or another model's folder or hub id.
     - `surgery`: how it is cut, with its own keys.
     - `model`: in place of both, a model as the teacher's.
     """
@@ -149,13 +154,14 @@ class Student(ComponentStage):
 
     @property
     def origin(self) -> str | None:
-        """The model that it starts from; None where that is the teacher."""
-        return None if self.from_ == "teacher" else self.from_ or self.model
+        """The model that it starts from; None where that is the teacher's, tuned or not."""
+        return None if self.from_ in (TEACHER, UNTUNED) else self.from_ or self.model
 
 
 class Train(Stage):
     """How long and how every arm is trained, alike for all.
 
+    - `epochs`: passes over the rows; 0 takes the student as it is, to be quantized afterwards.
     - `batch_tokens`: tokens a batch, padding included (text); `batch_rows`: rows a batch (images).
     - `max_tokens`: a longer text is cut, or read in overlapping windows of that length, whose
       answers are averaged (`long_texts`: `cut` or `windows`).
@@ -169,7 +175,7 @@ class Train(Stage):
     - `views`: how many variants of each image there are; where left open, another every epoch.
     """
 
-    epochs: Epochs = Field(3, ge=1)
+    epochs: Epochs = Field(3, ge=0)
     learning_rate: LearningRate = 1e-3
     batch_tokens: int = Field(1024, ge=1, le=10**8)
     batch_rows: int = Field(64, ge=1, le=10**6)
@@ -351,8 +357,12 @@ def _missing(keys: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
 class Verdict(Stage):
     """What is trained for comparison, and what the result must hold.
 
-    - `arms`: `plain` learns from the labels alone, `kd` from the teacher too, `kd+ptq` is `kd`
-      quantized after its training, `joint` is quantized in it.
+    - `arms`: `plain` learns from the labels alone and starts from the weights that were there
+      before the teacher was tuned; `cut` learns from the labels and starts as the recipe says, from
+      the tuned teacher; `kd` learns from the teacher too; `ptq` is the teacher itself, quantized
+      afterwards; `qat` is `plain` quantized in its training; `kd+ptq` is `kd` quantized after its
+      training; `joint` is quantized in it. Left open, `plain` (or `cut`, where the teacher came
+      tuned), `kd`, `kd+ptq` and `joint`, as far as the recipe distils and quantizes.
     - `metric`: what is compared; where left open, the task's own.
     - `seeds`: how often each arm is trained.
     - `max_drop`: how much of the teacher's metric the last arm may lose.
@@ -363,7 +373,7 @@ class Verdict(Stage):
     - `latency_rows`, `latency_threads`: how latency is measured.
     """
 
-    arms: list[Literal["plain", "kd", "kd+ptq", "joint"]] = ["plain", "kd", "kd+ptq", "joint"]
+    arms: list[Literal["plain", "cut", "kd", "ptq", "qat", "kd+ptq", "joint"]] | None = None
     metric: str | None = None
     seeds: int = Field(1, ge=1, le=1000)
     max_drop: float = Field(0.01, ge=0)

@@ -49,11 +49,11 @@ def check_student(student: "Student") -> None:
             "`surgery` goes with `from`, which says what it cuts: `from: teacher`, "
             f"or another model's folder or hub id{_slip(student)}"
         )
-    # A folder may have any name; one that is nearly `teacher` is more likely a slip.
-    is_slip = difflib.get_close_matches(student.from_ or "", ["teacher"])
-    if student.from_ != "teacher" and is_slip:
+    # A folder may have any name; one that is nearly ours is more likely a slip.
+    near = difflib.get_close_matches(student.from_ or "", ["teacher", "untuned"], n=1)
+    if near and student.from_ not in ("teacher", "untuned"):
         raise ValueError(
-            f"from: `{student.from_}`: did you mean `teacher`? "
+            f"from: `{student.from_}`: did you mean `{near[0]}`? "
             f"The folder of another model of that name is `./{student.from_}`"
         )
 
@@ -118,26 +118,82 @@ def check_stages(recipe: "Recipe") -> None:
     """Every stage has those that it builds on. Raises ValueError."""
     _check_teaching(recipe)
     if recipe.student.origin is None and not recipe.teacher:
-        raise ValueError("`student: {from: teacher}` needs a `teacher`")
+        raise ValueError(f"`student: {{from: {recipe.student.from_}}}` needs a `teacher`")
+    _check_untrained(recipe)
     if recipe.verdict:
-        _check_arms(recipe.verdict.arms, is_quantized=recipe.quantize is not None)
         if not recipe.teacher:
             raise ValueError("`verdict` compares with a `teacher`")
+        _check_arms(recipe, recipe.verdict.arms or [])
 
 
-def _check_arms(arms: Sequence[str], *, is_quantized: bool) -> None:
-    """Arms that are quantized need `quantize`. Raises ValueError."""
-    wrong = [arm for arm in arms if arm in ("kd+ptq", "joint")]
-    if is_quantized or not wrong:
+def _check_untrained(recipe: "Recipe") -> None:
+    """A student that is not trained can only be quantized afterwards. Raises ValueError."""
+    if recipe.train.epochs:
         return
-    # Of the arms that were asked for those that are left; all that need no `quantize`, else.
-    left = [arm for arm in arms if arm not in wrong] or ["plain", "kd"]
+    after = recipe.quantize is not None and recipe.quantize.when == "after"
+    if recipe.distill or recipe.verdict or not after:
+        raise ValueError(
+            "`train.epochs: 0` trains nothing: the student is taken as it is and quantized "
+            "afterwards. Say 1 or more, or `quantize: {when: after}` without `distill` and "
+            "`verdict`"
+        )
+
+
+def _check_arms(recipe: "Recipe", arms: Sequence[str]) -> None:
+    """Every arm that is asked for can be had of this recipe. Raises ValueError."""
+    _refuse_arms(
+        arms,
+        [] if recipe.quantize else ["ptq", "qat", "kd+ptq", "joint"],
+        "quantized, and there is no `quantize`. Add it",
+    )
+    _refuse_arms(
+        arms,
+        [] if recipe.distill else ["kd", "kd+ptq"],
+        "distilled, and there is no `distill`. Add it",
+    )
+    if "cut" in arms and recipe.student.from_ != "teacher":
+        raise ValueError(
+            "the arm `cut` starts from the tuned teacher's layers, and this student does not. "
+            "Leave it out: `plain` is its control"
+        )
+    if not has_untuned_start(recipe):
+        without_teacher = [arm for arm in arms if arm in ("plain", "qat")]
+        if without_teacher:
+            raise ValueError(
+                f"the arm `{without_teacher[0]}` starts from what was there before the teacher was "
+                "tuned, and with `teacher: {epochs: 0}` nobody knows what that was. Name it: "
+                "`student: {from: MODEL, surgery: ...}`; or compare with `cut`, which starts from "
+                "the teacher's layers"
+            )
+
+
+def has_untuned_start(recipe: "Recipe") -> bool:
+    """Whether the weights are known that the student has without the teacher's tuning."""
+    assert recipe.teacher is not None  # which a verdict asks for
+    return recipe.student.from_ != "teacher" or recipe.teacher.epochs > 0
+
+
+def default_arms(recipe: "Recipe") -> list[str]:
+    """What `verdict.arms` left open stands for: the control of each gain that the recipe may have
+    but `cut`, which costs a training of its own and is asked for by name."""
+    arms = ["plain" if has_untuned_start(recipe) else "cut"]
+    if recipe.distill:
+        arms.append("kd")
+    if recipe.quantize:
+        arms += ["kd+ptq", "joint"] if recipe.distill else ["joint"]
+    return arms
+
+
+def _refuse_arms(arms: Sequence[str], refused: Sequence[str], why: str) -> None:
+    """Raise ValueError where some of the arms are refused; `why`: `is quantized, and ...`."""
+    wrong = [arm for arm in arms if arm in refused]
+    if not wrong:
+        return
+    left = [arm for arm in arms if arm not in wrong]
     named = " and ".join(f"`{arm}`" for arm in wrong)
     subject = f"the arm {named} is" if len(wrong) == 1 else f"the arms {named} are"
-    raise ValueError(
-        f"{subject} quantized, and there is no `quantize`. Add it, "
-        f"or say `verdict: {{arms: [{', '.join(left)}]}}`"
-    )
+    otherwise = f"say `verdict: {{arms: [{', '.join(left)}]}}`" if left else "leave `arms` out"
+    raise ValueError(f"{subject} {why}, or {otherwise}")
 
 
 def _check_teaching(recipe: "Recipe") -> None:

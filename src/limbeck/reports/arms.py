@@ -11,11 +11,14 @@ Json = dict[str, Any]
 ARMS = {
     "teacher": "the large model",
     "baseline": "no network",
-    "plain": "no teacher",
+    "plain": "nothing of the teacher",
+    "cut": "the teacher's layers, labels alone",
     "kd": "distilled",
-    "kd+ptq": "quantized afterwards",
-    "joint": "quantized in training",
-    "quantized": "no distillation",
+    "ptq": "the teacher, quantized afterwards",
+    "qat": "nothing of the teacher, quantized in training",
+    "kd+ptq": "distilled, quantized afterwards",
+    "joint": "distilled and quantized in one training",
+    "quantized": "no distillation",  # of reports of schema 1
 }
 
 # The arm without a network; its colour comes after those of the networks.

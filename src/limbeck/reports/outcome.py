@@ -20,10 +20,11 @@ from limbeck.reports.numbers import (
 
 Json = dict[str, Any]
 
-# Key of the verdict -> the question that it answers, and the arms that it compares.
+# Name of a gain -> the question that it answers, and its subject in a sentence.
 GAINS = {
-    "kd_gain": ("Did distillation help?", "kd", "plain"),
-    "joint_gain": ("Did joint training help?", "joint", "kd+ptq"),
+    "teacher": ("Did the teacher help?", "the teacher"),
+    "answers": ("Did its answers help?", "the teacher's answers"),
+    "joint": ("Did joint training help?", "joint training"),
 }
 # Key of the verdict, and its words for a ratio above 1 and below.
 RATIOS = (("speedup", "faster", "slower"), ("compression", "smaller", "larger"))
@@ -127,29 +128,27 @@ def _capital(text: str) -> str:
 
 
 def gains(report: Json) -> list[Json]:
-    """Whether distillation and joint training helped: question, answer, tone and proof of each."""
+    """Whether the teacher, its answers and joint training helped: question, answer, tone and proof
+    of each that was measured."""
     if report["verdict"] is None:
         return []
-    return [_gain(report, key) for key in GAINS]
+    return [_gain(report, row) for row in report["verdict"]["gains"]]
 
 
-def _gain(report: Json, key: str) -> Json:
+def _gain(report: Json, row: Json) -> Json:
     """Whether one arm beat another: an answer in a word, and the sentence that proves it."""
-    question, better, worse = GAINS[key]
-    gain = report["verdict"].get(key)
-    bounds = report["verdict"].get(f"{key}_ci95")
-    if gain is None or not bounds:
-        answer, tone = "Not measured", "neutral"
-        text = _why_not_measured(report, better, worse)
-        return {"question": question, "answer": answer, "tone": tone, "text": text}
-
+    question, _ = GAINS[row["name"]]
     metric = metric_title(report["metric"]["name"])
+    arm, control, gain, bounds = row["arm"], row["control"], row["gain"], row["ci95"]
     low, high = bounds
+    if row["at_chance"]:
+        answer, tone = "No claim", "neutral"
+        text = f"Neither {arm} nor {control} is shown to be better than one answer for every row."
     # An interval that contains 0 does not show that there is no difference, and is not told so.
-    if low <= 0 <= high:
+    elif low <= 0 <= high:
         answer, tone = "Not shown", "neutral"
         text = (
-            f"{better} against {worse}: {signed(gain)} {metric}, "
+            f"{arm} against {control}: {signed(gain)} {metric}, "
             f"but the {INTERVAL}, {interval(bounds)}, contains 0."
         )
     else:
@@ -157,15 +156,21 @@ def _gain(report: Json, key: str) -> Json:
         if low > 0:
             answer, tone, verb = "Yes", "good", "beats"
         text = (
-            f"{better} {verb} {worse} by {decimal(abs(gain))} {metric} "
+            f"{arm} {verb} {control} by {decimal(abs(gain))} {metric} "
             f"({INTERVAL} of the gain {interval(bounds)})."
         )
     return {"question": question, "answer": answer, "tone": tone, "text": text}
 
 
-def _why_not_measured(report: Json, better: str, worse: str) -> str:
-    """The arm that the run does not have, as a sentence."""
-    missing = [arm for arm in (better, worse) if arm not in report["arms"]]
-    if missing:
-        return f"This run has no arm {' and no arm '.join(missing)}."
-    return "The run holds no interval for it."
+def gain_line(row: Json) -> str:
+    """A gain as a line of the terminal: what helped, over what, by how much."""
+    _, subject = GAINS[row["name"]]
+    low, high = row["ci95"]
+    if row["at_chance"]:
+        outcome = "no claim, for neither arm is shown to be better than one answer for every row"
+    elif low > 0:
+        outcome = "helped"
+    else:
+        outcome = "hurt" if high < 0 else "made no difference that this test set can show"
+    figures = f"{row['gain']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return f"{subject} {outcome}: {figures} ({row['arm']} over {row['control']})"

@@ -1,8 +1,9 @@
 """The report of a run: `report.json`, and the same as one HTML page that needs nothing else.
 
-The page is a pure function of the report (schema 1) and of the training curves: the same input
-gives the same bytes, and it holds no date. Python computes what is shown; the template (Jinja2,
-autoescaped, since labels and recipes are the user's text) only lays it out.
+The page is a pure function of the report (schema 2; `earlier.py` reads older ones) and of the
+training curves: the same input gives the same bytes, and it holds no date. Python computes what is
+shown; the template (Jinja2, autoescaped, since labels and recipes are the user's text) only lays it
+out.
 """
 
 import json
@@ -10,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.core.files import write_bytes, write_json
-from limbeck.reports import arms, charts, heatmap, labels, numbers, outcome, speed
+from limbeck.reports import arms, charts, earlier, heatmap, labels, numbers, outcome, speed
 
 Json = dict[str, Any]
 
-SCHEMA = 1
 MAX_STAGES = 16  # in one table; beyond, those reused from the cache are folded away
 
 
@@ -40,13 +40,9 @@ def render(report: Json, curves: list[Json]) -> str:
     report: the content of report.json.
     curves: the lines of metrics.jsonl.
 
-    Raises ValueError when the schema is not 1.
+    Raises ValueError for a schema that this version does not read.
     """
-    if report["schema"] != SCHEMA:
-        raise ValueError(
-            f"report: schema {report['schema']!r} was found, this version reads {SCHEMA}. "
-            "Run `limbeck run` again"
-        )
+    report = earlier.as_today(report)
     import jinja2  # here, so that no other command waits 50 ms for it
 
     environment = jinja2.Environment(

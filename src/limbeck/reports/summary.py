@@ -6,7 +6,7 @@ from typing import Any
 from limbeck.core.terminal.shell import command
 from limbeck.core.wording import figure
 from limbeck.reports import speed
-from limbeck.reports.outcome import without_network
+from limbeck.reports.outcome import gain_line, without_network
 
 Json = dict[str, Any]
 
@@ -101,19 +101,7 @@ def verdict_lines(verdict: Json | None) -> list[str]:
     ]
     sentences += [f"  because {reason}" for reason in verdict["reasons"]]
     sentences += [f"  although {note}" for note in verdict.get("notes", [])]
-    for key, title in (("kd", "distillation"), ("joint", "joint training")):
-        gain = verdict[f"{key}_gain"]
-        if gain is not None:
-            low, high = verdict[f"{key}_gain_ci95"]
-            sentences.append(f"{title} {_helped(low, high)}: {gain:+.4f} [{low:+.4f}, {high:+.4f}]")
-    return sentences
-
-
-def _helped(low: float, high: float) -> str:
-    """What the 95 % interval of a gain shows."""
-    if low > 0:
-        return "helped"
-    return "hurt" if high < 0 else "made no difference that this test set can show"
+    return sentences + [gain_line(row) for row in verdict["gains"]]
 
 
 def places(out: Path, *, has_layers: bool) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from limbeck.core.files import read_json
 from limbeck.core.terminal.shell import quoted
+from limbeck.reports.earlier import as_today
 
 Figures = TypeVar("Figures")
 Bounds = list[float]
@@ -38,7 +39,8 @@ class VerdictReport:
     """Whether the student is kept, and why not. `notes`: what is odd and no reason against it;
     `bars`: what it must beat (one answer for every row, a linear model), and by how much it does.
     `drop`: the teacher's metric less the student's.
-    `kd_gain`, `joint_gain`: over their control arms, None where one of the two was not run."""
+    `gains`: what helped, each with `name` (`teacher`, `answers`, `joint`), `arm`, `control`, `gain`
+    and `ci95`; only those whose two arms were run."""
 
     kept: bool
     reasons: list[str]
@@ -50,10 +52,7 @@ class VerdictReport:
     p_noninferior: float
     speedup: float
     compression: float
-    kd_gain: float | None
-    kd_gain_ci95: Bounds | None
-    joint_gain: float | None
-    joint_gain_ci95: Bounds | None
+    gains: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -139,4 +138,4 @@ def read_report(folder: str | Path) -> Report:
             f"{folder}: no report.json here. `limbeck run RECIPE --out {quoted(Path(folder))}` "
             "writes one"
         )
-    return Report(read_json(path))
+    return Report(as_today(read_json(path)))

@@ -19,7 +19,7 @@ from limbeck.core.terminal.shell import quoted
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline.arm import Arm, run_arm
-from limbeck.pipeline.arms import derive_arms
+from limbeck.pipeline.arms import arm_title, derive_arms
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.quantization.plan import plan_schemes
@@ -111,7 +111,7 @@ def quantized_arm(folder: Path) -> tuple[str, Recipe]:
             "Give the recipe a `quantize` and run it"
         )
     if recipe.verdict is None:
-        return "quantized", recipe
+        return arm_title(recipe), recipe
     arms = derive_arms(recipe, 0)
     name = judged_arm(arms)
     if arms[name].quantize is None:

@@ -65,7 +65,7 @@ start: 0.5}
 
 # Is it good enough? At most `max_drop` of the metric lost, at least `min_speedup` times as fast \
 as the teacher.
-verdict: {arms: [plain, kd, kd+ptq, joint], seeds: 1, max_drop: 0.03, min_speedup: 2}
+verdict: {seeds: 1, max_drop: 0.03, min_speedup: 2}
 export: [onnx]
 """
 

@@ -61,6 +61,7 @@ def resolved(recipe: Recipe) -> Recipe:
     content = recipe.dump()
     if content["verdict"]:
         content["verdict"]["metric"] = recipe.judged_metric
+        content["verdict"]["arms"] = content["verdict"]["arms"] or validate.default_arms(recipe)
     for component in named_components(recipe):
         # A component without options is made from more than its keys; a model that is none of our
         # networks has none.

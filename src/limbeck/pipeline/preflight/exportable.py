@@ -43,12 +43,12 @@ from limbeck.pipeline.preflight.judging import require_judging
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.exporting import with_moved_bits
 from limbeck.pipeline.steps.quantizing import activations, prepare_on, quantization_code
-from limbeck.pipeline.steps.student import cut_by
+from limbeck.pipeline.steps.student import cut_by, named_origin
 from limbeck.pipeline.steps.teacher import learns_along
 from limbeck.quantization.after_training import calibrate, quantize_after_training
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import quantization_components
-from limbeck.recipe.model import Quantize, Recipe, Teacher
+from limbeck.recipe.model import TEACHER, Quantize, Recipe, Teacher
 from limbeck.surgeries import Evidence, Surgery
 from limbeck.surgeries.drop_layers import DropLayers
 from limbeck.tasks import Encoded, SelfSupervised, Task, apart
@@ -166,13 +166,10 @@ def make_student(recipe: Recipe, run: RunContext) -> Candidate | None:
     None where there is nothing to look at: one of ours, or the user's own.
     """
     settings = recipe.student
-    name, options, needs_head = settings.origin, settings.options, False
-    if settings.from_:
-        # Those of a student that is cut are its surgery's.
-        options = {}
-    if name is None:
+    name, options = named_origin(recipe)
+    needs_head = False
+    if settings.from_ == TEACHER:
         assert recipe.teacher is not None
-        name, options = recipe.teacher.model, recipe.teacher.options
         needs_head = not (recipe.teacher.epochs or learns_along(recipe))
     if not is_looked_at(name, run):
         return None

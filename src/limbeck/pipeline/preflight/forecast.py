@@ -50,6 +50,7 @@ from limbeck.pipeline.preflight.volumes import Volume, spread, units_of
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
 from limbeck.pipeline.steps.exporting import PARITY
+from limbeck.pipeline.steps.student import named_origin
 from limbeck.quantization.progressive import beginnings
 from limbeck.recipe.model import Recipe, Train, Verdict
 from limbeck.sources import Row
@@ -263,10 +264,7 @@ class Rehearsal:
             labels=splits.labels,
             reading=splits.reading,
         )
-        origin = self.recipe.student.origin
-        if origin is None:
-            assert self.recipe.teacher is not None
-            origin = self.recipe.teacher.model
+        origin, _ = named_origin(self.recipe)
         task = self.context.new_task(origin)
         # 2. The batches of a training on a sample.
         chosen = spread(splits.train, SAMPLE_ROWS)

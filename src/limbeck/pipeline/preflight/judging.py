@@ -12,6 +12,7 @@ from limbeck.core import registry
 from limbeck.core.contract import place
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.preflight.volumes import spread
+from limbeck.pipeline.steps.student import named_origin
 from limbeck.sources import Row
 from limbeck.tasks import Encoded, Scored, Task, check_answers, figures, packed, returned
 from limbeck.tasks.packed import labels_of_answers
@@ -32,10 +33,7 @@ def require_judging(run: RunContext, rows: Sequence[Row]) -> None:
     recipe = run.recipe
     if registry.package_of("tasks", recipe.task) is None:
         return
-    name = recipe.student.origin
-    if name is None:
-        assert recipe.teacher is not None
-        name = recipe.teacher.model
+    name, _ = named_origin(recipe)
     task = run.new_task(name)
     trained = task.encode(spread(list(run.data.train), MOST_ROWS))
     some = spread(list(rows), MOST_ROWS)

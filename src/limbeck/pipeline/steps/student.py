@@ -12,7 +12,7 @@ from limbeck.models.anatomy.probe import NUM_ROWS
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.stored_model import StoredModel, saver
-from limbeck.recipe.model import Recipe
+from limbeck.recipe.model import TEACHER, Recipe
 from limbeck.surgeries import Evidence, Surgery, check_cut
 from limbeck.surgeries._student import check_student
 from limbeck.tasks import Task
@@ -26,28 +26,25 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
     Args:
         recipe: the arm's.
         run: what the arms share.
-        teacher: the recipe's; the student is cut from it where the recipe names no other origin.
+        teacher: the recipe's, tuned; the student is cut from it where the recipe says so.
 
     Raises:
         ValueError: the model cannot be had, or cannot be cut so.
     """
-    # 1. What it starts from: the teacher as it was tuned, or another model.
+    # 1. What it starts from: the teacher as it was tuned, or a model that nobody tuned here.
     settings = recipe.student
-    if settings.origin is None:
-        assert teacher is not None and recipe.teacher is not None
+    name, options = named_origin(recipe)
+    if settings.from_ == TEACHER:
+        assert teacher is not None
         task = teacher.task
-        name = recipe.teacher.model
-        options = recipe.teacher.options
         load = teacher.load
         origin: dict[str, Any] = {"teacher": teacher.key}
     else:
-        task = run.new_task(settings.origin)
-        name = settings.origin
-        # Keys beside `from` are the surgery's.
-        options = settings.options if settings.model else {}
+        task = run.new_task(name)
         load = partial(run.create, name, options, task, seed=recipe.train.seed)
         origin = {
             "model": run.reference(name, options),
+            # Of a network, or a head that its folder lacks, the weights are drawn.
             "seed": recipe.train.seed,
             "labels": run.data.labels,
         }
@@ -94,6 +91,16 @@ def cut_student(recipe: Recipe, run: RunContext, teacher: StoredModel | None) ->
         save=saver(run, task, name, options),
         blank=own.create if own else None,
     )
+
+
+def named_origin(recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    """The model that the student is, or is cut from, as the recipe names it, and its own keys."""
+    settings = recipe.student
+    if settings.origin is None:
+        assert recipe.teacher is not None
+        return recipe.teacher.model, recipe.teacher.options
+    # Keys beside `from` are the surgery's.
+    return settings.origin, settings.options if settings.model else {}
 
 
 def cut_by(

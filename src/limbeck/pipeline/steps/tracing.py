@@ -22,6 +22,7 @@ from limbeck.models.anatomy.probe import answer
 from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage
+from limbeck.pipeline.steps.student import named_origin
 from limbeck.tasks import Encoded, Task, apart
 from limbeck.tasks.packed import averaged
 
@@ -39,11 +40,9 @@ def trace_own_student(run: RunContext) -> None:
     Raises ValueError for a module that no graph can be made of, with the line where torch knows it.
     """
     recipe = run.recipe
-    teacher = recipe.teacher
-    name = recipe.student.origin or (teacher.model if teacher else None)
+    name, _ = named_origin(recipe)
     if name not in run.own or not (recipe.quantize and recipe.export):
         return
-    assert name is not None
     task = run.new_task(name)
 
     def build(folder: Path) -> None:

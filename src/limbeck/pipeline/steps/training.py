@@ -23,6 +23,7 @@ from limbeck.pipeline.arms import training_title
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.quantizing import calibration, prepare, quantization_code
+from limbeck.pipeline.steps.student import named_origin
 from limbeck.pipeline.steps.teacher import steps_in_key, training_rows
 from limbeck.pipeline.steps.teacher_outputs import TeacherAnswers
 from limbeck.pipeline.steps.validation import validation
@@ -69,6 +70,8 @@ def train_student(
         Diverged: a loss term is not finite.
         Interrupted: the process was asked to stop; the same call goes on.
     """
+    if recipe.train.epochs == 0:
+        return keep_untrained(run, student)
     joint = joint_settings(recipe)
     answers = objectives.answers
 
@@ -106,12 +109,26 @@ def train_student(
     return run.compute(stage)
 
 
+def keep_untrained(run: RunContext, student: StoredModel) -> Path:
+    """The weights of a student that nothing is trained of, as a training would have left them."""
+
+    def build(folder: Path) -> None:
+        write_json(folder / HISTORY, [])
+        save_tensors(model_state(student.load()), folder / WEIGHTS)
+
+    stage = Stage(
+        name="untrained",
+        inputs={"student": student.key},
+        build=build,
+        components=run.task_component,
+    )
+    return run.compute(stage)
+
+
 def _components(recipe: Recipe, run: RunContext, task: Task) -> list[tuple[str, str]]:
     """(family, name) of what a training loads by name."""
     # The network that the student is, or is cut from.
-    name = recipe.student.origin
-    if name is None and recipe.teacher:
-        name = recipe.teacher.model
+    name, _ = named_origin(recipe)
     components = [*run.task_component, *run.model_components(name)]
     components.append(("losses", task.hard_loss))
     if recipe.distill:
