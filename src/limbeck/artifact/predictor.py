@@ -16,7 +16,7 @@ import numpy as np
 
 from limbeck.artifact.batches import depends_on_company, in_batches, run_batch
 from limbeck.artifact.batches import run_graph as run_graph
-from limbeck.artifact.manifest import GOLDEN
+from limbeck.artifact.proof.golden import inputs_of
 from limbeck.artifact.runtimes import Graph
 from limbeck.core.contract import described
 from limbeck.core.foreign import told_as
@@ -147,10 +147,8 @@ class Predictor:
     @cached_property
     def why_one_by_one(self) -> str | None:
         """Why rows are not run together, for a message; None where they are."""
-        from safetensors.numpy import load_file
-
-        golden = load_file(self.folder / GOLDEN)
-        example = {name: golden[f"input.{name}"] for name in self.task.input_names}
+        golden = inputs_of(self.folder)
+        example = {name: golden[name] for name in self.task.input_names}
         if not depends_on_company(self.graph, example, self.task.padding):
             return None
         return (

@@ -41,7 +41,8 @@ class Arm:
     student: before its training; the teacher itself, of its own arm.
     weights: the folder of the final weights.
     model: builds the final model, fake-quantized where the recipe quantizes.
-    scored: its answers on the test split.
+    of_trained: the answers of the trained model (fake-quantized where the recipe quantizes) on the
+        test split.
     history: what its training logged.
     artifact: None where nothing was quantized.
     notes: warnings of its training, and lines about what was chosen.
@@ -51,7 +52,7 @@ class Arm:
     student: StoredModel
     weights: Path
     model: Callable[[], nn.Module]
-    scored: Scored
+    of_trained: Scored
     history: list[dict[str, Any]]
     artifact: ProvenArtifact | None = None
     notes: list[str] = field(default_factory=list)
@@ -60,6 +61,11 @@ class Arm:
     def task(self) -> Task:
         """The task bound to the student's preprocessing."""
         return self.student.task
+
+    @property
+    def scored(self) -> Scored:
+        """What is judged: the artifact's own answers on the test split, where there is one."""
+        return self.artifact.scored if self.artifact else self.of_trained
 
     @property
     def num_parameters(self) -> int:
@@ -115,7 +121,7 @@ def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> A
         student=student,
         weights=weights,
         model=model,
-        scored=scored,
+        of_trained=scored,
         history=read_json(trained / HISTORY),
         artifact=artifact,
         notes=[*warnings_of(trained), *notes],
@@ -182,7 +188,7 @@ def run_teacher_arm(run: RunContext) -> Arm:
         student=teacher,
         weights=teacher.folder,
         model=teacher.load,
-        scored=score_teacher(run, teacher),
+        of_trained=score_teacher(run, teacher),
         history=read_json(teacher.folder / HISTORY),
         notes=warnings_of(teacher.folder),
     )

@@ -34,7 +34,7 @@ def analyse_layers(run: RunContext, arm: "Arm") -> dict[str, Any]:
 
     def build(folder: Path) -> None:
         # Two models, not a copy of one: one of them gets its quantizers turned off.
-        table = layers.measure(arm.model(), arm.model(), arm.task, encoded, arm.scored)
+        table = layers.measure(arm.model(), arm.model(), arm.task, encoded, arm.of_trained)
         write_json(folder / "layers.json", table)
 
     stage = Stage(

@@ -1,8 +1,10 @@
 """Golden outputs: what every graph of an artifact answered to a few inputs where it was exported.
 
-`golden.safetensors` holds `input.NAME` for each input of the model and `output.RUNTIME` for each
-runtime. They are replayed whenever the artifact is loaded, because the same file can compute
-something else on another machine: int8 kernels saturate on CPUs without VNNI.
+`golden.safetensors` holds `output.RUNTIME` for each runtime, and for each input of the model either
+the input, `input.NAME`, or, where it is an image, its shape alone, `shape.NAME`: the image is made
+anew (`noise`), for it would outweigh many a model. They are replayed whenever the artifact is
+loaded, because the same file can compute something else on another machine: int8 kernels saturate
+on CPUs without VNNI.
 """
 
 import math
@@ -20,9 +22,11 @@ from limbeck.core.files import write_bytes
 # the machine that exports it; saturated convolutions were seen to err by 0.115 (docs/log.md).
 TOLERANCE = 0.05
 
-# Numbers of all inputs, 256 KiB of float32. Four images of 224 x 224 would take 2.4 MB, more than
-# many a model.
+# Numbers of all inputs, whose answers every load waits for. One image of 224 x 224 has more.
 MOST_NUMBERS = 1 << 16
+
+# Numbers of an image that is made anew, 256 MiB: a file that says more was not written here.
+MOST_REMADE = 1 << 26
 
 # Tokens at either end of a text that a tokenizer may have put there: MBart ends it by two.
 ENDS = 2
@@ -60,7 +64,12 @@ def write(
         # A head that looks for the end of a text among its tokens (BART, T5) finds none, or two.
         inputs = with_ends(inputs, example, generator)
         outputs = answers(graphs, inputs)
-    tensors = {f"input.{name}": value for name, value in inputs.items()}
+    tensors: dict[str, np.ndarray] = {}
+    for name, value in inputs.items():
+        if value.dtype == np.float32:
+            tensors[f"shape.{name}"] = np.array(value.shape, np.int64)
+        else:
+            tensors[f"input.{name}"] = value
     write_bytes(folder / GOLDEN, save(tensors | outputs))
     return {name.removeprefix("output."): logits for name, logits in outputs.items()}
 
@@ -73,6 +82,8 @@ def answers(graphs: Mapping[str, Graph], inputs: dict[str, np.ndarray]) -> dict[
 
 def draw_like(example: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Random values in the shape, type and range of `example`."""
+    if example.dtype == np.float32:
+        return noise(example.shape)
     if example.dtype.kind == "f":
         return generator.standard_normal(example.shape).astype(example.dtype)
     low = int(example.min())
@@ -82,6 +93,22 @@ def draw_like(example: np.ndarray, generator: np.random.Generator) -> np.ndarray
         return np.full_like(example, high)
     drawn = generator.integers(low, high + 1, example.shape)
     return drawn.astype(example.dtype)
+
+
+def noise(shape: Sequence[int]) -> np.ndarray:
+    """Numbers in [-2, 2) as float32, the same on every machine and with every version of numpy,
+    whose generators promise neither: a counter, hashed by splitmix64 (Steele et al., 2014, OOPSLA,
+    figure 17)."""
+    counter = np.arange(1, 1 + math.prod(shape), dtype=np.uint64)
+    # Products beyond 64 bits wrap around, as they are meant to.
+    hashed = counter * np.uint64(0x9E3779B97F4A7C15)
+    hashed = (hashed ^ (hashed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    hashed = (hashed ^ (hashed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    hashed = hashed ^ (hashed >> np.uint64(31))
+    # The upper 16 bits, in steps that float32 holds exactly.
+    steps = (hashed >> np.uint64(48)).astype(np.float32)
+    values: np.ndarray = steps / np.float32(1 << 14) - np.float32(2)
+    return values.reshape(shape)
 
 
 def with_ends(
@@ -129,12 +156,7 @@ def replay(folder: Path, graph: Graph, runtime: str) -> None:
         raise BrokenArtifact(
             f"{folder / GOLDEN}: no outputs of {runtime} to compare with. Export the artifact again"
         )
-    inputs = {
-        name.removeprefix("input."): value
-        for name, value in tensors.items()
-        if name.startswith("input.")
-    }
-    error = relative_error(graph(inputs), tensors[f"output.{runtime}"])
+    error = relative_error(graph(inputs_of(folder)), tensors[f"output.{runtime}"])
     # Written so that an error of NaN is refused too.
     if not error <= TOLERANCE:
         package = registry.package_of("runtimes", runtime)
@@ -148,6 +170,33 @@ def replay(folder: Path, graph: Graph, runtime: str) -> None:
             f"{folder}: {runtime} computes other answers here than where it was exported "
             f"(relative error {error:.3f}, allowed {TOLERANCE}). {cure}"
         )
+
+
+def inputs_of(folder: Path) -> dict[str, np.ndarray]:
+    """The golden inputs of an artifact, by the names that its graphs give them; the first axis is
+    that of the rows. Raises BrokenArtifact."""
+    from safetensors.numpy import load_file
+
+    inputs: dict[str, np.ndarray] = {}
+    for name, value in load_file(folder / GOLDEN).items():
+        kind, _, input_name = name.partition(".")
+        if kind == "input":
+            inputs[input_name] = value
+        elif kind == "shape":
+            inputs[input_name] = noise(bounded_shape(value, folder))
+    return inputs
+
+
+def bounded_shape(sizes: np.ndarray, folder: Path) -> list[int]:
+    """The shape of an image that is made anew. Raises BrokenArtifact for one that no graph reads,
+    or that would not fit in memory."""
+    shape = [int(size) for size in sizes.reshape(-1)]
+    if min(shape, default=0) < 1 or math.prod(shape) > MOST_REMADE:
+        raise BrokenArtifact(
+            f"{folder / GOLDEN}: inputs of the shape {shape} are no example of this model's. "
+            "Export the artifact again"
+        )
+    return shape
 
 
 def relative_error(values: np.ndarray, expected: np.ndarray) -> float:

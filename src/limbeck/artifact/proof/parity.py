@@ -79,7 +79,7 @@ def prove(
     """Parity of every graph with the trained model: a row of report.json's `parity` for each.
 
     scored: what the fake-quantized model answers to all test `rows`.
-    work: a folder for temporary files.
+    work: the folder that takes each graph's answers (`answers_file`).
     moved: the same model's logits with last bits moved, once for each draw; asked where a graph
         differs by more than is allowed without.
 
@@ -90,7 +90,8 @@ def prove(
     proofs = []
     last_bits: LastBits | None = None
     for graph in read_json(artifact / "manifest.json")["graphs"]:
-        logits = _score_in_fresh_process(artifact, graph["runtime"], rows_file)
+        out = answers_file(work, graph["runtime"])
+        logits = _score_in_fresh_process(artifact, graph["runtime"], rows_file, out)
         rescored = Scored(logits, scored.labels, scored.offsets)
         proof = compare(scored, rescored, task, graph["runtime"])
         if not proof["holds"]:
@@ -140,12 +141,16 @@ def num_beyond(by_unit: np.ndarray, bound: float) -> int:
     return len(by_unit) - int((by_unit <= bound).sum())
 
 
-def _score_in_fresh_process(artifact: Path, runtime: str, rows_file: Path) -> np.ndarray:
-    """The logits (P, V) that `artifact.proof.rescore` writes.
+def answers_file(work: Path, runtime: str) -> Path:
+    """Where `prove` leaves the logits (P, V) of a runtime."""
+    return work / f"answers-{runtime}.npy"
+
+
+def _score_in_fresh_process(artifact: Path, runtime: str, rows_file: Path, out: Path) -> np.ndarray:
+    """The logits (P, V) that `artifact.proof.rescore` writes into the file `out`.
 
     This process holds torch already; a fresh one shows that the artifact does without.
     """
-    out = rows_file.with_name("rescored.tmp.npy")
     module = "limbeck.artifact.proof.rescore"
     command = [sys.executable, "-m", module, str(artifact), runtime, str(rows_file), str(out)]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -155,7 +160,6 @@ def _score_in_fresh_process(artifact: Path, runtime: str, rows_file: Path) -> np
         lines = result.stderr.strip().splitlines() or [ended]
         raise ValueError(f"the artifact does not load in {runtime}: {lines[-1]}")
     logits: np.ndarray = np.load(out)
-    out.unlink()
     return logits
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from limbeck.artifact.batches import run_graph
-from limbeck.artifact.manifest import GOLDEN, BrokenArtifact
-from limbeck.artifact.proof.golden import ENDS
+from limbeck.artifact.manifest import BrokenArtifact
+from limbeck.artifact.proof.golden import ENDS, inputs_of
 from limbeck.artifact.runtimes import Graph
 from limbeck.tasks import SelfSupervised, Task
 
@@ -55,13 +55,10 @@ def _raw(task: Task) -> Any:
 
 def _check_golden(folder: Path, inputs: dict[str, np.ndarray]) -> None:
     """Raise BrokenArtifact where what the preprocessing makes is not like the golden inputs."""
-    from safetensors.numpy import load_file
-
-    golden = load_file(folder / GOLDEN)
+    golden = inputs_of(folder)
     for name, value in inputs.items():
         made = _form_of(value)
-        rows = golden.get(f"input.{name}")
-        # The first axis of the golden inputs is that of the rows.
+        rows = golden.get(name)
         exported = "nothing" if rows is None or not len(rows) else _form_of(rows[0])
         if made != exported:
             raise BrokenArtifact(

@@ -38,11 +38,13 @@ class ProvenArtifact:
 
     folder: the artifact's.
     parity: a row for each runtime, as report.json has it.
+    scored: its own answers on the test split, in the runtime that opens it by default.
     num_bytes: of the first graph and all that it needs.
     """
 
     folder: Path
     parity: list[dict[str, Any]]
+    scored: Scored
     num_bytes: int
 
 
@@ -116,8 +118,19 @@ def export_artifact(
     return ProvenArtifact(
         folder=artifact,
         parity=read_json(folder / PARITY),
+        scored=rescored(folder, artifact, scored),
         num_bytes=_bytes_of_one(artifact),
     )
+
+
+def rescored(folder: Path, artifact: Path, scored: Scored) -> Scored:
+    """What the artifact answered in its first runtime to the rows of `scored`.
+
+    folder: of the stage, where the proof left its answers.
+    """
+    runtime = _graphs(artifact)[0]["runtime"]
+    logits = np.load(parity.answers_file(folder, runtime))
+    return Scored(logits, scored.labels, scored.offsets)
 
 
 def with_moved_bits(
