@@ -236,7 +236,7 @@ def store_targets(home: Path) -> list[Target]:
 def run_texts(home: Path, out: Path) -> list[Any]:
     """The run of `train_texts` again, from what the cache has: figures, and the artifact's digest."""
     report = limbeck.run(limbeck.parse(texts_recipe(home)), out)
-    seeds = report["arms"]["quantized"]["seeds"]
+    seeds = report["arms"]["qat"]["seeds"]
     return [seeds, report["layers"], report["parity"], folder_digest(out / "artifact")]
 
 

@@ -43,10 +43,10 @@ def test_a_run_of_small_formats_is_timed_beside_int8_and_float(
     monkeypatch.setattr(speed_ratio, "BLOCK", 5)
     found = limbeck.run(limbeck.parse(RECIPE), tmp_path / "run")
     told = found["speed"]
-    assert told["arm"] == "quantized"
+    assert told["arm"] == "ptq"
     assert told["formats"] == ["int4", "int8"]
     assert [twin["form"] for twin in told["twins"]] == ["int8", "float"]
-    assert 0 < told["p50"] < 10 * found["arms"]["quantized"]["latency_ms"]["p50"]
+    assert 0 < told["p50"] < 10 * found["arms"]["ptq"]["latency_ms"]["p50"]
     for twin in told["twins"]:
         # The ratio is of interleaved turns; the two medians are not, and differ on a busy machine.
         low, high = twin["ratio_ci95"]

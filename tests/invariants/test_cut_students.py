@@ -56,9 +56,9 @@ def test_a_cut_student_is_the_next_teacher_and_loses_its_words(tmp_path: Path) -
     second = limbeck.run(
         recipe(str(folder), "surgery: trim_vocabulary", joint), tmp_path / "second", rows=DATA
     )
-    assert second["arms"]["teacher"]["mean"] == first["arms"]["plain"]["mean"]
+    assert second["arms"]["teacher"]["mean"] == first["arms"]["cut"]["mean"]
     assert all(row["holds"] for row in second["parity"])
-    assert second["arms"]["joint"]["parameters"] < first["arms"]["plain"]["parameters"]
+    assert second["arms"]["joint"]["parameters"] < first["arms"]["cut"]["parameters"]
     vocabulary = read_json(tmp_path / "second" / "artifact" / "tokenizer.json")["model"]["vocab"]
     assert "film" in vocabulary and "unheard" not in vocabulary
     assert limbeck.load(tmp_path / "second" / "artifact").predict("good film here")["label"] in (

@@ -173,10 +173,10 @@ def test_a_student_cut_from_a_teacher_is_pre_trained(tmp_path: Path) -> None:
     }
     report = limbeck.run(Recipe.model_validate(asked), tmp_path / "run")
     assert (
-        report["arms"]["plain"]["mean"]["nats_per_token"]
+        report["arms"]["cut"]["mean"]["nats_per_token"]
         < report["arms"]["teacher"]["mean"]["nats_per_token"]
     )
-    assert report["arms"]["plain"]["agreement"] is None
+    assert report["arms"]["cut"]["agreement"] is None
 
 
 def test_a_model_without_a_masked_form_is_named(tmp_path: Path) -> None:

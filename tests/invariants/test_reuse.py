@@ -84,6 +84,6 @@ train: {epochs: 2, learning_rate: 4.0e-3, threads: 1, batch_rows: 128}
 quantize: {when: after, range: percentile, activations: uint8, keep_float: [classifier]}
 """
     report = run(parse(text), tmp_path / "run")
-    assert list(report["arms"]) == ["quantized"]
+    assert list(report["arms"]) == ["ptq"]
     assert report["parity"][0]["holds"]
-    assert report["arms"]["quantized"]["agreement"] is None
+    assert report["arms"]["ptq"]["agreement"] is None

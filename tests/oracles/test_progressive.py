@@ -160,7 +160,7 @@ quantize: {weights: int2, progressive: [int8, int4], start: 0.1}
     switches = [note for note in notes if "weights are" in note]
     assert ["int4" in switches[0], "int2" in switches[1], len(switches)] == [True, True, 2]
     assert report["parity"][0]["agreement"] > 0.99
-    assert report["arms"]["quantized"]["mean"]["accuracy"] > 0.6
+    assert report["arms"]["qat"]["mean"]["accuracy"] > 0.6
     assert "int2" in (tmp_path / "run" / "artifact" / "README.md").read_text()
 
 
