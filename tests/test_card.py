@@ -16,6 +16,7 @@ from limbeck.artifact import manifest
 from limbeck.artifact.card import card
 from limbeck.artifact.proof import golden
 from limbeck.core.files import write_json
+from limbeck.evaluation.decisions.decision import FILE, Decision
 from limbeck.tasks import Task
 from limbeck.tasks.image_classification import ImageClassification
 
@@ -87,6 +88,11 @@ def test_its_program_answers_as_predict_does(name: str, task: Task, tmp_path: Pa
     golden.write({key: value[None] for key, value in encoded.inputs.items()}, files, tmp_path)
     graphs = manifest.graphs_of(files)
     text = card(task=name, labels=list(task.labels), metrics={}, formats={}, graphs=graphs)
+    if task.likelihood != "gaussian":
+        # A bias by which other labels are the most probable than by the logits.
+        bias = np.linspace(3, -3, len(task.labels))
+        decision = Decision(likelihood=task.likelihood, temperature=2.0, bias=bias)
+        write_json(tmp_path / FILE, decision.to_json())
     manifest.write(tmp_path, name, graphs)
 
     (program,) = re.findall(r"## With ONNX Runtime alone\n\n```python\n(.*?)```", text, re.DOTALL)

@@ -168,7 +168,7 @@ def test_a_date_is_a_word(text: str) -> None:
         (
             "qqq: 1\n",
             "r.yaml:7:1: qqq: unknown key. ",
-            "Choices: task, data, augment, teacher, teachers, assistant, student, train, distill, quantize, verdict, export",
+            "Choices: task, data, augment, teacher, teachers, assistant, student, train, distill, quantize, decide, verdict, export",
         ),
     ],
 )

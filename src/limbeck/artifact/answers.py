@@ -76,7 +76,7 @@ def _answered(predictor: Predictor, items: Sequence[Item], batch_size: int) -> l
     try:
         logits = predictor.batch_logits(encoded, batch_size)
         for (place, row), of_row in zip(rows.items(), logits, strict=True):
-            answers[place] = predictor.task.decode(row, of_row)
+            answers[place] = predictor.answer(row, of_row)
     except ValueError as error:
         # One row ended its batch: which one, each alone says.
         if len(items) == 1 and batch_size == 1:

@@ -5,12 +5,14 @@ from typing import Any
 
 from limbeck.artifact.manifest import plug_ins_of
 from limbeck.core import registry
+from limbeck.evaluation.decisions.decision import FILE, PROBABILITIES
 
 Json = dict[str, Any]
 
 CARD_FILES = {
     "labels.json": "the classes, in the order of the logits",
     "tokenizer.json` or `preprocess.json": "how raw input becomes tensors",
+    "decision.json": "temperature, thresholds and costs by which logits become answers",
     "recipe.yaml": "the recipe of the training, every default written out",
     "golden.safetensors": "inputs and outputs that are replayed when the model is loaded",
     "manifest.json": "SHA-256 of every file, and the list of graphs",
@@ -46,6 +48,14 @@ LOGITS = {
     "gaussian": "print(logits[0])  # a vector, or a score as a share of the range in labels.json",
 }
 
+# How the graph's logits are fitted, for tasks whose artifacts have decision.json.
+LINES = (
+    "# Thresholds, costs and abstaining, where decision.json has them, are limbeck's part.",
+    'decision = json.loads(Path("decision.json").read_text(encoding="utf-8"))',
+    'logits = logits / decision["temperature"] + numpy.array(decision["bias"] or 0)',
+)
+FITTED = dict.fromkeys(PROBABILITIES, LINES)
+
 
 def card(
     *,
@@ -68,7 +78,9 @@ def card(
         name: "undefined" if value is None else f"{value:.4f}" for name, value in metrics.items()
     }
     files = {graph["file"]: f"the {graph['role']} graph for {graph['runtime']}" for graph in graphs}
-    files |= CARD_FILES
+    task_class = registry.load("tasks", task)
+    has_decision = task_class.likelihood in FITTED
+    files |= {name: what for name, what in CARD_FILES.items() if has_decision or name != FILE}
     onnx_files = [graph["file"] for graph in graphs if graph["file"].endswith(".onnx")]
 
     lines = [f"# A small model for {task.replace('-', ' ')}", ""]
@@ -88,7 +100,6 @@ def card(
     lines += _with_limbeck()
     # What runs a graph of another kind is not ONNX Runtime, whose lines these are; and what a
     # plug-in's input makes of a row, only the plug-in knows.
-    task_class = registry.load("tasks", task)
     if onnx_files and task_class.preprocess_file in INPUTS:
         lines += _with_onnxruntime(onnx_files[0], task_class, named=bool(labels))
     meanings = {f"`{file}`": meaning for file, meaning in files.items()}
@@ -144,6 +155,7 @@ def _with_onnxruntime(file: str, task_class: Any, *, named: bool) -> list[str]:
         f'session = onnxruntime.InferenceSession("{file}", options)',
         "logits = session.run(None, inputs)[0]",
         'labels = json.loads(Path("labels.json").read_text(encoding="utf-8"))',
+        *(FITTED.get(task_class.likelihood, ()) if named else ()),
         LOGITS[task_class.likelihood] if named else "print(logits[0])",
     ]
     return _fenced("## With ONNX Runtime alone", "python", "\n".join(code))

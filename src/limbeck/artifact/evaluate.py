@@ -6,6 +6,7 @@ in the report, and its rows count as errors.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
 
@@ -14,10 +15,12 @@ import numpy as np
 from limbeck.artifact.predictor import SORTED_BATCHES, Predictor
 from limbeck.evaluation.bootstrap import resample_in_parts, resampled_metrics, told_interval
 from limbeck.evaluation.chance import best_constant_answer
+from limbeck.evaluation.decisions.decision import by_row
 from limbeck.evaluation.scores import told_quality
 from limbeck.sources import Row
 from limbeck.tasks import Scored, SelfSupervised, Task
 from limbeck.tasks.joined import JoinedTask
+from limbeck.tasks.likelihood import is_known
 
 # What a logit is for a label that the artifact does not have: a probability of 0.
 NEVER = -1e4
@@ -40,7 +43,8 @@ def evaluate(
 
     Returns `rows`, `units`, `metric` (the task's first), `metrics`, `ci95`, `chance` (of the best
     answer that is the same for every row), `unknown_labels`, and the task's details: `per_label`
-    and `confusion`, where there are labels.
+    and `confusion`, where there are labels; where the artifact may abstain, `answered`: the share
+    of the rows that it answers, and the share of these that are wrong.
 
     Raises ValueError where there is no row, or the task makes its own labels.
     """
@@ -63,11 +67,47 @@ def evaluate(
         widened = _widened(task, sorted(unknown))
         task = cast(Task, widened)
         labels = [widened.head.targets(row) for row in plain]
-        logits = [_padded(row, len(unknown)) for row in logits]
     lengths = [len(row) for row in labels]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    scored = Scored(np.concatenate(logits), np.concatenate(labels), offsets)
-    return figures_of(scored, task, resamples) | {"unknown_labels": dict(sorted(unknown.items()))}
+    # Its own labels' alone, by which it decides; those of the file stand behind them.
+    own = np.concatenate(logits)
+    scored = as_answered(predictor, Scored(own, np.concatenate(labels), offsets), len(unknown))
+    figures = figures_of(scored, task, resamples)
+    threshold = predictor.decision.threshold
+    if threshold is not None:
+        confidence = predictor.decision.confidence(own, offsets)
+        figures["answered"] = answered_part(scored, task, confidence >= threshold)
+    return figures | {"unknown_labels": dict(sorted(unknown.items()))}
+
+
+def as_answered(predictor: Predictor, scored: Scored, num_unknown: int) -> Scored:
+    """What the artifact answers, by its own logits, beside labels that it never answers."""
+    given = predictor.decision.scored(scored)
+    if not num_unknown:
+        return given
+    decided = given.decided
+    # Of several labels each has a column of decisions; of one label an index, which stays.
+    if decided is not None and decided.ndim > 1:
+        decided = np.pad(decided, ((0, 0), (0, num_unknown)))
+    return replace(given, logits=_padded(given.logits, num_unknown), decided=decided)
+
+
+def answered_part(scored: Scored, task: Task, is_answered: np.ndarray) -> dict[str, Any]:
+    """Which share of the labelled rows is answered, and which of these is wrong in any decision;
+    is_answered: (N)."""
+    # As `Decision.judged`, but of answers beside labels that the artifact does not have.
+    known = by_row(is_known(scored.labels), scored.offsets)
+    labels = scored.labels > 0 if scored.labels.ndim > 1 else scored.labels
+    is_wrong = (task.decisions(scored) != labels) & is_known(scored.labels)
+    counted = known & is_answered
+    errors = int((by_row(is_wrong, scored.offsets) & counted).sum())
+    num_answered = int(counted.sum())
+    return {
+        "rows": num_answered,
+        "coverage": num_answered / max(1, int(known.sum())),
+        "errors": errors,
+        "error": errors / num_answered if num_answered else None,
+    }
 
 
 def figures_of(scored: Scored, task: Task, resamples: int) -> dict[str, Any]:

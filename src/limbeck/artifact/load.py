@@ -6,7 +6,9 @@ input of its own (`rehearsal`), so that an artifact that was changed, whose file
 together, or that computes something else on this machine, is refused.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from limbeck.artifact.manifest import BrokenArtifact, checked_manifest, why_not_offered
 from limbeck.artifact.predictor import Predictor
@@ -17,6 +19,8 @@ from limbeck.core import registry, wording
 from limbeck.core.contract import require_argument
 from limbeck.core.files import read_json
 from limbeck.core.foreign import told_as
+from limbeck.evaluation.decisions import decision
+from limbeck.evaluation.decisions.decision import Decision
 from limbeck.tasks import Task
 
 
@@ -64,10 +68,11 @@ def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) ->
 
     with told_as(broken, passing=BrokenArtifact):
         task = load_task(folder, manifest["task"])
+        fitted = load_decision(folder, manifest, task)
         graph = open_graph(folder / graph_files[runtime], runtime, threads)
         replay(folder, graph, runtime)
         rehearse(folder, task, graph)
-    return Predictor(task, graph, runtime, folder)
+    return Predictor(task, graph, runtime, folder, fitted)
 
 
 def load_task(folder: Path, name: str) -> Task:
@@ -80,3 +85,20 @@ def load_task(folder: Path, name: str) -> Task:
     preprocess = (folder / task_class.preprocess_file).read_text(encoding="utf-8")
     task: Task = task_class(labels, preprocess)
     return task
+
+
+def load_decision(folder: Path, manifest: Mapping[str, Any], task: Task) -> Decision | None:
+    """How logits become answers; None for an artifact that was exported without decision.json.
+
+    Raises BrokenArtifact for a file that the manifest does not vouch for, ValueError for one that
+    does not fit the task.
+    """
+    # Only what the manifest vouches for is read: the file decides what users are answered.
+    if decision.FILE in manifest["files"]:
+        return Decision.of(read_json(folder / decision.FILE), task)
+    if (folder / decision.FILE).exists():
+        raise BrokenArtifact(
+            f"{folder / decision.FILE}: the manifest does not name it, so somebody put it there. "
+            "Remove it, or export the artifact again"
+        )
+    return None

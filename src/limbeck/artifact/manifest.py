@@ -54,6 +54,12 @@ def write(folder: Path, task: str, graphs: Sequence[Mapping[str, str]]) -> None:
     write_json(folder / MANIFEST, content)
 
 
+def write_again(folder: Path) -> None:
+    """Write the manifest of an artifact to which a file was added."""
+    content = read_json(folder / MANIFEST)
+    write(folder, content["task"], content["graphs"])
+
+
 def checked_manifest(folder: Path) -> dict[str, Any]:
     """The content of manifest.json, after every file that it names was found unchanged.
 

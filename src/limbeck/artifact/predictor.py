@@ -20,11 +20,12 @@ from limbeck.artifact.proof.golden import inputs_of
 from limbeck.artifact.runtimes import Graph
 from limbeck.core.contract import described
 from limbeck.core.foreign import told_as
+from limbeck.evaluation.decisions.decision import PROBABILITIES, Decision
 from limbeck.sources import Row
 from limbeck.sources._encodings import checked_unicode
 from limbeck.sources.rows import is_of_pandas
 from limbeck.tasks import Encoded, Task
-from limbeck.tasks.likelihood import sigmoid, softmax
+from limbeck.tasks.types import Answer
 
 # Batches whose rows are sorted by length together: with 16 a batch has hardly any padding left, and
 # an answer waits for no more than 16 batches.
@@ -36,12 +37,14 @@ NAMES = {"text": ("text", "text_b"), "words": ("words", "text"), "image": ("imag
 
 @dataclass(frozen=True, repr=False)
 class Predictor:
-    """A loaded artifact. `runtime` is the name of what runs its `graph`."""
+    """A loaded artifact. `runtime` is the name of what runs its `graph`; `fitted`: what its
+    decision.json says, None where it has none."""
 
     task: Task
     graph: Graph
     runtime: str
     folder: Path
+    fitted: Decision | None = None
 
     def __repr__(self) -> str:
         # As in a recipe: the file of a component is called as it is.
@@ -79,15 +82,25 @@ class Predictor:
         """
         if not is_list(inputs):
             row = self.row(inputs)
-            return self.task.decode(row, self.logits(row))
+            return self.answer(row, self.logits(row))
         answers = []
         for rows, logits in self._parts(inputs, batch_size):
             pairs = zip(rows, logits, strict=True)
-            answers += [self.task.decode(row, of_row) for row, of_row in pairs]
+            answers += [self.answer(row, of_row) for row, of_row in pairs]
         return answers
 
+    @property
+    def decision(self) -> Decision:
+        """How its logits become answers; an artifact of before decision.json changes nothing."""
+        return self.fitted or Decision(likelihood=self.task.likelihood)
+
+    def answer(self, row: Row, logits: np.ndarray) -> Answer:
+        """What a user is answered to a row of logits (W, V)."""
+        return self.decision.answer(self.task, row, logits)
+
     def predict_proba(self, inputs: Any, *, batch_size: int = 1) -> Any:
-        """The probabilities of every label, float64, in the order of `labels`.
+        """The probabilities of every label, float64, in the order of `labels`; fitted, where the
+        artifact has a decision.json.
 
         inputs, batch_size: as in `predict`.
 
@@ -96,15 +109,14 @@ class Predictor:
 
         Raises ValueError for a task whose answers are numbers or vectors.
         """
-        probabilities = {"categorical": softmax, "bernoulli": sigmoid}.get(self.task.likelihood)
-        if probabilities is None:
+        if self.task.likelihood not in PROBABILITIES:
             raise ValueError(
                 f"{self}: its answers are numbers, which have no probabilities. Call `predict`"
             )
         rows = inputs if is_list(inputs) else [inputs]
         answers = []
         for _, logits in self._parts(rows, batch_size):
-            answers += [probabilities(of_row.astype(np.float64)) for of_row in logits]
+            answers += [self.decision.probabilities(of_row) for of_row in logits]
         if not self._has_several_units:
             answers = [of_row[0] for of_row in answers]
         if not is_list(inputs):
@@ -112,7 +124,8 @@ class Predictor:
         return answers if self._has_several_units else np.reshape(answers, (-1, len(self.labels)))
 
     def logits(self, row: Row) -> np.ndarray:
-        """(W, V) logits of one row; 0 where a word was cut off because its text is too long."""
+        """(W, V) logits of one row as the graph gives them, without temperature and bias; 0 where a
+        word was cut off because its text is too long."""
         return run_batch(self.graph, [self.encoded(row)], self.task.padding)[0]
 
     def batch_logits(self, encoded: Sequence[Encoded], batch_size: int) -> list[np.ndarray]:

@@ -124,6 +124,13 @@ def lines(figures: dict[str, Any], bad: list[str], labels: list[str]) -> Iterato
         rows.append((name, figure(value), f"{low} to {high}" if value is not None else "-"))
     yield table(("metric", "value", "95 % interval"), rows, numbers=1)
     yield f"one answer for every row: {figures['metric']} {figure(figures['chance'])}"
+    answered = figures.get("answered")
+    if answered:
+        error = figure(answered["error"])
+        yield (
+            f"answers {answered['rows']:,} of {figures['rows']:,} rows, abstains from the others; "
+            f"of the answered, {answered['errors']:,} are wrong ({error})"
+        )
     undefined = [name for name, value in figures["metrics"].items() if value is None]
     if undefined:
         yield f"undefined on these rows (-): {', '.join(undefined)}"

@@ -9,6 +9,8 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from limbeck.data.sampling import stratified_split
 from limbeck.sources import Row
 from limbeck.tasks import SelfSupervised, returned
@@ -73,6 +75,31 @@ def has_labels(task: Any) -> bool:
     """Whether rows have labels of a list: numbers have none, nor what is learned from itself."""
     are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
     return not are_numbers and not issubclass(task, SelfSupervised)
+
+
+def in_halves(rows: Sequence[Row], task: Any, seed: int) -> tuple[list[Row], list[Row]]:
+    """Two halves of rows, drawn by a seed; what goes together stays together.
+
+    Not stratified: a promise about rows to come stands on rows drawn as these are, the seldom
+    labels' among them. Raises ValueError where there are not two rows that may part.
+    """
+    units = together(rows, task)
+    if len(units) < 2:
+        raise ValueError(
+            f"decide: validation has {len(rows)} rows, of which all go together (equal inputs, or "
+            "one group), so no half can be kept for the promise. Give it more rows, or leave "
+            "`decide.max_error` and `decide.sets` out"
+        )
+    order = np.random.default_rng(seed).permutation(len(units))
+    chosen: set[int] = set()
+    for place in order:
+        # The other half is at least as large, and never empty.
+        if 2 * (len(chosen) + len(units[place])) <= len(rows):
+            chosen.update(units[place])
+    if not chosen:
+        chosen.update(units[order[0]])
+    kept = [row for index, row in enumerate(rows) if index not in chosen]
+    return kept, [row for index, row in enumerate(rows) if index in chosen]
 
 
 def drawable(rows: Sequence[Row], task: Any) -> list[list[int]]:

@@ -29,7 +29,7 @@ from limbeck.data.checks import (
     misread,
     repeated,
 )
-from limbeck.data.drawing import draw, lacking, seldom
+from limbeck.data.drawing import draw, in_halves, lacking, seldom
 from limbeck.data.image_modes import blank, in_one_mode
 from limbeck.data.paths import relocate, relocated, where_looked
 from limbeck.data.sampling import drawn_rows
@@ -50,6 +50,7 @@ class Splits:
     `labels`: in the order of the logits: those of train, and what validation or test have beside.
     `notes`: what was drawn, left out or looks odd.
     `reading`: how image files become pixels (`mode`, `size`, `background`), for the artifact.
+    `promise`: the half of validation that no training sees, where the recipe promises something.
     `num_bad`: how many rows could not be used. `quarantined`: those rows with their place, problem
     and content, where the recipe asked for them.
 
@@ -67,6 +68,7 @@ class Splits:
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     num_unlabelled: int = 0
     reading: dict[str, Any] = field(default_factory=dict)
+    promise: list[Row] = field(default_factory=list)
 
     @property
     def labelled(self) -> list[Row]:
@@ -101,11 +103,13 @@ def load_splits(
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
     *,
     beside: Path | None = None,
+    halve: int | None = None,
 ) -> Splits:
     """The checked splits of a recipe's data.
 
     `asked`: the recipe's stage. `task`: a task's class. `rows`: rows from Python, by split, which
     the source then takes in place of reading its own. `beside`: the recipe's folder, for a message.
+    `halve`: the seed by which half of validation becomes `promise`; it stays whole without.
 
     Raises ValueError for a bad row, an empty split, or one class alone.
     """
@@ -130,7 +134,7 @@ def load_splits(
     limited = limit_unlabelled(splits, asked.unlabelled_rows)
     # 3. Draw what lacks, and check all.
     origin = f"`{asked.source}`"
-    checked = check(splits, task, origin, bad if asked.on_bad_row else None)
+    checked = check(splits, task, origin, bad if asked.on_bad_row else None, halve=halve)
     notes = bad.notes + told + limited + checked.notes
     return replace(checked, notes=notes, num_bad=bad.count, quarantined=bad.kept, reading=reading)
 
@@ -186,12 +190,14 @@ def check(
     task: Any,
     origin: str,
     bad: BadRows | None = None,
+    *,
+    halve: int | None = None,
 ) -> Splits:
     """Rows by split as checked splits; a split that lacks is drawn from train.
 
     `origin`: where the rows come from, for messages. `bad`: where it refuses bad rows, those whose
-    label train lacks are refused too; else they stay and are told. Raises ValueError as
-    `load_splits` does.
+    label train lacks are refused too; else they stay and are told. `halve`, and what is raised:
+    as of `load_splits`.
     """
     # 1. Before anything is drawn, so that a message has the row's number in the user's own split.
     for split, rows in splits.items():
@@ -234,6 +240,8 @@ def check(
         labels = task.find_labels(every)
     notes += repeated(splits, task)
     doubts = doubtful(splits, labels, task) + blank(splits["train"])
+    if halve is not None:
+        notes += keep_for_promise(splits, task, halve)
     splits = {split: _without_groups(rows) for split, rows in splits.items()}
     unlabelled = splits.get("unlabelled", [])
     return Splits(
@@ -243,7 +251,19 @@ def check(
         labels,
         notes + alike(labels) + doubts,
         num_unlabelled=len(unlabelled),
+        promise=splits.get("promise", []),
     )
+
+
+def keep_for_promise(splits: dict[str, list[Row]], task: Any, seed: int) -> list[str]:
+    """Move half of validation to `promise`, and tell it. Raises ValueError where it has no half."""
+    # While rows still have their groups: what goes together is no independent proof.
+    halves = in_halves(splits["validation"], task, seed)
+    splits["validation"], splits["promise"] = halves
+    return [
+        f"validation: {len(splits['promise'])} of its rows are kept for the promise of `decide` "
+        "(seeded); no training sees them"
+    ]
 
 
 def _without_groups(rows: list[Row]) -> list[Row]:

@@ -39,10 +39,15 @@ class Changes:
 
 def changes(before: Scored, after: Scored) -> Changes:
     """Of rows with one label each (one unit a row), in the same order."""
-    was_right = before.logits.argmax(1) == before.labels
-    is_right = after.logits.argmax(1) == after.labels
+    was_right = _decisions(before) == before.labels
+    is_right = _decisions(after) == after.labels
     lost = int(np.sum(was_right & ~is_right))
     return Changes(lost, int(np.sum(is_right & ~was_right)), len(was_right))
+
+
+def _decisions(scored: Scored) -> np.ndarray:
+    """(N) what each row is answered: by costs it need not be the label of the largest logit."""
+    return scored.logits.argmax(1) if scored.decided is None else scored.decided
 
 
 def score(seen: Changes, drop: float) -> float:

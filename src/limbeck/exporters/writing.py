@@ -24,9 +24,11 @@ from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 from limbeck.core.files import file_digest, write_bytes, write_json
 from limbeck.core.foreign import told_as
+from limbeck.evaluation.decisions.decision import FILE, Decision
 from limbeck.models.running import logits_of
 from limbeck.quantization.conversion import convert_model
 from limbeck.tasks import Encoded, Task, apart, collate
+from limbeck.tasks.likelihood import LIKELIHOODS
 
 # Rows to trace with, and in the golden file; torch.export wants two at least (`onnx_graph`).
 GOLDEN_ROWS = 4
@@ -72,6 +74,9 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
     write_bytes(folder / task.preprocess_file, task.preprocess.encode())
     write_json(folder / "labels.json", list(task.labels))
     write_bytes(folder / "recipe.yaml", artifact.recipe.encode())
+    if not LIKELIHOODS[task.likelihood].labels_are_numbers:
+        # As the graph says it, until `pipeline.deciding` has fitted it.
+        write_json(folder / FILE, Decision(likelihood=task.likelihood).to_json())
     shape = answer_shape(artifact.model, inputs)
     write_golden(artifact.exporters, arrays, graph_files, folder, shape)
     graphs = manifest.graphs_of(graph_files)

@@ -25,6 +25,7 @@ from limbeck.models.preprocessing import preprocess
 from limbeck.models.user_model import Own, check_created
 from limbeck.pipeline import model_reference
 from limbeck.pipeline.code import own_code
+from limbeck.pipeline.deciding.asked import check_costs, halving
 from limbeck.pipeline.preflight.token_counts import TokenCounts, count_tokens
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import with_copies
@@ -223,7 +224,10 @@ class RunContext:
             ValueError: the data cannot be read, or do not fit the task.
         """
         recipe = self.recipe
-        splits = load_splits(recipe.data, self.task_class, self.rows, beside=recipe.folder)
+        splits = load_splits(
+            recipe.data, self.task_class, self.rows, beside=recipe.folder, halve=halving(recipe)
+        )
+        check_costs(recipe, splits.labels)
         if self.recipe.augment:
             splits = with_copies(splits, self)
         for note in splits.notes:
@@ -242,7 +246,7 @@ class RunContext:
         Many texts are packed into a stage of their own, so that they are mapped and not held.
 
         Args:
-            split: "train", "labelled", "validation" or "test".
+            split: "train", "labelled", "validation", "promise" or "test".
             task: with the preprocessing of the model that is to read it.
         """
         # A run has one task, so that its preprocessing tells the encodings apart.

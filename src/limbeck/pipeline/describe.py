@@ -16,6 +16,7 @@ from limbeck.evaluation.undertrained import never_answered, signs
 from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.deciding.telling import describe_calibration, with_promise
 from limbeck.pipeline.latency import measure_arms
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.steps.baseline import Baseline, linear_baseline
@@ -73,6 +74,9 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     if recipe.verdict:
         bars = bars_of(recipe, shipped, weights, baseline, resampled)
         verdict = judge(run, arms, rows, resampled, parity, bars)
+    calibration = describe_calibration(arms, latency)
+    if verdict:
+        verdict = with_promise(verdict, calibration)
     metric = {
         "name": recipe.judged_metric,
         "higher_is_better": metrics.sign(recipe.judged_metric) > 0,
@@ -85,6 +89,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "arms": rows,
         "verdict": verdict,
         "parity": parity,
+        "calibration": calibration,
         "speed": speed,
         "layers": layers,
         "stages": [_without_entry(record) for record in run.store.records],

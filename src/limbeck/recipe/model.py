@@ -354,6 +354,38 @@ def _missing(keys: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in defaults.items() if keys.get(key) is None}
 
 
+class Decide(Stage):
+    """How the artifact's probabilities become answers; all of it is fitted on validation.
+
+    - `max_error`: at most this share of the rows that it answers is wrong, with the `confidence`;
+      to the others it says `abstain`. Half of validation is kept for the proof.
+    - `sets`: with this probability the true label is in the `set` that it answers; in place of
+      `max_error`, and of the same half.
+    - `costs`: what an answer costs: by true label, then by the label answered. The answer is the
+      one of the least expected cost.
+    - `thresholds`: `f1` fits for each of several labels the probability from which it is given.
+    - `seed`: which half of validation is kept.
+    """
+
+    max_error: float | None = Field(None, gt=0, lt=1)
+    confidence: float = Field(0.95, ge=0.5, lt=1)
+    sets: float | None = Field(None, ge=0.5, lt=1)
+    costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] | None = None
+    thresholds: Literal["f1"] | None = None
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def promises_one_thing(self) -> "Decide":
+        """Refuse two promises, of which rows could only stand for one."""
+        validate.check_decide(self)
+        return self
+
+    @property
+    def promises(self) -> bool:
+        """Whether half of validation is kept for a promise."""
+        return self.max_error is not None or self.sets is not None
+
+
 class Verdict(Stage):
     """What is trained for comparison, and what the result must hold.
 
@@ -403,6 +435,7 @@ class Recipe(Stage):
     train: Train = Train()
     distill: Distill | None = None
     quantize: Quantize | None = None
+    decide: Decide | None = None
     verdict: Verdict | None = None
     # No exporter at all would be a run that hands nothing out.
     export: list[str] = Field(["onnx"], min_length=1)

@@ -21,7 +21,7 @@ from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.likelihood import LIKELIHOODS
 
 if TYPE_CHECKING:  # the models call this module
-    from limbeck.recipe.model import Quantize, Recipe, Student, Train
+    from limbeck.recipe.model import Decide, Quantize, Recipe, Student, Train
 
 # What `train.device` may be.
 DEVICES = r"auto|cpu|cuda(:[0-9]+)?|mps|xpu"
@@ -86,6 +86,22 @@ def check_views(train: "Train") -> None:
         )
 
 
+def check_decide(decide: "Decide") -> None:
+    """One promise, and something to decide. Raises ValueError."""
+    if decide.max_error is not None and decide.sets is not None:
+        raise ValueError(
+            "`max_error` promises one right label or none, `sets` a few labels. Leave one of them "
+            "out"
+        )
+    # `confidence` and `seed` alone decide nothing.
+    asked = (decide.max_error, decide.sets, decide.costs, decide.thresholds)
+    if not any(each is not None for each in asked):
+        raise ValueError(
+            "name what is to be decided: `max_error`, `sets`, `costs` or `thresholds`. "
+            "Probabilities are fitted without `decide`, too"
+        )
+
+
 def check_device(device: object) -> object:
     """A device that a training may name, as it is. Raises ValueError, with the nearest one."""
     if isinstance(device, str) and re.fullmatch(DEVICES, device):
@@ -117,6 +133,11 @@ def nearest_device(word: str) -> str | None:
 def check_stages(recipe: "Recipe") -> None:
     """Every stage has those that it builds on. Raises ValueError."""
     _check_teaching(recipe)
+    if recipe.decide and not recipe.quantize:
+        raise ValueError(
+            "`decide` is fitted through the artifact, which only a recipe that quantizes leaves. "
+            "Add `quantize`, or leave `decide` out"
+        )
     if recipe.student.origin is None and not recipe.teacher:
         raise ValueError(f"`student: {{from: {recipe.student.from_}}}` needs a `teacher`")
     _check_untrained(recipe)
@@ -242,6 +263,7 @@ def check_task(recipe: "Recipe") -> None:
             "windows. Leave it out",
         )
     _check_names_of_task(recipe, task)
+    _check_what_is_decided(recipe, task)
     metric = recipe.verdict.metric if recipe.verdict else None
     if metric and metric not in task.metric_names:
         nearest = wording.suggest(metric, task.metric_names)
@@ -251,6 +273,26 @@ def check_task(recipe: "Recipe") -> None:
     # The class is asked: a task is made when the labels of the data are known.
     if issubclass(task, SelfSupervised):
         _check_pre_training(recipe)
+
+
+def _check_what_is_decided(recipe: "Recipe", task: type[Task]) -> None:
+    """`decide` asks for what answers of the task's kind have."""
+    decide = recipe.decide
+    if decide is None:
+        return
+    # A tagged sentence has one label a word: the row's own are what costs and sets are of.
+    has_labels = not LIKELIHOODS[task.likelihood].labels_are_numbers
+    has_one_label = task.likelihood == "categorical" and "label" in task.row_keys
+    problems = {
+        "max_error": has_labels or "answers with numbers or vectors, which are not right or wrong",
+        "sets": has_one_label or "does not answer with one label a row, of which sets are made",
+        "costs": has_one_label or "does not answer with one label a row, which costs are of",
+        "thresholds": task.likelihood == "bernoulli"
+        or "does not decide several labels one by one, each by a threshold of its own",
+    }
+    for key, problem in problems.items():
+        if getattr(decide, key) is not None and isinstance(problem, str):
+            raise recipe.mistake(["decide", key], f"`{recipe.task}` {problem}. Leave it out")
 
 
 def _check_names_of_task(recipe: "Recipe", task: type[Task]) -> None:

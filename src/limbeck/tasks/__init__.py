@@ -87,11 +87,14 @@ class Scored:
     `logits`: (P, V), or what a `SelfSupervised` task keeps of them.
     `labels`: (P) or (P, V).
     `offsets`: (N + 1); row i has the units from offsets[i] to before offsets[i + 1].
+    `decided`: (P) or (P, V), what is answered where the logits alone do not say it (costs, or a
+    threshold for each label).
     """
 
     logits: Array
     labels: Array
     offsets: Array
+    decided: Array | None = None
 
 
 class Reading(Protocol):

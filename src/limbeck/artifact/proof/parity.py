@@ -85,20 +85,17 @@ def prove(
 
     Raises ValueError where a graph does not load.
     """
-    rows_file = work / "rows.jsonl.tmp"
-    write_rows(rows, rows_file)
     proofs = []
     last_bits: LastBits | None = None
     for graph in read_json(artifact / "manifest.json")["graphs"]:
-        out = answers_file(work, graph["runtime"])
-        logits = _score_in_fresh_process(artifact, graph["runtime"], rows_file, out)
+        runtime = graph["runtime"]
+        logits = answer_rows(artifact, runtime, rows, answers_file(work, runtime))
         rescored = Scored(logits, scored.labels, scored.offsets)
-        proof = compare(scored, rescored, task, graph["runtime"])
+        proof = compare(scored, rescored, task, runtime)
         if not proof["holds"]:
             last_bits = last_bits or differences_of(scored, moved(), task)
-            proof = compare(scored, rescored, task, graph["runtime"], last_bits)
+            proof = compare(scored, rescored, task, runtime, last_bits)
         proofs.append(proof)
-    rows_file.unlink()
     return proofs
 
 
@@ -146,11 +143,14 @@ def answers_file(work: Path, runtime: str) -> Path:
     return work / f"answers-{runtime}.npy"
 
 
-def _score_in_fresh_process(artifact: Path, runtime: str, rows_file: Path, out: Path) -> np.ndarray:
-    """The logits (P, V) that `artifact.proof.rescore` writes into the file `out`.
+def answer_rows(artifact: Path, runtime: str, rows: Sequence[Row], out: Path) -> np.ndarray:
+    """The logits (P, V) of raw rows, which `artifact.proof.rescore` writes to the file `out`.
 
-    This process holds torch already; a fresh one shows that the artifact does without.
+    This process holds torch already; a fresh one shows that the artifact does without. Raises
+    ValueError where it does not load.
     """
+    rows_file = out.with_name(f"{out.name}.rows.tmp")
+    write_rows(rows, rows_file)
     module = "limbeck.artifact.proof.rescore"
     command = [sys.executable, "-m", module, str(artifact), runtime, str(rows_file), str(out)]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -159,6 +159,7 @@ def _score_in_fresh_process(artifact: Path, runtime: str, rows_file: Path, out: 
         ended = f"its process ended with status {result.returncode} and without a word"
         lines = result.stderr.strip().splitlines() or [ended]
         raise ValueError(f"the artifact does not load in {runtime}: {lines[-1]}")
+    rows_file.unlink()
     logits: np.ndarray = np.load(out)
     return logits
 

@@ -27,6 +27,7 @@ from limbeck.data.sampling import drawn_rows
 from limbeck.data.splits import Splits, load_splits
 from limbeck.evaluation import paired
 from limbeck.evaluation.bootstrap import ALPHA
+from limbeck.pipeline.deciding import asked
 from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.preflight.token_counts import count_tokens
 from limbeck.recipe import validate
@@ -106,12 +107,21 @@ def check(
     are_components_right = not checked.mistakes
     task_class = registry.load("tasks", recipe.task)
     began = time.perf_counter()
-    load = partial(load_splits, recipe.data, task_class, rows, beside=recipe.folder)
+    load = partial(
+        load_splits,
+        recipe.data,
+        task_class,
+        rows,
+        beside=recipe.folder,
+        halve=asked.halving(recipe),
+    )
     splits = checked.attempt(load)
     reading_seconds = time.perf_counter() - began
     if splits:
         checked.lines += describe_data(splits)
         checked.lines += note_of_few_rows(recipe, len(splits.test))
+        checked.lines += asked.note_of_few_rows(recipe, len(splits.promise))
+        checked.attempt(partial(asked.check_costs, recipe, splits.labels))
     if not rehearse or not are_components_right:
         return checked
     # 3. Models, though the data may be wrong: one call tells both mistakes.

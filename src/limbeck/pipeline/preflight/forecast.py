@@ -257,13 +257,7 @@ class Rehearsal:
         # 1. The student's task. What is fitted to images is fitted to the first of them here: all
         #    would take too long.
         beginning = splits.train[: SAMPLE_ROWS // 4]
-        self.context.data = Splits(
-            train=beginning,
-            validation=splits.validation,
-            test=splits.test,
-            labels=splits.labels,
-            reading=splits.reading,
-        )
+        self.context.data = replace(splits, train=beginning, num_unlabelled=0)
         origin, _ = named_origin(self.recipe)
         task = self.context.new_task(origin)
         # 2. The batches of a training on a sample.
@@ -284,12 +278,14 @@ class Rehearsal:
         numbers = dict.fromkeys(wanted.tolist())
         rows = [splits.train[0]]
         rows += [chosen[number] for number in numbers]
-        return Splits(
+        return replace(
+            splits,
             train=rows,
             validation=spread(splits.validation, TEST_ROWS),
+            promise=spread(splits.promise, TEST_ROWS),
             test=spread(splits.test, TEST_ROWS),
-            labels=splits.labels,
-            reading=splits.reading,
+            notes=[],
+            num_unlabelled=0,
         )
 
     def volume(

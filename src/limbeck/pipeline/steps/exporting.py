@@ -18,6 +18,7 @@ from limbeck.exporters.requirements import package_versions, runtimes_of
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.deciding.making import SPLITS, Answers, fit_decision, read_answers
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.quantizing import activations, quantization_code
 from limbeck.quantization.last_bits import move_last_bits
@@ -38,14 +39,19 @@ class ProvenArtifact:
 
     folder: the artifact's.
     parity: a row for each runtime, as report.json has it.
-    scored: its own answers on the test split, in the runtime that opens it by default.
+    answers: its own logits, in the runtime that opens it by default, and how it decides by them.
     num_bytes: of the first graph and all that it needs.
     """
 
     folder: Path
     parity: list[dict[str, Any]]
-    scored: Scored
+    answers: Answers
     num_bytes: int
+
+    @property
+    def scored(self) -> Scored:
+        """What it answers to the test split, as a user is answered."""
+        return self.answers.decided
 
 
 def export_artifact(
@@ -87,6 +93,7 @@ def export_artifact(
         # Beside what else the stage writes: of an artifact's folder the manifest covers every file.
         artifact = folder / "artifact"
         writing.write(content, encoded, artifact)
+        fit_decision(recipe.decide, run, task, artifact, folder)
         # As `score_student` asks it.
         one_by_one = activations(recipe, run) == "uint8-dynamic"
         moved = partial(with_moved_bits, model, encoded, task, one_by_one=one_by_one)
@@ -98,7 +105,7 @@ def export_artifact(
         name="export",
         inputs={
             "weights": weights.name,
-            "data": run.fingerprint("test"),
+            "data": [run.fingerprint(split) for split in ("test", *SPLITS)],
             "exporters": list(recipe.export),
             "recipe": text,
             "packages": package_versions(recipe.export),
@@ -118,19 +125,9 @@ def export_artifact(
     return ProvenArtifact(
         folder=artifact,
         parity=read_json(folder / PARITY),
-        scored=rescored(folder, artifact, scored),
+        answers=read_answers(run, task, artifact, folder),
         num_bytes=_bytes_of_one(artifact),
     )
-
-
-def rescored(folder: Path, artifact: Path, scored: Scored) -> Scored:
-    """What the artifact answered in its first runtime to the rows of `scored`.
-
-    folder: of the stage, where the proof left its answers.
-    """
-    runtime = _graphs(artifact)[0]["runtime"]
-    logits = np.load(parity.answers_file(folder, runtime))
-    return Scored(logits, scored.labels, scored.offsets)
 
 
 def with_moved_bits(

@@ -93,7 +93,9 @@ class OneOfSeveral(ABC):
         return {"label": label, "probability": by_label[label], "probabilities": by_label}
 
     def decisions(self, scored: Scored) -> Array:
-        """(N) the index of the most probable label."""
+        """(N) the index of the most probable label, or what was decided otherwise."""
+        if scored.decided is not None:
+            return scored.decided
         return LIKELIHOODS[self.likelihood].decide(scored.logits)
 
     def statistics(self, scored: Scored) -> Array:

@@ -95,7 +95,9 @@ class SeveralLabels:
         return {"labels": chosen, "probabilities": by_label}
 
     def decisions(self, scored: Scored) -> Array:
-        """(N, V) whether each label is given."""
+        """(N, V) whether each label is given, or what was decided otherwise."""
+        if scored.decided is not None:
+            return scored.decided
         return LIKELIHOODS[self.likelihood].decide(scored.logits)
 
     def statistics(self, scored: Scored) -> Array:

@@ -96,7 +96,9 @@ class Tags:
         }
 
     def decisions(self, scored: Scored) -> Array:
-        """(P) the index of the most probable tag."""
+        """(P) the index of the most probable tag, or what was decided otherwise."""
+        if scored.decided is not None:
+            return scored.decided
         return LIKELIHOODS[self.likelihood].decide(scored.logits)
 
     def statistics(self, scored: Scored) -> Array:

@@ -1,0 +1,171 @@
+"""What decision.json says, fitted through the artifact: its own runtime answers validation.
+
+The half of validation that training saw (for early stopping, or to choose by) fits temperature,
+biases and thresholds; the other half, if the recipe promises something, proves the promise alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.artifact import manifest
+from limbeck.artifact.proof import parity
+from limbeck.core.files import read_json, write_json
+from limbeck.evaluation.decisions import conformal, fitting
+from limbeck.evaluation.decisions.decision import FILE, PROBABILITIES, Decision
+from limbeck.evaluation.decisions.promise import promise
+from limbeck.evaluation.decisions.thresholds import best_f1
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.deciding.asked import cost_matrix
+from limbeck.recipe.model import Decide
+from limbeck.tasks import Scored, Task
+from limbeck.tasks.likelihood import is_known
+from limbeck.tasks.packed import labels_of_answers
+
+# The splits that are answered to decide by; `promise` is empty where nothing is promised.
+SPLITS = ("validation", "promise")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an artifact answers in its first runtime.
+
+    scored: its own logits on the test split, before decision.json.
+    decision: what decision.json says.
+    held: its own logits on the validation splits, by name.
+    """
+
+    scored: Scored
+    decision: Decision
+    held: Mapping[str, Scored]
+
+    @property
+    def decided(self) -> Scored:
+        """The test split as the artifact answers it to a user."""
+        return self.decision.scored(self.scored)
+
+
+def has_decision(task: Task) -> bool:
+    """Whether a task's answers are labels with probabilities."""
+    return task.likelihood in PROBABILITIES
+
+
+def fit_decision(
+    decide: Decide | None, run: RunContext, task: Task, artifact: Path, work: Path
+) -> None:
+    """Write decision.json into an artifact, and what it answered to `work`.
+
+    Args:
+        decide: the recipe's; None fits the probabilities alone.
+        run: what the arms share.
+        task: with the student's preprocessing.
+        artifact: complete but for its decision.
+        work: the stage's folder.
+
+    Raises:
+        ValueError: the artifact answers with what are no numbers.
+    """
+    # A number or a vector has no probability that could be fitted.
+    if not has_decision(task):
+        return
+    held = {}
+    # 1. The artifact answers, as a user's process would ask it.
+    for split in SPLITS:
+        rows = getattr(run.data, split)
+        if rows:
+            parity.answer_rows(artifact, first_runtime(artifact), rows, work / name_of(split))
+            held[split] = held_answers(run, task, work, split)
+    # 2. What it answered is fitted, and the file vouched for.
+    decision = decided(decide, task, held)
+    write_json(artifact / FILE, decision.to_json())
+    manifest.write_again(artifact)
+
+
+def decided(decide: Decide | None, task: Task, held: Mapping[str, Scored]) -> Decision:
+    """The decision that answers to validation, and to the half of a promise, lead to."""
+    # A rehearsal may have none.
+    seen = held.get("validation")
+    decision = Decision(likelihood=task.likelihood)
+    if seen is None:
+        return decision
+    # Words of one sentence stand or fall together where it is asked what helps.
+    rows = np.repeat(np.arange(len(seen.offsets) - 1), np.diff(seen.offsets))
+    fitted = fitting.fit(seen.logits, seen.labels, rows, task.likelihood)
+    decision = replace(decision, temperature=fitted.temperature, bias=fitted.bias)
+    # True probabilities are for everyone; what follows is for who asks.
+    if decide is None:
+        return decision
+    # What is answered comes first: confidence and promise are those of the answers.
+    if decide.costs is not None:
+        decision = replace(decision, costs=cost_matrix(decide.costs, task.labels))
+    if decide.thresholds:
+        thresholds = best_f1(decision.probabilities(seen.logits), seen.labels)
+        decision = replace(decision, label_thresholds=thresholds)
+    # Last: all that a promise is about is fixed now, by other rows than those that prove it.
+    if decide.max_error is not None:
+        proven = promise(
+            decision.judged(seen),
+            decision.judged(held["promise"]),
+            decide.max_error,
+            decide.confidence,
+        )
+        decision = replace(decision, promise=asdict(proven))
+    if decide.sets is not None:
+        decision = replace(decision, sets=_sets(decision, held["promise"], decide.sets))
+    return decision
+
+
+def _sets(decision: Decision, kept: Scored, coverage: float) -> dict[str, Any]:
+    """What decision.json says of sets that hold the true label."""
+    # A row of unknown label says nothing of whether a set holds it.
+    known = is_known(kept.labels)
+    p = decision.probabilities(kept.logits[known])
+    return {
+        "coverage": coverage,
+        "least_probability": conformal.least_probability(p, kept.labels[known], coverage),
+        "rows": int(known.sum()),
+        "needed": conformal.rows_needed(coverage),
+    }
+
+
+def read_answers(run: RunContext, task: Task, artifact: Path, work: Path) -> Answers:
+    """What the stage left of an artifact's answers.
+
+    Args:
+        run: what the arms share.
+        task: with the student's preprocessing.
+        artifact: the exported folder.
+        work: the stage's.
+    """
+    logits = np.load(parity.answers_file(work, first_runtime(artifact)))
+    scored = Scored(logits, *labels_of_answers(run.encode("test", task)))
+    # Labels are those of the data: only logits are kept.
+    held = {}
+    for split in SPLITS:
+        if (work / name_of(split)).exists():
+            held[split] = held_answers(run, task, work, split)
+    # Numbers and vectors are answered as they are.
+    decision = Decision(likelihood=task.likelihood)
+    if has_decision(task):
+        decision = Decision.of(read_json(artifact / FILE), task)
+    return Answers(scored, decision, held)
+
+
+def held_answers(run: RunContext, task: Task, work: Path, split: str) -> Scored:
+    """The artifact's logits on a split of validation, from the stage's folder."""
+    return Scored(np.load(work / name_of(split)), *labels_of_answers(run.encode(split, task)))
+
+
+def name_of(split: str) -> str:
+    """The file of an artifact's logits on a split."""
+    return f"{split}.npy"
+
+
+def first_runtime(artifact: Path) -> str:
+    """The runtime that opens an artifact by default."""
+    # The manifest keeps the order of the exporters (`artifact.load`).
+    graphs: list[dict[str, str]] = read_json(artifact / manifest.MANIFEST)["graphs"]
+    return graphs[0]["runtime"]
