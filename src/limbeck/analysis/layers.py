@@ -57,7 +57,7 @@ def measure(
     plain: nn.Module,
     task: Task,
     encoded: Sequence[Encoded],
-    answers: Scored,
+    answers: Scored | None,
 ) -> dict[str, Any]:
     """The table of layers, and where changed answers begin.
 
@@ -66,12 +66,14 @@ def measure(
         plain: the same model once more; its quantizers are turned off here.
         task: what is predicted.
         encoded: the rows; signals are taken from the first ROWS.
-        answers: the quantized model's, on all rows.
+        answers: the quantized model's, on all rows; None for one that was trained with its
+            quantizers on. Without them it answers by weights that nobody trained to answer so, and
+            is no float model that it could be compared with.
 
     Returns:
         Plain data, `report.json`'s `layers`: `rows` that the signals are taken from, a row for
         each of the `layers` and of the modules that do `attention`, the `float_products` by weight,
-        and `changed` answers.
+        and `changed` answers, None without `answers`.
     """
     plain = without_quantizers(plain)
     layers = modules_of(quantized, Quantized)
@@ -113,12 +115,15 @@ def measure(
         attention.append(row)
 
     # 4. The rows whose answer changed.
+    changed = None
+    if answers is not None:
+        changed = changed_answers(quantized, plain, task, encoded, answers)
     return {
         "rows": sum(len(batch.rows) for batch in batches),
         "layers": rows,
         "attention": attention,
         "float_products": float_products(quantized, partial(run_model, batch=batches[0])),
-        "changed": changed_answers(quantized, plain, task, encoded, answers),
+        "changed": changed,
     }
 
 

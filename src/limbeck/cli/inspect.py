@@ -151,8 +151,11 @@ def float_lines(products: Mapping[str, int]) -> list["RenderableType"]:
     return [f"\nin float: {in_words(products)}"]
 
 
-def changed_lines(changed: dict[str, Any]) -> list["RenderableType"]:
-    """The test rows whose answer changed, and where each leaves the float model."""
+def changed_lines(changed: dict[str, Any] | None) -> list["RenderableType"]:
+    """The test rows whose answer changed, and where each leaves the float model; nothing of a model
+    that was quantized in its training."""
+    if changed is None:
+        return []
     from limbeck.core.terminal.tables import table
 
     shown: list[RenderableType] = [

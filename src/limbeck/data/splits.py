@@ -81,8 +81,8 @@ class Splits:
         sha = hashlib.sha256(digest(self.labels).encode())
         # By key, not in the order in which a source happened to fill a row.
         for row in rows:
-            # The same pixels from another place are the same data.
-            fields = [(key, row[key]) for key in sorted(row) if key != "file"]
+            # The same pixels from another place are the same data, and no model reads a slice.
+            fields = [(key, row[key]) for key in sorted(row) if key not in ("file", "slices")]
             # How many there are says where the row ends: a key may be left out.
             sha.update(f"{len(fields)} ".encode())
             for key, value in fields:

@@ -35,6 +35,7 @@ def changes_of_arms(recipe: Recipe) -> dict[str, dict[str, Any]]:
     The teacher stays in all, for the student may be cut from it; in `plain` and `qat` only its
     model's name and the weights that it began with are used.
     """
+    # An assistant would hand on what a teacher answers.
     labels_alone: dict[str, Any] = {"distill": None, "teachers": [], "assistant": None}
     untuned = recipe.student
     if untuned.from_ == TEACHER:
@@ -47,6 +48,7 @@ def changes_of_arms(recipe: Recipe) -> dict[str, dict[str, Any]]:
     if recipe.quantize is None:
         return changes
     after, within = after_training(recipe.quantize), in_training(recipe.quantize)
+    # Cut to itself: what is quantized is the tuned model, and nothing is trained.
     whole_teacher = Student.model_validate({"from": TEACHER, "surgery": "same"})
     changes["ptq"] = {
         **labels_alone,

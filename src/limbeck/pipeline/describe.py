@@ -19,6 +19,7 @@ from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.telling import describe_calibration, with_promise
 from limbeck.pipeline.latency import measure_arms
 from limbeck.pipeline.layer_analysis import analyse_layers
+from limbeck.pipeline.lost import describe_lost
 from limbeck.pipeline.steps.baseline import Baseline, linear_baseline
 from limbeck.pipeline.steps.scoring import score_teacher
 from limbeck.pipeline.steps.teacher import further_teachers
@@ -91,6 +92,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "parity": parity,
         "calibration": calibration,
         "speed": speed,
+        "lost": what_was_lost(run, arms),
         "layers": layers,
         "stages": [_without_entry(record) for record in run.store.records],
         "machine": machine.describe(),
@@ -119,6 +121,15 @@ def describe_layers(run: RunContext, arms: Arms) -> dict[str, Any] | None:
     if arm.artifact is None:
         return None
     return {"arm": name, **analyse_layers(run, arm)}
+
+
+def what_was_lost(run: RunContext, arms: Arms) -> dict[str, Any] | None:
+    """What the shipped model lost of the teacher, of its first seed; None without a verdict, or
+    where the teacher is what is shipped."""
+    shipped = judged_arm(arms)
+    if run.recipe.verdict is None or shipped == "teacher":
+        return None
+    return describe_lost(run, arms["teacher"][0], arms[shipped][0])
 
 
 def describe_parity(arms: Arms) -> list[dict[str, Any]]:

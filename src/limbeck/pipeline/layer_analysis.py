@@ -33,8 +33,9 @@ def analyse_layers(run: RunContext, arm: "Arm") -> dict[str, Any]:
     encoded = run.encode("test", arm.task)
 
     def build(folder: Path) -> None:
+        answers = None if settings.when == "train" else arm.of_trained
         # Two models, not a copy of one: one of them gets its quantizers turned off.
-        table = layers.measure(arm.model(), arm.model(), arm.task, encoded, arm.of_trained)
+        table = layers.measure(arm.model(), arm.model(), arm.task, encoded, answers)
         write_json(folder / "layers.json", table)
 
     stage = Stage(

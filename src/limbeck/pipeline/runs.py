@@ -18,6 +18,7 @@ from limbeck.data.splits import Splits
 from limbeck.exporters.requirements import require_exporters
 from limbeck.models import processes
 from limbeck.models.user_model import Own, wrapped
+from limbeck.pipeline import lost
 from limbeck.pipeline.arm import Arm, ask_teachers, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms
 from limbeck.pipeline.context import RunContext, use_machine
@@ -98,6 +99,9 @@ def run(
         lines = [json.dumps(point) + "\n" for point in curves]
         write_bytes(folder / "metrics.jsonl", "".join(lines).encode())
         page.write(report, curves, folder)
+        lost.clear(folder)
+        if report["lost"]:
+            lost.write_label_errors(context, arms["teacher"][0], final_arm(arms)[0], folder)
         # 5. What is handed out: the first seed's, for seeds are there to measure chance.
         shipped = final_arm(arms)[0]
         install(folder, shipped)

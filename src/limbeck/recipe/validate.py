@@ -197,6 +197,7 @@ def has_untuned_start(recipe: "Recipe") -> bool:
 def default_arms(recipe: "Recipe") -> list[str]:
     """What `verdict.arms` left open stands for: the control of each gain that the recipe may have
     but `cut`, which costs a training of its own and is asked for by name."""
+    # What has something of the teacher is never called plain.
     arms = ["plain" if has_untuned_start(recipe) else "cut"]
     if recipe.distill:
         arms.append("kd")
@@ -207,6 +208,7 @@ def default_arms(recipe: "Recipe") -> list[str]:
 
 def _refuse_arms(arms: Sequence[str], refused: Sequence[str], why: str) -> None:
     """Raise ValueError where some of the arms are refused; `why`: `is quantized, and ...`."""
+    # As they were asked for, so that the message reads like the recipe.
     wrong = [arm for arm in arms if arm in refused]
     if not wrong:
         return

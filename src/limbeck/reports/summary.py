@@ -6,6 +6,7 @@ from typing import Any
 from limbeck.core.terminal.shell import command
 from limbeck.core.wording import figure
 from limbeck.reports import speed
+from limbeck.reports.lost import summary as summary_of_lost
 from limbeck.reports.outcome import gain_line, without_network
 
 Json = dict[str, Any]
@@ -23,6 +24,7 @@ def lines(report: Json, out: Path, *, next_steps: bool) -> list[str]:
         *parity_lines(report["parity"]),
         *verdict_lines(report["verdict"]),
         *speed.sentences(report.get("speed")),
+        *lost_lines(report.get("lost")),
         *places(out, has_layers=has_layers),
         *(commands(out) if next_steps else []),
     ]
@@ -102,6 +104,21 @@ def verdict_lines(verdict: Json | None) -> list[str]:
     sentences += [f"  because {reason}" for reason in verdict["reasons"]]
     sentences += [f"  although {note}" for note in verdict.get("notes", [])]
     return sentences + [gain_line(row) for row in verdict["gains"]]
+
+
+def lost_lines(lost: Json | None) -> list[str]:
+    """What the student lost, and the labels that a person should look at; nothing where nothing
+    was compared."""
+    if not lost:
+        return []
+    lines = [summary_of_lost(lost)]
+    doubted = lost["label_errors"]["count"]
+    if doubted:
+        lines.append(
+            f"{doubted:,} labels of the test split are doubted by teacher and student: "
+            "label_errors.csv has them, the surest first"
+        )
+    return lines
 
 
 def places(out: Path, *, has_layers: bool) -> list[str]:

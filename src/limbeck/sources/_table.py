@@ -19,6 +19,7 @@ from limbeck.sources._cells.record import (
     TAGS,
     WORD,
     WORDS,
+    Beside,
     TextCells,
     WordCells,
     as_sentences,
@@ -71,6 +72,8 @@ class Table(ABC):
     row's label is what most of them say, and one without a majority is a bad row.
     `group`: the column of what a row belongs to, such as a patient or a document: a drawn split
     keeps such rows together.
+    `slices`: columns, such as a channel or a clinic, for each of whose values the report says what
+    the student lost; no model reads them.
     `id`: a column in which no value may stand twice in a file; left out, `id` where there is one;
     `none`: there is no such column, and `id` is one like any other.
     `label_names`: what the labels or tags 0, 1, ... mean, in order.
@@ -97,6 +100,7 @@ class Table(ABC):
     overlaps: str = REFUSE
     scheme: str = "iob2"
     group: str | None = None
+    slices: list[str] | None = None
     split: str | None = None
     train: str | None = None
     validation: str | None = None
@@ -215,34 +219,38 @@ class Table(ABC):
         self, path: Path, header: Sequence[str], labels: LabelParser, *, is_labelled: bool
     ) -> TextCells | WordCells | SpanCells:
         """How a record of a file becomes a row. Raises ValueError for a column that lacks."""
-        group = find_column(header, self.group, "group", (), path) if self.group else None
+        # Rows without labels are judged by nothing.
+        beside = Beside(self.group, tuple(self.slices or ()) if is_labelled else ())
+        for column in beside.columns:
+            key = "group" if column == self.group else "slices"
+            find_column(header, column, key, (), path)
         if self.spans:
             text = find_column(header, self.text, "text", TEXT, path)
             if is_labelled:
                 find_column(header, self.spans, "spans", (), path)
             spans = self.spans if is_labelled else None
-            return SpanCells(text, spans, labels, group, self.overlaps)
+            return SpanCells(text, spans, labels, beside, self.overlaps)
         tagged = self._word_columns(path, header)
         if tagged:
             words, tags = tagged
             if is_labelled and tags not in header:
                 find_column(header, tags, "tags", (), path)
-            return WordCells(words, tags if is_labelled else None, labels, self.scheme, group)
+            return WordCells(words, tags if is_labelled else None, labels, self.scheme, beside)
         texts = {"text": find_column(header, self.text, "text", TEXT, path)}
         if self.text_b:
             texts["text_b"] = find_column(header, self.text_b, "text_b", (), path)
         if not is_labelled:
-            return TextCells(texts, [], labels, group)
+            return TextCells(texts, [], labels, beside)
         if self.label_columns:
             for column in self.label_columns:
                 find_column(header, column, "label_columns", (), path)
-            return TextCells(texts, list(self.label_columns), labels, group, are_shares=True)
+            return TextCells(texts, list(self.label_columns), labels, beside, are_shares=True)
         if self.vote_columns:
             for column in self.vote_columns:
                 find_column(header, column, "vote_columns", (), path)
-            return TextCells(texts, list(self.vote_columns), labels, group, are_votes=True)
+            return TextCells(texts, list(self.vote_columns), labels, beside, are_votes=True)
         label = find_column(header, self.label, "label", LABEL, path)
-        return TextCells(texts, [label], labels, group)
+        return TextCells(texts, [label], labels, beside)
 
     def _word_columns(self, path: Path, header: Sequence[str]) -> tuple[str, str] | None:
         """The columns of words and tags; None where rows are texts. Raises ValueError."""

@@ -48,7 +48,7 @@ class _Entry:
     """An image that is to be read.
 
     `place`: where it is named, for messages. `name`: its path below the folder or archive.
-    `label`: its class; None for `unlabelled`.
+    `label`: its class; None for `unlabelled`. `slices`: cells of columns by which it is judged.
     """
 
     place: str
@@ -56,6 +56,7 @@ class _Entry:
     split: str
     label: str | None
     group: str | None = None
+    slices: dict[str, str] | None = None
 
 
 OpenImage = Callable[[str], bytes]
@@ -65,12 +66,14 @@ OpenImage = Callable[[str], bytes]
 class ImageFolder:
     """`path`: the folder or archive. `size`: images are resized on reading to a square of that many
     pixels a side; left out, they stay as large as they are. `background`: the colour below
-    transparent pixels, by a name or number of CSS.
+    transparent pixels, by a name or number of CSS. `slices`: columns of split.csv, such as a
+    scanner, for each of whose values the report says what the student lost.
     """
 
     path: str
     size: int | None = None
     background: str = WHITE
+    slices: list[str] | None = None
     notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def reading(self) -> dict[str, Any]:
@@ -95,8 +98,12 @@ class ImageFolder:
         left_out: list[str] = []
         with opened(base) as (root, names, read_image):
             # The table has the last word: there the images may lie in any folders.
+            if self.slices and not table.is_file():
+                raise ValueError(
+                    f"data.slices: columns of {table}, which is not here. Leave `slices` out"
+                )
             if table.is_file():
-                entries = from_table(table, names, on_bad_row)
+                entries = from_table(table, names, on_bad_row, self.slices or ())
             else:
                 entries = from_folders(root, names, on_bad_row, left_out)
             for entry in entries:
@@ -107,9 +114,11 @@ class ImageFolder:
                     on_bad_row(BadRow(entry.place, str(error), content))
                     continue
                 # Where it lies, by which parity reads it again as a user would send it.
-                row = {"image": image, "label": entry.label, "file": file_of(root, entry.name)}
+                row: Row = {"image": image, "label": entry.label, "file": file_of(root, entry.name)}
                 if entry.group is not None:
                     row["group"] = entry.group
+                if entry.slices:
+                    row["slices"] = entry.slices
                 rows_of.setdefault(entry.split, []).append(row)
             self.notes[:] = left_out + decoded.notes() + self._in_one_mode(rows_of, read_image)
         if "train" not in rows_of:
@@ -161,12 +170,16 @@ def opened(base: Path) -> Iterator[tuple[Path, list[str], OpenImage]]:
         yield archive, _images(file.namelist()), lambda name: _member_bytes(file, name)
 
 
-def from_table(table: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Iterator[_Entry]:
-    """The images that the table lists. Raises ValueError where it has no column `file`."""
+def from_table(
+    table: Path, names: Sequence[str], on_bad_row: OnBadRow, slices: Sequence[str] = ()
+) -> Iterator[_Entry]:
+    """The images that the table lists. Raises ValueError where it has no column `file`, or none of
+    the `slices`."""
     source = Csv(str(table))
     header = source.header(table)
-    if "file" not in header:
-        raise ValueError(f"{table}:1: no column `file`. {wording.suggest('file', header)}")
+    for column in ("file", *slices):
+        if column not in header:
+            raise ValueError(f"{table}:1: no column `{column}`. {wording.suggest(column, header)}")
     known = set(names)  # a table may list a million images
     for number, record in source.records(table, header, on_bad_row):
         place = f"{table}:{number}"
@@ -177,7 +190,9 @@ def from_table(table: Path, names: Sequence[str], on_bad_row: OnBadRow) -> Itera
         name = record["file"]
         split = _split(record)
         label = None if split == "unlabelled" else _label(record)
-        yield _Entry(f"{place}: {name}", name, str(split), label, record.get("group"))
+        values = {column: record[column] for column in slices}
+        group = record.get("group")
+        yield _Entry(f"{place}: {name}", name, str(split), label, group, values)
 
 
 def _problem(record: Mapping[str, str], names: Sequence[str], known: set[str]) -> str | None:

@@ -31,7 +31,8 @@ class Rows:
     """Each key names the column that holds it: `text`, `text_b` (the second text of a pair),
     `label`, `words`, `tags`, `image`, `group` (rows of one group, such as a patient, are drawn into
     one split together). A column that a row lacks is not read. `background`: the colour below
-    transparent pixels, by a name or number of CSS.
+    transparent pixels, by a name or number of CSS. `slices`: columns for each of whose values the
+    report says what the student lost.
     """
 
     text: str = "text"
@@ -42,6 +43,7 @@ class Rows:
     image: str = "image"
     group: str = "group"
     background: str = WHITE
+    slices: list[str] | None = None
     notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def reading(self) -> dict[str, Any]:
@@ -111,6 +113,8 @@ class Rows:
                     else:
                         labels = _Labels(parser, names.get(key))
                         row[key] = cell_value(key, given[column], labels)
+                if self.slices:
+                    row["slices"] = {name: str(given.get(name, "")) for name in self.slices}
             except ValueError as error:
                 # As text: a cell may hold what JSON cannot.
                 content = {key: repr(cell)[:SHOWN_CHARACTERS] for key, cell in given.items()}

@@ -21,6 +21,9 @@ import numpy as np
 from limbeck.artifact.load import load
 from limbeck.sources import Row
 
+# Of a row, what a model must not see, or has no use for.
+NOT_READ = ("tags", "label", "slices")
+
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
     """Write rows as JSON lines, without their labels: what scores them must not see the answers."""
@@ -59,7 +62,7 @@ def _to_json(row: Row) -> dict[str, Any]:
         # Bytes and shape, exactly: a list of numbers would be three times as long.
         pixels = base64.b64encode(image.tobytes()).decode()
         return {"image": pixels, "shape": image.shape}
-    return {key: value for key, value in row.items() if key not in ("tags", "label")}
+    return {key: value for key, value in row.items() if key not in NOT_READ}
 
 
 def is_there(root: str, name: str) -> bool:

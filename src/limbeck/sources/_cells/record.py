@@ -27,6 +27,33 @@ HALF = 0.5  # a label that half of the annotators gave
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What a row has beside input and label.
+
+    `group`: the column of what it belongs to. `slices`: columns by which its rows are judged apart.
+    """
+
+    group: str | None = None
+    slices: Sequence[str] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        return [*([self.group] if self.group else []), *self.slices]
+
+    def added(self, row: Row, record: Mapping[str, Any]) -> Row:
+        """The row with both, where columns say them."""
+        if self.group:
+            row["group"] = str(record[self.group])
+        if self.slices:
+            row["slices"] = {column: str(record[column]) for column in self.slices}
+        return row
+
+
+NOTHING = Beside()
+
+
+@dataclass(frozen=True)
 class TextCells:
     """Rows of a text, or of a pair, and a label.
 
@@ -37,21 +64,20 @@ class TextCells:
     texts: Mapping[str, str]
     label_columns: Sequence[str]
     labels: LabelParser
-    group: str | None = None
+    beside: Beside = NOTHING
     are_shares: bool = False
     are_votes: bool = False
 
     @property
     def columns(self) -> list[str]:
         """The columns that are read."""
-        others = [*self.label_columns, *([self.group] if self.group else [])]
-        return [*self.texts.values(), *others]
+        return [*self.texts.values(), *self.label_columns, *self.beside.columns]
 
     def row(self, record: Mapping[str, Any], *, is_labelled: bool) -> Row:
         """The row of a record. Raises ValueError for a cell that cannot be used."""
         row: Row = {key: cell_text(record[column], column) for key, column in self.texts.items()}
         row["label"] = self.label(record) if is_labelled and self.label_columns else None
-        return with_group(row, record, self.group)
+        return self.beside.added(row, record)
 
     def label(self, record: Mapping[str, Any]) -> str | list[str]:
         """The label of a record, or the list of its labels. Raises ValueError."""
@@ -107,12 +133,12 @@ class WordCells:
     tags: str | None
     labels: LabelParser
     scheme: str
-    group: str | None = None
+    beside: Beside = NOTHING
 
     @property
     def columns(self) -> list[str]:
         """The columns that are read."""
-        return [column for column in (self.words, self.tags, self.group) if column]
+        return [self.words, *([self.tags] if self.tags else []), *self.beside.columns]
 
     def row(self, record: Mapping[str, Any], *, is_labelled: bool) -> Row:
         """The row of a record. Raises ValueError for a cell that cannot be used."""
@@ -132,7 +158,7 @@ class WordCells:
                 )
             names = [self.labels.parse_one(tag, self.tags) for tag in given]
             tags = [*self._checked(names)]
-        return with_group({"words": words, "tags": tags}, record, self.group)
+        return self.beside.added({"words": words, "tags": tags}, record)
 
     def _checked(self, names: Sequence[str]) -> list[str]:
         if all(name.isdecimal() for name in names):
@@ -144,13 +170,6 @@ class WordCells:
             return as_iob2(names, self.scheme)
         except ValueError as error:
             raise ValueError(f"{self.tags}: {error}") from None
-
-
-def with_group(row: Row, record: Mapping[str, Any], group: str | None) -> Row:
-    """The row with what it belongs to, where a column says that."""
-    if group:
-        row["group"] = str(record[group])
-    return row
 
 
 def word_columns(record: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ from limbeck.core import wording
 from limbeck.core.scripts import word_pattern
 from limbeck.sources import Row
 from limbeck.sources._cells.labels import LabelParser, written_list
-from limbeck.sources._cells.record import cell_text, with_group
+from limbeck.sources._cells.record import NOTHING, Beside, cell_text
 from limbeck.sources._cells.tags import OUTSIDE, check_length
 
 # What tools call the parts of a span.
@@ -46,13 +46,13 @@ class SpanCells:
     text: str
     spans: str | None
     labels: LabelParser
-    group: str | None = None
+    beside: Beside = NOTHING
     overlaps: str = REFUSE
 
     @property
     def columns(self) -> list[str]:
         """The columns that are read."""
-        return [column for column in (self.text, self.spans, self.group) if column]
+        return [self.text, *([self.spans] if self.spans else []), *self.beside.columns]
 
     def row(self, record: Mapping[str, Any], *, is_labelled: bool) -> Row:
         """The row of a record. Raises ValueError for a cell that cannot be used."""
@@ -73,9 +73,7 @@ class SpanCells:
         check_length(words)
         unknown: list[str | None] = [None] * len(words)
         is_known = is_labelled and self.spans
-        return with_group(
-            {"words": words, "tags": tags if is_known else unknown}, record, self.group
-        )
+        return self.beside.added({"words": words, "tags": tags if is_known else unknown}, record)
 
 
 def spans_of(cell: Any) -> list[Span]:

@@ -1,0 +1,84 @@
+"""Rows that only the teacher, or only the student, answers rightly.
+
+Shapes: N rows, P units.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from limbeck.evaluation.paired import Changes
+from limbeck.tasks import Scored, Task
+from limbeck.tasks.likelihood import LIKELIHOODS, is_known
+
+
+def has_right_rows(task: Task) -> bool:
+    """Whether a row can be right: labels that are numbers are only met more or less well."""
+    return not LIKELIHOODS[task.likelihood].labels_are_numbers
+
+
+def wrong_units(task: Task, scored: Scored) -> np.ndarray:
+    """(P) whether a unit is decided otherwise than its label says; not where that is unknown."""
+    decisions = task.decisions(scored)
+    # One label of several is an index, any number of labels a column each.
+    true = scored.labels if decisions.ndim == 1 else scored.labels > 0
+    wrong = (decisions != true) & is_known(scored.labels)
+    # Several labels of one unit are one answer.
+    found: np.ndarray = wrong.reshape(len(wrong), -1).any(1)
+    return found
+
+
+def by_row(units: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """(N) the sums of what the units (P) of each row have; 0 of a row without units."""
+    sums = np.concatenate([[0], np.cumsum(units, dtype=np.float64)])
+    of_rows: np.ndarray = sums[offsets[1:]] - sums[offsets[:-1]]
+    return of_rows
+
+
+def right_rows(task: Task, scored: Scored) -> np.ndarray:
+    """(N) whether every unit of a row is right."""
+    right: np.ndarray = by_row(wrong_units(task, scored), scored.offsets) == 0
+    return right
+
+
+def nats(task: Task, scored: Scored) -> np.ndarray:
+    """(N) how much less probable each row's labels are than if they were met exactly, in nats, at
+    least 0; of numbers half of their squared error."""
+    likelihood = LIKELIHOODS[task.likelihood]
+    log_probability = likelihood.log_probability(scored.logits, scored.labels)
+    if likelihood.labels_are_numbers:
+        # The density of a number that is met exactly is not 1, and its logarithm not 0.
+        exact = scored.labels.reshape(scored.logits.shape)
+        log_probability = log_probability - likelihood.log_probability(exact, scored.labels)
+    return -by_row(log_probability, scored.offsets)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What changed between teacher and student.
+
+    `changes`: rows that one of the two has right; None where rows cannot be right. `worst`: the
+    numbers of the lost rows, the one first whose label lost most of its probability.
+    """
+
+    changes: Changes | None
+    worst: list[int]
+
+
+def lost_rows(task: Task, teacher: Scored, student: Scored) -> Lost:
+    """The rows that the teacher answers rightly and the student wrongly, worst first; of numbers
+    those whose error grew by more than the teacher's own error is on average."""
+    # What the student lost on a row that the teacher finds hard too is not held against it twice.
+    risen = nats(task, student) - nats(task, teacher)
+    if has_right_rows(task):
+        before, after = right_rows(task, teacher), right_rows(task, student)
+        lost = before & ~after
+        won = int((after & ~before).sum())
+        changes = Changes(int(lost.sum()), won, len(before))
+    else:
+        lost = risen > nats(task, teacher).mean()
+        changes = None
+    numbers = np.flatnonzero(lost)
+    # Stable, so that equal rows stand in their order.
+    order = np.argsort(-risen[numbers], kind="stable")
+    return Lost(changes, numbers[order].tolist())

@@ -1,0 +1,245 @@
+"""What was lost: rows against slow code, kinds of rows against scipy, labels in doubt against planted mistakes."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+import limbeck
+from limbeck.evaluation.lost import label_errors, rows, slices
+from limbeck.evaluation.paired import Changes
+from limbeck.recipe.reading import parse
+from limbeck.reports import lost as section
+from limbeck.sources.csv import Csv
+from limbeck.tasks import Scored
+from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.multi_label_classification import MultiLabelClassification
+from limbeck.tasks.text_regression import TextRegression
+from limbeck.tasks.token_classification import TokenClassification
+
+
+def task_of(task_class: Any, labels: list[str]) -> Any:
+    """A task of these labels; how it reads its inputs is not asked here."""
+    return task_class(labels, "{}")
+
+
+def one_hot(answers: list[int], num_labels: int, size: float = 4.0) -> np.ndarray:
+    return size * np.eye(num_labels, dtype=np.float32)[answers]
+
+
+def scored(answers: list[int], labels: list[int], lengths: list[int] | None = None) -> Scored:
+    offsets = np.cumsum([0, *(lengths or [1] * len(labels))])
+    return Scored(one_hot(answers, 3), np.array(labels), offsets)
+
+
+CLASSES = task_of(ImageClassification, ["a", "b", "c"])
+TAGS = task_of(TokenClassification, ["O", "B-X", "I-X"])
+
+
+def test_a_row_is_right_where_every_unit_is() -> None:
+    # Three sentences of two, one and three words; the label of the last word is not known.
+    answers = scored([0, 1, 2, 0, 1, 1], [0, 1, 1, 0, 1, -100], [2, 1, 3])
+    assert rows.right_rows(TAGS, answers).tolist() == [True, False, True]
+    assert rows.by_row(np.ones(6), answers.offsets).tolist() == [2, 1, 3]
+    assert rows.by_row(np.ones(2), np.array([0, 0, 2, 2])).tolist() == [0, 2, 0]
+
+
+def test_of_several_labels_all_must_be_right() -> None:
+    task = task_of(MultiLabelClassification, ["a", "b", "c"])
+    labels = np.array([[1, 0, 1], [0, 1, 0]], np.float32)
+    logits = np.array([[2, -1, 3], [-2, 1, 1]], np.float32)
+    assert rows.right_rows(task, Scored(logits, labels, np.arange(3))).tolist() == [True, False]
+
+
+def test_lost_rows_come_worst_first() -> None:
+    labels = [0, 0, 0, 1, 1]
+    teacher = scored([0, 0, 0, 1, 2], labels)
+    student = scored([1, 0, 2, 1, 1], labels)
+    # The third row is further off than the first.
+    student.logits[2, 2] = 9.0
+    lost = rows.lost_rows(CLASSES, teacher, student)
+    assert lost.worst == [2, 0]
+    assert lost.changes == Changes(lost=2, won=1, rows=5)
+
+
+def test_of_numbers_the_rows_that_are_met_much_worse() -> None:
+    task = task_of(TextRegression, ["0", "1"])
+    labels = np.array([0.1, 0.5, 0.9], np.float32)
+    teacher = Scored(np.array([[0.2], [0.5], [0.8]], np.float32), labels, np.arange(4))
+    student = Scored(np.array([[0.2], [0.9], [0.1]], np.float32), labels, np.arange(4))
+    lost = rows.lost_rows(task, teacher, student)
+    assert (lost.changes, lost.worst) == (None, [2, 1])
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 20))
+def test_the_p_value_of_a_kind_is_exact(lost: int, won: int, same: int) -> None:
+    changed = Changes(lost, won, max(1, lost + won + same))
+    expected = 1.0
+    if lost + won:
+        expected = binomtest(lost, lost + won, 0.5, alternative="greater").pvalue
+    assert slices.p_of_no_drop(changed) == pytest.approx(expected)
+
+
+def test_adjusted_for_how_many_were_looked_at() -> None:
+    """Holm (1979): the smallest of four times four, the next times three, never falling."""
+    assert slices.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert slices.holm([]) == []
+    assert slices.holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
+def test_parts_hold_every_row_once(values: list[int]) -> None:
+    numbers = np.array(values, float)
+    parts = slices.of_parts("length", numbers, "words")
+    # Where all rows have the same number there is nothing to part.
+    counts = np.sum([part.mask for part in parts], 0) if parts else np.ones(len(values))
+    assert (counts == 1).all()
+
+
+def test_kinds_of_texts() -> None:
+    test = [
+        {
+            "text": f"{'new' if n % 2 else 'old'} word",
+            "label": "ab"[n % 2],
+            "slices": {"shop": "xyz"[n % 3]},
+        }
+        for n in range(60)
+    ]
+    found = slices.slices_of(test, [{"text": "Old WORD"}])
+    named = {(each.by, each.value): int(each.mask.sum()) for each in found}
+    assert named == {
+        ("label", "a"): 30,
+        ("label", "b"): 30,
+        ("shop", "x"): 20,
+        ("shop", "y"): 20,
+        ("shop", "z"): 20,
+        ("words", "some that train lacks"): 30,
+        ("words", "all in train"): 30,
+    }
+
+
+def test_kinds_of_scripts_without_spaces_go_by_their_letters() -> None:
+    text = "今天天气很好我们一起去公园散步吧然后回家吃饭看电影听音乐"
+    assert slices.words_of({"text": text}) == list(text)
+    assert slices.words_of({"text": "A b"}) == ["a", "b"]
+
+
+def test_the_kind_that_lost_comes_first() -> None:
+    rng = np.random.default_rng(0)
+    before = np.ones(200, bool)
+    after = np.ones(200, bool)
+    is_dark = np.arange(200) < 60
+    after[:20] = False
+    kinds = [slices.Slice("noise", str(n), rng.random(200) < 0.5) for n in range(8)]
+    kinds.append(slices.Slice("brightness", "dark", is_dark))
+    first, *others = slices.drops(kinds, before, after)
+    assert (first["by"], first["drop"], first["rows"]) == ("brightness", pytest.approx(1 / 3), 60)
+    assert first["p_holm"] == pytest.approx(9 * 0.5**20)
+    assert all(row["p_holm"] >= first["p_holm"] for row in others)
+
+
+def test_planted_mistakes_of_the_labels_are_found() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, 300)
+    given_labels = true.copy()
+    planted = rng.choice(300, 12, replace=False)
+    given_labels[planted] = (true[planted] + 1) % 3
+    answers = [
+        Scored(
+            one_hot(true.tolist(), 3) + rng.normal(0, 0.5, (300, 3)).astype(np.float32),
+            given_labels,
+            np.arange(301),
+        )
+        for _ in range(2)
+    ]
+    found = label_errors.suspects(CLASSES, *answers)
+    # A mistake of which a model is less sure than usual is let pass; none is made up.
+    assert {each.row for each in found} <= set(planted.tolist())
+    assert len(found) >= 9
+    assert all(each.likely == true[each.row] and each.given != each.likely for each in found)
+    given_shares = [each.teacher + each.student for each in found]
+    assert given_shares == sorted(given_shares)
+
+
+def test_one_model_alone_doubts_no_label() -> None:
+    labels = [0, 1, 2, 0, 1, 2]
+    assert (
+        label_errors.suspects(CLASSES, scored([0, 1, 2, 1, 1, 2], labels), scored(labels, labels))
+        == []
+    )
+
+
+TEXTS = """
+task: text-classification
+data: {{source: csv, path: {path}, slices: [shop]}}
+teacher: {{model: {encoder}, epochs: 1}}
+student: {{from: teacher, surgery: drop_layers, layers: 1}}
+train: {{epochs: 1, threads: 1, dtype: float32, batch_tokens: 128}}
+distill: {{}}
+verdict: {{arms: [kd], max_drop: 1, resamples: 100, latency_rows: 2}}
+"""
+
+
+@pytest.mark.usefixtures("untimed")
+def test_a_run_tells_what_was_lost(tmp_path: Path) -> None:
+    from encoders import save_encoder
+
+    words = [f"{mood} {noun}" for mood in ("good", "bad") for noun in ("film", "plot", "end")]
+    table = [
+        [text, text.split()[0], shop]
+        for text in words
+        for shop in ("north", "south")
+        for _ in range(8)
+    ]
+    # Two labels that nobody can have meant.
+    table[0][1], table[-1][1] = "bad", "good"
+    for name in ("train", "valid", "test"):
+        with open(tmp_path / f"{name}.csv", "w", newline="") as file:
+            csv.writer(file).writerows([["text", "label", "shop"], *table])
+    encoder = save_encoder(tmp_path / "encoder", words, vocabulary=40, width=16, layers=2)
+    recipe = parse(TEXTS.format(path=tmp_path, encoder=encoder))
+    report = limbeck.run(recipe, tmp_path / "run")
+    lost = report["lost"]
+    assert lost["rows"] == 96
+    kinds = {(row["by"], row["value"]): row["rows"] for row in lost["slices"]}
+    assert kinds["shop", "north"] == kinds["shop", "south"] == 48
+    assert kinds["label", "good"] == 48
+    assert "What was lost" in (tmp_path / "run" / "report.html").read_text()
+    doubted = lost["label_errors"]["count"]
+    assert (tmp_path / "run" / "label_errors.csv").is_file() == (doubted > 0)
+
+
+def test_the_section_names_the_kind_that_lost() -> None:
+    row = {"by": "shop", "value": "north", "rows": 48, "teacher": 0.9, "student": 0.5, "drop": 0.4}
+    row |= {"ci95": [0.2, 0.6], "p": 1e-5, "p_holm": 1e-4}
+    lost = {
+        "rows": 96,
+        "lost": 20,
+        "won": 1,
+        "slices": [row],
+        "slices_looked_at": 9,
+        "slices_lost": 1,
+    }
+    assert section.summary(lost).replace("\xa0", " ") == (
+        "Of 96 test rows the teacher alone has 20 right, and the student alone 1. Of 9 kinds of "
+        "rows 1 are shown to have lost: most surely shop = north, by 0.4000 of its 48 rows "
+        "(95 % interval 0.2000 to 0.6000)."
+    )
+    row["p_holm"] = 0.2
+    assert section.summary(lost | {"slices_lost": 0}).endswith(
+        "Of 9 kinds of rows none is shown to have lost anything."
+    )
+
+
+def test_a_column_of_kinds_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label,shop\na,x,n\nb,y,s\n" * 9)
+    found = Csv(str(tmp_path), slices=["shp"])
+    with pytest.raises(ValueError, match=r"`shp`.*`shop`"):
+        found.read()
+    found = Csv(str(tmp_path), slices=["shop"])
+    assert found.read()["train"][0] == {"text": "a", "label": "x", "slices": {"shop": "n"}}
