@@ -75,7 +75,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     if recipe.verdict:
         bars = bars_of(recipe, shipped, weights, baseline, resampled)
         verdict = judge(run, arms, rows, resampled, parity, bars)
-    calibration = describe_calibration(arms, latency)
+    calibration = describe_calibration(arms, latency, recipe.judged_metric)
     if verdict:
         verdict = with_promise(verdict, calibration)
     metric = {

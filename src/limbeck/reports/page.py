@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.core.files import write_bytes, write_json
-from limbeck.reports import arms, charts, earlier, heatmap, labels, lost, numbers, outcome, speed
+from limbeck.reports import (
+    arms,
+    calibration,
+    charts,
+    earlier,
+    heatmap,
+    labels,
+    lost,
+    numbers,
+    outcome,
+    speed,
+)
 
 Json = dict[str, Any]
 
@@ -77,6 +88,7 @@ def view(report: Json, curves: list[Json]) -> Json:
         **_stages(report["stages"]),
         "speed": speed.sentences(report.get("speed")),
         "lost": lost.view(report.get("lost")),
+        "calibration": calibration.view(report.get("calibration")),
         "layers": heatmap.view(report.get("layers")),
         "notes": report.get("notes") or [],
         "parity": report["parity"],

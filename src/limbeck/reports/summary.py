@@ -5,7 +5,7 @@ from typing import Any
 
 from limbeck.core.terminal.shell import command
 from limbeck.core.wording import figure
-from limbeck.reports import speed
+from limbeck.reports import calibration, speed
 from limbeck.reports.lost import summary as summary_of_lost
 from limbeck.reports.outcome import gain_line, without_network
 
@@ -23,6 +23,7 @@ def lines(report: Json, out: Path, *, next_steps: bool) -> list[str]:
         *metric_lines(report),
         *parity_lines(report["parity"]),
         *verdict_lines(report["verdict"]),
+        *calibration.sentences(report.get("calibration")),
         *speed.sentences(report.get("speed")),
         *lost_lines(report.get("lost")),
         *places(out, has_layers=has_layers),

@@ -1,10 +1,10 @@
 """Rows whose given label teacher and student both doubt: probable mistakes of whoever labelled
 them, for a person to look at.
 
-Confident learning (Northcutt et al., 2021, Journal of Artificial Intelligence Research 70,
-arXiv 1911.00068, section 3.1): a class j is believed of a row where its probability is at least
-what it is on the average of the rows that are labelled j. A row is suspected where both models
-believe the same other class, and the suspects are ordered by how little is left of the given label.
+Confident learning (Northcutt et al., 2021, arXiv 1911.00068, section 3.1): a class j is believed of
+a row where its probability is at least what it is on the average of the rows that are labelled j. A
+row is suspected where both models believe the same other class, and the suspects are ordered by how
+little is left of the given label.
 
 Deviation: the paper takes one model by cross-validation. Here neither has seen the row's label,
 since the rows are those of the test split, and two models must agree.

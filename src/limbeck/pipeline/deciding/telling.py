@@ -19,8 +19,8 @@ from limbeck.pipeline.deciding.shift import shift
 from limbeck.tasks import Scored, Task
 from limbeck.tasks.likelihood import is_known
 
-# Arms of the float student, of which the first that was run is compared with the artifact.
-FLOAT_ARMS = ("kd", "plain")
+# The same model in float, by the arm whose artifact is handed out.
+FLOAT_ARMS = {"joint": "kd", "kd+ptq": "kd", "qat": "plain", "ptq": "teacher"}
 # A lower bound of what goes wrong on test is one-sided, as the promise is.
 CONFIDENCE = 0.95
 
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 def describe_calibration(
-    arms: Mapping[str, Sequence[Arm]], latency: Mapping[str, Json]
+    arms: Mapping[str, Sequence[Arm]], latency: Mapping[str, Json], metric: str
 ) -> Json | None:
     """How the artifact that is handed out decides, judged on the test split; None where there is
     none, or its answers are no labels.
@@ -36,6 +36,7 @@ def describe_calibration(
     Args:
         arms: every seed of each arm.
         latency: of each arm, as report.json has it.
+        metric: that the verdict is about.
     """
     # 1. What is handed out: the first seed's artifact.
     name = judged_arm(arms)
@@ -47,12 +48,17 @@ def describe_calibration(
     decision = answers.decision
     plain = Decision(likelihood=task.likelihood)
     # 2. Before and after quantization, and before and after fitting.
-    float_arm = next((arm for arm in FLOAT_ARMS if arm in arms and arm != name), None)
-    models = {"float": calibration(arms[float_arm][0].scored, plain)} if float_arm else {}
+    float_arm = arms.get(FLOAT_ARMS.get(name, ""))
+    models = {"float": calibration(float_arm[0].scored, plain)} if float_arm else {}
     models |= {
         "raw": calibration(answers.scored, plain),
         "fitted": calibration(answers.scored, decision),
     }
+    # Of rows that neither training nor fitting saw, but that are drawn as validation is: where test
+    # is not, the two differ.
+    kept = answers.held.get("promise")
+    if kept:
+        models["kept"] = calibration(kept, decision)
     # 3. Rows that abstain may go to the teacher.
     teachers = arms.get("teacher")
     cascade = None
@@ -62,6 +68,7 @@ def describe_calibration(
         cascade = cascade_curve(answers.scored, decision, teacher, task, milliseconds)
     return {
         "arm": name,
+        "metric": metric,
         "of": unit_of(task),
         "temperature": decision.temperature,
         "bias": None if decision.bias is None else decision.bias.tolist(),
