@@ -19,11 +19,12 @@ import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from limbeck.artifact import latency
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import run_graph
 from limbeck.artifact.rows.inputs import raw
 from limbeck.artifact.runtimes import Graph, open_graph
+from limbeck.artifact.speed import rounds
+from limbeck.artifact.speed.in_process import InProcess
 from limbeck.core.cache.store import Store
 from limbeck.evaluation.scores import quality
 from limbeck.exporters.onnx_graph import to_onnx
@@ -32,7 +33,7 @@ from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import RunContext
-from limbeck.pipeline.latency import pytorch_answerer
+from limbeck.pipeline.speed import pytorch_worker
 from limbeck.recipe.reading import read
 from limbeck.tasks import Scored
 
@@ -85,7 +86,8 @@ def main() -> None:
         if name in derived
     }
     with tempfile.TemporaryDirectory() as folder:
-        answers, figures = {"teacher, PyTorch float32": pytorch_answerer(arms["teacher"])}, {}
+        teacher = pytorch_worker.answerer(arms["teacher"].model(), arms["teacher"].task)
+        answers, figures = {"teacher, PyTorch float32": teacher}, {}
         for name in ("teacher", "kd"):
             if name not in arms:
                 continue
@@ -113,13 +115,15 @@ def main() -> None:
                 arms[name].num_bytes,
             )
         torch.set_num_threads(1)
-        measured = latency.latencies(
-            answers, [raw(row) for row in bench.data.test[: arguments.rows]]
-        )
-    base = np.median(measured["teacher, PyTorch float32"])
-    for title, milliseconds in measured.items():
+        rows = [raw(row) for row in bench.data.test[: arguments.rows]]
+        turns = {
+            name: InProcess(each, rows, torch.set_num_threads) for name, each in answers.items()
+        }
+        measured = rounds.measure(turns, len(rows))
+    base = measured["teacher, PyTorch float32"].p50
+    for title, times in measured.items():
         score, size = figures[title]
-        p50 = np.median(milliseconds)
+        p50 = times.p50
         print(f"{title:32} {score:.4f}  {size:12,} bytes  p50 {p50:7.3f} ms  {base / p50:5.1f} x")
 
 

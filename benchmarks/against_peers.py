@@ -27,10 +27,11 @@ import torch
 from against_dynamic import dynamic_int8, float_graph
 from torch import nn
 
-from limbeck.artifact import latency
 from limbeck.artifact.manifest import checked_manifest
 from limbeck.artifact.predictor import run_graph
 from limbeck.artifact.runtimes import Graph, open_graph
+from limbeck.artifact.speed import rounds
+from limbeck.artifact.speed.in_process import InProcess
 from limbeck.core.cache.store import Store
 from limbeck.evaluation.scores import quality
 from limbeck.models.likelihood import LIKELIHOODS
@@ -195,9 +196,12 @@ def of_seed(
             arm.task, np.concatenate([run_graph(way, row) for row in subject.test]), arm.scored
         )
     torch.set_num_threads(THREADS)
-    return found, latency.latencies(
-        graphs | ways, [subject.inputs(row) for row in subject.test[:TIMED_ROWS]]
-    )
+    rows = [subject.inputs(row) for row in subject.test[:TIMED_ROWS]]
+    turns = {
+        name: InProcess(each, rows, torch.set_num_threads) for name, each in (graphs | ways).items()
+    }
+    measured = rounds.measure(turns, len(rows))
+    return found, {name: times.wall_ms for name, times in measured.items()}
 
 
 def main() -> None:

@@ -18,21 +18,25 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from limbeck.artifact import latency
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.rows.inputs import raw
 from limbeck.artifact.runtimes import open_graph
+from limbeck.artifact.speed import rounds
+from limbeck.artifact.speed.in_process import InProcess
 from limbeck.core.cache.store import Store
 from limbeck.exporters.onnx import Onnx
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.preflight import compatibility
-from limbeck.pipeline.steps.speed_references import UntrainedStudent, in_int8
+from limbeck.pipeline.speed.graphs import Untrained, int8_scheme
+from limbeck.pipeline.steps.quantizing import activations
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.stored_model import StoredModel
 from limbeck.quantization.conversion import convert_model
-from limbeck.recipe.model import Recipe, Scheme
+from limbeck.quantization.plan import plan_schemes
+from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read
 from limbeck.studies import search
 from limbeck.studies.budget import parse_formats
@@ -51,11 +55,12 @@ def untrained(asked: Recipe, bench: RunContext) -> StoredModel:
     return cut_student(asked, bench, ready)
 
 
-def write(reference: UntrainedStudent, schemes: dict[str, Scheme], folder: Path) -> Path:
+def write(untrained: Untrained, run: RunContext, folder: Path) -> Path:
     """The graph of a format."""
     folder.mkdir()
-    model = convert_model(reference.quantized(schemes))
-    files = Onnx().export(model, dict(reference.example.inputs), folder)
+    example = untrained.example(run)
+    model = convert_model(untrained.built(example))
+    files = Onnx().export(model, dict(example.inputs), folder)
     return folder / files["onnxruntime"]
 
 
@@ -75,8 +80,9 @@ def main() -> None:
     )
     bench = RunContext(asked, Store())
     start = untrained(asked, bench)
-    reference = UntrainedStudent.of(asked, bench, start)
-    plain = {name: in_int8(scheme) for name, scheme in reference.schemes.items()}
+    assert asked.quantize is not None
+    schemes = plan_schemes(start.load(), asked.quantize, activations(asked, bench))
+    plain = {name: int8_scheme(scheme) for name, scheme in schemes.items()}
     matched = fnmatch.filter(plain, arguments.only)
     if not matched:
         parser.error(f"--only {arguments.only} matches no module of {', '.join(plain)}")
@@ -88,7 +94,8 @@ def main() -> None:
             changed = {
                 module: plain[module].model_copy(update={"weights": name}) for module in matched
             }
-            paths[name] = write(reference, plain | changed, Path(folder) / name)
+            reference = Untrained(start, plain | changed, asked.quantize.range_name)
+            paths[name] = write(reference, bench, Path(folder) / name)
         loads: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(arguments.loads):
             for name, path in paths.items():
@@ -101,10 +108,11 @@ def main() -> None:
             ).predict
             for name, path in paths.items()
         }
-        p50 = {
-            name: float(np.median(times))
-            for name, times in latency.latencies(answers, rows).items()
+        # In one process: what is compared are kernels of one runtime, and none of them is PyTorch.
+        turns = {
+            name: InProcess(each, rows, torch.set_num_threads) for name, each in answers.items()
         }
+        p50 = {name: times.p50 for name, times in rounds.measure(turns, len(rows)).items()}
         figures = {
             name: (float(np.median(loads[name])), p50[name], float(paths[name].stat().st_size))
             for name in names

@@ -4,13 +4,14 @@ Where torch is not installed, the test files of the rooms that need it are left 
 ground floor run. `LIMBECK_TEST_BLOCK=fcntl,resource` takes modules away that other systems lack.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import itertools
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,29 +135,76 @@ def cheap_exports() -> Iterator[None]:
         yield
 
 
+# What `timed_in_small` takes the place of.
+STARTED: dict[str, Any] = {}
+
+
+@contextlib.contextmanager
+def timed_here(subject: Any) -> Iterator[Any]:
+    """A subject of a measurement, open in this process: a new one imports PyTorch for seconds."""
+    from limbeck.artifact.speed import worker
+    from limbeck.artifact.speed.in_process import InProcess
+    from limbeck.artifact.speed.inputs import read_inputs
+    from limbeck.artifact.speed.workers import GROUND_FLOOR
+    from limbeck.pipeline.speed import pytorch_worker
+
+    is_graph = subject.module == GROUND_FLOOR
+    open_answer = worker.open_subject if is_graph else pytorch_worker.open_model
+    answer = open_answer(subject.spec, 1)
+    yield InProcess(answer, read_inputs(Path(subject.spec["inputs"])), lambda _: None)
+
+
 @pytest.fixture(autouse=True, scope="session")
-def few_timed_rows() -> Iterator[None]:
-    """What a run times on 200 test rows, 1 s of each toy run, is timed on the first 40: two blocks.
+def timed_in_small() -> Iterator[None]:
+    """What a run times in a process for each subject, twelve rounds on one thread and as many on all, is timed in six rounds of a few rows here.
 
-    `bench` and runs in processes of their own time as many as users' do.
+    A graph is written once for each structure. `bench`, runs in processes of their own and tests of the processes (`in_processes`) time as users do.
     """
-    from limbeck.artifact import latency
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
+    from limbeck.artifact.speed import rounds, workers
+    from limbeck.core.files import digest
+    from limbeck.pipeline.speed import graphs, measuring
 
-    measured = latency.latencies
+    STARTED.update(started=workers.started, measured_on_all=measuring.measured_on_all)
+    written: dict[str, dict[str, bytes]] = {}
+    write = graphs.write_untrained
 
-    def of_the_first(
-        answerers: Mapping[str, latency.Answer], rows: Sequence[Any], *, warmup: int = 10
-    ) -> Any:
-        return measured(answerers, rows[: 2 * latency.BLOCK], warmup=min(warmup, 2))
+    def write_once(untrained: Any, example: Any, exporters: Any, folder: Path) -> None:
+        shapes = {name: list(value.shape) for name, value in example.inputs.items()}
+        structure = graphs.structure_key(untrained.model)
+        schemes = {name: scheme.model_dump() for name, scheme in untrained.schemes.items()}
+        key = digest([structure, schemes, untrained.range_name, list(exporters), shapes])
+        if key not in written:
+            write(untrained, example, exporters, folder)
+            written[key] = {path.name: path.read_bytes() for path in folder.iterdir()}
+        for name, content in written[key].items():
+            (folder / name).write_bytes(content)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "latencies", of_the_first)
+        patch.setattr(rounds, "ROUNDS", 6)
+        patch.setattr(rounds, "LEAST_MS", 0.0)
+        patch.setattr(workers, "started", timed_here)
+        patch.setattr(measuring, "measured_on_all", lambda *_: None)
+        patch.setattr(graphs, "write_untrained", write_once)
         yield
 
 
 @pytest.fixture
-def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run without the float model's graph that its artifact is timed beside: an encoder's takes 3 s to trace."""
-    from limbeck.pipeline import latency
+def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is timed as a user's is, in processes of their own and on all cores too."""
+    from limbeck.artifact.speed import rounds, workers
+    from limbeck.pipeline.speed import measuring
 
-    monkeypatch.setattr(latency, "compare", lambda *_: None)
+    monkeypatch.setattr(workers, "started", STARTED["started"])
+    monkeypatch.setattr(measuring, "measured_on_all", STARTED["measured_on_all"])
+    monkeypatch.setattr(rounds, "ROUNDS", 12)
+
+
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without the float graphs that its artifact is timed beside: an encoder's takes 3 s to trace."""
+    from limbeck.pipeline.speed import subjects
+
+    monkeypatch.setattr(subjects, "add_references", lambda *_: None)

@@ -4,6 +4,6 @@
 - `predictor`: raw input to answer. `inputs`: what a command line feeds it.
 - `runtimes/`: how a graph is opened, one file for each runtime.
 - `parity`, `rescore`: the proof that a graph decides as the trained model does.
-- `latency`, `speed_ratio`: how long answers take. `bench`: the table of `limbeck bench`.
+- `speed`: how long answers take. `bench`: the table of `limbeck bench`.
 - `card`: the README.md of the folder.
 """

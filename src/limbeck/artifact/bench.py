@@ -1,6 +1,7 @@
 """The table of `limbeck bench`: how fast an artifact answers, and its bytes and memory."""
 
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.artifact.latency import latencies, p50_and_p99
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.rows.inputs import png, read_inputs
-from limbeck.core.system.memory import resident_mb
+from limbeck.artifact.speed import rounds
+from limbeck.artifact.speed.inputs import write_inputs
+from limbeck.artifact.speed.ratios import signs_of_noise
+from limbeck.artifact.speed.rounds import Timed
+from limbeck.artifact.speed.workers import Subject, Worker, started
 
 NUM_DRAWN = 200  # inputs drawn at random: enough for a p99 that two of them exceed
 MOST_ROWS = 5 * NUM_DRAWN  # of a user's inputs: a minute at 60 ms each
@@ -55,25 +59,49 @@ def bench(
 
     Raises ValueError where the artifact or the source cannot be read.
     """
-    before = resident_mb()
     predictor = load(artifact, runtime=runtime, threads=threads)
     yield (
         f"{predictor.runtime}, {threads} thread{'s' * (threads > 1)}, "
-        "one input at a time, from raw input to decoded answer"
+        "one input at a time, from raw input to decoded answer, in a process of its own"
     )
     yield f"{'':48} {'p50 ms':>9} {'p99 ms':>9}  a second"
+    # This process reads the inputs, and another one answers.
+    parts: list[tuple[str, Sequence[Any]]] = []
     if not predictor.reads_images:
         length = _length(predictor)
-        yield _timed(predictor, f"{length} tokens each", _texts_of_length(predictor, length))
-    # After the longest texts: a runtime allocates what it works in when it answers.
-    opened = resident_mb()
-    title, inputs = _inputs(predictor, source, test_rows)
-    yield _timed(predictor, title, inputs)
+        parts.append((f"{length} tokens each", _texts_of_length(predictor, length)))
+    parts.append(_inputs(predictor, source, test_rows))
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        file = Path(folder) / "inputs.jsonl"
+        write_inputs([given for _, inputs in parts for given in inputs], file)
+        spec = {
+            "artifact": str(artifact),
+            "runtime": predictor.runtime,
+            "threads": threads,
+            "inputs": str(file),
+        }
+        with started(Subject("the artifact", predictor.runtime, spec)) as worker:
+            yield from _table(predictor, worker, parts)
+            peak_mb = worker.peak_mb()
     size = sum(path.stat().st_size for path in artifact.iterdir())
     yield (
-        f"{size:,} bytes on disk; in memory {opened - before:.0f} MB, "
-        f"and {before:.0f} MB for Python and its packages"
+        f"{size:,} bytes on disk; {peak_mb:.0f} MB in memory at most, Python and its packages with "
+        f"it; {worker.cold_start_ms:.0f} ms from the start of a process to its first answer"
     )
+
+
+def _table(
+    predictor: Predictor, worker: Worker, parts: Sequence[tuple[str, Sequence[Any]]]
+) -> Iterator[str]:
+    """A line for each kind of inputs, and one where the machine was busy meanwhile."""
+    # One file holds all of them, one kind after the other.
+    first = 0
+    for title, inputs in parts:
+        measured = rounds.measure({"artifact": worker}, len(inputs), first=first)
+        first += len(inputs)
+        yield _timed(predictor, title, inputs, measured["artifact"])
+        for sign in signs_of_noise(measured, worker.subject.spec["threads"]):
+            yield f"busy: {sign}"
 
 
 def _inputs(
@@ -89,12 +117,10 @@ def _inputs(
     return "drawn at random", drawn
 
 
-def _timed(predictor: Predictor, title: str, inputs: Sequence[Any]) -> str:
+def _timed(predictor: Predictor, title: str, inputs: Sequence[Any], measured: Timed) -> str:
     """A line of the table: `inputs` one by one, in order."""
     kind = "images" if predictor.reads_images else "texts"
-    milliseconds = latencies({"artifact": predictor.predict}, inputs)["artifact"]
-    p50, p99 = p50_and_p99(milliseconds)
-    seconds = milliseconds.sum() / 1000
+    seconds = len(inputs) * float(measured.answers_ms.mean()) / 1000
     rates = f"{len(inputs) / seconds:,.0f} {kind}"
     task = predictor.task
     if "words" in task.row_keys:
@@ -103,7 +129,7 @@ def _timed(predictor: Predictor, title: str, inputs: Sequence[Any]) -> str:
         words = sum(len(task.encode([row])[0].labels) for row in rows)
         rates += f", {words / seconds:,.0f} words"
     name = f"{len(inputs):,} {kind}, {title}"
-    return f"{name:48} {p50:9.3f} {p99:9.3f}  {rates}"
+    return f"{name:48} {measured.p50:9.3f} {measured.p99:9.3f}  {rates}"
 
 
 def _length(predictor: Predictor) -> int:

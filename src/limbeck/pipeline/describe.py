@@ -17,9 +17,9 @@ from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.telling import describe_calibration, with_promise
-from limbeck.pipeline.latency import measure_arms
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.lost import describe_lost
+from limbeck.pipeline.speed.measuring import measure_speed
 from limbeck.pipeline.steps.baseline import Baseline, linear_baseline
 from limbeck.pipeline.steps.scoring import score_teacher
 from limbeck.pipeline.steps.teacher import further_teachers
@@ -62,7 +62,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         resampled[BASELINE] = resampled_metrics([baseline.scored], weights, shipped.task)
     # 2. What takes time: layers, then milliseconds, with nothing else running.
     layers = describe_layers(run, arms)
-    latency, speed = measure_arms(run, arms, settings.latency_rows, settings.latency_threads)
+    latency, speed = measure_speed(run, arms, settings.latency_rows, settings.latency_threads)
     # 3. Figures of each arm, and the verdict over them.
     teachers = arms.get("teacher")
     rows: dict[str, Any] = {}
@@ -274,13 +274,15 @@ def judge(
     # What is undefined is worth 0 beside others, as in `quality`.
     means = {arm: sign * (row["mean"][metric] or 0.0) for arm, row in rows.items()}
     values = {arm: sign * np.nan_to_num(of_arm[metric]) for arm, of_arm in resampled.items()}
-    # 2. What was won: the medians of latency, of which the mean would hang on a few slow answers.
+    # 2. What was won.
     teacher = rows["teacher"]
     student = rows[judged_arm(rows)]
+    latency = student["latency_ms"]
     found = Evidence(
         means=means,
         resampled=values,
-        speedup=teacher["latency_ms"]["p50"] / student["latency_ms"]["p50"],
+        speedup=latency["speedup"],
+        speedup_ci95=latency["speedup_ci95"],
         sign=sign,
         bars=bars,
         changed=changed_rows(recipe, arms),

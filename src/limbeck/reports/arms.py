@@ -71,6 +71,11 @@ def _arm_row(name: str, arm: Json, teacher: Json, metric: str) -> Json:
     teacher_latency = teacher.get("latency_ms") or {}
     bytes_ratio = _against(arm.get("bytes"), teacher.get("bytes"), "smaller", "larger")
     p50_ratio = _against(latency.get("p50"), teacher_latency.get("p50"), "faster", "slower")
+    # Reports of schema 1 have medians alone.
+    if latency.get("speedup"):
+        faster = latency["speedup"]
+        text = ratio_in_words(faster, "faster", "slower")
+        p50_ratio = {"text": text, "worse": faster < 1}
     is_teacher = name == "teacher"  # and beside itself no ratio says anything
     return {
         "name": name,

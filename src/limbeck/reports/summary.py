@@ -7,6 +7,7 @@ from limbeck.core.terminal.shell import command
 from limbeck.core.wording import figure
 from limbeck.reports import calibration, speed
 from limbeck.reports.lost import summary as summary_of_lost
+from limbeck.reports.numbers import short
 from limbeck.reports.outcome import gain_line, without_network
 
 Json = dict[str, Any]
@@ -100,7 +101,7 @@ def verdict_lines(verdict: Json | None) -> list[str]:
     sentences = [
         f"verdict: {'KEPT' if verdict['kept'] else 'NOT KEPT'}. {without_network(verdict)}"
         f"Drop {verdict['drop']:.4f} [{low:.4f}, {high:.4f}], allowed {verdict['max_drop']:g}; "
-        f"{verdict['speedup']:.1f} times as fast, {verdict['compression']:.1f} times smaller"
+        f"{short(verdict['speedup'])} times as fast, {verdict['compression']:.1f} times smaller"
     ]
     sentences += [f"  because {reason}" for reason in verdict["reasons"]]
     sentences += [f"  although {note}" for note in verdict.get("notes", [])]

@@ -16,7 +16,7 @@ Nothing is taken as found in the cache. What the rehearsal raises, the run would
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ import torch
 from limbeck.artifact.load import load
 from limbeck.artifact.proof import parity
 from limbeck.artifact.rows.inputs import raw
+from limbeck.artifact.speed.worker import Answer
 from limbeck.core import plug_ins
 from limbeck.core.cache.store import Store
 from limbeck.core.events import Reporter, silent
@@ -42,9 +43,9 @@ from limbeck.models.user_model import Own
 from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms, training_title
 from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
-from limbeck.pipeline.latency import Answer, answerers_of
 from limbeck.pipeline.layer_analysis import analyse_layers
-from limbeck.pipeline.preflight import few_steps
+from limbeck.pipeline.preflight import answer_times, few_steps
+from limbeck.pipeline.preflight.answer_times import seconds_of
 from limbeck.pipeline.preflight.judging import require_judging
 from limbeck.pipeline.preflight.volumes import Volume, spread, units_of
 from limbeck.pipeline.stage import Stage
@@ -71,8 +72,6 @@ TIMED_ANSWERS = 20  # rows that each runtime answers
 ESTIMATED = "by an estimate from some of the texts, the run may be refused"
 # A checkpoint holds the weights and two moments of each; the finished weights stand beside it.
 CHECKPOINT_SIZE = 4
-# Of `artifact.latency`, which come before those that are timed.
-WARMUP_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -542,7 +541,7 @@ class Rehearsal:
         for graph in manifest["graphs"]:
             predictor = load(artifact, runtime=graph["runtime"], threads=1)
             answers.append(predictor.predict)
-        parity_seconds = rows * sum(self.answer_seconds(answers))
+        parity_seconds = rows * sum(answer_times.answer_seconds(answers, self.timed_rows()))
         # What is shipped is copied into the run folder: as much again, at most.
         num_bytes = 2 * folder_bytes(artifact)
         self.add("export", seconds + parity_seconds, num_bytes, times=self.seeds)
@@ -553,27 +552,16 @@ class Rehearsal:
         whole = min(wanted, len(self.splits.train))
         return whole / here
 
-    def answer_seconds(self, answers: Sequence[Answer]) -> list[float]:
-        """Seconds that one raw row takes each of `answers`."""
-        timed = self.context.data.test[:TIMED_ANSWERS]
-        rows = [raw(row) for row in timed]
-        seconds = []
-        for answer in answers:
-            # The first answer also allocates and fills caches.
-            answer(rows[0])
-            of_all = seconds_of(partial(answer_all, answer, rows))
-            seconds.append(of_all / len(rows))
-        return seconds
+    def timed_rows(self) -> list[Any]:
+        """Raw inputs that an answer is timed with."""
+        return [raw(row) for row in self.context.data.test[:TIMED_ANSWERS]]
 
     def measure_latency(self, arms: Sequence[Arm]) -> None:
         """The measurement that closes the run."""
         self.doing = "latency"
         settings = self.recipe.verdict or Verdict()
-        rows = min(settings.latency_rows, len(self.splits.test)) + WARMUP_ROWS
-        answers: list[Answer] = []
-        for arm in arms:
-            answers += answerers_of(arm, 1).values()
-        seconds = rows * sum(self.answer_seconds(answers))
+        num_rows = len(self.splits.test)
+        seconds = answer_times.measurement_seconds(arms, self.timed_rows(), num_rows, settings)
         self.add("latency", seconds, 0)
 
     # Sums.
@@ -614,16 +602,3 @@ def summed(costs: Sequence[Cost]) -> Cost:
         peak_mb=max(cost.peak_mb for cost in costs),
         disk_mb=sum(cost.disk_mb for cost in costs),
     )
-
-
-def answer_all(answer: Answer, rows: Sequence[Any]) -> None:
-    """Each row by itself."""
-    for row in rows:
-        answer(row)
-
-
-def seconds_of(work: Callable[[], Any]) -> float:
-    """How long `work` takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

@@ -1,0 +1,78 @@
+"""What one answer of each arm takes, and so the measurement of speed that closes a run."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from limbeck.artifact.load import load
+from limbeck.artifact.speed import rounds
+from limbeck.artifact.speed.worker import UNTIMED, Answer
+from limbeck.core.files import read_json
+from limbeck.core.system import machine
+from limbeck.pipeline.arm import Arm
+from limbeck.pipeline.speed.pytorch_worker import answerer
+from limbeck.recipe.model import Verdict
+
+# Until a process of `pipeline.speed` has imported what it needs and answered once, on a machine of
+# two cores: PyTorch with transformers, and a runtime alone.
+PYTORCH_SECONDS = 5.0
+RUNTIME_SECONDS = 1.0
+
+
+def answers_of(arm: Arm) -> list[Answer]:
+    """What answers raw input of an arm: its float model, or its artifact in each runtime."""
+    if arm.artifact is None:
+        return [answerer(arm.model(), arm.task)]
+    folder = arm.artifact.folder
+    runtimes = [graph["runtime"] for graph in read_json(folder / "manifest.json")["graphs"]]
+    return [load(folder, runtime=runtime, threads=1).predict for runtime in runtimes]
+
+
+def answer_seconds(answers: Sequence[Answer], rows: Sequence[Any]) -> list[float]:
+    """Seconds that one of `rows`, raw inputs, takes each of `answers`."""
+    seconds = []
+    for answer in answers:
+        # The first answer also allocates and fills caches.
+        answer(rows[0])
+        of_all = seconds_of(partial(answer_all, answer, rows))
+        seconds.append(of_all / len(rows))
+    return seconds
+
+
+def measurement_seconds(
+    arms: Sequence[Arm], rows: Sequence[Any], num_rows: int, settings: Verdict
+) -> float:
+    """What `pipeline.speed.measuring` takes: each subject's start, and its turns.
+
+    Args:
+        arms: one seed of each.
+        rows: raw inputs to time here.
+        num_rows: of the whole test split.
+        settings: how many of these are timed, and with how many threads.
+    """
+    turns = rounds.blocks(min(settings.latency_rows, num_rows))
+    num_answers = sum(stop - start + UNTIMED for start, stop in turns)
+    # With the recipe's number of threads, and on all cores.
+    passes = 1 + (machine.usable_cores() != settings.latency_threads)
+    least_seconds = len(turns) * rounds.LEAST_MS / 1000
+    # Students that are alike are timed once; here each stands for a graph of the product.
+    seconds = 0.0
+    for arm in arms:
+        for of_one in answer_seconds(answers_of(arm), rows):
+            seconds += RUNTIME_SECONDS if arm.artifact else PYTORCH_SECONDS
+            seconds += passes * max(num_answers * of_one, least_seconds)
+    return seconds
+
+
+def answer_all(answer: Answer, rows: Sequence[Any]) -> None:
+    """Each row by itself."""
+    for row in rows:
+        answer(row)
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """How long `work` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
