@@ -307,7 +307,7 @@ def some_curves() -> list[Json]:
 class Text(HTMLParser):
     """The text of a page, and whether every tag is closed."""
 
-    VOID = ("meta", "br")
+    VOID = ("meta", "br", "img")
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -450,6 +450,45 @@ def test_user_data_is_escaped(report: Json) -> None:
     )
     assert "<script" not in html
     assert html.count("&lt;script&gt;") > 20
+
+
+def test_the_page_tells_what_was_lost(report: Json) -> None:
+    kind = {"by": "shop", "value": "<b>north", "rows": 48, "teacher": 0.9, "student": 0.5}
+    kind |= {"drop": 0.4, "ci95": [0.2, 0.6], "p": 1e-5, "p_holm": 1e-4}
+    answer = {"given": "B-PER", "teacher": "B-PER", "student": "O"}
+    report["lost"] = {
+        "rows": 96,
+        "lost": 3,
+        "won": 1,
+        "slices": [kind],
+        "slices_looked_at": 9,
+        "slices_lost": 1,
+        "worst": [
+            {"row": 7, "text": "Ada <i> lives", "answers": [answer | {"word": "Ada"}]},
+            {"row": 8, "text": "first", "text_b": "second", "answers": [answer]},
+            {"row": 9, "file": "scan.png", "thumbnail": "iVBORw0KGgo=", "answers": [answer]},
+        ],
+        "label_errors": {
+            "count": 40,
+            "first": [
+                {"row": 3, "given": "O", "likely": "B-PER", "teacher": 0.02, "student": 0.1}
+                | {"word": "Ada", "text": "Ada lives"}
+            ],
+        },
+    }
+    html = page.render(report, [])
+    assert "<b>north" not in html and "<i> lives" not in html
+    text = text_of(html)
+    assert "Of 96 test rows the teacher alone has 3 right, and the student alone 1." in text
+    assert "Rows that were lost, 3 of 3" in text
+    assert "Ada: B-PER" in text and "Ada: O" in text
+    assert "first second" in text and "scan.png" in text
+    assert "1 of 40: look at these first" in text
+    assert 'src="data:image/png;base64,iVBORw0KGgo="' in html
+    # Of numbers no row is right, and none can be doubted.
+    report["lost"] |= {"won": None, "slices": [], "slices_looked_at": 0, "worst": []}
+    report["lost"]["label_errors"] = {"count": 0, "first": []}
+    assert "3 are met worse than by the teacher" in text_of(page.render(report, []))
 
 
 def test_same_input_gives_the_same_bytes_and_leaves_it_alone(report: Json) -> None:

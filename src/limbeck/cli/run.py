@@ -1,13 +1,18 @@
 """`limbeck run`: a recipe to a run folder and a verdict."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from limbeck.cli.exits import VERDICT_FAILED, resumable
 from limbeck.cli.options import Overrides, Overwrite, RecipeFile, RunFolderToWrite
 from limbeck.core.system import launch
+
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="Processes that train arms and seeds side by side: verdict.jobs."),
+]
 
 if TYPE_CHECKING:
     from limbeck.recipe.model import Recipe
@@ -18,6 +23,7 @@ def run(
     overrides: Overrides = None,
     out: RunFolderToWrite = None,
     overwrite: Overwrite = False,
+    jobs: Jobs = None,
 ) -> None:
     """Run a recipe to a verdict.
 
@@ -26,6 +32,8 @@ def run(
     """
     from limbeck.recipe.reading import read
 
+    if jobs is not None:
+        overrides = [*(overrides or []), f"verdict.jobs={jobs}"]
     folder = out or Path("runs") / recipe.stem
     run_to_verdict(read(recipe, overrides), folder, recipe.stem, overwrite=overwrite)
 

@@ -18,7 +18,7 @@ from limbeck.data.splits import Splits
 from limbeck.exporters.requirements import require_exporters
 from limbeck.models import processes
 from limbeck.models.user_model import Own, wrapped
-from limbeck.pipeline import lost
+from limbeck.pipeline import jobs, lost
 from limbeck.pipeline.arm import Arm, ask_teachers, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms
 from limbeck.pipeline.context import RunContext, use_machine
@@ -203,6 +203,9 @@ def run_arms(run: RunContext) -> dict[str, list[Arm]]:
         arm = run_arm(recipe, run.store, run=run)
         arms[arm_title(recipe)] = [arm]
         return arms
+    if recipe.verdict.jobs > 1 and processes.num_processes() == 1:
+        # The teacher is there by now: all of them would wait for it.
+        jobs.fill(run)
     for seed in range(recipe.verdict.seeds):
         derived = derive_arms(recipe, seed)
         for name, arm_recipe in derived.items():

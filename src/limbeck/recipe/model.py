@@ -397,6 +397,7 @@ class Verdict(Stage):
       tuned), `kd`, `kd+ptq` and `joint`, as far as the recipe distils and quantizes.
     - `metric`: what is compared; where left open, the task's own.
     - `seeds`: how often each arm is trained.
+    - `jobs`: how many processes train arms and seeds side by side, each with `train.threads`.
     - `max_drop`: how much of the teacher's metric the last arm may lose.
     - `min_metric`: what its metric must be at least, or at most where less is better; nothing is
       asked where left open.
@@ -408,6 +409,7 @@ class Verdict(Stage):
     arms: list[Literal["plain", "cut", "kd", "ptq", "qat", "kd+ptq", "joint"]] | None = None
     metric: str | None = None
     seeds: int = Field(1, ge=1, le=1000)
+    jobs: int = Field(1, ge=1, le=MOST_THREADS)
     max_drop: float = Field(0.01, ge=0)
     min_metric: float | None = None
     min_speedup: float = Field(1.0, ge=0)

@@ -15,7 +15,8 @@ def view(lost: Json | None) -> Json | None:
     return {
         **lost,
         "summary": summary(lost),
-        "worst": [row | {"answers": spoken(row["answers"])} for row in lost["worst"]],
+        "worst": [{**shown(row), "answers": spoken(row["answers"])} for row in lost["worst"]],
+        "doubted": [shown(row) for row in lost["label_errors"]["first"]],
         "slices": [{**row, "interval": interval(row["ci95"])} for row in lost["slices"]],
         "shown": f"{len(lost['worst']):,} of {lost['lost']:,}",
     }
@@ -46,6 +47,15 @@ def summary(lost: Json) -> str:
         f"surely {first['by']} = {first['value']}, by {decimal(first['drop'])} of its "
         f"{first['rows']:,} rows ({INTERVAL} {interval(first['ci95'])})."
     )
+
+
+def shown(row: Json) -> Json:
+    """A row with the `lines` and the `thumbnail` by which a reader knows it."""
+    lines = [row[key] for key in ("text", "text_b") if row.get(key)]
+    # A file's name, where nothing else is to be read.
+    if not lines and row.get("file"):
+        lines = [row["file"]]
+    return {**row, "lines": lines, "thumbnail": row.get("thumbnail"), "word": row.get("word")}
 
 
 def spoken(answers: list[Json]) -> list[Json]:

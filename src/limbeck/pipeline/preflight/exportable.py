@@ -105,13 +105,32 @@ def require_usable(run: RunContext) -> None:
     for teacher in recipe.teachers:
         make_teacher(teacher, run)
     arms = list(derive_arms(recipe, 0).values()) if recipe.verdict else [recipe]
-    # All arms train the same student; the last one that quantizes is the one that is handed out.
-    quantized = [arm for arm in arms if arm.quantize]
-    arm = (quantized or arms)[-1]
     if recipe.assistant:
-        make_student(arm.model_copy(update={"student": recipe.assistant}), run)
+        make_student(arms[-1].model_copy(update={"student": recipe.assistant}), run)
+    # 2. What is trained and handed out.
+    for arm in different_students(arms):
+        require_usable_student(arm, run)
+
+
+def different_students(arms: Sequence[Recipe]) -> list[Recipe]:
+    """For each student that is cut in its own way the arm that does most to it: most arms train the
+    same one, and `ptq` takes the whole teacher."""
+    last: dict[str, Recipe] = {}
+    for arm in arms:
+        # Whether the teacher was tuned before changes its weights alone.
+        how = str(arm.student.model_dump(exclude={"from_"}))
+        if arm.quantize or how not in last:
+            last[how] = arm
+    return list(last.values())
+
+
+def require_usable_student(arm: Recipe, run: RunContext) -> None:
+    """Make the student of an arm, and quantize and export it as it will be once it was trained.
+
+    Raises:
+        ValueError: as `require_usable`.
+    """
     candidate = make_student(arm, run)
-    # 2. What is done to the student once it was trained.
     if candidate is None or arm.quantize is None:
         return
     chosen = arm.model_copy(update={"quantize": arm.quantize.with_chosen()})
