@@ -110,11 +110,11 @@ def fill(run: RunContext) -> None:
                 done, waiting = wait(waiting, LOOK_SECONDS, FIRST_COMPLETED)
                 for each in done:
                     run.store.tell(Note(each.result()))
-        except BaseException:
+        finally:
+            # Where all went well nothing is left to stop.
             for each in waiting:
                 each.cancel()
             workers.stop()
-            raise
 
 
 def tasks_of(recipe: Recipe) -> list[Task]:
