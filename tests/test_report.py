@@ -633,6 +633,24 @@ def test_odd_curves_are_drawn(report: Json) -> None:
     assert titles == ["task loss", "kl loss", "F1 on validation"]
 
 
+def test_the_epoch_whose_weights_were_kept_has_a_ring(report: Json) -> None:
+    rows: list[Json] = []
+    for epoch, value in enumerate([0.5, 0.9, 0.7]):
+        where = {"arm": "joint", "seed": 1, "epoch": epoch, "step": 5 * epoch + 5}
+        rows.append(where | {"validation": {"f1": value}})
+    kept = {"epoch": 1, "step": 10, "ended": "epochs"}
+    rows.append({"arm": "joint", "seed": 1, "epoch": 2, "step": 15, "kept": kept})
+    (chart,) = charts.charts(report, rows)
+    (ring,) = chart["rings"]
+    line = chart["lines"][0]
+    assert [ring["x"], ring["y"]] == list(line["dots"][1])
+    assert ring["color"] == line["color"]
+    assert "a ring" in chart["x_title"]
+    # One without such a point has none.
+    (chart,) = charts.charts(report, rows[:-1])
+    assert (chart["rings"], chart["x_title"]) == ([], "epoch")
+
+
 def test_what_was_measured_beside_the_losses_is_drawn(report: Json) -> None:
     measures = {
         "agreement": 0.9,

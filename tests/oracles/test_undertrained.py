@@ -94,3 +94,12 @@ def test_the_signs_name_the_key() -> None:
     assert rising.endswith("better by 0.1000 in the last quarter): raise train.epochs")
     # A teacher that came tuned has no training to be short.
     assert signs([], "accuracy", 1000, "teacher.epochs") == []
+
+
+def test_a_training_that_waited_in_vain_was_not_too_short() -> None:
+    rising = history(0.5, 0.6, 0.7, 0.8, step=10)
+    assert len(signs(rising, "accuracy", 1000, "train.epochs")) == 2
+    end = {"step": 40, "epoch": 3, "kept": {"epoch": 3, "step": 40, "ended": "epochs"}}
+    assert len(signs([*rising, end], "accuracy", 1000, "train.epochs")) == 2
+    end["kept"] = {"epoch": 1, "step": 20, "ended": "patience"}
+    assert signs([*rising, end], "accuracy", 1000, "train.epochs") == []

@@ -65,6 +65,11 @@ def steps_of(history: History) -> int:
     return max((int(point["step"]) for point in history), default=0)
 
 
+def ended_early(history: History) -> bool:
+    """Whether a training ended because no better epoch came (`train.patience`)."""
+    return any(point.get("kept", {}).get("ended") == "patience" for point in history)
+
+
 def rise_at_the_end(history: History, metric: str, num_rows: int) -> float | None:
     """By how much the metric on validation was still rising; None where it was not, or where that
     many validation rows cannot show it.
@@ -103,6 +108,9 @@ def signs(
         num_rows: of validation.
         key: of the recipe, which lengthens it.
     """
+    # One that waited in vain for a better epoch was not too short.
+    if ended_early(history):
+        return []
     steps = steps_of(history)
     # A teacher that came tuned was not trained here.
     if not steps:

@@ -11,7 +11,7 @@ from torch import nn
 
 from limbeck.core.cache import entries
 from limbeck.core.cache.store import STAGE_FILE, Store, lock
-from limbeck.core.events import Reporter, silent
+from limbeck.core.events import Note, Reporter, silent
 from limbeck.core.files import read_json, write_bytes, write_json
 from limbeck.core.system import machine
 from limbeck.data.splits import Splits
@@ -30,6 +30,7 @@ from limbeck.pipeline.steps.baseline import linear_baseline
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.tracing import trace_own_student
+from limbeck.recipe import validate
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import write
 from limbeck.reports import page
@@ -64,6 +65,8 @@ def run(
         Interrupted: the process was asked to stop; the same call goes on from there.
     """
     # 1. Whatever can be refused without data, models or time.
+    for line in validate.without_effect(recipe):
+        tell(Note(line))
     recipe = compatibility.resolved(recipe)
     require_runtimes(recipe)
     own_models = wrapped(models)

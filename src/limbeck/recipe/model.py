@@ -171,6 +171,8 @@ class Train(Stage):
       float32.
     - `threads`: of the CPU.
     - `checkpoint_seconds`: how often a checkpoint is written.
+    - `keep`: the weights of the epoch that is `best` on validation, or of the `last` one.
+    - `patience`: after how many epochs without a better one a training ends; null waits for all.
     - `augment`: changes of the training images, in this order.
     - `views`: how many variants of each image there are; where left open, another every epoch.
     """
@@ -194,6 +196,9 @@ class Train(Stage):
     threads: Threads = 2
     seed: Seed = 0
     checkpoint_seconds: float = Field(60, ge=0, le=10**8)
+    keep: Literal["best", "last"] = "best"
+    # Much is gained while the rate falls, at the end: fewer epochs would take it for a standstill.
+    patience: int | None = Field(10, ge=1, le=MOST_EPOCHS)
     augment: list[
         Literal["flip", "crop", "rotate", "brightness", "cutout", "randaugment", "mixup"]
     ] = []

@@ -4,6 +4,7 @@ These rules look at shape, names and the task alone. There are two moments:
 
 - When a recipe is read: rules of one stage, and which stages need which. The models call them
   (`check_student`, `check_mixup`, `check_views`, `check_stages`), and pydantic adds the place.
+- Beside them, what is only told: settings that change nothing here (`without_effect`).
 - Before a run: rules that need the task or compare settings of a stage (`check_task`,
   `check_formats`, `check_rewrites`). `pipeline.preflight.compatibility` calls them, after it knows
   that all names exist. They tell the place themselves.
@@ -239,6 +240,29 @@ def _check_teaching(recipe: "Recipe") -> None:
     # Copies have no labels: without a teacher no loss would read them.
     if recipe.augment and not recipe.distill:
         raise ValueError("`augment` makes rows that only a teacher labels: it needs `distill`")
+
+
+def without_effect(recipe: "Recipe") -> list[str]:
+    """Settings of the recipe that change nothing, each as a line with what to write instead.
+
+    Defaults are not told of: a recipe in which every one is written out is no slip.
+    """
+    train = recipe.train
+    default = type(train).model_fields["patience"].default
+    if train.patience in (None, default):
+        return []
+    if train.keep == "last":
+        return [
+            f"warning: train.patience {train.patience} has no effect: with `keep: last` no epoch "
+            "is better than another. Leave one of the two out"
+        ]
+    longest = max(train.epochs, recipe.teacher.epochs if recipe.teacher else 0)
+    if train.patience < longest:
+        return []
+    return [
+        f"warning: train.patience {train.patience} has no effect: no training has more than "
+        f"{longest} epochs. Leave it out, or say fewer than that"
+    ]
 
 
 def check_task(recipe: "Recipe") -> None:

@@ -67,7 +67,9 @@ def charts(report: Json, curves: Sequence[Json]) -> list[Json]:
         drawn.append(chart(title, "step", samples, arms))
     validation = validation_samples(curves, metric)
     title = f"{metric_title(metric)} on validation"
-    drawn.append(chart(title, "epoch", validation, arms))
+    kept = kept_samples(curves, validation)
+    x_title = "epoch (a ring: whose weights were kept)" if kept else "epoch"
+    drawn.append(chart(title, x_title, validation, arms, marked=kept))
     return [each for each in drawn if each]
 
 
@@ -118,15 +120,27 @@ def validation_samples(curves: Iterable[Json], metric: str) -> list[Sample]:
     return samples
 
 
+def kept_samples(curves: Iterable[Json], validation: Sequence[Sample]) -> list[Sample]:
+    """Of the metric after each epoch those of the epochs whose weights were kept."""
+    kept = set()
+    for row in curves:
+        if "kept" in row:
+            kept.add((row["arm"], row["seed"], row["kept"]["epoch"] + 1))
+    return [sample for sample in validation if (sample.arm, sample.seed, sample.x) in kept]
+
+
 def chart(
     title: str,
     x_title: str,
     samples: Sequence[Sample],
     arms: Sequence[str],
+    *,
+    marked: Sequence[Sample] = (),
 ) -> Json | None:
     """One chart's axes and lines in pixels, or None when there is nothing finite to draw.
 
     arms: in the order of the legend; any other arm of the samples comes after them.
+    marked: samples that get a ring, one for each seed.
     """
     finite = [sample for sample in samples if math.isfinite(sample.y)]
     if not finite:
@@ -145,6 +159,11 @@ def chart(
     steps = [point.x for point in points]
     x_axis = Axis.over(steps, LEFT, RIGHT, whole=True)
     y_axis = Axis.over([low, high], BOTTOM, TOP, log=is_log)
+    rings = [
+        {"color": color_of(each.arm), "x": x_axis.at(each.x), "y": y_axis.at(each.y)}
+        for each in marked
+        if math.isfinite(each.y)
+    ]
     return {
         "title": title,
         "x_title": x_title,
@@ -152,6 +171,7 @@ def chart(
         "x_ticks": x_axis.ticks(),
         "y_ticks": y_axis.ticks(),
         "lines": [_line(arm, line, x_axis, y_axis) for arm, line in lines.items()],
+        "rings": rings,
     }
 
 

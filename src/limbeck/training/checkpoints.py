@@ -6,11 +6,15 @@ Tensors are written from the CPU, and go back to the device of what they are cop
 
 The header has a SHA-256 of all of that: a file that a disk has altered is left aside, and the
 training begins anew.
+
+The model's weights after the best epoch so far lie in a file of their own, which is named after its
+step. The one that the last checkpoint knows stays until there is a later checkpoint, so that a kill
+between the two files leaves both of them whole.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,9 @@ from limbeck.core.files import write_bytes
 from limbeck.models.weights import content_of, model_state, restore_state
 
 # In a stage's folder. The store deletes the folder `checkpoint` once the stage is whole.
-FILE = "checkpoint/last.safetensors"
+FOLDER = "checkpoint"
+FILE = f"{FOLDER}/last.safetensors"
+BEST = "best-*.safetensors"  # the star is the number of steps that were done
 
 # What the optimizer's tensors are called in the file, beside those of the modules.
 OPTIMIZER = "optimizer"
@@ -60,6 +66,7 @@ def write_checkpoint(
     *,
     step: int,
     history: History,
+    best: int | None = None,
 ) -> None:
     """Write the checkpoint from which `step` is the next to run.
 
@@ -69,6 +76,7 @@ def write_checkpoint(
         optimizer: over the parameters of `modules`.
         step: how many steps are done.
         history: what was logged in them.
+        best: the step of the weights that `write_best` left for it; None where there are none.
     """
     tensors: dict[str, torch.Tensor] = {}
     for part, module in modules.items():
@@ -78,19 +86,54 @@ def write_checkpoint(
     for index, parameter in enumerate(trained_parameters(optimizer)):
         for key, value in optimizer.state[parameter].items():
             tensors[f"{OPTIMIZER}.{index}.{key}"] = value
-    on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    # A header of safetensors holds strings alone.
-    header = {"step": str(step), "history": json.dumps(history)}
-    header[DIGEST] = content_digest(on_cpu, header)
-    path = folder / FILE
-    path.parent.mkdir(exist_ok=True)
     # One file, so that weights and step cannot be of two different moments.
+    header = {"step": str(step), "history": json.dumps(history), "best": json.dumps(best)}
+    _write(folder / FILE, tensors, header)
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor], header: dict[str, str]) -> None:
+    """Write tensors from any device and what stands beside them, as `_whole` reads and checks it.
+
+    A header of safetensors holds strings alone.
+    """
+    on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    header[DIGEST] = content_digest(on_cpu, header)
+    path.parent.mkdir(exist_ok=True)
     write_bytes(path, save(on_cpu, header))
+
+
+def best_file(folder: Path, step: int) -> Path:
+    """Where the model lies that was the best after `step` steps."""
+    return folder / FOLDER / BEST.replace("*", str(step))
+
+
+def write_best(folder: Path, model: nn.Module, step: int) -> None:
+    """Write the weights of the best epoch so far, which ended after `step` steps."""
+    _write(best_file(folder, step), model_state(model), {"step": str(step)})
+
+
+def read_best(folder: Path, model: nn.Module, step: int) -> None:
+    """Put the weights that `write_best` wrote back into `model`, in place.
+
+    Raises:
+        UNREADABLE: the file is not what was written.
+    """
+    tensors, _ = _whole(best_file(folder, step))
+    restore_state(model, tensors)
+
+
+def keep_best(folder: Path, steps: Collection[int]) -> None:
+    """Remove the weights of all other epochs than those that ended after `steps`."""
+    kept = {best_file(folder, step) for step in steps}
+    for path in (folder / FOLDER).glob(BEST):
+        if path not in kept:
+            path.unlink()
 
 
 def content_digest(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str]) -> str:
     """SHA-256 (hex) of names, types, shapes and bytes of tensors on the CPU, and of the header."""
-    sha = hashlib.sha256(json.dumps([header["step"], header["history"]]).encode())
+    beside = {name: text for name, text in header.items() if name != DIGEST}
+    sha = hashlib.sha256(json.dumps(beside, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         sha.update(content_of(tensor))
@@ -121,11 +164,15 @@ def read_checkpoint(
     if not path.exists():
         return 0, []
     try:
-        tensors, step, history = _whole(path)
+        tensors, header = _whole(path)
+        step, history = _progress(header)
+        # Before anything is put back: without the weights that it counts on, it is worth nothing.
+        best = json.loads(header["best"])
+        if best is not None:
+            _whole(best_file(folder, best))
         optimizer_state = _by_parameter(tensors, trained_parameters(optimizer))
     except UNREADABLE as error:
-        told = " ".join(str(error).split())[:MOST_REASON]
-        tell(Note(f"  warning: {path} is broken ({told}); the training begins anew"))
+        tell(Note(f"  warning: {path} is broken ({_told(error)}); the training begins anew"))
         return 0, []
     # 1. The tensors of each part, under their names there.
     parts: dict[str, dict[str, torch.Tensor]] = {part: {} for part in modules}
@@ -142,21 +189,33 @@ def read_checkpoint(
     return step, history
 
 
-def _whole(path: Path) -> tuple[dict[str, torch.Tensor], int, History]:
-    """(tensors, the step to run next, the history) of a file.
+def _told(error: Exception) -> str:
+    """Why a file cannot be read, on one short line."""
+    return " ".join(str(error).split())[:MOST_REASON]
+
+
+def _whole(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, what stands beside them) of a file.
 
     Raises Broken where they are not what was written, and UNREADABLE for what is no such file.
     """
+    if not path.exists():
+        raise Broken(f"{path.name} is gone")
     with safe_open(path, "pt") as file:
         header = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if header.get(DIGEST) != content_digest(tensors, header):
-        raise Broken("its bytes are not those that were written")
+        raise Broken(f"the bytes of {path.name} are not those that were written")
+    return tensors, header
+
+
+def _progress(header: Mapping[str, str]) -> tuple[int, History]:
+    """(the step to run next, the history) of a checkpoint. Raises Broken where it has none."""
     step = int(header["step"])
     history = json.loads(header["history"])
     if step < 0 or not isinstance(history, list):
         raise Broken("it has no step and no history")
-    return tensors, step, history
+    return step, history
 
 
 def _by_parameter(

@@ -30,6 +30,8 @@ Measure = Callable[
 KindOfStep = Callable[[int, int], str]
 # (step, how many there are).
 BeforeStep = Callable[[int, int], None]
+# Figures on validation -> what they are worth: compared as tuples are, and more is better.
+Judge = Callable[[Mapping[str, float]], tuple[float, ...]]
 
 
 class Minimised(Protocol):
@@ -84,6 +86,11 @@ def all_alike(step: int, total: int) -> str:
     return STEP
 
 
+def from_the_first(total: int) -> int:
+    """The weights after any step may be kept."""
+    return 0
+
+
 def no_teacher(batch: Batch) -> None:
     """There is none to ask."""
 
@@ -111,10 +118,13 @@ class Validation:
 
     metrics: computes the figures by name.
     units: what asking costs, in padded tokens or images, for the time left.
+    judge: says which figures are better, so that the best epoch's weights can be kept; None where
+        they do not tell epochs apart.
     """
 
     metrics: Callable[[], dict[str, float]]
     units: float
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +155,8 @@ class Job:
     watchers: who looks on.
     validation: what is asked after every epoch; None for nothing.
     kind: (step, total) -> the step's kind of work, for the time left (`core.events`).
+    ready: total -> the first step after which the weights are of the kind that the training ends
+        with, and may be kept.
     tell: hears how far it is.
     """
 
@@ -160,4 +172,5 @@ class Job:
     watchers: Watchers = field(default_factory=Watchers)
     validation: Validation | None = None
     kind: KindOfStep = all_alike
+    ready: Callable[[int], int] = from_the_first
     tell: Reporter = silent

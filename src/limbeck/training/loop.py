@@ -34,10 +34,14 @@ from limbeck.models.torch_batches import to_device, to_torch
 from limbeck.recipe.model import Train
 from limbeck.tasks import Batch, Encoded, collate, packed
 from limbeck.training.batches import gathered, rows_of_process
+from limbeck.training.best import ALL_EPOCHS, NO_BETTER, Choice
 from limbeck.training.checkpoints import (
     History,
+    keep_best,
+    read_best,
     read_checkpoint,
     trained_parameters,
+    write_best,
     write_checkpoint,
 )
 from limbeck.training.devices import autocast
@@ -84,6 +88,12 @@ class Training:
         self.sizes = packed.sizes(job.rows.encoded)
         self.batches = all_batches(job.settings, job.rows.encoded, self.sizes)
         self.history: History = []
+        total = len(self.batches)
+        judge = job.validation.judge if job.validation else None
+        rising = job.settings.warmup * total
+        self.choice = Choice(job.settings, judge, job.ready(total), rising)
+        # The epoch, by its last step, whose weights the last checkpoint counts on.
+        self.saved_best: int | None = None
         count = processes.num_processes()
         if count > 1:
             # The replacements share the parameters that the optimizer already holds.
@@ -103,8 +113,11 @@ class Training:
     def run(self) -> History:
         """Train to the end, from the last checkpoint where there is one.
 
+        The model is left with the weights of the best epoch, where epochs can be compared.
+
         Returns:
-            What was logged: losses at some steps, validation figures of every epoch.
+            What was logged: losses at some steps, validation figures of every epoch, and which
+            epoch's weights were kept.
 
         Raises:
             Diverged: a loss term is not finite.
@@ -119,6 +132,8 @@ class Training:
         # Inside, a signal only asks to stop: no step is left half done.
         with deferred_interrupt() as stop:
             for step in range(start, total):
+                if self.choice.is_over:
+                    break
                 # 1. Save, where it is time or where this is the end.
                 is_due = time.monotonic() - saved >= job.settings.checkpoint_seconds
                 if stop.requested or is_due:
@@ -143,6 +158,7 @@ class Training:
                     meter.advance(VALIDATION, self.validation_units)
                 if meter.due():
                     self.show(step, meter)
+            self.take_best()
         return self.history
 
     @property
@@ -326,24 +342,69 @@ class Training:
         losses = self.history[-1]["losses"]
         metrics = {}
         if self.job.validation:
-            metrics = self.job.validation.metrics()
+            # Sums of several processes may differ in the last bit, and all must choose alike.
+            metrics = processes.broadcast_value(self.job.validation.metrics())
         # Validation's batches have other shapes: what they freed fits no step of the training.
         memory.release_freed_memory()
         if metrics:
             rounded = {name: round(value, DIGITS) for name, value in metrics.items()}
             self.history.append({"step": step + 1, "epoch": epoch, "validation": rounded})
+            self.judge_epoch(step)
         self.job.tell(EpochEnded(epoch + 1, self.job.settings.epochs, losses, metrics))
+
+    def judge_epoch(self, step: int) -> None:
+        """Keep the weights of the epoch that was just validated, where it is the best so far."""
+        is_best = self.choice.see(self.history[-1])
+        # Those of the last step stay in the model.
+        if is_best and step + 1 < len(self.batches) and processes.process_index() == 0:
+            write_best(self.folder, self.job.model, step + 1)
+            self.tidy_best()
+
+    def take_best(self) -> None:
+        """Give the model the weights of the best epoch, and tell which one that is."""
+        best = self.choice.best
+        if best is None:
+            return
+        reached = self.history[-1]["step"]
+        last = self.history[-1]["epoch"]
+        # All processes wait for the one that writes.
+        processes.wait_for_all()
+        if best.step < reached:
+            read_best(self.folder, self.job.model, best.step)
+        ended = NO_BETTER if reached < len(self.batches) else ALL_EPOCHS
+        kept = {"epoch": best.number, "step": best.step, "ended": ended}
+        self.history.append({"step": reached, "epoch": last, "kept": kept})
+        if ended == NO_BETTER:
+            self.job.tell(
+                Note(
+                    f"  ended after epoch {last + 1} of {self.job.settings.epochs}: "
+                    f"{self.choice.waited} in a row were no better on validation (train.patience)"
+                )
+            )
+        if best.step < reached:
+            self.job.tell(Note(f"  kept the weights of epoch {best.number + 1}, the best one"))
 
     def save(self, step: int) -> None:
         """Write the checkpoint from which `step` is the next to run; process 0 alone does."""
-        if processes.process_index() == 0:
-            write_checkpoint(
-                self.folder,
-                self.modules,
-                self.optimizer,
-                step=step,
-                history=self.history,
-            )
+        if processes.process_index() > 0:
+            return
+        best = self.choice.best
+        self.saved_best = best.step if best else None
+        write_checkpoint(
+            self.folder,
+            self.modules,
+            self.optimizer,
+            step=step,
+            history=self.history,
+            best=self.saved_best,
+        )
+        self.tidy_best()
+
+    def tidy_best(self) -> None:
+        """Leave the weights of the best epoch alone, and those that the last checkpoint needs."""
+        best = self.choice.best
+        steps = {best.step if best else None, self.saved_best}
+        keep_best(self.folder, [step for step in steps if step is not None])
 
     def load(self) -> int:
         """Take up the checkpoint, if there is one; the step to run next."""
@@ -351,6 +412,8 @@ class Training:
         processes.wait_for_all()
         trained = (self.folder, self.modules, self.optimizer)
         start, self.history = read_checkpoint(*trained, self.job.tell)
+        self.choice.see_all(self.history)
+        self.saved_best = self.choice.best.step if self.choice.best else None
         processes.wait_for_all()
         if start:
             self.job.tell(Note(f"  going on from step {start} of {len(self.batches)}"))

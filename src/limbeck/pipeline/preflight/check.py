@@ -103,6 +103,7 @@ def check(
         checked.attempt(partial(check_without_torch, recipe, checked))
     if checked.mistakes and not can_read_data(recipe):
         return checked
+    checked.lines += validate.without_effect(recipe)
     # 2. Data, though a component of the training may be wrong.
     are_components_right = not checked.mistakes
     task_class = registry.load("tasks", recipe.task)

@@ -70,8 +70,9 @@ TEST_ROWS = 32  # of validation and test, and rows that are copied for `augment`
 TIMED_ANSWERS = 20  # rows that each runtime answers
 # Before what is told of the whole and known from a sample alone.
 ESTIMATED = "by an estimate from some of the texts, the run may be refused"
-# A checkpoint holds the weights and two moments of each; the finished weights stand beside it.
-CHECKPOINT_SIZE = 4
+# A checkpoint holds the weights and two moments of each; beside it stand the weights of two epochs,
+# the best so far and the one that the checkpoint counts on, or the finished weights.
+CHECKPOINT_SIZE = 5
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,9 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
     if settings.epochs:
         inputs |= {
             "data": run.fingerprint("labelled"),
-            # What it scores after each epoch is part of its history.
+            # What it scores after each epoch says which weights are kept.
             "validation": run.fingerprint("validation"),
+            "metric": run.recipe.judged_metric,
             "train": steps_in_key(steps),
             "dtype": str(run.dtype()),
         }

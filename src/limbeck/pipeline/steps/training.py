@@ -36,7 +36,14 @@ from limbeck.quantization.modules.swap import squared_error
 from limbeck.quantization.progressive import Progressive, beginnings
 from limbeck.recipe.model import Quantize, Recipe
 from limbeck.tasks import Task, collate
-from limbeck.training.job import BeforeStep, Job, Watchers, all_alike, no_teacher
+from limbeck.training.job import (
+    BeforeStep,
+    Job,
+    Watchers,
+    all_alike,
+    from_the_first,
+    no_teacher,
+)
 
 # On which the losses are bound to both models' shapes before step 0. Two, since an axis of one row
 # would fit every other.
@@ -89,8 +96,9 @@ def train_student(
         "student": student.key,
         "labels": answers.key if answers else None,
         "data": run.fingerprint("train"),
-        # What it scores after each epoch is part of its history.
+        # What it scores after each epoch says which weights are kept.
         "validation": run.fingerprint("validation"),
+        "metric": run.recipe.judged_metric,
         "train": steps_in_key(recipe.train),
         "distill": recipe.distill.model_dump(mode="json") if recipe.distill else None,
         "quantize": joint.model_dump(mode="json") if joint else None,
@@ -180,12 +188,14 @@ def training_job(
     # What is asked of ranges before each validation; nothing of a float model.
     examine = None
     kind = all_alike
+    ready = from_the_first
     if joint:
         prepare(recipe, run, model, task)
         penalties = penalties_of(joint, model)
         listeners.append(_quantization_switch(recipe, run, model, task))
         examine = Examination(model, calibration(recipe, run, task)[0], run.store.tell)
         kind = partial(kind_of_step, joint)
+        ready = partial(final_format_begins, joint)
     # 3. What is minimised, and who watches.
     objective = run.place.move_model(Objective(terms, penalties))
     is_balanced = recipe.distill is not None and recipe.distill.balance == "gradients"
@@ -214,6 +224,7 @@ def training_job(
         watchers=watchers,
         validation=validation(run, model, task, recipe.train.epochs, first=examine),
         kind=kind,
+        ready=ready,
         tell=run.store.tell,
     )
 
@@ -261,6 +272,12 @@ def kind_of_step(settings: Quantize, step: int, total: int) -> str:
     """What a joint training's step costs, for the time left."""
     first_quantized, *_ = beginnings(settings, total)
     return QUANTIZED if step >= first_quantized else STEP
+
+
+def final_format_begins(settings: Quantize, total: int) -> int:
+    """The first step of a joint training that has the format which it ends with."""
+    *_, last = beginnings(settings, total)
+    return last
 
 
 def store_trained(run: RunContext, student: StoredModel, trained: Path) -> StoredModel:
