@@ -142,7 +142,7 @@ class Case:
     ) -> tuple[torch.optim.Optimizer, Callable[[int], float]]:
         """limbeck's, and its schedule of the learning rate."""
         groups = loop.parameter_groups(model, objective.Objective([]), self.settings.weight_decay)
-        adam = torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=True)
+        adam = torch.optim.AdamW(groups, lr=self.settings.rate, fused=True)
         return adam, lambda step: loop.warmup_then_linear(step / total, self.settings.warmup)
 
     def found(self, model: nn.Module, began: float, label_s: float = 0.0) -> Found:

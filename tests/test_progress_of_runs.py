@@ -60,7 +60,7 @@ def test_the_events_of_a_run(tmp_path: Path) -> None:
     epochs = [event for event in lasting if isinstance(event, EpochEnded)]
     assert [(event.epoch, event.epochs) for event in epochs] == [(1, 1), (1, 2), (2, 2)]
     assert list(epochs[-1].losses) == ["task", "kl", "total"]
-    assert set(epochs[-1].metrics) == {"accuracy", "macro_f1", "auc"}
+    assert set(epochs[-1].metrics) == {"accuracy", "macro_f1", "auc", "nats"}
     assert any(isinstance(event, Note) and "drawn from train" in event.text for event in lasting)
 
 

@@ -186,7 +186,13 @@ class Bench:
             Encoded({"pixel_values": row}, None, np.array([number % 2]))
             for number, row in enumerate(inputs)
         ]
-        settings = {"epochs": EPOCHS, "batch_rows": 10, "checkpoint_seconds": 0, **self.settings}
+        settings = {
+            "epochs": EPOCHS,
+            "batch_rows": 10,
+            "learning_rate": 1e-3,
+            "checkpoint_seconds": 0,
+            **self.settings,
+        }
         job = Job(
             model=model,
             objective=Objective(hard_terms("cross_entropy")),

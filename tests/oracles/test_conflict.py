@@ -193,7 +193,7 @@ def test_measuring_changes_nothing_of_a_training(tmp_path: Path) -> None:
             model=model,
             objective=weighed,
             rows=TrainingRows(encoded=encoded, padding={}),
-            settings=Train(epochs=4, batch_rows=10),
+            settings=Train(epochs=4, batch_rows=10, learning_rate=1e-3),
             teacher=lambda batch: Outputs(torch.ones(len(batch.rows), 1, V), batch.mask),
             watchers=Watchers(measure=measure) if measured else Watchers(),
         )

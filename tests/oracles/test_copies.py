@@ -174,7 +174,7 @@ data: {{source: conll, path: {corpus}}}
 augment: {{method: {method}, copies: 2, share: 0.5}}
 teacher: {{model: {folder}, epochs: 1}}
 student: {{from: teacher, surgery: same}}
-train: {{epochs: 1, threads: 1, dtype: float32}}
+train: {{epochs: 1, learning_rate: 1.0e-3, threads: 1, dtype: float32}}
 distill: {{losses: {{kl: {{}}}}}}
 quantize: {{when: train}}
 verdict: {{arms: [plain, kd]}}

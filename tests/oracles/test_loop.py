@@ -41,7 +41,9 @@ def job(model: nn.Module, objective: nn.Module | None = None, **settings: Any) -
         model=model,
         objective=objective or Objective(hard_terms("cross_entropy")),
         rows=TrainingRows(encoded=encoded, padding={}),
-        settings=Train(**{"epochs": 2, "batch_rows": 10, **settings}),
+        settings=Train(
+            **{"epochs": 2, "batch_rows": 10, "learning_rate": 1e-3, **settings},
+        ),
     )
 
 

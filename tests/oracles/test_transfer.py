@@ -139,7 +139,7 @@ task: image-classification
 data: {source: sklearn, unlabelled: 0.3}
 teacher: {model: small_cnn, width: 4, epochs: 1}
 student: {model: small_cnn, width: 2}
-train: {epochs: 1, threads: 1}
+train: {epochs: 1, learning_rate: 1.0e-3, threads: 1}
 distill: {}
 """
 

@@ -67,9 +67,9 @@ def run(
     # 1. Whatever can be refused without data, models or time.
     for line in validate.without_effect(recipe):
         tell(Note(line))
-    recipe = compatibility.resolved(recipe)
-    require_runtimes(recipe)
     own_models = wrapped(models)
+    recipe = compatibility.resolved(recipe, own_models)
+    require_runtimes(recipe)
     compatibility.require_models(recipe, own_models)
     context = RunContext(recipe, Store(tell=tell), own=own_models, rows=rows)
     folder = Path(out)

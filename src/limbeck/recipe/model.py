@@ -121,7 +121,7 @@ class Teacher(ComponentStage):
     - `model`: one of our networks by name with its keys, a `transformers` folder, or a hub id.
     - `weight`: of its answers where several models teach.
     - `epochs`: how long it is tuned on the labelled rows; 0 takes it as already tuned.
-    - `learning_rate`: that of `train` where left open.
+    - `learning_rate`: where left open that which `train` names, else what is usual for its kind.
     - `placement`: `sharded` splits its weights over the processes of the run, for one that fits no
       single device and is tuned already (`epochs: 0`).
     """
@@ -165,6 +165,7 @@ class Train(Stage):
     - `batch_tokens`: tokens a batch, padding included (text); `batch_rows`: rows a batch (images).
     - `max_tokens`: a longer text is cut, or read in overlapping windows of that length, whose
       answers are averaged (`long_texts`: `cut` or `windows`).
+    - `learning_rate`: where left open what is usual for the student's kind (`learning_rates`).
     - `warmup`: the share of the steps in which the learning rate rises.
     - `device`: `auto` is a GPU where there is one (cuda, else mps, else xpu), else the CPU.
     - `dtype`: `auto` is bfloat16 where the hardware multiplies it (on a CPU for texts alone), else
@@ -178,7 +179,7 @@ class Train(Stage):
     """
 
     epochs: Epochs = Field(3, ge=0)
-    learning_rate: LearningRate = 1e-3
+    learning_rate: LearningRate | None = None
     batch_tokens: int = Field(1024, ge=1, le=10**8)
     batch_rows: int = Field(64, ge=1, le=10**6)
     max_tokens: int = Field(
@@ -203,6 +204,12 @@ class Train(Stage):
         Literal["flip", "crop", "rotate", "brightness", "cutout", "randaugment", "mixup"]
     ] = []
     views: int | None = Field(None, ge=1, le=10**4)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, which must not be open any more (`compatibility.resolved`)."""
+        assert self.learning_rate is not None
+        return self.learning_rate
 
     @field_validator("device", mode="before")
     @classmethod

@@ -287,7 +287,7 @@ class Training:
     def set_learning_rate(self, progress: float) -> None:
         """Set the rate of a share of the training; it is computed, for a checkpoint has none."""
         settings = self.job.settings
-        rate = settings.learning_rate * warmup_then_linear(progress, settings.warmup)
+        rate = settings.rate * warmup_then_linear(progress, settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
@@ -481,7 +481,7 @@ def make_optimizer(model: nn.Module, objective: nn.Module, settings: Train) -> t
     Fused, since one kernel for all tensors is faster.
     """
     groups = parameter_groups(model, objective, settings.weight_decay)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=settings.rate, fused=True)
 
 
 def parameter_groups(

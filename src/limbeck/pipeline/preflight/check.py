@@ -287,7 +287,7 @@ def check_costs(
         if isinstance(event, Note) and any(phrase in event.text for phrase in kept):
             checked.lines.append(event.text)
 
-    resolved = compatibility.resolved(recipe)
+    resolved = compatibility.resolved(recipe, own)
     note = machine.note_of_threads(recipe.train.threads)
     if note:
         checked.lines.append(note)

@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 from limbeck.core import plug_ins, registry
 from limbeck.recipe import validate
 from limbeck.recipe.components import NamedComponent, key_message, named_components
+from limbeck.recipe.learning_rates import with_rates
 from limbeck.recipe.model import Quantize, Recipe
 
 # This file is imported where torch is not installed, by `limbeck check --data-only`.
@@ -49,16 +50,20 @@ def check_components(recipe: Recipe) -> None:
         validate.check_rewrites(recipe)
 
 
-def resolved(recipe: Recipe) -> Recipe:
-    """The recipe with every default of its components written out, after `check_components`.
+def resolved(recipe: Recipe, own: Collection[str] = ()) -> Recipe:
+    """The recipe with every default written out, after `check_components`.
 
     Resolving a resolved recipe changes nothing.
+
+    Args:
+        recipe: as it was read.
+        own: names of the user's modules.
 
     Raises:
         ValueError: as `check_components`.
     """
     check_components(recipe)
-    content = recipe.dump()
+    content = with_rates(recipe, own).dump()
     if content["verdict"]:
         content["verdict"]["metric"] = recipe.judged_metric
         content["verdict"]["arms"] = content["verdict"]["arms"] or validate.default_arms(recipe)
