@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 import limbeck
+from limbeck.evaluation.by_row import sums_by_row
 from limbeck.evaluation.lost import label_errors, rows, slices
 from limbeck.evaluation.paired import Changes
 from limbeck.recipe.reading import parse
@@ -45,8 +46,8 @@ def test_a_row_is_right_where_every_unit_is() -> None:
     # Three sentences of two, one and three words; the label of the last word is not known.
     answers = scored([0, 1, 2, 0, 1, 1], [0, 1, 1, 0, 1, -100], [2, 1, 3])
     assert rows.right_rows(TAGS, answers).tolist() == [True, False, True]
-    assert rows.by_row(np.ones(6), answers.offsets).tolist() == [2, 1, 3]
-    assert rows.by_row(np.ones(2), np.array([0, 0, 2, 2])).tolist() == [0, 2, 0]
+    assert sums_by_row(np.ones(6), answers.offsets).tolist() == [2, 1, 3]
+    assert sums_by_row(np.ones(2), np.array([0, 0, 2, 2])).tolist() == [0, 2, 0]
 
 
 def test_of_several_labels_all_must_be_right() -> None:

@@ -14,8 +14,8 @@ import numpy as np
 
 from limbeck.artifact.predictor import SORTED_BATCHES, Predictor
 from limbeck.evaluation.bootstrap import resample_in_parts, resampled_metrics, told_interval
+from limbeck.evaluation.by_row import any_by_row
 from limbeck.evaluation.chance import best_constant_answer
-from limbeck.evaluation.decisions.decision import by_row
 from limbeck.evaluation.scores import told_quality
 from limbeck.sources import Row
 from limbeck.tasks import Scored, SelfSupervised, Task
@@ -96,11 +96,11 @@ def answered_part(scored: Scored, task: Task, is_answered: np.ndarray) -> dict[s
     """Which share of the labelled rows is answered, and which of these is wrong in any decision;
     is_answered: (N)."""
     # As `Decision.judged`, but of answers beside labels that the artifact does not have.
-    known = by_row(is_known(scored.labels), scored.offsets)
+    known = any_by_row(is_known(scored.labels), scored.offsets)
     labels = scored.labels > 0 if scored.labels.ndim > 1 else scored.labels
     is_wrong = (task.decisions(scored) != labels) & is_known(scored.labels)
     counted = known & is_answered
-    errors = int((by_row(is_wrong, scored.offsets) & counted).sum())
+    errors = int((any_by_row(is_wrong, scored.offsets) & counted).sum())
     num_answered = int(counted.sum())
     return {
         "rows": num_answered,

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from limbeck.evaluation.by_row import any_by_row
 from limbeck.evaluation.decisions.conformal import sets
 from limbeck.evaluation.decisions.promise import Judged
 from limbeck.evaluation.decisions.thresholds import cheapest
@@ -104,8 +105,8 @@ class Decision:
         labels = scored.labels > 0 if scored.labels.ndim > 1 else scored.labels
         is_labelled = is_known(scored.labels)
         is_wrong = (self._decisions(scored.logits) != labels) & is_labelled
-        known = by_row(is_labelled, scored.offsets)
-        wrong = by_row(is_wrong, scored.offsets)
+        known = any_by_row(is_labelled, scored.offsets)
+        wrong = any_by_row(is_wrong, scored.offsets)
         # Of all units, as when it is answered: nobody knows then which have a label.
         confidence = self.confidence(scored.logits, scored.offsets)
         return Judged(confidence[known], wrong[known])
@@ -177,14 +178,6 @@ class Decision:
             promise=_section(content, "promise", "threshold"),
             sets=_section(content, "sets", "least_probability"),
         )
-
-
-def by_row(units: Array, offsets: Array) -> Array:
-    """(N; bool) whether something holds of any unit of each row; units: (P) or (P, V) of bool."""
-    # Several labels are decisions of one unit each.
-    of_unit = units.reshape(len(units), -1).any(1)
-    totals = np.concatenate([[0], np.cumsum(of_unit)])
-    return totals[offsets[1:]] > totals[offsets[:-1]]
 
 
 def _decide(answer: Answer, labels: Sequence[str], decided: Array) -> None:

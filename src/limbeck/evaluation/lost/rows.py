@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from limbeck.evaluation.by_row import any_by_row, sums_by_row
 from limbeck.evaluation.paired import Changes
 from limbeck.tasks import Scored, Task
 from limbeck.tasks.likelihood import LIKELIHOODS, is_known
@@ -28,17 +29,9 @@ def wrong_units(task: Task, scored: Scored) -> np.ndarray:
     return found
 
 
-def by_row(units: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """(N) the sums of what the units (P) of each row have; 0 of a row without units."""
-    sums = np.concatenate([[0], np.cumsum(units, dtype=np.float64)])
-    of_rows: np.ndarray = sums[offsets[1:]] - sums[offsets[:-1]]
-    return of_rows
-
-
 def right_rows(task: Task, scored: Scored) -> np.ndarray:
     """(N) whether every unit of a row is right."""
-    right: np.ndarray = by_row(wrong_units(task, scored), scored.offsets) == 0
-    return right
+    return ~any_by_row(wrong_units(task, scored), scored.offsets)
 
 
 def nats(task: Task, scored: Scored) -> np.ndarray:
@@ -50,7 +43,7 @@ def nats(task: Task, scored: Scored) -> np.ndarray:
         # The density of a number that is met exactly is not 1, and its logarithm not 0.
         exact = scored.labels.reshape(scored.logits.shape)
         log_probability = log_probability - likelihood.log_probability(exact, scored.labels)
-    return -by_row(log_probability, scored.offsets)
+    return -sums_by_row(log_probability, scored.offsets)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,21 @@
+"""Figures of units as figures of their rows: the words of a sentence, the labels of a text.
+
+Shapes: P units, N rows, V labels.
+"""
+
+import numpy as np
+
+
+def sums_by_row(units: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """(N) the sums of what the units (P) of each row have; 0 of a row without units."""
+    sums = np.concatenate([[0], np.cumsum(units, dtype=np.float64)])
+    of_rows: np.ndarray = sums[offsets[1:]] - sums[offsets[:-1]]
+    return of_rows
+
+
+def any_by_row(units: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """(N; bool) whether something holds of any unit of each row; units: (P) or (P, V) of bool."""
+    # Several labels are decisions of one unit each.
+    of_unit: np.ndarray = units.reshape(len(units), -1).max(1, initial=False)
+    found: np.ndarray = sums_by_row(of_unit, offsets) > 0
+    return found
