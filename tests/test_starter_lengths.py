@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
+from encoders import save_encoder
 from PIL import Image
+from tokenizers import Tokenizer
 
 from limbeck.cli.first_recipe import lengths
 from limbeck.cli.first_recipe.look import write
+from limbeck.cli.first_recipe.tokens import TokenCount
 
 CLASSES = ["bill", "login", "refund", "ship"]
 
@@ -57,7 +60,8 @@ def test_a_batch_holds_the_longest_text(tmp_path: Path) -> None:
     with data.open("a") as file:
         file.write(f"{'long ' * 300},bill\n")
     found, _ = recipe_of(data, tmp_path)
-    assert found["train"]["batch_tokens"] == 2 + 1500 // 4
+    # Of 377 tokens, for what is longer than train.max_tokens is cut.
+    assert found["train"]["batch_tokens"] == 256
 
 
 def test_an_epoch_is_bounded(tmp_path: Path) -> None:
@@ -91,3 +95,89 @@ def test_data_that_are_large_or_broken_have_the_usual_length(
     monkeypatch.setattr(lengths, "MOST_BYTES", 100)
     found, _ = recipe_of(table(tmp_path / "data.csv", 260), tmp_path)
     assert (found["teacher"]["epochs"], found["train"]["batch_tokens"]) == (3, 1024)
+
+
+ENGLISH = ["want", "help", "need", "login", "card"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("want help with login and card", None),
+        ("вам нужна помощь сейчас", "pieces of 1.0 letters"),
+        ("☃☃ ☃☃ ☃☃", "100% of the tokens are unknown"),
+    ],
+)
+def test_the_vocabulary_of_the_teacher_counts_tokens(
+    tmp_path: Path, text: str, told: str | None
+) -> None:
+    """A model of English breaks Cyrillic into letters, four times the tokens of the rule of thumb: 420 steps were 1,137."""
+    # Letters that begin a word, and those that go on with one, without a whole word.
+    letters = [*"внпс", "авамужнапомощьейчас"]
+    words = [*ENGLISH, "with", "and", *letters]
+    model = save_encoder(tmp_path / "model", words, vocabulary=200, width=16, layers=6)
+    with (tmp_path / "data.csv").open("w") as file:
+        file.write("text,label\n")
+        file.writelines(f"{text},{CLASSES[row % 2]}\n" for row in range(100))
+    lines = write(tmp_path / "data.csv", tmp_path / "recipe.yaml", model)
+    found = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    tokenizer = Tokenizer.from_file(f"{model}/tokenizer.json")
+    each = len(tokenizer.encode(text).ids)
+    # Rows are counted by the average token, and what remains of one counts as one.
+    assert each * 72 // 20 <= found["train"]["batch_tokens"] <= (each + 1) * 72 // 20
+    of_language = [line for line in lines if "not made for this language" in line]
+    assert len(of_language) == (1 if told else 0)
+    assert told is None or told in of_language[0]
+
+
+def test_a_broken_vocabulary_is_left_to_check(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    write(table(tmp_path / "data.csv", 260), tmp_path / "recipe.yaml", str(tmp_path / "model"))
+    found = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    assert found["train"]["batch_tokens"] == 2059 // 20
+
+
+def test_letters_of_other_scripts_are_tokens_by_the_rule_of_thumb() -> None:
+    count = TokenCount()
+    assert count.of({"text": "nine letters"}) == 2 + 3
+    assert count.of({"text": "ठीक है"}) == 2 + 6
+    assert count.of({"text": "a" * 400, "text_b": "b" * 4000}) == 256
+    assert count.of({"words": ["four", "more"]}) == 2 + 3
+
+
+def test_rows_without_labels_are_no_more_than_are_worth_their_time(tmp_path: Path) -> None:
+    """20,000 unlabelled rows beside 1,185 with labels made a training of 20 epochs one of hours."""
+    for split in ("train", "valid", "test"):
+        table(tmp_path / f"{split}.csv", 100)
+    table(tmp_path / "unlabelled.csv", 1000)
+    found, told = recipe_of(tmp_path, tmp_path)
+    assert found["data"]["unlabelled_rows"] == 200
+    assert any("of 1,000 rows without labels 200 are taken" in line for line in told)
+    table(tmp_path / "unlabelled.csv", 150)
+    (tmp_path / "recipe.yaml").unlink()
+    found, _ = recipe_of(tmp_path, tmp_path)
+    assert "unlabelled_rows" not in found["data"]
+
+
+def test_a_student_has_more_steps_than_its_teacher(tmp_path: Path) -> None:
+    found, _ = recipe_of(table(tmp_path / "data.csv", 260), tmp_path)
+    assert found["train"]["epochs"] == 1.5 * found["teacher"]["epochs"]
+
+
+def test_images_are_counted_without_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photographs of some megabytes in all were taken for data of many rows."""
+    monkeypatch.setattr(lengths, "MOST_BYTES", 100)
+    for split, count in (("train", 60), ("test", 20)):
+        for label in ("cat", "dog"):
+            (tmp_path / "data" / split / label).mkdir(parents=True)
+            for number in range(count):
+                image = Image.new("L", (8, 8), number)
+                image.save(tmp_path / "data" / split / label / f"{number}.png")
+    found, told = recipe_of(tmp_path / "data", tmp_path)
+    # A tenth of train is drawn for validation; test is there.
+    assert any("108 rows to train on" in line for line in told)
+    assert found["train"]["batch_rows"] == 8
+    assert found["teacher"]["epochs"] * 14 >= 600

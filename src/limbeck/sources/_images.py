@@ -19,6 +19,7 @@ from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row
 from limbeck.sources._cells.labels import LabelParser
 from limbeck.sources._pixels import WHITE, of_8_bits, of_array, upright
+from limbeck.sources._unpacked import open_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -99,15 +100,15 @@ def formats() -> tuple[str, ...]:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Pixels across and down of an image file, by its head alone. Raises ValueError with the path
-    for what is no image."""
+    """Pixels across and down of an image file, perhaps one in an archive, by its head alone. Raises
+    ValueError with the path for what is no image."""
     from PIL import Image
 
     require_file(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open_bytes(path) as file:
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=formats()) as picture:
+            with Image.open(file, formats=formats()) as picture:
                 return picture.size
     except Image.DecompressionBombError:
         raise ValueError(f"{path}: {TOO_LARGE.format(Image.MAX_IMAGE_PIXELS)}") from None

@@ -29,6 +29,10 @@ SHOWN = 5  # classes that a reason names
 # should take minutes.
 LARGE_IMAGE = 96
 IMAGE_SIZE = 64
+# Images of several sizes, of which half have at most so many, are read as squares of the second.
+MOST_SMALL = 48
+SMALL_IMAGE = 32
+MOST_SIZES = 50  # images whose sizes are looked at
 
 BOXES = (
     "{folder}: images with a file of boxes each (labels/NAME.txt, as YOLO has them). Finding "
@@ -103,6 +107,7 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess | None:
     told = f"{len(names):,} images in {len(classes)} folders ({some(classes, SHOWN)})"
     guess = image_guess("image_folder", folder, told)
     split_of_image = {image.name: image.split for image in images}
+    guess.counts = dict(Counter(split_of_image.values()))
     if folder.is_dir():
         if set(split_of_image.values()) <= {"train", "unlabelled"}:
             guess.reasons += told_lists(folder, names)
@@ -113,20 +118,43 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess | None:
         guess.reasons.append(f"read: {', '.join(read)}")
     if any(image.group for image in images):
         guess.reasons.append("a folder below a class is a group: drawn splits keep it together")
-    if not is_archive(folder):
-        _make_small(guess, folder / names[0])
+    _choose_size(guess, [image.name for image in images])
     return guess
 
 
-def _make_small(guess: Guess, first: Path) -> None:
-    """Have large images read smaller, by the size of the first."""
-    side = max(size_of(first))
-    if side > LARGE_IMAGE:
-        guess.options["size"] = IMAGE_SIZE
-        guess.reasons.append(
-            f"the first image has {side} pixels a side: read as {IMAGE_SIZE} x {IMAGE_SIZE}, "
-            "which is quick; raise data.size later"
-        )
+def _choose_size(guess: Guess, names: Sequence[str]) -> None:
+    """Have large images read smaller, and those of several sizes in one, by the sizes of some; left
+    open, all would be read in the size of whichever comes first.
+
+    Where a file is no image, `limbeck check` says so.
+    """
+    sizes = sizes_of(guess.path, names[:: max(1, len(names) // MOST_SIZES)])
+    if not sizes:
+        return
+    sides = sorted(max(size) for size in sizes)
+    guess.side = side = sides[len(sides) // 2]
+    if side <= LARGE_IMAGE and len(set(sizes)) == 1:
+        return
+    # No larger than most of them are: what is made up of fewer pixels costs as much as pixels do.
+    guess.side = guess.options["size"] = SMALL_IMAGE if side <= MOST_SMALL else IMAGE_SIZE
+    told = f"the images have {side} pixels a side"
+    if len(set(sizes)) > 1:
+        told = f"the images have {sides[0]} to {sides[-1]} pixels a side"
+    guess.reasons.append(
+        f"{told}: read as {guess.side} x {guess.side}, which is quick; raise data.size later"
+    )
+
+
+def sizes_of(folder: Path, names: Sequence[str]) -> list[tuple[int, int]]:
+    """Pixels across and down of images below a folder or in an archive; without those that cannot
+    be read."""
+    sizes = []
+    for name in names:
+        try:
+            sizes.append(size_of(folder / name))
+        except ValueError:
+            continue
+    return sizes
 
 
 def _main_folder(names: Sequence[str]) -> str | None:
@@ -248,6 +276,6 @@ def _of_table(folder: Path, names: Sequence[str]) -> Guess:
     guess = image_guess("image_folder", folder, f"{told} ({some(classes, SHOWN)})")
     known = {entry.name: entry.split for entry in entries}
     guess.reasons += told_below(folder, known, "images", [TABLE])
-    if entries:
-        _make_small(guess, folder / entries[0].name)
+    guess.counts = dict(Counter(entry.split for entry in entries))
+    _choose_size(guess, [entry.name for entry in entries])
     return guess

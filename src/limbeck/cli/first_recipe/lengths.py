@@ -2,14 +2,19 @@
 
 Three epochs of 250 short texts in batches of a thousand tokens are nine steps, after which nothing
 is learned. Few rows take smaller batches and more epochs; of many the usual ones are enough.
+
+A student takes half as many steps again as its teacher: it is cheaper, and the second half of them
+is quantized.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from limbeck.cli.first_recipe.recipe_text import IMAGES, Guess, Length, usual_length
+from limbeck.cli.first_recipe.tokens import counted
 from limbeck.core import registry
 from limbeck.data.splits import DRAWN_SHARES
 from limbeck.evaluation.undertrained import ENOUGH_OF_EPOCH, ENOUGH_STEPS
@@ -20,45 +25,81 @@ from limbeck.sources import BadRow, Row
 MOST_BYTES = 20_000_000
 MOST_FILES = 20_000
 MOST_EPOCHS = 60
-# By a rule of thumb for subword tokenizers: characters of a token, and special tokens of a row.
-CHARACTERS_A_TOKEN = 4
-SPECIAL_TOKENS = 2
+# Steps of a student for each of its teacher's.
+STUDENT_STEPS = 1.5
+# A network from random weights needs more of them than an encoder that was trained before.
+IMAGE_STEPS = 1.5
+# Rows without labels for each with one: more would take most of the time, and teach less each.
+MOST_UNLABELLED = 2
 # Rows of a batch below which batch norms and comparisons between rows have too little to go by.
 FEWEST_IMAGES = 8
 
 
-def length_for(guess: Guess) -> tuple[Length, str]:
-    """How long to train on the data of a guess, and why, in words; no words where these are the
-    usual lengths."""
+@dataclass(frozen=True)
+class TrainRows:
+    """What is trained on: `rows`, where they were read; `count` of them, without those that will be
+    drawn for splits that lack, in share `staying`; `num_unlabelled` rows beside them."""
+
+    count: int = 0
+    rows: Sequence[Row] = field(default=(), repr=False)
+    staying: float = 1.0
+    num_unlabelled: int = 0
+
+
+def length_for(guess: Guess, model: str | None) -> tuple[Length, list[str]]:
+    """How long to train on the data of a guess, and what is to be said of it.
+
+    `model`: the teacher of texts. Nothing is said where these are the usual lengths. Of rows
+    without labels the guess takes no more than are worth their time.
+    """
     usual = usual_length(guess)
-    rows, share = rows_of(guess)
+    found = rows_of(guess)
     # Texts without labels are cut into rows of one length, as many as there are.
-    if not rows or guess.task == "masked-lm":
-        return usual, ""
-    sizes = [1] * len(rows) if usual is IMAGES else [tokens_of(row) for row in rows]
-    fewest = FEWEST_IMAGES if usual is IMAGES else max(sizes)
-    # Padding is left out: it makes steps more, not fewer.
-    total = round(share * sum(sizes))
+    if not found.count or guess.task == "masked-lm":
+        return usual, []
+    told = limit_unlabelled(guess, found)
+    needed = ENOUGH_STEPS
+    if usual is IMAGES:
+        fewest, total, needed = FEWEST_IMAGES, found.count, round(IMAGE_STEPS * ENOUGH_STEPS)
+    else:
+        count, of_vocabulary = counted(found.rows, model)
+        told += of_vocabulary
+        sizes = [count.of(row) for row in found.rows]
+        # Padding is left out: it makes steps more, not fewer.
+        fewest, total = max(sizes), round(found.staying * sum(sizes))
     budget = min(usual.budget, max(fewest, total // ENOUGH_OF_EPOCH))
     of_epoch = math.ceil(total / budget)
-    needed = min(MOST_EPOCHS, math.ceil(ENOUGH_STEPS / of_epoch))
-    length = Length(budget, max(usual.teacher, needed), max(usual.student, needed))
-    if length == usual:
-        return usual, ""
-    return length, (
-        f"{round(share * len(rows)):,} rows to train on: smaller batches and more epochs than "
-        f"usual, for about {of_epoch * length.teacher:,} steps"
-    )
+    epochs = min(MOST_EPOCHS, max(usual.teacher, math.ceil(needed / of_epoch)))
+    # Of many rows the usual lengths are enough.
+    students = max(usual.student, math.ceil(STUDENT_STEPS * epochs))
+    length = Length(budget, epochs, usual.student if epochs == usual.teacher else students)
+    if length != usual:
+        told.append(
+            f"{found.count:,} rows to train on: smaller batches and more epochs than usual, for "
+            f"about {of_epoch * length.teacher:,} steps"
+        )
+    return length, told
 
 
-def rows_of(guess: Guess) -> tuple[Sequence[Row], float]:
-    """The rows of train, and the share of them that no other split will be drawn from.
+def limit_unlabelled(guess: Guess, found: TrainRows) -> list[str]:
+    """Have a recipe take no more rows without labels than are worth their time, and say so."""
+    most = MOST_UNLABELLED * found.count
+    if found.num_unlabelled <= most:
+        return []
+    guess.options["unlabelled_rows"] = most
+    return [
+        f"of {found.num_unlabelled:,} rows without labels {most:,} are taken, to keep the training "
+        "short; raise data.unlabelled_rows later"
+    ]
 
-    No rows where the data are large, or cannot be read as they are, which `limbeck check` says with
-    the reason.
-    """
+
+def rows_of(guess: Guess) -> TrainRows:
+    """The rows that will be trained on; none where the data are large, or cannot be read as they
+    are, which `limbeck check` says with the reason."""
+    if guess.counts:
+        return TrainRows(_kept(guess.counts.get("train", 0), guess.counts))
     if weight(guess.path) > MOST_BYTES:
-        return [], 1.0
+        return TrainRows()
     asked = Data.model_validate({"source": guess.source, "path": str(guess.path), **guess.options})
 
     def leave_out(row: BadRow) -> None:
@@ -68,12 +109,21 @@ def rows_of(guess: Guess) -> tuple[Sequence[Row], float]:
         source = registry.create("sources", asked.source, asked.options)
         splits = source.read(leave_out)
     except (OSError, ValueError):
-        return [], 1.0
+        return TrainRows()
+    counts = {name: len(rows) for name, rows in splits.items()}
+    train = splits.get("train", [])
+    kept = _kept(len(train), counts)
+    staying = kept / max(1, len(train))
+    return TrainRows(kept, train, staying, counts.get("unlabelled", 0))
+
+
+def _kept(count: int, counts: Mapping[str, int]) -> int:
+    """Of so many rows of train, those that no lacking split will be drawn from."""
     share = 1.0
     for name, drawn in DRAWN_SHARES.items():
-        if not splits.get(name):
+        if not counts.get(name):
             share *= 1 - drawn
-    return splits.get("train", []), share
+    return round(share * count)
 
 
 def weight(path: Path) -> int:
@@ -85,9 +135,3 @@ def weight(path: Path) -> int:
     if len(files) == MOST_FILES:
         return MOST_BYTES + 1
     return sum(file.stat().st_size for file in files)
-
-
-def tokens_of(row: Row) -> int:
-    """About how many tokens a row of texts or words has."""
-    texts = row["words"] if "words" in row else [row["text"], row.get("text_b", "")]
-    return SPECIAL_TOKENS + math.ceil(sum(map(len, texts)) / CHARACTERS_A_TOKEN)

@@ -69,8 +69,8 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
             f"{data}: this is for {guess.task}, a task that this version lacks. "
             f"It has {', '.join(tasks)}"
         )
-    length, why = length_for(guess)
-    guess.reasons += [why] if why else []
+    length, told = length_for(guess, model)
+    guess.reasons += told
     text = render(guess, model, length)
     parse(text, origin=str(out))  # before it is written: a file that cannot be read helps no one
     with naming(out):

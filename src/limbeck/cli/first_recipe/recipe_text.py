@@ -1,6 +1,7 @@
 """A first recipe as text, from what data look like."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from limbeck.core.yaml12 import Yaml12Dumper
 # can train.
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-MOST_LAYERS = 3  # of the student
+TEACHER_LAYERS = 6  # by which a student is measured
 # What families of models call the number of their layers in config.json.
 NUM_LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 MOST_CONFIG_BYTES = 1 << 20
@@ -44,10 +45,12 @@ distill: {losses: {SOFT}}
 """
 IMAGE_STAGES = """\
 # The large model and the small one, both trained from random weights (`limbeck list networks`).
-teacher: {model: small_cnn, width: 32, depth: 2, epochs: TEACHER_EPOCHS}
-student: {model: small_cnn, width: 12, depth: 1}
-train: {epochs: STUDENT_EPOCHS, learning_rate: 4.0e-3, batch_rows: BUDGET, threads: THREADS, \
-seed: 0}
+teacher: {TEACHER_NETWORK, epochs: TEACHER_EPOCHS}
+student: {STUDENT_NETWORK}
+# Every epoch shows the images a little shifted, brighter or darker. Add `flip` where an image in \
+the mirror is of the same class.
+train: {epochs: STUDENT_EPOCHS, learning_rate: 4.0e-3, batch_rows: BUDGET, augment: [crop, \
+brightness], views: 8, threads: THREADS, seed: 0}
 
 # Learn from the teacher's answers as well as from the labels.
 distill: {losses: {kl: {temperature: 4.0, weight: "linear(1.0, 0.5)"}}}
@@ -82,7 +85,9 @@ class Guess:
     """What data look like: the recipe's `task` and `data`.
 
     `options`: keys of the source beside its path. `reasons`: what was seen, told and written as
-    comments. `files`: those of each split that will be read; `files_beside`: what else was read.
+    comments. `files`: those of each split that will be read; `files_beside`: what else was read. Of
+    images, where they are not read for it: `counts`, the rows of each split, and `side`, the pixels
+    of the longer side in which most are read.
     """
 
     task: str
@@ -92,6 +97,20 @@ class Guess:
     reasons: list[str] = field(default_factory=list)
     files: dict[str, list[Path]] = field(default_factory=dict)
     files_beside: list[Path] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    side: int | None = None
+
+
+# Teacher and student of images, by the pixels a side up to which they are meant. The first stage
+# of a network costs by the pixels: where they are many it takes every second one of a side.
+NETWORKS = (
+    (48, "model: small_cnn, width: 32, depth: 2", "model: small_cnn, width: 12, depth: 1"),
+    (
+        math.inf,
+        "model: resnet18, width: 24, stride: 2",
+        "model: small_cnn, width: 16, depth: 1, stride: 2",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +147,10 @@ def render(guess: Guess, model: str | None, length: Length | None = None) -> str
     # Not `format`, as above: the braces of YAML would have to be doubled. The model comes last: its
     # name may hold any letters, the words that are replaced among them.
     stages = stages.replace("SOFT", LOSS_OF_TASK.get(guess.task, CATEGORICAL_LOSS))
-    stages = stages.replace("LAYERS", str(_student_layers(model)))
+    stages = stages.replace("LAYERS", str(_student_layers(guess, model)))
+    # What is not known is taken for small, as archives of arrays mostly are.
+    teacher, student = next(pair for most, *pair in NETWORKS if (guess.side or 0) <= most)
+    stages = stages.replace("TEACHER_NETWORK", teacher).replace("STUDENT_NETWORK", student)
     stages = stages.replace("TEACHER_EPOCHS", str(length.teacher))
     stages = stages.replace("STUDENT_EPOCHS", str(length.student))
     stages = stages.replace("BUDGET", str(length.budget))
@@ -137,21 +159,28 @@ def render(guess: Guess, model: str | None, length: Length | None = None) -> str
     return head + stages
 
 
-def _student_layers(model: str | None) -> int:
-    """How many layers the student keeps: half of the teacher's, where these are told by its folder,
-    and three at most."""
+def _student_layers(guess: Guess, model: str | None) -> int:
+    """How many layers the student keeps: of six three, and four where each word or two texts beside
+    each other are to be understood, which fewer layers do worse."""
+    is_hard = guess.task == "token-classification" or "text_b" in guess.options
+    return _teacher_layers(model) * (4 if is_hard else 3) // 6 or 1
+
+
+def _teacher_layers(model: str | None) -> int:
+    """How many layers the teacher has by its folder, six where that does not tell, and at most."""
     config = Path(model or TEXT_MODEL) / "config.json"
     if not config.is_file():
-        return MOST_LAYERS
+        return TEACHER_LAYERS
     try:
         with open(config, "rb") as opened:
             content = json.loads(read_at_most(opened, MOST_CONFIG_BYTES, str(config)))
     # What is wrong with the model is told where it is read.
     except (OSError, ValueError, RecursionError):
-        return MOST_LAYERS
+        return TEACHER_LAYERS
     counts = [content.get(name) for name in NUM_LAYERS] if isinstance(content, dict) else []
-    count = next((count for count in counts if isinstance(count, int)), 2 * MOST_LAYERS)
-    return max(1, min(MOST_LAYERS, count // 2))
+    count = next((count for count in counts if isinstance(count, int)), TEACHER_LAYERS)
+    # Of more layers a student that is small keeps no more.
+    return min(count, TEACHER_LAYERS)
 
 
 def flow(value: str | Mapping[str, Any]) -> str:

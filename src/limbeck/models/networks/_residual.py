@@ -119,10 +119,12 @@ def residual_network(
     channels: int,
     *,
     deep: bool,
+    stride: int = 1,
 ) -> nn.Module:
     """A stem and a stage for each of `sizes`, which has so many blocks of `width` 2^stage channels.
 
     `channels`: of the images. `deep`: bottleneck blocks, whose output has four times the width.
+    `stride`: of the stem.
     """
     # The paper's two kinds of block: from 50 layers on a basic one would cost too much.
     branch = bottleneck if deep else basic
@@ -134,15 +136,15 @@ def residual_network(
         stage_width = width << stage
         out_channels = expansion * stage_width
         for index in range(size):
-            stride = 2 if stage > 0 and index == 0 else 1
-            layers = branch(in_channels, stage_width, stride)
+            step = 2 if stage > 0 and index == 0 else 1
+            layers = branch(in_channels, stage_width, step)
             shortcut: list[nn.Module] = []
             # Only where the shapes differ: elsewhere the shortcut is x itself.
-            if stride != 1 or in_channels != out_channels:
-                shortcut = convolution(in_channels, out_channels, 1, stride)
+            if step != 1 or in_channels != out_channels:
+                shortcut = convolution(in_channels, out_channels, 1, step)
             blocks.append(Residual(layers, shortcut))
             in_channels = out_channels
     # After the blocks: weights are drawn in the order of the modules, and seeds should go on giving
     # the same ones.
-    stem = [*convolution(channels, width, 3), nn.ReLU()]
+    stem = [*convolution(channels, width, 3, stride), nn.ReLU()]
     return Stacked(stem, blocks, in_channels, num_labels)

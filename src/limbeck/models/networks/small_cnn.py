@@ -2,7 +2,8 @@
 batch norm and ReLU in three stages, the mean over the pixels, one linear layer.
 
 The second and third stage begin with a stride of 2 and have twice the channels of the one before.
-It is the smallest student here, and trains in seconds on a CPU.
+It is the smallest student here, and trains in seconds on a CPU. On 64 pixels a side and more a
+stride of 2 in the first stage, too, leaves it a quarter of the cost, and twice the view.
 """
 
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ NUM_STAGES = 3
 
 @dataclass(frozen=True)
 class SmallCnn:
-    """`width`: channels of the first stage. `depth`: blocks of each stage."""
+    """`width`: channels of the first stage. `depth`: blocks of each stage. `stride`: of the first
+    stage; 2 for images of more than about 48 pixels a side."""
 
     width: Annotated[int, Field(ge=1, le=1024)] = 16
     depth: Annotated[int, Field(ge=1, le=100)] = 1
+    stride: Annotated[int, Field(ge=1, le=4)] = 1
 
     def build(self, num_labels: int, channels: int) -> nn.Module:
         """The network with new weights, for images of `channels` channels."""
@@ -30,7 +33,9 @@ class SmallCnn:
             # Twice the channels for a quarter of the pixels: each stage costs about the same.
             out_channels = self.width << stage
             for index in range(self.depth):
-                stride = 2 if stage > 0 and index == 0 else 1
+                stride = 1
+                if index == 0:
+                    stride = 2 if stage > 0 else self.stride
                 blocks.append(block(in_channels, out_channels, stride))
                 in_channels = out_channels
         return _PlainCnn(blocks, in_channels, num_labels)

@@ -36,6 +36,7 @@ FOLD = re.compile(r"(k?_?fold|cv)(_?(id|no|number))?")
 FEWEST_NAMES = 10  # rows, by which names of what rows are about are told from texts
 FILE_ENDINGS = (*IMAGE_SUFFIXES, ".dcm", ".wav", ".mp3", ".mp4")
 NUMBER = re.compile(r"-?[0-9]+")
+MOST_AGAIN = 4  # rows of an unnamed pair that have one text in common, on average
 MOST_SPLIT_WORDS = 3  # of a cell that names a split
 
 
@@ -237,8 +238,8 @@ def _unnamed_pair(records: Sequence[Record]) -> list[str]:
     for column in records[0]:
         cells = [str(record.get(column) or "") for record in records]
         are_texts = [len(cell.split()) > 1 or not cell.isascii() for cell in cells]
-        # Of some hundred dates or places most come again.
-        if 2 * sum(are_texts) > len(cells) and 2 * len(set(cells)) > len(cells):
+        # Of some hundred dates most come again; a question comes with each of its answers.
+        if 2 * sum(are_texts) > len(cells) and MOST_AGAIN * len(set(cells)) >= len(cells):
             lengths[column] = sum(map(len, cells))
     is_pair = len(lengths) == 2 and 2 * min(lengths.values()) > max(lengths.values())
     return list(lengths) if is_pair else []
