@@ -120,9 +120,11 @@ def test_the_verbs_honour_it(
     rows = "text,label\nNew York,place\nzzz,place\nAda,person\nzzz,person\nAda,new\n"
     (tmp_path / "rows.csv").write_text(rows)
     assert call("predict", artifact, tmp_path / "rows.csv", "--out", tmp_path / "out.csv") == 0
+    told = capsys.readouterr().err
     header, *lines = (tmp_path / "out.csv").read_text().splitlines()
     assert "abstain" in header and "confidence" in header and len(lines) == 5
-    capsys.readouterr()
+    left = sum(line.endswith("True") or ",true" in line.lower() for line in lines)
+    assert f"{left} of 5 rows are left to you (`abstain`)" in told and 0 < left < 5
     assert call("evaluate", artifact, tmp_path / "rows.csv", "--json") == 0
     found = json.loads(capsys.readouterr().out)["answered"]
     model = limbeck.load(artifact)

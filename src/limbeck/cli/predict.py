@@ -68,7 +68,7 @@ class Predict:
         from_stdin = self.source in (None, "-")
         items = read_items(self.source, sys.stdin.buffer if from_stdin else None, reading)
         lines = answers.answer_lines(predictor, items, self.batch, one_by_one=from_stdin)
-        errors = Errors()
+        errors = Errors(may_abstain=predictor.decision.threshold is not None)
         lines = errors.watched(lines)
         if suffix == ".csv":
             text = answers.csv_lines(lines, answers.answer_keys(predictor))
@@ -80,23 +80,31 @@ class Predict:
 
 @dataclass
 class Errors:
-    """How many rows there were, and how many could not be answered."""
+    """How many rows there were, how many could not be answered, and from how many the artifact
+    abstains."""
 
+    may_abstain: bool = False
     rows: int = 0
     errors: int = 0
+    abstained: int = 0
     first: str = ""
 
     def watched(self, lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The lines, which are counted on their way."""
         for line in lines:
             self.rows += 1
+            # Of an artifact that never does, this is a column of the user's.
+            self.abstained += self.may_abstain and line.get("abstain") is True
             if "error" in line:
                 self.errors += 1
                 self.first = self.first or f"line {line['line']}: {line['error']}"
             yield line
 
     def tell(self) -> None:
-        """Say on stderr what could not be answered."""
+        """Say on stderr what could not be answered, and what is left to somebody else."""
+        if self.abstained:
+            told = f"{self.abstained:,} of {self.rows:,} rows are left to you (`abstain`)"
+            typer.echo(f"limbeck: {told}", err=True)
         if self.errors:
             told = f"{self.errors:,} of {self.rows:,} rows could not be answered; {self.first}"
             typer.echo(f"limbeck: {told}", err=True)

@@ -106,6 +106,12 @@ class Report(dict[str, Any]):
         return picked(VerdictReport, verdict) if verdict else None
 
     @property
+    def calibration(self) -> dict[str, Any] | None:
+        """How the artifact decides, and whether its probabilities are true shares; None where it
+        answers with no labels, or there is none."""
+        return self.get("calibration")
+
+    @property
     def kept(self) -> bool | None:
         """Whether the student is kept; None without a verdict."""
         return self.verdict.kept if self.verdict else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from limbeck.artifact import manifest
 from limbeck.artifact.proof import parity
@@ -27,6 +28,8 @@ from limbeck.tasks.packed import labels_of_answers
 
 # The splits that are answered to decide by; `promise` is empty where nothing is promised.
 SPLITS = ("validation", "promise")
+# The artifact's logits on both, in the stage's folder.
+HELD = "held.npy"
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,14 @@ def fit_decision(
     # A number or a vector has no probability that could be fitted.
     if not has_decision(task):
         return
-    held = {}
-    # 1. The artifact answers, as a user's process would ask it.
-    for split in SPLITS:
-        rows = getattr(run.data, split)
-        if rows:
-            parity.answer_rows(artifact, first_runtime(artifact), rows, work / name_of(split))
-            held[split] = held_answers(run, task, work, split)
-    # 2. What it answered is fitted, and the file vouched for.
-    decision = decided(decide, task, held)
+    # 1. The artifact answers, as a user's process would ask it; one process for both halves.
+    rows = [row for split in SPLITS for row in getattr(run.data, split)]
+    parity.answer_rows(artifact, first_runtime(artifact), rows, work / HELD)
+    held = held_answers(run, task, work)
+    # 2. What it answered is fitted, and the file vouched for. The last bits of sums hang on the
+    #    number of threads, which torch does not set for numpy.
+    with threadpool_limits(run.recipe.train.threads):
+        decision = decided(decide, task, held)
     write_json(artifact / FILE, decision.to_json())
     manifest.write_again(artifact)
 
@@ -142,26 +144,26 @@ def read_answers(run: RunContext, task: Task, artifact: Path, work: Path) -> Ans
     """
     logits = np.load(parity.answers_file(work, first_runtime(artifact)))
     scored = Scored(logits, *labels_of_answers(run.encode("test", task)))
-    # Labels are those of the data: only logits are kept.
-    held = {}
-    for split in SPLITS:
-        if (work / name_of(split)).exists():
-            held[split] = held_answers(run, task, work, split)
     # Numbers and vectors are answered as they are.
-    decision = Decision(likelihood=task.likelihood)
-    if has_decision(task):
-        decision = Decision.of(read_json(artifact / FILE), task)
-    return Answers(scored, decision, held)
+    if not has_decision(task):
+        return Answers(scored, Decision(likelihood=task.likelihood), {})
+    decision = Decision.of(read_json(artifact / FILE), task)
+    return Answers(scored, decision, held_answers(run, task, work))
 
 
-def held_answers(run: RunContext, task: Task, work: Path, split: str) -> Scored:
-    """The artifact's logits on a split of validation, from the stage's folder."""
-    return Scored(np.load(work / name_of(split)), *labels_of_answers(run.encode(split, task)))
-
-
-def name_of(split: str) -> str:
-    """The file of an artifact's logits on a split."""
-    return f"{split}.npy"
+def held_answers(run: RunContext, task: Task, work: Path) -> dict[str, Scored]:
+    """The artifact's logits on the splits of validation that have rows, from the stage's folder."""
+    logits = np.load(work / HELD)
+    held = {}
+    start = 0
+    for split in SPLITS:
+        if not getattr(run.data, split):
+            continue
+        # Labels are those of the data: only logits are kept.
+        labels, offsets = labels_of_answers(run.encode(split, task))
+        held[split] = Scored(logits[start : start + len(labels)], labels, offsets)
+        start += len(labels)
+    return held
 
 
 def first_runtime(artifact: Path) -> str:
