@@ -188,7 +188,8 @@ def _square(values: Sequence[float]) -> tuple[Axis, Axis]:
 def _frame(title: str, x_title: str, x_axis: Axis, y_axis: Axis) -> Json:
     """What every chart of the page has (`charts.chart`)."""
     ticks = {"x_ticks": x_axis.ticks(), "y_ticks": y_axis.ticks()}
-    return {"title": title, "x_title": x_title, "log": False, **ticks}
+    # No training stands behind these, whose best epoch could be ringed.
+    return {"title": title, "x_title": x_title, "log": False, "rings": [], **ticks}
 
 
 def _line(
