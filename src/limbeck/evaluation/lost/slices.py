@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.evaluation import paired
+from limbeck.evaluation.holm import adjusted
 from limbeck.evaluation.paired import Changes
 from limbeck.sources import Row
 
@@ -154,8 +155,8 @@ def drops(slices: Sequence[Slice], before: np.ndarray, after: np.ndarray) -> lis
         }
         rows.append(row)
     # 2. All together: of twenty kinds one looks worse at 5 % by chance alone.
-    adjusted = holm([row["p"] for row in rows])
-    for row, p in zip(rows, adjusted, strict=True):
+    p_values = adjusted([row["p"] for row in rows])
+    for row, p in zip(rows, p_values, strict=True):
         row["p_holm"] = p
     return sorted(rows, key=lambda row: (row["p"], -row["drop"]))
 
@@ -167,14 +168,3 @@ def p_of_no_drop(changed: Changes) -> float:
     num_changed = changed.lost + changed.won
     as_many = sum(math.comb(num_changed, lost) for lost in range(changed.lost, num_changed + 1))
     return as_many / 2**num_changed
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p values: the k-th smallest of m times m - k + 1, never below the one before."""
-    adjusted = [1.0] * len(p_values)
-    largest = 0.0
-    order = sorted(range(len(p_values)), key=lambda number: p_values[number])
-    for place, number in enumerate(order):
-        largest = max(largest, min(1.0, p_values[number] * (len(p_values) - place)))
-        adjusted[number] = largest
-    return adjusted
