@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from limbeck.core.cache.store import Store
-from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
+from limbeck.evaluation.compare import Judged, level_interval
 from limbeck.evaluation.scores import quality
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.preflight import compatibility
@@ -41,8 +41,7 @@ def told(path: Path, model: str | None) -> str:
     if found is None:
         return "no linear model for this task"
     metric = recipe.judged_metric
-    weights = resample(len(found.scored.offsets) - 1, 2000)
-    low, high = interval(resampled_metrics([found.scored], weights, task)[metric])
+    low, high = level_interval(Judged([found.scored], task).by(metric), metric)
     value = quality(found.scored, task)[metric]
     return (
         f"{found.title}: {metric} {value:.4f} [{low:.4f}, {high:.4f}], on validation "

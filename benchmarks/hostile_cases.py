@@ -404,7 +404,7 @@ def names() -> Iterator[Case]:
 NUMBERS = [
     "student.width=100000000", "student.depth=100000000", "train.epochs=1000000000000", "train.batch_rows=1e30",
     "train.seed=1e40", "train.threads=1e9", "train.views=1e12", "train.max_tokens=1e18", "verdict.seeds=1e12",
-    "verdict.resamples=1e12", "verdict.latency_rows=1e15", "quantize.calibration_rows=1e15", "quantize.group=1e30",
+    "verdict.latency_rows=1e15", "quantize.calibration_rows=1e15", "quantize.group=1e30",
     "distill.top_k=1e18", "data.unlabelled_rows=1e400", "train.learning_rate=1e300", "train.batch_tokens=" + "9" * 5000,
 ]  # fmt: skip
 DIGITS = "task: image-classification\ndata: {source: sklearn, dataset: digits}\nteacher: {model: small_cnn}\nstudent: {model: small_cnn}\ndistill: {}\nquantize: {}\nverdict: {}\n"  # fmt: skip

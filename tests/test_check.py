@@ -416,7 +416,9 @@ def test_test_rows_that_are_too_few_are_told() -> None:
     assert allowed[0] > 0.01 >= allowed[1]
     assert check.note_of_few_rows(recipe, needed) == []
     # Of other metrics, and without a verdict, nothing is known.
-    assert check.note_of_few_rows(parse(RECIPE, overrides=["verdict.metric=auc"]), 60) == []
+    (told,) = check.note_of_few_rows(parse(RECIPE, overrides=["verdict.metric=macro_f1"]), 60)
+    assert "; about 268 would" in told
+    assert check.note_of_few_rows(parse(RECIPE, overrides=["verdict.metric=spearman"]), 60) == []
     assert check.note_of_few_rows(parse(RECIPE.split("verdict")[0]), 60) == []
 
 

@@ -18,9 +18,7 @@ from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.rows.columns import ColumnFinder
 from limbeck.artifact.rows.inputs import Reading
 from limbeck.artifact.rows.labelled import Labels, labelled_rows
-from limbeck.evaluation.bootstrap import interval, resample, resample_in_parts, resampled_metrics
 from limbeck.sources import Row, fail
-from limbeck.tasks import Scored
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
 from limbeck.tasks.text_classification import TextClassification
@@ -49,9 +47,8 @@ def test_a_csv_is_scored_as_a_verdict_scores(
     assert found["confusion"] == {"labels": ["place", "person"], "counts": [[3, 0], [1, 1]]}
     assert found["chance"] == pytest.approx(3 / 5)
     assert [row["support"] for row in found["per_label"][:2]] == [3, 2]
-    is_right = np.array([1, 0, 1, 1, 1])
-    expected = interval(resample(5, 2000) @ is_right / 5)
-    assert found["ci95"]["accuracy"] == pytest.approx(expected)
+    # By scipy.stats.binomtest(4, 5).proportion_ci(method="wilson").
+    assert found["ci95"]["accuracy"] == pytest.approx([0.375535, 0.963776], abs=1e-6)
     assert scores(capsys, artifact, tmp_path / "test.csv", "--batch", 4) == found
 
 
@@ -64,7 +61,7 @@ def test_labels_that_the_artifact_lacks_are_errors_and_told(
     assert found["metrics"]["accuracy"] == pytest.approx(4 / 8)
     rows = {row["label"]: row for row in found["per_label"]}
     assert (rows["animal"]["recall"], rows["animal"]["support"]) == (0, 2)
-    assert call("evaluate", artifact, tmp_path / "test.csv", "--resamples", 50) == 0
+    assert call("evaluate", artifact, tmp_path / "test.csv") == 0
     told = capsys.readouterr().out
     assert "does not have, which count as errors: animal (2), places (1; near: place)" in told
     assert "it has place, person: write these where another name is meant" in told
@@ -123,7 +120,7 @@ def test_sentences_are_columns_or_json_lines(tmp_path: Path) -> None:
     for name in ("test.txt", "test.jsonl"):
         rows, labels = rows_of(predictor, tmp_path / name, "categorical")
         assert labels.unknown == {"B-ORG": 1}
-        figures.append(evaluate(predictor, rows, labels.unknown, resamples=20))
+        figures.append(evaluate(predictor, rows, labels.unknown))
     assert figures[0] == figures[1]
     assert (figures[0]["rows"], figures[0]["units"]) == (2, 5)
     (tmp_path / "test.tsv").write_text("New\tB-LOC\nYork\tI-LOC\n")
@@ -148,7 +145,7 @@ def test_several_labels_are_a_list_or_parted(tmp_path: Path) -> None:
         '{"text": "Ada", "labels": ["a"]}\n{"text": "Ada", "labels": "a;c"}\n{"text": "Ada", "labels": []}\n'
     )
     rows, labels = rows_of(predictor, tmp_path / "test.jsonl", "bernoulli")
-    found = evaluate(predictor, rows, labels.unknown, resamples=20)
+    found = evaluate(predictor, rows, labels.unknown)
     assert found["unknown_labels"] == {"c": 1}
     # `a` is answered three times and right twice; `c` is missed: 2 * 2 / (3 + 3).
     assert found["metrics"]["micro_f1"] == pytest.approx(4 / 6)
@@ -163,7 +160,7 @@ def test_scores_are_numbers(tmp_path: Path) -> None:
     predictor = written(task, graph, tmp_path, "Ada")
     (tmp_path / "test.csv").write_text("text,score\nAda,1.5\nAda lives,3\nAda lives in,3.5\n")
     rows, labels = rows_of(predictor, tmp_path / "test.csv", "gaussian")
-    found = evaluate(predictor, rows, labels.unknown, resamples=20)
+    found = evaluate(predictor, rows, labels.unknown)
     # Answers on 0 to 4: 3, 4 and 5 tokens are 1.5, 2 and 2.5; the errors are 0, 1 and 1.
     assert found["metrics"]["root_mean_square_error"] == pytest.approx(np.sqrt(2 / 3))
     assert found["metrics"]["spearman"] == pytest.approx(1)
@@ -180,7 +177,7 @@ def test_a_long_text_in_windows_is_one_row(tmp_path: Path) -> None:
     predictor = written(task, graph, tmp_path, "Ada")
     (tmp_path / "test.csv").write_text(f"text,label\n{'Ada ' * 40},a\nAda,b\n")
     rows, labels = rows_of(predictor, tmp_path / "test.csv", "categorical")
-    found = evaluate(predictor, rows, labels.unknown, resamples=20)
+    found = evaluate(predictor, rows, labels.unknown)
     assert (found["rows"], found["units"], found["metrics"]["accuracy"]) == (2, 2, 0.5)
     assert predictor.predict_proba([row["text"] for row in rows]).shape == (2, 2)
 
@@ -197,19 +194,10 @@ def test_images_are_folders_of_classes_or_an_archive(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             Image.fromarray(images[number]).save(folder / "0.png")
     rows, labels = rows_of(predictor, tmp_path / "data", "categorical")
-    found = evaluate(predictor, rows, labels.unknown, resamples=20)
+    found = evaluate(predictor, rows, labels.unknown)
     assert (found["rows"], found["unknown_labels"]) == (2, {"z": 1})
     assert found["metrics"]["accuracy"] == 0.5
     test = {"test_images": np.stack(images), "test_labels": np.array(["x", "y"])}
     np.savez(tmp_path / "a.npz", train_images=test["test_images"], train_labels=["x", "y"], **test)
     rows, labels = rows_of(predictor, tmp_path / "a.npz", "categorical")
     assert evaluate(predictor, rows, labels.unknown)["metrics"]["accuracy"] == 1
-
-
-@pytest.mark.parametrize("at_once", [1, 3, 7, 50])
-def test_resamples_in_parts_are_the_verdicts_own(at_once: int) -> None:
-    parts = np.concatenate(list(resample_in_parts(13, 20, at_once)))
-    np.testing.assert_array_equal(parts, resample(13, 20))
-    scored = Scored(np.eye(2)[[0, 1] * 6 + [0]], np.zeros(13, np.int64), np.arange(14))
-    task: Any = ImageClassification(["x", "y"], PIXELS)
-    assert resampled_metrics([scored], parts, task)["accuracy"].shape == (20,)

@@ -191,7 +191,7 @@ def a_report() -> Json:
             "drop": 0.0042,
             "drop_ci95": [0.0011, 0.0074],
             "max_drop": 0.01,
-            "test": "paired bootstrap",
+            "test": "score test of influences",
             "p_noninferior": 0.0012,
             "gains": [
                 a_gain("teacher", "kd", "plain", 0.0242, [0.0193, 0.0287]),

@@ -213,7 +213,7 @@ def test_few_rows_come_in_several_rounds(num_rows: int, monkeypatch: pytest.Monk
 def test_the_gate_passes_on_the_low_end(
     interval: list[float] | None, asked: float, reasons: list[str]
 ) -> None:
-    found = Evidence(means={}, resampled={}, speedup=4.2, speedup_ci95=interval)
+    found = Evidence(answers={}, speedup=4.2, speedup_ci95=interval)
     told = too_slow(found, asked)
     assert [reason[: len(start)] for reason, start in zip(told, reasons, strict=True)] == reasons
 

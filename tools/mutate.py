@@ -23,6 +23,7 @@ RANGES = "tests/oracles/test_range_values.py tests/contracts/test_ranges.py"
 BATCHES = "tests/test_splits.py tests/oracles/test_loop.py"
 TASKS = "tests/contracts/test_tasks.py"
 VERDICT = "tests/oracles/test_verdict.py"
+INTERVALS = "tests/oracles/test_score_interval.py"
 EXPORT = "tests/contracts/test_exporters.py"
 KEYS = "tests/test_stage_keys.py"
 
@@ -85,11 +86,14 @@ MUTATIONS = [
     Mutation("confusion turned", "tasks/metrics.py", "labels[known] * num_labels + decisions[known]", "decisions[known] * num_labels + labels[known]", TASKS),
     Mutation("an entity one word short", "tasks/metrics.py", "found.append((kind, start, index))", "found.append((kind, start, index - 1))", TASKS),
     Mutation("ties won", "tasks/metrics.py", "negatives.cumsum(1) - negatives / 2", "negatives.cumsum(1)", TASKS),
-    Mutation("a drop is a rise", "evaluation/verdict.py", 'self.resampled["teacher"] - self.resampled[self.judged]', 'self.resampled[self.judged] - self.resampled["teacher"]', VERDICT),
+    Mutation("a drop is a rise", "evaluation/verdict.py", 'difference(self.answers["teacher"], self.answers[self.judged])', 'difference(self.answers[self.judged], self.answers["teacher"])', VERDICT),
     Mutation("any speed will do", "evaluation/verdict.py", "if low >= asked:", "if low >= 0:", "tests/test_speed.py"),
-    Mutation("chance is good enough", "evaluation/bootstrap.py", "(values <= other).mean() <= ALPHA", "(values <= other).mean() <= 1", VERDICT),
-    Mutation("a one-sided interval", "evaluation/bootstrap.py", "[ALPHA / 2, 1 - ALPHA / 2]", "[ALPHA, 1 - ALPHA / 2]", VERDICT),
-    Mutation("the data not a resample", "evaluation/bootstrap.py", "(1 + num_larger) / (1 + len(drops))", "num_larger / len(drops)", VERDICT),
+    Mutation("chance is good enough", "evaluation/verdict.py", "difference(first, second).p_at_most(0) <= ALPHA", "difference(first, second).p_at_most(0) <= 1", VERDICT),
+    Mutation("a one-sided interval", "evaluation/score_interval.py", "outside = (1 - level) / 2", "outside = 1 - level", INTERVALS),
+    Mutation("what no row shows cannot be", "evaluation/score_interval.py", "largest = max(self.rise, float(self.rows.max()))", "largest = float(self.rows.max())", INTERVALS),
+    Mutation("the variance of what was seen", "evaluation/score_interval.py", "square - mean**2", "float(np.mean(self.rows**2))", INTERVALS),
+    Mutation("seeds add nothing", "evaluation/score_interval.py", "math.hypot(of_rows, self._rise_by_seeds(above))", "of_rows", INTERVALS),
+    Mutation("blocks in the order of the file", "evaluation/influence.py", "block_of_row[order] =", "block_of_row[:] =", INTERVALS),
     # Export.
     Mutation("flips not counted", "artifact/proof/parity.py", "if flips > few + own.flips:", "if False:", EXPORT),
     Mutation("no file digest compared", "artifact/manifest.py", "if file_digest(file) != digest:", "if False:", EXPORT),

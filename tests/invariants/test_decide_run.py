@@ -27,7 +27,7 @@ RECIPE = f"""{toy_images.RECIPE.replace("epochs: 1", "epochs: 6")}
 distill: {{losses: {{kl: {{}}}}}}
 quantize: {{when: train}}
 decide: {{DECIDE}}
-verdict: {{arms: [kd, joint], max_drop: 1, resamples: 100, latency_rows: 2}}
+verdict: {{arms: [kd, joint], max_drop: 1, latency_rows: 2}}
 """
 
 
@@ -84,7 +84,7 @@ def test_a_run_promises_and_its_artifact_keeps_to_it(finished: Any) -> None:
     errors = sum(said and not is_right for said, is_right in zip(answered, right, strict=True))
     assert test["errors"] == errors
     # `evaluate` counts the same, from the rows alone.
-    scores = evaluate(model, ROWS["test"], {}, resamples=10)
+    scores = evaluate(model, ROWS["test"], {})
     assert (scores["answered"]["rows"], scores["answered"]["errors"]) == (sum(answered), errors)
     assert scores["metrics"]["accuracy"] == report["arms"]["joint"]["mean"]["accuracy"]
     cascade = found["cascade"]

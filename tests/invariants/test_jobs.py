@@ -23,7 +23,7 @@ student: {model: small_cnn, width: 4}
 train: {epochs: EPOCHS, learning_rate: 4.0e-3, threads: 1, batch_rows: 128}
 distill: {}
 quantize: {range: minmax}
-verdict: {arms: [plain, kd, kd+ptq, joint], seeds: 2, max_drop: 1, resamples: 100, latency_rows: 2}
+verdict: {arms: [plain, kd, kd+ptq, joint], seeds: 2, max_drop: 1, latency_rows: 2}
 """
 
 

@@ -20,7 +20,7 @@ student: {model: small_cnn, width: 4}
 train: {epochs: 1, augment: [flip, crop], views: 2}
 distill: {losses: {kl: {weight: 1}}}
 quantize: {when: train, start: 0.3}
-verdict: {arms: [kd, kd+ptq, joint], seeds: 1, resamples: 100, latency_rows: 10}
+verdict: {arms: [kd, kd+ptq, joint], seeds: 1, latency_rows: 10}
 """,
     "texts": """
 task: text-classification
@@ -30,7 +30,7 @@ student: {from: teacher, surgery: drop_layers, layers: 1}
 train: {epochs: 2}
 distill: {losses: {kl: {weight: 1}, attention: {weight: 0.1}}}
 quantize: {when: train}
-verdict: {arms: [kd, joint], seeds: 1, resamples: 100, latency_rows: 10}
+verdict: {arms: [kd, joint], seeds: 1, latency_rows: 10}
 """,
     "words": """
 task: token-classification
@@ -40,7 +40,7 @@ student: {from: teacher, surgery: drop_layers, layers: 1}
 train: {epochs: 2}
 distill: {losses: {kl: {weight: 1}, hidden: {weight: 0.1}}}
 quantize: {when: train, weights: int4}
-verdict: {arms: [kd, joint], seeds: 1, resamples: 100, latency_rows: 10}
+verdict: {arms: [kd, joint], seeds: 1, latency_rows: 10}
 """,
 }
 

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 import limbeck
 from limbeck.evaluation.by_row import sums_by_row
+from limbeck.evaluation.holm import adjusted
 from limbeck.evaluation.lost import label_errors, rows, slices
 from limbeck.evaluation.paired import Changes
 from limbeck.recipe.reading import parse
@@ -88,9 +89,9 @@ def test_the_p_value_of_a_kind_is_exact(lost: int, won: int, same: int) -> None:
 
 def test_adjusted_for_how_many_were_looked_at() -> None:
     """Holm (1979): the smallest of four times four, the next times three, never falling."""
-    assert slices.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert slices.holm([]) == []
-    assert slices.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert adjusted([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjusted([]) == []
+    assert adjusted([0.9, 0.8]) == [1.0, 1.0]
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
@@ -182,7 +183,7 @@ teacher: {{model: {encoder}, epochs: 1}}
 student: {{from: teacher, surgery: drop_layers, layers: 1}}
 train: {{epochs: 1, threads: 1, dtype: float32, batch_tokens: 128}}
 distill: {{}}
-verdict: {{arms: [kd], max_drop: 1, resamples: 100, latency_rows: 2}}
+verdict: {{arms: [kd], max_drop: 1, latency_rows: 2}}
 """
 
 

@@ -9,13 +9,12 @@ import pytest
 
 from limbeck.evaluation.paired import (
     Changes,
-    changes,
+    changes_of,
     interval,
     p_of_larger_drop,
     rows_to_prove,
     score,
 )
-from limbeck.tasks import Scored
 
 Z = 1.959963984540054
 
@@ -128,11 +127,11 @@ def test_rows_to_prove_a_drop_is_ruled_out() -> None:
 
 
 def test_rows_that_changed_are_counted() -> None:
-    labels = np.array([0, 1, 1, 0, 1])
-    before, after = np.array([0, 1, 0, 1, 1]), np.array([0, 0, 1, 1, 0])
-    offsets = np.arange(6)
-    scored = [Scored(np.eye(2)[each], labels, offsets) for each in (before, after)]
-    assert changes(*scored) == Changes(lost=2, won=1, rows=5)
+    before, after = np.array([1, 1, 1, 0, 0]) > 0, np.array([1, 0, 1, 0, 1]) > 0
+    seen = changes_of(before, after)
+    assert seen == Changes(lost=1, won=1, rows=5)
+    assert changes_of(np.array([True, True]), np.array([False, True])) == Changes(1, 0, 2)
+    assert Changes(1, 2, 5).swapped == Changes(2, 1, 5)
     with pytest.raises(ValueError, match="3 lost and 3 won of 5 rows"):
         Changes(3, 3, 5)
     assert math.isfinite(score(Changes(2, 1, 5), 0.1))

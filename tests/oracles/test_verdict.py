@@ -1,79 +1,37 @@
-"""The verdict against slow loops: resampled metrics, paired differences, seeds, and when a student is kept."""
+"""The verdict: when a student is kept, what it beats, and what is said of it."""
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pytest
 
-from limbeck.evaluation.bootstrap import interval, resample, resampled_metrics
-from limbeck.evaluation.paired import Changes
-from limbeck.evaluation.scores import quality
+from limbeck.evaluation.compare import Answers
+from limbeck.evaluation.influence import Influence
 from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_arms
 from limbeck.recipe.model import Verdict
-from limbeck.tasks import Scored
-from limbeck.tasks.image_classification import ImageClassification
-from limbeck.tasks.token_classification import TokenClassification
-
-TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
-TEXT = TokenClassification(TAGS, "")
-IMAGE = ImageClassification(["a", "b", "c"], "{}")
 
 
-def images(seed: int, accuracy: float, rows: int = 400) -> Scored:
-    """Labels are alike for every seed; each row is right with probability `accuracy`."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(rows) % 3
-    decided = np.where(generator.random(rows) < accuracy, labels, (labels + 1) % 3)
-    return Scored(np.eye(3)[decided], labels, np.arange(rows + 1))
+def chance_above(errors: float) -> float:
+    """Of a normal value, by so many standard errors."""
+    return 1 - NormalDist().cdf(errors)
 
 
-def texts(seed: int, rows: int = 30) -> Scored:
-    generator = np.random.default_rng(seed)
-    lengths = np.random.default_rng(0).integers(1, 9, rows)
-    labels = np.random.default_rng(1).integers(0, 5, lengths.sum())
-    decided = np.where(
-        generator.random(len(labels)) < 0.7, labels, generator.integers(0, 5, len(labels))
+def answered(value: float, noise: np.ndarray | None = None, sign: int = 1) -> Answers:
+    """Answers that score `value`; in resamples of the rows they would be off by `noise` (999)."""
+    off = np.zeros(999) if noise is None else noise - noise.mean()
+    nothing = np.zeros(1)
+    rows = off * np.sqrt(len(off))
+    return Answers([Influence(sign * value, rows, nothing, nothing, len(rows))], sign=sign)
+
+
+def shares(right: list[bool]) -> Answers:
+    """Answers of which each is right or wrong."""
+    nothing = np.zeros(1)
+    rows = np.array(right)
+    return Answers(
+        [Influence(rows.mean(), rows - rows.mean(), nothing, nothing, len(rows))], [rows]
     )
-    return Scored(np.eye(5)[decided], labels, np.concatenate([[0], np.cumsum(lengths)]))
-
-
-def drawn_again(scored: Scored, counts: np.ndarray) -> Scored:
-    """A data set in which row i stands counts[i] times."""
-    rows = [i for i, count in enumerate(counts.astype(int)) for _ in range(count)]
-    units = [np.arange(scored.offsets[i], scored.offsets[i + 1]) for i in rows]
-    flat = np.concatenate(units)
-    return Scored(scored.logits[flat], scored.labels[flat], np.cumsum([0, *map(len, units)]))
-
-
-def test_a_resample_draws_as_many_rows_as_there_are_and_the_same_ones_each_time() -> None:
-    weights = resample(50, 200)
-    assert weights.shape == (200, 50)
-    assert (weights.sum(1) == 50).all()
-    assert (weights >= 0).all()
-    assert weights.mean(0) == pytest.approx(np.ones(50), abs=0.35)
-    assert np.array_equal(weights, resample(50, 200))
-
-
-@pytest.mark.parametrize(
-    ("task", "seeds"),
-    [
-        (TEXT, [texts(2), texts(3)]),
-        (IMAGE, [images(2, 0.8, 40), images(3, 0.7, 40), images(4, 0.9, 40)]),
-    ],
-)
-def test_resampled_metrics_are_those_of_resampled_data(task: Any, seeds: list[Scored]) -> None:
-    """Each row of weights spelled out as a data set and scored afresh; seeds are averaged within a resample. Rows are whole sentences."""
-    weights = resample(len(seeds[0].offsets) - 1, 25)
-    found = resampled_metrics(seeds, weights, task)
-    for draw, counts in enumerate(weights):
-        expected = [quality(drawn_again(scored, counts), task) for scored in seeds]
-        for name, values in found.items():
-            assert values.shape == (25,)
-            assert values[draw] == pytest.approx(np.mean([figures[name] for figures in expected]))
-
-
-def test_the_interval_holds_the_central_95_percent() -> None:
-    assert interval(np.arange(1001.0)) == pytest.approx([25.0, 975.0])
 
 
 def judged(
@@ -89,13 +47,10 @@ def judged(
     **arms: float,
 ) -> dict[str, Any]:
     """A teacher at 0.9 and a joint student that drops by `drops` in each resample."""
-    means = {"teacher": 0.9, "joint": 0.9 - float(np.mean(drops))} | arms
-    resampled = {name: np.full(len(drops), value) for name, value in means.items()} | {
-        "joint": 0.9 - drops
-    }
+    answers = {"teacher": answered(0.9), "joint": answered(0.9 - float(np.mean(drops)), -drops)}
+    answers |= {name: answered(value) for name, value in arms.items()}
     found = Evidence(
-        means=means,
-        resampled=resampled,
+        answers=answers,
         speedup=speedup,
         bars=[] if chance is None else [bar(chance, name=name, level=level)],
         undertrained=undertrained or {},
@@ -104,28 +59,30 @@ def judged(
 
 
 def bar(values: np.ndarray, *, name: str = CONSTANT, level: float | None = None) -> Bar:
-    return Bar(name, "one answer for every row", values.mean() if level is None else level, values)
+    own = answered(float(values.mean()) if level is None else level, values)
+    return Bar(name, "one answer for every row", own)
 
 
 def test_a_student_is_kept_when_a_larger_drop_is_ruled_out() -> None:
     found = judged(np.linspace(0, 0.0199, 999))
     assert found["kept"]
     assert found["reasons"] == []
-    assert found["p_noninferior"] == pytest.approx(1 / 1000)
+    assert found["p_noninferior"] == pytest.approx(
+        chance_above((0.02 - 0.0199 / 2) / 0.0199 * 12**0.5), abs=0.002
+    )
     assert found["drop"] == pytest.approx(0.0199 / 2)
-    assert found["drop_ci95"] == pytest.approx([0.0199 * 0.025, 0.0199 * 0.975])
+    half = 1.96 * 0.0199 / 12**0.5
+    assert found["drop_ci95"] == pytest.approx([0.0199 / 2 - half, 0.0199 / 2 + half], abs=5e-5)
     assert (found["speedup"], found["max_drop"], found["min_speedup"]) == (5.0, 0.02, 4.0)
-    assert found["test"] == "paired bootstrap"
+    assert found["test"] == "score test of influences"
 
 
-@pytest.mark.parametrize(
-    ("beyond", "kept"), [(0, True), (48, True), (49, True), (50, False), (999, False)]
-)
-def test_the_test_rejects_at_five_percent(beyond: int, kept: bool) -> None:
-    """p = (1 + resamples beyond the margin) / (1 + resamples), never 0."""
-    drops = np.where(np.arange(999) < beyond, 0.03, 0.01)
-    found = judged(drops)
-    assert found["p_noninferior"] == pytest.approx((1 + beyond) / 1000)
+@pytest.mark.parametrize(("errors", "kept"), [(1.6, False), (1.7, True), (5.0, True)])
+def test_the_test_rejects_at_five_percent(errors: float, kept: bool) -> None:
+    """A drop of .01 that is so many standard errors below the margin, .03."""
+    drops = 0.01 + np.linspace(-1, 1, 999) * 3**0.5 * 0.02 / errors
+    found = judged(drops, max_drop=0.03)
+    assert found["p_noninferior"] == pytest.approx(chance_above(errors), abs=0.001)
     assert found["kept"] is kept
     assert bool(found["reasons"]) is not kept
 
@@ -172,10 +129,11 @@ def test_the_constant_answer_is_told_by_its_score_on_the_test_split() -> None:
     assert found["drop"] == pytest.approx(0.5)
 
 
-def test_better_than_a_constant_answer_must_be_shown() -> None:
-    """At more than 5 % of the resamples where the constant wins, it is not."""
-    assert judged(np.full(999, 0.0), chance=np.where(np.arange(999) < 60, 0.95, 0.5))["reasons"]
-    assert not judged(np.full(999, 0.0), chance=np.where(np.arange(999) < 40, 0.95, 0.5))["reasons"]
+@pytest.mark.parametrize(("errors", "is_shown"), [(1.6, False), (1.7, True)])
+def test_better_than_a_constant_answer_must_be_shown(errors: float, is_shown: bool) -> None:
+    """A lead of so many standard errors, at a level of 5 %."""
+    chance = 0.8 + np.linspace(-1, 1, 999) * 3**0.5 * 0.1 / errors
+    assert bool(judged(np.full(999, 0.0), chance=chance)["reasons"]) is not is_shown
 
 
 def test_gains_are_over_their_controls() -> None:
@@ -187,7 +145,9 @@ def test_gains_are_over_their_controls() -> None:
     assert (answers["name"], answers["control"]) == ("answers", "cut")
     assert answers["gain"] == pytest.approx(0.02)
     assert joint["gain"] == pytest.approx(0.895 - 0.87)
-    assert joint["ci95"] == pytest.approx([0.9 - 0.01 * 0.975 - 0.87, 0.9 - 0.01 * 0.025 - 0.87])
+    half = 1.96 * 0.01 / 12**0.5
+    assert joint["ci95"] == pytest.approx([0.025 - half, 0.025 + half], abs=5e-5)
+    assert joint["seeds"] == 1
 
 
 def test_a_gain_without_its_control_is_not_told() -> None:
@@ -210,31 +170,30 @@ def test_no_gain_is_claimed_among_arms_at_chance(plain: float, at_chance: bool) 
 )
 def test_the_last_arm_of_the_flow_is_judged(present: list[str], final: str) -> None:
     means = {"teacher": 0.9} | {arm: 0.5 + 0.1 * index for index, arm in enumerate(present)}
-    resampled = {arm: np.full(100, value) for arm, value in means.items()}
-    found = judge_arms(Evidence(means=means, resampled=resampled, speedup=2.0), Verdict())
+    answers = {arm: answered(value) for arm, value in means.items()}
+    found = judge_arms(Evidence(answers=answers, speedup=2.0), Verdict())
     assert found["drop"] == pytest.approx(0.9 - means[final])
 
 
 def test_a_share_of_right_rows_has_its_own_test() -> None:
     """Nothing changed in 60 rows: the bootstrap was sure of [0, 0]."""
-    nothing = np.zeros(100)
-    means = {"teacher": 0.9, "joint": 0.9}
-    resampled = {"teacher": nothing, "joint": nothing}
     asked = Verdict(max_drop=0.03, min_speedup=0)
 
-    def judge(changed: Changes) -> dict[str, Any]:
-        return judge_arms(
-            Evidence(means=means, resampled=resampled, speedup=2.0, changed=changed), asked
-        )
+    def judge(lost: int, won: int, rows: int) -> dict[str, Any]:
+        same = [True] * (rows - lost - won)
+        teacher = shares([True] * lost + [False] * won + same)
+        student = shares([False] * lost + [True] * won + same)
+        evidence = Evidence(answers={"teacher": teacher, "joint": student}, speedup=2.0)
+        return judge_arms(evidence, asked)
 
-    found = judge(Changes(0, 0, 60))
+    found = judge(0, 0, 60)
     assert found["test"] == "Tango's score test"
     assert found["drop_ci95"] == pytest.approx([-0.0602, 0.0602], abs=1e-4)
     (reason,) = found["reasons"]
     assert "60 test rows cannot prove it, with 0 answered otherwise; about 88 would" in reason
-    assert judge(Changes(2, 2, 2000))["kept"]
+    assert judge(2, 2, 2000)["kept"]
     # Where the drop itself is too large, more rows are no cure.
-    assert "cannot prove" not in judge(Changes(9, 1, 60))["reasons"][0]
+    assert "cannot prove" not in judge(9, 1, 60)["reasons"][0]
 
 
 def test_a_good_student_is_not_refused_for_a_bad_teacher() -> None:
@@ -266,12 +225,9 @@ def test_a_student_below_a_linear_model_is_not_kept() -> None:
 
 def test_an_error_below_a_bar_is_told_as_it_is() -> None:
     """Signed so that more is better, an error is negative; a reader sees no sign."""
-    means = {"teacher": -0.3, "joint": -0.5}
-    resampled = {name: np.full(99, value) for name, value in means.items()}
-    found = judge_arms(
-        Evidence(means=means, resampled=resampled, speedup=1, bars=[bar(np.full(99, -0.4))]),
-        Verdict(max_drop=1),
-    )
+    answers = {"teacher": answered(-0.3, sign=-1), "joint": answered(-0.5, sign=-1)}
+    constant = Bar(CONSTANT, "one answer for every row", answered(-0.4, sign=-1))
+    found = judge_arms(Evidence(answers=answers, speedup=1, bars=[constant]), Verdict(max_drop=1))
     (reason,) = found["reasons"]
     assert "`joint`" in reason
     assert "(0.4000): it has 0.5000" in reason
@@ -286,11 +242,8 @@ def test_a_metric_can_be_asked_for(asked: float | None, kept: bool) -> None:
 
 @pytest.mark.parametrize(("asked", "kept"), [(0.4, True), (0.2, False)])
 def test_an_error_must_be_at_most_what_is_asked(asked: float, kept: bool) -> None:
-    means = {"teacher": -0.3, "joint": -0.3}
-    resampled = {name: np.full(99, value) for name, value in means.items()}
-    found = judge_arms(
-        Evidence(means=means, resampled=resampled, sign=-1, speedup=1), Verdict(min_metric=asked)
-    )
+    answers = {name: answered(-0.3, sign=-1) for name in ("teacher", "joint")}
+    found = judge_arms(Evidence(answers=answers, speedup=1), Verdict(min_metric=asked))
     assert found["kept"] is kept
 
 

@@ -13,9 +13,9 @@ from typing import Any, cast
 import numpy as np
 
 from limbeck.artifact.predictor import SORTED_BATCHES, Predictor
-from limbeck.evaluation.bootstrap import resample_in_parts, resampled_metrics, told_interval
 from limbeck.evaluation.by_row import any_by_row
 from limbeck.evaluation.chance import best_constant_answer
+from limbeck.evaluation.compare import Judged
 from limbeck.evaluation.scores import told_quality
 from limbeck.sources import Row
 from limbeck.tasks import Scored, SelfSupervised, Task
@@ -24,8 +24,6 @@ from limbeck.tasks.likelihood import is_known
 
 # What a logit is for a label that the artifact does not have: a probability of 0.
 NEVER = -1e4
-# Numbers that the resamples of one part hold: 160 MB.
-MOST_NUMBERS = 20_000_000
 
 
 def evaluate(
@@ -34,7 +32,6 @@ def evaluate(
     unknown: Mapping[str, int],
     *,
     batch_size: int = 1,
-    resamples: int = 2000,
 ) -> dict[str, Any]:
     """The figures of an artifact on labelled rows, ready for JSON.
 
@@ -72,7 +69,7 @@ def evaluate(
     # Its own labels' alone, by which it decides; those of the file stand behind them.
     own = np.concatenate(logits)
     scored = as_answered(predictor, Scored(own, np.concatenate(labels), offsets), len(unknown))
-    figures = figures_of(scored, task, resamples)
+    figures = figures_of(scored, task)
     threshold = predictor.decision.threshold
     if threshold is not None:
         confidence = predictor.decision.confidence(own, offsets)
@@ -110,23 +107,15 @@ def answered_part(scored: Scored, task: Task, is_answered: np.ndarray) -> dict[s
     }
 
 
-def figures_of(scored: Scored, task: Task, resamples: int) -> dict[str, Any]:
+def figures_of(scored: Scored, task: Task) -> dict[str, Any]:
     """Every figure of answers on a split, ready for JSON; None where one is undefined there."""
-    num_rows = len(scored.offsets) - 1
-    parts: dict[str, list[np.ndarray]] = {}
-    at_once = max(1, min(resamples, MOST_NUMBERS // num_rows))
-    for weights in resample_in_parts(num_rows, resamples, at_once):
-        for name, values in resampled_metrics([scored], weights, task).items():
-            parts.setdefault(name, []).append(values)
     constant = best_constant_answer(scored, task, task.metric)
-    metrics = told_quality(scored, task)
-    ends = {name: told_interval(np.concatenate(values)) for name, values in parts.items()}
     return {
-        "rows": num_rows,
+        "rows": len(scored.offsets) - 1,
         "units": len(scored.labels),
         "metric": task.metric,
-        "metrics": metrics,
-        "ci95": {name: None if metrics[name] is None else ends[name] for name in metrics},
+        "metrics": told_quality(scored, task),
+        "ci95": Judged([scored], task).intervals(),
         "chance": told_quality(constant, task)[task.metric],
         **task.details(scored),
     }

@@ -34,7 +34,6 @@ LabelColumn = Annotated[str | None, typer.Option("--label", help="The column of 
 OnBad = Annotated[
     str, typer.Option("--on-bad-row", help="fail, or skip: leave bad rows out, and count them.")
 ]
-Resamples = Annotated[int, typer.Option(min=1, help="Resamples of the rows, for the intervals.")]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,6 @@ class Evaluate:
     image: ImageColumn = None
     label: LabelColumn = None
     on_bad_row: OnBad = "fail"
-    resamples: Resamples = 2000
     as_json: AsJson = False
 
     def __post_init__(self) -> None:
@@ -89,9 +87,7 @@ class Evaluate:
             self.source, reading, labels, predictor.row, on_bad_row, sys.stdin.buffer
         )
         try:
-            found = evaluate(
-                predictor, rows, labels.unknown, batch_size=self.batch, resamples=self.resamples
-            )
+            found = evaluate(predictor, rows, labels.unknown, batch_size=self.batch)
         except BadRow as row:
             cure = "`--on-bad-row skip` leaves out such rows, and counts them"
             raise ValueError(f"{row}. Or {cure}") from None

@@ -14,8 +14,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-from limbeck.tasks import Scored
-
 # The metric that is the share of right rows.
 METRIC = "accuracy"
 # Halvings of an interval of 2: beyond the precision of a float.
@@ -36,18 +34,16 @@ class Changes:
         if min(self.lost, self.won) < 0 or self.lost + self.won > self.rows or self.rows < 1:
             raise ValueError(f"{self.lost} lost and {self.won} won of {self.rows} rows")
 
+    @property
+    def swapped(self) -> "Changes":
+        """With the second model first."""
+        return Changes(lost=self.won, won=self.lost, rows=self.rows)
 
-def changes(before: Scored, after: Scored) -> Changes:
-    """Of rows with one label each (one unit a row), in the same order."""
-    was_right = _decisions(before) == before.labels
-    is_right = _decisions(after) == after.labels
+
+def changes_of(was_right: np.ndarray, is_right: np.ndarray) -> Changes:
+    """From whether each row (N; bool) is right by the first model, and by the second."""
     lost = int(np.sum(was_right & ~is_right))
     return Changes(lost, int(np.sum(is_right & ~was_right)), len(was_right))
-
-
-def _decisions(scored: Scored) -> np.ndarray:
-    """(N) what each row is answered: by costs it need not be the label of the largest logit."""
-    return scored.logits.argmax(1) if scored.decided is None else scored.decided
 
 
 def score(seen: Changes, drop: float) -> float:

@@ -10,17 +10,15 @@ The arms, by what each starts from and learns from:
 - `kd+ptq`: `kd`, quantized afterwards. `joint`: `kd`, quantized in its training.
 
 A gain is what one arm has over another that differs from it in one thing (`GAINS`). Which
-differences are more than chance, `bootstrap.py` says.
+differences are more than chance, `compare.py` says.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from limbeck.evaluation import paired
-from limbeck.evaluation.bootstrap import ALPHA, interval, is_shown_better, p_of_larger_drop
+from limbeck.evaluation.bootstrap import ALPHA
+from limbeck.evaluation.compare import Answers, Difference, difference
 from limbeck.recipe.model import Verdict
 
 # The first of these that was run is judged and shipped: the later in the flow, the earlier here.
@@ -42,14 +40,12 @@ CONSTANT = "constant"
 class Bar:
     """What a model must be shown to beat: who does not has learned too little.
 
-    `name`: BASELINE or CONSTANT. `words`: what it is. `level`: its metric on the test split, and
-    `values`: (R) of the resamples, both signed so that higher is better.
+    `name`: BASELINE or CONSTANT. `words`: what it is. `answers`: its own to the test rows.
     """
 
     name: str
     words: str
-    level: float
-    values: np.ndarray
+    answers: Answers
 
 
 def judged_arm(names: Iterable[str]) -> str:
@@ -59,80 +55,65 @@ def judged_arm(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a verdict is made from; every metric signed so that higher is better.
+    """What a verdict is made from.
 
-    `means`: the metric of each arm. `resampled`: its (R) values in the resamples.
+    `answers`: of each arm to the test rows, by the judged metric.
     `speedup`, `speedup_ci95`: how many times as fast as the teacher, and the interval of that.
-    `sign`: -1 for a metric of which less is better.
     `bars`: what student and teacher must beat.
-    `changed`: the rows that both answer otherwise, where the metric is the share of right rows.
     `undertrained`: of teacher and student, what says that it was trained too little.
     """
 
-    means: Mapping[str, float]
-    resampled: Mapping[str, np.ndarray]
+    answers: Mapping[str, Answers]
     speedup: float
     speedup_ci95: Sequence[float] | None = None
-    sign: int = 1
     bars: Sequence[Bar] = ()
-    changed: paired.Changes | None = None
     undertrained: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def judged(self) -> str:
         """The arm that is judged."""
-        return judged_arm(self.means)
+        return judged_arm(self.answers)
 
     @property
-    def drops(self) -> np.ndarray:
-        """(R) by how much the judged arm is worse than the teacher: in each resample both are
-        scored on the same rows, so that what is hard for both cancels."""
-        return self.resampled["teacher"] - self.resampled[self.judged]
+    def drop(self) -> Difference:
+        """By how much the judged arm is worse than the teacher."""
+        return difference(self.answers["teacher"], self.answers[self.judged])
 
 
 def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
     """report.json's verdict.
 
-    The student is kept when a test rejects, at 5 %, that it drops by more than `asked.max_drop`
-    (`paired` for shares of right rows, else the bootstrap), when it is as fast and as good as
-    asked, when it is better than every bar (what knows nothing has nothing to lose), and when
-    neither was trained too little. What is wrong with a teacher that the student is shown to beat
-    in that (a bar, or its own score) is told, and is no reason against the student.
+    The student is kept when a test rejects, at 5 %, that it drops by `asked.max_drop` or more, when
+    it is as fast and as good as asked, when it is better than every bar (what knows nothing has
+    nothing to lose), and when neither was trained too little. What is wrong with a teacher that the
+    student is shown to beat in that (a bar, or its own score) is told, and is no reason against the
+    student.
     """
-    judged, means, resampled = found.judged, found.means, found.resampled
+    own = found.answers[found.judged]
     # 1. Has either learned anything? What knows nothing loses nothing.
     reasons, notes = learned_too_little(found)
-    # 2. How much was lost: of shares of right rows by an interval that holds at any size.
-    test, p_noninferior, drop_ci95 = (
-        "paired bootstrap",
-        p_of_larger_drop(found.drops, asked.max_drop),
-        interval(found.drops),
-    )
-    more_rows = ""
-    if found.changed:
-        test = "Tango's score test"
-        p_noninferior = paired.p_of_larger_drop(found.changed, asked.max_drop)
-        drop_ci95 = paired.interval(found.changed)
-        more_rows = told_rows(found.changed, asked.max_drop)
+    # 2. How much was lost.
+    drop = found.drop
+    p_noninferior = drop.p_at_least(asked.max_drop)
     if p_noninferior > ALPHA:
         reasons.append(
             f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
-            f"{more_rows}"
+            f"{told_rows(drop, own, asked.max_drop)}"
         )
     # 3. What was asked for beside.
-    if asked.min_metric is not None and means[judged] < found.sign * asked.min_metric:
-        reasons.append(f"it scores {abs(means[judged]):.4f}, {asked.min_metric:g} asked")
+    if asked.min_metric is not None and own.value < own.sign * asked.min_metric:
+        reasons.append(f"it scores {abs(own.value):.4f}, {asked.min_metric:g} asked")
     reasons += too_slow(found, asked.min_speedup)
     verdict = {
         "kept": not reasons,
         "reasons": reasons,
         "notes": notes,
-        "bars": [beaten(bar, means[judged], resampled[judged]) for bar in found.bars],
-        "drop": means["teacher"] - means[judged],
-        "drop_ci95": drop_ci95,
+        "bars": [beaten(bar, own) for bar in found.bars],
+        "drop": drop.value,
+        "drop_ci95": drop.interval(),
         "max_drop": asked.max_drop,
         "min_speedup": asked.min_speedup,
-        "test": test,
+        "test": drop.test,
         "p_noninferior": p_noninferior,
         "speedup": found.speedup,
         "speedup_ci95": found.speedup_ci95,
@@ -153,47 +134,51 @@ def too_slow(found: Evidence, asked: float) -> list[str]:
     return [f"{faster}, and {asked:g} asked is not shown: measure more rows (verdict.latency_rows)"]
 
 
+def is_shown_better(first: Answers, second: Answers) -> bool:
+    """Whether a test rejects, at 5 %, that the first is no better than the second."""
+    return difference(first, second).p_at_most(0) <= ALPHA
+
+
 def learned_too_little(found: Evidence) -> tuple[list[str], list[str]]:
     """What teacher and student have not learned: as reasons against the student, and as notes,
     where it concerns the teacher alone and the student does better."""
-    judged, resampled = found.judged, found.resampled
+    judged, answers = found.judged, found.answers
     reasons: list[str] = []
     notes: list[str] = []
     for bar in found.bars:
         # The teacher may itself be what is judged.
         compared = dict.fromkeys(("teacher", judged))
-        poor = [arm for arm in compared if not is_shown_better(resampled[arm], bar.values)]
-        told = [below(arm, found.means[arm], bar) for arm in poor]
+        poor = [arm for arm in compared if not is_shown_better(answers[arm], bar.answers)]
+        told = [below(arm, answers[arm].value, bar) for arm in poor]
         (reasons if judged in poor else notes).extend(told)
-    is_better = is_shown_better(resampled[judged], resampled["teacher"])
+    is_better = is_shown_better(answers[judged], answers["teacher"])
     for arm, words in found.undertrained.items():
         told = [f"`{arm}` {each}" for each in words]
         (notes if arm == "teacher" and is_better else reasons).extend(told)
     return reasons, notes
 
 
-def told_rows(changed: paired.Changes, max_drop: float) -> str:
+def told_rows(drop: Difference, own: Answers, max_drop: float) -> str:
     """How many test rows would prove what these cannot; nothing where the drop itself is to blame,
     or no number would."""
-    is_small = changed.lost - changed.won < max_drop * changed.rows
-    if max_drop == 0 or not is_small:
+    if max_drop == 0 or drop.value >= max_drop:
         return ""
-    needed = paired.rows_to_prove(changed, max_drop, ALPHA)
-    if needed <= changed.rows:
+    num_rows = own.num_rows
+    needed = drop.rows_to_prove(max_drop)
+    if needed <= num_rows:
         return ""
-    num_changed = changed.lost + changed.won
     return (
-        f": {changed.rows:,} test rows cannot prove it, with {num_changed:,} answered otherwise; "
-        f"about {needed:,} would where nothing is lost (80 % power)"
+        f": {num_rows:,} test rows cannot prove it, {drop.seen}; about {needed:,} would where "
+        "nothing is lost (80 % power)"
     )
 
 
 def below(arm: str, mean: float, bar: Bar) -> str:
     """That an arm is not shown to be better than a bar, and what follows."""
     # A level is negative for a metric of which less is better.
-    level = abs(bar.level)
+    level = abs(bar.answers.value)
     own = f"{abs(mean):.4f}"
-    lead = f"it has {own}" if mean <= bar.level else f"its lead, at {own}, may be chance"
+    lead = f"it has {own}" if mean <= bar.answers.value else f"its lead, at {own}, may be chance"
     follows = {
         CONSTANT: "It has learned nothing that this test set can show",
         BASELINE: "Train it longer, on more rows, or start from a model that was trained before; "
@@ -205,15 +190,16 @@ def below(arm: str, mean: float, bar: Bar) -> str:
     )
 
 
-def beaten(bar: Bar, mean: float, values: np.ndarray) -> dict[str, Any]:
+def beaten(bar: Bar, own: Answers) -> dict[str, Any]:
     """A bar as report.json has it, with the lead of the judged arm."""
+    lead = difference(own, bar.answers)
     return {
         "name": bar.name,
         "words": bar.words,
-        "level": abs(bar.level),
-        "lead": mean - bar.level,
-        "lead_ci95": interval(values - bar.values),
-        "is_beaten": is_shown_better(values, bar.values),
+        "level": abs(bar.answers.value),
+        "lead": lead.value,
+        "lead_ci95": lead.interval(),
+        "is_beaten": is_shown_better(own, bar.answers),
     }
 
 
@@ -223,21 +209,25 @@ def gains(found: Evidence) -> list[dict[str, Any]]:
     `at_chance`: neither arm is shown to be better than one answer for every row, so that their
     difference says nothing.
     """
-    means, resampled = found.means, found.resampled
+    answers = found.answers
     known: list[dict[str, Any]] = []
     for name, (arm, control) in GAINS.items():
-        if arm not in means or control not in means:
+        if arm not in answers or control not in answers:
             continue
-        chance = [bar.values for bar in found.bars if bar.name == CONSTANT]
+        chance = [bar.answers for bar in found.bars if bar.name == CONSTANT]
         has_learned = [
-            is_shown_better(resampled[each], values) for each in (arm, control) for values in chance
+            is_shown_better(answers[each], constant)
+            for each in (arm, control)
+            for constant in chance
         ]
+        won = difference(answers[arm], answers[control])
         row = {
             "name": name,
             "arm": arm,
             "control": control,
-            "gain": means[arm] - means[control],
-            "ci95": interval(resampled[arm] - resampled[control]),
+            "gain": won.value,
+            "ci95": won.interval(),
+            "seeds": len(answers[arm].seeds),
             "at_chance": bool(chance) and not any(has_learned),
         }
         known.append(row)

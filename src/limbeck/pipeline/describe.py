@@ -7,10 +7,8 @@ import numpy as np
 
 from limbeck.analysis.float_products import in_words
 from limbeck.core.system import machine
-from limbeck.evaluation import paired
-from limbeck.evaluation.bootstrap import resample, resampled_metrics, told_interval
 from limbeck.evaluation.chance import best_constant_answer
-from limbeck.evaluation.paired import Changes, changes
+from limbeck.evaluation.compare import Judged
 from limbeck.evaluation.scores import agreement, quality, told_quality
 from limbeck.evaluation.undertrained import never_answered, signs
 from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_arms, judged_arm
@@ -30,7 +28,7 @@ from limbeck.reports.earlier import SCHEMA
 from limbeck.tasks import SelfSupervised, metrics
 
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
-Resampled = dict[str, dict[str, np.ndarray]]  # (R) values of each metric, by arm
+Answered = dict[str, Judged]  # each arm's answers to the test rows, the baseline's among them
 
 
 def final_arm(arms: Arms) -> list[Arm]:
@@ -48,18 +46,14 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     """
     recipe = run.recipe
     settings = recipe.verdict or Verdict()
-    # 1. One resample of the test rows serves every arm, so that differences are paired. Rows are
-    #    drawn, not units: the words of a sentence are no independent samples.
+    # 1. Every arm's answers to the same test rows.
     shipped = final_arm(arms)[0]
-    num_rows = len(shipped.scored.offsets) - 1
-    weights = resample(num_rows, settings.resamples)
-    resampled: Resampled = {}
+    answered: Answered = {}
     for arm, seeds in arms.items():
-        answers = [seed.scored for seed in seeds]
-        resampled[arm] = resampled_metrics(answers, weights, shipped.task)
+        answered[arm] = Judged([seed.scored for seed in seeds], shipped.task)
     baseline = linear_baseline(run, shipped.task) if recipe.verdict else None
     if baseline:
-        resampled[BASELINE] = resampled_metrics([baseline.scored], weights, shipped.task)
+        answered[BASELINE] = Judged([baseline.scored], shipped.task)
     # 2. What takes time: layers, then milliseconds, with nothing else running.
     layers = describe_layers(run, arms)
     latency, speed = measure_speed(run, arms, settings.latency_rows, settings.latency_threads)
@@ -67,14 +61,14 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     teachers = arms.get("teacher")
     rows: dict[str, Any] = {}
     for arm, seeds in arms.items():
-        rows[arm] = describe_arm(seeds, resampled[arm], latency[arm], teachers)
+        rows[arm] = describe_arm(seeds, answered[arm], latency[arm], teachers)
         if baseline and arm == "teacher":
-            rows[BASELINE] = describe_baseline(baseline, resampled[BASELINE], shipped, teachers)
+            rows[BASELINE] = describe_baseline(baseline, answered[BASELINE], shipped, teachers)
     parity = describe_parity(arms)
     verdict = None
     if recipe.verdict:
-        bars = bars_of(recipe, shipped, weights, baseline, resampled)
-        verdict = judge(run, arms, rows, resampled, parity, bars)
+        bars = bars_of(recipe, shipped, baseline, answered)
+        verdict = judge(run, arms, rows, answered, parity, bars)
     calibration = describe_calibration(arms, latency, recipe.judged_metric)
     if verdict:
         verdict = with_promise(verdict, calibration)
@@ -146,9 +140,8 @@ def describe_parity(arms: Arms) -> list[dict[str, Any]]:
 def bars_of(
     recipe: Recipe,
     shipped: Arm,
-    weights: np.ndarray,
     baseline: Baseline | None,
-    resampled: Resampled,
+    answered: Answered,
 ) -> list[Bar]:
     """What teacher and student must beat: one answer for every row, and a linear model.
 
@@ -157,37 +150,19 @@ def bars_of(
     Args:
         recipe: the run's, with a verdict.
         shipped: the judged arm's first seed.
-        weights: (R, N) how often each row is drawn.
         baseline: the linear model; None where the task has none.
-        resampled: (R) values of each metric, by arm, the baseline's among them.
+        answered: every arm's answers, the baseline's among them.
     """
     metric = recipe.judged_metric
-    sign = metrics.sign(metric)
     if isinstance(shipped.task, SelfSupervised):
         return []
-    # On the split itself, as the table of arms has it; the resamples' mean is another number.
     constant = best_constant_answer(shipped.scored, shipped.task, metric)
-    values = resampled_metrics([constant], weights, shipped.task)[metric]
-    level = quality(constant, shipped.task)[metric]
-    words = "one answer for every row"
-    bars = [Bar(CONSTANT, words, sign * level, sign * np.nan_to_num(values))]
+    answers = Judged([constant], shipped.task).by(metric)
+    bars = [Bar(CONSTANT, "one answer for every row", answers)]
     if baseline:
-        level = quality(baseline.scored, shipped.task)[metric]
-        values = resampled[BASELINE][metric]
         words = f"{baseline.title}, which needs no network"
-        bars.append(Bar(BASELINE, words, sign * level, sign * np.nan_to_num(values)))
+        bars.append(Bar(BASELINE, words, answered[BASELINE].by(metric)))
     return bars
-
-
-def changed_rows(recipe: Recipe, arms: Arms) -> Changes | None:
-    """The test rows that teacher and judged arm answer otherwise, where the metric is the share of
-    rows that are right; None for another metric, and for several seeds, which share the rows."""
-    teachers, students = arms["teacher"], final_arm(arms)
-    scored = students[0].scored
-    has_one_label = len(scored.labels) == len(scored.offsets) - 1
-    if recipe.judged_metric != paired.METRIC or len(students) > 1 or not has_one_label:
-        return None
-    return changes(teachers[0].scored, scored)
 
 
 def notes_of_other_teachers(run: RunContext) -> list[str]:
@@ -252,7 +227,7 @@ def judge(
     run: RunContext,
     arms: Arms,
     rows: dict[str, Any],
-    resampled: Resampled,
+    answered: Answered,
     parity: list[dict[str, Any]],
     bars: list[Bar],
 ) -> dict[str, Any]:
@@ -262,35 +237,27 @@ def judge(
         run: what the arms shared; its recipe has a verdict.
         arms: every seed of each arm.
         rows: report.json's `arms`.
-        resampled: (R) values of each metric, by arm.
+        answered: every arm's answers.
         parity: of every artifact, as `describe_parity` gives it.
         bars: what teacher and student must beat.
     """
     recipe = run.recipe
     assert recipe.verdict is not None
-    # 1. The figures, turned so that higher is better: a rise of an error is a drop.
     metric = recipe.judged_metric
-    sign = metrics.sign(metric)
-    # What is undefined is worth 0 beside others, as in `quality`.
-    means = {arm: sign * (row["mean"][metric] or 0.0) for arm, row in rows.items()}
-    values = {arm: sign * np.nan_to_num(of_arm[metric]) for arm, of_arm in resampled.items()}
-    # 2. What was won.
+    # What was won.
     teacher = rows["teacher"]
     student = rows[judged_arm(rows)]
     latency = student["latency_ms"]
     found = Evidence(
-        means=means,
-        resampled=values,
+        answers={arm: judged.by(metric) for arm, judged in answered.items()},
         speedup=latency["speedup"],
         speedup_ci95=latency["speedup_ci95"],
-        sign=sign,
         bars=bars,
-        changed=changed_rows(recipe, arms),
         undertrained=undertrained(run, arms),
     )
     verdict = judge_arms(found, recipe.verdict)
     verdict["compression"] = teacher["bytes"] / student["bytes"]
-    # 3. What is shipped must decide as what was judged.
+    # What is shipped must decide as what was judged.
     reasons = list(verdict["reasons"])
     for row in parity:
         if not row["holds"]:
@@ -301,7 +268,7 @@ def judge(
 
 def describe_arm(
     seeds: list[Arm],
-    resampled: dict[str, np.ndarray],
+    answered: Judged,
     latency: dict[str, Any],
     teachers: list[Arm] | None,
 ) -> dict[str, Any]:
@@ -309,7 +276,7 @@ def describe_arm(
 
     Args:
         seeds: the arm, trained with each seed.
-        resampled: (R) values of each of its metrics.
+        answered: its answers to the test rows.
         latency: its `latency_ms`.
         teachers: the teacher's arm, which it is compared with; None without a teacher.
     """
@@ -328,10 +295,7 @@ def describe_arm(
     return {
         "seeds": rows,
         "mean": means,
-        "ci95": {
-            name: None if means[name] is None else told_interval(values)
-            for name, values in resampled.items()
-        },
+        "ci95": answered.intervals(),
         "parameters": seeds[0].num_parameters,
         "bytes": seeds[0].num_bytes,
         "latency_ms": latency,
@@ -341,7 +305,7 @@ def describe_arm(
 
 def describe_baseline(
     baseline: Baseline,
-    resampled: dict[str, np.ndarray],
+    answered: Judged,
     shipped: Arm,
     teachers: list[Arm] | None,
 ) -> dict[str, Any]:
@@ -353,7 +317,7 @@ def describe_baseline(
         "what": baseline.title,
         "seeds": [{"seed": 0, "metrics": metrics_of, **task.details(baseline.scored)}],
         "mean": metrics_of,
-        "ci95": {name: told_interval(values) for name, values in resampled.items()},
+        "ci95": answered.intervals(),
         "parameters": baseline.num_parameters,
         "bytes": None,
         "latency_ms": None,

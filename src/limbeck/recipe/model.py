@@ -414,7 +414,6 @@ class Verdict(Stage):
     - `min_metric`: what its metric must be at least, or at most where less is better; nothing is
       asked where left open.
     - `min_speedup`: how many times as fast as the teacher it must be.
-    - `resamples`: of the test rows, for intervals.
     - `latency_rows`, `latency_threads`: how latency is measured.
     """
 
@@ -425,8 +424,6 @@ class Verdict(Stage):
     max_drop: float = Field(0.01, ge=0)
     min_metric: float | None = None
     min_speedup: float = Field(1.0, ge=0)
-    # Below 100 the 2.5 % ends of an interval would be one or two resamples.
-    resamples: int = Field(2000, ge=100, le=10**5)
     latency_rows: int = Field(200, ge=1, le=10**6)
     latency_threads: Threads = 1
 

@@ -156,7 +156,7 @@ def _gain(report: Json, row: Json) -> Json:
         if low > 0:
             answer, tone, verb = "Yes", "good", "beats"
         text = (
-            f"{arm} {verb} {control} by {decimal(abs(gain))} {metric} "
+            f"{arm} {verb} {control} by {decimal(abs(gain))} {metric}{holds_for(row)} "
             f"({INTERVAL} of the gain {interval(bounds)})."
         )
     return {"question": question, "answer": answer, "tone": tone, "text": text}
@@ -173,4 +173,13 @@ def gain_line(row: Json) -> str:
     else:
         outcome = "hurt" if high < 0 else "made no difference that this test set can show"
     figures = f"{row['gain']:+.4f} [{low:+.4f}, {high:+.4f}]"
-    return f"{subject} {outcome}: {figures} ({row['arm']} over {row['control']})"
+    return f"{subject} {outcome}{holds_for(row)}: {figures} ({row['arm']} over {row['control']})"
+
+
+def holds_for(row: Json) -> str:
+    """What a gain is said of, with a space before it: of one seed nobody knows what the next would
+    give. Nothing for a report that does not say how many there were."""
+    seeds = row.get("seeds")
+    if seeds is None:
+        return ""
+    return " for these weights" if seeds == 1 else f" over {seeds} seeds"

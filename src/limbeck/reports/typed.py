@@ -39,8 +39,9 @@ class VerdictReport:
     """Whether the student is kept, and why not. `notes`: what is odd and no reason against it;
     `bars`: what it must beat (one answer for every row, a linear model), and by how much it does.
     `drop`: the teacher's metric less the student's.
-    `gains`: what helped, each with `name` (`teacher`, `answers`, `joint`), `arm`, `control`, `gain`
-    and `ci95`; only those whose two arms were run."""
+    `gains`: what helped, each with `name` (`teacher`, `answers`, `joint`), `arm`, `control`,
+    `gain`, `ci95` and `seeds` (of one, it holds for these weights); only those whose two arms were
+    run."""
 
     kept: bool
     reasons: list[str]

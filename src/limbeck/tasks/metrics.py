@@ -15,6 +15,7 @@ in its place; what a comparison takes it for, `evaluation/scores.py` says.
 Shapes: N rows, R resamples, V labels. `weights` (R, N): how often each row counts in a resample.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +27,24 @@ from limbeck.tasks.types import Answer, Array
 # A metric of which less is better has one of these words in its name. No list of metrics is kept:
 # one of an outside task is judged as ours are.
 LESS_IS_BETTER = ("error", "loss", "nats", "perplexity")
+
+# Metrics that lie in [-1, 1], and in [0, 1]. An outside task's, by another name, may be anything.
+CORRELATIONS = ("spearman", "pearson")
+SHARES = (
+    "accuracy",
+    "token_micro_average",
+    "exact_match",
+    "precision",
+    "recall",
+    "recall_at_1",
+    "recall_at_10",
+    "f1",
+    "micro_f1",
+    "macro_f1",
+    "auc",
+    "lrap",
+    "mrr",
+)
 
 # Scores of queries and items that are held at once: 32 MiB of float64.
 SCORES_AT_ONCE = 2**22
@@ -43,6 +62,20 @@ def sign(name: str) -> int:
     words = name.split("_")
     is_less_better = any(word in words for word in LESS_IS_BETTER)
     return -1 if is_less_better else 1
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """The least and the most that a metric can be, as its name says; infinite where it does not.
+
+    >>> bounds("f1"), bounds("spearman"), bounds("root_mean_square_error")
+    ((0.0, 1.0), (-1.0, 1.0), (0.0, inf))
+    """
+    if name in CORRELATIONS:
+        return -1.0, 1.0
+    if name in SHARES:
+        return 0.0, 1.0
+    # Of the metrics of which less is better none of ours is negative.
+    return (0.0 if sign(name) < 0 else -math.inf), math.inf
 
 
 def ratio(part: Array, whole: Array) -> Array:

@@ -33,6 +33,7 @@ from limbeck.pipeline.preflight.token_counts import count_tokens
 from limbeck.recipe import validate
 from limbeck.recipe.components import named_components
 from limbeck.recipe.model import Recipe
+from limbeck.tasks import metrics
 from limbeck.tasks.inputs.tokenized import TokenizedInput
 
 if TYPE_CHECKING:
@@ -190,17 +191,19 @@ def describe_data(splits: Splits) -> list[str]:
 def note_of_few_rows(recipe: Recipe, num_rows: int) -> list[str]:
     """That so few test rows cannot prove what the verdict allows, whatever the student does."""
     verdict = recipe.verdict
-    # Of other metrics no formula says how many rows would do.
-    if verdict is None or not verdict.max_drop or recipe.judged_metric != paired.METRIC:
+    # Of a correlation or an error nothing says beforehand how far one row moves it.
+    if verdict is None or not verdict.max_drop or recipe.judged_metric not in metrics.SHARES:
         return []
+    # A row moves the share of right rows by 1 / n, and other shares by about as much.
+    about = "" if recipe.judged_metric == paired.METRIC else "about "
     unchanged = paired.Changes(lost=0, won=0, rows=num_rows)
     needed = paired.rows_to_prove(unchanged, verdict.max_drop, ALPHA)
     if num_rows >= needed:
         return []
     return [
         f"verdict: {num_rows:,} test rows cannot prove that at most {verdict.max_drop:g} is lost, "
-        f"even where no answer changes; {needed:,} would. Give more test rows, or allow more by "
-        "verdict.max_drop"
+        f"even where no answer changes; {about}{needed:,} would. Give more test rows, or "
+        "allow more by verdict.max_drop"
     ]
 
 
