@@ -190,5 +190,5 @@ def run_teacher_arm(run: RunContext) -> Arm:
         model=teacher.load,
         of_trained=score_teacher(run, teacher),
         history=read_json(teacher.folder / HISTORY),
-        notes=warnings_of(teacher.folder),
+        notes=[*warnings_of(teacher.folder), *teacher.notes],
     )

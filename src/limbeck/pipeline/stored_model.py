@@ -1,6 +1,6 @@
 """A model in the store: its folder, and the task bound to its preprocessing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ class StoredModel:
     task: bound to the model's preprocessing.
     save: (model, folder) writes such a folder for a model of the same kind.
     blank: makes a module of the user's own, which no folder can; None for any other.
+    notes: how it was chosen, in words, for the report.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class StoredModel:
     task: Task
     save: Callable[[nn.Module, Path], None]
     blank: Callable[[], nn.Module] | None = None
+    notes: Sequence[str] = ()
 
     @property
     def key(self) -> str:

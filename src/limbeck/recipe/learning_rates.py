@@ -53,14 +53,19 @@ def of_student(student: Student, teacher: Teacher | None, own: Collection[str] =
 def with_rates(recipe: Recipe, own: Collection[str] = ()) -> Recipe:
     """The recipe with every learning rate that it leaves open; what it names stays.
 
-    A teacher's open rate is that which `train` names, where it names one.
+    A teacher's open rate is that which `train` names, where it names one. Whoever names a rate has
+    chosen it: nothing else is tried (`teacher.tries`) unless the recipe says so.
     """
     named = recipe.train.learning_rate
     rate = named or of_student(recipe.student, recipe.teacher, own)
 
     def filled(teacher: Teacher) -> Teacher:
-        its_rate = teacher.learning_rate or named or of_model(teacher.model, own)
-        return teacher.model_copy(update={"learning_rate": its_rate})
+        its_named = teacher.learning_rate or named
+        update = {
+            "learning_rate": its_named or of_model(teacher.model, own),
+            "tries": teacher.tries or (1 if its_named else "auto"),
+        }
+        return teacher.model_copy(update=update)
 
     changes = {
         "train": recipe.train.model_copy(update={"learning_rate": rate}),

@@ -122,6 +122,9 @@ class Teacher(ComponentStage):
     - `weight`: of its answers where several models teach.
     - `epochs`: how long it is tuned on the labelled rows; 0 takes it as already tuned.
     - `learning_rate`: where left open that which `train` names, else what is usual for its kind.
+    - `tries`: how many settings (rate and seed) are tried, of which validation takes the best;
+      `auto` tries three where there are fewer than 2,000 rows. Left open, `auto` where the learning
+      rate is open too, else 1.
     - `placement`: `sharded` splits its weights over the processes of the run, for one that fits no
       single device and is tuned already (`epochs: 0`).
     """
@@ -131,6 +134,7 @@ class Teacher(ComponentStage):
     epochs: Epochs = Field(3, ge=0)
     placement: Literal["whole", "sharded"] = "whole"
     learning_rate: LearningRate | None = None
+    tries: Annotated[int, Field(ge=1, le=100)] | Literal["auto"] | None = None
 
 
 class Student(ComponentStage):

@@ -52,6 +52,7 @@ from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
 from limbeck.pipeline.steps.exporting import PARITY
 from limbeck.pipeline.steps.student import named_origin
+from limbeck.pipeline.steps.tries import number_of_tries
 from limbeck.quantization.progressive import beginnings
 from limbeck.recipe.model import Recipe, Train, Verdict
 from limbeck.sources import Row
@@ -151,6 +152,9 @@ class Rehearsal:
         store: Store,
         own: Mapping[str, Own],
     ) -> None:
+        # Of several tries of a teacher one is rehearsed, and counted so often.
+        self.tries = num_tries_of(recipe, splits)
+        recipe = with_one_try(recipe)
         self.recipe = recipe
         self.splits = splits
         self.reading_seconds = reading_seconds
@@ -477,7 +481,7 @@ class Rehearsal:
             self.add(title, trained_seconds, num_bytes, times=self.seeds)
         elif stage.name == "teacher":
             size = CHECKPOINT_SIZE if self.training_seconds else 1
-            self.add("teacher", trained_seconds, size * num_bytes)
+            self.add("teacher", trained_seconds, size * num_bytes, times=self.tries)
         elif stage.name == "augment":
             scale = len(self.splits.labelled) / TEST_ROWS
             self.add("augment", seconds * scale, num_bytes * scale)
@@ -592,6 +596,21 @@ class Rehearsal:
         for cost in self.costs:
             by_stage.setdefault(cost.stage, []).append(cost)
         return [summed(costs) for costs in by_stage.values()]
+
+
+def num_tries_of(recipe: Recipe, splits: Splits) -> int:
+    """How many settings of the teacher's training the run will try."""
+    if recipe.teacher is None:
+        return 1
+    return number_of_tries(recipe.teacher, len(splits.labelled), len(splits.validation))
+
+
+def with_one_try(recipe: Recipe) -> Recipe:
+    """The recipe with teachers that are trained once."""
+    once = {"tries": 1}
+    teachers = [each.model_copy(update=once) for each in recipe.teachers]
+    teacher = recipe.teacher.model_copy(update=once) if recipe.teacher else None
+    return recipe.model_copy(update={"teacher": teacher, "teachers": teachers})
 
 
 def summed(costs: Sequence[Cost]) -> Cost:

@@ -1,17 +1,26 @@
 """The teacher: loaded or created, fine-tuned where the recipe says so, then frozen."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from limbeck.core.files import digest, write_json
+from limbeck.core.errors import Diverged
+from limbeck.core.files import digest, read_json, write_json
 from limbeck.data import augment
 from limbeck.distillation.objective import Objective, hard_terms
 from limbeck.models.processes import process_index
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
-from limbeck.pipeline.steps.validation import validation
+from limbeck.pipeline.steps.tries import (
+    DIVERGED,
+    best_try,
+    note_of_tries,
+    number_of_tries,
+    settings_to_try,
+)
+from limbeck.pipeline.steps.validation import judge_of, validation
 from limbeck.pipeline.steps.warnings import keeping_warnings
 from limbeck.pipeline.stored_model import HISTORY, StoredModel, saver
 from limbeck.recipe.model import Recipe, Train
@@ -30,8 +39,54 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
     settings = recipe.teacher
     assert settings is not None
     task = run.new_task(settings.model)
-    steps = tuning_steps(recipe, run)
     save = saver(run, task, settings.model, settings.options)
+    # 1. One training, or several of which validation takes the best. In other processes nobody
+    #    chooses otherwise: all read the same histories.
+    steps = tuning_steps(recipe, run)
+    labelled, validation_rows = len(run.data.labelled), len(run.data.validation)
+    tries = settings_to_try(steps, number_of_tries(settings, labelled, validation_rows))
+    folders = [_tuned(recipe, run, task, save, (each, len(tries))) for each in tries]
+    histories = [read_json(folder / HISTORY) for folder in folders]
+    _refuse_divergence(histories)
+    # 2. The best of them.
+    chosen, notes = 0, []
+    judge = judge_of(run, validation_rows) if len(tries) > 1 else None
+    best = best_try(histories, judge) if judge else None
+    if best is not None:
+        chosen = best
+        notes = [note_of_tries(tries, histories, chosen, run.recipe.judged_metric)]
+        run.store.tell_once(notes[0])
+    own = run.own.get(settings.model)
+    blank = own.create if own else None
+    return StoredModel(folders[chosen], settings.model, task, save, blank, notes)
+
+
+def _refuse_divergence(histories: Sequence[History]) -> None:
+    """Raise Diverged where every try did, as a training by itself does."""
+    reasons = [history[0][DIVERGED] for history in histories if history and DIVERGED in history[0]]
+    if len(reasons) == len(histories):
+        raise Diverged(reasons[0])
+
+
+def _tuned(
+    recipe: Recipe,
+    run: RunContext,
+    task: Task,
+    save: Callable[[nn.Module, Path], None],
+    one_of: tuple[Train, int],
+) -> Path:
+    """The folder of the teacher that one try left.
+
+    Args:
+        recipe: with the teacher.
+        run: what the arms share.
+        task: with the teacher's preprocessing.
+        save: writes the model's folder.
+        one_of: the settings of this training, and how many are tried.
+    """
+    settings = recipe.teacher
+    assert settings is not None
+    steps, num_tries = one_of
     inputs: dict[str, Any] = {
         "model": run.reference(settings.model, settings.options),
         "preprocess": digest(task.preprocess),
@@ -60,16 +115,24 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
             needs_head=not (settings.epochs or learns_along(recipe)),
         )
         history: History = []
-        if settings.epochs:
-            model = run.place.move_model(model)
-            with keeping_warnings(run.store, folder):
-                job = tuning_job(run, model, task, steps)
-                history = run.train(job, folder)
+        try:
+            if settings.epochs:
+                model = run.place.move_model(model)
+                with keeping_warnings(run.store, folder):
+                    job = tuning_job(run, model, task, steps)
+                    history = run.train(job, folder)
+        except Diverged as error:
+            # Too high a rate is an outcome of a try, and is not tried again by the next arm.
+            if num_tries == 1:
+                raise
+            history = [{DIVERGED: str(error)}]
         # All processes train along; one writes.
         if process_index() == 0:
             save(model.cpu(), folder)
             write_json(folder / HISTORY, history)
 
+    is_one_of_several = num_tries > 1
+    title = f"teacher (rate {steps.rate:g}, seed {steps.seed})" if is_one_of_several else ""
     stage = Stage(
         name="teacher",
         inputs=inputs,
@@ -79,13 +142,11 @@ def prepare_teacher(recipe: Recipe, run: RunContext) -> StoredModel:
             *run.model_components(settings.model),
             ("losses", task.hard_loss),
         ],
+        title=title,
         is_shared=settings.epochs > 0,
         work=Work(split=_tuning_split(run), task=task),
     )
-    folder = run.compute(stage)
-    own = run.own.get(settings.model)
-    blank = own.create if own else None
-    return StoredModel(folder, settings.model, task, save, blank)
+    return run.compute(stage)
 
 
 def further_teachers(recipe: Recipe, run: RunContext) -> list[StoredModel]:
