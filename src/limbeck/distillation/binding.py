@@ -1,8 +1,9 @@
 """The losses that read inside both models: which layers meet, what is read of them, and whether it
 fits; all before step 0, so that a mistake costs no training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,11 +116,16 @@ def bind_losses(
     return taps
 
 
-def bind_peers(terms: Sequence[Term], make_peer: Callable[[], nn.Module], hard_loss: str) -> None:
+def bind_peers(
+    terms: Sequence[Term],
+    make_peer: Callable[[], nn.Module],
+    hard_loss: str,
+    hard_keys: Mapping[str, Any],
+) -> None:
     """Give every loss of two that learn together a copy of the teacher, and the task's own loss by
-    its name in the registry."""
+    its name in the registry and its keys."""
     # A copy each: two such losses would pull one copy both ways.
     for term in terms:
         if isinstance(term.loss, PeerLoss):
-            hard = registry.create("losses", hard_loss)
+            hard = registry.create("losses", hard_loss, dict(hard_keys))
             term.loss.bind_peer(make_peer(), hard)

@@ -272,21 +272,25 @@ def loss_over_labels(
     return share * value + (1 - share) * other_value
 
 
-def hard_terms(task_loss: str, weight: Weight = 1.0) -> list[Term]:
-    """The task's own loss, by its name in the registry, as the only term."""
-    loss = registry.create("losses", task_loss)
+def hard_terms(
+    task_loss: str, weight: Weight = 1.0, keys: Mapping[str, Any] | None = None
+) -> list[Term]:
+    """The task's own loss, by its name in the registry and its keys, as the only term."""
+    loss = registry.create("losses", task_loss, dict(keys or {}))
     return [Term("task", schedule(weight), loss)]
 
 
-def terms(task_loss: str, distill: Distill | None) -> list[Term]:
-    """The task's own loss and the losses that a recipe's `distill` asks for.
+def terms(
+    task_loss: str, distill: Distill | None, hard_keys: Mapping[str, Any] | None = None
+) -> list[Term]:
+    """The task's own loss, with its keys, and the losses that a recipe's `distill` asks for.
 
     Raises ValueError for a loss or a key of one that there is not.
     """
     if distill is None:
-        return hard_terms(task_loss)
+        return hard_terms(task_loss, keys=hard_keys)
     # The task's own loss comes first in logs and reports.
-    found = hard_terms(task_loss, distill.task_weight)
+    found = hard_terms(task_loss, distill.task_weight, hard_keys)
     for name, options in distill.losses.items():
         keys: dict[str, Any] = dict(options)
         weight = keys.pop("weight", 1.0)

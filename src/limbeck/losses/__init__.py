@@ -165,6 +165,16 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return total / mask.sum().clamp_min(1)
 
 
+def weights_buffer(weights: list[float] | None) -> Tensor | None:
+    """Weights of labels as a buffer of a loss, which moves to the device with it; None for none."""
+    return None if weights is None else nn.Buffer(torch.tensor(weights))
+
+
+def as_logits(weights: Tensor | None, logits: Tensor) -> Tensor | None:
+    """Weights of labels in the type that the logits are computed in."""
+    return None if weights is None else weights.to(logits.dtype)
+
+
 def make_projector(student_width: int, teacher_width: int) -> nn.Linear:
     """A linear layer without bias from the student's width to the teacher's, which starts as the
     identity where they agree."""

@@ -1,21 +1,40 @@
-"""The hard loss of a task with one class a unit: - log softmax(student)[label], in nats, the mean
-over the labelled units. Units labelled UNKNOWN (of unlabelled rows) do not count."""
+"""The hard loss of a task with one class a unit: - w_label log softmax(student)[label], in nats,
+the mean over the labelled units. Units labelled UNKNOWN (of unlabelled rows) do not count.
+
+The weights w are 1 where none are given. They do not divide the mean, as torch's do: a batch of
+rare labels is to count for more than one of frequent ones.
+"""
 
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses import LabelKind, PlainLoss, masked_mean, wide
+from limbeck.losses import (
+    LabelKind,
+    PlainLoss,
+    as_logits,
+    masked_mean,
+    weights_buffer,
+    wide,
+)
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
 class CrossEntropy(PlainLoss, nn.Module):
-    """Reads labels (B, W), one class a unit, and no teacher."""
+    """Reads labels (B, W), one class a unit, and no teacher.
+
+    class_weights: (V) what a unit of each class counts, in order of the labels; all alike where
+        left out.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[LabelKind] = "index"
+
+    def __init__(self, class_weights: list[float] | None = None) -> None:
+        super().__init__()
+        self.class_weights = weights_buffer(class_weights)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Nats a unit."""
@@ -24,5 +43,6 @@ class CrossEntropy(PlainLoss, nn.Module):
         classes = batch.labels.clamp_min(0).flatten()
         # Units in one row after another, as torch's cross-entropy takes classes on axis 1.
         logits = wide(student.logits).flatten(0, 1)
-        nats = functional.cross_entropy(logits, classes, reduction="none")
+        weights = as_logits(self.class_weights, logits)
+        nats = functional.cross_entropy(logits, classes, weight=weights, reduction="none")
         return masked_mean(nats.view_as(batch.labels), is_labelled)

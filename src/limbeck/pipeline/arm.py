@@ -20,6 +20,7 @@ from limbeck.distillation import objective
 from limbeck.models.weights import WEIGHTS
 from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.preflight import compatibility
+from limbeck.pipeline.steps.class_weights import hard_loss_keys
 from limbeck.pipeline.steps.exporting import ProvenArtifact, export_artifact
 from limbeck.pipeline.steps.quantizing import choose_quantization, quantize_trained
 from limbeck.pipeline.steps.scoring import final_model, score_student, score_teacher
@@ -142,7 +143,8 @@ def ask_teachers(
     Raises:
         ValueError: a loss cannot compare these two models.
     """
-    terms = objective.terms(student.task.hard_loss, recipe.distill)
+    hard_keys = hard_loss_keys(run, student.task)
+    terms = objective.terms(student.task.hard_loss, recipe.distill, hard_keys)
     guide = teacher
     if recipe.assistant:
         guide = train_assistant(recipe, run)

@@ -44,6 +44,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Epochs = Annotated[int, Field(le=MOST_EPOCHS)]
 Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
 LearningRate = Annotated[float, Field(gt=0, le=1000)]
+ClassWeight = Annotated[float, Field(gt=0, le=10**6)]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Group = Annotated[int, Field(ge=2, le=10**6)]
 Weight = Scheduled  # a number, or a schedule such as "linear(1.0, 0.5)"
@@ -92,12 +93,23 @@ class Data(ComponentStage):
       of validation or test whose label train lacks counts as an error, and is refused by `fail`.
     - `transfer`: texts or images without labels from elsewhere, as a file or folder.
     - `unlabelled_rows`: how many rows without labels are taken at most; all where left open.
+    - `class_weights`: how much each label counts in the loss on the labels: `balanced` by how rare
+      they are, or a number for some by name. Left open all count alike. Metrics are not weighted.
     """
 
     source: str
     on_bad_row: Literal["fail", "skip", "quarantine"] | None = None
     transfer: str | None = None
     unlabelled_rows: int | None = Field(None, ge=0, le=MOST_ROWS)
+    class_weights: Literal["balanced"] | dict[str, ClassWeight] | None = None
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def named_by_words(cls, weights: Any) -> Any:
+        """Labels as words: YAML reads those of digits as numbers."""
+        if isinstance(weights, dict):
+            return {str(label): weight for label, weight in weights.items()}
+        return weights
 
 
 class Augment(ComponentStage):

@@ -13,6 +13,7 @@ from limbeck.distillation.objective import Objective, hard_terms
 from limbeck.models.processes import process_index
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
+from limbeck.pipeline.steps.class_weights import hard_loss_keys
 from limbeck.pipeline.steps.tries import (
     DIVERGED,
     best_try,
@@ -104,6 +105,7 @@ def _tuned(
             "metric": run.recipe.judged_metric,
             "train": steps_in_key(steps),
             "dtype": str(run.dtype()),
+            "hard_loss": hard_loss_keys(run, task),
         }
 
     def build(folder: Path) -> None:
@@ -187,7 +189,7 @@ def tuning_job(run: RunContext, model: nn.Module, task: Task, steps: Train) -> J
         task: with this model's preprocessing.
         steps: as `tuning_steps` gives them.
     """
-    objective = Objective(hard_terms(task.hard_loss))
+    objective = Objective(hard_terms(task.hard_loss, keys=hard_loss_keys(run, task)))
     return Job(
         model=model,
         objective=run.place.move_model(objective),

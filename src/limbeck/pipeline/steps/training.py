@@ -22,6 +22,7 @@ from limbeck.models.weights import WEIGHTS, model_state, save_tensors
 from limbeck.pipeline.arms import training_title
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
+from limbeck.pipeline.steps.class_weights import hard_loss_keys
 from limbeck.pipeline.steps.quantizing import calibration, prepare, quantization_code
 from limbeck.pipeline.steps.student import named_origin
 from limbeck.pipeline.steps.teacher import steps_in_key, training_rows
@@ -100,6 +101,7 @@ def train_student(
         "validation": run.fingerprint("validation"),
         "metric": run.recipe.judged_metric,
         "train": steps_in_key(recipe.train),
+        "hard_loss": hard_loss_keys(run, student.task),
         "distill": recipe.distill.model_dump(mode="json") if recipe.distill else None,
         "quantize": joint.model_dump(mode="json") if joint else None,
         "dtype": str(run.dtype()),
@@ -180,7 +182,7 @@ def training_job(
     example = collate(encoded[:EXAMPLE_ROWS], np.arange(EXAMPLE_ROWS), task.padding)
     taps = bind_losses(model, terms, answer, example)
     if answers and answers.peer:
-        bind_peers(terms, answers.peer, task.hard_loss)
+        bind_peers(terms, answers.peer, task.hard_loss, hard_loss_keys(run, task))
     # 2. Joint training: the model is swapped before the loop, which does not know of it.
     joint = joint_settings(recipe)
     listeners: list[BeforeStep] = []
