@@ -61,7 +61,7 @@ def test_a_wrong_temperature_is_told_under_its_own_key(written: str, told: str) 
             "model: large",
             "model: small_cnn, epoch: 2",
             "r.yaml:3:29: teacher.epoch: `small_cnn` (networks) has no key `epoch`. ",
-            "Did you mean `epochs`? Choices: model, weight, epochs, placement, learning_rate, width, depth",
+            "Did you mean `epochs`? Choices: model, weight, epochs, placement, learning_rate, tries, width, depth",
         ),
         (
             "model: large",
@@ -91,7 +91,7 @@ def test_a_wrong_temperature_is_told_under_its_own_key(written: str, told: str) 
             "path:",
             "paht:",
             "r.yaml:2:23: data.paht: `conll` (sources) has no key `paht`. ",
-            "Did you mean `path`? Choices: source, on_bad_row, transfer, unlabelled_rows, path",
+            "Did you mean `path`? Choices: source, on_bad_row, transfer, unlabelled_rows, class_weights, path",
         ),
         (
             "conll",

@@ -355,7 +355,7 @@ task: image-classification
 data: {source: sklearn}
 teacher: {model: small_cnn, width: 4, epochs: 1}
 student: {model: small_cnn, width: 2}
-train: {epochs: 1, augment: [crop, cutout], threads: 1, batch_rows: 512}
+train: {epochs: 1, learning_rate: 1.0e-3, augment: [crop, cutout], threads: 1, batch_rows: 512}
 distill: {losses: {kl: {}, hidden: {}}}
 """
 
