@@ -24,7 +24,7 @@ from limbeck.pipeline.steps.tries import (
 from limbeck.pipeline.steps.validation import judge_of, validation
 from limbeck.pipeline.steps.warnings import keeping_warnings
 from limbeck.pipeline.stored_model import HISTORY, StoredModel, saver
-from limbeck.recipe.model import Recipe, Train
+from limbeck.recipe.model import Recipe, Teacher, Train
 from limbeck.tasks import SelfSupervised, Task
 from limbeck.training.checkpoints import History
 from limbeck.training.job import Job, TrainingRows, keep_rows, keep_view
@@ -88,25 +88,6 @@ def _tuned(
     settings = recipe.teacher
     assert settings is not None
     steps, num_tries = one_of
-    inputs: dict[str, Any] = {
-        "model": run.reference(settings.model, settings.options),
-        "preprocess": digest(task.preprocess),
-        "labels": run.data.labels,
-        # Of a network, or a head that its folder lacks, the weights are drawn, here and now.
-        "seed": steps.seed,
-        **run.environment(),
-    }
-    # One that is taken as it is depends on the data by its labels and preprocessing alone.
-    if settings.epochs:
-        inputs |= {
-            "data": run.fingerprint("labelled"),
-            # What it scores after each epoch says which weights are kept.
-            "validation": run.fingerprint("validation"),
-            "metric": run.recipe.judged_metric,
-            "train": steps_in_key(steps),
-            "dtype": str(run.dtype()),
-            "hard_loss": hard_loss_keys(run, task),
-        }
 
     def build(folder: Path) -> None:
         model = run.create(
@@ -137,7 +118,7 @@ def _tuned(
     title = f"teacher (rate {steps.rate:g}, seed {steps.seed})" if is_one_of_several else ""
     stage = Stage(
         name="teacher",
-        inputs=inputs,
+        inputs=_inputs(settings, run, task, steps),
         build=build,
         components=[
             *run.task_component,
@@ -149,6 +130,30 @@ def _tuned(
         work=Work(split=_tuning_split(run), task=task),
     )
     return run.compute(stage)
+
+
+def _inputs(settings: Teacher, run: RunContext, task: Task, steps: Train) -> dict[str, Any]:
+    """All that a teacher depends on beside the code."""
+    inputs: dict[str, Any] = {
+        "model": run.reference(settings.model, settings.options),
+        "preprocess": digest(task.preprocess),
+        "labels": run.data.labels,
+        # Of a network, or a head that its folder lacks, the weights are drawn, here and now.
+        "seed": steps.seed,
+        **run.environment(),
+    }
+    # One that is taken as it is depends on the data by its labels and preprocessing alone.
+    if settings.epochs:
+        inputs |= {
+            "data": run.fingerprint("labelled"),
+            # What it scores after each epoch says which weights are kept.
+            "validation": run.fingerprint("validation"),
+            "metric": run.recipe.judged_metric,
+            "train": steps_in_key(steps),
+            "dtype": str(run.dtype()),
+            "hard_loss": hard_loss_keys(run, task),
+        }
+    return inputs
 
 
 def further_teachers(recipe: Recipe, run: RunContext) -> list[StoredModel]:
