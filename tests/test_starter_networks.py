@@ -123,3 +123,13 @@ def test_an_unnamed_pair_may_share_a_text(tmp_path: Path) -> None:
     assert guess.options["text"] == "column_2"
     assert guess.options["text_b"] == "column_3"
     assert guess.options["label"] == "column_4"
+
+
+def test_a_pretrained_teacher_of_images(tmp_path: Path) -> None:
+    """It reads a size of its own, and answers no augmented pixels of the student."""
+    starter.write(images(tmp_path / "data", (28, 28)), tmp_path / "recipe.yaml", "timm:resnet18")
+    recipe = read(tmp_path / "recipe.yaml", [])
+    assert recipe.teacher is not None
+    assert recipe.teacher.model == "timm:resnet18"
+    assert recipe.student.model == "small_cnn"
+    assert recipe.train.augment == []

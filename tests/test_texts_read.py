@@ -16,7 +16,7 @@ from limbeck.data.splits import Splits
 from limbeck.models.preprocessing import preprocess
 from limbeck.models.published.positions import num_positions
 from limbeck.pipeline.preflight.check import Checked, check_texts
-from limbeck.pipeline.preflight.token_counts import count_tokens
+from limbeck.pipeline.preflight.token_counts import count_tokens, letters_of
 from limbeck.recipe.reading import parse
 from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.token_classification import TokenClassification
@@ -220,6 +220,26 @@ def test_texts_without_a_token_are_counted(tmp_path: Path) -> None:
     (told,) = counts.unknown_note("test")
     assert told.startswith("warning: 3 of 6 texts of test have no token in the tokenizer")
     assert (counts + counts).wordless == 6
+
+
+def test_words_that_are_broken_into_letters_are_told(tmp_path: Path) -> None:
+    """A model of English knows each letter of Russian, and no word."""
+    name = save_encoder(tmp_path, ["login", "вд", "аходва"], vocabulary=40, width=8, layers=1)
+    task = TextClassification(["a", "b"], preprocess(name, TextClassification, [], 64))
+    rows = [{"text": "вход вход", "label": "a"}, {"text": "вода", "label": "b"}]
+    counts = count_tokens(task, rows, task.encode(rows))
+    assert (counts.letters, counts.ordinary, counts.unknown) == (12, 12, 0)
+    (told,) = counts.unknown_note("train")
+    assert told.startswith("warning: the tokenizer breaks the words of train into pieces of 1.0 ")
+    english = [{"text": "login login", "label": "a"}]
+    assert not count_tokens(task, english, task.encode(english)).unknown_note("train")
+
+
+@pytest.mark.parametrize(
+    ("texts", "count"), [(["ab c", " "], 3), (["東京 a"], 0), (["東 ab"], 3), ([], 0)]
+)
+def test_letters_are_those_of_scripts_with_words(texts: list[str], count: int) -> None:
+    assert letters_of(texts) == count
 
 
 def test_what_was_cut_and_what_is_unknown_is_counted(tmp_path: Path) -> None:

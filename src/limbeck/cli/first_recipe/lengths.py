@@ -49,8 +49,8 @@ class TrainRows:
 def length_for(guess: Guess, model: str | None) -> tuple[Length, list[str]]:
     """How long to train on the data of a guess, and what is to be said of it.
 
-    `model`: the teacher of texts. Nothing is said where these are the usual lengths. Of rows
-    without labels the guess takes no more than are worth their time.
+    `model`: the teacher that is asked for. Nothing is said where these are the usual lengths. Of
+    rows without labels the guess takes no more than are worth their time.
     """
     usual = usual_length(guess)
     found = rows_of(guess)
@@ -60,7 +60,8 @@ def length_for(guess: Guess, model: str | None) -> tuple[Length, list[str]]:
     told = limit_unlabelled(guess, found)
     needed = ENOUGH_STEPS
     if usual is IMAGES:
-        fewest, total, needed = FEWEST_IMAGES, found.count, round(IMAGE_STEPS * ENOUGH_STEPS)
+        fewest, total = FEWEST_IMAGES, found.count
+        needed = ENOUGH_STEPS if model else round(IMAGE_STEPS * ENOUGH_STEPS)
     else:
         count, of_vocabulary = counted(found.rows, model)
         told += of_vocabulary

@@ -51,8 +51,8 @@ EXPECTED = (
 def write(data: Path, out: Path, model: str | None) -> list[str]:
     """Write a recipe for `data` to `out`; what was seen and what to do next, as lines.
 
-    `model`: the teacher, for texts. Raises ValueError where `out` is there already, and where the
-    data are nothing that can be read.
+    `model`: the teacher; a usual one where left out. Raises ValueError where `out` is there
+    already, and where the data are nothing that can be read.
     """
     if out.exists():
         raise ValueError(f"{out}: this file is here already. Remove it, or choose another --out")

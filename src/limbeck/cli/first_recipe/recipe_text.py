@@ -37,8 +37,7 @@ tuned.
 teacher: {model: MODEL, epochs: TEACHER_EPOCHS}
 # The small model: LAYERS of the teacher's layers.
 student: {from: teacher, surgery: drop_layers, layers: LAYERS}
-train: {epochs: STUDENT_EPOCHS, learning_rate: 2.0e-4, batch_tokens: BUDGET, threads: THREADS, \
-seed: 0}
+train: {epochs: STUDENT_EPOCHS, batch_tokens: BUDGET, threads: THREADS, seed: 0}
 
 # Learn from the teacher's answers as well as from the labels.
 distill: {losses: {SOFT}}
@@ -49,8 +48,19 @@ teacher: {TEACHER_NETWORK, epochs: TEACHER_EPOCHS}
 student: {STUDENT_NETWORK}
 # Every epoch shows the images a little shifted, brighter or darker. Add `flip` where an image in \
 the mirror is of the same class.
-train: {epochs: STUDENT_EPOCHS, learning_rate: 4.0e-3, batch_rows: BUDGET, augment: [crop, \
-brightness], views: 8, threads: THREADS, seed: 0}
+train: {epochs: STUDENT_EPOCHS, batch_rows: BUDGET, augment: [crop, brightness], views: 8, \
+threads: THREADS, seed: 0}
+
+# Learn from the teacher's answers as well as from the labels.
+distill: {losses: {kl: {temperature: 4.0, weight: "linear(1.0, 0.5)"}}}
+"""
+# Without augmentation: a student's augmented pixels are not those that such a teacher reads.
+PRETRAINED_STAGES = """\
+# The large model, tuned on the images first; `epochs: 0` where it is already tuned.
+teacher: {model: MODEL, epochs: TEACHER_EPOCHS}
+# The small one, trained from random weights (`limbeck list networks`).
+student: {STUDENT_NETWORK}
+train: {epochs: STUDENT_EPOCHS, batch_rows: BUDGET, threads: THREADS, seed: 0}
 
 # Learn from the teacher's answers as well as from the labels.
 distill: {losses: {kl: {temperature: 4.0, weight: "linear(1.0, 0.5)"}}}
@@ -135,14 +145,16 @@ def usual_length(guess: Guess) -> Length:
 def render(guess: Guess, model: str | None, length: Length | None = None) -> str:
     """The text of a recipe, with comments.
 
-    `model`: the teacher, for texts. `length`: of the trainings; the usual one where left out.
+    `model`: the teacher; images have a network of ours where it is left out. `length`: of the
+    trainings; the usual one where left out.
     """
     length = length or usual_length(guess)
     data = {"source": guess.source, "path": str(guess.path), **guess.options}
     # A reason may hold a value of the data, and with it a line break that would end the comment.
     comments = [f"# {' '.join(reason.split())}\n" for reason in guess.reasons]
     head = HEAD.format(task=guess.task, comments="".join(comments), data=flow(data))
-    by_task = {"image-classification": IMAGE_STAGES + TAIL, "masked-lm": MASKED_STAGES}
+    of_images = PRETRAINED_STAGES if model else IMAGE_STAGES
+    by_task = {"image-classification": of_images + TAIL, "masked-lm": MASKED_STAGES}
     stages = by_task.get(guess.task, TEXT_STAGES + TAIL)
     # Not `format`, as above: the braces of YAML would have to be doubled. The model comes last: its
     # name may hold any letters, the words that are replaced among them.

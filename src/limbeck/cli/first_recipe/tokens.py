@@ -9,6 +9,12 @@ from typing import Any
 
 from limbeck.core.files import MOST_TEXT_BYTES, read_at_most
 from limbeck.data.sampling import drawn_rows
+from limbeck.pipeline.preflight.token_counts import (
+    MANY_UNKNOWN,
+    TokenCounts,
+    letters_of,
+    text_of,
+)
 from limbeck.recipe.model import Train
 from limbeck.sources import Row
 from limbeck.tasks.inputs.tokenized import open_tokenizer
@@ -21,12 +27,6 @@ SPECIAL_TOKENS = 2  # of a row: the marks of its beginning and end
 # scripts like that of English; elsewhere an English vocabulary has single letters at most.
 CHARACTERS_A_TOKEN = 4
 LAST_LATIN = "\u024f"
-# Below so many characters a token, or above this share of unknown tokens, a vocabulary was not made
-# for a language: English has 4 or more. Of Chinese a token is a character in every vocabulary.
-FEWEST_CHARACTERS = 2.0
-MOST_UNKNOWN = 0.05
-FIRST_CHINESE, LAST_CHINESE = "\u2e80", "\u9fff"
-
 OTHER_MODEL = (
     "It was not made for this language, and what it was trained on before helps little. Give a "
     "model of the language or of many, such as --model "
@@ -54,12 +54,6 @@ class TokenCount:
             count = len(text) * self.tokens_a_character
         # A longer text is cut.
         return min(Train().max_tokens, SPECIAL_TOKENS + math.ceil(count))
-
-
-def text_of(row: Row) -> str:
-    """The text of a row, of a pair both, of words all of them."""
-    texts = row["words"] if "words" in row else [row["text"], row.get("text_b", "")]
-    return " ".join(texts).strip()
 
 
 def counted(rows: Sequence[Row], model: str | None) -> tuple[TokenCount, list[str]]:
@@ -92,12 +86,16 @@ def told_vocabulary(texts: Sequence[str], tokens: Sequence[str], tokenizer: Any)
     `tokens`: of all texts. `tokenizer`: that made them.
     """
     unknown = getattr(tokenizer.model, "unk_token", None)
-    share = tokens.count(unknown) / max(1, len(tokens))
-    if share > MOST_UNKNOWN:
-        return [f"{share:.0%} of the tokens are unknown to the model. {OTHER_MODEL}"]
-    letters = [letter for text in texts for letter in text if not letter.isspace()]
-    num_chinese = sum(FIRST_CHINESE <= letter <= LAST_CHINESE for letter in letters)
-    length = len(letters) / max(1, len(tokens))
-    if length < FEWEST_CHARACTERS and 2 * num_chinese < len(letters):
+    count = TokenCounts(
+        rows=len(texts),
+        ordinary=len(tokens),
+        unknown=tokens.count(unknown),
+        letters=letters_of(texts),
+    )
+    # As `limbeck check` says it, which counts all that is read.
+    if count.unknown_share >= MANY_UNKNOWN:
+        return [f"{count.unknown_share:.0%} of the tokens are unknown to the model. {OTHER_MODEL}"]
+    if count.are_letters:
+        length = count.letters / (count.ordinary - count.unknown)
         return [f"the model breaks words into pieces of {length:.1f} letters. {OTHER_MODEL}"]
     return []

@@ -15,18 +15,27 @@ from limbeck.tasks.inputs.tokenized import TokenizedInput
 # WordPiece does not know 0.1 % at most; of a script that it was not made for, most.
 MANY_UNKNOWN = 0.05
 
+# Below so many letters a token a vocabulary breaks words into letters: of English it has 4 or more.
+# Of Chinese a token is a character in every vocabulary.
+FEWEST_LETTERS = 2.0
+FIRST_CHINESE, LAST_CHINESE = "\u2e80", "\u9fff"
+
 MULTILINGUAL = (
     "FacebookAI/xlm-roberta-base",
     "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
     "google-bert/bert-base-multilingual-cased",
 )
+TAKE_ANOTHER = f"Take a multilingual model, such as {', '.join(MULTILINGUAL)}"
+# Rows whose letters are looked at: of texts in one language some tell as much as all.
+MOST_LETTERED = 2000
 
 
 @dataclass(frozen=True)
 class TokenCounts:
     """Of some rows: `rows`; `cut_rows`, those that were longer than `limit` tokens; `tokens` that
     are read; `cut_tokens` that are not; of the read ones `ordinary`, no special ones, and `unknown`
-    among these; `wordless`, the rows that have no ordinary token. `side`: where a text is cut.
+    among these; `wordless`, the rows that have no ordinary token; `letters`, the characters of what
+    is read that are no spaces, none where most are Chinese. `side`: where a text is cut.
     `windows`: how many longer texts are read in, none where they are cut."""
 
     rows: int = 0
@@ -36,6 +45,7 @@ class TokenCounts:
     ordinary: int = 0
     unknown: int = 0
     wordless: int = 0
+    letters: int = 0
     windows: int = 0
     limit: int = 0
     side: str = "right"
@@ -44,6 +54,11 @@ class TokenCounts:
     def unknown_share(self) -> float:
         """Of the ordinary tokens, in [0, 1]."""
         return self.unknown / max(1, self.ordinary)
+
+    @property
+    def are_letters(self) -> bool:
+        """Whether words are broken into so small pieces that a token tells little of them."""
+        return 0 < self.letters < FEWEST_LETTERS * (self.ordinary - self.unknown)
 
     def __add__(self, other: "TokenCounts") -> "TokenCounts":
         return TokenCounts(
@@ -54,6 +69,7 @@ class TokenCounts:
             self.ordinary + other.ordinary,
             self.unknown + other.unknown,
             self.wordless + other.wordless,
+            self.letters + other.letters,
             self.windows + other.windows,
             other.limit,
             other.side,
@@ -73,18 +89,40 @@ class TokenCounts:
         return [f"{longer} and lose their {end}, {share:.1%} of all tokens"]
 
     def unknown_note(self, split: str) -> list[str]:
-        """Warnings where many tokens are unknown, or many texts have none."""
+        """Warnings where many tokens are unknown, many texts have none, or words are broken into
+        letters."""
         told = []
         if self.unknown_share >= MANY_UNKNOWN:
             told.append(f"{self.unknown_share:.1%} of the tokens of {split} are unknown to")
         if self.wordless >= MANY_UNKNOWN * max(1, self.rows):
             told.append(f"{self.wordless:,} of {self.rows:,} texts of {split} have no token in")
-        return [
+        notes = [
             f"warning: {each} the tokenizer, which was not made for their script or language, so "
-            "that the model cannot tell them apart. Take a multilingual model, such as "
-            f"{', '.join(MULTILINGUAL)}"
+            f"that the model cannot tell them apart. {TAKE_ANOTHER}"
             for each in told
         ]
+        if self.are_letters and not notes:
+            length = self.letters / (self.ordinary - self.unknown)
+            notes.append(
+                f"warning: the tokenizer breaks the words of {split} into pieces of {length:.1f} "
+                "letters: it was not made for their language, and what the model learned before "
+                f"helps little. {TAKE_ANOTHER}"
+            )
+        return notes
+
+
+def letters_of(texts: Sequence[str]) -> int:
+    """How many characters texts have that are no spaces; 0 where most of them are Chinese, of which
+    a character is a token as it should be."""
+    letters = [letter for text in texts for letter in text if not letter.isspace()]
+    num_chinese = sum(FIRST_CHINESE <= letter <= LAST_CHINESE for letter in letters)
+    return 0 if 2 * num_chinese > len(letters) else len(letters)
+
+
+def text_of(row: Row) -> str:
+    """The text of a row, of a pair both, of words all of them."""
+    texts = row["words"] if "words" in row else [row["text"], row.get("text_b", "")]
+    return " ".join(texts).strip()
 
 
 def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) -> TokenCounts:
@@ -119,9 +157,17 @@ def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) ->
         ordinary=int(is_ordinary.sum()),
         unknown=int((ids == unknown_id).sum()),
         wordless=int((by_row == 0).sum()),
+        letters=_letters_read(rows, lost, int(sum(read))),
         limit=limit,
         side=truncation["direction"].lower(),
     )
+
+
+def _letters_read(rows: Sequence[Row], lost: Sequence[int], num_read: int) -> int:
+    """About how many letters of rows are read, where `num_read` tokens are, and some `lost`."""
+    sampled = rows[:: max(1, len(rows) // MOST_LETTERED)]
+    letters = letters_of([text_of(row) for row in sampled]) * len(rows) / max(1, len(sampled))
+    return round(letters * num_read / max(1, num_read + sum(lost)))
 
 
 @cache
