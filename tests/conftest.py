@@ -87,6 +87,24 @@ def cache_folder(cache_folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch)
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def written_reports_have_their_shape() -> Iterator[None]:
+    """Every report that a run of the suite writes is held against `limbeck schema report`."""
+    from limbeck.reports import page, shape
+
+    write = page.write
+
+    def checked(report: dict[str, Any], *others: Any) -> None:
+        # Those of tests of the page are made by hand, of what they need.
+        if "from_python" in report:
+            shape.check(report)
+        write(report, *others)
+
+    page.write = checked
+    yield
+    page.write = write
+
+
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """On toy sizes a second thread costs more than it brings, and the more so beside another program."""

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from limbeck.cli import main
 from limbeck.cli.recipe_schema import recipe_schema
 from limbeck.core import registry
 from limbeck.core.yaml12 import load
 from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe.reading import parse, read
+from limbeck.reports import shape
 
 ROOT = Path(__file__).parent.parent
 TYPES: dict[str, Any] = {
@@ -133,3 +135,19 @@ def test_every_component_and_key_is_in_the_schema() -> None:
             assert f'"{name}"' in text
             for key in registry.keys(family, name):
                 assert f'"{key}"' in text
+
+
+def test_the_schema_of_reports_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.exit_status(["schema", "report"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["title"] == "ReportFile"
+    assert schema["$defs"]["Gain"]["properties"]["at_chance"] == {
+        "title": "At Chance",
+        "type": "boolean",
+    }
+    assert main.exit_status(["schema", "recipes"]) == 2
+
+
+def test_a_report_with_a_key_too_many_is_none() -> None:
+    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+        shape.check({"schema": 2, "colour": "red"})

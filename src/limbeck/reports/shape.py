@@ -1,0 +1,282 @@
+"""report.json, schema 2: every key, for whoever reads it. `limbeck schema report` prints it as JSON
+Schema, and a test holds every report of the suite against it.
+
+Metrics are shares in [0, 1] unless their name says another unit. An interval is two ends, the lower
+first; where something is undefined or was not measured it is null.
+"""
+
+from functools import cache
+from typing import Any, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
+# A key that is not written down here is a mistake of ours.
+CLOSED = ConfigDict(extra="forbid")
+# What a task, a runtime or a format says of itself differs between them.
+OPEN = ConfigDict(extra="allow")
+
+Interval = list[float]
+
+
+@with_config(CLOSED)
+class Metric(TypedDict):
+    """What the verdict is about."""
+
+    name: str
+    higher_is_better: bool
+
+
+@with_config(OPEN)
+class Seed(TypedDict):
+    """One training of an arm: `metrics` by name, and the task's own tables, such as `per_label`
+    and `confusion`."""
+
+    seed: int
+    metrics: dict[str, float | None]
+
+
+@with_config(CLOSED)
+class Latency(TypedDict):
+    """Milliseconds from one raw input to its answer: of wall time the median and the 99th
+    percentile, of CPU time (`cpu`) the median; and how many times as fast as the teacher."""
+
+    p50: float
+    p99: float
+    threads: int
+    runtime: str
+    speedup: NotRequired[float | None]
+    speedup_ci95: NotRequired[Interval | None]
+    cpu: float
+
+
+@with_config(CLOSED)
+class ArmRow(TypedDict):
+    """An arm, over its seeds. `what`: of the linear model, which has no bytes and no milliseconds.
+    `agreement`: the share of decisions that are the teacher's."""
+
+    what: NotRequired[str]
+    seeds: list[Seed]
+    mean: dict[str, float | None]
+    ci95: dict[str, Interval | None]
+    parameters: int
+    bytes: int | None
+    latency_ms: Latency | None
+    agreement: float | None
+
+
+@with_config(CLOSED)
+class BarRow(TypedDict):
+    """What the judged arm must beat: one answer for every row (`constant`), a linear model
+    (`baseline`); its level, and the lead over it."""
+
+    name: str
+    words: str
+    level: float
+    lead: float
+    lead_ci95: Interval
+    is_beaten: bool
+
+
+@with_config(CLOSED)
+class Gain(TypedDict):
+    """What helped: `teacher`, `answers` or `joint`, as the metric of `arm` less that of `control`.
+    With one `seeds` it is true of these weights. `at_chance`: neither arm learned anything."""
+
+    name: str
+    arm: str
+    control: str
+    gain: float
+    ci95: Interval
+    seeds: int
+    at_chance: bool
+
+
+@with_config(CLOSED)
+class VerdictRow(TypedDict):
+    """Whether the student is kept, and why not. `drop`: the teacher's metric less the artifact's
+    own. `p_noninferior`: of "the drop is `max_drop` or more", by `test`."""
+
+    kept: bool
+    reasons: list[str]
+    notes: list[str]
+    bars: list[BarRow]
+    drop: float
+    drop_ci95: Interval
+    max_drop: float
+    test: str
+    p_noninferior: float
+    min_speedup: float
+    speedup: float
+    speedup_ci95: Interval | None
+    compression: float
+    gains: list[Gain]
+
+
+@with_config(CLOSED)
+class ParityRow(TypedDict):
+    """A graph against the trained model, over the test split: `flips` of `units` decisions differ.
+    Logit differences are in logits; `last_bits`: what the model differs from itself."""
+
+    arm: str
+    seed: int
+    runtime: str
+    rows: int
+    units: int
+    flips: int
+    agreement: float
+    max_abs_logit_difference: float
+    logit_difference: float
+    far_off: int
+    unexplained: int
+    logit_spread: float
+    worst_row: int
+    metric_difference: float
+    last_bits: dict[str, float] | None
+    holds: bool
+    failures: list[str]
+
+
+@with_config(CLOSED)
+class Kind(TypedDict):
+    """Test rows of one kind: shares that teacher and student have right, the drop, and the p value
+    of "no worse here", alone and adjusted for all kinds (Holm)."""
+
+    by: str
+    value: str
+    rows: int
+    teacher: float
+    student: float
+    drop: float
+    ci95: Interval
+    p: float
+    p_holm: float
+
+
+@with_config(CLOSED)
+class LabelErrors(TypedDict):
+    """Labels that teacher and student both doubt; all of them stand in label_errors.csv."""
+
+    count: int
+    first: list[dict[str, Any]]
+
+
+@with_config(CLOSED)
+class LostRows(TypedDict):
+    """What the shipped model lost of the teacher. `won`: null where labels are numbers."""
+
+    rows: int
+    lost: int
+    won: int | None
+    worst: list[dict[str, Any]]
+    slices: list[Kind]
+    slices_looked_at: int
+    slices_lost: NotRequired[int]
+    label_errors: LabelErrors
+
+
+@with_config(OPEN)
+class Calibration(TypedDict):
+    """Whether probabilities mean what they say (`models`: float, raw and fitted), what was promised
+    of the answers, and what abstaining and the cascade to the teacher cost."""
+
+    arm: str
+    temperature: float
+    models: dict[str, Any]
+    promise: dict[str, Any] | None
+    sets: dict[str, Any] | None
+    coverage: list[dict[str, Any]]
+    cascade: list[dict[str, Any]] | None
+
+
+@with_config(OPEN)
+class Speed(TypedDict):
+    """One measurement, in processes of their own, in milliseconds. `product`: `runtime`,
+    `architecture`, `integers` and their `total`, each with `ratio` and `ratio_ci95`, or with a
+    `reason` why it is not known."""
+
+    arm: str
+    runtime: str
+    threads: int
+    p50: float
+    product: dict[str, dict[str, Any]]
+    twins: list[dict[str, Any]]
+    busy: list[str]
+
+
+@with_config(OPEN)
+class Layers(TypedDict):
+    """What each layer of the shipped model loses."""
+
+    arm: str
+    rows: int
+    layers: list[dict[str, Any]]
+    attention: list[dict[str, Any]]
+    changed: dict[str, Any] | None
+
+
+@with_config(CLOSED)
+class StageRow(TypedDict):
+    """A stage of the run: seconds of wall time, of memory the most."""
+
+    name: str
+    seconds: float
+    peak_rss_mb: float
+    reused: bool
+
+
+@with_config(CLOSED)
+class BadRows(TypedDict):
+    """What became of rows that cannot be used."""
+
+    policy: str
+    count: int
+
+
+@with_config(CLOSED)
+class FromPython(TypedDict):
+    """What the run was given beside its recipe."""
+
+    models: list[str]
+    rows: bool
+
+
+@with_config(CLOSED)
+class ReportFile(TypedDict):
+    """report.json."""
+
+    schema: int
+    name: str
+    task: str
+    metric: Metric
+    arms: dict[str, ArmRow]
+    verdict: VerdictRow | None
+    parity: list[ParityRow]
+    calibration: Calibration | None
+    speed: Speed | None
+    lost: LostRows | None
+    layers: Layers | None
+    stages: list[StageRow]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    notes: list[str]
+    bad_rows: BadRows
+    recipe: str
+    from_python: FromPython
+
+
+def check(report: Any) -> None:
+    """Raise pydantic's ValidationError, which is a ValueError, where a report has another shape."""
+    adapter().validate_python(report, strict=True)
+
+
+@cache
+def adapter() -> TypeAdapter[ReportFile]:
+    """What checks a report; made once, which takes longer than a check."""
+    return TypeAdapter(ReportFile)
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON Schema of report.json."""
+    header = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return header | adapter().json_schema()
