@@ -10,8 +10,9 @@ import pytest
 
 from limbeck.artifact.card import card
 from limbeck.core.files import read_json
-from limbeck.reports import charts, numbers, page
-from limbeck.reports.axis import Axis
+from limbeck.reports import numbers, page
+from limbeck.reports.drawing import charts
+from limbeck.reports.drawing.axis import Axis
 
 Json = dict[str, Any]
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-MISC", "I-MISC"]

@@ -121,7 +121,7 @@ def input_cells(layer: Row) -> tuple[str, str, str, str]:
     """The cells of what a layer reads, which may be float."""
     if not layer["input_range"]:
         return ("float", "", "", "")
-    from limbeck.reports.heatmap import in_percent
+    from limbeck.reports.drawing.heatmap import in_percent
 
     return (
         decibels(layer["input_db"]),
@@ -236,7 +236,7 @@ def shortened(name: str) -> str:
 
 def decibels(value: float | None) -> str:
     """A signal to noise; None is a signal without noise."""
-    from limbeck.reports.heatmap import in_decibels
+    from limbeck.reports.drawing.heatmap import in_decibels
 
     return "exact" if value is None else in_decibels(value)
 
@@ -252,7 +252,7 @@ def saturating(layer: Row) -> str:
     `possible` where no neighbours can, but some two weights of a channel: a runtime may lay them
     out beside each other.
     """
-    from limbeck.reports.heatmap import in_percent
+    from limbeck.reports.drawing.heatmap import in_percent
 
     if layer["overflow"] or layer["int16"] <= 1:
         return in_percent(layer["overflow"])

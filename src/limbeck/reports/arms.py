@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from limbeck.reports.axis import Axis
+from limbeck.reports.drawing.axis import Axis
 from limbeck.reports.numbers import interval, ratio_in_words
 
 Json = dict[str, Any]

@@ -4,7 +4,7 @@ came to. From report.json's `calibration`; reports of earlier versions have none
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limbeck.reports.axis import Axis
+from limbeck.reports.drawing.axis import Axis
 from limbeck.reports.numbers import decimal
 
 Json = dict[str, Any]

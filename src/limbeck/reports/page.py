@@ -14,15 +14,14 @@ from limbeck.core.files import write_bytes, write_json
 from limbeck.reports import (
     arms,
     calibration,
-    charts,
     earlier,
-    heatmap,
     labels,
     lost,
     numbers,
     outcome,
     speed,
 )
+from limbeck.reports.drawing import charts, heatmap
 
 Json = dict[str, Any]
 

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from limbeck.reports.arms import color_of, metric_title
-from limbeck.reports.axis import Axis
+from limbeck.reports.drawing.axis import Axis
 from limbeck.reports.numbers import short
 
 Json = dict[str, Any]
