@@ -181,8 +181,10 @@ def below(arm: str, mean: float, bar: Bar) -> str:
     lead = f"it has {own}" if mean <= bar.answers.value else f"its lead, at {own}, may be chance"
     follows = {
         CONSTANT: "It has learned nothing that this test set can show",
-        BASELINE: "Train it longer, on more rows, or start from a model that was trained before; "
-        "where nothing helps, the linear model is smaller and faster",
+        # Of texts that its tokenizer does not know no training makes up for another model.
+        BASELINE: "Train it longer, on more rows, or start from a model that was trained before on "
+        "data like these, for texts in their language; where nothing helps, the linear model is "
+        "smaller and faster",
     }
     return (
         f"`{arm}` is not shown to be better than {bar.words} ({level:.4f}): {lead}. "
