@@ -111,6 +111,8 @@ def signs(
     # One that waited in vain for a better epoch was not too short.
     if ended_early(history):
         return []
+    if any(point.get("ended") == "minutes" for point in history):
+        return ["ended when its minutes were used up: raise train.minutes"]
     steps = steps_of(history)
     # A teacher that came tuned was not trained here.
     if not steps:

@@ -190,6 +190,8 @@ class Train(Stage):
     - `checkpoint_seconds`: how often a checkpoint is written.
     - `keep`: the weights of the epoch that is `best` on validation, or of the `last` one.
     - `patience`: after how many epochs without a better one a training ends; null waits for all.
+    - `minutes`: what all trainings of the run may take; each has its share, and ends when that is
+      used up. No bound where left open.
     - `augment`: changes of the training images, in this order.
     - `views`: how many variants of each image there are; where left open, another every epoch.
     """
@@ -214,6 +216,7 @@ class Train(Stage):
     seed: Seed = 0
     checkpoint_seconds: float = Field(60, ge=0, le=10**8)
     keep: Literal["best", "last"] = "best"
+    minutes: Annotated[float, Field(gt=0, le=10**7)] | None = None
     # Much is gained while the rate falls, at the end: fewer epochs would take it for a standstill.
     patience: int | None = Field(10, ge=1, le=MOST_EPOCHS)
     augment: list[

@@ -19,6 +19,7 @@ from limbeck.training.job import Judge
 # Why a training ended, as its history has it.
 ALL_EPOCHS = "epochs"
 NO_BETTER = "patience"
+NO_TIME = "minutes"
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def write_checkpoint(
     step: int,
     history: History,
     best: int | None = None,
+    spent: float = 0.0,
 ) -> None:
     """Write the checkpoint from which `step` is the next to run.
 
@@ -77,6 +78,7 @@ def write_checkpoint(
         step: how many steps are done.
         history: what was logged in them.
         best: the step of the weights that `write_best` left for it; None where there are none.
+        spent: seconds that they took.
     """
     tensors: dict[str, torch.Tensor] = {}
     for part, module in modules.items():
@@ -88,6 +90,7 @@ def write_checkpoint(
             tensors[f"{OPTIMIZER}.{index}.{key}"] = value
     # One file, so that weights and step cannot be of two different moments.
     header = {"step": str(step), "history": json.dumps(history), "best": json.dumps(best)}
+    header["spent"] = json.dumps(spent)
     _write(folder / FILE, tensors, header)
 
 
@@ -138,6 +141,16 @@ def content_digest(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str
         sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         sha.update(content_of(tensor))
     return sha.hexdigest()
+
+
+def seconds_spent(folder: Path) -> float:
+    """What the steps of the last checkpoint took; 0 where there is none, or a broken one."""
+    path = folder / FILE
+    try:
+        _, header = _whole(path)
+        return float(header["spent"])
+    except UNREADABLE:
+        return 0.0
 
 
 def read_checkpoint(

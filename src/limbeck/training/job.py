@@ -157,6 +157,7 @@ class Job:
     kind: (step, total) -> the step's kind of work, for the time left (`core.events`).
     ready: total -> the first step after which the weights are of the kind that the training ends
         with, and may be kept.
+    seconds: what the training may take; no bound where None.
     tell: hears how far it is.
     """
 
@@ -173,4 +174,5 @@ class Job:
     validation: Validation | None = None
     kind: KindOfStep = all_alike
     ready: Callable[[int], int] = from_the_first
+    seconds: float | None = None
     tell: Reporter = silent

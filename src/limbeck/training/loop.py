@@ -34,16 +34,18 @@ from limbeck.models.torch_batches import to_device, to_torch
 from limbeck.recipe.model import Train
 from limbeck.tasks import Batch, Encoded, collate, packed
 from limbeck.training.batches import gathered, rows_of_process
-from limbeck.training.best import ALL_EPOCHS, NO_BETTER, Choice
+from limbeck.training.best import ALL_EPOCHS, NO_BETTER, NO_TIME, Choice
 from limbeck.training.checkpoints import (
     History,
     keep_best,
     read_best,
     read_checkpoint,
+    seconds_spent,
     trained_parameters,
     write_best,
     write_checkpoint,
 )
+from limbeck.training.clock import Clock
 from limbeck.training.devices import autocast
 from limbeck.training.job import Job
 
@@ -92,6 +94,9 @@ class Training:
         judge = job.validation.judge if job.validation else None
         rising = job.settings.warmup * total
         self.choice = Choice(job.settings, judge, job.ready(total), rising)
+        self.clock = Clock(job.seconds)
+        # How many steps were done when the time was used up; 0 while it is not.
+        self.out_of_time = 0
         # The epoch, by its last step, whose weights the last checkpoint counts on.
         self.saved_best: int | None = None
         count = processes.num_processes()
@@ -132,7 +137,7 @@ class Training:
         # Inside, a signal only asks to stop: no step is left half done.
         with deferred_interrupt() as stop:
             for step in range(start, total):
-                if self.choice.is_over:
+                if self.choice.is_over or self.out_of_time:
                     break
                 # 1. Save, where it is time or where this is the end.
                 is_due = time.monotonic() - saved >= job.settings.checkpoint_seconds
@@ -153,8 +158,9 @@ class Training:
                 meter.advance(job.kind(step, total), self.units(step))
                 heap.tidy()
                 # 4. What follows it.
-                if self.ends_epoch(step):
+                if self.ends_epoch(step) or self.is_late(step):
                     self.end_epoch(step)
+                    self.is_late(step, at_end_of_epoch=True)
                     meter.advance(VALIDATION, self.validation_units)
                 if meter.due():
                     self.show(step, meter)
@@ -352,6 +358,30 @@ class Training:
             self.judge_epoch(step)
         self.job.tell(EpochEnded(epoch + 1, self.job.settings.epochs, losses, metrics))
 
+    def is_late(self, step: int, *, at_end_of_epoch: bool = False) -> bool:
+        """Whether the time is used up after `step`; process 0's clock says so to all.
+
+        Raises:
+            ValueError: it is, before the model is of the kind that the training ends with.
+        """
+        if self.job.seconds is None:
+            return False
+        if at_end_of_epoch:
+            self.clock.end_epoch()
+        late = self.clock.is_over(at_end_of_epoch=at_end_of_epoch)
+        if not processes.broadcast_value(late):
+            return False
+        # What is cut here must already be of the kind that the training ends with.
+        first = self.job.ready(len(self.batches))
+        if step < first:
+            raise ValueError(
+                f"train.minutes: the share of this training, {self.job.seconds:.0f} s, is used up "
+                f"after step {step + 1}, and its quantization begins at step {first}. Raise "
+                "train.minutes, or lower train.epochs or quantize.start"
+            )
+        self.out_of_time = step + 1
+        return True
+
     def judge_epoch(self, step: int) -> None:
         """Keep the weights of the epoch that was just validated, where it is the best so far."""
         is_best = self.choice.see(self.history[-1])
@@ -364,14 +394,18 @@ class Training:
         """Give the model the weights of the best epoch, and tell which one that is."""
         best = self.choice.best
         if best is None:
+            self.note_time()
             return
         reached = self.history[-1]["step"]
         last = self.history[-1]["epoch"]
+        self.note_time()
         # All processes wait for the one that writes.
         processes.wait_for_all()
         if best.step < reached:
             read_best(self.folder, self.job.model, best.step)
         ended = NO_BETTER if reached < len(self.batches) else ALL_EPOCHS
+        if self.is_cut:
+            ended = NO_TIME
         kept = {"epoch": best.number, "step": best.step, "ended": ended}
         self.history.append({"step": reached, "epoch": last, "kept": kept})
         if ended == NO_BETTER:
@@ -383,6 +417,22 @@ class Training:
             )
         if best.step < reached:
             self.job.tell(Note(f"  kept the weights of epoch {best.number + 1}, the best one"))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the training ended before its last step because its time was used up."""
+        return 0 < self.out_of_time < len(self.batches)
+
+    def note_time(self) -> None:
+        """Log and tell that the time was used up, where it was."""
+        if self.is_cut:
+            self.history.append({"step": self.out_of_time, "ended": NO_TIME})
+            self.job.tell(
+                Note(
+                    f"  warning: ended after step {self.out_of_time} of {len(self.batches)}: its "
+                    f"share of train.minutes, {self.job.seconds:.0f} s, is used up"
+                )
+            )
 
     def save(self, step: int) -> None:
         """Write the checkpoint from which `step` is the next to run; process 0 alone does."""
@@ -397,6 +447,7 @@ class Training:
             step=step,
             history=self.history,
             best=self.saved_best,
+            spent=self.clock.spent,
         )
         self.tidy_best()
 
@@ -413,6 +464,7 @@ class Training:
         trained = (self.folder, self.modules, self.optimizer)
         start, self.history = read_checkpoint(*trained, self.job.tell)
         self.choice.see_all(self.history)
+        self.clock.start(seconds_spent(self.folder) if start else 0.0)
         self.saved_best = self.choice.best.step if self.choice.best else None
         processes.wait_for_all()
         if start:

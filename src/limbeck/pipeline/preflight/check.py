@@ -11,6 +11,7 @@ In this order, each step only where the ones before it found no mistake that hid
 
 import contextlib
 import importlib.util
+import math
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -301,6 +302,7 @@ def check_costs(
         )
     total = forecast.summed(costs)
     checked.lines += describe_costs(costs, total)
+    checked.lines += note_of_minutes(recipe, costs)
     if num_processes > 1:
         checked.lines.append(
             f"(in one process; each batch will be shared by {num_processes}, which takes less time)"
@@ -331,6 +333,21 @@ def describe_costs(costs: Sequence["Cost"], total: "Cost") -> list[str]:
         "on this machine as busy as it is now)"
     )
     return lines
+
+
+def note_of_minutes(recipe: Recipe, costs: Sequence["Cost"]) -> list[str]:
+    """That the trainings will not fit into `train.minutes`, with what would do; nothing where they
+    will."""
+    minutes = recipe.train.minutes
+    trained = [cost for cost in costs if cost.stage.startswith(("teacher", "train"))]
+    seconds = sum(cost.seconds for cost in trained)
+    if minutes is None or seconds <= 60 * minutes:
+        return []
+    return [
+        f"warning: train.minutes {minutes:g} are too few: the trainings take about "
+        f"{duration(seconds)}, and will be cut short. Raise it to {math.ceil(seconds / 60)}, or "
+        "train fewer epochs"
+    ]
 
 
 def _cost_line(title: str, cost: "Cost") -> str:

@@ -12,6 +12,7 @@ from limbeck.data import augment
 from limbeck.distillation.objective import Objective, hard_terms
 from limbeck.models.processes import process_index
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import minutes
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.class_weights import hard_loss_keys
 from limbeck.pipeline.steps.tries import (
@@ -89,6 +90,8 @@ def _tuned(
     assert settings is not None
     steps, num_tries = one_of
 
+    seconds = minutes.of_teacher(run, settings)
+
     def build(folder: Path) -> None:
         model = run.create(
             settings.model,
@@ -102,7 +105,7 @@ def _tuned(
             if settings.epochs:
                 model = run.place.move_model(model)
                 with keeping_warnings(run.store, folder):
-                    job = tuning_job(run, model, task, steps)
+                    job = tuning_job(run, model, task, steps, seconds)
                     history = run.train(job, folder)
         except Diverged as error:
             # Too high a rate is an outcome of a try, and is not tried again by the next arm.
@@ -129,7 +132,7 @@ def _tuned(
         is_shared=settings.epochs > 0,
         work=Work(split=_tuning_split(run), task=task),
     )
-    return run.compute(stage)
+    return minutes.compute(run, stage, seconds if settings.epochs else None)
 
 
 def _inputs(settings: Teacher, run: RunContext, task: Task, steps: Train) -> dict[str, Any]:
@@ -185,7 +188,9 @@ def tuning_steps(recipe: Recipe, run: RunContext) -> Train:
     return recipe.train.model_copy(update=changes)
 
 
-def tuning_job(run: RunContext, model: nn.Module, task: Task, steps: Train) -> Job:
+def tuning_job(
+    run: RunContext, model: nn.Module, task: Task, steps: Train, seconds: float | None = None
+) -> Job:
     """The teacher's fine-tuning on labels, ready to run.
 
     Args:
@@ -193,6 +198,7 @@ def tuning_job(run: RunContext, model: nn.Module, task: Task, steps: Train) -> J
         model: on the run's device.
         task: with this model's preprocessing.
         steps: as `tuning_steps` gives them.
+        seconds: that it may take; no bound where left out.
     """
     objective = Objective(hard_terms(task.hard_loss, keys=hard_loss_keys(run, task)))
     return Job(
@@ -203,6 +209,7 @@ def tuning_job(run: RunContext, model: nn.Module, task: Task, steps: Train) -> J
         device=run.place.device,
         dtype=run.dtype(),
         validation=validation(run, model, task, steps.epochs),
+        seconds=seconds,
         tell=run.store.tell,
     )
 
@@ -237,5 +244,6 @@ def steps_in_key(settings: Train) -> dict[str, Any]:
     The device and the threads are part of `RunContext.environment`, as this machine has them.
     """
     # A resumed training ends with the same bytes, however often it was saved.
-    without = {"checkpoint_seconds", "threads", "device"}
+    # Minutes count by the share that a training has of them (`minutes.allowed`).
+    without = {"checkpoint_seconds", "threads", "device", "minutes"}
     return settings.model_dump(mode="json", exclude=without)

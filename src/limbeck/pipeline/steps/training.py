@@ -21,6 +21,7 @@ from limbeck.models.processes import process_index
 from limbeck.models.weights import WEIGHTS, model_state, save_tensors
 from limbeck.pipeline.arms import training_title
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import minutes
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.class_weights import hard_loss_keys
 from limbeck.pipeline.steps.quantizing import calibration, prepare, quantization_code
@@ -116,7 +117,7 @@ def train_student(
         is_shared=True,
         work=Work(split="train", task=student.task),
     )
-    return run.compute(stage)
+    return minutes.compute(run, stage, minutes.of_student(run, recipe))
 
 
 def keep_untrained(run: RunContext, student: StoredModel) -> Path:
@@ -227,6 +228,7 @@ def training_job(
         validation=validation(run, model, task, recipe.train.epochs, first=examine),
         kind=kind,
         ready=ready,
+        seconds=minutes.of_student(run, recipe),
         tell=run.store.tell,
     )
 

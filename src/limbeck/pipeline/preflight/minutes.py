@@ -1,0 +1,95 @@
+"""What each training of a run may take of `train.minutes`: a share that the recipe alone decides.
+
+Shares are by work: epochs, times 2 of a teacher (a student is about half of it), times 1.3 where
+they are quantized (`core.events.COST`). So all arms of a verdict have the same number of epochs
+within them, a run that goes on has the shares that it began with, and what one training leaves no
+other one takes.
+
+A training that ended by itself within its share is what it would have been without one, and is kept
+in the store as such; only one that was cut short is found by the same share alone.
+"""
+
+import functools
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from limbeck.core.cache.entries import FILES
+from limbeck.core.cache.store import STAGE_FILE
+from limbeck.core.events import COST, QUANTIZED, STEP
+from limbeck.core.files import read_json
+from limbeck.pipeline.arms import derive_arms, training_title
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.stage import Stage
+from limbeck.pipeline.steps.tries import number_of_tries
+from limbeck.recipe.model import Recipe, Teacher
+
+OF_TEACHER = 2.0
+# Of the stage of a training, as `stored_model` calls it.
+HISTORY = "history.json"
+OF_QUANTIZED = COST[QUANTIZED] / COST[STEP]
+
+
+def of_teacher(run: RunContext, settings: Teacher) -> float | None:
+    """Seconds that one try of a teacher may take; None without a bound."""
+    return _share(run, OF_TEACHER * settings.epochs)
+
+
+def of_student(run: RunContext, recipe: Recipe) -> float | None:
+    """Seconds that the training of an arm may take; None without a bound."""
+    return _share(run, _work(recipe))
+
+
+def compute(run: RunContext, stage: Stage, seconds: float | None) -> Path:
+    """The folder of a training that may take so many seconds; None is no bound."""
+    if seconds is None or run.store.has(stage.name, stage.key):
+        return run.compute(stage)
+    bounded = run.compute(replace(stage, inputs={**stage.inputs, "seconds": seconds}))
+    if was_cut(read_json(bounded / HISTORY)):
+        return bounded
+
+    # Called as the training's own function is, so that the stage has the key which that gives it.
+    @functools.wraps(stage.build)
+    def copy(folder: Path) -> None:
+        for path in bounded.iterdir():
+            if path.is_file() and path.name not in (STAGE_FILE, FILES):
+                shutil.copyfile(path, folder / path.name)
+
+    return run.compute(replace(stage, build=copy, is_shared=False))
+
+
+def was_cut(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a training ended because its share was used up."""
+    return any(point.get("ended") == "minutes" for point in history)
+
+
+def _share(run: RunContext, work: float) -> float | None:
+    minutes = run.recipe.train.minutes
+    return None if minutes is None else round(60 * minutes * work / _whole(run), 3)
+
+
+def _work(recipe: Recipe) -> float:
+    is_quantized = recipe.quantize is not None and recipe.quantize.when == "train"
+    return recipe.train.epochs * (OF_QUANTIZED if is_quantized else 1.0)
+
+
+def _whole(run: RunContext) -> float:
+    """The work of all trainings of the run."""
+    recipe = run.recipe
+    labelled, validation = len(run.data.labelled), len(run.data.validation)
+    work = 0.0
+    for settings in ([recipe.teacher] if recipe.teacher else []) + recipe.teachers:
+        tries = number_of_tries(settings, labelled, validation)
+        work += tries * OF_TEACHER * settings.epochs
+    arms = {"": recipe}
+    seeds = 1
+    if recipe.verdict:
+        seeds = recipe.verdict.seeds
+        # Arms that share a training count once.
+        arms = {training_title(arm): arm for arm in derive_arms(recipe, 0).values()}
+    work += seeds * sum(_work(arm) for arm in arms.values())
+    if recipe.assistant:
+        work += seeds * recipe.train.epochs
+    return work
