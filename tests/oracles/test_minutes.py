@@ -20,7 +20,7 @@ from limbeck.recipe.model import Train
 from limbeck.recipe.reading import parse
 from limbeck.tasks import Encoded
 from limbeck.training import loop
-from limbeck.training.checkpoints import seconds_spent, write_checkpoint
+from limbeck.training.checkpoints import Standing, seconds_spent, write_checkpoint
 from limbeck.training.clock import Clock
 from limbeck.training.job import Job, TrainingRows
 
@@ -167,12 +167,19 @@ def test_a_checkpoint_says_what_was_spent(tmp_path: Path) -> None:
     assert seconds_spent(tmp_path) == 0
     model = Network()
     optimizer = torch.optim.AdamW(model.parameters())
-    write_checkpoint(tmp_path, {"model": model}, optimizer, step=3, history=[], spent=12.5)
+    write_checkpoint(
+        tmp_path, {"model": model}, optimizer, step=3, history=[], standing=Standing(None, 12.5)
+    )
     assert seconds_spent(tmp_path) == 12.5
     # In its next life the training has the rest alone.
     training = loop.Training(job(20.0, 0), tmp_path)
     write_checkpoint(
-        tmp_path, training.modules, training.optimizer, step=4, history=[], spent=19.9999
+        tmp_path,
+        training.modules,
+        training.optimizer,
+        step=4,
+        history=[],
+        standing=Standing(None, 19.9999),
     )
     history = training.run()
     assert minutes.was_cut(history)

@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -59,6 +59,20 @@ def trained_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return parameters
 
 
+class Standing(NamedTuple):
+    """How a training stands beside its weights and history.
+
+    best: the step of the weights that `write_best` left; None where there are none.
+    spent: seconds that its steps took.
+    """
+
+    best: int | None = None
+    spent: float = 0.0
+
+
+BEGINNING = Standing()
+
+
 def write_checkpoint(
     folder: Path,
     modules: dict[str, nn.Module],
@@ -66,8 +80,7 @@ def write_checkpoint(
     *,
     step: int,
     history: History,
-    best: int | None = None,
-    spent: float = 0.0,
+    standing: Standing = BEGINNING,
 ) -> None:
     """Write the checkpoint from which `step` is the next to run.
 
@@ -77,8 +90,7 @@ def write_checkpoint(
         optimizer: over the parameters of `modules`.
         step: how many steps are done.
         history: what was logged in them.
-        best: the step of the weights that `write_best` left for it; None where there are none.
-        spent: seconds that they took.
+        standing: the best weights so far, and the time that it took.
     """
     tensors: dict[str, torch.Tensor] = {}
     for part, module in modules.items():
@@ -89,8 +101,8 @@ def write_checkpoint(
         for key, value in optimizer.state[parameter].items():
             tensors[f"{OPTIMIZER}.{index}.{key}"] = value
     # One file, so that weights and step cannot be of two different moments.
-    header = {"step": str(step), "history": json.dumps(history), "best": json.dumps(best)}
-    header["spent"] = json.dumps(spent)
+    header = {"step": str(step), "history": json.dumps(history)}
+    header |= {name: json.dumps(value) for name, value in standing._asdict().items()}
     _write(folder / FILE, tensors, header)
 
 

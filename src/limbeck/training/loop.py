@@ -37,6 +37,7 @@ from limbeck.training.batches import gathered, rows_of_process
 from limbeck.training.best import ALL_EPOCHS, NO_BETTER, NO_TIME, Choice
 from limbeck.training.checkpoints import (
     History,
+    Standing,
     keep_best,
     read_best,
     read_checkpoint,
@@ -446,8 +447,7 @@ class Training:
             self.optimizer,
             step=step,
             history=self.history,
-            best=self.saved_best,
-            spent=self.clock.spent,
+            standing=Standing(self.saved_best, self.clock.spent),
         )
         self.tidy_best()
 

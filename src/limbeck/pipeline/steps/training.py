@@ -190,8 +190,7 @@ def training_job(
     penalties: dict[str, Penalty] = {}
     # What is asked of ranges before each validation; nothing of a float model.
     examine = None
-    kind = all_alike
-    ready = from_the_first
+    kind, ready = all_alike, from_the_first
     if joint:
         prepare(recipe, run, model, task)
         penalties = penalties_of(joint, model)
