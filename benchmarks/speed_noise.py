@@ -48,7 +48,9 @@ class Found:
 @contextlib.contextmanager
 def competing_load(processes: int) -> Iterator[None]:
     """So many processes that do nothing but spin."""
-    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    spinning = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)
+    ]
     try:
         yield
     finally:
@@ -64,7 +66,12 @@ def measure(artifact: Path, times: int = TIMES) -> Iterator[Found]:
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.jsonl"
         write_inputs(drawn, inputs)
-        spec = {"artifact": str(artifact), "runtime": predictor.runtime, "threads": 1, "inputs": str(inputs)}
+        spec = {
+            "artifact": str(artifact),
+            "runtime": predictor.runtime,
+            "threads": 1,
+            "inputs": str(inputs),
+        }
         subject = Subject("the artifact", predictor.runtime, spec)
         for _ in range(times):
             with started(subject) as one, started(subject) as other:
@@ -74,7 +81,9 @@ def measure(artifact: Path, times: int = TIMES) -> Iterator[Found]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--busy", action="store_true")
     parser.add_argument("--times", type=int, default=TIMES)
@@ -88,7 +97,10 @@ def main() -> None:
                 *(["SLOWER"] if found.ratio.is_slower or found.ratio.inverse.is_slower else []),
                 *(["busy"] if found.busy else []),
             ]
-            print(f"{found.ratio.ratio:.3f} [{found.ratio.low:.3f}, {found.ratio.high:.3f}] {' '.join(words)}", flush=True)
+            print(
+                f"{found.ratio.ratio:.3f} [{found.ratio.low:.3f}, {found.ratio.high:.3f}] {' '.join(words)}",
+                flush=True,
+            )
     spread = np.exp(np.abs(np.log([found.ratio.ratio for found in all_found])))
     print(
         f"significant {sum(found.is_significant for found in all_found)}, busy {sum(bool(found.busy) for found in all_found)} of {len(all_found)}; "

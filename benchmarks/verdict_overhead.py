@@ -33,20 +33,33 @@ def overhead(run: Path) -> tuple[float, dict[str, float], int]:
     trainings = [name for name in seconds if name.split()[0] in TRAININGS]
     trained = sum(seconds.pop(name) for name in trainings)
     others = dict(seconds.most_common()) | {"no stage": beside}
-    return trained, others, len({record["entry"] for record in records if record["reused"]} - {record["entry"] for record in records if not record["reused"]})
+    return (
+        trained,
+        others,
+        len(
+            {record["entry"] for record in records if record["reused"]}
+            - {record["entry"] for record in records if not record["reused"]}
+        ),
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=Path, nargs="+")
     for run in parser.parse_args().runs:
         trained, others, num_found = overhead(run)
         whole = trained + sum(others.values())
         print(f"{run}: {whole:,.1f} s, {trained:,.1f} s of them trainings")
         if num_found:
-            print(f"  {num_found} stages came from the cache: what follows is of a part. Use an empty cache")
+            print(
+                f"  {num_found} stages came from the cache: what follows is of a part. Use an empty cache"
+            )
         for name, seconds in others.items():
-            print(f"  {name:12} {seconds:9.1f} s  {seconds / trained if trained else float('nan'):6.1%} of the trainings")
+            print(
+                f"  {name:12} {seconds:9.1f} s  {seconds / trained if trained else float('nan'):6.1%} of the trainings"
+            )
         if trained:
             print(f"  {whole / trained:.2f} times the trainings; the aim is {AIM}")
 

@@ -20,6 +20,7 @@ from limbeck.models.anatomy.attention import PROBABILITIES
 from limbeck.models.taps import HIDDEN
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.preflight import check, compatibility, forecast
+from limbeck.pipeline.preflight.costs import Cost
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.teacher_outputs import teacher_outputs
@@ -118,8 +119,8 @@ def test_wrong_data_and_a_wrong_model_are_told_together(
 )
 def test_what_does_not_fit(resource: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = [
-        forecast.Cost("teacher", 5.0, 10.0, 10.0),
-        forecast.Cost("train (kd)", 5.0, 1e9 if resource == "memory" else 10.0, 10.0),
+        Cost("teacher", 5.0, 10.0, 10.0),
+        Cost("train (kd)", 5.0, 1e9 if resource == "memory" else 10.0, 10.0),
     ]
     monkeypatch.setattr(forecast, "rehearse", lambda *_, **__: costs)
     monkeypatch.setattr(
@@ -165,7 +166,7 @@ def test_a_volume_counts_the_whole_from_a_part() -> None:
     assert part.unread_mb() > 0
 
 
-def rehearsed(recipe: Recipe) -> dict[str, forecast.Cost]:
+def rehearsed(recipe: Recipe) -> dict[str, Cost]:
     found = load_splits(recipe.data, registry.load("tasks", recipe.task))
     return {
         cost.stage: cost for cost in forecast.rehearse(compatibility.resolved(recipe), found, 0.0)

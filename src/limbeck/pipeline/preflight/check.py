@@ -30,6 +30,7 @@ from limbeck.evaluation import paired
 from limbeck.evaluation.bootstrap import ALPHA
 from limbeck.pipeline.deciding import asked
 from limbeck.pipeline.preflight import compatibility
+from limbeck.pipeline.preflight.costs import Cost, summed
 from limbeck.pipeline.preflight.token_counts import count_tokens
 from limbeck.recipe import validate
 from limbeck.recipe.components import named_components
@@ -39,7 +40,6 @@ from limbeck.tasks.inputs.tokenized import TokenizedInput
 
 if TYPE_CHECKING:
     from limbeck.models.user_model import Own
-    from limbeck.pipeline.preflight.forecast import Cost
 
 # A user's own modules by name, and rows by split, as `limbeck.check` is given them.
 Models = Mapping[str, "Own"]
@@ -300,7 +300,7 @@ def check_costs(
         costs = forecast.rehearse(
             resolved, splits, reading_seconds, tell, num_processes=num_processes, own=own
         )
-    total = forecast.summed(costs)
+    total = summed(costs)
     checked.lines += describe_costs(costs, total)
     checked.lines += note_of_minutes(recipe, costs)
     if num_processes > 1:
@@ -323,7 +323,7 @@ def check_costs(
         )
 
 
-def describe_costs(costs: Sequence["Cost"], total: "Cost") -> list[str]:
+def describe_costs(costs: Sequence[Cost], total: Cost) -> list[str]:
     """The table of a forecast: a line a stage, then the total."""
     lines = ["", f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}"]
     lines += [_cost_line(cost.stage, cost) for cost in costs]
@@ -335,7 +335,7 @@ def describe_costs(costs: Sequence["Cost"], total: "Cost") -> list[str]:
     return lines
 
 
-def note_of_minutes(recipe: Recipe, costs: Sequence["Cost"]) -> list[str]:
+def note_of_minutes(recipe: Recipe, costs: Sequence[Cost]) -> list[str]:
     """That the trainings will not fit into `train.minutes`, with what would do; nothing where they
     will."""
     minutes = recipe.train.minutes
@@ -350,6 +350,6 @@ def note_of_minutes(recipe: Recipe, costs: Sequence["Cost"]) -> list[str]:
     ]
 
 
-def _cost_line(title: str, cost: "Cost") -> str:
+def _cost_line(title: str, cost: Cost) -> str:
     time_needed = duration(cost.seconds)
     return f"{title:18} {time_needed:>12} {cost.peak_mb:7,.0f} MB {cost.disk_mb:7,.0f} MB"

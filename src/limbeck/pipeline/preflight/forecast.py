@@ -17,7 +17,7 @@ Nothing is taken as found in the cache. What the rehearsal raises, the run would
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.preflight import answer_times, few_steps
 from limbeck.pipeline.preflight.answer_times import seconds_of
+from limbeck.pipeline.preflight.costs import Cost, summed
+from limbeck.pipeline.preflight.few_ways import in_small
 from limbeck.pipeline.preflight.judging import require_judging
 from limbeck.pipeline.preflight.volumes import Volume, spread, units_of
 from limbeck.pipeline.stage import Stage
@@ -63,7 +65,8 @@ from limbeck.training.loop import Training, all_batches, batch_budget, refuse_sm
 from limbeck.training.scoring import score_split
 
 # All of these are compromises: a rehearsal should take a minute at most, and err little.
-BATCHES = 3  # drawn for the rehearsal, beside the largest
+BATCHES = 2  # drawn for the rehearsal, beside the largest
+TIMED_STEPS = 2  # of a training, after the one that warms up
 SAMPLE_ROWS = 4000  # encoded to count units, at most
 SAMPLE_SECONDS = 1.5  # spent on encoding them, at most
 LEAST_SAMPLE = 64  # rows that are encoded however long they take
@@ -74,22 +77,6 @@ ESTIMATED = "by an estimate from some of the texts, the run may be refused"
 # A checkpoint holds the weights and two moments of each; beside it stand the weights of two epochs,
 # the best so far and the one that the checkpoint counts on, or the finished weights.
 CHECKPOINT_SIZE = 5
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One stage of the run, all its arms and seeds together.
-
-    stage: its title in the forecast.
-    seconds: in all.
-    peak_mb: the most that the process holds until then, as report.json has it.
-    disk_mb: what the stage leaves in the cache.
-    """
-
-    stage: str
-    seconds: float
-    peak_mb: float
-    disk_mb: float
 
 
 def rehearse(
@@ -166,6 +153,8 @@ class Rehearsal:
         self.judged: set[str] = set()
         # What is under way, for an error: models are the first that can fail.
         self.doing = "model"
+        # Seconds a unit of float steps, by what such a step computes.
+        self.paces: dict[str, float] = {}
         # Of memory: holes of the heap, and the teacher's cache, which counts as this process's once
         # it was read.
         self.holes_mb = 0.0
@@ -173,6 +162,8 @@ class Rehearsal:
         # Of the arm under way: its recipe, and how often the run computes its stages.
         self.arm = recipe
         self.seeds = 1
+        # How many ways of quantizing the run tries, of which the rehearsal takes one.
+        self.num_ways = 0
         # Of the stage under way: what its training takes in the whole, and what it took here.
         self.training_seconds = 0.0
         self.measuring_seconds = 0.0
@@ -212,8 +203,8 @@ class Rehearsal:
         # 3. Every arm, once for each seed in the run.
         self.seeds = num_seeds
         for name, derived in arms.items():
-            self.arm = derived
-            done[name] = run_arm(derived, context.store, run=context)
+            self.arm, self.num_ways = in_small(derived)
+            done[name] = run_arm(self.arm, context.store, run=context)
         # 4. What follows the arms, again once.
         self.seeds = 1
         shipped = done[judged_arm(done)]
@@ -349,7 +340,7 @@ class Rehearsal:
         watchers = replace(job.watchers, measure=measure_nothing)
         training = Training(replace(job, watchers=watchers), folder)
         # 1. Seconds a unit: of float steps until quantization begins, if it does, of others after.
-        pace = self.pace(training)
+        pace = self.float_pace(training)
         setup_seconds = 0.0
         settings = self.arm.quantize
         if job.watchers.before_step and settings:
@@ -427,19 +418,40 @@ class Rehearsal:
         scale = self.calibration_scale(settings.calibration_rows)
         return seconds * scale, self.pace(training)
 
+    def float_pace(self, training: Training) -> float:
+        """`pace` of float steps, measured once for arms that take the same ones (`kd`, `joint`)."""
+        # Whatever a step computes; how often it does stands in `train` too, and costs nothing here.
+        parts = {"student", "distill", "train", "teacher", "teachers", "assistant"}
+        step = self.arm.model_dump(mode="json", include=parts)
+        key = digest([self.stage.name, step])
+        if key not in self.paces:
+            self.paces[key] = self.pace(training)
+        return self.paces[key]
+
     def pace(self, training: Training) -> float:
-        """Seconds a unit of a step: every full batch of the sample once, after one to warm up."""
+        """Seconds a unit of a step: of a few full batches, after the longest to warm up."""
         epochs = [epoch for epoch, _ in training.batches]
         steps = [step for step, epoch in enumerate(epochs) if epoch == 0]
         # What is left over at the end of the sample is rare in the whole.
         full_units = max(training.units(step) for step in steps) / 2
         steps = [step for step in steps if training.units(step) >= full_units]
+        encoded = training.job.rows.encoded
+
+        def longest(step: int) -> int:
+            _, rows = training.batches[step]
+            return max(encoded[row].size for row in rows)
+
+        # 1. The one that fills memory most; it also allocates and fills caches.
         total = len(training.batches)
+        heaviest = max(steps, key=longest)
         run_step = training.step
-        run_step(steps[0], total)
+        run_step(heaviest, total)
+        # 2. Of the others as many as are timed; a step of a large model takes seconds.
+        others = [step for step in steps if step != heaviest]
+        steps = others[:TIMED_STEPS] or [heaviest]
         seconds = [seconds_of(partial(run_step, step, total)) for step in steps]
         # Texts come in batches of many lengths, which leave holes; `memory.Heap` bounds them.
-        if training.job.rows.encoded[0].has_tokens:
+        if encoded[0].has_tokens:
             holes_mb = (memory.SPREAD - 1) * memory.resident_mb()
             self.holes_mb = max(self.holes_mb, holes_mb)
         units = sum(training.units(step) for step in steps)
@@ -495,6 +507,8 @@ class Rehearsal:
         elif stage.work.calibration_rows is not None:
             # The bytes of weights do not grow with the rows.
             scale = self.calibration_scale(stage.work.calibration_rows)
+            if self.num_ways:
+                self.add("choose", self.num_ways * seconds * scale, 0, times=self.seeds)
             self.add(stage.name, seconds * scale, num_bytes, times=self.seeds)
         else:
             whole_seconds = self.scaled(stage, seconds)
@@ -553,8 +567,9 @@ class Rehearsal:
 
     def calibration_scale(self, wanted: int) -> float:
         """Calibration rows of the run over those of the rehearsal."""
+        assert self.recipe.quantize is not None
         here = min(wanted, len(self.context.data.train))
-        whole = min(wanted, len(self.splits.train))
+        whole = min(self.recipe.quantize.calibration_rows, len(self.splits.train))
         return whole / here
 
     def timed_rows(self) -> list[Any]:
@@ -611,14 +626,3 @@ def with_one_try(recipe: Recipe) -> Recipe:
     teachers = [each.model_copy(update=once) for each in recipe.teachers]
     teacher = recipe.teacher.model_copy(update=once) if recipe.teacher else None
     return recipe.model_copy(update={"teacher": teacher, "teachers": teachers})
-
-
-def summed(costs: Sequence[Cost]) -> Cost:
-    """Several costs as one, under the first one's name."""
-    return Cost(
-        stage=costs[0].stage,
-        seconds=sum(cost.seconds for cost in costs),
-        # They come one after the other: the highest peak is that of all.
-        peak_mb=max(cost.peak_mb for cost in costs),
-        disk_mb=sum(cost.disk_mb for cost in costs),
-    )

@@ -1,0 +1,27 @@
+"""An arm's quantization in small: what is left open is tried in one way, on a few rows."""
+
+from limbeck.quantization import post_training
+from limbeck.recipe.model import Recipe
+
+# Rows that a rehearsed quantization is fitted to: enough for ranges, and a second for MiniLM.
+CALIBRATION = 64
+
+
+def in_small(recipe: Recipe) -> tuple[Recipe, int]:
+    """An arm's recipe that fits its quantization to CALIBRATION rows at most and tries no ways of
+    it; and how many ways the run tries, each of which takes about as long as the one here.
+
+    Roundings of few bits differ in time by tens of times: where they are tried, all are rehearsed.
+    """
+    settings = recipe.quantize
+    if settings is None:
+        return recipe, 0
+    few = {"calibration_rows": min(CALIBRATION, settings.calibration_rows)}
+    small = settings.model_copy(update=few)
+    num_ways = 0
+    tried = post_training.changes(settings) if settings.open else []
+    if tried and not any(key == "rounding" for key, _ in tried):
+        # The first way, with a range that takes as long as most.
+        small = small.with_chosen(**post_training.FIRST | {"range": "mse"})
+        num_ways = 1 + len(tried)
+    return recipe.model_copy(update={"quantize": small}), num_ways
