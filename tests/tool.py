@@ -15,10 +15,12 @@ def load_tool(name: str) -> ModuleType:
 
 def load_script(path: Path) -> ModuleType:
     """A script as a module."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A module of tests/ may have the same name.
+    name = f"script_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     # Its dataclasses look for their module there.
-    sys.modules[path.stem] = script
+    sys.modules[name] = script
     spec.loader.exec_module(script)
     return script
