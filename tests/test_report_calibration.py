@@ -39,6 +39,7 @@ FOUND: dict[str, Any] = {
     "arm": "joint",
     "metric": "accuracy",
     "of": "rows",
+    "inputs": 200,
     "temperature": 1.3125,
     "bias": None,
     "models": {"float": MODEL, "raw": MODEL | {"ece": 0.08}, "fitted": MODEL},
@@ -73,6 +74,8 @@ def test_the_sentences_say_what_was_reached() -> None:
     above = FOUND | {"models": FOUND["models"] | {"fitted": MODEL | {"ece": 0.04}}, "bias": [0.1]}
     assert "above what a perfectly" in calibration.sentences(above)[0]
     assert calibration.sentences(above)[0].endswith(", with biases")
+    few = calibration.sentences(FOUND | {"inputs": 3})[0]
+    assert few.endswith("nothing was fitted: 3 inputs of validation differ, and 20 are needed")
     none = FOUND | {"promise": PROMISE | {"threshold": None}}
     assert calibration.sentences(none)[1] == (
         "promise: none. That at most 0.05 of the answers is wrong cannot be shown; 59 answered rows without an error would do"

@@ -24,6 +24,7 @@ BATCHES = "tests/test_splits.py tests/oracles/test_loop.py"
 TASKS = "tests/contracts/test_tasks.py"
 VERDICT = "tests/oracles/test_verdict.py"
 INTERVALS = "tests/oracles/test_score_interval.py"
+DECISIONS = "tests/oracles/test_decisions.py"
 EXPORT = "tests/contracts/test_exporters.py"
 KEYS = "tests/test_stage_keys.py"
 
@@ -94,6 +95,15 @@ MUTATIONS = [
     Mutation("the variance of what was seen", "evaluation/score_interval.py", "square - mean**2", "float(np.mean(self.rows**2))", INTERVALS),
     Mutation("seeds add nothing", "evaluation/score_interval.py", "math.hypot(of_rows, self._rise_by_seeds(above))", "of_rows", INTERVALS),
     Mutation("blocks in the order of the file", "evaluation/influence.py", "block_of_row[order] =", "block_of_row[:] =", INTERVALS),
+    # What an artifact decides by.
+    Mutation("a promise at twice the level", "evaluation/decisions/promise.py", "level = 1 - confidence", "level = 2 * (1 - confidence)", DECISIONS),
+    Mutation("what is doubted is answered", "evaluation/decisions/promise.py", "self.confidence >= threshold", "self.confidence <= threshold", DECISIONS),
+    Mutation("certainty from a few rows", "evaluation/decisions/fitting.py", "smoothing = 1 / (num_units + 2) if num_labels > 1 else 0.0", "smoothing = 0.0", DECISIONS),
+    Mutation("a bias without a reason", "evaluation/decisions/fitting.py", "by_row.mean() > STANDARD_ERRORS * error", "True", DECISIONS),
+    Mutation("one rank too low", "evaluation/decisions/conformal.py", "np.sort(of_true)[rows - rank]", "np.sort(of_true)[rows - rank - 1]", DECISIONS),
+    Mutation("costs of the answer for those of the truth", "evaluation/decisions/thresholds.py", "probabilities @ costs", "probabilities @ costs.T", DECISIONS),
+    Mutation("bins for answers", "evaluation/decisions/reliability.py", "np.abs(gaps).sum() / len(self.p)", "np.abs(gaps).sum() / len(self.starts)", DECISIONS),
+    Mutation("abstains where it is sure", "evaluation/decisions/decision.py", "confidence < threshold", "confidence > threshold", "tests/test_decision_file.py"),
     # Export.
     Mutation("flips not counted", "artifact/proof/parity.py", "if flips > few + own.flips:", "if False:", EXPORT),
     Mutation("no file digest compared", "artifact/manifest.py", "if file_digest(file) != digest:", "if False:", EXPORT),

@@ -69,7 +69,8 @@ def test_a_run_promises_and_its_artifact_keeps_to_it(finished: Any) -> None:
     report, out = finished("max_error: 0.2, confidence: 0.9")
     found = report["calibration"]
     assert list(found["models"]) == ["float", "raw", "fitted", "kept"]
-    assert found["promise"]["rows"] == 120
+    # Pictures that so small a network answers alike, to the last bit, count once.
+    assert 60 < found["promise"]["rows"] <= 120
     assert found["promise"]["threshold"] is not None
     assert found["promise"]["upper"] <= 0.2
     assert not any("decide" in reason for reason in report["verdict"]["reasons"])

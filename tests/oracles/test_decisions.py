@@ -11,6 +11,7 @@ from scipy import optimize, stats
 from limbeck.evaluation.decisions import conformal, fitting
 from limbeck.evaluation.decisions.coverage import cascade_curve, coverage_curve
 from limbeck.evaluation.decisions.decision import Decision
+from limbeck.evaluation.decisions.distinct import input_of_row
 from limbeck.evaluation.decisions.promise import (
     Judged,
     binomial_cdf,
@@ -109,7 +110,7 @@ def test_logits_that_are_no_numbers_are_refused_with_their_row() -> None:
     logits, labels = sharpened(30)
     logits[4, 1] = np.nan
     with pytest.raises(
-        ValueError, match=r"answers row 5 of validation with logits that are no finite"
+        ValueError, match=r"answers 1 inputs of validation with logits that are no finite"
     ):
         fitting.fit(logits, labels, np.arange(30), "categorical")
 
@@ -318,3 +319,33 @@ def test_coverage_and_cascade_at_both_ends() -> None:
     answered = decision.confidence(logits, student.offsets) >= middle["threshold"]
     right = np.where(answered, logits.argmax(1) == labels, True)
     assert middle["metrics"]["accuracy"] == pytest.approx(right.mean())
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "bernoulli"])
+def test_copies_of_an_input_prove_nothing(likelihood: str) -> None:
+    # Eighteen times one text, answered wrongly: nothing is fitted, where a bias for each label was.
+    logits = np.tile(np.array([[-2.0, 3.0, 1.0]], np.float32), (18, 1))
+    labels = (
+        np.zeros(18, np.int64) if likelihood == "categorical" else np.tile([1.0, 0, 0], (18, 1))
+    )
+    inputs = input_of_row(logits, np.arange(19))
+    assert inputs.tolist() == [0] * 18
+    assert fitting.fit(logits, labels.astype(labels.dtype), inputs, likelihood) == fitting.Fitted()
+    decision = Decision(likelihood=likelihood)
+    of_rows = Scored(logits, labels, np.arange(19))
+    once = decision.judged(of_rows, once=True)
+    assert once.wrong.tolist() == [True] and len(decision.judged(of_rows).wrong) == 18
+
+
+def test_a_label_that_few_inputs_have_gets_no_bias() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 2, (400, 3)).astype(np.float32)
+    labels = (generator.random((400, 3)) < sigmoid(logits - 3)).astype(np.float32)
+    labels[:, 2] = np.arange(400) < 4
+    found = fitting.fit(logits, labels, np.arange(400), "bernoulli")
+    assert found.bias is not None and found.bias[2] == 0 and found.bias[0] < -1
+    # A hundred copies of one input are one input.
+    inputs = np.where(np.arange(400) < 100, 0, np.arange(400))
+    labels[:, 2] = np.arange(400) < 100
+    enough = fitting.known_enough(labels, inputs, 3)
+    assert enough.tolist() == [True, True, False]

@@ -9,6 +9,8 @@ from limbeck.reports.numbers import decimal
 
 Json = dict[str, Any]
 
+FEWEST_INPUTS = 20
+
 # The frame of a chart, as the template draws it (`charts.py`).
 LEFT, RIGHT = 44, 348
 BOTTOM, TOP = 176, 10
@@ -28,12 +30,18 @@ def sentences(found: Mapping[str, Any] | None) -> list[str]:
     if not found or not found["models"]["fitted"]:
         return []
     raw, fitted = (found["models"][name] for name in ("raw", "fitted"))
+    how = f"temperature {found['temperature']:.3g}{', with biases' if found['bias'] else ''}"
+    # As many as `evaluation.decisions.fitting` asks for.
+    if found["inputs"] < FEWEST_INPUTS:
+        how = (
+            f"nothing was fitted: {found['inputs']} inputs of validation differ, and "
+            f"{FEWEST_INPUTS} are needed"
+        )
     is_within = fitted["ece"] <= fitted["perfect_p95"]
     lines = [
         f"calibration: ECE {fitted['ece']:.4f} of the probabilities of {found['of']} (before "
         f"fitting {raw['ece']:.4f}), {'within' if is_within else 'above'} what a perfectly "
-        f"calibrated model may have here ({fitted['perfect_p95']:.4f}); temperature "
-        f"{found['temperature']:.3g}{', with biases' if found['bias'] else ''}"
+        f"calibrated model may have here ({fitted['perfect_p95']:.4f}); {how}"
     ]
     return [*lines, *promises(found), *decisions(found)]
 

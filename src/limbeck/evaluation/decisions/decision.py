@@ -25,6 +25,7 @@ import numpy as np
 
 from limbeck.evaluation.by_row import any_by_row
 from limbeck.evaluation.decisions.conformal import sets
+from limbeck.evaluation.decisions.distinct import input_of_row
 from limbeck.evaluation.decisions.promise import Judged
 from limbeck.evaluation.decisions.thresholds import cheapest
 from limbeck.sources import Row
@@ -99,9 +100,12 @@ class Decision:
         # Logits that are no numbers are no confidence, however they compare.
         return np.where(np.isnan(confidence), 0.0, confidence)
 
-    def judged(self, scored: Scored) -> Judged:
+    def judged(self, scored: Scored, *, once: bool = False) -> Judged:
         """Confidence of the rows that have a label, and whether each is answered wrongly; `scored`:
-        the artifact's own logits."""
+        the artifact's own logits.
+
+        once: rows of one input count once, as wrong where any of them is.
+        """
         labels = scored.labels > 0 if scored.labels.ndim > 1 else scored.labels
         is_labelled = is_known(scored.labels)
         is_wrong = (self._decisions(scored.logits) != labels) & is_labelled
@@ -109,6 +113,10 @@ class Decision:
         wrong = any_by_row(is_wrong, scored.offsets)
         # Of all units, as when it is answered: nobody knows then which have a label.
         confidence = self.confidence(scored.logits, scored.offsets)
+        if once:
+            inputs = input_of_row(scored.logits, scored.offsets)
+            _, first, of_row = np.unique(inputs[known], return_index=True, return_inverse=True)
+            return Judged(confidence[known][first], np.bincount(of_row, wrong[known]) > 0)
         return Judged(confidence[known], wrong[known])
 
     @property

@@ -12,7 +12,11 @@ Both minimise the negative log-likelihood on validation (Guo et al., 2017, arXiv
 A bias can change which label is answered, so it is taken only where it lowers the likelihood's loss
 on rows that it was not fitted on, by more than two standard errors.
 
-Shapes: P units, V labels, N rows; `rows` (P): the row of each unit.
+Rows of one input count once where it is asked whether rows are enough: below 20 that differ nothing
+is fitted, and of several labels one that fewer than 5 have, or lack, has no bias.
+
+Shapes: P units, V labels; `inputs` (P): the number of the input that each unit is of
+(`distinct.input_of_row`).
 """
 
 from collections.abc import Callable
@@ -29,6 +33,11 @@ MOST_STEPS = 100
 FOLDS = 5
 # A bias must be better by so many standard errors: it is one parameter for each label.
 STANDARD_ERRORS = 2.0
+# Fewer inputs than these say nothing of a temperature, or of the bias of a label.
+FEWEST_INPUTS = 20
+FEWEST_OF_LABEL = 5
+# What holds a bias at 0, beside a mean loss of some nats.
+FIXED = 1e6
 # With more labels, a matrix of labels times labels is slow, and validation has few rows of each.
 MOST_LABELS = 300
 # Digits that are kept, so that the last bits of a sum change no artifact.
@@ -46,7 +55,7 @@ class Fitted:
     bias: Array | None = None
 
 
-def fit(logits: Array, labels: Array, rows: Array, likelihood: str) -> Fitted:
+def fit(logits: Array, labels: Array, inputs: Array, likelihood: str) -> Fitted:
     """The temperature and biases for logits (P, V) of units whose labels are known or not.
 
     likelihood: `categorical` or `bernoulli`. What is unknown, and a unit that was not read (all
@@ -55,25 +64,39 @@ def fit(logits: Array, labels: Array, rows: Array, likelihood: str) -> Fitted:
     Raises ValueError for logits that are no finite numbers.
     """
     if not np.isfinite(logits).all():
-        place = int(np.argwhere(~np.isfinite(logits).all(-1))[0, 0])
+        wrong = inputs[~np.isfinite(logits).all(-1)]
         raise ValueError(
-            f"the artifact answers row {int(rows[place]) + 1} of validation with logits that are "
-            "no finite numbers: its probabilities mean nothing. Train it with a lower "
+            f"the artifact answers {len(set(wrong.tolist())):,} inputs of validation with logits "
+            "that are no finite numbers: its probabilities mean nothing. Train it with a lower "
             "train.learning_rate, or quantize it by quantize.activations=uint8-dynamic"
         )
     known = is_known(labels)
     # Of several labels of a row some may be known.
     counted = known.reshape(len(labels), -1).any(1) & (logits != 0).any(1)
     wide = logits[counted].astype(np.float64)
-    given, of_row = labels[counted], rows[counted]
-    if not len(wide):
+    given, of_input = labels[counted], inputs[counted]
+    if len(np.unique(of_input)) < FEWEST_INPUTS:
         return Fitted()
     # Rounded here, so that what is judged later is what is written.
     temperature = _temperature(wide, given, likelihood)
-    if wide.shape[1] > MOST_LABELS or not _bias_helps(wide, given, of_row, likelihood):
+    free = known_enough(given, of_input, wide.shape[1])
+    is_small = wide.shape[1] <= MOST_LABELS
+    if not is_small or not _bias_helps((wide, given), of_input, likelihood, free):
         return Fitted(_rounded(temperature))
-    inverse, bias = _with_bias(wide, given, likelihood)
+    inverse, bias = _with_bias(wide, given, likelihood, free)
     return Fitted(_rounded(1 / inverse), np.array([_rounded(value) for value in bias]))
+
+
+def known_enough(labels: Array, inputs: Array, num_labels: int) -> Array:
+    """(V; bool) of several labels, those that inputs enough have and enough lack. Of labels that
+    exclude one another all: 0 is no neutral bias among others, and the prior holds the seldom."""
+    if labels.ndim == 1:
+        return np.ones(num_labels, bool)
+    enough = []
+    for column in labels.T:
+        sides = [len(np.unique(inputs[column == value])) for value in (0, 1)]
+        enough.append(min(sides) >= FEWEST_OF_LABEL)
+    return np.array(enough)
 
 
 def _rounded(value: float) -> float:
@@ -94,12 +117,12 @@ def _temperature(logits: Array, labels: Array, likelihood: str) -> float:
     return 1 / float(inverse)
 
 
-def _with_bias(logits: Array, labels: Array, likelihood: str) -> tuple[float, Array]:
-    """The best inverse temperature, and biases (V)."""
+def _with_bias(logits: Array, labels: Array, likelihood: str, free: Array) -> tuple[float, Array]:
+    """The best inverse temperature, and biases (V), 0 where they are not `free` (V; bool)."""
     loss = LOSSES[likelihood](logits, labels)
     size = logits.shape[1]
     # The prior, in shares of the mean loss over units.
-    weight = np.concatenate([[0.0], np.full(size, 1 / len(logits))])
+    weight = np.concatenate([[0.0], np.where(free, 1 / len(logits), FIXED)])
 
     def penalised(at: Array) -> tuple[float, Array, Array]:
         value, gradient, curvature = loss(at)
@@ -107,15 +130,17 @@ def _with_bias(logits: Array, labels: Array, likelihood: str) -> tuple[float, Ar
         return value + prior, gradient + weight * at, curvature + np.diag(weight)
 
     found = newton(penalised, np.concatenate([[1.0], np.zeros(size)]))
-    return float(found[0]), found[1:]
+    return float(found[0]), np.where(free, found[1:], 0.0)
 
 
-def _bias_helps(logits: Array, labels: Array, rows: Array, likelihood: str) -> bool:
-    """Whether biases lower the loss on rows that they were not fitted on, beyond chance."""
-    names, of_unit = np.unique(rows, return_inverse=True)
-    if len(names) < 2 * FOLDS:
+def _bias_helps(units: tuple[Array, Array], inputs: Array, likelihood: str, free: Array) -> bool:
+    """Whether biases lower the loss on inputs that they were not fitted on, beyond chance; units:
+    their logits and labels."""
+    logits, labels = units
+    names, of_unit = np.unique(inputs, return_inverse=True)
+    if not free.any():
         return False
-    # Rows, not units: the words of a sentence are no independent samples.
+    # Inputs, not units: the words of a sentence are no independent samples.
     fold_of_row = np.random.default_rng(0).permutation(len(names)) % FOLDS
     fold = fold_of_row[of_unit]
     gain = np.zeros(len(logits))
@@ -124,7 +149,7 @@ def _bias_helps(logits: Array, labels: Array, rows: Array, likelihood: str) -> b
         # Both are fitted on the same rest, and judged on the same rows.
         left_out = fold == number
         rest = logits[~left_out], labels[~left_out]
-        inverse, bias = _with_bias(*rest, likelihood)
+        inverse, bias = _with_bias(*rest, likelihood, free)
         plain = logits[left_out] / _temperature(*rest, likelihood)
         biased = logits[left_out] * inverse + bias
         own = labels[left_out]

@@ -30,7 +30,8 @@ def best_f1(probabilities: Array, labels: Array) -> Array:
         # A row may say nothing of some labels.
         known = is_known(labels[:, label])
         true = labels[known, label] > 0
-        if true.sum() >= FEWEST_ROWS:
+        # Of copies of one input all have one probability.
+        if len(np.unique(probabilities[known, label][true])) >= FEWEST_ROWS:
             thresholds[label] = _best_threshold(probabilities[known, label], true)
     return thresholds
 

@@ -17,6 +17,7 @@ from limbeck.artifact.proof import parity
 from limbeck.core.files import read_json, write_json
 from limbeck.evaluation.decisions import conformal, fitting
 from limbeck.evaluation.decisions.decision import FILE, PROBABILITIES, Decision
+from limbeck.evaluation.decisions.distinct import input_of_row
 from limbeck.evaluation.decisions.promise import promise
 from limbeck.evaluation.decisions.thresholds import best_f1
 from limbeck.pipeline.context import RunContext
@@ -93,9 +94,10 @@ def decided(decide: Decide | None, task: Task, held: Mapping[str, Scored]) -> De
     decision = Decision(likelihood=task.likelihood)
     if seen is None:
         return decision
-    # Words of one sentence stand or fall together where it is asked what helps.
-    rows = np.repeat(np.arange(len(seen.offsets) - 1), np.diff(seen.offsets))
-    fitted = fitting.fit(seen.logits, seen.labels, rows, task.likelihood)
+    # Words of one sentence stand or fall together where it is asked what helps, and its copies too.
+    inputs = input_of_row(seen.logits, seen.offsets)
+    of_unit = np.repeat(inputs, np.diff(seen.offsets))
+    fitted = fitting.fit(seen.logits, seen.labels, of_unit, task.likelihood)
     decision = replace(decision, temperature=fitted.temperature, bias=fitted.bias)
     # True probabilities are for everyone; what follows is for who asks.
     if decide is None:
@@ -109,8 +111,8 @@ def decided(decide: Decide | None, task: Task, held: Mapping[str, Scored]) -> De
     # Last: all that a promise is about is fixed now, by other rows than those that prove it.
     if decide.max_error is not None:
         proven = promise(
-            decision.judged(seen),
-            decision.judged(held["promise"]),
+            decision.judged(seen, once=True),
+            decision.judged(held["promise"], once=True),
             decide.max_error,
             decide.confidence,
         )
@@ -123,7 +125,12 @@ def decided(decide: Decide | None, task: Task, held: Mapping[str, Scored]) -> De
 def _sets(decision: Decision, kept: Scored, coverage: float) -> dict[str, Any]:
     """What decision.json says of sets that hold the true label."""
     # A row of unknown label says nothing of whether a set holds it.
-    known = is_known(kept.labels)
+    # Nor do copies of a row of one label.
+    inputs = input_of_row(kept.logits, kept.offsets)
+    pairs = np.stack([inputs, kept.labels], 1)
+    _, first = np.unique(pairs, axis=0, return_index=True)
+    is_first = np.isin(np.arange(len(inputs)), first)
+    known = is_known(kept.labels) & is_first
     p = decision.probabilities(kept.logits[known])
     return {
         "coverage": coverage,

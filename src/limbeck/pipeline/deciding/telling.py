@@ -9,6 +9,7 @@ import numpy as np
 from limbeck.evaluation.decisions import conformal
 from limbeck.evaluation.decisions.coverage import cascade_curve, coverage_curve
 from limbeck.evaluation.decisions.decision import Decision
+from limbeck.evaluation.decisions.distinct import input_of_row
 from limbeck.evaluation.decisions.promise import lower_bound
 from limbeck.evaluation.decisions.reliability import Pairs, calibration
 from limbeck.evaluation.scores import told_quality
@@ -70,6 +71,7 @@ def describe_calibration(
         "arm": name,
         "metric": metric,
         "of": unit_of(task),
+        "inputs": num_inputs(answers),
         "temperature": decision.temperature,
         "bias": None if decision.bias is None else decision.bias.tolist(),
         "models": models,
@@ -81,6 +83,12 @@ def describe_calibration(
         "coverage": coverage_curve(answers.scored, decision),
         "cascade": cascade,
     }
+
+
+def num_inputs(answers: Answers) -> int:
+    """How many inputs that differ the probabilities were fitted on."""
+    held = answers.held.get("validation")
+    return len(np.unique(input_of_row(held.logits, held.offsets))) if held else 0
 
 
 def unit_of(task: Task) -> str:
