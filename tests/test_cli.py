@@ -83,14 +83,8 @@ def test_the_help_says_of_every_verb_one_whole_sentence(
         assert sentence in " ".join(shown.split())
 
 
-@pytest.mark.parametrize("verb", ["run", "check"])
-def test_jobs_are_no_option_under_torchrun_either(
-    verb: str, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Processes share one training; there is no second way to start some."""
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    assert "No such option: --jobs" in mistake(capsys, verb, recipe, "--jobs", "2")
+def test_check_has_no_jobs(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "No such option: --jobs" in mistake(capsys, "check", recipe, "--jobs", "2")
 
 
 def full(*_: Any) -> None:

@@ -73,7 +73,16 @@ def test_rows_from_python_stay_in_their_process(tmp_path: Path) -> None:
     read = limbeck.parse(asked.replace("EPOCHS", "1").replace("seeds: 2", "seeds: 2, jobs: 2"))
     context = jobs.RunContext(read, Store(), rows={"train": rows})
     with pytest.raises(ValueError, match="rows from Python are in this process alone"):
-        jobs.fill(context)
+        jobs.require_sharing(context)
+
+
+def test_torchrun_starts_the_processes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in {**variables, "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    jobs.require_sharing(jobs.RunContext(recipe(), Store()))
+    with pytest.raises(ValueError, match="`torchrun` has started the processes of this run"):
+        jobs.require_sharing(jobs.RunContext(recipe(jobs=2), Store()))
 
 
 def test_what_a_process_is_refused_is_told_once() -> None:

@@ -81,7 +81,7 @@ def bench(
             "inputs": str(file),
         }
         with started(Subject("the artifact", predictor.runtime, spec)) as worker:
-            yield from _table(predictor, worker, parts)
+            yield from _table(predictor, worker, parts, threads)
             peak_mb = worker.peak_mb()
     size = sum(path.stat().st_size for path in artifact.iterdir())
     yield (
@@ -91,7 +91,7 @@ def bench(
 
 
 def _table(
-    predictor: Predictor, worker: Worker, parts: Sequence[tuple[str, Sequence[Any]]]
+    predictor: Predictor, worker: Worker, parts: Sequence[tuple[str, Sequence[Any]]], threads: int
 ) -> Iterator[str]:
     """A line for each kind of inputs, and one where the machine was busy meanwhile."""
     # One file holds all of them, one kind after the other.
@@ -100,7 +100,7 @@ def _table(
         measured = rounds.measure({"artifact": worker}, len(inputs), first=first)
         first += len(inputs)
         yield _timed(predictor, title, inputs, measured["artifact"])
-        for sign in signs_of_noise(measured, worker.subject.spec["threads"]):
+        for sign in signs_of_noise(measured, threads):
             yield f"busy: {sign}"
 
 

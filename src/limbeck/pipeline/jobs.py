@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from limbeck.core.cache.store import Store
 from limbeck.core.errors import Interrupted
 from limbeck.core.events import Note
+from limbeck.core.system import launch
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.arms import derive_arms, training_title
 from limbeck.pipeline.context import RunContext
@@ -87,20 +88,36 @@ class Workers:
                         worker.stdin.close()
 
 
+def require_sharing(run: RunContext) -> None:
+    """Refuse `verdict.jobs` for a run that processes cannot share.
+
+    Raises:
+        ValueError: `torchrun` started it, or Python gave it models or rows.
+    """
+    verdict = run.recipe.verdict
+    if verdict is None or verdict.jobs == 1:
+        return
+    if launch.is_one_of_several():
+        raise ValueError(
+            "verdict.jobs: `torchrun` has started the processes of this run, which share each "
+            "training. Leave out --jobs, or start `limbeck run` alone"
+        )
+    if run.own or run.rows is not None:
+        raise ValueError(
+            "verdict.jobs: models and rows from Python are in this process alone. Leave it out"
+        )
+
+
 def fill(run: RunContext) -> None:
     """Let processes compute every arm of every seed into the cache.
 
     Raises:
-        ValueError: a process was refused, as it told; or the run cannot be shared.
+        ValueError: a process was refused, as it told.
         Interrupted: one was stopped from outside; the same command goes on.
         KeyboardInterrupt: this process was asked to stop; the others have stopped too.
     """
     recipe = run.recipe
     assert recipe.verdict is not None
-    if run.own or run.rows is not None:
-        raise ValueError(
-            "verdict.jobs: models and rows from Python are in this process alone. Leave it out"
-        )
     workers = Workers()
     with ThreadPoolExecutor(recipe.verdict.jobs) as pool:
         waiting = {pool.submit(ask, task, workers) for task in tasks_of(recipe)}

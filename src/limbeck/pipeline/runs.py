@@ -72,6 +72,7 @@ def run(
     require_runtimes(recipe)
     compatibility.require_models(recipe, own_models)
     context = RunContext(recipe, Store(tell=tell), own=own_models, rows=rows)
+    jobs.require_sharing(context)
     folder = Path(out)
     refuse_cache(folder, context.store.folder)
     context.when_started = looking_ahead(context)
@@ -206,7 +207,7 @@ def run_arms(run: RunContext) -> dict[str, list[Arm]]:
         arm = run_arm(recipe, run.store, run=run)
         arms[arm_title(recipe)] = [arm]
         return arms
-    if recipe.verdict.jobs > 1 and processes.num_processes() == 1:
+    if recipe.verdict.jobs > 1:
         # The teacher is there by now: all of them would wait for it.
         jobs.fill(run)
     for seed in range(recipe.verdict.seeds):
