@@ -441,14 +441,17 @@ class Rehearsal:
             _, rows = training.batches[step]
             return max(encoded[row].size for row in rows)
 
-        # 1. The one that fills memory most; it also allocates and fills caches.
+        # 1. The one that fills memory most; it also allocates and fills caches. It is made the
+        #    first, so that a loss which fails in it is told to have failed before any change.
         total = len(training.batches)
         heaviest = max(steps, key=longest)
+        others = [batch for step, batch in enumerate(training.batches) if step != heaviest]
+        training.batches = [training.batches[heaviest], *others]
         run_step = training.step
-        run_step(heaviest, total)
+        run_step(0, total)
         # 2. Of the others as many as are timed; a step of a large model takes seconds.
-        others = [step for step in steps if step != heaviest]
-        steps = others[:TIMED_STEPS] or [heaviest]
+        full = [step for step in range(1, total) if training.units(step) >= full_units]
+        steps = [step for step in full if training.batches[step][0] == 0][:TIMED_STEPS] or [0]
         seconds = [seconds_of(partial(run_step, step, total)) for step in steps]
         # Texts come in batches of many lengths, which leave holes; `memory.Heap` bounds them.
         if encoded[0].has_tokens:
