@@ -47,6 +47,7 @@ UPPER_FLOOR = {
     "scipy",
     "seqeval",
     "sklearn",
+    "threadpoolctl",
     "torch",
     "transformers",
 }

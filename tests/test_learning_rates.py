@@ -69,6 +69,7 @@ def test_further_teachers_have_each_its_own() -> None:
 
 
 def test_what_a_run_writes_down_has_every_rate_and_reads_as_it_was() -> None:
+    pytest.importorskip("torch")  # its losses are asked for their defaults
     found = compatibility.resolved(recipe("{model: small_cnn}", "{model: small_cnn}"))
     again = compatibility.resolved(parse(write(found)))
     assert again == found
