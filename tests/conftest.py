@@ -182,11 +182,11 @@ def timed_in_small() -> Iterator[None]:
     if importlib.util.find_spec("torch") is None:
         yield
         return
-    from limbeck.artifact.speed import rounds, workers
+    from limbeck.artifact.speed import rounds
     from limbeck.core.files import digest
     from limbeck.pipeline.speed import graphs, measuring
 
-    STARTED.update(started=workers.started, measured_on_all=measuring.measured_on_all)
+    STARTED.update(started=measuring.started, measured_on_all=measuring.measured_on_all)
     written: dict[str, dict[str, bytes]] = {}
     write = graphs.write_untrained
 
@@ -204,7 +204,7 @@ def timed_in_small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rounds, "ROUNDS", 6)
         patch.setattr(rounds, "LEAST_MS", 0.0)
-        patch.setattr(workers, "started", timed_here)
+        patch.setattr(measuring, "started", timed_here)
         patch.setattr(measuring, "measured_on_all", lambda *_: None)
         patch.setattr(graphs, "write_untrained", write_once)
         yield
@@ -213,10 +213,10 @@ def timed_in_small() -> Iterator[None]:
 @pytest.fixture
 def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is timed as a user's is, in processes of their own and on all cores too."""
-    from limbeck.artifact.speed import rounds, workers
+    from limbeck.artifact.speed import rounds
     from limbeck.pipeline.speed import measuring
 
-    monkeypatch.setattr(workers, "started", STARTED["started"])
+    monkeypatch.setattr(measuring, "started", STARTED["started"])
     monkeypatch.setattr(measuring, "measured_on_all", STARTED["measured_on_all"])
     monkeypatch.setattr(rounds, "ROUNDS", 12)
 

@@ -142,6 +142,6 @@ def check_bench(artifact: Path) -> None:
     said = list(bench_lines(artifact, None, None, 1, test=True))
     assert said[2].startswith("50 texts, 128 tokens each ")
     assert said[3].startswith("60 texts, the test split in order ")
-    assert " MB, and " in said[4]
+    assert " MB in memory at most" in said[4]
     with pytest.raises(ValueError, match="give one of the two"):
         list(bench_lines(artifact, "texts.txt", None, 1, test=True))

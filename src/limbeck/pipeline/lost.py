@@ -19,7 +19,13 @@ from limbeck.analysis.changed_answers import spelled
 from limbeck.core.files import write_bytes
 from limbeck.evaluation.bootstrap import ALPHA
 from limbeck.evaluation.lost.label_errors import Suspect, suspects
-from limbeck.evaluation.lost.rows import has_right_rows, lost_rows, right_rows, wrong_units
+from limbeck.evaluation.lost.rows import (
+    has_nats,
+    has_right_rows,
+    lost_rows,
+    right_rows,
+    wrong_units,
+)
 from limbeck.evaluation.lost.slices import drops, slices_of
 from limbeck.pipeline.arm import Arm
 from limbeck.pipeline.context import RunContext
@@ -37,7 +43,8 @@ THUMBNAIL = 64
 
 
 def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any] | None:
-    """What the student lost, by rows and by kinds of rows; None for a task without labels of rows.
+    """What the student lost, by rows and by kinds of rows; None for a task whose rows have no label
+    of their own (pre-training, embeddings, ranking).
 
     Args:
         run: what the arms shared.
@@ -45,10 +52,10 @@ def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any]
         student: the first seed of the arm that is shipped.
     """
     task = student.task
-    if isinstance(task, SelfSupervised):
+    before, after = teacher.scored, student.scored
+    if isinstance(task, SelfSupervised) or not has_nats(task, after):
         return None
     rows = run.data.test
-    before, after = teacher.scored, student.scored
     # 1. Row by row.
     lost = lost_rows(task, before, after)
     shown = [told_row(task, rows[row], row, before, after) for row in lost.worst[:MOST_SHOWN]]
@@ -141,9 +148,6 @@ def in_words(task: Task, decision: Any) -> str:
     """A label, an answer or a number for a reader; `unknown` for a label that nobody gave."""
     if np.ndim(decision) == 0 and not is_known(np.atleast_1d(decision)).all():
         return "unknown"
-    # A vector is no answer that a reader could compare.
-    if np.ndim(decision) and task.likelihood == "gaussian":
-        return "-"
     return spelled(task, decision)
 
 

@@ -18,6 +18,13 @@ def has_right_rows(task: Task) -> bool:
     return not LIKELIHOODS[task.likelihood].labels_are_numbers
 
 
+def has_nats(task: Task, scored: Scored) -> bool:
+    """Whether a unit's own output is held against its label: not where labels say how alike two
+    vectors are, or which of many items belongs to a text."""
+    labels_are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
+    return not labels_are_numbers or scored.logits.size == scored.labels.size
+
+
 def wrong_units(task: Task, scored: Scored) -> np.ndarray:
     """(P) whether a unit is decided otherwise than its label says; not where that is unknown."""
     decisions = task.decisions(scored)

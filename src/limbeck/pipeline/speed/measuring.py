@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from limbeck.artifact.rows.inputs import raw
-from limbeck.artifact.speed import ratios, rounds, workers
+from limbeck.artifact.speed import ratios, rounds
 from limbeck.artifact.speed.in_process import InProcess
 from limbeck.artifact.speed.inputs import read_inputs, write_inputs
 from limbeck.artifact.speed.product import product
 from limbeck.artifact.speed.ratios import ratio
 from limbeck.artifact.speed.rounds import Timed
-from limbeck.artifact.speed.workers import Answerer, Worker
+from limbeck.artifact.speed.workers import Answerer, Worker, started
 from limbeck.core.events import Ended, Started
 from limbeck.core.system import machine
 from limbeck.evaluation.verdict import judged_arm
@@ -87,7 +87,7 @@ def opened(subjects: Subjects) -> Iterator[dict[str, Answerer]]:
                 inputs = read_inputs(subjects.inputs)
                 answerers[name] = InProcess(answer, inputs, torch.set_num_threads)
             else:
-                answerers[name] = stack.enter_context(workers.started(subject))
+                answerers[name] = stack.enter_context(started(subject))
         yield answerers
 
 
