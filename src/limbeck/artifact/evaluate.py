@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from limbeck.artifact.predictor import SORTED_BATCHES, Predictor
-from limbeck.evaluation.by_row import any_by_row
+from limbeck.evaluation.by_row import any_by_row, is_wrong
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.compare import Judged
 from limbeck.evaluation.scores import told_quality
@@ -94,10 +94,9 @@ def answered_part(scored: Scored, task: Task, is_answered: np.ndarray) -> dict[s
     is_answered: (N)."""
     # As `Decision.judged`, but of answers beside labels that the artifact does not have.
     known = any_by_row(is_known(scored.labels), scored.offsets)
-    labels = scored.labels > 0 if scored.labels.ndim > 1 else scored.labels
-    is_wrong = (task.decisions(scored) != labels) & is_known(scored.labels)
+    wrong = is_wrong(task.decisions(scored), scored.labels)
     counted = known & is_answered
-    errors = int((any_by_row(is_wrong, scored.offsets) & counted).sum())
+    errors = int((any_by_row(wrong, scored.offsets) & counted).sum())
     num_answered = int(counted.sum())
     return {
         "rows": num_answered,

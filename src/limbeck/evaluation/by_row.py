@@ -1,9 +1,21 @@
-"""Figures of units as figures of their rows: the words of a sentence, the labels of a text.
+"""Figures of units as figures of their rows: the words of a sentence, the labels of a text; above
+all whether a decision is wrong.
 
 Shapes: P units, N rows, V labels.
 """
 
 import numpy as np
+
+from limbeck.tasks.likelihood import is_known
+
+
+def is_wrong(decisions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(P) or (P, V) whether each decision is another than its label says; not where that is
+    unknown."""
+    # One label of several is an index, any number of labels a column each.
+    true = labels if decisions.ndim == 1 else labels > 0
+    wrong: np.ndarray = (decisions != true) & is_known(labels)
+    return wrong
 
 
 def sums_by_row(units: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from limbeck.tasks import Scored, Task, differs, figures
-from limbeck.tasks.likelihood import is_known
+from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 
 
 def quality(scored: Scored, task: Task) -> dict[str, float]:
@@ -26,6 +26,17 @@ def told_quality(scored: Scored, task: Task) -> dict[str, float | None]:
     return {
         name: None if np.isnan(values[0]) else float(values[0]) for name, values in metrics.items()
     }
+
+
+def mean_nats(logits: np.ndarray, labels: np.ndarray, likelihood: str) -> float | None:
+    """The mean negative log-likelihood of the labels that are known, in nats a unit; None where
+    none is."""
+    # Of several labels, a unit counts where one of them is known; what is unknown adds nothing.
+    num_known = is_known(labels).reshape(len(labels), -1).any(1).sum()
+    if not num_known:
+        return None
+    log_probability = LIKELIHOODS[likelihood].log_probability(logits, labels)
+    return -float(log_probability.sum() / num_known)
 
 
 def agreement(

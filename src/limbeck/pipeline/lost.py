@@ -83,27 +83,20 @@ def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any]
     return told
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier run left in the run folder."""
-    (folder / LABEL_ERRORS).unlink(missing_ok=True)
-
-
 def write_label_errors(run: RunContext, teacher: Arm, student: Arm, folder: Path) -> None:
     """Write every label in doubt into the run folder; no file where there is none.
 
-    The arguments are those of `describe_lost`, which must have found something to describe.
+    The arguments are those of `describe_lost`.
     """
-    task = student.task
-    doubted = suspects(task, teacher.scored, student.scored)
-    if not doubted:
-        return
-    told = [told_suspect(task, run.data.test, each) for each in doubted]
     # Row for row as the page has them, and in the same order.
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(told[0]))
-    writer.writeheader()
-    writer.writerows(told)
-    write_bytes(folder / LABEL_ERRORS, text.getvalue().encode())
+    doubted = suspects(student.task, teacher.scored, student.scored)
+    told = [told_suspect(student.task, run.data.test, each) for each in doubted]
+    if told:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(told[0]))
+        writer.writeheader()
+        writer.writerows(told)
+        write_bytes(folder / LABEL_ERRORS, text.getvalue().encode())
 
 
 def told_row(task: Task, row: Row, number: int, teacher: Scored, student: Scored) -> dict[str, Any]:

@@ -103,7 +103,8 @@ def run(
         lines = [json.dumps(point) + "\n" for point in curves]
         write_bytes(folder / "metrics.jsonl", "".join(lines).encode())
         page.write(report, curves, folder)
-        lost.clear(folder)
+        # What an earlier run left must not be taken for this run's.
+        (folder / lost.LABEL_ERRORS).unlink(missing_ok=True)
         if report["lost"]:
             lost.write_label_errors(context, arms["teacher"][0], final_arm(arms)[0], folder)
         # 5. What is handed out: the first seed's, for seeds are there to measure chance.

@@ -4,16 +4,12 @@ came to. From report.json's `calibration`; reports of earlier versions have none
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from limbeck.evaluation.decisions.fitting import FEWEST_INPUTS
 from limbeck.reports.drawing.axis import Axis
+from limbeck.reports.drawing.charts import BOTTOM, LEFT, RIGHT, TOP, path
 from limbeck.reports.numbers import decimal
 
 Json = dict[str, Any]
-
-FEWEST_INPUTS = 20
-
-# The frame of a chart, as the template draws it (`charts.py`).
-LEFT, RIGHT = 44, 348
-BOTTOM, TOP = 176, 10
 
 # Model in report.json -> its name for a reader, and its colour, that of an arm. `kept`: on the half
 # of validation that is kept for the promise.
@@ -31,7 +27,6 @@ def sentences(found: Mapping[str, Any] | None) -> list[str]:
         return []
     raw, fitted = (found["models"][name] for name in ("raw", "fitted"))
     how = f"temperature {found['temperature']:.3g}{', with biases' if found['bias'] else ''}"
-    # As many as `evaluation.decisions.fitting` asks for.
     if found["inputs"] < FEWEST_INPUTS:
         how = (
             f"nothing was fitted: {found['inputs']} inputs of validation differ, and "
@@ -134,7 +129,7 @@ def diagram(models: Mapping[str, Json]) -> Json:
     ends = [(x_axis.low, x_axis.low), (x_axis.high, x_axis.high)]
     return {
         **_frame("Reliability: share that is right", "probability", x_axis, y_axis),
-        "diagonal": _path(ends, x_axis, y_axis),
+        "diagonal": path(_pixels(ends, x_axis, y_axis)),
         "lines": lines,
     }
 
@@ -156,7 +151,7 @@ def coverage(found: Mapping[str, Any]) -> list[Json]:
     return [
         {
             **_frame("Error of the answered rows", "share of rows answered", x_axis, y_axis),
-            "diagonal": _path(limit, x_axis, y_axis) if limit else None,
+            "diagonal": path(_pixels(limit, x_axis, y_axis)) if limit else None,
             "lines": [drawn],
         }
     ]
@@ -204,11 +199,12 @@ def _line(
     name: str, color: int, points: Sequence[tuple[float, float]], x_axis: Axis, y_axis: Axis
 ) -> Json:
     """A curve with its points."""
-    dots = [(x_axis.at(x), y_axis.at(y)) for x, y in points]
-    path = _path(points, x_axis, y_axis)
-    return {"arm": name, "color": color, "path": path, "band": None, "dots": dots}
+    dots = _pixels(points, x_axis, y_axis)
+    return {"arm": name, "color": color, "path": path(dots), "band": None, "dots": dots}
 
 
-def _path(points: Sequence[tuple[float, float]], x_axis: Axis, y_axis: Axis) -> str:
-    """Straight lines from point to point."""
-    return "M" + "L".join(f"{x_axis.at(x):g} {y_axis.at(y):g}" for x, y in points)
+def _pixels(
+    points: Sequence[tuple[float, float]], x_axis: Axis, y_axis: Axis
+) -> list[tuple[float, float]]:
+    """Where points lie in the picture."""
+    return [(x_axis.at(x), y_axis.at(y)) for x, y in points]

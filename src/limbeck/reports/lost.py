@@ -3,6 +3,7 @@
 
 from typing import Any
 
+from limbeck.evaluation.bootstrap import ALPHA
 from limbeck.reports.numbers import INTERVAL, decimal, interval
 
 Json = dict[str, Any]
@@ -17,7 +18,10 @@ def view(lost: Json | None) -> Json | None:
         "summary": summary(lost),
         "worst": [{**shown(row), "answers": spoken(row["answers"])} for row in lost["worst"]],
         "doubted": [shown(row) for row in lost["label_errors"]["first"]],
-        "slices": [{**row, "interval": interval(row["ci95"])} for row in lost["slices"]],
+        "slices": [
+            {**row, "interval": interval(row["ci95"]), "is_lost": row["p_holm"] <= ALPHA}
+            for row in lost["slices"]
+        ],
         "shown": f"{len(lost['worst']):,} of {lost['lost']:,}",
     }
 
@@ -37,7 +41,7 @@ def summary(lost: Json) -> str:
     looked = lost["slices_looked_at"]
     if not looked:
         return text
-    worst = [row for row in lost["slices"] if row["p_holm"] <= 0.05]
+    worst = [row for row in lost["slices"] if row["p_holm"] <= ALPHA]
     if not worst:
         return f"{text} Of {looked:,} kinds of rows none is shown to have lost anything."
     # They stand in the order of their p values.

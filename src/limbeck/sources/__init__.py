@@ -34,6 +34,12 @@ MOST_PROBLEM = 600  # characters of what is wrong with a row
 MOST_CURE = 200  # of them at its end
 
 
+def text_of(row: Row) -> str:
+    """The text of a row, of a pair both, of words all of them."""
+    texts = row["words"] if "words" in row else [row["text"], row.get("text_b", "")]
+    return " ".join(map(str, texts)).strip()
+
+
 class BadRow(ValueError):
     """A row that cannot be used.
 

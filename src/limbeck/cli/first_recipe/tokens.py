@@ -13,10 +13,9 @@ from limbeck.pipeline.preflight.token_counts import (
     MANY_UNKNOWN,
     TokenCounts,
     letters_of,
-    text_of,
 )
 from limbeck.recipe.model import Train
-from limbeck.sources import Row
+from limbeck.sources import Row, text_of
 from limbeck.tasks.inputs.tokenized import open_tokenizer
 
 TOKENIZER = "tokenizer.json"

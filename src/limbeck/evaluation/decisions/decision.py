@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.evaluation.by_row import any_by_row
+from limbeck.evaluation.by_row import any_by_row, is_wrong
 from limbeck.evaluation.decisions.conformal import sets
 from limbeck.evaluation.decisions.distinct import input_of_row
 from limbeck.evaluation.decisions.promise import Judged
@@ -106,11 +106,9 @@ class Decision:
 
         once: rows of one input count once, as wrong where any of them is.
         """
-        labels = scored.labels > 0 if scored.labels.ndim > 1 else scored.labels
-        is_labelled = is_known(scored.labels)
-        is_wrong = (self._decisions(scored.logits) != labels) & is_labelled
-        known = any_by_row(is_labelled, scored.offsets)
-        wrong = any_by_row(is_wrong, scored.offsets)
+        wrong_units = is_wrong(self._decisions(scored.logits), scored.labels)
+        known = any_by_row(is_known(scored.labels), scored.offsets)
+        wrong = any_by_row(wrong_units, scored.offsets)
         # Of all units, as when it is answered: nobody knows then which have a label.
         confidence = self.confidence(scored.logits, scored.offsets)
         if once:

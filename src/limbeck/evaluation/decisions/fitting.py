@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from limbeck.tasks.likelihood import LIKELIHOODS, is_known, sigmoid, softmax
+from limbeck.tasks.likelihood import LIKELIHOODS, is_known, log_softmax, sigmoid
 from limbeck.tasks.types import Array
 
 # Of the temperature: beyond, answers are certain or all alike to six digits.
@@ -197,11 +197,9 @@ def categorical_loss(logits: Array, labels: Array) -> Loss:
     target[np.arange(num_units), labels] = 1 - smoothing
 
     def loss(at: Array) -> tuple[float, Array, Array]:
-        moved = at[0] * logits + at[1:]
-        largest = moved.max(1, keepdims=True)
-        p = softmax(moved)
-        total = np.log(np.exp(moved - largest).sum(1)) + largest[:, 0]
-        value = (total - (target * moved).sum(1)).mean()
+        log_p = log_softmax(at[0] * logits + at[1:])
+        p = np.exp(log_p)
+        value = -(target * log_p).sum(1).mean()
         # The first parameter multiplies the logits, the others stand alone.
         wrong = p - target
         gradient = np.concatenate([[(wrong * logits).sum()], wrong.sum(0)])

@@ -21,8 +21,9 @@ import numpy as np
 
 from limbeck.evaluation.bootstrap import resample, told_interval
 from limbeck.evaluation.decisions.decision import Decision
+from limbeck.evaluation.scores import mean_nats
 from limbeck.tasks import Scored
-from limbeck.tasks.likelihood import LIKELIHOODS, is_known
+from limbeck.tasks.likelihood import is_known
 from limbeck.tasks.types import Array
 
 BINS = 15
@@ -121,14 +122,6 @@ def perfect(pairs: Pairs, level: float = 0.95) -> float:
     return float(np.quantile(np.concatenate(simulated), level))
 
 
-def nats(scored: Scored, decision: Decision) -> float:
-    """The mean negative log-likelihood of the labels that are known, in nats a unit."""
-    known = is_known(scored.labels).reshape(len(scored.labels), -1).any(1)
-    likelihood = LIKELIHOODS[decision.likelihood]
-    each = likelihood.log_probability(decision.fitted(scored.logits), scored.labels)
-    return float(-each[known].mean())
-
-
 def diagram(pairs: Pairs) -> list[dict[str, float]]:
     """The reliability diagram: of each bin the mean probability, the share that holds, and how many
     answers it has."""
@@ -151,6 +144,6 @@ def calibration(scored: Scored, decision: Decision) -> dict[str, object] | None:
         "ece": pairs.ece,
         "ece_ci95": interval_of_ece(pairs),
         "perfect_p95": perfect(pairs),
-        "nll_nats": nats(scored, decision),
+        "nll_nats": mean_nats(decision.fitted(scored.logits), scored.labels, decision.likelihood),
         "bins": diagram(pairs),
     }

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from limbeck.tasks import Scored, Task
-from limbeck.tasks.likelihood import is_known
+from limbeck.tasks.likelihood import is_known, softmax
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def suspects(task: Task, teacher: Scored, student: Scored) -> list[Suspect]:
     # 1. What both believe of each unit that has a label.
     known = np.flatnonzero(is_known(teacher.labels))
     labels = teacher.labels[known]
-    both = [probabilities(scored.logits[known]) for scored in (teacher, student)]
+    both = [softmax(scored.logits[known]) for scored in (teacher, student)]
     likely = [believed(each, labels) for each in both]
     # -1 is no belief, which two models may share.
     in_doubt = (likely[0] == likely[1]) & (likely[0] >= 0) & (likely[0] != labels)
@@ -65,13 +65,6 @@ def suspects(task: Task, teacher: Scored, student: Scored) -> list[Suspect]:
         )
         found.append(suspect)
     return found
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """(P, V) softmax."""
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    shares: np.ndarray = shifted / shifted.sum(1, keepdims=True)
-    return shares
 
 
 def believed(shares: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from limbeck.evaluation.by_row import any_by_row, sums_by_row
-from limbeck.evaluation.paired import Changes
+from limbeck.evaluation.by_row import any_by_row, is_wrong, sums_by_row
+from limbeck.evaluation.paired import Changes, changes_of
 from limbeck.tasks import Scored, Task
-from limbeck.tasks.likelihood import LIKELIHOODS, is_known
+from limbeck.tasks.likelihood import LIKELIHOODS
 
 
 def has_right_rows(task: Task) -> bool:
@@ -27,12 +27,9 @@ def has_nats(task: Task, scored: Scored) -> bool:
 
 def wrong_units(task: Task, scored: Scored) -> np.ndarray:
     """(P) whether a unit is decided otherwise than its label says; not where that is unknown."""
-    decisions = task.decisions(scored)
-    # One label of several is an index, any number of labels a column each.
-    true = scored.labels if decisions.ndim == 1 else scored.labels > 0
-    wrong = (decisions != true) & is_known(scored.labels)
+    wrong = is_wrong(task.decisions(scored), scored.labels)
     # Several labels of one unit are one answer.
-    found: np.ndarray = wrong.reshape(len(wrong), -1).any(1)
+    found: np.ndarray = wrong.reshape(len(wrong), -1).max(1, initial=False)
     return found
 
 
@@ -73,8 +70,7 @@ def lost_rows(task: Task, teacher: Scored, student: Scored) -> Lost:
     if has_right_rows(task):
         before, after = right_rows(task, teacher), right_rows(task, student)
         lost = before & ~after
-        won = int((after & ~before).sum())
-        changes = Changes(int(lost.sum()), won, len(before))
+        changes = changes_of(before, after)
     else:
         lost = risen > nats(task, teacher).mean()
         changes = None

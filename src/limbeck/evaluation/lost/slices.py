@@ -20,7 +20,7 @@ import numpy as np
 from limbeck.evaluation import paired
 from limbeck.evaluation.holm import adjusted
 from limbeck.evaluation.paired import Changes
-from limbeck.sources import Row
+from limbeck.sources import Row, text_of
 
 # Fewer rows than these show no drop that is worth a line.
 FEWEST_ROWS = 10
@@ -100,8 +100,7 @@ def of_texts(rows: Sequence[Row], train: Sequence[Row]) -> list[Slice]:
 def words_of(row: Row) -> list[str]:
     """The words of a row as they stand between spaces, in lower case; of a script without spaces
     its letters."""
-    texts = row["words"] if "words" in row else [row["text"], row.get("text_b", "")]
-    text = " ".join(str(each) for each in texts).lower()
+    text = text_of(row).lower()
     words = text.split()
     # As in Chinese, Japanese and Thai: a whole sentence would be one word.
     has_spaces = len(text) < MOST_LETTERS * max(1, len(words))
@@ -142,7 +141,7 @@ def drops(slices: Sequence[Slice], before: np.ndarray, after: np.ndarray) -> lis
     rows: list[dict[str, Any]] = []
     for each in slices:
         was, is_right = before[each.mask], after[each.mask]
-        changed = Changes(int((was & ~is_right).sum()), int((is_right & ~was).sum()), len(was))
+        changed = paired.changes_of(was, is_right)
         row = {
             "by": each.by,
             "value": each.value,

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from limbeck.sources import Row
+from limbeck.sources import Row, text_of
 from limbeck.tasks import Encoded, SelfSupervised, Task
 from limbeck.tasks.inputs.tokenized import TokenizedInput
 
@@ -117,12 +117,6 @@ def letters_of(texts: Sequence[str]) -> int:
     letters = [letter for text in texts for letter in text if not letter.isspace()]
     num_chinese = sum(FIRST_CHINESE <= letter <= LAST_CHINESE for letter in letters)
     return 0 if 2 * num_chinese > len(letters) else len(letters)
-
-
-def text_of(row: Row) -> str:
-    """The text of a row, of a pair both, of words all of them."""
-    texts = row["words"] if "words" in row else [row["text"], row.get("text_b", "")]
-    return " ".join(texts).strip()
 
 
 def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) -> TokenCounts:

@@ -11,10 +11,10 @@ from functools import partial
 from torch import nn
 
 from limbeck.evaluation import collapse
-from limbeck.evaluation.scores import quality
+from limbeck.evaluation.scores import mean_nats, quality
 from limbeck.pipeline.context import RunContext
 from limbeck.tasks import Scored, SelfSupervised, Task, metrics, packed
-from limbeck.tasks.likelihood import LIKELIHOODS, is_known
+from limbeck.tasks.likelihood import LIKELIHOODS
 from limbeck.training.job import Judge, Validation
 from limbeck.training.scoring import score_split
 
@@ -87,10 +87,8 @@ def figures_of(scored: Scored, *, task: Task) -> dict[str, float]:
     likelihood = LIKELIHOODS[task.likelihood]
     # The answers of a sentence embedding are vectors, and give its labels no probability.
     are_vectors = likelihood.labels_are_numbers and scored.logits.shape[1] > 1
-    # Of several labels, a unit counts where one of them is known.
-    known = is_known(scored.labels).reshape(len(scored.labels), -1)
-    num_known = known.any(1).sum()
-    if num_known and not are_vectors:
-        log_probability = likelihood.log_probability(scored.logits, scored.labels)
-        figures[NATS] = -float(log_probability.sum() / num_known)
+    if not are_vectors:
+        nats = mean_nats(scored.logits, scored.labels, task.likelihood)
+        if nats is not None:
+            figures[NATS] = nats
     return figures

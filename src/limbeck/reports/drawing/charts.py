@@ -211,11 +211,11 @@ def _line(arm: str, points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> Json
         upper.append((x, y_axis.at(point.high)))
         lower.append((x, y_axis.at(point.low)))
     # Along the upper edge and back along the lower one; Z closes the path.
-    band = _path(upper + lower[::-1]) + "Z"
+    band = path(upper + lower[::-1]) + "Z"
     return {
         "arm": arm,
         "color": color_of(arm),
-        "path": _path(mean),
+        "path": path(mean),
         # One seed has no band, nor have several that differ by less than is drawn.
         "band": band if upper != lower else None,
         "dots": mean if len(mean) <= MOST_DOTS else [],
@@ -223,6 +223,6 @@ def _line(arm: str, points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> Json
     }
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def path(points: Sequence[tuple[float, float]]) -> str:
     """Straight lines from point to point."""
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
