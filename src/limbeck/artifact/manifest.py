@@ -42,6 +42,14 @@ def graphs_of(graph_files: Mapping[str, str]) -> list[dict[str, str]]:
     return graphs
 
 
+def graphs_in(folder: Path) -> list[dict[str, str]]:
+    """What the manifest of an artifact says of each graph: its runtime, role and file; the one that
+    is opened by default first. The artifact is taken for sound (`checked_manifest` is for others').
+    """
+    graphs: list[dict[str, str]] = read_json(folder / MANIFEST)["graphs"]
+    return graphs
+
+
 def write(folder: Path, task: str, graphs: Sequence[Mapping[str, str]]) -> None:
     """Write the manifest over the files that `folder` holds. `task`: its name in a recipe."""
     # Sorted, so that the same files give the same bytes. It cannot hold its own digest.

@@ -33,9 +33,9 @@ from typing import Any
 
 import numpy as np
 
+from limbeck.artifact.manifest import graphs_in
 from limbeck.artifact.proof.rescore import write_rows
 from limbeck.core import registry
-from limbeck.core.files import read_json
 from limbeck.evaluation.scores import quality
 from limbeck.sources import Row
 from limbeck.tasks import Scored, Task, differs, is_known
@@ -87,7 +87,7 @@ def prove(
     """
     proofs = []
     last_bits: LastBits | None = None
-    for graph in read_json(artifact / "manifest.json")["graphs"]:
+    for graph in graphs_in(artifact):
         runtime = graph["runtime"]
         logits = answer_rows(artifact, runtime, rows, answers_file(work, runtime))
         rescored = Scored(logits, scored.labels, scored.offsets)

@@ -175,6 +175,4 @@ def held_answers(run: RunContext, task: Task, work: Path) -> dict[str, Scored]:
 
 def first_runtime(artifact: Path) -> str:
     """The runtime that opens an artifact by default."""
-    # The manifest keeps the order of the exporters (`artifact.load`).
-    graphs: list[dict[str, str]] = read_json(artifact / manifest.MANIFEST)["graphs"]
-    return graphs[0]["runtime"]
+    return manifest.graphs_in(artifact)[0]["runtime"]

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from limbeck.artifact.load import load
+from limbeck.artifact.manifest import graphs_in
 from limbeck.artifact.speed import rounds
 from limbeck.artifact.speed.worker import UNTIMED, Answer
-from limbeck.core.files import read_json
 from limbeck.core.system import machine
 from limbeck.pipeline.arm import Arm
 from limbeck.pipeline.speed.pytorch_worker import answerer
@@ -24,8 +25,12 @@ def answers_of(arm: Arm) -> list[Answer]:
     """What answers raw input of an arm: its float model, or its artifact in each runtime."""
     if arm.artifact is None:
         return [answerer(arm.model(), arm.task)]
-    folder = arm.artifact.folder
-    runtimes = [graph["runtime"] for graph in read_json(folder / "manifest.json")["graphs"]]
+    return answers_of_artifact(arm.artifact.folder)
+
+
+def answers_of_artifact(folder: Path) -> list[Answer]:
+    """What answers raw input of an artifact, in each runtime that it offers."""
+    runtimes = [graph["runtime"] for graph in graphs_in(folder)]
     return [load(folder, runtime=runtime, threads=1).predict for runtime in runtimes]
 
 

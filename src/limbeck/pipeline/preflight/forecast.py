@@ -25,10 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from limbeck.artifact.load import load
 from limbeck.artifact.proof import parity
 from limbeck.artifact.rows.inputs import raw
-from limbeck.artifact.speed.worker import Answer
 from limbeck.core import plug_ins
 from limbeck.core.cache.store import Store
 from limbeck.core.events import Reporter, silent
@@ -558,11 +556,7 @@ class Rehearsal:
         """Writing the graphs, and answering every test row by itself in each runtime."""
         # The rows of the sample were answered within the stage.
         rows = len(self.splits.test) - len(self.context.data.test)
-        manifest = read_json(artifact / "manifest.json")
-        answers: list[Answer] = []
-        for graph in manifest["graphs"]:
-            predictor = load(artifact, runtime=graph["runtime"], threads=1)
-            answers.append(predictor.predict)
+        answers = answer_times.answers_of_artifact(artifact)
         parity_seconds = rows * sum(answer_times.answer_seconds(answers, self.timed_rows()))
         # What is shipped is copied into the run folder: as much again, at most.
         num_bytes = 2 * folder_bytes(artifact)

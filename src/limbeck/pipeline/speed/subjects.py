@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from limbeck.artifact.manifest import graphs_in
 from limbeck.artifact.speed.product import Steps
 from limbeck.artifact.speed.workers import Subject
-from limbeck.core.files import read_json
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.pipeline.arm import Arm
 from limbeck.pipeline.context import RunContext
@@ -86,7 +86,7 @@ class Subjects:
     def add_artifact(self, what: str, folder: Path) -> list[str]:
         """An artifact in each runtime that it offers."""
         names: list[str] = []
-        for graph in read_json(folder / "manifest.json")["graphs"]:
+        for graph in graphs_in(folder):
             runtime = graph["runtime"]
             spec = self.spec(artifact=str(folder), runtime=runtime)
             names.append(self.add(f"{what}, {runtime}", Subject(what, runtime, spec)))

@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from limbeck.analysis.float_products import float_products, in_words
+from limbeck.artifact.manifest import graphs_in
 from limbeck.artifact.proof import parity
 from limbeck.core.files import read_json, write_json
 from limbeck.evaluation.scores import told_quality
@@ -145,16 +146,10 @@ def with_moved_bits(
     return draws
 
 
-def _graphs(artifact: Path) -> Sequence[dict[str, str]]:
-    """What the manifest says of each graph: its runtime, its role, its file."""
-    graphs: Sequence[dict[str, str]] = read_json(artifact / "manifest.json")["graphs"]
-    return graphs
-
-
 def _bytes_of_one(artifact: Path) -> int:
     """The bytes of the first graph and of what it needs beside it."""
     # Each runtime opens one of them, so that nobody needs all.
-    first, *others = [graph["file"] for graph in _graphs(artifact)]
+    first, *others = [graph["file"] for graph in graphs_in(artifact)]
     # Two runtimes may open the same file.
     left_out = set(others) - {first}
     return sum(path.stat().st_size for path in artifact.iterdir() if path.name not in left_out)
