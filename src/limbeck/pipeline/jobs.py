@@ -16,11 +16,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from typing import IO
 
+from limbeck.artifact.speed.worker import own_output, reply
 from limbeck.core.cache.store import Store
 from limbeck.core.errors import Interrupted
 from limbeck.core.events import Note
@@ -62,8 +65,9 @@ class Workers:
         self.lock = threading.Lock()
         self.is_stopped = False
 
-    def start(self) -> subprocess.Popen[str]:
-        """Another process. Raises Interrupted where they were stopped."""
+    def start(self, errors: IO[str]) -> subprocess.Popen[str]:
+        """Another process, with its standard error in a file. Raises Interrupted where they were
+        stopped."""
         command = [sys.executable, "-m", "limbeck.pipeline.jobs"]
         pipe = subprocess.PIPE
         # None may start between the last look at `is_stopped` and its own entry in the list.
@@ -72,7 +76,7 @@ class Workers:
                 raise Interrupted("stopped; the same command goes on from here")
             # Of a session of its own: Ctrl-C in the terminal is for the run, which asks it to stop.
             worker = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+                command, stdin=pipe, stdout=pipe, stderr=errors, text=True, start_new_session=True
             )
             self.started.append(worker)
         return worker
@@ -152,26 +156,24 @@ def tasks_of(recipe: Recipe) -> list[Task]:
 def ask(task: Task, workers: Workers) -> str:
     """Give a task to a process and wait for it; what is to be told of it. Raises as `fill`."""
     began = time.monotonic()
-    worker = workers.start()
-    assert worker.stdin and worker.stdout and worker.stderr
-    # One that is gone already has closed it, and its status says so.
-    with contextlib.suppress(OSError):
-        worker.stdin.write(json.dumps(asdict(task)) + "\n")
-        worker.stdin.flush()
-    errors: list[str] = []
-    # Beside standard output: a process that writes much to either would wait for a reader.
-    reader = threading.Thread(target=errors.extend, args=[worker.stderr], daemon=True)
-    reader.start()
-    answer = worker.stdout.read()
-    status = worker.wait()
-    reader.join()
-    for pipe in (worker.stdin, worker.stdout, worker.stderr):
+    # A file: a pipe that nobody reads would fill, and stop the process.
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        worker = workers.start(errors)
+        assert worker.stdin and worker.stdout
+        # One that is gone already has closed it, and its status says so.
         with contextlib.suppress(OSError):
-            pipe.close()
-    if status or not answer:
-        last = errors[-1].strip() if errors else f"it ended with status {status}"
-        raise Interrupted(f"the process of {task.title} is gone: {last}")
-    told = json.loads(answer.splitlines()[-1])
+            worker.stdin.write(json.dumps(asdict(task)) + "\n")
+            worker.stdin.flush()
+        answer = worker.stdout.read()
+        status = worker.wait()
+        worker.stdout.close()
+        with contextlib.suppress(OSError):
+            worker.stdin.close()
+        if not answer:
+            errors.seek(0)
+            lines = errors.read().strip().splitlines() or [f"it ended with status {status}"]
+            raise Interrupted(f"the process of {task.title} is gone: {lines[-1]}")
+    told = json.loads(answer)
     if "refused" in told:
         raise ValueError(told["refused"])
     if "stopped" in told:
@@ -181,11 +183,11 @@ def ask(task: Task, workers: Workers) -> str:
 
 def main() -> None:
     """One task, read from standard input."""
+    # Whatever a library prints is not what was asked.
+    answers = own_output()
     task = Task(**json.loads(sys.stdin.readline()))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_leave_with_the_run, daemon=True).start()
-    # Whatever a library prints is not what was asked.
-    answers, sys.stdout = sys.stdout, sys.stderr
     told = {"done": task.title}
     try:
         compute(task)
@@ -193,8 +195,7 @@ def main() -> None:
         told = {"refused": str(error)}
     except (Interrupted, KeyboardInterrupt):
         told = {"stopped": f"{task.title}: stopped; the same command goes on from here"}
-    answers.write(json.dumps(told) + "\n")
-    answers.flush()
+    reply(answers, told)
 
 
 def compute(task: Task) -> None:
