@@ -10,7 +10,7 @@ from torch import nn
 
 from limbeck.core.cache.store import Store
 from limbeck.distillation.objective import Objective, hard_terms
-from limbeck.evaluation.undertrained import signs
+from limbeck.evaluation.undertrained import signs, was_cut
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.preflight import compatibility, minutes
 from limbeck.pipeline.preflight.check import note_of_minutes
@@ -154,7 +154,7 @@ def test_a_training_ends_when_its_time_is_used_up(
     is_cut = any(point.get("ended") == "minutes" for point in history)
     assert done == list(range(steps))
     assert is_cut == (steps < 8)
-    assert minutes.was_cut(history) == is_cut
+    assert was_cut(history) == is_cut
     assert ("raise train.minutes" in str(signs(history, "f1", 100, "train.epochs"))) == is_cut
 
 
@@ -182,7 +182,7 @@ def test_a_checkpoint_says_what_was_spent(tmp_path: Path) -> None:
         standing=Standing(None, 19.9999),
     )
     history = training.run()
-    assert minutes.was_cut(history)
+    assert was_cut(history)
     assert history[-1]["step"] == 5
 
 

@@ -70,6 +70,11 @@ def ended_early(history: History) -> bool:
     return any(point.get("kept", {}).get("ended") == "patience" for point in history)
 
 
+def was_cut(history: History) -> bool:
+    """Whether a training ended because its share of `train.minutes` was used up."""
+    return any(point.get("ended") == "minutes" for point in history)
+
+
 def rise_at_the_end(history: History, metric: str, num_rows: int) -> float | None:
     """By how much the metric on validation was still rising; None where it was not, or where that
     many validation rows cannot show it.
@@ -111,7 +116,7 @@ def signs(
     # One that waited in vain for a better epoch was not too short.
     if ended_early(history):
         return []
-    if any(point.get("ended") == "minutes" for point in history):
+    if was_cut(history):
         return ["ended when its minutes were used up: raise train.minutes"]
     steps = steps_of(history)
     # A teacher that came tuned was not trained here.

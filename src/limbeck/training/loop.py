@@ -393,13 +393,11 @@ class Training:
 
     def take_best(self) -> None:
         """Give the model the weights of the best epoch, and tell which one that is."""
+        reached, last = self.history[-1]["step"], self.history[-1]["epoch"]
+        self.note_time()
         best = self.choice.best
         if best is None:
-            self.note_time()
             return
-        reached = self.history[-1]["step"]
-        last = self.history[-1]["epoch"]
-        self.note_time()
         # All processes wait for the one that writes.
         processes.wait_for_all()
         if best.step < reached:

@@ -11,24 +11,22 @@ in the store as such; only one that was cut short is found by the same share alo
 
 import functools
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from limbeck.core.cache.entries import FILES
 from limbeck.core.cache.store import STAGE_FILE
 from limbeck.core.events import COST, QUANTIZED, STEP
 from limbeck.core.files import read_json
+from limbeck.evaluation.undertrained import was_cut
 from limbeck.pipeline.arms import derive_arms, training_title
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.tries import number_of_tries
+from limbeck.pipeline.stored_model import HISTORY
 from limbeck.recipe.model import Recipe, Teacher
 
 OF_TEACHER = 2.0
-# Of the stage of a training, as `stored_model` calls it.
-HISTORY = "history.json"
 OF_QUANTIZED = COST[QUANTIZED] / COST[STEP]
 
 
@@ -58,11 +56,6 @@ def compute(run: RunContext, stage: Stage, seconds: float | None) -> Path:
                 shutil.copyfile(path, folder / path.name)
 
     return run.compute(replace(stage, build=copy, is_shared=False))
-
-
-def was_cut(history: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a training ended because its share was used up."""
-    return any(point.get("ended") == "minutes" for point in history)
 
 
 def _share(run: RunContext, work: float) -> float | None:
