@@ -6,10 +6,21 @@ The vocabulary is made here: the trainer of `tokenizers` breaks ties by chance, 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+# Opinions that their first word tells, for runs of a second.
+TEXTS = [
+    f"{mood} {noun} {tail}"
+    for mood in ("good", "bad")
+    for noun in ("film", "plot", "end")
+    for tail in ("here", "again", "at last")
+]
+ROWS = [{"text": text, "label": text.split()[0]} for text in TEXTS * 3]
+DATA: dict[str, Any] = {"train": ROWS, "test": ROWS[:20]}
 
 
 def save_encoder(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from encoders import save_encoder
+from encoders import DATA, ROWS, TEXTS, save_encoder
 from safetensors.torch import load_file
 from torch import nn
 
@@ -17,15 +17,6 @@ from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.recipe.model import Recipe
-
-TEXTS = [
-    f"{mood} {noun} {tail}"
-    for mood in ("good", "bad")
-    for noun in ("film", "plot", "end")
-    for tail in ("here", "again", "at last")
-]
-ROWS = [{"text": text, "label": text.split()[0]} for text in TEXTS * 3]
-DATA: dict[str, Any] = {"train": ROWS, "test": ROWS[:20]}
 
 
 def recipe(

@@ -1,11 +1,10 @@
 """What each arm of a verdict had: seven arms of one recipe, from end to end."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from encoders import save_encoder
+from encoders import DATA, TEXTS, save_encoder
 from safetensors.torch import load_file
 
 import limbeck
@@ -17,14 +16,6 @@ from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 
-TEXTS = [
-    f"{mood} {noun} {tail}"
-    for mood in ("good", "bad")
-    for noun in ("film", "plot", "end")
-    for tail in ("here", "again", "at last")
-]
-ROWS = [{"text": text, "label": text.split()[0]} for text in TEXTS * 3]
-DATA: dict[str, Any] = {"train": ROWS, "test": ROWS[:20]}
 RECIPE = """
 task: text-classification
 data: {{source: rows}}
