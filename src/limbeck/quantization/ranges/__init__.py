@@ -102,5 +102,12 @@ class Sample(Still):
 
     def values(self) -> Tensor:
         """The sample, (G, N of all batches), sorted within a group."""
-        # Sums of floats hang on their order, which that of the batches must not change.
         return torch.cat(self.parts, 1).sort(1).values
+
+    def reproducible(self) -> Tensor:
+        """The sample, (G, N of all batches), in an order that the batches have no part in.
+
+        Sums of floats hang on their order, which that of the batches must not change.
+        """
+        # A weight is observed once, and sorting its millions of values takes longer than the rest.
+        return self.parts[0] if len(self.parts) == 1 else self.values()

@@ -44,7 +44,7 @@ class LsqPlus(Sample):
         if not self.grid.symmetric or self.grid.step > 1:
             return least_error(self)
         low, high = self.extremes()
-        values = self.values()
+        values = self.reproducible()
         widest, zero = fit_interval(low, high, self.grid)
         deviation, mean = torch.std_mean(in_float64(values), 1, correction=0)
         reach = mean.abs() + DEVIATIONS * deviation
