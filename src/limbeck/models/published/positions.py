@@ -15,6 +15,9 @@ from limbeck.models.published.hub import locate, quiet, reading
 # How tables of absolute positions are called: by BERT and most, by BART, by GPT-2.
 TABLES = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
 
+# What was found in this process, by the text of the config.
+_FOUND: dict[str, int | None] = {}
+
 
 def num_positions(name: str) -> int | None:
     """The most tokens, special ones included, that a model can read; None where nothing bounds
@@ -26,13 +29,25 @@ def num_positions(name: str) -> int | None:
 
     with reading(name), quiet():
         config = transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
-        try:
-            # The modules without their weights: only their shapes are read.
-            with torch.device("meta"):
-                model = transformers.AutoModel.from_config(config, trust_remote_code=False)
-        # A model that has no such form is told when it is loaded.
-        except (ValueError, TypeError, RuntimeError, NotImplementedError, AssertionError):
-            return None
+        # By what the config says, not by its folder: that may hold another model by now. A run asks
+        # for each task that it makes, and making the modules takes a quarter of a second.
+        text = config.to_json_string(use_diff=False)
+        if text not in _FOUND:
+            _FOUND[text] = positions_of(config)
+    return _FOUND[text]
+
+
+def positions_of(config: Any) -> int | None:
+    """`num_positions` of a model by its config, which `transformers` has read."""
+    import transformers
+
+    try:
+        # The modules without their weights: only their shapes are read.
+        with torch.device("meta"):
+            model = transformers.AutoModel.from_config(config, trust_remote_code=False)
+    # A model that has no such form is told when it is loaded.
+    except (ValueError, TypeError, RuntimeError, NotImplementedError, AssertionError):
+        return None
     limits = []
     for path, module in model.named_modules():
         is_table = path.rsplit(".", 1)[-1] in TABLES

@@ -32,6 +32,9 @@ from limbeck.quantization.prepare import prepare_model, quantization_components
 from limbeck.recipe.model import Quantize, Recipe
 from limbeck.tasks import Batch, Encoded, Task
 
+# Rows that are run to see a model's modules at work: some, so that most experts of a mixture run.
+LOOKED_AT = 8
+
 # Runs a model on one batch of calibration rows.
 Forward = Callable[[nn.Module], Any]
 
@@ -57,9 +60,11 @@ def prepare(recipe: Recipe, run: RunContext, model: nn.Module, task: Task) -> Fl
     Raises:
         ValueError: a pattern of the recipe fits no module, or a module cannot be quantized so.
     """
-    # One batch is enough to see which module reads what another one makes.
-    forward, *_ = calibration(recipe, run, task)
-    return prepare_on(recipe, run, model, forward)
+    # A few rows are enough to see which module reads what another one makes; a whole batch takes
+    # most of the seconds in which a quantized model is loaded.
+    rows = calibration_rows(recipe, run, task)
+    batch, *_ = batches_of(rows[:LOOKED_AT], task)
+    return prepare_on(recipe, run, model, partial(_run_where_it_lies, batch=batch))
 
 
 def prepare_on(recipe: Recipe, run: RunContext, model: nn.Module, forward: Forward) -> Flow:
