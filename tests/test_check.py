@@ -19,7 +19,7 @@ from limbeck.distillation import objective
 from limbeck.models.anatomy.attention import PROBABILITIES
 from limbeck.models.taps import HIDDEN
 from limbeck.pipeline.context import RunContext
-from limbeck.pipeline.preflight import check, compatibility, forecast
+from limbeck.pipeline.preflight import check, compatibility, forecast, paces
 from limbeck.pipeline.preflight.costs import Cost
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
@@ -196,6 +196,7 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
         return 1.0
 
     monkeypatch.setattr(forecast, "seconds_of", seconds_of)
+    monkeypatch.setattr(paces, "seconds_of", seconds_of)
 
 
 def test_text_is_rehearsed_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """`limbeck check`: what is wrong, before any training."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -11,9 +12,18 @@ DataOnly = Annotated[
     bool,
     typer.Option("--data-only", help="Look at recipe and data alone: no model, no forecast."),
 ]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one object: ok, mistakes, lines, forecast by stage."),
+]
 
 
-def check(recipe: RecipeFile, overrides: Overrides = None, data_only: DataOnly = False) -> None:
+def check(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    data_only: DataOnly = False,
+    as_json: AsJson = False,
+) -> None:
     """Find every mistake in a recipe and its data before training.
 
     Each stage is also rehearsed on a few batches, in a minute at most, and time, memory and disk of
@@ -23,6 +33,11 @@ def check(recipe: RecipeFile, overrides: Overrides = None, data_only: DataOnly =
     from limbeck.recipe.reading import read
 
     checked = check_recipe(read(recipe, overrides), rehearse=not data_only)
+    if as_json:
+        typer.echo(json.dumps(checked.to_json()))
+        if checked.mistakes:
+            raise typer.Exit(MISTAKE)
+        return
     # What was found goes to stdout and mistakes to stderr, so that a script can part them.
     for line in checked.lines:
         typer.echo(line)

@@ -26,6 +26,7 @@ from limbeck.models.user_model import Own, check_created
 from limbeck.pipeline import model_reference
 from limbeck.pipeline.code import own_code
 from limbeck.pipeline.deciding.asked import check_costs, halving
+from limbeck.pipeline.export_work import ExportWork, write_and_prove
 from limbeck.pipeline.preflight.token_counts import TokenCounts, count_tokens
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import with_copies
@@ -50,6 +51,8 @@ LOOKS_PER_SECOND = 20
 
 # (job, the stage's folder) -> what was logged.
 Trainer = Callable[[Job, Path], History]
+# (what is to be exported, the stage's folder).
+ArtifactWriter = Callable[[ExportWork, Path], None]
 WhenStarted = Callable[[Stage], None]
 WhenBuilt = Callable[[Stage, Path], None]
 
@@ -80,6 +83,7 @@ class RunContext:
     own: the user's models from Python, by name.
     rows: rows by split, where they come from Python.
     train: trains a job in a stage's folder; a forecast takes a few steps instead.
+    export: writes and proves an artifact; a forecast writes one for all models that are alike.
     when_started, when_built: are told of every stage that is built, and not found; at its end with
         its folder.
     surgery_rows: what a surgery may look at; the training rows where left out.
@@ -93,6 +97,7 @@ class RunContext:
     own: Mapping[str, Own] = field(default_factory=dict)
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None
     train: Trainer = train_to_the_end
+    export: ArtifactWriter = write_and_prove
     when_started: WhenStarted = note_nothing
     when_built: WhenBuilt = note_nothing
     surgery_rows: list[Row] | None = None

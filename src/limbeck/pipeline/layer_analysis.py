@@ -16,6 +16,10 @@ from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.quantizing import quantization_code
 from limbeck.recipe.model import Recipe
 
+# A row whose signals are taken goes through both models, and once more through the float one
+# forwards and backwards, which is as much as three passes; others go through the float one alone.
+ONE_OF_PASSES = 1 / 6
+
 # Only a type checker needs it: at run time it would make every step's code part of these keys.
 if TYPE_CHECKING:
     from limbeck.pipeline.arm import Arm
@@ -50,8 +54,15 @@ def analyse_layers(run: RunContext, arm: "Arm") -> dict[str, Any]:
         },
         build=build,
         components=[*run.task_component, *quantization_code(settings)],
-        # The pass in float over the whole split grows; the signals' rows are few.
-        work=Work(split="test", task=arm.task, once=arm.model),
+        # Signals are taken from a few rows. The rest of the split is passed over where answers are
+        # compared, and in float alone.
+        work=Work(
+            split="test",
+            task=arm.task,
+            once=arm.model,
+            most_rows=layers.ROWS,
+            later=0.0 if settings.when == "train" else ONE_OF_PASSES,
+        ),
     )
     return read_json(run.compute(stage) / "layers.json")
 

@@ -22,6 +22,8 @@ class Work:
     one_by_one: whether that pass takes one row at a time.
     calibration_rows: they grow with the training rows, up to so many.
     once: does again what takes as long however many rows there are (loading a model).
+    most_rows: of a pass, how many rows take their time in full; all of them where None.
+    later: what a row after those takes, as a share of one of them.
     """
 
     split: str | None = None
@@ -29,6 +31,8 @@ class Work:
     one_by_one: bool = False
     calibration_rows: int | None = None
     once: Callable[[], Any] | None = None
+    most_rows: int | None = None
+    later: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ For a model that last bits do not move, which most are, that is nothing.
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -245,15 +245,21 @@ def too_far(by_unit: np.ndarray, spread: float, worst_row: int, *, bound: float,
     )
 
 
-def refuse_other_answers(proofs: Sequence[dict[str, Any]]) -> None:
-    """Refuse a graph that answers otherwise than the model to most of the rows of a rehearsal.
+def answers_otherwise(proof: Mapping[str, Any]) -> bool:
+    """Whether a graph of a rehearsal answers most rows otherwise than the model, as far as known.
 
     Half of them may differ there: what is nearly untrained tells labels apart by little.
+    """
+    return bool(proof["unexplained"] > proof["units"] / 2)
+
+
+def refuse_other_answers(proofs: Sequence[dict[str, Any]]) -> None:
+    """Refuse a graph that answers otherwise than the model to most of the rows of a rehearsal.
 
     Raises ValueError with the runtime.
     """
     for proof in proofs:
-        if proof["unexplained"] > proof["units"] / 2:
+        if answers_otherwise(proof):
             raise ValueError(
                 f"the graph answers otherwise in {proof['runtime']} than the model that it is "
                 f"of, in {proof['unexplained']} of {proof['units']} answers. Export for another "

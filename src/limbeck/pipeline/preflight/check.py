@@ -53,10 +53,22 @@ ROOM = 1.1
 
 @dataclass
 class Checked:
-    """What `check` found: `lines` for the terminal, and the mistakes."""
+    """What `check` found: `lines` for the terminal, the mistakes, and what each stage of the run
+    will take; nothing where no run could be rehearsed."""
 
     lines: list[str] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
+    forecast: list[Cost] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain data; seconds and megabytes of each stage by its name."""
+        forecast = {cost.stage: cost.to_json() for cost in self.forecast}
+        return {
+            "ok": self.ok,
+            "mistakes": self.mistakes,
+            "lines": self.lines,
+            "forecast": forecast,
+        }
 
     @property
     def ok(self) -> bool:
@@ -300,6 +312,7 @@ def check_costs(
         costs = forecast.rehearse(
             resolved, splits, reading_seconds, tell, num_processes=num_processes, own=own
         )
+    checked.forecast = costs
     total = summed(costs)
     checked.lines += describe_costs(costs, total)
     checked.lines += note_of_minutes(recipe, costs)

@@ -19,6 +19,11 @@ class Cost:
     peak_mb: float
     disk_mb: float
 
+    def to_json(self) -> dict[str, float]:
+        """Its figures, as `limbeck check --json` prints them."""
+        figures = {"seconds": self.seconds, "peak_mb": self.peak_mb, "disk_mb": self.disk_mb}
+        return {name: round(value, 3) for name, value in figures.items()}
+
 
 def summed(costs: Sequence[Cost]) -> Cost:
     """Several costs as one, under the first one's name."""

@@ -1,5 +1,8 @@
-"""An arm's quantization in small: what is left open is tried in one way, on a few rows."""
+"""What a run tries in several ways and a rehearsal in one: an arm's quantization, on a few rows,
+and a teacher's training."""
 
+from limbeck.data.splits import Splits
+from limbeck.pipeline.steps.tries import number_of_tries
 from limbeck.quantization import post_training
 from limbeck.recipe.model import Recipe
 
@@ -25,3 +28,18 @@ def in_small(recipe: Recipe) -> tuple[Recipe, int]:
         small = small.with_chosen(**post_training.FIRST | {"range": "mse"})
         num_ways = 1 + len(tried)
     return recipe.model_copy(update={"quantize": small}), num_ways
+
+
+def num_tries_of(recipe: Recipe, splits: Splits) -> int:
+    """How many settings of the teacher's training the run will try."""
+    if recipe.teacher is None:
+        return 1
+    return number_of_tries(recipe.teacher, len(splits.labelled), len(splits.validation))
+
+
+def with_one_try(recipe: Recipe) -> Recipe:
+    """The recipe with teachers that are trained once."""
+    once = {"tries": 1}
+    teachers = [each.model_copy(update=once) for each in recipe.teachers]
+    teacher = recipe.teacher.model_copy(update=once) if recipe.teacher else None
+    return recipe.model_copy(update={"teacher": teacher, "teachers": teachers})

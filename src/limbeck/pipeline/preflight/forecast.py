@@ -14,21 +14,21 @@ encoded here will hold, and the holes that batches of many lengths leave in a he
 Nothing is taken as found in the cache. What the rehearsal raises, the run would have raised later.
 """
 
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from limbeck.artifact.proof import parity
 from limbeck.artifact.rows.inputs import raw
 from limbeck.core import plug_ins
-from limbeck.core.cache.store import Store
+from limbeck.core.cache.entries import FILES
+from limbeck.core.cache.store import STAGE_FILE, Store
 from limbeck.core.events import Reporter, silent
 from limbeck.core.files import digest, folder_bytes, read_json
 from limbeck.core.system import memory
@@ -41,18 +41,20 @@ from limbeck.models.user_model import Own
 from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms, training_title
 from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
+from limbeck.pipeline.export_work import ExportWork
 from limbeck.pipeline.layer_analysis import analyse_layers
-from limbeck.pipeline.preflight import answer_times, few_steps
+from limbeck.pipeline.preflight import answer_times, few_steps, paces
 from limbeck.pipeline.preflight.answer_times import seconds_of
 from limbeck.pipeline.preflight.costs import Cost, summed
-from limbeck.pipeline.preflight.few_ways import in_small
+from limbeck.pipeline.preflight.exportable import has_others_exporter, others_of
+from limbeck.pipeline.preflight.few_ways import in_small, num_tries_of, with_one_try
 from limbeck.pipeline.preflight.judging import require_judging
+from limbeck.pipeline.preflight.structure import structure_of
 from limbeck.pipeline.preflight.volumes import Volume, spread, units_of
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
 from limbeck.pipeline.steps.exporting import PARITY
 from limbeck.pipeline.steps.student import named_origin
-from limbeck.pipeline.steps.tries import number_of_tries
 from limbeck.quantization.progressive import beginnings
 from limbeck.recipe.model import Recipe, Train, Verdict
 from limbeck.sources import Row
@@ -60,11 +62,9 @@ from limbeck.tasks import Encoded, Task, check_answers, packed
 from limbeck.training.checkpoints import History
 from limbeck.training.job import Job, measure_nothing
 from limbeck.training.loop import Training, all_batches, batch_budget, refuse_small_batches
-from limbeck.training.scoring import score_split
 
 # All of these are compromises: a rehearsal should take a minute at most, and err little.
 BATCHES = 2  # drawn for the rehearsal, beside the largest
-TIMED_STEPS = 2  # of a training, after the one that warms up
 SAMPLE_ROWS = 4000  # encoded to count units, at most
 SAMPLE_SECONDS = 1.5  # spent on encoding them, at most
 LEAST_SAMPLE = 64  # rows that are encoded however long they take
@@ -126,7 +126,7 @@ class Rehearsal:
     """A run in small, and what it tells of the whole.
 
     `context` calls it back: `note_start` where a stage is about to be built, `measure_training` in
-    place of a training, `add_stage` where a stage is built.
+    place of a training, `export_once` in place of an export, `add_stage` where a stage is built.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Rehearsal:
         self.judged: set[str] = set()
         # What is under way, for an error: models are the first that can fail.
         self.doing = "model"
-        # Seconds a unit of float steps, by what such a step computes.
+        # Seconds a unit, by what is computed: of float steps, and of passes without training.
         self.paces: dict[str, float] = {}
         # Of memory: holes of the heap, and the teacher's cache, which counts as this process's once
         # it was read.
@@ -162,14 +162,19 @@ class Rehearsal:
         self.seeds = 1
         # How many ways of quantizing the run tries, of which the rehearsal takes one.
         self.num_ways = 0
-        # Of the stage under way: what its training takes in the whole, and what it took here.
+        # Of the stage under way: what its training takes in the whole, and what it took here; and
+        # what its graph took when it was written for another arm.
         self.training_seconds = 0.0
         self.measuring_seconds = 0.0
+        self.saved_seconds = 0.0
+        # By structure: the folder of the export stage, and how long it took to write.
+        self.exported: dict[str, tuple[Path, float]] = {}
         self.context = RunContext(
             recipe,
             store,
             own=own,
             train=self.measure_training,
+            export=self.export_once,
             when_started=self.note_start,
             when_built=self.add_stage,
         )
@@ -353,7 +358,12 @@ class Rehearsal:
             split = "labelled"
         if self.num_processes > 1:
             self.judge_batches(job.settings, split, task)
-        pass_pace = self.pace_of_pass(job.model, task)
+        # Float models that are alike validate alike.
+        key = digest([paces.form_of(job.model), bool(job.watchers.before_step)])
+        if key not in self.paces:
+            encoded = self.context.encode("validation", task)
+            self.paces[key] = paces.pace_of_pass(job.model, encoded, task)
+        pass_pace = self.paces[key]
         epoch_seconds = self.units_of_epoch(split, task) * pace
         epoch_seconds += self.units_of_pass("validation", task) * pass_pace
         self.training_seconds = job.settings.epochs * epoch_seconds + setup_seconds
@@ -414,57 +424,55 @@ class Rehearsal:
                 listener(step, total)
         seconds = time.perf_counter() - began
         scale = self.calibration_scale(settings.calibration_rows)
-        return seconds * scale, self.pace(training)
+        return seconds * scale, self.timed_steps(training)
 
     def float_pace(self, training: Training) -> float:
         """`pace` of float steps, measured once for arms that take the same ones (`kd`, `joint`)."""
         # Whatever a step computes; how often it does stands in `train` too, and costs nothing here.
         parts = {"student", "distill", "train", "teacher", "teachers", "assistant"}
         step = self.arm.model_dump(mode="json", include=parts)
-        key = digest([self.stage.name, step])
+        key = digest([self.stage.name, step, paces.form_of(training.job.model)])
         if key not in self.paces:
-            self.paces[key] = self.pace(training)
+            self.paces[key] = self.timed_steps(training)
         return self.paces[key]
 
-    def pace(self, training: Training) -> float:
-        """Seconds a unit of a step: of a few full batches, after the longest to warm up."""
-        epochs = [epoch for epoch, _ in training.batches]
-        steps = [step for step, epoch in enumerate(epochs) if epoch == 0]
-        # What is left over at the end of the sample is rare in the whole.
-        full_units = max(training.units(step) for step in steps) / 2
-        steps = [step for step in steps if training.units(step) >= full_units]
-        encoded = training.job.rows.encoded
-
-        def longest(step: int) -> int:
-            _, rows = training.batches[step]
-            return max(encoded[row].size for row in rows)
-
-        # 1. The one that fills memory most; it also allocates and fills caches. It is made the
-        #    first, so that a loss which fails in it is told to have failed before any change.
-        total = len(training.batches)
-        heaviest = max(steps, key=longest)
-        others = [batch for step, batch in enumerate(training.batches) if step != heaviest]
-        training.batches = [training.batches[heaviest], *others]
-        run_step = training.step
-        run_step(0, total)
-        # 2. Of the others as many as are timed; a step of a large model takes seconds.
-        full = [step for step in range(1, total) if training.units(step) >= full_units]
-        steps = [step for step in full if training.batches[step][0] == 0][:TIMED_STEPS] or [0]
-        seconds = [seconds_of(partial(run_step, step, total)) for step in steps]
+    def timed_steps(self, training: Training) -> float:
+        """Seconds a unit of a training's steps, as it is now."""
+        seconds = paces.pace_of_steps(training)
         # Texts come in batches of many lengths, which leave holes; `memory.Heap` bounds them.
-        if encoded[0].has_tokens:
+        if training.job.rows.encoded[0].has_tokens:
             holes_mb = (memory.SPREAD - 1) * memory.resident_mb()
             self.holes_mb = max(self.holes_mb, holes_mb)
-        units = sum(training.units(step) for step in steps)
-        return sum(seconds) / units
+        return seconds
 
-    def pace_of_pass(self, model: torch.nn.Module, task: Task) -> float:
-        """Seconds a unit of a pass without training."""
-        encoded = self.context.encode("validation", task)
-        # The first pass also allocates and fills caches.
-        score_split(model, encoded[:2], task)
-        seconds = seconds_of(lambda: score_split(model, encoded, task))
-        return seconds / units_of(encoded)
+    # An export, once for models that are alike.
+
+    def export_once(self, work: ExportWork, folder: Path) -> None:
+        """Write and prove an artifact, or take that of an arm which differs by its weights alone.
+
+        Raises:
+            ValueError: the graph answers otherwise than the model.
+        """
+        student = self.arm.student.model_dump(mode="json")
+        key = digest([student, list(self.arm.export), structure_of(work.model)])
+        # Somebody else's code may do what its modules do not show.
+        is_ours = not (has_others_exporter(self.arm) or others_of(self.arm.quantize))
+        if is_ours and key in self.exported:
+            source, self.saved_seconds = self.exported[key]
+            # All but what says whose entry it is.
+            others = shutil.ignore_patterns(STAGE_FILE, FILES)
+            shutil.copytree(source, folder, ignore=others, dirs_exist_ok=True)
+            return
+        began = time.perf_counter()
+        work.write(folder)
+        # A model that was hardly trained often differs from its graph in a few answers, which last
+        # bits explain. They are asked, in some seconds, where a run would be refused for it.
+        work.prove(folder, asks_last_bits=False)
+        seconds = time.perf_counter() - began
+        if any(parity.answers_otherwise(proof) for proof in read_json(folder / PARITY)):
+            work.prove(folder)
+            parity.refuse_other_answers(read_json(folder / PARITY))
+        self.exported[key] = (self.context.store.entry("export", self.stage.key), seconds)
 
     # Stages, scaled.
 
@@ -473,6 +481,7 @@ class Rehearsal:
         self.stage = stage
         self.training_seconds = 0.0
         self.measuring_seconds = 0.0
+        self.saved_seconds = 0.0
         # Of an arm's own stages the arm is told too; the others are shared.
         if stage.name == "train":
             self.doing = f"train ({training_title(self.arm)})"
@@ -501,8 +510,7 @@ class Rehearsal:
         elif stage.name == "label":
             self.add_label(stage, folder, seconds)
         elif stage.name == "export":
-            parity.refuse_other_answers(read_json(folder / PARITY))
-            self.add_export(folder / "artifact", seconds)
+            self.add_export(folder / "artifact", seconds + self.saved_seconds)
         elif stage.name in ("student", "assistant"):
             self.add(stage.name, seconds, num_bytes)
         elif stage.work.calibration_rows is not None:
@@ -527,6 +535,10 @@ class Rehearsal:
         encoded = self.context.encode(work.split, work.task)
         here = units_of(encoded, one_by_one=work.one_by_one)
         whole = self.units_of_pass(work.split, work.task, one_by_one=work.one_by_one)
+        if work.most_rows is not None:
+            num_rows = self.volume(work.split, work.task).rows
+            full = min(num_rows, work.most_rows)
+            whole *= (full + work.later * (num_rows - full)) / num_rows
         return once_seconds + (seconds - once_seconds) * whole / here
 
     def add_label(self, stage: Stage, folder: Path, seconds: float) -> None:
@@ -608,18 +620,3 @@ class Rehearsal:
         for cost in self.costs:
             by_stage.setdefault(cost.stage, []).append(cost)
         return [summed(costs) for costs in by_stage.values()]
-
-
-def num_tries_of(recipe: Recipe, splits: Splits) -> int:
-    """How many settings of the teacher's training the run will try."""
-    if recipe.teacher is None:
-        return 1
-    return number_of_tries(recipe.teacher, len(splits.labelled), len(splits.validation))
-
-
-def with_one_try(recipe: Recipe) -> Recipe:
-    """The recipe with teachers that are trained once."""
-    once = {"tries": 1}
-    teachers = [each.model_copy(update=once) for each in recipe.teachers]
-    teacher = recipe.teacher.model_copy(update=once) if recipe.teacher else None
-    return recipe.model_copy(update={"teacher": teacher, "teachers": teachers})

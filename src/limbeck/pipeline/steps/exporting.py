@@ -20,6 +20,7 @@ from limbeck.models.running import run_model
 from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.making import SPLITS, Answers, fit_decision, read_answers
+from limbeck.pipeline.export_work import ExportWork
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.quantizing import activations, quantization_code
 from limbeck.quantization.last_bits import move_last_bits
@@ -77,11 +78,10 @@ def export_artifact(
     assert settings is not None
     # Portable: paths of this machine would make two artifacts of one.
     text = reading.write(recipe, portable=True)
+    encoded = run.encode("test", task)
 
-    def build(folder: Path) -> None:
+    def write(student: nn.Module, folder: Path) -> None:
         formats = {"weights": settings.weights, "activations": activations(recipe, run)}
-        student = model()
-        encoded = run.encode("test", task)
         row = batch_of(encoded, np.arange(1), task.padding)
         products = float_products(student, partial(run_model, batch=row))
         # Only where there is something to tell.
@@ -95,12 +95,15 @@ def export_artifact(
         artifact = folder / "artifact"
         writing.write(content, encoded, artifact)
         fit_decision(recipe.decide, run, task, artifact, folder)
-        # As `score_student` asks it.
-        one_by_one = activations(recipe, run) == "uint8-dynamic"
-        moved = partial(with_moved_bits, model, encoded, task, one_by_one=one_by_one)
-        # From raw rows, in a fresh process for each graph.
-        proof = parity.prove(artifact, scored, run.data.test, task, folder, moved)
-        write_json(folder / PARITY, proof)
+
+    # As `score_student` asks it.
+    one_by_one = activations(recipe, run) == "uint8-dynamic"
+    moved = partial(with_moved_bits, model, encoded, task, one_by_one=one_by_one)
+    prove = partial(prove_artifact, moved, scored, run, task)
+
+    def build(folder: Path) -> None:
+        student = model()
+        run.export(ExportWork(student, partial(write, student), prove), folder)
 
     stage = Stage(
         name="export",
@@ -129,6 +132,31 @@ def export_artifact(
         answers=read_answers(run, task, artifact, folder),
         num_bytes=_bytes_of_one(artifact),
     )
+
+
+def prove_artifact(
+    moved: Callable[[], Sequence[np.ndarray]],
+    scored: Scored,
+    run: RunContext,
+    task: Task,
+    folder: Path,
+    *,
+    asks_last_bits: bool = True,
+) -> None:
+    """Write the proof of the artifact in a stage's folder (`export_work.Prove`).
+
+    Args:
+        moved: the model's logits with last bits moved, once for each draw.
+        scored: the model's answers on the test split.
+        run: whose test rows the artifact answers.
+        task: with the student's preprocessing.
+        folder: the stage's.
+        asks_last_bits: whether `moved` may excuse answers that differ.
+    """
+    excuses = moved if asks_last_bits else tuple
+    # From raw rows, in a fresh process for each graph.
+    proof = parity.prove(folder / "artifact", scored, run.data.test, task, folder, excuses)
+    write_json(folder / PARITY, proof)
 
 
 def with_moved_bits(

@@ -1,0 +1,216 @@
+"""What a rehearsal leaves out because it would say nothing new, and what it must not leave out."""
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from encoders import save_encoder
+from test_check import RECIPE, rehearsed
+from test_cli import call
+from torch import nn
+
+from limbeck.core.grids import GRIDS
+from limbeck.data.batches import batches_of
+from limbeck.exporters import writing
+from limbeck.models.published import positions
+from limbeck.models.running import run_model
+from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.preflight import compatibility, exportable, forecast
+from limbeck.pipeline.preflight.structure import structure_of
+from limbeck.pipeline.steps import exporting, quantizing
+from limbeck.quantization.after_training import calibrate
+from limbeck.quantization.prepare import prepare_model
+from limbeck.quantization.ranges import mse
+from limbeck.recipe.model import Scheme
+from limbeck.recipe.reading import parse
+
+JOINT = ["verdict.arms=[joint]", "verdict.seeds=1"]
+
+
+def quantized(weights: str = "int8", width: int = 6, *, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 3))
+    forward: Callable[[nn.Module], Any] = lambda each: each(torch.randn(5, 4))  # noqa: E731
+    schemes = {name: Scheme(weights=weights, activations="uint8") for name in ("0", "2")}
+    prepare_model(model, schemes, "mse", forward)
+    calibrate(model, [forward])
+    return model.eval()
+
+
+def test_models_of_other_weights_have_one_structure_and_others_have_not() -> None:
+    known = structure_of(quantized())
+    assert structure_of(quantized(seed=1)) == known
+    assert structure_of(quantized("int4")) != known
+    assert structure_of(quantized(width=7)) != known
+    # A module of another kind, and a number that a forward may read.
+    other_kind, other_number = quantized(), quantized()
+    other_kind[1] = nn.GELU()
+    other_number.steps = 2
+    assert len({known, structure_of(other_kind), structure_of(other_number)}) == 3
+    # Two that are one.
+    norms = [nn.LayerNorm(4), nn.LayerNorm(4)]
+    assert structure_of(nn.Sequential(*norms)) != structure_of(nn.Sequential(norms[0], norms[0]))
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    written: list[str] = []
+    write_graphs = writing.write_graphs
+
+    def write(*arguments: Any) -> Any:
+        written.append("graph")
+        return write_graphs(*arguments)
+
+    monkeypatch.setattr(writing, "write_graphs", write)
+    return written
+
+
+def test_arms_that_differ_by_their_weights_are_exported_once_and_counted_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = counted(monkeypatch)
+    both = rehearsed(parse(RECIPE))
+    assert len(written) == 1
+    alone = rehearsed(parse(RECIPE, overrides=["verdict.arms=[joint]"]))
+    # kd+ptq and joint: twice the work, though one of them took its graph from the other.
+    assert both["export"].seconds > 1.4 * alone["export"].seconds
+    # What differs in more than weights has a graph of its own: that of ptq is the teacher's.
+    written.clear()
+    rehearsed(parse(RECIPE, overrides=["student.width=5", "verdict.arms=[ptq, joint]"]))
+    assert len(written) == 2
+
+
+def test_code_of_others_is_exported_for_each_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "others_of", lambda settings: ["theirs"])
+    written = counted(monkeypatch)
+    rehearsed(parse(RECIPE))
+    assert len(written) == 2
+
+
+def test_last_bits_are_asked_only_where_a_run_would_be_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    moved = exporting.with_moved_bits
+
+    def asking(*arguments: Any, **named: Any) -> Any:
+        asked.append(1)
+        return moved(*arguments, **named)
+
+    monkeypatch.setattr(exporting, "with_moved_bits", asking)
+    rehearsed(parse(RECIPE, overrides=JOINT))
+    assert asked == []
+    # A graph that answers otherwise is refused, once its last bits did not explain it.
+    compare = forecast.parity.compare
+
+    def otherwise(*arguments: Any, **named: Any) -> dict[str, Any]:
+        proof = compare(*arguments, **named)
+        return proof | {"holds": False, "unexplained": proof["units"], "failures": ["far off"]}
+
+    monkeypatch.setattr(forecast.parity, "compare", otherwise)
+    with pytest.raises(ValueError, match="the graph answers otherwise in onnxruntime"):
+        rehearsed(parse(RECIPE, overrides=JOINT))
+    assert asked == [1]
+
+
+def test_a_few_rows_show_who_reads_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole batch took most of the seconds in which a quantized model is loaded."""
+    sizes: list[int] = []
+    prepared = quantizing.prepare_model
+
+    def watching(model: nn.Module, schemes: Any, name: str, forward: Any, **rest: Any) -> Any:
+        handle = model.register_forward_pre_hook(
+            lambda module, inputs, named: sizes.append(len(next(iter(named.values())))),
+            with_kwargs=True,
+        )
+        found = prepared(model, schemes, name, forward, **rest)
+        handle.remove()
+        return found
+
+    monkeypatch.setattr(quantizing, "prepare_model", watching)
+    recipe = parse(RECIPE, overrides=["quantize.range=lsq"])
+    run = RunContext(compatibility.resolved(recipe), forecast.Store())
+    task = run.new_task("small_cnn")
+    model = run.create("small_cnn", {"width": 4}, task, seed=0)
+    few = copy.deepcopy(model)
+    flow = quantizing.prepare(run.recipe, run, few, task)
+    assert set(sizes) == {quantizing.LOOKED_AT}
+    batch, *_ = batches_of(quantizing.calibration_rows(run.recipe, run, task), task)
+    assert len(batch.rows) > quantizing.LOOKED_AT
+    whole = quantizing.prepare_on(
+        run.recipe, run, copy.deepcopy(model), lambda each: run_model(each, batch)
+    )
+    assert flow.makes.keys() == whole.makes.keys()
+    assert flow.reads.keys() == whole.reads.keys()
+
+
+@pytest.mark.parametrize("shape", [(7, 300), (1, 5000), (3, 1)])
+@pytest.mark.parametrize("weights", ["int8", "int4", "uint8"])
+def test_a_search_over_some_groups_at_a_time_is_the_search_over_all(
+    shape: Sequence[int], weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = torch.randn(*shape, generator=torch.manual_seed(0))
+    fits = []
+    for at_a_time in (2**30, 700):
+        monkeypatch.setattr(mse, "AT_A_TIME", at_a_time)
+        observer = mse.Mse(GRIDS[weights])
+        observer.observe(values)
+        fits.append(observer.fit())
+    for whole, parts in zip(*fits, strict=True):
+        assert torch.equal(whole, parts)
+        assert whole.shape == shape[:1]
+
+
+def test_the_modules_of_a_config_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    made: list[str] = []
+    from_config = transformers.AutoModel.from_config
+
+    def making(config: Any, **named: Any) -> Any:
+        made.append("model")
+        return from_config(config, **named)
+
+    monkeypatch.setattr(transformers.AutoModel, "from_config", making)
+    words = ["ab", "cd"]
+    folder = Path(save_encoder(tmp_path / "encoder", words, vocabulary=33, width=8, layers=1))
+    first = positions.num_positions(str(folder))
+    assert first is not None
+    assert positions.num_positions(str(folder)) == first
+    assert made == ["model"]
+    # The folder may hold another model by now.
+    config = json.loads((folder / "config.json").read_text())
+    config["max_position_embeddings"] -= 2
+    (folder / "config.json").write_text(json.dumps(config))
+    assert positions.num_positions(str(folder)) == first - 2
+
+
+def test_a_forecast_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    assert call("check", path, "--json", *JOINT) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"]
+    assert told["mistakes"] == []
+    joint = told["forecast"]["train (joint)"]
+    assert joint["seconds"] > 0
+    assert joint["peak_mb"] > 0
+    assert any(line.startswith("train (joint)") for line in told["lines"])
+    assert call("check", path, "--json", "data.dataset=digit") == 2
+    told = json.loads(capsys.readouterr().out)
+    assert not told["ok"]
+    assert told["forecast"] == {}
+    assert "digits" in told["mistakes"][0]
+
+
+def test_an_export_that_is_refused_is_refused_still() -> None:
+    """By the name of the arm, though another's graph may stand for its."""
+    recipe = parse(RECIPE, overrides=["quantize.activations=uint8-dynamic", *JOINT])
+    with pytest.raises(ValueError, match="is a convolution"):
+        rehearsed(recipe)
+    assert exportable.others_of(recipe.quantize) == []
