@@ -6,18 +6,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from encoders import save_encoder
+from PIL import Image
 from test_check import RECIPE, rehearsed
 from test_cli import call
 from torch import nn
 
+from limbeck.core.events import Note
 from limbeck.core.grids import GRIDS
 from limbeck.data.batches import batches_of
 from limbeck.exporters import writing
 from limbeck.models.published import positions
 from limbeck.models.running import run_model
+from limbeck.pipeline import runs
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.preflight import compatibility, exportable, forecast
 from limbeck.pipeline.preflight.structure import structure_of
@@ -27,6 +31,7 @@ from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.ranges import mse
 from limbeck.recipe.model import Scheme
 from limbeck.recipe.reading import parse
+from limbeck.sources.npz import Npz, side_of
 
 JOINT = ["verdict.arms=[joint]", "verdict.seeds=1"]
 
@@ -214,3 +219,74 @@ def test_an_export_that_is_refused_is_refused_still() -> None:
     with pytest.raises(ValueError, match="is a convolution"):
         rehearsed(recipe)
     assert exportable.others_of(recipe.quantize) == []
+
+
+def archive(path: Path, side: int) -> Path:
+    chance = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    for split, rows in (("train", 60), ("val", 20), ("test", 20)):
+        labels = np.arange(rows) % 2
+        images = chance.integers(0, 100, (rows, side, side), dtype=np.uint8)
+        # A class is a half that is brighter.
+        images[labels == 1, : side // 2] += 100
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    np.savez(path, **arrays)
+    return path
+
+
+LARGE = """
+task: image-classification
+data: {source: npz, path: PATH}
+teacher: {model: small_cnn, width: 2, epochs: 1}
+student: {model: small_cnn, width: 2}
+train: {epochs: 1, threads: 1, batch_rows: 16}
+distill: {losses: {kl: {}}}
+"""
+
+
+def test_large_images_are_proposed_smaller_with_what_that_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(LARGE.replace("PATH", str(archive(tmp_path / "a.npz", 128))))
+    assert call("check", path) == 0
+    said = capsys.readouterr().out
+    (line,) = (line for line in said.splitlines() if line.startswith("images:"))
+    assert "128 x 128 pixels. Write data.size=64" in line
+    total = next(each for each in said.splitlines() if each.startswith("total"))
+    assert f"in place of {' '.join(total.split()[1:-4])}" in line
+    # What is written is read, by the artifact too, and nothing is left to propose.
+    assert call("check", path, "data.size=64") == 0
+    assert "images:" not in capsys.readouterr().out
+    assert call("check", path, "--data-only") == 0
+    assert "and run in about a 4th of the time" in capsys.readouterr().out
+    path.write_text(LARGE.replace("PATH", str(archive(tmp_path / "b.npz", 96))))
+    assert call("check", path, "--data-only") == 0
+    assert "images:" not in capsys.readouterr().out
+
+
+def test_a_run_proposes_the_size_too(tmp_path: Path) -> None:
+    told: list[Any] = []
+    text = LARGE.replace("PATH", str(archive(tmp_path / "a.npz", 112)))
+    runs.run(parse(text), tmp_path / "run", tell=told.append)
+    lines = [event.text for event in told if isinstance(event, Note)]
+    assert any("112 x 112 pixels. Write data.size=64" in line for line in lines)
+
+
+def test_an_archive_is_read_smaller_as_its_artifact_reads_a_file(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.npz", 100)
+    whole = Npz(str(path)).read()["train"][3]["image"]
+    small = Npz(str(path), size=32)
+    row = small.read()["train"][3]
+    expected = Image.fromarray(whole).resize((32, 32), Image.Resampling.BILINEAR)
+    assert np.array_equal(row["image"], np.asarray(expected))
+    assert small.reading() == {"size": 32}
+    with pytest.raises(ValueError, match=r"data\.size: a number of pixels above 0, not 0"):
+        Npz(str(path), size=0).read()
+    assert (side_of(path), side_of(archive(tmp_path / "b.npz", 28))) == (100, 28)
+
+
+def test_a_first_recipe_of_large_images_in_an_archive_reads_them_smaller(tmp_path: Path) -> None:
+    archive(tmp_path / "a.npz", 224)
+    assert call("init", tmp_path / "a.npz", "--out", tmp_path / "first.yaml") == 0
+    assert "size: 64" in (tmp_path / "first.yaml").read_text()

@@ -53,6 +53,11 @@ TOO_LARGE = (
     "decompression bomb by all signs. Make the image smaller"
 )
 
+# Pixels a side. Images larger than the first are to be read as squares of the second: a first run
+# should take minutes.
+LARGE_IMAGE = 96
+IMAGE_SIZE = 64
+
 
 def is_bomb(unpacked: int, packed: int) -> bool:
     """Whether so many bytes that unpack to so many more are made to eat a machine."""
@@ -234,6 +239,12 @@ def pixels_of(
     return image if mode is None and size is None else as_array(Image.fromarray(image), mode, size)
 
 
+def require_size(size: int | None) -> None:
+    """Raise ValueError for a size that no image can have."""
+    if size is not None and size < 1:
+        raise ValueError(f"data.size: a number of pixels above 0, not {size}")
+
+
 def file_of(root: Path, name: str) -> tuple[str, str]:
     """Where an image lies: the folder or archive, from the root of the disk, and its name there."""
     return str(root.absolute()), name
@@ -294,10 +305,11 @@ def pixel_rows(
     parser: LabelParser,
     place: str,
     on_bad_row: OnBadRow,
+    size: int | None = None,
 ) -> list[Row]:
     """A row for each image and its label, which is None where there are no `labels`.
 
-    `images`: uint8, or of another type that `_pixels.narrowed` reads.
+    `images`: uint8, or of another type that `_pixels.narrowed` reads. `size`: as in `decode`.
     """
     if labels is None:
         checked_labels(images, np.zeros(len(images)), place)
@@ -308,7 +320,7 @@ def pixel_rows(
     rows: list[Row] = []
     for number, (image, cell) in enumerate(zip(images, cells, strict=True), 1):
         try:
-            row: Row = {"image": of_array(image, WHITE, set()), "label": None}
+            row: Row = {"image": pixels_of(image, None, size), "label": None}
             if labels is not None:
                 row["label"] = parser.parse_one(cell, "label")
         except ValueError as error:

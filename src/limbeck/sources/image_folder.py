@@ -30,6 +30,7 @@ from limbeck.sources._images import (
     listed,
     mode_note,
     mode_of,
+    require_size,
 )
 from limbeck.sources._pixels import WHITE, colour_of
 from limbeck.sources._split_files import SPLIT_OF_NAME, split_of
@@ -88,8 +89,7 @@ class ImageFolder:
                 f"data.path: `{self.path}` is not here. "
                 f"It should hold folders of images named by their class, or {ARCHIVE}"
             )
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"data.size: a number of pixels above 0, not {self.size}")
+        require_size(self.size)
         table = base / TABLE
         require_file(table)
         colour_of(self.background)

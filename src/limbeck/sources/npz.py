@@ -10,16 +10,24 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from limbeck.core.files import require_file
 from limbeck.sources import OnBadRow, Row, fail
 from limbeck.sources._cells.labels import LabelParser
-from limbeck.sources._images import BOMB_RATIO, MOST_BYTES, is_bomb, listed, pixel_rows
+from limbeck.sources._images import (
+    BOMB_RATIO,
+    MOST_BYTES,
+    is_bomb,
+    listed,
+    pixel_rows,
+    require_size,
+)
 from limbeck.sources._unpacked import refuse_failed_disk
 
 # The beginnings of MedMNIST's names.
@@ -31,13 +39,22 @@ UNLABELLED = "unlabelled_images"
 
 @dataclass(frozen=True)
 class Npz:
-    """`path`: the file. `label_names`: what the labels 0, 1, ... mean, in order."""
+    """`path`: the file. `label_names`: what the labels 0, 1, ... mean, in order. `size`: images are
+    resized on reading to a square of that many pixels a side; left out, they stay as they are.
+    """
 
     path: str
     label_names: list[str] | None = None
+    size: int | None = None
+    notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def reading(self) -> dict[str, Any]:
+        """How pixels were changed, for the artifact, which does the same."""
+        return {"size": self.size}
 
     def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
         """The images of each split. Raises ValueError."""
+        require_size(self.size)
         path = Path(self.path).expanduser()
         require_file(path)
         if not path.is_file():
@@ -47,6 +64,7 @@ class Npz:
             )
         arrays = {_usual(name): array for name, array in load_arrays(path).items()}
         parser = LabelParser(self.label_names)
+        rows_in = partial(pixel_rows, size=self.size)
         rows_of = {}
         for name, split in SPLIT_OF_NAME.items():
             keys = [f"{name}_images", f"{name}_labels"]
@@ -58,10 +76,10 @@ class Npz:
                 )
             if not missing:
                 images, labels = (arrays[key] for key in keys)
-                rows_of[split] = pixel_rows(images, labels, parser, f"{path}: {name}", on_bad_row)
+                rows_of[split] = rows_in(images, labels, parser, f"{path}: {name}", on_bad_row)
         if UNLABELLED in arrays:
             place = f"{path}: unlabelled"
-            rows_of["unlabelled"] = pixel_rows(arrays[UNLABELLED], None, parser, place, on_bad_row)
+            rows_of["unlabelled"] = rows_in(arrays[UNLABELLED], None, parser, place, on_bad_row)
         return rows_of
 
 
@@ -103,6 +121,18 @@ def _announced(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
         raise ValueError(f"an array of the format version {major}; 1 and 2 are read")
     shape, _, dtype = reads[major](file)
     return shape, dtype
+
+
+def side_of(path: Path) -> int:
+    """The longer side of the training images of an archive, in pixels, by its header; 0 where it
+    holds none. Raises ValueError as `load_arrays`."""
+    with _told(path), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if _usual(member.filename.removesuffix(".npy")) == "train_images":
+                with archive.open(member) as file:
+                    shape, _ = _announced(file)
+                return max(shape[1:3], default=0)
+    return 0
 
 
 def check_sizes(path: Path) -> None:

@@ -15,7 +15,7 @@ from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources import Patience
 from limbeck.sources._image_layout import placed, without_classes
-from limbeck.sources._images import SUFFIXES, size_of
+from limbeck.sources._images import IMAGE_SIZE, LARGE_IMAGE, SUFFIXES, size_of
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import is_archive
 from limbeck.sources.image_folder import TABLE, from_table
@@ -25,10 +25,6 @@ MOST_PICTURES = 5  # that lie beside something else, such as a table
 MOST_FILES = 20_000  # of a folder that are looked at: a listing of millions takes minutes
 SHOWN = 5  # classes that a reason names
 
-# Pixels a side. Images larger than the first are to be read as squares of the second: a first run
-# should take minutes.
-LARGE_IMAGE = 96
-IMAGE_SIZE = 64
 # Images of several sizes, of which half have at most so many, are read as squares of the second.
 MOST_SMALL = 48
 SMALL_IMAGE = 32
@@ -142,6 +138,18 @@ def _choose_size(guess: Guess, names: Sequence[str]) -> None:
         told = f"the images have {sides[0]} to {sides[-1]} pixels a side"
     guess.reasons.append(
         f"{told}: read as {guess.side} x {guess.side}, which is quick; raise data.size later"
+    )
+
+
+def choose_size_of_archive(guess: Guess, side: int) -> None:
+    """Have the images of an archive read smaller where their longer `side` is large; all of them
+    have one size."""
+    if side <= LARGE_IMAGE:
+        return
+    guess.side = guess.options["size"] = IMAGE_SIZE
+    guess.reasons.append(
+        f"the images have {side} pixels a side: read as {IMAGE_SIZE} x {IMAGE_SIZE}, which is "
+        "quick; raise data.size later"
     )
 
 

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from limbeck.cli.first_recipe.below import look_at_split_folders
 from limbeck.cli.first_recipe.folders import data_below
-from limbeck.cli.first_recipe.images import image_guess, images_in, look_at_images, no_classes
+from limbeck.cli.first_recipe.images import (
+    choose_size_of_archive,
+    image_guess,
+    images_in,
+    look_at_images,
+    no_classes,
+)
 from limbeck.cli.first_recipe.lengths import length_for
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess, render
@@ -31,7 +37,7 @@ from limbeck.sources._unpacked import bare_name, files_in, is_archive, strange_i
 from limbeck.sources.conll import SUFFIXES as WORD_SUFFIXES
 from limbeck.sources.idx import check_head
 from limbeck.sources.idx import files_of as idx_files
-from limbeck.sources.npz import check_sizes
+from limbeck.sources.npz import check_sizes, side_of
 
 SHOWN = 5  # classes that a reason names
 PLAIN = (".txt", ".tsv", ".pubtator", "")  # suffixes under which anything may lie
@@ -174,6 +180,7 @@ def look_at_file(path: Path) -> Guess | None:
         check_sizes(path)
         guess = image_guess("npz", path, "an archive of arrays: train_images, train_labels")
         guess.files = {"train": [path]}
+        choose_size_of_archive(guess, side_of(path))
         return guess
     if source in (None, "tsv"):
         words = look_at_words(path, [path])
