@@ -1,5 +1,6 @@
 """What trainings may take: shares by work, a clock over several lives, and a loop that keeps to it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import torch
 from torch import nn
 
 from limbeck.core.cache.store import Store
+from limbeck.core.events import EpochEnded
 from limbeck.distillation.objective import Objective, hard_terms
 from limbeck.evaluation.undertrained import signs, was_cut
+from limbeck.pipeline import outlook
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.preflight import compatibility, minutes
 from limbeck.pipeline.preflight.check import note_of_minutes
 from limbeck.pipeline.preflight.forecast import Cost
+from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.recipe.model import Train
 from limbeck.recipe.reading import parse
@@ -212,3 +216,38 @@ def test_what_ended_by_itself_is_found_without_a_bound_and_what_was_cut_is_not()
     assert again.store.records[-1]["reused"]
     unbound = context("train.minutes=null", "teacher.width=5")
     assert prepare_teacher(unbound.recipe, unbound).folder != cut.folder
+
+
+def test_a_run_tells_what_its_trainings_take_by_their_first_epochs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a clock by which an epoch of the teacher takes 30 s, and one of a student 10 s."""
+    run = context("train.minutes=null", "train.patience=null")
+    told: list[str] = []
+    run.store.tell = lambda event: told.append(str(getattr(event, "text", "")))
+    time = Time()
+    monkeypatch.setattr(outlook.time, "monotonic", time)
+    seconds_of = {"teacher": 30.0, "train": 10.0}
+    started: list[str] = []
+    run.when_started = lambda stage: started.append(stage.name)
+
+    def train(job: Job, folder: Path) -> list[dict[str, Any]]:
+        for epoch in range(2):
+            time.seconds += seconds_of[started[-1]]
+            job.tell(EpochEnded(epoch + 1, 2, {}, {}))
+        return []
+
+    run.train = train
+    outlook.tell_outlook(run)
+    one = replace(job(100.0, 0), tell=run.store.tell)
+    for name in ("teacher", "teacher", "train", "train"):
+        # What is built within a training's stage trains nothing.
+        for each in (name, "encode")[: 1 + (name == "train")]:
+            run.when_started(Stage(name=each, inputs={}, build=lambda folder: None))
+        started[:] = [name]
+        run.train(one, Path("nowhere"))
+    lines = [line for line in told if "at most" in line]
+    # Of a teacher's epoch students take half: (3 x 2 + 2 x (4 + 4 + 5.2)) x 15 s.
+    assert lines[0].startswith("trainings: at most about 8 min 06 s in all")
+    assert lines[1].startswith("students: at most about 4 min 24 s in all")
+    assert len(lines) == 2

@@ -26,9 +26,8 @@ from limbeck.models.user_model import Own, check_created
 from limbeck.pipeline import model_reference
 from limbeck.pipeline.code import own_code
 from limbeck.pipeline.deciding.asked import check_costs, halving
-from limbeck.pipeline.export_work import ExportWork, write_and_prove
 from limbeck.pipeline.preflight.token_counts import TokenCounts, count_tokens
-from limbeck.pipeline.stage import Stage
+from limbeck.pipeline.stage import ExportWork, Stage, write_and_prove
 from limbeck.pipeline.steps.copies import with_copies
 from limbeck.recipe.model import Recipe
 from limbeck.sources import Row

@@ -23,7 +23,9 @@ from limbeck.pipeline.arm import Arm, ask_teachers, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms
 from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.describe import Arms, describe, final_arm
+from limbeck.pipeline.outlook import tell_outlook
 from limbeck.pipeline.preflight import compatibility
+from limbeck.pipeline.preflight.check import note_of_large_images
 from limbeck.pipeline.preflight.exportable import looking_ahead
 from limbeck.pipeline.run_folder import clear_leftovers, refuse_cache
 from limbeck.pipeline.steps.baseline import linear_baseline
@@ -76,6 +78,7 @@ def run(
     folder = Path(out)
     refuse_cache(folder, context.store.folder)
     context.when_started = looking_ahead(context)
+    tell_outlook(context)
     # The place is opened when it is first asked for: a device that is not here is told now, before
     # the data are read. It also starts the other processes' group, which the next line asks about.
     _ = context.place
@@ -89,6 +92,8 @@ def run(
         write_bytes(folder / "recipe.yaml", write(recipe).encode())
         write_quarantine(context.data, folder)
         tell_of_older_stages(context.store)
+        for line in note_of_large_images(recipe, context.data):
+            context.store.tell_once(line)
         # 3. The work; what would fail at its end comes first.
         trace_own_student(context)
         cut_named_student(context)

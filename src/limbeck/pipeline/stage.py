@@ -2,13 +2,18 @@
 
 A stage is (name, inputs, function). Its key is made from the digests of its inputs and of the code
 that its function reaches (`code_digest`): whatever of these changes, the stage is built anew.
+
+An export's work is parted (`ExportWork`), so that a forecast can do less of it than a run: it
+writes one artifact for models that differ by their weights alone, whose graphs are the same.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from torch import nn
 
 from limbeck.pipeline.code.code_digest import code_digest
 from limbeck.tasks import Task
@@ -67,3 +72,32 @@ class Stage:
         # The whole module counts, not the function alone: what it calls stands beside it.
         code = code_digest([function.__module__], self.components)
         return {**self.inputs, "code": code}
+
+
+class Prove(Protocol):
+    """Writes the proof of the artifact in a stage's folder."""
+
+    def __call__(self, folder: Path, *, asks_last_bits: bool = True) -> None:
+        """`asks_last_bits`: whether answers that differ are excused by what the model's own last
+        bits change, which takes three more passes over the test split."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExportWork:
+    """The work of one export stage.
+
+    model: fake-quantized, in evaluation mode, on the CPU.
+    write: fills the stage's folder with the artifact and what decides.
+    prove: holds the artifact's answers against the model's.
+    """
+
+    model: nn.Module
+    write: Callable[[Path], None]
+    prove: Prove
+
+
+def write_and_prove(work: ExportWork, folder: Path) -> None:
+    """What a run does with it."""
+    work.write(folder)
+    work.prove(folder)

@@ -41,7 +41,6 @@ from limbeck.models.user_model import Own
 from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms, training_title
 from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
-from limbeck.pipeline.export_work import ExportWork
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.preflight import answer_times, few_steps, paces
 from limbeck.pipeline.preflight.answer_times import seconds_of
@@ -51,7 +50,7 @@ from limbeck.pipeline.preflight.few_ways import in_small, num_tries_of, with_one
 from limbeck.pipeline.preflight.judging import require_judging
 from limbeck.pipeline.preflight.structure import structure_of
 from limbeck.pipeline.preflight.volumes import Volume, spread, units_of
-from limbeck.pipeline.stage import Stage
+from limbeck.pipeline.stage import ExportWork, Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
 from limbeck.pipeline.steps.exporting import PARITY
 from limbeck.pipeline.steps.student import named_origin

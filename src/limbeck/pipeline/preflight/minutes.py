@@ -70,19 +70,30 @@ def _work(recipe: Recipe) -> float:
 
 def _whole(run: RunContext) -> float:
     """The work of all trainings of the run."""
+    return work_of_teachers(run) + work_of_students(run)
+
+
+def work_of_teachers(run: RunContext) -> float:
+    """The work of the trainings of all teachers, in epochs of a student in float."""
     recipe = run.recipe
     labelled, validation = len(run.data.labelled), len(run.data.validation)
     work = 0.0
     for settings in ([recipe.teacher] if recipe.teacher else []) + recipe.teachers:
         tries = number_of_tries(settings, labelled, validation)
         work += tries * OF_TEACHER * settings.epochs
+    return work
+
+
+def work_of_students(run: RunContext) -> float:
+    """The work of the trainings of all arms and seeds, and of an assistant, in the same unit."""
+    recipe = run.recipe
     arms = {"": recipe}
     seeds = 1
     if recipe.verdict:
         seeds = recipe.verdict.seeds
         # Arms that share a training count once.
         arms = {training_title(arm): arm for arm in derive_arms(recipe, 0).values()}
-    work += seeds * sum(_work(arm) for arm in arms.values())
+    work = seeds * sum(_work(arm) for arm in arms.values())
     if recipe.assistant:
         work += seeds * recipe.train.epochs
     return work

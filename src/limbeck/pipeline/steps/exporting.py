@@ -20,8 +20,7 @@ from limbeck.models.running import run_model
 from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.making import SPLITS, Answers, fit_decision, read_answers
-from limbeck.pipeline.export_work import ExportWork
-from limbeck.pipeline.stage import Stage, Work
+from limbeck.pipeline.stage import ExportWork, Stage, Work
 from limbeck.pipeline.steps.quantizing import activations, quantization_code
 from limbeck.quantization.last_bits import move_last_bits
 from limbeck.recipe import reading
@@ -143,7 +142,7 @@ def prove_artifact(
     *,
     asks_last_bits: bool = True,
 ) -> None:
-    """Write the proof of the artifact in a stage's folder (`export_work.Prove`).
+    """Write the proof of the artifact in a stage's folder (`stage.Prove`).
 
     Args:
         moved: the model's logits with last bits moved, once for each draw.
