@@ -176,6 +176,29 @@ def test_one_model_alone_doubts_no_label() -> None:
     )
 
 
+def test_labels_that_both_models_answer_are_not_in_doubt() -> None:
+    """Of a class of 5 % that looks like another, each has a little everywhere, and more than its average often."""
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, 600, p=[0.55, 0.40, 0.05])
+    logits = one_hot(np.where(labels == 2, 0, labels).tolist(), 3)
+    logits[:, 2] = 1 + rng.normal(0, 0.3, 600)
+    answers = Scored(logits, labels, np.arange(601))
+    found = label_errors.suspects(CLASSES, answers, answers)
+    decided = CLASSES.decisions(answers)
+    assert all(each.likely == decided[each.row] != each.given for each in found)
+    assert {each.given for each in found} <= {2}
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_models_at_chance_doubt_no_label(constant: bool) -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.choice(3, 400, p=[0.9, 0.05, 0.05])
+    logits = rng.normal(0, 1, (400, 3)).astype(np.float32)
+    logits[:, 0] += 20 * constant
+    answers = Scored(logits, labels, np.arange(401))
+    assert label_errors.suspects(CLASSES, answers, answers) == []
+
+
 TEXTS = """
 task: text-classification
 data: {{source: csv, path: {path}, slices: [shop]}}
