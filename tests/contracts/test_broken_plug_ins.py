@@ -784,7 +784,7 @@ class Mine:
 def test_a_network_that_is_no_module_is_named(returned: str, offer: Offer) -> None:
     offer(NETWORK.replace("RETURNED", returned), family="networks")
     with pytest.raises(ValueError, match=r"the network `mine` returned .* from `build`"):
-        networks.build("mine", {}, 2, 1)
+        networks.build("mine", {}, 2, {"channels": 1})
 
 
 MODULES = (
@@ -839,7 +839,7 @@ def test_a_network_that_cannot_be_called_or_trained_is_named(
     pictures = generator.integers(0, 256, (4, 8, 8), np.uint8)
     rows = [{"image": image, "label": "ab"[number % 2]} for number, image in enumerate(pictures)]
     task = ImageClassification(["a", "b"], ImageInput.fit_preprocess(rows))
-    model = networks.build("mine", {}, 2, 1)
+    model = networks.build("mine", {}, 2, {"channels": 1})
     before_it = torch.random.get_rng_state()
     with pytest.raises(ValueError, match=message):
         check_created(model, task, rows, "mine")

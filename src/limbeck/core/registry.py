@@ -55,7 +55,7 @@ CONTRACTS = {
     "sources": ("Source",),
     "tasks": ("Task",),
     "augmenters": ("Augmenter",),
-    "networks": ("Network",),
+    "networks": ("Network", "TextNetwork"),
     "surgeries": ("Surgery",),
     "losses": ("Loss",),
     "ranges": ("Range",),

@@ -24,6 +24,9 @@ from limbeck.models.published.hub import (
 from limbeck.models.published.other_folders import check_is_whole
 from limbeck.models.published.pretrained import Asked, from_transformers, say_nothing
 
+# What `network_header` says beside the inputs.
+OF_EVERY_NETWORK = ("name", "options", "labels")
+
 
 def is_network(name: str) -> bool:
     """Whether a recipe's `model` names one of our networks."""
@@ -49,7 +52,7 @@ def create_model(
     # Networks, and heads that are not in the folder, draw from torch's global generator.
     torch.manual_seed(seed)
     if is_network(name):
-        return networks.build(name, options, len(task.labels), task.input.settings["channels"])
+        return networks.build(name, options, len(task.labels), networks.inputs_of(task))
     if options:
         key = next(iter(options))
         suggestion = wording.suggest(name, registry.names("networks"))
@@ -109,7 +112,7 @@ def network_header(
     options: dict[str, Any],
     task: Any,
 ) -> dict[str, Any] | None:
-    """What `build_network` needs: the name, the recipe's keys, how many labels and channels.
+    """What `build_network` needs: the name, the recipe's keys, how many labels, and of what inputs.
 
     None for a `transformers` model, whose folder has a config.json.
     """
@@ -119,17 +122,14 @@ def network_header(
         "name": name,
         "options": options,
         "labels": len(task.labels),
-        "channels": task.input.settings["channels"],
+        **networks.inputs_of(task),
     }
 
 
 def build_network(header: dict[str, Any]) -> nn.Module:
     """A network, with new weights, by its header."""
-    if header["name"].startswith(timm_models.PREFIX):
-        return timm_models.create(header["name"], header["labels"], pretrained=False)
-    return networks.build(
-        header["name"],
-        header["options"],
-        header["labels"],
-        header["channels"],
-    )
+    name, options, num_labels = header["name"], header["options"], header["labels"]
+    if name.startswith(timm_models.PREFIX):
+        return timm_models.create(name, num_labels, pretrained=False)
+    inputs = {key: value for key, value in header.items() if key not in OF_EVERY_NETWORK}
+    return networks.build(name, options, num_labels, inputs)

@@ -4,12 +4,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from limbeck.models import networks
 from limbeck.models.create import is_network
 from limbeck.models.published import timm_models
 from limbeck.models.published.hub import file_of, locate, quiet, reading
 from limbeck.models.published.positions import num_positions
 from limbeck.models.published.processors import completed, image_settings
 from limbeck.models.published.tokenizers import padding_token, read_tokenizer
+from limbeck.tasks.inputs.characters import character_tokenizer
+from limbeck.tasks.inputs.words import WordsInput
 
 # Windows of a long text share a quarter of their length, so that what one cuts another reads whole.
 OVERLAP = 4
@@ -40,13 +43,20 @@ def preprocess(
     """
     if task_class.preprocess_file == "preprocess.json":
         if is_network(name):
+            if networks.reads_texts(name):
+                raise ValueError(f"model `{name}`: this network of ours reads texts, not images")
             return task_class.input_type.fit_preprocess(rows)
         return json.dumps(image_processor(name))
+    stride = max_tokens // OVERLAP if long_texts == "windows" else 0
     if is_network(name):
-        raise ValueError(
-            f"model `{name}`: this network of ours reads images. "
-            "Texts need a `transformers` model, by folder or hub id"
-        )
+        if not networks.reads_texts(name):
+            raise ValueError(
+                f"model `{name}`: this network of ours reads images. Texts need `model: ngrams`, "
+                "or a `transformers` model by folder or hub id"
+            )
+        # Of names, capital letters say much; of a text's topic or mood, little.
+        keeps_case = issubclass(task_class.input_type, WordsInput)
+        return character_tokenizer(rows, max_tokens, keeps_case=keeps_case, windows=stride)
     tokenizer = read_tokenizer(name)
     # The artifact runs on `tokenizers` alone, so all that is asked of it is written into its file.
     backend = tokenizer.backend_tokenizer
@@ -55,7 +65,7 @@ def preprocess(
     if positions is not None:
         length = min(length, positions)
     # Dialogues, of which the end counts, come with tokenizers that cut from the left.
-    stride = length // OVERLAP if long_texts == "windows" else 0
+    stride = min(stride, length // OVERLAP)
     backend.enable_truncation(length, stride=stride, direction=tokenizer.truncation_side)
     # To the longest of a batch, whatever the published file says: a fixed length wastes work.
     pad_id, pad_token = padding_token(tokenizer)

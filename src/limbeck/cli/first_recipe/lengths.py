@@ -8,18 +8,25 @@ is quantized.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from limbeck.cli.first_recipe.recipe_text import IMAGES, Guess, Length, usual_length
-from limbeck.cli.first_recipe.tokens import counted
+from limbeck.cli.first_recipe.recipe_text import (
+    IMAGES,
+    MOST_PIECES,
+    Guess,
+    Length,
+    usual_length,
+)
+from limbeck.cli.first_recipe.tokens import choose_reader, counted
 from limbeck.core import registry
 from limbeck.data.splits import DRAWN_SHARES
 from limbeck.evaluation.undertrained import ENOUGH_OF_EPOCH, ENOUGH_STEPS
 from limbeck.recipe.model import Data
-from limbeck.sources import BadRow, Row
+from limbeck.sources import BadRow, Row, text_of
 
 # Larger data have steps enough, and would take a while to count.
 MOST_BYTES = 20_000_000
@@ -28,9 +35,11 @@ MOST_EPOCHS = 60
 # Steps of a student for each of its teacher's.
 STUDENT_STEPS = 1.5
 # A network from random weights needs more of them than an encoder that was trained before.
-IMAGE_STEPS = 1.5
+NEW_STEPS = 1.5
 # Rows without labels for each with one: more would take most of the time, and teach less each.
 MOST_UNLABELLED = 2
+# Below this share of the rows a label is seldom the more probable answer.
+RARE = 0.1
 # Rows of a batch below which batch norms and comparisons between rows have too little to go by.
 FEWEST_IMAGES = 8
 
@@ -52,22 +61,26 @@ def length_for(guess: Guess, model: str | None) -> tuple[Length, list[str]]:
     `model`: the teacher that is asked for. Nothing is said where these are the usual lengths. Of
     rows without labels the guess takes no more than are worth their time.
     """
-    usual = usual_length(guess)
     found = rows_of(guess)
     # Texts without labels are cut into rows of one length, as many as there are.
     if not found.count or guess.task == "masked-lm":
-        return usual, []
-    told = limit_unlabelled(guess, found)
+        return usual_length(guess), []
+    told = [*limit_unlabelled(guess, found), *weigh_labels(guess, found.rows)]
     needed = ENOUGH_STEPS
-    if usual is IMAGES:
+    if usual_length(guess) is IMAGES:
         fewest, total = FEWEST_IMAGES, found.count
-        needed = ENOUGH_STEPS if model else round(IMAGE_STEPS * ENOUGH_STEPS)
+        needed = ENOUGH_STEPS if model else round(NEW_STEPS * ENOUGH_STEPS)
     else:
-        count, of_vocabulary = counted(found.rows, model)
-        told += of_vocabulary
+        count, why = counted(found.rows, model)
+        if why:
+            told.append(choose_reader(guess, why, model))
         sizes = [count.of(row) for row in found.rows]
+        if guess.reads_pieces:
+            sizes = [min(MOST_PIECES, len(text_of(row))) for row in found.rows]
+            needed = round(NEW_STEPS * ENOUGH_STEPS)
         # Padding is left out: it makes steps more, not fewer.
         fewest, total = max(sizes), round(found.staying * sum(sizes))
+    usual = usual_length(guess)
     budget = min(usual.budget, max(fewest, total // ENOUGH_OF_EPOCH))
     of_epoch = math.ceil(total / budget)
     epochs = min(MOST_EPOCHS, max(usual.teacher, math.ceil(needed / of_epoch)))
@@ -91,6 +104,23 @@ def limit_unlabelled(guess: Guess, found: TrainRows) -> list[str]:
     return [
         f"of {found.num_unlabelled:,} rows without labels {most:,} are taken, to keep the training "
         "short; raise data.unlabelled_rows later"
+    ]
+
+
+def weigh_labels(guess: Guess, rows: Sequence[Row]) -> list[str]:
+    """Have a recipe weigh the labels of which a row has several where some are rare, and say so."""
+    if guess.task != "multi-label-classification":
+        return []
+    counts = Counter(label for row in rows for label in row.get("label", ()))
+    if not counts:
+        return []
+    rarest = min(counts, key=lambda label: (counts[label], label))
+    if counts[rarest] >= RARE * len(rows):
+        return []
+    guess.options["class_weights"] = "balanced"
+    return [
+        f"`{rarest}` stands at {counts[rarest]:,} of {len(rows):,} rows: rare labels are weighed "
+        "more, or they would hardly ever be answered"
     ]
 
 

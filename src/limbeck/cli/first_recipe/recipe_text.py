@@ -42,6 +42,18 @@ train: {epochs: STUDENT_EPOCHS, batch_tokens: BUDGET, threads: THREADS, seed: 0}
 # Learn from the teacher's answers as well as from the labels.
 distill: {losses: {SOFT}}
 """
+PIECES_STAGES = """\
+# The large model and the small one: embeddings of pieces of one to five characters, both trained \
+from random weights (`limbeck list networks`).
+teacher: {model: ngrams, width: 64, epochs: TEACHER_EPOCHS}
+student: {model: ngrams, width: 32, buckets: 4096}
+# The many weights of rare pieces are kept small; a token is a character.
+train: {epochs: STUDENT_EPOCHS, batch_tokens: BUDGET, max_tokens: CHARACTERS, weight_decay: 2.0, \
+threads: THREADS, seed: 0}
+
+# Learn from the teacher's answers as well as from the labels.
+distill: {losses: {SOFT}}
+"""
 IMAGE_STAGES = """\
 # The large model and the small one, both trained from random weights (`limbeck list networks`).
 teacher: {TEACHER_NETWORK, epochs: TEACHER_EPOCHS}
@@ -78,7 +90,7 @@ start: 0.5}
 
 # Is it good enough? At most `max_drop` of the metric lost, at least `min_speedup` times as fast \
 as the teacher.
-verdict: {seeds: 1, max_drop: 0.03, min_speedup: 2}
+verdict: {seeds: 1, max_drop: 0.03, min_speedup: SPEEDUP}
 export: [onnx]
 """
 
@@ -97,7 +109,8 @@ class Guess:
     `options`: keys of the source beside its path. `reasons`: what was seen, told and written as
     comments. `files`: those of each split that will be read; `files_beside`: what else was read. Of
     images, where they are not read for it: `counts`, the rows of each split, and `side`, the pixels
-    of the longer side in which most are read.
+    of the longer side in which most are read. `reads_pieces`: whether texts are read by a network
+    of ours, as pieces of characters.
     """
 
     task: str
@@ -109,6 +122,7 @@ class Guess:
     files_beside: list[Path] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     side: int | None = None
+    reads_pieces: bool = False
 
 
 # Teacher and student of images, by the pixels a side up to which they are meant. The first stage
@@ -135,10 +149,15 @@ class Length:
 # Of texts from encoders that were trained before, and of images from random weights.
 TEXTS = Length(budget=1024, teacher=3, student=6)
 IMAGES = Length(budget=64, teacher=12, student=25)
+# Of texts in characters, by a network from random weights of which a step is cheap.
+PIECES = Length(budget=2048, teacher=10, student=15)
+MOST_PIECES = 1024  # characters of a text that are read
 
 
 def usual_length(guess: Guess) -> Length:
     """That of data with rows enough."""
+    if guess.reads_pieces:
+        return PIECES
     return IMAGES if guess.task == "image-classification" else TEXTS
 
 
@@ -155,10 +174,14 @@ def render(guess: Guess, model: str | None, length: Length | None = None) -> str
     head = HEAD.format(task=guess.task, comments="".join(comments), data=flow(data))
     of_images = PRETRAINED_STAGES if model else IMAGE_STAGES
     by_task = {"image-classification": of_images + TAIL, "masked-lm": MASKED_STAGES}
-    stages = by_task.get(guess.task, TEXT_STAGES + TAIL)
+    of_texts = PIECES_STAGES if guess.reads_pieces else TEXT_STAGES
+    stages = by_task.get(guess.task, of_texts + TAIL)
     # Not `format`, as above: the braces of YAML would have to be doubled. The model comes last: its
     # name may hold any letters, the words that are replaced among them.
     stages = stages.replace("SOFT", LOSS_OF_TASK.get(guess.task, CATEGORICAL_LOSS))
+    # Two networks of pieces take about the same time, most of which is not spent on their width.
+    stages = stages.replace("SPEEDUP", "1" if guess.reads_pieces else "2")
+    stages = stages.replace("CHARACTERS", str(MOST_PIECES))
     stages = stages.replace("LAYERS", str(_student_layers(guess, model)))
     # What is not known is taken for small, as archives of arrays mostly are.
     teacher, student = next(pair for most, *pair in NETWORKS if (guess.side or 0) <= most)

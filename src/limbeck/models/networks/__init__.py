@@ -1,11 +1,14 @@
-"""Small networks of our own, one a file, by name."""
+"""Small networks of our own, one a file, by name: of images, or of texts."""
 
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from torch import nn
 
 from limbeck.core import registry
-from limbeck.core.contract import wrong_return
+from limbeck.core.contract import offers, wrong_return
+from limbeck.tasks.inputs.tokenized import TokenizedInput
+from limbeck.tasks.inputs.words import WordsInput
 
 
 class Network(Protocol):
@@ -23,11 +26,56 @@ class Network(Protocol):
         ...
 
 
-def build(name: str, options: dict[str, Any], num_labels: int, channels: int) -> nn.Module:
-    """A network by its name and its recipe keys. Raises ValueError where it gives no module."""
-    network: Network = registry.create("networks", name, options)
-    model = network.build(num_labels, channels)
+@dataclass(frozen=True)
+class TextShape:
+    """`vocabulary`: how many tokens there are. `answers_words`: whether logits are wanted at each
+    token, for its word, and not once for a text."""
+
+    vocabulary: int
+    answers_words: bool
+
+
+class TextNetwork(Protocol):
+    """The same for a network that reads texts.
+
+    Its tokens are the characters of the training rows (`tasks.inputs.characters`).
+    """
+
+    def build_for_texts(self, num_labels: int, texts: TextShape) -> nn.Module:
+        """A torch module with new weights, drawn from torch's global generator.
+
+        Its inputs are called `input_ids` and `attention_mask`, both (B, T), any T; its output is
+        logits (B, V) of texts, or (B, T, V) where words are answered, of which the first token of
+        each word is read. Padding must change nothing. `blocks` are as in `Network`.
+        """
+        ...
+
+
+def reads_texts(name: str) -> bool:
+    """Whether a network reads texts, and not images. Raises ValueError where it does not load."""
+    return offers(registry.load("networks", name), TextNetwork)
+
+
+def inputs_of(task: Any) -> dict[str, Any]:
+    """What a network must know of a task's inputs, ready for JSON: `build`'s last argument."""
+    if not issubclass(task.input_type, TokenizedInput):
+        return {"channels": task.input.settings["channels"]}
+    by_word = issubclass(task.input_type, WordsInput)
+    return asdict(TextShape(task.input.tokenizer.get_vocab_size(), by_word))
+
+
+def build(name: str, options: dict[str, Any], num_labels: int, inputs: dict[str, Any]) -> nn.Module:
+    """A network by its name and its recipe keys; `inputs`: as `inputs_of` gives them.
+
+    Raises ValueError where it gives no module.
+    """
+    network: Any = registry.create("networks", name, options)
+    if "channels" in inputs:
+        model = network.build(num_labels, inputs["channels"])
+    else:
+        model = network.build_for_texts(num_labels, TextShape(**inputs))
     if not isinstance(model, nn.Module):
         told = f"the network `{name}`"
-        raise wrong_return(told, "build", model, "a torch module", network.build)
+        called = network.build if "channels" in inputs else network.build_for_texts
+        raise wrong_return(told, called.__name__, model, "a torch module", called)
     return model

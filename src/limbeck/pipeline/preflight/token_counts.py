@@ -9,6 +9,7 @@ import numpy as np
 
 from limbeck.sources import Row, text_of
 from limbeck.tasks import Encoded, SelfSupervised, Task
+from limbeck.tasks.inputs.characters import are_characters
 from limbeck.tasks.inputs.tokenized import TokenizedInput
 
 # From this share of unknown tokens on, a text says little: of English with names and signs in it,
@@ -25,7 +26,10 @@ MULTILINGUAL = (
     "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
     "google-bert/bert-base-multilingual-cased",
 )
-TAKE_ANOTHER = f"Take a multilingual model, such as {', '.join(MULTILINGUAL)}"
+TAKE_ANOTHER = (
+    f"Take a multilingual model, such as {', '.join(MULTILINGUAL)}, or `ngrams`, a network of ours "
+    "that reads characters"
+)
 # Rows whose letters are looked at: of texts in one language some tell as much as all.
 MOST_LETTERED = 2000
 
@@ -142,6 +146,8 @@ def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) ->
     lost = [int(length - read[number]) for number, length in zip(candidates, lengths, strict=True)]
     num_windows = [len(row.labels) for row in encoded if row.windows and len(row.labels) > 1]
     lost = [] if num_windows else [each for each in lost if each > 0]
+    is_of_letters = are_characters(reader.preprocess)
+    letters = 0 if is_of_letters else _letters_read(rows, lost, int(sum(read)))
     return TokenCounts(
         rows=len(rows),
         cut_rows=len(num_windows) or len(lost),
@@ -151,7 +157,7 @@ def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) ->
         ordinary=int(is_ordinary.sum()),
         unknown=int((ids == unknown_id).sum()),
         wordless=int((by_row == 0).sum()),
-        letters=_letters_read(rows, lost, int(sum(read))),
+        letters=letters,
         limit=limit,
         side=truncation["direction"].lower(),
     )

@@ -9,12 +9,15 @@ the recipe as it stands; then come three times and a third of its rate, then oth
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from limbeck.core import registry
 from limbeck.pipeline.steps.validation import FEWEST_ROWS
 from limbeck.recipe.model import Teacher, Train
 from limbeck.training.job import Judge
 
-# Of the labelled rows: with more, a training takes minutes, and tries differ by less.
+# Of the labelled rows: with more, a training takes minutes, and tries differ by less. A row costs a
+# pretrained model many times what it costs a network of ours.
 FEW_ROWS = 2000
+FEW_ROWS_OF_PRETRAINED = 500
 TRIES = 3
 FACTORS = (1.0, 3.0, 1 / 3)
 # What stands in place of a history where a try diverged.
@@ -35,7 +38,9 @@ def number_of_tries(settings: Teacher, num_labelled: int, num_validation: int) -
     if not settings.epochs or num_validation < FEWEST_ROWS:
         return 1
     if settings.tries == "auto":
-        return TRIES if num_labelled < FEW_ROWS else 1
+        is_ours = settings.model in registry.names("networks")
+        few = FEW_ROWS if is_ours else FEW_ROWS_OF_PRETRAINED
+        return TRIES if num_labelled < few else 1
     return settings.tries or 1
 
 
