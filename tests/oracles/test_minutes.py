@@ -26,7 +26,7 @@ from limbeck.tasks import Encoded
 from limbeck.training import loop
 from limbeck.training.checkpoints import Standing, seconds_spent, write_checkpoint
 from limbeck.training.clock import Clock
-from limbeck.training.job import Job, TrainingRows
+from limbeck.training.job import Job, TrainingRows, Validation
 
 RECIPE = """
 task: image-classification
@@ -162,6 +162,39 @@ def test_a_training_ends_when_its_time_is_used_up(
     assert ("raise train.minutes" in str(signs(history, "f1", 100, "train.epochs"))) == is_cut
 
 
+@pytest.mark.parametrize("seconds", [3.0, 4.0, 5.5, 7.0, 9.0, 11.0, 12.5, 20.0])
+def test_a_training_keeps_to_its_time_its_last_validation_included(
+    seconds: float, tmp_path: Path
+) -> None:
+    """To 5 % and one step, where an epoch takes four steps of a second and a validation of two."""
+    time = Time()
+
+    def metrics() -> dict[str, float]:
+        time.seconds += 2
+        return {"accuracy": 0.5}
+
+    # Five steps' rows, and 1.2 / 3 of the time for each.
+    validated = replace(job(seconds, 0), validation=Validation(metrics=metrics, units=50))
+    training = loop.Training(validated, tmp_path)
+    training.clock.now = time
+    training.clock.start(0.0)
+    run_step = training.step
+
+    def step(number: int, total: int) -> None:
+        time.seconds += 1
+        run_step(number, total)
+
+    training.step = step  # type: ignore[method-assign]
+    history = training.run()
+    assert time.seconds <= 1.05 * seconds + 1
+    # Where a step is lacking it is done.
+    assert was_cut(history) == (seconds < 11)
+    # Whatever it was cut to, its last weights were judged.
+    assert any("validation" in point for point in history)
+    # None of it is wasted: a further step with its validation would not have fitted, nor an epoch.
+    assert time.seconds > min(12, seconds - 6) - 1
+
+
 def test_a_joint_training_is_not_cut_before_it_is_quantized(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"quantization begins at step 6\. Raise train\.minutes"):
         timed(tmp_path, 2.5, ready=6)
@@ -233,7 +266,8 @@ def test_a_run_tells_what_its_trainings_take_by_their_first_epochs(
 
     def train(job: Job, folder: Path) -> list[dict[str, Any]]:
         for epoch in range(2):
-            time.seconds += seconds_of[started[-1]]
+            is_first_of_short = epoch == 0 and started[-1] == "train"
+            time.seconds += seconds_of[started[-1]] + 5 * is_first_of_short
             job.tell(EpochEnded(epoch + 1, 2, {}, {}))
         return []
 
@@ -247,6 +281,7 @@ def test_a_run_tells_what_its_trainings_take_by_their_first_epochs(
         started[:] = [name]
         run.train(one, Path("nowhere"))
     lines = [line for line in told if "at most" in line]
+    # A short first epoch is not taken: it begins with what is done once.
     # Of a teacher's epoch students take half: (3 x 2 + 2 x (4 + 4 + 5.2)) x 15 s.
     assert lines[0].startswith("trainings: at most about 8 min 06 s in all")
     assert lines[1].startswith("students: at most about 4 min 24 s in all")

@@ -1,11 +1,13 @@
 """What a training may take, and what it has taken, over all its lives.
 
 A training ends at the end of an epoch where another one would no longer fit, or within an epoch
-that is longer than all that is left.
+that is longer than all that is left, in time for the validation that follows.
 """
 
 import time
 from collections.abc import Callable
+
+from limbeck.core.events import COST, STEP, VALIDATION
 
 
 class Clock:
@@ -27,6 +29,10 @@ class Clock:
         self.began = self.now()
         self.epoch_began = spent
         self.longest_epoch = 0.0
+        self.steps_began = self.now()
+        self.units = 0.0
+        # Of the last validation; None before there was one.
+        self.validation: float | None = None
 
     @property
     def spent(self) -> float:
@@ -38,12 +44,35 @@ class Clock:
         self.longest_epoch = max(self.longest_epoch, self.spent - self.epoch_began)
         self.epoch_began = self.spent
 
-    def is_over(self, *, at_end_of_epoch: bool) -> bool:
-        """Whether the time is used up, or would be before the next epoch ends."""
+    def end_step(self, units: float) -> None:
+        """Note that a step of so many `units` is done."""
+        self.units += units
+
+    def end_validation(self, began: float) -> None:
+        """Note how long a validation took that `began` at that moment of `now`."""
+        self.validation = self.now() - began
+        # What follows is no part of it.
+        self.steps_began += self.validation
+
+    def reserve(self, units: float) -> float:
+        """What the validation at the training's end will take: as long as the last one, or by the
+        pace of steps so far; `units`: of its pass."""
+        if self.validation is not None:
+            return self.validation
+        if not self.units:
+            return 0.0
+        pace = (self.now() - self.steps_began) / self.units
+        return units * pace * COST[VALIDATION] / COST[STEP]
+
+    def is_over(self, *, at_end_of_epoch: bool, reserve: float = 0.0) -> bool:
+        """Whether the time is used up, or would be before the next epoch ends.
+
+        `reserve`: what ending within an epoch takes yet.
+        """
         if self.allowed is None:
             return False
-        needed = self.longest_epoch if at_end_of_epoch else 0.0
+        needed = self.longest_epoch if at_end_of_epoch else reserve
         # The first epoch may be longer than all that is allowed: it ends within.
-        if needed > self.allowed / 2:
-            needed = 0.0
+        if at_end_of_epoch and needed > self.allowed / 2:
+            needed = reserve
         return self.spent + needed > self.allowed

@@ -156,6 +156,7 @@ class Training:
                 meter.advance(SETUP, 0)
                 # 3. The step.
                 self.step(step, total)
+                self.clock.end_step(self.units(step))
                 meter.advance(job.kind(step, total), self.units(step))
                 heap.tidy()
                 # 4. What follows it.
@@ -349,8 +350,10 @@ class Training:
         losses = self.history[-1]["losses"]
         metrics = {}
         if self.job.validation:
+            began = self.clock.now()
             # Sums of several processes may differ in the last bit, and all must choose alike.
             metrics = processes.broadcast_value(self.job.validation.metrics())
+            self.clock.end_validation(began)
         # Validation's batches have other shapes: what they freed fits no step of the training.
         memory.release_freed_memory()
         if metrics:
@@ -369,7 +372,8 @@ class Training:
             return False
         if at_end_of_epoch:
             self.clock.end_epoch()
-        late = self.clock.is_over(at_end_of_epoch=at_end_of_epoch)
+        reserve = self.clock.reserve(self.validation_units)
+        late = self.clock.is_over(at_end_of_epoch=at_end_of_epoch, reserve=reserve)
         if not processes.broadcast_value(late):
             return False
         # What is cut here must already be of the kind that the training ends with.
