@@ -23,7 +23,7 @@ from limbeck.models.published import positions
 from limbeck.models.running import run_model
 from limbeck.pipeline import runs
 from limbeck.pipeline.context import RunContext
-from limbeck.pipeline.preflight import compatibility, exportable, forecast
+from limbeck.pipeline.preflight import compatibility, exportable, forecast, structure
 from limbeck.pipeline.preflight.structure import structure_of
 from limbeck.pipeline.steps import exporting, quantizing
 from limbeck.quantization.after_training import calibrate
@@ -89,7 +89,7 @@ def test_arms_that_differ_by_their_weights_are_exported_once_and_counted_each(
 
 
 def test_code_of_others_is_exported_for_each_arm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecast, "others_of", lambda settings: ["theirs"])
+    monkeypatch.setattr(structure, "others_of", lambda settings: ["theirs"])
     written = counted(monkeypatch)
     rehearsed(parse(RECIPE))
     assert len(written) == 2

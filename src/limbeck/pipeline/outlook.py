@@ -1,4 +1,4 @@
-"""What the trainings of a run will take, told after the first epochs of a teacher and of a student.
+"""What the trainings of a run will take, told after an epoch of the teacher and of a student.
 
 Nothing is rehearsed for it. Until a student had an epoch, students are taken to cost what
 `preflight.minutes` shares time by. It is the most that they take: a training may end early
@@ -18,6 +18,8 @@ from limbeck.training.job import Job
 
 # The stages that train.
 TEACHER, STUDENT = "teacher", "train"
+# A first epoch of at least so many seconds tells what the others take; else the second does.
+LONG_SECONDS = 20.0
 
 
 class Outlook:
@@ -44,10 +46,17 @@ class Outlook:
         is_timed = self.name not in self.timed and not seconds_spent(folder)
 
         def tell(event: Event) -> None:
+            nonlocal began
             job.tell(event)
-            if is_timed and isinstance(event, EpochEnded) and self.name not in self.timed:
+            if not is_timed or not isinstance(event, EpochEnded) or self.name in self.timed:
+                return
+            seconds = time.monotonic() - began
+            began = time.monotonic()
+            # What is computed for the first time takes seconds, which long epochs hide.
+            is_short = seconds < LONG_SECONDS and event.epoch == 1 < event.epochs
+            if not is_short:
                 self.timed.add(self.name)
-                self.tell(time.monotonic() - began)
+                self.tell(seconds)
 
         return self.run_train(replace(job, tell=tell), folder)
 
@@ -66,10 +75,7 @@ class Outlook:
             total = min(total, 60 * minutes)
         whose = "trainings" if is_teacher else "students"
         self.run.store.tell(
-            Note(
-                f"{whose}: at most about {duration(total)} in all, by the first epoch of "
-                f"{by}{taken}"
-            )
+            Note(f"{whose}: at most about {duration(total)} in all, by an epoch of {by}{taken}")
         )
 
 

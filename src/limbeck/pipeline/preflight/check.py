@@ -374,8 +374,8 @@ def describe_costs(costs: Sequence[Cost], total: Cost) -> list[str]:
     lines += [_cost_line(cost.stage, cost) for cost in costs]
     lines.append(_cost_line("total", total))
     lines.append(
-        "(as long as the cache holds none of it: a stage that is there already takes no time; "
-        "on this machine as busy as it is now)"
+        "(at most, for a training may end early by train.patience; as long as the cache holds none "
+        "of it: a stage that is there already takes no time; on this machine as busy as it is now)"
     )
     return lines
 

@@ -34,3 +34,11 @@ def summed(costs: Sequence[Cost]) -> Cost:
         peak_mb=max(cost.peak_mb for cost in costs),
         disk_mb=sum(cost.disk_mb for cost in costs),
     )
+
+
+def by_stage(costs: Sequence[Cost]) -> list[Cost]:
+    """One cost for each name, in the order in which the names came."""
+    found: dict[str, list[Cost]] = {}
+    for cost in costs:
+        found.setdefault(cost.stage, []).append(cost)
+    return [summed(each) for each in found.values()]

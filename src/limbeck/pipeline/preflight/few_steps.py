@@ -24,7 +24,7 @@ def warn(volume: Volume, settings: Train, stage: Stage, store: Store) -> None:
     """
     budget = batch_budget(settings, volume.encoded)
     units = volume.trained(budget)
-    total = math.ceil(units / budget) * settings.epochs
+    total = steps_of_epoch(volume, settings) * settings.epochs
     if total >= FEWEST_STEPS:
         return
     # Smaller batches first, as an epoch of three is hardly one; but each holds the longest text.
@@ -36,3 +36,9 @@ def warn(volume: Volume, settings: Train, stage: Stage, store: Store) -> None:
         f"{stage.name}: about {total} {TOO_FEW}. Write {batch}={smaller} "
         f"{stage.name}.epochs={epochs}, for about {ENOUGH_STEPS}"
     )
+
+
+def steps_of_epoch(volume: Volume, settings: Train) -> int:
+    """About how many steps an epoch has."""
+    budget = batch_budget(settings, volume.encoded)
+    return math.ceil(volume.trained(budget) / budget)

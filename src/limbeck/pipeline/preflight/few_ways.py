@@ -1,7 +1,14 @@
 """What a run tries in several ways and a rehearsal in one: an arm's quantization, on a few rows,
 and a teacher's training."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
 from limbeck.data.splits import Splits
+from limbeck.pipeline.preflight.minutes import OF_QUANTIZED
 from limbeck.pipeline.steps.tries import number_of_tries
 from limbeck.quantization import post_training
 from limbeck.recipe.model import Recipe
@@ -30,6 +37,22 @@ def in_small(recipe: Recipe) -> tuple[Recipe, int]:
     return recipe.model_copy(update={"quantize": small}), num_ways
 
 
+def passes_of_correction(recipe: Recipe, weights: Path) -> float:
+    """How many passes of the float model the correction takes that a choice may come to: one for
+    each layer, quantized, after those before it were corrected, and one in float.
+
+    `weights`: the quantized ones.
+    """
+    settings = recipe.quantize
+    # A recipe that leaves nothing open is rehearsed as it is, its corrections too.
+    if settings is None or "bias_correction" in (settings.equalize or {}):
+        return 0
+    with safe_open(weights, "np") as file:
+        names = list(file.keys())
+    num_layers = sum(name.endswith(".quantizer.log_scale") for name in names)
+    return num_layers * OF_QUANTIZED + 1
+
+
 def num_tries_of(recipe: Recipe, splits: Splits) -> int:
     """How many settings of the teacher's training the run will try."""
     if recipe.teacher is None:
@@ -39,7 +62,11 @@ def num_tries_of(recipe: Recipe, splits: Splits) -> int:
 
 def with_one_try(recipe: Recipe) -> Recipe:
     """The recipe with teachers that are trained once."""
-    once = {"tries": 1}
-    teachers = [each.model_copy(update=once) for each in recipe.teachers]
-    teacher = recipe.teacher.model_copy(update=once) if recipe.teacher else None
+    return with_teachers(recipe, {"tries": 1})
+
+
+def with_teachers(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values of some keys of all its teachers."""
+    teachers = [each.model_copy(update=changes) for each in recipe.teachers]
+    teacher = recipe.teacher.model_copy(update=changes) if recipe.teacher else None
     return recipe.model_copy(update={"teacher": teacher, "teachers": teachers})

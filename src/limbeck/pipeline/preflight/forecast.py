@@ -14,11 +14,11 @@ encoded here will hold, and the holes that batches of many lengths leave in a he
 Nothing is taken as found in the cache. What the rehearsal raises, the run would have raised later.
 """
 
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +27,35 @@ import numpy as np
 from limbeck.artifact.proof import parity
 from limbeck.artifact.rows.inputs import raw
 from limbeck.core import plug_ins
-from limbeck.core.cache.entries import FILES
-from limbeck.core.cache.store import STAGE_FILE, Store
+from limbeck.core.cache.store import Store
 from limbeck.core.events import Reporter, silent
 from limbeck.core.files import digest, folder_bytes, read_json
 from limbeck.core.system import memory
-from limbeck.data.batches import batch_plan, evaluation_budget, padded_size
+from limbeck.data.batches import evaluation_budget
 from limbeck.data.splits import Splits
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.anatomy.probe import said_where
-from limbeck.models.taps import HIDDEN
 from limbeck.models.user_model import Own
+from limbeck.models.weights import WEIGHTS
 from limbeck.pipeline.arm import Arm, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms, training_title
 from limbeck.pipeline.context import PACKED_ROWS, RunContext, use_machine
 from limbeck.pipeline.layer_analysis import analyse_layers
-from limbeck.pipeline.preflight import answer_times, few_steps, paces
+from limbeck.pipeline.preflight import answer_times, few_steps, few_ways, paces
 from limbeck.pipeline.preflight.answer_times import seconds_of
-from limbeck.pipeline.preflight.costs import Cost, summed
-from limbeck.pipeline.preflight.exportable import has_others_exporter, others_of
+from limbeck.pipeline.preflight.costs import Cost, by_stage
 from limbeck.pipeline.preflight.few_ways import in_small, num_tries_of, with_one_try
 from limbeck.pipeline.preflight.judging import require_judging
-from limbeck.pipeline.preflight.structure import structure_of
-from limbeck.pipeline.preflight.volumes import Volume, spread, units_of
+from limbeck.pipeline.preflight.structure import copy_entry, graph_key
+from limbeck.pipeline.preflight.volumes import (
+    Volume,
+    cache_bytes,
+    rows_of_few_batches,
+    spread,
+    units_of,
+    whole_sizes,
+)
+from limbeck.pipeline.speed.graphs import structure_key
 from limbeck.pipeline.stage import ExportWork, Stage
 from limbeck.pipeline.steps.copies import foreseen, with_copies
 from limbeck.pipeline.steps.exporting import PARITY
@@ -57,13 +63,12 @@ from limbeck.pipeline.steps.student import named_origin
 from limbeck.quantization.progressive import beginnings
 from limbeck.recipe.model import Recipe, Train, Verdict
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, Task, check_answers, packed
+from limbeck.tasks import Encoded, Task, check_answers
 from limbeck.training.checkpoints import History
 from limbeck.training.job import Job, measure_nothing
 from limbeck.training.loop import Training, all_batches, batch_budget, refuse_small_batches
 
 # All of these are compromises: a rehearsal should take a minute at most, and err little.
-BATCHES = 2  # drawn for the rehearsal, beside the largest
 SAMPLE_ROWS = 4000  # encoded to count units, at most
 SAMPLE_SECONDS = 1.5  # spent on encoding them, at most
 LEAST_SAMPLE = 64  # rows that are encoded however long they take
@@ -152,6 +157,8 @@ class Rehearsal:
         self.doing = "model"
         # Seconds a unit, by what is computed: of float steps, and of passes without training.
         self.paces: dict[str, float] = {}
+        # The last pace of a pass, by the stage that trains.
+        self.of_passes: dict[str, float] = {}
         # Of memory: holes of the heap, and the teacher's cache, which counts as this process's once
         # it was read.
         self.holes_mb = 0.0
@@ -166,8 +173,10 @@ class Rehearsal:
         self.training_seconds = 0.0
         self.measuring_seconds = 0.0
         self.saved_seconds = 0.0
+        # Of writing a graph, for each tensor of the model.
+        self.graph_seconds = 0.0
         # By structure: the folder of the export stage, and how long it took to write.
-        self.exported: dict[str, tuple[Path, float]] = {}
+        self.exported: dict[str | None, tuple[Path, float]] = {}
         self.context = RunContext(
             recipe,
             store,
@@ -214,24 +223,22 @@ class Rehearsal:
         check_answers(shipped.task, context.data.test, shipped.scored)
         if shipped.artifact:
             analyse_layers(context, shipped)
+            self.add_graphs(shipped, list(done.values()))
         self.measure_latency(list(done.values()))
         # 5. Encoding, of which only now is known which models read what.
         encoding_seconds = sum(each.seconds * each.scale for each in self.volumes.values())
         self.add("data", encoding_seconds, 0)
-        return self.summed()
+        return by_stage(self.costs)
 
     def share_batches(self, num_processes: int) -> None:
         """Judge the run as one of several processes; the rehearsal stays in this one."""
         self.num_processes = num_processes
-        if num_processes == 1 or not self.recipe.teacher:
+        if num_processes == 1:
             return
         # This process has nobody to split a teacher with.
-        whole = {"placement": "whole"}
-        teachers = [teacher.model_copy(update=whole) for teacher in self.recipe.teachers]
-        changes = {"teacher": self.recipe.teacher.model_copy(update=whole), "teachers": teachers}
-        self.recipe = self.recipe.model_copy(update=changes)
-        self.context.recipe = self.recipe
-        self.arm = self.recipe
+        self.recipe = self.context.recipe = self.arm = few_ways.with_teachers(
+            self.recipe, {"placement": "whole"}
+        )
 
     # The data in small.
 
@@ -260,19 +267,9 @@ class Rehearsal:
         # 2. The batches of a training on a sample.
         chosen = spread(splits.train, SAMPLE_ROWS)
         volume = self.volume("train", task, chosen)
-        sizes = volume.sizes
         budget = batch_budget(self.recipe.train, volume.encoded)
-        plan = batch_plan(sizes, budget, seed=0, epoch=0)
-
-        def weight(rows: np.ndarray) -> float:
-            # The longest texts of all fill memory most: attention grows with the length squared.
-            longest = max(sizes[row] for row in rows)
-            return longest * padded_size(sizes, rows)
-
         # 3. The rows of a few of them, each once.
-        heaviest = max(plan, key=weight)
-        wanted = np.concatenate([*plan[:BATCHES], heaviest])
-        numbers = dict.fromkeys(wanted.tolist())
+        numbers = rows_of_few_batches(volume, budget)
         rows = [splits.train[0]]
         rows += [chosen[number] for number in numbers]
         return replace(
@@ -315,12 +312,6 @@ class Rehearsal:
         self.volumes[key] = Volume(len(whole), encoded, seconds)
         return self.volumes[key]
 
-    def units_of_epoch(self, split: str, task: Task) -> float:
-        """Padded units of one epoch over the whole."""
-        volume = self.volume(split, task)
-        budget = batch_budget(self.recipe.train, volume.encoded)
-        return volume.trained(budget)
-
     def units_of_pass(
         self,
         split: str,
@@ -357,19 +348,41 @@ class Rehearsal:
             split = "labelled"
         if self.num_processes > 1:
             self.judge_batches(job.settings, split, task)
-        # Float models that are alike validate alike.
+        pass_pace = self.pass_pace(job, task)
+        volume = self.volume(split, task)
+        num_steps = few_steps.steps_of_epoch(volume, job.settings)
+        total = num_steps * job.settings.epochs
+        step_units = volume.trained(batch_budget(self.recipe.train, volume.encoded)) / num_steps
+        # 3. What is done at an epoch's end: validation, before which quantizers are looked at, and
+        #    the weights of the best one, at most each time.
+        looked_at_units = 0.0
+        if job.watchers.before_step:
+            looked_at_units = self.calibration_units(task)
+            setup_seconds += self.unseen_share() * looked_at_units * pass_pace
+        end_seconds = (self.units_of_pass("validation", task) + looked_at_units) * pass_pace
+        end_seconds += paces.seconds_of_keeping(job, folder)
+        self.training_seconds = job.settings.epochs * end_seconds + setup_seconds
+        self.training_seconds += (total + paces.steps_of_probes(job, total)) * step_units * pace
+        few_steps.warn(volume, job.settings, self.stage, self.context.store)
+        self.measuring_seconds = time.perf_counter() - began
+        # Nothing is logged: the history of a rehearsal is read by nobody.
+        return []
+
+    def pass_pace(self, job: Job, task: Task) -> float:
+        """Seconds a unit of a pass without training; models that are alike take the same."""
         key = digest([paces.form_of(job.model), bool(job.watchers.before_step)])
         if key not in self.paces:
             encoded = self.context.encode("validation", task)
             self.paces[key] = paces.pace_of_pass(job.model, encoded, task)
-        pass_pace = self.paces[key]
-        epoch_seconds = self.units_of_epoch(split, task) * pace
-        epoch_seconds += self.units_of_pass("validation", task) * pass_pace
-        self.training_seconds = job.settings.epochs * epoch_seconds + setup_seconds
-        few_steps.warn(self.volume(split, task), job.settings, self.stage, self.context.store)
-        self.measuring_seconds = time.perf_counter() - began
-        # Nothing is logged: the history of a rehearsal is read by nobody.
-        return []
+        self.of_passes[self.stage.name] = self.paces[key]
+        return self.paces[key]
+
+    def calibration_units(self, task: Task) -> float:
+        """Padded units of a pass over the run's calibration rows."""
+        assert self.recipe.quantize is not None
+        volume = self.volume("train", task)
+        rows = min(self.recipe.quantize.calibration_rows, volume.rows)
+        return rows * volume.passed(evaluation_budget(volume.encoded)) / volume.rows
 
     def judge_batches(self, settings: Train, split: str, task: Task) -> None:
         """Look whether each batch of the whole training has a row for each process.
@@ -401,16 +414,11 @@ class Rehearsal:
     def sizes_of_whole(self, split: str, task: Task) -> tuple[list[int], bool]:
         """(what each row of the whole split costs a batch, whether this is exact)."""
         volume = self.volume(split, task)
-        # Every image costs the same.
-        if not volume.encoded[0].has_tokens:
-            return [volume.sizes[0]] * volume.rows, True
+        rows: list[Row] = getattr(self.splits, split)
         # More texts than these take long. The copies of `augment` are not made yet, and only about
         # as long as their rows.
-        if volume.rows < PACKED_ROWS and not self.recipe.augment:
-            rows: list[Row] = getattr(self.splits, split)
-            return packed.sizes(task.encode(rows)), True
-        generator = np.random.default_rng(0)
-        return generator.choice(volume.sizes, volume.rows).tolist(), False
+        is_known = volume.rows < PACKED_ROWS and not self.recipe.augment
+        return whole_sizes(volume, partial(task.encode, rows) if is_known else None)
 
     def measure_switch(self, job: Job, training: Training) -> tuple[float, float]:
         """(seconds that turning quantization on takes, seconds a unit of a quantized step)."""
@@ -422,8 +430,7 @@ class Rehearsal:
             for listener in job.watchers.before_step:
                 listener(step, total)
         seconds = time.perf_counter() - began
-        scale = self.calibration_scale(settings.calibration_rows)
-        return seconds * scale, self.timed_steps(training)
+        return seconds, self.timed_steps(training)
 
     def float_pace(self, training: Training) -> float:
         """`pace` of float steps, measured once for arms that take the same ones (`kd`, `joint`)."""
@@ -452,18 +459,16 @@ class Rehearsal:
         Raises:
             ValueError: the graph answers otherwise than the model.
         """
-        student = self.arm.student.model_dump(mode="json")
-        key = digest([student, list(self.arm.export), structure_of(work.model)])
-        # Somebody else's code may do what its modules do not show.
-        is_ours = not (has_others_exporter(self.arm) or others_of(self.arm.quantize))
-        if is_ours and key in self.exported:
+        key = graph_key(self.arm, work.model)
+        if key in self.exported:
             source, self.saved_seconds = self.exported[key]
-            # All but what says whose entry it is.
-            others = shutil.ignore_patterns(STAGE_FILE, FILES)
-            shutil.copytree(source, folder, ignore=others, dirs_exist_ok=True)
+            copy_entry(source, folder)
             return
         began = time.perf_counter()
         work.write(folder)
+        # Tracing takes its time by module, each of which has a tensor or two.
+        num_tensors = sum(1 for _ in work.model.parameters())
+        self.graph_seconds = (time.perf_counter() - began) / num_tensors
         # A model that was hardly trained often differs from its graph in a few answers, which last
         # bits explain. They are asked, in some seconds, where a run would be refused for it.
         work.prove(folder, asks_last_bits=False)
@@ -471,7 +476,8 @@ class Rehearsal:
         if any(parity.answers_otherwise(proof) for proof in read_json(folder / PARITY)):
             work.prove(folder)
             parity.refuse_other_answers(read_json(folder / PARITY))
-        self.exported[key] = (self.context.store.entry("export", self.stage.key), seconds)
+        if key is not None:
+            self.exported[key] = (self.context.store.entry("export", self.stage.key), seconds)
 
     # Stages, scaled.
 
@@ -512,12 +518,11 @@ class Rehearsal:
             self.add_export(folder / "artifact", seconds + self.saved_seconds)
         elif stage.name in ("student", "assistant"):
             self.add(stage.name, seconds, num_bytes)
+        elif stage.name == "quantize":
+            self.add_quantized(stage, folder, seconds)
         elif stage.work.calibration_rows is not None:
-            # The bytes of weights do not grow with the rows.
-            scale = self.calibration_scale(stage.work.calibration_rows)
-            if self.num_ways:
-                self.add("choose", self.num_ways * seconds * scale, 0, times=self.seeds)
-            self.add(stage.name, seconds * scale, num_bytes, times=self.seeds)
+            whole_seconds = seconds / (1 - self.unseen_share())
+            self.add(stage.name, whole_seconds, num_bytes, times=self.seeds)
         else:
             whole_seconds = self.scaled(stage, seconds)
             self.add(stage.name, whole_seconds, 0, times=self.seeds)
@@ -540,6 +545,25 @@ class Rehearsal:
             whole *= (full + work.later * (num_rows - full)) / num_rows
         return once_seconds + (seconds - once_seconds) * whole / here
 
+    def add_quantized(self, stage: Stage, folder: Path, seconds: float) -> None:
+        """What was fitted to calibration rows, and the search for how, if the run has one."""
+        # 1. Beside passes over the rows, weights are fitted, however many rows there are.
+        trained = str(stage.inputs["trained"]).split("-")[0]
+        task = self.context.new_task(named_origin(self.arm)[0])
+        pass_seconds = self.calibration_units(task) * self.of_passes.get(trained, 0.0)
+        seconds += self.unseen_share() * pass_seconds
+        # 2. The way that is rehearsed corrects nothing; the one that is chosen may. A trial is
+        #    fitted to half of the rows, and judged on the others.
+        correction_seconds = 0.0
+        if self.num_ways:
+            num_passes = few_ways.passes_of_correction(self.arm, folder / WEIGHTS)
+            correction_seconds = num_passes * pass_seconds
+            tried_seconds = self.num_ways * seconds + correction_seconds / 2
+            self.add("choose", tried_seconds, 0, times=self.seeds)
+        # The bytes of weights do not grow with the rows.
+        num_bytes = folder_bytes(folder)
+        self.add(stage.name, seconds + correction_seconds, num_bytes, times=self.seeds)
+
     def add_label(self, stage: Stage, folder: Path, seconds: float) -> None:
         """The teacher's outputs over the sample; arms share those over the whole."""
         task = stage.work.task
@@ -547,19 +571,7 @@ class Rehearsal:
         encoded = list(self.context.encode("train", task))
         here = Volume(len(encoded), encoded, 0.0)
         whole = self.volume("train", task)
-        # Files are named `tap.<n>.npy`, `tap.<n>.scale.npy` and so on; the others hold something
-        # for each unit, as those of hidden tensors do.
-        taps = read_json(folder / "taps.json")["taps"]
-        kinds: dict[str, str] = {}
-        for number, (kind, _) in enumerate(taps):
-            kinds[f"tap.{number}"] = kind
-        num_bytes = 0.0
-        for path in folder.iterdir():
-            name = ".".join(path.name.split(".")[:2])
-            kind = kinds.get(name, HIDDEN)
-            # Cells of attention grow with the square of a text's length, others do not.
-            scale = whole.cells(kind) / here.cells(kind)
-            num_bytes += path.stat().st_size * scale
+        num_bytes = cache_bytes(folder, here, whole)
         self.mapped_mb += num_bytes / memory.MB
         self.add("label", self.scaled(stage, seconds), num_bytes)
 
@@ -573,16 +585,23 @@ class Rehearsal:
         num_bytes = 2 * folder_bytes(artifact)
         self.add("export", seconds + parity_seconds, num_bytes, times=self.seeds)
 
-    def calibration_scale(self, wanted: int) -> float:
-        """Calibration rows of the run over those of the rehearsal."""
-        assert self.recipe.quantize is not None
-        here = min(wanted, len(self.context.data.train))
+    def unseen_share(self) -> float:
+        """Of the run's calibration rows, how many the rehearsal has not seen."""
+        assert self.arm.quantize is not None and self.recipe.quantize is not None
+        here = min(self.arm.quantize.calibration_rows, len(self.context.data.train))
         whole = min(self.recipe.quantize.calibration_rows, len(self.splits.train))
-        return whole / here
+        return 1 - here / whole
 
     def timed_rows(self) -> list[Any]:
         """Raw inputs that an answer is timed with."""
         return [raw(row) for row in self.context.data.test[:TIMED_ANSWERS]]
+
+    def add_graphs(self, shipped: Arm, arms: Sequence[Arm]) -> None:
+        """Graphs of the float models that the artifact is timed beside, one for those alike."""
+        models = {structure_key(arm.student): arm.student for arm in [shipped, *arms]}
+        for model in models.values():
+            num_tensors = len(paces.form_of(model.load()))
+            self.add("graph", num_tensors * self.graph_seconds, folder_bytes(model.folder))
 
     def measure_latency(self, arms: Sequence[Arm]) -> None:
         """The measurement that closes the run."""
@@ -591,8 +610,6 @@ class Rehearsal:
         num_rows = len(self.splits.test)
         seconds = answer_times.measurement_seconds(arms, self.timed_rows(), num_rows, settings)
         self.add("latency", seconds, 0)
-
-    # Sums.
 
     def add(
         self,
@@ -612,10 +629,3 @@ class Rehearsal:
             disk_mb=times * disk_bytes / memory.MB,
         )
         self.costs.append(cost)
-
-    def summed(self) -> list[Cost]:
-        """One cost for each name, in the order in which the names came."""
-        by_stage: dict[str, list[Cost]] = {}
-        for cost in self.costs:
-            by_stage.setdefault(cost.stage, []).append(cost)
-        return [summed(costs) for costs in by_stage.values()]

@@ -6,6 +6,7 @@ timed, after one that allocates and fills caches.
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,11 +14,16 @@ from torch import nn
 from limbeck.pipeline.preflight.answer_times import seconds_of
 from limbeck.pipeline.preflight.volumes import units_of
 from limbeck.tasks import Encoded, Task
-from limbeck.training.loop import Training
+from limbeck.training.checkpoints import keep_best, write_best
+from limbeck.training.job import Job, measure_nothing
+from limbeck.training.loop import PROBES, Training, is_one_of
 from limbeck.training.scoring import score_split
 
 # Of a training, after the one that warms up: more would agree with them within some percent.
 TIMED_STEPS = 2
+# Of a step: a pass backward that computes no gradients of weights but the first layer's, where a
+# step is a pass forward and one backward that takes twice as long.
+OF_GRADIENT = 1 / 3
 
 
 def pace_of_steps(training: Training) -> float:
@@ -55,6 +61,24 @@ def pace_of_pass(model: nn.Module, encoded: Sequence[Encoded], task: Task) -> fl
     score_split(model, encoded[:2], task)
     seconds = seconds_of(lambda: score_split(model, encoded, task))
     return seconds / units_of(encoded)
+
+
+def steps_of_probes(job: Job, total: int) -> float:
+    """How many steps' time the probes of a training take, which asks for each loss's gradient by
+    itself in some of its `total` steps."""
+    if job.watchers.measure is measure_nothing:
+        return 0.0
+    num_probes = sum(is_one_of(PROBES, step, total) for step in range(total))
+    return num_probes * len(job.objective.terms) * OF_GRADIENT
+
+
+def seconds_of_keeping(job: Job, folder: Path) -> float:
+    """How long the weights of an epoch take to be written, as those of the best so far are."""
+    if job.validation is None or job.validation.judge is None or job.settings.keep != "best":
+        return 0.0
+    seconds = seconds_of(partial(write_best, folder, job.model, 0))
+    keep_best(folder, [])
+    return seconds
 
 
 def form_of(model: nn.Module) -> list[Any]:

@@ -5,12 +5,14 @@ share a batch, so how much is padded depends on how many rows there are to choos
 fewer, and its batches are made smaller by as much.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+from limbeck.core.files import read_json
 from limbeck.data.batches import (
     LENGTH_POOL,
     batch_plan,
@@ -19,9 +21,12 @@ from limbeck.data.batches import (
     padded_size,
 )
 from limbeck.distillation import ragged_cache
+from limbeck.models.taps import HIDDEN
 from limbeck.sources import Row
-from limbeck.tasks import Encoded
+from limbeck.tasks import Encoded, packed
 
+# Drawn for a rehearsal, beside the heaviest.
+BATCHES = 2
 # About what a Python object takes beside its content (a numpy array's header).
 OBJECT_BYTES = 100
 # About what the objects around one encoded row take (its dataclass, its dict of inputs).
@@ -122,3 +127,51 @@ def spread(rows: list[Row], count: int) -> list[Row]:
     generator = np.random.default_rng(0)
     chosen = generator.choice(len(rows), count, replace=False)
     return [rows[number] for number in np.sort(chosen)]
+
+
+def rows_of_few_batches(volume: Volume, budget: int) -> list[int]:
+    """The numbers of the rows of BATCHES batches of the sample and of its heaviest, each once."""
+    sizes = volume.sizes
+    plan = batch_plan(sizes, budget, seed=0, epoch=0)
+
+    def weight(rows: np.ndarray) -> float:
+        # The longest texts of all fill memory most: attention grows with the length squared.
+        longest = max(sizes[row] for row in rows)
+        return longest * padded_size(sizes, rows)
+
+    heaviest = max(plan, key=weight)
+    wanted = np.concatenate([*plan[:BATCHES], heaviest])
+    return list(dict.fromkeys(wanted.tolist()))
+
+
+def cache_bytes(folder: Path, here: Volume, whole: Volume) -> float:
+    """What a teacher's cache of the `whole` takes on disk, by that of the sample in `folder`."""
+    # Files are named `tap.<n>.npy`, `tap.<n>.scale.npy` and so on; the others hold something
+    # for each unit, as those of hidden tensors do.
+    taps = read_json(folder / "taps.json")["taps"]
+    kinds: dict[str, str] = {}
+    for number, (kind, _) in enumerate(taps):
+        kinds[f"tap.{number}"] = kind
+    num_bytes = 0.0
+    for path in folder.iterdir():
+        name = ".".join(path.name.split(".")[:2])
+        kind = kinds.get(name, HIDDEN)
+        # Cells of attention grow with the square of a text's length, others do not.
+        num_bytes += path.stat().st_size * whole.cells(kind) / here.cells(kind)
+    return num_bytes
+
+
+def whole_sizes(
+    volume: Volume, encode: Callable[[], Sequence[Encoded]] | None
+) -> tuple[list[int], bool]:
+    """(what each row of a whole split costs a batch, whether this is exact).
+
+    `encode`: encodes all of its rows; None draws from the sample in their place.
+    """
+    # Every image costs the same.
+    if not volume.encoded[0].has_tokens:
+        return [volume.sizes[0]] * volume.rows, True
+    if encode is not None:
+        return packed.sizes(encode()), True
+    generator = np.random.default_rng(0)
+    return generator.choice(volume.sizes, volume.rows).tolist(), False
