@@ -414,8 +414,8 @@ class Mine:
     ("line", "message"),
     [
         ("(folder / 'log.txt').write_text('x')", "left `log.txt` in the folder of the artifact, and ev"),
-        ("(folder / 'earlier.xml').write_text('x')", "changed `earlier.xml`, which an exporter before"),
-        ("(folder / 'earlier.xml').unlink()", "changed `earlier.xml`, which an exporter before"),
+        ("(folder / 'model.onnx').write_text('x')", "changed `model.onnx`, which an exporter before"),
+        ("(folder / 'model.onnx').unlink(True)", "changed `model.onnx`, which an exporter before"),
         ("(folder / 'mine.json').write_text('x')", ""),
         ("pass", ""),
     ],
@@ -426,11 +426,23 @@ def test_what_an_exporter_leaves_and_no_graph_reads_is_told(
     offer(MORE.replace("LINE", line), family="exporters")
     folder = tmp_path / "artifact"
     folder.mkdir()
-    if "earlier" in line:
-        (folder / "earlier.xml").write_text("<net/>")
+    exporters = ["onnx", "mine"] if "model.onnx" in line else ["mine"]
     told = pytest.raises(ValueError, match=f"the exporter `mine` {message}")
     with told if message else contextlib.nullcontext():
-        write_graphs(cnn(8), ["mine"], pixels(2), folder)
+        write_graphs(cnn(8), exporters, pixels(2), folder)
+
+
+def test_what_other_processes_write_beside_an_artifact_is_nobody_s_doing(
+    offer: Offer, tmp_path: Path
+) -> None:
+    """A `limbeck check` with the same cache stopped a run, and the exporter was blamed."""
+    beside = "(folder.parent.parent.parent / 'rehearsal-1').mkdir()"
+    offer(MORE.replace("LINE", beside), family="exporters")
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    assert write_graphs(cnn(8), ["mine"], pixels(2), folder) == {"onnxruntime": "mine.onnx"}
+    assert [path.name for path in folder.iterdir()] == ["mine.onnx"]
+    assert (tmp_path / "rehearsal-1").is_dir()
 
 
 def test_a_file_without_which_a_graph_does_not_open_belongs_to_it(

@@ -233,6 +233,31 @@ def test_an_error_below_a_bar_is_told_as_it_is() -> None:
     assert "(0.4000): it has 0.5000" in reason
 
 
+def test_a_correlation_below_0_keeps_its_sign() -> None:
+    """A student at -.08 was told to have .08, above the bar at 0 that it failed."""
+    answers = {name: answered(value) for name, value in (("teacher", 0.1), ("joint", -0.08))}
+    constant = Bar(CONSTANT, "one answer for every row", answered(0.0))
+    linear = Bar(BASELINE, "a linear model", answered(-0.03))
+    asked = Verdict(max_drop=0.05, min_metric=0.5)
+    found = judge_arms(Evidence(answers=answers, speedup=1, bars=[constant, linear]), asked)
+    told = " ".join(found["reasons"])
+    assert "(0.0000): it has -0.0800" in told
+    assert "(-0.0300): it has -0.0800" in told
+    assert "it scores -0.0800, 0.5 asked" in told
+    assert [bar["level"] for bar in found["bars"]] == [0.0, -0.03]
+
+
+@pytest.mark.parametrize(("max_drop", "is_told"), [(0.05, True), (0.02, False)])
+def test_a_drop_that_allows_to_lose_everything_is_told(max_drop: float, is_told: bool) -> None:
+    """.05 was allowed of a teacher at .552 where one answer has .514."""
+    level = np.full(999, 0.86)
+    found = judged(np.zeros(999), max_drop=max_drop, chance=level)
+    assert found["kept"]
+    told = [note for note in found["notes"] if "allows to lose all" in note]
+    assert len(told) == is_told
+    assert not told or ("(0.0400)" in told[0] and "at most 0.02" in told[0])
+
+
 @pytest.mark.parametrize(("asked", "kept"), [(None, True), (0.9, True), (0.91, False)])
 def test_a_metric_can_be_asked_for(asked: float | None, kept: bool) -> None:
     found = judged(np.zeros(999), min_metric=asked)

@@ -80,6 +80,11 @@ class Answers:
         return self.sign * float(np.mean([seed.value for seed in self.seeds]))
 
     @property
+    def level(self) -> float:
+        """The mean of the seeds as the metric has it; it may be below 0, as a correlation is."""
+        return self.sign * self.value
+
+    @property
     def num_rows(self) -> int:
         """N."""
         return self.seeds[0].num_rows

@@ -92,6 +92,7 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
     own = found.answers[found.judged]
     # 1. Has either learned anything? What knows nothing loses nothing.
     reasons, notes = learned_too_little(found)
+    notes += allows_all(found, asked.max_drop)
     # 2. How much was lost.
     drop = found.drop
     p_noninferior = drop.p_at_least(asked.max_drop)
@@ -102,7 +103,7 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
         )
     # 3. What was asked for beside.
     if asked.min_metric is not None and own.value < own.sign * asked.min_metric:
-        reasons.append(f"it scores {abs(own.value):.4f}, {asked.min_metric:g} asked")
+        reasons.append(f"it scores {own.level:.4f}, {asked.min_metric:g} asked")
     reasons += too_slow(found, asked.min_speedup)
     verdict = {
         "kept": not reasons,
@@ -120,6 +121,21 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
     }
     verdict["gains"] = gains(found)
     return verdict
+
+
+def allows_all(found: Evidence, max_drop: float) -> list[str]:
+    """That the drop which is allowed is more than what the teacher has learned."""
+    teacher = found.answers["teacher"]
+    told = []
+    for bar in found.bars:
+        lead = teacher.value - bar.answers.value
+        if bar.name == CONSTANT and 0 < lead <= max_drop:
+            told.append(
+                f"`verdict.max_drop` {max_drop:g} allows to lose all that `teacher` is better by "
+                f"than {bar.words} ({lead:.4f}), so that little is proven: write at most "
+                f"{lead / 2:.2g}"
+            )
+    return told
 
 
 def too_slow(found: Evidence, asked: float) -> list[str]:
@@ -149,7 +165,7 @@ def learned_too_little(found: Evidence) -> tuple[list[str], list[str]]:
         # The teacher may itself be what is judged.
         compared = dict.fromkeys(("teacher", judged))
         poor = [arm for arm in compared if not is_shown_better(answers[arm], bar.answers)]
-        told = [below(arm, answers[arm].value, bar) for arm in poor]
+        told = [below(arm, answers[arm], bar) for arm in poor]
         (reasons if judged in poor else notes).extend(told)
     is_better = is_shown_better(answers[judged], answers["teacher"])
     for arm, words in found.undertrained.items():
@@ -173,12 +189,10 @@ def told_rows(drop: Difference, own: Answers, max_drop: float) -> str:
     )
 
 
-def below(arm: str, mean: float, bar: Bar) -> str:
+def below(arm: str, own: Answers, bar: Bar) -> str:
     """That an arm is not shown to be better than a bar, and what follows."""
-    # A level is negative for a metric of which less is better.
-    level = abs(bar.answers.value)
-    own = f"{abs(mean):.4f}"
-    lead = f"it has {own}" if mean <= bar.answers.value else f"its lead, at {own}, may be chance"
+    has_lead = own.value > bar.answers.value
+    lead = f"its lead, at {own.level:.4f}, may be chance" if has_lead else f"it has {own.level:.4f}"
     follows = {
         CONSTANT: "It has learned nothing that this test set can show",
         # Of texts that its tokenizer does not know no training makes up for another model.
@@ -187,7 +201,7 @@ def below(arm: str, mean: float, bar: Bar) -> str:
         "smaller and faster",
     }
     return (
-        f"`{arm}` is not shown to be better than {bar.words} ({level:.4f}): {lead}. "
+        f"`{arm}` is not shown to be better than {bar.words} ({bar.answers.level:.4f}): {lead}. "
         f"{follows[bar.name]}"
     )
 
@@ -198,7 +212,7 @@ def beaten(bar: Bar, own: Answers) -> dict[str, Any]:
     return {
         "name": bar.name,
         "words": bar.words,
-        "level": abs(bar.answers.value),
+        "level": bar.answers.level,
         "lead": lead.value,
         "lead_ci95": lead.interval(),
         "is_beaten": is_shown_better(own, bar.answers),

@@ -104,18 +104,24 @@ def write_graphs(
     """
     converted = convert_model(model)
     graph_files: dict[str, str] = {}
-    for name in exporters:
-        # Later exporters may name a file that an earlier one wrote (`exporters.openvino`).
-        exporter = registry.create("exporters", name)
-        before = _names(folder.parent)
-        of_others = {path.name: file_digest(path) for path in folder.iterdir()}
-        written = exporter.export(converted, inputs, folder)
-        check_written(name, exporter.runtimes, written, folder)
-        check_left(name, folder, _names(folder.parent) - before)
-        check_unchanged(name, folder, of_others)
-        graph_files |= written
-    arrays = {name: value.numpy() for name, value in inputs.items()}
-    check_needed(exporters, arrays, graph_files, folder)
+    # In a folder within one of our own: what lies beside it then is this exporter's doing. Beside
+    # `folder`, in the cache, other processes write.
+    with tempfile.TemporaryDirectory(prefix="exporting-", dir=folder) as around:
+        room = Path(around) / "graphs"
+        room.mkdir()
+        for name in exporters:
+            # Later exporters may name a file that an earlier one wrote (`exporters.openvino`).
+            exporter = registry.create("exporters", name)
+            of_others = {path.name: file_digest(path) for path in room.iterdir()}
+            written = exporter.export(converted, inputs, room)
+            check_written(name, exporter.runtimes, written, room)
+            check_left(name, room, _names(room.parent) - {room.name})
+            check_unchanged(name, room, of_others)
+            graph_files |= written
+        arrays = {name: value.numpy() for name, value in inputs.items()}
+        check_needed(exporters, arrays, graph_files, room)
+        for path in room.iterdir():
+            path.replace(folder / path.name)
     return graph_files
 
 
