@@ -303,3 +303,47 @@ def test_what_is_no_probability_is_refused() -> None:
     for wrong in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=r"p values lie in \[0, 1\]"):
             adjusted([0.5, wrong])
+
+
+@pytest.mark.parametrize(
+    ("task", "scored"),
+    [
+        (TEXT, [texts(2), texts(3)]),
+        (IMAGE, [images(2, 0.8, 40), images(3, 0.7, 40)]),
+        (IMAGE, [images(2, 1.0, 12), images(5, 1.0, 12)]),
+        (NUMBER, [numbers(3, 30), numbers(4, 30)]),
+    ],
+    ids=["tags", "images", "twelve right", "numbers"],
+)
+@pytest.mark.parametrize("copies", [2, 7])
+def test_copies_of_rows_prove_no_more_than_the_rows(
+    task: Any, scored: list[Scored], copies: int
+) -> None:
+    """Levels and differences, mixed as a shuffled file has them; of shares those of Wilson and Tango with Student's t."""
+    rows = np.random.default_rng(0).permutation(
+        np.repeat(np.arange(len(scored[0].offsets) - 1), copies)
+    )
+    once = [Judged([each], task) for each in scored]
+    often = [Judged([joined(each, rows.tolist())], task, rows) for each in scored]
+    for metric, interval in once[0].intervals().items():
+        own, copied = [[each.by(metric) for each in arms] for arms in (once, often)]
+        tolerance = 0.05 if metric == "accuracy" else 1e-6
+        assert often[0].intervals()[metric] == pytest.approx(interval, abs=tolerance)
+        assert difference(*copied).interval() == pytest.approx(
+            difference(*own).interval(), abs=tolerance
+        )
+        assert copied[0].num_rows == own[0].num_rows
+
+
+def test_rows_of_one_patient_are_left_out_together() -> None:
+    """Of unequal groups: each influence is that of a data set without the whole group."""
+    scored = images(4, 0.7, 40)
+    groups = np.random.default_rng(3).integers(0, 8, 40)
+    found = influences(scored, IMAGE, groups)["macro_f1"]
+    whole = quality(scored, IMAGE)["macro_f1"]
+    without = [
+        quality(joined(scored, np.flatnonzero(groups != g).tolist()), IMAGE)["macro_f1"]
+        for g in np.random.default_rng(0).permutation(8)
+    ]
+    expected = 7 * (whole - np.array(without))
+    assert found.rows == pytest.approx(expected - expected.mean())

@@ -18,7 +18,7 @@ from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.compare import Judged
 from limbeck.evaluation.scores import told_quality
 from limbeck.sources import Row
-from limbeck.tasks import Scored, SelfSupervised, Task
+from limbeck.tasks import Encoded, Scored, SelfSupervised, Task
 from limbeck.tasks.joined import JoinedTask
 from limbeck.tasks.likelihood import is_known
 
@@ -51,6 +51,8 @@ def evaluate(
     logits: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     plain: list[Row] = []
+    inputs: dict[int, int] = {}
+    clusters: list[int] = []
     remaining = iter(rows)
     while part := list(islice(remaining, batch_size * SORTED_BATCHES)):
         encoded = [predictor.encoded(row) for row in part]
@@ -58,6 +60,8 @@ def evaluate(
         # The windows of a long text have its one label each, and one answer together.
         labels += [row.labels[:1] if row.windows else row.labels for row in encoded]
         plain += [_without_input(row) for row in part]
+        # Equal inputs have one number: a row that stands twenty times is no twenty proofs.
+        clusters += [inputs.setdefault(_hash_of(row), len(inputs)) for row in encoded]
     if not logits:
         raise ValueError("no row to evaluate: every one is bad, or there is none")
     if unknown:
@@ -69,7 +73,7 @@ def evaluate(
     # Its own labels' alone, by which it decides; those of the file stand behind them.
     own = np.concatenate(logits)
     scored = as_answered(predictor, Scored(own, np.concatenate(labels), offsets), len(unknown))
-    figures = figures_of(scored, task)
+    figures = figures_of(scored, task, np.array(clusters))
     threshold = predictor.decision.threshold
     if threshold is not None:
         confidence = predictor.decision.confidence(own, offsets)
@@ -106,18 +110,26 @@ def answered_part(scored: Scored, task: Task, is_answered: np.ndarray) -> dict[s
     }
 
 
-def figures_of(scored: Scored, task: Task) -> dict[str, Any]:
-    """Every figure of answers on a split, ready for JSON; None where one is undefined there."""
+def figures_of(scored: Scored, task: Task, clusters: np.ndarray) -> dict[str, Any]:
+    """Every figure of answers on a split, ready for JSON; None where one is undefined there.
+
+    clusters: (N) as of `influences`: rows of one number count once in the intervals.
+    """
     constant = best_constant_answer(scored, task, task.metric)
     return {
         "rows": len(scored.offsets) - 1,
         "units": len(scored.labels),
         "metric": task.metric,
         "metrics": told_quality(scored, task),
-        "ci95": Judged([scored], task).intervals(),
+        "ci95": Judged([scored], task, clusters).intervals(),
         "chance": told_quality(constant, task)[task.metric],
         **task.details(scored),
     }
+
+
+def _hash_of(row: Encoded) -> int:
+    """The same for rows that are the same to the model."""
+    return hash(tuple((name, value.tobytes()) for name, value in row.inputs.items()))
 
 
 def _without_input(row: Row) -> Row:

@@ -1,6 +1,5 @@
 """What is checked of splits, and what a user is warned of, before anything is trained on them."""
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
@@ -12,6 +11,7 @@ from limbeck.core import plug_ins, wording
 from limbeck.core.contract import described
 from limbeck.data.bad_rows import EXAMPLES
 from limbeck.data.drawing import has_labels
+from limbeck.data.same_inputs import as_seen, known_from, letters
 from limbeck.sources import Row
 from limbeck.sources._cells.labels import NULL_WORDS, joined_by
 from limbeck.sources._encodings import doubt_of
@@ -170,20 +170,25 @@ def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
         ("test", splits.get("validation", []), "validation"),
     ):
         rows = splits.get(split, [])
-        # Hashes, not contents: a large split would be held in memory twice.
-        hashes = {hash(task.content(row)) for row in others}
-        copies = []
-        for number, row in enumerate(rows, 1):
-            if hash(task.content(row)) in hashes:
-                copies.append((number, row))
-        if copies:
-            examples = "; ".join(shown(number, row) for number, row in copies[:EXAMPLES])
+        known = np.flatnonzero(known_from(others, rows, task))
+        if len(known):
+            examples = "; ".join(shown(row + 1, rows[row]) for row in known[:EXAMPLES].tolist())
             notes.append(
-                f"warning: {len(copies)} of {len(rows)} {split} rows are in {place} too, "
+                f"warning: {len(known)} of {len(rows)} {split} rows are in {place} too"
+                f"{otherwise_written([rows[row] for row in known], others, task)}, "
                 f"for example {examples}"
             )
+            if (split, place) == ("test", "train"):
+                notes[-1] += ". A verdict leaves them out"
         notes += shared_groups(rows, others, split, place)
     return notes
+
+
+def otherwise_written(known: Sequence[Row], others: Sequence[Row], task: Any) -> str:
+    """How many of the `known` rows are none of the `others` letter by letter; nothing for none."""
+    hashes = {hash(task.content(row)) for row in others}
+    count = sum(hash(task.content(row)) not in hashes for row in known)
+    return f" ({count} of them in other case, spaces or codes of letters)" if count else ""
 
 
 def misread(rows: Sequence[Row], encoding: Any) -> list[str]:
@@ -243,29 +248,18 @@ def alike(labels: Sequence[str]) -> list[str]:
     most likely by mistake."""
     groups: dict[str, list[str]] = defaultdict(list)
     for label in labels:
-        groups[_letters(label)].append(label)
+        groups[letters(label)].append(label)
     pairs = []
     for group in groups.values():
         if len(group) > 1:
             # What looks the same on a screen is told by the codes of its letters.
-            is_seen = len({_as_seen(label) for label in group}) == len(group)
+            is_seen = len({as_seen(label) for label in group}) == len(group)
             shown = group if is_seen else [ascii(label)[1:-1] for label in group]
             pairs.append(" and ".join(f"`{label}`" for label in shown))
     if not pairs:
         return []
     told = "; ".join(pairs[:EXAMPLES])
     return [f"warning: labels that differ only by case, space or the codes of letters: {told}"]
-
-
-def _as_seen(label: str) -> str:
-    """A label as a screen shows it: `é` is one letter or two, and marks of format are none."""
-    composed = unicodedata.normalize("NFC", label)
-    return "".join(letter for letter in composed if unicodedata.category(letter) != "Cf")
-
-
-def _letters(label: str) -> str:
-    """A label's letters alone, so that `B-PER` and `b-per ` meet."""
-    return _as_seen("".join(label.split()).casefold())
 
 
 def doubtful(

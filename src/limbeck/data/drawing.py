@@ -5,7 +5,7 @@ was learned by heart says little. A label's last rows stay in train, as nothing 
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -83,7 +83,7 @@ def in_halves(rows: Sequence[Row], task: Any, seed: int) -> tuple[list[Row], lis
     Not stratified: a promise about rows to come stands on rows drawn as these are, the seldom
     labels' among them. Raises ValueError where there are not two rows that may part.
     """
-    units = together(rows, task)
+    units = together(rows, task.content)
     if len(units) < 2:
         raise ValueError(
             f"decide: validation has {len(rows)} rows, of which all go together (equal inputs, or "
@@ -104,11 +104,11 @@ def in_halves(rows: Sequence[Row], task: Any, seed: int) -> tuple[list[Row], lis
 
 def drawable(rows: Sequence[Row], task: Any) -> list[list[int]]:
     """The indices of the rows that may be drawn, those that go together in a list each."""
-    return _without_last(together(rows, task), rows, task)
+    return _without_last(together(rows, task.content), rows, task)
 
 
-def together(rows: Sequence[Row], task: Any) -> list[list[int]]:
-    """The indices of all rows; those of equal inputs, or of one group, in a list each."""
+def together(rows: Sequence[Row], content: Callable[[Row], Hashable]) -> list[list[int]]:
+    """The indices of all rows; those of equal `content`, or of one group, in a list each."""
     # Each row points at an earlier one of its list, or at itself (disjoint sets): a row may join
     # a group and another group's input.
     parents = list(range(len(rows)))
@@ -122,7 +122,7 @@ def together(rows: Sequence[Row], task: Any) -> list[list[int]]:
     first_of: dict[Hashable, int] = {}
     for index, row in enumerate(rows):
         # Hashes of contents, not contents: a large split would be held in memory twice.
-        keys: list[Hashable] = [("input", hash(task.content(row)))]
+        keys: list[Hashable] = [("input", hash(content(row)))]
         if "group" in row:
             keys.append(("group", row["group"]))
         for key in keys:

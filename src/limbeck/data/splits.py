@@ -81,8 +81,9 @@ class Splits:
         sha = hashlib.sha256(digest(self.labels).encode())
         # By key, not in the order in which a source happened to fill a row.
         for row in rows:
-            # The same pixels from another place are the same data, and no model reads a slice.
-            fields = [(key, row[key]) for key in sorted(row) if key not in ("file", "slices")]
+            # The same pixels from another place are the same data, and no model reads the others.
+            unread = ("file", "slices", "group")
+            fields = [(key, row[key]) for key in sorted(row) if key not in unread]
             # How many there are says where the row ends: a key may be left out.
             sha.update(f"{len(fields)} ".encode())
             for key, value in fields:
@@ -242,7 +243,10 @@ def check(
     doubts = doubtful(splits, labels, task) + blank(splits["train"])
     if halve is not None:
         notes += keep_for_promise(splits, task, halve)
-    splits = {split: _without_groups(rows) for split, rows in splits.items()}
+    # Of the test split the verdict asks for them: rows of one patient prove less than as many.
+    splits = {
+        split: rows if split == "test" else _without_groups(rows) for split, rows in splits.items()
+    }
     unlabelled = splits.get("unlabelled", [])
     return Splits(
         splits["train"] + unlabelled,
@@ -267,7 +271,7 @@ def keep_for_promise(splits: dict[str, list[Row]], task: Any, seed: int) -> list
 
 
 def _without_groups(rows: list[Row]) -> list[Row]:
-    """The rows without their group, which nothing but the drawing reads."""
+    """The rows without their group, which only the drawing reads of them."""
     if not any("group" in row for row in rows):
         return rows
     return [{key: value for key, value in row.items() if key != "group"} for row in rows]

@@ -6,7 +6,20 @@ Shapes: P units, N rows, V labels.
 
 import numpy as np
 
+from limbeck.tasks import Scored
 from limbeck.tasks.likelihood import is_known
+
+
+def of_rows(scored: Scored, kept: np.ndarray) -> Scored:
+    """The answers to some rows alone; `kept`: (N; bool) which."""
+    lengths = np.diff(scored.offsets)
+    units = np.repeat(kept, lengths)
+    return Scored(
+        logits=scored.logits[units],
+        labels=scored.labels[units],
+        offsets=np.concatenate([[0], np.cumsum(lengths[kept])]),
+        decided=None if scored.decided is None else scored.decided[units],
+    )
 
 
 def is_wrong(decisions: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """How sure a metric is of a model, and a difference of two models, by the means that suit it best.
 
-    a share of right rows, one seed     Wilson's and Tango's score intervals
+    a share of right rows, one seed     Wilson's and Tango's score intervals, where no rows repeat
     any other metric, several seeds     the score interval of influences, and what seeds add
 
 Both models are judged on the same rows, so that what is hard for both cancels. Arms of several
@@ -68,11 +68,13 @@ class Answers:
 
     `seeds`: of each one the influence of the rows. `right`: of each one (N) whether a row is right,
     where the metric is their share; else nothing. `sign`: -1 for a metric of which less is better.
+    `has_copies`: whether some rows count as one.
     """
 
     seeds: Sequence[Influence]
     right: Sequence[np.ndarray] = ()
     sign: int = 1
+    has_copies: bool = False
 
     @property
     def value(self) -> float:
@@ -86,28 +88,39 @@ class Answers:
 
     @property
     def num_rows(self) -> int:
-        """N."""
+        """N, or how many of them count."""
         return self.seeds[0].num_rows
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One arm's answers to the test rows, by every metric of the task, seed by seed."""
+    """One arm's answers to the test rows, by every metric of the task, seed by seed.
+
+    `clusters`: (N) as of `influences`: rows of one number count as one. None: each by itself.
+    """
 
     seeds: Sequence[Scored]
     task: Task
+    clusters: np.ndarray | None = None
 
     @cached_property
     def influences(self) -> list[dict[str, Influence]]:
         """Of each seed the influence of the rows on every metric."""
-        return [influences(scored, self.task) for scored in self.seeds]
+        return [influences(scored, self.task, self.clusters) for scored in self.seeds]
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether some rows count as one."""
+        return self.clusters is not None and len(np.unique(self.clusters)) < len(self.clusters)
 
     def by(self, metric: str) -> Answers:
         """The same, by one metric."""
         of_seeds = [of_seed[metric] for of_seed in self.influences]
-        right = [right_rows(scored, self.task, metric) for scored in self.seeds]
+        # The tests of shares take their rows for independent.
+        seeds = [] if self.has_copies else self.seeds
+        right = [right_rows(scored, self.task, metric) for scored in seeds]
         known = [each for each in right if each is not None]
-        return Answers(of_seeds, known, sign(metric))
+        return Answers(of_seeds, known, sign(metric), self.has_copies)
 
     def intervals(self) -> dict[str, list[float] | None]:
         """The 95 % interval of the mean over seeds of every metric; None where it is undefined."""

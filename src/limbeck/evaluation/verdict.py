@@ -183,8 +183,9 @@ def told_rows(drop: Difference, own: Answers, max_drop: float) -> str:
     needed = drop.rows_to_prove(max_drop)
     if needed <= num_rows:
         return ""
+    rows = "test rows that differ" if own.has_copies else "test rows"
     return (
-        f": {num_rows:,} test rows cannot prove it, {drop.seen}; about {needed:,} would where "
+        f": {num_rows:,} {rows} cannot prove it, {drop.seen}; about {needed:,} would where "
         "nothing is lost (80 % power)"
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from limbeck.analysis.float_products import in_words
 from limbeck.core.system import machine
+from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.compare import Judged
 from limbeck.evaluation.scores import agreement, quality, told_quality
@@ -15,8 +16,9 @@ from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.telling import describe_calibration, with_promise
+from limbeck.pipeline.judging.judged_rows import JudgedRows, judged_rows
+from limbeck.pipeline.judging.lost import describe_lost
 from limbeck.pipeline.layer_analysis import analyse_layers
-from limbeck.pipeline.lost import describe_lost
 from limbeck.pipeline.speed.measuring import measure_speed
 from limbeck.pipeline.steps.baseline import Baseline, linear_baseline
 from limbeck.pipeline.steps.scoring import score_teacher
@@ -25,7 +27,7 @@ from limbeck.pipeline.stored_model import StoredModel
 from limbeck.recipe.model import Recipe, Verdict
 from limbeck.recipe.reading import write
 from limbeck.reports.earlier import SCHEMA
-from limbeck.tasks import SelfSupervised, metrics
+from limbeck.tasks import Scored, SelfSupervised, Task, metrics
 
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
 Answered = dict[str, Judged]  # each arm's answers to the test rows, the baseline's among them
@@ -48,27 +50,33 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     settings = recipe.verdict or Verdict()
     # 1. Every arm's answers to the same test rows.
     shipped = final_arm(arms)[0]
+    test = judged_rows(run, shipped.task)
     answered: Answered = {}
     for arm, seeds in arms.items():
-        answered[arm] = Judged([seed.scored for seed in seeds], shipped.task)
+        answered[arm] = test.judged([seed.scored for seed in seeds], shipped.task)
     baseline = linear_baseline(run, shipped.task) if recipe.verdict else None
     if baseline:
-        answered[BASELINE] = Judged([baseline.scored], shipped.task)
+        answered[BASELINE] = test.judged([baseline.scored], shipped.task)
     # 2. What takes time: layers, then milliseconds, with nothing else running.
     layers = describe_layers(run, arms)
     latency, speed = measure_speed(run, arms, settings.latency_rows, settings.latency_threads)
     # 3. Figures of each arm, and the verdict over them.
-    teachers = arms.get("teacher")
+    teacher = answered.get("teacher")
     rows: dict[str, Any] = {}
     for arm, seeds in arms.items():
-        rows[arm] = describe_arm(seeds, answered[arm], latency[arm], teachers)
+        rows[arm] = describe_arm(seeds, answered[arm], latency[arm], teacher)
         if baseline and arm == "teacher":
-            rows[BASELINE] = describe_baseline(baseline, answered[BASELINE], shipped, teachers)
+            rows[BASELINE] = describe_baseline(baseline, answered[BASELINE], teacher)
     parity = describe_parity(arms)
     verdict = None
     if recipe.verdict:
-        bars = bars_of(recipe, shipped, baseline, answered)
-        verdict = judge(run, arms, rows, answered, parity, bars)
+        bars = bars_of(recipe, answered[judged_arm(arms)], baseline, answered)
+        verdict = judge(run, arms, rows, answered, bars)
+        # What is shipped must decide as what was judged, on rows that show what it learned.
+        failed = [*test.reasons, *parity_failures(parity)]
+        verdict["reasons"] += failed
+        verdict["kept"] = verdict["kept"] and not failed
+        verdict["notes"] = test.notes + verdict["notes"]
     calibration = describe_calibration(arms, latency, recipe.judged_metric)
     if verdict:
         verdict = with_promise(verdict, calibration)
@@ -94,8 +102,10 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "notes": [
             *run.data.notes,
             *run.notes_of_tokens(shipped.task),
-            *notes_of_other_teachers(run),
+            *notes_of_other_teachers(run, test),
             *notes_of_arms(arms),
+            # Where a verdict has no place for them.
+            *([] if verdict else test.reasons + test.notes),
             *notes_of_floats(layers),
         ],
         "bad_rows": {"policy": recipe.data.on_bad_row or "fail", "count": run.data.num_bad},
@@ -139,7 +149,7 @@ def describe_parity(arms: Arms) -> list[dict[str, Any]]:
 
 def bars_of(
     recipe: Recipe,
-    shipped: Arm,
+    shipped: Judged,
     baseline: Baseline | None,
     answered: Answered,
 ) -> list[Bar]:
@@ -149,15 +159,15 @@ def bars_of(
 
     Args:
         recipe: the run's, with a verdict.
-        shipped: the judged arm's first seed.
+        shipped: the judged arm.
         baseline: the linear model; None where the task has none.
         answered: every arm's answers, the baseline's among them.
     """
     metric = recipe.judged_metric
     if isinstance(shipped.task, SelfSupervised):
         return []
-    constant = best_constant_answer(shipped.scored, shipped.task, metric)
-    answers = Judged([constant], shipped.task).by(metric)
+    constant = best_constant_answer(shipped.seeds[0], shipped.task, metric)
+    answers = Judged([constant], shipped.task, shipped.clusters).by(metric)
     bars = [Bar(CONSTANT, "one answer for every row", answers)]
     if baseline:
         words = f"{baseline.title}, which needs no network"
@@ -165,7 +175,7 @@ def bars_of(
     return bars
 
 
-def notes_of_other_teachers(run: RunContext) -> list[str]:
+def notes_of_other_teachers(run: RunContext, test: JudgedRows) -> list[str]:
     """What the teachers beside the first, and an assistant, score on the test split."""
     recipe = run.recipe
     # Nothing is trained here: the arms have asked for all of these, and the store has them.
@@ -180,7 +190,7 @@ def notes_of_other_teachers(run: RunContext) -> list[str]:
     metric = recipe.judged_metric
     notes = []
     for title, model in others.items():
-        scored = score_teacher(run, model)
+        scored = of_rows(score_teacher(run, model), test.kept)
         value = quality(scored, model.task)[metric]
         notes.append(f"{title}: {metric} {value:.4f}")
     return notes
@@ -204,7 +214,7 @@ def notes_of_floats(layers: Mapping[str, Any] | None) -> list[str]:
     return [f"in float: {in_words(products)}"] if products else []
 
 
-def undertrained(run: RunContext, arms: Arms) -> dict[str, list[str]]:
+def undertrained(run: RunContext, arms: Arms, answered: Answered) -> dict[str, list[str]]:
     """What says of teacher and student that they were trained too little; by name, in words."""
     recipe = run.recipe
     metric = recipe.judged_metric
@@ -214,7 +224,7 @@ def undertrained(run: RunContext, arms: Arms) -> dict[str, list[str]]:
         # One seed's, that of the model which is handed out.
         arm = arms[name][0]
         words = signs(arm.history, metric, len(run.data.validation), key)
-        for label, count in never_answered(arm.scored, arm.task).items():
+        for label, count in never_answered(answered[name].seeds[0], arm.task).items():
             words.append(
                 f"never answers `{label}`, which {count} test rows have: train it longer, on more "
                 "rows of it"
@@ -228,17 +238,15 @@ def judge(
     arms: Arms,
     rows: dict[str, Any],
     answered: Answered,
-    parity: list[dict[str, Any]],
     bars: list[Bar],
 ) -> dict[str, Any]:
-    """The verdict over the arms' rows; parity that does not hold fails it whatever the figures.
+    """The verdict over the arms' rows.
 
     Args:
         run: what the arms shared; its recipe has a verdict.
         arms: every seed of each arm.
         rows: report.json's `arms`.
         answered: every arm's answers.
-        parity: of every artifact, as `describe_parity` gives it.
         bars: what teacher and student must beat.
     """
     recipe = run.recipe
@@ -253,24 +261,31 @@ def judge(
         speedup=latency["speedup"],
         speedup_ci95=latency["speedup_ci95"],
         bars=bars,
-        undertrained=undertrained(run, arms),
+        undertrained=undertrained(run, arms, answered),
     )
     verdict = judge_arms(found, recipe.verdict)
     verdict["compression"] = teacher["bytes"] / student["bytes"]
-    # What is shipped must decide as what was judged.
-    reasons = list(verdict["reasons"])
+    return verdict
+
+
+def parity_failures(parity: list[dict[str, Any]]) -> list[str]:
+    """Each graph that answers otherwise than the trained model: no figure makes up for it.
+
+    parity: of every artifact, as `describe_parity` gives it.
+    """
+    failures = []
     for row in parity:
         if not row["holds"]:
-            failures = "; ".join(row["failures"])
-            reasons.append(f"parity fails: {row['arm']} in {row['runtime']}: {failures}")
-    return verdict | {"reasons": reasons, "kept": not reasons}
+            why = "; ".join(row["failures"])
+            failures.append(f"parity fails: {row['arm']} in {row['runtime']}: {why}")
+    return failures
 
 
 def describe_arm(
     seeds: list[Arm],
     answered: Judged,
     latency: dict[str, Any],
-    teachers: list[Arm] | None,
+    teacher: Judged | None,
 ) -> dict[str, Any]:
     """One row of report.json's arms.
 
@@ -278,9 +293,11 @@ def describe_arm(
         seeds: the arm, trained with each seed.
         answered: its answers to the test rows.
         latency: its `latency_ms`.
-        teachers: the teacher's arm, which it is compared with; None without a teacher.
+        teacher: its answers, which these are compared with; None without a teacher.
     """
-    rows = [describe_seed(seed) for seed in seeds]
+    rows: list[dict[str, Any]] = []
+    for seed, scored in zip(seeds, answered.seeds, strict=True):
+        rows.append({"seed": seed.recipe.train.seed, **describe_answers(scored, answered.task)})
     means: dict[str, float | None] = {}
     for name in rows[0]["metrics"]:
         values = [row["metrics"][name] for row in rows]
@@ -288,9 +305,8 @@ def describe_arm(
     # Of a task without labels of rows only figures are kept, no decisions that could agree.
     has_decisions = not isinstance(seeds[0].task, SelfSupervised)
     agreed = None
-    if teachers and has_decisions:
-        teacher = teachers[0].scored
-        of_seeds = [agreement(each.scored, teacher, each.task) for each in seeds]
+    if teacher and has_decisions:
+        of_seeds = [agreement(each, teacher.seeds[0], answered.task) for each in answered.seeds]
         agreed = float(np.mean(of_seeds))
     return {
         "seeds": rows,
@@ -306,17 +322,16 @@ def describe_arm(
 def describe_baseline(
     baseline: Baseline,
     answered: Judged,
-    shipped: Arm,
-    teachers: list[Arm] | None,
+    teacher: Judged | None,
 ) -> dict[str, Any]:
     """The row of the linear model; bytes and milliseconds are not known, as none is handed out."""
-    task = shipped.task
-    metrics_of = told_quality(baseline.scored, task)
-    agreed = agreement(baseline.scored, teachers[0].scored, task) if teachers else None
+    task, scored = answered.task, answered.seeds[0]
+    told = describe_answers(scored, task)
+    agreed = agreement(scored, teacher.seeds[0], task) if teacher else None
     return {
         "what": baseline.title,
-        "seeds": [{"seed": 0, "metrics": metrics_of, **task.details(baseline.scored)}],
-        "mean": metrics_of,
+        "seeds": [{"seed": 0, **told}],
+        "mean": told["metrics"],
         "ci95": answered.intervals(),
         "parameters": baseline.num_parameters,
         "bytes": None,
@@ -325,10 +340,6 @@ def describe_baseline(
     }
 
 
-def describe_seed(arm: Arm) -> dict[str, Any]:
+def describe_answers(scored: Scored, task: Task) -> dict[str, Any]:
     """The metrics of one seed, and its report by label."""
-    return {
-        "seed": arm.recipe.train.seed,
-        "metrics": told_quality(arm.scored, arm.task),
-        **arm.task.details(arm.scored),
-    }
+    return {"metrics": told_quality(scored, task), **task.details(scored)}

@@ -18,11 +18,12 @@ from limbeck.data.splits import Splits
 from limbeck.exporters.requirements import require_exporters
 from limbeck.models import processes
 from limbeck.models.user_model import Own, wrapped
-from limbeck.pipeline import jobs, lost
+from limbeck.pipeline import jobs
 from limbeck.pipeline.arm import Arm, ask_teachers, run_arm, run_teacher_arm
 from limbeck.pipeline.arms import arm_title, derive_arms
 from limbeck.pipeline.context import RunContext, use_machine
 from limbeck.pipeline.describe import Arms, describe, final_arm
+from limbeck.pipeline.judging import lost
 from limbeck.pipeline.outlook import tell_outlook
 from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.preflight.check import note_of_large_images

@@ -1,5 +1,5 @@
 """The section "What was lost" of the page, and its line in the terminal, from `lost` of report.json
-(`pipeline.lost`)."""
+(`pipeline.judging.lost`)."""
 
 from typing import Any
 

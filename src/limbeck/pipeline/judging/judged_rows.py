@@ -1,0 +1,67 @@
+"""Which test rows the verdict is about: those that no model has learned by heart, each input once.
+
+A row whose input is in train, too, says how well train is remembered; a model at chance elsewhere
+may have three quarters of such a split. Rows of one input, or of one `group`, are one proof.
+
+Shapes: N rows of the test split, K of them judged.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from limbeck.data.same_inputs import cluster_of_row, known_from
+from limbeck.evaluation.by_row import of_rows
+from limbeck.evaluation.compare import Judged
+from limbeck.pipeline.context import RunContext
+from limbeck.tasks import Scored, SelfSupervised, Task
+
+# Fewer rows than these show nothing of a model, whatever an interval of them says.
+FEWEST_ROWS = 10
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """`kept`: (N; bool) which rows are judged. `clusters`: (K) as of `influences`. `reasons`: what
+    stands against a verdict on them. `notes`: what is left out, and what counts as one."""
+
+    kept: np.ndarray
+    clusters: np.ndarray | None = None
+    reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def judged(self, seeds: list[Scored], task: Task) -> Judged:
+        """Answers to the rows that are judged."""
+        return Judged([of_rows(scored, self.kept) for scored in seeds], task, self.clusters)
+
+
+def judged_rows(run: RunContext, task: Task) -> JudgedRows:
+    """The rows that a verdict judges; `task`: any arm's."""
+    rows = run.data.test
+    # Rows of such a task may be packed into one, or cut.
+    if isinstance(task, SelfSupervised):
+        num_rows = len(run.encode("test", task))
+        return JudgedRows(np.ones(num_rows, bool))
+    known = known_from(run.data.train, rows, task)
+    num_new = int((~known).sum())
+    told = f"{known.sum():,} of {len(rows):,} test rows are in train too"
+    reasons: list[str] = []
+    notes: list[str] = []
+    if num_new < FEWEST_ROWS and known.any():
+        reasons.append(
+            f"{told}: the other {num_new:,} are too few to show what is learned "
+            "and not remembered. Take their copies out of train, or give a test split of new rows"
+        )
+        known = np.zeros(len(rows), bool)
+    elif known.any():
+        notes.append(f"{told}, and were left out: all figures are of the other {num_new:,}")
+    kept = ~known
+    clusters = np.unique(cluster_of_row(rows, task)[kept], return_inverse=True)[1]
+    num_clusters = len(np.unique(clusters))
+    if num_clusters == len(clusters):
+        return JudgedRows(kept, None, reasons, notes)
+    notes.append(
+        f"{len(clusters):,} test rows are {num_clusters:,} that differ (equal inputs, or one "
+        "group): intervals count each once"
+    )
+    return JudgedRows(kept, clusters, reasons, notes)

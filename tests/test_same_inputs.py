@@ -1,0 +1,109 @@
+"""Which rows of test are known from train, and which are one input: by letters, pixels and groups."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from limbeck.data import same_inputs
+from limbeck.data.splits import check
+from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.text_classification import TextClassification
+from limbeck.tasks.token_classification import TokenClassification
+
+
+def texts(*written: str) -> list[dict[str, Any]]:
+    return [{"text": text, "label": "ab"[number % 2]} for number, text in enumerate(written)]
+
+
+def test_texts_are_the_same_by_their_letters() -> None:
+    train = texts("A  caf\u00e9", "zwei")
+    rows = texts("a cafe\u0301", "Zwei ", "zw\u00adei", "drei", "a cafe")
+    found = same_inputs.known_from(train, rows, TextClassification)
+    assert found.tolist() == [True, True, True, False, False]
+
+
+def test_pairs_words_and_pixels_are_compared_whole() -> None:
+    pair = {"text": "a", "text_b": "b"}
+    turned = {"text": "b", "text_b": "a"}
+    assert same_inputs.known_from([pair], [pair, turned], TextClassification).tolist() == [
+        True,
+        False,
+    ]
+    words = [{"words": ["New", "York"]}]
+    assert same_inputs.known_from(words, [{"words": ["new", "york"]}], TokenClassification).all()
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    images = [{"image": pixels.copy()}, {"image": pixels.reshape(3, 2)}]
+    found = same_inputs.known_from([{"image": pixels}], images, ImageClassification)
+    assert found.tolist() == [True, False]
+
+
+def test_rows_of_one_input_or_one_group_have_one_number() -> None:
+    rows = texts("one", "two", "ONE", "three", "four")
+    rows[1]["group"] = rows[4]["group"] = "patient 7"
+    found = same_inputs.cluster_of_row(rows, TextClassification)
+    assert found.tolist() == [0, 1, 0, 2, 1]
+
+
+def test_rows_in_other_letters_are_told() -> None:
+    splits = {
+        "train": texts("one", "two", "three", "four"),
+        "validation": texts("five", "six"),
+        "test": texts("ONE", "two", "seven"),
+    }
+    (note,) = [note for note in check(splits, TextClassification, "`csv`").notes if "too" in note]
+    assert note.startswith(
+        "warning: 2 of 3 test rows are in train too (1 of them in other case, spaces or codes of "
+        "letters), for example row 1: 'ONE'"
+    )
+    assert note.endswith("A verdict leaves them out")
+
+
+def test_the_test_split_keeps_its_groups() -> None:
+    rows = [row | {"group": str(number // 2)} for number, row in enumerate(texts(*"abcdefgh"))]
+    splits = check(
+        {"train": texts("x", "y"), "validation": texts("z", "w"), "test": rows},
+        TextClassification,
+        "",
+    )
+    assert [row["group"] for row in splits.test] == list("00112233")
+    same = [{key: value for key, value in row.items() if key != "group"} for row in rows]
+    other = check(
+        {"train": texts("x", "y"), "validation": texts("z", "w"), "test": same},
+        TextClassification,
+        "",
+    )
+    # No model reads it, so that answers that are there stay there.
+    assert splits.fingerprint("test") == other.fingerprint("test")
+
+
+@pytest.mark.parametrize(("num_new", "is_red"), [(12, False), (9, True), (0, True)])
+def test_a_verdict_is_about_rows_that_train_lacks(num_new: int, is_red: bool) -> None:
+    torch = pytest.importorskip("torch")
+    assert torch
+    from limbeck.pipeline.judging.judged_rows import judged_rows
+
+    train = texts(*(f"old {number}" for number in range(20)))
+    new = texts(*(f"new {number}" for number in range(num_new)))
+    run: Any = SimpleNamespace(data=SimpleNamespace(train=train, test=train + new))
+    found = judged_rows(run, TextClassification(["a", "b"], ""))
+    told = f"20 of {20 + num_new} test rows are in train too"
+    if is_red:
+        assert found.kept.all()
+        assert found.reasons[0].startswith(f"{told}: the other {num_new} are too few")
+        return
+    assert found.kept.tolist() == [False] * 20 + [True] * 12
+    assert found.notes == [f"{told}, and were left out: all figures are of the other 12"]
+    assert (found.reasons, found.clusters) == ([], None)
+    # Answers that are right on what is known alone count for nothing.
+    from limbeck.tasks import Scored
+
+    labels = np.arange(32) % 2
+    answers = np.where(found.kept, 1 - labels, labels)
+    judged = found.judged([Scored(np.eye(2)[answers], labels, np.arange(33))], found_task())
+    assert judged.by("accuracy").value == 0
+
+
+def found_task() -> Any:
+    return TextClassification(["a", "b"], "")
