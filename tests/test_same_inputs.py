@@ -86,7 +86,9 @@ def test_a_verdict_is_about_rows_that_train_lacks(num_new: int, is_red: bool) ->
 
     train = texts(*(f"old {number}" for number in range(20)))
     new = texts(*(f"new {number}" for number in range(num_new)))
-    run: Any = SimpleNamespace(data=SimpleNamespace(train=train, test=train + new))
+    data = SimpleNamespace(train=train, test=train + new)
+    known = same_inputs.known_from(train, data.test, TextClassification)
+    run: Any = SimpleNamespace(data=data, known_from_train=known)
     found = judged_rows(run, TextClassification(["a", "b"], ""))
     told = f"20 of {20 + num_new} test rows are in train too"
     if is_red:
@@ -107,3 +109,34 @@ def test_a_verdict_is_about_rows_that_train_lacks(num_new: int, is_red: bool) ->
 
 def found_task() -> Any:
     return TextClassification(["a", "b"], "")
+
+
+def test_a_seldom_label_that_nobody_answers_is_named() -> None:
+    pytest.importorskip("torch")
+    from limbeck.evaluation.compare import Judged
+    from limbeck.pipeline.describe import never_answered_of_few
+    from limbeck.tasks import Scored
+
+    labels = np.array([0] * 30 + [1] * 9)
+    (told,) = never_answered_of_few(
+        Judged([Scored(np.eye(2)[np.zeros(39, int)], labels, np.arange(40))], found_task())
+    )
+    assert told.startswith("`b` is never answered: 9 test rows have it")
+    answers = np.array([0] * 38 + [1])
+    judged = Judged([Scored(np.eye(2)[answers], labels, np.arange(40))], found_task())
+    assert never_answered_of_few(judged) == []
+
+
+def test_labels_of_rows_that_train_has_are_not_in_doubt() -> None:
+    pytest.importorskip("torch")
+    from limbeck.pipeline.lost import labels_in_doubt
+    from limbeck.tasks import Scored
+
+    # Two wrong labels, one of them of a row that train has too.
+    true = np.arange(200) % 2
+    given = true.copy()
+    given[[3, 150]] = 1 - given[[3, 150]]
+    both = Scored(5 * np.eye(2)[true], given, np.arange(201))
+    run: Any = SimpleNamespace(known_from_train=np.arange(200) < 100)
+    (doubted,) = labels_in_doubt(run, both, both, found_task())
+    assert (doubted.row, doubted.given, doubted.likely) == (150, 1, 0)

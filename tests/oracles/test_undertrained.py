@@ -24,7 +24,9 @@ def test_a_label_of_ten_rows_that_no_row_gets_is_named() -> None:
     # Once is enough, be it wrong.
     assert never_answered(scored(labels, [1] + [0] * 30, 3), task) == {}
     # An unknown label is no row of it.
-    assert never_answered(scored([*labels[:-10], -100, *labels[-9:]], [0] * 31, 3), task) == {}
+    fewer = scored([*labels[:-10], -100, *labels[-9:]], [0] * 31, 3)
+    assert never_answered(fewer, task) == {}
+    assert never_answered(fewer, task, 2) == {"b": 9, "c": 9}
 
 
 def test_of_tags_a_type_counts_as_one() -> None:

@@ -16,6 +16,8 @@ from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 
 # A label with fewer test units may well be missed by a good model.
 FEWEST_UNITS = 10
+# One with fewer is not even told: its only row may be a slip.
+FEWEST_TOLD = 2
 # A training of fewer steps has hardly left its start, whatever its rate.
 FEWEST_STEPS = 100
 # What a training that is too short is to be given: so many steps in all, and in an epoch.
@@ -28,8 +30,8 @@ LEAST_RISE = 0.01
 History = Sequence[Mapping[str, Any]]
 
 
-def never_answered(scored: Scored, task: Task) -> dict[str, int]:
-    """The labels with at least ten test units that no unit gets, each with their number.
+def never_answered(scored: Scored, task: Task, fewest: int = FEWEST_UNITS) -> dict[str, int]:
+    """The labels with at least `fewest` test units that no unit gets, each with their number.
 
     Of tags it is types of entities: `B-` and `I-` of one are one. None of numbers and vectors.
     """
@@ -56,7 +58,7 @@ def never_answered(scored: Scored, task: Task) -> dict[str, int]:
     return {
         name: of_label
         for name, (of_label, given) in by_name.items()
-        if of_label >= FEWEST_UNITS and not given
+        if of_label >= fewest and not given
     }
 
 

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +18,7 @@ from limbeck.core.events import Note
 from limbeck.core.files import digest, read_json, write_json
 from limbeck.core.foreign import told_as
 from limbeck.core.system import machine, memory
+from limbeck.data.same_inputs import known_from
 from limbeck.data.splits import Splits, load_splits
 from limbeck.models import processes
 from limbeck.models.anatomy.probe import NUM_ROWS
@@ -237,6 +239,11 @@ class RunContext:
         for note in splits.notes:
             self.store.tell(Note(f"data: {note}"))
         return splits
+
+    @cached_property
+    def known_from_train(self) -> np.ndarray:
+        """(N; bool) which test rows are in train, too."""
+        return known_from(self.data.train, self.data.test, self.task_class)
 
     def fingerprint(self, split: str) -> str:
         """The SHA-256 of a split, computed once."""

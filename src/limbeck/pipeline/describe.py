@@ -11,7 +11,7 @@ from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.compare import Judged
 from limbeck.evaluation.scores import agreement, quality, told_quality
-from limbeck.evaluation.undertrained import never_answered, signs
+from limbeck.evaluation.undertrained import FEWEST_TOLD, FEWEST_UNITS, never_answered, signs
 from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
@@ -76,7 +76,8 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         failed = [*test.reasons, *parity_failures(parity)]
         verdict["reasons"] += failed
         verdict["kept"] = verdict["kept"] and not failed
-        verdict["notes"] = test.notes + verdict["notes"]
+        few = never_answered_of_few(answered[judged_arm(arms)])
+        verdict["notes"] = test.notes + verdict["notes"] + few
     calibration = describe_calibration(arms, latency, recipe.judged_metric)
     if verdict:
         verdict = with_promise(verdict, calibration)
@@ -231,6 +232,17 @@ def undertrained(run: RunContext, arms: Arms, answered: Answered) -> dict[str, l
             )
         found[name] = words
     return found
+
+
+def never_answered_of_few(answered: Judged) -> list[str]:
+    """The labels with so few test rows that none of them need be answered, where none is."""
+    missed = never_answered(answered.seeds[0], answered.task, FEWEST_TOLD)
+    return [
+        f"`{label}` is never answered: {count} test rows have it, which is too few to count as a "
+        "fault. Give test and train more of them"
+        for label, count in missed.items()
+        if count < FEWEST_UNITS
+    ]
 
 
 def judge(

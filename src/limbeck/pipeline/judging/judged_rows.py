@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from limbeck.data.same_inputs import cluster_of_row, known_from
+from limbeck.data.same_inputs import cluster_of_row
 from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.compare import Judged
 from limbeck.pipeline.context import RunContext
@@ -42,7 +42,7 @@ def judged_rows(run: RunContext, task: Task) -> JudgedRows:
     if isinstance(task, SelfSupervised):
         num_rows = len(run.encode("test", task))
         return JudgedRows(np.ones(num_rows, bool))
-    known = known_from(run.data.train, rows, task)
+    known = run.known_from_train
     num_new = int((~known).sum())
     told = f"{known.sum():,} of {len(rows):,} test rows are in train too"
     reasons: list[str] = []

@@ -9,6 +9,7 @@ import base64
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image
 from limbeck.analysis.changed_answers import spelled
 from limbeck.core.files import write_bytes
 from limbeck.evaluation.bootstrap import ALPHA
+from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.lost.label_errors import Suspect, suspects
 from limbeck.evaluation.lost.rows import (
     has_nats,
@@ -75,12 +77,21 @@ def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any]
         told["slices_looked_at"] = len(rated)
         told["slices_lost"] = sum(row["p_holm"] <= ALPHA for row in rated)
     # 3. Labels in doubt.
-    doubted = suspects(task, before, after)
+    doubted = labels_in_doubt(run, before, after, task)
     told["label_errors"] = {
         "count": len(doubted),
         "first": [told_suspect(task, rows, each) for each in doubted[:MOST_SHOWN]],
     }
     return told
+
+
+def labels_in_doubt(run: RunContext, teacher: Scored, student: Scored, task: Task) -> list[Suspect]:
+    """The labels in doubt among rows that train lacks: of those in train both models may have
+    learned another row's label by heart."""
+    new = np.flatnonzero(~run.known_from_train)
+    both = [of_rows(scored, ~run.known_from_train) for scored in (teacher, student)]
+    found = suspects(task, *both)
+    return [replace(each, row=int(new[each.row])) for each in found]
 
 
 def write_label_errors(run: RunContext, teacher: Arm, student: Arm, folder: Path) -> None:
@@ -89,7 +100,7 @@ def write_label_errors(run: RunContext, teacher: Arm, student: Arm, folder: Path
     The arguments are those of `describe_lost`.
     """
     # Row for row as the page has them, and in the same order.
-    doubted = suspects(student.task, teacher.scored, student.scored)
+    doubted = labels_in_doubt(run, teacher.scored, student.scored, student.task)
     told = [told_suspect(student.task, run.data.test, each) for each in doubted]
     if told:
         text = io.StringIO()
