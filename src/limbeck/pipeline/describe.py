@@ -67,17 +67,10 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         rows[arm] = describe_arm(seeds, answered[arm], latency[arm], teacher)
         if baseline and arm == "teacher":
             rows[BASELINE] = describe_baseline(baseline, answered[BASELINE], teacher)
-    parity = describe_parity(arms)
     verdict = None
     if recipe.verdict:
         bars = bars_of(recipe, answered[judged_arm(arms)], baseline, answered)
-        verdict = judge(run, arms, rows, answered, bars)
-        # What is shipped must decide as what was judged, on rows that show what it learned.
-        failed = [*test.reasons, *parity_failures(parity)]
-        verdict["reasons"] += failed
-        verdict["kept"] = verdict["kept"] and not failed
-        few = never_answered_of_few(answered[judged_arm(arms)])
-        verdict["notes"] = test.notes + verdict["notes"] + few
+        verdict = judge(run, arms, rows, answered, test, bars)
     calibration = describe_calibration(arms, latency, recipe.judged_metric)
     if verdict:
         verdict = with_promise(verdict, calibration)
@@ -92,7 +85,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "metric": metric,
         "arms": rows,
         "verdict": verdict,
-        "parity": parity,
+        "parity": describe_parity(arms),
         "calibration": calibration,
         "speed": speed,
         "lost": what_was_lost(run, arms),
@@ -105,8 +98,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
             *run.notes_of_tokens(shipped.task),
             *notes_of_other_teachers(run, test),
             *notes_of_arms(arms),
-            # Where a verdict has no place for them.
-            *([] if verdict else test.reasons + test.notes),
+            *([] if recipe.verdict else test.reasons + test.notes),
             *notes_of_floats(layers),
         ],
         "bad_rows": {"policy": recipe.data.on_bad_row or "fail", "count": run.data.num_bad},
@@ -250,15 +242,17 @@ def judge(
     arms: Arms,
     rows: dict[str, Any],
     answered: Answered,
+    test: JudgedRows,
     bars: list[Bar],
 ) -> dict[str, Any]:
-    """The verdict over the arms' rows.
+    """The verdict over the arms' rows; parity that does not hold fails it whatever the figures.
 
     Args:
         run: what the arms shared; its recipe has a verdict.
         arms: every seed of each arm.
         rows: report.json's `arms`.
         answered: every arm's answers.
+        test: which test rows are judged.
         bars: what teacher and student must beat.
     """
     recipe = run.recipe
@@ -277,7 +271,11 @@ def judge(
     )
     verdict = judge_arms(found, recipe.verdict)
     verdict["compression"] = teacher["bytes"] / student["bytes"]
-    return verdict
+    # What is shipped must decide as what was judged, on rows that show what it learned.
+    reasons = [*verdict["reasons"], *test.reasons, *parity_failures(describe_parity(arms))]
+    few = never_answered_of_few(answered[judged_arm(arms)])
+    notes = [*test.notes, *verdict["notes"], *few]
+    return verdict | {"reasons": reasons, "kept": not reasons, "notes": notes}
 
 
 def parity_failures(parity: list[dict[str, Any]]) -> list[str]:
