@@ -129,7 +129,7 @@ def test_a_seldom_label_that_nobody_answers_is_named() -> None:
 
 def test_labels_of_rows_that_train_has_are_not_in_doubt() -> None:
     pytest.importorskip("torch")
-    from limbeck.pipeline.lost import labels_in_doubt
+    from limbeck.pipeline.judging.lost import labels_in_doubt
     from limbeck.tasks import Scored
 
     # Two wrong labels, one of them of a row that train has too.
