@@ -4,7 +4,8 @@
 Each FOLDER holds a set as it lies; what `limbeck init` needs beside the folder may stand in a file
 FOLDER.what (its options, as in a shell). Each is read and run as a user types it, and a table tells
 rows, metric, the linear baseline, the teacher, the int8 student, the verdict with its first reason,
-and minutes on the clock. RUNS keeps recipes, logs and run folders; a finished run is not repeated.
+minutes on the clock, and minutes of CPU, which other work on the machine lengthens less. RUNS keeps
+recipes, logs and run folders; a finished run is not repeated.
 
 Keys that `--with` overrides, such as `verdict.arms=[joint]`, make the runs shorter; then the
 recipe is not unedited any more, and the table says so.
@@ -12,6 +13,7 @@ recipe is not unedited any more, and the table says so.
 
 import argparse
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 LIMBECK = [sys.executable, "-m", "limbeck"]
-HEAD = "| set | rows | task | metric | baseline | teacher | student | verdict | minutes |"
+HEAD = "| set | rows | task | metric | baseline | teacher | student | verdict | minutes | of CPU |"
 IMAGES = "task: image-classification"
 ROWS = re.compile(r"([0-9,]+) rows to train on")  # as init says it of few
 MOST_REASON = 160  # characters of a reason that the table shows
@@ -59,15 +61,22 @@ def row(folder: Path, given: argparse.Namespace) -> str:
                 recipe.unlink()
                 call([*words, "--model", given.model], given, out)
         if not (out / "report.json").exists():
-            began = time.monotonic()
+            began, used = time.monotonic(), cpu_of_children()
             call(["run", str(recipe), "--out", str(out), *given.changes], given, out)
             minutes = (time.monotonic() - began) / 60
-            (given.runs / f"{folder.name}.minutes").write_text(f"{minutes:.1f}")
+            of_cpu = (cpu_of_children() - used) / 60
+            (given.runs / f"{folder.name}.minutes").write_text(f"{minutes:.1f} | {of_cpu:.1f}")
     except RuntimeError as error:
         return f"| {folder.name} | {error} |"
     report = json.loads((out / "report.json").read_text())
     minutes = (given.runs / f"{folder.name}.minutes").read_text()
     return told(folder.name, report, recipe.read_text(), minutes)
+
+
+def cpu_of_children() -> float:
+    """Seconds of CPU of all processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def asked(folder: Path) -> list[str]:
