@@ -93,7 +93,8 @@ MUTATIONS = [
     Mutation("a one-sided interval", "evaluation/score_interval.py", "outside = (1 - level) / 2", "outside = 1 - level", INTERVALS),
     Mutation("what no row shows cannot be", "evaluation/score_interval.py", "largest = max(self.rise, float(self.rows.max()))", "largest = float(self.rows.max())", INTERVALS),
     Mutation("the variance of what was seen", "evaluation/score_interval.py", "square - mean**2", "float(np.mean(self.rows**2))", INTERVALS),
-    Mutation("seeds add nothing", "evaluation/score_interval.py", "math.hypot(of_rows, self._rise_by_seeds(above))", "of_rows", INTERVALS),
+    Mutation("seeds add nothing", "evaluation/score_interval.py", "math.hypot(of_rows, of_labels, self._rise_by_seeds(above))", "math.hypot(of_rows, of_labels)", INTERVALS),
+    Mutation("seldom labels add nothing", "evaluation/score_interval.py", "math.hypot(of_rows, of_labels, self._rise_by_seeds(above))", "math.hypot(of_rows, self._rise_by_seeds(above))", INTERVALS),
     Mutation("blocks in the order of the file", "evaluation/influence.py", "block_of_cluster[order] =", "block_of_cluster[:] =", INTERVALS),
     # What an artifact decides by.
     Mutation("a promise at twice the level", "evaluation/decisions/promise.py", "level = 1 - confidence", "level = 2 * (1 - confidence)", DECISIONS),

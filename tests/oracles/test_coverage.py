@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from limbeck.evaluation.bootstrap import ALPHA
-from limbeck.evaluation.compare import Judged, MetricDifference, difference
+from limbeck.evaluation.compare import Judged, MetricDifference, difference, level_interval
 from limbeck.evaluation.scores import quality
 from limbeck.tasks import Scored
 from limbeck.tasks.text_classification import TextClassification
@@ -119,6 +119,50 @@ def test_intervals_cover_and_the_test_seldom_errs(
     )
     assert coverage >= LEAST_COVERAGE
     assert kept / SPLITS <= LARGEST_ERROR
+
+
+def few_of_one(
+    generator: np.random.Generator, rows: int, share: float, recall: float, lost: float
+) -> Pair:
+    """Two labels of many rows and one of a few, which is found by `recall`, and answered for one other row in 300;
+    the second model loses `lost` of the seldom label's right rows, and one in a hundred of the others'."""
+    labels = generator.choice(3, rows, p=[(1 - share) / 2, (1 - share) / 2, share])
+    is_seldom, chance, later = labels == 2, generator.random(rows), generator.random(rows)
+    before = np.where(is_seldom & (chance > recall), 0, labels)
+    before[~is_seldom & (chance < 0.03)] = 1 - labels[~is_seldom & (chance < 0.03)]
+    before[~is_seldom & (chance > 1 - 1 / 300)] = 2
+    after = np.where(is_seldom & (before == 2) & (later < lost), 0, before)
+    turned = ~is_seldom & (before == labels) & (later < 0.01)
+    after[turned] = 1 - labels[turned]
+    offsets = np.arange(rows + 1)
+    return decided(before, labels, offsets), decided(after, labels, offsets)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("lost", [0.0, 0.3])
+@pytest.mark.parametrize("recall", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("seldom", [2, 5, 9])
+@pytest.mark.parametrize("rows", [300, 600])
+def test_macro_f1_of_a_seldom_label_covers(
+    rows: int, seldom: int, recall: float, lost: float
+) -> None:
+    """Level and drop, over the splits that have the label at all."""
+    share = seldom / rows
+    pair = few_of_one(np.random.default_rng(7), POPULATION, share, recall, lost)
+    first, level = (quality(scored, TEXT)["macro_f1"] for scored in pair)
+    generator = np.random.default_rng([rows, seldom, int(100 * recall)])
+    covered: list[tuple[bool, bool]] = []
+    while len(covered) < SPLITS:
+        before, after = few_of_one(generator, rows, share, recall, lost)
+        if not (before.labels == 2).any():
+            continue
+        arms = [Judged([scored], TEXT).by("macro_f1") for scored in (before, after)]
+        low, high = level_interval(arms[1], "macro_f1")
+        least, most = difference(*arms).interval()
+        covered.append((low <= level <= high, least <= first - level <= most))
+    of_level, of_drop = np.mean(covered, 0)
+    print(f"| {rows} | {seldom} | {recall} | {lost} | {of_level:.3f} | {of_drop:.3f} |")
+    assert min(of_level, of_drop) >= LEAST_COVERAGE
 
 
 def paired_end(found: Any, truth: float) -> float:

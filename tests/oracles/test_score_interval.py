@@ -19,6 +19,7 @@ from limbeck.evaluation.scores import quality
 from limbeck.evaluation.student_t import probability_above, quantile
 from limbeck.tasks import Scored
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.multi_label_classification import MultiLabelClassification
 from limbeck.tasks.text_regression import TextRegression
 from limbeck.tasks.token_classification import TokenClassification
 
@@ -347,3 +348,68 @@ def test_rows_of_one_patient_are_left_out_together() -> None:
     ]
     expected = 7 * (whole - np.array(without))
     assert found.rows == pytest.approx(expected - expected.mean())
+
+
+def few_of_one(hits: int, count: int, rows: int = 600) -> Scored:
+    """Two labels of many rows, all right, and a third of `count`, of which `hits` are."""
+    labels = np.array([0, 1] * ((rows - count) // 2) + [2] * count)
+    answers = labels.copy()
+    answers[len(labels) - count + hits :] = 0
+    return Scored(5.0 * np.eye(3)[answers], labels, np.arange(len(labels) + 1))
+
+
+def macro_f1_with(hits: float, missed: float, false: float, rows: int = 299) -> float:
+    """By hand: of the third label so many rows; what is missed is answered as the first label."""
+    first = 2 * rows / (2 * rows + missed)
+    return (first + 1 + 2 * hits / (2 * hits + missed + false)) / 3
+
+
+def test_of_two_right_rows_of_a_label_more_may_be_missed() -> None:
+    """Wilson's bound of 2 of 2 is a recall of .34: as much as 3.84 missed rows beside them."""
+    level = Judged([few_of_one(2, 2)], IMAGE).by("macro_f1")
+    low, high = level_interval(level, "macro_f1")
+    t2 = quantile(0.025, 599) ** 2
+    assert high == 1
+    assert low == pytest.approx(macro_f1_with(2, t2, 0), abs=0.005)
+    assert wilson(2, 2)[0] == pytest.approx(2 / (2 + t2), abs=0.005)
+
+
+def test_of_two_wrong_rows_of_a_label_more_may_be_right() -> None:
+    level = Judged([few_of_one(0, 2)], IMAGE).by("macro_f1")
+    low, high = level_interval(level, "macro_f1")
+    t2 = quantile(0.025, 599) ** 2
+    assert high >= macro_f1_with(t2, 2, 0) - 0.005
+    assert low > 0.65
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 2), (2, 2), (0, 4)])
+def test_no_change_in_two_rows_of_a_label_is_no_proof(hits: int, count: int) -> None:
+    """Of macro F1 a third stands on them: a drop of .03 is not ruled out, as it was."""
+    answers = Judged([few_of_one(hits, count)], IMAGE).by("macro_f1")
+    found = difference(answers, answers)
+    low, high = found.interval()
+    assert low < -0.1 and high > 0.1
+    assert found.p_at_least(0.03) > 0.05
+    # Accuracy does not hang on them.
+    right = Judged([few_of_one(hits, count)], IMAGE).by("accuracy")
+    assert difference(right, right).p_at_least(0.03) < 1e-4
+
+
+def test_labels_of_many_rows_add_nothing() -> None:
+    """Where all labels are alike, one row of any moves the metric as one of another."""
+    labels = np.arange(300) % 3
+    scored = Scored(5.0 * np.eye(3)[labels], labels, np.arange(301))
+    level = Judged([scored], IMAGE).by("macro_f1")
+    low, _ = level_interval(level, "macro_f1")
+    assert low == pytest.approx(wilson(300, 300)[0], abs=0.001)
+
+
+def test_of_several_labels_a_seldom_one_counts_too() -> None:
+    task: Any = MultiLabelClassification(["a", "b"], "{}")
+    labels = np.zeros((400, 2), np.float32)
+    labels[::2, 0] = 1
+    labels[:3, 1] = 1
+    scored = Scored(np.where(labels > 0, 2.0, -2.0), labels, np.arange(401))
+    low, _ = level_interval(Judged([scored], task).by("macro_f1"), "macro_f1")
+    t2 = quantile(0.025, 399) ** 2
+    assert 0.7 < low <= (1 + 6 / (6 + t2)) / 2 + 0.005

@@ -22,6 +22,7 @@ from limbeck.evaluation import paired
 from limbeck.evaluation.bootstrap import ALPHA
 from limbeck.evaluation.influence import Influence, influences
 from limbeck.evaluation.score_interval import Estimate
+from limbeck.evaluation.seldom import mean_of, never_shown, unseen_of_difference
 from limbeck.tasks import Scored, SelfSupervised, Task
 from limbeck.tasks.likelihood import is_known
 from limbeck.tasks.metrics import bounds, sign
@@ -155,6 +156,7 @@ def level_interval(own: Answers, metric: str) -> list[float]:
         fall=_jump(-changes, -mean.blind),
         num_rows=mean.num_rows,
         seeds=[seed.value for seed in own.seeds],
+        unseen=list(never_shown(mean.events)),
     )
     low, high = estimate.interval()
     least, most = bounds(metric)
@@ -188,6 +190,7 @@ def difference(first: Answers, second: Answers) -> Difference:
         fall=_jump(-changes, -jumps),
         num_rows=one.num_rows,
         seeds=[a.value - b.value for a, b in pairs],
+        unseen=unseen_of_difference(one.events, other.events),
     )
     return MetricDifference(estimate if first.sign > 0 else estimate.mirrored)
 
@@ -256,6 +259,7 @@ def _mean(seeds: Sequence[Influence]) -> Influence:
         again=np.mean([seed.again for seed in seeds], 0),
         blind=np.mean([seed.blind for seed in seeds], 0),
         num_rows=seeds[0].num_rows,
+        events=mean_of([seed.events for seed in seeds]),
     )
 
 

@@ -14,12 +14,13 @@ Shapes: N rows, G blocks of them (single rows where there are few), H rows that 
 these and their copies, P units.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from limbeck.evaluation.scores import told_quality
+from limbeck.evaluation.seldom import Unseen, events_of, moves_of
 from limbeck.tasks import Scored, Task
 
 # The variance from so many blocks is off by 4 % at most in 95 % of all cases.
@@ -36,7 +37,8 @@ class Influence:
 
     `value`: the metric; 0 where it is undefined. `rows`: (G) influences, about their mean.
     `again`: (H) of one more row like one of the split, and `blind`: (H) of the same row, answered
-    by one that does not see it. `num_rows`: N. `is_defined`: whether the metric is.
+    by one that does not see it. `num_rows`: N. `is_defined`: whether the metric is. `events`: what
+    may become of seldom labels (`seldom.py`).
     """
 
     value: float
@@ -45,6 +47,7 @@ class Influence:
     blind: np.ndarray
     num_rows: int
     is_defined: bool = True
+    events: Sequence[Unseen] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,10 @@ def influences(
     parts = Parts(block_of_cluster[clusters], place_of_row, guessed, place_of_guess)
     moved = _by_totals(scored, task, parts) | _by_order(scored, task, parts)
     known = told_quality(scored, task)
-    return {name: _influence(value, moved[name], num_clusters) for name, value in known.items()}
+    found = {name: _influence(value, moved[name], num_clusters) for name, value in known.items()}
+    values = {name: each.value for name, each in found.items()}
+    events = moves_of(scored, task, events_of(scored, task, clusters), values)
+    return {name: replace(each, events=events.get(name, ())) for name, each in found.items()}
 
 
 def blind(scored: Scored, rows: np.ndarray, places: np.ndarray) -> Scored:

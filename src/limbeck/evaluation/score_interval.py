@@ -17,6 +17,11 @@ right rows it is Wilson's interval (1927), for a difference of two such shares T
 with t for z; no change in n rows still allows L t^2 / (n + t^2). The percentiles of a bootstrap,
 BCa's too, cover such a drop in 1 of 8 cases of 30 rows (docs/log.md).
 
+Of a label with few rows L is another: `seldom.py` says what the metric would be with t^2 rows more
+of a kind that no row shows. What the largest of these moves beyond the jump of any row is added as
+seeds are (root of the sum of squares); the others are not, for the likelihood of what was seen
+falls with each.
+
 What seeds add is recovered from two intervals (Zou and Donner, 2008, Statistics in Medicine 27,
 1693-1702): the root of the sum of the squares of both half-widths, that of S seeds by Student's t
 with S - 1 degrees of freedom. Rows that seeds share count in both, which makes it wider, not
@@ -27,12 +32,13 @@ Shapes: G rows, or blocks of rows where there are many.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
 
 from limbeck.evaluation.bootstrap import ALPHA
+from limbeck.evaluation.seldom import Unseen
 from limbeck.evaluation.student_t import quantile
 
 # Halvings of a search: beyond the precision of a float.
@@ -48,6 +54,7 @@ class Estimate:
     `value`: as it was seen. `rows`: (G) the influence of each row or block, about their mean.
     `rise`, `fall`: how far one change that was not seen would move a row's influence, at least 0.
     `num_rows`: N, at least G. `seeds`: the value by each seed; nothing where there is one alone.
+    `unseen`: what no row shows of seldom labels.
     """
 
     value: float
@@ -56,12 +63,21 @@ class Estimate:
     fall: float
     num_rows: int
     seeds: Sequence[float] = ()
+    unseen: Sequence[Unseen] = ()
 
     @property
     def mirrored(self) -> "Estimate":
         """The estimate of the negative value."""
         seeds = [-value for value in self.seeds]
-        return Estimate(-self.value, -self.rows, self.fall, self.rise, self.num_rows, seeds)
+        return Estimate(
+            value=-self.value,
+            rows=-self.rows,
+            rise=self.fall,
+            fall=self.rise,
+            num_rows=self.num_rows,
+            seeds=seeds,
+            unseen=[replace(each, moves=-each.moves) for each in self.unseen],
+        )
 
     @property
     def error(self) -> float:
@@ -75,8 +91,9 @@ class Estimate:
 
     def upper_end(self, above: float) -> float:
         """What the true value exceeds with a probability of at most `above`, in (0, 1/2]."""
-        of_rows = self._rise_by_rows(quantile(above, max(1, len(self.rows) - 1)))
-        return self.value + math.hypot(of_rows, self._rise_by_seeds(above))
+        t = quantile(above, max(1, len(self.rows) - 1))
+        of_rows, of_labels = self._rise_by_rows(t), self._rise_by_labels(t)
+        return self.value + math.hypot(of_rows, of_labels, self._rise_by_seeds(above))
 
     def p_at_least(self, value: float) -> float:
         """The p value of "the true value is `value` or more" (one-sided): the level at which the
@@ -132,6 +149,12 @@ class Estimate:
         mean = float(weights @ self.rows) + unseen * largest
         square = float(weights @ self.rows**2) + unseen * largest**2
         return mean, max(0.0, square - mean**2)
+
+    def _rise_by_labels(self, t: float) -> float:
+        """What one event that no row of a seldom label shows adds to the rise of any row's."""
+        largest = max((each.move(t) for each in self.unseen), default=0.0)
+        of_any_row = self.rise * t**2 / (len(self.rows) + t**2)
+        return max(0.0, largest - of_any_row)
 
     def _rise_by_seeds(self, above: float) -> float:
         """Half the width of Student's interval of the mean of the seeds; 0 for one."""
