@@ -2,8 +2,10 @@
 
 import copy
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from encoders import save_encoder
 from PIL import Image
+from safetensors.torch import save_file
 from test_check import RECIPE, rehearsed
 from test_cli import call
 from torch import nn
@@ -23,15 +26,25 @@ from limbeck.models.published import positions
 from limbeck.models.running import run_model
 from limbeck.pipeline import runs
 from limbeck.pipeline.context import RunContext
-from limbeck.pipeline.preflight import compatibility, exportable, forecast, structure
+from limbeck.pipeline.preflight import (
+    answer_times,
+    compatibility,
+    exportable,
+    few_ways,
+    forecast,
+    paces,
+    structure,
+)
 from limbeck.pipeline.preflight.structure import structure_of
+from limbeck.pipeline.stage import Work
 from limbeck.pipeline.steps import exporting, quantizing
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.prepare import prepare_model
 from limbeck.quantization.ranges import mse
-from limbeck.recipe.model import Scheme
+from limbeck.recipe.model import Scheme, Verdict
 from limbeck.recipe.reading import parse
 from limbeck.sources.npz import Npz, side_of
+from limbeck.training.job import measure_nothing
 
 JOINT = ["verdict.arms=[joint]", "verdict.seeds=1"]
 
@@ -290,3 +303,93 @@ def test_a_first_recipe_of_large_images_in_an_archive_reads_them_smaller(tmp_pat
     archive(tmp_path / "a.npz", 224)
     assert call("init", tmp_path / "a.npz", "--out", tmp_path / "first.yaml") == 0
     assert "size: 64" in (tmp_path / "first.yaml").read_text()
+
+
+def test_probes_cost_a_pass_backward_of_each_loss() -> None:
+    job = SimpleNamespace(
+        watchers=SimpleNamespace(measure=lambda *_: {}),
+        objective=SimpleNamespace(terms=["task", "kl", "hidden"]),
+    )
+    # Every second of 42 steps, and of 1,000 every fiftieth.
+    assert paces.steps_of_probes(job, 42) == pytest.approx(21)
+    assert paces.steps_of_probes(job, 1000) == pytest.approx(20)
+    job.watchers.measure = measure_nothing
+    assert paces.steps_of_probes(job, 42) == 0
+
+
+def test_a_correction_takes_a_pass_for_each_layer(tmp_path: Path) -> None:
+    names = ["a.quantizer.log_scale", "b.quantizer.log_scale", "b.input.log_scale", "b.weight"]
+    save_file({name: torch.zeros(1) for name in names}, tmp_path / "weights.safetensors")
+    recipe = parse(RECIPE)
+    found = few_ways.passes_of_correction(recipe, tmp_path / "weights.safetensors")
+    assert found == pytest.approx(2 * 1.3 + 1)
+    # What the recipe names is rehearsed itself.
+    named = parse(RECIPE, overrides=["quantize.equalize={bias_correction: {}}"])
+    assert few_ways.passes_of_correction(named, tmp_path / "weights.safetensors") == 0
+
+
+@pytest.mark.parametrize(("later", "whole"), [(0.0, 250), (0.5, 625)])
+def test_a_pass_over_a_few_rows_does_not_grow_with_the_split(later: float, whole: int) -> None:
+    rehearsal = SimpleNamespace(
+        context=SimpleNamespace(encode=lambda *_: [SimpleNamespace(size=1, has_tokens=False)] * 32),
+        units_of_pass=lambda *_, **__: 1000.0,
+        volume=lambda *_: SimpleNamespace(rows=1000),
+    )
+    work = Work(split="test", task=SimpleNamespace(), most_rows=250, later=later)
+    stage = SimpleNamespace(work=work)
+    assert forecast.Rehearsal.scaled(rehearsal, stage, 3.2) == pytest.approx(whole / 10)
+
+
+def test_another_model_has_a_pace_of_its_own() -> None:
+    """A second teacher, and an assistant, took that of the first that was timed."""
+    timed: list[int] = []
+    rehearsal = SimpleNamespace(
+        arm=parse(RECIPE), stage=SimpleNamespace(name="teacher"), paces={}, timed_steps=None
+    )
+
+    def time_steps(training: Any) -> float:
+        timed.append(1)
+        return float(len(timed))
+
+    rehearsal.timed_steps = time_steps
+    found = [
+        forecast.Rehearsal.float_pace(
+            rehearsal, SimpleNamespace(job=SimpleNamespace(model=nn.Linear(4, width)))
+        )
+        for width in (3, 5, 3)
+    ]
+    assert found == [1.0, 2.0, 1.0]
+
+
+def test_memory_of_the_linear_baseline_is_counted_until_it_is_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    recipe = parse(RECIPE)
+    assert answer_times.unimported_mb(recipe) == answer_times.BASELINE_MB
+    assert answer_times.unimported_mb(parse(RECIPE.split("verdict")[0])) == 0
+    monkeypatch.setitem(sys.modules, "sklearn", SimpleNamespace())
+    assert answer_times.unimported_mb(recipe) == 0
+
+
+def test_float_students_are_timed_as_graphs_and_once_where_they_are_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def arm(student: str, artifact: object = None) -> Any:
+        return SimpleNamespace(student=student, artifact=artifact)
+
+    monkeypatch.setattr(answer_times, "structure_key", lambda student: student)
+    monkeypatch.setattr(answer_times, "answers_of", lambda arm: [arm])
+    monkeypatch.setattr(answer_times, "answer_seconds", lambda answers, rows: [1.0])
+    monkeypatch.setattr(answer_times.machine, "usable_cores", lambda: 1)
+    settings = Verdict(latency_rows=12, latency_threads=1)
+    teacher, plain, kd, joint = arm("big"), arm("small"), arm("small"), arm("small", "folder")
+
+    def seconds(*arms: Any) -> float:
+        return answer_times.measurement_seconds(arms, [], 100, settings)
+
+    answers = seconds(teacher) - answer_times.PYTORCH_SECONDS
+    assert seconds(teacher, plain) == pytest.approx(2 * seconds(teacher))
+    assert seconds(teacher, plain, kd) == seconds(teacher, plain)
+    expected = answer_times.PYTORCH_SECONDS + 3 * answer_times.RUNTIME_SECONDS + 3 * answers
+    assert seconds(teacher, plain, kd, joint) == pytest.approx(expected)

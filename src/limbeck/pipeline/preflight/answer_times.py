@@ -1,5 +1,6 @@
 """What one answer of each arm takes, and so the measurement of speed that closes a run."""
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,13 +13,16 @@ from limbeck.artifact.speed import rounds
 from limbeck.artifact.speed.worker import UNTIMED, Answer
 from limbeck.core.system import machine
 from limbeck.pipeline.arm import Arm
+from limbeck.pipeline.speed.graphs import structure_key
 from limbeck.pipeline.speed.pytorch_worker import answerer
-from limbeck.recipe.model import Verdict
+from limbeck.recipe.model import Recipe, Verdict
 
 # Until a process of `pipeline.speed` has imported what it needs and answered once, on a machine of
 # two cores: PyTorch with transformers, and a runtime alone.
-PYTORCH_SECONDS = 5.0
-RUNTIME_SECONDS = 1.0
+PYTORCH_SECONDS = 4.0
+RUNTIME_SECONDS = 0.5
+# About what scikit-learn and scipy take once the linear baseline has imported them.
+BASELINE_MB = 120.0
 
 
 def answers_of(arm: Arm) -> list[Answer]:
@@ -51,7 +55,7 @@ def measurement_seconds(
     """What `pipeline.speed.measuring` takes: each subject's start, and its turns.
 
     Args:
-        arms: one seed of each.
+        arms: one seed of each, the teacher first.
         rows: raw inputs to time here.
         num_rows: of the whole test split.
         settings: how many of these are timed, and with how many threads.
@@ -61,13 +65,28 @@ def measurement_seconds(
     # With the recipe's number of threads, and on all cores.
     passes = 1 + (machine.usable_cores() != settings.latency_threads)
     least_seconds = len(turns) * rounds.LEAST_MS / 1000
-    # Students that are alike are timed once; here each stands for a graph of the product.
+    is_shipped = any(arm.artifact for arm in arms)
+    # Float students that are alike are timed once, and as a graph where an artifact is shipped; so
+    # is the teacher, beside PyTorch. A graph takes no longer than PyTorch, which answers here.
+    alike: set[str] = set()
     seconds = 0.0
-    for arm in arms:
+    for number, arm in enumerate(arms):
+        key = structure_key(arm.student)
+        if arm.artifact is None and key in alike:
+            continue
+        alike.add(key)
+        starts = RUNTIME_SECONDS if is_shipped else PYTORCH_SECONDS
+        if number == 0:
+            starts = PYTORCH_SECONDS + is_shipped * RUNTIME_SECONDS
         for of_one in answer_seconds(answers_of(arm), rows):
-            seconds += RUNTIME_SECONDS if arm.artifact else PYTORCH_SECONDS
-            seconds += passes * max(num_answers * of_one, least_seconds)
+            seconds += starts + passes * max(num_answers * of_one, least_seconds)
     return seconds
+
+
+def unimported_mb(recipe: Recipe) -> float:
+    """The memory of what a run imports and its rehearsal does not: the linear baseline's."""
+    is_needed = recipe.verdict is not None and "sklearn" not in sys.modules
+    return BASELINE_MB if is_needed else 0.0
 
 
 def answer_all(answer: Answer, rows: Sequence[Any]) -> None:

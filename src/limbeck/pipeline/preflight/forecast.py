@@ -162,7 +162,7 @@ class Rehearsal:
         # Of memory: holes of the heap, and the teacher's cache, which counts as this process's once
         # it was read.
         self.holes_mb = 0.0
-        self.mapped_mb = 0.0
+        self.mapped_mb = answer_times.unimported_mb(recipe)
         # Of the arm under way: its recipe, and how often the run computes its stages.
         self.arm = recipe
         self.seeds = 1
