@@ -10,7 +10,7 @@ import pytest
 
 from limbeck.artifact.card import card
 from limbeck.core.files import read_json
-from limbeck.reports import numbers, page
+from limbeck.reports import arms, numbers, page
 from limbeck.reports.drawing import charts
 from limbeck.reports.drawing.axis import Axis
 
@@ -846,3 +846,14 @@ def test_a_verdict_begins_with_a_linear_model_that_is_better(report: Json) -> No
         "A linear model is better by 0.0529 (the most frequent tag of each word, which needs no "
         "network: 0.9500). The joint model scores" in text
     )
+
+
+def test_every_arm_has_a_colour_of_its_own(report: Json) -> None:
+    """`joint` had none where seven arms stood before it: no line in the plot, no dot in the keys."""
+    numbers = [arms.color_of(name) for name in arms.ARMS]
+    assert len(set(numbers)) == len(numbers)
+    style = page.render(report, [])
+    for number in numbers:
+        # In light and dark, and as a class.
+        assert style.count(f"--arm-{number}: #") == 2
+        assert f".arm-{number} {{ --arm: var(--arm-{number}); }}" in style

@@ -21,9 +21,22 @@ ARMS = {
     "quantized": "no distillation",  # of reports of schema 1
 }
 
-# The arm without a network; its colour comes after those of the networks.
+# The arm without a network.
 BASELINE = "baseline"
-BASELINE_COLOR = 6
+
+# The number of each arm's colour, as the template defines them; what is judged is the darkest.
+COLORS = {
+    "teacher": 0,
+    "baseline": 6,
+    "plain": 1,
+    "cut": 2,
+    "kd": 3,
+    "ptq": 7,
+    "qat": 8,
+    "kd+ptq": 4,
+    "joint": 5,
+    "quantized": 9,
+}
 
 # The pixels of the little plot of a metric's interval; the template's is 150 wide.
 PLOT_LEFT, PLOT_RIGHT = 8, 142
@@ -40,11 +53,8 @@ def shipped_arm(arms: Json) -> str:
 
 def color_of(arm: str) -> int:
     """The number of an arm's colour in the style sheet: the same in every report."""
-    if arm == BASELINE:
-        return BASELINE_COLOR
-    names = [name for name in ARMS if name != BASELINE]
-    # An arm of another version's report takes the colour of the last, which is plain ink.
-    return names.index(arm) if arm in names else len(names) - 1
+    # An arm of another version's report is plain ink.
+    return COLORS.get(arm, COLORS["joint"])
 
 
 def metric_title(name: str) -> str:
