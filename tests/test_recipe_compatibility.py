@@ -54,7 +54,7 @@ def test_a_wrong_temperature_is_told_under_its_own_key(written: str, told: str) 
         (
             "model: large",
             "model: large, epoch: 2",
-            "r.yaml:3:25: teacher.epoch: `large` is none of our networks (mobilenet_v2, resnet18, resnet50, small_cnn), and only these take keys. ",
+            "r.yaml:3:25: teacher.epoch: `large` is none of our networks (mobilenet_v2, ngrams, resnet18, resnet50, small_cnn), and only these take keys. ",
             "Did you mean `epochs`? Choices: model, weight, epochs, placement, learning_rate",
         ),
         (

@@ -184,6 +184,43 @@ def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
     return notes
 
 
+def contradicted(rows: Sequence[Row], task: Any) -> list[str]:
+    """A warning for rows of train that are one input and have several labels: one answer cannot be
+    right for all of them."""
+    key = "tags" if "tags" in task.row_keys else "label"
+    if not has_labels(task) or key not in task.row_keys:
+        return []
+    labels_of: dict[int, set[str]] = defaultdict(set)
+    # Hashes of contents, as everywhere; of several labels and tags the whole list.
+    hashes = [hash(task.content(row)) for row in rows]
+    for content, row in zip(hashes, rows, strict=True):
+        if row[key] is not None:
+            labels_of[content].add(repr(row[key]))
+    wrong = [number for number, content in enumerate(hashes) if len(labels_of[content]) > 1]
+    if not wrong:
+        return []
+    first = wrong[0]
+    labels = wording.some(sorted(labels_of[hashes[first]]), EXAMPLES)
+    return [
+        f"warning: {len(wrong)} of {len(rows)} train rows are the input of another one with "
+        f"another label, for example {shown(first + 1, rows[first])} ({labels}): no model can have "
+        "them all right. Let somebody decide which label is meant"
+    ]
+
+
+def of_one_label(rows: Sequence[Row], labels: Sequence[str], task: Any) -> list[str]:
+    """A warning for a test split all of whose rows have one label of several."""
+    if not has_labels(task) or len(labels) < 2:
+        return []
+    strata = {returned.stratum_of(task, row) for row in rows}
+    if len(strata) > 1:
+        return []
+    return [
+        f"warning: every test row has the label {strata.pop()}, of {len(labels)} labels: one "
+        "answer for all is right, and no model can be shown to be better. Give rows of every label"
+    ]
+
+
 def otherwise_written(known: Sequence[Row], others: Sequence[Row], task: Any) -> str:
     """How many of the `known` rows are none of the `others` letter by letter; nothing for none."""
     hashes = {hash(task.content(row)) for row in others}

@@ -24,9 +24,11 @@ from limbeck.data.checks import (
     check_filled,
     check_keys,
     check_labels,
+    contradicted,
     doubtful,
     labels_of,
     misread,
+    of_one_label,
     repeated,
 )
 from limbeck.data.drawing import draw, in_halves, lacking, seldom
@@ -239,7 +241,8 @@ def check(
         # A model may have a logit for what it never saw; it learns not to answer so.
         every = splits["train"] + splits["validation"] + splits["test"]
         labels = task.find_labels(every)
-    notes += repeated(splits, task)
+    notes += repeated(splits, task) + contradicted(splits["train"], task)
+    notes += of_one_label(splits["test"], labels, task)
     doubts = doubtful(splits, labels, task) + blank(splits["train"])
     if halve is not None:
         notes += keep_for_promise(splits, task, halve)

@@ -41,11 +41,13 @@ class Bar:
     """What a model must be shown to beat: who does not has learned too little.
 
     `name`: BASELINE or CONSTANT. `words`: what it is. `answers`: its own to the test rows.
+    `is_perfect`: whether nothing can be better on these rows.
     """
 
     name: str
     words: str
     answers: Answers
+    is_perfect: bool = False
 
 
 def judged_arm(names: Iterable[str]) -> str:
@@ -161,7 +163,15 @@ def learned_too_little(found: Evidence) -> tuple[list[str], list[str]]:
     judged, answers = found.judged, found.answers
     reasons: list[str] = []
     notes: list[str] = []
-    for bar in found.bars:
+    # No training is to blame for what is not better than perfect.
+    bars = found.bars
+    if any(bar.is_perfect for bar in bars):
+        bars = ()
+        reasons.append(
+            "one answer for every row is right for all of this test split, so that it can show "
+            "nothing of a model. Give test rows of every label"
+        )
+    for bar in bars:
         # The teacher may itself be what is judged.
         compared = dict.fromkeys(("teacher", judged))
         poor = [arm for arm in compared if not is_shown_better(answers[arm], bar.answers)]

@@ -161,7 +161,8 @@ def bars_of(
         return []
     constant = best_constant_answer(shipped.seeds[0], shipped.task, metric)
     answers = Judged([constant], shipped.task, shipped.clusters).by(metric)
-    bars = [Bar(CONSTANT, "one answer for every row", answers)]
+    is_perfect = answers.sign > 0 and answers.value >= metrics.bounds(metric)[1]
+    bars = [Bar(CONSTANT, "one answer for every row", answers, is_perfect)]
     if baseline:
         words = f"{baseline.title}, which needs no network"
         bars.append(Bar(BASELINE, words, answered[BASELINE].by(metric)))

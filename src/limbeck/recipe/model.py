@@ -109,6 +109,11 @@ class Data(ComponentStage):
         """Labels as words: YAML reads those of digits as numbers."""
         if isinstance(weights, dict):
             return {str(label): weight for label, weight in weights.items()}
+        if weights not in (None, "balanced"):
+            raise ValueError(
+                "say `balanced`, or a number for each label that counts otherwise than the rest, "
+                "such as {rare: 5}"
+            )
         return weights
 
 
@@ -404,6 +409,18 @@ class Decide(Stage):
     costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] | None = None
     thresholds: Literal["f1"] | None = None
     seed: Seed = 0
+
+    @field_validator("costs", mode="before")
+    @classmethod
+    def named_by_words(cls, costs: Any) -> Any:
+        """Labels as words, as those of `data.class_weights`."""
+        if not isinstance(costs, dict):
+            return costs
+        named = {}
+        for true, row in costs.items():
+            is_row = isinstance(row, dict)
+            named[str(true)] = {str(key): row[key] for key in row} if is_row else row
+        return named
 
     @model_validator(mode="after")
     def promises_one_thing(self) -> "Decide":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import yaml
 
@@ -25,12 +26,13 @@ class Override:
         It is where the override set that key or one above it, and where it made a key of the path
         that the recipe's text lacks. `num_in_text`: so many keys of the path stand in the text.
         """
-        num_shared = 0
-        for own, other in zip(self.path, path, strict=False):
-            if own != other:
-                break
-            num_shared += 1
+        num_shared = self.num_shared(path)
         return num_shared == len(self.path) or num_shared > num_in_text
+
+    def num_shared(self, path: Sequence[str]) -> int:
+        """How many keys it has in common with a path, from the stage on."""
+        pairs = zip(self.path, path, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,12 @@ class Origin:
             mark, node = step
             told_place = place(mark)
             num_in_text += 1
+        # The nearest counts: two may write keys of one stage. Of two that wrote the key, the last.
+        most = 0
         for override in self.overrides:
-            # The last that wrote the key counts.
-            if override.wrote(path, num_in_text):
-                told_place = f"override `{override.text}`"
+            num_shared = override.num_shared(path)
+            if override.wrote(path, num_in_text) and num_shared >= most:
+                told_place, most = f"override `{override.text}`", num_shared
         return f"{told_place}: {'.'.join(path) or 'recipe'}: {message}"
 
 

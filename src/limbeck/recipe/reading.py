@@ -6,6 +6,7 @@ Each mistake is told by file, line, column and key, with the nearest valid name.
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -20,6 +21,7 @@ from limbeck.core.yaml12 import Yaml12Dumper, load
 from limbeck.recipe.components import STAGES, key_message, known_keys
 from limbeck.recipe.model import Data, Recipe
 from limbeck.recipe.origin import Origin, Override
+from limbeck.recipe.validate import WrongArms
 
 MOST_PROBLEMS = 3  # told at once: those after them are often consequences of the first
 # Where a key that stands outside of every stage may belong, the likeliest first. `teachers` and
@@ -48,6 +50,9 @@ EXPECTED = {
     "model_type": "keys with values, such as {key: value}",
     "model_attributes_type": "keys with values, such as {key: value}",
 }
+
+# How pydantic names one of several kinds that a value may be, in the place of a mistake.
+KIND = re.compile(r"(literal|dict|list)\[.*\]$")
 
 MOST_BYTES = 1 << 20  # of a recipe's file
 
@@ -93,7 +98,7 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        problems = error.errors()
+        problems = _of_the_kind_that_stands(error.errors())
         lines = [_explain(place, problem) for problem in problems[:MOST_PROBLEMS]]
         if len(problems) > MOST_PROBLEMS:
             lines[-1] += f" (and {len(problems) - MOST_PROBLEMS} more)"
@@ -190,9 +195,23 @@ def _override(content: dict[str, Any], override: str) -> None:
     _, keys[last] = load(value, f"override `{override}`")
 
 
+def _of_the_kind_that_stands(problems: Sequence[Any]) -> list[Any]:
+    """The problems without those of another kind of value: where keys stand, a word is no cure."""
+    places = [[part for part in each["loc"] if not KIND.match(str(part))] for each in problems]
+    kept = []
+    for each, place in zip(problems, places, strict=True):
+        is_deeper = any(other[: len(place)] == place and other != place for other in places)
+        if not (is_deeper and str(each["loc"][-1]).startswith("literal[")):
+            kept.append(each)
+    return kept
+
+
 def _explain(origin: Origin, problem: Any) -> str:
     """One of pydantic's problems as 'file:line:column: key: what, and the nearest valid name'."""
-    path = [str(part) for part in problem["loc"]]
+    # The kind of a value that pydantic tried (`dict[...]`) is no key.
+    path = [str(part) for part in problem["loc"] if not KIND.match(str(part))]
+    if isinstance(problem.get("ctx", {}).get("error"), WrongArms):
+        path = ["verdict", "arms"]
     # Pydantic puts this before the message of a ValueError that one of our rules raised.
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in EXPECTED:
@@ -203,6 +222,9 @@ def _explain(origin: Origin, problem: Any) -> str:
         message = "an empty list. Name one, or leave the key out"
     elif problem["type"] == "missing":
         message = f"this key is required{_meant(path, problem['input'])}"
+    elif "input" in problem and problem["input"] is None and ":" in path[-1]:
+        key, _, value = path[-1].partition(":")
+        message = f"this is one word to YAML. Put a space behind the colon: `{key}: {value}`"
     elif "input" in problem and problem["input"] is None:
         message = f"{message}, and nothing stands here. Fill it in, or leave the key out"
     elif "input" in problem and not isinstance(problem["input"], dict):

@@ -20,6 +20,7 @@ from limbeck.core.grids import GRIDS
 from limbeck.tasks import SelfSupervised, Task
 from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.likelihood import LIKELIHOODS
+from limbeck.tasks.metrics import bounds
 
 if TYPE_CHECKING:  # the models call this module
     from limbeck.recipe.model import Decide, Quantize, Recipe, Student, Train
@@ -161,6 +162,10 @@ def _check_untrained(recipe: "Recipe") -> None:
         )
 
 
+class WrongArms(ValueError):
+    """What is wrong with `verdict.arms`: pydantic knows of a rule of the whole recipe no place."""
+
+
 def _check_arms(recipe: "Recipe", arms: Sequence[str]) -> None:
     """Every arm that is asked for can be had of this recipe. Raises ValueError."""
     _refuse_arms(
@@ -174,14 +179,14 @@ def _check_arms(recipe: "Recipe", arms: Sequence[str]) -> None:
         "distilled, and there is no `distill`. Add it",
     )
     if "cut" in arms and recipe.student.from_ != "teacher":
-        raise ValueError(
+        raise WrongArms(
             "the arm `cut` starts from the tuned teacher's layers, and this student does not. "
             "Leave it out: `plain` is its control"
         )
     if not has_untuned_start(recipe):
         without_teacher = [arm for arm in arms if arm in ("plain", "qat")]
         if without_teacher:
-            raise ValueError(
+            raise WrongArms(
                 f"the arm `{without_teacher[0]}` starts from what was there before the teacher was "
                 "tuned, and with `teacher: {epochs: 0}` nobody knows what that was. Name it: "
                 "`student: {from: MODEL, surgery: ...}`; or compare with `cut`, which starts from "
@@ -217,7 +222,7 @@ def _refuse_arms(arms: Sequence[str], refused: Sequence[str], why: str) -> None:
     named = " and ".join(f"`{arm}`" for arm in wrong)
     subject = f"the arm {named} is" if len(wrong) == 1 else f"the arms {named} are"
     otherwise = f"say `verdict: {{arms: [{', '.join(left)}]}}`" if left else "leave `arms` out"
-    raise ValueError(f"{subject} {why}, or {otherwise}")
+    raise WrongArms(f"{subject} {why}, or {otherwise}")
 
 
 def _check_teaching(recipe: "Recipe") -> None:
@@ -296,9 +301,37 @@ def check_task(recipe: "Recipe") -> None:
         raise recipe.mistake(
             ["verdict", "metric"], f"`{recipe.task}` has no metric `{metric}`. {nearest}"
         )
+    _check_what_is_asked(recipe)
     # The class is asked: a task is made when the labels of the data are known.
     if issubclass(task, SelfSupervised):
         _check_pre_training(recipe)
+
+
+def _check_what_is_asked(recipe: "Recipe") -> None:
+    """The verdict asks for what its metric can be. Raises ValueError."""
+    verdict = recipe.verdict
+    if verdict is None:
+        return
+    metric = recipe.judged_metric
+    least, most = bounds(metric)
+    asked = verdict.min_metric
+    if asked is not None and not least <= asked <= most:
+        raise recipe.mistake(
+            ["verdict", "min_metric"],
+            f"`{metric}` is never {asked:g}: it lies between {least:g} and {most:g}"
+            f"{_as_share(asked, most)}",
+        )
+    if verdict.max_drop > most - least:
+        raise recipe.mistake(
+            ["verdict", "max_drop"],
+            f"every drop is at most {verdict.max_drop:g}, for `{metric}` lies between {least:g} "
+            f"and {most:g}{_as_share(verdict.max_drop, most)}",
+        )
+
+
+def _as_share(asked: float, most: float) -> str:
+    """`. Write .9 for 90 %` where a share was most likely given in hundredths."""
+    return f". Write {asked / 100:g} for {asked:g} %" if 1 < asked <= 100 and most == 1 else ""
 
 
 def _check_what_is_decided(recipe: "Recipe", task: type[Task]) -> None:

@@ -1,12 +1,15 @@
-"""What a recipe's `decide` asks of data and labels, told before anything is trained. No torch."""
+"""What a recipe's `decide` and `data.class_weights` ask of data and labels, told before anything
+is trained. No torch."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from limbeck.core.wording import some, suggest
 from limbeck.evaluation.decisions import conformal, promise
 from limbeck.recipe.model import Recipe
+from limbeck.sources._cells.tags import type_of
 
 
 def halving(recipe: Recipe) -> int | None:
@@ -25,27 +28,29 @@ def cost_matrix(costs: Mapping[str, Mapping[str, float]], labels: Sequence[str])
     # A right answer costs nothing unless it is said.
     matrix = np.zeros((len(labels), len(labels)))
     # A name that is misspelt is both unknown and missing: the first says which.
-    _check_names(costs, labels, "")
+    _check_names(costs, labels)
     for true, row in costs.items():
-        _check_names(row, labels, f" of `{true}`", right=true)
+        _check_names(row, labels, right=true)
         for answered, cost in row.items():
             matrix[labels.index(true), labels.index(answered)] = cost
     return matrix
 
 
 def _check_names(
-    given: Mapping[str, object], labels: Sequence[str], where: str, right: str | None = None
+    given: Mapping[str, object], labels: Sequence[str], right: str | None = None
 ) -> None:
-    """Raise ValueError where keys are not the labels; that of a right answer may be left out."""
+    """Raise ValueError where keys are not the labels; that of a right answer may be left out.
+
+    `right`: the true label whose answers' costs these are; None for the true labels themselves.
+    """
+    where = "" if right is None else f"of `{right}`: "
     for name in given:
         if name not in labels:
-            raise ValueError(
-                f"decide.costs{where}: no label `{name}` in the data. {suggest(name, labels)}"
-            )
+            raise ValueError(f"{where}no label `{name}` in the data. {suggest(name, labels)}")
     missing = [label for label in labels if label not in given and label != right]
     if missing:
         raise ValueError(
-            f"decide.costs{where}: no cost is said for {some(missing)}. Write one for each true "
+            f"{where}no cost is said for {some(missing)}. Write one for each true "
             "label and each other label that may be answered, as in "
             "{benign: {malignant: 1}, malignant: {benign: 20}}"
         )
@@ -65,6 +70,29 @@ def check_costs(recipe: Recipe, labels: Sequence[str]) -> None:
         cost_matrix(recipe.decide.costs, labels)
     except ValueError as error:
         raise recipe.mistake(["decide", "costs"], str(error)) from None
+
+
+def check_weights(recipe: Recipe, labels: Sequence[str], task: Any) -> None:
+    """Compare the names of the recipe's `data.class_weights` with the labels of the data.
+
+    `task`: the task's class, or a task. Raises ValueError, with the place in the recipe.
+    """
+    asked = recipe.data.class_weights
+    if not isinstance(asked, dict):
+        return
+    known = [*labels, *types_of(labels, task)]
+    for name in asked:
+        if name not in known:
+            choices = list(dict.fromkeys(known))
+            raise recipe.mistake(
+                ["data", "class_weights", name],
+                f"no row of train has the label `{name}`. {suggest(name, choices)}",
+            )
+
+
+def types_of(labels: Sequence[str], task: Any) -> list[str]:
+    """The type of entity that each label is a tag of; of others the label itself."""
+    return [type_of(label) if "words" in task.row_keys else label for label in labels]
 
 
 def note_of_few_rows(recipe: Recipe, num_rows: int) -> list[str]:

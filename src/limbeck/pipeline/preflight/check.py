@@ -19,11 +19,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from limbeck.core import plug_ins, registry
 from limbeck.core.cache.store import Store
 from limbeck.core.events import Event, Note, duration
 from limbeck.core.system import launch, machine, memory
 from limbeck.core.wording import some
+from limbeck.data.same_inputs import cluster_of_row, known_from
 from limbeck.data.sampling import drawn_rows
 from limbeck.data.splits import Splits, load_splits
 from limbeck.evaluation import paired
@@ -135,9 +138,10 @@ def check(
     reading_seconds = time.perf_counter() - began
     if splits:
         checked.lines += describe_data(splits)
-        checked.lines += note_of_few_rows(recipe, len(splits.test))
+        checked.lines += note_of_few_rows(recipe, num_judged(splits, task_class))
         checked.lines += asked.note_of_few_rows(recipe, len(splits.promise))
         checked.attempt(partial(asked.check_costs, recipe, splits.labels))
+        checked.attempt(partial(asked.check_weights, recipe, splits.labels, task_class))
     if not rehearse or not are_components_right:
         checked.lines += note_of_large_images(recipe, splits) if splits else []
         return checked
@@ -203,6 +207,13 @@ def describe_data(splits: Splits) -> list[str]:
     if splits.labels:
         lines.append(f"labels: {some(splits.labels)}")
     return lines
+
+
+def num_judged(splits: Splits, task: Any) -> int:
+    """How many test rows a verdict stands on: those that train lacks, each input and group once."""
+    known = known_from(splits.train, splits.test, task)
+    clusters = cluster_of_row(splits.test, task)
+    return len(np.unique(clusters[~known]))
 
 
 def note_of_few_rows(recipe: Recipe, num_rows: int) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from limbeck.core import wording
 from limbeck.pipeline.context import RunContext
-from limbeck.sources._cells.tags import type_of
+from limbeck.pipeline.deciding.asked import check_weights, types_of
 from limbeck.tasks import SelfSupervised, Task
 from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 from limbeck.tasks.packed import flat_labels
@@ -65,15 +65,8 @@ def named_weights(run: RunContext, task: Task, asked: Mapping[str, float]) -> li
     Raises:
         ValueError: there is no such label.
     """
-    types = [type_of(label) if "words" in task.row_keys else label for label in task.labels]
-    known = [*task.labels, *types]
-    for name in asked:
-        if name not in known:
-            choices = list(dict.fromkeys(known))
-            raise run.recipe.mistake(
-                [*PATH, name],
-                f"no row of train has the label `{name}`. {wording.suggest(name, choices)}",
-            )
+    check_weights(run.recipe, task.labels, task)
+    types = types_of(task.labels, task)
     weights = []
     for label, kind in zip(task.labels, types, strict=True):
         # The tag itself says more than its type.
