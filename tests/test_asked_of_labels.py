@@ -157,3 +157,18 @@ def test_the_verdict_blames_a_test_split_that_can_show_nothing() -> None:
         "one answer for every row is right for all of this test split, so that it can show nothing "
         "of a model. Give test rows of every label"
     ]
+
+
+@pytest.mark.parametrize(("num_new", "is_told"), [(0, True), (9, True), (10, False)])
+def test_a_test_split_of_rows_of_train_is_told_beforehand(num_new: int, is_told: bool) -> None:
+    from limbeck.pipeline.preflight.check import note_of_judged_rows
+
+    train = rows(*((f"old {number}", "xy"[number % 2]) for number in range(20)))
+    new = rows(*((f"new {number}", "xy"[number % 2]) for number in range(num_new)))
+    given = {"train": train, "validation": rows(("v", "x"), ("w", "y")), "test": train + new}
+    splits = checked_splits(given, TextClassification, "`csv`")
+    (note,) = note_of_judged_rows(recipe(), splits, TextClassification)
+    told = f"verdict: {num_new} test rows cannot prove"
+    if is_told:
+        told = f"verdict: only {num_new} test rows are not in train too, so that nothing"
+    assert note.startswith(told)

@@ -16,6 +16,9 @@ import numpy as np
 from limbeck.data.drawing import together
 from limbeck.sources import Row
 
+# Fewer test rows than these, beside those of train, show nothing of a model.
+FEWEST_NEW = 10
+
 
 def as_read(content: Hashable) -> Hashable:
     """What makes a row an input (`Task.content`), with texts by their letters alone."""

@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from limbeck.data.same_inputs import cluster_of_row
+from limbeck.data.same_inputs import FEWEST_NEW, cluster_of_row
 from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.compare import Judged
 from limbeck.pipeline.context import RunContext
 from limbeck.tasks import Scored, SelfSupervised, Task
-
-# Fewer rows than these show nothing of a model, whatever an interval of them says.
-FEWEST_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def judged_rows(run: RunContext, task: Task) -> JudgedRows:
     told = f"{known.sum():,} of {len(rows):,} test rows are in train too"
     reasons: list[str] = []
     notes: list[str] = []
-    if num_new < FEWEST_ROWS and known.any():
+    if num_new < FEWEST_NEW and known.any():
         reasons.append(
             f"{told}: the other {num_new:,} are too few to show what is learned "
             "and not remembered. Take their copies out of train, or give a test split of new rows"

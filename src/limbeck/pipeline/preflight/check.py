@@ -26,7 +26,7 @@ from limbeck.core.cache.store import Store
 from limbeck.core.events import Event, Note, duration
 from limbeck.core.system import launch, machine, memory
 from limbeck.core.wording import some
-from limbeck.data.same_inputs import cluster_of_row, known_from
+from limbeck.data.same_inputs import FEWEST_NEW, cluster_of_row, known_from
 from limbeck.data.sampling import drawn_rows
 from limbeck.data.splits import Splits, load_splits
 from limbeck.evaluation import paired
@@ -138,7 +138,7 @@ def check(
     reading_seconds = time.perf_counter() - began
     if splits:
         checked.lines += describe_data(splits)
-        checked.lines += note_of_few_rows(recipe, num_judged(splits, task_class))
+        checked.lines += note_of_judged_rows(recipe, splits, task_class)
         checked.lines += asked.note_of_few_rows(recipe, len(splits.promise))
         checked.attempt(partial(asked.check_costs, recipe, splits.labels))
         checked.attempt(partial(asked.check_weights, recipe, splits.labels, task_class))
@@ -209,11 +209,20 @@ def describe_data(splits: Splits) -> list[str]:
     return lines
 
 
-def num_judged(splits: Splits, task: Any) -> int:
-    """How many test rows a verdict stands on: those that train lacks, each input and group once."""
+def note_of_judged_rows(recipe: Recipe, splits: Splits, task: Any) -> list[str]:
+    """That the verdict stands on too few test rows: those that train lacks, each input and group
+    once."""
     known = known_from(splits.train, splits.test, task)
+    num_new = int((~known).sum())
+    if recipe.verdict and known.any() and num_new < FEWEST_NEW:
+        return [
+            f"verdict: only {num_new} test rows are not in train too, so that nothing can be KEPT. "
+            "Take their copies out of train, or give a test split of new rows"
+        ]
     clusters = cluster_of_row(splits.test, task)
-    return len(np.unique(clusters[~known]))
+    # Where there are too few new rows all are judged.
+    judged = clusters[~known] if num_new else clusters
+    return note_of_few_rows(recipe, len(np.unique(judged)))
 
 
 def note_of_few_rows(recipe: Recipe, num_rows: int) -> list[str]:
