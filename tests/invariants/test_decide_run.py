@@ -15,6 +15,7 @@ from limbeck.artifact.evaluate import evaluate
 from limbeck.core.files import file_digest
 from limbeck.data.drawing import in_halves
 from limbeck.data.splits import load_splits
+from limbeck.evaluation.decisions.decision import Decision
 from limbeck.pipeline.deciding import asked, making, telling
 from limbeck.recipe.model import Data, Decide
 from limbeck.tasks import Scored
@@ -226,6 +227,21 @@ def test_a_shift_between_validation_and_test_is_told() -> None:
     assert "of 100 answered test rows 20 are: at least" in reason
     assert reason.endswith(found["words"])
     assert telling.reasons(json.loads("null")) == []
+
+
+@pytest.mark.parametrize(("misses", "is_broken"), [(363, False), (700, True)])
+def test_sets_are_broken_beyond_the_chance_of_both_draws(misses: int, is_broken: bool) -> None:
+    labels = np.zeros(3000, np.int64)
+    # The true label has .9 or .1, and is in the set from .5 on.
+    first = np.where(np.arange(3000) < misses, 0.1, 0.9)
+    logits = np.log(np.stack([first, 1 - first], 1))
+    sets = {"coverage": 0.9, "least_probability": 0.5, "rows": 100, "needed": 9}
+    decision = Decision(likelihood="categorical", sets=sets)
+    test = Scored(logits, labels, np.arange(3001))
+    found = telling.told_sets(making.Answers(test, decision, {}))
+    assert found is not None and found["is_broken"] == is_broken
+    reasons = telling.reasons({"sets": found, "promise": None, "shift": None})
+    assert len(reasons) == is_broken
 
 
 def broken_promise() -> dict[str, Any]:

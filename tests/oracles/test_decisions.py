@@ -213,6 +213,28 @@ def test_the_rank_of_a_set_by_enumeration() -> None:
     assert conformal.rows_needed(0.6) == 2
 
 
+def test_misses_of_right_sets_are_beta_binomial() -> None:
+    # 91 of 101 ranks hold, so that the share that holds is Beta(91, 10).
+    for missed, num_test in ((363, 3000), (0, 5), (12, 60), (60, 60)):
+        expected = stats.betabinom.sf(missed - 1, num_test, 10, 91)
+        found = conformal.p_of_misses(missed, num_test, 100, 0.9)
+        assert found == pytest.approx(expected, rel=1e-9)
+    # 87.9 % of 3,000 rows is no break, though the test rows alone would say so.
+    assert conformal.p_of_misses(363, 3000, 100, 0.9) > 0.2
+    assert lower_bound(363, 3000, 0.95) > 0.1
+    # Sets of all labels.
+    assert conformal.p_of_misses(0, 10, 5, 0.9) == 1
+
+
+def test_right_sets_are_called_broken_in_one_draw_of_twenty() -> None:
+    generator = np.random.default_rng(3)
+    covered = generator.beta(91, 10, 2000)
+    missed = generator.binomial(500, 1 - covered)
+    broken = [conformal.p_of_misses(int(each), 500, 100, 0.9) < 0.05 for each in missed]
+    assert np.mean(broken) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+    assert np.mean(broken) > 0.02
+
+
 def test_sets_are_those_of_mapie() -> None:
     classification = pytest.importorskip("mapie.classification")
     from sklearn.linear_model import LogisticRegression

@@ -181,15 +181,17 @@ def told_sets(answers: Answers) -> Json | None:
     chosen = conformal.sets(p, 0.0 if least is None else least)
     # Out of the set, by its true label.
     missed = int((~chosen[np.arange(len(labels)), labels]).sum())
-    low = lower_bound(missed, len(labels), CONFIDENCE)
+    # Also right sets miss more than they promise of rows, by which rows were kept for them.
+    p_right = conformal.p_of_misses(missed, len(labels), asked["rows"], asked["coverage"])
     test = {
         "rows": len(labels),
         "missed": missed,
+        "p": p_right,
         "coverage": 1 - missed / max(1, len(labels)),
         "mean_size": float(chosen.sum(1).mean()) if len(labels) else None,
         "one_label": float((chosen.sum(1) == 1).mean()) if len(labels) else None,
     }
-    return {**asked, "test": test, "is_broken": low > 1 - asked["coverage"]}
+    return {**asked, "test": test, "is_broken": p_right < 1 - CONFIDENCE}
 
 
 def told_shift(answers: Answers, task: Task) -> Json | None:
@@ -214,7 +216,7 @@ def reasons(calibration: Json | None) -> list[str]:
             f"{test['answered']:,} answered test rows {test['errors']:,} are: at least "
             f"{test['error_low']:.4f} at {CONFIDENCE:.0%} confidence{because(calibration)}"
         )
-    # Sets are broken as a promise is: by what test shows beyond chance.
+    # Sets are broken by what test shows beyond the chance of both draws, kept rows and test rows.
     sets = (calibration or {}).get("sets")
     if sets and sets["least_probability"] is None:
         found.append(
@@ -225,7 +227,9 @@ def reasons(calibration: Json | None) -> list[str]:
     if sets and sets["is_broken"]:
         found.append(
             f"decide: {sets['coverage']:.0%} of the sets were to hold the true label, and on test "
-            f"{sets['test']['coverage']:.1%} do{because(calibration)}"
+            f"{sets['test']['coverage']:.1%} do: sets that are right miss so many in a share "
+            f"of {sets['test']['p']:.2g} of all draws of the {sets['rows']:,} kept rows and of "
+            f"test{because(calibration)}"
         )
     return found
 
