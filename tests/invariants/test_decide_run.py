@@ -18,6 +18,7 @@ from limbeck.data.splits import load_splits
 from limbeck.evaluation.decisions.decision import Decision
 from limbeck.pipeline.deciding import asked, making, telling
 from limbeck.recipe.model import Data, Decide
+from limbeck.reports.calibration import sentences
 from limbeck.tasks import Scored
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.likelihood import softmax
@@ -227,6 +228,41 @@ def test_a_shift_between_validation_and_test_is_told() -> None:
     assert "of 100 answered test rows 20 are: at least" in reason
     assert reason.endswith(found["words"])
     assert telling.reasons(json.loads("null")) == []
+
+
+def test_costs_decide_every_model_and_no_loss_is_made_of_them(finished: Any) -> None:
+    # So dear an error that `0` is answered to nearly everything, by whoever decides.
+    costs = "{'0': {'1': 1.0e+9, '2': 1.0e+9}, '1': {'0': 1, '2': 1}, '2': {'0': 1, '1': 1}}"
+    # The same weights as without costs.
+    report, _ = finished(f"sets: 0.9, costs: {costs}")
+    probable, _ = finished("sets: 0.9")
+    verdict, arms = report["verdict"], report["arms"]
+    # The teacher answers as the artifact does, by the same costs.
+    accuracy = {arm: arms[arm]["mean"]["accuracy"] for arm in ("teacher", "kd", "joint")}
+    assert max(accuracy.values()) < 0.5 < probable["arms"]["joint"]["mean"]["accuracy"]
+    assert abs(verdict["drop"]) < 0.15
+    assert arms["joint"]["agreement"] > 0.8
+    # What was learned is no matter of costs: levels, leads and gains are of the most probable.
+    assert verdict["bars"][0] == probable["verdict"]["bars"][0]
+    said = [
+        {
+            reason
+            for reason in each["verdict"]["reasons"]
+            if reason.startswith("`joint` never answers") or "learned nothing" in reason
+        }
+        for each in (report, probable)
+    ]
+    assert said[0] == said[1]
+    alike = report["calibration"]["answers"]["alike"]
+    models = {name: row for name, row in alike.items() if name != "constant"}
+    assert list(models) == ["teacher", "kd", "joint", "baseline"]
+    assert all(row["most_probable"] > row["as_answered"] for row in models.values())
+    # `0` for every row costs 1 for each of the others, two thirds of the test rows.
+    assert alike["constant"] == {"cost": pytest.approx(2 / 3), "label": "0"}
+    told = report["calibration"]["answers"]["cost_as_answered"]
+    assert models["joint"]["cost"] == pytest.approx(told)
+    (line,) = [each for each in sentences(report["calibration"]) if each.startswith("costs:")]
+    assert "`0` for every row 0.6667. accuracy from teacher to `joint` falls by" in line
 
 
 @pytest.mark.parametrize(("misses", "is_broken"), [(363, False), (700, True)])

@@ -59,7 +59,9 @@ def judged_arm(names: Iterable[str]) -> str:
 class Evidence:
     """What a verdict is made from.
 
-    `answers`: of each arm to the test rows, by the judged metric.
+    `answers`: of each arm to the test rows, by the judged metric, as a user is answered.
+    `learned`: the same by the most probable labels, where costs make other answers of them: whether
+        a model has learned anything must not hang on what the user wants answered.
     `speedup`, `speedup_ci95`: how many times as fast as the teacher, and the interval of that.
     `bars`: what student and teacher must beat.
     `undertrained`: of teacher and student, what says that it was trained too little.
@@ -70,6 +72,12 @@ class Evidence:
     speedup_ci95: Sequence[float] | None = None
     bars: Sequence[Bar] = ()
     undertrained: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    learned: Mapping[str, Answers] | None = None
+
+    @property
+    def knowledge(self) -> Mapping[str, Answers]:
+        """What is held against the bars, and what gains are of."""
+        return self.answers if self.learned is None else self.learned
 
     @property
     def judged(self) -> str:
@@ -111,7 +119,7 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
         "kept": not reasons,
         "reasons": reasons,
         "notes": notes,
-        "bars": [beaten(bar, own) for bar in found.bars],
+        "bars": [beaten(bar, found.knowledge[found.judged]) for bar in found.bars],
         "drop": drop.value,
         "drop_ci95": drop.interval(),
         "max_drop": asked.max_drop,
@@ -127,7 +135,7 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
 
 def allows_all(found: Evidence, max_drop: float) -> list[str]:
     """That the drop which is allowed is more than what the teacher has learned."""
-    teacher = found.answers["teacher"]
+    teacher = found.knowledge["teacher"]
     told = []
     for bar in found.bars:
         lead = teacher.value - bar.answers.value
@@ -160,7 +168,7 @@ def is_shown_better(first: Answers, second: Answers) -> bool:
 def learned_too_little(found: Evidence) -> tuple[list[str], list[str]]:
     """What teacher and student have not learned: as reasons against the student, and as notes,
     where it concerns the teacher alone and the student does better."""
-    judged, answers = found.judged, found.answers
+    judged, answers = found.judged, found.knowledge
     reasons: list[str] = []
     notes: list[str] = []
     # No training is to blame for what is not better than perfect.
@@ -236,7 +244,7 @@ def gains(found: Evidence) -> list[dict[str, Any]]:
     `at_chance`: neither arm is shown to be better than one answer for every row, so that their
     difference says nothing.
     """
-    answers = found.answers
+    answers = found.knowledge
     known: list[dict[str, Any]] = []
     for name, (arm, control) in GAINS.items():
         if arm not in answers or control not in answers:

@@ -17,13 +17,20 @@ from torch import nn
 from limbeck.core.cache.store import Store
 from limbeck.core.files import read_json
 from limbeck.distillation import objective
+from limbeck.evaluation.decisions.decision import Decision
 from limbeck.models.weights import WEIGHTS
 from limbeck.pipeline.context import RunContext, use_machine
+from limbeck.pipeline.deciding.alike import Decided, decided_alike
 from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.class_weights import hard_loss_keys
 from limbeck.pipeline.steps.exporting import ProvenArtifact, export_artifact
 from limbeck.pipeline.steps.quantizing import choose_quantization, quantize_trained
-from limbeck.pipeline.steps.scoring import final_model, score_student, score_teacher
+from limbeck.pipeline.steps.scoring import (
+    Answering,
+    score,
+    student_answering,
+    teacher_answering,
+)
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.teacher_outputs import teacher_outputs
@@ -45,6 +52,7 @@ class Arm:
     of_trained: the answers of the trained model (fake-quantized where the recipe quantizes) on the
         test split.
     history: what its training logged.
+    decision: of a float model, how it decides where artifacts decide by costs or thresholds.
     artifact: None where nothing was quantized.
     notes: warnings of its training, and lines about what was chosen.
     """
@@ -55,6 +63,7 @@ class Arm:
     model: Callable[[], nn.Module]
     of_trained: Scored
     history: list[dict[str, Any]]
+    decision: Decision | None = None
     artifact: ProvenArtifact | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -64,9 +73,16 @@ class Arm:
         return self.student.task
 
     @property
+    def decided(self) -> Decided:
+        """The artifact's own logits on the test split, where there is one, and what decides."""
+        if self.artifact is None:
+            return Decided(self.of_trained, self.decision)
+        return Decided(self.artifact.answers.scored, self.artifact.answers.decision)
+
+    @property
     def scored(self) -> Scored:
-        """What is judged: the artifact's own answers on the test split, where there is one."""
-        return self.artifact.scored if self.artifact else self.of_trained
+        """What is judged: the answers on the test split as a user is answered."""
+        return self.decided.answered
 
     @property
     def num_parameters(self) -> int:
@@ -111,22 +127,30 @@ def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> A
     recipe, notes = choose_quantization(recipe, run, student, trained)
     weights = quantize_trained(recipe, run, student, trained)
     # 4. The weights are final: only now does the arm read the test split.
-    scored = score_student(recipe, run, student, weights)
-    # 5. The artifact, held against those answers.
-    model = final_model(recipe, run, student, weights)
-    artifact = None
+    answering = student_answering(recipe, run, student, weights)
+    scored = score(run, answering)
+    # 5. The artifact, held against those answers; a float model beside it decides as it does.
+    artifact, decision = None, None
     if recipe.quantize:
-        artifact = export_artifact(recipe, run, weights, model, scored, student.task)
+        artifact = export_artifact(recipe, run, weights, answering.model, scored, student.task)
+    else:
+        decision = decision_of(run, answering)
     return Arm(
         recipe=recipe,
         student=student,
         weights=weights,
-        model=model,
+        model=answering.model,
         of_trained=scored,
+        decision=decision,
         history=read_json(trained / HISTORY),
         artifact=artifact,
         notes=[*warnings_of(trained), *notes],
     )
+
+
+def decision_of(run: RunContext, answering: Answering) -> Decision | None:
+    """How a float model decides where artifacts decide by costs or thresholds; None elsewhere."""
+    return decided_alike(run, answering.task, lambda: score(run, answering, "validation"))
 
 
 def ask_teachers(
@@ -185,12 +209,14 @@ def train_alone(recipe: Recipe, run: RunContext) -> tuple[StoredModel, Path]:
 def run_teacher_arm(run: RunContext) -> Arm:
     """The teacher's own answers on the test split."""
     teacher = prepare_teacher(run.recipe, run)
+    answering = teacher_answering(teacher)
     return Arm(
         recipe=run.recipe,
         student=teacher,
         weights=teacher.folder,
         model=teacher.load,
-        of_trained=score_teacher(run, teacher),
+        of_trained=score(run, answering),
+        decision=decision_of(run, answering),
         history=read_json(teacher.folder / HISTORY),
         notes=[*warnings_of(teacher.folder), *teacher.notes],
     )

@@ -1,6 +1,7 @@
 """report.json from the arms of a run."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ from limbeck.analysis.float_products import in_words
 from limbeck.core.system import machine
 from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.chance import best_constant_answer
-from limbeck.evaluation.compare import Judged
+from limbeck.evaluation.compare import Answers, Judged
 from limbeck.evaluation.scores import agreement, quality, told_quality
 from limbeck.evaluation.undertrained import FEWEST_TOLD, FEWEST_UNITS, never_answered, signs
 from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.deciding.alike import told_alike
 from limbeck.pipeline.deciding.telling import describe_calibration, with_promise
 from limbeck.pipeline.judging.judged_rows import JudgedRows, judged_rows
 from limbeck.pipeline.judging.lost import describe_lost
@@ -31,6 +33,20 @@ from limbeck.tasks import Scored, SelfSupervised, Task, metrics
 
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
 Answered = dict[str, Judged]  # each arm's answers to the test rows, the baseline's among them
+
+
+@dataclass(frozen=True)
+class Known:
+    """Every arm's answers as a user is answered, and its most probable labels: what it has learned,
+    which costs do not move."""
+
+    answered: Answered
+    learned: Answered
+
+
+def by_metric(answered: Answered, metric: str) -> dict[str, Answers]:
+    """Every arm's answers, judged by one metric."""
+    return {arm: judged.by(metric) for arm, judged in answered.items()}
 
 
 def final_arm(arms: Arms) -> list[Arm]:
@@ -51,12 +67,9 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     # 1. Every arm's answers to the same test rows.
     shipped = final_arm(arms)[0]
     test = judged_rows(run, shipped.task)
-    answered: Answered = {}
-    for arm, seeds in arms.items():
-        answered[arm] = test.judged([seed.scored for seed in seeds], shipped.task)
     baseline = linear_baseline(run, shipped.task) if recipe.verdict else None
-    if baseline:
-        answered[BASELINE] = test.judged([baseline.scored], shipped.task)
+    known = answers_to(test, arms, baseline)
+    answered = known.answered
     # 2. What takes time: layers, then milliseconds, with nothing else running.
     layers = describe_layers(run, arms)
     latency, speed = measure_speed(run, arms, settings.latency_rows, settings.latency_threads)
@@ -69,9 +82,10 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
             rows[BASELINE] = describe_baseline(baseline, answered[BASELINE], teacher)
     verdict = None
     if recipe.verdict:
-        bars = bars_of(recipe, answered[judged_arm(arms)], baseline, answered)
-        verdict = judge(run, arms, rows, answered, test, bars)
+        bars = bars_of(recipe, answered[judged_arm(arms)], baseline, known.learned)
+        verdict = judge(run, arms, rows, known, test, bars)
     calibration = describe_calibration(arms, latency, recipe.judged_metric)
+    add_costs(calibration, arms, baseline)
     if verdict:
         verdict = with_promise(verdict, calibration)
     metric = {
@@ -140,6 +154,33 @@ def describe_parity(arms: Arms) -> list[dict[str, Any]]:
     return rows
 
 
+def answers_to(test: JudgedRows, arms: Arms, baseline: Baseline | None) -> Known:
+    """Every model's answers to the test rows that are judged, the baseline's among them."""
+    task = final_arm(arms)[0].task
+    models = {arm: [seed.decided for seed in seeds] for arm, seeds in arms.items()}
+    if baseline:
+        models[BASELINE] = [baseline.decided]
+    answered: Answered = {}
+    learned: Answered = {}
+    for name, seeds in models.items():
+        answered[name] = learned[name] = test.judged([seed.answered for seed in seeds], task)
+        # Most often the answers are the most probable labels, and need no second look.
+        if any(seed.has_costs for seed in seeds):
+            learned[name] = test.judged([seed.most_probable for seed in seeds], task)
+    return Known(answered, learned)
+
+
+def add_costs(calibration: dict[str, Any] | None, arms: Arms, baseline: Baseline | None) -> None:
+    """Add what costs make of every model's answers, of first seeds; nothing without costs."""
+    if calibration is None or calibration["answers"] is None:
+        return
+    decided = {arm: seeds[0].decided for arm, seeds in arms.items()}
+    if baseline:
+        decided[BASELINE] = baseline.decided
+    alike = told_alike(decided, final_arm(arms)[0].task, calibration["metric"])
+    calibration["answers"]["alike"] = alike
+
+
 def bars_of(
     recipe: Recipe,
     shipped: Judged,
@@ -154,7 +195,7 @@ def bars_of(
         recipe: the run's, with a verdict.
         shipped: the judged arm.
         baseline: the linear model; None where the task has none.
-        answered: every arm's answers, the baseline's among them.
+        answered: every arm's most probable labels, the baseline's among them.
     """
     metric = recipe.judged_metric
     if isinstance(shipped.task, SelfSupervised):
@@ -208,7 +249,7 @@ def notes_of_floats(layers: Mapping[str, Any] | None) -> list[str]:
     return [f"in float: {in_words(products)}"] if products else []
 
 
-def undertrained(run: RunContext, arms: Arms, answered: Answered) -> dict[str, list[str]]:
+def undertrained(run: RunContext, arms: Arms, learned: Answered) -> dict[str, list[str]]:
     """What says of teacher and student that they were trained too little; by name, in words."""
     recipe = run.recipe
     metric = recipe.judged_metric
@@ -218,7 +259,8 @@ def undertrained(run: RunContext, arms: Arms, answered: Answered) -> dict[str, l
         # One seed's, that of the model which is handed out.
         arm = arms[name][0]
         words = signs(arm.history, metric, len(run.data.validation), key)
-        for label, count in never_answered(answered[name].seeds[0], arm.task).items():
+        # An answer that costs forbid is not for want of training.
+        for label, count in never_answered(learned[name].seeds[0], arm.task).items():
             words.append(
                 f"never answers `{label}`, which {count} test rows have: train it longer, on more "
                 "rows of it"
@@ -242,7 +284,7 @@ def judge(
     run: RunContext,
     arms: Arms,
     rows: dict[str, Any],
-    answered: Answered,
+    known: Known,
     test: JudgedRows,
     bars: list[Bar],
 ) -> dict[str, Any]:
@@ -252,7 +294,7 @@ def judge(
         run: what the arms shared; its recipe has a verdict.
         arms: every seed of each arm.
         rows: report.json's `arms`.
-        answered: every arm's answers.
+        known: every arm's answers.
         test: which test rows are judged.
         bars: what teacher and student must beat.
     """
@@ -264,17 +306,18 @@ def judge(
     student = rows[judged_arm(rows)]
     latency = student["latency_ms"]
     found = Evidence(
-        answers={arm: judged.by(metric) for arm, judged in answered.items()},
+        answers=by_metric(known.answered, metric),
+        learned=by_metric(known.learned, metric),
         speedup=latency["speedup"],
         speedup_ci95=latency["speedup_ci95"],
         bars=bars,
-        undertrained=undertrained(run, arms, answered),
+        undertrained=undertrained(run, arms, known.learned),
     )
     verdict = judge_arms(found, recipe.verdict)
     verdict["compression"] = teacher["bytes"] / student["bytes"]
     # What is shipped must decide as what was judged, on rows that show what it learned.
     reasons = [*verdict["reasons"], *test.reasons, *parity_failures(describe_parity(arms))]
-    few = never_answered_of_few(answered[judged_arm(arms)])
+    few = never_answered_of_few(known.learned[judged_arm(arms)])
     notes = [*test.notes, *verdict["notes"], *few]
     return verdict | {"reasons": reasons, "kept": not reasons, "notes": notes}
 

@@ -92,7 +92,31 @@ def decisions(found: Mapping[str, Any]) -> list[str]:
     if "cost_as_answered" in answers:
         costs = (answers[f"cost_{name}"] for name in ("most_probable", "as_answered"))
         told += "; mean cost {:.4g} to {:.4g}".format(*costs)
-    return [f"{told}; before: the most probable labels of the graph"]
+    lines = [f"{told}; before: the most probable labels of the graph"]
+    if answers.get("alike"):
+        lines.append(costs_of_models(found["arm"], answers["alike"], found["metric"]))
+    return lines
+
+
+def costs_of_models(own: str, alike: Mapping[str, Json], metric: str) -> str:
+    """What every model's answers cost, decided alike, and which part of a drop is the costs'."""
+    constant = alike["constant"]
+    models = {name: row for name, row in alike.items() if name != "constant"}
+    costs = ", ".join(f"{name} {row['cost']:.4g}" for name, row in models.items())
+    line = (
+        f"costs: every model decides by them, and a row costs: {costs}; `{constant['label']}` "
+        f"for every row {constant['cost']:.4g}"
+    )
+    teacher = models.get("teacher")
+    if teacher is None or own == "teacher":
+        return line
+    ways = ("as_answered", "most_probable")
+    answered, probable = (teacher[way] - models[own][way] for way in ways)
+    return (
+        f"{line}. {metric} from teacher to `{own}` falls by {answered:.4f} as they answer, by "
+        f"{probable:.4f} in their most probable labels: the first holds what the costs ask for, "
+        "the second is the model's alone"
+    )
 
 
 def view(found: Mapping[str, Any] | None) -> Json | None:

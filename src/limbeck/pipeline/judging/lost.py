@@ -77,7 +77,7 @@ def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any]
         told["slices_looked_at"] = len(rated)
         told["slices_lost"] = sum(row["p_holm"] <= ALPHA for row in rated)
     # 3. Labels in doubt.
-    doubted = labels_in_doubt(run, before, after, task)
+    doubted = labels_in_doubt(run, teacher, student)
     told["label_errors"] = {
         "count": len(doubted),
         "first": [told_suspect(task, rows, each) for each in doubted[:MOST_SHOWN]],
@@ -85,12 +85,14 @@ def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any]
     return told
 
 
-def labels_in_doubt(run: RunContext, teacher: Scored, student: Scored, task: Task) -> list[Suspect]:
+def labels_in_doubt(run: RunContext, teacher: Arm, student: Arm) -> list[Suspect]:
     """The labels in doubt among rows that train lacks: of those in train both models may have
-    learned another row's label by heart."""
+    learned another row's label by heart. By the most probable labels: another answer that only
+    costs less is no doubt."""
     new = np.flatnonzero(~run.known_from_train)
-    both = [of_rows(scored, ~run.known_from_train) for scored in (teacher, student)]
-    found = suspects(task, *both)
+    believed = [arm.decided.most_probable for arm in (teacher, student)]
+    both = [of_rows(scored, ~run.known_from_train) for scored in believed]
+    found = suspects(student.task, *both)
     return [replace(each, row=int(new[each.row])) for each in found]
 
 
@@ -100,7 +102,7 @@ def write_label_errors(run: RunContext, teacher: Arm, student: Arm, folder: Path
     The arguments are those of `describe_lost`.
     """
     # Row for row as the page has them, and in the same order.
-    doubted = labels_in_doubt(run, teacher.scored, student.scored, student.task)
+    doubted = labels_in_doubt(run, teacher, student)
     told = [told_suspect(student.task, run.data.test, each) for each in doubted]
     if told:
         text = io.StringIO()

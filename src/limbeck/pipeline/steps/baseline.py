@@ -1,6 +1,7 @@
 """What a linear model scores on the same splits: who is no better needs no network."""
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from limbeck.baselines.fitting import Labelled, best_baseline, fits
 from limbeck.core.files import read_json, write_json
 from limbeck.core.system import machine
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.deciding.alike import Decided, decided_alike
 from limbeck.pipeline.stage import Stage
 from limbeck.pipeline.steps.scoring import PREDICTIONS
 from limbeck.tasks import Scored, Task
@@ -19,17 +21,25 @@ from limbeck.tasks.packed import labels_of_answers
 
 # What it is, and what chose it, in the folder of the stage.
 ABOUT = "baseline.json"
+# Its logits on validation, beside those on test.
+HELD = "validation.npy"
 
 
 @dataclass(frozen=True)
 class Baseline:
     """`title`: what it is, in words. `num_parameters`: its numbers. `on_validation`: the metric by
-    which its strength was chosen. `scored`: its answers on the test split."""
+    which its strength was chosen. `decided`: its answers on the test split, decided as an artifact
+    decides."""
 
     title: str
     num_parameters: int
     on_validation: float
-    scored: Scored
+    decided: Decided
+
+    @property
+    def scored(self) -> Scored:
+        """Its answers on the test split, as a user would be answered."""
+        return self.decided.answered
 
 
 def linear_baseline(run: RunContext, task: Task) -> Baseline | None:
@@ -54,6 +64,7 @@ def linear_baseline(run: RunContext, task: Task) -> Baseline | None:
             )
             # Its weights are final: only now is the test split read.
             np.save(folder / PREDICTIONS, best.logits(best.read(run.data.test)))
+            np.save(folder / HELD, best.logits(best.read(run.data.validation)))
         about: dict[str, Any] = {
             "title": best.title,
             "num_parameters": best.num_parameters,
@@ -74,6 +85,11 @@ def linear_baseline(run: RunContext, task: Task) -> Baseline | None:
         components=run.task_component,
     )
     folder = run.compute(stage)
-    labels, offsets = labels_of_answers(run.encode("test", task))
-    about = read_json(folder / ABOUT)
-    return Baseline(**about, scored=Scored(np.load(folder / PREDICTIONS), labels, offsets))
+
+    def scored(split: str, file: str) -> Scored:
+        return Scored(np.load(folder / file), *labels_of_answers(run.encode(split, task)))
+
+    decision = decided_alike(run, task, partial(scored, "validation", HELD))
+    return Baseline(
+        **read_json(folder / ABOUT), decided=Decided(scored("test", PREDICTIONS), decision)
+    )

@@ -95,7 +95,7 @@ def export_artifact(
         writing.write(content, encoded, artifact)
         fit_decision(recipe.decide, run, task, artifact, folder)
 
-    # As `score_student` asks it.
+    # As `student_answering` has it asked.
     one_by_one = activations(recipe, run) == "uint8-dynamic"
     moved = partial(with_moved_bits, model, encoded, task, one_by_one=one_by_one)
     prove = partial(prove_artifact, moved, scored, run, task)

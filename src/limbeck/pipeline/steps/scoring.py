@@ -1,9 +1,10 @@
-"""A model's answers on the test split: the only place where a run reads it with a trained model.
+"""A model's answers on a split: the only place where a run reads test with a trained model.
 
 They are computed on the CPU in float32, for a verdict and parity stand on them.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,49 +52,62 @@ def final_model(
     return build
 
 
-def score_student(recipe: Recipe, run: RunContext, student: StoredModel, weights: Path) -> Scored:
-    """The final weights' answers on the test split; the arguments are those of `final_model`."""
+@dataclass(frozen=True)
+class Answering:
+    """A trained model that is to answer a split.
+
+    weights: the folder whose name stands for its weights. model: loads it. task: with its
+    preprocessing. components: (family, name) of what it holds that is loaded by name. one_by_one:
+    whether each row is answered by itself.
+    """
+
+    weights: Path
+    model: Callable[[], nn.Module]
+    task: Task
+    components: Sequence[tuple[str, str]] = ()
+    one_by_one: bool = False
+
+
+def student_answering(
+    recipe: Recipe, run: RunContext, student: StoredModel, weights: Path
+) -> Answering:
+    """A student of final weights; the arguments are those of `final_model`."""
     settings = recipe.quantize
     # A dynamic range is that of what stands together in a batch: alone, a row has its own, as in
     # the artifact, which answers one row at a time.
     one_by_one = settings is not None and activations(recipe, run) == "uint8-dynamic"
     model = final_model(recipe, run, student, weights)
     components = quantization_code(settings) if settings else ()
-    return score(run, weights, model, student.task, components, one_by_one=one_by_one)
+    return Answering(weights, model, student.task, components, one_by_one)
+
+
+def teacher_answering(teacher: StoredModel) -> Answering:
+    """A teacher, as it was tuned."""
+    return Answering(teacher.folder, teacher.load, teacher.task)
 
 
 def score_teacher(run: RunContext, teacher: StoredModel) -> Scored:
     """A teacher's answers on the test split."""
-    return score(run, teacher.folder, teacher.load, teacher.task)
+    return score(run, teacher_answering(teacher))
 
 
-def score(
-    run: RunContext,
-    weights: Path,
-    model: Callable[[], nn.Module],
-    task: Task,
-    components: Sequence[tuple[str, str]] = (),
-    *,
-    one_by_one: bool = False,
-) -> Scored:
-    """Test answers as a stage of their own.
+def score(run: RunContext, answering: Answering, split: str = "test") -> Scored:
+    """A model's answers on a split, as a stage of their own.
 
     Args:
         run: what the arms share.
-        weights: the folder whose name stands for the weights.
-        model: loads what answers.
-        task: with the model's preprocessing.
-        components: (family, name) of what the model holds that is loaded by name.
-        one_by_one: whether each row is answered by itself.
+        answering: the model.
+        split: what it answers; it must have rows.
     """
-    encoded = run.encode("test", task)
+    task = answering.task
+    encoded = run.encode(split, task)
 
     def build(folder: Path) -> None:
         scored = score_split(
-            model(),
+            answering.model(),
             encoded,
             task,
-            one_by_one=one_by_one,
+            one_by_one=answering.one_by_one,
             tell=run.store.tell,
         )
         np.save(folder / PREDICTIONS, scored.logits)
@@ -101,14 +115,14 @@ def score(
     stage = Stage(
         name="evaluate",
         inputs={
-            "weights": weights.name,
-            "data": run.fingerprint("test"),
+            "weights": answering.weights.name,
+            "data": run.fingerprint(split),
             "preprocess": digest(task.preprocess),
             **run.environment(),
         },
         build=build,
-        components=[*run.task_component, *components],
-        work=Work(split="test", task=task, one_by_one=one_by_one, once=model),
+        components=[*run.task_component, *answering.components],
+        work=Work(split=split, task=task, one_by_one=answering.one_by_one, once=answering.model),
     )
     logits = np.load(run.compute(stage) / PREDICTIONS)
     # Labels are those of the data, and need not be kept.
