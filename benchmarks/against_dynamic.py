@@ -119,7 +119,7 @@ def main() -> None:
         turns = {
             name: InProcess(each, rows, torch.set_num_threads) for name, each in answers.items()
         }
-        measured = rounds.measure(turns, len(rows))
+        measured = rounds.measure(turns, len(rows), threads=1)
     base = measured["teacher, PyTorch float32"].p50
     for title, times in measured.items():
         score, size = figures[title]

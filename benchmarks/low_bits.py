@@ -112,7 +112,9 @@ def main() -> None:
         turns = {
             name: InProcess(each, rows, torch.set_num_threads) for name, each in answers.items()
         }
-        p50 = {name: times.p50 for name, times in rounds.measure(turns, len(rows)).items()}
+        p50 = {
+            name: times.p50 for name, times in rounds.measure(turns, len(rows), threads=1).items()
+        }
         figures = {
             name: (float(np.median(loads[name])), p50[name], float(paths[name].stat().st_size))
             for name in names

@@ -75,9 +75,9 @@ def measure(artifact: Path, times: int = TIMES) -> Iterator[Found]:
         subject = Subject("the artifact", predictor.runtime, spec)
         for _ in range(times):
             with started(subject) as one, started(subject) as other:
-                measured = rounds.measure({"one": one, "other": other}, len(drawn))
+                measured = rounds.measure({"one": one, "other": other}, len(drawn), threads=1)
             ratio = ratios.ratio(measured["one"], measured["other"])
-            yield Found(ratio, ratios.signs_of_noise(measured, 1))
+            yield Found(ratio, ratios.signs_of_noise(measured))
 
 
 def main() -> None:

@@ -97,10 +97,10 @@ def _table(
     # One file holds all of them, one kind after the other.
     first = 0
     for title, inputs in parts:
-        measured = rounds.measure({"artifact": worker}, len(inputs), first=first)
+        measured = rounds.measure({"artifact": worker}, len(inputs), threads=threads, first=first)
         first += len(inputs)
         yield _timed(predictor, title, inputs, measured["artifact"])
-        for sign in signs_of_noise(measured, threads):
+        for sign in signs_of_noise(measured):
             yield f"busy: {sign}"
 
 

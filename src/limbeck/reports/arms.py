@@ -4,6 +4,7 @@ from typing import Any
 
 from limbeck.reports.drawing.axis import Axis
 from limbeck.reports.numbers import interval, ratio_in_words
+from limbeck.reports.speed import milliseconds
 
 Json = dict[str, Any]
 
@@ -80,7 +81,7 @@ def _arm_row(name: str, arm: Json, teacher: Json, metric: str) -> Json:
     latency = arm.get("latency_ms") or {}
     teacher_latency = teacher.get("latency_ms") or {}
     bytes_ratio = _against(arm.get("bytes"), teacher.get("bytes"), "smaller", "larger")
-    p50_ratio = _against(latency.get("p50"), teacher_latency.get("p50"), "faster", "slower")
+    p50_ratio = _against(_ms(latency), _ms(teacher_latency), "faster", "slower")
     # Reports of schema 1 have medians alone.
     if latency.get("speedup"):
         faster = latency["speedup"]
@@ -96,12 +97,18 @@ def _arm_row(name: str, arm: Json, teacher: Json, metric: str) -> Json:
         "parameters": arm.get("parameters"),
         "bytes": arm.get("bytes"),
         "bytes_ratio": None if is_teacher else bytes_ratio,
+        "ms": _ms(latency),
         "p50": latency.get("p50"),
         "p99": latency.get("p99"),
         "ms_ratio": None if is_teacher else p50_ratio,
         "runtime": latency.get("runtime"),
         "threads": latency.get("threads"),
     }
+
+
+def _ms(latency: Json) -> float | None:
+    """What speed-ups are ratios of; in older reports the median."""
+    return milliseconds(latency) if latency else None
 
 
 def _bounds(arm: Json, metric: str) -> list[float] | None:

@@ -86,6 +86,7 @@ def view(report: Json, curves: list[Json]) -> Json:
         **_labels(report["arms"]),
         **_stages(report["stages"]),
         "speed": speed.sentences(report.get("speed")),
+        "cpu_time": speed.is_cpu_time(report.get("speed")),
         "lost": lost.view(report.get("lost")),
         "calibration": calibration.view(report.get("calibration")),
         "layers": heatmap.view(report.get("layers")),

@@ -39,8 +39,10 @@ class Seed(TypedDict):
 @with_config(CLOSED)
 class Latency(TypedDict):
     """Milliseconds from one raw input to its answer: of wall time the median and the 99th
-    percentile, of CPU time (`cpu`) the median; and how many times as fast as the teacher."""
+    percentile, of CPU time (`cpu`) the median; and how many times as fast as the teacher. `ms`:
+    what that ratio is of, CPU time of one thread and wall time of several."""
 
+    ms: NotRequired[float]
     p50: float
     p99: float
     threads: int

@@ -15,6 +15,8 @@ FACTORS = ("runtime", "architecture", "integers")
 TITLES = {"int8": "int8 weights", "float": "float32"}
 # Six blocks of rows, which a report of schema 1 took its interval from.
 ROWS_FOR_INTERVAL = 120
+# Behind what a busy machine does to the clock.
+NOT_RATIOS = "; ratios are of CPU time, which that leaves as it is"
 # What to write instead, by the form of the reference that is faster.
 CURES = {
     "int8": (
@@ -36,7 +38,7 @@ def sentences(speed: Mapping[str, Any] | None) -> list[str]:
     twins = [twin for twin in speed["twins"] if is_news(speed, twin)]
     return [
         *product_lines(speed),
-        *(f"busy: {sign}" for sign in speed.get("busy", [])),
+        *(f"busy: {sign}{NOT_RATIOS * is_cpu_time(speed)}" for sign in speed.get("busy", [])),
         *(sentence(speed, twin) for twin in twins),
     ]
 
@@ -91,7 +93,22 @@ def on_all(speed: Mapping[str, Any] | None) -> str:
     """The total with all cores, where it is another."""
     if not speed or not speed["product"]["total"]["ratio"]:
         return ""
+    # The clock of several threads is also that of whoever shares the cores.
+    if speed.get("busy"):
+        return f"; with {threads_of(speed)} not known, the machine was busy"
     return f"; {short(speed['product']['total']['ratio'])} with {threads_of(speed)}"
+
+
+def is_cpu_time(speed: Mapping[str, Any] | None) -> bool:
+    """Whether ratios are of CPU time: of one thread, in reports that tell it."""
+    return bool(speed and "ms" in speed and speed["threads"] == 1)
+
+
+def milliseconds(told: Mapping[str, Any]) -> float:
+    """What ratios are of, of a `latency_ms`, of `speed` or of one of its twins; in older reports
+    the median."""
+    ms: float = told.get("ms", told["p50"])
+    return ms
 
 
 def sentence(speed: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
@@ -100,9 +117,9 @@ def sentence(speed: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
     interval = reference["ratio_ci95"]
     bounds = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     compared = (
-        f"{', '.join(speed['formats'])} takes {speed['p50']:.3f} ms, "
+        f"{', '.join(speed['formats'])} takes {milliseconds(speed):.3f} ms, "
         f"{reference['ratio']:.2f}{bounds} times as long as "
-        f"the same student in {title} ({reference['p50']:.3f} ms)"
+        f"the same student in {title} ({milliseconds(reference):.3f} ms)"
     )
     if not interval:
         compared += (

@@ -36,9 +36,12 @@ def arm_lines(report: Json) -> list[str]:
     """The table of arms, between two blank lines."""
     metric = report["metric"]["name"]
     width = max(9, len(metric))
+    # What the speed-ups are ratios of, and what a user waits beside it.
+    title = "CPU ms" if speed.is_cpu_time(report.get("speed")) else "median ms"
     table = [
         "",
-        f"{'arm':10} {metric:>{width}}   {'95 % interval':17} {'bytes':>12} median ms  runtime",
+        f"{'arm':10} {metric:>{width}}   {'95 % interval':17} {'bytes':>12} "
+        f"{title:>9} {'clock ms':>9}  runtime",
     ]
     for name, arm in report["arms"].items():
         # A run always measures these two; the page alone reads reports without them.
@@ -47,7 +50,10 @@ def arm_lines(report: Json) -> list[str]:
         measured = arm.get("what", "")  # what is not handed out has no bytes and no milliseconds
         if arm["latency_ms"]:
             latency = arm["latency_ms"]
-            measured = f"{arm['bytes']:12,} {latency['p50']:9.3f}  {latency['runtime']}"
+            measured = (
+                f"{arm['bytes']:12,} {speed.milliseconds(latency):9.3f} {latency['p50']:9.3f}  "
+                f"{latency['runtime']}"
+            )
         table.append(
             f"{name:10} {figure(arm['mean'][metric]):>{width}}   {interval:16}  {measured}"
         )

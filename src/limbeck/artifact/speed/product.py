@@ -8,9 +8,7 @@ Each factor says how many times as fast one thing is as another that differs fro
 | `architecture` | that graph | the float graph of the student, in the same runtime |
 | `integers` | that graph | the artifact |
 
-Medians of ratios do not multiply exactly. What is left over, a few thousandths, is spread evenly in
-logarithms over the three factors and the total: least squares under the one condition that they
-multiply (the adjustment of a closed loop, as in surveying), so that all four figures agree.
+Each is a ratio of two of the same four figures, so that they multiply.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +41,6 @@ def product(measured: Mapping[str, Timed], steps: Steps) -> dict[str, Any]:
 
     measured: by the name of each subject, of the same rounds.
     """
-    # 1. Each by itself, of the same rounds.
     factors: dict[str, Ratio] = {}
     pairs = zip(FACTORS, steps.names, steps.names[1:], strict=False)
     for factor, slower, faster in pairs:
@@ -52,8 +49,6 @@ def product(measured: Mapping[str, Timed], steps: Steps) -> dict[str, Any]:
     first, last = steps.names[0], steps.names[-1]
     if first is not None and last is not None:
         factors[TOTAL] = ratio(measured[first], measured[last])
-    # 2. So that they multiply.
-    factors = adjusted(factors)
     told: dict[str, Any] = {}
     for name in (*FACTORS, TOTAL):
         if name in factors:
@@ -62,17 +57,3 @@ def product(measured: Mapping[str, Timed], steps: Steps) -> dict[str, Any]:
             reason = steps.reasons.get(name, "no teacher to compare with")
             told[name] = {"ratio": None, "ratio_ci95": None, "reason": reason}
     return told
-
-
-def adjusted(factors: Mapping[str, Ratio]) -> dict[str, Ratio]:
-    """The same, so that the factors multiply to the total; unchanged where one is missing."""
-    if len(factors) <= len(FACTORS):
-        return dict(factors)
-    # Of two factors and a total nothing says which of them is off.
-    multiplied = 1.0
-    for name in FACTORS:
-        multiplied *= factors[name].ratio
-    # A quarter of what is left over to each of the four.
-    share = (factors[TOTAL].ratio / multiplied) ** (1 / len(factors))
-    changed = {name: factors[name].scaled(share) for name in FACTORS}
-    return {**changed, TOTAL: factors[TOTAL].scaled(1 / share)}

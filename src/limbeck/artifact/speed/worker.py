@@ -26,8 +26,10 @@ from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.runtimes import open_graph
 from limbeck.artifact.speed.inputs import read_inputs
 from limbeck.core import registry
+from limbeck.core.files import read_json
 from limbeck.core.foreign import told_as
 from limbeck.core.system import memory
+from limbeck.evaluation.decisions.decision import Decision
 from limbeck.tasks import Task
 
 # From raw input to decoded answer.
@@ -39,13 +41,22 @@ UNTIMED = 2
 
 
 def open_subject(subject: Mapping[str, Any], threads: int) -> Answer:
-    """An `artifact`; or a `graph` by itself, with its `task`."""
+    """An `artifact`; or a `graph` by itself, with its `task` and the `decision` of an artifact."""
     runtime = subject["runtime"]
     if "artifact" in subject:
         return load(subject["artifact"], runtime=runtime, threads=threads).predict
     graph = Path(subject["graph"])
     opened = open_graph(graph, runtime, threads)
-    return Predictor(task_of(subject), opened, runtime, graph.parent).predict
+    task = task_of(subject)
+    decision = decision_of(subject, task)
+    return Predictor(task, opened, runtime, graph.parent, decision).predict
+
+
+def decision_of(subject: Mapping[str, Any], task: Task) -> Decision | None:
+    """How a subject that is no artifact decides: as the artifact that it is timed beside, whose
+    costs, sets or promise take their time, too."""
+    file = subject.get("decision")
+    return Decision.of(read_json(Path(file)), task) if file else None
 
 
 def task_of(subject: Mapping[str, Any]) -> Task:

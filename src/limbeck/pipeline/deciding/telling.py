@@ -50,7 +50,7 @@ def describe_calibration(
     plain = Decision(likelihood=task.likelihood)
     # 2. Before and after quantization, and before and after fitting.
     float_arm = arms.get(FLOAT_ARMS.get(name, ""))
-    models = {"float": calibration(float_arm[0].scored, plain)} if float_arm else {}
+    models = {"float": calibration(float_arm[0].decided.raw, plain)} if float_arm else {}
     models |= {
         "raw": calibration(answers.scored, plain),
         "fitted": calibration(answers.scored, decision),
@@ -64,7 +64,7 @@ def describe_calibration(
     teachers = arms.get("teacher")
     cascade = None
     if teachers:
-        milliseconds = latency[name]["p50"], latency["teacher"]["p50"]
+        milliseconds = latency[name]["ms"], latency["teacher"]["ms"]
         teacher = teachers[0].scored
         cascade = cascade_curve(answers.scored, decision, teacher, task, milliseconds)
     return {

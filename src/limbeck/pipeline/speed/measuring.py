@@ -16,6 +16,7 @@ from limbeck.artifact.speed.inputs import read_inputs, write_inputs
 from limbeck.artifact.speed.product import product
 from limbeck.artifact.speed.ratios import ratio
 from limbeck.artifact.speed.rounds import Timed
+from limbeck.artifact.speed.worker import decision_of
 from limbeck.artifact.speed.workers import Answerer, Worker, started
 from limbeck.core.events import Ended, Started
 from limbeck.core.system import machine
@@ -59,7 +60,7 @@ def measure_speed(
         began = time.perf_counter()
         run.store.tell(Started("latency"))
         with opened(subjects) as answerers:
-            measured = rounds.measure(answerers, len(rows))
+            measured = rounds.measure(answerers, len(rows), threads=threads)
             started = {name: start_of(each) for name, each in answerers.items()}
             on_all = measured_on_all(subjects, answerers, len(rows))
         run.store.tell(Ended("latency", round(time.perf_counter() - began, 3)))
@@ -83,7 +84,8 @@ def opened(subjects: Subjects) -> Iterator[dict[str, Answerer]]:
         for name, subject in subjects.by_name.items():
             if name in subjects.own:
                 model = subjects.own[name]
-                answer = answerer(model.load(), model.task)
+                decision = decision_of(subjects.by_name[name].spec, model.task)
+                answer = answerer(model.load(), model.task, decision)
                 inputs = read_inputs(subjects.inputs)
                 answerers[name] = InProcess(answer, inputs, torch.set_num_threads)
             else:
@@ -111,7 +113,7 @@ def measured_on_all(
     # The same processes: only what they answer with is opened again.
     for each in answerers.values():
         each.use_threads(cores)
-    return rounds.measure(answerers, num_rows)
+    return rounds.measure(answerers, num_rows, threads=cores)
 
 
 class Description:
@@ -129,7 +131,7 @@ class Description:
 
     def fastest(self, names: list[str]) -> str:
         """Of what is timed of an arm, the one whose median is the smallest."""
-        return min(names, key=lambda name: self.measured[name].p50)
+        return min(names, key=lambda name: self.measured[name].ms)
 
     def latencies(self) -> Latencies:
         """`latency_ms` of every arm, `speedup` with it: how many times as fast as the teacher."""
@@ -139,7 +141,7 @@ class Description:
         for arm, name in self.best.items():
             runtime = self.subjects.runtime(name)
             times = self.measured[name]
-            found[arm] = rounds.summary(times, threads=self.subjects.threads, runtime=runtime)
+            found[arm] = rounds.summary(times, runtime)
             if teacher is None:
                 continue
             faster = ratio(self.measured[teacher], times).told()
@@ -164,21 +166,27 @@ class Description:
         described: dict[str, Any] = {}
         for name, times in self.measured.items():
             runtime = subjects.runtime(name)
-            told = rounds.summary(times, threads=subjects.threads, runtime=runtime)
+            told = rounds.summary(times, runtime)
             described[name] = told | started[name]
         return {
             "arm": self.shipped_name,
             "formats": formats,
             "runtime": subjects.runtime(own),
             "p50": round(self.measured[own].p50, 3),
+            "ms": round(self.measured[own].ms, 3),
             "threads": subjects.threads,
             "rounds": rounds.ROUNDS,
             **started[own],
             "product": product(self.measured, self.steps),
             "twins": self.twins(),
-            "busy": ratios.signs_of_noise(self.chain(), subjects.threads),
+            "busy": self.signs,
             "subjects": described,
         }
+
+    @property
+    def signs(self) -> list[str]:
+        """What says that the machine was busy."""
+        return ratios.signs_of_noise(self.chain())
 
     def chain(self) -> Times:
         """The subjects of the product."""
@@ -202,6 +210,7 @@ class Description:
                     "form": form,
                     "runtime": runtime,
                     "p50": round(times.p50, 3),
+                    "ms": round(times.ms, 3),
                     **longer.told(),
                     "slower": longer.is_slower,
                 }
@@ -220,5 +229,6 @@ class Description:
             "threads": threads,
             "p50": round(measured[own].p50, 3),
             "product": product(measured, self.steps),
-            "busy": ratios.signs_of_noise(of_chain, threads),
+            # Several threads are timed by the clock, right after one: who waited there waits here.
+            "busy": [*self.signs, *ratios.signs_of_noise(of_chain)],
         }

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from limbeck.artifact.speed.worker import Answer, serve, task_of
+from limbeck.artifact.speed.worker import Answer, decision_of, serve, task_of
 from limbeck.core.system import memory
+from limbeck.evaluation.decisions.decision import Decision
 from limbeck.models.folders import load_model
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import to_torch
@@ -23,11 +24,16 @@ def open_model(subject: Mapping[str, Any], threads: int) -> Answer:
     memory.keep_freed_memory()
     torch.set_num_threads(threads)
     task = task_of(subject)
-    return answerer(load_model(Path(subject["model"]), task), task)
+    model = load_model(Path(subject["model"]), task)
+    return answerer(model, task, decision_of(subject, task))
 
 
-def answerer(model: nn.Module, task: Task) -> Answer:
-    """A float model on the CPU, from raw input to decoded answer, as an artifact does it."""
+def answerer(model: nn.Module, task: Task, decision: Decision | None = None) -> Answer:
+    """A float model on the CPU, from raw input to decoded answer, as an artifact does it.
+
+    decision: of the artifact that it is timed beside; None decides nothing.
+    """
+    decides = decision or Decision(likelihood=task.likelihood)
     # No dropout, and the statistics of batch norms that were kept.
     model.eval()
 
@@ -38,7 +44,8 @@ def answerer(model: nn.Module, task: Task) -> Answer:
         # Without what a training would need for gradients: as one would serve it.
         with torch.inference_mode():
             outputs = run_model(model, batch)
-            return task.decode(row, averaged(encoded[0], outputs.logits[0].numpy()))
+            logits = averaged(encoded[0], outputs.logits[0].numpy())
+            return decides.answer(task, row, logits)
 
     return answer
 

@@ -8,6 +8,7 @@ from typing import Any
 from limbeck.artifact.manifest import graphs_in
 from limbeck.artifact.speed.product import Steps
 from limbeck.artifact.speed.workers import Subject
+from limbeck.evaluation.decisions.decision import FILE
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.pipeline.arm import Arm
 from limbeck.pipeline.context import RunContext
@@ -27,6 +28,7 @@ class Subjects:
     """What is timed, by its name: one name for what takes the same time.
 
     arms: by arm, what is timed of it; several where it answers in several runtimes.
+    decision: decision.json of the artifact, by which all answer; None where nothing decides.
     others: by what (teacher's or student's graph, a reference) and runtime.
     reasons: by factor of the product, why it cannot be known.
     """
@@ -34,6 +36,7 @@ class Subjects:
     run: RunContext
     inputs: Path
     threads: int
+    decision: Path | None = None
     by_name: dict[str, Subject] = field(default_factory=dict)
     own: dict[str, StoredModel] = field(default_factory=dict)
     arms: dict[str, list[str]] = field(default_factory=dict)
@@ -57,6 +60,7 @@ class Subjects:
             "task": self.run.recipe.task,
             "labels": list(task.labels),
             "preprocess": task.preprocess,
+            "decision": None if self.decision is None else str(self.decision),
         }
 
     def add_model(self, what: str, model: StoredModel) -> str:
@@ -109,8 +113,13 @@ def subjects_of(
         inputs: a file of raw inputs.
         threads: with which all answer.
     """
-    subjects = Subjects(run, inputs, threads)
     shipped = arms[judged_arm(arms)][0]
+    decision = None
+    if shipped.artifact is not None:
+        decision = shipped.artifact.folder / FILE
+    # A number or a vector is answered as it is.
+    has_file = decision is not None and decision.is_file()
+    subjects = Subjects(run, inputs, threads, decision if has_file else None)
     # Students of one structure take the same time, whatever they learned.
     titles: dict[str, str] = {}
     for name, seeds in arms.items():
