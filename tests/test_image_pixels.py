@@ -169,6 +169,7 @@ def test_what_was_done_to_images_is_said(tmp_path: Path) -> None:
     assert sorted(source.notes) == [
         "1 of 17 images are turned as their EXIF orientation says",
         "1 of 17 images have 16 bits a channel: the upper 8 are read",
+        "1 of 17 images have a palette: read as the colours that it names",
         "1 of 17 images have several frames or pages: the first is read",
         "1 of 17 images have transparent pixels: laid on white (data.background names another colour)",
         "4 of 17 images are in colour, and most of train grey: all are read in grey",

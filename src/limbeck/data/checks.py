@@ -144,7 +144,8 @@ def check_labels(
     task: Any,
     origin: str,
 ) -> None:
-    """Raise ValueError where train has one class only, or a label of another split is none.
+    """Raise ValueError where train has one class or one score only, or a label of another split is
+    none.
 
     `labels`: those of train.
     """
@@ -152,6 +153,13 @@ def check_labels(
     if len(labels) < 2 and has_labels(task):
         raise ValueError(
             f"data: train has one class only ({', '.join(labels)}); "
+            "nothing can be learned from it. Add rows of another"
+        )
+    # A head says so too, but not before it is trained.
+    scores = {str(row.get("label")) for row in splits["train"]} - {"None"}
+    if not has_labels(task) and "label" in task.row_keys and len(scores) == 1:
+        raise ValueError(
+            f"data: train has one score only ({min(scores)}); "
             "nothing can be learned from it. Add rows of another"
         )
     # Asked of numbers too: a label that is none is found here, before anything is trained.

@@ -32,6 +32,9 @@ DARK = (
     "scale them to 0..65535"
 )
 
+PALETTE = "have a palette: read as the colours that it names"
+INKS = "have the inks of a printer (CMYK): read as colours"
+
 ORIENTATION = 0x0112  # the tag of EXIF
 # The modes of Pillow that are grey to a person; those of a palette are colours.
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
@@ -69,6 +72,9 @@ def of_8_bits(picture: "Image.Image", ground: str, done: set[str]) -> "Image.Ima
     """
     if picture.mode[0] in "IF":
         picture = narrow(picture, done)
+    # Before transparency is laid on, which makes plain colours of both.
+    if picture.mode in ("P", "PA", "CMYK"):
+        done.add(INKS if picture.mode == "CMYK" else PALETTE)
     if picture.has_transparency_data:
         picture = laid_on(picture, ground, done)
     if picture.mode in GREY_MODES:

@@ -1,7 +1,7 @@
 """Texts and labels in JSON lines (jsonlines.org): one object a line.
 
-Or in one JSON document, of the layouts of `_json_documents`. A list in place of an object has the
-columns `column_1`, `column_2`, ...
+Or in one JSON document, of the layouts of `_json_documents`; or objects over several lines each,
+one behind the other. A list in place of an object has the columns `column_1`, `column_2`, ...
 
 The columns are the keys of the first object; another may have more keys, in any order. What lies in
 an object in it has a column for each of its values: `utterance.text`.
@@ -9,12 +9,14 @@ an object in it has a column for each of its values: `utterance.text`.
 
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
+from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Patience, fail
 from limbeck.sources._files import Lines, checked_header
 from limbeck.sources._json_documents import few_rows_of, named_row, rows_of
@@ -33,6 +35,12 @@ MOST_OPEN = 50_000
 MOST_NESTED = 4  # objects in each other whose values are columns
 MOST_DEPTH = 50  # of lists and objects in a line: what is read is two deep
 TOO_DEEP = "a number too long or objects too deep to read. Write one flat object a line"
+NO_ROWS = (
+    "one JSON document, and nothing in it is a list of rows (it holds {held}). Write an object a "
+    'row: [{{"text": ..., "label": ...}}, ...]'
+)
+SPACE = re.compile(r"\s*")
+SHOWN = 8  # keys of a document
 SURROGATE = (
     "half of a character (a \\u escape from \\ud800 to \\udfff without its partner), which no file "
     "can hold. Write the whole character, or remove it"
@@ -123,8 +131,8 @@ def _parts(value: Any) -> list[Any]:
 def document_of(path: Path, encoding: str | None = None) -> list[Any] | None:
     """The rows of a file that is one JSON document; None where it is lines, or no JSON.
 
-    Raises ValueError for a document of more lists and objects than is read, and for bytes in it
-    that are not UTF-8.
+    Raises ValueError for a document without rows, for one of more lists and objects than is read,
+    and for bytes in it that are not UTF-8.
     """
     # 1. Lines of JSON have a whole object in the first one, and more lines.
     reader = Lines(path, encoding)
@@ -142,15 +150,43 @@ def document_of(path: Path, encoding: str | None = None) -> list[Any] | None:
         # 2. Else the whole is one, or its lines are told one by one.
         whole = _joined(first, lines, path)
         try:
-            content = None if whole is None else json.loads(whole)
+            content = None if whole is None else _parsed(whole)
         except (ValueError, RecursionError):
             return None
+        if content is not None and rows_of(content) is None:
+            raise ValueError(f"{path}: {NO_ROWS.format(held=_told(content))}") from None
     # Where each line may be a row, so may the only one.
     is_one = bare_name(path).lower().endswith(".json")
     rows = rows_of(content) if is_one else few_rows_of(content)
     if rows is not None:
         reader.check()
     return rows
+
+
+def _told(content: Any) -> str:
+    """What a document holds, in words."""
+    if isinstance(content, list):
+        return f"a list of {len(content):,} that are no objects"
+    return wording.some([f"`{key}`" for key in content], SHOWN) or "nothing"
+
+
+def _parsed(whole: str) -> Any:
+    """A document, or the list of the objects that stand one behind the other, each over several
+    lines as tools print them. Raises ValueError."""
+    try:
+        return json.loads(whole)
+    except json.JSONDecodeError:
+        pass
+    decoder = json.JSONDecoder()
+    found = []
+    place = SPACE.match(whole).end()  # type: ignore[union-attr]
+    while place < len(whole):
+        value, end = decoder.raw_decode(whole, place)
+        if not isinstance(value, dict):
+            raise ValueError("no object")
+        found.append(value)
+        place = SPACE.match(whole, end).end()  # type: ignore[union-attr]
+    return found
 
 
 def _joined(first: str, lines: Iterator[str], path: Path) -> str | None:

@@ -135,7 +135,9 @@ def _choose_size(guess: Guess, names: Sequence[str]) -> None:
     guess.side = guess.options["size"] = SMALL_IMAGE if side <= MOST_SMALL else IMAGE_SIZE
     told = f"the images have {side} pixels a side"
     if len(set(sizes)) > 1:
-        told = f"the images have {sides[0]} to {sides[-1]} pixels a side"
+        # Across and down, as what is stretched to a square has two.
+        both = [side for size in sizes for side in size]
+        told = f"the images have {min(both)} to {max(both)} pixels a side"
     guess.reasons.append(
         f"{told}: read as {guess.side} x {guess.side}, which is quick; raise data.size later"
     )

@@ -14,7 +14,10 @@ from limbeck.cli.first_recipe.encodings import add_encoding, encoding_of
 from limbeck.cli.first_recipe.header import lines_above, parted
 from limbeck.cli.first_recipe.names import add_names, likest
 from limbeck.cli.first_recipe.recipe_text import Guess
-from limbeck.cli.first_recipe.refused.decimal_commas import refuse_decimal_commas
+from limbeck.cli.first_recipe.refused.decimal_commas import (
+    refuse_decimal_commas,
+    refuse_percents,
+)
 from limbeck.cli.first_recipe.refused.foreign import refuse_parts, refuse_without_train
 from limbeck.cli.first_recipe.refused.second_headers import refuse_second_headers
 from limbeck.cli.first_recipe.refused.steps import (
@@ -88,6 +91,7 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     refuse_prodigy(train, records)
     refuse_second_headers(train, records)
     refuse_decimal_commas([train, *files], records, options)
+    refuse_percents([train, *files], records, options)
     refuse_examples([train, *files], records, guess.source)
     refuse_dialogues([train, *files], records, guess.source)
     refuse_intents_behind_tags([train, *files], records, options)
@@ -242,7 +246,11 @@ def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
     if "label" not in options:
         return f"columns {columns}: `{options['text']}` is the text"
     label = options["label"]
-    labels = sorted({str(record.get(label)) for record in records} - {"", "None"})
+    separator = options.get("label_separator")
+    cells = {str(record.get(label)) for record in records if record.get(label) is not None}
+    # Of several labels a cell each one: `1, 2` would be told as two of the labels that it joins.
+    parts = {part.strip() for cell in cells for part in cell.split(separator)}
+    labels = sorted((parts if separator else cells) - {"", "None"})
     second = f" and `{options['text_b']}` are the texts" if "text_b" in options else " is the text"
     return (
         f"columns {columns}: `{options['text']}`{second}, `{label}` the label "

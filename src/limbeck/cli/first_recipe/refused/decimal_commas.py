@@ -1,4 +1,5 @@
-"""Numbers with a comma before their fraction, as spreadsheets write them in most of Europe."""
+"""Numbers as spreadsheets write them for people: with a comma before their fraction, as in most of
+Europe, or with a percent sign."""
 
 import json
 import re
@@ -18,6 +19,8 @@ Record = Mapping[str, Any]
 
 MADE = "rows"  # the folder that a command makes, below that of the data
 NUMBER = re.compile(r"\s*([-+]?[0-9]+)(?:,([0-9]+))?\s*")
+PERCENT = re.compile(r"\s*[-+]?[0-9]+(?:[.,][0-9]+)?\s*%\s*")
+FEWEST_SHARES = 10  # by which percentages measure; of fewer each may well be a class
 SHOWN = 3
 
 
@@ -29,39 +32,97 @@ def refuse_decimal_commas(
 
     `files`: the one of train first, of which `records` are the first rows and `options` the keys.
     """
-    delimiter = options.get("delimiter", ",")
     columns = [name for name in (records[0] if records else {}) if _has_commas(records, name)]
     # Between commas `1,2` may as well be two labels.
-    if not columns or delimiter == ",":
+    if not columns or _delimiter(files[0], options) == ",":
         return
     pointed = [{k: _pointed(v) if k in columns else v for k, v in r.items()} for r in records]
-    try:
-        found = choose(pointed, str(files[0])).options
-    except ValueError:
-        return
-    learned = [name for name in columns if name in _labels(found)]
+    learned = _learned(columns, pointed, files[0])
     if not learned:
         return
-    train = files[0]
+    shown = some([f"`{name}`" for name in learned], SHOWN)
+    first = values_of(records, learned[0])[0]
+    cure = _rewriting(files, records, columns, options, 'c.replace(",", ".")')
+    raise ValueError(
+        f"{files[0]}: numbers with a comma in {shown} ({first}), which would be read as words. "
+        f"Write them with a point, in that folder: {cure} && {command('init', MADE)}"
+    )
+
+
+def refuse_percents(
+    files: Sequence[Path], records: Sequence[Record], options: Mapping[str, Any]
+) -> None:
+    """Raise ValueError where the label is a number with a percent sign, with the command that
+    writes it without; the arguments are those of `refuse_decimal_commas`."""
+    columns = [name for name in (records[0] if records else {}) if _has_percents(records, name)]
+    learned = _learned(columns, records, files[0])
+    if not learned:
+        return
+    first = str(values_of(records, learned[0])[0])
+    told = (
+        f"{files[0]}: numbers with a percent sign in `{learned[0]}` ({first}), each of which would "
+        "be a class"
+    )
+    if not Path(bare_name(files[0])).suffix.lower().endswith(("csv", "tsv", "tab")):
+        raise ValueError(f"{told}. Write them as numbers: {first.strip().rstrip('% ')}")
+    cure = _rewriting(files, records, columns, options, 'c.replace("%", "").strip()')
+    raise ValueError(
+        f"{told}. Write them without it, in that folder: {cure} && {command('init', MADE)}"
+    )
+
+
+def _learned(columns: Sequence[str], records: Sequence[Record], train: Path) -> list[str]:
+    """Those of the columns that a recipe would learn from."""
+    if not columns:
+        return []
+    try:
+        found = choose(records, str(train)).options
+    except ValueError:
+        return []
+    return [name for name in columns if name in _labels(found)]
+
+
+def _delimiter(file: Path, options: Mapping[str, Any]) -> str:
+    is_tabbed = Path(bare_name(file)).suffix.lower() in (".tsv", ".tab")
+    return str(options.get("delimiter", "\t" if is_tabbed else ","))
+
+
+def _rewriting(
+    files: Sequence[Path],
+    records: Sequence[Record],
+    columns: Sequence[str],
+    options: Mapping[str, Any],
+    written: str,
+) -> str:
+    """The command that writes the tables once more, with `written` in place of a cell `c` of the
+    columns."""
     of_splits = [file.name for file in files if split_of(Path(bare_name(file)).stem)]
-    given = list(dict.fromkeys([train.name, *of_splits]))
+    given = list(dict.fromkeys([files[0].name, *of_splits]))
+    delimiter = _delimiter(files[0], options)
     encoding = options.get("encoding", "utf-8-sig")
     numbers = [list(records[0]).index(name) for name in columns]
+    # A table that is called .tsv is read by its tabs, and quotes in it are letters.
+    is_tabbed = _delimiter(files[0], {}) == "\t"
+    bare = ", quoting=csv.QUOTE_NONE"
+    quoting = bare if is_tabbed or options.get("quoting") == "none" else ""
+    writer = f', delimiter="\\t", quotechar=None{bare}' if is_tabbed else ""
     code = (
         f"import csv, os; csv.field_size_limit({MOST_FIELD_CHARACTERS}); "
         f'os.makedirs("{MADE}", exist_ok=True); '
-        f'[csv.writer(open("{MADE}/" + f, "w", newline="", encoding="utf-8")).writerows('
-        f'[c.replace(",", ".") if n in {json.dumps(numbers)} else c for n, c in enumerate(r)] '
+        f'[csv.writer(open("{MADE}/" + f, "w", newline="", encoding="utf-8"){writer}).writerows('
+        f"[{written} if n in {json.dumps(numbers)} else c for n, c in enumerate(r)] "
         f'for r in csv.reader(open(f, newline="", encoding={json.dumps(encoding)}), '
-        f"delimiter={json.dumps(delimiter)})) for f in {json.dumps(given)}]"
+        f"delimiter={json.dumps(delimiter)}{quoting})) for f in {json.dumps(given)}]"
     )
-    shown = some([f"`{name}`" for name in learned], SHOWN)
-    first = values_of(records, learned[0])[0]
-    raise ValueError(
-        f"{train}: numbers with a comma in {shown} ({first}), which would be read as words. "
-        "Write them with a point, in that folder: "
-        f"{script(code)} && {command('init', MADE)}"
-    )
+    return script(code)
+
+
+def _has_percents(records: Sequence[Record], name: str) -> bool:
+    """Whether a column holds numbers with a percent sign, more of them than classes would be."""
+    values = [str(value) for value in values_of(records, name)]
+    num_percents = sum(bool(PERCENT.fullmatch(value)) for value in values)
+    are_numbers = all(PERCENT.fullmatch(value) or NUMBER.fullmatch(value) for value in values)
+    return are_numbers and 2 * num_percents > len(values) and len(set(values)) >= FEWEST_SHARES
 
 
 def _has_commas(records: Sequence[Record], name: str) -> bool:

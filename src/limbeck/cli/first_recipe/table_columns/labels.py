@@ -185,13 +185,23 @@ def of_label(records: Sequence[Record], label: str, options: dict[str, Any]) -> 
                 "text-classification, without data.label_separator"
             )
         return Columns("multi-label-classification", options, told)
-    if are_scores({str(cell) for cell in cells}, label):
-        return Columns(
-            "text-regression",
-            options,
-            f"the values of `{label}` are numbers with fractions: scores, not classes",
-        )
-    return Columns("text-classification", options, _leave_out(records, cells, options))
+    values = {str(cell) for cell in cells}
+    only = _told_only(label, values, records)
+    if are_scores(values, label):
+        told = f"the values of `{label}` are numbers with fractions: scores, not classes"
+        return Columns("text-regression", options, told + only)
+    return Columns("text-classification", options, _leave_out(records, cells, options) + only)
+
+
+def _told_only(label: str, values: set[str], records: Sequence[Record]) -> str:
+    """That all rows have the one value of a label; nothing where there are several."""
+    if len(values) != 1 or len(records) < 2:
+        return ""
+    # Of sorted rows the first ones may well be of one class, so that this is no refusal.
+    return (
+        f"; `{label}` is {min(values)} in each of the first {len(records):,} rows: where it is so "
+        "in all, nothing can be learned"
+    )
 
 
 def _leave_out(records: Sequence[Record], cells: Sequence[Any], options: dict[str, Any]) -> str:
