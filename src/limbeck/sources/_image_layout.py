@@ -37,7 +37,7 @@ def placed(names: Sequence[str]) -> list[Placed]:
     # 1. The split: the outermost folders, those just below, or none.
     split_of_image: dict[str, str] = {}
     has_splits = True
-    if _are_splits(folders[0] for folders in folders_of.values() if folders):
+    if are_splits(folders[0] for folders in folders_of.values() if folders):
         for name, folders in folders_of.items():
             split = split_of(folders[0]) if folders else None
             if split:
@@ -113,7 +113,7 @@ def _below_common(folders_of: dict[str, Folders]) -> dict[str, Folders]:
     return folders_of
 
 
-def _are_splits(folders: Iterable[str]) -> bool:
+def are_splits(folders: Iterable[str]) -> bool:
     """Whether folders beside one another are splits, not classes."""
     splits = [split_of(folder) for folder in set(folders)]
     if not splits:
@@ -130,4 +130,4 @@ def _splits_below(all_folders: Iterable[Folders]) -> bool:
             return False
         below.setdefault(folders[0], set()).add(folders[1])
     # Of several classes all: of one, `test` may be a patient's name.
-    return len(below) > 1 and all(_are_splits(names) for names in below.values())
+    return len(below) > 1 and all(are_splits(names) for names in below.values())

@@ -1,9 +1,11 @@
 """Files that lie in a folder for each split: `train/am_train.tsv`, `dev/am_dev.tsv`."""
 
+from functools import partial
 from pathlib import Path
 
 from limbeck.cli.first_recipe.names import likest, without_notes
 from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.sets.pairing import chosen
 from limbeck.cli.first_recipe.tables import (
     check_keys,
     files_read,
@@ -26,7 +28,8 @@ def look_at_split_folders(folder: Path) -> Guess | None:
     """What the folders of a folder hold, where each is one split; None for another folder.
 
     Of several files in the folder of train the largest is read, and for each other split the file
-    that is called as it is. Raises ValueError for a table whose columns are none that can be read.
+    that goes with it by its name. Raises ValueError for a table whose columns are none that can be
+    read, and where the names do not say which file is a split.
     """
     files_of: dict[str, list[Path]] = {}
     for below in sorted(folder.iterdir()):
@@ -37,28 +40,29 @@ def look_at_split_folders(folder: Path) -> Guess | None:
     if not files_of.get("train"):
         return None
     # 1. Train alone, as if it were all there is.
-    train = likest(files_of["train"], None)[0]
+    trains = files_of["train"]
+    train = likest(trains)[0]
     guess = _look_at_file(train)
     if guess is None:
         return None
     guess.path = folder
     guess.options["train"] = _below(train, folder)
     # 2. The other splits.
-    chosen = {"train": train}
+    splits = {"train": train}
     for split in ("validation", "test"):
-        candidates = likest(files_of.get(split, []), train)
-        read = next((file for file in candidates if _fits(file, train, guess)), None)
+        candidates = files_of.get(split, [])
+        read = chosen(candidates, splits, split, trains, partial(_fits, train=train, guess=guess))
         if read:
-            chosen[split] = read
+            splits[split] = read
             guess.options[split] = _below(read, folder)
         elif candidates:
             names = some([_below(file, folder) for file in candidates], SHOWN)
             guess.reasons.append(f"no {split} split with labels such as train has: {names}")
-    if len(chosen) > 1:
+    if len(splits) > 1:
         guess.reasons = [reason for reason in guess.reasons if reason != DRAWN]
     # 3. What all of them must have in common.
     if guess.source != "conll":
-        check_keys(guess, chosen)
+        check_keys(guess, splits)
     # Of several languages in one folder a user may mean another.
     others = [_below(file, folder) for file in files_of["train"] if file != train]
     if others:

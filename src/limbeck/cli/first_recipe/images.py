@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.refused.listed_images import listing, tables_of, told_listed
 from limbeck.cli.first_recipe.refused.masks import FORMS, refuse_masks
+from limbeck.cli.first_recipe.sets.image_roots import are_named, image_root
 from limbeck.cli.first_recipe.split_lists import told_lists
 from limbeck.cli.first_recipe.texts import told_below
 from limbeck.core.terminal.shell import command, script
@@ -87,8 +88,8 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess | None:
     if (folder / TABLE).is_file():
         return _of_table(folder, names)
     # A root of two folders is no set of two classes where one holds all classes.
-    main = _main_folder(names)
-    if main and folder.is_dir():
+    main = (image_root(folder, names) or _main_folder(names)) if folder.is_dir() else None
+    if main:
         return _below(folder, main, names)
     images = placed(names)
     unknown = without_classes(images)
@@ -169,22 +170,23 @@ def sizes_of(folder: Path, names: Sequence[str]) -> list[tuple[int, int]]:
 
 def _main_folder(names: Sequence[str]) -> str | None:
     """The one folder that holds folders of classes, where others beside it hold a few images and
-    no folders: `Dataset/0/x.png` beside `Examples/x.png`."""
+    no folders (`Dataset/0/x.png` beside `Examples/x.png`), or next to nothing."""
     below: dict[str, set[str]] = {}
     counts: Counter[str] = Counter()
     for name in names:
         top, *inner = PurePosixPath(name).parts[:-1] or ("",)
         counts[top] += 1
         below.setdefault(top, set()).update(inner[:1])
-    nested = [top for top, folders in below.items() if len(folders) > 1]
-    if len(nested) != 1 or len(below) < 2 or any(split_of(top) for top in below):
+    if len(below) < 2 or any(split_of(top) for top in below):
         return None
-    main = nested[0]
-    others = [top for top in below if top != main]
+    (main, count), *others = counts.most_common()
+    num_others = sum(number for _, number in others)
     # Of a class with folders beside one without, both are large.
-    are_flat = not any(below[top] for top in others)
-    are_few = sum(counts[top] for top in others) < MOST_ASIDE * counts[main]
-    return main if are_flat and are_few and main else None
+    are_flat = not any(below[top] for top, _ in others)
+    # A project's pages have pictures of their own, wherever they lie.
+    are_pages = num_others <= MOST_PICTURES and are_named(below[main])
+    is_main = len(below[main]) > 1 and num_others < MOST_ASIDE * count
+    return main if is_main and (are_flat or are_pages) and main else None
 
 
 def _below(folder: Path, main: str, names: Sequence[str]) -> Guess | None:
@@ -222,9 +224,12 @@ def _refuse_variants(folder: Path, names: Sequence[str], classes: Sequence[str])
     again = [top for top, below in inner.items() if len(below & (tops - {top})) > 1]
     shared = set.intersection(*sets) if len(sets) > 1 else set()
     # Patients are numbered, and may have the same numbers in every class.
-    are_named = len({re.sub(r"[0-9]+", "", name) for name in shared}) > 1
-    is_again = are_named and len(sets) == len(classes) and 2 * len(shared) > max(map(len, sets))
-    if again or (is_again and not shared <= FORMS):
+    is_again = (
+        are_named(shared) and len(sets) == len(classes) and 2 * len(shared) > max(map(len, sets))
+    )
+    # Every class may hold its own train and test.
+    are_parts = shared <= FORMS or all(map(split_of, shared))
+    if again or (is_again and not are_parts):
         told = f"hold the same folders ({some(sorted(shared), SHOWN)})"
         if again:
             told = f"lie again in {again[0]}/"

@@ -23,6 +23,7 @@ from limbeck.cli.first_recipe.refused.arrays import refuse_cifar, refuse_dicom
 from limbeck.cli.first_recipe.refused.foreign import WithoutTrain, is_text, refuse_by_name
 from limbeck.cli.first_recipe.refused.line_labels import refuse_formats
 from limbeck.cli.first_recipe.refused.tools import refuse_tools
+from limbeck.cli.first_recipe.sets.beside import left_below, told_tests
 from limbeck.cli.first_recipe.tables import look_at_table, source_of
 from limbeck.cli.first_recipe.texts import look_at_class_files, look_at_lines, look_at_text_folder
 from limbeck.cli.first_recipe.words import look_at_words
@@ -160,12 +161,8 @@ def told_files(guess: Guess, data: Path, *, is_folder: bool) -> list[str]:
     left = [file.relative_to(data).as_posix() for file in files_in(data) if file not in known]
     if data.is_dir():
         left += [f"{path.name}, {kind}" for path, kind in strange_in(data).items()]
-        for path in sorted(data.iterdir()):
-            if path.is_dir() and path not in known:
-                left.append(f"{path.name}/")
-            elif path.is_dir():
-                files = [file for file in files_in(path) if file not in known]
-                left += [file.relative_to(data).as_posix() for file in files]
+        left += left_below(data, known)
+        lines += told_tests(guess, data, known)
     return [*lines, f"not read: {some(left, MOST_TOLD)}"] if left else lines
 
 

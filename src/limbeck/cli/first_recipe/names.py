@@ -10,7 +10,6 @@ from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.core.files import read_at_most
 from limbeck.core.wording import some
 from limbeck.sources._cells.record import as_list
-from limbeck.sources._split_files import SPLIT_OF_NAME
 from limbeck.sources._unpacked import bare_name
 
 SHOWN = 4
@@ -58,31 +57,19 @@ def _is_of_names(path: Path) -> bool:
     return name.stem in NAME_FILES and name.suffix in ("", ".txt", ".names")
 
 
-def name_without_split(path: Path) -> str:
-    """The letters of a file's name without the words of splits, by which the files of one set are
-    told from those of another.
-
-    >>> name_without_split(Path("am_train.tsv")), name_without_split(Path("dev/am_dev.tsv"))
-    ('amtsv', 'amtsv')
-    """
-    words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path.name).lower())
-    return "".join(word for word in words if word not in SPLIT_OF_NAME)
-
-
 def is_without_labels(file: Path) -> bool:
     """Whether a file says by its name that its labels were taken away; a filler stands in their
     place, which reads as a label."""
     return WITHOUT_LABELS.search(file.name.lower()) is not None
 
 
-def likest(files: Sequence[Path], train: Path | None) -> list[Path]:
-    """Files that could be one split, the best first: those that have labels, by their names, those
-    called as train is, then the largest."""
+def likest(files: Sequence[Path]) -> list[Path]:
+    """Files that could be train, the best first: those that have labels, by their names, then the
+    largest."""
 
-    def order(file: Path) -> tuple[bool, bool, int]:
-        is_like = train is not None and name_without_split(file) == name_without_split(train)
+    def order(file: Path) -> tuple[bool, int]:
         size = file.stat().st_size if file.is_file() else 0
-        return is_without_labels(file), not is_like, -size
+        return is_without_labels(file), -size
 
     return sorted(files, key=order)
 

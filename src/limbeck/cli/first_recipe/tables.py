@@ -30,6 +30,7 @@ from limbeck.cli.first_recipe.refused.steps import (
 )
 from limbeck.cli.first_recipe.refused.tagged_words import refuse_intents_behind_tags
 from limbeck.cli.first_recipe.refused.tools import refuse_prodigy
+from limbeck.cli.first_recipe.sets.pairing import chosen, likeliest, refuse_other_languages
 from limbeck.cli.first_recipe.table_columns.columns import choose, num_words
 from limbeck.cli.first_recipe.table_columns.labels import Columns
 from limbeck.core import registry
@@ -97,7 +98,7 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     refuse_intents_behind_tags([train, *files], records, options)
     refuse_turn_columns([train, *files], records, guess.source, options)
     refuse_pixels(train, records)
-    found = _chosen(records, train, files, guess.source)
+    found = _columns(records, train, files, guess.source)
     guess.task = found.task
     guess.options |= options | found.options
     if guess.source != "parquet":
@@ -108,17 +109,19 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
         guess.reasons.append(f"{train}: lines above the table, left out: {options['skip_lines']}")
     add_names(guess, records, train.parent)
     guess.reasons.append(_columns_told(records, guess.options))
-    # 3. Which other splits can be read as train is.
+    # 3. Which other splits go with train by their names, and can be read as it is.
+    _choose_by_name(guess, splits, files)
+    refuse_other_languages(splits)
     check_keys(guess, splits)
     _check_splits(guess, splits, files)
     if len(splits) <= 1 and "split" not in guess.options and "split" not in records[0]:
         guess.reasons.append("one file: validation and test rows are drawn from it")
     guess.files = files_read(guess, suffixes)
     # 4. What the source would take beside them, such as a file of nothing but labels.
-    for split, chosen in guess.files.items():
+    for split, read in guess.files.items():
         is_labelled = split != "unlabelled"
-        if not all(is_readable(file, guess, labelled=is_labelled) for file in chosen):
-            guess.reasons.append(f"{chosen[0].name} ({split}) has other columns than {train.name}")
+        if not all(is_readable(file, guess, labelled=is_labelled) for file in read):
+            guess.reasons.append(f"{read[0].name} ({split}) has other columns than {train.name}")
             read_alone(guess, train)
             guess.files = files_read(guess, suffixes)
             break
@@ -197,13 +200,15 @@ def split_files(
                     trains = [file for file in files if split_of(_stem(file)) == "train"]
                     trained = path / str(given["train"]) if "train" in given else None
                     trained = trained or (trains[0] if len(trains) == 1 else None)
-                    named = (split, likest(same, trained)[0]) if same else None
+                    best = likeliest(same, trained, trains) if trained else None
+                    # Of train the largest; where none goes with it, one that is refused below.
+                    named = (split, best or likest(same)[0]) if same else None
             if named is None:
                 return {}
             given[named[0]] = named[1].relative_to(path).as_posix()
             continue
         options |= {split: name for split, name in given.items() if name}
-        return {split: chosen[0] for split, chosen in found.items()}
+        return {split: first for split, (first, *_) in found.items()}
 
 
 def files_read(guess: Guess, suffixes: Sequence[str]) -> dict[str, list[Path]]:
@@ -258,7 +263,7 @@ def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
     )
 
 
-def _chosen(records: Sequence[Record], train: Path, files: Sequence[Path], source: str) -> Columns:
+def _columns(records: Sequence[Record], train: Path, files: Sequence[Path], source: str) -> Columns:
     """What the records of train hold. Raises ValueError, with the command that joins tables where
     another one has the labels, or the texts."""
     of_train = [file for file in files if split_of(_stem(file)) == "train"]
@@ -284,7 +289,7 @@ def _named_splits(guess: Guess, train: Path, files: Sequence[Path]) -> dict[str,
     for split in ("validation", "test"):
         same = [file for file in files if split_of(_stem(file)) == split and file != train]
         if same:
-            splits[split] = likest(same, train)[0]
+            splits[split] = likeliest(same, train) or likest(same)[0]
     suffix = Path(bare_name(train)).suffix
     if len(splits) > 1:
         guess.options |= {
@@ -300,17 +305,34 @@ def _named_splits(guess: Guess, train: Path, files: Sequence[Path]) -> dict[str,
     return splits
 
 
+def _choose_by_name(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) -> None:
+    """Take the file that goes with train by its name, of several that could be a split. Raises
+    Unclear where names do not say which."""
+    trains = [file for file in files if split_of(_stem(file)) == "train"]
+    for split in ("validation", "test"):
+        if split not in guess.options or split not in splits:
+            continue
+        same = [file for file in files if split_of(_stem(file)) == split]
+        best = chosen(
+            same,
+            {name: file for name, file in splits.items() if name != split},
+            split,
+            trains,
+            lambda file: is_readable(file, guess),
+        )
+        if best:
+            splits[split] = best
+            guess.options[split] = best.relative_to(guess.path).as_posix()
+
+
 def _check_splits(guess: Guess, splits: dict[str, Path], files: Sequence[Path]) -> None:
     """Give those splits another file, or none, that cannot be read as train is."""
     if not is_readable(splits.get("test"), guess):
         test = splits.pop("test", None)
-        labelled = [
-            file
-            for file in files
-            if file != test and split_of(_stem(file)) == "test" and is_readable(file, guess)
-        ]
+        others = [file for file in files if file != test and split_of(_stem(file)) == "test"]
+        labelled = chosen(others, splits, "test", [], lambda file: is_readable(file, guess))
         if test and labelled:
-            splits["test"] = labelled[0]
+            splits["test"] = labelled
         elif test and "validation" in splits and is_readable(splits["validation"], guess):
             splits["test"] = splits.pop("validation")
         elif test and is_readable(test, guess, labelled=False):

@@ -11,6 +11,7 @@ from limbeck.cli.first_recipe.names import is_without_labels
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.refused.foreign import refuse_without_train
 from limbeck.cli.first_recipe.refused.tagged_words import refuse_languages
+from limbeck.cli.first_recipe.sets.pairing import ranked, refuse_other_languages
 from limbeck.cli.first_recipe.tables import files_read, read_alone, split_files
 from limbeck.core.terminal.shell import command
 from limbeck.core.wording import some
@@ -67,6 +68,7 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
         guess.reasons.append("each word of a span has its type, and words beside it go on with it")
     elif "scheme" in keys:
         guess.reasons.append(f"its spans are written in {keys['scheme'].upper()}")
+    refuse_other_languages(splits)
     types = {tag[2:] if tag[:2] in OF_BIOES else tag for tag in tags}
     add_encoding(guess, splits or {"train": train})
     if splits:
@@ -89,6 +91,7 @@ def _choose_files(
         if not any(first):
             continue
         same = [file for file in files if split_of(file.name) == split]
+        same = [file for _, file in ranked(same, splits["train"])] or same
         # One whose tags were taken away has nothing wrong with it, since all of its tags are O.
         same = [file for file in same if not is_without_labels(file)] or same
         problems = {file: _problems(file, guess.options, types) for file in same}

@@ -6,12 +6,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from limbeck.cli.first_recipe.sets.pairing import family
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources._cells.tags import scheme_of
+from limbeck.sources._files import Lines
 from limbeck.sources._split_files import split_of
 
 MADE = "rows"  # the folder that a command makes, below that of the data
@@ -22,6 +25,7 @@ FEWEST_A_LINE = 2  # words in the middle
 LEAST_TAGGED = 0.98  # of the words
 WORDS_A_TAG = 4
 SHOWN = 6
+LINES = 50_000  # of a file, by which two are compared
 TAG = re.compile(r"[^\s\d]\S{0,19}")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)?:(?=.)")
 
@@ -92,10 +96,11 @@ def refuse_intents_behind_tags(
     if not are_alike or ends != {("BOS", "EOS")} or not scheme_of(tags):
         return
     train = files[0]
-    stems = {file.name: split_of(file.stem) for file in files}
-    outputs = [[name, split or "train"] for name, split in stems.items() if split] or [
-        [train.name, "train"]
-    ]
+    labelled = [file for file in files if split_of(file.stem) and _has_intents(file)]
+    splits = family(labelled, _lines_of) or {"train": train}
+    outputs = [[file.name, split] for split, file in splits.items()]
+    left = [file.name for file in dict.fromkeys(files) if file not in splits.values()]
+    told = f". Left out: {some(left, SHOWN)}" if left else ""
     code = (
         f'import json, os; os.makedirs("{MADE}", exist_ok=True); '
         f'[open("{MADE}/" + o + ".jsonl", "w", encoding="utf-8").writelines('
@@ -106,9 +111,20 @@ def refuse_intents_behind_tags(
     )
     raise ValueError(
         f"{train}: words between BOS and EOS, then as many tags, the last an intent "
-        f"({pairs[0][1][-1]}). Write the three apart, in that folder: {script(code)} && "
+        f"({pairs[0][1][-1]}){told}. Write the three apart, in that folder: {script(code)} && "
         f"{command('init', MADE)}"
     )
+
+
+def _has_intents(file: Path) -> bool:
+    """Whether each line ends with an intent, which is no tag of a word: files of the same words are
+    published without them, too."""
+    ends = {line.split()[-1] for line in _lines_of(file)}
+    return not scheme_of([sorted(ends)])
+
+
+def _lines_of(file: Path) -> set[str]:
+    return {line.strip() for line in islice(Lines(file), LINES) if line.strip()}
 
 
 def _are_tagged(lines: Sequence[Sequence[str]], mark: str) -> bool:
@@ -133,9 +149,10 @@ def _tag(word: str, mark: str) -> str:
 def _outputs(file: Path, files: Sequence[Path]) -> str:
     """In Python: (the name of a table, the files that it is made of), for each split that files are
     called by; else one table of all."""
-    splits = {one.name: split_of(one.name) for one in files if one.suffix == file.suffix}
     if split_of(file.name):
-        return json.dumps([[split, [name]] for name, split in splits.items() if split])
+        splits = family([one for one in files if one.suffix == file.suffix], _lines_of)
+        names = {split: one.name for split, one in splits.items()} or {"train": file.name}
+        return json.dumps([[split, [name]] for split, name in names.items()])
     if len(files) == 1:
         return json.dumps([["train", [file.name]]])
     # Beside notes, as the 500 files of the Brown corpus lie.
