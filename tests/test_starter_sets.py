@@ -97,6 +97,19 @@ def test_tests_that_go_equally_well_are_asked_for(tmp_path: Path) -> None:
     assert starter.look(tmp_path).options["test"] == "test_easy.csv"
 
 
+def test_words_of_several_tests_are_asked_for(tmp_path: Path) -> None:
+    words = "Ada B-PER\nsleeps O\n\nIn O\nParis B-LOC\n\n" * 8
+    put(
+        tmp_path, {"news_train.conll": words, "news_test.conll": words, "web_test.conll": words * 2}
+    )
+    assert starter.look(tmp_path).options["test"] == "news_test.conll"
+    (tmp_path / "news_test.conll").rename(tmp_path / "talk_test.conll")
+    told = refusal(tmp_path)
+    assert "could be the test split of news_train.conll: web_test.conll, talk_test.conll" in told
+    guess = starter.look(cured(tmp_path, told))
+    assert guess.files["test"][0].read_text() == words * 2
+
+
 @pytest.mark.parametrize("suffix", ["csv", "conll"])
 def test_a_lone_test_of_another_language_is_refused(suffix: str, tmp_path: Path) -> None:
     words = "Ada B-PER\nsleeps O\n\nIn O\nParis B-LOC\n\n" * 8

@@ -11,7 +11,7 @@ from limbeck.cli.first_recipe.names import is_without_labels
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.cli.first_recipe.refused.foreign import refuse_without_train
 from limbeck.cli.first_recipe.refused.tagged_words import refuse_languages
-from limbeck.cli.first_recipe.sets.pairing import ranked, refuse_other_languages
+from limbeck.cli.first_recipe.sets.pairing import chosen, ranked, refuse_other_languages
 from limbeck.cli.first_recipe.tables import files_read, read_alone, split_files
 from limbeck.core.terminal.shell import command
 from limbeck.core.wording import some
@@ -72,10 +72,37 @@ def look_at_words(path: Path, files: Sequence[Path]) -> Guess | None:
     types = {tag[2:] if tag[:2] in OF_BIOES else tag for tag in tags}
     add_encoding(guess, splits or {"train": train})
     if splits:
+        _choose_by_name(guess, splits, files, types)
         _choose_files(guess, splits, files, types)
     _judge_scheme(guess, splits or {"train": train})
     guess.files = files_read(guess, SUFFIXES)
     return guess
+
+
+def _choose_by_name(
+    guess: Guess, splits: dict[str, Path], files: Sequence[Path], types: set[str]
+) -> None:
+    """Take the file that goes with train by its name, of several that have its tags and nothing
+    wrong with them. Raises Unclear where names do not say which."""
+    trains = [file for file in files if split_of(file.name) == "train"]
+    for split in ("validation", "test"):
+        same = [file for file in files if split_of(file.name) == split]
+        # Where all tags are O nothing is wrong with any.
+        same = [file for file in same if not is_without_labels(file)]
+        # Of usual names the source has the first, such as `test` before `test_small`.
+        if split not in guess.options or split not in splits:
+            continue
+        taken = {name: file for name, file in splits.items() if name != split}
+        best = chosen(
+            same,
+            taken,
+            split,
+            trains,
+            lambda file: not any(_problems(file, guess.options, types)),
+        )
+        if best:
+            splits[split] = best
+            guess.options[split] = best.relative_to(guess.path).as_posix()
 
 
 def _choose_files(
