@@ -15,8 +15,8 @@ FACTORS = ("runtime", "architecture", "integers")
 TITLES = {"int8": "int8 weights", "float": "float32"}
 # Six blocks of rows, which a report of schema 1 took its interval from.
 ROWS_FOR_INTERVAL = 120
-# Behind what a busy machine does to the clock.
-NOT_RATIOS = "; ratios are of CPU time, which that leaves as it is"
+# Behind the signs of a busy machine.
+NOT_RATIOS = "  ratios are of CPU time, which does not grow while an answer waits for a core"
 # What to write instead, by the form of the reference that is faster.
 CURES = {
     "int8": (
@@ -38,9 +38,16 @@ def sentences(speed: Mapping[str, Any] | None) -> list[str]:
     twins = [twin for twin in speed["twins"] if is_news(speed, twin)]
     return [
         *product_lines(speed),
-        *(f"busy: {sign}{NOT_RATIOS * is_cpu_time(speed)}" for sign in speed.get("busy", [])),
+        *busy_lines(speed),
         *(sentence(speed, twin) for twin in twins),
     ]
+
+
+def busy_lines(speed: Mapping[str, Any]) -> list[str]:
+    """What says that the machine was busy, and what that leaves as it is."""
+    signs = speed.get("busy", [])
+    lines = [f"busy: {sign}" for sign in signs]
+    return [*lines, NOT_RATIOS] if signs and is_cpu_time(speed) else lines
 
 
 def is_news(speed: Mapping[str, Any], twin: Mapping[str, Any]) -> bool:
