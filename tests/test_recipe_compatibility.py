@@ -59,6 +59,12 @@ def test_a_wrong_temperature_is_told_under_its_own_key(written: str, told: str) 
         ),
         (
             "model: large",
+            "model: small_cn, width: 2",
+            "r.yaml:3:28: teacher.width: `small_cn` is none of our networks (mobilenet_v2, ngrams, resnet18, resnet50, small_cnn), and `small_cnn` may be meant, and only these take keys. ",
+            "Choices: model, weight, epochs, placement, learning_rate",
+        ),
+        (
+            "model: large",
             "model: small_cnn, epoch: 2",
             "r.yaml:3:29: teacher.epoch: `small_cnn` (networks) has no key `epoch`. ",
             "Did you mean `epochs`? Choices: model, weight, epochs, placement, learning_rate, tries, width, depth",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 from limbeck.core import plug_ins, registry
+from limbeck.core.wording import nearest
 from limbeck.recipe import validate
 from limbeck.recipe.components import NamedComponent, key_message, named_components
 from limbeck.recipe.learning_rates import with_rates
@@ -154,8 +155,11 @@ def _create(component: NamedComponent) -> None:
     if family == "networks" and name not in ours:
         # A hub id or a folder, which is looked for later; it takes no keys.
         if options:
+            close = nearest(name, list(ours))
+            meant = f", and `{close}` may be meant" if close else ""
             reason = (
-                f"`{name}` is none of our networks ({', '.join(ours)}), and only these take keys"
+                f"`{name}` is none of our networks ({', '.join(ours)}){meant}, and only these take "
+                "keys"
             )
             raise registry.WrongKey(reason, next(iter(options)), [])
     elif options is None:
