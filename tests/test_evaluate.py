@@ -13,7 +13,7 @@ from test_answers import PIXELS, image_graph, tag_graph, written
 from test_artifact import artifact as artifact
 from test_artifact import table_runtime as table_runtime
 
-from limbeck.artifact.evaluate import evaluate
+from limbeck.artifact.evaluate import evaluate, refuse_foreign
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.rows.columns import ColumnFinder
 from limbeck.artifact.rows.inputs import Reading
@@ -180,6 +180,18 @@ def test_a_long_text_in_windows_is_one_row(tmp_path: Path) -> None:
     found = evaluate(predictor, rows, labels.unknown)
     assert (found["rows"], found["units"], found["metrics"]["accuracy"]) == (2, 2, 0.5)
     assert predictor.predict_proba([row["text"] for row in rows]).shape == (2, 2)
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "bernoulli"])
+def test_a_file_without_a_label_of_the_artifact_is_refused(likelihood: str) -> None:
+    own, unknown = ["ham", "spam"], {"ok": 2, "bad": 1}
+    labels = np.array([2, 3, 2])
+    one = np.array([2, 1, 2])
+    if likelihood == "bernoulli":
+        labels, one = np.eye(4)[labels], np.eye(4)[one]
+    with pytest.raises(ValueError, match=r"no row has a label of the artifact .ham, spam."):
+        refuse_foreign(labels, own, unknown)
+    refuse_foreign(one, own, unknown)
 
 
 def test_images_are_folders_of_classes_or_an_archive(tmp_path: Path) -> None:

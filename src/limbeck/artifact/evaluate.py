@@ -5,7 +5,7 @@ A label that the artifact does not have can never be answered. It stands beside 
 in the report, and its rows count as errors.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from limbeck.artifact.predictor import SORTED_BATCHES, Predictor
+from limbeck.core.wording import some
 from limbeck.evaluation.by_row import any_by_row, is_wrong
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.compare import Judged
@@ -43,7 +44,8 @@ def evaluate(
     and `confusion`, where there are labels; where the artifact may abstain, `answered`: the share
     of the rows that it answers, and the share of these that are wrong.
 
-    Raises ValueError where there is no row, or the task makes its own labels.
+    Raises ValueError where there is no row, no label of the artifact in any, or the task makes its
+    own labels.
     """
     task = predictor.task
     if isinstance(task, SelfSupervised):
@@ -68,6 +70,7 @@ def evaluate(
         widened = _widened(task, sorted(unknown))
         task = cast(Task, widened)
         labels = [widened.head.targets(row) for row in plain]
+        refuse_foreign(np.concatenate(labels), predictor.labels, unknown)
     lengths = [len(row) for row in labels]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     # Its own labels' alone, by which it decides; those of the file stand behind them.
@@ -79,6 +82,25 @@ def evaluate(
         confidence = predictor.decision.confidence(own, offsets)
         figures["answered"] = answered_part(scored, task, confidence >= threshold)
     return figures | {"unknown_labels": dict(sorted(unknown.items()))}
+
+
+def refuse_foreign(labels: np.ndarray, own: Sequence[str], unknown: Mapping[str, int]) -> None:
+    """Raise ValueError for a file without a single label of the artifact.
+
+    labels: (P) or (P, V) of its own, `own`, and of those behind them that it lacks.
+    """
+    # Of several labels each has a column; of one its index stands for it.
+    if labels.ndim > 1:
+        labels = labels[:, : len(own)]
+        has_own = is_known(labels) & (labels > 0)
+    else:
+        has_own = is_known(labels) & (labels < len(own))
+    if has_own.any():
+        return
+    raise ValueError(
+        f"no row has a label of the artifact ({some(own)}); the file has {some(list(unknown))}. "
+        "It is of other data, or its labels stand in another column, which --label COLUMN names"
+    )
 
 
 def as_answered(predictor: Predictor, scored: Scored, num_unknown: int) -> Scored:
