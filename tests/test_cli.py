@@ -493,6 +493,7 @@ def test_a_report_of_progress_is_json(
     assert [event["event"] for event in events if event["stage"] == "train (plain, seed 0)"] == [
         "start",
         "epoch",
+        "note",
         "end",
     ]
 

@@ -138,7 +138,7 @@ def test_rows_that_have_nothing_to_judge_by(
 
 
 def test_what_is_undefined_is_a_dash_and_null() -> None:
-    found = figures_of(classified([0, 1, 1, 1], [1, 1, 1, 1]), CLASSES)
+    found = figures_of(classified([0, 1, 1, 1], [1, 1, 1, 1]), CLASSES, np.arange(4))
     assert (found["metrics"]["auc"], found["ci95"]["auc"]) == (None, None)
     assert found["ci95"]["accuracy"] is not None
     assert '"auc": null' in json.dumps(found["metrics"])
@@ -159,6 +159,6 @@ def test_the_interval_of_what_hangs_on_one_row_is_wide() -> None:
     true = [0] * 11 + [1]
     logits = np.array([[1.0, -1.0]] * 11 + [[-1.0, 1.0]])
     scored = Scored(logits, np.array(true), np.arange(13))
-    low, high = figures_of(scored, TWO)["ci95"]["auc"]
+    low, high = figures_of(scored, TWO, np.arange(len(scored.labels)))["ci95"]["auc"]
     assert low < 0.5
     assert high == 1
