@@ -373,3 +373,15 @@ def test_json_holds_what_every_program_reads() -> None:
     value = {"a": float("nan"), "b": [float("inf"), 1.5], "c": "\ud800", "d": Path("x")}
     assert json.loads(to_json(value)) == {"a": None, "b": [None, 1.5], "c": "\ufffd", "d": "x"}
     assert "\n" not in to_json("a\nb")
+
+
+def test_the_folder_of_a_run_stands_for_its_artifact(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "artifact").symlink_to(artifact)
+    (tmp_path / "rows.csv").write_text(CSV)
+    assert answers(capsys, run, "rows.csv") == answers(capsys, artifact, "rows.csv")
+    (run / "artifact").unlink()
+    assert "no manifest.json here" in mistake(capsys, "predict", run, "rows.csv")

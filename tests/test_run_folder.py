@@ -183,7 +183,9 @@ def test_a_run_in_an_artifact_s_place(
     assert mistake(capsys, verb, artifact.parent).endswith("A run leaves one in RUN/artifact")
     artifact.mkdir()
     (artifact / "manifest.json").write_text("{}")
-    assert mistake(capsys, verb, artifact.parent).endswith(f"A run leaves one in {artifact}")
+    # The run's artifact is taken then, and what is wrong with it is told.
+    told = mistake(capsys, verb, artifact.parent)
+    assert f"{artifact / 'manifest.json'}: not a manifest of limbeck" in told
 
 
 def test_what_a_killed_write_left_is_cleared(tmp_path: Path) -> None:

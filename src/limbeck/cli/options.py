@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from limbeck.artifact.manifest import MANIFEST
+
 
 def nameable(path: Path | None) -> Path | None:
     """The path, whether something is there or not. Raises ValueError where its name is too long."""
@@ -34,6 +36,14 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+def artifact_of(path: Path) -> Path:
+    """An artifact's folder, by its own path or that of the run that left it."""
+    nameable(path)
+    below = path / "artifact"
+    is_run = (below / MANIFEST).is_file() and not (path / MANIFEST).exists()
+    return below if is_run else path
+
+
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
@@ -52,7 +62,7 @@ Overwrite = Annotated[
 ]
 ArtifactFolder = Annotated[
     Path,
-    typer.Argument(help="The folder of an artifact, such as RUN/artifact.", callback=nameable),
+    typer.Argument(help="The folder of an artifact, or of its run.", callback=artifact_of),
 ]
 Runtime = Annotated[
     str | None,
