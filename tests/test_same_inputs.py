@@ -138,5 +138,6 @@ def test_labels_of_rows_that_train_has_are_not_in_doubt() -> None:
     given[[3, 150]] = 1 - given[[3, 150]]
     both = Scored(5 * np.eye(2)[true], given, np.arange(201))
     run: Any = SimpleNamespace(known_from_train=np.arange(200) < 100)
-    (doubted,) = labels_in_doubt(run, both, both, found_task())
+    arm: Any = SimpleNamespace(decided=SimpleNamespace(most_probable=both), task=found_task())
+    (doubted,) = labels_in_doubt(run, arm, arm)
     assert (doubted.row, doubted.given, doubted.likely) == (150, 1, 0)
