@@ -7,6 +7,8 @@ import pytest
 
 import limbeck
 
+pytest.importorskip("torch")  # limbeck.run trains
+
 TRAIN = "{epochs: 12, batch_tokens: 512, weight_decay: 0.1, learning_rate: 8.0e-3, threads: 1}"
 RECIPE = """
 task: TASK
