@@ -36,6 +36,8 @@ from limbeck.distillation.objective import Objective, Term, check_reach
 from limbeck.exporters.writing import is_read, write_golden, write_graphs
 from limbeck.models import networks
 from limbeck.models.anatomy.dataflow import Flow
+from limbeck.models.create import create_model
+from limbeck.models.preprocessing import preprocess
 from limbeck.models.taps import Outputs, Tap
 from limbeck.models.user_model import check_created
 from limbeck.pipeline.preflight.check import Checked, can_read_data, check_without_torch
@@ -54,6 +56,7 @@ from limbeck.surgeries import Cut, check_cut
 from limbeck.tasks import Batch
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.inputs.image import ImageInput
+from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.token_classification import TokenClassification
 
 LOSS = '''"""A loss."""
@@ -856,6 +859,49 @@ def test_a_network_that_cannot_be_called_or_trained_is_named(
     with pytest.raises(ValueError, match=message):
         check_created(model, task, rows, "mine")
     assert torch.equal(torch.random.get_rng_state(), before_it)
+
+
+TEXT_NETWORK = """
+from torch import nn
+
+
+class Mine:
+    def build_for_texts(self, num_labels, texts):
+        return _Net(num_labels, texts.vocabulary)
+
+
+class _Net(nn.Module):
+    def __init__(self, labels, vocabulary):
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, labels)
+
+    def forward(self, input_ids, attention_mask):
+        return (self.table(input_ids) * attention_mask[..., None]).sum(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("", "", None),
+        ("attention_mask[..., None]", "input_ids.new_ones(()).float()", "its neighbours"),
+        ("(self, input_ids, attention_mask)", "(self, pixel_values)", r"\(B, T\), of any length"),
+        ("build_for_texts", "build", "this network of ours reads images"),
+        ("return _Net(num_labels, texts.vocabulary)", "return None", "from `build_for_texts`"),
+    ],
+)
+def test_a_network_of_texts_is_looked_at_as_one_of_images_is(
+    before: str, after: str, message: str | None, offer: Offer
+) -> None:
+    offer(TEXT_NETWORK.replace(before, after) if before else TEXT_NETWORK, family="networks")
+    texts = ["ab ba", "b", "a long text of several words", "aa"]
+    rows = [{"text": text, "label": "ab"[number % 2]} for number, text in enumerate(texts)]
+    told = pytest.raises(ValueError, match=message) if message else contextlib.nullcontext()
+    with told:
+        text = preprocess("mine", TextClassification, rows, 64)
+        task = TextClassification(["a", "b"], text)
+        model = create_model("mine", {}, task, seed=0)
+        check_created(model, task, rows, "mine")
 
 
 @pytest.mark.parametrize(

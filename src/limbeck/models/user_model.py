@@ -33,6 +33,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from limbeck.core import plug_ins, registry
+from limbeck.models import networks
 from limbeck.models.anatomy.probe import (
     FAULTS,
     check_answers,
@@ -58,6 +59,10 @@ WRAP = "Wrap it; see limbeck.models.user_model"
 NETWORK = (
     "A network's forward takes `pixel_values` (B, C, H, W), of any size, and gives logits (B, V): "
     "see limbeck.models.networks.Network"
+)
+TEXT_NETWORK = (
+    "A network of texts takes `input_ids` and `attention_mask` (B, T), of any length, and gives "
+    "logits (B, V), or (B, T, V) for words: see limbeck.models.networks.TextNetwork"
 )
 
 # The part of what `torch.compile` returns that is the module.
@@ -328,4 +333,5 @@ def check_created(
         # The run's own random numbers must not move.
         with torch.random.fork_rng(devices=[]):
             own = Own(model)
-            own.check(task, task.encode(rows), name, is_trained=is_trained, cure=NETWORK)
+            cure = TEXT_NETWORK if networks.reads_texts(name) else NETWORK
+            own.check(task, task.encode(rows), name, is_trained=is_trained, cure=cure)
