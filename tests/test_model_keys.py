@@ -16,7 +16,7 @@ from limbeck.core.files import file_digest
 from limbeck.core.system import machine
 from limbeck.pipeline import runs
 from limbeck.pipeline.context import RunContext
-from limbeck.pipeline.model_reference import altered_files, folder_reference
+from limbeck.pipeline.model_reference import altered_files, folder_reference, reference
 from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.runs import run_arms
 from limbeck.pipeline.steps.teacher import prepare_teacher
@@ -228,3 +228,20 @@ def test_flipped_weights_are_not_answered_from() -> None:
     built = [record["name"] for record in run.store.records if not record["reused"]]
     assert built == ["teacher"]
     assert weights.read_bytes() == right
+
+
+def test_a_cache_that_was_made_by_hand_counts_by_its_bytes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers finds no commit in a folder's name that is none; a run ended in a traceback."""
+    import transformers
+    from transformers.utils import hub
+
+    config = transformers.BertConfig()
+    config.__dict__.pop("_commit_hash", None)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda *_, **__: config)
+    monkeypatch.setattr(hub, "cached_file", lambda _, file: str(folder / file))
+    first = reference("some/model", {})
+    (folder / "config.json").write_text("second")
+    assert reference("some/model", {}) != first
+    assert set(first) == {"folder"}

@@ -61,8 +61,13 @@ def reference(name: str, options: dict[str, Any]) -> Any:
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         # Where the hub's cache keeps this commit.
         path = cached_file(name, "config.json")
-    altered = altered_files(Path(path).parent) if path else {}
-    return {"hub": name, "commit": config._commit_hash, "altered": altered}
+    snapshot = Path(path).parent if path else None
+    commit = getattr(config, "_commit_hash", None)
+    if commit is None and snapshot is not None:
+        # A cache that somebody made by hand, whose folder is named by no commit.
+        return {"folder": folder_reference(snapshot)}
+    altered = altered_files(snapshot) if snapshot else {}
+    return {"hub": name, "commit": commit, "altered": altered}
 
 
 def folder_reference(folder: Path) -> str:
