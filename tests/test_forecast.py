@@ -86,6 +86,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return written
 
 
+@pytest.mark.slow
 def test_arms_that_differ_by_their_weights_are_exported_once_and_counted_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

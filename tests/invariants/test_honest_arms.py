@@ -54,6 +54,7 @@ def test_plain_starts_from_what_was_there_before_the_tuning(encoder: str) -> Non
 
 
 @pytest.mark.usefixtures("untimed")
+@pytest.mark.slow
 def test_a_run_of_all_arms_tells_three_gains(encoder: str, tmp_path: Path) -> None:
     report = limbeck.run(limbeck.parse(RECIPE.format(encoder=encoder)), tmp_path / "run", rows=DATA)
     names = ["teacher", "baseline", "plain", "cut", "kd", "ptq", "qat", "kd+ptq", "joint"]
