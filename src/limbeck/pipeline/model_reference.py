@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ NEVER_READ = (
 # Hex digits of git's name of a file's content, and of the SHA-256 that the hub has for large ones.
 GIT_NAME = 40
 SHA256_NAME = 64
+COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def reference(name: str, options: dict[str, Any]) -> Any:
@@ -58,16 +60,15 @@ def reference(name: str, options: dict[str, Any]) -> Any:
     from transformers.utils.hub import cached_file
 
     with reading(name), quiet():
-        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-        # Where the hub's cache keeps this commit.
+        # Fetches what is not there yet, and refuses a model that brings code of its own.
+        transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        # Where the hub's cache keeps this commit, in a folder that is named by it.
         path = cached_file(name, "config.json")
-    snapshot = Path(path).parent if path else None
-    commit = getattr(config, "_commit_hash", None)
-    if commit is None and snapshot is not None:
-        # A cache that somebody made by hand, whose folder is named by no commit.
+    snapshot = Path(str(path)).parent
+    if not COMMIT.fullmatch(snapshot.name):
+        # A cache that somebody made by hand.
         return {"folder": folder_reference(snapshot)}
-    altered = altered_files(snapshot) if snapshot else {}
-    return {"hub": name, "commit": commit, "altered": altered}
+    return {"hub": name, "commit": snapshot.name, "altered": altered_files(snapshot)}
 
 
 def folder_reference(folder: Path) -> str:
