@@ -6,15 +6,11 @@ from typing import Annotated
 import typer
 
 from limbeck.cli.exits import MISTAKE
-from limbeck.cli.options import Overrides, RecipeFile
+from limbeck.cli.options import AsJson, Overrides, RecipeFile
 
 DataOnly = Annotated[
     bool,
     typer.Option("--data-only", help="Look at recipe and data alone: no model, no forecast."),
-]
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print one object: ok, mistakes, lines, forecast by stage."),
 ]
 
 
@@ -27,7 +23,7 @@ def check(
     """Find every mistake in a recipe and its data before training.
 
     Each stage is also rehearsed on a few batches, in a minute at most, and time, memory and disk of
-    the run are forecast.
+    the run are forecast. As JSON: ok, mistakes, lines, and the forecast by stage.
     """
     from limbeck.pipeline.preflight.check import check as check_recipe
     from limbeck.recipe.reading import read

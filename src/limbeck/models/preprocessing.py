@@ -47,7 +47,7 @@ def preprocess(
                 raise ValueError(f"model `{name}`: this network of ours reads texts, not images")
             return task_class.input_type.fit_preprocess(rows)
         return json.dumps(image_processor(name))
-    stride = max_tokens // OVERLAP if long_texts == "windows" else 0
+    share = 1 / OVERLAP if long_texts == "windows" else 0
     if is_network(name):
         if not networks.reads_texts(name):
             raise ValueError(
@@ -56,7 +56,9 @@ def preprocess(
             )
         # Of names, capital letters say much; of a text's topic or mood, little.
         keeps_case = issubclass(task_class.input_type, WordsInput)
-        return character_tokenizer(rows, max_tokens, keeps_case=keeps_case, windows=stride)
+        return character_tokenizer(
+            rows, max_tokens, keeps_case=keeps_case, windows=int(share * max_tokens)
+        )
     tokenizer = read_tokenizer(name)
     # The artifact runs on `tokenizers` alone, so all that is asked of it is written into its file.
     backend = tokenizer.backend_tokenizer
@@ -65,7 +67,7 @@ def preprocess(
     if positions is not None:
         length = min(length, positions)
     # Dialogues, of which the end counts, come with tokenizers that cut from the left.
-    stride = min(stride, length // OVERLAP)
+    stride = int(share * length)
     backend.enable_truncation(length, stride=stride, direction=tokenizer.truncation_side)
     # To the longest of a batch, whatever the published file says: a fixed length wastes work.
     pad_id, pad_token = padding_token(tokenizer)

@@ -9,6 +9,7 @@ too.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Arm:
         """The task bound to the student's preprocessing."""
         return self.student.task
 
-    @property
+    @cached_property
     def decided(self) -> Decided:
         """The artifact's own logits on the test split, where there is one, and what decides."""
         if self.artifact is None:

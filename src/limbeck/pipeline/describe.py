@@ -16,8 +16,8 @@ from limbeck.evaluation.undertrained import FEWEST_TOLD, FEWEST_UNITS, never_ans
 from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_arms, judged_arm
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.deciding import telling
 from limbeck.pipeline.deciding.alike import told_alike
-from limbeck.pipeline.deciding.telling import describe_calibration, with_promise
 from limbeck.pipeline.judging.judged_rows import JudgedRows, judged_rows
 from limbeck.pipeline.judging.lost import describe_lost
 from limbeck.pipeline.layer_analysis import analyse_layers
@@ -80,14 +80,15 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         rows[arm] = describe_arm(seeds, answered[arm], latency[arm], teacher)
         if baseline and arm == "teacher":
             rows[BASELINE] = describe_baseline(baseline, answered[BASELINE], teacher)
+    parity = describe_parity(arms)
     verdict = None
     if recipe.verdict:
         bars = bars_of(recipe, answered[judged_arm(arms)], baseline, known.learned)
         verdict = judge(run, arms, rows, known, test, bars)
-    calibration = describe_calibration(arms, latency, recipe.judged_metric)
+    calibration = telling.describe_calibration(arms, latency, recipe.judged_metric)
     add_costs(calibration, arms, baseline)
     if verdict:
-        verdict = with_promise(verdict, calibration)
+        verdict = with_reasons(verdict, parity_failures(parity) + telling.reasons(calibration))
     metric = {
         "name": recipe.judged_metric,
         "higher_is_better": metrics.sign(recipe.judged_metric) > 0,
@@ -99,7 +100,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "metric": metric,
         "arms": rows,
         "verdict": verdict,
-        "parity": describe_parity(arms),
+        "parity": parity,
         "calibration": calibration,
         "speed": speed,
         "lost": what_was_lost(run, arms),
@@ -288,7 +289,7 @@ def judge(
     test: JudgedRows,
     bars: list[Bar],
 ) -> dict[str, Any]:
-    """The verdict over the arms' rows; parity that does not hold fails it whatever the figures.
+    """The verdict over the arms' rows.
 
     Args:
         run: what the arms shared; its recipe has a verdict.
@@ -315,11 +316,17 @@ def judge(
     )
     verdict = judge_arms(found, recipe.verdict)
     verdict["compression"] = teacher["bytes"] / student["bytes"]
-    # What is shipped must decide as what was judged, on rows that show what it learned.
-    reasons = [*verdict["reasons"], *test.reasons, *parity_failures(describe_parity(arms))]
     few = never_answered_of_few(known.learned[judged_arm(arms)])
-    notes = [*test.notes, *verdict["notes"], *few]
-    return verdict | {"reasons": reasons, "kept": not reasons, "notes": notes}
+    verdict["notes"] = [*test.notes, *verdict["notes"], *few]
+    # It must be judged by rows that show what was learned.
+    return with_reasons(verdict, test.reasons)
+
+
+def with_reasons(verdict: dict[str, Any], added: list[str]) -> dict[str, Any]:
+    """A verdict against which more stands than its figures: what is shipped must decide as what was
+    judged, and as it was promised."""
+    reasons = [*verdict["reasons"], *added]
+    return verdict | {"reasons": reasons, "kept": not reasons}
 
 
 def parity_failures(parity: list[dict[str, Any]]) -> list[str]:

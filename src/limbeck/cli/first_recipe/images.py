@@ -133,26 +133,27 @@ def _choose_size(guess: Guess, names: Sequence[str]) -> None:
     if side <= LARGE_IMAGE and len(set(sizes)) == 1:
         return
     # No larger than most of them are: what is made up of fewer pixels costs as much as pixels do.
-    guess.side = guess.options["size"] = SMALL_IMAGE if side <= MOST_SMALL else IMAGE_SIZE
-    told = f"the images have {side} pixels a side"
+    sides_told = f"{side}"
     if len(set(sizes)) > 1:
         # Across and down, as what is stretched to a square has two.
         both = [side for size in sizes for side in size]
-        told = f"the images have {min(both)} to {max(both)} pixels a side"
-    guess.reasons.append(
-        f"{told}: read as {guess.side} x {guess.side}, which is quick; raise data.size later"
-    )
+        sides_told = f"{min(both)} to {max(both)}"
+    _read_as(guess, SMALL_IMAGE if side <= MOST_SMALL else IMAGE_SIZE, sides_told)
 
 
 def choose_size_of_archive(guess: Guess, side: int) -> None:
     """Have the images of an archive read smaller where their longer `side` is large; all of them
     have one size."""
-    if side <= LARGE_IMAGE:
-        return
-    guess.side = guess.options["size"] = IMAGE_SIZE
+    if side > LARGE_IMAGE:
+        _read_as(guess, IMAGE_SIZE, f"{side}")
+
+
+def _read_as(guess: Guess, size: int, sides: str) -> None:
+    """Have images of `sides` pixels a side, in words, read as squares, and say so."""
+    guess.side = guess.options["size"] = size
     guess.reasons.append(
-        f"the images have {side} pixels a side: read as {IMAGE_SIZE} x {IMAGE_SIZE}, which is "
-        "quick; raise data.size later"
+        f"the images have {sides} pixels a side: read as {size} x {size}, which is quick; raise "
+        "data.size later"
     )
 
 

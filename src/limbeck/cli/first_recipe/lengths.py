@@ -74,10 +74,11 @@ def length_for(guess: Guess, model: str | None) -> tuple[Length, list[str]]:
         count, why = counted(found.rows, model)
         if why:
             told.append(choose_reader(guess, why, model))
-        sizes = [count.of(row) for row in found.rows]
         if guess.reads_pieces:
             sizes = [min(MOST_PIECES, len(text_of(row))) for row in found.rows]
             needed = round(NEW_STEPS * ENOUGH_STEPS)
+        else:
+            sizes = [count.of(row) for row in found.rows]
         # Padding is left out: it makes steps more, not fewer.
         fewest, total = max(sizes), round(found.staying * sum(sizes))
     usual = usual_length(guess)

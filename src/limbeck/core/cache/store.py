@@ -229,6 +229,13 @@ class Store:
         sync(entry.parent)
 
 
+def copy_entry(source: Path, folder: Path) -> None:
+    """Fill the folder of a stage with what another one left."""
+    # All but what says whose entry it is.
+    others = shutil.ignore_patterns(STAGE_FILE, entries.FILES)
+    shutil.copytree(source, folder, ignore=others, dirs_exist_ok=True)
+
+
 def _leave(guard: filelock.BaseFileLock, path: Path) -> None:
     """Say that a process uses the cache no more."""
     guard.release()

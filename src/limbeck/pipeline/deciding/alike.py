@@ -11,6 +11,7 @@ What a model has learned shows in its most probable labels, whatever costs make 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -33,7 +34,7 @@ class Decided:
     raw: Scored
     decision: Decision | None = None
 
-    @property
+    @cached_property
     def answered(self) -> Scored:
         """As a user is answered."""
         return self.decision.scored(self.raw) if self.decision else self.raw
@@ -43,7 +44,7 @@ class Decided:
         """Whether costs decide."""
         return self.decision is not None and self.decision.costs is not None
 
-    @property
+    @cached_property
     def most_probable(self) -> Scored:
         """The same without costs, which may ask for another label than the most probable one."""
         if self.decision is None:

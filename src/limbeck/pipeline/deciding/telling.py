@@ -252,11 +252,3 @@ def because(calibration: Json | None) -> str:
     """The shift between validation and test, behind a broken promise."""
     words = ((calibration or {}).get("shift") or {}).get("words")
     return f". Test is not drawn as validation: {words}" if words else ""
-
-
-def with_promise(verdict: Json, calibration: Json | None) -> Json:
-    """A verdict that also stands on what `decide` promised."""
-    # A run without an artifact decides nothing, and promises nothing.
-    added = reasons(calibration)
-    every = [*verdict["reasons"], *added]
-    return verdict | {"reasons": every, "kept": not every}

@@ -27,7 +27,7 @@ import numpy as np
 from limbeck.artifact.proof import parity
 from limbeck.artifact.rows.inputs import raw
 from limbeck.core import plug_ins
-from limbeck.core.cache.store import Store
+from limbeck.core.cache.store import Store, copy_entry
 from limbeck.core.events import Reporter, silent
 from limbeck.core.files import digest, folder_bytes, read_json
 from limbeck.core.system import memory
@@ -46,7 +46,7 @@ from limbeck.pipeline.preflight.answer_times import seconds_of
 from limbeck.pipeline.preflight.costs import Cost, by_stage
 from limbeck.pipeline.preflight.few_ways import in_small, num_tries_of, with_one_try
 from limbeck.pipeline.preflight.judging import require_judging
-from limbeck.pipeline.preflight.structure import copy_entry, graph_key
+from limbeck.pipeline.preflight.structure import graph_key
 from limbeck.pipeline.preflight.volumes import (
     Volume,
     cache_bytes,

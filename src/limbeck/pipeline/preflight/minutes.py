@@ -10,12 +10,10 @@ in the store as such; only one that was cut short is found by the same share alo
 """
 
 import functools
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from limbeck.core.cache.entries import FILES
-from limbeck.core.cache.store import STAGE_FILE
+from limbeck.core.cache.store import copy_entry
 from limbeck.core.events import COST, QUANTIZED, STEP
 from limbeck.core.files import read_json
 from limbeck.evaluation.undertrained import was_cut
@@ -51,9 +49,7 @@ def compute(run: RunContext, stage: Stage, seconds: float | None) -> Path:
     # Called as the training's own function is, so that the stage has the key which that gives it.
     @functools.wraps(stage.build)
     def copy(folder: Path) -> None:
-        for path in bounded.iterdir():
-            if path.is_file() and path.name not in (STAGE_FILE, FILES):
-                shutil.copyfile(path, folder / path.name)
+        copy_entry(bounded, folder)
 
     return run.compute(replace(stage, build=copy, is_shared=False))
 

@@ -4,14 +4,10 @@ Arms of a verdict are often the same network with other weights: a graph traced 
 the other with other initializers, so whatever refuses one refuses both.
 """
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 from torch import dtype, nn
 
-from limbeck.core.cache.entries import FILES
-from limbeck.core.cache.store import STAGE_FILE
 from limbeck.core.files import digest
 from limbeck.core.grids import Grid
 from limbeck.pipeline.preflight.exportable import has_others_exporter, others_of
@@ -30,13 +26,6 @@ def graph_key(recipe: Recipe, model: nn.Module) -> str | None:
         return None
     student = recipe.student.model_dump(mode="json")
     return digest([student, list(recipe.export), structure_of(model)])
-
-
-def copy_entry(source: Path, folder: Path) -> None:
-    """Fill the folder of a stage with what another one left."""
-    # All but what says whose entry it is.
-    others = shutil.ignore_patterns(STAGE_FILE, FILES)
-    shutil.copytree(source, folder, ignore=others, dirs_exist_ok=True)
 
 
 def structure_of(model: nn.Module) -> str:
