@@ -13,6 +13,7 @@ from limbeck.core import registry
 from limbeck.data.splits import load_splits
 from limbeck.recipe.model import Data
 from limbeck.recipe.reading import parse, read
+from limbeck.sources import Row
 from limbeck.sources.conll import Conll
 from limbeck.tasks.metrics import spans
 
@@ -114,8 +115,13 @@ def test_other_sets_load_whole(
     assert len(found.labels) == labels
 
 
+def sentence(row: Row) -> tuple[str, ...]:
+    return tuple(word.casefold() for word in row["words"])
+
+
 def test_conll_from_text_to_a_proven_artifact(tmp_path: Path) -> None:
-    words = [word for row in Conll(str(CONLL)).read()["train"] for word in row["words"]]
+    splits = Conll(str(CONLL)).read()
+    words = [word for row in splits["train"] for word in row["words"]]
     teacher = save_encoder(tmp_path / "teacher", words, vocabulary=6000, width=64, layers=4)
     runtimes = "[onnx]"
     if importlib.util.find_spec("openvino"):
@@ -138,5 +144,8 @@ export: {runtimes}
     tags = {
         row["label"]: row["support"] for row in report["arms"]["joint"]["seeds"][0]["per_label"]
     }
-    assert tags["O"] == 38323
-    assert tags["micro average"] == 46435
+    # The verdict is over the rows that train lacks: 132 of the 3,453 are sentences of train.
+    seen = {sentence(row) for row in splits["train"]}
+    new = [row for row in splits["test"] if sentence(row) not in seen]
+    assert tags["O"] == sum(row["tags"].count("O") for row in new)
+    assert tags["micro average"] == sum(len(row["tags"]) for row in new)
