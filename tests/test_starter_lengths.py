@@ -50,7 +50,7 @@ def test_few_texts_have_steps_enough(tmp_path: Path) -> None:
 
 def test_many_texts_have_the_usual_length(tmp_path: Path) -> None:
     found, told = recipe_of(table(tmp_path / "data.csv", 20_000, words=12), tmp_path)
-    assert (found["teacher"]["epochs"], found["train"]["epochs"]) == (3, 6)
+    assert (found["teacher"]["epochs"], found["train"]["epochs"]) == (3, 5)
     assert found["train"]["batch_tokens"] == 1024
     assert not any("rows to train on" in line for line in told)
 
@@ -62,6 +62,15 @@ def test_a_batch_holds_the_longest_text(tmp_path: Path) -> None:
     found, _ = recipe_of(data, tmp_path)
     # Of 377 tokens, for what is longer than train.max_tokens is cut.
     assert found["train"]["batch_tokens"] == 256
+
+
+@pytest.mark.parametrize(("words", "rows"), [(12, None), (260, 64)])
+def test_long_texts_are_calibrated_on_fewer_of_them(
+    words: int, rows: int | None, tmp_path: Path
+) -> None:
+    """256 texts of 256 tokens took two minutes of a run of eleven, for 608 rows."""
+    found, _ = recipe_of(table(tmp_path / "data.csv", 300, words), tmp_path)
+    assert found["quantize"].get("calibration_rows") == rows
 
 
 def test_an_epoch_is_bounded(tmp_path: Path) -> None:

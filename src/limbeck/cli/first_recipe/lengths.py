@@ -25,7 +25,7 @@ from limbeck.cli.first_recipe.tokens import choose_reader, counted
 from limbeck.core import registry
 from limbeck.data.splits import DRAWN_SHARES
 from limbeck.evaluation.undertrained import ENOUGH_OF_EPOCH, ENOUGH_STEPS
-from limbeck.recipe.model import Data
+from limbeck.recipe.model import Data, Quantize
 from limbeck.sources import BadRow, Row, text_of
 
 # Larger data have steps enough, and would take a while to count.
@@ -36,6 +36,9 @@ MOST_EPOCHS = 60
 STUDENT_STEPS = 1.5
 # A network from random weights needs more of them than an encoder that was trained before.
 NEW_STEPS = 1.5
+# Tokens that a quantization looks at: many times what a mean of each channel takes, and of long
+# texts the usual number of rows would take minutes.
+CALIBRATION_TOKENS = 16_384
 # Rows without labels for each with one: more would take most of the time, and teach less each.
 MOST_UNLABELLED = 2
 # Below this share of the rows a label is seldom the more probable answer.
@@ -67,6 +70,7 @@ def length_for(guess: Guess, model: str | None) -> tuple[Length, list[str]]:
         return usual_length(guess), []
     told = [*limit_unlabelled(guess, found), *weigh_labels(guess, found.rows)]
     needed = ENOUGH_STEPS
+    calibration = None
     if usual_length(guess) is IMAGES:
         fewest, total = FEWEST_IMAGES, found.count
         needed = ENOUGH_STEPS if model else round(NEW_STEPS * ENOUGH_STEPS)
@@ -79,21 +83,27 @@ def length_for(guess: Guess, model: str | None) -> tuple[Length, list[str]]:
             needed = round(NEW_STEPS * ENOUGH_STEPS)
         else:
             sizes = [count.of(row) for row in found.rows]
+            calibration = calibration_rows(sizes)
         # Padding is left out: it makes steps more, not fewer.
         fewest, total = max(sizes), round(found.staying * sum(sizes))
     usual = usual_length(guess)
     budget = min(usual.budget, max(fewest, total // ENOUGH_OF_EPOCH))
     of_epoch = math.ceil(total / budget)
     epochs = min(MOST_EPOCHS, max(usual.teacher, math.ceil(needed / of_epoch)))
-    # Of many rows the usual lengths are enough.
     students = max(usual.student, math.ceil(STUDENT_STEPS * epochs))
-    length = Length(budget, epochs, usual.student if epochs == usual.teacher else students)
-    if length != usual:
+    length = Length(budget, epochs, students, calibration)
+    if (budget, epochs) != (usual.budget, usual.teacher):
         told.append(
             f"{found.count:,} rows to train on: smaller batches and more epochs than usual, for "
             f"about {of_epoch * length.teacher:,} steps"
         )
     return length, told
+
+
+def calibration_rows(sizes: Sequence[int]) -> int | None:
+    """How many rows of these numbers of tokens a quantization looks at; None for the usual ones."""
+    count = math.ceil(CALIBRATION_TOKENS * len(sizes) / sum(sizes))
+    return count if count < Quantize().calibration_rows else None
 
 
 def limit_unlabelled(guess: Guess, found: TrainRows) -> list[str]:

@@ -86,7 +86,7 @@ seed: 0}
 TAIL = """\
 # int8 weights and uint8 activations, from half of the training on.
 quantize: {when: train, weights: int8, activations: uint8, range: lsq, error_weight: 1.0e-4, \
-start: 0.5}
+start: 0.5CALIBRATION}
 
 # Is it good enough? At most `max_drop` of the metric lost, at least `min_speedup` times as fast \
 as the teacher.
@@ -139,15 +139,17 @@ NETWORKS = (
 
 @dataclass(frozen=True)
 class Length:
-    """`budget`: of a batch, in tokens or images. `teacher`, `student`: epochs of each."""
+    """`budget`: of a batch, in tokens or images. `teacher`, `student`: epochs of each.
+    `calibration`: the rows that a quantization looks at; None where the usual ones will do."""
 
     budget: int
     teacher: int
     student: int
+    calibration: int | None = None
 
 
 # Of texts from encoders that were trained before, and of images from random weights.
-TEXTS = Length(budget=1024, teacher=3, student=6)
+TEXTS = Length(budget=1024, teacher=3, student=5)
 IMAGES = Length(budget=64, teacher=12, student=25)
 # Of texts in characters, by a network from random weights of which a step is cheap.
 PIECES = Length(budget=2048, teacher=10, student=15)
@@ -189,6 +191,8 @@ def render(guess: Guess, model: str | None, length: Length | None = None) -> str
     stages = stages.replace("TEACHER_EPOCHS", str(length.teacher))
     stages = stages.replace("STUDENT_EPOCHS", str(length.student))
     stages = stages.replace("BUDGET", str(length.budget))
+    fewer = f", calibration_rows: {length.calibration}" if length.calibration else ""
+    stages = stages.replace("CALIBRATION", fewer)
     stages = stages.replace("THREADS", str(machine.usable_cores()))
     stages = stages.replace("MODEL", flow(model or TEXT_MODEL))
     return head + stages
