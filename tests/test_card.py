@@ -2,55 +2,135 @@
 
 import ast
 import json
-import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from task_examples import IMAGE, INTENT, SCORE, SEVERAL, TEXT, VOCABULARY
+from task_examples import (
+    IMAGE,
+    INTENT,
+    MASKED,
+    RANKED,
+    SCORE,
+    SEVERAL,
+    TAGS,
+    TEXT,
+    VECTOR,
+    tokenizer_text,
+)
 
 import limbeck
 from limbeck.artifact import manifest
-from limbeck.artifact.card import card
 from limbeck.artifact.proof import golden
 from limbeck.core.files import write_json
 from limbeck.evaluation.decisions.decision import FILE, Decision
+from limbeck.reports.card.program import program_of
+from limbeck.sources import Row
 from limbeck.tasks import Task
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.inputs.characters import character_tokenizer
+from limbeck.tasks.text_classification import TextClassification
+from limbeck.tasks.token_classification import TokenClassification
 
 onnx = pytest.importorskip("onnx")
 
-RESAMPLED = ImageClassification(
-    IMAGE.labels, json.dumps(json.loads(IMAGE.preprocess) | {"resample": "nearest"})
+# Without limbeck: what is None in `sys.modules` cannot be imported.
+RUN = "import sys; sys.modules['limbeck'] = None; exec(open('program.py', encoding='utf-8').read())"
+LONG = "Ada lives in New York , a b c a b c Lovelace lives in Yorker . a b c a b c"
+COLOURS = {"height": 6, "width": 5, "channels": 3, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+
+
+def pictures(**settings: Any) -> Task:
+    return ImageClassification(IMAGE.labels, json.dumps(json.loads(IMAGE.preprocess) | settings))
+
+
+def windows() -> Task:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_text())
+    tokenizer.enable_truncation(8, stride=3)
+    return TextClassification(INTENT.labels, tokenizer.to_str())
+
+
+def byte_level() -> str:
+    """A tokenizer that marks the space before a word by itself, as RoBERTa's does."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    ids = {letter: place for place, letter in enumerate(["<s>", "</s>", "<pad>", *letters])}
+    ids |= {"Ada": len(ids), "Ad": len(ids) + 1, "\u0120l": len(ids) + 2}
+    tokenizer = Tokenizer(models.BPE(ids, [("A", "d"), ("Ad", "a"), ("\u0120", "l")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
+    tokenizer.enable_truncation(16)
+    tokenizer.enable_padding(pad_id=2, pad_token="<pad>")
+    return tokenizer.to_str()
+
+
+def decided(task: Task, **asked: Any) -> Decision:
+    """A bias by which other labels are the most probable than by the logits, and what is asked."""
+    bias = np.linspace(0.3, -0.3, len(task.labels))
+    values = {"temperature": 2.0, "bias": bias} | asked
+    return Decision(likelihood=task.likelihood, **values)
+
+
+CHARACTERS = TextClassification(
+    INTENT.labels, character_tokenizer([{"text": LONG}], 40, keeps_case=True)
 )
-TASKS = [
-    ("text-classification", INTENT),
-    ("token-classification", TEXT),
-    ("multi-label-classification", SEVERAL),
-    ("text-regression", SCORE),
-    ("image-classification", IMAGE),
-    ("image-classification", RESAMPLED),
-]
+BYTES = TokenClassification(TAGS, byte_level())
+COSTS = np.array([[0, 5, 1], [9, 0, 2], [1, 1, 0.5]])
+PROMISE = {"threshold": 0.4}
+THRESHOLDS = np.array([0.2, 0.7, 0.55])
+SETS = {"least_probability": 0.31}
+TEXTS = [["Ada lives in New York"], ["a"], [LONG], ["in Yorker"], ["c b a . ,"]]
+PAIRS = [*TEXTS, ["Ada lives", "Lovelace ."], ["a b c", LONG]]
+WORDS = [text.split() for (text,) in TEXTS] + [["Ada", "\u2603", "Lovelace"], ["New"]]
+
+CASES: dict[str, tuple[str, Task, Decision | None, list[list[str]]]] = {
+    "one label": ("text-classification", INTENT, decided(INTENT), PAIRS),
+    "one label, as before decision.json": ("text-classification", INTENT, None, PAIRS),
+    "no bias": ("text-classification", INTENT, decided(INTENT, bias=None), PAIRS),
+    "costs": ("text-classification", INTENT, decided(INTENT, costs=COSTS), PAIRS),
+    "abstaining": ("text-classification", INTENT, decided(INTENT, promise=PROMISE), PAIRS),
+    "no promise": ("text-classification", INTENT, decided(INTENT, promise={"threshold": None}), PAIRS),
+    "sets": ("text-classification", INTENT, decided(INTENT, sets=SETS), PAIRS),
+    "all in sets": ("text-classification", INTENT, decided(INTENT, sets={"least_probability": None}), PAIRS),
+    "windows": ("text-classification", windows(), decided(INTENT), TEXTS),
+    "characters": ("text-classification", CHARACTERS, decided(INTENT), PAIRS),
+    "several labels": ("multi-label-classification", SEVERAL, decided(SEVERAL), PAIRS),
+    "thresholds": ("multi-label-classification", SEVERAL, decided(SEVERAL, label_thresholds=THRESHOLDS, promise=PROMISE), PAIRS),
+    "a number": ("text-regression", SCORE, None, PAIRS),
+    "tags": ("token-classification", TEXT, decided(TEXT), WORDS),
+    "tags, abstaining": ("token-classification", TEXT, decided(TEXT, promise={"threshold": 0.01}), WORDS),
+    "tags of joined words": ("token-classification", BYTES, decided(BYTES), WORDS),
+    "vectors": ("sentence-embedding", VECTOR, None, PAIRS),
+    "items": ("ranking", RANKED, None, PAIRS),
+}  # fmt: skip
 
 
-def graph(name: str, task: Task) -> bytes:
+@cache
+def graph(name: str, preprocess: str, num_labels: int) -> bytes:
     """A model of random weights: each token's row of a table, or the pixels times a matrix."""
     helper, numbers = onnx.helper, onnx.TensorProto
     generator = np.random.default_rng(0)
-    if "pixel_values" in task.input_names:
-        inputs = [("pixel_values", numbers.FLOAT, ["rows", 1, 6, 5])]
-        weights = generator.standard_normal((30, len(task.labels)), np.float32)
+    if "image" in name:
+        settings = json.loads(preprocess)
+        shape = [settings[key] for key in ("channels", "height", "width")]
+        inputs = [("pixel_values", numbers.FLOAT, ["rows", *shape])]
+        weights = generator.standard_normal((int(np.prod(shape)), num_labels), np.float32)
         nodes = [
             helper.make_node("Flatten", ["pixel_values"], ["flat"]),
             helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
         ]
     else:
-        inputs = [
-            (each, numbers.INT64, ["rows", "tokens"]) for each in ("input_ids", "attention_mask")
-        ]
-        weights = generator.standard_normal((len(VOCABULARY), len(task.labels)), np.float32)
+        # Without the mask, which a graph need not read.
+        inputs = [("input_ids", numbers.INT64, ["rows", "tokens"])]
+        weights = generator.standard_normal((400, num_labels), np.float32)
         one = "token" not in name
         nodes = [
             helper.make_node("Gather", ["weights", "input_ids"], ["each" if one else "logits"])
@@ -71,44 +151,176 @@ def graph(name: str, task: Task) -> bytes:
     return model.SerializeToString()
 
 
-@pytest.mark.parametrize(("name", "task"), TASKS)
-def test_its_program_answers_as_predict_does(name: str, task: Task, tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(graph(name, task))
-    (tmp_path / task.preprocess_file).write_text(task.preprocess, encoding="utf-8")
-    write_json(tmp_path / "labels.json", list(task.labels))
+def write_artifact(
+    name: str, task: Task, decision: Decision | None, row: Row, folder: Path
+) -> Path:
+    """An artifact of a toy graph, which answers with 4 numbers where a task has no labels."""
+    has_classes = len(task.labels) > 1
+    width = len(task.labels) if has_classes else 1 if name == "text-regression" else 4
+    (folder / "model.onnx").write_bytes(graph(name, task.preprocess, width))
+    (folder / task.preprocess_file).write_text(task.preprocess, encoding="utf-8")
+    write_json(folder / "labels.json", list(task.labels))
+    (encoded,) = task.encode([row])
+    arrays = {
+        key: value if value.ndim == 2 else value[None] for key, value in encoded.inputs.items()
+    }
     files = {"onnxruntime": "model.onnx"}
-    raw = "Ada lives in New York"
-    if "pixel_values" in task.input_names:
-        from PIL import Image
+    golden.write(arrays, files, folder)
+    if decision:
+        write_json(folder / FILE, decision.to_json())
+    manifest.write(folder, name, manifest.graphs_of(files))
+    return folder
 
-        raw = str(tmp_path / "picture.png")
-        pixels = np.random.default_rng(1).integers(0, 256, (12, 20, 3), np.uint8)
-        Image.fromarray(pixels).save(raw)
-    (encoded,) = task.encode([task.row(raw)])
-    golden.write({key: value[None] for key, value in encoded.inputs.items()}, files, tmp_path)
-    graphs = manifest.graphs_of(files)
-    text = card(task=name, labels=list(task.labels), metrics={}, formats={}, graphs=graphs)
-    if task.likelihood != "gaussian":
-        # A bias by which other labels are the most probable than by the logits.
-        bias = np.linspace(3, -3, len(task.labels))
-        decision = Decision(likelihood=task.likelihood, temperature=2.0, bias=bias)
-        write_json(tmp_path / FILE, decision.to_json())
-    manifest.write(tmp_path, name, graphs)
 
-    (program,) = re.findall(r"## With ONNX Runtime alone\n\n```python\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "program.py").write_text(program.replace('"a text"', repr(raw)), encoding="utf-8")
+def answers_of(code: str, asked: list[tuple[str, str]], folder: Path) -> list[Any]:
+    """What the program prints, once for each (what stands in it, what is put there)."""
+    programs = []
+    for placeholder, given in asked:
+        assert code.count(placeholder) == 1, placeholder
+        programs.append(code.replace(placeholder, given))
+    # One process: each takes a second to import what it needs.
+    (folder / "program.py").write_text("\n".join(programs), encoding="utf-8")
     # Isolated: neither PYTHONPATH nor this folder is looked through for modules.
-    command = [sys.executable, "-I", "-X", "utf8", "program.py"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    answer = limbeck.load(tmp_path).predict(raw)
+    command = [sys.executable, "-I", "-X", "utf8", "-c", RUN]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return [ast.literal_eval(line) for line in ended.stdout.splitlines()]
 
-    if name == "text-regression":
-        share = float(ended.stdout.strip().strip("[]"))
-        assert answer["score"] == pytest.approx(np.clip(5 * share, 0, 5), abs=1e-5)
-        return
-    printed = ast.literal_eval(ended.stdout)
-    if name == "token-classification":
-        # At the first and the last token stand the tokenizer's own marks.
-        assert printed[1:-1] == answer["tags"]
+
+def assert_same(printed: Any, answer: Any) -> None:
+    """What is printed is said by limbeck too, of numbers to the last digit but one."""
+    assert printed.keys() <= answer.keys()
+    for key, value in printed.items():
+        if isinstance(value, float) or key.startswith("embedding"):
+            np.testing.assert_allclose(value, answer[key], rtol=0, atol=2.5e-6)
+        else:
+            assert value == answer[key], key
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_its_program_answers_texts_as_predict_does(case: str, tmp_path: Path) -> None:
+    name, task, decision, inputs = CASES[case]
+    first = task.row(inputs[0]) if "token" in name else task.row(tuple(inputs[0]))
+    model = limbeck.load(write_artifact(name, task, decision, first, tmp_path))
+    program = program_of(tmp_path)
+    assert [line for line in program.notes if "reads words" in line] == [
+        *(program.notes if "token" in name else [])
+    ]
+    if "token" in name:
+        asked = [('["Ada", "lives", "in", "London"]', repr(words)) for words in inputs]
+    elif case == "windows":
+        asked = [('"a text"', repr(text)) for (text,) in inputs]
     else:
-        assert printed == answer.get("labels", [answer.get("label")])
+        asked = [('["a text"]', repr(texts)) for texts in inputs]
+    printed = answers_of(program.code, asked, tmp_path)
+    answers = model.predict(
+        [tuple(each) for each in inputs] if case != "windows" else [text for (text,) in inputs]
+    )
+    assert len(printed) == len(inputs)
+    for found, answer in zip(printed, answers, strict=True):
+        assert_same(found, answer)
+    told = {key for found in printed for key in found}
+    assert told >= {"abstain"} if decision and decision.promise else "abstain" not in told
+    # The cases show what they are to show: not one answer for everything.
+    assert len({str(found) for found in printed}) > 1
+
+
+def saved(folder: Path) -> list[str]:
+    """Pictures of every mode that a file may have, of other sizes than the model's."""
+    from PIL import Image
+
+    generator = np.random.default_rng(1)
+    grey = Image.fromarray(generator.integers(0, 256, (12, 20), np.uint8))
+    colour = Image.fromarray(generator.integers(0, 256, (9, 7, 3), np.uint8))
+    glass = Image.fromarray(generator.integers(0, 256, (8, 16, 4), np.uint8))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files: list[tuple[str, Image.Image, dict[str, Any]]] = [
+        ("grey.png", grey, {}),
+        ("colour.png", colour, {}),
+        ("glass.png", glass, {}),
+        ("grey glass.png", glass.convert("LA"), {}),
+        ("palette.gif", colour.convert("P"), {}),
+        ("see-through palette.png", colour.quantize(7), {"transparency": 3}),
+        ("one colour is glass.png", colour, {"transparency": colour.getpixel((2, 2))}),
+        ("inks.tif", colour.convert("CMYK"), {}),
+        ("ink.png", grey.convert("1"), {}),
+        ("turned.jpg", colour, {"exif": turned}),
+        ("the very size.png", colour.resize((5, 6)), {}),
+    ]
+    for name, picture, how in files:
+        picture.save(folder / name, **how)
+    return [str(folder / name) for name, _, _ in files]
+
+
+COLOUR = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "channels": 3}
+READINGS: dict[str, dict[str, Any]] = {
+    "grey": {},
+    "nearest": {"resample": "nearest"},
+    "colour": COLOUR,
+    "cropped": {**COLOUR, "edge": 8, "resample": "bicubic"},
+    "squeezed": {**COLOUR, "squeeze": [8, 9]},
+    "of grey images": {**COLOUR, "reading": {"mode": "L"}},
+    "of small images on black": {**COLOUR, "reading": {"size": 4, "background": "#102030"}},
+    "of colours in grey": {"reading": {"mode": "RGB", "size": 7}},
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_its_program_answers_pictures_as_predict_does(reading: str, tmp_path: Path) -> None:
+    task = pictures(**READINGS[reading])
+    row = {"image": np.zeros((6, 5), np.uint8)}
+    folder = write_artifact("image-classification", task, decided(task), row, tmp_path)
+    paths = saved(folder)
+    program = program_of(folder)
+    asked = [('"picture.png"', repr(path)) for path in paths]
+    printed = answers_of(program.code, asked, folder)
+    for path, found, answer in zip(
+        paths, printed, limbeck.load(folder).predict(paths), strict=True
+    ):
+        assert (path, found["label"]) == (path, answer["label"])
+        assert_same(found, answer)
+
+
+def test_a_picture_of_16_bits_is_refused_and_not_answered_wrongly(tmp_path: Path) -> None:
+    from PIL import Image
+
+    row = {"image": np.zeros((6, 5), np.uint8)}
+    folder = write_artifact("image-classification", IMAGE, None, row, tmp_path)
+    Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(folder / "picture.png")
+    (folder / "program.py").write_text(program_of(folder).code)
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", RUN], cwd=folder, capture_output=True, check=False
+    )
+    assert b"save it with 8 bits" in ended.stderr
+
+
+def test_where_a_few_lines_would_not_do_it_says_so(tmp_path: Path) -> None:
+    row = MASKED.row("Ada lives in [MASK] York")
+    folder = write_artifact("masked-lm", MASKED, None, row, tmp_path)
+    program = program_of(folder)
+    assert (program.code, "masked-lm" in program.notes[0]) == ("", True)
+
+
+def test_a_graph_of_another_runtime_has_no_program_of_onnx_runtime(tmp_path: Path) -> None:
+    folder = write_artifact("text-classification", INTENT, None, INTENT.row("a"), tmp_path)
+    content = json.loads((folder / "manifest.json").read_text())
+    content["graphs"] = [{"runtime": "openvino", "role": "forward", "file": "model.xml"}]
+    write_json(folder / "manifest.json", content)
+    assert program_of(folder).code == ""
+    content["graphs"].append({"runtime": "onnxruntime", "role": "forward", "file": "model.onnx"})
+    write_json(folder / "manifest.json", content)
+    program = program_of(folder)
+    assert "model.onnx" in program.code
+    assert "--runtime onnxruntime" in program.notes[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_short(case: str, tmp_path: Path) -> None:
+    """Of a plain classifier about ten lines beside the imports, and never more than a page."""
+    name, task, decision, inputs = CASES[case]
+    row = task.row(inputs[0]) if "token" in name else task.row(tuple(inputs[0]))
+    code = program_of(write_artifact(name, task, decision, row, tmp_path)).code
+    lines = [line for line in code.splitlines() if line and not line.startswith("import")]
+    assert len(lines) <= (17 if case.startswith("one label") else 28)
+    assert max(map(len, code.splitlines())) <= 100

@@ -532,10 +532,7 @@ ARTIFACTS: dict[str, tuple[Any, str, list[Any], Callable[[], nn.Module], list[st
 
 def write(kind: str, folder: Path) -> None:
     task, task_name, rows, build, names = ARTIFACTS[kind]
-    formats = {"weights": "int8", "activations": "uint8"}
-    content = writing.Artifact(
-        build(), task, task_name, f"task: {task_name}\n", names, {task.metric: 0.5}, formats
-    )
+    content = writing.Artifact(build(), task, task_name, f"task: {task_name}\n", names)
     writing.write(content, task.encode(rows), folder)
 
 
@@ -583,7 +580,6 @@ def test_an_artifact_is_complete_and_names_every_file(
         "labels.json",
         "recipe.yaml",
         "golden.safetensors",
-        "README.md",
     }
     assert manifest["files"] == {
         name: file_digest(folder / name) for name in there - {"manifest.json"}

@@ -1,6 +1,11 @@
 """`decide` from a recipe to an artifact that abstains: which rows it learns from, and what it leaves."""
 
+import ast
 import json
+import re
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +24,7 @@ from limbeck.evaluation.decisions.decision import Decision
 from limbeck.pipeline.deciding import asked, making, telling
 from limbeck.recipe.model import Data, Decide
 from limbeck.reports.calibration import sentences
+from limbeck.reports.outcome import sentence
 from limbeck.tasks import Scored
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.likelihood import softmax
@@ -104,6 +110,37 @@ def test_the_same_recipe_leaves_the_same_bytes(finished: Any, tmp_path: Path) ->
     for name in set(files) - {"README.md"}:
         again = file_digest(tmp_path / "again" / "artifact" / name)
         assert file_digest(out / "artifact" / name) == again, name
+
+
+def test_the_card_of_a_run_predicts_without_limbeck(finished: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    report, out = finished("max_error: 0.2, confidence: 0.9")
+    artifact = tmp_path / "elsewhere"
+    shutil.copytree(out / "artifact", artifact)
+    text = (artifact / "README.md").read_text(encoding="utf-8")
+    # 1. What it tells is the report's own, and of its rows none is shown.
+    assert sentence(report) in text
+    metric = report["arms"]["joint"]["seeds"][0]["metrics"]["accuracy"]
+    assert f"| accuracy | {metric:.4f} |" in text
+    assert "rows: train 300, validation 120, promise 120, test 90" in text
+    # 2. Its program, once for each picture, in a process that cannot import limbeck.
+    (program,) = re.findall(r"```python\n(.*?Inference.*?)```", text, re.DOTALL)
+    pictures = [str(tmp_path / f"{place}.png") for place in range(9)]
+    for row, path in zip(ROWS["test"], pictures, strict=False):
+        Image.fromarray(row["image"]).save(path)
+    programs = [program.replace('"picture.png"', repr(path)) for path in pictures]
+    (artifact / "program.py").write_text("\n".join(programs))
+    blocked = "import sys; sys.modules['limbeck'] = None; exec(open('program.py').read())"
+    command = [sys.executable, "-I", "-c", blocked]
+    ended = subprocess.run(command, cwd=artifact, capture_output=True, text=True, check=True)
+    printed = [ast.literal_eval(line) for line in ended.stdout.splitlines()]
+    answers = limbeck.load(artifact).predict(pictures)
+    assert len({answer["label"] for answer in answers}) > 1
+    for found, answer in zip(printed, answers, strict=True):
+        assert found == {
+            key: answer[key] for key in ("label", "probability", "confidence", "abstain")
+        }
 
 
 def test_another_decision_trains_nothing_anew(finished: Any) -> None:

@@ -5,5 +5,4 @@
 - `runtimes/`: how a graph is opened, one file for each runtime.
 - `parity`, `rescore`: the proof that a graph decides as the trained model does.
 - `speed`: how long answers take. `bench`: the table of `limbeck bench`.
-- `card`: the README.md of the folder.
 """

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from limbeck.artifact import manifest
-from limbeck.artifact.card import card
 from limbeck.artifact.proof import golden
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
@@ -47,10 +46,6 @@ class Artifact:
     """The text of recipe.yaml."""
     exporters: Sequence[str]
     """By name; the first writes the graph that is opened by default."""
-    metrics: dict[str, float | None]
-    """For the card: name -> value on the test split."""
-    formats: dict[str, str]
-    """For the card: what -> format, such as weights -> int8."""
 
 
 def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
@@ -80,14 +75,6 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
     shape = answer_shape(artifact.model, inputs)
     write_golden(artifact.exporters, arrays, graph_files, folder, shape)
     graphs = manifest.graphs_of(graph_files)
-    text = card(
-        task=artifact.task_name,
-        labels=list(task.labels),
-        metrics=artifact.metrics,
-        formats=artifact.formats,
-        graphs=graphs,
-    )
-    write_bytes(folder / "README.md", text.encode())
 
     # 3. The manifest comes last: it lists every other file.
     manifest.write(folder, artifact.task_name, graphs)

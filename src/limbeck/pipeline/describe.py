@@ -21,6 +21,7 @@ from limbeck.pipeline.deciding.alike import told_alike
 from limbeck.pipeline.judging.judged_rows import JudgedRows, judged_rows
 from limbeck.pipeline.judging.lost import describe_lost
 from limbeck.pipeline.layer_analysis import analyse_layers
+from limbeck.pipeline.origins.telling import describe_origins
 from limbeck.pipeline.speed.measuring import measure_speed
 from limbeck.pipeline.steps.baseline import Baseline, linear_baseline
 from limbeck.pipeline.steps.scoring import score_teacher
@@ -98,6 +99,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "name": name,
         "task": recipe.task,
         "metric": metric,
+        "origins": describe_origins(run, shipped),
         "arms": rows,
         "verdict": verdict,
         "parity": parity,

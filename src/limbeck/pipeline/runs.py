@@ -37,6 +37,8 @@ from limbeck.recipe import validate
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import write
 from limbeck.reports import page
+from limbeck.reports.card.text import FILE as CARD
+from limbeck.reports.card.text import card
 
 
 def run(
@@ -115,7 +117,7 @@ def run(
             lost.write_label_errors(context, arms["teacher"][0], final_arm(arms)[0], folder)
         # 5. What is handed out: the first seed's, for seeds are there to measure chance.
         shipped = final_arm(arms)[0]
-        install(folder, shipped)
+        install(folder, shipped, report)
     processes.wait_for_all()
     return report
 
@@ -289,8 +291,8 @@ def write_quarantine(splits: Splits, folder: Path) -> None:
     write_bytes(path, "".join(lines).encode())
 
 
-def install(folder: Path, arm: Arm) -> None:
-    """Put the proven artifact into the run folder, whole or not at all.
+def install(folder: Path, arm: Arm, report: Mapping[str, Any]) -> None:
+    """Put the proven artifact into the run folder, whole or not at all, with its card.
 
     One whose parity does not hold is not handed out. A student that was not quantized leaves its
     float model in place of an artifact, as a folder that a recipe can name.
@@ -310,4 +312,7 @@ def install(folder: Path, arm: Arm) -> None:
         except ValueError:
             shutil.rmtree(unfinished)
             raise
+        # Beside what the manifest covers: the card tells milliseconds, which no two runs share.
+        text = card(dict(report), unfinished)
+        write_bytes(unfinished / CARD, text.encode())
         os.rename(unfinished, folder / "artifact")

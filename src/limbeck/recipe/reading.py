@@ -164,10 +164,10 @@ def _shorten_paths(stage: dict[str, Any]) -> None:
     """Absolute paths, and those in a home folder, become their last part."""
     for key, value in stage.items():
         if isinstance(value, str):
-            stage[key] = _last_part(value)
+            stage[key] = last_part(value)
 
 
-def _last_part(value: str) -> str:
+def last_part(value: str) -> str:
     """The last part of an absolute path of any system; another word as it is."""
     if value.startswith(("/", "~")):
         return PurePosixPath(value).name

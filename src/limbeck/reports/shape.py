@@ -228,6 +228,37 @@ class StageRow(TypedDict):
 
 
 @with_config(CLOSED)
+class Model(TypedDict):
+    """A model by name. `licence`: as its folder tells it; null where no file does."""
+
+    name: str
+    licence: str | None
+
+
+@with_config(CLOSED)
+class DataSet(TypedDict):
+    """The data: the source that reads them, how many `rows` each split has, their licence."""
+
+    name: str
+    source: str
+    rows: dict[str, int]
+    licence: str | None
+
+
+@with_config(CLOSED)
+class Origins(TypedDict):
+    """What the shipped model was made of. `models`: `teacher`, where there is one, and `student`.
+    `formats`: of weights and activations. `max_tokens`: of a text at once, null for images;
+    `token_notes`: how many texts are longer."""
+
+    models: dict[str, Model]
+    data: DataSet
+    formats: dict[str, str]
+    max_tokens: int | None
+    token_notes: list[str]
+
+
+@with_config(CLOSED)
 class BadRows(TypedDict):
     """What became of rows that cannot be used."""
 
@@ -251,6 +282,7 @@ class ReportFile(TypedDict):
     name: str
     task: str
     metric: Metric
+    origins: NotRequired[Origins]
     arms: dict[str, ArmRow]
     verdict: VerdictRow | None
     parity: list[ParityRow]

@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from limbeck.analysis.float_products import float_products, in_words
 from limbeck.artifact.manifest import graphs_in
 from limbeck.artifact.proof import parity
 from limbeck.core.files import read_json, write_json
-from limbeck.evaluation.scores import told_quality
 from limbeck.exporters import writing
 from limbeck.exporters.requirements import package_versions, runtimes_of
-from limbeck.models.running import run_model
-from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.making import SPLITS, Answers, fit_decision, read_answers
 from limbeck.pipeline.stage import ExportWork, Stage, Work
@@ -80,16 +76,7 @@ def export_artifact(
     encoded = run.encode("test", task)
 
     def write(student: nn.Module, folder: Path) -> None:
-        formats = {"weights": settings.weights, "activations": activations(recipe, run)}
-        row = batch_of(encoded, np.arange(1), task.padding)
-        products = float_products(student, partial(run_model, batch=row))
-        # Only where there is something to tell.
-        if products:
-            formats["in float"] = in_words(products)
-        metrics = told_quality(scored, task)
-        content = writing.Artifact(
-            student, task, recipe.task, text, recipe.export, metrics, formats
-        )
+        content = writing.Artifact(student, task, recipe.task, text, recipe.export)
         # Beside what else the stage writes: of an artifact's folder the manifest covers every file.
         artifact = folder / "artifact"
         writing.write(content, encoded, artifact)
