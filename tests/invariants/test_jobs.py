@@ -59,7 +59,10 @@ def test_several_processes_report_what_one_does(
     for name, arm in alone["arms"].items():
         assert together["arms"][name]["seeds"] == arm["seeds"], name
     for file in (tmp_path / "alone" / "artifact").iterdir():
-        assert (tmp_path / "together" / "artifact" / file.name).read_bytes() == file.read_bytes()
+        # The card tells milliseconds, which no two runs share.
+        if file.name != "README.md":
+            other = tmp_path / "together" / "artifact" / file.name
+            assert other.read_bytes() == file.read_bytes()
     # Every stage of an arm was made by a process and found by the run.
     made = [record["name"] for record in together["stages"] if not record["reused"]]
     assert not [name for name in made if name.startswith(("train", "export"))]
