@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limbeck.core import files
-from limbeck.core.cache import store
+from limbeck.core.cache import spent, store
 from limbeck.core.cache.store import Store, lock
 from limbeck.core.errors import Interrupted
 from limbeck.core.events import Event
@@ -332,6 +332,40 @@ def test_a_record_says_what_was_done(cache_folder: Path) -> None:
     )
     assert 0.01 <= record["seconds"] < 10
     assert 1 < record["peak_rss_mb"] < 100_000
+
+
+def test_the_seconds_of_a_resumed_stage_are_the_whole_s(cache_folder: Path) -> None:
+    """Two kills: what a process did before its last checkpoint counts, and its lost work does not."""
+    partial = cache_folder / f"train-{digest({})[:24]}.partial"
+    for kept in (70.0, 30.0):
+
+        def killed(folder: Path, kept: float = kept) -> None:
+            (folder / "checkpoint").mkdir(exist_ok=True)
+            file = folder / "checkpoint" / "step"
+            file.write_text("9")
+            began = (folder / spent.MARK).stat().st_mtime
+            os.utime(file, (began + kept, began + kept))
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            Store().stage("train", {}, killed)
+    found = Store()
+    entry = found.stage("train", {}, fill)
+    assert 100 <= found.records[0]["seconds"] < 101
+    # Neither in the entry nor beside it, and what is found again took no time.
+    assert not (entry / spent.MARK).exists()
+    assert not partial.exists()
+    found.stage("train", {}, fill)
+    assert found.records[1]["seconds"] < 1
+
+
+@pytest.mark.parametrize("left", ["", "no number", "-7", "1e"])
+def test_a_mark_that_says_nothing_counts_nothing(left: str, tmp_path: Path) -> None:
+    (tmp_path / spent.MARK).write_text(left)
+    # Of a clock that was set back, the newest file is older than the start.
+    (tmp_path / "file").write_text("x")
+    os.utime(tmp_path / "file", (1, 1))
+    assert spent.go_on(tmp_path) == 0
 
 
 def test_a_finished_stage_holds_no_checkpoint_and_no_leftovers(cache_folder: Path) -> None:

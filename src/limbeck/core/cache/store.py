@@ -25,7 +25,7 @@ from typing import Any
 
 import filelock
 
-from limbeck.core.cache import entries
+from limbeck.core.cache import entries, spent
 from limbeck.core.events import Ended, Note, Reporter, Started, silent
 from limbeck.core.files import digest, disk_named, same_folder, sync, write_json
 from limbeck.core.system.memory import peak_mb, release_freed_memory
@@ -136,7 +136,7 @@ class Store:
                 self.may_build(entry.name)
                 entries.discard(entry)
                 self.tell(Started(title))
-                self._fill(entry, inputs, build)
+                started -= self._fill(entry, inputs, build)
                 release_freed_memory()  # the next stage has other shapes
             # When reused too: a kill may have come between the rename and this line.
             shutil.rmtree(entry / entries.CHECKPOINT, ignore_errors=True)
@@ -212,14 +212,17 @@ class Store:
         if not is_known:
             self.tell(Ended(title, seconds, is_reused))
 
-    def _fill(self, entry: Path, inputs: dict[str, Any], build: Callable[[Path], None]) -> None:
-        """Build an entry in its `.partial` folder, and give it its name when it is durable."""
+    def _fill(self, entry: Path, inputs: dict[str, Any], build: Callable[[Path], None]) -> float:
+        """Build an entry in its `.partial` folder, and give it its name when it is durable; the
+        seconds that earlier processes were at it."""
         partial = entry.with_name(entry.name + ".partial")
         partial.mkdir(parents=True, exist_ok=True)
         for leftover in partial.rglob("*.tmp"):  # of a write that a kill interrupted
             leftover.unlink()
+        earlier = spent.go_on(partial)
         with disk_named(partial), same_folder():
             build(partial)
+            spent.forget(partial)
             write_json(partial / STAGE_FILE, inputs)
             entries.seal(partial, entry.name)
         # What the digests say must be on the disk before the name is.
@@ -227,6 +230,7 @@ class Store:
             sync(path)
         os.rename(partial, entry)
         sync(entry.parent)
+        return earlier
 
 
 def copy_entry(source: Path, folder: Path) -> None:
