@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import string
 from pathlib import Path
 from typing import Any
 
@@ -614,6 +615,37 @@ def test_a_recipe_is_not_read_from_standard_input(
 )
 def test_override(override: str, stage: str, key: str, expected: object) -> None:
     assert getattr(getattr(parse("", override), stage), key) == expected
+
+
+@pytest.mark.parametrize(
+    "separator",
+    [*string.punctuation.replace("~", ""), " ", "\t", "--", " | ", "=>", "...", "---", "# ", " #"],
+)
+def test_what_stands_between_labels_needs_no_quotes_on_a_command_line(separator: str) -> None:
+    """To YAML `#` is a comment, `|` a block and `-` a list: each was another key's value, silently."""
+    recipe = parse("", f"data.label_separator={separator}")
+    assert recipe.data.options["label_separator"] == separator
+    # It is written so that it is read again.
+    assert reading.parse(reading.write(recipe)).data.options["label_separator"] == separator
+
+
+def test_a_column_with_a_hash_is_named_whole_on_a_command_line() -> None:
+    recipe = parse("", "data.text=#1 String", "data.label=no # of it", "data.label_separator='#'")
+    options = recipe.data.options
+    found = (options["text"], options["label"], options["label_separator"])
+    assert found == ("#1 String", "no # of it", "#")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("", None), ("~", None), ("null", None), ("[]", []), ("{}", {}), ('"~"', "~"), ("'# '", "# ")],
+)
+def test_nothing_a_list_and_quotes_are_yaml_on_a_command_line_too(
+    given: str, expected: Any
+) -> None:
+    content: dict[str, Any] = {}
+    reading._override(content, f"data.x={given}")
+    assert content == {"data": {"x": expected}}
 
 
 def test_a_later_override_wins_and_the_rest_stays() -> None:

@@ -54,6 +54,10 @@ EXPECTED = {
 # How pydantic names one of several kinds that a value may be, in the place of a mistake.
 KIND = re.compile(r"(literal|dict|list)\[.*\]$")
 
+# What begins a list, keys or a quoted text in an override, and what YAML takes for a comment.
+OPENING = ("[", "{", '"', "'")
+COMMENT = re.compile(r"(^|\s)#")
+
 MOST_BYTES = 1 << 20  # of a recipe's file
 
 LINE_WIDTH = 120  # characters after which the writer of YAML breaks a line
@@ -191,8 +195,20 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ValueError(f"override `{override}`: `{parent}` holds no keys")
         keys = child
-    # The value is YAML too: 2e-5 is a number, [onnx] a list.
-    _, keys[last] = load(value, f"override `{override}`")
+    keys[last] = value if _is_plain(value) else load(value, f"override `{override}`")[1]
+
+
+def _is_plain(value: str) -> bool:
+    """Whether a value on a command line is the text that it is, and no YAML.
+
+    YAML it is for numbers, lists and quotes (2e-5, [onnx]). But there are no comments on a command
+    line, so that `#` and `#1 String` are no nothing, and signs alone (`|`, `-`, a space) are what
+    stands between labels; to YAML they are a block, a list and nothing. `~` is nothing to both.
+    """
+    if value.startswith(OPENING) and len(value) > 1:
+        return False
+    has_words = any(character.isalnum() for character in value)
+    return bool(COMMENT.search(value)) or not (has_words or value in ("", "~"))
 
 
 def _of_the_kind_that_stands(problems: Sequence[Any]) -> list[Any]:
