@@ -121,8 +121,12 @@ def test_a_run_whose_stages_are_gone_is_said_so_and_not_computed_again(run: Path
     folder = Store().folder
     shutil.rmtree(next(folder.glob("train-*")))
     before = sorted(path.name for path in folder.iterdir())
-    with pytest.raises(ValueError, match=r"does not hold `train-.*Run its recipe once more"):
+    with pytest.raises(
+        ValueError, match=r"does not hold `train-.*Run its recipe once more"
+    ) as told:
         inspection.inspect_run(run)
+    # The line to paste names the recipe and the folder of this very run.
+    assert f"run {run / 'recipe.yaml'} --out {run}`" in str(told.value)
     assert sorted(path.name for path in folder.iterdir()) == before
 
 

@@ -800,7 +800,8 @@ def test_a_card_tells_the_artifact_s_own_answers_and_what_it_was_made_of(
     text = card(report, folder)
     sentence = page.outcome.sentence(report)
     for expected in (
-        "# CoNLL-2003, BERT-base to three layers: a small model for token classification",
+        "# CoNLL-2003, BERT-base to three layers\n",
+        "A small model for token classification",
         f"**Kept.** {sentence}",
         # The first seed's, which is what is handed out, beside the mean and the teacher's.
         "| on the test split | this artifact | mean of 3 seeds | 95\u00a0% interval | teacher |",

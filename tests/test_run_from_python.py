@@ -7,8 +7,10 @@ import pytest
 import torch  # noqa: F401  # left out without it: what runs needs it
 
 import limbeck
+from limbeck.cli import main
 from limbeck.pipeline import runs
 from limbeck.recipe.model import Recipe
+from limbeck.recipe.naming import title_of
 
 TEXT = "{task: masked-lm, data: {source: text, path: texts}, student: {model: small}}"
 
@@ -38,9 +40,40 @@ def test_a_recipe_may_be_a_path(
     assert [(out, name) for _, out, name in calls] == [
         (Path("runs/mine"), "mine"),
         (Path("here"), "title"),
-        (Path("there"), "run"),
+        (Path("there"), "texts, masked-lm"),
     ]
     assert {recipe.task for recipe, _, _ in calls} == {"masked-lm"}
+
+
+@pytest.mark.parametrize(
+    ("path", "stem", "title"),
+    [
+        ("data/reviews.csv", "recipe", "reviews, masked-lm"),
+        ("/home/me/data/reviews.jsonl.gz", "Recipe", "reviews, masked-lm"),
+        ("../v1.2", "", "v1.2, masked-lm"),
+        ("'C:/sets/mine'", "config", "mine, masked-lm"),
+        (".", "recipe", "text, masked-lm"),
+        ("data/reviews.csv", "recipe-2", "recipe-2"),
+    ],
+)
+def test_no_run_is_called_recipe(path: str, stem: str, title: str) -> None:
+    """`limbeck init` writes recipe.yaml for everyone, and a page of that title says nothing."""
+    assert title_of(limbeck.parse(TEXT.replace("texts", path)), stem) == title
+
+
+def test_a_recipe_yaml_is_called_by_its_data(
+    calls: list[tuple[Recipe, Path, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(TEXT)
+    limbeck.run("recipe.yaml")
+    assert calls[0][1:] == (Path("runs/recipe"), "texts, masked-lm")
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "limbeck.cli.run.run_to_verdict", lambda _, __, title, **___: asked.append(title)
+    )
+    assert main.exit_status(["run", "recipe.yaml"]) == 0
+    assert asked == ["texts, masked-lm"]
 
 
 def test_a_recipe_without_a_file_needs_a_folder(calls: list[Any]) -> None:

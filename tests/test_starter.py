@@ -72,11 +72,22 @@ def test_a_table_without_a_header(tmp_path: Path) -> None:
         header=False,
     )
     names = ["column_1", "column_2"]
-    assert starter.look(tmp_path).options == {
+    guess = starter.look(tmp_path)
+    assert guess.options == {
         "columns": names,
         "text": "column_2",
         "label": "column_1",
     }
+    # A newcomer sees that the first line was taken for a row, and what to write where it is none.
+    (told,) = [reason for reason in guess.reasons if "no header" in reason]
+    assert "train.tsv has no header: its first line is read as a row" in told
+    assert "leave `columns` out" in told
+
+
+def test_a_table_with_a_header_is_not_told_to_lack_it(tmp_path: Path) -> None:
+    rows = [{"label": str(i % 2), "text": SAYINGS[i % 6]} for i in range(20)]
+    write_table(tmp_path / "train.tsv", rows, "\t")
+    assert not [reason for reason in starter.look(tmp_path).reasons if "no header" in reason]
 
 
 def test_a_table_of_pairs(tmp_path: Path) -> None:

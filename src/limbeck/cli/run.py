@@ -30,12 +30,14 @@ def run(
     The same command goes on after an interruption. Without --out, the run folder is runs/ and the
     recipe's name. One that holds the finished run of another recipe is refused.
     """
+    from limbeck.recipe.naming import title_of
     from limbeck.recipe.reading import read
 
     if jobs is not None:
         overrides = [*(overrides or []), f"verdict.jobs={jobs}"]
     folder = out or Path("runs") / recipe.stem
-    run_to_verdict(read(recipe, overrides), folder, recipe.stem, overwrite=overwrite)
+    asked = read(recipe, overrides)
+    run_to_verdict(asked, folder, title_of(asked, recipe.stem), overwrite=overwrite)
 
 
 def run_to_verdict(

@@ -15,6 +15,7 @@ from limbeck.pipeline import runs
 from limbeck.pipeline.preflight.check import Checked
 from limbeck.pipeline.preflight.check import check as check_recipe
 from limbeck.recipe.model import Recipe
+from limbeck.recipe.naming import title_of
 from limbeck.recipe.reading import read
 from limbeck.reports.typed import Report
 
@@ -36,7 +37,7 @@ def run(
         recipe: as `limbeck.read` or `parse` gives it, or the path of its file.
         out: the run folder; for a path left out, runs/ and the recipe's name, as on the command
             line.
-        name: the report's title; left out, the name of the recipe's file, or "run".
+        name: the report's title; left out, the name of the recipe's file, or its data and task.
         tell: is given every event (`limbeck.core.events`), and is called by no other thread.
         models: the user's own modules, by the name that the recipe gives as `model`.
         rows: dicts, or a `datasets.Dataset`, by split, for the source `rows`.
@@ -52,14 +53,14 @@ def run(
     require_argument("recipe", recipe, (Recipe, str, Path), READ_BY)
     if out is not None:
         require_argument("out", out, (str, Path), "the path of a run folder")
-    title = name or "run"
+    stem = ""
     if not isinstance(recipe, Recipe):
-        path = Path(recipe)
-        title = name or path.stem
-        out = out or Path("runs") / path.stem
-        recipe = read(path)
+        stem = Path(recipe).stem
+        out = out or Path("runs") / stem
+        recipe = read(recipe)
     if out is None:
         raise ValueError('out: name the run folder, such as limbeck.run(recipe, "runs/first")')
+    title = name or title_of(recipe, stem)
     with plug_ins.blamed():
         report = runs.run(recipe, out, name=title, tell=tell, models=models, rows=rows)
     return Report(report)

@@ -35,6 +35,7 @@ from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.tracing import trace_own_student
 from limbeck.recipe import validate
 from limbeck.recipe.model import Recipe
+from limbeck.recipe.naming import title_of
 from limbeck.recipe.reading import write
 from limbeck.reports import page
 from limbeck.reports.card.text import FILE as CARD
@@ -45,7 +46,7 @@ def run(
     recipe: Recipe,
     out: str | Path,
     *,
-    name: str = "run",
+    name: str | None = None,
     tell: Reporter = silent,
     models: Mapping[str, nn.Module | Own] | None = None,
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
@@ -56,7 +57,7 @@ def run(
         recipe: as it was read; components' defaults need not be written out.
         out: the run folder; made where it is not there. What a run left there is replaced: the
             command line asks first (`run_folder`).
-        name: the report's title.
+        name: the report's title; left out, the data and the task.
         tell: is given every event (`limbeck.core.events`), and is called by no other thread.
         models: the user's own modules, by the name that the recipe gives as `model`.
         rows: dicts, or a `datasets.Dataset`, by split, for the source `rows`.
@@ -104,7 +105,7 @@ def run(
         # The other processes have done their part, and no stage waits for them any more.
         context.is_alone = True
         # 4. What it came to.
-        report = describe(context, arms, name)
+        report = describe(context, arms, name or title_of(recipe))
         report["from_python"] = {"models": sorted(own_models), "rows": rows is not None}
         curves = learning_curves(arms)
         write_json(folder / "stages.json", context.store.records)

@@ -6,6 +6,7 @@ then stand in the run's report.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from limbeck.analysis import timing
 from limbeck.artifact.manifest import refuse_artifact
 from limbeck.core.cache.store import Store
 from limbeck.core.files import read_json
-from limbeck.core.terminal.shell import quoted
+from limbeck.core.terminal.shell import command, quoted
 from limbeck.evaluation.verdict import judged_arm
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline.arm import Arm, run_arm
@@ -52,7 +53,11 @@ def inspect_run(
     report = finished_report(folder)
     check_given(folder, report.get("from_python") or {}, models or {}, rows)
     name, recipe = quantized_arm(folder)
-    run = RunContext(recipe, Store(may_build=refuse_training), wrapped(models), rows)
+    again = command("run", folder / "recipe.yaml", "--out", folder)
+    if models or rows is not None:
+        again = f'limbeck.run(limbeck.read("{folder / "recipe.yaml"}"), "{folder}", ...)'
+    may_build = partial(refuse_training, again)
+    run = RunContext(recipe, Store(may_build=may_build), wrapped(models), rows)
     arm = run_arm(recipe, run.store, run=run)
     inspected = {"arm": name, **analyse_layers(run, arm)}
     add_milliseconds(inspected, run, arm)
@@ -122,16 +127,16 @@ def quantized_arm(folder: Path) -> tuple[str, Recipe]:
     return name, arms[name]
 
 
-def refuse_training(entry_name: str) -> None:
+def refuse_training(again: str, entry_name: str) -> None:
     """Let a store compute only what layers lose: whoever inspects does not expect a training.
 
-    Raises ValueError for any other stage.
+    `again`: the line that fills the cache. Raises ValueError for any other stage.
     """
     if not entry_name.startswith("layers-"):
         raise ValueError(
             f"the cache ({Store().folder}) does not hold `{entry_name}` of this run: it was "
             "emptied, LIMBECK_CACHE named another folder then, or data, model or versions have "
-            "changed. Run its recipe once more, then inspect it"
+            f"changed. Run its recipe once more, then inspect it: `{again}`"
         )
 
 

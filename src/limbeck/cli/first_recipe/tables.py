@@ -107,6 +107,8 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
         guess.reasons.append(found.reason)
     if "skip_lines" in options:
         guess.reasons.append(f"{train}: lines above the table, left out: {options['skip_lines']}")
+    if "columns" in options:
+        guess.reasons.append(_without_header(train))
     add_names(guess, records, train.parent)
     guess.reasons.append(_columns_told(records, guess.options))
     # 3. Which other splits go with train by their names, and can be read as it is.
@@ -260,6 +262,16 @@ def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
     return (
         f"columns {columns}: `{options['text']}`{second}, `{label}` the label "
         f"(first rows: {some(labels, SHOWN)})"
+    )
+
+
+def _without_header(train: Path) -> str:
+    """That the first line was taken for a row, and what to write where it is none."""
+    # By position: a wrong guess would cost the first row of each file, or learn its names.
+    return (
+        f"{train.name} has no header: its first line is read as a row, and `columns` names the "
+        "columns in their order (other names do as well; `text` and `label` then say them). Where "
+        "the first line is a header, leave `columns` out and write its names for `text` and `label`"
     )
 
 

@@ -60,11 +60,12 @@ def _block(title: str, lines: list[str]) -> str:
 def _title(report: Json, manifest: Json) -> str:
     """What it is, in a few words."""
     lines = [
-        f"# {report['name']}: a small model for {report['task'].replace('-', ' ')}",
+        f"# {report['name']}",
         "",
         facts.verdict(report),
         "",
-        "Made by `limbeck`. This folder is complete, and answers without the code that made it.",
+        f"A small model for {report['task'].replace('-', ' ')}, made by `limbeck`. This folder is "
+        "complete, and answers without the code that made it.",
     ]
     packages = sorted(set(plug_ins_of(manifest["task"], manifest["graphs"]).values()))
     if packages:
