@@ -279,7 +279,7 @@ def test_a_document_of_brackets_is_lines(tmp_path: Path, monkeypatch: pytest.Mon
 def test_rows_that_are_all_bad_are_not_counted_to_the_end() -> None:
     counted = BadRows()
     rows = [BadRow(f"train.csv:{number}", "two columns") for number in range(200_000)]
-    with pytest.raises(ValueError, match=r"99,997 more rows.*Nothing was read after train\.csv:99999"):  # fmt: skip
+    with pytest.raises(ValueError, match=r"(?s)first of 100,000 such rows.*Nothing was read after train\.csv:99999"):  # fmt: skip
         list(map(counted, rows))
     skipped = BadRows("skip")
     for row in rows:

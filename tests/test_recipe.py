@@ -219,7 +219,7 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
             "r.yaml:7:12: quantize.activations: Input should be 'uint8', 'uint8-dynamic' or 'float', not 'int8'",
         ),
         (
-            "quantize: {}\nverdict: {arms: [plain, kdd]}\n",
+            "distill: {}\nverdict: {arms: [plain, kdd]}\n",
             "r.yaml:8:25: verdict.arms.1: Input should be 'plain', 'cut', 'kd', 'ptq', 'qat', 'kd+ptq' or 'joint', not 'kdd'",
         ),
         (
@@ -267,16 +267,20 @@ def test_a_stage_is_a_mapping(stage: str) -> None:
     [
         ("", "r.yaml: a recipe is a mapping of stages"),
         ("- task\n", "r.yaml: a recipe is a mapping of stages"),
-        ("task: [\n", "r.yaml: not valid YAML"),
+        ("task: [\n", "r.yaml:2:1: not valid YAML: expected the node content"),
         ("train:\n\tseed: 1\n", "r.yaml:2:1: a tab, where YAML takes spaces alone. Use spaces"),
         ("train:\n  seed: 1\n\tepochs: 1\n", "r.yaml:3:1: a tab, "),
         ("task:\t[\n", "r.yaml:1:6: a tab, where YAML takes spaces alone. Use spaces"),
-        ("a: 1\n---\nb: 2\n", "r.yaml: not valid YAML"),
+        ("a: 1\n---\nb: 2\n", "r.yaml:2:1: not valid YAML: but found another document"),
+        (
+            "a: b: c\n",
+            "r.yaml:1:5: not valid YAML: mapping values are not allowed here. Put a value",
+        ),
         (
             "task: !!python/object/apply:os.getcwd []\n",
-            "r.yaml: not valid YAML: could not determine a constructor",
+            "r.yaml:1:7: not valid YAML: could not determine a constructor",
         ),
-        ("a: \x07\n", "r.yaml: not valid YAML"),
+        ("b: 1\na: \x07\n", "r.yaml:2: not valid YAML: the character U+0007. Remove it"),
         (
             BASE.replace("source: conll", "sauce: conll"),
             "r.yaml:2:1: data.source: this key is required",
@@ -299,11 +303,11 @@ def test_a_stage_is_a_mapping(stage: str) -> None:
         ),
         (
             BASE.replace("from: teacher", "from: techer"),
-            "r.yaml:4:1: student: from: `techer`: did you mean `teacher`?",
+            "r.yaml:4:11: student.from: `techer`: did you mean `teacher`?",
         ),
         (
             BASE.replace("teacher: {model: large}\n", ""),
-            "r.yaml:1:1: recipe: `student: {from: teacher}` needs a `teacher`",
+            "r.yaml:3:11: student.from: `student: {from: teacher}` needs a `teacher`. Add",
         ),
     ],
 )
@@ -314,18 +318,23 @@ def test_wrong_recipe(base: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("extra", "needs"),
     [
-        ("distill: {}\n", "`distill` needs a `teacher`"),
-        ("quantize: {}\nverdict: {}\n", "`verdict` compares with a `teacher`"),
-        ("verdict: {}\n", "`verdict` compares with a `teacher`"),
+        (
+            "distill: {}\n",
+            "4:1: distill: `distill` needs a `teacher`. Add `teacher: {model: NAME}`, or leave `distill` out",
+        ),
+        (
+            "quantize: {}\nverdict: {}\n",
+            "5:1: verdict: `verdict` compares with a `teacher`. Add `teacher: {model: NAME}`, or leave `verdict` out",
+        ),
         (
             "train: {epochs: 0}\n",
-            "`train.epochs: 0` trains nothing: the student is taken as it is and quantized afterwards. Say 1 or more, or `quantize: {when: after}` without `distill` and `verdict`",
+            "4:9: train.epochs: `train.epochs: 0` trains nothing: the student is taken as it is and quantized afterwards. Say 1 or more, or `quantize: {when: after}` without `distill` and `verdict`",
         ),
     ],
 )
 def test_stages_that_need_each_other(extra: str, needs: str) -> None:
-    alone = "task: t\ndata: {source: s}\nstudent: {model: small}\n"
-    assert message(extra, base=alone) == f"r.yaml:1:1: recipe: {needs}"
+    alone = "task: t\ndata: {source: conll, path: x}\nstudent: {model: small}\n"
+    assert message(extra, base=alone) == f"r.yaml:{needs}"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +363,7 @@ def test_stages_that_need_each_other(extra: str, needs: str) -> None:
     ],
 )
 def test_an_arm_that_cannot_be_had_is_refused(stages: str, needs: str) -> None:
-    keys = {"task": "t", "data": "{source: s}", "teacher": "{model: large}"}
+    keys = {"task": "t", "data": "{source: conll, path: x}", "teacher": "{model: large}"}
     keys["student"] = "{from: teacher, surgery: same}"
     for line in stages.splitlines():
         key, value = line.split(": ", 1)
@@ -365,10 +374,9 @@ def test_an_arm_that_cannot_be_had_is_refused(stages: str, needs: str) -> None:
     assert told.endswith(f": {needs}")
 
 
-def test_at_most_three_problems_are_told_at_once() -> None:
-    told = message("  a: 1\n  b: 1\n  c: 1\n  d: 1\n").split("\n")
-    assert [line.split(": ")[0] for line in told] == ["r.yaml:7:3", "r.yaml:8:3", "r.yaml:9:3"]
-    assert [line.endswith(" (and 1 more)") for line in told] == [False, False, True]
+def test_every_problem_is_told_at_once_by_place() -> None:
+    told = message("  d: 1\n  c: 1\n  b: 1\n  a: 1\n").split("\n")
+    assert [line.split(": ")[0] for line in told] == [f"r.yaml:{line}:3" for line in (7, 8, 9, 10)]
 
 
 @pytest.mark.parametrize(
@@ -395,16 +403,17 @@ def test_at_most_three_problems_are_told_at_once() -> None:
 def test_a_missing_key_with_a_slip_beside_it(stage: str, expected: str) -> None:
     """A component's stage takes keys of the component's, so that the slip is no unknown key."""
     base = BASE if stage[0] == "a" else BASE.replace("teacher: {model: large}\n", "")
-    assert message(f"{stage}\n", base=base).endswith(expected)
+    told = message(f"{stage}\n", base=base).splitlines()
+    assert any(line.endswith(expected) for line in told)
 
 
 def test_a_wrong_key_of_the_data_is_told_beside_one_of_another_stage() -> None:
     told = message(base=BASE.replace("path:", "pth:").replace("{model: large}", "{modle: large}"))
     lines = told.splitlines()
-    assert lines[0].startswith("r.yaml:3:1: teacher.model: this key is required")
-    assert lines[1].startswith(
+    assert lines[0].startswith(
         "r.yaml:2:23: data.pth: `conll` (sources) has no key `pth`. Did you mean `path`?"
     )
+    assert lines[1].startswith("r.yaml:3:1: teacher.model: this key is required")
     assert len(lines) == 2
 
 
@@ -499,8 +508,7 @@ def test_infinity_is_out_of_range() -> None:
 )
 def test_a_wrong_tag_is_the_users_mistake(value: str, told: str) -> None:
     found = message(f"  seed: {value}\n")
-    assert found.startswith(f"r.yaml: not valid YAML: {told}")
-    assert 'in "r.yaml", line 7, column' in found
+    assert found.startswith(f"r.yaml:7:9: not valid YAML: {told}")
 
 
 def test_an_alias_to_what_it_stands_in_has_no_end() -> None:

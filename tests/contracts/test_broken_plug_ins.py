@@ -40,7 +40,7 @@ from limbeck.models.create import create_model
 from limbeck.models.preprocessing import preprocess
 from limbeck.models.taps import Outputs, Tap
 from limbeck.models.user_model import check_created
-from limbeck.pipeline.preflight.check import Checked, can_read_data, check_without_torch
+from limbeck.pipeline.preflight.check import check
 from limbeck.quantization.after_training import apply_rewrite
 from limbeck.quantization.equalizers import arrange
 from limbeck.quantization.grids_torch import nearest_level
@@ -249,14 +249,12 @@ def test_one_that_needs_torch_is_as_one_of_ours_without_it(
     monkeypatch.setitem(sys.modules, "torch", None)
     assert call("list", "losses") == 0
     assert "needs the package torch" in " ".join(capsys.readouterr().out.split())
-    checked = Checked()
-    check_without_torch(parse(RECIPE), checked)
-    (told,) = checked.lines
-    assert told.startswith("without torch the keys of these were not checked: mine")
+    checked = check(parse(RECIPE), rehearse=False)
+    assert checked.ok
+    assert checked.lines[-1].startswith("without torch the keys of these were not checked: mine")
     wrong = parse(RECIPE.replace("mine: {}", "mine: {}, minee: {}"))
-    assert can_read_data(wrong)
-    with pytest.raises(ValueError, match="Did you mean `mine`"):
-        check_without_torch(wrong, checked)
+    (told,) = check(wrong, rehearse=False).mistakes
+    assert "Did you mean `mine`" in told
 
 
 def test_a_misspelt_group_is_told(
@@ -690,7 +688,8 @@ def test_a_method_that_cannot_be_called_as_its_family_does_is_told(
 ) -> None:
     offer(SOURCE.replace(", on_bad_row", ""), family="sources")
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.replace("{source: sklearn, dataset: digits}", "{source: mine}"))
+    text = RECIPE.replace("{source: sklearn, dataset: digits}", "{source: mine}")
+    recipe.write_text(text.replace("mine: {}", "kl: {}"))
     assert "its `read` does not take (on_bad_row)" in refused("check", recipe)
 
 

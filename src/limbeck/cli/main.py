@@ -19,7 +19,7 @@ import typer
 from limbeck.cli import exits
 from limbeck.cli.bench import bench
 from limbeck.cli.cache import cache
-from limbeck.cli.check import check
+from limbeck.cli.check import Check
 from limbeck.cli.demo import demo
 from limbeck.cli.doctor import doctor
 from limbeck.cli.evaluate import Evaluate
@@ -40,7 +40,7 @@ from limbeck.core.terminal.shell import PROGRAM
 VERBS: dict[str, Callable[..., Any]] = {
     "run": run,
     "demo": demo,
-    "check": check,
+    "check": Check,
     "label": label,
     "init": init,
     "predict": Predict,

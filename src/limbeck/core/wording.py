@@ -3,10 +3,16 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 MOST_CHOICES = 24  # in a message: a longer list would hide the hint before it
 MOST_WORDS = 12
 MOST_COMPARED = 2000  # with a misspelt word: a table may have a hundred thousand columns
+
+# Of a part of a name between dashes: in fewer letters every slip gives another word, and in so many
+# one letter may stand in place of another.
+FEWEST_LETTERS = 2
+FEWEST_REPLACED = 5
 
 # Modules of the extra `train`: one that is missing is the installation's fault, not ours.
 OF_THE_EXTRA_TRAIN = {
@@ -44,6 +50,74 @@ def nearest(word: str, choices: Sequence[str]) -> str | None:
     # Two words are close where 60 % of their letters match in order, difflib's default.
     close = difflib.get_close_matches(word, choices[:MOST_COMPARED], n=1)
     return close[0] if close else None
+
+
+def certain(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that a word is a slip of, beyond doubt; None where it may be another word.
+
+    Beyond doubt is one choice alone that is the word but for case and dashes, or but for a slip of
+    the keyboard in each part of the name: a letter too many or too few, two swapped, in words of
+    five letters or more one in place of another. Slips of the first letter and
+    of a digit are rare, and what looks like one is often another thing: `float16`, `int8`.
+
+    >>> certain("epoch", ["epochs", "seed"]), certain("Small-CNN", ["small_cnn", "ngrams"])
+    ('epochs', 'small_cnn')
+    >>> [certain(word, ["bfloat16", "mse", "max_drop"]) for word in ("float16", "mae", "min_drop")]
+    [None, None, None]
+    """
+    listed = list(dict.fromkeys(choices))[:MOST_COMPARED]
+    found = [choice for choice in listed if _bare(choice) == _bare(word)]
+    # Case and dashes say nothing, so that a slip beside them would be one too many.
+    found = found or [choice for choice in listed if _is_slip_of(word, choice)]
+    # Of two that may be meant neither is.
+    return found[0] if len(found) == 1 else None
+
+
+def _bare(word: str) -> str:
+    """A word without case, dashes and underscores."""
+    return re.sub("[-_ ]", "", word.casefold())
+
+
+def _is_slip_of(word: str, choice: str) -> bool:
+    """Whether every part of a name, between dashes, is the other's but for a slip."""
+    digits = re.findall(r"\d", word)
+    if digits != re.findall(r"\d", choice) or word[:1] != choice[:1]:
+        return False
+    parts = re.split("[-_]", word)
+    others = re.split("[-_]", choice)
+    if len(parts) != len(others):
+        # A dash too many or too few is a slip by itself.
+        return False
+    pairs = zip(parts, others, strict=True)
+    return all(part == other or is_slip(part, other) for part, other in pairs)
+
+
+def is_slip(word: str, other: str) -> bool:
+    """Whether one slip of the keyboard lies between two words.
+
+    >>> is_slip("unit", "uint"), is_slip("epoch", "epochs"), is_slip("mae", "mse")
+    (True, True, False)
+    """
+    # Without what both begin with, and then what both end with, the slip is left.
+    begin = _num_shared(word, other)
+    rest, rest_of_other = word[begin:], other[begin:]
+    end = _num_shared(rest[::-1], rest_of_other[::-1])
+    rest = rest[: len(rest) - end]
+    rest_of_other = rest_of_other[: len(rest_of_other) - end]
+    lengths = (len(rest), len(rest_of_other))
+    shortest = min(len(word), len(other))
+    if lengths in ((0, 1), (1, 0)):
+        return shortest >= FEWEST_LETTERS
+    if lengths == (2, 2):
+        return rest == rest_of_other[::-1]
+    # In a short word another letter makes another word.
+    return lengths == (1, 1) and shortest >= FEWEST_REPLACED
+
+
+def _num_shared(word: str, other: str) -> int:
+    """How many letters two words begin with alike."""
+    pairs = zip(word, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def some(words: Sequence[str], most: int = MOST_WORDS) -> str:

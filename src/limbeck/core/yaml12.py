@@ -23,8 +23,42 @@ MOST_DIGITS = 100
 TOO_DEEP = f"more than {MOST_DEPTH} keys or lists inside each other. A recipe is three keys deep"
 
 
+# What PyYAML finds, and what a newcomer to YAML most likely has to write instead.
+CURES = {
+    "mapping values are not allowed here": "Put a value that holds a colon into quotes, and keys "
+    "of one stage at the same indentation",
+    "expected ',' or '}'": "Put a comma between the entries, and a } behind the last",
+    "expected ',' or ']'": "Put a comma between the entries, and a ] behind the last",
+    "could not find expected ':'": "Write `key: value`, with a colon and a space",
+    "cannot start any token": "Put the value into quotes",
+    "expected <block end>": "Begin the keys of one stage in the same column",
+    "found unexpected end of stream": "Close the quote",
+    "expected the node content": "Write what is missing, such as a bracket that closes",
+    "found another document": "Leave out the line ---",
+}
+
+
+class Repeated(NamedTuple):
+    """A key that a mapping holds a second time, and where."""
+
+    name: str
+    mark: yaml.Mark
+
+    @property
+    def told(self) -> str:
+        """What is wrong, and the cure."""
+        return "this key is here a second time. Keep one of them"
+
+
 class Yaml12(yaml.SafeLoader):
-    """SafeLoader of YAML 1.2's core schema; a mapping holds a key once."""
+    """SafeLoader of YAML 1.2's core schema; a mapping holds a key once.
+
+    `repeated`: is given the keys that are there a second time. The last one counts.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[Repeated] = []
 
 
 class Yaml12Dumper(yaml.SafeDumper):
@@ -60,11 +94,15 @@ def _to_float(text: str) -> float:
 CORE = {
     f"{TAG}null": Scalar("~|null|Null|NULL|", ("~", "n", "N", ""), lambda text: None),
     f"{TAG}bool": Scalar(
-        "true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"
+        "true|True|TRUE|false|False|FALSE",
+        "tTfF",
+        lambda text: text.lower() == "true",
     ),
     f"{TAG}int": Scalar("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789", _to_int),
     f"{TAG}float": Scalar(
-        rf"{NUMBER}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+.0123456789", _to_float
+        rf"{NUMBER}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+        _to_float,
     ),
 }
 
@@ -90,10 +128,7 @@ def _construct_mapping(loader: Yaml12, node: yaml.MappingNode) -> dict[Any, Any]
         # A key that is a list is none that can be looked up; PyYAML refuses it below.
         name = key.value if isinstance(key, yaml.ScalarNode) else id(key)
         if name in seen:
-            raise ValueError(
-                f"{place(key.start_mark)}: {key.value}: this key is here a second time. "
-                "Keep one of them"
-            )
+            loader.repeated.append(Repeated(str(name), key.start_mark))
         seen.add(name)
     # Deep: what is below must be complete when the recipe is validated.
     return loader.construct_mapping(node, deep=True)
@@ -121,6 +156,18 @@ def load(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
 
     `origin` names the text in messages. Raises ValueError with line and column.
     """
+    root, content, repeated = load_all(text, origin)
+    if repeated:
+        first = repeated[0]
+        raise ValueError(f"{place(first.mark)}: {first.name}: {first.told}")
+    return root, content
+
+
+def load_all(text: str, origin: str) -> tuple[yaml.Node | None, Any, list[Repeated]]:
+    """As `load`, and every key that is there a second time, which it takes in place of the first.
+
+    Raises ValueError for what is no YAML.
+    """
     if len(text) > MOST_CHARACTERS:
         raise ValueError(
             f"{origin}: {len(text):,} characters of YAML, and at most {MOST_CHARACTERS:,} are read"
@@ -132,13 +179,28 @@ def load(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
         root = _composed(loader, origin)
         content = loader.construct_document(root) if root else None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        if mark and _is_at_tab(text, mark):
-            raise ValueError(
-                f"{place(mark)}: a tab, where YAML takes spaces alone. Use spaces"
-            ) from None
-        raise ValueError(f"{origin}: not valid YAML: {error}") from None
-    return root, content
+        raise ValueError(_why_no_yaml(text, origin, error)) from None
+    return root, content, loader.repeated
+
+
+def _why_no_yaml(text: str, origin: str, error: yaml.YAMLError) -> str:
+    """What is no YAML, in a line with its place and a cure."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        character = f"U+{ord(text[error.position]):04X}"
+        return f"{origin}:{line}: not valid YAML: the character {character}. Remove it"
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"{origin}: not valid YAML: {' '.join(str(error).split())}"
+    if _is_at_tab(text, mark):
+        return f"{place(mark)}: a tab, where YAML takes spaces alone. Use spaces"
+    problem = getattr(error, "problem", None) or "it cannot be read"
+    context = getattr(error, "context", None)
+    begun = getattr(error, "context_mark", None)
+    where = f" ({context}, begun in line {begun.line + 1})" if context and begun else ""
+    cures = [cure for words, cure in CURES.items() if words in problem]
+    cure = f". {cures[0]}" if cures else ""
+    return f"{place(mark)}: not valid YAML: {problem}{where}{cure}"
 
 
 def _check_brackets(text: str, origin: str) -> None:

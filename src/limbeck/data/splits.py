@@ -8,6 +8,7 @@ what is left: drawn by a fixed seed, stratified by label, equal inputs and equal
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from limbeck.core import plug_ins, registry, wording
 from limbeck.core.files import digest
 from limbeck.data import transfer
-from limbeck.data.bad_rows import BadRows
+from limbeck.data.bad_rows import BadRows, WrongData
 from limbeck.data.checks import (
     alike,
     check_filled,
@@ -37,7 +38,8 @@ from limbeck.data.paths import relocate, relocated, where_looked
 from limbeck.data.sampling import drawn_rows
 from limbeck.data.unseen import notes_on, refuse, unseen_labels
 from limbeck.recipe.model import Data
-from limbeck.sources import DecodesImages, Row, check_read
+from limbeck.recipe.problems import Fix, Mistake
+from limbeck.sources import DecodesImages, Row, WrongColumn, check_read
 
 # The shares of train that are drawn where a source lacks a split. In this order: the test split
 # must not depend on whether there is a validation split.
@@ -124,14 +126,13 @@ def load_splits(
         # Of all that a system refuses, this alone is a mistake in the recipe.
         if error.errno != errno.ENAMETOOLONG:
             raise
-        raise ValueError(
-            f"data: no file or folder has so long a name: {error.filename}. Mend the path"
-        ) from None
+        reason = f"data: no file or folder has so long a name: {error.filename}. Mend the path"
+        raise WrongData([Mistake(["data"], reason)]) from None
+    except WrongData:
+        raise
     except ValueError as error:
         # A file that cannot be read may come after rows that cannot be used: both are to be mended.
-        words = plug_ins.words_of(error)
-        told = [bad.refusal, words, where_looked(asked.model_dump(), words, beside)]
-        raise ValueError("\n".join(filter(None, told))) from None
+        raise WrongData([*bad.mistakes, _mistake_of(asked, error, beside)]) from None
     bad.refuse()
     # 2. Leave out what is too much.
     limited = limit_unlabelled(splits, asked.unlabelled_rows)
@@ -140,6 +141,22 @@ def load_splits(
     checked = check(splits, task, origin, bad if asked.on_bad_row else None, halve=halve)
     notes = bad.notes + told + limited + checked.notes
     return replace(checked, notes=notes, num_bad=bad.count, quarantined=bad.kept, reading=reading)
+
+
+def _mistake_of(asked: Data, error: ValueError, beside: Path | None) -> Mistake:
+    """What a source says of its files, at the key of `data` that it speaks of."""
+    words = plug_ins.words_of(error)
+    told = " ".join(filter(None, [words, where_looked(asked.model_dump(), words, beside)]))
+    if isinstance(error, WrongColumn):
+        path = ["data", error.key]
+        # Of a list of columns, such as `slices`, the whole list stands in the recipe.
+        is_named = error.given is not None and asked.options.get(error.key) == error.given
+        meant = wording.certain(error.given or "", error.choices) if is_named else None
+        return Mistake(path, told, Fix(tuple(path), value=meant) if meant else None)
+    # By the convention of sources: `data.path: ...`, or `no column ... (data.text)`.
+    spoken_of = re.search(r"\bdata\.(\w+)", words)
+    is_key = spoken_of is not None and spoken_of[1] in asked.model_dump()
+    return Mistake(["data", spoken_of[1]] if spoken_of and is_key else ["data"], told)
 
 
 def _read(

@@ -4,6 +4,7 @@
 import difflib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from limbeck.models.published.hub import (
     quiet,
     reading,
 )
-from limbeck.models.published.other_folders import check_is_whole
+from limbeck.models.published.other_folders import check_has_weights, check_is_whole
 from limbeck.models.published.pretrained import Asked, from_transformers, say_nothing
 
 # What `network_header` says beside the inputs.
@@ -64,7 +65,7 @@ def create_model(
 
 def require(name: str) -> None:
     """Raise ValueError where the config of a `transformers` model, or a `timm` model, cannot be
-    read. No weights are loaded."""
+    read, or a folder has no weights. None are loaded."""
     if name.startswith(timm_models.PREFIX):
         timm_models.require(name)
         return
@@ -86,6 +87,8 @@ def require(name: str) -> None:
             folder = folder_of(name)
             if folder is not None:
                 check_is_whole(name, folder)
+            if is_folder:
+                check_has_weights(name, Path(locate(name)))
             transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
     except ForeignCode:
         raise

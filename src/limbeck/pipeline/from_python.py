@@ -14,9 +14,11 @@ from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline import runs
 from limbeck.pipeline.preflight.check import Checked
 from limbeck.pipeline.preflight.check import check as check_recipe
+from limbeck.recipe.draft import Draft
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.naming import title_of
-from limbeck.recipe.reading import read
+from limbeck.recipe.problems import Problem
+from limbeck.recipe.reading import draft, read, text_of
 from limbeck.reports.typed import Report
 
 READ_BY = "a recipe as `limbeck.read` or `parse` gives it, or the path of its file"
@@ -80,16 +82,20 @@ def check(
         data_only: look at recipe and data alone: no model, no forecast.
 
     Returns:
-        `ok`, `mistakes` and `lines`; printed, it is what the command prints.
+        `ok`, `mistakes`, `problems` (the same with line, key and fix) and `lines`; printed, it is
+        what the command prints.
 
     Raises:
-        ValueError: the recipe's file cannot be read as one.
+        ValueError: the file cannot be read as YAML, or holds no recipe at all.
     """
     require_argument("recipe", recipe, (Recipe, str, Path), READ_BY)
-    if not isinstance(recipe, Recipe):
-        recipe = read(Path(recipe))
+    drafted: Recipe | Draft
+    if isinstance(recipe, Recipe):
+        drafted = recipe
+    else:
+        drafted = draft(text_of(recipe), origin=str(recipe))
     try:
         own = wrapped(models)
     except ValueError as error:
-        return Checked(mistakes=[str(error)])
-    return check_recipe(recipe, rehearse=not data_only, models=own, rows=rows)
+        return Checked(problems=[Problem(str(error), is_placed=True)])
+    return check_recipe(drafted, rehearse=not data_only, models=own, rows=rows)

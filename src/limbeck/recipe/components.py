@@ -1,15 +1,18 @@
 """Which components a recipe names and where, and which keys of ours stand beside theirs."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
 
+from limbeck.core import plug_ins, registry, wording
 from limbeck.core.registry import WrongKey
+from limbeck.recipe import cures
 from limbeck.recipe.model import (
     Augment,
     Data,
+    Decide,
     Distill,
     LossKeys,
     Quantize,
@@ -20,6 +23,7 @@ from limbeck.recipe.model import (
     Train,
     Verdict,
 )
+from limbeck.recipe.problems import Fix, Mistake
 
 # The model of the keys at each path of a recipe. Paths of lists are without the number of the item.
 STAGES: dict[str, type[BaseModel]] = {
@@ -34,6 +38,7 @@ STAGES: dict[str, type[BaseModel]] = {
     "distill": Distill,
     "quantize": Quantize,
     "quantize.modules": Scheme,
+    "decide": Decide,
     "verdict": Verdict,
 }
 
@@ -44,12 +49,15 @@ class NamedComponent:
 
     `path`: where its keys stand in the recipe. `options`: its keys as they were written; None for a
     component that is made from more than its keys, so that it cannot be made from a recipe alone.
+    `named_by`: the path of the key whose value is the name; None where the name is the last key of
+    `path`.
     """
 
     path: list[str]
     family: str
     name: str
     options: dict[str, Any] | None
+    named_by: list[str] | None = None
 
 
 def named_components(recipe: Recipe) -> Iterator[NamedComponent]:
@@ -57,18 +65,21 @@ def named_components(recipe: Recipe) -> Iterator[NamedComponent]:
 
     The order is that in which mistakes are told: the task and the data first, on which others hang.
     """
-    yield NamedComponent(["task"], "tasks", recipe.task, None)
-    yield NamedComponent(["data"], "sources", recipe.data.source, recipe.data.options)
+    yield NamedComponent(["task"], "tasks", recipe.task, None, ["task"])
+    data = recipe.data
+    yield NamedComponent(["data"], "sources", data.source, data.options, ["data", "source"])
     augment = recipe.augment
     if augment:
-        yield NamedComponent(["augment"], "augmenters", augment.method, augment.options)
+        named_by = ["augment", "method"]
+        options = augment.options
+        yield NamedComponent(["augment"], "augmenters", augment.method, options, named_by)
     if recipe.distill:
         yield from _losses(recipe.distill)
     yield from _models(recipe)
     if recipe.quantize:
         yield from _quantizers(recipe.quantize)
-    for name in recipe.export:
-        yield NamedComponent(["export"], "exporters", name, None)
+    for number, name in enumerate(recipe.export):
+        yield NamedComponent(["export"], "exporters", name, None, ["export", str(number)])
 
 
 def _losses(distill: Distill) -> Iterator[NamedComponent]:
@@ -81,28 +92,143 @@ def _losses(distill: Distill) -> Iterator[NamedComponent]:
 def _models(recipe: Recipe) -> Iterator[NamedComponent]:
     """The teachers, then what assistant and student are cut from, and how."""
     if recipe.teacher:
-        teacher = recipe.teacher
-        yield NamedComponent(["teacher"], "networks", teacher.model, teacher.options)
+        yield _teacher(["teacher"], recipe.teacher)
     for number, teacher in enumerate(recipe.teachers):
-        path = ["teachers", str(number)]
-        yield NamedComponent(path, "networks", teacher.model, teacher.options)
-    for stage, student in (("assistant", recipe.assistant), ("student", recipe.student)):
+        yield _teacher(["teachers", str(number)], teacher)
+    for stage, student in (
+        ("assistant", recipe.assistant),
+        ("student", recipe.student),
+    ):
         if student and student.origin:
             # Keys beside `from` are the surgery's; a model that is cut has none of its own.
             options = student.options if student.model else {}
-            yield NamedComponent([stage], "networks", student.origin, options)
+            named_by = [stage, "from" if student.from_ else "model"]
+            yield NamedComponent([stage], "networks", student.origin, options, named_by)
         if student and student.surgery:
-            yield NamedComponent([stage], "surgeries", student.surgery, student.options)
+            named_by = [stage, "surgery"]
+            options = student.options
+            yield NamedComponent([stage], "surgeries", student.surgery, options, named_by)
+
+
+def _teacher(path: list[str], teacher: Teacher) -> NamedComponent:
+    return NamedComponent(path, "networks", teacher.model, teacher.options, [*path, "model"])
 
 
 def _quantizers(quantize: Quantize) -> Iterator[NamedComponent]:
     # A range is made for a grid, which its keys do not say; left open, it is chosen by trial.
     if quantize.range is not None:
-        yield NamedComponent(["quantize", "range"], "ranges", quantize.range, None)
+        path = ["quantize", "range"]
+        yield NamedComponent(path, "ranges", quantize.range, None, path)
     # Keys beside ours are the rounding's.
-    yield NamedComponent(["quantize"], "roundings", quantize.rounding_name, quantize.options)
+    named_by = ["quantize", "rounding"]
+    name = quantize.rounding_name
+    yield NamedComponent(["quantize"], "roundings", name, quantize.options, named_by)
     for name, options in (quantize.equalize or {}).items():
         yield NamedComponent(["quantize", "equalize", name], "equalizers", name, options)
+
+
+def mistakes_of(component: NamedComponent) -> Iterator[Mistake]:
+    """Everything for which a component cannot be created, each with the cure.
+
+    Raises ModuleNotFoundError where a package is missing that the component needs.
+    """
+    options = component.options
+    is_left_out = False
+    # Each refusal is of one key, which is mended or left out, and then the whole may be refused.
+    for _ in range(2 * len(options or ()) + 1):
+        try:
+            _create(replace(component, options=options))
+        except WrongKey as error:
+            misnamed = _misnamed_network(component)
+            if misnamed:
+                yield misnamed
+                return
+            path = [*component.path, error.key]
+            fix = _fix_of(component, error)
+            is_unknown = error.choices is not None
+            yield Mistake(path, key_message(component.path, error), fix, is_unknown)
+            # The next one is looked for without it.
+            assert options is not None
+            value = options[error.key]
+            options = {key: options[key] for key in options if key != error.key}
+            # Of a key that is meant to be one of ours the component knows nothing.
+            if fix and fix.name not in known_keys(component.path):
+                options[fix.name or error.key] = value if fix.value is None else fix.value
+            is_left_out = is_left_out or not fix
+        except ValueError as error:
+            # A key that was left out above may be the one that is missing.
+            if not is_left_out:
+                yield _whole_mistake(component, error)
+            return
+        else:
+            return
+
+
+def _misnamed_network(component: NamedComponent) -> Mistake | None:
+    """That a network of ours is misspelt, which has keys here and may be no folder; else None."""
+    ours = registry.names("networks")
+    if component.family != "networks" or component.name in ours or not component.named_by:
+        return None
+    meant = wording.certain(component.name, ours)
+    if meant is None:
+        return None
+    told = f"`{component.name}` is none of our networks. {wording.suggest(component.name, ours)}"
+    return Mistake(
+        component.named_by,
+        told,
+        Fix(tuple(component.named_by), value=meant),
+    )
+
+
+def _whole_mistake(component: NamedComponent, error: ValueError) -> Mistake:
+    """A mistake that is of no single key: mostly there is no component of that name."""
+    choices = registry.names(component.family)
+    is_unknown = component.name not in choices
+    path = (component.named_by if is_unknown else None) or component.path
+    meant = wording.certain(component.name, choices) if is_unknown else None
+    fix = None
+    if meant and component.named_by:
+        fix = Fix(tuple(path), value=meant)
+    elif meant:
+        fix = Fix(tuple(path), name=meant)
+    return Mistake(path, plug_ins.words_of(error), fix)
+
+
+def _fix_of(component: NamedComponent, error: WrongKey) -> Fix | None:
+    """The fix of a key that a component refuses; None where it is not certain."""
+    path = [*component.path, error.key]
+    value = (component.options or {}).get(error.key)
+    if error.choices is None:
+        return cures.replaced(path, value, error.reason)
+    choices = [*known_keys(component.path), *error.choices]
+    return cures.rename(path, choices, beside=component.options or (), elsewhere=())
+
+
+def _create(component: NamedComponent) -> None:
+    """Create a component, or only load it where more than its keys is needed.
+
+    Raises ValueError: it does not exist, or refuses a key.
+    """
+    family, name, options = (
+        component.family,
+        component.name,
+        component.options,
+    )
+    ours = registry.names("networks")
+    if family == "networks" and name not in ours:
+        # A hub id or a folder, which is looked for later; it takes no keys.
+        if options:
+            close = wording.nearest(name, list(ours))
+            meant = f", and `{close}` may be meant" if close else ""
+            reason = (
+                f"`{name}` is none of our networks ({', '.join(ours)}){meant}, and only these take "
+                "keys"
+            )
+            raise WrongKey(reason, next(iter(options)), [])
+    elif options is None:
+        registry.load(family, name)
+    else:
+        registry.create(family, name, options)
 
 
 def known_keys(path: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ components fit together is asked of the components themselves, in
 The class docstrings below are shown by editors: they become the descriptions of the JSON Schema.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,6 +28,7 @@ from limbeck.core import registry
 from limbeck.core.schedules import Scheduled
 from limbeck.recipe import validate
 from limbeck.recipe.origin import Origin
+from limbeck.recipe.problems import Mistake, Problem, WrongRecipe
 
 # Bounds that no training reaches: a number above them is a slip, or would take all memory before
 # anything is said.
@@ -517,6 +518,16 @@ class Recipe(Stage):
         root = self._origin.root
         return Path(root.start_mark.name).parent if root else None
 
-    def mistake(self, path: Sequence[str], message: str) -> ValueError:
+    def mistake(self, path: Sequence[str], message: str) -> WrongRecipe:
         """The error that tells `message` at the place of the key at `path`, to be raised."""
-        return ValueError(self._origin.locate(path, message))
+        return WrongRecipe([self._origin.problem(path, message)])
+
+    def problem(self, mistake: Mistake) -> Problem:
+        """A mistake with the place of its key."""
+        return self._origin.problem(mistake.path, mistake.message, mistake.fix)
+
+    def refuse(self, mistakes: Iterable[Mistake]) -> None:
+        """Raise WrongRecipe of all the mistakes, if there are any."""
+        problems = [self.problem(mistake) for mistake in mistakes]
+        if problems:
+            raise WrongRecipe(problems)

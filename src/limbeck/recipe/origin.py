@@ -1,12 +1,12 @@
 """Where each key of a recipe stands in its YAML text, so that a message can name the place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 import yaml
 
-from limbeck.core.yaml12 import place
+from limbeck.recipe.problems import Fix, Problem
 
 
 @dataclass(frozen=True)
@@ -46,39 +46,63 @@ class Origin:
     root: yaml.Node | None = field(default=None, compare=False)
     overrides: Sequence[Override] = field(default=(), compare=False)
 
-    def locate(self, path: Sequence[str], message: str) -> str:
-        """'file:line:column: key.key: message', at the deepest key of `path` in the text.
+    def problem(self, path: Sequence[str], message: str, fix: Fix | None = None) -> Problem:
+        """A mistake at the deepest key of `path` that stands in the text.
 
         A default stands nowhere: its parent's place is told. What an override wrote is told as
-        'override `key.key=value`: key.key: message'.
+        'override `key.key=value`', and no change of the text mends it.
         """
         node = self.root
         # A recipe that was built in Python has no text, and thus no line.
-        told_place = place(node.start_mark) if node else "recipe"
+        mark = node.start_mark if node else None
         num_in_text = 0
         for part in path:
             step = _child(node, part)
             if step is None:
                 break
             mark, node = step
-            told_place = place(mark)
             num_in_text += 1
         # The nearest counts: two may write keys of one stage. Of two that wrote the key, the last.
         most = 0
-        for override in self.overrides:
-            num_shared = override.num_shared(path)
-            if override.wrote(path, num_in_text) and num_shared >= most:
-                told_place, most = f"override `{override.text}`", num_shared
-        return f"{told_place}: {'.'.join(path) or 'recipe'}: {message}"
+        override = None
+        for each in self.overrides:
+            num_shared = each.num_shared(path)
+            if each.wrote(path, num_in_text) and num_shared >= most:
+                override, most = each.text, num_shared
+        problem = Problem(
+            message,
+            tuple(path),
+            ".".join(path) or "recipe",
+            override=override,
+            fix=fix,
+        )
+        return at(mark, problem)
+
+    def locate(self, path: Sequence[str], message: str) -> str:
+        """'file:line:column: key.key: message', as `problem` is told."""
+        return str(self.problem(path, message))
+
+
+def at(mark: yaml.Mark | None, problem: Problem) -> Problem:
+    """The problem, at the place of a mark in YAML text."""
+    if mark is None:
+        return problem
+    return replace(problem, file=mark.name, line=mark.line + 1, column=mark.column + 1)
 
 
 def _child(node: yaml.Node | None, part: str) -> tuple[yaml.Mark, yaml.Node] | None:
     """(where it begins, the node) of a key of a mapping or of an item of a list."""
     if isinstance(node, yaml.SequenceNode) and part.isdecimal():
+        # An override may have written a longer list than the text has.
+        if int(part) >= len(node.value):
+            return None
         item = node.value[int(part)]
         return item.start_mark, item
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == part:
-                return key.start_mark, value  # the key's own place: its value may begin lines below
+                return (
+                    key.start_mark,
+                    value,
+                )  # the key's own place: its value may begin lines below
     return None

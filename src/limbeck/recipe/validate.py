@@ -12,18 +12,26 @@ These rules look at shape, names and the task alone. There are two moments:
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from limbeck.core import registry, wording
 from limbeck.core.grids import GRIDS
+from limbeck.recipe.problems import Fix, Mistake, WrongStages
 from limbeck.tasks import SelfSupervised, Task
 from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.likelihood import LIKELIHOODS
 from limbeck.tasks.metrics import bounds
 
 if TYPE_CHECKING:  # the models call this module
-    from limbeck.recipe.model import Decide, Quantize, Recipe, Student, Train
+    from limbeck.recipe.model import Decide, Quantize, Recipe, Student, Train, Verdict
+
+# Why `augment` needs a teacher.
+NO_LABELLER = (
+    "`augment` makes rows that only a teacher labels: it needs `distill`. Add `distill: {}`, with "
+    "a `teacher`, or leave `augment` out"
+)
 
 # What `train.device` may be.
 DEVICES = r"auto|cpu|cuda(:[0-9]+)?|mps|xpu"
@@ -43,33 +51,50 @@ OTHER_NAMES = {
 
 
 def check_student(student: "Student") -> None:
-    """Either `from` and `surgery`, or `model`. Raises ValueError."""
+    """Either `from` and `surgery`, or `model`. Raises WrongStages."""
+    for mistake in _mistakes_of_student(student):
+        raise WrongStages([mistake])
+
+
+def _mistakes_of_student(student: "Student") -> Iterator[Mistake]:
+    """What is wrong with the origin; each holds only where those before it do not."""
+    told, fix = _slip(student)
     if (student.from_ is None) == (student.model is None):
-        raise ValueError(f"say either `from: teacher` with a `surgery`, or `model`{_slip(student)}")
+        yield Mistake([], f"say either `from: teacher` with a `surgery`, or `model`{told}", fix)
     if (student.from_ is None) != (student.surgery is None):
-        raise ValueError(
+        yield Mistake(
+            [],
             "`surgery` goes with `from`, which says what it cuts: `from: teacher`, "
-            f"or another model's folder or hub id{_slip(student)}"
+            f"or another model's folder or hub id{told}",
+            fix,
         )
     # A folder may have any name; one that is nearly ours is more likely a slip.
-    near = difflib.get_close_matches(student.from_ or "", ["teacher", "untuned"], n=1)
-    if near and student.from_ not in ("teacher", "untuned"):
-        raise ValueError(
-            f"from: `{student.from_}`: did you mean `{near[0]}`? "
-            f"The folder of another model of that name is `./{student.from_}`"
+    origin = student.from_ or ""
+    near = difflib.get_close_matches(origin, ["teacher", "untuned"], n=1)
+    if near and origin not in ("teacher", "untuned"):
+        meant = wording.certain(origin, near)
+        yield Mistake(
+            ["from"],
+            f"`{origin}`: did you mean `{near[0]}`? The folder of another model of that name is "
+            f"`./{origin}`",
+            Fix(("from",), value=meant) if meant else None,
         )
 
 
-def _slip(student: "Student") -> str:
-    """`. Did you mean ...?` where a key of the student is nearly one of ours; else nothing.
+def _slip(student: "Student") -> tuple[str, Fix | None]:
+    """`. Did you mean ...?` where a key of the student is nearly one of ours, and the change where
+    that is certain; else nothing.
 
     It is no unknown key by itself, since a surgery or a network may have it.
     """
+    ours = ["from", "surgery", "model"]
     for key in student.options:
-        close = difflib.get_close_matches(key, ["from", "surgery", "model"], n=1)
+        close = difflib.get_close_matches(key, ours, n=1)
         if close:
-            return f". Did you mean `{close[0]}` by `{key}`?"
-    return ""
+            meant = wording.certain(key, ours)
+            fix = Fix((key,), name=meant) if meant else None
+            return f". Did you mean `{close[0]}` by `{key}`?", fix
+    return "", None
 
 
 def check_mixup(names: Sequence[str]) -> None:
@@ -133,65 +158,88 @@ def nearest_device(word: str) -> str | None:
 
 
 def check_stages(recipe: "Recipe") -> None:
-    """Every stage has those that it builds on. Raises ValueError."""
-    _check_teaching(recipe)
+    """Every stage has those that it builds on. Raises WrongStages of all mistakes."""
+    mistakes = list(mistakes_of_stages(recipe))
+    if mistakes:
+        raise WrongStages(mistakes)
+
+
+def mistakes_of_stages(recipe: "Recipe") -> Iterator[Mistake]:
+    """The stages that lack another one, or do not go with it."""
+    if recipe.teacher:
+        yield from _mistakes_of_teaching(recipe)
+    else:
+        # One mistake, whichever stages tell of it.
+        yield from islice(_without_teacher(recipe), 1)
     if recipe.decide and not recipe.quantize:
-        raise ValueError(
+        yield Mistake(
+            ["decide"],
             "`decide` is fitted through the artifact, which only a recipe that quantizes leaves. "
-            "Add `quantize`, or leave `decide` out"
+            "Add `quantize`, or leave `decide` out",
         )
-    if recipe.student.origin is None and not recipe.teacher:
-        raise ValueError(f"`student: {{from: {recipe.student.from_}}}` needs a `teacher`")
-    _check_untrained(recipe)
-    if recipe.verdict:
-        if not recipe.teacher:
-            raise ValueError("`verdict` compares with a `teacher`")
-        _check_arms(recipe, recipe.verdict.arms or [])
-
-
-def _check_untrained(recipe: "Recipe") -> None:
-    """A student that is not trained can only be quantized afterwards. Raises ValueError."""
-    if recipe.train.epochs:
-        return
     after = recipe.quantize is not None and recipe.quantize.when == "after"
-    if recipe.distill or recipe.verdict or not after:
-        raise ValueError(
+    if not recipe.train.epochs and (recipe.distill or recipe.verdict or not after):
+        # A student that is not trained can only be quantized afterwards.
+        yield Mistake(
+            ["train", "epochs"],
             "`train.epochs: 0` trains nothing: the student is taken as it is and quantized "
             "afterwards. Say 1 or more, or `quantize: {when: after}` without `distill` and "
-            "`verdict`"
+            "`verdict`",
+        )
+    if recipe.verdict and recipe.teacher:
+        for message in _wrong_arms(recipe, recipe.verdict.arms or []):
+            yield Mistake(["verdict", "arms"], message)
+
+
+def _without_teacher(recipe: "Recipe") -> Iterator[Mistake]:
+    """The stages that ask a teacher, of a recipe without one."""
+    add = "Add `teacher: {model: NAME}`"
+    if recipe.distill:
+        yield Mistake(["distill"], f"`distill` needs a `teacher`. {add}, or leave `distill` out")
+    for name in ("teachers", "assistant"):
+        if getattr(recipe, name):
+            yield Mistake(
+                [name],
+                f"`{name}` teaches the student, which needs `distill` and a `teacher`. {add}",
+            )
+    if recipe.augment:
+        yield Mistake(["augment"], NO_LABELLER)
+    if recipe.student.origin is None:
+        yield Mistake(
+            ["student", "from"],
+            f"`student: {{from: {recipe.student.from_}}}` needs a `teacher`. {add}",
+        )
+    if recipe.verdict:
+        yield Mistake(
+            ["verdict"], f"`verdict` compares with a `teacher`. {add}, or leave `verdict` out"
         )
 
 
-class WrongArms(ValueError):
-    """What is wrong with `verdict.arms`: pydantic knows of a rule of the whole recipe no place."""
-
-
-def _check_arms(recipe: "Recipe", arms: Sequence[str]) -> None:
-    """Every arm that is asked for can be had of this recipe. Raises ValueError."""
-    _refuse_arms(
+def _wrong_arms(recipe: "Recipe", arms: Sequence[str]) -> Iterator[str]:
+    """Why some of the arms that are asked for cannot be had of this recipe."""
+    yield from _refused_arms(
         arms,
         [] if recipe.quantize else ["ptq", "qat", "kd+ptq", "joint"],
         "quantized, and there is no `quantize`. Add it",
     )
-    _refuse_arms(
+    yield from _refused_arms(
         arms,
         [] if recipe.distill else ["kd", "kd+ptq"],
         "distilled, and there is no `distill`. Add it",
     )
     if "cut" in arms and recipe.student.from_ != "teacher":
-        raise WrongArms(
+        yield (
             "the arm `cut` starts from the tuned teacher's layers, and this student does not. "
             "Leave it out: `plain` is its control"
         )
-    if not has_untuned_start(recipe):
-        without_teacher = [arm for arm in arms if arm in ("plain", "qat")]
-        if without_teacher:
-            raise WrongArms(
-                f"the arm `{without_teacher[0]}` starts from what was there before the teacher was "
-                "tuned, and with `teacher: {epochs: 0}` nobody knows what that was. Name it: "
-                "`student: {from: MODEL, surgery: ...}`; or compare with `cut`, which starts from "
-                "the teacher's layers"
-            )
+    without_teacher = [arm for arm in arms if arm in ("plain", "qat")]
+    if without_teacher and not has_untuned_start(recipe):
+        yield (
+            f"the arm `{without_teacher[0]}` starts from what was there before the teacher was "
+            "tuned, and with `teacher: {epochs: 0}` nobody knows what that was. Name it: "
+            "`student: {from: MODEL, surgery: ...}`; or compare with `cut`, which starts from "
+            "the teacher's layers"
+        )
 
 
 def has_untuned_start(recipe: "Recipe") -> bool:
@@ -212,8 +260,8 @@ def default_arms(recipe: "Recipe") -> list[str]:
     return arms
 
 
-def _refuse_arms(arms: Sequence[str], refused: Sequence[str], why: str) -> None:
-    """Raise ValueError where some of the arms are refused; `why`: `is quantized, and ...`."""
+def _refused_arms(arms: Sequence[str], refused: Sequence[str], why: str) -> Iterator[str]:
+    """Why some of the arms are refused, if any is; `why`: `quantized, and ...`."""
     # As they were asked for, so that the message reads like the recipe.
     wrong = [arm for arm in arms if arm in refused]
     if not wrong:
@@ -222,29 +270,33 @@ def _refuse_arms(arms: Sequence[str], refused: Sequence[str], why: str) -> None:
     named = " and ".join(f"`{arm}`" for arm in wrong)
     subject = f"the arm {named} is" if len(wrong) == 1 else f"the arms {named} are"
     otherwise = f"say `verdict: {{arms: [{', '.join(left)}]}}`" if left else "leave `arms` out"
-    raise WrongArms(f"{subject} {why}, or {otherwise}")
+    yield f"{subject} {why}, or {otherwise}"
 
 
-def _check_teaching(recipe: "Recipe") -> None:
+def _mistakes_of_teaching(recipe: "Recipe") -> Iterator[Mistake]:
     """What only acts where a teacher is asked."""
-    if recipe.distill and not recipe.teacher:
-        raise ValueError("`distill` needs a `teacher`")
     # Both change whose answers the losses read, and only `distill` has such losses.
     for name in ("teachers", "assistant"):
         if getattr(recipe, name) and not recipe.distill:
-            raise ValueError(f"`{name}` teaches the student, which needs `distill` and a `teacher`")
+            yield Mistake(
+                [name],
+                f"`{name}` teaches the student, which needs `distill` and a `teacher`. "
+                "Add `distill: {}`",
+            )
     if recipe.distill and recipe.distill.combine != "mean" and not recipe.teachers:
-        raise ValueError(
-            "`distill.combine` says what several teachers answer together: it needs `teachers`"
+        yield Mistake(
+            ["distill", "combine"],
+            "`distill.combine` says what several teachers answer together: it needs `teachers`",
         )
     if recipe.teacher and recipe.teacher.placement == "sharded" and recipe.teacher.epochs:
-        raise ValueError(
+        yield Mistake(
+            ["teacher", "placement"],
             "`placement: sharded` splits a teacher that is tuned already. Say `epochs: 0`, or "
-            "leave `placement` out"
+            "leave `placement` out",
         )
     # Copies have no labels: without a teacher no loss would read them.
     if recipe.augment and not recipe.distill:
-        raise ValueError("`augment` makes rows that only a teacher labels: it needs `distill`")
+        yield Mistake(["augment"], NO_LABELLER)
 
 
 def without_effect(recipe: "Recipe") -> list[str]:
@@ -271,16 +323,21 @@ def without_effect(recipe: "Recipe") -> list[str]:
 
 
 def check_task(recipe: "Recipe") -> None:
-    """What the stages ask of the task: images, texts, a metric, labels. Raises ValueError."""
+    """What the stages ask of the task. Raises WrongRecipe of all mistakes."""
+    recipe.refuse(mistakes_of_task(recipe))
+
+
+def mistakes_of_task(recipe: "Recipe") -> Iterator[Mistake]:
+    """What the stages ask of the task and cannot have: images, texts, a metric, labels."""
     task = registry.load("tasks", recipe.task)
     # What a task reads is told by the names of its inputs, as models of `transformers` have them.
     if recipe.train.augment and "pixel_values" not in task.input_names:
-        raise recipe.mistake(
+        yield Mistake(
             ["train", "augment"],
             f"`{recipe.task}` reads no images, and only these are augmented. Leave it out",
         )
     if recipe.augment and "input_ids" not in task.input_names:
-        raise recipe.mistake(
+        yield Mistake(
             ["augment"],
             f"`{recipe.task}` reads no texts, and words are replaced. "
             "For images there is train.augment",
@@ -288,53 +345,66 @@ def check_task(recipe: "Recipe") -> None:
     # Words lie in one window or two, and pairs and vectors have no window in common.
     reads_one_text = issubclass(getattr(task, "input_type", object), TextInput)
     if recipe.train.long_texts == "windows" and not reads_one_text:
-        raise recipe.mistake(
+        yield Mistake(
             ["train", "long_texts"],
             f"`{recipe.task}` does not answer once a text, and only such answers are averaged over "
             "windows. Leave it out",
         )
-    _check_names_of_task(recipe, task)
-    _check_what_is_decided(recipe, task)
-    metric = recipe.verdict.metric if recipe.verdict else None
-    if metric and metric not in task.metric_names:
-        nearest = wording.suggest(metric, task.metric_names)
-        raise recipe.mistake(
-            ["verdict", "metric"], f"`{recipe.task}` has no metric `{metric}`. {nearest}"
-        )
-    _check_what_is_asked(recipe)
+    misnamed = list(_misnamed(recipe, task))
+    if misnamed:
+        # What the names stand for is what the other rules ask.
+        yield from misnamed
+        return
+    yield from _mistakes_of_decide(recipe, task)
+    if recipe.verdict:
+        yield from _mistakes_of_verdict(recipe.verdict, recipe.task, task)
     # The class is asked: a task is made when the labels of the data are known.
     if issubclass(task, SelfSupervised):
-        _check_pre_training(recipe)
+        yield from _mistakes_of_pre_training(recipe)
 
 
-def _check_what_is_asked(recipe: "Recipe") -> None:
-    """The verdict asks for what its metric can be. Raises ValueError."""
-    verdict = recipe.verdict
-    if verdict is None:
-        return
-    metric = recipe.judged_metric
+def _mistakes_of_verdict(verdict: "Verdict", name: str, task: type[Task]) -> Iterator[Mistake]:
+    """A metric that the task lacks, and what no metric can be. `name`: of the task."""
+    metric = verdict.metric or task.metric
+    if metric not in task.metric_names:
+        meant = wording.certain(metric, task.metric_names)
+        yield Mistake(
+            ["verdict", "metric"],
+            f"`{name}` has no metric `{metric}`. {wording.suggest(metric, task.metric_names)}",
+            Fix(("verdict", "metric"), value=meant) if meant else None,
+        )
+        # What is asked of another metric than was meant may be right.
+        if meant is None:
+            return
+        metric = meant
     least, most = bounds(metric)
     asked = verdict.min_metric
     if asked is not None and not least <= asked <= most:
-        raise recipe.mistake(
+        told, fix = _as_share("min_metric", asked, most)
+        yield Mistake(
             ["verdict", "min_metric"],
-            f"`{metric}` is never {asked:g}: it lies between {least:g} and {most:g}"
-            f"{_as_share(asked, most)}",
+            f"`{metric}` is never {asked:g}: it lies between {least:g} and {most:g}{told}",
+            fix,
         )
     if verdict.max_drop > most - least:
-        raise recipe.mistake(
+        told, fix = _as_share("max_drop", verdict.max_drop, most)
+        yield Mistake(
             ["verdict", "max_drop"],
             f"every drop is at most {verdict.max_drop:g}, for `{metric}` lies between {least:g} "
-            f"and {most:g}{_as_share(verdict.max_drop, most)}",
+            f"and {most:g}{told}",
+            fix,
         )
 
 
-def _as_share(asked: float, most: float) -> str:
-    """`. Write .9 for 90 %` where a share was most likely given in hundredths."""
-    return f". Write {asked / 100:g} for {asked:g} %" if 1 < asked <= 100 and most == 1 else ""
+def _as_share(key: str, asked: float, most: float) -> tuple[str, Fix | None]:
+    """`. Write .9 for 90 %`, and that change, where a share was given in hundredths."""
+    if not (1 < asked <= 100 and most == 1):
+        return "", None
+    share = float(f"{asked / 100:g}")
+    return f". Write {share:g} for {asked:g} %", Fix(("verdict", key), value=share)
 
 
-def _check_what_is_decided(recipe: "Recipe", task: type[Task]) -> None:
+def _mistakes_of_decide(recipe: "Recipe", task: type[Task]) -> Iterator[Mistake]:
     """`decide` asks for what answers of the task's kind have."""
     decide = recipe.decide
     if decide is None:
@@ -351,10 +421,10 @@ def _check_what_is_decided(recipe: "Recipe", task: type[Task]) -> None:
     }
     for key, problem in problems.items():
         if getattr(decide, key) is not None and isinstance(problem, str):
-            raise recipe.mistake(["decide", key], f"`{recipe.task}` {problem}. Leave it out")
+            yield Mistake(["decide", key], f"`{recipe.task}` {problem}. Leave it out")
 
 
-def _check_names_of_task(recipe: "Recipe", task: type[Task]) -> None:
+def _misnamed(recipe: "Recipe", task: type[Task]) -> Iterator[Mistake]:
     """What a task, perhaps somebody else's, names of limbeck's must be there."""
     named = {
         "metric": (task.metric, task.metric_names),
@@ -364,44 +434,44 @@ def _check_names_of_task(recipe: "Recipe", task: type[Task]) -> None:
     for what, (name, choices) in named.items():
         if name not in choices:
             nearest = wording.suggest(name, choices)
-            raise recipe.mistake(
+            yield Mistake(
                 ["task"], f"the class of `{recipe.task}` says {what} = {name!r}. {nearest}"
             )
 
 
-def _check_pre_training(recipe: "Recipe") -> None:
+def _mistakes_of_pre_training(recipe: "Recipe") -> Iterator[Mistake]:
     """A task that makes its own labels trains a float model, and no more."""
     # It leaves a model for another recipe, which has a task to distil and to quantize for.
     stages: dict[str, Any] = {"distill": recipe.distill, "quantize": recipe.quantize}
     for name, stage in stages.items():
         if stage:
-            raise recipe.mistake(
+            yield Mistake(
                 [name],
                 f"`{recipe.task}` only pre-trains: it takes no `{name}`. Leave it out; the run's "
                 "folder `model` is then the teacher.model or student.model of a recipe that has it",
             )
     # A teacher to cut the student from is fine: only its answers are never asked for.
     if recipe.teacher and recipe.student.origin:
-        raise recipe.mistake(
+        yield Mistake(
             ["teacher"],
             f"`{recipe.task}` asks a teacher nothing. Leave it out, or cut the student from it",
         )
 
 
-def check_formats(recipe: "Recipe") -> None:
-    """Formats that follow one another get coarser, at rising shares. Raises ValueError."""
+def mistakes_of_formats(recipe: "Recipe") -> Iterator[Mistake]:
+    """Formats that follow one another get coarser, at rising shares: where they do not."""
     settings = recipe.quantize
     if settings is None:
         return
     problem = _problem_of_progressive(settings)
     if problem:
-        raise recipe.mistake(["quantize", "progressive"], problem)
+        yield Mistake(["quantize", "progressive"], problem)
     # Each format must act for a while: the first from `start`, the last until the end.
     shares = [settings.start, *settings.switch_at, 1.0]
     is_rising = shares == sorted(set(shares))
     is_complete = len(settings.switch_at) == len(settings.progressive)
     if settings.switch_at and not (is_rising and is_complete):
-        raise recipe.mistake(
+        yield Mistake(
             ["quantize", "switch_at"],
             f"{settings.switch_at} is not one share of the training for each format of "
             f"`progressive`, each above the one before, from `start` ({settings.start:g}) to 1",
@@ -433,11 +503,11 @@ def _problem_of_progressive(settings: "Quantize") -> str | None:
     return None
 
 
-def check_rewrites(recipe: "Recipe") -> None:
-    """`equalize` rewrites a trained model: it does not go with `when: train`. Raises ValueError."""
+def mistakes_of_rewrites(recipe: "Recipe") -> Iterator[Mistake]:
+    """`equalize` rewrites a trained model: it does not go with `when: train`."""
     settings = recipe.quantize
     if settings and settings.when == "train" and settings.equalize:
-        raise recipe.mistake(
+        yield Mistake(
             ["quantize", "equalize"],
             "a model is rewritten after its training, and `when` is train. Leave it out, "
             "or say `when: after`",

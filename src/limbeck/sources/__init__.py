@@ -17,7 +17,7 @@ A row that cannot be used is named by its file, line, column, value and cure, an
 next row. A file that cannot be read at all is a ValueError.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -55,6 +55,20 @@ class BadRow(ValueError):
         self.place = place
         self.problem = problem
         self.content = content
+
+
+class WrongColumn(ValueError):
+    """A column that a table does not have.
+
+    `key`: of the recipe's `data`, which names it. `given`: its name there; None where it was looked
+    for by its usual names. `choices`: the columns that there are.
+    """
+
+    def __init__(self, told: str, key: str, given: str | None, choices: Sequence[str]) -> None:
+        super().__init__(told)
+        self.key = key
+        self.given = given
+        self.choices = choices
 
 
 # Raises the row, or notes it and returns: then the source goes on with the next one.

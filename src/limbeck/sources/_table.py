@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from limbeck.core import wording
-from limbeck.sources import BadRow, OnBadRow, Patience, Row, fail
+from limbeck.sources import BadRow, OnBadRow, Patience, Row, WrongColumn, fail
 from limbeck.sources._cells.labels import LabelParser
 from limbeck.sources._cells.record import (
     TAG,
@@ -292,18 +292,18 @@ def find_column(
 ) -> str:
     """The column `given` by the recipe's `data.key`, or the first of the `usual` names.
 
-    Raises ValueError with the columns that there are.
+    Raises WrongColumn with the columns that there are.
     """
     if given:
         if given not in header:
-            raise ValueError(
-                f"{path}: no column `{given}` (data.{key}). {wording.suggest(given, header)}"
-            )
+            told = f"{path}: no column `{given}` (data.{key}). {wording.suggest(given, header)}"
+            raise WrongColumn(told, key, given, header)
         return given
     for name in usual:
         if name in header:
             return name
-    raise ValueError(
+    told = (
         f"{path}: no column for the {key} ({', '.join(usual)}). Name it with data.{key}. "
         f"Columns here: {', '.join(header[:24])}"
     )
+    raise WrongColumn(told, key, None, header)

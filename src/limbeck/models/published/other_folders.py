@@ -12,7 +12,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from limbeck.core.files import read_json
-from limbeck.models.published.bounds import CONFIG
+from limbeck.models.published.bounds import CONFIG, WEIGHTS_SUFFIXES
+from limbeck.models.published.hub import cure_of
 
 ADAPTER = "adapter_config.json"
 MODULES = "modules.json"
@@ -49,6 +50,15 @@ def check_is_whole(name: str, folder: Path) -> None:
             f"in {CONFIG}), and limbeck trains and quantizes float weights. Name the model that "
             "they were made of"
         )
+
+
+def check_has_weights(name: str, folder: Path) -> None:
+    """Raise ValueError for a folder in which nothing is that could be weights.
+
+    `name`: as the recipe has it.
+    """
+    if not any(file.suffix in WEIGHTS_SUFFIXES for file in folder.iterdir()):
+        raise ValueError(f"model `{name}`: no weights in {folder}. {cure_of(folder)}")
 
 
 def check_are_floats(name: str, folder: Path) -> None:

@@ -1,31 +1,41 @@
 """Everything that can be wrong with a recipe, found before any training.
 
-In this order, each step only where the ones before it found no mistake that hides it:
+In this order, and each as far as it can be had without what is broken (`recipe.draft`), so that one
+call tells every mistake:
 
-1. The components that the recipe names exist, take their keys and fit together.
+1. The keys are right, and the components that the recipe names exist, take theirs and fit together.
 2. The data can be read: by a task and a source that are right, even where others are not.
-3. Each model can be had.
-4. The whole run in small (`forecast`): shapes, patterns of modules, quantization, export.
+3. Each model can be had; what writes and opens graphs is here; the folders can be written.
+4. Where no mistake was found: the whole run in small (`forecast`), with its shapes, patterns of
+   modules, quantization and export.
 5. This machine has the disk and the memory that the forecast comes to.
 """
 
-import contextlib
 import importlib.util
 import math
+import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limbeck.core import plug_ins, registry
+from limbeck.core import plug_ins, registry, wording
 from limbeck.core.cache.store import Store
 from limbeck.core.events import Event, Note, duration
 from limbeck.core.system import launch, machine, memory
 from limbeck.core.wording import some
+from limbeck.data.bad_rows import WrongData
 from limbeck.data.same_inputs import FEWEST_NEW, cluster_of_row, known_from
 from limbeck.data.sampling import drawn_rows
 from limbeck.data.splits import Splits, load_splits
@@ -36,8 +46,15 @@ from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.preflight.costs import Cost, summed
 from limbeck.pipeline.preflight.token_counts import count_tokens
 from limbeck.recipe import validate
-from limbeck.recipe.components import named_components
+from limbeck.recipe.draft import UNKNOWN, Draft
 from limbeck.recipe.model import Recipe
+from limbeck.recipe.problems import (
+    Fix,
+    Mistake,
+    Problem,
+    WrongRecipe,
+    by_place,
+)
 from limbeck.sources._images import IMAGE_SIZE, LARGE_IMAGE
 from limbeck.tasks import metrics
 from limbeck.tasks.inputs.tokenized import TokenizedInput
@@ -51,18 +68,25 @@ Rows = Mapping[str, Iterable[Mapping[str, Any]]]
 
 # So many texts show what a tokenizer knows, within a second.
 SAMPLE_TEXTS = 2000
+# Each reading of the data mends a key or leaves out the bad rows.
+MOST_READINGS = 10
 # What must be free, over what is forecast: a tenth more, for a forecast from a sample errs.
 ROOM = 1.1
 
 
 @dataclass
 class Checked:
-    """What `check` found: `lines` for the terminal, the mistakes, and what each stage of the run
+    """What `check` found: `lines` for the terminal, the problems, and what each stage of the run
     will take; nothing where no run could be rehearsed."""
 
     lines: list[str] = field(default_factory=list)
-    mistakes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     forecast: list[Cost] = field(default_factory=list)
+
+    @property
+    def mistakes(self) -> list[str]:
+        """Every problem as a line with place, key, cause and cure, in the order of their places."""
+        return [str(problem) for problem in by_place(self.problems)]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain data; seconds and megabytes of each stage by its name."""
@@ -70,6 +94,7 @@ class Checked:
         return {
             "ok": self.ok,
             "mistakes": self.mistakes,
+            "problems": [problem.to_json() for problem in by_place(self.problems)],
             "lines": self.lines,
             "forecast": forecast,
         }
@@ -77,122 +102,213 @@ class Checked:
     @property
     def ok(self) -> bool:
         """Whether there is no mistake."""
-        return not self.mistakes
+        return not self.problems
 
     def __str__(self) -> str:
         """All that the command prints."""
         mistakes = [f"limbeck: {mistake}" for mistake in self.mistakes]
         return "\n".join([*self.lines, *(mistakes or ["ok"])])
 
+    def tell(self, message: str) -> None:
+        """Note what is wrong with something outside of the recipe, which the message names."""
+        self.problems.append(Problem(message, is_placed=True))
+
     def attempt(self, check: Callable[[], Any]) -> Any:
-        """The result of a check, or None with its mistake noted."""
+        """The result of a check, or None with its mistakes noted."""
         try:
             with plug_ins.blamed():
                 return check()
+        except WrongRecipe as error:
+            self.problems += error.problems
         except ValueError as error:
-            self.mistakes.append(str(error))
-            return None
+            self.tell(str(error))
+        return None
 
 
 def check(
-    recipe: Recipe,
+    recipe: Recipe | Draft,
     *,
     rehearse: bool = True,
     models: Models | None = None,
     rows: Rows | None = None,
+    out: Path | None = None,
 ) -> Checked:
     """Check a recipe, its data and, by a rehearsal, everything else.
 
     Args:
-        recipe: as it was read; it need not be resolved.
+        recipe: as it was read; it need not be resolved. Of a draft all is checked that does not
+            hang on its mistakes, which are told with the others.
             Under `torchrun` it is judged for so many processes, and rehearsed in this one alone.
         rehearse: look at the models too, and run every stage on a few batches, in a minute at most.
         models: modules of the user's own, by the name that the recipe gives as `model`.
         rows: by split, for the source `rows`.
+        out: the run folder, which must be one that can be written.
 
     Returns:
         The mistakes, and what is worth telling. No mistake of the user raises.
     """
     checked = Checked()
-    # 1. Without its task and source a recipe means nothing: the rest would only repeat mistakes.
-    if rehearse or importlib.util.find_spec("torch"):
-        checked.attempt(partial(compatibility.check_components, recipe))
-    else:
-        checked.attempt(partial(check_without_torch, recipe, checked))
-    if checked.mistakes and not can_read_data(recipe):
-        return checked
-    checked.lines += validate.without_effect(recipe)
-    # 2. Data, though a component of the training may be wrong.
-    are_components_right = not checked.mistakes
-    task_class = registry.load("tasks", recipe.task)
-    began = time.perf_counter()
-    load = partial(
-        load_splits,
-        recipe.data,
-        task_class,
-        rows,
-        beside=recipe.folder,
-        halve=asked.halving(recipe),
-    )
-    splits = checked.attempt(load)
-    reading_seconds = time.perf_counter() - began
-    if splits:
-        checked.lines += describe_data(splits)
-        checked.lines += note_of_judged_rows(recipe, splits, task_class)
-        checked.lines += asked.note_of_few_rows(recipe, len(splits.promise))
-        checked.attempt(partial(asked.check_costs, recipe, splits.labels))
-        checked.attempt(partial(asked.check_weights, recipe, splits.labels, task_class))
-    if not rehearse or not are_components_right:
-        checked.lines += note_of_large_images(recipe, splits) if splits else []
-        return checked
-    # 3. Models, though the data may be wrong: one call tells both mistakes.
-    checked.attempt(launch.read)
+    draft = recipe if isinstance(recipe, Draft) else Draft.of(recipe)
     own = models or {}
-    check_models(recipe, checked, own)
+    # 1. Keys, components, and what they have in common.
+    with plug_ins.blamed():
+        draft.ask_components()
+    ask_mismatches(draft)
+    if not draft.problems:
+        checked.lines += validate.without_effect(draft.recipe)
+    # 2. Data, by a task and a source that are right, even where others are not.
+    began = time.perf_counter()
+    splits = read_data(draft, checked, rows)
+    reading_seconds = time.perf_counter() - began
+    # 3. Models, and what this machine lacks, though all else may be wrong: one call tells all.
+    checked.attempt(partial(check_writable, out))
+    if rehearse and importlib.util.find_spec("torch"):
+        checked.attempt(launch.read)
+        check_exporters(draft, checked)
+        check_models(draft, own)
+    checked.problems += draft.problems
+    if draft.unasked:
+        checked.lines.append(note_of_unasked(draft.unasked))
     # 4. The run in small needs all of them.
-    if splits and not checked.mistakes:
-        checked.attempt(partial(check_texts, recipe, splits, checked, own))
-    if splits and not checked.mistakes:
-        checked.attempt(partial(check_costs, recipe, splits, reading_seconds, checked, own))
-    if splits:
-        checked.lines += note_of_large_images(recipe, splits, checked.forecast)
+    if splits and rehearse and not checked.problems:
+        require_torch()
+        good = draft.recipe
+        checked.attempt(partial(check_texts, good, splits, checked, own))
+        if not checked.problems:
+            checked.attempt(partial(check_costs, good, splits, reading_seconds, checked, own))
+    if splits and draft.is_known("data"):
+        checked.lines += note_of_large_images(draft.recipe, splits, checked.forecast)
     return checked
 
 
-def can_read_data(recipe: Recipe) -> bool:
-    """Of a recipe with a mistake: whether only components of the training are wrong."""
-    wrong = set()
-    for each in named_components(recipe):
-        # Without torch most components of a training can be asked nothing.
-        with contextlib.suppress(ModuleNotFoundError):
-            if compatibility.mistake_of(each):
-                wrong.add(each.path[0])
-    try:
-        validate.check_task(recipe)
-    except ValueError:
-        return False
-    return bool(wrong) and not {"task", "data"} & wrong
+def require_torch() -> None:
+    """Raise ModuleNotFoundError where a recipe without a mistake cannot be rehearsed."""
+    if importlib.util.find_spec("torch") is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
 
-def check_without_torch(recipe: Recipe, checked: Checked) -> None:
-    """Check of the components what can be asked where torch is not installed; tell the rest.
+def ask_mismatches(draft: Draft) -> None:
+    """Note what does not fit together, of a recipe whose components are there.
 
-    Raises ValueError for a component that does not exist, and for keys that do not fit together.
+    Where torch is not installed, only what can be asked without.
     """
-    unasked = []
-    for component in named_components(recipe):
+    if not draft.is_known("task"):
+        return
+    recipe = draft.recipe
+    if not draft.is_known("quantize"):
+        recipe = recipe.model_copy(update={"quantize": None})
+    found = compatibility.mismatches(recipe)
+    # One by one: what was found before torch is asked for is told where it is missing.
+    while True:
         try:
-            compatibility.check_component(recipe, component)
+            mistake = next(found, None)
         except ModuleNotFoundError:
-            unasked.append(component.name)
-    validate.check_task(recipe)
-    validate.check_formats(recipe)
-    validate.check_rewrites(recipe)
-    if unasked:
-        checked.lines.append(
-            f"without torch the keys of these were not checked: {some(unasked)}. "
-            'pip install "limbeck[train]"'
+            return
+        if mistake is None:
+            return
+        if mistake.path[0] == "task":
+            # What the task itself names wrongly nothing else can be asked of.
+            draft.take([mistake])
+            return
+        draft.note([mistake])
+
+
+def note_of_unasked(names: Sequence[str]) -> str:
+    """Which components could not be asked here, and how they can be."""
+    return (
+        f"without torch the keys of these were not checked: {some(names)}. "
+        'pip install "limbeck[train]"'
+    )
+
+
+def read_data(draft: Draft, checked: Checked, rows: Rows | None) -> Splits | None:
+    """The splits of a recipe's data, with lines on them; None where they cannot be had.
+
+    Mistakes of the data are noted in the draft, and as much is read as they allow: columns of other
+    names where these are certain, and without the rows that are bad.
+    """
+    if not (draft.is_known("task") and draft.is_known("data")):
+        return None
+    task_class = registry.load("tasks", draft.recipe.task)
+    splits = None
+    for _ in range(MOST_READINGS):
+        recipe = draft.recipe
+        load = partial(load_splits, recipe.data, task_class, rows, beside=recipe.folder)
+        try:
+            with plug_ins.blamed():
+                splits = load(halve=asked.halving(recipe))
+            break
+        except WrongData as error:
+            if not leave_out_bad(draft, error):
+                return None
+        except ValueError as error:
+            told = str(error)
+            mistake = Mistake(["data"], told.removeprefix("data: "))
+            # What does not speak of the recipe's stage begins with a place of its own.
+            draft.note([mistake], is_placed=not told.startswith("data: "))
+            return None
+    # Each round has mended something, and there is always more.
+    if splits is None:
+        return None
+    recipe = draft.recipe
+    if not any(problem.path[:1] == ("data",) for problem in draft.problems):
+        checked.lines += describe_data(splits)
+        checked.lines += note_of_judged_rows(recipe, splits, task_class)
+        checked.lines += asked.note_of_few_rows(recipe, len(splits.promise))
+    checked.attempt(partial(asked.check_costs, recipe, splits.labels))
+    checked.attempt(partial(asked.check_weights, recipe, splits.labels, task_class))
+    return splits
+
+
+def leave_out_bad(draft: Draft, error: WrongData) -> bool:
+    """Note mistakes of the data; whether the rest of them can be read without."""
+    of_keys = [
+        # The key is told with its place.
+        mistake._replace(message=mistake.message.removeprefix(f"data.{mistake.path[1]}: "))
+        for mistake in error.mistakes
+        if len(mistake.path) > 1
+    ]
+    of_rows = [mistake for mistake in error.mistakes if len(mistake.path) == 1]
+    draft.note(of_rows, is_placed=True)
+    if any(not mistake.fix for mistake in of_keys):
+        draft.note(of_keys)
+        return False
+    draft.take(of_keys)
+    if of_rows and not of_keys:
+        # What is left of the rows shows whether labels and splits are right.
+        return draft.skip_bad_rows()
+    return bool(of_keys)
+
+
+def check_writable(out: Path | None) -> None:
+    """Raise ValueError where a run could not write its folder, or its stages into the cache."""
+    named = [(Store().folder, "Let LIMBECK_CACHE name another folder")]
+    if out is not None:
+        named.append((out, "Name another folder with --out"))
+    for folder, cure in named:
+        # The folder itself is made by the run, in the first one that is there.
+        here = next(
+            (each for each in (folder, *folder.resolve().parents) if each.exists()),
+            None,
         )
+        if here is None or not here.is_dir():
+            raise ValueError(f"{folder}: {here} is a file, so no folder can be made. {cure}")
+        if not os.access(here, os.W_OK | os.X_OK):
+            raise ValueError(f"{folder}: {here} cannot be written by this user. {cure}")
+
+
+def check_exporters(draft: Draft, checked: Checked) -> None:
+    """Note a runtime or package that writes or opens a graph, and is not installed."""
+    # Imported here, as in `check_models`.
+    from limbeck.exporters.requirements import require_exporters
+
+    if draft.recipe.quantize is None:
+        return
+    for number, name in enumerate(draft.recipe.export):
+        try:
+            require_exporters([name])
+        except ValueError as error:
+            draft.note([Mistake(["export", str(number)], str(error))])
 
 
 def describe_data(splits: Splits) -> list[str]:
@@ -272,29 +388,41 @@ def note_of_large_images(
     ]
 
 
-def check_models(recipe: Recipe, checked: Checked, own: Collection[str] = ()) -> None:
+def check_models(draft: Draft, own: Collection[str] = ()) -> None:
     """Note each model that cannot be had; networks of ours were checked with the components.
 
     `own`: names of the user's modules.
     """
     # Imported here: `check --data-only` needs neither torch nor transformers.
     from limbeck.models.create import require
+    from limbeck.models.published.tokenizers import read_tokenizer
 
+    task = registry.load("tasks", draft.recipe.task) if draft.is_known("task") else None
+    reads_tokens = getattr(task, "preprocess_file", None) == TokenizedInput.preprocess_file
     told = set()
-    for path, name in compatibility.named_models(recipe):
+    for path, name in compatibility.named_models(draft.recipe):
         # Teacher and student may be one model, whose mistake is told once.
-        if name in told or name in own:
+        if name in told or name in own or name == UNKNOWN:
             continue
         told.add(name)
         try:
             require(name)
+            if reads_tokens:
+                read_tokenizer(name)
         except ValueError as error:
-            checked.mistakes.append(str(recipe.mistake(path, str(error))))
+            meant = wording.certain(name, registry.names("networks"))
+            fix = Fix(tuple(path), value=meant) if meant else None
+            draft.take([Mistake(path, str(error), fix)])
 
 
 def model_names(recipe: Recipe) -> list[str]:
     """Every model that a recipe names, once: teacher and student may be one."""
-    stages = [recipe.teacher, *recipe.teachers, recipe.assistant, recipe.student]
+    stages = [
+        recipe.teacher,
+        *recipe.teachers,
+        recipe.assistant,
+        recipe.student,
+    ]
     return list(dict.fromkeys(stage.model for stage in stages if stage and stage.model))
 
 
@@ -351,7 +479,12 @@ def check_costs(
 
     def tell(event: Event) -> None:
         # Of all that the rehearsed stages tell, only these are the run's own too.
-        kept = (binding.MATCHED, forecast.ESTIMATED, few_steps.TOO_FEW, pretrained.MODEL)
+        kept = (
+            binding.MATCHED,
+            forecast.ESTIMATED,
+            few_steps.TOO_FEW,
+            pretrained.MODEL,
+        )
         if isinstance(event, Note) and any(phrase in event.text for phrase in kept):
             checked.lines.append(event.text)
 
@@ -362,7 +495,12 @@ def check_costs(
     num_processes = launch.read().num_processes
     with launch.alone():
         costs = forecast.rehearse(
-            resolved, splits, reading_seconds, tell, num_processes=num_processes, own=own
+            resolved,
+            splits,
+            reading_seconds,
+            tell,
+            num_processes=num_processes,
+            own=own,
         )
     checked.forecast = costs
     total = summed(costs)
@@ -375,13 +513,13 @@ def check_costs(
     folder = Store().folder
     free_mb = shutil.disk_usage(folder).free / memory.MB
     if total.disk_mb * ROOM > free_mb:
-        checked.mistakes.append(
+        checked.tell(
             f"{folder}: {total.disk_mb:,.0f} MB are needed and {free_mb:,.0f} MB are free. "
             "Free some, or let LIMBECK_CACHE name a folder on another disk"
         )
     memory_mb = memory.total_mb()
     if total.peak_mb * ROOM > memory_mb:
-        checked.mistakes.append(
+        checked.tell(
             f"memory: {total.peak_mb:,.0f} MB are needed and this machine has "
             f"{memory_mb:,.0f} MB. Lower train.batch_tokens, train.batch_rows or "
             "train.max_tokens, or take a smaller model"
@@ -390,7 +528,10 @@ def check_costs(
 
 def describe_costs(costs: Sequence[Cost], total: Cost) -> list[str]:
     """The table of a forecast: a line a stage, then the total."""
-    lines = ["", f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}"]
+    lines = [
+        "",
+        f"{'forecast':18} {'time':>12} {'memory':>10} {'disk':>10}",
+    ]
     lines += [_cost_line(cost.stage, cost) for cost in costs]
     lines.append(_cost_line("total", total))
     lines.append(

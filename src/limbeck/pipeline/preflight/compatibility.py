@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
-from limbeck.core import plug_ins, registry
-from limbeck.core.wording import nearest
+from limbeck.core import registry
 from limbeck.recipe import validate
-from limbeck.recipe.components import NamedComponent, key_message, named_components
+from limbeck.recipe.components import mistakes_of, named_components
 from limbeck.recipe.learning_rates import with_rates
 from limbeck.recipe.model import Quantize, Recipe
+from limbeck.recipe.problems import Mistake
 
 # This file is imported where torch is not installed, by `limbeck check --data-only`.
 if TYPE_CHECKING:
@@ -29,26 +29,31 @@ def check_components(recipe: Recipe) -> None:
     """Refuse a recipe whose components do not exist, do not take their keys or do not fit together.
 
     Raises:
-        ValueError: with file, line, column, key and cure.
+        WrongRecipe: all mistakes, each with file, line, column, key and cure.
     """
     # Each by itself first: what does not exist cannot be asked what it fits.
-    mistakes = []
-    for component in named_components(recipe):
-        found = mistake_of(component)
-        if found:
-            mistakes.append(str(recipe.mistake(*found)))
-        # A task or a source that is not there is told alone: what else is named may hang on it.
-        if found and found[0] in (["task"], ["data"]):
-            break
-    if mistakes:
-        raise ValueError("\n".join(mistakes))
-    validate.check_task(recipe)
-    _check_soft_losses(recipe)
+    components = named_components(recipe)
+    recipe.refuse([mistake for each in components for mistake in mistakes_of(each)])
+    recipe.refuse(mismatches(recipe))
+
+
+def mismatches(recipe: Recipe) -> Iterator[Mistake]:
+    """Components, tasks and settings that do not fit together, where all of them are there.
+
+    Raises ModuleNotFoundError where a package is missing that one of them needs.
+    """
+    of_task = list(validate.mistakes_of_task(recipe))
+    yield from of_task
+    # Of a task that itself names wrongly nothing else can be asked.
+    if any(mistake.path[0] == "task" for mistake in of_task):
+        return
+    yield from validate.mistakes_of_formats(recipe)
+    yield from validate.mistakes_of_rewrites(recipe)
+    # Those last that ask components, some of which need torch.
+    yield from _wrong_losses(recipe)
     if recipe.quantize:
-        _check_rounding(recipe, recipe.quantize)
-        _check_clip_weight(recipe, recipe.quantize)
-        validate.check_formats(recipe)
-        validate.check_rewrites(recipe)
+        yield from _wrong_rounding(recipe.quantize)
+        yield from _wrong_clip_weight(recipe.quantize)
 
 
 def resolved(recipe: Recipe, own: Collection[str] = ()) -> Recipe:
@@ -92,17 +97,6 @@ def _keys_at(content: Any, path: list[str]) -> dict[str, Any]:
     return content
 
 
-def check_component(recipe: Recipe, component: NamedComponent) -> None:
-    """Create a component, and tell its complaint at its place.
-
-    Raises:
-        ValueError: it cannot be created.
-    """
-    found = mistake_of(component)
-    if found:
-        raise recipe.mistake(*found)
-
-
 def named_models(recipe: Recipe) -> Iterator[tuple[list[str], str]]:
     """(path, name) of each model that is none of our networks."""
     ours = registry.names("networks")
@@ -124,51 +118,18 @@ def require_models(recipe: Recipe, own: Collection[str] = ()) -> None:
     # Imported here: `check --data-only` needs neither torch nor transformers.
     from limbeck.models.create import require
 
+    mistakes = []
     for path, name in named_models(recipe):
         if name in own:
             continue
         try:
             require(name)
         except ValueError as error:
-            raise recipe.mistake(path, str(error)) from None
+            mistakes.append(Mistake(path, str(error)))
+    recipe.refuse(mistakes)
 
 
-def mistake_of(component: NamedComponent) -> tuple[list[str], str] | None:
-    """(path, message) of why a component cannot be created, with the cure; None where it can."""
-    try:
-        _create(component)
-    except registry.WrongKey as error:
-        return [*component.path, error.key], key_message(component.path, error)
-    except ValueError as error:
-        return component.path, plug_ins.words_of(error)
-    return None
-
-
-def _create(component: NamedComponent) -> None:
-    """Create a component, or only load it where more than its keys is needed.
-
-    Raises:
-        ValueError: it does not exist, or refuses a key.
-    """
-    family, name, options = component.family, component.name, component.options
-    ours = registry.names("networks")
-    if family == "networks" and name not in ours:
-        # A hub id or a folder, which is looked for later; it takes no keys.
-        if options:
-            close = nearest(name, list(ours))
-            meant = f", and `{close}` may be meant" if close else ""
-            reason = (
-                f"`{name}` is none of our networks ({', '.join(ours)}){meant}, and only these take "
-                "keys"
-            )
-            raise registry.WrongKey(reason, next(iter(options)), [])
-    elif options is None:
-        registry.load(family, name)
-    else:
-        registry.create(family, name, options)
-
-
-def _check_soft_losses(recipe: Recipe) -> None:
+def _wrong_losses(recipe: Recipe) -> Iterator[Mistake]:
     """A loss on distributions over labels says nothing where the logits are none."""
     if not recipe.distill:
         return
@@ -177,7 +138,7 @@ def _check_soft_losses(recipe: Recipe) -> None:
         if _is_for(likelihood, registry.load("losses", name)):
             continue
         fitting = [each for each in registry.usable("losses") if _compares(likelihood, each)]
-        raise recipe.mistake(
+        yield Mistake(
             ["distill", "losses", name],
             f"`{name}` compares distributions over labels, and the logits of `{recipe.task}` "
             f"are none. Take {' or '.join(fitting)}",
@@ -195,12 +156,8 @@ def _compares(likelihood: str, name: str) -> bool:
     return loss.reads == LOGITS_ALONE and likelihood in loss.likelihoods
 
 
-def _check_rounding(recipe: Recipe, settings: Quantize) -> None:
-    """A rounding may be made for some formats alone, or for trained models alone.
-
-    Raises:
-        ValueError: this one is not made for what the recipe asks.
-    """
+def _wrong_rounding(settings: Quantize) -> Iterator[Mistake]:
+    """Where a rounding is not made for the formats that the recipe asks, or for training."""
     from limbeck.quantization.roundings import LayerRounding, mismatch
 
     name = settings.rounding_name
@@ -214,26 +171,22 @@ def _check_rounding(recipe: Recipe, settings: Quantize) -> None:
     for path, form in formats:
         problem = mismatch(rounding, form)
         if problem:
-            raise recipe.mistake(["quantize", *path], f"`{name}` {problem}")
+            yield Mistake(["quantize", *path], f"`{name}` {problem}")
     if settings.when == "train" and isinstance(rounding, LayerRounding):
-        raise recipe.mistake(
+        yield Mistake(
             ["quantize", "rounding"],
             f"`{name}` rounds whole layers after their training, and `when` is train. "
             "Say `when: after`, or leave it out",
         )
 
 
-def _check_clip_weight(recipe: Recipe, settings: Quantize) -> None:
-    """`clip_weight` acts on the bounds that one range learns, in training.
-
-    Raises:
-        ValueError: the recipe says it where nothing is learned.
-    """
+def _wrong_clip_weight(settings: Quantize) -> Iterator[Mistake]:
+    """`clip_weight` acts on the bounds that one range learns, in training: where nothing is."""
     if settings.clip_weight is None:
         return
     # After training the range may be open, and is not asked.
     if settings.when == "after" or not registry.load("ranges", settings.range_name).clipped_only:
-        raise recipe.mistake(
+        yield Mistake(
             ["quantize", "clip_weight"],
             "it weighs the clipping bounds that `range: pact` learns in training, and there are "
             "none here. Leave it out",

@@ -1,0 +1,44 @@
+"""A message in few lines of a terminal: what is wrong first, its cure last, lists shortened."""
+
+import re
+import shutil
+import textwrap
+
+MOST_LINES = 3
+INDENT = "  "
+NARROWEST = 40  # columns: below, three lines hold no message
+# A list of choices, which a hint before it makes less needed.
+CHOICES = re.compile(r"(Did you mean [^?]*\?) Choices: .*", re.DOTALL)
+CUT = " ... "
+
+
+def in_lines(message: str, width: int | None = None) -> str:
+    """A message wrapped to the terminal, in three lines at most.
+
+    What does not fit loses its list of choices where it has a hint, then its middle: the end is the
+    cure. `width`: columns; left out, those of the terminal.
+    """
+    columns = max(NARROWEST, width or shutil.get_terminal_size().columns)
+    words = " ".join(message.split())
+    lines = _wrapped(words, columns)
+    if len(lines) > MOST_LINES:
+        words = CHOICES.sub(r"\1", words)
+        lines = _wrapped(words, columns)
+    # Two thirds of what is kept say what is wrong, and one third how to mend it.
+    kept = len(words)
+    while len(lines) > MOST_LINES:
+        kept -= 10
+        shortened = words[: 2 * kept // 3].rstrip() + CUT + words[-(kept // 3) :].lstrip()
+        lines = _wrapped(shortened, columns)
+    return "\n".join(lines)
+
+
+def _wrapped(words: str, columns: int) -> list[str]:
+    """Lines of so many columns; a path or a key is not broken unless it must be."""
+    return textwrap.wrap(
+        words,
+        columns,
+        subsequent_indent=INDENT,
+        break_on_hyphens=False,
+        break_long_words=True,
+    )
