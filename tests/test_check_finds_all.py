@@ -175,6 +175,42 @@ def test_what_follows_from_a_mistake_is_not_told(data: Path) -> None:
     assert [problem.key for problem in problems_of(text)] == ["quantize.weights"]
 
 
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        # One slip is one mistake, though the key that it hides is required.
+        ("tasks: text-classification\nSOURCE\nstudent: {model: ngrams}\n", ["tasks"]),
+        ("task: text-classification\nSOURCE\nstudent: {modle: ngrams}\n", ["student"]),
+        ("task: text-classification\nSOURCE\nstuden: {model: ngrams}\n", ["studen"]),
+        # What lacks a teacher lacks it once.
+        (
+            "task: text-classification\nSOURCE\nstudent: {from: teacher, surgery: same}\ndistill: {}\nverdict: {}\n",
+            ["distill"],
+        ),
+        # Views without what makes them, where that is broken.
+        (
+            "task: text-classification\nSOURCE\nstudent: {model: ngrams}\ntrain: {augment: [mixup, flip], views: 2}\n",
+            ["train.augment"],
+        ),
+        # Keys of the verdict stand for themselves.
+        (
+            "task: text-classification\nSOURCE\nteacher: {model: ngrams}\nstudent: {model: ngrams}\nverdict: {arms: [quantized], min_metric: 90}\n",
+            ["verdict.arms.0", "verdict.min_metric"],
+        ),
+        ("task: 3\nSOURCE\nstudent: {model: ngrams}\ndecide: {max_error: 0.1}\n", ["task", "decide"]),
+        ("SOURCE\nstudent: 4\ntrain: 5\n", ["task", "student", "train"]),
+    ],
+)  # fmt: skip
+def test_one_mistake_is_told_once(text: str, keys: list[str], data: Path) -> None:
+    pytest.importorskip("torch")
+    text = text.replace("SOURCE", f"data: {{source: csv, path: {data}}}")
+    assert [problem.key for problem in sorted_problems(text)] == keys
+
+
+def sorted_problems(text: str) -> list[Problem]:
+    return WrongRecipe(problems_of(text)).problems
+
+
 def test_bad_rows_are_told_by_kind_and_counted(tmp_path: Path) -> None:
     rows = ["it pours,", "it drips,", "it snows,,", "it hails,,,", "call,call"]
     (tmp_path / "train.csv").write_text("text,intent\n" + "\n".join(rows) + "\nrain,weather" * 20)
@@ -184,6 +220,17 @@ def test_bad_rows_are_told_by_kind_and_counted(tmp_path: Path) -> None:
     assert told[1].startswith(f"{tmp_path}/train.csv:4: 3 columns, but the header has 2")
     assert "This is the first of 2 such rows." in told[1]
     assert len(told) == 2
+
+
+def test_columns_that_are_not_certain_are_all_told(data: Path) -> None:
+    text = written(data, "a column of another name").replace("text: text", "text: title")
+    told = [problem.key for problem in problems_of(text)]
+    assert told == ["data.text", "data.label"]
+
+
+def test_a_path_that_is_not_here_is_told_at_its_line(data: Path) -> None:
+    (problem,) = problems_of(written(data / "nowhere"))
+    assert str(problem).startswith(f"r.yaml:5:3: data.path: `{data}/nowhere` is not here. ")
 
 
 def recipe_file(folder: Path, text: str) -> Path:

@@ -220,7 +220,7 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
         ),
         (
             "distill: {}\nverdict: {arms: [plain, kdd]}\n",
-            "r.yaml:8:25: verdict.arms.1: Input should be 'plain', 'cut', 'kd', 'ptq', 'qat', 'kd+ptq' or 'joint', not 'kdd'",
+            "r.yaml:8:25: verdict.arms.1: Input should be 'plain', 'cut', 'kd', 'ptq', 'qat', 'kd+ptq' or 'joint', not 'kdd'. Write kd",
         ),
         (
             "distill: {losses: {kl: 2}}\n",

@@ -82,13 +82,15 @@ class Check:
         """What is wrong with the recipe's file."""
         from limbeck.pipeline.preflight.check import Checked
         from limbeck.pipeline.preflight.check import check as check_recipe
-        from limbeck.recipe.problems import Problem
+        from limbeck.recipe.problems import Problem, WrongRecipe
         from limbeck.recipe.reading import draft, text_of
 
         path = self.recipe
         text = text_of(path)
         try:
             found = draft(text, origin=str(path), overrides=self.overrides)
+        except WrongRecipe as error:
+            return Checked(problems=error.problems)
         except ValueError as error:
             # Of what is no YAML nothing else can be said.
             return Checked(problems=[Problem(str(error), is_placed=True)])

@@ -146,7 +146,10 @@ def load_splits(
 def _mistake_of(asked: Data, error: ValueError, beside: Path | None) -> Mistake:
     """What a source says of its files, at the key of `data` that it speaks of."""
     words = plug_ins.words_of(error)
-    told = " ".join(filter(None, [words, where_looked(asked.model_dump(), words, beside)]))
+    told = words
+    where = where_looked(asked.model_dump(), words, beside)
+    if where:
+        told = f"{words.removesuffix('.')}. {where}"
     if isinstance(error, WrongColumn):
         path = ["data", error.key]
         # Of a list of columns, such as `slices`, the whole list stands in the recipe.

@@ -50,6 +50,8 @@ NAMES = ("source", "model", "method", "surgery", "rounding", "range")
 ORIGINS = (*NAMES, "from")
 # Keys below which each entry stands for itself.
 MAPS = ("losses", "equalize", "modules")
+# Stages whose keys say nothing of one another.
+APART = ("verdict", "decide")
 # Each round leaves out or mends something, and a recipe has some hundred keys at most.
 MOST_ROUNDS = 100
 
@@ -109,7 +111,9 @@ class Draft:
         `is_placed`: as of `Problem`.
         """
         for mistake in mistakes:
-            if not self._follows(mistake.path) and self.is_known(mistake.path[0]):
+            stage = mistake.path[0]
+            is_asked = stage in APART or self.is_known(stage)
+            if is_asked and not self._follows(mistake.path):
                 self._note(mistake, mistake.fix, is_placed=is_placed)
 
     def is_known(self, stage: str) -> bool:
@@ -173,16 +177,26 @@ class Draft:
     def _mend(self, mistakes: Sequence[Mistake]) -> None:
         """Note mistakes, and mend the content or leave out what is wrong."""
         # From the end of lists, so that the places of what comes before stay.
+        renamed: set[tuple[str, ...]] = set()
         for mistake in reversed(mistakes):
             path = tuple(mistake.path)
             fix = mistake.fix
+            # A key that was missing is there, once the slip in its name is mended.
+            if path in renamed:
+                continue
             if fix and not apply(fix, self.content):
                 fix = None
             if not self._follows(path):
                 self._note(mistake, fix)
             if fix and fix.name:
-                self._renamed[(*fix.path[:-1], fix.name)] = fix.path[-1]
-            if path and not fix:
+                new = (*fix.path[:-1], fix.name)
+                self._renamed[new] = fix.path[-1]
+                renamed.add(new)
+            if mistake.lacks:
+                # As if it were there: nothing more is told of its lack.
+                self.content[mistake.lacks] = copy.deepcopy(STAND_INS[mistake.lacks])
+                self.broken.add((mistake.lacks,))
+            elif path and not fix:
                 self._leave_out(path, is_unknown=mistake.is_unknown)
 
     def _note(self, mistake: Mistake, fix: Fix | None, *, is_placed: bool = False) -> None:
@@ -201,6 +215,9 @@ class Draft:
     def _follows(self, path: Sequence[str]) -> bool:
         """Whether a mistake is of what was left out, or of a stage that has lost its name by it."""
         own = tuple(path)
+        # A rule of a whole stage may be right with the value that was meant.
+        if len(own) == 1 and not self.is_known(own[0]):
+            return True
         for one in self.broken:
             has_lost_name = one[-1] in ORIGINS and one[: len(own)] == own
             if own[: len(one)] == one or has_lost_name:
@@ -214,10 +231,12 @@ class Draft:
             self.broken.add(path)
         last = path[-1]
         if len(path) == 1:
-            if last in STAND_INS:
-                self.content[last] = copy.deepcopy(STAND_INS[last])
-            else:
+            stand_in = STAND_INS.get(last)
+            # Where that is refused too the stage cannot be: it lacks another one.
+            if stand_in is None or self.content.get(last) == stand_in:
                 self.content.pop(key_of(self.content, last), None)
+            else:
+                self.content[last] = copy.deepcopy(stand_in)
             return
         parent = parent_of(self.content, path)
         key = key_of(parent, last)

@@ -93,7 +93,9 @@ def _explain(path: list[str], problem: Any, content: Any) -> tuple[str, Fix | No
             None,
         )
     if "input" in problem and not isinstance(given, dict):
-        return f"{message}, not {given!r}", cures.replaced(path, given, message)
+        fix = cures.replaced(path, given, message)
+        hint = f". Write {fix.value}" if fix else ""
+        return f"{message}, not {given!r}{hint}", fix
     return message, None
 
 

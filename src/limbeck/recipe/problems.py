@@ -31,13 +31,15 @@ class Fix:
 class Mistake(NamedTuple):
     """What a rule finds wrong at the key of a `path`: the cause, then the cure, as `message`.
 
-    `is_unknown`: there is no such key, so that leaving it out changes nothing.
+    `is_unknown`: there is no such key, so that leaving it out changes nothing. `lacks`: the stage
+    that is not there, with which it would be right.
     """
 
     path: Sequence[str]
     message: str
     fix: Fix | None = None
     is_unknown: bool = False
+    lacks: str | None = None
 
     def below(self, stage: Sequence[str]) -> "Mistake":
         """The same, where the paths begin in a stage."""

@@ -176,6 +176,7 @@ def mistakes_of_stages(recipe: "Recipe") -> Iterator[Mistake]:
             ["decide"],
             "`decide` is fitted through the artifact, which only a recipe that quantizes leaves. "
             "Add `quantize`, or leave `decide` out",
+            lacks="quantize",
         )
     after = recipe.quantize is not None and recipe.quantize.when == "after"
     if not recipe.train.epochs and (recipe.distill or recipe.verdict or not after):
@@ -195,23 +196,31 @@ def _without_teacher(recipe: "Recipe") -> Iterator[Mistake]:
     """The stages that ask a teacher, of a recipe without one."""
     add = "Add `teacher: {model: NAME}`"
     if recipe.distill:
-        yield Mistake(["distill"], f"`distill` needs a `teacher`. {add}, or leave `distill` out")
+        yield Mistake(
+            ["distill"],
+            f"`distill` needs a `teacher`. {add}, or leave `distill` out",
+            lacks="teacher",
+        )
     for name in ("teachers", "assistant"):
         if getattr(recipe, name):
             yield Mistake(
                 [name],
                 f"`{name}` teaches the student, which needs `distill` and a `teacher`. {add}",
+                lacks="teacher",
             )
     if recipe.augment:
-        yield Mistake(["augment"], NO_LABELLER)
+        yield Mistake(["augment"], NO_LABELLER, lacks="teacher")
     if recipe.student.origin is None:
         yield Mistake(
             ["student", "from"],
             f"`student: {{from: {recipe.student.from_}}}` needs a `teacher`. {add}",
+            lacks="teacher",
         )
     if recipe.verdict:
         yield Mistake(
-            ["verdict"], f"`verdict` compares with a `teacher`. {add}, or leave `verdict` out"
+            ["verdict"],
+            f"`verdict` compares with a `teacher`. {add}, or leave `verdict` out",
+            lacks="teacher",
         )
 
 
@@ -282,6 +291,7 @@ def _mistakes_of_teaching(recipe: "Recipe") -> Iterator[Mistake]:
                 [name],
                 f"`{name}` teaches the student, which needs `distill` and a `teacher`. "
                 "Add `distill: {}`",
+                lacks="distill",
             )
     if recipe.distill and recipe.distill.combine != "mean" and not recipe.teachers:
         yield Mistake(
@@ -296,7 +306,7 @@ def _mistakes_of_teaching(recipe: "Recipe") -> Iterator[Mistake]:
         )
     # Copies have no labels: without a teacher no loss would read them.
     if recipe.augment and not recipe.distill:
-        yield Mistake(["augment"], NO_LABELLER)
+        yield Mistake(["augment"], NO_LABELLER, lacks="distill")
 
 
 def without_effect(recipe: "Recipe") -> list[str]:

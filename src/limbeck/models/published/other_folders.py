@@ -58,7 +58,10 @@ def check_has_weights(name: str, folder: Path) -> None:
     `name`: as the recipe has it.
     """
     if not any(file.suffix in WEIGHTS_SUFFIXES for file in folder.iterdir()):
-        raise ValueError(f"model `{name}`: no weights in {folder}. {cure_of(folder)}")
+        cure = cure_of(folder)
+        raise ValueError(
+            f"model `{name}`: its files cannot be read: no weights in {folder}. {cure}"
+        )
 
 
 def check_are_floats(name: str, folder: Path) -> None:

@@ -68,6 +68,7 @@ Rows = Mapping[str, Iterable[Mapping[str, Any]]]
 
 # So many texts show what a tokenizer knows, within a second.
 SAMPLE_TEXTS = 2000
+ANOTHER_CACHE = "Let LIMBECK_CACHE name another folder"
 # Each reading of the data mends a key or leaves out the bad rows.
 MOST_READINGS = 10
 # What must be free, over what is forecast: a tenth more, for a forecast from a sample errs.
@@ -151,9 +152,8 @@ def check(
     draft = recipe if isinstance(recipe, Draft) else Draft.of(recipe)
     own = models or {}
     # 1. Keys, components, and what they have in common.
-    with plug_ins.blamed():
-        draft.ask_components()
-    ask_mismatches(draft)
+    checked.attempt(draft.ask_components)
+    checked.attempt(partial(ask_mismatches, draft))
     if not draft.problems:
         checked.lines += validate.without_effect(draft.recipe)
     # 2. Data, by a task and a source that are right, even where others are not.
@@ -161,10 +161,12 @@ def check(
     splits = read_data(draft, checked, rows)
     reading_seconds = time.perf_counter() - began
     # 3. Models, and what this machine lacks, though all else may be wrong: one call tells all.
-    checked.attempt(partial(check_writable, out))
+    checked.attempt(partial(check_writable, Store().folder, ANOTHER_CACHE))
+    if out is not None:
+        checked.attempt(partial(check_writable, out, "Name another folder with --out"))
     if rehearse and importlib.util.find_spec("torch"):
         checked.attempt(launch.read)
-        check_exporters(draft, checked)
+        check_exporters(draft)
         check_models(draft, own)
     checked.problems += draft.problems
     if draft.unasked:
@@ -233,6 +235,8 @@ def read_data(draft: Draft, checked: Checked, rows: Rows | None) -> Splits | Non
     splits = None
     for _ in range(MOST_READINGS):
         recipe = draft.recipe
+        if recipe.data.source == UNKNOWN:
+            return None
         load = partial(load_splits, recipe.data, task_class, rows, beside=recipe.folder)
         try:
             with plug_ins.blamed():
@@ -255,8 +259,10 @@ def read_data(draft: Draft, checked: Checked, rows: Rows | None) -> Splits | Non
         checked.lines += describe_data(splits)
         checked.lines += note_of_judged_rows(recipe, splits, task_class)
         checked.lines += asked.note_of_few_rows(recipe, len(splits.promise))
-    checked.attempt(partial(asked.check_costs, recipe, splits.labels))
-    checked.attempt(partial(asked.check_weights, recipe, splits.labels, task_class))
+    # Of another column than was meant the labels are others.
+    if draft.is_known("data"):
+        checked.attempt(partial(asked.check_costs, recipe, splits.labels))
+        checked.attempt(partial(asked.check_weights, recipe, splits.labels, task_class))
     return splits
 
 
@@ -270,45 +276,44 @@ def leave_out_bad(draft: Draft, error: WrongData) -> bool:
     ]
     of_rows = [mistake for mistake in error.mistakes if len(mistake.path) == 1]
     draft.note(of_rows, is_placed=True)
-    if any(not mistake.fix for mistake in of_keys):
-        draft.note(of_keys)
-        return False
-    draft.take(of_keys)
-    if of_rows and not of_keys:
+    if not of_keys:
         # What is left of the rows shows whether labels and splits are right.
         return draft.skip_bad_rows()
-    return bool(of_keys)
+    before = draft.recipe.data
+    draft.take(of_keys)
+    # Without a key its default may be read, and other keys be wrong too.
+    return draft.recipe.data != before
 
 
-def check_writable(out: Path | None) -> None:
-    """Raise ValueError where a run could not write its folder, or its stages into the cache."""
-    named = [(Store().folder, "Let LIMBECK_CACHE name another folder")]
-    if out is not None:
-        named.append((out, "Name another folder with --out"))
-    for folder, cure in named:
-        # The folder itself is made by the run, in the first one that is there.
-        here = next(
-            (each for each in (folder, *folder.resolve().parents) if each.exists()),
-            None,
-        )
-        if here is None or not here.is_dir():
-            raise ValueError(f"{folder}: {here} is a file, so no folder can be made. {cure}")
-        if not os.access(here, os.W_OK | os.X_OK):
-            raise ValueError(f"{folder}: {here} cannot be written by this user. {cure}")
+def check_writable(folder: Path, cure: str) -> None:
+    """Raise ValueError where a run could not write to a folder, or make it."""
+    # It is made by the run, in the first one above that is there.
+    above = (folder, *folder.resolve().parents)
+    here = next((each for each in above if each.exists()), None)
+    if here is None or not here.is_dir():
+        raise ValueError(f"{folder}: {here} is a file, so no folder can be made. {cure}")
+    if not os.access(here, os.W_OK | os.X_OK):
+        raise ValueError(f"{folder}: {here} cannot be written by this user. {cure}")
 
 
-def check_exporters(draft: Draft, checked: Checked) -> None:
+def check_exporters(draft: Draft) -> None:
     """Note a runtime or package that writes or opens a graph, and is not installed."""
     # Imported here, as in `check_models`.
     from limbeck.exporters.requirements import require_exporters
 
     if draft.recipe.quantize is None:
         return
-    for number, name in enumerate(draft.recipe.export):
+    names = draft.recipe.export
+    # Each by itself, and then whether they go together.
+    asked_of = [(["export", str(number)], [name]) for number, name in enumerate(names)]
+    mistakes: list[Mistake] = []
+    for path, group in [*asked_of, (["export"], names)]:
         try:
-            require_exporters([name])
+            if not mistakes or len(group) == 1:
+                require_exporters(group)
         except ValueError as error:
-            draft.note([Mistake(["export", str(number)], str(error))])
+            mistakes.append(Mistake(path, str(error)))
+    draft.note(mistakes)
 
 
 def describe_data(splits: Splits) -> list[str]:
