@@ -44,16 +44,16 @@ def test_a_column_of_train_and_test_is_the_split(name: str) -> None:
 
 
 def test_a_split_of_another_word_is_told_and_no_label() -> None:
-    words = ("train", "test", "TRIAL")
+    words = ("train", "test", "spare")
     found = chosen(set=lambda n: words[n % 3], text=text, score=lambda n: n % 5)
     assert "split" not in found.options
-    assert "`set` would be the split, but `TRIAL` is the name of none" in found.reason
+    assert "`set` would be the split, but `spare` is the name of none" in found.reason
 
 
 def test_numbers_of_folds_are_no_label() -> None:
     found = chosen(fold=lambda n: n % 2, text=text, mood=lambda n: "abc"[n % 3])
     assert (found.options["label"], "split" in found.options) == ("mood", False)
-    assert "`fold` numbers folds" in found.reason
+    assert "`fold` numbers parts" in found.reason
 
 
 def test_a_label_may_be_called_train() -> None:

@@ -198,7 +198,7 @@ def test_pixels_in_the_cells_of_a_column(tmp_path: Path) -> None:
     assert guess.source == "npz"
     with np.load(tmp_path / "images.npz") as arrays:
         assert arrays["train_images"].shape == (18, 4, 4)
-        assert arrays["test_images"][0].ravel().tolist() == list(range(3, 19))
+        assert arrays["val_images"][0].ravel().tolist() == list(range(3, 19))
         assert arrays["train_labels"].tolist()[:3] == ["0", "1", "2"]
 
 

@@ -26,6 +26,7 @@ from limbeck.sources._cells.record import (
     word_columns,
 )
 from limbeck.sources._cells.spans import REFUSE, SpanCells, check_overlaps
+from limbeck.sources._cells.splits import split_of_cell
 from limbeck.sources._cells.tags import check_scheme
 from limbeck.sources._split_files import SPLIT_OF_NAME as WORDS_OF
 from limbeck.sources._split_files import find_splits, split_of
@@ -47,8 +48,9 @@ class Table(ABC):
     `unlabelled` files (or pieces of one, `train-*`); or one file, of which all rows are train.
     `train`, `validation`, `test`, `unlabelled`: that split's file in the folder, where it has
     another name than these.
-    `split`: the column that says which split a row is in; left out, the column `split` of a single
-    file, where it holds nothing but names of splits.
+    `split`: the column that says which split a row is in, by a name, or where it is called
+    `is_train` or `is_test` by 1 and 0; left out, the column `split` of a single file, where it
+    holds nothing but names of splits.
     `text`: the column of the text; left out, the first of text, sentence, utterance, instruction,
     question, content, review and tokens that is there.
     `text_b`: the column of a second text, where a row is a pair.
@@ -269,7 +271,7 @@ class Table(ABC):
 
 def _checked_split(value: Any, column: str) -> str:
     """The split that a cell names. Raises ValueError."""
-    split = split_of(str(value))
+    split = split_of_cell(value, column)
     if split is None:
         hint = wording.suggest(str(value), WORDS_OF)
         raise ValueError(f"{column}: `{value}` is no split. {hint}")

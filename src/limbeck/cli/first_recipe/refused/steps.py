@@ -13,6 +13,7 @@ from limbeck.cli.first_recipe.table_columns.labels import is_id
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources._cells.spans import ENDS, STARTS
+from limbeck.sources._cells.splits import split_of_cell
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, plain
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import bare_name
@@ -294,14 +295,20 @@ def refuse_pixels(table: Path, records: Sequence[Record]) -> None:
     splits = [
         name
         for name in first
-        if name not in labels and all(split_of(str(record[name])) for record in records)
+        if name not in labels and all(split_of_cell(record[name], name) for record in records)
     ]
     if not side or len(labels) != 1:
         return
-    split = f"split_of(r[{json.dumps(splits[0])}])" if splits else '"train"'
+    split, told = '"train"', ""
+    if splits:
+        column_of_split = json.dumps(splits[0])
+        split = f"split_of_cell(r[{column_of_split}], {column_of_split})"
+        values = dict.fromkeys(str(record[splits[0]]) for record in records)
+        of_values = [f"{value} is {split_of_cell(value, splits[0])}" for value in values]
+        told = f", `{splits[0]}` their split ({', '.join(of_values)})"
     # MedMNIST, whose names of arrays are read, calls those of validation `val`.
     code = (
-        "import csv, numpy as np; from limbeck.sources._split_files import split_of; "
+        "import csv, numpy as np; from limbeck.sources._cells.splits import split_of_cell; "
         f"csv.field_size_limit({MOST_FIELD_CHARACTERS}); d = {{}}; "
         "[d.setdefault(s, []).append(r) "
         f"for f in [{json.dumps(table.name)}] "
@@ -314,8 +321,8 @@ def refuse_pixels(table: Path, records: Sequence[Record]) -> None:
         f"np.array([r[{json.dumps(labels[0])}] for r in rows]) for s, rows in d.items()}})"
     )
     raise ValueError(
-        f"{table}: `{column}` holds images of {side} x {side} pixels. Write them as an archive of "
-        f"arrays, in that folder: {script(code)} && {command('init', 'images.npz')}"
+        f"{table}: `{column}` holds images of {side} x {side} pixels{told}. Write them as an "
+        f"archive of arrays, in that folder: {script(code)} && {command('init', 'images.npz')}"
     )
 
 

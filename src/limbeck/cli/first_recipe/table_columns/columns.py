@@ -1,7 +1,7 @@
 """Which column of a table is what, by its name and by what the first rows hold."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from limbeck.cli.first_recipe.refused.foreign import refuse_cells, refuse_choices
@@ -24,6 +24,7 @@ from limbeck.cli.first_recipe.table_columns.labels import (
 )
 from limbeck.cli.first_recipe.table_columns.tagged import look_at_tags
 from limbeck.sources._cells.record import word_columns
+from limbeck.sources._cells.splits import flag_of, split_of_cell
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
 from limbeck.sources._images import SUFFIXES as IMAGE_SUFFIXES
 from limbeck.sources._split_files import split_of
@@ -32,7 +33,8 @@ Record = Mapping[str, Any]
 
 UNNAMED = re.compile(r"column_\d+")
 SPLIT_NAMES = ("split", "splits", "fold", "set", "subset", "partition", "usage", "phase")
-FOLD = re.compile(r"(k?_?fold|cv)(_?(id|no|number))?")
+# Cross-validation, and parts of which nobody says what they are for.
+FOLD = re.compile(r"(k?_?fold|cv|splits?|partition)(_?(id|no|number))?")
 FEWEST_NAMES = 10  # rows, by which names of what rows are about are told from texts
 FILE_ENDINGS = (*IMAGE_SUFFIXES, ".dcm", ".wav", ".mp3", ".mp4")
 NUMBER = re.compile(r"-?[0-9]+")
@@ -58,9 +60,11 @@ def choose(records: Sequence[Record], place: str) -> Columns:
     # 3. The splits, or why the column that looks like them is not read.
     if split and not told:
         found.options["split"] = split
+        told = _told_split(records, split)
     reasons = [found.reason, told]
     reasons += [
-        f"`{name}` numbers folds and is not read. For test rows write a column split: train, test"
+        f"`{name}` numbers parts, and which of them is for test is not said: it is not read. For "
+        "test rows write a column split: train, test"
         for name in apart
         if name and name != split
     ]
@@ -73,26 +77,46 @@ def split_column(records: Sequence[Record]) -> tuple[str | None, str]:
     there is none.
 
     By its values alone, where some are train and others not; or by its name, where each value names
-    a split.
+    a split, or says yes or no to the one that the column asks for (`is_train`).
     """
     for name in records[0]:
         cells = [str(record.get(name)).strip() for record in records]
         values = dict.fromkeys(cells)
         if any(len(value.split()) > MOST_SPLIT_WORDS for value in values):
             continue
-        splits = {split_of(value) for value in values}
-        is_named = plain(name).endswith(SPLIT_NAMES)
+        is_named = plain(name).endswith(SPLIT_NAMES) or _asks_for_split(records, name, values)
+        splits = [split_of_cell(value, name) if is_named else split_of(value) for value in values]
         # A model may well learn to tell `train` from `test`, where a column is called so.
         is_label = plain(name) in LABEL_NAMES and not is_named
-        are_several = "train" in splits and len(splits) > 1
+        are_several = "train" in splits and len(set(splits)) > 1
         if is_label or not (is_named or (are_several and None not in splits)):
             continue
         if None not in splits:
             return name, ""
         if "train" in splits:
-            other = next(value for value in values if split_of(value) is None)
-            return name, f"`{name}` would be the split, but `{other}` is the name of none"
+            other = next(value for value in values if split_of_cell(value, name) is None)
+            told = f"`{name}` would be the split, but `{other}` is the name of none"
+            return name, f"{told}: write train, validation or test there, and data.split: {name}"
     return None, ""
+
+
+def _asks_for_split(records: Sequence[Record], name: str, values: Iterable[str]) -> bool:
+    """Whether a column is called as a split and says yes or no to it."""
+    if not split_of(name) or any(flag_of(value) is None for value in values):
+        return False
+    # `train` alone may be one label of several, a vehicle as `car` and `bus` are.
+    asks = plain(name).startswith(("is", "in_", "use_", "for_"))
+    return asks or any(plain(other) in LABEL_NAMES for other in records[0])
+
+
+def _told_split(records: Sequence[Record], name: str) -> str:
+    """What the values of a column of splits are read as, where they are no plain names."""
+    values = list(dict.fromkeys(str(record.get(name)).strip() for record in records))
+    splits = {value: split_of_cell(value, name) for value in values}
+    if all(split == split_of(value) for value, split in splits.items()):
+        return ""
+    listed = ", ".join(f"{value} is {split}" for value, split in splits.items())
+    return f"`{name}` says the split: {listed}. To have them drawn, leave data.split out"
 
 
 def _task_of(records: Sequence[Record], place: str) -> Columns:
