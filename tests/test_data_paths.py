@@ -6,6 +6,7 @@ import pytest
 from commands import call, mistake
 
 from limbeck.data.paths import relocated
+from limbeck.recipe.reading import read
 
 
 def test_limbeck_data_moves_the_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,26 @@ def test_the_shared_folder_says_what_moves_it(
     beside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = recipe_of(beside, "../shared/data/x")
-    assert "LIMBECK_DATA may name the folder" in mistake(capsys, "check", recipe, "--data-only")
+    told = mistake(capsys, "check", recipe, "--data-only")
+    assert "write data.path=PATH behind the recipe, or set LIMBECK_DATA" in told
+    assert "to the folder that holds x." in told
     monkeypatch.setenv("LIMBECK_DATA", str(beside / "moved"))
     told = mistake(capsys, "check", recipe, "--data-only")
     assert f"It was looked for at {beside / 'moved' / 'x'}. LIMBECK_DATA names" in told
+    assert "data.path=PATH" in told
+
+
+def test_no_recipe_needs_a_folder_beside_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever one names can be moved, by the variable or by a key on the command line."""
+    monkeypatch.setenv("LIMBECK_DATA", str(tmp_path))
+    recipes = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+    assert len(recipes) > 10
+    for path in recipes:
+        options = relocated(read(path).data.options)
+        outside = [value for value in options.values() if str(value).startswith("..")]
+        assert not outside, path
+        if "path" in options:
+            moved = read(path, ["data.path=mine"])
+            assert moved.data.options["path"] == "mine"

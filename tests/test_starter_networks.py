@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from task_examples import tokenizer_text
 from torch import nn
 
 from limbeck.cli.first_recipe import look as starter
@@ -133,3 +134,76 @@ def test_a_pretrained_teacher_of_images(tmp_path: Path) -> None:
     assert recipe.teacher.model == "timm:resnet18"
     assert recipe.student.model == "small_cnn"
     assert recipe.train.augment == []
+
+
+ROWS = "text,label\n" + "".join(f"it rains {n},{'ab'[n % 2]}\n" for n in range(40))
+PAIRS = "question1,question2,label\n" + "".join(f"is it {n},wet {n},{n % 2}\n" for n in range(40))
+USUAL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.fixture
+def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache of a machine that has fetched nothing."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "told"),
+    [
+        (
+            ROWS,
+            None,
+            [
+                f"{USUAL} is not on this machine",
+                f"hf download {USUAL} ",
+                "--model FOLDER",
+                "--model ngrams",
+            ],
+        ),
+        (ROWS, "someone/else", ["someone/else is not on this machine", "--model ngrams"]),
+        (ROWS, "../nowhere", ["../nowhere: there is no such folder", "--model FOLDER"]),
+        # A network of pieces reads no pairs, and is not offered for them.
+        (PAIRS, None, [f"{USUAL} is not on this machine", "--model FOLDER"]),
+        (ROWS, "ngrams", []),
+    ],
+)
+@pytest.mark.usefixtures("empty_hub")
+def test_a_model_that_is_not_here_is_told_with_ways_to_have_it(
+    data: str, model: str | None, told: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "data.csv").write_text(data)
+    lines = starter.write(tmp_path / "data.csv", tmp_path / "recipe.yaml", model)
+    after = "\n".join(lines[lines.index(f"wrote {tmp_path / 'recipe.yaml'}") + 1 : lines.index("")])
+    for words in told:
+        assert words in after
+    assert bool(after) is bool(told)
+    assert ("ngrams" in after) is any("ngrams" in words for words in told)
+
+
+def test_a_model_that_is_here_is_not_told(tmp_path: Path, empty_hub: Path) -> None:
+    (tmp_path / "data.csv").write_text(ROWS)
+    (tmp_path / "model").mkdir()
+    here = starter.write(tmp_path / "data.csv", tmp_path / "a.yaml", str(tmp_path / "model"))
+    # Or in the hub's cache, where an earlier run has left it.
+    folder = empty_hub / f"models--{USUAL.replace('/', '--')}" / "snapshots" / "1"
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text(tokenizer_text())
+    there = starter.write(tmp_path / "data.csv", tmp_path / "b.yaml", None)
+    for lines in (here, there):
+        assert not [line for line in lines if "on this machine" in line or "no such folder" in line]
+
+
+def test_ngrams_as_the_model_gives_a_recipe_that_holds(tmp_path: Path) -> None:
+    """It had three layers left out of its one."""
+    (tmp_path / "data.csv").write_text(ROWS)
+    starter.write(tmp_path / "data.csv", tmp_path / "recipe.yaml", "ngrams")
+    recipe = read(tmp_path / "recipe.yaml", [])
+    assert recipe.teacher is not None
+    assert (recipe.teacher.model, recipe.student.model) == ("ngrams", "ngrams")
+    assert recipe.student.surgery is None
+    (tmp_path / "pairs.csv").write_text(PAIRS)
+    with pytest.raises(
+        ValueError, match=r"--model ngrams: this network reads single texts.*of pairs"
+    ):
+        starter.write(tmp_path / "pairs.csv", tmp_path / "pairs.yaml", "ngrams")

@@ -10,7 +10,10 @@ from limbeck.cli.options import nameable, writable
 Data = Annotated[Path, typer.Argument(help="The data: a file or a folder.", callback=nameable)]
 NewRecipe = Annotated[Path, typer.Option("--out", help="The recipe to write.", callback=writable)]
 TeacherModel = Annotated[
-    str | None, typer.Option("--model", help="The teacher: a hub id, a folder, or timm:NAME.")
+    str | None,
+    typer.Option(
+        "--model", help="The teacher: a hub id, a folder, timm:NAME, or ngrams (no download)."
+    ),
 ]
 
 

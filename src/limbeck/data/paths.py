@@ -43,9 +43,18 @@ def where_looked(options: Mapping[str, Any], error: str, beside: Path | None) ->
             continue
         told = [f"It was looked for at {os.path.abspath(looked_for)}."]
         if path != value:
-            told.append("LIMBECK_DATA names the folder that this recipe calls ../shared/data.")
+            name = value.removeprefix(SHARED)
+            told.append(
+                f"LIMBECK_DATA names the folder that should hold {name}; for this recipe alone "
+                f"write data.{key}=PATH behind it, the path of your own copy."
+            )
         elif value.startswith(SHARED):
-            told.append("LIMBECK_DATA may name the folder that this recipe calls ../shared/data.")
+            # Whoever installed limbeck has the recipe, and not the folder beside its repository.
+            name = value.removeprefix(SHARED)
+            told.append(
+                f"limbeck brings no data along. Where you have them, write data.{key}=PATH behind "
+                f"the recipe, or set LIMBECK_DATA to the folder that holds {name}."
+            )
         elif not looked_for.is_absolute():
             told.append(
                 "A relative path is read from the folder that limbeck is started in, "

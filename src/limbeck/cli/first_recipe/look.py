@@ -18,7 +18,7 @@ from limbeck.cli.first_recipe.images import (
 )
 from limbeck.cli.first_recipe.lengths import length_for
 from limbeck.cli.first_recipe.names import without_notes
-from limbeck.cli.first_recipe.recipe_text import Guess, render
+from limbeck.cli.first_recipe.recipe_text import PIECES_MODEL, TEXT_MODEL, Guess, render
 from limbeck.cli.first_recipe.refused.arrays import refuse_cifar, refuse_dicom
 from limbeck.cli.first_recipe.refused.foreign import WithoutTrain, is_text, refuse_by_name
 from limbeck.cli.first_recipe.refused.line_labels import refuse_formats
@@ -26,6 +26,7 @@ from limbeck.cli.first_recipe.refused.tools import refuse_tools
 from limbeck.cli.first_recipe.sets.beside import left_below, told_tests
 from limbeck.cli.first_recipe.tables import look_at_table, source_of
 from limbeck.cli.first_recipe.texts import look_at_class_files, look_at_lines, look_at_text_folder
+from limbeck.cli.first_recipe.tokens import can_be_pieces, tokenizer_at_hand
 from limbeck.cli.first_recipe.words import look_at_words
 from limbeck.core import registry
 from limbeck.core.files import naming, require_file
@@ -76,6 +77,14 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
             f"{data}: this is for {guess.task}, a task that this version lacks. "
             f"It has {', '.join(tasks)}"
         )
+    # A network of ours for texts has stages of its own: there are no layers to leave out.
+    guess.reads_pieces = model == PIECES_MODEL
+    if guess.reads_pieces and not can_be_pieces(guess):
+        raise ValueError(
+            f"--model {model}: this network reads single texts, and these data are for "
+            f"{guess.task}{' of pairs' if 'text_b' in guess.options else ''}. Leave --model out, "
+            "or name another"
+        )
     length, told = length_for(guess, model)
     guess.reasons += told
     text = render(guess, model, length)
@@ -87,11 +96,34 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
         f"{data}: {guess.task}, source {guess.source}",
         *reasons,
         f"wrote {out}",
+        *not_at_hand(guess, data, model),
         "",
         "Next:",
         f"  {command('check', out)}",
         f"  {command('run', out)}",
     ]
+
+
+def not_at_hand(guess: Guess, data: Path, model: str | None) -> list[str]:
+    """That the model of texts must be fetched first, and how it is had without a network: a user
+    who is offline would learn it from the first run. Nothing where it is here, or none is read."""
+    name = model or TEXT_MODEL
+    if guess.task == "image-classification" or guess.reads_pieces:
+        return []
+    # A folder without tokenizer.json may hold another kind of tokenizer.
+    if Path(name).expanduser().is_dir() or tokenizer_at_hand(name):
+        return []
+    other = command("init", data, "--model", "FOLDER")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return [f"{name}: there is no such folder; name one that is here: `{other}`"]
+    lines = [
+        f"{name} is not on this machine: the first run fetches it from the hub. Without a network, "
+        f"copy the folder that `hf download {name} --local-dir FOLDER` makes elsewhere: `{other}`"
+    ]
+    if can_be_pieces(guess):
+        own = command("init", data, "--model", PIECES_MODEL)
+        lines.append(f"A network of limbeck's own needs no download: `{own}`")
+    return lines
 
 
 def look(data: Path) -> Guess:

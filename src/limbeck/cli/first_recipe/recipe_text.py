@@ -16,6 +16,8 @@ from limbeck.core.yaml12 import Yaml12Dumper
 # The teacher of texts where none is asked for: six layers and 23 million parameters, which a CPU
 # can train.
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+# The network of texts that needs no weights of others.
+PIECES_MODEL = "ngrams"
 
 TEACHER_LAYERS = 6  # by which a student is measured
 # What families of models call the number of their layers in config.json.

@@ -140,10 +140,15 @@ def other_vocabulary(texts: Sequence[str], tokens: Sequence[str], tokenizer: Any
     return None
 
 
+def can_be_pieces(guess: Guess) -> bool:
+    """Whether a network of pieces can read the texts of a guess."""
+    return guess.task in OF_PIECES and "text_b" not in guess.options
+
+
 def choose_reader(guess: Guess, why: str, model: str | None) -> str:
     """Have a guess read its texts as pieces of characters, where it can and no model was asked for;
     what is to be said of a vocabulary that was not made for the texts, and `why`."""
-    can_read = guess.task in OF_PIECES and "text_b" not in guess.options
+    can_read = can_be_pieces(guess)
     if can_read and model is None:
         guess.reads_pieces = True
         return f"{why}: {READS_PIECES} {OF_MANY}"
