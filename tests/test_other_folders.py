@@ -49,7 +49,7 @@ def test_a_folder_that_is_no_model_is_told_as_what_it_is(what: str, tmp_path: Pa
 
 def test_a_config_without_such_settings_is_a_model(tmp_path: Path) -> None:
     folder = written(tmp_path, {"config.json": BERT | {"quantization_config": None}})
-    with pytest.raises(ValueError, match="no weights in .*Copy the folder again"):
+    with pytest.raises(ValueError, match=r"no weights in .*Copy the folder again"):
         require(folder)
     # Weights are looked for here, and read later.
     (tmp_path / "model.safetensors").write_bytes(b"")
