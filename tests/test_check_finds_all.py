@@ -150,6 +150,20 @@ def test_models_folders_and_runtimes_are_told_with_the_rest(data: Path, tmp_path
     assert len(checked.mistakes) == 5
 
 
+def test_a_model_without_a_tokenizer_is_told_with_the_rest(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from encoders import save_encoder
+
+    model = save_encoder(tmp_path / "model", ["call", "rain"], vocabulary=20, width=8, layers=1)
+    for file in Path(model).glob("*token*"):
+        file.unlink()
+    text = written(data, "a range").replace("  model: ngrams\n", f"  model: {model}\n")
+    told = check(draft(text, origin="r.yaml")).mistakes
+    assert told[0].startswith(f"r.yaml:10:3: student.model: model `{model}`: no tokenizer in ")
+    assert told[1].startswith("r.yaml:13:3: train.warmup: ")
+    assert len(told) == 2
+
+
 def test_a_mistake_of_the_command_line_has_its_place_there_and_comes_last(data: Path) -> None:
     found = draft(written(data, "a range"), origin="r.yaml", overrides=["vredict.seeds=2", "seeds"])
     told = WrongRecipe(found.problems).problems
