@@ -181,6 +181,16 @@ def test_the_list_is_what_reading_and_running_raise(data: Path) -> None:
     assert [problem.line for problem in caught.value.problems] == [12, 13, 26]
 
 
+def test_what_components_refuse_is_raised_with_what_does_not_fit(data: Path) -> None:
+    pytest.importorskip("torch")
+    from limbeck.pipeline.preflight.compatibility import check_components
+
+    text = written(data, "a component", "a pair", "a component of ours", "a percentage")
+    with pytest.raises(WrongRecipe) as caught:
+        check_components(parse(text, origin="r.yaml"))
+    assert [problem.line for problem in caught.value.problems] == [2, 21, 22, 25]
+
+
 def test_what_follows_from_a_mistake_is_not_told(data: Path) -> None:
     """A teacher without a name is still a teacher, and an unknown format no reason for others."""
     text = written(data).replace("{model: ngrams, epochs: 2}", "3")
@@ -205,6 +215,11 @@ def test_what_follows_from_a_mistake_is_not_told(data: Path) -> None:
         (
             "task: text-classification\nSOURCE\nstudent: {model: ngrams}\ntrain: {augment: [mixup, flip], views: 2}\n",
             ["train.augment"],
+        ),
+        # What is wrong in a stage and decides of nothing hides nothing.
+        (
+            "task: text-classification\nSOURCE\nstudent: {model: ngrams}\nquantize: {equalize: {hadamard: {}}, keep_float: a}\n",
+            ["quantize.equalize", "quantize.keep_float"],
         ),
         # Keys of the verdict stand for themselves.
         (

@@ -50,8 +50,21 @@ NAMES = ("source", "model", "method", "surgery", "rounding", "range")
 ORIGINS = (*NAMES, "from")
 # Keys below which each entry stands for itself.
 MAPS = ("losses", "equalize", "modules")
-# Stages whose keys say nothing of one another.
+# Stages whose keys say nothing of one another, and of others those that do.
 APART = ("verdict", "decide")
+DECISIVE: dict[str, Sequence[str]] = {
+    "quantize": (
+        "when",
+        "weights",
+        "activations",
+        "range",
+        "rounding",
+        "progressive",
+        "switch_at",
+        "start",
+    ),
+    "train": ("epochs", "augment", "views", "long_texts"),
+}
 # Each round leaves out or mends something, and a recipe has some hundred keys at most.
 MOST_ROUNDS = 100
 
@@ -118,9 +131,15 @@ class Draft:
 
     def is_known(self, stage: str) -> bool:
         """Whether no value of a stage that says something of others had to be left out."""
-        of_stage = [path for path in self.broken if path[0] == stage]
-        # Of several losses, or modules, each stands for itself.
-        return not any(len(path) == 1 or path[1] not in MAPS for path in of_stage)
+        for path in self.broken:
+            if path[0] != stage:
+                continue
+            # Of several losses, or modules, each stands for itself.
+            key = path[1] if len(path) > 1 else None
+            decides = key in DECISIVE[stage] if stage in DECISIVE else key not in MAPS
+            if key is None or decides:
+                return False
+        return True
 
     def skip_bad_rows(self) -> bool:
         """Read the data without the bad rows, which were told; whether that is any change."""

@@ -9,7 +9,7 @@ INDENT = "  "
 NARROWEST = 40  # columns: below, three lines hold no message
 # A list of choices, which a hint before it makes less needed.
 CHOICES = re.compile(r"(Did you mean [^?]*\?) Choices: .*", re.DOTALL)
-CUT = " ... "
+CUT = "..."
 
 
 def in_lines(message: str, width: int | None = None) -> str:
@@ -25,11 +25,15 @@ def in_lines(message: str, width: int | None = None) -> str:
         words = CHOICES.sub(r"\1", words)
         lines = _wrapped(words, columns)
     # Two thirds of what is kept say what is wrong, and one third how to mend it.
-    kept = len(words)
-    while len(lines) > MOST_LINES:
-        kept -= 10
-        shortened = words[: 2 * kept // 3].rstrip() + CUT + words[-(kept // 3) :].lstrip()
-        lines = _wrapped(shortened, columns)
+    pieces = words.split(" ")
+    kept = len(pieces)
+    while len(lines) > MOST_LINES and kept > 3:
+        kept -= 1
+        begin, end = pieces[: 2 * kept // 3], pieces[-(kept // 3) :]
+        lines = _wrapped(" ".join([*begin, CUT, *end]), columns)
+    # A word that takes more than three lines by itself, such as a path.
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], lines[-1]]
     return "\n".join(lines)
 
 

@@ -153,7 +153,7 @@ def check(
     own = models or {}
     # 1. Keys, components, and what they have in common.
     checked.attempt(draft.ask_components)
-    checked.attempt(partial(ask_mismatches, draft))
+    checked.attempt(partial(compatibility.ask_mismatches, draft))
     if not draft.problems:
         checked.lines += validate.without_effect(draft.recipe)
     # 2. Data, by a task and a source that are right, even where others are not.
@@ -187,32 +187,6 @@ def require_torch() -> None:
     """Raise ModuleNotFoundError where a recipe without a mistake cannot be rehearsed."""
     if importlib.util.find_spec("torch") is None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
-
-
-def ask_mismatches(draft: Draft) -> None:
-    """Note what does not fit together, of a recipe whose components are there.
-
-    Where torch is not installed, only what can be asked without.
-    """
-    if not draft.is_known("task"):
-        return
-    recipe = draft.recipe
-    if not draft.is_known("quantize"):
-        recipe = recipe.model_copy(update={"quantize": None})
-    found = compatibility.mismatches(recipe)
-    # One by one: what was found before torch is asked for is told where it is missing.
-    while True:
-        try:
-            mistake = next(found, None)
-        except ModuleNotFoundError:
-            return
-        if mistake is None:
-            return
-        if mistake.path[0] == "task":
-            # What the task itself names wrongly nothing else can be asked of.
-            draft.take([mistake])
-            return
-        draft.note([mistake])
 
 
 def note_of_unasked(names: Sequence[str]) -> str:

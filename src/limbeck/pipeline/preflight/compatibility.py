@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 from limbeck.core import registry
 from limbeck.recipe import validate
 from limbeck.recipe.components import mistakes_of, named_components
+from limbeck.recipe.draft import Draft
 from limbeck.recipe.learning_rates import with_rates
 from limbeck.recipe.model import Quantize, Recipe
 from limbeck.recipe.problems import Mistake
@@ -33,8 +34,41 @@ def check_components(recipe: Recipe) -> None:
     """
     # Each by itself first: what does not exist cannot be asked what it fits.
     components = named_components(recipe)
-    recipe.refuse([mistake for each in components for mistake in mistakes_of(each)])
-    recipe.refuse(mismatches(recipe))
+    mistakes = [mistake for each in components for mistake in mistakes_of(each)]
+    if not mistakes:
+        recipe.refuse(mismatches(recipe))
+        return
+    # All at once, also what does not fit together beside them.
+    draft = Draft.of(recipe)
+    draft.ask_components()
+    ask_mismatches(draft)
+    raise draft.error
+
+
+def ask_mismatches(draft: Draft) -> None:
+    """Note what does not fit together, of a recipe whose components are there.
+
+    Where torch is not installed, only what can be asked without.
+    """
+    if not draft.is_known("task"):
+        return
+    recipe = draft.recipe
+    if not draft.is_known("quantize"):
+        recipe = recipe.model_copy(update={"quantize": None})
+    found = mismatches(recipe)
+    # One by one: what was found before torch is asked for is told where it is missing.
+    while True:
+        try:
+            mistake = next(found, None)
+        except ModuleNotFoundError:
+            return
+        if mistake is None:
+            return
+        if mistake.path[0] == "task":
+            # What the task itself names wrongly nothing else can be asked of.
+            draft.take([mistake])
+            return
+        draft.note([mistake])
 
 
 def mismatches(recipe: Recipe) -> Iterator[Mistake]:
