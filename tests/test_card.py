@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from task_examples import (
     IMAGE,
@@ -26,6 +27,7 @@ from task_examples import (
 import limbeck
 from limbeck.artifact import manifest
 from limbeck.artifact.proof import golden
+from limbeck.artifact.runtimes.onnxruntime import Onnxruntime
 from limbeck.core.files import write_json
 from limbeck.evaluation.decisions.decision import FILE, Decision
 from limbeck.reports.card.program import program_of
@@ -315,6 +317,28 @@ def test_a_graph_of_another_runtime_has_no_program_of_onnx_runtime(tmp_path: Pat
     assert "--runtime onnxruntime" in program.notes[0]
 
 
+def test_it_opens_the_graph_as_limbeck_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an encoder one more fusion moved a probability by .0085; a toy graph has none to fuse."""
+    folder = write_artifact("text-classification", INTENT, None, INTENT.row("a"), tmp_path)
+    code = program_of(folder).code
+    opened: list[dict[str, Any]] = []
+
+    def record(path: str, options: Any, providers: list[str], **more: Any) -> Any:
+        level = options.get_session_config_entry("session.qdq_matmulnbits_accuracy_level")
+        threads = options.intra_op_num_threads
+        opened.append({"providers": providers, "level": level, "threads": threads, **more})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    monkeypatch.chdir(folder)
+    for work in (lambda: exec(code, {}), lambda: Onnxruntime().open(folder / "model.onnx", 1)):
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    assert opened[0] == opened[1]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_short(case: str, tmp_path: Path) -> None:
     """Of a plain classifier about ten lines beside the imports, and never more than a page."""
@@ -322,5 +346,5 @@ def test_it_is_short(case: str, tmp_path: Path) -> None:
     row = task.row(inputs[0]) if "token" in name else task.row(tuple(inputs[0]))
     code = program_of(write_artifact(name, task, decision, row, tmp_path)).code
     lines = [line for line in code.splitlines() if line and not line.startswith("import")]
-    assert len(lines) <= (17 if case.startswith("one label") else 28)
+    assert len(lines) <= (20 if case.startswith("one label") else 28)
     assert max(map(len, code.splitlines())) <= 100
