@@ -224,8 +224,12 @@ def test_a_run_tells_what_was_lost(tmp_path: Path) -> None:
     # Two labels that nobody can have meant.
     table[0][1], table[-1][1] = "bad", "good"
     for name in ("train", "valid", "test"):
+        # Rows that differ, as copies are looked at once; and one of train, which is left out.
+        numbered = [[f"{name} {n} {text}", *rest] for n, (text, *rest) in enumerate(table)]
+        if name == "test":
+            numbered += [numbered[7]] * 5 + [["train 0 good film", "bad", "north"]]
         with open(tmp_path / f"{name}.csv", "w", newline="") as file:
-            csv.writer(file).writerows([["text", "label", "shop"], *table])
+            csv.writer(file).writerows([["text", "label", "shop"], *numbered])
     encoder = save_encoder(tmp_path / "encoder", words, vocabulary=40, width=16, layers=2)
     recipe = parse(TEXTS.format(path=tmp_path, encoder=encoder))
     report = limbeck.run(recipe, tmp_path / "run")
@@ -237,6 +241,26 @@ def test_a_run_tells_what_was_lost(tmp_path: Path) -> None:
     assert "What was lost" in (tmp_path / "run" / "report.html").read_text()
     doubted = lost["label_errors"]["count"]
     assert (tmp_path / "run" / "label_errors.csv").is_file() == (doubted > 0)
+
+
+def test_rows_of_one_patient_are_one_coin() -> None:
+    """Forty lost images of one patient were an exact p value of 1e-12."""
+    before, after = np.ones(100, bool), np.ones(100, bool)
+    patients = np.concatenate([np.zeros(40, int), np.arange(1, 61)])
+    after[patients == 0] = False
+    every = slices.Slice("label", "a", np.ones(100, bool))
+    (apart,), (found,) = (slices.drops([every], before, after, each) for each in (None, patients))
+    assert apart["p"] == pytest.approx(0.5**40)
+    assert found["p"] == 0.5
+    assert found["drop"] == apart["drop"] == pytest.approx(0.4)
+    assert found["ci95"][0] <= 0 < apart["ci95"][0]
+    # Of single rows both agree: Tango's interval is the score interval with z for t.
+    after = np.arange(100) % 10 > 0
+    (apart,), (found,) = (
+        slices.drops([every], before, after, each) for each in (None, np.arange(100))
+    )
+    assert found["p"] == apart["p"]
+    assert found["ci95"] == pytest.approx(apart["ci95"], abs=0.02)
 
 
 def test_the_section_names_the_kind_that_lost() -> None:

@@ -336,6 +336,29 @@ def test_copies_of_rows_prove_no_more_than_the_rows(
         assert copied[0].num_rows == own[0].num_rows
 
 
+@pytest.mark.parametrize("copies", [30, 60, 200])
+def test_one_text_that_stands_often_proves_nothing(copies: int) -> None:
+    """Copies of one text, right by one model alone, had turned NOT KEPT into KEPT: the hypothesis
+    took the weight off them, and their variance with it. By hand, z = 1."""
+    rows = 265
+    labels = np.zeros(rows + copies - 1, int)
+    clusters = np.minimum(np.arange(len(labels)), rows - 1)
+    answers = [np.where(np.arange(len(labels)) % 7, 0, 1) for _ in range(2)]
+    answers[0][clusters == rows - 1], answers[1][clusters == rows - 1] = 0, 1
+    offsets = np.arange(len(labels) + 1)
+    one, other = (
+        Judged([Scored(np.eye(3)[each], labels, offsets)], IMAGE, clusters).by("accuracy")
+        for each in answers
+    )
+    lead = difference(one, other)
+    assert lead.value == pytest.approx(copies / len(labels))
+    # About one standard error from 0: no proof of anything, on either side.
+    assert 0.1 < lead.p_at_most(0.0) < 0.2
+    assert difference(other, one).p_at_least(0.0) == pytest.approx(lead.p_at_most(0.0), rel=1e-6)
+    low, high = lead.interval()
+    assert low < 0 < lead.value < high
+
+
 def test_rows_of_one_patient_are_left_out_together() -> None:
     """Of unequal groups: each influence is that of a data set without the whole group."""
     scored = images(4, 0.7, 40)

@@ -51,6 +51,17 @@ def known_from(train: Sequence[Row], rows: Sequence[Row], task: Any) -> np.ndarr
     return np.array([hash(as_read(task.content(row))) in hashes for row in rows], bool)
 
 
+def is_first(rows: Sequence[Row], task: Any) -> np.ndarray:
+    """(N; bool) which rows are the first of their input with their label."""
+    seen: set[int] = set()
+    found = []
+    for row in rows:
+        number = hash((as_read(task.content(row)), str(row.get("tags", row.get("label")))))
+        found.append(number not in seen)
+        seen.add(number)
+    return np.array(found, bool)
+
+
 def cluster_of_row(rows: Sequence[Row], task: Any) -> np.ndarray:
     """(N) a number for each row, the same for rows of one input or of one group."""
     clusters = np.empty(len(rows), np.int64)

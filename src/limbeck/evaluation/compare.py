@@ -69,13 +69,23 @@ class Answers:
 
     `seeds`: of each one the influence of the rows. `right`: of each one (N) whether a row is right,
     where the metric is their share; else nothing. `sign`: -1 for a metric of which less is better.
-    `has_copies`: whether some rows count as one.
+    `sizes`: how many rows each of those that count is; nothing where each is one.
     """
 
     seeds: Sequence[Influence]
     right: Sequence[np.ndarray] = ()
     sign: int = 1
-    has_copies: bool = False
+    sizes: Sequence[int] = ()
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether some rows count as one."""
+        return any(size > 1 for size in self.sizes)
+
+    @property
+    def are_uneven(self) -> bool:
+        """Whether some count as more rows than others."""
+        return len(set(self.sizes)) > 1
 
     @property
     def value(self) -> float:
@@ -109,19 +119,22 @@ class Judged:
         """Of each seed the influence of the rows on every metric."""
         return [influences(scored, self.task, self.clusters) for scored in self.seeds]
 
-    @property
-    def has_copies(self) -> bool:
-        """Whether some rows count as one."""
-        return self.clusters is not None and len(np.unique(self.clusters)) < len(self.clusters)
+    @cached_property
+    def sizes(self) -> list[int]:
+        """How many rows each of those that count is; nothing where each is one."""
+        if self.clusters is None:
+            return []
+        sizes: list[int] = np.unique(self.clusters, return_counts=True)[1].tolist()
+        return sizes
 
     def by(self, metric: str) -> Answers:
         """The same, by one metric."""
         of_seeds = [of_seed[metric] for of_seed in self.influences]
         # The tests of shares take their rows for independent.
-        seeds = [] if self.has_copies else self.seeds
+        seeds = [] if any(size > 1 for size in self.sizes) else self.seeds
         right = [right_rows(scored, self.task, metric) for scored in seeds]
         known = [each for each in right if each is not None]
-        return Answers(of_seeds, known, sign(metric), self.has_copies)
+        return Answers(of_seeds, known, sign(metric), self.sizes)
 
     def intervals(self) -> dict[str, list[float] | None]:
         """The 95 % interval of the mean over seeds of every metric; None where it is undefined."""
@@ -157,6 +170,7 @@ def level_interval(own: Answers, metric: str) -> list[float]:
         num_rows=mean.num_rows,
         seeds=[seed.value for seed in own.seeds],
         unseen=list(never_shown(mean.events)),
+        are_uneven=own.are_uneven,
     )
     low, high = estimate.interval()
     least, most = bounds(metric)
@@ -191,6 +205,7 @@ def difference(first: Answers, second: Answers) -> Difference:
         num_rows=one.num_rows,
         seeds=[a.value - b.value for a, b in pairs],
         unseen=unseen_of_difference(one.events, other.events),
+        are_uneven=first.are_uneven or second.are_uneven,
     )
     return MetricDifference(estimate if first.sign > 0 else estimate.mirrored)
 

@@ -1,7 +1,7 @@
 """report.json from the arms of a run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,8 +86,8 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     if recipe.verdict:
         bars = bars_of(recipe, answered[judged_arm(arms)], baseline, known.learned)
         verdict = judge(run, arms, rows, known, test, bars)
-    calibration = telling.describe_calibration(arms, latency, recipe.judged_metric)
-    add_costs(calibration, arms, baseline)
+    calibration = telling.describe_calibration(arms, latency, recipe.judged_metric, test.kept)
+    add_costs(calibration, arms, baseline, test.kept)
     if verdict:
         verdict = with_reasons(verdict, parity_failures(parity) + telling.reasons(calibration))
     metric = {
@@ -105,7 +105,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "parity": parity,
         "calibration": calibration,
         "speed": speed,
-        "lost": what_was_lost(run, arms),
+        "lost": what_was_lost(run, arms, test),
         "layers": layers,
         "stages": [_without_entry(record) for record in run.store.records],
         "machine": machine.describe(),
@@ -137,13 +137,13 @@ def describe_layers(run: RunContext, arms: Arms) -> dict[str, Any] | None:
     return {"arm": name, **analyse_layers(run, arm)}
 
 
-def what_was_lost(run: RunContext, arms: Arms) -> dict[str, Any] | None:
+def what_was_lost(run: RunContext, arms: Arms, test: JudgedRows) -> dict[str, Any] | None:
     """What the shipped model lost of the teacher, of its first seed; None without a verdict, or
     where the teacher is what is shipped."""
     shipped = judged_arm(arms)
     if run.recipe.verdict is None or shipped == "teacher":
         return None
-    return describe_lost(run, arms["teacher"][0], arms[shipped][0])
+    return describe_lost(run, arms["teacher"][0], arms[shipped][0], test)
 
 
 def describe_parity(arms: Arms) -> list[dict[str, Any]]:
@@ -173,13 +173,17 @@ def answers_to(test: JudgedRows, arms: Arms, baseline: Baseline | None) -> Known
     return Known(answered, learned)
 
 
-def add_costs(calibration: dict[str, Any] | None, arms: Arms, baseline: Baseline | None) -> None:
-    """Add what costs make of every model's answers, of first seeds; nothing without costs."""
+def add_costs(
+    calibration: dict[str, Any] | None, arms: Arms, baseline: Baseline | None, kept: np.ndarray
+) -> None:
+    """Add what costs make of every model's answers to the test rows that are `kept`, of first
+    seeds; nothing without costs."""
     if calibration is None or calibration["answers"] is None:
         return
     decided = {arm: seeds[0].decided for arm, seeds in arms.items()}
     if baseline:
         decided[BASELINE] = baseline.decided
+    decided = {name: replace(each, raw=of_rows(each.raw, kept)) for name, each in decided.items()}
     alike = told_alike(decided, final_arm(arms)[0].task, calibration["metric"])
     calibration["answers"]["alike"] = alike
 

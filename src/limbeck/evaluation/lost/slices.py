@@ -6,6 +6,9 @@ the share that is right, with Tango's interval; the one-sided p values of "the s
 here" are adjusted for how many kinds were looked at (Holm, 1979, Scandinavian Journal of Statistics
 6, 65-70). Kinds overlap, which Holm's method allows.
 
+Rows that count as one (those of one patient) are one coin, which falls on the side where more of
+them changed, and the interval is that of influences (`score_interval.py`).
+
 Shapes: N rows, S slices.
 """
 
@@ -20,6 +23,7 @@ import numpy as np
 from limbeck.evaluation import paired
 from limbeck.evaluation.holm import adjusted
 from limbeck.evaluation.paired import Changes
+from limbeck.evaluation.score_interval import Estimate
 from limbeck.sources import Row, text_of
 
 # Fewer rows than these show no drop that is worth a line.
@@ -131,17 +135,23 @@ def slices_of(rows: Sequence[Row], train: Sequence[Row]) -> list[Slice]:
     return [each for each in found if FEWEST_ROWS <= each.mask.sum() < len(rows)]
 
 
-def drops(slices: Sequence[Slice], before: np.ndarray, after: np.ndarray) -> list[dict[str, Any]]:
+def drops(
+    slices: Sequence[Slice],
+    before: np.ndarray,
+    after: np.ndarray,
+    clusters: np.ndarray | None = None,
+) -> list[dict[str, Any]]:
     """What the student lost on each slice: shares of right rows, the drop with its interval, and
     the p values; the surest drop first.
 
-    before, after: (N) whether teacher and student have a row right.
+    before, after: (N) whether teacher and student have a row right. clusters: (N) a number for each
+    row, the same for rows that count as one; None: each by itself.
     """
     # 1. Each by itself.
     rows: list[dict[str, Any]] = []
     for each in slices:
         was, is_right = before[each.mask], after[each.mask]
-        changed = paired.changes_of(was, is_right)
+        own = None if clusters is None else clusters[each.mask]
         row = {
             "by": each.by,
             "value": each.value,
@@ -149,8 +159,7 @@ def drops(slices: Sequence[Slice], before: np.ndarray, after: np.ndarray) -> lis
             "teacher": float(was.mean()),
             "student": float(is_right.mean()),
             "drop": float(was.mean() - is_right.mean()),
-            "ci95": paired.interval(changed),
-            "p": p_of_no_drop(changed),
+            **how_sure(was, is_right, own),
         }
         rows.append(row)
     # 2. All together: of twenty kinds one looks worse at 5 % by chance alone.
@@ -158,6 +167,36 @@ def drops(slices: Sequence[Slice], before: np.ndarray, after: np.ndarray) -> lis
     for row, p in zip(rows, p_values, strict=True):
         row["p_holm"] = p
     return sorted(rows, key=lambda row: (row["p"], -row["drop"]))
+
+
+def how_sure(
+    was_right: np.ndarray, is_right: np.ndarray, clusters: np.ndarray | None
+) -> dict[str, Any]:
+    """The interval of a drop, and the p value of none; the arguments are those of `drops`."""
+    if clusters is None:
+        changed = paired.changes_of(was_right, is_right)
+        return {"ci95": paired.interval(changed), "p": p_of_no_drop(changed)}
+    of_row = was_right.astype(float) - is_right
+    number_of_row = np.unique(clusters, return_inverse=True)[1]
+    sizes = np.bincount(number_of_row)
+    of_cluster = np.bincount(number_of_row, of_row)
+    lost, won = int((of_cluster > 0).sum()), int((of_cluster < 0).sum())
+    drop, scale = float(of_row.mean()), len(sizes) / len(of_row)
+    # What the change of a cluster that did not change would move, of several sizes as of one.
+    jump = scale * float(sizes @ sizes) / len(of_row)
+    estimate = Estimate(
+        value=drop,
+        rows=scale * (of_cluster - drop * sizes),
+        rise=jump,
+        fall=jump,
+        num_rows=len(sizes),
+        are_uneven=len(np.unique(sizes)) > 1,
+    )
+    low, high = estimate.interval()
+    return {
+        "ci95": [max(-1.0, low), min(1.0, high)],
+        "p": p_of_no_drop(Changes(lost, won, len(sizes))),
+    }
 
 
 def p_of_no_drop(changed: Changes) -> float:

@@ -2,10 +2,12 @@
 by, and what came of its promise on the test split."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.decisions import conformal
 from limbeck.evaluation.decisions.coverage import cascade_curve, coverage_curve
 from limbeck.evaluation.decisions.decision import Decision
@@ -29,15 +31,16 @@ Json = dict[str, Any]
 
 
 def describe_calibration(
-    arms: Mapping[str, Sequence[Arm]], latency: Mapping[str, Json], metric: str
+    arms: Mapping[str, Sequence[Arm]], latency: Mapping[str, Json], metric: str, kept: np.ndarray
 ) -> Json | None:
-    """How the artifact that is handed out decides, judged on the test split; None where there is
-    none, or its answers are no labels.
+    """How the artifact that is handed out decides, judged on the test rows that a verdict is about;
+    None where there is none, or its answers are no labels.
 
     Args:
         arms: every seed of each arm.
         latency: of each arm, as report.json has it.
         metric: that the verdict is about.
+        kept: (N; bool) which rows of the test split it is about.
     """
     # 1. What is handed out: the first seed's artifact.
     name = judged_arm(arms)
@@ -45,27 +48,30 @@ def describe_calibration(
     task = shipped.task
     if shipped.artifact is None or not has_decision(task):
         return None
-    answers = shipped.artifact.answers
+    every = shipped.artifact.answers
+    answers = replace(every, scored=of_rows(every.scored, kept))
     decision = answers.decision
     plain = Decision(likelihood=task.likelihood)
     # 2. Before and after quantization, and before and after fitting.
     float_arm = arms.get(FLOAT_ARMS.get(name, ""))
-    models = {"float": calibration(float_arm[0].decided.raw, plain)} if float_arm else {}
+    models = {}
+    if float_arm:
+        models["float"] = calibration(of_rows(float_arm[0].decided.raw, kept), plain)
     models |= {
         "raw": calibration(answers.scored, plain),
         "fitted": calibration(answers.scored, decision),
     }
     # Of rows that neither training nor fitting saw, but that are drawn as validation is: where test
     # is not, the two differ.
-    kept = answers.held.get("promise")
-    if kept:
-        models["kept"] = calibration(kept, decision)
+    promised = answers.held.get("promise")
+    if promised:
+        models["kept"] = calibration(promised, decision)
     # 3. Rows that abstain may go to the teacher.
     teachers = arms.get("teacher")
     cascade = None
     if teachers:
         milliseconds = latency[name]["ms"], latency["teacher"]["ms"]
-        teacher = teachers[0].scored
+        teacher = of_rows(teachers[0].scored, kept)
         cascade = cascade_curve(answers.scored, decision, teacher, task, milliseconds)
     return {
         "arm": name,

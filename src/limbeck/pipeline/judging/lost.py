@@ -18,6 +18,7 @@ from PIL import Image
 
 from limbeck.analysis.changed_answers import spelled
 from limbeck.core.files import write_bytes
+from limbeck.data.same_inputs import is_first
 from limbeck.evaluation.bootstrap import ALPHA
 from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.lost.label_errors import Suspect, suspects
@@ -31,6 +32,7 @@ from limbeck.evaluation.lost.rows import (
 from limbeck.evaluation.lost.slices import drops, slices_of
 from limbeck.pipeline.arm import Arm
 from limbeck.pipeline.context import RunContext
+from limbeck.pipeline.judging.judged_rows import JudgedRows
 from limbeck.sources import Row
 from limbeck.tasks import Scored, SelfSupervised, Task
 from limbeck.tasks.likelihood import is_known
@@ -44,7 +46,9 @@ MOST_CHARACTERS = 300
 THUMBNAIL = 64
 
 
-def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any] | None:
+def describe_lost(
+    run: RunContext, teacher: Arm, student: Arm, test: JudgedRows
+) -> dict[str, Any] | None:
     """What the student lost, by rows and by kinds of rows; None for a task whose rows have no label
     of their own (pre-training, embeddings, ranking).
 
@@ -52,15 +56,22 @@ def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any]
         run: what the arms shared.
         teacher: its first seed.
         student: the first seed of the arm that is shipped.
+        test: the rows that the verdict is about; copies among them are looked at once.
     """
     task = student.task
-    before, after = teacher.scored, student.scored
-    if isinstance(task, SelfSupervised) or not has_nats(task, after):
+    if isinstance(task, SelfSupervised) or not has_nats(task, student.scored):
         return None
-    rows = run.data.test
+    chosen = test.kept & is_first(run.data.test, task)
+    before, after = (of_rows(arm.scored, chosen) for arm in (teacher, student))
+    numbers = np.flatnonzero(chosen).tolist()
+    rows = [run.data.test[number] for number in numbers]
+    clusters = None if test.clusters is None else test.clusters[chosen[test.kept]]
     # 1. Row by row.
     lost = lost_rows(task, before, after)
-    shown = [told_row(task, rows[row], row, before, after) for row in lost.worst[:MOST_SHOWN]]
+    shown = []
+    for row in lost.worst[:MOST_SHOWN]:
+        answers = answers_of(task, rows[row], row, before, after)
+        shown.append({"row": numbers[row] + 1, **content_of(rows[row]), "answers": answers})
     told: dict[str, Any] = {
         "rows": len(rows),
         "lost": len(lost.worst),
@@ -72,7 +83,7 @@ def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any]
     # 2. By kinds of rows.
     if has_right_rows(task):
         slices = slices_of(rows, run.data.train)
-        rated = drops(slices, right_rows(task, before), right_rows(task, after))
+        rated = drops(slices, right_rows(task, before), right_rows(task, after), clusters)
         told["slices"] = rated[:MOST_SHOWN]
         told["slices_looked_at"] = len(rated)
         told["slices_lost"] = sum(row["p_holm"] <= ALPHA for row in rated)
@@ -80,7 +91,7 @@ def describe_lost(run: RunContext, teacher: Arm, student: Arm) -> dict[str, Any]
     doubted = labels_in_doubt(run, teacher, student)
     told["label_errors"] = {
         "count": len(doubted),
-        "first": [told_suspect(task, rows, each) for each in doubted[:MOST_SHOWN]],
+        "first": [told_suspect(task, run.data.test, each) for each in doubted[:MOST_SHOWN]],
     }
     return told
 
@@ -112,8 +123,11 @@ def write_label_errors(run: RunContext, teacher: Arm, student: Arm, folder: Path
         write_bytes(folder / LABEL_ERRORS, text.getvalue().encode())
 
 
-def told_row(task: Task, row: Row, number: int, teacher: Scored, student: Scored) -> dict[str, Any]:
-    """A row that was lost: what it says, its label and both answers, at the units that matter."""
+def answers_of(
+    task: Task, row: Row, number: int, teacher: Scored, student: Scored
+) -> list[dict[str, Any]]:
+    """The label and both answers of a row that was lost, at the units that matter; `number`: which
+    of the rows that both answered it is."""
     units = range(int(teacher.offsets[number]), int(teacher.offsets[number + 1]))
     decided = {
         "given": teacher.labels,
@@ -131,7 +145,7 @@ def told_row(task: Task, row: Row, number: int, teacher: Scored, student: Scored
         if "words" in row:
             answer["word"] = str(row["words"][place])
         answers.append(answer)
-    return {"row": number + 1, **content_of(row), "answers": answers}
+    return answers
 
 
 def told_suspect(task: Task, rows: Sequence[Row], suspect: Suspect) -> dict[str, Any]:
