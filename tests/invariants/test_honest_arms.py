@@ -1,5 +1,6 @@
 """What each arm of a verdict had: seven arms of one recipe, from end to end."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ from safetensors.torch import load_file
 import limbeck
 from limbeck.core.cache.store import Store
 from limbeck.models.weights import WEIGHTS
+from limbeck.pipeline.arm import ask_teachers
 from limbeck.pipeline.arms import derive_arms
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
+from limbeck.pipeline.steps.training import training_job
 
 RECIPE = """
 task: text-classification
@@ -51,6 +54,31 @@ def test_plain_starts_from_what_was_there_before_the_tuning(encoder: str) -> Non
         assert np.array_equal(weights[name][key], untuned), name
     for name in ("cut", "kd", "ptq", "kd+ptq", "joint"):
         assert np.array_equal(weights[name][key], tuned), name
+
+
+def test_without_a_teacher_rows_without_labels_take_no_steps(encoder: str) -> None:
+    """Beside ten times as many rows without labels `plain` saw its own as often as `kd` did, and
+    "the teacher helped" was said of a training that was cut short."""
+    asked = limbeck.parse(RECIPE.format(encoder=encoder), overrides=["train.patience=3"])
+    recipe = compatibility.resolved(asked)
+    few = {**DATA, "unlabelled": [{"text": f"{text} {n}"} for n in range(3) for text in TEXTS]}
+    run = RunContext(recipe, Store(), rows=few)
+    labelled, every = len(run.data.labelled), len(run.data.train)
+    assert every > 2 * labelled
+    teacher = prepare_teacher(recipe, run)
+    jobs = {}
+    for name in ("plain", "kd"):
+        arm = derive_arms(recipe, 0)[name]
+        student = cut_student(arm, run, teacher)
+        objectives = ask_teachers(arm, run, teacher, student)
+        jobs[name] = training_job(arm, run, student, objectives)
+    plain, kd = jobs["plain"], jobs["kd"]
+    assert len(kd.rows.encoded) == every
+    assert len(plain.rows.encoded) == labelled
+    # About as many rows in all, and as long a patience.
+    assert plain.settings.epochs == math.ceil(2 * every / labelled)
+    assert plain.settings.patience == math.ceil(3 * every / labelled)
+    assert (kd.settings.epochs, kd.settings.patience) == (2, 3)
 
 
 @pytest.mark.usefixtures("untimed")

@@ -1,5 +1,6 @@
 """The student's training: distilled, and quantized while it trains where the recipe says so."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,7 +37,7 @@ from limbeck.quantization.health import Examination, broken_scales
 from limbeck.quantization.modules.fake import squared_bounds
 from limbeck.quantization.modules.swap import squared_error
 from limbeck.quantization.progressive import Progressive, beginnings
-from limbeck.recipe.model import Quantize, Recipe
+from limbeck.recipe.model import Quantize, Recipe, Train
 from limbeck.tasks import Task, collate
 from limbeck.training.job import (
     BeforeStep,
@@ -174,12 +175,13 @@ def training_job(
     task = student.task
     terms = objectives.terms
     answers = objectives.answers
+    split, settings = rows_to_learn(recipe, run, objectives)
     model = run.place.move_model(student.load())
     # 1. The losses meet both models. Projectors are drawn alike, whatever this process did before,
     #    and whether the teacher is live or cached.
     answer = answers.open() if answers else None
     torch.manual_seed(recipe.train.seed)
-    encoded = run.encode("train", task)
+    encoded = run.encode(split, task)
     example = collate(encoded[:EXAMPLE_ROWS], np.arange(EXAMPLE_ROWS), task.padding)
     taps = bind_losses(model, terms, answer, example)
     if answers and answers.peer:
@@ -217,19 +219,35 @@ def training_job(
     return Job(
         model=model,
         objective=objective,
-        rows=training_rows(run, "train", task, recipe.train),
-        settings=recipe.train,
+        rows=training_rows(run, split, task, settings),
+        settings=settings,
         device=run.place.device,
         dtype=run.dtype(),
         taps=taps,
         teacher=answer or no_teacher,
         watchers=watchers,
-        validation=validation(run, model, task, recipe.train.epochs, first=examine),
+        validation=validation(run, model, task, settings.epochs, first=examine),
         kind=kind,
         ready=ready,
         seconds=minutes.of_student(run, recipe),
         tell=run.store.tell,
     )
+
+
+def rows_to_learn(recipe: Recipe, run: RunContext, objectives: Objectives) -> tuple[str, Train]:
+    """The split that a training reads, and its settings.
+
+    Where no teacher answers, a row without a label teaches nothing: the labelled rows are read in
+    its place, so many times that the training sees as many rows as one with a teacher does.
+    """
+    data = run.data
+    if objectives.answers or not data.num_unlabelled or not data.labelled:
+        return "train", recipe.train
+    times = len(data.train) / len(data.labelled)
+    changes = {"epochs": math.ceil(times * recipe.train.epochs)}
+    if recipe.train.patience is not None:
+        changes["patience"] = math.ceil(times * recipe.train.patience)
+    return "labelled", recipe.train.model_copy(update=changes)
 
 
 def _quantization_switch(
