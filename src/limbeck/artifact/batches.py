@@ -16,7 +16,7 @@ import numpy as np
 from limbeck.artifact.proof.golden import ENDS
 from limbeck.artifact.runtimes import Graph
 from limbeck.tasks import Encoded, pad
-from limbeck.tasks.packed import averaged
+from limbeck.tasks.packed import averaged, sizes
 
 # The root mean square difference, over that of the logits, from which a graph counts as dependent.
 # Static graphs differed by 0, or by the order of float additions (1e-6); dynamic ones by 2e-3.
@@ -55,8 +55,7 @@ def in_batches(
     graph: Graph, encoded: Sequence[Encoded], padding: Mapping[str, int], batch_size: int
 ) -> list[np.ndarray]:
     """The (W, V) logits of each row in their order, run `batch_size` at a time by length."""
-    sizes = [row.size for row in encoded]
-    order = np.argsort(sizes, kind="stable")
+    order = np.argsort(sizes(encoded), kind="stable")
     logits: dict[int, np.ndarray] = {}
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size].tolist()

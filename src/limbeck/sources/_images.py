@@ -236,7 +236,8 @@ def pixels_of(
             f"not {type(raw).__name__}{cure}"
         )
     image = of_array(raw, ground, done)
-    return image if mode is None and size is None else as_array(Image.fromarray(image), mode, size)
+    is_asked = size is None and mode in (None, mode_of(image))
+    return image if is_asked else as_array(Image.fromarray(image), mode, size)
 
 
 def require_size(size: int | None) -> None:

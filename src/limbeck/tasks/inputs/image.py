@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from limbeck.sources import Row
-from limbeck.sources._images import pixels_of
+from limbeck.sources._images import mode_of, pixels_of
 from limbeck.sources._pixels import WHITE
 from limbeck.tasks.packed import Images
 from limbeck.tasks.types import Array, Names, Rows
@@ -147,14 +147,10 @@ class ImageInput:
 
     def pixels(self, image: Array) -> Array:
         """(H, W) or (H, W, 3) uint8 to (C, height, width) float32."""
-        from PIL import Image
-
-        picture = Image.fromarray(image).convert(self.mode)
-        picture = self.resized(picture)
         settings = self.settings
         shape = (settings["height"], settings["width"], settings["channels"])
         # Grey images have no axis of channels of their own.
-        values = np.asarray(picture, np.float32).reshape(shape)
+        values = np.asarray(self.fitted(image), np.float32).reshape(shape)
         values = values / np.float32(255)
         # In float32, because a list of plain floats would make float64 of the image.
         mean = np.float32(settings["mean"])
@@ -162,6 +158,18 @@ class ImageInput:
         normal = (values - mean) / std
         # Channels first, as PyTorch and ONNX have them.
         return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+    def fitted(self, image: Array) -> Any:
+        """Pixels in the mode and the size that the model reads."""
+        from PIL import Image
+
+        settings = self.settings
+        size = settings["height"], settings["width"]
+        is_ready = image.shape[:2] == size and mode_of(image) == self.mode
+        # Pillow takes longer to copy a small image than a small network to answer it.
+        if is_ready and not settings.keys() & {"edge", "squeeze"}:
+            return image
+        return self.resized(Image.fromarray(image).convert(self.mode))
 
     def resized(self, picture: Any) -> Any:
         """A Pillow image in the size that the model reads."""
