@@ -212,7 +212,7 @@ def test_a_resolved_recipe_holds_its_components_defaults() -> None:
             "distill: {losses: {kl: {}, hidden: {weight: 2}}}\n"
         )
     )
-    assert found.data.options == {"dataset": "digits", "unlabelled": 0.0}
+    assert found.data.options == {"dataset": "digits", "unlabelled": 0.0, "draw": 0}
     assert found.teacher is not None
     assert found.teacher.options == {"width": 8, "depth": 1, "stride": 1}
     assert found.distill is not None

@@ -503,14 +503,18 @@ def test_digits_are_images_with_their_labels() -> None:
 
 def test_a_share_of_the_digits_can_be_unlabelled() -> None:
     pytest.importorskip("sklearn")
-    found = registry.create("sources", "sklearn", {"unlabelled": 0.25}).read()
-    assert len(found["train"]) + len(found["unlabelled"]) == 1797
-    assert len(found["unlabelled"]) == pytest.approx(1797 / 4, rel=0.1)
+    found = registry.create("sources", "sklearn", {"unlabelled": 0.9}).read()
+    assert sum(map(len, found.values())) == 1797
+    # The few that have a label left would be too few to judge by.
+    assert len(found["test"]) == pytest.approx(0.3 * 1797, rel=0.1)
+    assert len(found["unlabelled"]) == pytest.approx(0.9 * 0.7 * 1797, rel=0.1)
     assert {row["label"] for row in found["unlabelled"]} == {None}
+    other = registry.create("sources", "sklearn", {"unlabelled": 0.9, "draw": 1}).read()
+    assert len(found["train"]) != len(other["train"])
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("dataset", "iris"), ("unlabelled", 1.0), ("unlabelled", -0.1)]
+    ("key", "value"), [("dataset", "iris"), ("unlabelled", 1.0), ("unlabelled", -0.1), ("draw", -1)]
 )
 def test_what_sklearn_cannot_read_is_refused(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"data.{key}.*not `?{value}"):
