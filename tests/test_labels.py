@@ -220,6 +220,7 @@ def test_a_group_on_both_sides_of_given_splits_is_counted_and_told() -> None:
     test = [row(100 + number, "a", group=f"p{number}") for number in range(3, 7)]
     found = split(train, test=test)
     assert "warning: 2 of 4 test rows are of a group that train has too (p3, p4)" in found.notes
+    assert found.num_grouped == 2
 
 
 def test_test_rows_that_are_in_validation_are_told() -> None:

@@ -86,7 +86,7 @@ def test_a_verdict_is_about_rows_that_train_lacks(num_new: int, is_red: bool) ->
 
     train = texts(*(f"old {number}" for number in range(20)))
     new = texts(*(f"new {number}" for number in range(num_new)))
-    data = SimpleNamespace(train=train, test=train + new)
+    data = SimpleNamespace(train=train, test=train + new, num_grouped=3)
     known = same_inputs.known_from(train, data.test, TextClassification)
     run: Any = SimpleNamespace(data=data, known_from_train=known)
     found = judged_rows(run, TextClassification(["a", "b"], ""))
@@ -96,7 +96,11 @@ def test_a_verdict_is_about_rows_that_train_lacks(num_new: int, is_red: bool) ->
         assert found.reasons[0].startswith(f"{told}: the other {num_new} are too few")
         return
     assert found.kept.tolist() == [False] * 20 + [True] * 12
-    assert found.notes == [f"{told}, and were left out: all figures are of the other 12"]
+    assert found.notes == [
+        f"{told}, and were left out: all figures are of the other 12",
+        "3 of 32 test rows are of a group that train has too: the figures may not hold for new "
+        "groups",
+    ]
     assert (found.reasons, found.clusters) == ([], None)
     # Answers that are right on what is known alone count for nothing.
     from limbeck.tasks import Scored

@@ -252,14 +252,11 @@ def shared_groups(rows: Sequence[Row], others: Sequence[Row], split: str, place:
 
     `split`, `place`: where the rows and the others are.
     """
-    of_others = dict.fromkeys(row["group"] for row in others if "group" in row)
-    shared = [row["group"] for row in rows if row.get("group") in of_others]
-    if not shared:
+    if not _shared(others, rows):
         return []
     first, last = numbered(rows), numbered(others)
-    # Dialogue 7 of each file is another dialogue. Of patients that are in both files either some
-    # numbers lack, or both end with the same one.
-    if first and last and first[0] == last[0] and first[1] != last[1]:
+    shared = in_groups_of(others, rows)
+    if first and last and not shared:
         return [
             f"the groups of {split} are numbered from {first[0]} to {first[1]} in their order, "
             f"those of {place} to {last[1]}: taken for numbers that begin anew in each file, and "
@@ -272,6 +269,24 @@ def shared_groups(rows: Sequence[Row], others: Sequence[Row], split: str, place:
     )
     is_doubtful = first is not None and first == last
     return [told + ", unless their numbers begin anew in each file" * is_doubtful]
+
+
+def in_groups_of(others: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """The groups of those `rows` whose group other rows have, too; none where both number theirs
+    from the beginning: dialogue 7 of each file is another dialogue."""
+    shared = _shared(others, rows)
+    if not shared:
+        return []
+    first, last = numbered(rows), numbered(others)
+    # Of patients that are in both files either some numbers lack, or both end with the same one.
+    begin_anew = first and last and first[0] == last[0] and first[1] != last[1]
+    return [] if begin_anew else shared
+
+
+def _shared(others: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """The groups of `rows` that other rows have, one for each row, by their names alone."""
+    of_others = {row["group"] for row in others if "group" in row}
+    return [row["group"] for row in rows if row.get("group") in of_others]
 
 
 def numbered(rows: Sequence[Row]) -> tuple[int, int] | None:

@@ -27,6 +27,7 @@ from limbeck.data.checks import (
     check_labels,
     contradicted,
     doubtful,
+    in_groups_of,
     labels_of,
     misread,
     of_one_label,
@@ -55,6 +56,7 @@ class Splits:
     `notes`: what was drawn, left out or looks odd.
     `reading`: how image files become pixels (`mode`, `size`, `background`), for the artifact.
     `promise`: the half of validation that no training sees, where the recipe promises something.
+    `num_grouped`: how many test rows are of a group that train has, too.
     `num_bad`: how many rows could not be used. `quarantined`: those rows with their place, problem
     and content, where the recipe asked for them.
 
@@ -73,6 +75,7 @@ class Splits:
     num_unlabelled: int = 0
     reading: dict[str, Any] = field(default_factory=dict)
     promise: list[Row] = field(default_factory=list)
+    num_grouped: int = 0
 
     @property
     def labelled(self) -> list[Row]:
@@ -266,20 +269,26 @@ def check(
     doubts = doubtful(splits, labels, task) + blank(splits["train"])
     if halve is not None:
         notes += keep_for_promise(splits, task, halve)
+    num_grouped = len(in_groups_of(trained_of(splits), splits["test"]))
     # Of the test split the verdict asks for them: rows of one patient prove less than as many.
     splits = {
         split: rows if split == "test" else _without_groups(rows) for split, rows in splits.items()
     }
-    unlabelled = splits.get("unlabelled", [])
     return Splits(
-        splits["train"] + unlabelled,
+        trained_of(splits),
         splits["validation"],
         splits["test"],
         labels,
         notes + alike(labels) + doubts,
-        num_unlabelled=len(unlabelled),
+        num_unlabelled=len(splits.get("unlabelled", [])),
         promise=splits.get("promise", []),
+        num_grouped=num_grouped,
     )
+
+
+def trained_of(splits: Mapping[str, list[Row]]) -> list[Row]:
+    """All rows that are trained on, those with labels first."""
+    return splits["train"] + splits.get("unlabelled", [])
 
 
 def keep_for_promise(splits: dict[str, list[Row]], task: Any, seed: int) -> list[str]:

@@ -52,6 +52,11 @@ def judged_rows(run: RunContext, task: Task) -> JudgedRows:
         known = np.zeros(len(rows), bool)
     elif known.any():
         notes.append(f"{told}, and were left out: all figures are of the other {num_new:,}")
+    if run.data.num_grouped:
+        notes.append(
+            f"{run.data.num_grouped:,} of {len(rows):,} test rows are of a group that train has "
+            "too: the figures may not hold for new groups"
+        )
     kept = ~known
     clusters = np.unique(cluster_of_row(rows, task)[kept], return_inverse=True)[1]
     num_clusters = len(np.unique(clusters))

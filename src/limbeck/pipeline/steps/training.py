@@ -173,8 +173,7 @@ def training_job(
         ValueError: a loss does not fit the two models, or a pattern no module.
     """
     task = student.task
-    terms = objectives.terms
-    answers = objectives.answers
+    terms, answers = objectives.terms, objectives.answers
     split, settings = rows_to_learn(recipe, run, objectives)
     model = run.place.move_model(student.load())
     # 1. The losses meet both models. Projectors are drawn alike, whatever this process did before,
