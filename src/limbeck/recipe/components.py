@@ -1,6 +1,6 @@
 """Which components a recipe names and where, and which keys of ours stand beside theirs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,7 +127,11 @@ def _quantizers(quantize: Quantize) -> Iterator[NamedComponent]:
         yield NamedComponent(["quantize", "equalize", name], "equalizers", name, options)
 
 
-def mistakes_of(component: NamedComponent) -> Iterator[Mistake]:
+# Makes a component. Raises ValueError: it does not exist, or refuses a key.
+Create = Callable[[NamedComponent], object]
+
+
+def mistakes_of(component: NamedComponent, create: Create) -> Iterator[Mistake]:
     """Everything for which a component cannot be created, each with the cure.
 
     Raises ModuleNotFoundError where a package is missing that the component needs.
@@ -137,7 +141,7 @@ def mistakes_of(component: NamedComponent) -> Iterator[Mistake]:
     # Each refusal is of one key, which is mended or left out, and then the whole may be refused.
     for _ in range(2 * len(options or ()) + 1):
         try:
-            _create(replace(component, options=options))
+            create(replace(component, options=options))
         except WrongKey as error:
             misnamed = _misnamed_network(component)
             if misnamed:
@@ -202,33 +206,6 @@ def _fix_of(component: NamedComponent, error: WrongKey) -> Fix | None:
         return cures.replaced(path, value, error.reason)
     choices = [*known_keys(component.path), *error.choices]
     return cures.rename(path, choices, beside=component.options or (), elsewhere=())
-
-
-def _create(component: NamedComponent) -> None:
-    """Create a component, or only load it where more than its keys is needed.
-
-    Raises ValueError: it does not exist, or refuses a key.
-    """
-    family, name, options = (
-        component.family,
-        component.name,
-        component.options,
-    )
-    ours = registry.names("networks")
-    if family == "networks" and name not in ours:
-        # A hub id or a folder, which is looked for later; it takes no keys.
-        if options:
-            close = wording.nearest(name, list(ours))
-            meant = f", and `{close}` may be meant" if close else ""
-            reason = (
-                f"`{name}` is none of our networks ({', '.join(ours)}){meant}, and only these take "
-                "keys"
-            )
-            raise WrongKey(reason, next(iter(options)), [])
-    elif options is None:
-        registry.load(family, name)
-    else:
-        registry.create(family, name, options)
 
 
 def known_keys(path: Sequence[str]) -> list[str]:

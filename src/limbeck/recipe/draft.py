@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from limbeck.core.yaml12 import Repeated
 from limbeck.recipe.components import (
+    Create,
     NamedComponent,
     mistakes_of,
     named_components,
@@ -151,7 +152,7 @@ class Draft:
         self.recipe = self._read()
         return True
 
-    def ask_components(self, stages: Sequence[str] | None = None) -> None:
+    def ask_components(self, create: Create, stages: Sequence[str] | None = None) -> None:
         """Create every component that is named (in some `stages`), and note what each refuses."""
         asked: set[str] = set()
         for _ in range(MOST_ROUNDS):
@@ -163,7 +164,7 @@ class Draft:
                     continue
                 asked.add(told)
                 try:
-                    mistakes += mistakes_of(component)
+                    mistakes += mistakes_of(component, create)
                 except ModuleNotFoundError:
                     self.unasked.append(component.name)
             if not self.take(mistakes):

@@ -12,9 +12,11 @@ from typing import Any
 
 import yaml
 
+from limbeck.core import registry
 from limbeck.core.contract import require_argument
 from limbeck.core.files import read_at_most, require_file_or_stream
 from limbeck.core.yaml12 import Yaml12Dumper, load, load_all
+from limbeck.recipe.components import NamedComponent
 from limbeck.recipe.draft import Draft
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.origin import Origin, Override
@@ -66,9 +68,14 @@ def parse(text: str, *, origin: str = "recipe", overrides: list[str] | None = No
     found = draft(text, origin=origin, overrides=overrides)
     if found.problems:
         # The rows cannot be read with wrong keys of `data`, which hold up whoever mends the rest.
-        found.ask_components(["data"])
+        found.ask_components(_create_source, ["data"])
         raise found.error
     return found.recipe
+
+
+def _create_source(component: NamedComponent) -> None:
+    """Make a source by its keys. Raises ValueError."""
+    registry.create("sources", component.name, component.options)
 
 
 def draft(text: str, *, origin: str = "recipe", overrides: list[str] | None = None) -> Draft:

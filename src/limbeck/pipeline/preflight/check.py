@@ -152,7 +152,7 @@ def check(
     draft = recipe if isinstance(recipe, Draft) else Draft.of(recipe)
     own = models or {}
     # 1. Keys, components, and what they have in common.
-    checked.attempt(draft.ask_components)
+    checked.attempt(partial(draft.ask_components, compatibility.create))
     checked.attempt(partial(compatibility.ask_mismatches, draft))
     if not draft.problems:
         checked.lines += validate.without_effect(draft.recipe)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 from limbeck.core import registry
+from limbeck.core.wording import nearest
 from limbeck.recipe import validate
-from limbeck.recipe.components import mistakes_of, named_components
+from limbeck.recipe.components import NamedComponent, mistakes_of, named_components
 from limbeck.recipe.draft import Draft
 from limbeck.recipe.learning_rates import with_rates
 from limbeck.recipe.model import Quantize, Recipe
@@ -34,13 +35,13 @@ def check_components(recipe: Recipe) -> None:
     """
     # Each by itself first: what does not exist cannot be asked what it fits.
     components = named_components(recipe)
-    mistakes = [mistake for each in components for mistake in mistakes_of(each)]
+    mistakes = [mistake for each in components for mistake in mistakes_of(each, create)]
     if not mistakes:
         recipe.refuse(mismatches(recipe))
         return
     # All at once, also what does not fit together beside them.
     draft = Draft.of(recipe)
-    draft.ask_components()
+    draft.ask_components(create)
     ask_mismatches(draft)
     raise draft.error
 
@@ -161,6 +162,33 @@ def require_models(recipe: Recipe, own: Collection[str] = ()) -> None:
         except ValueError as error:
             mistakes.append(Mistake(path, str(error)))
     recipe.refuse(mistakes)
+
+
+def create(component: NamedComponent) -> None:
+    """Create a component, or only load it where more than its keys is needed.
+
+    Raises ValueError: it does not exist, or refuses a key.
+    """
+    family, name, options = (
+        component.family,
+        component.name,
+        component.options,
+    )
+    ours = registry.names("networks")
+    if family == "networks" and name not in ours:
+        # A hub id or a folder, which is looked for later; it takes no keys.
+        if options:
+            close = nearest(name, list(ours))
+            meant = f", and `{close}` may be meant" if close else ""
+            reason = (
+                f"`{name}` is none of our networks ({', '.join(ours)}){meant}, and only these take "
+                "keys"
+            )
+            raise registry.WrongKey(reason, next(iter(options)), [])
+    elif options is None:
+        registry.load(family, name)
+    else:
+        registry.create(family, name, options)
 
 
 def _wrong_losses(recipe: Recipe) -> Iterator[Mistake]:
