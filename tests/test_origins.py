@@ -98,3 +98,13 @@ def test_models_and_data_are_told_by_name_rows_and_licence(tmp_path: Path) -> No
     teacher = recipe.teacher.model_copy(update={"model": str(folder)})
     of_teacher = recipe.model_copy(update={"student": cut, "teacher": teacher})
     assert student_of(of_teacher, run) == {"name": "drop_layers of the teacher", "licence": "mit"}
+
+
+def test_a_package_s_own_set_is_told_by_its_name() -> None:
+    text = (
+        "{task: image-classification, data: {source: sklearn, dataset: digits}, "
+        "teacher: {model: small_cnn}, student: {model: small_cnn}}"
+    )
+    found = data_of(RunContext(resolved(parse(text)), Store()))
+    assert (found["name"], found["source"], found["licence"]) == ("digits", "sklearn", None)
+    assert sum(found["rows"].values()) == 1797

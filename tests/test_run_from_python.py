@@ -61,6 +61,11 @@ def test_no_run_is_called_recipe(path: str, stem: str, title: str) -> None:
     assert title_of(limbeck.parse(TEXT.replace("texts", path)), stem) == title
 
 
+def test_a_package_s_own_set_gives_its_name() -> None:
+    digits = "{task: image-classification, data: {source: sklearn, dataset: digits}, student: {model: small_cnn}}"
+    assert title_of(limbeck.parse(digits), "recipe") == "digits, image-classification"
+
+
 def test_a_recipe_yaml_is_called_by_its_data(
     calls: list[tuple[Recipe, Path, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

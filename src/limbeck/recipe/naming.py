@@ -23,4 +23,5 @@ def title_of(recipe: Recipe, stem: str = "") -> str:
     parts = PurePath(last_part(path)) if isinstance(path, str) else PurePath()
     is_file = len(parts.suffix) > 2 and not parts.suffix[1:].isdigit()
     name = parts.name.split(".")[0] if is_file else parts.name
-    return f"{name or recipe.data.source}, {recipe.task}"
+    named = name or recipe.data.options.get("dataset") or recipe.data.source
+    return f"{named}, {recipe.task}"

@@ -91,7 +91,9 @@ def data_of(run: RunContext) -> Json:
     rows["test"] = len(splits.test)
     places = [asked.options[key] for key in PLACES if isinstance(asked.options.get(key), str)]
     if run.rows is not None or not places:
-        name = "rows given from Python" if run.rows is not None else asked.source
+        # A package's own set is named by its source's key.
+        named = asked.options.get("dataset") or asked.source
+        name = "rows given from Python" if run.rows is not None else str(named)
         return {"name": name, "source": asked.source, "rows": rows, "licence": None}
     licence = licence_of(Path(relocate(places[0])).expanduser())
     return {"name": last_part(places[0]), "source": asked.source, "rows": rows, "licence": licence}

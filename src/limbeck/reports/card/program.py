@@ -8,6 +8,7 @@ In the program `units` are the logits (W, V) of the row's W units (words, or the
 `z` those logits as decision.json fits them, and `p` the probabilities.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ units = np.where(np.array(first)[:, None] < 0, 0, logits[0][first])  # 0: a word
 OPEN_IMAGE = """\
 picture = PIL.ImageOps.exif_transpose(PIL.Image.open("picture.png"))
 assert picture.mode[0] not in "IF", "16 bits or floats: save it with 8 bits a channel"
-ground = PIL.Image.new("RGBA", picture.size, {background!r})
+ground = PIL.Image.new("RGBA", picture.size, {background})
 picture = PIL.Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")"""
 EDGE = """\
 width, height = picture.size
@@ -207,17 +208,17 @@ def _separate_texts(task: Any) -> tuple[Lines, Lines]:
 def _image(task: Any) -> tuple[Lines, Lines]:
     settings = task.input.settings
     reading = settings.get("reading", {})
-    lines = [OPEN_IMAGE.format(background=reading.get("background", WHITE))]
+    lines = [OPEN_IMAGE.format(background=json.dumps(reading.get("background", WHITE)))]
     # 1. What the source of the training images did to a file: first the mode, then the size.
     mode = reading.get("mode", task.input.mode)
     if mode != "RGB":
-        lines.append(f"picture = picture.convert({mode!r})")
+        lines.append(f'picture = picture.convert("{mode}")')
     if "size" in reading:
         size = (reading["size"], reading["size"])
         lines.append(f"picture = picture.resize({size}, PIL.Image.Resampling.BILINEAR)")
     # 2. What the model reads.
     if mode != task.input.mode:
-        lines.append(f"picture = picture.convert({task.input.mode!r})")
+        lines.append(f'picture = picture.convert("{task.input.mode}")')
     lines += _resized(settings)
     lines.append(PIXELS.format(**settings))
     return lines, []
@@ -272,7 +273,7 @@ def _printed(answer: str, added: Lines) -> Lines:
 def _one_label(task: Any, decision: Decision | None) -> Lines:
     # The cheapest answer (Elkan, 2001); with no costs the most probable one.
     has_costs = decision is not None and decision.costs is not None
-    best = "(p[0] @ np.array(decision['costs'])).argmin()" if has_costs else "p[0].argmax()"
+    best = '(p[0] @ np.array(decision["costs"])).argmin()' if has_costs else "p[0].argmax()"
     answer = '{"label": labels[best], "probability": round(float(p[0, best]), 6)}'
     return [
         *_fitted(decision, SOFTMAX),
@@ -284,7 +285,7 @@ def _one_label(task: Any, decision: Decision | None) -> Lines:
 def _several_labels(task: Any, decision: Decision | None) -> Lines:
     # By the logit, as `SeveralLabels.decode`: a probability of one half may be rounded to it.
     has_thresholds = decision is not None and decision.label_thresholds is not None
-    given = "p[0] > np.array(decision['label_thresholds'])" if has_thresholds else "z[0] > 0"
+    given = 'p[0] > np.array(decision["label_thresholds"])' if has_thresholds else "z[0] > 0"
     answer = '{"labels": [labels[index] for index in np.flatnonzero(given)]}'
     return [
         *_fitted(decision, SIGMOID),
