@@ -134,6 +134,34 @@ def test_sentences_are_columns_or_json_lines(tmp_path: Path) -> None:
         rows_of(predictor, tmp_path / "bad.jsonl", "categorical")
 
 
+IOB1 = "New I-LOC\nYork I-LOC\n\nAda I-PER\n"
+BIOES = "New B-LOC\nYork E-LOC\n\nAda S-PER\n"
+
+
+@pytest.mark.parametrize(("scheme", "lines"), [("iob1", IOB1), ("bioes", BIOES)])
+def test_tags_of_another_scheme_and_the_cure_that_is_told(
+    scheme: str, lines: str, tmp_path: Path
+) -> None:
+    """What was told was a key of a recipe, and `evaluate` takes no recipe."""
+    task: Any = TokenClassification(TAGS, tokenizer_text())
+    predictor = written(task, tag_graph, tmp_path, "Ada lives")
+    path = tmp_path / "test.txt"
+    path.write_text(lines)
+    with pytest.raises(ValueError, match=f"limbeck evaluate: --scheme {scheme}"):
+        rows_of(predictor, path, "categorical")
+    labels = Labels(predictor.labels, predictor.kind, "categorical", scheme=scheme)
+    reading = Reading(ColumnFinder(predictor.kind, {}, {}))
+    first, _ = labelled_rows(str(path), reading, labels, predictor.row, fail)
+    assert first["tags"] == ["B-LOC", "I-LOC"]
+
+
+def test_a_scheme_of_another_name_is_refused(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = mistake(capsys, "evaluate", artifact, tmp_path / "test.txt", "--scheme", "bio")
+    assert "--scheme bio: no such scheme" in told
+
+
 def test_several_labels_are_a_list_or_parted(tmp_path: Path) -> None:
     task: Any = MultiLabelClassification(["a", "b"], tokenizer_text())
 

@@ -385,3 +385,59 @@ def test_the_folder_of_a_run_stands_for_its_artifact(
     assert answers(capsys, run, "rows.csv") == answers(capsys, artifact, "rows.csv")
     (run / "artifact").unlink()
     assert "no manifest.json here" in mistake(capsys, "predict", run, "rows.csv")
+
+
+ODD = '{"text": "pear", "label": "a"}\n{"label": "a"}\n{"title": "Ada", "label": "b"}\n'
+
+
+@pytest.mark.parametrize("recipe", [{"text": "text", "label": "label"}, {}])
+def test_a_row_without_its_text_is_an_error_of_its_own(recipe: Json, tmp_path: Path) -> None:
+    """The label of such a row was answered, as the only column there was."""
+    (tmp_path / "odd.jsonl").write_text(ODD)
+    finder = ColumnFinder("text", {}, recipe)
+    first, second, third = read_items(str(tmp_path / "odd.jsonl"), None, Reading(finder))
+    assert (first.raw, first.problem) == ("pear", None)
+    for item in (second, third):
+        assert item.raw is None
+        assert "no column of the text here: the rows above have theirs in `text`" in str(
+            item.problem
+        )
+
+
+def test_a_first_row_without_its_text_is_no_label_either(tmp_path: Path) -> None:
+    (tmp_path / "odd.jsonl").write_text('{"label": "a"}\n{"text": "pear", "label": "a"}\n')
+    finder = ColumnFinder("text", {}, {"text": "text", "label": "label"})
+    first, second = read_items(str(tmp_path / "odd.jsonl"), None, Reading(finder))
+    assert "no column of the text here" in str(first.problem)
+    assert (second.raw, second.problem) == ("pear", None)
+
+
+def test_each_file_has_its_own_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,n\npear,1\n")
+    (tmp_path / "b.csv").write_text("Tweet,n\noak,1\n")
+    finder = ColumnFinder("text", {}, {"text": "text"})
+    found = list(read_items(str(tmp_path), None, Reading(finder)))
+    assert [item.raw for item in found] == ["pear", "oak"]
+
+
+def test_the_cure_of_a_tab_too_many_works_when_typed(tmp_path: Path) -> None:
+    """Quotes were asked for, which are letters in a tsv."""
+    file = tmp_path / "o.tsv"
+    file.write_text("label\ttext\nc\ttrout\textra\n")
+    (item,) = items(file)
+    assert "Replace '\\t' in a field by a space" in str(item.problem)
+    file.write_text("label\ttext\nc\ttrout extra\n")
+    assert [item.raw for item in items(file)] == ["trout extra"]
+
+
+def test_a_picture_that_is_read_as_black_is_told(tmp_path: Path) -> None:
+    """16 bits that hold 0 to 255; one that uses its bits is answered without a word."""
+    from limbeck.tasks.inputs.image import ImageInput
+
+    reader = ImageInput(ImageInput.fit_preprocess([{"image": np.eye(4, dtype=np.uint8)}]))
+    for dtype, name in ((np.uint16, "dark.png"), (np.int32, "dark.tif")):
+        Image.fromarray(np.arange(16, dtype=dtype).reshape(4, 4) * 17).save(tmp_path / name)
+        with pytest.warns(UserWarning, match=f"{name}: pixels that have more than 8 bits"):
+            reader.row(tmp_path / name)
+    Image.fromarray(np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000).save(tmp_path / "deep.png")
+    assert reader.row(tmp_path / "deep.png")["image"].max() > 200

@@ -19,7 +19,7 @@ from limbeck.cli.answering import (
     reading_for,
 )
 from limbeck.cli.options import ArtifactFolder, AsJson, Runtime, Threads
-from limbeck.core.wording import figure, nearest, some
+from limbeck.core.wording import figure, nearest, some, suggest
 
 MOST_UNKNOWN = 12  # labels that are told
 
@@ -31,6 +31,14 @@ Source = Annotated[
     ),
 ]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="The column of the label.")]
+SchemeOfTags = Annotated[
+    str | None,
+    typer.Option(
+        "--scheme",
+        help="How the file writes its tags: iob2, iob1, bioes (BILOU too), io or single; left "
+        "out, as in training.",
+    ),
+]
 OnBad = Annotated[
     str, typer.Option("--on-bad-row", help="fail, or skip: leave bad rows out, and count them.")
 ]
@@ -55,6 +63,7 @@ class Evaluate:
     text_b: SecondColumn = None
     image: ImageColumn = None
     label: LabelColumn = None
+    scheme: SchemeOfTags = None
     on_bad_row: OnBad = "fail"
     as_json: AsJson = False
 
@@ -67,7 +76,11 @@ class Evaluate:
         from limbeck.artifact.evaluate import evaluate
         from limbeck.artifact.rows import labelled
         from limbeck.sources import BadRow, fail
+        from limbeck.sources._cells.tags import SCHEMES
 
+        if self.scheme not in (None, *SCHEMES):
+            suggestion = suggest(self.scheme, SCHEMES)
+            raise ValueError(f"--scheme {self.scheme}: no such scheme. {suggestion}")
         if self.on_bad_row not in ("fail", "skip"):
             raise ValueError(f"--on-bad-row {self.on_bad_row}: write fail or skip")
         predictor = opened(self.artifact, self.runtime, self.threads, self.batch)
@@ -79,6 +92,7 @@ class Evaluate:
             predictor.task.likelihood,
             reading.finder.recipe,
             self.label,
+            self.scheme,
             reading.say,
         )
         bad: list[BadRow] = []

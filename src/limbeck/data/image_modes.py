@@ -20,8 +20,8 @@ def blank(rows: Sequence[Row]) -> list[str]:
     if all(row["image"].max() <= 1 for row in rows):
         return [
             "warning: the images of train are black: no pixel of those that were looked at is "
-            "above 1 of 255. Floats from 0 to 1 that were made uint8 look so: give the floats "
-            "themselves, or (255 * image).round().astype('uint8')"
+            "above 1 of 255. Where a line above says why, do what it says. Floats from 0 to 1 that "
+            "were made uint8 look so too: give the floats, or (255 * image).round().astype('uint8')"
         ]
     flat = sum(np.ptp(row["image"]) == 0 for row in rows)
     if 2 * flat <= len(rows):

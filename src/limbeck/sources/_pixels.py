@@ -28,8 +28,8 @@ DEEP = "have 16 bits a channel: the upper 8 are read"
 FLOATS = "hold floats: 0 to 1, or else 0 to 255, are read as 0 to 255"
 TRANSPARENT = "have transparent pixels: laid on {ground} (data.background names another colour)"
 DARK = (
-    "have 16 bits a channel and use 12 of them at most, so that they are almost black here: "
-    "scale them to 0..65535"
+    "have more than 8 bits a channel and use 12 at most: read as 16 bits they are almost black. "
+    "Scale them to 0..65535, or save those of 0..255 with 8 bits"
 )
 
 PALETTE = "have a palette: read as the colours that it names"

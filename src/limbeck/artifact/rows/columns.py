@@ -104,6 +104,21 @@ class ColumnFinder:
             candidates.append(self.recipe.get("words"))
         return next((name for name in candidates if name in content), None)
 
+    def may_hold(self, content: Mapping[str, Any], before: Sequence[str]) -> bool:
+        """Whether a row that lacks the columns of the rows `before` it may have its input in other
+        ones: that an option or the recipe names or, where none was named, of a usual name.
+        """
+        if self._named(self.main, content):
+            return True
+        named = {self.asked.get(self.main), self.recipe.get(self.main), self.recipe.get("words")}
+        usual = set(COLUMNS[self.kind]) & set(content)
+        return not named & set(before) and bool(usual)
+
+    def _is_other(self, name: str) -> bool:
+        """Whether a column is read as something else, such as the label: it holds no input."""
+        others = [self.recipe.get(key) for key in ("label", "tags", "id", "group", "split")]
+        return name in others or plain(name) in {*LABEL_NAMES, "id"}
+
     def _pairs(self, content: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The pairs of columns that could be meant, each once."""
         pairs = [pair for pair in pairs_in(content) if set(self.asked.values()) <= set(pair)]
@@ -138,7 +153,7 @@ class ColumnFinder:
         # A table of one column holds nothing else that could be meant.
         if len(content) == 1:
             (only,) = content
-            if isinstance(content[only], str | bytes):
+            if isinstance(content[only], str | bytes) and not self._is_other(only):
                 return Found({self.main: only}, note.format(only))
         raise ValueError(
             f"no column of the {self.main} here ({', '.join(COLUMNS[self.kind][:3])}, ...). Its "

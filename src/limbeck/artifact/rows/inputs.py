@@ -22,6 +22,7 @@ from limbeck.artifact.rows.records import (
     Record,
     encoding_for,
     format_of,
+    listed,
     read_records,
     stream_records,
 )
@@ -94,6 +95,8 @@ class Reading:
     names: Sequence[str] | None = None
     tell: Callable[[str], None] = tell_nobody
     told: set[str] = field(default_factory=set, init=False)
+    # The columns of the first row of a file that has its input: those that every row must have.
+    read_from: dict[str, str] = field(default_factory=dict, init=False)
 
     @property
     def kind(self) -> str:
@@ -193,9 +196,19 @@ class Reading:
             )
 
     def found(self, content: Mapping[str, Any]) -> dict[str, str]:
-        """Which column of a row holds what. Raises ValueError where none holds the input."""
+        """Which column of a row holds what. Raises ValueError where none holds the input, be it
+        that the rows before it had theirs in a column that this one lacks."""
+        before = list(self.read_from.values())
+        lacks = [name for name in before if name not in content]
+        if lacks and not self.finder.may_hold(content, before):
+            raise ValueError(
+                f"no column of the {self.finder.main} here: the rows above have theirs in "
+                f"`{lacks[0]}`. Columns of this row: {listed(list(content))}"
+            )
         found = self.finder.find(content)
         self.say(found.note)
+        if not self.read_from:
+            self.read_from.update(found.columns)
         return found.columns
 
     def cell(self, value: Any, column: str) -> Any:
@@ -260,6 +273,7 @@ def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Ite
     for file in files:
         form = reading.form or reading.form_of(file)
         reading.require_table(form, str(file))
+        reading.read_from.clear()
         try:
             for record in _of_table(read_records(file, form, reading.dialect), form, reading):
                 item = checked(reading.item(record, file.parent))

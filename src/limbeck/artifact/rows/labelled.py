@@ -29,8 +29,9 @@ class Labels:
     """What the labels of a file are, by the artifact's own and its recipe.
 
     `known`: the artifact's, in their order. `recipe`: the keys of its recipe's `data`. `column`:
-    the column of the command line. `say`: is told of each choice that was made by what stood out.
-    `unknown`: labels that the artifact does not have, with the number of units that have them.
+    the column of the command line; `scheme`: that of the tags, in place of the recipe's. `say`: is
+    told of each choice that was made by what stood out. `unknown`: labels that the artifact
+    does not have, with the number of units that have them.
     """
 
     known: list[str]
@@ -38,6 +39,7 @@ class Labels:
     likelihood: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
     column: str | None = None
+    scheme: str | None = None
     say: Callable[[str], None] = tell_nobody
     unknown: Counter[str] = field(default_factory=Counter)
 
@@ -118,7 +120,7 @@ class Labels:
         names = [self.parser.parse_one(tag, column) for tag in tags]
         names = [self.names.get(name, name) for name in names]
         try:
-            names = as_iob2(names, self.recipe.get("scheme") or "iob2")
+            names = as_iob2(names, self.scheme or self.recipe.get("scheme") or "iob2")
         except ValueError as error:
             raise ValueError(f"{column}: {error}") from None
         return self.tagged(row, names)
@@ -185,7 +187,9 @@ def labelled_rows(
     is_free = reading.form is None and source != "-"
     # 1. Words in columns, of which the tag is one.
     if reading.kind == "words" and _are_in_columns(path, reading, labels):
-        for sentence in column_reader(source, labels.recipe).sentences(path, on_bad_row):
+        for sentence in column_reader(source, labels.recipe, labels.scheme).sentences(
+            path, on_bad_row
+        ):
             yield labels.tagged(to_row(tuple(sentence["words"])), sentence["tags"])
         return
     # 2. Folders of classes, and archives of them.

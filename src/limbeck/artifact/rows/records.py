@@ -359,10 +359,11 @@ def _table_records(
                 continue
         is_blank = fields in ([], [""])
         if not problem and not is_blank and len(fields) != len(header):
-            problem = (
-                f"{len(fields)} columns, but the header has {len(header)} "
-                f"({listed(header)}). Put a field that holds {delimiter!r} into double quotes"
-            )
+            cure = f"Put a field that holds {delimiter!r} into double quotes"
+            if not has_quotes:
+                cure = f"Replace {delimiter!r} in a field by a space: quotes are letters here"
+            told = f"{len(fields)} columns, but the header has {len(header)} ({listed(header)})"
+            problem = f"{told}. {cure}"
         if problem:
             yield Record(number, shown(line.rstrip("\r\n")), problem)
         # A blank line is a row too, or the answers would no longer stand beside their lines.

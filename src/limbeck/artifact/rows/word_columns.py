@@ -44,14 +44,15 @@ def _is_in_columns(path: Path) -> bool:
     return len(rows) > 2 and len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
 
 
-def column_reader(source: str, recipe: Mapping[str, Any]) -> Conll:
-    """The reader of words in columns, as the recipe set it."""
+def column_reader(source: str, recipe: Mapping[str, Any], scheme: str | None = None) -> Conll:
+    """The reader of words in columns, as the recipe set it. `scheme`: of the tags, where they are
+    written in another one."""
     is_conll = recipe.get("source") == "conll"
     # Another source's recipe has keys of the same names with another meaning.
     keys = recipe if is_conll else {}
     return Conll(
         source,
-        scheme=keys.get("scheme") or "iob2",
+        scheme=scheme or keys.get("scheme") or "iob2",
         word_column=keys.get("word_column") or 1,
         tag_column=keys.get("tag_column"),
         comments=keys.get("comments"),

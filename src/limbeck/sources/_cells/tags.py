@@ -26,6 +26,8 @@ UNTYPED = "ENTITY"
 IOB2 = ("B-", "I-")
 # The prefixes of `bioes` and of BILOU, in IOB2.
 OF_BIOES = {"B-": "B-", "I-": "I-", "E-": "I-", "L-": "I-", "S-": "B-", "U-": "B-"}
+# Tags are read for a recipe, and for `limbeck evaluate`, which takes none.
+OTHER_SCHEME = "; of {what}: data.scheme: {scheme} (limbeck evaluate: --scheme {scheme})"
 
 
 class TagProblem(ValueError):
@@ -73,7 +75,9 @@ def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
         if tag != OUTSIDE and (prefix not in known or not span_type):
             if scheme == "bioes":
                 raise TagProblem(number, f"`{tag}` is no tag. Write O, B-, I-, E- or S-TYPE")
-            raise TagProblem(number, f"`{tag}` is no IOB2 tag. Write O, B-TYPE or I-TYPE")
+            other = OTHER_SCHEME.format(what="BIOES and BILOU", scheme="bioes")
+            told = f"`{tag}` is no IOB2 tag. Write O, B-TYPE or I-TYPE"
+            raise TagProblem(number, told + (other if prefix in OF_BIOES and span_type else ""))
         goes_on = before != OUTSIDE and before[2:] == span_type
         if tag == OUTSIDE:
             read.append(tag)
@@ -83,8 +87,8 @@ def as_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
             if scheme == "iob2":
                 raise TagProblem(
                     number,
-                    f"`{tag}` follows `{before}`. In IOB2 a span begins with B-{span_type}; where "
-                    "I- may begin one, data.scheme: iob1",
+                    f"`{tag}` follows `{before}`. In IOB2 a span begins with B-{span_type}"
+                    + OTHER_SCHEME.format(what="IOB1, where I- may begin one", scheme="iob1"),
                 )
             read.append(f"B-{span_type}")
         else:

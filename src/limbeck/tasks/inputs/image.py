@@ -14,6 +14,7 @@ Shapes: C channels, H height, W width.
 """
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ import numpy as np
 
 from limbeck.sources import Row
 from limbeck.sources._images import mode_of, pixels_of
-from limbeck.sources._pixels import WHITE
+from limbeck.sources._pixels import DARK, WHITE
 from limbeck.tasks.packed import Images
 from limbeck.tasks.types import Array, Names, Rows
 
@@ -128,13 +129,19 @@ class ImageInput:
         reading = self.settings.get("reading", {})
         mode = reading.get("mode", self.mode)
         ground = reading.get("background", WHITE)
+        done: set[str] = set()
         try:
-            return {"image": pixels_of(raw, mode, reading.get("size"), ground)}
+            image = pixels_of(raw, mode, reading.get("size"), ground, done)
         except ValueError as error:
             if not isinstance(raw, str | bytes | Path):
                 raise
             name = "the bytes given" if isinstance(raw, bytes) else raw
             raise ValueError(f"{name}: {error}") from None
+        # One that is black by how it is read has an answer that says nothing of it.
+        if DARK in done and not image.max() > 1:
+            name = raw if isinstance(raw, str | Path) else "an image"
+            warnings.warn(f"{name}: pixels that {DARK}", stacklevel=2)
+        return {"image": image}
 
     def encode(
         self,
