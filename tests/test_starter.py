@@ -169,7 +169,7 @@ def test_idx_files(tmp_path: Path, suffix: str) -> None:
 
 
 def test_an_archive_of_arrays(tmp_path: Path) -> None:
-    np.savez(tmp_path / "data.npz", train_images=np.zeros(1))
+    np.savez(tmp_path / "data.npz", train_images=np.zeros(1), train_labels=np.zeros(1))
     for data in (tmp_path, tmp_path / "data.npz"):
         assert (starter.look(data).source, starter.look(data).path) == (
             "npz",

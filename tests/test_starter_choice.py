@@ -191,7 +191,9 @@ def test_an_id_that_comes_again_is_no_key(tmp_path: Path) -> None:
     assert (len(rows), bad.count) == (40, 0)
     Csv(str(tmp_path)).read(bad)
     assert bad.count == 20
-    assert "or, where rows may share a value of this column, data.id: none" in bad.refusal
+    assert (
+        "or, where rows may share a value of this column, data.id: none" in bad.mistakes[0].message
+    )
 
 
 def test_an_id_of_test_that_comes_again_is_no_key(tmp_path: Path) -> None:

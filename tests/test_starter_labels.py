@@ -267,7 +267,8 @@ def test_labels_joined_into_one_are_several() -> None:
     found = chosen(tweet=text, sentiment=lambda n: JOINS[n % 13])
     assert found.task == "multi-label-classification"
     assert found.options["label_separator"] == "_"
-    assert "joined by `_`: 13 in all" in found.reason
+    assert "joined by `_` (" in found.reason
+    assert "13 in all, of 4 labels" in found.reason
     assert "task: text-classification, without data.label_separator" in found.reason
 
 

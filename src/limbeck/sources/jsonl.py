@@ -82,7 +82,8 @@ class Jsonl(Table):
                 where = f"row {number}"
                 place = f"{path}: {where}"
                 try:
-                    yield where, _with_columns(flat(_checked(record, place)), place, columns)
+                    row = flat(named_row(_checked(record, place)))
+                    yield where, _with_columns(row, place, columns)
                 except BadRow as row:
                     on_bad_row(row)
             return

@@ -1,12 +1,13 @@
 """Images and labels in one numpy archive.
 
 The arrays are named as in MedMNIST (Yang et al., 2023, arXiv:2110.14795): `train_images`
-(N, H, W) or (N, H, W, 3), `train_labels` (N) or (N, 1), and the same for `val` and `test`. Images
-without labels are `unlabelled_images`.
+(N, H, W) or (N, H, W, 3), `train_labels` (N) or (N, 1), and the same for `val` and `test`; or as
+`X_train` and `y_train`, of one split `X` and `y`. Images without labels are `unlabelled_images`.
 """
 
 import contextlib
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -28,11 +29,18 @@ from limbeck.sources._images import (
     pixel_rows,
     require_size,
 )
+from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import refuse_failed_disk
 
 # The beginnings of MedMNIST's names.
 SPLIT_OF_NAME = {"train": "train", "val": "validation", "test": "test"}
-KERAS = {"x": "images", "y": "labels"}
+NAME_OF_SPLIT = {split: name for name, split in SPLIT_OF_NAME.items()}
+# What people call the arrays of images and of labels, beside the split: `x_train` (Keras), `X` and
+# `y`, `data` and `target` (scikit-learn).
+KIND_OF_NAME = {
+    **dict.fromkeys(("x", "images", "image", "imgs", "data", "features"), "images"),
+    **dict.fromkeys(("y", "labels", "label", "target", "targets"), "labels"),
+}
 MOST_ARRAYS = 1000  # of an archive: ten are read
 UNLABELLED = "unlabelled_images"
 
@@ -62,7 +70,8 @@ class Npz:
                 f"data.path: `{self.path}` is no file. It should hold "
                 "train_images, train_labels, test_images, test_labels (.npz)"
             )
-        arrays = {_usual(name): array for name, array in load_arrays(path).items()}
+        own = load_arrays(path)
+        arrays = {_usual(name): array for name, array in own.items()}
         parser = LabelParser(self.label_names)
         rows_in = partial(pixel_rows, size=self.size)
         rows_of = {}
@@ -72,7 +81,7 @@ class Npz:
             # Other splits may be missing as a whole: they are drawn from train.
             if len(missing) == 1 or (name == "train" and missing):
                 raise ValueError(
-                    f"{path}: no array `{missing[0]}`. Arrays here: {listed(list(arrays))}"
+                    f"{path}: no array `{missing[0]}`. Arrays here: {listed(list(own))}"
                 )
             if not missing:
                 images, labels = (arrays[key] for key in keys)
@@ -84,11 +93,15 @@ class Npz:
 
 
 def _usual(name: str) -> str:
-    """The name of an array as MedMNIST has it, of `x_train` and `y_train` as Keras has them."""
-    letter, _, split = name.partition("_")
-    split = split.replace("valid", "val")
-    kind = KERAS.get(letter)
-    return f"{split}_{kind}" if kind and split in SPLIT_OF_NAME else name
+    """The name of an array as MedMNIST has it, of what people call it otherwise: `X_train`, `y`.
+    One that speaks of no split is train's."""
+    words = re.split(r"[^a-z]+", name.lower())
+    kinds = [KIND_OF_NAME[word] for word in words if word in KIND_OF_NAME]
+    others = [word for word in words if word not in KIND_OF_NAME]
+    if len(kinds) != 1 or len(others) > 1:
+        return name
+    split = split_of(others[0]) if others else "train"
+    return f"{NAME_OF_SPLIT[split]}_{kinds[0]}" if split in NAME_OF_SPLIT else name
 
 
 def _check_sizes(archive: zipfile.ZipFile, packed: int) -> None:
@@ -123,16 +136,17 @@ def _announced(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-def side_of(path: Path) -> int:
-    """The longer side of the training images of an archive, in pixels, by its header; 0 where it
-    holds none. Raises ValueError as `load_arrays`."""
+def arrays_of(path: Path) -> dict[str, tuple[str, int]]:
+    """(its own name, its longer side in pixels or 0) of each array of an archive, by the name that
+    MedMNIST has for it. Raises ValueError as `load_arrays`."""
+    found = {}
     with _told(path), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if _usual(member.filename.removesuffix(".npy")) == "train_images":
-                with archive.open(member) as file:
-                    shape, _ = _announced(file)
-                return max(shape[1:3], default=0)
-    return 0
+            name = member.filename.removesuffix(".npy")
+            with archive.open(member) as file:
+                shape, _ = _announced(file)
+            found[_usual(name)] = (name, max(shape[1:3], default=0))
+    return found
 
 
 def check_sizes(path: Path) -> None:

@@ -4,6 +4,7 @@ What the data are is guessed from names and from the first rows (`tables`); `lim
 reads every row. What was seen stands in the recipe as comments (`recipe_text`).
 """
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.recipe_text import PIECES_MODEL, TEXT_MODEL, Guess, render
 from limbeck.cli.first_recipe.refused.arrays import refuse_cifar, refuse_dicom
 from limbeck.cli.first_recipe.refused.foreign import WithoutTrain, is_text, refuse_by_name
+from limbeck.cli.first_recipe.refused.labels_beside import refuse_labels_beside
 from limbeck.cli.first_recipe.refused.line_labels import refuse_formats
 from limbeck.cli.first_recipe.refused.tools import refuse_tools
 from limbeck.cli.first_recipe.sets.beside import left_below, told_tests
@@ -39,13 +41,14 @@ from limbeck.sources._unpacked import bare_name, files_in, is_archive, strange_i
 from limbeck.sources.conll import SUFFIXES as WORD_SUFFIXES
 from limbeck.sources.idx import check_head
 from limbeck.sources.idx import files_of as idx_files
-from limbeck.sources.npz import check_sizes, side_of
+from limbeck.sources.npz import arrays_of, check_sizes
 
 SHOWN = 5  # classes that a reason names
 PLAIN = (".txt", ".tsv", ".pubtator", "")  # suffixes under which anything may lie
 SHOWN_FILES = 8
 MOST_TOLD = 40  # files that a line tells
 TAB_LINES = 20
+OF_TRAIN = ("train_images", "train_labels")  # arrays that an archive must have
 IDX_TRAIN = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 
 EXPECTED = (
@@ -207,10 +210,7 @@ def look_at_file(path: Path) -> Guess | None:
     if suffix == ".npz":
         require_file(path)
         check_sizes(path)
-        guess = image_guess("npz", path, "an archive of arrays: train_images, train_labels")
-        guess.files = {"train": [path]}
-        choose_size_of_archive(guess, side_of(path))
-        return guess
+        return _of_arrays(path)
     if source in (None, "tsv"):
         words = look_at_words(path, [path])
         if words:
@@ -224,6 +224,23 @@ def look_at_file(path: Path) -> Guess | None:
     return look_at_lines(path, [path])
 
 
+def _of_arrays(path: Path) -> Guess:
+    """An archive of images and labels. Raises ValueError where it holds none of one of them."""
+    arrays = arrays_of(path)
+    own = [name for name, _ in arrays.values()]
+    if not {*OF_TRAIN} <= set(arrays):
+        raise ValueError(
+            f"{path}: no arrays of images and of labels by their names ({', '.join(OF_TRAIN)}, or "
+            f"X and y). Arrays here: {some(own, SHOWN_FILES)}. Write it with numpy.savez(FILE, "
+            "train_images=..., train_labels=...)"
+        )
+    read = [name for usual, (name, _) in arrays.items() if usual.endswith(("_images", "_labels"))]
+    guess = image_guess("npz", path, f"an archive of arrays: {', '.join(read)}")
+    guess.files = {"train": [path]}
+    choose_size_of_archive(guess, arrays[OF_TRAIN[0]][1])
+    return guess
+
+
 def _has_tabs(path: Path) -> bool:
     """Whether every line of a file of no known kind has as many tabs, at least one."""
     lines = [line for line in islice(Lines(path), TAB_LINES) if line.strip()]
@@ -235,6 +252,7 @@ def look_at_folder(folder: Path) -> Guess | None:
     """IDX, words in columns, images, tables, or the one archive that is there, in this order."""
     here = without_notes(files_in(folder))
     refuse_tools(here)
+    refuse_labels_beside(folder, _lines_in(here))
     refuse_dicom(folder, here)
     refuse_cifar(folder, here)
     plain = [file for file in here if file.suffix.lower() in PLAIN and file.is_file()]
@@ -285,6 +303,12 @@ def look_at_folder(folder: Path) -> Guess | None:
         )
     archives = [path for path in here if path.suffix.lower() in (".npz", ".zip")]
     return look_at(archives[0]) if len(archives) == 1 and folder.is_dir() else None
+
+
+def _lines_in(files: Sequence[Path]) -> list[Path]:
+    """The files that are none of a table, by their names, and begin as texts do."""
+    others = (file for file in files if source_of(file) is None and file.is_file())
+    return [file for file in others if is_text(file)]
 
 
 def _may_have_words(path: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from limbeck.cli.first_recipe.recipe_text import Guess
 from limbeck.core.files import read_at_most
 from limbeck.core.wording import some
+from limbeck.sources._cells.labels import parts_of
 from limbeck.sources._cells.record import as_list
 from limbeck.sources._unpacked import bare_name
 
@@ -105,7 +106,9 @@ def _name_labels(guess: Guess, records: Sequence[Mapping[str, Any]], folder: Pat
     parts: set[str] = set()
     for record in records:
         cell = str(record.get(label, "")).strip()
-        parts.update(part.strip() for part in (cell.split(separator) if separator else [cell]))
+        parts.update(
+            part.strip() for part in (map(str, parts_of(cell, separator)) if separator else [cell])
+        )
     if not parts or not all(part.isdecimal() for part in parts):
         return
     numbers = {int(part) for part in parts}

@@ -21,6 +21,7 @@ from limbeck.cli.first_recipe.refused.decimal_commas import (
 from limbeck.cli.first_recipe.refused.foreign import refuse_parts, refuse_without_train
 from limbeck.cli.first_recipe.refused.second_headers import refuse_second_headers
 from limbeck.cli.first_recipe.refused.steps import (
+    refuse_chats,
     refuse_class_tables,
     refuse_dialogues,
     refuse_examples,
@@ -28,7 +29,10 @@ from limbeck.cli.first_recipe.refused.steps import (
     refuse_pixels,
     refuse_turn_columns,
 )
-from limbeck.cli.first_recipe.refused.tagged_words import refuse_intents_behind_tags
+from limbeck.cli.first_recipe.refused.tagged_words import (
+    refuse_intents_behind_tags,
+    refuse_words_in_rows,
+)
 from limbeck.cli.first_recipe.refused.tools import refuse_prodigy
 from limbeck.cli.first_recipe.sets.pairing import chosen, likeliest, refuse_other_languages
 from limbeck.cli.first_recipe.table_columns.columns import choose, num_words
@@ -36,7 +40,7 @@ from limbeck.cli.first_recipe.table_columns.labels import Columns
 from limbeck.core import registry
 from limbeck.core.wording import some
 from limbeck.sources import Patience, fail
-from limbeck.sources._cells.labels import NULL_WORDS
+from limbeck.sources._cells.labels import NULL_WORDS, parts_of
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import find_splits, split_of
 from limbeck.sources._table import ID, NO_ID
@@ -94,8 +98,10 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     refuse_decimal_commas([train, *files], records, options)
     refuse_percents([train, *files], records, options)
     refuse_examples([train, *files], records, guess.source)
+    refuse_chats([train, *files], records, guess.source)
     refuse_dialogues([train, *files], records, guess.source)
     refuse_intents_behind_tags([train, *files], records, options)
+    refuse_words_in_rows([train, *files], records, options)
     refuse_turn_columns([train, *files], records, guess.source, options)
     refuse_pixels(train, records)
     found = _columns(records, train, files, guess.source)
@@ -256,7 +262,7 @@ def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
     separator = options.get("label_separator")
     cells = {str(record.get(label)) for record in records if record.get(label) is not None}
     # Of several labels a cell each one: `1, 2` would be told as two of the labels that it joins.
-    parts = {part.strip() for cell in cells for part in cell.split(separator)}
+    parts = {str(part).strip() for cell in cells for part in parts_of(cell, separator or ";")}
     labels = sorted((parts if separator else cells) - {"", "None"})
     second = f" and `{options['text_b']}` are the texts" if "text_b" in options else " is the text"
     return (

@@ -15,6 +15,7 @@ BARE_NUMBERS = re.compile(r"\[\s*\d+(\s+\d+)+\s*\]")
 MOST_LIST_CHARACTERS = 1 << 20
 MOST_NUMBER = 1e300
 SHOWN_CHARACTERS = 200
+ANGLES = "><"  # between labels that stand in angles
 # What may stand between the labels of a cell, and how many more labels than words that makes.
 JOINING = (";", "|", ",", "_", "+", "/", "&", "-", " ")
 LABELS_A_WORD = 2
@@ -63,7 +64,7 @@ class LabelParser:
         if self.separator is None:
             return self.parse_one(value, column)
         if isinstance(value, str):
-            parts = _parts_of(value.strip(), self.separator)
+            parts = parts_of(value.strip(), self.separator)
         elif isinstance(value, list):
             parts = value
         else:
@@ -104,9 +105,12 @@ class LabelParser:
         return self.known[label]
 
 
-def _parts_of(text: str, separator: str) -> list[Any]:
+def parts_of(text: str, separator: str) -> list[Any]:
     """The labels of a cell: parted by the separator, or a list as a csv has it. An empty cell is a
     row that has none."""
+    # `<python><pandas>`, as Stack Overflow has tags: the first and the last angle are no labels'.
+    if separator == ANGLES and text.startswith("<") and text.endswith(">"):
+        return text[1:-1].split(ANGLES)
     if not text.startswith("[") or not text.endswith("]"):
         return text.split(separator) if text else []
     try:

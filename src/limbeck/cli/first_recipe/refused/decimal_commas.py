@@ -9,6 +9,7 @@ from typing import Any
 
 from limbeck.cli.first_recipe.table_columns.columns import choose
 from limbeck.cli.first_recipe.table_columns.labels import values_of
+from limbeck.cli.first_recipe.table_columns.several import are_several_numbers
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources._split_files import split_of
@@ -127,9 +128,11 @@ def _has_percents(records: Sequence[Record], name: str) -> bool:
 
 def _has_commas(records: Sequence[Record], name: str) -> bool:
     """Whether a column holds numbers, most of them with a comma."""
-    matches = [NUMBER.fullmatch(str(value)) for value in values_of(records, name)]
+    cells = [str(value).strip() for value in values_of(records, name)]
+    matches = [NUMBER.fullmatch(cell) for cell in cells]
     num_commas = sum(bool(match and match[2]) for match in matches)
-    return all(matches) and 2 * num_commas > len(matches) > 0
+    are_numbers = all(matches) and 2 * num_commas > len(matches) > 0
+    return are_numbers and not are_several_numbers(cells)
 
 
 def _pointed(cell: Any) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from limbeck.cli.first_recipe.refused.arrays import refuse_arrays, refuse_cifar, refuse_dicom
+from limbeck.cli.first_recipe.refused.labels_beside import refuse_labels_beside
 from limbeck.cli.first_recipe.refused.line_labels import operand, refuse_lines
 from limbeck.cli.first_recipe.refused.tools import refuse_tools
 from limbeck.core.terminal.shell import command
@@ -69,7 +70,7 @@ def refuse_by_name(path: Path, files: Sequence[Path]) -> None:
 
     `files`: those of the folder `path`, or the one file.
     """
-    _refuse_columns_in_files(path, files)
+    refuse_labels_beside(path, files)
     refuse_tools(files)
     refuse_arrays(path, files)
     refuse_cifar(path, files)
@@ -108,32 +109,6 @@ def is_text(file: Path) -> bool:
     """Whether a file begins as a text does."""
     with open(file, "rb") as stream:
         return b"\0" not in stream.read(MOST_BYTES)
-
-
-def _refuse_columns_in_files(path: Path, files: Sequence[Path]) -> None:
-    """Texts in one file, their labels in another: train_text.txt and train_labels.txt."""
-    names = {file.name for file in files}
-    pastes = []
-    # Train first, as the message names its files.
-    for labels in sorted((name for name in names if "label" in name), key=_not_of_train):
-        for word in ("labels", "label"):
-            for text in ("text", "texts", "sentences", "data"):
-                other = labels.replace(word, text)
-                if word in labels and other in names and other != labels:
-                    table = f"{other.partition(text)[0].rstrip('_.-') or 'train'}.tsv"
-                    pastes.append((labels, other, table))
-    if pastes:
-        labels, other, _ = pastes[0]
-        each = [[operand(name) for name in names] for names in pastes]
-        commands = "; ".join(f"paste {first} {second} > {to}" for first, second, to in each)
-        raise ValueError(
-            f"{path}: texts in {other}, their labels in {labels}. Put them into one table for each "
-            f"split, in that folder: {commands}"
-        )
-
-
-def _not_of_train(name: str) -> tuple[bool, str]:
-    return "train" not in name, name
 
 
 def refuse_cells(place: str, records: Sequence[Mapping[str, object]], label: str) -> None:

@@ -49,6 +49,7 @@ FORMATS = (
         "ARFF. Write a table: csv, with the names of @attribute in its first line",
     ),
 )
+SHOWN_OF = 40  # characters of a line
 MOST_BEGIN = 20  # lines, of which one must fit a format
 GROUP = "###"
 GROUPED = (
@@ -61,13 +62,20 @@ GROUPED = (
 )
 PUBTATOR = re.compile(r"\d+\|[ta]\|")
 RELATION = re.compile(r".*<e1>.*</e2>")
-# In Python, for shells differ in what they make of a backslash.
-PARTED_TREES = (
-    'import os, re; os.makedirs("{made}", exist_ok=True); '
-    '[open(o, "w", encoding="utf-8").writelines('
+# libsvm: a label, or several, then `3:0.25` for each number of a vector that is not 0.
+VECTOR = re.compile(r"[-+\d.,]+( qid:\d+)?( \d+:[-+\d.eE]+)+( *#.*)?")
+TREES = "trees"
+# In Python, for shells differ in what they make of a backslash. Labels of fastText may stand
+# anywhere in a line.
+PARTED = {
+    TREES: '[open(o, "w", encoding="utf-8").writelines('
     'line[1] + "\\t" + " ".join(re.findall(r" ([^() ]+)[)]", line)) + "\\n" '
-    'for line in open(f, encoding="utf-8") if line.strip()) for f, o in {files}]'
-)
+    'for line in open(f, encoding="utf-8") if line.strip()) for f, o in FILES]',
+    FASTTEXT: '[open(o, "w", encoding="utf-8").writelines('
+    f'";".join(re.findall(r"{FASTTEXT}(\\S+)", line)) + "\\t" + '
+    f're.sub(r"{FASTTEXT}\\S+\\s*|\\t", " ", line).strip() + "\\n" '
+    'for line in open(f, encoding="utf-8") if line.strip()) for f, o in FILES]',
+}
 
 
 def refuse_formats(files: Sequence[Path]) -> None:
@@ -118,14 +126,16 @@ def _lines(file: Path) -> list[str]:
 
 
 def _kind(lines: Sequence[str]) -> tuple[str, str] | None:
-    """(in words, the pattern of `sed` that parts them) of lines with a label; None for others."""
+    """(in words, the pattern of `sed` that parts them or a key of PARTED) of lines with a label;
+    None for others."""
     if lines and all(line.startswith(FASTTEXT) for line in lines):
-        told = f"lines of fastText, {FASTTEXT}NAME and the text (of several labels a line, join "
-        return f"{told}them with ; first)", f"s/^{FASTTEXT}([^ ]+) /\\1\\t/"
+        told = f"lines of fastText, {FASTTEXT}NAME and the text"
+        has_several = any(line.count(FASTTEXT) > 1 for line in lines)
+        return f"{told}, several labels joined by ;" if has_several else told, FASTTEXT
     if len(lines) < FEWEST_LINES:
         return None
     if all(map(TREE.match, lines)):
-        return "trees of phrases in brackets, each behind its label", ""
+        return "trees of phrases in brackets, each behind its label", TREES
     for mark in MARKS:
         counts = {line.count(mark) for line in lines}
         if len(counts) == 1 and 0 not in counts:
@@ -135,7 +145,9 @@ def _kind(lines: Sequence[str]) -> tuple[str, str] | None:
     if any("\t" in line for line in lines):
         return None
     first = Counter(line.split()[0] for line in lines)
-    if all(len(line.split()) > 1 for line in lines) and _are_few(first, lines):
+    # The bullets of a list are no labels, nor are the marks before its titles.
+    are_words = all(any(map(str.isalnum, word)) for word in first)
+    if are_words and all(len(line.split()) > 1 for line in lines) and _are_few(first, lines):
         told = f"each line begins with one of {len(first)} words ({some(list(first), SHOWN)})"
         return f"{told}, which look like labels", "s/ /\\t/"
     found = [match for line in lines if (match := LABEL_BEHIND.search(line))]
@@ -156,9 +168,10 @@ def _are_few(words: Counter[str], lines: Sequence[str]) -> bool:
 def _parting(files: Sequence[Path], pattern: str) -> str:
     """The command that writes a table for each file, into a folder beside them."""
     tables = {file: f"{MADE}/{_stem(file)}.tsv" for file in files}
-    if not pattern:
+    if pattern in PARTED:
         names = json.dumps([[file.name, table] for file, table in tables.items()])
-        return script(PARTED_TREES.format(made=MADE, files=names))
+        code = f'import os, re; os.makedirs("{MADE}", exist_ok=True); {PARTED[pattern]}'
+        return script(code.replace("FILES", names))
     # By bytes: in a locale of UTF-8 no pattern fits other letters.
     steps = [
         f"LC_ALL=C sed -E {quoted(pattern)} {operand(file.name)} > {operand(table)}"
@@ -185,6 +198,12 @@ def _refuse_formats(file: Path, lines: Sequence[str], files: Sequence[Path]) -> 
         is_begun = bool(lines) and re.match(first, lines[0], re.IGNORECASE)
         if is_begun and any(re.match(then, line, re.IGNORECASE) for line in lines[1:MOST_BEGIN]):
             raise ValueError(f"{file}: {told}")
+    if len(lines) > MOST_BEGIN and all(map(VECTOR.fullmatch, lines)):
+        raise ValueError(
+            f"{file}: lines of libsvm, a label and a vector of numbers each ({lines[0][:SHOWN_OF]}"
+            "). No task of this version learns from vectors: give the texts that they were made "
+            "of, as a table of text and label"
+        )
     if any(map(PUBTATOR.match, lines[:SHOWN])):
         raise ValueError(
             f"{file}: PubTator: titles and abstracts (|t|, |a|), then spans. Write an object a "

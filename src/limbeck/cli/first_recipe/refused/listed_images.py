@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 from limbeck.cli.first_recipe.names import without_notes
 from limbeck.cli.first_recipe.table_columns.beside import GROUP, told_label
 from limbeck.cli.first_recipe.table_columns.labels import (
-    SEPARATORS,
     Columns,
     label_column,
     of_label,
     of_shares,
     share_columns,
 )
+from limbeck.cli.first_recipe.table_columns.several import SEPARATORS
 from limbeck.core.terminal.shell import script
 from limbeck.sources import Patience
 from limbeck.sources._column_names import plain

@@ -9,7 +9,7 @@ from typing import Any
 
 from limbeck.cli.first_recipe.refused.foreign import refuse_choices
 from limbeck.cli.first_recipe.table_columns.columns import choose
-from limbeck.cli.first_recipe.table_columns.labels import is_id
+from limbeck.cli.first_recipe.table_columns.labels import ROWS_A_CLASS, is_id
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources._cells.spans import ENDS, STARTS
@@ -29,6 +29,8 @@ TEXT_WORDS = 2  # of a turn, in the middle: more are a sentence
 NUMBERED = re.compile(
     r"(turn|utterance|utt|message|msg|sentence|sent|text|tweet|post|reply|line|part)s?[ _-]?[0-9]+"
 )
+CHATS = (("role", "content"), ("from", "value"))  # as OpenAI and ShareGPT have them
+MOST_LABEL_WORDS = 4  # of a label at the end of a chat
 FEWEST_TURNS = 3  # columns; two are a pair
 FEWEST_PIXELS = 16  # in a cell
 WORD_CHARACTERS = 3  # of a script without spaces between its words
@@ -86,6 +88,55 @@ def _examples(records: Sequence[Record]) -> str | None:
 
 def _is_list_of_texts(cell: Any) -> bool:
     return isinstance(cell, list) and all(isinstance(text, str) for text in cell)
+
+
+def refuse_chats(files: Sequence[Path], records: Sequence[Record], source: str) -> None:
+    """Raise ValueError for rows that are a chat each, as language models are tuned on: a class
+    behind the texts is the label, and a free answer nothing that is learned here.
+
+    `files`: the one of train first, which `source` reads.
+    """
+    chat = _chat(records)
+    if not chat:
+        return
+    column, by, said = (json.dumps(name) for name in chat)
+    chats = [record[chat[0]] for record in records if record[chat[0]]]
+    answers = [str(turns[-1][chat[2]]).strip() for turns in chats]
+    turns = f'"\\n".join(t[{said}] for t in m if t[{by}] != "system")'
+    row = f'"text": {turns}'
+    told = "its turns are the text of the label beside it"
+    if not any(plain(name) in LABEL_NAMES for name in records[0]):
+        most = max(2, len(answers) // ROWS_A_CLASS)
+        if len(set(answers)) > most or any(len(a.split()) > MOST_LABEL_WORDS for a in answers):
+            raise ValueError(
+                f"{files[0]}: a row is a chat (`{chat[0]}`), whose last turn is a text of its own. "
+                "No task of this version writes texts. Where rows are to be classified, write a "
+                "table of text and label"
+            )
+        row = f'"text": {turns.replace("in m if", "in m[:-1] if")}, "label": m[-1][{said}].strip()'
+        told = f"its last turn is the label ({some(list(dict.fromkeys(answers)), SHOWN)})"
+    kept = f"{{k: v for k, v in r.items() if k != {column}}}"
+    rows = f"[{{**{kept}, {row}}} for r in rows for m in [r[{column}]] if m]"
+    raise ValueError(
+        f"{files[0]}: a row is a chat (`{chat[0]}`): {told}. Write a row of text and label for "
+        "each, without what the system says, in that folder: "
+        f"{_rewriting(files, rows, source)} && {command('init', MADE)}"
+    )
+
+
+def _chat(records: Sequence[Record]) -> tuple[str, str, str] | None:
+    """The column of chats, and the keys of who speaks and of what is said; None where rows are
+    none. Turns with labels of their own are those of a dialogue."""
+    for name in records[0] if records else {}:
+        cells = [record.get(name) for record in records]
+        turns = [turn for cell in cells if isinstance(cell, list) for turn in cell]
+        if not turns or not all(isinstance(cell, list) for cell in cells):
+            continue
+        for by, said in CHATS:
+            keys = {by, said, "name", "weight"}
+            if all(isinstance(turn, dict) and {by, said} <= set(turn) <= keys for turn in turns):
+                return name, by, said
+    return None
 
 
 def refuse_dialogues(files: Sequence[Path], records: Sequence[Record], source: str) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.cli.first_recipe.sets.pairing import family
+from limbeck.cli.first_recipe.table_columns.tagged import SENTENCE
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
-from limbeck.sources._cells.tags import scheme_of
+from limbeck.sources._cells.tags import OUTSIDE, scheme_of
+from limbeck.sources._column_names import plain
 from limbeck.sources._files import Lines
 from limbeck.sources._split_files import split_of
 
@@ -114,6 +116,63 @@ def refuse_intents_behind_tags(
         f"({pairs[0][1][-1]}){told}. Write the three apart, in that folder: {script(code)} && "
         f"{command('init', MADE)}"
     )
+
+
+def refuse_words_in_rows(
+    files: Sequence[Path], records: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> None:
+    """Raise ValueError for a table of a word and its tag a row, where no column says which sentence
+    a word is of: each word would be a text. With the command that writes them in columns where
+    blank lines stand between the sentences.
+
+    `files`: the one of train first, of which `records` are the first rows, read by `options`.
+    """
+    found = _word_and_tag(records)
+    if not found:
+        return
+    word, tag = found
+    told = f"{files[0]}: `{word}` holds a word a row, and `{tag}` its tag"
+    lines = list(islice(Lines(files[0], options.get("encoding")), LINES))
+    if not any(not line.strip(" \t\r\n,;") for line in lines[:-1]):
+        raise ValueError(
+            f"{told}, and nothing says where a sentence ends. Write the number of its sentence "
+            "beside each word, in a column sentence_id"
+        )
+    header = list(records[0])
+    first = int(options.get("skip_lines", 0)) + ("columns" not in options)
+    is_tabbed = files[0].suffix.lower() in (".tsv", ".tab")
+    mark = options.get("delimiter", "\t" if is_tabbed else ",")
+    named = [file for file in dict.fromkeys(files) if file == files[0] or split_of(file.stem)]
+    code = (
+        f'import csv, os; os.makedirs("{MADE}", exist_ok=True); '
+        f"w, t = {header.index(word)}, {header.index(tag)}; "
+        f'[open("{MADE}/" + o + ".conll", "w", encoding="utf-8").writelines('
+        '(r[w] + "\\t" + r[t] if any(r) else "") + "\\n" for r in list(csv.reader('
+        f'open(f, newline="", encoding={json.dumps(options.get("encoding", "utf-8-sig"))}), '
+        f"delimiter={json.dumps(mark)}))[{first}:]) "
+        f"for f, o in {json.dumps([[file.name, file.stem] for file in named])}]"
+    )
+    raise ValueError(
+        f"{told}, with a blank line between sentences. Write them as words in columns, in that "
+        f"folder: {script(code)} && {command('init', MADE)}"
+    )
+
+
+def _word_and_tag(records: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """The columns of single words and of tags of spans; None where a table has no such two, or one
+    that tells the sentences apart."""
+    columns = {name: [str(record.get(name) or "") for record in records] for name in records[0]}
+    if {plain(name) for name in columns} & set(SENTENCE):
+        return None
+    for tag, cells in columns.items():
+        # One sentence of all: between two of them no span goes on.
+        if OUTSIDE not in cells or len(set(cells)) < 2 or not scheme_of([cells]):
+            continue
+        for word, words in columns.items():
+            are_words = all(len(cell.split()) == 1 for cell in words)
+            if word != tag and are_words and not all(map(str.isdecimal, words)):
+                return word, tag
+    return None
 
 
 def _has_intents(file: Path) -> bool:

@@ -20,6 +20,15 @@ RASA = (
     'for i in yaml.safe_load(open({file}, encoding="utf-8"))["nlu"] if "intent" in i '
     'for t in re.findall(r"(?m)^\\s*- (.+)$", str(i["examples"]))]; '
 )
+# The same as Markdown, which Rasa read until 2.0: `## intent:NAME`, and `- text` a line below.
+RASA_MARKDOWN = (
+    "import json, re; "
+    'rows = [{{"intent": h.partition(":")[2].strip(), '
+    '"text": re.sub(r"\\[([^]]+)\\](\\([^)]*\\)|\\{{[^}}]*\\}})", r"\\1", t.strip()[1:]'
+    ').strip()}} for b in re.split(r"(?m)^##\\s*", open({file}, encoding="utf-8").read())[1:] '
+    'for h, *ts in [b.splitlines()] if h.startswith("intent:") '
+    'for t in ts if t.strip()[:1] in ("-", "*", "+")]; '
+)
 # brat (https://brat.nlplab.org/standoff.html): `T1<tab>NAME START END<tab>TEXT` in NAME.ann, of the
 # characters of NAME.txt. A row is a line, to which the spans in it are counted anew; one in several
 # pieces (`0 5;16 23`) has no row.
@@ -49,8 +58,9 @@ def refuse_tools(files: Sequence[Path]) -> None:
         suffix = file.suffix.lower()
         if suffix == ".ann" and file.with_suffix(".txt").name in names:
             raise _refusal(file, "spans of brat", "each line of text", BRAT, "rows.jsonl")
-        if suffix in (".yml", ".yaml") and _is_rasa(file):
-            making = RASA.format(file=json.dumps(file.name))
+        of_rasa = _rasa(file, suffix)
+        if of_rasa:
+            making = of_rasa.format(file=json.dumps(file.name))
             raise _refusal(file, "intents of Rasa", "each example", making, "rows.jsonl")
 
 
@@ -74,5 +84,12 @@ def _refusal(file: Path, told: str, row: str, making: str, out: str) -> ValueErr
     )
 
 
-def _is_rasa(file: Path) -> bool:
-    return any(line.startswith("nlu:") for line in Lines(file, "utf-8"))
+def _rasa(file: Path, suffix: str) -> str:
+    """What makes rows of a file of Rasa; nothing for another file."""
+    making, begin = {
+        ".yml": (RASA, "nlu:"),
+        ".yaml": (RASA, "nlu:"),
+        ".md": (RASA_MARKDOWN, "## intent:"),
+    }.get(suffix, ("", ""))
+    is_rasa = bool(making) and any(line.startswith(begin) for line in Lines(file, "utf-8"))
+    return making if is_rasa else ""

@@ -6,22 +6,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from limbeck.cli.first_recipe.table_columns.several import (
+    SEPARATORS,
+    num_classes,
+    separator_of,
+    told_several,
+)
 from limbeck.core.wording import some
-from limbeck.sources._cells.labels import MISSING_WORDS, NULL_WORDS, WHOLE, joined_by
+from limbeck.sources._cells.labels import MISSING_WORDS, NULL_WORDS, WHOLE
 from limbeck.sources._cells.record import share_of
 from limbeck.sources._column_names import LABEL_NAMES, plain
 from limbeck.sources._table import LABEL
 
 Record = Mapping[str, Any]
 
-SCORE_NAMES = ("score", "similarity", "relatedness", "relatedness_score", "similarity_score")
+SCORE_NAMES = (
+    *("score", "similarity", "relatedness", "relatedness_score", "similarity_score"),
+    *("grade", "rating", "mark", "marks", "points", "percent", "percentage"),
+)
 ID = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|number|no|key|timestamp|date|time|url)\d*$")
 LONGEST_NAME = 4  # words of a column's name; with more it is a question or a sentence
 NO_LABELS = ("-", "?")
 SHOWN = 12  # names of columns
 MOST_UNKNOWN = 0.2  # of the rows: what more have is a class
-ANGLES = re.compile(r"(<[^<>]*>)*")
-SEPARATORS = (";", "|", ",")
 # Where a row comes from, which is seldom what is to be learned.
 ORIGINS = (
     *("corpus", "source", "domain", "dataset", "lang", "language", "country", "region", "location"),
@@ -32,6 +39,10 @@ NO_SCORES = re.compile(r"conf|prob|weight|agree|kappa|lat(itude)?$|lon(gitude)?$
 FEW_ROWS = 200
 ROWS_A_CLASS = 5  # at least, of a column of classes that has no name of a label
 MOST_OF_A_MARK = 3  # characters: x, yes
+MOST_OF_A_SCALE = 10  # whole numbers of a score that may well be classes
+FEWEST_NUMBERS = 20  # whole numbers of a wide range
+# Names of labels whose numbers stand for classes, however many there are.
+CLASS_NAMES = {*LABEL_NAMES, *LABEL} - {"score", "target", "rating", "stars", "quality", "y"}
 MOST_CLASSES = 30  # columns of 0 and 1, or of shares, that are taken for labels
 
 
@@ -140,14 +151,17 @@ def candidates(records: Sequence[Record], others: Sequence[str]) -> list[str]:
     classes of few rows, and last what says where a row comes from."""
     classes: dict[str, tuple[int, bool]] = {}
     scores = []
+    wide = []
     for name in others:
         values = values_of(records, name)
         if is_id(name, values):
             continue
-        count = len({str(value) for value in values})
+        count = num_classes(values)
         # Numbers with fractions measure, however seldom one comes again.
         if _measures(values) and count > 1 and not NO_SCORES.search(plain(name)):
             scores.append(name)
+        elif _are_counted(name, values):
+            wide.append(name)
         # A column of one value says nothing, and one of nearly as many values as rows is an id.
         elif 2 <= count <= max(2, len(records) // 2):
             # Of as many values, numbers: a column of words may be where a row comes from.
@@ -160,12 +174,21 @@ def candidates(records: Sequence[Record], others: Sequence[str]) -> list[str]:
     sure = [name for name in labels if classes[name][0] <= most]
     # In a few rows a class may be seldom; in many it is a word, or a name.
     seldom = [name for name in labels if name not in sure and len(records) < FEW_ROWS]
-    return [*sure, *scores, *seldom, *(name for name in by_values if is_origin(name))]
+    origins = [name for name in by_values if is_origin(name)]
+    # What whole numbers count may be anything, such as how often a text was read.
+    return [*sure, *scores, *seldom, *wide, *origins]
+
+
+def _are_counted(name: str, values: Sequence[Any]) -> bool:
+    """Whether values are whole numbers of a wide range, and not called as years or times are."""
+    is_apart = is_origin(name) or NO_SCORES.search(plain(name))
+    return not is_apart and are_scores(map(str, values), name)
 
 
 def _measures(values: Sequence[Any]) -> bool:
     """Whether values are numbers with fractions."""
-    return bool(values) and are_scores({str(value) for value in values})
+    are_numbers = bool(values) and all(map(is_number, values))
+    return are_numbers and not all(float(value).is_integer() for value in values)
 
 
 def of_label(records: Sequence[Record], label: str, options: dict[str, Any]) -> Columns:
@@ -174,22 +197,15 @@ def of_label(records: Sequence[Record], label: str, options: dict[str, Any]) -> 
     cells = values_of(records, label)
     if all(_is_unknown(cell) for cell in cells):
         cells = []
-    separator = _separator(cells)
+    separator = separator_of(cells)
     if separator:
         options["label_separator"] = separator
-        told = f"a row of `{label}` holds several labels"
-        if separator not in SEPARATORS:
-            count = len({str(cell) for cell in cells})
-            told += (
-                f", joined by `{separator}`: {count} in all. To take each join for a class: task: "
-                "text-classification, without data.label_separator"
-            )
+        told = f"a row of `{label}` holds several labels{told_several(cells, separator)}"
         return Columns("multi-label-classification", options, told)
     values = {str(cell) for cell in cells}
     only = _told_only(label, values, records)
-    if are_scores(values, label):
-        told = f"the values of `{label}` are numbers with fractions: scores, not classes"
-        return Columns("text-regression", options, told + only)
+    if are_scores(map(str, cells), label):
+        return Columns("text-regression", options, _told_scores(label, values) + only)
     return Columns("text-classification", options, _leave_out(records, cells, options) + only)
 
 
@@ -237,46 +253,38 @@ def _is_unknown(cell: Any) -> bool:
     return str(cell) in ("-1", "-1.0", "-", "?", "")
 
 
-def _separator(cells: Sequence[Any]) -> str | None:
-    """What stands between the labels of a cell; None where a cell is one label.
-
-    Raises ValueError for labels in angles.
-    """
-    lists = [cell for cell in cells if isinstance(cell, list)]
-    if lists:
-        # Some tools write the one label of a row as a list.
-        return None if all(len(cell) == 1 for cell in lists) else SEPARATORS[0]
-    texts = [str(cell).strip() for cell in cells]
-    if any("><" in text for text in texts) and all(ANGLES.fullmatch(text) for text in texts):
-        raise ValueError(
-            f"several labels a row in angles ({texts[0]}). Write a mark between them, as in "
-            "python;sql: sed 's/></;/g', without the first and the last"
-        )
-    if texts and all(text.startswith("[") and text.endswith("]") for text in texts):
-        return SEPARATORS[0]
-    joining = joined_by(texts)
-    if joining:
-        return joining[0]
-    for separator in SEPARATORS:
-        joined = [text for text in texts if separator in text]
-        parts = [part.strip() for text in joined for part in text.split(separator)]
-        alone = {text for text in texts if separator not in text}
-        # Parts that come again, in other company or alone: else the mark belongs to a name.
-        comes_again = len(set(parts)) < len(parts) and len(set(joined)) > 1
-        if joined and (alone & set(parts) or (comes_again and separator != ",")):
-            return separator
-    return None
-
-
 def are_scores(labels: Iterable[str], name: str = "") -> bool:
-    """Whether labels are numbers that measure: not all of them whole, or many, of a score."""
-    labels = set(labels)
+    """Whether labels, one a row, are numbers that measure: not all of them whole, or many of a
+    score, or so many of a wide range that few come again."""
+    counts = Counter(labels)
     try:
-        numbers = {float(label) for label in labels}
+        numbers = {float(label) for label in counts}
     except ValueError:  # a word
         return False
     has_fractions = any(not number.is_integer() for number in numbers)
-    return bool(numbers) and (has_fractions or (plain(name) in SCORE_NAMES and len(numbers) > 10))
+    is_score = plain(name).endswith(SCORE_NAMES) and len(numbers) > MOST_OF_A_SCALE
+    return bool(numbers) and (has_fractions or is_score or _are_wide(counts, name))
+
+
+def _are_wide(counts: Mapping[str, int], name: str) -> bool:
+    """Whether whole numbers are no numbers of classes: each stands in few rows, and a column is not
+    called as those of classes are."""
+    is_of_classes = plain(name) in CLASS_NAMES or plain(name).endswith(LABEL[0])
+    num_rows = sum(counts.values())
+    is_seldom = num_rows < ROWS_A_CLASS * len(counts)
+    return not is_of_classes and len(counts) > FEWEST_NUMBERS and is_seldom
+
+
+def _told_scores(label: str, values: Iterable[str]) -> str:
+    """Why numbers are learned as such, and how to take each for a class where they are whole."""
+    numbers = {float(value) for value in values}
+    if any(not number.is_integer() for number in numbers):
+        return f"the values of `{label}` are numbers with fractions: scores, not classes"
+    return (
+        f"`{label}` holds {len(numbers):,} whole numbers from {min(numbers):.0f} to "
+        f"{max(numbers):.0f}: a number to learn, no classes. To take each for a class: task: "
+        "text-classification"
+    )
 
 
 def share_columns(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
