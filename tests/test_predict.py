@@ -441,3 +441,19 @@ def test_a_picture_that_is_read_as_black_is_told(tmp_path: Path) -> None:
             reader.row(tmp_path / name)
     Image.fromarray(np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000).save(tmp_path / "deep.png")
     assert reader.row(tmp_path / "deep.png")["image"].max() > 200
+
+
+def test_a_second_text_that_training_never_read_is_a_column_like_others(tmp_path: Path) -> None:
+    """Both were joined, and an artifact of .86 scored .71 on its own test file."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "pear", "text_b": "oak elm"}\n')
+    single = {"source": "csv", "text": "text", "label": "label", "text_b": None}
+    (item,) = read_items(str(file), None, Reading(ColumnFinder("text", {}, single)))
+    assert (item.raw, item.others) == ("pear", {"text_b": "oak elm"})
+    for recipe in (single | {"text_b": "second"}, {"source": "rows"}):
+        (item,) = read_items(str(file), None, Reading(ColumnFinder("text", {}, recipe)))
+        assert item.raw == {"text": "pear", "text_b": "oak elm"}
+    # Who asks for a second text has it.
+    asked = Reading(ColumnFinder("text", {"text_b": "text_b"}, single))
+    (item,) = read_items(str(file), None, asked)
+    assert item.raw == {"text": "pear", "text_b": "oak elm"}

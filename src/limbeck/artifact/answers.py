@@ -24,6 +24,8 @@ Json = dict[str, Any]
 
 # Beside the answer's own keys.
 NAMES = ("file", "line", "input", "error")
+# What a program reads as a decision of the artifact, whether this one makes any or not.
+OF_DECISIONS = ("abstain", "set", "confidence")
 # The last column of a csv: the columns of a row that its first row did not have, as JSON.
 OTHERS = "others"
 
@@ -36,7 +38,7 @@ def answer_lines(
     one_by_one: answer after each batch, for who waits for it. Else as many rows are read ahead as
     are sorted by length (16 batches), which makes batches faster.
     """
-    taken = {*NAMES, *answer_keys(predictor)}
+    taken = {*NAMES, *OF_DECISIONS, *answer_keys(predictor)}
     remaining = iter(items)
     ahead = batch_size if one_by_one or batch_size == 1 else batch_size * SORTED_BATCHES
     while part := list(islice(remaining, ahead)):

@@ -68,6 +68,12 @@ class ColumnFinder:
         """What the first column holds."""
         return "image" if self.kind == "image" else "text"
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether the recipe does not say if rows were pairs: of rows from Python it names the
+        second text whether they had one or not."""
+        return self.recipe.get("source") in (None, "rows")
+
     def find(self, content: Mapping[str, Any]) -> Found:
         """The columns of a row. Raises ValueError where none holds the input, or several could."""
         # 1. A name on the command line that no column has is a slip of the keyboard.
@@ -94,11 +100,12 @@ class ColumnFinder:
         return found
 
     def _named(self, key: str, content: Mapping[str, Any]) -> str | None:
-        """The column that an option or the recipe names, or that is called `text_b` as ours is."""
+        """The column that an option or the recipe names, or the `text_b` of what reads pairs."""
         if key in self.asked:
             return self.asked[key]
         candidates = [self.recipe.get(key)]
-        if key == "text_b":
+        # What training had no second text of may have a column of that name, which it never read.
+        if key == "text_b" and (self._is_open or self.recipe.get("text_b")):
             candidates.append("text_b")
         if self.kind == "words":
             candidates.append(self.recipe.get("words"))
@@ -142,9 +149,7 @@ class ColumnFinder:
                 return Found({self.main: name})
         names = {plain(name): name for name in content}
         named = [names[name] for name in dict.fromkeys(OTHERS[self.kind]) if name in names]
-        # Where the recipe is of rows from Python, it does not say whether these were pairs.
-        is_open = self.kind == "text" and self.recipe.get("source") in (None, "rows")
-        pairs = pairs_in(content) if is_open else []
+        pairs = pairs_in(content) if self.kind == "text" and self._is_open else []
         if len(pairs) == 1 and set(named) <= set(pairs[0]):
             return _of_pair(pairs[0])
         note = f"the {self.main} is read from the column `{{}}`"
