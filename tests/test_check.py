@@ -420,6 +420,9 @@ def test_test_rows_that_are_too_few_are_told() -> None:
     needed = int(told.split("; ")[1].split()[0])
     allowed = 1.6448536**2 / (np.array([needed - 1, needed]) + 1.6448536**2)
     assert allowed[0] > 0.01 >= allowed[1]
+    # Beside `50 test rows` above, 2 of them alone would be a riddle.
+    (told,) = check.note_of_few_rows(recipe, 2, 50)
+    assert "2 test rows that differ, of 50 (equal inputs and one group count once)" in told
     assert check.note_of_few_rows(recipe, needed) == []
     # Of other metrics, and without a verdict, nothing is known.
     (told,) = check.note_of_few_rows(parse(RECIPE, overrides=["verdict.metric=macro_f1"]), 60)

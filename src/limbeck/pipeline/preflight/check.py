@@ -317,11 +317,14 @@ def note_of_judged_rows(recipe: Recipe, splits: Splits, task: Any) -> list[str]:
     clusters = cluster_of_row(splits.test, task)
     # Where there are too few new rows all are judged.
     judged = clusters[~known] if num_new else clusters
-    return note_of_few_rows(recipe, len(np.unique(judged)))
+    return note_of_few_rows(recipe, len(np.unique(judged)), len(clusters))
 
 
-def note_of_few_rows(recipe: Recipe, num_rows: int) -> list[str]:
-    """That so few test rows cannot prove what the verdict allows, whatever the student does."""
+def note_of_few_rows(recipe: Recipe, num_rows: int, num_given: int | None = None) -> list[str]:
+    """That so few test rows cannot prove what the verdict allows, whatever the student does.
+
+    `num_rows`: those that differ and train lacks, of `num_given` in the split.
+    """
     verdict = recipe.verdict
     # Of a correlation or an error nothing says beforehand how far one row moves it.
     if verdict is None or not verdict.max_drop or recipe.judged_metric not in metrics.SHARES:
@@ -332,9 +335,12 @@ def note_of_few_rows(recipe: Recipe, num_rows: int) -> list[str]:
     needed = paired.rows_to_prove(unchanged, verdict.max_drop, ALPHA)
     if num_rows >= needed:
         return []
+    told = ""
+    if num_given and num_given > num_rows:
+        told = f" that differ, of {num_given:,} (equal inputs and one group count once),"
     return [
-        f"verdict: {num_rows:,} test rows cannot prove that at most {verdict.max_drop:g} is lost, "
-        f"even where no answer changes; {about}{needed:,} would. Give more test rows, or "
+        f"verdict: {num_rows:,} test rows{told} cannot prove that at most {verdict.max_drop:g} is "
+        f"lost, even where no answer changes; {about}{needed:,} would. Give more test rows, or "
         "allow more by verdict.max_drop"
     ]
 
