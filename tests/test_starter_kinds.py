@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import call
 from layouts import put, text
 from test_files_as_they_lie import read
 from test_starter_choice import chosen
@@ -262,3 +263,27 @@ def test_an_archive_of_other_arrays_is_told_by_their_names(tmp_path: Path) -> No
     np.savez(tmp_path / "data.npz", signals=np.zeros((4, 9)), y=np.zeros(4))
     with pytest.raises(ValueError, match="Arrays here: signals, y"):
         starter.look(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize(("query", "item"), [("query", "positive"), ("Question", "Answer")])
+def test_queries_and_their_items_are_a_search(query: str, item: str, tmp_path: Path) -> None:
+    """None of the columns looked like a label, and no word was said of the task that needs none."""
+    rows = [
+        {query: text(n), item: f"it is {text(n + 1)}", "negative": text(n + 2)} for n in range(60)
+    ]
+    put(tmp_path, {"train.jsonl": lines(rows)})
+    guess = starter.look(tmp_path / "train.jsonl")
+    assert guess.task == "ranking"
+    options = {key: guess.options[key] for key in ("text", "text_b", "label")}
+    assert options == {"text": query, "text_b": item, "label": item}
+    out = tmp_path / "recipe.yaml"
+    assert call("init", tmp_path / "train.jsonl", "--out", out) == 0
+    assert call("check", out, "--data-only") == 0
+
+
+def test_a_label_of_a_pair_is_learned_where_there_is_one() -> None:
+    pair = {"question": text, "answer": lambda n: f"it is {text(n)}"}
+    found = chosen(**pair, relevance=lambda n: n % 2)
+    assert (found.task, found.options["label"]) == ("text-classification", "relevance")
+    found = chosen(**pair, label=lambda n: n % 2)
+    assert (found.task, found.options["label"]) == ("text-classification", "label")

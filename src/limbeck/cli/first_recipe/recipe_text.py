@@ -101,6 +101,8 @@ CATEGORICAL_LOSS = "kl: {temperature: 2.0, weight: 2.0}"
 LOSS_OF_TASK = {
     "text-regression": "logit_mse: {}",
     "multi-label-classification": "bernoulli_kl: {temperature: 1.0}",
+    # Vectors, for a similarity of two has no classes to agree on.
+    "ranking": "hidden: {map: {embedding: embedding}, weight: 1.0}",
 }
 
 

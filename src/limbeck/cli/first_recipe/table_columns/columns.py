@@ -14,6 +14,8 @@ from limbeck.cli.first_recipe.table_columns.beside import (
 from limbeck.cli.first_recipe.table_columns.labels import (
     ROWS_A_CLASS,
     Columns,
+    beside,
+    candidates,
     is_id,
     is_number,
     label_column,
@@ -39,6 +41,11 @@ FEWEST_NAMES = 10  # rows, by which names of what rows are about are told from t
 FILE_ENDINGS = (*IMAGE_SUFFIXES, ".dcm", ".wav", ".mp3", ".mp4")
 NUMBER = re.compile(r"-?[0-9]+")
 MOST_AGAIN = 4  # rows of an unnamed pair that have one text in common, on average
+# A query and what is to be found for it.
+SEARCHED = (
+    *(("query", "positive"), ("anchor", "positive"), ("question", "answer"), ("query", "passage")),
+    *(("query", "document"), ("query", "answer"), ("context", "response")),
+)
 MOST_SPLIT_WORDS = 3  # of a cell that names a split
 
 
@@ -127,6 +134,9 @@ def _task_of(records: Sequence[Record], place: str) -> Columns:
     # Before a column is taken for a text: the question alone would be one.
     refuse_choices(place, records)
     texts = _texts(records, place)
+    searched = _searched(records)
+    if searched:
+        return searched
     options: dict[str, Any] = {"text": texts[0]}
     votes = vote_columns(records, texts)
     shares = [] if votes else share_columns(records, texts)
@@ -154,6 +164,27 @@ def _task_of(records: Sequence[Record], place: str) -> Columns:
             f"and data: words: {words[0]}, tags: {words[1]} in place of text and label"
         )
     return found
+
+
+def _searched(records: Sequence[Record]) -> Columns | None:
+    """Queries with an item each that belongs to it, to be found among all items; None where a
+    column may be a label of the two, or there are no such texts."""
+    names = {plain(name): name for name in records[0]}
+    for query, item in ((names.get(query), names.get(item)) for query, item in SEARCHED):
+        if not (query and item) or not all(_holds_texts(records, name) for name in (query, item)):
+            continue
+        others = beside(records, [query, item])
+        # What does not belong to a query is no label of it: all items of others are such.
+        others = [name for name in others if not plain(name).startswith("neg")]
+        if candidates(records, others) or {plain(name) for name in others} & {*LABEL_NAMES}:
+            return None
+        told = (
+            f"no column is a label of `{query}` and `{item}`: a query's `{item}` is to be found "
+            f"among those of all rows. Where they are right and wrong, write a column label"
+        )
+        options = {"text": query, "text_b": item, "label": item}
+        return Columns("ranking", options, told)
+    return None
 
 
 def _texts(records: Sequence[Record], place: str) -> list[str]:
