@@ -279,6 +279,11 @@ def test_queries_and_their_items_are_a_search(query: str, item: str, tmp_path: P
     out = tmp_path / "recipe.yaml"
     assert call("init", tmp_path / "train.jsonl", "--out", out) == 0
     assert call("check", out, "--data-only") == 0
+    # A query is told from the other items of its batch: of three or four nothing is learned.
+    written = out.read_text()
+    assert f"`{query}` finds its `{item}`" in written
+    budget = int(written.partition("batch_tokens: ")[2].partition(",")[0])
+    assert budget >= 16 * len(f"{text(1)} it is {text(2)}".split())
 
 
 def test_a_label_of_a_pair_is_learned_where_there_is_one() -> None:

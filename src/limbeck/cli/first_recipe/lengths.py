@@ -45,6 +45,7 @@ MOST_UNLABELLED = 2
 RARE = 0.1
 # Rows of a batch below which batch norms and comparisons between rows have too little to go by.
 FEWEST_IMAGES = 8
+FEWEST_ITEMS = 16
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,9 @@ def length_for(guess: Guess, model: str | None) -> tuple[Length, list[str]]:
             calibration = calibration_rows(sizes)
         # Padding is left out: it makes steps more, not fewer.
         fewest, total = max(sizes), round(found.staying * sum(sizes))
+        # A query is told from the items of its batch, of which a few teach nothing.
+        if guess.task == "ranking":
+            fewest = max(fewest, FEWEST_ITEMS * sum(sizes) // len(sizes))
     usual = usual_length(guess)
     budget = min(usual.budget, max(fewest, total // ENOUGH_OF_EPOCH))
     of_epoch = math.ceil(total / budget)

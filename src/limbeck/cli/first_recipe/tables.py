@@ -259,6 +259,9 @@ def _columns_told(records: Sequence[Record], options: Mapping[str, Any]) -> str:
     if "label" not in options:
         return f"columns {columns}: `{options['text']}` is the text"
     label = options["label"]
+    # Of a search it is the item, one of as many as there are rows.
+    if label == options.get("text_b"):
+        return f"columns {columns}: `{options['text']}` finds its `{label}`"
     separator = options.get("label_separator")
     cells = {str(record.get(label)) for record in records if record.get(label) is not None}
     # Of several labels a cell each one: `1, 2` would be told as two of the labels that it joins.
