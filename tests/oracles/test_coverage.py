@@ -198,3 +198,44 @@ def test_gains_over_seeds_cover(seeds: int, spread: float) -> None:
         claimed += low > 0
     print(f"| {seeds} | {spread:g} | {covered / SPLITS:.3f} | {claimed / SPLITS:.3f} |")
     assert covered / SPLITS >= LEAST_COVERAGE
+
+
+# Sizes with tails as heavy as Zipf's leave few clusters to go by: coverage is a little less.
+LEAST_OF_UNEVEN = 0.90
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("drop", [0.0, 0.05])
+@pytest.mark.parametrize(("clusters", "change"), [(60, 0.1), (200, 0.05), (200, 0.3)])
+def test_rows_that_stand_often_prove_no_more(clusters: int, change: float, drop: float) -> None:
+    """Inputs that stand 1 to 60 times (Zipf), all copies of one answered alike: no lead and no kept
+    drop is claimed more often than it may be."""
+    generator = np.random.default_rng([clusters, int(100 * change), int(100 * drop)])
+    covered = kept = led = 0
+    for _ in range(SPLITS):
+        sizes = np.minimum(generator.zipf(1.8, clusters), 60)
+        cluster_of_row = np.repeat(np.arange(clusters), sizes)
+        before = (generator.random(clusters) < 0.2).astype(int)
+        after = before.copy()
+        chance = generator.random(clusters)
+        lost, won = (change + drop) / 2, (change - drop) / 2
+        before[chance < lost], after[chance < lost] = 0, 1
+        is_won = (chance >= lost) & (chance < lost + won)
+        before[is_won], after[is_won] = 1, 0
+        labels, offsets = np.zeros(sizes.sum(), np.int64), np.arange(sizes.sum() + 1)
+        arms = []
+        for answers in (before, after):
+            scored = decided(answers[cluster_of_row], labels, offsets)
+            arms.append(Judged([scored], TEXT, cluster_of_row).by("accuracy"))
+        found = difference(*arms)
+        low, high = found.interval()
+        covered += low <= drop <= high
+        kept += found.p_at_least(drop) <= ALPHA
+        led += found.p_at_most(drop) <= ALPHA
+    figures = [each / SPLITS for each in (covered, kept, led)]
+    print(
+        f"| {clusters} | {change:g} | {drop:g} | {' | '.join(f'{each:.3f}' for each in figures)} |"
+    )
+    assert figures[0] >= LEAST_OF_UNEVEN
+    # Both tests, and twice the simulation's three standard errors for what the sizes leave.
+    assert max(figures[1:]) <= 2 * LARGEST_ERROR - ALPHA
