@@ -14,7 +14,7 @@ from limbeck.artifact import manifest
 from limbeck.core.files import read_json, write_json
 from limbeck.reports import arms, numbers, page
 from limbeck.reports.card.text import MOST_LABELS, card
-from limbeck.reports.drawing import charts
+from limbeck.reports.drawing import charts, overview
 from limbeck.reports.drawing.axis import Axis
 
 Json = dict[str, Any]
@@ -586,6 +586,51 @@ def test_slower_arm_is_flagged(report: Json) -> None:
     assert '<span class="sub bad">1.83x slower</span>' in ascii_signs(page.render(report, []))
 
 
+def test_the_front_holds_what_nothing_beats() -> None:
+    priced = [
+        overview.Priced("teacher", 0.95, [0.94, 0.96], 400.0),
+        overview.Priced("plain", 0.90, [], 100.0),
+        overview.Priced("kd", 0.93, [], 100.0),
+        overview.Priced("kd+ptq", 0.91, [], 25.0),
+        overview.Priced("joint", 0.92, [], 25.0),
+        overview.Priced("qat", 0.92, [], 30.0),
+    ]
+    assert [each.arm for each in overview.front(priced, True)] == ["joint", "kd", "teacher"]
+    # Of an error less is better: the smallest model with the least of it is alone.
+    assert [each.arm for each in overview.front(priced, False)] == ["kd+ptq", "plain"]
+    drawn = overview.pareto("F1 and kB", "kB", priced, overview.front(priced, True))
+    assert drawn["front"].count("H") == drawn["front"].count("V") == 2
+    for point in drawn["points"]:
+        assert charts.LEFT <= point["x"] <= charts.RIGHT
+        assert charts.TOP <= point["y"] <= charts.BOTTOM
+
+
+def test_steps_of_speed_end_where_the_whole_does() -> None:
+    def told(ratio: float) -> Json:
+        return {"ratio": ratio, "ratio_ci95": [0.9 * ratio, 1.1 * ratio]}
+
+    product = {"runtime": told(4.0), "architecture": told(2.5), "integers": told(0.8)}
+    *steps, whole = overview.waterfall({"product": product | {"total": told(8.0)}})
+    assert steps[0]["left"] == whole["left"] == whole["one"]
+    assert steps[1]["left"] == pytest.approx(steps[0]["left"] + steps[0]["width"], abs=0.11)
+    # Integers that are slower step back, to where the whole ends.
+    assert [step["is_slower"] for step in steps] == [False, False, True]
+    assert steps[2]["left"] == pytest.approx(whole["left"] + whole["width"], abs=0.11)
+    unknown = {"ratio": None, "ratio_ci95": None, "reason": "no teacher"}
+    assert overview.waterfall({"product": product | {"total": unknown}}) == []
+    assert overview.waterfall(None) == []
+
+
+def test_contents_lead_to_every_section(report: Json) -> None:
+    text = page.render(report, [])
+    linked = [part.split('"')[0] for part in text.split('href="#')[1:]]
+    assert "arms" in linked
+    assert "recipe" in linked
+    for name in linked:
+        assert text.count(f'id="{name}"') == 1
+    assert "limbeck run recipe.yaml --out again" in text
+
+
 def test_run_without_teacher(report: Json) -> None:
     report["arms"] = {"plain": report["arms"]["plain"]}
     report["verdict"] = None
@@ -608,7 +653,8 @@ def test_many_labels_are_cut_to_the_most_confused(report: Json) -> None:
 def test_charts_are_valid_svg_within_their_frame(report: Json) -> None:
     html = page.render(report, some_curves())
     charts = [part.split("</svg>")[0] for part in html.split("<svg viewBox")[1:]]
-    assert len(charts) == 6
+    # Two of costs, the others of training.
+    assert len(charts) == 8
     for part in charts:
         root = ElementTree.fromstring(f"<svg viewBox{part}</svg>")
         circles = [

@@ -7,6 +7,7 @@ than another, whichever way the metric points.
 from typing import Any
 
 from limbeck.reports.arms import BASELINE, metric_title, shipped_arm
+from limbeck.reports.drawing.overview import gain_plots
 from limbeck.reports.numbers import (
     INTERVAL,
     TIMES,
@@ -132,7 +133,12 @@ def gains(report: Json) -> list[Json]:
     of each that was measured."""
     if report["verdict"] is None:
         return []
-    return [_gain(report, row) for row in report["verdict"]["gains"]]
+    rows = report["verdict"]["gains"]
+    plots = gain_plots(rows)
+    return [
+        {**_gain(report, row), "plot": plot, "arm": row["arm"]}
+        for row, plot in zip(rows, plots, strict=True)
+    ]
 
 
 def _gain(report: Json, row: Json) -> Json:

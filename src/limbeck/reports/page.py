@@ -21,7 +21,7 @@ from limbeck.reports import (
     outcome,
     speed,
 )
-from limbeck.reports.drawing import charts, heatmap
+from limbeck.reports.drawing import charts, heatmap, overview
 
 Json = dict[str, Any]
 
@@ -80,7 +80,7 @@ def render(report: Json, curves: list[Json]) -> str:
 
 def view(report: Json, curves: list[Json]) -> Json:
     """Everything that the template lays out, by the names that it uses."""
-    return {
+    laid_out = {
         **_head(report),
         **_arms_and_seeds(report),
         **_labels(report["arms"]),
@@ -95,7 +95,31 @@ def view(report: Json, curves: list[Json]) -> Json:
         "charts": charts.charts(report, curves),
         "recipe": report.get("recipe"),
         "facts": {"Machine": report["machine"], "Versions": report["versions"]},
+        "paretos": overview.paretos(report),
+        "waterfall": overview.waterfall(report.get("speed")),
     }
+    return {**laid_out, "contents": _contents(laid_out)}
+
+
+# The sections by their anchor, and what of the view each needs.
+SECTIONS = {
+    "Arms": "arms",
+    "Notes": "notes",
+    "Lost": "lost",
+    "Parity": "parity",
+    "Calibration": "calibration",
+    "Layers": "layers",
+    "Training": "charts",
+    "Confusion": "confusions",
+    "Labels": "label_rows",
+    "Stages": "stages",
+    "Recipe": "recipe",
+}
+
+
+def _contents(laid_out: Json) -> list[str]:
+    """The sections that the page has, by their anchors."""
+    return [title for title, key in SECTIONS.items() if laid_out[key]]
 
 
 def _head(report: Json) -> Json:
