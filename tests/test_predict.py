@@ -447,13 +447,22 @@ def test_a_second_text_that_training_never_read_is_a_column_like_others(tmp_path
     """Both were joined, and an artifact of .86 scored .71 on its own test file."""
     file = tmp_path / "rows.jsonl"
     file.write_text('{"text": "pear", "text_b": "oak elm"}\n')
+    file.with_suffix(".csv").write_text("text,text_b\npear,oak elm\n")
     single = {"source": "csv", "text": "text", "label": "label", "text_b": None}
     (item,) = read_items(str(file), None, Reading(ColumnFinder("text", {}, single)))
     assert (item.raw, item.others) == ("pear", {"text_b": "oak elm"})
     for recipe in (single | {"text_b": "second"}, {"source": "rows"}):
         (item,) = read_items(str(file), None, Reading(ColumnFinder("text", {}, recipe)))
         assert item.raw == {"text": "pear", "text_b": "oak elm"}
-    # Who asks for a second text has it.
     asked = Reading(ColumnFinder("text", {"text_b": "text_b"}, single))
-    (item,) = read_items(str(file), None, asked)
-    assert item.raw == {"text": "pear", "text_b": "oak elm"}
+    with pytest.raises(ValueError, match="this artifact was trained on single texts"):
+        list(read_items(str(file.with_suffix(".csv")), None, asked))
+
+
+def test_a_dict_with_such_a_text_is_answered_by_its_first(artifact: Path) -> None:
+    """In Python as on the command line; without a recipe nobody knows."""
+    both = {"text": "Ada lives", "text_b": "New York"}
+    assert limbeck.load(artifact).predict(both) != limbeck.load(artifact).predict("Ada lives")
+    (artifact / "recipe.yaml").write_text("data: {source: csv, text: text, label: label}\n")
+    predictor = limbeck.load(artifact)
+    assert predictor.predict(both) == predictor.predict("Ada lives")

@@ -17,6 +17,7 @@ import numpy as np
 from limbeck.artifact.batches import depends_on_company, in_batches, run_batch
 from limbeck.artifact.batches import run_graph as run_graph
 from limbeck.artifact.proof.golden import inputs_of
+from limbeck.artifact.rows.inputs import recipe_data
 from limbeck.artifact.runtimes import Graph
 from limbeck.core.contract import described
 from limbeck.core.foreign import told_as
@@ -176,6 +177,12 @@ class Predictor:
         """Whether a row has a unit for each of its words or hidden tokens."""
         return "words" in self.task.row_keys or "label" not in self.task.row_keys
 
+    @cached_property
+    def _reads_pairs(self) -> bool:
+        """Whether training had a second text, by its recipe; True where that does not say."""
+        recipe = recipe_data(self.folder)
+        return recipe.get("source") in (None, "rows") or bool(recipe.get("text_b"))
+
     def _content(self, raw: dict[str, Any]) -> Any:
         """What the task reads of a dict. Raises ValueError where nothing is."""
         # A task of somebody else may read dicts of its own.
@@ -183,6 +190,9 @@ class Predictor:
         if expected is None:
             return raw
         if expected[0] == "text":
+            # A column of that name which training never read is one like any other.
+            if not self._reads_pairs:
+                raw = {name: value for name, value in raw.items() if name != "text_b"}
             # The task itself says what is missing.
             return {name: raw[name] for name in expected if name in raw} or raw
         for name in expected:

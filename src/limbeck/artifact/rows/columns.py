@@ -74,6 +74,10 @@ class ColumnFinder:
         second text whether they had one or not."""
         return self.recipe.get("source") in (None, "rows")
 
+    @property
+    def _may_be_pair(self) -> bool:
+        return self._is_open or bool(self.recipe.get("text_b"))
+
     def find(self, content: Mapping[str, Any]) -> Found:
         """The columns of a row. Raises ValueError where none holds the input, or several could."""
         # 1. A name on the command line that no column has is a slip of the keyboard.
@@ -81,6 +85,11 @@ class ColumnFinder:
             if given not in content:
                 suggestion = wording.suggest(given, content)
                 raise ValueError(f"no column `{given}` (--{_option(name)}) here. {suggestion}")
+        if "text_b" in self.asked and not self._may_be_pair:
+            raise ValueError(
+                "--text-b: this artifact was trained on single texts. Leave it out, or train one "
+                "with data.text_b"
+            )
         # 2. By the option, else by the recipe.
         main = self._named(self.main, content)
         second = self._named("text_b", content) if self.kind == "text" else None
@@ -105,7 +114,7 @@ class ColumnFinder:
             return self.asked[key]
         candidates = [self.recipe.get(key)]
         # What training had no second text of may have a column of that name, which it never read.
-        if key == "text_b" and (self._is_open or self.recipe.get("text_b")):
+        if key == "text_b" and self._may_be_pair:
             candidates.append("text_b")
         if self.kind == "words":
             candidates.append(self.recipe.get("words"))
