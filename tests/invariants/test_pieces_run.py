@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import limbeck
+from limbeck.core import registry
 
 pytest.importorskip("torch")  # limbeck.run trains
 
@@ -66,3 +67,12 @@ def test_a_network_of_images_reads_no_texts(tmp_path: Path) -> None:
     recipe = recipe.replace("model: ngrams, width: 16", "model: small_cnn, width: 16")
     with pytest.raises(ValueError, match=r"this network of ours reads images\. .*`model: ngrams`"):
         limbeck.run(limbeck.parse(recipe), tmp_path / "run", rows={"train": texts(60)})
+
+
+@pytest.mark.parametrize("task", ["ranking", "sentence-embedding"])
+def test_a_network_of_pieces_has_no_vectors_of_texts(task: str) -> None:
+    """What was told was a sentence of torch about the sizes of two tensors."""
+    from limbeck.models.preprocessing import preprocess
+
+    with pytest.raises(ValueError, match=r"the task compares vectors of texts\. Take an encoder"):
+        preprocess("ngrams", registry.load("tasks", task), texts(4), 64)

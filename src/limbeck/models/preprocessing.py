@@ -12,6 +12,7 @@ from limbeck.models.published.positions import num_positions
 from limbeck.models.published.processors import completed, image_settings
 from limbeck.models.published.tokenizers import padding_token, read_tokenizer
 from limbeck.tasks.inputs.characters import character_tokenizer
+from limbeck.tasks.inputs.separate_texts import SeparateTextsInput
 from limbeck.tasks.inputs.words import WordsInput
 
 # Windows of a long text share a quarter of their length, so that what one cuts another reads whole.
@@ -53,6 +54,13 @@ def preprocess(
             raise ValueError(
                 f"model `{name}`: this network of ours reads images. Texts need `model: ngrams`, "
                 "or a `transformers` model by folder or hub id"
+            )
+        # Its answers are of a row, and such a task compares vectors of each of a row's texts.
+        if issubclass(task_class.input_type, SeparateTextsInput):
+            raise ValueError(
+                f"model `{name}`: this network of ours answers with labels, and the task compares "
+                "vectors of texts. Take an encoder: a `transformers` or `sentence-transformers` "
+                "model by folder or hub id"
             )
         # Of names, capital letters say much; of a text's topic or mood, little.
         keeps_case = issubclass(task_class.input_type, WordsInput)
