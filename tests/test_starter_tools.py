@@ -98,6 +98,14 @@ def test_rows_that_prodigy_s_user_rejected_are_left_out(
     assert rows[0] == {"text": text(0), "label": label}
 
 
+def test_rejected_rows_without_their_hashes_are_left_out(tmp_path: Path) -> None:
+    """Written once more, they were read with those that a person had rejected."""
+    lines = answers({"label": "a"}) + answers({"label": "b"})
+    put(tmp_path, {"all.jsonl": lines.replace("_input_hash", "number")})
+    typed(tmp_path)
+    assert len(first_rows(tmp_path / "all-accepted.jsonl")) == 12
+
+
 def test_rows_that_were_all_accepted_are_read(tmp_path: Path) -> None:
     lines = answers({"label": "a"}) + answers({"label": "b"})
     put(tmp_path, {"train.jsonl": lines.replace("reject", "accept")})

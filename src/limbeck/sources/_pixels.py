@@ -146,8 +146,7 @@ def narrowed(values: np.ndarray, done: set[str]) -> np.ndarray:
         where = ", ".join(map(str, index))
         value = values[tuple(index)]
         raise ValueError(f"pixel ({where}) is {value}. Replace it, or leave the image out")
-    low = values.min(initial=0)
-    high = values.max(initial=0)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
     if low < 0 or high > 255:
         raise ValueError(f"pixels from {low:g} to {high:g}. Scale floats to 0..1, or save uint8")
     done.add(FLOATS)
