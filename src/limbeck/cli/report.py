@@ -1,23 +1,76 @@
-"""`limbeck report`: the page of a run, from its figures."""
+"""`limbeck report`: the page of a run, its tables, and several runs beside each other."""
+
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from limbeck.cli.options import RunFolder
+from limbeck.cli.options import nameable
+
+Runs = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="The folder of a run, or of several.")
+]
+Tables = Annotated[
+    Path | None,
+    typer.Option("--tables", help="A folder for every table as csv and JSON.", callback=nameable),
+]
+Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
 
 
-def report(folder: RunFolder) -> None:
-    """Draw a run's report.html anew from its report.json."""
+def report(folders: Runs, tables: Tables = None, show: Open = False) -> None:
+    """Draw a run's report.html anew, or compare runs.
+
+    Of one run the page is drawn from its report.json; of several a table tells what each ships,
+    what it kept, and what that costs.
+    """
+    from limbeck.reports import comparison, page
+    from limbeck.reports import tables as of_report
+    from limbeck.reports.earlier import as_today
+
+    found = {str(folder): read_report(folder) for folder in folders}
+    if len(found) == 1:
+        (folder,) = folders
+        page.redraw(found[str(folder)], folder)
+        rows = of_report.tables(as_today(found[str(folder)]))
+        written = [folder / "report.html"]
+    else:
+        runs = comparison.compared({name: as_today(each) for name, each in found.items()})
+        rows = {"runs": runs}
+        written = []
+        typer.echo("\n".join(comparison.lines(runs)))
+    if tables is not None:
+        tables.mkdir(parents=True, exist_ok=True)
+        written += of_report.write(rows, tables)
+    for file in written:
+        typer.echo(file)
+    if show:
+        open_pages(folders)
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """The figures of a run. Raises ValueError for a folder without any."""
     from limbeck.artifact.manifest import refuse_artifact
     from limbeck.core.files import read_json
     from limbeck.core.terminal.shell import quoted
-    from limbeck.reports import page
 
+    nameable(folder)
     refuse_artifact(folder, "report")
     figures = folder / "report.json"
     if not figures.is_file():
         raise ValueError(
             f"{folder}: no report.json here. `limbeck run RECIPE --out {quoted(folder)}` writes one"
         )
-    # With the training curves, which lie beside the figures in metrics.jsonl.
-    page.redraw(read_json(figures), folder)
-    typer.echo(folder / "report.html")
+    found: dict[str, Any] = read_json(figures)
+    return found
+
+
+def open_pages(folders: list[Path]) -> None:
+    """Show the pages of runs in the browser. Raises ValueError where there is no browser."""
+    import webbrowser
+
+    for folder in folders:
+        page = (folder / "report.html").resolve()
+        if not page.is_file():
+            raise ValueError(f"{page}: no such page. `limbeck report {folder}` draws it")
+        if not webbrowser.open(page.as_uri()):
+            raise ValueError(f"no browser is known here. Open {page} in yours")

@@ -175,13 +175,20 @@ def how_sure(
     """The interval of a drop, and the p value of none; the arguments are those of `drops`."""
     if clusters is None:
         changed = paired.changes_of(was_right, is_right)
-        return {"ci95": paired.interval(changed), "p": p_of_no_drop(changed)}
+        return {
+            "ci95": paired.interval(changed),
+            "p": p_of_no_drop(changed),
+        }
+    # 1. What each cluster lost, in rows.
     of_row = was_right.astype(float) - is_right
     number_of_row = np.unique(clusters, return_inverse=True)[1]
     sizes = np.bincount(number_of_row)
     of_cluster = np.bincount(number_of_row, of_row)
-    lost, won = int((of_cluster > 0).sum()), int((of_cluster < 0).sum())
-    drop, scale = float(of_row.mean()), len(sizes) / len(of_row)
+    lost = int((of_cluster > 0).sum())
+    won = int((of_cluster < 0).sum())
+    # 2. The drop is of rows, and its influences are those of clusters.
+    drop = float(of_row.mean())
+    scale = len(sizes) / len(of_row)
     # What the change of a cluster that did not change would move, of several sizes as of one.
     jump = scale * float(sizes @ sizes) / len(of_row)
     estimate = Estimate(

@@ -66,16 +66,17 @@ def pareto(title: str, x_title: str, priced: Sequence[Priced], best: Sequence[Pr
     y_axis = Axis.over(qualities, BOTTOM, TOP)
     points = []
     for each in priced:
-        points.append(
-            {
-                "arm": each.arm,
-                "color": color_of(each.arm),
-                "x": x_axis.at(each.cost),
-                "y": y_axis.at(each.quality),
-                "interval": [y_axis.at(bound) for bound in each.bounds],
-                "text": f"{decimal(each.quality)} at {short(each.cost)}",
-            }
-        )
+        # Behind the name in the legend: what a point is, in figures.
+        text = f"{decimal(each.quality)} at {short(each.cost)}"
+        point = {
+            "arm": each.arm,
+            "color": color_of(each.arm),
+            "x": x_axis.at(each.cost),
+            "y": y_axis.at(each.quality),
+            "interval": [y_axis.at(bound) for bound in each.bounds],
+            "text": text,
+        }
+        points.append(point)
     steps = [(x_axis.at(each.cost), y_axis.at(each.quality)) for each in best]
     # Along the front no other arm is cheaper and better: it falls and runs in steps.
     path = f"M{steps[0][0]:g} {steps[0][1]:g}"
@@ -125,22 +126,23 @@ def waterfall(speed: Mapping[str, Any] | None) -> list[Json]:
     axis = Axis.over(values, BAR_LEFT, BAR_RIGHT, log=True)
     drawn = []
     for name, start, told in rows:
-        first, last = sorted((axis.at(start), axis.at(start * told["ratio"])))
-        low, high = (axis.at(start * bound) for bound in told["ratio_ci95"])
-        drawn.append(
-            {
-                "name": name,
-                "left": first,
-                # A step that changes nothing is still seen.
-                "width": max(1.0, round(last - first, 1)),
-                "low": low,
-                "high": high,
-                "one": axis.at(1.0),
-                "is_slower": told["ratio"] < 1,
-                "ratio": f"{short(told['ratio'])}{TIMES}",
-                "interval": " to ".join(short(bound) for bound in told["ratio_ci95"]),
-            }
-        )
+        ratio, bounds = told["ratio"], told["ratio_ci95"]
+        # A step that slows down runs to the left.
+        first, last = sorted((axis.at(start), axis.at(start * ratio)))
+        low, high = (axis.at(start * bound) for bound in bounds)
+        row = {
+            "name": name,
+            "left": first,
+            # A step that changes nothing is still seen.
+            "width": max(1.0, round(last - first, 1)),
+            "low": low,
+            "high": high,
+            "one": axis.at(1.0),
+            "is_slower": ratio < 1,
+            "ratio": f"{short(ratio)}{TIMES}",
+            "interval": " to ".join(map(short, bounds)),
+        }
+        drawn.append(row)
     return drawn
 
 
