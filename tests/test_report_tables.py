@@ -11,6 +11,7 @@ import pytest
 from limbeck.cli import main
 from limbeck.core.files import write_json
 from limbeck.reports import comparison, tables
+from limbeck.reports.typed import Report
 
 Json = dict[str, Any]
 
@@ -128,6 +129,20 @@ def test_a_page_is_shown(
     monkeypatch.setattr(webbrowser, "open", lambda address: False)
     with pytest.raises(ValueError, match="no browser is known here"):
         open_pages([tmp_path])
+
+
+def test_a_report_in_a_notebook() -> None:
+    own = Report(report() | {"name": "<b>mine"})
+    html = own._repr_html_()
+    assert "<b>&lt;b&gt;mine</b>" in html
+    assert "<th>kd</th><td>0.9000</td><td>0.8500 to 0.9500</td><td>1,000</td><td>1.0</td>" in html
+    with pytest.raises(ValueError, match=r"no table `arm`. It has arms, gains, labels"):
+        own.to_dataframe("arm")
+    pandas = pytest.importorskip("pandas")
+    frame = own.to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.set_index("arm").loc["kd", "accuracy"] == 0.9
+    assert len(own.to_dataframe("seeds")) == 2
 
 
 def test_the_table_is_as_wide_as_its_values() -> None:

@@ -5,12 +5,17 @@ The dict is what report.json holds, unchanged; the attributes are read from it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
 from limbeck.core.files import read_json
 from limbeck.core.terminal.shell import quoted
+from limbeck.reports import tables
+from limbeck.reports.arms import arm_rows
 from limbeck.reports.earlier import as_today
+from limbeck.reports.numbers import decimal
+from limbeck.reports.outcome import sentence
 
 Figures = TypeVar("Figures")
 Bounds = list[float]
@@ -126,6 +131,53 @@ class Report(dict[str, Any]):
     def notes(self) -> list[str]:
         """What the run warns of."""
         return list(self["notes"])
+
+    @property
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Every table of the page as plain rows, by name: `arms`, `seeds`, `labels`, ..."""
+        return tables.tables(self)
+
+    def to_dataframe(self, table: str = "arms") -> Any:
+        """A table as a pandas DataFrame.
+
+        Raises:
+            ValueError: the report has no table of this name.
+            ModuleNotFoundError: pandas is not installed.
+        """
+        found = self.tables
+        if table not in found:
+            raise ValueError(
+                f"this report has no table `{table}`. It has {', '.join(sorted(found))}"
+            )
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            message = "Report.to_dataframe needs pandas: pip install pandas"
+            raise ModuleNotFoundError(message, name="pandas") from None
+        return pandas.DataFrame(found[table])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the outcome in a sentence, and the table of arms."""
+        head = "".join(f"<th>{title}</th>" for title in ("arm", self.metric, *SHOWN.values()))
+        body = []
+        for row in arm_rows(self):
+            cells = [decimal(row["mean"]), *(cell(row[key]) for key in SHOWN)]
+            values = "".join(f"<td>{value}</td>" for value in cells)
+            body.append(f"<tr><th>{escape(row['name'])}</th>{values}</tr>")
+        # Titles and labels are the user's text.
+        said = f"<p><b>{escape(self.name)}</b>: {escape(sentence(self))}</p>"
+        return f"{said}<table><tr>{head}</tr>{''.join(body)}</table>"
+
+
+# Columns of the table that a notebook shows, by the key of a row.
+SHOWN = {"interval": "95 % interval", "bytes": "bytes", "ms": "ms"}
+
+
+def cell(value: float | str | None) -> str:
+    """A value of that table: bytes in groups of three digits, milliseconds as they are."""
+    if value is None or value == "":
+        return "-"
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def picked(kind: type[Figures], content: Mapping[str, Any]) -> Figures:
