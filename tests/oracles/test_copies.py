@@ -181,9 +181,7 @@ verdict: {{arms: [plain, kd]}}
 """
 
 
-def test_every_arm_takes_the_same_steps_and_the_teacher_sees_no_copy(
-    corpus: Path, folder: str
-) -> None:
+def test_every_arm_sees_as_many_rows_and_the_teacher_no_copy(corpus: Path, folder: str) -> None:
     recipe, store = parse(text_of(corpus, folder)), Store()
     bench = RunContext(recipe, store)
     assert compatibility.resolved(recipe).augment.options == {"model": None, "candidates": 15}  # type: ignore[union-attr]
@@ -194,7 +192,8 @@ def test_every_arm_takes_the_same_steps_and_the_teacher_sees_no_copy(
         name: next(point["steps"] for point in runs[0].history if "steps" in point)
         for name, runs in arms.items()
     }
-    assert steps["plain"] == steps["kd"] > steps["teacher"]
+    # Copies have the teacher's labels alone, so that `plain` reads the rows in their place.
+    assert steps["teacher"] < steps["kd"] <= steps["plain"] < 1.5 * steps["kd"]
 
 
 def test_a_stage_that_was_killed_goes_on_to_the_same_rows(

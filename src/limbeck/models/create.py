@@ -87,9 +87,10 @@ def require(name: str) -> None:
             folder = folder_of(name)
             if folder is not None:
                 check_is_whole(name, folder)
+            # First: a folder that asks to run its code is refused for that, whatever it lacks.
+            transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
             if is_folder:
                 check_has_weights(name, Path(locate(name)))
-            transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
     except ForeignCode:
         raise
     except ValueError as error:

@@ -317,13 +317,13 @@ def note_of_judged_rows(recipe: Recipe, splits: Splits, task: Any) -> list[str]:
     clusters = cluster_of_row(splits.test, task)
     # Where there are too few new rows all are judged.
     judged = clusters[~known] if num_new else clusters
-    return note_of_few_rows(recipe, len(np.unique(judged)), len(clusters))
+    return note_of_few_rows(recipe, len(np.unique(judged)), len(judged))
 
 
 def note_of_few_rows(recipe: Recipe, num_rows: int, num_given: int | None = None) -> list[str]:
     """That so few test rows cannot prove what the verdict allows, whatever the student does.
 
-    `num_rows`: those that differ and train lacks, of `num_given` in the split.
+    `num_rows`: those that differ, of `num_given` that train lacks.
     """
     verdict = recipe.verdict
     # Of a correlation or an error nothing says beforehand how far one row moves it.

@@ -127,7 +127,7 @@ def refuse_words_in_rows(
 
     `files`: the one of train first, of which `records` are the first rows, read by `options`.
     """
-    found = _word_and_tag(records)
+    found = _word_and_tag(records) if records else None
     if not found:
         return
     word, tag = found
