@@ -89,12 +89,12 @@ DIGITS = (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text
         ("width: 32", "widht: 32"),
         ("small_cnn, width: 12, depth: 1", "some/hub-id, width: 12"),
         ("task: image-classification", "task: image_classification"),
-        ("temperature: 4.0", "temprature: 4.0"),
+        ("temperature: 2.0", "temprature: 2.0"),
         ("kl:", "lk:"),
-        ("linear(1.0, 0.5)", "linear(1.0)"),
+        ("kl: {temperature: 2.0}", "kl: {weight: linear(1.0)}"),
         ("epochs: 25", "epochs: -1"),
-        ("temperature: 4.0", "temperature: 0"),
-        ("temperature: 4.0", "temperature: warm"),
+        ("temperature: 2.0", "temperature: 0"),
+        ("temperature: 2.0", "temperature: warm"),
         ("epochs: 25", "epoch: 25"),
         ("range: lsq", "range: lqs"),
         ("[onnx]", "[onxn]"),
@@ -123,7 +123,7 @@ def test_every_form_of_a_student_is_valid(student: str) -> None:
 
 
 def test_a_schedule_of_temperatures_is_valid() -> None:
-    scheduled = DIGITS.replace("temperature: 4.0", 'temperature: "linear(4, 1)"')
+    scheduled = DIGITS.replace("temperature: 2.0", 'temperature: "linear(4, 1)"')
     assert valid(content(scheduled), WHOLE)
     compatibility.check_components(parse(scheduled))
 

@@ -66,7 +66,7 @@ train: {epochs: STUDENT_EPOCHS, batch_rows: BUDGET, augment: [crop, brightness],
 threads: THREADS, seed: 0}
 
 # Learn from the teacher's answers as well as from the labels.
-distill: {losses: {kl: {temperature: 4.0, weight: "linear(1.0, 0.5)"}}}
+distill: {losses: {kl: {temperature: 2.0}}}
 """
 # Without augmentation: a student's augmented pixels are not those that such a teacher reads.
 PRETRAINED_STAGES = """\
@@ -77,7 +77,7 @@ student: {STUDENT_NETWORK}
 train: {epochs: STUDENT_EPOCHS, batch_rows: BUDGET, threads: THREADS, seed: 0}
 
 # Learn from the teacher's answers as well as from the labels.
-distill: {losses: {kl: {temperature: 4.0, weight: "linear(1.0, 0.5)"}}}
+distill: {losses: {kl: {temperature: 2.0}}}
 """
 MASKED_STAGES = """\
 # Its pre-training goes on; RUN/model is then the next recipe's teacher or student.
