@@ -14,7 +14,7 @@ from limbeck.artifact import manifest
 from limbeck.core.files import read_json, write_json
 from limbeck.reports import arms, numbers, page
 from limbeck.reports.card.text import MOST_LABELS, card
-from limbeck.reports.drawing import charts, overview
+from limbeck.reports.drawing import charts, heatmap, overview
 from limbeck.reports.drawing.axis import Axis
 
 Json = dict[str, Any]
@@ -619,6 +619,23 @@ def test_steps_of_speed_end_where_the_whole_does() -> None:
     unknown = {"ratio": None, "ratio_ci95": None, "reason": "no teacher"}
     assert overview.waterfall({"product": product | {"total": unknown}}) == []
     assert overview.waterfall(None) == []
+
+
+def test_layers_that_lose_most_are_ready_to_be_pasted(report: Json) -> None:
+    def layer(name: str, nats: float | None, weights: str = "int8") -> Json:
+        return {"name": name, "nats": nats, "weights": weights, "bytes": 1000}
+
+    rows = [layer("a.b", 0.01), layer("c", 0.03), layer("d", -0.2), layer("e", 0.005, "float")]
+    found = heatmap.kept_float([*rows, layer("f", None)])
+    assert found is not None
+    # One has three quarters of what is lost; its codes of 8 bits would be floats of 32.
+    assert found["lines"] == 'quantize:\n  keep_float: ["c"]'
+    assert found["share"] == pytest.approx(0.75)
+    assert found["bytes"] == 3000
+    assert heatmap.kept_float([layer("a", 4e-4), layer("b", 5e-4)]) is None
+    page_of = page.render(report, [])
+    assert "keep_float: [" in page_of
+    assert "quantize:\n  keep_float" in page_of.replace("&#34;", '"')
 
 
 def test_contents_lead_to_every_section(report: Json) -> None:

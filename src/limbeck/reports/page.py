@@ -97,10 +97,19 @@ def view(report: Json, curves: list[Json]) -> Json:
         "facts": {"Machine": report["machine"], "Versions": report["versions"]},
         "paretos": overview.paretos(report),
         "waterfall": overview.waterfall(report.get("speed")),
+        "terms": TERMS,
     }
     return {**laid_out, "contents": _contents(laid_out)}
 
 
+# Words of tables that not every reader knows.
+TERMS = {
+    "Agreement": "the share of test rows that are answered as the teacher answers them",
+    "95 % interval": "of a hundred test splits drawn alike, 95 hold the true value in theirs",
+    "ECE": "expected calibration error: how far a probability is from the share that is right",
+    "NLL": "negative log-likelihood: how improbable the right answers are to the model",
+    "Flips": "decisions of the exported graph that are not those of the trained model",
+}
 # The sections by their anchor, and what of the view each needs.
 SECTIONS = {
     "Arms": "arms",

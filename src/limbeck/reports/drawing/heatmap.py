@@ -5,11 +5,13 @@ up and hottest at HOT_DB; nats go by the logarithm, over three decades below the
 overflow by the square root of its share; bytes and milliseconds by their part of the largest.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from limbeck.core.grids import GRIDS
 from limbeck.reports.numbers import THIN_SPACE, UNKNOWN
 
 Json = Mapping[str, Any]
@@ -19,6 +21,12 @@ Values = Sequence[float | None]
 COLD_DB, HOT_DB = 50.0, 10.0
 DECADES = 3
 MOST_OPACITY = 0.75  # of a cell's colour, so that its figure is read on light and on dark
+# Nats that all layers together must lose before keeping some of them float is worth its bytes: an
+# answer of one unit in a thousand, about.
+LEAST_NATS = 1e-3
+# Layers that are proposed, until they have so much of what is lost.
+MOST_KEPT = 3
+MOST_OF_LOSS = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,31 @@ def view(layers: Json | None) -> dict[str, Any] | None:
         **layers,
         "head": [column.title for column in columns],
         "table": table,
+        "keep_float": kept_float(rows),
         # `int16`: a layer's largest sum of two products over what int16 holds.
         "can_saturate": any(row["int16"] > 1 for row in rows),
+    }
+
+
+def kept_float(rows: Sequence[Json]) -> dict[str, Any] | None:
+    """Which layers to keep float, as lines of a recipe, with their `share` of what is lost and the
+    `bytes` that they take more; None where too little is lost."""
+    # A layer whose rounding helps by chance wins nothing by it.
+    losing = [row for row in rows if (row.get("nats") or 0) > 0 and row["weights"] != "float"]
+    whole = sum(row["nats"] for row in losing)
+    if whole < LEAST_NATS:
+        return None
+    chosen: list[Json] = []
+    for row in sorted(losing, key=lambda row: -row["nats"])[:MOST_KEPT]:
+        if sum(each["nats"] for each in chosen) >= MOST_OF_LOSS * whole:
+            break
+        chosen.append(row)
+    names = ", ".join(json.dumps(row["name"]) for row in chosen)
+    return {
+        "lines": f"quantize:\n  keep_float: [{names}]",
+        "share": sum(row["nats"] for row in chosen) / whole,
+        # Codes of `bits` become floats of 32.
+        "bytes": sum(row["bytes"] * (32 / GRIDS[row["weights"]].bits - 1) for row in chosen),
     }
 
 
