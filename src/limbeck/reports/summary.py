@@ -143,7 +143,7 @@ def places(out: Path, *, has_layers: bool) -> list[str]:
 def commands(out: Path) -> list[str]:
     """What to try after the demo."""
     shorter = out.with_name(out.name + "-short")
-    overrides = ("train.epochs=10", "verdict.max_drop=0.06")
+    overrides = ("train.epochs=15", "verdict.max_drop=0.06")
     again = command("run", out / "recipe.yaml", *overrides, "--out", shorter)
     return [
         "",
