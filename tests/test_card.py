@@ -2,8 +2,7 @@
 
 import ast
 import json
-import subprocess
-import sys
+import runpy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from task_examples import (
     VECTOR,
     tokenizer_text,
 )
+from without_limbeck import run_program
 
 import limbeck
 from limbeck.artifact import manifest
@@ -40,8 +40,6 @@ from limbeck.tasks.token_classification import TokenClassification
 
 onnx = pytest.importorskip("onnx")
 
-# Without limbeck: what is None in `sys.modules` cannot be imported.
-RUN = "import sys; sys.modules['limbeck'] = None; exec(open('program.py', encoding='utf-8').read())"
 LONG = "Ada lives in New York , a b c a b c Lovelace lives in Yorker . a b c a b c"
 COLOURS = {"height": 6, "width": 5, "channels": 3, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
 
@@ -181,10 +179,7 @@ def answers_of(code: str, asked: list[tuple[str, str]], folder: Path) -> list[An
         assert code.count(placeholder) == 1, placeholder
         programs.append(code.replace(placeholder, given))
     # One process: each takes a second to import what it needs.
-    (folder / "program.py").write_text("\n".join(programs), encoding="utf-8")
-    # Isolated: neither PYTHONPATH nor this folder is looked through for modules.
-    command = [sys.executable, "-I", "-X", "utf8", "-c", RUN]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    ended = run_program("\n".join(programs), folder)
     assert (ended.returncode, ended.stderr) == (0, "")
     return [ast.literal_eval(line) for line in ended.stdout.splitlines()]
 
@@ -290,11 +285,8 @@ def test_a_picture_of_16_bits_is_refused_and_not_answered_wrongly(tmp_path: Path
     row = {"image": np.zeros((6, 5), np.uint8)}
     folder = write_artifact("image-classification", IMAGE, None, row, tmp_path)
     Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(folder / "picture.png")
-    (folder / "program.py").write_text(program_of(folder).code)
-    ended = subprocess.run(
-        [sys.executable, "-I", "-c", RUN], cwd=folder, capture_output=True, check=False
-    )
-    assert b"save it with 8 bits" in ended.stderr
+    ended = run_program(program_of(folder).code, folder)
+    assert "save it with 8 bits" in ended.stderr
 
 
 def test_where_a_few_lines_would_not_do_it_says_so(tmp_path: Path) -> None:
@@ -333,7 +325,14 @@ def test_it_opens_the_graph_as_limbeck_does(
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", record)
     monkeypatch.chdir(folder)
-    for work in (lambda: exec(code, {}), lambda: Onnxruntime().open(folder / "model.onnx", 1)):
+    program = folder / "program.py"
+    program.write_text(code, encoding="utf-8")
+    # In this process, where the session that it opens can be looked at.
+    works = (
+        lambda: runpy.run_path(str(program)),
+        lambda: Onnxruntime().open(folder / "model.onnx", 1),
+    )
+    for work in works:
         with pytest.raises(KeyboardInterrupt):
             work()
     assert opened[0] == opened[1]

@@ -4,8 +4,6 @@ import ast
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toy_images
+from without_limbeck import run_program
 
 import limbeck
 from limbeck.artifact.evaluate import evaluate
@@ -130,10 +129,8 @@ def test_the_card_of_a_run_predicts_without_limbeck(finished: Any, tmp_path: Pat
     for row, path in zip(ROWS["test"], pictures, strict=False):
         Image.fromarray(row["image"]).save(path)
     programs = [program.replace('"picture.png"', repr(path)) for path in pictures]
-    (artifact / "program.py").write_text("\n".join(programs))
-    blocked = "import sys; sys.modules['limbeck'] = None; exec(open('program.py').read())"
-    command = [sys.executable, "-I", "-c", blocked]
-    ended = subprocess.run(command, cwd=artifact, capture_output=True, text=True, check=True)
+    ended = run_program("\n".join(programs), artifact)
+    assert ended.returncode == 0, ended.stderr
     printed = [ast.literal_eval(line) for line in ended.stdout.splitlines()]
     answers = limbeck.load(artifact).predict(pictures)
     assert len({answer["label"] for answer in answers}) > 1
