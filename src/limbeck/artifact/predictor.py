@@ -17,6 +17,7 @@ import numpy as np
 from limbeck.artifact.batches import depends_on_company, in_batches, run_batch
 from limbeck.artifact.batches import run_graph as run_graph
 from limbeck.artifact.proof.golden import inputs_of
+from limbeck.artifact.rows.columns import may_be_pair
 from limbeck.artifact.rows.inputs import recipe_data
 from limbeck.artifact.runtimes import Graph
 from limbeck.core.contract import described
@@ -179,9 +180,8 @@ class Predictor:
 
     @cached_property
     def _reads_pairs(self) -> bool:
-        """Whether training had a second text, by its recipe; True where that does not say."""
-        recipe = recipe_data(self.folder)
-        return recipe.get("source") in (None, "rows") or bool(recipe.get("text_b"))
+        """Whether training may have had a second text."""
+        return may_be_pair(recipe_data(self.folder))
 
     def _content(self, raw: dict[str, Any]) -> Any:
         """What the task reads of a dict. Raises ValueError where nothing is."""

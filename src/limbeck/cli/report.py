@@ -28,15 +28,16 @@ def report(folders: Runs, tables: Tables = None, show: Open = False) -> None:
     from limbeck.reports.earlier import as_today
 
     found = {str(folder): read_report(folder) for folder in folders}
+    today = {name: as_today(each) for name, each in found.items()}
+    written = []
     if len(found) == 1:
-        (folder,) = folders
-        page.redraw(found[str(folder)], folder)
-        rows = of_report.tables(as_today(found[str(folder)]))
-        written = [folder / "report.html"]
+        ((name, own),) = found.items()
+        page.redraw(own, Path(name))
+        rows = of_report.tables(today[name])
+        written.append(Path(name) / "report.html")
     else:
-        runs = comparison.compared({name: as_today(each) for name, each in found.items()})
+        runs = comparison.compared(today)
         rows = {"runs": runs}
-        written = []
         typer.echo("\n".join(comparison.lines(runs)))
     if tables is not None:
         tables.mkdir(parents=True, exist_ok=True)
@@ -51,16 +52,11 @@ def read_report(folder: Path) -> dict[str, Any]:
     """The figures of a run. Raises ValueError for a folder without any."""
     from limbeck.artifact.manifest import refuse_artifact
     from limbeck.core.files import read_json
-    from limbeck.core.terminal.shell import quoted
+    from limbeck.reports.typed import figures_of
 
     nameable(folder)
     refuse_artifact(folder, "report")
-    figures = folder / "report.json"
-    if not figures.is_file():
-        raise ValueError(
-            f"{folder}: no report.json here. `limbeck run RECIPE --out {quoted(folder)}` writes one"
-        )
-    found: dict[str, Any] = read_json(figures)
+    found: dict[str, Any] = read_json(figures_of(folder))
     return found
 
 

@@ -252,11 +252,11 @@ def shared_groups(rows: Sequence[Row], others: Sequence[Row], split: str, place:
 
     `split`, `place`: where the rows and the others are.
     """
-    if not _shared(others, rows):
+    shared = _shared(others, rows)
+    if not shared:
         return []
     first, last = numbered(rows), numbered(others)
-    shared = in_groups_of(others, rows)
-    if first and last and not shared:
+    if first and last and _begin_anew(first, last):
         return [
             f"the groups of {split} are numbered from {first[0]} to {first[1]} in their order, "
             f"those of {place} to {last[1]}: taken for numbers that begin anew in each file, and "
@@ -273,14 +273,19 @@ def shared_groups(rows: Sequence[Row], others: Sequence[Row], split: str, place:
 
 def in_groups_of(others: Sequence[Row], rows: Sequence[Row]) -> list[str]:
     """The groups of those `rows` whose group other rows have, too; none where both number theirs
-    from the beginning: dialogue 7 of each file is another dialogue."""
+    from the beginning."""
     shared = _shared(others, rows)
     if not shared:
         return []
     first, last = numbered(rows), numbered(others)
+    return [] if first and last and _begin_anew(first, last) else shared
+
+
+def _begin_anew(rows: tuple[int, int], others: tuple[int, int]) -> bool:
+    """Whether both number their groups from the beginning, by the first and the last number of
+    each: dialogue 7 of each file is another dialogue."""
     # Of patients that are in both files either some numbers lack, or both end with the same one.
-    begin_anew = first and last and first[0] == last[0] and first[1] != last[1]
-    return [] if begin_anew else shared
+    return rows[0] == others[0] and rows[1] != others[1]
 
 
 def _shared(others: Sequence[Row], rows: Sequence[Row]) -> list[str]:

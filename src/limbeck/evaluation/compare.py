@@ -11,7 +11,7 @@ Shapes: N rows.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
 from typing import Protocol
@@ -130,11 +130,12 @@ class Judged:
     def by(self, metric: str) -> Answers:
         """The same, by one metric."""
         of_seeds = [of_seed[metric] for of_seed in self.influences]
+        own = Answers(of_seeds, sign=sign(metric), sizes=self.sizes)
         # The tests of shares take their rows for independent.
-        seeds = [] if any(size > 1 for size in self.sizes) else self.seeds
-        right = [right_rows(scored, self.task, metric) for scored in seeds]
-        known = [each for each in right if each is not None]
-        return Answers(of_seeds, known, sign(metric), self.sizes)
+        if own.has_copies:
+            return own
+        right = [right_rows(scored, self.task, metric) for scored in self.seeds]
+        return replace(own, right=[each for each in right if each is not None])
 
     def intervals(self) -> dict[str, list[float] | None]:
         """The 95 % interval of the mean over seeds of every metric; None where it is undefined."""

@@ -1,5 +1,6 @@
 """The table of arms: one row for each way of making a small model, beside the teacher."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from limbeck.reports.drawing.axis import Axis
@@ -92,7 +93,7 @@ def _arm_row(name: str, arm: Json, teacher: Json, metric: str) -> Json:
         "name": name,
         "what": arm.get("what") or ARMS.get(name, ""),
         "mean": arm["mean"].get(metric),
-        "interval": interval(_bounds(arm, metric)),
+        "interval": interval(bounds_of(arm, metric)),
         "agreement": arm.get("agreement"),
         "parameters": arm.get("parameters"),
         "bytes": arm.get("bytes"),
@@ -111,7 +112,7 @@ def _ms(latency: Json) -> float | None:
     return milliseconds(latency) if latency else None
 
 
-def _bounds(arm: Json, metric: str) -> list[float] | None:
+def bounds_of(arm: Json, metric: str) -> list[float] | None:
     """The 95 % interval of an arm's metric, where the report has one."""
     return (arm.get("ci95") or {}).get(metric)
 
@@ -143,7 +144,7 @@ def interval_plots(report: Json) -> dict[str, Json]:
     values = [] if limit is None else [limit]
     for arm in arms.values():
         values.append(arm["mean"][metric])
-        values += _bounds(arm, metric) or []
+        values += bounds_of(arm, metric) or []
         values += _seeds(arm, metric)
     axis = Axis.over(values, PLOT_LEFT, PLOT_RIGHT)
     return {name: _interval_plot(arm, metric, limit, axis) for name, arm in arms.items()}
@@ -151,12 +152,25 @@ def interval_plots(report: Json) -> dict[str, Json]:
 
 def _interval_plot(arm: Json, metric: str, limit: float | None, axis: Axis) -> Json:
     """The positions of one arm."""
-    bounds = _bounds(arm, metric) or []
+    bounds = bounds_of(arm, metric) or []
     seeds = _seeds(arm, metric)
     if len(seeds) == 1:
         seeds = []  # it lies under the mean
+    return plot(axis, arm["mean"][metric], bounds, seeds=seeds, limit=limit)
+
+
+def plot(
+    axis: Axis,
+    mean: float,
+    bounds: Sequence[float],
+    *,
+    seeds: Sequence[float] = (),
+    limit: float | None = None,
+) -> Json:
+    """A mean with its interval, single seeds and a limit, on an axis: what the template's little
+    plots show."""
     return {
-        "mean": axis.at(arm["mean"][metric]),
+        "mean": axis.at(mean),
         "interval": [axis.at(bound) for bound in bounds],
         "seeds": [axis.at(value) for value in seeds],
         "limit": None if limit is None else axis.at(limit),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limbeck.core.wording import figure
-from limbeck.reports.arms import shipped_arm
+from limbeck.reports.arms import bounds_of, shipped_arm
 from limbeck.reports.speed import milliseconds
 
 Json = dict[str, Any]
@@ -39,7 +39,7 @@ def row_of(name: str, report: Json) -> Json:
     shipped = report["arms"][arm]
     teacher = report["arms"].get("teacher")
     verdict = report["verdict"] or {}
-    low, high = (shipped.get("ci95") or {}).get(metric) or [None, None]
+    low, high = bounds_of(shipped, metric) or (None, None)
     return {
         "run": name,
         "task": report["task"],

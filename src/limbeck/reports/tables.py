@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.core.files import write_bytes
+from limbeck.reports.arms import bounds_of
 
 Json = dict[str, Any]
 
@@ -82,11 +83,10 @@ def flat(row: Mapping[str, Any]) -> Json:
 def arm_row(name: str, arm: Json) -> Json:
     """An arm: every metric with its interval, and what it takes."""
     row: Json = {"arm": name}
-    intervals = arm.get("ci95") or {}
     for metric, value in arm["mean"].items():
         row[metric] = value
         # A metric that is undefined has no interval.
-        low, high = intervals.get(metric) or [None, None]
+        low, high = bounds_of(arm, metric) or (None, None)
         row[f"{metric}_low"] = low
         row[f"{metric}_high"] = high
     for key in ("agreement", "parameters", "bytes"):

@@ -191,10 +191,15 @@ def read_report(folder: str | Path) -> Report:
     is none."""
     path = Path(folder)
     if path.name != REPORT or not path.is_file():
-        path = path / REPORT
+        path = figures_of(path)
+    return Report(as_today(read_json(path)))
+
+
+def figures_of(folder: Path) -> Path:
+    """The report.json of a run's folder. Raises ValueError where there is none."""
+    path = folder / REPORT
     if not path.is_file():
         raise ValueError(
-            f"{folder}: no report.json here. `limbeck run RECIPE --out {quoted(Path(folder))}` "
-            "writes one"
+            f"{folder}: no report.json here. `limbeck run RECIPE --out {quoted(folder)}` writes one"
         )
-    return Report(as_today(read_json(path)))
+    return path

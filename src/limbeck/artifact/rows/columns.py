@@ -49,6 +49,17 @@ class Found:
     note: str = ""
 
 
+def is_open(recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe's `data` does not say if rows were pairs: of rows from Python it names the
+    second text whether they had one or not."""
+    return recipe.get("source") in (None, "rows")
+
+
+def may_be_pair(recipe: Mapping[str, Any]) -> bool:
+    """Whether training may have had a second text, by the recipe's `data`."""
+    return is_open(recipe) or bool(recipe.get("text_b"))
+
+
 @dataclass(frozen=True)
 class ColumnFinder:
     """Finds the columns of an artifact's inputs.
@@ -68,16 +79,6 @@ class ColumnFinder:
         """What the first column holds."""
         return "image" if self.kind == "image" else "text"
 
-    @property
-    def _is_open(self) -> bool:
-        """Whether the recipe does not say if rows were pairs: of rows from Python it names the
-        second text whether they had one or not."""
-        return self.recipe.get("source") in (None, "rows")
-
-    @property
-    def _may_be_pair(self) -> bool:
-        return self._is_open or bool(self.recipe.get("text_b"))
-
     def find(self, content: Mapping[str, Any]) -> Found:
         """The columns of a row. Raises ValueError where none holds the input, or several could."""
         # 1. A name on the command line that no column has is a slip of the keyboard.
@@ -85,7 +86,7 @@ class ColumnFinder:
             if given not in content:
                 suggestion = wording.suggest(given, content)
                 raise ValueError(f"no column `{given}` (--{_option(name)}) here. {suggestion}")
-        if "text_b" in self.asked and not self._may_be_pair:
+        if "text_b" in self.asked and not may_be_pair(self.recipe):
             raise ValueError(
                 "--text-b: this artifact was trained on single texts. Leave it out, or train one "
                 "with data.text_b"
@@ -114,7 +115,7 @@ class ColumnFinder:
             return self.asked[key]
         candidates = [self.recipe.get(key)]
         # What training had no second text of may have a column of that name, which it never read.
-        if key == "text_b" and self._may_be_pair:
+        if key == "text_b" and may_be_pair(self.recipe):
             candidates.append("text_b")
         if self.kind == "words":
             candidates.append(self.recipe.get("words"))
@@ -158,7 +159,7 @@ class ColumnFinder:
                 return Found({self.main: name})
         names = {plain(name): name for name in content}
         named = [names[name] for name in dict.fromkeys(OTHERS[self.kind]) if name in names]
-        pairs = pairs_in(content) if self.kind == "text" and self._is_open else []
+        pairs = pairs_in(content) if self.kind == "text" and is_open(self.recipe) else []
         if len(pairs) == 1 and set(named) <= set(pairs[0]):
             return _of_pair(pairs[0])
         note = f"the {self.main} is read from the column `{{}}`"

@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from limbeck.reports.arms import PLOT_LEFT, PLOT_RIGHT, arm_rows, color_of, metric_title
+from limbeck.reports.arms import (
+    PLOT_LEFT,
+    PLOT_RIGHT,
+    arm_rows,
+    bounds_of,
+    color_of,
+    metric_title,
+    plot,
+)
 from limbeck.reports.drawing.axis import Axis
 from limbeck.reports.drawing.charts import BOTTOM, LEFT, RIGHT, TOP
 from limbeck.reports.numbers import TIMES, decimal, short
@@ -50,7 +58,7 @@ def paretos(report: Json) -> list[Json]:
     ):
         priced = []
         for row in rows:
-            bounds = (report["arms"][row["name"]].get("ci95") or {}).get(metric) or []
+            bounds = bounds_of(report["arms"][row["name"]], metric) or []
             if row["mean"] is not None and row[key]:
                 priced.append(Priced(row["name"], row["mean"], bounds, row[key] / scale))
         if len(priced) > 1:
@@ -154,12 +162,4 @@ def gain_plots(gains: Sequence[Mapping[str, Any]]) -> list[Json]:
     for row in gains:
         values += [row["gain"], *row["ci95"]]
     axis = Axis.over(values, PLOT_LEFT, PLOT_RIGHT)
-    return [
-        {
-            "mean": axis.at(row["gain"]),
-            "interval": [axis.at(bound) for bound in row["ci95"]],
-            "seeds": [],
-            "limit": axis.at(0.0),
-        }
-        for row in gains
-    ]
+    return [plot(axis, row["gain"], row["ci95"], limit=0.0) for row in gains]

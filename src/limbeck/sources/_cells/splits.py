@@ -2,6 +2,7 @@
 asks for one (`is_train`: 1 or 0).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from limbeck.sources._cells.record import share_of
@@ -39,6 +40,11 @@ def split_of_cell(cell: Any, column: str) -> str | None:
         return asked if flag else NOT_OF[asked]
     text = str(cell).strip()
     return WORDS_OF_CELLS.get(text.lower()) or split_of(text)
+
+
+def splits_told(values: Iterable[str], column: str) -> str:
+    """What each value of a column is read as: `0 is test, 1 is train`."""
+    return ", ".join(f"{value} is {split_of_cell(value, column)}" for value in values)
 
 
 def flag_of(cell: Any) -> bool | None:

@@ -13,7 +13,7 @@ from limbeck.cli.first_recipe.table_columns.labels import ROWS_A_CLASS, is_id
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources._cells.spans import ENDS, STARTS
-from limbeck.sources._cells.splits import split_of_cell
+from limbeck.sources._cells.splits import split_of_cell, splits_told
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, plain
 from limbeck.sources._split_files import split_of
 from limbeck.sources._unpacked import bare_name
@@ -355,8 +355,7 @@ def refuse_pixels(table: Path, records: Sequence[Record]) -> None:
         column_of_split = json.dumps(splits[0])
         split = f"split_of_cell(r[{column_of_split}], {column_of_split})"
         values = dict.fromkeys(str(record[splits[0]]) for record in records)
-        of_values = [f"{value} is {split_of_cell(value, splits[0])}" for value in values]
-        told = f", `{splits[0]}` their split ({', '.join(of_values)})"
+        told = f", `{splits[0]}` their split ({splits_told(values, splits[0])})"
     # MedMNIST, whose names of arrays are read, calls those of validation `val`.
     code = (
         "import csv, numpy as np; from limbeck.sources._cells.splits import split_of_cell; "

@@ -26,7 +26,7 @@ from limbeck.cli.first_recipe.table_columns.labels import (
 )
 from limbeck.cli.first_recipe.table_columns.tagged import look_at_tags
 from limbeck.sources._cells.record import word_columns
-from limbeck.sources._cells.splits import flag_of, split_of_cell
+from limbeck.sources._cells.splits import flag_of, split_of_cell, splits_told
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, pairs_in, plain
 from limbeck.sources._images import SUFFIXES as IMAGE_SUFFIXES
 from limbeck.sources._split_files import split_of
@@ -119,11 +119,10 @@ def _asks_for_split(records: Sequence[Record], name: str, values: Iterable[str])
 def _told_split(records: Sequence[Record], name: str) -> str:
     """What the values of a column of splits are read as, where they are no plain names."""
     values = list(dict.fromkeys(str(record.get(name)).strip() for record in records))
-    splits = {value: split_of_cell(value, name) for value in values}
-    if all(split == split_of(value) for value, split in splits.items()):
+    if all(split_of_cell(value, name) == split_of(value) for value in values):
         return ""
-    listed = ", ".join(f"{value} is {split}" for value, split in splits.items())
-    return f"`{name}` says the split: {listed}. To have them drawn, leave data.split out"
+    told = splits_told(values, name)
+    return f"`{name}` says the split: {told}. To have them drawn, leave data.split out"
 
 
 def _task_of(records: Sequence[Record], place: str) -> Columns:
