@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limbeck.artifact.evaluating import evaluate
     from limbeck.artifact.load import load
     from limbeck.models.user_model import Own
     from limbeck.pipeline.arm import run_arm
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from limbeck.reports.typed import read_report
 
 __version__ = "0.1.0"
-__all__ = ["Own", "check", "load", "parse", "read", "read_report", "run", "run_arm"]
+__all__ = ["Own", "check", "evaluate", "load", "parse", "read", "read_report", "run", "run_arm"]
 
 # Public name -> its module, which is imported when the name is first asked for.
 _MODULES = {
     "Own": "models.user_model",
     "check": "pipeline.from_python",
+    "evaluate": "artifact.evaluating",
     "load": "artifact.load",
     "parse": "recipe.reading",
     "read": "recipe.reading",

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence, Set, ValuesView
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from limbeck.artifact.batches import depends_on_company, in_batches, run_batch
 from limbeck.artifact.batches import run_graph as run_graph
+from limbeck.artifact.predictions import Prediction, Predictions
 from limbeck.artifact.proof.golden import inputs_of
 from limbeck.artifact.rows.columns import may_be_pair
 from limbeck.artifact.rows.inputs import recipe_data
@@ -70,8 +71,15 @@ class Predictor:
         """The labels, in the order of `predict_proba`'s last axis."""
         return list(self.task.labels)
 
-    def predict(self, inputs: Any, *, batch_size: int = 1) -> Any:
-        """Answer one input, or a list of them, with what the task decodes: dicts, ready for JSON.
+    @overload
+    def predict(self, inputs: list[Any], *, batch_size: int = 1) -> Predictions: ...
+
+    @overload
+    def predict(self, inputs: Any, *, batch_size: int = 1) -> Prediction: ...
+
+    def predict(self, inputs: Any, *, batch_size: int = 1) -> Prediction | Predictions:
+        """Answer one input, or a list of them, with what the task decodes: dicts, ready for JSON,
+        which a notebook shows as tables.
 
         inputs: a text; a pair of texts, as a tuple or as a dict of `text` and `text_b`; a sentence
             as a tuple of words; the path or the bytes of an image, or a uint8 array; a dict of a
@@ -84,11 +92,11 @@ class Predictor:
         """
         if not is_list(inputs):
             row = self.row(inputs)
-            return self.answer(row, self.logits(row))
-        answers = []
+            return Prediction(self.answer(row, self.logits(row)))
+        answers = Predictions()
         for rows, logits in self._parts(inputs, batch_size):
             pairs = zip(rows, logits, strict=True)
-            answers += [self.answer(row, of_row) for row, of_row in pairs]
+            answers += [Prediction(self.answer(row, of_row)) for row, of_row in pairs]
         return answers
 
     @property

@@ -67,20 +67,12 @@ def reading_for(predictor: "Predictor", asked: ReadingOptions) -> "Reading":
 
     Raises ValueError for a format of another name.
     """
-    from limbeck.artifact.rows.columns import ColumnFinder
-    from limbeck.artifact.rows.inputs import Reading, needs_pair, recipe_data
-    from limbeck.artifact.rows.records import FORMATS
-    from limbeck.core import wording
+    from limbeck.artifact.rows.reading import reading_of
 
-    if asked.form is not None and asked.form not in FORMATS:
-        suggestion = wording.suggest(asked.form, FORMATS)
-        raise ValueError(f"--format {asked.form}: no such format. {suggestion}")
     given = {"text": asked.text, "text_b": asked.text_b, "image": asked.image}
     columns = {name: column for name, column in given.items() if column}
-    recipe = recipe_data(predictor.folder)
-    finder = ColumnFinder(predictor.kind, columns, recipe, needs_pair(predictor.task, recipe))
     names = [name.strip() for name in asked.columns.split(",")] if asked.columns else None
-    return Reading(finder, asked.form, names, tell)
+    return reading_of(predictor, columns, asked.form, names, tell)
 
 
 def tell(note: str) -> None:

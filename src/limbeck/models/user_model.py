@@ -72,7 +72,7 @@ COMPILED = "_orig_mod"
 SHOWN_LABELS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Own:
     """`module`: the user's. `tokenizer`: for a task on text, the folder or hub id of the tokenizer
     that the module was made for. `version`: what its code is called, where limbeck cannot read it
@@ -87,6 +87,10 @@ class Own:
     module: nn.Module
     tokenizer: str | None = None
     version: str | None = None
+
+    def __repr__(self) -> str:
+        rest = "".join(f", {word}" for word in (self.tokenizer, self.version) if word)
+        return f"<limbeck model {type(self.module).__name__}{rest}>"
 
     def create(self) -> nn.Module:
         """A copy to train, whose weights are plain parameters (`with_plain_weights`), those of

@@ -42,7 +42,7 @@ from limbeck.recipe.model import Recipe
 from limbeck.tasks import Scored, Task
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Arm:
     """What one recipe led to.
 
@@ -67,6 +67,9 @@ class Arm:
     decision: Decision | None = None
     artifact: ProvenArtifact | None = None
     notes: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<limbeck arm of {self.recipe!r}>"
 
     @property
     def task(self) -> Task:

@@ -1,6 +1,7 @@
 """`limbeck.run` and `limbeck.check`: a recipe, or its file, to a report with attributes, or to what
 is wrong with it."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from torch import nn
 
 from limbeck.core import plug_ins
 from limbeck.core.contract import require_argument
-from limbeck.core.events import Reporter, silent
+from limbeck.core.events import Reporter
+from limbeck.core.terminal.notebook import progress
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline import runs
 from limbeck.pipeline.preflight.check import Checked
@@ -29,7 +31,7 @@ def run(
     out: str | Path | None = None,
     *,
     name: str | None = None,
-    tell: Reporter = silent,
+    tell: Reporter | None = None,
     models: Mapping[str, nn.Module | Own] | None = None,
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
 ) -> Report:
@@ -40,7 +42,8 @@ def run(
         out: the run folder; for a path left out, runs/ and the recipe's name, as on the command
             line.
         name: the report's title; left out, the name of the recipe's file, or its data and task.
-        tell: is given every event (`limbeck.core.events`), and is called by no other thread.
+        tell: is given every event (`limbeck.core.events`), and is called by no other thread. Left
+            out, a notebook shows them below the cell, and a terminal as a live line.
         models: the user's own modules, by the name that the recipe gives as `model`.
         rows: dicts, or a `datasets.Dataset`, by split, for the source `rows`.
 
@@ -63,8 +66,9 @@ def run(
     if out is None:
         raise ValueError('out: name the run folder, such as limbeck.run(recipe, "runs/first")')
     title = name or title_of(recipe, stem)
-    with plug_ins.blamed():
-        report = runs.run(recipe, out, name=title, tell=tell, models=models, rows=rows)
+    shown = progress() if tell is None else contextlib.nullcontext(tell)
+    with plug_ins.blamed(), shown as reporter:
+        report = runs.run(recipe, out, name=title, tell=reporter, models=models, rows=rows)
     return Report(report)
 
 

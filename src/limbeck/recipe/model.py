@@ -502,6 +502,18 @@ class Recipe(Stage):
         asked = self.verdict.metric if self.verdict else None
         return asked or registry.load("tasks", self.task).metric
 
+    def __repr__(self) -> str:
+        """`<limbeck recipe text-classification: csv; ngrams, distilled, quantized>`."""
+        what = [str(self.student.origin or TEACHER)]
+        if self.distill:
+            what.append("distilled")
+        if self.quantize:
+            what.append("quantized")
+        return f"<limbeck recipe {self.task}: {self.data.source}; {', '.join(what)}>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
     def dump(self) -> dict[str, Any]:
         """Plain data, every default written out, with the keys that a recipe file has."""
         return self.model_dump(mode="json", by_alias=True)

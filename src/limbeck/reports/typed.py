@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
+from limbeck.artifact.predictions import data_frame
 from limbeck.core.files import read_json
 from limbeck.core.terminal.shell import quoted
 from limbeck.reports import tables
@@ -149,12 +150,7 @@ class Report(dict[str, Any]):
             raise ValueError(
                 f"this report has no table `{table}`. It has {', '.join(sorted(found))}"
             )
-        try:
-            import pandas
-        except ModuleNotFoundError:
-            message = "Report.to_dataframe needs pandas: pip install pandas"
-            raise ModuleNotFoundError(message, name="pandas") from None
-        return pandas.DataFrame(found[table])
+        return data_frame(found[table], "Report.to_dataframe")
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the outcome in a sentence, and the table of arms."""

@@ -85,6 +85,20 @@ class Rows:
         self.notes[:] = decode.notes()
         return rows_of
 
+    def one_split(
+        self,
+        split: str,
+        given: Iterable[Mapping[str, Any]],
+        on_bad_row: OnBadRow,
+        labels: LabelParser,
+    ) -> list[Row]:
+        """The rows of one split alone, checked; `labels`: what reads their labels.
+
+        Raises ValueError for what is no rows.
+        """
+        decode = ImageReader(ground=self.background)
+        return self._split(split, given, on_bad_row, decode, labels)
+
     def _split(
         self,
         split: str,
@@ -131,6 +145,13 @@ def is_of_pandas(value: Any, *names: str) -> bool:
     """Whether a value is of one of these classes of pandas, which need not be installed."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, tuple(getattr(pandas, name) for name in names))
+
+
+def columns_of(given: Any) -> list[str]:
+    """The columns of rows as `take` reads them, by their first row. Raises ValueError for what is
+    no rows."""
+    first = next(iter(_each_row(given, "test")), None)
+    return [str(name) for name in first] if isinstance(first, Mapping) else []
 
 
 def _each_row(given: Any, split: str) -> Iterable[Any]:

@@ -6,7 +6,7 @@ folders and archives of classes as the sources of training data read them (`publ
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from limbeck.artifact.rows.inputs import Reading, read_items, tell_nobody
 from limbeck.artifact.rows.published import class_of, rows_of_folder, test_files
 from limbeck.artifact.rows.records import WORD_COLUMNS, format_of, listed
 from limbeck.artifact.rows.word_columns import are_word_columns, column_reader, spooled
+from limbeck.core.wording import suggest
 from limbeck.sources import BadRow, OnBadRow, Row
 from limbeck.sources._cells.labels import LabelParser, written_list
 from limbeck.sources._cells.record import TAGS, TextCells, as_list
@@ -22,6 +23,7 @@ from limbeck.sources._cells.spans import AROUND, REFUSE, SpanCells, is_span
 from limbeck.sources._cells.tags import as_iob2
 from limbeck.sources._column_names import LABEL_NAMES, plain
 from limbeck.sources._table import LABEL
+from limbeck.sources.rows import KEYS, Rows, columns_of
 
 
 @dataclass
@@ -250,6 +252,67 @@ def _of_tables(
         except ValueError as error:
             place = f"{item.file or source}:{item.line}"
             on_bad_row(BadRow(place, str(error), item.shown))
+
+
+def rows_from_python(
+    given: Any,
+    columns: Mapping[str, str],
+    labels: Labels,
+    to_row: Callable[[Any], Row],
+    on_bad_row: OnBadRow,
+) -> Iterator[Row]:
+    """Rows from Python with their labels, as a run takes them.
+
+    given: dicts, a dict of columns, a data frame or a dataset. columns: which of their columns
+        holds what, before what the artifact's recipe says. The rest is as in `labelled_rows`.
+
+    Raises ValueError for what is no rows.
+    """
+    # The first row is looked at for its columns, and then read as the others.
+    if isinstance(given, Iterator):
+        given = list(given)
+    source = Rows(**_columns_in(columns_of(given), columns, labels.recipe))
+    tags_or_label = source.tags if labels.kind == "words" else source.label
+    rows = source.one_split("test", given, on_bad_row, labels.parser)
+    for number, row in enumerate(rows, 1):
+        try:
+            if labels.kind == "words" and "tags" in row:
+                yield labels.tagged(to_row(tuple(row["words"])), row["tags"])
+            elif row.get("label") is not None:
+                yield labels.labelled(to_row(_as_given(row)), row["label"])
+            else:
+                raise ValueError(
+                    f"no label in `{tags_or_label}`. Leave such rows out, or name the column: "
+                    'columns={"label": ...}'
+                )
+        except ValueError as error:
+            on_bad_row(BadRow(f"rows:{number}", str(error), sorted(row)))
+
+
+def _columns_in(
+    present: Sequence[str], asked: Mapping[str, str], recipe: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Which of the columns that are there holds what. Raises ValueError for one that was asked for
+    and is not."""
+    found: dict[str, Any] = {}
+    for key in KEYS:
+        if key in asked and asked[key] not in present:
+            suggestion = suggest(asked[key], present)
+            raise ValueError(f"columns: no column `{asked[key]}` in these rows. {suggestion}")
+        # A recipe names columns of its own files, and these rows may come from elsewhere.
+        name = asked.get(key) or recipe.get(key)
+        if name in present:
+            found[key] = str(name)
+    return found
+
+
+def _as_given(row: Row) -> Any:
+    """A row as a user would send it; of a pair both texts."""
+    if "text_b" in row:
+        return {name: row[name] for name in ("text", "text_b") if name in row}
+    if "text" not in row and "image" not in row:
+        raise ValueError('no column of the input. Name it: columns={"text": ...}')
+    return _as_sent(row)
 
 
 def _are_spans(cell: Any) -> bool:

@@ -25,6 +25,7 @@ from collections.abc import (
 )
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ MOST_READINGS = 10
 ROOM = 1.1
 
 
-@dataclass
+@dataclass(repr=False)
 class Checked:
     """What `check` found: `lines` for the terminal, the problems, and what each stage of the run
     will take; nothing where no run could be rehearsed."""
@@ -104,6 +105,15 @@ class Checked:
     def ok(self) -> bool:
         """Whether there is no mistake."""
         return not self.problems
+
+    def __repr__(self) -> str:
+        count = len(self.problems)
+        told = f"{count} mistake{'s' * (count > 1)}" if count else "ok"
+        return f"<limbeck check: {told}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: all that the command prints."""
+        return f'<pre style="white-space:pre-wrap">{escape(str(self))}</pre>'
 
     def __str__(self) -> str:
         """All that the command prints."""

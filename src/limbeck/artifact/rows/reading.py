@@ -1,0 +1,36 @@
+"""How the rows of a file become the inputs of an artifact, by what was asked and its recipe."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from limbeck.artifact.predictor import Predictor
+from limbeck.artifact.rows.columns import ColumnFinder
+from limbeck.artifact.rows.inputs import Reading, needs_pair, recipe_data, tell_nobody
+from limbeck.artifact.rows.records import FORMATS
+from limbeck.core import wording
+
+
+def reading_of(
+    predictor: Predictor,
+    columns: Mapping[str, str],
+    form: str | None = None,
+    names: Sequence[str] | None = None,
+    tell: Callable[[str], None] = tell_nobody,
+) -> Reading:
+    """How rows become inputs of an artifact.
+
+    columns: those that were asked for, by what they hold. form, names, tell: as of `Reading`.
+
+    Raises ValueError for a format of another name.
+    """
+    if form is not None and form not in FORMATS:
+        suggestion = wording.suggest(form, FORMATS)
+        raise ValueError(f"--format {form}: no such format. {suggestion}")
+    # Users send rows as they lie, which are mostly like those of training.
+    recipe = recipe_data(predictor.folder)
+    finder = ColumnFinder(
+        predictor.kind,
+        columns,
+        recipe,
+        needs_pair(predictor.task, recipe),
+    )
+    return Reading(finder, form, names, tell)
