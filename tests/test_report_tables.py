@@ -43,12 +43,16 @@ def report(score: float = 0.9, *, kept: bool = True) -> Json:
         "parity": [],
         "stages": [{"name": "teacher", "seconds": 2.0, "peak_rss_mb": 100.0, "reused": False}],
         "lost": {
-            "worst": [
+            "changed": [
                 {
                     "row": 3,
+                    "right": "teacher",
                     "text": "hm",
                     "thumbnail": "x",
-                    "answers": [{"given": "a", "student": "b"}],
+                    "answers": [
+                        {"given": "a", "student": "b"},
+                        {"given": ["a", "b"], "student": []},
+                    ],
                 }
             ],
             "slices": [{"by": "label", "value": "a", "drop": 0.1, "ci95": [-0.1, 0.3]}],
@@ -65,7 +69,7 @@ def test_tables_hold_single_values_and_both_ends_of_intervals() -> None:
         "labels",
         "gains",
         "stages",
-        "lost_rows",
+        "changed_rows",
         "lost_kinds",
         "layers",
     }
@@ -76,7 +80,11 @@ def test_tables_hold_single_values_and_both_ends_of_intervals() -> None:
     assert [kd["accuracy_low"], kd["accuracy_high"]] == pytest.approx([0.85, 0.95])
     assert kd["latency_p99"] == 2.0
     assert found["gains"][0]["ci95_low"] == 0.05
-    assert found["lost_rows"] == [{"row": 3, "text": "hm", "given": "a", "student": "b"}]
+    row = {"row": 3, "right": "teacher", "text": "hm"}
+    assert found["changed_rows"] == [
+        row | {"given": "a", "student": "b"},
+        row | {"given": "a, b", "student": "none"},
+    ]
     assert found["layers"] == [
         {"name": "head", "weight_db": 40.0, "input_range_low": -1.0, "input_range_high": 2.0}
     ]
@@ -136,7 +144,7 @@ def test_a_report_in_a_notebook() -> None:
     html = own._repr_html_()
     assert "<b>&lt;b&gt;mine</b>" in html
     assert "<th>kd</th><td>0.9000</td><td>0.8500 to 0.9500</td><td>1,000</td><td>1.0</td>" in html
-    with pytest.raises(ValueError, match=r"no table `arm`. It has arms, gains, labels"):
+    with pytest.raises(ValueError, match=r"no table `arm`. It has arms, changed_rows, gains"):
         own.to_dataframe("arm")
     pandas = pytest.importorskip("pandas")
     frame = own.to_dataframe()

@@ -1,6 +1,8 @@
 """What was lost: rows against slow code, kinds of rows against scipy, labels in doubt against planted mistakes."""
 
+import base64
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.stats import binomtest
 
 import limbeck
@@ -15,6 +18,8 @@ from limbeck.evaluation.by_row import sums_by_row
 from limbeck.evaluation.holm import adjusted
 from limbeck.evaluation.lost import label_errors, rows, slices
 from limbeck.evaluation.paired import Changes
+from limbeck.pipeline.judging import changed
+from limbeck.pipeline.judging.changed import names_of, thumbnail
 from limbeck.recipe.reading import parse
 from limbeck.reports import lost as section
 from limbeck.sources.csv import Csv
@@ -58,24 +63,49 @@ def test_of_several_labels_all_must_be_right() -> None:
     assert rows.right_rows(task, Scored(logits, labels, np.arange(3))).tolist() == [True, False]
 
 
-def test_lost_rows_come_worst_first() -> None:
-    labels = [0, 0, 0, 1, 1]
-    teacher = scored([0, 0, 0, 1, 2], labels)
-    student = scored([1, 0, 2, 1, 1], labels)
+def test_changed_rows_stand_by_who_is_right_the_largest_change_first() -> None:
+    labels = [0, 0, 0, 1, 1, 2, 2]
+    teacher = scored([0, 0, 0, 1, 2, 0, 0], labels)
+    student = scored([1, 0, 2, 1, 1, 1, 0], labels)
     # The third row is further off than the first.
     student.logits[2, 2] = 9.0
-    lost = rows.lost_rows(CLASSES, teacher, student)
-    assert lost.worst == [2, 0]
-    assert lost.changes == Changes(lost=2, won=1, rows=5)
+    found = rows.changed_rows(CLASSES, teacher, student)
+    assert found.teacher == [2, 0]
+    assert found.student == [4]
+    # Both are wrong; alike in the last row, which has not changed.
+    assert found.neither == [5]
+    assert found.changes == Changes(lost=2, won=1, rows=7)
 
 
-def test_of_numbers_the_rows_that_are_met_much_worse() -> None:
+@given(st.data())
+def test_changed_rows_are_those_of_slow_code(data: st.DataObject) -> None:
+    """Sentences of one to three words of three tags, of which -100 is not known."""
+    lengths = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=8))
+    size = sum(lengths)
+    tags = st.lists(st.integers(0, 2), min_size=size, max_size=size)
+    labels = data.draw(st.lists(st.sampled_from([-100, 0, 1, 2]), min_size=size, max_size=size))
+    before, after = data.draw(tags), data.draw(tags)
+    found = rows.changed_rows(TAGS, scored(before, labels, lengths), scored(after, labels, lengths))
+    expected: dict[str, set[int]] = {"teacher": set(), "student": set(), "neither": set()}
+    start = 0
+    for row, length in enumerate(lengths):
+        units = [n for n in range(start, start + length) if labels[n] != -100]
+        start += length
+        was, now, true = ([each[n] for n in units] for each in (before, after, labels))
+        if was != now:
+            right = "teacher" if was == true else "student" if now == true else "neither"
+            expected[right].add(row)
+    assert {key: set(getattr(found, key)) for key in expected} == expected
+
+
+def test_of_numbers_the_rows_that_are_met_much_worse_or_better() -> None:
     task = task_of(TextRegression, ["0", "1"])
-    labels = np.array([0.1, 0.5, 0.9], np.float32)
-    teacher = Scored(np.array([[0.2], [0.5], [0.8]], np.float32), labels, np.arange(4))
-    student = Scored(np.array([[0.2], [0.9], [0.1]], np.float32), labels, np.arange(4))
-    lost = rows.lost_rows(task, teacher, student)
-    assert (lost.changes, lost.worst) == (None, [2, 1])
+    labels = np.array([0.1, 0.5, 0.9, 0.3], np.float32)
+    teacher = Scored(np.array([[0.2], [0.5], [0.8], [0.9]], np.float32), labels, np.arange(5))
+    student = Scored(np.array([[0.2], [1.2], [0.1], [0.3]], np.float32), labels, np.arange(5))
+    found = rows.changed_rows(task, teacher, student)
+    assert (found.changes, found.teacher, found.student) == (None, [2, 1], [3])
+    assert found.neither == []
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 20))
@@ -241,6 +271,51 @@ def test_a_run_tells_what_was_lost(tmp_path: Path) -> None:
     assert "What was lost" in (tmp_path / "run" / "report.html").read_text()
     doubted = lost["label_errors"]["count"]
     assert (tmp_path / "run" / "label_errors.csv").is_file() == (doubted > 0)
+    assert {row["right"] for row in lost["changed"]} <= {"teacher", "student"}
+    assert len(lost["changed"]) == lost["lost"] + lost["won"]
+    assert (tmp_path / "run" / "changed_answers.csv").is_file() == (lost["changed"] != [])
+
+
+def test_changed_rows_are_told_with_what_a_reader_knows_them_by() -> None:
+    sentences = [{"words": ["Ada", "lives"]}, {"words": ["in"]}, {"words": ["Rome", "now"]}]
+    labels, lengths = [1, 0, 0, 1, -100], [2, 1, 2]
+    teacher, student = ([1, 0, 0, 0, 0], [0, 2, 0, 1, 1])
+    both = changed.Answered(
+        task=TAGS,
+        rows=sentences,
+        numbers=[4, 7, 9],
+        teacher=scored(teacher, labels, lengths),
+        student=scored(student, labels, lengths),
+        clusters=None,
+    )
+    found = rows.changed_rows(TAGS, both.teacher, both.student)
+    ada = {"word": "Ada", "given": "B-X", "teacher": "B-X", "student": "O"}
+    lives = {"word": "lives", "given": "O", "teacher": "O", "student": "I-X"}
+    rome = {"word": "Rome", "given": "B-X", "teacher": "O", "student": "B-X"}
+    first = {"row": 5, "right": "teacher", "text": "Ada lives"}
+    last = {"row": 10, "right": "student", "text": "Rome now"}
+    # Of the last word nobody knows the tag.
+    assert changed.told_rows(both, found) == [
+        first | {"answers": [ada, lives]},
+        last | {"answers": [rome]},
+    ]
+    assert changed.changed_lines(both) == [first | ada, first | lives, last | rome]
+    assert changed.changed_lines(None) == changed.told_rows(both, found, 0) == []
+
+
+def test_a_photograph_is_shown_small(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    flat = np.zeros((28, 28), np.uint8)
+    for pixels, file_format, size in ((noise, "JPEG", (43, 64)), (flat, "PNG", (28, 28))):
+        image = Image.open(io.BytesIO(base64.b64decode(thumbnail(pixels))))
+        assert (image.format, image.size) == (file_format, size)
+
+
+def test_several_labels_are_a_list() -> None:
+    task = task_of(MultiLabelClassification, ["a", "b", "c"])
+    assert names_of(task, np.array([1.0, 0.0, 1.0])) == ["a", "c"]
+    assert names_of(CLASSES, np.int64(-100)) == "unknown"
+    assert names_of(CLASSES, np.int64(1)) == "b"
 
 
 def test_rows_of_one_patient_are_one_coin() -> None:

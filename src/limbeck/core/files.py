@@ -1,14 +1,16 @@
-"""Files that are whole or not there: atomic writes, digests, JSON."""
+"""Files that are whole or not there: atomic writes, digests, JSON, csv."""
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -133,6 +135,17 @@ def write_json(path: Path, value: Any) -> None:
     """Plain data as indented JSON, atomically. Raises ValueError for NaN and infinity."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes(path, f"{text}\n".encode())
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as a csv file with a header, atomically; a column that a row lacks is empty there."""
+    columns = dict.fromkeys(key for row in rows for key in row)
+    # csv ends its lines by itself, as its standard (RFC 4180) has them.
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
 
 
 def folder_bytes(folder: Path) -> int:

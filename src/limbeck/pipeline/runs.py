@@ -113,9 +113,10 @@ def run(
         write_bytes(folder / "metrics.jsonl", "".join(lines).encode())
         page.write(report, curves, folder)
         # What an earlier run left must not be taken for this run's.
-        (folder / lost.LABEL_ERRORS).unlink(missing_ok=True)
+        for name in (lost.CHANGED_ANSWERS, lost.LABEL_ERRORS):
+            (folder / name).unlink(missing_ok=True)
         if report["lost"]:
-            lost.write_label_errors(context, arms["teacher"][0], final_arm(arms)[0], folder)
+            lost.write_rows(context, arms["teacher"][0], final_arm(arms)[0], folder)
         # 5. What is handed out: the first seed's, for seeds are there to measure chance.
         shipped = final_arm(arms)[0]
         install(folder, shipped, report)

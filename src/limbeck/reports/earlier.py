@@ -1,5 +1,7 @@
 """Reports of earlier versions, read as those of this one are (schema 2).
 
+The first of schema 2 had the rows that were lost alone (`worst`).
+
 Schema 1 had two gains under keys of their own. Its arm `plain` learned from labels alone, and began
 with the tuned teacher's layers where the student was cut from the teacher: what `kd` had over it
 there is what the teacher's answers gave, and is told so.
@@ -16,10 +18,11 @@ SCHEMA = 2  # of report.json
 
 
 def as_today(report: Json) -> Json:
-    """A report as schema 2 has it; one of schema 2 as it is.
+    """A report as schema 2 has it today.
 
     Raises ValueError for any other schema.
     """
+    report = with_changed_rows(report)
     if report["schema"] == SCHEMA:
         return report
     if report["schema"] != 1:
@@ -31,6 +34,16 @@ def as_today(report: Json) -> Json:
     if verdict is not None:
         verdict = verdict | {"gains": gains(verdict, is_cut=starts_from_teacher(report))}
     return report | {"schema": SCHEMA, "verdict": verdict}
+
+
+def with_changed_rows(report: Json) -> Json:
+    """A report whose rows that were lost are told as changed rows; they were all that it had."""
+    lost = report.get("lost")
+    if not lost or "changed" in lost:
+        return report
+    changed = [row | {"right": "teacher"} for row in lost["worst"]]
+    # How many rows neither had right, and each otherwise, nobody counted.
+    return report | {"lost": lost | {"changed": changed, "neither": None}}
 
 
 def starts_from_teacher(report: Json) -> bool:

@@ -3,9 +3,11 @@
 The page is a pure function of the report (schema 2; `earlier.py` reads older ones) and of the
 training curves: the same input gives the same bytes, and it holds no date. Python computes what is
 shown; the template (Jinja2, autoescaped, since labels and recipes are the user's text) only lays it
-out.
+out. One small script filters the rows that are answered otherwise; it hides rows, and makes none.
 """
 
+import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from limbeck.reports.drawing import charts, heatmap, overview
 
 Json = dict[str, Any]
 
+TEMPLATES = Path(__file__).parent / "templates"
 MAX_STAGES = 16  # in one table; beyond, those reused from the cache are folded away
 
 
@@ -45,7 +48,8 @@ def redraw(report: Json, folder: Path) -> None:
 
 
 def render(report: Json, curves: list[Json]) -> str:
-    """The report as one HTML page: inline style and SVG, no script, no network.
+    """The report as one HTML page: inline style and SVG, no network, and no script but the one that
+    filters a table.
 
     report: the content of report.json.
     curves: the lines of metrics.jsonl.
@@ -56,7 +60,7 @@ def render(report: Json, curves: list[Json]) -> str:
     import jinja2  # here, so that no other command waits 50 ms for it
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         # A name that the template misspells is an error, not an empty cell.
         undefined=jinja2.StrictUndefined,
@@ -98,8 +102,16 @@ def view(report: Json, curves: list[Json]) -> Json:
         "paretos": overview.paretos(report),
         "waterfall": overview.waterfall(report.get("speed")),
         "terms": TERMS,
+        "script": script(),
     }
     return {**laid_out, "contents": _contents(laid_out)}
+
+
+def script() -> Json:
+    """The one script of the page, and its digest: what stands in the page otherwise never runs."""
+    text = (TEMPLATES / "filter.js").read_text(encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).digest()
+    return {"text": text, "digest": f"sha256-{base64.b64encode(digest).decode()}"}
 
 
 # Words of tables that not every reader knows.

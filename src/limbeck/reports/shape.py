@@ -164,13 +164,32 @@ class LabelErrors(TypedDict):
 
 
 @with_config(CLOSED)
+class ChangedRow(TypedDict):
+    """A row of the test split that teacher and student answer otherwise, by its number from 1.
+    `right`: `teacher`, `student` or `neither`; of numbers who is nearer. `thumbnail`: a PNG or a
+    JPEG in base64. `answers`: at each unit that changed, `given`, `teacher` and `student`, each a
+    list where a row has several labels, and of a sentence the `word`."""
+
+    row: int
+    right: str
+    text: NotRequired[str]
+    text_b: NotRequired[str]
+    file: NotRequired[str]
+    thumbnail: NotRequired[str]
+    answers: list[dict[str, str | list[str]]]
+
+
+@with_config(CLOSED)
 class LostRows(TypedDict):
-    """What the shipped model lost of the teacher. `won`: null where labels are numbers."""
+    """What the shipped model lost of the teacher. `lost`, `won`, `neither`: of how many changed
+    rows the teacher alone is right, the student alone, neither; the latter two null where labels
+    are numbers. `changed`: the first of each; changed_answers.csv has all of them."""
 
     rows: int
     lost: int
     won: int | None
-    worst: list[dict[str, Any]]
+    neither: int | None
+    changed: list[ChangedRow]
     slices: list[Kind]
     slices_looked_at: int
     slices_lost: NotRequired[int]

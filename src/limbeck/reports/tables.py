@@ -5,15 +5,15 @@ A row has names and single values alone: an interval is two columns, `..._low` a
 what a report has no figures for there is no table.
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from limbeck.core.files import write_bytes
+from limbeck.core.files import write_bytes, write_csv
 from limbeck.reports.arms import bounds_of
+from limbeck.reports.lost import joined
 
 Json = dict[str, Any]
 
@@ -25,15 +25,8 @@ def write(found: Mapping[str, Sequence[Json]], folder: Path) -> list[Path]:
     """Write tables, a csv and a JSON file each, into a folder that exists; the files written."""
     files = []
     for name, rows in found.items():
-        # csv ends its lines by itself, as its standard has them.
-        text = io.StringIO()
-        # Some rows know more than others; a column that one lacks is empty there.
-        columns = dict.fromkeys(key for row in rows for key in row)
-        writer = csv.DictWriter(text, list(columns))
-        writer.writeheader()
-        writer.writerows(rows)
         files += [folder / f"{name}.csv", folder / f"{name}.json"]
-        write_bytes(files[-2], text.getvalue().encode())
+        write_csv(files[-2], rows)
         write_bytes(files[-1], f"{json.dumps(rows, ensure_ascii=False, indent=1)}\n".encode())
     return files
 
@@ -55,7 +48,8 @@ def tables(report: Json) -> dict[str, list[Json]]:
     layers = report.get("layers") or {}
     calibration = report.get("calibration") or {}
     found["gains"] = list(map(flat, verdict.get("gains", [])))
-    found["lost_rows"] = list(map(lost_row, lost.get("worst", [])))
+    changed = lost.get("changed", [])
+    found["changed_rows"] = list(chain.from_iterable(map(changed_lines, changed)))
     found["lost_kinds"] = list(map(flat, lost.get("slices", [])))
     found["layers"] = list(map(flat, layers.get("layers", [])))
     models = calibration.get("models") or {}
@@ -116,7 +110,11 @@ def labels(arms: Mapping[str, Json]) -> list[Json]:
     ]
 
 
-def lost_row(row: Json) -> Json:
-    """A row that the student lost; of a sentence the first of its words that are wrong."""
-    answers = row.get("answers") or [{}]
-    return flat(row) | flat(answers[0])
+def changed_lines(row: Json) -> list[Json]:
+    """A line for each answer of a row that the student answers otherwise: of a sentence several."""
+    lines = []
+    for answer in row["answers"]:
+        # Several labels of one text are a list.
+        names = {key: joined(value) for key, value in answer.items()}
+        lines.append(flat(row) | names)
+    return lines

@@ -1,4 +1,4 @@
-"""Rows that only the teacher, or only the student, answers rightly.
+"""Rows that a student answers otherwise than its teacher, and which of the two is right.
 
 Shapes: N rows, P units.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from limbeck.evaluation.by_row import any_by_row, is_wrong, sums_by_row
 from limbeck.evaluation.paired import Changes, changes_of
 from limbeck.tasks import Scored, Task
-from limbeck.tasks.likelihood import LIKELIHOODS
+from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 
 
 def has_right_rows(task: Task) -> bool:
@@ -50,31 +50,74 @@ def nats(task: Task, scored: Scored) -> np.ndarray:
     return -sums_by_row(log_probability, scored.offsets)
 
 
-@dataclass(frozen=True)
-class Lost:
-    """What changed between teacher and student.
+def changed_units(
+    task: Task,
+    teacher: Scored,
+    student: Scored,
+) -> np.ndarray:
+    """(P) whether teacher and student answer a unit otherwise; not where its label is unknown."""
+    differs = task.decisions(teacher) != task.decisions(student)
+    # Of a label that nobody knows neither answer is right.
+    changed = differs & is_known(teacher.labels)
+    # Several labels of one unit are one answer.
+    by_unit = changed.reshape(len(changed), -1)
+    found: np.ndarray = by_unit.max(1, initial=False)
+    return found
 
-    `changes`: rows that one of the two has right; None where rows cannot be right. `worst`: the
-    numbers of the lost rows, the one first whose label lost most of its probability.
+
+@dataclass(frozen=True)
+class ChangedRows:
+    """The numbers of the rows that teacher and student answer otherwise, by who is right.
+
+    `teacher`, `student`: those that one of the two alone has right, which are lost and won.
+    `neither`: both are wrong, each in its own way. Each list begins with the row whose label
+    changed its probability most. `changes`: the counts; None where rows cannot be right.
     """
 
     changes: Changes | None
-    worst: list[int]
+    teacher: list[int]
+    student: list[int]
+    neither: list[int]
 
 
-def lost_rows(task: Task, teacher: Scored, student: Scored) -> Lost:
-    """The rows that the teacher answers rightly and the student wrongly, worst first; of numbers
-    those whose error grew by more than the teacher's own error is on average."""
+def changed_rows(
+    task: Task,
+    teacher: Scored,
+    student: Scored,
+) -> ChangedRows:
+    """The rows that the student answers otherwise than its teacher; of numbers those whose error
+    changed by more than the teacher's own error is on average."""
     # What the student lost on a row that the teacher finds hard too is not held against it twice.
-    risen = nats(task, student) - nats(task, teacher)
+    before = nats(task, teacher)
+    risen = nats(task, student) - before
     if has_right_rows(task):
-        before, after = right_rows(task, teacher), right_rows(task, student)
-        lost = before & ~after
-        changes = changes_of(before, after)
+        was_right = right_rows(task, teacher)
+        is_right = right_rows(task, student)
+        changes = changes_of(was_right, is_right)
+        lost = was_right & ~is_right
+        won = is_right & ~was_right
+        units = changed_units(task, teacher, student)
+        differs = any_by_row(units, teacher.offsets)
+        neither = differs & ~was_right & ~is_right
     else:
-        lost = risen > nats(task, teacher).mean()
         changes = None
-    numbers = np.flatnonzero(lost)
+        error = before.mean()
+        lost = risen > error
+        won = -risen > error
+        # Numbers are met more or less well, and none is wrong.
+        neither = np.zeros(len(risen), bool)
+    return ChangedRows(
+        changes,
+        teacher=largest_first(lost, risen),
+        student=largest_first(won, -risen),
+        neither=largest_first(neither, np.abs(risen)),
+    )
+
+
+def largest_first(chosen: np.ndarray, values: np.ndarray) -> list[int]:
+    """The numbers of chosen rows (N; bool), those of the largest values (N) first."""
+    numbers = np.flatnonzero(chosen)
     # Stable, so that equal rows stand in their order.
-    order = np.argsort(-risen[numbers], kind="stable")
-    return Lost(changes, numbers[order].tolist())
+    order = np.argsort(-values[numbers], kind="stable")
+    found: list[int] = numbers[order].tolist()
+    return found
