@@ -112,6 +112,7 @@ def changed(lost: Json) -> Json | None:
             "answers": spoken(row["answers"]),
         }
         table.append(line)
+    # Of what no row has there is nothing to choose.
     found = {row["right"] for row in rows}
     return {
         "rows": table,
@@ -162,6 +163,7 @@ def unit_of(answer: Json, names: Mapping[str, Sequence[str]]) -> str:
     `2:2:0,5`, each a number of `names`."""
     parts = []
     for key in names:
+        # Numbers hold no space or colon, which a name may.
         places = [names[key].index(name) for name in as_list(answer[key])]
         parts.append(",".join(map(str, places)))
     return ":".join(parts)

@@ -110,6 +110,7 @@ def view(report: Json, curves: list[Json]) -> Json:
 def script() -> Json:
     """The one script of the page, and its digest: what stands in the page otherwise never runs."""
     text = (TEMPLATES / "filter.js").read_text(encoding="utf-8")
+    # By its digest the browser knows the script, whatever a report's texts may hold.
     digest = hashlib.sha256(text.encode()).digest()
     return {"text": text, "digest": f"sha256-{base64.b64encode(digest).decode()}"}
 

@@ -57,6 +57,7 @@ def answered(run: RunContext, teacher: Arm, student: Arm, test: JudgedRows) -> A
     task = student.task
     if isinstance(task, SelfSupervised) or not has_nats(task, student.scored):
         return None
+    # Copies of a row would fill the table with one mistake.
     chosen = test.kept & is_first(run.data.test, task)
     numbers = np.flatnonzero(chosen).tolist()
     return Answered(
@@ -105,6 +106,7 @@ def told_rows(
                     names = {key: names_of(task, each[unit]) for key, each in decided.items()}
                     word = word_of(both.rows[row], unit - first)
                     answers.append(word | names)
+            # Rows count from 1, as the lines of a reader's file do.
             line = {
                 "row": both.numbers[row] + 1,
                 "right": right,
@@ -126,6 +128,7 @@ def changed_lines(both: Answered | None) -> list[dict[str, Any]]:
         return []
     changed = changed_rows(both.task, both.teacher, both.student)
     lines = []
+    # A spreadsheet shows no picture, and the file's name is there.
     for row in told_rows(both, changed, pictures=False):
         lines += tables.changed_lines(row)
     return lines
@@ -135,6 +138,7 @@ def names_of(task: Task, decision: Any) -> str | list[str]:
     """A label, an answer or a number for a reader, of several labels a list; `unknown` for a label
     that nobody gave."""
     if np.ndim(decision):
+        # A list, for a name may hold a comma itself.
         pairs = zip(task.labels, decision > 0, strict=True)
         return [label for label, is_on in pairs if is_on]
     if not is_known(np.atleast_1d(decision)).all():
