@@ -79,7 +79,8 @@ MUTATIONS = [
     Mutation("calibration rows are test's", "pipeline/steps/quantizing.py", 'encoded = run.encode("train", task)', 'encoded = run.encode("test", task)', "tests/oracles/test_keys.py"),
     # Keys.
     Mutation("preprocessing not in a label's key", "pipeline/steps/teacher_outputs.py", '"preprocess": digest(guide.task.preprocess),', "", "tests/oracles/test_keys.py"),
-    Mutation("components not in the key", "pipeline/stage.py", "code_digest([function.__module__], self.components)", "code_digest([function.__module__])", KEYS),
+    Mutation("components not in the key", "pipeline/stage.py", "code_digest([function.__module__], named)", "code_digest([function.__module__])", KEYS),
+    Mutation("a loss from Python not in the key", "pipeline/stage.py", "        if own:", "        if False:", "tests/invariants/test_own_losses.py"),
     Mutation("imports not followed", "pipeline/code/code_digest.py", "waiting += imports_of(module)", "pass", KEYS),
     # Metrics and the verdict.
     Mutation("precision and recall swapped", "tasks/metrics.py", "precision = defined(hits, predicted)\n    recall = defined(hits, true)", "precision = defined(hits, true)\n    recall = defined(hits, predicted)", TASKS),

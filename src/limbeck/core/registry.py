@@ -8,8 +8,9 @@ files have underscores (`token-classification`).
 
 Plug-ins of other packages are entry points of the group `limbeck.<family>`, under names that are
 not ours, spelt as a recipe spells them; what they name is what the file would hold. A recipe can
-never import code. `docs/examples` has one of five families, and `tests/test_examples.py` tries
-each both ways: as a file of ours, and as a plug-in.
+never import code; Python code may register more for its own process (`registered`). `docs/examples`
+has one of five families, and `tests/test_examples.py` tries each both ways: as a file of ours, and
+as a plug-in.
 
 A module may ask for a component of its own room or of a room below it; `tests/test_registry.py`
 keeps that, since import-linter does not see what is loaded by name.
@@ -30,7 +31,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 import limbeck
-from limbeck.core import contract, key_values, plug_ins
+from limbeck.core import contract, key_values, plug_ins, registered
 from limbeck.core.wording import class_name, suggest
 
 # Family -> its package below `limbeck`. The entry points of plug-ins name the family:
@@ -98,7 +99,7 @@ def names(family: str) -> list[str]:
     """Every component of `family`, sorted, as a recipe spells it."""
     # Entry points are metadata of installed packages: reading them imports nothing.
     of_others = {_spelt(family, point.name) for point in plug_ins.offered(family)}
-    return sorted(of_others | _modules(family).keys())
+    return sorted({*of_others, *_modules(family), *registered.names(family)})
 
 
 def usable(family: str) -> list[str]:
@@ -119,6 +120,12 @@ def load(family: str, name: str) -> Any:
     Raises ValueError for an unknown name, with the nearest ones; where two packages offer it; where
     a plug-in cannot be imported; and where the class lacks what its family asks for.
     """
+    # It has none of the names below: that is refused where it is registered.
+    from_python = registered.find(family, name)
+    if from_python:
+        _check_contract(family, name, from_python.component)
+        _called[family, from_python.component] = name
+        return from_python.component
     points = [point for point in plug_ins.offered(family) if _spelt(family, point.name) == name]
     module = _module(family, name)
     offers = [f"limbeck's own {module}"] if module else []

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import IO
 
 from limbeck.artifact.speed.worker import own_output, reply
+from limbeck.core import registered
 from limbeck.core.cache.store import Store
 from limbeck.core.errors import Interrupted
 from limbeck.core.events import Note
@@ -31,6 +32,7 @@ from limbeck.core.system import launch
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.arms import derive_arms, training_title
 from limbeck.pipeline.context import RunContext
+from limbeck.recipe.components import named_components
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import parse, write
 
@@ -106,9 +108,11 @@ def require_sharing(run: RunContext) -> None:
             "verdict.jobs: `torchrun` has started the processes of this run, which share each "
             "training. Leave out --jobs, or start `limbeck run` alone"
         )
-    if run.own or run.rows is not None:
+    own = [each for each in named_components(run.recipe) if registered.find(each.family, each.name)]
+    if run.own or own or run.rows is not None:
         raise ValueError(
-            "verdict.jobs: models and rows from Python are in this process alone. Leave it out"
+            "verdict.jobs: models, losses and rows from Python are in this process alone. Leave it "
+            "out"
         )
 
 

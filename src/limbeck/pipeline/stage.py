@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from limbeck.core import registered
+from limbeck.pipeline.code import own_code
 from limbeck.pipeline.code.code_digest import code_digest
 from limbeck.tasks import Task
 
@@ -69,9 +71,17 @@ class Stage:
         # A partial is an object of functools, and would say so when asked for its module.
         if isinstance(function, partial):
             function = function.func
+        own: list[tuple[str, str]] = []
+        named: list[tuple[str, str]] = []
+        for component in self.components:
+            is_own = registered.find(*component) is not None
+            (own if is_own else named).append(component)
         # The whole module counts, not the function alone: what it calls stands beside it.
-        code = code_digest([function.__module__], self.components)
-        return {**self.inputs, "code": code}
+        key = {**self.inputs, "code": code_digest([function.__module__], named)}
+        if own:
+            # Written in a script or a notebook, whose other lines are no part of it.
+            key["own"] = {name: own_code.of_component(family, name) for family, name in own}
+        return key
 
 
 class Prove(Protocol):

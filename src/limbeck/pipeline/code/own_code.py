@@ -13,6 +13,7 @@ for a version.
 
 from typing import Any
 
+from limbeck.core import registered
 from limbeck.models.user_model import Own
 from limbeck.pipeline.code.own_functions import FUNCTIONS
 from limbeck.pipeline.code.own_objects import ANYTHING, CLASSES
@@ -46,3 +47,23 @@ def reference(own: Own, name: str) -> dict[str, Any]:
             'version="1")}'
         ) from None
     return {"code": walk.sha.hexdigest()}
+
+
+def of_component(family: str, name: str) -> str:
+    """SHA-256 (hex) of the code of a component that was registered from Python.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    found = registered.find(family, name)
+    assert found is not None, (family, name)
+    walk = Walk(VISITS)
+    # What the user wrote: of a function the class around it is ours, and alike for all.
+    try:
+        walk.visit(found.written, name)
+    except Unreadable as error:
+        raise ValueError(
+            f"{family}: `{name}`: {error}, so that a change of it would not be seen, and an "
+            "earlier training be taken for this one. Put it into a file"
+        ) from None
+    return walk.sha.hexdigest()
