@@ -11,21 +11,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from limbeck.artifact.evaluating import evaluate
     from limbeck.artifact.load import load
+    from limbeck.losses._from_python import loss
     from limbeck.models.user_model import Own
     from limbeck.pipeline.arm import run_arm
     from limbeck.pipeline.from_python import check, run
     from limbeck.recipe.reading import parse, read
     from limbeck.reports.typed import read_report
+    from limbeck.studies.exporting import export
 
 __version__ = "0.1.0"
-__all__ = ["Own", "check", "evaluate", "load", "parse", "read", "read_report", "run", "run_arm"]
+__all__ = [
+    "Own",
+    "check",
+    "evaluate",
+    "export",
+    "load",
+    "loss",
+    "parse",
+    "read",
+    "read_report",
+    "run",
+    "run_arm",
+]
 
 # Public name -> its module, which is imported when the name is first asked for.
 _MODULES = {
     "Own": "models.user_model",
     "check": "pipeline.from_python",
     "evaluate": "artifact.evaluating",
+    "export": "studies.exporting",
     "load": "artifact.load",
+    "loss": "losses._from_python",
     "parse": "recipe.reading",
     "read": "recipe.reading",
     "read_report": "reports.typed",

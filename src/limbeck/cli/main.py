@@ -23,6 +23,7 @@ from limbeck.cli.check import Check
 from limbeck.cli.demo import demo
 from limbeck.cli.doctor import doctor
 from limbeck.cli.evaluate import Evaluate
+from limbeck.cli.export import export
 from limbeck.cli.init import init
 from limbeck.cli.inspect import inspect
 from limbeck.cli.label import label
@@ -46,6 +47,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "predict": Predict,
     "evaluate": Evaluate,
     "bench": bench,
+    "export": export,
     "inspect": inspect,
     "search": Search,
     "report": report,
