@@ -16,6 +16,7 @@ from task_examples import IMAGE, TEXT
 from limbeck.artifact import manifest
 from limbeck.core.files import read_json, write_json
 from limbeck.reports import arms, lost, numbers, page
+from limbeck.reports import labels as labels_of_page
 from limbeck.reports.card.text import MOST_LABELS, card
 from limbeck.reports.drawing import charts, heatmap, overview
 from limbeck.reports.drawing.axis import Axis
@@ -716,11 +717,56 @@ def test_many_labels_are_cut_to_the_most_confused(report: Json) -> None:
         [100 if i == j else int(i >= 40 and j == (i + 1) % 60) * 5 for j in range(60)]
         for i in range(60)
     ]
-    report["arms"]["joint"]["seeds"][0]["confusion"] = {"labels": labels, "counts": counts}
-    text = text_of(page.render(report, []))
-    assert "the 24 most confused of 60 labels" in text
-    assert "class-45" in text
-    assert "class-20" not in text
+    scores = [
+        {"label": name, "precision": 0.9, "recall": 0.9, "f1": 0.9, "support": 100}
+        for name in labels
+    ]
+    for name, arm in report["arms"].items():
+        # Two mistakes of the joint arm alone.
+        own = copy.deepcopy(counts)
+        if name == "joint":
+            own[7][3], own[55][56] = 31, 30
+        arm["seeds"][0]["confusion"] = {"labels": labels, "counts": own}
+        f1 = 0.9 - 0.5 * (name == "joint")
+        averages = arm["seeds"][0]["per_label"][-3:]
+        arm["seeds"] = arm["seeds"][:1]
+        arm["seeds"][0]["per_label"] = [*scores[:-1], scores[-1] | {"f1": f1}, *averages]
+    html = page.render(report, [])
+    text = text_of(html)
+    # 1. The most frequent mistakes first, beside what the teacher made of them.
+    mistakes = labels_of_page.mistakes([report["arms"]["teacher"], report["arms"]["joint"]])
+    assert len(mistakes) == labels_of_page.MAX_MISTAKES
+    assert [list(row.values()) for row in mistakes[:3]] == [
+        ["class-07", "class-03", [0, 31], 131],
+        ["class-55", "class-56", [5, 30], 130],
+        ["class-40", "class-41", [5, 5], 105],
+    ]
+    assert "class-07 class-03 0 31 131" in text
+    # 2. The matrices are of the same labels in every arm.
+    assert text.count("the 24 most confused of 60 labels") == len(report["arms"])
+    matrices = labels_of_page.confusions(report["arms"])
+    assert len({tuple(matrix["labels"]) for matrix in matrices.values()}) == 1
+    assert {"class-07", "class-55", "class-41"} < set(matrices["teacher"]["labels"])
+    assert "class-20" not in matrices["teacher"]["labels"]
+    # 3. The label that lost most comes first, and no label is left out.
+    shown, folded = labels_of_page.worst_labels(
+        labels_of_page.label_rows([report["arms"]["teacher"], report["arms"]["joint"]])
+    )
+    assert [row["label"] for row in shown[:2]] == ["class-59", "class-00"]
+    assert [row["average"] for row in shown[-3:]] == [True] * 3
+    assert (len(shown), len(folded)) == (27, 36)
+    assert "The other 36 labels" in text
+
+
+def test_contents_name_matrices_of_other_arms_alone(report: Json) -> None:
+    for name in ("teacher", "joint"):
+        for seed in report["arms"][name]["seeds"]:
+            del seed["confusion"]
+    html = page.render(report, [])
+    assert 'href="#confusion"' in html and 'id="confusion"' in html
+    for arm in report["arms"].values():
+        arm["seeds"][0].pop("confusion", None)
+    assert "#confusion" not in page.render(report, [])
 
 
 def test_charts_are_valid_svg_within_their_frame(report: Json) -> None:

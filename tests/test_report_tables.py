@@ -90,6 +90,18 @@ def test_tables_hold_single_values_and_both_ends_of_intervals() -> None:
     ]
 
 
+def test_the_whole_confusion_is_a_table() -> None:
+    own = report()
+    matrix = {"labels": ["a", "b"], "counts": [[4, 1], [0, 2]]}
+    own["arms"]["kd"]["seeds"][0]["confusion"] = matrix
+    assert tables.tables(own)["confusion"] == [
+        {"arm": "kd", "label": "a", "answered": "a", "count": 4},
+        {"arm": "kd", "label": "a", "answered": "b", "count": 1},
+        {"arm": "kd", "label": "b", "answered": "b", "count": 2},
+    ]
+    assert "confusion" not in tables.tables(report())
+
+
 def test_a_csv_gives_back_what_the_table_holds(tmp_path: Path) -> None:
     found = tables.tables(report())
     files = tables.write(found, tmp_path)

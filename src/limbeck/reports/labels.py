@@ -1,7 +1,8 @@
 """What is mistaken for what, and the scores of each label: the tables under Confusion and Labels.
 
-Confusion is coloured by the share of its row, so that a frequent class such as O does not wash out
-the others.
+Of many labels no table is read whole: the most frequent mistakes and the labels that lost most come
+first, and the rest is folded. Confusion is coloured by the share of its row, so that a frequent
+class such as O does not wash out the others.
 """
 
 import math
@@ -16,26 +17,55 @@ Json = dict[str, Any]
 SCORES = ("precision", "recall", "f1")
 AVERAGES = ("micro average", "macro average", "weighted average")
 MAX_CONFUSION_LABELS = 24  # whose columns fit the width of the page
+MAX_MISTAKES = 20
+MAX_LABEL_ROWS = 24  # of one table; of more labels the worst of them are shown
 
 
 def confusions(arms: Json) -> dict[str, Json]:
-    """The matrix of every arm that has one."""
-    return {
-        name: confusion(arm)
-        for name, arm in arms.items()
-        if arm["seeds"] and arm["seeds"][0].get("confusion")
-    }
+    """The matrix of every arm that has one, all of the same labels."""
+    seeds = {name: arm["seeds"][0] for name, arm in arms.items() if has_confusion(arm)}
+    matrices = [seed["confusion"]["counts"] for seed in seeds.values()]
+    shown = most_confused(matrices)
+    return {name: confusion(seed, shown) for name, seed in seeds.items()}
 
 
-def confusion(arm: Json) -> Json:
-    """The first seed's matrix, cut to the labels that are confused most.
+def has_confusion(arm: Json) -> bool:
+    """Whether the first seed has counts by true label and answer."""
+    return bool(arm["seeds"]) and bool(arm["seeds"][0].get("confusion"))
+
+
+def mistakes(arms: Sequence[Json]) -> list[Json]:
+    """The mistakes that the last of some arms makes most often, in its first seed, with how often
+    each arm makes them."""
+    matrices = [arm["seeds"][0]["confusion"] for arm in arms if has_confusion(arm)]
+    if not matrices:
+        return []
+    labels = matrices[-1]["labels"]
+    rows = []
+    for true, row in enumerate(matrices[-1]["counts"]):
+        for predicted, count in enumerate(row):
+            # What is right stands on the diagonal.
+            if count and true != predicted:
+                counts = [matrix["counts"][true][predicted] for matrix in matrices]
+                mistake = {
+                    "given": labels[true],
+                    "answered": labels[predicted],
+                    "counts": counts,
+                    "total": sum(row),
+                }
+                rows.append(mistake)
+    # Sorting keeps the order of equals.
+    rows.sort(key=lambda row: -row["counts"][-1])
+    return rows[:MAX_MISTAKES]
+
+
+def confusion(seed: Json, shown: Sequence[int]) -> Json:
+    """The matrix of a seed, cut to the labels of some indices.
 
     A cell knows its share of its whole row, what was cut off included.
     """
-    seed = arm["seeds"][0]
     labels = seed["confusion"]["labels"]
     counts = seed["confusion"]["counts"]  # by true label, then by predicted label
-    shown = most_confused(counts)
     rows = []
     for true in shown:
         row = counts[true]
@@ -49,14 +79,16 @@ def confusion(arm: Json) -> Json:
     }
 
 
-def most_confused(counts: Sequence[Sequence[int]]) -> list[int]:
-    """Indices of the labels with the most errors, as truth or as answer; at most 24, in order."""
-    errors = []
-    for i, row in enumerate(counts):
-        column = sum(other[i] for other in counts)
-        # What is right stands in the row and in the column.
-        errors.append(sum(row) + column - 2 * row[i])
-    indices = range(len(counts))
+def most_confused(matrices: Sequence[Sequence[Sequence[int]]]) -> list[int]:
+    """Indices of the labels with the most errors over several matrices of the same labels, as truth
+    or as answer; at most 24, in order."""
+    errors: dict[int, int] = defaultdict(int)
+    for counts in matrices:
+        columns = list(map(sum, zip(*counts, strict=True)))
+        for i, row in enumerate(counts):
+            # What is right stands in the row and in the column.
+            errors[i] += sum(row) + columns[i] - 2 * row[i]
+    indices = sorted(errors)
     # Sorting keeps the order of equals: of labels with as many errors, the first are shown.
     worst = sorted(indices, key=lambda i: -errors[i])
     return sorted(worst[:MAX_CONFUSION_LABELS])
@@ -89,6 +121,24 @@ def label_rows(arms: Sequence[Json]) -> list[Json]:
         scores = [table.get(label, {}) for table in tables]
         rows.append(_label_row(label, scores))
     return rows
+
+
+def worst_labels(rows: Sequence[Json]) -> tuple[list[Json], list[Json]]:
+    """The rows of `label_rows` to be shown, and those to be folded: of more than 24 labels those
+    first that lost most F1, or where one arm alone has scores, that have least; and averages."""
+    labels = [row for row in rows if not row["average"]]
+    if len(labels) <= MAX_LABEL_ROWS:
+        return list(rows), []
+    by_loss = sorted(labels, key=_lost_f1)
+    averages = [row for row in rows if row["average"]]
+    return by_loss[:MAX_LABEL_ROWS] + averages, by_loss[MAX_LABEL_ROWS:]
+
+
+def _lost_f1(row: Json) -> float:
+    """What rows are sorted by, the worst first."""
+    # Of a label that test lacks, or that has one arm's score, there is no change.
+    value = row["scores"][-1] if row["difference"] is None else row["difference"]
+    return math.inf if value is None else value
 
 
 def _place_among_averages(label: str) -> int:

@@ -132,7 +132,7 @@ SECTIONS = {
     "Calibration": "calibration",
     "Layers": "layers",
     "Training": "charts",
-    "Confusion": "confusions",
+    "Confusion": "has_confusions",
     "Labels": "label_rows",
     "Stages": "stages",
     "Recipe": "recipe",
@@ -178,12 +178,21 @@ def _labels(by_name: Json) -> Json:
     # The teacher may itself be what is shipped, and a run may have none.
     compared = [name for name in dict.fromkeys(("teacher", shipped)) if name in by_name]
     matrices = labels.confusions(by_name)
+    confused = [name for name in compared if name in matrices]
     others = {name: matrix for name, matrix in matrices.items() if name not in compared}
+    arms_compared = [by_name[name] for name in compared]
+    shown, folded = labels.worst_labels(labels.label_rows(arms_compared))
+    # A matrix that is cut to some of the labels hides most of what is mistaken for what.
+    is_cut = any(matrix["num_labels"] > len(matrix["labels"]) for matrix in matrices.values())
     return {
         "compared": compared,
-        "confusions": {name: matrices[name] for name in compared if name in matrices},
+        "has_confusions": bool(matrices),
+        "confused": confused,
+        "mistakes": labels.mistakes(arms_compared) if is_cut else [],
+        "confusions": {name: matrices[name] for name in confused},
         "other_confusions": others,
-        "label_rows": labels.label_rows([by_name[name] for name in compared]),
+        "label_rows": shown,
+        "other_label_rows": folded,
     }
 
 

@@ -39,6 +39,7 @@ def tables(report: Json) -> dict[str, list[Json]]:
         "arms": [arm_row(name, arm) for name, arm in arms.items()],
         "seeds": seeds(arms),
         "labels": labels(arms),
+        "confusion": confusion(arms),
         "parity": list(map(flat, report["parity"])),
         "stages": list(map(flat, report["stages"])),
     }
@@ -108,6 +109,21 @@ def labels(arms: Mapping[str, Json]) -> list[Json]:
         for name, arm in arms.items()
         for row in arm["seeds"][0].get("per_label") or []
     ]
+
+
+def confusion(arms: Mapping[str, Json]) -> list[Json]:
+    """How often each label gets each answer, of the first seed of every arm; what never happens is
+    left out."""
+    rows = []
+    for name, arm in arms.items():
+        matrix = arm["seeds"][0].get("confusion") or {"labels": [], "counts": []}
+        labels_of = matrix["labels"]
+        for true, counts in zip(labels_of, matrix["counts"], strict=True):
+            for answered, count in zip(labels_of, counts, strict=True):
+                if count:
+                    row = {"arm": name, "label": true, "answered": answered, "count": count}
+                    rows.append(row)
+    return rows
 
 
 def changed_lines(row: Json) -> list[Json]:
