@@ -44,7 +44,7 @@ def test_a_check_tells_each_at_its_key(written: Path, capsys: pytest.CaptureFixt
     first, second = mistake(capsys, "check", written).splitlines()
     assert first.startswith(f"limbeck: {written}:3:11: teacher.model: model `resnet8`: neither")
     assert "the hub does not answer here" in first
-    assert "Did you mean `resnet18`? Networks of ours: mobilenet_v2, " in first
+    assert "Did you mean `resnet18`? Networks of ours: mlp, mobilenet_v2, " in first
     assert "`hf download resnet8 --local-dir FOLDER`" in first
     assert second.startswith(f"limbeck: {written}:4:11: student.from: model `owner/tiny`: neither")
     assert "Did you mean" not in second

@@ -10,6 +10,7 @@ from limbeck.pipeline.preflight import compatibility
 from limbeck.recipe import reading
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.reading import read
+from limbeck.recipe.validate import early_quantization
 
 pytest.importorskip("torch")  # most components here need it
 
@@ -54,14 +55,14 @@ def test_a_wrong_temperature_is_told_under_its_own_key(written: str, told: str) 
         (
             "model: large",
             "model: large, epoch: 2",
-            "r.yaml:3:25: teacher.epoch: `large` is none of our networks (mobilenet_v2, ngrams, resnet18, resnet50, small_cnn), and only these take keys. ",
+            "r.yaml:3:25: teacher.epoch: `large` is none of our networks (mlp, mobilenet_v2, ngrams, resnet18, resnet50, small_cnn), and only these take keys. ",
             "Did you mean `epochs`? Choices: model, weight, epochs, placement, learning_rate",
         ),
         (
             "model: large",
             "model: small_cn, width: 2",
             "r.yaml:3:11: teacher.model: `small_cn` is none of our networks. ",
-            "Did you mean `small_cnn`? Choices: mobilenet_v2, ngrams",
+            "Did you mean `small_cnn`? Choices: mlp, mobilenet_v2, ngrams",
         ),
         (
             "model: large",
@@ -269,3 +270,27 @@ def test_a_metric_that_the_task_lacks_is_refused_before_any_work() -> None:
         match=r"verdict\.metric: `image-classification` has no metric `auk`\. Did you mean `auc`\?",
     ):
         compatibility.check_components(read(path, ["verdict.metric=auk"]))
+
+
+@pytest.mark.parametrize(
+    ("student", "quantize", "is_told"),
+    [
+        ("{model: small_cnn}", "{when: train}", True),
+        ("{model: small_cnn}", "{when: train, start: 0.5}", False),
+        ("{model: small_cnn}", "{when: after}", False),
+        # Weights that have learned something already: of a teacher, or of a published model.
+        ("{from: teacher, surgery: same}", "{when: train}", False),
+        ("{model: some/folder}", "{when: train}", False),
+    ],
+)
+def test_random_weights_that_are_quantized_at_once_are_told(
+    student: str, quantize: str, is_told: bool
+) -> None:
+    recipe = parse(
+        "{task: image-classification, data: {source: sklearn}, teacher: {model: small_cnn}, "
+        f"student: {student}, distill: {{losses: {{kl: {{}}}}}}, quantize: {quantize}}}",
+        base="",
+    )
+    lines = early_quantization(recipe)
+    assert bool(lines) == is_told
+    assert not is_told or "Write quantize.start=0.5" in lines[0]

@@ -13,13 +13,13 @@ from limbeck.sources import OnBadRow, Row, fail
 
 HIGHEST_LEVEL = 16  # scikit-learn's grey levels go from 0 to 16
 # Of all images where labels are hidden: those of the few that are left would prove nothing.
-TEST_SHARE = 0.3
+TEST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Sklearn:
     """`dataset`: digits, the only one. `unlabelled`: the share of rows, from 0 to below 1, whose
-    label is hidden, to try out learning from a teacher alone; the test split, three tenths of all
+    label is hidden, to try out learning from a teacher alone; the test split, half of all
     images, then has its labels. `draw`: a number that decides which images these are.
     """
 

@@ -166,6 +166,7 @@ def check(
     checked.attempt(partial(compatibility.ask_mismatches, draft))
     if not draft.problems:
         checked.lines += validate.without_effect(draft.recipe)
+        checked.lines += validate.early_quantization(draft.recipe)
     # 2. Data, by a task and a source that are right, even where others are not.
     began = time.perf_counter()
     splits = read_data(draft, checked, rows)
