@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from task_examples import EXAMPLES
 
-from limbeck.baselines.fitting import Labelled, best_baseline, fits
+from limbeck.baselines.fitting import FOLDS, Labelled, best_baseline, fits, out_of_fold
 from limbeck.baselines.linear import linear_candidates
 from limbeck.baselines.pixels import Pixels
 from limbeck.baselines.tag_table import TagTable
@@ -205,3 +206,56 @@ def test_texts_of_marks_alone_are_read_by_their_characters() -> None:
     split = labelled(rows, np.array([0, 1] * 6))
     _, on_validation = best_baseline(TextClassification(["a", "b"], ""), split, split, "accuracy")
     assert on_validation == 1
+
+
+def digits(rows: slice) -> Labelled:
+    found = load_digits()
+    images = (found.images[rows] * 15).astype(np.uint8)
+    return labelled([{"image": image} for image in images], found.target[rows])
+
+
+def test_on_nine_rows_of_validation_train_chooses_the_strength() -> None:
+    """All strengths have the nine right; the strongest regularization is far behind on the rest."""
+    task = ImageClassification([str(digit) for digit in range(10)], {"size": 8, "channels": 1})
+    train, test = digits(slice(0, 90)), digits(slice(90, 1797))
+    known = {label: row for row, label in enumerate(train.labels)}
+    easy = train.take(np.array([known[label] for label in range(9)]))
+    found, on_validation = best_baseline(task, train, easy, "accuracy")
+    assert on_validation == 1
+    values = [
+        score(task, candidate, test)["accuracy"]
+        for candidate in linear_candidates(task, train.rows, train.labels)
+    ]
+    assert score(task, found, test)["accuracy"] > max(values) - 0.01
+    assert values[0] < max(values) - 0.03
+
+
+def test_what_folds_say_is_what_scikit_learn_says() -> None:
+    task = TextClassification(COLOURS, "")
+    train = labelled(*sentences(3, 60, share=0.8))
+    folds = np.array_split(np.random.default_rng(0).permutation(60), FOLDS)
+    for value, strength in zip(out_of_fold(task, train, "accuracy"), (1, 10, 100), strict=True):
+        right = 0
+        for fold in folds:
+            others = train.take(np.setdiff1d(np.arange(60), fold))
+            read = WordCounts(others.rows)
+            own = LogisticRegression(C=strength, max_iter=100, tol=1e-3)
+            own.fit(read.rows(others.rows), others.labels)
+            held = train.take(fold)
+            right += int((own.predict(read.rows(held.rows)) == held.labels).sum())
+        assert value == pytest.approx(right / 60)
+
+
+def test_of_an_error_the_folds_take_the_least() -> None:
+    task = TextRegression(["0 to 3"], "")
+    rows, labels = sentences(5, 80)
+    train = labelled(rows, labels / 3)
+    few = train.take(np.arange(5))
+    found, _ = best_baseline(task, train, few, "root_mean_square_error")
+    rmses = [
+        score(task, each, train)["root_mean_square_error"]
+        for each in linear_candidates(task, rows, labels / 3)
+    ]
+    values = out_of_fold(task, train, "root_mean_square_error")
+    assert all(value < 0 for value in values)
+    assert score(task, found, train)["root_mean_square_error"] == rmses[int(np.argmax(values))]

@@ -24,6 +24,9 @@ TOLERANCE = 1e-3
 # The logit of a label that train lacks.
 NEVER = -30.0
 
+# Weights (F, V) and bias (V).
+Fit = tuple[np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -68,8 +71,11 @@ def linear_candidates(
 
 
 def one_label(
-    read: Any, labels: np.ndarray, num_labels: int, strength: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    read: Any,
+    labels: np.ndarray,
+    num_labels: int,
+    strength: float,
+) -> Iterator[Fit]:
     """Multinomial logistic regression; `labels` (N) indices."""
     from sklearn.linear_model import LogisticRegression
 
@@ -93,8 +99,11 @@ def one_label(
 
 
 def several_labels(
-    read: Any, labels: np.ndarray, num_labels: int, strength: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    read: Any,
+    labels: np.ndarray,
+    num_labels: int,
+    strength: float,
+) -> Iterator[Fit]:
     """A logistic regression for each label, plain and with both of its answers weighed alike;
     `labels` (N, V), 1 where the row has the label."""
     from sklearn.linear_model import LogisticRegression
@@ -110,7 +119,10 @@ def several_labels(
                 continue
             # Weighed alike, a label of one row in a hundred is given at all.
             model = LogisticRegression(
-                C=strength, max_iter=ITERATIONS, tol=TOLERANCE, class_weight=class_weight
+                C=strength,
+                max_iter=ITERATIONS,
+                tol=TOLERANCE,
+                class_weight=class_weight,
             )
             model.fit(read[known], has_label)
             weights[:, label] = model.coef_[0]
@@ -119,11 +131,16 @@ def several_labels(
 
 
 def number(
-    read: Any, labels: np.ndarray, num_labels: int, strength: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    read: Any,
+    labels: np.ndarray,
+    num_labels: int,
+    strength: float,
+) -> Iterator[Fit]:
     """Ridge regression; `labels` (N) in shares of their range."""
     from sklearn.linear_model import Ridge
 
     model = Ridge(alpha=1 / strength, solver="lsqr", tol=TOLERANCE)
     model.fit(read, labels)
-    yield model.coef_.reshape(-1, 1).astype(np.float32), np.full(1, model.intercept_, np.float32)
+    weights = model.coef_.reshape(-1, 1).astype(np.float32)
+    bias = np.full(1, model.intercept_, np.float32)
+    yield weights, bias
