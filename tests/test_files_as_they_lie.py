@@ -114,12 +114,13 @@ def test_numbered_pieces_are_one_split(tmp_path: Path) -> None:
     [
         TABLE.replace("\n", "\r").encode(),
         TABLE.replace("\n", "\r\n").encode(),
+        TABLE.replace("\n", "\r", 2).replace("\n", "\r\n", 1).encode(),
         codecs.BOM_UTF8 + TABLE.encode(),
         TABLE.encode("utf-16"),
         codecs.BOM_UTF16_BE + TABLE.encode("utf-16-be"),
         TABLE.encode("utf-32"),
     ],
-    ids=["CR", "CRLF", "UTF-8 BOM", "UTF-16", "UTF-16 BE", "UTF-32"],
+    ids=["CR", "CRLF", "mixed", "UTF-8 BOM", "UTF-16", "UTF-16 BE", "UTF-32"],
 )
 def test_a_table_is_read_as_it_was_saved(tmp_path: Path, content: bytes) -> None:
     assert read("csv", write(tmp_path, train__csv=content))["train"] == ROWS

@@ -2,8 +2,9 @@
 
 import codecs
 import io
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -31,8 +32,16 @@ TOO_LONG = (
     f"a line of more than {MOST_LINE_BYTES:,} bytes. "
     "A row is a line: put line ends between the rows"
 )
+LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")
 # Of one line, delimiters: Python takes sixty bytes for a cell, however short it is.
 MOST_CELLS = 1_000_000
+
+
+def ended_at_returns(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a csv, where a carriage return alone ends one too: files are joined from
+    systems of both kinds, and `csv.reader` raises at it outside of quotes."""
+    for line in lines:
+        yield from filter(None, LONE_RETURN.split(line))
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Texts and labels in comma-separated files.
 
 As in RFC 4180, a field in double quotes may hold the delimiter, line breaks, and quotes that are
-written twice. Unlike there, a line may end with a line feed alone.
+written twice. Unlike there, a line may end with a line feed alone, or a carriage return alone.
 """
 
 import csv
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, fail
-from limbeck.sources._files import Lines, checked_header, record
+from limbeck.sources._files import Lines, checked_header, ended_at_returns, record
 from limbeck.sources._table import Table
 
 # Python stops at 131,072 characters unless told otherwise; a document may be longer. Without any
@@ -80,7 +80,7 @@ class Csv(Table):
             suggestion = wording.suggest(self.quoting, QUOTINGS)
             raise ValueError(f"data.quoting: `{self.quoting}` is none. {suggestion}")
         # `strict`: without it a quote in a wrong place is quietly taken for a character.
-        narrow = lines.narrow(self.delimiter)
+        narrow = ended_at_returns(lines.narrow(self.delimiter))
         quoting = QUOTINGS[self.quoting]
         reader = csv.reader(narrow, delimiter=self.delimiter, quoting=quoting, strict=True)
         while True:

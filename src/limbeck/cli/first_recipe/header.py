@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 
 from limbeck.sources._column_names import LABEL_NAMES, TEXT_NAMES, plain
+from limbeck.sources._files import ended_at_returns
 
 COMMENT = "#"
 MOST_ABOVE = 10
@@ -70,5 +71,5 @@ def parted(lines: Sequence[str], mark: str, *, is_quoted: bool) -> list[list[str
     """The cells of the first records; the last one, which may be cut off, is left out."""
     if not is_quoted:
         return [line.rstrip("\r\n").split(mark) for line in lines]
-    rows = [row for row in csv.reader(lines, delimiter=mark) if row]
+    rows = [row for row in csv.reader(ended_at_returns(lines), delimiter=mark) if row]
     return rows[:-1] if len(rows) > 2 else rows
