@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import toy_images
 from without_limbeck import run_program
 
@@ -21,6 +22,7 @@ from limbeck.data.drawing import in_halves
 from limbeck.data.splits import load_splits
 from limbeck.evaluation.decisions.decision import Decision
 from limbeck.pipeline.deciding import asked, making, telling
+from limbeck.pipeline.deciding.alike import Decided, told_alike
 from limbeck.recipe.model import Data, Decide
 from limbeck.reports.calibration import sentences
 from limbeck.reports.outcome import sentence
@@ -317,3 +319,29 @@ def test_sets_are_broken_beyond_the_chance_of_both_draws(misses: int, is_broken:
 def broken_promise() -> dict[str, Any]:
     test = {"answered": 100, "errors": 20, "error_low": 0.136}
     return {"max_error": 0.02, "threshold": 0.5, "test": test, "is_broken": True}
+
+
+def test_a_model_that_costs_no_less_than_one_answer_is_not_kept() -> None:
+    """Dear errors of one kind: the answers are right for the costs, and need no model."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 400)
+    logits = generator.normal(0, 1, (400, 2)).astype(np.float32)
+    decision = Decision(likelihood="categorical", costs=np.array([[0.0, 1.0], [20.0, 0.0]]))
+    task = TextClassification(["0", "1"], "")
+    model = Decided(Scored(logits, labels, np.arange(401)), decision)
+    alike = told_alike({"joint": model}, task, "accuracy")
+    assert alike is not None
+    assert alike["constant"]["label"] == "1"
+    assert decision.costs is not None
+    chosen = decision.costs[labels, task.decisions(model.answered)]
+    saved = decision.costs[labels, 1] - chosen
+    expected = scipy.stats.ttest_1samp(saved, 0).confidence_interval(0.9).low
+    assert alike["joint"]["least_saved"] == pytest.approx(expected)
+    (reason,) = telling.reasons({"arm": "joint", "answers": {"alike": alike}})
+    assert "`1` for every row" in reason
+    assert "not shown to be cheaper" in reason
+    # Who tells the labels apart saves nearly all of it.
+    logits[np.arange(400), labels] += 20
+    surer = Decided(Scored(logits, labels, np.arange(401)), decision)
+    sure = told_alike({"joint": surer}, task, "accuracy")
+    assert telling.reasons({"arm": "joint", "answers": {"alike": sure}}) == []

@@ -9,15 +9,19 @@ the artifact are (`making`).
 What a model has learned shows in its most probable labels, whatever costs make of them.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
+from limbeck.evaluation.bootstrap import ALPHA
 from limbeck.evaluation.decisions.decision import Decision
 from limbeck.evaluation.scores import quality
+from limbeck.evaluation.student_t import quantile
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.making import decided, has_decision
 from limbeck.tasks import Scored, Task
@@ -92,14 +96,25 @@ def told_alike(models: Mapping[str, Decided], task: Task, metric: str) -> dict[s
         known = is_known(answered.labels)
         of_row = costs[answered.labels[known]]
         chosen = costs[answered.labels[known], task.decisions(answered)[known]]
+        cheapest = int(of_row.mean(0).argmin())
         told[name] = {
             "cost": float(chosen.mean()),
+            "least_saved": least_mean(of_row[:, cheapest] - chosen),
             "most_probable": quality(model.most_probable, task)[metric],
             "as_answered": quality(answered, task)[metric],
         }
         # The labels of the test split are the same for all of them.
         told["constant"] = {
-            "cost": float(of_row.mean(0).min()),
-            "label": task.labels[int(of_row.mean(0).argmin())],
+            "cost": float(of_row[:, cheapest].mean()),
+            "label": task.labels[cheapest],
         }
     return told or None
+
+
+def least_mean(values: np.ndarray) -> float:
+    """What the mean of rows (N) is at least, at 95 % confidence, by Student's t; what it is where
+    no spread says how far it may lie from that."""
+    num_rows = len(values)
+    spread = float(values.std(ddof=1)) if num_rows > 1 else 0.0
+    unsure = quantile(ALPHA, max(1, num_rows - 1)) * spread / math.sqrt(num_rows)
+    return float(values.mean()) - unsure

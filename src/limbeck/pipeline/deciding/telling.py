@@ -237,7 +237,23 @@ def reasons(calibration: Json | None) -> list[str]:
             f"of {sets['test']['p']:.2g} of all draws of the {sets['rows']:,} kept rows and of "
             f"test{because(calibration)}"
         )
-    return found
+    return found + too_costly(calibration)
+
+
+def too_costly(calibration: Json | None) -> list[str]:
+    """That the artifact is not shown to cost less than one answer for every row, for which nobody
+    needs a model."""
+    alike = ((calibration or {}).get("answers") or {}).get("alike")
+    if not calibration or not alike:
+        return []
+    own, constant = alike[calibration["arm"]], alike["constant"]
+    if own["least_saved"] > 0:
+        return []
+    return [
+        f"decide.costs: a row costs {own['cost']:.4g}, and `{constant['label']}` for every row "
+        f"{constant['cost']:.4g}: it is not shown to be cheaper. Train on more rows, or ask "
+        "whether these costs leave a model anything to decide"
+    ]
 
 
 def unpromised(promise: Json) -> str:
